@@ -1,1 +1,104 @@
-//! proto
+//! Lograft's wire protocol, generated from the files in `proto/`: those are its documentation.
+//!
+//! One package per audience: [`log`] for producers and consumers, [`admin`] for operators and the
+//! CLI, [`raft`] for peers. Fields are only ever added.
+
+/// For producers and consumers.
+pub mod log {
+    /// Version 1.
+    #[expect(
+        clippy::pedantic,
+        missing_docs,
+        reason = "generated; documented in the proto file"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("lograft.log.v1");
+    }
+}
+
+/// For operators, the CLI and joining nodes.
+pub mod admin {
+    /// Version 1.
+    #[expect(
+        clippy::pedantic,
+        missing_docs,
+        reason = "generated; documented in the proto file"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("lograft.admin.v1");
+    }
+}
+
+/// Between nodes.
+pub mod raft {
+    /// Version 1.
+    #[expect(
+        clippy::pedantic,
+        missing_docs,
+        reason = "generated; documented in the proto file"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("lograft.raft.v1");
+    }
+}
+
+/// The encoded `FileDescriptorSet` of all packages, with comments: for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/lograft.binpb"));
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use prost_types::{DescriptorProto, FileDescriptorSet};
+
+    fn descriptors() -> FileDescriptorSet {
+        FileDescriptorSet::decode(crate::FILE_DESCRIPTOR_SET).unwrap()
+    }
+
+    #[test]
+    fn the_descriptor_set_holds_every_service() {
+        let services: Vec<String> = descriptors()
+            .file
+            .iter()
+            .flat_map(|f| {
+                f.service
+                    .iter()
+                    .map(|s| format!("{}.{}", f.package(), s.name()))
+            })
+            .collect();
+        assert_eq!(
+            services,
+            [
+                "lograft.log.v1.LogService",
+                "lograft.admin.v1.AdminService",
+                "lograft.raft.v1.RaftService",
+                "lograft.raft.v1.NodeService",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_type_and_call_has_a_comment() {
+        let is_synthetic = |t: &DescriptorProto| t.options.as_ref().is_some_and(|o| o.map_entry());
+        for file in descriptors().file {
+            let info = file.source_code_info.clone().unwrap();
+            let has_comment = |path: &[i32]| {
+                info.location
+                    .iter()
+                    .any(|l| l.path == path && !l.leading_comments().is_empty())
+            };
+            for (i, service) in (0..).zip(&file.service) {
+                assert!(has_comment(&[6, i]), "{}", service.name());
+                for (j, method) in (0..).zip(&service.method) {
+                    assert!(has_comment(&[6, i, 2, j]), "{}", method.name());
+                }
+            }
+            for (i, message) in (0..).zip(&file.message_type) {
+                assert!(
+                    is_synthetic(message) || has_comment(&[4, i]),
+                    "{}",
+                    message.name()
+                );
+            }
+        }
+    }
+}
