@@ -1,4 +1,4 @@
-//! Compiles the proto files without protoc, into OUT_DIR only.
+//! Compiles the proto files without protoc, into `OUT_DIR` only.
 
 use std::error::Error;
 use std::path::PathBuf;

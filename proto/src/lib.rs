@@ -48,7 +48,7 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 #[cfg(test)]
 mod tests {
     use prost::Message as _;
-    use prost_types::{DescriptorProto, FileDescriptorSet};
+    use prost_types::{DescriptorProto, FileDescriptorSet, MessageOptions};
 
     fn descriptors() -> FileDescriptorSet {
         FileDescriptorSet::decode(crate::FILE_DESCRIPTOR_SET).unwrap()
@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn every_type_and_call_has_a_comment() {
-        let is_synthetic = |t: &DescriptorProto| t.options.as_ref().is_some_and(|o| o.map_entry());
+        let is_synthetic =
+            |t: &DescriptorProto| t.options.as_ref().is_some_and(MessageOptions::map_entry);
         for file in descriptors().file {
             let info = file.source_code_info.clone().unwrap();
             let has_comment = |path: &[i32]| {
