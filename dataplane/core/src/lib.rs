@@ -1,13 +1,26 @@
 //! What decides in Lograft, as pure functions and state machines: no clock, no IO, no async
 //! runtime and no global randomness in here. Time and random numbers come in as arguments.
 
+pub mod compression;
 pub mod entry;
 pub mod ids;
 pub mod limits;
 pub mod offset;
+pub mod partition;
+pub mod partitioner;
+pub mod producer_table;
 pub mod reason;
+pub mod record;
+pub mod record_batch;
+pub mod retention;
+mod varint;
 
+pub use compression::Compression;
 pub use entry::{Entry, EntryKind, LogId, Membership, ProducerStamp, Proposal, Vote};
 pub use ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence};
 pub use offset::{LogIndex, Offset, Term};
+pub use partition::{Admission, Applied, LeaderState, PartitionState, Rejection};
 pub use reason::{Reason, StatusCode};
+pub use record::{Header, Record, RecordRef};
+pub use record_batch::{BatchBuilder, BatchError, BatchLimits, BatchView, EncodedBatch};
+pub use retention::{RetentionPolicy, SegmentSummary};

@@ -26,6 +26,8 @@ pub const BATCH_MAX_BYTES: usize = 2 * 1024 * 1024;
 pub const BATCH_UNCOMPRESSED_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Most records in a batch.
 pub const BATCH_RECORDS_MAX_COUNT: u32 = 100_000;
+/// zstd's level for record batches: above 1 the CPU costs more than the bytes saved.
+pub const ZSTD_LEVEL: i32 = 1;
 /// Largest gRPC message taken from a client or a peer, bytes.
 pub const GRPC_MESSAGE_MAX_BYTES: usize = 8 * 1024 * 1024;
 
@@ -57,3 +59,115 @@ pub const APPEND_MAX_BYTES: usize = 1024 * 1024;
 pub const APPEND_ENTRIES_MAX_COUNT: u64 = 512;
 /// AppendEntries requests in flight to one follower of a group.
 pub const APPEND_IN_FLIGHT_MAX_COUNT: usize = 8;
+
+// A node's edge: configuration, listening, TLS, peers.
+
+/// Longest node or zone name, bytes.
+pub const NODE_NAME_MAX_BYTES: usize = 253;
+/// Most seed addresses in a configuration.
+pub const SEEDS_MAX_COUNT: usize = 128;
+/// Most threads that write and sync.
+pub const WRITER_THREADS_MAX_COUNT: usize = 64;
+/// Smallest tail cache, bytes.
+pub const TAIL_CACHE_MIN_BYTES: usize = 1024 * 1024;
+/// Largest PEM file of a node's TLS settings, bytes.
+pub const TLS_FILE_MAX_BYTES: u64 = 1024 * 1024;
+/// How often the TLS files are looked at for changes.
+pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+/// Longest wait for a TLS handshake.
+pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// TLS handshakes under way at once, per port; more wait in the system's backlog.
+pub const HANDSHAKES_MAX_COUNT: usize = 256;
+/// Client connections at once; more are closed unanswered.
+pub const CLIENT_CONNECTIONS_MAX_COUNT: usize = 4096;
+/// Peer connections at once; more are closed unanswered.
+pub const PEER_CONNECTIONS_MAX_COUNT: usize = 1024;
+/// HTTP/2 flow control window of a stream, bytes.
+pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// HTTP/2 flow control window of a connection, bytes.
+pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// Largest HTTP/2 frame, bytes.
+pub const HTTP2_FRAME_MAX_BYTES: u32 = 256 * 1024;
+/// HTTP/2 streams at once on a connection: peers need one per group.
+pub const HTTP2_STREAMS_MAX_COUNT: u32 = 16 * 1024;
+/// How often a silent connection is asked whether it lives.
+pub const HTTP2_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the answer may take before the connection is closed.
+pub const HTTP2_KEEPALIVE_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for a connection to a peer, handshake included.
+pub const PEER_CONNECT_MAX: Duration = Duration::from_secs(2);
+/// Shortest pause after a failed connection to a peer; doubles up to the longest.
+pub const PEER_BACKOFF_MIN: Duration = Duration::from_millis(20);
+/// Longest such pause: how late a peer that came back may be noticed.
+pub const PEER_BACKOFF_MAX: Duration = Duration::from_millis(400);
+/// A payload that is a smaller part of its receive buffer than one in this many is copied out, so
+/// that it does not keep the whole buffer in memory.
+pub const PAYLOAD_PINNED_MAX_RATIO: usize = 2;
+/// Health and metrics connections at once; more are closed unanswered.
+pub const HEALTH_CONNECTIONS_MAX_COUNT: usize = 64;
+/// Longest time that one of them may take for a request.
+pub const HEALTH_REQUEST_MAX: Duration = Duration::from_secs(5);
+/// Partitions with metrics of their own; those beyond share one label.
+pub const METRICS_PARTITIONS_MAX_COUNT: usize = 1000;
+/// Longest wait for leaderships to move elsewhere when a node stops.
+pub const STOP_TRANSFER_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for connections to end when a node stops.
+pub const STOP_CONNECTIONS_MAX: Duration = Duration::from_secs(3);
+
+// The command line.
+
+/// Most nodes of a `lograft dev` cluster.
+pub const DEV_NODES_MAX_COUNT: u32 = 9;
+/// How long `lograft dev` waits for its nodes to be ready before it gives up.
+pub const DEV_READY_MAX: Duration = Duration::from_mins(1);
+/// How long a node of `lograft dev` may take to stop before it is killed.
+pub const DEV_STOP_MAX: Duration = Duration::from_secs(10);
+/// First wait before `lograft dev` starts a crashed node again; it doubles from crash to crash.
+pub const DEV_RESTART_MIN: Duration = Duration::from_millis(250);
+/// Longest such wait.
+pub const DEV_RESTART_MAX: Duration = Duration::from_secs(10);
+
+// Raft.
+
+/// Between two heartbeats of a group's leader.
+pub const RAFT_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(200);
+/// The shortest silence of a leader after which a follower stands for election.
+pub const RAFT_ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(600);
+/// The longest.
+pub const RAFT_ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(800);
+/// Time for a follower to take and install a snapshot.
+pub const RAFT_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a transfer of leadership may take before it is reported as failed.
+pub const RAFT_TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a slow follower may hold back a purge; after that it gets a snapshot instead.
+pub const PURGE_HOLD_MAX: Duration = Duration::from_secs(30);
+/// Entries that the leader may wait for in a single disk write.
+pub const RAFT_APPEND_BATCH_MAX_COUNT: u64 = 1024;
+/// Entries read at once to apply them.
+pub const APPLY_CHUNK_MAX_COUNT: u64 = 256;
+/// Proposals that wait for a group's raft core; beyond that `propose` waits.
+pub const RAFT_PROPOSALS_MAX_COUNT: u64 = 1024;
+/// How often a replica's status is published while its log moves.
+pub const RAFT_STATUS_INTERVAL: Duration = Duration::from_millis(100);
+
+// Storage.
+
+/// Writer threads of a node; a group always stays on the same one.
+pub const WRITER_THREADS_DEFAULT_COUNT: usize = 4;
+/// Budget of the tail caches of all groups of a node together, bytes.
+pub const TAIL_CACHE_DEFAULT_BYTES: usize = 64 * 1024 * 1024;
+/// What must stay free on the disk; below it the node refuses produces, bytes.
+pub const DISK_RESERVE_DEFAULT_BYTES: u64 = 512 * 1024 * 1024;
+/// One point of a segment's sparse index stands for about so many bytes.
+pub const INDEX_INTERVAL_BYTES: u64 = 64 * 1024;
+/// Payloads up to this size are copied at append, so that they do not pin the larger buffer that
+/// they arrived in, bytes.
+pub const CACHE_COPY_MAX_BYTES: usize = 16 * 1024;
+/// Sealed segments whose file and index are kept open, per node.
+pub const OPEN_SEGMENTS_MAX_COUNT: usize = 128;
+/// Bytes handed to the kernel in one `pwritev`, about.
+pub const WRITE_CHUNK_MAX_BYTES: u64 = 16 * 1024 * 1024;
+/// How long a write that nobody waits for may lie in memory.
+pub const LAZY_WRITE_MAX: Duration = Duration::from_millis(200);
+/// Damaged copies of a group that are kept aside; the oldest go first.
+pub const CORRUPT_COPIES_MAX_COUNT: usize = 3;

@@ -1,0 +1,221 @@
+//! Encoding.
+
+use bytes::Bytes;
+
+use super::{BatchError, HEADER_BYTES, VERSION};
+use crate::compression::{Compression, compress_onto};
+use crate::limits::{
+    BATCH_MAX_BYTES, BATCH_RECORDS_MAX_COUNT, RECORD_HEADERS_MAX_COUNT, RECORD_MAX_BYTES,
+};
+use crate::record::Record;
+use crate::varint::{self, zigzag};
+
+/// A finished batch and what has to stand beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedBatch {
+    /// The batch.
+    pub bytes: Bytes,
+    /// CRC-32C of `bytes`.
+    pub crc32c: u32,
+    /// How many records it holds.
+    pub record_count: u32,
+    /// The greatest record timestamp, milliseconds since the Unix epoch.
+    pub max_time_ms: i64,
+}
+
+/// Packs records into a batch: one copy of each record, no allocation per record.
+///
+/// The records block stays below `BATCH_MAX_BYTES` before compression, so a finished batch is
+/// within every limit whether it compresses or not.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    compression: Compression,
+    /// Room for the header, then the records block.
+    buffer: Vec<u8>,
+    record_count: u32,
+    base_time_ms: i64,
+    max_time_ms: i64,
+}
+
+impl BatchBuilder {
+    /// An empty batch.
+    pub fn new(compression: Compression) -> Self {
+        Self::with_capacity(compression, 0)
+    }
+
+    /// An empty batch with room for `capacity_bytes` of encoded records.
+    pub fn with_capacity(compression: Compression, capacity_bytes: usize) -> Self {
+        let mut buffer = Vec::new();
+        if capacity_bytes > 0 {
+            buffer.reserve_exact(HEADER_BYTES + capacity_bytes.min(BATCH_MAX_BYTES));
+        }
+        Self {
+            compression,
+            buffer,
+            record_count: 0,
+            base_time_ms: 0,
+            max_time_ms: 0,
+        }
+    }
+
+    /// Adds a record; on an error the batch is as before.
+    pub fn push(&mut self, record: &Record) -> Result<(), BatchError> {
+        let headers = record
+            .headers
+            .iter()
+            .map(|h| (h.key.as_str(), h.value.as_ref()));
+        self.push_parts(
+            record.timestamp_ms,
+            record.key.as_deref(),
+            record.value.as_deref(),
+            headers,
+        )
+    }
+
+    /// Adds a record from its parts; on an error the batch is as before.
+    pub fn push_parts<'a, H>(
+        &mut self,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: H,
+    ) -> Result<(), BatchError>
+    where
+        H: IntoIterator<Item = (&'a str, &'a [u8])>,
+        H::IntoIter: ExactSizeIterator,
+    {
+        let headers = headers.into_iter();
+        let size = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        BatchError::check("record bytes", size, RECORD_MAX_BYTES)?;
+        BatchError::check("record headers", headers.len(), RECORD_HEADERS_MAX_COUNT)?;
+        if self.record_count >= BATCH_RECORDS_MAX_COUNT {
+            let bound = BATCH_RECORDS_MAX_COUNT as usize;
+            return Err(BatchError::TooLarge {
+                field: "batch records",
+                found: bound + 1,
+                bound,
+            });
+        }
+        if self.record_count == 0 {
+            self.buffer.resize(HEADER_BYTES, 0);
+            self.base_time_ms = timestamp_ms;
+            self.max_time_ms = timestamp_ms;
+        }
+        let start = self.buffer.len();
+        self.append(timestamp_ms, key, value);
+        let checked = self
+            .append_headers(headers, size)
+            .and_then(|()| BatchError::check("batch bytes", self.buffer.len(), BATCH_MAX_BYTES));
+        if checked.is_err() {
+            self.buffer.truncate(start);
+            return checked;
+        }
+        self.record_count += 1;
+        self.max_time_ms = self.max_time_ms.max(timestamp_ms);
+        Ok(())
+    }
+
+    #[inline]
+    fn append(&mut self, timestamp_ms: i64, key: Option<&[u8]>, value: Option<&[u8]>) {
+        // The numbers go through an array: one growth check for all of them.
+        let mut head = [0; 3 * varint::MAX_BYTES];
+        let delta = zigzag(timestamp_ms.wrapping_sub(self.base_time_ms));
+        let mut end = varint::write(&mut head, 0, delta);
+        end = varint::write(&mut head, end, length_code(key));
+        if let Some(key) = key.filter(|key| !key.is_empty()) {
+            self.buffer.extend_from_slice(&head[..end]);
+            self.buffer.extend_from_slice(key);
+            end = 0;
+        }
+        end = varint::write(&mut head, end, length_code(value));
+        self.buffer.extend_from_slice(&head[..end]);
+        self.buffer.extend_from_slice(value.unwrap_or_default());
+    }
+
+    fn append_headers<'a>(
+        &mut self,
+        headers: impl ExactSizeIterator<Item = (&'a str, &'a [u8])>,
+        mut size: usize,
+    ) -> Result<(), BatchError> {
+        varint::put(&mut self.buffer, headers.len() as u64);
+        for (key, value) in headers {
+            size += key.len() + value.len();
+            BatchError::check("record bytes", size, RECORD_MAX_BYTES)?;
+            varint::put(&mut self.buffer, key.len() as u64);
+            self.buffer.extend_from_slice(key.as_bytes());
+            varint::put(&mut self.buffer, value.len() as u64);
+            self.buffer.extend_from_slice(value);
+        }
+        Ok(())
+    }
+
+    /// How long the batch would be if it were finished now and did not compress, bytes.
+    pub fn encoded_len(&self) -> usize {
+        self.buffer.len().max(HEADER_BYTES)
+    }
+
+    /// How many records it holds.
+    pub const fn record_count(&self) -> u32 {
+        self.record_count
+    }
+
+    /// Whether it holds no record.
+    pub const fn is_empty(&self) -> bool {
+        self.record_count == 0
+    }
+
+    /// Whether it has reached `max_bytes` or the most records that a batch may hold.
+    pub fn is_full(&self, max_bytes: usize) -> bool {
+        self.encoded_len() >= max_bytes || self.record_count >= BATCH_RECORDS_MAX_COUNT
+    }
+
+    /// Compresses, seals and checksums the batch. Fails only when it is empty.
+    pub fn finish(self) -> Result<EncodedBatch, BatchError> {
+        let Self {
+            compression,
+            buffer,
+            record_count,
+            base_time_ms,
+            max_time_ms,
+        } = self;
+        if record_count == 0 {
+            return Err(BatchError::Empty);
+        }
+        let block_len = buffer.len() - HEADER_BYTES;
+        let (stored, mut bytes) = compressed(compression, buffer);
+        let block_len = u32::try_from(block_len).unwrap_or(u32::MAX);
+        bytes[0] = VERSION;
+        bytes[1] = stored.code();
+        bytes[4..8].copy_from_slice(&record_count.to_le_bytes());
+        bytes[8..16].copy_from_slice(&base_time_ms.to_le_bytes());
+        bytes[16..24].copy_from_slice(&max_time_ms.to_le_bytes());
+        bytes[24..28].copy_from_slice(&block_len.to_le_bytes());
+        let crc32c = crc32c::crc32c(&bytes);
+        Ok(EncodedBatch {
+            bytes: Bytes::from(bytes),
+            crc32c,
+            record_count,
+            max_time_ms,
+        })
+    }
+}
+
+/// The length plus one, 0 for none.
+fn length_code(part: Option<&[u8]>) -> u64 {
+    part.map_or(0, |part| part.len() as u64 + 1)
+}
+
+/// The buffer with its block compressed, or as it was where that saves nothing.
+fn compressed(compression: Compression, buffer: Vec<u8>) -> (Compression, Vec<u8>) {
+    if compression == Compression::None {
+        return (Compression::None, buffer);
+    }
+    let mut packed = vec![0; HEADER_BYTES];
+    if compress_onto(compression, &buffer[HEADER_BYTES..], &mut packed) {
+        // The scratch room is as large as the worst case: give it back.
+        packed.shrink_to_fit();
+        (compression, packed)
+    } else {
+        (Compression::None, buffer)
+    }
+}

@@ -1,0 +1,290 @@
+//! Batches: round trips, golden bytes, and what must be refused.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::compression::Compression;
+use crate::limits::{BATCH_MAX_BYTES, BATCH_UNCOMPRESSED_MAX_BYTES, RECORD_MAX_BYTES};
+use crate::reason::Reason;
+use crate::record::{Header, Record};
+
+const ALL: [Compression; 3] = [Compression::None, Compression::Lz4, Compression::Zstd];
+
+fn record(timestamp_ms: i64, key: Option<&'static str>, value: Option<&'static str>) -> Record {
+    Record {
+        timestamp_ms,
+        key: key.map(Bytes::from),
+        value: value.map(Bytes::from),
+        headers: Vec::new(),
+    }
+}
+
+fn encode(compression: Compression, records: &[Record]) -> EncodedBatch {
+    let mut builder = BatchBuilder::new(compression);
+    for record in records {
+        builder.push(record).unwrap();
+    }
+    builder.finish().unwrap()
+}
+
+fn decode(bytes: &Bytes) -> Result<Vec<Record>, BatchError> {
+    BatchView::parse(bytes.clone())?.records()?.collect()
+}
+
+fn validate(bytes: Vec<u8>) -> Result<(), BatchError> {
+    BatchView::parse(Bytes::from(bytes))?.validate(&BatchLimits::default())
+}
+
+#[test]
+fn golden_bytes() {
+    let mut first = record(1000, Some("k"), Some("va"));
+    first.headers.push(Header {
+        key: "h".into(),
+        value: Bytes::from_static(b"x"),
+    });
+    let batch = encode(Compression::None, &[first, record(999, None, None)]);
+    let expected = [
+        &[1, 0, 0, 0, 2, 0, 0, 0][..],
+        &1000_i64.to_le_bytes(),
+        &1000_i64.to_le_bytes(),
+        &15_u32.to_le_bytes(),
+        &[0, 2, b'k', 3, b'v', b'a', 1, 1, b'h', 1, b'x'],
+        &[1, 0, 0, 0],
+    ]
+    .concat();
+    assert_eq!(batch.bytes, expected);
+    assert_eq!(batch.crc32c, crc32c::crc32c(&expected));
+    assert_eq!((batch.record_count, batch.max_time_ms), (2, 1000));
+    verify_crc(&batch.bytes, batch.crc32c).unwrap();
+    let error = verify_crc(&batch.bytes, batch.crc32c ^ 1).unwrap_err();
+    assert_eq!(error.reason(), Reason::BatchCorrupt);
+}
+
+#[test]
+fn none_and_empty_stay_apart() {
+    let records = [
+        record(0, None, None),
+        record(0, Some(""), None),
+        record(0, None, Some("")),
+        record(i64::MIN, Some(""), Some("")),
+        record(i64::MAX, None, None),
+    ];
+    for compression in ALL {
+        let batch = encode(compression, &records);
+        assert_eq!(decode(&batch.bytes).unwrap(), records);
+        validate(batch.bytes.to_vec()).unwrap();
+    }
+}
+
+#[test]
+fn text_compresses_and_noise_is_stored_as_it_is() {
+    let text = Record {
+        value: Some(Bytes::from(vec![b'a'; 5000])),
+        ..Record::default()
+    };
+    for compression in [Compression::Lz4, Compression::Zstd] {
+        let batch = encode(compression, std::slice::from_ref(&text));
+        let view = BatchView::parse(batch.bytes.clone()).unwrap();
+        assert_eq!(view.compression(), compression);
+        assert!(batch.bytes.len() < 200, "{}", batch.bytes.len());
+        assert_eq!(decode(&batch.bytes).unwrap(), [text.clone()]);
+        let small = encode(compression, &[record(1, Some("k"), Some("v"))]);
+        let view = BatchView::parse(small.bytes).unwrap();
+        assert_eq!(view.compression(), Compression::None);
+    }
+}
+
+#[test]
+fn records_are_slices_of_the_batch() {
+    let batch = encode(Compression::None, &[record(0, Some("key"), Some("value"))]);
+    let records = decode(&batch.bytes).unwrap();
+    let range = batch.bytes.as_ptr_range();
+    assert!(range.contains(&records[0].value.as_ref().unwrap().as_ptr()));
+    assert!(range.contains(&records[0].key.as_ref().unwrap().as_ptr()));
+}
+
+#[test]
+fn the_builder_holds_its_bounds_and_stays_usable() {
+    let mut builder = BatchBuilder::new(Compression::None);
+    let big = vec![7; RECORD_MAX_BYTES];
+    let none: [(&str, &[u8]); 0] = [];
+    builder.push_parts(0, None, Some(&big), none).unwrap();
+    let len = builder.encoded_len();
+    let error = builder
+        .push_parts(0, Some(b"k"), Some(&big), none)
+        .unwrap_err();
+    assert_eq!(error.bound(), Some(("record bytes", RECORD_MAX_BYTES)));
+    let error = builder.push_parts(0, None, Some(&big), none).unwrap_err();
+    assert_eq!(error.bound(), Some(("batch bytes", BATCH_MAX_BYTES)));
+    let error = builder
+        .push_parts(0, None, Some(&big), [("k", &b""[..])])
+        .unwrap_err();
+    assert_eq!(error.bound(), Some(("record bytes", RECORD_MAX_BYTES)));
+    let many = [("", &b""[..]); 129];
+    let error = builder.push_parts(0, None, None, many).unwrap_err();
+    assert_eq!(error.bound(), Some(("record headers", 128)));
+    assert_eq!((builder.encoded_len(), builder.record_count()), (len, 1));
+    assert!(builder.is_full(RECORD_MAX_BYTES) && !builder.is_full(BATCH_MAX_BYTES));
+    builder.push_parts(0, None, Some(b"small"), none).unwrap();
+    validate(builder.finish().unwrap().bytes.to_vec()).unwrap();
+    let empty = BatchBuilder::new(Compression::None).finish();
+    assert!(matches!(empty, Err(BatchError::Empty)));
+}
+
+#[test]
+fn lies_in_the_header_are_found() {
+    let batch = encode(Compression::None, &[record(5, Some("key"), Some("value"))]);
+    let altered = |at: usize, byte: u8| {
+        let mut bytes = batch.bytes.to_vec();
+        bytes[at] = byte;
+        validate(bytes).unwrap_err()
+    };
+    assert!(matches!(altered(0, 2), BatchError::Version { found: 2 }));
+    assert!(matches!(altered(1, 3), BatchError::Attributes { .. }));
+    assert!(matches!(altered(1, 8), BatchError::Attributes { .. }));
+    assert!(matches!(altered(2, 1), BatchError::Attributes { .. }));
+    assert!(matches!(altered(4, 0), BatchError::Empty));
+    assert!(matches!(altered(4, 2), BatchError::Varint { .. }));
+    assert!(matches!(
+        altered(7, 1),
+        BatchError::TooLarge {
+            field: "batch records",
+            ..
+        }
+    ));
+    assert!(matches!(
+        altered(16, 6),
+        BatchError::MaxTimestamp {
+            declared: 6,
+            found: 5
+        }
+    ));
+    assert!(matches!(altered(24, 1), BatchError::Decompress(_)));
+    let error = altered(27, 1);
+    assert_eq!(error.bound().unwrap().1, BATCH_UNCOMPRESSED_MAX_BYTES);
+    assert_eq!(error.reason(), Reason::BatchTooLarge);
+    let mut longer = batch.bytes.to_vec();
+    longer.push(0);
+    longer[24] += 1;
+    assert!(matches!(
+        validate(longer),
+        Err(BatchError::TrailingBytes { left: 1 })
+    ));
+    let huge = vec![1; BATCH_MAX_BYTES + 1];
+    assert!(validate(huge).is_err());
+}
+
+#[test]
+fn a_header_name_must_be_text() {
+    let mut with_header = record(0, None, None);
+    with_header.headers.push(Header {
+        key: "h".into(),
+        value: Bytes::new(),
+    });
+    let mut bytes = encode(Compression::None, &[with_header]).bytes.to_vec();
+    let at = bytes.len() - 2;
+    bytes[at] = 0xff;
+    assert!(matches!(validate(bytes), Err(BatchError::HeaderKey)));
+}
+
+#[test]
+fn tighter_limits_are_held_to() {
+    let batch = encode(Compression::None, &[record(0, Some("key"), Some("value"))]);
+    let view = BatchView::parse(batch.bytes).unwrap();
+    let limits = BatchLimits {
+        record_max_bytes: 7,
+        ..BatchLimits::default()
+    };
+    assert_eq!(
+        view.validate(&limits).unwrap_err().bound(),
+        Some(("record bytes", 7))
+    );
+    let limits = BatchLimits {
+        record_max_bytes: 8,
+        ..BatchLimits::default()
+    };
+    view.validate(&limits).unwrap();
+    let limits = BatchLimits {
+        batch_max_bytes: 20,
+        ..BatchLimits::default()
+    };
+    assert_eq!(
+        view.validate(&limits).unwrap_err().bound(),
+        Some(("batch bytes", 20))
+    );
+}
+
+fn blob() -> impl Strategy<Value = Bytes> {
+    proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from)
+}
+
+fn any_record() -> impl Strategy<Value = Record> {
+    let header = (".{0,8}", blob()).prop_map(|(key, value)| Header { key, value });
+    (
+        any::<i64>(),
+        proptest::option::of(blob()),
+        proptest::option::of(blob()),
+        proptest::collection::vec(header, 0..4),
+    )
+        .prop_map(|(timestamp_ms, key, value, headers)| Record {
+            timestamp_ms,
+            key,
+            value,
+            headers,
+        })
+}
+
+proptest! {
+    #[test]
+    fn round_trip(records in proptest::collection::vec(any_record(), 1..40), code in 0_u8..3) {
+        let batch = encode(Compression::from_code(code).unwrap(), &records);
+        prop_assert_eq!(batch.record_count as usize, records.len());
+        let view = BatchView::parse(batch.bytes.clone()).unwrap();
+        view.validate(&BatchLimits::default()).unwrap();
+        let latest = records.iter().map(|r| r.timestamp_ms).max();
+        prop_assert_eq!(Some(view.max_time_ms()), latest);
+        let refs = view.decode().unwrap();
+        for (found, record) in refs.iter().zip(&records) {
+            prop_assert_eq!(found.unwrap().payload_len().unwrap(), record.payload_len());
+        }
+        prop_assert_eq!(decode(&batch.bytes).unwrap(), records);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = validate(bytes.clone());
+        let _ = decode(&Bytes::from(bytes));
+    }
+
+    /// Behind a header that passes, anything may stand: no panic, and reading never yields more
+    /// records or bytes than declared.
+    #[test]
+    fn arbitrary_blocks_never_panic(block in proptest::collection::vec(any::<u8>(), 0..400),
+                                    code in 0_u8..3, count in 1_u8..20, len in 0_u16..2000) {
+        let len = if code == 0 { block.len() as u64 } else { u64::from(len) };
+        let mut bytes = vec![1, code, 0, 0, count, 0, 0, 0];
+        bytes.extend_from_slice(&[0; 16]);
+        bytes.extend_from_slice(&len.to_le_bytes()[..4]);
+        bytes.extend_from_slice(&block);
+        let valid = validate(bytes.clone()).is_ok();
+        let records = decode(&Bytes::from(bytes));
+        if valid {
+            let records = records.unwrap();
+            prop_assert_eq!(records.len(), usize::from(count));
+            let total: usize = records.iter().map(Record::payload_len).sum();
+            prop_assert!(total as u64 <= len);
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_never_panics(records in proptest::collection::vec(any_record(), 1..5),
+                                  code in 0_u8..3, at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+        let batch = encode(Compression::from_code(code).unwrap(), &records);
+        let mut bytes = batch.bytes.to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1_u8 << bit;
+        prop_assert!(verify_crc(&bytes, batch.crc32c).is_err());
+        let _ = validate(bytes);
+    }
+}

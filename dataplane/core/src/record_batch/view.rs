@@ -1,0 +1,285 @@
+//! Reading a batch: its header at once, its records when asked.
+
+use bytes::Bytes;
+
+use super::walk::RecordRefs;
+use super::{BatchError, COMPRESSION_MASK, HEADER_BYTES, VERSION};
+use crate::compression::{Compression, decompress};
+use crate::limits;
+use crate::record::{Header, Record};
+
+/// The bounds that a batch is held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// The batch as encoded, bytes.
+    pub batch_max_bytes: usize,
+    /// Its records block once decompressed, bytes.
+    pub uncompressed_max_bytes: usize,
+    /// Its records.
+    pub records_max_count: u32,
+    /// Key, value and headers of one record, bytes.
+    pub record_max_bytes: usize,
+    /// Headers of one record.
+    pub headers_max_count: usize,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self {
+            batch_max_bytes: limits::BATCH_MAX_BYTES,
+            uncompressed_max_bytes: limits::BATCH_UNCOMPRESSED_MAX_BYTES,
+            records_max_count: limits::BATCH_RECORDS_MAX_COUNT,
+            record_max_bytes: limits::RECORD_MAX_BYTES,
+            headers_max_count: limits::RECORD_HEADERS_MAX_COUNT,
+        }
+    }
+}
+
+/// Checks the checksum that came beside a batch.
+pub fn verify_crc(bytes: &[u8], declared: u32) -> Result<(), BatchError> {
+    let found = crc32c::crc32c(bytes);
+    if found == declared {
+        Ok(())
+    } else {
+        Err(BatchError::Crc { declared, found })
+    }
+}
+
+/// A batch whose header has been read.
+#[derive(Clone, Debug)]
+pub struct BatchView {
+    bytes: Bytes,
+    compression: Compression,
+    record_count: u32,
+    base_time_ms: i64,
+    max_time_ms: i64,
+    uncompressed_len: usize,
+}
+
+impl BatchView {
+    /// Reads the header; what it declares is within the limits of the data plane.
+    pub fn parse(bytes: Bytes) -> Result<Self, BatchError> {
+        let header: &[u8; HEADER_BYTES] = bytes
+            .first_chunk()
+            .ok_or(BatchError::Truncated { field: "header" })?;
+        let &[version, attributes, r0, r1, ref rest @ ..] = header;
+        if version != VERSION {
+            return Err(BatchError::Version { found: version });
+        }
+        let reserved = u16::from_le_bytes([r0, r1]);
+        let compression = Compression::from_code(attributes & COMPRESSION_MASK)
+            .filter(|_| attributes & !COMPRESSION_MASK == 0 && reserved == 0)
+            .ok_or(BatchError::Attributes {
+                attributes,
+                reserved,
+            })?;
+        let (record_count, rest) = take_le(rest);
+        let (base_time, rest) = take_le(rest);
+        let (max_time, rest) = take_le(rest);
+        let (uncompressed_len, _) = take_le(rest);
+        let view = Self {
+            compression,
+            record_count: u32::from_le_bytes(record_count),
+            base_time_ms: i64::from_le_bytes(base_time),
+            max_time_ms: i64::from_le_bytes(max_time),
+            uncompressed_len: u32::from_le_bytes(uncompressed_len) as usize,
+            bytes,
+        };
+        view.check_header(&BatchLimits::default())?;
+        Ok(view)
+    }
+
+    fn check_header(&self, limits: &BatchLimits) -> Result<(), BatchError> {
+        if self.record_count == 0 {
+            return Err(BatchError::Empty);
+        }
+        let records = (
+            self.record_count as usize,
+            limits.records_max_count as usize,
+        );
+        BatchError::check("batch records", records.0, records.1)?;
+        BatchError::check("batch bytes", self.bytes.len(), limits.batch_max_bytes)?;
+        let bound = limits.uncompressed_max_bytes;
+        BatchError::check("batch uncompressed bytes", self.uncompressed_len, bound)
+    }
+
+    /// Walks all records, decompressing where needed: structure, count and sizes hold, and the
+    /// greatest timestamp is the one declared.
+    pub fn validate(&self, limits: &BatchLimits) -> Result<(), BatchError> {
+        self.check_header(limits)?;
+        let block = self.block()?;
+        let mut records = RecordRefs::new(&block, self.base_time_ms, self.record_count);
+        let mut max_time_ms = i64::MIN;
+        for record in records.by_ref() {
+            let record = record?;
+            let bound = limits.headers_max_count;
+            BatchError::check("record headers", record.header_count, bound)?;
+            BatchError::check(
+                "record bytes",
+                record.payload_len()?,
+                limits.record_max_bytes,
+            )?;
+            max_time_ms = max_time_ms.max(record.timestamp_ms);
+        }
+        if !records.rest().is_empty() {
+            return Err(BatchError::TrailingBytes {
+                left: records.rest().len(),
+            });
+        }
+        let declared = self.max_time_ms;
+        if max_time_ms != declared {
+            return Err(BatchError::MaxTimestamp {
+                declared,
+                found: max_time_ms,
+            });
+        }
+        Ok(())
+    }
+
+    /// The records block, decompressed: at most as long as the header declares, which is bounded.
+    fn block(&self) -> Result<Bytes, BatchError> {
+        let block = self.bytes.slice(HEADER_BYTES..);
+        let length = |declared, found| {
+            let error = crate::compression::DecompressError::Length { declared, found };
+            Err(BatchError::Decompress(error))
+        };
+        match self.compression {
+            Compression::None if block.len() == self.uncompressed_len => Ok(block),
+            Compression::None => length(self.uncompressed_len, block.len()),
+            packed => decompress(packed, &block, self.uncompressed_len)
+                .map(Bytes::from)
+                .map_err(BatchError::Decompress),
+        }
+    }
+
+    /// The batch, ready to be read by reference; decompresses once.
+    pub fn decode(&self) -> Result<DecodedBatch, BatchError> {
+        Ok(DecodedBatch {
+            block: self.block()?,
+            base_time_ms: self.base_time_ms,
+            record_count: self.record_count,
+        })
+    }
+
+    /// Its records, as slices of the decompressed bytes; decompresses once.
+    pub fn records(&self) -> Result<Records, BatchError> {
+        self.decode().map(DecodedBatch::into_records)
+    }
+
+    /// The batch as encoded.
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// How its records block is compressed.
+    pub const fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// How many records it declares; true once validated.
+    pub const fn record_count(&self) -> u32 {
+        self.record_count
+    }
+
+    /// The greatest record timestamp that it declares, ms; true once validated.
+    pub const fn max_time_ms(&self) -> i64 {
+        self.max_time_ms
+    }
+
+    /// The records block's length once decompressed, bytes.
+    pub const fn uncompressed_len(&self) -> usize {
+        self.uncompressed_len
+    }
+}
+
+/// The first `N` bytes and the others; the header's length covers all that are asked for.
+fn take_le<const N: usize>(bytes: &[u8]) -> ([u8; N], &[u8]) {
+    bytes
+        .split_first_chunk()
+        .map_or(([0; N], &[]), |(head, rest)| (*head, rest))
+}
+
+/// A batch's decompressed records block.
+#[derive(Clone, Debug)]
+pub struct DecodedBatch {
+    block: Bytes,
+    base_time_ms: i64,
+    record_count: u32,
+}
+
+impl DecodedBatch {
+    /// Its records, borrowed: the fastest way to read them.
+    pub fn iter(&self) -> RecordRefs<'_> {
+        RecordRefs::new(&self.block, self.base_time_ms, self.record_count)
+    }
+
+    /// Its records, each holding on to the block.
+    pub const fn into_records(self) -> Records {
+        Records {
+            taken: 0,
+            base_time_ms: self.base_time_ms,
+            left: self.record_count,
+            batch: self,
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a DecodedBatch {
+    type Item = Result<crate::record::RecordRef<'a>, BatchError>;
+    type IntoIter = RecordRefs<'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// The records of a batch; their keys and values are slices of the decompressed bytes.
+#[derive(Clone, Debug)]
+pub struct Records {
+    batch: DecodedBatch,
+    /// Bytes of the block read so far.
+    taken: usize,
+    base_time_ms: i64,
+    left: u32,
+}
+
+impl Records {
+    fn read(&mut self) -> Option<Result<Record, BatchError>> {
+        let block = &self.batch.block;
+        let mut refs = RecordRefs::new(&block[self.taken..], self.base_time_ms, self.left);
+        let record = match refs.next()? {
+            Ok(record) => record,
+            Err(error) => return Some(Err(error)),
+        };
+        self.taken = block.len() - refs.rest().len();
+        self.left -= 1;
+        let slice = |part: &[u8]| block.slice_ref(part);
+        let headers = record
+            .headers()
+            .map(|header| {
+                header.map(|(key, value)| Header {
+                    key: key.to_owned(),
+                    value: slice(value),
+                })
+            })
+            .collect::<Result<Vec<_>, _>>();
+        Some(headers.map(|headers| Record {
+            timestamp_ms: record.timestamp_ms,
+            key: record.key.map(slice),
+            value: record.value.map(slice),
+            headers,
+        }))
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let record = self.read();
+        if matches!(record, Some(Err(_))) {
+            self.left = 0;
+        }
+        record
+    }
+}
