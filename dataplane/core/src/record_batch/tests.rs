@@ -88,7 +88,7 @@ fn text_compresses_and_noise_is_stored_as_it_is() {
         let view = BatchView::parse(batch.bytes.clone()).unwrap();
         assert_eq!(view.compression(), compression);
         assert!(batch.bytes.len() < 200, "{}", batch.bytes.len());
-        assert_eq!(decode(&batch.bytes).unwrap(), [text.clone()]);
+        assert_eq!(decode(&batch.bytes).unwrap(), std::slice::from_ref(&text));
         let small = encode(compression, &[record(1, Some("k"), Some("v"))]);
         let view = BatchView::parse(small.bytes).unwrap();
         assert_eq!(view.compression(), Compression::None);
