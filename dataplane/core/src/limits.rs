@@ -171,3 +171,49 @@ pub const WRITE_CHUNK_MAX_BYTES: u64 = 16 * 1024 * 1024;
 pub const LAZY_WRITE_MAX: Duration = Duration::from_millis(200);
 /// Damaged copies of a group that are kept aside; the oldest go first.
 pub const CORRUPT_COPIES_MAX_COUNT: usize = 3;
+
+// The client.
+
+/// Most endpoints that a client is given to start from.
+pub const CLIENT_ENDPOINTS_MAX_COUNT: usize = 64;
+/// How long a client waits for a connection to a node, TLS included.
+pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client's call may take, its retries included.
+pub const CLIENT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Age after which a client fetches the map of partitions and leaders again.
+pub const CLIENT_METADATA_MAX_AGE: Duration = Duration::from_secs(60);
+/// Shortest time between two fetches of that map.
+pub const CLIENT_METADATA_MIN_AGE: Duration = Duration::from_millis(20);
+/// A client's first wait before it tries again; doubles up to the longest.
+pub const CLIENT_BACKOFF_MIN: Duration = Duration::from_millis(20);
+/// The longest such wait: how late a new leader may be noticed.
+pub const CLIENT_BACKOFF_MAX: Duration = Duration::from_millis(500);
+/// At which size a producer closes a batch, bytes, unless told otherwise.
+pub const PRODUCER_BATCH_BYTES: usize = 256 * 1024;
+/// Smallest such size, bytes.
+pub const PRODUCER_BATCH_MIN_BYTES: usize = 1024;
+/// Unacknowledged batches at one leader, bytes: more gains no speed and costs time.
+pub const PRODUCER_IN_FLIGHT_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Unacknowledged batches of one partition; below what leaders remember of a producer.
+pub const PRODUCER_IN_FLIGHT_BATCHES_MAX_COUNT: usize = 16;
+/// Batches in flight to one leader that went before they were full: small ones cost most.
+pub const PRODUCER_PARTIAL_BATCHES_MAX_COUNT: usize = 4;
+/// Records buffered in a producer, bytes: sending waits beyond it.
+pub const PRODUCER_BUFFER_MAX_BYTES: usize = 32 * 1024 * 1024;
+/// How long a producer tries to deliver a batch.
+pub const PRODUCER_DELIVERY_TIMEOUT: Duration = Duration::from_mins(2);
+/// How long a leader may take over one batch before it answers TIMEOUT.
+pub const PRODUCER_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much a leader sends a consumer in one reply, bytes, unless told otherwise.
+pub const CONSUMER_REPLY_BYTES: u32 = 1024 * 1024;
+
+// Metadata.
+
+/// Most nodes in a cluster, those decommissioned not counted.
+pub const NODES_MAX_COUNT: usize = 1000;
+/// Longest name or zone of a node, bytes.
+pub const NODE_NAME_MAX_BYTES: usize = 253;
+/// Longest address of a node, bytes.
+pub const NODE_ADDRESS_MAX_BYTES: usize = 512;
+/// Most producer ids given out by one command.
+pub const PRODUCERS_ALLOCATE_MAX_COUNT: u32 = 10_000;

@@ -1,0 +1,214 @@
+//! Opening connections: TCP, TLS, and what can go wrong on the way.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper_util::rt::TokioIo;
+use rustls::{AlertDescription, CertificateError};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::codegen::http::Uri;
+use tower::Service;
+
+use crate::tls::TlsSettings;
+
+/// A byte stream to a node.
+pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+/// The future of [`Dial::dial`].
+pub type Dialling = Pin<Box<dyn Future<Output = io::Result<Box<dyn Wire>>> + Send>>;
+
+/// Opens byte streams. The TCP one serves all but simulations.
+pub trait Dial: Send + Sync {
+    /// Opens a stream to `address`, a `host:port`.
+    fn dial(&self, address: &str) -> Dialling;
+}
+
+/// TCP with no delay.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TcpDialer;
+
+impl Dial for TcpDialer {
+    fn dial(&self, address: &str) -> Dialling {
+        let address = address.to_owned();
+        Box::pin(async move {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as Box<dyn Wire>)
+        })
+    }
+}
+
+/// No connection to a node.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot connect to {endpoint}: {kind}")]
+pub struct DialError {
+    /// `host:port` of the node.
+    pub endpoint: String,
+    /// What went wrong.
+    #[source]
+    pub kind: DialErrorKind,
+}
+
+/// What went wrong while connecting.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DialErrorKind {
+    /// Nothing listens there.
+    #[error("connection refused")]
+    Refused,
+    /// No answer in time.
+    #[error("no answer within the connect timeout")]
+    TimedOut,
+    /// The name has no address, the network is down, or the connection broke while opening.
+    #[error("{0}")]
+    Io(Arc<io::Error>),
+    /// The host is no name that a certificate could carry.
+    #[error("\"{0}\" is no server name")]
+    ServerName(String),
+    /// The client's own TLS files cannot be used.
+    #[error("the client's TLS files cannot be used")]
+    Files(#[source] Arc<crate::tls::TlsError>),
+    /// The node's certificate is from a CA that this client does not trust.
+    #[error("the node's certificate is from an unknown CA")]
+    NodeUnknownCa,
+    /// The node's certificate does not hold: expired, another name, damaged.
+    #[error("the node's certificate does not hold: {0}")]
+    NodeCertificate(rustls::Error),
+    /// The node wants a client certificate and got none.
+    #[error("the node wants a client certificate and this client has none")]
+    NoCertificate,
+    /// The node does not trust the CA of the client's certificate.
+    #[error("the node does not trust the client's certificate: another CA issued it")]
+    ClientUnknownCa,
+    /// The node refused the client's certificate: expired, damaged.
+    #[error("the node refused the client's certificate: {0:?}")]
+    ClientCertificate(AlertDescription),
+    /// Another failure of TLS: the other side may speak none.
+    #[error("TLS failed: {0}")]
+    Tls(rustls::Error),
+}
+
+impl DialErrorKind {
+    /// Whether the node refused who this client is.
+    pub const fn is_refused_identity(&self) -> bool {
+        matches!(
+            self,
+            Self::NoCertificate | Self::ClientUnknownCa | Self::ClientCertificate(_)
+        )
+    }
+
+    /// Whether another try may succeed without anyone changing anything.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Refused | Self::TimedOut | Self::Io(_))
+    }
+
+    /// Looks through the causes of an error for one that speaks of connecting or of TLS.
+    pub(crate) fn find_in(error: &(dyn StdError + 'static)) -> Option<Self> {
+        let mut cause = Some(error);
+        let mut found = None;
+        while let Some(error) = cause {
+            if let Some(kind) = error.downcast_ref::<Self>() {
+                return Some(kind.clone());
+            }
+            if let Some(error) = error.downcast_ref::<rustls::Error>() {
+                return Some(Self::from_tls(error));
+            }
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                match Self::from_io(error) {
+                    // A broken stream may be any of a thousand things: not a failure to connect.
+                    Self::Io(_) => {}
+                    kind => found = Some(kind),
+                }
+                // An io error's source skips what it wraps.
+                if let Some(inner) = error.get_ref() {
+                    cause = Some(inner);
+                    continue;
+                }
+            }
+            cause = error.source();
+        }
+        found
+    }
+
+    fn from_io(error: &io::Error) -> Self {
+        if let Some(tls) = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+            return Self::from_tls(tls);
+        }
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            kind => Self::Io(Arc::new(io::Error::new(kind, error.to_string()))),
+        }
+    }
+
+    fn from_tls(error: &rustls::Error) -> Self {
+        use AlertDescription as Alert;
+        match error {
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+                Self::NodeUnknownCa
+            }
+            rustls::Error::InvalidCertificate(_) => Self::NodeCertificate(error.clone()),
+            rustls::Error::AlertReceived(Alert::CertificateRequired) => Self::NoCertificate,
+            rustls::Error::AlertReceived(Alert::UnknownCA) => Self::ClientUnknownCa,
+            rustls::Error::AlertReceived(
+                alert @ (Alert::BadCertificate
+                | Alert::CertificateExpired
+                | Alert::CertificateRevoked
+                | Alert::CertificateUnknown
+                | Alert::UnsupportedCertificate
+                | Alert::AccessDenied),
+            ) => Self::ClientCertificate(*alert),
+            other => Self::Tls(other.clone()),
+        }
+    }
+}
+
+/// Dials one node and speaks TLS with it: what a channel opens its connections by.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    pub(crate) address: Arc<str>,
+    pub(crate) dialer: Arc<dyn Dial>,
+    pub(crate) tls: Arc<TlsSettings>,
+}
+
+impl Connector {
+    async fn open(self) -> Result<TokioIo<Box<dyn Wire>>, DialErrorKind> {
+        let tls = self.tls.current().map_err(|e| DialErrorKind::Files(Arc::new(e)))?;
+        let name = self.tls.server_name(&self.address)?;
+        let stream =
+            self.dialer.dial(&self.address).await.map_err(|e| DialErrorKind::from_io(&e))?;
+        let stream = TlsConnector::from(tls)
+            .connect(name, stream)
+            .await
+            .map_err(|e| DialErrorKind::from_io(&e))?;
+        Ok(TokioIo::new(Box::new(stream)))
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connector").field(&self.address).finish()
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Box<dyn Wire>>;
+    type Error = DialErrorKind;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _uri: Uri) -> Self::Future {
+        Box::pin(self.clone().open())
+    }
+}
