@@ -78,6 +78,10 @@ pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// TLS handshakes under way at once, per port; more wait in the system's backlog.
 pub const HANDSHAKES_MAX_COUNT: usize = 256;
+/// What is read from a connection's socket at once, bytes.
+pub const TLS_READ_BUFFER_BYTES: usize = 64 * 1024;
+/// Encrypted bytes that may wait for a connection's socket.
+pub const TLS_WRITE_BUFFER_BYTES: usize = 256 * 1024;
 /// Client connections at once; more are closed unanswered.
 pub const CLIENT_CONNECTIONS_MAX_COUNT: usize = 4096;
 /// Peer connections at once; more are closed unanswered.
@@ -211,8 +215,6 @@ pub const CONSUMER_REPLY_BYTES: u32 = 1024 * 1024;
 
 /// Most nodes in a cluster, those decommissioned not counted.
 pub const NODES_MAX_COUNT: usize = 1000;
-/// Longest name or zone of a node, bytes.
-pub const NODE_NAME_MAX_BYTES: usize = 253;
 /// Longest address of a node, bytes.
 pub const NODE_ADDRESS_MAX_BYTES: usize = 512;
 /// Most producer ids given out by one command.

@@ -1,1 +1,27 @@
-//! storage
+//! The log on disk. One [`Storage`] per node holds the data directory; it opens a [`GroupLog`]
+//! per raft group. A group's segment files are its raft log and its data at once: an entry is
+//! written once, with one `pwritev` and one `fdatasync` for all that wait at the same moment.
+//!
+//! Whatever touches a disk goes through [`Fs`], so that the same code runs on [`RealFs`] and on
+//! a simulated disk, which loses, tears and flips what it was given. The bytes of every file are in
+//! `dataplane/docs/format.md`.
+
+mod checkpoint;
+mod config;
+mod error;
+mod format;
+mod fs;
+mod group;
+mod hard_state;
+mod op;
+mod segment;
+mod storage;
+
+pub use checkpoint::Checkpoint;
+pub use config::{GroupOptions, Identity, Space, StorageConfig, WriterDrive};
+pub use error::{Action, Damage, OpenError, ReadError, StorageError};
+pub use fs::{FileMap, Fs, FsFile, FsSpace, OpenMode, RealFs};
+pub use group::{GroupLog, Recovered, SegmentInfo, TornTail};
+pub use hard_state::HardState;
+pub use op::FlushCallback;
+pub use storage::Storage;

@@ -1,0 +1,175 @@
+//! The kernel's file system.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::fs::{Advice, FallocateFlags, FlockOperation};
+use rustix::io::Errno;
+
+use super::{FileMap, Fs, FsFile, FsSpace, OpenMode};
+
+/// Most parts that one `pwritev` takes (the kernel's `IOV_MAX`).
+const PARTS_MAX_COUNT: usize = 1024;
+
+/// The kernel's file system: buffered reads and writes, `fdatasync`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealFs;
+
+struct RealFile(File);
+
+impl Fs for RealFs {
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn FsFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).mode(0o640);
+        match mode {
+            OpenMode::Read => {}
+            OpenMode::Write => {
+                options.write(true);
+            }
+            OpenMode::Create => {
+                options.write(true).create(true).truncate(true);
+            }
+        }
+        Ok(Arc::new(RealFile(options.open(path)?)))
+    }
+
+    #[expect(
+        unsafe_code,
+        reason = "a map is sound while its file does not get shorter; only \
+        index files are mapped, and those are replaced by rename, never cut or written again"
+    )]
+    fn map(&self, path: &Path) -> io::Result<FileMap> {
+        let file = File::open(path)?;
+        // SAFETY: see above; the bytes are checked against their CRC before they are used.
+        let map = unsafe { memmap2::Mmap::map(&file)? };
+        Ok(FileMap::Mapped(map))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir_all(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        match fs::read_dir(path) {
+            Ok(dir) => {
+                for item in dir {
+                    // A name that is not UTF-8 is not ours.
+                    if let Ok(name) = item?.file_name().into_string() {
+                        names.push(name);
+                    }
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn space(&self, path: &Path) -> io::Result<FsSpace> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(FsSpace {
+            total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+            free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        })
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Box::new(file))
+    }
+
+    fn random_u64(&self) -> u64 {
+        let mut bytes = [0; 8];
+        // Cannot fail or fall short for 8 bytes once the kernel's pool is ready; a repeated
+        // number would only weaken the check on recycled files.
+        let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+        u64::from_le_bytes(bytes)
+    }
+}
+
+impl FsFile for RealFile {
+    fn write_vectored_at(&self, parts: &mut [IoSlice<'_>], position: u64) -> io::Result<()> {
+        let mut parts = parts;
+        let mut position = position;
+        IoSlice::advance_slices(&mut parts, 0); // drops empty parts at the front
+        while !parts.is_empty() {
+            let window = &parts[..parts.len().min(PARTS_MAX_COUNT)];
+            match rustix::io::pwritev(&self.0, window, position) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    position += written as u64;
+                    IoSlice::advance_slices(&mut parts, written);
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, position: u64, len: usize) -> io::Result<Bytes> {
+        let mut buffer = Vec::with_capacity(len);
+        while buffer.len() < len {
+            let at = position + buffer.len() as u64;
+            match rustix::io::pread(&self.0, rustix::buffer::spare_capacity(&mut buffer), at) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        buffer.truncate(len);
+        Ok(Bytes::from(buffer))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        // Not retried, not even when interrupted: a failed sync may have dropped the pages.
+        Ok(rustix::fs::fdatasync(&self.0)?)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn advise_dont_need(&self) -> io::Result<()> {
+        Ok(rustix::fs::fadvise(&self.0, 0, None, Advice::DontNeed)?)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
