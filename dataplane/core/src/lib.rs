@@ -1,10 +1,12 @@
 //! What decides in Lograft, as pure functions and state machines: no clock, no IO, no async
 //! runtime and no global randomness in here. Time and random numbers come in as arguments.
 
+pub mod assignment;
 pub mod compression;
 pub mod entry;
 pub mod ids;
 pub mod limits;
+pub mod metadata;
 pub mod offset;
 pub mod partition;
 pub mod partitioner;
@@ -13,11 +15,13 @@ pub mod reason;
 pub mod record;
 pub mod record_batch;
 pub mod retention;
+pub mod topic;
 mod varint;
 
 pub use compression::Compression;
 pub use entry::{Entry, EntryKind, LogId, Membership, ProducerStamp, Proposal, Vote};
 pub use ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence};
+pub use metadata::{Command, MetaError, Metadata, NodeState, Outcome, Registration};
 pub use offset::{LogIndex, Offset, Term};
 pub use partition::{Admission, Applied, LeaderState, PartitionState, Rejection};
 pub use reason::{Reason, StatusCode};

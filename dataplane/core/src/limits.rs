@@ -151,6 +151,8 @@ pub const RAFT_APPEND_BATCH_MAX_COUNT: u64 = 1024;
 pub const APPLY_CHUNK_MAX_COUNT: u64 = 256;
 /// Proposals that wait for a group's raft core; beyond that `propose` waits.
 pub const RAFT_PROPOSALS_MAX_COUNT: u64 = 1024;
+/// How long a follower may owe a reply on an append stream before the stream is opened anew.
+pub const APPEND_STALL_MAX: Duration = Duration::from_secs(10);
 /// How often a replica's status is published while its log moves.
 pub const RAFT_STATUS_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -185,7 +187,7 @@ pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client's call may take, its retries included.
 pub const CLIENT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Age after which a client fetches the map of partitions and leaders again.
-pub const CLIENT_METADATA_MAX_AGE: Duration = Duration::from_secs(60);
+pub const CLIENT_METADATA_MAX_AGE: Duration = Duration::from_mins(1);
 /// Shortest time between two fetches of that map.
 pub const CLIENT_METADATA_MIN_AGE: Duration = Duration::from_millis(20);
 /// A client's first wait before it tries again; doubles up to the longest.

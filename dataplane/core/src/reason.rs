@@ -118,6 +118,8 @@ reasons! {
     TooFewNodes = "TOO_FEW_NODES", FailedPrecondition, false;
     /// The node has been decommissioned.
     NodeDecommissioned = "NODE_DECOMMISSIONED", FailedPrecondition, false;
+    /// The node still holds replicas: it cannot be removed yet.
+    NodeNotDrained = "NODE_NOT_DRAINED", FailedPrecondition, true;
     /// The node failed in a way that is its own fault; its log says more.
     Internal = "INTERNAL", Internal, false;
 }

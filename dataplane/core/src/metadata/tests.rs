@@ -1,0 +1,564 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::limits::{RETENTION_MIN_BYTES, TOPICS_MAX_COUNT};
+use crate::reason::Reason;
+use crate::topic::TopicError;
+
+const CLUSTER: [u8; 16] = [7; 16];
+
+fn registration(n: u8) -> Registration {
+    Registration {
+        token: RegistrationToken::from_random([n; 16]),
+        name: format!("node-{n}"),
+        client_address: format!("host-{n}:9400"),
+        peer_address: format!("host-{n}:9401"),
+        zone: String::new(),
+    }
+}
+
+fn init() -> Command {
+    let cluster_id = ClusterId::from_bytes(CLUSTER);
+    Command::InitCluster {
+        cluster_id,
+        first_node: registration(1),
+    }
+}
+
+/// A cluster of `nodes` nodes, and the next log index.
+fn cluster(nodes: u8) -> Metadata {
+    let mut metadata = Metadata::default();
+    metadata.apply(&init(), LogIndex(1)).unwrap();
+    for n in 2..=nodes {
+        metadata
+            .apply(&Command::RegisterNode(registration(n)), LogIndex(n.into()))
+            .unwrap();
+    }
+    metadata
+}
+
+fn ids(numbers: &[u64]) -> Vec<NodeId> {
+    numbers.iter().copied().map(NodeId).collect()
+}
+
+fn create(name: &str, assignment: &[&[u64]]) -> Command {
+    Command::CreateTopic {
+        name: name.to_owned(),
+        retention: RetentionPolicy::default(),
+        assignment: assignment.iter().map(|r| ids(r)).collect(),
+    }
+}
+
+/// Applies a command that must be refused, and sees that nothing changed.
+fn refused(metadata: &mut Metadata, command: &Command) -> MetaError {
+    let before = metadata.clone();
+    let error = metadata.apply(command, LogIndex(1000)).unwrap_err();
+    assert_eq!(
+        *metadata, before,
+        "{command:?} was refused and changed something"
+    );
+    error
+}
+
+fn apply(metadata: &mut Metadata, command: &Command) -> Outcome {
+    let index = metadata.version().next();
+    metadata
+        .apply(command, index)
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"))
+}
+
+#[test]
+fn nothing_works_before_the_cluster_has_an_id() {
+    let mut metadata = Metadata::default();
+    let error = refused(&mut metadata, &Command::RegisterNode(registration(1)));
+    assert_eq!(error.reason(), Reason::NotBootstrapped);
+}
+
+#[test]
+fn a_cluster_is_initialized_once() {
+    let mut metadata = cluster(2);
+    assert_eq!(apply(&mut metadata, &init()), Outcome::Node(NodeId(1)));
+    assert_eq!(metadata.nodes().count(), 2);
+    let other = ClusterId::from_bytes([8; 16]);
+    let command = Command::InitCluster {
+        cluster_id: other,
+        first_node: registration(9),
+    };
+    assert_eq!(
+        refused(&mut metadata, &command).reason(),
+        Reason::ClusterMismatch
+    );
+}
+
+#[test]
+fn a_token_gets_one_id_and_a_removed_one_is_refused_for_ever() {
+    let mut metadata = cluster(3);
+    let register = Command::RegisterNode(registration(3));
+    assert_eq!(apply(&mut metadata, &register), Outcome::Node(NodeId(3)));
+    apply(&mut metadata, &Command::DrainNode { node: NodeId(3) });
+    assert_eq!(apply(&mut metadata, &register), Outcome::Node(NodeId(3)));
+    apply(&mut metadata, &Command::RemoveNode { node: NodeId(3) });
+    assert_eq!(
+        refused(&mut metadata, &register).reason(),
+        Reason::NodeDecommissioned
+    );
+    let update = Command::UpdateNode {
+        node: NodeId(3),
+        registration: registration(3),
+    };
+    assert_eq!(
+        refused(&mut metadata, &update).reason(),
+        Reason::NodeDecommissioned
+    );
+    let next = Command::RegisterNode(registration(4));
+    assert_eq!(apply(&mut metadata, &next), Outcome::Node(NodeId(4)));
+}
+
+#[test]
+fn an_update_keeps_the_token() {
+    let mut metadata = cluster(2);
+    let update = Command::UpdateNode {
+        node: NodeId(2),
+        registration: registration(9),
+    };
+    apply(&mut metadata, &update);
+    let node = metadata.node(NodeId(2)).unwrap();
+    assert_eq!(node.registration.peer_address, "host-9:9401");
+    assert_eq!(node.registration.token, registration(2).token);
+    let mut bad = registration(2);
+    bad.peer_address = String::new();
+    let update = Command::UpdateNode {
+        node: NodeId(2),
+        registration: bad,
+    };
+    assert_eq!(
+        refused(&mut metadata, &update).field(),
+        Some("peer_address")
+    );
+}
+
+#[test]
+fn a_topic_is_created_altered_and_deleted() {
+    let mut metadata = cluster(3);
+    apply(&mut metadata, &create("t", &[&[1, 2, 3], &[2, 3, 1]]));
+    let topic = Arc::clone(metadata.topic("t").unwrap());
+    assert_eq!((topic.partition_count(), topic.replication_factor), (2, 3));
+    assert_eq!(
+        refused(&mut metadata, &create("t", &[&[1]])).reason(),
+        Reason::TopicExists
+    );
+
+    let growth = Growth {
+        total: 3,
+        assignment: vec![ids(&[3, 1, 2])],
+    };
+    let policy = RetentionPolicy {
+        bytes: Some(RETENTION_MIN_BYTES),
+        ms: None,
+    };
+    let alter = Command::AlterTopic {
+        name: "t".into(),
+        retention: Some(policy),
+        growth: Some(growth.clone()),
+    };
+    apply(&mut metadata, &alter);
+    let once = metadata.topic("t").cloned();
+    apply(&mut metadata, &alter);
+    assert_eq!(
+        metadata.topic("t").cloned(),
+        once,
+        "the second time it changes nothing"
+    );
+    assert_eq!(once.unwrap().partition_count(), 3);
+
+    let shrink = Command::AlterTopic {
+        name: "t".into(),
+        retention: Some(RetentionPolicy::default()),
+        growth: Some(Growth {
+            total: 1,
+            assignment: Vec::new(),
+        }),
+    };
+    assert_eq!(
+        refused(&mut metadata, &shrink).reason(),
+        Reason::InvalidPartitionCount
+    );
+
+    let group = metadata
+        .partition("t", PartitionId(2))
+        .unwrap()
+        .partition
+        .group;
+    apply(&mut metadata, &Command::DeleteTopic { name: "t".into() });
+    let error = refused(&mut metadata, &Command::StartPartition { group });
+    assert_eq!(error.reason(), Reason::UnknownPartition);
+    apply(&mut metadata, &create("t", &[&[1]]));
+    let again = metadata.partition("t", PartitionId(0)).unwrap();
+    assert!(again.partition.group > group && again.topic.id > topic.id);
+}
+
+#[test]
+fn bad_assignments_are_refused() {
+    let mut metadata = cluster(3);
+    for (assignment, reason) in [
+        (&[&[1, 2, 3, 4][..]][..], Reason::InvalidReplicationFactor),
+        (&[&[][..]][..], Reason::InvalidReplicationFactor),
+        (&[][..], Reason::InvalidPartitionCount),
+        (&[&[1, 2][..], &[1][..]][..], Reason::InvalidArgument),
+        (&[&[1, 1][..]][..], Reason::InvalidArgument),
+        (&[&[1, 9][..]][..], Reason::UnknownNode),
+    ] {
+        let error = refused(&mut metadata, &create("t", assignment));
+        assert_eq!(error.reason(), reason, "{assignment:?}");
+    }
+    apply(&mut metadata, &Command::DrainNode { node: NodeId(2) });
+    let error = refused(&mut metadata, &create("t", &[&[1, 2]]));
+    assert_eq!(error.reason(), Reason::NodeDecommissioned);
+    let error = refused(&mut metadata, &create("a b", &[&[1]]));
+    assert_eq!(
+        error,
+        MetaError::Topic(TopicError::NameCharacter { found: ' ' })
+    );
+}
+
+#[test]
+fn a_move_goes_through_its_target() {
+    let mut metadata = cluster(5);
+    apply(&mut metadata, &create("t", &[&[1, 2, 3]]));
+    let group = metadata
+        .partition("t", PartitionId(0))
+        .unwrap()
+        .partition
+        .group;
+    let set = |replicas: &[u64]| Command::SetTarget {
+        group,
+        replicas: ids(replicas),
+    };
+    let commit = |replicas: &[u64]| Command::CommitMove {
+        group,
+        replicas: ids(replicas),
+    };
+    let partition = |m: &Metadata| m.group(group).unwrap().partition.clone();
+
+    assert_eq!(
+        refused(&mut metadata, &set(&[1, 2, 4])).reason(),
+        Reason::NotReady
+    );
+    apply(&mut metadata, &Command::StartPartition { group });
+    refused(&mut metadata, &commit(&[1, 2, 4]));
+    apply(&mut metadata, &set(&[1, 2, 4]));
+    refused(&mut metadata, &commit(&[1, 2, 5]));
+
+    // The move is turned elsewhere: node 4 may hold a voter already, so it stays a host.
+    apply(&mut metadata, &set(&[1, 2, 5]));
+    assert_eq!(partition(&metadata).leaving, ids(&[4]));
+    assert_eq!(
+        partition(&metadata).hosts().collect::<Vec<_>>(),
+        ids(&[1, 2, 3, 5, 4])
+    );
+    refused(&mut metadata, &commit(&[1, 2, 4]));
+    apply(&mut metadata, &commit(&[1, 2, 5]));
+    apply(&mut metadata, &commit(&[1, 2, 5]));
+    assert_eq!(
+        partition(&metadata).hosts().collect::<Vec<_>>(),
+        ids(&[1, 2, 5])
+    );
+
+    // Called off: back to where it was, with the newcomer leaving.
+    apply(&mut metadata, &set(&[3, 2, 5]));
+    apply(&mut metadata, &set(&[1, 2, 5]));
+    assert_eq!(partition(&metadata).leaving, ids(&[3]));
+    apply(&mut metadata, &commit(&[1, 2, 5]));
+    assert_eq!(partition(&metadata).leaving, ids(&[]));
+    apply(
+        &mut metadata,
+        &Command::SetPreferredLeader {
+            group,
+            node: NodeId(5),
+        },
+    );
+    assert_eq!(partition(&metadata).replicas, ids(&[5, 1, 2]));
+    let command = Command::SetPreferredLeader {
+        group,
+        node: NodeId(3),
+    };
+    assert_eq!(
+        refused(&mut metadata, &command).reason(),
+        Reason::InvalidArgument
+    );
+}
+
+#[test]
+fn a_node_is_removed_only_when_it_is_drained_and_enough_others_stay() {
+    let mut metadata = cluster(4);
+    apply(&mut metadata, &create("t", &[&[1, 2, 3]]));
+    let group = metadata
+        .partition("t", PartitionId(0))
+        .unwrap()
+        .partition
+        .group;
+    apply(&mut metadata, &Command::StartPartition { group });
+    let (drain, remove) = (
+        Command::DrainNode { node: NodeId(3) },
+        Command::RemoveNode { node: NodeId(3) },
+    );
+    assert_eq!(
+        refused(&mut metadata, &remove).reason(),
+        Reason::NodeNotDrained
+    );
+    apply(&mut metadata, &drain);
+    let error = refused(&mut metadata, &remove);
+    assert_eq!(
+        error,
+        MetaError::NodeNotDrained {
+            node: NodeId(3),
+            replicas_left: 1
+        }
+    );
+    let error = refused(&mut metadata, &Command::DrainNode { node: NodeId(1) });
+    assert_eq!(
+        error,
+        MetaError::TooFewNodes {
+            active: 2,
+            needed: 3
+        }
+    );
+    assert_eq!(error.bound().as_deref(), Some("3"));
+    let replicas = ids(&[1, 2, 4]);
+    apply(
+        &mut metadata,
+        &Command::SetTarget {
+            group,
+            replicas: replicas.clone(),
+        },
+    );
+    refused(&mut metadata, &remove);
+    apply(&mut metadata, &Command::CommitMove { group, replicas });
+    apply(&mut metadata, &remove);
+    apply(&mut metadata, &remove);
+    assert_eq!(metadata.members().count(), 3);
+    assert_eq!(
+        refused(&mut metadata, &drain).reason(),
+        Reason::NodeDecommissioned
+    );
+}
+
+#[test]
+fn producer_ids_are_given_out_once() {
+    let mut metadata = cluster(1);
+    let allocate = Command::AllocateProducers { count: 10 };
+    let first = apply(&mut metadata, &allocate);
+    assert_eq!(
+        first,
+        Outcome::Producers {
+            first: ProducerId(1),
+            count: 10
+        }
+    );
+    let second = apply(&mut metadata, &allocate);
+    assert_eq!(
+        second,
+        Outcome::Producers {
+            first: ProducerId(11),
+            count: 10
+        }
+    );
+    let error = refused(&mut metadata, &Command::AllocateProducers { count: 0 });
+    assert_eq!(error.bound().as_deref(), Some("1..=10000"));
+}
+
+#[test]
+fn commands_stand_in_the_log_as_they_always_did() {
+    let command = Command::SetTarget {
+        group: GroupId(4),
+        replicas: ids(&[1, 2]),
+    };
+    assert_eq!(
+        command.encode().unwrap(),
+        b"\x01{\"set_target\":{\"group\":4,\"replicas\":[1,2]}}"
+    );
+    assert!(matches!(Command::decode(&[]), Err(CodecError::Empty)));
+    assert!(matches!(
+        Command::decode(b"\x02{}"),
+        Err(CodecError::UnknownVersion { found: 2 })
+    ));
+    let unknown = Command::decode(b"\x01{\"from_the_future\":{}}");
+    assert!(matches!(unknown, Err(CodecError::Malformed(_))));
+}
+
+#[test]
+fn a_checkpoint_with_a_number_not_given_out_is_refused() {
+    let mut metadata = cluster(2);
+    apply(&mut metadata, &create("t", &[&[1, 2]]));
+    let text = String::from_utf8(metadata.encode().unwrap()).unwrap();
+    assert_eq!(Metadata::decode(text.as_bytes()).unwrap(), metadata);
+    for (from, to) in [
+        ("\"node\":3", "\"node\":2"),
+        ("\"group\":2,", "\"group\":1,"),
+    ] {
+        let damaged = text.replacen(from, to, 1);
+        assert_ne!(damaged, text, "{from}");
+        let result = Metadata::decode(damaged.as_bytes());
+        assert!(
+            matches!(result, Err(CodecError::Inconsistent { .. })),
+            "{from}"
+        );
+    }
+}
+
+fn any_nodes() -> impl Strategy<Value = Vec<NodeId>> + Clone {
+    prop::collection::vec((1u64..7).prop_map(NodeId), 0..4)
+}
+
+fn any_command() -> impl Strategy<Value = Command> {
+    let name = prop_oneof![
+        Just("a".to_owned()),
+        Just("b".to_owned()),
+        Just("b/d".to_owned())
+    ];
+    let group = (0u64..8).prop_map(GroupId);
+    let node = (1u64..7).prop_map(NodeId);
+    let policy = prop_oneof![Just(None), Just(Some(1)), Just(Some(RETENTION_MIN_BYTES))]
+        .prop_map(|bytes| RetentionPolicy { bytes, ms: None });
+    let assignment = prop::collection::vec(any_nodes(), 0..3);
+    prop_oneof![
+        1 => Just(init()),
+        6 => (0u8..8).prop_map(|n| Command::RegisterNode(registration(n))),
+        1 => (node.clone(), 0u8..8)
+            .prop_map(|(node, n)| Command::UpdateNode { node, registration: registration(n) }),
+        8 => (name.clone(), policy.clone(), assignment.clone()).prop_map(
+            |(name, retention, assignment)| Command::CreateTopic { name, retention, assignment }
+        ),
+        3 => (name.clone(), prop::option::of(policy), 0u32..5, assignment).prop_map(
+            |(name, retention, total, assignment)| Command::AlterTopic {
+                name, retention, growth: Some(Growth { total, assignment })
+            }
+        ),
+        1 => name.prop_map(|name| Command::DeleteTopic { name }),
+        1 => (0u32..3).prop_map(|count| Command::AllocateProducers { count }),
+        2 => (group.clone(), node.clone())
+            .prop_map(|(group, node)| Command::SetPreferredLeader { group, node }),
+        6 => group.clone().prop_map(|group| Command::StartPartition { group }),
+        6 => (group.clone(), any_nodes())
+            .prop_map(|(group, replicas)| Command::SetTarget { group, replicas }),
+        4 => (group, any_nodes())
+            .prop_map(|(group, replicas)| Command::CommitMove { group, replicas }),
+        3 => node.clone().prop_map(|node| Command::DrainNode { node }),
+        3 => node.prop_map(|node| Command::RemoveNode { node }),
+    ]
+}
+
+/// What was ever given out, to see that nothing comes twice.
+#[derive(Default)]
+struct GivenOut {
+    tokens: BTreeMap<RegistrationToken, NodeId>,
+    nodes: BTreeSet<NodeId>,
+    groups: BTreeMap<GroupId, (TopicId, PartitionId)>,
+    topics: BTreeMap<TopicId, String>,
+    producers: BTreeSet<ProducerId>,
+}
+
+impl GivenOut {
+    fn check(&mut self, metadata: &Metadata) {
+        for id in &self.nodes {
+            assert!(metadata.node(*id).is_some(), "node {id} is forgotten");
+        }
+        for node in metadata.nodes() {
+            let known = self
+                .tokens
+                .entry(node.registration.token)
+                .or_insert(node.id);
+            assert_eq!(*known, node.id, "a token got two ids");
+            self.nodes.insert(node.id);
+        }
+        assert_eq!(
+            self.tokens.len(),
+            self.nodes.len(),
+            "an id went to two tokens"
+        );
+        for place in metadata.partitions() {
+            let owner = (place.topic.id, place.number);
+            let known = self.groups.entry(place.partition.group).or_insert(owner);
+            assert_eq!(*known, owner, "a group is used again");
+            let name = self
+                .topics
+                .entry(place.topic.id)
+                .or_insert(place.topic.name.clone());
+            assert_eq!(*name, place.topic.name, "a topic id is used again");
+        }
+    }
+}
+
+fn check_invariants(metadata: &Metadata) {
+    for place in metadata.partitions() {
+        let partition = place.partition;
+        assert_eq!(
+            partition.replicas.len(),
+            place.topic.replication_factor as usize
+        );
+        let mut seen = BTreeSet::new();
+        for node in partition.hosts() {
+            assert!(seen.insert(node), "a host stands twice");
+            let state = metadata.node(node).expect("a host is a known node").state;
+            assert_ne!(state, NodeState::Removed, "a host is removed");
+        }
+        if let Some(target) = &partition.target {
+            assert!(partition.started, "moved before it was started");
+            assert_eq!(target.len(), partition.replicas.len());
+        }
+        let found = metadata
+            .group(partition.group)
+            .expect("the index has every group");
+        assert_eq!(
+            (found.topic.id, found.number),
+            (place.topic.id, place.number)
+        );
+    }
+    assert_eq!(metadata.groups.len(), metadata.partitions().count());
+    assert!(metadata.topics.len() <= TOPICS_MAX_COUNT);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn any_commands_keep_the_invariants(
+        commands in prop::collection::vec(any_command(), 1..80),
+        with_cluster in prop::bool::weighted(0.9),
+    ) {
+        let mut metadata = if with_cluster { cluster(4) } else { Metadata::default() };
+        let mut given_out = GivenOut::default();
+        for (index, command) in (100..).map(LogIndex).zip(&commands) {
+            let before = metadata.clone();
+            let bytes = command.encode().unwrap();
+            prop_assert_eq!(&Command::decode(&bytes).unwrap(), command);
+            let result = metadata.apply(command, index);
+            match &result {
+                Err(_) => prop_assert_eq!(&metadata, &before),
+                Ok(_) => prop_assert_eq!(metadata.version(), index),
+            }
+            if let Ok(Outcome::Producers { first, count }) = &result {
+                for id in first.get()..first.get() + u64::from(*count) {
+                    prop_assert!(given_out.producers.insert(ProducerId(id)), "given out twice");
+                }
+            }
+            let bytes = Outcome::encode(&result).unwrap();
+            prop_assert_eq!(Outcome::decode(&bytes).unwrap(), result);
+            check_invariants(&metadata);
+            given_out.check(&metadata);
+        }
+        let copy = Metadata::decode(&metadata.encode().unwrap()).unwrap();
+        prop_assert_eq!(copy, metadata);
+    }
+
+    #[test]
+    fn damaged_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Metadata::decode(&bytes);
+        if let Some(first) = bytes.first_mut() {
+            *first = 1;
+        }
+        let _ = Command::decode(&bytes);
+    }
+}
