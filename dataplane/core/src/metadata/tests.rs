@@ -535,9 +535,10 @@ proptest! {
             let bytes = command.encode().unwrap();
             prop_assert_eq!(&Command::decode(&bytes).unwrap(), command);
             let result = metadata.apply(command, index);
-            match &result {
-                Err(_) => prop_assert_eq!(&metadata, &before),
-                Ok(_) => prop_assert_eq!(metadata.version(), index),
+            if result.is_err() {
+                prop_assert_eq!(&metadata, &before);
+            } else {
+                prop_assert_eq!(metadata.version(), index);
             }
             if let Ok(Outcome::Producers { first, count }) = &result {
                 for id in first.get()..first.get() + u64::from(*count) {
