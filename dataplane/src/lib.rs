@@ -1,1 +1,23 @@
-//! node
+//! A Lograft node as a library: IO and wiring around `lograft-core`, `lograft-storage` and
+//! `lograft-raft`. [`run::run`] is a whole node; the programs `lograft-node` and `lograft` call it.
+//!
+//! The edge: [`config`], [`identity`], [`tls`], [`net`], [`listen`], [`health`], [`metrics`],
+//! [`telemetry`], [`run`].
+
+mod chain;
+pub mod clock;
+pub mod config;
+pub mod health;
+pub mod identity;
+pub mod listen;
+pub mod metrics;
+pub mod net;
+pub mod run;
+pub mod telemetry;
+pub mod tls;
+
+pub use chain::{LogLimit, error_chain};
+
+#[cfg(test)]
+#[path = "../tests/support/pki.rs"]
+mod pki;

@@ -1,0 +1,383 @@
+//! What a node is told: a YAML file, read once at the start. Every field, with its default and
+//! bounds, stands in `dataplane/docs/config.md`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lograft_core::limits::{
+    NODE_NAME_MAX_BYTES, SEEDS_MAX_COUNT, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES,
+    TAIL_CACHE_MIN_BYTES, WRITER_THREADS_MAX_COUNT,
+};
+use serde::{Deserialize, Serialize};
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("reading the configuration {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no YAML, or a field is unknown, missing or of another type.
+    #[error("parsing the configuration {path}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Names the field and the line.
+        #[source]
+        source: serde_yaml::Error,
+    },
+    /// A field is outside its bounds.
+    #[error("configuration field `{field}` is {found}: {bound}")]
+    Field {
+        /// The field, with dots for nesting.
+        field: &'static str,
+        /// What stands there.
+        found: String,
+        /// What may stand there.
+        bound: String,
+    },
+}
+
+/// A node's configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// The node's name, unique in the cluster: a pod's name, for example.
+    pub name: String,
+    /// Where the node keeps its logs and its identity.
+    pub data_dir: PathBuf,
+    /// The failure zone, empty if there are none.
+    #[serde(default)]
+    pub zone: String,
+    /// The addresses to listen on.
+    #[serde(default)]
+    pub listen: ListenConfig,
+    /// The addresses that others reach this node at, `host:port`.
+    #[serde(default)]
+    pub advertise: AdvertiseConfig,
+    /// The node's certificate and the cluster's CA.
+    pub tls: TlsConfig,
+    /// Peer addresses, `host:port`, of nodes that may know a cluster to join.
+    #[serde(default)]
+    pub seeds: Vec<String>,
+    /// Disk and caches.
+    #[serde(default)]
+    pub storage: StorageSettings,
+    /// Raft's timing.
+    #[serde(default)]
+    pub raft: RaftSettings,
+    /// What the node says about itself.
+    #[serde(default)]
+    pub log: LogSettings,
+}
+
+/// The addresses to listen on; port 0 takes a free one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenConfig {
+    /// Clients: gRPC over mTLS.
+    pub client: SocketAddr,
+    /// Peers: gRPC over mTLS, nodes only.
+    pub peer: SocketAddr,
+    /// Health and metrics: plain HTTP, no data and no control.
+    pub health: SocketAddr,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        Self {
+            client: SocketAddr::from(([0, 0, 0, 0], 9400)),
+            peer: SocketAddr::from(([0, 0, 0, 0], 9401)),
+            health: SocketAddr::from(([0, 0, 0, 0], 9403)),
+        }
+    }
+}
+
+/// The addresses that others reach this node at; without one, the address listened on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdvertiseConfig {
+    /// For clients, `host:port`.
+    pub client: Option<String>,
+    /// For peers, `host:port`.
+    pub peer: Option<String>,
+}
+
+/// Files in PEM; read again when they change, without a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The node's certificate chain; its URI SAN is the node's SPIFFE identity.
+    pub cert: PathBuf,
+    /// The certificate's private key.
+    pub key: PathBuf,
+    /// The certificates of the cluster's CA, one or more.
+    pub ca: PathBuf,
+}
+
+/// Disk and caches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StorageSettings {
+    /// Largest segment file, bytes.
+    pub segment_max_bytes: u64,
+    /// Threads that write and sync.
+    pub writer_threads_count: usize,
+    /// Memory for the newest entries of all partitions, bytes.
+    pub tail_cache_max_bytes: usize,
+    /// Free space below which writes are refused, bytes.
+    pub reserve_bytes: u64,
+}
+
+impl Default for StorageSettings {
+    fn default() -> Self {
+        Self {
+            segment_max_bytes: SEGMENT_MAX_BYTES,
+            writer_threads_count: 4,
+            tail_cache_max_bytes: 64 * 1024 * 1024,
+            reserve_bytes: 256 * 1024 * 1024,
+        }
+    }
+}
+
+/// Raft's timing. A follower waits between the two election bounds for its leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RaftSettings {
+    /// How often a leader says that it lives, milliseconds.
+    pub heartbeat_ms: u64,
+    /// Shortest silence after which a follower stands for election, milliseconds.
+    pub election_min_ms: u64,
+    /// Longest such silence, milliseconds.
+    pub election_max_ms: u64,
+}
+
+impl Default for RaftSettings {
+    fn default() -> Self {
+        Self {
+            heartbeat_ms: 200,
+            election_min_ms: 600,
+            election_max_ms: 800,
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one JSON object per line.
+    Json,
+}
+
+/// What the node says about itself on stderr.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// A filter as of tracing's `EnvFilter`; the environment's `LOGRAFT_LOG` goes before it.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+impl NodeConfig {
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks a file's text; `path` is for the error alone.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = serde_yaml::from_str(text).map_err(|source| ConfigError::Parse {
+            path: path.to_owned(),
+            source,
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks every bound; a configuration made in code goes through here too.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        within("name", self.name.len(), 1, NODE_NAME_MAX_BYTES, "bytes")?;
+        if let Some(c) = self.name.chars().find(|c| !is_name_char(*c)) {
+            return Err(field("name", &format!("{:?}", self.name), name_bound(c)));
+        }
+        if self.data_dir.as_os_str().is_empty() {
+            return Err(field(
+                "data_dir",
+                &"empty",
+                "a directory must be given".to_owned(),
+            ));
+        }
+        within("zone", self.zone.len(), 0, NODE_NAME_MAX_BYTES, "bytes")?;
+        self.check_addresses()?;
+        self.storage.check()?;
+        self.raft.check()
+    }
+
+    fn check_addresses(&self) -> Result<(), ConfigError> {
+        within("seeds", self.seeds.len(), 0, SEEDS_MAX_COUNT, "addresses")?;
+        for seed in &self.seeds {
+            check_address("seeds", seed)?;
+        }
+        let advertised = [
+            (
+                "advertise.client",
+                &self.advertise.client,
+                self.listen.client,
+            ),
+            ("advertise.peer", &self.advertise.peer, self.listen.peer),
+        ];
+        for (name, given, listened) in advertised {
+            match given {
+                Some(address) => check_address(name, address)?,
+                None if listened.ip().is_unspecified() => {
+                    let bound = format!("needed, because {listened} is no address to reach");
+                    return Err(field(name, &"missing", bound));
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl StorageSettings {
+    fn check(&self) -> Result<(), ConfigError> {
+        let segment = self.segment_max_bytes;
+        within(
+            "storage.segment_max_bytes",
+            segment,
+            SEGMENT_MIN_BYTES,
+            SEGMENT_MAX_BYTES,
+            "bytes",
+        )?;
+        within(
+            "storage.writer_threads_count",
+            self.writer_threads_count,
+            1,
+            WRITER_THREADS_MAX_COUNT,
+            "threads",
+        )?;
+        let cache = self.tail_cache_max_bytes;
+        within(
+            "storage.tail_cache_max_bytes",
+            cache,
+            TAIL_CACHE_MIN_BYTES,
+            usize::MAX,
+            "bytes",
+        )
+    }
+}
+
+impl RaftSettings {
+    /// How often a leader says that it lives.
+    pub const fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_ms)
+    }
+
+    /// Shortest silence after which a follower stands for election.
+    pub const fn election_min(&self) -> Duration {
+        Duration::from_millis(self.election_min_ms)
+    }
+
+    /// Longest such silence.
+    pub const fn election_max(&self) -> Duration {
+        Duration::from_millis(self.election_max_ms)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        within("raft.heartbeat_ms", self.heartbeat_ms, 10, 10_000, "ms")?;
+        let least = 2 * self.heartbeat_ms;
+        if self.election_min_ms < least {
+            let bound = format!("at least {least} ms, twice `raft.heartbeat_ms`");
+            return Err(field("raft.election_min_ms", &self.election_min_ms, bound));
+        }
+        if self.election_max_ms <= self.election_min_ms || self.election_max_ms > 60_000 {
+            let bound = format!(
+                "above `raft.election_min_ms` ({}) and at most 60000 ms",
+                self.election_min_ms
+            );
+            return Err(field("raft.election_max_ms", &self.election_max_ms, bound));
+        }
+        Ok(())
+    }
+}
+
+fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
+}
+
+fn name_bound(c: char) -> String {
+    format!("{c:?} is not among the letters, digits, '-', '_' and '.' that may stand in it")
+}
+
+fn field(name: &'static str, found: &dyn std::fmt::Display, bound: String) -> ConfigError {
+    ConfigError::Field {
+        field: name,
+        found: found.to_string(),
+        bound,
+    }
+}
+
+fn within<N: Copy + PartialOrd + std::fmt::Display>(
+    name: &'static str,
+    found: N,
+    min: N,
+    max: N,
+    unit: &str,
+) -> Result<(), ConfigError> {
+    if found < min {
+        return Err(field(
+            name,
+            &format!("{found} {unit}"),
+            format!("at least {min} {unit}"),
+        ));
+    }
+    if found > max {
+        return Err(field(
+            name,
+            &format!("{found} {unit}"),
+            format!("at most {max} {unit}"),
+        ));
+    }
+    Ok(())
+}
+
+/// `host:port` with a port above 0; the host is a name, an IPv4 address or `[IPv6]`.
+fn check_address(name: &'static str, address: &str) -> Result<(), ConfigError> {
+    let bound = || "an address is `host:port` with a port from 1 to 65535".to_owned();
+    let refused = || field(name, &format!("{address:?}"), bound());
+    let (host, port) = address.rsplit_once(':').ok_or_else(refused)?;
+    let port: u16 = port.parse().map_err(|_| refused())?;
+    let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
+    if host.is_empty() || port == 0 || bare_v6 || host.contains(['/', ' ']) {
+        return Err(refused());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

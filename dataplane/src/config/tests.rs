@@ -1,0 +1,149 @@
+use std::path::Path;
+
+use super::*;
+
+const SMALLEST: &str = "
+name: a
+data_dir: /d
+tls: {cert: c, key: k, ca: a}
+listen: {client: 127.0.0.1:1, peer: 127.0.0.1:2, health: 127.0.0.1:3}
+";
+
+fn parse(text: &str) -> Result<NodeConfig, ConfigError> {
+    NodeConfig::parse(text, Path::new("node.yaml"))
+}
+
+fn refused_field(text: &str) -> (&'static str, String) {
+    match parse(text) {
+        Err(ConfigError::Field { field, bound, .. }) => (field, bound),
+        other => panic!("expected a refused field, got {other:?}"),
+    }
+}
+
+fn parse_error(text: &str) -> String {
+    match parse(text) {
+        Err(ConfigError::Parse { source, .. }) => source.to_string(),
+        other => panic!("expected a parse error, got {other:?}"),
+    }
+}
+
+#[test]
+fn the_smallest_file_takes_the_defaults() {
+    let config = parse(SMALLEST).unwrap();
+    assert_eq!(config.raft, RaftSettings::default());
+    assert_eq!(config.storage.segment_max_bytes, SEGMENT_MAX_BYTES);
+    assert_eq!(config.raft.election_max(), Duration::from_millis(800));
+    assert!(config.seeds.is_empty());
+}
+
+#[test]
+fn what_is_written_reads_back() {
+    let config = parse(SMALLEST).unwrap();
+    let text = serde_yaml::to_string(&config).unwrap();
+    assert_eq!(parse(&text).unwrap(), config);
+}
+
+#[test]
+fn an_unknown_field_is_named_with_its_line() {
+    let text = format!("{SMALLEST}storage: {{segment_bytes: 5}}\n");
+    let error = parse_error(&text);
+    assert!(
+        error.contains("segment_bytes") && error.contains("line 6"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_missing_field_is_named() {
+    let error = parse_error("name: a\ndata_dir: /d\n");
+    assert!(error.contains("tls"), "{error}");
+}
+
+#[test]
+fn bounds_are_named() {
+    let cases = [
+        (
+            "storage: {segment_max_bytes: 5}",
+            "storage.segment_max_bytes",
+            "at least 1048576",
+        ),
+        (
+            "storage: {writer_threads_count: 0}",
+            "storage.writer_threads_count",
+            "at least 1",
+        ),
+        (
+            "storage: {writer_threads_count: 1000}",
+            "storage.writer_threads_count",
+            "at most",
+        ),
+        (
+            "storage: {tail_cache_max_bytes: 1}",
+            "storage.tail_cache_max_bytes",
+            "at least",
+        ),
+        (
+            "raft: {heartbeat_ms: 0}",
+            "raft.heartbeat_ms",
+            "at least 10",
+        ),
+        ("raft: {heartbeat_ms: 500}", "raft.election_min_ms", "twice"),
+        (
+            "raft: {election_max_ms: 600}",
+            "raft.election_max_ms",
+            "above",
+        ),
+        ("seeds: [here]", "seeds", "host:port"),
+        ("seeds: ['a:0']", "seeds", "host:port"),
+        ("seeds: ['::1:9401']", "seeds", "host:port"),
+        (
+            "advertise: {peer: 'http://a:1'}",
+            "advertise.peer",
+            "host:port",
+        ),
+    ];
+    for (line, name, bound) in cases {
+        let (field, said) = refused_field(&format!("{SMALLEST}{line}\n"));
+        assert_eq!(field, name, "{line}");
+        assert!(said.contains(bound), "{line}: {said}");
+    }
+}
+
+#[test]
+fn a_name_is_checked() {
+    let (field, bound) = refused_field(&SMALLEST.replace("name: a", "name: 'a b'"));
+    assert_eq!(field, "name");
+    assert!(bound.contains("' '"), "{bound}");
+    assert_eq!(
+        refused_field(&SMALLEST.replace("name: a", "name: ''")).0,
+        "name"
+    );
+}
+
+#[test]
+fn an_unspecified_address_must_be_advertised() {
+    let text = SMALLEST.replace("peer: 127.0.0.1:2", "peer: 0.0.0.0:2");
+    assert_eq!(refused_field(&text).0, "advertise.peer");
+    assert!(parse(&format!("{text}advertise: {{peer: 'node-0.x:9401'}}\n")).is_ok());
+}
+
+#[test]
+fn the_documented_sample_is_valid() {
+    let doc = include_str!("../../docs/config.md");
+    let sample = doc
+        .split("```yaml")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .unwrap();
+    let config = parse(sample).unwrap();
+    assert_eq!(config.raft, RaftSettings::default());
+    assert_eq!(config.storage, StorageSettings::default());
+    assert_eq!(config.listen, ListenConfig::default());
+    assert_eq!(config.log, LogSettings::default());
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = NodeConfig::load(Path::new("/nowhere/node.yaml")).unwrap_err();
+    assert!(error.to_string().contains("/nowhere/node.yaml"));
+}

@@ -1,0 +1,175 @@
+//! Health and metrics over plain HTTP, for kubelet and Prometheus: no data and no control.
+//!
+//! `/healthz`: the process runs. `/readyz`: it is a member of a cluster and can serve; 503 and a
+//! sentence that says what it waits for if not. `/metrics`: Prometheus's text format.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use lograft_core::limits::{HEALTH_CONNECTIONS_MAX_COUNT, HEALTH_REQUEST_MAX};
+use tokio::sync::{Semaphore, watch};
+use tracing::debug;
+
+use crate::metrics::Metrics;
+use crate::net::{BoxIo, Listener};
+
+/// Whether a node can serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// It cannot; what it waits for, as a sentence.
+    Waiting(String),
+}
+
+/// What the port tells about.
+pub struct Health {
+    /// Written by whoever starts and stops the node's parts.
+    pub readiness: watch::Receiver<Readiness>,
+    /// What a scrape reads.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Serves until dropped.
+pub async fn serve(listener: Box<dyn Listener>, health: Arc<Health>) {
+    let places = Arc::new(Semaphore::new(HEALTH_CONNECTIONS_MAX_COUNT));
+    loop {
+        match listener.accept().await {
+            Ok((io, _)) => {
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                    continue;
+                };
+                let health = Arc::clone(&health);
+                tokio::spawn(async move {
+                    if let Err(error) = serve_one(io, health).await {
+                        debug!(%error, "health connection ended");
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                debug!(%error, "accepting failed");
+                tokio::time::sleep(HEALTH_REQUEST_MAX / 100).await;
+            }
+        }
+    }
+}
+
+/// One request per connection, so that no idle one holds a place.
+async fn serve_one(io: BoxIo, health: Arc<Health>) -> Result<(), io::Error> {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answer = answer(request.method(), request.uri().path(), &health);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEALTH_REQUEST_MAX)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(io), service);
+    match tokio::time::timeout(HEALTH_REQUEST_MAX, connection).await {
+        Ok(ended) => ended.map_err(io::Error::other),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+fn answer(method: &Method, path: &str, health: &Health) -> Response<Full<Bytes>> {
+    if method != Method::GET && method != Method::HEAD {
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
+        refused
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    match path {
+        "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
+        "/readyz" => match &*health.readiness.borrow() {
+            Readiness::Ready => text(StatusCode::OK, "ready\n".to_owned()),
+            Readiness::Waiting(reason) => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("not ready: {reason}\n"),
+            ),
+        },
+        "/metrics" => match health.metrics.encode() {
+            Ok(body) => text(StatusCode::OK, body),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        },
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there is /healthz, /readyz, /metrics\n".to_owned(),
+        ),
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::net::{Net, TcpNet};
+
+    async fn get(address: SocketAddr, request: &str) -> String {
+        let mut io = TcpNet.connect(&address.to_string()).await.unwrap();
+        io.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        io.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn each_path_says_what_it_should() {
+        let (ready, readiness) = watch::channel(Readiness::Waiting("no cluster yet".to_owned()));
+        let metrics = Arc::new(Metrics::new().unwrap());
+        metrics.produce_records.inc_by(7);
+        let listener = TcpNet.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = listener.local_address().unwrap();
+        let server = tokio::spawn(serve(listener, Arc::new(Health { readiness, metrics })));
+
+        assert!(
+            get(address, "GET /healthz")
+                .await
+                .starts_with("HTTP/1.1 200")
+        );
+        let waiting = get(address, "GET /readyz").await;
+        assert!(waiting.starts_with("HTTP/1.1 503"), "{waiting}");
+        assert!(waiting.contains("no cluster yet"), "{waiting}");
+        ready.send_replace(Readiness::Ready);
+        assert!(
+            get(address, "GET /readyz")
+                .await
+                .starts_with("HTTP/1.1 200")
+        );
+        let metrics = get(address, "GET /metrics").await;
+        assert!(
+            metrics.contains("\nlograft_produce_records_total 7\n"),
+            "{metrics}"
+        );
+        assert!(
+            get(address, "POST /healthz")
+                .await
+                .starts_with("HTTP/1.1 405")
+        );
+        assert!(get(address, "GET /other").await.starts_with("HTTP/1.1 404"));
+        server.abort();
+    }
+}

@@ -1,0 +1,335 @@
+//! What a node counts, as Prometheus reads it: names `lograft_*`, base units, few labels.
+//!
+//! Counters and histograms are bumped where things happen; what has a current value (roles,
+//! offsets, free disk) is asked of a [`Sampler`] when somebody scrapes.
+
+use std::sync::{Arc, OnceLock};
+
+use lograft_core::limits::METRICS_PARTITIONS_MAX_COUNT;
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
+};
+
+mod process;
+pub mod sample;
+
+pub use sample::{PartitionSample, Sample, Sampler};
+
+/// Seconds, from a tenth of a millisecond to ten seconds.
+const LATENCY_BUCKETS_S: [f64; 16] = [
+    0.0001, 0.000_25, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.25, 0.5,
+    1.0, 2.5, 10.0,
+];
+
+/// A metric that cannot be made or registered: a mistake in this file.
+#[derive(Debug, thiserror::Error)]
+#[error("registering the metrics")]
+pub struct MetricsError(#[from] prometheus::Error);
+
+/// All of a node's metrics.
+pub struct Metrics {
+    registry: Registry,
+    sampler: OnceLock<Arc<dyn Sampler>>,
+    sampled: Sampled,
+    /// Open connections, by port.
+    pub connections: IntGaugeVec,
+    /// Connections closed because there were too many, by port.
+    pub connections_refused: IntCounterVec,
+    /// TLS handshakes that failed, by port.
+    pub handshakes_failed: IntCounterVec,
+    /// Attempts to connect to a peer, by result.
+    pub peer_connects: IntCounterVec,
+    /// Produce requests, by result: `OK` or the reason.
+    pub produce_requests: IntCounterVec,
+    /// Records acknowledged.
+    pub produce_records: IntCounter,
+    /// Batch bytes acknowledged.
+    pub produce_bytes: IntCounter,
+    /// From a batch's arrival to its acknowledgement, seconds.
+    pub produce_seconds: Histogram,
+    /// Fetch requests and consume streams, by result: `OK` or the reason.
+    pub fetch_requests: IntCounterVec,
+    /// Batch bytes read for consumers.
+    pub fetch_bytes: IntCounter,
+    /// Records read for consumers, whole batches counted.
+    pub fetch_records: IntCounter,
+    /// Requests passed on to a leader, by result: `OK` or the reason.
+    pub forwards: IntCounterVec,
+    /// From write to the end of its fdatasync, seconds.
+    pub storage_flush_seconds: Histogram,
+}
+
+struct Sampled {
+    replicas: IntGaugeVec,
+    term: IntGaugeVec,
+    leads: IntGaugeVec,
+    high_watermark: IntGaugeVec,
+    log_start: IntGaugeVec,
+    bytes: IntGaugeVec,
+    lag: IntGaugeVec,
+    disk_free: IntGauge,
+    disk_total: IntGauge,
+    disk_low: IntGauge,
+    certificate_expiry: Gauge,
+    process: GaugeVec,
+}
+
+impl Metrics {
+    /// Registers every metric.
+    pub fn new() -> Result<Self, MetricsError> {
+        let registry = Registry::new();
+        let r = &registry;
+        Ok(Self {
+            connections: gauges(r, "lograft_connections", "Open connections.", &["port"])?,
+            connections_refused: counters(
+                r,
+                "lograft_connections_refused_total",
+                "Connections closed because there were too many.",
+                "port",
+            )?,
+            handshakes_failed: counters(
+                r,
+                "lograft_handshakes_failed_total",
+                "TLS handshakes that failed.",
+                "port",
+            )?,
+            peer_connects: counters(
+                r,
+                "lograft_peer_connects_total",
+                "Attempts to connect to a peer.",
+                "result",
+            )?,
+            produce_requests: counters(
+                r,
+                "lograft_produce_requests_total",
+                "Produce requests.",
+                "result",
+            )?,
+            produce_records: counter(r, "lograft_produce_records_total", "Records acknowledged.")?,
+            produce_bytes: counter(r, "lograft_produce_bytes_total", "Bytes acknowledged.")?,
+            produce_seconds: histogram(
+                r,
+                "lograft_produce_duration_seconds",
+                "From a batch's arrival to its acknowledgement.",
+            )?,
+            fetch_requests: counters(
+                r,
+                "lograft_fetch_requests_total",
+                "Fetch requests and consume streams.",
+                "result",
+            )?,
+            fetch_bytes: counter(r, "lograft_fetch_bytes_total", "Bytes read for consumers.")?,
+            fetch_records: counter(r, "lograft_fetch_records_total", "Records for consumers.")?,
+            forwards: counters(
+                r,
+                "lograft_forwarded_requests_total",
+                "Requests passed on to a leader.",
+                "result",
+            )?,
+            storage_flush_seconds: histogram(
+                r,
+                "lograft_storage_flush_duration_seconds",
+                "From a write to the end of its fdatasync.",
+            )?,
+            sampled: Sampled::new(r)?,
+            sampler: OnceLock::new(),
+            registry,
+        })
+    }
+
+    /// Says where current values come from; only the first call counts.
+    pub fn set_sampler(&self, sampler: Arc<dyn Sampler>) {
+        // A second sampler is a second node in one registry: the first stays.
+        let _ = self.sampler.set(sampler);
+    }
+
+    /// Everything, in Prometheus's text format.
+    pub fn encode(&self) -> Result<String, MetricsError> {
+        if let Some(sampler) = self.sampler.get() {
+            self.sampled.take(&sampler.sample());
+        }
+        self.sampled.take_process();
+        Ok(TextEncoder::new().encode_to_string(&self.registry.gather())?)
+    }
+}
+
+fn gauges(
+    registry: &Registry,
+    name: &str,
+    text: &str,
+    labels: &[&str],
+) -> Result<IntGaugeVec, MetricsError> {
+    let made = IntGaugeVec::new(Opts::new(name, text), labels)?;
+    registry.register(Box::new(made.clone()))?;
+    Ok(made)
+}
+
+fn gauge(registry: &Registry, name: &str, text: &str) -> Result<IntGauge, MetricsError> {
+    let made = IntGauge::new(name, text)?;
+    registry.register(Box::new(made.clone()))?;
+    Ok(made)
+}
+
+fn counter(registry: &Registry, name: &str, text: &str) -> Result<IntCounter, MetricsError> {
+    let made = IntCounter::new(name, text)?;
+    registry.register(Box::new(made.clone()))?;
+    Ok(made)
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    text: &str,
+    label: &str,
+) -> Result<IntCounterVec, MetricsError> {
+    let made = IntCounterVec::new(Opts::new(name, text), &[label])?;
+    registry.register(Box::new(made.clone()))?;
+    Ok(made)
+}
+
+fn histogram(registry: &Registry, name: &str, text: &str) -> Result<Histogram, MetricsError> {
+    let options = HistogramOpts::new(name, text).buckets(LATENCY_BUCKETS_S.to_vec());
+    let made = Histogram::with_opts(options)?;
+    registry.register(Box::new(made.clone()))?;
+    Ok(made)
+}
+
+impl Sampled {
+    fn new(r: &Registry) -> Result<Self, MetricsError> {
+        let at = &["topic", "partition"];
+        let process = GaugeVec::new(
+            Opts::new(
+                "lograft_process",
+                "The process: memory in bytes, CPU time in seconds.",
+            ),
+            &["of"],
+        )?;
+        r.register(Box::new(process.clone()))?;
+        let certificate_expiry = Gauge::new(
+            "lograft_certificate_expiry_timestamp_seconds",
+            "When the node's certificate expires, since the Unix epoch.",
+        )?;
+        r.register(Box::new(certificate_expiry.clone()))?;
+        Ok(Self {
+            replicas: gauges(r, "lograft_replicas", "Replicas on this node.", &["role"])?,
+            term: gauges(r, "lograft_raft_term", "Raft term of a replica.", at)?,
+            leads: gauges(r, "lograft_raft_leads", "1 where this node leads.", at)?,
+            high_watermark: gauges(
+                r,
+                "lograft_partition_high_watermark",
+                "Offset below which records are committed.",
+                at,
+            )?,
+            log_start: gauges(
+                r,
+                "lograft_partition_log_start_offset",
+                "First offset still there.",
+                at,
+            )?,
+            bytes: gauges(
+                r,
+                "lograft_partition_bytes",
+                "Bytes on this node's disk.",
+                at,
+            )?,
+            lag: gauges(
+                r,
+                "lograft_partition_follower_lag_entries",
+                "Entries that the slowest follower is behind; on the leader.",
+                at,
+            )?,
+            disk_free: gauge(r, "lograft_disk_free_bytes", "Free space for the data.")?,
+            disk_total: gauge(r, "lograft_disk_total_bytes", "Size of the data's disk.")?,
+            disk_low: gauge(
+                r,
+                "lograft_disk_low",
+                "1 while writes are refused for space.",
+            )?,
+            certificate_expiry,
+            process,
+        })
+    }
+
+    fn take(&self, sample: &Sample) {
+        let roles = [
+            ("leader", sample.leaders_count),
+            ("follower", sample.followers_count),
+            ("learner", sample.learners_count),
+            ("corrupt", sample.corrupt_count),
+        ];
+        for (role, count) in roles {
+            self.replicas
+                .with_label_values(&[role])
+                .set(int(count as u64));
+        }
+        // A partition that has left this node must not be shown for ever.
+        for by_partition in [
+            &self.term,
+            &self.leads,
+            &self.high_watermark,
+            &self.log_start,
+            &self.bytes,
+            &self.lag,
+        ] {
+            by_partition.reset();
+        }
+        for partition in sample.partitions.iter().take(METRICS_PARTITIONS_MAX_COUNT) {
+            self.take_partition(partition);
+        }
+        self.disk_free.set(int(sample.disk_free_bytes));
+        self.disk_total.set(int(sample.disk_total_bytes));
+        self.disk_low.set(i64::from(sample.disk_low));
+        self.certificate_expiry
+            .set(seconds(sample.certificate_expiry_s));
+    }
+
+    fn take_partition(&self, sample: &PartitionSample) {
+        let PartitionSample {
+            topic,
+            partition,
+            term,
+            leads,
+            high_watermark,
+            log_start,
+            bytes,
+            lag_entries,
+        } = sample;
+        let partition = partition.to_string();
+        let at = &[topic.as_str(), partition.as_str()];
+        self.term.with_label_values(at).set(int(*term));
+        self.leads.with_label_values(at).set(i64::from(*leads));
+        self.high_watermark
+            .with_label_values(at)
+            .set(int(*high_watermark));
+        self.log_start.with_label_values(at).set(int(*log_start));
+        self.bytes.with_label_values(at).set(int(*bytes));
+        if let Some(lag) = lag_entries {
+            self.lag.with_label_values(at).set(int(*lag));
+        }
+    }
+
+    fn take_process(&self) {
+        let Some(usage) = process::usage() else {
+            return;
+        };
+        self.process
+            .with_label_values(&["resident_bytes"])
+            .set(usage.resident_bytes);
+        self.process
+            .with_label_values(&["cpu_seconds"])
+            .set(usage.cpu_s);
+    }
+}
+
+fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 seconds")]
+const fn seconds(value: i64) -> f64 {
+    value as f64
+}
+
+#[cfg(test)]
+mod tests;

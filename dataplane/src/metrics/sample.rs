@@ -1,0 +1,51 @@
+//! Current values, taken when somebody scrapes.
+
+/// One replica of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionSample {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: u32,
+    /// The raft term.
+    pub term: u64,
+    /// Whether this node leads it.
+    pub leads: bool,
+    /// The offset below which records are committed.
+    pub high_watermark: u64,
+    /// The first offset still there.
+    pub log_start: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Entries that the slowest follower is behind; on the leader.
+    pub lag_entries: Option<u64>,
+}
+
+/// A node at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// Replicas that lead.
+    pub leaders_count: usize,
+    /// Replicas that follow and vote.
+    pub followers_count: usize,
+    /// Replicas that only learn.
+    pub learners_count: usize,
+    /// Replicas whose files are damaged.
+    pub corrupt_count: usize,
+    /// Each partition's replica; those beyond `METRICS_PARTITIONS_MAX_COUNT` are not shown.
+    pub partitions: Vec<PartitionSample>,
+    /// Free space for the data.
+    pub disk_free_bytes: u64,
+    /// Size of the data's disk.
+    pub disk_total_bytes: u64,
+    /// Whether writes are refused for space.
+    pub disk_low: bool,
+    /// When the node's certificate expires, seconds since the Unix epoch.
+    pub certificate_expiry_s: i64,
+}
+
+/// Knows the current values.
+pub trait Sampler: Send + Sync + 'static {
+    /// Takes them. Called in a request for metrics: no waiting, no disk.
+    fn sample(&self) -> Sample;
+}

@@ -1,0 +1,115 @@
+//! The partition replicas of this node: what the log service, the control loops and health share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use lograft_core::{GroupId, Offset, PartitionId, PartitionState};
+use lograft_raft::RaftGroup;
+use lograft_storage::GroupLog;
+use tokio::sync::watch;
+
+use crate::produce::Door;
+
+/// A partition's replica on this node.
+pub struct Replica {
+    /// Its raft group.
+    pub group: GroupId,
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition's number.
+    pub partition: PartitionId,
+    /// Its part in the group.
+    pub raft: RaftGroup,
+    /// Its log.
+    pub log: GroupLog,
+    /// What its committed entries made of it.
+    pub state: SharedState,
+    /// Where batches get in while it leads.
+    pub door: Arc<Door>,
+}
+
+/// What can be read of a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watermarks {
+    /// The first offset that may be read.
+    pub log_start_offset: Offset,
+    /// The end of what may be read, exclusive.
+    pub high_watermark: Offset,
+}
+
+impl Watermarks {
+    fn of(state: &PartitionState) -> Self {
+        Self { log_start_offset: state.log_start_offset, high_watermark: state.next_offset }
+    }
+}
+
+/// A partition's applied state, written by its machine and seen by all others. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SharedState {
+    state: Arc<Mutex<PartitionState>>,
+    watermarks: Arc<watch::Sender<Watermarks>>,
+}
+
+impl SharedState {
+    /// From the state that a replica starts with.
+    pub fn new(state: PartitionState) -> Self {
+        let watermarks = Arc::new(watch::Sender::new(Watermarks::of(&state)));
+        Self { state: Arc::new(Mutex::new(state)), watermarks }
+    }
+
+    /// The state itself; held for moments only, never across an await.
+    pub fn lock(&self) -> MutexGuard<'_, PartitionState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells those who wait what can be read now. For the machine, after a run of entries.
+    pub fn publish(&self) {
+        let now = Watermarks::of(&self.lock());
+        self.watermarks.send_if_modified(|seen| std::mem::replace(seen, now) != now);
+    }
+
+    /// What can be read now.
+    pub fn watermarks(&self) -> Watermarks {
+        *self.watermarks.borrow()
+    }
+
+    /// Follows what can be read; ends when the replica is closed.
+    pub fn watch(&self) -> watch::Receiver<Watermarks> {
+        self.watermarks.subscribe()
+    }
+}
+
+/// All partition replicas of this node. Reading takes no lock. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct ReplicaMap(Arc<ArcSwap<BTreeMap<GroupId, Arc<Replica>>>>);
+
+impl ReplicaMap {
+    /// The replica of a group.
+    pub fn get(&self, group: GroupId) -> Option<Arc<Replica>> {
+        self.0.load().get(&group).cloned()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Arc<BTreeMap<GroupId, Arc<Replica>>> {
+        self.0.load_full()
+    }
+
+    /// Adds one, or takes the place of the group's.
+    pub fn insert(&self, replica: Arc<Replica>) {
+        self.0.rcu(|map| {
+            let mut map = BTreeMap::clone(map);
+            map.insert(replica.group, Arc::clone(&replica));
+            map
+        });
+    }
+
+    /// Takes one out.
+    pub fn remove(&self, group: GroupId) {
+        self.0.rcu(|map| {
+            let mut map = BTreeMap::clone(map);
+            map.remove(&group);
+            map
+        });
+    }
+}

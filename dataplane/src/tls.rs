@@ -1,0 +1,382 @@
+//! TLS of a node, both ends: TLS 1.3, certificates required on both sides, the peer's identity
+//! checked inside the handshake so that a stranger gets a TLS alert and no HTTP.
+//!
+//! The files are looked at every few seconds. When they have changed and hold together, connections
+//! made from then on use them; running ones go on. When they do not hold together (half of them is
+//! replaced) the old ones stay in use.
+
+mod verify;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use lograft_core::limits::{TLS_FILE_MAX_BYTES, TLS_RELOAD_INTERVAL};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tracing::{info, warn};
+
+use crate::chain::error_chain;
+use crate::config::TlsConfig;
+use crate::identity::{IdentityError, PeerIdentity};
+use verify::{CheckClient, CheckNode};
+
+/// Why the TLS files cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("reading {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file is larger than any certificate.
+    #[error("{path} is larger than {TLS_FILE_MAX_BYTES} bytes")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file is no PEM, or holds nothing of the kind.
+    #[error("{path} holds no PEM {what}")]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What should be in it.
+        what: &'static str,
+        /// What is wrong.
+        #[source]
+        source: rustls_pki_types::pem::Error,
+    },
+    /// The node's certificate holds no identity.
+    #[error("the identity of the certificate {path}")]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: IdentityError,
+    },
+    /// The node's certificate is not a node's.
+    #[error("the certificate {path} is {identity}, which is not a node")]
+    NotANode {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        identity: Arc<PeerIdentity>,
+    },
+    /// A CA certificate cannot be a root.
+    #[error("taking the CA certificates of {path}")]
+    Ca {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: rustls::Error,
+    },
+    /// No verifier can be made of the CA certificates.
+    #[error("making a verifier of the CA certificates")]
+    Verifier(#[source] VerifierBuilderError),
+    /// Certificate and key do not go together.
+    #[error("using the certificate {path} with its key")]
+    Pair {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: rustls::Error,
+    },
+    /// The TLS library cannot do TLS 1.3.
+    #[error("setting up TLS 1.3")]
+    Protocol(#[source] rustls::Error),
+}
+
+/// A port's rules on who may connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// Users, the operator and nodes of this cluster.
+    Client,
+    /// Nodes of this cluster.
+    Peer,
+}
+
+/// The bytes of the three files: what a change is told by.
+#[derive(Clone, PartialEq, Eq)]
+struct Files {
+    cert: Vec<u8>,
+    key: Vec<u8>,
+    ca: Vec<u8>,
+}
+
+struct Material {
+    files: Files,
+    identity: Arc<PeerIdentity>,
+    not_after_s: i64,
+    client_port: Arc<ServerConfig>,
+    peer_port: Arc<ServerConfig>,
+    connect: Arc<ClientConfig>,
+}
+
+/// A node's TLS, as of the files' last good state.
+pub struct Tls {
+    paths: TlsConfig,
+    current: ArcSwap<Material>,
+}
+
+impl Tls {
+    /// Reads the files for the first time.
+    pub fn load(paths: TlsConfig) -> Result<Self, TlsError> {
+        let material = Material::build(&paths, Files::read(&paths)?)?;
+        Ok(Self {
+            paths,
+            current: ArcSwap::from_pointee(material),
+        })
+    }
+
+    /// What a port takes new connections with.
+    pub fn server(&self, port: Port) -> Arc<ServerConfig> {
+        let current = self.current.load();
+        match port {
+            Port::Client => Arc::clone(&current.client_port),
+            Port::Peer => Arc::clone(&current.peer_port),
+        }
+    }
+
+    /// What new connections to peers are made with.
+    pub fn connect(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.current.load().connect)
+    }
+
+    /// The node's own identity.
+    pub fn identity(&self) -> Arc<PeerIdentity> {
+        Arc::clone(&self.current.load().identity)
+    }
+
+    /// When the node's certificate expires, seconds since the Unix epoch.
+    pub fn not_after_s(&self) -> i64 {
+        self.current.load().not_after_s
+    }
+
+    /// Takes the files if they have changed, and tells whether they have. On an error all stays as
+    /// it was.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        let files = Files::read(&self.paths)?;
+        if files == self.current.load().files {
+            return Ok(false);
+        }
+        let material = Material::build(&self.paths, files)?;
+        self.current.store(Arc::new(material));
+        Ok(true)
+    }
+
+    /// Looks at the files again and again; never returns.
+    pub async fn watch_files(self: Arc<Self>) {
+        let mut refused: Option<String> = None;
+        loop {
+            tokio::time::sleep(TLS_RELOAD_INTERVAL).await;
+            let this = Arc::clone(&self);
+            let Ok(result) = tokio::task::spawn_blocking(move || this.reload()).await else {
+                continue;
+            };
+            match result {
+                Ok(true) => {
+                    refused = None;
+                    info!(identity = %self.identity(), not_after_s = self.not_after_s(),
+                        "TLS files reloaded");
+                }
+                Ok(false) => refused = None,
+                Err(error) => {
+                    let text = error_chain(&error);
+                    // The same fault again is no news.
+                    if refused.as_ref() != Some(&text) {
+                        warn!(error = text, "TLS files have changed and cannot be used");
+                        refused = Some(text);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Files {
+    fn read(paths: &TlsConfig) -> Result<Self, TlsError> {
+        Ok(Self {
+            cert: read(&paths.cert)?,
+            key: read(&paths.key)?,
+            ca: read(&paths.ca)?,
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let failed = |source| TlsError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let read = file
+        .take(TLS_FILE_MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if read as u64 > TLS_FILE_MAX_BYTES {
+        return Err(TlsError::TooLarge {
+            path: path.to_owned(),
+        });
+    }
+    Ok(bytes)
+}
+
+fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let refused = |source| TlsError::Pem {
+        path: path.to_owned(),
+        what: "certificate",
+        source,
+    };
+    let all: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(refused)?;
+    if all.is_empty() {
+        return Err(refused(rustls_pki_types::pem::Error::NoItemsFound));
+    }
+    Ok(all)
+}
+
+/// aws-lc-rs with AES-128-GCM first: the cheapest suite on machines with AES instructions.
+fn provider() -> Arc<CryptoProvider> {
+    use aws_lc_rs::cipher_suite::{
+        TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+    };
+    Arc::new(CryptoProvider {
+        cipher_suites: vec![
+            TLS13_AES_128_GCM_SHA256,
+            TLS13_AES_256_GCM_SHA384,
+            TLS13_CHACHA20_POLY1305_SHA256,
+        ],
+        ..aws_lc_rs::default_provider()
+    })
+}
+
+impl Material {
+    fn build(paths: &TlsConfig, files: Files) -> Result<Self, TlsError> {
+        let chain = certificates(&paths.cert, &files.cert)?;
+        let key = PrivateKeyDer::from_pem_slice(&files.key).map_err(|source| TlsError::Pem {
+            path: paths.key.clone(),
+            what: "private key",
+            source,
+        })?;
+        let (identity, not_after_s) = own_identity(&paths.cert, &chain)?;
+        let mut roots = RootCertStore::empty();
+        for root in certificates(&paths.ca, &files.ca)? {
+            roots.add(root).map_err(|source| TlsError::Ca {
+                path: paths.ca.clone(),
+                source,
+            })?;
+        }
+        let keys = Keys {
+            path: &paths.cert,
+            chain,
+            key,
+            roots: Arc::new(roots),
+            identity,
+        };
+        Ok(Self {
+            files,
+            not_after_s,
+            client_port: keys.server(Port::Client)?,
+            peer_port: keys.server(Port::Peer)?,
+            connect: keys.connect()?,
+            identity: keys.identity,
+        })
+    }
+}
+
+fn own_identity(
+    path: &Path,
+    chain: &[CertificateDer<'_>],
+) -> Result<(Arc<PeerIdentity>, i64), TlsError> {
+    let refused = |source| TlsError::Identity {
+        path: path.to_owned(),
+        source,
+    };
+    let leaf = chain
+        .first()
+        .ok_or_else(|| refused(IdentityError::Certificate))?;
+    let identity = Arc::new(PeerIdentity::from_certificate(leaf).map_err(refused)?);
+    if !identity.is_node() {
+        return Err(TlsError::NotANode {
+            path: path.to_owned(),
+            identity,
+        });
+    }
+    let not_after_s = crate::identity::not_after_s(leaf).map_err(refused)?;
+    Ok((identity, not_after_s))
+}
+
+struct Keys<'a> {
+    path: &'a Path,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    roots: Arc<RootCertStore>,
+    identity: Arc<PeerIdentity>,
+}
+
+impl Keys<'_> {
+    fn server(&self, port: Port) -> Result<Arc<ServerConfig>, TlsError> {
+        let inner =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), provider())
+                .build()
+                .map_err(TlsError::Verifier)?;
+        let verifier = CheckClient {
+            inner,
+            own: Arc::clone(&self.identity),
+            port,
+        };
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(TlsError::Protocol)?
+            .with_client_cert_verifier(Arc::new(verifier))
+            .with_single_cert(self.chain.clone(), self.key.clone_key())
+            .map_err(|source| TlsError::Pair {
+                path: self.path.to_owned(),
+                source,
+            })?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.ignore_client_order = true;
+        Ok(Arc::new(config))
+    }
+
+    fn connect(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        let inner = rustls::client::WebPkiServerVerifier::builder_with_provider(
+            Arc::clone(&self.roots),
+            provider(),
+        )
+        .build()
+        .map_err(TlsError::Verifier)?;
+        let verifier = CheckNode {
+            inner,
+            own: Arc::clone(&self.identity),
+        };
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(TlsError::Protocol)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
+            .map_err(|source| TlsError::Pair {
+                path: self.path.to_owned(),
+                source,
+            })?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+use std::path::Path;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::*;
+use crate::pki::{Ca, uri};
+
+fn paths(dir: &Path) -> TlsConfig {
+    TlsConfig {
+        cert: dir.join("tls.crt"),
+        key: dir.join("tls.key"),
+        ca: dir.join("ca.crt"),
+    }
+}
+
+fn node(ca: &Ca, role: &str) -> (TempDir, Tls) {
+    let dir = tempfile::tempdir().unwrap();
+    ca.write(dir.path(), role);
+    let tls = Tls::load(paths(dir.path())).unwrap();
+    (dir, tls)
+}
+
+/// A client that presents what it is told to, and trusts `roots`.
+fn client(roots: &Ca, leaf: Option<crate::pki::Leaf>) -> Arc<ClientConfig> {
+    let mut store = RootCertStore::empty();
+    store
+        .add(CertificateDer::from_pem_slice(roots.pem().as_bytes()).unwrap())
+        .unwrap();
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(store);
+    Arc::new(match leaf {
+        None => builder.with_no_client_auth(),
+        Some(leaf) => {
+            let cert = CertificateDer::from_pem_slice(leaf.cert.as_bytes()).unwrap();
+            let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(vec![cert], key).unwrap()
+        }
+    })
+}
+
+/// What each end says of a handshake, the server's side first; a byte goes both ways, as TLS 1.3
+/// tells a client of its refusal only with the first read.
+async fn shake(near_end: Arc<ServerConfig>, far_end: Arc<ClientConfig>) -> (String, String) {
+    let (near, far): (DuplexStream, DuplexStream) = duplex(64 * 1024);
+    let accept = async {
+        let mut stream = TlsAcceptor::from(near_end)
+            .accept(near)
+            .await
+            .map_err(|e| error_chain(&e))?;
+        let byte = stream.read_u8().await.map_err(|e| error_chain(&e))?;
+        stream.write_u8(byte).await.map_err(|e| error_chain(&e))?;
+        stream.flush().await.map_err(|e| error_chain(&e))
+    };
+    let connect = async {
+        let name = "localhost".try_into().unwrap();
+        let mut stream = TlsConnector::from(far_end)
+            .connect(name, far)
+            .await
+            .map_err(|e| error_chain(&e))?;
+        stream.write_u8(7).await.map_err(|e| error_chain(&e))?;
+        stream.flush().await.map_err(|e| error_chain(&e))?;
+        stream
+            .read_u8()
+            .await
+            .map(drop)
+            .map_err(|e| error_chain(&e))
+    };
+    let (served, connected): (Result<(), String>, Result<(), String>) =
+        tokio::join!(accept, connect);
+    let text = |r: Result<(), String>| r.map_or_else(|e| e, |()| "ok".to_owned());
+    (text(served), text(connected))
+}
+
+async fn try_role(role: &str, port: Port) -> (String, String) {
+    let ca = Ca::new();
+    let (_dir, tls) = node(&ca, "node/a");
+    shake(tls.server(port), client(&ca, Some(ca.issue(&[uri(role)])))).await
+}
+
+#[tokio::test]
+async fn nodes_reach_both_ports_and_others_only_the_client_port() {
+    for role in ["node/b", "user/alice", "operator"] {
+        let (served, connected) = try_role(role, Port::Client).await;
+        assert_eq!(
+            (served.as_str(), connected.as_str()),
+            ("ok", "ok"),
+            "{role}"
+        );
+    }
+    assert_eq!(
+        try_role("node/b", Port::Peer).await,
+        ("ok".to_owned(), "ok".to_owned())
+    );
+    for role in ["user/alice", "operator"] {
+        let (served, connected) = try_role(role, Port::Peer).await;
+        assert!(served.contains("is not a node"), "{served}");
+        assert!(connected.contains("alert"), "{connected}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_gets_an_alert() {
+    let ca = Ca::new();
+    let (_dir, tls) = node(&ca, "node/a");
+    let (served, connected) = shake(tls.server(Port::Client), client(&ca, None)).await;
+    assert!(served.contains("peer sent no certificates"), "{served}");
+    assert!(connected.contains("CertificateRequired"), "{connected}");
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_ca_gets_an_alert() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    let (_dir, tls) = node(&ca, "node/a");
+    let stranger = client(&ca, Some(other.issue(&[uri("node/b")])));
+    let (served, connected) = shake(tls.server(Port::Client), stranger).await;
+    assert!(served.contains("invalid peer certificate"), "{served}");
+    assert!(connected.contains("alert"), "{connected}");
+}
+
+#[tokio::test]
+async fn a_certificate_without_one_identity_of_this_cluster_is_refused() {
+    let ca = Ca::new();
+    let (_dir, tls) = node(&ca, "node/a");
+    let other = "spiffe://lograft.io/ns/test/cluster/other/user/alice".to_owned();
+    let cases = [
+        (vec![], "no spiffe:// URI"),
+        (vec![other], "another cluster"),
+        (vec![uri("user/a"), uri("user/b")], "more than one"),
+        (vec!["spiffe://lograft.io/x".to_owned()], "is not spiffe://"),
+    ];
+    for (uris, expected) in cases {
+        let presented = client(&ca, Some(ca.issue(&uris)));
+        let (served, _) = shake(tls.server(Port::Client), presented).await;
+        assert!(served.contains(expected), "{uris:?}: {served}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_connects_to_nodes_only() {
+    let ca = Ca::new();
+    let (_dir, tls) = node(&ca, "node/a");
+    let (_peer_dir, peer) = node(&ca, "node/b");
+    let both = shake(peer.server(Port::Peer), tls.connect()).await;
+    assert_eq!(both, ("ok".to_owned(), "ok".to_owned()));
+
+    let leaf = ca.issue(&[uri("user/mallory")]);
+    let fake = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(leaf.cert.as_bytes()).unwrap()],
+            PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap(),
+        )
+        .unwrap();
+    let (_, connected) = shake(Arc::new(fake), tls.connect()).await;
+    assert!(connected.contains("is not a node"), "{connected}");
+}
+
+#[tokio::test]
+async fn changed_files_are_taken_and_broken_ones_are_not() {
+    let (old, new) = (Ca::new(), Ca::new());
+    let (dir, tls) = node(&old, "node/a");
+    let of = |ca: &Ca| client(ca, Some(ca.issue(&[uri("user/u")])));
+    assert!(!tls.reload().unwrap());
+
+    // A new certificate with the old key does not go together: the old pair stays.
+    let leaf = new.issue(&[uri("node/a")]);
+    std::fs::write(dir.path().join("tls.crt"), leaf.cert).unwrap();
+    assert!(matches!(tls.reload(), Err(TlsError::Pair { .. })));
+    assert_eq!(shake(tls.server(Port::Client), of(&old)).await.0, "ok");
+
+    new.write(dir.path(), "node/a");
+    assert!(tls.reload().unwrap());
+    assert_eq!(shake(tls.server(Port::Client), of(&new)).await.0, "ok");
+    assert_ne!(shake(tls.server(Port::Client), of(&old)).await.0, "ok");
+}
+
+#[test]
+fn files_that_cannot_work_are_named() {
+    let ca = Ca::new();
+    let dir = tempfile::tempdir().unwrap();
+    let load = || Tls::load(paths(dir.path())).map(drop).unwrap_err();
+    assert!(load().to_string().contains("tls.crt"));
+    ca.write(dir.path(), "user/alice");
+    assert!(matches!(load(), TlsError::NotANode { .. }));
+    ca.write(dir.path(), "node/a");
+    std::fs::write(dir.path().join("tls.key"), "no key").unwrap();
+    assert!(matches!(
+        load(),
+        TlsError::Pem {
+            what: "private key",
+            ..
+        }
+    ));
+    std::fs::write(dir.path().join("ca.crt"), "").unwrap();
+    assert!(load().to_string().contains("ca.crt") || load().to_string().contains("tls.key"));
+}
