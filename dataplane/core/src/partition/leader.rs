@@ -2,32 +2,33 @@
 //! stands there once and in order.
 //!
 //! A `LeaderState` is made once its node has applied the blank entry of its own term: every entry
-//! of an earlier term is then in the partition's state. It is dropped when the term ends.
+//! of an earlier term is then in the partition's state. It is dropped when the term ends. All
+//! batches of the term pass through it, so it knows where each of them will stand.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::PartitionState;
 use crate::entry::ProducerStamp;
 use crate::ids::{ProducerEpoch, ProducerId, Sequence};
+use crate::limits::PRODUCERS_PER_PARTITION_MAX_COUNT;
 use crate::offset::{Offset, Term};
-use crate::producer_table::{Appended, ProducerTable};
+use crate::producer_table::BatchSpan;
 use crate::reason::Reason;
 
 /// What is to be done with a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Propose it: it counts as in flight from now on.
-    Propose,
-    /// It is in the log: answer with this place.
+    Propose {
+        /// The offset that its first record will have.
+        base_offset: Offset,
+    },
+    /// It is in the log or on its way there: answer with this place once the high watermark is
+    /// past the batch.
     Duplicate {
         /// The offset of its first record.
         base_offset: Offset,
-        /// How many records it holds.
-        record_count: u32,
     },
-    /// It is proposed and not applied yet: answer when that has been, with
-    /// [`LeaderState::place_of`].
-    DuplicateInFlight,
     /// Refuse it.
     Reject(Rejection),
 }
@@ -81,41 +82,63 @@ impl Rejection {
 #[derive(Clone, Debug)]
 struct InFlight {
     epoch: ProducerEpoch,
-    /// Base sequence and record count, in order, one at least.
-    batches: VecDeque<(Sequence, u32)>,
+    /// In order, one at least, with the places that they will have.
+    spans: VecDeque<BatchSpan>,
 }
 
 impl InFlight {
     fn next_sequence(&self) -> Sequence {
-        self.batches
+        self.spans
             .back()
-            .map_or(Sequence(0), |(base, count)| base.plus(*count))
+            .map_or(Sequence(0), BatchSpan::next_sequence)
     }
 
-    fn holds(&self, base_sequence: Sequence, record_count: u32) -> bool {
-        self.batches
-            .binary_search(&(base_sequence, record_count))
-            .is_ok()
+    fn find(&self, base_sequence: Sequence, record_count: u32) -> Option<Offset> {
+        let at = self
+            .spans
+            .binary_search_by_key(&base_sequence, |s| s.base_sequence)
+            .ok()?;
+        let span = self
+            .spans
+            .get(at)
+            .filter(|span| span.record_count == record_count)?;
+        Some(span.base_offset)
+    }
+
+    /// Forgets what stands below the high watermark: the applied state knows it. Returns whether
+    /// anything is left.
+    fn settle(&mut self, high_watermark: Offset) -> bool {
+        while self
+            .spans
+            .front()
+            .is_some_and(|span| span.base_offset < high_watermark)
+        {
+            self.spans.pop_front();
+        }
+        !self.spans.is_empty()
     }
 }
 
-/// A leader's view of its partition's producers in one term: the applied ones, and on top of them
-/// those whose batches are in flight.
+/// What a leader has proposed in its term on top of the applied state.
 #[derive(Clone, Debug)]
 pub struct LeaderState {
     term: Term,
-    applied: ProducerTable,
+    /// The offset that the next batch will get.
+    next_offset: Offset,
     /// The newest epoch in flight of each producer with batches in flight.
     in_flight: BTreeMap<ProducerId, InFlight>,
+    /// How many producers to have before those are looked for that have nothing left in flight.
+    sweep_at: usize,
 }
 
 impl LeaderState {
-    /// The view of a leader that has applied all entries of earlier terms.
-    pub fn new(state: &PartitionState, term: Term) -> Self {
+    /// That of a leader that has applied all entries of earlier terms and proposed no batch yet.
+    pub const fn new(state: &PartitionState, term: Term) -> Self {
         Self {
             term,
-            applied: state.producers.clone(),
+            next_offset: state.next_offset,
             in_flight: BTreeMap::new(),
+            sweep_at: PRODUCERS_PER_PARTITION_MAX_COUNT,
         }
     }
 
@@ -124,140 +147,146 @@ impl LeaderState {
         self.term
     }
 
-    /// Decides about a batch, in the order in which batches are proposed.
-    pub fn admit(&mut self, stamp: Option<ProducerStamp>, record_count: u32) -> Admission {
+    #[cfg(test)]
+    pub(super) fn in_flight_count(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Decides about a batch, in the order in which batches are proposed. `state` is what has been
+    /// applied by now.
+    pub fn admit(
+        &mut self,
+        state: &PartitionState,
+        stamp: Option<ProducerStamp>,
+        record_count: u32,
+    ) -> Admission {
         let Some(stamp) = stamp else {
-            return Admission::Propose;
+            return self.launch(None, record_count);
         };
         let ProducerStamp {
             id,
             epoch,
-            base_sequence,
+            base_sequence: found,
         } = stamp;
-        let known = self.known(id);
-        match known {
+        self.settle(state, id);
+        let known = self.known(state, id);
+        let expected = match known {
             Some((current, _)) if epoch < current => {
                 return Admission::Reject(Rejection::Fenced {
                     current,
                     found: epoch,
                 });
             }
-            Some((current, expected)) if epoch == current && base_sequence < expected => {
-                return self.seen(stamp, record_count, expected);
-            }
-            _ => {}
+            Some((current, expected)) if epoch == current => expected,
+            // A producer or an epoch not seen before starts at 0.
+            _ => Sequence(0),
+        };
+        if found < expected {
+            return self.seen(state, stamp, record_count, expected);
         }
-        // A producer or an epoch not seen before starts at 0.
-        let expected = known
-            .filter(|(current, _)| epoch == *current)
-            .map_or(Sequence(0), |(_, expected)| expected);
-        if base_sequence != expected {
-            return Admission::Reject(Rejection::OutOfOrder {
-                expected,
-                found: base_sequence,
-            });
+        if found > expected {
+            return Admission::Reject(Rejection::OutOfOrder { expected, found });
         }
-        if base_sequence
-            .get()
-            .checked_add(u64::from(record_count))
-            .is_none()
+        if found.get().checked_add(u64::from(record_count)).is_none() {
+            return Admission::Reject(Rejection::SequenceOverflow { found });
+        }
+        self.launch(Some(stamp), record_count)
+    }
+
+    /// Forgets what is no longer in flight of one producer; at times, of all.
+    fn settle(&mut self, state: &PartitionState, id: ProducerId) {
+        if self.in_flight.len() >= self.sweep_at {
+            self.in_flight
+                .retain(|_, flying| flying.settle(state.next_offset));
+            self.sweep_at = PRODUCERS_PER_PARTITION_MAX_COUNT.max(self.in_flight.len() * 2);
+        } else if let Some(flying) = self.in_flight.get_mut(&id)
+            && !flying.settle(state.next_offset)
         {
-            return Admission::Reject(Rejection::SequenceOverflow {
-                found: base_sequence,
-            });
+            self.in_flight.remove(&id);
         }
-        self.launch(stamp, record_count);
-        Admission::Propose
     }
 
     /// The newest epoch of a producer and the sequence that has to come next.
-    fn known(&self, id: ProducerId) -> Option<(ProducerEpoch, Sequence)> {
+    fn known(&self, state: &PartitionState, id: ProducerId) -> Option<(ProducerEpoch, Sequence)> {
         let flying = self
             .in_flight
             .get(&id)
             .map(|f| (f.epoch, f.next_sequence()));
-        flying.or_else(|| self.applied.get(id).map(|p| (p.epoch, p.next_sequence())))
+        flying.or_else(|| {
+            state
+                .producers
+                .get(id)
+                .map(|p| (p.epoch, p.next_sequence()))
+        })
     }
 
     /// A batch that begins below what is expected: a duplicate, if it is exactly one that was.
-    fn seen(&self, stamp: ProducerStamp, record_count: u32, expected: Sequence) -> Admission {
+    fn seen(
+        &self,
+        state: &PartitionState,
+        stamp: ProducerStamp,
+        record_count: u32,
+        expected: Sequence,
+    ) -> Admission {
         let found = stamp.base_sequence;
-        let flying = self.in_flight.get(&stamp.id);
-        if flying.is_some_and(|f| f.holds(found, record_count)) {
-            return Admission::DuplicateInFlight;
-        }
-        if let Some(base_offset) = self.place_of(stamp, record_count) {
-            return Admission::Duplicate {
-                base_offset,
-                record_count,
-            };
-        }
-        let oldest = self
-            .applied
+        let applied = state
+            .producers
             .get(stamp.id)
-            .filter(|state| state.epoch == stamp.epoch)
-            .and_then(|state| state.spans.front())
-            .map(|span| span.base_sequence);
-        let end = found.get().checked_add(u64::from(record_count));
-        match oldest {
-            Some(oldest) if end.is_some_and(|end| end <= oldest.get()) => {
-                Admission::Reject(Rejection::Forgotten { found })
-            }
-            _ => Admission::Reject(Rejection::OutOfOrder { expected, found }),
+            .filter(|p| p.epoch == stamp.epoch);
+        let flying = self
+            .in_flight
+            .get(&stamp.id)
+            .and_then(|f| f.find(found, record_count));
+        let place = flying.or_else(|| Some(applied?.find(found, record_count)?.base_offset));
+        if let Some(base_offset) = place {
+            return Admission::Duplicate { base_offset };
         }
-    }
-
-    fn launch(&mut self, stamp: ProducerStamp, record_count: u32) {
-        let flying = self.in_flight.entry(stamp.id).or_insert_with(|| InFlight {
-            epoch: stamp.epoch,
-            batches: VecDeque::new(),
-        });
-        if flying.epoch != stamp.epoch {
-            flying.epoch = stamp.epoch;
-            flying.batches.clear();
+        let oldest = applied
+            .and_then(|p| p.spans.front())
+            .map(|span| span.base_sequence.get());
+        let end = found.get().saturating_add(u64::from(record_count));
+        if oldest.is_some_and(|oldest| end <= oldest) {
+            return Admission::Reject(Rejection::Forgotten { found });
         }
-        flying
-            .batches
-            .push_back((stamp.base_sequence, record_count));
+        Admission::Reject(Rejection::OutOfOrder { expected, found })
     }
 
-    /// The offset of an applied batch, if it is remembered.
-    pub fn place_of(&self, stamp: ProducerStamp, record_count: u32) -> Option<Offset> {
-        let state = self
-            .applied
-            .get(stamp.id)
-            .filter(|state| state.epoch == stamp.epoch)?;
-        state
-            .find(stamp.base_sequence, record_count)
-            .map(|span| span.base_offset)
-    }
-
-    /// A batch admitted before has been applied. In log order.
-    pub fn applied(&mut self, stamp: Option<ProducerStamp>, at: Appended) {
-        let Some(stamp) = stamp else { return };
-        self.applied.record(stamp, at);
-        if let Some(flying) = self.in_flight.get_mut(&stamp.id)
-            && flying.epoch == stamp.epoch
+    fn launch(&mut self, stamp: Option<ProducerStamp>, record_count: u32) -> Admission {
+        let base_offset = self.next_offset;
+        self.next_offset = base_offset.plus(record_count);
+        if let Some(ProducerStamp {
+            id,
+            epoch,
+            base_sequence,
+        }) = stamp
         {
-            if flying.batches.front() == Some(&(stamp.base_sequence, at.record_count)) {
-                flying.batches.pop_front();
+            let flying = self.in_flight.entry(id).or_insert_with(|| InFlight {
+                epoch,
+                spans: VecDeque::new(),
+            });
+            if flying.epoch != epoch {
+                flying.epoch = epoch;
+                flying.spans.clear();
             }
-            if flying.batches.is_empty() {
-                self.in_flight.remove(&stamp.id);
-            }
+            flying.spans.push_back(BatchSpan {
+                base_sequence,
+                record_count,
+                base_offset,
+            });
         }
+        Admission::Propose { base_offset }
     }
 
     /// The batch admitted last did not enter the log, for certain: it is as if it never came.
-    pub fn withdraw(&mut self, stamp: Option<ProducerStamp>, record_count: u32) {
-        let Some(stamp) = stamp else { return };
-        if let Some(flying) = self.in_flight.get_mut(&stamp.id)
-            && flying.epoch == stamp.epoch
+    pub fn withdraw(&mut self, stamp: Option<ProducerStamp>, base_offset: Offset) {
+        self.next_offset = base_offset;
+        if let Some(stamp) = stamp
+            && let Some(flying) = self.in_flight.get_mut(&stamp.id)
         {
-            if flying.batches.back() == Some(&(stamp.base_sequence, record_count)) {
-                flying.batches.pop_back();
-            }
-            if flying.batches.is_empty() {
+            flying
+                .spans
+                .pop_back_if(|span| span.base_offset == base_offset);
+            if flying.spans.is_empty() {
                 self.in_flight.remove(&stamp.id);
             }
         }

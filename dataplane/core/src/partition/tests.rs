@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::entry::{Entry, EntryKind, LogId, ProducerStamp, Proposal};
 use crate::ids::{ProducerEpoch, ProducerId, Sequence};
+use crate::limits::PRODUCERS_PER_PARTITION_MAX_COUNT;
 use crate::offset::{LogIndex, Offset, Term};
-use crate::producer_table::Appended;
 use crate::reason::Reason;
 
 fn stamp(id: u64, epoch: u32, sequence: u64) -> ProducerStamp {
@@ -40,10 +40,6 @@ fn trim(to: u64) -> Entry {
     entry
 }
 
-fn leader(state: &PartitionState) -> LeaderState {
-    LeaderState::new(state, Term(1))
-}
-
 /// The door and the log behind it: what is proposed is applied by `settle`.
 struct Led {
     state: PartitionState,
@@ -55,16 +51,20 @@ impl Led {
     fn new() -> Self {
         let state = PartitionState::default();
         Self {
-            leader: leader(&state),
+            leader: LeaderState::new(&state, Term(1)),
             state,
             proposed: Vec::new(),
         }
     }
 
     fn offer(&mut self, stamp: ProducerStamp, record_count: u32) -> Admission {
-        let admission = self.leader.admit(Some(stamp), record_count);
-        if admission == Admission::Propose {
-            self.proposed.push((Some(stamp), record_count));
+        self.offer_any(Some(stamp), record_count)
+    }
+
+    fn offer_any(&mut self, stamp: Option<ProducerStamp>, record_count: u32) -> Admission {
+        let admission = self.leader.admit(&self.state, stamp, record_count);
+        if matches!(admission, Admission::Propose { .. }) {
+            self.proposed.push((stamp, record_count));
         }
         admission
     }
@@ -73,13 +73,24 @@ impl Led {
         for (stamp, record_count) in self.proposed.drain(..) {
             let entry = records(self.state.next_offset.get(), record_count, stamp);
             self.state.apply(&entry);
-            self.leader.applied(stamp, Appended::of(&entry));
         }
     }
 
     fn change_leader(&mut self) {
         self.settle();
-        self.leader = leader(&self.state);
+        self.leader = LeaderState::new(&self.state, Term(self.leader.term().get() + 1));
+    }
+}
+
+fn at(base_offset: u64) -> Admission {
+    Admission::Propose {
+        base_offset: Offset(base_offset),
+    }
+}
+
+fn again_at(base_offset: u64) -> Admission {
+    Admission::Duplicate {
+        base_offset: Offset(base_offset),
     }
 }
 
@@ -129,20 +140,31 @@ fn a_trim_moves_forward_only_and_stops_at_the_end() {
 #[test]
 fn a_duplicate_gets_the_place_of_the_original() {
     let mut led = Led::new();
-    assert_eq!(led.offer(stamp(1, 0, 0), 5), Admission::Propose);
-    assert_eq!(led.offer(stamp(1, 0, 5), 5), Admission::Propose);
-    assert_eq!(led.offer(stamp(1, 0, 0), 5), Admission::DuplicateInFlight);
-    assert_eq!(led.leader.place_of(stamp(1, 0, 5), 5), None);
+    assert_eq!(led.offer_any(None, 2), at(0));
+    assert_eq!(led.offer(stamp(1, 0, 0), 5), at(2));
+    assert_eq!(led.offer(stamp(1, 0, 5), 5), at(7));
+    assert_eq!(led.offer(stamp(1, 0, 0), 5), again_at(2));
     led.settle();
-    let there = Admission::Duplicate {
-        base_offset: Offset(5),
-        record_count: 5,
-    };
-    assert_eq!(led.offer(stamp(1, 0, 5), 5), there);
-    assert_eq!(led.leader.place_of(stamp(1, 0, 5), 5), Some(Offset(5)));
+    assert_eq!(led.offer(stamp(1, 0, 5), 5), again_at(7));
     led.change_leader();
-    assert_eq!(led.offer(stamp(1, 0, 5), 5), there);
-    assert_eq!(led.offer(stamp(1, 0, 10), 1), Admission::Propose);
+    assert_eq!(led.offer(stamp(1, 0, 5), 5), again_at(7));
+    assert_eq!(led.offer(stamp(1, 0, 10), 1), at(12));
+}
+
+#[test]
+fn producers_with_nothing_in_flight_are_let_go_of() {
+    let mut led = Led::new();
+    let many = PRODUCERS_PER_PARTITION_MAX_COUNT as u64 + 10;
+    for id in 0..many {
+        led.offer(stamp(id, 0, 0), 1);
+        led.settle();
+    }
+    assert!(
+        led.leader.in_flight_count() <= 11,
+        "{}",
+        led.leader.in_flight_count()
+    );
+    assert_eq!(led.offer(stamp(many - 1, 0, 1), 1), at(many));
 }
 
 #[test]
@@ -190,7 +212,7 @@ fn a_newer_epoch_fences_the_older_and_starts_at_zero() {
     let mut led = Led::new();
     led.offer(stamp(1, 0, 0), 5);
     assert!(matches!(led.offer(stamp(1, 1, 5), 1), Admission::Reject(_)));
-    assert_eq!(led.offer(stamp(1, 1, 0), 1), Admission::Propose);
+    assert_eq!(led.offer(stamp(1, 1, 0), 1), at(5));
     let fenced = Admission::Reject(Rejection::Fenced {
         current: ProducerEpoch(1),
         found: ProducerEpoch(0),
@@ -199,14 +221,14 @@ fn a_newer_epoch_fences_the_older_and_starts_at_zero() {
     assert_eq!(led.offer(stamp(1, 0, 0), 5), fenced);
     led.settle();
     assert_eq!(led.offer(stamp(1, 0, 5), 1), fenced);
-    assert_eq!(led.offer(stamp(1, 1, 1), 1), Admission::Propose);
+    assert_eq!(led.offer(stamp(1, 1, 1), 1), at(6));
 }
 
 #[test]
 fn what_is_too_old_to_remember_is_told_apart_from_a_gap() {
     let mut led = Led::new();
     for n in 0..100 {
-        assert_eq!(led.offer(stamp(1, 0, n), 1), Admission::Propose);
+        assert_eq!(led.offer(stamp(1, 0, n), 1), at(n));
     }
     led.settle();
     let admission = led.offer(stamp(1, 0, 3), 1);
@@ -224,31 +246,22 @@ fn what_is_too_old_to_remember_is_told_apart_from_a_gap() {
 fn a_withdrawn_batch_may_come_again() {
     let mut led = Led::new();
     led.offer(stamp(1, 0, 0), 5);
-    assert_eq!(
-        led.leader.admit(Some(stamp(1, 0, 5)), 5),
-        Admission::Propose
-    );
-    led.leader.withdraw(Some(stamp(1, 0, 5)), 5);
-    assert_eq!(led.offer(stamp(1, 0, 5), 3), Admission::Propose);
+    assert_eq!(led.leader.admit(&led.state, Some(stamp(1, 0, 5)), 5), at(5));
+    led.leader.withdraw(Some(stamp(1, 0, 5)), Offset(5));
+    assert_eq!(led.offer(stamp(1, 0, 5), 3), at(5));
+    assert_eq!(led.offer_any(None, 1), at(8));
     led.settle();
-    assert_eq!(led.state.next_offset, Offset(8));
+    assert_eq!(led.state.next_offset, Offset(9));
 }
 
 #[test]
 fn sequences_do_not_overflow() {
     let mut led = Led::new();
-    let admission = led.leader.admit(Some(stamp(1, 0, u64::MAX)), 5);
+    let admission = led.offer(stamp(1, 0, u64::MAX), 5);
     assert!(matches!(
         admission,
         Admission::Reject(Rejection::OutOfOrder { .. })
     ));
-}
-
-#[test]
-fn plain_batches_always_pass() {
-    let mut leader = leader(&PartitionState::default());
-    assert_eq!(leader.admit(None, 5), Admission::Propose);
-    assert_eq!(leader.admit(None, 5), Admission::Propose);
 }
 
 #[test]
@@ -287,7 +300,10 @@ proptest! {
                 _ => {
                     let seen = log.entry(id).or_default();
                     let admission = led.offer(stamp(id, 0, batch * 2), 2);
-                    if admission == Admission::Propose {
+                    if let Admission::Propose { base_offset } = admission {
+                        let ahead: u32 = led.proposed.iter().map(|p| p.1).sum();
+                        let end = led.state.next_offset.plus(ahead);
+                        prop_assert_eq!(base_offset.plus(2), end);
                         prop_assert_eq!(batch, seen.len() as u64);
                         seen.push(batch);
                     } else if batch < seen.len() as u64 {
