@@ -1,1 +1,31 @@
-//! raft
+//! Raft groups over Lograft's storage.
+//!
+//! A [`RaftGroup`] is one replica of one group: it orders proposals, replicates them through a
+//! [`PeerTransport`], and applies what is committed to a [`Machine`]. The log itself is a
+//! [`lograft_storage::GroupLog`]: the segment files are the raft log and the data at once.
+//!
+//! Architecture invariant: this is the only crate that names openraft, and no type of openraft's
+//! stands in its public API.
+
+mod config;
+mod convert;
+mod error;
+mod group;
+mod log_store;
+mod machine;
+mod membership;
+mod network;
+mod snapshot;
+mod state_machine;
+mod status;
+mod transport;
+mod types;
+pub mod wire;
+
+pub use config::{GroupConfig, RaftTiming};
+pub use error::{BoxError, ProposeError, RaftError};
+pub use group::{Committed, ProposeHandle, RaftGroup};
+pub use machine::{Machine, Response};
+pub use membership::{MembershipCodecError, decode_membership, encode_membership};
+pub use status::{FollowerStatus, GroupFatal, GroupStatus, PurgeStatus, Role};
+pub use transport::{AppendReplies, PeerTransport, TransportError};

@@ -1,0 +1,172 @@
+//! What the replicas of other nodes ask of this one.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt};
+use lograft_storage::Checkpoint;
+use openraft::raft::AppendEntriesRequest;
+
+use super::RaftGroup;
+use crate::convert::{log_id_from_raft, vote_from_raft, vote_to_raft};
+use crate::error::RaftError;
+use crate::membership::encode_membership;
+use crate::network::wire_form::{
+    reply_from_raft, request_to_raft, transfer_reply_from_raft, transfer_to_raft, vote_to_request,
+};
+use crate::snapshot::to_snapshot;
+use crate::types::Types;
+use crate::wire::{
+    AppendReply, AppendRequest, SnapshotReply, SnapshotRequest, TransferReply, TransferRequest,
+    VoteReply, VoteRequest,
+};
+
+impl RaftGroup {
+    /// A leader's stream of appends. Each payload's CRC is checked here, nowhere else on this
+    /// node. The replies come in the order of the requests and end with the first conflict, higher
+    /// vote or error; `requests` is dropped then, at its next item at the latest.
+    pub fn on_append_stream<S>(
+        &self,
+        requests: S,
+    ) -> BoxStream<'static, Result<AppendReply, RaftError>>
+    where
+        S: Stream<Item = AppendRequest> + Send + 'static,
+    {
+        let failure = Failure::default();
+        let checked = Checked {
+            requests: Box::pin(requests),
+            failure: failure.clone(),
+        };
+        let replies = self
+            .inner
+            .raft
+            .stream_append(checked)
+            .map(|result| match result {
+                Ok(result) => Ok(reply_from_raft(result)),
+                Err(_) => Err(RaftError::Stopped),
+            });
+        let failure = stream::once(async move { failure.take() });
+        replies
+            .chain(failure.filter_map(|error| std::future::ready(error.map(Err))))
+            .boxed()
+    }
+
+    /// A leader's heartbeat or probe.
+    pub async fn on_heartbeat(&self, request: AppendRequest) -> Result<AppendReply, RaftError> {
+        let request = request_to_raft(request)?;
+        let prev = request.prev_log_id;
+        let last = request.entries.last().map(|entry| entry.log_id).or(prev);
+        let response = self
+            .inner
+            .raft
+            .append_entries(request)
+            .await
+            .map_err(|_| RaftError::Stopped)?;
+        if response.is_conflict() && prev.is_none() {
+            // What comes before the first entry cannot conflict.
+            return Err(RaftError::Stopped);
+        }
+        Ok(reply_from_raft(response.into_stream_result(prev, last)))
+    }
+
+    /// A candidate's request for this replica's vote, or whether it would give it.
+    pub async fn on_vote(&self, request: VoteRequest) -> Result<VoteReply, RaftError> {
+        let pre_vote = request.pre_vote;
+        let request = vote_to_request(request);
+        let response = if pre_vote {
+            self.inner.raft.pre_vote(request).await
+        } else {
+            self.inner.raft.vote(request).await
+        };
+        let response = response.map_err(|_| RaftError::Stopped)?;
+        Ok(VoteReply {
+            vote: vote_from_raft(&response.vote),
+            granted: response.vote_granted,
+            last: response.last_log_id.as_ref().map(log_id_from_raft),
+        })
+    }
+
+    /// A leader's snapshot; answered once it is installed.
+    pub async fn on_snapshot(&self, request: SnapshotRequest) -> Result<SnapshotReply, RaftError> {
+        let SnapshotRequest { vote, snapshot } = request;
+        tracing::info!(group = %self.group(), last = %snapshot.last, "installing a snapshot");
+        let index = snapshot.last.index;
+        let checkpoint = Checkpoint {
+            last: snapshot.last,
+            next_offset: snapshot.next_offset,
+            membership: encode_membership(&snapshot.membership),
+            membership_id: snapshot.membership_id,
+            state: snapshot.state,
+        };
+        let snapshot = to_snapshot(checkpoint).map_err(|error| RaftError::EntryMalformed {
+            index,
+            source: error.into(),
+        })?;
+        let installed = self
+            .inner
+            .raft
+            .install_full_snapshot(vote_to_raft(vote), snapshot)
+            .await;
+        let response = installed.map_err(|_| RaftError::Stopped)?;
+        Ok(SnapshotReply {
+            vote: vote_from_raft(&response.vote),
+        })
+    }
+
+    /// A leader's word that another node shall lead.
+    pub async fn on_transfer_leader(
+        &self,
+        request: TransferRequest,
+    ) -> Result<TransferReply, RaftError> {
+        let handled = self
+            .inner
+            .raft
+            .handle_transfer_leader(transfer_to_raft(request))
+            .await;
+        handled
+            .map(transfer_reply_from_raft)
+            .map_err(|_| RaftError::Stopped)
+    }
+}
+
+/// Why the requests ended early, if they did.
+#[derive(Clone, Default)]
+struct Failure(Arc<Mutex<Option<RaftError>>>);
+
+impl Failure {
+    fn set(&self, error: RaftError) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    fn take(&self) -> Option<RaftError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The requests that are sound, up to the first that is not.
+struct Checked<S> {
+    requests: Pin<Box<S>>,
+    failure: Failure,
+}
+
+impl<S> Stream for Checked<S>
+where
+    S: Stream<Item = AppendRequest>,
+{
+    type Item = AppendEntriesRequest<Types>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.requests
+            .as_mut()
+            .poll_next(cx)
+            .map(|request| match request_to_raft(request?) {
+                Ok(request) => Some(request),
+                Err(error) => {
+                    self.failure.set(error);
+                    None
+                }
+            })
+    }
+}

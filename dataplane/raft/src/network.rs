@@ -1,0 +1,291 @@
+//! openraft's network over a [`PeerTransport`].
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, Either, select};
+use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::{FutureExt, Stream, pin_mut};
+use lograft_core::limits::RAFT_SNAPSHOT_TIMEOUT;
+use lograft_core::{GroupId, NodeId};
+use lograft_storage::Checkpoint;
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
+use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
+    StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{OptionalSend, RPCTypes};
+
+use crate::convert::{log_id_to_raft, vote_from_raft, vote_to_raft};
+use crate::membership::decode_membership;
+use crate::network::gate::gated_stream;
+use crate::snapshot::RaftSnapshot;
+use crate::transport::{PeerTransport, TransportError};
+use crate::types::{RaftVote, Types};
+use crate::wire::{self, AppendReply};
+
+mod gate;
+pub(crate) mod wire_form;
+
+use wire_form::{request_from_raft, transfer_from_raft, transfer_reply_to_raft, vote_from_request};
+
+/// Makes the clients of one group's replica.
+pub(crate) struct Network {
+    pub(crate) group: GroupId,
+    pub(crate) node: NodeId,
+    pub(crate) transport: Arc<dyn PeerTransport>,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = PeerClient;
+
+    async fn new_client(&mut self, target: NodeId, (): &()) -> PeerClient {
+        PeerClient {
+            group: self.group,
+            node: self.node,
+            to: target,
+            transport: self.transport.clone(),
+        }
+    }
+}
+
+/// Reaches one peer's replica of one group.
+pub(crate) struct PeerClient {
+    group: GroupId,
+    node: NodeId,
+    to: NodeId,
+    transport: Arc<dyn PeerTransport>,
+}
+
+type AppendResult = Result<StreamAppendResult<Types>, RPCError<Types>>;
+
+impl PeerClient {
+    fn error(&self, action: RPCTypes, error: &TransportError) -> RPCError<Types> {
+        match error {
+            TransportError::Timeout { after, .. } => RPCError::Timeout(Timeout {
+                action,
+                id: self.node,
+                target: self.to,
+                timeout: *after,
+            }),
+            other => RPCError::Unreachable(Unreachable::new(other)),
+        }
+    }
+
+    async fn heartbeat(
+        &self,
+        request: AppendEntriesRequest<Types>,
+        timeout: Duration,
+    ) -> Result<AppendReply, RPCError<Types>> {
+        let request = request_from_raft(request);
+        let reply = self
+            .transport
+            .heartbeat(self.to, self.group, request, timeout)
+            .await;
+        reply.map_err(|error| self.error(RPCTypes::AppendEntries, &error))
+    }
+
+    /// Opens the peer's append stream once there is something to append.
+    fn long_stream<S>(&self, input: S) -> BoxStream<'static, AppendResult>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
+    {
+        let Self {
+            group,
+            node,
+            to,
+            transport,
+        } = self;
+        let (group, node, to, transport) = (*group, *node, *to, transport.clone());
+        let client = Self {
+            group,
+            node,
+            to,
+            transport,
+        };
+        let opened = async move {
+            let (requests, gate) = gated_stream(input, to);
+            let opened = client
+                .transport
+                .append_stream(to, group, requests.boxed())
+                .await;
+            match opened {
+                Ok(replies) => gate
+                    .replies(replies)
+                    .map(move |reply| match reply {
+                        Ok(reply) => Ok(append_result(reply)),
+                        Err(error) => Err(client.error(RPCTypes::AppendEntries, &error)),
+                    })
+                    .left_stream(),
+                Err(error) => {
+                    let error = client.error(RPCTypes::AppendEntries, &error);
+                    stream::once(async move { Err(error) }).right_stream()
+                }
+            }
+        };
+        opened.flatten_stream().boxed()
+    }
+}
+
+impl RaftNetworkV2<Types> for PeerClient {
+    type SnapshotData = Checkpoint;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let reply = self.heartbeat(request, option.soft_ttl()).await?;
+        Ok(AppendEntriesResponse::from(append_result(reply)))
+    }
+
+    /// An empty first request is a heartbeat or a probe: it goes alone, past whatever waits on the
+    /// append connection. Then, or at once, the stream of entries.
+    fn stream_append<'s, S>(
+        &'s mut self,
+        mut input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, AppendResult>, RPCError<Types>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        async move {
+            let Some(first) = input.next().await else {
+                return Ok(stream::empty().boxed());
+            };
+            if !first.entries.is_empty() {
+                let input = stream::once(std::future::ready(first)).chain(input);
+                return Ok(self.long_stream(input));
+            }
+            let result = append_result(self.heartbeat(first, option.soft_ttl()).await?);
+            let accepted = result.is_ok();
+            let first = stream::once(std::future::ready(Ok(result)));
+            if !accepted {
+                return Ok(first.boxed());
+            }
+            let client: &'s Self = self;
+            // Waiting for the next request must not hold up the first reply.
+            let rest = async move {
+                match input.next().await {
+                    Some(next) => {
+                        let input = stream::once(std::future::ready(next)).chain(input);
+                        client.long_stream(input)
+                    }
+                    None => stream::empty().boxed(),
+                }
+            };
+            Ok(first.chain(rest.flatten_stream()).boxed())
+        }
+        .boxed()
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask_vote(&request, false, option.soft_ttl()).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask_vote(&request, true, option.soft_ttl()).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: RaftVote,
+        snapshot: RaftSnapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let checkpoint = snapshot.snapshot;
+        let membership = decode_membership(&checkpoint.membership)
+            .map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))?;
+        let request = wire::SnapshotRequest {
+            vote: vote_from_raft(&vote),
+            snapshot: wire::Snapshot {
+                last: checkpoint.last,
+                next_offset: checkpoint.next_offset,
+                membership,
+                membership_id: checkpoint.membership_id,
+                state: checkpoint.state,
+            },
+        };
+        tracing::info!(
+            group = %self.group, to = %self.to, last = %request.snapshot.last, "sending a snapshot"
+        );
+        let sent =
+            self.transport
+                .install_snapshot(self.to, self.group, request, RAFT_SNAPSHOT_TIMEOUT);
+        pin_mut!(cancel);
+        match select(cancel, sent).await {
+            Either::Left((closed, _)) => Err(StreamingError::Closed(closed)),
+            Either::Right((Ok(reply), _)) => Ok(SnapshotResponse::new(vote_to_raft(reply.vote))),
+            Either::Right((Err(error), _)) => {
+                Err(self.error(RPCTypes::InstallSnapshot, &error).into())
+            }
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        let sent = transfer_from_raft(&request);
+        let reply = self
+            .transport
+            .transfer_leader(self.to, self.group, sent, option.soft_ttl())
+            .await
+            .map_err(|error| self.error(RPCTypes::TransferLeader, &error))?;
+        Ok(transfer_reply_to_raft(reply, &request))
+    }
+
+    /// Soon, and then twice a second: a node that restarts is back within seconds.
+    fn backoff(&self) -> Option<Backoff> {
+        let delays = [50, 100, 200, 400]
+            .into_iter()
+            .chain(std::iter::repeat(500));
+        Some(Backoff::new(delays.map(Duration::from_millis)))
+    }
+}
+
+impl PeerClient {
+    async fn ask_vote(
+        &self,
+        request: &VoteRequest<Types>,
+        pre_vote: bool,
+        timeout: Duration,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let sent = vote_from_request(request, pre_vote);
+        let reply = self
+            .transport
+            .vote(self.to, self.group, sent, timeout)
+            .await
+            .map_err(|error| self.error(RPCTypes::Vote, &error))?;
+        let wire::VoteReply {
+            vote,
+            granted,
+            last,
+        } = reply;
+        Ok(VoteResponse::new(
+            vote_to_raft(vote),
+            last.map(log_id_to_raft),
+            granted,
+        ))
+    }
+}
+
+fn append_result(reply: AppendReply) -> StreamAppendResult<Types> {
+    match reply {
+        AppendReply::Accepted(last) => Ok(last.map(log_id_to_raft)),
+        AppendReply::Conflict(at) => Err(StreamAppendError::Conflict(log_id_to_raft(at))),
+        AppendReply::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote_to_raft(vote))),
+    }
+}

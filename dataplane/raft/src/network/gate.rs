@@ -1,0 +1,194 @@
+//! The gate between openraft's request stream and a transport's append stream.
+//!
+//! openraft's stream waits for new entries with a mutex held, and its next session needs that
+//! mutex. So the requests must be let go the moment the replies end, whatever the transport does
+//! with its half: the gate owns the input and drops it. It also bounds what is in flight, which
+//! openraft leaves to the transport, and ends a stream whose peer has fallen silent.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use futures_util::task::AtomicWaker;
+use lograft_core::NodeId;
+use lograft_core::limits::{APPEND_IN_FLIGHT_MAX_COUNT, APPEND_STALL_MAX};
+use openraft::raft::AppendEntriesRequest;
+use tokio::time::{Instant, Sleep};
+
+use super::wire_form::request_from_raft;
+use crate::transport::{AppendReplies, TransportError};
+use crate::types::Types;
+use crate::wire::{AppendReply, AppendRequest};
+
+struct Shared<S> {
+    /// Taken once the replies have ended.
+    input: Mutex<Option<S>>,
+    in_flight: AtomicUsize,
+    waker: AtomicWaker,
+}
+
+impl<S> Shared<S> {
+    fn close(&self) {
+        let input = self
+            .input
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(input);
+        self.waker.wake();
+    }
+}
+
+/// The requests, for the transport.
+pub(super) struct Requests<S> {
+    shared: Arc<Shared<S>>,
+}
+
+/// What [`Gate::replies`] is made of.
+pub(super) struct Gate<S> {
+    shared: Arc<Shared<S>>,
+    to: NodeId,
+}
+
+pub(super) fn gated_stream<S>(input: S, to: NodeId) -> (Requests<S>, Gate<S>) {
+    let shared = Arc::new(Shared {
+        input: Mutex::new(Some(input)),
+        in_flight: AtomicUsize::new(0),
+        waker: AtomicWaker::new(),
+    });
+    (
+        Requests {
+            shared: shared.clone(),
+        },
+        Gate { shared, to },
+    )
+}
+
+impl<S> Gate<S> {
+    /// The transport's replies, watched.
+    pub(super) fn replies(self, inner: AppendReplies) -> Replies<S> {
+        Replies {
+            gate: self,
+            inner,
+            heard_count: 0,
+            heard_at_alarm: None,
+            alarm: None,
+            ended: false,
+        }
+    }
+}
+
+impl<S> Drop for Gate<S> {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl<S> Stream for Requests<S>
+where
+    S: Stream<Item = AppendEntriesRequest<Types>> + Unpin,
+{
+    type Item = AppendRequest;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<AppendRequest>> {
+        let shared = &self.shared;
+        shared.waker.register(cx.waker());
+        let mut input = shared.input.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(open) = input.as_mut() else {
+            return Poll::Ready(None);
+        };
+        if shared.in_flight.load(Ordering::Acquire) >= APPEND_IN_FLIGHT_MAX_COUNT {
+            return Poll::Pending;
+        }
+        match Pin::new(open).poll_next(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => {
+                *input = None;
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(request)) => {
+                shared.in_flight.fetch_add(1, Ordering::AcqRel);
+                Poll::Ready(Some(request_from_raft(request)))
+            }
+        }
+    }
+}
+
+/// The replies, for openraft. Ends with the first error, conflict or higher vote.
+pub(super) struct Replies<S> {
+    gate: Gate<S>,
+    inner: AppendReplies,
+    /// Replies so far.
+    heard_count: u64,
+    /// The replies at the last alarm, if the peer owed one then.
+    heard_at_alarm: Option<u64>,
+    /// Goes off twice in `APPEND_STALL_MAX`.
+    alarm: Option<Pin<Box<Sleep>>>,
+    ended: bool,
+}
+
+impl<S> Replies<S> {
+    /// The error of a peer that owes a reply and has been silent from one alarm to the next.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<TransportError> {
+        let interval = APPEND_STALL_MAX / 2;
+        let alarm = self
+            .alarm
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(interval)));
+        while alarm.as_mut().poll(cx).is_ready() {
+            if self.gate.shared.in_flight.load(Ordering::Acquire) == 0 {
+                self.heard_at_alarm = None;
+            } else if self.heard_at_alarm == Some(self.heard_count) {
+                let error = TransportError::Timeout {
+                    node: self.gate.to,
+                    after: interval,
+                };
+                return Poll::Ready(error);
+            } else {
+                self.heard_at_alarm = Some(self.heard_count);
+            }
+            alarm.as_mut().reset(Instant::now() + interval);
+        }
+        Poll::Pending
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.gate.shared.close();
+    }
+}
+
+impl<S> Stream for Replies<S>
+where
+    S: Unpin,
+{
+    type Item = Result<AppendReply, TransportError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut this.inner).poll_next(cx) {
+            Poll::Ready(Some(Ok(AppendReply::Accepted(last)))) => {
+                this.heard_count += 1;
+                this.gate.shared.in_flight.fetch_sub(1, Ordering::AcqRel);
+                this.gate.shared.waker.wake();
+                Poll::Ready(Some(Ok(AppendReply::Accepted(last))))
+            }
+            Poll::Ready(item) => {
+                this.end();
+                Poll::Ready(item)
+            }
+            Poll::Pending => match this.poll_stall(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(error) => {
+                    this.end();
+                    Poll::Ready(Some(Err(error)))
+                }
+            },
+        }
+    }
+}
