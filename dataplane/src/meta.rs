@@ -19,7 +19,10 @@ impl MetaView {
     /// From the metadata that the node starts with.
     pub fn new(metadata: Metadata) -> Self {
         let version = Arc::new(watch::Sender::new(metadata.version()));
-        Self { metadata: Arc::new(ArcSwap::from_pointee(metadata)), version }
+        Self {
+            metadata: Arc::new(ArcSwap::from_pointee(metadata)),
+            version,
+        }
     }
 
     /// The metadata as of now.

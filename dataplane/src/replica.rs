@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use lograft_core::{GroupId, Offset, PartitionId, PartitionState};
 use lograft_raft::RaftGroup;
-use lograft_storage::GroupLog;
+use lograft_storage::{GroupLog, OpenError};
 use tokio::sync::watch;
 
 use crate::produce::Door;
@@ -40,7 +40,10 @@ pub struct Watermarks {
 
 impl Watermarks {
     fn of(state: &PartitionState) -> Self {
-        Self { log_start_offset: state.log_start_offset, high_watermark: state.next_offset }
+        Self {
+            log_start_offset: state.log_start_offset,
+            high_watermark: state.next_offset,
+        }
     }
 }
 
@@ -55,7 +58,10 @@ impl SharedState {
     /// From the state that a replica starts with.
     pub fn new(state: PartitionState) -> Self {
         let watermarks = Arc::new(watch::Sender::new(Watermarks::of(&state)));
-        Self { state: Arc::new(Mutex::new(state)), watermarks }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            watermarks,
+        }
     }
 
     /// The state itself; held for moments only, never across an await.
@@ -66,7 +72,8 @@ impl SharedState {
     /// Tells those who wait what can be read now. For the machine, after a run of entries.
     pub fn publish(&self) {
         let now = Watermarks::of(&self.lock());
-        self.watermarks.send_if_modified(|seen| std::mem::replace(seen, now) != now);
+        self.watermarks
+            .send_if_modified(|seen| std::mem::replace(seen, now) != now);
     }
 
     /// What can be read now.
@@ -80,24 +87,69 @@ impl SharedState {
     }
 }
 
-/// All partition replicas of this node. Reading takes no lock. Cheap to clone.
+/// The meta group's replica on this node.
+#[derive(Clone)]
+pub struct MetaReplica {
+    /// Its part in the group.
+    pub raft: RaftGroup,
+    /// Its log.
+    pub log: GroupLog,
+}
+
+/// All replicas of this node. Reading takes no lock. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct ReplicaMap(Arc<ArcSwap<BTreeMap<GroupId, Arc<Replica>>>>);
+pub struct ReplicaMap(Arc<Held>);
+
+#[derive(Default)]
+struct Held {
+    meta: ArcSwapOption<MetaReplica>,
+    partitions: ArcSwap<BTreeMap<GroupId, Arc<Replica>>>,
+    corrupt: ArcSwap<BTreeMap<GroupId, Arc<OpenError>>>,
+}
 
 impl ReplicaMap {
-    /// The replica of a group.
+    /// The replica of a partition's group.
     pub fn get(&self, group: GroupId) -> Option<Arc<Replica>> {
-        self.0.load().get(&group).cloned()
+        self.0.partitions.load().get(&group).cloned()
     }
 
-    /// All of them.
+    /// The replicas of all partitions.
     pub fn all(&self) -> Arc<BTreeMap<GroupId, Arc<Replica>>> {
-        self.0.load_full()
+        self.0.partitions.load_full()
     }
 
-    /// Adds one, or takes the place of the group's.
+    /// The meta group's replica, once the node belongs to a cluster.
+    pub fn meta(&self) -> Option<Arc<MetaReplica>> {
+        self.0.meta.load_full()
+    }
+
+    /// The part in any group, the meta group included: for what peers send.
+    pub fn raft(&self, group: GroupId) -> Option<RaftGroup> {
+        if group == GroupId::META {
+            return self.meta().map(|meta| meta.raft.clone());
+        }
+        self.get(group).map(|replica| replica.raft.clone())
+    }
+
+    /// Why the replica of a group is not served, if its files are damaged.
+    pub fn corrupt(&self, group: GroupId) -> Option<Arc<OpenError>> {
+        self.0.corrupt.load().get(&group).cloned()
+    }
+
+    /// All replicas whose files are damaged.
+    pub fn all_corrupt(&self) -> Arc<BTreeMap<GroupId, Arc<OpenError>>> {
+        self.0.corrupt.load_full()
+    }
+
+    /// Adds the meta group's.
+    pub fn set_meta(&self, replica: MetaReplica) {
+        self.0.meta.store(Some(Arc::new(replica)));
+    }
+
+    /// Adds one, or takes the place of the group's; it is not corrupt then.
     pub fn insert(&self, replica: Arc<Replica>) {
-        self.0.rcu(|map| {
+        self.set_corrupt(replica.group, None);
+        self.0.partitions.rcu(|map| {
             let mut map = BTreeMap::clone(map);
             map.insert(replica.group, Arc::clone(&replica));
             map
@@ -106,9 +158,24 @@ impl ReplicaMap {
 
     /// Takes one out.
     pub fn remove(&self, group: GroupId) {
-        self.0.rcu(|map| {
+        self.0.partitions.rcu(|map| {
             let mut map = BTreeMap::clone(map);
             map.remove(&group);
+            map
+        });
+    }
+
+    /// Notes, or no longer notes, that a group's files are damaged.
+    pub fn set_corrupt(&self, group: GroupId, error: Option<Arc<OpenError>>) {
+        if error.is_none() && !self.0.corrupt.load().contains_key(&group) {
+            return;
+        }
+        self.0.corrupt.rcu(|map| {
+            let mut map = BTreeMap::clone(map);
+            match &error {
+                Some(error) => map.insert(group, Arc::clone(error)),
+                None => map.remove(&group),
+            };
             map
         });
     }

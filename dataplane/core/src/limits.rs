@@ -104,9 +104,13 @@ pub const PEER_CONNECT_MAX: Duration = Duration::from_secs(2);
 pub const PEER_BACKOFF_MIN: Duration = Duration::from_millis(20);
 /// Longest such pause: how late a peer that came back may be noticed.
 pub const PEER_BACKOFF_MAX: Duration = Duration::from_millis(400);
-/// A payload that is a smaller part of its receive buffer than one in this many is copied out, so
-/// that it does not keep the whole buffer in memory.
-pub const PAYLOAD_PINNED_MAX_RATIO: usize = 2;
+/// A payload below this size is copied out of its receive buffer, bytes: a slice would keep the
+/// whole buffer in memory for as long as the payload is cached.
+pub const PAYLOAD_COPIED_BELOW_BYTES: usize = 32 * 1024;
+/// Bytes of a snapshot's state in one chunk.
+pub const SNAPSHOT_CHUNK_MAX_BYTES: usize = 256 * 1024;
+/// Largest state in a snapshot, bytes: derived tables, never payload.
+pub const SNAPSHOT_STATE_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Health and metrics connections at once; more are closed unanswered.
 pub const HEALTH_CONNECTIONS_MAX_COUNT: usize = 64;
 /// Longest time that one of them may take for a request.
@@ -221,3 +225,54 @@ pub const NODES_MAX_COUNT: usize = 1000;
 pub const NODE_ADDRESS_MAX_BYTES: usize = 512;
 /// Most producer ids given out by one command.
 pub const PRODUCERS_ALLOCATE_MAX_COUNT: u32 = 10_000;
+
+// Control: what keeps a node and the cluster in shape.
+
+/// How often control looks at everything, if nothing wakes it before.
+pub const CONTROL_INTERVAL: Duration = Duration::from_secs(1);
+/// Shortest time between two such looks.
+pub const CONTROL_INTERVAL_MIN: Duration = Duration::from_millis(20);
+/// Longest time for a command of the meta group, a new election included.
+pub const META_PROPOSE_MAX: Duration = Duration::from_secs(10);
+/// Longest time for one attempt at it.
+pub const META_ATTEMPT_MAX: Duration = Duration::from_secs(3);
+/// First wait between attempts; doubles up to the longest.
+pub const META_BACKOFF_MIN: Duration = Duration::from_millis(25);
+/// Longest such wait.
+pub const META_BACKOFF_MAX: Duration = Duration::from_millis(400);
+/// Largest segment of the meta group's log, bytes: it is purged segment by segment.
+pub const META_SEGMENT_MAX_BYTES: u64 = 1024 * 1024;
+/// Longest wait for a node that is asked how it is.
+pub const DESCRIBE_MAX: Duration = Duration::from_secs(2);
+/// How often an empty node asks its seeds for a place.
+pub const JOIN_INTERVAL: Duration = Duration::from_millis(500);
+/// Longest wait for a seed's answer.
+pub const JOIN_MAX: Duration = Duration::from_secs(12);
+/// Longest wait for a new cluster's first command.
+pub const BOOTSTRAP_MAX: Duration = Duration::from_secs(15);
+/// How long a member knows no leader of the meta group before it asks its seeds who they are.
+pub const SEEDS_ASKED_AFTER: Duration = Duration::from_secs(3);
+/// How often a broken stream of leader hints is opened again.
+pub const HINTS_RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// Replicas opened at once.
+pub const REPLICAS_OPENED_AT_ONCE_MAX_COUNT: usize = 8;
+/// How long a new partition's first replica has to begin its group before the next one may.
+pub const PARTITION_START_TURN: Duration = Duration::from_secs(3);
+/// How far a learner may be behind to become a voter, entries.
+pub const MOVE_LAG_MAX_COUNT: u64 = 64;
+/// Partitions moved at once by one leading node.
+pub const MOVES_AT_ONCE_MAX_COUNT: usize = 4;
+/// Commands of a drain proposed in one look.
+pub const DRAIN_COMMANDS_MAX_COUNT: usize = 64;
+/// How far a preferred leader may be behind to be handed the leadership, entries.
+pub const PREFERRED_LAG_MAX_COUNT: u64 = 64;
+/// How long a preferred leader must have been reachable and caught up before it is.
+pub const PREFERRED_STEADY_MIN: Duration = Duration::from_secs(4);
+/// By how much more, at most, so that not all groups change at the same moment.
+pub const PREFERRED_JITTER_MAX: Duration = Duration::from_secs(2);
+/// How far a replica may be behind and still counts as in sync, entries.
+pub const IN_SYNC_LAG_MAX_COUNT: u64 = 1024;
+/// How long a topic's creation waits for leaders, unless told otherwise.
+pub const TOPIC_READY_DEFAULT: Duration = Duration::from_secs(10);
+/// The longest that it may be told to wait.
+pub const TOPIC_READY_MAX: Duration = Duration::from_mins(1);

@@ -1,0 +1,98 @@
+//! What a node cannot live on after. It says so once and ends its process: what it holds in memory
+//! may be wrong, and a restart recovers from the disk.
+
+use std::sync::{Mutex, PoisonError};
+
+use lograft_core::metadata::CodecError;
+use lograft_core::{GroupId, LogIndex, Offset};
+use lograft_storage::StorageError;
+use tokio::sync::watch;
+
+/// Why a node must end.
+#[derive(Debug, thiserror::Error)]
+pub enum FatalError {
+    /// A write or a sync failed; the cause names the file.
+    #[error("storage failed")]
+    Storage(#[source] StorageError),
+    /// A raft core ended.
+    #[error("the raft core of group {group} failed: {cause}")]
+    Raft {
+        /// The group.
+        group: GroupId,
+        /// What raft said.
+        cause: String,
+    },
+    /// A committed entry does not follow on a replica's state.
+    #[error("entry {index} of group {group} begins at offset {found}, its place is {expected}")]
+    Diverged {
+        /// The group.
+        group: GroupId,
+        /// The entry.
+        index: LogIndex,
+        /// The offset that had to come.
+        expected: Offset,
+        /// The offset that came.
+        found: Offset,
+    },
+    /// A committed command of the meta group does not decode: a newer program wrote it.
+    #[error("command {index} of the meta group does not decode")]
+    Command {
+        /// Its index.
+        index: LogIndex,
+        /// Why.
+        #[source]
+        source: CodecError,
+    },
+}
+
+/// Takes the reason to end.
+pub trait FatalSink: Send + Sync + 'static {
+    /// Called from any thread, perhaps more than once. Must not block.
+    fn report(&self, error: FatalError);
+}
+
+/// Keeps the first reason and wakes who waits for it.
+#[derive(Debug, Default)]
+pub struct FatalCell {
+    first: Mutex<Option<FatalError>>,
+    is_set: watch::Sender<bool>,
+}
+
+impl FatalSink for FatalCell {
+    fn report(&self, error: FatalError) {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.is_none() {
+            *first = Some(error);
+            self.is_set.send_replace(true);
+        }
+    }
+}
+
+impl FatalCell {
+    /// Waits for a reason to end; for ever if none comes.
+    pub async fn wait(&self) -> FatalError {
+        let mut is_set = self.is_set.subscribe();
+        // The sender lives as long as `self`: this waits or succeeds.
+        let _ = is_set.wait_for(|set| *set).await;
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match first {
+            Some(error) => error,
+            // Told already, to another who waited.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_reason_is_the_one_told() {
+        let cell = FatalCell::default();
+        for group in [4, 5] {
+            cell.report(FatalError::Raft { group: GroupId(group), cause: "x".to_owned() });
+        }
+        assert_eq!(cell.wait().await.to_string(), "the raft core of group 4 failed: x");
+    }
+}
