@@ -63,6 +63,7 @@ pub(crate) fn entry_from_raft(entry: RaftEntry) -> Entry {
         EntryPayload::Normal(AppData {
             proposal,
             base_offset,
+            fence: _,
         }) => Entry {
             id,
             base_offset,
@@ -87,6 +88,7 @@ pub(crate) fn entry_to_raft(entry: Entry) -> Result<RaftEntry, MembershipCodecEr
             EntryPayload::Normal(AppData {
                 proposal,
                 base_offset,
+                fence: None,
             })
         }
     };

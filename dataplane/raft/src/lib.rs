@@ -10,6 +10,7 @@
 mod config;
 mod convert;
 mod error;
+mod fence;
 mod group;
 mod log_store;
 mod machine;
@@ -24,6 +25,7 @@ pub mod wire;
 
 pub use config::{GroupConfig, RaftTiming};
 pub use error::{BoxError, ProposeError, RaftError};
+pub use fence::Fence;
 pub use group::{Committed, ProposeHandle, RaftGroup};
 pub use machine::{Machine, Response};
 pub use membership::{MembershipCodecError, decode_membership, encode_membership};

@@ -17,19 +17,24 @@ use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use tokio::sync::oneshot;
 
 use crate::convert::{
-    entry_from_raft, entry_to_raft, log_id_from_raft, log_id_to_raft, vote_from_raft, vote_to_raft,
+    entry_to_raft, log_id_from_raft, log_id_to_raft, vote_from_raft, vote_to_raft,
 };
+use crate::fence::Gate;
 use crate::types::{RaftEntry, RaftLogId, RaftVote, Types};
 
 /// The log of one group, for raft to write and read.
 #[derive(Clone)]
 pub(crate) struct LogStore {
     log: GroupLog,
+    gate: Gate,
 }
 
 impl LogStore {
     pub(crate) fn new(log: GroupLog) -> Self {
-        Self { log }
+        Self {
+            log,
+            gate: Gate::default(),
+        }
     }
 
     /// The bounds of a range as `[start, end)`, cut to what the log holds.
@@ -188,7 +193,15 @@ impl RaftLogStorage<Types> for LogStore {
         I: IntoIterator<Item = RaftEntry> + Send,
         I::IntoIter: Send,
     {
-        let entries = entries.into_iter().map(entry_from_raft).collect();
+        let mut next_offset = self.log.log_end_offset();
+        let entries = entries
+            .into_iter()
+            .map(|entry| {
+                let entry = self.gate.pass(entry, next_offset);
+                next_offset = next_offset.plus(entry.proposal.record_count);
+                entry
+            })
+            .collect();
         let done = Box::new(move |result: Result<(), StorageError>| {
             callback.io_completed(result.map_err(io::Error::other));
         });

@@ -6,6 +6,7 @@ use lograft_core::{NodeId, Offset, Proposal};
 use openraft::impls::leader_id_std;
 use tokio::sync::oneshot;
 
+use crate::fence::Fence;
 use crate::machine::Response;
 use crate::state_machine::MachineAdaptor;
 
@@ -15,6 +16,8 @@ pub(crate) struct AppData {
     pub(crate) proposal: Proposal,
     /// Meaningless before the entry has been appended; zero then.
     pub(crate) base_offset: Offset,
+    /// On a leader, on the way into its log: where it must come to stand.
+    pub(crate) fence: Option<Fence>,
 }
 
 impl fmt::Debug for AppData {

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::{Forward, RaftGroup};
 use crate::convert::log_id_from_raft;
 use crate::error::ProposeError;
+use crate::fence::Fence;
 use crate::machine::Response;
 use crate::types::{AppData, CommittedLeaderId, OneshotResponder, Types};
 
@@ -41,7 +42,7 @@ impl Future for ProposeHandle {
                     id: log_id_from_raft(&done.log_id),
                     response: done.data,
                 }),
-                Ok(Err(error)) => Err(propose_error(error)),
+                Ok(Err(error)) => Err(propose_error(&error)),
                 Err(_) => Err(ProposeError::Stopped),
             })
     }
@@ -59,14 +60,44 @@ impl RaftGroup {
         proposal: Proposal,
         expected_term: Term,
     ) -> Result<ProposeHandle, ProposeError> {
+        self.write(
+            AppData {
+                proposal,
+                base_offset: Offset::ZERO,
+                fence: None,
+            },
+            expected_term,
+        )
+        .await
+    }
+
+    /// Proposes records that must come to stand exactly where their [`Fence`] says, or not at all:
+    /// raft may refuse a proposal and take the next one, which builds on it. What does not fit is
+    /// in the log as a blank entry and answered with [`Response::None`].
+    pub async fn propose_fenced(
+        &self,
+        proposal: Proposal,
+        expected_term: Term,
+        fence: Fence,
+    ) -> Result<ProposeHandle, ProposeError> {
+        let data = AppData {
+            proposal,
+            base_offset: Offset::ZERO,
+            fence: Some(fence),
+        };
+        self.write(data, expected_term).await
+    }
+
+    async fn write(
+        &self,
+        data: AppData,
+        expected_term: Term,
+    ) -> Result<ProposeHandle, ProposeError> {
         let (tx, answer) = oneshot::channel();
         let written = self
             .inner
             .raft
-            .write(AppData {
-                proposal,
-                base_offset: Offset::ZERO,
-            })
+            .write(data)
             .with_leader(CommittedLeaderId::new(expected_term.get()))
             .responder(OneshotResponder { tx });
         match written.await {
@@ -76,14 +107,14 @@ impl RaftGroup {
     }
 }
 
-fn propose_error(error: ClientWriteError<Types>) -> ProposeError {
+fn propose_error(error: &ClientWriteError<Types>) -> ProposeError {
     match error {
         ClientWriteError::LogEntryDiscarded(Forward {
             leader_id: leader, ..
-        }) => ProposeError::Discarded { leader },
+        }) => ProposeError::Discarded { leader: *leader },
         ClientWriteError::ForwardToLeader(Forward {
             leader_id: leader, ..
-        }) => ProposeError::NotLeader { leader },
+        }) => ProposeError::NotLeader { leader: *leader },
         // Both are about memberships only.
         ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_) => {
             ProposeError::NotLeader { leader: None }
