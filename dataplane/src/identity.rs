@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use lograft_core::{ClusterId, NodeId};
 use rustls_pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -156,6 +157,15 @@ pub fn not_after_s(der: &CertificateDer<'_>) -> Result<i64, IdentityError> {
     let (_, certificate) =
         X509Certificate::from_der(der).map_err(|_| IdentityError::Certificate)?;
     Ok(certificate.validity().not_after.timestamp())
+}
+
+/// A node's place in a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node's id in it.
+    pub node: NodeId,
 }
 
 /// What a service finds about its caller in the extensions of a request.

@@ -1,12 +1,14 @@
 //! A Lograft node as a library: IO and wiring around `lograft-core`, `lograft-storage` and
 //! `lograft-raft`. [`run::run`] is a whole node; the programs `lograft-node` and `lograft` call it.
 //!
-//! The edge: [`config`], [`identity`], [`tls`], [`net`], [`listen`], [`health`], [`metrics`],
-//! [`telemetry`], [`run`].
+//! The edge: [`config`], [`identity`], [`tls`], [`net`], [`listen`], [`transport`], [`convert`],
+//! [`health`], [`metrics`], [`telemetry`], [`run`].
 
 mod chain;
 pub mod clock;
 pub mod config;
+pub mod convert;
+pub mod grpc;
 pub mod health;
 pub mod identity;
 pub mod listen;
@@ -15,6 +17,7 @@ pub mod net;
 pub mod run;
 pub mod telemetry;
 pub mod tls;
+pub mod transport;
 
 pub use chain::{LogLimit, error_chain};
 

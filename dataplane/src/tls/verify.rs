@@ -1,5 +1,6 @@
 //! The webpki verifiers, with a look at the identity after them.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -14,14 +15,21 @@ use super::Port;
 use crate::identity::{IdentityError, PeerIdentity};
 
 /// Why a certificate of the right CA is refused all the same.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 enum Refused {
-    #[error("no identity of this cluster")]
-    Identity(#[source] IdentityError),
+    #[error("no identity of this cluster: {0}")]
+    Identity(IdentityError),
     #[error("{0} belongs to another cluster than this node")]
     OtherCluster(PeerIdentity),
     #[error("{0} is not a node")]
     NotANode(PeerIdentity),
+}
+
+/// rustls shows the `Debug` form of such a cause to people.
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl From<Refused> for Error {

@@ -1,0 +1,3 @@
+//! The gRPC services of a node.
+
+pub mod raft_service;

@@ -1,0 +1,214 @@
+//! One connection to a peer: TCP, TLS, the pause after a failure.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use lograft_core::limits::{
+    PEER_BACKOFF_MAX, PEER_BACKOFF_MIN, PEER_CONNECT_MAX, TLS_READ_BUFFER_BYTES,
+    TLS_WRITE_BUFFER_BYTES,
+};
+use prometheus::IntCounter;
+use rustls_pki_types::{InvalidDnsNameError, ServerName};
+use tokio::io::BufReader;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tower::Service;
+use tracing::debug;
+
+use crate::chain::error_chain;
+use crate::metrics::Metrics;
+use crate::net::{BoxFuture, BoxIo, Net};
+use crate::tls::Tls;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The last attempt has just failed.
+    #[error("the next attempt to reach {0} is due shortly")]
+    Pause(Arc<str>),
+    /// The address holds no host name.
+    #[error("the host of {address}")]
+    Host {
+        /// The address.
+        address: Arc<str>,
+        /// What is wrong with it.
+        #[source]
+        source: InvalidDnsNameError,
+    },
+    /// No TCP connection.
+    #[error("connecting to {address}")]
+    Tcp {
+        /// The address.
+        address: Arc<str>,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// No TLS session: not our CA, not a node, or no TLS at all.
+    #[error("the TLS handshake with {address}")]
+    Tls {
+        /// The address.
+        address: Arc<str>,
+        /// What was wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// Neither in time.
+    #[error("no connection to {0} within {PEER_CONNECT_MAX:?}")]
+    Timeout(Arc<str>),
+}
+
+/// A connection as hyper reads it.
+pub(super) type Connection = TokioIo<TlsStream<BufReader<BoxIo>>>;
+
+/// Makes the connections of one channel.
+#[derive(Clone)]
+pub(super) struct Connector {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    net: Arc<dyn Net>,
+    tls: Arc<Tls>,
+    address: Arc<str>,
+    pause: Mutex<Pause>,
+    connected: IntCounter,
+    failed: IntCounter,
+}
+
+/// When the next attempt may be made.
+#[derive(Default)]
+struct Pause {
+    length: Duration,
+    until: Option<Instant>,
+}
+
+impl Pause {
+    fn is_over(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| now >= until)
+    }
+
+    fn failed(&mut self, now: Instant) {
+        self.length = (self.length * 2).clamp(PEER_BACKOFF_MIN, PEER_BACKOFF_MAX);
+        self.until = Some(now + self.length);
+    }
+}
+
+impl Connector {
+    pub(super) fn new(
+        net: Arc<dyn Net>,
+        tls: Arc<Tls>,
+        address: Arc<str>,
+        metrics: &Metrics,
+    ) -> Self {
+        let shared = Shared {
+            net,
+            tls,
+            address,
+            pause: Mutex::default(),
+            connected: metrics.peer_connects.with_label_values(&["OK"]),
+            failed: metrics.peer_connects.with_label_values(&["FAILED"]),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = Connection;
+    type Error = ConnectError;
+    type Future = BoxFuture<'static, Result<Connection, ConnectError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// The address comes from the book, not from the URI that tonic repeats here.
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { shared.connect().await })
+    }
+}
+
+impl Shared {
+    fn pause(&self) -> std::sync::MutexGuard<'_, Pause> {
+        self.pause.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn connect(&self) -> Result<Connection, ConnectError> {
+        if !self.pause().is_over(Instant::now()) {
+            return Err(ConnectError::Pause(Arc::clone(&self.address)));
+        }
+        let result = tokio::time::timeout(PEER_CONNECT_MAX, self.attempt())
+            .await
+            .unwrap_or_else(|_| Err(ConnectError::Timeout(Arc::clone(&self.address))));
+        match &result {
+            Ok(_) => {
+                self.connected.inc();
+                *self.pause() = Pause::default();
+            }
+            Err(error) => {
+                self.failed.inc();
+                self.pause().failed(Instant::now());
+                debug!(address = %self.address, "no connection: {}", error_chain(error));
+            }
+        }
+        result
+    }
+
+    async fn attempt(&self) -> Result<Connection, ConnectError> {
+        let address = || Arc::clone(&self.address);
+        let name = server_name(&self.address)
+            .map_err(|source| ConnectError::Host { address: address(), source })?;
+        let io = self
+            .net
+            .connect(&self.address)
+            .await
+            .map_err(|source| ConnectError::Tcp { address: address(), source })?;
+        let mut stream = TlsConnector::from(self.tls.connect())
+            .connect(name, BufReader::with_capacity(TLS_READ_BUFFER_BYTES, io))
+            .await
+            .map_err(|source| ConnectError::Tls { address: address(), source })?;
+        stream.get_mut().1.set_buffer_limit(Some(TLS_WRITE_BUFFER_BYTES));
+        Ok(TokioIo::new(stream))
+    }
+}
+
+/// What the peer's certificate must be for: the address without its port.
+fn server_name(address: &str) -> Result<ServerName<'static>, InvalidDnsNameError> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    ServerName::try_from(host.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_an_address_is_what_is_verified() {
+        let name = |address| server_name(address).unwrap().to_str().into_owned();
+        assert_eq!(name("node-0.ns.svc:9401"), "node-0.ns.svc");
+        assert_eq!(name("127.0.0.1:9401"), "127.0.0.1");
+        assert_eq!(name("[::1]:9401"), "::1");
+        assert!(server_name("a b:1").is_err());
+    }
+
+    #[test]
+    fn pauses_grow_to_their_bound() {
+        let now = Instant::now();
+        let mut pause = Pause::default();
+        assert!(pause.is_over(now));
+        pause.failed(now);
+        assert!(!pause.is_over(now));
+        assert!(pause.is_over(now + PEER_BACKOFF_MIN));
+        for _ in 0..40 {
+            pause.failed(now);
+        }
+        assert_eq!(pause.length, PEER_BACKOFF_MAX);
+    }
+}

@@ -1,0 +1,222 @@
+//! Raft's requests on their way to the other replicas.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt};
+use lograft_core::limits::GRPC_MESSAGE_MAX_BYTES;
+use lograft_core::{GroupId, NodeId};
+use lograft_proto::raft::v1 as proto;
+use lograft_proto::raft::v1::raft_service_client::RaftServiceClient;
+use lograft_raft::wire::{
+    AppendReply, AppendRequest, SnapshotReply, SnapshotRequest, TransferReply, TransferRequest,
+    VoteReply, VoteRequest,
+};
+use lograft_raft::{AppendReplies, PeerTransport, TransportError};
+use tokio::sync::oneshot;
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status, Streaming};
+
+use super::{ChannelError, Lane, PeerPool};
+use crate::convert::{self, ConvertError, Route};
+use crate::identity::Member;
+
+/// The other replicas, as raft reaches them.
+pub struct RaftPeers {
+    pool: PeerPool,
+    me: Member,
+}
+
+type Client = RaftServiceClient<Channel>;
+
+impl RaftPeers {
+    /// For a node that belongs to a cluster.
+    pub fn new(pool: PeerPool, me: Member) -> Self {
+        Self { pool, me }
+    }
+
+    fn route(&self, to: NodeId, group: GroupId) -> Route {
+        let Member { cluster, node } = self.me;
+        Route { cluster, from: node, to, group }
+    }
+
+    fn client(&self, to: NodeId, lane: Lane) -> Result<Client, TransportError> {
+        let channel = self.pool.channel(to, lane).map_err(|error| match error {
+            ChannelError::UnknownNode(node) => TransportError::UnknownNode(node),
+            other @ ChannelError::Address { .. } => {
+                TransportError::Unreachable { node: to, source: other.into() }
+            }
+        })?;
+        Ok(RaftServiceClient::new(channel)
+            .max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
+            .max_encoding_message_size(GRPC_MESSAGE_MAX_BYTES))
+    }
+
+    /// One request, one reply, one time limit.
+    fn ask<Q, P, R, F>(
+        &self,
+        to: NodeId,
+        (lane, timeout): (Lane, Duration),
+        call: Q,
+        read: fn(P) -> Result<R, ConvertError>,
+    ) -> BoxFuture<'static, Result<R, TransportError>>
+    where
+        Q: FnOnce(Client) -> F,
+        F: Future<Output = Result<Response<P>, Status>> + Send + 'static,
+        P: 'static,
+        R: 'static,
+    {
+        let answer = self.client(to, lane).map(call);
+        Box::pin(async move {
+            let reply = tokio::time::timeout(timeout, answer?)
+                .await
+                .map_err(|_| TransportError::Timeout { node: to, after: timeout })?
+                .map_err(|status| failed(to, status))?;
+            read(reply.into_inner())
+                .map_err(|error| TransportError::Refused { node: to, source: error.into() })
+        })
+    }
+}
+
+/// Whether a peer was reached, told from the status: one that it sent itself has no cause.
+fn failed(node: NodeId, status: Status) -> TransportError {
+    let unreachable = std::error::Error::source(&status).is_some()
+        || matches!(status.code(), Code::Cancelled | Code::Unknown);
+    if unreachable {
+        TransportError::Unreachable { node, source: status.into() }
+    } else {
+        TransportError::Refused { node, source: status.into() }
+    }
+}
+
+impl PeerTransport for RaftPeers {
+    fn append_stream(
+        &self,
+        to: NodeId,
+        group: GroupId,
+        requests: BoxStream<'static, AppendRequest>,
+    ) -> BoxFuture<'static, Result<AppendReplies, TransportError>> {
+        let client = self.client(to, Lane::Appends);
+        let route = Some(self.route(to, group));
+        let (alive, ended) = oneshot::channel();
+        let requests = Requests { inner: Some(requests), route, ended };
+        Box::pin(async move {
+            let opened = client?.append_stream(requests).await;
+            let inner = opened.map_err(|status| failed(to, status))?.into_inner();
+            Ok(Replies { from: to, inner: Some(inner), alive: Some(alive) }.boxed())
+        })
+    }
+
+    fn heartbeat(
+        &self,
+        to: NodeId,
+        group: GroupId,
+        request: AppendRequest,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<AppendReply, TransportError>> {
+        let request = convert::append_to_proto(request, Some(self.route(to, group)));
+        let call = |mut client: Client| async move { client.heartbeat(request).await };
+        self.ask(to, (Lane::Control, timeout), call, convert::append_reply_from_proto)
+    }
+
+    fn vote(
+        &self,
+        to: NodeId,
+        group: GroupId,
+        request: VoteRequest,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<VoteReply, TransportError>> {
+        let request = convert::vote_request_to_proto(request, self.route(to, group));
+        let call = |mut client: Client| async move { client.vote(request).await };
+        self.ask(to, (Lane::Control, timeout), call, convert::vote_reply_from_proto)
+    }
+
+    fn install_snapshot(
+        &self,
+        to: NodeId,
+        group: GroupId,
+        request: SnapshotRequest,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<SnapshotReply, TransportError>> {
+        let chunks = convert::snapshot::to_chunks(request, self.route(to, group));
+        let chunks = stream::iter(chunks);
+        let call = |mut client: Client| async move { client.install_snapshot(chunks).await };
+        let read = |reply: proto::SnapshotReply| {
+            Ok(SnapshotReply { vote: convert::vote_from_proto(reply.vote)? })
+        };
+        self.ask(to, (Lane::Snapshots, timeout), call, read)
+    }
+
+    fn transfer_leader(
+        &self,
+        to: NodeId,
+        group: GroupId,
+        request: TransferRequest,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<TransferReply, TransportError>> {
+        let request = convert::transfer_to_proto(request, self.route(to, group));
+        let call = |mut client: Client| async move { client.transfer_leader(request).await };
+        self.ask(to, (Lane::Control, timeout), call, convert::transfer_reply_from_proto)
+    }
+}
+
+/// The requests of a stream, until the replies have ended.
+struct Requests {
+    inner: Option<BoxStream<'static, AppendRequest>>,
+    /// For the first request.
+    route: Option<Route>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Stream for Requests {
+    type Item = proto::AppendRequest;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if Pin::new(&mut this.ended).poll(cx).is_ready() {
+            this.inner = None;
+        }
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        let next = std::task::ready!(inner.as_mut().poll_next(cx));
+        if next.is_none() {
+            this.inner = None;
+        }
+        Poll::Ready(next.map(|request| convert::append_to_proto(request, this.route.take())))
+    }
+}
+
+/// The replies of a stream; lets the requests go at the end, and when dropped.
+struct Replies {
+    from: NodeId,
+    inner: Option<Streaming<proto::AppendReply>>,
+    alive: Option<oneshot::Sender<()>>,
+}
+
+impl Replies {
+    fn read(&self, reply: Result<proto::AppendReply, Status>) -> ReplyResult {
+        let node = self.from;
+        let reply = reply.map_err(|status| failed(node, status))?;
+        convert::append_reply_from_proto(reply)
+            .map_err(|error| TransportError::Refused { node, source: error.into() })
+    }
+}
+
+type ReplyResult = Result<AppendReply, TransportError>;
+
+impl Stream for Replies {
+    type Item = ReplyResult;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ReplyResult>> {
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        let reply = std::task::ready!(Pin::new(inner).poll_next(cx));
+        let reply = reply.map(|reply| self.read(reply));
+        if !matches!(reply, Some(Ok(AppendReply::Accepted(_)))) {
+            self.inner = None;
+            self.alive = None;
+        }
+        Poll::Ready(reply)
+    }
+}
