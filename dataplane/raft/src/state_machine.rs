@@ -74,10 +74,12 @@ impl MachineAdaptor {
             unpublished: 0,
         };
         if let Some(purged) = this.log.purged_id() {
-            let base = this.log.checkpoint_at_or_below(purged.index);
-            let base = base.filter(|checkpoint| checkpoint.last == purged);
+            let base = log_base(&this.log, purged);
             let base =
                 base.ok_or_else(|| format!("no checkpoint stands at the log start {purged}"))?;
+            if base.last != purged {
+                this.log.purge_to(base.last);
+            }
             this.snapshots.set_current(Some(base));
         }
         let end = this.log.last_id().or_else(|| this.log.purged_id());
@@ -216,6 +218,26 @@ impl MachineAdaptor {
         );
         wait_flushed(flushed).await
     }
+}
+
+/// The first checkpoint at or above the log's start: what a snapshot is made of. It stands exactly
+/// there, unless the last one came from a leader whose segments are cut otherwise.
+fn log_base(log: &GroupLog, purged: LogId) -> Option<Checkpoint> {
+    let end = log.last_id().map_or(purged.index, |last| last.index);
+    let mut found =
+        newest_checkpoint(log, end).filter(|newest| newest.last.index >= purged.index)?;
+    while let Some(below) = found
+        .last
+        .index
+        .prev()
+        .and_then(|i| log.checkpoint_at_or_below(i))
+    {
+        if below.last.index < purged.index {
+            break;
+        }
+        found = below;
+    }
+    Some(found)
 }
 
 /// The newest checkpoint that belongs to this very log. After a crash, one may lie beyond the

@@ -44,7 +44,7 @@ impl RaftGroup {
             .raft
             .stream_append(checked)
             .map(|result| match result {
-                Ok(result) => Ok(reply_from_raft(result)),
+                Ok(result) => Ok(reply_from_raft(&result)),
                 Err(_) => Err(RaftError::Stopped),
             });
         let failure = stream::once(async move { failure.take() });
@@ -68,13 +68,13 @@ impl RaftGroup {
             // What comes before the first entry cannot conflict.
             return Err(RaftError::Stopped);
         }
-        Ok(reply_from_raft(response.into_stream_result(prev, last)))
+        Ok(reply_from_raft(&response.into_stream_result(prev, last)))
     }
 
     /// A candidate's request for this replica's vote, or whether it would give it.
     pub async fn on_vote(&self, request: VoteRequest) -> Result<VoteReply, RaftError> {
         let pre_vote = request.pre_vote;
-        let request = vote_to_request(request);
+        let request = vote_to_request(&request);
         let response = if pre_vote {
             self.inner.raft.pre_vote(request).await
         } else {
@@ -120,14 +120,11 @@ impl RaftGroup {
         &self,
         request: TransferRequest,
     ) -> Result<TransferReply, RaftError> {
-        let handled = self
-            .inner
-            .raft
-            .handle_transfer_leader(transfer_to_raft(request))
-            .await;
-        handled
-            .map(transfer_reply_from_raft)
-            .map_err(|_| RaftError::Stopped)
+        let request = transfer_to_raft(request);
+        match self.inner.raft.handle_transfer_leader(request).await {
+            Ok(reply) => Ok(transfer_reply_from_raft(&reply)),
+            Err(_) => Err(RaftError::Stopped),
+        }
     }
 }
 

@@ -56,11 +56,11 @@ pub(crate) fn request_to_raft(
     })
 }
 
-pub(crate) fn reply_from_raft(result: StreamAppendResult<Types>) -> AppendReply {
+pub(crate) fn reply_from_raft(result: &StreamAppendResult<Types>) -> AppendReply {
     match result {
         Ok(last) => AppendReply::Accepted(last.as_ref().map(log_id_from_raft)),
-        Err(StreamAppendError::Conflict(at)) => AppendReply::Conflict(log_id_from_raft(&at)),
-        Err(StreamAppendError::HigherVote(vote)) => AppendReply::HigherVote(vote_from_raft(&vote)),
+        Err(StreamAppendError::Conflict(at)) => AppendReply::Conflict(log_id_from_raft(at)),
+        Err(StreamAppendError::HigherVote(vote)) => AppendReply::HigherVote(vote_from_raft(vote)),
     }
 }
 
@@ -73,13 +73,13 @@ pub(crate) fn vote_from_request(request: &VoteRequest<Types>, pre_vote: bool) ->
     }
 }
 
-pub(crate) fn vote_to_request(request: wire::VoteRequest) -> VoteRequest<Types> {
+pub(crate) fn vote_to_request(request: &wire::VoteRequest) -> VoteRequest<Types> {
     let wire::VoteRequest {
         vote,
         last,
         pre_vote: _,
         leadership_transfer,
-    } = request;
+    } = *request;
     let mut request = VoteRequest::new(vote_to_raft(vote), last.map(log_id_to_raft));
     request.leadership_transfer = leadership_transfer;
     request
@@ -119,11 +119,11 @@ pub(crate) fn transfer_reply_to_raft(
     }
 }
 
-pub(crate) fn transfer_reply_from_raft(reply: TransferLeaderResponse<Types>) -> TransferReply {
+pub(crate) fn transfer_reply_from_raft(reply: &TransferLeaderResponse<Types>) -> TransferReply {
     match reply {
         Ok(()) => TransferReply::Accepted,
         Err(TransferLeaderError::VoteChanged { actual, .. }) => {
-            TransferReply::VoteChanged(vote_from_raft(&actual))
+            TransferReply::VoteChanged(vote_from_raft(actual))
         }
         Err(TransferLeaderError::LogNotFlushed { actual, .. }) => {
             TransferReply::NotFlushed(actual.as_ref().map(log_id_from_raft))

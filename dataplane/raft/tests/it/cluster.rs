@@ -1,0 +1,232 @@
+//! Replicas of one group, each with a storage of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lograft_core::{ClusterId, EntryKind, GroupId, NodeId, Proposal, Term};
+use lograft_raft::{
+    Committed, GroupConfig, GroupStatus, ProposeError, RaftGroup, RaftTiming, Role,
+};
+use lograft_storage::{GroupOptions, Identity, RealFs, Storage, StorageConfig};
+use tempfile::TempDir;
+
+use crate::net::Net;
+use crate::sum::{Published, Sum, SumMachine};
+
+pub(crate) const GROUP: GroupId = GroupId(7);
+/// Longer than anything here takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Quick, so that tests are; still above scheduling noise.
+fn timing() -> RaftTiming {
+    RaftTiming {
+        heartbeat: Duration::from_millis(60),
+        election_min: Duration::from_millis(250),
+        election_max: Duration::from_millis(400),
+    }
+}
+
+pub(crate) struct Replica {
+    pub(crate) group: RaftGroup,
+    pub(crate) published: Published,
+    storage: Storage,
+}
+
+impl Replica {
+    pub(crate) fn sum(&self) -> Sum {
+        self.published.lock().unwrap().1
+    }
+}
+
+pub(crate) struct Cluster {
+    pub(crate) net: Net,
+    pub(crate) replicas: BTreeMap<NodeId, Replica>,
+    segment_max_bytes: u64,
+    dir: TempDir,
+}
+
+pub(crate) fn nodes(ids: impl IntoIterator<Item = u64>) -> BTreeSet<NodeId> {
+    ids.into_iter().map(NodeId).collect()
+}
+
+/// A batch of `record_count` records, `payload_bytes` long, told apart by `seed`.
+pub(crate) fn batch(seed: u64, record_count: u32, payload_bytes: usize) -> Proposal {
+    let mut bytes = vec![0u8; payload_bytes.max(8)];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    Proposal {
+        record_count,
+        ..Proposal::control(EntryKind::Records, 1, Bytes::from(bytes))
+    }
+}
+
+impl Cluster {
+    /// `voters` nodes numbered from 1, all voters, with a leader that is ready.
+    pub(crate) async fn of(voters: u64) -> Self {
+        Self::with_segments(voters, 64 * 1024 * 1024).await
+    }
+
+    pub(crate) async fn with_segments(voters: u64, segment_max_bytes: u64) -> Self {
+        let dir = TempDir::new().unwrap();
+        let replicas = BTreeMap::new();
+        let mut cluster = Self {
+            net: Net::default(),
+            replicas,
+            segment_max_bytes,
+            dir,
+        };
+        for id in 1..=voters {
+            cluster.start(NodeId(id)).await;
+        }
+        cluster.replicas[&NodeId(1)]
+            .group
+            .initialize(nodes(1..=voters))
+            .await
+            .unwrap();
+        cluster.leader().await;
+        cluster
+    }
+
+    /// Starts a node's replica, on its files if it has some.
+    pub(crate) async fn start(&mut self, node: NodeId) {
+        let mut config = StorageConfig::new(self.dir.path().join(node.to_string()));
+        config.segment_max_bytes = self.segment_max_bytes;
+        config.segment_min_bytes = config.segment_min_bytes.min(self.segment_max_bytes);
+        config.reserve_bytes = 0;
+        let on_fatal = Arc::new(|error| panic!("storage failed: {error}"));
+        let storage = Storage::open(Arc::new(RealFs), config, on_fatal).unwrap();
+        let cluster_id = ClusterId::from_bytes([1; 16]);
+        storage
+            .write_identity(&Identity {
+                cluster_id,
+                node_id: node,
+            })
+            .unwrap();
+        let (log, _) = storage.open_group(GROUP, GroupOptions::default()).unwrap();
+        let (machine, published) = SumMachine::new();
+        let config = GroupConfig {
+            group: GROUP,
+            node,
+            timing: timing(),
+        };
+        let group = RaftGroup::start(config, log, Box::new(machine), self.net.from(node)).await;
+        let group = group.unwrap();
+        self.net.attach(node, group.clone());
+        self.net.mend(node);
+        self.replicas.insert(
+            node,
+            Replica {
+                group,
+                published,
+                storage,
+            },
+        );
+    }
+
+    /// Stops a node without a word to the others.
+    pub(crate) async fn crash(&mut self, node: NodeId) {
+        self.net.cut(node);
+        self.net.detach(node);
+        let replica = self.replicas.remove(&node).unwrap();
+        replica.group.shutdown().await;
+        assert!(replica.group.status().fatal.is_none());
+        replica.storage.close_group(GROUP).unwrap();
+    }
+
+    pub(crate) fn group(&self, node: NodeId) -> &RaftGroup {
+        &self.replicas[&node].group
+    }
+
+    /// Waits for a leader that is ready, among the nodes that are not cut off.
+    pub(crate) async fn leader(&self) -> NodeId {
+        self.leader_among(&self.replicas.keys().copied().collect())
+            .await
+    }
+
+    pub(crate) async fn leader_among(&self, among: &BTreeSet<NodeId>) -> NodeId {
+        let find = || {
+            let ready = self.replicas.iter().filter(|(node, replica)| {
+                among.contains(node) && replica.group.watch().borrow().ready
+            });
+            // An old leader that is cut off may still think it leads.
+            ready
+                .max_by_key(|(_, replica)| replica.group.status().term)
+                .map(|(node, _)| *node)
+        };
+        eventually("a leader is ready", || find().is_some()).await;
+        find().unwrap()
+    }
+
+    /// Proposes through whoever leads, again and again until it is committed.
+    pub(crate) async fn write(&self, proposal: Proposal) -> Committed {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let leader = self.leader().await;
+            let group = self.group(leader);
+            match propose(group, proposal.clone(), group.status().term).await {
+                Ok(committed) => return committed,
+                Err(_) if tokio::time::Instant::now() < deadline => tokio::task::yield_now().await,
+                Err(error) => panic!("not committed in time: {error}"),
+            }
+        }
+    }
+
+    /// Waits until every running replica has applied the same, and returns that.
+    pub(crate) async fn settled(&self) -> Sum {
+        let leader = self.leader().await;
+        let sum = self.replicas[&leader].sum();
+        for (node, replica) in &self.replicas {
+            eventually(&format!("node {node} has applied {sum:?}"), || {
+                replica.sum() == sum
+            })
+            .await;
+        }
+        sum
+    }
+
+    pub(crate) async fn shutdown(self) {
+        for (node, replica) in &self.replicas {
+            self.net.cut(*node);
+            replica.group.shutdown().await;
+            let status = replica.group.status();
+            assert_eq!(status.role, Role::Stopped);
+            assert!(status.fatal.is_none(), "{:?}", status.fatal);
+        }
+    }
+}
+
+pub(crate) async fn propose(
+    group: &RaftGroup,
+    proposal: Proposal,
+    term: Term,
+) -> Result<Committed, ProposeError> {
+    group.propose(proposal, term).await?.await
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "not in time: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until a replica's status fulfils `condition`.
+pub(crate) async fn until(
+    group: &RaftGroup,
+    what: &str,
+    condition: impl FnMut(&GroupStatus) -> bool,
+) -> GroupStatus {
+    let mut watch = group.watch();
+    match tokio::time::timeout(PATIENCE, watch.wait_for(condition)).await {
+        Ok(status) => status.unwrap().clone(),
+        Err(tokio::time::error::Elapsed { .. }) => {
+            panic!("not in time: {what}: {:?}", group.status())
+        }
+    }
+}

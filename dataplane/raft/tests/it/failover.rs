@@ -1,0 +1,228 @@
+//! Proposals, lost leaders, restarts.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesOrdered, StreamExt};
+use lograft_core::{NodeId, Offset, Term};
+use lograft_raft::{ProposeError, Response};
+
+use crate::cluster::{Cluster, batch, eventually, nodes, propose, until};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn proposals_are_committed_in_the_order_of_the_calls() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    let group = cluster.group(leader);
+    let term = group.status().term;
+    let mut handles = FuturesOrdered::new();
+    for n in 0..2000 {
+        handles.push_back(group.propose(batch(n, 3, 100), term).await.unwrap());
+    }
+    let mut expected = Offset::ZERO;
+    while let Some(committed) = handles.next().await {
+        let response = committed.unwrap().response;
+        assert_eq!(
+            response,
+            Response::Records {
+                base_offset: expected,
+                record_count: 3
+            }
+        );
+        expected = expected.plus(3);
+    }
+    let sum = cluster.settled().await;
+    assert_eq!((sum.batches, sum.next_offset), (2000, Offset(6000)));
+    group.ensure_linearizable().await.unwrap();
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proposal_for_another_term_or_replica_is_refused() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    let term = cluster.group(leader).status().term;
+    let stale = propose(cluster.group(leader), batch(1, 1, 8), Term(term.get() - 1)).await;
+    assert_eq!(
+        stale,
+        Err(ProposeError::NotLeader {
+            leader: Some(leader)
+        })
+    );
+    let follower = *cluster
+        .replicas
+        .keys()
+        .find(|node| **node != leader)
+        .unwrap();
+    until(cluster.group(follower), "the leader is known", |s| {
+        s.leader == Some(leader)
+    })
+    .await;
+    let refused = propose(cluster.group(follower), batch(1, 1, 8), term).await;
+    assert_eq!(
+        refused,
+        Err(ProposeError::NotLeader {
+            leader: Some(leader)
+        })
+    );
+    assert_eq!(cluster.settled().await.batches, 0);
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_leader_is_replaced_and_nothing_acknowledged_is_lost() {
+    let mut cluster = Cluster::of(3).await;
+    let mut acknowledged = 0;
+    for round in 0..3u64 {
+        let leader = cluster.leader().await;
+        let term = cluster.group(leader).status().term;
+        let group = cluster.group(leader).clone();
+        let writer = tokio::spawn(async move {
+            let mut handles = FuturesOrdered::new();
+            for n in 0..20_000 {
+                match group.propose(batch(round << 32 | n, 1, 200), term).await {
+                    Ok(handle) => handles.push_back(handle),
+                    Err(_) => break,
+                }
+                if n % 64 == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            let mut acknowledged = 0u64;
+            while let Some(result) = handles.next().await {
+                acknowledged += u64::from(result.is_ok());
+            }
+            acknowledged
+        });
+        let written = cluster.replicas[&leader].sum().batches;
+        eventually("some are written", || {
+            cluster.replicas[&leader].sum().batches > written + 500
+        })
+        .await;
+        cluster.crash(leader).await;
+        acknowledged += writer.await.unwrap();
+        let next = cluster.leader().await;
+        assert_ne!(next, leader);
+        cluster.write(batch(u64::MAX - round, 1, 8)).await;
+        acknowledged += 1;
+        cluster.start(leader).await;
+        let sum = cluster.settled().await;
+        assert!(
+            sum.batches >= acknowledged,
+            "{} of {acknowledged} acknowledged",
+            sum.batches
+        );
+        // Whatever else is there was proposed: every batch holds one record.
+        assert_eq!(sum.next_offset.get(), sum.batches);
+    }
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_cut_off_commits_nothing_and_its_tail_is_replaced() {
+    let cluster = Cluster::of(3).await;
+    let old = cluster.leader().await;
+    let term = cluster.group(old).status().term;
+    cluster.write(batch(0, 1, 8)).await;
+    cluster.net.cut(old);
+    let mut lost = Vec::new();
+    for n in 0..50 {
+        lost.push(
+            cluster
+                .group(old)
+                .propose(batch(100 + n, 1, 8), term)
+                .await
+                .unwrap(),
+        );
+    }
+    let others: BTreeSet<NodeId> = cluster
+        .replicas
+        .keys()
+        .copied()
+        .filter(|node| *node != old)
+        .collect();
+    let new = cluster.leader_among(&others).await;
+    let group = cluster.group(new);
+    for n in 0..10 {
+        propose(group, batch(n, 2, 8), group.status().term)
+            .await
+            .unwrap();
+    }
+    cluster.net.mend(old);
+    for handle in lost {
+        assert!(matches!(handle.await, Err(ProposeError::Discarded { .. })));
+    }
+    let sum = cluster.settled().await;
+    assert_eq!((sum.batches, sum.next_offset), (11, Offset(21)));
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_was_away_catches_up() {
+    let mut cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    let away = *cluster
+        .replicas
+        .keys()
+        .find(|node| **node != leader)
+        .unwrap();
+    cluster.crash(away).await;
+    for n in 0..300 {
+        cluster.write(batch(n, 1, 10_000)).await;
+    }
+    cluster.start(away).await;
+    let sum = cluster.settled().await;
+    assert_eq!(sum.batches, 300);
+    assert_eq!(
+        cluster.net.snapshots(),
+        0,
+        "the log was there, no snapshot was needed"
+    );
+    let leader = cluster.leader().await;
+    if leader != away {
+        let group = cluster.group(leader);
+        until(group, "the leader sees it", |s| s.is_caught_up(away, 0)).await;
+    }
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_restart_from_disk_with_everything_acknowledged() {
+    let mut cluster = Cluster::with_segments(3, 1024 * 1024).await;
+    for n in 0..600 {
+        cluster.write(batch(n, 1, 8_000)).await;
+    }
+    let before = cluster.settled().await;
+    for node in nodes(1..=3) {
+        cluster.crash(node).await;
+    }
+    for node in nodes(1..=3) {
+        cluster.start(node).await;
+        let replica = &cluster.replicas[&node];
+        let restored = replica.sum();
+        assert!(
+            restored.batches > 0,
+            "node {node} begins at its checkpoint or committed index, not at nothing"
+        );
+    }
+    cluster.leader().await;
+    assert_eq!(cluster.settled().await, before);
+    cluster.write(batch(601, 1, 8)).await;
+    assert_eq!(cluster.settled().await.batches, 601);
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_of_one_commits_alone_and_survives_a_restart() {
+    let mut cluster = Cluster::of(1).await;
+    for n in 0..10 {
+        cluster.write(batch(n, 1, 8)).await;
+    }
+    cluster.crash(NodeId(1)).await;
+    cluster.start(NodeId(1)).await;
+    cluster.write(batch(10, 1, 8)).await;
+    assert_eq!(cluster.settled().await.batches, 11);
+    tokio::time::timeout(Duration::from_secs(5), cluster.shutdown())
+        .await
+        .unwrap();
+}

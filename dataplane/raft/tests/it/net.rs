@@ -1,0 +1,179 @@
+//! A transport between replicas in one process, whose nodes can be cut off.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{BoxStream, StreamExt};
+use futures_util::{FutureExt, TryStreamExt};
+use lograft_core::{GroupId, NodeId};
+use lograft_raft::wire::{
+    AppendReply, AppendRequest, SnapshotReply, SnapshotRequest, TransferReply, TransferRequest,
+    VoteReply, VoteRequest,
+};
+use lograft_raft::{AppendReplies, PeerTransport, RaftError, RaftGroup, TransportError};
+use tokio::sync::watch;
+
+/// The switchboard of all replicas.
+#[derive(Clone, Default)]
+pub(crate) struct Net(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    groups: Mutex<BTreeMap<NodeId, RaftGroup>>,
+    cut: watch::Sender<BTreeSet<NodeId>>,
+    pub(crate) snapshots: AtomicU64,
+}
+
+impl Net {
+    pub(crate) fn attach(&self, node: NodeId, group: RaftGroup) {
+        self.0.groups.lock().unwrap().insert(node, group);
+    }
+
+    pub(crate) fn detach(&self, node: NodeId) {
+        self.0.groups.lock().unwrap().remove(&node);
+    }
+
+    /// Cuts a node off from all others: streams break, calls fail.
+    pub(crate) fn cut(&self, node: NodeId) {
+        self.0.cut.send_modify(|cut| {
+            cut.insert(node);
+        });
+    }
+
+    pub(crate) fn mend(&self, node: NodeId) {
+        self.0.cut.send_modify(|cut| {
+            cut.remove(&node);
+        });
+    }
+
+    /// Snapshots sent so far.
+    pub(crate) fn snapshots(&self) -> u64 {
+        self.0.snapshots.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn from(&self, node: NodeId) -> Arc<dyn PeerTransport> {
+        Arc::new(Wire {
+            net: self.clone(),
+            from: node,
+        })
+    }
+}
+
+/// One node's end.
+struct Wire {
+    net: Net,
+    from: NodeId,
+}
+
+impl Wire {
+    fn reach(&self, to: NodeId) -> Result<RaftGroup, TransportError> {
+        let gone = || TransportError::Unreachable {
+            node: to,
+            source: "cut off".into(),
+        };
+        let cut = self.net.0.cut.borrow();
+        if cut.contains(&to) || cut.contains(&self.from) {
+            return Err(gone());
+        }
+        self.net
+            .0
+            .groups
+            .lock()
+            .unwrap()
+            .get(&to)
+            .cloned()
+            .ok_or_else(gone)
+    }
+
+    fn call<T, F>(
+        &self,
+        to: NodeId,
+        call: impl FnOnce(RaftGroup) -> F,
+    ) -> BoxFuture<'static, Result<T, TransportError>>
+    where
+        F: Future<Output = Result<T, RaftError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let called = self.reach(to).map(call);
+        async move {
+            called?.await.map_err(|error| TransportError::Refused {
+                node: to,
+                source: error.into(),
+            })
+        }
+        .boxed()
+    }
+}
+
+impl PeerTransport for Wire {
+    fn append_stream(
+        &self,
+        to: NodeId,
+        _: GroupId,
+        requests: BoxStream<'static, AppendRequest>,
+    ) -> BoxFuture<'static, Result<AppendReplies, TransportError>> {
+        let group = self.reach(to);
+        let mut cut = self.net.0.cut.subscribe();
+        let from = self.from;
+        async move {
+            let replies = group?.on_append_stream(requests);
+            let replies = replies.map_err(move |error| TransportError::Refused {
+                node: to,
+                source: error.into(),
+            });
+            let broken = async move {
+                cut.wait_for(|cut| cut.contains(&to) || cut.contains(&from))
+                    .await
+                    .ok();
+            };
+            Ok(replies.take_until(broken.boxed()).boxed())
+        }
+        .boxed()
+    }
+
+    fn heartbeat(
+        &self,
+        to: NodeId,
+        _: GroupId,
+        request: AppendRequest,
+        _: Duration,
+    ) -> BoxFuture<'static, Result<AppendReply, TransportError>> {
+        self.call(to, |group| async move { group.on_heartbeat(request).await })
+    }
+
+    fn vote(
+        &self,
+        to: NodeId,
+        _: GroupId,
+        request: VoteRequest,
+        _: Duration,
+    ) -> BoxFuture<'static, Result<VoteReply, TransportError>> {
+        self.call(to, move |group| async move { group.on_vote(request).await })
+    }
+
+    fn install_snapshot(
+        &self,
+        to: NodeId,
+        _: GroupId,
+        request: SnapshotRequest,
+        _: Duration,
+    ) -> BoxFuture<'static, Result<SnapshotReply, TransportError>> {
+        self.net.0.snapshots.fetch_add(1, Ordering::Relaxed);
+        self.call(to, |group| async move { group.on_snapshot(request).await })
+    }
+
+    fn transfer_leader(
+        &self,
+        to: NodeId,
+        _: GroupId,
+        request: TransferRequest,
+        _: Duration,
+    ) -> BoxFuture<'static, Result<TransferReply, TransportError>> {
+        self.call(to, move |group| async move {
+            group.on_transfer_leader(request).await
+        })
+    }
+}
