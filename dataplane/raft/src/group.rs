@@ -140,7 +140,12 @@ impl RaftGroup {
 
     /// The replica as it is at this moment.
     pub fn status(&self) -> GroupStatus {
-        self.view().read()
+        let published = self.inner.status.borrow();
+        if published.role == Role::Stopped {
+            published.clone()
+        } else {
+            self.view().read()
+        }
     }
 
     /// The replica's status as it changes: at once when its term, role, leader, membership or

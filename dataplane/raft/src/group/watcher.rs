@@ -1,14 +1,15 @@
 //! Watches the raft core and publishes the replica's status.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lograft_core::Term;
 use lograft_core::limits::RAFT_STATUS_INTERVAL;
+use lograft_core::{LogId, NodeId, Term};
 use lograft_storage::GroupLog;
+use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
-use openraft::{RaftMetrics, ServerState};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -17,7 +18,7 @@ use crate::config::GroupConfig;
 use crate::convert::{log_id_from_raft, membership_from_raft};
 use crate::error::{BoxError, RaftError};
 use crate::status::{FollowerStatus, GroupFatal, GroupStatus, Role};
-use crate::types::{Raft, Types};
+use crate::types::Raft;
 
 /// What a status is read from.
 pub(super) struct View {
@@ -29,19 +30,61 @@ pub(super) struct View {
 }
 
 impl View {
+    /// Reads each part from the channel whose change wakes [`publish`]: the core updates its
+    /// channels one after the other, and the whole, `metrics`, last.
     pub(super) fn read(&self) -> GroupStatus {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let (role, fatal) = self.role(&metrics);
+        let server = self.raft.server_metrics();
+        let server = server.borrow_watched();
+        let (role, fatal) = self.role(server.state);
         let is_leader = role == Role::Leader;
         let last = self.log.last_id();
-        let applied = metrics.last_applied.as_ref().map(log_id_from_raft);
-        let term = Term(metrics.current_term);
-        let membership = membership_from_raft(metrics.membership_config.membership());
-        let followers = metrics.replication.iter().flatten();
-        let followers = followers.filter(|(node, _)| is_leader && **node != self.config.node);
+        let applied = self
+            .raft
+            .watch_apply_progress()
+            .get()
+            .as_ref()
+            .map(log_id_from_raft);
+        let committed = self
+            .raft
+            .watch_commit_progress()
+            .get()
+            .as_ref()
+            .map(log_id_from_raft);
+        let term = Term(server.vote.leader_id.term);
+        let membership = membership_from_raft(server.membership_config.membership());
+        GroupStatus {
+            group: self.config.group,
+            node: self.config.node,
+            term,
+            role,
+            leader: server.current_leader,
+            ready: is_leader && applied.is_some_and(|id| id.term == term),
+            voters: membership.voters,
+            joint: membership.joint,
+            learners: membership.learners,
+            membership_committed: server.membership_config.log_id()
+                == server.committed_membership_config.log_id(),
+            last,
+            committed,
+            applied,
+            purged: self.log.purged_id(),
+            followers: if is_leader {
+                self.followers(last)
+            } else {
+                BTreeMap::new()
+            },
+            purge: self.purge.status(),
+            fatal,
+        }
+    }
+
+    fn followers(&self, last: Option<LogId>) -> BTreeMap<NodeId, FollowerStatus> {
+        let data = self.raft.data_metrics();
+        let data = data.borrow_watched();
         let end = last.map_or(0, |id| id.index.get() + 1);
-        let followers = followers.map(|(node, matched)| {
+        let members = data.replication.iter().flatten();
+        let others = members.filter(|(node, _)| **node != self.config.node);
+        let followers = others.map(|(node, matched)| {
             let matched = matched.as_ref().map(log_id_from_raft);
             let have = matched.map_or(0, |id| id.index.get() + 1);
             (
@@ -52,31 +95,14 @@ impl View {
                 },
             )
         });
-        GroupStatus {
-            group: self.config.group,
-            node: self.config.node,
-            term,
-            role,
-            leader: metrics.current_leader,
-            ready: is_leader && applied.is_some_and(|id| id.term == term),
-            voters: membership.voters,
-            joint: membership.joint,
-            learners: membership.learners,
-            membership_committed: metrics.membership_config.log_id()
-                == metrics.committed_membership_config.log_id(),
-            last,
-            committed: metrics.local_committed.as_ref().map(log_id_from_raft),
-            applied,
-            purged: self.log.purged_id(),
-            followers: followers.collect(),
-            purge: self.purge.status(),
-            fatal,
-        }
+        followers.collect()
     }
 
-    fn role(&self, metrics: &RaftMetrics<Types>) -> (Role, Option<GroupFatal>) {
+    fn role(&self, state: ServerState) -> (Role, Option<GroupFatal>) {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
         match &metrics.running_state {
-            Ok(()) => (role_of(metrics.state), None),
+            Ok(()) => (role_of(state), None),
             Err(Fatal::Stopped) if self.stopping.load(Ordering::Acquire) => (Role::Stopped, None),
             Err(fatal) => {
                 let cause: BoxError = fatal.clone().into();

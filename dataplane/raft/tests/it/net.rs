@@ -116,20 +116,23 @@ impl PeerTransport for Wire {
         requests: BoxStream<'static, AppendRequest>,
     ) -> BoxFuture<'static, Result<AppendReplies, TransportError>> {
         let group = self.reach(to);
-        let mut cut = self.net.0.cut.subscribe();
+        let cut = self.net.0.cut.subscribe();
         let from = self.from;
-        async move {
-            let replies = group?.on_append_stream(requests);
-            let replies = replies.map_err(move |error| TransportError::Refused {
-                node: to,
-                source: error.into(),
-            });
+        let broken = move |mut cut: watch::Receiver<BTreeSet<NodeId>>| {
             let broken = async move {
                 cut.wait_for(|cut| cut.contains(&to) || cut.contains(&from))
                     .await
                     .ok();
             };
-            Ok(replies.take_until(broken.boxed()).boxed())
+            broken.boxed()
+        };
+        async move {
+            let replies = group?.on_append_stream(requests.take_until(broken(cut.clone())));
+            let replies = replies.map_err(move |error| TransportError::Refused {
+                node: to,
+                source: error.into(),
+            });
+            Ok(replies.take_until(broken(cut)).boxed())
         }
         .boxed()
     }
