@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lograft_core::limits::{
-    NODE_NAME_MAX_BYTES, SEEDS_MAX_COUNT, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES,
-    TAIL_CACHE_MIN_BYTES, WRITER_THREADS_MAX_COUNT,
+    DISK_RESERVE_DEFAULT_BYTES, NODE_NAME_MAX_BYTES, SEEDS_MAX_COUNT, SEGMENT_MAX_BYTES,
+    SEGMENT_MIN_BYTES, TAIL_CACHE_DEFAULT_BYTES, TAIL_CACHE_MIN_BYTES,
+    WRITER_THREADS_DEFAULT_COUNT, WRITER_THREADS_MAX_COUNT,
 };
+use lograft_raft::RaftTiming;
 use serde::{Deserialize, Serialize};
 
 /// Why a configuration was refused.
@@ -139,9 +141,9 @@ impl Default for StorageSettings {
     fn default() -> Self {
         Self {
             segment_max_bytes: SEGMENT_MAX_BYTES,
-            writer_threads_count: 4,
-            tail_cache_max_bytes: 64 * 1024 * 1024,
-            reserve_bytes: 256 * 1024 * 1024,
+            writer_threads_count: WRITER_THREADS_DEFAULT_COUNT,
+            tail_cache_max_bytes: TAIL_CACHE_DEFAULT_BYTES,
+            reserve_bytes: DISK_RESERVE_DEFAULT_BYTES,
         }
     }
 }
@@ -293,26 +295,20 @@ impl StorageSettings {
 }
 
 impl RaftSettings {
-    /// How often a leader says that it lives.
-    pub const fn heartbeat(&self) -> Duration {
-        Duration::from_millis(self.heartbeat_ms)
-    }
-
-    /// Shortest silence after which a follower stands for election.
-    pub const fn election_min(&self) -> Duration {
-        Duration::from_millis(self.election_min_ms)
-    }
-
-    /// Longest such silence.
-    pub const fn election_max(&self) -> Duration {
-        Duration::from_millis(self.election_max_ms)
+    /// As raft takes it.
+    pub const fn timing(&self) -> RaftTiming {
+        RaftTiming {
+            heartbeat: Duration::from_millis(self.heartbeat_ms),
+            election_min: Duration::from_millis(self.election_min_ms),
+            election_max: Duration::from_millis(self.election_max_ms),
+        }
     }
 
     fn check(&self) -> Result<(), ConfigError> {
         within("raft.heartbeat_ms", self.heartbeat_ms, 10, 10_000, "ms")?;
-        let least = 2 * self.heartbeat_ms;
+        let least = 5 * self.heartbeat_ms / 2;
         if self.election_min_ms < least {
-            let bound = format!("at least {least} ms, twice `raft.heartbeat_ms`");
+            let bound = format!("at least {least} ms, 2.5 times `raft.heartbeat_ms`");
             return Err(field("raft.election_min_ms", &self.election_min_ms, bound));
         }
         if self.election_max_ms <= self.election_min_ms || self.election_max_ms > 60_000 {

@@ -2,9 +2,7 @@
 //! comes in is checked against its bounds here; the CRC of a payload is checked where raft takes it.
 
 use bytes::Bytes;
-use lograft_core::limits::{
-    APPEND_ENTRIES_MAX_COUNT, ENTRY_MAX_BYTES, PAYLOAD_COPIED_BELOW_BYTES,
-};
+use lograft_core::limits::{APPEND_ENTRIES_MAX_COUNT, ENTRY_MAX_BYTES};
 use lograft_core::{
     ClusterId, Entry, EntryKind, GroupId, LogId, LogIndex, NodeId, Offset, ProducerEpoch,
     ProducerId, ProducerStamp, Proposal, Sequence, Term, Vote,
@@ -74,7 +72,12 @@ pub struct Route {
 impl Route {
     /// As sent.
     pub fn to_proto(self) -> proto::Route {
-        let Self { cluster, from, to, group } = self;
+        let Self {
+            cluster,
+            from,
+            to,
+            group,
+        } = self;
         proto::Route {
             cluster_id: Bytes::copy_from_slice(&cluster.to_bytes()),
             from_node: from.get(),
@@ -85,8 +88,12 @@ impl Route {
 
     /// As received.
     pub fn from_proto(route: Option<&proto::Route>) -> Result<Self, ConvertError> {
-        let proto::Route { cluster_id, from_node, to_node, group_id } =
-            route.ok_or(ConvertError::Missing("route"))?;
+        let proto::Route {
+            cluster_id,
+            from_node,
+            to_node,
+            group_id,
+        } = route.ok_or(ConvertError::Missing("route"))?;
         let cluster = <[u8; 16]>::try_from(cluster_id.as_ref())
             .map_err(|_| ConvertError::ClusterId(cluster_id.len()))?;
         Ok(Self {
@@ -98,37 +105,52 @@ impl Route {
     }
 }
 
-/// A payload that may be kept: its own allocation if it is small, because as a slice it would keep
-/// its whole receive buffer.
-pub fn kept_payload(payload: Bytes) -> Bytes {
-    if payload.len() < PAYLOAD_COPIED_BELOW_BYTES {
-        Bytes::copy_from_slice(&payload)
-    } else {
-        payload
+pub(crate) fn log_id_to_proto(id: LogId) -> proto::LogId {
+    proto::LogId {
+        term: id.term.get(),
+        index: id.index.get(),
     }
 }
 
-pub(crate) fn log_id_to_proto(id: LogId) -> proto::LogId {
-    proto::LogId { term: id.term.get(), index: id.index.get() }
-}
-
 pub(crate) fn log_id_from_proto(id: proto::LogId) -> LogId {
-    LogId { term: Term(id.term), index: LogIndex(id.index) }
+    LogId {
+        term: Term(id.term),
+        index: LogIndex(id.index),
+    }
 }
 
 pub(crate) fn vote_to_proto(vote: Vote) -> proto::RaftVote {
-    let Vote { term, voted_for, committed } = vote;
-    proto::RaftVote { term: term.get(), voted_for: voted_for.get(), committed }
+    let Vote {
+        term,
+        voted_for,
+        committed,
+    } = vote;
+    proto::RaftVote {
+        term: term.get(),
+        voted_for: voted_for.get(),
+        committed,
+    }
 }
 
 pub(crate) fn vote_from_proto(vote: Option<proto::RaftVote>) -> Result<Vote, ConvertError> {
-    let proto::RaftVote { term, voted_for, committed } =
-        vote.ok_or(ConvertError::Missing("vote"))?;
-    Ok(Vote { term: Term(term), voted_for: NodeId(voted_for), committed })
+    let proto::RaftVote {
+        term,
+        voted_for,
+        committed,
+    } = vote.ok_or(ConvertError::Missing("vote"))?;
+    Ok(Vote {
+        term: Term(term),
+        voted_for: NodeId(voted_for),
+        committed,
+    })
 }
 
 pub(crate) fn entry_to_proto(entry: Entry) -> proto::Entry {
-    let Entry { id, base_offset, proposal } = entry;
+    let Entry {
+        id,
+        base_offset,
+        proposal,
+    } = entry;
     let Proposal {
         kind,
         record_count,
@@ -174,12 +196,21 @@ pub(crate) fn entry_from_proto(entry: proto::Entry) -> Result<Entry, ConvertErro
     let kind = u8::try_from(kind_code)
         .ok()
         .and_then(EntryKind::from_code)
-        .ok_or(ConvertError::Kind { index, kind: kind_code })?;
+        .ok_or(ConvertError::Kind {
+            index,
+            kind: kind_code,
+        })?;
     if payload.len() > ENTRY_MAX_BYTES {
-        return Err(ConvertError::Size { index, size: payload.len() });
+        return Err(ConvertError::Size {
+            index,
+            size: payload.len(),
+        });
     }
     Ok(Entry {
-        id: LogId { term: Term(term), index },
+        id: LogId {
+            term: Term(term),
+            index,
+        },
         base_offset: Offset(base_offset),
         proposal: Proposal {
             kind,
@@ -192,7 +223,7 @@ pub(crate) fn entry_from_proto(entry: proto::Entry) -> Result<Entry, ConvertErro
                 base_sequence: Sequence(stamp.base_sequence),
             }),
             payload_crc32c,
-            payload: kept_payload(payload),
+            payload,
         },
     })
 }
@@ -201,7 +232,12 @@ pub(crate) fn append_to_proto(
     request: wire::AppendRequest,
     route: Option<Route>,
 ) -> proto::AppendRequest {
-    let wire::AppendRequest { vote, prev, entries, leader_commit } = request;
+    let wire::AppendRequest {
+        vote,
+        prev,
+        entries,
+        leader_commit,
+    } = request;
     proto::AppendRequest {
         route: route.map(Route::to_proto),
         vote: Some(vote_to_proto(vote)),
@@ -214,14 +250,23 @@ pub(crate) fn append_to_proto(
 pub(crate) fn append_from_proto(
     request: proto::AppendRequest,
 ) -> Result<wire::AppendRequest, ConvertError> {
-    let proto::AppendRequest { route: _, vote, prev, entries, leader_commit } = request;
+    let proto::AppendRequest {
+        route: _,
+        vote,
+        prev,
+        entries,
+        leader_commit,
+    } = request;
     if entries.len() as u64 > APPEND_ENTRIES_MAX_COUNT {
         return Err(ConvertError::Count(entries.len()));
     }
     Ok(wire::AppendRequest {
         vote: vote_from_proto(vote)?,
         prev: prev.map(log_id_from_proto),
-        entries: entries.into_iter().map(entry_from_proto).collect::<Result<_, _>>()?,
+        entries: entries
+            .into_iter()
+            .map(entry_from_proto)
+            .collect::<Result<_, _>>()?,
         leader_commit: leader_commit.map(log_id_from_proto),
     })
 }
@@ -229,13 +274,15 @@ pub(crate) fn append_from_proto(
 pub(crate) fn append_reply_to_proto(reply: wire::AppendReply) -> proto::AppendReply {
     use proto::append_reply::Result;
     let result = match reply {
-        wire::AppendReply::Accepted(last) => {
-            Result::Appended(proto::Appended { last: last.map(log_id_to_proto) })
-        }
+        wire::AppendReply::Accepted(last) => Result::Appended(proto::Appended {
+            last: last.map(log_id_to_proto),
+        }),
         wire::AppendReply::Conflict(at) => Result::Conflict(log_id_to_proto(at)),
         wire::AppendReply::HigherVote(vote) => Result::HigherVote(vote_to_proto(vote)),
     };
-    proto::AppendReply { result: Some(result) }
+    proto::AppendReply {
+        result: Some(result),
+    }
 }
 
 pub(crate) fn append_reply_from_proto(
@@ -255,7 +302,12 @@ pub(crate) fn vote_request_to_proto(
     request: wire::VoteRequest,
     route: Route,
 ) -> proto::VoteRequest {
-    let wire::VoteRequest { vote, last, pre_vote, leadership_transfer } = request;
+    let wire::VoteRequest {
+        vote,
+        last,
+        pre_vote,
+        leadership_transfer,
+    } = request;
     proto::VoteRequest {
         route: Some(route.to_proto()),
         vote: Some(vote_to_proto(vote)),
@@ -268,7 +320,13 @@ pub(crate) fn vote_request_to_proto(
 pub(crate) fn vote_request_from_proto(
     request: &proto::VoteRequest,
 ) -> Result<wire::VoteRequest, ConvertError> {
-    let &proto::VoteRequest { route: _, vote, last, pre_vote, leadership_transfer } = request;
+    let &proto::VoteRequest {
+        route: _,
+        vote,
+        last,
+        pre_vote,
+        leadership_transfer,
+    } = request;
     Ok(wire::VoteRequest {
         vote: vote_from_proto(vote)?,
         last: last.map(log_id_from_proto),
@@ -278,7 +336,11 @@ pub(crate) fn vote_request_from_proto(
 }
 
 pub(crate) fn vote_reply_to_proto(reply: wire::VoteReply) -> proto::VoteReply {
-    let wire::VoteReply { vote, granted, last } = reply;
+    let wire::VoteReply {
+        vote,
+        granted,
+        last,
+    } = reply;
     proto::VoteReply {
         vote: Some(vote_to_proto(vote)),
         granted,
@@ -289,7 +351,11 @@ pub(crate) fn vote_reply_to_proto(reply: wire::VoteReply) -> proto::VoteReply {
 pub(crate) fn vote_reply_from_proto(
     reply: proto::VoteReply,
 ) -> Result<wire::VoteReply, ConvertError> {
-    let proto::VoteReply { vote, granted, last } = reply;
+    let proto::VoteReply {
+        vote,
+        granted,
+        last,
+    } = reply;
     Ok(wire::VoteReply {
         vote: vote_from_proto(vote)?,
         granted,
@@ -301,7 +367,11 @@ pub(crate) fn transfer_to_proto(
     request: wire::TransferRequest,
     route: Route,
 ) -> proto::TransferLeaderRequest {
-    let wire::TransferRequest { from_leader, to, last } = request;
+    let wire::TransferRequest {
+        from_leader,
+        to,
+        last,
+    } = request;
     proto::TransferLeaderRequest {
         route: Some(route.to_proto()),
         from_leader: Some(vote_to_proto(from_leader)),
@@ -313,7 +383,12 @@ pub(crate) fn transfer_to_proto(
 pub(crate) fn transfer_from_proto(
     request: &proto::TransferLeaderRequest,
 ) -> Result<wire::TransferRequest, ConvertError> {
-    let &proto::TransferLeaderRequest { route: _, from_leader, to_node, last } = request;
+    let &proto::TransferLeaderRequest {
+        route: _,
+        from_leader,
+        to_node,
+        last,
+    } = request;
     Ok(wire::TransferRequest {
         from_leader: vote_from_proto(from_leader)?,
         to: NodeId(to_node),
@@ -326,9 +401,9 @@ pub(crate) fn transfer_reply_to_proto(reply: wire::TransferReply) -> proto::Tran
     let refused = match reply {
         wire::TransferReply::Accepted => None,
         wire::TransferReply::VoteChanged(vote) => Some(Refused::VoteChanged(vote_to_proto(vote))),
-        wire::TransferReply::NotFlushed(last) => {
-            Some(Refused::NotFlushed(proto::NotFlushed { last: last.map(log_id_to_proto) }))
-        }
+        wire::TransferReply::NotFlushed(last) => Some(Refused::NotFlushed(proto::NotFlushed {
+            last: last.map(log_id_to_proto),
+        })),
     };
     proto::TransferLeaderReply { refused }
 }

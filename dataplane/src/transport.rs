@@ -84,7 +84,15 @@ impl PeerPool {
         book: watch::Receiver<AddressBook>,
     ) -> Self {
         let links = Mutex::default();
-        Self { shared: Arc::new(Shared { net, tls, metrics, book, links }) }
+        Self {
+            shared: Arc::new(Shared {
+                net,
+                tls,
+                metrics,
+                book,
+                links,
+            }),
+        }
     }
 
     /// The channel to a node. It connects when first used, and after its address changed a new one
@@ -103,14 +111,25 @@ impl PeerPool {
             return Ok(link.channel.clone());
         }
         let channel = self.channel_to(&address)?;
-        links.insert((node, lane), Link { address, channel: channel.clone() });
+        links.insert(
+            (node, lane),
+            Link {
+                address,
+                channel: channel.clone(),
+            },
+        );
         Ok(channel)
     }
 
     /// A channel of its own to an address whose node is not known: a seed.
     pub fn channel_to(&self, address: &Arc<str>) -> Result<Channel, ChannelError> {
-        let Shared { net, tls, metrics, .. } = &*self.shared;
-        let refused = |source| ChannelError::Address { address: Arc::clone(address), source };
+        let Shared {
+            net, tls, metrics, ..
+        } = &*self.shared;
+        let refused = |source| ChannelError::Address {
+            address: Arc::clone(address),
+            source,
+        };
         // Without TLS as far as tonic knows: the connector brings its own.
         let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(refused)?;
         let endpoint = endpoint

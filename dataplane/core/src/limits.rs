@@ -104,9 +104,6 @@ pub const PEER_CONNECT_MAX: Duration = Duration::from_secs(2);
 pub const PEER_BACKOFF_MIN: Duration = Duration::from_millis(20);
 /// Longest such pause: how late a peer that came back may be noticed.
 pub const PEER_BACKOFF_MAX: Duration = Duration::from_millis(400);
-/// A payload below this size is copied out of its receive buffer, bytes: a slice would keep the
-/// whole buffer in memory for as long as the payload is cached.
-pub const PAYLOAD_COPIED_BELOW_BYTES: usize = 32 * 1024;
 /// Bytes of a snapshot's state in one chunk.
 pub const SNAPSHOT_CHUNK_MAX_BYTES: usize = 256 * 1024;
 /// Largest state in a snapshot, bytes: derived tables, never payload.
@@ -218,6 +215,10 @@ pub const PRODUCER_BUFFER_MAX_BYTES: usize = 32 * 1024 * 1024;
 pub const PRODUCER_DELIVERY_TIMEOUT: Duration = Duration::from_mins(2);
 /// How long a leader may take over one batch before it answers TIMEOUT.
 pub const PRODUCER_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a consumer tries to go on before it fails.
+pub const CONSUMER_RETRY_TIMEOUT: Duration = Duration::from_mins(2);
+/// How often in a row a consumer fetches a batch again that arrives damaged.
+pub const CONSUMER_CORRUPT_MAX_COUNT: u32 = 3;
 /// How much a leader sends a consumer in one reply, bytes, unless told otherwise.
 pub const CONSUMER_REPLY_BYTES: u32 = 1024 * 1024;
 
@@ -280,3 +281,40 @@ pub const IN_SYNC_LAG_MAX_COUNT: u64 = 1024;
 pub const TOPIC_READY_DEFAULT: Duration = Duration::from_secs(10);
 /// The longest that it may be told to wait.
 pub const TOPIC_READY_MAX: Duration = Duration::from_mins(1);
+
+// The log service.
+
+/// How long a produce may take when it does not say.
+pub const PRODUCE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// The longest that a produce may ask for.
+pub const PRODUCE_TIMEOUT_MAX: Duration = Duration::from_mins(2);
+/// How long a request waits for its partition to have a leader: a little more than an election.
+pub const LEADER_WAIT_MAX: Duration = Duration::from_millis(2500);
+/// The pause before a request looks again for a leader that its node cannot hear of by itself.
+pub const LEADER_LOOK_INTERVAL: Duration = Duration::from_millis(25);
+/// How long a request for a topic that the node does not know waits for the metadata to come.
+pub const METADATA_LAG_MAX: Duration = Duration::from_millis(300);
+/// Unanswered batches of one ProduceStream, bytes: beyond it the stream is not read.
+pub const PRODUCE_STREAM_IN_FLIGHT_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Unanswered batches of one ProduceStream.
+pub const PRODUCE_STREAM_IN_FLIGHT_MAX_COUNT: usize = 1024;
+/// Unanswered batches of all clients of a node, bytes: beyond it requests wait.
+pub const PRODUCE_NODE_IN_FLIGHT_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Requests that wait on a stream to the leader that they are passed on to.
+pub const FORWARD_WAITING_MAX_COUNT: usize = 8;
+/// Entries in flight per partition that unary produces are packed into; those that come meanwhile
+/// share the next one.
+pub const PRODUCE_PACKED_IN_FLIGHT_MAX_COUNT: usize = 2;
+/// How much of what waits is packed into one entry, bytes.
+pub const PRODUCE_PACKED_MAX_BYTES: usize = 256 * 1024;
+/// A compressed batch that is larger than this once decompressed is checked on another thread,
+/// bytes.
+pub const CHECK_INLINE_MAX_BYTES: usize = 256 * 1024;
+/// Batch bytes in one reply to a consumer, unless it asks otherwise.
+pub const FETCH_REPLY_DEFAULT_BYTES: usize = 512 * 1024;
+/// The most batch bytes in one reply; every gRPC client takes twice that.
+pub const FETCH_REPLY_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// The longest that a fetch waits at the end of the log.
+pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Producer ids that a node asks the meta group for at once.
+pub const PRODUCER_IDS_BLOCK_COUNT: u32 = 64;

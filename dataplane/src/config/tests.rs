@@ -32,7 +32,7 @@ fn the_smallest_file_takes_the_defaults() {
     let config = parse(SMALLEST).unwrap();
     assert_eq!(config.raft, RaftSettings::default());
     assert_eq!(config.storage.segment_max_bytes, SEGMENT_MAX_BYTES);
-    assert_eq!(config.raft.election_max(), Duration::from_millis(800));
+    assert_eq!(config.raft.timing(), RaftTiming::default());
     assert!(config.seeds.is_empty());
 }
 
@@ -87,7 +87,11 @@ fn bounds_are_named() {
             "raft.heartbeat_ms",
             "at least 10",
         ),
-        ("raft: {heartbeat_ms: 500}", "raft.election_min_ms", "twice"),
+        (
+            "raft: {heartbeat_ms: 500}",
+            "raft.election_min_ms",
+            "2.5 times",
+        ),
         (
             "raft: {election_max_ms: 600}",
             "raft.election_max_ms",

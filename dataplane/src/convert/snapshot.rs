@@ -1,8 +1,8 @@
 //! A snapshot as a run of chunks: the first holds the head, the state follows in pieces.
 
 use bytes::{Bytes, BytesMut};
-use lograft_core::limits::{SNAPSHOT_CHUNK_MAX_BYTES, SNAPSHOT_STATE_MAX_BYTES};
 use lograft_core::Offset;
+use lograft_core::limits::{SNAPSHOT_CHUNK_MAX_BYTES, SNAPSHOT_STATE_MAX_BYTES};
 use lograft_proto::raft::v1 as proto;
 use lograft_raft::{decode_membership, encode_membership, wire};
 
@@ -16,7 +16,13 @@ pub fn to_chunks(
     route: Route,
 ) -> impl Iterator<Item = proto::SnapshotChunk> + Send + 'static {
     let wire::SnapshotRequest { vote, snapshot } = request;
-    let wire::Snapshot { last, next_offset, membership, membership_id, state } = snapshot;
+    let wire::Snapshot {
+        last,
+        next_offset,
+        membership,
+        membership_id,
+        state,
+    } = snapshot;
     let head = proto::SnapshotHead {
         route: Some(route.to_proto()),
         vote: Some(vote_to_proto(vote)),
@@ -35,7 +41,10 @@ pub fn to_chunks(
             return None;
         }
         let data = rest.split_to(rest.len().min(SNAPSHOT_CHUNK_MAX_BYTES));
-        Some(proto::SnapshotChunk { head: head.take(), data })
+        Some(proto::SnapshotChunk {
+            head: head.take(),
+            data,
+        })
     })
 }
 
@@ -51,9 +60,15 @@ impl Assembly {
         let head = first.head.ok_or(ConvertError::Missing("head"))?;
         if head.state_len > SNAPSHOT_STATE_MAX_BYTES as u64 {
             let max = SNAPSHOT_STATE_MAX_BYTES as u64;
-            return Err(ConvertError::StateSize { found: head.state_len, announced: max });
+            return Err(ConvertError::StateSize {
+                found: head.state_len,
+                announced: max,
+            });
         }
-        let mut assembly = Self { head, state: BytesMut::new() };
+        let mut assembly = Self {
+            head,
+            state: BytesMut::new(),
+        };
         assembly.push(&first.data)?;
         Ok(assembly)
     }
@@ -62,7 +77,10 @@ impl Assembly {
     pub fn push(&mut self, data: &Bytes) -> Result<(), ConvertError> {
         let found = (self.state.len() + data.len()) as u64;
         if found > self.head.state_len {
-            return Err(ConvertError::StateSize { found, announced: self.head.state_len });
+            return Err(ConvertError::StateSize {
+                found,
+                announced: self.head.state_len,
+            });
         }
         self.state.extend_from_slice(data);
         Ok(())
@@ -73,7 +91,10 @@ impl Assembly {
         let Self { head, state } = self;
         if state.len() as u64 != head.state_len {
             let found = state.len() as u64;
-            return Err(ConvertError::StateSize { found, announced: head.state_len });
+            return Err(ConvertError::StateSize {
+                found,
+                announced: head.state_len,
+            });
         }
         if crc32c::crc32c(&state) != head.state_crc32c {
             return Err(ConvertError::StateCrc);

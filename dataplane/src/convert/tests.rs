@@ -4,11 +4,18 @@ use super::snapshot::{Assembly, to_chunks};
 use super::*;
 
 fn id(term: u64, index: u64) -> LogId {
-    LogId { term: Term(term), index: LogIndex(index) }
+    LogId {
+        term: Term(term),
+        index: LogIndex(index),
+    }
 }
 
 fn vote() -> Vote {
-    Vote { term: Term(4), voted_for: NodeId(2), committed: true }
+    Vote {
+        term: Term(4),
+        voted_for: NodeId(2),
+        committed: true,
+    }
 }
 
 fn route() -> Route {
@@ -53,7 +60,7 @@ fn an_append_survives_the_wire() {
         prev: Some(id(3, 10)),
         entries: vec![
             records(11, vec![1; 100]),
-            records(12, vec![2; PAYLOAD_COPIED_BELOW_BYTES]),
+            records(12, vec![2; 64 * 1024]),
             Entry {
                 id: id(4, 13),
                 base_offset: Offset(5),
@@ -68,24 +75,33 @@ fn an_append_survives_the_wire() {
 }
 
 #[test]
-fn a_payload_is_shared_when_large_and_copied_when_small() {
-    let large = Bytes::from(vec![1; PAYLOAD_COPIED_BELOW_BYTES]);
-    let small = large.slice(..100);
-    assert_eq!(kept_payload(large.clone()).as_ptr(), large.as_ptr());
-    assert_ne!(kept_payload(small.clone()).as_ptr(), small.as_ptr());
-
-    let sent = entry_to_proto(records(1, vec![3; PAYLOAD_COPIED_BELOW_BYTES]));
-    let before = sent.payload.as_ptr();
-    assert_eq!(entry_from_proto(sent).unwrap().proposal.payload.as_ptr(), before);
+fn a_payload_is_shared_both_ways() {
+    let entry = records(1, vec![3; 100]);
+    let before = entry.proposal.payload.as_ptr();
+    let sent = entry_to_proto(entry);
+    assert_eq!(sent.payload.as_ptr(), before);
+    assert_eq!(
+        entry_from_proto(sent).unwrap().proposal.payload.as_ptr(),
+        before
+    );
 }
 
 #[test]
 fn an_entry_outside_its_bounds_is_refused() {
     let mut sent = entry_to_proto(records(8, vec![]));
     sent.kind = 77;
-    assert_eq!(entry_from_proto(sent), Err(ConvertError::Kind { index: LogIndex(8), kind: 77 }));
+    assert_eq!(
+        entry_from_proto(sent),
+        Err(ConvertError::Kind {
+            index: LogIndex(8),
+            kind: 77
+        })
+    );
     let sent = entry_to_proto(records(8, vec![0; ENTRY_MAX_BYTES + 1]));
-    assert!(matches!(entry_from_proto(sent), Err(ConvertError::Size { .. })));
+    assert!(matches!(
+        entry_from_proto(sent),
+        Err(ConvertError::Size { .. })
+    ));
 }
 
 #[test]
@@ -96,7 +112,10 @@ fn every_reply_survives_the_wire() {
         wire::AppendReply::Conflict(id(0, 0)),
         wire::AppendReply::HigherVote(vote()),
     ] {
-        assert_eq!(append_reply_from_proto(carried(&append_reply_to_proto(reply))), Ok(reply));
+        assert_eq!(
+            append_reply_from_proto(carried(&append_reply_to_proto(reply))),
+            Ok(reply)
+        );
     }
     for reply in [
         wire::TransferReply::Accepted,
@@ -104,10 +123,20 @@ fn every_reply_survives_the_wire() {
         wire::TransferReply::NotFlushed(None),
         wire::TransferReply::NotFlushed(Some(id(2, 3))),
     ] {
-        assert_eq!(transfer_reply_from_proto(carried(&transfer_reply_to_proto(reply))), Ok(reply));
+        assert_eq!(
+            transfer_reply_from_proto(carried(&transfer_reply_to_proto(reply))),
+            Ok(reply)
+        );
     }
-    let reply = wire::VoteReply { vote: vote(), granted: true, last: None };
-    assert_eq!(vote_reply_from_proto(carried(&vote_reply_to_proto(reply))), Ok(reply));
+    let reply = wire::VoteReply {
+        vote: vote(),
+        granted: true,
+        last: None,
+    };
+    assert_eq!(
+        vote_reply_from_proto(carried(&vote_reply_to_proto(reply))),
+        Ok(reply)
+    );
 }
 
 #[test]
@@ -120,8 +149,15 @@ fn votes_and_transfers_survive_the_wire() {
     };
     let got = vote_request_from_proto(&carried(&vote_request_to_proto(sent, route())));
     assert_eq!(got, Ok(sent));
-    let sent = wire::TransferRequest { from_leader: vote(), to: NodeId(3), last: None };
-    assert_eq!(transfer_from_proto(&carried(&transfer_to_proto(sent, route()))), Ok(sent));
+    let sent = wire::TransferRequest {
+        from_leader: vote(),
+        to: NodeId(3),
+        last: None,
+    };
+    assert_eq!(
+        transfer_from_proto(&carried(&transfer_to_proto(sent, route()))),
+        Ok(sent)
+    );
 }
 
 fn snapshot(state_len: usize) -> wire::SnapshotRequest {
@@ -156,7 +192,9 @@ fn a_snapshot_survives_being_cut() {
     use lograft_core::limits::SNAPSHOT_CHUNK_MAX_BYTES as CHUNK;
     for (state_len, chunk_count) in [(0, 1), (1, 1), (CHUNK, 1), (CHUNK + 1, 2), (3 * CHUNK, 3)] {
         let sent = snapshot(state_len);
-        let chunks: Vec<_> = to_chunks(sent.clone(), route()).map(|c| carried(&c)).collect();
+        let chunks: Vec<_> = to_chunks(sent.clone(), route())
+            .map(|c| carried(&c))
+            .collect();
         assert_eq!(chunks.len(), chunk_count);
         assert_eq!(assemble(chunks), Ok(sent));
     }
@@ -168,10 +206,19 @@ fn a_snapshot_that_is_not_whole_is_refused() {
     let chunks = || to_chunks(snapshot(2 * CHUNK), route()).collect::<Vec<_>>();
     let mut short = chunks();
     short.pop();
-    assert!(matches!(assemble(short), Err(ConvertError::StateSize { .. })));
+    assert!(matches!(
+        assemble(short),
+        Err(ConvertError::StateSize { .. })
+    ));
     let mut long = chunks();
-    long.push(proto::SnapshotChunk { head: None, data: Bytes::from_static(b"x") });
-    assert!(matches!(assemble(long), Err(ConvertError::StateSize { .. })));
+    long.push(proto::SnapshotChunk {
+        head: None,
+        data: Bytes::from_static(b"x"),
+    });
+    assert!(matches!(
+        assemble(long),
+        Err(ConvertError::StateSize { .. })
+    ));
     let mut damaged = chunks();
     damaged[1].data = Bytes::from(vec![0; CHUNK]);
     assert_eq!(assemble(damaged), Err(ConvertError::StateCrc));
@@ -180,5 +227,8 @@ fn a_snapshot_that_is_not_whole_is_refused() {
     assert_eq!(assemble(headless), Err(ConvertError::Missing("head")));
     let mut huge = chunks();
     huge[0].head.as_mut().unwrap().state_len = u64::MAX;
-    assert!(matches!(assemble(huge), Err(ConvertError::StateSize { .. })));
+    assert!(matches!(
+        assemble(huge),
+        Err(ConvertError::StateSize { .. })
+    ));
 }

@@ -56,10 +56,15 @@ impl RaftApi {
 /// Checks who asks whom: any service of the peer port may use it.
 pub fn admit(lookup: &dyn GroupLookup, route: Route) -> Result<(), Status> {
     let Some(me) = lookup.member() else {
-        return Err(Status::failed_precondition("this node belongs to no cluster"));
+        return Err(Status::failed_precondition(
+            "this node belongs to no cluster",
+        ));
     };
     if route.cluster != me.cluster {
-        let text = format!("this node belongs to cluster {}, not {}", me.cluster, route.cluster);
+        let text = format!(
+            "this node belongs to cluster {}, not {}",
+            me.cluster, route.cluster
+        );
         return Err(Status::failed_precondition(text));
     }
     if route.to != me.node {
@@ -77,9 +82,10 @@ pub fn admit(lookup: &dyn GroupLookup, route: Route) -> Result<(), Status> {
 pub fn require_node<T>(request: &Request<T>) -> Result<(), Status> {
     match request.extensions().get::<Caller>() {
         Some(caller) if caller.identity.is_node() => Ok(()),
-        Some(caller) => {
-            Err(Status::permission_denied(format!("{} is not a node", caller.identity)))
-        }
+        Some(caller) => Err(Status::permission_denied(format!(
+            "{} is not a node",
+            caller.identity
+        ))),
         None => Err(Status::unauthenticated("no certificate")),
     }
 }
@@ -144,13 +150,15 @@ impl RaftService for RaftApi {
         let requests = stream::once(std::future::ready(first))
             .chain(sound_requests(requests, failure.clone()));
         let id = group.group();
-        let replies = group.on_append_stream(requests).map(move |reply| match reply {
-            Ok(reply) => Ok(convert::append_reply_to_proto(reply)),
-            Err(error) => {
-                warn!(group = %id, "append stream ended: {}", error_chain(&error));
-                Err(raft_failed(&error))
-            }
-        });
+        let replies = group
+            .on_append_stream(requests)
+            .map(move |reply| match reply {
+                Ok(reply) => Ok(convert::append_reply_to_proto(reply)),
+                Err(error) => {
+                    warn!(group = %id, "append stream ended: {}", error_chain(&error));
+                    Err(raft_failed(&error))
+                }
+            });
         let last = async move { failure.take() }.into_stream();
         let last = last.filter_map(|status| std::future::ready(status.map(Err)));
         Ok(Response::new(replies.chain(last).boxed()))
@@ -164,7 +172,10 @@ impl RaftService for RaftApi {
         let request = request.into_inner();
         let group = self.group(request.route.as_ref())?;
         let request = convert::append_from_proto(request).map_err(|error| malformed(&error))?;
-        let reply = group.on_heartbeat(request).await.map_err(|error| raft_failed(&error))?;
+        let reply = group
+            .on_heartbeat(request)
+            .await
+            .map_err(|error| raft_failed(&error))?;
         Ok(Response::new(convert::append_reply_to_proto(reply)))
     }
 
@@ -177,7 +188,10 @@ impl RaftService for RaftApi {
         let group = self.group(request.route.as_ref())?;
         let request =
             convert::vote_request_from_proto(&request).map_err(|error| malformed(&error))?;
-        let reply = group.on_vote(request).await.map_err(|error| raft_failed(&error))?;
+        let reply = group
+            .on_vote(request)
+            .await
+            .map_err(|error| raft_failed(&error))?;
         Ok(Response::new(convert::vote_reply_to_proto(reply)))
     }
 
@@ -193,10 +207,15 @@ impl RaftService for RaftApi {
         let group = self.group(first.head.as_ref().and_then(|head| head.route.as_ref()))?;
         let mut assembly = Assembly::begin(first).map_err(|error| malformed(&error))?;
         while let Some(chunk) = chunks.message().await? {
-            assembly.push(&chunk.data).map_err(|error| malformed(&error))?;
+            assembly
+                .push(&chunk.data)
+                .map_err(|error| malformed(&error))?;
         }
         let snapshot = assembly.finish().map_err(|error| malformed(&error))?;
-        let reply = group.on_snapshot(snapshot).await.map_err(|error| raft_failed(&error))?;
+        let reply = group
+            .on_snapshot(snapshot)
+            .await
+            .map_err(|error| raft_failed(&error))?;
         let vote = Some(convert::vote_to_proto(reply.vote));
         Ok(Response::new(proto::SnapshotReply { vote }))
     }

@@ -114,7 +114,9 @@ impl Connector {
             connected: metrics.peer_connects.with_label_values(&["OK"]),
             failed: metrics.peer_connects.with_label_values(&["FAILED"]),
         };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 }
 
@@ -162,18 +164,29 @@ impl Shared {
 
     async fn attempt(&self) -> Result<Connection, ConnectError> {
         let address = || Arc::clone(&self.address);
-        let name = server_name(&self.address)
-            .map_err(|source| ConnectError::Host { address: address(), source })?;
+        let name = server_name(&self.address).map_err(|source| ConnectError::Host {
+            address: address(),
+            source,
+        })?;
         let io = self
             .net
             .connect(&self.address)
             .await
-            .map_err(|source| ConnectError::Tcp { address: address(), source })?;
+            .map_err(|source| ConnectError::Tcp {
+                address: address(),
+                source,
+            })?;
         let mut stream = TlsConnector::from(self.tls.connect())
             .connect(name, BufReader::with_capacity(TLS_READ_BUFFER_BYTES, io))
             .await
-            .map_err(|source| ConnectError::Tls { address: address(), source })?;
-        stream.get_mut().1.set_buffer_limit(Some(TLS_WRITE_BUFFER_BYTES));
+            .map_err(|source| ConnectError::Tls {
+                address: address(),
+                source,
+            })?;
+        stream
+            .get_mut()
+            .1
+            .set_buffer_limit(Some(TLS_WRITE_BUFFER_BYTES));
         Ok(TokioIo::new(stream))
     }
 }
@@ -181,7 +194,10 @@ impl Shared {
 /// What the peer's certificate must be for: the address without its port.
 fn server_name(address: &str) -> Result<ServerName<'static>, InvalidDnsNameError> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    let host = host
+        .strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .unwrap_or(host);
     ServerName::try_from(host.to_owned())
 }
 

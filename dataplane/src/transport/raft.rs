@@ -40,15 +40,21 @@ impl RaftPeers {
 
     fn route(&self, to: NodeId, group: GroupId) -> Route {
         let Member { cluster, node } = self.me;
-        Route { cluster, from: node, to, group }
+        Route {
+            cluster,
+            from: node,
+            to,
+            group,
+        }
     }
 
     fn client(&self, to: NodeId, lane: Lane) -> Result<Client, TransportError> {
         let channel = self.pool.channel(to, lane).map_err(|error| match error {
             ChannelError::UnknownNode(node) => TransportError::UnknownNode(node),
-            other @ ChannelError::Address { .. } => {
-                TransportError::Unreachable { node: to, source: other.into() }
-            }
+            other @ ChannelError::Address { .. } => TransportError::Unreachable {
+                node: to,
+                source: other.into(),
+            },
         })?;
         Ok(RaftServiceClient::new(channel)
             .max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
@@ -73,10 +79,15 @@ impl RaftPeers {
         Box::pin(async move {
             let reply = tokio::time::timeout(timeout, answer?)
                 .await
-                .map_err(|_| TransportError::Timeout { node: to, after: timeout })?
+                .map_err(|_| TransportError::Timeout {
+                    node: to,
+                    after: timeout,
+                })?
                 .map_err(|status| failed(to, status))?;
-            read(reply.into_inner())
-                .map_err(|error| TransportError::Refused { node: to, source: error.into() })
+            read(reply.into_inner()).map_err(|error| TransportError::Refused {
+                node: to,
+                source: error.into(),
+            })
         })
     }
 }
@@ -86,9 +97,15 @@ fn failed(node: NodeId, status: Status) -> TransportError {
     let unreachable = std::error::Error::source(&status).is_some()
         || matches!(status.code(), Code::Cancelled | Code::Unknown);
     if unreachable {
-        TransportError::Unreachable { node, source: status.into() }
+        TransportError::Unreachable {
+            node,
+            source: status.into(),
+        }
     } else {
-        TransportError::Refused { node, source: status.into() }
+        TransportError::Refused {
+            node,
+            source: status.into(),
+        }
     }
 }
 
@@ -102,11 +119,20 @@ impl PeerTransport for RaftPeers {
         let client = self.client(to, Lane::Appends);
         let route = Some(self.route(to, group));
         let (alive, ended) = oneshot::channel();
-        let requests = Requests { inner: Some(requests), route, ended };
+        let requests = Requests {
+            inner: Some(requests),
+            route,
+            ended,
+        };
         Box::pin(async move {
             let opened = client?.append_stream(requests).await;
             let inner = opened.map_err(|status| failed(to, status))?.into_inner();
-            Ok(Replies { from: to, inner: Some(inner), alive: Some(alive) }.boxed())
+            Ok(Replies {
+                from: to,
+                inner: Some(inner),
+                alive: Some(alive),
+            }
+            .boxed())
         })
     }
 
@@ -119,7 +145,12 @@ impl PeerTransport for RaftPeers {
     ) -> BoxFuture<'static, Result<AppendReply, TransportError>> {
         let request = convert::append_to_proto(request, Some(self.route(to, group)));
         let call = |mut client: Client| async move { client.heartbeat(request).await };
-        self.ask(to, (Lane::Control, timeout), call, convert::append_reply_from_proto)
+        self.ask(
+            to,
+            (Lane::Control, timeout),
+            call,
+            convert::append_reply_from_proto,
+        )
     }
 
     fn vote(
@@ -131,7 +162,12 @@ impl PeerTransport for RaftPeers {
     ) -> BoxFuture<'static, Result<VoteReply, TransportError>> {
         let request = convert::vote_request_to_proto(request, self.route(to, group));
         let call = |mut client: Client| async move { client.vote(request).await };
-        self.ask(to, (Lane::Control, timeout), call, convert::vote_reply_from_proto)
+        self.ask(
+            to,
+            (Lane::Control, timeout),
+            call,
+            convert::vote_reply_from_proto,
+        )
     }
 
     fn install_snapshot(
@@ -145,7 +181,9 @@ impl PeerTransport for RaftPeers {
         let chunks = stream::iter(chunks);
         let call = |mut client: Client| async move { client.install_snapshot(chunks).await };
         let read = |reply: proto::SnapshotReply| {
-            Ok(SnapshotReply { vote: convert::vote_from_proto(reply.vote)? })
+            Ok(SnapshotReply {
+                vote: convert::vote_from_proto(reply.vote)?,
+            })
         };
         self.ask(to, (Lane::Snapshots, timeout), call, read)
     }
@@ -159,7 +197,12 @@ impl PeerTransport for RaftPeers {
     ) -> BoxFuture<'static, Result<TransferReply, TransportError>> {
         let request = convert::transfer_to_proto(request, self.route(to, group));
         let call = |mut client: Client| async move { client.transfer_leader(request).await };
-        self.ask(to, (Lane::Control, timeout), call, convert::transfer_reply_from_proto)
+        self.ask(
+            to,
+            (Lane::Control, timeout),
+            call,
+            convert::transfer_reply_from_proto,
+        )
     }
 }
 
@@ -179,7 +222,9 @@ impl Stream for Requests {
         if Pin::new(&mut this.ended).poll(cx).is_ready() {
             this.inner = None;
         }
-        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        let Some(inner) = &mut this.inner else {
+            return Poll::Ready(None);
+        };
         let next = std::task::ready!(inner.as_mut().poll_next(cx));
         if next.is_none() {
             this.inner = None;
@@ -199,8 +244,10 @@ impl Replies {
     fn read(&self, reply: Result<proto::AppendReply, Status>) -> ReplyResult {
         let node = self.from;
         let reply = reply.map_err(|status| failed(node, status))?;
-        convert::append_reply_from_proto(reply)
-            .map_err(|error| TransportError::Refused { node, source: error.into() })
+        convert::append_reply_from_proto(reply).map_err(|error| TransportError::Refused {
+            node,
+            source: error.into(),
+        })
     }
 }
 
@@ -210,7 +257,9 @@ impl Stream for Replies {
     type Item = ReplyResult;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ReplyResult>> {
-        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        let Some(inner) = &mut self.inner else {
+            return Poll::Ready(None);
+        };
         let reply = std::task::ready!(Pin::new(inner).poll_next(cx));
         let reply = reply.map(|reply| self.read(reply));
         if !matches!(reply, Some(Ok(AppendReply::Accepted(_)))) {

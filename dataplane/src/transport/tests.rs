@@ -1,0 +1,415 @@
+//! Real replicas on loopback, over real mTLS and real files.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lograft_core::{ClusterId, Entry, EntryKind, GroupId, LogId, LogIndex, Proposal, Term, Vote};
+use lograft_raft::{
+    BoxError, GroupConfig, Machine, PeerTransport, RaftGroup, Response, TransportError, wire,
+};
+use lograft_storage::{GroupOptions, RealFs, Storage, StorageConfig, WriterDrive};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::config::TlsConfig;
+use crate::grpc::raft_service::{GroupLookup, RaftApi};
+use crate::identity::Member;
+use crate::listen;
+use crate::net::TcpNet;
+use crate::pki::Ca;
+use crate::tls::Port;
+
+const GROUP: GroupId = GroupId(5);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn cluster() -> ClusterId {
+    ClusterId::from_bytes([9; 16])
+}
+
+/// Counts what was applied.
+struct Counter(watch::Sender<u64>);
+
+impl Machine for Counter {
+    fn apply(&mut self, entry: &Entry) -> Response {
+        if entry.proposal.kind == EntryKind::Command {
+            self.0.send_modify(|count| *count += 1);
+        }
+        Response::None
+    }
+
+    fn batch_done(&mut self, _: LogId) {}
+
+    fn checkpoint(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.0.borrow().to_le_bytes())
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), BoxError> {
+        let count = if state.is_empty() {
+            0
+        } else {
+            u64::from_le_bytes(state.try_into()?)
+        };
+        self.0.send_replace(count);
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Groups {
+    member: Option<Member>,
+    group: std::sync::OnceLock<RaftGroup>,
+    removed: Mutex<Vec<NodeId>>,
+}
+
+impl GroupLookup for Groups {
+    fn member(&self) -> Option<Member> {
+        self.member
+    }
+
+    fn group(&self, group: GroupId) -> Option<RaftGroup> {
+        self.group
+            .get()
+            .filter(|known| known.group() == group)
+            .cloned()
+    }
+
+    fn is_removed(&self, node: NodeId) -> bool {
+        self.removed.lock().unwrap().contains(&node)
+    }
+}
+
+struct TestNode {
+    groups: Arc<Groups>,
+    peers: Arc<RaftPeers>,
+    raft: RaftGroup,
+    applied: watch::Receiver<u64>,
+    cut: watch::Sender<bool>,
+    server: JoinHandle<()>,
+    _dir: TempDir,
+}
+
+fn tls(ca: &Ca, dir: &Path, role: &str) -> Arc<Tls> {
+    ca.write(dir, role);
+    let paths = TlsConfig {
+        cert: dir.join("tls.crt"),
+        key: dir.join("tls.key"),
+        ca: dir.join("ca.crt"),
+    };
+    Arc::new(Tls::load(paths).unwrap())
+}
+
+fn open_log(dir: &Path) -> lograft_storage::GroupLog {
+    let config = StorageConfig {
+        writers: WriterDrive::Threads(1),
+        ..StorageConfig::new(dir.join("data"))
+    };
+    let fatal = Arc::new(|error| panic!("storage failed: {error}"));
+    let storage = Storage::open(Arc::new(RealFs), config, fatal).unwrap();
+    storage
+        .write_identity(&lograft_storage::Identity {
+            cluster_id: cluster(),
+            node_id: NodeId(1),
+        })
+        .unwrap();
+    storage
+        .open_group(GROUP, GroupOptions::default())
+        .unwrap()
+        .0
+}
+
+impl TestNode {
+    async fn start(ca: &Ca, node: u64, book: &watch::Sender<AddressBook>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let node = NodeId(node);
+        let tls = tls(ca, dir.path(), &format!("node/n{node}"));
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let member = Member {
+            cluster: cluster(),
+            node,
+        };
+        let net: Arc<dyn Net> = Arc::new(TcpNet);
+
+        let groups = Arc::new(Groups {
+            member: Some(member),
+            ..Groups::default()
+        });
+        let (cut, is_cut) = watch::channel(false);
+        let listener = net.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = listener.local_address().unwrap().to_string();
+        let incoming = listen::incoming(listener, Port::Peer, Arc::clone(&tls), &metrics, is_cut);
+        let service = RaftApi::server(Arc::clone(&groups) as Arc<dyn GroupLookup>);
+        let server = tokio::spawn(async move {
+            listen::server()
+                .add_service(service)
+                .serve_with_incoming(incoming)
+                .await
+                .unwrap();
+        });
+        book.send_modify(|book| drop(book.insert(node, address.into())));
+
+        let pool = PeerPool::new(net, tls, metrics, book.subscribe());
+        let peers = Arc::new(RaftPeers::new(pool, member));
+        let (count, applied) = watch::channel(0);
+        let raft = RaftGroup::start(
+            GroupConfig::new(GROUP, node),
+            open_log(dir.path()),
+            Box::new(Counter(count)),
+            Arc::clone(&peers) as Arc<dyn PeerTransport>,
+        )
+        .await
+        .unwrap();
+        groups.group.set(raft.clone()).unwrap();
+        Self {
+            groups,
+            peers,
+            raft,
+            applied,
+            cut,
+            server,
+            _dir: dir,
+        }
+    }
+
+    /// As a killed process looks from outside.
+    fn kill(&self) {
+        self.server.abort();
+        self.cut.send_replace(true);
+    }
+
+    async fn applied(&self, count: u64) {
+        let mut applied = self.applied.clone();
+        let reached = applied.wait_for(|applied| *applied >= count);
+        tokio::time::timeout(PATIENCE, reached)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}
+
+async fn three(ca: &Ca) -> (Vec<TestNode>, watch::Sender<AddressBook>) {
+    let book = watch::Sender::new(AddressBook::new());
+    let mut nodes = Vec::new();
+    for node in 1..=3 {
+        nodes.push(TestNode::start(ca, node, &book).await);
+    }
+    nodes[0]
+        .raft
+        .initialize([NodeId(1), NodeId(2), NodeId(3)].into())
+        .await
+        .unwrap();
+    (nodes, book)
+}
+
+async fn leader_of(nodes: &[&TestNode]) -> usize {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        for (at, node) in nodes.iter().enumerate() {
+            let status = node.raft.status();
+            if status.is_leader() && status.ready {
+                return at;
+            }
+        }
+        assert!(tokio::time::Instant::now() < deadline, "no leader");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn propose(node: &TestNode, payload: &[u8]) {
+    let proposal = Proposal::control(EntryKind::Command, 1, Bytes::copy_from_slice(payload));
+    let term = node.raft.status().term;
+    let handle = node.raft.propose(proposal, term).await.unwrap();
+    tokio::time::timeout(PATIENCE, handle)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+fn vote_request() -> wire::VoteRequest {
+    let vote = Vote {
+        term: Term(1),
+        voted_for: NodeId(1),
+        committed: false,
+    };
+    wire::VoteRequest {
+        vote,
+        last: None,
+        pre_vote: true,
+        leadership_transfer: false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_replicas_agree_and_survive_a_lost_leader() {
+    let ca = Ca::new();
+    let (nodes, _book) = three(&ca).await;
+    let all: Vec<_> = nodes.iter().collect();
+    let leader = leader_of(&all).await;
+    for size in [0, 1, 70_000, 1_500_000] {
+        propose(all[leader], &vec![7; size]).await;
+    }
+    for node in &nodes {
+        node.applied(4).await;
+    }
+
+    all[leader].kill();
+    all[leader].raft.shutdown().await;
+    let rest: Vec<_> = nodes
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| *at != leader)
+        .map(|(_, n)| n)
+        .collect();
+    let next = leader_of(&rest).await;
+    propose(rest[next], b"after").await;
+    for node in rest {
+        node.applied(5).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_for_somebody_else_is_refused() {
+    let ca = Ca::new();
+    let book = watch::Sender::new(AddressBook::new());
+    let one = TestNode::start(&ca, 1, &book).await;
+    let two = TestNode::start(&ca, 2, &book).await;
+    let vote = |to: u64, group: u64| {
+        one.peers
+            .vote(NodeId(to), GroupId(group), vote_request(), PATIENCE)
+    };
+    vote(2, GROUP.get()).await.unwrap();
+
+    let told = |result: Result<wire::VoteReply, TransportError>| match result {
+        Err(TransportError::Refused { source, .. }) => source.to_string(),
+        other => panic!("expected a refusal, got {other:?}"),
+    };
+    assert!(told(vote(2, 77).await).contains("no replica of group 77"));
+    assert!(matches!(
+        vote(9, 5).await,
+        Err(TransportError::UnknownNode(NodeId(9)))
+    ));
+
+    // Node 3's address has passed to node 2.
+    book.send_modify(|book| drop(book.insert(NodeId(3), Arc::clone(&book[&NodeId(2)]))));
+    assert!(told(vote(3, GROUP.get()).await).contains("this is node 2, not 3"));
+
+    two.groups.removed.lock().unwrap().push(NodeId(1));
+    assert!(told(vote(2, GROUP.get()).await).contains("has been removed"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_cluster_is_refused_by_id_and_by_ca() {
+    let ca = Ca::new();
+    let book = watch::Sender::new(AddressBook::new());
+    let two = TestNode::start(&ca, 2, &book).await;
+    let dir = tempfile::tempdir().unwrap();
+    let ask = async |ca: &Ca, cluster: ClusterId| {
+        let tls = tls(ca, dir.path(), "node/n1");
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let pool = PeerPool::new(Arc::new(TcpNet), tls, metrics, book.subscribe());
+        let peers = RaftPeers::new(
+            pool,
+            Member {
+                cluster,
+                node: NodeId(1),
+            },
+        );
+        peers.vote(NodeId(2), GROUP, vote_request(), PATIENCE).await
+    };
+    ask(&ca, cluster()).await.unwrap();
+    let refused = ask(&ca, ClusterId::from_bytes([1; 16])).await;
+    assert!(
+        matches!(refused, Err(TransportError::Refused { .. })),
+        "{refused:?}"
+    );
+    let stranger = ask(&Ca::new(), cluster()).await;
+    assert!(
+        matches!(stranger, Err(TransportError::Unreachable { .. })),
+        "{stranger:?}"
+    );
+    drop(two);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_address_fails_fast_and_a_new_one_is_taken() {
+    let ca = Ca::new();
+    let book = watch::Sender::new(AddressBook::new());
+    let one = TestNode::start(&ca, 1, &book).await;
+    let two = TestNode::start(&ca, 2, &book).await;
+    let good = book.borrow()[&NodeId(2)].clone();
+    // A port that was free a moment ago.
+    let closed = TcpNet.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let dead: Arc<str> = closed.local_address().unwrap().to_string().into();
+    drop(closed);
+    book.send_modify(|book| drop(book.insert(NodeId(2), dead)));
+    for _ in 0..20 {
+        let vote = one
+            .peers
+            .vote(NodeId(2), GROUP, vote_request(), PATIENCE)
+            .await;
+        assert!(
+            matches!(vote, Err(TransportError::Unreachable { .. })),
+            "{vote:?}"
+        );
+    }
+    book.send_modify(|book| drop(book.insert(NodeId(2), good)));
+    one.peers
+        .vote(NodeId(2), GROUP, vote_request(), PATIENCE)
+        .await
+        .unwrap();
+    drop(two);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_are_let_go_when_the_replies_end() {
+    let ca = Ca::new();
+    let book = watch::Sender::new(AddressBook::new());
+    let one = TestNode::start(&ca, 1, &book).await;
+    let two = TestNode::start(&ca, 2, &book).await;
+    // An append that does not follow on anything: a conflict, which ends the stream.
+    let request = wire::AppendRequest {
+        vote: Vote {
+            term: Term(3),
+            voted_for: NodeId(1),
+            committed: true,
+        },
+        prev: Some(LogId {
+            term: Term(2),
+            index: LogIndex(40),
+        }),
+        entries: Vec::new(),
+        leader_commit: None,
+    };
+    let (alive, is_dropped) = tokio::sync::oneshot::channel::<()>();
+    let requests = futures_util::stream::unfold((request, Some(alive)), |state| async move {
+        static SENT: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+        if SENT.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            // A leader without news waits here, for ever.
+            std::future::pending::<()>().await;
+        }
+        Some((state.0.clone(), state))
+    });
+    let opened = one
+        .peers
+        .append_stream(NodeId(2), GROUP, Box::pin(requests));
+    let mut replies = tokio::time::timeout(PATIENCE, opened)
+        .await
+        .unwrap()
+        .unwrap();
+    let first = futures_util::StreamExt::next(&mut replies).await;
+    assert!(
+        matches!(first, Some(Ok(wire::AppendReply::Conflict(_)))),
+        "{first:?}"
+    );
+    let ended = futures_util::StreamExt::next(&mut replies).await;
+    assert!(ended.is_none(), "{ended:?}");
+    // The sender inside the request stream is dropped with it.
+    assert!(
+        tokio::time::timeout(PATIENCE, is_dropped)
+            .await
+            .unwrap()
+            .is_err()
+    );
+    drop(two);
+}
