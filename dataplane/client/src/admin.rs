@@ -1,11 +1,13 @@
 //! Shaping the cluster and asking how it is.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::{NodeId, PartitionId, Term};
 use lograft_proto::admin::v1 as wire;
 
-use crate::client::Client;
+use crate::client::reach::{Reach, Retry};
 use crate::config::ClientConfig;
 use crate::error::ClientError;
 
@@ -48,28 +50,55 @@ pub struct TopicChange {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Admin {
-    client: Client,
+    reach: Arc<Reach>,
 }
 
 impl Admin {
-    pub(crate) const fn new(client: Client) -> Self {
-        Self { client }
+    pub(crate) const fn new(reach: Arc<Reach>) -> Self {
+        Self { reach }
     }
 
-    /// Makes the empty node at `endpoint` (a `host:port`) the first of the cluster `cluster_id`.
+    /// Makes the empty node at `endpoint` (a `host:port`) the first of the cluster `cluster_id`, a
+    /// UUID. The endpoints of `config` play no part.
     pub async fn bootstrap(
         config: &ClientConfig,
         endpoint: &str,
         cluster_id: &str,
     ) -> Result<wire::BootstrapReply, ClientError> {
-        unimplemented!()
+        let config = ClientConfig { endpoints: vec![endpoint.to_owned()], ..config.clone() };
+        let request = wire::BootstrapRequest { cluster_id: cluster_id.to_owned() };
+        let reach = Reach::new(config)?;
+        reach
+            .call_once(|node| {
+                let request = request.clone();
+                async move { node.admin().bootstrap(request).await }
+            })
+            .await
     }
 
     /// Creates a topic; `ready` in the reply tells whether every partition has a leader.
-    pub async fn create_topic(&self, topic: NewTopic) -> Result<wire::CreateTopicReply, ClientError> {
-        unimplemented!()
+    pub async fn create_topic(
+        &self,
+        topic: NewTopic,
+    ) -> Result<wire::CreateTopicReply, ClientError> {
+        let request = wire::CreateTopicRequest {
+            name: topic.name,
+            partitions: topic.partitions,
+            replication_factor: topic.replication_factor,
+            retention: Some(wire::Retention {
+                bytes: topic.retention_bytes,
+                ms: topic.retention_ms,
+            }),
+            timeout_ms: millis(topic.wait),
+        };
+        self.reach
+            .call("creating a topic", Retry::IfNotDone, |node| {
+                let request = request.clone();
+                async move { node.admin().create_topic(request).await }
+            })
+            .await
     }
 
     /// Adds partitions or changes the retention.
@@ -78,22 +107,65 @@ impl Admin {
         name: &str,
         change: TopicChange,
     ) -> Result<wire::AlterTopicReply, ClientError> {
-        unimplemented!()
+        let request = wire::AlterTopicRequest {
+            name: name.to_owned(),
+            partitions: change.partitions,
+            retention: change.retention,
+            timeout_ms: millis(change.wait),
+        };
+        let reply = self
+            .reach
+            .call("altering a topic", Retry::Always, |node| {
+                let request = request.clone();
+                async move { node.admin().alter_topic(request).await }
+            })
+            .await;
+        // Producers and consumers of this client are to see new partitions soon.
+        self.reach.refresh().await;
+        reply
     }
 
     /// Deletes a topic and its records.
     pub async fn delete_topic(&self, name: &str) -> Result<(), ClientError> {
-        unimplemented!()
+        let request = wire::DeleteTopicRequest { name: name.to_owned() };
+        self.reach
+            .call("deleting a topic", Retry::IfNotDone, |node| {
+                let request = request.clone();
+                async move { node.admin().delete_topic(request).await }
+            })
+            .await?;
+        self.reach.routes().forget_topic(name);
+        Ok(())
     }
 
     /// All topics, sorted by name.
     pub async fn list_topics(&self) -> Result<Vec<wire::TopicSummary>, ClientError> {
-        unimplemented!()
+        let reply = self
+            .reach
+            .call("listing topics", Retry::Always, |node| async move {
+                node.admin().list_topics(wire::ListTopicsRequest {}).await
+            })
+            .await?;
+        Ok(reply.topics)
     }
 
     /// All about one topic.
-    pub async fn describe_topic(&self, name: &str) -> Result<wire::TopicDescription, ClientError> {
-        unimplemented!()
+    pub async fn describe_topic(
+        &self,
+        name: &str,
+    ) -> Result<wire::TopicDescription, ClientError> {
+        let request = wire::DescribeTopicRequest { name: name.to_owned() };
+        let reply = self
+            .reach
+            .call("describing a topic", Retry::Always, |node| {
+                let request = request.clone();
+                async move { node.admin().describe_topic(request).await }
+            })
+            .await?;
+        reply.topic.ok_or_else(|| ClientError::Protocol {
+            endpoint: self.reach.answered(),
+            what: "a description without the topic",
+        })
     }
 
     /// All about the cluster; with `omit_healthy_partitions` only those partitions that ail.
@@ -101,7 +173,12 @@ impl Admin {
         &self,
         omit_healthy_partitions: bool,
     ) -> Result<wire::DescribeClusterReply, ClientError> {
-        unimplemented!()
+        self.reach
+            .call("describing the cluster", Retry::Always, |node| async move {
+                let request = wire::DescribeClusterRequest { omit_healthy_partitions };
+                node.admin().describe_cluster(request).await
+            })
+            .await
     }
 
     /// Hands the leadership of a partition to another of its replicas; the term it leads in.
@@ -111,12 +188,37 @@ impl Admin {
         partition: PartitionId,
         to: NodeId,
     ) -> Result<Term, ClientError> {
-        unimplemented!()
+        self.transfer(wire::TransferLeadershipRequest {
+            topic: topic.to_owned(),
+            partition: partition.get(),
+            group_id: 0,
+            to_node: to.get(),
+        })
+        .await
     }
 
     /// Hands the leadership of the meta group to another of its voters; the term it leads in.
     pub async fn transfer_meta_leadership(&self, to: NodeId) -> Result<Term, ClientError> {
-        unimplemented!()
+        let to_node = to.get();
+        self.transfer(wire::TransferLeadershipRequest {
+            to_node,
+            ..wire::TransferLeadershipRequest::default()
+        })
+        .await
+    }
+
+    async fn transfer(
+        &self,
+        request: wire::TransferLeadershipRequest,
+    ) -> Result<Term, ClientError> {
+        let reply = self
+            .reach
+            .call("transferring a leadership", Retry::Always, |node| {
+                let request = request.clone();
+                async move { node.admin().transfer_leadership(request).await }
+            })
+            .await?;
+        Ok(Term(reply.leader_epoch))
     }
 
     /// Begins to move everything away from a node; call it again to see how far it is.
@@ -124,6 +226,22 @@ impl Admin {
         &self,
         node: NodeId,
     ) -> Result<wire::DecommissionNodeReply, ClientError> {
-        unimplemented!()
+        let node_id = node.get();
+        self.reach
+            .call("decommissioning a node", Retry::Always, |node| async move {
+                node.admin().decommission_node(wire::DecommissionNodeRequest { node_id }).await
+            })
+            .await
     }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").finish_non_exhaustive()
+    }
+}
+
+/// Whole milliseconds as the wire has them; 0 for none.
+fn millis(wait: Option<Duration>) -> u32 {
+    wait.map_or(0, |wait| u32::try_from(wait.as_millis()).unwrap_or(u32::MAX))
 }

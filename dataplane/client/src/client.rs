@@ -1,8 +1,15 @@
 //! The client: connections and the map of who leads what.
 
+pub(crate) mod reach;
+pub(crate) mod routes;
+
+use std::fmt;
 use std::sync::Arc;
 
 use lograft_core::{NodeId, Offset, PartitionId, Term};
+use lograft_proto::log::v1 as wire;
+
+use self::reach::{Reach, Retry};
 
 use crate::admin::Admin;
 use crate::config::ClientConfig;
@@ -72,23 +79,28 @@ pub struct PartitionOffsets {
 }
 
 /// A connection to a cluster; clones share it.
-#[derive(Clone, Debug)]
-pub struct Client {}
+#[derive(Clone)]
+pub struct Client {
+    reach: Arc<Reach>,
+}
 
 impl Client {
-    /// Connects to the first endpoint that answers and learns the cluster's shape.
+    /// Connects to the first endpoint that answers and learns the cluster's nodes. Tries each
+    /// endpoint once.
     pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
-        unimplemented!()
+        let reach = Arc::new(Reach::new(config)?);
+        reach.fetch_all().await?;
+        Ok(Self { reach })
     }
 
     /// The cluster's nodes and topics, asked for now.
     pub async fn metadata(&self) -> Result<Metadata, ClientError> {
-        unimplemented!()
+        self.reach.fetch_all().await
     }
 
     /// One topic, from what is known or else asked for now.
     pub async fn topic(&self, name: &str) -> Result<TopicInfo, ClientError> {
-        unimplemented!()
+        self.reach.topic(name).await.map(|topic| topic.as_ref().clone())
     }
 
     /// The bounds of a topic's partitions (all where `partitions` is empty), and, where a
@@ -99,21 +111,52 @@ impl Client {
         partitions: &[PartitionId],
         timestamp_ms: Option<i64>,
     ) -> Result<Vec<PartitionOffsets>, ClientError> {
-        unimplemented!()
+        let request = wire::ListOffsetsRequest {
+            topic: topic.to_owned(),
+            partitions: partitions.iter().map(|p| p.get()).collect(),
+            timestamp_ms,
+            forwarded: false,
+        };
+        let reply = self
+            .reach
+            .call("listing offsets", Retry::Always, |node| {
+                let request = request.clone();
+                async move { node.log().list_offsets(request).await }
+            })
+            .await?;
+        reply.partitions.into_iter().map(partition_offsets).collect()
     }
 
     /// Opens a producer.
     pub async fn producer(&self, config: ProducerConfig) -> Result<Producer, ClientError> {
-        unimplemented!()
+        Producer::open(Arc::clone(&self.reach), config).await
     }
 
     /// Opens a consumer.
     pub async fn consumer(&self, config: ConsumerConfig) -> Result<Consumer, ClientError> {
-        unimplemented!()
+        Consumer::open(Arc::clone(&self.reach), config).await
     }
 
     /// Administration.
     pub fn admin(&self) -> Admin {
-        Admin::new(self.clone())
+        Admin::new(Arc::clone(&self.reach))
     }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("config", &self.reach.config).finish_non_exhaustive()
+    }
+}
+
+fn partition_offsets(found: wire::PartitionOffsets) -> Result<PartitionOffsets, ClientError> {
+    if let Some(error) = found.error {
+        return Err(ClientError::from_wire("", error));
+    }
+    Ok(PartitionOffsets {
+        partition: PartitionId(found.partition),
+        log_start_offset: Offset(found.log_start_offset),
+        high_watermark: Offset(found.high_watermark),
+        offset_at_timestamp: found.offset_at_timestamp.map(Offset),
+    })
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use rustls::{AlertDescription, CertificateError};
@@ -177,9 +178,16 @@ pub(crate) struct Connector {
     pub(crate) address: Arc<str>,
     pub(crate) dialer: Arc<dyn Dial>,
     pub(crate) tls: Arc<TlsSettings>,
+    /// For all of it, TLS included.
+    pub(crate) timeout: Duration,
 }
 
 impl Connector {
+    async fn open_in_time(self) -> Result<TokioIo<Box<dyn Wire>>, DialErrorKind> {
+        let timeout = self.timeout;
+        tokio::time::timeout(timeout, self.open()).await.unwrap_or(Err(DialErrorKind::TimedOut))
+    }
+
     async fn open(self) -> Result<TokioIo<Box<dyn Wire>>, DialErrorKind> {
         let tls = self.tls.current().map_err(|e| DialErrorKind::Files(Arc::new(e)))?;
         let name = self.tls.server_name(&self.address)?;
@@ -209,6 +217,6 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, _uri: Uri) -> Self::Future {
-        Box::pin(self.clone().open())
+        Box::pin(self.clone().open_in_time())
     }
 }

@@ -84,6 +84,16 @@ pub enum ClientError {
     /// A record or batch cannot be encoded or decoded.
     #[error(transparent)]
     Batch(Arc<BatchError>),
+    /// The topic has no such partition.
+    #[error("{topic} has {count} partitions, there is no partition {partition}")]
+    UnknownPartition {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition asked for.
+        partition: PartitionId,
+        /// How many there are.
+        count: u32,
+    },
     /// Nobody leads the partition, as far as the nodes know.
     #[error("{topic}/{partition} has no leader")]
     NoLeader {
@@ -109,6 +119,7 @@ impl ClientError {
             Self::Rejected(rejection) => rejection.reason,
             Self::Batch(error) => Some(error.reason()),
             Self::NoLeader { .. } => Some(Reason::NoLeader),
+            Self::UnknownPartition { .. } => Some(Reason::UnknownPartition),
             Self::Timeout { last, .. } | Self::Undelivered { last, .. } => {
                 Some(last.as_ref().and_then(|l| l.reason()).unwrap_or(Reason::Timeout))
             }
@@ -126,10 +137,16 @@ impl ClientError {
             Self::Connect(error) => error.kind.is_retryable(),
             Self::NoEndpoint(all) => all.iter().any(Self::is_retryable),
             Self::Rejected(rejection) => rejection.is_retryable(),
-            Self::Broken { .. } | Self::Timeout { .. } | Self::Undelivered { .. } => true,
-            Self::NoLeader { .. } => true,
+            Self::Broken { .. }
+            | Self::Timeout { .. }
+            | Self::Undelivered { .. }
+            | Self::NoLeader { .. } => true,
             Self::Batch(error) => error.reason().is_retryable(),
-            Self::Config { .. } | Self::Tls(_) | Self::Protocol { .. } | Self::Closed => false,
+            Self::Config { .. }
+            | Self::Tls(_)
+            | Self::Protocol { .. }
+            | Self::UnknownPartition { .. }
+            | Self::Closed => false,
         }
     }
 
@@ -146,7 +163,7 @@ impl ClientError {
 
     /// For `OFFSET_OUT_OF_RANGE`: the log start and the high watermark (exclusive).
     pub fn valid_offsets(&self) -> Option<(Offset, Offset)> {
-        let number = |key| self.metadata(key)?.parse().ok();
+        let number = |key| self.metadata(key)?.parse().ok().map(Offset);
         Some((number("log_start_offset")?, number("high_watermark")?))
     }
 
@@ -212,13 +229,12 @@ impl Rejection {
         if info.is_none() && made_here {
             return None;
         }
-        let info = info.unwrap_or_default();
         Some(Self {
             endpoint: endpoint.to_owned(),
             code: status.code(),
-            reason: Reason::from_wire(&info.reason),
+            reason: info.as_ref().and_then(|i| Reason::from_wire(&i.reason)),
             text: status.message().to_owned(),
-            metadata: info.metadata.into_iter().collect(),
+            metadata: info.map(|i| i.metadata.into_iter().collect()).unwrap_or_default(),
         })
     }
 

@@ -1,17 +1,27 @@
 //! Producing: records are packed into batches, several batches are in flight to each leader.
 
-use std::future::Future;
-use std::pin::Pin;
+mod lane;
+mod link;
+mod outcome;
+mod shared;
+mod supervisor;
+mod topic;
+
+use std::fmt;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use lograft_core::compression::Compression;
 use lograft_core::limits;
 use lograft_core::record::{Header, Record};
-use lograft_core::{Offset, PartitionId, Term};
-use lograft_proto::log::v1::Durability;
+use lograft_core::{Offset, PartitionId, ProducerId, Term};
+use lograft_proto::log::v1::{Durability, InitProducerRequest};
 
+pub use self::outcome::{BatchDelivery, Delivery};
+use self::shared::{Runs, Shared};
+use self::supervisor::Supervisor;
+use self::topic::TopicLanes;
+use crate::client::reach::{Reach, Retry};
 use crate::error::ClientError;
 
 /// How a producer packs and delivers.
@@ -49,6 +59,26 @@ impl Default for ProducerConfig {
             request_timeout: limits::PRODUCER_REQUEST_TIMEOUT,
             idempotent: true,
         }
+    }
+}
+
+impl ProducerConfig {
+    fn check(&self) -> Result<(), ClientError> {
+        let batch = limits::PRODUCER_BATCH_MIN_BYTES..=limits::PRODUCER_BATCH_MAX_BYTES;
+        if !batch.contains(&self.batch_max_bytes) {
+            let bound = format!("{} to {} bytes", batch.start(), batch.end());
+            return Err(ClientError::config("batch_max_bytes", bound));
+        }
+        if self.in_flight_max_bytes == 0 {
+            return Err(ClientError::config("in_flight_max_bytes", "more than 0"));
+        }
+        if self.buffer_max_bytes == 0 {
+            return Err(ClientError::config("buffer_max_bytes", "more than 0"));
+        }
+        if self.delivery_timeout.is_zero() || self.request_timeout.is_zero() {
+            return Err(ClientError::config("timeouts", "more than 0"));
+        }
+        Ok(())
     }
 }
 
@@ -112,39 +142,6 @@ pub struct BatchMetadata {
     pub append_time_ms: i64,
 }
 
-/// A record under way. Dropping it does not take the record back.
-#[derive(Debug)]
-#[must_use = "without it nobody learns whether the record was stored; flush() tells in sum"]
-pub struct Delivery {}
-
-impl Future for Delivery {
-    type Output = Result<RecordMetadata, ClientError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        unimplemented!()
-    }
-}
-
-/// A run of records of one batch under way.
-#[derive(Debug)]
-#[must_use = "without it nobody learns whether the records were stored; flush() tells in sum"]
-pub struct BatchDelivery {}
-
-impl BatchDelivery {
-    /// How many of the records that were sent are in it.
-    pub fn record_count(&self) -> u32 {
-        unimplemented!()
-    }
-}
-
-impl Future for BatchDelivery {
-    type Output = Result<BatchMetadata, ClientError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        unimplemented!()
-    }
-}
-
 /// What a producer has done since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProducerStats {
@@ -164,11 +161,65 @@ pub struct ProducerStats {
     pub buffered_bytes: usize,
 }
 
-/// Sends records. Clones share batches, buffers and connections.
-#[derive(Clone, Debug)]
-pub struct Producer {}
+/// Sends records. Clones share batches, buffers and connections; once the last is dropped, what is
+/// not delivered yet fails: [`Producer::close`] first.
+///
+/// ```no_run
+/// # async fn tour(client: lograft_client::Client) -> Result<(), lograft_client::ClientError> {
+/// use lograft_client::{Compression, ProducerConfig, Record, RecordParts};
+/// let config = ProducerConfig { compression: Compression::Lz4, ..ProducerConfig::default() };
+/// let producer = client.producer(config).await?;
+///
+/// // One record, and what became of it.
+/// let record = Record { value: Some("hello".into()), ..Record::default() };
+/// let stored = producer.send("greetings", record, None).await?.await?;
+/// println!("offset {} of partition {}", stored.offset, stored.partition);
+///
+/// // Many: encoded straight from borrowed bytes, one delivery per batch.
+/// let lines = ["a", "b", "c"];
+/// let records = lines.iter().map(|line| RecordParts {
+///     value: Some(line.as_bytes()),
+///     ..RecordParts::default()
+/// });
+/// let topic = producer.topic("greetings").await?;
+/// for run in topic.send_many(records, None).await? {
+///     println!("{} records", run.await?.record_count);
+/// }
+/// producer.close().await
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Producer {
+    handle: Arc<Handle>,
+}
+
+/// Ends the producer's tasks with the last clone.
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.shut();
+    }
+}
 
 impl Producer {
+    pub(crate) async fn open(
+        reach: Arc<Reach>,
+        config: ProducerConfig,
+    ) -> Result<Self, ClientError> {
+        config.check()?;
+        let id = if config.idempotent { Some(init_producer(&reach).await?) } else { None };
+        let shared = Arc::new(Shared::new(reach, config, id));
+        tokio::spawn(Supervisor::new(Arc::clone(&shared)).run());
+        Ok(Self { handle: Arc::new(Handle { shared }) })
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
     /// Takes a record; waits while the buffer is full. Without a partition the key decides, and
     /// without a key the producer. The result resolves once the record is stored.
     pub async fn send(
@@ -177,44 +228,71 @@ impl Producer {
         record: Record,
         partition: Option<PartitionId>,
     ) -> Result<Delivery, ClientError> {
-        unimplemented!()
+        let lanes = self.shared().topic(topic).await?;
+        self.shared().send(&lanes, &RecordParts::from(&record), partition).await
     }
 
     /// A handle for one topic: saves the search for it with each record.
     pub async fn topic(&self, name: &str) -> Result<TopicProducer, ClientError> {
-        unimplemented!()
+        let lanes = self.shared().topic(name).await?;
+        Ok(TopicProducer { producer: self.clone(), lanes })
     }
 
     /// Waits until everything sent before is stored or has failed. Answers the first failure since
     /// the last flush, so that whoever drops deliveries still learns of it.
     pub async fn flush(&self) -> Result<(), ClientError> {
-        unimplemented!()
+        self.shared().flush().await
     }
 
     /// Flushes and ends the producer; what is sent later by clones fails.
     pub async fn close(self) -> Result<(), ClientError> {
-        unimplemented!()
+        let flushed = self.shared().flush().await;
+        self.shared().shut();
+        flushed
     }
 
     /// What it has done so far.
     pub fn stats(&self) -> ProducerStats {
-        unimplemented!()
+        self.shared().stats()
     }
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+async fn init_producer(reach: &Reach) -> Result<ProducerId, ClientError> {
+    let reply = reach
+        .call("getting a producer id", Retry::Always, |node| async move {
+            node.log().init_producer(InitProducerRequest {}).await
+        })
+        .await?;
+    Ok(ProducerId(reply.producer_id))
 }
 
 /// Sends records to one topic.
 #[derive(Clone, Debug)]
-pub struct TopicProducer {}
+pub struct TopicProducer {
+    producer: Producer,
+    lanes: Arc<TopicLanes>,
+}
 
 impl TopicProducer {
     /// The topic's name.
     pub fn name(&self) -> &Arc<str> {
-        unimplemented!()
+        self.lanes.name()
     }
 
     /// How many partitions the topic has, as far as is known.
     pub fn partition_count(&self) -> u32 {
-        unimplemented!()
+        self.lanes.partition_count()
+    }
+
+    /// The producer behind it.
+    pub const fn producer(&self) -> &Producer {
+        &self.producer
     }
 
     /// Takes a record as [`Producer::send`] does.
@@ -223,12 +301,12 @@ impl TopicProducer {
         record: RecordParts<'_>,
         partition: Option<PartitionId>,
     ) -> Result<Delivery, ClientError> {
-        unimplemented!()
+        self.producer.shared().send(&self.lanes, &record, partition).await
     }
 
     /// Takes many records: the fast way. One delivery for each run of records that went into the
-    /// same batch, in the order in which the runs began. On an error those before it are taken and
-    /// [`Producer::flush`] tells what became of them.
+    /// same batch one after another, in the order in which the runs began. On an error those
+    /// before it are taken, and [`Producer::flush`] tells what became of them.
     pub async fn send_many<'a, I>(
         &self,
         records: I,
@@ -237,6 +315,14 @@ impl TopicProducer {
     where
         I: IntoIterator<Item = RecordParts<'a>>,
     {
-        unimplemented!()
+        let mut records = records.into_iter();
+        let mut runs = Runs::default();
+        let shared = self.producer.shared();
+        loop {
+            shared.room().await?;
+            if shared.send_turn(&self.lanes, &mut records, partition, &mut runs)? {
+                return Ok(runs.into_deliveries());
+            }
+        }
     }
 }

@@ -217,6 +217,8 @@ pub const PRODUCER_DELIVERY_TIMEOUT: Duration = Duration::from_mins(2);
 pub const PRODUCER_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a consumer tries to go on before it fails.
 pub const CONSUMER_RETRY_TIMEOUT: Duration = Duration::from_mins(2);
+/// After which time a consumer's stream that breaks counts as having worked.
+pub const CONSUMER_STREAM_LIVED: Duration = Duration::from_secs(5);
 /// How often in a row a consumer fetches a batch again that arrives damaged.
 pub const CONSUMER_CORRUPT_MAX_COUNT: u32 = 3;
 /// How much a leader sends a consumer in one reply, bytes, unless told otherwise.

@@ -1,0 +1,239 @@
+//! What is known of the cluster: a value that answers and learns, without IO.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lograft_core::{NodeId, PartitionId, Term};
+use lograft_proto::log::v1 as wire;
+
+use super::{Metadata, NodeInfo, PartitionInfo, TopicInfo};
+use crate::error::ClientError;
+
+/// Nodes and topics as last heard of.
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    cluster_id: String,
+    nodes: BTreeMap<NodeId, NodeInfo>,
+    topics: BTreeMap<Arc<str>, Arc<TopicInfo>>,
+}
+
+/// Who leads, as a refusal tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LeaderHint {
+    pub(crate) node: NodeId,
+    pub(crate) address: Option<Arc<str>>,
+    pub(crate) epoch: Term,
+}
+
+impl LeaderHint {
+    /// The hint in a `NOT_LEADER` answer, if it has one.
+    pub(crate) fn of(error: &ClientError) -> Option<Self> {
+        Some(Self {
+            node: error.metadata("leader_node")?.parse().ok()?,
+            address: error.metadata("leader_address").filter(|a| !a.is_empty()).map(Arc::from),
+            epoch: Term(error.metadata("leader_epoch").and_then(|e| e.parse().ok()).unwrap_or(0)),
+        })
+    }
+}
+
+impl Routes {
+    /// Takes in an answer. Of two leaders the one of the greater epoch is believed, so that a node
+    /// that lags behind does not undo what is known.
+    pub(crate) fn learn(&mut self, reply: wire::GetMetadataReply) {
+        self.cluster_id = reply.cluster_id;
+        self.nodes = reply.nodes.into_iter().map(node_info).map(|n| (n.id, n)).collect();
+        for topic in reply.topics {
+            let name: Arc<str> = topic.name.as_str().into();
+            if topic.error.is_some() {
+                self.topics.remove(&name);
+                continue;
+            }
+            let mut fresh = topic_info(Arc::clone(&name), topic);
+            if let Some(known) = self.topics.get(&name).filter(|known| known.id == fresh.id) {
+                for (fresh, known) in fresh.partitions.iter_mut().zip(&known.partitions) {
+                    if known.leader_epoch > fresh.leader_epoch {
+                        fresh.leader = known.leader;
+                        fresh.leader_epoch = known.leader_epoch;
+                    }
+                }
+            }
+            self.topics.insert(name, Arc::new(fresh));
+        }
+    }
+
+    /// Takes in who leads a partition now, unless something newer is known.
+    pub(crate) fn learn_leader(&mut self, topic: &str, partition: PartitionId, hint: &LeaderHint) {
+        if let Some(address) = &hint.address
+            && !self.nodes.contains_key(&hint.node)
+        {
+            let info = NodeInfo {
+                id: hint.node,
+                name: String::new(),
+                address: Arc::clone(address),
+                zone: String::new(),
+            };
+            self.nodes.insert(hint.node, info);
+        }
+        let Some(topic) = self.topics.get_mut(topic) else { return };
+        let at = partition.get() as usize;
+        if topic.partitions.get(at).is_some_and(|p| hint.epoch >= p.leader_epoch) {
+            let info = &mut Arc::make_mut(topic).partitions[at];
+            info.leader = Some(hint.node);
+            info.leader_epoch = hint.epoch;
+        }
+    }
+
+    /// Forgets that `node` leads the partition: it did not answer, or said that it does not.
+    pub(crate) fn doubt_leader(&mut self, topic: &str, partition: PartitionId, node: NodeId) {
+        let Some(topic) = self.topics.get_mut(topic) else { return };
+        let at = partition.get() as usize;
+        if topic.partitions.get(at).is_some_and(|p| p.leader == Some(node)) {
+            Arc::make_mut(topic).partitions[at].leader = None;
+        }
+    }
+
+    pub(crate) fn forget_topic(&mut self, name: &str) {
+        self.topics.remove(name);
+    }
+
+    pub(crate) fn topic(&self, name: &str) -> Option<&Arc<TopicInfo>> {
+        self.topics.get(name)
+    }
+
+    pub(crate) fn topic_names(&self) -> Vec<String> {
+        self.topics.keys().map(|name| name.as_ref().to_owned()).collect()
+    }
+
+    /// The leader of a partition and its address.
+    pub(crate) fn leader(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+    ) -> Option<(NodeId, Arc<str>)> {
+        let info = self.topics.get(topic)?.partitions.get(partition.get() as usize)?;
+        let node = self.nodes.get(&info.leader?)?;
+        Some((node.id, Arc::clone(&node.address)))
+    }
+
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.nodes.values().map(|node| &node.address)
+    }
+
+    pub(crate) fn snapshot(&self) -> Metadata {
+        Metadata {
+            cluster_id: self.cluster_id.clone(),
+            nodes: self.nodes.values().cloned().collect(),
+            topics: self.topics.values().map(|t| t.as_ref().clone()).collect(),
+        }
+    }
+
+    /// Forgets the topics, ahead of an answer that lists them all.
+    pub(crate) fn forget_topics_but(&mut self, listed: &[wire::Topic]) {
+        self.topics.retain(|name, _| listed.iter().any(|t| t.name == name.as_ref()));
+    }
+}
+
+fn node_info(node: wire::Node) -> NodeInfo {
+    NodeInfo {
+        id: NodeId(node.node_id),
+        name: node.name,
+        address: node.client_address.into(),
+        zone: node.zone,
+    }
+}
+
+fn topic_info(name: Arc<str>, topic: wire::Topic) -> TopicInfo {
+    let partitions = topic
+        .partitions
+        .into_iter()
+        .map(|p| PartitionInfo {
+            partition: PartitionId(p.partition),
+            leader: p.leader_node.map(NodeId),
+            leader_epoch: Term(p.leader_epoch),
+            replicas: p.replicas.into_iter().map(NodeId).collect(),
+        })
+        .collect();
+    TopicInfo { name, id: topic.topic_id, partitions }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(topic_id: u64, leader: Option<u64>, epoch: u64) -> wire::GetMetadataReply {
+        let node = |id: u64| wire::Node {
+            node_id: id,
+            client_address: format!("n{id}:9400"),
+            ..wire::Node::default()
+        };
+        wire::GetMetadataReply {
+            nodes: vec![node(1), node(2)],
+            topics: vec![wire::Topic {
+                name: "t".into(),
+                topic_id,
+                partitions: vec![wire::Partition {
+                    partition: 0,
+                    leader_node: leader,
+                    leader_epoch: epoch,
+                    ..wire::Partition::default()
+                }],
+                error: None,
+            }],
+            ..wire::GetMetadataReply::default()
+        }
+    }
+
+    fn leader(routes: &Routes) -> Option<u64> {
+        routes.leader("t", PartitionId(0)).map(|(node, _)| node.get())
+    }
+
+    #[test]
+    fn a_lagging_node_does_not_undo_a_newer_leader() {
+        let mut routes = Routes::default();
+        routes.learn(reply(1, Some(1), 5));
+        let hint = LeaderHint { node: NodeId(2), address: None, epoch: Term(6) };
+        routes.learn_leader("t", PartitionId(0), &hint);
+        assert_eq!(leader(&routes), Some(2));
+        routes.learn(reply(1, Some(1), 5));
+        assert_eq!(leader(&routes), Some(2));
+        routes.learn(reply(1, None, 6));
+        assert_eq!(leader(&routes), None);
+        routes.learn(reply(1, Some(1), 7));
+        assert_eq!(leader(&routes), Some(1));
+    }
+
+    #[test]
+    fn a_topic_made_anew_begins_anew() {
+        let mut routes = Routes::default();
+        routes.learn(reply(1, Some(1), 5));
+        routes.learn(reply(2, Some(2), 1));
+        assert_eq!(leader(&routes), Some(2));
+        let mut gone = reply(2, None, 0);
+        gone.topics[0].error = Some(wire::Error::default());
+        routes.learn(gone);
+        assert!(routes.topic("t").is_none());
+    }
+
+    #[test]
+    fn only_the_doubted_node_is_doubted() {
+        let mut routes = Routes::default();
+        routes.learn(reply(1, Some(1), 5));
+        routes.doubt_leader("t", PartitionId(0), NodeId(2));
+        assert_eq!(leader(&routes), Some(1));
+        routes.doubt_leader("t", PartitionId(0), NodeId(1));
+        assert_eq!(leader(&routes), None);
+        routes.learn(reply(1, Some(1), 5));
+        assert_eq!(leader(&routes), Some(1));
+    }
+
+    #[test]
+    fn a_hint_may_name_a_node_not_heard_of() {
+        let mut routes = Routes::default();
+        routes.learn(reply(1, Some(1), 5));
+        let hint =
+            LeaderHint { node: NodeId(9), address: Some("n9:9400".into()), epoch: Term(6) };
+        routes.learn_leader("t", PartitionId(0), &hint);
+        let known = routes.leader("t", PartitionId(0));
+        assert_eq!(known, Some((NodeId(9), "n9:9400".into())));
+    }
+}

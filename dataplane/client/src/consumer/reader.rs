@@ -1,0 +1,301 @@
+//! Reads one partition from its leader, wherever that is, and goes on after failures at its own
+//! next offset.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
+use lograft_core::limits::{CONSUMER_CORRUPT_MAX_COUNT, CONSUMER_STREAM_LIVED};
+use lograft_core::record_batch::BatchError;
+use lograft_core::{NodeId, Offset, PartitionId, Reason};
+use lograft_proto::log::v1 as wire;
+use tokio::time::{Instant, sleep};
+use tonic::{Status, Streaming};
+
+use super::start::Start;
+use super::{ConsumedBatch, ConsumerConfig, OutOfRange, StartAt};
+use crate::client::reach::{Node, Reach};
+use crate::error::ClientError;
+
+/// A consumer's own connections, one per leader: a reader that stops reading fills these windows
+/// and nobody else's.
+pub(crate) struct Connections {
+    reach: Arc<Reach>,
+    nodes: Mutex<HashMap<Arc<str>, Node>>,
+}
+
+impl Connections {
+    pub(crate) fn new(reach: Arc<Reach>) -> Self {
+        Self { reach, nodes: Mutex::default() }
+    }
+
+    fn node(&self, address: &Arc<str>) -> Result<Node, ClientError> {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(node) = nodes.get(address) {
+            return Ok(node.clone());
+        }
+        let node = self.reach.open(address)?;
+        nodes.insert(Arc::clone(address), node.clone());
+        Ok(node)
+    }
+}
+
+/// Reads one partition.
+pub(crate) struct Reader {
+    connections: Arc<Connections>,
+    config: Arc<ConsumerConfig>,
+    partition: PartitionId,
+    /// Where the next stream begins: an offset once anything is known.
+    at: StartAt,
+    end: Option<Offset>,
+    source: Option<Source>,
+    /// Batches of the last reply.
+    fetched: VecDeque<wire::FetchedBatch>,
+    high_watermark: Offset,
+    /// Failures since the last progress, and when they began.
+    failures: u32,
+    failing_since: Option<Instant>,
+    damaged: u32,
+}
+
+/// A stream from a leader.
+struct Source {
+    node: NodeId,
+    address: Arc<str>,
+    replies: Streaming<wire::FetchReply>,
+    opened_at: Instant,
+}
+
+impl Reader {
+    pub(crate) fn new(
+        connections: Arc<Connections>,
+        config: Arc<ConsumerConfig>,
+        start: Start,
+    ) -> Self {
+        Self {
+            connections,
+            config,
+            partition: start.partition,
+            at: start.at,
+            end: start.end,
+            source: None,
+            fetched: VecDeque::new(),
+            high_watermark: Offset::ZERO,
+            failures: 0,
+            failing_since: None,
+            damaged: 0,
+        }
+    }
+
+    /// The batches in order; after an error there is no more.
+    pub(crate) fn into_stream(self) -> BoxStream<'static, Result<ConsumedBatch, ClientError>> {
+        stream::unfold(Some(self), |reader| async {
+            let mut reader = reader?;
+            match reader.next().await {
+                Ok(Some(batch)) => Some((Ok(batch), Some(reader))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+        .boxed()
+    }
+
+    fn reach(&self) -> &Reach {
+        &self.connections.reach
+    }
+
+    const fn offset(&self) -> Option<Offset> {
+        match self.at {
+            StartAt::Offset(offset) => Some(offset),
+            _ => None,
+        }
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.end.zip(self.offset()).is_some_and(|(end, offset)| offset >= end)
+    }
+
+    async fn next(&mut self) -> Result<Option<ConsumedBatch>, ClientError> {
+        loop {
+            if self.is_at_end() {
+                return Ok(None);
+            }
+            let step = match self.fetched.pop_front() {
+                Some(fetched) => self.decode(fetched),
+                None => self.receive().await,
+            };
+            match step {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(batch)) => return Ok(batch),
+                Err(error) => self.recover(error).await?,
+            }
+        }
+    }
+
+    /// Checks a batch; passes over one that was read before.
+    fn decode(
+        &mut self,
+        fetched: wire::FetchedBatch,
+    ) -> Result<ControlFlow<Option<ConsumedBatch>>, ClientError> {
+        let base_offset = Offset(fetched.base_offset);
+        if self.offset().is_some_and(|offset| base_offset > offset) {
+            return Err(self.protocol_error("a gap between batches"));
+        }
+        let decoded =
+            ConsumedBatch::decode(self.partition, fetched, self.offset(), self.high_watermark);
+        let Some(batch) = decoded? else { return Ok(ControlFlow::Continue(())) };
+        self.failures = 0;
+        self.failing_since = None;
+        self.damaged = 0;
+        self.at = StartAt::Offset(batch.next_offset());
+        Ok(ControlFlow::Break(Some(batch)))
+    }
+
+    /// Waits for the leader's next reply.
+    async fn receive(&mut self) -> Result<ControlFlow<Option<ConsumedBatch>>, ClientError> {
+        let source = match &mut self.source {
+            Some(source) => source,
+            None => {
+                let source = self.connect().await?;
+                self.source.insert(source)
+            }
+        };
+        let reply = source.replies.message().await;
+        match reply.map_err(|status| ClientError::from_status(&source.address, status))? {
+            Some(reply) => {
+                self.take_in(reply);
+                Ok(ControlFlow::Continue(()))
+            }
+            // Without an end known here it is the one that the node saw.
+            None if !self.config.follow && self.end.is_none() => Ok(ControlFlow::Break(None)),
+            None => Err(ClientError::Broken {
+                endpoint: source.address.as_ref().to_owned(),
+                status: Arc::new(Status::unavailable("the node ended the stream")),
+            }),
+        }
+    }
+
+    fn take_in(&mut self, reply: wire::FetchReply) {
+        self.high_watermark = Offset(reply.high_watermark);
+        if !self.config.follow && self.end.is_none() {
+            self.end = Some(self.high_watermark);
+        }
+        if self.offset().is_none() {
+            let first = reply.batches.first().map_or(reply.next_offset, |b| b.base_offset);
+            self.at = StartAt::Offset(Offset(first));
+        }
+        self.fetched = reply.batches.into();
+    }
+
+    async fn connect(&mut self) -> Result<Source, ClientError> {
+        let leader = self.reach().routes().leader(&self.config.topic, self.partition);
+        let (node, address) = leader.ok_or_else(|| ClientError::NoLeader {
+            topic: self.config.topic.as_str().into(),
+            partition: self.partition,
+        })?;
+        let request = wire::ConsumeRequest {
+            topic: self.config.topic.clone(),
+            partition: self.partition.get(),
+            position: Some(position(self.at)),
+            max_bytes: self.config.reply_max_bytes,
+            format: wire::FetchFormat::Batches.into(),
+            follow: self.config.follow,
+            max_records: 0,
+            forwarded: false,
+        };
+        let channel = self.connections.node(&address)?;
+        let called = channel.log().consume(request).await;
+        match called {
+            Ok(reply) => Ok(Source { node, address, replies: reply.into_inner(), opened_at: Instant::now() }),
+            Err(status) => {
+                let error = ClientError::from_status(&address, status);
+                self.reach().learn_failure(&self.config.topic, self.partition, node, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until another try makes sense; fails if none does.
+    async fn recover(&mut self, error: ClientError) -> Result<(), ClientError> {
+        let source = self.source.take();
+        self.fetched.clear();
+        if error.reason() == Some(Reason::OffsetOutOfRange) {
+            return self.on_out_of_range(error);
+        }
+        if let ClientError::Batch(cause) = &error {
+            self.damaged += 1;
+            let is_damage = matches!(cause.as_ref(), BatchError::Crc { .. });
+            if !is_damage || self.damaged > CONSUMER_CORRUPT_MAX_COUNT {
+                return Err(error);
+            }
+        } else if !error.is_retryable() && !self.may_be_lag(&error) {
+            return Err(error);
+        }
+        let mut is_known = false;
+        let lived = |source: &Source| source.opened_at.elapsed() >= CONSUMER_STREAM_LIVED;
+        let source_lived = source.as_ref().is_some_and(lived);
+        if let Some(source) = source {
+            let topic = &self.config.topic;
+            is_known = self.reach().learn_failure(topic, self.partition, source.node, &error);
+        }
+        // A stream that lived, if only waiting for records, is progress.
+        if source_lived {
+            self.failures = 0;
+            self.failing_since = None;
+        }
+        self.failures += 1;
+        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        let after = self.config.retry_timeout;
+        if since.elapsed() >= after {
+            let last = Some(Box::new(error));
+            return Err(ClientError::Timeout { action: "consuming", after, last });
+        }
+        tracing::debug!(partition = %self.partition, %error, "reading again");
+        // The first try goes to the leader that is known, or made known by the failure.
+        if !is_known || self.failures > 1 {
+            sleep(self.reach().backoff(self.failures)).await;
+            self.reach().refresh().await;
+        }
+        Ok(())
+    }
+
+    /// Whether a node does not know a partition that is there: it lags behind.
+    fn may_be_lag(&self, error: &ClientError) -> bool {
+        let is_unknown =
+            matches!(error.reason(), Some(Reason::UnknownTopic | Reason::UnknownPartition));
+        let partition = self.partition.get() as usize;
+        let routes = self.reach().routes();
+        let topic = routes.topic(&self.config.topic);
+        is_unknown && topic.is_some_and(|topic| topic.partitions.len() > partition)
+    }
+
+    fn on_out_of_range(&mut self, error: ClientError) -> Result<(), ClientError> {
+        let range = error.valid_offsets();
+        self.at = match self.config.out_of_range {
+            OutOfRange::Error => return Err(error),
+            OutOfRange::Earliest => {
+                range.map_or(StartAt::Earliest, |(start, _)| StartAt::Offset(start))
+            }
+            OutOfRange::Latest => range.map_or(StartAt::Latest, |(_, end)| StartAt::Offset(end)),
+        };
+        Ok(())
+    }
+
+    fn protocol_error(&self, what: &'static str) -> ClientError {
+        let endpoint = self.source.as_ref().map_or("", |source| &source.address).to_owned();
+        ClientError::Protocol { endpoint, what }
+    }
+}
+
+fn position(at: StartAt) -> wire::Position {
+    use wire::position::At;
+    let at = match at {
+        StartAt::Earliest => At::Earliest(true),
+        StartAt::Latest => At::Latest(true),
+        StartAt::Offset(offset) => At::Offset(offset.get()),
+        StartAt::Timestamp(time) => At::TimestampMs(time),
+    };
+    wire::Position { at: Some(at) }
+}
