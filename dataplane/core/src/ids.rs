@@ -63,6 +63,12 @@ id! {
     Sequence(u64)
 }
 
+impl From<u64> for NodeId {
+    fn from(id: u64) -> Self {
+        Self(id)
+    }
+}
+
 impl GroupId {
     /// The group that holds the cluster's own state.
     pub const META: Self = Self(0);

@@ -8,6 +8,8 @@
 //! stands in its public API.
 
 mod config;
+#[cfg(test)]
+mod conformance;
 mod convert;
 mod error;
 mod fence;

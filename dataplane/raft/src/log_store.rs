@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use lograft_core::limits::{APPEND_MAX_BYTES, APPLY_CHUNK_MAX_COUNT};
-use lograft_core::{Entry, LogId, LogIndex};
+use lograft_core::{Entry, LogId, LogIndex, Term};
 use lograft_storage::{GroupLog, StorageError};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use tokio::sync::oneshot;
@@ -54,10 +54,9 @@ impl LogStore {
         (start.max(first), end.min(next))
     }
 
-    fn term_at(&self, index: u64) -> io::Result<u64> {
+    fn term_at(&self, index: u64) -> io::Result<Term> {
         self.log
             .term_at(LogIndex(index))
-            .map(lograft_core::Term::get)
             .ok_or_else(|| io::Error::other(format!("entry {index} is not in the log")))
     }
 }
@@ -120,34 +119,37 @@ impl RaftLogReader<Types> for LogStore {
         }
     }
 
+    /// The last entry of each term. (The trait's words speak of the first; what openraft builds of
+    /// them, and its suite, are about the last.)
     async fn get_key_log_ids(
         &mut self,
         range: RangeInclusive<RaftLogId>,
     ) -> io::Result<Vec<RaftLogId>> {
         let last = log_id_from_raft(range.end());
-        let mut key = log_id_from_raft(range.start());
-        let mut keys = vec![key];
-        while key.term < last.term {
-            // The first index of a later term: everything below `low` is of the key's term, and
+        let mut begin = log_id_from_raft(range.start());
+        let mut keys = Vec::new();
+        while begin.term < last.term {
+            // The first index of a later term: what is below `low` is of `begin`'s term, and
             // `high` is not.
-            let (mut low, mut high) = (key.index.get() + 1, last.index.get());
+            let (mut low, mut high) = (begin.index.get() + 1, last.index.get());
             while low < high {
                 let middle = low + (high - low) / 2;
-                if self.term_at(middle)? > key.term.get() {
+                if self.term_at(middle)? > begin.term {
                     high = middle;
                 } else {
                     low = middle + 1;
                 }
             }
-            key = LogId {
-                term: lograft_core::Term(self.term_at(low)?),
+            keys.push(LogId {
+                term: begin.term,
+                index: LogIndex(low - 1),
+            });
+            begin = LogId {
+                term: self.term_at(low)?,
                 index: LogIndex(low),
             };
-            keys.push(key);
         }
-        if key != last {
-            keys.push(last);
-        }
+        keys.push(last);
         Ok(keys.into_iter().map(log_id_to_raft).collect())
     }
 }

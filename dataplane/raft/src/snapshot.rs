@@ -52,6 +52,8 @@ impl Snapshots {
 pub(crate) struct SnapshotBuilder {
     pub(crate) log: GroupLog,
     pub(crate) snapshots: Snapshots,
+    /// Taken instead of what stands at the boundary.
+    pub(crate) forced: Option<Checkpoint>,
 }
 
 impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
@@ -59,9 +61,11 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
         let mut state = self.snapshots.lock();
-        let at_boundary = state
-            .wanted
-            .and_then(|wanted| self.log.checkpoint_at_or_below(wanted));
+        let wanted = state.wanted;
+        let at_boundary = self
+            .forced
+            .take()
+            .or_else(|| wanted.and_then(|wanted| self.log.checkpoint_at_or_below(wanted)));
         let newer = match (&state.current, at_boundary) {
             (Some(current), Some(found)) if found.last > current.last => Some(found),
             (None, found) => found,

@@ -296,14 +296,22 @@ impl RaftStateMachine<Types> for MachineAdaptor {
         Ok(())
     }
 
-    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<SnapshotBuilder> {
-        Some(self.get_snapshot_builder().await)
+    /// `force` comes only at a start whose log is purged without a snapshot, which
+    /// [`MachineAdaptor::open`] refuses; it gets the state as it is.
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<SnapshotBuilder> {
+        let mut builder = self.get_snapshot_builder().await;
+        if force && let Some(applied) = self.at.applied {
+            builder.forced = Some(self.checkpoint(applied));
+        }
+        Some(builder)
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        let (log, snapshots) = (self.log.clone(), self.snapshots.clone());
         SnapshotBuilder {
-            log: self.log.clone(),
-            snapshots: self.snapshots.clone(),
+            log,
+            snapshots,
+            forced: None,
         }
     }
 
