@@ -1,0 +1,122 @@
+//! `lograft bench latency`: each producer writes one record and waits for its acknowledgement.
+
+use std::sync::Arc;
+
+use clap::Args;
+use lograft_client::{Client, ClientError, ProducerConfig, RecordParts, TopicProducer};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::load::{Gauge, Latencies, Times, latencies, measure, note};
+use super::report::{Kind, Report};
+use super::setup::{Setup, Shared};
+use super::target::Target;
+use crate::args::Global;
+use crate::error::CliError;
+use crate::produce::now_ms;
+use crate::reach;
+
+/// Options of `lograft bench latency`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LatencyBench {
+    #[command(flatten)]
+    shared: Shared,
+    /// Producers, each with one record under way
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    producers: u16,
+    /// All through one client, which packs what comes together, instead of one client each
+    #[arg(long)]
+    one_client: bool,
+}
+
+impl LatencyBench {
+    pub(crate) fn json(&self) -> bool {
+        self.shared.json
+    }
+}
+
+/// Runs it.
+pub(crate) async fn run(args: LatencyBench, global: &Global) -> Result<Report, CliError> {
+    let (name, context) = global.context()?;
+    let target = Target::open(reach::connect(&name, &context).await?, &args.shared).await?;
+    let gauge = Arc::new(Gauge::default());
+    let mut workers = JoinSet::new();
+    let opening = || CliError::call("opening a producer");
+    let mut common = None;
+    for _ in 0..args.producers {
+        let producer = if let Some(producer) = &common {
+            TopicProducer::clone(producer)
+        } else {
+            let client = reach::connect(&name, &context).await?;
+            open(&client, target.name()).await.map_err(opening())?
+        };
+        if args.one_client {
+            common = Some(producer.clone());
+        }
+        workers.spawn(one_by_one(
+            producer,
+            args.shared.record_size,
+            Arc::clone(&gauge),
+        ));
+    }
+    let times = Times {
+        warm_up: args.shared.warm_up,
+        duration: args.shared.duration,
+    };
+    let measured = measure(gauge, workers, times, &context).await;
+    let setup = Setup {
+        topic: target.name().to_owned(),
+        partitions: target.info.partitions.len(),
+        replication_factor: target.replication_factor(),
+        record_bytes: args.shared.record_size,
+        clients: if args.one_client {
+            1
+        } else {
+            args.producers.into()
+        },
+        workers: args.producers.into(),
+        batch_max_bytes: None,
+        in_flight_max_bytes: None,
+        compression: None,
+        warm_up_seconds: args.shared.warm_up.as_secs_f64(),
+        duration_seconds: args.shared.duration.as_secs_f64(),
+    };
+    target.close().await?;
+    Ok(Report::new(Kind::Latency, setup, measured?))
+}
+
+async fn open(client: &Client, topic: &str) -> Result<TopicProducer, ClientError> {
+    client
+        .producer(ProducerConfig::default())
+        .await?
+        .topic(topic)
+        .await
+}
+
+/// One record, its acknowledgement, the next record.
+async fn one_by_one(
+    producer: TopicProducer,
+    record_bytes: usize,
+    gauge: Arc<Gauge>,
+) -> Result<Latencies, ClientError> {
+    let mut seen = latencies();
+    let value = vec![b'x'; record_bytes];
+    while gauge.goes_on() {
+        let begun = Instant::now();
+        let record = RecordParts {
+            timestamp_ms: now_ms(),
+            value: Some(&value),
+            ..RecordParts::default()
+        };
+        match producer.send(record, None).await?.await {
+            Ok(_) => {
+                gauge.done(1, record_bytes as u64);
+                if gauge.is_measuring() {
+                    note(&mut seen, begun.elapsed(), 1);
+                }
+            }
+            Err(_) => gauge.failed(1),
+        }
+    }
+    Ok(seen)
+}

@@ -1,0 +1,291 @@
+//! The cluster at a glance, for people and for programs.
+
+use std::fmt::Write as _;
+
+use lograft_client::admin_wire::{
+    DescribeClusterReply, MetaRole, NodeDescription, NodeState, PartitionDescription,
+    PartitionHealth,
+};
+use serde::Serialize;
+
+use crate::output::{Cell, Paint, Table, Tone};
+use crate::topic::{PartitionJson, partition_json, partition_table};
+use crate::units;
+
+/// The cluster as JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatusJson {
+    cluster_id: String,
+    healthy: bool,
+    meta_leader_node: Option<u64>,
+    answered_by: u64,
+    topic_count: u32,
+    partition_count: u32,
+    problems: Vec<ProblemJson>,
+    nodes: Vec<NodeJson>,
+    partitions: Vec<PartitionJson>,
+}
+
+#[derive(Debug, Serialize)]
+struct ProblemJson {
+    kind: String,
+    text: String,
+    degrades: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct NodeJson {
+    node_id: u64,
+    name: String,
+    client_address: String,
+    peer_address: String,
+    zone: String,
+    state: &'static str,
+    reachable: bool,
+    version: String,
+    disk_total_bytes: u64,
+    disk_free_bytes: u64,
+    disk_low: bool,
+    replicas: u32,
+    leaders: u32,
+    meta_role: &'static str,
+}
+
+/// All there is to know, as JSON.
+pub(crate) fn status_json(cluster: &DescribeClusterReply) -> StatusJson {
+    let problem = |problem: &lograft_client::admin_wire::Problem| ProblemJson {
+        kind: problem.kind.clone(),
+        text: problem.text.clone(),
+        degrades: problem.degrades,
+    };
+    StatusJson {
+        cluster_id: cluster.cluster_id.clone(),
+        healthy: cluster.healthy,
+        meta_leader_node: cluster.meta_leader_node,
+        answered_by: cluster.answered_by,
+        topic_count: cluster.topic_count,
+        partition_count: cluster.partition_count,
+        problems: cluster.problems.iter().map(problem).collect(),
+        nodes: cluster.nodes.iter().map(node_json).collect(),
+        partitions: cluster.partitions.iter().map(partition_json).collect(),
+    }
+}
+
+fn node_json(node: &NodeDescription) -> NodeJson {
+    NodeJson {
+        node_id: node.node_id,
+        name: node.name.clone(),
+        client_address: node.client_address.clone(),
+        peer_address: node.peer_address.clone(),
+        zone: node.zone.clone(),
+        state: state_name(node.state()),
+        reachable: node.reachable,
+        version: node.version.clone(),
+        disk_total_bytes: node.disk_total_bytes,
+        disk_free_bytes: node.disk_free_bytes,
+        disk_low: node.disk_low,
+        replicas: node.replicas,
+        leaders: node.leaders,
+        meta_role: meta_role(node.meta_role()),
+    }
+}
+
+/// Health, nodes, problems, and the partitions that came along.
+pub(crate) fn status(cluster: &DescribeClusterReply, paint: Paint) -> String {
+    let mut out = headline(cluster, paint);
+    out.push('\n');
+    out.push_str(&nodes(&cluster.nodes, paint));
+    if !cluster.partitions.is_empty() {
+        out.push('\n');
+        out.push_str(&partition_table(&cluster.partitions, paint, true));
+    }
+    if !cluster.problems.is_empty() {
+        out.push('\n');
+    }
+    for problem in &cluster.problems {
+        let mark = if problem.degrades {
+            paint.bad("problem")
+        } else {
+            paint.warn("note")
+        };
+        let _ = writeln!(out, "{mark}: {}", problem.text);
+    }
+    out
+}
+
+fn headline(cluster: &DescribeClusterReply, paint: Paint) -> String {
+    let health = if cluster.healthy {
+        paint.good("healthy")
+    } else {
+        paint.bad("NOT healthy")
+    };
+    let is_ailing = |p: &&PartitionDescription| p.health() != PartitionHealth::Healthy;
+    let ailing = cluster.partitions.iter().filter(is_ailing).count();
+    let at_work = |node: &&NodeDescription| node.state() != NodeState::Removed;
+    let nodes = cluster.nodes.iter().filter(at_work).count();
+    let reachable = cluster
+        .nodes
+        .iter()
+        .filter(at_work)
+        .filter(|node| node.reachable)
+        .count();
+    let meta = match cluster.meta_leader_node {
+        Some(node) => format!("meta leader {node}"),
+        None => "no meta leader".into(),
+    };
+    let partitions = match ailing {
+        0 => format!("{} partitions", cluster.partition_count),
+        ailing => format!("{} partitions ({ailing} ailing)", cluster.partition_count),
+    };
+    format!(
+        "cluster {}: {health}; {reachable} of {nodes} nodes reachable, {} topics, {partitions}, \
+         {meta}\n",
+        cluster.cluster_id, cluster.topic_count
+    )
+}
+
+fn nodes(nodes: &[NodeDescription], paint: Paint) -> String {
+    let head = [
+        ">ID",
+        "NAME",
+        "STATE",
+        "CLIENT",
+        "META",
+        ">LEADERS",
+        ">REPLICAS",
+        ">DISK FREE",
+        "VERSION",
+    ];
+    let mut table = Table::new(&head);
+    for node in nodes
+        .iter()
+        .filter(|node| node.state() != NodeState::Removed)
+    {
+        let (state, tone) = match (node.reachable, node.state()) {
+            (false, _) => ("unreachable", Tone::Bad),
+            (true, NodeState::Active) => ("active", Tone::Good),
+            (true, other) => (state_name(other), Tone::Warn),
+        };
+        let free = if node.reachable {
+            units::size(node.disk_free_bytes)
+        } else {
+            "?".into()
+        };
+        table.row([
+            node.node_id.to_string().into(),
+            node.name.clone().into(),
+            Cell::toned(state, tone),
+            node.client_address.clone().into(),
+            meta_role(node.meta_role()).into(),
+            node.leaders.to_string().into(),
+            node.replicas.to_string().into(),
+            Cell::toned(
+                free,
+                if node.disk_low {
+                    Tone::Bad
+                } else {
+                    Tone::Plain
+                },
+            ),
+            node.version.clone().into(),
+        ]);
+    }
+    table.render(paint, 0)
+}
+
+fn state_name(state: NodeState) -> &'static str {
+    match state {
+        NodeState::Active => "active",
+        NodeState::Draining => "draining",
+        NodeState::Removed => "removed",
+        NodeState::Unspecified => "unknown",
+    }
+}
+
+fn meta_role(role: MetaRole) -> &'static str {
+    match role {
+        MetaRole::Leader => "leader",
+        MetaRole::Voter => "voter",
+        MetaRole::Learner => "learner",
+        MetaRole::None | MetaRole::Unspecified => "-",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lograft_client::admin_wire::Problem;
+
+    use super::*;
+
+    fn node(node_id: u64, reachable: bool, state: NodeState) -> NodeDescription {
+        NodeDescription {
+            node_id,
+            name: format!("node-{node_id}"),
+            client_address: format!("127.0.0.1:{}", 9390 + 10 * node_id),
+            state: state.into(),
+            reachable,
+            version: if reachable {
+                "0.1.0".into()
+            } else {
+                String::new()
+            },
+            disk_total_bytes: 100 << 30,
+            disk_free_bytes: if reachable { 12 << 30 } else { 0 },
+            replicas: 3,
+            leaders: 1,
+            meta_role: if node_id == 1 {
+                MetaRole::Leader
+            } else {
+                MetaRole::Voter
+            }
+            .into(),
+            ..NodeDescription::default()
+        }
+    }
+
+    fn cluster() -> DescribeClusterReply {
+        DescribeClusterReply {
+            cluster_id: "c-1".into(),
+            healthy: false,
+            nodes: vec![
+                node(1, true, NodeState::Active),
+                node(2, false, NodeState::Active),
+                node(3, true, NodeState::Draining),
+                node(4, false, NodeState::Removed),
+            ],
+            partitions: Vec::new(),
+            problems: vec![Problem {
+                kind: "NODE_UNREACHABLE".into(),
+                text: "node 2 does not answer".into(),
+                degrades: true,
+            }],
+            meta_leader_node: Some(1),
+            answered_by: 3,
+            topic_count: 1,
+            partition_count: 3,
+        }
+    }
+
+    #[test]
+    fn the_cluster_is_told_at_a_glance() {
+        let expected = "\
+cluster c-1: NOT healthy; 2 of 3 nodes reachable, 1 topics, 3 partitions, meta leader 1
+
+ID  NAME    STATE        CLIENT          META    LEADERS  REPLICAS  DISK FREE  VERSION
+ 1  node-1  active       127.0.0.1:9400  leader        1         3   12.0 GiB  0.1.0
+ 2  node-2  unreachable  127.0.0.1:9410  voter         1         3          ?
+ 3  node-3  draining     127.0.0.1:9420  voter         1         3   12.0 GiB  0.1.0
+
+problem: node 2 does not answer
+";
+        assert_eq!(status(&cluster(), Paint::plain()), expected);
+    }
+
+    #[test]
+    fn programs_get_removed_nodes_too() {
+        let json = serde_json::to_value(status_json(&cluster())).unwrap();
+        assert_eq!(json["healthy"], false);
+        assert_eq!(json["nodes"][3]["state"], "removed");
+        assert_eq!(json["problems"][0]["kind"], "NODE_UNREACHABLE");
+    }
+}

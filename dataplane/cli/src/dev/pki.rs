@@ -1,0 +1,324 @@
+//! The dev cluster's own CA, and the certificates that it issues. The CA stays in the data
+//! directory, so that a second start trusts what the first one issued.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rcgen::string::Ia5String;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use time::{Duration, OffsetDateTime};
+use x509_parser::pem::parse_x509_pem;
+
+/// The CA outlives every dev cluster.
+const CA_VALID_DAYS: i64 = 3650;
+/// Of a node's or a user's certificate.
+const LEAF_VALID_DAYS: i64 = 365;
+/// A certificate that ends sooner is issued anew at the next start.
+const LEAF_RENEW_DAYS: i64 = 30;
+/// Begin of validity before now: clocks differ.
+const BACKDATE_HOURS: i64 = 1;
+/// `ns` and `cluster` of the identities.
+const IDENTITY_PREFIX: &str = "spiffe://lograft.io/ns/dev/cluster/dev";
+
+/// What can go wrong with keys and certificates.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PkiError {
+    #[error("reading {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("writing {}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("{} holds no usable key or certificate", path.display())]
+    Parse { path: PathBuf, source: rcgen::Error },
+    #[error("issuing the certificate of {name}")]
+    Issue { name: String, source: rcgen::Error },
+}
+
+/// A certificate and its key, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// The CA with its directory.
+pub(crate) struct Pki {
+    dir: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Pki {
+    /// The CA found in `dir`, or a new one put there.
+    pub(crate) fn open(dir: &Path) -> Result<Self, PkiError> {
+        let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
+        std::fs::create_dir_all(dir).map_err(|source| PkiError::Write {
+            path: dir.into(),
+            source,
+        })?;
+        if !cert.exists() || !key.exists() {
+            create_ca(&cert, &key)?;
+        }
+        let parse = |path: &Path, source| PkiError::Parse {
+            path: path.into(),
+            source,
+        };
+        let key_pair = KeyPair::from_pem(&read(&key)?).map_err(|source| parse(&key, source))?;
+        let issuer = Issuer::from_ca_cert_pem(&read(&cert)?, key_pair)
+            .map_err(|source| parse(&cert, source))?;
+        Ok(Self {
+            dir: dir.into(),
+            issuer,
+        })
+    }
+
+    /// The CA's certificate, PEM.
+    pub(crate) fn ca_cert(&self) -> PathBuf {
+        self.dir.join("ca.crt")
+    }
+
+    /// A node's identity: it serves and calls its peers.
+    pub(crate) fn node(&self, name: &str) -> Result<Identity, PkiError> {
+        let usages = [
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let here = [
+            SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            SanType::DnsName(ia5("localhost", name)?),
+            SanType::DnsName(ia5(name, name)?),
+        ];
+        self.leaf(
+            name,
+            &format!("{IDENTITY_PREFIX}/node/{name}"),
+            &here,
+            &usages,
+        )
+    }
+
+    /// A user's identity: it only calls.
+    pub(crate) fn user(&self, name: &str) -> Result<Identity, PkiError> {
+        let usages = [ExtendedKeyUsagePurpose::ClientAuth];
+        self.leaf(
+            name,
+            &format!("{IDENTITY_PREFIX}/user/{name}"),
+            &[],
+            &usages,
+        )
+    }
+
+    /// The identity found under this name when it is still good for a while, else a new one.
+    fn leaf(
+        &self,
+        name: &str,
+        uri: &str,
+        more: &[SanType],
+        usages: &[ExtendedKeyUsagePurpose],
+    ) -> Result<Identity, PkiError> {
+        let identity = Identity {
+            cert: self.dir.join(format!("{name}.crt")),
+            key: self.dir.join(format!("{name}.key")),
+        };
+        if identity.key.exists() && is_fresh(&identity.cert) {
+            return Ok(identity);
+        }
+        let failed = |source| PkiError::Issue {
+            name: name.into(),
+            source,
+        };
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.subject_alt_names.push(SanType::URI(ia5(uri, name)?));
+        params.subject_alt_names.extend_from_slice(more);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = usages.to_vec();
+        params.use_authority_key_identifier_extension = true;
+        set_validity(&mut params, LEAF_VALID_DAYS);
+        let key = KeyPair::generate().map_err(failed)?;
+        let cert = params.signed_by(&key, &self.issuer).map_err(failed)?;
+        write_private(&identity.key, &key.serialize_pem())?;
+        write_private(&identity.cert, &cert.pem())?;
+        Ok(identity)
+    }
+}
+
+fn create_ca(cert_path: &Path, key_path: &Path) -> Result<(), PkiError> {
+    let failed = |source| PkiError::Issue {
+        name: "the dev CA".into(),
+        source,
+    };
+    let mut params = CertificateParams::default();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "lograft dev CA");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    set_validity(&mut params, CA_VALID_DAYS);
+    let key = KeyPair::generate().map_err(failed)?;
+    let cert = params.self_signed(&key).map_err(failed)?;
+    write_private(key_path, &key.serialize_pem())?;
+    write_private(cert_path, &cert.pem())
+}
+
+fn set_validity(params: &mut CertificateParams, days: i64) {
+    let now = OffsetDateTime::now_utc();
+    params.not_before = now - Duration::hours(BACKDATE_HOURS);
+    params.not_after = now + Duration::days(days);
+}
+
+/// Whether the certificate is there and ends late enough.
+fn is_fresh(cert: &Path) -> bool {
+    let end = || {
+        let text = std::fs::read(cert).ok()?;
+        let (_, pem) = parse_x509_pem(&text).ok()?;
+        Some(pem.parse_x509().ok()?.validity().not_after.timestamp())
+    };
+    let renew_at = OffsetDateTime::now_utc() + Duration::days(LEAF_RENEW_DAYS);
+    end().is_some_and(|end| end > renew_at.unix_timestamp())
+}
+
+fn ia5(text: &str, name: &str) -> Result<Ia5String, PkiError> {
+    Ia5String::try_from(text).map_err(|source| PkiError::Issue {
+        name: name.into(),
+        source,
+    })
+}
+
+fn read(path: &Path) -> Result<String, PkiError> {
+    std::fs::read_to_string(path).map_err(|source| PkiError::Read {
+        path: path.into(),
+        source,
+    })
+}
+
+/// A file that only its owner may read, replaced in one step.
+fn write_private(path: &Path, text: &str) -> Result<(), PkiError> {
+    let write = || -> io::Result<()> {
+        let part = path.with_extension("part");
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&part)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    };
+    write().map_err(|source| PkiError::Write {
+        path: path.into(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use x509_parser::prelude::{GeneralName, ParsedExtension};
+
+    use super::*;
+
+    fn names(cert: &Path) -> Vec<String> {
+        let text = std::fs::read(cert).unwrap();
+        let (_, pem) = parse_x509_pem(&text).unwrap();
+        let cert = pem.parse_x509().unwrap();
+        let san = cert.subject_alternative_name().unwrap().unwrap();
+        let show = |name: &GeneralName<'_>| match name {
+            GeneralName::URI(uri) => (*uri).to_owned(),
+            GeneralName::DNSName(dns) => (*dns).to_owned(),
+            GeneralName::IPAddress(ip) => format!("{ip:?}"),
+            other => format!("{other:?}"),
+        };
+        san.value.general_names.iter().map(show).collect()
+    }
+
+    #[test]
+    fn a_node_carries_its_identity_and_its_addresses() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::open(dir.path()).unwrap();
+        let node = pki.node("node-1").unwrap();
+        assert_eq!(
+            names(&node.cert),
+            [
+                "spiffe://lograft.io/ns/dev/cluster/dev/node/node-1",
+                "[127, 0, 0, 1]",
+                "localhost",
+                "node-1"
+            ]
+        );
+        let user = pki.user("admin").unwrap();
+        assert_eq!(
+            names(&user.cert),
+            ["spiffe://lograft.io/ns/dev/cluster/dev/user/admin"]
+        );
+    }
+
+    #[test]
+    fn keys_are_for_their_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::open(dir.path()).unwrap();
+        let node = pki.node("node-1").unwrap();
+        for path in [dir.path().join("ca.key"), node.key] {
+            assert_eq!(
+                std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+                0o600
+            );
+        }
+    }
+
+    #[test]
+    fn a_second_start_keeps_the_ca_and_its_certificates() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Pki::open(dir.path()).unwrap();
+        let node = first.node("node-1").unwrap();
+        let before = (read(&first.ca_cert()).unwrap(), read(&node.cert).unwrap());
+        let second = Pki::open(dir.path()).unwrap();
+        let again = second.node("node-1").unwrap();
+        assert_eq!(
+            before,
+            (read(&second.ca_cert()).unwrap(), read(&again.cert).unwrap())
+        );
+    }
+
+    #[test]
+    fn a_certificate_near_its_end_is_issued_anew_by_the_same_ca() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::open(dir.path()).unwrap();
+        let node = pki.node("node-1").unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        set_validity(&mut params, LEAF_RENEW_DAYS - 1);
+        write_private(&node.cert, &params.self_signed(&key).unwrap().pem()).unwrap();
+        let renewed = pki.node("node-1").unwrap();
+
+        let (ca, leaf) = (read(&pki.ca_cert()).unwrap(), read(&renewed.cert).unwrap());
+        let (_, ca) = parse_x509_pem(ca.as_bytes()).unwrap();
+        let (_, leaf) = parse_x509_pem(leaf.as_bytes()).unwrap();
+        let (ca, leaf) = (ca.parse_x509().unwrap(), leaf.parse_x509().unwrap());
+        assert_eq!(leaf.issuer(), ca.subject());
+        let issuer_key = leaf
+            .extensions()
+            .iter()
+            .find_map(|ext| match ext.parsed_extension() {
+                ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.clone(),
+                _ => None,
+            });
+        assert!(issuer_key.is_some(), "the leaf names its issuer's key");
+    }
+
+    #[test]
+    fn a_damaged_ca_is_named_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Pki::open(dir.path()).unwrap());
+        std::fs::write(dir.path().join("ca.key"), "no key").unwrap();
+        let text = Pki::open(dir.path()).err().unwrap().to_string();
+        assert!(text.contains("ca.key"), "{text}");
+        assert_eq!(read(&dir.path().join("ca.key")).unwrap(), "no key");
+    }
+}

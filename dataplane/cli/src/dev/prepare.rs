@@ -1,0 +1,109 @@
+//! What is settled before a process is started: the cluster's shape, its ports, its files.
+
+use lograft_core::limits::DEV_NODES_MAX_COUNT;
+use lograft_node::config::{
+    AdvertiseConfig, ListenConfig, LogSettings, NodeConfig, RaftSettings, StorageSettings,
+    TlsConfig,
+};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::DevArgs;
+use super::error::DevError;
+use super::layout::{DevState, Layout};
+use super::pki::Pki;
+use super::ports::{self, NodePorts, node_name};
+
+/// Nodes of a new cluster.
+const DEFAULT_NODES_COUNT: u32 = 3;
+
+/// A directory that is removed when dropped.
+pub(crate) fn make_temporary() -> Result<TempDir, DevError> {
+    let made = tempfile::Builder::new().prefix("lograft-dev-").tempdir();
+    made.map_err(|source| DevError::Temporary { source })
+}
+
+/// What the cluster is to be: as found, grown as asked, or new.
+pub(crate) fn plan_state(layout: &Layout, args: &DevArgs) -> Result<DevState, DevError> {
+    let found = layout.load_state()?;
+    let held = found.as_ref().map(|state| state.nodes);
+    let nodes = args
+        .nodes
+        .or(held)
+        .unwrap_or(DEFAULT_NODES_COUNT)
+        .min(DEV_NODES_MAX_COUNT);
+    if let Some(held) = held.filter(|held| nodes < *held) {
+        let path = layout.root().to_owned();
+        return Err(DevError::FewerNodes {
+            asked: nodes,
+            held,
+            path,
+        });
+    }
+    let base_port = match (args.base_port, &found) {
+        (Some(0), _) => ports::find_free(nodes)?,
+        (Some(port), _) => port,
+        (None, Some(state)) => state.base_port,
+        (None, None) => ports::DEFAULT_BASE_PORT,
+    };
+    Ok(match found {
+        Some(state) => DevState {
+            base_port,
+            nodes,
+            ..state
+        },
+        None => DevState {
+            format: 1,
+            cluster_id: Uuid::new_v4().to_string(),
+            base_port,
+            nodes,
+            bootstrapped: false,
+        },
+    })
+}
+
+/// Writes one node's configuration, with certificates to go with it.
+pub(crate) fn write_config(
+    layout: &Layout,
+    pki: &Pki,
+    number: u32,
+    ports: NodePorts,
+    plan: &[NodePorts],
+) -> Result<(), DevError> {
+    let name = node_name(number);
+    let identity = pki.node(&name)?;
+    let others = plan.iter().filter(|other| **other != ports);
+    let config = NodeConfig {
+        name: name.clone(),
+        data_dir: layout.node_data(&name),
+        zone: String::new(),
+        listen: ListenConfig {
+            client: ports.client,
+            peer: ports.peer,
+            health: ports.health,
+        },
+        advertise: AdvertiseConfig {
+            client: Some(ports.client.to_string()),
+            peer: Some(ports.peer.to_string()),
+        },
+        tls: TlsConfig {
+            cert: identity.cert,
+            key: identity.key,
+            ca: pki.ca_cert(),
+        },
+        seeds: others.map(|other| other.peer.to_string()).collect(),
+        storage: StorageSettings::default(),
+        raft: RaftSettings::default(),
+        log: LogSettings::default(),
+    };
+    config.check().map_err(|source| DevError::NodeConfig {
+        name: name.clone(),
+        source,
+    })?;
+    let text = serde_yaml::to_string(&config).map_err(|source| DevError::Encode {
+        name: name.clone(),
+        source,
+    })?;
+    layout.write_config(&name, &text)?;
+    Ok(())
+}

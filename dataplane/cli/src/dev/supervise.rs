@@ -1,0 +1,337 @@
+//! Keeps one node's process running: starts it, notices its end, starts it again after a wait that
+//! grows, and stops it when told. The process holds the read end of a pipe as its standard input;
+//! when this process dies in whatever way, the pipe ends and the node stops by itself.
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use lograft_core::limits::{DEV_RESTART_MAX, DEV_RESTART_MIN, DEV_STOP_MAX};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::probe;
+
+/// What to run, and how to see that it is ready.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeSpec {
+    /// Its number, from 1.
+    pub(crate) number: u32,
+    /// The program and its arguments.
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<OsString>,
+    /// Where its output is appended.
+    pub(crate) log: PathBuf,
+    /// Where it tells whether it is ready.
+    pub(crate) health: SocketAddr,
+}
+
+/// What happened to a node.
+#[derive(Debug)]
+pub(crate) struct NodeEvent {
+    pub(crate) number: u32,
+    pub(crate) what: What,
+}
+
+/// The kinds of happenings.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// Its process runs.
+    Started { pid: u32 },
+    /// It serves.
+    Ready { pid: u32, after: Duration },
+    /// Its process ended without being told to; it is started again after `retry_in`.
+    Ended {
+        pid: u32,
+        status: ExitStatus,
+        was_ready: bool,
+        retry_in: Duration,
+    },
+    /// Its process could not even be started; tried again after `retry_in`.
+    NotStarted {
+        source: io::Error,
+        retry_in: Duration,
+    },
+    /// It was told to stop and did not in time, so it was killed.
+    Killed { pid: u32 },
+}
+
+/// How far the stopping is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nodes run.
+    Run,
+    /// Nodes are asked to stop.
+    Stop,
+    /// Nodes are killed.
+    Kill,
+}
+
+/// Runs the node until told to stop; returns once its process is gone.
+pub(crate) async fn supervise(
+    spec: NodeSpec,
+    events: mpsc::UnboundedSender<NodeEvent>,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let tell = |what| {
+        // Nobody listens any more only when all nodes are being stopped.
+        drop(events.send(NodeEvent {
+            number: spec.number,
+            what,
+        }));
+    };
+    let mut wait = DEV_RESTART_MIN;
+    while *phase.borrow() == Phase::Run {
+        let begun = Instant::now();
+        match start(&spec) {
+            Ok((mut child, leash, pid)) => {
+                tell(What::Started { pid });
+                let mut was_ready = false;
+                let on_ready = || {
+                    was_ready = true;
+                    tell(What::Ready {
+                        pid,
+                        after: begun.elapsed(),
+                    });
+                };
+                match run(&mut child, spec.health, on_ready, &mut phase).await {
+                    Some(status) => {
+                        // One crash after a long quiet time is no reason to wait long.
+                        if begun.elapsed() > DEV_RESTART_MAX {
+                            wait = DEV_RESTART_MIN;
+                        }
+                        tell(What::Ended {
+                            pid,
+                            status,
+                            was_ready,
+                            retry_in: wait,
+                        });
+                    }
+                    None => return stop(child, pid, &tell, &mut phase).await,
+                }
+                drop(leash);
+            }
+            Err(source) => tell(What::NotStarted {
+                source,
+                retry_in: wait,
+            }),
+        }
+        tokio::select! {
+            () = sleep(wait) => {}
+            _ = phase.wait_for(|phase| *phase != Phase::Run) => return,
+        }
+        wait = (wait * 2).min(DEV_RESTART_MAX);
+    }
+}
+
+/// Until the process ends by itself (how), or is to stop (nothing).
+async fn run(
+    child: &mut Child,
+    health: SocketAddr,
+    on_ready: impl FnOnce(),
+    phase: &mut watch::Receiver<Phase>,
+) -> Option<ExitStatus> {
+    let mut on_ready = Some(on_ready);
+    loop {
+        tokio::select! {
+            status = child.wait() => return Some(status.unwrap_or_default()),
+            _ = phase.wait_for(|phase| *phase != Phase::Run) => return None,
+            () = probe::until_ready(health), if on_ready.is_some() => {
+                if let Some(on_ready) = on_ready.take() {
+                    on_ready();
+                }
+            }
+        }
+    }
+}
+
+/// The process, the pipe that keeps it alive, and its id.
+fn start(spec: &NodeSpec) -> io::Result<(Child, ChildStdin, u32)> {
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&spec.log)?;
+    let mut child = Command::new(&spec.program)
+        .args(&spec.args)
+        .stdin(Stdio::piped())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        // Ctrl-C goes to the foreground group: the nodes stop when told, in their own order.
+        .process_group(0)
+        .spawn()?;
+    // Taken out of `child`, which would close it as soon as it is waited for.
+    let leash = child
+        .stdin
+        .take()
+        .ok_or_else(|| io::Error::other("the process has no input"))?;
+    let pid = child
+        .id()
+        .ok_or_else(|| io::Error::other("the process ended at once"))?;
+    Ok((child, leash, pid))
+}
+
+async fn stop(
+    mut child: Child,
+    pid: u32,
+    tell: &impl Fn(What),
+    phase: &mut watch::Receiver<Phase>,
+) {
+    send_term(pid);
+    let gently = async {
+        tokio::select! {
+            _ = child.wait() => true,
+            _ = phase.wait_for(|phase| *phase == Phase::Kill) => false,
+        }
+    };
+    if !timeout(DEV_STOP_MAX, gently).await.unwrap_or(false) {
+        // It may have ended in this very moment; then there is nothing to kill.
+        drop(child.kill().await);
+        tell(What::Killed { pid });
+    }
+}
+
+fn send_term(pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    if let Some(pid) = pid {
+        // Not there any more is as good.
+        let _ = kill_process(pid, Signal::TERM);
+    }
+}
+
+/// How a process ended, for people.
+pub(crate) fn describe_end(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (_, Some(9)) => "was killed (signal 9)".into(),
+        (_, Some(signal)) => format!("was ended by signal {signal}"),
+        (Some(code), None) => format!("ended with exit status {code}"),
+        (None, None) => "ended".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    struct Fixture {
+        dir: tempfile::TempDir,
+        events: mpsc::UnboundedReceiver<NodeEvent>,
+        phase: watch::Sender<Phase>,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    fn run_shell(script: &str) -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = NodeSpec {
+            number: 1,
+            program: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into()],
+            log: dir.path().join("log"),
+            health: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+        };
+        let (send, events) = mpsc::unbounded_channel();
+        let (phase, receiver) = watch::channel(Phase::Run);
+        let task = tokio::spawn(supervise(spec, send, receiver));
+        Fixture {
+            dir,
+            events,
+            phase,
+            task,
+        }
+    }
+
+    impl Fixture {
+        async fn next(&mut self) -> What {
+            let event = timeout(Duration::from_secs(10), self.events.recv()).await;
+            event.unwrap().unwrap().what
+        }
+
+        async fn finish(self) {
+            timeout(Duration::from_secs(10), self.task)
+                .await
+                .unwrap()
+                .unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_crashed_process_is_started_again_after_growing_waits() {
+        let mut node = run_shell("echo hello; exit 7");
+        let mut waits = Vec::new();
+        while waits.len() < 2 {
+            assert!(matches!(node.next().await, What::Started { .. }));
+            let What::Ended {
+                status,
+                was_ready,
+                retry_in,
+                ..
+            } = node.next().await
+            else {
+                panic!("no end")
+            };
+            assert_eq!((status.code(), was_ready), (Some(7), false));
+            waits.push(retry_in);
+        }
+        assert_eq!(waits, [DEV_RESTART_MIN, DEV_RESTART_MIN * 2]);
+        assert!(
+            std::fs::read_to_string(node.dir.path().join("log"))
+                .unwrap()
+                .contains("hello")
+        );
+        node.phase.send(Phase::Stop).unwrap();
+        node.finish().await;
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_on_request_is_not_killed() {
+        let mut node = run_shell("exec sleep 60");
+        assert!(matches!(node.next().await, What::Started { .. }));
+        node.phase.send(Phase::Stop).unwrap();
+        timeout(Duration::from_secs(10), node.task)
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(
+            node.events.try_recv().is_err(),
+            "nothing but a start happened"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_process_that_does_not_listen_is_killed() {
+        let mut node = run_shell("trap '' TERM; echo up; while true; do sleep 0.01; done");
+        assert!(matches!(node.next().await, What::Started { .. }));
+        let log = node.dir.path().join("log");
+        while !std::fs::read_to_string(&log).is_ok_and(|text| text.contains("up")) {
+            sleep(Duration::from_millis(5)).await;
+        }
+        node.phase.send(Phase::Stop).unwrap();
+        node.phase.send(Phase::Kill).unwrap();
+        assert!(matches!(node.next().await, What::Killed { .. }));
+        node.finish().await;
+    }
+
+    #[test]
+    fn ends_are_put_into_words() {
+        assert_eq!(
+            describe_end(ExitStatus::from_raw(9)),
+            "was killed (signal 9)"
+        );
+        assert_eq!(
+            describe_end(ExitStatus::from_raw(11)),
+            "was ended by signal 11"
+        );
+        assert_eq!(
+            describe_end(ExitStatus::from_raw(3 << 8)),
+            "ended with exit status 3"
+        );
+    }
+}

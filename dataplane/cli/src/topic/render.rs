@@ -1,0 +1,342 @@
+//! Topics and partitions, for people and for programs.
+
+use std::fmt::Write as _;
+
+use lograft_client::admin_wire::{
+    PartitionDescription, PartitionHealth, ReplicaState, Retention, TopicDescription, TopicSummary,
+};
+use serde::Serialize;
+
+use crate::output::{Cell, Paint, Table, Tone};
+use crate::units;
+
+/// A topic as JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct TopicJson {
+    name: String,
+    topic_id: u64,
+    replication_factor: u32,
+    retention_bytes: Option<u64>,
+    retention_ms: Option<u64>,
+    partition_count: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    partitions: Vec<PartitionJson>,
+}
+
+/// A partition as JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct PartitionJson {
+    topic: String,
+    partition: u32,
+    group_id: u64,
+    leader_node: Option<u64>,
+    leader_epoch: u64,
+    preferred_leader_node: u64,
+    replicas: Vec<ReplicaJson>,
+    log_start_offset: u64,
+    high_watermark: u64,
+    bytes: u64,
+    target_nodes: Vec<u64>,
+    health: &'static str,
+}
+
+/// A replica as JSON.
+#[derive(Debug, Serialize)]
+struct ReplicaJson {
+    node_id: u64,
+    state: &'static str,
+    lag_entries: Option<u64>,
+    voter: bool,
+}
+
+/// All topics as JSON.
+pub(crate) fn list_json(topics: &[TopicSummary]) -> Vec<TopicJson> {
+    let json = |topic: &TopicSummary| {
+        let retention = topic.retention.unwrap_or_default();
+        TopicJson {
+            name: topic.name.clone(),
+            topic_id: topic.topic_id,
+            replication_factor: topic.replication_factor,
+            retention_bytes: retention.bytes,
+            retention_ms: retention.ms,
+            partition_count: topic.partitions as usize,
+            partitions: Vec::new(),
+        }
+    };
+    topics.iter().map(json).collect()
+}
+
+/// One topic as JSON.
+pub(crate) fn topic_json(topic: &TopicDescription) -> TopicJson {
+    let retention = topic.retention.unwrap_or_default();
+    TopicJson {
+        name: topic.name.clone(),
+        topic_id: topic.topic_id,
+        replication_factor: topic.replication_factor,
+        retention_bytes: retention.bytes,
+        retention_ms: retention.ms,
+        partition_count: topic.partitions.len(),
+        partitions: topic.partitions.iter().map(partition_json).collect(),
+    }
+}
+
+/// One partition as JSON.
+pub(crate) fn partition_json(partition: &PartitionDescription) -> PartitionJson {
+    let replica = |replica: &lograft_client::admin_wire::ReplicaDescription| ReplicaJson {
+        node_id: replica.node_id,
+        state: replica_state(replica.state()).0,
+        lag_entries: replica.lag_entries,
+        voter: replica.voter,
+    };
+    PartitionJson {
+        topic: partition.topic.clone(),
+        partition: partition.partition,
+        group_id: partition.group_id,
+        leader_node: partition.leader_node,
+        leader_epoch: partition.leader_epoch,
+        preferred_leader_node: partition.preferred_leader_node,
+        replicas: partition.replicas.iter().map(replica).collect(),
+        log_start_offset: partition.log_start_offset,
+        high_watermark: partition.high_watermark,
+        bytes: partition.bytes,
+        target_nodes: partition.target_nodes.clone(),
+        health: health(partition.health()).0,
+    }
+}
+
+/// All topics as a table.
+pub(crate) fn list(topics: &[TopicSummary], paint: Paint) -> String {
+    let mut table = Table::new(&["TOPIC", ">PARTITIONS", ">REPLICAS", "RETENTION"]);
+    for topic in topics {
+        table.row([
+            topic.name.clone(),
+            topic.partitions.to_string(),
+            topic.replication_factor.to_string(),
+            retention(topic.retention),
+        ]);
+    }
+    table.render(paint, 0)
+}
+
+/// One topic and a table of its partitions.
+pub(crate) fn describe(topic: &TopicDescription, paint: Paint) -> String {
+    format!(
+        "{}: {}\n\n{}",
+        paint.strong(&topic.name),
+        shape(topic),
+        partitions(&topic.partitions, paint, false)
+    )
+}
+
+/// A topic's shape in half a sentence.
+pub(crate) fn shape(topic: &TopicDescription) -> String {
+    let count = topic.partitions.len();
+    let replicas = topic.replication_factor;
+    let plural = |count| if count == 1 { "" } else { "s" };
+    format!(
+        "{count} partition{}, {replicas} replica{} each, kept {}",
+        plural(count),
+        plural(replicas as usize),
+        retention(topic.retention)
+    )
+}
+
+/// A table of partitions; `with_topic` where they are of several topics.
+pub(crate) fn partitions(
+    partitions: &[PartitionDescription],
+    paint: Paint,
+    with_topic: bool,
+) -> String {
+    let first = if with_topic {
+        "PARTITION"
+    } else {
+        ">PARTITION"
+    };
+    let head = [
+        first, ">LEADER", ">EPOCH", "REPLICAS", ">START", ">END", ">SIZE", "HEALTH",
+    ];
+    let mut table = Table::new(&head);
+    for partition in partitions {
+        let (name, tone) = health(partition.health());
+        let number = partition.partition;
+        let label = if with_topic {
+            format!("{}/{number}", partition.topic)
+        } else {
+            number.to_string()
+        };
+        let leader = match partition.leader_node {
+            Some(node) => Cell::from(node.to_string()),
+            None => Cell::toned("none", Tone::Bad),
+        };
+        table.row([
+            label.into(),
+            leader,
+            partition.leader_epoch.to_string().into(),
+            replicas(partition).into(),
+            units::count(partition.log_start_offset).into(),
+            units::count(partition.high_watermark).into(),
+            units::size(partition.bytes).into(),
+            Cell::toned(name, tone),
+        ]);
+    }
+    table.render(paint, 0)
+}
+
+/// `1,2,3`, each with what is not as it should be: `1,2(behind 40),3(unreachable)`.
+fn replicas(partition: &PartitionDescription) -> String {
+    let show = |replica: &lograft_client::admin_wire::ReplicaDescription| {
+        let (state, _) = replica_state(replica.state());
+        let learner = if replica.voter { "" } else { " learner" };
+        match (replica.state(), replica.lag_entries) {
+            (ReplicaState::InSync, _) if replica.voter => replica.node_id.to_string(),
+            (ReplicaState::Behind, Some(lag)) => {
+                format!(
+                    "{}({state} {}{learner})",
+                    replica.node_id,
+                    units::count(lag)
+                )
+            }
+            _ => format!("{}({state}{learner})", replica.node_id),
+        }
+    };
+    let mut text = partition
+        .replicas
+        .iter()
+        .map(show)
+        .collect::<Vec<_>>()
+        .join(",");
+    if !partition.target_nodes.is_empty() {
+        let nodes: Vec<String> = partition.target_nodes.iter().map(u64::to_string).collect();
+        let _ = write!(text, " -> {}", nodes.join(","));
+    }
+    text
+}
+
+fn health(health: PartitionHealth) -> (&'static str, Tone) {
+    match health {
+        PartitionHealth::Healthy => ("healthy", Tone::Good),
+        PartitionHealth::UnderReplicated => ("under-replicated", Tone::Warn),
+        PartitionHealth::Unavailable => ("unavailable", Tone::Bad),
+        PartitionHealth::Unspecified => ("unknown", Tone::Warn),
+    }
+}
+
+fn replica_state(state: ReplicaState) -> (&'static str, Tone) {
+    match state {
+        ReplicaState::InSync => ("in-sync", Tone::Good),
+        ReplicaState::Behind => ("behind", Tone::Warn),
+        ReplicaState::Unreachable => ("unreachable", Tone::Bad),
+        ReplicaState::Corrupt => ("corrupt", Tone::Bad),
+        ReplicaState::Missing => ("missing", Tone::Warn),
+        ReplicaState::Unspecified => ("unknown", Tone::Warn),
+    }
+}
+
+/// How long records are kept: `for ever`, `up to 10.0 GiB per partition, 7 d`.
+fn retention(retention: Option<Retention>) -> String {
+    let Retention { bytes, ms } = retention.unwrap_or_default();
+    match (bytes, ms) {
+        (None, None) => "for ever".into(),
+        (Some(bytes), None) => format!("up to {} per partition", units::size(bytes)),
+        (None, Some(ms)) => format!("for {}", units::millis(ms)),
+        (Some(bytes), Some(ms)) => {
+            format!(
+                "up to {} per partition, for {}",
+                units::size(bytes),
+                units::millis(ms)
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lograft_client::admin_wire::ReplicaDescription;
+
+    use super::*;
+
+    fn replica(node_id: u64, state: ReplicaState, lag_entries: Option<u64>) -> ReplicaDescription {
+        ReplicaDescription {
+            node_id,
+            state: state.into(),
+            lag_entries,
+            voter: true,
+        }
+    }
+
+    fn topic() -> TopicDescription {
+        let partition = PartitionDescription {
+            topic: "clicks".into(),
+            partition: 0,
+            group_id: 1,
+            leader_node: Some(1),
+            leader_epoch: 4,
+            preferred_leader_node: 1,
+            replicas: vec![
+                replica(1, ReplicaState::InSync, Some(0)),
+                replica(2, ReplicaState::Behind, Some(1234)),
+                replica(3, ReplicaState::Unreachable, None),
+            ],
+            log_start_offset: 100,
+            high_watermark: 1_000_000,
+            bytes: 64 << 20,
+            target_nodes: vec![1, 2, 4],
+            health: PartitionHealth::UnderReplicated.into(),
+        };
+        let dead = PartitionDescription {
+            partition: 1,
+            leader_node: None,
+            replicas: Vec::new(),
+            target_nodes: Vec::new(),
+            health: PartitionHealth::Unavailable.into(),
+            ..partition.clone()
+        };
+        TopicDescription {
+            name: "clicks".into(),
+            topic_id: 7,
+            replication_factor: 3,
+            retention: Some(Retention {
+                bytes: Some(10 << 30),
+                ms: None,
+            }),
+            partitions: vec![partition, dead],
+        }
+    }
+
+    #[test]
+    fn a_topic_is_told_at_a_glance() {
+        let expected = "\
+clicks: 2 partitions, 3 replicas each, kept up to 10.0 GiB per partition
+
+PARTITION  LEADER  EPOCH  REPLICAS                                   START        END      SIZE  HEALTH
+        0       1      4  1,2(behind 1,234),3(unreachable) -> 1,2,4    100  1,000,000  64.0 MiB  under-replicated
+        1    none      4                                               100  1,000,000  64.0 MiB  unavailable
+";
+        assert_eq!(describe(&topic(), Paint::plain()), expected);
+    }
+
+    #[test]
+    fn programs_get_the_same_as_json() {
+        let json = serde_json::to_value(topic_json(&topic())).unwrap();
+        assert_eq!(json["retention_bytes"], 10_u64 << 30);
+        assert_eq!(json["retention_ms"], serde_json::Value::Null);
+        assert_eq!(json["partitions"][0]["replicas"][1]["state"], "behind");
+        assert_eq!(
+            json["partitions"][1]["leader_node"],
+            serde_json::Value::Null
+        );
+    }
+
+    #[test]
+    fn a_bound_that_is_not_set_is_for_ever() {
+        assert_eq!(retention(None), "for ever");
+        let both = Retention {
+            bytes: Some(1 << 20),
+            ms: Some(86_400_000),
+        };
+        assert_eq!(
+            retention(Some(both)),
+            "up to 1.0 MiB per partition, for 1 d"
+        );
+    }
+}
