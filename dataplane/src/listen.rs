@@ -38,8 +38,8 @@ const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(5);
 /// Why a handshake did not end in a connection.
 #[derive(Debug, thiserror::Error)]
 enum HandshakeError {
-    #[error("no TLS handshake within {HANDSHAKE_MAX:?}")]
-    Timeout,
+    #[error("no TLS handshake within {0:?}")]
+    Timeout(Duration),
     #[error("the TLS handshake failed")]
     Tls(#[source] io::Error),
     #[error("the peer's identity")]
@@ -54,11 +54,29 @@ impl Port {
             Self::Peer => "peer",
         }
     }
+}
 
-    const fn connections_max_count(self) -> usize {
-        match self {
-            Self::Client => CLIENT_CONNECTIONS_MAX_COUNT,
-            Self::Peer => PEER_CONNECTIONS_MAX_COUNT,
+/// What bounds a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenLimits {
+    /// Connections at once, those in their handshake included; more are closed unanswered.
+    pub connections_max_count: usize,
+    /// Handshakes at once; more wait in the system's backlog.
+    pub handshakes_max_count: usize,
+    /// Longest wait for a handshake.
+    pub handshake_max: Duration,
+}
+
+impl ListenLimits {
+    /// Those of a port.
+    pub const fn of(port: Port) -> Self {
+        Self {
+            connections_max_count: match port {
+                Port::Client => CLIENT_CONNECTIONS_MAX_COUNT,
+                Port::Peer => PEER_CONNECTIONS_MAX_COUNT,
+            },
+            handshakes_max_count: HANDSHAKES_MAX_COUNT,
+            handshake_max: HANDSHAKE_MAX,
         }
     }
 }
@@ -81,7 +99,7 @@ pub type Incoming = ReceiverStream<Result<Accepted, Infallible>>;
 /// once `cut` holds true.
 pub fn incoming(
     listener: Box<dyn Listener>,
-    port: Port,
+    (port, limits): (Port, ListenLimits),
     tls: Arc<Tls>,
     metrics: &Metrics,
     cut: watch::Receiver<bool>,
@@ -90,11 +108,12 @@ pub fn incoming(
     let name = &[port.name()];
     let shared = Arc::new(Shared {
         port,
+        limits,
         tls,
         cut,
         sender,
-        connections: Arc::new(Semaphore::new(port.connections_max_count())),
-        handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX_COUNT)),
+        connections: Arc::new(Semaphore::new(limits.connections_max_count)),
+        handshakes: Arc::new(Semaphore::new(limits.handshakes_max_count)),
         open: metrics.connections.with_label_values(name),
         refused: metrics.connections_refused.with_label_values(name),
         failed: metrics.handshakes_failed.with_label_values(name),
@@ -108,6 +127,7 @@ pub fn incoming(
 
 struct Shared {
     port: Port,
+    limits: ListenLimits,
     tls: Arc<Tls>,
     cut: watch::Receiver<bool>,
     sender: mpsc::Sender<Result<Accepted, Infallible>>,
@@ -150,7 +170,7 @@ impl Shared {
         let Ok(place) = Arc::clone(&self.connections).try_acquire_owned() else {
             self.refused.inc();
             if let Some(held_back) = self.refused_log.pass() {
-                let max = self.port.connections_max_count();
+                let max = self.limits.connections_max_count;
                 warn!(port = self.port.name(), %remote, max, held_back, "too many connections");
             }
             return;
@@ -175,9 +195,10 @@ impl Shared {
     ) -> Result<Accepted, HandshakeError> {
         let acceptor = TlsAcceptor::from(self.tls.server(self.port));
         let buffered = BufReader::with_capacity(TLS_READ_BUFFER_BYTES, io);
-        let mut stream = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(buffered))
+        let max = self.limits.handshake_max;
+        let mut stream = tokio::time::timeout(max, acceptor.accept(buffered))
             .await
-            .map_err(|_| HandshakeError::Timeout)?
+            .map_err(|_| HandshakeError::Timeout(max))?
             .map_err(HandshakeError::Tls)?;
         let session = stream.get_mut().1;
         session.set_buffer_limit(Some(TLS_WRITE_BUFFER_BYTES));
@@ -304,3 +325,6 @@ impl AsyncWrite for Accepted {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

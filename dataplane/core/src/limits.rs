@@ -116,6 +116,8 @@ pub const HEALTH_REQUEST_MAX: Duration = Duration::from_secs(5);
 pub const METRICS_PARTITIONS_MAX_COUNT: usize = 1000;
 /// Longest wait for leaderships to move elsewhere when a node stops.
 pub const STOP_TRANSFER_MAX: Duration = Duration::from_secs(5);
+/// Leaderships handed over at once when a node stops.
+pub const STOP_TRANSFERS_MAX_COUNT: usize = 64;
 /// Longest wait for connections to end when a node stops.
 pub const STOP_CONNECTIONS_MAX: Duration = Duration::from_secs(3);
 
@@ -271,6 +273,8 @@ pub const MOVE_LAG_MAX_COUNT: u64 = 64;
 pub const MOVES_AT_ONCE_MAX_COUNT: usize = 4;
 /// Commands of a drain proposed in one look.
 pub const DRAIN_COMMANDS_MAX_COUNT: usize = 64;
+/// How long a removed node still gets the meta group's log, so that it hears of its removal.
+pub const REMOVED_LINGER: Duration = Duration::from_secs(3);
 /// How far a preferred leader may be behind to be handed the leadership, entries.
 pub const PREFERRED_LAG_MAX_COUNT: u64 = 64;
 /// How long a preferred leader must have been reachable and caught up before it is.

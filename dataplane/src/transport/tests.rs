@@ -16,7 +16,7 @@ use super::*;
 use crate::config::TlsConfig;
 use crate::grpc::raft_service::{GroupLookup, RaftApi};
 use crate::identity::Member;
-use crate::listen;
+use crate::listen::{self, ListenLimits};
 use crate::net::TcpNet;
 use crate::pki::Ca;
 use crate::tls::Port;
@@ -138,7 +138,8 @@ impl TestNode {
         let (cut, is_cut) = watch::channel(false);
         let listener = net.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.local_address().unwrap().to_string();
-        let incoming = listen::incoming(listener, Port::Peer, Arc::clone(&tls), &metrics, is_cut);
+        let limited = (Port::Peer, ListenLimits::of(Port::Peer));
+        let incoming = listen::incoming(listener, limited, Arc::clone(&tls), &metrics, is_cut);
         let service = RaftApi::server(Arc::clone(&groups) as Arc<dyn GroupLookup>);
         let server = tokio::spawn(async move {
             listen::server()

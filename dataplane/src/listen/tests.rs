@@ -1,0 +1,176 @@
+use std::path::Path;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream as ClientStream;
+use tokio_stream::StreamExt;
+
+use super::*;
+use crate::config::TlsConfig;
+use crate::net::{Net, TcpNet};
+use crate::pki::Ca;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+struct Fixture {
+    incoming: Incoming,
+    address: SocketAddr,
+    metrics: Metrics,
+    tls: Arc<Tls>,
+    cut: watch::Sender<bool>,
+    _dir: tempfile::TempDir,
+}
+
+fn paths(dir: &Path) -> TlsConfig {
+    TlsConfig {
+        cert: dir.join("tls.crt"),
+        key: dir.join("tls.key"),
+        ca: dir.join("ca.crt"),
+    }
+}
+
+async fn fixture(limits: ListenLimits) -> Fixture {
+    let dir = tempfile::tempdir().unwrap();
+    Ca::new().write(dir.path(), "node/a");
+    let tls = Arc::new(Tls::load(paths(dir.path())).unwrap());
+    let metrics = Metrics::new().unwrap();
+    let listener = TcpNet.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let address = listener.local_address().unwrap();
+    let (cut, is_cut) = watch::channel(false);
+    let incoming = incoming(
+        listener,
+        (Port::Peer, limits),
+        Arc::clone(&tls),
+        &metrics,
+        is_cut,
+    );
+    Fixture {
+        incoming,
+        address,
+        metrics,
+        tls,
+        cut,
+        _dir: dir,
+    }
+}
+
+impl Fixture {
+    /// The same node connects to itself.
+    async fn connect(&self) -> std::io::Result<ClientStream<TcpStream>> {
+        let io = TcpStream::connect(self.address).await?;
+        let name = "localhost".try_into().unwrap();
+        TlsConnector::from(self.tls.connect())
+            .connect(name, io)
+            .await
+    }
+
+    async fn accept(&mut self) -> Accepted {
+        let next = tokio::time::timeout(PATIENCE, self.incoming.next()).await;
+        next.unwrap().unwrap().unwrap()
+    }
+}
+
+/// Waits for the other end to close, whatever it says before.
+async fn closed(io: &mut (impl AsyncRead + Unpin)) {
+    let mut rest = Vec::new();
+    // A reset is an end too.
+    let _ = tokio::time::timeout(PATIENCE, io.read_to_end(&mut rest))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_tells_who_is_there() {
+    let mut port = fixture(ListenLimits::of(Port::Peer)).await;
+    let mut near = port.connect().await.unwrap();
+    let mut accepted = port.accept().await;
+    assert_eq!(
+        accepted.connect_info().identity.to_string(),
+        crate::pki::uri("node/a")
+    );
+    near.write_all(b"hello").await.unwrap();
+    near.flush().await.unwrap();
+    let mut got = [0; 5];
+    accepted.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"hello");
+    assert!(
+        port.metrics
+            .encode()
+            .unwrap()
+            .contains("lograft_connections{port=\"peer\"} 1")
+    );
+    drop(accepted);
+    assert!(
+        port.metrics
+            .encode()
+            .unwrap()
+            .contains("lograft_connections{port=\"peer\"} 0")
+    );
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_closed() {
+    let limits = ListenLimits {
+        connections_max_count: 1,
+        ..ListenLimits::of(Port::Peer)
+    };
+    let mut port = fixture(limits).await;
+    let _first = port.connect().await.unwrap();
+    let accepted = port.accept().await;
+    assert!(port.connect().await.is_err());
+    let text = port.metrics.encode().unwrap();
+    assert!(
+        text.contains("lograft_connections_refused_total{port=\"peer\"} 1"),
+        "{text}"
+    );
+    // Its place is free again once it has ended.
+    drop(accepted);
+    let _second = port.connect().await.unwrap();
+    port.accept().await;
+}
+
+#[tokio::test]
+async fn a_silent_client_is_closed_and_holds_up_nobody() {
+    let limits = ListenLimits {
+        handshake_max: Duration::from_millis(100),
+        handshakes_max_count: 2,
+        ..ListenLimits::of(Port::Peer)
+    };
+    let mut port = fixture(limits).await;
+    let mut silent = TcpStream::connect(port.address).await.unwrap();
+    let _talking = port.connect().await.unwrap();
+    port.accept().await;
+    closed(&mut silent).await;
+    let text = port.metrics.encode().unwrap();
+    assert!(
+        text.contains("lograft_handshakes_failed_total{port=\"peer\"} 1"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_cut_ends_connections_and_a_dropped_stream_the_port() {
+    let mut port = fixture(ListenLimits::of(Port::Peer)).await;
+    let _near = port.connect().await.unwrap();
+    let mut accepted = port.accept().await;
+    port.cut.send_replace(true);
+    let read = tokio::time::timeout(PATIENCE, accepted.read_u8())
+        .await
+        .unwrap();
+    assert_eq!(
+        read.unwrap_err().kind(),
+        std::io::ErrorKind::ConnectionAborted
+    );
+
+    let address = port.address;
+    drop(port);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while TcpStream::connect(address).await.is_ok() {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the port is still open"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

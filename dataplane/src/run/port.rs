@@ -1,0 +1,72 @@
+//! A gRPC port while it is served, and how it comes to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tonic::service::Routes;
+use tracing::warn;
+
+use crate::listen::{self, ListenLimits};
+use crate::metrics::Metrics;
+use crate::net::Listener;
+use crate::tls::{Port, Tls};
+
+/// How long a port may take to close once its connections are cut.
+const CUT_MAX: Duration = Duration::from_secs(1);
+
+/// A port that is bound and not served yet: nobody is let in before the node can answer.
+pub(super) struct BoundPort {
+    pub(super) port: Port,
+    pub(super) listener: Box<dyn Listener>,
+}
+
+impl BoundPort {
+    pub(super) fn serve(self, tls: Arc<Tls>, metrics: &Metrics, routes: Routes) -> ServedPort {
+        let Self { port, listener } = self;
+        let (cut, is_cut) = watch::channel(false);
+        let (stop, mut is_stopped) = watch::channel(false);
+        let incoming = listen::incoming(
+            listener,
+            (port, ListenLimits::of(port)),
+            tls,
+            metrics,
+            is_cut,
+        );
+        let task = tokio::spawn(async move {
+            let stopped = async move {
+                // A sender that is gone stops as well.
+                let _ = is_stopped.wait_for(|stopped| *stopped).await;
+            };
+            let server = listen::server().add_routes(routes);
+            if let Err(error) = server.serve_with_incoming_shutdown(incoming, stopped).await {
+                warn!(port = port.name(), %error, "serving ended");
+            }
+        });
+        ServedPort { stop, cut, task }
+    }
+}
+
+/// A port in service.
+pub(super) struct ServedPort {
+    stop: watch::Sender<bool>,
+    cut: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl ServedPort {
+    /// Closes the port, lets requests under way end for so long, then cuts their connections.
+    pub(super) async fn stop(mut self, patience: Duration) {
+        self.stop.send_replace(true);
+        if tokio::time::timeout(patience, &mut self.task)
+            .await
+            .is_err()
+        {
+            self.cut.send_replace(true);
+            // Whatever is left then has no connection any more.
+            let _ = tokio::time::timeout(CUT_MAX, &mut self.task).await;
+            self.task.abort();
+        }
+    }
+}
