@@ -67,6 +67,9 @@ pub enum StorageError {
     /// An earlier write or sync failed; nothing is written any more until the node restarts.
     #[error("storage stopped after a failed write")]
     Stopped(#[source] Arc<StorageError>),
+    /// A writer thread could not be started.
+    #[error("could not start a writer thread")]
+    Spawn(#[source] Arc<io::Error>),
     /// The group was closed or removed.
     #[error("group {0} is closed")]
     Closed(GroupId),
@@ -193,7 +196,7 @@ pub enum OpenError {
         /// Where its files are now.
         kept: PathBuf,
         /// What is damaged.
-        damage: Damage,
+        damage: Box<Damage>,
         /// The vote, if that could still be read: save it in the fresh log before it votes again.
         hard_state: Option<HardState>,
     },

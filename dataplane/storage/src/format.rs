@@ -1,11 +1,22 @@
-//! The bytes of every file.
+//! The bytes of every file, each with its layout in the comment of its type. All numbers are
+//! little-endian; every record has a magic number, a version byte and a CRC-32C. The rules that
+//! go with them are in `dataplane/docs/format.md`.
 
-/// Length of a segment's header.
-pub(crate) const SEGMENT_HEADER_BYTES: u64 = 96;
-/// Length of an entry's header.
-pub(crate) const ENTRY_HEADER_BYTES: u64 = 96;
+mod checkpoint_file;
+mod entry_header;
+mod fields;
+mod hard_record;
+mod identity_file;
+mod index_file;
+mod segment_header;
+#[cfg(test)]
+mod tests;
 
-/// What an entry with so many payload bytes takes in its segment, bytes.
-pub(crate) const fn entry_size_bytes(payload_bytes: usize) -> u64 {
-    (ENTRY_HEADER_BYTES + payload_bytes as u64).next_multiple_of(8)
-}
+pub(crate) use checkpoint_file::{decode_checkpoint, encode_checkpoint};
+pub(crate) use entry_header::{
+    ENTRY_HEADER_BYTES, ENTRY_MAGIC, EntryHeader, entry_seed, entry_size_bytes,
+};
+pub(crate) use hard_record::{HARD_RECORD_BYTES, HARD_SLOT_POSITIONS, HardRecord};
+pub(crate) use identity_file::{decode_identity, encode_identity};
+pub(crate) use index_file::{IndexFile, IndexHead};
+pub(crate) use segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};

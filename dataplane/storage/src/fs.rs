@@ -1,5 +1,6 @@
 //! The seam to the disk.
 
+mod fault;
 mod real;
 
 use std::io::{self, IoSlice};
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use fault::{Crash, FaultFs};
 pub use real::RealFs;
 
 /// How a file is opened.
@@ -77,7 +79,7 @@ pub trait FsFile: Send + Sync {
     fn allocate(&self, len: u64) -> io::Result<()>;
     /// Cuts the file to `len` bytes.
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Gives the file's clean pages back to the kernel.
+    /// Gives the file's clean pages back to the kernel: what is read next comes from the disk.
     fn advise_dont_need(&self) -> io::Result<()>;
     /// The length, bytes.
     fn len(&self) -> io::Result<u64>;

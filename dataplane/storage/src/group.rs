@@ -1,26 +1,36 @@
 //! A group's log.
 
+mod batch;
 mod cache;
+mod read;
 mod state;
 mod terms;
+mod write;
+mod writer;
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
 use lograft_core::limits::CACHE_COPY_MAX_BYTES;
-use lograft_core::{Entry, EntryKind, GroupId, LogId, LogIndex, Offset, Term, Vote};
+use lograft_core::{Entry, GroupId, LogId, LogIndex, Offset, Term, Vote};
 use parking_lot::Mutex;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{ReadError, StorageError};
+use crate::format::decode_checkpoint;
 use crate::hard_state::HardState;
+use crate::node::{Node, checkpoint_path};
 use crate::op::{FlushCallback, Op};
-use crate::storage::Node;
+
+use self::read::Want;
+use self::state::Context;
 
 pub(crate) use cache::CacheBudget;
-pub(crate) use state::{Context, LogState, SegmentSizes};
+pub(crate) use state::{LogState, SegmentSizes};
+pub(crate) use terms::TermRuns;
+pub(crate) use writer::{Active, GroupWriter};
 
 /// What opening a group found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,6 +87,7 @@ pub(crate) struct Group {
     pub(crate) id: GroupId,
     pub(crate) node: Arc<Node>,
     pub(crate) state: Mutex<LogState>,
+    pub(crate) writer: Mutex<GroupWriter>,
 }
 
 impl fmt::Debug for GroupLog {
@@ -99,16 +110,20 @@ impl GroupLog {
     /// Saves the vote; `done` comes when it is on disk, after all that was appended before.
     pub fn save_vote(&self, vote: Vote, done: FlushCallback) {
         let mut state = self.0.state.lock();
+        if let Err(error) = self.0.check_open(&state) {
+            drop(state);
+            return done(Err(error));
+        }
         state.hard.vote = Some(vote);
-        self.0.push(&state, vec![Op::SaveVote { vote, done }]);
+        self.0.push(&state, [Op::SaveVote { vote, done }]);
     }
 
     /// Notes how far the log is committed; written with the next write, without a sync.
     pub fn save_committed(&self, committed: Option<LogId>) {
         let mut state = self.0.state.lock();
         state.hard.committed = committed;
-        if !std::mem::replace(&mut state.committed_waits, true) {
-            self.0.push(&state, vec![Op::SaveCommitted]);
+        if !state.closed && !std::mem::replace(&mut state.committed_waits, true) {
+            self.0.push(&state, [Op::SaveCommitted]);
         }
     }
 
@@ -129,6 +144,9 @@ impl GroupLog {
         match result {
             Ok(()) => {
                 self.0.push(&state, ops);
+                if !std::mem::replace(&mut state.is_caching, true) {
+                    self.0.node.note_caching(&self.0);
+                }
                 Ok(())
             }
             Err((error, done)) => {
@@ -139,37 +157,49 @@ impl GroupLog {
         }
     }
 
-    /// Drops all entries after `keep`; `None` drops all.
+    /// Drops all entries after `keep`; `None` drops all. Calls that change the log's end must
+    /// not come at the same moment.
     pub fn truncate_after(&self, keep: Option<LogId>) -> Result<(), StorageError> {
+        let cut = {
+            let state = self.0.state.lock();
+            self.0.check_open(&state)?;
+            state.cut_index(keep)
+        };
+        let Some(index) = cut else { return Ok(()) };
+        let Some(place) = self.0.locate(index)? else {
+            return Ok(());
+        };
         let mut state = self.0.state.lock();
-        self.0.check_open(&state)?;
-        let Some(index) = state.cut_index(keep) else {
-            return Ok(());
-        };
-        let Some(place) = state.locate_cached(index) else {
-            return Ok(());
-        };
         let truncation = state.truncate_from(index, place, &self.0.context());
-        self.0
-            .push(&state, vec![Op::Truncate(Box::new(truncation))]);
+        self.0.push(&state, [Op::Truncate(Box::new(truncation))]);
         Ok(())
     }
 
     /// Forgets the entries up to `id`, inclusive. Files go segment by segment, once a checkpoint
-    /// covers them; the last segment always stays.
+    /// covers them; the last segment always stays. An id beyond the end empties the log, which
+    /// then goes on after it; where there is a snapshot, [`Self::reset_to`] is the right call.
     pub fn purge_to(&self, id: LogId) {
         let mut state = self.0.state.lock();
-        state.purge_to(id);
-        let op = state.take_purged();
-        self.0.push(&state, op.into_iter().collect());
+        if state.closed {
+            return;
+        }
+        let op = match state.purge_to(id, &self.0.context()) {
+            Some(reset) => Some(Op::Reset(Box::new(reset))),
+            None => state.take_purged(),
+        };
+        self.0.push(&state, op);
     }
 
     /// Empties the log, which goes on after `checkpoint.last`, from `checkpoint.next_offset`: a
     /// snapshot was installed. `done` comes when that is on disk.
     pub fn reset_to(&self, checkpoint: Checkpoint, done: FlushCallback) {
         let mut state = self.0.state.lock();
+        if let Err(error) = self.0.check_open(&state) {
+            drop(state);
+            return done(Err(error));
+        }
         let reset = state.reset_to(checkpoint, &self.0.context(), done);
-        self.0.push(&state, vec![Op::Reset(Box::new(reset))]);
+        self.0.push(&state, [Op::Reset(Box::new(reset))]);
     }
 
     /// The first entry that is not purged; `None` while the log is empty.
@@ -223,27 +253,13 @@ impl GroupLog {
         range: Range<LogIndex>,
         max_bytes: usize,
     ) -> Result<Vec<Entry>, StorageError> {
-        let state = self.0.state.lock();
-        let mut budget = max_bytes;
-        let start = range.start.max(state.begin());
-        Ok(state
-            .cache
-            .from_index(start)
-            .take_while(|entry| entry.id.index < range.end)
-            .enumerate()
-            .take_while(|(nth, entry)| {
-                let fits = entry.proposal.payload.len() <= budget;
-                budget = budget.saturating_sub(entry.proposal.payload.len());
-                fits || *nth == 0
-            })
-            .map(|(_, entry)| entry.clone())
-            .collect())
+        self.0.read_range(range, max_bytes, Want::Whole)
     }
 
-    /// The entries of `range`, but those of kind `Records` may come without their payload (the
-    /// length is then 0, CRC and count are right). For apply, which needs no records.
+    /// All entries of `range`, but those of kind `Records` may come without their payload (it is
+    /// then empty, CRC and count are right). For apply, which needs no records.
     pub fn read_meta(&self, range: Range<LogIndex>) -> Result<Vec<Entry>, StorageError> {
-        self.read(range, usize::MAX)
+        self.0.read_range(range, usize::MAX, Want::Meta)
     }
 
     /// Entries of kind `Records`: the first one holds `from`, all end at or before `below`; at
@@ -254,21 +270,18 @@ impl GroupLog {
         below: Offset,
         max_bytes: usize,
     ) -> Result<Vec<Entry>, ReadError> {
-        let state = self.0.state.lock();
-        let mut budget = max_bytes;
-        Ok(state
-            .cache
-            .from_offset(from)
-            .filter(|entry| entry.proposal.kind == EntryKind::Records)
-            .take_while(|entry| entry.next_offset() <= below)
-            .enumerate()
-            .take_while(|(nth, entry)| {
-                let fits = entry.proposal.payload.len() <= budget;
-                budget = budget.saturating_sub(entry.proposal.payload.len());
-                fits || *nth == 0
-            })
-            .map(|(_, entry)| entry.clone())
-            .collect())
+        let (group, start) = (self.0.id, self.first_offset());
+        if from < start {
+            return Err(ReadError::Purged { group, from, start });
+        }
+        self.0
+            .read_records(from, below, max_bytes)
+            .map_err(|source| ReadError::Storage { group, source })
+    }
+
+    /// The first offset that is read from memory; `None` if nothing is.
+    pub fn cached_from(&self) -> Option<Offset> {
+        self.0.state.lock().cache.first_offset()
     }
 
     /// The base offset of the first batch below `below` that holds a record of `time_ms` or
@@ -278,14 +291,7 @@ impl GroupLog {
         time_ms: i64,
         below: Offset,
     ) -> Result<Option<Offset>, StorageError> {
-        let state = self.0.state.lock();
-        Ok(state
-            .cache
-            .from_offset(Offset::ZERO)
-            .filter(|entry| entry.proposal.kind == EntryKind::Records)
-            .take_while(|entry| entry.base_offset < below)
-            .find(|entry| entry.proposal.max_time_ms >= time_ms)
-            .map(|entry| entry.base_offset))
+        self.0.find_time(time_ms, below)
     }
 
     /// The segments, oldest first.
@@ -336,10 +342,13 @@ impl GroupLog {
     pub fn put_checkpoint(&self, checkpoint: Checkpoint) {
         let checkpoint = Arc::new(checkpoint);
         let mut state = self.0.state.lock();
+        if state.closed {
+            return;
+        }
         state
             .checkpoints
             .insert(checkpoint.last.index, Some(Arc::clone(&checkpoint)));
-        self.0.push(&state, vec![Op::PutCheckpoint(checkpoint)]);
+        self.0.push(&state, [Op::PutCheckpoint(checkpoint)]);
     }
 
     /// The newest checkpoint.
@@ -347,12 +356,18 @@ impl GroupLog {
         self.checkpoint_at_or_below(LogIndex(u64::MAX))
     }
 
-    /// The newest checkpoint whose last entry is at or below `index`.
+    /// The newest checkpoint whose last entry is at or below `index`. One whose file turns out
+    /// to be damaged is passed over.
     pub fn checkpoint_at_or_below(&self, index: LogIndex) -> Option<Checkpoint> {
-        let state = self.0.state.lock();
-        let (_, held) = state.checkpoints.range(..=index).next_back()?;
-        held.as_ref()
-            .map(|checkpoint| Checkpoint::clone(checkpoint))
+        let candidates: Vec<(LogIndex, Option<Arc<Checkpoint>>)> = {
+            let state = self.0.state.lock();
+            let below = state.checkpoints.range(..=index).rev();
+            below.map(|(last, held)| (*last, held.clone())).collect()
+        };
+        candidates.into_iter().find_map(|(last, held)| match held {
+            Some(checkpoint) => Some(Checkpoint::clone(&checkpoint)),
+            None => self.0.load_checkpoint(last),
+        })
     }
 }
 
@@ -360,7 +375,7 @@ impl Group {
     fn context(&self) -> Context<'_> {
         Context {
             budget: &self.node.budget,
-            random: &self.node.random,
+            fs: self.node.fs.as_ref(),
         }
     }
 
@@ -368,37 +383,40 @@ impl Group {
         if state.closed {
             return Err(StorageError::Closed(self.id));
         }
-        Ok(())
+        self.node.stopped().map_or(Ok(()), Err)
     }
 
     /// Hands tasks to the writer. The state stays locked meanwhile, so that tasks come in the
     /// order of the changes.
-    fn push(&self, _state: &LogState, ops: Vec<Op>) {
-        // Until the writers are here: every task is done at once.
-        let mut callbacks = Vec::new();
-        for op in ops {
-            match op {
-                Op::Append {
-                    done: Some(done), ..
-                }
-                | Op::SaveVote { done, .. } => {
-                    callbacks.push(done);
-                }
-                Op::Reset(reset) => callbacks.push(reset.done),
-                _ => {}
-            }
+    fn push(self: &Arc<Self>, _state: &LogState, ops: impl IntoIterator<Item = Op>) {
+        self.node.lane(self.id).push(self, ops);
+    }
+
+    fn load_checkpoint(&self, last: LogIndex) -> Option<Checkpoint> {
+        let path = checkpoint_path(&self.node.group_dir(self.id), last);
+        let bytes = self.node.read_file(&path).ok()??;
+        decode_checkpoint(&bytes, self.id, self.node.cluster_id()?)
+    }
+
+    /// Refuses all further calls and waits until the tasks so far are done.
+    pub(crate) fn close(self: &Arc<Self>) -> Result<(), StorageError> {
+        let (done, result) = mpsc::channel();
+        {
+            let mut state = self.state.lock();
+            state.closed = true;
+            let barrier = move |outcome| {
+                let _ = done.send(outcome); // the other side waits below
+            };
+            self.push(&state, [Op::SaveCommitted, Op::Barrier(Box::new(barrier))]);
         }
-        std::thread::spawn(move || {
-            for done in callbacks {
-                done(Ok(()));
-            }
-        });
+        self.node.step_if_manual();
+        result.recv().unwrap_or(Err(StorageError::Closed(self.id)))
     }
 }
 
 /// A small payload is copied: as a slice it would keep the whole receive buffer alive.
 fn unpin(payload: &mut Bytes) {
-    if payload.len() <= CACHE_COPY_MAX_BYTES {
+    if !payload.is_empty() && payload.len() <= CACHE_COPY_MAX_BYTES {
         *payload = Bytes::copy_from_slice(payload);
     }
 }

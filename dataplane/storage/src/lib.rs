@@ -3,7 +3,7 @@
 //! written once, with one `pwritev` and one `fdatasync` for all that wait at the same moment.
 //!
 //! Whatever touches a disk goes through [`Fs`], so that the same code runs on [`RealFs`] and on
-//! a simulated disk, which loses, tears and flips what it was given. The bytes of every file are in
+//! [`FaultFs`], which loses, tears and flips what it was given. The bytes of every file are in
 //! `dataplane/docs/format.md`.
 
 mod checkpoint;
@@ -12,15 +12,22 @@ mod error;
 mod format;
 mod fs;
 mod group;
+mod hard_file;
 mod hard_state;
+mod lane;
+mod node;
 mod op;
+mod recovery;
+mod recycler;
+mod scan;
 mod segment;
 mod storage;
+mod walker;
 
 pub use checkpoint::Checkpoint;
 pub use config::{GroupOptions, Identity, Space, StorageConfig, WriterDrive};
 pub use error::{Action, Damage, OpenError, ReadError, StorageError};
-pub use fs::{FileMap, Fs, FsFile, FsSpace, OpenMode, RealFs};
+pub use fs::{Crash, FaultFs, FileMap, Fs, FsFile, FsSpace, OpenMode, RealFs};
 pub use group::{GroupLog, Recovered, SegmentInfo, TornTail};
 pub use hard_state::HardState;
 pub use op::FlushCallback;

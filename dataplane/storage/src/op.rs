@@ -31,21 +31,17 @@ pub(crate) enum Op {
     SaveCommitted,
     /// The log ends after `keep` and goes on in `next`.
     Truncate(Box<Truncation>),
-    /// Remove these segments, oldest first, and the checkpoints at or below `checkpoints_to`.
+    /// Remove these segments, oldest first, and these checkpoints.
     Purge {
         segments: Vec<Arc<Segment>>,
         checkpoints: Vec<LogIndex>,
     },
-    /// The log begins anew in `next`, after `checkpoint`.
+    /// The log begins anew, after the checkpoint.
     Reset(Box<Reset>),
     /// Write a checkpoint that the group's state holds.
     PutCheckpoint(Arc<Checkpoint>),
     /// Nothing to write, but `done` comes after what stands before it.
     Barrier(FlushCallback),
-    /// Everything of the group goes.
-    Remove,
-    /// The group gets no further tasks: make what is lazy durable.
-    Close,
 }
 
 /// A segment that was sealed, with all that its index file holds.
@@ -56,8 +52,6 @@ pub(crate) struct Sealed {
 
 /// A cut of the log's end.
 pub(crate) struct Truncation {
-    /// The last entry that stays.
-    pub(crate) keep: Option<LogId>,
     /// The segment that holds it, as far as it stays, when the cut goes through it.
     pub(crate) cut: Option<Sealed>,
     /// Segments of which nothing stays, newest first.
@@ -69,12 +63,11 @@ pub(crate) struct Truncation {
 
 /// A new beginning of the log.
 pub(crate) struct Reset {
-    pub(crate) checkpoint: Arc<Checkpoint>,
+    pub(crate) checkpoint: Option<Arc<Checkpoint>>,
     /// All segments there were, newest first.
     pub(crate) removed: Vec<Arc<Segment>>,
     /// All older checkpoints.
     pub(crate) checkpoints: Vec<LogIndex>,
     pub(crate) next: Arc<Segment>,
-    pub(crate) era: u64,
-    pub(crate) done: FlushCallback,
+    pub(crate) done: Option<FlushCallback>,
 }

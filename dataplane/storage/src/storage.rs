@@ -1,28 +1,43 @@
 //! A node's storage: the data directory and what stands in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use lograft_core::GroupId;
+use lograft_core::limits::CORRUPT_COPIES_MAX_COUNT;
 use parking_lot::Mutex;
 
 use crate::config::{GroupOptions, Identity, Space, StorageConfig};
 use crate::error::{Action, OpenError, StorageError};
+use crate::format::{decode_identity, encode_identity};
 use crate::fs::Fs;
-use crate::group::{CacheBudget, Group, GroupLog, LogState, Recovered, SegmentSizes};
+use crate::group::{Group, GroupLog, Recovered, SegmentSizes};
+use crate::node::Node;
+use crate::recovery::{self, Failure, Opened};
 
-/// A node's storage. Clones share it.
+/// A node's storage. Clones share it; when the last one goes, it waits for the writes under way.
+/// The data directory stays locked until all clones and all
+/// `GroupLog`s are gone.
 #[derive(Clone)]
-pub struct Storage(Arc<Node>);
+pub struct Storage(Arc<Inner>);
 
-pub(crate) struct Node {
-    pub(crate) fs: Arc<dyn Fs>,
-    pub(crate) config: StorageConfig,
-    pub(crate) budget: CacheBudget,
-    pub(crate) random: Box<dyn Fn() -> u64 + Send + Sync>,
-    identity: Mutex<Option<Identity>>,
+struct Inner {
+    node: Arc<Node>,
     groups: Mutex<BTreeMap<GroupId, Weak<Group>>>,
 }
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.node.drain();
+    }
+}
+
+/// Between a group's directory name and the number of its damaged copy.
+const CORRUPT: &str = ".corrupt-";
+/// Ends the name of a directory that is being removed.
+const REMOVED: &str = ".removed";
 
 impl Storage {
     /// Opens the data directory, alone: a second process gets [`StorageError::InUse`].
@@ -31,40 +46,62 @@ impl Storage {
     pub fn open(
         fs: Arc<dyn Fs>,
         config: StorageConfig,
-        _on_fatal: Arc<dyn Fn(StorageError) + Send + Sync>,
+        on_fatal: Arc<dyn Fn(StorageError) + Send + Sync>,
     ) -> Result<Self, StorageError> {
-        let source = Arc::clone(&fs);
-        let random = Box::new(move || source.random_u64());
-        let budget = CacheBudget::new(config.tail_cache_max_bytes);
-        let identity = Mutex::default();
-        let groups = Mutex::default();
-        Ok(Self(Arc::new(Node {
-            fs,
-            config,
-            budget,
-            random,
-            identity,
-            groups,
+        let dir = config.data_dir.clone();
+        fs.create_dir_all(&dir)
+            .map_err(|source| StorageError::io(Action::Create, &dir, source))?;
+        let lock_path = dir.join("LOCK");
+        let lock = fs.lock(&lock_path).map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => StorageError::InUse {
+                path: lock_path.clone(),
+            },
+            _ => StorageError::io(Action::Lock, &lock_path, source),
+        })?;
+        let node = Arc::new(Node::new(fs, config, on_fatal, lock)?);
+        let groups = node.groups_dir();
+        node.create_dir(&groups)?;
+        node.recycler.recover(&node)?;
+        for name in node
+            .list(&groups)?
+            .iter()
+            .filter(|name| name.ends_with(REMOVED))
+        {
+            node.remove_dir_all(&groups.join(name))?;
+        }
+        node.sync_dir(&dir)?;
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            node.sync_dir(parent)?;
+        }
+        *node.identity.lock() = read_identity(&node)?;
+        Ok(Self(Arc::new(Inner {
+            node,
+            groups: Mutex::default(),
         })))
     }
 
     /// Whose data directory it is; `None` until [`Self::write_identity`].
     pub fn identity(&self) -> Option<Identity> {
-        *self.0.identity.lock()
+        *self.0.node.identity.lock()
     }
 
     /// Writes the identity, durably. The same one again is fine, another one is refused.
     pub fn write_identity(&self, identity: &Identity) -> Result<(), StorageError> {
-        let mut held = self.0.identity.lock();
+        let mut held = self.0.node.identity.lock();
         match *held {
+            Some(held) if held == *identity => Ok(()),
             Some(Identity {
                 cluster_id,
                 node_id,
-            }) if held.as_ref() != Some(identity) => Err(StorageError::IdentityExists {
+            }) => Err(StorageError::IdentityExists {
                 cluster_id,
                 node_id,
             }),
-            _ => {
+            None => {
+                let path = identity_path(&self.0.node);
+                self.0
+                    .node
+                    .write_file(&path, &encode_identity(identity), true)?;
                 *held = Some(*identity);
                 Ok(())
             }
@@ -78,6 +115,8 @@ impl Storage {
         group: GroupId,
         options: GroupOptions,
     ) -> Result<(GroupLog, Recovered), OpenError> {
+        let node = &self.0.node;
+        let cluster = node.cluster_id().ok_or(OpenError::NoIdentity(group))?;
         let mut groups = self.0.groups.lock();
         if groups
             .get(&group)
@@ -85,69 +124,168 @@ impl Storage {
         {
             return Err(OpenError::AlreadyOpen(group));
         }
-        let config = &self.0.config;
         let max_bytes = options
             .segment_max_bytes
-            .unwrap_or(config.segment_max_bytes);
+            .unwrap_or(node.config.segment_max_bytes);
+        let min_bytes = node.config.segment_min_bytes.min(max_bytes);
         let sizes = SegmentSizes {
-            min_bytes: config.segment_min_bytes.min(max_bytes),
+            min_bytes,
             max_bytes,
         };
-        let state = Mutex::new(LogState::new(group, sizes));
+        let Opened {
+            state,
+            writer,
+            recovered,
+        } = recovery::open_group(node, group, cluster, sizes)
+            .map_err(|failure| self.refuse(group, failure))?;
         let open = Arc::new(Group {
             id: group,
-            node: Arc::clone(&self.0),
-            state,
+            node: Arc::clone(node),
+            state: Mutex::new(state),
+            writer: Mutex::new(writer),
         });
         groups.insert(group, Arc::downgrade(&open));
-        Ok((
-            GroupLog(open),
-            Recovered {
-                created: true,
-                torn: None,
-            },
-        ))
+        Ok((GroupLog(open), recovered))
     }
 
-    /// Closes a group, so that it can be opened again: calls on its `GroupLog`s fail from now on.
+    fn refuse(&self, group: GroupId, failure: Failure) -> OpenError {
+        match failure {
+            Failure::OtherCluster(path, found) => OpenError::OtherCluster { group, path, found },
+            Failure::Storage(source) => OpenError::Storage { group, source },
+            Failure::Damaged(damage, hard_state) => match self.keep_aside(group) {
+                Ok(kept) => OpenError::Corrupt {
+                    group,
+                    kept,
+                    damage: Box::new(damage),
+                    hard_state,
+                },
+                Err(source) => OpenError::Storage { group, source },
+            },
+        }
+    }
+
+    /// Closes a group and keeps its files aside, as those of a damaged replica: to be called when
+    /// a read has met [`StorageError::Corrupt`]. Returns where they are; the next open begins
+    /// with nothing.
+    pub fn set_aside_group(&self, group: GroupId) -> Result<PathBuf, StorageError> {
+        self.close_group(group)?;
+        self.keep_aside(group)
+    }
+
+    fn keep_aside(&self, group: GroupId) -> Result<PathBuf, StorageError> {
+        let node = &self.0.node;
+        let dir = node.group_dir(group);
+        let prefix = format!("group-{group}{CORRUPT}");
+        let mut numbers: BTreeSet<u64> = node
+            .list(&node.groups_dir())?
+            .iter()
+            .filter_map(|name| name.strip_prefix(&prefix)?.parse().ok())
+            .collect();
+        let copy = |number: u64| node.groups_dir().join(format!("{prefix}{number}"));
+        let kept = copy(numbers.last().map_or(1, |last| last + 1));
+        while numbers.len() >= CORRUPT_COPIES_MAX_COUNT {
+            if let Some(oldest) = numbers.pop_first() {
+                node.remove_dir_all(&copy(oldest))?;
+            }
+        }
+        node.rename(&dir, &kept)?;
+        node.sync_dir(&node.groups_dir())?;
+        Ok(kept)
+    }
+
+    /// Closes a group, so that it can be opened again: waits until all of its writes are done;
+    /// further calls on its `GroupLog`s fail. Not to be called by a flush callback.
     pub fn close_group(&self, group: GroupId) -> Result<(), StorageError> {
+        let open = self.0.groups.lock().get(&group).and_then(Weak::upgrade);
+        if let Some(open) = open {
+            open.close()?;
+        }
         self.0.groups.lock().remove(&group);
         Ok(())
     }
 
-    /// Closes a group and removes its files.
+    /// Closes a group and removes its files. Blocks while they are removed.
     pub fn remove_group(&self, group: GroupId) -> Result<(), StorageError> {
-        self.close_group(group)
+        self.close_group(group)?;
+        let node = &self.0.node;
+        let dir = node.group_dir(group);
+        if node.list(&dir)?.is_empty() {
+            return Ok(());
+        }
+        let removed = crate::node::with_suffix(&dir, REMOVED);
+        node.rename(&dir, &removed)?;
+        node.sync_dir(&node.groups_dir())?;
+        node.remove_dir_all(&removed)
     }
 
     /// The groups in the data directory, open or not.
-    pub fn groups(&self) -> Vec<GroupId> {
-        self.0.groups.lock().keys().copied().collect()
+    pub fn groups(&self) -> Result<Vec<GroupId>, StorageError> {
+        let names = self.0.node.list(&self.0.node.groups_dir())?;
+        let mut groups: Vec<GroupId> = names
+            .iter()
+            .filter_map(|name| name.strip_prefix("group-")?.parse().ok())
+            .map(GroupId)
+            .collect();
+        groups.sort_unstable();
+        Ok(groups)
     }
 
     /// The room on the disk.
     pub fn space(&self) -> Result<Space, StorageError> {
-        let dir = &self.0.config.data_dir;
+        let config = &self.0.node.config;
         let space = self
             .0
+            .node
             .fs
-            .space(dir)
-            .map_err(|source| StorageError::io(Action::Measure, dir, source))?;
+            .space(&config.data_dir)
+            .map_err(|source| StorageError::io(Action::Measure, &config.data_dir, source))?;
         Ok(Space {
             total_bytes: space.total_bytes,
             free_bytes: space.free_bytes,
-            reserve_bytes: self.0.config.reserve_bytes,
+            reserve_bytes: config.reserve_bytes,
         })
     }
 
-    /// Whether less than the reserve is free: take no more produces then.
+    /// Whether less than the reserve is free: take no more produces then. Recycled segments are
+    /// given up first.
     pub fn is_disk_low(&self) -> bool {
-        self.space().is_ok_and(Space::is_low)
+        let is_low = || self.space().is_ok_and(Space::is_low);
+        is_low() && {
+            let node = &self.0.node;
+            !node.recycler.clear(node).unwrap_or(false) || is_low()
+        }
+    }
+
+    /// Bytes in the tail caches of all groups.
+    pub fn tail_cache_bytes(&self) -> usize {
+        self.0.node.budget.used()
+    }
+
+    /// Why nothing is written any more, once a write or sync has failed.
+    pub fn stopped(&self) -> Option<StorageError> {
+        self.0.node.stopped()
     }
 
     /// With [`crate::WriterDrive::Manual`]: writes all that waits. Returns whether there was
     /// anything.
     pub fn step(&self) -> bool {
-        false
+        self.0.node.step_if_manual()
+    }
+}
+
+fn identity_path(node: &Node) -> PathBuf {
+    node.config.data_dir.join("identity")
+}
+
+fn read_identity(node: &Node) -> Result<Option<Identity>, StorageError> {
+    let path = identity_path(node);
+    let damaged = |path: &Path| StorageError::IdentityDamaged {
+        path: path.to_owned(),
+    };
+    match node.read_file(&path)? {
+        None => Ok(None),
+        Some(bytes) => decode_identity(&bytes)
+            .map(Some)
+            .ok_or_else(|| damaged(&path)),
     }
 }

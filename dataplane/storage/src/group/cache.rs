@@ -112,6 +112,12 @@ impl TailCache {
         before - self.bytes
     }
 
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self, budget: &CacheBudget) {
+        budget.sub(std::mem::take(&mut self.bytes));
+        self.entries = VecDeque::new();
+    }
+
     fn account(&mut self, gone: Option<&Entry>, budget: &CacheBudget) {
         let bytes = gone.map_or(0, cost);
         self.bytes -= bytes;
@@ -119,14 +125,14 @@ impl TailCache {
     }
 
     /// The entries from `index` on, which must not be before the first.
-    pub(crate) fn from_index(&self, index: LogIndex) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn since_index(&self, index: LogIndex) -> impl Iterator<Item = &Entry> {
         let first = self.first().unwrap_or_default();
         let skip = usize::try_from(index.0.saturating_sub(first.0)).unwrap_or(usize::MAX);
         self.entries.range(skip.min(self.entries.len())..)
     }
 
     /// The entries from the one that holds `offset` on, which must not be before the first.
-    pub(crate) fn from_offset(&self, offset: Offset) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn since_offset(&self, offset: Offset) -> impl Iterator<Item = &Entry> {
         let skip = self
             .entries
             .partition_point(|entry| entry.next_offset() <= offset);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use lograft_core::limits::{BATCH_MAX_BYTES, ENTRY_MAX_BYTES, INDEX_INTERVAL_BYTES};
+use lograft_core::limits::{BATCH_MAX_BYTES, ENTRY_MAX_BYTES};
 use lograft_core::{Entry, EntryKind, GroupId, LogId, LogIndex, Offset, Term};
 
 use super::cache::{CacheBudget, TailCache};
@@ -11,14 +11,15 @@ use super::terms::TermRuns;
 use crate::checkpoint::Checkpoint;
 use crate::error::StorageError;
 use crate::format::{SEGMENT_HEADER_BYTES, entry_size_bytes};
+use crate::fs::Fs;
 use crate::hard_state::HardState;
 use crate::op::{FlushCallback, Op, Reset, Sealed, Truncation};
-use crate::segment::{Filled, Point, Segment};
+use crate::segment::{Filled, Segment, SegmentFacts};
 
 /// What changes of the state need from outside.
 pub(crate) struct Context<'a> {
     pub(crate) budget: &'a CacheBudget,
-    pub(crate) random: &'a dyn Fn() -> u64,
+    pub(crate) fs: &'a dyn Fs,
 }
 
 /// How large segments are.
@@ -38,6 +39,8 @@ pub(crate) struct LogState {
     pub(crate) purged: Option<LogId>,
     /// The log's last id; `purged` while it is empty.
     pub(crate) last: Option<LogId>,
+    /// The index of the first entry there ever was; 0 unless raft began elsewhere.
+    pub(crate) origin: LogIndex,
     /// The log end offset.
     pub(crate) next_offset: Offset,
     /// Entries below are on disk.
@@ -53,6 +56,8 @@ pub(crate) struct LogState {
     pub(crate) committed_waits: bool,
     /// Checkpoints by the index of their last entry; in memory while not on disk.
     pub(crate) checkpoints: BTreeMap<LogIndex, Option<Arc<Checkpoint>>>,
+    /// The node knows that something is cached here.
+    pub(crate) is_caching: bool,
     pub(crate) closed: bool,
 }
 
@@ -63,6 +68,7 @@ impl LogState {
             sizes,
             purged: None,
             last: None,
+            origin: LogIndex::ZERO,
             next_offset: Offset::ZERO,
             flushed_end: LogIndex::ZERO,
             era: 0,
@@ -72,13 +78,14 @@ impl LogState {
             hard: HardState::default(),
             committed_waits: false,
             checkpoints: BTreeMap::new(),
+            is_caching: false,
             closed: false,
         }
     }
 
     /// The index that the next entry gets.
     pub(crate) fn end(&self) -> LogIndex {
-        self.last.map_or(LogIndex::ZERO, |last| last.index.next())
+        self.last.map_or(self.origin, |last| last.index.next())
     }
 
     /// The first index that the files hold, purged or not.
@@ -120,7 +127,15 @@ impl LogState {
         context: &Context<'_>,
         ops: &mut Vec<Op>,
     ) -> Result<(), (StorageError, FlushCallback)> {
+        let origin = self.origin;
+        if let Some(first) = entries.first()
+            && self.last.is_none()
+            && self.segments.is_empty()
+        {
+            self.origin = first.id.index; // nothing was ever here: begin where raft begins
+        }
         if let Err(error) = self.check(&mut entries) {
+            self.origin = origin;
             return Err((error, done));
         }
         let mut part = Vec::with_capacity(entries.len());
@@ -128,7 +143,7 @@ impl LogState {
             let size = entry_size_bytes(entry.proposal.payload.len());
             if self.must_roll(size) {
                 self.push_part(&mut part, None, ops);
-                self.roll(context.random, ops);
+                self.roll(context.fs, ops);
             }
             self.place(&entry, size);
             self.cache.push(entry.clone(), context.budget);
@@ -197,7 +212,7 @@ impl LogState {
         })
     }
 
-    fn roll(&mut self, random: &dyn Fn() -> u64, ops: &mut Vec<Op>) {
+    fn roll(&mut self, fs: &dyn Fs, ops: &mut Vec<Op>) {
         let capacity_bytes = match self.segments.back_mut() {
             None => self.sizes.min_bytes,
             Some(filled) => {
@@ -213,11 +228,11 @@ impl LogState {
                 grown
             }
         };
-        self.begin_segment(capacity_bytes, false, random());
+        self.begin_segment(capacity_bytes, false, fs.random_u64());
     }
 
     fn begin_segment(&mut self, capacity: u64, starts_log: bool, uid: u64) -> Arc<Segment> {
-        let segment = Arc::new(Segment {
+        let segment = Segment::new(SegmentFacts {
             base: self.end(),
             base_offset: self.next_offset,
             prev: self.last,
@@ -235,7 +250,7 @@ impl LogState {
         self.last = Some(entry.id);
         self.next_offset = entry.next_offset();
         if let Some(filled) = self.segments.back_mut() {
-            filled.place(entry, size);
+            filled.place(entry.into(), size);
         }
     }
 
@@ -269,6 +284,31 @@ impl LogState {
         }
     }
 
+    /// A sealed segment's index is on disk: its copy in memory can go.
+    pub(crate) fn index_written(&mut self, uid: u64) {
+        let count = self.segments.len();
+        let sealed = self.segments.iter_mut().take(count.saturating_sub(1));
+        if let Some(filled) = sealed.rev().find(|filled| filled.segment.uid == uid) {
+            filled.points = Vec::new();
+            filled.index_on_disk = true;
+        }
+    }
+
+    /// A checkpoint is on disk: its copy in memory can go.
+    pub(crate) fn checkpoint_written(&mut self, written: &Arc<Checkpoint>) {
+        if let Some(held) = self.checkpoints.get_mut(&written.last.index)
+            && held.as_ref().is_some_and(|held| Arc::ptr_eq(held, written))
+        {
+            *held = None;
+        }
+    }
+
+    /// Whether this very segment is still part of the log.
+    pub(crate) fn has_segment(&self, segment: &Segment) -> bool {
+        self.slot_of(segment.base)
+            .is_some_and(|slot| self.segments[slot].segment.uid == segment.uid)
+    }
+
     /// Where a cut after `keep` goes: the first index that goes, unless nothing does.
     pub(crate) fn cut_index(&self, keep: Option<LogId>) -> Option<LogIndex> {
         let end = keep
@@ -291,7 +331,7 @@ impl LogState {
         let last = filled.last?.index;
         let behind: u64 = self
             .cache
-            .from_index(index)
+            .since_index(index)
             .take_while(|entry| entry.id.index <= last)
             .inspect(|entry| {
                 offset.get_or_insert(entry.base_offset);
@@ -351,9 +391,8 @@ impl LogState {
             })
         });
         let starts_log = self.segments.is_empty();
-        let next = self.begin_segment(self.sizes.min_bytes, starts_log, (context.random)());
+        let next = self.begin_segment(self.sizes.min_bytes, starts_log, context.fs.random_u64());
         Truncation {
-            keep,
             cut,
             removed,
             next,
@@ -361,15 +400,16 @@ impl LogState {
         }
     }
 
-    /// Notes that raft purged up to `id`; returns the segments that can go.
-    pub(crate) fn purge_to(&mut self, id: LogId) {
+    /// Notes that raft purged up to `id`. Returns a new beginning if that is beyond the end.
+    pub(crate) fn purge_to(&mut self, id: LogId, context: &Context<'_>) -> Option<Reset> {
         if self.purged.is_some_and(|purged| purged.index >= id.index) {
-            return;
+            return None;
+        }
+        if self.end() <= id.index {
+            return Some(self.restart(id, self.next_offset, context));
         }
         self.purged = Some(id);
-        if self.last.is_none_or(|last| last.index < id.index) {
-            self.last = Some(id);
-        }
+        None
     }
 
     /// Takes out the segments and checkpoints that nobody needs any more: purged, followed by
@@ -414,6 +454,16 @@ impl LogState {
         context: &Context<'_>,
         done: FlushCallback,
     ) -> Reset {
+        let mut reset = self.restart(checkpoint.last, checkpoint.next_offset, context);
+        let checkpoint = Arc::new(checkpoint);
+        self.checkpoints
+            .insert(checkpoint.last.index, Some(Arc::clone(&checkpoint)));
+        reset.checkpoint = Some(checkpoint);
+        reset.done = Some(done);
+        reset
+    }
+
+    fn restart(&mut self, after: LogId, next_offset: Offset, context: &Context<'_>) -> Reset {
         self.era += 1;
         self.cache.cut_from(LogIndex::ZERO, context.budget);
         self.terms = TermRuns::default();
@@ -424,21 +474,17 @@ impl LogState {
             .map(|filled| filled.segment)
             .collect();
         let checkpoints = std::mem::take(&mut self.checkpoints).into_keys().collect();
-        let checkpoint = Arc::new(checkpoint);
-        self.purged = Some(checkpoint.last);
+        self.purged = Some(after);
         self.last = self.purged;
-        self.next_offset = checkpoint.next_offset;
+        self.next_offset = next_offset;
         self.flushed_end = self.end();
-        self.checkpoints
-            .insert(checkpoint.last.index, Some(Arc::clone(&checkpoint)));
-        let next = self.begin_segment(self.sizes.min_bytes, true, (context.random)());
+        let next = self.begin_segment(self.sizes.min_bytes, true, context.fs.random_u64());
         Reset {
-            checkpoint,
+            checkpoint: None,
             removed,
             checkpoints,
             next,
-            era: self.era,
-            done,
+            done: None,
         }
     }
 }

@@ -1,0 +1,40 @@
+//! Whose data directory it is.
+
+use lograft_core::{ClusterId, NodeId};
+
+use super::fields::{VERSION, get_16, get_u64, put, record_crc, record_is_valid};
+use crate::config::Identity;
+
+const LEN: usize = 48;
+const MAGIC: u64 = u64::from_le_bytes(*b"lgIDENTY");
+
+/// The identity file.
+///
+/// ```text
+/// at  size
+///  0   8   magic "lgIDENTY"
+///  8   1   version, 1
+///  9   3   0
+/// 12   4   CRC-32C of bytes 0..12 and 16..48
+/// 16  16   cluster id
+/// 32   8   node id
+/// 40   8   0
+/// ```
+pub(crate) fn encode_identity(identity: &Identity) -> [u8; LEN] {
+    let mut bytes = [0; LEN];
+    put(&mut bytes, 0, &MAGIC.to_le_bytes());
+    bytes[8] = VERSION;
+    put(&mut bytes, 16, &identity.cluster_id.to_bytes());
+    put(&mut bytes, 32, &identity.node_id.0.to_le_bytes());
+    let crc = record_crc(&bytes);
+    put(&mut bytes, 12, &crc.to_le_bytes());
+    bytes
+}
+
+/// The identity in these bytes, if they are whole.
+pub(crate) fn decode_identity(bytes: &[u8]) -> Option<Identity> {
+    (bytes.len() == LEN && record_is_valid(bytes, MAGIC)).then(|| Identity {
+        cluster_id: ClusterId::from_bytes(get_16(bytes, 16)),
+        node_id: NodeId(get_u64(bytes, 32)),
+    })
+}

@@ -1,0 +1,564 @@
+//! What any file system must give: run on the real one with threads, and on the simulated one
+//! stepped by hand.
+
+use bytes::Bytes;
+use lograft_core::{LogId, LogIndex, NodeId, Offset, Term, Vote};
+use lograft_storage::{
+    Checkpoint, GroupOptions, HardState, Identity, OpenError, ReadError, Storage, StorageError,
+};
+
+use crate::setup::{Flush, GROUP, Place, append, blank, id, identity, open_group, records, settle};
+
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod real {
+            $(#[test] fn $name() { super::$name(&super::Place::real()); })*
+        }
+        mod simulated {
+            $(#[test] fn $name() { super::$name(&super::Place::fault(1).0); })*
+        }
+    };
+}
+
+on_both!(
+    entries_come_back_after_a_restart,
+    a_long_log_reads_the_same_from_cache_and_disk,
+    reads_by_offset_hold_whole_batches,
+    times_find_offsets,
+    a_vote_survives_and_a_commit_is_remembered,
+    truncation_survives_a_restart,
+    truncation_to_nothing_and_twice,
+    purge_drops_whole_segments_behind_a_checkpoint,
+    recycled_segments_hold_nothing_old,
+    a_reset_begins_anew,
+    wrong_entries_are_refused,
+    a_group_opens_once_and_goes_when_removed,
+    the_directory_is_locked_and_has_one_identity,
+    oversized_entries_have_a_segment_of_their_own,
+    a_group_set_aside_starts_from_nothing,
+);
+
+fn restart(place: &Place, storage: Storage) -> Storage {
+    drop(storage);
+    place.open()
+}
+
+fn indexes(entries: &[lograft_core::Entry]) -> Vec<u64> {
+    entries.iter().map(|entry| entry.id.index.0).collect()
+}
+
+/// Fills a log with entries of mixed sizes and kinds: index i is a blank if i % 5 == 0, else has
+/// 1 + i % 3 records.
+fn fill(storage: &Storage, log: &lograft_storage::GroupLog, from: u64, to: u64) {
+    for index in from..to {
+        let entry = match index % 5 {
+            0 => blank(1 + index / 100, index),
+            _ => records(
+                1 + index / 100,
+                index,
+                count(index),
+                37 * ((index * 7) % 50) as usize,
+            ),
+        };
+        let flush = Flush::default();
+        log.append(vec![entry], flush.callback()).unwrap();
+        if index % 9 == 0 {
+            flush.wait(storage).unwrap();
+        }
+    }
+    settle(storage, log);
+}
+
+fn count(index: u64) -> u32 {
+    1 + u32::try_from(index % 3).unwrap()
+}
+
+fn check_filled(log: &lograft_storage::GroupLog, from: u64, to: u64) {
+    let mut next = from;
+    while next < to {
+        let got = log.read(LogIndex(next)..LogIndex(to), 10_000).unwrap();
+        assert!(!got.is_empty(), "nothing at {next}");
+        for entry in &got {
+            assert_eq!(entry.id, id(1 + next / 100, next));
+            let crc = crc32c::crc32c(&entry.proposal.payload);
+            assert_eq!(crc, entry.proposal.payload_crc32c);
+            let expected = if next % 5 == 0 {
+                0
+            } else {
+                37 * ((next * 7) % 50) as usize
+            };
+            assert_eq!(entry.proposal.payload.len(), expected);
+            next += 1;
+        }
+    }
+}
+
+fn entries_come_back_after_a_restart(place: &Place) {
+    let storage = place.open();
+    let log = open_group(&storage);
+    assert_eq!(
+        (log.first_id(), log.last_id(), log.purged_id()),
+        (None, None, None)
+    );
+    append(
+        &storage,
+        &log,
+        vec![blank(1, 0), records(1, 1, 3, 100), records(2, 2, 2, 5000)],
+    );
+    assert_eq!(log.log_end_offset(), Offset(5));
+    assert_eq!(log.flushed_index(), Some(LogIndex(2)));
+    let before = log.read(LogIndex(0)..LogIndex(9), usize::MAX).unwrap();
+    drop(log);
+
+    let storage = restart(place, storage);
+    let (log, recovered) = storage.open_group(GROUP, GroupOptions::default()).unwrap();
+    assert!(!recovered.created && recovered.torn.is_none());
+    assert_eq!(
+        log.read(LogIndex(0)..LogIndex(9), usize::MAX).unwrap(),
+        before
+    );
+    assert_eq!(before[2].base_offset, Offset(3));
+    assert_eq!(
+        (log.first_id(), log.last_id()),
+        (Some(id(1, 0)), Some(id(2, 2)))
+    );
+    assert_eq!(log.log_end_offset(), Offset(5));
+    append(&storage, &log, vec![records(2, 3, 1, 10)]);
+    let got = log.read(LogIndex(2)..LogIndex(9), usize::MAX).unwrap();
+    assert_eq!(indexes(&got), [2, 3]);
+}
+
+fn a_long_log_reads_the_same_from_cache_and_disk(place: &Place) {
+    let storage = place.open();
+    let log = open_group(&storage);
+    fill(&storage, &log, 0, 600);
+    assert!(log.segments().len() > 5);
+    assert!(storage.tail_cache_bytes() <= place.config.tail_cache_max_bytes);
+    check_filled(&log, 0, 600);
+    let meta = log.read_meta(LogIndex(0)..LogIndex(600)).unwrap();
+    assert_eq!(indexes(&meta), (0..600).collect::<Vec<_>>());
+    let offset = meta.last().unwrap().next_offset();
+    let terms: Vec<Option<Term>> = [0, 99, 100, 599, 600]
+        .map(|index| log.term_at(LogIndex(index)))
+        .into();
+    assert_eq!(
+        terms,
+        [
+            Some(Term(1)),
+            Some(Term(1)),
+            Some(Term(2)),
+            Some(Term(6)),
+            None
+        ]
+    );
+    drop(log);
+
+    let storage = restart(place, storage);
+    let log = open_group(&storage);
+    check_filled(&log, 0, 600);
+    assert_eq!(log.log_end_offset(), offset);
+    let last_of_first = log.segments()[0].last.unwrap().index;
+    assert_eq!(log.next_checkpoint_after(None), Some(last_of_first));
+    assert_eq!(log.next_checkpoint_after(Some(LogIndex(599))), None);
+    let second = log.segments()[1].last.unwrap().index;
+    assert_eq!(log.next_checkpoint_after(Some(last_of_first)), Some(second));
+    assert_eq!(storage.groups().unwrap(), [GROUP]);
+}
+
+fn reads_by_offset_hold_whole_batches(place: &Place) {
+    let storage = place.open();
+    let log = open_group(&storage);
+    fill(&storage, &log, 0, 400);
+    let all = log.read(LogIndex(0)..LogIndex(400), usize::MAX).unwrap();
+    let end = log.log_end_offset();
+    for from in (0..end.0).map(Offset) {
+        let got = log.read_from_offset(from, end, 3000).unwrap();
+        let first = got.first().unwrap();
+        assert!(first.base_offset <= from && from < first.next_offset());
+        let position = all.iter().position(|entry| entry.id == first.id).unwrap();
+        let expected = all[position..]
+            .iter()
+            .filter(|entry| entry.proposal.record_count > 0);
+        assert!(got.iter().eq(expected.take(got.len())));
+        assert!(
+            got.iter()
+                .skip(1)
+                .map(|entry| entry.proposal.payload.len())
+                .sum::<usize>()
+                <= 3000
+        );
+    }
+    // `below` in the middle of a batch leaves that batch out.
+    let two = all
+        .iter()
+        .find(|entry| entry.proposal.record_count == 2)
+        .unwrap();
+    let below = two.base_offset.next();
+    assert_eq!(
+        log.read_from_offset(two.base_offset, below, 1000).unwrap(),
+        []
+    );
+    assert_eq!(log.read_from_offset(end, end, 1000).unwrap(), []);
+    // All of it, piece by piece.
+    let mut next = Offset::ZERO;
+    let mut seen = 0;
+    while next < end {
+        let got = log.read_from_offset(next, end, 2000).unwrap();
+        seen += got.len();
+        next = got.last().unwrap().next_offset();
+    }
+    assert_eq!(
+        seen,
+        all.iter()
+            .filter(|entry| entry.proposal.record_count > 0)
+            .count()
+    );
+}
+
+fn times_find_offsets(place: &Place) {
+    let storage = place.open();
+    let log = open_group(&storage);
+    fill(&storage, &log, 0, 300);
+    let end = log.log_end_offset();
+    let meta = log.read_meta(LogIndex(0)..LogIndex(300)).unwrap();
+    for time in [0, 1000, 1001, 1055, 1200, 1299] {
+        let expected = meta
+            .iter()
+            .find(|entry| entry.proposal.record_count > 0 && entry.proposal.max_time_ms >= time)
+            .map(|entry| entry.base_offset);
+        assert_eq!(
+            log.offset_for_time(time, end).unwrap(),
+            expected,
+            "time {time}"
+        );
+    }
+    assert_eq!(log.offset_for_time(9999, end).unwrap(), None);
+    assert_eq!(log.offset_for_time(1200, Offset(3)).unwrap(), None);
+}
+
+fn a_vote_survives_and_a_commit_is_remembered(place: &Place) {
+    let storage = place.open();
+    let log = open_group(&storage);
+    assert_eq!(log.hard_state(), HardState::default());
+    append(&storage, &log, vec![blank(4, 0), records(4, 1, 1, 10)]);
+    for term in 4..9 {
+        let vote = Vote {
+            term: Term(term),
+            voted_for: NodeId(2),
+            committed: term % 2 == 0,
+        };
+        let flush = Flush::default();
+        log.save_vote(vote, flush.callback());
+        flush.wait(&storage).unwrap();
+    }
+    log.save_committed(Some(id(4, 1)));
+    let hard = log.hard_state();
+    drop(log);
+    let storage = restart(place, storage);
+    let log = open_group(&storage);
+    assert_eq!(log.hard_state(), hard);
+    assert_eq!(hard.vote.unwrap().term, Term(8));
+    // A committed id that the log does not hold is not believed.
+    log.save_committed(Some(id(5, 9)));
+    drop(log);
+    let storage = restart(place, storage);
+    assert_eq!(open_group(&storage).hard_state().committed, None);
+}
+
+fn truncation_survives_a_restart(place: &Place) {
+    let storage = place.open();
+    let log = open_group(&storage);
+    fill(&storage, &log, 0, 300);
+    let offset = log.read(LogIndex(150)..LogIndex(151), 1).unwrap()[0].base_offset;
+    log.truncate_after(Some(id(2, 149))).unwrap();
+    assert_eq!(log.last_id(), Some(id(2, 149)));
+    assert_eq!(log.log_end_offset(), offset);
+    assert_eq!(log.flushed_index(), Some(LogIndex(149)));
+    append(&storage, &log, vec![records(9, 150, 4, 70), blank(9, 151)]);
+    check_filled(&log, 0, 150);
+    drop(log);
+
+    let storage = restart(place, storage);
+    let log = open_group(&storage);
+    check_filled(&log, 0, 150);
+    let got = log.read(LogIndex(150)..LogIndex(999), usize::MAX).unwrap();
+    assert_eq!(indexes(&got), [150, 151]);
+    assert_eq!((got[0].id.term, got[0].base_offset), (Term(9), offset));
+    // An unflushed end, too, can be cut, and the index may be of any age.
+    log.append(vec![records(9, 152, 1, 10)], Box::new(|_| ()))
+        .unwrap();
+    log.truncate_after(Some(id(9, 151))).unwrap();
+    append(&storage, &log, vec![records(10, 152, 1, 11)]);
+    assert_eq!(log.last_id(), Some(id(10, 152)));
+    drop(log);
+    let storage = restart(place, storage);
+    assert_eq!(open_group(&storage).last_id(), Some(id(10, 152)));
+}
+
+fn truncation_to_nothing_and_twice(place: &Place) {
+    let storage = place.open();
+    let log = open_group(&storage);
+    fill(&storage, &log, 0, 100);
+    log.truncate_after(Some(id(1, 120))).unwrap();
+    assert_eq!(log.last_id(), Some(id(1, 99)));
+    log.truncate_after(Some(id(1, 50))).unwrap();
+    log.truncate_after(Some(id(1, 50))).unwrap();
+    log.truncate_after(Some(id(1, 20))).unwrap();
+    assert_eq!(log.last_id(), Some(id(1, 20)));
+    log.truncate_after(None).unwrap();
+    assert_eq!((log.last_id(), log.log_end_offset()), (None, Offset::ZERO));
+    append(
+        &storage,
+        &log,
+        vec![records(3, 0, 2, 10), records(3, 1, 2, 10)],
+    );
+    drop(log);
+    let storage = restart(place, storage);
+    let log = open_group(&storage);
+    assert_eq!(
+        (log.last_id(), log.log_end_offset()),
+        (Some(id(3, 1)), Offset(4))
+    );
+}
+
+fn checkpoint_at(log: &lograft_storage::GroupLog, index: LogIndex) -> Checkpoint {
+    let entry = &log.read_meta(index..index.next()).unwrap()[0];
+    Checkpoint {
+        last: entry.id,
+        next_offset: entry.next_offset(),
+        membership: Bytes::from_static(b"members"),
+        membership_id: Some(id(1, 0)),
+        state: Bytes::from(format!("state at {index}")),
+    }
+}
+
+fn purge_drops_whole_segments_behind_a_checkpoint(place: &Place) {
+    let storage = place.open();
+    let log = open_group(&storage);
+    fill(&storage, &log, 0, 500);
+    let segments = log.segments();
+    let third = segments[2].last.unwrap();
+    let purged = LogId {
+        index: LogIndex(third.index.0 + 1),
+        ..third
+    };
+    let checkpoint = checkpoint_at(&log, third.index);
+    // Without a checkpoint the files stay, though raft sees the log begin later.
+    log.purge_to(purged);
+    settle(&storage, &log);
+    assert_eq!(log.segments().len(), segments.len());
+    assert_eq!(
+        (log.purged_id(), log.first_id().unwrap().index.0),
+        (Some(purged), purged.index.0 + 1)
+    );
+    log.put_checkpoint(checkpoint.clone());
+    assert_eq!(log.latest_checkpoint(), Some(checkpoint.clone()));
+    settle(&storage, &log);
+    assert_eq!(log.segments().len(), segments.len() - 3);
+    let bytes: u64 = log.segments().iter().map(|segment| segment.bytes).sum();
+    assert_eq!(log.bytes_on_disk(), bytes);
+    let start = log.first_offset();
+    let refused = log.read_from_offset(Offset::ZERO, start, 10).unwrap_err();
+    assert!(matches!(refused, ReadError::Purged { start: is, .. } if is == start));
+    let second = checkpoint_at(&log, log.segments()[0].last.unwrap().index);
+    log.put_checkpoint(second.clone());
+    assert_eq!(
+        log.checkpoint_at_or_below(third.index),
+        Some(checkpoint.clone())
+    );
+    settle(&storage, &log);
+    drop(log);
+
+    let storage = restart(place, storage);
+    let log = open_group(&storage);
+    assert_eq!(log.purged_id(), Some(third));
+    assert_eq!(log.term_at(third.index), Some(third.term));
+    assert_eq!(log.latest_checkpoint(), Some(second));
+    assert_eq!(log.checkpoint_at_or_below(third.index), Some(checkpoint));
+    assert_eq!(log.checkpoint_at_or_below(LogIndex(3)), None);
+    check_filled(&log, third.index.0 + 1, 500);
+}
+
+fn recycled_segments_hold_nothing_old(place: &Place) {
+    let storage = place.open();
+    let log = open_group(&storage);
+    fill(&storage, &log, 0, 1000);
+    for _ in 0..3 {
+        let sealed: Vec<_> = log
+            .segments()
+            .iter()
+            .filter_map(|segment| segment.last)
+            .collect();
+        let upto = sealed[sealed.len() - 2];
+        log.put_checkpoint(checkpoint_at(&log, upto.index));
+        log.purge_to(upto);
+        let next = log.last_id().unwrap().index.0 + 1;
+        fill(&storage, &log, next, next + 300);
+    }
+    let (first, last) = (
+        log.first_id().unwrap().index.0,
+        log.last_id().unwrap().index.0,
+    );
+    check_filled(&log, first, last + 1);
+    let recycled = place
+        .fs
+        .list(&place.config.data_dir.join("recycled"))
+        .unwrap();
+    assert!(!recycled.is_empty(), "full-size segments are kept");
+    drop(log);
+    let storage = restart(place, storage);
+    let log = open_group(&storage);
+    assert_eq!(log.last_id().unwrap().index.0, last);
+    check_filled(&log, first, last + 1);
+}
+
+fn a_reset_begins_anew(place: &Place) {
+    let storage = place.open();
+    let log = open_group(&storage);
+    fill(&storage, &log, 0, 100);
+    let checkpoint = Checkpoint {
+        last: id(8, 5000),
+        next_offset: Offset(12_345),
+        membership: Bytes::from_static(b"m"),
+        membership_id: None,
+        state: Bytes::from_static(b"s"),
+    };
+    let flush = Flush::default();
+    log.reset_to(checkpoint.clone(), flush.callback());
+    flush.wait(&storage).unwrap();
+    assert_eq!((log.first_id(), log.last_id()), (None, Some(id(8, 5000))));
+    assert_eq!(log.purged_id(), Some(id(8, 5000)));
+    drop(log);
+    let storage = restart(place, storage);
+    let log = open_group(&storage);
+    assert_eq!(log.last_id(), Some(id(8, 5000)));
+    assert_eq!(log.latest_checkpoint(), Some(checkpoint));
+    append(&storage, &log, vec![records(8, 5001, 2, 30)]);
+    assert_eq!(log.log_end_offset(), Offset(12_347));
+    assert_eq!(log.segments().len(), 1);
+    drop(log);
+    let storage = restart(place, storage);
+    let log = open_group(&storage);
+    assert_eq!(
+        log.read_from_offset(Offset(12_345), Offset(12_347), 99)
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+fn wrong_entries_are_refused(place: &Place) {
+    let storage = place.open();
+    let log = open_group(&storage);
+    append(&storage, &log, vec![blank(2, 0), records(2, 1, 3, 10)]);
+    let refused = |entry| log.append(vec![entry], Box::new(|_| ())).unwrap_err();
+    assert!(matches!(
+        refused(blank(2, 3)),
+        StorageError::NotConsecutive { .. }
+    ));
+    assert!(matches!(
+        refused(blank(1, 2)),
+        StorageError::TermWentBack { .. }
+    ));
+    let mut entry = records(2, 2, 1, 10);
+    entry.base_offset = Offset(9);
+    assert!(matches!(
+        refused(entry.clone()),
+        StorageError::OffsetMismatch { .. }
+    ));
+    entry.base_offset = Offset(3);
+    append(&storage, &log, vec![entry]);
+    let large = records(2, 3, 1, lograft_core::limits::ENTRY_MAX_BYTES + 1);
+    assert!(matches!(refused(large), StorageError::EntryTooLarge { .. }));
+    assert_eq!(log.last_id(), Some(id(2, 2)));
+    // The end of a log does not lie beyond what may stand there: nothing of a bad call stays.
+    let flush = Flush::default();
+    let _ = log.append(vec![blank(2, 3), blank(2, 9)], flush.callback());
+    assert!(flush.outcome().unwrap().is_err());
+    assert_eq!(log.last_id(), Some(id(2, 2)));
+}
+
+fn a_group_opens_once_and_goes_when_removed(place: &Place) {
+    let storage = place.open();
+    let log = open_group(&storage);
+    append(&storage, &log, vec![blank(1, 0)]);
+    let again = storage
+        .open_group(GROUP, GroupOptions::default())
+        .unwrap_err();
+    assert!(matches!(again, OpenError::AlreadyOpen(_)));
+    log.save_committed(Some(id(1, 0)));
+    storage.close_group(GROUP).unwrap();
+    let closed = log.append(vec![blank(1, 1)], Box::new(|_| ())).unwrap_err();
+    assert!(matches!(closed, StorageError::Closed(_)));
+    let anew = open_group(&storage);
+    assert_eq!(anew.hard_state().committed, Some(id(1, 0)));
+    drop(log);
+    storage.remove_group(GROUP).unwrap();
+    assert_eq!(storage.groups().unwrap(), []);
+    let (log, recovered) = storage.open_group(GROUP, GroupOptions::default()).unwrap();
+    assert!(recovered.created);
+    assert_eq!(log.last_id(), None);
+}
+
+fn the_directory_is_locked_and_has_one_identity(place: &Place) {
+    let storage = place.open();
+    let fatal = std::sync::Arc::new(|_| ());
+    let fs = std::sync::Arc::clone(&place.fs);
+    let second = Storage::open(fs, place.config.clone(), fatal)
+        .err()
+        .unwrap();
+    assert!(matches!(second, StorageError::InUse { .. }));
+    let other = Identity {
+        node_id: NodeId(4),
+        ..identity()
+    };
+    assert!(matches!(
+        storage.write_identity(&other).unwrap_err(),
+        StorageError::IdentityExists {
+            node_id: NodeId(3),
+            ..
+        }
+    ));
+    let storage = restart(place, storage);
+    assert_eq!(storage.identity(), Some(identity()));
+    assert!(!storage.is_disk_low());
+}
+
+fn oversized_entries_have_a_segment_of_their_own(place: &Place) {
+    let storage = place.open();
+    let log = open_group(&storage);
+    for index in 0..6 {
+        append(&storage, &log, vec![records(1, index, 1, 200_000)]);
+    }
+    assert_eq!(log.segments().len(), 6);
+    drop(log);
+    let storage = restart(place, storage);
+    let log = open_group(&storage);
+    let got = log.read(LogIndex(0)..LogIndex(6), usize::MAX).unwrap();
+    assert_eq!(
+        got.iter()
+            .map(|entry| entry.proposal.payload.len())
+            .sum::<usize>(),
+        1_200_000
+    );
+}
+
+fn a_group_set_aside_starts_from_nothing(place: &Place) {
+    let storage = place.open();
+    let log = open_group(&storage);
+    append(&storage, &log, vec![blank(1, 0)]);
+    let kept = storage.set_aside_group(GROUP).unwrap();
+    assert_eq!(kept.file_name().unwrap(), "group-7.corrupt-1");
+    assert!(
+        storage
+            .open_group(GROUP, GroupOptions::default())
+            .unwrap()
+            .1
+            .created
+    );
+    assert_eq!(
+        storage.set_aside_group(GROUP).unwrap().file_name().unwrap(),
+        "group-7.corrupt-2"
+    );
+    assert_eq!(place.fs.list(&kept).unwrap().len(), 2);
+}
