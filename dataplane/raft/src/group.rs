@@ -26,6 +26,7 @@ use crate::error::RaftError;
 use crate::log_store::LogStore;
 use crate::machine::Machine;
 use crate::network::Network;
+use crate::network::breaker::Breakers;
 use crate::snapshot::Snapshots;
 use crate::state_machine::MachineAdaptor;
 use crate::status::{GroupStatus, Role};
@@ -46,6 +47,7 @@ struct Inner {
     log: GroupLog,
     snapshots: Snapshots,
     purge: purge::Purge,
+    breakers: Breakers,
     status: watch::Receiver<GroupStatus>,
     stopping: Arc<AtomicBool>,
 }
@@ -72,10 +74,12 @@ impl RaftGroup {
         let snapshots = Snapshots::default();
         let machine = MachineAdaptor::open(log.clone(), machine, snapshots.clone())
             .map_err(|source| RaftError::Start { group, source })?;
+        let breakers = Breakers::default();
         let network = Network {
             group,
             node: config.node,
             transport,
+            breakers: breakers.clone(),
         };
         let store = LogStore::new(log.clone());
         let raft = Raft::new(config.node, Arc::new(raft_config), network, store, machine)
@@ -100,6 +104,7 @@ impl RaftGroup {
             log,
             snapshots,
             purge,
+            breakers,
             status,
             stopping,
         };

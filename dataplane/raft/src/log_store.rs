@@ -91,6 +91,8 @@ impl RaftLogReader<Types> for LogStore {
         Ok(self.log.hard_state().vote.map(vote_to_raft))
     }
 
+    /// Nothing if `start` has been purged meanwhile: the request is then a mere heartbeat, where
+    /// later entries behind the same `prev` would be a hole.
     async fn limited_get_log_entries(
         &mut self,
         start: u64,
@@ -100,6 +102,12 @@ impl RaftLogReader<Types> for LogStore {
             .log
             .read(LogIndex(start)..LogIndex(end), APPEND_MAX_BYTES)
             .map_err(io::Error::other)?;
+        if entries
+            .first()
+            .is_some_and(|first| first.id.index.get() != start)
+        {
+            return Ok(Vec::new());
+        }
         to_raft(entries)
     }
 

@@ -20,12 +20,14 @@ use openraft::{OptionalSend, RPCTypes};
 
 use crate::convert::{log_id_to_raft, vote_from_raft, vote_to_raft};
 use crate::membership::decode_membership;
+use crate::network::breaker::Breakers;
 use crate::network::gate::gated_stream;
 use crate::snapshot::RaftSnapshot;
 use crate::transport::{PeerTransport, TransportError};
 use crate::types::{RaftVote, Types};
 use crate::wire::{self, AppendReply};
 
+pub(crate) mod breaker;
 mod gate;
 pub(crate) mod wire_form;
 
@@ -36,6 +38,7 @@ pub(crate) struct Network {
     pub(crate) group: GroupId,
     pub(crate) node: NodeId,
     pub(crate) transport: Arc<dyn PeerTransport>,
+    pub(crate) breakers: Breakers,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -47,16 +50,19 @@ impl RaftNetworkFactory<Types> for Network {
             node: self.node,
             to: target,
             transport: self.transport.clone(),
+            breakers: self.breakers.clone(),
         }
     }
 }
 
 /// Reaches one peer's replica of one group.
+#[derive(Clone)]
 pub(crate) struct PeerClient {
     group: GroupId,
     node: NodeId,
     to: NodeId,
     transport: Arc<dyn PeerTransport>,
+    breakers: Breakers,
 }
 
 type AppendResult = Result<StreamAppendResult<Types>, RPCError<Types>>;
@@ -92,21 +98,10 @@ impl PeerClient {
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
     {
-        let Self {
-            group,
-            node,
-            to,
-            transport,
-        } = self;
-        let (group, node, to, transport) = (*group, *node, *to, transport.clone());
-        let client = Self {
-            group,
-            node,
-            to,
-            transport,
-        };
+        let client = self.clone();
+        let (group, to) = (self.group, self.to);
         let opened = async move {
-            let (requests, gate) = gated_stream(input, to);
+            let (requests, gate) = gated_stream(input, to, client.breakers.add(to));
             let opened = client
                 .transport
                 .append_stream(to, group, requests.boxed())

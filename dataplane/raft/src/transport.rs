@@ -36,6 +36,12 @@ pub enum TransportError {
         /// How long it was given.
         after: Duration,
     },
+    /// This replica broke the stream, so that it can purge what the node has not got yet.
+    #[error("broke the stream to node {node}, whose next entries are purged")]
+    Broken {
+        /// The node.
+        node: NodeId,
+    },
     /// The node answered with an error, for instance that it has no such group.
     #[error("node {node} refused")]
     Refused {

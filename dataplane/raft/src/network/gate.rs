@@ -18,6 +18,7 @@ use lograft_core::limits::{APPEND_IN_FLIGHT_MAX_COUNT, APPEND_STALL_MAX};
 use openraft::raft::AppendEntriesRequest;
 use tokio::time::{Instant, Sleep};
 
+use super::breaker::Breaker;
 use super::wire_form::request_from_raft;
 use crate::transport::{AppendReplies, TransportError};
 use crate::types::Types;
@@ -51,9 +52,14 @@ pub(super) struct Requests<S> {
 pub(super) struct Gate<S> {
     shared: Arc<Shared<S>>,
     to: NodeId,
+    breaker: Arc<Breaker>,
 }
 
-pub(super) fn gated_stream<S>(input: S, to: NodeId) -> (Requests<S>, Gate<S>) {
+pub(super) fn gated_stream<S>(
+    input: S,
+    to: NodeId,
+    breaker: Arc<Breaker>,
+) -> (Requests<S>, Gate<S>) {
     let shared = Arc::new(Shared {
         input: Mutex::new(Some(input)),
         in_flight: AtomicUsize::new(0),
@@ -63,7 +69,11 @@ pub(super) fn gated_stream<S>(input: S, to: NodeId) -> (Requests<S>, Gate<S>) {
         Requests {
             shared: shared.clone(),
         },
-        Gate { shared, to },
+        Gate {
+            shared,
+            to,
+            breaker,
+        },
     )
 }
 
@@ -171,6 +181,11 @@ where
         if this.ended {
             return Poll::Ready(None);
         }
+        if this.gate.breaker.poll_broken(cx) {
+            this.end();
+            let error = TransportError::Broken { node: this.gate.to };
+            return Poll::Ready(Some(Err(error)));
+        }
         match Pin::new(&mut this.inner).poll_next(cx) {
             Poll::Ready(Some(Ok(AppendReply::Accepted(last)))) => {
                 this.heard_count += 1;
@@ -204,6 +219,7 @@ mod tests {
 
     use super::*;
     use crate::convert::vote_to_raft;
+    use crate::network::breaker::Breakers;
 
     const PEER: NodeId = NodeId(2);
     const VOTE: Vote = Vote {
@@ -252,7 +268,7 @@ mod tests {
     #[tokio::test]
     async fn requests_in_flight_are_bounded_by_the_replies() {
         let (input, _alive) = endless();
-        let (mut requests, gate) = gated_stream(input, PEER);
+        let (mut requests, gate) = gated_stream(input, PEER, Arc::default());
         let (tx, inner) = replies();
         let mut replies = gate.replies(inner);
         for _ in 0..APPEND_IN_FLIGHT_MAX_COUNT {
@@ -281,7 +297,7 @@ mod tests {
         ];
         for ending in endings {
             let (input, alive) = endless();
-            let (mut requests, gate) = gated_stream(input, PEER);
+            let (mut requests, gate) = gated_stream(input, PEER, Arc::default());
             let (tx, inner) = replies();
             let mut replies = gate.replies(inner);
             assert!(requests.next().await.is_some());
@@ -301,14 +317,32 @@ mod tests {
             assert!(replies.next().await.is_none());
         }
         let (input, alive) = endless();
-        let (_requests, gate) = gated_stream(input, PEER);
+        let (_requests, gate) = gated_stream(input, PEER, Arc::default());
         drop(gate.replies(replies().1));
         assert_eq!(Arc::strong_count(&alive), 1);
     }
 
     #[tokio::test]
+    async fn a_broken_stream_ends_with_an_error() {
+        let breakers = Breakers::default();
+        let (mut requests, gate) = gated_stream(stream::pending(), PEER, breakers.add(PEER));
+        let (_tx, inner) = replies();
+        let mut replies = gate.replies(inner);
+        let waiting = tokio::spawn(async move { replies.next().await });
+        tokio::task::yield_now().await;
+        breakers.break_stream(NodeId(3));
+        breakers.break_stream(PEER);
+        let ended = waiting.await.unwrap();
+        assert!(matches!(
+            ended,
+            Some(Err(TransportError::Broken { node: PEER }))
+        ));
+        assert!(requests.next().await.is_none());
+    }
+
+    #[tokio::test]
     async fn a_waiting_transport_is_woken_when_the_replies_end() {
-        let (mut requests, gate) = gated_stream(stream::pending(), PEER);
+        let (mut requests, gate) = gated_stream(stream::pending(), PEER, Arc::default());
         let waiting = tokio::spawn(async move { requests.next().await });
         tokio::task::yield_now().await;
         drop(gate);
@@ -318,7 +352,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_a_peer_that_owes_a_reply_can_be_too_silent() {
         let (input, _alive) = endless();
-        let (mut requests, gate) = gated_stream(input, PEER);
+        let (mut requests, gate) = gated_stream(input, PEER, Arc::default());
         let (tx, inner) = replies();
         let mut replies = gate.replies(inner);
         let idle = tokio::time::timeout(APPEND_STALL_MAX * 3, replies.next()).await;

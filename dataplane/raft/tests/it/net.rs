@@ -24,6 +24,7 @@ pub(crate) struct Net(Arc<Shared>);
 struct Shared {
     groups: Mutex<BTreeMap<NodeId, RaftGroup>>,
     cut: watch::Sender<BTreeSet<NodeId>>,
+    stalled: watch::Sender<BTreeSet<NodeId>>,
     pub(crate) snapshots: AtomicU64,
 }
 
@@ -46,6 +47,19 @@ impl Net {
     pub(crate) fn mend(&self, node: NodeId) {
         self.0.cut.send_modify(|cut| {
             cut.remove(&node);
+        });
+    }
+
+    /// Lets no append reach a node, although its heartbeats go through.
+    pub(crate) fn stall(&self, node: NodeId) {
+        self.0.stalled.send_modify(|stalled| {
+            stalled.insert(node);
+        });
+    }
+
+    pub(crate) fn unstall(&self, node: NodeId) {
+        self.0.stalled.send_modify(|stalled| {
+            stalled.remove(&node);
         });
     }
 
@@ -117,6 +131,17 @@ impl PeerTransport for Wire {
     ) -> BoxFuture<'static, Result<AppendReplies, TransportError>> {
         let group = self.reach(to);
         let cut = self.net.0.cut.subscribe();
+        let stalled = self.net.0.stalled.subscribe();
+        let requests = requests.then(move |request| {
+            let mut stalled = stalled.clone();
+            async move {
+                stalled
+                    .wait_for(|stalled| !stalled.contains(&to))
+                    .await
+                    .ok();
+                request
+            }
+        });
         let from = self.from;
         let broken = move |mut cut: watch::Receiver<BTreeSet<NodeId>>| {
             let broken = async move {

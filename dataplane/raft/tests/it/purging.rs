@@ -110,6 +110,70 @@ async fn a_slow_follower_holds_the_purge_back_and_restarts_from_a_purged_log() {
     cluster.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_whose_stream_hangs_is_purged_ahead_of_and_gets_the_snapshot() {
+    let cluster = Cluster::with_segments(3, SEGMENT_BYTES).await;
+    let leader = cluster.leader().await;
+    let slow = *cluster
+        .replicas
+        .keys()
+        .find(|node| **node != leader)
+        .unwrap();
+    fill(&cluster, 10).await;
+    cluster.net.stall(slow);
+    fill(&cluster, 150).await;
+    let group = cluster.group(leader).clone();
+    let all = group.status().applied.unwrap().index;
+    group.set_purge_hold(Duration::ZERO);
+    let boundary = group
+        .snapshot_and_purge(all)
+        .await
+        .unwrap()
+        .expect("nothing holds it back");
+    until(&group, "it is purged", |s| {
+        s.purged.is_some_and(|p| p.index >= boundary.index)
+    })
+    .await;
+    cluster.net.unstall(slow);
+    assert_eq!(cluster.settled().await.batches, 160);
+    assert_eq!(cluster.net.snapshots(), 1);
+    fill(&cluster, 10).await;
+    assert_eq!(cluster.settled().await.batches, 170);
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_is_gone_does_not_hold_the_purge_back_for_ever() {
+    let mut cluster = Cluster::with_segments(3, SEGMENT_BYTES).await;
+    let leader = cluster.leader().await;
+    let gone = *cluster
+        .replicas
+        .keys()
+        .find(|node| **node != leader)
+        .unwrap();
+    fill(&cluster, 10).await;
+    cluster.crash(gone).await;
+    fill(&cluster, 150).await;
+    let group = cluster.group(leader).clone();
+    group.set_purge_hold(Duration::ZERO);
+    let all = group.status().applied.unwrap().index;
+    let boundary = group
+        .snapshot_and_purge(all)
+        .await
+        .unwrap()
+        .expect("nothing holds it back");
+    until(&group, "it is purged", |s| {
+        s.purged.is_some_and(|p| p.index >= boundary.index)
+    })
+    .await;
+    cluster.start(gone).await;
+    assert_eq!(cluster.settled().await.batches, 160);
+    assert_eq!(cluster.net.snapshots(), 1);
+    let status = cluster.group(gone).status();
+    assert_eq!(status.purged.map(|id| id.index), Some(boundary.index));
+    cluster.shutdown().await;
+}
+
 /// Purges, lost leaders and streams at once: the ground of openraft #1808 (committed entries lost)
 /// and #2116 (a panic between purge and apply).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
