@@ -26,6 +26,9 @@ pub(crate) struct Cli {
     command: Command,
 }
 
+/// Over the options that every command has, so that its own stand together.
+const HEADING: &str = "Which cluster";
+
 /// Which cluster a command speaks to.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Global {
@@ -33,13 +36,14 @@ pub(crate) struct Global {
     #[arg(
         long,
         global = true,
+        help_heading = HEADING,
         value_name = "NAME",
         env = "LOGRAFT_CONTEXT",
         hide_env = true
     )]
     context: Option<String>,
     /// The contexts file [default: $LOGRAFT_CONFIG, else ~/.config/lograft/config.yaml]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "FILE")]
     contexts_file: Option<PathBuf>,
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct ConsumeArgs {
     /// Stop after so many records
     #[arg(long, short = 'n', value_name = "COUNT")]
     max: Option<u64>,
-    /// What to print of a record: its value and a line end, or one JSON object per line
+    /// What to print of a record: the bytes of its value, or a JSON object; then a line end
     #[arg(long, short, value_name = "FORM", default_value = "value")]
     output: OutputForm,
     /// Print key and SEP before the value
@@ -55,9 +55,7 @@ pub(crate) struct ConsumeArgs {
 /// How records are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum OutputForm {
-    /// The bytes of the value, untouched, and a line end
     Value,
-    /// One JSON object per line; bytes that are no UTF-8 in base64
     Json,
 }
 

@@ -55,11 +55,8 @@ pub(crate) struct ProduceArgs {
 /// How batches are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// Not at all
     None,
-    /// Fast
     Lz4,
-    /// Small
     Zstd,
 }
 

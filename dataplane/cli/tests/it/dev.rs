@@ -1,0 +1,193 @@
+//! A real cluster of real processes, through the program alone.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::support::{Dev, World, is_alive, send_signal, wait_until};
+
+/// Lines with everything that must survive: empty ones, bytes that are no text, long ones.
+fn sample(count: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    for number in 0..count {
+        match number % 5 {
+            0 => {}
+            1 => out.extend_from_slice(b"\xff\0\xfe\r"),
+            2 => out.resize(out.len() + 2000, b'x'),
+            _ => out.extend_from_slice(format!("line {number}").as_bytes()),
+        }
+        out.push(b'\n');
+    }
+    out
+}
+
+#[test]
+fn three_nodes_take_a_file_lose_a_node_and_find_all_again_after_a_restart() {
+    let world = World::new();
+    let begun = Instant::now();
+    let mut dev = Dev::start(&world, &["--base-port", "0"]);
+    let ready_after = begun.elapsed();
+    assert!(ready_after < Duration::from_secs(20), "{ready_after:?}");
+    world.run(&["cluster", "status"]).ok();
+
+    let created = world
+        .run(&["topic", "create", "lines", "--replication-factor", "3"])
+        .ok();
+    assert!(
+        created.contains("1 partition, 3 replicas each"),
+        "{created}"
+    );
+    let file = world.path("lines.txt");
+    let lines = sample(50_000);
+    fs::write(&file, &lines).unwrap();
+    let produced = world.run(&["produce", "lines", "--file", file.to_str().unwrap()]);
+    assert!(
+        produced.stderr.contains("50,000 records"),
+        "{}",
+        produced.stderr
+    );
+    assert!(
+        produced.stderr.contains("offsets 0 to 49999"),
+        "{}",
+        produced.stderr
+    );
+    let consume = ["consume", "lines", "--quiet"];
+    assert!(world.run(&consume).ok_bytes() == lines, "byte for byte");
+
+    let (name, pid) = dev.nodes().remove(0);
+    send_signal(pid, "KILL");
+    let line = dev.wait_for("starting it again");
+    assert!(
+        line.contains(&name) && line.contains(&pid.to_string()),
+        "{line}"
+    );
+    assert!(
+        world.feed(&["produce", "lines"], b"one more\n").code == Some(0),
+        "two nodes write"
+    );
+    let line = dev.wait_for("is back");
+    assert!(line.contains(&name), "{line}");
+    world.run(&["cluster", "status", "--wait", "30s"]).ok();
+
+    let pids: Vec<u32> = dev.nodes().into_iter().map(|(_, pid)| pid).collect();
+    let said = dev.stop();
+    assert_eq!(said.last().map(String::as_str), Some("all nodes stopped"));
+    assert!(
+        !pids.iter().any(|pid| is_alive(*pid)),
+        "no node outlives dev"
+    );
+
+    let dev = Dev::start(&world, &[]);
+    let mut expected = lines;
+    expected.extend_from_slice(b"one more\n");
+    assert!(
+        world.run(&consume).ok_bytes() == expected,
+        "all is found again"
+    );
+    dev.stop();
+}
+
+#[test]
+fn the_commands_that_it_prints_work_word_by_word() {
+    let world = World::new();
+    let dev = Dev::start(&world, &["--base-port", "0", "--nodes", "1"]);
+    let is_command = |line: &&String| line.contains("/lograft ");
+    let commands: Vec<String> = dev.said.iter().filter(is_command).cloned().collect();
+    assert!(commands.len() >= 5, "{:#?}", dev.said);
+    for command in commands {
+        let command = command.replace("--duration 5s", "--duration 1s");
+        let output = world.shell(command.trim());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command}: {stderr}");
+        if command.contains(" consume ") {
+            assert_eq!(
+                String::from_utf8_lossy(&output.stdout).lines().count(),
+                5,
+                "{command}"
+            );
+        }
+    }
+    dev.stop();
+}
+
+#[test]
+fn keys_headers_and_partitions_come_through() {
+    let world = World::new();
+    let dev = Dev::start(&world, &["--base-port", "0", "--nodes", "1"]);
+    world.run(&["topic", "create", "keyed", "-p", "4"]).ok();
+    let input: String = (0..1000).map(|n| format!("k{}\tv{n}\n", n % 10)).collect();
+    let produce = [
+        "produce",
+        "keyed",
+        "-k",
+        "\t",
+        "-H",
+        "from=test",
+        "-c",
+        "lz4",
+        "-q",
+    ];
+    let produced = world.feed(&produce, input.as_bytes());
+    assert_eq!((produced.code, produced.stderr.as_str()), (Some(0), ""));
+
+    let out = world.run(&["consume", "keyed", "-k", "\t", "-q"]).ok();
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort_by_key(|line| line.split('\t').next().unwrap_or_default().to_owned());
+        lines
+    };
+    // A stable sort by key: within a key the order is the one of the input.
+    assert_eq!(sorted(&out), sorted(&input));
+
+    let line = world
+        .run(&["consume", "keyed", "-o", "json", "-n", "1", "-q"])
+        .ok();
+    let record: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(record["topic"], "keyed");
+    assert_eq!(record["headers"][0]["name"], "from");
+    assert!(record["key"].as_str().unwrap().starts_with('k'), "{line}");
+
+    let line = world
+        .feed(&["produce", "keyed", "-k", "\t"], b"a\tb\nnothing\n")
+        .failed(1);
+    assert!(line.contains("line 2 has no \"\\t\" after a key"), "{line}");
+    let line = world.run(&["consume", "nowhere"]).failed(3);
+    assert!(
+        line.contains("UNKNOWN_TOPIC") && line.contains("topic list"),
+        "{line}"
+    );
+    let line = world
+        .run(&["consume", "keyed", "--partition", "4"])
+        .failed(3);
+    assert!(
+        line.contains("has the number 4; it has 4, from 0"),
+        "{line}"
+    );
+    let line = world
+        .run(&["consume", "keyed", "--partition", "0", "--from", "99999"])
+        .failed(1);
+    assert!(
+        line.contains("OFFSET_OUT_OF_RANGE") && line.contains("can be asked for"),
+        "{line}"
+    );
+    dev.stop();
+}
+
+#[test]
+fn nodes_stop_when_dev_is_killed_and_a_second_dev_is_refused_meanwhile() {
+    let world = World::new();
+    let mut dev = Dev::start(&world, &["--base-port", "0", "--nodes", "1"]);
+    let data_dir = dev.data_dir.clone();
+    let line = world
+        .run(&["dev", "--data-dir", data_dir.to_str().unwrap()])
+        .failed(1);
+    let expected = format!("is in use by another `lograft dev` (pid {})", dev.pid());
+    assert!(line.contains(&expected), "{line}");
+
+    let pids: Vec<u32> = dev.nodes().into_iter().map(|(_, pid)| pid).collect();
+    assert!(pids.iter().all(|pid| is_alive(*pid)));
+    send_signal(dev.pid(), "KILL");
+    wait_until("the nodes stop with dev", || {
+        !pids.iter().any(|pid| is_alive(*pid))
+    });
+    dev.said.clear();
+}
