@@ -116,8 +116,6 @@ pub const HEALTH_REQUEST_MAX: Duration = Duration::from_secs(5);
 pub const METRICS_PARTITIONS_MAX_COUNT: usize = 1000;
 /// Longest wait for leaderships to move elsewhere when a node stops.
 pub const STOP_TRANSFER_MAX: Duration = Duration::from_secs(5);
-/// Leaderships handed over at once when a node stops.
-pub const STOP_TRANSFERS_MAX_COUNT: usize = 64;
 /// Longest wait for connections to end when a node stops.
 pub const STOP_CONNECTIONS_MAX: Duration = Duration::from_secs(3);
 
