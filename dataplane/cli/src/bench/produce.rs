@@ -1,12 +1,13 @@
 //! `lograft bench produce`: packed batches, as fast as they are acknowledged.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::Args;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use lograft_client::{
-    BatchDelivery, BatchMetadata, Client, ClientError, ProducerConfig, RecordParts,
+    BatchDelivery, BatchMetadata, Client, ClientError, ProducerConfig, RecordParts, TopicInfo,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -50,7 +51,7 @@ impl ProduceBench {
 pub(crate) async fn run(args: ProduceBench, global: &Global) -> Result<Report, CliError> {
     let (name, context) = global.context()?;
     let target = Target::open(reach::connect(&name, &context).await?, &args.shared).await?;
-    let config = producer_config(&args.packing);
+    let config = producer_config(&args.packing, &target.info);
     let gauge = Arc::new(Gauge::default());
     let mut workers = JoinSet::new();
     for seed in 0..args.clients {
@@ -74,14 +75,26 @@ pub(crate) async fn run(args: ProduceBench, global: &Global) -> Result<Report, C
     Ok(Report::new(BenchKind::Produce, setup, measured?))
 }
 
-/// The client's defaults, as far as nothing else is asked for.
-pub(crate) fn producer_config(packing: &Packing) -> ProducerConfig {
+/// The client's defaults, as far as nothing else is asked for. The buffer holds little more than
+/// what is in flight: what waits longer would only be counted as latency.
+fn producer_config(packing: &Packing, topic: &TopicInfo) -> ProducerConfig {
     let defaults = ProducerConfig::default();
     let size = |size: Option<u64>| size.and_then(|size| usize::try_from(size).ok());
+    let batch_max_bytes = size(packing.batch_size).unwrap_or(defaults.batch_max_bytes);
+    let in_flight_max_bytes = size(packing.in_flight).unwrap_or(defaults.in_flight_max_bytes);
+    let leaders: BTreeSet<_> = topic
+        .partitions
+        .iter()
+        .map(|partition| partition.leader)
+        .collect();
+    let buffer = leaders.len() * in_flight_max_bytes + topic.partitions.len() * batch_max_bytes;
     ProducerConfig {
         compression: packing.compression.into(),
-        batch_max_bytes: size(packing.batch_size).unwrap_or(defaults.batch_max_bytes),
-        in_flight_max_bytes: size(packing.in_flight).unwrap_or(defaults.in_flight_max_bytes),
+        batch_max_bytes,
+        in_flight_max_bytes,
+        buffer_max_bytes: buffer
+            .min(defaults.buffer_max_bytes)
+            .max(2 * batch_max_bytes),
         ..defaults
     }
 }
