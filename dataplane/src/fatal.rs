@@ -74,7 +74,11 @@ impl FatalCell {
         let mut is_set = self.is_set.subscribe();
         // The sender lives as long as `self`: this waits or succeeds.
         let _ = is_set.wait_for(|set| *set).await;
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let first = self
+            .first
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         match first {
             Some(error) => error,
             // Told already, to another who waited.
@@ -91,8 +95,14 @@ mod tests {
     async fn the_first_reason_is_the_one_told() {
         let cell = FatalCell::default();
         for group in [4, 5] {
-            cell.report(FatalError::Raft { group: GroupId(group), cause: "x".to_owned() });
+            cell.report(FatalError::Raft {
+                group: GroupId(group),
+                cause: "x".to_owned(),
+            });
         }
-        assert_eq!(cell.wait().await.to_string(), "the raft core of group 4 failed: x");
+        assert_eq!(
+            cell.wait().await.to_string(),
+            "the raft core of group 4 failed: x"
+        );
     }
 }

@@ -1,6 +1,9 @@
 //! The gRPC services of a node.
 
+mod admin;
+pub mod admin_service;
 pub mod error;
 pub mod log;
 pub mod log_service;
+pub mod node_service;
 pub mod raft_service;

@@ -9,7 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod convert;
-mod fatal;
+pub mod fatal;
 mod fetch;
 pub mod forward;
 pub mod grpc;
@@ -33,3 +33,10 @@ pub use chain::{LogLimit, error_chain};
 #[cfg(test)]
 #[path = "../tests/support/pki.rs"]
 mod pki;
+
+#[cfg(test)]
+mod fixture;
+
+#[cfg(test)]
+#[path = "../raft/tests/it/net.rs"]
+mod test_net;

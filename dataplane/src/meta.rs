@@ -1,5 +1,7 @@
 //! The cluster's metadata as this node sees it, and the way to change it.
 
+pub(crate) mod propose;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use lograft_core::{GroupId, Offset, PartitionId, PartitionState};
 use lograft_raft::RaftGroup;
-use lograft_storage::{GroupLog, OpenError};
+use lograft_storage::GroupLog;
 use tokio::sync::watch;
 
 use crate::produce::Door;
@@ -104,7 +104,7 @@ pub struct ReplicaMap(Arc<Held>);
 struct Held {
     meta: ArcSwapOption<MetaReplica>,
     partitions: ArcSwap<BTreeMap<GroupId, Arc<Replica>>>,
-    corrupt: ArcSwap<BTreeMap<GroupId, Arc<OpenError>>>,
+    corrupt: ArcSwap<BTreeMap<GroupId, Arc<str>>>,
 }
 
 impl ReplicaMap {
@@ -132,12 +132,12 @@ impl ReplicaMap {
     }
 
     /// Why the replica of a group is not served, if its files are damaged.
-    pub fn corrupt(&self, group: GroupId) -> Option<Arc<OpenError>> {
+    pub fn corrupt(&self, group: GroupId) -> Option<Arc<str>> {
         self.0.corrupt.load().get(&group).cloned()
     }
 
     /// All replicas whose files are damaged.
-    pub fn all_corrupt(&self) -> Arc<BTreeMap<GroupId, Arc<OpenError>>> {
+    pub fn all_corrupt(&self) -> Arc<BTreeMap<GroupId, Arc<str>>> {
         self.0.corrupt.load_full()
     }
 
@@ -166,14 +166,14 @@ impl ReplicaMap {
     }
 
     /// Notes, or no longer notes, that a group's files are damaged.
-    pub fn set_corrupt(&self, group: GroupId, error: Option<Arc<OpenError>>) {
-        if error.is_none() && !self.0.corrupt.load().contains_key(&group) {
+    pub fn set_corrupt(&self, group: GroupId, reason: Option<Arc<str>>) {
+        if reason.is_none() && !self.0.corrupt.load().contains_key(&group) {
             return;
         }
         self.0.corrupt.rcu(|map| {
             let mut map = BTreeMap::clone(map);
-            match &error {
-                Some(error) => map.insert(group, Arc::clone(error)),
+            match &reason {
+                Some(reason) => map.insert(group, Arc::clone(reason)),
                 None => map.remove(&group),
             };
             map

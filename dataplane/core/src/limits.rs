@@ -281,6 +281,8 @@ pub const PREFERRED_STEADY_MIN: Duration = Duration::from_secs(4);
 pub const PREFERRED_JITTER_MAX: Duration = Duration::from_secs(2);
 /// How far a replica may be behind and still counts as in sync, entries.
 pub const IN_SYNC_LAG_MAX_COUNT: u64 = 1024;
+/// How often a topic is placed anew because a node went away meanwhile.
+pub const TOPIC_ASSIGNED_MAX_COUNT: u32 = 3;
 /// How long a topic's creation waits for leaders, unless told otherwise.
 pub const TOPIC_READY_DEFAULT: Duration = Duration::from_secs(10);
 /// The longest that it may be told to wait.
@@ -320,5 +322,7 @@ pub const FETCH_REPLY_DEFAULT_BYTES: usize = 512 * 1024;
 pub const FETCH_REPLY_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// The longest that a fetch waits at the end of the log.
 pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How often a node that is written to looks at its disk's free space, milliseconds.
+pub const DISK_LOOK_INTERVAL_MS: i64 = 50;
 /// Producer ids that a node asks the meta group for at once.
 pub const PRODUCER_IDS_BLOCK_COUNT: u32 = 64;

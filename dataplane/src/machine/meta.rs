@@ -21,7 +21,12 @@ pub struct MetaMachine {
 impl MetaMachine {
     /// A machine that shows its state in `view`.
     pub fn new(view: MetaView, fatal: Arc<dyn FatalSink>) -> Self {
-        Self { metadata: Metadata::default(), is_changed: false, view, fatal }
+        Self {
+            metadata: Metadata::default(),
+            is_changed: false,
+            view,
+            fatal,
+        }
     }
 
     fn apply_command(&mut self, entry: &Entry) -> Response {
@@ -65,12 +70,18 @@ impl Machine for MetaMachine {
     fn checkpoint(&self) -> Bytes {
         // Its JSON has no key that is not a string and no writer that can fail. An empty
         // checkpoint instead would mean an empty cluster.
-        self.metadata.encode().expect("metadata has a JSON form").into()
+        self.metadata
+            .encode()
+            .expect("metadata has a JSON form")
+            .into()
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
-        self.metadata =
-            if bytes.is_empty() { Metadata::default() } else { Metadata::decode(bytes)? };
+        self.metadata = if bytes.is_empty() {
+            Metadata::default()
+        } else {
+            Metadata::decode(bytes)?
+        };
         self.is_changed = false;
         self.view.store(self.metadata.clone());
         Ok(())
@@ -103,9 +114,16 @@ mod tests {
     }
 
     fn entry(index: u64, payload: Vec<u8>) -> Entry {
-        let id = LogId { term: Term(1), index: LogIndex(index) };
+        let id = LogId {
+            term: Term(1),
+            index: LogIndex(index),
+        };
         let proposal = Proposal::control(EntryKind::Command, 1, payload.into());
-        Entry { id, base_offset: Offset(0), proposal }
+        Entry {
+            id,
+            base_offset: Offset(0),
+            proposal,
+        }
     }
 
     fn init() -> Command {
@@ -116,15 +134,23 @@ mod tests {
             peer_address: "a:2".into(),
             zone: String::new(),
         };
-        Command::InitCluster { cluster_id: ClusterId::from_bytes([1; 16]), first_node }
+        Command::InitCluster {
+            cluster_id: ClusterId::from_bytes([1; 16]),
+            first_node,
+        }
     }
 
     #[test]
     fn commands_answer_and_are_seen_and_survive_a_checkpoint() {
         let (mut machine, view, _) = machine();
         let first = entry(5, init().encode().unwrap());
-        let Response::Command(bytes) = machine.apply(&first) else { panic!("no answer") };
-        assert_eq!(Outcome::decode(&bytes).unwrap(), Ok(Outcome::Node(NodeId(1))));
+        let Response::Command(bytes) = machine.apply(&first) else {
+            panic!("no answer")
+        };
+        assert_eq!(
+            Outcome::decode(&bytes).unwrap(),
+            Ok(Outcome::Node(NodeId(1)))
+        );
         assert_eq!(view.load().cluster_id(), None, "not told yet");
         machine.batch_done(first.id);
         assert_eq!(view.load().version(), LogIndex(5));
@@ -136,7 +162,10 @@ mod tests {
         };
         assert!(Outcome::decode(&bytes).unwrap().is_err());
         machine.batch_done(first.id);
-        assert!(Arc::ptr_eq(&seen, &view.load()), "a refusal shows nothing new");
+        assert!(
+            Arc::ptr_eq(&seen, &view.load()),
+            "a refusal shows nothing new"
+        );
 
         let checkpoint = machine.checkpoint();
         machine.restore(&[]).unwrap();
@@ -148,7 +177,10 @@ mod tests {
     #[test]
     fn an_unknown_command_ends_the_node() {
         let (mut machine, _, reports) = machine();
-        assert_eq!(machine.apply(&entry(5, b"\x01{\"later\":{}}".to_vec())), Response::None);
+        assert_eq!(
+            machine.apply(&entry(5, b"\x01{\"later\":{}}".to_vec())),
+            Response::None
+        );
         assert_eq!(*reports.0.lock().unwrap(), 1);
     }
 }

@@ -19,21 +19,34 @@ pub struct PartitionMachine {
 impl PartitionMachine {
     /// A machine that writes to `state`.
     pub fn new(group: GroupId, state: SharedState, fatal: Arc<dyn FatalSink>) -> Self {
-        Self { group, state, fatal }
+        Self {
+            group,
+            state,
+            fatal,
+        }
     }
 }
 
 impl Machine for PartitionMachine {
     fn apply(&mut self, entry: &Entry) -> Response {
         match self.state.lock().apply(entry) {
-            Applied::Records { base_offset, record_count } => {
-                Response::Records { base_offset, record_count }
-            }
+            Applied::Records {
+                base_offset,
+                record_count,
+            } => Response::Records {
+                base_offset,
+                record_count,
+            },
             Applied::Nothing | Applied::Trimmed { .. } => Response::None,
             Applied::Diverged { expected, found } => {
                 let group = self.group;
                 let index = entry.id.index;
-                self.fatal.report(FatalError::Diverged { group, index, expected, found });
+                self.fatal.report(FatalError::Diverged {
+                    group,
+                    index,
+                    expected,
+                    found,
+                });
                 Response::None
             }
         }
@@ -48,8 +61,11 @@ impl Machine for PartitionMachine {
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
-        let state =
-            if bytes.is_empty() { PartitionState::default() } else { PartitionState::decode(bytes)? };
+        let state = if bytes.is_empty() {
+            PartitionState::default()
+        } else {
+            PartitionState::decode(bytes)?
+        };
         *self.state.lock() = state;
         self.state.publish();
         Ok(())
@@ -76,15 +92,26 @@ mod tests {
     fn entry(index: u64, kind: EntryKind, base_offset: u64, payload: Bytes) -> Entry {
         let mut proposal = Proposal::control(kind, 1, payload);
         proposal.record_count = if kind == EntryKind::Records { 10 } else { 0 };
-        let id = LogId { term: Term(1), index: LogIndex(index) };
-        Entry { id, base_offset: Offset(base_offset), proposal }
+        let id = LogId {
+            term: Term(1),
+            index: LogIndex(index),
+        };
+        Entry {
+            id,
+            base_offset: Offset(base_offset),
+            proposal,
+        }
     }
 
     fn machine() -> (PartitionMachine, SharedState, Arc<Reports>) {
         let state = SharedState::new(PartitionState::default());
         let reports = Arc::new(Reports::default());
         let sink: Arc<dyn FatalSink> = reports.clone();
-        (PartitionMachine::new(GroupId(3), state.clone(), sink), state, reports)
+        (
+            PartitionMachine::new(GroupId(3), state.clone(), sink),
+            state,
+            reports,
+        )
     }
 
     #[test]
@@ -92,11 +119,22 @@ mod tests {
         let (mut machine, state, reports) = machine();
         let first = entry(0, EntryKind::Records, 0, Bytes::new());
         let response = machine.apply(&first);
-        assert_eq!(response, Response::Records { base_offset: Offset(0), record_count: 10 });
+        assert_eq!(
+            response,
+            Response::Records {
+                base_offset: Offset(0),
+                record_count: 10
+            }
+        );
         assert_eq!(state.watermarks().high_watermark, Offset(0), "not told yet");
         machine.batch_done(first.id);
         assert_eq!(state.watermarks().high_watermark, Offset(10));
-        let trim = entry(1, EntryKind::Trim, 10, PartitionState::trim_payload(Offset(4)));
+        let trim = entry(
+            1,
+            EntryKind::Trim,
+            10,
+            PartitionState::trim_payload(Offset(4)),
+        );
         machine.apply(&trim);
         machine.batch_done(trim.id);
         assert_eq!(state.watermarks().log_start_offset, Offset(4));

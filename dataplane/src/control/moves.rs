@@ -1,0 +1,328 @@
+//! The beginning of partitions, and their moves: a group's leader brings raft's membership to what
+//! the metadata asks for, one step of raft at a time, and says when it is done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lograft_core::limits::{
+    CONTROL_INTERVAL, MOVE_LAG_MAX_COUNT, MOVES_AT_ONCE_MAX_COUNT, PARTITION_START_TURN,
+};
+use lograft_core::metadata::{Command, Partition};
+use lograft_core::{GroupId, NodeId};
+use lograft_raft::{GroupStatus, RaftError};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::Control;
+use super::busy::Work;
+use crate::chain::error_chain;
+use crate::meta::ProposeMeta;
+use crate::replica::Replica;
+
+/// Since when each replica has been open.
+#[derive(Debug, Default)]
+pub(super) struct Opened(BTreeMap<GroupId, Instant>);
+
+impl Opened {
+    /// Forgets those that are closed.
+    pub(super) fn keep(&mut self, open: &BTreeMap<GroupId, Arc<Replica>>) {
+        self.0.retain(|group, _| open.contains_key(group));
+    }
+
+    /// Since when this one is.
+    pub(super) fn since(&mut self, group: GroupId, now: Instant) -> Instant {
+        *self.0.entry(group).or_insert(now)
+    }
+}
+
+/// What the replica of a partition that has not started is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StartStep {
+    /// Begin the group.
+    Initialize,
+    /// Say that it has begun.
+    Note,
+}
+
+/// What to do about a partition whose group nobody is known to have begun. All that may begin it
+/// would write the same first entry, so that a second one does no harm; still the first replica
+/// has the first turn, and the next one only if that node does not come.
+fn start_step(
+    partition: &Partition,
+    status: &GroupStatus,
+    open_for: Duration,
+) -> Option<StartStep> {
+    if status.ready {
+        return Some(StartStep::Note);
+    }
+    if status.is_initialized() || status.leader.is_some() {
+        return None;
+    }
+    let turn = partition
+        .replicas
+        .iter()
+        .position(|node| *node == status.node)?;
+    let wait = PARTITION_START_TURN.saturating_mul(u32::try_from(turn).unwrap_or(u32::MAX));
+    (open_for >= wait).then_some(StartStep::Initialize)
+}
+
+/// The next step of a move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum MoveStep {
+    /// Give a node the log.
+    AddLearner(NodeId),
+    /// Make these the voters.
+    ChangeVoters(BTreeSet<NodeId>),
+    /// Take a node out that is not among the voters.
+    RemoveLearner(NodeId),
+    /// Say that the move is done.
+    Commit(Vec<NodeId>),
+    /// Newcomers are not caught up yet, or raft has a change under way.
+    Wait,
+}
+
+/// The next step towards what the metadata says, for the group's leader. `None` if all is as it
+/// should be.
+fn move_step(partition: &Partition, status: &GroupStatus) -> Option<MoveStep> {
+    let order = partition.target.as_ref().unwrap_or(&partition.replicas);
+    let wished: BTreeSet<NodeId> = order.iter().copied().collect();
+    if wished.is_empty() {
+        return None;
+    }
+    if status.joint.is_some() {
+        // Somebody stopped half-way: the same call completes it, another one turns it.
+        return Some(MoveStep::ChangeVoters(wished));
+    }
+    if !status.membership_committed {
+        return Some(MoveStep::Wait);
+    }
+    if status.voters == wished {
+        return match (status.learners.first(), &partition.target) {
+            (Some(learner), _) => Some(MoveStep::RemoveLearner(*learner)),
+            (None, Some(target)) => Some(MoveStep::Commit(target.clone())),
+            (None, None) => None,
+        };
+    }
+    let newcomers = || wished.difference(&status.voters);
+    if let Some(newcomer) = newcomers().find(|node| !status.learners.contains(node)) {
+        return Some(MoveStep::AddLearner(*newcomer));
+    }
+    if newcomers().all(|node| status.is_caught_up(*node, MOVE_LAG_MAX_COUNT)) {
+        return Some(MoveStep::ChangeVoters(wished));
+    }
+    Some(MoveStep::Wait)
+}
+
+impl Control {
+    pub(super) fn look_at_start(
+        self: &Arc<Self>,
+        partition: &Partition,
+        replica: &Arc<Replica>,
+        open_for: Duration,
+    ) {
+        let step = start_step(partition, &replica.raft.watch().borrow(), open_for);
+        match step {
+            None => {}
+            Some(StartStep::Note) => self.note_started(replica.group),
+            Some(StartStep::Initialize) => {
+                let voters = partition.replicas.iter().copied().collect();
+                let raft = replica.raft.clone();
+                self.begin(Work::Start(replica.group), |_| async move {
+                    match raft.initialize(voters).await {
+                        Ok(()) | Err(RaftError::AlreadyInitialized { .. }) => {}
+                        Err(error) => {
+                            let text = error_chain(&error);
+                            warn!(group = %raft.group(), "cannot begin the group: {text}");
+                        }
+                    }
+                });
+            }
+        }
+    }
+
+    pub(super) fn look_at_move(self: &Arc<Self>, partition: &Partition, replica: &Arc<Replica>) {
+        let status = replica.raft.watch();
+        let is_due = {
+            let status = status.borrow();
+            status.ready && move_step(partition, &status).is_some()
+        };
+        let under_way = self.busy.count(|work| matches!(work, Work::Move(_)));
+        if !is_due || under_way >= MOVES_AT_ONCE_MAX_COUNT {
+            return;
+        }
+        let replica = Arc::clone(replica);
+        self.begin(Work::Move(replica.group), |control| async move {
+            control.run_move(&replica).await;
+        });
+    }
+
+    /// Steps until the move is done, or this node does not lead the group any more.
+    async fn run_move(&self, replica: &Replica) {
+        let group = replica.group;
+        let mut status = replica.raft.watch();
+        loop {
+            let metadata = self.view().load();
+            let Some(place) = metadata.group(group) else {
+                return;
+            };
+            let step = {
+                let status = status.borrow_and_update();
+                if !status.ready {
+                    return;
+                }
+                move_step(place.partition, &status)
+            };
+            let Some(step) = step else { return };
+            if step == MoveStep::Wait {
+                // Whatever comes first: the next look at the same.
+                let _ = tokio::time::timeout(CONTROL_INTERVAL, status.changed()).await;
+                continue;
+            }
+            debug!(%group, ?step, "a step of a move");
+            if let Err(text) = self.take_move_step(replica, step).await {
+                info!(%group, "a step of a move is to be tried again: {text}");
+                return;
+            }
+        }
+    }
+
+    async fn take_move_step(&self, replica: &Replica, step: MoveStep) -> Result<(), String> {
+        let raft = &replica.raft;
+        let group = replica.group;
+        let changed = match step {
+            MoveStep::AddLearner(node) => raft.add_learner(node).await,
+            MoveStep::RemoveLearner(node) => raft.remove_learner(node).await,
+            MoveStep::ChangeVoters(voters) => raft.change_voters(voters).await,
+            MoveStep::Wait => Ok(()),
+            MoveStep::Commit(replicas) => {
+                let command = Command::CommitMove { group, replicas };
+                let committed = self.propose(command).await;
+                return committed.map(|_| ()).map_err(|error| error.to_string());
+            }
+        };
+        changed.map_err(|error| error_chain(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::test_metadata::ids;
+    use crate::control::test_status::leading;
+
+    fn partition(replicas: &[u64], target: Option<&[u64]>) -> Partition {
+        Partition {
+            group: GroupId(1),
+            replicas: ids(replicas),
+            target: target.map(ids),
+            leaving: Vec::new(),
+            started: true,
+        }
+    }
+
+    #[test]
+    fn a_move_goes_learner_voter_commit_and_is_quiet_then() {
+        let moving = partition(&[1, 2, 3], Some(&[4, 2, 1]));
+        let mut status = leading(1, &[1, 2, 3]);
+        assert_eq!(
+            move_step(&moving, &status),
+            Some(MoveStep::AddLearner(NodeId(4)))
+        );
+        status.learners = ids(&[4]);
+        status.membership_committed = false;
+        assert_eq!(
+            move_step(&moving, &status),
+            Some(MoveStep::Wait),
+            "not committed"
+        );
+        status.membership_committed = true;
+        assert_eq!(
+            move_step(&moving, &status),
+            Some(MoveStep::Wait),
+            "not caught up"
+        );
+        crate::control::test_status::caught_up(&mut status, 4, MOVE_LAG_MAX_COUNT + 1);
+        assert_eq!(
+            move_step(&moving, &status),
+            Some(MoveStep::Wait),
+            "still behind"
+        );
+        crate::control::test_status::caught_up(&mut status, 4, MOVE_LAG_MAX_COUNT);
+        let wished: BTreeSet<NodeId> = ids(&[1, 2, 4]);
+        assert_eq!(
+            move_step(&moving, &status),
+            Some(MoveStep::ChangeVoters(wished.clone()))
+        );
+        status.joint = Some(wished.clone());
+        assert_eq!(
+            move_step(&moving, &status),
+            Some(MoveStep::ChangeVoters(wished.clone()))
+        );
+        status.joint = None;
+        status.voters = wished;
+        status.learners = BTreeSet::new();
+        assert_eq!(
+            move_step(&moving, &status),
+            Some(MoveStep::Commit(ids(&[4, 2, 1])))
+        );
+        assert_eq!(move_step(&partition(&[4, 2, 1], None), &status), None);
+    }
+
+    #[test]
+    fn a_move_that_was_called_off_is_taken_back() {
+        let back = partition(&[1, 2, 3], Some(&[1, 2, 3]));
+        let mut status = leading(1, &[1, 2, 3]);
+        status.learners = ids(&[4]);
+        assert_eq!(
+            move_step(&back, &status),
+            Some(MoveStep::RemoveLearner(NodeId(4)))
+        );
+        status.learners = BTreeSet::new();
+        assert_eq!(
+            move_step(&back, &status),
+            Some(MoveStep::Commit(ids(&[1, 2, 3])))
+        );
+    }
+
+    #[test]
+    fn silence_changes_no_membership() {
+        let mut status = leading(1, &[1, 2, 3]);
+        status.followers.clear();
+        assert_eq!(move_step(&partition(&[1, 2, 3], None), &status), None);
+    }
+
+    #[test]
+    fn the_first_replica_begins_and_the_next_ones_wait_their_turn() {
+        let new = partition(&[2, 1, 3], None);
+        let mut status = leading(1, &[]);
+        status.ready = false;
+        status.leader = None;
+        assert_eq!(start_step(&new, &status, Duration::ZERO), None);
+        let later = start_step(&new, &status, PARTITION_START_TURN);
+        assert_eq!(later, Some(StartStep::Initialize));
+        status.node = NodeId(2);
+        assert_eq!(
+            start_step(&new, &status, Duration::ZERO),
+            Some(StartStep::Initialize)
+        );
+        status.node = NodeId(9);
+        assert_eq!(
+            start_step(&new, &status, Duration::MAX),
+            None,
+            "no replica of it"
+        );
+        status.node = NodeId(2);
+        status.leader = Some(NodeId(1));
+        assert_eq!(
+            start_step(&new, &status, Duration::MAX),
+            None,
+            "begun elsewhere"
+        );
+        let status = leading(2, &[1, 2, 3]);
+        assert_eq!(
+            start_step(&new, &status, Duration::ZERO),
+            Some(StartStep::Note)
+        );
+    }
+}

@@ -1,0 +1,370 @@
+//! The replicas that this node holds, brought to what the metadata says: opened where it is a host
+//! of a partition, closed and removed where it is not, and served by nobody where they are damaged.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use lograft_core::limits::REPLICAS_OPENED_AT_ONCE_MAX_COUNT;
+use lograft_core::metadata::Metadata;
+use lograft_core::{GroupId, NodeId, PartitionId, PartitionState};
+use lograft_raft::{GroupConfig, RaftGroup};
+use lograft_storage::{GroupOptions, OpenError};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::Control;
+use super::bootstrap::blocking;
+use crate::chain::error_chain;
+use crate::fatal::FatalError;
+use crate::identity::Member;
+use crate::machine::PartitionMachine;
+use crate::produce::Door;
+use crate::replica::{Replica, SharedState};
+
+/// What is to be done about one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Open it, or make it.
+    Open(Assigned),
+    /// Close it and remove its files.
+    Remove(GroupId),
+}
+
+/// A partition assigned to this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Assigned {
+    group: GroupId,
+    topic: String,
+    partition: PartitionId,
+}
+
+/// What this node holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Holdings {
+    /// Replicas that run.
+    open: BTreeSet<GroupId>,
+    /// Replicas with damaged files.
+    corrupt: BTreeSet<GroupId>,
+    /// Groups with files, open or not.
+    on_disk: BTreeSet<GroupId>,
+}
+
+/// What is to be done so that `me` holds what the metadata says. Nothing, if it does.
+pub(super) fn plan(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> Vec<Step> {
+    let Holdings {
+        open,
+        corrupt,
+        on_disk,
+    } = holdings;
+    let is_ours = |group: &GroupId| {
+        metadata
+            .group(*group)
+            .is_some_and(|place| place.partition.is_on(me))
+    };
+    // What was never given out belongs to metadata that this node has not heard of yet.
+    let is_given_out = |group: &GroupId| *group < metadata.next_ids().group;
+    let removed = open
+        .union(corrupt)
+        .chain(on_disk)
+        .filter(|group| **group != GroupId::META && is_given_out(group) && !is_ours(group))
+        .copied()
+        .collect::<BTreeSet<GroupId>>();
+    let opened = metadata.partitions().filter(|place| {
+        let group = place.partition.group;
+        place.partition.is_on(me) && !open.contains(&group) && !corrupt.contains(&group)
+    });
+    let opened = opened.map(|place| {
+        Step::Open(Assigned {
+            group: place.partition.group,
+            topic: place.topic.name.clone(),
+            partition: place.number,
+        })
+    });
+    removed
+        .into_iter()
+        .map(Step::Remove)
+        .chain(opened)
+        .collect()
+}
+
+/// How many replicas are yet to be opened.
+pub(super) fn missing(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> usize {
+    let steps = plan(metadata, me, holdings);
+    steps
+        .iter()
+        .filter(|step| matches!(step, Step::Open(_)))
+        .count()
+}
+
+impl Control {
+    /// Carries out plans for ever.
+    pub(super) async fn run_reconcile(self: Arc<Self>) {
+        let mut version = self.view().watch();
+        let mut looked = self.looked.subscribe();
+        loop {
+            version.borrow_and_update();
+            if self.is_view_current()
+                && let Some(me) = self.member()
+            {
+                let steps = plan(&self.view().load(), me.node, &self.holdings());
+                futures_util::stream::iter(steps)
+                    .map(|step| self.carry_out(me, step))
+                    .buffer_unordered(REPLICAS_OPENED_AT_ONCE_MAX_COUNT)
+                    .collect::<()>()
+                    .await;
+                self.wake.notify_one();
+            }
+            // A step that failed is tried again at the next look.
+            tokio::select! {
+                changed = version.changed() => if changed.is_err() { return },
+                changed = looked.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    pub(super) fn holdings(&self) -> Holdings {
+        Holdings {
+            open: self.replicas().all().keys().copied().collect(),
+            corrupt: self.replicas().all_corrupt().keys().copied().collect(),
+            // What cannot be listed now is removed later.
+            on_disk: self
+                .parts()
+                .storage
+                .groups()
+                .unwrap_or_default()
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    async fn carry_out(self: &Arc<Self>, me: Member, step: Step) {
+        match step {
+            Step::Open(assigned) => self.open(me, assigned).await,
+            Step::Remove(group) => self.remove(group).await,
+        }
+    }
+
+    async fn open(self: &Arc<Self>, me: Member, assigned: Assigned) {
+        let Assigned {
+            group,
+            topic,
+            partition,
+        } = assigned;
+        let storage = self.parts().storage.clone();
+        let opening = move || storage.open_group(group, GroupOptions::default());
+        let (log, recovered) = match blocking(opening).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return self.cannot_open(group, &topic, partition, &error),
+            Err(_) => return,
+        };
+        if let Some(torn) = recovered.torn {
+            warn!(%group, topic, %partition, index = %torn.index, "a torn end is cut off");
+        }
+        let state = SharedState::new(PartitionState::default());
+        let fatal = Arc::clone(&self.parts().fatal);
+        let machine = Box::new(PartitionMachine::new(group, state.clone(), fatal));
+        let config = GroupConfig {
+            group,
+            node: me.node,
+            timing: self.parts().timing,
+        };
+        let raft = match RaftGroup::start(config, log.clone(), machine, self.transport(me)).await {
+            Ok(raft) => raft,
+            Err(error) => {
+                let text = error_chain(&error);
+                error!(%group, topic, %partition, "the replica does not start: {text}");
+                let _ = self.parts().storage.close_group(group);
+                return self.replicas().set_corrupt(group, Some(text.into()));
+            }
+        };
+        self.watch_group(&raft);
+        let (topic, door) = (topic.into(), Arc::new(Door::new()));
+        let replica = Replica {
+            group,
+            topic,
+            partition,
+            raft,
+            log,
+            state,
+            door,
+        };
+        self.replicas().insert(Arc::new(replica));
+        self.wake.notify_one();
+    }
+
+    fn cannot_open(&self, group: GroupId, topic: &str, partition: PartitionId, error: &OpenError) {
+        let text = error_chain(error);
+        match error {
+            OpenError::Corrupt { .. } | OpenError::OtherCluster { .. } => {
+                error!(%group, topic, %partition, "the replica is not served: {text}");
+                self.replicas().set_corrupt(group, Some(text.into()));
+            }
+            OpenError::Storage { source, .. } => {
+                self.parts()
+                    .fatal
+                    .report(FatalError::Storage(source.clone()));
+            }
+            OpenError::AlreadyOpen(_) | OpenError::NoIdentity(_) => {
+                warn!(%group, topic, %partition, "cannot open the replica now: {text}");
+            }
+        }
+    }
+
+    async fn remove(&self, group: GroupId) {
+        if let Some(replica) = self.replicas().get(group) {
+            self.replicas().remove(group);
+            replica.raft.shutdown().await;
+        }
+        self.replicas().set_corrupt(group, None);
+        let storage = self.parts().storage.clone();
+        match blocking(move || storage.remove_group(group)).await {
+            Ok(Ok(())) => info!(%group, "the replica is removed"),
+            Ok(Err(error)) => {
+                warn!(%group, "cannot remove the replica's files: {}", error_chain(&error));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Wakes the looks when something about a group changes that they act upon, and ends the node
+    /// when the group's raft core has failed.
+    pub(super) fn watch_group(&self, raft: &RaftGroup) {
+        let group = raft.group();
+        let mut status: watch::Receiver<_> = raft.watch();
+        let (wake, fatal) = (Arc::clone(&self.wake), Arc::clone(&self.parts().fatal));
+        tokio::spawn(async move {
+            let mut seen = None;
+            loop {
+                let now = {
+                    let status = status.borrow_and_update();
+                    if let Some(failure) = &status.fatal {
+                        let cause = error_chain(&**failure.cause);
+                        fatal.report(FatalError::Raft { group, cause });
+                        return;
+                    }
+                    (
+                        status.term,
+                        status.leader,
+                        status.ready,
+                        status.membership_committed,
+                    )
+                };
+                if seen.replace(now) != Some(now) {
+                    wake.notify_one();
+                }
+                if status.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lograft_core::metadata::Command;
+
+    use super::*;
+    use crate::control::test_metadata::{apply, cluster, create, group};
+
+    fn groups(ids: &[u64]) -> BTreeSet<GroupId> {
+        ids.iter().copied().map(GroupId).collect()
+    }
+
+    fn opened(steps: &[Step]) -> Vec<u64> {
+        steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Open(assigned) => Some(assigned.group.get()),
+                Step::Remove(_) => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_node_opens_what_it_hosts_and_is_quiet_then() {
+        let mut metadata = cluster(3);
+        create(&mut metadata, "a", &[&[1, 2], &[2, 3], &[3, 1]]);
+        let mut holdings = Holdings::default();
+        let steps = plan(&metadata, NodeId(1), &holdings);
+        assert_eq!(opened(&steps), [1, 3]);
+        assert_eq!(steps.len(), 2);
+        holdings.open = groups(&[1]);
+        holdings.corrupt = groups(&[3]);
+        holdings.on_disk = groups(&[0, 1, 3]);
+        assert_eq!(plan(&metadata, NodeId(1), &holdings), []);
+    }
+
+    #[test]
+    fn what_has_moved_away_or_was_deleted_is_removed() {
+        let mut metadata = cluster(3);
+        create(&mut metadata, "a", &[&[1, 2]]);
+        create(&mut metadata, "b", &[&[1, 2]]);
+        let moved = group(&metadata, "a", 0);
+        let replicas = vec![NodeId(3), NodeId(2)];
+        apply(&mut metadata, &Command::StartPartition { group: moved });
+        apply(
+            &mut metadata,
+            &Command::SetTarget {
+                group: moved,
+                replicas: replicas.clone(),
+            },
+        );
+        let holdings = Holdings {
+            open: groups(&[1, 2]),
+            corrupt: BTreeSet::new(),
+            on_disk: groups(&[0, 1, 2]),
+        };
+        assert_eq!(
+            plan(&metadata, NodeId(1), &holdings),
+            [],
+            "not before the move is done"
+        );
+        assert_eq!(
+            opened(&plan(&metadata, NodeId(3), &Holdings::default())),
+            [1]
+        );
+        apply(
+            &mut metadata,
+            &Command::CommitMove {
+                group: moved,
+                replicas,
+            },
+        );
+        assert_eq!(
+            plan(&metadata, NodeId(1), &holdings),
+            [Step::Remove(GroupId(1))]
+        );
+        apply(
+            &mut metadata,
+            &Command::DeleteTopic {
+                name: "b".to_owned(),
+            },
+        );
+        assert_eq!(
+            plan(&metadata, NodeId(1), &holdings),
+            [Step::Remove(GroupId(1)), Step::Remove(GroupId(2))]
+        );
+    }
+
+    #[test]
+    fn files_of_groups_not_heard_of_stay() {
+        let mut metadata = cluster(1);
+        create(&mut metadata, "a", &[&[1]]);
+        apply(
+            &mut metadata,
+            &Command::DeleteTopic {
+                name: "a".to_owned(),
+            },
+        );
+        let holdings = Holdings {
+            on_disk: groups(&[0, 1, 2]),
+            ..Holdings::default()
+        };
+        assert_eq!(
+            plan(&metadata, NodeId(1), &holdings),
+            [Step::Remove(GroupId(1))]
+        );
+    }
+}

@@ -1,0 +1,170 @@
+//! Retention: a partition's leader decides where its log starts, raft tells all replicas, and each
+//! gives up its own whole segments below. The meta group's log is kept short the same way.
+
+use std::sync::Arc;
+
+use lograft_core::retention::{RetentionPolicy, SegmentSummary, trim_to};
+use lograft_core::{EntryKind, LogIndex, Offset, PartitionState, Proposal, Term};
+use lograft_storage::SegmentInfo;
+use tracing::{debug, warn};
+
+use super::Control;
+use super::busy::Work;
+use crate::chain::error_chain;
+use crate::replica::Replica;
+
+/// What is to be done about a partition's old records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Let the log start here, from now on, in this term.
+    Trim(Offset, Term),
+    /// Give up the segments up to this entry.
+    Purge(LogIndex),
+}
+
+/// The last entry of the last whole segment below the log start, if anything is to be given up.
+fn purgeable(
+    segments: &[SegmentInfo],
+    log_start: Offset,
+    purged: Option<LogIndex>,
+) -> Option<LogIndex> {
+    let below = segments
+        .iter()
+        .take_while(|s| s.sealed && s.next_offset <= log_start);
+    let last = below.last()?.last?.index;
+    purged.is_none_or(|purged| purged < last).then_some(last)
+}
+
+/// The last entry of the meta log's sealed segments, if any are to be given up.
+pub(super) fn meta_purgeable(
+    segments: &[SegmentInfo],
+    purged: Option<LogIndex>,
+) -> Option<LogIndex> {
+    let last = segments.iter().take_while(|s| s.sealed).last()?.last?.index;
+    purged.is_none_or(|purged| purged < last).then_some(last)
+}
+
+fn summary(segment: &SegmentInfo) -> SegmentSummary {
+    let SegmentInfo {
+        base_offset,
+        next_offset,
+        bytes,
+        max_time_ms,
+        sealed,
+        ..
+    } = *segment;
+    SegmentSummary {
+        base_offset,
+        next_offset,
+        bytes,
+        max_time_ms,
+        sealed,
+    }
+}
+
+impl Control {
+    pub(super) fn look_at_retention(
+        self: &Arc<Self>,
+        policy: RetentionPolicy,
+        replica: &Arc<Replica>,
+    ) {
+        let Some(step) = self.retention_step(policy, replica) else {
+            return;
+        };
+        let replica = Arc::clone(replica);
+        self.begin(Work::Retention(replica.group), |control| async move {
+            match step {
+                Step::Trim(to, term) => control.trim(&replica, to, term).await,
+                Step::Purge(up_to) => purge(&replica.raft, up_to).await,
+            }
+        });
+    }
+
+    fn retention_step(&self, policy: RetentionPolicy, replica: &Replica) -> Option<Step> {
+        let keeps_all = policy == RetentionPolicy::default();
+        let log_start = replica.state.watermarks().log_start_offset;
+        if keeps_all && log_start == Offset::ZERO {
+            return None;
+        }
+        let segments = replica.log.segments();
+        let status = replica.raft.watch();
+        let status = status.borrow();
+        if status.ready {
+            let summaries: Vec<SegmentSummary> = segments.iter().map(summary).collect();
+            let to = trim_to(&summaries, policy, self.parts().clock.now_ms());
+            // Never beyond what is committed: records on their way are not old.
+            let to = to.map(|to| to.min(replica.state.watermarks().high_watermark));
+            if let Some(to) = to.filter(|to| *to > log_start) {
+                return Some(Step::Trim(to, status.term));
+            }
+        }
+        let purged = status.purged.map(|id| id.index);
+        purgeable(&segments, log_start, purged).map(Step::Purge)
+    }
+
+    async fn trim(&self, replica: &Replica, to: Offset, term: Term) {
+        let payload = PartitionState::trim_payload(to);
+        let proposal = Proposal::control(EntryKind::Trim, self.parts().clock.now_ms(), payload);
+        let committed = async { replica.raft.propose(proposal, term).await?.await };
+        match committed.await {
+            Ok(_) => debug!(group = %replica.group, %to, "the log start has moved"),
+            Err(error) => debug!(group = %replica.group, "the log start stays: {error}"),
+        }
+    }
+}
+
+pub(super) async fn purge(raft: &lograft_raft::RaftGroup, up_to: LogIndex) {
+    if let Err(error) = raft.snapshot_and_purge(up_to).await {
+        warn!(group = %raft.group(), %up_to, "cannot purge the log: {}", error_chain(&error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lograft_core::LogId;
+
+    use super::*;
+
+    fn segment(base: u64, next: u64, last_index: u64, sealed: bool) -> SegmentInfo {
+        SegmentInfo {
+            base_index: LogIndex(0),
+            last: Some(LogId {
+                term: Term(1),
+                index: LogIndex(last_index),
+            }),
+            base_offset: Offset(base),
+            next_offset: Offset(next),
+            bytes: 1000,
+            max_time_ms: 0,
+            sealed,
+        }
+    }
+
+    #[test]
+    fn only_whole_sealed_segments_below_the_log_start_go() {
+        let segments = [
+            segment(0, 10, 4, true),
+            segment(10, 20, 9, true),
+            segment(20, 30, 14, false),
+        ];
+        let up_to = |start, purged| purgeable(&segments, Offset(start), purged);
+        assert_eq!(up_to(9, None), None);
+        assert_eq!(up_to(10, None), Some(LogIndex(4)));
+        assert_eq!(up_to(19, None), Some(LogIndex(4)));
+        assert_eq!(up_to(19, Some(LogIndex(4))), None, "gone already");
+        assert_eq!(
+            up_to(30, Some(LogIndex(4))),
+            Some(LogIndex(9)),
+            "the active one stays"
+        );
+        assert_eq!(purgeable(&[], Offset(30), None), None);
+    }
+
+    #[test]
+    fn the_meta_log_keeps_its_active_segment() {
+        let segments = [segment(0, 0, 4, true), segment(0, 0, 9, false)];
+        assert_eq!(meta_purgeable(&segments, None), Some(LogIndex(4)));
+        assert_eq!(meta_purgeable(&segments, Some(LogIndex(4))), None);
+        assert_eq!(meta_purgeable(&segments[1..], None), None);
+    }
+}

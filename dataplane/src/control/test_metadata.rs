@@ -1,0 +1,68 @@
+//! Metadata for the tests of control.
+
+use lograft_core::metadata::{Command, Metadata, Registration, RegistrationToken};
+use lograft_core::{ClusterId, GroupId, LogIndex, NodeId, PartitionId, RetentionPolicy};
+
+/// What node `n` says of itself.
+pub(crate) fn registration(n: u8) -> Registration {
+    Registration {
+        token: RegistrationToken::from_random([n; 16]),
+        name: format!("node-{n}"),
+        client_address: format!("host-{n}:9400"),
+        peer_address: format!("host-{n}:9401"),
+        zone: String::new(),
+    }
+}
+
+/// Applies a command that must be taken.
+pub(crate) fn apply(metadata: &mut Metadata, command: &Command) {
+    let index = LogIndex(metadata.version().get() + 1);
+    metadata
+        .apply(command, index)
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+}
+
+/// A cluster of `nodes` nodes.
+pub(crate) fn cluster(nodes: u8) -> Metadata {
+    let mut metadata = Metadata::default();
+    let cluster_id = ClusterId::from_bytes([1; 16]);
+    apply(
+        &mut metadata,
+        &Command::InitCluster {
+            cluster_id,
+            first_node: registration(1),
+        },
+    );
+    for n in 2..=nodes {
+        apply(&mut metadata, &Command::RegisterNode(registration(n)));
+    }
+    metadata
+}
+
+/// Creates a topic with these replicas.
+pub(crate) fn create(metadata: &mut Metadata, name: &str, assignment: &[&[u64]]) {
+    let assignment = assignment.iter().map(|replicas| ids(replicas)).collect();
+    let retention = RetentionPolicy::default();
+    apply(
+        metadata,
+        &Command::CreateTopic {
+            name: name.to_owned(),
+            retention,
+            assignment,
+        },
+    );
+}
+
+/// A partition's group.
+pub(crate) fn group(metadata: &Metadata, topic: &str, partition: u32) -> GroupId {
+    metadata
+        .partition(topic, PartitionId(partition))
+        .unwrap()
+        .partition
+        .group
+}
+
+/// Node ids.
+pub(crate) fn ids<C: FromIterator<NodeId>>(numbers: &[u64]) -> C {
+    numbers.iter().copied().map(NodeId).collect()
+}
