@@ -1,15 +1,367 @@
-//! A whole node: built from its configuration, run until told to stop, stopped in order.
+//! A whole node: built from its configuration and its world, run until told to stop, stopped in
+//! order.
+//!
+//! Start: TLS files, storage (which takes the data directory's lock), ports bound, control, ports
+//! served. Stop: not ready, leaderships handed over, client port closed, replicas ended, peer port
+//! closed.
 
+mod late;
+mod port;
+mod sampler;
+mod services;
+mod stop;
+
+use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::NodeConfig;
+use lograft_core::limits::STOP_CONNECTIONS_MAX;
+use lograft_core::metadata::Metadata;
+use lograft_storage::{Fs, RealFs, Storage, StorageConfig, StorageError, WriterDrive};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+use tracing::{error, info};
 
+use crate::chain::error_chain;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{ConfigError, NodeConfig};
+use crate::control::{About, Control, ControlParts};
+use crate::fatal::{FatalCell, FatalError, FatalSink as _};
+use crate::health::{self, Health, Readiness};
+use crate::meta::MetaView;
+use crate::metrics::{Metrics, MetricsError};
+use crate::net::{Listener, Net, TcpNet};
+use crate::tls::{Port, Tls, TlsError};
+use crate::transport::{AddressBook, PeerPool, RaftPeers};
+use port::{BoundPort, ServedPort};
+use sampler::NodeSampler;
+use services::Services;
+
+/// Exit code for a failure at the start.
+pub const EXIT_FAILED: u8 = 1;
 /// Exit code for a configuration or usage that cannot work.
 pub const EXIT_CONFIG: u8 = 2;
-/// Exit code for a failure while running.
-pub const EXIT_FAILED: u8 = 1;
+/// Exit code for a fault while running, after which only a restart helps: a disk that fails, say.
+pub const EXIT_FATAL: u8 = 3;
 
-/// Runs a node in this process until SIGTERM or SIGINT.
-pub fn main(_config: NodeConfig) -> ExitCode {
-    ExitCode::from(EXIT_FAILED)
+/// How long background work may hold up the end of the process.
+const RUNTIME_STOP_MAX: Duration = Duration::from_secs(1);
+
+/// Why a node did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The TLS files cannot be used.
+    #[error("loading the TLS files")]
+    Tls(#[from] TlsError),
+    /// The data directory cannot be used.
+    #[error("opening the data directory")]
+    Storage(#[source] StorageError),
+    /// A port cannot be listened on.
+    #[error("listening for {what} on {address}")]
+    Listen {
+        /// What for.
+        what: &'static str,
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The metrics cannot be registered.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// gRPC reflection cannot be set up.
+    #[error("building the reflection service")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// The runtime cannot be set up.
+    #[error("starting the runtime")]
+    Runtime(#[source] io::Error),
+    /// A thread that opened files has panicked.
+    #[error("a start-up task ended early")]
+    Task(#[source] tokio::task::JoinError),
+    /// The node cannot go on.
+    #[error("the node cannot go on")]
+    Fatal(#[source] FatalError),
+}
+
+impl RunError {
+    /// What the process ends with.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => EXIT_CONFIG,
+            Self::Fatal(_) => EXIT_FATAL,
+            _ => EXIT_FAILED,
+        }
+    }
+}
+
+/// What a node touches of the world; a simulator brings its own.
+pub struct World {
+    /// Listens and connects.
+    pub net: Arc<dyn Net>,
+    /// Files and random numbers.
+    pub fs: Arc<dyn Fs>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl World {
+    /// TCP, the file system, the system's clock.
+    pub fn real() -> Self {
+        Self { net: Arc::new(TcpNet), fs: Arc::new(RealFs), clock: Arc::new(SystemClock) }
+    }
+}
+
+/// The addresses that a node listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Clients.
+    pub client: SocketAddr,
+    /// Peers.
+    pub peer: SocketAddr,
+    /// Health and metrics.
+    pub health: SocketAddr,
+}
+
+/// A node at work.
+pub struct Node {
+    addresses: Addresses,
+    control: Arc<Control>,
+    fatal: Arc<FatalCell>,
+    readiness: watch::Sender<Readiness>,
+    client_port: ServedPort,
+    peer_port: ServedPort,
+    /// Tells what control says of the readiness; ends first.
+    telling: AbortHandle,
+    /// Ends with the node: control, health, the look at the TLS files.
+    tasks: JoinSet<()>,
+}
+
+struct Ports {
+    client: BoundPort,
+    peer: BoundPort,
+    health: Box<dyn Listener>,
+    addresses: Addresses,
+}
+
+impl Ports {
+    async fn bind(net: &dyn Net, config: &NodeConfig) -> Result<Self, RunError> {
+        let bind = async |what: &'static str, address: SocketAddr| {
+            let failed = |source| RunError::Listen { what, address, source };
+            let listener = net.listen(address).await.map_err(failed)?;
+            let bound = listener.local_address().map_err(failed)?;
+            Ok::<_, RunError>((listener, bound))
+        };
+        let (client, client_address) = bind("clients", config.listen.client).await?;
+        let (peer, peer_address) = bind("peers", config.listen.peer).await?;
+        let (health, health_address) = bind("health", config.listen.health).await?;
+        Ok(Self {
+            client: BoundPort { port: Port::Client, listener: client },
+            peer: BoundPort { port: Port::Peer, listener: peer },
+            health,
+            addresses: Addresses {
+                client: client_address,
+                peer: peer_address,
+                health: health_address,
+            },
+        })
+    }
+}
+
+impl Node {
+    /// Builds a node and lets it run. It may not be ready yet, nor belong to a cluster.
+    pub async fn start(config: NodeConfig, world: World) -> Result<Self, RunError> {
+        config.check()?;
+        let tls = Arc::new(Tls::load(config.tls.clone())?);
+        let metrics = Arc::new(Metrics::new()?);
+        let fatal = Arc::new(FatalCell::default());
+        let Ports { client, peer, health, addresses } = Ports::bind(&*world.net, &config).await?;
+        let storage = open_storage(&config, Arc::clone(&world.fs), &fatal).await?;
+        let (book, addresses_known) = watch::channel(AddressBook::new());
+        let net = Arc::clone(&world.net);
+        let pool = PeerPool::new(net, Arc::clone(&tls), Arc::clone(&metrics), addresses_known);
+        let clock = Arc::clone(&world.clock);
+        let core = Core { pool: pool.clone(), storage: storage.clone(), fatal: Arc::clone(&fatal) };
+        let control = core.control((&config, addresses), world, book);
+        let sampler = NodeSampler { control: Arc::clone(&control), tls: Arc::clone(&tls) };
+        metrics.set_sampler(Arc::new(sampler));
+        let services = Services::new(services::Parts {
+            control: Arc::clone(&control),
+            storage,
+            pool,
+            metrics: Arc::clone(&metrics),
+            clock,
+        });
+        let readiness = watch::Sender::new(Readiness::Waiting("the node starts".to_owned()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&control).run());
+        tasks.spawn(Arc::clone(&tls).watch_files());
+        let told = Health { readiness: readiness.subscribe(), metrics: Arc::clone(&metrics) };
+        tasks.spawn(health::serve(health, Arc::new(told)));
+        let telling = tasks.spawn(services.follow(readiness.clone()));
+        let client_port = client.serve(Arc::clone(&tls), &metrics, services.client_port()?);
+        let peer_port = peer.serve(tls, &metrics, services.peer_port());
+        let Addresses { client, peer, health } = addresses;
+        info!(%client, %peer, %health, "the node listens");
+        Ok(Self { addresses, control, fatal, readiness, client_port, peer_port, telling, tasks })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Whether it can serve, as it changes.
+    pub fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.readiness.subscribe()
+    }
+
+    /// Waits for a fault that the node cannot live on after.
+    pub async fn fault(&self) -> FatalError {
+        self.fatal.wait().await
+    }
+
+    /// Stops in order, within seconds.
+    pub async fn stop(self) {
+        let Self { control, readiness, client_port, peer_port, telling, mut tasks, .. } = self;
+        info!("the node stops");
+        telling.abort();
+        readiness.send_replace(Readiness::Waiting("the node stops".to_owned()));
+        control.hand_over().await;
+        tasks.abort_all();
+        client_port.stop(STOP_CONNECTIONS_MAX).await;
+        stop::shut_down(control.replicas()).await;
+        peer_port.stop(Duration::ZERO).await;
+        info!("the node has stopped");
+    }
+}
+
+/// What control is made over.
+struct Core {
+    pool: PeerPool,
+    storage: Storage,
+    fatal: Arc<FatalCell>,
+}
+
+impl Core {
+    fn control(
+        self,
+        (config, addresses): (&NodeConfig, Addresses),
+        world: World,
+        book: watch::Sender<AddressBook>,
+    ) -> Arc<Control> {
+        let Self { pool, storage, fatal } = self;
+        let World { net: _, fs, clock } = world;
+        let peers = Arc::new(pool.clone());
+        let parts = ControlParts {
+            about: about(config, addresses),
+            seeds: config.seeds.iter().map(|seed| Arc::from(seed.as_str())).collect(),
+            data_dir: config.data_dir.clone(),
+            fs,
+            storage,
+            transport: Box::new(move |member| Arc::new(RaftPeers::new(pool.clone(), member))),
+            peers,
+            clock,
+            timing: config.raft.timing(),
+            addresses: book,
+            fatal,
+        };
+        Control::new(parts, MetaView::new(Metadata::default()))
+    }
+}
+
+fn about(config: &NodeConfig, addresses: Addresses) -> About {
+    let or = |given: &Option<String>, bound: SocketAddr| {
+        given.clone().unwrap_or_else(|| bound.to_string())
+    };
+    About {
+        name: config.name.clone(),
+        zone: config.zone.clone(),
+        client_address: or(&config.advertise.client, addresses.client),
+        peer_address: or(&config.advertise.peer, addresses.peer),
+    }
+}
+
+async fn open_storage(
+    config: &NodeConfig,
+    fs: Arc<dyn Fs>,
+    fatal: &Arc<FatalCell>,
+) -> Result<Storage, RunError> {
+    let settings = StorageConfig {
+        segment_max_bytes: config.storage.segment_max_bytes,
+        writers: WriterDrive::Threads(config.storage.writer_threads_count),
+        tail_cache_max_bytes: config.storage.tail_cache_max_bytes,
+        reserve_bytes: config.storage.reserve_bytes,
+        ..StorageConfig::new(&config.data_dir)
+    };
+    let sink = Arc::clone(fatal);
+    let on_fatal = Arc::new(move |error| sink.report(FatalError::Storage(error)));
+    tokio::task::spawn_blocking(move || Storage::open(fs, settings, on_fatal))
+        .await
+        .map_err(RunError::Task)?
+        .map_err(RunError::Storage)
+}
+
+/// Runs a node until `shutdown` ends, then stops it in order; or until it cannot go on.
+pub async fn run(
+    config: NodeConfig,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), RunError> {
+    let node = Node::start(config, World::real()).await?;
+    let fault = tokio::select! {
+        () = shutdown => None,
+        fault = node.fault() => Some(fault),
+    };
+    if let Some(fault) = fault {
+        // Its memory may be wrong: no hand-over, no answer, the disk is recovered at the start.
+        return Err(RunError::Fatal(fault));
+    }
+    node.stop().await;
+    Ok(())
+}
+
+/// Runs a node as this whole process, until SIGTERM or SIGINT.
+pub fn main(config: NodeConfig) -> ExitCode {
+    // Another provider installed before is an error of the program's author; rustls says so.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(source) => return ended(&RunError::Runtime(source)),
+    };
+    let result = runtime.block_on(async {
+        let signal = signalled()?;
+        run(config, signal).await
+    });
+    match result {
+        Ok(()) => {
+            runtime.shutdown_timeout(RUNTIME_STOP_MAX);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            runtime.shutdown_background();
+            ended(&error)
+        }
+    }
+}
+
+fn ended(error: &RunError) -> ExitCode {
+    error!("{}", error_chain(error));
+    ExitCode::from(error.exit_code())
+}
+
+fn signalled() -> Result<impl Future<Output = ()> + Send, RunError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Runtime)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Runtime)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

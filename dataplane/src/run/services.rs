@@ -1,0 +1,137 @@
+//! The services of a node, and on which port each stands.
+
+use std::sync::{Arc, OnceLock};
+
+use lograft_proto::admin::v1::admin_service_server::AdminServiceServer;
+use lograft_proto::log::v1::log_service_server::LogServiceServer;
+use lograft_storage::Storage;
+use tokio::sync::watch;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+use tonic_reflection::server::Builder as Reflection;
+
+use super::RunError;
+use super::late::Late;
+use crate::clock::Clock;
+use crate::control::Control;
+use crate::grpc::admin_service::AdminApi;
+use crate::grpc::log::LogParts;
+use crate::grpc::log_service::LogApi;
+use crate::grpc::node_service::NodeApi;
+use crate::grpc::raft_service::{GroupLookup, RaftApi};
+use crate::health::Readiness;
+use crate::identity::Member;
+use crate::meta::{LeaderHints, MetaHandle};
+use crate::metrics::Metrics;
+use crate::transport::PeerPool;
+
+/// What the services stand on.
+#[derive(Clone)]
+pub(super) struct Parts {
+    pub(super) control: Arc<Control>,
+    pub(super) storage: Storage,
+    pub(super) pool: PeerPool,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// The services; one instance of each for both ports.
+pub(super) struct Services {
+    parts: Parts,
+    log: Arc<OnceLock<LogServiceServer<LogApi>>>,
+    reporter: HealthReporter,
+}
+
+/// The services whose health is told, and the node as a whole under the empty name.
+const TOLD: [&str; 3] =
+    ["", LogServiceServer::<LogApi>::NAME, AdminServiceServer::<AdminApi>::NAME];
+
+impl Services {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self { parts, log: Arc::default(), reporter: HealthReporter::new() }
+    }
+
+    fn shared(&self) -> Routes {
+        Routes::new(Late::new(Arc::clone(&self.log)))
+            .add_service(AdminApi::server(Arc::clone(&self.parts.control)))
+    }
+
+    /// For users, the operator and nodes.
+    pub(super) fn client_port(&self) -> Result<Routes, RunError> {
+        let health: HealthServer<HealthService> =
+            HealthServer::new(HealthService::from_health_reporter(self.reporter.clone()));
+        let reflection = || {
+            Reflection::configure()
+                .register_encoded_file_descriptor_set(lograft_proto::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        Ok(self
+            .shared()
+            .add_service(health)
+            .add_service(reflection().build_v1().map_err(RunError::Reflection)?)
+            .add_service(reflection().build_v1alpha().map_err(RunError::Reflection)?))
+    }
+
+    /// For nodes.
+    pub(super) fn peer_port(&self) -> Routes {
+        let lookup = Arc::clone(&self.parts.control) as Arc<dyn GroupLookup>;
+        self.shared()
+            .add_service(RaftApi::server(lookup))
+            .add_service(NodeApi::server(Arc::clone(&self.parts.control)))
+    }
+
+    /// Tells what control says of the node's readiness, until dropped; makes the log service once
+    /// the node is a member.
+    pub(super) fn follow(
+        &self,
+        told: watch::Sender<Readiness>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (parts, log) = (self.parts.clone(), Arc::clone(&self.log));
+        let reporter = self.reporter.clone();
+        async move {
+            let mut readiness = parts.control.watch_readiness();
+            let mut member = parts.control.watch_member();
+            loop {
+                if let Some(member) = *member.borrow_and_update() {
+                    log.get_or_init(|| log_service(&parts, member));
+                }
+                let now = readiness.borrow_and_update().clone();
+                tell(&reporter, &now).await;
+                told.send_replace(now);
+                tokio::select! {
+                    changed = readiness.changed() => if changed.is_err() { return },
+                    changed = member.changed() => if changed.is_err() { return },
+                }
+            }
+        }
+    }
+}
+
+async fn tell(reporter: &HealthReporter, readiness: &Readiness) {
+    let status = match readiness {
+        Readiness::Ready => ServingStatus::Serving,
+        Readiness::Waiting(_) => ServingStatus::NotServing,
+    };
+    for name in TOLD {
+        reporter.set_service_status(name, status).await;
+    }
+}
+
+fn log_service(parts: &Parts, member: Member) -> LogServiceServer<LogApi> {
+    let Parts { control, storage, pool, metrics, clock } = parts;
+    LogApi::new(LogParts {
+        node: member.node,
+        replicas: control.replicas().clone(),
+        meta: control.view().clone(),
+        meta_handle: Arc::clone(control) as MetaHandle,
+        hints: Arc::clone(control) as Arc<dyn LeaderHints>,
+        peers: Arc::new(pool.clone()),
+        storage: storage.clone(),
+        clock: Arc::clone(clock),
+        metrics: Arc::clone(metrics),
+    })
+    .server()
+}

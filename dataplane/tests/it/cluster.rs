@@ -1,0 +1,276 @@
+//! A cluster of nodes in this process, and the calls that the tests make.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lograft_node::config::{
+    AdvertiseConfig, ListenConfig, LogSettings, NodeConfig, RaftSettings, StorageSettings,
+    TlsConfig,
+};
+use lograft_node::health::Readiness;
+use lograft_node::metrics::Metrics;
+use lograft_node::net::TcpNet;
+use lograft_node::run::{Addresses, Node, World};
+use lograft_node::tls::Tls;
+use lograft_node::transport::{AddressBook, PeerPool};
+use lograft_proto::admin::v1 as admin;
+use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
+use lograft_proto::log::v1 as log;
+use lograft_proto::log::v1::log_service_client::LogServiceClient;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use crate::pki::Ca;
+
+/// How long anything may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const CLUSTER_ID: &str = "0190b7a4-7c1e-4d55-9c52-6f2f6f3c0d11";
+
+/// Tries until `attempt` gives something.
+pub(crate) async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = attempt().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Nodes of one cluster; those that are stopped keep their directories and addresses.
+pub(crate) struct Cluster {
+    pub(crate) ca: Ca,
+    dir: TempDir,
+    members: Vec<Member>,
+    pool: PeerPool,
+    _book: watch::Sender<AddressBook>,
+}
+
+struct Member {
+    config: NodeConfig,
+    addresses: Addresses,
+    node: Option<Node>,
+}
+
+fn any_port() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
+
+impl Cluster {
+    /// No node yet.
+    pub(crate) fn new() -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(std::env::var("LOGRAFT_LOG").unwrap_or_else(|_| "off".to_owned()))
+            .with_test_writer()
+            .try_init();
+        let ca = Ca::new();
+        let dir = tempfile::tempdir().unwrap();
+        let tls = Arc::new(Tls::load(certificates(&ca, dir.path().join("tester"))).unwrap());
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let book = watch::Sender::new(AddressBook::new());
+        let pool = PeerPool::new(Arc::new(TcpNet), tls, metrics, book.subscribe());
+        Self { ca, dir, members: Vec::new(), pool, _book: book }
+    }
+
+    /// A cluster of so many nodes, all ready.
+    pub(crate) async fn of(count: usize) -> Self {
+        let mut cluster = Self::new();
+        cluster.add().await;
+        cluster.bootstrap(0).await.unwrap();
+        for _ in 1..count {
+            cluster.add().await;
+        }
+        for at in 0..count {
+            cluster.ready(at).await;
+        }
+        cluster
+    }
+
+    /// Starts one more node, with all before it as seeds.
+    pub(crate) async fn add(&mut self) -> usize {
+        let at = self.members.len();
+        let name = format!("n{at}");
+        let config = NodeConfig {
+            data_dir: self.dir.path().join(&name).join("data"),
+            zone: String::new(),
+            listen: ListenConfig { client: any_port(), peer: any_port(), health: any_port() },
+            advertise: AdvertiseConfig::default(),
+            tls: certificates(&self.ca, self.dir.path().join(&name)),
+            seeds: self.members.iter().map(|m| m.addresses.peer.to_string()).collect(),
+            storage: StorageSettings { reserve_bytes: 1, ..StorageSettings::default() },
+            raft: RaftSettings::default(),
+            log: LogSettings::default(),
+            name,
+        };
+        let node = Node::start(config.clone(), World::real()).await.unwrap();
+        let addresses = node.addresses();
+        self.members.push(Member { config, addresses, node: Some(node) });
+        at
+    }
+
+    /// Stops a node in order.
+    pub(crate) async fn stop(&mut self, at: usize) {
+        self.members[at].node.take().unwrap().stop().await;
+    }
+
+    /// Starts a stopped node again, where it was.
+    pub(crate) async fn restart(&mut self, at: usize) {
+        let member = &mut self.members[at];
+        let Addresses { client, peer, health } = member.addresses;
+        member.config.listen = ListenConfig { client, peer, health };
+        let started = Node::start(member.config.clone(), World::real()).await;
+        member.node = Some(started.unwrap());
+    }
+
+    pub(crate) fn addresses(&self, at: usize) -> Addresses {
+        self.members[at].addresses
+    }
+
+    pub(crate) fn data_dir(&self, at: usize) -> PathBuf {
+        self.members[at].config.data_dir.clone()
+    }
+
+    /// Waits until a node says that it is ready.
+    pub(crate) async fn ready(&self, at: usize) {
+        let mut readiness = self.members[at].node.as_ref().unwrap().readiness();
+        let ready = readiness.wait_for(|now| *now == Readiness::Ready);
+        let waited = tokio::time::timeout(PATIENCE, ready).await.map(drop);
+        assert!(waited.is_ok(), "node {at} is not ready: {:?}", *readiness.borrow());
+    }
+
+    pub(crate) fn channel(&self, at: usize) -> Channel {
+        self.pool.channel_to(&self.members[at].addresses.client.to_string().into()).unwrap()
+    }
+
+    pub(crate) fn admin(&self, at: usize) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.channel(at))
+    }
+
+    pub(crate) fn log(&self, at: usize) -> LogServiceClient<Channel> {
+        LogServiceClient::new(self.channel(at)).max_decoding_message_size(64 << 20)
+    }
+
+    /// Connects to a port with a certificate of the cluster's CA for this role, and waits for the
+    /// server's first bytes: a refusal comes after a TLS 1.3 client's handshake.
+    pub(crate) async fn connect_as(&self, role: &str, to: SocketAddr) -> std::io::Result<()> {
+        use rustls_pki_types::pem::PemObject;
+        use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+        use tokio::io::AsyncReadExt;
+        let leaf = self.ca.issue(&[crate::pki::uri(role)]);
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.ca.pem().as_bytes()).unwrap()).unwrap();
+        let mut config = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_slice(leaf.cert.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap(),
+            )
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let io = tokio::net::TcpStream::connect(to).await?;
+        let name = "localhost".try_into().unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        // The server's HTTP/2 settings.
+        connector.connect(name, io).await?.read_u8().await.map(drop)
+    }
+
+    pub(crate) async fn bootstrap(&self, at: usize) -> Result<admin::BootstrapReply, Status> {
+        let request = admin::BootstrapRequest { cluster_id: CLUSTER_ID.to_owned() };
+        Ok(self.admin(at).bootstrap(request).await?.into_inner())
+    }
+
+    pub(crate) async fn create_topic(&self, at: usize, name: &str, partitions: u32, rf: u32) {
+        let request = admin::CreateTopicRequest {
+            name: name.to_owned(),
+            partitions,
+            replication_factor: rf,
+            retention: None,
+            timeout_ms: 10_000,
+        };
+        let reply = self.admin(at).create_topic(request).await.unwrap().into_inner();
+        assert!(reply.ready, "{reply:?}");
+    }
+
+    /// Produces until it is acknowledged, and gives the offset.
+    pub(crate) async fn produce(&self, at: usize, partition: u32, value: &str) -> u64 {
+        eventually("a produce to go through", async || {
+            self.try_produce(at, partition, value).await.ok().map(|reply| reply.base_offset)
+        })
+        .await
+    }
+
+    pub(crate) async fn try_produce(
+        &self,
+        at: usize,
+        partition: u32,
+        value: &str,
+    ) -> Result<log::ProduceReply, Status> {
+        let record = log::Record {
+            value: Some(Bytes::copy_from_slice(value.as_bytes())),
+            ..log::Record::default()
+        };
+        let request = log::ProduceRequest {
+            topic: "t".to_owned(),
+            partition,
+            records: vec![record],
+            timeout_ms: 5000,
+            ..log::ProduceRequest::default()
+        };
+        Ok(self.log(at).produce(request).await?.into_inner())
+    }
+
+    /// Every value of a partition, from its beginning.
+    pub(crate) async fn read_all(&self, at: usize, partition: u32) -> Vec<String> {
+        eventually("a read to go through", async || self.try_read(at, partition).await.ok()).await
+    }
+
+    async fn try_read(&self, at: usize, partition: u32) -> Result<Vec<String>, Status> {
+        let request = log::ConsumeRequest {
+            topic: "t".to_owned(),
+            partition,
+            position: Some(log::Position { at: Some(log::position::At::Earliest(true)) }),
+            format: log::FetchFormat::Records.into(),
+            ..log::ConsumeRequest::default()
+        };
+        let mut replies = self.log(at).consume(request).await?.into_inner();
+        let mut values = Vec::new();
+        while let Some(reply) = replies.message().await? {
+            for record in reply.records {
+                let value = record.record.and_then(|record| record.value).unwrap_or_default();
+                values.push(String::from_utf8(value.to_vec()).unwrap());
+            }
+        }
+        Ok(values)
+    }
+
+    pub(crate) async fn describe(&self, at: usize) -> admin::DescribeClusterReply {
+        eventually("a description", async || {
+            let request = admin::DescribeClusterRequest::default();
+            self.admin(at).describe_cluster(request).await.ok().map(tonic::Response::into_inner)
+        })
+        .await
+    }
+
+    /// Waits until a node describes the cluster as healthy, with so many nodes.
+    pub(crate) async fn healthy(&self, at: usize, nodes: usize) {
+        eventually("the cluster to be healthy", async || {
+            let reply = self.describe(at).await;
+            (reply.healthy && reply.nodes.len() == nodes).then_some(())
+        })
+        .await;
+    }
+}
+
+fn certificates(ca: &Ca, dir: PathBuf) -> TlsConfig {
+    let name = dir.file_name().unwrap().to_string_lossy().into_owned();
+    ca.write(&dir, &format!("node/{name}"));
+    TlsConfig { cert: dir.join("tls.crt"), key: dir.join("tls.key"), ca: dir.join("ca.crt") }
+}
