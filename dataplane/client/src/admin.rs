@@ -67,8 +67,13 @@ impl Admin {
         endpoint: &str,
         cluster_id: &str,
     ) -> Result<wire::BootstrapReply, ClientError> {
-        let config = ClientConfig { endpoints: vec![endpoint.to_owned()], ..config.clone() };
-        let request = wire::BootstrapRequest { cluster_id: cluster_id.to_owned() };
+        let config = ClientConfig {
+            endpoints: vec![endpoint.to_owned()],
+            ..config.clone()
+        };
+        let request = wire::BootstrapRequest {
+            cluster_id: cluster_id.to_owned(),
+        };
         let reach = Reach::new(config)?;
         reach
             .call_once(|node| {
@@ -127,7 +132,9 @@ impl Admin {
 
     /// Deletes a topic and its records.
     pub async fn delete_topic(&self, name: &str) -> Result<(), ClientError> {
-        let request = wire::DeleteTopicRequest { name: name.to_owned() };
+        let request = wire::DeleteTopicRequest {
+            name: name.to_owned(),
+        };
         self.reach
             .call("deleting a topic", Retry::IfNotDone, |node| {
                 let request = request.clone();
@@ -150,11 +157,10 @@ impl Admin {
     }
 
     /// All about one topic.
-    pub async fn describe_topic(
-        &self,
-        name: &str,
-    ) -> Result<wire::TopicDescription, ClientError> {
-        let request = wire::DescribeTopicRequest { name: name.to_owned() };
+    pub async fn describe_topic(&self, name: &str) -> Result<wire::TopicDescription, ClientError> {
+        let request = wire::DescribeTopicRequest {
+            name: name.to_owned(),
+        };
         let reply = self
             .reach
             .call("describing a topic", Retry::Always, |node| {
@@ -175,7 +181,9 @@ impl Admin {
     ) -> Result<wire::DescribeClusterReply, ClientError> {
         self.reach
             .call("describing the cluster", Retry::Always, |node| async move {
-                let request = wire::DescribeClusterRequest { omit_healthy_partitions };
+                let request = wire::DescribeClusterRequest {
+                    omit_healthy_partitions,
+                };
                 node.admin().describe_cluster(request).await
             })
             .await
@@ -229,7 +237,9 @@ impl Admin {
         let node_id = node.get();
         self.reach
             .call("decommissioning a node", Retry::Always, |node| async move {
-                node.admin().decommission_node(wire::DecommissionNodeRequest { node_id }).await
+                node.admin()
+                    .decommission_node(wire::DecommissionNodeRequest { node_id })
+                    .await
             })
             .await
     }
@@ -243,5 +253,7 @@ impl fmt::Debug for Admin {
 
 /// Whole milliseconds as the wire has them; 0 for none.
 fn millis(wait: Option<Duration>) -> u32 {
-    wait.map_or(0, |wait| u32::try_from(wait.as_millis()).unwrap_or(u32::MAX))
+    wait.map_or(0, |wait| {
+        u32::try_from(wait.as_millis()).unwrap_or(u32::MAX)
+    })
 }

@@ -100,7 +100,10 @@ impl Client {
 
     /// One topic, from what is known or else asked for now.
     pub async fn topic(&self, name: &str) -> Result<TopicInfo, ClientError> {
-        self.reach.topic(name).await.map(|topic| topic.as_ref().clone())
+        self.reach
+            .topic(name)
+            .await
+            .map(|topic| topic.as_ref().clone())
     }
 
     /// The bounds of a topic's partitions (all where `partitions` is empty), and, where a
@@ -124,7 +127,11 @@ impl Client {
                 async move { node.log().list_offsets(request).await }
             })
             .await?;
-        reply.partitions.into_iter().map(partition_offsets).collect()
+        reply
+            .partitions
+            .into_iter()
+            .map(partition_offsets)
+            .collect()
     }
 
     /// Opens a producer.
@@ -145,7 +152,9 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("config", &self.reach.config).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("config", &self.reach.config)
+            .finish_non_exhaustive()
     }
 }
 

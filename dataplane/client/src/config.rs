@@ -98,7 +98,10 @@ fn check_address(address: &str) -> Result<(), ClientError> {
     if good {
         return Ok(());
     }
-    Err(ClientError::config("endpoints", format!("host:port each, which \"{address}\" is not")))
+    Err(ClientError::config(
+        "endpoints",
+        format!("host:port each, which \"{address}\" is not"),
+    ))
 }
 
 /// Where the CA's and the client's certificates come from.
@@ -123,12 +126,12 @@ pub struct TlsFiles {
 
 impl TlsFiles {
     /// The CA's certificates, the client's certificate and its key.
-    pub fn new(
-        ca: impl Into<PathBuf>,
-        cert: impl Into<PathBuf>,
-        key: impl Into<PathBuf>,
-    ) -> Self {
-        Self { ca: ca.into(), cert: Some(cert.into()), key: Some(key.into()) }
+    pub fn new(ca: impl Into<PathBuf>, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self {
+            ca: ca.into(),
+            cert: Some(cert.into()),
+            key: Some(key.into()),
+        }
     }
 }
 
@@ -146,7 +149,9 @@ pub struct TlsPem {
 impl fmt::Debug for TlsPem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The key stays out of logs.
-        f.debug_struct("TlsPem").field("ca", &self.ca).finish_non_exhaustive()
+        f.debug_struct("TlsPem")
+            .field("ca", &self.ca)
+            .finish_non_exhaustive()
     }
 }
 
@@ -187,7 +192,11 @@ mod tests {
 
     #[test]
     fn a_key_is_not_printed() {
-        let pem = TlsPem { ca: "CA".into(), cert: None, key: Some("SECRET".into()) };
+        let pem = TlsPem {
+            ca: "CA".into(),
+            cert: None,
+            key: Some("SECRET".into()),
+        };
         assert!(!format!("{pem:?}").contains("SECRET"));
     }
 }

@@ -176,7 +176,8 @@ impl Consumer {
             self.positions.insert(start.partition, offset);
         }
         let config = Arc::clone(&self.config);
-        self.readers.push(Reader::new(Arc::clone(&self.connections), config, start).into_stream());
+        self.readers
+            .push(Reader::new(Arc::clone(&self.connections), config, start).into_stream());
     }
 
     /// The next record of any partition; `None` once all are read to their end. Within a partition
@@ -186,12 +187,15 @@ impl Consumer {
             if let Some((batch, records)) = &mut self.current {
                 if let Some(record) = records.next() {
                     let record = batch.take_next(record?);
-                    self.positions.insert(record.partition, record.offset.next());
+                    self.positions
+                        .insert(record.partition, record.offset.next());
                     return Ok(Some(record));
                 }
                 self.current = None;
             }
-            let Some(batch) = self.receive().await? else { return Ok(None) };
+            let Some(batch) = self.receive().await? else {
+                return Ok(None);
+            };
             let records = batch.records();
             self.current = Some((batch, records));
         }
@@ -200,13 +204,18 @@ impl Consumer {
     /// The next batch of any partition: the fast way. Begins with what [`Consumer::next`] has left
     /// of the current one. The future may be dropped before it is done without a loss.
     pub async fn next_batch(&mut self) -> Result<Option<ConsumedBatch>, ClientError> {
-        let current = self.current.take().map(|(batch, _)| batch).filter(|b| b.record_count() > 0);
+        let current = self
+            .current
+            .take()
+            .map(|(batch, _)| batch)
+            .filter(|b| b.record_count() > 0);
         let batch = match current {
             Some(batch) => Some(batch),
             None => self.receive().await?,
         };
         if let Some(batch) = &batch {
-            self.positions.insert(batch.partition(), batch.next_offset());
+            self.positions
+                .insert(batch.partition(), batch.next_offset());
         }
         Ok(batch)
     }
@@ -232,19 +241,30 @@ impl Consumer {
 
     /// Reads partitions that were added to the topic, from their beginning.
     fn add_new(&mut self) {
-        let count = self.reach.routes().topic(&self.config.topic).map(|t| t.partitions.len());
+        let count = self
+            .reach
+            .routes()
+            .topic(&self.config.topic)
+            .map(|t| t.partitions.len());
         let count = u32::try_from(count.unwrap_or(0)).unwrap_or(u32::MAX);
         while self.partition_count < count {
             let partition = PartitionId(self.partition_count);
             self.partition_count += 1;
-            self.add(Start { partition, at: StartAt::Earliest, end: None });
+            self.add(Start {
+                partition,
+                at: StartAt::Earliest,
+                end: None,
+            });
         }
     }
 
     /// For each partition the offset after what was handed out: where another consumer goes on.
     /// Partitions whose first offset is not known yet are left out.
     pub fn positions(&self) -> Vec<(PartitionId, Offset)> {
-        self.positions.iter().map(|(partition, offset)| (*partition, *offset)).collect()
+        self.positions
+            .iter()
+            .map(|(partition, offset)| (*partition, *offset))
+            .collect()
     }
 }
 

@@ -140,7 +140,10 @@ impl DialErrorKind {
     }
 
     fn from_io(error: &io::Error) -> Self {
-        if let Some(tls) = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+        if let Some(tls) = error
+            .get_ref()
+            .and_then(|e| e.downcast_ref::<rustls::Error>())
+        {
             return Self::from_tls(tls);
         }
         match error.kind() {
@@ -185,14 +188,22 @@ pub(crate) struct Connector {
 impl Connector {
     async fn open_in_time(self) -> Result<TokioIo<Box<dyn Wire>>, DialErrorKind> {
         let timeout = self.timeout;
-        tokio::time::timeout(timeout, self.open()).await.unwrap_or(Err(DialErrorKind::TimedOut))
+        tokio::time::timeout(timeout, self.open())
+            .await
+            .unwrap_or(Err(DialErrorKind::TimedOut))
     }
 
     async fn open(self) -> Result<TokioIo<Box<dyn Wire>>, DialErrorKind> {
-        let tls = self.tls.current().map_err(|e| DialErrorKind::Files(Arc::new(e)))?;
+        let tls = self
+            .tls
+            .current()
+            .map_err(|e| DialErrorKind::Files(Arc::new(e)))?;
         let name = self.tls.server_name(&self.address)?;
-        let stream =
-            self.dialer.dial(&self.address).await.map_err(|e| DialErrorKind::from_io(&e))?;
+        let stream = self
+            .dialer
+            .dial(&self.address)
+            .await
+            .map_err(|e| DialErrorKind::from_io(&e))?;
         let stream = TlsConnector::from(tls)
             .connect(name, stream)
             .await

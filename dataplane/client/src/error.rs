@@ -81,6 +81,16 @@ pub enum ClientError {
         /// How the last try failed.
         last: Option<Box<ClientError>>,
     },
+    /// A batch was refused, or given up, after an earlier try that may have put it into the log.
+    #[error("{topic}/{partition}: a batch may be in the log or not: {last}")]
+    InDoubt {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: PartitionId,
+        /// How the last try failed.
+        last: Box<ClientError>,
+    },
     /// A record or batch cannot be encoded or decoded.
     #[error(transparent)]
     Batch(Arc<BatchError>),
@@ -109,7 +119,10 @@ pub enum ClientError {
 
 impl ClientError {
     pub(crate) fn config(field: &'static str, bound: impl Into<String>) -> Self {
-        Self::Config { field, bound: bound.into() }
+        Self::Config {
+            field,
+            bound: bound.into(),
+        }
     }
 
     /// The cluster's reason, where there is one. A failure on this side has the reason that a node
@@ -120,9 +133,12 @@ impl ClientError {
             Self::Batch(error) => Some(error.reason()),
             Self::NoLeader { .. } => Some(Reason::NoLeader),
             Self::UnknownPartition { .. } => Some(Reason::UnknownPartition),
-            Self::Timeout { last, .. } | Self::Undelivered { last, .. } => {
-                Some(last.as_ref().and_then(|l| l.reason()).unwrap_or(Reason::Timeout))
-            }
+            Self::Timeout { last, .. } | Self::Undelivered { last, .. } => Some(
+                last.as_ref()
+                    .and_then(|l| l.reason())
+                    .unwrap_or(Reason::Timeout),
+            ),
+            Self::InDoubt { last, .. } => last.reason(),
             Self::Connect(error) if error.kind.is_refused_identity() => {
                 Some(Reason::Unauthenticated)
             }
@@ -142,6 +158,7 @@ impl ClientError {
             | Self::Undelivered { .. }
             | Self::NoLeader { .. } => true,
             Self::Batch(error) => error.reason().is_retryable(),
+            Self::InDoubt { last, .. } => last.is_retryable(),
             Self::Config { .. }
             | Self::Tls(_)
             | Self::Protocol { .. }
@@ -157,6 +174,7 @@ impl ClientError {
             Self::Timeout { last, .. } | Self::Undelivered { last, .. } => {
                 last.as_ref()?.metadata(key)
             }
+            Self::InDoubt { last, .. } => last.metadata(key),
             _ => None,
         }
     }
@@ -173,9 +191,15 @@ impl ClientError {
             return Self::Rejected(Arc::new(rejection));
         }
         if let Some(kind) = DialErrorKind::find_in(&status) {
-            return Self::Connect(Arc::new(DialError { endpoint: endpoint.to_owned(), kind }));
+            return Self::Connect(Arc::new(DialError {
+                endpoint: endpoint.to_owned(),
+                kind,
+            }));
         }
-        Self::Broken { endpoint: endpoint.to_owned(), status: Arc::new(status) }
+        Self::Broken {
+            endpoint: endpoint.to_owned(),
+            status: Arc::new(status),
+        }
     }
 
     /// From the error inside a reply of `endpoint`.
@@ -221,11 +245,14 @@ impl Rejection {
     /// Reads the ErrorInfo of a status; none if no node of Lograft made it.
     fn from_status(endpoint: &str, status: &tonic::Status) -> Option<Self> {
         use tonic_types::StatusExt as _;
-        let info = status.get_details_error_info().filter(|i| i.domain == Reason::DOMAIN);
+        let info = status
+            .get_details_error_info()
+            .filter(|i| i.domain == Reason::DOMAIN);
         // Codes that gRPC libraries make up themselves when a connection breaks.
-        let made_here =
-            matches!(status.code(), Code::Unknown | Code::Unavailable | Code::Cancelled)
-                || std::error::Error::source(status).is_some();
+        let made_here = matches!(
+            status.code(),
+            Code::Unknown | Code::Unavailable | Code::Cancelled
+        ) || std::error::Error::source(status).is_some();
         if info.is_none() && made_here {
             return None;
         }
@@ -234,7 +261,9 @@ impl Rejection {
             code: status.code(),
             reason: info.as_ref().and_then(|i| Reason::from_wire(&i.reason)),
             text: status.message().to_owned(),
-            metadata: info.map(|i| i.metadata.into_iter().collect()).unwrap_or_default(),
+            metadata: info
+                .map(|i| i.metadata.into_iter().collect())
+                .unwrap_or_default(),
         })
     }
 
@@ -243,7 +272,10 @@ impl Rejection {
         self.reason.map_or(
             matches!(
                 self.code,
-                Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Aborted
+                Code::Unavailable
+                    | Code::DeadlineExceeded
+                    | Code::ResourceExhausted
+                    | Code::Aborted
             ),
             Reason::is_retryable,
         )

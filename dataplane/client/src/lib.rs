@@ -46,8 +46,8 @@ pub use consumer::{ConsumedBatch, ConsumedRecord, Consumer, ConsumerConfig, OutO
 pub use dial::{Dial, DialError, DialErrorKind, Dialling, TcpDialer, Wire};
 pub use error::{ClientError, Rejection};
 pub use producer::{
-    BatchDelivery, BatchMetadata, Delivery, Producer, ProducerConfig, ProducerStats, RecordMetadata,
-    RecordParts, TopicProducer,
+    BatchDelivery, BatchMetadata, Delivery, Producer, ProducerConfig, ProducerStats,
+    RecordMetadata, RecordParts, TopicProducer,
 };
 pub use tls::TlsError;
 

@@ -12,7 +12,9 @@ pub(crate) struct Jitter(AtomicU64);
 
 impl Jitter {
     pub(crate) fn new(seed: Option<u64>) -> Self {
-        Self(AtomicU64::new(seed.unwrap_or_else(|| RandomState::new().hash_one(0_u8))))
+        Self(AtomicU64::new(
+            seed.unwrap_or_else(|| RandomState::new().hash_one(0_u8)),
+        ))
     }
 
     /// The next number of a splitmix64 sequence.
@@ -49,7 +51,10 @@ mod tests {
         let jitter = Jitter::new(Some(7));
         for failures in 1..40 {
             let wait = jitter.backoff(failures);
-            assert!(wait >= CLIENT_BACKOFF_MIN / 2 && wait <= CLIENT_BACKOFF_MAX, "{wait:?}");
+            assert!(
+                wait >= CLIENT_BACKOFF_MIN / 2 && wait <= CLIENT_BACKOFF_MAX,
+                "{wait:?}"
+            );
         }
         let late: Vec<_> = (0..8).map(|_| jitter.backoff(30)).collect();
         assert!(late.iter().all(|w| *w >= CLIENT_BACKOFF_MAX / 2));

@@ -6,6 +6,7 @@ mod outcome;
 mod shared;
 mod supervisor;
 mod topic;
+mod turn;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,9 +19,10 @@ use lograft_core::{Offset, PartitionId, ProducerId, Term};
 use lograft_proto::log::v1::{Durability, InitProducerRequest};
 
 pub use self::outcome::{BatchDelivery, Delivery};
-use self::shared::{Runs, Shared};
+use self::shared::Shared;
 use self::supervisor::Supervisor;
 use self::topic::TopicLanes;
+use self::turn::Runs;
 use crate::client::reach::{Reach, Retry};
 use crate::error::ClientError;
 
@@ -210,10 +212,16 @@ impl Producer {
         config: ProducerConfig,
     ) -> Result<Self, ClientError> {
         config.check()?;
-        let id = if config.idempotent { Some(init_producer(&reach).await?) } else { None };
+        let id = if config.idempotent {
+            Some(init_producer(&reach).await?)
+        } else {
+            None
+        };
         let shared = Arc::new(Shared::new(reach, config, id));
         tokio::spawn(Supervisor::new(Arc::clone(&shared)).run());
-        Ok(Self { handle: Arc::new(Handle { shared }) })
+        Ok(Self {
+            handle: Arc::new(Handle { shared }),
+        })
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -229,13 +237,18 @@ impl Producer {
         partition: Option<PartitionId>,
     ) -> Result<Delivery, ClientError> {
         let lanes = self.shared().topic(topic).await?;
-        self.shared().send(&lanes, &RecordParts::from(&record), partition).await
+        self.shared()
+            .send(&lanes, &RecordParts::from(&record), partition)
+            .await
     }
 
     /// A handle for one topic: saves the search for it with each record.
     pub async fn topic(&self, name: &str) -> Result<TopicProducer, ClientError> {
         let lanes = self.shared().topic(name).await?;
-        Ok(TopicProducer { producer: self.clone(), lanes })
+        Ok(TopicProducer {
+            producer: self.clone(),
+            lanes,
+        })
     }
 
     /// Waits until everything sent before is stored or has failed. Answers the first failure since
@@ -259,7 +272,9 @@ impl Producer {
 
 impl fmt::Debug for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Producer").field("stats", &self.stats()).finish_non_exhaustive()
+        f.debug_struct("Producer")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
     }
 }
 
@@ -301,7 +316,10 @@ impl TopicProducer {
         record: RecordParts<'_>,
         partition: Option<PartitionId>,
     ) -> Result<Delivery, ClientError> {
-        self.producer.shared().send(&self.lanes, &record, partition).await
+        self.producer
+            .shared()
+            .send(&self.lanes, &record, partition)
+            .await
     }
 
     /// Takes many records: the fast way. One delivery for each run of records that went into the

@@ -57,7 +57,11 @@ pub(crate) struct TlsSettings {
 
 impl TlsSettings {
     pub(crate) fn new(source: TlsSource, server_name: Option<String>) -> Self {
-        Self { source, server_name, current: Mutex::new(None) }
+        Self {
+            source,
+            server_name,
+            current: Mutex::new(None),
+        }
     }
 
     /// The settings for a new connection. Three small files are read, once per connection.
@@ -83,7 +87,10 @@ impl TlsSettings {
 
     /// The name that the certificate of the node at `address` must carry.
     pub(crate) fn server_name(&self, address: &str) -> Result<ServerName<'static>, DialErrorKind> {
-        let name = self.server_name.as_deref().unwrap_or_else(|| host_of(address));
+        let name = self
+            .server_name
+            .as_deref()
+            .unwrap_or_else(|| host_of(address));
         ServerName::try_from(name.to_owned())
             .map_err(|_| DialErrorKind::ServerName(name.to_owned()))
     }
@@ -91,17 +98,21 @@ impl TlsSettings {
 
 fn read(path: impl AsRef<Path>) -> Result<String, TlsError> {
     let path = path.as_ref();
-    std::fs::read_to_string(path).map_err(|source| TlsError::Read { path: path.into(), source })
+    std::fs::read_to_string(path).map_err(|source| TlsError::Read {
+        path: path.into(),
+        source,
+    })
 }
 
-fn certificates(
-    text: &str,
-    what: &'static str,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(text: &str, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let all = CertificateDer::pem_slice_iter(text.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|source| TlsError::Pem { what, source })?;
-    if all.is_empty() { Err(TlsError::Empty { what }) } else { Ok(all) }
+    if all.is_empty() {
+        Err(TlsError::Empty { what })
+    } else {
+        Ok(all)
+    }
 }
 
 fn build(pem: &TlsPem) -> Result<ClientConfig, TlsError> {
@@ -115,8 +126,11 @@ fn build(pem: &TlsPem) -> Result<ClientConfig, TlsError> {
         .with_root_certificates(roots);
     let mut config = match (&pem.cert, &pem.key) {
         (Some(cert), Some(key)) => {
-            let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
-                .map_err(|source| TlsError::Pem { what: "client key", source })?;
+            let key =
+                PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|source| TlsError::Pem {
+                    what: "client key",
+                    source,
+                })?;
             builder
                 .with_client_auth_cert(certificates(cert, "client certificate")?, key)
                 .map_err(TlsError::Unusable)?

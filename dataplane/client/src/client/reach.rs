@@ -33,16 +33,15 @@ pub(crate) enum Retry {
 
 impl Retry {
     fn allows(self, error: &ClientError) -> bool {
-        let may_be_done = matches!(error, ClientError::Broken { .. })
-            || error.reason() == Some(Reason::Timeout);
+        let may_be_done =
+            matches!(error, ClientError::Broken { .. }) || error.reason() == Some(Reason::Timeout);
         error.is_retryable() && (self == Self::Always || !may_be_done)
     }
 }
 
-/// A channel to the node at an address.
+/// A channel to a node.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
-    pub(crate) address: Arc<str>,
     channel: Channel,
 }
 
@@ -114,7 +113,7 @@ impl Reach {
             timeout: self.config.connect_timeout,
         };
         let channel = endpoint.connect_with_connector_lazy(connector);
-        Ok(Node { address: Arc::clone(address), channel })
+        Ok(Node { channel })
     }
 
     fn call_node(&self, address: &Arc<str>) -> Result<Node, ClientError> {
@@ -140,7 +139,12 @@ impl Reach {
         }
         let configured = self.config.endpoints.iter().map(|e| Arc::from(e.as_str()));
         let mut all: Vec<Arc<str>> = Vec::new();
-        for address in locked(&self.answered).clone().into_iter().chain(known).chain(configured) {
+        for address in locked(&self.answered)
+            .clone()
+            .into_iter()
+            .chain(known)
+            .chain(configured)
+        {
             if !all.contains(&address) {
                 all.push(address);
             }
@@ -184,13 +188,20 @@ impl Reach {
             }
             failures.push(error);
         }
-        let only = if failures.len() == 1 { failures.pop() } else { None };
+        let only = if failures.len() == 1 {
+            failures.pop()
+        } else {
+            None
+        };
         Err(only.unwrap_or(ClientError::NoEndpoint(failures)))
     }
 
     /// The address of the node that answered last.
     pub(crate) fn answered(&self) -> String {
-        locked(&self.answered).as_deref().unwrap_or_default().to_owned()
+        locked(&self.answered)
+            .as_deref()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// Calls any node; fails after one round over all of them.
@@ -201,7 +212,8 @@ impl Reach {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        self.round(self.config.request_timeout, Retry::Always, &mut call).await
+        self.round(self.config.request_timeout, Retry::Always, &mut call)
+            .await
     }
 
     /// Calls any node, again and again within the request timeout while the failure may pass.
@@ -228,7 +240,11 @@ impl Reach {
             let wait = self.jitter.backoff(failures);
             if Instant::now() + wait >= until {
                 let last = Some(Box::new(error));
-                return Err(ClientError::Timeout { action, after, last });
+                return Err(ClientError::Timeout {
+                    action,
+                    after,
+                    last,
+                });
             }
             sleep(wait).await;
         }
@@ -239,7 +255,9 @@ impl Reach {
         topics: &[String],
         node: Node,
     ) -> Result<Response<wire::GetMetadataReply>, Status> {
-        let request = wire::GetMetadataRequest { topics: topics.to_vec() };
+        let request = wire::GetMetadataRequest {
+            topics: topics.to_vec(),
+        };
         node.log().get_metadata(request).await
     }
 
@@ -247,13 +265,16 @@ impl Reach {
     /// Answers all topics.
     pub(crate) async fn fetch_all(&self) -> Result<Metadata, ClientError> {
         let per_node = self.config.connect_timeout + limits::CLIENT_METADATA_TIMEOUT;
-        let mut reply =
-            self.round(per_node, Retry::Always, &mut |node| self.ask(&[], node)).await?;
+        let mut reply = self
+            .round(per_node, Retry::Always, &mut |node| self.ask(&[], node))
+            .await?;
         let mut all = Routes::default();
         all.learn(reply.clone());
         let mut routes = self.routes();
         routes.forget_topics_but(&reply.topics);
-        reply.topics.retain(|topic| routes.topic(&topic.name).is_some());
+        reply
+            .topics
+            .retain(|topic| routes.topic(&topic.name).is_some());
         routes.learn(reply);
         Ok(all.snapshot())
     }
@@ -286,7 +307,11 @@ impl Reach {
         let topics = [name.to_owned()];
         let ask = |node| self.ask(&topics, node);
         let reply = self.call("finding a topic", Retry::Always, ask).await?;
-        let reply = if is_unknown(&reply) { self.ask_others(&topics, reply).await } else { reply };
+        let reply = if is_unknown(&reply) {
+            self.ask_others(&topics, reply).await
+        } else {
+            reply
+        };
         let error = reply.topics.first().and_then(|topic| topic.error.clone());
         self.routes().learn(reply);
         if let Some(error) = error {
@@ -307,7 +332,9 @@ impl Reach {
         reply: wire::GetMetadataReply,
     ) -> wire::GetMetadataReply {
         for address in self.candidates() {
-            let Ok(node) = self.call_node(&address) else { continue };
+            let Ok(node) = self.call_node(&address) else {
+                continue;
+            };
             let asked = timeout(limits::CLIENT_METADATA_TIMEOUT, self.ask(topics, node)).await;
             if let Ok(Ok(other)) = asked
                 && !is_unknown(other.get_ref())
@@ -328,19 +355,17 @@ impl Reach {
         error: &ClientError,
     ) -> bool {
         let mut routes = self.routes();
+        let hint = LeaderHint::of(error).filter(|hint| hint.node != node);
         match error.reason() {
-            Some(Reason::NotLeader) => match LeaderHint::of(error).filter(|h| h.node != node) {
-                Some(hint) => {
-                    routes.learn_leader(topic, partition, &hint);
-                    routes.leader(topic, partition).is_some_and(|(leader, _)| leader != node)
-                }
-                None => {
-                    routes.doubt_leader(topic, partition, node);
-                    false
-                }
-            },
+            Some(Reason::NotLeader) if let Some(hint) = hint => {
+                routes.learn_leader(topic, partition, &hint);
+                routes
+                    .leader(topic, partition)
+                    .is_some_and(|(leader, _)| leader != node)
+            }
             Some(
-                Reason::NoLeader
+                Reason::NotLeader
+                | Reason::NoLeader
                 | Reason::NotReady
                 | Reason::ReplicaCorrupt
                 | Reason::UnknownTopic

@@ -30,8 +30,16 @@ impl LeaderHint {
     pub(crate) fn of(error: &ClientError) -> Option<Self> {
         Some(Self {
             node: error.metadata("leader_node")?.parse().ok()?,
-            address: error.metadata("leader_address").filter(|a| !a.is_empty()).map(Arc::from),
-            epoch: Term(error.metadata("leader_epoch").and_then(|e| e.parse().ok()).unwrap_or(0)),
+            address: error
+                .metadata("leader_address")
+                .filter(|a| !a.is_empty())
+                .map(Arc::from),
+            epoch: Term(
+                error
+                    .metadata("leader_epoch")
+                    .and_then(|e| e.parse().ok())
+                    .unwrap_or(0),
+            ),
         })
     }
 }
@@ -41,7 +49,12 @@ impl Routes {
     /// that lags behind does not undo what is known.
     pub(crate) fn learn(&mut self, reply: wire::GetMetadataReply) {
         self.cluster_id = reply.cluster_id;
-        self.nodes = reply.nodes.into_iter().map(node_info).map(|n| (n.id, n)).collect();
+        self.nodes = reply
+            .nodes
+            .into_iter()
+            .map(node_info)
+            .map(|n| (n.id, n))
+            .collect();
         for topic in reply.topics {
             let name: Arc<str> = topic.name.as_str().into();
             if topic.error.is_some() {
@@ -74,9 +87,15 @@ impl Routes {
             };
             self.nodes.insert(hint.node, info);
         }
-        let Some(topic) = self.topics.get_mut(topic) else { return };
+        let Some(topic) = self.topics.get_mut(topic) else {
+            return;
+        };
         let at = partition.get() as usize;
-        if topic.partitions.get(at).is_some_and(|p| hint.epoch >= p.leader_epoch) {
+        if topic
+            .partitions
+            .get(at)
+            .is_some_and(|p| hint.epoch >= p.leader_epoch)
+        {
             let info = &mut Arc::make_mut(topic).partitions[at];
             info.leader = Some(hint.node);
             info.leader_epoch = hint.epoch;
@@ -85,9 +104,15 @@ impl Routes {
 
     /// Forgets that `node` leads the partition: it did not answer, or said that it does not.
     pub(crate) fn doubt_leader(&mut self, topic: &str, partition: PartitionId, node: NodeId) {
-        let Some(topic) = self.topics.get_mut(topic) else { return };
+        let Some(topic) = self.topics.get_mut(topic) else {
+            return;
+        };
         let at = partition.get() as usize;
-        if topic.partitions.get(at).is_some_and(|p| p.leader == Some(node)) {
+        if topic
+            .partitions
+            .get(at)
+            .is_some_and(|p| p.leader == Some(node))
+        {
             Arc::make_mut(topic).partitions[at].leader = None;
         }
     }
@@ -101,16 +126,19 @@ impl Routes {
     }
 
     pub(crate) fn topic_names(&self) -> Vec<String> {
-        self.topics.keys().map(|name| name.as_ref().to_owned()).collect()
+        self.topics
+            .keys()
+            .map(|name| name.as_ref().to_owned())
+            .collect()
     }
 
     /// The leader of a partition and its address.
-    pub(crate) fn leader(
-        &self,
-        topic: &str,
-        partition: PartitionId,
-    ) -> Option<(NodeId, Arc<str>)> {
-        let info = self.topics.get(topic)?.partitions.get(partition.get() as usize)?;
+    pub(crate) fn leader(&self, topic: &str, partition: PartitionId) -> Option<(NodeId, Arc<str>)> {
+        let info = self
+            .topics
+            .get(topic)?
+            .partitions
+            .get(partition.get() as usize)?;
         let node = self.nodes.get(&info.leader?)?;
         Some((node.id, Arc::clone(&node.address)))
     }
@@ -129,7 +157,8 @@ impl Routes {
 
     /// Forgets the topics, ahead of an answer that lists them all.
     pub(crate) fn forget_topics_but(&mut self, listed: &[wire::Topic]) {
-        self.topics.retain(|name, _| listed.iter().any(|t| t.name == name.as_ref()));
+        self.topics
+            .retain(|name, _| listed.iter().any(|t| t.name == name.as_ref()));
     }
 }
 
@@ -153,7 +182,11 @@ fn topic_info(name: Arc<str>, topic: wire::Topic) -> TopicInfo {
             replicas: p.replicas.into_iter().map(NodeId).collect(),
         })
         .collect();
-    TopicInfo { name, id: topic.topic_id, partitions }
+    TopicInfo {
+        name,
+        id: topic.topic_id,
+        partitions,
+    }
 }
 
 #[cfg(test)]
@@ -184,14 +217,20 @@ mod tests {
     }
 
     fn leader(routes: &Routes) -> Option<u64> {
-        routes.leader("t", PartitionId(0)).map(|(node, _)| node.get())
+        routes
+            .leader("t", PartitionId(0))
+            .map(|(node, _)| node.get())
     }
 
     #[test]
     fn a_lagging_node_does_not_undo_a_newer_leader() {
         let mut routes = Routes::default();
         routes.learn(reply(1, Some(1), 5));
-        let hint = LeaderHint { node: NodeId(2), address: None, epoch: Term(6) };
+        let hint = LeaderHint {
+            node: NodeId(2),
+            address: None,
+            epoch: Term(6),
+        };
         routes.learn_leader("t", PartitionId(0), &hint);
         assert_eq!(leader(&routes), Some(2));
         routes.learn(reply(1, Some(1), 5));
@@ -230,8 +269,11 @@ mod tests {
     fn a_hint_may_name_a_node_not_heard_of() {
         let mut routes = Routes::default();
         routes.learn(reply(1, Some(1), 5));
-        let hint =
-            LeaderHint { node: NodeId(9), address: Some("n9:9400".into()), epoch: Term(6) };
+        let hint = LeaderHint {
+            node: NodeId(9),
+            address: Some("n9:9400".into()),
+            epoch: Term(6),
+        };
         routes.learn_leader("t", PartitionId(0), &hint);
         let known = routes.leader("t", PartitionId(0));
         assert_eq!(known, Some((NodeId(9), "n9:9400".into())));

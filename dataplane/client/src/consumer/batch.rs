@@ -37,7 +37,9 @@ impl ConsumedBatch {
     ) -> Result<Option<Self>, BatchError> {
         let base_offset = Offset(fetched.base_offset);
         let skipped = from.map_or(0, |from| from.since(base_offset));
-        let Some(left) = u64::from(fetched.record_count).checked_sub(skipped).filter(|n| *n > 0)
+        let Some(left) = u64::from(fetched.record_count)
+            .checked_sub(skipped)
+            .filter(|n| *n > 0)
         else {
             return Ok(None);
         };
@@ -104,12 +106,15 @@ impl ConsumedBatch {
     pub fn iter(&self) -> impl Iterator<Item = Result<(Offset, RecordRef<'_>), ClientError>> {
         let offsets = (self.base_offset.get()..).map(Offset);
         let records = self.decoded.iter().skip(self.skipped);
-        offsets.zip(records).map(|(offset, record)| Ok((offset, record?)))
+        offsets
+            .zip(records)
+            .map(|(offset, record)| Ok((offset, record?)))
     }
 
     /// The records, owned; keys and values are slices of the decompressed batch.
     pub fn into_records(mut self) -> impl Iterator<Item = Result<ConsumedRecord, ClientError>> {
-        self.records().map(move |record| Ok(self.take_next(record?)))
+        self.records()
+            .map(move |record| Ok(self.take_next(record?)))
     }
 
     /// Those not taken yet.
@@ -160,7 +165,9 @@ mod tests {
         for n in 0..count {
             let value = n.to_string();
             let headers: [(&str, &[u8]); 0] = [];
-            builder.push_parts(0, None, Some(value.as_bytes()), headers).unwrap();
+            builder
+                .push_parts(0, None, Some(value.as_bytes()), headers)
+                .unwrap();
         }
         let encoded = builder.finish().unwrap();
         FetchedBatch {
@@ -178,18 +185,30 @@ mod tests {
 
     fn values(batch: &ConsumedBatch) -> Vec<(u64, String)> {
         let text = |value: Option<&[u8]>| String::from_utf8(value.unwrap().to_vec()).unwrap();
-        batch.iter().map(|r| r.map(|(o, r)| (o.get(), text(r.value))).unwrap()).collect()
+        batch
+            .iter()
+            .map(|r| r.map(|(o, r)| (o.get(), text(r.value))).unwrap())
+            .collect()
     }
 
     #[test]
     fn records_before_the_offset_asked_for_are_left_out() {
         let batch = decode(fetched(10, 4), 12).unwrap().unwrap();
-        assert_eq!((batch.base_offset(), batch.next_offset()), (Offset(12), Offset(14)));
+        assert_eq!(
+            (batch.base_offset(), batch.next_offset()),
+            (Offset(12), Offset(14))
+        );
         assert_eq!(values(&batch), [(12, "2".to_owned()), (13, "3".to_owned())]);
-        let owned: Vec<_> = batch.into_records().map(|r| r.unwrap().offset.get()).collect();
+        let owned: Vec<_> = batch
+            .into_records()
+            .map(|r| r.unwrap().offset.get())
+            .collect();
         assert_eq!(owned, [12, 13]);
         assert!(decode(fetched(10, 4), 14).unwrap().is_none());
-        assert_eq!(decode(fetched(10, 4), 3).unwrap().unwrap().record_count(), 4);
+        assert_eq!(
+            decode(fetched(10, 4), 3).unwrap().unwrap().record_count(),
+            4
+        );
     }
 
     #[test]

@@ -28,7 +28,10 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn new(reach: Arc<Reach>) -> Self {
-        Self { reach, nodes: Mutex::default() }
+        Self {
+            reach,
+            nodes: Mutex::default(),
+        }
     }
 
     fn node(&self, address: &Arc<str>) -> Result<Node, ClientError> {
@@ -114,7 +117,9 @@ impl Reader {
     }
 
     fn is_at_end(&self) -> bool {
-        self.end.zip(self.offset()).is_some_and(|(end, offset)| offset >= end)
+        self.end
+            .zip(self.offset())
+            .is_some_and(|(end, offset)| offset >= end)
     }
 
     async fn next(&mut self) -> Result<Option<ConsumedBatch>, ClientError> {
@@ -145,7 +150,9 @@ impl Reader {
         }
         let decoded =
             ConsumedBatch::decode(self.partition, fetched, self.offset(), self.high_watermark);
-        let Some(batch) = decoded? else { return Ok(ControlFlow::Continue(())) };
+        let Some(batch) = decoded? else {
+            return Ok(ControlFlow::Continue(()));
+        };
         self.failures = 0;
         self.failing_since = None;
         self.damaged = 0;
@@ -155,12 +162,11 @@ impl Reader {
 
     /// Waits for the leader's next reply.
     async fn receive(&mut self) -> Result<ControlFlow<Option<ConsumedBatch>>, ClientError> {
-        let source = match &mut self.source {
-            Some(source) => source,
-            None => {
-                let source = self.connect().await?;
-                self.source.insert(source)
-            }
+        if self.source.is_none() {
+            self.source = Some(self.connect().await?);
+        }
+        let Some(source) = &mut self.source else {
+            return Ok(ControlFlow::Continue(()));
         };
         let reply = source.replies.message().await;
         match reply.map_err(|status| ClientError::from_status(&source.address, status))? {
@@ -183,14 +189,20 @@ impl Reader {
             self.end = Some(self.high_watermark);
         }
         if self.offset().is_none() {
-            let first = reply.batches.first().map_or(reply.next_offset, |b| b.base_offset);
+            let first = reply
+                .batches
+                .first()
+                .map_or(reply.next_offset, |b| b.base_offset);
             self.at = StartAt::Offset(Offset(first));
         }
         self.fetched = reply.batches.into();
     }
 
     async fn connect(&mut self) -> Result<Source, ClientError> {
-        let leader = self.reach().routes().leader(&self.config.topic, self.partition);
+        let leader = self
+            .reach()
+            .routes()
+            .leader(&self.config.topic, self.partition);
         let (node, address) = leader.ok_or_else(|| ClientError::NoLeader {
             topic: self.config.topic.as_str().into(),
             partition: self.partition,
@@ -208,10 +220,16 @@ impl Reader {
         let channel = self.connections.node(&address)?;
         let called = channel.log().consume(request).await;
         match called {
-            Ok(reply) => Ok(Source { node, address, replies: reply.into_inner(), opened_at: Instant::now() }),
+            Ok(reply) => Ok(Source {
+                node,
+                address,
+                replies: reply.into_inner(),
+                opened_at: Instant::now(),
+            }),
             Err(status) => {
                 let error = ClientError::from_status(&address, status);
-                self.reach().learn_failure(&self.config.topic, self.partition, node, &error);
+                self.reach()
+                    .learn_failure(&self.config.topic, self.partition, node, &error);
                 Err(error)
             }
         }
@@ -238,7 +256,9 @@ impl Reader {
         let source_lived = source.as_ref().is_some_and(lived);
         if let Some(source) = source {
             let topic = &self.config.topic;
-            is_known = self.reach().learn_failure(topic, self.partition, source.node, &error);
+            is_known = self
+                .reach()
+                .learn_failure(topic, self.partition, source.node, &error);
         }
         // A stream that lived, if only waiting for records, is progress.
         if source_lived {
@@ -250,7 +270,11 @@ impl Reader {
         let after = self.config.retry_timeout;
         if since.elapsed() >= after {
             let last = Some(Box::new(error));
-            return Err(ClientError::Timeout { action: "consuming", after, last });
+            return Err(ClientError::Timeout {
+                action: "consuming",
+                after,
+                last,
+            });
         }
         tracing::debug!(partition = %self.partition, %error, "reading again");
         // The first try goes to the leader that is known, or made known by the failure.
@@ -263,8 +287,10 @@ impl Reader {
 
     /// Whether a node does not know a partition that is there: it lags behind.
     fn may_be_lag(&self, error: &ClientError) -> bool {
-        let is_unknown =
-            matches!(error.reason(), Some(Reason::UnknownTopic | Reason::UnknownPartition));
+        let is_unknown = matches!(
+            error.reason(),
+            Some(Reason::UnknownTopic | Reason::UnknownPartition)
+        );
         let partition = self.partition.get() as usize;
         let routes = self.reach().routes();
         let topic = routes.topic(&self.config.topic);
@@ -284,7 +310,11 @@ impl Reader {
     }
 
     fn protocol_error(&self, what: &'static str) -> ClientError {
-        let endpoint = self.source.as_ref().map_or("", |source| &source.address).to_owned();
+        let endpoint = self
+            .source
+            .as_ref()
+            .map_or("", |source| &source.address)
+            .to_owned();
         ClientError::Protocol { endpoint, what }
     }
 }

@@ -26,8 +26,16 @@ pub(crate) async fn resolve(
     let mut starts: Vec<Start> = partitions
         .iter()
         .map(|&partition| {
-            let at = config.start_overrides.get(&partition).copied().unwrap_or(config.start);
-            Start { partition, at, end: None }
+            let at = config
+                .start_overrides
+                .get(&partition)
+                .copied()
+                .unwrap_or(config.start);
+            Start {
+                partition,
+                at,
+                end: None,
+            }
         })
         .collect();
     if !config.follow || starts.iter().any(|s| s.at == StartAt::Latest) {
@@ -65,11 +73,18 @@ impl Start {
         with_time: bool,
         follow: bool,
     ) -> Result<(), ClientError> {
-        let found = reply.partitions.iter().find(|p| p.partition == self.partition.get());
+        let found = reply
+            .partitions
+            .iter()
+            .find(|p| p.partition == self.partition.get());
         let Some(found) = found else { return Ok(()) };
         if let Some(error) = &found.error {
             let error = ClientError::from_wire("", error.clone());
-            return if error.is_retryable() { Ok(()) } else { Err(error) };
+            return if error.is_retryable() {
+                Ok(())
+            } else {
+                Err(error)
+            };
         }
         let high_watermark = Offset(found.high_watermark);
         self.at = match self.at {
@@ -127,7 +142,11 @@ mod tests {
     }
 
     fn resolved(at: StartAt, with_time: bool, reply: &wire::ListOffsetsReply) -> Start {
-        let mut start = Start { partition: PartitionId(3), at, end: None };
+        let mut start = Start {
+            partition: PartitionId(3),
+            at,
+            end: None,
+        };
         start.resolve(reply, with_time, false).unwrap();
         start
     }
@@ -145,8 +164,14 @@ mod tests {
     fn a_time_waits_for_its_own_answer() {
         let at = StartAt::Timestamp(7);
         assert_eq!(resolved(at, false, &reply(None)).at, at);
-        assert_eq!(resolved(at, true, &reply(Some(20))).at, StartAt::Offset(Offset(20)));
-        assert_eq!(resolved(at, true, &reply(None)).at, StartAt::Offset(Offset(50)));
+        assert_eq!(
+            resolved(at, true, &reply(Some(20))).at,
+            StartAt::Offset(Offset(20))
+        );
+        assert_eq!(
+            resolved(at, true, &reply(None)).at,
+            StartAt::Offset(Offset(50))
+        );
     }
 
     #[test]
@@ -157,9 +182,16 @@ mod tests {
             ..wire::Error::default()
         };
         failing.partitions[0].error = Some(error(Reason::NoLeader));
-        assert_eq!(resolved(StartAt::Latest, false, &failing).at, StartAt::Latest);
+        assert_eq!(
+            resolved(StartAt::Latest, false, &failing).at,
+            StartAt::Latest
+        );
         failing.partitions[0].error = Some(error(Reason::PermissionDenied));
-        let mut start = Start { partition: PartitionId(3), at: StartAt::Latest, end: None };
+        let mut start = Start {
+            partition: PartitionId(3),
+            at: StartAt::Latest,
+            end: None,
+        };
         assert!(start.resolve(&failing, false, true).is_err());
     }
 }

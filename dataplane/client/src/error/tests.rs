@@ -7,11 +7,16 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use super::*;
 
 fn rejected(reason: Reason, metadata: &[(&str, &str)]) -> ClientError {
-    let metadata: HashMap<String, String> =
-        metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let metadata: HashMap<String, String> = metadata
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect();
     let details = ErrorDetails::with_error_info(reason.as_str(), Reason::DOMAIN, metadata);
     let code = Code::from_i32(reason.status() as i32);
-    ClientError::from_status("n1:9400", Status::with_error_details(code, "so it is", details))
+    ClientError::from_status(
+        "n1:9400",
+        Status::with_error_details(code, "so it is", details),
+    )
 }
 
 #[test]
@@ -39,7 +44,10 @@ fn another_domain_gives_no_reason() {
     let details = ErrorDetails::with_error_info("NOT_LEADER", "example.org", HashMap::new());
     let status = Status::with_error_details(Code::NotFound, "", details);
     let error = ClientError::from_status("n1:9400", status);
-    assert!(matches!(&error, ClientError::Rejected(r) if r.reason.is_none()), "{error:?}");
+    assert!(
+        matches!(&error, ClientError::Rejected(r) if r.reason.is_none()),
+        "{error:?}"
+    );
     assert!(!error.is_retryable());
 }
 

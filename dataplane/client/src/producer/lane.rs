@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use lograft_core::compression::Compression;
-use lograft_core::limits::PRODUCER_IN_FLIGHT_BATCHES_MAX_COUNT;
+use lograft_core::limits::{PRODUCER_BATCHES_MAX_COUNT, PRODUCER_IN_FLIGHT_BATCHES_MAX_COUNT};
 use lograft_core::record_batch::{BatchBuilder, BatchError, EncodedBatch};
 use lograft_core::{PartitionId, ProducerEpoch, Reason, Sequence};
 use tokio::time::{Duration, Instant};
@@ -25,6 +25,9 @@ use tokio::time::{Duration, Instant};
 use super::RecordParts;
 use super::outcome::{Ack, Outcome};
 use crate::error::ClientError;
+
+// A leader must remember all that may be sent again.
+const _: () = assert!(PRODUCER_IN_FLIGHT_BATCHES_MAX_COUNT < PRODUCER_BATCHES_MAX_COUNT);
 
 /// What a leader said about one batch.
 #[derive(Clone, Debug)]
@@ -48,9 +51,10 @@ impl Verdict {
                 Self::Gap { error, forgotten }
             }
             // The map of topics decides whether they are gone or only not there yet.
-            Some(Reason::UnknownTopic | Reason::UnknownPartition) => {
-                Self::Retry { error, maybe: false }
-            }
+            Some(Reason::UnknownTopic | Reason::UnknownPartition) => Self::Retry {
+                error,
+                maybe: false,
+            },
             reason if error.is_retryable() => {
                 let surely_not = matches!(
                     reason,
@@ -62,7 +66,10 @@ impl Verdict {
                             | Reason::BatchCorrupt
                     )
                 );
-                Self::Retry { error, maybe: !surely_not }
+                Self::Retry {
+                    error,
+                    maybe: !surely_not,
+                }
             }
             _ => Self::Refused(error),
         }
@@ -111,8 +118,11 @@ struct Batch {
     request_id: u64,
     /// In flight only: whether the reply was a failure, and it waits for the others' replies.
     failed: bool,
-    /// A batch before it was refused: its sequence will never be accepted.
+    /// A batch before it will never be in the log, or may not be: then its sequence will never be
+    /// accepted, and it needs another.
     restamp: bool,
+    /// The batch before it is surely not in the log, so this one is not either.
+    lost: bool,
 }
 
 /// A batch to send.
@@ -215,17 +225,28 @@ impl Lane {
         now: impl FnOnce() -> Instant,
     ) -> Result<Pushed, BatchError> {
         // A record that the open batch has no room for begins the next one.
-        let overflows = self.open.as_ref().is_some_and(|open| !open.has_room(record));
+        let overflows = self
+            .open
+            .as_ref()
+            .is_some_and(|open| !open.has_room(record));
         if overflows {
             self.close()?;
         }
         let opened = self.open.is_none();
         let config = &self.config;
         let open = self.open.get_or_insert_with(|| Open::new(config, now()));
-        let before = if opened { 0 } else { open.builder.encoded_len() };
-        let headers = record.headers.iter().map(|h| (h.key.as_str(), h.value.as_ref()));
+        let before = if opened {
+            0
+        } else {
+            open.builder.encoded_len()
+        };
+        let headers = record
+            .headers
+            .iter()
+            .map(|h| (h.key.as_str(), h.value.as_ref()));
         let pushed =
-            open.builder.push_parts(record.timestamp_ms, record.key, record.value, headers);
+            open.builder
+                .push_parts(record.timestamp_ms, record.key, record.value, headers);
         if let Err(error) = pushed {
             if open.builder.is_empty() {
                 self.open = None;
@@ -253,7 +274,9 @@ impl Lane {
 
     /// Closes the open batch: compresses and checksums it.
     fn close(&mut self) -> Result<(), BatchError> {
-        let Some(open) = self.open.take() else { return Ok(()) };
+        let Some(open) = self.open.take() else {
+            return Ok(());
+        };
         let buffered = open.builder.encoded_len();
         self.flushing = false;
         self.waiting.push_back(Batch {
@@ -268,6 +291,7 @@ impl Lane {
             request_id: 0,
             failed: false,
             restamp: false,
+            lost: false,
         });
         Ok(())
     }
@@ -284,13 +308,19 @@ impl Lane {
 
     /// Without stamps nothing holds the order through a failure but to send one at a time.
     const fn in_flight_max(&self) -> usize {
-        if self.config.idempotent { PRODUCER_IN_FLIGHT_BATCHES_MAX_COUNT } else { 1 }
+        if self.config.idempotent {
+            PRODUCER_IN_FLIGHT_BATCHES_MAX_COUNT
+        } else {
+            1
+        }
     }
 
     /// A batch of a new epoch fences those of the old one: it waits until they are answered.
     fn may_follow(&self, batch: &Batch) -> bool {
         let epoch = batch.stamp.map_or(self.epoch, |stamp| stamp.epoch);
-        self.in_flight.iter().all(|b| b.stamp.is_none_or(|stamp| stamp.epoch == epoch))
+        self.in_flight
+            .iter()
+            .all(|b| b.stamp.is_none_or(|stamp| stamp.epoch == epoch))
     }
 
     fn partial_is_due(&self, now: Instant) -> bool {
@@ -324,10 +354,14 @@ impl Lane {
                 return Take::Nothing;
             }
         }
-        let Some(mut batch) = self.waiting.pop_front() else { return Take::Nothing };
+        let Some(mut batch) = self.waiting.pop_front() else {
+            return Take::Nothing;
+        };
         if self.config.idempotent && batch.stamp.is_none() {
-            batch.stamp =
-                Some(Stamp { epoch: self.epoch, base_sequence: self.next_sequence });
+            batch.stamp = Some(Stamp {
+                epoch: self.epoch,
+                base_sequence: self.next_sequence,
+            });
             self.next_sequence = self.next_sequence.plus(batch.encoded.record_count);
         }
         batch.request_id = request_id;
@@ -340,12 +374,18 @@ impl Lane {
             resent: batch.sends > 1,
         };
         self.in_flight.push_back(batch);
-        Take::Send { send, more: self.has_sendable(now) }
+        Take::Send {
+            send,
+            more: self.has_sendable(now),
+        }
     }
 
     /// Takes in a reply. Answers the batch that it settles, if any.
     pub(crate) fn on_reply(&mut self, request_id: u64, verdict: Verdict) -> Option<Settled> {
-        let at = self.in_flight.iter().position(|b| b.request_id == request_id)?;
+        let at = self
+            .in_flight
+            .iter()
+            .position(|b| b.request_id == request_id)?;
         let settled = match verdict {
             Verdict::Stored(ack) => {
                 self.failures = 0;
@@ -356,28 +396,33 @@ impl Lane {
                 self.fail(at, error, maybe);
                 None
             }
-            // What was in flight before it failed too: it will be in order the next time.
-            Verdict::Gap { error, .. } if self.in_flight.iter().take(at).any(|b| b.failed) => {
-                self.fail(at, error, false);
-                None
-            }
-            // The batch refused before it left the gap.
-            Verdict::Gap { error, .. } if self.in_flight[at].restamp => {
+            // A batch before it failed or was refused. It is not in the log, which is certain now.
+            Verdict::Gap { error, .. }
+                if self.in_flight[at].restamp
+                    || self.in_flight.iter().take(at).any(|b| b.failed) =>
+            {
+                self.in_flight[at].maybe_appended = false;
                 self.fail(at, error, false);
                 None
             }
             // The leader has forgotten this producer: it begins anew under its next epoch.
-            Verdict::Gap { error, forgotten: true } if !self.in_flight[at].maybe_appended => {
-                self.begin_epoch(at);
+            Verdict::Gap {
+                error,
+                forgotten: true,
+            } if !self.in_flight[at].maybe_appended => {
+                self.begin_epoch(at, true);
                 self.fail(at, error, false);
                 None
             }
             Verdict::Gap { error, .. } | Verdict::Refused(error) => {
-                if error.reason() != Some(Reason::DuplicateSequence) {
-                    self.begin_epoch(at);
-                }
                 self.last_error = Some(error.clone());
-                self.in_flight.remove(at).map(|batch| batch.settle(Err(error)))
+                let in_the_log = error.reason() == Some(Reason::DuplicateSequence);
+                let mut batch = self.in_flight.remove(at)?;
+                batch.failed = true;
+                if !in_the_log {
+                    self.begin_epoch(at, !batch.maybe_appended);
+                }
+                Some(batch.fail(&self.config, error))
             }
         };
         self.end_drain();
@@ -387,7 +432,7 @@ impl Lane {
     fn fail(&mut self, at: usize, error: ClientError, maybe: bool) {
         let batch = &mut self.in_flight[at];
         batch.failed = true;
-        batch.maybe_appended |= maybe;
+        batch.maybe_appended |= maybe && !batch.lost;
         batch.last_error = Some(error.clone());
         // The first failure is the cause, those behind it follow.
         if !matches!(self.phase, Phase::Draining) {
@@ -397,18 +442,34 @@ impl Lane {
         self.phase = Phase::Draining;
     }
 
-    /// From the batch at `at` on sequences start from 0 in a new epoch: one of them will never be
-    /// in the log, so those that count it are never accepted.
-    fn begin_epoch(&mut self, at: usize) {
+    /// Sequences start from 0 in a new epoch: a batch before the one at `at` has been given up.
+    /// With `surely` it is not in the log, so no leader will ever accept those that count it.
+    fn begin_epoch(&mut self, at: usize, surely: bool) {
         if !self.config.idempotent {
             return;
         }
         self.epoch = ProducerEpoch(self.epoch.get() + 1);
         self.next_sequence = Sequence(0);
-        let behind = self.in_flight.iter_mut().skip(at).chain(self.waiting.iter_mut());
-        behind.for_each(|batch| batch.restamp = true);
+        for batch in self.in_flight.iter_mut().skip(at).chain(&mut self.waiting) {
+            batch.restamp = true;
+            batch.lost |= surely;
+            batch.maybe_appended &= !surely;
+        }
+        if self.in_flight.len() <= at {
+            self.restamp_waiting();
+        }
+    }
+
+    /// Takes from waiting batches the sequences that will never be accepted. One in doubt keeps
+    /// its own: the leader knows whether it is in the log. Behind one that surely is not in the
+    /// log none is.
+    fn restamp_waiting(&mut self) {
+        let mut is_broken = false;
         for batch in self.waiting.iter_mut().filter(|batch| batch.restamp) {
-            batch.forget_stamp();
+            is_broken |= !batch.maybe_appended;
+            if is_broken {
+                batch.forget_stamp();
+            }
         }
     }
 
@@ -417,12 +478,10 @@ impl Lane {
         if !matches!(self.phase, Phase::Draining) || self.in_flight.iter().any(|b| !b.failed) {
             return;
         }
-        while let Some(mut batch) = self.in_flight.pop_back() {
-            if batch.restamp {
-                batch.forget_stamp();
-            }
+        while let Some(batch) = self.in_flight.pop_back() {
             self.waiting.push_front(batch);
         }
+        self.restamp_waiting();
         self.phase = Phase::Unrouted;
     }
 
@@ -473,7 +532,7 @@ impl Lane {
                     self.waiting.push_back(batch);
                 }
             }
-            self.begin_epoch(0);
+            self.begin_epoch(0, false);
             if matches!(self.phase, Phase::Draining) {
                 self.phase = Phase::Unrouted;
             }
@@ -486,7 +545,10 @@ impl Lane {
         while let Some(batch) = self.waiting.pop_front_if(|batch| late(batch)) {
             settled.push(self.undelivered(batch));
         }
-        if self.open.as_ref().is_some_and(|open| open.opened_at <= deadline)
+        if self
+            .open
+            .as_ref()
+            .is_some_and(|open| open.opened_at <= deadline)
             && self.close().is_ok()
             && let Some(batch) = self.waiting.pop_back()
         {
@@ -502,7 +564,11 @@ impl Lane {
             partition: self.config.partition,
             after: self.config.delivery_timeout,
             maybe_appended: batch.in_doubt(),
-            last: batch.last_error.clone().or_else(|| self.last_error.clone()).map(Box::new),
+            last: batch
+                .last_error
+                .clone()
+                .or_else(|| self.last_error.clone())
+                .map(Box::new),
         };
         batch.settle(Err(error))
     }
@@ -513,9 +579,12 @@ impl Lane {
         let _closed = self.close();
         let sent = std::mem::take(&mut self.in_flight);
         let closed = std::mem::take(&mut self.waiting);
-        self.begin_epoch(0);
+        self.begin_epoch(0, false);
         self.phase = Phase::Unrouted;
-        sent.into_iter().chain(closed).map(|batch| batch.settle(Err(error.clone()))).collect()
+        sent.into_iter()
+            .chain(closed)
+            .map(|b| b.fail(&self.config, error.clone()))
+            .collect()
     }
 
     /// When its oldest batch runs out of time.
@@ -523,14 +592,25 @@ impl Lane {
         let sent = self.in_flight.front().map(|b| b.opened_at);
         let closed = self.waiting.front().map(|b| b.opened_at);
         let open = self.open.as_ref().map(|o| o.opened_at);
-        sent.into_iter().chain(closed).chain(open).min().map(|at| at + self.config.delivery_timeout)
+        sent.into_iter()
+            .chain(closed)
+            .chain(open)
+            .min()
+            .map(|at| at + self.config.delivery_timeout)
     }
 
     /// Sends what there is without waiting for more; the outcomes of all of it.
     pub(crate) fn flush(&mut self) -> Vec<Arc<Outcome>> {
         self.flushing = self.open.is_some();
-        let closed = self.in_flight.iter().chain(&self.waiting).map(|batch| &batch.outcome);
-        closed.chain(self.open.as_ref().map(|open| &open.outcome)).map(Arc::clone).collect()
+        let closed = self
+            .in_flight
+            .iter()
+            .chain(&self.waiting)
+            .map(|batch| &batch.outcome);
+        closed
+            .chain(self.open.as_ref().map(|open| &open.outcome))
+            .map(Arc::clone)
+            .collect()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -573,14 +653,28 @@ impl Open {
 impl Batch {
     /// Whether it may be in the log, as far as is known.
     const fn in_doubt(&self) -> bool {
-        self.maybe_appended || (self.sends > 0 && !self.failed)
+        self.maybe_appended || (self.sends > 0 && !self.failed && !self.lost)
     }
 
     const fn forget_stamp(&mut self) {
         self.stamp = None;
         self.restamp = false;
-        // Its sequence was never accepted and never will be.
+        self.lost = false;
         self.maybe_appended = false;
+    }
+
+    /// Settles it with an error, which says so if it may be in the log all the same.
+    fn fail(self, config: &LaneConfig, error: ClientError) -> Settled {
+        let error = if self.in_doubt() {
+            ClientError::InDoubt {
+                topic: Arc::clone(&config.topic),
+                partition: config.partition,
+                last: Box::new(error),
+            }
+        } else {
+            error
+        };
+        self.settle(Err(error))
     }
 
     fn settle(self, result: Result<Ack, ClientError>) -> Settled {

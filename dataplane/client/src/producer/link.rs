@@ -58,13 +58,20 @@ struct InFlight {
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("node", &self.node).finish_non_exhaustive()
+        f.debug_struct("Link")
+            .field("node", &self.node)
+            .finish_non_exhaustive()
     }
 }
 
 impl Link {
     pub(crate) fn new(node: NodeId, address: Arc<str>) -> Arc<Self> {
-        Arc::new(Self { node, address, state: Mutex::default(), killed: Notify::new() })
+        Arc::new(Self {
+            node,
+            address,
+            state: Mutex::default(),
+            killed: Notify::new(),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, LinkState> {
@@ -88,7 +95,10 @@ impl Link {
     /// Takes the request off those in flight; its lane, if it was there.
     fn answered(&self, request_id: u64) -> Option<Arc<LaneSlot>> {
         let mut state = self.state();
-        let at = state.in_flight.iter().position(|r| r.request_id == request_id)?;
+        let at = state
+            .in_flight
+            .iter()
+            .position(|r| r.request_id == request_id)?;
         let request = state.in_flight.remove(at)?;
         state.in_flight_bytes -= request.bytes;
         if request.partial {
@@ -103,7 +113,11 @@ impl Link {
     /// Sends on, if there is something to send and room for it.
     fn resume(&self) {
         let mut state = self.state();
-        let waker = if state.ready.is_empty() { None } else { state.waker.take() };
+        let waker = if state.ready.is_empty() {
+            None
+        } else {
+            state.waker.take()
+        };
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
@@ -128,7 +142,10 @@ impl Link {
     pub(crate) fn die(&self) -> bool {
         let mut state = self.state();
         let alive = !state.dead;
-        let dead = LinkState { dead: true, ..LinkState::default() };
+        let dead = LinkState {
+            dead: true,
+            ..LinkState::default()
+        };
         let waker = std::mem::replace(&mut *state, dead).waker;
         drop(state);
         if let Some(waker) = waker {
@@ -178,7 +195,11 @@ impl Requests {
         let request_id = self.shared.next_request_id();
         let mut lane = slot.state();
         // It may have gone to another leader since it was listed.
-        if !lane.link.as_ref().is_some_and(|link| Arc::ptr_eq(link, &self.link)) {
+        if !lane
+            .link
+            .as_ref()
+            .is_some_and(|link| Arc::ptr_eq(link, &self.link))
+        {
             return None;
         }
         let (send, more) = match lane.lane.take(request_id, partial_free, now) {
@@ -239,13 +260,15 @@ impl Requests {
         request_id: u64,
         send: Send,
     ) -> wire::ProduceRequest {
-        let producer = self.shared.producer_id.zip(send.stamp).map(|(id, stamp)| {
-            wire::ProducerStamp {
-                producer_id: id.get(),
-                producer_epoch: stamp.epoch.get(),
-                base_sequence: stamp.base_sequence.get(),
-            }
-        });
+        let producer =
+            self.shared
+                .producer_id
+                .zip(send.stamp)
+                .map(|(id, stamp)| wire::ProducerStamp {
+                    producer_id: id.get(),
+                    producer_epoch: stamp.epoch.get(),
+                    base_sequence: stamp.base_sequence.get(),
+                });
         wire::ProduceRequest {
             topic,
             partition: slot.partition.get(),
@@ -269,7 +292,10 @@ fn whole_millis(duration: Duration) -> u32 {
 
 /// Runs the stream until it ends; then its lanes are free for the next leader.
 pub(crate) async fn run(link: Arc<Link>, node: Node, shared: Arc<Shared>) {
-    let requests = Requests { link: Arc::clone(&link), shared: Arc::clone(&shared) };
+    let requests = Requests {
+        link: Arc::clone(&link),
+        shared: Arc::clone(&shared),
+    };
     let error = tokio::select! {
         status = exchange(&link, &node, requests, &shared) => {
             ClientError::from_status(&link.address, status)

@@ -39,7 +39,11 @@ enum State {
 
 impl Outcome {
     pub(crate) fn new(topic: Arc<str>, partition: PartitionId) -> Arc<Self> {
-        Arc::new(Self { topic, partition, state: Mutex::new(State::Open(Vec::new())) })
+        Arc::new(Self {
+            topic,
+            partition,
+            state: Mutex::new(State::Open(Vec::new())),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -67,7 +71,10 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     pub(crate) const fn new(outcome: Arc<Outcome>) -> Self {
-        Self { outcome, slot: None }
+        Self {
+            outcome,
+            slot: None,
+        }
     }
 
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Ack, ClientError>> {
@@ -120,7 +127,10 @@ pub struct Delivery {
 
 impl Delivery {
     pub(crate) const fn new(outcome: Arc<Outcome>, index: u32) -> Self {
-        Self { waiting: Waiting::new(outcome), index }
+        Self {
+            waiting: Waiting::new(outcome),
+            index,
+        }
     }
 }
 
@@ -151,7 +161,11 @@ pub struct BatchDelivery {
 
 impl BatchDelivery {
     pub(crate) const fn new(outcome: Arc<Outcome>, first: u32) -> Self {
-        Self { waiting: Waiting::new(outcome), first, record_count: 1 }
+        Self {
+            waiting: Waiting::new(outcome),
+            first,
+            record_count: 1,
+        }
     }
 
     /// Whether the record `index` of the batch of `outcome` is the next of this run.

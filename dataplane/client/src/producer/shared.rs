@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use super::lane::{LaneConfig, Phase, Settled, Verdict};
 use super::link::Link;
-use super::outcome::{Outcome, Waiting};
+use super::outcome::Waiting;
 use super::topic::{LaneSlot, SlotState, TopicLanes};
-use super::{BatchDelivery, Delivery, ProducerConfig, ProducerStats, RecordParts};
+use super::turn::{Runs, Turn};
+use super::{Delivery, ProducerConfig, ProducerStats, RecordParts};
 use crate::client::reach::Reach;
 use crate::error::ClientError;
 
@@ -52,6 +53,35 @@ pub(crate) enum Care {
     Linger,
 }
 
+/// A lane that has lost its leader.
+struct Trouble {
+    /// The one it was.
+    node: NodeId,
+    /// Since something was stored.
+    failures: u32,
+    /// How the last try failed.
+    error: Option<ClientError>,
+}
+
+impl Trouble {
+    /// Takes the lane off its link if it has to look for its leader again.
+    fn take(slot: &LaneSlot, state: &mut SlotState, node: NodeId) -> Option<Self> {
+        if !matches!(state.lane.phase, Phase::Unrouted) {
+            return None;
+        }
+        state.link = None;
+        state.listed = false;
+        slot.set_troubled(true);
+        let error = state.lane.last_error().cloned();
+        let failures = state.lane.failures();
+        state.claim_attention().then_some(Self {
+            node,
+            failures,
+            error,
+        })
+    }
+}
+
 /// A lane in the supervisor's care.
 #[derive(Clone, Debug)]
 pub(crate) struct Attended {
@@ -76,7 +106,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -119,7 +151,12 @@ impl Shared {
 
     /// The lanes of a topic, found out about if need be.
     pub(crate) async fn topic(&self, name: &str) -> Result<Arc<TopicLanes>, ClientError> {
-        let known = self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let known = self
+            .topics
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned();
         if let Some(known) = known {
             return Ok(known);
         }
@@ -154,7 +191,11 @@ impl Shared {
     /// Adds lanes for partitions that the map has and this producer does not.
     pub(crate) fn grow_all(&self) {
         for lanes in self.topics() {
-            let count = self.reach.routes().topic(lanes.name()).map(|t| t.partitions.len());
+            let count = self
+                .reach
+                .routes()
+                .topic(lanes.name())
+                .map(|t| t.partitions.len());
             self.grow(&lanes, count.unwrap_or(0));
         }
     }
@@ -169,7 +210,11 @@ impl Shared {
             }
         }
         if self.has_room() {
-            return if self.is_closed() { Err(ClientError::Closed) } else { Ok(()) };
+            return if self.is_closed() {
+                Err(ClientError::Closed)
+            } else {
+                Ok(())
+            };
         }
         self.waiting.fetch_add(1, Ordering::AcqRel);
         let _counted = Counted(&self.waiting);
@@ -251,16 +296,22 @@ impl Shared {
 
     /// Lets go of a lane's lock and tells whoever has to send.
     fn end(&self, lanes: &TopicLanes, turn: Turn<'_>) {
-        let Turn { slot, mut state, bytes, opened, closed } = turn;
+        let Turn {
+            slot,
+            mut state,
+            bytes,
+            opened,
+            closed,
+        } = turn;
         self.buffered.fetch_add(bytes, Ordering::AcqRel);
         // A record that joins an open batch changes nothing about what can be sent.
         if !opened && !closed {
             return;
         }
         let now = Instant::now();
-        let to_list = state.to_list(now);
-        let lingers = if opened { state.to_linger() } else { None };
-        let needs_leader = state.to_attend();
+        let to_list = state.claim_listing(now);
+        let lingers = if opened { state.claim_linger() } else { None };
+        let needs_leader = state.claim_attention();
         drop(state);
         if closed {
             slot.rotate();
@@ -277,14 +328,12 @@ impl Shared {
     }
 
     /// Hands a lane to the supervisor.
-    pub(crate) fn attend(
-        &self,
-        topic: &Arc<str>,
-        slot: &Arc<LaneSlot>,
-        due: Instant,
-        care: Care,
-    ) {
-        let attended = Attended { care, topic: Arc::clone(topic), slot: Arc::clone(slot) };
+    pub(crate) fn attend(&self, topic: &Arc<str>, slot: &Arc<LaneSlot>, due: Instant, care: Care) {
+        let attended = Attended {
+            care,
+            topic: Arc::clone(topic),
+            slot: Arc::clone(slot),
+        };
         locked(&self.attention).push((due, attended));
         self.supervise.notify_one();
     }
@@ -308,51 +357,35 @@ impl Shared {
         let now = Instant::now();
         let mut state = slot.state();
         let settled = state.lane.on_reply(request_id, verdict);
-        let to_list = state.to_list(now);
-        let drained = self.detach_drained(slot, &mut state);
+        let to_list = state.claim_listing(now);
+        let trouble = Trouble::take(slot, &mut state, link.node);
         let topic = Arc::clone(&state.lane.config().topic);
         drop(state);
         self.settle(settled);
         if let Some(link) = to_list {
             link.list(Arc::clone(slot));
         }
-        if let Some((failures, error)) = drained {
-            let due = self.due_after(&topic, slot, link.node, failures, error.as_ref());
+        if let Some(trouble) = trouble {
+            let due = self.due_after(&topic, slot.partition, &trouble);
             self.attend(&topic, slot, due, Care::Leader);
         }
     }
 
-    /// If the lane has to look for its leader again: how often it failed, and at last why.
-    fn detach_drained(
-        &self,
-        slot: &LaneSlot,
-        state: &mut SlotState,
-    ) -> Option<(u32, Option<ClientError>)> {
-        if !matches!(state.lane.phase, Phase::Unrouted) {
-            return None;
-        }
-        state.link = None;
-        state.listed = false;
-        slot.set_troubled(true);
-        state.to_attend().then(|| (state.lane.failures(), state.lane.last_error().cloned()))
-    }
-
     /// When to look for the leader again, after learning what the failure tells about it.
-    fn due_after(
-        &self,
-        topic: &str,
-        slot: &LaneSlot,
-        node: NodeId,
-        failures: u32,
-        error: Option<&ClientError>,
-    ) -> Instant {
-        let known = error
-            .is_some_and(|error| self.reach.learn_failure(topic, slot.partition, node, error));
+    fn due_after(&self, topic: &str, partition: PartitionId, trouble: &Trouble) -> Instant {
+        let Trouble {
+            node,
+            failures,
+            error,
+        } = trouble;
+        let is_known = error
+            .as_ref()
+            .is_some_and(|error| self.reach.learn_failure(topic, partition, *node, error));
         let now = Instant::now();
-        if known && failures <= HINTS_MAX_COUNT {
+        if is_known && *failures <= HINTS_MAX_COUNT {
             return now;
         }
-        now + self.reach.backoff(failures)
+        now + self.reach.backoff(*failures)
     }
 
     /// The link to a node; `true` if it is new and its task is to be started.
@@ -374,7 +407,10 @@ impl Shared {
     pub(crate) fn on_link_lost(&self, link: &Arc<Link>, error: &ClientError) {
         {
             let mut links = locked(&self.links);
-            if links.get(&link.node).is_some_and(|known| Arc::ptr_eq(known, link)) {
+            if links
+                .get(&link.node)
+                .is_some_and(|known| Arc::ptr_eq(known, link))
+            {
                 links.remove(&link.node);
             }
         }
@@ -398,7 +434,11 @@ impl Shared {
         error: &ClientError,
     ) {
         let mut state = slot.state();
-        if !state.link.as_ref().is_some_and(|own| Arc::ptr_eq(own, link)) {
+        if !state
+            .link
+            .as_ref()
+            .is_some_and(|own| Arc::ptr_eq(own, link))
+        {
             return;
         }
         let settled = if error.is_retryable() {
@@ -407,12 +447,14 @@ impl Shared {
         } else {
             state.lane.fail_all(error)
         };
-        let drained = self.detach_drained(slot, &mut state);
+        let trouble = Trouble::take(slot, &mut state, link.node);
         drop(state);
         self.settle(settled);
-        self.reach.routes().doubt_leader(topic, slot.partition, link.node);
-        if let Some((failures, error)) = drained {
-            let due = self.due_after(topic, slot, link.node, failures, error.as_ref());
+        self.reach
+            .routes()
+            .doubt_leader(topic, slot.partition, link.node);
+        if let Some(trouble) = trouble {
+            let due = self.due_after(topic, slot.partition, &trouble);
             self.attend(topic, slot, due, Care::Leader);
         }
     }
@@ -428,8 +470,12 @@ impl Shared {
                 Ok(ack) => {
                     counts.acked_records.fetch_add(records, Ordering::Relaxed);
                     counts.acked_batches.fetch_add(1, Ordering::Relaxed);
-                    counts.acked_bytes.fetch_add(batch.encoded_bytes as u64, Ordering::Relaxed);
-                    counts.duplicate_batches.fetch_add(u64::from(ack.duplicate), Ordering::Relaxed);
+                    counts
+                        .acked_bytes
+                        .fetch_add(batch.encoded_bytes as u64, Ordering::Relaxed);
+                    counts
+                        .duplicate_batches
+                        .fetch_add(u64::from(ack.duplicate), Ordering::Relaxed);
                 }
                 Err(error) => {
                     counts.failed_records.fetch_add(records, Ordering::Relaxed);
@@ -455,7 +501,7 @@ impl Shared {
             for slot in slots {
                 let mut state = slot.state();
                 outcomes.extend(state.lane.flush());
-                let to_list = state.to_list(now);
+                let to_list = state.claim_listing(now);
                 drop(state);
                 if let Some(link) = to_list {
                     link.list(slot);
@@ -498,73 +544,5 @@ impl Shared {
             resent_batches: read(&self.counts.resent_batches),
             buffered_bytes: self.buffered.load(Ordering::Relaxed),
         }
-    }
-}
-
-/// Records going into one lane under one lock.
-struct Turn<'a> {
-    slot: &'a Arc<LaneSlot>,
-    state: MutexGuard<'a, SlotState>,
-    bytes: usize,
-    opened: bool,
-    closed: bool,
-}
-
-impl<'a> Turn<'a> {
-    fn begin(slot: &'a Arc<LaneSlot>) -> Self {
-        Self { slot, state: slot.state(), bytes: 0, opened: false, closed: false }
-    }
-
-    /// Takes a record; its number in the lane's youngest batch.
-    fn push(&mut self, shared: &Shared, record: &RecordParts<'_>) -> Result<u32, ClientError> {
-        // Checked under the lane's lock: nothing is left behind in it after the end.
-        if shared.is_closed() {
-            return Err(ClientError::Closed);
-        }
-        let pushed = self.state.lane.push(record, Instant::now)?;
-        self.bytes += pushed.bytes;
-        self.opened |= pushed.opened;
-        self.closed |= pushed.closed;
-        Ok(pushed.index)
-    }
-}
-
-/// The deliveries of many records, one for each run in a batch.
-#[derive(Debug, Default)]
-pub(crate) struct Runs {
-    deliveries: Vec<BatchDelivery>,
-    /// For each lane its last run.
-    last: HashMap<usize, usize>,
-    /// The lane and run that the record before went to: mostly the same again.
-    current: Option<(usize, usize)>,
-}
-
-impl Runs {
-    fn add(&mut self, lane: usize, outcome: Option<&Arc<Outcome>>, index: u32) {
-        let Some(outcome) = outcome else { return };
-        let known = match self.current {
-            Some((current, run)) if current == lane => Some(run),
-            _ => self.last.get(&lane).copied(),
-        };
-        let extended = known
-            .and_then(|run| Some((run, self.deliveries.get_mut(run)?)))
-            .filter(|(_, delivery)| delivery.is_next(outcome, index));
-        let run = match extended {
-            Some((run, delivery)) => {
-                delivery.extend();
-                run
-            }
-            None => {
-                self.deliveries.push(BatchDelivery::new(Arc::clone(outcome), index));
-                let run = self.deliveries.len() - 1;
-                self.last.insert(lane, run);
-                run
-            }
-        };
-        self.current = Some((lane, run));
-    }
-
-    pub(crate) fn into_deliveries(self) -> Vec<BatchDelivery> {
-        self.deliveries
     }
 }

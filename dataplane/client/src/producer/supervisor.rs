@@ -71,7 +71,10 @@ impl Supervisor {
     /// Until something is due, somebody calls, or the refresh is there.
     async fn sleep(&mut self) {
         let due = self.waiting.iter().map(|(due, _)| *due).min();
-        let until = due.into_iter().chain([self.next_check, self.next_refresh]).min();
+        let until = due
+            .into_iter()
+            .chain([self.next_check, self.next_refresh])
+            .min();
         let until = until.unwrap_or(self.next_check);
         let refreshed = async {
             match &mut self.refresh {
@@ -129,14 +132,20 @@ impl Supervisor {
         let partition = attended.slot.partition;
         let count = {
             let routes = self.shared.reach.routes();
-            routes.topic(&attended.topic).map(|topic| topic.partitions.len())
+            routes
+                .topic(&attended.topic)
+                .map(|topic| topic.partitions.len())
         };
         let is_gone = count.is_none_or(|count| partition.get() as usize >= count);
         let mut state = attended.slot.state();
         if is_gone {
             let error = state.lane.last_error().cloned().unwrap_or_else(|| {
                 let topic = Arc::clone(&attended.topic);
-                ClientError::UnknownPartition { topic, partition, count: 0 }
+                ClientError::UnknownPartition {
+                    topic,
+                    partition,
+                    count: 0,
+                }
             });
             state.attended = false;
             let settled = state.lane.fail_all(&error);
@@ -145,7 +154,9 @@ impl Supervisor {
             return;
         }
         let topic = Arc::clone(&attended.topic);
-        state.lane.on_no_leader(Some(ClientError::NoLeader { topic, partition }));
+        state
+            .lane
+            .on_no_leader(Some(ClientError::NoLeader { topic, partition }));
         let wait = self.shared.reach.backoff(state.lane.failures());
         drop(state);
         attended.slot.set_troubled(true);
@@ -156,9 +167,9 @@ impl Supervisor {
         let slot = &attended.slot;
         let mut state = slot.state();
         state.lingering = false;
-        let to_list = state.to_list(now);
+        let to_list = state.claim_listing(now);
         // It may be another batch by now, which has not waited as long.
-        let again = state.to_linger().filter(|until| *until > now);
+        let again = state.claim_linger().filter(|until| *until > now);
         state.lingering = again.is_some();
         drop(state);
         if let Some(link) = to_list {
@@ -171,7 +182,11 @@ impl Supervisor {
 
     /// Attaches a lane to the link of its leader.
     fn route(&mut self, attended: &Attended, now: Instant) -> Found {
-        let Attended { care: _, topic, slot } = attended;
+        let Attended {
+            care: _,
+            topic,
+            slot,
+        } = attended;
         let mut state = slot.state();
         if !matches!(state.lane.phase, Phase::Unrouted) || state.lane.is_empty() {
             state.attended = false;
@@ -179,7 +194,9 @@ impl Supervisor {
         }
         drop(state);
         let leader = self.shared.reach.routes().leader(topic, slot.partition);
-        let Some((node, address)) = leader else { return Found::NoLeader };
+        let Some((node, address)) = leader else {
+            return Found::NoLeader;
+        };
         let (link, is_new) = self.shared.link(node, &address);
         if is_new && let Err(error) = self.start(&link) {
             self.shared.on_link_lost(&link, &error);
@@ -190,7 +207,7 @@ impl Supervisor {
         state.listed = false;
         state.link = Some(Arc::clone(&link));
         state.lane.phase = Phase::Flowing;
-        let to_list = state.to_list(now);
+        let to_list = state.claim_listing(now);
         drop(state);
         slot.set_troubled(false);
         if let Some(link) = to_list {
@@ -209,7 +226,8 @@ impl Supervisor {
 
     fn start(&mut self, link: &Arc<link::Link>) -> Result<(), ClientError> {
         let node = self.shared.reach.open(&link.address)?;
-        self.links.spawn(link::run(Arc::clone(link), node, Arc::clone(&self.shared)));
+        self.links
+            .spawn(link::run(Arc::clone(link), node, Arc::clone(&self.shared)));
         Ok(())
     }
 
@@ -225,8 +243,8 @@ impl Supervisor {
                     _ => Vec::new(),
                 };
                 next = state.lane.expires_at().map_or(next, |at| at.min(next));
-                let to_list = state.to_list(now);
-                let to_attend = state.to_attend();
+                let to_list = state.claim_listing(now);
+                let to_attend = state.claim_attention();
                 drop(state);
                 self.shared.settle(settled);
                 if let Some(link) = to_list {
@@ -252,5 +270,8 @@ impl Supervisor {
 
 /// The longest time after which something may be out of time that was not there at the last look.
 fn check_interval(shared: &Shared) -> std::time::Duration {
-    shared.config.delivery_timeout.min(shared.config.request_timeout * 2)
+    shared
+        .config
+        .delivery_timeout
+        .min(shared.config.request_timeout * 2)
 }

@@ -37,7 +37,7 @@ pub(crate) struct SlotState {
 
 impl SlotState {
     /// The link to put it into the list of, if it has something to send and is not there yet.
-    pub(crate) fn to_list(&mut self, now: Instant) -> Option<Arc<Link>> {
+    pub(crate) fn claim_listing(&mut self, now: Instant) -> Option<Arc<Link>> {
         if self.listed || !self.lane.has_sendable(now) {
             return None;
         }
@@ -47,7 +47,7 @@ impl SlotState {
     }
 
     /// When the supervisor has to look whether a batch has waited long enough, if it does not yet.
-    pub(crate) fn to_linger(&mut self) -> Option<Instant> {
+    pub(crate) fn claim_linger(&mut self) -> Option<Instant> {
         if self.lingering {
             return None;
         }
@@ -57,10 +57,9 @@ impl SlotState {
     }
 
     /// Whether the supervisor has to find its leader, and does not have it yet.
-    pub(crate) fn to_attend(&mut self) -> bool {
-        let needs = !self.attended
-            && matches!(self.lane.phase, Phase::Unrouted)
-            && !self.lane.is_empty();
+    pub(crate) fn claim_attention(&mut self) -> bool {
+        let needs =
+            !self.attended && matches!(self.lane.phase, Phase::Unrouted) && !self.lane.is_empty();
         self.attended |= needs;
         needs
     }
@@ -99,7 +98,11 @@ pub(crate) struct TopicLanes {
 
 impl TopicLanes {
     pub(crate) fn new(name: Arc<str>, start: u32) -> Self {
-        Self { name, slots: RwLock::default(), sticky: Arc::new(AtomicU32::new(start)) }
+        Self {
+            name,
+            slots: RwLock::default(),
+            sticky: Arc::new(AtomicU32::new(start)),
+        }
     }
 
     pub(crate) const fn name(&self) -> &Arc<str> {
@@ -160,13 +163,17 @@ impl TopicLanes {
     fn choose_sticky(&self, slots: &[Arc<LaneSlot>], count: u32) -> u32 {
         let current = self.sticky.load(Ordering::Relaxed);
         let flows = |at: u32| {
-            slots.get(at as usize).is_some_and(|s| !s.troubled.load(Ordering::Relaxed))
+            slots
+                .get(at as usize)
+                .is_some_and(|s| !s.troubled.load(Ordering::Relaxed))
         };
         let start = current % count.max(1);
         if current == start && flows(start) {
             return start;
         }
-        let chosen = (0..count).map(|n| (start + n) % count).find(|at| flows(*at));
+        let chosen = (0..count)
+            .map(|n| (start + n) % count)
+            .find(|at| flows(*at));
         let chosen = chosen.unwrap_or(start);
         self.sticky.store(chosen, Ordering::Relaxed);
         chosen
@@ -231,7 +238,10 @@ mod tests {
     fn keys_go_where_every_client_sends_them() {
         let lanes = lanes(12);
         for key in [b"a".as_slice(), b"user-7", b""] {
-            assert_eq!(choose(&lanes, Some(key)), partition_for_key(key, 12).get() as usize);
+            assert_eq!(
+                choose(&lanes, Some(key)),
+                partition_for_key(key, 12).get() as usize
+            );
         }
     }
 
@@ -243,6 +253,11 @@ mod tests {
         let error = choose(2).unwrap_err();
         assert_eq!(error.reason(), Some(lograft_core::Reason::UnknownPartition));
         grow(&lanes, 3);
-        assert_eq!(lanes.choose(&lanes.slots(), None, Some(PartitionId(2))).unwrap(), 2);
+        assert_eq!(
+            lanes
+                .choose(&lanes.slots(), None, Some(PartitionId(2)))
+                .unwrap(),
+            2
+        );
     }
 }
