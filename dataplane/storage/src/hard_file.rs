@@ -1,7 +1,8 @@
-//! The file that holds a group's hard state: two records, written in turn.
+//! The file that holds a group's hard state: three slots for the same record.
 //!
-//! The last record that was synced is never written over: what must not be lost survives a torn
-//! write of what comes after it.
+//! A record that must not be lost goes into two slots with one sync, while the third still holds
+//! the one before: a crash in between forgets nothing, and after it one slot may go bad. Records
+//! that nobody waits for go into the third slot alone.
 
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ use crate::fs::{FsFile, OpenMode};
 use crate::hard_state::HardState;
 use crate::node::{Node, hard_state_path, settle_file};
 
+const SLOTS: usize = HARD_SLOT_POSITIONS.len();
+
 pub(crate) struct HardFile {
     path: PathBuf,
     file: Arc<dyn FsFile>,
@@ -22,20 +25,29 @@ pub(crate) struct HardFile {
     cluster: ClusterId,
     /// The record last written.
     record: HardRecord,
-    /// The slot of the record last synced.
-    synced_slot: usize,
+    /// The slot whose record may be lost.
+    spare: usize,
 }
 
-/// What the file's two records say.
+/// What the file's slots say.
 pub(crate) enum HardFound {
     /// There is no file.
     Missing,
-    /// Neither record is valid.
+    /// No record is valid.
     Damaged,
     /// The records are another cluster's.
     OtherCluster(ClusterId),
-    /// The newest record, and its slot.
-    Record(HardRecord, usize),
+    /// The newest record.
+    Record(Newest),
+}
+
+/// The newest of the valid records.
+#[derive(Clone, Copy)]
+pub(crate) struct Newest {
+    pub(crate) record: HardRecord,
+    slot: usize,
+    /// Another slot is damaged or has another vote.
+    needs_copies: bool,
 }
 
 impl HardFile {
@@ -51,24 +63,30 @@ impl HardFile {
             return Ok(HardFound::Missing);
         };
         settle_file(&path, file.as_ref())?;
-        let len = HARD_SLOT_POSITIONS.map(|position| position + HARD_RECORD_BYTES as u64);
-        let len = usize::try_from(len.into_iter().max().unwrap_or(0)).unwrap_or(0);
-        let bytes = file
-            .read_at(0, len)
-            .map_err(|source| StorageError::io(Action::Read, &path, source))?;
-        let at = |position: u64| {
-            let position = usize::try_from(position).unwrap_or(usize::MAX);
-            bytes.get(position..).unwrap_or_default()
-        };
-        let slots = HARD_SLOT_POSITIONS.map(|position| HardRecord::decode(at(position), group));
+        let mut slots = [None; SLOTS];
+        for (slot, position) in slots.iter_mut().zip(HARD_SLOT_POSITIONS) {
+            let bytes = file
+                .read_at(position, HARD_RECORD_BYTES)
+                .map_err(|source| StorageError::io(Action::Read, &path, source))?;
+            *slot = HardRecord::decode(&bytes, group);
+        }
         if let Some((_, other)) = slots.iter().flatten().find(|(_, found)| *found != cluster) {
             return Ok(HardFound::OtherCluster(*other));
         }
-        let newest = (0..slots.len())
+        let newest = (0..SLOTS)
             .filter_map(|slot| slots[slot].map(|(record, _)| (record, slot)))
             .max_by_key(|(record, _)| record.sequence);
-        Ok(newest.map_or(HardFound::Damaged, |(record, slot)| {
-            HardFound::Record(record, slot)
+        let Some((record, slot)) = newest else {
+            return Ok(HardFound::Damaged);
+        };
+        let has_vote = |slot: &Option<(HardRecord, ClusterId)>| {
+            slot.is_some_and(|(other, _)| other.hard.vote == record.hard.vote)
+        };
+        let needs_copies = !slots.iter().all(has_vote);
+        Ok(HardFound::Record(Newest {
+            record,
+            slot,
+            needs_copies,
         }))
     }
 
@@ -79,41 +97,59 @@ impl HardFile {
         group: GroupId,
         cluster: ClusterId,
     ) -> Result<Self, StorageError> {
+        let (hard, durable_end) = (HardState::default(), LogIndex::ZERO);
         let record = HardRecord {
             sequence: 1,
-            hard: HardState::default(),
-            durable_end: LogIndex::ZERO,
+            hard,
+            durable_end,
         };
-        let record_bytes = record.encode(group, cluster);
         let mut bytes = Vec::new();
         for position in HARD_SLOT_POSITIONS {
             bytes.resize(usize::try_from(position).unwrap_or(0), 0);
-            bytes.extend_from_slice(&record_bytes);
+            bytes.extend_from_slice(&record.encode(group, cluster));
         }
         node.write_file(&hard_state_path(dir), &bytes, true)?;
-        Self::open(node, dir, (group, cluster), (record, 0))
+        Self::open(
+            node,
+            dir,
+            (group, cluster),
+            Newest {
+                record,
+                slot: 0,
+                needs_copies: false,
+            },
+        )
     }
 
-    /// Opens the file that holds `record` in `slot`. The next write goes to the other one.
+    /// Opens the file whose newest record was found; if that stands alone, it is copied.
     pub(crate) fn open(
         node: &Node,
         dir: &Path,
         (group, cluster): (GroupId, ClusterId),
-        (record, slot): (HardRecord, usize),
+        newest: Newest,
     ) -> Result<Self, StorageError> {
         let path = hard_state_path(dir);
         let file = node
             .fs
             .open(&path, OpenMode::Write)
             .map_err(|source| StorageError::io(Action::Open, &path, source))?;
-        Ok(Self {
+        let Newest {
+            record,
+            slot,
+            needs_copies,
+        } = newest;
+        let mut open = Self {
             path,
             file,
             group,
             cluster,
             record,
-            synced_slot: slot,
-        })
+            spare: (slot + 1) % SLOTS,
+        };
+        if needs_copies {
+            open.write_synced(record.hard, record.durable_end)?;
+        }
+        Ok(open)
     }
 
     /// The record last written.
@@ -132,25 +168,28 @@ impl HardFile {
             hard,
             durable_end,
         };
-        let bytes: [u8; HARD_RECORD_BYTES] = self.record.encode(self.group, self.cluster);
-        let position = HARD_SLOT_POSITIONS[1 - self.synced_slot];
-        self.file
-            .write_vectored_at(&mut [IoSlice::new(&bytes)], position)
-            .map_err(|source| StorageError::io(Action::Write, &self.path, source))
+        self.put(self.spare)
     }
 
-    /// Writes a record and waits until it is on disk. A second copy goes into the other slot, so
-    /// that one damaged slot forgets nothing.
+    /// Writes a record into two slots, and waits until it is on disk.
     pub(crate) fn write_synced(
         &mut self,
         hard: HardState,
         durable_end: LogIndex,
     ) -> Result<(), StorageError> {
         self.write(hard, durable_end)?;
+        self.put((self.spare + 1) % SLOTS)?;
         self.file
             .sync_data()
             .map_err(|source| StorageError::io(Action::Sync, &self.path, source))?;
-        self.synced_slot = 1 - self.synced_slot;
-        self.write(hard, durable_end)
+        self.spare = (self.spare + 2) % SLOTS;
+        Ok(())
+    }
+
+    fn put(&self, slot: usize) -> Result<(), StorageError> {
+        let bytes = self.record.encode(self.group, self.cluster);
+        self.file
+            .write_vectored_at(&mut [IoSlice::new(&bytes)], HARD_SLOT_POSITIONS[slot])
+            .map_err(|source| StorageError::io(Action::Write, &self.path, source))
     }
 }

@@ -13,9 +13,9 @@ use lograft_core::{ClusterId, GroupId, LogId, LogIndex};
 
 use self::segments::Found;
 use crate::error::{Damage, StorageError};
-use crate::format::{HardRecord, SegmentHeader};
+use crate::format::SegmentHeader;
 use crate::group::{GroupWriter, LogState, Recovered, SegmentSizes};
-use crate::hard_file::{HardFile, HardFound};
+use crate::hard_file::{HardFile, HardFound, Newest};
 use crate::hard_state::HardState;
 use crate::node::{
     NEW_SUFFIX, Node, RESET_SUFFIX, checkpoint_path, hard_state_path, segment_path, with_suffix,
@@ -99,9 +99,9 @@ pub(crate) fn open_group(
             Ok(create(&directory, sizes)?)
         }
         HardFound::Missing => Err(damage(&hard_state_path(&directory.dir), "it is missing").into()),
-        HardFound::Record(record, slot) => {
-            recover(&directory, sizes, (record, slot)).map_err(|failure| match failure {
-                Failure::Damaged(damage, _) => Failure::Damaged(damage, Some(record.hard)),
+        HardFound::Record(newest) => {
+            recover(&directory, sizes, newest).map_err(|failure| match failure {
+                Failure::Damaged(damage, _) => Failure::Damaged(damage, Some(newest.record.hard)),
                 other => other,
             })
         }
@@ -139,7 +139,7 @@ fn create(directory: &Directory<'_>, sizes: SegmentSizes) -> Result<Opened, Stor
 fn recover(
     directory: &Directory<'_>,
     sizes: SegmentSizes,
-    (record, slot): (HardRecord, usize),
+    newest: Newest,
 ) -> Result<Opened, Failure> {
     let Directory {
         node,
@@ -155,7 +155,8 @@ fn recover(
     {
         node.remove_file(&dir.join(name))?; // was never finished
     }
-    let hard = HardFile::open(node, dir, (*group, *cluster), (record, slot))?;
+    let hard = HardFile::open(node, dir, (*group, *cluster), newest)?;
+    let record = newest.record;
     let finished = finish_reset(directory)?;
     let newest_checkpoint = directory.numbers(".ckpt").last().copied().max(finished);
     let known_durable = record

@@ -7,14 +7,14 @@ use crate::hard_state::HardState;
 
 /// Length of a record, bytes.
 pub(crate) const HARD_RECORD_BYTES: usize = 96;
-/// Where the file's two records stand: on two pages, so that one torn write cannot hit both.
-pub(crate) const HARD_SLOT_POSITIONS: [u64; 2] = [0, 4096];
+/// Where the file's three records stand: each on a page of its own, so that no torn write hits two.
+pub(crate) const HARD_SLOT_POSITIONS: [u64; 3] = [0, 4096, 8192];
 const MAGIC: u64 = u64::from_le_bytes(*b"lgHARDST");
 const FLAG_VOTE: u8 = 1;
 const FLAG_VOTE_COMMITTED: u8 = 2;
 const FLAG_COMMITTED: u8 = 4;
 
-/// One of the two records of a hard state file; the valid one with the greater sequence counts.
+/// One of the three records of a hard state file; the valid one with the greater sequence counts.
 ///
 /// ```text
 /// at  size

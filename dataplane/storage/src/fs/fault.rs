@@ -204,7 +204,10 @@ impl Drop for FaultLock {
 
 impl FsFile for FaultFile {
     fn write_vectored_at(&self, parts: &mut [IoSlice<'_>], position: u64) -> io::Result<()> {
-        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let mut bytes = Vec::new();
+        for part in parts.iter() {
+            bytes.extend_from_slice(part);
+        }
         self.fs.alive()?.write(self.inode, position, bytes)
     }
 

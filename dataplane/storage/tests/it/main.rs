@@ -3,4 +3,5 @@
 
 mod conformance;
 mod crashes;
+mod model;
 mod setup;
