@@ -46,21 +46,30 @@ pub(crate) struct Retry {
 
 impl Retry {
     pub(crate) fn new() -> Self {
-        Self { deadline: Instant::now() + LEADER_WAIT_MAX, pause: LEADER_LOOK_INTERVAL }
+        Self {
+            deadline: Instant::now() + LEADER_WAIT_MAX,
+            pause: LEADER_LOOK_INTERVAL,
+        }
     }
 
     /// Whether `status` says that the request was not carried out because of who leads, and there
     /// is time to try again; then the pause before that is over too.
     pub(crate) async fn again(&mut self, status: &Status) -> bool {
-        let is_about_leaders =
-            matches!(reason_of(status), Some(Reason::NotLeader | Reason::NoLeader));
+        let is_about_leaders = matches!(
+            reason_of(status),
+            Some(Reason::NotLeader | Reason::NoLeader)
+        );
         is_about_leaders && self.in_time().await
     }
 
     /// The same for a request that may be carried out twice: also when the node is not reached.
     pub(crate) async fn again_safely(&mut self, status: &Status) -> bool {
         let is_unreached = reason_of(status).is_none() && status.code() == tonic::Code::Unavailable;
-        if is_unreached { self.in_time().await } else { self.again(status).await }
+        if is_unreached {
+            self.in_time().await
+        } else {
+            self.again(status).await
+        }
     }
 
     async fn in_time(&mut self) -> bool {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lograft_core::limits::{LEADER_LOOK_INTERVAL, LEADER_WAIT_MAX, METADATA_LAG_MAX};
-use lograft_core::{GroupId, NodeId, PartitionId, Term};
+use lograft_core::{GroupId, NodeId, PartitionId, Reason, Term};
 use lograft_raft::Role;
 use tokio::time::Instant;
 
@@ -69,14 +69,19 @@ impl LogContext {
                 Ok(group) => return Ok(group),
                 Err(error) => error,
             };
-            if !matches!(tokio::time::timeout_at(deadline, version.changed()).await, Ok(Ok(()))) {
+            if !matches!(
+                tokio::time::timeout_at(deadline, version.changed()).await,
+                Ok(Ok(()))
+            ) {
                 return Err(error);
             }
         }
     }
 
     fn group_now(&self, asked: Asked<'_>) -> Result<GroupId, ApiError> {
-        let Asked { topic, partition, .. } = asked;
+        let Asked {
+            topic, partition, ..
+        } = asked;
         let metadata = self.meta.load();
         if let Some(found) = metadata.partition(topic, PartitionId(partition)) {
             return Ok(found.partition.group);
@@ -120,12 +125,7 @@ impl LogContext {
         }
     }
 
-    fn elsewhere(
-        &self,
-        asked: Asked<'_>,
-        group: GroupId,
-        node: NodeId,
-    ) -> Result<Place, ApiError> {
+    fn elsewhere(&self, asked: Asked<'_>, group: GroupId, node: NodeId) -> Result<Place, ApiError> {
         if asked.forwarded {
             return Err(ApiError::not_leader(self.leader_of(group)));
         }
@@ -139,7 +139,11 @@ impl LogContext {
         hint.filter(|node| *node != self.node).or_else(|| {
             let metadata = self.meta.load();
             let partition = metadata.group(group)?.partition;
-            partition.replicas.iter().copied().find(|node| *node != self.node)
+            partition
+                .replicas
+                .iter()
+                .copied()
+                .find(|node| *node != self.node)
         })
     }
 
@@ -159,7 +163,21 @@ impl LogContext {
     pub(crate) fn leader_of(&self, group: GroupId) -> Option<Leader> {
         let (node, term) = self.known_leader(group)?;
         let metadata = self.meta.load();
-        let address = metadata.node(node).map(|n| n.registration.client_address.clone());
-        Some(Leader { node, address: address.unwrap_or_default(), term })
+        let address = metadata
+            .node(node)
+            .map(|n| n.registration.client_address.clone());
+        Some(Leader {
+            node,
+            address: address.unwrap_or_default(),
+            term,
+        })
+    }
+
+    /// Adds to NOT_LEADER who does lead, if that is known.
+    pub(crate) fn explained(&self, error: ApiError, group: GroupId) -> ApiError {
+        match error.reason() {
+            Reason::NotLeader if error.is_bare() => ApiError::not_leader(self.leader_of(group)),
+            _ => error,
+        }
     }
 }

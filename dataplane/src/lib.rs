@@ -39,4 +39,5 @@ mod fixture;
 
 #[cfg(test)]
 #[path = "../raft/tests/it/net.rs"]
+#[expect(dead_code, reason = "raft's tests use more of it")]
 mod test_net;

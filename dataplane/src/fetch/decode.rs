@@ -34,7 +34,11 @@ struct Open {
 impl Decoder {
     /// The records of `entries` from `from` on, which the first entry holds.
     pub(crate) fn new(entries: Vec<Entry>, from: Offset) -> Self {
-        Self { entries: entries.into_iter(), open: None, next: from }
+        Self {
+            entries: entries.into_iter(),
+            open: None,
+            next: from,
+        }
     }
 
     /// Whether everything has been taken.
@@ -57,7 +61,9 @@ impl Decoder {
         let mut bytes = 0;
         while bytes < max_bytes && (taken.len() as u64) < max_records {
             let Some(open) = &mut self.open else {
-                let Some(entry) = self.entries.next() else { break };
+                let Some(entry) = self.entries.next() else {
+                    break;
+                };
                 self.open = Some(open_batch(entry).await.map_err(|error| damaged(&error))?);
                 continue;
             };
@@ -100,7 +106,12 @@ async fn open_batch(entry: Entry) -> Result<Open, BatchError> {
     } else {
         view.records()?
     };
-    Ok(Open { records, at, end, append_time_ms })
+    Ok(Open {
+        records,
+        at,
+        end,
+        append_time_ms,
+    })
 }
 
 /// Every batch was checked before it got into the log.
@@ -109,12 +120,31 @@ fn damaged(error: &BatchError) -> ApiError {
 }
 
 fn to_wire(record: Record, offset: Offset, append_time_ms: i64) -> proto::FetchedRecord {
-    let Record { timestamp_ms, key, value, headers } = record;
-    let headers =
-        headers.into_iter().map(|h| proto::Header { key: h.key, value: h.value }).collect();
+    let Record {
+        timestamp_ms,
+        key,
+        value,
+        headers,
+    } = record;
+    let headers = headers
+        .into_iter()
+        .map(|h| proto::Header {
+            key: h.key,
+            value: h.value,
+        })
+        .collect();
     let timestamp_ms = Some(timestamp_ms);
-    let record = Some(proto::Record { key, value, headers, timestamp_ms });
-    proto::FetchedRecord { offset: offset.get(), record, append_time_ms }
+    let record = Some(proto::Record {
+        key,
+        value,
+        headers,
+        timestamp_ms,
+    });
+    proto::FetchedRecord {
+        offset: offset.get(),
+        record,
+        append_time_ms,
+    }
 }
 
 #[cfg(test)]
@@ -128,13 +158,22 @@ mod tests {
         let mut builder = BatchBuilder::new(compression);
         for n in 0..count {
             let value = format!("record {}", base_offset + n);
-            builder.push_parts(5, None, Some(value.as_bytes()), []).unwrap();
+            builder
+                .push_parts(5, None, Some(value.as_bytes()), [])
+                .unwrap();
         }
         let batch = builder.finish().unwrap();
         let mut proposal = Proposal::control(EntryKind::Records, 77, batch.bytes);
         proposal.record_count = batch.record_count;
-        let id = LogId { term: Term(1), index: LogIndex(base_offset) };
-        Entry { id, base_offset: Offset(base_offset), proposal }
+        let id = LogId {
+            term: Term(1),
+            index: LogIndex(base_offset),
+        };
+        Entry {
+            id,
+            base_offset: Offset(base_offset),
+            proposal,
+        }
     }
 
     fn entries() -> Vec<Entry> {
@@ -180,6 +219,11 @@ mod tests {
     async fn bytes_that_are_no_batch_are_an_error() {
         let mut broken = entry(0, 1, Compression::None);
         broken.proposal.payload = Bytes::from_static(b"nonsense");
-        assert!(Decoder::new(vec![broken], Offset(0)).take(10, 10).await.is_err());
+        assert!(
+            Decoder::new(vec![broken], Offset(0))
+                .take(10, 10)
+                .await
+                .is_err()
+        );
     }
 }

@@ -11,10 +11,14 @@ use crate::replica::Replica;
 
 /// Makes sure that all that was acknowledged before this call can be seen here.
 pub(crate) async fn catch_up(replica: &Replica) -> Result<(), ApiError> {
-    replica.raft.ensure_linearizable().await.map_err(|error| match error {
-        RaftError::NotLeader { .. } => ApiError::not_leader(None),
-        _ => ApiError::new(Reason::NoLeader, "the partition's replicas do not answer"),
-    })
+    replica
+        .raft
+        .ensure_linearizable()
+        .await
+        .map_err(|error| match error {
+            RaftError::NotLeader { .. } => ApiError::not_leader(None),
+            _ => ApiError::new(Reason::NoLeader, "the partition's replicas do not answer"),
+        })
 }
 
 /// The offset of a position. What is about the log's end is asked of a quorum first.

@@ -30,7 +30,10 @@ impl Style {
             0 => FETCH_REPLY_DEFAULT_BYTES,
             bytes => bytes.min(FETCH_REPLY_MAX_BYTES),
         };
-        Ok(Self { max_bytes, as_batches: format == proto::FetchFormat::Batches })
+        Ok(Self {
+            max_bytes,
+            as_batches: format == proto::FetchFormat::Batches,
+        })
     }
 }
 
@@ -63,7 +66,14 @@ impl Reader {
     /// A reader that begins at `from`.
     pub(crate) fn new(replica: Arc<Replica>, from: Offset, style: Style) -> Self {
         let marks = replica.state.watch();
-        Self { replica, style, next: from, marks, decoder: Decoder::default(), ahead: None }
+        Self {
+            replica,
+            style,
+            next: from,
+            marks,
+            decoder: Decoder::default(),
+            ahead: None,
+        }
     }
 
     /// Where it goes on.
@@ -74,7 +84,10 @@ impl Reader {
     /// What can be read at this moment; the offset must be in it or at its end.
     pub(crate) fn check_range(&self) -> Result<Watermarks, ApiError> {
         let marks = *self.marks.borrow();
-        let Watermarks { log_start_offset, high_watermark } = marks;
+        let Watermarks {
+            log_start_offset,
+            high_watermark,
+        } = marks;
         if self.next < log_start_offset || self.next > high_watermark {
             return Err(ApiError::out_of_range(self.next.get(), marks));
         }
@@ -105,7 +118,10 @@ impl Reader {
     pub(crate) async fn read(&mut self, end: Offset, max_records: u64) -> Result<Chunk, ApiError> {
         let marks = self.check_range()?;
         let below = marks.high_watermark.min(end);
-        let mut chunk = Chunk { reply: self.empty_reply(marks), ..Chunk::default() };
+        let mut chunk = Chunk {
+            reply: self.empty_reply(marks),
+            ..Chunk::default()
+        };
         if self.next >= below {
             return Ok(chunk);
         }
@@ -115,7 +131,10 @@ impl Reader {
         } else {
             if self.decoder.is_empty() {
                 let entries = self.entries(below).await?;
-                chunk.bytes = entries.iter().map(|entry| entry.proposal.payload.len()).sum();
+                chunk.bytes = entries
+                    .iter()
+                    .map(|entry| entry.proposal.payload.len())
+                    .sum();
                 self.decoder = Decoder::new(entries, self.next);
             }
             let max_bytes = self.style.max_bytes;
@@ -177,7 +196,9 @@ impl Reader {
         let replica = Arc::clone(&self.replica);
         let reading =
             tokio::task::spawn_blocking(move || read_log(&replica, from, below, max_bytes));
-        reading.await.map_err(|error| ApiError::internal("reading the log", &error))?
+        reading
+            .await
+            .map_err(|error| ApiError::internal("reading the log", &error))?
     }
 
     /// Begins to read what comes next, if it must come from the disk: while the client takes what
@@ -187,12 +208,18 @@ impl Reader {
         if from < below && !self.is_cached(from) {
             let replica = Arc::clone(&self.replica);
             let read = move || read_log(&replica, from, below, max_bytes);
-            self.ahead = Some(Ahead { from, entries: tokio::task::spawn_blocking(read) });
+            self.ahead = Some(Ahead {
+                from,
+                entries: tokio::task::spawn_blocking(read),
+            });
         }
     }
 
     fn is_cached(&self, from: Offset) -> bool {
-        self.replica.log.cached_from().is_some_and(|first| first <= from)
+        self.replica
+            .log
+            .cached_from()
+            .is_some_and(|first| first <= from)
     }
 }
 
@@ -202,10 +229,13 @@ fn read_log(
     below: Offset,
     max_bytes: usize,
 ) -> Result<Vec<Entry>, ApiError> {
-    replica.log.read_from_offset(from, below, max_bytes).map_err(|error| match error {
-        ReadError::Purged { .. } => {
-            ApiError::out_of_range(from.get(), replica.state.watermarks())
-        }
-        ReadError::Storage { .. } => ApiError::internal("reading the log", &error),
-    })
+    replica
+        .log
+        .read_from_offset(from, below, max_bytes)
+        .map_err(|error| match error {
+            ReadError::Purged { .. } => {
+                ApiError::out_of_range(from.get(), replica.state.watermarks())
+            }
+            ReadError::Storage { .. } => ApiError::internal("reading the log", &error),
+        })
 }

@@ -32,14 +32,22 @@ struct Lane {
 }
 
 /// Who waits for the stream's replies, in order.
-type Waiting = Arc<Mutex<VecDeque<oneshot::Sender<Result<proto::ProduceReply, Status>>>>>;
+type Waiting = Arc<Mutex<VecDeque<oneshot::Sender<Answer>>>>;
+
+/// A reply, or how its stream ended.
+type Answer = Box<Result<proto::ProduceReply, Status>>;
 
 /// A reply that another node will give.
-pub(crate) type RemoteReply = oneshot::Receiver<Result<proto::ProduceReply, Status>>;
+pub(crate) type RemoteReply = oneshot::Receiver<Answer>;
 
 impl Lanes {
     pub(crate) fn new(context: Arc<LogContext>, access: Access, may_forward: bool) -> Self {
-        Self { context, access, may_forward, open: BTreeMap::new() }
+        Self {
+            context,
+            access,
+            may_forward,
+            open: BTreeMap::new(),
+        }
     }
 
     /// What the session's client may do.
@@ -58,7 +66,11 @@ impl Lanes {
         node: NodeId,
         request: proto::ProduceRequest,
     ) -> Result<RemoteReply, ApiError> {
-        if self.open.get(&node).is_none_or(|lane| lane.requests.is_closed()) {
+        if self
+            .open
+            .get(&node)
+            .is_none_or(|lane| lane.requests.is_closed())
+        {
             let client = super::client(&*self.context.peers, node)?;
             self.open.insert(node, Lane::open(client));
         }
@@ -66,11 +78,20 @@ impl Lanes {
             return Err(ApiError::not_leader(None));
         };
         let (tx, reply) = oneshot::channel();
-        lane.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(tx);
-        let request = proto::ProduceRequest { forwarded: true, ..request };
+        lane.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(tx);
+        let request = proto::ProduceRequest {
+            forwarded: true,
+            ..request
+        };
         if lane.requests.send(request).await.is_err() {
             // The lane has just closed; without its sender the reply fails.
-            lane.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_back();
+            lane.waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_back();
         }
         Ok(reply)
     }
@@ -91,7 +112,12 @@ async fn run(
     requests: mpsc::Receiver<proto::ProduceRequest>,
     waiting: Waiting,
 ) {
-    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let next = || {
+        waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
+    };
     let end = match client.produce_stream(ReceiverStream::new(requests)).await {
         Ok(replies) => {
             let mut replies = replies.into_inner();
@@ -99,7 +125,7 @@ async fn run(
                 match replies.message().await {
                     Ok(Some(reply)) => {
                         // A session that has gone away does not want to know.
-                        next().map(|tx| tx.send(Ok(reply)));
+                        next().map(|tx| tx.send(Box::new(Ok(reply))));
                     }
                     Ok(None) => break Status::unavailable("the leader ended the stream"),
                     Err(status) => break status,
@@ -110,7 +136,7 @@ async fn run(
     };
     // By now the requests' receiver is gone, so nobody joins those who wait unless it sees that.
     while let Some(tx) = next() {
-        tx.send(Err(end.clone())).ok();
+        tx.send(Box::new(Err(end.clone()))).ok();
     }
 }
 
@@ -120,10 +146,13 @@ pub(crate) async fn reply_of(
     remote: RemoteReply,
     empty: proto::ProduceReply,
 ) -> proto::ProduceReply {
-    let error = match remote.await {
+    let error = match remote.await.map(|answer| *answer) {
         Ok(Ok(reply)) => return reply,
         Ok(Err(status)) if reason_of(&status).is_some() => status_to_wire(&status),
         Ok(Err(_)) | Err(_) => unknown("the stream to the leader broke").to_wire(),
     };
-    proto::ProduceReply { error: Some(error), ..empty }
+    proto::ProduceReply {
+        error: Some(error),
+        ..empty
+    }
 }

@@ -27,7 +27,11 @@ pub struct ApiError {
 impl ApiError {
     /// With a sentence for people.
     pub fn new(reason: Reason, text: impl Into<String>) -> Self {
-        Self { reason, text: text.into(), metadata: Vec::new() }
+        Self {
+            reason,
+            text: text.into(),
+            metadata: Vec::new(),
+        }
     }
 
     /// Adds a detail for programs.
@@ -39,6 +43,11 @@ impl ApiError {
     /// Why.
     pub const fn reason(&self) -> Reason {
         self.reason
+    }
+
+    /// Whether there are no details.
+    pub(crate) const fn is_bare(&self) -> bool {
+        self.metadata.is_empty()
     }
 
     /// A field that is missing or outside its bounds.
@@ -61,7 +70,10 @@ impl ApiError {
 
     /// The offset is outside of what can be read.
     pub fn out_of_range(offset: u64, marks: Watermarks) -> Self {
-        let Watermarks { log_start_offset: start, high_watermark: end } = marks;
+        let Watermarks {
+            log_start_offset: start,
+            high_watermark: end,
+        } = marks;
         let text = format!("offset {offset} is not in the log, which holds {start} to {end}");
         Self::new(Reason::OffsetOutOfRange, text)
             .with("log_start_offset", start)
@@ -70,29 +82,46 @@ impl ApiError {
 
     /// Another node leads, if that is known.
     pub fn not_leader(leader: Option<Leader>) -> Self {
-        let Some(Leader { node, address, term }) = leader else {
+        let Some(Leader {
+            node,
+            address,
+            term,
+        }) = leader
+        else {
             return Self::new(Reason::NotLeader, "this node does not lead the partition");
         };
-        Self::new(Reason::NotLeader, format!("node {node} leads the partition, not this one"))
-            .with("leader_node", node)
-            .with("leader_address", address)
-            .with("leader_epoch", term)
+        Self::new(
+            Reason::NotLeader,
+            format!("node {node} leads the partition, not this one"),
+        )
+        .with("leader_node", node)
+        .with("leader_address", address)
+        .with("leader_epoch", term)
     }
 
     /// Nobody leads the partition.
     pub fn no_leader(topic: &str, partition: u32) -> Self {
-        Self::new(Reason::NoLeader, format!("nobody leads partition {partition} of {topic:?}"))
+        Self::new(
+            Reason::NoLeader,
+            format!("nobody leads partition {partition} of {topic:?}"),
+        )
     }
 
     /// A failure of this node's own; its cause is logged here, and not told to the client.
     pub fn internal(action: &'static str, cause: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error = %error_chain(cause), "{action}");
-        Self::new(Reason::Internal, format!("{action}: the node's log says why"))
+        Self::new(
+            Reason::Internal,
+            format!("{action}: the node's log says why"),
+        )
     }
 
     /// The error field of a reply.
     pub fn to_wire(&self) -> proto::Error {
-        let metadata = self.metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
+        let metadata = self
+            .metadata
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone()));
         proto::Error {
             code: self.reason.status() as i32,
             reason: self.reason.as_str().to_owned(),
@@ -115,9 +144,15 @@ pub struct Leader {
 
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
-        let ApiError { reason, text, metadata } = error;
-        let metadata: HashMap<String, String> =
-            metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let ApiError {
+            reason,
+            text,
+            metadata,
+        } = error;
+        let metadata: HashMap<String, String> = metadata
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect();
         let details = ErrorDetails::with_error_info(reason.as_str(), Reason::DOMAIN, metadata);
         Self::with_error_details(Code::from(reason.status() as i32), text, details)
     }
@@ -140,7 +175,9 @@ pub fn status_to_wire(status: &Status) -> proto::Error {
 
 /// The reason in a status, if it is of ours.
 pub fn reason_of(status: &Status) -> Option<Reason> {
-    let info = status.get_details_error_info().filter(|info| info.domain == Reason::DOMAIN)?;
+    let info = status
+        .get_details_error_info()
+        .filter(|info| info.domain == Reason::DOMAIN)?;
     Reason::from_wire(&info.reason)
 }
 
@@ -202,7 +239,10 @@ mod tests {
             assert_eq!(status.code() as i32, reason.status() as i32);
             assert_eq!(status.message(), "text");
             let wire = status_to_wire(&status);
-            assert_eq!(wire, ApiError::new(*reason, "text").with("bound", 7).to_wire());
+            assert_eq!(
+                wire,
+                ApiError::new(*reason, "text").with("bound", 7).to_wire()
+            );
             assert_eq!(wire.metadata["bound"], "7");
         }
     }
@@ -216,17 +256,31 @@ mod tests {
 
     #[test]
     fn details_name_what_a_client_needs() {
-        let marks = Watermarks { log_start_offset: Offset(3), high_watermark: Offset(9) };
+        let marks = Watermarks {
+            log_start_offset: Offset(3),
+            high_watermark: Offset(9),
+        };
         let wire = ApiError::out_of_range(12, marks).to_wire();
         assert_eq!(wire.metadata["log_start_offset"], "3");
         assert_eq!(wire.metadata["high_watermark"], "9");
-        let leader = Leader { node: NodeId(2), address: "b:9400".into(), term: Term(4) };
+        let leader = Leader {
+            node: NodeId(2),
+            address: "b:9400".into(),
+            term: Term(4),
+        };
         let wire = ApiError::not_leader(Some(leader)).to_wire();
         assert_eq!(wire.metadata["leader_node"], "2");
         assert_eq!(wire.metadata["leader_address"], "b:9400");
         assert_eq!(wire.metadata["leader_epoch"], "4");
-        let too_large = BatchError::TooLarge { field: "batch bytes", found: 9, bound: 8 };
+        let too_large = BatchError::TooLarge {
+            field: "batch bytes",
+            found: 9,
+            bound: 8,
+        };
         let wire = ApiError::from(too_large).to_wire();
-        assert_eq!((wire.reason.as_str(), wire.metadata["bound"].as_str()), ("BATCH_TOO_LARGE", "8"));
+        assert_eq!(
+            (wire.reason.as_str(), wire.metadata["bound"].as_str()),
+            ("BATCH_TOO_LARGE", "8")
+        );
     }
 }

@@ -8,10 +8,11 @@ mod produce;
 mod producer_ids;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use lograft_core::limits::{
-    PRODUCE_NODE_IN_FLIGHT_MAX_BYTES, PRODUCE_TIMEOUT_DEFAULT, PRODUCE_TIMEOUT_MAX,
+    DISK_LOOK_INTERVAL_MS, PRODUCE_NODE_IN_FLIGHT_MAX_BYTES, PRODUCE_TIMEOUT_DEFAULT, PRODUCE_TIMEOUT_MAX,
 };
 use lograft_core::{NodeId, ProducerId, Reason};
 use lograft_proto::log::v1 as proto;
@@ -73,6 +74,28 @@ pub(crate) struct LogContext {
     /// Bytes of unanswered produces, of all clients.
     in_flight: Arc<Semaphore>,
     producer_ids: ProducerIds,
+    disk: DiskGauge,
+}
+
+/// Whether the disk is low, asked of the system now and then.
+#[derive(Debug, Default)]
+struct DiskGauge {
+    is_low: AtomicBool,
+    /// When it is to be asked again, milliseconds since the Unix epoch.
+    next_look_ms: AtomicI64,
+}
+
+impl DiskGauge {
+    fn is_low(&self, storage: &Storage, now_ms: i64) -> bool {
+        // A clock that was set back must not make this wait.
+        let next = self.next_look_ms.load(Ordering::Relaxed);
+        let interval_ms = DISK_LOOK_INTERVAL_MS;
+        if now_ms >= next || next - now_ms > interval_ms {
+            self.next_look_ms.store(now_ms.saturating_add(interval_ms), Ordering::Relaxed);
+            self.is_low.store(storage.is_disk_low(), Ordering::Relaxed);
+        }
+        self.is_low.load(Ordering::Relaxed)
+    }
 }
 
 impl LogContext {
@@ -93,6 +116,7 @@ impl LogContext {
             metrics,
             in_flight: Arc::new(Semaphore::new(PRODUCE_NODE_IN_FLIGHT_MAX_BYTES)),
             producer_ids: ProducerIds::default(),
+            disk: DiskGauge::default(),
         }
     }
 
@@ -111,7 +135,7 @@ impl LogContext {
 
     /// Refuses writes while the disk's reserve is reached.
     pub(crate) fn check_disk(&self) -> Result<(), ApiError> {
-        if self.storage.is_disk_low() {
+        if self.disk.is_low(&self.storage, self.clock.now_ms()) {
             let text = "this node's disk has reached its reserve; reads go on";
             return Err(ApiError::new(Reason::DiskFull, text));
         }

@@ -24,7 +24,9 @@ pub struct LogApi {
 impl LogApi {
     /// Over the node around it.
     pub fn new(parts: LogParts) -> Self {
-        Self { context: Arc::new(LogContext::new(parts)) }
+        Self {
+            context: Arc::new(LogContext::new(parts)),
+        }
     }
 
     /// The service with its limits.
@@ -45,7 +47,9 @@ impl LogService for LogApi {
         request: Request<proto::ProduceRequest>,
     ) -> Result<Response<proto::ProduceReply>, Status> {
         let access = Access::of(request.extensions())?;
-        log::produce(&self.context, &access, request.into_inner()).await.map(Response::new)
+        log::produce(&self.context, &access, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn produce_stream(
@@ -55,7 +59,12 @@ impl LogService for LogApi {
         let access = Access::of(request.extensions())?;
         let may_forward = !request.metadata().contains_key(NO_FORWARD_HEADER);
         let context = Arc::clone(&self.context);
-        Ok(Response::new(Session::new(context, request.into_inner(), access, may_forward)))
+        Ok(Response::new(Session::new(
+            context,
+            request.into_inner(),
+            access,
+            may_forward,
+        )))
     }
 
     async fn fetch(
@@ -63,7 +72,9 @@ impl LogService for LogApi {
         request: Request<proto::FetchRequest>,
     ) -> Result<Response<proto::FetchReply>, Status> {
         let access = Access::of(request.extensions())?;
-        log::fetch(&self.context, &access, request.into_inner()).await.map(Response::new)
+        log::fetch(&self.context, &access, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn consume(
@@ -71,7 +82,9 @@ impl LogService for LogApi {
         request: Request<proto::ConsumeRequest>,
     ) -> Result<Response<ConsumeStream>, Status> {
         let access = Access::of(request.extensions())?;
-        log::consume(&self.context, &access, request.into_inner()).await.map(Response::new)
+        log::consume(&self.context, &access, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn list_offsets(
@@ -79,7 +92,9 @@ impl LogService for LogApi {
         request: Request<proto::ListOffsetsRequest>,
     ) -> Result<Response<proto::ListOffsetsReply>, Status> {
         let access = Access::of(request.extensions())?;
-        log::list_offsets(&self.context, &access, request.into_inner()).await.map(Response::new)
+        log::list_offsets(&self.context, &access, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn get_metadata(
@@ -87,7 +102,10 @@ impl LogService for LogApi {
         request: Request<proto::GetMetadataRequest>,
     ) -> Result<Response<proto::GetMetadataReply>, Status> {
         Access::of(request.extensions())?;
-        Ok(Response::new(log::describe(&self.context, request.get_ref())))
+        Ok(Response::new(log::describe(
+            &self.context,
+            request.get_ref(),
+        )))
     }
 
     async fn init_producer(
@@ -96,7 +114,10 @@ impl LogService for LogApi {
     ) -> Result<Response<proto::InitProducerReply>, Status> {
         Access::of(request.extensions())?;
         let id = self.context.next_producer_id().await?;
-        let reply = proto::InitProducerReply { producer_id: id.get(), producer_epoch: 0 };
+        let reply = proto::InitProducerReply {
+            producer_id: id.get(),
+            producer_epoch: 0,
+        };
         Ok(Response::new(reply))
     }
 }

@@ -26,7 +26,12 @@ pub(crate) struct Batch {
 impl Batch {
     /// As it is put before raft.
     pub(crate) fn into_proposal(self, now_ms: i64) -> Proposal {
-        let EncodedBatch { bytes, crc32c, record_count, max_time_ms } = self.encoded;
+        let EncodedBatch {
+            bytes,
+            crc32c,
+            record_count,
+            max_time_ms,
+        } = self.encoded;
         Proposal {
             kind: EntryKind::Records,
             record_count,
@@ -52,7 +57,10 @@ pub(crate) fn content(request: &mut proto::ProduceRequest) -> Result<Content, Ap
     match (request.batch.take(), std::mem::take(&mut request.records)) {
         (Some(batch), records) if records.is_empty() => Ok(Content::Encoded(batch)),
         (None, records) if !records.is_empty() => Ok(Content::Plain(records)),
-        _ => Err(ApiError::invalid("records", "given, or else batch; one of the two")),
+        _ => Err(ApiError::invalid(
+            "records",
+            "given, or else batch; one of the two",
+        )),
     }
 }
 
@@ -72,7 +80,11 @@ fn record_bytes(record: &proto::Record) -> usize {
         .iter()
         .map(|h| h.key.len() + h.value.len() + HEADER_OVERHEAD_BYTES)
         .sum();
-    let parts = [&record.key, &record.value].into_iter().flatten().map(Bytes::len).sum::<usize>();
+    let parts = [&record.key, &record.value]
+        .into_iter()
+        .flatten()
+        .map(Bytes::len)
+        .sum::<usize>();
     RECORD_OVERHEAD_BYTES + parts + headers
 }
 
@@ -87,7 +99,10 @@ pub(crate) async fn check(
         Content::Plain(records) => encode(&records, now_ms)?,
         Content::Encoded(batch) => check_encoded(batch).await?,
     };
-    Ok(Batch { encoded, stamp: stamp.map(read_stamp) })
+    Ok(Batch {
+        encoded,
+        stamp: stamp.map(read_stamp),
+    })
 }
 
 fn read_stamp(stamp: proto::ProducerStamp) -> ProducerStamp {
@@ -99,10 +114,19 @@ fn read_stamp(stamp: proto::ProducerStamp) -> ProducerStamp {
 }
 
 async fn check_encoded(batch: proto::EncodedBatch) -> Result<EncodedBatch, ApiError> {
-    let proto::EncodedBatch { data, crc32c, record_count } = batch;
+    let proto::EncodedBatch {
+        data,
+        crc32c,
+        record_count,
+    } = batch;
     if data.len() > BATCH_MAX_BYTES {
         let (found, bound) = (data.len(), BATCH_MAX_BYTES);
-        return Err(BatchError::TooLarge { field: "batch bytes", found, bound }.into());
+        return Err(BatchError::TooLarge {
+            field: "batch bytes",
+            found,
+            bound,
+        }
+        .into());
     }
     verify_crc(&data, crc32c)?;
     let view = BatchView::parse(data)?;
@@ -145,33 +169,64 @@ pub(crate) fn push_all(
     now_ms: i64,
 ) -> Result<(), BatchError> {
     records.iter().try_for_each(|record| {
-        let headers = record.headers.iter().map(|h| (h.key.as_str(), h.value.as_ref()));
+        let headers = record
+            .headers
+            .iter()
+            .map(|h| (h.key.as_str(), h.value.as_ref()));
         let time_ms = record.timestamp_ms.unwrap_or(now_ms);
-        builder.push_parts(time_ms, record.key.as_deref(), record.value.as_deref(), headers)
+        builder.push_parts(
+            time_ms,
+            record.key.as_deref(),
+            record.value.as_deref(),
+            headers,
+        )
     })
 }
 
 /// Checks that plain records fit into a batch, also behind others up to the packing limit.
 pub(crate) fn check_plain(records: &[proto::Record]) -> Result<(), ApiError> {
     let limits = BatchLimits::default();
-    let too_large = |field, found, bound| Err(BatchError::TooLarge { field, found, bound }.into());
+    let too_large = |field, found, bound| {
+        Err(BatchError::TooLarge {
+            field,
+            found,
+            bound,
+        }
+        .into())
+    };
     let count_bound = BATCH_RECORDS_MAX_COUNT as usize;
     if records.len() > count_bound {
         return too_large("batch records", records.len(), count_bound);
     }
     for record in records {
-        let headers: usize = record.headers.iter().map(|h| h.key.len() + h.value.len()).sum();
-        let found = [&record.key, &record.value].into_iter().flatten().map(Bytes::len).sum::<usize>()
+        let headers: usize = record
+            .headers
+            .iter()
+            .map(|h| h.key.len() + h.value.len())
+            .sum();
+        let found = [&record.key, &record.value]
+            .into_iter()
+            .flatten()
+            .map(Bytes::len)
+            .sum::<usize>()
             + headers;
         if found > limits.record_max_bytes {
             return too_large("record bytes", found, limits.record_max_bytes);
         }
         if record.headers.len() > limits.headers_max_count {
-            return too_large("record headers", record.headers.len(), limits.headers_max_count);
+            return too_large(
+                "record headers",
+                record.headers.len(),
+                limits.headers_max_count,
+            );
         }
     }
     let found = plain_bytes(records);
-    if found > PLAIN_MAX_BYTES { too_large("batch bytes", found, PLAIN_MAX_BYTES) } else { Ok(()) }
+    if found > PLAIN_MAX_BYTES {
+        too_large("batch bytes", found, PLAIN_MAX_BYTES)
+    } else {
+        Ok(())
+    }
 }
 
 /// Plain records of one request, encoded, bytes: the batch's own header is left room for.

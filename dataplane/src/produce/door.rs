@@ -79,7 +79,10 @@ enum Stage {
     /// On its way.
     Proposed(ProposeHandle),
     /// In the log, or on its way from an earlier request.
-    Duplicate { stamp: ProducerStamp, base_offset: Offset },
+    Duplicate {
+        stamp: ProducerStamp,
+        base_offset: Offset,
+    },
 }
 
 /// A batch that is in the log and applied.
@@ -94,22 +97,22 @@ pub(crate) struct Acked {
 
 /// Decides about a batch and puts it before raft. Batches stand in the log in the order in which
 /// these calls were made.
-pub(crate) async fn let_in(
-    replica: &Replica,
-    batch: Batch,
-    now_ms: i64,
-) -> Result<Sent, ApiError> {
+pub(crate) async fn let_in(replica: &Replica, batch: Batch, now_ms: i64) -> Result<Sent, ApiError> {
     let door = &*replica.door;
     let mut guard = door.chain.lock().await;
     let chain = &mut *guard;
-    let Leading::Here(term) = Leading::of(replica) else { return Err(ApiError::not_leader(None)) };
+    let Leading::Here(term) = Leading::of(replica) else {
+        return Err(ApiError::not_leader(None));
+    };
     let broken = *door.broken.borrow();
     let leader = match &mut chain.leader {
         Some(leader) if leader.term() == term && chain.number > broken => leader,
         _ => {
             wait_until_quiet(replica).await?;
             chain.number = broken.max(chain.number) + 1;
-            chain.leader.insert(LeaderState::new(&replica.state.lock(), term))
+            chain
+                .leader
+                .insert(LeaderState::new(&replica.state.lock(), term))
         }
     };
     let record_count = batch.encoded.record_count;
@@ -121,16 +124,29 @@ pub(crate) async fn let_in(
             Stage::Duplicate { stamp, base_offset }
         }
         (Admission::Propose { base_offset } | Admission::Duplicate { base_offset }, _) => {
-            let fence = Fence { chain: chain.number, base_offset };
+            let fence = Fence {
+                chain: chain.number,
+                base_offset,
+            };
             let proposal = batch.into_proposal(now_ms);
-            let gap = Gap { door, chain: chain.number, is_open: true };
+            let gap = Gap {
+                door,
+                chain: chain.number,
+                is_open: true,
+            };
             let proposed = replica.raft.propose_fenced(proposal, term, fence).await;
             let handle = proposed.map_err(|_| stopping())?;
             gap.close();
             Stage::Proposed(handle)
         }
     };
-    Ok(Sent { append_time_ms: now_ms, record_count, term, chain: chain.number, stage })
+    Ok(Sent {
+        append_time_ms: now_ms,
+        record_count,
+        term,
+        chain: chain.number,
+        stage,
+    })
 }
 
 /// A batch that was admitted and is not proposed yet. Dropped with its caller, it leaves a gap.
@@ -162,7 +178,10 @@ async fn wait_until_quiet(replica: &Replica) -> Result<(), ApiError> {
     match tokio::time::timeout(LEADER_WAIT_MAX, quiet).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) => Err(stopping()),
-        Err(_) => Err(ApiError::new(Reason::NoLeader, "the partition's replicas do not answer")),
+        Err(_) => Err(ApiError::new(
+            Reason::NoLeader,
+            "the partition's replicas do not answer",
+        )),
     }
 }
 
@@ -172,7 +191,10 @@ fn stopping() -> ApiError {
 
 /// The answer to a batch of which nobody knows whether it is or will be in the log.
 pub(crate) fn unknown(why: &str) -> ApiError {
-    ApiError::new(Reason::Timeout, format!("{why}: the batch may or may not be in the log"))
+    ApiError::new(
+        Reason::Timeout,
+        format!("{why}: the batch may or may not be in the log"),
+    )
 }
 
 /// The answer to a batch that was not acknowledged in time.
@@ -183,7 +205,13 @@ pub(crate) fn too_late(after: Duration) -> ApiError {
 impl Sent {
     /// Waits until the batch is applied, or known not to be.
     pub(crate) async fn acked(self, replica: Arc<Replica>) -> Result<Acked, ApiError> {
-        let Self { append_time_ms, record_count, term, chain, stage } = self;
+        let Self {
+            append_time_ms,
+            record_count,
+            term,
+            chain,
+            stage,
+        } = self;
         let handle = match stage {
             Stage::Proposed(handle) => handle,
             Stage::Duplicate { stamp, base_offset } => {
@@ -191,17 +219,35 @@ impl Sent {
                 let base_offset = find(&replica, stamp, record_count)
                     .ok_or_else(|| ApiError::not_leader(None))?;
                 let duplicate = true;
-                return Ok(Acked { base_offset, record_count, term, append_time_ms, duplicate });
+                return Ok(Acked {
+                    base_offset,
+                    record_count,
+                    term,
+                    append_time_ms,
+                    duplicate,
+                });
             }
         };
         let error = match handle.await {
-            Ok(Committed { response: Response::Records { base_offset, record_count }, .. }) => {
+            Ok(Committed {
+                response:
+                    Response::Records {
+                        base_offset,
+                        record_count,
+                    },
+                ..
+            }) => {
                 let duplicate = false;
-                return Ok(Acked { base_offset, record_count, term, append_time_ms, duplicate });
+                return Ok(Acked {
+                    base_offset,
+                    record_count,
+                    term,
+                    append_time_ms,
+                    duplicate,
+                });
             }
-            // Voided: what it was built on is not in the log.
-            Ok(_) => ApiError::not_leader(None),
-            Err(ProposeError::NotLeader { .. }) => ApiError::not_leader(None),
+            // Refused, or voided because one that it was built on was refused.
+            Ok(_) | Err(ProposeError::NotLeader { .. }) => ApiError::not_leader(None),
             Err(ProposeError::Discarded { .. }) => unknown("the leader changed"),
             Err(ProposeError::Stopped) => unknown("the node is stopping"),
         };
@@ -231,6 +277,13 @@ async fn settled(replica: &Replica, end: Offset, chain: u64) -> Result<(), ApiEr
 /// Where an applied batch stands.
 fn find(replica: &Replica, stamp: ProducerStamp, record_count: u32) -> Option<Offset> {
     let state = replica.state.lock();
-    let producer = state.producers.get(stamp.id).filter(|p| p.epoch == stamp.epoch)?;
-    Some(producer.find(stamp.base_sequence, record_count)?.base_offset)
+    let producer = state
+        .producers
+        .get(stamp.id)
+        .filter(|p| p.epoch == stamp.epoch)?;
+    Some(
+        producer
+            .find(stamp.base_sequence, record_count)?
+            .base_offset,
+    )
 }

@@ -72,7 +72,11 @@ pub(crate) async fn write(
     let bytes = batch::plain_bytes(&records);
     let begins = {
         let mut waiting = replica.door.packing.lock();
-        waiting.calls.push_back(Call { records, bytes, done });
+        waiting.calls.push_back(Call {
+            records,
+            bytes,
+            done,
+        });
         let begins = waiting.rounds < PRODUCE_PACKED_IN_FLIGHT_MAX_COUNT;
         waiting.rounds += usize::from(begins);
         begins
@@ -81,7 +85,9 @@ pub(crate) async fn write(
         // A task of its own: a caller that goes away must not take the others with it.
         tokio::spawn(run(Arc::clone(replica), Arc::clone(clock)));
     }
-    acked.await.unwrap_or_else(|_| Err(unknown("the node is stopping")))
+    acked
+        .await
+        .unwrap_or_else(|_| Err(unknown("the node is stopping")))
 }
 
 async fn run(replica: Arc<Replica>, clock: Arc<dyn Clock>) {
@@ -110,8 +116,14 @@ async fn write_together(
     for call in calls {
         batch::push_all(&mut builder, &call.records, now_ms)?;
     }
-    let batch = Batch { encoded: builder.finish()?, stamp: None };
-    let_in(replica, batch, now_ms).await?.acked(Arc::clone(replica)).await
+    let batch = Batch {
+        encoded: builder.finish()?,
+        stamp: None,
+    };
+    let_in(replica, batch, now_ms)
+        .await?
+        .acked(Arc::clone(replica))
+        .await
 }
 
 /// Tells each call its share of the entry.
@@ -119,7 +131,10 @@ fn answer(calls: Vec<Call>, acked: Result<Acked, ApiError>) {
     let mut acked = acked;
     for Call { records, done, .. } in calls {
         let count = u32::try_from(records.len()).unwrap_or(u32::MAX);
-        let share = acked.as_ref().map(|whole| Acked { record_count: count, ..*whole });
+        let share = acked.as_ref().map(|whole| Acked {
+            record_count: count,
+            ..*whole
+        });
         // Whoever has gone away does not want to know.
         done.send(share.map_err(Clone::clone)).ok();
         if let Ok(rest) = &mut acked {

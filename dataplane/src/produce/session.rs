@@ -92,7 +92,8 @@ impl Session {
                 };
                 self.lanes = Some(lanes);
                 let tag = self.entering.take().map(|(_, tag)| tag);
-                self.in_flight.extend(tag.map(|tag| InFlight { reply, tag }));
+                self.in_flight
+                    .extend(tag.map(|tag| InFlight { reply, tag }));
             }
             let is_full = self.in_flight_bytes >= PRODUCE_STREAM_IN_FLIGHT_MAX_BYTES
                 || self.in_flight.len() >= PRODUCE_STREAM_IN_FLIGHT_MAX_COUNT;
@@ -118,7 +119,9 @@ impl Session {
             deadline: started + log::produce_timeout(request.timeout_ms),
         };
         self.in_flight_bytes += tag.bytes;
-        let Some(mut lanes) = self.lanes.take() else { return };
+        let Some(mut lanes) = self.lanes.take() else {
+            return;
+        };
         let context = Arc::clone(&self.context);
         let (bytes, deadline, late) = (tag.bytes, tag.deadline, tag.clone());
         let entering = async move {
@@ -179,10 +182,13 @@ impl Stream for Session {
                 Poll::Ready(Some(Ok(reply)))
             }
             Poll::Pending => {
-                let is_over = this.requests.is_none()
-                    && this.entering.is_none()
-                    && this.in_flight.is_empty();
-                if is_over { Poll::Ready(None) } else { Poll::Pending }
+                let is_over =
+                    this.requests.is_none() && this.entering.is_none() && this.in_flight.is_empty();
+                if is_over {
+                    Poll::Ready(None)
+                } else {
+                    Poll::Pending
+                }
             }
         }
     }

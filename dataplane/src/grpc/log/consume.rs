@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
-use lograft_core::Offset;
 use lograft_core::limits::FETCH_WAIT_MAX;
+use lograft_core::{GroupId, Offset};
 use lograft_proto::log::v1 as proto;
 use tokio::time::Instant;
 use tonic::Status;
@@ -41,12 +41,19 @@ pub(crate) async fn fetch(
         };
         let fetched = match context.locate(asked).await {
             Ok(Place::Here(replica)) => {
-                fetch_here(context, &replica, &request).await.map_err(Status::from)
+                let fetched = fetch_here(context, &replica, &request).await;
+                fetched.map_err(|error| context.explained(error, replica.group).into())
             }
             Ok(Place::There(node)) => {
                 let mut client = forward::client(&*context.peers, node)?;
-                let passed_on = proto::FetchRequest { forwarded: true, ..request.clone() };
-                client.fetch(passed_on).await.map(tonic::Response::into_inner)
+                let passed_on = proto::FetchRequest {
+                    forwarded: true,
+                    ..request.clone()
+                };
+                client
+                    .fetch(passed_on)
+                    .await
+                    .map(tonic::Response::into_inner)
             }
             Err(error) => break Err(error.into()),
         };
@@ -89,7 +96,11 @@ fn reply_is_short(reply: &proto::FetchReply, style: Style) -> bool {
 }
 
 fn join(whole: &mut Chunk, more: Chunk) {
-    let Chunk { reply, record_count, bytes } = more;
+    let Chunk {
+        reply,
+        record_count,
+        bytes,
+    } = more;
     whole.record_count += record_count;
     whole.bytes += bytes;
     let mut earlier = std::mem::replace(&mut whole.reply, reply);
@@ -116,11 +127,15 @@ pub(crate) async fn consume(
         };
         let begun = match context.locate(asked).await {
             Ok(Place::Here(replica)) => {
-                consume_here(context, &replica, &request).await.map_err(Status::from)
+                let begun = consume_here(context, &replica, &request).await;
+                begun.map_err(|error| context.explained(error, replica.group).into())
             }
             Ok(Place::There(node)) => {
                 let mut client = forward::client(&*context.peers, node)?;
-                let passed_on = proto::ConsumeRequest { forwarded: true, ..request.clone() };
+                let passed_on = proto::ConsumeRequest {
+                    forwarded: true,
+                    ..request.clone()
+                };
                 let begun = client.consume(passed_on).await;
                 begun.map(|replies| replies.into_inner().boxed())
             }
@@ -138,6 +153,7 @@ pub(crate) async fn consume(
 /// One consumer's place. Nothing is read before gRPC asks for it, but one reply ahead.
 struct Consumer {
     context: Arc<LogContext>,
+    group: GroupId,
     reader: Reader,
     /// Where the stream ends.
     end: Offset,
@@ -159,16 +175,30 @@ async fn consume_here(
         position::catch_up(replica).await?;
         replica.state.watermarks().high_watermark
     };
-    let left = if request.max_records == 0 { u64::MAX } else { request.max_records };
+    let left = if request.max_records == 0 {
+        u64::MAX
+    } else {
+        request.max_records
+    };
     let reader = Reader::new(Arc::clone(replica), from, style);
     reader.check_range()?;
-    let consumer = Consumer { context: Arc::clone(context), reader, end, left };
+    let group = replica.group;
+    let consumer = Consumer {
+        context: Arc::clone(context),
+        group,
+        reader,
+        end,
+        left,
+    };
     Ok(stream::unfold(Some(consumer), |consumer| async move {
         let mut consumer = consumer?;
         match consumer.next().await {
             Ok(Some(reply)) => Some((Ok(reply), Some(consumer))),
             Ok(None) => None,
-            Err(error) => Some((Err(error.into()), None)),
+            Err(error) => {
+                let error = consumer.context.explained(error, consumer.group);
+                Some((Err(error.into()), None))
+            }
         }
     })
     .boxed())

@@ -13,7 +13,10 @@ pub(crate) fn describe(
 ) -> proto::GetMetadataReply {
     let metadata = context.meta.load();
     let topics = if request.topics.is_empty() {
-        metadata.topics().map(|topic| describe_topic(context, topic)).collect()
+        metadata
+            .topics()
+            .map(|topic| describe_topic(context, topic))
+            .collect()
     } else {
         let mut names: Vec<&String> = request.topics.iter().collect();
         names.sort_unstable();
@@ -31,7 +34,10 @@ pub(crate) fn describe(
         described.collect()
     };
     proto::GetMetadataReply {
-        cluster_id: metadata.cluster_id().map(|id| id.to_string()).unwrap_or_default(),
+        cluster_id: metadata
+            .cluster_id()
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
         nodes: metadata.members().map(describe_node).collect(),
         topics,
         metadata_version: metadata.version().get(),
@@ -53,7 +59,9 @@ fn describe_topic(context: &LogContext, topic: &Topic) -> proto::Topic {
     proto::Topic {
         name: topic.name.clone(),
         topic_id: topic.id.0,
-        partitions: partitions.map(|(n, found)| describe_partition(context, n, found)).collect(),
+        partitions: partitions
+            .map(|(n, found)| describe_partition(context, n, found))
+            .collect(),
         error: None,
     }
 }

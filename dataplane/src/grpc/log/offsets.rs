@@ -22,12 +22,21 @@ pub(crate) async fn list_offsets(
     access: &Access,
     request: proto::ListOffsetsRequest,
 ) -> Result<proto::ListOffsetsReply, Status> {
-    let proto::ListOffsetsRequest { topic, partitions, timestamp_ms, forwarded } = request;
+    let proto::ListOffsetsRequest {
+        topic,
+        partitions,
+        timestamp_ms,
+        forwarded,
+    } = request;
     access.check_forwarded(forwarded)?;
     access.check(Act::Read, &topic)?;
     let wanted = wanted(context, &topic, partitions).await?;
     let places = wanted.iter().map(|partition| {
-        let asked = Asked { topic: &topic, partition: *partition, forwarded };
+        let asked = Asked {
+            topic: &topic,
+            partition: *partition,
+            forwarded,
+        };
         context.locate(asked)
     });
     let places = join_all(places).await;
@@ -41,15 +50,21 @@ pub(crate) async fn list_offsets(
             Err(error) => found.push(failed(partition, error.to_wire())),
         }
     }
-    let here = here.iter().map(|(partition, replica)| bounds(*partition, replica, timestamp_ms));
+    let here = here
+        .iter()
+        .map(|(partition, replica)| bounds(*partition, replica, timestamp_ms));
     let elsewhere = elsewhere.into_iter().map(|(node, partitions)| {
         let topic = topic.clone();
-        ask(context, node, proto::ListOffsetsRequest {
-            topic,
-            partitions,
-            timestamp_ms,
-            forwarded: true,
-        })
+        ask(
+            context,
+            node,
+            proto::ListOffsetsRequest {
+                topic,
+                partitions,
+                timestamp_ms,
+                forwarded: true,
+            },
+        )
     });
     let (here, elsewhere) = tokio::join!(join_all(here), join_all(elsewhere));
     found.extend(here.into_iter().chain(elsewhere.into_iter().flatten()));
@@ -65,9 +80,17 @@ async fn wanted(
 ) -> Result<Vec<u32>, ApiError> {
     let first = partitions.first().copied().unwrap_or(0);
     // Waits for the metadata of a topic that has just been created.
-    context.group(Asked { topic, partition: first, forwarded: false }).await?;
+    context
+        .group(Asked {
+            topic,
+            partition: first,
+            forwarded: false,
+        })
+        .await?;
     let metadata = context.meta.load();
-    let count = metadata.topic(topic).map_or(0, |found| found.partition_count());
+    let count = metadata
+        .topic(topic)
+        .map_or(0, |found| found.partition_count());
     if partitions.is_empty() {
         partitions.extend(0..count);
     }
@@ -129,11 +152,18 @@ async fn ask(
             if error.reason == Reason::NotReady.as_str() {
                 error = ApiError::new(Reason::NoLeader, "the leader does not answer").to_wire();
             }
-            partitions.into_iter().map(|partition| failed(partition, error.clone())).collect()
+            partitions
+                .into_iter()
+                .map(|partition| failed(partition, error.clone()))
+                .collect()
         }
     }
 }
 
 fn failed(partition: u32, error: proto::Error) -> proto::PartitionOffsets {
-    proto::PartitionOffsets { partition, error: Some(error), ..Default::default() }
+    proto::PartitionOffsets {
+        partition,
+        error: Some(error),
+        ..Default::default()
+    }
 }

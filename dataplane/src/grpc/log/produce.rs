@@ -12,7 +12,7 @@ use crate::forward::lanes::{Lanes, reply_of};
 use crate::forward::{self, Retry};
 use crate::grpc::error::{ApiError, reason_of};
 use crate::leading::{Asked, Place};
-use crate::produce::batch::{self, Batch, Content};
+use crate::produce::batch::{self, Content};
 use crate::produce::session::PendingReply;
 use crate::produce::{Acked, let_in, packing, too_late, unknown};
 use crate::replica::Replica;
@@ -35,8 +35,10 @@ pub(crate) async fn produce(
         Ok(reply) => context.count_produced(reply, bytes, started),
         Err(status) => {
             let error = crate::grpc::error::status_to_wire(status);
-            let failed =
-                proto::ProduceReply { error: Some(error), ..empty_reply(topic, partition, id) };
+            let failed = proto::ProduceReply {
+                error: Some(error),
+                ..empty_reply(topic, partition, id)
+            };
             context.count_produced(&failed, bytes, started);
         }
     }
@@ -51,21 +53,22 @@ async fn write(
     let _room = context.reserve(bytes).await?;
     let mut retry = Retry::new();
     loop {
-        let asked = Asked {
+        let target = Asked {
             topic: &request.topic,
             partition: request.partition,
             forwarded: request.forwarded,
         };
-        let failed = match context.locate(asked).await? {
-            Place::Here(replica) => {
-                match write_here(context, &replica, request.clone()).await {
-                    Ok(acked) => return Ok(reply(&request, acked)),
-                    Err(error) => Status::from(error),
-                }
-            }
+        let failed = match context.locate(target).await? {
+            Place::Here(replica) => match write_here(context, &replica, request.clone()).await {
+                Ok(acked) => return Ok(reply(&request, acked)),
+                Err(error) => Status::from(context.explained(error, replica.group)),
+            },
             Place::There(node) => {
                 let mut client = forward::client(&*context.peers, node)?;
-                let passed_on = proto::ProduceRequest { forwarded: true, ..request.clone() };
+                let passed_on = proto::ProduceRequest {
+                    forwarded: true,
+                    ..request.clone()
+                };
                 match client.produce(passed_on).await {
                     Ok(reply) => return Ok(reply.into_inner()),
                     Err(status) if reason_of(&status).is_some() => status,
@@ -91,10 +94,13 @@ async fn write_here(
             batch::check_plain(&records)?;
             packing::write(replica, records, &context.clock).await
         }
-        content => {
+        brought => {
             let now_ms = context.clock.now_ms();
-            let batch = batch::check(content, stamp, now_ms).await?;
-            let_in(replica, batch, now_ms).await?.acked(Arc::clone(replica)).await
+            let batch = batch::check(brought, stamp, now_ms).await?;
+            let_in(replica, batch, now_ms)
+                .await?
+                .acked(Arc::clone(replica))
+                .await
         }
     }
 }
@@ -111,8 +117,12 @@ pub(crate) async fn enter(
     lanes.access().check(Act::Write, &request.topic)?;
     let room = context.reserve(bytes).await?;
     let forwarded = request.forwarded || !lanes.may_forward();
-    let asked = Asked { topic: &request.topic, partition: request.partition, forwarded };
-    let replica = match context.locate(asked).await? {
+    let target = Asked {
+        topic: &request.topic,
+        partition: request.partition,
+        forwarded,
+    };
+    let replica = match context.locate(target).await? {
         Place::Here(replica) => replica,
         Place::There(node) => {
             let reply = empty_reply(request.topic.clone(), request.partition, request.request_id);
@@ -125,27 +135,47 @@ pub(crate) async fn enter(
     };
     context.check_disk()?;
     let stamp = request.producer.take();
-    let content = batch::content(&mut request)?;
+    let brought = batch::content(&mut request)?;
     let now_ms = context.clock.now_ms();
-    let batch: Batch = batch::check(content, stamp, now_ms).await?;
-    let sent = let_in(&replica, batch, now_ms).await?;
+    let batch = batch::check(brought, stamp, now_ms).await?;
+    let group = replica.group;
+    let sent = let_in(&replica, batch, now_ms).await;
+    let sent = sent.map_err(|error| context.explained(error, group))?;
+    let context = Arc::clone(context);
     Ok(Box::pin(async move {
         let _room = room;
         match sent.acked(replica).await {
             Ok(acked) => reply(&request, acked),
             Err(error) => {
-                failed_reply(&request.topic, request.partition, request.request_id, &error)
+                let error = context.explained(error, group);
+                failed_reply(
+                    &request.topic,
+                    request.partition,
+                    request.request_id,
+                    &error,
+                )
             }
         }
     }))
 }
 
 fn empty_reply(topic: String, partition: u32, request_id: u64) -> proto::ProduceReply {
-    proto::ProduceReply { topic, partition, request_id, ..Default::default() }
+    proto::ProduceReply {
+        topic,
+        partition,
+        request_id,
+        ..Default::default()
+    }
 }
 
 fn reply(request: &proto::ProduceRequest, acked: Acked) -> proto::ProduceReply {
-    let Acked { base_offset, record_count, term, append_time_ms, duplicate } = acked;
+    let Acked {
+        base_offset,
+        record_count,
+        term,
+        append_time_ms,
+        duplicate,
+    } = acked;
     proto::ProduceReply {
         topic: request.topic.clone(),
         partition: request.partition,
@@ -168,5 +198,8 @@ pub(crate) fn failed_reply(
     error: &ApiError,
 ) -> proto::ProduceReply {
     let error = Some(error.to_wire());
-    proto::ProduceReply { error, ..empty_reply(topic.to_owned(), partition, request_id) }
+    proto::ProduceReply {
+        error,
+        ..empty_reply(topic.to_owned(), partition, request_id)
+    }
 }

@@ -19,14 +19,20 @@ impl ProducerIds {
     pub(crate) async fn next(&self, meta: &dyn ProposeMeta) -> Result<ProducerId, ApiError> {
         let mut block = self.0.lock().await;
         if block.is_empty() {
-            let command = Command::AllocateProducers { count: PRODUCER_IDS_BLOCK_COUNT };
+            let command = Command::AllocateProducers {
+                count: PRODUCER_IDS_BLOCK_COUNT,
+            };
             let Outcome::Producers { first, count } = meta.propose(command).await? else {
-                return Err(ApiError::new(Reason::Internal, "the meta group gave out no ids"));
+                return Err(ApiError::new(
+                    Reason::Internal,
+                    "the meta group gave out no ids",
+                ));
             };
             *block = first.get()..first.get() + u64::from(count);
         }
         let id = block.next();
-        id.map(ProducerId).ok_or_else(|| ApiError::new(Reason::Internal, "an empty block of ids"))
+        id.map(ProducerId)
+            .ok_or_else(|| ApiError::new(Reason::Internal, "an empty block of ids"))
     }
 }
 
@@ -47,7 +53,9 @@ mod tests {
 
     impl ProposeMeta for Meta {
         fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>> {
-            let Command::AllocateProducers { count } = command else { panic!("{command:?}") };
+            let Command::AllocateProducers { count } = command else {
+                panic!("{command:?}")
+            };
             let asked = self.asked.fetch_add(1, Ordering::Relaxed);
             let first = ProducerId(1 + asked * 1000);
             std::future::ready(Ok(Outcome::Producers { first, count })).boxed()

@@ -1,0 +1,331 @@
+//! For tests: nodes in one process with one topic, each with its log service on a port of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use lograft_core::metadata::{Command, Outcome};
+use lograft_core::{
+    BatchBuilder, Compression, GroupId, NodeId, PartitionId, PartitionState, ProducerId, Term,
+};
+use lograft_proto::log::v1 as proto;
+use lograft_proto::log::v1::log_service_client::LogServiceClient;
+use lograft_raft::{GroupConfig, RaftGroup, RaftTiming};
+use lograft_storage::{GroupOptions, Identity, RealFs, Storage, StorageConfig, WriterDrive};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Channel, Endpoint, Server};
+
+use crate::clock::SystemClock;
+use crate::control::test_metadata;
+use crate::fatal::{FatalError, FatalSink};
+use crate::forward::LogPeers;
+use crate::grpc::error::ApiError;
+use crate::grpc::log::LogParts;
+use crate::grpc::log_service::LogApi;
+use crate::identity::Caller;
+use crate::machine::PartitionMachine;
+use crate::meta::{LeaderHints, MetaView, ProposeMeta, ProposeMetaError};
+use crate::metrics::Metrics;
+use crate::produce::Door;
+use crate::replica::{Replica, ReplicaMap, SharedState};
+use crate::test_net::Net;
+
+pub(crate) const TOPIC: &str = "orders";
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+const GROUP: GroupId = GroupId(1);
+
+/// One node.
+pub(crate) struct TestNode {
+    pub(crate) id: NodeId,
+    pub(crate) replica: Option<Arc<Replica>>,
+    pub(crate) client: LogServiceClient<Channel>,
+    pub(crate) metrics: Arc<Metrics>,
+    _dir: TempDir,
+}
+
+/// Nodes from 1 on; the first `replicas` of them hold the topic's only partition.
+pub(crate) struct TestCluster {
+    pub(crate) nodes: Vec<TestNode>,
+    pub(crate) net: Net,
+}
+
+struct Peers(BTreeMap<NodeId, Channel>);
+
+impl LogPeers for Peers {
+    fn channel(&self, node: NodeId) -> Result<Channel, ApiError> {
+        Ok(self.0[&node].clone())
+    }
+}
+
+struct NoHints;
+
+impl LeaderHints for NoHints {
+    fn leader(&self, _: GroupId) -> Option<(NodeId, Term)> {
+        None
+    }
+}
+
+struct Meta;
+
+impl ProposeMeta for Meta {
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>> {
+        let Command::AllocateProducers { count } = command else {
+            panic!("{command:?}")
+        };
+        std::future::ready(Ok(Outcome::Producers {
+            first: ProducerId(1),
+            count,
+        }))
+        .boxed()
+    }
+}
+
+struct NoFatal;
+
+impl FatalSink for NoFatal {
+    fn report(&self, error: FatalError) {
+        panic!("{error}");
+    }
+}
+
+async fn start_replica(storage: &Storage, node: NodeId, net: &Net) -> Arc<Replica> {
+    let (log, _) = storage.open_group(GROUP, GroupOptions::default()).unwrap();
+    let state = SharedState::new(PartitionState::default());
+    let machine = PartitionMachine::new(GROUP, state.clone(), Arc::new(NoFatal));
+    let timing = RaftTiming {
+        heartbeat: Duration::from_millis(60),
+        election_min: Duration::from_millis(250),
+        election_max: Duration::from_millis(400),
+    };
+    let config = GroupConfig {
+        group: GROUP,
+        node,
+        timing,
+    };
+    let raft = RaftGroup::start(config, log.clone(), Box::new(machine), net.from(node))
+        .await
+        .unwrap();
+    net.attach(node, raft.clone());
+    let (topic, partition, door) = (TOPIC.into(), PartitionId(0), Arc::new(Door::new()));
+    Arc::new(Replica {
+        group: GROUP,
+        topic,
+        partition,
+        raft,
+        log,
+        state,
+        door,
+    })
+}
+
+impl TestCluster {
+    /// `nodes` nodes, of which `replicas` hold the partition, with a leader that is ready.
+    pub(crate) async fn new(nodes: u8, replicas: u8) -> Self {
+        let net = Net::default();
+        let mut metadata = test_metadata::cluster(nodes);
+        let ids: Vec<u64> = (1..=u64::from(replicas)).collect();
+        test_metadata::create(&mut metadata, TOPIC, &[&ids]);
+        let mut listeners = Vec::new();
+        let mut channels = BTreeMap::new();
+        for n in 1..=u64::from(nodes) {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = format!("http://{}", listener.local_addr().unwrap());
+            channels.insert(
+                NodeId(n),
+                Endpoint::from_shared(address).unwrap().connect_lazy(),
+            );
+            listeners.push(listener);
+        }
+        let peers = Arc::new(Peers(channels.clone()));
+        let mut started = Vec::new();
+        for (id, listener) in (1..).map(NodeId).zip(listeners) {
+            let dir = tempfile::tempdir().unwrap();
+            let config = StorageConfig {
+                writers: WriterDrive::Threads(1),
+                reserve_bytes: 0,
+                ..StorageConfig::new(dir.path())
+            };
+            let fatal = Arc::new(|error| panic!("storage failed: {error}"));
+            let storage = Storage::open(Arc::new(RealFs), config, fatal).unwrap();
+            let cluster_id = metadata.cluster_id().unwrap();
+            storage
+                .write_identity(&Identity {
+                    cluster_id,
+                    node_id: id,
+                })
+                .unwrap();
+            let map = ReplicaMap::default();
+            let mut replica = None;
+            if id.get() <= u64::from(replicas) {
+                let opened = start_replica(&storage, id, &net).await;
+                map.insert(Arc::clone(&opened));
+                replica = Some(opened);
+            }
+            let metrics = Arc::new(Metrics::new().unwrap());
+            let api = LogApi::new(LogParts {
+                node: id,
+                replicas: map,
+                meta: MetaView::new(metadata.clone()),
+                meta_handle: Arc::new(Meta),
+                hints: Arc::new(NoHints),
+                peers: peers.clone(),
+                storage,
+                clock: Arc::new(SystemClock),
+                metrics: Arc::clone(&metrics),
+            });
+            tokio::spawn(serve(api, listener));
+            let client = LogServiceClient::new(channels[&id].clone());
+            started.push(TestNode {
+                id,
+                replica,
+                client,
+                metrics,
+                _dir: dir,
+            });
+        }
+        let voters: BTreeSet<NodeId> = ids.into_iter().map(NodeId).collect();
+        started[0]
+            .replica
+            .as_ref()
+            .unwrap()
+            .raft
+            .initialize(voters)
+            .await
+            .unwrap();
+        let cluster = Self {
+            nodes: started,
+            net,
+        };
+        cluster.leader().await;
+        cluster
+    }
+
+    /// The place in `nodes` of the leader, once one is ready.
+    pub(crate) async fn leader(&self) -> usize {
+        self.leader_but(None).await
+    }
+
+    /// The same, but for one node that is cut off.
+    pub(crate) async fn leader_but(&self, cut_off: Option<usize>) -> usize {
+        let find = || {
+            let all = self
+                .nodes
+                .iter()
+                .enumerate()
+                .filter(|(n, _)| Some(*n) != cut_off);
+            let is_ready = |node: &TestNode| {
+                node.replica
+                    .as_ref()
+                    .is_some_and(|r| r.raft.watch().borrow().ready)
+            };
+            all.filter(|(_, node)| is_ready(node))
+                .map(|(n, _)| n)
+                .next()
+        };
+        eventually("a leader is ready", || find().is_some()).await;
+        find().unwrap()
+    }
+
+    /// A replica's node that does not lead.
+    pub(crate) async fn follower(&self) -> usize {
+        let leader = self.leader().await;
+        (0..self.nodes.len())
+            .find(|n| *n != leader && self.nodes[*n].replica.is_some())
+            .unwrap()
+    }
+}
+
+/// Serves without TLS; whoever says so in a header is a node.
+async fn serve(api: LogApi, listener: TcpListener) {
+    let remote = listener.local_addr().unwrap();
+    let as_caller = move |mut request: tonic::Request<()>| {
+        // Only other nodes of the fixture send no header.
+        let role = if request.metadata().contains_key("user") {
+            "user/u"
+        } else {
+            "node/n"
+        };
+        let identity = format!("spiffe://lograft.io/ns/n/cluster/c/{role}")
+            .parse()
+            .unwrap();
+        request.extensions_mut().insert(Caller {
+            identity: Arc::new(identity),
+            remote,
+        });
+        Ok(request)
+    };
+    let service = tower::ServiceBuilder::new()
+        .layer(tonic::service::InterceptorLayer::new(as_caller))
+        .service(api.server());
+    let incoming = TcpListenerStream::new(listener);
+    Server::builder()
+        .add_service(service)
+        .serve_with_incoming(incoming)
+        .await
+        .unwrap();
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "not in time: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// An encoded batch of `count` records, told apart by `seed`.
+pub(crate) fn encoded(seed: u64, count: u32) -> proto::EncodedBatch {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for n in 0..count {
+        let value = format!("{seed}-{n}");
+        builder
+            .push_parts(1000, None, Some(value.as_bytes()), [])
+            .unwrap();
+    }
+    let batch = builder.finish().unwrap();
+    let record_count = batch.record_count;
+    proto::EncodedBatch {
+        data: batch.bytes,
+        crc32c: batch.crc32c,
+        record_count,
+    }
+}
+
+/// A request to write an encoded batch.
+pub(crate) fn produce(seed: u64, count: u32) -> proto::ProduceRequest {
+    proto::ProduceRequest {
+        topic: TOPIC.into(),
+        batch: Some(encoded(seed, count)),
+        request_id: seed,
+        ..Default::default()
+    }
+}
+
+/// The same of an idempotent producer.
+pub(crate) fn stamped(producer_id: u64, base_sequence: u64, count: u32) -> proto::ProduceRequest {
+    let producer = proto::ProducerStamp {
+        producer_id,
+        producer_epoch: 0,
+        base_sequence,
+    };
+    proto::ProduceRequest {
+        producer: Some(producer),
+        ..produce(base_sequence, count)
+    }
+}
+
+/// A plain record.
+pub(crate) fn plain(value: &str) -> proto::Record {
+    proto::Record {
+        value: Some(value.to_owned().into()),
+        ..Default::default()
+    }
+}
