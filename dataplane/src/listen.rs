@@ -18,6 +18,7 @@ use lograft_core::limits::{
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -95,15 +96,15 @@ pub fn server() -> tonic::transport::Server {
 /// The connections of a port, as a stream that never fails.
 pub type Incoming = ReceiverStream<Result<Accepted, Infallible>>;
 
-/// Starts to take connections; stops when the stream is dropped. Connections end by themselves
-/// once `cut` holds true.
+/// Starts to take connections; stops when the stream is dropped, and the port is closed when the
+/// task has ended. Connections end by themselves once `cut` holds true.
 pub fn incoming(
     listener: Box<dyn Listener>,
     (port, limits): (Port, ListenLimits),
     tls: Arc<Tls>,
     metrics: &Metrics,
     cut: watch::Receiver<bool>,
-) -> Incoming {
+) -> (Incoming, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(1);
     let name = &[port.name()];
     let shared = Arc::new(Shared {
@@ -121,8 +122,8 @@ pub fn incoming(
         failed_log: LogLimit::new(REFUSAL_LOG_INTERVAL),
         accept_log: LogLimit::new(REFUSAL_LOG_INTERVAL),
     });
-    tokio::spawn(accept_all(listener, shared));
-    ReceiverStream::new(receiver)
+    let accepting = tokio::spawn(accept_all(listener, shared));
+    (ReceiverStream::new(receiver), accepting)
 }
 
 struct Shared {

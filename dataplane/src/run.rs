@@ -188,7 +188,7 @@ impl Node {
         let clock = Arc::clone(&world.clock);
         let core = Core { pool: pool.clone(), storage: storage.clone(), fatal: Arc::clone(&fatal) };
         let control = core.control((&config, addresses), world, book);
-        let sampler = NodeSampler { control: Arc::clone(&control), tls: Arc::clone(&tls) };
+        let sampler = NodeSampler { control: Arc::downgrade(&control), tls: Arc::clone(&tls) };
         metrics.set_sampler(Arc::new(sampler));
         let services = Services::new(services::Parts {
             control: Arc::clone(&control),

@@ -15,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 struct Fixture {
     incoming: Incoming,
+    accepting: JoinHandle<()>,
     address: SocketAddr,
     metrics: Metrics,
     tls: Arc<Tls>,
@@ -38,7 +39,7 @@ async fn fixture(limits: ListenLimits) -> Fixture {
     let listener = TcpNet.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = listener.local_address().unwrap();
     let (cut, is_cut) = watch::channel(false);
-    let incoming = incoming(
+    let (incoming, accepting) = incoming(
         listener,
         (Port::Peer, limits),
         Arc::clone(&tls),
@@ -47,6 +48,7 @@ async fn fixture(limits: ListenLimits) -> Fixture {
     );
     Fixture {
         incoming,
+        accepting,
         address,
         metrics,
         tls,
@@ -163,14 +165,8 @@ async fn a_cut_ends_connections_and_a_dropped_stream_the_port() {
         std::io::ErrorKind::ConnectionAborted
     );
 
-    let address = port.address;
-    drop(port);
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while TcpStream::connect(address).await.is_ok() {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "the port is still open"
-        );
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let Fixture { incoming, accepting, address, .. } = port;
+    drop(incoming);
+    tokio::time::timeout(PATIENCE, accepting).await.unwrap().unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
 }

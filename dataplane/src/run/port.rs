@@ -27,7 +27,7 @@ impl BoundPort {
         let Self { port, listener } = self;
         let (cut, is_cut) = watch::channel(false);
         let (stop, mut is_stopped) = watch::channel(false);
-        let incoming = listen::incoming(
+        let (incoming, accepting) = listen::incoming(
             listener,
             (port, ListenLimits::of(port)),
             tls,
@@ -44,7 +44,7 @@ impl BoundPort {
                 warn!(port = port.name(), %error, "serving ended");
             }
         });
-        ServedPort { stop, cut, task }
+        ServedPort { stop, cut, task, accepting }
     }
 }
 
@@ -53,6 +53,8 @@ pub(super) struct ServedPort {
     stop: watch::Sender<bool>,
     cut: watch::Sender<bool>,
     task: JoinHandle<()>,
+    /// Holds the listening socket.
+    accepting: JoinHandle<()>,
 }
 
 impl ServedPort {
@@ -68,5 +70,7 @@ impl ServedPort {
             let _ = tokio::time::timeout(CUT_MAX, &mut self.task).await;
             self.task.abort();
         }
+        // Its stream is dropped: it ends at once.
+        let _ = self.accepting.await;
     }
 }

@@ -139,7 +139,7 @@ impl TestNode {
         let listener = net.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.local_address().unwrap().to_string();
         let limited = (Port::Peer, ListenLimits::of(Port::Peer));
-        let incoming = listen::incoming(listener, limited, Arc::clone(&tls), &metrics, is_cut);
+        let (incoming, _) = listen::incoming(listener, limited, Arc::clone(&tls), &metrics, is_cut);
         let service = RaftApi::server(Arc::clone(&groups) as Arc<dyn GroupLookup>);
         let server = tokio::spawn(async move {
             listen::server()

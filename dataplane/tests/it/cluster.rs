@@ -13,13 +13,14 @@ use lograft_node::config::{
 use lograft_node::health::Readiness;
 use lograft_node::metrics::Metrics;
 use lograft_node::net::TcpNet;
-use lograft_node::run::{Addresses, Node, World};
+use lograft_node::run::{Addresses, Node, RunError, World};
 use lograft_node::tls::Tls;
 use lograft_node::transport::{AddressBook, PeerPool};
 use lograft_proto::admin::v1 as admin;
 use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
 use lograft_proto::log::v1 as log;
 use lograft_proto::log::v1::log_service_client::LogServiceClient;
+use lograft_storage::StorageError;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -126,16 +127,20 @@ impl Cluster {
         let member = &mut self.members[at];
         let Addresses { client, peer, health } = member.addresses;
         member.config.listen = ListenConfig { client, peer, health };
-        let started = Node::start(member.config.clone(), World::real()).await;
-        member.node = Some(started.unwrap());
+        // The last tasks of the stopped node may hold its data directory for a moment.
+        let node = eventually("the node to start again", async || {
+            match Node::start(member.config.clone(), World::real()).await {
+                Ok(node) => Some(node),
+                Err(RunError::Storage(StorageError::InUse { .. })) => None,
+                Err(error) => panic!("{}", lograft_node::error_chain(&error)),
+            }
+        })
+        .await;
+        member.node = Some(node);
     }
 
     pub(crate) fn addresses(&self, at: usize) -> Addresses {
         self.members[at].addresses
-    }
-
-    pub(crate) fn data_dir(&self, at: usize) -> PathBuf {
-        self.members[at].config.data_dir.clone()
     }
 
     /// Waits until a node says that it is ready.
