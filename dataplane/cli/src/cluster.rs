@@ -25,7 +25,7 @@ pub(crate) enum ClusterCommand {
         /// Print JSON, with every partition
         #[arg(long)]
         json: bool,
-        /// Show healthy partitions too
+        /// Show all partitions, however many there are
         #[arg(long, short)]
         all: bool,
         /// Wait until the cluster is healthy, at most so long
@@ -105,7 +105,7 @@ async fn status(
 ) -> Result<(), CliError> {
     let deadline = Instant::now() + wait.unwrap_or_default();
     let cluster = loop {
-        let asked = admin.describe_cluster(!json && !all).await;
+        let asked = admin.describe_cluster(false).await;
         let is_last = Instant::now() >= deadline;
         match asked {
             Ok(cluster) if cluster.healthy || is_last => break cluster,
@@ -118,7 +118,7 @@ async fn status(
     if json {
         print_json(&render::status_json(&cluster))?;
     } else {
-        print(&render::status(&cluster, Paint::stdout()))?;
+        print(&render::status(&cluster, all, Paint::stdout()))?;
     }
     if cluster.healthy {
         Ok(())

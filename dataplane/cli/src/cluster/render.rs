@@ -12,6 +12,9 @@ use crate::output::{Cell, Paint, Table, Tone};
 use crate::topic::{PartitionJson, partition_json, partition_table};
 use crate::units;
 
+/// So many healthy partitions are shown without being asked for.
+const PARTITIONS_SHOWN_COUNT: usize = 24;
+
 /// The cluster as JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct StatusJson {
@@ -90,14 +93,23 @@ fn node_json(node: &NodeDescription) -> NodeJson {
     }
 }
 
-/// Health, nodes, problems, and the partitions that came along.
-pub(crate) fn status(cluster: &DescribeClusterReply, paint: Paint) -> String {
+/// Health, nodes, partitions and problems. Of many partitions only those that ail, unless `all` of
+/// them are asked for.
+pub(crate) fn status(cluster: &DescribeClusterReply, all: bool, paint: Paint) -> String {
     let mut out = headline(cluster, paint);
     out.push('\n');
     out.push_str(&nodes(&cluster.nodes, paint));
-    if !cluster.partitions.is_empty() {
+    let few = all || cluster.partitions.len() <= PARTITIONS_SHOWN_COUNT;
+    let is_shown = |p: &&PartitionDescription| few || is_ailing(p);
+    let shown: Vec<_> = cluster
+        .partitions
+        .iter()
+        .filter(is_shown)
+        .cloned()
+        .collect();
+    if !shown.is_empty() {
         out.push('\n');
-        out.push_str(&partition_table(&cluster.partitions, paint, true));
+        out.push_str(&partition_table(&shown, paint, true));
     }
     if !cluster.problems.is_empty() {
         out.push('\n');
@@ -113,14 +125,17 @@ pub(crate) fn status(cluster: &DescribeClusterReply, paint: Paint) -> String {
     out
 }
 
+fn is_ailing(partition: &PartitionDescription) -> bool {
+    partition.health() != PartitionHealth::Healthy
+}
+
 fn headline(cluster: &DescribeClusterReply, paint: Paint) -> String {
     let health = if cluster.healthy {
         paint.good("healthy")
     } else {
         paint.bad("NOT healthy")
     };
-    let is_ailing = |p: &&PartitionDescription| p.health() != PartitionHealth::Healthy;
-    let ailing = cluster.partitions.iter().filter(is_ailing).count();
+    let ailing = cluster.partitions.iter().filter(|p| is_ailing(p)).count();
     let at_work = |node: &&NodeDescription| node.state() != NodeState::Removed;
     let nodes = cluster.nodes.iter().filter(at_work).count();
     let reachable = cluster
@@ -134,14 +149,21 @@ fn headline(cluster: &DescribeClusterReply, paint: Paint) -> String {
         None => "no meta leader".into(),
     };
     let partitions = match ailing {
-        0 => format!("{} partitions", cluster.partition_count),
-        ailing => format!("{} partitions ({ailing} ailing)", cluster.partition_count),
+        0 => plural(cluster.partition_count, "partition"),
+        ailing => format!(
+            "{} ({ailing} ailing)",
+            plural(cluster.partition_count, "partition")
+        ),
     };
     format!(
-        "cluster {}: {health}; {reachable} of {nodes} nodes reachable, {} topics, {partitions}, \
-         {meta}\n",
-        cluster.cluster_id, cluster.topic_count
+        "cluster {}: {health}; {reachable} of {nodes} nodes reachable, {}, {partitions}, {meta}\n",
+        cluster.cluster_id,
+        plural(cluster.topic_count, "topic")
     )
+}
+
+fn plural(count: u32, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn nodes(nodes: &[NodeDescription], paint: Paint) -> String {
@@ -269,7 +291,7 @@ mod tests {
     #[test]
     fn the_cluster_is_told_at_a_glance() {
         let expected = "\
-cluster c-1: NOT healthy; 2 of 3 nodes reachable, 1 topics, 3 partitions, meta leader 1
+cluster c-1: NOT healthy; 2 of 3 nodes reachable, 1 topic, 3 partitions, meta leader 1
 
 ID  NAME    STATE        CLIENT          META    LEADERS  REPLICAS  DISK FREE  VERSION
  1  node-1  active       127.0.0.1:9400  leader        1         3   12.0 GiB  0.1.0
@@ -278,7 +300,7 @@ ID  NAME    STATE        CLIENT          META    LEADERS  REPLICAS  DISK FREE  V
 
 problem: node 2 does not answer
 ";
-        assert_eq!(status(&cluster(), Paint::plain()), expected);
+        assert_eq!(status(&cluster(), false, Paint::plain()), expected);
     }
 
     #[test]

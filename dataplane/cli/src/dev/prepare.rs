@@ -14,6 +14,8 @@ use super::layout::{DevState, Layout};
 use super::pki::Pki;
 use super::ports::{self, NodePorts, node_name};
 
+/// Raft's own library tells every step at `info`: too much beside what the node itself says.
+const LOG_LEVEL: &str = "info,openraft=warn";
 /// Nodes of a new cluster.
 const DEFAULT_NODES_COUNT: u32 = 3;
 
@@ -94,7 +96,10 @@ pub(crate) fn write_config(
         seeds: others.map(|other| other.peer.to_string()).collect(),
         storage: StorageSettings::default(),
         raft: RaftSettings::default(),
-        log: LogSettings::default(),
+        log: LogSettings {
+            level: LOG_LEVEL.into(),
+            ..LogSettings::default()
+        },
     };
     config.check().map_err(|source| DevError::NodeConfig {
         name: name.clone(),

@@ -9,26 +9,26 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Longest wait for anything here.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A home directory with nothing in it.
-pub struct World {
+pub(crate) struct World {
     home: tempfile::TempDir,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             home: tempfile::tempdir().unwrap(),
         }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
 
     /// The program with these arguments, not yet started.
-    pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lograft"));
         command.args(args);
         self.settle(&mut command);
@@ -36,7 +36,7 @@ impl World {
     }
 
     /// A command line for a POSIX shell in the same world.
-    pub fn shell(&self, line: &str) -> Output {
+    pub(crate) fn shell(&self, line: &str) -> Output {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", line]);
         self.settle(&mut command);
@@ -55,12 +55,12 @@ impl World {
     }
 
     /// Runs it to its end.
-    pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Ended {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Ended {
         Ended::from(self.command(args).output().unwrap())
     }
 
     /// Runs it to its end with this on its standard input.
-    pub fn feed<S: AsRef<OsStr>>(&self, args: &[S], input: &[u8]) -> Ended {
+    pub(crate) fn feed<S: AsRef<OsStr>>(&self, args: &[S], input: &[u8]) -> Ended {
         let mut command = self.command(args);
         let mut child = command
             .stdin(Stdio::piped())
@@ -80,10 +80,10 @@ impl World {
 
 /// How a run ended.
 #[derive(Debug)]
-pub struct Ended {
-    pub code: Option<i32>,
-    pub stdout: Vec<u8>,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
 }
 
 impl From<Output> for Ended {
@@ -98,17 +98,17 @@ impl From<Output> for Ended {
 
 impl Ended {
     /// Standard output of a run that went well.
-    pub fn ok(self) -> String {
+    pub(crate) fn ok(self) -> String {
         String::from_utf8(self.ok_bytes()).unwrap()
     }
 
-    pub fn ok_bytes(self) -> Vec<u8> {
+    pub(crate) fn ok_bytes(self) -> Vec<u8> {
         assert_eq!(self.code, Some(0), "stderr: {}", self.stderr);
         self.stdout
     }
 
     /// The one line on standard error of a run that failed with this code.
-    pub fn failed(self, code: i32) -> String {
+    pub(crate) fn failed(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "stderr: {}", self.stderr);
         assert_eq!(self.stderr.lines().count(), 1, "one line: {}", self.stderr);
         self.stderr
@@ -116,24 +116,24 @@ impl Ended {
 }
 
 /// A running `lograft dev`.
-pub struct Dev {
+pub(crate) struct Dev {
     child: Child,
     lines: mpsc::Receiver<String>,
     /// All that it has said so far.
-    pub said: Vec<String>,
-    pub data_dir: PathBuf,
+    pub(crate) said: Vec<String>,
+    pub(crate) data_dir: PathBuf,
 }
 
 impl Dev {
     /// Starts it and waits until its nodes are ready.
-    pub fn start(world: &World, args: &[&str]) -> Self {
+    pub(crate) fn start(world: &World, args: &[&str]) -> Self {
         let mut dev = Self::spawn(world, args);
         dev.wait_for("Ctrl-C stops all nodes");
         dev
     }
 
     /// Starts it in the world's data directory.
-    pub fn spawn(world: &World, args: &[&str]) -> Self {
+    pub(crate) fn spawn(world: &World, args: &[&str]) -> Self {
         let data_dir = world.path("data");
         let mut all = vec!["dev", "--data-dir", data_dir.to_str().unwrap()];
         all.extend(args);
@@ -157,7 +157,7 @@ impl Dev {
     }
 
     /// Waits for a line that contains this.
-    pub fn wait_for(&mut self, text: &str) -> String {
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -174,7 +174,7 @@ impl Dev {
     }
 
     /// The nodes' processes, by name.
-    pub fn nodes(&self) -> Vec<(String, u32)> {
+    pub(crate) fn nodes(&self) -> Vec<(String, u32)> {
         let text = fs::read_to_string(self.data_dir.join("run.yaml")).unwrap();
         let run: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
         let nodes = run["nodes"].as_sequence().unwrap();
@@ -185,12 +185,12 @@ impl Dev {
         nodes.iter().map(node).collect()
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Stops it as Ctrl-C does.
-    pub fn stop(mut self) -> Vec<String> {
+    pub(crate) fn stop(mut self) -> Vec<String> {
         send_signal(self.child.id(), "INT");
         let deadline = Instant::now() + PATIENCE;
         while self.child.try_wait().unwrap().is_none() {
@@ -231,11 +231,11 @@ impl Drop for Dev {
 }
 
 /// Whether there is such a process.
-pub fn is_alive(pid: u32) -> bool {
+pub(crate) fn is_alive(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
-pub fn send_signal(pid: u32, name: &str) {
+pub(crate) fn send_signal(pid: u32, name: &str) {
     let status = Command::new("kill")
         .args(["-s", name, &pid.to_string()])
         .status()
@@ -244,7 +244,7 @@ pub fn send_signal(pid: u32, name: &str) {
 }
 
 /// Waits until it holds.
-pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "not in time: {what}");

@@ -96,7 +96,9 @@ impl Start {
             }
             at @ (StartAt::Timestamp(_) | StartAt::Offset(_)) => at,
         };
-        if !follow && self.end.is_none() {
+        // A start beyond the end is the node's to refuse: it names the valid range.
+        let is_beyond = matches!(self.at, StartAt::Offset(at) if at > high_watermark);
+        if !follow && self.end.is_none() && !is_beyond {
             self.end = Some(high_watermark);
         }
         Ok(())
