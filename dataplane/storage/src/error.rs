@@ -210,6 +210,16 @@ pub enum OpenError {
         /// The cluster they belong to.
         found: ClusterId,
     },
+    /// Another release wrote the files, in a format that this one does not know.
+    #[error("group {group}: {path} is of format version {found}, which this release cannot read")]
+    OtherVersion {
+        /// The group.
+        group: GroupId,
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u8,
+    },
     /// The group is open already.
     #[error("group {0} is open already")]
     AlreadyOpen(GroupId),

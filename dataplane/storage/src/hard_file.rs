@@ -37,6 +37,8 @@ pub(crate) enum HardFound {
     Damaged,
     /// The records are another cluster's.
     OtherCluster(ClusterId),
+    /// The records are of another version of the format.
+    OtherVersion(u8),
     /// The newest record.
     Record(Newest),
 }
@@ -69,6 +71,9 @@ impl HardFile {
                 .read_at(position, HARD_RECORD_BYTES)
                 .map_err(|source| StorageError::io(Action::Read, &path, source))?;
             *slot = HardRecord::decode(&bytes, group);
+            if let Some(version) = HardRecord::other_version(&bytes) {
+                return Ok(HardFound::OtherVersion(version));
+            }
         }
         if let Some((_, other)) = slots.iter().flatten().find(|(_, found)| *found != cluster) {
             return Ok(HardFound::OtherCluster(*other));

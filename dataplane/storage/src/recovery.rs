@@ -32,6 +32,7 @@ pub(crate) struct Opened {
 pub(crate) enum Failure {
     Damaged(Damage, Option<HardState>),
     OtherCluster(PathBuf, ClusterId),
+    OtherVersion(PathBuf, u8),
     Storage(StorageError),
 }
 
@@ -91,6 +92,10 @@ pub(crate) fn open_group(
         HardFound::OtherCluster(other) => Err(Failure::OtherCluster(
             hard_state_path(&directory.dir),
             other,
+        )),
+        HardFound::OtherVersion(version) => Err(Failure::OtherVersion(
+            hard_state_path(&directory.dir),
+            version,
         )),
         HardFound::Damaged => {
             Err(damage(&hard_state_path(&directory.dir), "no valid record").into())

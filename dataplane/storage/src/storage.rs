@@ -151,6 +151,7 @@ impl Storage {
     fn refuse(&self, group: GroupId, failure: Failure) -> OpenError {
         match failure {
             Failure::OtherCluster(path, found) => OpenError::OtherCluster { group, path, found },
+            Failure::OtherVersion(path, found) => OpenError::OtherVersion { group, path, found },
             Failure::Storage(source) => OpenError::Storage { group, source },
             Failure::Damaged(damage, hard_state) => match self.keep_aside(group) {
                 Ok(kept) => OpenError::Corrupt {

@@ -37,6 +37,13 @@ pub(crate) fn record_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..])
 }
 
+/// The version of a record that is whole, but not of ours.
+pub(crate) fn other_version(bytes: &[u8], magic: u64) -> Option<u8> {
+    let is_whole =
+        bytes.len() >= 16 && get_u64(bytes, 0) == magic && get_u32(bytes, 12) == record_crc(bytes);
+    Some(bytes[8]).filter(|version| is_whole && *version != VERSION)
+}
+
 /// Whether a record of at least 16 bytes has this magic number, our version and its right CRC.
 pub(crate) fn record_is_valid(bytes: &[u8], magic: u64) -> bool {
     bytes.len() >= 16

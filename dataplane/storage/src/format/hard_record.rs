@@ -2,7 +2,7 @@
 
 use lograft_core::{ClusterId, GroupId, LogId, LogIndex, NodeId, Term, Vote};
 
-use super::fields::{VERSION, get_16, get_u64, put, record_crc, record_is_valid};
+use super::fields::{VERSION, get_16, get_u64, other_version, put, record_crc, record_is_valid};
 use crate::hard_state::HardState;
 
 /// Length of a record, bytes.
@@ -62,6 +62,11 @@ impl HardRecord {
         let crc = record_crc(&bytes);
         put(&mut bytes, 12, &crc.to_le_bytes());
         bytes
+    }
+
+    /// The version of a record that another release has written.
+    pub(crate) fn other_version(bytes: &[u8]) -> Option<u8> {
+        other_version(bytes.get(..HARD_RECORD_BYTES)?, MAGIC)
     }
 
     /// The record in the first 96 bytes and its cluster, if it is whole and this group's.

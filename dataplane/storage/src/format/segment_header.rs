@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use lograft_core::{ClusterId, GroupId, LogId, LogIndex, Offset, Term};
 
-use super::fields::{VERSION, get_16, get_u32, get_u64, put, record_crc, record_is_valid};
+use super::fields::{
+    VERSION, get_16, get_u32, get_u64, other_version, put, record_crc, record_is_valid,
+};
 use crate::segment::Segment;
 
 /// Length of a segment's header, bytes: its first entry begins there.
@@ -66,6 +68,11 @@ impl SegmentHeader {
         let crc = record_crc(&bytes);
         put(&mut bytes, 12, &crc.to_le_bytes());
         (bytes, crc)
+    }
+
+    /// The version of a header that another release has written.
+    pub(crate) fn other_version(bytes: &[u8]) -> Option<u8> {
+        other_version(bytes.get(..LEN)?, MAGIC)
     }
 
     /// The header in the first 96 bytes, if it is whole.

@@ -69,6 +69,9 @@ fn headers(directory: &Directory<'_>) -> Result<Vec<SegmentHeader>, Failure> {
         let bytes = file
             .read_at(0, len)
             .map_err(|source| StorageError::io(Action::Read, &path, source))?;
+        if let Some(version) = SegmentHeader::other_version(&bytes) {
+            return Err(Failure::OtherVersion(path, version));
+        }
         let Some(header) = SegmentHeader::decode(&bytes) else {
             return Err(damage(&path, "no valid segment header").into());
         };

@@ -82,7 +82,7 @@ fn check_filled(log: &lograft_storage::GroupLog, from: u64, to: u64) {
             assert_eq!(entry.id, id(1 + next / 100, next));
             let crc = crc32c::crc32c(&entry.proposal.payload);
             assert_eq!(crc, entry.proposal.payload_crc32c);
-            let expected = if next % 5 == 0 {
+            let expected = if next.is_multiple_of(5) {
                 0
             } else {
                 37 * ((next * 7) % 50) as usize
@@ -377,6 +377,22 @@ fn purge_drops_whole_segments_behind_a_checkpoint(place: &Place) {
     assert_eq!(log.checkpoint_at_or_below(third.index), Some(checkpoint));
     assert_eq!(log.checkpoint_at_or_below(LogIndex(3)), None);
     check_filled(&log, third.index.0 + 1, 500);
+}
+
+/// Purges all but the last two segments, as retention would.
+pub(crate) fn purge_old(log: &lograft_storage::GroupLog) {
+    let sealed: Vec<_> = log
+        .segments()
+        .iter()
+        .filter_map(|segment| segment.last)
+        .collect();
+    let [.., upto, _, _] = sealed.as_slice() else {
+        return;
+    };
+    if log.purged_id().is_none_or(|purged| purged < *upto) {
+        log.put_checkpoint(checkpoint_at(log, upto.index));
+        log.purge_to(*upto);
+    }
 }
 
 fn recycled_segments_hold_nothing_old(place: &Place) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use lograft_core::{LogIndex, NodeId, Term, Vote};
+use lograft_core::{NodeId, Term, Vote};
 use lograft_storage::{
     Checkpoint, Crash, FaultFs, GroupLog, GroupOptions, OpenError, Storage, StorageConfig,
     StorageError, WriterDrive,
@@ -14,7 +14,7 @@ use lograft_storage::{
 use crate::model::{Model, matches};
 use crate::setup::{Flush, GROUP, blank, id, identity, records};
 
-const SEEDS_DEFAULT_COUNT: u64 = 2000;
+const SEEDS_DEFAULT_COUNT: u64 = 1000;
 
 struct Dice(u64);
 
@@ -29,6 +29,10 @@ impl Dice {
 
     fn below(&mut self, bound: u64) -> u64 {
         self.roll() % bound.max(1)
+    }
+
+    fn index(&mut self, bound: usize) -> usize {
+        usize::try_from(self.below(bound as u64)).unwrap()
     }
 
     fn one_in(&mut self, chances: u64) -> bool {
@@ -109,14 +113,14 @@ impl Run {
 
     fn append(&mut self, log: &GroupLog) {
         let next = self.model.now().end();
-        let entries: Vec<_> = (0..1 + self.dice.below(4))
-            .map(|nth| match self.dice.below(5) {
-                0 => blank(self.term, next + nth),
-                _ => {
-                    let count = u32::try_from(1 + self.dice.below(4)).unwrap();
-                    let len = usize::try_from(self.dice.below(900)).unwrap();
-                    records(self.term, next + nth, count, len)
+        let entries: Vec<_> = (0..=self.dice.below(3))
+            .map(|nth| {
+                if self.dice.one_in(5) {
+                    return blank(self.term, next + nth);
                 }
+                let count = u32::try_from(1 + self.dice.below(4)).unwrap();
+                let len = usize::try_from(self.dice.below(900)).unwrap();
+                records(self.term, next + nth, count, len)
             })
             .collect();
         let flush = Flush::default();
@@ -159,11 +163,7 @@ impl Run {
         let Some(entry) = self.model.now().get(at.0) else {
             return;
         };
-        let state = Bytes::from(format!(
-            "{} {}",
-            entry.id,
-            "x".repeat(self.dice.below(700) as usize)
-        ));
+        let state = Bytes::from(format!("{} {}", entry.id, "x".repeat(self.dice.index(700))));
         let checkpoint = Checkpoint {
             last: entry.id,
             next_offset: entry.next_offset(),
@@ -278,7 +278,7 @@ impl Run {
                 return None;
             }
         };
-        let (log, recovered) = match storage.open_group(GROUP, GroupOptions::default()) {
+        let (log, _) = match storage.open_group(GROUP, GroupOptions::default()) {
             Ok(opened) => opened,
             Err(OpenError::Corrupt { damage, .. }) => {
                 assert!(rotten, "sound files were taken for damaged: {damage}");
@@ -288,7 +288,6 @@ impl Run {
             }
             Err(error) => panic!("{error:?}"),
         };
-        drop(recovered);
         let state = self.model.recover(&log, rotten);
         self.model.recover_vote(log.hard_state().vote);
         if let Some(committed) = log.hard_state().committed {
@@ -340,7 +339,7 @@ fn live(run: &mut Run, fs: &FaultFs, storage: &Storage, log: &GroupLog) {
         Fault::Write,
         Fault::Sync,
         Fault::Space,
-    ][run.dice.below(6) as usize];
+    ][run.dice.index(6)];
     match fault {
         Fault::None => {}
         Fault::Write => fs.fail_write_after(run.dice.below(30)),
@@ -393,14 +392,18 @@ fn crashes(seed: u64) {
 fn rots(seed: u64) {
     let mut run = Run::new(seed);
     let mut fs = FaultFs::new(seed);
-    for _ in 0..1 + run.dice.below(3) {
+    for _ in 0..=run.dice.below(2) {
         let (storage, log) = run.recover(&fs, false).unwrap();
         live(&mut run, &fs, &storage, &log);
         fs = crash(&mut run, &fs);
     }
     let files = fs.files();
-    let (path, len) = &files[run.dice.below(files.len() as u64) as usize];
-    fs.flip_bit(path, run.dice.below(*len), (run.dice.below(8)) as u8);
+    let (path, len) = &files[run.dice.index(files.len())];
+    fs.flip_bit(
+        path,
+        run.dice.below(*len),
+        u8::try_from(run.dice.below(8)).unwrap(),
+    );
     let Some((storage, log)) = run.recover(&fs, true) else {
         return;
     };
@@ -449,5 +452,4 @@ fn a_seed_repeats() {
         assert!(trace(seed) == trace(seed), "seed {seed} differs");
     }
     assert!(trace(1) != trace(2));
-    let _ = LogIndex(0);
 }

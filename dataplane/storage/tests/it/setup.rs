@@ -126,7 +126,9 @@ pub(crate) fn open_group(storage: &Storage) -> GroupLog {
 
 /// The outcome of a flush, once it comes.
 #[derive(Clone, Default)]
-pub(crate) struct Flush(Arc<(Mutex<Option<Result<(), StorageError>>>, std::sync::Condvar)>);
+pub(crate) struct Flush(Arc<(Mutex<Option<Outcome>>, std::sync::Condvar)>);
+
+type Outcome = Result<(), StorageError>;
 
 impl Flush {
     pub(crate) fn callback(&self) -> FlushCallback {
@@ -137,12 +139,12 @@ impl Flush {
         })
     }
 
-    pub(crate) fn outcome(&self) -> Option<Result<(), StorageError>> {
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
         self.0.0.lock().unwrap().clone()
     }
 
     /// Lets the writers run until the flush is there.
-    pub(crate) fn wait(&self, storage: &Storage) -> Result<(), StorageError> {
+    pub(crate) fn wait(&self, storage: &Storage) -> Outcome {
         storage.step();
         let guard = self.0.0.lock().unwrap();
         let limit = std::time::Duration::from_secs(20);

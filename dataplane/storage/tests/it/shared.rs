@@ -1,0 +1,162 @@
+//! Many threads and many groups on one real disk.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+use lograft_core::{GroupId, LogIndex, Offset};
+use lograft_storage::{FaultFs, Fs, GroupOptions, Storage, StorageConfig, WriterDrive};
+
+use crate::setup::{Flush, GROUP, Place, append, identity, open_group, records, settle};
+
+/// Waits until `condition` holds.
+fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "not within 20 s: {what}"
+        );
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn appends_that_wait_together_share_a_sync() {
+    let (place, fs) = Place::fault(3);
+    let storage = place.open();
+    let log = open_group(&storage);
+    append(&storage, &log, vec![records(1, 0, 1, 100)]);
+    let (writes, syncs) = fs.operations();
+    let flushes: Vec<Flush> = (1..=15)
+        .map(|index| {
+            let flush = Flush::default();
+            log.append(vec![records(1, index, 1, 100)], flush.callback())
+                .unwrap();
+            flush
+        })
+        .collect();
+    assert_eq!(log.flushed_index(), Some(LogIndex(0)));
+    storage.step();
+    assert!(
+        flushes
+            .iter()
+            .all(|flush| matches!(flush.outcome(), Some(Ok(()))))
+    );
+    assert_eq!(fs.operations(), (writes + 1, syncs + 1));
+}
+
+#[test]
+fn readers_keep_up_with_writers_and_purges() {
+    let place = Place::real();
+    let storage = place.open();
+    let log = open_group(&storage);
+    append(&storage, &log, vec![records(1, 0, 1, 100)]);
+    let done = AtomicBool::new(false);
+    let read = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let (start, end) = (log.first_offset(), log.log_end_offset());
+                    let middle = Offset(start.0.midpoint(end.0));
+                    match log.read_from_offset(middle, end, 20_000) {
+                        Ok(got) => {
+                            let first = got.first().map(|entry| entry.base_offset);
+                            assert!(
+                                first.is_none_or(|first| first == middle),
+                                "{first:?} {middle}"
+                            );
+                            read.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(error) => assert!(error.to_string().contains("below"), "{error:?}"),
+                    }
+                }
+            });
+        }
+        for index in 1..4000 {
+            let flush = Flush::default();
+            log.append(vec![records(1, index, 1, 900)], flush.callback())
+                .unwrap();
+            if index % 50 == 0 {
+                flush.wait(&storage).unwrap();
+                crate::conformance::purge_old(&log);
+            }
+        }
+        settle(&storage, &log);
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(read.load(Ordering::Relaxed) > 0);
+    assert!(log.segments().len() < 10, "old segments are purged");
+    let held = storage.tail_cache_bytes();
+    assert!(
+        held <= place.config.tail_cache_max_bytes,
+        "{held} bytes cached"
+    );
+}
+
+#[test]
+fn callers_of_many_threads_wait_for_one_disk() {
+    let place = Place::real();
+    let storage = place.open();
+    let groups: Vec<_> = (0..6)
+        .map(|group| {
+            storage
+                .open_group(GroupId(group), GroupOptions::default())
+                .unwrap()
+                .0
+        })
+        .collect();
+    let flushed = Arc::new(AtomicU64::new(0));
+    let start = Barrier::new(groups.len());
+    std::thread::scope(|scope| {
+        for log in &groups {
+            let (flushed, start) = (&flushed, &start);
+            scope.spawn(move || {
+                start.wait();
+                for index in 0..200 {
+                    let flushed = Arc::clone(flushed);
+                    let done = Box::new(move |outcome: Result<(), _>| {
+                        outcome.unwrap();
+                        flushed.fetch_add(1, Ordering::Relaxed);
+                    });
+                    log.append(vec![records(1, index, 2, 3000)], done).unwrap();
+                }
+            });
+        }
+    });
+    eventually("all flushes", || flushed.load(Ordering::Relaxed) == 1200);
+    for log in &groups {
+        assert_eq!(log.flushed_index(), Some(LogIndex(199)));
+        assert_eq!(log.log_end_offset(), Offset(400));
+    }
+}
+
+#[test]
+fn an_idle_group_is_small_on_disk() {
+    let fs = FaultFs::new(1);
+    let mut config = StorageConfig::new("/data");
+    config.writers = WriterDrive::Manual;
+    let shared: Arc<dyn Fs> = Arc::new(fs.clone());
+    let storage = Storage::open(shared, config, Arc::new(|_| ())).unwrap();
+    storage.write_identity(&identity()).unwrap();
+    let before = fs.used_bytes();
+    let (log, _) = storage.open_group(GROUP, GroupOptions::default()).unwrap();
+    append(&storage, &log, vec![records(1, 0, 1, 100)]);
+    let used = fs.used_bytes() - before;
+    assert!(used <= 16 * 1024, "{used} bytes for a group with one entry");
+}
+
+#[test]
+fn a_low_disk_is_noticed_and_recovers() {
+    let (mut place, fs) = Place::fault(2);
+    place.config.reserve_bytes = 100_000;
+    let storage = place.open();
+    assert!(!storage.is_disk_low());
+    fs.set_capacity(fs.used_bytes() + 99_000);
+    assert!(storage.is_disk_low());
+    let space = storage.space().unwrap();
+    assert_eq!((space.free_bytes, space.reserve_bytes), (99_000, 100_000));
+    fs.set_capacity(1 << 30);
+    assert!(!storage.is_disk_low());
+}
