@@ -114,7 +114,8 @@ fn keys_headers_and_partitions_come_through() {
     let world = World::new();
     let dev = Dev::start(&world, &["--base-port", "0", "--nodes", "1"]);
     world.run(&["topic", "create", "keyed", "-p", "4"]).ok();
-    let input: String = (0..1000).map(|n| format!("k{}\tv{n}\n", n % 10)).collect();
+    let lines: Vec<String> = (0..1000).map(|n| format!("k{}\tv{n}\n", n % 10)).collect();
+    let input = lines.concat();
     let produce = [
         "produce",
         "keyed",

@@ -1,5 +1,6 @@
 //! What `--help` says is what people and scripts build on: a change shows in review.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -41,7 +42,7 @@ fn help_is_as_it_was() {
         let mut args: Vec<&str> = command.split_whitespace().collect();
         args.push("-h");
         let title = format!("$ lograft {}", args.join(" "));
-        found.push_str(&format!("{title}\n{}\n", world.run(&args).ok()));
+        writeln!(found, "{title}\n{}", world.run(&args).ok()).unwrap();
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden/help.txt");
     if std::env::var_os("LOGRAFT_BLESS").is_some() {

@@ -1,15 +1,16 @@
 //! Runs the program in a world of its own: its own home, contexts file and data directory.
 
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Longest wait for anything here.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A home directory with nothing in it.
 pub(crate) struct World {
@@ -216,7 +217,7 @@ impl Dev {
             let text = fs::read_to_string(file.path()).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();
             let tail = lines[lines.len().saturating_sub(15)..].join("\n");
-            out.push_str(&format!("--- {}\n{tail}\n", file.path().display()));
+            writeln!(out, "--- {}\n{tail}", file.path().display()).unwrap();
         }
         out
     }
