@@ -1,6 +1,7 @@
 //! What a node's storage is built with.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lograft_core::limits::{
     DISK_RESERVE_DEFAULT_BYTES, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES, TAIL_CACHE_DEFAULT_BYTES,
@@ -54,6 +55,17 @@ impl StorageConfig {
 pub struct GroupOptions {
     /// Overrides [`StorageConfig::segment_max_bytes`] for this group, bytes.
     pub segment_max_bytes: Option<u64>,
+}
+
+/// One write with its `fdatasync`, for metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Flushed {
+    /// What was written, bytes.
+    pub bytes: u64,
+    /// Appends that it made durable.
+    pub appends: usize,
+    /// From the write's begin to the end of the sync.
+    pub took: Duration,
 }
 
 /// Whose data directory it is. Written once, never changed.

@@ -73,6 +73,9 @@ pub enum StorageError {
     /// The group was closed or removed.
     #[error("group {0} is closed")]
     Closed(GroupId),
+    /// The group is just being opened by another caller.
+    #[error("group {0} is just being opened")]
+    Opening(GroupId),
     /// Entries must follow the log's end without a gap.
     #[error("group {group}: entry {got} does not follow the log's end, {expected} does")]
     NotConsecutive {

@@ -407,7 +407,7 @@ impl Group {
             let barrier = move |outcome| {
                 let _ = done.send(outcome); // the other side waits below
             };
-            self.push(&state, [Op::SaveCommitted, Op::Barrier(Box::new(barrier))]);
+            self.push(&state, [Op::Close(Box::new(barrier))]);
         }
         self.node.step_if_manual();
         result.recv().unwrap_or(Err(StorageError::Closed(self.id)))

@@ -25,7 +25,7 @@ mod storage;
 mod walker;
 
 pub use checkpoint::Checkpoint;
-pub use config::{GroupOptions, Identity, Space, StorageConfig, WriterDrive};
+pub use config::{Flushed, GroupOptions, Identity, Space, StorageConfig, WriterDrive};
 pub use error::{Action, Damage, OpenError, ReadError, StorageError};
 pub use fs::{Crash, FaultFs, FileMap, Fs, FsFile, FsSpace, OpenMode, RealFs};
 pub use group::{GroupLog, Recovered, SegmentInfo, TornTail};

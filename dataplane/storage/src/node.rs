@@ -10,7 +10,7 @@ use lograft_core::limits::OPEN_SEGMENTS_MAX_COUNT;
 use lograft_core::{ClusterId, GroupId, LogIndex};
 use parking_lot::Mutex;
 
-use crate::config::{Identity, StorageConfig, WriterDrive};
+use crate::config::{Flushed, Identity, StorageConfig, WriterDrive};
 use crate::error::{Action, StorageError};
 use crate::format::SEGMENT_HEADER_BYTES;
 use crate::fs::{Fs, FsFile, OpenMode};
@@ -19,6 +19,7 @@ use crate::lane::Lane;
 use crate::recycler::Recycler;
 use crate::segment::Segment;
 
+pub(crate) type Observer = Box<dyn Fn(Flushed) + Send + Sync>;
 type OnFatal = Arc<dyn Fn(StorageError) + Send + Sync>;
 
 pub(crate) struct Node {
@@ -34,6 +35,8 @@ pub(crate) struct Node {
     caching: Mutex<VecDeque<Weak<Group>>>,
     fatal: OnceLock<Arc<StorageError>>,
     on_fatal: OnFatal,
+    /// Told of every flush.
+    pub(crate) observer: OnceLock<Observer>,
     /// Goes last: another process may come when it is free.
     _lock: Box<dyn Send + Sync>,
 }
@@ -65,6 +68,7 @@ impl Node {
             open_segments: Mutex::default(),
             caching: Mutex::default(),
             fatal: OnceLock::new(),
+            observer: OnceLock::new(),
             on_fatal,
             _lock: lock,
             fs,

@@ -42,6 +42,8 @@ pub(crate) enum Op {
     PutCheckpoint(Arc<Checkpoint>),
     /// Nothing to write, but `done` comes after what stands before it.
     Barrier(FlushCallback),
+    /// The last task before the group is closed.
+    Close(FlushCallback),
 }
 
 /// A segment that was sealed, with all that its index file holds.

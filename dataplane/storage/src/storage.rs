@@ -5,11 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use lograft_core::GroupId;
 use lograft_core::limits::CORRUPT_COPIES_MAX_COUNT;
+use lograft_core::{ClusterId, GroupId};
 use parking_lot::Mutex;
 
-use crate::config::{GroupOptions, Identity, Space, StorageConfig};
+use crate::config::{Flushed, GroupOptions, Identity, Space, StorageConfig};
 use crate::error::{Action, OpenError, StorageError};
 use crate::format::{decode_identity, encode_identity};
 use crate::fs::Fs;
@@ -25,7 +25,22 @@ pub struct Storage(Arc<Inner>);
 
 struct Inner {
     node: Arc<Node>,
-    groups: Mutex<BTreeMap<GroupId, Weak<Group>>>,
+    groups: Mutex<BTreeMap<GroupId, Slot>>,
+}
+
+/// A group that somebody works with.
+enum Slot {
+    Opening,
+    Open(Weak<Group>),
+}
+
+impl Slot {
+    fn is_in_use(&self) -> bool {
+        match self {
+            Self::Opening => true,
+            Self::Open(group) => group.strong_count() > 0,
+        }
+    }
 }
 
 impl Drop for Inner {
@@ -115,15 +130,35 @@ impl Storage {
         group: GroupId,
         options: GroupOptions,
     ) -> Result<(GroupLog, Recovered), OpenError> {
-        let node = &self.0.node;
-        let cluster = node.cluster_id().ok_or(OpenError::NoIdentity(group))?;
-        let mut groups = self.0.groups.lock();
-        if groups
-            .get(&group)
-            .is_some_and(|open| open.strong_count() > 0)
+        let cluster = self
+            .0
+            .node
+            .cluster_id()
+            .ok_or(OpenError::NoIdentity(group))?;
         {
-            return Err(OpenError::AlreadyOpen(group));
+            let mut groups = self.0.groups.lock();
+            if groups.get(&group).is_some_and(Slot::is_in_use) {
+                return Err(OpenError::AlreadyOpen(group));
+            }
+            // Others open at the same time: recovery reads a lot.
+            groups.insert(group, Slot::Opening);
         }
+        let opened = self.recover(group, cluster, options);
+        let mut groups = self.0.groups.lock();
+        match &opened {
+            Ok((log, _)) => groups.insert(group, Slot::Open(Arc::downgrade(&log.0))),
+            Err(_) => groups.remove(&group),
+        };
+        opened
+    }
+
+    fn recover(
+        &self,
+        group: GroupId,
+        cluster: ClusterId,
+        options: GroupOptions,
+    ) -> Result<(GroupLog, Recovered), OpenError> {
+        let node = &self.0.node;
         let max_bytes = options
             .segment_max_bytes
             .unwrap_or(node.config.segment_max_bytes);
@@ -144,7 +179,6 @@ impl Storage {
             state: Mutex::new(state),
             writer: Mutex::new(writer),
         });
-        groups.insert(group, Arc::downgrade(&open));
         Ok((GroupLog(open), recovered))
     }
 
@@ -197,7 +231,11 @@ impl Storage {
     /// Closes a group, so that it can be opened again: waits until all of its writes are done;
     /// further calls on its `GroupLog`s fail. Not to be called by a flush callback.
     pub fn close_group(&self, group: GroupId) -> Result<(), StorageError> {
-        let open = self.0.groups.lock().get(&group).and_then(Weak::upgrade);
+        let open = match self.0.groups.lock().get(&group) {
+            None => None,
+            Some(Slot::Opening) => return Err(StorageError::Opening(group)),
+            Some(Slot::Open(open)) => open.upgrade(),
+        };
         if let Some(open) = open {
             open.close()?;
         }
@@ -260,6 +298,11 @@ impl Storage {
     /// Bytes in the tail caches of all groups.
     pub fn tail_cache_bytes(&self) -> usize {
         self.0.node.budget.used()
+    }
+
+    /// Has every flush reported to `observer`, on the writer's thread; only the first call counts.
+    pub fn observe_flushes(&self, observer: impl Fn(Flushed) + Send + Sync + 'static) {
+        let _ = self.0.node.observer.set(Box::new(observer)); // a second observer is not heard
     }
 
     /// Why nothing is written any more, once a write or sync has failed.

@@ -1,10 +1,12 @@
 //! What a lane does with a group's tasks.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Group;
 use super::batch::Batch;
 use super::writer::GroupWriter;
+use crate::config::Flushed;
 use crate::error::StorageError;
 use crate::format::HardRecord;
 use crate::op::Op;
@@ -14,6 +16,7 @@ impl Group {
     pub(crate) fn write(self: &Arc<Self>, ops: Vec<Op>) {
         let mut writer = self.writer.lock();
         let mut batch: Option<Batch> = None;
+        let mut save_committed = false;
         for op in ops {
             match op {
                 Op::Append {
@@ -33,6 +36,8 @@ impl Group {
                         .get_or_insert_with(|| Batch::new(segment, position, era))
                         .add(entries, done);
                 }
+                // Nobody waits for it, and it must not split what goes to disk together.
+                Op::SaveCommitted => save_committed = true,
                 other => {
                     self.flush(&mut writer, batch.take());
                     self.perform(&mut writer, other);
@@ -40,6 +45,9 @@ impl Group {
             }
         }
         self.flush(&mut writer, batch);
+        if save_committed {
+            self.save_committed(&mut writer);
+        }
         drop(writer);
         if self.node.budget.excess() > 0 {
             self.node.evict();
@@ -48,7 +56,20 @@ impl Group {
 
     fn flush(&self, writer: &mut GroupWriter, batch: Option<Batch>) {
         let Some(batch) = batch else { return };
+        let begin = self
+            .node
+            .observer
+            .get()
+            .map(|observer| (observer, Instant::now()));
         let result = self.attempt(|| writer.write_batch(&self.node, &batch));
+        if let Some((observer, begin)) = begin {
+            let bytes = batch.end_position - batch.position;
+            observer(Flushed {
+                bytes,
+                appends: batch.dones.len(),
+                took: begin.elapsed(),
+            });
+        }
         if result.is_ok()
             && let Some(end) = batch.end
         {
@@ -70,10 +91,22 @@ impl Group {
         write().inspect_err(|error| self.node.fail(error))
     }
 
+    fn save_committed(&self, writer: &mut GroupWriter) {
+        let committed = {
+            let mut state = self.state.lock();
+            state.committed_waits = false;
+            state.hard.committed
+        };
+        let mut hard = writer.hard.record().hard;
+        hard.committed = committed;
+        // Nobody waits for it; a failure has gone to `on_fatal`.
+        let _ = self.attempt(|| writer.save_hard(hard, false));
+    }
+
     fn perform(self: &Arc<Self>, writer: &mut GroupWriter, op: Op) {
         let node = &self.node;
         match op {
-            Op::Append { done, .. } => debug_assert!(done.is_none(), "appends go into batches"),
+            Op::Append { .. } | Op::SaveCommitted => {} // done by the caller
             Op::Seal(sealed) => {
                 if self.attempt(|| writer.seal(node, &sealed)).is_ok() {
                     self.state.lock().index_written(sealed.filled.segment.uid);
@@ -86,16 +119,6 @@ impl Group {
                     writer.save_hard(hard, true)
                 });
                 done(result);
-            }
-            Op::SaveCommitted => {
-                let committed = {
-                    let mut state = self.state.lock();
-                    state.committed_waits = false;
-                    state.hard.committed
-                };
-                let mut hard = writer.hard.record().hard;
-                hard.committed = committed;
-                let _ = self.attempt(|| writer.save_hard(hard, false)); // nobody waits for it
             }
             Op::Truncate(cut) => {
                 if self.attempt(|| writer.truncate(node, &cut)).is_ok() {
@@ -137,6 +160,10 @@ impl Group {
                 }
             }
             Op::Barrier(done) => done(self.attempt(|| Ok(()))),
+            Op::Close(done) => {
+                self.save_committed(writer);
+                done(self.attempt(|| Ok(())));
+            }
         }
     }
 }

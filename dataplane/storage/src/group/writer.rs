@@ -1,6 +1,7 @@
 //! A group's writer: brings to disk what the calls on the group have changed, in their order.
 //! Only the lane that the group belongs to comes here.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -293,10 +294,34 @@ fn create_segment(
         .map_err(|source| StorageError::io(Action::Create, new, source))?;
     // A small segment may never be filled; it grows as it is written.
     if !recycled && capacity > node.config.segment_min_bytes {
-        file.allocate(capacity)
-            .map_err(|source| StorageError::io(Action::Allocate, new, source))?;
+        reserve_blocks(node, new, file.as_ref(), capacity)?;
     }
     Ok(file)
+}
+
+/// Reserves a new file's blocks, unless that would eat into what must stay free: the file then
+/// grows with what is written, as far as there is room.
+fn reserve_blocks(
+    node: &Node,
+    path: &Path,
+    file: &dyn FsFile,
+    bytes: u64,
+) -> Result<(), StorageError> {
+    let fail = |action, source| StorageError::io(action, path, source);
+    let space = node
+        .fs
+        .space(path)
+        .map_err(|source| fail(Action::Measure, source))?;
+    if space.free_bytes < node.config.reserve_bytes.saturating_add(bytes) {
+        return Ok(());
+    }
+    match file.allocate(bytes) {
+        // Others were faster. What was reserved goes back.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => file
+            .set_len(0)
+            .map_err(|source| fail(Action::SetLength, source)),
+        outcome => outcome.map_err(|source| fail(Action::Allocate, source)),
+    }
 }
 
 /// The segment's file, opened if it is not.
