@@ -29,7 +29,8 @@ const OUTPUT_BLOCK_BYTES: usize = 256 * 1024;
 pub(crate) struct ConsumeArgs {
     /// The topic
     topic: String,
-    /// Where to begin: earliest, latest, an offset, a time (2026-01-31T08:00:00Z) or how long ago (15m)
+    /// Where to begin: earliest, latest, an offset, a time (2026-01-31T08:00:00Z) or how long ago
+    /// (15m)
     #[arg(long, value_name = "WHERE", default_value = "earliest", value_parser = parse_start)]
     from: StartAt,
     /// Read this partition only; may be given several times
