@@ -5,13 +5,13 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use rustls::{AlertDescription, CertificateError};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::codegen::http::Uri;
@@ -156,12 +156,15 @@ impl DialErrorKind {
     fn from_tls(error: &rustls::Error) -> Self {
         use AlertDescription as Alert;
         match error {
-            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                Self::NodeUnknownCa
-            }
+            // A CA of the same name whose key is another one's is another CA.
+            rustls::Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            ) => Self::NodeUnknownCa,
             rustls::Error::InvalidCertificate(_) => Self::NodeCertificate(error.clone()),
             rustls::Error::AlertReceived(Alert::CertificateRequired) => Self::NoCertificate,
-            rustls::Error::AlertReceived(Alert::UnknownCA) => Self::ClientUnknownCa,
+            rustls::Error::AlertReceived(Alert::UnknownCA | Alert::DecryptError) => {
+                Self::ClientUnknownCa
+            }
             rustls::Error::AlertReceived(
                 alert @ (Alert::BadCertificate
                 | Alert::CertificateExpired
@@ -175,12 +178,116 @@ impl DialErrorKind {
     }
 }
 
+/// Why a node broke connections off, if TLS told.
+///
+/// In TLS 1.3 a node looks at the client's certificate after the client's side of the handshake is
+/// done: its refusal comes as an alert on an open connection, and what HTTP/2 makes of that is "the
+/// connection is closed". So the stream itself keeps the alert.
+#[derive(Debug, Default)]
+pub(crate) struct Refusal(Mutex<Option<DialErrorKind>>);
+
+impl Refusal {
+    fn slot(&self) -> MutexGuard<'_, Option<DialErrorKind>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last one, which is forgotten.
+    pub(crate) fn take(&self) -> Option<DialErrorKind> {
+        self.slot().take()
+    }
+
+    fn note(&self, error: &io::Error) {
+        let tls = error
+            .get_ref()
+            .and_then(|e| e.downcast_ref::<rustls::Error>());
+        if let Some(tls) = tls {
+            *self.slot() = Some(DialErrorKind::from_tls(tls));
+        }
+    }
+}
+
+/// A TLS stream whose refusal is kept.
+struct Watched<S> {
+    stream: S,
+    refusal: Arc<Refusal>,
+}
+
+impl<S: Wire> Watched<S> {
+    /// A node that refuses closes its end: writing fails, and the alert waits to be read.
+    fn on_write_error(&mut self, cx: &mut Context<'_>) {
+        let mut scratch = [0; 64];
+        let mut scratch = ReadBuf::new(&mut scratch);
+        if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_read(cx, &mut scratch) {
+            self.refusal.note(&error);
+        }
+    }
+
+    fn watch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(_)) = &written {
+            self.on_write_error(cx);
+        }
+        written
+    }
+}
+
+impl<S: Wire> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Poll::Ready(Err(error)) = &read {
+            self.refusal.note(error);
+        }
+        read
+    }
+}
+
+impl<S: Wire> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 /// Dials one node and speaks TLS with it: what a channel opens its connections by.
 #[derive(Clone)]
 pub(crate) struct Connector {
     pub(crate) address: Arc<str>,
     pub(crate) dialer: Arc<dyn Dial>,
     pub(crate) tls: Arc<TlsSettings>,
+    pub(crate) refusal: Arc<Refusal>,
     /// For all of it, TLS included.
     pub(crate) timeout: Duration,
 }
@@ -208,7 +315,10 @@ impl Connector {
             .connect(name, stream)
             .await
             .map_err(|e| DialErrorKind::from_io(&e))?;
-        Ok(TokioIo::new(Box::new(stream)))
+        Ok(TokioIo::new(Box::new(Watched {
+            stream,
+            refusal: self.refusal,
+        })))
     }
 }
 

@@ -17,7 +17,7 @@ use tonic::{Response, Status};
 use super::routes::{LeaderHint, Routes};
 use super::{Metadata, TopicInfo};
 use crate::config::ClientConfig;
-use crate::dial::Connector;
+use crate::dial::{Connector, DialError, Refusal};
 use crate::error::ClientError;
 use crate::pacing::Jitter;
 use crate::tls::TlsSettings;
@@ -42,10 +42,26 @@ impl Retry {
 /// A channel to a node.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
+    pub(crate) address: Arc<str>,
     channel: Channel,
+    refusal: Arc<Refusal>,
 }
 
 impl Node {
+    /// What a failed call means.
+    pub(crate) fn error(&self, status: Status) -> ClientError {
+        match ClientError::from_status(&self.address, status) {
+            broken @ ClientError::Broken { .. } => match self.refusal.take() {
+                Some(kind) => {
+                    let endpoint = self.address.as_ref().to_owned();
+                    ClientError::Connect(Arc::new(DialError { endpoint, kind }))
+                }
+                None => broken,
+            },
+            error => error,
+        }
+    }
+
     pub(crate) fn log(&self) -> LogServiceClient<Channel> {
         LogServiceClient::new(self.channel.clone())
             .max_decoding_message_size(limits::GRPC_MESSAGE_MAX_BYTES)
@@ -106,14 +122,20 @@ impl Reach {
             .max_frame_size(limits::HTTP2_FRAME_MAX_BYTES)
             .http2_keep_alive_interval(limits::HTTP2_KEEPALIVE_INTERVAL)
             .keep_alive_timeout(limits::HTTP2_KEEPALIVE_MAX);
+        let refusal = Arc::new(Refusal::default());
         let connector = Connector {
             address: Arc::clone(address),
             dialer: Arc::clone(&self.config.dialer),
             tls: Arc::clone(&self.tls),
+            refusal: Arc::clone(&refusal),
             timeout: self.config.connect_timeout,
         };
         let channel = endpoint.connect_with_connector_lazy(connector);
-        Ok(Node { channel })
+        Ok(Node {
+            address: Arc::clone(address),
+            channel,
+            refusal,
+        })
     }
 
     fn call_node(&self, address: &Arc<str>) -> Result<Node, ClientError> {
@@ -165,12 +187,12 @@ impl Reach {
         let mut failures = Vec::new();
         for address in self.candidates() {
             let node = self.call_node(&address)?;
-            let error = match timeout(per_node, call(node)).await {
+            let error = match timeout(per_node, call(node.clone())).await {
                 Ok(Ok(reply)) => {
                     *locked(&self.answered) = Some(address);
                     return Ok(reply.into_inner());
                 }
-                Ok(Err(status)) => ClientError::from_status(&address, status),
+                Ok(Err(status)) => node.error(status),
                 Err(_) => ClientError::Broken {
                     endpoint: address.as_ref().to_owned(),
                     status: Arc::new(Status::deadline_exceeded("no answer in time")),

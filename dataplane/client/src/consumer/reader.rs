@@ -57,6 +57,8 @@ pub(crate) struct Reader {
     /// Batches of the last reply.
     fetched: VecDeque<wire::FetchedBatch>,
     high_watermark: Offset,
+    /// Whether the last failure told who leads instead.
+    has_hint: bool,
     /// Failures since the last progress, and when they began.
     failures: u32,
     failing_since: Option<Instant>,
@@ -65,8 +67,8 @@ pub(crate) struct Reader {
 
 /// A stream from a leader.
 struct Source {
-    node: NodeId,
-    address: Arc<str>,
+    leader: NodeId,
+    node: Node,
     replies: Streaming<wire::FetchReply>,
     opened_at: Instant,
 }
@@ -86,6 +88,7 @@ impl Reader {
             source: None,
             fetched: VecDeque::new(),
             high_watermark: Offset::ZERO,
+            has_hint: false,
             failures: 0,
             failing_since: None,
             damaged: 0,
@@ -169,7 +172,7 @@ impl Reader {
             return Ok(ControlFlow::Continue(()));
         };
         let reply = source.replies.message().await;
-        match reply.map_err(|status| ClientError::from_status(&source.address, status))? {
+        match reply.map_err(|status| source.node.error(status))? {
             Some(reply) => {
                 self.take_in(reply);
                 Ok(ControlFlow::Continue(()))
@@ -177,7 +180,7 @@ impl Reader {
             // Without an end known here it is the one that the node saw.
             None if !self.config.follow && self.end.is_none() => Ok(ControlFlow::Break(None)),
             None => Err(ClientError::Broken {
-                endpoint: source.address.as_ref().to_owned(),
+                endpoint: source.node.address.as_ref().to_owned(),
                 status: Arc::new(Status::unavailable("the node ended the stream")),
             }),
         }
@@ -203,7 +206,7 @@ impl Reader {
             .reach()
             .routes()
             .leader(&self.config.topic, self.partition);
-        let (node, address) = leader.ok_or_else(|| ClientError::NoLeader {
+        let (leader, address) = leader.ok_or_else(|| ClientError::NoLeader {
             topic: self.config.topic.as_str().into(),
             partition: self.partition,
         })?;
@@ -217,22 +220,31 @@ impl Reader {
             max_records: 0,
             forwarded: false,
         };
-        let channel = self.connections.node(&address)?;
-        let called = channel.log().consume(request).await;
+        let node = self.connections.node(&address)?;
+        let called = node.log().consume(request).await;
         match called {
-            Ok(reply) => Ok(Source {
-                node,
-                address,
-                replies: reply.into_inner(),
-                opened_at: Instant::now(),
-            }),
+            Ok(reply) => {
+                let (replies, opened_at) = (reply.into_inner(), Instant::now());
+                Ok(Source {
+                    leader,
+                    node,
+                    replies,
+                    opened_at,
+                })
+            }
             Err(status) => {
-                let error = ClientError::from_status(&address, status);
-                self.reach()
-                    .learn_failure(&self.config.topic, self.partition, node, &error);
+                let error = node.error(status);
+                self.learn_failure(leader, &error);
                 Err(error)
             }
         }
+    }
+
+    fn learn_failure(&mut self, leader: NodeId, error: &ClientError) {
+        let topic = &self.config.topic;
+        self.has_hint = self
+            .reach()
+            .learn_failure(topic, self.partition, leader, error);
     }
 
     /// Waits until another try makes sense; fails if none does.
@@ -251,14 +263,10 @@ impl Reader {
         } else if !error.is_retryable() && !self.may_be_lag(&error) {
             return Err(error);
         }
-        let mut is_known = false;
         let lived = |source: &Source| source.opened_at.elapsed() >= CONSUMER_STREAM_LIVED;
         let source_lived = source.as_ref().is_some_and(lived);
         if let Some(source) = source {
-            let topic = &self.config.topic;
-            is_known = self
-                .reach()
-                .learn_failure(topic, self.partition, source.node, &error);
+            self.learn_failure(source.leader, &error);
         }
         // A stream that lived, if only waiting for records, is progress.
         if source_lived {
@@ -278,7 +286,8 @@ impl Reader {
         }
         tracing::debug!(partition = %self.partition, %error, "reading again");
         // The first try goes to the leader that is known, or made known by the failure.
-        if !is_known || self.failures > 1 {
+        let has_hint = std::mem::take(&mut self.has_hint);
+        if !has_hint || self.failures > 1 {
             sleep(self.reach().backoff(self.failures)).await;
             self.reach().refresh().await;
         }
@@ -313,7 +322,7 @@ impl Reader {
         let endpoint = self
             .source
             .as_ref()
-            .map_or("", |source| &source.address)
+            .map_or("", |source| source.node.address.as_ref())
             .to_owned();
         ClientError::Protocol { endpoint, what }
     }

@@ -298,7 +298,7 @@ pub(crate) async fn run(link: Arc<Link>, node: Node, shared: Arc<Shared>) {
     };
     let error = tokio::select! {
         status = exchange(&link, &node, requests, &shared) => {
-            ClientError::from_status(&link.address, status)
+            node.error(status)
         }
         () = link.killed.notified() => ClientError::Broken {
             endpoint: link.address.as_ref().to_owned(),

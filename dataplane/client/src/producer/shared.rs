@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use lograft_core::limits::PRODUCER_LEADER_HINTS_MAX_COUNT;
 use lograft_core::{NodeId, PartitionId, ProducerId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -18,9 +19,6 @@ use super::turn::{Runs, Turn};
 use super::{Delivery, ProducerConfig, ProducerStats, RecordParts};
 use crate::client::reach::Reach;
 use crate::error::ClientError;
-
-/// How often in a row a lane follows a leader's hint to another leader without a wait.
-const HINTS_MAX_COUNT: u32 = 3;
 
 /// What a producer's clones and tasks share.
 pub(crate) struct Shared {
@@ -251,8 +249,9 @@ impl Shared {
         let index = turn.push(self, record);
         let outcome = turn.state.lane.youngest().map(Arc::clone);
         self.end(lanes, turn);
+        let index = index?;
         // The lane has the batch that the record went into.
-        Ok(Delivery::new(outcome.ok_or(ClientError::Closed)?, index?))
+        Ok(Delivery::new(outcome.ok_or(ClientError::Closed)?, index))
     }
 
     /// Takes records until a batch is closed or there are no more; whether there are no more.
@@ -382,7 +381,7 @@ impl Shared {
             .as_ref()
             .is_some_and(|error| self.reach.learn_failure(topic, partition, *node, error));
         let now = Instant::now();
-        if is_known && *failures <= HINTS_MAX_COUNT {
+        if is_known && *failures <= PRODUCER_LEADER_HINTS_MAX_COUNT {
             return now;
         }
         now + self.reach.backoff(*failures)
@@ -461,9 +460,10 @@ impl Shared {
 
     /// Announces batches that have come to their end.
     pub(crate) fn settle(&self, settled: impl IntoIterator<Item = Settled>) {
-        let mut freed = 0;
+        let mut freed = false;
         for batch in settled {
-            freed += batch.buffered;
+            freed = true;
+            self.buffered.fetch_sub(batch.buffered, Ordering::AcqRel);
             let records = u64::from(batch.records);
             let counts = &self.counts;
             match &batch.result {
@@ -484,11 +484,8 @@ impl Shared {
             }
             batch.outcome.settle(batch.result);
         }
-        if freed > 0 {
-            self.buffered.fetch_sub(freed, Ordering::AcqRel);
-            if self.waiting.load(Ordering::Acquire) > 0 {
-                self.room.notify_waiters();
-            }
+        if freed && self.waiting.load(Ordering::Acquire) > 0 {
+            self.room.notify_waiters();
         }
     }
 

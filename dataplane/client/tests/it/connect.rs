@@ -1,0 +1,144 @@
+//! Who is let in, and what the error says if somebody is not.
+
+use std::time::Duration;
+
+use lograft_client::{Client, ClientConfig, ClientError, DialErrorKind, Reason, TlsFiles, TlsPem};
+
+use crate::certs::Ca;
+use crate::fake::{Cluster, TOPIC};
+
+async fn refused(cluster: &Cluster, tls: TlsPem) -> ClientError {
+    let config = ClientConfig {
+        tls: tls.into(),
+        ..cluster.config()
+    };
+    let error = Client::connect(config).await.unwrap_err();
+    let endpoint = &cluster.endpoints()[0];
+    assert!(
+        error.to_string().contains(endpoint),
+        "no endpoint in: {error}"
+    );
+    error
+}
+
+fn kind(error: &ClientError) -> &DialErrorKind {
+    match error {
+        ClientError::Connect(error) => &error.kind,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_is_told_so() {
+    let cluster = Cluster::start(1, 1);
+    let tls = TlsPem {
+        cert: None,
+        key: None,
+        ..cluster.ca.client()
+    };
+    let error = refused(&cluster, tls).await;
+    assert!(
+        matches!(kind(&error), DialErrorKind::NoCertificate),
+        "{error:?}"
+    );
+    assert_eq!(error.reason(), Some(Reason::Unauthenticated));
+    assert!(!error.is_retryable());
+}
+
+#[tokio::test]
+async fn a_client_of_another_ca_is_told_so() {
+    let cluster = Cluster::start(1, 1);
+    let tls = TlsPem {
+        ca: cluster.ca.pem(),
+        ..Ca::new().client()
+    };
+    let error = refused(&cluster, tls).await;
+    assert!(kind(&error).is_refused_identity(), "{error:?}");
+    assert_eq!(error.reason(), Some(Reason::Unauthenticated));
+}
+
+#[tokio::test]
+async fn a_node_of_another_ca_is_not_trusted() {
+    let cluster = Cluster::start(1, 1);
+    let tls = TlsPem {
+        ca: Ca::new().pem(),
+        ..cluster.ca.client()
+    };
+    let error = refused(&cluster, tls).await;
+    assert!(
+        matches!(kind(&error), DialErrorKind::NodeUnknownCa),
+        "{error:?}"
+    );
+    assert!(!error.is_retryable());
+}
+
+#[tokio::test]
+async fn a_node_of_another_name_is_not_trusted() {
+    let cluster = Cluster::start(1, 1);
+    let config = ClientConfig {
+        server_name: Some("elsewhere".into()),
+        ..cluster.config()
+    };
+    let error = Client::connect(config).await.unwrap_err();
+    assert!(
+        matches!(kind(&error), DialErrorKind::NodeCertificate(_)),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn nobody_listens() {
+    let mut cluster = Cluster::start(1, 1);
+    let config = cluster.config();
+    cluster.kill(0);
+    let error = Client::connect(config).await.unwrap_err();
+    assert!(matches!(kind(&error), DialErrorKind::Refused), "{error:?}");
+}
+
+#[tokio::test]
+async fn one_living_endpoint_is_enough() {
+    let cluster = Cluster::start(2, 1);
+    let mut config = cluster.config();
+    config.endpoints.insert(0, "127.0.0.1:1".into());
+    let client = Client::connect(config).await.unwrap();
+    assert_eq!(client.metadata().await.unwrap().nodes.len(), 2);
+}
+
+#[tokio::test]
+async fn a_silent_endpoint_is_given_up() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let cluster = Cluster::start(1, 1);
+    let mut config = cluster.config();
+    config.connect_timeout = Duration::from_millis(200);
+    config.endpoints = vec![silent.local_addr().unwrap().to_string()];
+    let error = Client::connect(config).await.unwrap_err();
+    assert!(matches!(kind(&error), DialErrorKind::TimedOut), "{error:?}");
+}
+
+#[tokio::test]
+async fn files_are_read_and_missing_ones_named() {
+    let cluster = Cluster::start(1, 1);
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let pem = cluster.ca.client();
+    std::fs::write(path("ca"), pem.ca).unwrap();
+    std::fs::write(path("cert"), pem.cert.unwrap()).unwrap();
+    let tls = TlsFiles::new(path("ca"), path("cert"), path("key"));
+    let config = ClientConfig {
+        tls: tls.into(),
+        ..cluster.config()
+    };
+    let error = Client::connect(config.clone()).await.unwrap_err();
+    assert!(matches!(error, ClientError::Tls(_)), "{error:?}");
+    std::fs::write(path("key"), pem.key.unwrap()).unwrap();
+    Client::connect(config).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unknown_topic_is_an_error_of_its_own() {
+    let cluster = Cluster::start(2, 1);
+    let client = cluster.client().await;
+    assert_eq!(client.topic(TOPIC).await.unwrap().partitions.len(), 1);
+    let error = client.topic("nowhere").await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::UnknownTopic));
+}

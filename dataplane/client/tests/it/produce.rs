@@ -1,0 +1,492 @@
+//! Producing through failures: nothing twice, nothing lost, in order.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lograft_client::{
+    ClientError, Compression, PartitionId, Producer, ProducerConfig, Reason, Record, RecordParts,
+};
+use tokio::time::timeout;
+
+use crate::fake::{Cluster, Fault, TOPIC, until};
+
+/// Batches of some ten records, so that many are in flight.
+fn small_batches() -> ProducerConfig {
+    ProducerConfig {
+        batch_max_bytes: 1024,
+        ..ProducerConfig::default()
+    }
+}
+
+async fn open(cluster: &Cluster, config: ProducerConfig) -> Producer {
+    cluster.client().await.producer(config).await.unwrap()
+}
+
+fn record(key: Option<String>, value: String) -> Record {
+    Record {
+        key: key.map(Bytes::from),
+        value: Some(Bytes::from(value)),
+        ..Record::default()
+    }
+}
+
+/// Sends `count` numbered records of each of some keys; all must be stored where they are said to
+/// be, once and in order.
+async fn produce_and_check(cluster: &Cluster, producer: &Producer, keys: usize, count: usize) {
+    let mut deliveries = Vec::new();
+    for n in 0..count {
+        for key in 0..keys {
+            let value = format!("{key}:{n}");
+            let record = record(Some(format!("{key:0>60}")), value.clone());
+            let delivery = producer.send(TOPIC, record, None).await.unwrap();
+            deliveries.push((value, delivery));
+        }
+    }
+    producer.flush().await.unwrap();
+    let partitions = u32::try_from(cluster.state().topics[TOPIC].len()).unwrap();
+    let logs: Vec<_> = (0..partitions).map(|p| cluster.values(p)).collect();
+    assert_eq!(
+        logs.iter().map(Vec::len).sum::<usize>(),
+        keys * count,
+        "lost or stored twice"
+    );
+    for (value, delivery) in deliveries {
+        let stored = delivery.await.unwrap();
+        let log = &logs[stored.partition.get() as usize];
+        assert_eq!(log[usize::try_from(stored.offset.get()).unwrap()], value);
+    }
+    check_order(&logs);
+}
+
+/// Values are `key:number`; the numbers of a key rise by one.
+fn check_order(logs: &[Vec<Bytes>]) {
+    let mut next: BTreeMap<String, usize> = BTreeMap::new();
+    for value in logs.iter().flatten() {
+        let text = std::str::from_utf8(value).unwrap();
+        let (key, n) = text.split_once(':').unwrap();
+        let next = next.entry(key.to_owned()).or_default();
+        assert_eq!(n.parse::<usize>().unwrap(), *next, "key {key} out of order");
+        *next += 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_are_stored_where_they_are_said_to_be() {
+    let cluster = Cluster::start(3, 12);
+    for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
+        let cluster = if compression == Compression::None {
+            &cluster
+        } else {
+            &Cluster::start(1, 2)
+        };
+        let config = ProducerConfig {
+            compression,
+            ..small_batches()
+        };
+        let producer = open(cluster, config).await;
+        produce_and_check(cluster, &producer, 20, 50).await;
+        let stats = producer.stats();
+        assert_eq!((stats.acked_records, stats.failed_records), (1000, 0));
+        assert_eq!(stats.buffered_bytes, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_leader_in_mid_stream_gets_the_rest_in_order() {
+    let cluster = Cluster::start(3, 2);
+    for n in 0..60 {
+        let fault = if n % 9 == 4 {
+            Fault::AppendThenMoveLeader
+        } else {
+            Fault::None
+        };
+        cluster.state().faults.push_back(fault);
+    }
+    let producer = open(&cluster, small_batches()).await;
+    produce_and_check(&cluster, &producer, 4, 500).await;
+    assert!(cluster.state().faults.is_empty());
+    assert!(producer.stats().resent_batches > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_lost_before_the_ack_makes_no_duplicate() {
+    let cluster = Cluster::start(2, 2);
+    for n in 0..60 {
+        let fault = match n % 10 {
+            3 => Fault::AppendThenDrop,
+            7 => Fault::Drop,
+            _ => Fault::None,
+        };
+        cluster.state().faults.push_back(fault);
+    }
+    let producer = open(&cluster, small_batches()).await;
+    produce_and_check(&cluster, &producer, 4, 500).await;
+    assert!(cluster.state().faults.is_empty());
+    assert!(
+        producer.stats().duplicate_batches > 0,
+        "no appended batch was sent again"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn errors_that_pass_are_tried_again_in_order() {
+    let cluster = Cluster::start(2, 2);
+    let reasons = [
+        Reason::Overloaded,
+        Reason::Timeout,
+        Reason::DiskFull,
+        Reason::NotReady,
+        Reason::BatchCorrupt,
+        Reason::NoLeader,
+    ];
+    for reason in reasons {
+        let faults = [
+            Fault::None,
+            Fault::Reject(reason),
+            Fault::None,
+            Fault::AppendThen(Reason::Timeout),
+        ];
+        cluster.state().faults.extend(faults);
+    }
+    let producer = open(&cluster, small_batches()).await;
+    produce_and_check(&cluster, &producer, 4, 300).await;
+    assert!(cluster.state().faults.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_fails_each_key_keeps_its_order() {
+    for seed in 0..8_u64 {
+        let cluster = Cluster::start(3, 3);
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        for _ in 0..120 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            cluster.state().faults.push_back(match random % 24 {
+                0 => Fault::Drop,
+                1 => Fault::AppendThenDrop,
+                2 => Fault::AppendThenMoveLeader,
+                3 => Fault::AppendThen(Reason::Timeout),
+                4 => Fault::Reject(Reason::Overloaded),
+                5 => Fault::AppendThen(Reason::NotLeader),
+                _ => Fault::None,
+            });
+        }
+        let producer = open(&cluster, small_batches()).await;
+        produce_and_check(&cluster, &producer, 6, 200).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_leader_is_replaced_and_comes_back() {
+    let mut cluster = Cluster::start(3, 3);
+    let producer = open(&cluster, small_batches()).await;
+    for round in 0..2 {
+        let mut deliveries = Vec::new();
+        for n in 0..300 {
+            if n == 100 {
+                cluster.kill(round);
+                let mut state = cluster.state();
+                for partition in 0..3 {
+                    let dead = state.partition(TOPIC, partition).unwrap().leader == Some(round);
+                    if dead {
+                        state.move_leader(TOPIC, partition);
+                    }
+                }
+            }
+            let partition = Some(PartitionId(n % 3));
+            let record = record(
+                None,
+                format!("{}:{}", n % 3, n / 3 + 100 * round_u32(round)),
+            );
+            deliveries.push(producer.send(TOPIC, record, partition).await.unwrap());
+        }
+        for delivery in deliveries {
+            delivery.await.unwrap();
+        }
+        cluster.restart(round);
+    }
+    let logs: Vec<_> = (0..3).map(|p| cluster.values(p)).collect();
+    assert!(
+        logs.iter().all(|log| log.len() == 200),
+        "lost or stored twice"
+    );
+    check_order(&logs);
+}
+
+fn round_u32(round: usize) -> u32 {
+    u32::try_from(round).unwrap()
+}
+
+#[tokio::test]
+async fn a_refused_batch_fails_alone() {
+    let cluster = Cluster::start(1, 1);
+    cluster
+        .state()
+        .faults
+        .extend([Fault::None, Fault::Reject(Reason::BatchMalformed)]);
+    let producer = open(&cluster, small_batches()).await;
+    let mut results = Vec::new();
+    for n in 0..4 {
+        let delivery = producer
+            .send(TOPIC, record(None, format!("0:{n}")), None)
+            .await
+            .unwrap();
+        results.push(delivery.await);
+    }
+    let stored: Vec<_> = results
+        .iter()
+        .map(|r| {
+            r.as_ref()
+                .map(|m| m.offset.get())
+                .map_err(ClientError::reason)
+        })
+        .collect();
+    assert_eq!(
+        stored,
+        [Ok(0), Err(Some(Reason::BatchMalformed)), Ok(1), Ok(2)]
+    );
+    let error = producer.flush().await.unwrap_err();
+    assert_eq!(
+        error.reason(),
+        Some(Reason::BatchMalformed),
+        "flush tells of it once"
+    );
+    producer.flush().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_forgotten_producer_goes_on() {
+    let cluster = Cluster::start(1, 1);
+    let producer = open(&cluster, small_batches()).await;
+    for n in 0..3 {
+        producer
+            .send(TOPIC, record(None, format!("0:{n}")), None)
+            .await
+            .unwrap()
+            .await
+            .unwrap();
+        cluster
+            .state()
+            .partition(TOPIC, 0)
+            .unwrap()
+            .producers
+            .clear();
+    }
+    check_order(&[cluster.values(0)]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_delivered_in_time_fails_and_says_that_it_is_not_stored() {
+    let cluster = Cluster::start(1, 1);
+    cluster.state().partition(TOPIC, 0).unwrap().leader = None;
+    let config = ProducerConfig {
+        delivery_timeout: Duration::from_millis(300),
+        ..small_batches()
+    };
+    let producer = open(&cluster, config).await;
+    let delivery = producer
+        .send(TOPIC, record(None, "0:0".into()), None)
+        .await
+        .unwrap();
+    let error = delivery.await.unwrap_err();
+    let ClientError::Undelivered { maybe_appended, .. } = error else {
+        panic!("{error}")
+    };
+    assert!(!maybe_appended);
+    assert_eq!(error.reason(), Some(Reason::NoLeader));
+    cluster.state().partition(TOPIC, 0).unwrap().leader = Some(0);
+    let delivery = producer
+        .send(TOPIC, record(None, "0:0".into()), None)
+        .await
+        .unwrap();
+    assert_eq!(delivery.await.unwrap().offset.get(), 0);
+}
+
+#[tokio::test]
+async fn sending_waits_while_the_buffer_is_full() {
+    let cluster = Cluster::start(1, 1);
+    cluster.state().partition(TOPIC, 0).unwrap().leader = None;
+    let config = ProducerConfig {
+        buffer_max_bytes: 4096,
+        ..small_batches()
+    };
+    let producer = open(&cluster, config).await;
+    let mut taken = 0;
+    let wait = Duration::from_millis(200);
+    let send = || producer.send(TOPIC, record(None, "0".repeat(100)), None);
+    while let Ok(sent) = timeout(wait, send()).await {
+        drop(sent.unwrap());
+        taken += 1;
+        assert!(taken < 100, "no back pressure");
+    }
+    assert!(
+        (30..=45).contains(&taken),
+        "{taken} records of 100 bytes in 4096"
+    );
+    let waiting = tokio::spawn({
+        let producer = producer.clone();
+        async move {
+            producer
+                .send(TOPIC, record(None, "last".into()), None)
+                .await
+        }
+    });
+    cluster.state().partition(TOPIC, 0).unwrap().leader = Some(0);
+    waiting.await.unwrap().unwrap().await.unwrap();
+    assert_eq!(cluster.values(0).len(), taken + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_flight_bytes_at_a_leader_are_bounded() {
+    let cluster = Cluster::start(1, 4);
+    cluster.state().hold = true;
+    let config = ProducerConfig {
+        in_flight_max_bytes: 8 * 1024,
+        ..small_batches()
+    };
+    let producer = open(&cluster, config).await;
+    let topic = producer.topic(TOPIC).await.unwrap();
+    let value = [0; 100];
+    let records = (0..2000).map(|_| RecordParts {
+        value: Some(&value),
+        ..RecordParts::default()
+    });
+    let _runs = topic.send_many(records, None).await.unwrap();
+    let received = || cluster.state().produce_bytes;
+    until("the bound is reached", || {
+        (received() >= 8 * 1024).then_some(())
+    });
+    // Time for more to come, if more did.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(received() < 10 * 1024, "{} bytes in flight", received());
+}
+
+#[tokio::test]
+async fn many_at_once_share_batches_and_deliveries() {
+    let cluster = Cluster::start(2, 4);
+    let producer = open(&cluster, ProducerConfig::default()).await;
+    let topic = producer.topic(TOPIC).await.unwrap();
+    assert_eq!(topic.partition_count(), 4);
+    let values: Vec<String> = (0..5000).map(|n| format!("0:{n}")).collect();
+    let records = values.iter().map(|value| RecordParts {
+        value: Some(value.as_bytes()),
+        ..RecordParts::default()
+    });
+    let runs = topic
+        .send_many(records, Some(PartitionId(3)))
+        .await
+        .unwrap();
+    assert!(
+        runs.len() < 50,
+        "{} deliveries for 5000 records",
+        runs.len()
+    );
+    let mut next = 0;
+    for run in runs {
+        let expected = run.record_count();
+        let stored = run.await.unwrap();
+        assert_eq!(stored.base_offset.get(), next);
+        assert_eq!(stored.record_count, expected);
+        next += u64::from(expected);
+    }
+    assert_eq!(cluster.values(3), values);
+}
+
+#[tokio::test]
+async fn records_without_a_key_are_spread_by_batches() {
+    let cluster = Cluster::start(2, 4);
+    let producer = open(&cluster, small_batches()).await;
+    let topic = producer.topic(TOPIC).await.unwrap();
+    let value = [7; 100];
+    let records = (0..800).map(|_| RecordParts {
+        value: Some(&value),
+        ..RecordParts::default()
+    });
+    let _runs = topic.send_many(records, None).await.unwrap();
+    producer.close().await.unwrap();
+    let counts: Vec<usize> = (0..4).map(|p| cluster.values(p).len()).collect();
+    assert_eq!(counts.iter().sum::<usize>(), 800);
+    assert!(counts.iter().all(|n| *n >= 150), "{counts:?}");
+    let requests = cluster.state().produce_requests;
+    assert!(requests < 120, "{requests} batches for 800 records");
+}
+
+#[tokio::test]
+async fn a_partition_that_is_not_there_is_refused() {
+    let cluster = Cluster::start(1, 2);
+    let producer = open(&cluster, small_batches()).await;
+    let sent = producer
+        .send(TOPIC, record(None, "x".into()), Some(PartitionId(2)))
+        .await;
+    assert_eq!(sent.unwrap_err().reason(), Some(Reason::UnknownPartition));
+    let sent = producer
+        .send("nowhere", record(None, "x".into()), None)
+        .await;
+    assert_eq!(sent.unwrap_err().reason(), Some(Reason::UnknownTopic));
+    let huge = record(None, "x".repeat(1024 * 1024 + 1));
+    let sent = producer.send(TOPIC, huge, None).await;
+    assert_eq!(sent.unwrap_err().reason(), Some(Reason::BatchTooLarge));
+}
+
+#[tokio::test]
+async fn a_deleted_topic_fails_what_is_left() {
+    let cluster = Cluster::start(1, 1);
+    let producer = open(&cluster, small_batches()).await;
+    producer
+        .send(TOPIC, record(None, "0:0".into()), None)
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    cluster.state().topics.clear();
+    let delivery = producer
+        .send(TOPIC, record(None, "0:1".into()), None)
+        .await
+        .unwrap();
+    assert_eq!(
+        delivery.await.unwrap_err().reason(),
+        Some(Reason::UnknownTopic)
+    );
+}
+
+#[tokio::test]
+async fn after_the_end_nothing_is_taken() {
+    let cluster = Cluster::start(1, 1);
+    let producer = open(&cluster, small_batches()).await;
+    let clone = producer.clone();
+    let delivery = producer
+        .send(TOPIC, record(None, "0:0".into()), None)
+        .await
+        .unwrap();
+    producer.close().await.unwrap();
+    delivery.await.unwrap();
+    let sent = clone.send(TOPIC, record(None, "0:1".into()), None).await;
+    assert!(matches!(sent.unwrap_err(), ClientError::Closed));
+}
+
+#[tokio::test]
+async fn lingering_packs_what_comes_slowly() {
+    let cluster = Cluster::start(1, 1);
+    let linger = Duration::from_millis(100);
+    let producer = open(
+        &cluster,
+        ProducerConfig {
+            linger,
+            ..ProducerConfig::default()
+        },
+    )
+    .await;
+    let mut deliveries = Vec::new();
+    for n in 0..20 {
+        let record = record(None, format!("0:{n}"));
+        deliveries.push(producer.send(TOPIC, record, None).await.unwrap());
+        tokio::task::yield_now().await;
+    }
+    for delivery in deliveries {
+        delivery.await.unwrap();
+    }
+    assert!(cluster.state().produce_requests <= 2);
+    check_order(&[cluster.values(0)]);
+}
