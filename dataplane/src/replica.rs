@@ -147,11 +147,11 @@ impl ReplicaMap {
     }
 
     /// Adds one, or takes the place of the group's; it is not corrupt then.
-    pub fn insert(&self, replica: Arc<Replica>) {
+    pub fn insert(&self, replica: &Arc<Replica>) {
         self.set_corrupt(replica.group, None);
         self.0.partitions.rcu(|map| {
             let mut map = BTreeMap::clone(map);
-            map.insert(replica.group, Arc::clone(&replica));
+            map.insert(replica.group, Arc::clone(replica));
             map
         });
     }
@@ -166,14 +166,14 @@ impl ReplicaMap {
     }
 
     /// Notes, or no longer notes, that a group's files are damaged.
-    pub fn set_corrupt(&self, group: GroupId, reason: Option<Arc<str>>) {
+    pub fn set_corrupt(&self, group: GroupId, reason: Option<&str>) {
         if reason.is_none() && !self.0.corrupt.load().contains_key(&group) {
             return;
         }
         self.0.corrupt.rcu(|map| {
             let mut map = BTreeMap::clone(map);
-            match &reason {
-                Some(reason) => map.insert(group, Arc::clone(reason)),
+            match reason {
+                Some(reason) => map.insert(group, reason.into()),
                 None => map.remove(&group),
             };
             map

@@ -297,13 +297,13 @@ impl Control {
     /// The node's ticket; drawn if it has none.
     pub(super) async fn load_ticket(&self) -> Result<Ticket, EnterError> {
         let (fs, dir) = (Arc::clone(&self.parts().fs), self.parts().data_dir.clone());
-        let load = move || match Ticket::load(&*fs, &dir)? {
-            Some(ticket) => Ok(ticket),
-            None => {
-                let ticket = Ticket::draw(&*fs);
-                ticket.store(&*fs, &dir)?;
-                Ok(ticket)
+        let load = move || {
+            if let Some(ticket) = Ticket::load(&*fs, &dir)? {
+                return Ok(ticket);
             }
+            let ticket = Ticket::draw(&*fs);
+            ticket.store(&*fs, &dir)?;
+            Ok(ticket)
         };
         let loaded: Result<Ticket, RegistrationError> = blocking(load).await?;
         Ok(loaded?)

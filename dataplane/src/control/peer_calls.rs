@@ -156,7 +156,7 @@ fn node_client(channel: Channel) -> NodeServiceClient<Channel> {
 }
 
 fn unreachable(error: &dyn std::error::Error) -> Status {
-    Status::unavailable(crate::chain::error_chain(error).to_string())
+    Status::unavailable(crate::chain::error_chain(error))
 }
 
 fn call<C, T, F>(

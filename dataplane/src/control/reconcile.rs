@@ -175,7 +175,7 @@ impl Control {
                 let text = error_chain(&error);
                 error!(%group, topic, %partition, "the replica does not start: {text}");
                 let _ = self.parts().storage.close_group(group);
-                return self.replicas().set_corrupt(group, Some(text.into()));
+                return self.replicas().set_corrupt(group, Some(&text));
             }
         };
         self.watch_group(&raft);
@@ -189,16 +189,18 @@ impl Control {
             state,
             door,
         };
-        self.replicas().insert(Arc::new(replica));
+        self.replicas().insert(&Arc::new(replica));
         self.wake.notify_one();
     }
 
     fn cannot_open(&self, group: GroupId, topic: &str, partition: PartitionId, error: &OpenError) {
         let text = error_chain(error);
         match error {
-            OpenError::Corrupt { .. } | OpenError::OtherCluster { .. } => {
+            OpenError::Corrupt { .. }
+            | OpenError::OtherCluster { .. }
+            | OpenError::OtherVersion { .. } => {
                 error!(%group, topic, %partition, "the replica is not served: {text}");
-                self.replicas().set_corrupt(group, Some(text.into()));
+                self.replicas().set_corrupt(group, Some(&text));
             }
             OpenError::Storage { source, .. } => {
                 self.parts()

@@ -1,11 +1,9 @@
 //! What is wrong, in sentences.
 
+use lograft_core::limits::PROBLEM_NAMES_MAX_COUNT;
 use lograft_proto::admin::v1::{
     NodeDescription, NodeState, PartitionDescription, PartitionHealth, Problem, ReplicaState,
 };
-
-/// How many of a kind are named in one sentence.
-const NAMED_MAX_COUNT: usize = 5;
 
 /// The problems, the worst first.
 pub(super) fn find(
@@ -94,16 +92,16 @@ fn partition_problem(
     has: &str,
 ) -> Option<Problem> {
     let names: Vec<String> = names.collect();
-    let (first, rest) = (names.iter().take(NAMED_MAX_COUNT), names.len());
+    let (first, rest) = (names.iter().take(PROBLEM_NAMES_MAX_COUNT), names.len());
     let listed: Vec<&str> = first.map(String::as_str).collect();
     let listed = listed.join(", ");
     let text = match rest {
         0 => return None,
         1 => format!("partition {listed} has {has}"),
-        n if n <= NAMED_MAX_COUNT => format!("{n} partitions have {has}: {listed}"),
+        n if n <= PROBLEM_NAMES_MAX_COUNT => format!("{n} partitions have {has}: {listed}"),
         n => format!(
             "{n} partitions have {has}: {listed} and {} more",
-            n - NAMED_MAX_COUNT
+            n - PROBLEM_NAMES_MAX_COUNT
         ),
     };
     Some(Problem {

@@ -74,9 +74,8 @@ pub(crate) async fn decommission_node(
     check_member(control)?;
     let node = NodeId(request.node_id);
     match control.propose(Command::DrainNode { node }).await {
-        Ok(_) => {}
-        // To ask how far it is may come late: it is done.
-        Err(ProposeMetaError::Refused(MetaError::NodeDecommissioned { .. })) => {}
+        // To ask how far it is may come late: then it is done.
+        Ok(_) | Err(ProposeMetaError::Refused(MetaError::NodeDecommissioned { .. })) => {}
         Err(error) => return Err(ApiError::from(error).into()),
     }
     let metadata = control.view().load();
