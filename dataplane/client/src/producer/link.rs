@@ -13,10 +13,12 @@ use std::task::{Context, Poll, Waker};
 use futures_util::Stream;
 use lograft_core::limits::PRODUCER_PARTIAL_BATCHES_MAX_COUNT;
 use lograft_core::{NodeId, Offset, Term};
+use lograft_proto::log::NO_FORWARD_HEADER;
 use lograft_proto::log::v1 as wire;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
-use tonic::Status;
+use tonic::metadata::MetadataValue;
+use tonic::{Request, Status};
 
 use super::lane::{Send, Take, Verdict};
 use super::outcome::Ack;
@@ -310,7 +312,12 @@ pub(crate) async fn run(link: Arc<Link>, node: Node, shared: Arc<Shared>) {
 
 /// Sends requests and takes in replies; how the stream ended.
 async fn exchange(link: &Arc<Link>, node: &Node, requests: Requests, shared: &Shared) -> Status {
-    let mut replies = match node.log().produce_stream(requests).await {
+    let mut request = Request::new(requests);
+    // This client finds the leader by itself: a detour is slower than an answer.
+    request
+        .metadata_mut()
+        .insert(NO_FORWARD_HEADER, MetadataValue::from_static("1"));
+    let mut replies = match node.log().produce_stream(request).await {
         Ok(replies) => replies.into_inner(),
         Err(status) => return status,
     };

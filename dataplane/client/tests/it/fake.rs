@@ -18,11 +18,11 @@ use tokio::time::Instant;
 
 use crate::certs::Ca;
 
-pub const TOPIC: &str = "clicks";
+pub(crate) const TOPIC: &str = "clicks";
 
 /// What goes wrong with one produce request.
 #[derive(Clone, Copy, Debug)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Nothing.
     None,
     /// It is refused and not appended.
@@ -39,7 +39,7 @@ pub enum Fault {
 
 /// What goes wrong with one reply to a consumer.
 #[derive(Clone, Copy, Debug)]
-pub enum ReadFault {
+pub(crate) enum ReadFault {
     None,
     /// A bit is flipped on the way.
     Corrupt,
@@ -48,32 +48,32 @@ pub enum ReadFault {
 }
 
 #[derive(Clone)]
-pub struct Stored {
-    pub base_offset: u64,
-    pub count: u32,
-    pub data: Bytes,
-    pub crc32c: u32,
+pub(crate) struct Stored {
+    pub(crate) base_offset: u64,
+    pub(crate) count: u32,
+    pub(crate) data: Bytes,
+    pub(crate) crc32c: u32,
 }
 
 #[derive(Default)]
-pub struct Sequence {
-    pub epoch: u32,
-    pub next: u64,
+pub(crate) struct Sequence {
+    pub(crate) epoch: u32,
+    pub(crate) next: u64,
     /// Base sequence and base offset of the last batches.
-    pub recent: VecDeque<(u64, u64)>,
+    pub(crate) recent: VecDeque<(u64, u64)>,
 }
 
 #[derive(Default)]
-pub struct Partition {
-    pub leader: Option<usize>,
-    pub epoch: u64,
-    pub start: u64,
-    pub log: Vec<Stored>,
-    pub producers: BTreeMap<u64, Sequence>,
+pub(crate) struct Partition {
+    pub(crate) leader: Option<usize>,
+    pub(crate) epoch: u64,
+    pub(crate) start: u64,
+    pub(crate) log: Vec<Stored>,
+    pub(crate) producers: BTreeMap<u64, Sequence>,
 }
 
 impl Partition {
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.log
             .last()
             .map_or(self.start, |b| b.base_offset + u64::from(b.count))
@@ -81,27 +81,27 @@ impl Partition {
 }
 
 #[derive(Default)]
-pub struct State {
-    pub addresses: Vec<SocketAddr>,
-    pub topics: BTreeMap<String, Vec<Partition>>,
-    pub faults: VecDeque<Fault>,
-    pub read_faults: VecDeque<ReadFault>,
-    pub next_producer: u64,
+pub(crate) struct State {
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) topics: BTreeMap<String, Vec<Partition>>,
+    pub(crate) faults: VecDeque<Fault>,
+    pub(crate) read_faults: VecDeque<ReadFault>,
+    pub(crate) next_producer: u64,
     /// Bytes handed to consumers' streams.
-    pub served_bytes: usize,
-    pub produce_requests: usize,
+    pub(crate) served_bytes: usize,
+    pub(crate) produce_requests: usize,
     /// Bytes of batches that came in.
-    pub produce_bytes: usize,
+    pub(crate) produce_bytes: usize,
     /// Take produce requests and answer none.
-    pub hold: bool,
+    pub(crate) hold: bool,
 }
 
 impl State {
-    pub fn partition(&mut self, topic: &str, partition: u32) -> Option<&mut Partition> {
+    pub(crate) fn partition(&mut self, topic: &str, partition: u32) -> Option<&mut Partition> {
         self.topics.get_mut(topic)?.get_mut(partition as usize)
     }
 
-    pub fn move_leader(&mut self, topic: &str, partition: u32) {
+    pub(crate) fn move_leader(&mut self, topic: &str, partition: u32) {
         let nodes = self.addresses.len();
         if let Some(partition) = self.partition(topic, partition) {
             partition.leader = partition.leader.map(|leader| (leader + 1) % nodes);
@@ -110,26 +110,26 @@ impl State {
     }
 }
 
-pub struct Shared {
+pub(crate) struct Shared {
     state: Mutex<State>,
-    pub changed: Notify,
+    pub(crate) changed: Notify,
 }
 
 impl Shared {
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 }
 
 /// A cluster of fakes with one topic.
-pub struct Cluster {
-    pub ca: Ca,
+pub(crate) struct Cluster {
+    pub(crate) ca: Ca,
     shared: Arc<Shared>,
     nodes: Vec<Option<Runtime>>,
 }
 
 impl Cluster {
-    pub fn start(nodes: usize, partitions: u32) -> Self {
+    pub(crate) fn start(nodes: usize, partitions: u32) -> Self {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             changed: Notify::new(),
@@ -177,29 +177,25 @@ impl Cluster {
         runtime
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state()
     }
 
-    pub fn notify(&self) {
-        self.shared.changed.notify_waiters();
-    }
-
     /// Ends a node and all its connections at once.
-    pub fn kill(&mut self, node: usize) {
+    pub(crate) fn kill(&mut self, node: usize) {
         let runtime = self.nodes[node].take().unwrap();
         // A runtime must not be ended within another.
         let end = move || runtime.shutdown_timeout(Duration::from_secs(10));
         std::thread::spawn(end).join().unwrap();
     }
 
-    pub fn restart(&mut self, node: usize) {
+    pub(crate) fn restart(&mut self, node: usize) {
         let address = self.state().addresses[node];
         let listener = until("the port is free", || TcpListener::bind(address).ok());
         self.nodes[node] = Some(self.serve(node, listener));
     }
 
-    pub fn endpoints(&self) -> Vec<String> {
+    pub(crate) fn endpoints(&self) -> Vec<String> {
         self.state()
             .addresses
             .iter()
@@ -207,7 +203,7 @@ impl Cluster {
             .collect()
     }
 
-    pub fn config(&self) -> ClientConfig {
+    pub(crate) fn config(&self) -> ClientConfig {
         ClientConfig {
             jitter_seed: Some(1),
             request_timeout: Duration::from_secs(10),
@@ -215,12 +211,12 @@ impl Cluster {
         }
     }
 
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         Client::connect(self.config()).await.unwrap()
     }
 
     /// Every value of a partition, in the log's order.
-    pub fn values(&self, partition: u32) -> Vec<Bytes> {
+    pub(crate) fn values(&self, partition: u32) -> Vec<Bytes> {
         let mut state = self.state();
         let log = &state.partition(TOPIC, partition).unwrap().log;
         let views = log
@@ -243,7 +239,7 @@ impl Drop for Cluster {
 }
 
 /// Looks again and again until there is something; fails after 20 s.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         if let Some(found) = look() {

@@ -24,7 +24,7 @@ use tonic::transport::server::Connected;
 use super::service::Fake;
 use crate::certs::Ca;
 
-pub fn server_tls(ca: &Ca) -> Arc<ServerConfig> {
+pub(crate) fn server_tls(ca: &Ca) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     roots
@@ -47,7 +47,7 @@ pub fn server_tls(ca: &Ca) -> Arc<ServerConfig> {
 }
 
 /// Serves until its runtime ends.
-pub async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, fake: Fake) {
+pub(crate) async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, fake: Fake) {
     listener.set_nonblocking(true).unwrap();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     let acceptor = TlsAcceptor::from(tls);

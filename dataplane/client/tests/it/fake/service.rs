@@ -18,9 +18,9 @@ use super::{Fault, ReadFault, Shared, State, Stored};
 
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-pub struct Fake {
-    pub node: usize,
-    pub shared: Arc<Shared>,
+pub(crate) struct Fake {
+    pub(crate) node: usize,
+    pub(crate) shared: Arc<Shared>,
 }
 
 fn error(reason: Reason, metadata: &[(&str, String)]) -> wire::Error {
