@@ -127,6 +127,8 @@ pub const DEV_NODES_MAX_COUNT: u32 = 9;
 pub const DEV_READY_MAX: Duration = Duration::from_mins(1);
 /// How long a node of `lograft dev` may take to stop before it is killed.
 pub const DEV_STOP_MAX: Duration = Duration::from_secs(10);
+/// A node's log that is longer is set aside when `lograft dev` starts the node, bytes.
+pub const DEV_LOG_MAX_BYTES: u64 = 32 * 1024 * 1024;
 /// First wait before `lograft dev` starts a crashed node again; it doubles from crash to crash.
 pub const DEV_RESTART_MIN: Duration = Duration::from_millis(250);
 /// Longest such wait.
@@ -144,6 +146,8 @@ pub const RAFT_ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(800);
 pub const RAFT_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a transfer of leadership may take before it is reported as failed.
 pub const RAFT_TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
+/// How many entries the successor of a leader may lack when the transfer begins.
+pub const TRANSFER_LAG_MAX_COUNT: u64 = 1024;
 /// How long a slow follower may hold back a purge; after that it gets a snapshot instead.
 pub const PURGE_HOLD_MAX: Duration = Duration::from_secs(30);
 /// Entries that the leader may wait for in a single disk write.
@@ -156,6 +160,8 @@ pub const RAFT_PROPOSALS_MAX_COUNT: u64 = 1024;
 pub const APPEND_STALL_MAX: Duration = Duration::from_secs(10);
 /// How often a replica's status is published while its log moves.
 pub const RAFT_STATUS_INTERVAL: Duration = Duration::from_millis(100);
+/// How often it is looked at while nothing seems to move.
+pub const RAFT_STATUS_IDLE_INTERVAL: Duration = Duration::from_secs(1);
 
 // Storage.
 
@@ -326,3 +332,20 @@ pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(30);
 pub const DISK_LOOK_INTERVAL_MS: i64 = 50;
 /// Producer ids that a node asks the meta group for at once.
 pub const PRODUCER_IDS_BLOCK_COUNT: u32 = 64;
+
+// Bounds inside one part: of its work at once, its retries, what it shows.
+
+/// How often in a row a lane follows a leader's hint to another leader without a wait.
+pub const PRODUCER_LEADER_HINTS_MAX_COUNT: u32 = 3;
+/// How many of a kind are named in one sentence.
+pub const PROBLEM_NAMES_MAX_COUNT: usize = 5;
+/// Plain records of one request, encoded, bytes: the batch's own header is left room for.
+pub const PLAIN_BATCH_MAX_BYTES: usize = BATCH_MAX_BYTES - 64;
+/// Most parts that one `pwritev` takes (the kernel's `IOV_MAX`).
+pub const WRITE_PARTS_MAX_COUNT: usize = 1024;
+/// Largest single read, bytes.
+pub const LOG_READ_MAX_BYTES: usize = 8 * 1024 * 1024;
+/// How often a read starts anew because the segment it was in went away.
+pub const LOG_READ_ATTEMPTS_MAX_COUNT: usize = 8;
+/// The least that one round of eviction takes from a group, bytes.
+pub const TAIL_CACHE_EVICT_MIN_BYTES: usize = 64 * 1024;

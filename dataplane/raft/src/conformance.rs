@@ -4,12 +4,13 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::RangeBounds;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
 use lograft_core::{ClusterId, Entry, GroupId, LogId, LogIndex, NodeId, Offset, Term};
 use lograft_storage::{
-    Checkpoint, Fs, GroupLog, GroupOptions, Identity, RealFs, Storage, StorageConfig,
+    Checkpoint, FaultFs, Fs, GroupLog, GroupOptions, Identity, RealFs, Storage, StorageConfig,
 };
 use openraft::StorageError;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -160,7 +161,9 @@ struct Builder {
 }
 
 type Case = BoxFuture<'static, io::Result<()>>;
-type Opened = ((TempDir, Storage), Lenient, MachineAdaptor);
+/// The storage writes what is left when it is dropped: before its directory.
+type Guard = (Storage, TempDir);
+type Opened = (Guard, Lenient, MachineAdaptor);
 
 impl Builder {
     fn open(&self) -> Opened {
@@ -189,7 +192,7 @@ impl Builder {
             began_late: false,
             snapshots,
         };
-        ((dir, storage), store, machine)
+        ((storage, dir), store, machine)
     }
 
     fn case<F>(&self, run: fn(Lenient, MachineAdaptor) -> F) -> Case
@@ -204,13 +207,13 @@ impl Builder {
     }
 }
 
-impl StoreBuilder<Types, Lenient, MachineAdaptor, (TempDir, Storage)> for Builder {
+impl StoreBuilder<Types, Lenient, MachineAdaptor, Guard> for Builder {
     async fn build(&self) -> Result<Opened, StorageError<Types>> {
         Ok(self.open())
     }
 }
 
-type S = Suite<Types, Lenient, MachineAdaptor, Builder, (TempDir, Storage)>;
+type S = Suite<Types, Lenient, MachineAdaptor, Builder, Guard>;
 
 macro_rules! cases {
     ($builder:expr, $($name:ident)*) => {
@@ -266,11 +269,12 @@ async fn run_suite(builder: Builder) {
         apply_multiple
     );
     let runs = cases.into_iter().map(|(name, case)| async move {
-        let outcome = tokio::spawn(case).await;
-        let failure = match outcome {
-            Ok(Ok(())) => return None,
-            Ok(Err(error)) => error.to_string(),
-            Err(panic) => panic.to_string(),
+        let case = tokio::spawn(case);
+        let failure = match tokio::time::timeout(Duration::from_secs(20), case).await {
+            Ok(Ok(Ok(()))) => return None,
+            Ok(Ok(Err(error))) => error.to_string(),
+            Ok(Err(panic)) => panic.to_string(),
+            Err(_) => "hangs".to_owned(),
         };
         Some(format!("{name}: {failure}"))
     });
@@ -285,6 +289,14 @@ async fn run_suite(builder: Builder) {
 async fn storage_on_the_real_file_system_conforms() {
     run_suite(Builder {
         fs: || Arc::new(RealFs),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn storage_on_the_fault_injecting_file_system_conforms() {
+    run_suite(Builder {
+        fs: || Arc::new(FaultFs::new(1)),
     })
     .await;
 }

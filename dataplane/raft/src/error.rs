@@ -60,6 +60,12 @@ pub enum RaftError {
         /// The node.
         node: NodeId,
     },
+    /// The node lacks too much of the log to lead now.
+    #[error("node {node} has not caught up")]
+    NotCaughtUp {
+        /// The node.
+        node: NodeId,
+    },
     /// It did not come true in time. It may still.
     #[error("waiting for {what}")]
     Timeout {
@@ -91,7 +97,11 @@ impl RaftError {
     pub const fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::NotLeader { .. } | Self::NoQuorum | Self::ChangeInProgress | Self::Timeout { .. }
+            Self::NotLeader { .. }
+                | Self::NoQuorum
+                | Self::ChangeInProgress
+                | Self::NotCaughtUp { .. }
+                | Self::Timeout { .. }
         )
     }
 }

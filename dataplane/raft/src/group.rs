@@ -4,6 +4,7 @@ mod inbound;
 mod membership;
 mod propose;
 mod purge;
+mod transfer;
 mod watcher;
 
 use std::collections::BTreeSet;
@@ -13,7 +14,6 @@ use std::time::Duration;
 
 use lograft_core::limits::{
     APPEND_ENTRIES_MAX_COUNT, RAFT_APPEND_BATCH_MAX_COUNT, RAFT_PROPOSALS_MAX_COUNT,
-    RAFT_TRANSFER_TIMEOUT,
 };
 use lograft_core::{GroupId, NodeId};
 use lograft_storage::GroupLog;
@@ -188,50 +188,6 @@ impl RaftGroup {
                 Err(RaftError::NoQuorum)
             }
             Err(OpenraftError::Fatal(_)) => Err(RaftError::Stopped),
-        }
-    }
-
-    /// Hands leadership to a voter. Returns once it leads, or after
-    /// `limits::RAFT_TRANSFER_TIMEOUT`.
-    pub async fn transfer_leader(&self, to: NodeId) -> Result<(), RaftError> {
-        let status = self.status();
-        if !status.is_leader() {
-            return Err(RaftError::NotLeader {
-                leader: status.leader,
-            });
-        }
-        if !status.voters.contains(&to) && !status.joint.is_some_and(|set| set.contains(&to)) {
-            return Err(RaftError::NotVoter { node: to });
-        }
-        if to == status.node {
-            return Ok(());
-        }
-        self.inner
-            .raft
-            .trigger()
-            .transfer_leader(to)
-            .await
-            .map_err(|_| RaftError::Stopped)?;
-        self.wait_for(RAFT_TRANSFER_TIMEOUT, "the new leader", |now| {
-            now.leader == Some(to)
-        })
-        .await
-    }
-
-    /// Waits until the status fulfils `condition`.
-    async fn wait_for(
-        &self,
-        timeout: Duration,
-        what: &'static str,
-        mut condition: impl FnMut(&GroupStatus) -> bool,
-    ) -> Result<(), RaftError> {
-        let mut status = self.watch();
-        let waiting = status.wait_for(|now| now.role == Role::Stopped || condition(now));
-        match tokio::time::timeout(timeout, waiting).await {
-            Err(_) => Err(RaftError::Timeout { what }),
-            Ok(Err(_)) => Err(RaftError::Stopped),
-            Ok(Ok(now)) if now.role == Role::Stopped => Err(RaftError::Stopped),
-            Ok(Ok(_)) => Ok(()),
         }
     }
 

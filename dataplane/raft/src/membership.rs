@@ -131,7 +131,9 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_refused_or_canonical(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn any_bytes_are_refused_or_canonical(
+            bytes in proptest::collection::vec(any::<u8>(), 0..64),
+        ) {
             if let Ok(membership) = decode_membership(&bytes) {
                 prop_assert_eq!(encode_membership(&membership), bytes);
             }

@@ -30,6 +30,13 @@ pub struct GroupFatal {
     pub cause: Arc<BoxError>,
 }
 
+impl PartialEq for GroupFatal {
+    /// Whether both stand for the same event.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.cause, &other.cause)
+    }
+}
+
 /// How far a follower or learner is, seen by the leader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FollowerStatus {
@@ -50,7 +57,7 @@ pub struct PurgeStatus {
 }
 
 /// A replica's view of itself and its group at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GroupStatus {
     /// The group.
     pub group: GroupId,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::RaftGroup;
 use crate::convert::log_id_to_raft;
 use crate::error::RaftError;
-use crate::status::{GroupStatus, PurgeStatus};
+use crate::status::{GroupStatus, PurgeStatus, Role};
 
 /// Building a snapshot takes the raft core one round, no IO.
 const BUILD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -107,6 +107,9 @@ impl RaftGroup {
     pub async fn snapshot_and_purge(&self, up_to: LogIndex) -> Result<Option<LogId>, RaftError> {
         self.inner.purge.request(up_to);
         let status = self.status();
+        if status.role == Role::Stopped {
+            return Err(RaftError::Stopped);
+        }
         let Some(applied) = status.applied else {
             return Ok(None);
         };

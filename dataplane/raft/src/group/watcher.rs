@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lograft_core::limits::RAFT_STATUS_INTERVAL;
+use lograft_core::limits::{RAFT_STATUS_IDLE_INTERVAL, RAFT_STATUS_INTERVAL};
 use lograft_core::{LogId, NodeId, Term};
 use lograft_storage::GroupLog;
 use openraft::ServerState;
@@ -151,39 +151,43 @@ pub(super) fn spawn(view: View) -> watch::Receiver<GroupStatus> {
 async fn publish(view: View, status: watch::Sender<GroupStatus>) {
     let mut server = view.raft.server_metrics();
     let mut applied = view.raft.watch_apply_progress();
-    let mut published = Instant::now();
     loop {
+        let read_at = Instant::now();
         let now = view.read();
-        // A leader becomes ready by an apply, a lagging follower catches up without one.
-        let waits_ready = now.role == Role::Leader && !now.ready;
-        let lags = now.followers.values().any(|follower| follower.lag > 0);
         let stopped = now.role == Role::Stopped;
-        status.send_replace(now);
+        // A leader becomes ready by an apply: that cannot wait.
+        let hurry = now.role == Role::Leader && !now.ready;
+        let changed = status.send_if_modified(|published| {
+            let changed = *published != now;
+            if changed {
+                *published = now;
+            }
+            changed
+        });
         if stopped {
-            break;
+            return;
         }
-        let pause = published + RAFT_STATUS_INTERVAL;
-        let quiet = async {
-            if !waits_ready {
-                tokio::time::sleep_until(pause).await;
+        // Followers move without an apply here, and so does a purge.
+        let again = if changed {
+            RAFT_STATUS_INTERVAL
+        } else {
+            RAFT_STATUS_IDLE_INTERVAL
+        };
+        let movement = async {
+            if !hurry {
+                tokio::time::sleep_until(read_at + RAFT_STATUS_INTERVAL).await;
             }
-            if lags && !waits_ready {
-                // Whatever moves, look again in a while.
-                tokio::time::timeout(RAFT_STATUS_INTERVAL, applied.changed())
-                    .await
-                    .unwrap_or(Ok(()))
-            } else {
-                applied.changed().await
-            }
+            tokio::time::timeout(again, applied.changed())
+                .await
+                .unwrap_or(Ok(()))
         };
         let alive = tokio::select! {
-            changed = server.changed() => changed.is_ok(),
-            changed = quiet => changed.is_ok(),
+            result = server.changed() => result.is_ok(),
+            result = movement => result.is_ok(),
         };
         if !alive {
             break;
         }
-        published = Instant::now();
     }
     status.send_replace(view.stopped());
 }

@@ -9,7 +9,7 @@ use lograft_core::{ClusterId, EntryKind, GroupId, NodeId, Proposal, Term};
 use lograft_raft::{
     Committed, GroupConfig, GroupStatus, ProposeError, RaftGroup, RaftTiming, Role,
 };
-use lograft_storage::{GroupOptions, Identity, RealFs, Storage, StorageConfig};
+use lograft_storage::{GroupOptions, Identity, RealFs, Storage, StorageConfig, StorageError};
 use tempfile::TempDir;
 
 use crate::net::Net;
@@ -44,6 +44,7 @@ pub(crate) struct Cluster {
     pub(crate) net: Net,
     pub(crate) replicas: BTreeMap<NodeId, Replica>,
     segment_max_bytes: u64,
+    timing: RaftTiming,
     dir: TempDir,
 }
 
@@ -68,12 +69,28 @@ impl Cluster {
     }
 
     pub(crate) async fn with_segments(voters: u64, segment_max_bytes: u64) -> Self {
+        Self::with(voters, segment_max_bytes, timing()).await
+    }
+
+    /// With elections so slow that only a transfer can be quick.
+    pub(crate) async fn with_slow_elections(voters: u64) -> Self {
+        let (election_min, election_max) = (Duration::from_secs(2), Duration::from_millis(2500));
+        let timing = RaftTiming {
+            election_min,
+            election_max,
+            ..timing()
+        };
+        Self::with(voters, 64 * 1024 * 1024, timing).await
+    }
+
+    async fn with(voters: u64, segment_max_bytes: u64, timing: RaftTiming) -> Self {
         let dir = TempDir::new().unwrap();
-        let replicas = BTreeMap::new();
+        let (net, replicas) = (Net::default(), BTreeMap::new());
         let mut cluster = Self {
-            net: Net::default(),
+            net,
             replicas,
             segment_max_bytes,
+            timing,
             dir,
         };
         for id in 1..=voters {
@@ -94,8 +111,7 @@ impl Cluster {
         config.segment_max_bytes = self.segment_max_bytes;
         config.segment_min_bytes = config.segment_min_bytes.min(self.segment_max_bytes);
         config.reserve_bytes = 0;
-        let on_fatal = Arc::new(|error| panic!("storage failed: {error}"));
-        let storage = Storage::open(Arc::new(RealFs), config, on_fatal).unwrap();
+        let storage = open_storage(config).await;
         let cluster_id = ClusterId::from_bytes([1; 16]);
         storage
             .write_identity(&Identity {
@@ -108,7 +124,7 @@ impl Cluster {
         let config = GroupConfig {
             group: GROUP,
             node,
-            timing: timing(),
+            timing: self.timing,
         };
         let group = RaftGroup::start(config, log, Box::new(machine), self.net.from(node)).await;
         let group = group.unwrap();
@@ -196,6 +212,21 @@ impl Cluster {
     }
 }
 
+/// Opens a node's storage, once the last task of its former life has let go of it.
+async fn open_storage(config: StorageConfig) -> Storage {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let on_fatal = Arc::new(|error| panic!("storage failed: {error}"));
+        match Storage::open(Arc::new(RealFs), config.clone(), on_fatal) {
+            Ok(storage) => return storage,
+            Err(StorageError::InUse { .. }) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Err(error) => panic!("opening the storage: {error}"),
+        }
+    }
+}
+
 pub(crate) async fn propose(
     group: &RaftGroup,
     proposal: Proposal,
@@ -216,17 +247,22 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
     }
 }
 
-/// Waits until a replica's status fulfils `condition`.
+/// Waits until a replica's status, as it is, fulfils `condition`.
 pub(crate) async fn until(
     group: &RaftGroup,
     what: &str,
-    condition: impl FnMut(&GroupStatus) -> bool,
+    mut condition: impl FnMut(&GroupStatus) -> bool,
 ) -> GroupStatus {
-    let mut watch = group.watch();
-    match tokio::time::timeout(PATIENCE, watch.wait_for(condition)).await {
-        Ok(status) => status.unwrap().clone(),
-        Err(tokio::time::error::Elapsed { .. }) => {
-            panic!("not in time: {what}: {:?}", group.status())
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let status = group.status();
+        if condition(&status) {
+            return status;
         }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "not in time: {what}: {status:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

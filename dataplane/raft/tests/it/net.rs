@@ -1,7 +1,7 @@
 //! A transport between replicas in one process, whose nodes can be cut off.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ struct Shared {
     groups: Mutex<BTreeMap<NodeId, RaftGroup>>,
     cut: watch::Sender<BTreeSet<NodeId>>,
     stalled: watch::Sender<BTreeSet<NodeId>>,
-    pub(crate) snapshots: AtomicU64,
+    deaf: AtomicBool,
+    snapshots: AtomicU64,
 }
 
 impl Net {
@@ -63,7 +64,12 @@ impl Net {
         });
     }
 
-    /// Snapshots sent so far.
+    /// Loses every word of a transfer of leadership, or no longer.
+    pub(crate) fn lose_transfers(&self, lose: bool) {
+        self.0.deaf.store(lose, Ordering::Relaxed);
+    }
+
+    /// Snapshots installed so far.
     pub(crate) fn snapshots(&self) -> u64 {
         self.0.snapshots.load(Ordering::Relaxed)
     }
@@ -189,8 +195,12 @@ impl PeerTransport for Wire {
         request: SnapshotRequest,
         _: Duration,
     ) -> BoxFuture<'static, Result<SnapshotReply, TransportError>> {
-        self.net.0.snapshots.fetch_add(1, Ordering::Relaxed);
-        self.call(to, |group| async move { group.on_snapshot(request).await })
+        let net = self.net.clone();
+        self.call(to, |group| async move {
+            let reply = group.on_snapshot(request).await?;
+            net.0.snapshots.fetch_add(1, Ordering::Relaxed);
+            Ok(reply)
+        })
     }
 
     fn transfer_leader(

@@ -101,6 +101,7 @@ async fn a_slow_follower_holds_the_purge_back_and_restarts_from_a_purged_log() {
 
     let before = cluster.settled().await;
     let purged = group.status().purged;
+    drop(group); // it holds the log open
     cluster.crash(leader).await;
     cluster.start(leader).await;
     assert!(cluster.group(leader).status().purged <= purged);
