@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
-use lograft_core::limits::OPEN_SEGMENTS_MAX_COUNT;
+use lograft_core::limits::{OPEN_SEGMENTS_MAX_COUNT, TAIL_CACHE_EVICT_MIN_BYTES};
 use lograft_core::{ClusterId, GroupId, LogIndex};
 use parking_lot::Mutex;
 
@@ -43,8 +43,6 @@ pub(crate) struct Node {
 
 /// Shares of a group's cache that one round of eviction takes.
 const EVICT_SHARE: usize = 8;
-/// The least that one round of eviction takes from a group, bytes.
-const EVICT_MIN_BYTES: usize = 64 * 1024;
 
 impl Node {
     pub(crate) fn new(
@@ -154,7 +152,7 @@ impl Node {
                 continue;
             };
             let mut state = group.state.lock();
-            let share = (state.cache.bytes() / EVICT_SHARE).max(EVICT_MIN_BYTES);
+            let share = (state.cache.bytes() / EVICT_SHARE).max(TAIL_CACHE_EVICT_MIN_BYTES);
             let flushed_end = state.flushed_end;
             let freed = state.cache.evict(share, flushed_end, &self.budget);
             if state.cache.bytes() > 0 {

@@ -7,13 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lograft_core::limits::WRITE_PARTS_MAX_COUNT;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 
 use super::{FileMap, Fs, FsFile, FsSpace, OpenMode};
-
-/// Most parts that one `pwritev` takes (the kernel's `IOV_MAX`).
-const PARTS_MAX_COUNT: usize = 1024;
 
 /// The kernel's file system: buffered reads and writes, `fdatasync`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -121,7 +119,7 @@ impl FsFile for RealFile {
         let mut position = position;
         IoSlice::advance_slices(&mut parts, 0); // drops empty parts at the front
         while !parts.is_empty() {
-            let window = &parts[..parts.len().min(PARTS_MAX_COUNT)];
+            let window = &parts[..parts.len().min(WRITE_PARTS_MAX_COUNT)];
             match rustix::io::pwritev(&self.0, window, position) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lograft_core::limits::{LOG_READ_ATTEMPTS_MAX_COUNT, LOG_READ_MAX_BYTES};
 use lograft_core::{Entry, EntryKind, LogIndex, Offset};
 
 use super::Group;
@@ -17,12 +18,8 @@ use crate::walker::Walker;
 
 /// Read ahead of what was asked for, since the sparse index only leads near it, bytes.
 const SLACK_BYTES: usize = 128 * 1024;
-/// Largest single read, bytes.
-const READ_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Read at a time where only headers are wanted, bytes.
 const HEADERS_CHUNK_BYTES: usize = 16 * 1024;
-/// How often a read starts anew because the segment it was in went away.
-const ATTEMPTS_MAX_COUNT: usize = 8;
 
 /// From where to read.
 #[derive(Clone, Copy, Debug)]
@@ -298,7 +295,8 @@ impl Group {
     }
 
     /// Runs a read of a segment's file. A failure counts only while the segment is part of the
-    /// log: it may have been purged, and its file written over, under the reader's hands. Then it returns `false`.
+    /// log: it may have been purged, and its file written over, under the reader's hands. Then
+    /// it returns `false`.
     fn on_disk(
         &self,
         disk: &DiskRange,
@@ -310,7 +308,7 @@ impl Group {
         };
         *attempts += 1;
         let segment = &disk.segment;
-        if !self.state.lock().has_segment(segment) && *attempts < ATTEMPTS_MAX_COUNT {
+        if !self.state.lock().has_segment(segment) && *attempts < LOG_READ_ATTEMPTS_MAX_COUNT {
             return Ok(false);
         }
         Err(match broken {
@@ -346,7 +344,7 @@ impl Group {
             Want::Whole => taken
                 .left_bytes
                 .saturating_add(SLACK_BYTES)
-                .min(READ_MAX_BYTES),
+                .min(LOG_READ_MAX_BYTES),
         };
         self.walk(disk, chunk, |walker, header| {
             let bytes = header.payload_bytes as usize;

@@ -115,6 +115,26 @@ impl GroupWriter {
         Ok(())
     }
 
+    /// A cut segment whose points are in its old index file only: those before the cut stay.
+    fn with_points(&self, node: &Node, sealed: &Sealed) -> Result<Sealed, StorageError> {
+        let mut filled = sealed.filled.clone();
+        if filled.index_on_disk {
+            let bytes = node.read_file(&index_path(&self.dir, filled.segment.base))?;
+            let uid = filled.segment.uid;
+            let whole =
+                bytes.filter(|bytes| IndexFile::decode(bytes).is_some_and(|head| head.uid == uid));
+            if let Some(bytes) = whole {
+                let all =
+                    (0..IndexFile::points_count(&bytes)).map(|nth| IndexFile::point(&bytes, nth));
+                filled.points = all
+                    .filter(|point| point.position < filled.end_position)
+                    .collect();
+            }
+        }
+        let terms = sealed.terms.clone();
+        Ok(Sealed { filled, terms })
+    }
+
     pub(crate) fn save_hard(&mut self, hard: HardState, sync: bool) -> Result<(), StorageError> {
         if sync {
             self.hard.write_synced(hard, self.durable_end)
@@ -146,7 +166,7 @@ impl GroupWriter {
                 .map_err(|source| StorageError::io(Action::SetLength, &path, source))?;
             file.sync_data()
                 .map_err(|source| StorageError::io(Action::Sync, &path, source))?;
-            self.seal(node, sealed)?;
+            self.seal(node, &self.with_points(node, sealed)?)?;
         }
         self.begin(node, &cut.next, None)
     }

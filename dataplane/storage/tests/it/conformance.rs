@@ -36,6 +36,7 @@ on_both!(
     the_directory_is_locked_and_has_one_identity,
     oversized_entries_have_a_segment_of_their_own,
     a_group_set_aside_starts_from_nothing,
+    large_segments_are_read_by_their_index,
 );
 
 fn restart(place: &Place, storage: Storage) -> Storage {
@@ -577,4 +578,75 @@ fn a_group_set_aside_starts_from_nothing(place: &Place) {
         "group-7.corrupt-2"
     );
     assert_eq!(place.fs.list(&kept).unwrap().len(), 2);
+}
+
+fn large_segments_are_read_by_their_index(place: &Place) {
+    let mut config = place.config.clone();
+    config.segment_min_bytes = 1 << 20;
+    config.segment_max_bytes = 1 << 20;
+    let open = || {
+        let fatal = std::sync::Arc::new(|error: StorageError| panic!("{error}"));
+        let fs = std::sync::Arc::clone(&place.fs);
+        let storage = Storage::open(fs, config.clone(), fatal).unwrap();
+        storage.write_identity(&identity()).unwrap();
+        storage
+    };
+    let storage = open();
+    let log = open_group(&storage);
+    let size = |index: u64| usize::try_from(5000 + (index * 7919) % 30_000).unwrap();
+    let check = |log: &lograft_storage::GroupLog, end: u64| {
+        let last = log.log_end_offset();
+        for index in (0..end).step_by(3) {
+            let got = &log.read(LogIndex(index)..LogIndex(index + 1), 1).unwrap()[0];
+            assert_eq!(
+                (got.id.index.0, got.proposal.payload.len()),
+                (index, size(index))
+            );
+            assert_eq!(
+                log.read_from_offset(got.base_offset.next(), last, 1)
+                    .unwrap()[0],
+                *got
+            );
+            let time = got.proposal.max_time_ms;
+            assert_eq!(
+                log.offset_for_time(time, last).unwrap(),
+                Some(got.base_offset)
+            );
+        }
+    };
+    for index in 0..200 {
+        append(&storage, &log, vec![records(1, index, 2, size(index))]);
+    }
+    assert!(log.segments().len() >= 4);
+    check(&log, 200);
+    // Through the first segment, which is sealed and has its points on disk only.
+    let cut = log.segments()[0].last.unwrap().index.0 - 5;
+    log.truncate_after(Some(id(1, cut))).unwrap();
+    settle(&storage, &log);
+    check(&log, cut + 1);
+    for index in cut + 1..100 {
+        append(&storage, &log, vec![records(2, index, 2, size(index))]);
+    }
+    check(&log, 100);
+    drop(log);
+    drop(storage);
+    let storage = open();
+    let log = open_group(&storage);
+    check(&log, 100);
+    assert_eq!(log.last_id(), Some(id(2, 99)));
+    // Without its index a segment is scanned.
+    drop(log);
+    drop(storage);
+    let group = config.data_dir.join("groups/group-7");
+    for name in place
+        .fs
+        .list(&group)
+        .unwrap()
+        .iter()
+        .filter(|name| name.contains("idx"))
+    {
+        place.fs.remove_file(&group.join(name)).unwrap();
+    }
+    let storage = open();
+    check(&open_group(&storage), 100);
 }
