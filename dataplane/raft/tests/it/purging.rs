@@ -23,12 +23,22 @@ async fn fill(cluster: &Cluster, count: u64) {
 
 async fn purge_to_end(cluster: &Cluster, node: NodeId) -> LogIndex {
     let group = cluster.group(node);
-    let all = group.status().applied.unwrap().index;
-    let boundary = group
-        .snapshot_and_purge(all)
+    until(group, "all caught up", |s| {
+        s.followers.values().all(|f| f.lag == 0)
+    })
+    .await;
+    let status = group.status();
+    let purged = group
+        .snapshot_and_purge(status.applied.unwrap().index)
         .await
-        .unwrap()
-        .expect("a checkpoint is there");
+        .unwrap();
+    let Some(boundary) = purged else {
+        panic!(
+            "no purge: {status:?}, {:?}, {:?}",
+            group.status(),
+            group.log().latest_checkpoint()
+        );
+    };
     until(group, "it is purged", |s| {
         s.purged.is_some_and(|p| p.index >= boundary.index)
     })
