@@ -98,10 +98,18 @@ impl RaftLogReader<Types> for LogStore {
         start: u64,
         end: u64,
     ) -> io::Result<Vec<RaftEntry>> {
-        let entries = self
-            .log
-            .read(LogIndex(start)..LogIndex(end), APPEND_MAX_BYTES)
-            .map_err(io::Error::other)?;
+        let range = LogIndex(start)..LogIndex(end);
+        let entries = if self.log.is_cached(range.start) {
+            self.log.read(range, APPEND_MAX_BYTES)
+        } else {
+            // A follower that is far behind: the disk must not hold up the runtime's threads.
+            let log = self.log.clone();
+            let read = move || log.read(range, APPEND_MAX_BYTES);
+            tokio::task::spawn_blocking(read)
+                .await
+                .map_err(io::Error::other)?
+        };
+        let entries = entries.map_err(io::Error::other)?;
         if entries
             .first()
             .is_some_and(|first| first.id.index.get() != start)

@@ -256,6 +256,12 @@ impl GroupLog {
         self.0.read_range(range, max_bytes, Want::Whole)
     }
 
+    /// Whether a read that begins at `index` needs no file.
+    pub fn is_cached(&self, index: LogIndex) -> bool {
+        let state = self.0.state.lock();
+        state.cache.first().is_some_and(|first| first <= index)
+    }
+
     /// All entries of `range`, but those of kind `Records` may come without their payload (it is
     /// then empty, CRC and count are right). For apply, which needs no records.
     pub fn read_meta(&self, range: Range<LogIndex>) -> Result<Vec<Entry>, StorageError> {
