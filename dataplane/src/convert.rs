@@ -1,5 +1,5 @@
 //! Between raft's types and those of `lograft.raft.v1`. Payload bytes are shared both ways; what
-//! comes in is checked against its bounds here; the CRC of a payload is checked where raft takes it.
+//! comes in is checked against its bounds here, the CRC of a payload where raft takes it.
 
 use bytes::Bytes;
 use lograft_core::limits::{APPEND_ENTRIES_MAX_COUNT, ENTRY_MAX_BYTES};

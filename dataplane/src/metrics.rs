@@ -11,6 +11,7 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
+pub mod disk;
 mod process;
 pub mod sample;
 
@@ -56,8 +57,12 @@ pub struct Metrics {
     pub fetch_records: IntCounter,
     /// Requests passed on to a leader, by result: `OK` or the reason.
     pub forwards: IntCounterVec,
-    /// From write to the end of its fdatasync, seconds.
+    /// The time of an fdatasync, seconds.
     pub storage_flush_seconds: Histogram,
+    /// Bytes written to the data directory.
+    pub storage_written_bytes: IntCounter,
+    /// Bytes read from it.
+    pub storage_read_bytes: IntCounter,
 }
 
 struct Sampled {
@@ -130,7 +135,17 @@ impl Metrics {
             storage_flush_seconds: histogram(
                 r,
                 "lograft_storage_flush_duration_seconds",
-                "From a write to the end of its fdatasync.",
+                "The time of an fdatasync.",
+            )?,
+            storage_written_bytes: counter(
+                r,
+                "lograft_storage_written_bytes_total",
+                "Bytes written to the data directory.",
+            )?,
+            storage_read_bytes: counter(
+                r,
+                "lograft_storage_read_bytes_total",
+                "Bytes read from the data directory.",
             )?,
             sampled: Sampled::new(r)?,
             sampler: OnceLock::new(),

@@ -31,6 +31,7 @@ use crate::control::{About, Control, ControlParts};
 use crate::fatal::{FatalCell, FatalError, FatalSink as _};
 use crate::health::{self, Health, Readiness};
 use crate::meta::MetaView;
+use crate::metrics::disk::MeteredFs;
 use crate::metrics::{Metrics, MetricsError};
 use crate::net::{Listener, Net, TcpNet};
 use crate::tls::{Port, Tls, TlsError};
@@ -113,7 +114,11 @@ pub struct World {
 impl World {
     /// TCP, the file system, the system's clock.
     pub fn real() -> Self {
-        Self { net: Arc::new(TcpNet), fs: Arc::new(RealFs), clock: Arc::new(SystemClock) }
+        Self {
+            net: Arc::new(TcpNet),
+            fs: Arc::new(RealFs),
+            clock: Arc::new(SystemClock),
+        }
     }
 }
 
@@ -152,7 +157,11 @@ struct Ports {
 impl Ports {
     async fn bind(net: &dyn Net, config: &NodeConfig) -> Result<Self, RunError> {
         let bind = async |what: &'static str, address: SocketAddr| {
-            let failed = |source| RunError::Listen { what, address, source };
+            let failed = |source| RunError::Listen {
+                what,
+                address,
+                source,
+            };
             let listener = net.listen(address).await.map_err(failed)?;
             let bound = listener.local_address().map_err(failed)?;
             Ok::<_, RunError>((listener, bound))
@@ -161,8 +170,14 @@ impl Ports {
         let (peer, peer_address) = bind("peers", config.listen.peer).await?;
         let (health, health_address) = bind("health", config.listen.health).await?;
         Ok(Self {
-            client: BoundPort { port: Port::Client, listener: client },
-            peer: BoundPort { port: Port::Peer, listener: peer },
+            client: BoundPort {
+                port: Port::Client,
+                listener: client,
+            },
+            peer: BoundPort {
+                port: Port::Peer,
+                listener: peer,
+            },
             health,
             addresses: Addresses {
                 client: client_address,
@@ -175,20 +190,33 @@ impl Ports {
 
 impl Node {
     /// Builds a node and lets it run. It may not be ready yet, nor belong to a cluster.
-    pub async fn start(config: NodeConfig, world: World) -> Result<Self, RunError> {
+    pub async fn start(config: NodeConfig, mut world: World) -> Result<Self, RunError> {
         config.check()?;
         let tls = Arc::new(Tls::load(config.tls.clone())?);
         let metrics = Arc::new(Metrics::new()?);
+        world.fs = Arc::new(MeteredFs::new(world.fs, &metrics));
         let fatal = Arc::new(FatalCell::default());
-        let Ports { client, peer, health, addresses } = Ports::bind(&*world.net, &config).await?;
+        let Ports {
+            client,
+            peer,
+            health,
+            addresses,
+        } = Ports::bind(&*world.net, &config).await?;
         let storage = open_storage(&config, Arc::clone(&world.fs), &fatal).await?;
         let (book, addresses_known) = watch::channel(AddressBook::new());
         let net = Arc::clone(&world.net);
         let pool = PeerPool::new(net, Arc::clone(&tls), Arc::clone(&metrics), addresses_known);
         let clock = Arc::clone(&world.clock);
-        let core = Core { pool: pool.clone(), storage: storage.clone(), fatal: Arc::clone(&fatal) };
+        let core = Core {
+            pool: pool.clone(),
+            storage: storage.clone(),
+            fatal: Arc::clone(&fatal),
+        };
         let control = core.control((&config, addresses), world, book);
-        let sampler = NodeSampler { control: Arc::downgrade(&control), tls: Arc::clone(&tls) };
+        let sampler = NodeSampler {
+            control: Arc::downgrade(&control),
+            tls: Arc::clone(&tls),
+        };
         metrics.set_sampler(Arc::new(sampler));
         let services = Services::new(services::Parts {
             control: Arc::clone(&control),
@@ -201,14 +229,30 @@ impl Node {
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&control).run());
         tasks.spawn(Arc::clone(&tls).watch_files());
-        let told = Health { readiness: readiness.subscribe(), metrics: Arc::clone(&metrics) };
+        let told = Health {
+            readiness: readiness.subscribe(),
+            metrics: Arc::clone(&metrics),
+        };
         tasks.spawn(health::serve(health, Arc::new(told)));
         let telling = tasks.spawn(services.follow(readiness.clone()));
         let client_port = client.serve(Arc::clone(&tls), &metrics, services.client_port()?);
         let peer_port = peer.serve(tls, &metrics, services.peer_port());
-        let Addresses { client, peer, health } = addresses;
+        let Addresses {
+            client,
+            peer,
+            health,
+        } = addresses;
         info!(%client, %peer, %health, "the node listens");
-        Ok(Self { addresses, control, fatal, readiness, client_port, peer_port, telling, tasks })
+        Ok(Self {
+            addresses,
+            control,
+            fatal,
+            readiness,
+            client_port,
+            peer_port,
+            telling,
+            tasks,
+        })
     }
 
     /// Where it listens.
@@ -228,7 +272,15 @@ impl Node {
 
     /// Stops in order, within seconds.
     pub async fn stop(self) {
-        let Self { control, readiness, client_port, peer_port, telling, mut tasks, .. } = self;
+        let Self {
+            control,
+            readiness,
+            client_port,
+            peer_port,
+            telling,
+            mut tasks,
+            ..
+        } = self;
         info!("the node stops");
         telling.abort();
         readiness.send_replace(Readiness::Waiting("the node stops".to_owned()));
@@ -255,12 +307,20 @@ impl Core {
         world: World,
         book: watch::Sender<AddressBook>,
     ) -> Arc<Control> {
-        let Self { pool, storage, fatal } = self;
+        let Self {
+            pool,
+            storage,
+            fatal,
+        } = self;
         let World { net: _, fs, clock } = world;
         let peers = Arc::new(pool.clone());
         let parts = ControlParts {
             about: about(config, addresses),
-            seeds: config.seeds.iter().map(|seed| Arc::from(seed.as_str())).collect(),
+            seeds: config
+                .seeds
+                .iter()
+                .map(|seed| Arc::from(seed.as_str()))
+                .collect(),
             data_dir: config.data_dir.clone(),
             fs,
             storage,
@@ -329,7 +389,10 @@ pub async fn run(
 pub fn main(config: NodeConfig) -> ExitCode {
     // Another provider installed before is an error of the program's author; rustls says so.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(source) => return ended(&RunError::Runtime(source)),
     };

@@ -165,8 +165,16 @@ async fn a_cut_ends_connections_and_a_dropped_stream_the_port() {
         std::io::ErrorKind::ConnectionAborted
     );
 
-    let Fixture { incoming, accepting, address, .. } = port;
+    let Fixture {
+        incoming,
+        accepting,
+        address,
+        ..
+    } = port;
     drop(incoming);
-    tokio::time::timeout(PATIENCE, accepting).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, accepting)
+        .await
+        .unwrap()
+        .unwrap();
     assert!(TcpStream::connect(address).await.is_err());
 }

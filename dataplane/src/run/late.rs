@@ -28,7 +28,9 @@ impl<S> Late<S> {
 
 impl<S> Clone for Late<S> {
     fn clone(&self) -> Self {
-        Self { slot: Arc::clone(&self.slot) }
+        Self {
+            slot: Arc::clone(&self.slot),
+        }
     }
 }
 

@@ -44,7 +44,12 @@ impl BoundPort {
                 warn!(port = port.name(), %error, "serving ended");
             }
         });
-        ServedPort { stop, cut, task, accepting }
+        ServedPort {
+            stop,
+            cut,
+            task,
+            accepting,
+        }
     }
 }
 

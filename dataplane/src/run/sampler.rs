@@ -14,7 +14,14 @@ pub(super) struct NodeSampler {
 
 impl Sampler for NodeSampler {
     fn sample(&self) -> Sample {
-        let sample = self.control.upgrade().map(|control| control.sample()).unwrap_or_default();
-        Sample { certificate_expiry_s: self.tls.not_after_s(), ..sample }
+        let sample = self
+            .control
+            .upgrade()
+            .map(|control| control.sample())
+            .unwrap_or_default();
+        Sample {
+            certificate_expiry_s: self.tls.not_after_s(),
+            ..sample
+        }
     }
 }

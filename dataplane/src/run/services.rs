@@ -46,12 +46,19 @@ pub(super) struct Services {
 }
 
 /// The services whose health is told, and the node as a whole under the empty name.
-const TOLD: [&str; 3] =
-    ["", LogServiceServer::<LogApi>::NAME, AdminServiceServer::<AdminApi>::NAME];
+const TOLD: [&str; 3] = [
+    "",
+    LogServiceServer::<LogApi>::NAME,
+    AdminServiceServer::<AdminApi>::NAME,
+];
 
 impl Services {
     pub(super) fn new(parts: Parts) -> Self {
-        Self { parts, log: Arc::default(), reporter: HealthReporter::new() }
+        Self {
+            parts,
+            log: Arc::default(),
+            reporter: HealthReporter::new(),
+        }
     }
 
     fn shared(&self) -> Routes {
@@ -121,7 +128,13 @@ async fn tell(reporter: &HealthReporter, readiness: &Readiness) {
 }
 
 fn log_service(parts: &Parts, member: Member) -> LogServiceServer<LogApi> {
-    let Parts { control, storage, pool, metrics, clock } = parts;
+    let Parts {
+        control,
+        storage,
+        pool,
+        metrics,
+        clock,
+    } = parts;
     LogApi::new(LogParts {
         node: member.node,
         replicas: control.replicas().clone(),

@@ -14,7 +14,10 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
 pub(super) async fn shut_down(replicas: &ReplicaMap) {
     let partitions = replicas.all();
     let meta = replicas.meta().map(|meta| meta.raft.clone());
-    let rafts = partitions.values().map(|replica| replica.raft.clone()).chain(meta);
+    let rafts = partitions
+        .values()
+        .map(|replica| replica.raft.clone())
+        .chain(meta);
     let ended = join_all(rafts.map(|raft| async move { raft.shutdown().await }));
     if tokio::time::timeout(SHUTDOWN_MAX, ended).await.is_err() {
         warn!("replicas not all ended in time");

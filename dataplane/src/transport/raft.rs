@@ -62,15 +62,14 @@ impl RaftPeers {
     }
 
     /// One request, one reply, one time limit.
-    fn ask<Q, P, R, F>(
+    fn ask<P, R, F>(
         &self,
         to: NodeId,
         (lane, timeout): (Lane, Duration),
-        call: Q,
+        call: impl FnOnce(Client) -> F,
         read: fn(P) -> Result<R, ConvertError>,
     ) -> BoxFuture<'static, Result<R, TransportError>>
     where
-        Q: FnOnce(Client) -> F,
         F: Future<Output = Result<Response<P>, Status>> + Send + 'static,
         P: 'static,
         R: 'static,

@@ -1,7 +1,7 @@
 //! A cluster of nodes in this process, and the calls that the tests make.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,11 +74,17 @@ impl Cluster {
             .try_init();
         let ca = Ca::new();
         let dir = tempfile::tempdir().unwrap();
-        let tls = Arc::new(Tls::load(certificates(&ca, dir.path().join("tester"))).unwrap());
+        let tls = Arc::new(Tls::load(certificates(&ca, &dir.path().join("tester"))).unwrap());
         let metrics = Arc::new(Metrics::new().unwrap());
         let book = watch::Sender::new(AddressBook::new());
         let pool = PeerPool::new(Arc::new(TcpNet), tls, metrics, book.subscribe());
-        Self { ca, dir, members: Vec::new(), pool, _book: book }
+        Self {
+            ca,
+            dir,
+            members: Vec::new(),
+            pool,
+            _book: book,
+        }
     }
 
     /// A cluster of so many nodes, all ready.
@@ -102,18 +108,33 @@ impl Cluster {
         let config = NodeConfig {
             data_dir: self.dir.path().join(&name).join("data"),
             zone: String::new(),
-            listen: ListenConfig { client: any_port(), peer: any_port(), health: any_port() },
+            listen: ListenConfig {
+                client: any_port(),
+                peer: any_port(),
+                health: any_port(),
+            },
             advertise: AdvertiseConfig::default(),
-            tls: certificates(&self.ca, self.dir.path().join(&name)),
-            seeds: self.members.iter().map(|m| m.addresses.peer.to_string()).collect(),
-            storage: StorageSettings { reserve_bytes: 1, ..StorageSettings::default() },
+            tls: certificates(&self.ca, &self.dir.path().join(&name)),
+            seeds: self
+                .members
+                .iter()
+                .map(|m| m.addresses.peer.to_string())
+                .collect(),
+            storage: StorageSettings {
+                reserve_bytes: 1,
+                ..StorageSettings::default()
+            },
             raft: RaftSettings::default(),
             log: LogSettings::default(),
             name,
         };
         let node = Node::start(config.clone(), World::real()).await.unwrap();
         let addresses = node.addresses();
-        self.members.push(Member { config, addresses, node: Some(node) });
+        self.members.push(Member {
+            config,
+            addresses,
+            node: Some(node),
+        });
         at
     }
 
@@ -125,8 +146,16 @@ impl Cluster {
     /// Starts a stopped node again, where it was.
     pub(crate) async fn restart(&mut self, at: usize) {
         let member = &mut self.members[at];
-        let Addresses { client, peer, health } = member.addresses;
-        member.config.listen = ListenConfig { client, peer, health };
+        let Addresses {
+            client,
+            peer,
+            health,
+        } = member.addresses;
+        member.config.listen = ListenConfig {
+            client,
+            peer,
+            health,
+        };
         // The last tasks of the stopped node may hold its data directory for a moment.
         let node = eventually("the node to start again", async || {
             match Node::start(member.config.clone(), World::real()).await {
@@ -148,11 +177,17 @@ impl Cluster {
         let mut readiness = self.members[at].node.as_ref().unwrap().readiness();
         let ready = readiness.wait_for(|now| *now == Readiness::Ready);
         let waited = tokio::time::timeout(PATIENCE, ready).await.map(drop);
-        assert!(waited.is_ok(), "node {at} is not ready: {:?}", *readiness.borrow());
+        assert!(
+            waited.is_ok(),
+            "node {at} is not ready: {:?}",
+            *readiness.borrow()
+        );
     }
 
     pub(crate) fn channel(&self, at: usize) -> Channel {
-        self.pool.channel_to(&self.members[at].addresses.client.to_string().into()).unwrap()
+        self.pool
+            .channel_to(&self.members[at].addresses.client.to_string().into())
+            .unwrap()
     }
 
     pub(crate) fn admin(&self, at: usize) -> AdminServiceClient<Channel> {
@@ -171,7 +206,9 @@ impl Cluster {
         use tokio::io::AsyncReadExt;
         let leaf = self.ca.issue(&[crate::pki::uri(role)]);
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.ca.pem().as_bytes()).unwrap()).unwrap();
+        roots
+            .add(CertificateDer::from_pem_slice(self.ca.pem().as_bytes()).unwrap())
+            .unwrap();
         let mut config = rustls::ClientConfig::builder()
             .with_root_certificates(roots)
             .with_client_auth_cert(
@@ -188,7 +225,9 @@ impl Cluster {
     }
 
     pub(crate) async fn bootstrap(&self, at: usize) -> Result<admin::BootstrapReply, Status> {
-        let request = admin::BootstrapRequest { cluster_id: CLUSTER_ID.to_owned() };
+        let request = admin::BootstrapRequest {
+            cluster_id: CLUSTER_ID.to_owned(),
+        };
         Ok(self.admin(at).bootstrap(request).await?.into_inner())
     }
 
@@ -200,14 +239,22 @@ impl Cluster {
             retention: None,
             timeout_ms: 10_000,
         };
-        let reply = self.admin(at).create_topic(request).await.unwrap().into_inner();
+        let reply = self
+            .admin(at)
+            .create_topic(request)
+            .await
+            .unwrap()
+            .into_inner();
         assert!(reply.ready, "{reply:?}");
     }
 
     /// Produces until it is acknowledged, and gives the offset.
     pub(crate) async fn produce(&self, at: usize, partition: u32, value: &str) -> u64 {
         eventually("a produce to go through", async || {
-            self.try_produce(at, partition, value).await.ok().map(|reply| reply.base_offset)
+            self.try_produce(at, partition, value)
+                .await
+                .ok()
+                .map(|reply| reply.base_offset)
         })
         .await
     }
@@ -234,14 +281,19 @@ impl Cluster {
 
     /// Every value of a partition, from its beginning.
     pub(crate) async fn read_all(&self, at: usize, partition: u32) -> Vec<String> {
-        eventually("a read to go through", async || self.try_read(at, partition).await.ok()).await
+        eventually("a read to go through", async || {
+            self.try_read(at, partition).await.ok()
+        })
+        .await
     }
 
     async fn try_read(&self, at: usize, partition: u32) -> Result<Vec<String>, Status> {
         let request = log::ConsumeRequest {
             topic: "t".to_owned(),
             partition,
-            position: Some(log::Position { at: Some(log::position::At::Earliest(true)) }),
+            position: Some(log::Position {
+                at: Some(log::position::At::Earliest(true)),
+            }),
             format: log::FetchFormat::Records.into(),
             ..log::ConsumeRequest::default()
         };
@@ -249,7 +301,10 @@ impl Cluster {
         let mut values = Vec::new();
         while let Some(reply) = replies.message().await? {
             for record in reply.records {
-                let value = record.record.and_then(|record| record.value).unwrap_or_default();
+                let value = record
+                    .record
+                    .and_then(|record| record.value)
+                    .unwrap_or_default();
                 values.push(String::from_utf8(value.to_vec()).unwrap());
             }
         }
@@ -259,7 +314,11 @@ impl Cluster {
     pub(crate) async fn describe(&self, at: usize) -> admin::DescribeClusterReply {
         eventually("a description", async || {
             let request = admin::DescribeClusterRequest::default();
-            self.admin(at).describe_cluster(request).await.ok().map(tonic::Response::into_inner)
+            self.admin(at)
+                .describe_cluster(request)
+                .await
+                .ok()
+                .map(tonic::Response::into_inner)
         })
         .await
     }
@@ -274,8 +333,12 @@ impl Cluster {
     }
 }
 
-fn certificates(ca: &Ca, dir: PathBuf) -> TlsConfig {
+fn certificates(ca: &Ca, dir: &Path) -> TlsConfig {
     let name = dir.file_name().unwrap().to_string_lossy().into_owned();
-    ca.write(&dir, &format!("node/{name}"));
-    TlsConfig { cert: dir.join("tls.crt"), key: dir.join("tls.key"), ca: dir.join("ca.crt") }
+    ca.write(dir, &format!("node/{name}"));
+    TlsConfig {
+        cert: dir.join("tls.crt"),
+        key: dir.join("tls.key"),
+        ca: dir.join("ca.crt"),
+    }
 }

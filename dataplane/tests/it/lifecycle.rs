@@ -9,7 +9,10 @@ async fn one_node_keeps_its_records_over_a_restart() {
     let mut cluster = Cluster::of(1).await;
     cluster.create_topic(0, "t", 2, 1).await;
     for at in 0..10 {
-        assert_eq!(cluster.produce(0, at % 2, &format!("v{at}")).await, u64::from(at / 2));
+        assert_eq!(
+            cluster.produce(0, at % 2, &format!("v{at}")).await,
+            u64::from(at / 2)
+        );
     }
     cluster.stop(0).await;
     cluster.restart(0).await;
@@ -72,7 +75,12 @@ async fn a_stopped_leader_hands_over_first() {
         (0..3)
             .map(|at| {
                 let address = cluster.addresses(at).client.to_string();
-                described.nodes.iter().find(|n| n.client_address == address).unwrap().node_id
+                described
+                    .nodes
+                    .iter()
+                    .find(|n| n.client_address == address)
+                    .unwrap()
+                    .node_id
             })
             .collect()
     };
@@ -86,7 +94,10 @@ async fn a_stopped_leader_hands_over_first() {
     assert!(waited.as_millis() < 500, "waited {waited:?} for a leader");
     let after = eventually("a new leader", async || {
         let described = cluster.describe(asked).await.partitions[0].clone();
-        described.leader_node.is_some_and(|node| node != leader).then_some(described)
+        described
+            .leader_node
+            .is_some_and(|node| node != leader)
+            .then_some(described)
     })
     .await;
     assert!(after.leader_epoch > before.leader_epoch);

@@ -1,5 +1,11 @@
 //! Whole nodes in one process, on loopback, over real mTLS and real files.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod cluster;
 mod lifecycle;
 mod ports;

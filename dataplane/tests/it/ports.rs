@@ -14,8 +14,12 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use crate::cluster::{Cluster, eventually};
 
 async fn get(cluster: &Cluster, path: &str) -> String {
-    let mut io = TcpStream::connect(cluster.addresses(0).health).await.unwrap();
-    io.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+    let mut io = TcpStream::connect(cluster.addresses(0).health)
+        .await
+        .unwrap();
+    io.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
     let mut answer = String::new();
     io.read_to_string(&mut answer).await.unwrap();
     answer
@@ -63,14 +67,23 @@ async fn health_follows_readiness() {
     let mut cluster = Cluster::new();
     cluster.add().await;
     let check = async |service: &str| {
-        let request = HealthCheckRequest { service: service.to_owned() };
-        let reply = HealthClient::new(cluster.channel(0)).check(request).await.unwrap();
+        let request = HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        let reply = HealthClient::new(cluster.channel(0))
+            .check(request)
+            .await
+            .unwrap();
         reply.into_inner().status()
     };
     assert_eq!(check("").await, ServingStatus::NotServing);
     cluster.bootstrap(0).await.unwrap();
     cluster.ready(0).await;
-    for service in ["", "lograft.log.v1.LogService", "lograft.admin.v1.AdminService"] {
+    for service in [
+        "",
+        "lograft.log.v1.LogService",
+        "lograft.admin.v1.AdminService",
+    ] {
         eventually("to be serving", async || {
             (check(service).await == ServingStatus::Serving).then_some(())
         })
@@ -88,10 +101,26 @@ async fn reflection_lists_the_services() {
     };
     let mut client = ServerReflectionClient::new(cluster.channel(0));
     let requests = tokio_stream::once(request);
-    let mut replies = client.server_reflection_info(requests).await.unwrap().into_inner();
-    let reply = replies.message().await.unwrap().unwrap().message_response.unwrap();
-    let MessageResponse::ListServicesResponse(list) = reply else { panic!("{reply:?}") };
-    let names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+    let mut replies = client
+        .server_reflection_info(requests)
+        .await
+        .unwrap()
+        .into_inner();
+    let reply = replies
+        .message()
+        .await
+        .unwrap()
+        .unwrap()
+        .message_response
+        .unwrap();
+    let MessageResponse::ListServicesResponse(list) = reply else {
+        panic!("{reply:?}")
+    };
+    let names: Vec<_> = list
+        .service
+        .into_iter()
+        .map(|service| service.name)
+        .collect();
     for name in ["lograft.log.v1.LogService", "lograft.admin.v1.AdminService"] {
         assert!(names.iter().any(|listed| listed == name), "{names:?}");
     }
@@ -101,8 +130,16 @@ async fn reflection_lists_the_services() {
 async fn a_user_cannot_reach_the_peer_port() {
     let mut cluster = Cluster::new();
     cluster.add().await;
-    let failed = cluster.connect_as("user/alice", cluster.addresses(0).peer).await;
+    let failed = cluster
+        .connect_as("user/alice", cluster.addresses(0).peer)
+        .await;
     assert!(failed.is_err());
-    cluster.connect_as("user/alice", cluster.addresses(0).client).await.unwrap();
-    cluster.connect_as("node/n9", cluster.addresses(0).peer).await.unwrap();
+    cluster
+        .connect_as("user/alice", cluster.addresses(0).client)
+        .await
+        .unwrap();
+    cluster
+        .connect_as("node/n9", cluster.addresses(0).peer)
+        .await
+        .unwrap();
 }
