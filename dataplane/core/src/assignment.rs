@@ -198,7 +198,8 @@ fn pick(nodes: &mut [Candidate], taken: &[NodeId], leads: bool, salt: u64) -> Op
         .min_by_key(|c| {
             let is_zone_taken = zones.contains(&c.zone);
             let leaders = if leads { c.leaders } else { 0 };
-            // Ties are broken differently for each partition: else the same nodes go together always.
+            // Ties are broken differently for each partition: else the same nodes always go
+            // together.
             (
                 is_zone_taken,
                 leaders,

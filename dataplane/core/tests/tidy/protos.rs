@@ -50,9 +50,8 @@ fn declared(line: &str) -> Option<&str> {
     }
     let (left, right) = line.split_once('=')?;
     let number = right.trim_start().chars().next()?;
-    number
-        .is_ascii_digit()
-        .then(|| left.split_whitespace().last().unwrap_or(left))
+    let name = left.split_whitespace().last().unwrap_or(left);
+    (number.is_ascii_digit() && !name.ends_with("_UNSPECIFIED")).then_some(name)
 }
 
 #[test]

@@ -24,9 +24,15 @@ pub(crate) fn size(file: &Source) -> Vec<Finding> {
 /// No line is wider than 100 columns, where it could be broken: addresses, literals and attributes
 /// are left alone, and so are tests.
 pub(crate) fn width(file: &Source) -> Vec<Finding> {
+    let wide = |line: &str| line.chars().count() > LINE_MAX_COLUMNS;
     let can_break = |line: &str| !line.contains("://") && !line.contains(['"', '#']);
-    let wide = |line: &str| line.chars().count() > LINE_MAX_COLUMNS && can_break(line);
-    let hits = lines(&file.text).filter(|(_, line)| !file.is_test() && wide(line));
+    let in_literal = |at: usize, line: &str| {
+        let code = file.code.lines().nth(at - 1).unwrap_or_default();
+        code.trim().is_empty() && !line.trim_start().starts_with("//")
+    };
+    let hits = lines(&file.text).filter(|(at, line)| {
+        !file.is_test() && wide(line) && can_break(line) && !in_literal(*at, line)
+    });
     let what = |line: &str| format!("{} columns", line.chars().count());
     hits.map(|(at, line)| file.finding(at, what(line), "Break the line before column 100"))
         .collect()
