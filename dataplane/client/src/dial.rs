@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -210,27 +210,43 @@ impl Refusal {
 struct Watched<S> {
     stream: S,
     refusal: Arc<Refusal>,
+    /// Writing has failed, and what there is to read may tell why.
+    write_error: Option<io::Error>,
 }
 
 impl<S: Wire> Watched<S> {
-    /// A node that refuses closes its end: writing fails, and the alert waits to be read.
-    fn on_write_error(&mut self, cx: &mut Context<'_>) {
-        let mut scratch = [0; 64];
-        let mut scratch = ReadBuf::new(&mut scratch);
-        if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_read(cx, &mut scratch) {
-            self.refusal.note(&error);
-        }
-    }
-
+    /// Passes on what became of a write. A node that refuses closes its end, so writing fails while
+    /// its alert waits to be read: it is read before the failure is told.
     fn watch<T>(
         &mut self,
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if let Poll::Ready(Err(_)) = &written {
-            self.on_write_error(cx);
+        match written {
+            Poll::Ready(Err(error)) => {
+                self.write_error = Some(error);
+                self.poll_write_error(cx).map(Err)
+            }
+            written => written,
         }
-        written
+    }
+
+    fn poll_write_error(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let mut scratch = [0; 1024];
+        loop {
+            let mut scratch = ReadBuf::new(&mut scratch);
+            // A connection that cannot be written to any more soon has an end to be read.
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut scratch)) {
+                Ok(()) if !scratch.filled().is_empty() => {}
+                Ok(()) => break,
+                Err(error) => {
+                    self.refusal.note(&error);
+                    break;
+                }
+            }
+        }
+        let error = self.write_error.take();
+        Poll::Ready(error.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
     }
 }
 
@@ -254,6 +270,9 @@ impl<S: Wire> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.write_error.is_some() {
+            return self.poll_write_error(cx).map(Err);
+        }
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.watch(cx, written)
     }
@@ -263,6 +282,9 @@ impl<S: Wire> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.write_error.is_some() {
+            return self.poll_write_error(cx).map(Err);
+        }
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.watch(cx, written)
     }
@@ -272,6 +294,9 @@ impl<S: Wire> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.write_error.is_some() {
+            return self.poll_write_error(cx).map(Err);
+        }
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         self.watch(cx, flushed)
     }
@@ -315,9 +340,11 @@ impl Connector {
             .connect(name, stream)
             .await
             .map_err(|e| DialErrorKind::from_io(&e))?;
+        let refusal = self.refusal;
         Ok(TokioIo::new(Box::new(Watched {
             stream,
-            refusal: self.refusal,
+            refusal,
+            write_error: None,
         })))
     }
 }

@@ -282,7 +282,7 @@ async fn what_cannot_be_delivered_in_time_fails_and_says_that_it_is_not_stored()
     let cluster = Cluster::start(1, 1);
     cluster.state().partition(TOPIC, 0).unwrap().leader = None;
     let config = ProducerConfig {
-        delivery_timeout: Duration::from_millis(300),
+        delivery_timeout: Duration::from_secs(2),
         ..small_batches()
     };
     let producer = open(&cluster, config).await;
