@@ -11,6 +11,7 @@ mod ledger;
 mod measure;
 mod nats;
 mod proc;
+mod text;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -34,6 +35,8 @@ enum Command {
     KillAll(faults::Crashes),
     /// Writes far beyond a topic's retention while a node is stopped.
     Retention(faults::Retention),
+    /// A text file through the CLI and back, byte for byte.
+    Text(text::Text),
     /// Memory and idle CPU of the nodes.
     Footprint(footprint::Footprint),
     /// Lograft beside NATS JetStream, alternating on this machine.
@@ -49,6 +52,7 @@ async fn main() -> Result<()> {
         Command::KillLeader(crashes) => crashes.run(&place, Victims::Leader).await,
         Command::KillAll(crashes) => crashes.run(&place, Victims::All).await,
         Command::Retention(retention) => retention.run(&place).await,
+        Command::Text(text) => text.run(&place),
         Command::Footprint(footprint) => footprint.run(&place).await,
         Command::Compare(compare) => compare.run(&place).await,
         Command::NatsLoad(load) => {
