@@ -8,6 +8,7 @@
 
 pub mod bootstrap;
 mod busy;
+mod damage;
 mod decommission;
 pub mod describe;
 mod hints;

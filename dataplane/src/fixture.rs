@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use lograft_core::metadata::{Command, Outcome};
+use lograft_core::metadata::{Command, Metadata, Outcome};
 use lograft_core::{
     BatchBuilder, Compression, GroupId, NodeId, PartitionId, PartitionState, ProducerId, Term,
 };
@@ -122,6 +122,57 @@ async fn start_replica(storage: &Storage, node: NodeId, net: &Net) -> Arc<Replic
     })
 }
 
+/// Starts a node; with a `net`, it holds a replica that talks over it.
+async fn start_node(
+    id: NodeId,
+    listener: TcpListener,
+    metadata: &Metadata,
+    peers: &Arc<Peers>,
+    net: Option<&Net>,
+) -> TestNode {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StorageConfig {
+        writers: WriterDrive::Threads(1),
+        reserve_bytes: 0,
+        ..StorageConfig::new(dir.path())
+    };
+    let fatal = Arc::new(|error| panic!("storage failed: {error}"));
+    let storage = Storage::open(Arc::new(RealFs), config, fatal).unwrap();
+    let cluster_id = metadata.cluster_id().unwrap();
+    let identity = Identity {
+        cluster_id,
+        node_id: id,
+    };
+    storage.write_identity(&identity).unwrap();
+    let replicas = ReplicaMap::default();
+    let mut replica = None;
+    if let Some(net) = net {
+        let opened = start_replica(&storage, id, net).await;
+        replicas.insert(&opened);
+        replica = Some(opened);
+    }
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let api = LogApi::new(LogParts {
+        node: id,
+        replicas,
+        meta: MetaView::new(metadata.clone()),
+        meta_handle: Arc::new(Meta),
+        hints: Arc::new(NoHints),
+        peers: peers.clone(),
+        storage,
+        clock: Arc::new(SystemClock),
+        metrics: Arc::clone(&metrics),
+    });
+    tokio::spawn(serve(api, listener));
+    TestNode {
+        id,
+        replica,
+        client: LogServiceClient::new(peers.0[&id].clone()),
+        metrics,
+        _dir: dir,
+    }
+}
+
 impl TestCluster {
     /// `nodes` nodes, of which `replicas` hold the partition, with a leader that is ready.
     pub(crate) async fn new(nodes: u8, replicas: u8) -> Self {
@@ -140,52 +191,12 @@ impl TestCluster {
             );
             listeners.push(listener);
         }
-        let peers = Arc::new(Peers(channels.clone()));
+        let peers = Arc::new(Peers(channels));
         let mut started = Vec::new();
         for (id, listener) in (1..).map(NodeId).zip(listeners) {
-            let dir = tempfile::tempdir().unwrap();
-            let config = StorageConfig {
-                writers: WriterDrive::Threads(1),
-                reserve_bytes: 0,
-                ..StorageConfig::new(dir.path())
-            };
-            let fatal = Arc::new(|error| panic!("storage failed: {error}"));
-            let storage = Storage::open(Arc::new(RealFs), config, fatal).unwrap();
-            let cluster_id = metadata.cluster_id().unwrap();
-            storage
-                .write_identity(&Identity {
-                    cluster_id,
-                    node_id: id,
-                })
-                .unwrap();
-            let map = ReplicaMap::default();
-            let mut replica = None;
-            if id.get() <= u64::from(replicas) {
-                let opened = start_replica(&storage, id, &net).await;
-                map.insert(Arc::clone(&opened));
-                replica = Some(opened);
-            }
-            let metrics = Arc::new(Metrics::new().unwrap());
-            let api = LogApi::new(LogParts {
-                node: id,
-                replicas: map,
-                meta: MetaView::new(metadata.clone()),
-                meta_handle: Arc::new(Meta),
-                hints: Arc::new(NoHints),
-                peers: peers.clone(),
-                storage,
-                clock: Arc::new(SystemClock),
-                metrics: Arc::clone(&metrics),
-            });
-            tokio::spawn(serve(api, listener));
-            let client = LogServiceClient::new(channels[&id].clone());
-            started.push(TestNode {
-                id,
-                replica,
-                client,
-                metrics,
-                _dir: dir,
-            });
+            let has_replica = id.get() <= u64::from(replicas);
+            let net = Some(&net).filter(|_| has_replica);
+            started.push(start_node(id, listener, &metadata, &peers, net).await);
         }
         let voters: BTreeSet<NodeId> = ids.into_iter().map(NodeId).collect();
         started[0]

@@ -1,6 +1,7 @@
 //! The partition replicas of this node: what the log service, the control loops and health share.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -52,6 +53,7 @@ impl Watermarks {
 pub struct SharedState {
     state: Arc<Mutex<PartitionState>>,
     watermarks: Arc<watch::Sender<Watermarks>>,
+    is_damaged: Arc<AtomicBool>,
 }
 
 impl SharedState {
@@ -61,6 +63,7 @@ impl SharedState {
         Self {
             state: Arc::new(Mutex::new(state)),
             watermarks,
+            is_damaged: Arc::default(),
         }
     }
 
@@ -79,6 +82,16 @@ impl SharedState {
     /// What can be read now.
     pub fn watermarks(&self) -> Watermarks {
         *self.watermarks.borrow()
+    }
+
+    /// Notes that a read has met damaged bytes: the replica is set aside shortly.
+    pub fn report_damage(&self) {
+        self.is_damaged.store(true, Ordering::Release);
+    }
+
+    /// Whether a read has met damaged bytes.
+    pub fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Acquire)
     }
 
     /// Follows what can be read; ends when the replica is closed.

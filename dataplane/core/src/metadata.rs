@@ -120,6 +120,19 @@ pub struct Partition {
     pub leaving: Vec<NodeId>,
     /// Whether its raft group has been initialized: then nobody may do that again.
     pub started: bool,
+    /// A replica whose files were damaged, on its way back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repair: Option<Repair>,
+}
+
+/// How a replica comes back whose files were damaged: what it once voted for and acknowledged is
+/// forgotten, so it leaves its raft group first, and returns empty, as a learner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repair {
+    /// The node that it stands on.
+    pub node: NodeId,
+    /// Whether raft's membership is known to be without it: now it may begin again.
+    pub is_evicted: bool,
 }
 
 /// A partition and whose it is.

@@ -14,6 +14,8 @@ pub enum Work {
     Move(GroupId),
     /// Proposing a trim, or purging.
     Retention(GroupId),
+    /// Setting a damaged replica aside, or asking for its repair.
+    Repair(GroupId),
     /// Handing over a leadership to its preferred leader; one at a time.
     Prefer,
     /// The meta group's membership, drains.

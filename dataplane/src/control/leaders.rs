@@ -101,6 +101,7 @@ impl Control {
                 Ok(()) => info!(%group, %to, "the preferred leader leads"),
                 Err(error) => debug!(%group, %to, "the preferred leader does not lead: {error}"),
             }
+            false
         });
     }
 
@@ -148,6 +149,7 @@ mod tests {
             target: None,
             leaving: Vec::new(),
             started: true,
+            repair: None,
         }
     }
 

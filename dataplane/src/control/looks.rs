@@ -29,6 +29,7 @@ impl Control {
             self.note_led();
             if self.is_view_current() {
                 self.look_at_partitions(&metadata, &mut opened);
+                self.look_at_damage(&metadata);
                 self.look_at_preferred(&metadata, &mut preference, Instant::now());
                 self.look_at_meta(&metadata, &mut lingering, Instant::now());
                 self.look_at_own_registration();
@@ -92,16 +93,19 @@ impl Control {
     /// Notes for the metadata that a group works, once it does.
     pub(super) fn note_started(self: &Arc<Self>, group: GroupId) {
         self.begin(Work::Start(group), |control| async move {
-            if let Err(error) = control.propose(Command::StartPartition { group }).await {
+            let noted = control.propose(Command::StartPartition { group }).await;
+            if let Err(error) = &noted {
                 debug!(%group, "cannot note that the partition has started: {error}");
             }
+            noted.is_ok()
         });
     }
 
-    /// Begins work on a group that nobody else here has begun.
+    /// Begins work that nobody else here has begun. When it says that it got something done, the
+    /// next look comes at once, else in its time.
     pub(super) fn begin<F>(self: &Arc<Self>, work: Work, task: impl FnOnce(Arc<Self>) -> F)
     where
-        F: Future<Output = ()> + Send + 'static,
+        F: Future<Output = bool> + Send + 'static,
     {
         let Some(place) = self.busy.begin(work) else {
             return;
@@ -109,9 +113,11 @@ impl Control {
         let task = task(Arc::clone(self));
         let wake = Arc::clone(&self.wake);
         tokio::spawn(async move {
-            task.await;
+            let is_progress = task.await;
             drop(place);
-            wake.notify_one();
+            if is_progress {
+                wake.notify_one();
+            }
         });
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lograft_core::limits::{
     CONTROL_INTERVAL, MOVE_LAG_MAX_COUNT, MOVES_AT_ONCE_MAX_COUNT, PARTITION_START_TURN,
 };
-use lograft_core::metadata::{Command, Partition};
+use lograft_core::metadata::{Command, Partition, Repair};
 use lograft_core::{GroupId, NodeId};
 use lograft_raft::{GroupStatus, RaftError};
 use tokio::time::Instant;
@@ -76,6 +76,10 @@ enum MoveStep {
     ChangeVoters(BTreeSet<NodeId>),
     /// Take a node out that is not among the voters.
     RemoveLearner(NodeId),
+    /// Say that the group is without its damaged replica.
+    CommitEviction(NodeId),
+    /// Say that the damaged replica is back.
+    CommitRepair(NodeId),
     /// Say that the move is done.
     Commit(Vec<NodeId>),
     /// Newcomers are not caught up yet, or raft has a change under way.
@@ -86,7 +90,15 @@ enum MoveStep {
 /// should be.
 fn move_step(partition: &Partition, status: &GroupStatus) -> Option<MoveStep> {
     let order = partition.target.as_ref().unwrap_or(&partition.replicas);
-    let wished: BTreeSet<NodeId> = order.iter().copied().collect();
+    let mut wished: BTreeSet<NodeId> = order.iter().copied().collect();
+    if let Some(Repair {
+        node,
+        is_evicted: false,
+    }) = partition.repair
+    {
+        // Not even as a learner: it comes back as if it had never been there.
+        wished.remove(&node);
+    }
     if wished.is_empty() {
         return None;
     }
@@ -98,11 +110,7 @@ fn move_step(partition: &Partition, status: &GroupStatus) -> Option<MoveStep> {
         return Some(MoveStep::Wait);
     }
     if status.voters == wished {
-        return match (status.learners.first(), &partition.target) {
-            (Some(learner), _) => Some(MoveStep::RemoveLearner(*learner)),
-            (None, Some(target)) => Some(MoveStep::Commit(target.clone())),
-            (None, None) => None,
-        };
+        return settled_step(partition, status);
     }
     let newcomers = || wished.difference(&status.voters);
     if let Some(newcomer) = newcomers().find(|node| !status.learners.contains(node)) {
@@ -112,6 +120,31 @@ fn move_step(partition: &Partition, status: &GroupStatus) -> Option<MoveStep> {
         return Some(MoveStep::ChangeVoters(wished));
     }
     Some(MoveStep::Wait)
+}
+
+/// The next step once the voters are those wished for.
+fn settled_step(partition: &Partition, status: &GroupStatus) -> Option<MoveStep> {
+    if let Some(learner) = status.learners.first() {
+        return Some(MoveStep::RemoveLearner(*learner));
+    }
+    match (partition.repair, &partition.target) {
+        (
+            Some(Repair {
+                node,
+                is_evicted: false,
+            }),
+            _,
+        ) => Some(MoveStep::CommitEviction(node)),
+        (
+            Some(Repair {
+                node,
+                is_evicted: true,
+            }),
+            None,
+        ) => Some(MoveStep::CommitRepair(node)),
+        (_, Some(target)) => Some(MoveStep::Commit(target.clone())),
+        (None, None) => None,
+    }
 }
 
 impl Control {
@@ -130,10 +163,11 @@ impl Control {
                 let raft = replica.raft.clone();
                 self.begin(Work::Start(replica.group), |_| async move {
                     match raft.initialize(voters).await {
-                        Ok(()) | Err(RaftError::AlreadyInitialized { .. }) => {}
+                        Ok(()) | Err(RaftError::AlreadyInitialized { .. }) => true,
                         Err(error) => {
                             let text = error_chain(&error);
                             warn!(group = %raft.group(), "cannot begin the group: {text}");
+                            false
                         }
                     }
                 });
@@ -154,6 +188,7 @@ impl Control {
         let replica = Arc::clone(replica);
         self.begin(Work::Move(replica.group), |control| async move {
             control.run_move(&replica).await;
+            false
         });
     }
 
@@ -195,13 +230,24 @@ impl Control {
             MoveStep::RemoveLearner(node) => raft.remove_learner(node).await,
             MoveStep::ChangeVoters(voters) => raft.change_voters(voters).await,
             MoveStep::Wait => Ok(()),
+            MoveStep::CommitEviction(node) => {
+                return self.say(Command::CommitEviction { group, node }).await;
+            }
+            MoveStep::CommitRepair(node) => {
+                return self.say(Command::CommitRepair { group, node }).await;
+            }
             MoveStep::Commit(replicas) => {
-                let command = Command::CommitMove { group, replicas };
-                let committed = self.propose(command).await;
-                return committed.map(|_| ()).map_err(|error| error.to_string());
+                return self.say(Command::CommitMove { group, replicas }).await;
             }
         };
         changed.map_err(|error| error_chain(&error))
+    }
+
+    async fn say(&self, command: Command) -> Result<(), String> {
+        self.propose(command)
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -218,6 +264,7 @@ mod tests {
             target: target.map(ids),
             leaving: Vec::new(),
             started: true,
+            repair: None,
         }
     }
 
@@ -283,6 +330,57 @@ mod tests {
             move_step(&back, &status),
             Some(MoveStep::Commit(ids(&[1, 2, 3])))
         );
+    }
+
+    #[test]
+    fn a_damaged_replica_is_evicted_and_comes_back_as_a_learner() {
+        let mut damaged = partition(&[1, 2, 3], None);
+        let node = NodeId(3);
+        damaged.repair = Some(Repair {
+            node,
+            is_evicted: false,
+        });
+        let mut status = leading(1, &[1, 2, 3]);
+        let without: BTreeSet<NodeId> = ids(&[1, 2]);
+        assert_eq!(
+            move_step(&damaged, &status),
+            Some(MoveStep::ChangeVoters(without.clone()))
+        );
+        status.voters = without;
+        status.learners = ids(&[3]);
+        assert_eq!(
+            move_step(&damaged, &status),
+            Some(MoveStep::RemoveLearner(node))
+        );
+        status.learners = BTreeSet::new();
+        assert_eq!(
+            move_step(&damaged, &status),
+            Some(MoveStep::CommitEviction(node))
+        );
+        damaged.repair = Some(Repair {
+            node,
+            is_evicted: true,
+        });
+        assert_eq!(
+            move_step(&damaged, &status),
+            Some(MoveStep::AddLearner(node))
+        );
+        status.learners = ids(&[3]);
+        assert_eq!(move_step(&damaged, &status), Some(MoveStep::Wait));
+        crate::control::test_status::caught_up(&mut status, 3, 0);
+        let all: BTreeSet<NodeId> = ids(&[1, 2, 3]);
+        assert_eq!(
+            move_step(&damaged, &status),
+            Some(MoveStep::ChangeVoters(all.clone()))
+        );
+        status.voters = all;
+        status.learners = BTreeSet::new();
+        assert_eq!(
+            move_step(&damaged, &status),
+            Some(MoveStep::CommitRepair(node))
+        );
+        damaged.repair = None;
+        assert_eq!(move_step(&damaged, &status), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use lograft_core::limits::REPLICAS_OPENED_AT_ONCE_MAX_COUNT;
-use lograft_core::metadata::Metadata;
+use lograft_core::metadata::{Metadata, Partition, Repair};
 use lograft_core::{GroupId, NodeId, PartitionId, PartitionState};
 use lograft_raft::{GroupConfig, RaftGroup};
 use lograft_storage::{GroupOptions, OpenError};
@@ -27,6 +27,8 @@ use crate::replica::{Replica, SharedState};
 pub(super) enum Step {
     /// Open it, or make it.
     Open(Assigned),
+    /// Note that its files were damaged and are kept aside.
+    Refuse(GroupId),
     /// Close it and remove its files.
     Remove(GroupId),
 }
@@ -48,6 +50,8 @@ pub(super) struct Holdings {
     corrupt: BTreeSet<GroupId>,
     /// Groups with files, open or not.
     on_disk: BTreeSet<GroupId>,
+    /// Groups whose damaged files are kept aside and that have no others.
+    set_aside: BTreeSet<GroupId>,
 }
 
 /// What is to be done so that `me` holds what the metadata says. Nothing, if it does.
@@ -56,6 +60,7 @@ pub(super) fn plan(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> Vec<
         open,
         corrupt,
         on_disk,
+        set_aside,
     } = holdings;
     let is_ours = |group: &GroupId| {
         metadata
@@ -65,27 +70,47 @@ pub(super) fn plan(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> Vec<
     // What was never given out belongs to metadata that this node has not heard of yet.
     let is_given_out = |group: &GroupId| *group < metadata.next_ids().group;
     let removed = open
-        .union(corrupt)
+        .iter()
+        .chain(corrupt)
         .chain(on_disk)
+        .chain(set_aside)
         .filter(|group| **group != GroupId::META && is_given_out(group) && !is_ours(group))
         .copied()
         .collect::<BTreeSet<GroupId>>();
-    let opened = metadata.partitions().filter(|place| {
+    let hosted = metadata
+        .partitions()
+        .filter(|place| place.partition.is_on(me));
+    let opened = hosted.filter_map(|place| {
         let group = place.partition.group;
-        place.partition.is_on(me) && !open.contains(&group) && !corrupt.contains(&group)
-    });
-    let opened = opened.map(|place| {
-        Step::Open(Assigned {
-            group: place.partition.group,
-            topic: place.topic.name.clone(),
-            partition: place.number,
-        })
+        if open.contains(&group) {
+            return None;
+        }
+        // An empty log may not stand in for one that was lost: first its group must be without it.
+        let is_lost = set_aside.contains(&group) && !is_readmitted(place.partition, me);
+        match (is_lost, corrupt.contains(&group)) {
+            (true, true) => None,
+            (true, false) => Some(Step::Refuse(group)),
+            (false, true) if !set_aside.contains(&group) => None,
+            (false, _) => Some(Step::Open(Assigned {
+                group,
+                topic: place.topic.name.clone(),
+                partition: place.number,
+            })),
+        }
     });
     removed
         .into_iter()
         .map(Step::Remove)
         .chain(opened)
         .collect()
+}
+
+fn is_readmitted(partition: &Partition, me: NodeId) -> bool {
+    partition.repair
+        == Some(Repair {
+            node: me,
+            is_evicted: true,
+        })
 }
 
 /// How many replicas are yet to be opened.
@@ -113,7 +138,6 @@ impl Control {
                     .buffer_unordered(REPLICAS_OPENED_AT_ONCE_MAX_COUNT)
                     .collect::<()>()
                     .await;
-                self.wake.notify_one();
             }
             // A step that failed is tried again at the next look.
             tokio::select! {
@@ -124,17 +148,24 @@ impl Control {
     }
 
     pub(super) fn holdings(&self) -> Holdings {
+        let storage = &self.parts().storage;
         Holdings {
             open: self.replicas().all().keys().copied().collect(),
             corrupt: self.replicas().all_corrupt().keys().copied().collect(),
             // What cannot be listed now is removed later.
-            on_disk: self
-                .parts()
-                .storage
-                .groups()
-                .unwrap_or_default()
-                .into_iter()
-                .collect(),
+            on_disk: storage.groups().unwrap_or_default().into_iter().collect(),
+            set_aside: self.set_aside(),
+        }
+    }
+
+    pub(super) fn set_aside(&self) -> BTreeSet<GroupId> {
+        match self.parts().storage.set_aside_groups() {
+            Ok(groups) => groups.into_iter().collect(),
+            Err(error) => {
+                // Whether a replica was damaged must be known before it may be opened.
+                self.parts().fatal.report(FatalError::Storage(error));
+                BTreeSet::new()
+            }
         }
     }
 
@@ -142,6 +173,10 @@ impl Control {
         match step {
             Step::Open(assigned) => self.open(me, assigned).await,
             Step::Remove(group) => self.remove(group).await,
+            Step::Refuse(group) => {
+                let text = "its files were damaged and are kept aside";
+                self.replicas().set_corrupt(group, Some(text));
+            }
         }
     }
 
@@ -220,7 +255,11 @@ impl Control {
         }
         self.replicas().set_corrupt(group, None);
         let storage = self.parts().storage.clone();
-        match blocking(move || storage.remove_group(group)).await {
+        let removing = move || {
+            storage.remove_group(group)?;
+            storage.remove_set_aside(group)
+        };
+        match blocking(removing).await {
             Ok(Ok(())) => info!(%group, "the replica is removed"),
             Ok(Err(error)) => {
                 warn!(%group, "cannot remove the replica's files: {}", error_chain(&error));
@@ -279,7 +318,7 @@ mod tests {
             .iter()
             .filter_map(|step| match step {
                 Step::Open(assigned) => Some(assigned.group.get()),
-                Step::Remove(_) => None,
+                Step::Remove(_) | Step::Refuse(_) => None,
             })
             .collect()
     }
@@ -315,8 +354,8 @@ mod tests {
         );
         let holdings = Holdings {
             open: groups(&[1, 2]),
-            corrupt: BTreeSet::new(),
             on_disk: groups(&[0, 1, 2]),
+            ..Holdings::default()
         };
         assert_eq!(
             plan(&metadata, NodeId(1), &holdings),
@@ -348,6 +387,34 @@ mod tests {
             plan(&metadata, NodeId(1), &holdings),
             [Step::Remove(GroupId(1)), Step::Remove(GroupId(2))]
         );
+    }
+
+    #[test]
+    fn a_damaged_replica_is_opened_again_only_once_its_group_is_without_it() {
+        let mut metadata = cluster(3);
+        create(&mut metadata, "a", &[&[1, 2]]);
+        let group = group(&metadata, "a", 0);
+        apply(&mut metadata, &Command::StartPartition { group });
+        let me = NodeId(1);
+        let mut holdings = Holdings {
+            set_aside: groups(&[1]),
+            ..Holdings::default()
+        };
+        assert_eq!(
+            plan(&metadata, me, &holdings),
+            [Step::Refuse(group)],
+            "after a restart"
+        );
+        holdings.corrupt = groups(&[1]);
+        assert_eq!(plan(&metadata, me, &holdings), []);
+        apply(&mut metadata, &Command::ReportDamage { group, node: me });
+        assert_eq!(plan(&metadata, me, &holdings), []);
+        apply(&mut metadata, &Command::CommitEviction { group, node: me });
+        assert_eq!(opened(&plan(&metadata, me, &holdings)), [1]);
+        holdings.corrupt = BTreeSet::new();
+        holdings.set_aside = BTreeSet::new();
+        holdings.open = groups(&[1]);
+        assert_eq!(plan(&metadata, me, &holdings), [], "it has files again");
     }
 
     #[test]

@@ -75,7 +75,10 @@ impl Control {
         self.begin(Work::Retention(replica.group), |control| async move {
             match step {
                 Step::Trim(to, term) => control.trim(&replica, to, term).await,
-                Step::Purge(up_to) => purge(&replica.raft, up_to).await,
+                Step::Purge(up_to) => {
+                    purge(&replica.raft, up_to).await;
+                    false
+                }
             }
         });
     }
@@ -102,14 +105,18 @@ impl Control {
         purgeable(&segments, log_start, purged).map(Step::Purge)
     }
 
-    async fn trim(&self, replica: &Replica, to: Offset, term: Term) {
+    async fn trim(&self, replica: &Replica, to: Offset, term: Term) -> bool {
         let payload = PartitionState::trim_payload(to);
         let proposal = Proposal::control(EntryKind::Trim, self.parts().clock.now_ms(), payload);
         let committed = async { replica.raft.propose(proposal, term).await?.await };
         match committed.await {
             Ok(_) => debug!(group = %replica.group, %to, "the log start has moved"),
-            Err(error) => debug!(group = %replica.group, "the log start stays: {error}"),
+            Err(error) => {
+                debug!(group = %replica.group, "the log start stays: {error}");
+                return false;
+            }
         }
+        true
     }
 }
 

@@ -112,18 +112,21 @@ impl Control {
         if let Some(up_to) = meta_purgeable(&meta.log.segments(), purged) {
             let raft = meta.raft.clone();
             let work = Work::Retention(raft.group());
-            self.begin(work, |_| async move { purge(&raft, up_to).await });
+            self.begin(work, |_| async move {
+                purge(&raft, up_to).await;
+                false
+            });
         }
         if let Some(step) = step {
             let raft = meta.raft.clone();
             self.begin(Work::Meta, |control| async move {
                 debug!(?step, "a step of the meta group");
-                control.take_meta_step(&raft, step).await;
+                control.take_meta_step(&raft, step).await
             });
         }
     }
 
-    async fn take_meta_step(&self, raft: &RaftGroup, step: MetaStep) {
+    async fn take_meta_step(&self, raft: &RaftGroup, step: MetaStep) -> bool {
         let done = match step {
             MetaStep::AddLearner(node) => raft.add_learner(node).await,
             MetaStep::RemoveLearner(node) => raft.remove_learner(node).await,
@@ -134,18 +137,20 @@ impl Control {
             MetaStep::Propose(commands) => {
                 for command in commands {
                     if let Err(error) = self.propose(command).await {
-                        return warn!("a step of a decommission is to be tried again: {error}");
+                        warn!("a step of a decommission is to be tried again: {error}");
+                        return false;
                     }
                 }
                 Ok(())
             }
         };
-        if let Err(error) = done {
+        if let Err(error) = &done {
             info!(
                 "a step of the meta group is to be tried again: {}",
-                error_chain(&error)
+                error_chain(error)
             );
         }
+        done.is_ok()
     }
 
     pub(super) fn is_removed_itself(&self, metadata: &Metadata) -> bool {
@@ -162,6 +167,7 @@ impl Control {
         self.begin(Work::Meta, |_| async move {
             warn!("this node has been decommissioned: it takes no part any more");
             raft.shutdown().await;
+            false
         });
     }
 }

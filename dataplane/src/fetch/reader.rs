@@ -5,11 +5,12 @@ use std::sync::Arc;
 use lograft_core::limits::{FETCH_REPLY_DEFAULT_BYTES, FETCH_REPLY_MAX_BYTES};
 use lograft_core::{Entry, Offset, Reason};
 use lograft_proto::log::v1 as proto;
-use lograft_storage::ReadError;
+use lograft_storage::{ReadError, StorageError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::decode::Decoder;
+use crate::chain::error_chain;
 use crate::grpc::error::ApiError;
 use crate::leading::Leading;
 use crate::replica::{Replica, Watermarks};
@@ -235,6 +236,14 @@ fn read_log(
         .map_err(|error| match error {
             ReadError::Purged { .. } => {
                 ApiError::out_of_range(from.get(), replica.state.watermarks())
+            }
+            ReadError::Storage {
+                source: StorageError::Corrupt { .. },
+                ..
+            } => {
+                replica.state.report_damage();
+                tracing::error!(group = %replica.group, error = %error_chain(&error), "damage");
+                ApiError::new(Reason::ReplicaCorrupt, "this replica is damaged")
             }
             ReadError::Storage { .. } => ApiError::internal("reading the log", &error),
         })

@@ -269,6 +269,32 @@ impl Storage {
         Ok(groups)
     }
 
+    /// The groups whose damaged files were kept aside and that have had no files since. What such
+    /// a replica voted for and acknowledged is forgotten: opening it makes an empty one.
+    pub fn set_aside_groups(&self) -> Result<Vec<GroupId>, StorageError> {
+        let names = self.0.node.list(&self.0.node.groups_dir())?;
+        let mut groups: Vec<GroupId> = names
+            .iter()
+            .filter_map(|name| name.strip_prefix("group-")?.split_once(CORRUPT))
+            .filter_map(|(group, _)| group.parse().ok().map(GroupId))
+            .filter(|group| !names.iter().any(|name| *name == format!("group-{group}")))
+            .collect();
+        groups.dedup();
+        Ok(groups)
+    }
+
+    /// Removes a group's damaged files that were kept aside. Blocks while they are removed.
+    pub fn remove_set_aside(&self, group: GroupId) -> Result<(), StorageError> {
+        let node = &self.0.node;
+        let prefix = format!("group-{group}{CORRUPT}");
+        for name in node.list(&node.groups_dir())? {
+            if name.starts_with(&prefix) {
+                node.remove_dir_all(&node.groups_dir().join(name))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The room on the disk.
     pub fn space(&self) -> Result<Space, StorageError> {
         let config = &self.0.node.config;

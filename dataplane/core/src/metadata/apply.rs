@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    Command, Growth, MetaError, Metadata, Node, NodeState, Outcome, Partition, Registration, Topic,
-    TopicId,
+    Command, Growth, MetaError, Metadata, Node, NodeState, Outcome, Partition, Registration,
+    Repair, Topic, TopicId,
 };
 use crate::ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerId};
 use crate::limits::{
@@ -56,6 +56,9 @@ impl Metadata {
             }
             Command::SetTarget { group, replicas } => self.set_target(*group, replicas),
             Command::CommitMove { group, replicas } => self.commit_move(*group, replicas),
+            Command::ReportDamage { group, node } => self.report_damage(*group, *node),
+            Command::CommitEviction { group, node } => self.commit_eviction(*group, *node),
+            Command::CommitRepair { group, node } => self.commit_repair(*group, *node),
             Command::DrainNode { node } => self.drain_node(*node),
             Command::RemoveNode { node } => self.remove_node(*node),
         }
@@ -266,7 +269,57 @@ impl Metadata {
             partition.replicas = replicas.to_vec();
             partition.target = None;
             partition.leaving.clear();
+            // A damaged replica that has moved away needs no repair.
+            partition.repair = partition
+                .repair
+                .filter(|repair| replicas.contains(&repair.node));
         })
+    }
+
+    fn report_damage(&mut self, group: GroupId, node: NodeId) -> Applied {
+        let partition = self.group_partition(group)?;
+        if !partition.started {
+            return Err(MetaError::NotStarted { group });
+        }
+        if !partition.is_on(node) {
+            return Err(MetaError::NotReplica { group, node });
+        }
+        if partition.replicas.len() < 2 {
+            return Err(MetaError::OnlyReplica { group, node });
+        }
+        if partition.repair.is_some_and(|repair| repair.node != node) {
+            return Err(MetaError::OtherRepair { group, node });
+        }
+        self.edit(group, |partition| {
+            partition.repair = Some(Repair {
+                node,
+                is_evicted: false,
+            });
+        })
+    }
+
+    fn commit_eviction(&mut self, group: GroupId, node: NodeId) -> Applied {
+        let partition = self.group_partition(group)?;
+        if partition.repair.is_none_or(|repair| repair.node != node) {
+            return Err(MetaError::OtherRepair { group, node });
+        }
+        self.edit(group, |partition| {
+            partition.repair = Some(Repair {
+                node,
+                is_evicted: true,
+            });
+        })
+    }
+
+    fn commit_repair(&mut self, group: GroupId, node: NodeId) -> Applied {
+        let partition = self.group_partition(group)?;
+        match partition.repair {
+            None => Ok(Outcome::Done),
+            Some(repair) if repair.node == node && repair.is_evicted => {
+                self.edit(group, |partition| partition.repair = None)
+            }
+            Some(_) => Err(MetaError::OtherRepair { group, node }),
+        }
     }
 
     fn drain_node(&mut self, id: NodeId) -> Applied {
@@ -382,6 +435,7 @@ impl Metadata {
                 target: None,
                 leaving: Vec::new(),
                 started: false,
+                repair: None,
             });
         }
     }

@@ -84,6 +84,27 @@ pub enum Command {
         /// Who holds it: the target.
         replicas: Vec<NodeId>,
     },
+    /// Says that a node's replica has damaged files and must be fetched again.
+    ReportDamage {
+        /// The partition's group.
+        group: GroupId,
+        /// The node.
+        node: NodeId,
+    },
+    /// Notes that raft's membership is without the damaged replica.
+    CommitEviction {
+        /// The partition's group.
+        group: GroupId,
+        /// The node.
+        node: NodeId,
+    },
+    /// Notes that the replica is back among raft's voters.
+    CommitRepair {
+        /// The partition's group.
+        group: GroupId,
+        /// The node.
+        node: NodeId,
+    },
     /// Begins to decommission a node.
     DrainNode {
         /// The node.

@@ -101,6 +101,22 @@ pub enum MetaError {
         /// The node.
         node: NodeId,
     },
+    /// The partition has no other replica: there is nowhere to fetch it from.
+    #[error("node {node} holds the only replica of group {group}")]
+    OnlyReplica {
+        /// The partition's group.
+        group: GroupId,
+        /// The node.
+        node: NodeId,
+    },
+    /// Another replica of the partition is being repaired, or this one is not.
+    #[error("the replica of group {group} on node {node} is not the one under repair")]
+    OtherRepair {
+        /// The partition's group.
+        group: GroupId,
+        /// The node.
+        node: NodeId,
+    },
     /// The partition is not being moved to these nodes.
     #[error("group {group} is not being moved to {replicas:?}")]
     OtherTarget {
@@ -151,7 +167,8 @@ impl MetaError {
             Self::UnknownGroup { .. } => Reason::UnknownPartition,
             Self::UnknownNode { .. } => Reason::UnknownNode,
             Self::NodeDecommissioned { .. } => Reason::NodeDecommissioned,
-            Self::NotStarted { .. } => Reason::NotReady,
+            Self::NotStarted { .. } | Self::OtherRepair { .. } => Reason::NotReady,
+            Self::OnlyReplica { .. } => Reason::ReplicaCorrupt,
             Self::TooFewNodes { .. } => Reason::TooFewNodes,
             Self::NodeNotDrained { .. } => Reason::NodeNotDrained,
         }
@@ -165,7 +182,9 @@ impl MetaError {
             | Self::LimitExceeded { field, .. } => Some(field),
             Self::Topic(error) => Some(error.field()),
             Self::BadAssignment { .. } => Some("assignment"),
-            Self::NotReplica { .. } => Some("node"),
+            Self::NotReplica { .. } | Self::OnlyReplica { .. } | Self::OtherRepair { .. } => {
+                Some("node")
+            }
             Self::OtherTarget { .. } => Some("replicas"),
             _ => None,
         }

@@ -291,6 +291,88 @@ fn a_move_goes_through_its_target() {
 }
 
 #[test]
+fn a_damaged_replica_leaves_before_it_comes_back() {
+    let mut metadata = cluster(4);
+    apply(&mut metadata, &create("t", &[&[1, 2, 3], &[1, 2, 3]]));
+    apply(&mut metadata, &create("alone", &[&[4]]));
+    let group = metadata
+        .partition("t", PartitionId(0))
+        .unwrap()
+        .partition
+        .group;
+    let alone = metadata
+        .partition("alone", PartitionId(0))
+        .unwrap()
+        .partition
+        .group;
+    let report = |group, node| Command::ReportDamage {
+        group,
+        node: NodeId(node),
+    };
+    let evicted = |node| Command::CommitEviction {
+        group,
+        node: NodeId(node),
+    };
+    let repaired = |node| Command::CommitRepair {
+        group,
+        node: NodeId(node),
+    };
+    let repair = |m: &Metadata| m.group(group).unwrap().partition.repair;
+
+    assert_eq!(
+        refused(&mut metadata, &report(group, 2)).reason(),
+        Reason::NotReady
+    );
+    apply(&mut metadata, &Command::StartPartition { group });
+    apply(&mut metadata, &Command::StartPartition { group: alone });
+    assert_eq!(
+        refused(&mut metadata, &report(alone, 4)).reason(),
+        Reason::ReplicaCorrupt
+    );
+    assert_eq!(
+        refused(&mut metadata, &report(group, 4)).reason(),
+        Reason::InvalidArgument
+    );
+    refused(&mut metadata, &evicted(2));
+    apply(&mut metadata, &report(group, 2));
+    refused(&mut metadata, &report(group, 3));
+    refused(&mut metadata, &repaired(2));
+    refused(&mut metadata, &evicted(3));
+    apply(&mut metadata, &evicted(2));
+    assert_eq!(
+        repair(&metadata),
+        Some(Repair {
+            node: NodeId(2),
+            is_evicted: true
+        })
+    );
+    apply(&mut metadata, &report(group, 2));
+    assert_eq!(
+        repair(&metadata),
+        Some(Repair {
+            node: NodeId(2),
+            is_evicted: false
+        })
+    );
+    apply(&mut metadata, &evicted(2));
+    apply(&mut metadata, &repaired(2));
+    apply(&mut metadata, &repaired(2));
+    assert_eq!(repair(&metadata), None);
+
+    apply(&mut metadata, &report(group, 2));
+    let replicas = ids(&[1, 4, 3]);
+    apply(
+        &mut metadata,
+        &Command::SetTarget {
+            group,
+            replicas: replicas.clone(),
+        },
+    );
+    apply(&mut metadata, &Command::CommitMove { group, replicas });
+    assert_eq!(repair(&metadata), None, "it has moved away");
+}
+
+#[test]
 fn a_node_is_removed_only_when_it_is_drained_and_enough_others_stay() {
     let mut metadata = cluster(4);
     apply(&mut metadata, &create("t", &[&[1, 2, 3]]));
@@ -443,6 +525,12 @@ fn any_command() -> impl Strategy<Value = Command> {
         6 => group.clone().prop_map(|group| Command::StartPartition { group }),
         6 => (group.clone(), any_nodes())
             .prop_map(|(group, replicas)| Command::SetTarget { group, replicas }),
+        3 => (group.clone(), node.clone())
+            .prop_map(|(group, node)| Command::ReportDamage { group, node }),
+        2 => (group.clone(), node.clone())
+            .prop_map(|(group, node)| Command::CommitEviction { group, node }),
+        2 => (group.clone(), node.clone())
+            .prop_map(|(group, node)| Command::CommitRepair { group, node }),
         4 => (group, any_nodes())
             .prop_map(|(group, replicas)| Command::CommitMove { group, replicas }),
         3 => node.clone().prop_map(|node| Command::DrainNode { node }),
@@ -503,6 +591,9 @@ fn check_invariants(metadata: &Metadata) {
             assert!(seen.insert(node), "a host stands twice");
             let state = metadata.node(node).expect("a host is a known node").state;
             assert_ne!(state, NodeState::Removed, "a host is removed");
+        }
+        if let Some(repair) = partition.repair {
+            assert!(partition.is_on(repair.node), "repaired where it is not");
         }
         if let Some(target) = &partition.target {
             assert!(partition.started, "moved before it was started");
