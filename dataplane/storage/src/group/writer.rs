@@ -143,11 +143,13 @@ impl GroupWriter {
         }
     }
 
-    /// Takes back the claim that entries from `end` on are on disk, before they are removed.
+    /// Takes back the claim that entries from `end` on are on disk, before they are removed; and
+    /// keeps the one for those below, which may lose the later entries that witness them.
     fn lower_durable_end(&mut self, end: LogIndex) -> Result<(), StorageError> {
         self.durable_end = self.durable_end.min(end);
-        if self.hard.record().durable_end > end {
-            self.hard.write_synced(self.hard.record().hard, end)?;
+        if self.hard.record().durable_end != self.durable_end {
+            let hard = self.hard.record().hard;
+            self.hard.write_synced(hard, self.durable_end)?;
         }
         Ok(())
     }

@@ -119,7 +119,12 @@ impl Run {
                     return blank(self.term, next + nth);
                 }
                 let count = u32::try_from(1 + self.dice.below(4)).unwrap();
-                let len = usize::try_from(self.dice.below(900)).unwrap();
+                // Often the same size: then what was torn fits behind what comes in its place.
+                let len = if self.dice.one_in(2) {
+                    100
+                } else {
+                    self.dice.index(900)
+                };
                 records(self.term, next + nth, count, len)
             })
             .collect();
@@ -228,14 +233,17 @@ impl Run {
     }
 
     fn act(&mut self, storage: &Storage, log: &GroupLog) {
+        if storage.stopped().is_none() {
+            self.check_flushed(log);
+        }
         match self.dice.below(40) {
-            0..18 => self.append(log),
-            18..26 => self.step(storage),
-            26..29 => self.vote(log),
-            29 | 30 => log.save_committed(self.model.now().last()),
-            31 | 32 => self.truncate(log),
-            33 | 34 => self.checkpoint(log),
-            35 => self.purge(log),
+            0..17 => self.append(log),
+            17..24 => self.step(storage),
+            24..26 => self.vote(log),
+            26 | 27 => log.save_committed(self.model.now().last()),
+            28 | 29 => self.truncate(log),
+            30..33 => self.checkpoint(log),
+            33..36 => self.purge(log),
             36 if self.dice.one_in(4) => self.reset(log),
             37 if self.dice.one_in(4) => {
                 assert!(!storage.is_disk_low(), "there is no reserve");
@@ -247,6 +255,16 @@ impl Run {
                 self.read_offset(log);
             }
         }
+    }
+
+    /// What counts as flushed is on disk, and still part of the log.
+    fn check_flushed(&self, log: &GroupLog) {
+        let now = self.model.now();
+        let Some(entry) = log.flushed_index().and_then(|index| now.get(index.0)) else {
+            return;
+        };
+        let durable = self.model.durable().get(entry.id.index.0);
+        assert_eq!(durable.map(|entry| entry.id), Some(entry.id), "not flushed");
     }
 
     fn read_offset(&mut self, log: &GroupLog) {
@@ -295,7 +313,8 @@ impl Run {
             assert!(is_in_log || log.purged_id() == Some(committed));
         }
         self.recover_checkpoints(&log, rotten);
-        self.term = self.term.max(state.last().map_or(0, |last| last.term.0)) + 1;
+        // A leader may come up whose entries are of an older term than those lost.
+        self.term = state.last().map_or(1, |last| last.term.0) + self.dice.below(3);
         Some((storage, log))
     }
 
@@ -347,7 +366,8 @@ fn live(run: &mut Run, fs: &FaultFs, storage: &Storage, log: &GroupLog) {
         Fault::Space => fs.set_capacity(fs.used_bytes() + run.dice.below(20_000)),
     }
     let fatals = run.fatals.load(Ordering::Relaxed);
-    for _ in 0..5 + run.dice.below(60) {
+    let most = if run.dice.one_in(4) { 250 } else { 60 };
+    for _ in 0..5 + run.dice.below(most) {
         run.act(storage, log);
     }
     run.model.take_flushes();
@@ -388,6 +408,18 @@ fn crashes(seed: u64) {
     drop(run.recover(&fs, false).unwrap());
 }
 
+/// Anywhere in any file, or, as often, where a page's record begins.
+fn flip_a_bit(dice: &mut Dice, fs: &FaultFs) {
+    let files = fs.files();
+    let (path, len) = &files[dice.index(files.len())];
+    let byte = if dice.one_in(2) {
+        dice.below(*len)
+    } else {
+        dice.below(len.div_ceil(4096)) * 4096 + dice.below(96)
+    };
+    fs.flip_bit(path, byte, u8::try_from(dice.below(8)).unwrap());
+}
+
 /// The same, and a bit turns over on the disk after a crash.
 fn rots(seed: u64) {
     let mut run = Run::new(seed);
@@ -397,13 +429,7 @@ fn rots(seed: u64) {
         live(&mut run, &fs, &storage, &log);
         fs = crash(&mut run, &fs);
     }
-    let files = fs.files();
-    let (path, len) = &files[run.dice.index(files.len())];
-    fs.flip_bit(
-        path,
-        run.dice.below(*len),
-        u8::try_from(run.dice.below(8)).unwrap(),
-    );
+    flip_a_bit(&mut run.dice, &fs);
     let Some((storage, log)) = run.recover(&fs, true) else {
         return;
     };

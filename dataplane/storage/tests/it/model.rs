@@ -82,6 +82,11 @@ impl Model {
             .map_or(&self.durable, |change| &change.after)
     }
 
+    /// The log that is on disk for certain.
+    pub(crate) fn durable(&self) -> &Log {
+        &self.durable
+    }
+
     pub(crate) fn append(&mut self, entries: &[Entry], flush: Flush) {
         let mut after = self.now().clone();
         let least_end = after.end();

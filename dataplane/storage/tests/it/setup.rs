@@ -1,6 +1,7 @@
 //! What the tests build their storage from.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lograft_core::{
@@ -147,7 +148,7 @@ impl Flush {
     pub(crate) fn wait(&self, storage: &Storage) -> Outcome {
         storage.step();
         let guard = self.0.0.lock().unwrap();
-        let limit = std::time::Duration::from_secs(20);
+        let limit = Duration::from_secs(20);
         let (guard, _) = self
             .0
             .1
@@ -171,4 +172,16 @@ pub(crate) fn settle(storage: &Storage, log: &GroupLog) {
     log.append(Vec::new(), flush.callback()).unwrap();
     flush.wait(storage).unwrap();
     while storage.step() {}
+}
+
+/// Waits until `condition` holds.
+pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "not within 20 s: {what}"
+        );
+        std::thread::yield_now();
+    }
 }
