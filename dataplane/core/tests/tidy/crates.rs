@@ -113,7 +113,7 @@ pub(crate) fn built_packages(tree: &Tree) -> String {
     let all = [
         "tree",
         "--workspace",
-        "--offline",
+        "--locked",
         "--edges",
         "normal,build,dev",
     ];
