@@ -58,6 +58,8 @@ pub(crate) struct Truncation {
     pub(crate) cut: Option<Sealed>,
     /// Segments of which nothing stays, newest first.
     pub(crate) removed: Vec<Arc<Segment>>,
+    /// Checkpoints of what goes.
+    pub(crate) checkpoints: Vec<LogIndex>,
     /// Where the log goes on.
     pub(crate) next: Arc<Segment>,
     pub(crate) era: u64,

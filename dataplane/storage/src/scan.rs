@@ -121,3 +121,90 @@ pub(crate) fn search_behind(
         at += CHUNK_BYTES as u64;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use bytes::Bytes;
+    use lograft_core::{ClusterId, Entry, EntryKind, Offset, Proposal, Term};
+
+    use super::*;
+    use crate::format::SegmentHeader;
+    use crate::fs::{FaultFs, Fs as _, OpenMode};
+    use crate::segment::SegmentFacts;
+
+    const GROUP: GroupId = GroupId(1);
+
+    fn entry(term: u64, index: u64) -> Entry {
+        let payload = Bytes::from(format!("term {term:04}"));
+        let proposal = Proposal::control(EntryKind::Command, 0, payload);
+        let id = LogId {
+            term: Term(term),
+            index: LogIndex(index),
+        };
+        Entry {
+            id,
+            base_offset: Offset::ZERO,
+            proposal,
+        }
+    }
+
+    /// Writes entries one after the other; returns the CRC of the last header.
+    fn write(file: &dyn FsFile, position: u64, prev: u32, entries: &[Entry]) -> u32 {
+        let (mut at, mut crc) = (position, prev);
+        for entry in entries {
+            let durable = LogIndex::ZERO;
+            let (header, own) = EntryHeader::encode(entry, durable, crc, entry_seed(GROUP, 5));
+            let parts = &mut [IoSlice::new(&header), IoSlice::new(&entry.proposal.payload)];
+            file.write_vectored_at(parts, at).unwrap();
+            at += crate::format::entry_size_bytes(entry.proposal.payload.len());
+            crc = own;
+        }
+        crc
+    }
+
+    /// What a torn write has left behind does not go with what was later written before it, even
+    /// if it fits in place, index and term.
+    #[test]
+    fn entries_of_a_torn_write_do_not_follow_other_ones() {
+        let fs = FaultFs::new(0);
+        let path = Path::new("a segment");
+        fs.create_dir_all(Path::new("/")).unwrap();
+        let file = fs
+            .open(&Path::new("/").join(path), OpenMode::Create)
+            .unwrap();
+        let segment = Segment::new(SegmentFacts {
+            base: LogIndex(10),
+            base_offset: Offset::ZERO,
+            prev: None,
+            uid: 5,
+            capacity_bytes: 4096,
+            starts_log: false,
+        });
+        let cluster = ClusterId::from_bytes([0; 16]);
+        let (header, crc) = SegmentHeader::encode(&segment, GROUP, cluster);
+        file.write_vectored_at(&mut [IoSlice::new(&header)], 0)
+            .unwrap();
+        let scan = || {
+            scan_segment((file.as_ref(), path), GROUP, (&segment, crc), None)
+                .unwrap()
+                .filled
+                .last
+        };
+        assert_eq!(scan(), None);
+        write(
+            file.as_ref(),
+            SEGMENT_HEADER_BYTES,
+            crc,
+            &[entry(4, 10), entry(4, 11), entry(6, 12)],
+        );
+        assert_eq!(scan(), Some(entry(6, 12).id));
+        write(file.as_ref(), SEGMENT_HEADER_BYTES, crc, &[entry(3, 10)]);
+        assert_eq!(scan(), Some(entry(3, 10).id));
+        let behind = search_behind((file.as_ref(), path), entry_seed(GROUP, 5), 200).unwrap();
+        assert!(behind.any);
+        let other = search_behind((file.as_ref(), path), entry_seed(GROUP, 6), 200).unwrap();
+        assert!(!other.any);
+    }
+}

@@ -390,11 +390,13 @@ impl LogState {
                 terms,
             })
         });
+        let checkpoints = self.checkpoints.split_off(&index).into_keys().collect();
         let starts_log = self.segments.is_empty();
         let next = self.begin_segment(self.sizes.min_bytes, starts_log, context.fs.random_u64());
         Truncation {
             cut,
             removed,
+            checkpoints,
             next,
             era: self.era,
         }

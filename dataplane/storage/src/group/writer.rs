@@ -159,6 +159,13 @@ impl GroupWriter {
     pub(crate) fn truncate(&mut self, node: &Node, cut: &Truncation) -> Result<(), StorageError> {
         self.lower_durable_end(cut.next.base)?;
         self.active = None;
+        // A checkpoint beyond the log's end would look like a loss.
+        for index in &cut.checkpoints {
+            node.remove_file(&checkpoint_path(&self.dir, *index))?;
+        }
+        if !cut.checkpoints.is_empty() {
+            node.sync_dir(&self.dir)?;
+        }
         self.remove_newest_first(node, &cut.removed, cut.next.base)?;
         if let Some(sealed) = &cut.cut {
             let segment = &sealed.filled.segment;

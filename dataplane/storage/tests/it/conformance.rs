@@ -304,12 +304,22 @@ fn truncation_to_nothing_and_twice(place: &Place) {
     let storage = place.open();
     let log = open_group(&storage);
     fill(&storage, &log, 0, 100);
+    // A snapshot of entries that this log has otherwise: raft cuts them, and it goes with them.
+    log.put_checkpoint(checkpoint_at(&log, LogIndex(70)));
+    log.put_checkpoint(checkpoint_at(&log, LogIndex(10)));
     log.truncate_after(Some(id(1, 120))).unwrap();
     assert_eq!(log.last_id(), Some(id(1, 99)));
     log.truncate_after(Some(id(1, 50))).unwrap();
     log.truncate_after(Some(id(1, 50))).unwrap();
     log.truncate_after(Some(id(1, 20))).unwrap();
     assert_eq!(log.last_id(), Some(id(1, 20)));
+    assert_eq!(log.latest_checkpoint().unwrap().last, id(1, 10));
+    settle(&storage, &log);
+    drop(log);
+    let storage = restart(place, storage);
+    let log = open_group(&storage);
+    assert_eq!(log.last_id(), Some(id(1, 20)));
+    assert_eq!(log.latest_checkpoint().unwrap().last, id(1, 10));
     log.truncate_after(None).unwrap();
     assert_eq!((log.last_id(), log.log_end_offset()), (None, Offset::ZERO));
     append(
