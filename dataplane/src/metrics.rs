@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use lograft_core::limits::METRICS_PARTITIONS_MAX_COUNT;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 pub mod disk;
@@ -77,7 +77,8 @@ struct Sampled {
     disk_total: IntGauge,
     disk_low: IntGauge,
     certificate_expiry: Gauge,
-    process: GaugeVec,
+    resident: Gauge,
+    cpu: Gauge,
 }
 
 impl Metrics {
@@ -213,19 +214,21 @@ fn histogram(registry: &Registry, name: &str, text: &str) -> Result<Histogram, M
 impl Sampled {
     fn new(r: &Registry) -> Result<Self, MetricsError> {
         let at = &["topic", "partition"];
-        let process = GaugeVec::new(
-            Opts::new(
-                "lograft_process",
-                "The process: memory in bytes, CPU time in seconds.",
-            ),
-            &["of"],
-        )?;
-        r.register(Box::new(process.clone()))?;
         let certificate_expiry = Gauge::new(
             "lograft_certificate_expiry_timestamp_seconds",
             "When the node's certificate expires, since the Unix epoch.",
         )?;
         r.register(Box::new(certificate_expiry.clone()))?;
+        let resident = Gauge::new(
+            "lograft_process_resident_memory_bytes",
+            "Memory that the process holds.",
+        )?;
+        r.register(Box::new(resident.clone()))?;
+        let cpu = Gauge::new(
+            "lograft_process_cpu_seconds_total",
+            "User and system time of the process.",
+        )?;
+        r.register(Box::new(cpu.clone()))?;
         Ok(Self {
             replicas: gauges(r, "lograft_replicas", "Replicas on this node.", &["role"])?,
             term: gauges(r, "lograft_raft_term", "Raft term of a replica.", at)?,
@@ -262,7 +265,8 @@ impl Sampled {
                 "1 while writes are refused for space.",
             )?,
             certificate_expiry,
-            process,
+            resident,
+            cpu,
         })
     }
 
@@ -328,12 +332,8 @@ impl Sampled {
         let Some(usage) = process::usage() else {
             return;
         };
-        self.process
-            .with_label_values(&["resident_bytes"])
-            .set(usage.resident_bytes);
-        self.process
-            .with_label_values(&["cpu_seconds"])
-            .set(usage.cpu_s);
+        self.resident.set(usage.resident_bytes);
+        self.cpu.set(usage.cpu_s);
     }
 }
 

@@ -47,6 +47,11 @@ fn what_is_counted_and_sampled_is_shown() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
     }
+    let resident = text
+        .lines()
+        .find_map(|line| line.strip_prefix("lograft_process_resident_memory_bytes "));
+    let resident: f64 = resident.unwrap().parse().unwrap();
+    assert!(resident > 1e6, "{resident} bytes");
 }
 
 #[test]
