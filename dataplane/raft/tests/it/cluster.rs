@@ -9,7 +9,9 @@ use lograft_core::{ClusterId, EntryKind, GroupId, NodeId, Proposal, Term};
 use lograft_raft::{
     Committed, GroupConfig, GroupStatus, ProposeError, RaftGroup, RaftTiming, Role,
 };
-use lograft_storage::{GroupOptions, Identity, RealFs, Storage, StorageConfig, StorageError};
+use lograft_storage::{
+    Crash, FaultFs, Fs, GroupOptions, Identity, RealFs, Storage, StorageConfig, StorageError,
+};
 use tempfile::TempDir;
 
 use crate::net::Net;
@@ -45,6 +47,8 @@ pub(crate) struct Cluster {
     pub(crate) replicas: BTreeMap<NodeId, Replica>,
     segment_max_bytes: u64,
     timing: RaftTiming,
+    /// Where not the real file system is used: each node's disk.
+    disks: BTreeMap<NodeId, FaultFs>,
     dir: TempDir,
 }
 
@@ -69,7 +73,16 @@ impl Cluster {
     }
 
     pub(crate) async fn with_segments(voters: u64, segment_max_bytes: u64) -> Self {
-        Self::with(voters, segment_max_bytes, timing()).await
+        Self::with(voters, segment_max_bytes, timing(), BTreeMap::new()).await
+    }
+
+    /// On disks that can lose power.
+    pub(crate) async fn on_fault_disks(voters: u64, seed: u64) -> Self {
+        let disks = nodes(1..=voters).into_iter();
+        let disks = disks
+            .map(|node| (node, FaultFs::new(seed * 100 + node.get())))
+            .collect();
+        Self::with(voters, 256 * 1024, timing(), disks).await
     }
 
     /// With elections so slow that only a transfer can be quick.
@@ -80,10 +93,15 @@ impl Cluster {
             election_max,
             ..timing()
         };
-        Self::with(voters, 64 * 1024 * 1024, timing).await
+        Self::with(voters, 64 * 1024 * 1024, timing, BTreeMap::new()).await
     }
 
-    async fn with(voters: u64, segment_max_bytes: u64, timing: RaftTiming) -> Self {
+    async fn with(
+        voters: u64,
+        segment_max_bytes: u64,
+        timing: RaftTiming,
+        disks: BTreeMap<NodeId, FaultFs>,
+    ) -> Self {
         let dir = TempDir::new().unwrap();
         let (net, replicas) = (Net::default(), BTreeMap::new());
         let mut cluster = Self {
@@ -91,6 +109,7 @@ impl Cluster {
             replicas,
             segment_max_bytes,
             timing,
+            disks,
             dir,
         };
         for id in 1..=voters {
@@ -111,7 +130,7 @@ impl Cluster {
         config.segment_max_bytes = self.segment_max_bytes;
         config.segment_min_bytes = config.segment_min_bytes.min(self.segment_max_bytes);
         config.reserve_bytes = 0;
-        let storage = open_storage(config).await;
+        let storage = open_storage(self.disks.get(&node), config).await;
         let cluster_id = ClusterId::from_bytes([1; 16]);
         storage
             .write_identity(&Identity {
@@ -148,6 +167,28 @@ impl Cluster {
         replica.group.shutdown().await;
         assert!(replica.group.status().fatal.is_none());
         replica.storage.close_group(GROUP).unwrap();
+    }
+
+    /// Cuts the power of all nodes at once, and starts them again.
+    pub(crate) async fn power_failure(&mut self) {
+        for disk in self.disks.values_mut() {
+            *disk = disk.crash(Crash::Power);
+        }
+        let replicas = std::mem::take(&mut self.replicas);
+        for (node, replica) in replicas {
+            self.net.cut(node);
+            self.net.detach(node);
+            replica.group.shutdown().await;
+        }
+        let nodes: Vec<_> = self.disks.keys().copied().collect();
+        for node in nodes {
+            self.start(node).await;
+        }
+    }
+
+    /// From now on, every sync of a node's disk fails.
+    pub(crate) fn fail_syncs(&self, node: NodeId) {
+        self.disks[&node].fail_sync_after(0);
     }
 
     pub(crate) fn group(&self, node: NodeId) -> &RaftGroup {
@@ -213,11 +254,15 @@ impl Cluster {
 }
 
 /// Opens a node's storage, once the last task of its former life has let go of it.
-async fn open_storage(config: StorageConfig) -> Storage {
+async fn open_storage(disk: Option<&FaultFs>, config: StorageConfig) -> Storage {
     let deadline = tokio::time::Instant::now() + PATIENCE;
+    let (fs, may_fail): (Arc<dyn Fs>, bool) = match disk {
+        Some(disk) => (Arc::new(disk.clone()), true),
+        None => (Arc::new(RealFs), false),
+    };
     loop {
-        let on_fatal = Arc::new(|error| panic!("storage failed: {error}"));
-        match Storage::open(Arc::new(RealFs), config.clone(), on_fatal) {
+        let on_fatal = Arc::new(move |error| assert!(may_fail, "storage failed: {error}"));
+        match Storage::open(fs.clone(), config.clone(), on_fatal) {
             Ok(storage) => return storage,
             Err(StorageError::InUse { .. }) if tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -10,5 +10,6 @@ mod cluster;
 mod failover;
 mod members;
 mod net;
+mod power;
 mod purging;
 mod sum;
