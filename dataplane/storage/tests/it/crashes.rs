@@ -479,3 +479,42 @@ fn a_seed_repeats() {
     }
     assert!(trace(1) != trace(2));
 }
+
+/// A purged file that another segment is written over stays gone under its old name.
+#[test]
+fn a_recycled_file_does_not_come_back() {
+    let fatals = Arc::default();
+    let mut recycled = 0;
+    for seed in 0..70 {
+        let fs = FaultFs::new(seed);
+        let storage = open(&fs, &fatals).unwrap();
+        let (log, _) = storage.open_group(GROUP, GroupOptions::default()).unwrap();
+        for index in 0..60 {
+            log.append(vec![records(1, index, 1, 900)], Box::new(|_| ()))
+                .unwrap();
+            storage.step();
+        }
+        crate::conformance::purge_old(&log);
+        while storage.step() {}
+        recycled += fs
+            .files()
+            .iter()
+            .filter(|(path, _)| path.starts_with("/data/recycled"))
+            .count();
+        fs.fail_sync_after(seed % 14);
+        for index in 60..90 {
+            if log
+                .append(vec![records(1, index, 1, 900)], Box::new(|_| ()))
+                .is_err()
+            {
+                break;
+            }
+            storage.step();
+        }
+        let fs = fs.crash(Crash::Power);
+        let storage = open(&fs, &fatals).unwrap();
+        let opened = storage.open_group(GROUP, GroupOptions::default());
+        assert!(opened.is_ok(), "seed {seed}: {:?}", opened.err());
+    }
+    assert!(recycled > 70, "only {recycled} files were recycled");
+}
