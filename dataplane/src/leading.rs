@@ -1,6 +1,7 @@
 //! Who leads a partition, and waiting for somebody to.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use lograft_core::limits::{LEADER_LOOK_INTERVAL, LEADER_WAIT_MAX, METADATA_LAG_MAX};
 use lograft_core::{GroupId, NodeId, PartitionId, Reason, Term};
@@ -61,6 +62,9 @@ impl LogContext {
     /// The group of a partition. Right after the creation of a topic the node may not know it yet:
     /// then this waits a little.
     pub(crate) async fn group(&self, asked: Asked<'_>) -> Result<GroupId, ApiError> {
+        if let Ok(group) = self.group_now(asked) {
+            return Ok(group);
+        }
         let mut version = self.meta.watch();
         let deadline = Instant::now() + METADATA_LAG_MAX;
         loop {
@@ -132,19 +136,23 @@ impl LogContext {
         Ok(Place::There(node))
     }
 
-    /// Whom to ask about a group without a replica here: who is said to lead it, else the first of
-    /// its replicas that is not this node.
+    /// Whom to ask about a group without a replica here: who is said to lead it, else one of its
+    /// replicas after the other.
     fn leader_elsewhere(&self, group: GroupId) -> Option<NodeId> {
-        let hint = self.hints.leader(group).map(|(node, _)| node);
-        hint.filter(|node| *node != self.node).or_else(|| {
-            let metadata = self.meta.load();
-            let partition = metadata.group(group)?.partition;
-            partition
-                .replicas
-                .iter()
-                .copied()
-                .find(|node| *node != self.node)
-        })
+        if let Some((node, _)) = self.hints.leader(group)
+            && node != self.node
+        {
+            return Some(node);
+        }
+        let metadata = self.meta.load();
+        let replicas = &metadata.group(group)?.partition.replicas;
+        let others: Vec<NodeId> = replicas
+            .iter()
+            .copied()
+            .filter(|n| *n != self.node)
+            .collect();
+        let turn = self.guesses.fetch_add(1, Ordering::Relaxed);
+        others.get(turn.checked_rem(others.len())?).copied()
     }
 
     /// The node that leads a group and the term, as far as this node knows.

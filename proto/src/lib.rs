@@ -5,6 +5,10 @@
 
 /// For producers and consumers.
 pub mod log {
+    /// A header of the calls that a node would pass on to the leader. With it, whatever its value,
+    /// the node answers `NOT_LEADER` instead: for clients that go to the leader by themselves.
+    pub const NO_FORWARD_HEADER: &str = "lograft-no-forward";
+
     /// Version 1.
     #[expect(
         clippy::pedantic,

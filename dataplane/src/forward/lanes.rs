@@ -13,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::Channel;
 
+use super::is_unsent;
 use crate::grpc::error::{ApiError, reason_of, status_to_wire};
 use crate::grpc::log::{Access, LogContext};
 use crate::produce::unknown;
@@ -149,6 +150,9 @@ pub(crate) async fn reply_of(
     let error = match remote.await.map(|answer| *answer) {
         Ok(Ok(reply)) => return reply,
         Ok(Err(status)) if reason_of(&status).is_some() => status_to_wire(&status),
+        Ok(Err(status)) if is_unsent(&status) => {
+            ApiError::no_leader(&empty.topic, empty.partition).to_wire()
+        }
         Ok(Err(_)) | Err(_) => unknown("the stream to the leader broke").to_wire(),
     };
     proto::ProduceReply {

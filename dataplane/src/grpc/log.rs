@@ -8,11 +8,12 @@ mod produce;
 mod producer_ids;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lograft_core::limits::{
-    DISK_LOOK_INTERVAL_MS, PRODUCE_NODE_IN_FLIGHT_MAX_BYTES, PRODUCE_TIMEOUT_DEFAULT, PRODUCE_TIMEOUT_MAX,
+    DISK_LOOK_INTERVAL_MS, PRODUCE_NODE_IN_FLIGHT_MAX_BYTES, PRODUCE_TIMEOUT_DEFAULT,
+    PRODUCE_TIMEOUT_MAX,
 };
 use lograft_core::{NodeId, ProducerId, Reason};
 use lograft_proto::log::v1 as proto;
@@ -75,6 +76,8 @@ pub(crate) struct LogContext {
     in_flight: Arc<Semaphore>,
     producer_ids: ProducerIds,
     disk: DiskGauge,
+    /// How often a node was asked for a leader that is not known.
+    pub(crate) guesses: AtomicUsize,
 }
 
 /// Whether the disk is low, asked of the system now and then.
@@ -91,7 +94,8 @@ impl DiskGauge {
         let next = self.next_look_ms.load(Ordering::Relaxed);
         let interval_ms = DISK_LOOK_INTERVAL_MS;
         if now_ms >= next || next - now_ms > interval_ms {
-            self.next_look_ms.store(now_ms.saturating_add(interval_ms), Ordering::Relaxed);
+            self.next_look_ms
+                .store(now_ms.saturating_add(interval_ms), Ordering::Relaxed);
             self.is_low.store(storage.is_disk_low(), Ordering::Relaxed);
         }
         self.is_low.load(Ordering::Relaxed)
@@ -100,8 +104,21 @@ impl DiskGauge {
 
 impl LogContext {
     pub(crate) fn new(parts: LogParts) -> Self {
-        let LogParts { node, replicas, meta, meta_handle, hints, peers, .. } = parts;
-        let LogParts { storage, clock, metrics, .. } = parts;
+        let LogParts {
+            node,
+            replicas,
+            meta,
+            meta_handle,
+            hints,
+            peers,
+            ..
+        } = parts;
+        let LogParts {
+            storage,
+            clock,
+            metrics,
+            ..
+        } = parts;
         Self {
             node,
             replicas,
@@ -117,6 +134,7 @@ impl LogContext {
             in_flight: Arc::new(Semaphore::new(PRODUCE_NODE_IN_FLIGHT_MAX_BYTES)),
             producer_ids: ProducerIds::default(),
             disk: DiskGauge::default(),
+            guesses: AtomicUsize::new(0),
         }
     }
 
@@ -125,7 +143,8 @@ impl LogContext {
         let bytes = bytes.min(PRODUCE_NODE_IN_FLIGHT_MAX_BYTES);
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.in_flight).acquire_many_owned(permits);
-        room.await.map_err(|_| ApiError::new(Reason::NotReady, "the node is stopping"))
+        room.await
+            .map_err(|_| ApiError::new(Reason::NotReady, "the node is stopping"))
     }
 
     /// A producer id that nobody has been given before.
@@ -143,16 +162,28 @@ impl LogContext {
     }
 
     /// Counts the answer to a produce.
-    pub(crate) fn count_produced(&self, answer: &proto::ProduceReply, bytes: usize, since: Instant) {
+    pub(crate) fn count_produced(
+        &self,
+        answer: &proto::ProduceReply,
+        bytes: usize,
+        since: Instant,
+    ) {
         match &answer.error {
             None => {
                 self.produced_ok.inc();
-                self.metrics.produce_records.inc_by(u64::from(answer.record_count));
+                self.metrics
+                    .produce_records
+                    .inc_by(u64::from(answer.record_count));
                 self.metrics.produce_bytes.inc_by(bytes as u64);
-                self.metrics.produce_seconds.observe(since.elapsed().as_secs_f64());
+                self.metrics
+                    .produce_seconds
+                    .observe(since.elapsed().as_secs_f64());
             }
             Some(error) => {
-                self.metrics.produce_requests.with_label_values(&[error.reason.as_str()]).inc();
+                self.metrics
+                    .produce_requests
+                    .with_label_values(&[error.reason.as_str()])
+                    .inc();
             }
         }
     }
@@ -168,7 +199,10 @@ impl LogContext {
         match failed {
             None => self.fetched_ok.inc(),
             Some(reason) => {
-                self.metrics.fetch_requests.with_label_values(&[reason.as_str()]).inc();
+                self.metrics
+                    .fetch_requests
+                    .with_label_values(&[reason.as_str()])
+                    .inc();
             }
         }
     }

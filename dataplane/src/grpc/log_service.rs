@@ -4,16 +4,13 @@
 use std::sync::Arc;
 
 use lograft_core::limits::GRPC_MESSAGE_MAX_BYTES;
+use lograft_proto::log::NO_FORWARD_HEADER;
 use lograft_proto::log::v1 as proto;
 use lograft_proto::log::v1::log_service_server::{LogService, LogServiceServer};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::log::{self, Access, ConsumeStream, LogContext, LogParts};
 use crate::produce::session::Session;
-
-/// In a ProduceStream's headers: answer NOT_LEADER instead of passing requests on. For clients
-/// that go to the leader by themselves.
-pub const NO_FORWARD_HEADER: &str = "lograft-no-forward";
 
 /// The log service of a node. Clones share all.
 #[derive(Clone)]

@@ -1,7 +1,9 @@
 //! Batches as they come in: checked once, before anything else is done with them.
 
 use bytes::Bytes;
-use lograft_core::limits::{BATCH_MAX_BYTES, BATCH_RECORDS_MAX_COUNT, CHECK_INLINE_MAX_BYTES};
+use lograft_core::limits::{
+    BATCH_MAX_BYTES, BATCH_RECORDS_MAX_COUNT, CHECK_INLINE_MAX_BYTES, PLAIN_BATCH_MAX_BYTES,
+};
 use lograft_core::record_batch::verify_crc;
 use lograft_core::{
     BatchBuilder, BatchError, BatchLimits, BatchView, Compression, EncodedBatch, EntryKind,
@@ -222,12 +224,9 @@ pub(crate) fn check_plain(records: &[proto::Record]) -> Result<(), ApiError> {
         }
     }
     let found = plain_bytes(records);
-    if found > PLAIN_MAX_BYTES {
-        too_large("batch bytes", found, PLAIN_MAX_BYTES)
+    if found > PLAIN_BATCH_MAX_BYTES {
+        too_large("batch bytes", found, PLAIN_BATCH_MAX_BYTES)
     } else {
         Ok(())
     }
 }
-
-/// Plain records of one request, encoded, bytes: the batch's own header is left room for.
-const PLAIN_MAX_BYTES: usize = BATCH_MAX_BYTES - 64;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use lograft_core::limits::BATCH_MAX_BYTES;
 use lograft_core::{LogIndex, Reason};
+use lograft_proto::log::NO_FORWARD_HEADER;
 use lograft_proto::log::v1 as proto;
 use lograft_proto::log::v1::log_service_client::LogServiceClient;
 use tokio::sync::mpsc;
@@ -16,7 +17,6 @@ use tonic::{Request, Status, Streaming};
 
 use crate::fixture::{PATIENCE, TOPIC, TestCluster, encoded, eventually, plain, produce, stamped};
 use crate::grpc::error::{reason_of, status_to_wire};
-use crate::grpc::log_service::NO_FORWARD_HEADER;
 
 type Client = LogServiceClient<Channel>;
 

@@ -1,11 +1,13 @@
 //! Who may do what. Every identity that the cluster's CA issued may produce and fetch for now;
 //! lists of rights per topic find their place here.
 
+use std::sync::Arc;
+
 use lograft_core::Reason;
 use tonic::{Extensions, Status};
 
 use crate::grpc::error::ApiError;
-use crate::identity::{Caller, Role};
+use crate::identity::{Caller, PeerIdentity, Role};
 
 /// What a call does with a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +21,7 @@ pub(crate) enum Act {
 /// What the caller may do.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
-    role: Role,
+    identity: Arc<PeerIdentity>,
 }
 
 impl Access {
@@ -29,21 +31,21 @@ impl Access {
         let caller = caller
             .ok_or_else(|| ApiError::new(Reason::Unauthenticated, "no client certificate"))?;
         Ok(Self {
-            role: caller.identity.role.clone(),
+            identity: Arc::clone(&caller.identity),
         })
     }
 
     /// Whether the caller may do this with a topic.
     #[expect(clippy::unnecessary_wraps, reason = "rights per topic will refuse")]
     pub(crate) fn check(&self, act: Act, _topic: &str) -> Result<(), ApiError> {
-        match (&self.role, act) {
+        match (&self.identity.role, act) {
             (Role::Node(_) | Role::User(_) | Role::Operator, Act::Write | Act::Read) => Ok(()),
         }
     }
 
     /// Only nodes may say that they pass a request on: it could otherwise be kept from its leader.
     pub(crate) fn check_forwarded(&self, forwarded: bool) -> Result<(), ApiError> {
-        match self.role {
+        match self.identity.role {
             Role::User(_) | Role::Operator if forwarded => Err(ApiError::new(
                 Reason::PermissionDenied,
                 "only nodes may set forwarded",

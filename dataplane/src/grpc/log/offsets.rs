@@ -11,7 +11,7 @@ use tonic::Status;
 use super::LogContext;
 use super::access::{Access, Act};
 use crate::fetch::position;
-use crate::forward;
+use crate::forward::{self, Retry};
 use crate::grpc::error::{ApiError, status_to_wire};
 use crate::leading::{Asked, Place};
 use crate::replica::Replica;
@@ -22,20 +22,47 @@ pub(crate) async fn list_offsets(
     access: &Access,
     request: proto::ListOffsetsRequest,
 ) -> Result<proto::ListOffsetsReply, Status> {
-    let proto::ListOffsetsRequest {
-        topic,
+    access.check_forwarded(request.forwarded)?;
+    access.check(Act::Read, &request.topic)?;
+    let partitions = wanted(context, &request.topic, request.partitions).await?;
+    let mut request = proto::ListOffsetsRequest {
         partitions,
-        timestamp_ms,
-        forwarded,
-    } = request;
-    access.check_forwarded(forwarded)?;
-    access.check(Act::Read, &topic)?;
-    let wanted = wanted(context, &topic, partitions).await?;
-    let places = wanted.iter().map(|partition| {
+        ..request
+    };
+    let mut found = Vec::new();
+    let mut retry = Retry::new();
+    loop {
+        let (told, untold): (Vec<_>, Vec<_>) = look(context, &request)
+            .await
+            .into_iter()
+            .partition(|offsets| !is_about_leaders(offsets));
+        found.extend(told);
+        request.partitions = untold.iter().map(|offsets| offsets.partition).collect();
+        if untold.is_empty() || request.forwarded || !retry.in_time().await {
+            found.extend(untold);
+            found.sort_by_key(|offsets| offsets.partition);
+            return Ok(proto::ListOffsetsReply { partitions: found });
+        }
+    }
+}
+
+/// Whether the partition's leader may be found by looking again.
+fn is_about_leaders(offsets: &proto::PartitionOffsets) -> bool {
+    let reason = offsets.error.as_ref().map(|error| error.reason.as_str());
+    let reason = reason.and_then(Reason::from_wire);
+    matches!(reason, Some(Reason::NotLeader | Reason::NoLeader))
+}
+
+/// Asks for all partitions at once; some answers may be errors.
+async fn look(
+    context: &Arc<LogContext>,
+    request: &proto::ListOffsetsRequest,
+) -> Vec<proto::PartitionOffsets> {
+    let places = request.partitions.iter().map(|partition| {
         let asked = Asked {
-            topic: &topic,
+            topic: &request.topic,
             partition: *partition,
-            forwarded,
+            forwarded: request.forwarded,
         };
         context.locate(asked)
     });
@@ -43,7 +70,7 @@ pub(crate) async fn list_offsets(
     let mut elsewhere: BTreeMap<NodeId, Vec<u32>> = BTreeMap::new();
     let mut here = Vec::new();
     let mut found = Vec::new();
-    for (partition, place) in wanted.into_iter().zip(places) {
+    for (partition, place) in request.partitions.iter().copied().zip(places) {
         match place {
             Ok(Place::Here(replica)) => here.push((partition, replica)),
             Ok(Place::There(node)) => elsewhere.entry(node).or_default().push(partition),
@@ -52,24 +79,18 @@ pub(crate) async fn list_offsets(
     }
     let here = here
         .iter()
-        .map(|(partition, replica)| bounds(*partition, replica, timestamp_ms));
+        .map(|(partition, replica)| bounds(*partition, replica, request.timestamp_ms));
     let elsewhere = elsewhere.into_iter().map(|(node, partitions)| {
-        let topic = topic.clone();
-        ask(
-            context,
-            node,
-            proto::ListOffsetsRequest {
-                topic,
-                partitions,
-                timestamp_ms,
-                forwarded: true,
-            },
-        )
+        let passed_on = proto::ListOffsetsRequest {
+            partitions,
+            forwarded: true,
+            ..request.clone()
+        };
+        ask(context, node, passed_on)
     });
     let (here, elsewhere) = tokio::join!(join_all(here), join_all(elsewhere));
     found.extend(here.into_iter().chain(elsewhere.into_iter().flatten()));
-    found.sort_by_key(|offsets: &proto::PartitionOffsets| offsets.partition);
-    Ok(proto::ListOffsetsReply { partitions: found })
+    found
 }
 
 /// The partitions asked for, each once; all of the topic's if none is named.

@@ -9,7 +9,7 @@ use tonic::Status;
 use super::access::{Access, Act};
 use super::{LogContext, produce_timeout};
 use crate::forward::lanes::{Lanes, reply_of};
-use crate::forward::{self, Retry};
+use crate::forward::{self, Retry, is_unsent};
 use crate::grpc::error::{ApiError, reason_of};
 use crate::leading::{Asked, Place};
 use crate::produce::batch::{self, Content};
@@ -72,12 +72,18 @@ async fn write(
                 match client.produce(passed_on).await {
                     Ok(reply) => return Ok(reply.into_inner()),
                     Err(status) if reason_of(&status).is_some() => status,
+                    Err(status) if is_unsent(&status) => status,
                     Err(_) => return Err(unknown("the leader was lost").into()),
                 }
             }
         };
         if request.forwarded || !retry.again(&failed).await {
-            return Err(failed);
+            let unreached = || ApiError::no_leader(&request.topic, request.partition).into();
+            return Err(if is_unsent(&failed) {
+                unreached()
+            } else {
+                failed
+            });
         }
     }
 }
