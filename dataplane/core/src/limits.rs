@@ -118,6 +118,16 @@ pub const METRICS_PARTITIONS_MAX_COUNT: usize = 1000;
 pub const STOP_TRANSFER_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for connections to end when a node stops.
 pub const STOP_CONNECTIONS_MAX: Duration = Duration::from_secs(3);
+/// Longest wait for a port to close once its connections are cut.
+pub const STOP_CUT_MAX: Duration = Duration::from_secs(1);
+/// Longest wait for all replicas to end when a node stops.
+pub const STOP_REPLICAS_MAX: Duration = Duration::from_secs(2);
+/// How long background work may hold up the end of a node's process.
+pub const STOP_RUNTIME_MAX: Duration = Duration::from_secs(1);
+/// The pause after the system refused to accept a connection.
+pub const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
+/// One log line about refused connections, per port, in so much time.
+pub const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 // The command line.
 
@@ -280,7 +290,7 @@ pub const DRAIN_COMMANDS_MAX_COUNT: usize = 64;
 /// How long a removed node still gets the meta group's log, so that it hears of its removal.
 pub const REMOVED_LINGER: Duration = Duration::from_secs(3);
 /// How far a preferred leader may be behind to be handed the leadership, entries.
-pub const PREFERRED_LAG_MAX_COUNT: u64 = 64;
+pub const PREFERRED_LAG_MAX_COUNT: u64 = 256;
 /// How long a preferred leader must have been reachable and caught up before it is.
 pub const PREFERRED_STEADY_MIN: Duration = Duration::from_secs(4);
 /// By how much more, at most, so that not all groups change at the same moment.

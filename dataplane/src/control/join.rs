@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use lograft_core::limits::{DESCRIBE_MAX, JOIN_MAX, SEEDS_ASKED_AFTER};
-use lograft_core::metadata::{Command, Registration, RegistrationToken};
-use lograft_core::{ClusterId, NodeId, Reason};
+use lograft_core::metadata::{Command, Metadata, Registration, RegistrationToken};
+use lograft_core::{ClusterId, NodeId, NodeState, Reason};
 use lograft_proto::admin::v1::{JoinReply, JoinRequest};
 use lograft_proto::raft::v1::DescribeNodeRequest;
 use tonic::Status;
@@ -159,26 +159,27 @@ impl Control {
     }
 
     /// Tells the cluster when this node is not any more where it said, or not called so.
-    pub(super) fn look_at_own_registration(self: &Arc<Self>) {
-        let metadata = self.view().load();
+    pub(super) fn look_at_own_registration(self: &Arc<Self>, metadata: &Metadata) {
         let Some(node) = self.member().and_then(|me| metadata.node(me.node)) else {
             return;
         };
+        if node.state == NodeState::Removed {
+            return;
+        }
         let registration = self.registration(node.registration.token);
         if registration == node.registration {
             return;
         }
-        let Some(place) = self.busy.begin(Work::Update) else {
-            return;
-        };
-        let control = Arc::clone(self);
         let node = node.id;
-        tokio::spawn(async move {
-            let command = Command::UpdateNode { node, registration };
-            if let Err(error) = control.propose(command).await {
-                warn!("cannot tell the cluster of this node's addresses: {error}");
+        self.begin(Work::Update, |control| async move {
+            let told = control
+                .propose(Command::UpdateNode { node, registration })
+                .await;
+            match &told {
+                Ok(_) => info!("the cluster knows of this node's new addresses"),
+                Err(error) => warn!("cannot tell the cluster of this node's addresses: {error}"),
             }
-            drop(place);
+            told.is_ok()
         });
     }
 }

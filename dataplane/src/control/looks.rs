@@ -32,9 +32,9 @@ impl Control {
                 self.look_at_damage(&metadata);
                 self.look_at_preferred(&metadata, &mut preference, Instant::now());
                 self.look_at_meta(&metadata, &mut lingering, Instant::now());
-                self.look_at_own_registration();
                 self.look_at_phase().await;
             }
+            self.look_at_own_registration(&metadata);
             self.look_at_readiness(&metadata);
             self.looked.send_modify(|looks| *looks += 1);
             tokio::time::sleep(CONTROL_INTERVAL_MIN).await;

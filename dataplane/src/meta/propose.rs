@@ -71,14 +71,14 @@ impl Control {
     }
 
     async fn attempt(&self, command: &Bytes) -> Attempt {
-        let (Some(meta), Some(me)) = (self.replicas().meta(), self.member()) else {
+        let Some(me) = self.member() else {
             return Attempt::NotProposed("this node belongs to no cluster".to_owned());
         };
-        let leader = meta.raft.watch().borrow().leader;
-        match leader {
+        // By hearsay too: a node whose address has changed hears of no leader by raft.
+        match self.leader_of(GroupId::META) {
             None => Attempt::NotProposed("nobody leads it".to_owned()),
-            Some(leader) if leader == me.node => self.attempt_here(command).await,
-            Some(leader) => self.attempt_at(leader, command).await,
+            Some((leader, _)) if leader == me.node => self.attempt_here(command).await,
+            Some((leader, _)) => self.attempt_at(leader, command).await,
         }
     }
 

@@ -1,11 +1,12 @@
 //! A cluster of nodes in this process, and the calls that the tests make.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lograft_core::limits::SEGMENT_MIN_BYTES;
 use lograft_node::config::{
     AdvertiseConfig, ListenConfig, LogSettings, NodeConfig, RaftSettings, StorageSettings,
     TlsConfig,
@@ -30,7 +31,7 @@ use tonic::transport::Channel;
 use crate::pki::Ca;
 
 /// How long anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const CLUSTER_ID: &str = "0190b7a4-7c1e-4d55-9c52-6f2f6f3c0d11";
 
 /// Tries until `attempt` gives something.
@@ -122,6 +123,8 @@ impl Cluster {
                 .collect(),
             storage: StorageSettings {
                 reserve_bytes: 1,
+                // Small, so that retention has something to give up.
+                segment_max_bytes: SEGMENT_MIN_BYTES,
                 ..StorageSettings::default()
             },
             raft: RaftSettings::default(),
@@ -166,6 +169,34 @@ impl Cluster {
         })
         .await;
         member.node = Some(node);
+    }
+
+    /// Starts a stopped node again, on other ports. Nobody is told.
+    pub(crate) async fn restart_elsewhere(&mut self, at: usize) {
+        let member = &mut self.members[at];
+        let (client, peer, health) = (any_port(), any_port(), any_port());
+        member.config.listen = ListenConfig {
+            client,
+            peer,
+            health,
+        };
+        let node = Node::start(member.config.clone(), World::real())
+            .await
+            .unwrap();
+        member.addresses = node.addresses();
+        member.node = Some(node);
+    }
+
+    pub(crate) fn data_dir(&self, at: usize) -> PathBuf {
+        self.members[at].config.data_dir.clone()
+    }
+
+    /// What a node waits for; nothing once it is ready.
+    pub(crate) fn waits_for(&self, at: usize) -> Option<String> {
+        match &*self.members[at].node.as_ref().unwrap().readiness().borrow() {
+            Readiness::Ready => None,
+            Readiness::Waiting(text) => Some(text.clone()),
+        }
     }
 
     pub(crate) fn addresses(&self, at: usize) -> Addresses {
@@ -237,7 +268,7 @@ impl Cluster {
             partitions,
             replication_factor: rf,
             retention: None,
-            timeout_ms: 10_000,
+            timeout_ms: 30_000,
         };
         let reply = self
             .admin(at)

@@ -7,6 +7,7 @@
 )]
 
 mod cluster;
+mod control;
 mod lifecycle;
 mod ports;
 

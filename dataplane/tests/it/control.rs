@@ -1,0 +1,361 @@
+//! Topics are made and altered, leaders come back, nodes go for good, damage is mended, old
+//! records go.
+
+use lograft_core::Reason;
+use lograft_proto::admin::v1 as admin;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::cluster::{Cluster, eventually};
+
+fn reason(status: &Status) -> Option<Reason> {
+    Reason::from_wire(&status.get_details_error_info()?.reason)
+}
+
+fn bound(status: &Status) -> String {
+    let info = status.get_details_error_info().unwrap();
+    info.metadata.get("bound").cloned().unwrap_or_default()
+}
+
+fn new_topic(name: &str, partitions: u32, replication_factor: u32) -> admin::CreateTopicRequest {
+    admin::CreateTopicRequest {
+        name: name.to_owned(),
+        partitions,
+        replication_factor,
+        ..admin::CreateTopicRequest::default()
+    }
+}
+
+/// The id of the node at a place in the cluster.
+async fn id_of(cluster: &Cluster, at: usize) -> u64 {
+    let address = cluster.addresses(at).client.to_string();
+    let nodes = cluster.describe(at).await.nodes;
+    let active = |n: &&admin::NodeDescription| {
+        n.client_address == address && n.state() != admin::NodeState::Removed
+    };
+    nodes.iter().find(active).unwrap().node_id
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_are_created_refused_altered_and_deleted() {
+    let cluster = Cluster::of(2).await;
+    let mut client = cluster.admin(1);
+    for (request, expected) in [
+        (new_topic("a b", 1, 1), Reason::InvalidTopicName),
+        (new_topic("", 1, 1), Reason::InvalidTopicName),
+        (new_topic("t", 20_000, 1), Reason::InvalidPartitionCount),
+        (new_topic("t", 1, 3), Reason::InvalidReplicationFactor),
+    ] {
+        let refused = client.create_topic(request).await.unwrap_err();
+        assert_eq!(reason(&refused), Some(expected), "{refused:?}");
+        assert_ne!(bound(&refused), "", "{refused:?}");
+    }
+    let created = client
+        .create_topic(new_topic("t", 3, 0))
+        .await
+        .unwrap()
+        .into_inner();
+    let topic = created.topic.unwrap();
+    assert!(created.ready);
+    assert_eq!(
+        (topic.partitions.len(), topic.replication_factor),
+        (3, 2),
+        "all nodes"
+    );
+    let again = client.create_topic(new_topic("t", 1, 1)).await.unwrap_err();
+    assert_eq!(reason(&again), Some(Reason::TopicExists));
+
+    let alter = |partitions, retention| admin::AlterTopicRequest {
+        name: "t".to_owned(),
+        partitions,
+        retention,
+        timeout_ms: 0,
+    };
+    let keep = Some(admin::Retention {
+        bytes: Some(5 << 20),
+        ms: None,
+    });
+    let altered = client
+        .alter_topic(alter(Some(5), keep))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(altered.ready);
+    let altered = altered.topic.unwrap();
+    assert_eq!(altered.partitions.len(), 5);
+    assert_eq!(altered.retention, keep);
+    let fewer = client.alter_topic(alter(Some(4), None)).await.unwrap_err();
+    assert_eq!(reason(&fewer), Some(Reason::InvalidPartitionCount));
+    assert_eq!(bound(&fewer), "5..=10000");
+    let too_little = Some(admin::Retention {
+        bytes: Some(1),
+        ms: None,
+    });
+    let refused = client
+        .alter_topic(alter(None, too_little))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+
+    let listed = cluster
+        .admin(0)
+        .list_topics(admin::ListTopicsRequest {})
+        .await
+        .unwrap();
+    assert_eq!(listed.into_inner().topics[0].partitions, 5);
+    let delete = admin::DeleteTopicRequest {
+        name: "t".to_owned(),
+    };
+    client.delete_topic(delete.clone()).await.unwrap();
+    let gone = client.delete_topic(delete).await.unwrap_err();
+    assert_eq!(reason(&gone), Some(Reason::UnknownTopic));
+    let anew = client
+        .create_topic(new_topic("t", 1, 2))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(anew.topic.unwrap().topic_id > topic.topic_id);
+    eventually("the files to go", async || {
+        let groups = std::fs::read_dir(cluster.data_dir(0).join("groups"))
+            .unwrap()
+            .count();
+        (groups == 2).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decommissioned_node_holds_nothing_and_is_gone_for_ever() {
+    let mut cluster = Cluster::of(4).await;
+    cluster.create_topic(0, "t", 4, 3).await;
+    for partition in 0..4 {
+        cluster
+            .produce(partition as usize, partition, "before")
+            .await;
+    }
+    let leaving = 3;
+    let node_id = id_of(&cluster, leaving).await;
+    let request = admin::DecommissionNodeRequest { node_id };
+    let reply = cluster
+        .admin(0)
+        .decommission_node(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_ne!(reply.state(), admin::NodeState::Active);
+    eventually("the node to be removed", async || {
+        let reply = cluster
+            .admin(1)
+            .decommission_node(request)
+            .await
+            .unwrap()
+            .into_inner();
+        (reply.state() == admin::NodeState::Removed).then_some(())
+    })
+    .await;
+    let described = cluster.describe(0).await;
+    for partition in &described.partitions {
+        assert!(
+            partition.replicas.iter().all(|r| r.node_id != node_id),
+            "{partition:?}"
+        );
+        assert_eq!(partition.replicas.len(), 3);
+    }
+    eventually("the removed node to know", async || {
+        cluster
+            .waits_for(leaving)
+            .filter(|text| text.contains("decommissioned"))
+    })
+    .await;
+    cluster.stop(leaving).await;
+    cluster.healthy(0, 4).await;
+    for partition in 0..4 {
+        assert_eq!(cluster.read_all(0, partition).await, ["before"]);
+        cluster.produce(1, partition, "after").await;
+    }
+
+    let request = admin::DecommissionNodeRequest {
+        node_id: id_of(&cluster, 1).await,
+    };
+    let refused = cluster
+        .admin(0)
+        .decommission_node(request)
+        .await
+        .unwrap_err();
+    assert_eq!(reason(&refused), Some(Reason::TooFewNodes));
+    assert_eq!(bound(&refused), "3");
+    let unknown = admin::DecommissionNodeRequest { node_id: 99 };
+    let refused = cluster
+        .admin(0)
+        .decommission_node(unknown)
+        .await
+        .unwrap_err();
+    assert_eq!(reason(&refused), Some(Reason::UnknownNode));
+
+    let newcomer = cluster.add().await;
+    cluster.ready(newcomer).await;
+    assert_eq!(
+        id_of(&cluster, newcomer).await,
+        node_id + 1,
+        "an id is never used again"
+    );
+    cluster.restart(leaving).await;
+    eventually("the removed node to remember", async || {
+        cluster
+            .waits_for(leaving)
+            .filter(|text| text.contains("decommissioned"))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_replica_is_fetched_again() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.create_topic(0, "t", 1, 3).await;
+    let value = "x".repeat(1000);
+    for at in 0..40 {
+        cluster.produce(at % 3, 0, &format!("{at} {value}")).await;
+    }
+    cluster.healthy(0, 3).await;
+    let group = cluster.describe(0).await.partitions[0].group_id;
+    let damaged = 1;
+    cluster.stop(damaged).await;
+    let groups = cluster.data_dir(damaged).join("groups");
+    let dir = groups.join(format!("group-{group}"));
+    let files = std::fs::read_dir(&dir)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let segment = files
+        .filter(|path| path.extension().is_some_and(|e| e == "seg"))
+        .min()
+        .unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[20_000] ^= 0x10;
+    std::fs::write(&segment, bytes).unwrap();
+    cluster.produce(0, 0, "meanwhile").await;
+
+    cluster.restart(damaged).await;
+    cluster.ready(damaged).await;
+    eventually("the damage to be mended", async || {
+        let kept = groups.join(format!("group-{group}.corrupt-1")).exists();
+        let described = cluster.describe(0).await;
+        let voters = described.partitions[0]
+            .replicas
+            .iter()
+            .filter(|r| r.voter)
+            .count();
+        (kept && described.healthy && voters == 3).then_some(())
+    })
+    .await;
+    // It serves what it fetched, alone with one other.
+    cluster.stop(0).await;
+    cluster.produce(damaged, 0, "after").await;
+    let read = cluster.read_all(damaged, 0).await;
+    assert_eq!(read.len(), 42);
+    assert_eq!(read[41], "after");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leadership_is_handed_over_and_stays_there() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.create_topic(0, "t", 1, 3).await;
+    cluster.healthy(0, 3).await;
+    let before = cluster.describe(0).await.partitions[0].leader_node.unwrap();
+    let to = 2;
+    let to_node = id_of(&cluster, to).await;
+    let from = usize::from(before == to_node);
+    let request = admin::TransferLeadershipRequest {
+        topic: "t".to_owned(),
+        partition: 0,
+        group_id: 0,
+        to_node,
+    };
+    let moved = cluster
+        .admin(from)
+        .transfer_leadership(request.clone())
+        .await;
+    assert_eq!(moved.unwrap().into_inner().leader_node, to_node);
+    let no_replica = admin::TransferLeadershipRequest {
+        to_node: 9,
+        ..request
+    };
+    let refused = cluster
+        .admin(0)
+        .transfer_leadership(no_replica)
+        .await
+        .unwrap_err();
+    assert_eq!(reason(&refused), Some(Reason::UnknownNode));
+
+    // It is the preferred leader now: it leads again after it was away.
+    cluster.stop(to).await;
+    eventually("another leader", async || {
+        let leader = cluster.describe(0).await.partitions[0].leader_node;
+        leader.filter(|node| *node != to_node)
+    })
+    .await;
+    cluster.restart(to).await;
+    eventually("the preferred leader", async || {
+        let leader = cluster.describe(0).await.partitions[0].leader_node;
+        leader.filter(|node| *node == to_node)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_comes_back_elsewhere_is_found() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.create_topic(0, "t", 3, 3).await;
+    let moved = 2;
+    let node_id = id_of(&cluster, moved).await;
+    cluster.stop(moved).await;
+    cluster.restart_elsewhere(moved).await;
+    cluster.ready(moved).await;
+    cluster.healthy(0, 3).await;
+    assert_eq!(id_of(&cluster, moved).await, node_id);
+    for partition in 0..3 {
+        cluster.produce(moved, partition, "x").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_records_go_and_the_disk_stays_bounded() {
+    let cluster = Cluster::of(3).await;
+    let keep_bytes = 1 << 20;
+    let request = admin::CreateTopicRequest {
+        retention: Some(admin::Retention {
+            bytes: Some(keep_bytes),
+            ms: None,
+        }),
+        ..new_topic("t", 1, 3)
+    };
+    cluster.admin(0).create_topic(request).await.unwrap();
+    let value = "y".repeat(128 << 10);
+    for at in 0..48 {
+        cluster.produce(at % 3, 0, &value).await;
+    }
+    let described = eventually("old segments to go", async || {
+        let described = cluster.describe(0).await.partitions[0].clone();
+        // What is kept, the segment that is written, and what is on its way out.
+        (described.bytes <= keep_bytes + (2 << 20)).then_some(described)
+    })
+    .await;
+    assert!(described.log_start_offset > 20, "{described:?}");
+    assert_eq!(described.high_watermark, 48);
+    let left = described.high_watermark - described.log_start_offset;
+    assert_eq!(cluster.read_all(1, 0).await.len() as u64, left);
+    for at in 0..3 {
+        let dir = cluster
+            .data_dir(at)
+            .join("groups")
+            .join(format!("group-{}", described.group_id));
+        eventually("each replica's old segments to go", async || {
+            let files = std::fs::read_dir(&dir).unwrap();
+            let segments = files.filter(|f| {
+                f.as_ref()
+                    .is_ok_and(|f| f.path().extension().is_some_and(|e| e == "seg"))
+            });
+            (segments.count() <= 3).then_some(())
+        })
+        .await;
+    }
+}
