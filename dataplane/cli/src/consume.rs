@@ -187,7 +187,7 @@ impl Run {
             progress.clear();
         }
         match outcome {
-            Err(error) if error.is_closed_pipe() => return Err(error),
+            Err(error) if error.is_closed_pipe() || self.records == 0 => return Err(error),
             Err(error) => {
                 let acked = units::count(self.records);
                 return Err(CliError::PartlyRead {

@@ -241,33 +241,33 @@ impl Run {
             progress.clear();
         }
         let acked = self.producer.stats().acked_records;
-        let partly = |source| CliError::Partly {
-            acked: units::count(acked),
-            source: Box::new(source),
-        };
-        let action = self.action.clone();
-        match outcome {
-            Err(error) => return Err(partly(error)),
-            Ok(end) => {
-                flushed
-                    .and(reaped)
-                    .map_err(CliError::call(action))
-                    .map_err(partly)?;
-                if !self.args.quiet {
-                    self.summary();
-                }
-                if matches!(end, End::Interrupted) {
-                    let done = format!("{} records acknowledged", units::count(acked));
-                    return Err(CliError::Interrupted { done });
-                }
+        let stored = flushed
+            .and(reaped)
+            .map_err(CliError::call(self.action.clone()));
+        let end = match outcome.and_then(|end| stored.map(|()| end)) {
+            Ok(end) => end,
+            Err(error) if acked == 0 => return Err(error),
+            Err(error) => {
+                return Err(CliError::Partly {
+                    acked: units::count(acked),
+                    source: Box::new(error),
+                });
             }
+        };
+        if !self.args.quiet {
+            self.summary(acked);
         }
-        Ok(())
+        match end {
+            End::OfInput => Ok(()),
+            End::Interrupted => Err(CliError::Interrupted {
+                done: format!("{} records acknowledged", units::count(acked)),
+            }),
+        }
     }
 
-    fn summary(&self) {
+    fn summary(&self, acked: u64) {
         let paint = Paint::stderr();
-        let totals = totals(self.records, self.bytes, self.begun.elapsed());
+        let totals = totals(acked, self.bytes, self.begun.elapsed());
         let text = format!(
             "{} to {}: {totals}\n{}",
             paint.good("stored"),

@@ -7,11 +7,11 @@ use std::fs::OpenOptions;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use lograft_core::limits::{DEV_RESTART_MAX, DEV_RESTART_MIN, DEV_STOP_MAX};
+use lograft_core::limits::{DEV_LOG_MAX_BYTES, DEV_RESTART_MAX, DEV_RESTART_MIN, DEV_STOP_MAX};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
@@ -152,8 +152,17 @@ async fn run(
     }
 }
 
+/// Keeps one old log beside a new one, when it has grown long.
+fn set_aside(log: &Path) {
+    if std::fs::metadata(log).is_ok_and(|metadata| metadata.len() > DEV_LOG_MAX_BYTES) {
+        // Then it grows on: no reason not to start the node.
+        drop(std::fs::rename(log, log.with_extension("log.old")));
+    }
+}
+
 /// The process, the pipe that keeps it alive, and its id.
 fn start(spec: &NodeSpec) -> io::Result<(Child, ChildStdin, u32)> {
+    set_aside(&spec.log);
     let log = OpenOptions::new()
         .create(true)
         .append(true)

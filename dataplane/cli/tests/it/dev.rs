@@ -1,6 +1,7 @@
 //! A real cluster of real processes, through the program alone.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::{Dev, World, is_alive, send_signal, wait_until};
@@ -191,4 +192,61 @@ fn nodes_stop_when_dev_is_killed_and_a_second_dev_is_refused_meanwhile() {
         !pids.iter().any(|pid| is_alive(*pid))
     });
     dev.said.clear();
+}
+
+#[test]
+fn an_ephemeral_cluster_leaves_nothing_behind() {
+    let world = World::new();
+    let args = [
+        "context",
+        "set",
+        "dev",
+        "--endpoint",
+        "a:1",
+        "--ca",
+        "ca",
+        "--cert",
+        "c",
+        "--key",
+        "k",
+    ];
+    world.run(&args).ok();
+    let before = fs::read_to_string(world.path("contexts.yaml")).unwrap();
+    let mut dev = Dev::spawn_as(&world, &["--ephemeral", "--nodes", "1", "--base-port", "0"]);
+    let line = dev.wait_for("starting 1 node in ");
+    dev.wait_for("Ctrl-C stops all nodes and removes their data");
+    let (_, dir) = line.split_once(" in ").unwrap();
+    assert!(Path::new(dir).join("dev.yaml").exists());
+    assert_ne!(
+        fs::read_to_string(world.path("contexts.yaml")).unwrap(),
+        before
+    );
+    dev.stop();
+    assert!(!Path::new(dir).exists(), "{dir}");
+    assert_eq!(
+        fs::read_to_string(world.path("contexts.yaml")).unwrap(),
+        before
+    );
+}
+
+#[test]
+fn a_cluster_grows_and_moves_to_other_ports_with_its_records() {
+    let world = World::new();
+    let dev = Dev::start(&world, &["--base-port", "0", "--nodes", "1"]);
+    world.run(&["topic", "create", "t"]).ok();
+    assert_eq!(world.feed(&["produce", "t"], b"a\nb\n").code, Some(0));
+    dev.stop();
+    let dev = Dev::start(&world, &["--base-port", "0", "--nodes", "2"]);
+    let status = world.run(&["cluster", "status", "--wait", "30s"]).ok();
+    assert!(status.contains("2 of 2 nodes reachable"), "{status}");
+    assert_eq!(world.run(&["consume", "t", "-q"]).ok(), "a\nb\n");
+    let dir = dev.data_dir.clone();
+    dev.stop();
+    let line = world
+        .run(&["dev", "--nodes", "1", "--data-dir", dir.to_str().unwrap()])
+        .failed(1);
+    assert!(
+        line.contains("--nodes 1 is less than the 2 nodes"),
+        "{line}"
+    );
 }

@@ -136,8 +136,15 @@ impl Dev {
     /// Starts it in the world's data directory.
     pub(crate) fn spawn(world: &World, args: &[&str]) -> Self {
         let data_dir = world.path("data");
-        let mut all = vec!["dev", "--data-dir", data_dir.to_str().unwrap()];
+        let mut all = vec!["--data-dir", data_dir.to_str().unwrap()];
         all.extend(args);
+        Self::spawn_as(world, &all)
+    }
+
+    /// Starts it with these arguments alone.
+    pub(crate) fn spawn_as(world: &World, args: &[&str]) -> Self {
+        let data_dir = world.path("data");
+        let all = [&["dev"], args].concat();
         let mut child = world.command(&all).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let (send, lines) = mpsc::channel();
