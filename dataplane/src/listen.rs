@@ -10,10 +10,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use lograft_core::limits::{
-    CLIENT_CONNECTIONS_MAX_COUNT, HANDSHAKE_MAX, HANDSHAKES_MAX_COUNT,
+    ACCEPT_RETRY_INTERVAL, CLIENT_CONNECTIONS_MAX_COUNT, HANDSHAKE_MAX, HANDSHAKES_MAX_COUNT,
     HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES, HTTP2_KEEPALIVE_INTERVAL,
     HTTP2_KEEPALIVE_MAX, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX_COUNT,
-    PEER_CONNECTIONS_MAX_COUNT, TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES,
+    PEER_CONNECTIONS_MAX_COUNT, REFUSAL_LOG_INTERVAL, TLS_READ_BUFFER_BYTES,
+    TLS_WRITE_BUFFER_BYTES,
 };
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
@@ -30,11 +31,6 @@ use crate::identity::{Caller, IdentityError, PeerIdentity};
 use crate::metrics::Metrics;
 use crate::net::{BoxFuture, BoxIo, Listener};
 use crate::tls::{Port, Tls};
-
-/// A pause after the system refused to accept (no file descriptors, say), so as not to spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// One log line about refused connections per port and this interval.
-const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why a handshake did not end in a connection.
 #[derive(Debug, thiserror::Error)]
@@ -160,7 +156,7 @@ async fn accept_all(listener: Box<dyn Listener>, shared: Arc<Shared>) {
                 if let Some(held_back) = shared.accept_log.pass() {
                     warn!(port = shared.port.name(), %error, held_back, "accepting failed");
                 }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
             }
         }
     }

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lograft_core::limits::STOP_CONNECTIONS_MAX;
+use lograft_core::limits::{STOP_CONNECTIONS_MAX, STOP_RUNTIME_MAX};
 use lograft_core::metadata::Metadata;
 use lograft_storage::{Fs, RealFs, Storage, StorageConfig, StorageError, WriterDrive};
 use tokio::sync::watch;
@@ -46,9 +46,6 @@ pub const EXIT_FAILED: u8 = 1;
 pub const EXIT_CONFIG: u8 = 2;
 /// Exit code for a fault while running, after which only a restart helps: a disk that fails, say.
 pub const EXIT_FATAL: u8 = 3;
-
-/// How long background work may hold up the end of the process.
-const RUNTIME_STOP_MAX: Duration = Duration::from_secs(1);
 
 /// Why a node did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -402,7 +399,7 @@ pub fn main(config: NodeConfig) -> ExitCode {
     });
     match result {
         Ok(()) => {
-            runtime.shutdown_timeout(RUNTIME_STOP_MAX);
+            runtime.shutdown_timeout(STOP_RUNTIME_MAX);
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lograft_core::limits::STOP_CUT_MAX;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
@@ -12,9 +13,6 @@ use crate::listen::{self, ListenLimits};
 use crate::metrics::Metrics;
 use crate::net::Listener;
 use crate::tls::{Port, Tls};
-
-/// How long a port may take to close once its connections are cut.
-const CUT_MAX: Duration = Duration::from_secs(1);
 
 /// A port that is bound and not served yet: nobody is let in before the node can answer.
 pub(super) struct BoundPort {
@@ -72,7 +70,7 @@ impl ServedPort {
         {
             self.cut.send_replace(true);
             // Whatever is left then has no connection any more.
-            let _ = tokio::time::timeout(CUT_MAX, &mut self.task).await;
+            let _ = tokio::time::timeout(STOP_CUT_MAX, &mut self.task).await;
             self.task.abort();
         }
         // Its stream is dropped: it ends at once.

@@ -1,14 +1,10 @@
 //! The end of a node's replicas.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
+use lograft_core::limits::STOP_REPLICAS_MAX;
 use tracing::warn;
 
 use crate::replica::ReplicaMap;
-
-/// How long all replicas together may take to end.
-const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
 
 /// Ends every replica.
 pub(super) async fn shut_down(replicas: &ReplicaMap) {
@@ -19,7 +15,10 @@ pub(super) async fn shut_down(replicas: &ReplicaMap) {
         .map(|replica| replica.raft.clone())
         .chain(meta);
     let ended = join_all(rafts.map(|raft| async move { raft.shutdown().await }));
-    if tokio::time::timeout(SHUTDOWN_MAX, ended).await.is_err() {
+    if tokio::time::timeout(STOP_REPLICAS_MAX, ended)
+        .await
+        .is_err()
+    {
         warn!("replicas not all ended in time");
     }
 }
