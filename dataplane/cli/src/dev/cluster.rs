@@ -95,14 +95,14 @@ impl Dev {
         };
         let layout = Layout::take(&root)?;
         let state = plan_state(&layout, args)?;
-        let plan = ports::plan(state.base_port, state.nodes)?;
+        let plan = ports::plan(state.base_port, &state.numbers())?;
         ports::check_free(&plan)?;
         let pki = Pki::open(&layout.pki())?;
         let admin = pki.user("admin")?;
         let logs = layout.root().join("logs");
         fs::create_dir_all(&logs).map_err(|source| LayoutError::Make { path: logs, source })?;
-        for (number, ports) in (1..).zip(&plan) {
-            write_config(&layout, &pki, number, *ports, &plan)?;
+        for ports in &plan {
+            write_config(&layout, &pki, *ports, &plan)?;
         }
         layout.save_state(&state)?;
         let context = Context {
@@ -112,8 +112,8 @@ impl Dev {
             key: admin.key,
             dev_data_dir: Some(layout.root().to_owned()),
         };
-        let view = |(number, ports): (u32, &NodePorts)| {
-            let name = node_name(number);
+        let view = |ports: &NodePorts| {
+            let name = node_name(ports.number);
             let log = layout.node_log(&name);
             NodeView {
                 name,
@@ -127,7 +127,7 @@ impl Dev {
         };
         let (send, events) = mpsc::unbounded_channel();
         Ok(Self {
-            nodes: (1..).zip(&plan).map(view).collect(),
+            nodes: plan.iter().map(view).collect(),
             before: Contexts::load(config)?,
             config: config.to_owned(),
             exe: std::env::current_exe().map_err(|source| DevError::OwnFile { source })?,
@@ -242,11 +242,11 @@ impl Dev {
     }
 
     fn start_node(&mut self, index: usize) {
-        let (Some(node), Ok(number)) = (self.nodes.get(index), u32::try_from(index + 1)) else {
+        let Some(node) = self.nodes.get(index) else {
             return;
         };
         let spec = NodeSpec {
-            number,
+            number: node.ports.number,
             program: self.exe.clone(),
             args: vec![
                 "node".into(),
@@ -383,8 +383,11 @@ impl Dev {
 
     fn on_event(&mut self, event: NodeEvent) -> Result<(), DevError> {
         let (paint, is_up) = (self.paint, self.is_up);
-        let index = event.number.saturating_sub(1) as usize;
-        let Some(node) = self.nodes.get_mut(index) else {
+        if matches!(event.what, What::Decommissioned) {
+            return self.on_decommissioned(event.number);
+        }
+        let mut nodes = self.nodes.iter_mut();
+        let Some(node) = nodes.find(|node| node.ports.number == event.number) else {
             return Ok(());
         };
         let id = node.id.map(|id| format!(" (id {id})")).unwrap_or_default();
@@ -427,6 +430,7 @@ impl Dev {
                     "{who} could not be started ({source}); trying again in {wait}"
                 ));
             }
+            What::Decommissioned => {}
             What::Killed { pid } => {
                 say(format_args!("{who} did not stop in time: killed pid {pid}"));
             }
@@ -436,6 +440,34 @@ impl Dev {
         } else {
             Ok(())
         }
+    }
+
+    /// Such a node is never started again.
+    fn on_decommissioned(&mut self, number: u32) -> Result<(), DevError> {
+        let Some(at) = self
+            .nodes
+            .iter()
+            .position(|node| node.ports.number == number)
+        else {
+            return Ok(());
+        };
+        let node = self.nodes.remove(at);
+        let data = self.layout.node_data(&node.name);
+        let (name, paint) = (&node.name, self.paint);
+        say(format_args!(
+            "{name} {}: its process is stopped, {} is not needed any more",
+            paint.warn("has been decommissioned"),
+            data.display()
+        ));
+        self.state.removed.push(number);
+        self.layout.save_state(&self.state)?;
+        let endpoint = node.ports.client.to_string();
+        self.context.endpoints.retain(|known| *known != endpoint);
+        if self.is_up {
+            self.write_context()?;
+            self.write_run_file()?;
+        }
+        Ok(())
     }
 
     /// Asks all nodes to stop, and returns once their processes are gone.

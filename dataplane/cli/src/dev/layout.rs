@@ -40,10 +40,22 @@ pub(crate) struct DevState {
     pub(crate) cluster_id: String,
     /// Node 1's client port; the others follow.
     pub(crate) base_port: u16,
-    /// How many nodes there are.
+    /// The highest number of a node.
     pub(crate) nodes: u32,
+    /// Numbers of nodes that have been decommissioned: never used again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) removed: Vec<u32>,
     /// Whether node 1 has been bootstrapped: that is done once in a cluster's life.
     pub(crate) bootstrapped: bool,
+}
+
+impl DevState {
+    /// The numbers of the nodes at work.
+    pub(crate) fn numbers(&self) -> Vec<u32> {
+        (1..=self.nodes)
+            .filter(|number| !self.removed.contains(number))
+            .collect()
+    }
 }
 
 /// The processes at work, for other commands to find.
@@ -240,6 +252,7 @@ mod tests {
             cluster_id: "c".into(),
             base_port: 9400,
             nodes: 3,
+            removed: vec![2],
             bootstrapped: false,
         }
     }
@@ -264,6 +277,7 @@ mod tests {
         assert_eq!(layout.load_state().unwrap(), None);
         layout.save_state(&state()).unwrap();
         assert_eq!(layout.load_state().unwrap(), Some(state()));
+        assert_eq!(state().numbers(), [1, 3]);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What is settled before a process is started: the cluster's shape, its ports, its files.
 
-use lograft_core::limits::DEV_NODES_MAX_COUNT;
 use lograft_node::config::{
     AdvertiseConfig, ListenConfig, LogSettings, NodeConfig, RaftSettings, StorageSettings,
     TlsConfig,
@@ -28,12 +27,9 @@ pub(crate) fn make_temporary() -> Result<TempDir, DevError> {
 /// What the cluster is to be: as found, grown as asked, or new.
 pub(crate) fn plan_state(layout: &Layout, args: &DevArgs) -> Result<DevState, DevError> {
     let found = layout.load_state()?;
-    let held = found.as_ref().map(|state| state.nodes);
-    let nodes = args
-        .nodes
-        .or(held)
-        .unwrap_or(DEFAULT_NODES_COUNT)
-        .min(DEV_NODES_MAX_COUNT);
+    let held = found.as_ref().map(|state| state.numbers().len());
+    let held = held.and_then(|held| u32::try_from(held).ok());
+    let nodes = args.nodes.or(held).unwrap_or(DEFAULT_NODES_COUNT);
     if let Some(held) = held.filter(|held| nodes < *held) {
         let path = layout.root().to_owned();
         return Err(DevError::FewerNodes {
@@ -42,37 +38,31 @@ pub(crate) fn plan_state(layout: &Layout, args: &DevArgs) -> Result<DevState, De
             path,
         });
     }
-    let base_port = match (args.base_port, &found) {
-        (Some(0), _) => ports::find_free(nodes)?,
-        (Some(port), _) => port,
-        (None, Some(state)) => state.base_port,
-        (None, None) => ports::DEFAULT_BASE_PORT,
+    let mut state = found.unwrap_or_else(|| DevState {
+        format: 1,
+        cluster_id: Uuid::new_v4().to_string(),
+        base_port: ports::DEFAULT_BASE_PORT,
+        nodes: 0,
+        removed: Vec::new(),
+        bootstrapped: false,
+    });
+    state.nodes += nodes - held.unwrap_or(0);
+    state.base_port = match args.base_port {
+        Some(0) => ports::find_free(&state.numbers())?,
+        Some(port) => port,
+        None => state.base_port,
     };
-    Ok(match found {
-        Some(state) => DevState {
-            base_port,
-            nodes,
-            ..state
-        },
-        None => DevState {
-            format: 1,
-            cluster_id: Uuid::new_v4().to_string(),
-            base_port,
-            nodes,
-            bootstrapped: false,
-        },
-    })
+    Ok(state)
 }
 
 /// Writes one node's configuration, with certificates to go with it.
 pub(crate) fn write_config(
     layout: &Layout,
     pki: &Pki,
-    number: u32,
     ports: NodePorts,
     plan: &[NodePorts],
 ) -> Result<(), DevError> {
-    let name = node_name(number);
+    let name = node_name(ports.number);
     let identity = pki.node(&name)?;
     let others = plan.iter().filter(|other| **other != ports);
     let config = NodeConfig {

@@ -17,7 +17,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::probe;
+use super::probe::{self, Condition};
 
 /// What to run, and how to see that it is ready.
 #[derive(Clone, Debug)]
@@ -61,6 +61,18 @@ pub(crate) enum What {
     },
     /// It was told to stop and did not in time, so it was killed.
     Killed { pid: u32 },
+    /// The cluster has removed it; its process is gone for good.
+    Decommissioned,
+}
+
+/// Why a process is not waited for any longer.
+enum End {
+    /// It ended by itself.
+    Ended(ExitStatus),
+    /// It is to stop.
+    Told,
+    /// Its node has been decommissioned.
+    Decommissioned,
 }
 
 /// How far the stopping is.
@@ -102,7 +114,7 @@ pub(crate) async fn supervise(
                     });
                 };
                 match run(&mut child, spec.health, on_ready, &mut phase).await {
-                    Some(status) => {
+                    End::Ended(status) => {
                         // One crash after a long quiet time is no reason to wait long.
                         if begun.elapsed() > DEV_RESTART_MAX {
                             wait = DEV_RESTART_MIN;
@@ -114,7 +126,11 @@ pub(crate) async fn supervise(
                             retry_in: wait,
                         });
                     }
-                    None => return stop(child, pid, &tell, &mut phase).await,
+                    End::Told => return stop(child, pid, &tell, &mut phase).await,
+                    End::Decommissioned => {
+                        stop(child, pid, &tell, &mut phase).await;
+                        return tell(What::Decommissioned);
+                    }
                 }
                 drop(leash);
             }
@@ -131,24 +147,22 @@ pub(crate) async fn supervise(
     }
 }
 
-/// Until the process ends by itself (how), or is to stop (nothing).
+/// Until the process ends by itself, or is to stop.
 async fn run(
     child: &mut Child,
     health: SocketAddr,
     on_ready: impl FnOnce(),
     phase: &mut watch::Receiver<Phase>,
-) -> Option<ExitStatus> {
-    let mut on_ready = Some(on_ready);
-    loop {
-        tokio::select! {
-            status = child.wait() => return Some(status.unwrap_or_default()),
-            _ = phase.wait_for(|phase| *phase != Phase::Run) => return None,
-            () = probe::until_ready(health), if on_ready.is_some() => {
-                if let Some(on_ready) = on_ready.take() {
-                    on_ready();
-                }
+) -> End {
+    tokio::select! {
+        status = child.wait() => End::Ended(status.unwrap_or_default()),
+        _ = phase.wait_for(|phase| *phase != Phase::Run) => End::Told,
+        () = async {
+            if probe::until_ready(health).await == Condition::Ready {
+                on_ready();
+                probe::until_decommissioned(health).await;
             }
-        }
+        } => End::Decommissioned,
     }
 }
 

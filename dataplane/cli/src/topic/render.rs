@@ -186,9 +186,11 @@ pub(crate) fn partitions(
 fn replicas(partition: &PartitionDescription) -> String {
     let show = |replica: &lograft_client::admin_wire::ReplicaDescription| {
         let (state, _) = replica_state(replica.state());
-        let learner = if replica.voter { "" } else { " learner" };
+        // Who votes is the leader's to tell.
+        let votes = replica.voter || partition.leader_node.is_none();
+        let learner = if votes { "" } else { " learner" };
         match (replica.state(), replica.lag_entries) {
-            (ReplicaState::InSync, _) if replica.voter => replica.node_id.to_string(),
+            (ReplicaState::InSync, _) if votes => replica.node_id.to_string(),
             (ReplicaState::Behind, Some(lag)) => {
                 format!(
                     "{}({state} {}{learner})",

@@ -230,17 +230,32 @@ fn an_ephemeral_cluster_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_cluster_grows_and_moves_to_other_ports_with_its_records() {
+fn a_cluster_grows_moves_to_other_ports_and_loses_a_node_with_its_records_kept() {
     let world = World::new();
     let dev = Dev::start(&world, &["--base-port", "0", "--nodes", "1"]);
     world.run(&["topic", "create", "t"]).ok();
     assert_eq!(world.feed(&["produce", "t"], b"a\nb\n").code, Some(0));
     dev.stop();
-    let dev = Dev::start(&world, &["--base-port", "0", "--nodes", "2"]);
+    let mut dev = Dev::start(&world, &["--base-port", "0", "--nodes", "2"]);
     let status = world.run(&["cluster", "status", "--wait", "30s"]).ok();
     assert!(status.contains("2 of 2 nodes reachable"), "{status}");
     assert_eq!(world.run(&["consume", "t", "-q"]).ok(), "a\nb\n");
     let dir = dev.data_dir.clone();
+
+    // A topic of one replica: whichever node holds it, it moves when that node goes.
+    let gone = world
+        .run(&["cluster", "decommission", "node-1", "--timeout", "60s"])
+        .ok();
+    assert!(gone.contains("node 1 is removed for ever"), "{gone}");
+    dev.wait_for("node-1 has been decommissioned");
+    dev.stop();
+    let dev = Dev::start(&world, &["--nodes", "2"]);
+    let status = world.run(&["cluster", "status", "--wait", "30s"]).ok();
+    assert!(
+        status.contains("node-3") && !status.contains("node-1"),
+        "{status}"
+    );
+    assert_eq!(world.run(&["consume", "t", "-q"]).ok(), "a\nb\n");
     dev.stop();
     let line = world
         .run(&["dev", "--nodes", "1", "--data-dir", dir.to_str().unwrap()])

@@ -176,7 +176,9 @@ impl Dev {
                         return line;
                     }
                 }
-                Err(_) => panic!("{text:?} was not said in {:#?}\n{}", self.said, self.logs()),
+                Err(error) => {
+                    panic!("{text:?}: {error}, in {:#?}\n{}", self.said, self.logs())
+                }
             }
         }
     }
