@@ -71,7 +71,9 @@ mod tests {
                 })
             })
             .collect();
-        moves.iter().for_each(|command| apply(metadata, command));
+        for command in &moves {
+            apply(metadata, command);
+        }
     }
 
     #[test]
@@ -101,9 +103,9 @@ mod tests {
         }
         let moves = drain_commands(&metadata, &voters(&[1, 2, 4])).unwrap();
         assert_eq!(moves.len(), 3);
-        moves
-            .iter()
-            .for_each(|command| apply(&mut metadata, command));
+        for command in &moves {
+            apply(&mut metadata, command);
+        }
         assert_eq!(
             drain_commands(&metadata, &voters(&[1, 2, 4])),
             None,

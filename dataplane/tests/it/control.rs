@@ -3,6 +3,8 @@
 
 use lograft_core::Reason;
 use lograft_proto::admin::v1 as admin;
+use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -26,6 +28,17 @@ fn new_topic(name: &str, partitions: u32, replication_factor: u32) -> admin::Cre
     }
 }
 
+/// Asks the node at a place to decommission one.
+async fn decommission(
+    cluster: &Cluster,
+    asked: usize,
+    node_id: u64,
+) -> Result<admin::NodeState, Status> {
+    let request = admin::DecommissionNodeRequest { node_id };
+    let reply = cluster.admin(asked).decommission_node(request).await?;
+    Ok(reply.into_inner().state())
+}
+
 /// The id of the node at a place in the cluster.
 async fn id_of(cluster: &Cluster, at: usize) -> u64 {
     let address = cluster.addresses(at).client.to_string();
@@ -34,6 +47,44 @@ async fn id_of(cluster: &Cluster, at: usize) -> u64 {
         n.client_address == address && n.state() != admin::NodeState::Removed
     };
     nodes.iter().find(active).unwrap().node_id
+}
+
+/// Grows a topic of three partitions to five and bounds it; what is not allowed is refused.
+async fn alter(client: &mut AdminServiceClient<Channel>) {
+    let request = |partitions, retention| admin::AlterTopicRequest {
+        name: "t".to_owned(),
+        partitions,
+        retention,
+        timeout_ms: 0,
+    };
+    let keep = Some(admin::Retention {
+        bytes: Some(5 << 20),
+        ms: None,
+    });
+    let altered = client
+        .alter_topic(request(Some(5), keep))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(altered.ready);
+    let altered = altered.topic.unwrap();
+    assert_eq!(altered.partitions.len(), 5);
+    assert_eq!(altered.retention, keep);
+    let fewer = client
+        .alter_topic(request(Some(4), None))
+        .await
+        .unwrap_err();
+    assert_eq!(reason(&fewer), Some(Reason::InvalidPartitionCount));
+    assert_eq!(bound(&fewer), "5..=10000");
+    let too_little = Some(admin::Retention {
+        bytes: Some(1),
+        ms: None,
+    });
+    let refused = client
+        .alter_topic(request(None, too_little))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -65,38 +116,7 @@ async fn topics_are_created_refused_altered_and_deleted() {
     let again = client.create_topic(new_topic("t", 1, 1)).await.unwrap_err();
     assert_eq!(reason(&again), Some(Reason::TopicExists));
 
-    let alter = |partitions, retention| admin::AlterTopicRequest {
-        name: "t".to_owned(),
-        partitions,
-        retention,
-        timeout_ms: 0,
-    };
-    let keep = Some(admin::Retention {
-        bytes: Some(5 << 20),
-        ms: None,
-    });
-    let altered = client
-        .alter_topic(alter(Some(5), keep))
-        .await
-        .unwrap()
-        .into_inner();
-    assert!(altered.ready);
-    let altered = altered.topic.unwrap();
-    assert_eq!(altered.partitions.len(), 5);
-    assert_eq!(altered.retention, keep);
-    let fewer = client.alter_topic(alter(Some(4), None)).await.unwrap_err();
-    assert_eq!(reason(&fewer), Some(Reason::InvalidPartitionCount));
-    assert_eq!(bound(&fewer), "5..=10000");
-    let too_little = Some(admin::Retention {
-        bytes: Some(1),
-        ms: None,
-    });
-    let refused = client
-        .alter_topic(alter(None, too_little))
-        .await
-        .unwrap_err();
-    assert_eq!(refused.code(), Code::InvalidArgument);
-
+    alter(&mut client).await;
     let listed = cluster
         .admin(0)
         .list_topics(admin::ListTopicsRequest {})
@@ -135,22 +155,11 @@ async fn a_decommissioned_node_holds_nothing_and_is_gone_for_ever() {
     }
     let leaving = 3;
     let node_id = id_of(&cluster, leaving).await;
-    let request = admin::DecommissionNodeRequest { node_id };
-    let reply = cluster
-        .admin(0)
-        .decommission_node(request)
-        .await
-        .unwrap()
-        .into_inner();
-    assert_ne!(reply.state(), admin::NodeState::Active);
+    let state = decommission(&cluster, 0, node_id).await.unwrap();
+    assert_ne!(state, admin::NodeState::Active);
     eventually("the node to be removed", async || {
-        let reply = cluster
-            .admin(1)
-            .decommission_node(request)
-            .await
-            .unwrap()
-            .into_inner();
-        (reply.state() == admin::NodeState::Removed).then_some(())
+        let state = decommission(&cluster, 1, node_id).await.unwrap();
+        (state == admin::NodeState::Removed).then_some(())
     })
     .await;
     let described = cluster.describe(0).await;
@@ -174,22 +183,11 @@ async fn a_decommissioned_node_holds_nothing_and_is_gone_for_ever() {
         cluster.produce(1, partition, "after").await;
     }
 
-    let request = admin::DecommissionNodeRequest {
-        node_id: id_of(&cluster, 1).await,
-    };
-    let refused = cluster
-        .admin(0)
-        .decommission_node(request)
-        .await
-        .unwrap_err();
+    let one_more = id_of(&cluster, 1).await;
+    let refused = decommission(&cluster, 0, one_more).await.unwrap_err();
     assert_eq!(reason(&refused), Some(Reason::TooFewNodes));
     assert_eq!(bound(&refused), "3");
-    let unknown = admin::DecommissionNodeRequest { node_id: 99 };
-    let refused = cluster
-        .admin(0)
-        .decommission_node(unknown)
-        .await
-        .unwrap_err();
+    let refused = decommission(&cluster, 0, 99).await.unwrap_err();
     assert_eq!(reason(&refused), Some(Reason::UnknownNode));
 
     let newcomer = cluster.add().await;
