@@ -41,6 +41,7 @@ pub(crate) struct Compare {
 impl Compare {
     /// Runs all turns and prints the table.
     pub(crate) async fn run(self, place: &Place) -> Result<()> {
+        println!("{}\n", machine());
         let mut table = Table::default();
         for round in 1..=self.rounds {
             for engine in self.engines.iter().copied() {
@@ -66,4 +67,22 @@ impl Compare {
             .as_ref()
             .ok_or_else(|| anyhow::anyhow!("--nats-server is missing"))
     }
+}
+
+/// What it runs on, and how busy that was before: figures of a busy machine say little.
+fn machine() -> String {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let info = read("/proc/cpuinfo");
+    let model = info
+        .lines()
+        .find_map(|l| l.strip_prefix("model name")?.split(": ").nth(1));
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let load = read("/proc/loadavg");
+    format!(
+        "{cores} cores of {}, Linux {}, load average before: {}",
+        model.unwrap_or("an unknown processor"),
+        kernel.trim(),
+        load.split(' ').next().unwrap_or("unknown"),
+    )
 }

@@ -82,6 +82,16 @@ impl Work {
         }
     }
 
+    /// The load of Lograft's that answers this one: it packs by itself, so one stands against all
+    /// of the peer's ways to publish.
+    pub(crate) const fn counterpart(self) -> Self {
+        match self {
+            Self::SmallFastIngest | Self::SmallAtomic => Self::Small,
+            Self::LargeFastIngest => Self::Large,
+            other => other,
+        }
+    }
+
     /// For the table.
     pub(crate) const fn name(self) -> &'static str {
         match self {

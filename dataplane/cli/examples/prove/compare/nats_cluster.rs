@@ -80,13 +80,19 @@ impl NatsRun {
         } else {
             1
         };
+        let run = |seconds| {
+            let one =
+                move |target| nats::load(target, each, producers, work.record_bytes(), seconds);
+            try_join_all(targets.iter().map(one))
+        };
+        if work != Work::Consume {
+            // The same second of warm-up that Lograft's benchmark takes.
+            run(1).await?;
+        }
         let mut pids = vec![std::process::id()];
         pids.extend(self.servers.iter().map(Child::id));
         let (all, servers) = (Usage::of(&pids)?, Usage::of(&pids[1..])?);
-        let runs = targets
-            .iter()
-            .map(|target| nats::load(target, each, producers, work.record_bytes(), seconds));
-        let measured = try_join_all(runs).await?;
+        let measured = run(seconds).await?;
         let cpu = Usage::of(&pids)?.since(all).cpu_seconds;
         let written = Usage::of(&pids[1..])?.since(servers).written_bytes;
         Ok(sum(&measured, cpu, written))

@@ -78,7 +78,7 @@ impl Table {
         for engine in Engine::ALL {
             let _ = write!(out, " {} |", self.cell(work, engine, figure));
         }
-        let own = self.figure(Engine::Lograft, work, figure);
+        let own = self.figure(Engine::Lograft, work.counterpart(), figure);
         for peer in [Engine::NatsDefault, Engine::NatsAlways] {
             match (own, self.figure(peer, work, figure)) {
                 (Some(own), Some(peer)) if peer > 0.0 => {

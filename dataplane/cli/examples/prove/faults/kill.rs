@@ -101,9 +101,15 @@ impl Crashes {
         victims: Victims,
     ) -> Result<Outcome> {
         let load = Duration::from_millis(self.load_ms);
+        let begin = Instant::now();
+        while ledger.records() == 0 {
+            ensure!(
+                begin.elapsed() < RESUME_WAIT,
+                "nothing was acknowledged in {RESUME_WAIT:?}"
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
         tokio::time::sleep(load).await;
-        let before = ledger.records();
-        ensure!(before > 0, "nothing was acknowledged in {load:?}");
         let (epoch, _) = ledger.epoch();
         let pids = find(cluster, client, victims).await?;
         let begin = Instant::now();

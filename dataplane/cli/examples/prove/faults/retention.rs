@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use lograft_client::{Client, ConsumerConfig, NewTopic, StartAt};
+use anyhow::{Context, Result, bail, ensure};
+use lograft_client::{Client, ConsumerConfig, NewTopic, NodeId, StartAt};
 use rustix::process::Signal;
 
-use crate::cluster::{Cluster, Place};
-use crate::ledger::Load;
+use crate::cluster::{Cluster, Node, Place};
+use crate::ledger::{Load, PARTITION};
 use crate::measure::to_f64;
 use crate::proc;
 
@@ -50,8 +50,18 @@ impl Retention {
             written? >> 20
         );
         let healthy = tokio::task::block_in_place(|| cluster.wait_healthy(CATCH_UP_WAIT))?;
-        println!("it caught up within {:.1} s", healthy.as_secs_f64());
+        println!(
+            "all healthy {:.1} s after it went on",
+            healthy.as_secs_f64()
+        );
         self.check_disks(&cluster).await?;
+        // The proof that it has caught up: it leads, and all is read from it.
+        let id = node_id(&client, &away).await?;
+        client
+            .admin()
+            .transfer_leadership(TOPIC, PARTITION, id)
+            .await?;
+        println!("{} leads now", away.name);
         self.check_start(&client).await?;
         cluster.stop()
     }
@@ -129,7 +139,7 @@ impl Retention {
 }
 
 /// A node that does not lead the partition.
-async fn follower(cluster: &Cluster, client: &Client) -> Result<crate::cluster::Node> {
+async fn follower(cluster: &Cluster, client: &Client) -> Result<Node> {
     let metadata = client.metadata().await?;
     let topic = metadata
         .topics
@@ -141,13 +151,20 @@ async fn follower(cluster: &Cluster, client: &Client) -> Result<crate::cluster::
         .first()
         .and_then(|p| p.leader)
         .context("no leader")?;
+    for node in cluster.nodes()? {
+        if node_id(client, &node).await? != leader {
+            return Ok(node);
+        }
+    }
+    bail!("no follower")
+}
+
+/// The id of a node's process.
+async fn node_id(client: &Client, process: &Node) -> Result<NodeId> {
+    let metadata = client.metadata().await?;
     let node = metadata
         .nodes
         .iter()
-        .find(|n| n.id == leader)
-        .context("an unknown leader")?;
-    let mut processes = cluster.nodes()?.into_iter();
-    processes
-        .rfind(|p| p.client != *node.address)
-        .context("no follower")
+        .find(|n| *n.address == *process.client);
+    Ok(node.context("an unknown node")?.id)
 }
