@@ -79,7 +79,7 @@ fn finding(path: &str, line: usize, what: String, advice: &'static str) -> Findi
 }
 
 fn cargo(tree: &Tree, args: &[&str]) -> String {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let cargo = option_env!("CARGO").unwrap_or("cargo");
     let output = Command::new(cargo)
         .args(args)
         .current_dir(tree.root())

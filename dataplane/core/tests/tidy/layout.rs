@@ -68,7 +68,7 @@ pub(crate) fn decisions(paths: &[&str]) -> Vec<Finding> {
     let dated = |name: &str| {
         let shape = "dddd-dd-dd-";
         name.len() > shape.len() + 3
-            && name.ends_with(".md")
+            && name.strip_suffix(".md").is_some()
             && shape
                 .chars()
                 .zip(name.chars())
