@@ -39,14 +39,17 @@ async fn decommission(
     Ok(reply.into_inner().state())
 }
 
-/// The id of the node at a place in the cluster.
+/// The id of the node at a place in the cluster, once that node knows itself to be there.
 async fn id_of(cluster: &Cluster, at: usize) -> u64 {
     let address = cluster.addresses(at).client.to_string();
-    let nodes = cluster.describe(at).await.nodes;
-    let active = |n: &&admin::NodeDescription| {
+    let is_it = |n: &admin::NodeDescription| {
         n.client_address == address && n.state() != admin::NodeState::Removed
     };
-    nodes.iter().find(active).unwrap().node_id
+    eventually("a node to know where it is", async || {
+        let nodes = cluster.describe(at).await.nodes;
+        nodes.iter().find(|n| is_it(n)).map(|n| n.node_id)
+    })
+    .await
 }
 
 /// Grows a topic of three partitions to five and bounds it; what is not allowed is refused.
