@@ -183,6 +183,8 @@ pub(crate) struct Lane {
     last_error: Option<ClientError>,
     /// Send what there is without waiting for more.
     flushing: bool,
+    /// How long the last batch was, bytes: room for the next, which then does not grow in steps.
+    expected_bytes: usize,
 }
 
 /// A record's place in the lane's youngest batch.
@@ -211,6 +213,7 @@ impl Lane {
             failures: 0,
             last_error: None,
             flushing: false,
+            expected_bytes: 0,
         }
     }
 
@@ -233,8 +236,10 @@ impl Lane {
             self.close()?;
         }
         let opened = self.open.is_none();
-        let config = &self.config;
-        let open = self.open.get_or_insert_with(|| Open::new(config, now()));
+        let (config, expected_bytes) = (&self.config, self.expected_bytes);
+        let open = self
+            .open
+            .get_or_insert_with(|| Open::new(config, expected_bytes, now()));
         let before = if opened {
             0
         } else {
@@ -278,6 +283,7 @@ impl Lane {
             return Ok(());
         };
         let buffered = open.builder.encoded_len();
+        self.expected_bytes = buffered;
         self.flushing = false;
         self.waiting.push_back(Batch {
             encoded: open.builder.finish()?,
@@ -315,12 +321,14 @@ impl Lane {
         }
     }
 
-    /// A batch of a new epoch fences those of the old one: it waits until they are answered.
+    /// A batch of a new epoch fences those of the old one: it waits until they are answered. And
+    /// a new batch waits while an earlier one is in doubt: leaders remember only the last ones, and
+    /// must not forget that one before it is settled.
     fn may_follow(&self, batch: &Batch) -> bool {
-        let epoch = batch.stamp.map_or(self.epoch, |stamp| stamp.epoch);
-        self.in_flight
-            .iter()
-            .all(|b| b.stamp.is_none_or(|stamp| stamp.epoch == epoch))
+        self.in_flight.iter().all(|earlier| match batch.stamp {
+            Some(stamp) => earlier.stamp.is_none_or(|e| e.epoch == stamp.epoch),
+            None => !earlier.maybe_appended && earlier.stamp.is_none_or(|e| e.epoch == self.epoch),
+        })
     }
 
     fn partial_is_due(&self, now: Instant) -> bool {
@@ -422,7 +430,11 @@ impl Lane {
                 if !in_the_log {
                     self.begin_epoch(at, !batch.maybe_appended);
                 }
-                Some(batch.fail(&self.config, error))
+                if in_the_log {
+                    Some(batch.settle(Err(error)))
+                } else {
+                    Some(batch.fail(&self.config, error))
+                }
             }
         };
         self.end_drain();
@@ -627,9 +639,9 @@ impl Lane {
 }
 
 impl Open {
-    fn new(config: &LaneConfig, now: Instant) -> Self {
+    fn new(config: &LaneConfig, expected_bytes: usize, now: Instant) -> Self {
         Self {
-            builder: BatchBuilder::new(config.compression),
+            builder: BatchBuilder::with_capacity(config.compression, expected_bytes),
             outcome: Outcome::new(Arc::clone(&config.topic), config.partition),
             opened_at: now,
         }

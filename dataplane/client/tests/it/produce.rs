@@ -282,7 +282,7 @@ async fn what_cannot_be_delivered_in_time_fails_and_says_that_it_is_not_stored()
     let cluster = Cluster::start(1, 1);
     cluster.state().partition(TOPIC, 0).unwrap().leader = None;
     let config = ProducerConfig {
-        delivery_timeout: Duration::from_secs(2),
+        delivery_timeout: Duration::from_secs(1),
         ..small_batches()
     };
     let producer = open(&cluster, config).await;
@@ -297,11 +297,16 @@ async fn what_cannot_be_delivered_in_time_fails_and_says_that_it_is_not_stored()
     assert!(!maybe_appended);
     assert_eq!(error.reason(), Some(Reason::NoLeader));
     cluster.state().partition(TOPIC, 0).unwrap().leader = Some(0);
-    let delivery = producer
-        .send(TOPIC, record(None, "0:0".into()), None)
-        .await
-        .unwrap();
-    assert_eq!(delivery.await.unwrap().offset.get(), 0);
+    // On a busy machine one second may pass without a try.
+    for _ in 0..20 {
+        let record = record(None, "0:0".into());
+        let delivery = producer.send(TOPIC, record, None).await.unwrap();
+        if let Ok(stored) = delivery.await {
+            assert_eq!(stored.offset.get(), 0);
+            return;
+        }
+    }
+    panic!("the lane does not come back");
 }
 
 #[tokio::test]
@@ -313,6 +318,8 @@ async fn sending_waits_while_the_buffer_is_full() {
         ..small_batches()
     };
     let producer = open(&cluster, config).await;
+    // Found out about before, so that what waits is the sending.
+    producer.topic(TOPIC).await.unwrap();
     let mut taken = 0;
     let wait = Duration::from_millis(200);
     let send = || producer.send(TOPIC, record(None, "0".repeat(100)), None);

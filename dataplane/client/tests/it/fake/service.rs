@@ -84,6 +84,9 @@ fn append(state: &mut State, request: &wire::ProduceRequest) -> Result<(u64, boo
         if let Some((_, at)) = known.recent.iter().find(|(s, _)| *s == stamp.base_sequence) {
             return Ok((*at, true));
         }
+        if stamp.base_sequence < known.next {
+            return Err(error(Reason::DuplicateSequence, &[]));
+        }
         if stamp.base_sequence != known.next {
             let metadata = [("expected_sequence", known.next.to_string())];
             return Err(error(Reason::OutOfOrderSequence, &metadata));
