@@ -49,8 +49,8 @@ use crate::replica::ReplicaMap;
 use crate::transport::AddressBook;
 
 pub use busy::Busy;
-pub use hints::Hints;
 pub(crate) use decommission::replicas_left;
+pub use hints::Hints;
 pub(crate) use hints::changes as leader_changes;
 pub use peer_calls::{Answer, HintStream, PeerCalls};
 
@@ -190,7 +190,12 @@ impl Control {
 
     pub(crate) fn route(&self, to: NodeId, group: GroupId) -> Option<Route> {
         let Member { cluster, node } = self.member()?;
-        Some(Route { cluster, from: node, to, group })
+        Some(Route {
+            cluster,
+            from: node,
+            to,
+            group,
+        })
     }
 
     pub(crate) fn is_view_current(&self) -> bool {
@@ -241,6 +246,8 @@ impl GroupLookup for Control {
 
     fn is_removed(&self, node: NodeId) -> bool {
         let metadata = self.view.load();
-        metadata.node(node).is_some_and(|node| node.state == NodeState::Removed)
+        metadata
+            .node(node)
+            .is_some_and(|node| node.state == NodeState::Removed)
     }
 }

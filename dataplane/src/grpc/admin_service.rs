@@ -32,12 +32,16 @@ impl AdminService for AdminApi {
         request: Request<proto::BootstrapRequest>,
     ) -> Answer<proto::BootstrapReply> {
         Access::of(request.extensions())?;
-        admin::bootstrap(&self.control, request.into_inner()).await.map(Response::new)
+        admin::bootstrap(&self.control, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn join(&self, request: Request<proto::JoinRequest>) -> Answer<proto::JoinReply> {
         Access::of(request.extensions())?.require_node()?;
-        admin::join(&self.control, request.into_inner()).await.map(Response::new)
+        admin::join(&self.control, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn create_topic(
@@ -45,7 +49,9 @@ impl AdminService for AdminApi {
         request: Request<proto::CreateTopicRequest>,
     ) -> Answer<proto::CreateTopicReply> {
         Access::of(request.extensions())?;
-        admin::create_topic(&self.control, request.into_inner()).await.map(Response::new)
+        admin::create_topic(&self.control, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn alter_topic(
@@ -53,7 +59,9 @@ impl AdminService for AdminApi {
         request: Request<proto::AlterTopicRequest>,
     ) -> Answer<proto::AlterTopicReply> {
         Access::of(request.extensions())?;
-        admin::alter_topic(&self.control, request.into_inner()).await.map(Response::new)
+        admin::alter_topic(&self.control, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn delete_topic(
@@ -61,7 +69,9 @@ impl AdminService for AdminApi {
         request: Request<proto::DeleteTopicRequest>,
     ) -> Answer<proto::DeleteTopicReply> {
         Access::of(request.extensions())?;
-        admin::delete_topic(&self.control, request.into_inner()).await.map(Response::new)
+        admin::delete_topic(&self.control, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn list_topics(
@@ -77,7 +87,9 @@ impl AdminService for AdminApi {
         request: Request<proto::DescribeTopicRequest>,
     ) -> Answer<proto::DescribeTopicReply> {
         Access::of(request.extensions())?;
-        admin::describe_topic(&self.control, &request.into_inner()).await.map(Response::new)
+        admin::describe_topic(&self.control, &request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn describe_cluster(
@@ -85,7 +97,9 @@ impl AdminService for AdminApi {
         request: Request<proto::DescribeClusterRequest>,
     ) -> Answer<proto::DescribeClusterReply> {
         Access::of(request.extensions())?;
-        admin::describe_cluster(&self.control, &request.into_inner()).await.map(Response::new)
+        admin::describe_cluster(&self.control, &request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn transfer_leadership(
@@ -93,7 +107,9 @@ impl AdminService for AdminApi {
         request: Request<proto::TransferLeadershipRequest>,
     ) -> Answer<proto::TransferLeadershipReply> {
         Access::of(request.extensions())?;
-        admin::transfer_leadership(&self.control, request.into_inner()).await.map(Response::new)
+        admin::transfer_leadership(&self.control, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn decommission_node(
@@ -101,6 +117,8 @@ impl AdminService for AdminApi {
         request: Request<proto::DecommissionNodeRequest>,
     ) -> Answer<proto::DecommissionNodeReply> {
         Access::of(request.extensions())?;
-        admin::decommission_node(&self.control, &request.into_inner()).await.map(Response::new)
+        admin::decommission_node(&self.control, &request.into_inner())
+            .await
+            .map(Response::new)
     }
 }

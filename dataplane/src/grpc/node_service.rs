@@ -54,7 +54,10 @@ impl NodeService for NodeApi {
                 let outcome = Outcome::encode(&result)
                     .map_err(|error| Status::internal(error_chain(&error)))?;
                 let outcome = outcome.into();
-                Ok(Response::new(proto::ProposeMetaReply { outcome, index: index.get() }))
+                Ok(Response::new(proto::ProposeMetaReply {
+                    outcome,
+                    index: index.get(),
+                }))
             }
             // The code says that the command is in no log.
             Attempt::NotProposed(text) => Err(Status::aborted(text)),
@@ -95,7 +98,10 @@ impl NodeService for NodeApi {
         let (leader, term) = move_leader(&self.control, route.group, NodeId(to_node))
             .await
             .map_err(|error| transfer_status(&error))?;
-        let reply = proto::MoveLeaderReply { leader_node: leader.get(), term: term.get() };
+        let reply = proto::MoveLeaderReply {
+            leader_node: leader.get(),
+            term: term.get(),
+        };
         Ok(Response::new(reply))
     }
 }
@@ -106,7 +112,10 @@ pub(crate) async fn move_leader(
     group: GroupId,
     to: NodeId,
 ) -> Result<(NodeId, Term), RaftError> {
-    let raft = control.replicas().raft(group).ok_or(RaftError::NotLeader { leader: None })?;
+    let raft = control
+        .replicas()
+        .raft(group)
+        .ok_or(RaftError::NotLeader { leader: None })?;
     raft.transfer_leader(to).await?;
     Ok((to, raft.status().term))
 }
@@ -134,7 +143,9 @@ fn leaderships(led: watch::Receiver<Led>) -> Hints {
             }
         };
         let now = Arc::clone(&led.borrow_and_update());
-        let hints = proto::LeaderHints { hints: leader_changes(&told, &now) };
+        let hints = proto::LeaderHints {
+            hints: leader_changes(&told, &now),
+        };
         Some((Ok(hints), (led, Some(now))))
     });
     hints.boxed()
@@ -145,7 +156,12 @@ mod tests {
     use super::*;
 
     fn led(groups: &[u64]) -> Led {
-        Arc::new(groups.iter().map(|group| (GroupId(*group), Term(1))).collect())
+        Arc::new(
+            groups
+                .iter()
+                .map(|group| (GroupId(*group), Term(1)))
+                .collect(),
+        )
     }
 
     #[tokio::test]
@@ -154,9 +170,17 @@ mod tests {
         let mut hints = leaderships(leads.subscribe());
         let mut next = async || -> Vec<(u64, bool)> {
             let batch = hints.next().await.unwrap().unwrap();
-            batch.hints.iter().map(|hint| (hint.group_id, hint.leads)).collect()
+            batch
+                .hints
+                .iter()
+                .map(|hint| (hint.group_id, hint.leads))
+                .collect()
         };
-        assert_eq!(next().await, [], "also when there are none: the node is there");
+        assert_eq!(
+            next().await,
+            [],
+            "also when there are none: the node is there"
+        );
         leads.send_replace(led(&[3, 4]));
         assert_eq!(next().await, [(3, true), (4, true)]);
         leads.send_replace(led(&[4]));
