@@ -188,8 +188,6 @@ pub const INDEX_INTERVAL_BYTES: u64 = 64 * 1024;
 pub const CACHE_COPY_MAX_BYTES: usize = 16 * 1024;
 /// Sealed segments whose file and index are kept open, per node.
 pub const OPEN_SEGMENTS_MAX_COUNT: usize = 128;
-/// Bytes handed to the kernel in one `pwritev`, about.
-pub const WRITE_CHUNK_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// How long a write that nobody waits for may lie in memory.
 pub const LAZY_WRITE_MAX: Duration = Duration::from_millis(200);
 /// Damaged copies of a group that are kept aside; the oldest go first.
