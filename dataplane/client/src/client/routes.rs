@@ -143,6 +143,13 @@ impl Routes {
         Some((node.id, Arc::clone(&node.address)))
     }
 
+    /// The newest term of a partition that is known.
+    pub(crate) fn leader_epoch(&self, topic: &str, partition: PartitionId) -> Term {
+        let topic = self.topics.get(topic);
+        let info = topic.and_then(|t| t.partitions.get(partition.get() as usize));
+        info.map_or(Term(0), |info| info.leader_epoch)
+    }
+
     pub(crate) fn addresses(&self) -> impl Iterator<Item = &Arc<str>> {
         self.nodes.values().map(|node| &node.address)
     }

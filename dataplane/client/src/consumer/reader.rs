@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use lograft_core::limits::{CONSUMER_CORRUPT_MAX_COUNT, CONSUMER_STREAM_LIVED};
 use lograft_core::record_batch::BatchError;
-use lograft_core::{NodeId, Offset, PartitionId, Reason};
+use lograft_core::{NodeId, Offset, PartitionId, Reason, Term};
 use lograft_proto::log::v1 as wire;
 use tokio::time::{Instant, sleep};
 use tonic::{Status, Streaming};
@@ -71,6 +71,10 @@ struct Source {
     node: Node,
     replies: Streaming<wire::FetchReply>,
     opened_at: Instant,
+    /// The newest term heard of.
+    epoch: Term,
+    /// A newer term's leader answers: the node passes its replies on, or leads anew.
+    has_moved: bool,
 }
 
 impl Reader {
@@ -165,6 +169,7 @@ impl Reader {
 
     /// Waits for the leader's next reply.
     async fn receive(&mut self) -> Result<ControlFlow<Option<ConsumedBatch>>, ClientError> {
+        self.follow_leader().await;
         if self.source.is_none() {
             self.source = Some(self.connect().await?);
         }
@@ -186,8 +191,29 @@ impl Reader {
         }
     }
 
+    /// A node that lost the lead passes on what the new leader says: goes there without the detour.
+    async fn follow_leader(&mut self) {
+        let moved = self.source.as_mut().filter(|source| source.has_moved);
+        let Some(source) = moved else { return };
+        source.has_moved = false;
+        let before = source.leader;
+        self.reach().refresh().await;
+        let leader = self
+            .reach()
+            .routes()
+            .leader(&self.config.topic, self.partition);
+        if leader.is_some_and(|(leader, _)| leader != before) {
+            self.source = None;
+        }
+    }
+
     fn take_in(&mut self, reply: wire::FetchReply) {
         self.high_watermark = Offset(reply.high_watermark);
+        let epoch = Term(reply.leader_epoch);
+        if let Some(source) = self.source.as_mut().filter(|source| epoch > source.epoch) {
+            source.epoch = epoch;
+            source.has_moved = true;
+        }
         if !self.config.follow && self.end.is_none() {
             self.end = Some(self.high_watermark);
         }
@@ -202,10 +228,14 @@ impl Reader {
     }
 
     async fn connect(&mut self) -> Result<Source, ClientError> {
-        let leader = self
-            .reach()
-            .routes()
-            .leader(&self.config.topic, self.partition);
+        let (leader, epoch) = {
+            let routes = self.reach().routes();
+            let (topic, partition) = (&self.config.topic, self.partition);
+            (
+                routes.leader(topic, partition),
+                routes.leader_epoch(topic, partition),
+            )
+        };
         let (leader, address) = leader.ok_or_else(|| ClientError::NoLeader {
             topic: self.config.topic.as_str().into(),
             partition: self.partition,
@@ -230,6 +260,8 @@ impl Reader {
                     node,
                     replies,
                     opened_at,
+                    epoch,
+                    has_moved: false,
                 })
             }
             Err(status) => {

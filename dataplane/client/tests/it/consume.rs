@@ -231,6 +231,30 @@ async fn a_consumer_follows_the_leader() {
 }
 
 #[tokio::test]
+async fn a_consumer_leaves_a_node_that_only_passes_on() {
+    let cluster = Cluster::start(2, 1);
+    cluster.state().passes_reads_on = true;
+    let client = cluster.client().await;
+    let config = ConsumerConfig::new(TOPIC, StartAt::Earliest);
+    let mut consumer = client.consumer(config).await.unwrap();
+    for round in 0..3_u32 {
+        fill(&client, 0, round * 5..(round + 1) * 5).await;
+        for n in round * 5..(round + 1) * 5 {
+            let offset = consumer.next().await.unwrap().unwrap().offset;
+            assert_eq!(offset.get(), u64::from(n));
+        }
+        if round == 0 {
+            cluster.state().move_leader(TOPIC, 0);
+        }
+    }
+    assert_eq!(
+        cluster.state().served_by.len(),
+        2,
+        "the new leader was never asked"
+    );
+}
+
+#[tokio::test]
 async fn an_offset_outside_the_log_is_told_with_the_range_or_mended() {
     let cluster = Cluster::start(1, 1);
     let client = cluster.client().await;

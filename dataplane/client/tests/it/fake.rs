@@ -4,7 +4,7 @@
 mod net;
 mod service;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -89,6 +89,10 @@ pub(crate) struct State {
     pub(crate) next_producer: u64,
     /// Bytes handed to consumers' streams.
     pub(crate) served_bytes: usize,
+    /// Nodes that lost the lead go on serving readers, as if they asked the leader.
+    pub(crate) passes_reads_on: bool,
+    /// Who has served readers.
+    pub(crate) served_by: BTreeSet<usize>,
     pub(crate) produce_requests: usize,
     /// Bytes of batches that came in.
     pub(crate) produce_bytes: usize,

@@ -207,13 +207,16 @@ impl Reading {
             return Err(None);
         }
         let (topic, number) = (self.request.topic.clone(), self.request.partition);
-        if let Some(error) = refusal(&mut state, self.node, &topic, number) {
+        let passes_on = state.passes_reads_on;
+        if let Some(error) = refusal(&mut state, self.node, &topic, number).filter(|_| !passes_on) {
             return Err(Some(status(error)));
         }
+        state.served_by.insert(self.node);
         let partition = state.partition(&topic, number).unwrap();
         let mut reply = wire::FetchReply {
             high_watermark: partition.end(),
             log_start_offset: partition.start,
+            leader_epoch: partition.epoch,
             ..wire::FetchReply::default()
         };
         let mut size = 0;
