@@ -106,8 +106,6 @@ pub struct Control {
     readiness: watch::Sender<Readiness>,
     /// The groups led and ready to serve, with their terms.
     led: watch::Sender<Arc<BTreeMap<GroupId, Term>>>,
-    /// Counts the looks.
-    looked: watch::Sender<u64>,
     /// Ends the wait for the next look.
     wake: Arc<Notify>,
     /// One bootstrap or join at a time.
@@ -130,7 +128,6 @@ impl Control {
             member: watch::Sender::new(None),
             readiness: watch::Sender::new(Readiness::Waiting("the node starts".to_owned())),
             led: watch::Sender::new(Arc::default()),
-            looked: watch::Sender::new(0),
             wake: Arc::default(),
             entering: tokio::sync::Mutex::new(()),
             busy: Busy::default(),

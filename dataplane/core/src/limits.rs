@@ -275,6 +275,8 @@ pub const BOOTSTRAP_MAX: Duration = Duration::from_secs(15);
 pub const SEEDS_ASKED_AFTER: Duration = Duration::from_secs(3);
 /// How often a broken stream of leader hints is opened again.
 pub const HINTS_RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// How soon a plan for the replicas is made again after there was something to do.
+pub const RECONCILE_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// Replicas opened at once.
 pub const REPLICAS_OPENED_AT_ONCE_MAX_COUNT: usize = 8;
 /// How long a new partition's first replica has to begin its group before the next one may.

@@ -36,7 +36,6 @@ impl Control {
             }
             self.look_at_own_registration(&metadata);
             self.look_at_readiness(&metadata);
-            self.looked.send_modify(|looks| *looks += 1);
             tokio::time::sleep(CONTROL_INTERVAL_MIN).await;
             tokio::select! {
                 () = tokio::time::sleep(CONTROL_INTERVAL) => {}

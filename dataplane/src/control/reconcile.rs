@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use lograft_core::limits::REPLICAS_OPENED_AT_ONCE_MAX_COUNT;
+use lograft_core::limits::{RECONCILE_RETRY_INTERVAL, REPLICAS_OPENED_AT_ONCE_MAX_COUNT};
 use lograft_core::metadata::{Metadata, Partition, Repair};
 use lograft_core::{GroupId, NodeId, PartitionId, PartitionState};
 use lograft_raft::{GroupConfig, RaftGroup};
@@ -123,28 +123,44 @@ pub(super) fn missing(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> u
 }
 
 impl Control {
-    /// Carries out plans for ever.
+    /// Carries out plans for ever: at each change of the metadata, and again after a while as long
+    /// as there was something to do, which may have failed.
     pub(super) async fn run_reconcile(self: Arc<Self>) {
         let mut version = self.view().watch();
-        let mut looked = self.looked.subscribe();
         loop {
             version.borrow_and_update();
-            if self.is_view_current()
-                && let Some(me) = self.member()
-            {
-                let steps = plan(&self.view().load(), me.node, &self.holdings());
-                futures_util::stream::iter(steps)
-                    .map(|step| self.carry_out(me, step))
-                    .buffer_unordered(REPLICAS_OPENED_AT_ONCE_MAX_COUNT)
-                    .collect::<()>()
-                    .await;
-            }
-            // A step that failed is tried again at the next look.
+            let is_settled = match self.member() {
+                Some(me) if self.is_view_current() => self.reconcile(me).await,
+                _ => false,
+            };
+            let again = async {
+                if is_settled {
+                    std::future::pending::<()>().await;
+                }
+                tokio::time::sleep(RECONCILE_RETRY_INTERVAL).await;
+            };
             tokio::select! {
                 changed = version.changed() => if changed.is_err() { return },
-                changed = looked.changed() => if changed.is_err() { return },
+                () = again => {}
             }
         }
+    }
+
+    /// Carries out one plan. Whether there was nothing to do.
+    async fn reconcile(self: &Arc<Self>, me: Member) -> bool {
+        let control = Arc::clone(self);
+        // It reads a directory.
+        let planning = move || plan(&control.view().load(), me.node, &control.holdings());
+        let Ok(steps) = blocking(planning).await else {
+            return false;
+        };
+        let is_settled = steps.is_empty();
+        futures_util::stream::iter(steps)
+            .map(|step| self.carry_out(me, step))
+            .buffer_unordered(REPLICAS_OPENED_AT_ONCE_MAX_COUNT)
+            .collect::<()>()
+            .await;
+        is_settled
     }
 
     pub(super) fn holdings(&self) -> Holdings {
