@@ -1,8 +1,8 @@
 //! Writing to the partitions that this node leads: from a request to its place in the log.
 //!
-//! A batch is checked ([`batch`]), let in by the partition's [`Door`], which decides about
+//! A batch is checked (`batch`), let in by the partition's [`Door`], which decides about
 //! duplicates and puts it before raft in order, and acknowledged once it is applied. Plain records
-//! of unary calls that come while others are on their way share an entry ([`packing`]).
+//! of unary calls that come while others are on their way share an entry (`packing`).
 
 pub(crate) mod batch;
 mod door;

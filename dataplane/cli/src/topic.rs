@@ -50,7 +50,7 @@ pub(crate) struct CreateArgs {
     /// The topic's name: letters, digits, '.', '_' and '-'
     topic: String,
     /// How many partitions
-    #[arg(long, short = 'p', value_name = "N", default_value_t = 1)]
+    #[arg(long, short = 'p', value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     partitions: u32,
     /// How many nodes hold each partition [default: 3, or all nodes if there are fewer]
     #[arg(long, short = 'r', value_name = "R", value_parser = clap::value_parser!(u32).range(1..))]
@@ -72,7 +72,7 @@ pub(crate) struct AlterArgs {
     /// The topic
     topic: String,
     /// The new number of partitions; it can only grow
-    #[arg(long, short = 'p', value_name = "N")]
+    #[arg(long, short = 'p', value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     partitions: Option<u32>,
     /// The most kept of each partition, for example 10GiB, or "none"
     #[arg(long, value_name = "BYTES", value_parser = bound_of_size)]

@@ -77,7 +77,7 @@ impl<T: fmt::Display> fmt::Display for Painted<T> {
     }
 }
 
-/// https://no-color.org, and terminals that know no colours.
+/// <https://no-color.org>, and terminals that know no colours.
 fn wanted() -> bool {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !no_color && std::env::var_os("TERM").is_none_or(|term| term != "dumb")

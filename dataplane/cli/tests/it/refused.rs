@@ -28,6 +28,21 @@ fn numbers_of_nodes_have_bounds() {
 }
 
 #[test]
+fn a_topic_without_partitions_is_refused() {
+    let world = World::new();
+    let zero = [
+        ["topic", "create", "t", "--partitions", "0"],
+        ["topic", "alter", "t", "--partitions", "0"],
+        ["topic", "create", "t", "--replication-factor", "0"],
+    ];
+    for args in zero {
+        let ended = world.run(&args);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains("1.."), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn nothing_is_made_when_the_ports_are_taken() {
     let world = World::new();
     let data = world.path("data");
