@@ -26,6 +26,8 @@ pub(super) enum MetaStep {
     AddLearner(NodeId),
     /// Make these the voters.
     ChangeVoters(BTreeSet<NodeId>),
+    /// Hand leadership to a voter that stays, before this node stops to be one.
+    HandOver(NodeId),
     /// Give a removed node the log no more.
     RemoveLearner(NodeId),
     /// Propose these.
@@ -70,7 +72,7 @@ fn membership_step(
         .collect();
     let wished = meta_voters(metadata, &status.voters, &caught_up, META_VOTERS_MAX_COUNT);
     if wished != status.voters {
-        return Some(MetaStep::ChangeVoters(wished));
+        return change_step(status, wished, is_reachable);
     }
     let is_removed = |id: &NodeId| {
         metadata
@@ -82,6 +84,25 @@ fn membership_step(
         .into_iter()
         .find(|node| is_heard(*node))
         .map(MetaStep::RemoveLearner)
+}
+
+/// How the voters become `wished`. A leader does not take its own vote away: one that did would
+/// have to end a change that it is no part of.
+fn change_step(
+    status: &GroupStatus,
+    mut wished: BTreeSet<NodeId>,
+    is_reachable: impl Fn(NodeId) -> bool,
+) -> Option<MetaStep> {
+    if wished.contains(&status.node) {
+        return Some(MetaStep::ChangeVoters(wished));
+    }
+    let mut stay = wished.intersection(&status.voters).copied().peekable();
+    if stay.peek().is_none() {
+        wished.insert(status.node);
+        return Some(MetaStep::ChangeVoters(wished));
+    }
+    stay.find(|node| is_reachable(*node) && status.is_caught_up(*node, MOVE_LAG_MAX_COUNT))
+        .map(MetaStep::HandOver)
 }
 
 impl Control {
@@ -130,6 +151,10 @@ impl Control {
         let done = match step {
             MetaStep::AddLearner(node) => raft.add_learner(node).await,
             MetaStep::RemoveLearner(node) => raft.remove_learner(node).await,
+            MetaStep::HandOver(heir) => {
+                info!(%heir, "the meta group gets another leader: this node leaves it");
+                raft.transfer_leader(heir).await
+            }
             MetaStep::ChangeVoters(voters) => {
                 info!(?voters, "the meta group's voters change");
                 raft.change_voters(voters).await
@@ -180,6 +205,17 @@ mod tests {
 
     fn step(metadata: &Metadata, status: &GroupStatus) -> Option<MetaStep> {
         membership_step(metadata, status, |_| true, |_| true)
+    }
+
+    #[test]
+    fn a_leader_that_leaves_hands_over_first() {
+        let mut metadata = cluster(3);
+        apply(&mut metadata, &Command::DrainNode { node: NodeId(1) });
+        let mut status = leading(1, &[1, 2, 3]);
+        assert_eq!(step(&metadata, &status), None, "nobody is caught up");
+        caught_up(&mut status, 2, 0);
+        let handed = step(&metadata, &status);
+        assert_eq!(handed, Some(MetaStep::HandOver(NodeId(2))));
     }
 
     #[test]
