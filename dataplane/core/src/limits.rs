@@ -66,6 +66,8 @@ pub const APPEND_IN_FLIGHT_MAX_COUNT: usize = 8;
 pub const NODE_NAME_MAX_BYTES: usize = 253;
 /// Most seed addresses in a configuration.
 pub const SEEDS_MAX_COUNT: usize = 128;
+/// Most threads for all work but disk writes.
+pub const WORKER_THREADS_MAX_COUNT: usize = 1024;
 /// Most threads that write and sync.
 pub const WRITER_THREADS_MAX_COUNT: usize = 64;
 /// Smallest tail cache, bytes.
@@ -186,6 +188,12 @@ pub const INDEX_INTERVAL_BYTES: u64 = 64 * 1024;
 /// Payloads up to this size are copied at append, so that they do not pin the larger buffer that
 /// they arrived in, bytes.
 pub const CACHE_COPY_MAX_BYTES: usize = 16 * 1024;
+/// Writes up to this size zero blocks ahead of them, bytes: for larger ones it would cost too much.
+pub const ZERO_AHEAD_WRITE_MAX_BYTES: u64 = 16 * 1024;
+/// The least that is zeroed ahead at once, bytes.
+pub const ZERO_AHEAD_MIN_BYTES: u64 = 16 * 1024;
+/// The most, bytes.
+pub const ZERO_AHEAD_MAX_BYTES: u64 = 256 * 1024;
 /// Sealed segments whose file and index are kept open, per node.
 pub const OPEN_SEGMENTS_MAX_COUNT: usize = 128;
 /// How long a write that nobody waits for may lie in memory.

@@ -3,9 +3,10 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use lograft_core::limits::LAZY_WRITE_MAX;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::group::Group;
 use crate::op::Op;
@@ -25,12 +26,32 @@ pub(crate) struct Lane {
 
 #[derive(Default)]
 struct Waiting {
+    /// What somebody waits for, or builds on.
     tasks: Vec<Task>,
-    /// Somebody waits for one of the tasks.
-    urgent: bool,
+    /// What nobody waits for; done when it has waited long enough.
+    lazy: Vec<Task>,
+    /// When that is; the thread sleeps no longer.
+    lazy_due: Option<Instant>,
     stopping: bool,
     /// The thread is at work on tasks that it has taken.
     busy: bool,
+    /// The thread sleeps until it is woken.
+    asleep: bool,
+}
+
+impl Waiting {
+    /// Takes what is to be done now: of the lazy ones only those that are due, unless `all`.
+    fn take(&mut self, all: bool, into: &mut Vec<Task>) {
+        into.append(&mut self.tasks);
+        if all || self.lazy_due.is_some_and(|due| due <= Instant::now()) {
+            into.append(&mut self.lazy);
+            self.lazy_due = None;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tasks.is_empty() && self.lazy.is_empty()
+    }
 }
 
 impl Lane {
@@ -56,20 +77,28 @@ impl Lane {
         Ok(lane)
     }
 
-    /// Appends tasks of one group. Those that somebody waits for wake the writer at once.
+    /// Appends tasks of one group, and wakes the writer if somebody waits for them.
     pub(crate) fn push(&self, group: &Arc<Group>, ops: impl IntoIterator<Item = Op>) {
         let mut waiting = self.waiting.lock();
-        let mut urgent = false;
+        let had_tasks = !waiting.tasks.is_empty();
         for op in ops {
-            urgent |= !matches!(op, Op::SaveCommitted);
-            waiting.tasks.push(Task {
+            let is_lazy = matches!(op, Op::SaveCommitted);
+            let task = Task {
                 group: Arc::clone(group),
                 op,
-            });
+            };
+            if is_lazy {
+                waiting.lazy.push(task);
+            } else {
+                waiting.tasks.push(task);
+            }
         }
-        let first = waiting.tasks.len() == 1;
-        let wake = first || (urgent && !waiting.urgent);
-        waiting.urgent |= urgent;
+        // A thread that sleeps without an alarm must set one for what is lazy.
+        let alarm = waiting.lazy_due.is_none() && !waiting.lazy.is_empty();
+        if alarm {
+            waiting.lazy_due = Some(Instant::now() + LAZY_WRITE_MAX);
+        }
+        let wake = (!had_tasks && !waiting.tasks.is_empty()) || (alarm && waiting.asleep);
         drop(waiting);
         if wake {
             self.wake.notify_one();
@@ -78,11 +107,8 @@ impl Lane {
 
     /// Does what waits, on the caller's thread. Returns whether there was anything.
     pub(crate) fn step(&self) -> bool {
-        let mut tasks = {
-            let mut waiting = self.waiting.lock();
-            waiting.urgent = false;
-            std::mem::take(&mut waiting.tasks)
-        };
+        let mut tasks = Vec::new();
+        self.waiting.lock().take(true, &mut tasks);
         let any = !tasks.is_empty();
         perform(&mut tasks);
         any
@@ -97,12 +123,15 @@ impl Lane {
             .as_ref()
             .map(|thread| thread.thread().id());
         match thread {
-            None => drop(std::mem::take(&mut self.waiting.lock().tasks)),
+            None => {
+                let mut dropped = Vec::new();
+                self.waiting.lock().take(true, &mut dropped);
+            }
             Some(id) if id == thread::current().id() => {}
             Some(_) => {
                 let mut waiting = self.waiting.lock();
-                while waiting.busy || !waiting.tasks.is_empty() {
-                    waiting.urgent = true;
+                while waiting.busy || !waiting.is_empty() {
+                    waiting.lazy_due = waiting.lazy_due.map(|_| Instant::now());
                     self.wake.notify_one();
                     self.idle.wait(&mut waiting);
                 }
@@ -123,25 +152,40 @@ impl Lane {
 
     fn run(&self) {
         let mut tasks = Vec::new();
+        // Where something was written, its commit mark follows: an alarm that is set beforehand
+        // spares a wake for it.
+        let mut expects_lazy = false;
         loop {
             {
                 let mut waiting = self.waiting.lock();
                 waiting.busy = false;
                 self.idle.notify_all();
-                while waiting.tasks.is_empty() && !waiting.stopping {
-                    self.wake.wait(&mut waiting);
-                }
-                if !waiting.urgent && !waiting.stopping {
-                    self.wake.wait_for(&mut waiting, LAZY_WRITE_MAX);
-                }
-                if waiting.tasks.is_empty() {
+                if waiting.stopping && waiting.is_empty() {
                     return;
                 }
-                waiting.urgent = false;
-                waiting.busy = true;
-                std::mem::swap(&mut waiting.tasks, &mut tasks);
+                if waiting.tasks.is_empty() && !waiting.stopping {
+                    self.sleep(&mut waiting, expects_lazy);
+                }
+                let stopping = waiting.stopping;
+                waiting.take(stopping, &mut tasks);
+                waiting.busy = !tasks.is_empty();
             }
+            expects_lazy = !tasks.is_empty();
             perform(&mut tasks);
+        }
+    }
+
+    /// Sleeps until there is something to do, or for as long as the lazy tasks may wait.
+    fn sleep(&self, waiting: &mut MutexGuard<'_, Waiting>, expects_lazy: bool) {
+        let alarm = waiting
+            .lazy_due
+            .or_else(|| expects_lazy.then(|| Instant::now() + LAZY_WRITE_MAX));
+        if let Some(due) = alarm {
+            self.wake.wait_until(waiting, due);
+        } else {
+            waiting.asleep = true;
+            self.wake.wait(waiting);
+            waiting.asleep = false;
         }
     }
 }

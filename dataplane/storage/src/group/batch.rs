@@ -3,6 +3,9 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
+use lograft_core::limits::{
+    ZERO_AHEAD_MAX_BYTES, ZERO_AHEAD_MIN_BYTES, ZERO_AHEAD_WRITE_MAX_BYTES,
+};
 use lograft_core::{Entry, LogIndex};
 
 use crate::format::{ENTRY_HEADER_BYTES, EntryHeader, entry_size_bytes};
@@ -24,8 +27,8 @@ pub(crate) struct Batch {
     count: usize,
 }
 
-const PAGE_BYTES: usize = 4096;
-static ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
+const PAGE_BYTES: u64 = 4096;
+static ZEROS: [u8; 32 * 1024] = [0; 32 * 1024];
 
 impl Batch {
     pub(crate) fn new(segment: Arc<Segment>, position: u64, era: u64) -> Self {
@@ -60,14 +63,30 @@ impl Batch {
         self.count == 0
     }
 
+    /// Where the zeros behind the entries end, in a file whose blocks are written up to
+    /// `written_end`: at the end of their page, so that the kernel need not read that page first.
+    /// Small writes zero some blocks ahead, more the fuller the segment is: a sync of the next ones
+    /// then has no metadata to write, which would cost more than their bytes.
+    pub(crate) fn zeros_end(&self, written_end: u64) -> u64 {
+        let page_end = self.end_position.next_multiple_of(PAGE_BYTES);
+        let bytes = self.end_position - self.position;
+        let is_small = !self.is_empty() && bytes <= ZERO_AHEAD_WRITE_MAX_BYTES;
+        let end = if page_end > written_end && is_small {
+            page_end + page_end.clamp(ZERO_AHEAD_MIN_BYTES, ZERO_AHEAD_MAX_BYTES)
+        } else {
+            page_end
+        };
+        end.min(self.segment.capacity_bytes).max(self.end_position)
+    }
+
     /// Encodes the headers and gives `write` the parts to be written one after the other:
-    /// `before`, then the entries, then zeros up to the next page as far as the file is made for
-    /// them, so that the kernel need not read that page first. Payloads are not copied.
+    /// `before`, then the entries, then zeros up to `zeros_end`. Payloads are not copied.
     /// Returns the last header's CRC and what `write` returned.
     pub(crate) fn with_parts<T>(
         &self,
         before: &[u8],
         (seed, prev_crc32c, durable_end): (u32, u32, LogIndex),
+        zeros_end: u64,
         write: impl FnOnce(&mut [IoSlice<'_>]) -> T,
     ) -> (u32, T) {
         // Between two payloads stand the first one's padding and the second one's header.
@@ -82,7 +101,8 @@ impl Batch {
             cuts.push(gaps.len());
             gaps.resize(gaps.len() + padding(entry), 0);
         }
-        let mut parts = Vec::with_capacity(self.count * 2 + 2);
+        let mut zeros = usize::try_from(zeros_end - self.end_position).unwrap_or(0);
+        let mut parts = Vec::with_capacity(self.count * 2 + 2 + zeros / ZEROS.len());
         let mut from = 0;
         for (entry, cut) in self.entries.iter().flatten().zip(&cuts) {
             parts.push(IoSlice::new(&gaps[from..*cut]));
@@ -90,17 +110,12 @@ impl Batch {
             from = *cut;
         }
         parts.push(IoSlice::new(&gaps[from..]));
-        parts.push(IoSlice::new(&ZEROS[..self.fill_bytes()]));
+        while zeros > 0 {
+            let part = zeros.min(ZEROS.len());
+            parts.push(IoSlice::new(&ZEROS[..part]));
+            zeros -= part;
+        }
         (crc, write(&mut parts))
-    }
-
-    /// Zeros after the last entry up to the end of its page.
-    fn fill_bytes(&self) -> usize {
-        let page_end = self.end_position.next_multiple_of(PAGE_BYTES as u64);
-        let end = page_end
-            .min(self.segment.capacity_bytes)
-            .max(self.end_position);
-        usize::try_from(end - self.end_position).unwrap_or(0)
     }
 }
 

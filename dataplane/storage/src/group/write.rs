@@ -36,8 +36,9 @@ impl Group {
                         .get_or_insert_with(|| Batch::new(segment, position, era))
                         .add(entries, done);
                 }
-                // Nobody waits for it, and it must not split what goes to disk together.
-                Op::SaveCommitted => save_committed = true,
+                // Nobody waits for it, and it must not split what goes to disk together. A closed
+                // group has saved it, and its files may be in other hands by now.
+                Op::SaveCommitted => save_committed = !self.state.lock().closed,
                 other => {
                     self.flush(&mut writer, batch.take());
                     self.perform(&mut writer, other);

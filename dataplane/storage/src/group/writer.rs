@@ -37,6 +37,8 @@ pub(crate) struct Active {
     pub(crate) file: Arc<dyn FsFile>,
     /// The CRC of the header that the next entry follows.
     pub(crate) prev_crc32c: u32,
+    /// Blocks below are known to be written, bytes: writing them again changes no metadata.
+    pub(crate) written_end: u64,
 }
 
 impl GroupWriter {
@@ -50,7 +52,8 @@ impl GroupWriter {
         match &mut self.active {
             Some(active) if active.segment.uid == batch.segment.uid => {
                 let known = (seed, active.prev_crc32c, self.durable_end);
-                let (crc, written) = batch.with_parts(&[], known, |parts| {
+                let zeros_end = batch.zeros_end(active.written_end);
+                let (crc, written) = batch.with_parts(&[], known, zeros_end, |parts| {
                     active.file.write_vectored_at(parts, batch.position)
                 });
                 written.map_err(|source| StorageError::io(Action::Write, &path, source))?;
@@ -59,6 +62,7 @@ impl GroupWriter {
                     .sync_data()
                     .map_err(|source| StorageError::io(Action::Sync, &path, source))?;
                 active.prev_crc32c = crc;
+                active.written_end = active.written_end.max(zeros_end);
             }
             _ => self.begin(node, &batch.segment, Some(batch))?,
         }
@@ -76,15 +80,16 @@ impl GroupWriter {
     ) -> Result<(), StorageError> {
         let path = segment_path(&self.dir, segment.base);
         let new = with_suffix(&path, NEW_SUFFIX);
-        let file = create_segment(node, segment, &new)?;
+        let (file, recycled_end) = create_segment(node, segment, &new)?;
         let (header, header_crc) = SegmentHeader::encode(segment, self.group, self.cluster);
         let empty = Batch::new(Arc::clone(segment), header.len() as u64, 0);
         let seed = entry_seed(self.group, segment.uid);
-        let (crc, written) = first.unwrap_or(&empty).with_parts(
-            &header,
-            (seed, header_crc, self.durable_end),
-            |parts| file.write_vectored_at(parts, 0),
-        );
+        let first = first.unwrap_or(&empty);
+        let zeros_end = first.zeros_end(recycled_end);
+        let known = (seed, header_crc, self.durable_end);
+        let (crc, written) = first.with_parts(&header, known, zeros_end, |parts| {
+            file.write_vectored_at(parts, 0)
+        });
         written.map_err(|source| StorageError::io(Action::Write, &new, source))?;
         file.sync_data()
             .map_err(|source| StorageError::io(Action::Sync, &new, source))?;
@@ -95,6 +100,7 @@ impl GroupWriter {
             segment: Arc::clone(segment),
             file,
             prev_crc32c: crc,
+            written_end: zeros_end.max(recycled_end),
         });
         Ok(())
     }
@@ -305,11 +311,12 @@ impl GroupWriter {
 }
 
 /// A file for a new segment under a provisional name: a recycled one if there is one of the size.
+/// And up to where it was written in its life before, bytes.
 fn create_segment(
     node: &Node,
     segment: &Segment,
     new: &Path,
-) -> Result<Arc<dyn FsFile>, StorageError> {
+) -> Result<(Arc<dyn FsFile>, u64), StorageError> {
     let capacity = segment.capacity_bytes;
     let recycled = node.recycler.take(node, new, capacity)?;
     let mode = if recycled {
@@ -325,7 +332,7 @@ fn create_segment(
     if !recycled && capacity > node.config.segment_min_bytes {
         reserve_blocks(node, new, file.as_ref(), capacity)?;
     }
-    Ok(file)
+    Ok((file, if recycled { capacity } else { 0 }))
 }
 
 /// Reserves a new file's blocks, unless that would eat into what must stay free: the file then

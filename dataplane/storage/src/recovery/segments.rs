@@ -221,6 +221,7 @@ fn last(
         segment: Arc::clone(segment),
         file,
         prev_crc32c,
+        written_end: scan.filled.end_position,
     });
     Ok(scan)
 }
