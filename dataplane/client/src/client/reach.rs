@@ -81,9 +81,10 @@ pub(crate) struct Reach {
     pub(crate) jitter: Jitter,
     tls: Arc<TlsSettings>,
     routes: Mutex<Routes>,
-    /// One connection per node for calls; producers and consumers have their own, so that neither
-    /// waits behind the other's windows.
+    /// One connection per node for calls, and one that the client's producers share; consumers
+    /// have their own. So none waits behind the windows of another kind.
     calls: Mutex<HashMap<Arc<str>, Node>>,
+    produces: Mutex<HashMap<Arc<str>, Node>>,
     /// When the map was last fetched. Held during the fetch: callers share it.
     fetched: tokio::sync::Mutex<Option<Instant>>,
     /// The node that answered last.
@@ -106,6 +107,7 @@ impl Reach {
             config,
             routes: Mutex::default(),
             calls: Mutex::default(),
+            produces: Mutex::default(),
             fetched: tokio::sync::Mutex::new(None),
             answered: Mutex::default(),
         })
@@ -139,12 +141,31 @@ impl Reach {
     }
 
     fn call_node(&self, address: &Arc<str>) -> Result<Node, ClientError> {
-        if let Some(node) = locked(&self.calls).get(address) {
+        self.shared_node(&self.calls, address)
+    }
+
+    /// The connection to the node at `address` that carries the streams of all producers.
+    pub(crate) fn produce_node(&self, address: &Arc<str>) -> Result<Node, ClientError> {
+        self.shared_node(&self.produces, address)
+    }
+
+    fn shared_node(
+        &self,
+        nodes: &Mutex<HashMap<Arc<str>, Node>>,
+        address: &Arc<str>,
+    ) -> Result<Node, ClientError> {
+        if let Some(node) = locked(nodes).get(address) {
             return Ok(node.clone());
         }
         let node = self.open(address)?;
-        locked(&self.calls).insert(Arc::clone(address), node.clone());
+        locked(nodes).insert(Arc::clone(address), node.clone());
         Ok(node)
+    }
+
+    /// The next producer's stream to `address` gets a new connection: the one that they share
+    /// does not answer.
+    pub(crate) fn leave_produce_node(&self, address: &Arc<str>) {
+        locked(&self.produces).remove(address);
     }
 
     pub(crate) fn routes(&self) -> MutexGuard<'_, Routes> {

@@ -220,7 +220,8 @@ impl Requests {
         let topic = lane.lane.config().topic.as_ref().to_owned();
         drop(lane);
         if send.partial {
-            slot.rotate();
+            let full = self.shared.config.batch_max_bytes;
+            slot.sent_partial(send.encoded.bytes.len(), full);
         }
         if send.resent {
             self.shared.count_resent();
@@ -302,10 +303,13 @@ pub(crate) async fn run(link: Arc<Link>, node: Node, shared: Arc<Shared>) {
         status = exchange(&link, &node, requests, &shared) => {
             node.error(status)
         }
-        () = link.killed.notified() => ClientError::Broken {
-            endpoint: link.address.as_ref().to_owned(),
-            status: Arc::new(Status::deadline_exceeded("no reply for too long")),
-        },
+        () = link.killed.notified() => {
+            shared.reach.leave_produce_node(&link.address);
+            ClientError::Broken {
+                endpoint: link.address.as_ref().to_owned(),
+                status: Arc::new(Status::deadline_exceeded("no reply for too long")),
+            }
+        }
     };
     shared.on_link_lost(&link, &error);
 }

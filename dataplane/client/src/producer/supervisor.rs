@@ -225,7 +225,7 @@ impl Supervisor {
     }
 
     fn start(&mut self, link: &Arc<link::Link>) -> Result<(), ClientError> {
-        let node = self.shared.reach.open(&link.address)?;
+        let node = self.shared.reach.produce_node(&link.address)?;
         self.links
             .spawn(link::run(Arc::clone(link), node, Arc::clone(&self.shared)));
         Ok(())

@@ -1,6 +1,6 @@
 //! A topic's lanes, and which of them a record takes.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use lograft_core::PartitionId;
@@ -19,6 +19,8 @@ pub(crate) struct LaneSlot {
     /// Records without a key go elsewhere while its leader does not answer.
     troubled: AtomicBool,
     sticky: Arc<AtomicU32>,
+    /// Sent in batches that were not full, bytes.
+    partial_bytes: AtomicUsize,
 }
 
 /// What the slot's lock guards.
@@ -74,7 +76,16 @@ impl LaneSlot {
         self.troubled.store(troubled, Ordering::Relaxed);
     }
 
-    /// Its batch is closed: records without a key go on in the next partition.
+    /// A batch that was not full is sent. Records without a key stay here until such batches add
+    /// up to a full one: spread over all partitions they would come in smaller batches still.
+    pub(crate) fn sent_partial(&self, bytes: usize, batch_max_bytes: usize) {
+        if self.partial_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes >= batch_max_bytes {
+            self.partial_bytes.store(0, Ordering::Relaxed);
+            self.rotate();
+        }
+    }
+
+    /// Its batch is full: records without a key go on in the next partition.
     pub(crate) fn rotate(&self) {
         let partition = self.partition.get();
         // Whoever was faster has rotated already.
@@ -135,6 +146,7 @@ impl TopicLanes {
                     lingering: false,
                 }),
                 troubled: AtomicBool::new(false),
+                partial_bytes: AtomicUsize::new(0),
                 sticky: Arc::clone(&self.sticky),
             }));
         }
@@ -222,6 +234,18 @@ mod tests {
             lanes.slots()[at].rotate();
         }
         assert_eq!(taken, [0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn batches_that_are_not_full_stay_in_a_partition_until_they_add_up_to_one() {
+        let lanes = lanes(3);
+        let slot = Arc::clone(&lanes.slots()[choose(&lanes, None)]);
+        for _ in 0..2 {
+            slot.sent_partial(500, 1024);
+            assert_eq!(choose(&lanes, None), 0);
+        }
+        slot.sent_partial(24, 1024);
+        assert_eq!(choose(&lanes, None), 1);
     }
 
     #[test]
