@@ -3,6 +3,8 @@
 //! One package per audience: [`log`] for producers and consumers, [`admin`] for operators and the
 //! CLI, [`raft`] for peers. Fields are only ever added.
 
+pub mod codec;
+
 /// For producers and consumers.
 pub mod log {
     /// A header of the calls that a node would pass on to the leader. With it, whatever its value,
