@@ -8,7 +8,7 @@ use std::time::Duration;
 use lograft_core::limits::{
     DISK_RESERVE_DEFAULT_BYTES, NODE_NAME_MAX_BYTES, SEEDS_MAX_COUNT, SEGMENT_MAX_BYTES,
     SEGMENT_MIN_BYTES, TAIL_CACHE_DEFAULT_BYTES, TAIL_CACHE_MIN_BYTES,
-    WRITER_THREADS_DEFAULT_COUNT, WRITER_THREADS_MAX_COUNT,
+    WRITER_THREADS_DEFAULT_COUNT, WORKER_THREADS_MAX_COUNT, WRITER_THREADS_MAX_COUNT,
 };
 use lograft_raft::RaftTiming;
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,9 @@ pub struct NodeConfig {
     /// Peer addresses, `host:port`, of nodes that may know a cluster to join.
     #[serde(default)]
     pub seeds: Vec<String>,
+    /// What runs the node's work.
+    #[serde(default)]
+    pub runtime: RuntimeSettings,
     /// Disk and caches.
     #[serde(default)]
     pub storage: StorageSettings,
@@ -121,6 +124,16 @@ pub struct TlsConfig {
     pub key: PathBuf,
     /// The certificates of the cluster's CA, one or more.
     pub ca: PathBuf,
+}
+
+/// What runs the node's work.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RuntimeSettings {
+    /// Threads for all work but disk writes; without a number, one for each core that the process
+    /// may use. More than its share of the cores only costs wakeups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_threads_count: Option<usize>,
 }
 
 /// Disk and caches.
@@ -235,6 +248,10 @@ impl NodeConfig {
         }
         within("zone", self.zone.len(), 0, NODE_NAME_MAX_BYTES, "bytes")?;
         self.check_addresses()?;
+        if let Some(count) = self.runtime.worker_threads_count {
+            let name = "runtime.worker_threads_count";
+            within(name, count, 1, WORKER_THREADS_MAX_COUNT, "threads")?;
+        }
         self.storage.check()?;
         self.raft.check()
     }

@@ -386,10 +386,11 @@ pub async fn run(
 pub fn main(config: NodeConfig) -> ExitCode {
     // Another provider installed before is an error of the program's author; rustls says so.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(count) = config.runtime.worker_threads_count {
+        builder.worker_threads(count);
+    }
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(source) => return ended(&RunError::Runtime(source)),
     };

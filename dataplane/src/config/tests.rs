@@ -68,6 +68,11 @@ fn bounds_are_named() {
             "at least 1048576",
         ),
         (
+            "runtime: {worker_threads_count: 0}",
+            "runtime.worker_threads_count",
+            "at least 1",
+        ),
+        (
             "storage: {writer_threads_count: 0}",
             "storage.writer_threads_count",
             "at least 1",

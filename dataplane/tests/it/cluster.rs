@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use lograft_core::limits::SEGMENT_MIN_BYTES;
 use lograft_node::config::{
-    AdvertiseConfig, ListenConfig, LogSettings, NodeConfig, RaftSettings, StorageSettings,
+    AdvertiseConfig, ListenConfig, LogSettings, NodeConfig, RaftSettings, RuntimeSettings,
+    StorageSettings,
     TlsConfig,
 };
 use lograft_node::health::Readiness;
@@ -121,6 +122,7 @@ impl Cluster {
                 .iter()
                 .map(|m| m.addresses.peer.to_string())
                 .collect(),
+            runtime: RuntimeSettings::default(),
             storage: StorageSettings {
                 reserve_bytes: 1,
                 // Small, so that retention has something to give up.

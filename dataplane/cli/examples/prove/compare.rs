@@ -14,6 +14,10 @@ use crate::cluster::Place;
 use engine::{Engine, Running, Work};
 use table::Table;
 
+/// Kept of each partition and stream, bytes: little enough for retention to be at work in all
+/// loads that write fast.
+const RETAINED_BYTES: u64 = 256 << 20;
+
 /// What to compare, and for how long.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Compare {
@@ -27,6 +31,9 @@ pub(crate) struct Compare {
         default_value = "nats-default,nats-always,lograft"
     )]
     engines: Vec<Engine>,
+    /// The loads [default: all].
+    #[arg(long, value_delimiter = ',')]
+    loads: Vec<Work>,
     /// How often each engine gets its turn.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
@@ -46,7 +53,10 @@ impl Compare {
         for round in 1..=self.rounds {
             for engine in self.engines.iter().copied() {
                 let mut running = Running::start(engine, &self, place).await?;
-                for work in Work::ALL.iter().copied().filter(|w| w.is_for(engine)) {
+                let wanted = |work: &Work| {
+                    work.is_for(engine) && (self.loads.is_empty() || self.loads.contains(work))
+                };
+                for work in Work::ALL.into_iter().filter(wanted) {
                     let sample = running.load(work, &self).await?;
                     eprintln!(
                         "round {round}, {}, {}: {sample}",

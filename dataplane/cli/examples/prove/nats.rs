@@ -1,8 +1,9 @@
-//! The load that NATS JetStream gets: a small client of its own for NATS's text protocol, so that
-//! the comparison adds no dependency and no layer that could slow the peer down.
+//! The loads that NATS JetStream gets: through its official client for Rust, and through a small
+//! client of our own for its text protocol, which adds no layer that could slow the peer down.
 
 mod batch;
 mod consume;
+mod official;
 mod publish;
 mod single;
 mod stream;
@@ -42,12 +43,21 @@ enum Work {
     },
     /// Publishes with acknowledgements in flight, as an asynchronous JetStream client does.
     Publish(Stream),
+    /// The same through the official client.
+    PublishOfficial(Stream),
     /// Publishes as one fast-ingest batch, the peer's fastest way (NATS 2.14 and later).
     FastIngest(Stream),
     /// Publishes atomic batches of 1000 records, four in flight.
     AtomicBatch(Stream),
     /// Publishes one record at a time, each producer on a connection of its own.
     Single {
+        #[arg(long, default_value_t = 1)]
+        producers: u32,
+        #[command(flatten)]
+        stream: Stream,
+    },
+    /// Publishes one record at a time through the official client, all on one connection.
+    SingleOfficial {
         #[arg(long, default_value_t = 1)]
         producers: u32,
         #[command(flatten)]
@@ -82,12 +92,16 @@ impl Stream {
 pub(crate) enum Load {
     /// Acknowledgements in flight.
     Publish,
+    /// The same through the official client.
+    PublishOfficial,
     /// One fast-ingest batch.
     FastIngest,
     /// Atomic batches.
     AtomicBatch,
-    /// One record at a time.
+    /// One record at a time, each producer on a connection of its own.
     Single,
+    /// One record at a time through the official client, on one connection.
+    SingleOfficial,
     /// Reading from the start.
     Consume,
 }
@@ -109,9 +123,13 @@ impl NatsLoad {
                 return Ok(Measured::default());
             }
             Work::Publish(load) => (Load::Publish, 1, load),
+            Work::PublishOfficial(load) => (Load::PublishOfficial, 1, load),
             Work::FastIngest(load) => (Load::FastIngest, 1, load),
             Work::AtomicBatch(load) => (Load::AtomicBatch, 1, load),
             Work::Single { producers, stream } => (Load::Single, producers, stream),
+            Work::SingleOfficial { producers, stream } => {
+                (Load::SingleOfficial, producers, stream)
+            }
             Work::Consume(load) => (Load::Consume, 1, load),
         };
         let target = Target::find(&servers, &stream).await?;
@@ -143,9 +161,11 @@ impl Load {
     async fn run(self, target: &Target, producers: u32, load: Stream) -> Result<Measured> {
         match self {
             Self::Publish => publish::run(target, load).await,
+            Self::PublishOfficial => official::publish(target, load).await,
             Self::FastIngest => batch::fast_ingest(target, load).await,
             Self::AtomicBatch => batch::atomic(target, load).await,
             Self::Single => single::run(target, producers, load).await,
+            Self::SingleOfficial => official::single(target, producers, load).await,
             Self::Consume => consume::run(target, load.seconds).await,
         }
     }

@@ -21,12 +21,15 @@ use crate::reach;
 pub(crate) struct LatencyBench {
     #[command(flatten)]
     shared: Shared,
-    /// Producers, each with one record under way
+    /// Producers, each with streams of its own and one record under way
     #[arg(long, short = 'n', value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=4096))]
     producers: u16,
-    /// All through one client, which packs what comes together, instead of one client each
+    /// Clients that the producers are spread over, each with connections of its own
+    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    clients: u16,
+    /// One producer for each client, which packs what its records' senders hand over together
     #[arg(long)]
-    one_client: bool,
+    pack: bool,
 }
 
 impl LatencyBench {
@@ -42,22 +45,23 @@ pub(crate) async fn run(args: LatencyBench, global: &Global) -> Result<Report, C
     let gauge = Arc::new(Gauge::default());
     let mut workers = JoinSet::new();
     let opening = || CliError::call("opening a producer");
-    let mut common = None;
-    for _ in 0..args.producers {
-        let producer = if let Some(producer) = &common {
-            TopicProducer::clone(producer)
+    let mut clients = Vec::new();
+    for nth in 0..args.producers.min(args.clients) {
+        let client = reach::connect(&name, &context).await?;
+        let shared = if args.pack {
+            Some(open(&client, target.name()).await.map_err(opening())?)
         } else {
-            let client = reach::connect(&name, &context).await?;
-            open(&client, target.name()).await.map_err(opening())?
+            None
         };
-        if args.one_client {
-            common = Some(producer.clone());
+        for _ in (nth..args.producers).step_by(args.clients.into()) {
+            let producer = match &shared {
+                Some(shared) => TopicProducer::clone(shared),
+                None => open(&client, target.name()).await.map_err(opening())?,
+            };
+            let gauge = Arc::clone(&gauge);
+            workers.spawn(one_by_one(producer, args.shared.record_size, gauge));
         }
-        workers.spawn(one_by_one(
-            producer,
-            args.shared.record_size,
-            Arc::clone(&gauge),
-        ));
+        clients.push(client);
     }
     let times = Times {
         warm_up: args.shared.warm_up,
@@ -69,11 +73,7 @@ pub(crate) async fn run(args: LatencyBench, global: &Global) -> Result<Report, C
         partitions: target.info.partitions.len(),
         replication_factor: target.replication_factor(),
         record_bytes: args.shared.record_size,
-        clients: if args.one_client {
-            1
-        } else {
-            args.producers.into()
-        },
+        clients: clients.len(),
         workers: args.producers.into(),
         batch_max_bytes: None,
         in_flight_max_bytes: None,

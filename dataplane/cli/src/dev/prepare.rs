@@ -1,7 +1,8 @@
 //! What is settled before a process is started: the cluster's shape, its ports, its files.
 
 use lograft_node::config::{
-    AdvertiseConfig, ListenConfig, LogSettings, NodeConfig, RaftSettings, StorageSettings,
+    AdvertiseConfig, ListenConfig, LogSettings, NodeConfig, RaftSettings, RuntimeSettings,
+    StorageSettings,
     TlsConfig,
 };
 use tempfile::TempDir;
@@ -84,6 +85,9 @@ pub(crate) fn write_config(
             ca: pki.ca_cert(),
         },
         seeds: others.map(|other| other.peer.to_string()).collect(),
+        runtime: RuntimeSettings {
+            worker_threads_count: Some(worker_threads(plan.len())),
+        },
         storage: StorageSettings::default(),
         raft: RaftSettings::default(),
         log: LogSettings {
@@ -101,4 +105,10 @@ pub(crate) fn write_config(
     })?;
     layout.write_config(&name, &text)?;
     Ok(())
+}
+
+/// A node's share of the cores.
+fn worker_threads(nodes: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (cores / nodes.max(1)).max(1)
 }

@@ -35,48 +35,59 @@ impl Engine {
 }
 
 /// What is loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(crate) enum Work {
     /// 256 B records, pipelined.
     Small,
+    /// The same without the peer's official client.
+    SmallByHand,
     /// The same through the peer's fast-ingest batch.
     SmallFastIngest,
     /// The same through the peer's atomic batches.
     SmallAtomic,
     /// 1 KiB records, pipelined.
     Large,
+    /// The same without the peer's official client.
+    LargeByHand,
     /// The same through the peer's fast-ingest batch.
     LargeFastIngest,
-    /// What the load before wrote, read from its start.
+    /// What a load before wrote, read from its start.
     Consume,
     /// One producer, one record at a time.
     One,
     /// 64 producers, one record at a time each, streams of their own.
     Many,
-    /// The same 64 through one client, which packs.
+    /// The same 64, connections of their own.
+    ManyConnections,
+    /// The same 64 through one producer, which packs.
     ManyPacked,
 }
 
 impl Work {
     /// In the order in which each engine gets them.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Small,
+        Self::SmallByHand,
         Self::SmallFastIngest,
         Self::SmallAtomic,
         Self::Large,
+        Self::LargeByHand,
         Self::LargeFastIngest,
         Self::Consume,
         Self::One,
         Self::Many,
+        Self::ManyConnections,
         Self::ManyPacked,
     ];
 
     /// Whether the engine has it.
     pub(crate) fn is_for(self, engine: Engine) -> bool {
         match self {
-            Self::SmallFastIngest | Self::SmallAtomic | Self::LargeFastIngest => {
-                engine != Engine::Lograft
-            }
+            Self::SmallByHand
+            | Self::SmallFastIngest
+            | Self::SmallAtomic
+            | Self::LargeByHand
+            | Self::LargeFastIngest => engine != Engine::Lograft,
             Self::ManyPacked => engine == Engine::Lograft,
             _ => true,
         }
@@ -86,8 +97,8 @@ impl Work {
     /// of the peer's ways to publish.
     pub(crate) const fn counterpart(self) -> Self {
         match self {
-            Self::SmallFastIngest | Self::SmallAtomic => Self::Small,
-            Self::LargeFastIngest => Self::Large,
+            Self::SmallByHand | Self::SmallFastIngest | Self::SmallAtomic => Self::Small,
+            Self::LargeByHand | Self::LargeFastIngest => Self::Large,
             other => other,
         }
     }
@@ -96,21 +107,24 @@ impl Work {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Small => "256 B pipelined",
-            Self::SmallFastIngest => "256 B, NATS fast-ingest batch",
-            Self::SmallAtomic => "256 B, NATS atomic batches",
+            Self::SmallByHand => "256 B, NATS's protocol by hand",
+            Self::SmallFastIngest => "256 B, NATS fast-ingest batch by hand",
+            Self::SmallAtomic => "256 B, NATS atomic batches by hand",
             Self::Large => "1 KiB pipelined",
-            Self::LargeFastIngest => "1 KiB, NATS fast-ingest batch",
+            Self::LargeByHand => "1 KiB, NATS's protocol by hand",
+            Self::LargeFastIngest => "1 KiB, NATS fast-ingest batch by hand",
             Self::Consume => "consume 1 KiB, in page cache",
             Self::One => "one producer, one record at a time",
             Self::Many => "64 producers, one record each, own streams",
-            Self::ManyPacked => "the same 64 through one client that packs",
+            Self::ManyConnections => "the same 64, own connections",
+            Self::ManyPacked => "the same 64 through one producer that packs",
         }
     }
 
     /// Bytes of its records.
     pub(crate) const fn record_bytes(self) -> usize {
         match self {
-            Self::Large | Self::LargeFastIngest | Self::Consume => 1024,
+            Self::Large | Self::LargeByHand | Self::LargeFastIngest | Self::Consume => 1024,
             _ => 256,
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::RETAINED_BYTES;
 use super::engine::{Sample, Work};
 use crate::cluster::{Cluster, Place};
 
@@ -26,12 +27,13 @@ impl LograftRun {
     /// Runs one load through the CLI.
     pub(crate) fn load(&self, work: Work, seconds: u64, partitions: u32) -> Result<Sample> {
         let (bytes, length) = (work.record_bytes().to_string(), format!("{seconds}s"));
-        let partitions = partitions.to_string();
+        let (partitions, retained) = (partitions.to_string(), RETAINED_BYTES.to_string());
         let words: &[&str] = match work {
-            Work::Consume => &["consume", "--fill", "1GiB"],
+            Work::Consume => &["consume", "--fill", "600MiB"],
             Work::One => &["latency", "--producers", "1"],
             Work::Many => &["latency", "--producers", "64"],
-            Work::ManyPacked => &["latency", "--producers", "64", "--one-client"],
+            Work::ManyConnections => &["latency", "--producers", "64", "--clients", "64"],
+            Work::ManyPacked => &["latency", "--producers", "64", "--pack"],
             _ => &["produce"],
         };
         let size = [
@@ -41,6 +43,8 @@ impl LograftRun {
             &length,
             "--partitions",
             &partitions,
+            "--retention-bytes",
+            &retained,
         ];
         let args = [&["bench"], words, &size[..], &["--json"]].concat();
         let text = self.cluster.cli(&args)?;

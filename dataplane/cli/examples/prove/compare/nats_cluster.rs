@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
 use rustix::process::Signal;
 
+use super::RETAINED_BYTES;
 use super::engine::{Sample, Work};
 use crate::cluster::Place;
 use crate::measure::{Measured, to_f64};
@@ -17,8 +18,6 @@ use crate::proc::{self, Usage};
 
 const CLIENT_PORT: u16 = 14_220;
 const ROUTE_PORT: u16 = 15_220;
-/// Kept of each stream: what Lograft's benchmark keeps of a partition.
-const STREAM_MAX_BYTES: u64 = 1 << 30;
 
 /// Three servers and their folder.
 #[derive(Debug)]
@@ -53,7 +52,7 @@ impl NatsRun {
                 .push(SocketAddr::from(([127, 0, 0, 1], CLIENT_PORT + number)));
         }
         // Made once here so that the cluster has formed before anything is measured.
-        nats::create(&run.addresses, "READY", 3, STREAM_MAX_BYTES).await?;
+        nats::create(&run.addresses, "READY", 3, RETAINED_BYTES).await?;
         Ok(run)
     }
 
@@ -65,17 +64,19 @@ impl NatsRun {
         for name in &names {
             targets.push(match work {
                 Work::Consume => Target::find(&self.addresses, name).await?,
-                _ => nats::create(&self.addresses, name, 3, STREAM_MAX_BYTES).await?,
+                _ => nats::create(&self.addresses, name, 3, RETAINED_BYTES).await?,
             });
         }
         let each = match work {
-            Work::Small | Work::Large => Load::Publish,
+            Work::Small | Work::Large => Load::PublishOfficial,
+            Work::SmallByHand | Work::LargeByHand => Load::Publish,
             Work::SmallFastIngest | Work::LargeFastIngest => Load::FastIngest,
             Work::SmallAtomic => Load::AtomicBatch,
             Work::Consume => Load::Consume,
-            Work::One | Work::Many | Work::ManyPacked => Load::Single,
+            Work::One | Work::ManyConnections => Load::Single,
+            Work::Many | Work::ManyPacked => Load::SingleOfficial,
         };
-        let producers = if work == Work::Many {
+        let producers = if matches!(work, Work::Many | Work::ManyConnections) {
             64_u32.div_ceil(streams)
         } else {
             1

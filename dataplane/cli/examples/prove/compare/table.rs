@@ -57,16 +57,24 @@ impl Table {
         out.push_str(" x default | x always |\n|---|---|---|---|---|---|\n");
         for work in Work::ALL {
             let figures: &[(&str, Figure)] = match work {
-                Work::Small | Work::SmallFastIngest | Work::SmallAtomic => &[("", RECORDS)],
-                Work::Large | Work::LargeFastIngest | Work::Consume => &[("", MEGABYTES)],
+                Work::Small | Work::SmallByHand | Work::SmallFastIngest | Work::SmallAtomic => {
+                    &[("", RECORDS)]
+                }
+                Work::Large | Work::LargeByHand | Work::LargeFastIngest | Work::Consume => {
+                    &[("", MEGABYTES)]
+                }
                 Work::One => &[(", p50 ms", P50), (", p99 ms", P99)],
-                Work::Many | Work::ManyPacked => &[("", RECORDS), (", p50 ms", P50)],
+                Work::Many | Work::ManyConnections | Work::ManyPacked => {
+                    &[("", RECORDS), (", p50 ms", P50)]
+                }
             };
             for (suffix, figure) in figures {
                 self.line(&mut out, work, suffix, *figure);
             }
-            if work == Work::Large {
+            if matches!(work, Work::Small | Work::Large) {
                 self.line(&mut out, work, ", CPU of all processes", CPU);
+            }
+            if work == Work::Large {
                 self.line(&mut out, work, ", bytes written per node and byte", WRITTEN);
             }
         }
