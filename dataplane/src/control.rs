@@ -22,6 +22,7 @@ mod reconcile;
 mod registration;
 pub mod report;
 mod retention;
+mod succession;
 #[cfg(test)]
 pub(crate) mod test_metadata;
 #[cfg(test)]

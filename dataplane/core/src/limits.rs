@@ -291,6 +291,9 @@ pub const REPLICAS_OPENED_AT_ONCE_MAX_COUNT: usize = 8;
 pub const PARTITION_START_TURN: Duration = Duration::from_secs(3);
 /// How far a learner may be behind to become a voter, entries.
 pub const MOVE_LAG_MAX_COUNT: u64 = 64;
+/// How long a leader that is moved away goes on after its heir did not take over, before it hands
+/// over again: each such try keeps its partition from being written for a few seconds.
+pub const HANDOVER_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// Partitions moved at once by one leading node.
 pub const MOVES_AT_ONCE_MAX_COUNT: usize = 4;
 /// Commands of a drain proposed in one look.

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::limits::{
-    CONTROL_INTERVAL, MOVE_LAG_MAX_COUNT, MOVES_AT_ONCE_MAX_COUNT, PARTITION_START_TURN,
+    CONTROL_INTERVAL, HANDOVER_RETRY_INTERVAL, MOVE_LAG_MAX_COUNT, MOVES_AT_ONCE_MAX_COUNT,
+    PARTITION_START_TURN,
 };
 use lograft_core::metadata::{Command, Partition, Repair};
 use lograft_core::{GroupId, NodeId};
-use lograft_raft::{GroupStatus, RaftError};
+use lograft_raft::{GroupStatus, RaftError, RaftGroup};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Control;
 use super::busy::Work;
+use super::succession::{Succession, succession_step};
 use crate::chain::error_chain;
 use crate::meta::ProposeMeta;
 use crate::replica::Replica;
@@ -74,6 +76,8 @@ enum MoveStep {
     AddLearner(NodeId),
     /// Make these the voters.
     ChangeVoters(BTreeSet<NodeId>),
+    /// Hand leadership to a voter that stays, which goes on with the move.
+    HandOver(NodeId),
     /// Take a node out that is not among the voters.
     RemoveLearner(NodeId),
     /// Say that the group is without its damaged replica.
@@ -82,13 +86,27 @@ enum MoveStep {
     CommitRepair(NodeId),
     /// Say that the move is done.
     Commit(Vec<NodeId>),
-    /// Newcomers are not caught up yet, or raft has a change under way.
+    /// Newcomers are not caught up yet, nobody can take over, or raft has a change under way.
     Wait,
+}
+
+impl From<Succession> for MoveStep {
+    fn from(step: Succession) -> Self {
+        match step {
+            Succession::ChangeVoters(voters) => Self::ChangeVoters(voters),
+            Succession::HandOver(heir) => Self::HandOver(heir),
+            Succession::Wait => Self::Wait,
+        }
+    }
 }
 
 /// The next step towards what the metadata says, for the group's leader. `None` if all is as it
 /// should be.
-fn move_step(partition: &Partition, status: &GroupStatus) -> Option<MoveStep> {
+fn move_step(
+    partition: &Partition,
+    status: &GroupStatus,
+    is_reachable: impl Fn(NodeId) -> bool,
+) -> Option<MoveStep> {
     let order = partition.target.as_ref().unwrap_or(&partition.replicas);
     let mut wished: BTreeSet<NodeId> = order.iter().copied().collect();
     if let Some(Repair {
@@ -102,12 +120,15 @@ fn move_step(partition: &Partition, status: &GroupStatus) -> Option<MoveStep> {
     if wished.is_empty() {
         return None;
     }
-    if status.joint.is_some() {
-        // Somebody stopped half-way: the same call completes it, another one turns it.
-        return Some(MoveStep::ChangeVoters(wished));
-    }
     if !status.membership_committed {
         return Some(MoveStep::Wait);
+    }
+    let succession =
+        |goal| succession_step(status, goal, order.iter().copied(), is_reachable).into();
+    if let Some(joint) = &status.joint {
+        // Somebody stopped half-way: back if it was called off, else this change ends first.
+        let is_called_off = wished == status.voters;
+        return Some(succession(if is_called_off { &wished } else { joint }));
     }
     if status.voters == wished {
         return settled_step(partition, status);
@@ -117,7 +138,7 @@ fn move_step(partition: &Partition, status: &GroupStatus) -> Option<MoveStep> {
         return Some(MoveStep::AddLearner(*newcomer));
     }
     if newcomers().all(|node| status.is_caught_up(*node, MOVE_LAG_MAX_COUNT)) {
-        return Some(MoveStep::ChangeVoters(wished));
+        return Some(succession(&wished));
     }
     Some(MoveStep::Wait)
 }
@@ -179,7 +200,7 @@ impl Control {
         let status = replica.raft.watch();
         let is_due = {
             let status = status.borrow();
-            status.ready && move_step(partition, &status).is_some()
+            status.ready && self.move_step(partition, &status).is_some()
         };
         let under_way = self.busy.count(|work| matches!(work, Work::Move(_)));
         if !is_due || under_way >= MOVES_AT_ONCE_MAX_COUNT {
@@ -190,6 +211,11 @@ impl Control {
             control.run_move(&replica).await;
             false
         });
+    }
+
+    fn move_step(&self, partition: &Partition, status: &GroupStatus) -> Option<MoveStep> {
+        let is_reachable = |node| self.hints().reachable_since(node).is_some();
+        move_step(partition, status, is_reachable)
     }
 
     /// Steps until the move is done, or this node does not lead the group any more.
@@ -206,7 +232,7 @@ impl Control {
                 if !status.ready {
                     return;
                 }
-                move_step(place.partition, &status)
+                self.move_step(place.partition, &status)
             };
             let Some(step) = step else { return };
             if step == MoveStep::Wait {
@@ -229,6 +255,7 @@ impl Control {
             MoveStep::AddLearner(node) => raft.add_learner(node).await,
             MoveStep::RemoveLearner(node) => raft.remove_learner(node).await,
             MoveStep::ChangeVoters(voters) => raft.change_voters(voters).await,
+            MoveStep::HandOver(heir) => return self.hand_to(raft, heir).await,
             MoveStep::Wait => Ok(()),
             MoveStep::CommitEviction(node) => {
                 return self.say(Command::CommitEviction { group, node }).await;
@@ -243,6 +270,17 @@ impl Control {
         changed.map_err(|error| error_chain(&error))
     }
 
+    /// A leader whose heir did not come has been silent for a while: it leaves its group time to
+    /// work before it tries another one.
+    async fn hand_to(&self, raft: &RaftGroup, heir: NodeId) -> Result<(), String> {
+        info!(group = %raft.group(), %heir, "this leader leaves its group and hands over");
+        let handed = raft.transfer_leader(heir).await;
+        if let Err(RaftError::Timeout { .. }) = handed {
+            tokio::time::sleep(HANDOVER_RETRY_INTERVAL).await;
+        }
+        handed.map_err(|error| error_chain(&error))
+    }
+
     async fn say(&self, command: Command) -> Result<(), String> {
         self.propose(command)
             .await
@@ -255,7 +293,7 @@ impl Control {
 mod tests {
     use super::*;
     use crate::control::test_metadata::ids;
-    use crate::control::test_status::leading;
+    use crate::control::test_status::{caught_up, leading};
 
     fn partition(replicas: &[u64], target: Option<&[u64]>) -> Partition {
         Partition {
@@ -268,52 +306,92 @@ mod tests {
         }
     }
 
+    fn step(partition: &Partition, status: &GroupStatus) -> Option<MoveStep> {
+        move_step(partition, status, |_| true)
+    }
+
+    #[test]
+    fn a_leader_that_is_moved_away_hands_over_once_its_successors_are_there() {
+        let moving = partition(&[1, 2, 3], Some(&[4, 2, 3]));
+        let mut status = leading(1, &[1, 2, 3]);
+        status.learners = ids(&[4]);
+        caught_up(&mut status, 2, 0);
+        assert_eq!(
+            step(&moving, &status),
+            Some(MoveStep::Wait),
+            "the newcomer is not caught up"
+        );
+        caught_up(&mut status, 4, 0);
+        let handed = Some(MoveStep::HandOver(NodeId(2)));
+        assert_eq!(step(&moving, &status), handed);
+        let mut successor = leading(2, &[1, 2, 3]);
+        successor.learners = ids(&[4]);
+        caught_up(&mut successor, 4, 0);
+        let changed = Some(MoveStep::ChangeVoters(ids(&[2, 3, 4])));
+        assert_eq!(step(&moving, &successor), changed);
+
+        status.joint = Some(ids(&[2, 3, 4]));
+        status.membership_committed = false;
+        assert_eq!(step(&moving, &status), Some(MoveStep::Wait));
+        status.membership_committed = true;
+        assert_eq!(
+            step(&moving, &status),
+            Some(MoveStep::HandOver(NodeId(4))),
+            "it does not end a change that leaves it out"
+        );
+        let back = partition(&[1, 2, 3], Some(&[1, 2, 3]));
+        let old = Some(MoveStep::ChangeVoters(ids(&[1, 2, 3])));
+        assert_eq!(step(&back, &status), old, "called off");
+        let elsewhere = partition(&[1, 2, 3], Some(&[5, 2, 1]));
+        assert_eq!(
+            step(&elsewhere, &status),
+            Some(MoveStep::HandOver(NodeId(2))),
+            "the change that was begun ends before the next one"
+        );
+    }
+
     #[test]
     fn a_move_goes_learner_voter_commit_and_is_quiet_then() {
         let moving = partition(&[1, 2, 3], Some(&[4, 2, 1]));
         let mut status = leading(1, &[1, 2, 3]);
         assert_eq!(
-            move_step(&moving, &status),
+            step(&moving, &status),
             Some(MoveStep::AddLearner(NodeId(4)))
         );
         status.learners = ids(&[4]);
         status.membership_committed = false;
         assert_eq!(
-            move_step(&moving, &status),
+            step(&moving, &status),
             Some(MoveStep::Wait),
             "not committed"
         );
         status.membership_committed = true;
         assert_eq!(
-            move_step(&moving, &status),
+            step(&moving, &status),
             Some(MoveStep::Wait),
             "not caught up"
         );
-        crate::control::test_status::caught_up(&mut status, 4, MOVE_LAG_MAX_COUNT + 1);
-        assert_eq!(
-            move_step(&moving, &status),
-            Some(MoveStep::Wait),
-            "still behind"
-        );
-        crate::control::test_status::caught_up(&mut status, 4, MOVE_LAG_MAX_COUNT);
+        caught_up(&mut status, 4, MOVE_LAG_MAX_COUNT + 1);
+        assert_eq!(step(&moving, &status), Some(MoveStep::Wait), "still behind");
+        caught_up(&mut status, 4, MOVE_LAG_MAX_COUNT);
         let wished: BTreeSet<NodeId> = ids(&[1, 2, 4]);
         assert_eq!(
-            move_step(&moving, &status),
+            step(&moving, &status),
             Some(MoveStep::ChangeVoters(wished.clone()))
         );
         status.joint = Some(wished.clone());
         assert_eq!(
-            move_step(&moving, &status),
+            step(&moving, &status),
             Some(MoveStep::ChangeVoters(wished.clone()))
         );
         status.joint = None;
         status.voters = wished;
         status.learners = BTreeSet::new();
         assert_eq!(
-            move_step(&moving, &status),
+            step(&moving, &status),
             Some(MoveStep::Commit(ids(&[4, 2, 1])))
         );
-        assert_eq!(move_step(&partition(&[4, 2, 1], None), &status), None);
+        assert_eq!(step(&partition(&[4, 2, 1], None), &status), None);
     }
 
     #[test]
@@ -322,12 +400,12 @@ mod tests {
         let mut status = leading(1, &[1, 2, 3]);
         status.learners = ids(&[4]);
         assert_eq!(
-            move_step(&back, &status),
+            step(&back, &status),
             Some(MoveStep::RemoveLearner(NodeId(4)))
         );
         status.learners = BTreeSet::new();
         assert_eq!(
-            move_step(&back, &status),
+            step(&back, &status),
             Some(MoveStep::Commit(ids(&[1, 2, 3])))
         );
     }
@@ -343,51 +421,42 @@ mod tests {
         let mut status = leading(1, &[1, 2, 3]);
         let without: BTreeSet<NodeId> = ids(&[1, 2]);
         assert_eq!(
-            move_step(&damaged, &status),
+            step(&damaged, &status),
             Some(MoveStep::ChangeVoters(without.clone()))
         );
         status.voters = without;
         status.learners = ids(&[3]);
-        assert_eq!(
-            move_step(&damaged, &status),
-            Some(MoveStep::RemoveLearner(node))
-        );
+        assert_eq!(step(&damaged, &status), Some(MoveStep::RemoveLearner(node)));
         status.learners = BTreeSet::new();
         assert_eq!(
-            move_step(&damaged, &status),
+            step(&damaged, &status),
             Some(MoveStep::CommitEviction(node))
         );
         damaged.repair = Some(Repair {
             node,
             is_evicted: true,
         });
-        assert_eq!(
-            move_step(&damaged, &status),
-            Some(MoveStep::AddLearner(node))
-        );
+        assert_eq!(step(&damaged, &status), Some(MoveStep::AddLearner(node)));
         status.learners = ids(&[3]);
-        assert_eq!(move_step(&damaged, &status), Some(MoveStep::Wait));
-        crate::control::test_status::caught_up(&mut status, 3, 0);
+        assert_eq!(step(&damaged, &status), Some(MoveStep::Wait));
+        caught_up(&mut status, 3, 0);
         let all: BTreeSet<NodeId> = ids(&[1, 2, 3]);
         assert_eq!(
-            move_step(&damaged, &status),
+            step(&damaged, &status),
             Some(MoveStep::ChangeVoters(all.clone()))
         );
         status.voters = all;
         status.learners = BTreeSet::new();
-        assert_eq!(
-            move_step(&damaged, &status),
-            Some(MoveStep::CommitRepair(node))
-        );
+        assert_eq!(step(&damaged, &status), Some(MoveStep::CommitRepair(node)));
         damaged.repair = None;
-        assert_eq!(move_step(&damaged, &status), None);
+        assert_eq!(step(&damaged, &status), None);
     }
 
     #[test]
     fn silence_changes_no_membership() {
         let mut status = leading(1, &[1, 2, 3]);
         status.followers.clear();
-        assert_eq!(move_step(&partition(&[1, 2, 3], None), &status), None);
+        assert_eq!(step(&partition(&[1, 2, 3], None), &status), None);
     }
 
     #[test]

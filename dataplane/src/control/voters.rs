@@ -16,6 +16,7 @@ use super::Control;
 use super::busy::Work;
 use super::decommission::drain_commands;
 use super::retention::{meta_purgeable, purge};
+use super::succession::{Succession, succession_step};
 use crate::chain::error_chain;
 use crate::meta::ProposeMeta;
 
@@ -52,11 +53,11 @@ fn membership_step(
     is_reachable: impl Fn(NodeId) -> bool,
     mut is_heard: impl FnMut(NodeId) -> bool,
 ) -> Option<MetaStep> {
-    if let Some(joint) = &status.joint {
-        return Some(MetaStep::ChangeVoters(joint.clone()));
-    }
     if !status.membership_committed {
         return None;
+    }
+    if let Some(joint) = &status.joint {
+        return change_step(status, joint, is_reachable);
     }
     let is_in = |node: &NodeId| status.voters.contains(node) || status.learners.contains(node);
     if let Some(newcomer) = metadata
@@ -72,7 +73,7 @@ fn membership_step(
         .collect();
     let wished = meta_voters(metadata, &status.voters, &caught_up, META_VOTERS_MAX_COUNT);
     if wished != status.voters {
-        return change_step(status, wished, is_reachable);
+        return change_step(status, &wished, is_reachable);
     }
     let is_removed = |id: &NodeId| {
         metadata
@@ -86,23 +87,17 @@ fn membership_step(
         .map(MetaStep::RemoveLearner)
 }
 
-/// How the voters become `wished`. A leader does not take its own vote away: one that did would
-/// have to end a change that it is no part of.
+/// How the voters become `wished`; `None` if nobody can take over from this leader yet.
 fn change_step(
     status: &GroupStatus,
-    mut wished: BTreeSet<NodeId>,
+    wished: &BTreeSet<NodeId>,
     is_reachable: impl Fn(NodeId) -> bool,
 ) -> Option<MetaStep> {
-    if wished.contains(&status.node) {
-        return Some(MetaStep::ChangeVoters(wished));
+    match succession_step(status, wished, wished.iter().copied(), is_reachable) {
+        Succession::ChangeVoters(voters) => Some(MetaStep::ChangeVoters(voters)),
+        Succession::HandOver(heir) => Some(MetaStep::HandOver(heir)),
+        Succession::Wait => None,
     }
-    let mut stay = wished.intersection(&status.voters).copied().peekable();
-    if stay.peek().is_none() {
-        wished.insert(status.node);
-        return Some(MetaStep::ChangeVoters(wished));
-    }
-    stay.find(|node| is_reachable(*node) && status.is_caught_up(*node, MOVE_LAG_MAX_COUNT))
-        .map(MetaStep::HandOver)
 }
 
 impl Control {
@@ -216,6 +211,12 @@ mod tests {
         caught_up(&mut status, 2, 0);
         let handed = step(&metadata, &status);
         assert_eq!(handed, Some(MetaStep::HandOver(NodeId(2))));
+        status.joint = Some(ids(&[2, 3]));
+        assert_eq!(
+            step(&metadata, &status),
+            handed,
+            "nor does it end a change that leaves it out"
+        );
     }
 
     #[test]
@@ -246,6 +247,8 @@ mod tests {
         status.membership_committed = false;
         assert_eq!(step(&metadata, &status), None, "one change at a time");
         status.joint = Some(ids(&[1, 2, 3]));
+        assert_eq!(step(&metadata, &status), None, "nor half of one twice");
+        status.membership_committed = true;
         assert_eq!(step(&metadata, &status), all, "half a change is completed");
         let settled = leading(1, &[1, 2, 3]);
         assert_eq!(step(&metadata, &settled), None, "and silent voters stay");
