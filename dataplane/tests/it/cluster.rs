@@ -356,6 +356,19 @@ impl Cluster {
         .await
     }
 
+    /// The id of the node at a place, once that node knows itself to be there.
+    pub(crate) async fn id_of(&self, at: usize) -> u64 {
+        let address = self.addresses(at).client.to_string();
+        let is_it = |n: &admin::NodeDescription| {
+            n.client_address == address && n.state() != admin::NodeState::Removed
+        };
+        eventually("a node to know where it is", async || {
+            let nodes = self.describe(at).await.nodes;
+            nodes.iter().find(|n| is_it(n)).map(|n| n.node_id)
+        })
+        .await
+    }
+
     /// Waits until a node describes the cluster as healthy, with so many nodes.
     pub(crate) async fn healthy(&self, at: usize, nodes: usize) {
         eventually("the cluster to be healthy", async || {

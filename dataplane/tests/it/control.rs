@@ -1,5 +1,4 @@
-//! Topics are made and altered, leaders come back, nodes go for good, damage is mended, old
-//! records go.
+//! Topics are made and altered, leaders come back, damage is mended, old records go.
 
 use lograft_core::Reason;
 use lograft_proto::admin::v1 as admin;
@@ -10,11 +9,11 @@ use tonic_types::StatusExt;
 
 use crate::cluster::{Cluster, eventually};
 
-fn reason(status: &Status) -> Option<Reason> {
+pub(crate) fn reason(status: &Status) -> Option<Reason> {
     Reason::from_wire(&status.get_details_error_info()?.reason)
 }
 
-fn bound(status: &Status) -> String {
+pub(crate) fn bound(status: &Status) -> String {
     let info = status.get_details_error_info().unwrap();
     info.metadata.get("bound").cloned().unwrap_or_default()
 }
@@ -26,30 +25,6 @@ fn new_topic(name: &str, partitions: u32, replication_factor: u32) -> admin::Cre
         replication_factor,
         ..admin::CreateTopicRequest::default()
     }
-}
-
-/// Asks the node at a place to decommission one.
-async fn decommission(
-    cluster: &Cluster,
-    asked: usize,
-    node_id: u64,
-) -> Result<admin::NodeState, Status> {
-    let request = admin::DecommissionNodeRequest { node_id };
-    let reply = cluster.admin(asked).decommission_node(request).await?;
-    Ok(reply.into_inner().state())
-}
-
-/// The id of the node at a place in the cluster, once that node knows itself to be there.
-async fn id_of(cluster: &Cluster, at: usize) -> u64 {
-    let address = cluster.addresses(at).client.to_string();
-    let is_it = |n: &admin::NodeDescription| {
-        n.client_address == address && n.state() != admin::NodeState::Removed
-    };
-    eventually("a node to know where it is", async || {
-        let nodes = cluster.describe(at).await.nodes;
-        nodes.iter().find(|n| is_it(n)).map(|n| n.node_id)
-    })
-    .await
 }
 
 /// Grows a topic of three partitions to five and bounds it; what is not allowed is refused.
@@ -148,68 +123,6 @@ async fn topics_are_created_refused_altered_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_decommissioned_node_holds_nothing_and_is_gone_for_ever() {
-    let mut cluster = Cluster::of(4).await;
-    cluster.create_topic(0, "t", 4, 3).await;
-    for partition in 0..4 {
-        cluster
-            .produce(partition as usize, partition, "before")
-            .await;
-    }
-    let leaving = 3;
-    let node_id = id_of(&cluster, leaving).await;
-    let state = decommission(&cluster, 0, node_id).await.unwrap();
-    assert_ne!(state, admin::NodeState::Active);
-    eventually("the node to be removed", async || {
-        let state = decommission(&cluster, 1, node_id).await.unwrap();
-        (state == admin::NodeState::Removed).then_some(())
-    })
-    .await;
-    let described = cluster.describe(0).await;
-    for partition in &described.partitions {
-        assert!(
-            partition.replicas.iter().all(|r| r.node_id != node_id),
-            "{partition:?}"
-        );
-        assert_eq!(partition.replicas.len(), 3);
-    }
-    eventually("the removed node to know", async || {
-        cluster
-            .waits_for(leaving)
-            .filter(|text| text.contains("decommissioned"))
-    })
-    .await;
-    cluster.stop(leaving).await;
-    cluster.healthy(0, 4).await;
-    for partition in 0..4 {
-        assert_eq!(cluster.read_all(0, partition).await, ["before"]);
-        cluster.produce(1, partition, "after").await;
-    }
-
-    let one_more = id_of(&cluster, 1).await;
-    let refused = decommission(&cluster, 0, one_more).await.unwrap_err();
-    assert_eq!(reason(&refused), Some(Reason::TooFewNodes));
-    assert_eq!(bound(&refused), "3");
-    let refused = decommission(&cluster, 0, 99).await.unwrap_err();
-    assert_eq!(reason(&refused), Some(Reason::UnknownNode));
-
-    let newcomer = cluster.add().await;
-    cluster.ready(newcomer).await;
-    assert_eq!(
-        id_of(&cluster, newcomer).await,
-        node_id + 1,
-        "an id is never used again"
-    );
-    cluster.restart(leaving).await;
-    eventually("the removed node to remember", async || {
-        cluster
-            .waits_for(leaving)
-            .filter(|text| text.contains("decommissioned"))
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_replica_is_fetched_again() {
     let mut cluster = Cluster::of(3).await;
     cluster.create_topic(0, "t", 1, 3).await;
@@ -263,7 +176,7 @@ async fn a_leadership_is_handed_over_and_stays_there() {
     cluster.healthy(0, 3).await;
     let before = cluster.describe(0).await.partitions[0].leader_node.unwrap();
     let to = 2;
-    let to_node = id_of(&cluster, to).await;
+    let to_node = cluster.id_of(to).await;
     let from = usize::from(before == to_node);
     let request = admin::TransferLeadershipRequest {
         topic: "t".to_owned(),
@@ -307,12 +220,12 @@ async fn a_node_that_comes_back_elsewhere_is_found() {
     let mut cluster = Cluster::of(3).await;
     cluster.create_topic(0, "t", 3, 3).await;
     let moved = 2;
-    let node_id = id_of(&cluster, moved).await;
+    let node_id = cluster.id_of(moved).await;
     cluster.stop(moved).await;
     cluster.restart_elsewhere(moved).await;
     cluster.ready(moved).await;
     cluster.healthy(0, 3).await;
-    assert_eq!(id_of(&cluster, moved).await, node_id);
+    assert_eq!(cluster.id_of(moved).await, node_id);
     for partition in 0..3 {
         cluster.produce(moved, partition, "x").await;
     }

@@ -8,6 +8,7 @@
 
 mod cluster;
 mod control;
+mod decommission;
 mod lifecycle;
 mod ports;
 

@@ -1,0 +1,213 @@
+//! Nodes go for good.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use lograft_core::Reason;
+use lograft_proto::admin::v1 as admin;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tonic::Status;
+
+use crate::cluster::{Cluster, eventually};
+use crate::control::{bound, reason};
+
+/// The longest that a partition may take no records when its leader goes for good. An election
+/// alone takes nearly as long; a leader that hands over is heard of much sooner.
+const GAP_MAX: Duration = Duration::from_secs(1);
+
+/// Asks the node at a place to decommission one.
+async fn decommission(
+    cluster: &Cluster,
+    asked: usize,
+    node_id: u64,
+) -> Result<admin::NodeState, Status> {
+    let request = admin::DecommissionNodeRequest { node_id };
+    let reply = cluster.admin(asked).decommission_node(request).await?;
+    Ok(reply.into_inner().state())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decommissioned_node_holds_nothing_and_is_gone_for_ever() {
+    let mut cluster = Cluster::of(4).await;
+    cluster.create_topic(0, "t", 4, 3).await;
+    for partition in 0..4 {
+        cluster
+            .produce(partition as usize, partition, "before")
+            .await;
+    }
+    let leaving = 3;
+    let node_id = cluster.id_of(leaving).await;
+    let state = decommission(&cluster, 0, node_id).await.unwrap();
+    assert_ne!(state, admin::NodeState::Active);
+    eventually("the node to be removed", async || {
+        let state = decommission(&cluster, 1, node_id).await.unwrap();
+        (state == admin::NodeState::Removed).then_some(())
+    })
+    .await;
+    let described = cluster.describe(0).await;
+    for partition in &described.partitions {
+        assert!(
+            partition.replicas.iter().all(|r| r.node_id != node_id),
+            "{partition:?}"
+        );
+        assert_eq!(partition.replicas.len(), 3);
+    }
+    eventually("the removed node to know", async || {
+        cluster
+            .waits_for(leaving)
+            .filter(|text| text.contains("decommissioned"))
+    })
+    .await;
+    cluster.stop(leaving).await;
+    cluster.healthy(0, 4).await;
+    for partition in 0..4 {
+        assert_eq!(cluster.read_all(0, partition).await, ["before"]);
+        cluster.produce(1, partition, "after").await;
+    }
+
+    let one_more = cluster.id_of(1).await;
+    let refused = decommission(&cluster, 0, one_more).await.unwrap_err();
+    assert_eq!(reason(&refused), Some(Reason::TooFewNodes));
+    assert_eq!(bound(&refused), "3");
+    let refused = decommission(&cluster, 0, 99).await.unwrap_err();
+    assert_eq!(reason(&refused), Some(Reason::UnknownNode));
+
+    let newcomer = cluster.add().await;
+    cluster.ready(newcomer).await;
+    assert_eq!(
+        cluster.id_of(newcomer).await,
+        node_id + 1,
+        "an id is never used again"
+    );
+    cluster.restart(leaving).await;
+    eventually("the removed node to remember", async || {
+        cluster
+            .waits_for(leaving)
+            .filter(|text| text.contains("decommissioned"))
+    })
+    .await;
+}
+
+/// What one steady producer has seen.
+struct Produced {
+    acknowledged: Vec<String>,
+    longest_gap: Duration,
+}
+
+/// Produces one record after the other through the node at a place, until told to stop.
+async fn produce_steadily(
+    cluster: &Cluster,
+    at: usize,
+    partition: u32,
+    mut stop: watch::Receiver<bool>,
+) -> Produced {
+    let mut produced = Produced {
+        acknowledged: Vec::new(),
+        longest_gap: Duration::ZERO,
+    };
+    let mut last = Instant::now();
+    while !*stop.borrow_and_update() {
+        let value = format!("{partition}-{}", produced.acknowledged.len());
+        cluster.produce(at, partition, &value).await;
+        produced.acknowledged.push(value);
+        produced.longest_gap = produced.longest_gap.max(last.elapsed());
+        last = Instant::now();
+    }
+    produced
+}
+
+/// Makes a node lead the meta group and every partition that it has a replica of.
+async fn lead_all(cluster: &Cluster, asked: usize, to_node: u64) -> usize {
+    let described = cluster.describe(asked).await.partitions;
+    let hosted = described
+        .iter()
+        .filter(|p| p.replicas.iter().any(|r| r.node_id == to_node));
+    let groups: Vec<u64> = hosted.map(|p| p.group_id).collect();
+    for group_id in std::iter::once(0).chain(groups.iter().copied()) {
+        eventually("the leadership to be taken", async || {
+            let request = admin::TransferLeadershipRequest {
+                group_id,
+                to_node,
+                ..admin::TransferLeadershipRequest::default()
+            };
+            let moved = cluster.admin(asked).transfer_leadership(request).await;
+            moved.ok()
+        })
+        .await;
+    }
+    groups.len()
+}
+
+/// The node at a place leads all that it can, and is decommissioned while every partition is
+/// written to.
+async fn leader_goes(nodes: usize, partitions: u32, replicas: u32) {
+    let cluster = Cluster::of(nodes).await;
+    cluster.create_topic(0, "t", partitions, replicas).await;
+    cluster.healthy(0, nodes).await;
+    let (leaving, asked) = (0, 1);
+    let node_id = cluster.id_of(leaving).await;
+    assert!(
+        lead_all(&cluster, asked, node_id).await > 0,
+        "it led nothing"
+    );
+    let (stop, stopped) = watch::channel(false);
+    let producers = (0..partitions)
+        .map(|partition| produce_steadily(&cluster, asked, partition, stopped.clone()));
+    let drain = async {
+        // The first acknowledgements may take their time.
+        for partition in 0..partitions {
+            cluster.produce(asked, partition, "first").await;
+        }
+        decommission(&cluster, asked, node_id).await.unwrap();
+        eventually("the node to be removed", async || {
+            let state = decommission(&cluster, asked, node_id).await.ok()?;
+            (state == admin::NodeState::Removed).then_some(())
+        })
+        .await;
+        stop.send(true).unwrap();
+    };
+    let (produced, ()) = tokio::join!(futures_util::future::join_all(producers), drain);
+    for (partition, produced) in (0..).zip(produced) {
+        let Produced {
+            acknowledged,
+            longest_gap,
+        } = produced;
+        println!(
+            "partition {partition}: {} records, {longest_gap:?}",
+            acknowledged.len()
+        );
+        assert!(
+            longest_gap < GAP_MAX,
+            "partition {partition}: {longest_gap:?}"
+        );
+        let read: BTreeSet<String> = cluster
+            .read_all(asked, partition)
+            .await
+            .into_iter()
+            .collect();
+        let lost: Vec<&String> = acknowledged.iter().filter(|v| !read.contains(*v)).collect();
+        assert!(lost.is_empty(), "partition {partition} lost {lost:?}");
+    }
+    let left = cluster.describe(asked).await.partitions;
+    assert!(
+        left.iter()
+            .all(|p| p.leader_node.is_some_and(|n| n != node_id)),
+        "{left:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_of_three_replicas_goes_without_a_pause() {
+    leader_goes(4, 4, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_of_two_replicas_goes_without_a_pause() {
+    leader_goes(3, 3, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_replica_goes_without_a_pause() {
+    leader_goes(3, 3, 1).await;
+}
