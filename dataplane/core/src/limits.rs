@@ -141,10 +141,13 @@ pub const DEV_READY_MAX: Duration = Duration::from_mins(1);
 pub const DEV_STOP_MAX: Duration = Duration::from_secs(10);
 /// A node's log that is longer is set aside when `lograft dev` starts the node, bytes.
 pub const DEV_LOG_MAX_BYTES: u64 = 32 * 1024 * 1024;
-/// First wait before `lograft dev` starts a crashed node again; it doubles from crash to crash.
+/// First wait before `lograft dev` starts a crashed node again; it doubles from crash to crash as
+/// long as they follow each other quickly.
 pub const DEV_RESTART_MIN: Duration = Duration::from_millis(250);
-/// Longest such wait.
+/// Longest such wait. A node that ran longer without being ready begins with the first one again.
 pub const DEV_RESTART_MAX: Duration = Duration::from_secs(10);
+/// A node that was ready for so long before it crashed begins with the first wait again.
+pub const DEV_STEADY_MIN: Duration = Duration::from_secs(3);
 
 // Raft.
 

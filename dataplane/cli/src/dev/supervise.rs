@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use lograft_core::limits::{DEV_LOG_MAX_BYTES, DEV_RESTART_MAX, DEV_RESTART_MIN, DEV_STOP_MAX};
+use lograft_core::limits::{
+    DEV_LOG_MAX_BYTES, DEV_RESTART_MAX, DEV_RESTART_MIN, DEV_STEADY_MIN, DEV_STOP_MAX,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
@@ -86,6 +88,30 @@ pub(crate) enum Phase {
     Kill,
 }
 
+/// One life of a process.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    begun: Instant,
+    /// When it was ready, if ever.
+    ready: Option<Instant>,
+}
+
+impl Life {
+    fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            ready: None,
+        }
+    }
+
+    /// Whether a crash `now` is no reason to wait longer than after the first one.
+    fn is_steady(&self, now: Instant) -> bool {
+        let was_ready_for = self.ready.map(|ready| now.duration_since(ready));
+        was_ready_for.is_some_and(|long| long >= DEV_STEADY_MIN)
+            || now.duration_since(self.begun) > DEV_RESTART_MAX
+    }
+}
+
 /// Runs the node until told to stop; returns once its process is gone.
 pub(crate) async fn supervise(
     spec: NodeSpec,
@@ -101,28 +127,24 @@ pub(crate) async fn supervise(
     };
     let mut wait = DEV_RESTART_MIN;
     while *phase.borrow() == Phase::Run {
-        let begun = Instant::now();
+        let mut life = Life::new();
         match start(&spec) {
             Ok((mut child, leash, pid)) => {
                 tell(What::Started { pid });
-                let mut was_ready = false;
                 let on_ready = || {
-                    was_ready = true;
-                    tell(What::Ready {
-                        pid,
-                        after: begun.elapsed(),
-                    });
+                    life.ready = Some(Instant::now());
+                    let after = life.begun.elapsed();
+                    tell(What::Ready { pid, after });
                 };
                 match run(&mut child, spec.health, on_ready, &mut phase).await {
                     End::Ended(status) => {
-                        // One crash after a long quiet time is no reason to wait long.
-                        if begun.elapsed() > DEV_RESTART_MAX {
+                        if life.is_steady(Instant::now()) {
                             wait = DEV_RESTART_MIN;
                         }
                         tell(What::Ended {
                             pid,
                             status,
-                            was_ready,
+                            was_ready: life.ready.is_some(),
                             retry_in: wait,
                         });
                     }
@@ -242,6 +264,9 @@ pub(crate) fn describe_end(status: ExitStatus) -> String {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     struct Fixture {
@@ -252,13 +277,17 @@ mod tests {
     }
 
     fn run_shell(script: &str) -> Fixture {
+        run_shell_at(script, SocketAddr::from((Ipv4Addr::LOCALHOST, 1)))
+    }
+
+    fn run_shell_at(script: &str, health: SocketAddr) -> Fixture {
         let dir = tempfile::tempdir().unwrap();
         let spec = NodeSpec {
             number: 1,
             program: "/bin/sh".into(),
             args: vec!["-c".into(), script.into()],
             log: dir.path().join("log"),
-            health: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            health,
         };
         let (send, events) = mpsc::unbounded_channel();
         let (phase, receiver) = watch::channel(Phase::Run);
@@ -309,6 +338,59 @@ mod tests {
                 .unwrap()
                 .contains("hello")
         );
+        node.phase.send(Phase::Stop).unwrap();
+        node.finish().await;
+    }
+
+    /// A health port that calls every process ready.
+    async fn always_ready() -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut asked, _)) = listener.accept().await {
+                drop(asked.read(&mut [0; 1024]).await);
+                drop(asked.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await);
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn only_crashes_in_quick_succession_make_the_waits_grow() {
+        let begun = Instant::now();
+        let moment = Duration::from_millis(1);
+        let ready = begun + Duration::from_secs(1);
+        let life = Life {
+            begun,
+            ready: Some(ready),
+        };
+        assert!(!life.is_steady(ready + DEV_STEADY_MIN - moment));
+        assert!(life.is_steady(ready + DEV_STEADY_MIN));
+        let life = Life { begun, ready: None };
+        assert!(!life.is_steady(begun + DEV_RESTART_MAX), "never ready");
+        assert!(life.is_steady(begun + DEV_RESTART_MAX + moment));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_was_ready_for_a_while_is_started_again_soon() {
+        let dir = tempfile::tempdir().unwrap();
+        let mark = dir.path().join("mark").display().to_string();
+        let long = DEV_STEADY_MIN.as_millis() + 300;
+        // It crashes twice at once, and then after a while.
+        let script = format!(
+            "echo >> {mark}; test $(wc -l < {mark}) -le 2 || sleep {}.{:03}; kill -9 $$",
+            long / 1000,
+            long % 1000
+        );
+        let mut node = run_shell_at(&script, always_ready().await);
+        let mut waits = Vec::new();
+        while waits.len() < 3 {
+            if let What::Ended { retry_in, .. } = node.next().await {
+                waits.push(retry_in);
+            }
+        }
+        let (first, second) = (DEV_RESTART_MIN, DEV_RESTART_MIN * 2);
+        assert_eq!(waits, [first, second, first]);
         node.phase.send(Phase::Stop).unwrap();
         node.finish().await;
     }
