@@ -1,12 +1,14 @@
 //! Brings a dev cluster up, keeps it up, and takes it down.
 
+mod files;
+mod happenings;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::process::ExitStatus;
 
 use lograft_core::limits::DEV_READY_MAX;
 use tempfile::TempDir;
@@ -17,14 +19,13 @@ use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 use super::DevArgs;
 use super::announce::{Announcement, Calling, Standing};
 use super::error::DevError;
-use super::layout::{self, DevState, Layout, LayoutError, RunFile, RunningNode};
+use super::layout::{self, DevState, Layout, LayoutError};
 use super::pki::Pki;
 use super::ports::{self, NodePorts, node_name};
 use super::prepare::{make_temporary, plan_state, write_config};
 use super::signals::Signals;
-use super::supervise::{NodeEvent, NodeSpec, Phase, What, describe_end, supervise};
-use super::tail::log_tail;
-use crate::context::{Context, ContextError, Contexts};
+use super::supervise::{NodeEvent, NodeSpec, Phase, What, supervise};
+use crate::context::{Context, Contexts};
 use crate::output::Paint;
 use crate::reach;
 use crate::units;
@@ -300,49 +301,6 @@ impl Dev {
         }
     }
 
-    fn write_context(&self) -> Result<(), DevError> {
-        let mut contexts = Contexts::load(&self.config)?;
-        contexts
-            .contexts
-            .insert(CONTEXT_NAME.into(), self.context.clone());
-        contexts.current = Some(CONTEXT_NAME.into());
-        Ok(contexts.save(&self.config)?)
-    }
-
-    /// After an ephemeral cluster the contexts are as before it.
-    fn restore_context(&self) -> Result<(), ContextError> {
-        let mut contexts = Contexts::load(&self.config)?;
-        if contexts.contexts.get(CONTEXT_NAME) != Some(&self.context) {
-            return Ok(());
-        }
-        match self.before.contexts.get(CONTEXT_NAME) {
-            Some(context) => contexts
-                .contexts
-                .insert(CONTEXT_NAME.into(), context.clone()),
-            None => contexts.contexts.remove(CONTEXT_NAME),
-        };
-        if contexts.current.as_deref() == Some(CONTEXT_NAME) {
-            contexts.current.clone_from(&self.before.current);
-        }
-        contexts.save(&self.config)
-    }
-
-    fn write_run_file(&self) -> Result<(), LayoutError> {
-        let running = |node: &NodeView| {
-            let (name, client) = (node.name.clone(), node.ports.client.to_string());
-            Some(RunningNode {
-                name,
-                pid: node.pid?,
-                client,
-            })
-        };
-        let nodes = self.nodes.iter().filter_map(running).collect();
-        self.layout.write_run_file(&RunFile {
-            pid: std::process::id(),
-            nodes,
-        })
-    }
-
     fn announce(&self) {
         let standing = |node: &NodeView| Standing {
             name: node.name.clone(),
@@ -379,95 +337,6 @@ impl Dev {
                 paint: self.paint,
             }
         ));
-    }
-
-    fn on_event(&mut self, event: NodeEvent) -> Result<(), DevError> {
-        let (paint, is_up) = (self.paint, self.is_up);
-        if matches!(event.what, What::Decommissioned) {
-            return self.on_decommissioned(event.number);
-        }
-        let mut nodes = self.nodes.iter_mut();
-        let Some(node) = nodes.find(|node| node.ports.number == event.number) else {
-            return Ok(());
-        };
-        let id = node.id.map(|id| format!(" (id {id})")).unwrap_or_default();
-        let who = format!("{}{id}", node.name);
-        match event.what {
-            What::Started { pid } => node.pid = Some(pid),
-            What::Ready { pid, after } => {
-                (node.is_ready, node.early_ends) = (true, 0);
-                if is_up {
-                    let (back, after) = (paint.good("is back"), units::elapsed(after));
-                    let client = node.ports.client;
-                    say(format_args!(
-                        "{who} {back}: pid {pid}, client {client}, ready after {after}"
-                    ));
-                }
-            }
-            What::Ended {
-                pid,
-                status,
-                was_ready,
-                retry_in,
-            } => {
-                (node.pid, node.is_ready) = (None, false);
-                node.early_ends += u32::from(!was_ready);
-                if !is_up && node.early_ends >= STARTUP_ENDS_MAX {
-                    return Err(keeps_ending(node, status));
-                }
-                let end = paint.bad(describe_end(status));
-                let wait = units::elapsed(retry_in);
-                say(format_args!(
-                    "{who} {end}: pid {pid}; starting it again in {wait}"
-                ));
-                if !was_ready {
-                    say(format_args!("{}", paint.faint(log_tail(&node.log))));
-                }
-            }
-            What::NotStarted { source, retry_in } => {
-                let wait = units::elapsed(retry_in);
-                say(format_args!(
-                    "{who} could not be started ({source}); trying again in {wait}"
-                ));
-            }
-            What::Decommissioned => {}
-            What::Killed { pid } => {
-                say(format_args!("{who} did not stop in time: killed pid {pid}"));
-            }
-        }
-        if self.is_up {
-            Ok(self.write_run_file()?)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Such a node is never started again.
-    fn on_decommissioned(&mut self, number: u32) -> Result<(), DevError> {
-        let Some(at) = self
-            .nodes
-            .iter()
-            .position(|node| node.ports.number == number)
-        else {
-            return Ok(());
-        };
-        let node = self.nodes.remove(at);
-        let data = self.layout.node_data(&node.name);
-        let (name, paint) = (&node.name, self.paint);
-        say(format_args!(
-            "{name} {}: its process is stopped, {} is not needed any more",
-            paint.warn("has been decommissioned"),
-            data.display()
-        ));
-        self.state.removed.push(number);
-        self.layout.save_state(&self.state)?;
-        let endpoint = node.ports.client.to_string();
-        self.context.endpoints.retain(|known| *known != endpoint);
-        if self.is_up {
-            self.write_context()?;
-            self.write_run_file()?;
-        }
-        Ok(())
     }
 
     /// Asks all nodes to stop, and returns once their processes are gone.
@@ -509,14 +378,4 @@ impl Dev {
 fn say(text: std::fmt::Arguments<'_>) {
     use std::io::Write;
     drop(writeln!(io::stdout(), "{text}"));
-}
-
-fn keeps_ending(node: &NodeView, status: ExitStatus) -> DevError {
-    DevError::KeepsEnding {
-        name: node.name.clone(),
-        end: describe_end(status),
-        count: node.early_ends,
-        log: node.log.clone(),
-        tail: log_tail(&node.log),
-    }
 }
