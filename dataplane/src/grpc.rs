@@ -3,6 +3,7 @@
 mod admin;
 pub mod admin_service;
 pub mod error;
+mod heartbeats;
 pub mod log;
 pub mod log_service;
 pub mod node_service;

@@ -3,6 +3,7 @@
 //! made again after they broke; a peer that cannot be reached is tried with growing pauses.
 
 mod connect;
+mod heartbeats;
 mod raft;
 
 use std::collections::{BTreeMap, HashMap};

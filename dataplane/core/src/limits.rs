@@ -157,6 +157,14 @@ pub const RAFT_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(200);
 pub const RAFT_ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(600);
 /// The longest.
 pub const RAFT_ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(800);
+/// How long heartbeats to a node are gathered for one call after another has just gone there.
+pub const HEARTBEATS_GATHER_MAX: Duration = Duration::from_millis(20);
+/// Heartbeats in one call; when so many are gathered they go at once.
+pub const HEARTBEATS_MAX_COUNT: usize = 1024;
+/// How long the first answers to a call wait for the others, so that they travel together.
+pub const HEARTBEATS_ANSWERS_GATHER_MAX: Duration = Duration::from_millis(5);
+/// How long a node works on the answers to one call; the caller gives up far sooner.
+pub const HEARTBEATS_ANSWERS_MAX: Duration = Duration::from_secs(10);
 /// Time for a follower to take and install a snapshot.
 pub const RAFT_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a transfer of leadership may take before it is reported as failed.

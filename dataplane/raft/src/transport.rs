@@ -73,7 +73,8 @@ pub trait PeerTransport: Send + Sync + 'static {
         requests: BoxStream<'static, AppendRequest>,
     ) -> BoxFuture<'static, Result<AppendReplies, TransportError>>;
 
-    /// One request without entries. Goes to [`crate::RaftGroup::on_heartbeat`].
+    /// One request without entries. Goes to [`crate::RaftGroup::on_heartbeat`]. It may wait for
+    /// those of other groups to the same node, for a small part of `timeout`, to travel with them.
     fn heartbeat(
         &self,
         to: NodeId,

@@ -17,6 +17,7 @@ use tracing::warn;
 use crate::chain::error_chain;
 use crate::convert::snapshot::Assembly;
 use crate::convert::{self, ConvertError, Route};
+use crate::grpc::heartbeats::{self, HeartbeatsReplies};
 use crate::identity::{Caller, Member};
 
 /// What the service must know of its node.
@@ -47,10 +48,15 @@ impl RaftApi {
     fn group(&self, route: Option<&proto::Route>) -> Result<RaftGroup, Status> {
         let route = Route::from_proto(route).map_err(|error| malformed(&error))?;
         admit(&*self.lookup, route)?;
-        self.lookup
-            .group(route.group)
-            .ok_or_else(|| Status::not_found(format!("no replica of group {}", route.group)))
+        replica(&*self.lookup, route.group)
     }
+}
+
+/// The replica of a group, if there is one here.
+pub(super) fn replica(lookup: &dyn GroupLookup, group: GroupId) -> Result<RaftGroup, Status> {
+    lookup
+        .group(group)
+        .ok_or_else(|| Status::not_found(format!("no replica of group {group}")))
 }
 
 /// Checks who asks whom: any service of the peer port may use it.
@@ -90,11 +96,11 @@ pub fn require_node<T>(request: &Request<T>) -> Result<(), Status> {
     }
 }
 
-fn malformed(error: &ConvertError) -> Status {
+pub(super) fn malformed(error: &ConvertError) -> Status {
     Status::invalid_argument(error_chain(error))
 }
 
-fn raft_failed(error: &RaftError) -> Status {
+pub(super) fn raft_failed(error: &RaftError) -> Status {
     let text = error_chain(error);
     match error {
         RaftError::EntryCorrupt { .. } => Status::data_loss(text),
@@ -134,6 +140,7 @@ type AppendReplies = BoxStream<'static, Result<proto::AppendReply, Status>>;
 #[tonic::async_trait]
 impl RaftService for RaftApi {
     type AppendStreamStream = AppendReplies;
+    type HeartbeatsStream = HeartbeatsReplies;
 
     async fn append_stream(
         &self,
@@ -164,19 +171,13 @@ impl RaftService for RaftApi {
         Ok(Response::new(replies.chain(last).boxed()))
     }
 
-    async fn heartbeat(
+    async fn heartbeats(
         &self,
-        request: Request<proto::AppendRequest>,
-    ) -> Result<Response<proto::AppendReply>, Status> {
+        request: Request<proto::HeartbeatsRequest>,
+    ) -> Result<Response<HeartbeatsReplies>, Status> {
         require_node(&request)?;
-        let request = request.into_inner();
-        let group = self.group(request.route.as_ref())?;
-        let request = convert::append_from_proto(request).map_err(|error| malformed(&error))?;
-        let reply = group
-            .on_heartbeat(request)
-            .await
-            .map_err(|error| raft_failed(&error))?;
-        Ok(Response::new(convert::append_reply_to_proto(reply)))
+        let replies = heartbeats::answers(&*self.lookup, request.into_inner())?;
+        Ok(Response::new(replies))
     }
 
     async fn vote(

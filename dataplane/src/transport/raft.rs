@@ -1,6 +1,7 @@
 //! Raft's requests on their way to the other replicas.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use tokio::sync::oneshot;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status, Streaming};
 
+use super::heartbeats::Heartbeats;
 use super::{ChannelError, Lane, PeerPool};
 use crate::convert::{self, ConvertError, Route};
 use crate::identity::Member;
@@ -28,6 +30,7 @@ use crate::identity::Member;
 pub struct RaftPeers {
     pool: PeerPool,
     me: Member,
+    heartbeats: Arc<Heartbeats>,
 }
 
 type Client = RaftServiceClient<Channel>;
@@ -35,7 +38,12 @@ type Client = RaftServiceClient<Channel>;
 impl RaftPeers {
     /// For a node that belongs to a cluster.
     pub fn new(pool: PeerPool, me: Member) -> Self {
-        Self { pool, me }
+        let heartbeats = Arc::new(Heartbeats::new(pool.clone(), me));
+        Self {
+            pool,
+            me,
+            heartbeats,
+        }
     }
 
     fn route(&self, to: NodeId, group: GroupId) -> Route {
@@ -92,7 +100,7 @@ impl RaftPeers {
 }
 
 /// Whether a peer was reached, told from the status: one that it sent itself has no cause.
-fn failed(node: NodeId, status: Status) -> TransportError {
+pub(super) fn failed(node: NodeId, status: Status) -> TransportError {
     let unreachable = std::error::Error::source(&status).is_some()
         || matches!(status.code(), Code::Cancelled | Code::Unknown);
     if unreachable {
@@ -142,14 +150,8 @@ impl PeerTransport for RaftPeers {
         request: AppendRequest,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<AppendReply, TransportError>> {
-        let request = convert::append_to_proto(request, Some(self.route(to, group)));
-        let call = |mut client: Client| async move { client.heartbeat(request).await };
-        self.ask(
-            to,
-            (Lane::Control, timeout),
-            call,
-            convert::append_reply_from_proto,
-        )
+        let heartbeats = Arc::clone(&self.heartbeats);
+        Box::pin(async move { heartbeats.ask((to, group), request, timeout).await })
     }
 
     fn vote(

@@ -1,6 +1,7 @@
 //! Real replicas on loopback, over real mTLS and real files.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +21,8 @@ use crate::listen::{self, ListenLimits};
 use crate::net::TcpNet;
 use crate::pki::Ca;
 use crate::tls::Port;
+
+mod heartbeats;
 
 const GROUP: GroupId = GroupId(5);
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -59,19 +62,23 @@ impl Machine for Counter {
 #[derive(Default)]
 struct Groups {
     member: Option<Member>,
-    group: std::sync::OnceLock<RaftGroup>,
+    replicas: Mutex<Vec<RaftGroup>>,
+    /// One for each call: its route is checked.
+    calls: AtomicUsize,
     removed: Mutex<Vec<NodeId>>,
 }
 
 impl GroupLookup for Groups {
     fn member(&self) -> Option<Member> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         self.member
     }
 
     fn group(&self, group: GroupId) -> Option<RaftGroup> {
-        self.group
-            .get()
-            .filter(|known| known.group() == group)
+        let replicas = self.replicas.lock().unwrap();
+        replicas
+            .iter()
+            .find(|known| known.group() == group)
             .cloned()
     }
 
@@ -101,8 +108,15 @@ fn tls(ca: &Ca, dir: &Path, role: &str) -> Arc<Tls> {
 }
 
 fn open_log(dir: &Path) -> lograft_storage::GroupLog {
+    open_storage(dir, WriterDrive::Threads(1))
+        .open_group(GROUP, GroupOptions::default())
+        .unwrap()
+        .0
+}
+
+fn open_storage(dir: &Path, writers: WriterDrive) -> Storage {
     let config = StorageConfig {
-        writers: WriterDrive::Threads(1),
+        writers,
         ..StorageConfig::new(dir.join("data"))
     };
     let fatal = Arc::new(|error| panic!("storage failed: {error}"));
@@ -114,9 +128,6 @@ fn open_log(dir: &Path) -> lograft_storage::GroupLog {
         })
         .unwrap();
     storage
-        .open_group(GROUP, GroupOptions::default())
-        .unwrap()
-        .0
 }
 
 impl TestNode {
@@ -161,7 +172,7 @@ impl TestNode {
         )
         .await
         .unwrap();
-        groups.group.set(raft.clone()).unwrap();
+        groups.replicas.lock().unwrap().push(raft.clone());
         Self {
             groups,
             peers,

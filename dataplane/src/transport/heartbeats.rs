@@ -1,0 +1,347 @@
+//! Heartbeats on their way to the other replicas. Those of all groups to the same node that come
+//! within a short time travel in one call, and each gets its answer when its group has answered.
+//!
+//! Raft spreads the ticks of a node's groups over the heartbeat interval, and a call is over in
+//! less than a millisecond: to gather only while one is under way would gather next to nothing. So
+//! calls to a node are paced. One after a silence goes at once; what comes within
+//! `HEARTBEATS_GATHER_MAX` of it waits for the end of that time and then goes together. That is ten
+//! calls per node and interval, however many groups there are, and a heartbeat late by a tenth of
+//! its interval is far from the three intervals after which a follower stands for election. Calls
+//! do not wait for each other, so a slow one delays no later one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lograft_core::limits::{GRPC_MESSAGE_MAX_BYTES, HEARTBEATS_GATHER_MAX, HEARTBEATS_MAX_COUNT};
+use lograft_core::{GroupId, NodeId};
+use lograft_proto::raft::v1 as proto;
+use lograft_proto::raft::v1::heartbeat_answer::Result as Answer;
+use lograft_proto::raft::v1::raft_service_client::RaftServiceClient;
+use lograft_raft::TransportError;
+use lograft_raft::wire::{AppendReply, AppendRequest};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use super::raft::failed;
+use super::{ChannelError, Lane, PeerPool};
+use crate::convert::{self, ConvertError, Route};
+use crate::identity::Member;
+
+/// The heartbeats of a node's groups to all others.
+pub(super) struct Heartbeats {
+    pool: PeerPool,
+    me: Member,
+    peers: Mutex<HashMap<NodeId, Arc<Peer>>>,
+}
+
+#[derive(Default)]
+struct Peer(Mutex<Gathered<Heartbeat>>);
+
+/// What waits for the next call to a node.
+struct Gathered<T> {
+    waiting: Vec<T>,
+    /// The next call goes no sooner, unless there are too many for one.
+    next_call: Option<Instant>,
+    /// Somebody sleeps until then.
+    is_due: bool,
+}
+
+/// What the one who added a heartbeat has to do.
+#[derive(Debug, PartialEq, Eq)]
+enum Turn<T> {
+    /// Call with these.
+    Call(Vec<T>),
+    /// Call at this time, with what is there then.
+    CallAt(Instant),
+    /// Nothing: it goes with the others.
+    Wait,
+}
+
+/// A heartbeat whose caller waits.
+struct Heartbeat {
+    group: GroupId,
+    request: AppendRequest,
+    /// When its caller gives up.
+    until: Instant,
+    answer: oneshot::Sender<Result<AppendReply, TransportError>>,
+}
+
+type Answers = Vec<Option<oneshot::Sender<Result<AppendReply, TransportError>>>>;
+
+/// Why a call failed for all in it.
+enum CallFailure {
+    UnknownNode,
+    Status(Status),
+}
+
+/// The node ended a call without a word about the group.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer for group {0}")]
+struct NoAnswer(GroupId);
+
+impl<T> Default for Gathered<T> {
+    fn default() -> Self {
+        Self {
+            waiting: Vec::new(),
+            next_call: None,
+            is_due: false,
+        }
+    }
+}
+
+impl<T> Gathered<T> {
+    /// One more, that may wait for as long as `gather`.
+    fn add(&mut self, heartbeat: T, now: Instant, gather: Duration) -> Turn<T> {
+        self.waiting.push(heartbeat);
+        if self.waiting.len() >= HEARTBEATS_MAX_COUNT {
+            return Turn::Call(self.take(now, gather));
+        }
+        if self.is_due {
+            return Turn::Wait;
+        }
+        match self.next_call.filter(|next| *next > now) {
+            None => Turn::Call(self.take(now, gather)),
+            Some(next) => {
+                self.is_due = true;
+                Turn::CallAt(next.min(now + gather))
+            }
+        }
+    }
+
+    /// The time of a [`Turn::CallAt`] has come.
+    fn due(&mut self, now: Instant, gather: Duration) -> Vec<T> {
+        self.is_due = false;
+        self.take(now, gather)
+    }
+
+    fn take(&mut self, now: Instant, gather: Duration) -> Vec<T> {
+        self.next_call = Some(now + gather);
+        std::mem::take(&mut self.waiting)
+    }
+}
+
+impl Peer {
+    fn gathered(&self) -> MutexGuard<'_, Gathered<Heartbeat>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Heartbeats {
+    /// For a node that belongs to a cluster.
+    pub(super) fn new(pool: PeerPool, me: Member) -> Self {
+        let peers = Mutex::default();
+        Self { pool, me, peers }
+    }
+
+    /// Sends a group's heartbeat to a node, with others if there are any.
+    pub(super) async fn ask(
+        self: Arc<Self>,
+        (to, group): (NodeId, GroupId),
+        request: AppendRequest,
+        timeout: Duration,
+    ) -> Result<AppendReply, TransportError> {
+        let now = Instant::now();
+        let until = now + timeout;
+        let (answer, answered) = oneshot::channel();
+        let heartbeat = Heartbeat {
+            group,
+            request,
+            until,
+            answer,
+        };
+        self.add(to, heartbeat, (now, timeout));
+        let out_of_time = || TransportError::Timeout {
+            node: to,
+            after: timeout,
+        };
+        match tokio::time::timeout_at(until, answered).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) if Instant::now() < until => Err(TransportError::Unreachable {
+                node: to,
+                source: NoAnswer(group).into(),
+            }),
+            Ok(Err(_)) | Err(_) => Err(out_of_time()),
+        }
+    }
+
+    fn add(self: Arc<Self>, to: NodeId, heartbeat: Heartbeat, (now, timeout): (Instant, Duration)) {
+        // With shorter intervals than usual it must be a small part of them still.
+        let gather = HEARTBEATS_GATHER_MAX.min(timeout / 8);
+        let peer = Arc::clone(self.peers().entry(to).or_default());
+        let turn = peer.gathered().add(heartbeat, now, gather);
+        // Tasks of their own: a caller that gives up must not take the others with it.
+        match turn {
+            Turn::Wait => {}
+            Turn::Call(heartbeats) => {
+                tokio::spawn(async move { self.call(to, heartbeats).await });
+            }
+            Turn::CallAt(at) => {
+                tokio::spawn(async move {
+                    tokio::time::sleep_until(at).await;
+                    let heartbeats = peer.gathered().due(Instant::now(), gather);
+                    self.call(to, heartbeats).await;
+                });
+            }
+        }
+    }
+
+    fn peers(&self) -> MutexGuard<'_, HashMap<NodeId, Arc<Peer>>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends when all are answered, or when the last caller gives up.
+    async fn call(&self, to: NodeId, mut heartbeats: Vec<Heartbeat>) {
+        heartbeats.retain(|heartbeat| !heartbeat.answer.is_closed());
+        let Some(until) = heartbeats.iter().map(|heartbeat| heartbeat.until).max() else {
+            return;
+        };
+        let (heartbeats, mut answers): (_, Answers) = heartbeats
+            .into_iter()
+            .map(|heartbeat| {
+                (
+                    to_proto(heartbeat.group, heartbeat.request),
+                    Some(heartbeat.answer),
+                )
+            })
+            .unzip();
+        let exchange = self.exchange(to, heartbeats, &mut answers);
+        let Ok(Err(failure)) = tokio::time::timeout_at(until, exchange).await else {
+            return;
+        };
+        if matches!(failure, CallFailure::UnknownNode) {
+            self.peers().remove(&to);
+        }
+        for answer in answers.into_iter().flatten() {
+            answer.send(Err(failure.error(to))).ok();
+        }
+    }
+
+    async fn exchange(
+        &self,
+        to: NodeId,
+        heartbeats: Vec<proto::Heartbeat>,
+        answers: &mut Answers,
+    ) -> Result<(), CallFailure> {
+        let channel = self.pool.channel(to, Lane::Control)?;
+        let mut client = RaftServiceClient::new(channel)
+            .max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
+            .max_encoding_message_size(GRPC_MESSAGE_MAX_BYTES);
+        let Member { cluster, node } = self.me;
+        let route = Route {
+            cluster,
+            from: node,
+            to,
+            group: GroupId(0),
+        };
+        let request = proto::HeartbeatsRequest {
+            route: Some(route.to_proto()),
+            heartbeats,
+        };
+        let mut replies = client.heartbeats(request).await?.into_inner();
+        while let Some(reply) = replies.message().await? {
+            for proto::HeartbeatAnswer { position, result } in reply.answers {
+                let position = usize::try_from(position).unwrap_or(usize::MAX);
+                if let Some(answer) = answers.get_mut(position).and_then(Option::take) {
+                    answer.send(from_proto(to, result)).ok();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl CallFailure {
+    fn error(&self, to: NodeId) -> TransportError {
+        match self {
+            Self::UnknownNode => TransportError::UnknownNode(to),
+            Self::Status(status) => failed(to, status.clone()),
+        }
+    }
+}
+
+impl From<Status> for CallFailure {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
+    }
+}
+
+impl From<ChannelError> for CallFailure {
+    fn from(error: ChannelError) -> Self {
+        match error {
+            ChannelError::UnknownNode(_) => Self::UnknownNode,
+            ChannelError::Address { .. } => Self::Status(Status::from_error(error.into())),
+        }
+    }
+}
+
+fn to_proto(group: GroupId, request: AppendRequest) -> proto::Heartbeat {
+    proto::Heartbeat {
+        group_id: group.get(),
+        request: Some(convert::append_to_proto(request, None)),
+    }
+}
+
+fn from_proto(from: NodeId, result: Option<Answer>) -> Result<AppendReply, TransportError> {
+    let malformed = |error: ConvertError| TransportError::Refused {
+        node: from,
+        source: error.into(),
+    };
+    match result.ok_or_else(|| malformed(ConvertError::Missing("result")))? {
+        Answer::Reply(reply) => convert::append_reply_from_proto(reply).map_err(malformed),
+        Answer::Refused(proto::Refusal { code, text }) => {
+            let code = i32::try_from(code).map_or(Code::Internal, Code::from);
+            Err(TransportError::Refused {
+                node: from,
+                source: Status::new(code, text).into(),
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GATHER: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn one_after_a_silence_goes_at_once_and_the_next_ones_together() {
+        let mut gathered = Gathered::default();
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        assert_eq!(gathered.add(1, start, GATHER), Turn::Call(vec![1]));
+        assert_eq!(gathered.add(2, after(5), GATHER), Turn::CallAt(after(20)));
+        assert_eq!(gathered.add(3, after(6), GATHER), Turn::Wait);
+        assert_eq!(gathered.due(after(20), GATHER), [2, 3]);
+        // The call that was due counts as one.
+        assert_eq!(gathered.add(4, after(21), GATHER), Turn::CallAt(after(40)));
+        assert_eq!(gathered.due(after(40), GATHER), [4]);
+        assert_eq!(gathered.add(5, after(60), GATHER), Turn::Call(vec![5]));
+    }
+
+    #[test]
+    fn one_with_little_time_waits_less() {
+        let mut gathered = Gathered::default();
+        let start = Instant::now();
+        let short = Duration::from_millis(3);
+        assert_eq!(gathered.add(1, start, GATHER), Turn::Call(vec![1]));
+        assert_eq!(gathered.add(2, start, short), Turn::CallAt(start + short));
+    }
+
+    #[test]
+    fn too_many_for_one_call_do_not_wait() {
+        let mut gathered = Gathered::default();
+        let now = Instant::now();
+        gathered.add(0, now, GATHER);
+        for n in 1..HEARTBEATS_MAX_COUNT {
+            assert!(!matches!(gathered.add(n, now, GATHER), Turn::Call(_)));
+        }
+        let Turn::Call(all) = gathered.add(0, now, GATHER) else {
+            panic!("the call is full");
+        };
+        assert_eq!(all.len(), HEARTBEATS_MAX_COUNT);
+        assert!(gathered.due(now + GATHER, GATHER).is_empty());
+    }
+}
