@@ -11,6 +11,7 @@ use crate::tree::{Finding, Tree};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("lograft-core", &[]),
     ("lograft-proto", &[]),
+    ("base2histogram", &[]),
     ("lograft-storage", &["lograft-core"]),
     ("lograft-raft", &["lograft-storage", "lograft-core"]),
     (
