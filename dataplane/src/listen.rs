@@ -16,6 +16,7 @@ use lograft_core::limits::{
     PEER_CONNECTIONS_MAX_COUNT, REFUSAL_LOG_INTERVAL, TLS_READ_BUFFER_BYTES,
     TLS_WRITE_BUFFER_BYTES,
 };
+use lograft_proto::gather::Gather;
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -191,13 +192,14 @@ impl Shared {
         place: OwnedSemaphorePermit,
     ) -> Result<Accepted, HandshakeError> {
         let acceptor = TlsAcceptor::from(self.tls.server(self.port));
-        let buffered = BufReader::with_capacity(TLS_READ_BUFFER_BYTES, io);
+        let buffered = BufReader::with_capacity(TLS_READ_BUFFER_BYTES, Gather::new(io));
         let max = self.limits.handshake_max;
         let mut stream = tokio::time::timeout(max, acceptor.accept(buffered))
             .await
             .map_err(|_| HandshakeError::Timeout(max))?
             .map_err(HandshakeError::Tls)?;
-        let session = stream.get_mut().1;
+        let (io, session) = stream.get_mut();
+        io.get_mut().start();
         session.set_buffer_limit(Some(TLS_WRITE_BUFFER_BYTES));
         let leaf = session.peer_certificates().and_then(<[_]>::first);
         let identity = leaf
@@ -257,7 +259,7 @@ impl Drop for Open {
 
 /// A connection whose peer is known.
 pub struct Accepted {
-    stream: TlsStream<BufReader<BoxIo>>,
+    stream: TlsStream<BufReader<Gather<BoxIo>>>,
     caller: Caller,
     cut: Option<BoxFuture<'static, ()>>,
     _open: Open,

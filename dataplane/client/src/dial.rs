@@ -10,8 +10,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use lograft_core::limits::{TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES};
+use lograft_proto::gather::Gather;
 use rustls::{AlertDescription, CertificateError};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::codegen::http::Uri;
@@ -336,10 +338,14 @@ impl Connector {
             .dial(&self.address)
             .await
             .map_err(|e| DialErrorKind::from_io(&e))?;
-        let stream = TlsConnector::from(tls)
+        let stream = BufReader::with_capacity(TLS_READ_BUFFER_BYTES, Gather::new(stream));
+        let mut stream = TlsConnector::from(tls)
             .connect(name, stream)
             .await
             .map_err(|e| DialErrorKind::from_io(&e))?;
+        let (io, session) = stream.get_mut();
+        io.get_mut().start();
+        session.set_buffer_limit(Some(TLS_WRITE_BUFFER_BYTES));
         let refusal = self.refusal;
         Ok(TokioIo::new(Box::new(Watched {
             stream,

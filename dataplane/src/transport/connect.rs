@@ -11,6 +11,7 @@ use lograft_core::limits::{
     PEER_BACKOFF_MAX, PEER_BACKOFF_MIN, PEER_CONNECT_MAX, TLS_READ_BUFFER_BYTES,
     TLS_WRITE_BUFFER_BYTES,
 };
+use lograft_proto::gather::Gather;
 use prometheus::IntCounter;
 use rustls_pki_types::{InvalidDnsNameError, ServerName};
 use tokio::io::BufReader;
@@ -64,7 +65,7 @@ pub enum ConnectError {
 }
 
 /// A connection as hyper reads it.
-pub(super) type Connection = TokioIo<TlsStream<BufReader<BoxIo>>>;
+pub(super) type Connection = TokioIo<TlsStream<BufReader<Gather<BoxIo>>>>;
 
 /// Makes the connections of one channel.
 #[derive(Clone)]
@@ -177,16 +178,18 @@ impl Shared {
                 source,
             })?;
         let mut stream = TlsConnector::from(self.tls.connect())
-            .connect(name, BufReader::with_capacity(TLS_READ_BUFFER_BYTES, io))
+            .connect(
+                name,
+                BufReader::with_capacity(TLS_READ_BUFFER_BYTES, Gather::new(io)),
+            )
             .await
             .map_err(|source| ConnectError::Tls {
                 address: address(),
                 source,
             })?;
-        stream
-            .get_mut()
-            .1
-            .set_buffer_limit(Some(TLS_WRITE_BUFFER_BYTES));
+        let (io, session) = stream.get_mut();
+        io.get_mut().start();
+        session.set_buffer_limit(Some(TLS_WRITE_BUFFER_BYTES));
         Ok(TokioIo::new(stream))
     }
 }

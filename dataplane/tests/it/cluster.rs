@@ -9,8 +9,7 @@ use bytes::Bytes;
 use lograft_core::limits::SEGMENT_MIN_BYTES;
 use lograft_node::config::{
     AdvertiseConfig, ListenConfig, LogSettings, NodeConfig, RaftSettings, RuntimeSettings,
-    StorageSettings,
-    TlsConfig,
+    StorageSettings, TlsConfig,
 };
 use lograft_node::health::Readiness;
 use lograft_node::metrics::Metrics;

@@ -127,9 +127,7 @@ impl NatsLoad {
             Work::FastIngest(load) => (Load::FastIngest, 1, load),
             Work::AtomicBatch(load) => (Load::AtomicBatch, 1, load),
             Work::Single { producers, stream } => (Load::Single, producers, stream),
-            Work::SingleOfficial { producers, stream } => {
-                (Load::SingleOfficial, producers, stream)
-            }
+            Work::SingleOfficial { producers, stream } => (Load::SingleOfficial, producers, stream),
             Work::Consume(load) => (Load::Consume, 1, load),
         };
         let target = Target::find(&servers, &stream).await?;

@@ -2,8 +2,7 @@
 
 use lograft_node::config::{
     AdvertiseConfig, ListenConfig, LogSettings, NodeConfig, RaftSettings, RuntimeSettings,
-    StorageSettings,
-    TlsConfig,
+    StorageSettings, TlsConfig,
 };
 use tempfile::TempDir;
 use uuid::Uuid;

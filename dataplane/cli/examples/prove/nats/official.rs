@@ -70,7 +70,10 @@ async fn one_by_one(context: Context, subject: String, load: Stream) -> Result<H
     let begin = Instant::now();
     while begin.elapsed() < load.length() {
         let sent = Instant::now();
-        context.publish(subject.clone(), body.clone()).await?.await?;
+        context
+            .publish(subject.clone(), body.clone())
+            .await?
+            .await?;
         latencies.record(micros(sent.elapsed()))?;
     }
     Ok(latencies)
