@@ -12,6 +12,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lograft-core", &[]),
     ("lograft-proto", &[]),
     ("base2histogram", &[]),
+    ("lograft-crds", &[]),
+    ("lograft-operator-desired", &["lograft-crds"]),
     ("lograft-storage", &["lograft-core"]),
     ("lograft-raft", &["lograft-storage", "lograft-core"]),
     (
@@ -35,7 +37,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Crates that bring in a runtime, IO, a clock or chance: never below the pure core.
+/// The crates that decide: time, chance and the world come in as arguments.
+const PURE: &[&str] = &["lograft-core", "lograft-operator-desired"];
+
+/// Crates that bring in a runtime, IO, a clock or chance: never below a pure crate.
 const IMPURE: &[&str] = &[
     "async-std",
     "chrono",
@@ -45,6 +50,8 @@ const IMPURE: &[&str] = &[
     "getrandom",
     "hyper",
     "kube",
+    "kube-client",
+    "kube-runtime",
     "memmap2",
     "mio",
     "rand",
@@ -124,7 +131,7 @@ pub(crate) fn built_packages(tree: &Tree) -> String {
     )
 }
 
-/// Our crates use each other only as [`MAY_USE`] says; the core uses nothing impure.
+/// Our crates use each other only as [`MAY_USE`] says; the pure ones use nothing impure.
 pub(crate) fn directions(metadata: &Value) -> Vec<Finding> {
     let mut found = Vec::new();
     let packages = metadata["packages"].as_array().unwrap();
@@ -152,8 +159,8 @@ pub(crate) fn directions(metadata: &Value) -> Vec<Finding> {
                     advice,
                 ));
             }
-            if name == "lograft-core" && IMPURE.contains(&used) {
-                let advice = "Take it as an argument; IO belongs to node or storage";
+            if PURE.contains(&name) && IMPURE.contains(&used) {
+                let advice = "Take it as an argument; IO belongs to node, storage or operator";
                 found.push(finding(
                     "Cargo.toml",
                     0,
@@ -262,6 +269,10 @@ mod tests {
         assert_eq!(uses("lograft-client", "lograft-node"), 1);
         assert_eq!(uses("lograft-node", "lograft-raft"), 0);
         assert_eq!(uses("lograft-core", "tokio"), 1);
+        assert_eq!(uses("lograft-operator-desired", "lograft-crds"), 0);
+        assert_eq!(uses("lograft-operator-desired", "lograft-proto"), 1);
+        assert_eq!(uses("lograft-operator-desired", "kube"), 1);
+        assert_eq!(uses("lograft-crds", "lograft-core"), 1);
         assert_eq!(uses("lograft-node", "openraft"), 1);
         assert_eq!(uses("lograft-unknown", "bytes"), 1);
     }

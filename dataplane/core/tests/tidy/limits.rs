@@ -1,4 +1,4 @@
-//! Every limit stands in one file, with its unit last in its name.
+//! Every limit stands in one file per side, with its unit last in its name.
 
 use crate::source::{Source, lines, words};
 use crate::tree::Finding;
@@ -8,9 +8,13 @@ const UNITS: &[&str] = &[
     "BYTES", "COUNT", "MS", "SECONDS", "PERCENT", "LEVEL", "BITS", "RATIO",
 ];
 
-/// No product code outside limits.rs defines a limit.
+/// The files: the data plane's and the operator's.
+pub(crate) const FILES: [&str; 2] = ["dataplane/core/src/limits.rs", "crds/src/limits.rs"];
+
+/// No product code outside [`FILES`] defines a limit.
 pub(crate) fn only_in_limits(file: &Source) -> Vec<Finding> {
-    if file.path.ends_with("core/src/limits.rs") || file.is_test() || file.is_in("dataplane/cli/") {
+    let is_home = FILES.contains(&file.path.as_str());
+    if is_home || file.is_test() || file.is_in("dataplane/cli/") {
         return Vec::new();
     }
     let limit = |line: &str| {
@@ -19,7 +23,7 @@ pub(crate) fn only_in_limits(file: &Source) -> Vec<Finding> {
             .map(str::to_owned)
     };
     let hits = lines(&file.product).filter_map(|(at, line)| limit(line).map(|name| (at, name)));
-    let advice = "Move it to dataplane/core/src/limits.rs";
+    let advice = "Move it to dataplane/core/src/limits.rs, or the operator's to crds/src/limits.rs";
     hits.map(|(at, name)| file.finding(at, format!("the limit {name}"), advice))
         .collect()
 }
@@ -66,6 +70,9 @@ mod tests {
             ),
             0
         );
+        let operators = "pub const A_MAX_BYTES: usize = 1;";
+        assert_eq!(found("crds/src/limits.rs", operators), 0);
+        assert_eq!(found("operator/desired/src/limits.rs", operators), 1);
         assert_eq!(
             found(
                 "dataplane/src/a.rs",

@@ -100,15 +100,14 @@ fn limits_stand_in_one_file() {
 #[test]
 fn limits_end_in_their_unit() {
     let tree = Tree::of_repository();
-    let file = tree.read("dataplane/core/src/limits.rs");
-    assert!(
-        file.contains("_MAX_BYTES"),
-        "limits.rs has moved: tell this test"
-    );
-    report(&limits::units_last(&source::Source::new(
-        "dataplane/core/src/limits.rs",
-        &file,
-    )));
+    for path in limits::FILES {
+        let file = tree.read(path);
+        assert!(
+            file.contains("_MAX_BYTES"),
+            "{path} has moved: tell this test"
+        );
+        report(&limits::units_last(&source::Source::new(path, &file)));
+    }
 }
 
 #[test]

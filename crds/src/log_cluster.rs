@@ -1,0 +1,138 @@
+//! LogCluster: a Lograft cluster as a user asks for it and as the operator reports on it.
+
+mod access;
+mod log;
+mod observability;
+mod pod;
+mod status;
+mod storage;
+mod tls;
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::limits::{REPLICAS_DEFAULT_COUNT, REPLICAS_MAX_COUNT};
+use crate::rules;
+
+pub use access::{
+    Authorization, ExternalListener, ExternalType, InternalListener, Listeners, NetworkAccess,
+};
+pub use log::{LogDefaults, Retention};
+pub use observability::{LogFormat, Observability};
+pub use pod::{PodTemplate, Spread, Topology, Update};
+pub use status::{CaStatus, Endpoints, LogClusterStatus, MemberRole, MemberStatus};
+pub use storage::{AutoGrow, Storage};
+pub use tls::{IssuerRef, Tls, TlsMode};
+
+/// A raft-replicated event log.
+#[derive(CustomResource, JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "lograft.io",
+    version = "v1alpha1",
+    kind = "LogCluster",
+    plural = "logclusters",
+    shortname = "lc",
+    category = "all",
+    namespaced,
+    status = "LogClusterStatus",
+    derive = "PartialEq",
+    doc = "A raft-replicated event log: nodes, disks and certificates are the operator's work.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(name = "Replicas", type_ = "string", json_path = ".status.readyText"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.version"),
+    printcolumn(name = "Blocked on", type_ = "string", json_path = ".status.blockedOn"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = rules::ROOT[0],
+    validation = rules::ROOT[1]
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules::SPEC))]
+pub struct LogClusterSpec {
+    /// Number of nodes, 1 to 99. Lowering it decommissions the highest ordinals one by one; their
+    /// disks stay.
+    #[serde(default = "replicas")]
+    #[schemars(range(min = 1, max = REPLICAS_MAX_COUNT))]
+    pub replicas: i32,
+    /// Version of Lograft to run, the tag of the operator's image repository. Without it the
+    /// operator's own version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128), regex(pattern = "^[A-Za-z0-9_][A-Za-z0-9._-]*$"))]
+    pub version: Option<String>,
+    /// Full name of the image to run, in place of the one that `version` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = crate::limits::TEXT_MAX_BYTES))]
+    pub image: Option<String>,
+    /// The nodes' disks.
+    #[serde(default)]
+    pub storage: Storage,
+    /// CPU and memory of a node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+    /// What is added to the nodes' pods.
+    #[serde(default)]
+    pub pod_template: PodTemplate,
+    /// How nodes are spread over zones and hosts.
+    #[serde(default)]
+    pub topology: Topology,
+    /// Certificates.
+    #[serde(default)]
+    pub tls: Tls,
+    /// Who may do what.
+    #[serde(default)]
+    pub authorization: Authorization,
+    /// Who may reach the nodes.
+    #[serde(default)]
+    pub network_policy: NetworkAccess,
+    /// Where clients reach the cluster.
+    #[serde(default)]
+    pub listeners: Listeners,
+    /// What topics take that say nothing themselves, and bounds of the log.
+    #[serde(default)]
+    pub log: LogDefaults,
+    /// Log lines, traces, metrics.
+    #[serde(default)]
+    pub observability: Observability,
+    /// How changes are rolled out.
+    #[serde(default)]
+    pub update: Update,
+    /// Whether the operator keeps its hands off this cluster altogether.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+fn replicas() -> i32 {
+    REPLICAS_DEFAULT_COUNT
+}
+
+impl Default for LogClusterSpec {
+    fn default() -> Self {
+        Self {
+            replicas: replicas(),
+            version: None,
+            image: None,
+            storage: Storage::default(),
+            resources: None,
+            pod_template: PodTemplate::default(),
+            topology: Topology::default(),
+            tls: Tls::default(),
+            authorization: Authorization::default(),
+            network_policy: NetworkAccess::default(),
+            listeners: Listeners::default(),
+            log: LogDefaults::default(),
+            observability: Observability::default(),
+            update: Update::default(),
+            paused: false,
+        }
+    }
+}

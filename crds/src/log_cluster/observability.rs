@@ -1,0 +1,45 @@
+//! Log lines, traces, metrics.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::limits::TEXT_MAX_BYTES;
+
+/// Log lines, traces, metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Observability {
+    /// Filter of the nodes' log lines: `info`, or by module, `lograft_node=debug,info`.
+    #[schemars(length(min = 1, max = TEXT_MAX_BYTES))]
+    pub log_level: String,
+    /// How the nodes' log lines look.
+    pub log_format: LogFormat,
+    /// Where traces go, OTLP over gRPC; nowhere without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = TEXT_MAX_BYTES), regex(pattern = "^https?://.+$"))]
+    pub otlp_endpoint: Option<String>,
+    /// Whether a ServiceMonitor for the Prometheus operator stands.
+    pub service_monitor: bool,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum LogFormat {
+    /// For machines: one JSON object per line.
+    #[default]
+    Json,
+    /// For people.
+    Text,
+}
+
+impl Default for Observability {
+    fn default() -> Self {
+        Self {
+            log_level: "info".to_owned(),
+            log_format: LogFormat::default(),
+            otlp_endpoint: None,
+            service_monitor: false,
+        }
+    }
+}

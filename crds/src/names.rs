@@ -1,0 +1,174 @@
+//! Names and labels of what stands for a LogCluster. Names are never stored: whoever has the
+//! cluster's name has all of them, and they never change, or disks would be lost.
+
+use std::collections::BTreeMap;
+
+/// API group of the custom resources.
+pub const GROUP: &str = "lograft.io";
+/// API version of the custom resources.
+pub const VERSION: &str = "v1alpha1";
+/// Group and version as objects name them.
+pub const API_VERSION: &str = "lograft.io/v1alpha1";
+/// Field manager of all that the operator applies, and the value of [`LABEL_MANAGED_BY`].
+pub const OPERATOR: &str = "lograft-operator";
+
+/// Label: the program.
+pub const LABEL_NAME: &str = "app.kubernetes.io/name";
+/// Label: the cluster, as Kubernetes' tools group by.
+pub const LABEL_INSTANCE: &str = "app.kubernetes.io/instance";
+/// Label: the part, `node`.
+pub const LABEL_COMPONENT: &str = "app.kubernetes.io/component";
+/// Label: who looks after the object.
+pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Label: the cluster, as the operator selects by.
+pub const LABEL_CLUSTER: &str = "lograft.io/cluster";
+/// Prefixes of labels and annotations that belong to the operator.
+pub const OWN_PREFIXES: [&str; 2] = ["app.kubernetes.io/", "lograft.io/"];
+
+/// Annotation of pods: hash of all that a running pod only takes up by a restart.
+pub const ANNOTATION_ROLLOUT_HASH: &str = "lograft.io/rollout-hash";
+
+/// Port of gRPC for clients, mTLS.
+pub const PORT_CLIENT: i32 = 9400;
+/// Port of gRPC for peers, mTLS.
+pub const PORT_PEER: i32 = 9401;
+/// Port of health and metrics, plain HTTP.
+pub const PORT_HEALTH: i32 = 9403;
+
+/// Name of the claim template, and so the beginning of each disk's name.
+pub const DISK: &str = "data";
+
+/// The names of what stands for the cluster of this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterNames<'a>(pub &'a str);
+
+impl ClusterNames<'_> {
+    /// The StatefulSet.
+    pub fn stateful_set(&self) -> String {
+        self.0.to_owned()
+    }
+
+    /// The pod with this ordinal.
+    pub fn pod(&self, ordinal: i32) -> String {
+        format!("{}-{ordinal}", self.0)
+    }
+
+    /// The claim of the disk of the pod with this ordinal.
+    pub fn disk_claim(&self, ordinal: i32) -> String {
+        format!("{DISK}-{}-{ordinal}", self.0)
+    }
+
+    /// The headless Service that gives each pod its DNS name.
+    pub fn nodes_service(&self) -> String {
+        format!("{}-nodes", self.0)
+    }
+
+    /// The Service that clients begin with.
+    pub fn client_service(&self) -> String {
+        format!("{}-client", self.0)
+    }
+
+    /// The ConfigMap with each node's configuration.
+    pub fn config(&self) -> String {
+        format!("{}-config", self.0)
+    }
+
+    /// The ConfigMap with the addresses of the cluster, for people and clients.
+    pub fn peers(&self) -> String {
+        format!("{}-peers", self.0)
+    }
+
+    /// The Secret with the nodes' certificates and keys, and the CA's certificates.
+    pub fn node_tls(&self) -> String {
+        format!("{}-node-tls", self.0)
+    }
+
+    /// The pods' ServiceAccount.
+    pub fn service_account(&self) -> String {
+        format!("{}-node", self.0)
+    }
+
+    /// The PodDisruptionBudget.
+    pub fn disruption_budget(&self) -> String {
+        format!("{}-nodes", self.0)
+    }
+
+    /// The NetworkPolicy.
+    pub fn network_policy(&self) -> String {
+        format!("{}-nodes", self.0)
+    }
+
+    /// The DNS name of a pod, without the cluster's own domain: resolvers in pods complete it.
+    pub fn pod_host(&self, ordinal: i32, namespace: &str) -> String {
+        let pod = self.pod(ordinal);
+        let service = self.nodes_service();
+        format!("{pod}.{service}.{namespace}.svc")
+    }
+
+    /// Labels that select the cluster's pods. They stand in the StatefulSet's selector, which
+    /// cannot change: neither may these.
+    pub fn selector(&self) -> BTreeMap<String, String> {
+        let pairs = [
+            (LABEL_NAME, "lograft"),
+            (LABEL_INSTANCE, self.0),
+            (LABEL_COMPONENT, "node"),
+            (LABEL_CLUSTER, self.0),
+        ];
+        pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+    }
+
+    /// Labels of every object of the cluster.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        let mut labels = self.selector();
+        labels.insert(LABEL_MANAGED_BY.to_owned(), OPERATOR.to_owned());
+        labels
+    }
+
+    /// The selector as `kubectl get -l` and the scale subresource take it.
+    pub fn selector_text(&self) -> String {
+        let pairs = self.selector();
+        let pairs: Vec<String> = pairs.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        pairs.join(",")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{CLUSTER_NAME_MAX_BYTES, REPLICAS_MAX_COUNT};
+
+    #[test]
+    fn the_longest_name_fits_everywhere() {
+        let name = "n".repeat(CLUSTER_NAME_MAX_BYTES);
+        let names = ClusterNames(&name);
+        let last = REPLICAS_MAX_COUNT - 1;
+        let texts = [
+            names.pod(last),
+            names.nodes_service(),
+            names.client_service(),
+            names.service_account(),
+            names.disruption_budget(),
+            names.network_policy(),
+            names.node_tls(),
+            names.disk_claim(last),
+        ];
+        for text in texts {
+            assert!(text.len() <= 63, "{text} has {} bytes", text.len());
+        }
+        // The StatefulSet controller adds a hash of 11 to its name in a label.
+        assert!(names.stateful_set().len() <= 63 - 11);
+    }
+
+    #[test]
+    fn names_stand_as_they_are() {
+        let names = ClusterNames("events");
+        assert_eq!(names.pod(2), "events-2");
+        assert_eq!(names.disk_claim(0), "data-events-0");
+        assert_eq!(names.pod_host(1, "prod"), "events-1.events-nodes.prod.svc");
+        assert_eq!(
+            names.selector_text(),
+            "app.kubernetes.io/component=node,app.kubernetes.io/instance=events,\
+             app.kubernetes.io/name=lograft,lograft.io/cluster=events"
+        );
+    }
+}

@@ -1,0 +1,264 @@
+//! Each CEL rule, run: what it refuses, with which text, and what it lets through.
+
+use kube::core::cel::Validator;
+use lograft_crds::LogCluster;
+use lograft_crds::rules::{LOG, POD_TEMPLATE, RETENTION, ROOT, Rule, SPEC, STATUS, STORAGE, TLS};
+use serde_json::{Value, json};
+
+use crate::{root, walk};
+
+/// A cluster that every rule takes, with `changes` put over it: `(pointer, value)`.
+fn cluster(changes: &[(&str, Value)]) -> Value {
+    let base = json!({
+        "apiVersion": "lograft.io/v1alpha1",
+        "kind": "LogCluster",
+        "metadata": {"name": "events"},
+        "spec": {"storage": {"storageClassName": "fast"}},
+        "status": {"clusterId": "0b6f1c0e-93a5-4e2e-8d9c-3a1f6f1f0a55"},
+    });
+    let filled: LogCluster = serde_json::from_value(base).unwrap();
+    let mut value = serde_json::to_value(&filled).unwrap();
+    for (pointer, change) in changes {
+        put(&mut value, pointer, change.clone());
+    }
+    value
+}
+
+fn put(value: &mut Value, pointer: &str, change: Value) {
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    let parent = value
+        .pointer_mut(parent)
+        .unwrap_or_else(|| panic!("no {parent}"));
+    let map = parent.as_object_mut().unwrap();
+    if change.is_null() {
+        map.remove(name);
+    } else {
+        map.insert(name.to_owned(), change);
+    }
+}
+
+/// The texts that a cluster is refused with.
+fn refusals(new: &Value, old: Option<&Value>) -> Vec<String> {
+    match Validator::new().validate(&root(), new, old) {
+        Ok(()) => Vec::new(),
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// One change that breaks one rule, and where an old state counts, against the unchanged cluster.
+fn breaking() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
+    let long = "n".repeat(41);
+    vec![
+        (ROOT[0], vec![("/metadata/name", json!(long))]),
+        (ROOT[1], vec![("/metadata/name", json!("9lives"))]),
+        (SPEC[0], vec![("/spec/log/replicationFactor", json!(5))]),
+        (
+            STORAGE[0],
+            vec![("/spec/storage/storageClassName", json!("slow"))],
+        ),
+        (STORAGE[1], vec![("/spec/storage/size", json!("9Gi"))]),
+        (
+            STORAGE[2],
+            // Shrinks as well: the two are told apart by the old state below.
+            vec![("/spec/storage/size", json!("1023Mi"))],
+        ),
+        (
+            STORAGE[3],
+            vec![("/spec/storage/autoGrow", json!({"maxSize": "9Gi"}))],
+        ),
+        (
+            POD_TEMPLATE[0],
+            vec![(
+                "/spec/podTemplate/labels",
+                json!({"lograft.io/cluster": "x"}),
+            )],
+        ),
+        (
+            POD_TEMPLATE[1],
+            vec![(
+                "/spec/podTemplate/annotations",
+                json!({"lograft.io/rollout-hash": "x"}),
+            )],
+        ),
+        (
+            POD_TEMPLATE[2],
+            vec![(
+                "/spec/podTemplate/env",
+                json!([{"name": "LOGRAFT_LOG", "value": "x"}]),
+            )],
+        ),
+        (TLS[0], vec![("/spec/tls/mode", json!("certManager"))]),
+        (TLS[1], vec![("/spec/tls/caValidity", json!("2160h"))]),
+        (TLS[2], vec![("/spec/tls/renewBefore", json!("2160h"))]),
+        (LOG[0], vec![("/spec/log/segmentSize", json!("65Mi"))]),
+        (LOG[1], vec![("/spec/log/maxBatchSize", json!("3Mi"))]),
+        (
+            RETENTION[0],
+            vec![("/spec/log/retention/size", json!("1023Ki"))],
+        ),
+        (
+            STATUS[0],
+            vec![(
+                "/status/clusterId",
+                json!("11111111-93a5-4e2e-8d9c-3a1f6f1f0a55"),
+            )],
+        ),
+    ]
+}
+
+#[test]
+fn each_rule_refuses_and_says_what_to_do() {
+    let old = cluster(&[]);
+    for (rule, changes) in breaking() {
+        let new = cluster(&changes);
+        // Rules about changes need the old state; the others are shown without one.
+        let old = rule.rule.contains("oldSelf").then_some(&old);
+        let texts = refusals(&new, old);
+        assert_eq!(texts.len(), 1, "{}: {texts:?}", rule.rule);
+        assert!(texts[0].contains(rule.message), "{texts:?}");
+    }
+}
+
+#[test]
+fn each_rule_lets_the_good_through() {
+    assert_eq!(
+        refusals(&cluster(&[]), Some(&cluster(&[]))),
+        Vec::<String>::new()
+    );
+    let good = [
+        vec![("/metadata/name", json!("n".repeat(40)))],
+        vec![("/metadata/name", json!("a-9"))],
+        vec![("/spec/log/replicationFactor", json!(3))],
+        vec![("/spec/storage/size", json!("11Gi"))],
+        vec![("/spec/storage/autoGrow", json!({"maxSize": "10Gi"}))],
+        vec![("/spec/podTemplate/labels", json!({"team": "x"}))],
+        vec![(
+            "/spec/podTemplate/annotations",
+            json!({"app.kubernetes.io/x": "y"}),
+        )],
+        vec![(
+            "/spec/podTemplate/env",
+            json!([{"name": "TZ", "value": "UTC"}]),
+        )],
+        vec![
+            ("/spec/tls/mode", json!("certManager")),
+            ("/spec/tls/issuerRef", json!({"name": "ca"})),
+        ],
+        vec![("/spec/tls/renewBefore", json!("24h"))],
+        vec![("/spec/log/segmentSize", json!("1Mi"))],
+        vec![("/spec/log/maxBatchSize", json!("2Mi"))],
+        vec![("/spec/log/retention/size", json!("1Mi"))],
+        vec![("/status", Value::Null)],
+    ];
+    for changes in good {
+        let texts = refusals(&cluster(&changes), Some(&cluster(&[])));
+        assert_eq!(texts, Vec::<String>::new(), "{changes:?}");
+    }
+}
+
+/// Taking away or adding a class is a change of it too.
+#[test]
+fn a_storage_class_neither_comes_nor_goes() {
+    let with = cluster(&[]);
+    let without = cluster(&[("/spec/storage/storageClassName", Value::Null)]);
+    assert_eq!(refusals(&without, Some(&with)).len(), 1);
+    assert_eq!(refusals(&with, Some(&without)).len(), 1);
+    assert_eq!(refusals(&without, Some(&without)).len(), 0);
+}
+
+/// The first id of a cluster is written, later ones are not, nor is it taken away.
+#[test]
+fn a_cluster_id_comes_and_stays() {
+    let with = cluster(&[]);
+    let without = cluster(&[("/status/clusterId", Value::Null)]);
+    assert_eq!(refusals(&with, Some(&without)).len(), 0);
+    assert_eq!(refusals(&without, Some(&with)).len(), 1);
+}
+
+/// The table of cases is whole: a rule without one is found here.
+#[test]
+fn each_rule_stands_in_the_schema_and_has_a_case() {
+    let mut standing = Vec::new();
+    walk("", &root(), &mut |path, schema| {
+        for rule in schema["x-kubernetes-validations"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            standing.push((path.to_owned(), rule.clone()));
+        }
+    });
+    let wanted = [
+        ("", ROOT),
+        (".spec", SPEC),
+        (".spec.storage", STORAGE),
+        (".spec.podTemplate", POD_TEMPLATE),
+        (".spec.tls", TLS),
+        (".spec.log", LOG),
+        (".spec.log.retention", RETENTION),
+        (".status", STATUS),
+    ];
+    let wanted: Vec<(String, Value)> = wanted
+        .iter()
+        .flat_map(|(path, rules)| rules.iter().map(move |rule| (path, rule)))
+        .map(|(path, rule)| ((*path).to_owned(), serde_json::to_value(rule).unwrap()))
+        .collect();
+    for rule in &wanted {
+        assert!(standing.contains(rule), "not in the schema: {rule:?}");
+    }
+    assert_eq!(standing.len(), wanted.len());
+    let cases: Vec<Value> = breaking()
+        .iter()
+        .map(|(rule, _)| serde_json::to_value(rule).unwrap())
+        .collect();
+    for (path, rule) in &standing {
+        assert!(cases.contains(rule), "no case for {path} {rule}");
+    }
+}
+
+/// A text of one line that names the field and then, after a colon, what to do.
+#[test]
+fn texts_name_the_field_and_what_to_do() {
+    for (rule, _) in breaking() {
+        let (field, advice) = rule.message.split_once(':').unwrap();
+        let field = field.split(' ').next().unwrap();
+        let known = ["spec.", "status.", "metadata."]
+            .iter()
+            .any(|head| field.starts_with(head));
+        assert!(known, "{}", rule.message);
+        assert!(
+            advice.len() > 10 && !rule.message.contains('\n'),
+            "{}",
+            rule.message
+        );
+    }
+}
+
+/// Rules are literals: their bounds are those of limits.rs.
+#[test]
+fn bounds_in_rules_are_the_limits() {
+    use lograft_crds::ByteSize;
+    use lograft_crds::limits::{
+        BATCH_MAX_BYTES, CLUSTER_NAME_MAX_BYTES, DISK_MIN_BYTES, SEGMENT_MAX_BYTES,
+        SEGMENT_MIN_BYTES,
+    };
+    let quantities = |rule: &Rule| -> Vec<u64> {
+        let parts = rule.rule.split("quantity('").skip(1);
+        parts
+            .map(|part| {
+                ByteSize::from(part.split('\'').next().unwrap())
+                    .bytes()
+                    .unwrap()
+            })
+            .collect()
+    };
+    assert!(
+        ROOT[0]
+            .rule
+            .ends_with(&format!("<= {CLUSTER_NAME_MAX_BYTES}"))
+    );
+    assert_eq!(quantities(&STORAGE[2]), [DISK_MIN_BYTES]);
+    assert_eq!(quantities(&LOG[0]), [SEGMENT_MIN_BYTES, SEGMENT_MAX_BYTES]);
+    assert_eq!(quantities(&LOG[1]), [BATCH_MAX_BYTES]);
+    assert_eq!(quantities(&RETENTION[0]), [SEGMENT_MIN_BYTES]);
+}

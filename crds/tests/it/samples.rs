@@ -1,0 +1,87 @@
+//! The samples are LogClusters that the rules take.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use kube::core::cel::Validator;
+use lograft_crds::LogCluster;
+use serde_json::Value;
+
+use crate::{root, walk};
+
+fn samples() -> BTreeMap<String, String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kind/samples");
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap());
+    let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    files
+        .map(|file| (name(&file.path()), text(&file.path())))
+        .collect()
+}
+
+#[test]
+fn there_are_three() {
+    let names: Vec<String> = samples().into_keys().collect();
+    assert_eq!(
+        names,
+        ["development.yaml", "minimal.yaml", "production.yaml"]
+    );
+    assert_eq!(samples()["minimal.yaml"].lines().count(), 5);
+}
+
+#[test]
+fn samples_pass_every_rule() {
+    for (name, text) in samples() {
+        let cluster: LogCluster = serde_yaml::from_str(&text).unwrap();
+        let value = serde_json::to_value(&cluster).unwrap();
+        let result = Validator::new().validate(&root(), &value, Some(&value));
+        assert!(result.is_ok(), "{name}: {result:?}");
+    }
+}
+
+/// A field that the schema does not know is dropped by the API server without a word: a slip of
+/// the pen in a sample.
+#[test]
+fn samples_hold_only_known_fields() {
+    let mut known = Vec::new();
+    walk("", &root(), &mut |path, _| known.push(path.to_owned()));
+    for (name, text) in samples() {
+        let sample: Value = serde_yaml::from_str(&text).unwrap();
+        let mut used = Vec::new();
+        fields(".spec", &sample["spec"], &mut used);
+        for path in used {
+            let in_map = known.iter().any(|k| {
+                k.strip_suffix("{}")
+                    .is_some_and(|map| path.starts_with(&format!("{map}.")))
+            });
+            assert!(known.contains(&path) || in_map, "{name} has {path}");
+        }
+    }
+}
+
+fn fields(path: &str, value: &Value, used: &mut Vec<String>) {
+    used.push(path.to_owned());
+    match value {
+        Value::Object(map) => {
+            for (name, inner) in map {
+                fields(&format!("{path}.{name}"), inner, used);
+            }
+        }
+        Value::Array(list) => {
+            for inner in list {
+                fields(&format!("{path}[]"), inner, used);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn what_is_left_out_gets_its_default() {
+    let cluster: LogCluster = serde_yaml::from_str(&samples()["minimal.yaml"]).unwrap();
+    assert_eq!(cluster.spec, lograft_crds::LogClusterSpec::default());
+    assert_eq!(cluster.spec.replicas, 3);
+    assert_eq!(cluster.spec.storage.size.bytes(), Ok(10 << 30));
+    assert!(cluster.spec.storage.retain_on_delete);
+    assert!(cluster.spec.network_policy.enabled);
+}

@@ -1,0 +1,68 @@
+//! Where pods run: spread over zones, away from each other on hosts.
+
+use k8s_openapi::api::core::v1::{
+    Affinity, PodAffinityTerm, PodAntiAffinity, TopologySpreadConstraint, WeightedPodAffinityTerm,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use lograft_crds::log_cluster::Spread;
+
+use super::World;
+
+/// Label of every host: its name.
+const LABEL_HOST: &str = "kubernetes.io/hostname";
+/// The weight of a preference that goes before all others.
+const WEIGHT: i32 = 100;
+
+/// Evenly over zones; strictly so if asked for.
+pub(super) fn spread(world: &World<'_>) -> TopologySpreadConstraint {
+    let topology = &world.cluster.spec.topology;
+    let otherwise = match topology.spread {
+        Spread::Preferred => "ScheduleAnyway",
+        Spread::Required => "DoNotSchedule",
+    };
+    TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: topology.zone_key.clone(),
+        when_unsatisfiable: otherwise.to_owned(),
+        label_selector: Some(selector(world)),
+        ..TopologySpreadConstraint::default()
+    }
+}
+
+/// The user's affinity and, with it, one node per host: preferred, or required if asked for.
+pub(super) fn affinity(world: &World<'_>) -> Affinity {
+    let spec = &world.cluster.spec;
+    let mut affinity = spec.pod_template.affinity.clone().unwrap_or_default();
+    let mut anti = affinity.pod_anti_affinity.take().unwrap_or_default();
+    let term = PodAffinityTerm {
+        label_selector: Some(selector(world)),
+        topology_key: LABEL_HOST.to_owned(),
+        ..PodAffinityTerm::default()
+    };
+    add(&mut anti, term, spec.topology.spread);
+    affinity.pod_anti_affinity = Some(anti);
+    affinity
+}
+
+fn add(anti: &mut PodAntiAffinity, term: PodAffinityTerm, spread: Spread) {
+    match spread {
+        Spread::Preferred => {
+            let terms = &mut anti.preferred_during_scheduling_ignored_during_execution;
+            terms.get_or_insert_default().push(WeightedPodAffinityTerm {
+                weight: WEIGHT,
+                pod_affinity_term: term,
+            });
+        }
+        Spread::Required => {
+            let terms = &mut anti.required_during_scheduling_ignored_during_execution;
+            terms.get_or_insert_default().push(term);
+        }
+    }
+}
+
+fn selector(world: &World<'_>) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some(world.names().selector()),
+        ..LabelSelector::default()
+    }
+}

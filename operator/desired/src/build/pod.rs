@@ -1,0 +1,203 @@
+//! The pods' template. Clean under PodSecurity's restricted profile.
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource,
+    HTTPGetAction, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use lograft_crds::limits::{
+    LIVENESS_FAILURES_MAX_COUNT, POD_GRACE_MAX_SECONDS, PROBE_PERIOD_SECONDS,
+    PROBE_TIMEOUT_MAX_SECONDS, READINESS_FAILURES_MAX_COUNT, STARTUP_FAILURES_MAX_COUNT,
+};
+use lograft_crds::names::{DISK, PORT_CLIENT, PORT_HEALTH, PORT_PEER};
+
+use super::config::{CONFIG_PATH, DISK_PATH, TLS_PATH};
+use super::{World, placement};
+
+/// The user and group of the image, and of the disk's files: distroless's `nonroot`.
+const USER: i64 = 65532;
+/// Mode of the mounted files: the pod's user and group read, nobody else does.
+const FILE_MODE: i32 = 0o440;
+/// Volume of the configurations.
+const CONFIG: &str = "config";
+/// Volume of the certificates.
+const TLS: &str = "tls";
+
+pub(super) fn template(world: &World<'_>) -> PodTemplateSpec {
+    let user = &world.cluster.spec.pod_template;
+    let mut labels = user.labels.clone();
+    labels.extend(world.names().selector());
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(labels),
+            annotations: (!user.annotations.is_empty()).then(|| user.annotations.clone()),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(spec(world)),
+    }
+}
+
+fn spec(world: &World<'_>) -> PodSpec {
+    let user = &world.cluster.spec.pod_template;
+    PodSpec {
+        service_account_name: Some(world.names().service_account()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        termination_grace_period_seconds: Some(POD_GRACE_MAX_SECONDS),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            fs_group: Some(USER),
+            fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                ..SeccompProfile::default()
+            }),
+            ..PodSecurityContext::default()
+        }),
+        node_selector: (!user.node_selector.is_empty()).then(|| user.node_selector.clone()),
+        tolerations: (!user.tolerations.is_empty()).then(|| user.tolerations.clone()),
+        priority_class_name: user.priority_class_name.clone(),
+        affinity: Some(placement::affinity(world)),
+        topology_spread_constraints: Some(vec![placement::spread(world)]),
+        containers: vec![container(world)],
+        volumes: Some(vec![config_volume(world), tls_volume(world)]),
+        ..PodSpec::default()
+    }
+}
+
+fn container(world: &World<'_>) -> Container {
+    let spec = &world.cluster.spec;
+    let mut env = vec![pod_name()];
+    env.extend(spec.pod_template.env.iter().cloned());
+    Container {
+        name: "node".to_owned(),
+        image: Some(image(world)),
+        command: Some(vec!["lograft-node".to_owned()]),
+        // Kubernetes fills in the pod's name: one template, a file for each pod.
+        args: Some(vec![
+            "--config".to_owned(),
+            format!("{CONFIG_PATH}/$(POD_NAME).yaml"),
+        ]),
+        env: Some(env),
+        ports: Some(vec![
+            port("client", PORT_CLIENT),
+            port("peer", PORT_PEER),
+            port("health", PORT_HEALTH),
+        ]),
+        resources: Some(spec.resources.clone().unwrap_or_else(least_resources)),
+        startup_probe: Some(probe("/healthz", STARTUP_FAILURES_MAX_COUNT)),
+        readiness_probe: Some(probe("/readyz", READINESS_FAILURES_MAX_COUNT)),
+        liveness_probe: Some(probe("/healthz", LIVENESS_FAILURES_MAX_COUNT)),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                ..Capabilities::default()
+            }),
+            ..SecurityContext::default()
+        }),
+        volume_mounts: Some(vec![
+            mount(DISK, DISK_PATH, false),
+            mount(CONFIG, CONFIG_PATH, true),
+            mount(TLS, TLS_PATH, true),
+        ]),
+        ..Container::default()
+    }
+}
+
+fn image(world: &World<'_>) -> String {
+    let spec = &world.cluster.spec;
+    let version = spec.version.as_ref().unwrap_or(&world.settings.version);
+    let repository = &world.settings.image_repository;
+    spec.image
+        .clone()
+        .unwrap_or_else(|| format!("{repository}:{version}"))
+}
+
+fn pod_name() -> EnvVar {
+    EnvVar {
+        name: "POD_NAME".to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                field_path: "metadata.name".to_owned(),
+                ..ObjectFieldSelector::default()
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
+    }
+}
+
+/// What a node asks for when the user says nothing: its caches and some room. No limits: a node
+/// that is throttled loses its leadership.
+fn least_resources() -> ResourceRequirements {
+    let quantity = |name: &str, text: &str| (name.to_owned(), Quantity(text.to_owned()));
+    let requests = [quantity("cpu", "100m"), quantity("memory", "256Mi")];
+    ResourceRequirements {
+        requests: Some(requests.into()),
+        ..ResourceRequirements::default()
+    }
+}
+
+fn port(name: &str, number: i32) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: number,
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    }
+}
+
+fn probe(path: &str, failures: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String("health".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(PROBE_PERIOD_SECONDS),
+        timeout_seconds: Some(PROBE_TIMEOUT_MAX_SECONDS),
+        failure_threshold: Some(failures),
+        ..Probe::default()
+    }
+}
+
+fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
+    VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: read_only.then_some(true),
+        ..VolumeMount::default()
+    }
+}
+
+fn config_volume(world: &World<'_>) -> Volume {
+    Volume {
+        name: CONFIG.to_owned(),
+        config_map: Some(ConfigMapVolumeSource {
+            name: world.names().config(),
+            default_mode: Some(FILE_MODE),
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+/// Without the Secret the pod waits: a node never starts without its certificate.
+fn tls_volume(world: &World<'_>) -> Volume {
+    Volume {
+        name: TLS.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(world.names().node_tls()),
+            default_mode: Some(FILE_MODE),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}

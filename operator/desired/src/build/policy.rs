@@ -1,0 +1,77 @@
+//! The NetworkPolicy: who may reach the nodes.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::networking::v1::{
+    NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
+    NetworkPolicySpec,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use lograft_crds::names::{LABEL_NAME, OPERATOR, PORT_CLIENT, PORT_HEALTH, PORT_PEER};
+
+use super::World;
+
+/// Label of every namespace: its name.
+const LABEL_NAMESPACE: &str = "kubernetes.io/metadata.name";
+
+/// Clients as the spec says, peers among themselves, kubelet and Prometheus from anywhere. What a
+/// node itself calls is not bounded: it calls its peers.
+pub(super) fn build(world: &World<'_>) -> Option<NetworkPolicy> {
+    let access = &world.cluster.spec.network_policy;
+    if !access.enabled {
+        return None;
+    }
+    let selector = selector(world.names().selector());
+    let peers = NetworkPolicyPeer {
+        pod_selector: Some(selector.clone()),
+        ..NetworkPolicyPeer::default()
+    };
+    // No list means everyone; an empty one would too, but says it worse.
+    let clients = (!access.clients.is_empty()).then(|| {
+        let mut clients = access.clients.clone();
+        clients.push(operator(world));
+        clients
+    });
+    Some(NetworkPolicy {
+        metadata: world.metadata(world.names().network_policy()),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(selector),
+            policy_types: Some(vec!["Ingress".to_owned()]),
+            ingress: Some(vec![
+                rule(PORT_CLIENT, clients),
+                rule(PORT_PEER, Some(vec![peers])),
+                rule(PORT_HEALTH, None),
+            ]),
+            ..NetworkPolicySpec::default()
+        }),
+    })
+}
+
+fn operator(world: &World<'_>) -> NetworkPolicyPeer {
+    let labels = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+    let namespace = labels(LABEL_NAMESPACE, &world.settings.operator_namespace);
+    NetworkPolicyPeer {
+        namespace_selector: Some(selector(namespace)),
+        pod_selector: Some(selector(labels(LABEL_NAME, OPERATOR))),
+        ..NetworkPolicyPeer::default()
+    }
+}
+
+fn selector(labels: BTreeMap<String, String>) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some(labels),
+        ..LabelSelector::default()
+    }
+}
+
+fn rule(port: i32, from: Option<Vec<NetworkPolicyPeer>>) -> NetworkPolicyIngressRule {
+    NetworkPolicyIngressRule {
+        from,
+        ports: Some(vec![NetworkPolicyPort {
+            port: Some(IntOrString::Int(port)),
+            protocol: Some("TCP".to_owned()),
+            ..NetworkPolicyPort::default()
+        }]),
+    }
+}

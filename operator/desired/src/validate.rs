@@ -1,0 +1,243 @@
+//! From a raw LogCluster to one that the rest can rely on. The API server checks the same by
+//! schema and rules, but a stored object may be older than they are.
+
+use lograft_crds::limits::{
+    CLUSTER_NAME_MAX_BYTES, DISK_MIN_BYTES, PARTITIONS_MAX_COUNT, REPLICAS_MAX_COUNT,
+    REPLICATION_FACTOR_MAX_COUNT, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES,
+};
+use lograft_crds::log_cluster::TlsMode;
+use lograft_crds::names::OWN_PREFIXES;
+use lograft_crds::{ByteSize, LogCluster, LogClusterSpec, QuantityError};
+
+/// Why a LogCluster goes no further.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It was not read from an API server.
+    #[error("{field} is missing: only a LogCluster that the API server stores can be served")]
+    Missing {
+        /// The field.
+        field: &'static str,
+    },
+    /// A field is outside its bounds.
+    #[error("{field} is {found}: {bound}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// What stands there.
+        found: String,
+        /// What may stand there.
+        bound: String,
+    },
+    /// A size is none.
+    #[error("reading {field}")]
+    Quantity {
+        /// The field.
+        field: &'static str,
+        /// Why it is none.
+        #[source]
+        source: QuantityError,
+    },
+    /// The data plane cannot do it. Going on without would be worse than saying so.
+    #[error("{field} is set, but this version of Lograft has no {what}: leave it out")]
+    NotThere {
+        /// The field.
+        field: &'static str,
+        /// What is not there.
+        what: &'static str,
+    },
+}
+
+/// A LogCluster whose every field is within its bounds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidCluster {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The object's UID: another object of the same name is another cluster.
+    pub uid: String,
+    /// The cluster's id, once it has one.
+    pub cluster_id: Option<String>,
+    /// What was asked for.
+    pub spec: LogClusterSpec,
+    /// `spec.log.segmentSize` in bytes.
+    pub segment_bytes: u64,
+}
+
+impl ValidCluster {
+    /// Checks everything that the building of objects relies on.
+    pub fn new(cluster: &LogCluster) -> Result<Self, Refused> {
+        let LogCluster {
+            metadata,
+            spec,
+            status,
+        } = cluster;
+        let name = given(metadata.name.as_ref(), "metadata.name")?;
+        check_name(&name)?;
+        check_counts(spec)?;
+        check_sizes(spec)?;
+        check_pods(spec)?;
+        refuse_what_is_not_there(spec)?;
+        Ok(Self {
+            name,
+            namespace: given(metadata.namespace.as_ref(), "metadata.namespace")?,
+            uid: given(metadata.uid.as_ref(), "metadata.uid")?,
+            cluster_id: status.as_ref().and_then(|s| s.cluster_id.clone()),
+            spec: spec.clone(),
+            segment_bytes: bytes("spec.log.segmentSize", &spec.log.segment_size)?,
+        })
+    }
+}
+
+fn given(value: Option<&String>, field: &'static str) -> Result<String, Refused> {
+    let value = value.filter(|text| !text.is_empty());
+    value.cloned().ok_or(Refused::Missing { field })
+}
+
+fn refused(field: &'static str, found: impl ToString, bound: impl ToString) -> Refused {
+    Refused::Field {
+        field,
+        found: found.to_string(),
+        bound: bound.to_string(),
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Refused> {
+    let starts = name.starts_with(|c: char| c.is_ascii_lowercase());
+    let ends = name.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let is_own = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if starts && ends && name.chars().all(is_own) && name.len() <= CLUSTER_NAME_MAX_BYTES {
+        return Ok(());
+    }
+    let bound = format!(
+        "a letter, then lower-case letters, digits and '-', at most {CLUSTER_NAME_MAX_BYTES} in all"
+    );
+    Err(refused("metadata.name", name, bound))
+}
+
+fn within(field: &'static str, found: i32, max: i32) -> Result<(), Refused> {
+    if (1..=max).contains(&found) {
+        return Ok(());
+    }
+    Err(refused(field, found, format!("1 to {max}")))
+}
+
+fn check_counts(spec: &LogClusterSpec) -> Result<(), Refused> {
+    within("spec.replicas", spec.replicas, REPLICAS_MAX_COUNT)?;
+    within(
+        "spec.log.partitions",
+        spec.log.partitions,
+        PARTITIONS_MAX_COUNT,
+    )?;
+    if let Some(factor) = spec.log.replication_factor {
+        let max = REPLICATION_FACTOR_MAX_COUNT.min(spec.replicas);
+        within("spec.log.replicationFactor", factor, max)?;
+    }
+    Ok(())
+}
+
+fn bytes(field: &'static str, size: &ByteSize) -> Result<u64, Refused> {
+    size.bytes()
+        .map_err(|source| Refused::Quantity { field, source })
+}
+
+fn check_sizes(spec: &LogClusterSpec) -> Result<(), Refused> {
+    let disk = bytes("spec.storage.size", &spec.storage.size)?;
+    if disk < DISK_MIN_BYTES {
+        let bound = format!("at least {DISK_MIN_BYTES} bytes");
+        return Err(refused("spec.storage.size", &spec.storage.size.0, bound));
+    }
+    if let Some(grow) = &spec.storage.auto_grow {
+        let field = "spec.storage.autoGrow.maxSize";
+        if bytes(field, &grow.max_size)? < disk {
+            return Err(refused(
+                field,
+                &grow.max_size.0,
+                "at least spec.storage.size",
+            ));
+        }
+    }
+    let segment = bytes("spec.log.segmentSize", &spec.log.segment_size)?;
+    if !(SEGMENT_MIN_BYTES..=SEGMENT_MAX_BYTES).contains(&segment) {
+        let bound = format!("{SEGMENT_MIN_BYTES} to {SEGMENT_MAX_BYTES} bytes");
+        return Err(refused(
+            "spec.log.segmentSize",
+            &spec.log.segment_size.0,
+            bound,
+        ));
+    }
+    Ok(())
+}
+
+/// What a user adds to pods never takes the place of the operator's own: a pod without its labels
+/// would be nobody's.
+fn check_pods(spec: &LogClusterSpec) -> Result<(), Refused> {
+    let pods = &spec.pod_template;
+    let own = |key: &&String| OWN_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
+    if let Some(key) = pods.labels.keys().find(own) {
+        return Err(refused(
+            "spec.podTemplate.labels",
+            key,
+            "the operator's; use another",
+        ));
+    }
+    let of_lograft = |key: &&String| key.starts_with("lograft.io/");
+    if let Some(key) = pods.annotations.keys().find(of_lograft) {
+        return Err(refused(
+            "spec.podTemplate.annotations",
+            key,
+            "the operator's; use another",
+        ));
+    }
+    let taken = |name: &str| name.starts_with("LOGRAFT_") || name == "POD_NAME";
+    if let Some(env) = pods.env.iter().find(|env| taken(&env.name)) {
+        return Err(refused(
+            "spec.podTemplate.env",
+            &env.name,
+            "the operator's; use another",
+        ));
+    }
+    Ok(())
+}
+
+fn refuse_what_is_not_there(spec: &LogClusterSpec) -> Result<(), Refused> {
+    let asked = [
+        (
+            spec.authorization.enabled,
+            "spec.authorization.enabled",
+            "authorization",
+        ),
+        (
+            spec.listeners.external.is_some(),
+            "spec.listeners.external",
+            "external listener",
+        ),
+        (
+            spec.log.max_batch_size.is_some(),
+            "spec.log.maxBatchSize",
+            "bound of its own for batches",
+        ),
+        (
+            spec.observability.otlp_endpoint.is_some(),
+            "spec.observability.otlpEndpoint",
+            "export of traces",
+        ),
+        (
+            spec.observability.service_monitor,
+            "spec.observability.serviceMonitor",
+            "ServiceMonitor",
+        ),
+        (
+            spec.tls.mode == TlsMode::CertManager,
+            "spec.tls.mode certManager",
+            "use of cert-manager",
+        ),
+    ];
+    match asked.into_iter().find(|(is_asked, ..)| *is_asked) {
+        Some((_, field, what)) => Err(Refused::NotThere { field, what }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
