@@ -156,3 +156,40 @@ fn a_file_that_is_not_there_is_named() {
     let error = NodeConfig::load(Path::new("/nowhere/node.yaml")).unwrap_err();
     assert!(error.to_string().contains("/nowhere/node.yaml"));
 }
+
+/// What the operator writes for its pods is read here: the two sides share no code.
+#[test]
+fn the_operators_files_are_taken() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../operator/desired/tests/golden");
+    let mut taken = Vec::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for document in serde_yaml::Deserializer::from_str(&text) {
+            let object = serde_yaml::Value::deserialize(document).unwrap();
+            let name = object["metadata"]["name"].as_str().unwrap();
+            if object["kind"].as_str() != Some("ConfigMap") || !name.ends_with("-config") {
+                continue;
+            }
+            for (key, text) in object["data"].as_mapping().unwrap() {
+                let config = parse(text.as_str().unwrap()).unwrap();
+                assert_eq!(format!("{}.yaml", config.name), key.as_str().unwrap());
+                taken.push(config);
+            }
+        }
+    }
+    taken.sort_by(|a, b| a.name.cmp(&b.name));
+    let names: Vec<&str> = taken.iter().map(|config| &*config.name).collect();
+    let all = [
+        "dev-0",
+        "events-0",
+        "events-1",
+        "events-2",
+        "lograft-0",
+        "lograft-1",
+        "lograft-2",
+    ];
+    assert_eq!(names, all);
+    assert_eq!(taken[0].storage.segment_max_bytes, 4 * 1024 * 1024);
+    assert_eq!(taken[0].log.format, LogFormat::Text);
+    assert_eq!(taken[1].seeds.len(), 2);
+}

@@ -1,6 +1,8 @@
 //! From a raw LogCluster to one that the rest can rely on. The API server checks the same by
 //! schema and rules, but a stored object may be older than they are.
 
+use std::fmt::Display;
+
 use lograft_crds::limits::{
     CLUSTER_NAME_MAX_BYTES, DISK_MIN_BYTES, PARTITIONS_MAX_COUNT, REPLICAS_MAX_COUNT,
     REPLICATION_FACTOR_MAX_COUNT, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES,
@@ -94,7 +96,7 @@ fn given(value: Option<&String>, field: &'static str) -> Result<String, Refused>
     value.cloned().ok_or(Refused::Missing { field })
 }
 
-fn refused(field: &'static str, found: impl ToString, bound: impl ToString) -> Refused {
+fn refused(field: &'static str, found: &dyn Display, bound: &dyn Display) -> Refused {
     Refused::Field {
         field,
         found: found.to_string(),
@@ -112,14 +114,14 @@ fn check_name(name: &str) -> Result<(), Refused> {
     let bound = format!(
         "a letter, then lower-case letters, digits and '-', at most {CLUSTER_NAME_MAX_BYTES} in all"
     );
-    Err(refused("metadata.name", name, bound))
+    Err(refused("metadata.name", &name, &bound))
 }
 
 fn within(field: &'static str, found: i32, max: i32) -> Result<(), Refused> {
     if (1..=max).contains(&found) {
         return Ok(());
     }
-    Err(refused(field, found, format!("1 to {max}")))
+    Err(refused(field, &found, &format!("1 to {max}")))
 }
 
 fn check_counts(spec: &LogClusterSpec) -> Result<(), Refused> {
@@ -145,7 +147,7 @@ fn check_sizes(spec: &LogClusterSpec) -> Result<(), Refused> {
     let disk = bytes("spec.storage.size", &spec.storage.size)?;
     if disk < DISK_MIN_BYTES {
         let bound = format!("at least {DISK_MIN_BYTES} bytes");
-        return Err(refused("spec.storage.size", &spec.storage.size.0, bound));
+        return Err(refused("spec.storage.size", &spec.storage.size.0, &bound));
     }
     if let Some(grow) = &spec.storage.auto_grow {
         let field = "spec.storage.autoGrow.maxSize";
@@ -153,7 +155,7 @@ fn check_sizes(spec: &LogClusterSpec) -> Result<(), Refused> {
             return Err(refused(
                 field,
                 &grow.max_size.0,
-                "at least spec.storage.size",
+                &"at least spec.storage.size",
             ));
         }
     }
@@ -163,7 +165,7 @@ fn check_sizes(spec: &LogClusterSpec) -> Result<(), Refused> {
         return Err(refused(
             "spec.log.segmentSize",
             &spec.log.segment_size.0,
-            bound,
+            &bound,
         ));
     }
     Ok(())
@@ -178,7 +180,7 @@ fn check_pods(spec: &LogClusterSpec) -> Result<(), Refused> {
         return Err(refused(
             "spec.podTemplate.labels",
             key,
-            "the operator's; use another",
+            &"the operator's; use another",
         ));
     }
     let of_lograft = |key: &&String| key.starts_with("lograft.io/");
@@ -186,7 +188,7 @@ fn check_pods(spec: &LogClusterSpec) -> Result<(), Refused> {
         return Err(refused(
             "spec.podTemplate.annotations",
             key,
-            "the operator's; use another",
+            &"the operator's; use another",
         ));
     }
     let taken = |name: &str| name.starts_with("LOGRAFT_") || name == "POD_NAME";
@@ -194,7 +196,7 @@ fn check_pods(spec: &LogClusterSpec) -> Result<(), Refused> {
         return Err(refused(
             "spec.podTemplate.env",
             &env.name,
-            "the operator's; use another",
+            &"the operator's; use another",
         ));
     }
     Ok(())
