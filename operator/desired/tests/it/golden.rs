@@ -6,6 +6,10 @@ use lograft_operator_desired::Observed;
 use crate::{SAMPLES, build, sample, text};
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whether to write the files is asked of who runs the tests"
+)]
 fn samples_give_what_stands_in_the_golden_files() {
     for name in SAMPLES {
         let path = format!("{}/tests/golden/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
