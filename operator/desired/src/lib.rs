@@ -1,5 +1,5 @@
-//! What should stand for a LogCluster, as data: [`ValidCluster`] is a LogCluster that went through
-//! [`validate`], [`Observed`] is the world, [`Settings`] is what the operator was told, and
+//! What should stand for a LogCluster, as data: [`ValidCluster`] is a LogCluster that was
+//! checked, [`Observed`] is the world, [`Settings`] is what the operator was told, and
 //! [`build::desired`] makes of them every object, the same bytes for the same arguments.
 //!
 //! Architecture invariant: nothing here reads a clock, a file, the network or chance, and no map
