@@ -84,6 +84,8 @@ pub const HANDSHAKES_MAX_COUNT: usize = 256;
 pub const TLS_READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Encrypted bytes that may wait for a connection's socket.
 pub const TLS_WRITE_BUFFER_BYTES: usize = 256 * 1024;
+/// Small writes to a connection that may wait for each other, bytes; larger ones go at once.
+pub const WRITES_GATHERED_MAX_BYTES: usize = 16 * 1024;
 /// Client connections at once; more are closed unanswered.
 pub const CLIENT_CONNECTIONS_MAX_COUNT: usize = 4096;
 /// Peer connections at once; more are closed unanswered.
@@ -201,9 +203,9 @@ pub const INDEX_INTERVAL_BYTES: u64 = 64 * 1024;
 pub const CACHE_COPY_MAX_BYTES: usize = 16 * 1024;
 /// Writes up to this size zero blocks ahead of them, bytes: for larger ones it would cost too much.
 pub const ZERO_AHEAD_WRITE_MAX_BYTES: u64 = 16 * 1024;
-/// The least that is zeroed ahead at once, bytes.
-pub const ZERO_AHEAD_MIN_BYTES: u64 = 16 * 1024;
-/// The most, bytes.
+/// How full a segment is before that is worth its bytes.
+pub const ZERO_AHEAD_FROM_BYTES: u64 = 16 * 1024;
+/// The most that is zeroed ahead at once, bytes.
 pub const ZERO_AHEAD_MAX_BYTES: u64 = 256 * 1024;
 /// Sealed segments whose file and index are kept open, per node.
 pub const OPEN_SEGMENTS_MAX_COUNT: usize = 128;
