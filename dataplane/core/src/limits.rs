@@ -139,6 +139,10 @@ pub const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(5);
 pub const DEV_NODES_MAX_COUNT: u32 = 9;
 /// How long `lograft dev` waits for its nodes to be ready before it gives up.
 pub const DEV_READY_MAX: Duration = Duration::from_mins(1);
+/// How long it then waits for the cluster to be healthy before it says so.
+pub const DEV_SETTLE_MAX: Duration = Duration::from_secs(3);
+/// How often it looks.
+pub const HEALTH_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a node of `lograft dev` may take to stop before it is killed.
 pub const DEV_STOP_MAX: Duration = Duration::from_secs(10);
 /// A node's log that is longer is set aside when `lograft dev` starts the node, bytes.
