@@ -248,6 +248,8 @@ pub const PRODUCER_IN_FLIGHT_MAX_BYTES: usize = 2 * 1024 * 1024;
 pub const PRODUCER_IN_FLIGHT_BATCHES_MAX_COUNT: usize = 16;
 /// Batches in flight to one leader that went before they were full: small ones cost most.
 pub const PRODUCER_PARTIAL_BATCHES_MAX_COUNT: usize = 4;
+/// Batches of one partition in flight, beyond which none goes before it is full.
+pub const PRODUCER_LANE_PARTIAL_BATCHES_MAX_COUNT: usize = 2;
 /// Records buffered in a producer, bytes: sending waits beyond it.
 pub const PRODUCER_BUFFER_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// How long a producer tries to deliver a batch.
