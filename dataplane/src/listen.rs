@@ -14,7 +14,7 @@ use lograft_core::limits::{
     HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES, HTTP2_KEEPALIVE_INTERVAL,
     HTTP2_KEEPALIVE_MAX, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX_COUNT,
     PEER_CONNECTIONS_MAX_COUNT, REFUSAL_LOG_INTERVAL, TLS_READ_BUFFER_BYTES,
-    TLS_WRITE_BUFFER_BYTES,
+    TLS_WRITE_BUFFER_BYTES, WRITES_GATHERED_MAX_BYTES,
 };
 use lograft_proto::gather::Gather;
 use prometheus::IntGauge;
@@ -199,7 +199,7 @@ impl Shared {
             .map_err(|_| HandshakeError::Timeout(max))?
             .map_err(HandshakeError::Tls)?;
         let (io, session) = stream.get_mut();
-        io.get_mut().start();
+        io.get_mut().start(WRITES_GATHERED_MAX_BYTES);
         session.set_buffer_limit(Some(TLS_WRITE_BUFFER_BYTES));
         let leaf = session.peer_certificates().and_then(<[_]>::first);
         let identity = leaf

@@ -11,9 +11,6 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Writes of this size and more are not gathered, bytes. The most that is held back.
-const GATHER_MAX_BYTES: usize = 16 * 1024;
-
 /// A byte stream whose small writes are gathered. What is written MUST be flushed to be sent.
 #[derive(Debug)]
 pub struct Gather<S> {
@@ -23,7 +20,8 @@ pub struct Gather<S> {
     sent: usize,
     /// The others have had their turn since the last flush.
     yielded: bool,
-    gathers: bool,
+    /// The most that is held, bytes; larger writes pass. Nothing is held before the start.
+    max_bytes: usize,
 }
 
 impl<S> Gather<S> {
@@ -35,13 +33,13 @@ impl<S> Gather<S> {
             held: Vec::new(),
             sent: 0,
             yielded: false,
-            gathers: false,
+            max_bytes: 0,
         }
     }
 
-    /// From now on small writes are gathered.
-    pub const fn start(&mut self) {
-        self.gathers = true;
+    /// From now on writes below `max_bytes` are gathered, and no more than that is held.
+    pub const fn start(&mut self, max_bytes: usize) {
+        self.max_bytes = max_bytes;
     }
 }
 
@@ -116,10 +114,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
-        if bytes >= GATHER_MAX_BYTES || !this.gathers {
+        if bytes >= this.max_bytes {
             return this.poll_pass(cx, slices);
         }
-        if this.held.len() + bytes > GATHER_MAX_BYTES {
+        if this.held.len() + bytes > this.max_bytes {
             ready!(this.poll_send(cx))?;
         }
         for slice in slices {
@@ -156,6 +154,8 @@ mod tests {
 
     use super::*;
 
+    const MAX_BYTES: usize = 1024;
+
     /// Keeps each write; takes at most `room` bytes, then none until more is given.
     #[derive(Default)]
     struct Writes {
@@ -190,7 +190,7 @@ mod tests {
     fn gather(room: usize) -> Gather<Writes> {
         let seen = Vec::new();
         let mut gather = Gather::new(Writes { seen, room });
-        gather.start();
+        gather.start(MAX_BYTES);
         gather
     }
 
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn large_writes_pass_behind_what_is_held() {
         let mut gather = gather(usize::MAX);
-        let large = vec![7; GATHER_MAX_BYTES];
+        let large = vec![7; MAX_BYTES];
         assert_eq!(write(&mut gather, b"ab"), Poll::Ready(2));
         assert_eq!(write(&mut gather, &large), Poll::Ready(large.len()));
         assert_eq!(gather.inner.seen, [b"ab".to_vec(), large]);
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn a_large_write_that_finds_little_room_loses_nothing() {
         let mut gather = gather(3);
-        let large = vec![7; GATHER_MAX_BYTES];
+        let large = vec![7; MAX_BYTES];
         assert_eq!(write(&mut gather, b"abcd"), Poll::Ready(4));
         assert_eq!(write(&mut gather, &large), Poll::Pending);
         gather.inner.room = 10;
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn no_more_is_held_than_the_bound_and_nothing_is_lost_or_doubled() {
         let mut gather = gather(3);
-        let most = vec![1; GATHER_MAX_BYTES - 1];
+        let most = vec![1; MAX_BYTES - 1];
         assert_eq!(write(&mut gather, &most), Poll::Ready(most.len()));
         assert_eq!(write(&mut gather, &[2; 2]), Poll::Pending);
         assert_eq!(gather.held.len(), most.len());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use lograft_client::{Admin, Client, ClientConfig, ClientError, TlsFiles};
+use lograft_core::limits::HEALTH_LOOK_INTERVAL;
 
 use crate::context::Context;
 
@@ -37,6 +38,15 @@ pub(crate) async fn bootstrap(context: &Context, cluster_id: &str) -> Result<(),
     Admin::bootstrap(&config, &endpoint, cluster_id)
         .await
         .map(drop)
+}
+
+/// Waits until the cluster calls itself healthy.
+pub(crate) async fn until_healthy(context: Context) -> Result<(), ClientError> {
+    let admin = Client::connect(client_config(&context)).await?.admin();
+    while !admin.describe_cluster(true).await?.healthy {
+        tokio::time::sleep(HEALTH_LOOK_INTERVAL).await;
+    }
+    Ok(())
 }
 
 /// The nodes' ids by their names.

@@ -10,7 +10,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use lograft_core::limits::{TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES};
+use lograft_core::limits::{
+    TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES, WRITES_GATHERED_MAX_BYTES,
+};
 use lograft_proto::gather::Gather;
 use rustls::{AlertDescription, CertificateError};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
@@ -344,7 +346,7 @@ impl Connector {
             .await
             .map_err(|e| DialErrorKind::from_io(&e))?;
         let (io, session) = stream.get_mut();
-        io.get_mut().start();
+        io.get_mut().start(WRITES_GATHERED_MAX_BYTES);
         session.set_buffer_limit(Some(TLS_WRITE_BUFFER_BYTES));
         let refusal = self.refusal;
         Ok(TokioIo::new(Box::new(Watched {

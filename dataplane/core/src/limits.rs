@@ -84,6 +84,8 @@ pub const HANDSHAKES_MAX_COUNT: usize = 256;
 pub const TLS_READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Encrypted bytes that may wait for a connection's socket.
 pub const TLS_WRITE_BUFFER_BYTES: usize = 256 * 1024;
+/// Small writes to a connection that may wait for each other, bytes; larger ones go at once.
+pub const WRITES_GATHERED_MAX_BYTES: usize = 16 * 1024;
 /// Client connections at once; more are closed unanswered.
 pub const CLIENT_CONNECTIONS_MAX_COUNT: usize = 4096;
 /// Peer connections at once; more are closed unanswered.
@@ -137,6 +139,10 @@ pub const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(5);
 pub const DEV_NODES_MAX_COUNT: u32 = 9;
 /// How long `lograft dev` waits for its nodes to be ready before it gives up.
 pub const DEV_READY_MAX: Duration = Duration::from_mins(1);
+/// How long it then waits for the cluster to be healthy before it says so.
+pub const DEV_SETTLE_MAX: Duration = Duration::from_secs(3);
+/// How often it looks.
+pub const HEALTH_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a node of `lograft dev` may take to stop before it is killed.
 pub const DEV_STOP_MAX: Duration = Duration::from_secs(10);
 /// A node's log that is longer is set aside when `lograft dev` starts the node, bytes.
@@ -201,9 +207,9 @@ pub const INDEX_INTERVAL_BYTES: u64 = 64 * 1024;
 pub const CACHE_COPY_MAX_BYTES: usize = 16 * 1024;
 /// Writes up to this size zero blocks ahead of them, bytes: for larger ones it would cost too much.
 pub const ZERO_AHEAD_WRITE_MAX_BYTES: u64 = 16 * 1024;
-/// The least that is zeroed ahead at once, bytes.
-pub const ZERO_AHEAD_MIN_BYTES: u64 = 16 * 1024;
-/// The most, bytes.
+/// How full a segment is before that is worth its bytes.
+pub const ZERO_AHEAD_FROM_BYTES: u64 = 16 * 1024;
+/// The most that is zeroed ahead at once, bytes.
 pub const ZERO_AHEAD_MAX_BYTES: u64 = 256 * 1024;
 /// Sealed segments whose file and index are kept open, per node.
 pub const OPEN_SEGMENTS_MAX_COUNT: usize = 128;
@@ -242,6 +248,8 @@ pub const PRODUCER_IN_FLIGHT_MAX_BYTES: usize = 2 * 1024 * 1024;
 pub const PRODUCER_IN_FLIGHT_BATCHES_MAX_COUNT: usize = 16;
 /// Batches in flight to one leader that went before they were full: small ones cost most.
 pub const PRODUCER_PARTIAL_BATCHES_MAX_COUNT: usize = 4;
+/// Batches of one partition in flight, beyond which none goes before it is full.
+pub const PRODUCER_LANE_PARTIAL_BATCHES_MAX_COUNT: usize = 2;
 /// Records buffered in a producer, bytes: sending waits beyond it.
 pub const PRODUCER_BUFFER_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// How long a producer tries to deliver a batch.

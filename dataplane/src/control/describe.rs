@@ -8,7 +8,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use lograft_core::limits::DESCRIBE_MAX;
+use lograft_core::assignment::meta_voters;
+use lograft_core::limits::{DESCRIBE_MAX, META_VOTERS_MAX_COUNT};
 use lograft_core::metadata::{Metadata, Node};
 use lograft_core::{GroupId, NodeId, NodeState};
 use lograft_proto::admin::v1 as admin;
@@ -113,7 +114,8 @@ pub fn describe_cluster(
             ..describe_node(node, reports)
         })
         .collect();
-    let problems = problems::find(&nodes, &partitions, meta_leader.is_some());
+    let lacks_voters = meta_leader.is_some_and(|(_, report)| lacks_voters(metadata, report));
+    let problems = problems::find(&nodes, &partitions, (meta_leader.is_some(), lacks_voters));
     admin::DescribeClusterReply {
         cluster_id: metadata
             .cluster_id()
@@ -128,6 +130,14 @@ pub fn describe_cluster(
         partitions,
         problems,
     }
+}
+
+/// Whether the meta group would have more voters were all members caught up.
+fn lacks_voters(metadata: &Metadata, leader: &ReplicaReport) -> bool {
+    let voters = leader.voters.iter().map(|id| NodeId(*id)).collect();
+    let members = metadata.members().map(|node| node.id).collect();
+    let wished = meta_voters(metadata, &voters, &members, META_VOTERS_MAX_COUNT);
+    wished.len() > voters.len()
 }
 
 /// A topic from the metadata and the reports.

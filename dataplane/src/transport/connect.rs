@@ -9,7 +9,7 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use lograft_core::limits::{
     PEER_BACKOFF_MAX, PEER_BACKOFF_MIN, PEER_CONNECT_MAX, TLS_READ_BUFFER_BYTES,
-    TLS_WRITE_BUFFER_BYTES,
+    TLS_WRITE_BUFFER_BYTES, WRITES_GATHERED_MAX_BYTES,
 };
 use lograft_proto::gather::Gather;
 use prometheus::IntCounter;
@@ -188,7 +188,7 @@ impl Shared {
                 source,
             })?;
         let (io, session) = stream.get_mut();
-        io.get_mut().start();
+        io.get_mut().start(WRITES_GATHERED_MAX_BYTES);
         session.set_buffer_limit(Some(TLS_WRITE_BUFFER_BYTES));
         Ok(TokioIo::new(stream))
     }

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 
-use lograft_core::limits::DEV_READY_MAX;
+use lograft_core::limits::{DEV_READY_MAX, DEV_SETTLE_MAX};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -203,6 +203,11 @@ impl Dev {
                 logs: self.layout.root().join("logs"),
             });
         }
+        // A node that is ready may not vote in the meta group yet. What stays unhealthy is in the
+        // cluster's status, and no reason to wait on.
+        let settled = deadline.min(Instant::now() + DEV_SETTLE_MAX);
+        let healthy = reach::until_healthy(self.context.clone());
+        self.attend_to(settled, healthy).await?;
         self.learn_ids().await;
         self.write_context()?;
         self.is_up = true;

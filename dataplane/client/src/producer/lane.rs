@@ -17,7 +17,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use lograft_core::compression::Compression;
-use lograft_core::limits::{PRODUCER_BATCHES_MAX_COUNT, PRODUCER_IN_FLIGHT_BATCHES_MAX_COUNT};
+use lograft_core::limits::{
+    PRODUCER_BATCHES_MAX_COUNT, PRODUCER_IN_FLIGHT_BATCHES_MAX_COUNT,
+    PRODUCER_LANE_PARTIAL_BATCHES_MAX_COUNT,
+};
 use lograft_core::record_batch::{BatchBuilder, BatchError, EncodedBatch};
 use lograft_core::{PartitionId, ProducerEpoch, Reason, Sequence};
 use tokio::time::{Duration, Instant};
@@ -331,8 +334,9 @@ impl Lane {
         })
     }
 
+    /// One more may be on its way than is being answered: its records then wait for half a reply.
     fn partial_is_due(&self, now: Instant) -> bool {
-        self.in_flight.is_empty()
+        self.in_flight.len() < PRODUCER_LANE_PARTIAL_BATCHES_MAX_COUNT
             && self.open.as_ref().is_some_and(|open| {
                 self.flushing || now.saturating_duration_since(open.opened_at) >= self.config.linger
             })

@@ -9,7 +9,7 @@ use lograft_proto::admin::v1::{
 pub(super) fn find(
     nodes: &[NodeDescription],
     partitions: &[PartitionDescription],
-    has_meta_leader: bool,
+    (has_meta_leader, lacks_meta_voters): (bool, bool),
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
     if !has_meta_leader {
@@ -17,6 +17,15 @@ pub(super) fn find(
             kind: "META_NO_LEADER".to_owned(),
             text: "nobody leads the meta group, as far as the answering node can see: topics and \
                    nodes cannot be changed"
+                .to_owned(),
+            degrades: true,
+        });
+    }
+    if lacks_meta_voters {
+        problems.push(Problem {
+            kind: "META_FEW_VOTERS".to_owned(),
+            text: "the meta group has fewer voters than the nodes allow: it may not survive the \
+                   loss of one"
                 .to_owned(),
             degrades: true,
         });

@@ -63,6 +63,15 @@ fn kinds(reply: &admin::DescribeClusterReply) -> Vec<&str> {
 }
 
 #[test]
+fn a_meta_group_that_lacks_voters_is_a_problem() {
+    let mut reports = healthy();
+    reports[0].replicas[0].voters = vec![1];
+    let reply = describe_cluster(&metadata(), &Reports::new(reports), 3);
+    assert_eq!(kinds(&reply), ["META_FEW_VOTERS"]);
+    assert!(!reply.healthy);
+}
+
+#[test]
 fn a_healthy_cluster_has_no_problems() {
     let reply = describe_cluster(&metadata(), &Reports::new(healthy()), 3);
     assert_eq!(kinds(&reply), Vec::<&str>::new());

@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use lograft_core::limits::{
-    ZERO_AHEAD_MAX_BYTES, ZERO_AHEAD_MIN_BYTES, ZERO_AHEAD_WRITE_MAX_BYTES,
+    ZERO_AHEAD_FROM_BYTES, ZERO_AHEAD_MAX_BYTES, ZERO_AHEAD_WRITE_MAX_BYTES,
 };
 use lograft_core::{Entry, LogIndex};
 
@@ -70,9 +70,9 @@ impl Batch {
     pub(crate) fn zeros_end(&self, written_end: u64) -> u64 {
         let page_end = self.end_position.next_multiple_of(PAGE_BYTES);
         let bytes = self.end_position - self.position;
-        let is_small = !self.is_empty() && bytes <= ZERO_AHEAD_WRITE_MAX_BYTES;
+        let is_small = bytes <= ZERO_AHEAD_WRITE_MAX_BYTES && page_end >= ZERO_AHEAD_FROM_BYTES;
         let end = if page_end > written_end && is_small {
-            page_end + page_end.clamp(ZERO_AHEAD_MIN_BYTES, ZERO_AHEAD_MAX_BYTES)
+            page_end + page_end.min(ZERO_AHEAD_MAX_BYTES)
         } else {
             page_end
         };

@@ -136,6 +136,25 @@ fn an_idle_group_is_small_on_disk() {
 }
 
 #[test]
+fn small_writes_find_blocks_that_are_written() {
+    let fs = FaultFs::new(1);
+    let mut config = StorageConfig::new("/data");
+    config.writers = WriterDrive::Manual;
+    let shared: Arc<dyn Fs> = Arc::new(fs.clone());
+    let storage = Storage::open(shared, config, Arc::new(|_| ())).unwrap();
+    storage.write_identity(&identity()).unwrap();
+    let (log, _) = storage.open_group(GROUP, GroupOptions::default()).unwrap();
+    let mut grown = 0;
+    for index in 0..1000 {
+        let before = fs.used_bytes();
+        append(&storage, &log, vec![records(1, index, 1, 300)]);
+        grown += usize::from(fs.used_bytes() > before);
+    }
+    // 400 KB: a page at a time up to 16 KiB, then as much again as there is.
+    assert!((6..16).contains(&grown), "the file grew {grown} times");
+}
+
+#[test]
 fn a_low_disk_is_noticed_and_recovers() {
     let (mut place, fs) = Place::fault(2);
     place.config.reserve_bytes = 100_000;

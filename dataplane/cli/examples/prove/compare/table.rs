@@ -82,6 +82,12 @@ impl Table {
     }
 
     fn line(&self, out: &mut String, work: Work, suffix: &str, figure: Figure) {
+        if !Engine::ALL
+            .iter()
+            .any(|engine| self.0.contains_key(&(work, *engine)))
+        {
+            return;
+        }
         let _ = write!(out, "| {}{suffix} |", work.name());
         for engine in Engine::ALL {
             let _ = write!(out, " {} |", self.cell(work, engine, figure));
