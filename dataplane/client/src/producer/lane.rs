@@ -310,8 +310,8 @@ impl Lane {
         matches!(self.phase, Phase::Flowing)
             && self.in_flight.len() < self.in_flight_max()
             && match self.waiting.front() {
-                Some(batch) => self.may_follow(batch),
-                None => self.partial_is_due(now),
+                Some(batch) => self.may_follow(batch.stamp),
+                None => self.partial_is_due(now) && self.may_follow(None),
             }
     }
 
@@ -327,8 +327,8 @@ impl Lane {
     /// A batch of a new epoch fences those of the old one: it waits until they are answered. And
     /// a new batch waits while an earlier one is in doubt: leaders remember only the last ones, and
     /// must not forget that one before it is settled.
-    fn may_follow(&self, batch: &Batch) -> bool {
-        self.in_flight.iter().all(|earlier| match batch.stamp {
+    fn may_follow(&self, stamp: Option<Stamp>) -> bool {
+        self.in_flight.iter().all(|earlier| match stamp {
             Some(stamp) => earlier.stamp.is_none_or(|e| e.epoch == stamp.epoch),
             None => !earlier.maybe_appended && earlier.stamp.is_none_or(|e| e.epoch == self.epoch),
         })

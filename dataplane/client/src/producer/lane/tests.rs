@@ -229,6 +229,21 @@ fn nothing_new_goes_while_a_batch_is_in_doubt() {
 }
 
 #[test]
+fn a_batch_that_is_not_full_waits_for_what_is_in_doubt_too() {
+    let now = Instant::now();
+    let mut lane = lane(true);
+    push(&mut lane, 1, now);
+    take(&mut lane, 1, now).unwrap();
+    lane.on_link_lost(&ClientError::Closed);
+    lane.phase = Phase::Flowing;
+    assert!(take(&mut lane, 2, now).unwrap().resent);
+    push(&mut lane, 2, now);
+    assert!(take(&mut lane, 3, now).is_none());
+    lane.on_reply(2, stored(0));
+    assert!(take(&mut lane, 3, now).unwrap().partial);
+}
+
+#[test]
 fn a_forgotten_producer_begins_anew_and_a_lost_batch_is_told() {
     let now = Instant::now();
     for (expected, is_forgotten) in [("0", true), ("3", false)] {
