@@ -9,15 +9,15 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A byte stream whose small writes are gathered. What is written MUST be flushed to be sent.
 #[derive(Debug)]
 pub struct Gather<S> {
     inner: S,
-    held: Vec<u8>,
-    /// How much of `held` is sent.
-    sent: usize,
+    /// What is still to be sent.
+    held: BytesMut,
     /// The others have had their turn since the last flush.
     yielded: bool,
     /// The most that is held, bytes; larger writes pass. Nothing is held before the start.
@@ -27,11 +27,10 @@ pub struct Gather<S> {
 impl<S> Gather<S> {
     /// Over `inner`. It gathers nothing before [`Gather::start`]: what a handshake sends last, an
     /// alert, is not flushed.
-    pub const fn new(inner: S) -> Self {
+    pub fn new(inner: S) -> Self {
         Self {
             inner,
-            held: Vec::new(),
-            sent: 0,
+            held: BytesMut::new(),
             yielded: false,
             max_bytes: 0,
         }
@@ -46,15 +45,12 @@ impl<S> Gather<S> {
 impl<S: AsyncWrite + Unpin> Gather<S> {
     /// Hands what is held to the stream below.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sent < self.held.len() {
-            let rest = &self.held[self.sent..];
-            match ready!(Pin::new(&mut self.inner).poll_write(cx, rest))? {
+        while !self.held.is_empty() {
+            match ready!(Pin::new(&mut self.inner).poll_write(cx, &self.held))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.sent += written,
+                written => self.held.advance(written),
             }
         }
-        self.sent = 0;
-        self.held.clear();
         Poll::Ready(Ok(()))
     }
 
@@ -64,27 +60,21 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            let held = self.held.len() - self.sent;
-            if held == 0 {
-                return Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
-            }
+        while !self.held.is_empty() {
             let mut all = Vec::with_capacity(slices.len() + 1);
-            all.push(IoSlice::new(&self.held[self.sent..]));
+            all.push(IoSlice::new(&self.held));
             all.extend(slices.iter().map(|slice| IoSlice::new(slice)));
             let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, &all))?;
-            self.sent += written.min(held);
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            if self.sent == self.held.len() {
-                self.sent = 0;
-                self.held.clear();
-            }
+            let held = self.held.len().min(written);
+            self.held.advance(held);
             if written > held {
                 return Poll::Ready(Ok(written - held));
             }
         }
+        Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
     }
 }
 

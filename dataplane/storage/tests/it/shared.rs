@@ -120,14 +120,20 @@ fn callers_of_many_threads_wait_for_one_disk() {
     }
 }
 
-#[test]
-fn an_idle_group_is_small_on_disk() {
+/// Storage with an identity and writers that only the calls move.
+fn open_on_fault_fs() -> (FaultFs, Storage) {
     let fs = FaultFs::new(1);
     let mut config = StorageConfig::new("/data");
     config.writers = WriterDrive::Manual;
     let shared: Arc<dyn Fs> = Arc::new(fs.clone());
     let storage = Storage::open(shared, config, Arc::new(|_| ())).unwrap();
     storage.write_identity(&identity()).unwrap();
+    (fs, storage)
+}
+
+#[test]
+fn an_idle_group_is_small_on_disk() {
+    let (fs, storage) = open_on_fault_fs();
     let before = fs.used_bytes();
     let (log, _) = storage.open_group(GROUP, GroupOptions::default()).unwrap();
     append(&storage, &log, vec![records(1, 0, 1, 100)]);
@@ -137,12 +143,7 @@ fn an_idle_group_is_small_on_disk() {
 
 #[test]
 fn small_writes_find_blocks_that_are_written() {
-    let fs = FaultFs::new(1);
-    let mut config = StorageConfig::new("/data");
-    config.writers = WriterDrive::Manual;
-    let shared: Arc<dyn Fs> = Arc::new(fs.clone());
-    let storage = Storage::open(shared, config, Arc::new(|_| ())).unwrap();
-    storage.write_identity(&identity()).unwrap();
+    let (fs, storage) = open_on_fault_fs();
     let (log, _) = storage.open_group(GROUP, GroupOptions::default()).unwrap();
     let mut grown = 0;
     for index in 0..1000 {
