@@ -9,15 +9,15 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A byte stream whose small writes are gathered. What is written MUST be flushed to be sent.
 #[derive(Debug)]
 pub struct Gather<S> {
     inner: S,
-    /// What is still to be sent.
-    held: BytesMut,
+    held: Vec<u8>,
+    /// How much of `held` is sent.
+    sent: usize,
     /// The others have had their turn since the last flush.
     yielded: bool,
     /// The most that is held, bytes; larger writes pass. Nothing is held before the start.
@@ -27,10 +27,11 @@ pub struct Gather<S> {
 impl<S> Gather<S> {
     /// Over `inner`. It gathers nothing before [`Gather::start`]: what a handshake sends last, an
     /// alert, is not flushed.
-    pub fn new(inner: S) -> Self {
+    pub const fn new(inner: S) -> Self {
         Self {
             inner,
-            held: BytesMut::new(),
+            held: Vec::new(),
+            sent: 0,
             yielded: false,
             max_bytes: 0,
         }
@@ -45,12 +46,15 @@ impl<S> Gather<S> {
 impl<S: AsyncWrite + Unpin> Gather<S> {
     /// Hands what is held to the stream below.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.held.is_empty() {
-            match ready!(Pin::new(&mut self.inner).poll_write(cx, &self.held))? {
+        while self.sent < self.held.len() {
+            let rest = &self.held[self.sent..];
+            match ready!(Pin::new(&mut self.inner).poll_write(cx, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.held.advance(written),
+                written => self.sent += written,
             }
         }
+        self.sent = 0;
+        self.held.clear();
         Poll::Ready(Ok(()))
     }
 
@@ -60,21 +64,27 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        while !self.held.is_empty() {
+        loop {
+            let held = self.held.len() - self.sent;
+            if held == 0 {
+                return Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+            }
             let mut all = Vec::with_capacity(slices.len() + 1);
-            all.push(IoSlice::new(&self.held));
+            all.push(IoSlice::new(&self.held[self.sent..]));
             all.extend(slices.iter().map(|slice| IoSlice::new(slice)));
             let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, &all))?;
+            self.sent += written.min(held);
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            let held = self.held.len().min(written);
-            self.held.advance(held);
+            if self.sent == self.held.len() {
+                self.sent = 0;
+                self.held.clear();
+            }
             if written > held {
                 return Poll::Ready(Ok(written - held));
             }
         }
-        Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
     }
 }
 
