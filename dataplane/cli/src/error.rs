@@ -1,6 +1,6 @@
 //! What can go wrong, in one line: what failed, why, and what to do next.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::io;
 
 use lograft_client::{ClientError, Reason};
@@ -104,17 +104,7 @@ impl CliError {
         if self.is_closed_pipe() || matches!(self, Self::NotHealthy) {
             return None;
         }
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            let more = error.to_string();
-            // Some causes stand in their effect's text already.
-            if !text.contains(&more) {
-                text.push_str(": ");
-                text.push_str(&more);
-            }
-            cause = error.source();
-        }
+        let mut text = with_causes(self);
         if let Some(hint) = self.hint() {
             text.push_str("; ");
             text.push_str(&hint);
@@ -196,6 +186,22 @@ fn hint_of(error: &ClientError) -> Option<String> {
         _ => return None,
     };
     Some(text.into())
+}
+
+/// An error and its causes, in one line.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        // Some causes stand in their effect's text already.
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
 }
 
 #[cfg(test)]

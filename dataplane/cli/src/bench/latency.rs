@@ -115,7 +115,7 @@ async fn one_by_one(
                     note(&mut seen, begun.elapsed(), 1);
                 }
             }
-            Err(_) => gauge.failed(1),
+            Err(why) => gauge.failed(1, why),
         }
     }
     Ok(seen)

@@ -1,7 +1,7 @@
 //! Workers under a stopwatch: warm-up, measuring by the second, stop.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -26,6 +26,8 @@ pub(crate) struct Gauge {
     records: AtomicU64,
     bytes: AtomicU64,
     failed: AtomicU64,
+    /// Why the last of those that failed did.
+    why: Mutex<Option<ClientError>>,
     measuring: AtomicBool,
     stopped: AtomicBool,
 }
@@ -37,9 +39,10 @@ impl Gauge {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// So many records were not stored.
-    pub(crate) fn failed(&self, records: u64) {
+    /// So many records were not stored, as far as is known, and why.
+    pub(crate) fn failed(&self, records: u64, why: ClientError) {
         self.failed.fetch_add(records, Ordering::Relaxed);
+        *self.why.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
     }
 
     /// Bytes done so far.
@@ -84,6 +87,8 @@ pub(crate) struct Measured {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
     pub(crate) failed: u64,
+    /// Why the last of those that failed did, also before or after the time measured.
+    pub(crate) why: Option<ClientError>,
     pub(crate) time: Duration,
     /// Records in each full second.
     pub(crate) per_second: Vec<u64>,
@@ -159,6 +164,11 @@ pub(crate) async fn measure(
         records: records - records_before,
         bytes: bytes - bytes_before,
         failed: gauge.failed.load(Ordering::Relaxed) - failed_before,
+        why: gauge
+            .why
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(),
         time,
         per_second,
         latencies: finished,

@@ -193,7 +193,7 @@ async fn take_acks(
                             note(&mut seen, begun.elapsed(), records);
                         }
                     }
-                    Err(_) => gauge.failed(records),
+                    Err(why) => gauge.failed(records, why),
                 }
             }
         }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::cost::NodeCost;
 use super::load::Measured;
 use super::setup::Setup;
+use crate::error::with_causes;
 use crate::output::Paint;
 use crate::units::{count, float, rate, size};
 
@@ -27,6 +28,9 @@ pub(crate) struct Report {
     seconds: f64,
     records: u64,
     failed_records: u64,
+    /// Why the last of them failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
     /// Of values.
     bytes: u64,
     records_per_second: f64,
@@ -96,6 +100,10 @@ impl Report {
             seconds,
             records,
             failed_records: measured.failed,
+            failure: measured
+                .why
+                .filter(|_| measured.failed > 0)
+                .map(|why| with_causes(&why)),
             bytes,
             records_per_second: float(records) / seconds,
             mb_per_second: float(bytes) / seconds / 1e6,
@@ -137,6 +145,9 @@ impl Report {
         );
         if self.failed_records > 0 {
             line("FAILED", paint.bad(count(self.failed_records)).to_string());
+            if let Some(failure) = &self.failure {
+                line("last one", failure.clone());
+            }
         }
         if !self.per_second.all.is_empty() {
             let Spread {
@@ -264,11 +275,17 @@ impl Cpu {
 mod tests {
     use std::time::Duration;
 
+    use lograft_client::ClientError;
+
     use super::*;
     use crate::bench::cost::Cost;
     use crate::bench::load::{latencies, note};
 
     fn report() -> Report {
+        report_of(0, None)
+    }
+
+    fn report_of(failed: u64, why: Option<ClientError>) -> Report {
         let mut seen = latencies();
         for millis in 1..=100 {
             note(&mut seen, Duration::from_millis(millis), 1);
@@ -281,7 +298,8 @@ mod tests {
         let measured = Measured {
             records: 2_000_000,
             bytes: 512_000_000,
-            failed: 0,
+            failed,
+            why,
             time: Duration::from_secs(2),
             per_second: vec![1_100_000, 900_000],
             latencies: seen,
@@ -322,6 +340,16 @@ acknowledged when on the disks of a majority (fdatasync), idempotent, over mTLS
   written     node-1 732.4 MiB (1.50 x values)
 ";
         assert_eq!(report().render(Paint::plain()), expected);
+    }
+
+    #[test]
+    fn what_failed_says_why() {
+        let text = report_of(12, Some(ClientError::Closed)).render(Paint::plain());
+        let why = ClientError::Closed.to_string();
+        assert!(text.contains("FAILED      12\n"), "{text}");
+        assert!(text.contains(&format!("last one    {why}\n")), "{text}");
+        let text = report_of(0, Some(ClientError::Closed)).render(Paint::plain());
+        assert!(!text.contains(&why), "{text}");
     }
 
     #[test]
