@@ -31,16 +31,17 @@ pub(crate) enum BenchCommand {
 /// Runs one of them.
 pub(crate) async fn run(command: BenchCommand, global: &Global) -> Result<(), CliError> {
     match command {
-        BenchCommand::Produce(args) => show(args.json(), &produce::run(args, global).await?),
-        BenchCommand::Consume(args) => show(args.json(), &consume::run(args, global).await?),
-        BenchCommand::Latency(args) => show(args.json(), &latency::run(args, global).await?),
+        BenchCommand::Produce(args) => show(args.json(), produce::run(args, global).await?),
+        BenchCommand::Consume(args) => show(args.json(), consume::run(args, global).await?),
+        BenchCommand::Latency(args) => show(args.json(), latency::run(args, global).await?),
     }
 }
 
-fn show(json: bool, report: &Report) -> Result<(), CliError> {
+fn show(json: bool, report: Report) -> Result<(), CliError> {
     if json {
-        print_json(report)
+        print_json(&report)?;
     } else {
-        print(&report.render(Paint::stdout()))
+        print(&report.render(Paint::stdout()))?;
     }
+    report.into_failure().map_or(Ok(()), Err)
 }

@@ -56,6 +56,8 @@ pub(crate) enum CliError {
     Runtime { source: io::Error },
     #[error("a worker of the benchmark failed")]
     Worker { source: tokio::task::JoinError },
+    #[error("{failed} records were not stored, the last")]
+    NotStored { failed: String, source: ClientError },
     #[error("nothing to read: topic {topic:?} is empty")]
     NothingToRead { topic: String },
 }
@@ -73,6 +75,7 @@ impl CliError {
     fn client_error(&self) -> Option<&ClientError> {
         match self {
             Self::Call { source, .. }
+            | Self::NotStored { source, .. }
             | Self::Reach(ReachError { source, .. })
             | Self::Dev(DevError::Bootstrap { source }) => Some(source),
             Self::Partly { source, .. } | Self::PartlyRead { source, .. } => source.client_error(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use futures_util::StreamExt;
@@ -26,6 +27,9 @@ use crate::reach;
 const HANDED_BYTES: usize = 128 * 1024;
 /// Deliveries waited for beside one another.
 const DELIVERIES_MAX_COUNT: usize = 4096;
+/// How long a batch is tried for: a benchmark is to say soon that the cluster refuses writes, and a
+/// failover takes a few seconds.
+const DELIVERY_MAX: Duration = Duration::from_secs(15);
 /// Random bytes that values are cut out of.
 const POOL_BYTES: usize = 4 * 1024 * 1024;
 
@@ -92,6 +96,7 @@ fn producer_config(packing: &Packing, topic: &TopicInfo) -> ProducerConfig {
         compression: packing.compression.into(),
         batch_max_bytes,
         in_flight_max_bytes,
+        delivery_timeout: DELIVERY_MAX,
         buffer_max_bytes: buffer
             .min(defaults.buffer_max_bytes)
             .max(2 * batch_max_bytes),

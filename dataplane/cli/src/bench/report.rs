@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use lograft_client::ClientError;
+use serde::{Serialize, Serializer};
 
 use super::cost::NodeCost;
 use super::load::Measured;
 use super::setup::Setup;
-use crate::error::with_causes;
+use crate::error::{CliError, with_causes};
 use crate::output::Paint;
 use crate::units::{count, float, rate, size};
 
@@ -29,8 +30,8 @@ pub(crate) struct Report {
     records: u64,
     failed_records: u64,
     /// Why the last of them failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "in_words")]
+    failure: Option<ClientError>,
     /// Of values.
     bytes: u64,
     records_per_second: f64,
@@ -41,6 +42,14 @@ pub(crate) struct Report {
     cpu: Cpu,
     nodes: Vec<NodeFigures>,
     interrupted: bool,
+}
+
+#[expect(clippy::ref_option, reason = "the form that serde calls")]
+fn in_words<S: Serializer>(failure: &Option<ClientError>, to: S) -> Result<S::Ok, S::Error> {
+    failure
+        .as_ref()
+        .map(|error| with_causes(error))
+        .serialize(to)
 }
 
 /// Records per second over the full seconds of the run.
@@ -100,10 +109,7 @@ impl Report {
             seconds,
             records,
             failed_records: measured.failed,
-            failure: measured
-                .why
-                .filter(|_| measured.failed > 0)
-                .map(|why| with_causes(&why)),
+            failure: measured.why.filter(|_| measured.failed > 0),
             bytes,
             records_per_second: float(records) / seconds,
             mb_per_second: float(bytes) / seconds / 1e6,
@@ -126,6 +132,13 @@ impl Report {
         }
     }
 
+    /// What makes it a failure: records that were not stored.
+    pub(crate) fn into_failure(self) -> Option<CliError> {
+        let failed = count(self.failed_records);
+        self.failure
+            .map(|source| CliError::NotStored { failed, source })
+    }
+
     /// For people.
     pub(crate) fn render(&self, paint: Paint) -> String {
         let mut out = format!("{}\n\n", self.headline(paint));
@@ -145,9 +158,6 @@ impl Report {
         );
         if self.failed_records > 0 {
             line("FAILED", paint.bad(count(self.failed_records)).to_string());
-            if let Some(failure) = &self.failure {
-                line("last one", failure.clone());
-            }
         }
         if !self.per_second.all.is_empty() {
             let Spread {
@@ -275,8 +285,6 @@ impl Cpu {
 mod tests {
     use std::time::Duration;
 
-    use lograft_client::ClientError;
-
     use super::*;
     use crate::bench::cost::Cost;
     use crate::bench::load::{latencies, note};
@@ -343,13 +351,20 @@ acknowledged when on the disks of a majority (fdatasync), idempotent, over mTLS
     }
 
     #[test]
-    fn what_failed_says_why() {
-        let text = report_of(12, Some(ClientError::Closed)).render(Paint::plain());
-        let why = ClientError::Closed.to_string();
+    fn what_was_not_stored_is_told_and_makes_it_a_failure() {
+        let failed = report_of(12, Some(ClientError::Closed));
+        let text = failed.render(Paint::plain());
         assert!(text.contains("FAILED      12\n"), "{text}");
-        assert!(text.contains(&format!("last one    {why}\n")), "{text}");
-        let text = report_of(0, Some(ClientError::Closed)).render(Paint::plain());
-        assert!(!text.contains(&why), "{text}");
+        let why = ClientError::Closed.to_string();
+        assert_eq!(serde_json::to_value(&failed).unwrap()["failure"], *why);
+        let error = failed.into_failure().unwrap();
+        assert_eq!(error.to_string(), "12 records were not stored, the last");
+        // One that failed before the time that counts is not in the figures.
+        assert!(
+            report_of(0, Some(ClientError::Closed))
+                .into_failure()
+                .is_none()
+        );
     }
 
     #[test]
