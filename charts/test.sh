@@ -44,7 +44,7 @@ render() {
   release=$(head_of "$1" release)
   has_mark "$1" with-crds && crds=()
   helm template "${release:-lograft}" "$CHART" --namespace "$NAMESPACE" \
-    "${crds[@]}" --values "$1" --set "${2:-}"
+    ${crds[@]+"${crds[@]}"} --values "$1" --set "${2:-}"
 }
 
 # stands_golden NAME TEXT: whether the golden file says so.
