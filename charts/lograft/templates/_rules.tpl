@@ -1,5 +1,5 @@
-{{/* What the operator does in a namespace whose LogClusters it looks after. Applying an object takes
-     create and patch; nothing is replaced as a whole, so update is missing. */}}
+{{/* What the operator does in a namespace whose LogClusters it looks after. Applying an object
+     takes create and patch; nothing is replaced as a whole, so update is missing. */}}
 {{- define "lograft.rules" -}}
 - apiGroups: [lograft.io]
   resources: [logclusters]
