@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# Renders the chart over a matrix of values: tests/renders must render, tests/refuses must fail.
+#
+#   charts/test.sh            needs helm
+#   charts/test.sh --server   asks the API server of $KUBECONFIG too; needs kubectl. The server
+#                             should be one for tests: the chart is installed into it and removed.
+#
+# A file of values begins with lines on what is to come of it:
+#   # golden            the render is tests/golden/<name>.yaml; LOGRAFT_GOLDEN=write writes it anew,
+#                       and the diff is the review
+#   # with-crds         definitions are rendered too; else they are left out, being long
+#   # expects: TEXT     stands in the render
+#   # lacks: TEXT       does not
+#   # refusal: PATTERN  stands in what helm says (grep -E, case does not count)
+#   # release: NAME     in place of `lograft`
+#   # on-server: K=V    is set for an API server that lacks what the value needs
+set -euo pipefail
+cd "$(dirname "$0")"
+
+readonly CHART=lograft NAMESPACE=lograft-chart-test
+passed=0 failed=0
+
+# need PROGRAM WHERE: says what is missing and ends.
+need() {
+  command -v "$1" >/dev/null && return
+  echo "missing: $1; get it from $2" >&2
+  exit 2
+}
+
+# pass NAME, fail NAME WHY: count.
+pass() { passed=$((passed + 1)); }
+fail() {
+  failed=$((failed + 1))
+  echo "FAILED $1: $2"
+}
+
+# head_of FILE KEY: the values of the head's lines with this key, a line each.
+head_of() { sed -n "s/^# $2: //p" "$1"; }
+has_mark() { grep -qx "# $2" "$1"; }
+
+# render FILE [K=V]: the chart with these values.
+render() {
+  local release crds=(--set crds.install=false)
+  release=$(head_of "$1" release)
+  has_mark "$1" with-crds && crds=()
+  helm template "${release:-lograft}" "$CHART" --namespace "$NAMESPACE" \
+    ${crds[@]+"${crds[@]}"} --values "$1" --set "${2:-}"
+}
+
+# stands_golden NAME TEXT: whether the golden file says so.
+stands_golden() {
+  local path=tests/golden/$1.yaml
+  [[ "${LOGRAFT_GOLDEN:-}" == write ]] && printf '%s\n' "$2" >"$path"
+  diff -u "$path" <(printf '%s\n' "$2")
+}
+
+# objection FILE TEXT: why the render is not what the file says; nothing if it is.
+objection() {
+  local file=$1 text=$2 line
+  while IFS= read -r line; do
+    grep -qF -- "$line" <<<"$text" || echo "lacks \"$line\""
+  done < <(head_of "$file" expects)
+  # A whole line where the text is one: `kind: Role` is not `kind: RoleBinding`.
+  while IFS= read -r line; do
+    grep -qE -- "(^|[^A-Za-z])$line(\$|[^A-Za-z])" <<<"$text" && echo "has \"$line\""
+  done < <(head_of "$file" lacks)
+  if has_mark "$file" golden; then
+    stands_golden "$(basename "$file" .yaml)" "$text" || echo "differs from its golden file"
+  fi
+}
+
+test_renders() {
+  local file text why
+  for file in tests/renders/*.yaml; do
+    if ! text=$(render "$file" 2>&1); then
+      fail "$file" "does not render: $text"
+      continue
+    fi
+    why=$(objection "$file" "$text")
+    if [[ -z "$why" ]]; then pass; else fail "$file" "$why"; fi
+  done
+}
+
+test_refuses() {
+  local file text pattern
+  for file in tests/refuses/*.yaml; do
+    pattern=$(head_of "$file" refusal)
+    if [[ -z "$pattern" ]]; then
+      fail "$file" "says no refusal"
+    elif text=$(render "$file" 2>&1); then
+      fail "$file" "renders"
+    elif grep -qiE -- "$pattern" <<<"$text"; then
+      pass
+    else
+      fail "$file" "no /$pattern/ in: $text"
+    fi
+  done
+}
+
+# Helm reads nothing outside of a chart, so the chart holds a copy of the definitions.
+test_copies() {
+  local why version
+  if why=$(diff -r ../crds/generated "$CHART/files/crds"); then
+    pass
+  else
+    fail "files/crds" "is stale; run cp crds/generated/*.yaml charts/lograft/files/crds/: $why"
+  fi
+  version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' ../Cargo.toml)
+  for key in version appVersion; do
+    if grep -qx "$key: $version" "$CHART/Chart.yaml"; then
+      pass
+    else
+      fail "Chart.yaml" "$key is not the workspace's, $version"
+    fi
+  done
+}
+
+test_lint() {
+  local text
+  if text=$(helm lint --strict --quiet "$CHART" 2>&1); then pass; else fail lint "$text"; fi
+}
+
+# What `helm install` says at its end is no part of a render.
+test_notes() {
+  local text
+  text=$(helm install lograft "$CHART" --dry-run=client --namespace "$NAMESPACE" \
+    --set 'watchNamespaces={logs}' --set crds.install=false 2>&1) || true
+  for line in "rollout status deployment/lograft-operator" "helm test lograft -n $NAMESPACE" \
+    "kubectl -n logs apply -f -" "kubectl get crd logclusters.lograft.io"; do
+    if grep -qF -- "$line" <<<"$text"; then pass; else fail NOTES.txt "lacks \"$line\": $text"; fi
+  done
+}
+
+need helm https://helm.sh/docs/intro/install
+test_lint
+test_renders
+test_refuses
+test_copies
+test_notes
+if [[ "${1:-}" == --server ]]; then
+  need kubectl https://kubernetes.io/docs/tasks/tools
+  # shellcheck source=charts/tests/server.sh
+  source tests/server.sh
+  test_server
+fi
+echo "$passed passed, $failed failed"
+[[ "$failed" -eq 0 ]]

@@ -1,0 +1,25 @@
+# What up.sh and down.sh share; sourced by them.
+# shellcheck shell=bash
+
+# As in cluster.yaml.
+readonly CLUSTER=lograft
+
+# need PROGRAM...: names each that is missing and ends if there is one.
+need() {
+  local program missing=0
+  for program in "$@"; do
+    command -v "$program" >/dev/null && continue
+    missing=1
+    case $program in
+      kind) echo "missing: kind (https://kind.sigs.k8s.io/docs/user/quick-start)" ;;
+      docker) echo "missing: docker (https://docs.docker.com/engine/install)" ;;
+      kubectl) echo "missing: kubectl (https://kubernetes.io/docs/tasks/tools)" ;;
+      helm) echo "missing: helm (https://helm.sh/docs/intro/install)" ;;
+      just) echo "missing: just (cargo install just)" ;;
+      *) echo "missing: $program" ;;
+    esac
+  done >&2
+  [[ "$missing" -eq 0 ]] || exit 2
+}
+
+exists() { kind get clusters 2>/dev/null | grep -qx "$CLUSTER"; }
