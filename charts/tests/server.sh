@@ -66,8 +66,8 @@ test_permissions() {
   may no "$watched" create rolebindings.rbac.authorization.k8s.io
   may no "$watched" get leases.coordination.k8s.io/lograft-operator
   may yes "$NAMESPACE" create leases.coordination.k8s.io
-  may yes "$NAMESPACE" patch leases.coordination.k8s.io/lograft-operator
-  may no "$NAMESPACE" patch leases.coordination.k8s.io/another
+  may yes "$NAMESPACE" update leases.coordination.k8s.io/lograft-operator
+  may no "$NAMESPACE" update leases.coordination.k8s.io/another
 }
 
 release() {
