@@ -57,8 +57,11 @@ test_permissions() {
   may yes "$watched" list logclusters.lograft.io
   may yes "$watched" patch logclusters.lograft.io --subresource status
   may yes "$watched" create secrets
+  may yes "$watched" patch secrets
   may yes "$watched" delete pods
   may yes "$watched" create events.events.k8s.io
+  may no "$watched" delete secrets
+  may no "$watched" update logclusters.lograft.io
   may no "$watched" create pods
   may no "$watched" create pods --subresource exec
   may no "$watched" delete persistentvolumeclaims

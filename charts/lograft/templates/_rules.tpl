@@ -1,37 +1,39 @@
-{{/* What the operator does in a namespace whose LogClusters it looks after. Applying an object
-     takes create and patch; nothing is replaced as a whole, so update is missing. */}}
+{{/* What the operator does in a namespace whose LogClusters it looks after, and nothing else.
+     Applying takes create and patch; what a LogCluster owns is deleted by the API server. */}}
 {{- define "lograft.rules" -}}
 - apiGroups: [lograft.io]
   resources: [logclusters]
-  verbs: [get, list, watch, patch]
+  verbs: [get, list, watch]
 - apiGroups: [lograft.io]
   resources: [logclusters/status]
-  verbs: [get, patch]
-# Asked for where an owner reference blocks the owner's deletion.
+  verbs: [patch]
+# Some API servers ask for it: the LogCluster's deletion waits for what it owns.
 - apiGroups: [lograft.io]
   resources: [logclusters/finalizers]
   verbs: [update]
-- apiGroups: [apps]
-  resources: [statefulsets]
-  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [services, configmaps, secrets, serviceaccounts]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch]
+# Deleted where the LogCluster wants none any more.
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
-# A rollout deletes pods, one at a time; the StatefulSet makes them.
+# Deleted and made anew around its pods where the size of new disks changes.
+- apiGroups: [apps]
+  resources: [statefulsets]
+  verbs: [get, list, watch, create, patch, delete]
+# A rollout marks pods and deletes them, one at a time; the StatefulSet makes them.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch, delete]
-# Disks grow by their claims. They are never deleted here.
+  verbs: [list, watch, patch, delete]
+# Disks grow by their claims, and are never deleted.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  verbs: [get, list, watch, patch]
-- apiGroups: ["", events.k8s.io]
+  verbs: [list, watch, patch]
+- apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
 {{- end -}}
