@@ -351,9 +351,12 @@ impl Cluster {
     }
 
     /// Follows a partition for ever.
-    pub(crate) async fn follow(&self, at: usize) -> tonic::Streaming<log::ConsumeReply> {
+    pub(crate) async fn follow(&self, at: usize) -> tonic::Streaming<log::FetchReply> {
         let request = log::ConsumeRequest {
             topic: "t".to_owned(),
+            position: Some(log::Position {
+                at: Some(log::position::At::Earliest(true)),
+            }),
             follow: true,
             ..log::ConsumeRequest::default()
         };

@@ -159,7 +159,7 @@ fn what_has_one_or_two_replicas_pauses_and_holds_nothing_back() {
     );
     let found = check(&metadata, reports(&[1, 2], groups), 2);
     assert!(
-        found.waits_for[0].contains("of two/0: node 3 does not answer"),
+        found.waits_for[0].ends_with(", two/0: node 3 does not answer"),
         "{found:?}"
     );
 }

@@ -67,7 +67,10 @@ async fn look(control: &Control, node: NodeId) -> StopCheck {
 
 fn reply(node: NodeId, check: StopCheck) -> proto::PrepareStopReply {
     let ready = check.is_ready();
-    let leads = check.still_leads(node);
+    // A word on what it leads only where that is all that is left.
+    let leads = check
+        .still_leads(node)
+        .filter(|_| check.waits_for.is_empty());
     let StopCheck {
         mut waits_for,
         notes,
