@@ -14,3 +14,12 @@ tidy:
 # A local cluster of three nodes.
 dev *ARGS:
     cargo run --release -- dev {{ARGS}}
+
+# The images of the node and the operator, named as the chart and kind/up.sh expect them.
+images REPOSITORY="ghcr.io/lograft":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    version=$(sed -n 's/^appVersion: //p' charts/lograft/Chart.yaml)
+    for program in node operator; do
+      docker build --target "$program" --tag "{{REPOSITORY}}/lograft-$program:$version" .
+    done

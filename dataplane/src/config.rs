@@ -13,6 +13,9 @@ use lograft_core::limits::{
 use lograft_raft::RaftTiming;
 use serde::{Deserialize, Serialize};
 
+/// The variable of the environment that goes before the configuration's `zone`.
+pub const ZONE_VARIABLE: &str = "LOGRAFT_ZONE";
+
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -233,6 +236,19 @@ impl NodeConfig {
         Ok(config)
     }
 
+    /// Takes from the environment what stands there: what a pod learns of its place only when it
+    /// has one goes before the file.
+    pub fn with_environment(
+        mut self,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        if let Some(zone) = variable(ZONE_VARIABLE).filter(|zone| !zone.is_empty()) {
+            check_zone(ZONE_VARIABLE, &zone)?;
+            self.zone = zone;
+        }
+        Ok(self)
+    }
+
     /// Checks every bound; a configuration made in code goes through here too.
     pub fn check(&self) -> Result<(), ConfigError> {
         within("name", self.name.len(), 1, NODE_NAME_MAX_BYTES, "bytes")?;
@@ -246,7 +262,7 @@ impl NodeConfig {
                 "a directory must be given".to_owned(),
             ));
         }
-        within("zone", self.zone.len(), 0, NODE_NAME_MAX_BYTES, "bytes")?;
+        check_zone("zone", &self.zone)?;
         self.check_addresses()?;
         if let Some(count) = self.runtime.worker_threads_count {
             let name = "runtime.worker_threads_count";
@@ -337,6 +353,15 @@ impl RaftSettings {
         }
         Ok(())
     }
+}
+
+fn check_zone(name: &'static str, zone: &str) -> Result<(), ConfigError> {
+    within(name, zone.len(), 0, NODE_NAME_MAX_BYTES, "bytes")?;
+    if zone.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    let bound = "printable ASCII without spaces may stand in it".to_owned();
+    Err(field(name, &format!("{zone:?}"), bound))
 }
 
 fn is_name_char(c: char) -> bool {

@@ -17,6 +17,7 @@ mod leaders;
 mod looks;
 mod moves;
 mod peer_calls;
+pub mod prepare;
 mod readiness;
 mod reconcile;
 mod registration;
@@ -47,6 +48,7 @@ use crate::health::Readiness;
 use crate::identity::Member;
 use crate::meta::MetaView;
 use crate::replica::ReplicaMap;
+use crate::tls::LoadedCertificates;
 use crate::transport::AddressBook;
 
 pub use busy::Busy;
@@ -57,6 +59,9 @@ pub use peer_calls::{Answer, HintStream, PeerCalls};
 
 /// Makes the raft transport, once the node's place in a cluster is known.
 pub type MakeTransport = Box<dyn Fn(Member) -> Arc<dyn PeerTransport> + Send + Sync>;
+
+/// Tells which certificates the node has loaded.
+pub type TellCertificates = Box<dyn Fn() -> LoadedCertificates + Send + Sync>;
 
 /// What a node says of itself when it registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +98,8 @@ pub struct ControlParts {
     pub timing: RaftTiming,
     /// Where the transport reads addresses; control writes them.
     pub addresses: watch::Sender<AddressBook>,
+    /// Tells which certificates are in use.
+    pub certificates: TellCertificates,
     /// Takes what the node cannot live on after.
     pub fatal: Arc<dyn FatalSink>,
 }

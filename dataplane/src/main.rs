@@ -14,7 +14,8 @@ fn main() -> ExitCode {
     if flag != "--config" {
         return usage();
     }
-    let config = match NodeConfig::load(&PathBuf::from(file)) {
+    let config = NodeConfig::load(&PathBuf::from(file));
+    let config = match config.and_then(|config| config.with_environment(variable)) {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
@@ -22,6 +23,10 @@ fn main() -> ExitCode {
         return refuse(&error);
     }
     run::main(config)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 fn usage() -> ExitCode {

@@ -2,8 +2,8 @@
 //! order.
 //!
 //! Start: TLS files, storage (which takes the data directory's lock), ports bound, control, ports
-//! served. Stop: not ready, leaderships handed over, client port closed, replicas ended, peer port
-//! closed.
+//! served. Stop: not ready, leaderships handed over, client port closed when its calls have ended,
+//! replicas ended and their logs flushed, peer port closed.
 
 mod late;
 mod port;
@@ -17,11 +17,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lograft_core::limits::{STOP_CONNECTIONS_MAX, STOP_RUNTIME_MAX};
+use lograft_core::limits::{
+    STOP_CONNECTIONS_MAX, STOP_MAX, STOP_RUNTIME_MAX, STOP_TRANSFER_AGAIN_MAX, STOP_TRANSFER_MAX,
+};
 use lograft_core::metadata::Metadata;
 use lograft_storage::{Fs, RealFs, Storage, StorageConfig, StorageError, WriterDrive};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
+use tonic_health::server::HealthReporter;
 use tracing::{error, info};
 
 use crate::chain::error_chain;
@@ -82,6 +86,15 @@ pub enum RunError {
     /// A thread that opened files has panicked.
     #[error("a start-up task ended early")]
     Task(#[source] tokio::task::JoinError),
+    /// It was told to stop a second time while it did.
+    #[error("told to stop once more: ended before all was handed over")]
+    CutShort,
+    /// It did not stop in time.
+    #[error("not stopped within {longest:?}: ended before all was handed over")]
+    StopTimeout {
+        /// The bound, `limits::STOP_MAX`.
+        longest: Duration,
+    },
     /// The node cannot go on.
     #[error("the node cannot go on")]
     Fatal(#[source] FatalError),
@@ -140,6 +153,9 @@ pub struct Node {
     peer_port: ServedPort,
     /// Tells what control says of the readiness; ends first.
     telling: AbortHandle,
+    /// Tells it to clients, by gRPC.
+    reporter: HealthReporter,
+    storage: Storage,
     /// Ends with the node: control, health, the look at the TLS files.
     tasks: JoinSet<()>,
 }
@@ -207,6 +223,7 @@ impl Node {
         let core = Core {
             pool: pool.clone(),
             storage: storage.clone(),
+            tls: Arc::clone(&tls),
             fatal: Arc::clone(&fatal),
         };
         let control = core.control((&config, addresses), world, book);
@@ -217,7 +234,7 @@ impl Node {
         metrics.set_sampler(Arc::new(sampler));
         let services = Services::new(services::Parts {
             control: Arc::clone(&control),
-            storage,
+            storage: storage.clone(),
             pool,
             metrics: Arc::clone(&metrics),
             clock,
@@ -232,6 +249,7 @@ impl Node {
         };
         tasks.spawn(health::serve(health, Arc::new(told)));
         let telling = tasks.spawn(services.follow(readiness.clone()));
+        let reporter = services.reporter();
         let client_port = client.serve(Arc::clone(&tls), &metrics, services.client_port()?);
         let peer_port = peer.serve(tls, &metrics, services.peer_port());
         let Addresses {
@@ -248,6 +266,8 @@ impl Node {
             client_port,
             peer_port,
             telling,
+            reporter,
+            storage,
             tasks,
         })
     }
@@ -275,16 +295,23 @@ impl Node {
             client_port,
             peer_port,
             telling,
+            reporter,
+            storage,
             mut tasks,
             ..
         } = self;
         info!("the node stops");
         telling.abort();
-        readiness.send_replace(Readiness::Waiting("the node stops".to_owned()));
-        control.hand_over().await;
-        tasks.abort_all();
+        let stops = Readiness::Waiting("the node stops".to_owned());
+        services::tell(&reporter, &stops).await;
+        readiness.send_replace(stops);
+        control.hand_over(STOP_TRANSFER_MAX).await;
         client_port.stop(STOP_CONNECTIONS_MAX).await;
+        // Meanwhile an election may have made this node a leader again.
+        control.hand_over(STOP_TRANSFER_AGAIN_MAX).await;
+        tasks.abort_all();
         stop::shut_down(control.replicas()).await;
+        stop::flush(control.replicas(), storage).await;
         peer_port.stop(Duration::ZERO).await;
         info!("the node has stopped");
     }
@@ -294,6 +321,7 @@ impl Node {
 struct Core {
     pool: PeerPool,
     storage: Storage,
+    tls: Arc<Tls>,
     fatal: Arc<FatalCell>,
 }
 
@@ -307,6 +335,7 @@ impl Core {
         let Self {
             pool,
             storage,
+            tls,
             fatal,
         } = self;
         let World { net: _, fs, clock } = world;
@@ -326,6 +355,7 @@ impl Core {
             clock,
             timing: config.raft.timing(),
             addresses: book,
+            certificates: Box::new(move || tls.loaded()),
             fatal,
         };
         Control::new(parts, MetaView::new(Metadata::default()))
@@ -364,22 +394,24 @@ async fn open_storage(
         .map_err(RunError::Storage)
 }
 
-/// Runs a node until `shutdown` ends, then stops it in order; or until it cannot go on.
-pub async fn run(
-    config: NodeConfig,
-    shutdown: impl Future<Output = ()> + Send,
-) -> Result<(), RunError> {
+/// Runs a node until it is told to stop, then stops it in order; or until it cannot go on. Told
+/// once more, or when the stop takes too long, it ends where it stands: what it has acknowledged
+/// is on disk at all times.
+pub async fn run(config: NodeConfig, mut told_to_stop: impl AsyncFnMut()) -> Result<(), RunError> {
     let node = Node::start(config, World::real()).await?;
     let fault = tokio::select! {
-        () = shutdown => None,
+        () = told_to_stop() => None,
         fault = node.fault() => Some(fault),
     };
     if let Some(fault) = fault {
         // Its memory may be wrong: no hand-over, no answer, the disk is recovered at the start.
         return Err(RunError::Fatal(fault));
     }
-    node.stop().await;
-    Ok(())
+    let fatal = Arc::clone(&node.fatal);
+    tokio::select! {
+        ended = stop::within(STOP_MAX, node.stop(), told_to_stop()) => ended,
+        fault = fatal.wait() => Err(RunError::Fatal(fault)),
+    }
 }
 
 /// Runs a node as this whole process, until SIGTERM or SIGINT.
@@ -395,8 +427,8 @@ pub fn main(config: NodeConfig) -> ExitCode {
         Err(source) => return ended(&RunError::Runtime(source)),
     };
     let result = runtime.block_on(async {
-        let signal = signalled()?;
-        run(config, signal).await
+        let mut signals = Signals::new()?;
+        run(config, async || signals.next().await).await
     });
     match result {
         Ok(()) => {
@@ -415,14 +447,25 @@ fn ended(error: &RunError) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
-fn signalled() -> Result<impl Future<Output = ()> + Send, RunError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Runtime)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Runtime)?;
-    Ok(async move {
+/// SIGTERM and SIGINT, one after the other.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, RunError> {
+        let listen = |kind| signal(kind).map_err(RunError::Runtime);
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    })
+    }
 }

@@ -118,9 +118,19 @@ struct Material {
     files: Files,
     identity: Arc<PeerIdentity>,
     not_after_s: i64,
+    ca_fingerprints: Vec<String>,
     client_port: Arc<ServerConfig>,
     peer_port: Arc<ServerConfig>,
     connect: Arc<ClientConfig>,
+}
+
+/// What a node tells of the certificates that it has loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadedCertificates {
+    /// When its own expires, seconds since the Unix epoch.
+    pub not_after_s: i64,
+    /// SHA-256 of each CA certificate, in hex, in the order of the file.
+    pub ca_fingerprints: Vec<String>,
 }
 
 /// A node's TLS, as of the files' last good state.
@@ -161,6 +171,15 @@ impl Tls {
     /// When the node's certificate expires, seconds since the Unix epoch.
     pub fn not_after_s(&self) -> i64 {
         self.current.load().not_after_s
+    }
+
+    /// The certificates in use.
+    pub fn loaded(&self) -> LoadedCertificates {
+        let current = self.current.load();
+        LoadedCertificates {
+            not_after_s: current.not_after_s,
+            ca_fingerprints: current.ca_fingerprints.clone(),
+        }
     }
 
     /// Takes the files if they have changed, and tells whether they have. On an error all stays as
@@ -273,7 +292,9 @@ impl Material {
         })?;
         let (identity, not_after_s) = own_identity(&paths.cert, &chain)?;
         let mut roots = RootCertStore::empty();
+        let mut ca_fingerprints = Vec::new();
         for root in certificates(&paths.ca, &files.ca)? {
+            ca_fingerprints.push(fingerprint(&root));
             roots.add(root).map_err(|source| TlsError::Ca {
                 path: paths.ca.clone(),
                 source,
@@ -289,12 +310,27 @@ impl Material {
         Ok(Self {
             files,
             not_after_s,
+            ca_fingerprints,
             client_port: keys.server(Port::Client)?,
             peer_port: keys.server(Port::Peer)?,
             connect: keys.connect()?,
             identity: keys.identity,
         })
     }
+}
+
+/// SHA-256 of a certificate, in hex.
+fn fingerprint(der: &CertificateDer<'_>) -> String {
+    use std::fmt::Write as _;
+    let suite = aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
+    let hash = suite.tls13().map(|suite| suite.common.hash_provider);
+    let digest = hash.map(|sha256| sha256.hash(der));
+    let mut text = String::new();
+    for byte in digest.iter().flat_map(AsRef::as_ref) {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 fn own_identity(

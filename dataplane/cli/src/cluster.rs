@@ -36,6 +36,11 @@ pub(crate) enum ClusterCommand {
     Transfer(TransferArgs),
     /// Move all replicas away from a node, then remove it for ever
     Decommission(DecommissionArgs),
+    /// Call a decommission off while the node is still being emptied
+    Recommission {
+        /// The node's id or name
+        node: String,
+    },
 }
 
 /// Options of `lograft cluster transfer`.
@@ -94,6 +99,7 @@ pub(crate) async fn run(command: ClusterCommand, global: &Global) -> Result<(), 
         }
         ClusterCommand::Transfer(args) => transfer(&client.admin(), args).await,
         ClusterCommand::Decommission(args) => decommission(&client, args).await,
+        ClusterCommand::Recommission { node } => recommission(&client.admin(), &node).await,
     }
 }
 
@@ -149,10 +155,7 @@ async fn transfer(admin: &Admin, args: TransferArgs) -> Result<(), CliError> {
 async fn decommission(client: &Client, args: DecommissionArgs) -> Result<(), CliError> {
     let admin = client.admin();
     let action = || format!("decommissioning node {}", args.node);
-    let node = match args.node.parse() {
-        Ok(id) => NodeId(id),
-        Err(_) => find_node(&admin, &args.node).await?,
-    };
+    let node = node_of(&admin, &args.node).await?;
     let begun = Instant::now();
     let mut shown = Status::new();
     loop {
@@ -177,6 +180,24 @@ async fn decommission(client: &Client, args: DecommissionArgs) -> Result<(), Cli
         }
         shown.show(&format!("node {node}: {left} replicas left to move"));
         sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn recommission(admin: &Admin, node: &str) -> Result<(), CliError> {
+    let id = node_of(admin, node).await?;
+    let action = format!("calling off the decommission of node {node}");
+    let stays = admin.recommission(id).await;
+    stays.map_err(CliError::call(action))?;
+    print(&format!(
+        "node {id} stays: what it still holds stays with it\n"
+    ))
+}
+
+/// The id of a node given by id or name.
+async fn node_of(admin: &Admin, node: &str) -> Result<NodeId, CliError> {
+    match node.parse() {
+        Ok(id) => Ok(NodeId(id)),
+        Err(_) => find_node(admin, node).await,
     }
 }
 

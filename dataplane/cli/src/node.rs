@@ -35,7 +35,9 @@ pub(crate) enum NodeError {
 
 /// Runs a node until SIGTERM or SIGINT.
 pub(crate) fn run(args: &NodeArgs) -> Result<ExitCode, NodeError> {
-    let config = NodeConfig::load(&args.config)?;
+    let variable =
+        |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let config = NodeConfig::load(&args.config)?.with_environment(variable)?;
     telemetry::init(&config.log)?;
     if args.supervised {
         let watch = std::thread::Builder::new().name("parent".into());

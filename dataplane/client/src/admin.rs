@@ -245,6 +245,40 @@ impl Admin {
     }
 }
 
+impl Admin {
+    /// Calls a decommission off while the node still drains.
+    pub async fn recommission(
+        &self,
+        node: NodeId,
+    ) -> Result<wire::RecommissionNodeReply, ClientError> {
+        let node_id = node.get();
+        self.reach
+            .call("recommissioning a node", Retry::Always, |node| async move {
+                node.admin()
+                    .recommission_node(wire::RecommissionNodeRequest { node_id })
+                    .await
+            })
+            .await
+    }
+
+    /// Asks whether a node may be stopped; if so, it is left without leaderships. Call it again
+    /// until it is ready.
+    pub async fn prepare_stop(&self, node: NodeId) -> Result<wire::PrepareStopReply, ClientError> {
+        let node_id = node.get();
+        self.reach
+            .call(
+                "preparing a node's stop",
+                Retry::Always,
+                |node| async move {
+                    node.admin()
+                        .prepare_stop(wire::PrepareStopRequest { node_id })
+                        .await
+                },
+            )
+            .await
+    }
+}
+
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admin").finish_non_exhaustive()

@@ -120,6 +120,10 @@ pub const HEALTH_REQUEST_MAX: Duration = Duration::from_secs(5);
 pub const METRICS_PARTITIONS_MAX_COUNT: usize = 1000;
 /// Longest wait for leaderships to move elsewhere when a node stops.
 pub const STOP_TRANSFER_MAX: Duration = Duration::from_secs(5);
+/// How soon a stopping node looks again for a successor that was not caught up.
+pub const STOP_SUCCESSOR_INTERVAL: Duration = Duration::from_millis(50);
+/// Longest wait for those leaderships that came back while a node's connections ended.
+pub const STOP_TRANSFER_AGAIN_MAX: Duration = Duration::from_secs(1);
 /// Longest wait for connections to end when a node stops.
 pub const STOP_CONNECTIONS_MAX: Duration = Duration::from_secs(3);
 /// Longest wait for a port to close once its connections are cut.
@@ -128,6 +132,9 @@ pub const STOP_CUT_MAX: Duration = Duration::from_secs(1);
 pub const STOP_REPLICAS_MAX: Duration = Duration::from_secs(2);
 /// How long background work may hold up the end of a node's process.
 pub const STOP_RUNTIME_MAX: Duration = Duration::from_secs(1);
+/// The longest stop of a node: more than its parts together, and well below the grace period of a
+/// pod (60 s). A stop that takes longer is broken, and the process ends without its end.
+pub const STOP_MAX: Duration = Duration::from_secs(25);
 /// The pause after the system refused to accept a connection.
 pub const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// One log line about refused connections, per port, in so much time.
@@ -325,6 +332,16 @@ pub const PREFERRED_LAG_MAX_COUNT: u64 = 256;
 pub const PREFERRED_STEADY_MIN: Duration = Duration::from_secs(4);
 /// By how much more, at most, so that not all groups change at the same moment.
 pub const PREFERRED_JITTER_MAX: Duration = Duration::from_secs(2);
+/// How long the balance of leaders leaves a node alone that is about to stop.
+pub const STOP_REST_MAX: Duration = Duration::from_mins(2);
+/// When less than this is left of it, being asked again makes it last anew.
+pub const STOP_REST_RENEW_MAX: Duration = Duration::from_mins(1);
+/// Longest time for handing a node's leaderships over before it is stopped.
+pub const PREPARE_TRANSFER_MAX: Duration = Duration::from_secs(10);
+/// How soon it is looked at again whether they are.
+pub const PREPARE_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// Leaderships handed over at once then.
+pub const PREPARE_TRANSFERS_AT_ONCE_MAX_COUNT: usize = 16;
 /// How far a replica may be behind and still counts as in sync, entries.
 pub const IN_SYNC_LAG_MAX_COUNT: u64 = 1024;
 /// How often a topic is placed anew because a node went away meanwhile.

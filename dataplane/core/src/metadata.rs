@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -21,6 +22,7 @@ pub use command::{Command, Growth, Outcome, Registration};
 pub use error::MetaError;
 
 use crate::ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerId};
+use crate::limits::STOP_REST_MAX;
 use crate::offset::LogIndex;
 use crate::retention::RetentionPolicy;
 
@@ -87,6 +89,27 @@ pub struct Node {
     pub registration: Registration,
     /// Whether it takes part.
     pub state: NodeState,
+    /// Until when the balance of leaders hands it nothing, milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "is_epoch")]
+    pub rests_until_ms: i64,
+}
+
+impl Node {
+    /// How much longer it rests. A time further off than a rest may last comes from a clock that
+    /// is wrong, and counts for nothing.
+    pub fn rests_for(&self, now_ms: i64) -> Option<Duration> {
+        let left_ms = u64::try_from(self.rests_until_ms.checked_sub(now_ms)?).ok()?;
+        let left = Duration::from_millis(left_ms);
+        (!left.is_zero() && left <= STOP_REST_MAX).then_some(left)
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+const fn is_epoch(ms: &i64) -> bool {
+    *ms == 0
 }
 
 /// A topic.

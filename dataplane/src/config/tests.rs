@@ -130,6 +130,30 @@ fn a_name_is_checked() {
 }
 
 #[test]
+fn the_zone_of_the_environment_goes_before_the_files() {
+    let config = parse(&format!("{SMALLEST}zone: a\n")).unwrap();
+    let with = |zone: Option<&str>| {
+        let zone = zone.map(str::to_owned);
+        let variable = |name: &str| zone.clone().filter(|_| name == "LOGRAFT_ZONE");
+        config.clone().with_environment(variable)
+    };
+    assert_eq!(with(None).unwrap(), config);
+    assert_eq!(
+        with(Some("")).unwrap().zone,
+        "a",
+        "an empty one says nothing"
+    );
+    assert_eq!(with(Some("eu-1b")).unwrap().zone, "eu-1b");
+    for bad in ["a b", "z\u{fc}rich", &"z".repeat(254)] {
+        match with(Some(bad)) {
+            Err(ConfigError::Field { field, .. }) => assert_eq!(field, "LOGRAFT_ZONE"),
+            other => panic!("{bad:?}: {other:?}"),
+        }
+    }
+    assert_eq!(refused_field(&format!("{SMALLEST}zone: 'a b'\n")).0, "zone");
+}
+
+#[test]
 fn an_unspecified_address_must_be_advertised() {
     let text = SMALLEST.replace("peer: 127.0.0.1:2", "peer: 0.0.0.0:2");
     assert_eq!(refused_field(&text).0, "advertise.peer");

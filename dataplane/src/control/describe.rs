@@ -40,12 +40,16 @@ impl Reports {
         Self(reports.into_iter().map(by_id).collect())
     }
 
-    fn replica(&self, node: NodeId, group: GroupId) -> Option<&ReplicaReport> {
+    pub(super) fn is_reachable(&self, node: NodeId) -> bool {
+        self.0.contains_key(&node)
+    }
+
+    pub(super) fn replica(&self, node: NodeId, group: GroupId) -> Option<&ReplicaReport> {
         self.0.get(&node)?.replicas.get(&group)
     }
 
     /// The node that says that it leads the group, in the newest term of those that do.
-    fn leader(&self, group: GroupId) -> Option<(NodeId, &ReplicaReport)> {
+    pub(super) fn leader(&self, group: GroupId) -> Option<(NodeId, &ReplicaReport)> {
         let replicas = self
             .0
             .iter()
@@ -96,12 +100,15 @@ pub fn describe_cluster(
     let meta_leader = reports.leader(GroupId::META);
     let mut leaders: BTreeMap<u64, u32> = BTreeMap::new();
     let mut held: BTreeMap<u64, u32> = BTreeMap::new();
+    let meta_lags = meta_leader.iter().flat_map(|(_, report)| &report.lags);
+    let mut lags: BTreeMap<u64, u64> = meta_lags.map(|lag| (lag.node_id, lag.entries)).collect();
     for partition in &partitions {
         if let Some(leader) = partition.leader_node {
             *leaders.entry(leader).or_default() += 1;
         }
         for replica in &partition.replicas {
             *held.entry(replica.node_id).or_default() += 1;
+            *lags.entry(replica.node_id).or_default() += replica.lag_entries.unwrap_or(0);
         }
     }
     let count = |of: &BTreeMap<u64, u32>, id: NodeId| of.get(&id.get()).copied().unwrap_or(0);
@@ -111,6 +118,7 @@ pub fn describe_cluster(
             replicas: count(&held, node.id),
             leaders: count(&leaders, node.id),
             meta_role: meta_role(node.id, meta_leader).into(),
+            lag_entries: lags.get(&node.id.get()).copied().unwrap_or(0),
             ..describe_node(node, reports)
         })
         .collect();
@@ -133,7 +141,7 @@ pub fn describe_cluster(
 }
 
 /// Whether the meta group would have more voters were all members caught up.
-fn lacks_voters(metadata: &Metadata, leader: &ReplicaReport) -> bool {
+pub(super) fn lacks_voters(metadata: &Metadata, leader: &ReplicaReport) -> bool {
     let voters = leader.voters.iter().map(|id| NodeId(*id)).collect();
     let members = metadata.members().map(|node| node.id).collect();
     let wished = meta_voters(metadata, &voters, &members, META_VOTERS_MAX_COUNT);
@@ -174,6 +182,7 @@ fn describe_node(node: &Node, reports: &Reports) -> admin::NodeDescription {
         id,
         registration,
         state,
+        rests_until_ms: _,
     } = node;
     let state = node_state(*state);
     let mut description = admin::NodeDescription {
@@ -191,6 +200,10 @@ fn describe_node(node: &Node, reports: &Reports) -> admin::NodeDescription {
         description.disk_total_bytes = node.disk_total_bytes;
         description.disk_free_bytes = node.disk_free_bytes;
         description.disk_low = node.disk_low;
+        description.certificate_not_after_s = node.certificate_not_after_s;
+        description
+            .ca_fingerprints
+            .clone_from(&node.ca_fingerprints);
     }
     description
 }

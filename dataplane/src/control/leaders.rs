@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::limits::{
-    PREFERRED_JITTER_MAX, PREFERRED_LAG_MAX_COUNT, PREFERRED_STEADY_MIN, STOP_TRANSFER_MAX,
+    PREFERRED_JITTER_MAX, PREFERRED_LAG_MAX_COUNT, PREFERRED_STEADY_MIN, STOP_SUCCESSOR_INTERVAL,
 };
 use lograft_core::metadata::{Metadata, Partition};
 use lograft_core::{GroupId, NodeId};
-use lograft_raft::{GroupStatus, RaftGroup};
+use lograft_raft::{GroupStatus, RaftError, RaftGroup};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
@@ -59,6 +59,12 @@ fn better_leader(partition: &Partition, status: &GroupStatus) -> Option<NodeId> 
     (is_settled && can_lead && preferred != status.node).then_some(preferred)
 }
 
+/// Whether a node is left without leaderships because it is about to stop.
+fn rests(metadata: &Metadata, node: NodeId, now_ms: i64) -> bool {
+    let node = metadata.node(node);
+    node.is_some_and(|node| node.rests_for(now_ms).is_some())
+}
+
 /// The voter that is least behind: who is to lead when this leader goes.
 fn successor(status: &GroupStatus, is_reachable: impl Fn(NodeId) -> bool) -> Option<NodeId> {
     let voters = status.voters.iter().filter(|node| **node != status.node);
@@ -77,13 +83,16 @@ impl Control {
         now: Instant,
     ) {
         let replicas = self.replicas().all();
+        let now_ms = self.parts().clock.now_ms();
         let mut better: BTreeMap<GroupId, NodeId> = BTreeMap::new();
         for (group, replica) in replicas.iter() {
             let status = replica.raft.watch();
             let to = metadata
                 .group(*group)
                 .and_then(|place| better_leader(place.partition, &status.borrow()))
-                .filter(|to| self.hints().reachable_since(*to).is_some());
+                .filter(|to| {
+                    self.hints().reachable_since(*to).is_some() && !rests(metadata, *to, now_ms)
+                });
             if let Some(to) = to {
                 better.insert(*group, to);
             }
@@ -106,8 +115,8 @@ impl Control {
     }
 
     /// Hands every leadership to another node, as far as there is one that can take it: before
-    /// this node stops. Bounded in time.
-    pub async fn hand_over(&self) {
+    /// this node stops. Gives up after `longest`.
+    pub async fn hand_over(&self, longest: Duration) {
         let meta = self.replicas().meta().map(|meta| meta.raft.clone());
         let partitions = self.replicas().all();
         let rafts = partitions
@@ -116,22 +125,32 @@ impl Control {
             .chain(meta);
         let handed = rafts.map(|raft| async move { self.hand_over_one(&raft).await });
         let all = futures_util::future::join_all(handed);
-        if tokio::time::timeout(STOP_TRANSFER_MAX, all).await.is_err() {
+        if tokio::time::timeout(longest, all).await.is_err() {
             info!("not every leadership was handed over in time");
         }
     }
 
     async fn hand_over_one(&self, raft: &RaftGroup) {
-        let status = raft.status();
-        if !status.is_leader() {
-            return;
-        }
         let is_reachable = |node| self.hints().reachable_since(node).is_some();
-        let Some(to) = successor(&status, is_reachable) else {
-            return;
-        };
-        if let Err(error) = raft.transfer_leader(to).await {
-            debug!(group = %raft.group(), %to, "the leadership stays: {error}");
+        loop {
+            let status = raft.status();
+            if !status.is_leader() {
+                return;
+            }
+            let Some(to) = successor(&status, is_reachable) else {
+                return;
+            };
+            match raft.transfer_leader(to).await {
+                // Under load a follower is behind for moments only.
+                Err(RaftError::NotCaughtUp { .. }) => {
+                    tokio::time::sleep(STOP_SUCCESSOR_INTERVAL).await;
+                }
+                Err(error) => {
+                    debug!(group = %raft.group(), %to, "the leadership stays: {error}");
+                    return;
+                }
+                Ok(()) => return,
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ impl Control {
     pub fn report(&self) -> NodeReport {
         let member = self.member();
         let space = self.parts().storage.space().ok();
+        let certificates = (self.parts().certificates)();
         let mut replicas = Vec::new();
         if let Some(meta) = self.replicas().meta() {
             let status = meta.raft.watch();
@@ -45,6 +46,8 @@ impl Control {
             cluster_id: member
                 .map(|member| member.cluster.to_bytes().to_vec().into())
                 .unwrap_or_default(),
+            certificate_not_after_s: Some(certificates.not_after_s),
+            ca_fingerprints: certificates.ca_fingerprints,
         }
     }
 
@@ -109,5 +112,6 @@ fn replica_report(status: &GroupStatus, log: &GroupLog, marks: Watermarks) -> Re
             })
             .collect(),
         ready_leader: status.ready,
+        joint_voters: status.joint.as_ref().map(ids).unwrap_or_default(),
     }
 }

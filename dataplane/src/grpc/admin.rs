@@ -3,6 +3,7 @@
 mod access;
 mod cluster;
 mod nodes;
+mod stop;
 mod topics;
 
 use crate::control::Control;
@@ -11,7 +12,8 @@ use lograft_core::Reason;
 
 pub(crate) use access::Access;
 pub(crate) use cluster::{describe_cluster, transfer_leadership};
-pub(crate) use nodes::{bootstrap, decommission_node, join};
+pub(crate) use nodes::{bootstrap, decommission_node, join, recommission_node};
+pub(crate) use stop::prepare_stop;
 pub(crate) use topics::{alter_topic, create_topic, delete_topic, describe_topic, list_topics};
 
 /// Refuses calls while the node belongs to no cluster.

@@ -121,4 +121,24 @@ impl AdminService for AdminApi {
             .await
             .map(Response::new)
     }
+
+    async fn recommission_node(
+        &self,
+        request: Request<proto::RecommissionNodeRequest>,
+    ) -> Answer<proto::RecommissionNodeReply> {
+        Access::of(request.extensions())?;
+        admin::recommission_node(&self.control, &request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn prepare_stop(
+        &self,
+        request: Request<proto::PrepareStopRequest>,
+    ) -> Answer<proto::PrepareStopReply> {
+        Access::of(request.extensions())?;
+        admin::prepare_stop(&self.control, &request.into_inner())
+            .await
+            .map(Response::new)
+    }
 }

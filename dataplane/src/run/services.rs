@@ -61,6 +61,11 @@ impl Services {
         }
     }
 
+    /// Tells clients whether the services serve.
+    pub(super) fn reporter(&self) -> HealthReporter {
+        self.reporter.clone()
+    }
+
     fn shared(&self) -> Routes {
         Routes::new(Late::new(Arc::clone(&self.log)))
             .add_service(AdminApi::server(Arc::clone(&self.parts.control)))
@@ -117,7 +122,7 @@ impl Services {
     }
 }
 
-async fn tell(reporter: &HealthReporter, readiness: &Readiness) {
+pub(super) async fn tell(reporter: &HealthReporter, readiness: &Readiness) {
     let status = match readiness {
         Readiness::Ready => ServingStatus::Serving,
         Readiness::Waiting(_) => ServingStatus::NotServing,

@@ -180,6 +180,42 @@ async fn changed_files_are_taken_and_broken_ones_are_not() {
     assert_ne!(shake(tls.server(Port::Client), of(&old)).await.0, "ok");
 }
 
+/// What other programs print as the SHA-256 fingerprint of the certificate beside it.
+const KNOWN: (&str, &str) = (
+    "-----BEGIN CERTIFICATE-----
+MIIBdjCCAR2gAwIBAgIUA6g+0RLc17L1f7jPsP1fr1+tifIwCgYIKoZIzj0EAwIw
+EDEOMAwGA1UEAwwFa25vd24wIBcNMjYxMTI3MjI0NzA3WhgPMjEyNjExMDMyMjQ3
+MDdaMBAxDjAMBgNVBAMMBWtub3duMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE
+MmSOWnuI9M8ulcDffg4jz1o589Oz/J3pUcYV7L0BjpFwRwxEfOwpUUSED/3y/FVC
+QbomQLMtuMrQGMC3PCKiJaNTMFEwHQYDVR0OBBYEFJUnNEZZRmum4Yxv5BjScQA5
+iNh7MB8GA1UdIwQYMBaAFJUnNEZZRmum4Yxv5BjScQA5iNh7MA8GA1UdEwEB/wQF
+MAMBAf8wCgYIKoZIzj0EAwIDRwAwRAIgPGb8OIuZvatOH8G4oUV9VPDeybVu/doB
+bhN2AwkUspQCIB2UzFHdGVWIUMNxvlOArMmi83H3JrFfyT62TP7b7RvB
+-----END CERTIFICATE-----
+",
+    "ae0565678587217010bf87e12a14667264d95f7c59290010bb4df38f741ff74b",
+);
+
+#[test]
+fn every_loaded_ca_is_told_by_its_fingerprint_and_the_leaf_by_its_end() {
+    let ca = Ca::new();
+    let (dir, tls) = node(&ca, "node/a");
+    let one = tls.loaded();
+    assert_eq!(one.not_after_s, tls.not_after_s());
+    assert_eq!(one.ca_fingerprints.len(), 1);
+    std::fs::write(dir.path().join("ca.crt"), KNOWN.0.to_owned() + &ca.pem()).unwrap();
+    assert!(tls.reload().unwrap());
+    let both = [KNOWN.1.to_owned(), one.ca_fingerprints[0].clone()];
+    assert_eq!(tls.loaded().ca_fingerprints, both);
+    std::fs::write(dir.path().join("ca.crt"), "half a file").unwrap();
+    assert!(tls.reload().is_err());
+    assert_eq!(
+        tls.loaded().ca_fingerprints,
+        both,
+        "the old ones are in use"
+    );
+}
+
 #[test]
 fn files_that_cannot_work_are_named() {
     let ca = Ca::new();

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use lograft_core::limits::SEGMENT_MIN_BYTES;
 use lograft_node::config::{
-    AdvertiseConfig, ListenConfig, LogSettings, NodeConfig, RaftSettings, RuntimeSettings,
-    StorageSettings, TlsConfig,
+    AdvertiseConfig, ListenConfig, LogFormat, LogSettings, NodeConfig, RaftSettings,
+    RuntimeSettings, StorageSettings, TlsConfig,
 };
 use lograft_node::health::Readiness;
 use lograft_node::metrics::Metrics;
@@ -29,6 +29,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::pki::Ca;
+use crate::process::Process;
 
 /// How long anything may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -105,8 +106,46 @@ impl Cluster {
     /// Starts one more node, with all before it as seeds.
     pub(crate) async fn add(&mut self) -> usize {
         let at = self.members.len();
-        let name = format!("n{at}");
+        let config = self.next_config();
+        let node = Node::start(config.clone(), World::real()).await.unwrap();
+        let addresses = node.addresses();
+        self.members.push(Member {
+            config,
+            addresses,
+            node: Some(node),
+        });
+        at
+    }
+
+    /// Starts one more node as a process, with this raft timing and environment.
+    pub(crate) async fn add_process(
+        &mut self,
+        raft: RaftSettings,
+        environment: &[(&str, &str)],
+    ) -> Process {
         let config = NodeConfig {
+            raft,
+            log: LogSettings {
+                format: LogFormat::Json,
+                ..LogSettings::default()
+            },
+            ..self.next_config()
+        };
+        let file = self.dir.path().join(format!("{}.yaml", config.name));
+        std::fs::write(&file, serde_yaml::to_string(&config).unwrap()).unwrap();
+        let process = Process::start(&file, environment);
+        let addresses = process.addresses().await;
+        self.members.push(Member {
+            config,
+            addresses,
+            node: None,
+        });
+        process
+    }
+
+    fn next_config(&self) -> NodeConfig {
+        let name = format!("n{}", self.members.len());
+        NodeConfig {
             data_dir: self.dir.path().join(&name).join("data"),
             zone: String::new(),
             listen: ListenConfig {
@@ -131,15 +170,7 @@ impl Cluster {
             raft: RaftSettings::default(),
             log: LogSettings::default(),
             name,
-        };
-        let node = Node::start(config.clone(), World::real()).await.unwrap();
-        let addresses = node.addresses();
-        self.members.push(Member {
-            config,
-            addresses,
-            node: Some(node),
-        });
-        at
+        }
     }
 
     /// Stops a node in order.
@@ -317,6 +348,19 @@ impl Cluster {
             self.try_read(at, partition).await.ok()
         })
         .await
+    }
+
+    /// Follows a partition for ever.
+    pub(crate) async fn follow(&self, at: usize) -> tonic::Streaming<log::FetchReply> {
+        let request = log::ConsumeRequest {
+            topic: "t".to_owned(),
+            position: Some(log::Position {
+                at: Some(log::position::At::Earliest(true)),
+            }),
+            follow: true,
+            ..log::ConsumeRequest::default()
+        };
+        self.log(at).consume(request).await.unwrap().into_inner()
     }
 
     async fn try_read(&self, at: usize, partition: u32) -> Result<Vec<String>, Status> {

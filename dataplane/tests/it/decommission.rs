@@ -1,16 +1,15 @@
 //! Nodes go for good.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lograft_core::Reason;
 use lograft_proto::admin::v1 as admin;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tonic::Status;
 
 use crate::cluster::{Cluster, eventually};
 use crate::control::{bound, reason};
+use crate::load::{Produced, assert_kept, lead_all, produce_steadily};
 
 /// The longest that a partition may take no records when its leader goes for good. An election
 /// alone takes nearly as long; a leader that hands over is heard of much sooner.
@@ -89,56 +88,6 @@ async fn a_decommissioned_node_holds_nothing_and_is_gone_for_ever() {
     .await;
 }
 
-/// What one steady producer has seen.
-struct Produced {
-    acknowledged: Vec<String>,
-    longest_gap: Duration,
-}
-
-/// Produces one record after the other through the node at a place, until told to stop.
-async fn produce_steadily(
-    cluster: &Cluster,
-    at: usize,
-    partition: u32,
-    mut stop: watch::Receiver<bool>,
-) -> Produced {
-    let mut produced = Produced {
-        acknowledged: Vec::new(),
-        longest_gap: Duration::ZERO,
-    };
-    let mut last = Instant::now();
-    while !*stop.borrow_and_update() {
-        let value = format!("{partition}-{}", produced.acknowledged.len());
-        cluster.produce(at, partition, &value).await;
-        produced.acknowledged.push(value);
-        produced.longest_gap = produced.longest_gap.max(last.elapsed());
-        last = Instant::now();
-    }
-    produced
-}
-
-/// Makes a node lead the meta group and every partition that it has a replica of.
-async fn lead_all(cluster: &Cluster, asked: usize, to_node: u64) -> usize {
-    let described = cluster.describe(asked).await.partitions;
-    let hosted = described
-        .iter()
-        .filter(|p| p.replicas.iter().any(|r| r.node_id == to_node));
-    let groups: Vec<u64> = hosted.map(|p| p.group_id).collect();
-    for group_id in std::iter::once(0).chain(groups.iter().copied()) {
-        eventually("the leadership to be taken", async || {
-            let request = admin::TransferLeadershipRequest {
-                group_id,
-                to_node,
-                ..admin::TransferLeadershipRequest::default()
-            };
-            let moved = cluster.admin(asked).transfer_leadership(request).await;
-            moved.ok()
-        })
-        .await;
-    }
-    groups.len()
-}
-
 /// The node at a place leads all that it can, and is decommissioned while every partition is
 /// written to.
 async fn leader_goes(nodes: usize, partitions: u32, replicas: u32) {
@@ -181,13 +130,7 @@ async fn leader_goes(nodes: usize, partitions: u32, replicas: u32) {
             longest_gap < GAP_MAX,
             "partition {partition}: {longest_gap:?}"
         );
-        let read: BTreeSet<String> = cluster
-            .read_all(asked, partition)
-            .await
-            .into_iter()
-            .collect();
-        let lost: Vec<&String> = acknowledged.iter().filter(|v| !read.contains(*v)).collect();
-        assert!(lost.is_empty(), "partition {partition} lost {lost:?}");
+        assert_kept(&cluster, asked, partition, &acknowledged).await;
     }
     let left = cluster.describe(asked).await.partitions;
     assert!(
@@ -210,4 +153,41 @@ async fn a_leader_of_two_replicas_goes_without_a_pause() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_single_replica_goes_without_a_pause() {
     leader_goes(3, 3, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decommission_is_called_off_while_the_node_drains() {
+    let mut cluster = Cluster::of(4).await;
+    cluster.create_topic(0, "t", 4, 3).await;
+    cluster.healthy(0, 4).await;
+    let ids = [cluster.id_of(0).await, cluster.id_of(3).await];
+    // Nothing can move to a node that is away: the drain does not end.
+    cluster.stop(3).await;
+    let state = decommission(&cluster, 1, ids[0]).await.unwrap();
+    assert_eq!(state, admin::NodeState::Draining);
+    let recommission = async |node_id| {
+        let request = admin::RecommissionNodeRequest { node_id };
+        let reply = cluster.admin(1).recommission_node(request).await?;
+        Ok::<_, Status>(reply.into_inner().state())
+    };
+    for _ in 0..2 {
+        let state = recommission(ids[0]).await.unwrap();
+        assert_eq!(state, admin::NodeState::Active);
+    }
+    let refused = recommission(99).await.unwrap_err();
+    assert_eq!(reason(&refused), Some(Reason::UnknownNode));
+    cluster.restart(3).await;
+    cluster.healthy(1, 4).await;
+    let described = cluster.describe(1).await;
+    assert!(
+        described
+            .nodes
+            .iter()
+            .all(|n| n.state() == admin::NodeState::Active)
+    );
+    let still_held = described.partitions.iter().flat_map(|p| &p.replicas);
+    assert!(
+        still_held.filter(|r| r.node_id == ids[0]).count() > 0,
+        "it holds what it held"
+    );
 }

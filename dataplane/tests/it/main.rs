@@ -10,7 +10,10 @@ mod cluster;
 mod control;
 mod decommission;
 mod lifecycle;
+mod load;
 mod ports;
+mod prepare_stop;
+mod process;
 
 #[path = "../support/pki.rs"]
 mod pki;

@@ -52,6 +52,9 @@ struct NodeJson {
     replicas: u32,
     leaders: u32,
     meta_role: &'static str,
+    certificate_not_after_s: Option<i64>,
+    ca_fingerprints: Vec<String>,
+    lag_entries: u64,
 }
 
 /// All there is to know, as JSON.
@@ -90,6 +93,9 @@ fn node_json(node: &NodeDescription) -> NodeJson {
         replicas: node.replicas,
         leaders: node.leaders,
         meta_role: meta_role(node.meta_role()),
+        certificate_not_after_s: node.certificate_not_after_s,
+        ca_fingerprints: node.ca_fingerprints.clone(),
+        lag_entries: node.lag_entries,
     }
 }
 

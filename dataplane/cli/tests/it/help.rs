@@ -21,6 +21,7 @@ const COMMANDS: &[&str] = &[
     "cluster status",
     "cluster transfer",
     "cluster decommission",
+    "cluster recommission",
     "context",
     "context list",
     "context use",

@@ -61,6 +61,8 @@ impl Metadata {
             Command::CommitRepair { group, node } => self.commit_repair(*group, *node),
             Command::DrainNode { node } => self.drain_node(*node),
             Command::RemoveNode { node } => self.remove_node(*node),
+            Command::UndrainNode { node } => self.undrain_node(*node),
+            Command::RestNode { node, until_ms } => self.rest_node(*node, *until_ms),
         }
     }
 
@@ -101,6 +103,7 @@ impl Metadata {
                 id,
                 registration,
                 state: NodeState::Active,
+                rests_until_ms: 0,
             },
         );
         Ok(Outcome::Node(id))
@@ -338,6 +341,35 @@ impl Metadata {
             return Err(MetaError::TooFewNodes { active, needed });
         }
         self.set_state(id, NodeState::Draining);
+        Ok(Outcome::Node(id))
+    }
+
+    fn undrain_node(&mut self, id: NodeId) -> Applied {
+        if self.member(id)?.state == NodeState::Active {
+            return Ok(Outcome::Node(id));
+        }
+        self.set_state(id, NodeState::Active);
+        let is_leaving = |partition: &Partition| {
+            let target = partition.target.as_ref();
+            partition.replicas.contains(&id) && target.is_some_and(|target| !target.contains(&id))
+        };
+        let moves: Vec<(GroupId, Vec<NodeId>)> = self
+            .partitions()
+            .map(|place| place.partition)
+            .filter(|partition| is_leaving(partition))
+            .map(|partition| (partition.group, partition.replicas.clone()))
+            .collect();
+        for (group, replicas) in moves {
+            self.set_target(group, &replicas)?;
+        }
+        Ok(Outcome::Node(id))
+    }
+
+    fn rest_node(&mut self, id: NodeId, until_ms: i64) -> Applied {
+        self.member(id)?;
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.rests_until_ms = node.rests_until_ms.max(until_ms);
+        }
         Ok(Outcome::Node(id))
     }
 

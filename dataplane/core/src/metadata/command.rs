@@ -115,6 +115,20 @@ pub enum Command {
         /// The node.
         node: NodeId,
     },
+    /// Calls a decommission off while the node still drains, and with it the moves under way; what
+    /// has moved already stays where it is.
+    UndrainNode {
+        /// The node.
+        node: NodeId,
+    },
+    /// Keeps the balance of leaders from handing a node anything: it is about to stop. A later
+    /// time counts, never an earlier one.
+    RestNode {
+        /// The node.
+        node: NodeId,
+        /// Until when, milliseconds since the Unix epoch.
+        until_ms: i64,
+    },
 }
 
 /// What a node says of itself.

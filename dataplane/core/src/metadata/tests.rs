@@ -414,6 +414,64 @@ fn a_node_is_removed_only_when_it_is_drained_and_enough_others_stay() {
 }
 
 #[test]
+fn a_decommission_is_called_off_while_the_node_drains_and_not_later() {
+    let mut metadata = cluster(4);
+    apply(&mut metadata, &create("t", &[&[1, 2, 3]]));
+    let node = NodeId(3);
+    let (drain, undrain) = (Command::DrainNode { node }, Command::UndrainNode { node });
+    assert_eq!(apply(&mut metadata, &undrain), Outcome::Node(node));
+    assert_eq!(metadata.node(node).unwrap().state, NodeState::Active);
+    apply(&mut metadata, &drain);
+    refused(&mut metadata, &create("u", &[&[3]]));
+    let group = metadata.partitions().next().unwrap().partition.group;
+    apply(&mut metadata, &Command::StartPartition { group });
+    let replicas = ids(&[1, 2, 4]);
+    apply(&mut metadata, &Command::SetTarget { group, replicas });
+    apply(&mut metadata, &undrain);
+    let back = metadata.group(group).unwrap().partition.clone();
+    assert_eq!(back.target, Some(ids(&[1, 2, 3])), "the move is called off");
+    assert_eq!(back.leaving, ids(&[4]));
+    apply(&mut metadata, &undrain);
+    assert_eq!(metadata.group(group).unwrap().partition, &back);
+    assert_eq!(metadata.node(node).unwrap().state, NodeState::Active);
+    apply(&mut metadata, &create("u", &[&[3]]));
+    let remove = Command::RemoveNode { node };
+    assert_eq!(
+        refused(&mut metadata, &remove).reason(),
+        Reason::NodeNotDrained,
+        "a removal that was under way comes too late"
+    );
+    let replicas = ids(&[1, 2, 3]);
+    apply(&mut metadata, &Command::CommitMove { group, replicas });
+    let node = NodeId(4);
+    apply(&mut metadata, &Command::DrainNode { node });
+    apply(&mut metadata, &Command::RemoveNode { node });
+    let error = refused(&mut metadata, &Command::UndrainNode { node });
+    assert_eq!(error, MetaError::NodeDecommissioned { node });
+    let node = NodeId(9);
+    let error = refused(&mut metadata, &Command::UndrainNode { node });
+    assert_eq!(error, MetaError::UnknownNode { node });
+}
+
+#[test]
+fn a_node_rests_until_the_latest_time_asked_for_and_over_a_checkpoint() {
+    let mut metadata = cluster(2);
+    let node = NodeId(2);
+    let rest = |until_ms| Command::RestNode { node, until_ms };
+    assert_eq!(metadata.node(node).unwrap().rests_for(0), None);
+    apply(&mut metadata, &rest(5000));
+    apply(&mut metadata, &rest(4000));
+    let metadata = Metadata::decode(&metadata.encode().unwrap()).unwrap();
+    let rests = |now_ms| metadata.node(node).unwrap().rests_for(now_ms);
+    assert_eq!(rests(4999), Some(Duration::from_millis(1)));
+    assert_eq!(rests(5000), None);
+    assert_eq!(rests(i64::MIN), None, "no clock is so wrong");
+    let most = i64::try_from(STOP_REST_MAX.as_millis()).unwrap();
+    assert_eq!(rests(5000 - most), Some(STOP_REST_MAX));
+    assert_eq!(rests(4999 - most), None, "it is not held back for ever");
+}
+
+#[test]
 fn producer_ids_are_given_out_once() {
     let mut metadata = cluster(1);
     let allocate = Command::AllocateProducers { count: 10 };
@@ -446,6 +504,14 @@ fn commands_stand_in_the_log_as_they_always_did() {
     assert_eq!(
         command.encode().unwrap(),
         b"\x01{\"set_target\":{\"group\":4,\"replicas\":[1,2]}}"
+    );
+    let command = Command::RestNode {
+        node: NodeId(3),
+        until_ms: 7,
+    };
+    assert_eq!(
+        command.encode().unwrap(),
+        b"\x01{\"rest_node\":{\"node\":3,\"until_ms\":7}}"
     );
     assert!(matches!(Command::decode(&[]), Err(CodecError::Empty)));
     assert!(matches!(
@@ -520,6 +586,9 @@ fn any_command() -> impl Strategy<Value = Command> {
         4 => (group, any_nodes())
             .prop_map(|(group, replicas)| Command::CommitMove { group, replicas }),
         3 => node.clone().prop_map(|node| Command::DrainNode { node }),
+        1 => node.clone().prop_map(|node| Command::UndrainNode { node }),
+        1 => (node.clone(), any::<i64>())
+            .prop_map(|(node, until_ms)| Command::RestNode { node, until_ms }),
         3 => node.prop_map(|node| Command::RemoveNode { node }),
     ]
 }

@@ -5,11 +5,13 @@ use crate::tree::Finding;
 /// What may stand in the root folder. `architecture.md` of the design names the folders.
 const ROOT: &[&str] = &[
     ".ci",
+    ".dockerignore",
     ".git",
     ".gitignore",
     "CHANGELOG.md",
     "Cargo.lock",
     "Cargo.toml",
+    "Dockerfile",
     "LICENSE",
     "README.md",
     "charts",

@@ -71,7 +71,7 @@ fn describe_replica(
             .find(|lag| lag.node_id == node.get())
             .map(|lag| lag.entries)
     });
-    let is_reachable = reports.0.contains_key(&node);
+    let is_reachable = reports.is_reachable(node);
     let state = match (is_reachable, reports.replica(node, group)) {
         (false, _) => ReplicaState::Unreachable,
         (true, None) => ReplicaState::Missing,

@@ -89,6 +89,24 @@ fn a_healthy_cluster_has_no_problems() {
 }
 
 #[test]
+fn a_node_tells_its_certificates_and_its_lag_of_all_groups_is_summed() {
+    let mut reports = healthy();
+    reports[0].replicas[0] = leader(0, 1, &[(2, 0), (3, 40)]);
+    reports[1].replicas[1] = leader(1, 2, &[(1, 3), (3, 2)]);
+    reports[2].certificate_not_after_s = Some(77);
+    reports[2].ca_fingerprints = vec!["ab".to_owned(), "cd".to_owned()];
+    let reply = describe_cluster(&metadata(), &Reports::new(reports.clone()), 1);
+    let lags: Vec<u64> = reply.nodes.iter().map(|node| node.lag_entries).collect();
+    assert_eq!(lags, [3, 0, 42]);
+    assert_eq!(reply.nodes[2].certificate_not_after_s, Some(77));
+    assert_eq!(reply.nodes[2].ca_fingerprints, ["ab", "cd"]);
+    reports.truncate(2);
+    let reply = describe_cluster(&metadata(), &Reports::new(reports), 1);
+    assert_eq!(reply.nodes[2].certificate_not_after_s, None, "it is silent");
+    assert!(reply.nodes[2].ca_fingerprints.is_empty());
+}
+
+#[test]
 fn a_silent_node_is_shown_and_its_replicas_with_it() {
     let mut reports = healthy();
     reports.remove(2);

@@ -76,7 +76,8 @@ fn group_of(
         .ok_or_else(|| ApiError::unknown_partition(topic, *partition, known.partition_count()))
 }
 
-async fn hand_over(
+/// Hands over a leadership, wherever it is; who leads then.
+pub(super) async fn hand_over(
     control: &Control,
     group: GroupId,
     to: NodeId,

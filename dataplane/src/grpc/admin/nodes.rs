@@ -87,3 +87,16 @@ pub(crate) async fn decommission_node(
         replicas_left: u32::try_from(replicas_left(&metadata, node)).unwrap_or(u32::MAX),
     })
 }
+
+pub(crate) async fn recommission_node(
+    control: &Control,
+    request: &proto::RecommissionNodeRequest,
+) -> Result<proto::RecommissionNodeReply, Status> {
+    check_member(control)?;
+    let node = NodeId(request.node_id);
+    let command = Command::UndrainNode { node };
+    control.propose(command).await.map_err(ApiError::from)?;
+    Ok(proto::RecommissionNodeReply {
+        state: node_state(NodeState::Active).into(),
+    })
+}
