@@ -414,7 +414,10 @@ impl<'a> Planner<'a> {
         let waits = self.plan.notes.iter().any(|note| note.blocks) || !self.plan.is_empty();
         let is_whole = self.observed.pods.values().filter(|pod| pod.ready).count();
         let is_whole = i32::try_from(is_whole) == Ok(self.plan.pods);
-        if waits || !is_whole || !self.cluster.bootstrapped {
+        // What Kubernetes has to do first wakes the controller by its watches.
+        let running = self.observed.pods.values().any(|pod| pod.running);
+        let asks = running || !self.plan.is_empty();
+        if asks && (waits || !is_whole || !self.cluster.bootstrapped) {
             self.plan.requeue_seconds = REQUEUE_WAITING_SECONDS;
         } else if let Some(next) = self.next {
             let left = u64::try_from(next - self.observed.now_unix_seconds).unwrap_or(0);

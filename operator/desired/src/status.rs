@@ -8,7 +8,7 @@ use lograft_crds::log_cluster::{CaStatus, Endpoints, MemberStatus};
 use lograft_crds::names::{ClusterNames, PORT_CLIENT};
 use lograft_crds::{LogCluster, LogClusterStatus};
 
-use crate::{Answer, Note, Observed, Plan, Refused, ValidCluster, certificates};
+use crate::{Answer, NodeState, Note, Observed, Plan, Refused, ValidCluster, View, certificates};
 
 /// What came of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,6 +125,10 @@ fn health(
     bootstrapped: bool,
 ) -> Vec<Note> {
     let mut notes = Vec::new();
+    let leaderless = observed.view.as_ref().and_then(leaderless);
+    if bootstrapped {
+        notes.extend(losses(observed, leaderless.as_deref()));
+    }
     let mut say = |reason, text: String, blocks| {
         notes.push(Note {
             reason,
@@ -133,55 +137,20 @@ fn health(
         });
     };
     let wanted = cluster.spec.replicas;
-    let running = observed.pods.values().any(|pod| pod.running);
-    let without_leader = observed.view.as_ref().and_then(|view| {
-        let partition = view.partitions.iter().find(|p| p.leader.is_none());
-        let partition = partition.map(|p| format!("partition {} of {}", p.number, p.topic));
-        partition.or_else(|| {
-            view.meta_leader
-                .is_none()
-                .then(|| "the meta group".to_owned())
-        })
-    });
-    let lost = observed.view.as_ref().and_then(|view| {
-        let at_work = view.nodes.iter();
-        let mut lost = at_work.filter(|n| n.state != crate::NodeState::Removed && !n.reachable);
-        lost.next()
-            .map(|node| format!("node {} ({}) does not answer", node.id, node.name))
-    });
-    if bootstrapped {
-        if let Some(what) = &without_leader {
-            say(Reason::QuorumLost, format!("{what} has no leader"), true);
-        }
-        if let Some(text) = lost.clone() {
-            say(Reason::NodeLost, text, false);
-        }
-        if observed.view.is_none() && running {
-            let why = observed.answers.values().find_map(|answer| match answer {
-                Answer::Silent(why) => Some(why.as_str()),
-                Answer::Empty | Answer::Member { .. } => None,
-            });
-            let text = format!("a node to answer: {}", why.unwrap_or("none was asked"));
-            say(Reason::DataPlaneUnreachable, text, true);
-        }
-    }
-    let serves = bootstrapped && observed.view.is_some() && without_leader.is_none();
+    let serves = bootstrapped && observed.view.is_some() && leaderless.is_none();
     if !bootstrapped {
-        say(
-            Reason::Starting,
-            "the cluster has not served yet".to_owned(),
-            false,
-        );
-    } else if ready < wanted || !serves {
+        let text = "the cluster has not served yet".to_owned();
+        say(Reason::Starting, text, false);
+    } else if ready < wanted {
         let text = format!("{} of {wanted} nodes to be ready", wanted - ready);
-        say(Reason::NodesNotReady, text, ready < wanted);
+        say(Reason::NodesNotReady, text, true);
+    } else if !serves {
+        let text = "not every partition takes writes, as far as can be seen".to_owned();
+        say(Reason::NodesNotReady, text, false);
     }
     if bootstrapped && ready < plan.pods {
-        say(
-            Reason::ScalingUp,
-            format!("{ready} of {} nodes are up", plan.pods),
-            false,
-        );
+        let text = format!("{ready} of {} nodes are up", plan.pods);
+        say(Reason::ScalingUp, text, false);
     }
     for reason in [
         Reason::Serving,
@@ -193,6 +162,47 @@ fn health(
     ] {
         let meaning = reason.row().map_or("", |row| row.meaning);
         say(reason, meaning.to_owned(), false);
+    }
+    notes
+}
+
+/// A partition, or the meta group, that nobody leads.
+fn leaderless(view: &View) -> Option<String> {
+    let partition = view.partitions.iter().find(|p| p.leader.is_none());
+    let partition = partition.map(|p| format!("partition {} of {}", p.number, p.topic));
+    partition.or_else(|| {
+        view.meta_leader
+            .is_none()
+            .then(|| "the meta group".to_owned())
+    })
+}
+
+/// What is lost or at risk.
+fn losses(observed: &Observed, leaderless: Option<&str>) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut say = |reason, text, blocks| {
+        notes.push(Note {
+            reason,
+            text,
+            blocks,
+        });
+    };
+    if let Some(what) = leaderless {
+        say(Reason::QuorumLost, format!("{what} to have a leader"), true);
+    }
+    let known = observed.view.iter().flat_map(|view| &view.nodes);
+    let mut lost = known.filter(|node| node.state != NodeState::Removed && !node.reachable);
+    if let Some(node) = lost.next() {
+        let text = format!("node {} ({}) does not answer", node.id, node.name);
+        say(Reason::NodeLost, text, false);
+    }
+    if observed.view.is_none() && observed.pods.values().any(|pod| pod.running) {
+        let why = observed.answers.values().find_map(|answer| match answer {
+            Answer::Silent(why) => Some(why.as_str()),
+            Answer::Empty | Answer::Member { .. } => None,
+        });
+        let text = format!("a node to answer: {}", why.unwrap_or("none was asked"));
+        say(Reason::DataPlaneUnreachable, text, true);
     }
     notes
 }
