@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// Longest wait for a condition.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const FIELD_MANAGER: &str = "lograft-e2e";
 
 /// The API server that `KUBECONFIG` names.
@@ -213,7 +213,9 @@ impl World {
         if let Ok(events) = self.api::<Event>().list(&ListParams::default()).await {
             for event in events {
                 let (reason, note) = (event.reason.unwrap_or_default(), event.message);
-                text += &format!("event {reason}: {}\n", note.unwrap_or_default());
+                text += "event ";
+                text += &[reason, note.unwrap_or_default()].join(": ");
+                text += "\n";
             }
         }
         text

@@ -50,7 +50,8 @@ pub(crate) fn see(secret: &Secret) -> SecretSeen {
     let empty = BTreeMap::new();
     let data = secret.data.as_ref().unwrap_or(&empty);
     let mut seen = SecretSeen::default();
-    let certificates = data.iter().filter(|(field, _)| field.ends_with(".crt"));
+    let is_certificate = |field: &str| field.strip_suffix(".crt").is_some();
+    let certificates = data.iter().filter(|(field, _)| is_certificate(field));
     for (field, text) in certificates {
         let parsed = parse(&text.0);
         if field == ROOTS {
@@ -177,12 +178,15 @@ pub(crate) fn fill(
     Ok(secret)
 }
 
+/// Last line of a certificate.
+const END: &str = "-----END CERTIFICATE-----";
+
+/// The roots of a bundle with these fingerprints, each as PEM.
 fn former_roots(bundle: Option<&ByteString>, wanted: &[String]) -> Vec<String> {
     let Some(bundle) = bundle else {
         return Vec::new();
     };
     let text = String::from_utf8_lossy(&bundle.0);
-    const END: &str = "-----END CERTIFICATE-----";
     let parts = text
         .split_inclusive(END)
         .map(|part| format!("{}\n", part.trim()));

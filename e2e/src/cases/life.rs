@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Api;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::operator::Operator;
@@ -122,39 +122,8 @@ pub(super) async fn what_is_deleted_is_put_back(
     quiet(world).await
 }
 
-pub(super) async fn what_is_edited_is_put_back(
-    world: &World,
-    _: &mut Operator,
-) -> anyhow::Result<()> {
-    whole(world).await?;
-    let label = |value: Value| json!({"metadata": {"labels": {"lograft.io/cluster": value}}});
-    world
-        .edit::<Service>("events-client", label(json!("other")))
-        .await?;
-    world
-        .edit::<ConfigMap>("events-peers", label(Value::Null))
-        .await?;
-    let unlabelled = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}});
-    world
-        .edit::<NetworkPolicy>("events-nodes", unlabelled)
-        .await?;
-    world
-        .edit::<ConfigMap>("events-config", json!({"data": {"events-1.yaml": "x"}}))
-        .await?;
-    world
-        .edit::<StatefulSet>("events", json!({"spec": {"replicas": 1}}))
-        .await?;
-    world
-        .edit::<Service>(
-            "events-nodes",
-            json!({"spec": {"publishNotReadyAddresses": false}}),
-        )
-        .await?;
-    let key = json!({"data": {"events-0.key": "eA=="}});
-    world.edit::<Secret>("events-node-tls", key).await?;
-    // What others add stays.
-    let theirs = json!({"metadata": {"annotations": {"example.org/note": "kept"}}});
-    world.edit::<Service>("events-client", theirs).await?;
+/// Waits until all that [`what_is_edited_is_put_back`] edits is as it was.
+async fn await_undone(world: &World) -> anyhow::Result<()> {
     await_condition("edits to be undone", || async {
         let config = world
             .api::<ConfigMap>()
@@ -191,7 +160,43 @@ pub(super) async fn what_is_edited_is_put_back(
             && world.objects("uid").await?.len() == WHOLE;
         Ok(is_undone.then_some(()))
     })
-    .await?;
+    .await
+}
+
+pub(super) async fn what_is_edited_is_put_back(
+    world: &World,
+    _: &mut Operator,
+) -> anyhow::Result<()> {
+    whole(world).await?;
+    let label = |value: Value| json!({"metadata": {"labels": {"lograft.io/cluster": value}}});
+    world
+        .edit::<Service>("events-client", label(json!("other")))
+        .await?;
+    world
+        .edit::<ConfigMap>("events-peers", label(Value::Null))
+        .await?;
+    let unlabelled = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}});
+    world
+        .edit::<NetworkPolicy>("events-nodes", unlabelled)
+        .await?;
+    world
+        .edit::<ConfigMap>("events-config", json!({"data": {"events-1.yaml": "x"}}))
+        .await?;
+    world
+        .edit::<StatefulSet>("events", json!({"spec": {"replicas": 1}}))
+        .await?;
+    world
+        .edit::<Service>(
+            "events-nodes",
+            json!({"spec": {"publishNotReadyAddresses": false}}),
+        )
+        .await?;
+    let key = json!({"data": {"events-0.key": "eA=="}});
+    world.edit::<Secret>("events-node-tls", key).await?;
+    // What others add stays.
+    let theirs = json!({"metadata": {"annotations": {"example.org/note": "kept"}}});
+    world.edit::<Service>("events-client", theirs).await?;
+    await_undone(world).await?;
     let service = world.api::<Service>().get("events-client").await?;
     let annotations = service.metadata.annotations.unwrap_or_default();
     ensure!(
@@ -267,11 +272,11 @@ pub(super) async fn another_owners_object_is_left_alone(
     let api = world.api::<ConfigMap>();
     let owner = config("another", json!([]))?;
     let owner = api.create(&PostParams::default(), &owner).await?;
-    let owned = json!([{
+    let reference = json!([{
         "apiVersion": "v1", "kind": "ConfigMap", "name": "another", "controller": true,
         "uid": owner.metadata.uid,
     }]);
-    let theirs = config("events-peers", owned)?;
+    let theirs = config("events-peers", reference)?;
     api.create(&PostParams::default(), &theirs).await?;
     world.create(json!({})).await?;
     let says = |text: &Option<String>| text.as_ref().is_some_and(|t| t.contains("belongs to"));
@@ -299,7 +304,7 @@ pub(super) async fn a_killed_operator_doubles_nothing(
     // While it is down nobody mends.
     world
         .api::<Service>()
-        .delete_collection(&DeleteParams::default(), &Default::default())
+        .delete_collection(&DeleteParams::default(), &ListParams::default())
         .await?;
     let partial = world.objects("uid").await?;
     operator.start()?;

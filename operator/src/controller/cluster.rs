@@ -73,7 +73,7 @@ pub(crate) async fn reconcile(
 ) -> Result<Action, ReconcileError> {
     let timer = context.metrics.reconcile_seconds.start_timer();
     let most = Duration::from_secs(RECONCILE_MAX_SECONDS);
-    let result = tokio::time::timeout(most, steps(&cluster, &context)).await;
+    let result = tokio::time::timeout(most, Box::pin(steps(&cluster, &context))).await;
     timer.observe_duration();
     let result = result.unwrap_or(Err(ReconcileError::TimedOut));
     let outcome = if result.is_ok() { "ok" } else { "failed" };

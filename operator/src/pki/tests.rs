@@ -60,11 +60,11 @@ fn is_trusted(secret: &Secret, host: &str, at: i64) -> bool {
     let leaf = CertificateDer::from_pem_slice(&data["events-0.crt"].0).unwrap();
     let name = ServerName::try_from(host.to_owned()).unwrap();
     let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(at.try_into().unwrap()));
-    let verified = verifier
+    let result = verifier
         .build()
         .unwrap()
         .verify_server_cert(&leaf, &[], &name, &[], at);
-    verified.is_ok()
+    result.is_ok()
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn what_is_issued_is_trusted_and_seen() {
     let (ca, seen) = (see(&ca), see(&nodes));
     let leaf = &seen.certificates["events-0.crt"];
     let root = &ca.certificates[ROOTS];
-    assert_eq!(seen.roots, [root.clone()]);
+    assert_eq!(seen.roots, std::slice::from_ref(root));
     assert!(!root.own_key.is_empty() && root.fingerprint.len() == 64);
     assert_eq!(leaf.issuer_key, root.own_key);
     assert_eq!(
