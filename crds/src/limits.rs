@@ -69,3 +69,55 @@ pub const LIVENESS_FAILURES_MAX_COUNT: i32 = 6;
 pub const READINESS_FAILURES_MAX_COUNT: i32 = 2;
 /// Old revisions of a StatefulSet that are kept.
 pub const REVISIONS_MAX_COUNT: i32 = 5;
+
+/// Begin of a certificate's validity before its issue: clocks differ.
+pub const CERTIFICATE_BACKDATE_SECONDS: i64 = 3600;
+/// Time in which a new root reaches every node: kubelet's next look at the Secret, then the node's.
+pub const ROOT_SETTLE_MAX_SECONDS: i64 = 600;
+/// Most roots in a bundle; the oldest go first.
+pub const ROOTS_MAX_COUNT: usize = 4;
+/// Growth of a disk that fills up, percent of its size.
+pub const GROW_STEP_PERCENT: u64 = 50;
+/// Share of a disk, one in so many, to which the free bytes in status are rounded down: a status
+/// that follows every record would be written without end.
+pub const FREE_BYTES_STEPS_COUNT: u64 = 20;
+/// Most leaderships that are asked to move in one reconcile.
+pub const TRANSFERS_MAX_COUNT: usize = 64;
+
+/// Pause between two looks at a cluster where nothing is to be done.
+pub const REQUEUE_QUIET_SECONDS: u64 = 60;
+/// Pause between two looks at a cluster that waits for something.
+pub const REQUEUE_WAITING_SECONDS: u64 = 3;
+/// First pause after a reconcile that failed; it doubles.
+pub const RETRY_MIN_SECONDS: u64 = 2;
+/// Longest pause after reconciles that failed.
+pub const RETRY_MAX_SECONDS: u64 = 120;
+/// Clusters that are reconciled at the same time.
+pub const RECONCILES_MAX_COUNT: u16 = 8;
+/// Nodes of a cluster that are asked at the same time.
+pub const NODES_ASKED_MAX_COUNT: usize = 16;
+/// Longest wait for a connection to a node.
+pub const NODE_CONNECT_MAX_SECONDS: u64 = 2;
+/// Longest wait for a node's answer, the connection included.
+pub const NODE_ANSWER_MAX_SECONDS: u64 = 5;
+/// Largest answer of a node, bytes: the description of a cluster with the most partitions.
+pub const NODE_ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
+/// Longest text of a cause that is told in an event or in status, bytes.
+pub const CAUSE_TEXT_MAX_BYTES: usize = 256;
+
+/// How long a leader stays one without renewing.
+pub const LEASE_MAX_SECONDS: i32 = 15;
+/// Pause between two renewals, or two looks at somebody else's lease.
+pub const LEASE_RENEW_SECONDS: u64 = 4;
+/// Time without a renewal after which a leader ends itself, before another may begin.
+pub const LEASE_RENEW_MAX_SECONDS: u64 = 10;
+/// Longest wait for reconciles and the lease's release at the end.
+pub const SHUTDOWN_MAX_SECONDS: u64 = 20;
+/// Longest request to the health port, bytes of its head.
+pub const HTTP_HEAD_MAX_BYTES: usize = 16 * 1024;
+/// Connections to the health port at a time.
+pub const HEALTH_CONNECTIONS_MAX_COUNT: usize = 64;
+/// Longest life of a connection to the health port.
+pub const HEALTH_CONNECTION_MAX_SECONDS: u64 = 10;
+/// Longest reconcile.
+pub const RECONCILE_MAX_SECONDS: u64 = 120;

@@ -28,6 +28,16 @@ pub const OWN_PREFIXES: [&str; 2] = ["app.kubernetes.io/", "lograft.io/"];
 /// Annotation of pods: hash of all that a running pod only takes up by a restart.
 pub const ANNOTATION_ROLLOUT_HASH: &str = "lograft.io/rollout-hash";
 
+/// Annotation of objects: hash of what was applied, so that what is wanted no more is told from
+/// what others added.
+pub const ANNOTATION_APPLIED: &str = "lograft.io/applied";
+/// Annotation of pods: when the operator began to take leaderships away, seconds since 1970.
+pub const ANNOTATION_DRAINING_SINCE: &str = "lograft.io/draining-since";
+/// Trust domain of the certificates' identities.
+pub const TRUST_DOMAIN: &str = "lograft.io";
+/// The user that gets a certificate with the cluster.
+pub const FIRST_USER: &str = "admin";
+
 /// Port of gRPC for clients, mTLS.
 pub const PORT_CLIENT: i32 = 9400;
 /// Port of gRPC for peers, mTLS.
@@ -81,6 +91,34 @@ impl ClusterNames<'_> {
     /// The Secret with the nodes' certificates and keys, and the CA's certificates.
     pub fn node_tls(&self) -> String {
         format!("{}-node-tls", self.0)
+    }
+
+    /// The Secret with the CA's certificate and key.
+    pub fn ca(&self) -> String {
+        format!("{}-ca", self.0)
+    }
+
+    /// The Secret with the operator's certificate and key.
+    pub fn operator_tls(&self) -> String {
+        format!("{}-operator-tls", self.0)
+    }
+
+    /// The Secret with the first user's certificate and key.
+    pub fn admin_tls(&self) -> String {
+        format!("{}-admin-tls", self.0)
+    }
+
+    /// The ordinal of the pod of this name, if it is one of the cluster's.
+    pub fn ordinal(&self, pod: &str) -> Option<i32> {
+        let digits = pod.strip_prefix(self.0)?.strip_prefix('-')?;
+        let ordinal = digits.parse().ok()?;
+        (self.pod(ordinal) == pod).then_some(ordinal)
+    }
+
+    /// The identity in a certificate; `role` is `node/<pod>`, `user/<name>` or `operator`.
+    pub fn identity(&self, namespace: &str, role: &str) -> String {
+        let cluster = self.0;
+        format!("spiffe://{TRUST_DOMAIN}/ns/{namespace}/cluster/{cluster}/{role}")
     }
 
     /// The pods' ServiceAccount.
@@ -150,6 +188,7 @@ mod tests {
             names.disruption_budget(),
             names.network_policy(),
             names.node_tls(),
+            names.operator_tls(),
             names.disk_claim(last),
         ];
         for text in texts {
@@ -164,6 +203,21 @@ mod tests {
         let names = ClusterNames("events");
         assert_eq!(names.pod(2), "events-2");
         assert_eq!(names.disk_claim(0), "data-events-0");
+        assert_eq!(names.ordinal("events-12"), Some(12));
+        for other in [
+            "events",
+            "events-",
+            "events-01",
+            "events-x",
+            "event-1",
+            "events-a-1",
+        ] {
+            assert_eq!(names.ordinal(other), None, "{other}");
+        }
+        assert_eq!(
+            names.identity("prod", "node/events-1"),
+            "spiffe://lograft.io/ns/prod/cluster/events/node/events-1"
+        );
         assert_eq!(names.pod_host(1, "prod"), "events-1.events-nodes.prod.svc");
         assert_eq!(
             names.selector_text(),

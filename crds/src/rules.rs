@@ -158,8 +158,16 @@ pub const RETENTION: &[Rule] = &[rule_at(
 )];
 
 /// Of `status`.
-pub const STATUS: &[Rule] = &[rule_at(
-    ".clusterId",
-    "!has(oldSelf.clusterId) || (has(self.clusterId) && self.clusterId == oldSelf.clusterId)",
-    "status.clusterId cannot change: every disk of the cluster holds it; write it back",
-)];
+pub const STATUS: &[Rule] = &[
+    rule_at(
+        ".clusterId",
+        "!has(oldSelf.clusterId) || (has(self.clusterId) && self.clusterId == oldSelf.clusterId)",
+        "status.clusterId cannot change: every disk of the cluster holds it; write it back",
+    ),
+    rule_at(
+        ".bootstrapped",
+        "!has(oldSelf.bootstrapped) || !oldSelf.bootstrapped || \
+         (has(self.bootstrapped) && self.bootstrapped)",
+        "status.bootstrapped cannot go back: the cluster is made once; write it back",
+    ),
+];

@@ -22,6 +22,9 @@ pub struct LogClusterStatus {
         regex(pattern = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
     )]
     pub cluster_id: Option<String>,
+    /// Whether the first node has made the cluster. Once true for ever: a second time would be a
+    /// second cluster.
+    pub bootstrapped: bool,
     /// Conditions; types and reasons are a closed list.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(

@@ -14,7 +14,7 @@ fn cluster(changes: &[(&str, Value)]) -> Value {
         "kind": "LogCluster",
         "metadata": {"name": "events"},
         "spec": {"storage": {"storageClassName": "fast"}},
-        "status": {"clusterId": "0b6f1c0e-93a5-4e2e-8d9c-3a1f6f1f0a55"},
+        "status": {"clusterId": "0b6f1c0e-93a5-4e2e-8d9c-3a1f6f1f0a55", "bootstrapped": true},
     });
     let filled: LogCluster = serde_json::from_value(base).unwrap();
     let mut value = serde_json::to_value(&filled).unwrap();
@@ -103,6 +103,7 @@ fn breaking() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
                 json!("11111111-93a5-4e2e-8d9c-3a1f6f1f0a55"),
             )],
         ),
+        (STATUS[1], vec![("/status/bootstrapped", json!(false))]),
     ]
 }
 

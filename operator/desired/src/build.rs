@@ -128,19 +128,24 @@ impl World<'_> {
 
     /// Metadata of an object of the cluster: deleted with it, found by its labels.
     fn metadata(&self, name: String) -> ObjectMeta {
-        ObjectMeta {
-            name: Some(name),
-            namespace: Some(self.cluster.namespace.clone()),
-            labels: Some(self.names().labels()),
-            owner_references: Some(vec![OwnerReference {
-                api_version: API_VERSION.to_owned(),
-                kind: "LogCluster".to_owned(),
-                name: self.cluster.name.clone(),
-                uid: self.cluster.uid.clone(),
-                controller: Some(true),
-                block_owner_deletion: Some(true),
-            }]),
-            ..ObjectMeta::default()
-        }
+        owned_metadata(self.cluster, name)
+    }
+}
+
+/// Metadata of an object of the cluster: deleted with it, found by its labels.
+pub(crate) fn owned_metadata(cluster: &ValidCluster, name: String) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(cluster.namespace.clone()),
+        labels: Some(ClusterNames(&cluster.name).labels()),
+        owner_references: Some(vec![OwnerReference {
+            api_version: API_VERSION.to_owned(),
+            kind: "LogCluster".to_owned(),
+            name: cluster.name.clone(),
+            uid: cluster.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        }]),
+        ..ObjectMeta::default()
     }
 }

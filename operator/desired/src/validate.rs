@@ -9,7 +9,7 @@ use lograft_crds::limits::{
 };
 use lograft_crds::log_cluster::TlsMode;
 use lograft_crds::names::OWN_PREFIXES;
-use lograft_crds::{ByteSize, LogCluster, LogClusterSpec, QuantityError};
+use lograft_crds::{ByteSize, LogCluster, LogClusterSpec, Period, QuantityError};
 
 /// Why a LogCluster goes no further.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,8 +62,27 @@ pub struct ValidCluster {
     pub cluster_id: Option<String>,
     /// What was asked for.
     pub spec: LogClusterSpec,
+    /// Whether the cluster was ever made.
+    pub bootstrapped: bool,
     /// `spec.log.segmentSize` in bytes.
     pub segment_bytes: u64,
+    /// `spec.storage.size` in bytes.
+    pub disk_bytes: u64,
+    /// Lives of certificates.
+    pub lives: Lives,
+    /// `spec.update.drainTimeout` in seconds.
+    pub drain_max_seconds: i64,
+}
+
+/// `spec.tls` in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lives {
+    /// Of the CA.
+    pub ca_seconds: i64,
+    /// Of the certificates that it issues.
+    pub leaf_seconds: i64,
+    /// How long before its end one is renewed; a third of its life without it.
+    pub renew_before_seconds: Option<i64>,
 }
 
 impl ValidCluster {
@@ -86,7 +105,11 @@ impl ValidCluster {
             uid: given(metadata.uid.as_ref(), "metadata.uid")?,
             cluster_id: status.as_ref().and_then(|s| s.cluster_id.clone()),
             spec: spec.clone(),
+            bootstrapped: status.as_ref().is_some_and(|s| s.bootstrapped),
             segment_bytes: bytes("spec.log.segmentSize", &spec.log.segment_size)?,
+            disk_bytes: bytes("spec.storage.size", &spec.storage.size)?,
+            lives: lives(spec)?,
+            drain_max_seconds: seconds("spec.update.drainTimeout", &spec.update.drain_timeout)?,
         })
     }
 }
@@ -141,6 +164,39 @@ fn check_counts(spec: &LogClusterSpec) -> Result<(), Refused> {
 fn bytes(field: &'static str, size: &ByteSize) -> Result<u64, Refused> {
     size.bytes()
         .map_err(|source| Refused::Quantity { field, source })
+}
+
+fn seconds(field: &'static str, period: &Period) -> Result<i64, Refused> {
+    let seconds = period
+        .seconds()
+        .map_err(|source| Refused::Quantity { field, source })?;
+    i64::try_from(seconds).map_err(|_| refused(field, &period.0, &"less"))
+}
+
+fn lives(spec: &LogClusterSpec) -> Result<Lives, Refused> {
+    let tls = &spec.tls;
+    let lives = Lives {
+        ca_seconds: seconds("spec.tls.caValidity", &tls.ca_validity)?,
+        leaf_seconds: seconds("spec.tls.leafValidity", &tls.leaf_validity)?,
+        renew_before_seconds: (tls.renew_before.as_ref())
+            .map(|period| seconds("spec.tls.renewBefore", period))
+            .transpose()?,
+    };
+    if lives.leaf_seconds >= lives.ca_seconds {
+        let bound = "below spec.tls.caValidity";
+        return Err(refused(
+            "spec.tls.leafValidity",
+            &tls.leaf_validity.0,
+            &bound,
+        ));
+    }
+    match &tls.renew_before {
+        Some(text) if lives.renew_before_seconds >= Some(lives.leaf_seconds) => {
+            let bound = "below spec.tls.leafValidity";
+            Err(refused("spec.tls.renewBefore", &text.0, &bound))
+        }
+        _ => Ok(lives),
+    }
 }
 
 fn check_sizes(spec: &LogClusterSpec) -> Result<(), Refused> {

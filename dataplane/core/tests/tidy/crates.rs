@@ -14,6 +14,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("base2histogram", &[]),
     ("lograft-crds", &[]),
     ("lograft-operator-desired", &["lograft-crds"]),
+    (
+        "lograft-operator",
+        &["lograft-operator-desired", "lograft-crds", "lograft-proto"],
+    ),
+    ("lograft-e2e", &["lograft-crds", "lograft-client"]),
     ("lograft-storage", &["lograft-core"]),
     ("lograft-raft", &["lograft-storage", "lograft-core"]),
     (

@@ -6,6 +6,7 @@
 )]
 
 mod always;
+mod converge;
 mod golden;
 mod objects;
 mod rollout;

@@ -1,0 +1,223 @@
+//! A namespace for a case, and what cases do in it.
+
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use k8s_openapi::api::core::v1::{Event, Namespace};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource};
+use lograft_crds::names::LABEL_MANAGED_BY;
+use lograft_crds::{LogCluster, LogClusterStatus};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// Longest wait for a condition.
+const PATIENCE: Duration = Duration::from_mins(1);
+const FIELD_MANAGER: &str = "lograft-e2e";
+
+/// The API server that `KUBECONFIG` names.
+pub(crate) async fn connect() -> anyhow::Result<Client> {
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
+        bail!("another TLS provider is installed");
+    }
+    let client = Client::try_default().await.context("reading KUBECONFIG")?;
+    client
+        .apiserver_version()
+        .await
+        .context("reaching the API server")?;
+    Ok(client)
+}
+
+/// Applies `crds/generated`, and waits until the API server takes its objects.
+pub(crate) async fn install_crd(client: &Client) -> anyhow::Result<()> {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../crds/generated/logclusters.yaml"
+    );
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading {path}"))?;
+    let crd: Value = serde_yaml::from_str(&text)?;
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let name = "logclusters.lograft.io";
+    api.patch(name, &params, &Patch::Apply(&crd))
+        .await
+        .context("applying the CRD")?;
+    let clusters: Api<LogCluster> = Api::all(client.clone());
+    await_condition("the CRD to be served", || async {
+        Ok(clusters
+            .list(&ListParams::default())
+            .await
+            .is_ok()
+            .then_some(()))
+    })
+    .await
+}
+
+/// Asks until there is an answer.
+pub(crate) async fn await_condition<T, F>(
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<Option<T>>>,
+{
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look()
+            .await
+            .with_context(|| format!("waiting for {what}"))?
+        {
+            return Ok(found);
+        }
+        if begun.elapsed() > PATIENCE {
+            bail!("waited {} s in vain for {what}", PATIENCE.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// A namespace.
+pub(crate) struct World {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+}
+
+impl World {
+    pub(crate) async fn new(client: Client, case: &str) -> anyhow::Result<Self> {
+        let id = Uuid::new_v4().simple().to_string();
+        let case = case.replace('_', "-");
+        let namespace = format!("e2e-{}-{}", &case[..case.len().min(40)], &id[..6]);
+        let object = Namespace {
+            metadata: kube::core::ObjectMeta {
+                name: Some(namespace.clone()),
+                ..Default::default()
+            },
+            ..Namespace::default()
+        };
+        let api: Api<Namespace> = Api::all(client.clone());
+        api.create(&PostParams::default(), &object)
+            .await
+            .context("making a namespace")?;
+        Ok(Self { client, namespace })
+    }
+
+    pub(crate) async fn remove(self) -> anyhow::Result<()> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        api.delete(&self.namespace, &DeleteParams::default())
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Creates a LogCluster `events` with this spec, as a user's tool would: unknown to our types.
+    pub(crate) async fn create(&self, spec: Value) -> Result<(), kube::Error> {
+        self.create_as("events", spec).await
+    }
+
+    pub(crate) async fn create_as(&self, name: &str, spec: Value) -> Result<(), kube::Error> {
+        let api: Api<DynamicObject> = Api::namespaced_with(
+            self.client.clone(),
+            &self.namespace,
+            &kube::api::ApiResource::erase::<LogCluster>(&()),
+        );
+        let object = DynamicObject {
+            types: Some(kube::core::TypeMeta {
+                api_version: "lograft.io/v1alpha1".to_owned(),
+                kind: "LogCluster".to_owned(),
+            }),
+            metadata: kube::core::ObjectMeta {
+                name: Some(name.to_owned()),
+                ..Default::default()
+            },
+            data: json!({"spec": spec}),
+        };
+        api.create(&PostParams::default(), &object).await.map(drop)
+    }
+
+    /// Changes the LogCluster's spec.
+    pub(crate) async fn change(&self, spec: Value) -> Result<(), kube::Error> {
+        let patch = Patch::Merge(json!({"spec": spec}));
+        let api = self.api::<LogCluster>();
+        api.patch("events", &PatchParams::default(), &patch)
+            .await
+            .map(drop)
+    }
+
+    /// Changes an object behind the operator's back.
+    pub(crate) async fn edit<K>(&self, name: &str, patch: Value) -> anyhow::Result<()>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+        K: Clone + Debug + serde::de::DeserializeOwned,
+    {
+        let patch = Patch::Merge(patch);
+        self.api::<K>()
+            .patch(name, &PatchParams::default(), &patch)
+            .await?;
+        Ok(())
+    }
+
+    /// Waits until the LogCluster's status is so.
+    pub(crate) async fn status(
+        &self,
+        what: &str,
+        is_so: impl Fn(&LogClusterStatus) -> bool,
+    ) -> anyhow::Result<LogClusterStatus> {
+        let api = self.api::<LogCluster>();
+        await_condition(what, || async {
+            let status = api.get("events").await?.status.unwrap_or_default();
+            Ok(is_so(&status).then_some(status))
+        })
+        .await
+    }
+
+    /// Kind, name and `field` of the metadata of every object that the operator made, and of the
+    /// LogCluster.
+    pub(crate) async fn objects(&self, field: &str) -> anyhow::Result<Vec<String>> {
+        let own = ListParams::default().labels(&format!("{LABEL_MANAGED_BY}=lograft-operator"));
+        let mut found = Vec::new();
+        for kind in crate::cases::kinds() {
+            let is_cluster = kind.kind == "LogCluster";
+            let api: Api<DynamicObject> =
+                Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
+            let all = ListParams::default();
+            for object in api.list(if is_cluster { &all } else { &own }).await? {
+                let metadata = serde_json::to_value(&object.metadata)?;
+                let name = metadata["name"].as_str().unwrap_or_default();
+                found.push(format!("{} {name} {}", kind.kind, metadata[field]));
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Status and events, for a failure.
+    pub(crate) async fn story(&self) -> String {
+        let mut text = String::new();
+        if let Ok(clusters) = self.api::<LogCluster>().list(&ListParams::default()).await {
+            for cluster in clusters {
+                text += &serde_yaml::to_string(&cluster.status).unwrap_or_default();
+            }
+        }
+        if let Ok(events) = self.api::<Event>().list(&ListParams::default()).await {
+            for event in events {
+                let (reason, note) = (event.reason.unwrap_or_default(), event.message);
+                text += "event ";
+                text += &[reason, note.unwrap_or_default()].join(": ");
+                text += "\n";
+            }
+        }
+        text
+    }
+}

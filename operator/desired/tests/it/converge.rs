@@ -1,0 +1,607 @@
+//! Plans carried out in a world that is made of nothing but what was planned: it comes to rest.
+
+use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+
+use lograft_crds::LogCluster;
+use lograft_crds::log_cluster::MemberRole;
+use lograft_crds::names::ClusterNames;
+use lograft_operator_desired::plan::Identity;
+use lograft_operator_desired::{
+    Answer, Ask, CertificateSeen, DiskSeen, NodeSeen, NodeState, ObjectKey, Observed,
+    PartitionSeen, Plan, PodSeen, ReplicaSeen, SecretSeen, ValidCluster, View, plan,
+};
+use serde_json::{Value, json};
+
+use crate::{sample, settings};
+
+const NOW: i64 = 1_800_000_000;
+const ID: &str = "11111111-2222-4333-8444-555555555555";
+
+/// A cluster and its world.
+struct Sim {
+    cluster: LogCluster,
+    seen: Observed,
+    uids: u64,
+    /// Every ask, in order.
+    asked: Vec<Ask>,
+    /// Every pod replaced, in order.
+    replaced: Vec<String>,
+    /// Images of this hash do not start.
+    broken_hash: Option<String>,
+}
+
+impl Sim {
+    fn new() -> Self {
+        let mut cluster = sample("minimal");
+        cluster.status = None;
+        let seen = Observed {
+            now_unix_seconds: NOW,
+            ..Observed::default()
+        };
+        Self {
+            cluster,
+            seen,
+            uids: 0,
+            asked: Vec::new(),
+            replaced: Vec::new(),
+            broken_hash: None,
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        plan(
+            &ValidCluster::new(&self.cluster).unwrap(),
+            &self.seen,
+            &settings(),
+        )
+        .unwrap()
+    }
+
+    fn names(&self) -> ClusterNames<'_> {
+        ClusterNames(self.cluster.metadata.name.as_deref().unwrap())
+    }
+
+    fn uid(&mut self) -> String {
+        self.uids += 1;
+        format!("uid-{}", self.uids)
+    }
+
+    /// Carries out a plan, and lets Kubernetes and the nodes do their part.
+    fn carry_out(&mut self, plan: &Plan) {
+        let status = self.cluster.status.get_or_insert_default();
+        match &plan.identity {
+            Identity::Keep => {}
+            Identity::Mint => status.cluster_id = Some(ID.to_owned()),
+            Identity::Adopt(id) => status.cluster_id = Some(id.clone()),
+        }
+        status.bootstrapped |= plan.was_made;
+        self.issue(plan);
+        for grow in &plan.grow {
+            let disks = self.seen.disks.values_mut();
+            for disk in disks.filter(|disk| disk.uid == grow.uid) {
+                disk.requested_bytes = grow.bytes;
+                disk.actual_bytes = Some(grow.bytes);
+            }
+        }
+        for object in &plan.apply {
+            let mut live = object.clone();
+            live["metadata"]["uid"] = json!(self.uid());
+            live["status"] = json!({"by": "another"});
+            self.seen.live.insert(ObjectKey::of(object), live);
+        }
+        for drain in &plan.drain {
+            let at = self.names().ordinal(&drain.key.name).unwrap();
+            self.seen.pods.get_mut(&at).unwrap().draining_since = Some(NOW);
+        }
+        for ask in &plan.ask {
+            self.answer(ask);
+        }
+        for delete in &plan.delete {
+            if delete.key.kind == "Pod" {
+                let at = self.names().ordinal(&delete.key.name).unwrap();
+                assert_eq!(self.seen.pods[&at].uid, delete.uid);
+                self.seen.pods.remove(&at);
+                self.replaced.push(delete.key.name.clone());
+            } else {
+                self.seen.live.remove(&delete.key);
+            }
+        }
+        self.kubernetes();
+        let name = self.cluster.metadata.name.clone().unwrap();
+        self.seen.derive(ClusterNames(&name));
+    }
+
+    fn issue(&mut self, plan: &Plan) {
+        for secret in &plan.secrets {
+            let name = secret.object.metadata.name.clone().unwrap();
+            let mut fresh = self.seen.secrets.remove(&name).unwrap_or_default();
+            let ca = CertificateSeen {
+                fingerprint: "ca".to_owned(),
+                own_key: "ca".to_owned(),
+                not_before: NOW,
+                not_after: NOW + secret.life_seconds,
+                ..CertificateSeen::default()
+            };
+            if secret.is_ca {
+                fresh = SecretSeen::default();
+                fresh.certificates.insert("ca.crt".to_owned(), ca.clone());
+            }
+            let keep: BTreeSet<_> = secret
+                .keep
+                .iter()
+                .chain([&"ca.crt".to_owned()])
+                .cloned()
+                .collect();
+            fresh.certificates.retain(|field, _| keep.contains(field));
+            for leaf in &secret.issue {
+                let seen = CertificateSeen {
+                    issuer_key: "ca".to_owned(),
+                    not_before: NOW,
+                    not_after: NOW + secret.life_seconds,
+                    names: leaf.hosts.iter().chain([&leaf.uri]).cloned().collect(),
+                    ..CertificateSeen::default()
+                };
+                fresh.certificates.insert(leaf.field.clone(), seen);
+            }
+            fresh.roots = vec![ca];
+            self.seen.secrets.insert(name, fresh);
+        }
+    }
+
+    fn answer(&mut self, ask: &Ask) {
+        self.asked.push(ask.clone());
+        match ask {
+            Ask::Bootstrap { cluster_id } => {
+                assert!(self.seen.view.is_none(), "a second cluster");
+                assert_eq!(
+                    Some(cluster_id),
+                    self.cluster.status.as_ref().unwrap().cluster_id.as_ref()
+                );
+                self.seen.view = Some(View {
+                    is_whole: true,
+                    meta_leader: Some(1),
+                    ..View::default()
+                });
+            }
+            Ask::TransferLeadership {
+                topic,
+                partition,
+                to_node,
+            } => {
+                let partitions = &mut self.seen.view.as_mut().unwrap().partitions;
+                let mut hits = partitions.iter_mut();
+                let hit = hits.find(|p| p.topic == *topic && p.number == *partition);
+                hit.unwrap().leader = Some(*to_node);
+            }
+            Ask::TransferMeta { to_node } => {
+                let view = self.seen.view.as_mut().unwrap();
+                view.meta_leader = Some(*to_node);
+            }
+            Ask::Decommission { node_id } => {
+                let nodes = &mut self.seen.view.as_mut().unwrap().nodes;
+                let node = nodes.iter_mut().find(|node| node.id == *node_id).unwrap();
+                node.state = match node.state {
+                    NodeState::Active => NodeState::Draining,
+                    NodeState::Draining | NodeState::Removed => NodeState::Removed,
+                };
+                node.meta = None;
+            }
+        }
+    }
+
+    /// The StatefulSet's controller, kubelet, and nodes that join.
+    fn kubernetes(&mut self) {
+        let key = ObjectKey {
+            kind: "StatefulSet".to_owned(),
+            name: self.names().stateful_set(),
+        };
+        let set = self.seen.live.get(&key).cloned();
+        self.seen.stateful_set = set.map(|set| serde_json::from_value(set).unwrap());
+        let standing = self.seen.replicas();
+        let hash = self.seen.hash().cloned();
+        if self.seen.stateful_set.is_some() {
+            self.seen.pods.retain(|at, _| *at < standing);
+            self.seen.answers.retain(|at, _| *at < standing);
+        }
+        let is_broken = hash.is_some() && hash == self.broken_hash;
+        for at in 0..standing {
+            let uid = self.uid();
+            let disk = DiskSeen {
+                uid: format!("disk-{uid}"),
+                requested_bytes: 10 << 30,
+                actual_bytes: Some(10 << 30),
+            };
+            self.seen.disks.entry(at).or_insert(disk);
+            let Entry::Vacant(place) = self.seen.pods.entry(at) else {
+                continue;
+            };
+            place.insert(PodSeen {
+                uid,
+                hash: hash.clone(),
+                ready: false,
+                running: !is_broken,
+                trouble: is_broken.then(|| "ImagePullBackOff".to_owned()),
+                ..PodSeen::default()
+            });
+            self.seen.answers.entry(at).or_insert(Answer::Empty);
+        }
+        if self.seen.view.is_some() {
+            self.join();
+        }
+    }
+
+    /// Every running pod's node belongs to the cluster and is ready.
+    fn join(&mut self) {
+        let name = self.cluster.metadata.name.clone().unwrap();
+        let cluster_id = self
+            .cluster
+            .status
+            .as_ref()
+            .unwrap()
+            .cluster_id
+            .clone()
+            .unwrap();
+        let view = self.seen.view.as_mut().unwrap();
+        for (at, pod) in &mut self.seen.pods {
+            let pod_name = ClusterNames(&name).pod(*at);
+            if self.seen.answers[at] == Answer::Empty {
+                let id = u64::try_from(view.nodes.len()).unwrap() + 1;
+                let answer = Answer::Member {
+                    cluster_id: cluster_id.clone(),
+                    node_id: id,
+                };
+                self.seen.answers.insert(*at, answer);
+                view.nodes.push(node(id, &pod_name));
+            }
+            pod.ready = pod.running && view.node_of(&pod_name).is_some();
+        }
+        for node in &mut view.nodes {
+            let at = ClusterNames(&name).ordinal(&node.name).unwrap();
+            let own = matches!(self.seen.answers.get(&at), Some(Answer::Member { node_id, .. }) if *node_id == node.id);
+            node.reachable = own && self.seen.pods.get(&at).is_some_and(|pod| pod.running);
+        }
+    }
+
+    /// Plans and carries out until nothing is planned.
+    fn rest(&mut self) {
+        for _ in 0..64 {
+            let plan = self.plan();
+            if plan.is_empty() {
+                return;
+            }
+            self.carry_out(&plan);
+        }
+        panic!("no rest: {:#?}", self.plan());
+    }
+
+    fn wait_text(&self) -> String {
+        let notes = self.plan().notes;
+        notes
+            .iter()
+            .find(|note| note.blocks)
+            .map(|note| note.text.clone())
+            .unwrap_or_default()
+    }
+
+    fn decommissions(&self) -> BTreeSet<u64> {
+        let ids = self.asked.iter().filter_map(|ask| match ask {
+            Ask::Decommission { node_id } => Some(*node_id),
+            _ => None,
+        });
+        ids.collect()
+    }
+}
+
+fn node(id: u64, name: &str) -> NodeSeen {
+    NodeSeen {
+        id,
+        name: name.to_owned(),
+        state: NodeState::Active,
+        reachable: true,
+        version: "0.1.0".to_owned(),
+        disk_total_bytes: 10 << 30,
+        disk_free_bytes: 9 << 30,
+        leaders: 0,
+        meta: Some(MemberRole::Voter),
+    }
+}
+
+fn running() -> Sim {
+    let mut sim = Sim::new();
+    sim.rest();
+    let replica = |node| ReplicaSeen {
+        node,
+        in_sync: true,
+        voter: true,
+    };
+    let partition = |number, leader| PartitionSeen {
+        topic: "orders".to_owned(),
+        number,
+        leader: Some(leader),
+        replicas: [1, 2, 3].map(replica).into(),
+    };
+    sim.seen.view.as_mut().unwrap().partitions =
+        vec![partition(0, 1), partition(1, 2), partition(2, 3)];
+    sim
+}
+
+#[test]
+fn a_new_cluster_is_made_once_and_comes_to_rest() {
+    let mut sim = Sim::new();
+    // The id comes first, and nothing is asked with it before it stands in status.
+    let first = sim.plan();
+    assert_eq!(first.identity, Identity::Mint);
+    assert_eq!(first.ask, []);
+    assert_eq!((first.secrets.len(), first.apply.len()), (4, 8));
+    sim.rest();
+    assert_eq!(
+        sim.asked,
+        [Ask::Bootstrap {
+            cluster_id: ID.to_owned()
+        }]
+    );
+    assert!(sim.cluster.status.as_ref().unwrap().bootstrapped);
+    assert!(sim.plan().is_empty());
+}
+
+#[test]
+fn nobody_makes_a_cluster_while_a_disk_may_hold_one() {
+    let mut sim = Sim::new();
+    for _ in 0..1 {
+        let plan = sim.plan();
+        sim.carry_out(&plan);
+    }
+    sim.seen
+        .answers
+        .insert(2, Answer::Silent("no route".to_owned()));
+    let plan = sim.plan();
+    assert_eq!(plan.ask, []);
+    assert!(sim.wait_text().contains("no route"), "{}", sim.wait_text());
+
+    let foreign = Answer::Member {
+        cluster_id: "another".to_owned(),
+        node_id: 3,
+    };
+    sim.seen.answers.insert(2, foreign);
+    assert_eq!(sim.plan().ask, []);
+    assert!(
+        sim.wait_text().contains("belongs to cluster another"),
+        "{}",
+        sim.wait_text()
+    );
+}
+
+#[test]
+fn a_crash_between_bootstrap_and_its_mark_makes_no_second_cluster() {
+    let mut sim = Sim::new();
+    while sim.asked.is_empty() {
+        let plan = sim.plan();
+        sim.carry_out(&plan);
+    }
+    assert!(!sim.cluster.status.as_ref().unwrap().bootstrapped);
+    let plan = sim.plan();
+    assert!(plan.was_made && plan.ask.is_empty());
+}
+
+#[test]
+fn an_empty_first_disk_joins() {
+    let mut sim = running();
+    sim.seen.answers.insert(0, Answer::Empty);
+    sim.seen.pods.get_mut(&0).unwrap().ready = false;
+    let plan = sim.plan();
+    assert_eq!(plan.ask, []);
+    // It joined as node 4; node 1, whose disk is lost, is taken out.
+    sim.kubernetes();
+    sim.rest();
+    assert_eq!(sim.decommissions(), [1].into());
+    assert_eq!(
+        sim.asked
+            .iter()
+            .filter(|ask| matches!(ask, Ask::Bootstrap { .. }))
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn disks_of_a_deleted_cluster_are_adopted() {
+    let mut sim = running();
+    sim.cluster.status = None;
+    let plan = sim.plan();
+    assert_eq!(plan.identity, Identity::Adopt(ID.to_owned()));
+    sim.seen
+        .answers
+        .insert(0, Answer::Silent("starts".to_owned()));
+    sim.seen.answers.retain(|at, _| *at == 0);
+    assert_eq!(sim.plan().identity, Identity::Keep);
+}
+
+#[test]
+fn what_was_deleted_or_edited_is_put_back() {
+    let mut sim = running();
+    let keys: Vec<ObjectKey> = sim.seen.live.keys().cloned().collect();
+    for key in keys {
+        let whole = sim.seen.live.remove(&key).unwrap();
+        let applied: Vec<ObjectKey> = sim.plan().apply.iter().map(ObjectKey::of).collect();
+        assert_eq!(applied, std::slice::from_ref(&key));
+        let mut edited = whole.clone();
+        edited["metadata"]["labels"]["lograft.io/cluster"] = json!("other");
+        sim.seen.live.insert(key.clone(), edited);
+        assert_eq!(sim.plan().apply.len(), 1, "{key:?}");
+        let mut strangers = whole.clone();
+        strangers["metadata"]["labels"]["lograft.io/cluster"] = json!("other");
+        strangers["metadata"]["ownerReferences"][0]["uid"] = json!("another");
+        sim.seen.live.insert(key.clone(), strangers);
+        assert_eq!(sim.plan().apply, Vec::<Value>::new(), "{key:?}");
+        assert!(sim.wait_text().contains("belongs to LogCluster"));
+        sim.seen.live.insert(key, whole);
+    }
+    assert!(sim.plan().is_empty());
+}
+
+#[test]
+fn a_policy_that_is_not_wanted_goes() {
+    let mut sim = running();
+    sim.cluster.spec.network_policy.enabled = false;
+    assert_eq!(sim.plan().delete.len(), 1);
+    sim.rest();
+    assert!(!sim.seen.live.keys().any(|key| key.kind == "NetworkPolicy"));
+}
+
+#[test]
+fn a_rollout_takes_pods_from_above_and_the_leader_of_meta_last() {
+    let mut sim = running();
+    sim.seen.view.as_mut().unwrap().meta_leader = Some(3);
+    sim.cluster.spec.version = Some("0.2.0".to_owned());
+    sim.rest();
+    assert_eq!(sim.replaced, ["lograft-1", "lograft-0", "lograft-2"]);
+    // Each handed over what it led before it went, the last one the meta group too.
+    let transfers = sim
+        .asked
+        .iter()
+        .filter(|a| matches!(a, Ask::TransferLeadership { .. }));
+    assert!(transfers.count() >= 3);
+    assert!(
+        sim.asked
+            .iter()
+            .any(|ask| matches!(ask, Ask::TransferMeta { .. }))
+    );
+}
+
+#[test]
+fn a_rollout_waits_for_majorities_and_for_pods_that_are_down() {
+    let mut sim = running();
+    sim.cluster.spec.version = Some("0.2.0".to_owned());
+    let first = sim.plan();
+    sim.carry_out(&first);
+    sim.seen.view.as_mut().unwrap().partitions[0].replicas[0].in_sync = false;
+    let plan = sim.plan();
+    assert!(plan.delete.is_empty() && plan.drain.is_empty());
+    assert!(
+        sim.wait_text().contains("majority without lograft-2"),
+        "{}",
+        sim.wait_text()
+    );
+    sim.seen.view.as_mut().unwrap().partitions[0].replicas[0].in_sync = true;
+    sim.seen.pods.get_mut(&0).unwrap().ready = false;
+    let plan = sim.plan();
+    assert!(plan.delete.is_empty() && plan.drain.is_empty());
+    assert!(
+        sim.wait_text().contains("lograft-0 to be ready"),
+        "{}",
+        sim.wait_text()
+    );
+    sim.seen.view = None;
+    sim.seen.pods.get_mut(&0).unwrap().ready = true;
+    let plan = sim.plan();
+    assert!(plan.delete.is_empty() && plan.drain.is_empty());
+    assert!(sim.wait_text().contains("describe"), "{}", sim.wait_text());
+}
+
+#[test]
+fn leaderships_that_do_not_move_hold_a_pod_up_for_the_drains_time() {
+    let mut sim = running();
+    sim.cluster.spec.version = Some("0.2.0".to_owned());
+    let apply = sim.plan();
+    sim.carry_out(&apply);
+    let drain = sim.plan();
+    assert_eq!(drain.drain.len(), 1);
+    sim.carry_out(&drain);
+    assert!(sim.plan().delete.is_empty());
+    sim.seen.now_unix_seconds = NOW + 299;
+    assert!(sim.plan().delete.is_empty());
+    sim.seen.now_unix_seconds = NOW + 300;
+    assert_eq!(sim.plan().delete[0].key.name, "lograft-2");
+}
+
+#[test]
+fn an_image_that_cannot_start_stops_the_rollout_and_goes_back() {
+    let mut sim = running();
+    sim.cluster.spec.version = Some("broken".to_owned());
+    let apply = sim.plan();
+    let set = apply
+        .apply
+        .iter()
+        .find(|object| object["kind"] == "StatefulSet")
+        .unwrap();
+    let hash = &set["spec"]["template"]["metadata"]["annotations"]["lograft.io/rollout-hash"];
+    sim.broken_hash = Some(hash.as_str().unwrap().to_owned());
+    sim.rest();
+    assert_eq!(sim.replaced, ["lograft-2"]);
+    let text = sim.wait_text();
+    assert!(
+        text.contains("lograft-2") && text.contains("ImagePullBackOff"),
+        "{text}"
+    );
+    // Certificates go on meanwhile.
+    sim.seen.secrets.remove(&sim.names().admin_tls());
+    assert_eq!(sim.plan().secrets.len(), 1);
+    sim.rest();
+    sim.cluster.spec.version = None;
+    sim.rest();
+    assert_eq!(sim.replaced, ["lograft-2", "lograft-2"]);
+    assert!(sim.seen.pods.values().all(|pod| pod.ready));
+}
+
+#[test]
+fn nodes_leave_from_above_before_their_pods() {
+    let mut sim = Sim::new();
+    sim.cluster.spec.replicas = 5;
+    sim.rest();
+    sim.cluster.spec.replicas = 3;
+    let plan = sim.plan();
+    assert_eq!(plan.ask, [Ask::Decommission { node_id: 5 }]);
+    assert_eq!(plan.pods, 5);
+    sim.rest();
+    assert_eq!(sim.decommissions(), [4, 5].into());
+    assert_eq!(
+        (
+            sim.seen.replicas(),
+            sim.seen.pods.len(),
+            sim.seen.disks.len()
+        ),
+        (3, 3, 5)
+    );
+}
+
+#[test]
+fn disks_grow_and_the_set_is_made_anew_around_its_pods() {
+    let mut sim = running();
+    let before: Vec<String> = sim.seen.pods.values().map(|pod| pod.uid.clone()).collect();
+    sim.cluster.spec.storage.size = "20Gi".into();
+    let plan = sim.plan();
+    assert_eq!(plan.grow.len(), 3);
+    assert!(plan.delete.is_empty());
+    sim.carry_out(&plan);
+    let plan = sim.plan();
+    assert!(plan.delete.len() == 1 && plan.delete[0].orphan);
+    sim.rest();
+    assert_eq!(sim.seen.disk_size().as_deref(), Some("20Gi"));
+    let after: Vec<String> = sim.seen.pods.values().map(|pod| pod.uid.clone()).collect();
+    assert_eq!(after, before);
+}
+
+#[test]
+fn a_full_disk_grows_while_a_rollout_is_stuck() {
+    let mut sim = running();
+    sim.cluster.spec.storage.auto_grow = sample("production").spec.storage.auto_grow;
+    sim.seen.pods.get_mut(&1).unwrap().trouble = Some("CrashLoopBackOff".to_owned());
+    let node = &mut sim.seen.view.as_mut().unwrap().nodes[1];
+    node.disk_free_bytes = 2 << 30;
+    let plan = sim.plan();
+    assert_eq!(plan.grow.len(), 1);
+    assert_eq!(
+        (plan.grow[0].claim.as_str(), plan.grow[0].bytes),
+        ("data-lograft-1", 15 << 30)
+    );
+}
+
+#[test]
+fn hands_are_kept_off_a_paused_cluster() {
+    let mut sim = Sim::new();
+    sim.cluster.spec.paused = true;
+    let plan = sim.plan();
+    assert!(plan.is_empty());
+    assert!(sim.wait_text().contains("spec.paused"));
+}

@@ -1,0 +1,56 @@
+//! The kinds of objects that plans name.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
+};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{ApiResource, DynamicObject};
+use kube::{Api, Client};
+use lograft_crds::names::ClusterNames;
+use lograft_operator_desired::ObjectKey;
+
+/// A kind that no plan should name.
+#[derive(Debug, thiserror::Error)]
+#[error("the operator knows no kind {0:?}")]
+pub(crate) struct UnknownKind(String);
+
+/// The API of a kind in a namespace.
+pub(crate) fn api(
+    client: &Client,
+    namespace: &str,
+    kind: &str,
+) -> Result<Api<DynamicObject>, UnknownKind> {
+    let resource = match kind {
+        "ConfigMap" => ApiResource::erase::<ConfigMap>(&()),
+        "NetworkPolicy" => ApiResource::erase::<NetworkPolicy>(&()),
+        "PersistentVolumeClaim" => ApiResource::erase::<PersistentVolumeClaim>(&()),
+        "Pod" => ApiResource::erase::<Pod>(&()),
+        "PodDisruptionBudget" => ApiResource::erase::<PodDisruptionBudget>(&()),
+        "Secret" => ApiResource::erase::<Secret>(&()),
+        "Service" => ApiResource::erase::<Service>(&()),
+        "ServiceAccount" => ApiResource::erase::<ServiceAccount>(&()),
+        "StatefulSet" => ApiResource::erase::<StatefulSet>(&()),
+        other => return Err(UnknownKind(other.to_owned())),
+    };
+    Ok(Api::namespaced_with(client.clone(), namespace, &resource))
+}
+
+/// The objects that stand for a cluster, Secrets aside.
+pub(crate) fn objects(names: ClusterNames<'_>) -> Vec<ObjectKey> {
+    let key = |kind: &str, name| ObjectKey {
+        kind: kind.to_owned(),
+        name,
+    };
+    vec![
+        key("ServiceAccount", names.service_account()),
+        key("ConfigMap", names.config()),
+        key("ConfigMap", names.peers()),
+        key("Service", names.nodes_service()),
+        key("Service", names.client_service()),
+        key("PodDisruptionBudget", names.disruption_budget()),
+        key("NetworkPolicy", names.network_policy()),
+        key("StatefulSet", names.stateful_set()),
+    ]
+}

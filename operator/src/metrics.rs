@@ -1,0 +1,63 @@
+//! What Prometheus reads.
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+/// The operator's metrics.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    /// Reconciles by `outcome`: ok, failed.
+    pub(crate) reconciles: IntCounterVec,
+    /// How long reconciles took.
+    pub(crate) reconcile_seconds: Histogram,
+    /// Writes to the API server by `kind`.
+    pub(crate) writes: IntCounterVec,
+    /// 1 while this operator leads.
+    pub(crate) leads: IntGauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let reconciles = IntCounterVec::new(
+            Opts::new(
+                "lograft_operator_reconciles_total",
+                "Reconciles of clusters",
+            ),
+            &["outcome"],
+        )?;
+        let buckets = vec![0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
+        let reconcile_seconds = Histogram::with_opts(
+            HistogramOpts::new(
+                "lograft_operator_reconcile_duration_seconds",
+                "Time that a reconcile took",
+            )
+            .buckets(buckets),
+        )?;
+        let writes = IntCounterVec::new(
+            Opts::new("lograft_operator_writes_total", "Writes to the API server"),
+            &["kind"],
+        )?;
+        let leads = IntGauge::new("lograft_operator_leader", "1 while this operator leads")?;
+        registry.register(Box::new(reconciles.clone()))?;
+        registry.register(Box::new(reconcile_seconds.clone()))?;
+        registry.register(Box::new(writes.clone()))?;
+        registry.register(Box::new(leads.clone()))?;
+        Ok(Self {
+            registry,
+            reconciles,
+            reconcile_seconds,
+            writes,
+            leads,
+        })
+    }
+
+    /// Prometheus's text format.
+    pub(crate) fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,53 @@
+//! From the wire to what plans read.
+
+use lograft_crds::log_cluster::MemberRole;
+use lograft_operator_desired::{NodeSeen, NodeState, PartitionSeen, ReplicaSeen, View};
+use lograft_proto::admin::v1 as proto;
+
+/// A description of the cluster; `is_whole` if healthy partitions are in it.
+pub(super) fn view(reply: &proto::DescribeClusterReply, is_whole: bool) -> View {
+    View {
+        nodes: reply.nodes.iter().map(node).collect(),
+        partitions: reply.partitions.iter().map(partition).collect(),
+        is_whole,
+        meta_leader: reply.meta_leader_node,
+    }
+}
+
+fn node(node: &proto::NodeDescription) -> NodeSeen {
+    NodeSeen {
+        id: node.node_id,
+        name: node.name.clone(),
+        state: match node.state() {
+            // A state that this operator does not know is not one in which it may be taken out.
+            proto::NodeState::Active | proto::NodeState::Unspecified => NodeState::Active,
+            proto::NodeState::Draining => NodeState::Draining,
+            proto::NodeState::Removed => NodeState::Removed,
+        },
+        reachable: node.reachable,
+        version: node.version.clone(),
+        disk_total_bytes: node.disk_total_bytes,
+        disk_free_bytes: node.disk_free_bytes,
+        leaders: node.leaders,
+        meta: match node.meta_role() {
+            proto::MetaRole::Leader => Some(MemberRole::Leader),
+            proto::MetaRole::Voter => Some(MemberRole::Voter),
+            proto::MetaRole::Learner => Some(MemberRole::Learner),
+            proto::MetaRole::None | proto::MetaRole::Unspecified => None,
+        },
+    }
+}
+
+fn partition(partition: &proto::PartitionDescription) -> PartitionSeen {
+    let replica = |replica: &proto::ReplicaDescription| ReplicaSeen {
+        node: replica.node_id,
+        in_sync: replica.state() == proto::ReplicaState::InSync,
+        voter: replica.voter,
+    };
+    PartitionSeen {
+        topic: partition.topic.clone(),
+        number: partition.partition,
+        leader: partition.leader_node,
+        replicas: partition.replicas.iter().map(replica).collect(),
+    }
+}

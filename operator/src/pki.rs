@@ -1,0 +1,283 @@
+//! Keys and certificates: made here, because they take chance and the clock; what to make and when
+//! is the plan's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use lograft_crds::limits::CERTIFICATE_BACKDATE_SECONDS;
+use lograft_operator_desired::{CertificateSeen, Leaf, SecretPlan, SecretSeen, key_field};
+use rcgen::string::Ia5String;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PublicKeyData, SanType,
+};
+use rustls::crypto::aws_lc_rs;
+use time::OffsetDateTime;
+use x509_parser::pem::Pem;
+use x509_parser::prelude::{GeneralName, ParsedExtension, X509Certificate};
+
+/// Field of the roots.
+const ROOTS: &str = "ca.crt";
+/// Field of the CA's key.
+const CA_KEY: &str = "ca.key";
+
+/// Why a certificate was not issued.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PkiError {
+    /// The CA's Secret does not hold what it should.
+    #[error("the CA's Secret holds no usable certificate and key")]
+    Ca,
+    /// Making a key or a certificate failed.
+    #[error("issuing the certificate of {name}")]
+    Issue {
+        /// Whose.
+        name: String,
+        /// Why.
+        #[source]
+        source: rcgen::Error,
+    },
+    /// The time is none that a certificate can hold.
+    #[error("{unix_seconds} is no time for a certificate")]
+    Time {
+        /// The time.
+        unix_seconds: i64,
+    },
+}
+
+/// What a Secret holds, without its keys.
+pub(crate) fn see(secret: &Secret) -> SecretSeen {
+    let empty = BTreeMap::new();
+    let data = secret.data.as_ref().unwrap_or(&empty);
+    let mut seen = SecretSeen::default();
+    let is_certificate = |field: &str| field.strip_suffix(".crt").is_some();
+    let certificates = data.iter().filter(|(field, _)| is_certificate(field));
+    for (field, text) in certificates {
+        let parsed = parse(&text.0);
+        if field == ROOTS {
+            seen.roots = parsed.iter().map(|(root, _)| root.clone()).collect();
+        }
+        // Roots without their key are others' roots; a certificate without its own is of no use.
+        let key = data.get(&key_field(field));
+        if let (Some((certificate, public)), Some(key)) = (parsed.into_iter().next(), key)
+            && public_key(&key.0).as_ref() == Some(&public)
+        {
+            seen.certificates.insert(field.clone(), certificate);
+        }
+    }
+    seen
+}
+
+/// The certificates of a PEM text, each with its public key.
+fn parse(text: &[u8]) -> Vec<(CertificateSeen, Vec<u8>)> {
+    let mut found = Vec::new();
+    for pem in Pem::iter_from_buffer(text).flatten() {
+        if let Ok(certificate) = pem.parse_x509() {
+            let seen = describe(&certificate, &pem.contents);
+            found.push((seen, certificate.public_key().raw.to_vec()));
+        }
+    }
+    found
+}
+
+fn describe(certificate: &X509Certificate<'_>, der: &[u8]) -> CertificateSeen {
+    let mut seen = CertificateSeen {
+        fingerprint: fingerprint(der),
+        not_before: certificate.validity().not_before.timestamp(),
+        not_after: certificate.validity().not_after.timestamp(),
+        names: BTreeSet::new(),
+        ..CertificateSeen::default()
+    };
+    for extension in certificate.extensions() {
+        match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(id) => seen.own_key = hex(id.0),
+            ParsedExtension::AuthorityKeyIdentifier(id) => {
+                seen.issuer_key = id
+                    .key_identifier
+                    .as_ref()
+                    .map(|id| hex(id.0))
+                    .unwrap_or_default();
+            }
+            ParsedExtension::SubjectAlternativeName(names) => {
+                let names = names.general_names.iter().filter_map(|name| match name {
+                    GeneralName::DNSName(name) | GeneralName::URI(name) => Some((*name).to_owned()),
+                    _ => None,
+                });
+                seen.names = names.collect();
+            }
+            _ => {}
+        }
+    }
+    seen
+}
+
+fn public_key(pem: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(pem).ok()?;
+    Some(KeyPair::from_pem(text).ok()?.subject_public_key_info())
+}
+
+/// SHA-256 of a certificate, hexadecimal.
+fn fingerprint(der: &[u8]) -> String {
+    let suites = aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13();
+    suites.map_or_else(String::new, |suite| {
+        hex(suite.common.hash_provider.hash(der).as_ref())
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The planned Secret with all its fields. `live` is what stands under its name, `ca` the CA's.
+pub(crate) fn fill(
+    plan: &SecretPlan,
+    live: Option<&Secret>,
+    ca: Option<&Secret>,
+    now_unix_seconds: i64,
+) -> Result<Secret, PkiError> {
+    let mut secret = plan.object.clone();
+    let mut data = BTreeMap::new();
+    let put = |data: &mut BTreeMap<String, ByteString>, field: &str, text: String| {
+        data.insert(field.to_owned(), ByteString(text.into_bytes()));
+    };
+    if plan.is_ca {
+        let namespace = secret.metadata.namespace.clone().unwrap_or_default();
+        let name = secret.metadata.name.clone().unwrap_or_default();
+        let name = format!("{namespace}/{name}");
+        let (certificate, key) = root(&name, now_unix_seconds, plan.life_seconds)?;
+        put(&mut data, ROOTS, certificate);
+        put(&mut data, CA_KEY, key);
+        secret.data = Some(data);
+        return Ok(secret);
+    }
+    let ca = Ca::of(ca.ok_or(PkiError::Ca)?)?;
+    let empty = BTreeMap::new();
+    let old = live.and_then(|live| live.data.as_ref()).unwrap_or(&empty);
+    for field in &plan.keep {
+        for field in [field, &key_field(field)] {
+            if let Some(text) = old.get(field) {
+                data.insert(field.clone(), text.clone());
+            }
+        }
+    }
+    for leaf in &plan.issue {
+        let (certificate, key) = ca.issue(leaf, now_unix_seconds, plan.life_seconds)?;
+        put(&mut data, &leaf.field, certificate);
+        put(&mut data, &key_field(&leaf.field), key);
+    }
+    let mut roots = ca.pem.clone();
+    for pem in former_roots(old.get(ROOTS), &plan.keep_roots) {
+        roots.push_str(&pem);
+    }
+    put(&mut data, ROOTS, roots);
+    secret.data = Some(data);
+    Ok(secret)
+}
+
+/// Last line of a certificate.
+const END: &str = "-----END CERTIFICATE-----";
+
+/// The roots of a bundle with these fingerprints, each as PEM.
+fn former_roots(bundle: Option<&ByteString>, wanted: &[String]) -> Vec<String> {
+    let Some(bundle) = bundle else {
+        return Vec::new();
+    };
+    let text = String::from_utf8_lossy(&bundle.0);
+    let parts = text
+        .split_inclusive(END)
+        .map(|part| format!("{}\n", part.trim()));
+    let is_wanted = |part: &String| {
+        let found = parse(part.as_bytes());
+        found
+            .iter()
+            .any(|(root, _)| wanted.contains(&root.fingerprint))
+    };
+    parts.filter(is_wanted).collect()
+}
+
+/// A CA that can issue.
+struct Ca {
+    pem: String,
+    not_after: i64,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Ca {
+    fn of(secret: &Secret) -> Result<Self, PkiError> {
+        let seen = see(secret);
+        let certificate = seen.certificates.get(ROOTS).ok_or(PkiError::Ca)?;
+        let data = secret.data.as_ref().ok_or(PkiError::Ca)?;
+        let text = |field: &str| {
+            let bytes = data.get(field).ok_or(PkiError::Ca)?;
+            String::from_utf8(bytes.0.clone()).map_err(|_| PkiError::Ca)
+        };
+        let (pem, key) = (text(ROOTS)?, text(CA_KEY)?);
+        let key = KeyPair::from_pem(&key).map_err(|_| PkiError::Ca)?;
+        let issuer = Issuer::from_ca_cert_pem(&pem, key).map_err(|_| PkiError::Ca)?;
+        Ok(Self {
+            pem,
+            not_after: certificate.not_after,
+            issuer,
+        })
+    }
+
+    fn issue(&self, leaf: &Leaf, now: i64, life: i64) -> Result<(String, String), PkiError> {
+        let failed = |source| PkiError::Issue {
+            name: leaf.name.clone(),
+            source,
+        };
+        let ia5 = |text: &String| Ia5String::try_from(text.as_str()).map_err(failed);
+        let mut params = CertificateParams::default();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, leaf.name.clone());
+        params.subject_alt_names.push(SanType::URI(ia5(&leaf.uri)?));
+        for host in &leaf.hosts {
+            params.subject_alt_names.push(SanType::DnsName(ia5(host)?));
+        }
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        if !leaf.hosts.is_empty() {
+            params
+                .extended_key_usages
+                .push(ExtendedKeyUsagePurpose::ServerAuth);
+        }
+        params.use_authority_key_identifier_extension = true;
+        params.not_before = time(now - CERTIFICATE_BACKDATE_SECONDS)?;
+        // A certificate that outlives its CA is of no use after it.
+        params.not_after = time((now + life).min(self.not_after))?;
+        let key = KeyPair::generate().map_err(failed)?;
+        let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+}
+
+fn root(name: &str, now: i64, life: i64) -> Result<(String, String), PkiError> {
+    let failed = |source| PkiError::Issue {
+        name: name.to_owned(),
+        source,
+    };
+    let mut params = CertificateParams::default();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, format!("Lograft {name}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.use_authority_key_identifier_extension = true;
+    params.not_before = time(now - CERTIFICATE_BACKDATE_SECONDS)?;
+    params.not_after = time(now + life)?;
+    let key = KeyPair::generate().map_err(failed)?;
+    let certificate = params.self_signed(&key).map_err(failed)?;
+    Ok((certificate.pem(), key.serialize_pem()))
+}
+
+fn time(unix_seconds: i64) -> Result<OffsetDateTime, PkiError> {
+    OffsetDateTime::from_unix_timestamp(unix_seconds).map_err(|_| PkiError::Time { unix_seconds })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::*;
+
+const NOW: i64 = 1_800_000_000;
+const DAY: i64 = 86_400;
+const HOST: &str = "events-0.events-nodes.prod.svc";
+
+fn ca_plan() -> SecretPlan {
+    SecretPlan {
+        object: Secret::default(),
+        is_ca: true,
+        issue: Vec::new(),
+        keep: Vec::new(),
+        keep_roots: Vec::new(),
+        life_seconds: 365 * DAY,
+    }
+}
+
+fn node_plan(keep: &[&str], keep_roots: &[&str]) -> SecretPlan {
+    let leaf = Leaf {
+        field: "events-0.crt".to_owned(),
+        name: "events-0".to_owned(),
+        uri: "spiffe://lograft.io/ns/prod/cluster/events/node/events-0".to_owned(),
+        hosts: vec![HOST.to_owned()],
+    };
+    SecretPlan {
+        is_ca: false,
+        issue: if keep.is_empty() {
+            vec![leaf]
+        } else {
+            Vec::new()
+        },
+        keep: keep.iter().map(|field| (*field).to_owned()).collect(),
+        keep_roots: keep_roots.iter().map(|root| (*root).to_owned()).collect(),
+        life_seconds: 90 * DAY,
+        ..ca_plan()
+    }
+}
+
+fn ca() -> Secret {
+    fill(&ca_plan(), None, None, NOW).unwrap()
+}
+
+/// Whether a client that trusts the Secret's roots takes its certificate for the host.
+fn is_trusted(secret: &Secret, host: &str, at: i64) -> bool {
+    let data = secret.data.as_ref().unwrap();
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(&data[ROOTS].0) {
+        roots.add(root.unwrap()).unwrap();
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider);
+    let leaf = CertificateDer::from_pem_slice(&data["events-0.crt"].0).unwrap();
+    let name = ServerName::try_from(host.to_owned()).unwrap();
+    let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(at.try_into().unwrap()));
+    let result = verifier
+        .build()
+        .unwrap()
+        .verify_server_cert(&leaf, &[], &name, &[], at);
+    result.is_ok()
+}
+
+#[test]
+fn what_is_issued_is_trusted_and_seen() {
+    let ca = ca();
+    let nodes = fill(&node_plan(&[], &[]), None, Some(&ca), NOW).unwrap();
+    assert!(is_trusted(&nodes, HOST, NOW + DAY));
+    assert!(!is_trusted(&nodes, HOST, NOW + 91 * DAY));
+    assert!(!is_trusted(
+        &nodes,
+        "events-1.events-nodes.prod.svc",
+        NOW + DAY
+    ));
+    let (ca, seen) = (see(&ca), see(&nodes));
+    let leaf = &seen.certificates["events-0.crt"];
+    let root = &ca.certificates[ROOTS];
+    assert_eq!(seen.roots, std::slice::from_ref(root));
+    assert!(!root.own_key.is_empty() && root.fingerprint.len() == 64);
+    assert_eq!(leaf.issuer_key, root.own_key);
+    assert_eq!(
+        (leaf.not_before, leaf.not_after),
+        (NOW - 3600, NOW + 90 * DAY)
+    );
+    assert!(leaf.names.contains(HOST));
+    assert!(
+        leaf.names
+            .contains("spiffe://lograft.io/ns/prod/cluster/events/node/events-0")
+    );
+}
+
+#[test]
+fn a_key_that_does_not_fit_is_no_certificate() {
+    let ca = ca();
+    let mut nodes = fill(&node_plan(&[], &[]), None, Some(&ca), NOW).unwrap();
+    let key = ca.data.as_ref().unwrap()[CA_KEY].clone();
+    nodes
+        .data
+        .as_mut()
+        .unwrap()
+        .insert("events-0.key".to_owned(), key);
+    assert_eq!(see(&nodes).certificates.len(), 0);
+    let mut broken = ca.clone();
+    broken.data.as_mut().unwrap().remove(CA_KEY);
+    let error = fill(&node_plan(&[], &[]), None, Some(&broken), NOW).unwrap_err();
+    assert!(matches!(error, PkiError::Ca));
+}
+
+#[test]
+fn what_is_kept_stays_and_a_former_root_is_trusted_beside_the_new_one() {
+    let (old, new) = (ca(), ca());
+    let nodes = fill(&node_plan(&[], &[]), None, Some(&old), NOW).unwrap();
+    let root = see(&old).roots[0].fingerprint.clone();
+    let keep = node_plan(&["events-0.crt"], &[&root]);
+    let after = fill(&keep, Some(&nodes), Some(&new), NOW + DAY).unwrap();
+    let data = |secret: &Secret| secret.data.as_ref().unwrap()["events-0.crt"].clone();
+    assert_eq!(data(&after), data(&nodes));
+    let roots: Vec<_> = see(&after)
+        .roots
+        .into_iter()
+        .map(|root| root.fingerprint)
+        .collect();
+    assert_eq!(roots, [see(&new).roots[0].fingerprint.clone(), root]);
+    assert!(is_trusted(&after, HOST, NOW + DAY));
+    let dropped = fill(
+        &node_plan(&["events-0.crt"], &[]),
+        Some(&after),
+        Some(&new),
+        NOW,
+    )
+    .unwrap();
+    assert!(!is_trusted(&dropped, HOST, NOW + DAY));
+}
