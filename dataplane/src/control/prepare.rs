@@ -56,15 +56,15 @@ impl Without {
 pub fn check_stop(metadata: &Metadata, reports: &Reports, node: NodeId) -> StopCheck {
     let mut found: BTreeMap<Without, Vec<String>> = BTreeMap::new();
     let mut leads = Vec::new();
-    let mut note = |group: GroupId, name: String, (without, heir): (Without, Option<NodeId>)| {
+    let mut add = |group: GroupId, name: String, (without, heir): (Without, Option<NodeId>)| {
         found.entry(without).or_default().push(name);
         leads.extend(heir.map(|heir| (group, heir)));
     };
     let meta = check_meta(metadata, reports, node);
-    note(GroupId::META, "the meta group".to_owned(), meta);
+    add(GroupId::META, "the meta group".to_owned(), meta);
     for place in metadata.partitions() {
         let name = format!("{}/{}", place.topic.name, place.number);
-        note(
+        add(
             place.partition.group,
             name,
             check_partition(place, reports, node),
@@ -221,11 +221,11 @@ impl Group<'_> {
 /// The first of them, and how many more.
 fn few(names: &[String]) -> String {
     let shown = names.len().min(PROBLEM_NAMES_MAX_COUNT);
-    let mut text = names[..shown].join(", ");
-    if shown < names.len() {
-        text.push_str(&format!(" and {} more", names.len() - shown));
+    let text = names[..shown].join(", ");
+    match names.len() - shown {
+        0 => text,
+        more => format!("{text} and {more} more"),
     }
-    text
 }
 
 #[cfg(test)]
