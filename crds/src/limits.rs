@@ -81,8 +81,8 @@ pub const GROW_STEP_PERCENT: u64 = 50;
 /// Share of a disk, one in so many, to which the free bytes in status are rounded down: a status
 /// that follows every record would be written without end.
 pub const FREE_BYTES_STEPS_COUNT: u64 = 20;
-/// Most leaderships that are asked to move in one reconcile.
-pub const TRANSFERS_MAX_COUNT: usize = 64;
+/// Entries below which status says that a node lacks none.
+pub const LAG_MIN_COUNT: u64 = 4096;
 
 /// Pause between two looks at a cluster where nothing is to be done.
 pub const REQUEUE_QUIET_SECONDS: u64 = 60;
@@ -100,6 +100,8 @@ pub const NODES_ASKED_MAX_COUNT: usize = 16;
 pub const NODE_CONNECT_MAX_SECONDS: u64 = 2;
 /// Longest wait for a node's answer, the connection included.
 pub const NODE_ANSWER_MAX_SECONDS: u64 = 5;
+/// Longest wait for a node to be made ready for its stop: longer than the data plane hands over.
+pub const NODE_PREPARE_MAX_SECONDS: u64 = 15;
 /// Largest answer of a node, bytes: the description of a cluster with the most partitions.
 pub const NODE_ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// Longest text of a cause that is told in an event or in status, bytes.

@@ -83,3 +83,37 @@ pub(crate) fn start_log(args: &Args) {
         LogFormat::Text => lines.init(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// A variable that the chart sets and nobody reads would be a value without effect.
+    #[test]
+    fn the_chart_sets_what_is_read_and_nothing_else() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../charts/lograft/templates/deployment.yaml"
+        );
+        let text = std::fs::read_to_string(path).unwrap();
+        let set: BTreeSet<&str> = text
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("- name: "))
+            .filter(|name| name.starts_with("LOGRAFT_"))
+            .collect();
+        let command = Args::command();
+        let read: BTreeSet<&str> = command
+            .get_arguments()
+            .filter_map(|arg| arg.get_env()?.to_str())
+            .collect();
+        let unread: Vec<_> = set.difference(&read).collect();
+        assert!(unread.is_empty(), "set but not read: {unread:?}");
+        // The port is the image's.
+        let unset: Vec<_> = read.difference(&set).copied().collect();
+        assert_eq!(unset, ["LOGRAFT_LISTEN"]);
+    }
+}

@@ -11,14 +11,15 @@ use futures_util::StreamExt as _;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Secret;
 use lograft_crds::limits::{
-    NODE_ANSWER_MAX_BYTES, NODE_ANSWER_MAX_SECONDS, NODE_CONNECT_MAX_SECONDS, NODES_ASKED_MAX_COUNT,
+    NODE_ANSWER_MAX_BYTES, NODE_ANSWER_MAX_SECONDS, NODE_CONNECT_MAX_SECONDS,
+    NODE_PREPARE_MAX_SECONDS, NODES_ASKED_MAX_COUNT,
 };
 use lograft_crds::names::PORT_CLIENT;
 use lograft_operator_desired::{Answer, Ask, View};
 use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
 use lograft_proto::admin::v1::{
     BootstrapRequest, DecommissionNodeRequest, DescribeClusterReply, DescribeClusterRequest,
-    TransferLeadershipRequest,
+    PrepareStopRequest, RecommissionNodeRequest,
 };
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
@@ -62,10 +63,12 @@ pub(crate) enum NodeError {
         status: Box<tonic::Status>,
     },
     /// No answer in time.
-    #[error("{host} did not answer within {NODE_ANSWER_MAX_SECONDS} s")]
+    #[error("{host} did not answer within {seconds} s")]
     TimedOut {
         /// The node.
         host: String,
+        /// How long it had.
+        seconds: u64,
     },
     /// No node of the cluster answers.
     #[error("no node of the cluster answers")]
@@ -120,9 +123,9 @@ impl Nodes {
 
     /// Asks every pod what it is, all at once within a bound, and takes the best view of the
     /// cluster: that of the meta group's leader, else of who reaches most.
-    pub(crate) async fn ask_all(&self, hosts: BTreeMap<i32, String>, is_whole: bool) -> Told {
+    pub(crate) async fn ask_all(&self, hosts: BTreeMap<i32, String>) -> Told {
         let asked = hosts.into_iter().map(|(at, host)| async move {
-            let reply = self.describe(&host, true).await;
+            let reply = self.describe(&host).await;
             (at, host, reply)
         });
         let mut asked = futures_util::stream::iter(asked).buffer_unordered(NODES_ASKED_MAX_COUNT);
@@ -148,29 +151,25 @@ impl Nodes {
             };
             told.answers.insert(at, answer);
         }
-        let Some((_, host, mut reply)) = best else {
-            return told;
-        };
-        let mut has_all = false;
-        if is_whole && let Ok(whole) = self.describe(&host, false).await {
-            reply = whole;
-            has_all = true;
+        if let Some((_, host, reply)) = best {
+            told.view = Some(convert::view(&reply));
+            told.reporter = Some(host);
         }
-        told.view = Some(convert::view(&reply, has_all));
-        told.reporter = Some(host);
         told
     }
 
-    async fn describe(&self, host: &str, brief: bool) -> Result<DescribeClusterReply, NodeError> {
+    async fn describe(&self, host: &str) -> Result<DescribeClusterReply, NodeError> {
         let request = DescribeClusterRequest {
-            omit_healthy_partitions: brief,
+            omit_healthy_partitions: true,
         };
         let call = async {
             let mut client = self.client(host).await?;
             let reply = client.describe_cluster(request).await;
             reply.map_err(|status| refused(host, status))
         };
-        Ok(bounded(host, call).await?.into_inner())
+        Ok(bounded(host, NODE_ANSWER_MAX_SECONDS, call)
+            .await?
+            .into_inner())
     }
 
     /// Asks for what a plan wants; `first` is the host of the first pod, `member` that of a node
@@ -183,16 +182,35 @@ impl Nodes {
     ) -> Result<(), NodeError> {
         let host = match ask {
             Ask::Bootstrap { .. } => first,
-            Ask::TransferLeadership { .. }
-            | Ask::TransferMeta { .. }
-            | Ask::Decommission { .. } => member.ok_or(NodeError::Nobody)?,
+            Ask::Decommission { .. } | Ask::Recommission { .. } => {
+                member.ok_or(NodeError::Nobody)?
+            }
         };
-        bounded(host, async {
+        bounded(host, NODE_ANSWER_MAX_SECONDS, async {
             let client = self.client(host).await?;
             let done = send(client, ask).await;
             done.map_err(|status| refused(host, status))
         })
         .await
+    }
+
+    /// Makes a node ready for its stop; what it still waits for, or nothing.
+    pub(crate) async fn prepare_stop(
+        &self,
+        node_id: u64,
+        member: Option<&str>,
+    ) -> Result<Vec<String>, NodeError> {
+        let host = member.ok_or(NodeError::Nobody)?;
+        let call = async {
+            let mut client = self.client(host).await?;
+            let reply = client.prepare_stop(PrepareStopRequest { node_id }).await;
+            reply.map_err(|status| refused(host, status))
+        };
+        let reply = bounded(host, NODE_PREPARE_MAX_SECONDS, call).await?;
+        let reply = reply.into_inner();
+        let is_silent = !reply.ready && reply.waits_for.is_empty();
+        let unsaid = is_silent.then(|| "something that it does not say".to_owned());
+        Ok(reply.waits_for.into_iter().chain(unsaid).collect())
     }
 
     async fn client(&self, host: &str) -> Result<AdminServiceClient<Channel>, NodeError> {
@@ -216,34 +234,21 @@ impl Nodes {
 }
 
 async fn send(mut client: AdminServiceClient<Channel>, ask: &Ask) -> Result<(), tonic::Status> {
-    let transfer = |topic: &str, partition, to_node| TransferLeadershipRequest {
-        topic: topic.to_owned(),
-        partition,
-        group_id: 0,
-        to_node,
-    };
     match ask {
         Ask::Bootstrap { cluster_id } => {
             let cluster_id = cluster_id.clone();
             client.bootstrap(BootstrapRequest { cluster_id }).await?;
         }
-        Ask::TransferLeadership {
-            topic,
-            partition,
-            to_node,
-        } => {
-            let request = transfer(topic, *partition, *to_node);
-            client.transfer_leadership(request).await?;
-        }
-        Ask::TransferMeta { to_node } => {
-            client
-                .transfer_leadership(transfer("", 0, *to_node))
-                .await?;
-        }
         Ask::Decommission { node_id } => {
             let node_id = *node_id;
             client
                 .decommission_node(DecommissionNodeRequest { node_id })
+                .await?;
+        }
+        Ask::Recommission { node_id } => {
+            let node_id = *node_id;
+            client
+                .recommission_node(RecommissionNodeRequest { node_id })
                 .await?;
         }
     }
@@ -264,13 +269,16 @@ async fn dial(
 
 async fn bounded<T>(
     host: &str,
+    seconds: u64,
     call: impl Future<Output = Result<T, NodeError>>,
 ) -> Result<T, NodeError> {
-    let most = Duration::from_secs(NODE_ANSWER_MAX_SECONDS);
     let timed_out = |_| NodeError::TimedOut {
         host: host.to_owned(),
+        seconds,
     };
-    tokio::time::timeout(most, call).await.map_err(timed_out)?
+    tokio::time::timeout(Duration::from_secs(seconds), call)
+        .await
+        .map_err(timed_out)?
 }
 
 fn refused(host: &str, status: tonic::Status) -> NodeError {

@@ -5,6 +5,7 @@
     reason = "a test: the panic is the finding"
 )]
 
+mod chart;
 mod drift;
 mod rules;
 mod samples;

@@ -1,8 +1,8 @@
 //! What to issue, and when. Keys and chance are the operator's; this is the calendar.
 //!
 //! A new root is trusted before anything is issued by it, and an old one is dropped only after
-//! nothing of its is in use. Between the steps lies a time in which every node has read its files
-//! again: no pod restarts for it.
+//! nothing of its is in use. Between the steps every node tells that it has read its files again,
+//! and a time passes in which clients do: no pod restarts for it.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use lograft_crds::limits::{
 use lograft_crds::names::{ClusterNames, FIRST_USER};
 
 use crate::build::owned_metadata;
-use crate::{CertificateSeen, Observed, SecretSeen, ValidCluster};
+use crate::{CertificateSeen, NodeSeen, NodeState, Observed, SecretSeen, ValidCluster};
 
 /// Field of the roots.
 const ROOTS: &str = "ca.crt";
@@ -57,6 +57,8 @@ pub(crate) struct Certificates {
     pub(crate) next: Option<i64>,
     /// A certificate that has ended.
     pub(crate) expired: Option<String>,
+    /// What it waits for.
+    pub(crate) wait: Option<String>,
 }
 
 /// Field of the key that belongs to a certificate.
@@ -204,7 +206,30 @@ impl Calendar<'_> {
         };
         let settled = ca.not_before + CERTIFICATE_BACKDATE_SECONDS + ROOT_SETTLE_MAX_SECONDS;
         self.look_at(settled);
-        settled > now
+        // Time is for the clients' bundles; the nodes tell what they have loaded.
+        let is_loaded = self.all_nodes(|node| node.roots.contains(&ca.fingerprint));
+        if settled <= now && !is_loaded {
+            self.found.wait = Some("every node to load the new root".to_owned());
+        }
+        settled > now || !is_loaded
+    }
+
+    /// Whether this holds of every node that answers. One that does not reads its files at its
+    /// start; where nobody answers, time alone has to do.
+    fn all_nodes(&self, holds: impl Fn(&NodeSeen) -> bool) -> bool {
+        let view = self.observed.view.as_ref();
+        let mut nodes = view.into_iter().flat_map(|view| &view.nodes);
+        nodes.all(|node| node.state == NodeState::Removed || !node.reachable || holds(node))
+    }
+
+    /// Whether the nodes serve with the certificates that stand.
+    fn are_leaves_loaded(&self) -> bool {
+        let names = ClusterNames(&self.cluster.name);
+        let ends = ends(self.observed, &names.node_tls());
+        self.all_nodes(|node| {
+            let end = ends.get(&format!("{}.crt", node.name));
+            end.is_none() || node.certificate_not_after == end.copied()
+        })
     }
 
     /// Former roots that something in use was issued by, or was a short while ago.
@@ -220,10 +245,11 @@ impl Calendar<'_> {
         };
         let youngest = leaves().map(|leaf| leaf.not_before).max().unwrap_or(now);
         let quiet = youngest + CERTIFICATE_BACKDATE_SECONDS + ROOT_SETTLE_MAX_SECONDS;
+        let is_fresh = quiet > now || !self.are_leaves_loaded();
         let in_use = |root: &CertificateSeen| leaves().any(|leaf| leaf.issuer_key == root.own_key);
         let former = secret.roots.iter().filter(|root| {
             let is_own = Some(&root.fingerprint) == own.as_ref();
-            !is_own && root.not_after > now && (in_use(root) || quiet > now)
+            !is_own && root.not_after > now && (in_use(root) || is_fresh)
         });
         let kept = former.map(|root| root.fingerprint.clone());
         let kept: Vec<String> = kept.take(ROOTS_MAX_COUNT - 1).collect();

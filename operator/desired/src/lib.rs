@@ -28,6 +28,6 @@ pub use observed::{
     Answer, CertificateSeen, DiskSeen, NodeSeen, NodeState, ObjectKey, Observed, PartitionSeen,
     PodSeen, ReplicaSeen, SecretSeen, Settings, View,
 };
-pub use plan::{Ask, Delete, Event, Grow, Note, Plan, plan};
+pub use plan::{Ask, Delete, Event, Grow, Note, Plan, Stop, plan};
 pub use replicas::pods;
 pub use validate::{Lives, Refused, ValidCluster};

@@ -131,10 +131,8 @@ pub enum Answer {
 pub struct View {
     /// Every node that ever was.
     pub nodes: Vec<NodeSeen>,
-    /// The partitions: all, or without [`View::is_whole`] those that are not healthy.
+    /// The partitions that are not healthy, at least: of the others each voter keeps up.
     pub partitions: Vec<PartitionSeen>,
-    /// Whether healthy partitions are listed too.
-    pub is_whole: bool,
     /// The node that leads the meta group.
     pub meta_leader: Option<u64>,
 }
@@ -160,6 +158,12 @@ pub struct NodeSeen {
     pub leaders: u32,
     /// What it does in the meta group.
     pub meta: Option<MemberRole>,
+    /// Log entries that it lacks of all its groups together.
+    pub lag_entries: u64,
+    /// End of the certificate that it has loaded, seconds since 1970; unknown if it does not answer.
+    pub certificate_not_after: Option<i64>,
+    /// SHA-256 of each root that it has loaded, hexadecimal; none if it does not answer.
+    pub roots: Vec<String>,
 }
 
 /// Where a node stands between joining and leaving.

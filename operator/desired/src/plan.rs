@@ -43,6 +43,8 @@ pub struct Plan {
     pub apply: Vec<Value>,
     /// Pods whose draining begins: name and UID.
     pub drain: Vec<Delete>,
+    /// The pod to replace once its node may be stopped.
+    pub stop: Option<Stop>,
     /// What to ask of the data plane.
     pub ask: Vec<Ask>,
     /// What to delete.
@@ -87,25 +89,28 @@ pub enum Ask {
         /// Its id.
         cluster_id: String,
     },
-    /// Hand over a partition's leadership.
-    TransferLeadership {
-        /// The topic.
-        topic: String,
-        /// Its partition.
-        partition: u32,
-        /// Who is to lead.
-        to_node: u64,
-    },
-    /// Hand over the meta group's leadership.
-    TransferMeta {
-        /// Who is to lead.
-        to_node: u64,
-    },
     /// Move everything away from a node, and remove it.
     Decommission {
         /// The node.
         node_id: u64,
     },
+    /// Let a node stay that was to leave.
+    Recommission {
+        /// The node.
+        node_id: u64,
+    },
+}
+
+/// A pod to replace. Its node hands over what it leads and says whether it may be stopped; the pod
+/// is deleted in the same step, so that nothing can change between the two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// The node that runs in it.
+    pub node_id: u64,
+    /// The pod.
+    pub pod: Delete,
+    /// Whether leaderships that do not move hold it up no longer. Missing majorities always do.
+    pub is_due: bool,
 }
 
 /// Something to tell, once.
@@ -189,6 +194,7 @@ impl<'a> Planner<'a> {
                 grow: Vec::new(),
                 apply: Vec::new(),
                 drain: Vec::new(),
+                stop: None,
                 ask: Vec::new(),
                 delete: Vec::new(),
                 events: Vec::new(),
@@ -238,6 +244,9 @@ impl<'a> Planner<'a> {
         }
         if !found.secrets.is_empty() {
             self.note(Reason::Issuing, "certificates are issued", false);
+        }
+        if let Some(wait) = found.wait {
+            self.note(Reason::Issuing, wait, true);
         }
         self.plan.secrets = found.secrets;
     }
@@ -366,6 +375,9 @@ impl<'a> Planner<'a> {
         if let Some(node) = &scale.begun {
             self.tell("Decommissioning", format!("node {node} leaves"));
         }
+        if let Some(node) = &scale.kept {
+            self.tell("Recommissioning", format!("node {node} stays"));
+        }
         if let Some(wait) = &scale.wait {
             self.note(Reason::Decommissioning, wait.clone(), true);
         }
@@ -384,6 +396,14 @@ impl<'a> Planner<'a> {
             Some((self.names().pod(at?), seen.clone()))
         };
         let (delete, drain) = (pod(rollout.delete), pod(rollout.drain));
+        let stop = rollout.stop.and_then(|stop| {
+            let (name, seen) = pod(Some(stop.ordinal))?;
+            Some(Stop {
+                node_id: stop.node,
+                pod: pod_reference(name, &seen.uid),
+                is_due: stop.is_due,
+            })
+        });
         // One disruption at a time: a node that leaves is one. A pod that does not run is none.
         let may = |running: bool| !is_leaving || !running;
         if let Some((name, seen)) = delete.filter(|(_, seen)| may(seen.running)) {
@@ -394,7 +414,7 @@ impl<'a> Planner<'a> {
                 self.tell("DrainingPod", format!("{name} hands over what it leads"));
                 self.plan.drain.push(pod_reference(name, &seen.uid));
             }
-            self.plan.ask.extend(rollout.asks);
+            self.plan.stop = stop;
         }
         let count = rollout.outdated;
         let paused = self.cluster.spec.update.paused;
@@ -458,6 +478,7 @@ impl Plan {
             grow,
             apply,
             drain,
+            stop,
             ask,
             delete,
             events,
@@ -466,7 +487,8 @@ impl Plan {
             requeue_seconds: _,
         } = self;
         let is_quiet = secrets.is_empty() && grow.is_empty() && apply.is_empty();
-        let asks_nothing = drain.is_empty() && ask.is_empty() && delete.is_empty();
+        let stops_nothing = drain.is_empty() && stop.is_none() && delete.is_empty();
+        let asks_nothing = stops_nothing && ask.is_empty();
         *identity == Identity::Keep && !was_made && is_quiet && asks_nothing && events.is_empty()
     }
 }

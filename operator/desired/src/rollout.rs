@@ -4,13 +4,11 @@
 use std::cmp::Reverse;
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
-use lograft_crds::limits::TRANSFERS_MAX_COUNT;
-use lograft_crds::log_cluster::MemberRole;
 use lograft_crds::names::ClusterNames;
 use serde::Serialize;
 use twox_hash::XxHash64;
 
-use crate::{Ask, Observed, PodSeen, ReplicaSeen, ValidCluster, View};
+use crate::{Observed, PodSeen, ValidCluster};
 
 /// Hash of all that a pod only takes up by a restart: its template and what all nodes'
 /// configurations share. Seeds, zones and the number of pods are not in it.
@@ -25,15 +23,24 @@ pub(crate) fn hash(
     Ok(format!("{:016x}", XxHash64::oneshot(0, text.as_bytes())))
 }
 
+/// A pod whose node is to be asked first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stop {
+    pub(crate) ordinal: i32,
+    pub(crate) node: u64,
+    /// Whether its time to hand over has passed.
+    pub(crate) is_due: bool,
+}
+
 /// What the rollout's lane came to: at most one pod is touched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rollout {
-    /// Pods to replace.
+    /// The pod to replace without a word: nothing runs in it that anybody counts on.
     pub(crate) delete: Option<i32>,
-    /// The pod whose leaderships are to be taken away from now on.
+    /// The pod whose draining begins.
     pub(crate) drain: Option<i32>,
-    /// Leaderships to hand over.
-    pub(crate) asks: Vec<Ask>,
+    /// The pod to replace once its node says that it may be stopped.
+    pub(crate) stop: Option<Stop>,
     /// What it waits for.
     pub(crate) wait: Option<String>,
     /// Why it goes no further without somebody's help.
@@ -113,7 +120,7 @@ fn next_step(
     wanted: &str,
 ) {
     let names = ClusterNames(&cluster.name);
-    let Some(view) = observed.view.as_ref().filter(|view| view.is_whole) else {
+    let Some(view) = &observed.view else {
         found.wait = Some("a node to describe the cluster".to_owned());
         return;
     };
@@ -149,50 +156,9 @@ fn next_step(
         found.drain = Some(**at);
         return;
     };
-    let is_over = observed.now_unix_seconds - since >= cluster.drain_max_seconds;
-    let asks = hand_over(view, node.id);
-    if asks.is_empty() || is_over {
-        found.delete = Some(**at);
-    } else {
-        found.wait = Some(format!("{name} to hand over {} leadership(s)", asks.len()));
-        found.asks = asks;
-        found.asks.truncate(TRANSFERS_MAX_COUNT);
-    }
-}
-
-/// Each leadership of the node that another voter can take, the meta group's among them.
-fn hand_over(view: &View, node: u64) -> Vec<Ask> {
-    let is_up = |id: u64| {
-        view.nodes
-            .iter()
-            .any(|other| other.id == id && other.reachable)
-    };
-    let led = view
-        .partitions
-        .iter()
-        .filter(|partition| partition.leader == Some(node));
-    let mut asks: Vec<Ask> = led
-        .filter_map(|partition| {
-            let fits = |replica: &&ReplicaSeen| {
-                replica.voter && replica.in_sync && replica.node != node && is_up(replica.node)
-            };
-            // Spread by the partition's number, so that not one node gets all.
-            let fitting: Vec<_> = partition.replicas.iter().filter(fits).collect();
-            let at = usize::try_from(partition.number)
-                .ok()?
-                .checked_rem(fitting.len())?;
-            Some(Ask::TransferLeadership {
-                topic: partition.topic.clone(),
-                partition: partition.number,
-                to_node: fitting.get(at)?.node,
-            })
-        })
-        .collect();
-    if view.meta_leader == Some(node) {
-        let voter = view.nodes.iter().find(|other| {
-            other.id != node && other.reachable && other.meta == Some(MemberRole::Voter)
-        });
-        asks.extend(voter.map(|voter| Ask::TransferMeta { to_node: voter.id }));
-    }
-    asks
+    found.stop = Some(Stop {
+        ordinal: **at,
+        node: node.id,
+        is_due: observed.now_unix_seconds - since >= cluster.drain_max_seconds,
+    });
 }

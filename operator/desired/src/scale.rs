@@ -1,4 +1,5 @@
-//! Nodes leave by decommission, the highest ordinal first; a pod goes after its node.
+//! Nodes leave by decommission, the highest ordinal first; a pod goes after its node. One that is
+//! wanted again before it has left stays.
 
 use lograft_crds::names::ClusterNames;
 
@@ -7,12 +8,14 @@ use crate::{Answer, Ask, NodeSeen, NodeState, Observed, ValidCluster};
 /// What the lane came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scale {
-    /// The node to decommission, if there is one.
+    /// The node to decommission, or to keep, if there is one.
     pub(crate) ask: Option<Ask>,
     /// What it waits for.
     pub(crate) wait: Option<String>,
     /// The node, when this is its decommission's begin.
     pub(crate) begun: Option<String>,
+    /// The node that stays after all.
+    pub(crate) kept: Option<String>,
 }
 
 /// One node at a time.
@@ -26,11 +29,21 @@ pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed) -> Scale {
         }
         return found;
     };
-    let at_work = view
-        .nodes
-        .iter()
-        .filter(|node| node.state != NodeState::Removed);
-    let leaving = at_work.filter_map(|node| {
+    let at_work = || {
+        let nodes = view.nodes.iter();
+        nodes.filter(|node| node.state != NodeState::Removed)
+    };
+    let is_kept = |node: &&NodeSeen| {
+        let ordinal = names.ordinal(&node.name);
+        node.state == NodeState::Draining
+            && ordinal.is_some_and(|at| at < wanted && !was_replaced(observed, at, node))
+    };
+    if let Some(NodeSeen { id, name, .. }) = at_work().find(is_kept) {
+        found.ask = Some(Ask::Recommission { node_id: *id });
+        found.kept = Some(format!("{id} ({name})"));
+        return found;
+    }
+    let leaving = at_work().filter_map(|node| {
         let ordinal = names.ordinal(&node.name)?;
         let is_above = ordinal >= wanted;
         (is_above || was_replaced(observed, ordinal, node)).then_some((ordinal, node))

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use lograft_crds::conditions::{ConditionType, Reason};
-use lograft_crds::limits::{BLOCKED_ON_MAX_BYTES, FREE_BYTES_STEPS_COUNT};
+use lograft_crds::limits::{BLOCKED_ON_MAX_BYTES, FREE_BYTES_STEPS_COUNT, LAG_MIN_COUNT};
 use lograft_crds::log_cluster::{CaStatus, Endpoints, MemberStatus};
 use lograft_crds::names::{ClusterNames, PORT_CLIENT};
 use lograft_crds::{LogCluster, LogClusterStatus};
@@ -19,6 +19,8 @@ pub struct Outcome {
     pub bootstrapped: bool,
     /// What failed, the first first.
     pub failures: Vec<String>,
+    /// What a node said that its stop has to wait for.
+    pub waits: Vec<String>,
 }
 
 /// The status of a cluster whose spec was refused.
@@ -62,6 +64,11 @@ pub fn next(
     let ready = i32::try_from(ready).unwrap_or(i32::MAX);
     let bootstrapped = old.bootstrapped || plan.was_made || outcome.bootstrapped;
     let mut notes = failures(outcome);
+    notes.extend(outcome.waits.iter().map(|text| Note {
+        reason: Reason::RollingOut,
+        text: text.clone(),
+        blocks: true,
+    }));
     notes.extend(plan.notes.iter().cloned());
     notes.extend(health(cluster, observed, plan, ready, bootstrapped));
     let waits: Vec<&Note> = notes.iter().filter(|note| note.blocks).collect();
@@ -276,8 +283,11 @@ fn members(cluster: &ValidCluster, observed: &Observed, pods: i32) -> Vec<Member
             version: known.map(|node| node.version.clone()),
             role: node.and_then(|node| node.meta),
             leaders: known.and_then(|node| i32::try_from(node.leaders).ok()),
-            lag: None,
-            cert_not_after: end.and_then(|end| time(*end)),
+            lag: known.map(|node| coarse_lag(node.lag_entries)),
+            cert_not_after: known
+                .and_then(|node| node.certificate_not_after)
+                .or(end.copied())
+                .and_then(time),
             disk_free_bytes: known.and_then(|n| coarse(n.disk_free_bytes, n.disk_total_bytes)),
             name,
         }
@@ -289,6 +299,14 @@ fn members(cluster: &ValidCluster, observed: &Observed, pods: i32) -> Vec<Member
 fn coarse(free: u64, total: u64) -> Option<i64> {
     let step = (total / FREE_BYTES_STEPS_COUNT).max(1);
     i64::try_from(free / step * step).ok()
+}
+
+/// Entries that a node lacks, rounded down to a power of two; 0 for what any node lacks under load.
+fn coarse_lag(entries: u64) -> i64 {
+    if entries < LAG_MIN_COUNT {
+        return 0;
+    }
+    i64::try_from(1_u64 << entries.ilog2()).unwrap_or(i64::MAX)
 }
 
 /// The version that all answering nodes run; `from > to` while there are two.

@@ -4,12 +4,11 @@ use lograft_crds::log_cluster::MemberRole;
 use lograft_operator_desired::{NodeSeen, NodeState, PartitionSeen, ReplicaSeen, View};
 use lograft_proto::admin::v1 as proto;
 
-/// A description of the cluster; `is_whole` if healthy partitions are in it.
-pub(super) fn view(reply: &proto::DescribeClusterReply, is_whole: bool) -> View {
+/// A description of the cluster.
+pub(super) fn view(reply: &proto::DescribeClusterReply) -> View {
     View {
         nodes: reply.nodes.iter().map(node).collect(),
         partitions: reply.partitions.iter().map(partition).collect(),
-        is_whole,
         meta_leader: reply.meta_leader_node,
     }
 }
@@ -29,6 +28,9 @@ fn node(node: &proto::NodeDescription) -> NodeSeen {
         disk_total_bytes: node.disk_total_bytes,
         disk_free_bytes: node.disk_free_bytes,
         leaders: node.leaders,
+        lag_entries: node.lag_entries,
+        certificate_not_after: node.certificate_not_after_s,
+        roots: node.ca_fingerprints.clone(),
         meta: match node.meta_role() {
             proto::MetaRole::Leader => Some(MemberRole::Leader),
             proto::MetaRole::Voter => Some(MemberRole::Voter),

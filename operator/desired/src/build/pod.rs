@@ -72,7 +72,12 @@ fn spec(world: &World<'_>) -> PodSpec {
 
 fn container(world: &World<'_>) -> Container {
     let spec = &world.cluster.spec;
-    let mut env = vec![pod_name()];
+    let zone = format!("metadata.labels['{}']", spec.topology.zone_key);
+    let mut env = vec![
+        from_pod("POD_NAME", "metadata.name"),
+        // Kubernetes copies it from the pod's host; empty where there is none.
+        from_pod("LOGRAFT_ZONE", &zone),
+    ];
     env.extend(spec.pod_template.env.iter().cloned());
     Container {
         name: "node".to_owned(),
@@ -120,12 +125,13 @@ fn image(world: &World<'_>) -> String {
         .unwrap_or_else(|| format!("{repository}:{version}"))
 }
 
-fn pod_name() -> EnvVar {
+/// A variable that Kubernetes fills in at the pod's start.
+fn from_pod(name: &str, field: &str) -> EnvVar {
     EnvVar {
-        name: "POD_NAME".to_owned(),
+        name: name.to_owned(),
         value_from: Some(EnvVarSource {
             field_ref: Some(ObjectFieldSelector {
-                field_path: "metadata.name".to_owned(),
+                field_path: field.to_owned(),
                 ..ObjectFieldSelector::default()
             }),
             ..EnvVarSource::default()

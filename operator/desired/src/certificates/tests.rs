@@ -1,6 +1,7 @@
 use lograft_crds::{LogCluster, LogClusterSpec};
 
 use super::*;
+use crate::{Observed, View};
 
 const NOW: i64 = 1_800_000_000;
 const DAY: i64 = 86_400;
@@ -198,4 +199,64 @@ fn a_secret_lost_or_without_a_key_is_made_again() {
     let found = plan(&cluster(), &world, 3);
     assert_eq!((found.secrets.len(), issued(&found)), (2, 2));
     assert!(found.secrets.iter().all(|s| !s.is_ca));
+}
+
+/// A view of three nodes, each with what it has loaded.
+fn view(world: &Observed, roots: &[String], is_current: bool) -> View {
+    let names = ClusterNames("events");
+    let ends = ends(world, &names.node_tls());
+    let node = |at: i32| NodeSeen {
+        id: u64::try_from(at).unwrap() + 1,
+        name: names.pod(at),
+        state: NodeState::Active,
+        reachable: true,
+        version: "0.1.0".to_owned(),
+        disk_total_bytes: 0,
+        disk_free_bytes: 0,
+        leaders: 0,
+        meta: None,
+        lag_entries: 0,
+        certificate_not_after: ends
+            .get(&format!("{}.crt", names.pod(at)))
+            .map(|end| end - i64::from(!is_current)),
+        roots: roots.to_vec(),
+    };
+    View {
+        nodes: (0..3).map(node).collect(),
+        ..View::default()
+    }
+}
+
+#[test]
+fn a_node_that_has_not_loaded_its_files_holds_a_new_ca_up() {
+    let names = ClusterNames("events");
+    let mut world = at(settled(), NOW + DAY);
+    let old = world.secrets[&names.node_tls()].roots[0]
+        .fingerprint
+        .clone();
+    world.secrets.remove(&names.ca());
+    let mut world = carried_out(&world, &plan(&cluster(), &world, 3), NOW + DAY);
+    let new = world.secrets[&names.node_tls()].roots[0]
+        .fingerprint
+        .clone();
+    let then = NOW + DAY + ROOT_SETTLE_MAX_SECONDS;
+
+    world = at(world, then);
+    world.view = Some(view(&world, std::slice::from_ref(&old), true));
+    let held = plan(&cluster(), &world, 3);
+    assert_eq!(issued(&held), 0);
+    assert!(held.wait.is_some());
+    let both = [new, old];
+    world.view = Some(view(&world, &both, true));
+    let reissue = plan(&cluster(), &world, 3);
+    assert_eq!((issued(&reissue), reissue.wait.clone()), (5, None));
+
+    // The old root goes only when every node serves with its new certificate.
+    world = carried_out(&world, &reissue, then);
+    world = at(world, then + ROOT_SETTLE_MAX_SECONDS);
+    world.view = Some(view(&world, &both, false));
+    assert_eq!(plan(&cluster(), &world, 3).secrets, Vec::new());
+    world.view = Some(view(&world, &both, true));
+    let last = plan(&cluster(), &world, 3);
+    assert!(last.secrets.len() == 3 && last.secrets.iter().all(|s| s.keep_roots.is_empty()));
 }

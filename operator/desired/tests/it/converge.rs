@@ -9,7 +9,7 @@ use lograft_crds::names::ClusterNames;
 use lograft_operator_desired::plan::Identity;
 use lograft_operator_desired::{
     Answer, Ask, CertificateSeen, DiskSeen, NodeSeen, NodeState, ObjectKey, Observed,
-    PartitionSeen, Plan, PodSeen, ReplicaSeen, SecretSeen, ValidCluster, View, plan,
+    PartitionSeen, Plan, PodSeen, ReplicaSeen, SecretSeen, Stop, ValidCluster, View, plan,
 };
 use serde_json::{Value, json};
 
@@ -27,6 +27,10 @@ struct Sim {
     asked: Vec<Ask>,
     /// Every pod replaced, in order.
     replaced: Vec<String>,
+    /// Nodes that were asked to hand over, in order.
+    stopped: Vec<u64>,
+    /// Whether leaderships stay where they are.
+    is_sticky: bool,
     /// Images of this hash do not start.
     broken_hash: Option<String>,
 }
@@ -45,6 +49,8 @@ impl Sim {
             uids: 0,
             asked: Vec::new(),
             replaced: Vec::new(),
+            stopped: Vec::new(),
+            is_sticky: false,
             broken_hash: None,
         }
     }
@@ -94,10 +100,11 @@ impl Sim {
             let at = self.names().ordinal(&drain.key.name).unwrap();
             self.seen.pods.get_mut(&at).unwrap().draining_since = Some(NOW);
         }
+        let stopped = plan.stop.as_ref().filter(|stop| self.prepare(stop));
         for ask in &plan.ask {
             self.answer(ask);
         }
-        for delete in &plan.delete {
+        for delete in plan.delete.iter().chain(stopped.map(|stop| &stop.pod)) {
             if delete.key.kind == "Pod" {
                 let at = self.names().ordinal(&delete.key.name).unwrap();
                 assert_eq!(self.seen.pods[&at].uid, delete.uid);
@@ -149,6 +156,25 @@ impl Sim {
         }
     }
 
+    /// As the node answers it: what it leads goes to others first.
+    fn prepare(&mut self, stop: &Stop) -> bool {
+        self.stopped.push(stop.node_id);
+        let view = self.seen.view.as_mut().unwrap();
+        if !self.is_sticky {
+            let other = |own: u64| if own == 1 { 2 } else { 1 };
+            let leaders = view.partitions.iter_mut().map(|p| &mut p.leader);
+            for leader in leaders.chain([&mut view.meta_leader]) {
+                *leader = leader.map(|node| match node == stop.node_id {
+                    true => other(node),
+                    false => node,
+                });
+            }
+        }
+        let leads = |leader: Option<u64>| leader == Some(stop.node_id);
+        let is_ready = !leads(view.meta_leader) && !view.partitions.iter().any(|p| leads(p.leader));
+        is_ready || stop.is_due
+    }
+
     fn answer(&mut self, ask: &Ask) {
         self.asked.push(ask.clone());
         match ask {
@@ -159,24 +185,15 @@ impl Sim {
                     self.cluster.status.as_ref().unwrap().cluster_id.as_ref()
                 );
                 self.seen.view = Some(View {
-                    is_whole: true,
                     meta_leader: Some(1),
                     ..View::default()
                 });
             }
-            Ask::TransferLeadership {
-                topic,
-                partition,
-                to_node,
-            } => {
-                let partitions = &mut self.seen.view.as_mut().unwrap().partitions;
-                let mut hits = partitions.iter_mut();
-                let hit = hits.find(|p| p.topic == *topic && p.number == *partition);
-                hit.unwrap().leader = Some(*to_node);
-            }
-            Ask::TransferMeta { to_node } => {
-                let view = self.seen.view.as_mut().unwrap();
-                view.meta_leader = Some(*to_node);
+            Ask::Recommission { node_id } => {
+                let nodes = &mut self.seen.view.as_mut().unwrap().nodes;
+                let node = nodes.iter_mut().find(|node| node.id == *node_id).unwrap();
+                assert_eq!(node.state, NodeState::Draining);
+                node.state = NodeState::Active;
             }
             Ask::Decommission { node_id } => {
                 let nodes = &mut self.seen.view.as_mut().unwrap().nodes;
@@ -304,6 +321,9 @@ fn node(id: u64, name: &str) -> NodeSeen {
         disk_free_bytes: 9 << 30,
         leaders: 0,
         meta: Some(MemberRole::Voter),
+        lag_entries: 0,
+        certificate_not_after: None,
+        roots: Vec::new(),
     }
 }
 
@@ -456,17 +476,8 @@ fn a_rollout_takes_pods_from_above_and_the_leader_of_meta_last() {
     sim.cluster.spec.version = Some("0.2.0".to_owned());
     sim.rest();
     assert_eq!(sim.replaced, ["lograft-1", "lograft-0", "lograft-2"]);
-    // Each handed over what it led before it went, the last one the meta group too.
-    let transfers = sim
-        .asked
-        .iter()
-        .filter(|a| matches!(a, Ask::TransferLeadership { .. }));
-    assert!(transfers.count() >= 3);
-    assert!(
-        sim.asked
-            .iter()
-            .any(|ask| matches!(ask, Ask::TransferMeta { .. }))
-    );
+    // Each was asked to hand over before it went, and went only then.
+    assert_eq!(sim.stopped, [2, 1, 3]);
 }
 
 #[test]
@@ -477,7 +488,7 @@ fn a_rollout_waits_for_majorities_and_for_pods_that_are_down() {
     sim.carry_out(&first);
     sim.seen.view.as_mut().unwrap().partitions[0].replicas[0].in_sync = false;
     let plan = sim.plan();
-    assert!(plan.delete.is_empty() && plan.drain.is_empty());
+    assert!(plan.delete.is_empty() && plan.drain.is_empty() && plan.stop.is_none());
     assert!(
         sim.wait_text().contains("majority without lograft-2"),
         "{}",
@@ -486,7 +497,7 @@ fn a_rollout_waits_for_majorities_and_for_pods_that_are_down() {
     sim.seen.view.as_mut().unwrap().partitions[0].replicas[0].in_sync = true;
     sim.seen.pods.get_mut(&0).unwrap().ready = false;
     let plan = sim.plan();
-    assert!(plan.delete.is_empty() && plan.drain.is_empty());
+    assert!(plan.delete.is_empty() && plan.drain.is_empty() && plan.stop.is_none());
     assert!(
         sim.wait_text().contains("lograft-0 to be ready"),
         "{}",
@@ -495,7 +506,7 @@ fn a_rollout_waits_for_majorities_and_for_pods_that_are_down() {
     sim.seen.view = None;
     sim.seen.pods.get_mut(&0).unwrap().ready = true;
     let plan = sim.plan();
-    assert!(plan.delete.is_empty() && plan.drain.is_empty());
+    assert!(plan.delete.is_empty() && plan.drain.is_empty() && plan.stop.is_none());
     assert!(sim.wait_text().contains("describe"), "{}", sim.wait_text());
 }
 
@@ -508,11 +519,15 @@ fn leaderships_that_do_not_move_hold_a_pod_up_for_the_drains_time() {
     let drain = sim.plan();
     assert_eq!(drain.drain.len(), 1);
     sim.carry_out(&drain);
-    assert!(sim.plan().delete.is_empty());
+    sim.is_sticky = true;
     sim.seen.now_unix_seconds = NOW + 299;
-    assert!(sim.plan().delete.is_empty());
+    let plan = sim.plan();
+    sim.carry_out(&plan);
+    assert_eq!((sim.stopped.clone(), sim.replaced.len()), (vec![3], 0));
     sim.seen.now_unix_seconds = NOW + 300;
-    assert_eq!(sim.plan().delete[0].key.name, "lograft-2");
+    let plan = sim.plan();
+    sim.carry_out(&plan);
+    assert_eq!(sim.replaced, ["lograft-2"]);
 }
 
 #[test]
@@ -563,6 +578,23 @@ fn nodes_leave_from_above_before_their_pods() {
         ),
         (3, 3, 5)
     );
+}
+
+#[test]
+fn a_node_that_is_wanted_again_stays() {
+    let mut sim = Sim::new();
+    sim.cluster.spec.replicas = 4;
+    sim.rest();
+    sim.cluster.spec.replicas = 3;
+    let plan = sim.plan();
+    assert_eq!(plan.ask, [Ask::Decommission { node_id: 4 }]);
+    sim.carry_out(&plan);
+    sim.cluster.spec.replicas = 4;
+    assert_eq!(sim.plan().ask, [Ask::Recommission { node_id: 4 }]);
+    sim.rest();
+    assert_eq!(sim.seen.pods.len(), 4);
+    let nodes = &sim.seen.view.as_ref().unwrap().nodes;
+    assert!(nodes.iter().all(|node| node.state == NodeState::Active));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use lograft_crds::LogCluster;
 use lograft_crds::names::{ANNOTATION_DRAINING_SINCE, ClusterNames, OPERATOR};
 use lograft_operator_desired::plan::{Identity, Plan};
 use lograft_operator_desired::status::Outcome;
-use lograft_operator_desired::{Ask, Delete, Grow, ObjectKey};
+use lograft_operator_desired::{Ask, Delete, Grow, ObjectKey, Stop};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -54,6 +54,9 @@ pub(super) async fn apply(
     }
     for drain in &plan.drain {
         applier.drain(drain, world.observed.now_unix_seconds).await;
+    }
+    if let Some(stop) = &plan.stop {
+        applier.stop(stop, world).await;
     }
     for ask in &plan.ask {
         applier.ask(ask, world).await;
@@ -176,6 +179,35 @@ impl Applier<'_> {
         }
     }
 
+    /// Replaces a pod, if its node says that it may be stopped.
+    async fn stop(&mut self, stop: &Stop, world: &World) {
+        let Some(nodes) = &world.nodes else { return };
+        let name = &stop.pod.key.name;
+        let reporter = world.reporter.as_deref();
+        let waits = match nodes.prepare_stop(stop.node_id, reporter).await {
+            Ok(waits) => waits,
+            Err(error) => return self.failed(format!("preparing the stop of {name}"), &error),
+        };
+        match waits.first().filter(|_| !stop.is_due) {
+            Some(first) => {
+                let text = format!("{name} to be ready for its stop: {first}");
+                self.outcome.waits.push(text);
+            }
+            None => {
+                info!(cluster = super::key(self.raw), pod = name, "replaces it");
+                self.delete(&stop.pod).await;
+                let note = Event {
+                    type_: EventType::Normal,
+                    reason: "ReplacingPod".to_owned(),
+                    note: Some(format!("{name} gets the new template")),
+                    action: "ReplacingPod".to_owned(),
+                    secondary: None,
+                };
+                self.publish(&note).await;
+            }
+        }
+    }
+
     async fn ask(&mut self, ask: &Ask, world: &World) {
         let Some(nodes) = &world.nodes else { return };
         let reporter = world.reporter.as_deref();
@@ -185,9 +217,8 @@ impl Applier<'_> {
             Err(error) => {
                 let what = match ask {
                     Ask::Bootstrap { .. } => "bootstrapping the first node",
-                    Ask::TransferLeadership { .. } => "handing over a partition",
-                    Ask::TransferMeta { .. } => "handing over the meta group",
                     Ask::Decommission { .. } => "decommissioning a node",
+                    Ask::Recommission { .. } => "keeping a node",
                 };
                 self.failed(what, &error);
             }
@@ -220,7 +251,6 @@ impl Applier<'_> {
     }
 
     async fn tell(&mut self, plan: &Plan) {
-        let reference = self.raw.object_ref(&());
         let told = plan.events.iter().map(|event| Event {
             type_: EventType::Normal,
             reason: event.reason.to_owned(),
@@ -236,10 +266,15 @@ impl Applier<'_> {
             secondary: None,
         });
         for event in told.chain(failures) {
-            // Events are told once, and a lost one harms nobody.
-            if let Err(error) = self.context.recorder.publish(&event, &reference).await {
-                warn!(error = sentence(&error), "cannot tell an event");
-            }
+            self.publish(&event).await;
+        }
+    }
+
+    async fn publish(&self, event: &Event) {
+        let reference = self.raw.object_ref(&());
+        // Events are told once, and a lost one harms nobody.
+        if let Err(error) = self.context.recorder.publish(event, &reference).await {
+            warn!(error = sentence(&error), "cannot tell an event");
         }
     }
 }

@@ -85,7 +85,7 @@ pub(super) async fn observe(
     })
 }
 
-/// Asks the pods that run. Healthy partitions are asked for only while pods are to be replaced.
+/// Asks the pods that run.
 async fn ask(
     nodes: Option<&Nodes>,
     observed: &Observed,
@@ -103,9 +103,7 @@ async fn ask(
             ..Told::default()
         };
     };
-    let hash = observed.hash();
-    let is_whole = observed.pods.values().any(|pod| pod.hash.as_ref() != hash);
-    nodes.ask_all(hosts, is_whole).await
+    nodes.ask_all(hosts).await
 }
 
 fn failed(what: impl Into<String>) -> impl FnOnce(kube::Error) -> ReconcileError {
