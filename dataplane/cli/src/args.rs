@@ -42,6 +42,38 @@ pub(crate) struct Global {
         hide_env = true
     )]
     context: Option<String>,
+    /// Instead of a context: host:port of some nodes
+    #[arg(
+        id = "at",
+        long = "at",
+        global = true,
+        help_heading = HEADING,
+        value_name = "HOST:PORT,...",
+        env = "LOGRAFT_ENDPOINTS",
+        hide_env = true,
+        value_delimiter = ',',
+        requires = "tls_dir"
+    )]
+    at: Vec<String>,
+    /// With --at: a directory of ca.crt, tls.crt and tls.key, as a Secret is mounted
+    #[arg(
+        long,
+        global = true,
+        help_heading = HEADING,
+        value_name = "DIR",
+        env = "LOGRAFT_TLS_DIR",
+        hide_env = true
+    )]
+    tls_dir: Option<PathBuf>,
+    /// Call nothing but the endpoints given: through a port-forward or a proxy
+    #[arg(
+        long,
+        global = true,
+        help_heading = HEADING,
+        env = "LOGRAFT_ENDPOINTS_ONLY",
+        hide_env = true
+    )]
+    endpoints_only: bool,
     /// The contexts file [default: $LOGRAFT_CONFIG, else ~/.config/lograft/config.yaml]
     #[arg(long, global = true, help_heading = HEADING, value_name = "FILE")]
     contexts_file: Option<PathBuf>,
@@ -83,10 +115,28 @@ impl Global {
 
     /// The context that this command is for.
     pub(crate) fn context(&self) -> Result<(String, Context), CliError> {
+        if let (Some(dir), false) = (&self.tls_dir, self.at.is_empty()) {
+            let context = Context {
+                endpoints: self.at.clone(),
+                endpoints_only: self.endpoints_only,
+                ca: dir.join("ca.crt"),
+                cert: dir.join("tls.crt"),
+                key: dir.join("tls.key"),
+                dev_data_dir: None,
+            };
+            return Ok((self.at.join(","), context));
+        }
         let path = self.path()?;
         let contexts = Contexts::load(&path)?;
         let (name, context) = contexts.pick(self.context.as_deref(), &path)?;
-        Ok((name.to_owned(), context.clone()))
+        let mut context = context.clone();
+        context.endpoints_only |= self.endpoints_only;
+        Ok((name.to_owned(), context))
+    }
+
+    /// Whether nothing but the endpoints is to be called.
+    pub(crate) fn is_endpoints_only(&self) -> bool {
+        self.endpoints_only
     }
 
     /// The name given on the command line or in the environment.

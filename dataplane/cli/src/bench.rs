@@ -7,6 +7,7 @@ mod load;
 mod produce;
 mod report;
 mod setup;
+mod soak;
 mod target;
 
 use clap::Subcommand;
@@ -26,6 +27,9 @@ pub(crate) enum BenchCommand {
     Consume(consume::ConsumeBench),
     /// Write one record at a time from each of N producers and time every acknowledgement
     Latency(latency::LatencyBench),
+    /// Write at a steady rate while something is done to the cluster, then read all of it back:
+    /// the longest pause of each partition, and whether an acknowledged record is missing
+    Soak(soak::SoakBench),
 }
 
 /// Runs one of them.
@@ -33,6 +37,7 @@ pub(crate) async fn run(command: BenchCommand, global: &Global) -> Result<(), Cl
     match command {
         BenchCommand::Produce(args) => show(args.json(), produce::run(args, global).await?),
         BenchCommand::Consume(args) => show(args.json(), consume::run(args, global).await?),
+        BenchCommand::Soak(args) => soak::run(args, global).await,
         BenchCommand::Latency(args) => show(args.json(), latency::run(args, global).await?),
     }
 }

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Context {
     /// Client addresses `host:port` of some nodes; the others are learned from them.
     pub(crate) endpoints: Vec<String>,
+    /// Whether only these are called, and never the addresses that nodes tell: for a port-forward.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) endpoints_only: bool,
     /// PEM file of the CA that issued the nodes' certificates.
     pub(crate) ca: PathBuf,
     /// PEM file of this user's certificate.
@@ -21,6 +24,14 @@ pub(crate) struct Context {
     /// Where `lograft dev` keeps this cluster, when it is one of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) dev_data_dir: Option<PathBuf>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde calls"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The file's content.
@@ -152,6 +163,7 @@ mod tests {
     fn context(endpoint: &str) -> Context {
         Context {
             endpoints: vec![endpoint.into()],
+            endpoints_only: false,
             ca: "/pki/ca.crt".into(),
             cert: "/pki/admin.crt".into(),
             key: "/pki/admin.key".into(),

@@ -73,6 +73,7 @@ pub(crate) fn run(command: ContextCommand, global: &Global) -> Result<(), CliErr
             let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
             let context = Context {
                 endpoints: args.endpoints,
+                endpoints_only: global.is_endpoints_only(),
                 ca: absolute(args.ca),
                 cert: absolute(args.cert),
                 key: absolute(args.key),

@@ -58,6 +58,10 @@ pub(crate) enum CliError {
     Worker { source: tokio::task::JoinError },
     #[error("{failed} records were not stored, the last")]
     NotStored { failed: String, source: ClientError },
+    #[error("--{option}: {text}")]
+    Option { option: &'static str, text: String },
+    #[error("{text}")]
+    Damaged { text: String },
     #[error("nothing to read: topic {topic:?} is empty")]
     NothingToRead { topic: String },
 }

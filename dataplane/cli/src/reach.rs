@@ -18,7 +18,10 @@ pub(crate) struct ReachError {
 /// What the client needs to know of a context.
 pub(crate) fn client_config(context: &Context) -> ClientConfig {
     let tls = TlsFiles::new(&context.ca, &context.cert, &context.key);
-    ClientConfig::new(context.endpoints.iter().cloned(), tls)
+    ClientConfig {
+        endpoints_only: context.endpoints_only,
+        ..ClientConfig::new(context.endpoints.iter().cloned(), tls)
+    }
 }
 
 /// Connects to the context's cluster.

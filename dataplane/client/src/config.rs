@@ -26,6 +26,10 @@ use crate::error::ClientError;
 pub struct ClientConfig {
     /// `host:port` of some of the nodes; any one that answers is enough.
     pub endpoints: Vec<String>,
+    /// Whether only [`Self::endpoints`] are dialled, never the addresses that nodes tell of each
+    /// other: for a port-forward or a proxy, behind which those lead nowhere. The nodes then pass
+    /// on what others have to do, which costs a hop.
+    pub endpoints_only: bool,
     /// Who is trusted, and who this client is.
     pub tls: TlsSource,
     /// The name that nodes' certificates must carry, where it is not the host that is dialled.
@@ -51,6 +55,7 @@ impl ClientConfig {
     {
         Self {
             endpoints: endpoints.into_iter().map(Into::into).collect(),
+            endpoints_only: false,
             tls: tls.into(),
             server_name: None,
             connect_timeout: CLIENT_CONNECT_TIMEOUT,

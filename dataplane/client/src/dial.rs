@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -310,10 +311,41 @@ impl<S: Wire> AsyncWrite for Watched<S> {
     }
 }
 
+/// The addresses that lead to one node, of which each connection takes the next.
+#[derive(Debug)]
+pub(crate) struct Route {
+    addresses: Vec<Arc<str>>,
+    next: AtomicUsize,
+}
+
+impl Route {
+    /// The one that is the node's own.
+    pub(crate) fn to(address: Arc<str>) -> Self {
+        Self {
+            addresses: vec![address],
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    /// Through any of these, beginning with the one at `first`.
+    pub(crate) fn over(endpoints: &[String], first: usize) -> Self {
+        Self {
+            addresses: endpoints.iter().map(|e| Arc::from(e.as_str())).collect(),
+            next: AtomicUsize::new(first),
+        }
+    }
+
+    fn take(&self) -> Option<Arc<str>> {
+        let nth = self.next.fetch_add(1, Ordering::Relaxed);
+        let at = nth.checked_rem(self.addresses.len())?;
+        self.addresses.get(at).cloned()
+    }
+}
+
 /// Dials one node and speaks TLS with it: what a channel opens its connections by.
 #[derive(Clone)]
 pub(crate) struct Connector {
-    pub(crate) address: Arc<str>,
+    pub(crate) route: Arc<Route>,
     pub(crate) dialer: Arc<dyn Dial>,
     pub(crate) tls: Arc<TlsSettings>,
     pub(crate) refusal: Arc<Refusal>,
@@ -334,10 +366,11 @@ impl Connector {
             .tls
             .current()
             .map_err(|e| DialErrorKind::Files(Arc::new(e)))?;
-        let name = self.tls.server_name(&self.address)?;
+        let address = self.route.take().ok_or(DialErrorKind::TimedOut)?;
+        let name = self.tls.server_name(&address)?;
         let stream = self
             .dialer
-            .dial(&self.address)
+            .dial(&address)
             .await
             .map_err(|e| DialErrorKind::from_io(&e))?;
         let stream = BufReader::with_capacity(TLS_READ_BUFFER_BYTES, Gather::new(stream));
@@ -359,7 +392,7 @@ impl Connector {
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Connector").field(&self.address).finish()
+        f.debug_tuple("Connector").field(&self.route).finish()
     }
 }
 

@@ -45,7 +45,7 @@ impl ConsumeBench {
 pub(crate) async fn run(args: ConsumeBench, global: &Global) -> Result<Report, CliError> {
     let (name, context) = global.context()?;
     let client = reach::connect(&name, &context).await?;
-    let target = Target::open(client.clone(), &args.shared).await?;
+    let target = Target::open(client.clone(), &args.shared.target).await?;
     if target.is_new() {
         fill(client.clone(), &args, &target).await?;
     }

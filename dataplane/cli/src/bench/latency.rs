@@ -41,7 +41,7 @@ impl LatencyBench {
 /// Runs it.
 pub(crate) async fn run(args: LatencyBench, global: &Global) -> Result<Report, CliError> {
     let (name, context) = global.context()?;
-    let target = Target::open(reach::connect(&name, &context).await?, &args.shared).await?;
+    let target = Target::open(reach::connect(&name, &context).await?, &args.shared.target).await?;
     let gauge = Arc::new(Gauge::default());
     let mut workers = JoinSet::new();
     let opening = || CliError::call("opening a producer");

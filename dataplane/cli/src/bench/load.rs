@@ -205,6 +205,7 @@ mod tests {
     fn context() -> Context {
         Context {
             endpoints: Vec::new(),
+            endpoints_only: false,
             ca: "ca".into(),
             cert: "cert".into(),
             key: "key".into(),

@@ -54,7 +54,7 @@ impl ProduceBench {
 /// Runs it.
 pub(crate) async fn run(args: ProduceBench, global: &Global) -> Result<Report, CliError> {
     let (name, context) = global.context()?;
-    let target = Target::open(reach::connect(&name, &context).await?, &args.shared).await?;
+    let target = Target::open(reach::connect(&name, &context).await?, &args.shared.target).await?;
     let config = producer_config(&args.packing, &target.info);
     let gauge = Arc::new(Gauge::default());
     let mut workers = JoinSet::new();

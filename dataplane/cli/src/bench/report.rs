@@ -1,12 +1,12 @@
 //! A benchmark's figures, for people and for programs.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use lograft_client::ClientError;
 use serde::{Serialize, Serializer};
 
 use super::cost::NodeCost;
-use super::load::Measured;
+use super::load::{Latencies, Measured};
 use super::setup::Setup;
 use crate::error::{CliError, with_causes};
 use crate::output::Paint;
@@ -45,7 +45,10 @@ pub(crate) struct Report {
 }
 
 #[expect(clippy::ref_option, reason = "the form that serde calls")]
-fn in_words<S: Serializer>(failure: &Option<ClientError>, to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn in_words<S: Serializer>(
+    failure: &Option<ClientError>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
     failure
         .as_ref()
         .map(|error| with_causes(error))
@@ -63,11 +66,38 @@ struct Spread {
 
 /// From handing a record over to its acknowledgement.
 #[derive(Debug, Serialize)]
-struct Percentiles {
+pub(crate) struct Percentiles {
     p50: f64,
     p99: f64,
     p99_9: f64,
     max: f64,
+}
+
+impl Percentiles {
+    pub(crate) fn of(latencies: &Latencies) -> Self {
+        let percentile = |p: f64| float(latencies.value_at_quantile(p)) / 1000.0;
+        Self {
+            p50: percentile(0.5),
+            p99: percentile(0.99),
+            p99_9: percentile(0.999),
+            max: float(latencies.max()) / 1000.0,
+        }
+    }
+}
+
+impl fmt::Display for Percentiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            p50,
+            p99,
+            p99_9,
+            max,
+        } = self;
+        write!(
+            f,
+            "p50 {p50:.2} ms   p99 {p99:.2} ms   p99.9 {p99_9:.2} ms   max {max:.1} ms"
+        )
+    }
 }
 
 /// CPU time. The nodes' is there where they are processes of `lograft dev` on this machine.
@@ -102,7 +132,6 @@ impl Report {
             written_ratio: float(cost.written_bytes) / float(bytes.max(1)),
             cost,
         };
-        let percentile = |p: f64| float(measured.latencies.value_at_quantile(p)) / 1000.0;
         Self {
             bench,
             setup,
@@ -114,12 +143,7 @@ impl Report {
             records_per_second: float(records) / seconds,
             mb_per_second: float(bytes) / seconds / 1e6,
             per_second: Spread::of(measured.per_second),
-            latency_ms: (bench != Kind::Consume).then(|| Percentiles {
-                p50: percentile(0.5),
-                p99: percentile(0.99),
-                p99_9: percentile(0.999),
-                max: float(measured.latencies.max()) / 1000.0,
-            }),
+            latency_ms: (bench != Kind::Consume).then(|| Percentiles::of(&measured.latencies)),
             cpu: Cpu {
                 client_seconds: client,
                 nodes_seconds,
@@ -172,17 +196,8 @@ impl Report {
             );
             line("per second", text);
         }
-        if let Some(Percentiles {
-            p50,
-            p99,
-            p99_9,
-            max,
-        }) = &self.latency_ms
-        {
-            let text = format!(
-                "p50 {p50:.2} ms   p99 {p99:.2} ms   p99.9 {p99_9:.2} ms   max {max:.1} ms"
-            );
-            line("latency", text);
+        if let Some(percentiles) = &self.latency_ms {
+            line("latency", percentiles.to_string());
         }
         line("CPU", self.cpu.sentence());
         for node in self.nodes.iter().filter(|_| self.bench != Kind::Consume) {

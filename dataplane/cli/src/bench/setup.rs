@@ -8,9 +8,9 @@ use serde::Serialize;
 use crate::produce::Kind;
 use crate::units::{parse_duration, parse_size};
 
-/// Options of every benchmark.
+/// The topic that a benchmark works on.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Shared {
+pub(crate) struct TargetArgs {
     /// Use this topic [default: a new one, deleted at the end]
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Option<String>,
@@ -26,6 +26,13 @@ pub(crate) struct Shared {
     /// The most kept of each partition of a new topic
     #[arg(long, value_name = "BYTES", default_value = "1GiB", value_parser = parse_size)]
     pub(crate) retention_bytes: u64,
+}
+
+/// Options of every benchmark that measures speed.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Shared {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
     /// Bytes of one record's value
     #[arg(long, short = 's', value_name = "BYTES", default_value = "256", value_parser = parse_record_size)]
     pub(crate) record_size: usize,

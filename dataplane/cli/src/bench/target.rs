@@ -3,7 +3,7 @@
 use lograft_client::{Client, ClientError, NewTopic, TopicInfo};
 use uuid::Uuid;
 
-use super::setup::Shared;
+use super::setup::TargetArgs;
 use crate::error::CliError;
 
 /// A topic, and whether this benchmark made it.
@@ -17,7 +17,7 @@ pub(crate) struct Target {
 
 impl Target {
     /// The topic asked for, or a new one.
-    pub(crate) async fn open(client: Client, shared: &Shared) -> Result<Self, CliError> {
+    pub(crate) async fn open(client: Client, shared: &TargetArgs) -> Result<Self, CliError> {
         let is_new = shared.topic.is_none();
         let name = match &shared.topic {
             Some(name) => name.clone(),
@@ -67,7 +67,7 @@ impl Target {
     }
 }
 
-async fn create(client: &Client, shared: &Shared) -> Result<String, ClientError> {
+async fn create(client: &Client, shared: &TargetArgs) -> Result<String, ClientError> {
     let mut name = Uuid::new_v4().simple().to_string();
     name.truncate(8);
     name.insert_str(0, "bench-");

@@ -107,6 +107,7 @@ impl Dev {
         }
         layout.save_state(&state)?;
         let context = Context {
+            endpoints_only: false,
             endpoints: plan.iter().map(|ports| ports.client.to_string()).collect(),
             ca: pki.ca_cert(),
             cert: admin.cert,
@@ -270,6 +271,7 @@ impl Dev {
     /// Makes node 1 the first node of the cluster: once, ever.
     async fn bootstrap(&mut self, deadline: Instant) -> Result<(), DevError> {
         let context = Context {
+            endpoints_only: false,
             endpoints: self
                 .context
                 .endpoints

@@ -32,6 +32,7 @@ const COMMANDS: &[&str] = &[
     "bench produce",
     "bench consume",
     "bench latency",
+    "bench soak",
 ];
 
 /// `LOGRAFT_BLESS=1 cargo test` writes the file anew.

@@ -17,7 +17,7 @@ use tonic::{Response, Status};
 use super::routes::{LeaderHint, Routes};
 use super::{Metadata, TopicInfo};
 use crate::config::ClientConfig;
-use crate::dial::{Connector, DialError, Refusal};
+use crate::dial::{Connector, DialError, Refusal, Route};
 use crate::error::ClientError;
 use crate::pacing::Jitter;
 use crate::tls::TlsSettings;
@@ -125,8 +125,14 @@ impl Reach {
             .http2_keep_alive_interval(limits::HTTP2_KEEPALIVE_INTERVAL)
             .keep_alive_timeout(limits::HTTP2_KEEPALIVE_MAX);
         let refusal = Arc::new(Refusal::default());
+        let route = if self.config.endpoints_only {
+            let first = self.jitter.pick(self.config.endpoints.len());
+            Route::over(&self.config.endpoints, first)
+        } else {
+            Route::to(Arc::clone(address))
+        };
         let connector = Connector {
-            address: Arc::clone(address),
+            route: Arc::new(route),
             dialer: Arc::clone(&self.config.dialer),
             tls: Arc::clone(&self.tls),
             refusal: Arc::clone(&refusal),

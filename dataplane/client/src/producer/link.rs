@@ -317,10 +317,12 @@ pub(crate) async fn run(link: Arc<Link>, node: Node, shared: Arc<Shared>) {
 /// Sends requests and takes in replies; how the stream ended.
 async fn exchange(link: &Arc<Link>, node: &Node, requests: Requests, shared: &Shared) -> Status {
     let mut request = Request::new(requests);
-    // This client finds the leader by itself: a detour is slower than an answer.
-    request
-        .metadata_mut()
-        .insert(NO_FORWARD_HEADER, MetadataValue::from_static("1"));
+    // This client finds the leader by itself, where it can: a detour is slower than an answer.
+    if !shared.reach.config.endpoints_only {
+        request
+            .metadata_mut()
+            .insert(NO_FORWARD_HEADER, MetadataValue::from_static("1"));
+    }
     let mut replies = match node.log().produce_stream(request).await {
         Ok(replies) => replies.into_inner(),
         Err(status) => return status,
