@@ -5,6 +5,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 /// The operator's process.
@@ -13,12 +15,18 @@ pub(crate) struct Operator {
     namespaces: String,
     home: String,
     log: PathBuf,
+    /// Where its API server is, if the environment does not say.
+    kubeconfig: Option<PathBuf>,
+    /// Of its metrics.
+    port: u16,
     child: Option<Child>,
 }
 
 impl Operator {
     /// Looks after these namespaces; its Lease is in the first.
-    pub(crate) fn new(namespaces: &[String]) -> anyhow::Result<Self> {
+    pub(crate) fn new(namespaces: &[String], kubeconfig: Option<PathBuf>) -> anyhow::Result<Self> {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").context("looking for a port")?;
+        let port = free.local_addr()?.port();
         let beside = std::env::current_exe()?.with_file_name("lograft-operator");
         let program = std::env::var_os("LOGRAFT_OPERATOR").map_or(beside, PathBuf::from);
         ensure!(
@@ -32,6 +40,8 @@ impl Operator {
             namespaces: namespaces.join(","),
             log: std::env::temp_dir().join(format!("{home}-operator.log")),
             home,
+            kubeconfig,
+            port,
             child: None,
         })
     }
@@ -44,7 +54,8 @@ impl Operator {
         let child = Command::new(&self.program)
             .env("LOGRAFT_WATCH_NAMESPACES", &self.namespaces)
             .env("LOGRAFT_NAMESPACE", &self.home)
-            .env("LOGRAFT_LISTEN", "127.0.0.1:0")
+            .env("LOGRAFT_LISTEN", format!("127.0.0.1:{}", self.port))
+            .envs(self.kubeconfig.iter().map(|path| ("KUBECONFIG", path)))
             .stdin(Stdio::null())
             .stderr(log.context("opening the operator's log")?)
             .kill_on_drop(true)
@@ -78,6 +89,26 @@ impl Operator {
     /// The namespace of its Lease.
     pub(crate) fn home(&self) -> &str {
         &self.home
+    }
+
+    /// What it counts, as Prometheus reads it.
+    pub(crate) async fn metrics(&self) -> anyhow::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await?;
+        Ok(text)
+    }
+
+    /// Bytes of memory that it has.
+    pub(crate) fn memory_bytes(&self) -> anyhow::Result<u64> {
+        let id = self.child.as_ref().and_then(Child::id);
+        let id = id.context("the operator does not run")?;
+        let text = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        Ok(kib.context("no VmRSS")?.parse::<u64>()? * 1024)
     }
 
     pub(crate) fn last_lines(&self) -> String {

@@ -9,23 +9,36 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
-use lograft_crds::names::LABEL_MANAGED_BY;
+use lograft_crds::names::{LABEL_MANAGED_BY, LABEL_NAME, OPERATOR};
 use lograft_crds::{LogCluster, LogClusterStatus};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// Longest wait for a condition.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// What a namespace's pods have to keep to.
+const POD_SECURITY: &str = "pod-security.kubernetes.io/enforce";
 const FIELD_MANAGER: &str = "lograft-e2e";
 
-/// The API server that `KUBECONFIG` names.
-pub(crate) async fn connect() -> anyhow::Result<Client> {
+/// Label of the operator's pods and of its Deployment.
+pub(crate) fn operator_label() -> String {
+    format!("{LABEL_NAME}={OPERATOR}")
+}
+
+/// Before anything uses TLS.
+pub(crate) fn install_provider() -> anyhow::Result<()> {
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .is_err()
     {
         bail!("another TLS provider is installed");
     }
+    Ok(())
+}
+
+/// The API server that `KUBECONFIG` names.
+pub(crate) async fn connect() -> anyhow::Result<Client> {
+    install_provider()?;
     let client = Client::try_default().await.context("reading KUBECONFIG")?;
     client
         .apiserver_version()
@@ -60,7 +73,16 @@ pub(crate) async fn install_crd(client: &Client) -> anyhow::Result<()> {
 }
 
 /// Asks until there is an answer.
-pub(crate) async fn await_condition<T, F>(
+pub(crate) async fn await_condition<T, F>(what: &str, look: impl FnMut() -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<Option<T>>>,
+{
+    await_for(PATIENCE, what, look).await
+}
+
+/// Asks until there is an answer, for as long as this.
+pub(crate) async fn await_for<T, F>(
+    patience: Duration,
     what: &str,
     mut look: impl FnMut() -> F,
 ) -> anyhow::Result<T>
@@ -75,8 +97,8 @@ where
         {
             return Ok(found);
         }
-        if begun.elapsed() > PATIENCE {
-            bail!("waited {} s in vain for {what}", PATIENCE.as_secs());
+        if begun.elapsed() > patience {
+            bail!("waited {} s in vain for {what}", patience.as_secs());
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -96,6 +118,7 @@ impl World {
         let object = Namespace {
             metadata: kube::core::ObjectMeta {
                 name: Some(namespace.clone()),
+                labels: Some([(POD_SECURITY.to_owned(), "restricted".to_owned())].into()),
                 ..Default::default()
             },
             ..Namespace::default()
@@ -174,8 +197,18 @@ impl World {
         what: &str,
         is_so: impl Fn(&LogClusterStatus) -> bool,
     ) -> anyhow::Result<LogClusterStatus> {
+        self.status_for(PATIENCE, what, is_so).await
+    }
+
+    /// Waits until the LogCluster's status is so, for as long as this.
+    pub(crate) async fn status_for(
+        &self,
+        patience: Duration,
+        what: &str,
+        is_so: impl Fn(&LogClusterStatus) -> bool,
+    ) -> anyhow::Result<LogClusterStatus> {
         let api = self.api::<LogCluster>();
-        await_condition(what, || async {
+        await_for(patience, what, || async {
             let status = api.get("events").await?.status.unwrap_or_default();
             Ok(is_so(&status).then_some(status))
         })

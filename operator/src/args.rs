@@ -79,7 +79,13 @@ pub(crate) fn start_log(args: &Args) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     match args.log_format {
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+        // What woke a reconcile is no news: the lines say which cluster they are about.
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .init(),
         LogFormat::Text => lines.init(),
     }
 }

@@ -194,12 +194,14 @@ impl Nodes {
         .await
     }
 
-    /// Makes a node ready for its stop; what it still waits for, or nothing.
+    /// Makes a node ready for its stop; what it still waits for, or nothing. Of what it leads
+    /// nothing is said once it `is_due`: that costs a pause, no majority.
     pub(crate) async fn prepare_stop(
         &self,
         node_id: u64,
+        is_due: bool,
         member: Option<&str>,
-    ) -> Result<Vec<String>, NodeError> {
+    ) -> Result<Option<String>, NodeError> {
         let host = member.ok_or(NodeError::Nobody)?;
         let call = async {
             let mut client = self.client(host).await?;
@@ -208,9 +210,11 @@ impl Nodes {
         };
         let reply = bounded(host, NODE_PREPARE_MAX_SECONDS, call).await?;
         let reply = reply.into_inner();
-        let is_silent = !reply.ready && reply.waits_for.is_empty();
-        let unsaid = is_silent.then(|| "something that it does not say".to_owned());
-        Ok(reply.waits_for.into_iter().chain(unsaid).collect())
+        if reply.ready || (is_due && reply.keeps_majorities) {
+            return Ok(None);
+        }
+        let first = reply.waits_for.into_iter().next();
+        Ok(first.or_else(|| Some("something that it does not say".to_owned())))
     }
 
     async fn client(&self, host: &str) -> Result<AdminServiceClient<Channel>, NodeError> {

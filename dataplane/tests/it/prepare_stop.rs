@@ -39,7 +39,7 @@ async fn a_node_that_may_stop_leads_nothing_and_is_left_alone() {
     assert_eq!(lead_all(&cluster, 1, node_id).await, 4);
     for asked in [1, 0] {
         let reply = prepare(&cluster, asked, node_id).await.unwrap();
-        assert!(reply.ready, "{reply:?}");
+        assert!(reply.ready && reply.keeps_majorities, "{reply:?}");
         assert_eq!(
             (reply.waits_for.len(), reply.notes.len()),
             (0, 0),
@@ -73,6 +73,7 @@ async fn while_another_node_is_away_nothing_is_moved() {
          node {away} does not answer"
     );
     assert_eq!(reply.waits_for, [why]);
+    assert!(!reply.keeps_majorities, "{reply:?}");
     assert_eq!(led_by(&cluster, 1, node_id).await, 3, "something was moved");
     // The one that is away may be stopped: it is the one that is being changed.
     let reply = prepare(&cluster, 1, away).await.unwrap();

@@ -120,6 +120,8 @@ pub struct Event {
     pub reason: &'static str,
     /// A sentence for people.
     pub text: String,
+    /// What it is about beside the cluster: two of a kind about different objects are told apart.
+    pub about: Option<ObjectKey>,
 }
 
 /// Something that status says.
@@ -220,7 +222,19 @@ impl<'a> Planner<'a> {
     }
 
     fn tell(&mut self, reason: &'static str, text: String) {
-        self.plan.events.push(Event { reason, text });
+        self.plan.events.push(Event {
+            reason,
+            text,
+            about: None,
+        });
+    }
+
+    fn tell_of(&mut self, about: ObjectKey, reason: &'static str, text: String) {
+        self.plan.events.push(Event {
+            reason,
+            text,
+            about: Some(about),
+        });
     }
 
     fn certificates(&mut self) {
@@ -235,11 +249,16 @@ impl<'a> Planner<'a> {
         }
         for secret in &found.secrets {
             let name = secret.object.metadata.name.clone().unwrap_or_default();
+            let about = ObjectKey {
+                kind: "Secret".to_owned(),
+                name: name.clone(),
+            };
             if secret.is_ca {
-                self.tell("IssuingCa", format!("a new CA goes into {name}"));
+                self.tell_of(about, "IssuingCa", format!("a new CA goes into {name}"));
             } else if !secret.issue.is_empty() {
                 let count = secret.issue.len();
-                self.tell("IssuingCertificates", format!("{count} into {name}"));
+                let text = format!("{count} into {name}");
+                self.tell_of(about, "IssuingCertificates", text);
             }
         }
         if !found.secrets.is_empty() {
@@ -253,10 +272,12 @@ impl<'a> Planner<'a> {
 
     fn disks(&mut self, disks: &Disks) {
         for grow in &disks.grow {
-            self.tell(
-                "GrowingDisk",
-                format!("{} to {} bytes", grow.claim, grow.bytes),
-            );
+            let about = ObjectKey {
+                kind: "PersistentVolumeClaim".to_owned(),
+                name: grow.claim.clone(),
+            };
+            let text = format!("{} to {} bytes", grow.claim, grow.bytes);
+            self.tell_of(about, "GrowingDisk", text);
         }
         if let Some(claim) = &disks.full {
             let text = format!("{claim} is nearly full, at spec.storage.autoGrow.maxSize");
@@ -407,12 +428,16 @@ impl<'a> Planner<'a> {
         // One disruption at a time: a node that leaves is one. A pod that does not run is none.
         let may = |running: bool| !is_leaving || !running;
         if let Some((name, seen)) = delete.filter(|(_, seen)| may(seen.running)) {
-            self.tell("ReplacingPod", format!("{name} gets the new template"));
-            self.plan.delete.push(pod_reference(name, &seen.uid));
+            let delete = pod_reference(name, &seen.uid);
+            let text = format!("{} gets the new template", delete.key.name);
+            self.tell_of(delete.key.clone(), "ReplacingPod", text);
+            self.plan.delete.push(delete);
         } else if !is_leaving {
             if let Some((name, seen)) = drain {
-                self.tell("DrainingPod", format!("{name} hands over what it leads"));
-                self.plan.drain.push(pod_reference(name, &seen.uid));
+                let drain = pod_reference(name, &seen.uid);
+                let text = format!("{} hands over what it leads", drain.key.name);
+                self.tell_of(drain.key.clone(), "DrainingPod", text);
+                self.plan.drain.push(drain);
             }
             self.plan.stop = stop;
         }

@@ -66,7 +66,7 @@ async fn look(control: &Control, node: NodeId) -> StopCheck {
 }
 
 fn reply(node: NodeId, check: StopCheck) -> proto::PrepareStopReply {
-    let ready = check.is_ready();
+    let (ready, keeps_majorities) = (check.is_ready(), check.waits_for.is_empty());
     // A word on what it leads only where that is all that is left.
     let leads = check
         .still_leads(node)
@@ -81,6 +81,7 @@ fn reply(node: NodeId, check: StopCheck) -> proto::PrepareStopReply {
         ready,
         waits_for,
         notes,
+        keeps_majorities,
     }
 }
 

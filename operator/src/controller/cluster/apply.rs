@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
+use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolumeClaim, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource as _};
@@ -184,28 +184,25 @@ impl Applier<'_> {
         let Some(nodes) = &world.nodes else { return };
         let name = &stop.pod.key.name;
         let reporter = world.reporter.as_deref();
-        let waits = match nodes.prepare_stop(stop.node_id, reporter).await {
-            Ok(waits) => waits,
+        let prepared = nodes.prepare_stop(stop.node_id, stop.is_due, reporter);
+        match prepared.await {
+            Ok(None) => {}
+            Ok(Some(wait)) => {
+                let text = format!("{name} to be ready for its stop: {wait}");
+                return self.outcome.waits.push(text);
+            }
             Err(error) => return self.failed(format!("preparing the stop of {name}"), &error),
-        };
-        match waits.first().filter(|_| !stop.is_due) {
-            Some(first) => {
-                let text = format!("{name} to be ready for its stop: {first}");
-                self.outcome.waits.push(text);
-            }
-            None => {
-                info!(cluster = super::key(self.raw), pod = name, "replaces it");
-                self.delete(&stop.pod).await;
-                let note = Event {
-                    type_: EventType::Normal,
-                    reason: "ReplacingPod".to_owned(),
-                    note: Some(format!("{name} gets the new template")),
-                    action: "ReplacingPod".to_owned(),
-                    secondary: None,
-                };
-                self.publish(&note).await;
-            }
         }
+        info!(cluster = super::key(self.raw), pod = name, "replaces it");
+        self.delete(&stop.pod).await;
+        let event = Event {
+            type_: EventType::Normal,
+            reason: "ReplacingPod".to_owned(),
+            note: Some(format!("{name} gets the new template")),
+            action: "ReplacingPod".to_owned(),
+            secondary: Some(self.reference(&stop.pod.key)),
+        };
+        self.publish(&event).await;
     }
 
     async fn ask(&mut self, ask: &Ask, world: &World) {
@@ -256,7 +253,7 @@ impl Applier<'_> {
             reason: event.reason.to_owned(),
             note: Some(event.text.clone()),
             action: event.reason.to_owned(),
-            secondary: None,
+            secondary: event.about.as_ref().map(|about| self.reference(about)),
         });
         let failures = self.outcome.failures.first().map(|failure| Event {
             type_: EventType::Warning,
@@ -267,6 +264,15 @@ impl Applier<'_> {
         });
         for event in told.chain(failures) {
             self.publish(&event).await;
+        }
+    }
+
+    fn reference(&self, key: &ObjectKey) -> ObjectReference {
+        ObjectReference {
+            kind: Some(key.kind.clone()),
+            name: Some(key.name.clone()),
+            namespace: Some(self.namespace.to_owned()),
+            ..ObjectReference::default()
         }
     }
 

@@ -1,0 +1,105 @@
+//! Many clusters on one API server: how long a reconcile takes, how much memory it costs, and
+//! that all come to rest.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use kube::api::ListParams;
+use lograft_crds::LogCluster;
+use serde_json::json;
+
+use crate::operator::Operator;
+use crate::world::{World, await_for};
+
+const CLUSTERS_COUNT: usize = 100;
+/// All objects of all clusters, on a machine that does other things too.
+const PATIENCE: Duration = Duration::from_mins(5);
+/// The most that the operator may hold.
+const MEMORY_MAX_BYTES: u64 = 150 * 1024 * 1024;
+/// How long it is watched at rest.
+const REST: Duration = Duration::from_secs(30);
+
+/// A sample of the operator's metrics.
+fn metric(text: &str, name: &str) -> anyhow::Result<f64> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix(name));
+    let values = lines.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok());
+    let all: Vec<f64> = values.collect();
+    ensure!(!all.is_empty(), "no metric {name}");
+    Ok(all.iter().sum())
+}
+
+/// The least bound of the histogram below which this share of its samples lies, seconds.
+fn quantile(text: &str, name: &str, share: f64) -> anyhow::Result<String> {
+    let count = metric(text, &format!("{name}_count"))?;
+    let bucket = format!("{name}_bucket{{le=\"");
+    let buckets = text.lines().filter_map(|line| line.strip_prefix(&bucket));
+    for line in buckets {
+        let (bound, rest) = line.split_once('"').context("a bucket")?;
+        let below: f64 = rest.rsplit(' ').next().unwrap_or_default().parse()?;
+        if below >= share * count {
+            return Ok(bound.to_owned());
+        }
+    }
+    Ok("more".to_owned())
+}
+
+pub(super) async fn a_hundred_clusters_come_to_rest(
+    world: &World,
+    operator: &mut Operator,
+) -> anyhow::Result<()> {
+    let before = operator.metrics().await?;
+    let begun = Instant::now();
+    for number in 0..CLUSTERS_COUNT {
+        world.create_as(&format!("c{number:03}"), json!({})).await?;
+    }
+    let clusters = world.api::<LogCluster>();
+    await_for(
+        PATIENCE,
+        "all clusters to have their CA and status",
+        || async {
+            let all = clusters.list(&ListParams::default()).await?;
+            let is_made = |cluster: &&LogCluster| {
+                let status = cluster.status.as_ref();
+                status.is_some_and(|status| status.cluster_id.is_some() && status.ca.is_some())
+            };
+            Ok((all.iter().filter(is_made).count() == CLUSTERS_COUNT).then_some(()))
+        },
+    )
+    .await?;
+    let made = begun.elapsed();
+    let versions = || async { world.objects("resourceVersion").await };
+    await_for(PATIENCE, "all objects to be there and to rest", || async {
+        let first = versions().await?;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        // Twelve objects of each, and itself.
+        let is_whole = first.len() == CLUSTERS_COUNT * 13;
+        Ok((is_whole && versions().await? == first).then_some(()))
+    })
+    .await?;
+    let at_rest = operator.metrics().await?;
+    let first = versions().await?;
+    tokio::time::sleep(REST).await;
+    ensure!(versions().await? == first, "written at rest");
+    let after = operator.metrics().await?;
+    let count = |text: &str| metric(text, "lograft_operator_reconcile_duration_seconds_count");
+    let spent = |text: &str| metric(text, "lograft_operator_reconcile_duration_seconds_sum");
+    let (busy, idle) = (
+        count(&at_rest)? - count(&before)?,
+        count(&after)? - count(&at_rest)?,
+    );
+    let mean_ms = (spent(&at_rest)? - spent(&before)?) / busy.max(1.0) * 1000.0;
+    let p99 = quantile(&after, "lograft_operator_reconcile_duration_seconds", 0.99)?;
+    let memory = operator.memory_bytes()?;
+    println!(
+        "        {CLUSTERS_COUNT} clusters made in {:.1} s by {busy} reconciles of {mean_ms:.0} ms \
+         on average, 99 % below {p99} s; {idle} reconciles in {} s at rest; {} MiB",
+        made.as_secs_f32(),
+        REST.as_secs(),
+        memory / 1024 / 1024,
+    );
+    ensure!(memory < MEMORY_MAX_BYTES, "{memory} bytes of memory");
+    // Each is looked at once a minute.
+    let fair = 2.0 * 100.0 * REST.as_secs_f64() / 60.0;
+    ensure!(idle <= fair, "{idle} reconciles at rest");
+    Ok(())
+}

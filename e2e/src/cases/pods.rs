@@ -1,0 +1,148 @@
+//! Cases with real pods.
+
+pub(super) mod changes;
+pub(super) mod losses;
+pub(super) mod serving;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+use lograft_crds::LogClusterStatus;
+use lograft_crds::names::LABEL_CLUSTER;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::world::World;
+
+/// From `kubectl apply` to Ready.
+const READY_MAX: Duration = Duration::from_mins(1);
+/// A change of all pods, one after the other.
+const CHANGE_MAX: Duration = Duration::from_mins(4);
+/// The longest that a partition may take no writes while pods are replaced.
+const PAUSE_MAX: Duration = Duration::from_secs(3);
+/// Such a time where a host is lost without a word: an election comes first.
+const LOSS_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+fn is_ready(status: &LogClusterStatus) -> bool {
+    let is = |kind: &str, value: &str| {
+        let mut conditions = status.conditions.iter();
+        conditions.any(|c| c.type_ == kind && c.status == value)
+    };
+    is("Ready", "True") && is("Progressing", "False") && is("Degraded", "False")
+}
+
+/// A cluster of three on small disks, changed by `spec`, that is ready.
+async fn ready(world: &World, spec: Value) -> anyhow::Result<LogClusterStatus> {
+    let mut whole = json!({"storage": {"size": "1Gi"}, "log": {"segmentSize": "4Mi"}});
+    if let (Some(whole), Value::Object(spec)) = (whole.as_object_mut(), spec) {
+        whole.extend(spec);
+    }
+    world.create(whole).await?;
+    await_ready(world, READY_MAX).await
+}
+
+async fn await_ready(world: &World, patience: Duration) -> anyhow::Result<LogClusterStatus> {
+    world
+        .status_for(patience, "the cluster to be ready and at rest", is_ready)
+        .await
+}
+
+async fn pods(world: &World) -> anyhow::Result<BTreeMap<String, Pod>> {
+    pods_in(&world.api::<Pod>()).await
+}
+
+async fn pods_in(api: &Api<Pod>) -> anyhow::Result<BTreeMap<String, Pod>> {
+    let own = ListParams::default().labels(&format!("{LABEL_CLUSTER}=events"));
+    let pods = api.list(&own).await?.items.into_iter();
+    Ok(pods
+        .filter_map(|pod| Some((pod.metadata.name.clone()?, pod)))
+        .collect())
+}
+
+/// The pods' UIDs, and how often their containers were started again.
+async fn lives(world: &World) -> anyhow::Result<BTreeMap<String, (String, i32)>> {
+    let life = |pod: &Pod| {
+        let statuses = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.container_statuses.as_ref());
+        let restarts = statuses
+            .into_iter()
+            .flatten()
+            .map(|status| status.restart_count)
+            .sum();
+        (pod.metadata.uid.clone().unwrap_or_default(), restarts)
+    };
+    Ok(pods(world)
+        .await?
+        .iter()
+        .map(|(name, pod)| (name.clone(), life(pod)))
+        .collect())
+}
+
+fn is_up(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    let mut conditions = conditions.into_iter().flatten();
+    let is_ready = conditions.any(|c| c.type_ == "Ready" && c.status == "True");
+    is_ready && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// Looks on while pods are replaced: how many were away at once, at the worst.
+struct Onlooker {
+    task: JoinHandle<anyhow::Result<usize>>,
+    stop: tokio::sync::watch::Sender<bool>,
+}
+
+impl Onlooker {
+    fn start(world: &World, wanted: usize) -> Self {
+        let api = world.api::<Pod>();
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let task = tokio::spawn(async move {
+            let mut worst = 0;
+            while !*stopped.borrow() {
+                let up = pods_in(&api)
+                    .await?
+                    .values()
+                    .filter(|pod| is_up(pod))
+                    .count();
+                worst = worst.max(wanted.saturating_sub(up));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Ok(worst)
+        });
+        Self { task, stop }
+    }
+
+    /// Fails if more than one pod was away at any time.
+    async fn finish(self) -> anyhow::Result<()> {
+        self.stop.send_replace(true);
+        let worst = self.task.await.context("looking on")??;
+        ensure!(worst <= 1, "{worst} pods were away at once");
+        Ok(())
+    }
+}
+
+/// Whether every pod is another than before.
+async fn await_replaced(
+    world: &World,
+    before: &BTreeMap<String, (String, i32)>,
+) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    crate::world::await_for(CHANGE_MAX, "all pods to be replaced", || async {
+        let now = lives(world).await?;
+        let is_new = |(name, (uid, _)): (&String, &(String, i32))| {
+            now.get(name).is_some_and(|(other, _)| other != uid)
+        };
+        Ok(before.iter().all(is_new).then_some(()))
+    })
+    .await?;
+    await_ready(world, CHANGE_MAX.saturating_sub(begun.elapsed())).await?;
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! A steady load from inside the cluster, with the issued client certificate: `lograft bench soak`
+//! in a pod of its own, under PodSecurity's restricted profile.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{LogParams, PostParams};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::world::{World, await_for};
+
+const NAME: &str = "load";
+/// Records per second in each partition.
+const RATE: &str = "50";
+/// As the image's.
+const USER: i64 = 65532;
+
+/// A load that runs.
+pub(crate) struct Load<'a> {
+    world: &'a World,
+    duration: Duration,
+}
+
+/// What the load says at its end.
+#[derive(Debug, Deserialize)]
+struct Report {
+    longest_pause_seconds: f64,
+    partitions: Vec<Partition>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Partition {
+    acked: u64,
+    failed: u64,
+    lost: u64,
+    moved: u64,
+    doubled: u64,
+}
+
+/// What came of a load in which nothing was lost.
+#[derive(Debug)]
+pub(crate) struct Soaked {
+    pub(crate) acked: u64,
+    pub(crate) longest_pause: Duration,
+}
+
+impl<'a> Load<'a> {
+    /// Starts it, and waits until it writes. `host`: the node that it is to run on.
+    pub(crate) async fn start(
+        world: &'a World,
+        image: &str,
+        duration: Duration,
+        host: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        let seconds = format!("{}s", duration.as_secs());
+        let selector = host.map(|host| json!({"kubernetes.io/hostname": host}));
+        let pod = json!({
+            "metadata": {"name": NAME},
+            "spec": {
+                "restartPolicy": "Never",
+                "nodeSelector": selector,
+                "securityContext": {
+                    "runAsNonRoot": true, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER,
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "volumes": [{
+                    "name": "tls",
+                    "secret": {"secretName": "events-admin-tls", "defaultMode": 0o440},
+                }],
+                "containers": [{
+                    "name": "load", "image": image,
+                    "command": [
+                        "lograft", "bench", "soak", "--json", "--duration", seconds, "--rate", RATE,
+                        "--partitions", "6",
+                    ],
+                    "env": [
+                        {"name": "LOGRAFT_ENDPOINTS", "value": "events-client:9400"},
+                        {"name": "LOGRAFT_TLS_DIR", "value": "/tls"},
+                    ],
+                    "securityContext": {
+                        "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                    "volumeMounts": [{"name": "tls", "mountPath": "/tls", "readOnly": true}],
+                }],
+            },
+        });
+        let pod: Pod = serde_json::from_value(pod)?;
+        world
+            .api::<Pod>()
+            .create(&PostParams::default(), &pod)
+            .await?;
+        let load = Self { world, duration };
+        load.until("Running", Duration::from_mins(1)).await?;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        Ok(load)
+    }
+
+    async fn until(&self, phase: &str, patience: Duration) -> anyhow::Result<()> {
+        let api = self.world.api::<Pod>();
+        let what = format!("the load to be {phase}");
+        await_for(patience, &what, || async {
+            let status = api.get(NAME).await?.status.unwrap_or_default();
+            let found = status.phase.unwrap_or_default();
+            ensure!(found != "Failed", "it failed: {}", self.text().await);
+            Ok((found == phase).then_some(()))
+        })
+        .await
+    }
+
+    async fn text(&self) -> String {
+        let logs = self
+            .world
+            .api::<Pod>()
+            .logs(NAME, &LogParams::default())
+            .await;
+        logs.unwrap_or_default()
+    }
+
+    /// Waits for its end. Every acknowledged record has to be there, once and in order.
+    pub(crate) async fn finish(self) -> anyhow::Result<Soaked> {
+        self.until("Succeeded", self.duration + Duration::from_mins(1))
+            .await?;
+        let text = self.text().await;
+        let mut reports = serde_json::Deserializer::from_str(&text).into_iter::<Report>();
+        let report = reports.next().context("the load said nothing")?;
+        let report = report.with_context(|| format!("reading {text}"))?;
+        for (number, partition) in report.partitions.iter().enumerate() {
+            let Partition {
+                acked,
+                failed,
+                lost,
+                moved,
+                doubled,
+            } = partition;
+            ensure!(
+                *acked > 0 && [*failed, *lost, *moved, *doubled] == [0; 4],
+                "partition {number}: {partition:?}"
+            );
+        }
+        self.world
+            .api::<Pod>()
+            .delete(NAME, &kube::api::DeleteParams::default())
+            .await?;
+        Ok(Soaked {
+            acked: report
+                .partitions
+                .iter()
+                .map(|partition| partition.acked)
+                .sum(),
+            longest_pause: Duration::from_secs_f64(report.longest_pause_seconds),
+        })
+    }
+}
