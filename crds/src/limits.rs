@@ -123,3 +123,5 @@ pub const HEALTH_CONNECTIONS_MAX_COUNT: usize = 64;
 pub const HEALTH_CONNECTION_MAX_SECONDS: u64 = 10;
 /// Longest reconcile.
 pub const RECONCILE_MAX_SECONDS: u64 = 120;
+/// The most memory that an operator of a hundred clusters may hold; a case of e2e measures it.
+pub const OPERATOR_MEMORY_MAX_BYTES: u64 = 150 * 1024 * 1024;

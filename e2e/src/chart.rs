@@ -161,8 +161,9 @@ impl Chart {
 
 async fn helm(words: &[&str]) -> anyhow::Result<()> {
     let place = ["--namespace", NAMESPACE, "--wait", "--timeout", "2m"];
+    // The definitions may stand already, from the cases before or from another release.
     let created: &[&str] = if words.contains(&"--install") {
-        &["--create-namespace"]
+        &["--create-namespace", "--take-ownership"]
     } else {
         &[]
     };

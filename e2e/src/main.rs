@@ -91,6 +91,9 @@ impl Tally {
         world: &World,
     ) {
         let took = begun.elapsed().as_secs_f32();
+        for figure in world.figures() {
+            println!("        {figure}");
+        }
         match result {
             Ok(()) => {
                 self.passed += 1;

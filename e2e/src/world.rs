@@ -1,6 +1,7 @@
 //! A namespace for a case, and what cases do in it.
 
 use std::fmt::Debug;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -108,9 +109,23 @@ where
 pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) namespace: String,
+    /// What was measured, for who reads the run.
+    figures: Mutex<Vec<String>>,
 }
 
 impl World {
+    /// Notes a figure.
+    pub(crate) fn tell(&self, figure: String) {
+        let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        figures.push(figure);
+    }
+
+    /// The figures so far.
+    pub(crate) fn figures(&self) -> Vec<String> {
+        let figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        figures.clone()
+    }
+
     pub(crate) async fn new(client: Client, case: &str) -> anyhow::Result<Self> {
         let id = Uuid::new_v4().simple().to_string();
         let case = case.replace('_', "-");
@@ -127,7 +142,11 @@ impl World {
         api.create(&PostParams::default(), &object)
             .await
             .context("making a namespace")?;
-        Ok(Self { client, namespace })
+        Ok(Self {
+            client,
+            namespace,
+            figures: Mutex::default(),
+        })
     }
 
     pub(crate) async fn remove(self) -> anyhow::Result<()> {

@@ -160,7 +160,7 @@ pub struct NodeSeen {
     pub meta: Option<MemberRole>,
     /// Log entries that it lacks of all its groups together.
     pub lag_entries: u64,
-    /// End of the certificate that it has loaded, seconds since 1970; unknown if it does not answer.
+    /// End of the certificate that it has loaded, seconds since 1970; none if it does not answer.
     pub certificate_not_after: Option<i64>,
     /// SHA-256 of each root that it has loaded, hexadecimal; none if it does not answer.
     pub roots: Vec<String>,

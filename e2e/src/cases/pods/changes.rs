@@ -32,11 +32,11 @@ pub(in crate::cases) async fn a_rolling_change_under_load_loses_nothing(
     await_replaced(world, &before).await?;
     onlooker.finish().await?;
     let soaked = load.finish().await?;
-    println!(
-        "        {} records acknowledged, longest pause of a partition {:.2} s",
+    world.tell(format!(
+        "{} records acknowledged, longest pause of a partition {:.2} s",
         soaked.acked,
         soaked.longest_pause.as_secs_f32()
-    );
+    ));
     ensure!(soaked.longest_pause <= PAUSE_MAX, "{soaked:?}");
     Ok(())
 }
@@ -88,10 +88,10 @@ pub(in crate::cases) async fn an_image_that_cannot_start_stops_at_the_first_pod(
     let status = world
         .status_for(CHANGE_MAX, "the rollout to say that it is stuck", says)
         .await?;
-    println!(
-        "        blockedOn: {}",
+    world.tell(format!(
+        "blockedOn: {}",
         status.blocked_on.unwrap_or_default()
-    );
+    ));
     tokio::time::sleep(Duration::from_secs(10)).await;
     let up = pods(world).await?;
     let up: Vec<_> = up
@@ -175,10 +175,10 @@ pub(in crate::cases) async fn nodes_come_and_go_and_stay_after_all(
         .await
         .context("the left node's disk stays")?;
     let soaked = load.finish().await?;
-    println!(
-        "        longest pause of a partition {:.2} s",
+    world.tell(format!(
+        "longest pause of a partition {:.2} s",
         soaked.longest_pause.as_secs_f32()
-    );
+    ));
     ensure!(soaked.longest_pause <= PAUSE_MAX, "{soaked:?}");
     Ok(())
 }

@@ -80,10 +80,10 @@ pub(in crate::cases) async fn a_lost_disk_joins_as_a_new_node(
         .await?;
     ensure!(after.cluster_id == before.cluster_id, "another cluster");
     let soaked = load.finish().await?;
-    println!(
-        "        longest pause of a partition {:.2} s",
+    world.tell(format!(
+        "longest pause of a partition {:.2} s",
         soaked.longest_pause.as_secs_f32()
-    );
+    ));
     ensure!(soaked.longest_pause <= PAUSE_MAX, "{soaked:?}");
     Ok(())
 }
@@ -315,10 +315,10 @@ pub(in crate::cases) async fn a_lost_host_is_told_and_survived(
     host_fault(UP, &lost).await?;
     told?;
     let soaked = soaked?;
-    println!(
-        "        longest pause of a partition {:.2} s",
+    world.tell(format!(
+        "longest pause of a partition {:.2} s",
         soaked.longest_pause.as_secs_f32()
-    );
+    ));
     ensure!(soaked.longest_pause <= LOSS_PAUSE_MAX, "{soaked:?}");
     let after = await_ready(world, CHANGE_MAX).await?;
     ensure!(

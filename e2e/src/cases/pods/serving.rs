@@ -22,7 +22,10 @@ pub(in crate::cases) async fn a_cluster_is_ready_within_a_minute_and_then_quiet(
 ) -> anyhow::Result<()> {
     let begun = std::time::Instant::now();
     let status = ready(world, json!({})).await?;
-    println!("        ready after {:.1} s", begun.elapsed().as_secs_f32());
+    world.tell(format!(
+        "ready after {:.1} s",
+        begun.elapsed().as_secs_f32()
+    ));
     ensure!(begun.elapsed() < READY_MAX, "it took too long");
     ensure!(
         status.members.len() == 3
@@ -53,7 +56,7 @@ pub(in crate::cases) async fn a_cluster_is_ready_within_a_minute_and_then_quiet(
     let after = versions().await?;
     ensure!(before == after, "written at rest:\n{before:#?}\n{after:#?}");
     ensure!(lives(world).await? == lived, "pods changed at rest");
-    println!("        no write within {seconds} s");
+    world.tell(format!("no write within {seconds} s"));
     Ok(())
 }
 
