@@ -15,6 +15,23 @@ tidy:
 dev *ARGS:
     cargo run --release -- dev {{ARGS}}
 
+# A log of three nodes in a kind cluster of three zones, from this tree.
+kind-up:
+    kind/up.sh
+
+# Takes that cluster away.
+kind-down:
+    kind/down.sh
+
+# Cases against the API server of $KUBECONFIG, else one started from $KUBEBUILDER_ASSETS.
+e2e *ARGS:
+    cargo build --quiet -p lograft-operator
+    cargo run --quiet -p lograft-e2e -- {{ARGS}}
+
+# The chart over its matrix of values; needs helm.
+chart-test:
+    charts/test.sh
+
 # The images of the node and the operator, named as the chart and kind/up.sh expect them.
 images REPOSITORY="ghcr.io/lograft":
     #!/usr/bin/env bash
