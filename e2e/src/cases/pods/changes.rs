@@ -168,7 +168,10 @@ pub(in crate::cases) async fn nodes_come_and_go_and_stay_after_all(
     world.change(json!({"replicas": 3})).await?;
     let three = |status: &LogClusterStatus| super::is_ready(status) && status.members.len() == 3;
     world.status_for(CHANGE_MAX, "three nodes", three).await?;
-    ensure!(pods(world).await?.len() == 3, "the fourth pod stands");
+    await_condition("the fourth pod to be gone", || async {
+        Ok((pods(world).await?.len() == 3).then_some(()))
+    })
+    .await?;
     let claims = world.api::<PersistentVolumeClaim>();
     claims
         .get("data-events-3")
