@@ -1,6 +1,8 @@
 //! What a node is told: a YAML file, read once at the start. Every field, with its default and
 //! bounds, stands in `dataplane/docs/config.md`.
 
+mod topics;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +14,9 @@ use lograft_core::limits::{
 };
 use lograft_raft::RaftTiming;
 use serde::{Deserialize, Serialize};
+
+pub use topics::TopicDefaults;
+pub(crate) use topics::TopicDefaultsSource;
 
 /// The variable of the environment that goes before the configuration's `zone`.
 pub const ZONE_VARIABLE: &str = "LOGRAFT_ZONE";
@@ -80,9 +85,15 @@ pub struct NodeConfig {
     /// Raft's timing.
     #[serde(default)]
     pub raft: RaftSettings,
+    /// What topics take that say nothing themselves.
+    #[serde(default)]
+    pub topics: TopicDefaults,
     /// What the node says about itself.
     #[serde(default)]
     pub log: LogSettings,
+    /// The file that it was read from, if it was.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 /// The addresses to listen on; port 0 takes a free one.
@@ -223,7 +234,11 @@ impl NodeConfig {
             path: path.to_owned(),
             source,
         })?;
-        Self::parse(&text, path)
+        let config = Self::parse(&text, path)?;
+        Ok(Self {
+            file: Some(path.to_owned()),
+            ..config
+        })
     }
 
     /// Checks a file's text; `path` is for the error alone.
@@ -269,6 +284,7 @@ impl NodeConfig {
             within(name, count, 1, WORKER_THREADS_MAX_COUNT, "threads")?;
         }
         self.storage.check()?;
+        self.topics.check()?;
         self.raft.check()
     }
 

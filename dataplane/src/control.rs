@@ -41,6 +41,7 @@ use lograft_storage::{Fs, Storage};
 use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
+use crate::config::TopicDefaultsSource;
 use crate::convert::Route;
 use crate::fatal::FatalSink;
 use crate::grpc::raft_service::GroupLookup;
@@ -86,6 +87,8 @@ pub struct ControlParts {
     pub data_dir: PathBuf,
     /// The file system under `storage`; random numbers come from it too.
     pub fs: Arc<dyn Fs>,
+    /// What topics take that say nothing themselves.
+    pub(crate) topic_defaults: TopicDefaultsSource,
     /// The logs.
     pub storage: Storage,
     /// Makes the raft transport.

@@ -30,7 +30,7 @@ use tracing::{error, info};
 
 use crate::chain::error_chain;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{ConfigError, NodeConfig};
+use crate::config::{ConfigError, NodeConfig, TopicDefaultsSource};
 use crate::control::{About, Control, ControlParts};
 use crate::fatal::{FatalCell, FatalError, FatalSink as _};
 use crate::health::{self, Health, Readiness};
@@ -342,6 +342,7 @@ impl Core {
         let peers = Arc::new(pool.clone());
         let parts = ControlParts {
             about: about(config, addresses),
+            topic_defaults: TopicDefaultsSource::new(config),
             seeds: config
                 .seeds
                 .iter()

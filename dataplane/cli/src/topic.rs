@@ -49,18 +49,18 @@ pub(crate) enum TopicCommand {
 pub(crate) struct CreateArgs {
     /// The topic's name: letters, digits, '.', '_' and '-'
     topic: String,
-    /// How many partitions
-    #[arg(long, short = 'p', value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    partitions: u32,
-    /// How many nodes hold each partition [default: 3, or all nodes if there are fewer]
+    /// How many partitions [default: the cluster's, 1 unless configured]
+    #[arg(long, short = 'p', value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    partitions: Option<u32>,
+    /// How many nodes hold each partition [default: the cluster's, 3 or all unless configured]
     #[arg(long, short = 'r', value_name = "R", value_parser = clap::value_parser!(u32).range(1..))]
     replication_factor: Option<u32>,
-    /// The most kept of each partition, for example 10GiB [default: no bound]
-    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
-    retention_bytes: Option<u64>,
-    /// The greatest age kept, in milliseconds or for example 7d [default: no bound]
-    #[arg(long, value_name = "MS", value_parser = parse_millis)]
-    retention_ms: Option<u64>,
+    /// The most kept of each partition, for example 10GiB, or "none" [default: the cluster's]
+    #[arg(long, value_name = "BYTES", value_parser = bound_of_size)]
+    retention_bytes: Option<Bound>,
+    /// The greatest age kept, in milliseconds or for example 7d, or "none" [default: the cluster's]
+    #[arg(long, value_name = "MS", value_parser = bound_of_millis)]
+    retention_ms: Option<Bound>,
     /// Succeed as well when there is such a topic; it stays as it is
     #[arg(long)]
     if_not_exists: bool,
@@ -153,12 +153,15 @@ pub(crate) async fn run(command: TopicCommand, global: &Global) -> Result<(), Cl
 
 async fn create(admin: &Admin, args: CreateArgs) -> Result<(), CliError> {
     let name = args.topic;
+    let is_bounded = args.retention_bytes.is_some() || args.retention_ms.is_some();
     let topic = NewTopic {
         name: name.clone(),
-        partitions: args.partitions,
+        partitions: args.partitions.unwrap_or(0),
         replication_factor: args.replication_factor.unwrap_or(0),
-        retention_bytes: args.retention_bytes,
-        retention_ms: args.retention_ms,
+        retention: is_bounded.then(|| Retention {
+            bytes: args.retention_bytes.and_then(Bound::value),
+            ms: args.retention_ms.and_then(Bound::value),
+        }),
         wait: None,
     };
     let reply = match admin.create_topic(topic).await {

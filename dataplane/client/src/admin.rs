@@ -16,14 +16,14 @@ use crate::error::ClientError;
 pub struct NewTopic {
     /// Its name.
     pub name: String,
-    /// Its partitions; 0 takes 1.
+    /// Its partitions; 0 takes the cluster's default, 1 unless it is configured.
     pub partitions: u32,
-    /// Replicas of each partition; 0 takes the smaller of 3 and the number of nodes.
+    /// Replicas of each partition; 0 takes the cluster's default, the smaller of 3 and the number
+    /// of nodes unless it is configured.
     pub replication_factor: u32,
-    /// The most bytes kept of each partition; none: no bound.
-    pub retention_bytes: Option<u64>,
-    /// The greatest age kept, milliseconds; none: no bound.
-    pub retention_ms: Option<u64>,
+    /// What is kept of each partition; none takes the cluster's default, everything unless it is
+    /// configured. A bound that is unset in it does not count.
+    pub retention: Option<wire::Retention>,
     /// How long to wait for every partition to have a leader; none takes the server's default.
     pub wait: Option<Duration>,
 }
@@ -92,10 +92,7 @@ impl Admin {
             name: topic.name,
             partitions: topic.partitions,
             replication_factor: topic.replication_factor,
-            retention: Some(wire::Retention {
-                bytes: topic.retention_bytes,
-                ms: topic.retention_ms,
-            }),
+            retention: topic.retention,
             timeout_ms: millis(topic.wait),
         };
         self.reach

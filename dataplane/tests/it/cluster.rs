@@ -9,7 +9,7 @@ use bytes::Bytes;
 use lograft_core::limits::SEGMENT_MIN_BYTES;
 use lograft_node::config::{
     AdvertiseConfig, ListenConfig, LogFormat, LogSettings, NodeConfig, RaftSettings,
-    RuntimeSettings, StorageSettings, TlsConfig,
+    RuntimeSettings, StorageSettings, TlsConfig, TopicDefaults,
 };
 use lograft_node::health::Readiness;
 use lograft_node::metrics::Metrics;
@@ -131,7 +131,7 @@ impl Cluster {
             },
             ..self.next_config()
         };
-        let file = self.dir.path().join(format!("{}.yaml", config.name));
+        let file = self.file(&config.name);
         std::fs::write(&file, serde_yaml::to_string(&config).unwrap()).unwrap();
         let process = Process::start(&file, environment);
         let addresses = process.addresses().await;
@@ -141,6 +141,11 @@ impl Cluster {
             node: None,
         });
         process
+    }
+
+    /// Of the configuration of a node that runs as a process.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("{name}.yaml"))
     }
 
     fn next_config(&self) -> NodeConfig {
@@ -168,6 +173,8 @@ impl Cluster {
                 ..StorageSettings::default()
             },
             raft: RaftSettings::default(),
+            topics: TopicDefaults::default(),
+            file: None,
             log: LogSettings::default(),
             name,
         }
@@ -309,6 +316,12 @@ impl Cluster {
             .unwrap()
             .into_inner();
         assert!(reply.ready, "{reply:?}");
+    }
+
+    pub(crate) async fn topics(&self, at: usize) -> Vec<admin::TopicSummary> {
+        let request = admin::ListTopicsRequest {};
+        let reply = self.admin(at).list_topics(request).await.unwrap();
+        reply.into_inner().topics
     }
 
     /// Produces until it is acknowledged, and gives the offset.

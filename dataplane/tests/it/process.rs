@@ -259,3 +259,24 @@ async fn told_a_second_time_it_ends_at_once() {
     );
     assert!(process.said("the node has stopped").is_none());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_that_say_nothing_take_what_the_file_says_now() {
+    let (cluster, _process) = one_with_a_reader().await;
+    let file = cluster.file("n0");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let changed = text.replace("  partitions: 1", "  partitions: 5\n  retention_ms: 60000");
+    assert_ne!(changed, text);
+    std::fs::write(&file, &changed).unwrap();
+    cluster.create_topic(0, "u", 0, 0).await;
+    let topics = cluster.topics(0).await;
+    let found = topics.iter().find(|topic| topic.name == "u").unwrap();
+    assert_eq!((found.partitions, found.replication_factor), (5, 1));
+    assert_eq!(found.retention.unwrap().ms, Some(60_000));
+    // A file that cannot be used is no reason to refuse a topic.
+    std::fs::write(&file, "partitions: many").unwrap();
+    cluster.create_topic(0, "v", 0, 0).await;
+    let topics = cluster.topics(0).await;
+    let found = topics.iter().find(|topic| topic.name == "v").unwrap();
+    assert_eq!(found.partitions, 1);
+}

@@ -11,6 +11,8 @@ pub(crate) struct NodeConfig {
     pub(crate) advertise: Advertise,
     pub(crate) tls: TlsFiles,
     pub(crate) seeds: Vec<String>,
+    /// Taken up without a restart.
+    pub(crate) topics: TopicDefaults,
     #[serde(flatten)]
     pub(crate) shared: SharedConfig,
 }
@@ -22,6 +24,18 @@ pub(crate) struct SharedConfig {
     pub(crate) listen: Listen,
     pub(crate) storage: StorageConfig,
     pub(crate) log: LogConfig,
+}
+
+/// What topics take that say nothing themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct TopicDefaults {
+    pub(crate) partitions: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) replication_factor: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retention_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retention_ms: Option<i64>,
 }
 
 /// Addresses that others reach the node at.

@@ -66,6 +66,10 @@ pub struct ValidCluster {
     pub bootstrapped: bool,
     /// `spec.log.segmentSize` in bytes.
     pub segment_bytes: u64,
+    /// `spec.log.retention.size` in bytes.
+    pub retention_bytes: Option<u64>,
+    /// `spec.log.retention.time` in milliseconds.
+    pub retention_ms: Option<i64>,
     /// `spec.storage.size` in bytes.
     pub disk_bytes: u64,
     /// Lives of certificates.
@@ -99,6 +103,7 @@ impl ValidCluster {
         check_sizes(spec)?;
         check_pods(spec)?;
         refuse_what_is_not_there(spec)?;
+        let kept = &spec.log.retention;
         Ok(Self {
             name,
             namespace: given(metadata.namespace.as_ref(), "metadata.namespace")?,
@@ -107,6 +112,17 @@ impl ValidCluster {
             spec: spec.clone(),
             bootstrapped: status.as_ref().is_some_and(|s| s.bootstrapped),
             segment_bytes: bytes("spec.log.segmentSize", &spec.log.segment_size)?,
+            retention_bytes: kept
+                .size
+                .as_ref()
+                .map(|size| bytes("spec.log.retention.size", size))
+                .transpose()?,
+            retention_ms: kept
+                .time
+                .as_ref()
+                .map(|time| seconds("spec.log.retention.time", time))
+                .transpose()?
+                .map(|seconds| seconds.saturating_mul(1000)),
             disk_bytes: bytes("spec.storage.size", &spec.storage.size)?,
             lives: lives(spec)?,
             drain_max_seconds: seconds("spec.update.drainTimeout", &spec.update.drain_timeout)?,

@@ -1,5 +1,6 @@
 //! The topic that a benchmark works on.
 
+use lograft_client::admin_wire::Retention;
 use lograft_client::{Client, ClientError, NewTopic, TopicInfo};
 use uuid::Uuid;
 
@@ -75,8 +76,10 @@ async fn create(client: &Client, shared: &TargetArgs) -> Result<String, ClientEr
         name: name.clone(),
         partitions: shared.partitions,
         replication_factor: shared.replication_factor.unwrap_or(0),
-        retention_bytes: Some(shared.retention_bytes),
-        retention_ms: None,
+        retention: Some(Retention {
+            bytes: Some(shared.retention_bytes),
+            ms: None,
+        }),
         wait: None,
     };
     client.admin().create_topic(topic).await?;

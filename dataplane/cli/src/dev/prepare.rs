@@ -2,7 +2,7 @@
 
 use lograft_node::config::{
     AdvertiseConfig, ListenConfig, LogSettings, NodeConfig, RaftSettings, RuntimeSettings,
-    StorageSettings, TlsConfig,
+    StorageSettings, TlsConfig, TopicDefaults,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -89,6 +89,8 @@ pub(crate) fn write_config(
         },
         storage: StorageSettings::default(),
         raft: RaftSettings::default(),
+        topics: TopicDefaults::default(),
+        file: None,
         log: LogSettings {
             level: LOG_LEVEL.into(),
             ..LogSettings::default()

@@ -33,8 +33,12 @@ pub(crate) async fn create_topic(
         retention,
         timeout_ms,
     } = request;
-    let partitions = partitions.max(1);
-    let retention = policy(retention.unwrap_or_default());
+    let defaults = control.parts().topic_defaults.read().await;
+    let partitions = match partitions {
+        0 => defaults.partitions,
+        asked => asked,
+    };
+    let retention = retention.map_or(defaults.retention(), policy);
     topic::validate_name(&name).map_err(ApiError::from)?;
     topic::validate_partitions(partitions, 0).map_err(ApiError::from)?;
     if control.view().load().topic(&name).is_some() {
@@ -42,7 +46,9 @@ pub(crate) async fn create_topic(
     }
     propose_placed(control, |control| {
         let replication_factor = match replication_factor {
-            0 => default_replication_factor(control),
+            0 => defaults
+                .replication_factor
+                .unwrap_or_else(|| default_replication_factor(control)),
             asked => asked,
         };
         let assignment = place(control, partitions, replication_factor)?;

@@ -9,7 +9,7 @@ use lograft_crds::names::{PORT_CLIENT, PORT_HEALTH, PORT_PEER};
 
 use super::{BuildError, World};
 use crate::node_config::{
-    Advertise, Listen, LogConfig, NodeConfig, SharedConfig, StorageConfig, TlsFiles,
+    Advertise, Listen, LogConfig, NodeConfig, SharedConfig, StorageConfig, TlsFiles, TopicDefaults,
 };
 
 /// Where the disk is mounted.
@@ -103,8 +103,19 @@ fn node(world: &World<'_>, ordinal: i32) -> NodeConfig {
             ca: format!("{TLS_PATH}/ca.crt"),
         },
         seeds: seeds.map(|seed| address(world, seed, PORT_PEER)).collect(),
+        topics: topics(world),
         shared: shared(world),
         name: pod,
+    }
+}
+
+fn topics(world: &World<'_>) -> TopicDefaults {
+    let log = &world.cluster.spec.log;
+    TopicDefaults {
+        partitions: log.partitions,
+        replication_factor: log.replication_factor,
+        retention_bytes: world.cluster.retention_bytes,
+        retention_ms: world.cluster.retention_ms,
     }
 }
 

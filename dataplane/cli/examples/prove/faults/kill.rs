@@ -57,7 +57,10 @@ impl Crashes {
             name: TOPIC.to_owned(),
             partitions: 1,
             replication_factor: 3,
-            retention_bytes: Some(6 << 30),
+            retention: Some(lograft_client::admin_wire::Retention {
+                bytes: Some(6 << 30),
+                ms: None,
+            }),
             ..NewTopic::default()
         };
         client.admin().create_topic(topic).await?;

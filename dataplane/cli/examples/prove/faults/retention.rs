@@ -36,7 +36,10 @@ impl Retention {
             name: TOPIC.to_owned(),
             partitions: 1,
             replication_factor: 3,
-            retention_bytes: Some(self.keep_mib << 20),
+            retention: Some(lograft_client::admin_wire::Retention {
+                bytes: Some(self.keep_mib << 20),
+                ms: None,
+            }),
             ..NewTopic::default()
         };
         client.admin().create_topic(topic).await?;

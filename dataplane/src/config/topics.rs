@@ -1,0 +1,102 @@
+//! What topics take that say nothing themselves. Read from the file again for each new topic: a
+//! change needs no restart.
+
+use std::path::PathBuf;
+
+use lograft_core::RetentionPolicy;
+use lograft_core::limits::{
+    REPLICATION_FACTOR_MAX_COUNT, RETENTION_MIN_BYTES, RETENTION_MIN_MS, TOPIC_PARTITIONS_MAX_COUNT,
+};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use super::{ConfigError, NodeConfig, within};
+
+/// What topics take that say nothing themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TopicDefaults {
+    /// Partitions of a topic.
+    pub partitions: u32,
+    /// Replicas of a partition; without it 3, or all nodes if there are fewer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replication_factor: Option<u32>,
+    /// The most kept of each partition, bytes; without it no bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_bytes: Option<u64>,
+    /// How long records are kept, milliseconds; without it for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_ms: Option<u64>,
+}
+
+impl Default for TopicDefaults {
+    fn default() -> Self {
+        Self {
+            partitions: 1,
+            replication_factor: None,
+            retention_bytes: None,
+            retention_ms: None,
+        }
+    }
+}
+
+impl TopicDefaults {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let (most, unit) = (TOPIC_PARTITIONS_MAX_COUNT, "partitions");
+        within("topics.partitions", self.partitions, 1, most, unit)?;
+        if let Some(factor) = self.replication_factor {
+            let (most, unit) = (REPLICATION_FACTOR_MAX_COUNT, "replicas");
+            within("topics.replication_factor", factor, 1, most, unit)?;
+        }
+        if let Some(bytes) = self.retention_bytes {
+            let least = RETENTION_MIN_BYTES;
+            within("topics.retention_bytes", bytes, least, u64::MAX, "bytes")?;
+        }
+        if let Some(ms) = self.retention_ms {
+            within("topics.retention_ms", ms, RETENTION_MIN_MS, u64::MAX, "ms")?;
+        }
+        Ok(())
+    }
+
+    /// What is kept.
+    pub(crate) const fn retention(&self) -> RetentionPolicy {
+        RetentionPolicy {
+            bytes: self.retention_bytes,
+            ms: self.retention_ms,
+        }
+    }
+}
+
+/// The defaults as they stand in the file now.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicDefaultsSource {
+    file: Option<PathBuf>,
+    at_start: TopicDefaults,
+}
+
+impl TopicDefaultsSource {
+    pub(crate) fn new(config: &NodeConfig) -> Self {
+        Self {
+            file: config.file.clone(),
+            at_start: config.topics,
+        }
+    }
+
+    /// Those of the file; those of the start where it cannot be used.
+    pub(crate) async fn read(&self) -> TopicDefaults {
+        let Some(file) = self.file.clone() else {
+            return self.at_start;
+        };
+        let loaded = tokio::task::spawn_blocking(move || NodeConfig::load(&file)).await;
+        match loaded {
+            Ok(Ok(config)) => config.topics,
+            Ok(Err(error)) => {
+                warn!(
+                    "the configuration cannot be read again, a topic gets the defaults of the start: {error}"
+                );
+                self.at_start
+            }
+            Err(_) => self.at_start,
+        }
+    }
+}
