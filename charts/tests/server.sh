@@ -64,7 +64,8 @@ test_permissions() {
   may no "$watched" update logclusters.lograft.io
   may no "$watched" create pods
   may no "$watched" create pods --subresource exec
-  may no "$watched" delete persistentvolumeclaims
+  may yes "$watched" delete persistentvolumeclaims
+  may no "$watched" create persistentvolumeclaims
   may no "$watched" delete logclusters.lograft.io
   may no "$watched" create rolebindings.rbac.authorization.k8s.io
   may no "$watched" get leases.coordination.k8s.io/lograft-operator

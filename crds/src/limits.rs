@@ -91,7 +91,7 @@ pub const REQUEUE_WAITING_SECONDS: u64 = 3;
 /// First pause after a reconcile that failed; it doubles.
 pub const RETRY_MIN_SECONDS: u64 = 2;
 /// Longest pause after reconciles that failed.
-pub const RETRY_MAX_SECONDS: u64 = 120;
+pub const RETRY_MAX_SECONDS: u64 = 60;
 /// Clusters that are reconciled at the same time.
 pub const RECONCILES_MAX_COUNT: u16 = 8;
 /// Nodes of a cluster that are asked at the same time.
@@ -106,6 +106,9 @@ pub const NODE_PREPARE_MAX_SECONDS: u64 = 15;
 pub const NODE_ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// Longest text of a cause that is told in an event or in status, bytes.
 pub const CAUSE_TEXT_MAX_BYTES: usize = 256;
+
+/// Most characters of the API server's reason why a disk may not grow that are told.
+pub const GROWTH_REFUSAL_MAX_COUNT: usize = 200;
 
 /// How long a leader stays one without renewing.
 pub const LEASE_MAX_SECONDS: i32 = 15;

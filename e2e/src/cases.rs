@@ -88,6 +88,7 @@ pod_cases! {
     losses::a_deleted_cluster_finds_its_disks_again,
     losses::the_operator_is_killed_in_each_lane,
     losses::pods_go_on_without_an_operator,
+    changes::a_disk_that_fills_up_grows needs pods::changes::lacks_sized_disks,
     losses::a_lost_host_is_told_and_survived needs pods::losses::lacks_node_faults,
 }
 

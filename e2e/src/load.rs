@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{LogParams, PostParams};
+use kube::api::{DeleteParams, LogParams, PostParams};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -16,6 +16,58 @@ const NAME: &str = "load";
 const RATE: &str = "50";
 /// As the image's.
 const USER: i64 = 65532;
+
+/// A pod that runs `lograft bench` with these words.
+fn bench(name: &str, image: &str, words: &[&str], host: Option<&str>) -> anyhow::Result<Pod> {
+    let selector = host.map(|host| json!({"kubernetes.io/hostname": host}));
+    let command = [&["lograft", "bench"], words].concat();
+    let pod = json!({
+        "metadata": {"name": name},
+        "spec": {
+            "restartPolicy": "Never",
+            "nodeSelector": selector,
+            "securityContext": {
+                "runAsNonRoot": true, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "volumes": [{
+                "name": "tls",
+                "secret": {"secretName": "events-admin-tls", "defaultMode": 0o440},
+            }],
+            "containers": [{
+                "name": "load", "image": image, "command": command,
+                "env": [
+                    {"name": "LOGRAFT_ENDPOINTS", "value": "events-client:9400"},
+                    {"name": "LOGRAFT_TLS_DIR", "value": "/tls"},
+                ],
+                "securityContext": {
+                    "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                "volumeMounts": [{"name": "tls", "mountPath": "/tls", "readOnly": true}],
+            }],
+        },
+    });
+    Ok(serde_json::from_value(pod)?)
+}
+
+/// Writes to a topic that keeps everything until writes are refused; what the refusal says.
+pub(crate) async fn fill(world: &World, image: &str) -> anyhow::Result<String> {
+    const FILL: &str = "fill";
+    let words = ["produce", "--duration", "5m", "--keep", "-s", "4096"];
+    let words = [&words[..], &["--retention-bytes", "1TiB"]].concat();
+    let pod = bench(FILL, image, &words, None)?;
+    let api = world.api::<Pod>();
+    api.create(&PostParams::default(), &pod).await?;
+    await_for(Duration::from_mins(6), "writes to be refused", || async {
+        let status = api.get(FILL).await?.status.unwrap_or_default();
+        let phase = status.phase.unwrap_or_default();
+        ensure!(phase != "Succeeded", "nothing was refused");
+        Ok((phase == "Failed").then_some(()))
+    })
+    .await?;
+    Ok(api.logs(FILL, &LogParams::default()).await?)
+}
 
 /// A load that runs.
 pub(crate) struct Load<'a> {
@@ -55,39 +107,9 @@ impl<'a> Load<'a> {
         host: Option<&str>,
     ) -> anyhow::Result<Self> {
         let seconds = format!("{}s", duration.as_secs());
-        let selector = host.map(|host| json!({"kubernetes.io/hostname": host}));
-        let pod = json!({
-            "metadata": {"name": NAME},
-            "spec": {
-                "restartPolicy": "Never",
-                "nodeSelector": selector,
-                "securityContext": {
-                    "runAsNonRoot": true, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER,
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                },
-                "volumes": [{
-                    "name": "tls",
-                    "secret": {"secretName": "events-admin-tls", "defaultMode": 0o440},
-                }],
-                "containers": [{
-                    "name": "load", "image": image,
-                    "command": [
-                        "lograft", "bench", "soak", "--json", "--duration", seconds, "--rate", RATE,
-                        "--partitions", "6",
-                    ],
-                    "env": [
-                        {"name": "LOGRAFT_ENDPOINTS", "value": "events-client:9400"},
-                        {"name": "LOGRAFT_TLS_DIR", "value": "/tls"},
-                    ],
-                    "securityContext": {
-                        "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                    "volumeMounts": [{"name": "tls", "mountPath": "/tls", "readOnly": true}],
-                }],
-            },
-        });
-        let pod: Pod = serde_json::from_value(pod)?;
+        let words = ["soak", "--json", "--rate", RATE, "--partitions", "6"];
+        let words = [&words[..], &["--duration", &seconds]].concat();
+        let pod = bench(NAME, image, &words, host)?;
         world
             .api::<Pod>()
             .create(&PostParams::default(), &pod)
@@ -140,10 +162,7 @@ impl<'a> Load<'a> {
                 "partition {number}: {partition:?}"
             );
         }
-        self.world
-            .api::<Pod>()
-            .delete(NAME, &kube::api::DeleteParams::default())
-            .await?;
+        self.world.remove_load().await?;
         Ok(Soaked {
             acked: report
                 .partitions
@@ -152,5 +171,20 @@ impl<'a> Load<'a> {
                 .sum(),
             longest_pause: Duration::from_secs_f64(report.longest_pause_seconds),
         })
+    }
+}
+
+impl World {
+    /// Takes the load's pod away, if it is there, so that another may come.
+    pub(crate) async fn remove_load(&self) -> anyhow::Result<()> {
+        let api = self.api::<Pod>();
+        if api.get_opt(NAME).await?.is_some() {
+            api.delete(NAME, &DeleteParams::default().grace_period(0))
+                .await?;
+        }
+        await_for(Duration::from_mins(1), "the load to be gone", || async {
+            Ok(api.get_opt(NAME).await?.is_none().then_some(()))
+        })
+        .await
     }
 }

@@ -11,7 +11,8 @@
 //! `pods` needs nodes, helm, and images that the nodes have: `LOGRAFT_E2E_OPERATOR_IMAGE` and
 //! `LOGRAFT_E2E_NODE_IMAGE`, each `REPOSITORY:TAG`. The operator is installed from the chart.
 //! `LOGRAFT_E2E_NODE_DOWN` and `_UP` are commands that take the node named by `$NODE` away and
-//! bring it back; `LOGRAFT_E2E_QUIET_SECONDS` is how long a cluster at rest is watched (60).
+//! bring it back; `LOGRAFT_E2E_SIZED_DISKS=1` says that volumes are as large as their claims and
+//! grow with them; `LOGRAFT_E2E_QUIET_SECONDS` is how long a cluster at rest is watched (60).
 //!
 //! Without either word all cases run. One that cannot is named, with what it lacks, and the exit
 //! code is 2: it does not count as passed.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, ready};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{
     ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::NamespaceResourceScope;
-use kube::runtime::controller::{Action, Config};
+use kube::runtime::controller::{Action, Config, Error};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
@@ -27,7 +27,7 @@ use lograft_crds::names::{LABEL_CLUSTER, LABEL_MANAGED_BY, OPERATOR};
 use lograft_operator_desired::Settings;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::args::Args;
 use crate::chain::sentence;
@@ -133,10 +133,19 @@ async fn one(context: Arc<Context>, place: Option<&str>, mut stopped: watch::Rec
     };
     controller
         .run(cluster::reconcile, on_error, Arc::clone(&context))
-        .for_each(|result| async move {
-            if let Err(error) = result {
-                debug!(error = sentence(&error), "a watch or a reconcile failed");
+        .for_each(|result| {
+            match result {
+                // Told where it happened, or of an object that is gone.
+                Ok(_) | Err(Error::ReconcilerFailed(..) | Error::ObjectNotFound(_)) => {}
+                Err(error) => {
+                    context.metrics.watch_errors.inc();
+                    warn!(
+                        error = sentence(&error),
+                        "a watch failed; it is begun again"
+                    );
+                }
             }
+            ready(())
         })
         .await;
 }

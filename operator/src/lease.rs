@@ -85,8 +85,10 @@ impl Place {
         while renewed.elapsed() < most {
             tokio::time::sleep(Duration::from_secs(LEASE_RENEW_SECONDS)).await;
             let left = most.saturating_sub(renewed.elapsed());
+            // Counted from before the call: others may count from when it was written.
+            let begun = Instant::now();
             match tokio::time::timeout(left, self.renew()).await {
-                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(true)) => renewed = begun,
                 Ok(Ok(false)) => break,
                 Ok(Err(error)) => warn!(%error, "cannot renew the lease"),
                 Err(_) => warn!("renewing the lease takes too long"),

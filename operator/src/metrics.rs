@@ -1,7 +1,8 @@
 //! What Prometheus reads.
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
 };
 
 /// The operator's metrics.
@@ -14,6 +15,8 @@ pub(crate) struct Metrics {
     pub(crate) reconcile_seconds: Histogram,
     /// Writes to the API server by `kind`.
     pub(crate) writes: IntCounterVec,
+    /// Watches that broke.
+    pub(crate) watch_errors: IntCounter,
     /// 1 while this operator leads.
     pub(crate) leads: IntGauge,
 }
@@ -40,16 +43,22 @@ impl Metrics {
             Opts::new("lograft_operator_writes_total", "Writes to the API server"),
             &["kind"],
         )?;
+        let watch_errors = IntCounter::new(
+            "lograft_operator_watch_errors_total",
+            "Watches of the API server that failed and were begun again",
+        )?;
         let leads = IntGauge::new("lograft_operator_leader", "1 while this operator leads")?;
         registry.register(Box::new(reconciles.clone()))?;
         registry.register(Box::new(reconcile_seconds.clone()))?;
         registry.register(Box::new(writes.clone()))?;
+        registry.register(Box::new(watch_errors.clone()))?;
         registry.register(Box::new(leads.clone()))?;
         Ok(Self {
             registry,
             reconciles,
             reconcile_seconds,
             writes,
+            watch_errors,
             leads,
         })
     }

@@ -65,11 +65,17 @@ async fn run(args: Args) -> anyhow::Result<()> {
         () = wait(stopped) => {
             info!("told to stop");
             let most = Duration::from_secs(SHUTDOWN_MAX_SECONDS);
-            // Reconciles that run may end: each is bounded, and a new leader takes up the rest.
-            if tokio::time::timeout(most, &mut controllers).await.is_err() {
-                warn!("reconciles not all ended in time");
+            // Reconciles that run may end: each is bounded, and a new leader takes up the rest. The
+            // lease is kept until then, or two would act.
+            tokio::select! {
+                ended = tokio::time::timeout(most, &mut controllers) => {
+                    if ended.is_err() {
+                        warn!("reconciles not all ended in time");
+                    }
+                    Ok(())
+                }
+                () = place.keep() => Err(anyhow::anyhow!("the lease is lost while stopping")),
             }
-            Ok(())
         }
     };
     metrics.leads.set(0);

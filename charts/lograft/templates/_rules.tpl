@@ -29,10 +29,11 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, patch, delete]
-# Disks grow by their claims, and are never deleted.
+# Disks grow by their claims. One is deleted where a new node comes to the place of one that has
+# left for ever and held nothing any more.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  verbs: [list, watch, patch]
+  verbs: [list, watch, patch, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

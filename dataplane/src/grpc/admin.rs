@@ -16,11 +16,17 @@ pub(crate) use nodes::{bootstrap, decommission_node, join, recommission_node};
 pub(crate) use stop::prepare_stop;
 pub(crate) use topics::{alter_topic, create_topic, delete_topic, describe_topic, list_topics};
 
-/// Refuses calls while the node belongs to no cluster.
+/// Refuses calls while the node belongs to no cluster, or knows nothing of its own yet. The two
+/// are told apart: who is told of no cluster may make one.
 fn check_member(control: &Control) -> Result<(), ApiError> {
-    if control.member().is_none() || control.view().load().cluster_id().is_none() {
-        let text = "this node belongs to no cluster yet";
-        return Err(ApiError::new(Reason::NotBootstrapped, text));
+    let is_member = control.member().is_some();
+    if is_member && control.view().load().cluster_id().is_some() {
+        return Ok(());
     }
-    Ok(())
+    if is_member || control.parts().storage.identity().is_some() {
+        let text = "this node belongs to a cluster and has not caught up with it yet";
+        return Err(ApiError::new(Reason::NotReady, text));
+    }
+    let text = "this node belongs to no cluster yet";
+    Err(ApiError::new(Reason::NotBootstrapped, text))
 }

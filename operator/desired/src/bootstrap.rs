@@ -1,11 +1,12 @@
 //! The cluster is made once: its id first, then the first node, then a mark that it was.
 
-use crate::{Answer, Observed, ValidCluster};
+use crate::{Answer, Observed, PodSeen, ValidCluster};
 
 /// What to do about the cluster's identity.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Identity {
     /// Nothing: it has one, or has to wait for one.
+    #[default]
     Keep,
     /// Give it a new id.
     Mint,
@@ -42,7 +43,10 @@ pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, pods: i32) -> Bo
     ids.sort_unstable();
     ids.dedup();
     match &cluster.cluster_id {
-        None => find_identity(&mut found, observed, &ids, pods),
+        None => match former(cluster, observed) {
+            Some(wait) => found.wait = Some(wait),
+            None => find_identity(&mut found, observed, &ids, pods),
+        },
         Some(own) => {
             if let Some(other) = ids.iter().find(|id| **id != own) {
                 found.wait = Some(format!(
@@ -60,6 +64,29 @@ pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, pods: i32) -> Bo
         }
     }
     found
+}
+
+/// What is left of a LogCluster of this name that was deleted, and is about to go: it tells nothing
+/// of what stays.
+fn former(cluster: &ValidCluster, observed: &Observed) -> Option<String> {
+    let set = observed.stateful_set.as_ref().map(|set| &set.metadata);
+    let owners = set.and_then(|set| set.owner_references.as_ref());
+    let mut owners = owners.into_iter().flatten();
+    if owners.any(|owner| owner.controller == Some(true) && owner.uid != cluster.uid) {
+        return Some("the StatefulSet of a former LogCluster to be gone".to_owned());
+    }
+    let uid = set.and_then(|set| set.uid.as_ref());
+    let is_former = |pod: &&PodSeen| {
+        pod.terminating || (pod.owner_uid.is_some() && pod.owner_uid.as_ref() != uid)
+    };
+    let pods = observed.pods.values().filter(is_former).count();
+    let disks = observed
+        .disks
+        .values()
+        .filter(|disk| disk.terminating)
+        .count();
+    (pods + disks > 0)
+        .then(|| format!("{pods} pod(s) and {disks} disk(s) of a former LogCluster to be gone"))
 }
 
 /// Disks that stand before there is an id may hold a cluster: they are asked first.

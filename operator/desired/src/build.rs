@@ -17,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use lograft_crds::names::{API_VERSION, ClusterNames};
 use serde_json::Value;
 
-use crate::{Observed, Settings, ValidCluster, replicas};
+use crate::{Observed, Settings, ValidCluster, replicas, scale};
 
 /// Why an object was not built.
 #[derive(Debug, thiserror::Error)]
@@ -93,12 +93,13 @@ pub fn desired(
     observed: &Observed,
     settings: &Settings,
 ) -> Result<Desired, BuildError> {
-    let wanted = cluster.spec.replicas;
+    let standing = observed.standing(cluster);
+    let wanted = scale::room(cluster, observed, standing);
     let world = World {
         cluster,
         observed,
         settings,
-        pods: replicas::pods(wanted, observed.replicas(), &observed.emptied),
+        pods: replicas::pods(wanted, standing, &observed.emptied),
     };
     Ok(Desired {
         service_account: account::build(&world),

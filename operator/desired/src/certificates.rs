@@ -84,6 +84,22 @@ pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, pods: i32) -> Ce
         ca: None,
         found: Certificates::default(),
     };
+    let own = [
+        names.ca(),
+        names.node_tls(),
+        names.operator_tls(),
+        names.admin_tls(),
+    ];
+    let strangers = own.iter().find_map(|name| {
+        let stranger = observed.secrets.get(name)?.stranger.as_ref()?;
+        Some(format!(
+            "Secret {name} to be freed: it belongs to {stranger}"
+        ))
+    });
+    if strangers.is_some() {
+        calendar.found.wait = strangers;
+        return calendar.found;
+    }
     calendar.plan_ca(&names.ca());
     let nodes: Vec<Leaf> = (0..pods).map(|at| node(cluster, at)).collect();
     let caller = |name: &str, role: &str| Leaf {

@@ -13,10 +13,12 @@ pub fn covers(live: &Value, desired: &Value) -> bool {
 
 fn covers_at(live: &Value, desired: &Value, is_amount: bool) -> bool {
     match (live, desired) {
-        // What is wanted as null is not wanted; an empty map or list need not be there.
+        // What is wanted as null is not wanted; an empty map, list or text need not be there: the
+        // API server drops those that are a field's default.
         (_, Value::Null) => true,
         (Value::Null, Value::Object(map)) => map.is_empty(),
         (Value::Null, Value::Array(list)) => list.is_empty(),
+        (Value::Null, Value::String(text)) => text.is_empty(),
         (Value::Object(live), Value::Object(desired)) => covers_map(live, desired),
         (Value::Array(live), Value::Array(desired)) => covers_list(live, desired),
         (Value::String(live), Value::String(desired)) if is_amount => {
@@ -140,7 +142,11 @@ mod tests {
     #[test]
     fn nothing_asked_for_is_there() {
         let live = json!({});
-        assert!(covers(&live, &json!({"a": null, "b": {}, "c": []})));
-        assert!(!covers(&live, &json!({"a": ""})));
+        assert!(covers(
+            &live,
+            &json!({"a": null, "b": {}, "c": [], "d": ""})
+        ));
+        assert!(!covers(&live, &json!({"a": "x"})));
+        assert!(!covers(&json!({"a": "x"}), &json!({"a": ""})));
     }
 }

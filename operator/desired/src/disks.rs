@@ -40,21 +40,23 @@ pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed) -> Disks {
                 cluster.disk_bytes
             }
         };
-        if disk.requested_bytes < wanted {
+        if disk.actual_bytes.is_none() {
+            // A claim that is not bound cannot grow.
+            found.binding.push(claim);
+        } else if disk.requested_bytes < wanted {
             found.grow.push(Grow {
                 claim,
                 uid: disk.uid.clone(),
                 bytes: wanted,
             });
-        } else if disk.actual_bytes.is_none() {
-            found.binding.push(claim);
         } else if disk.actual_bytes < Some(disk.requested_bytes) {
             found.growing.push(claim);
         }
     }
     let template = observed.disk_size().and_then(|size| bytes(&size));
-    found.renew_set =
-        found.grow.is_empty() && template.is_some_and(|size| size < cluster.disk_bytes);
+    found.renew_set = found.grow.is_empty()
+        && found.binding.is_empty()
+        && template.is_some_and(|size| size < cluster.disk_bytes);
     found
 }
 

@@ -7,6 +7,8 @@ use lograft_crds::log_cluster::MemberRole;
 use lograft_crds::names::{ANNOTATION_ROLLOUT_HASH, ClusterNames};
 use serde_json::Value;
 
+use crate::ValidCluster;
+
 /// The world, as far as what should stand and what to do depends on it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
@@ -71,6 +73,8 @@ pub struct PodSeen {
     pub draining_since: Option<i64>,
     /// The zone it was placed in.
     pub zone: Option<String>,
+    /// UID of the object that controls it, if one does.
+    pub owner_uid: Option<String>,
 }
 
 /// The claim of a disk.
@@ -82,6 +86,8 @@ pub struct DiskSeen {
     pub requested_bytes: u64,
     /// Bytes that it has; unknown while it is not bound.
     pub actual_bytes: Option<u64>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
 }
 
 /// What a Secret holds, without its keys.
@@ -91,6 +97,8 @@ pub struct SecretSeen {
     pub certificates: BTreeMap<String, CertificateSeen>,
     /// The roots in `ca.crt`, in order.
     pub roots: Vec<CertificateSeen>,
+    /// Whose it is, if it is not the cluster's: then nothing else of it is told.
+    pub stranger: Option<String>,
 }
 
 /// A certificate.
@@ -248,6 +256,23 @@ impl Observed {
         spec.and_then(|spec| spec.replicas).unwrap_or(0)
     }
 
+    /// The number of pods that stand, or stood when status was last written: the set may be away
+    /// for a moment, or somebody has lowered it, and still no pod goes before its node.
+    pub fn standing(&self, cluster: &ValidCluster) -> i32 {
+        let names = ClusterNames(&cluster.name);
+        let last_pod = self.pods.keys().next_back().copied();
+        let nodes = self.view.iter().flat_map(|view| &view.nodes);
+        let at_work = nodes.filter(|node| node.state != NodeState::Removed);
+        let last_node = at_work.filter_map(|node| names.ordinal(&node.name)).max();
+        let told = if self.stateful_set.is_none() && self.view.is_none() {
+            cluster.members_count
+        } else {
+            0
+        };
+        let last = last_pod.max(last_node).map_or(0, |last| last + 1);
+        self.replicas().max(last).max(told)
+    }
+
     /// The size that new disks get, which stands in the StatefulSet and cannot change in it.
     pub fn disk_size(&self) -> Option<String> {
         let spec = self.stateful_set.as_ref()?.spec.as_ref()?;
@@ -267,11 +292,12 @@ impl Observed {
     ///
     /// A pod counts as emptied if its node was removed, or never joined while it stood there; and
     /// no node of its name is at work.
-    pub fn derive(&mut self, names: ClusterNames<'_>) {
+    pub fn derive(&mut self, cluster: &ValidCluster) {
+        let names = ClusterNames(&cluster.name);
+        let standing = self.standing(cluster);
         let zones = self.pods.iter();
         let zones = zones.filter_map(|(at, pod)| pod.zone.clone().map(|zone| (*at, zone)));
         self.zones = zones.collect();
-        let standing = self.replicas();
         let (Some(view), answers) = (&self.view, &self.answers) else {
             return;
         };

@@ -13,7 +13,7 @@ use crate::certificates::{self, SecretPlan};
 use crate::disks::{self, Disks};
 use crate::rollout::{self, Rollout};
 use crate::scale::{self, Scale};
-use crate::{ObjectKey, Observed, Settings, ValidCluster, bootstrap, covers};
+use crate::{NodeState, ObjectKey, Observed, Settings, ValidCluster, bootstrap, covers};
 
 pub use crate::bootstrap::Identity;
 
@@ -29,7 +29,7 @@ pub enum PlanError {
 }
 
 /// What to do, in the order of the fields.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// The cluster's id: persisted before anything is asked of a node.
     pub identity: Identity,
@@ -145,9 +145,11 @@ pub fn plan(
     let objects = wanted.objects().map_err(PlanError::Encode)?;
     let pods = (wanted.stateful_set.spec.as_ref()).and_then(|spec| spec.replicas);
     let mut planner = Planner::new(cluster, observed, pods.unwrap_or(0));
+    if let Some(refused) = &cluster.not_there {
+        planner.note(Reason::InvalidSpec, refused.to_string(), true);
+    }
     if cluster.spec.paused {
         planner.note(Reason::PausedBySpec, "spec.paused to be unset", true);
-        return Ok(planner.plan);
     }
     planner.certificates();
     let disks = disks::plan(cluster, observed);
@@ -157,12 +159,16 @@ pub fn plan(
         planner.renew_set();
     }
     planner.bootstrap();
+    planner.spent_disks();
     let hash = hash_of(&wanted.stateful_set);
     let scale = scale::plan(cluster, observed);
     let rollout = rollout::plan(cluster, observed, &hash);
+    planner.rollout(rollout);
     planner.scale(&scale);
-    planner.rollout(rollout, scale.ask.is_some());
     planner.settle();
+    if cluster.spec.paused {
+        planner.plan.keep_off();
+    }
     Ok(planner.plan)
 }
 
@@ -190,19 +196,9 @@ impl<'a> Planner<'a> {
             cluster,
             observed,
             plan: Plan {
-                identity: Identity::Keep,
-                was_made: false,
-                secrets: Vec::new(),
-                grow: Vec::new(),
-                apply: Vec::new(),
-                drain: Vec::new(),
-                stop: None,
-                ask: Vec::new(),
-                delete: Vec::new(),
-                events: Vec::new(),
-                notes: Vec::new(),
                 pods,
                 requeue_seconds: REQUEUE_QUIET_SECONDS,
+                ..Plan::default()
             },
             next: None,
         }
@@ -392,20 +388,55 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn scale(&mut self, scale: &Scale) {
-        if let Some(node) = &scale.begun {
-            self.tell("Decommissioning", format!("node {node} leaves"));
+    /// Old disks that are in the way of new nodes.
+    fn spent_disks(&mut self) {
+        let standing = self.observed.standing(self.cluster);
+        for at in scale::spent(self.cluster, self.observed, standing) {
+            let Some(disk) = self.observed.disks.get(&at) else {
+                continue;
+            };
+            let claim = self.names().disk_claim(at);
+            let wait = format!("{claim} to be gone: its node has left for ever");
+            self.note(Reason::ScalingUp, wait, true);
+            if disk.terminating {
+                continue;
+            }
+            let about = ObjectKey {
+                kind: "PersistentVolumeClaim".to_owned(),
+                name: claim,
+            };
+            let text = format!("{} held nothing any more", about.name);
+            self.tell_of(about.clone(), "DroppingDisk", text);
+            self.plan.delete.push(Delete {
+                key: about,
+                uid: disk.uid.clone(),
+                orphan: false,
+            });
         }
+    }
+
+    fn scale(&mut self, scale: &Scale) {
+        // One disruption at a time: a pod that is replaced in this step is one.
+        let replaces = self.plan.stop.is_some();
+        let begins = scale.begun.is_some();
         if let Some(node) = &scale.kept {
             self.tell("Recommissioning", format!("node {node} stays"));
         }
         if let Some(wait) = &scale.wait {
             self.note(Reason::Decommissioning, wait.clone(), true);
         }
+        if begins && replaces {
+            return;
+        }
+        if let Some(node) = &scale.begun {
+            self.tell("Decommissioning", format!("node {node} leaves"));
+        }
         self.plan.ask.extend(scale.ask.clone());
     }
 
-    fn rollout(&mut self, rollout: Rollout, is_leaving: bool) {
+    fn rollout(&mut self, rollout: Rollout) {
+        let mut nodes = self.observed.view.iter().flat_map(|view| &view.nodes);
+        let is_leaving = nodes.any(|node| node.state == NodeState::Draining);
         if let Some(stuck) = rollout.stuck {
             self.note(Reason::RolloutStuck, stuck, true);
         }
@@ -494,6 +525,16 @@ fn marked(mut object: Value) -> Value {
 }
 
 impl Plan {
+    /// Leaves of it what it has to say.
+    fn keep_off(&mut self) {
+        *self = Self {
+            notes: std::mem::take(&mut self.notes),
+            pods: self.pods,
+            requeue_seconds: REQUEUE_QUIET_SECONDS,
+            ..Self::default()
+        };
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         let Self {

@@ -54,7 +54,7 @@ pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, wanted: &str) ->
     let names = ClusterNames(&cluster.name);
     let mut found = Rollout::default();
     let standing = |at: &i32| *at < observed.replicas();
-    let pods: Vec<_> = observed
+    let mut pods: Vec<_> = observed
         .pods
         .iter()
         .filter(|(at, _)| standing(at))
@@ -92,16 +92,24 @@ pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, wanted: &str) ->
         return found;
     }
     let missing = (0..observed.replicas()).find(|at| !observed.pods.contains_key(at));
-    let down = pods.iter().find(|(_, pod)| !pod.ready || pod.terminating);
+    let down: Vec<_> = pods
+        .iter()
+        .filter(|(_, pod)| !pod.ready || pod.terminating)
+        .collect();
+    // One that is down and outdated is the next: its new template may be what mends it.
+    let mendable = match down.as_slice() {
+        [(at, pod)] if outdated(pod) && !pod.terminating && missing.is_none() => Some(**at),
+        _ => None,
+    };
     // Before there is a cluster nothing can be lost, and no pod is ready.
-    if let Some(at) = missing
-        .or(down.map(|(at, _)| **at))
-        .filter(|_| cluster.bootstrapped)
-    {
+    let waits_for = missing.or(down.first().map(|(at, _)| **at));
+    if let Some(at) = waits_for.filter(|_| cluster.bootstrapped && mendable.is_none()) {
         found.wait = Some(format!("{} to be ready before the next pod", names.pod(at)));
         return found;
     }
     if cluster.bootstrapped {
+        let is_candidate = |at: i32| mendable.is_none_or(|only| only == at);
+        pods.retain(|(at, _)| is_candidate(**at));
         next_step(&mut found, (cluster, observed), &pods, wanted);
     } else {
         found.delete = pods
@@ -112,7 +120,7 @@ pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, wanted: &str) ->
     found
 }
 
-/// All pods are ready: drains or replaces the next one, meta's leader last, else from above.
+/// No other pod is down: drains or replaces the next one, meta's leader last, else from above.
 fn next_step(
     found: &mut Rollout,
     (cluster, observed): (&ValidCluster, &Observed),

@@ -19,8 +19,12 @@ pub struct Outcome {
     pub bootstrapped: bool,
     /// What failed, the first first.
     pub failures: Vec<String>,
+    /// How many of them were the API server's.
+    pub api_failures_count: usize,
     /// What a node said that its stop has to wait for.
     pub waits: Vec<String>,
+    /// Why a disk may not grow, if the API server said so.
+    pub growth_refused: Option<String>,
 }
 
 /// The status of a cluster whose spec was refused.
@@ -66,6 +70,11 @@ pub fn next(
     let mut notes = failures(outcome);
     notes.extend(outcome.waits.iter().map(|text| Note {
         reason: Reason::RollingOut,
+        text: text.clone(),
+        blocks: true,
+    }));
+    notes.extend(outcome.growth_refused.iter().map(|text| Note {
+        reason: Reason::GrowthRefused,
         text: text.clone(),
         blocks: true,
     }));

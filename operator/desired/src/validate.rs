@@ -64,6 +64,10 @@ pub struct ValidCluster {
     pub spec: LogClusterSpec,
     /// Whether the cluster was ever made.
     pub bootstrapped: bool,
+    /// Pods that stood when status was last written.
+    pub members_count: i32,
+    /// What was asked for that this version has not: a cluster that serves goes on without it.
+    pub not_there: Option<Refused>,
     /// `spec.log.segmentSize` in bytes.
     pub segment_bytes: u64,
     /// `spec.log.retention.size` in bytes.
@@ -102,7 +106,13 @@ impl ValidCluster {
         check_counts(spec)?;
         check_sizes(spec)?;
         check_pods(spec)?;
-        refuse_what_is_not_there(spec)?;
+        let bootstrapped = status.as_ref().is_some_and(|s| s.bootstrapped);
+        // A cluster is not made without what it was to have. One that serves is not left alone for
+        // it: its certificates would end.
+        let not_there = refuse_what_is_not_there(spec).err();
+        if let Some(refused) = not_there.clone().filter(|_| !bootstrapped) {
+            return Err(refused);
+        }
         let kept = &spec.log.retention;
         Ok(Self {
             name,
@@ -110,7 +120,11 @@ impl ValidCluster {
             uid: given(metadata.uid.as_ref(), "metadata.uid")?,
             cluster_id: status.as_ref().and_then(|s| s.cluster_id.clone()),
             spec: spec.clone(),
-            bootstrapped: status.as_ref().is_some_and(|s| s.bootstrapped),
+            bootstrapped,
+            members_count: status.as_ref().map_or(0, |status| {
+                i32::try_from(status.members.len()).unwrap_or(i32::MAX)
+            }),
+            not_there,
             segment_bytes: bytes("spec.log.segmentSize", &spec.log.segment_size)?,
             retention_bytes: kept
                 .size

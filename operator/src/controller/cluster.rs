@@ -129,11 +129,18 @@ async fn steps(cached: &LogCluster, context: &Context) -> Result<Action, Reconci
     let outcome = apply::apply(context, &raw, &world, &plan).await;
     let next = status::next(&raw, &cluster, &world.observed, (&plan, &outcome));
     update_status::write(&api, &raw, &next, context).await?;
-    match outcome.failures.first() {
-        Some(first) => Err(ReconcileError::Apply {
-            first: first.clone(),
-            count: outcome.failures.len(),
-        }),
-        None => Ok(Action::requeue(Duration::from_secs(plan.requeue_seconds))),
+    if outcome.api_failures_count > 0 {
+        return Err(ReconcileError::Apply {
+            first: outcome.failures.first().cloned().unwrap_or_default(),
+            count: outcome.api_failures_count,
+        });
     }
+    // What is refused stays refused for a while; other lanes keep their pace.
+    let is_moving = plan.stop.is_some() || !(plan.drain.is_empty() && plan.ask.is_empty());
+    let seconds = if outcome.growth_refused.is_some() && !is_moving {
+        REQUEUE_QUIET_SECONDS
+    } else {
+        plan.requeue_seconds
+    };
+    Ok(Action::requeue(Duration::from_secs(seconds)))
 }

@@ -13,7 +13,7 @@ use super::{
     CHANGE_MAX, Onlooker, PAUSE_MAX, await_ready, await_replaced, is_up, lives, pods, ready,
 };
 use crate::chart::Chart;
-use crate::load::Load;
+use crate::load::{self, Load};
 use crate::world::{World, await_condition, await_for};
 
 /// A load that lasts about as long as a change of three pods.
@@ -219,5 +219,56 @@ pub(in crate::cases) async fn certificates_are_loaded_without_a_restart(
     ensure!(lives(world).await? == lived, "a pod was restarted for it");
     let soaked = load.finish().await?;
     ensure!(soaked.longest_pause <= PAUSE_MAX, "{soaked:?}");
+    Ok(())
+}
+
+const SIZED_DISKS: &str = "LOGRAFT_E2E_SIZED_DISKS";
+
+/// What is missing to fill a disk.
+pub(in crate::cases) fn lacks_sized_disks() -> Option<String> {
+    let lacks = std::env::var_os(SIZED_DISKS).is_none();
+    lacks.then(|| format!("{SIZED_DISKS} is not set: volumes are as large as their claims say"))
+}
+
+/// Writes are refused before the disk is full; it grows by itself, and they go on.
+pub(in crate::cases) async fn a_disk_that_fills_up_grows(
+    world: &World,
+    chart: &Chart,
+) -> anyhow::Result<()> {
+    let storage = json!({
+        "size": "1Gi",
+        "autoGrow": {"maxSize": "3Gi", "thresholdPercent": 50},
+    });
+    ready(world, json!({"storage": storage})).await?;
+    let lived = lives(world).await?;
+    let said = load::fill(world, &chart.node_image).await?;
+    ensure!(said.contains("disk"), "refused for another reason: {said}");
+    await_for(CHANGE_MAX, "the claims to have grown", || async {
+        let mut grown = 0;
+        for at in 0..3 {
+            let name = format!("data-events-{at}");
+            let claim = world.api::<PersistentVolumeClaim>().get(&name).await?;
+            let size = claim
+                .status
+                .and_then(|status| status.capacity?.get("storage").cloned());
+            grown += usize::from(size.is_some_and(|size| size.0 != "1Gi"));
+        }
+        Ok((grown == 3).then_some(()))
+    })
+    .await?;
+    await_ready(world, CHANGE_MAX).await?;
+    // A volume's file system may follow its claim a little later.
+    let second = Duration::from_secs(10);
+    await_for(CHANGE_MAX, "writes to go on", || async {
+        let load = Load::start(world, &chart.node_image, second, None).await;
+        let soaked = match load {
+            Ok(load) => load.finish().await,
+            Err(error) => Err(error),
+        };
+        world.remove_load().await?;
+        Ok(soaked.is_ok().then_some(()))
+    })
+    .await?;
+    ensure!(lives(world).await? == lived, "pods were touched");
     Ok(())
 }

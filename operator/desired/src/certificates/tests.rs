@@ -44,6 +44,7 @@ fn carried_out(observed: &Observed, plan: &Certificates, now: i64) -> Observed {
                 SecretSeen {
                     certificates,
                     roots,
+                    stranger: None,
                 },
             );
             continue;

@@ -33,6 +33,8 @@ struct Sim {
     is_sticky: bool,
     /// Images of this hash do not start.
     broken_hash: Option<String>,
+    /// Pods of this hash run and are never ready.
+    unready_hash: Option<String>,
 }
 
 impl Sim {
@@ -52,6 +54,7 @@ impl Sim {
             stopped: Vec::new(),
             is_sticky: false,
             broken_hash: None,
+            unready_hash: None,
         }
     }
 
@@ -110,13 +113,15 @@ impl Sim {
                 assert_eq!(self.seen.pods[&at].uid, delete.uid);
                 self.seen.pods.remove(&at);
                 self.replaced.push(delete.key.name.clone());
+            } else if delete.key.kind == "PersistentVolumeClaim" {
+                self.seen.disks.retain(|_, disk| disk.uid != delete.uid);
             } else {
                 self.seen.live.remove(&delete.key);
             }
         }
         self.kubernetes();
-        let name = self.cluster.metadata.name.clone().unwrap();
-        self.seen.derive(ClusterNames(&name));
+        let cluster = ValidCluster::new(&self.cluster).unwrap();
+        self.seen.derive(&cluster);
     }
 
     fn issue(&mut self, plan: &Plan) {
@@ -231,6 +236,7 @@ impl Sim {
                 uid: format!("disk-{uid}"),
                 requested_bytes: 10 << 30,
                 actual_bytes: Some(10 << 30),
+                terminating: false,
             };
             self.seen.disks.entry(at).or_insert(disk);
             let Entry::Vacant(place) = self.seen.pods.entry(at) else {
@@ -274,7 +280,8 @@ impl Sim {
                 self.seen.answers.insert(*at, answer);
                 view.nodes.push(node(id, &pod_name));
             }
-            pod.ready = pod.running && view.node_of(&pod_name).is_some();
+            let is_unready = pod.hash.is_some() && pod.hash == self.unready_hash;
+            pod.ready = pod.running && !is_unready && view.node_of(&pod_name).is_some();
         }
         for node in &mut view.nodes {
             let at = ClusterNames(&name).ordinal(&node.name).unwrap();
@@ -496,7 +503,10 @@ fn a_rollout_waits_for_majorities_and_for_pods_that_are_down() {
         sim.wait_text()
     );
     sim.seen.view.as_mut().unwrap().partitions[0].replicas[0].in_sync = true;
+    // One that is down and as outdated as the others is the next.
     sim.seen.pods.get_mut(&0).unwrap().ready = false;
+    assert_eq!(sim.plan().drain[0].key.name, "lograft-0");
+    sim.seen.pods.get_mut(&0).unwrap().terminating = true;
     let plan = sim.plan();
     assert!(plan.delete.is_empty() && plan.drain.is_empty() && plan.stop.is_none());
     assert!(
@@ -506,6 +516,7 @@ fn a_rollout_waits_for_majorities_and_for_pods_that_are_down() {
     );
     sim.seen.view = None;
     sim.seen.pods.get_mut(&0).unwrap().ready = true;
+    sim.seen.pods.get_mut(&0).unwrap().terminating = false;
     let plan = sim.plan();
     assert!(plan.delete.is_empty() && plan.drain.is_empty() && plan.stop.is_none());
     assert!(sim.wait_text().contains("describe"), "{}", sim.wait_text());
@@ -637,4 +648,182 @@ fn hands_are_kept_off_a_paused_cluster() {
     let plan = sim.plan();
     assert!(plan.is_empty());
     assert!(sim.wait_text().contains("spec.paused"));
+}
+
+#[test]
+fn a_set_made_anew_while_a_node_leaves_takes_no_pod_with_it() {
+    let mut sim = Sim::new();
+    sim.cluster.spec.replicas = 5;
+    sim.rest();
+    sim.cluster.spec.replicas = 3;
+    let plan = sim.plan();
+    sim.carry_out(&plan);
+    let key = sim.seen.live.keys().find(|key| key.kind == "StatefulSet");
+    let key = key.unwrap().clone();
+    sim.seen.live.remove(&key);
+    sim.seen.stateful_set = None;
+    let plan = sim.plan();
+    let set = plan
+        .apply
+        .iter()
+        .find(|object| object["kind"] == "StatefulSet");
+    assert_eq!(set.unwrap()["spec"]["replicas"], 5);
+    // Nor does one that somebody lowers.
+    let mut lowered = set.unwrap().clone();
+    lowered["spec"]["replicas"] = json!(3);
+    sim.seen.stateful_set = Some(serde_json::from_value(lowered.clone()).unwrap());
+    sim.seen.live.insert(key, lowered);
+    assert_eq!(sim.plan().pods, 5);
+}
+
+#[test]
+fn a_pod_that_runs_and_is_not_ready_is_mended_by_the_way_back() {
+    let mut sim = running();
+    sim.cluster.spec.version = Some("broken".to_owned());
+    let plan = sim.plan();
+    let set = plan
+        .apply
+        .iter()
+        .find(|object| object["kind"] == "StatefulSet");
+    let hash =
+        &set.unwrap()["spec"]["template"]["metadata"]["annotations"]["lograft.io/rollout-hash"];
+    sim.unready_hash = Some(hash.as_str().unwrap().to_owned());
+    sim.rest();
+    assert_eq!(sim.replaced, ["lograft-2"]);
+    sim.cluster.spec.version = None;
+    sim.rest();
+    assert_eq!(sim.replaced, ["lograft-2", "lograft-2"]);
+    assert!(sim.seen.pods.values().all(|pod| pod.ready));
+}
+
+#[test]
+fn a_place_of_a_node_that_left_gets_an_empty_disk() {
+    let mut sim = Sim::new();
+    sim.cluster.spec.replicas = 4;
+    sim.rest();
+    sim.cluster.spec.replicas = 3;
+    sim.rest();
+    let old = sim.seen.disks[&3].uid.clone();
+    sim.cluster.spec.replicas = 4;
+    let plan = sim.plan();
+    assert_eq!((plan.delete.len(), plan.pods), (1, 3));
+    assert_eq!(plan.delete[0].uid, old);
+    // While no node tells, nothing is thrown away and nothing added.
+    let view = sim.seen.view.take();
+    let blind = sim.plan();
+    assert_eq!((blind.delete.len(), blind.pods), (0, 3));
+    sim.seen.view = view;
+    sim.rest();
+    assert_eq!(sim.seen.pods.len(), 4);
+    assert_ne!(sim.seen.disks[&3].uid, old);
+    let last = sim
+        .seen
+        .view
+        .as_ref()
+        .unwrap()
+        .node_of("lograft-3")
+        .unwrap();
+    assert_eq!((last.id, last.state), (5, NodeState::Active));
+}
+
+#[test]
+fn the_repair_of_a_lost_disk_goes_on_while_the_new_node_is_silent() {
+    let mut sim = running();
+    sim.seen.answers.insert(0, Answer::Empty);
+    sim.seen.pods.get_mut(&0).unwrap().ready = false;
+    sim.kubernetes();
+    let plan = sim.plan();
+    assert_eq!(plan.ask, [Ask::Decommission { node_id: 1 }]);
+    sim.carry_out(&plan);
+    sim.seen
+        .answers
+        .insert(0, Answer::Silent("it starts".to_owned()));
+    assert_eq!(sim.plan().ask, [Ask::Decommission { node_id: 1 }]);
+}
+
+#[test]
+fn what_is_about_to_go_with_a_former_cluster_is_not_taken_up() {
+    let mut sim = running();
+    sim.cluster.status = None;
+    let set = sim.seen.stateful_set.clone();
+    let mut former = set.clone().unwrap();
+    let owners = former.metadata.owner_references.as_mut().unwrap();
+    owners[0].uid = "former".to_owned();
+    sim.seen.stateful_set = Some(former);
+    assert_eq!(sim.plan().identity, Identity::Keep);
+    sim.seen.stateful_set = set;
+    sim.seen.disks.get_mut(&1).unwrap().terminating = true;
+    assert_eq!(sim.plan().identity, Identity::Keep);
+    assert!(sim.wait_text().contains("1 disk(s)"), "{}", sim.wait_text());
+    sim.seen.disks.get_mut(&1).unwrap().terminating = false;
+    sim.seen.pods.get_mut(&2).unwrap().owner_uid = Some("another set".to_owned());
+    assert_eq!(sim.plan().identity, Identity::Keep);
+    sim.seen.pods.get_mut(&2).unwrap().owner_uid = None;
+    assert_eq!(sim.plan().identity, Identity::Adopt(ID.to_owned()));
+}
+
+#[test]
+fn a_cluster_that_serves_is_kept_up_though_its_spec_asks_for_what_is_not_there() {
+    let mut sim = running();
+    sim.cluster.spec.authorization.enabled = true;
+    assert!(sim.wait_text().contains("spec.authorization.enabled"));
+    sim.seen.secrets.remove(&sim.names().admin_tls());
+    assert_eq!(sim.plan().secrets.len(), 1);
+    // One that was never made is not made.
+    sim.cluster.status.as_mut().unwrap().bootstrapped = false;
+    assert!(ValidCluster::new(&sim.cluster).is_err());
+}
+
+#[test]
+fn a_paused_cluster_tells_what_is_wrong() {
+    let mut sim = running();
+    sim.cluster.spec.paused = true;
+    sim.seen.now_unix_seconds = NOW + 6 * 366 * 86_400;
+    let plan = sim.plan();
+    assert!(plan.is_empty());
+    let texts: Vec<_> = plan.notes.iter().map(|note| note.text.as_str()).collect();
+    assert!(texts[0].contains("spec.paused"), "{texts:?}");
+    assert!(
+        texts.iter().any(|text| text.contains("expired")),
+        "{texts:?}"
+    );
+}
+
+#[test]
+fn a_decommission_that_is_refused_holds_no_rollout_up() {
+    let mut sim = running();
+    sim.cluster.spec.replicas = 2;
+    sim.cluster.spec.version = Some("0.2.0".to_owned());
+    // The nodes refuse: too few are left for the replicas. So the node stays active.
+    for _ in 0..2 {
+        let mut plan = sim.plan();
+        plan.ask.clear();
+        sim.carry_out(&plan);
+    }
+    let plan = sim.plan();
+    assert!(plan.stop.is_some(), "{plan:#?}");
+    // Not both in one step.
+    assert_eq!(plan.ask, []);
+}
+
+#[test]
+fn somebody_elses_secret_is_not_used_and_not_overwritten() {
+    let mut sim = Sim::new();
+    let stranger = SecretSeen {
+        stranger: Some("Cluster pg".to_owned()),
+        ..SecretSeen::default()
+    };
+    let name = sim.names().ca();
+    sim.seen.secrets.insert(name, stranger);
+    assert_eq!(sim.plan().secrets, []);
+    assert!(
+        sim.wait_text().contains("lograft-ca"),
+        "{}",
+        sim.wait_text()
+    );
+    assert!(
+        sim.wait_text().contains("Cluster pg"),
+        "{}",
+        sim.wait_text()
+    );
 }

@@ -8,6 +8,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource as _};
 use lograft_crds::LogCluster;
+use lograft_crds::limits::GROWTH_REFUSAL_MAX_COUNT;
 use lograft_crds::names::{ANNOTATION_DRAINING_SINCE, ClusterNames, OPERATOR};
 use lograft_operator_desired::plan::{Identity, Plan};
 use lograft_operator_desired::status::Outcome;
@@ -70,6 +71,12 @@ pub(super) async fn apply(
 
 impl Applier<'_> {
     fn failed(&mut self, action: impl Display, error: &dyn std::error::Error) {
+        self.refused(action, error);
+        self.outcome.api_failures_count += 1;
+    }
+
+    /// A node did not do it: it is asked again at the next look.
+    fn refused(&mut self, action: impl Display, error: &dyn std::error::Error) {
         let text = format!("{action} to succeed: {}", sentence(error));
         warn!(cluster = super::key(self.raw), "failed: {text}");
         self.outcome.failures.push(text);
@@ -145,8 +152,19 @@ impl Applier<'_> {
             .patch(&grow.claim, &by_us(), &Patch::Merge(&patch))
             .await;
         self.wrote("PersistentVolumeClaim");
-        if let Err(error) = written {
-            self.failed(format!("growing {}", grow.claim), &error);
+        match written {
+            Ok(_) => {}
+            // By the storage class, or by a quota: it stays so until somebody changes that.
+            Err(kube::Error::Api(status)) if [403, 422].contains(&status.code) => {
+                let said: String = status
+                    .message
+                    .chars()
+                    .take(GROWTH_REFUSAL_MAX_COUNT)
+                    .collect();
+                let text = format!("{} to be allowed to grow: {said}", grow.claim);
+                self.outcome.growth_refused = Some(text);
+            }
+            Err(error) => self.failed(format!("growing {}", grow.claim), &error),
         }
     }
 
@@ -191,7 +209,7 @@ impl Applier<'_> {
                 let text = format!("{name} to be ready for its stop: {wait}");
                 return self.outcome.waits.push(text);
             }
-            Err(error) => return self.failed(format!("preparing the stop of {name}"), &error),
+            Err(error) => return self.refused(format!("preparing the stop of {name}"), &error),
         }
         info!(cluster = super::key(self.raw), pod = name, "replaces it");
         self.delete(&stop.pod).await;
@@ -217,7 +235,7 @@ impl Applier<'_> {
                     Ask::Decommission { .. } => "decommissioning a node",
                     Ask::Recommission { .. } => "keeping a node",
                 };
-                self.failed(what, &error);
+                self.refused(what, &error);
             }
         }
     }

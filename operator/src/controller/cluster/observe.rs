@@ -7,9 +7,12 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::Api;
 use kube::api::ListParams;
-use lograft_crds::names::{ANNOTATION_DRAINING_SINCE, ANNOTATION_ROLLOUT_HASH, ClusterNames, DISK};
+use lograft_crds::names::{
+    ANNOTATION_DRAINING_SINCE, ANNOTATION_ROLLOUT_HASH, ClusterNames, DISK, LABEL_MANAGED_BY,
+    OPERATOR,
+};
 use lograft_operator_desired::{
-    Answer, DiskSeen, ObjectKey, Observed, PodSeen, ValidCluster, bytes_of,
+    Answer, DiskSeen, ObjectKey, Observed, PodSeen, SecretSeen, ValidCluster, bytes_of,
 };
 use serde_json::Value;
 use tracing::debug;
@@ -54,9 +57,18 @@ pub(super) async fn observe(
         what: "the StatefulSet".to_owned(),
         source,
     })?;
-    let seen = secrets
-        .iter()
-        .map(|(name, secret)| (name.clone(), pki::see(secret)));
+    let seen = secrets.iter().map(|(name, secret)| {
+        let stranger = stranger(secret, &cluster.uid);
+        let seen = match stranger {
+            // Nothing of somebody else's is used.
+            Some(_) => SecretSeen {
+                stranger,
+                ..SecretSeen::default()
+            },
+            None => pki::see(secret),
+        };
+        (name.clone(), seen)
+    });
     let mut observed = Observed {
         now_unix_seconds: now,
         stateful_set: set,
@@ -66,7 +78,9 @@ pub(super) async fn observe(
         disks,
         ..Observed::default()
     };
-    let nodes = secrets.get(&names.operator_tls()).and_then(|secret| {
+    let own = secrets.get(&names.operator_tls());
+    let own = own.filter(|secret| stranger(secret, &cluster.uid).is_none());
+    let nodes = own.and_then(|secret| {
         let nodes = Nodes::new(secret);
         nodes
             .inspect_err(|error| debug!(error = sentence(error), "no way to the nodes"))
@@ -75,7 +89,7 @@ pub(super) async fn observe(
     let told = ask(nodes.as_ref(), &observed, names, namespace).await;
     observed.answers = told.answers;
     observed.view = told.view;
-    observed.derive(names);
+    observed.derive(cluster);
     Ok(World {
         observed,
         secrets,
@@ -83,6 +97,22 @@ pub(super) async fn observe(
         first_host: names.pod_host(0, namespace),
         reporter: told.reporter,
     })
+}
+
+/// Whose a Secret is, if it is not the cluster's: somebody else controls it, or nobody does and it
+/// is not marked as the operator's.
+fn stranger(secret: &Secret, uid: &str) -> Option<String> {
+    let owners = secret.metadata.owner_references.iter().flatten();
+    let mut controllers = owners.filter(|owner| owner.controller == Some(true));
+    match controllers.next() {
+        Some(owner) if owner.uid == uid => None,
+        Some(owner) => Some(format!("{} {}", owner.kind, owner.name)),
+        None => {
+            let labels = secret.metadata.labels.as_ref();
+            let manager = labels.and_then(|labels| labels.get(LABEL_MANAGED_BY));
+            (manager.map(String::as_str) != Some(OPERATOR)).then(|| "somebody else".to_owned())
+        }
+    }
 }
 
 /// Asks the pods that run.
@@ -204,6 +234,12 @@ fn see(pod: &Pod, zone_key: &str) -> PodSeen {
         terminating: metadata.deletion_timestamp.is_some(),
         trouble,
         draining_since: annotation(ANNOTATION_DRAINING_SINCE).and_then(|text| text.parse().ok()),
+        owner_uid: metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .find(|owner| owner.controller == Some(true))
+            .map(|owner| owner.uid.clone()),
         // Kubernetes copies the labels of the host that name its place.
         zone: metadata
             .labels
@@ -236,6 +272,7 @@ async fn disks(
         let disk = DiskSeen {
             uid: claim.metadata.uid.clone().unwrap_or_default(),
             requested_bytes: bytes_of(&wanted.get("storage")?.0)?,
+            terminating: claim.metadata.deletion_timestamp.is_some(),
             actual_bytes: capacity.and_then(|all| bytes_of(&all.get("storage")?.0)),
         };
         Some((ordinal, disk))
