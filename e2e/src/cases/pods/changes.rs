@@ -143,7 +143,8 @@ pub(in crate::cases) async fn disks_grow_under_their_pods(
     Ok(())
 }
 
-/// Up to four, the start of the way back, and after all up again; then back to three.
+/// Up to four, the start of the way back, and after all up again; then back to three, and once more
+/// up: the new node begins on an empty disk.
 pub(in crate::cases) async fn nodes_come_and_go_and_stay_after_all(
     world: &World,
     chart: &Chart,
@@ -177,6 +178,12 @@ pub(in crate::cases) async fn nodes_come_and_go_and_stay_after_all(
         .get("data-events-3")
         .await
         .context("the left node's disk stays")?;
+    world.change(json!({"replicas": 4})).await?;
+    let status = world
+        .status_for(CHANGE_MAX, "a fourth node anew", four)
+        .await?;
+    let anew = status.members.get(3).and_then(|member| member.node_id);
+    ensure!(anew > fourth, "{anew:?} after {fourth:?}");
     let soaked = load.finish().await?;
     world.tell(format!(
         "longest pause of a partition {:.2} s",
