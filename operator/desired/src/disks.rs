@@ -72,14 +72,21 @@ fn fuller(cluster: &ValidCluster, observed: &Observed, ordinal: i32) -> Fullness
     let (Some(node), Some(disk)) = (node, observed.disks.get(&ordinal)) else {
         return Fullness::Fine;
     };
-    let (Some(grow), total) = (&cluster.spec.storage.auto_grow, node.disk_total_bytes) else {
-        return Fullness::Fine;
+    let Some(grow) = &cluster.spec.storage.auto_grow else {
+        return if node.disk_low {
+            Fullness::Full
+        } else {
+            Fullness::Fine
+        };
     };
+    let total = node.disk_total_bytes;
     let used = total.saturating_sub(node.disk_free_bytes);
     let threshold = u64::try_from(grow.threshold_percent).unwrap_or(100);
     // A disk that has not grown yet is not raised again.
     let is_settled = disk.actual_bytes >= Some(disk.requested_bytes);
-    if total == 0 || used.saturating_mul(100) < total.saturating_mul(threshold) || !is_settled {
+    // A small disk refuses writes long before most of it is in use.
+    let is_filling = node.disk_low || used.saturating_mul(100) >= total.saturating_mul(threshold);
+    if total == 0 || !is_filling || !is_settled {
         return Fullness::Fine;
     }
     let most = grow.max_size.bytes().unwrap_or(0);

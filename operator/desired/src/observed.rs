@@ -162,6 +162,8 @@ pub struct NodeSeen {
     pub disk_total_bytes: u64,
     /// Free on it, bytes.
     pub disk_free_bytes: u64,
+    /// Whether it refuses writes because its reserve is all that is left.
+    pub disk_low: bool,
     /// Partitions that it leads.
     pub leaders: u32,
     /// What it does in the meta group.

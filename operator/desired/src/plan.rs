@@ -276,8 +276,11 @@ impl<'a> Planner<'a> {
             self.tell_of(about, "GrowingDisk", text);
         }
         if let Some(claim) = &disks.full {
-            let text = format!("{claim} is nearly full, at spec.storage.autoGrow.maxSize");
-            self.note(Reason::DiskNearlyFull, text, false);
+            let text = format!(
+                "{claim} to have room: raise spec.storage.size or spec.storage.autoGrow.maxSize, \
+                 or lower retention"
+            );
+            self.note(Reason::DiskNearlyFull, text, true);
         }
         if let Some(claim) = disks
             .grow

@@ -27,6 +27,7 @@ fn node(node: &proto::NodeDescription) -> NodeSeen {
         version: node.version.clone(),
         disk_total_bytes: node.disk_total_bytes,
         disk_free_bytes: node.disk_free_bytes,
+        disk_low: node.disk_low,
         leaders: node.leaders,
         lag_entries: node.lag_entries,
         certificate_not_after: node.certificate_not_after_s,

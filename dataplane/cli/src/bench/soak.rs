@@ -143,7 +143,7 @@ async fn soak(
         .map(|(partition, start)| Written {
             partition,
             start,
-            ledger: Arc::new(Mutex::new(Ledger::new(begun))),
+            ledger: Arc::default(),
         })
         .collect();
     let workers: Vec<_> = written

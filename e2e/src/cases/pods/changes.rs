@@ -244,7 +244,7 @@ pub(in crate::cases) async fn a_disk_that_fills_up_grows(
 ) -> anyhow::Result<()> {
     let storage = json!({
         "size": "1Gi",
-        "autoGrow": {"maxSize": "3Gi", "thresholdPercent": 50},
+        "autoGrow": {"maxSize": "3Gi", "thresholdPercent": 80},
     });
     ready(world, json!({"storage": storage})).await?;
     let lived = lives(world).await?;

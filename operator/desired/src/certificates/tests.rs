@@ -214,6 +214,7 @@ fn view(world: &Observed, roots: &[String], is_current: bool) -> View {
         version: "0.1.0".to_owned(),
         disk_total_bytes: 0,
         disk_free_bytes: 0,
+        disk_low: false,
         leaders: 0,
         meta: None,
         lag_entries: 0,

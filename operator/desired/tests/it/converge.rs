@@ -329,6 +329,7 @@ fn node(id: u64, name: &str) -> NodeSeen {
         version: "0.1.0".to_owned(),
         disk_total_bytes: 10 << 30,
         disk_free_bytes: 9 << 30,
+        disk_low: false,
         leaders: 0,
         meta: Some(MemberRole::Voter),
         lag_entries: 0,
@@ -639,6 +640,16 @@ fn a_full_disk_grows_while_a_rollout_is_stuck() {
         (plan.grow[0].claim.as_str(), plan.grow[0].bytes),
         ("data-lograft-1", 15 << 30)
     );
+    // One that refuses writes grows however much of it is in use.
+    let node = &mut sim.seen.view.as_mut().unwrap().nodes[1];
+    (node.disk_free_bytes, node.disk_low) = (6 << 30, true);
+    assert_eq!(sim.plan().grow.len(), 1);
+    // Where it may not, somebody is told.
+    sim.cluster.spec.storage.auto_grow = None;
+    assert_eq!(sim.plan().grow.len(), 0);
+    let wants_room = |text: String| text.contains("data-lograft-1 to have room");
+    let notes = sim.plan().notes.into_iter();
+    assert!(notes.map(|note| note.text).any(wants_room));
 }
 
 #[test]

@@ -7,13 +7,14 @@ use tokio::time::Instant;
 use crate::produce::now_ms;
 
 /// The acknowledgements of one partition, by the records' numbers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
     /// Each record's offset; none while it is not acknowledged.
     offsets: Vec<Option<Offset>>,
     acked: u64,
     failed: u64,
-    last: Instant,
+    /// When the last came; none before the first: a topic that is new has to get its leaders.
+    last: Option<Instant>,
     longest: Longest,
 }
 
@@ -26,16 +27,6 @@ pub(super) struct Longest {
 }
 
 impl Ledger {
-    pub(super) fn new(begun: Instant) -> Self {
-        Self {
-            offsets: Vec::new(),
-            acked: 0,
-            failed: 0,
-            last: begun,
-            longest: Longest::default(),
-        }
-    }
-
     /// The number of a record that is sent now.
     pub(super) fn send(&mut self) -> u64 {
         self.offsets.push(None);
@@ -43,7 +34,8 @@ impl Ledger {
     }
 
     pub(super) fn ack(&mut self, number: u64, offset: Offset, now: Instant) {
-        let pause = now.saturating_duration_since(self.last);
+        let last = self.last.replace(now).unwrap_or(now);
+        let pause = now.saturating_duration_since(last);
         let seconds = pause.as_secs_f64();
         if seconds > self.longest.seconds {
             let pause_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
@@ -52,7 +44,6 @@ impl Ledger {
                 at_unix_ms: now_ms().saturating_sub(pause_ms),
             };
         }
-        self.last = now;
         self.acked += 1;
         let place = usize::try_from(number).ok();
         if let Some(place) = place.and_then(|at| self.offsets.get_mut(at)) {
@@ -90,7 +81,7 @@ mod tests {
     #[test]
     fn the_longest_pause_is_kept() {
         let begun = Instant::now();
-        let mut ledger = Ledger::new(begun);
+        let mut ledger = Ledger::default();
         for (number, ms) in [(0, 10), (1, 510), (2, 600)] {
             assert_eq!(ledger.send(), number);
             ledger.ack(
