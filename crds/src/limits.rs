@@ -78,6 +78,8 @@ pub const ROOT_SETTLE_MAX_SECONDS: i64 = 600;
 pub const ROOTS_MAX_COUNT: usize = 4;
 /// Growth of a disk that fills up, percent of its size.
 pub const GROW_STEP_PERCENT: u64 = 50;
+/// Share of a claim that its file system has at least, percent.
+pub const SIZED_PERCENT: u64 = 80;
 /// Share of a disk, one in so many, to which the free bytes in status are rounded down: a status
 /// that follows every record would be written without end.
 pub const FREE_BYTES_STEPS_COUNT: u64 = 20;

@@ -51,24 +51,6 @@ fn bench(name: &str, image: &str, words: &[&str], host: Option<&str>) -> anyhow:
     Ok(serde_json::from_value(pod)?)
 }
 
-/// Writes to a topic that keeps everything until writes are refused; what the refusal says.
-pub(crate) async fn fill(world: &World, image: &str) -> anyhow::Result<String> {
-    const FILL: &str = "fill";
-    let words = ["produce", "--duration", "5m", "--keep", "-s", "4096"];
-    let words = [&words[..], &["--retention-bytes", "1TiB"]].concat();
-    let pod = bench(FILL, image, &words, None)?;
-    let api = world.api::<Pod>();
-    api.create(&PostParams::default(), &pod).await?;
-    await_for(Duration::from_mins(6), "writes to be refused", || async {
-        let status = api.get(FILL).await?.status.unwrap_or_default();
-        let phase = status.phase.unwrap_or_default();
-        ensure!(phase != "Succeeded", "nothing was refused");
-        Ok((phase == "Failed").then_some(()))
-    })
-    .await?;
-    Ok(api.logs(FILL, &LogParams::default()).await?)
-}
-
 /// A load that runs.
 pub(crate) struct Load<'a> {
     world: &'a World,
@@ -106,9 +88,27 @@ impl<'a> Load<'a> {
         duration: Duration,
         host: Option<&str>,
     ) -> anyhow::Result<Self> {
+        Self::start_as(world, image, duration, host, &["--rate", RATE]).await
+    }
+
+    /// The same, with these options.
+    pub(crate) async fn start_as(
+        world: &'a World,
+        image: &str,
+        duration: Duration,
+        host: Option<&str>,
+        options: &[&str],
+    ) -> anyhow::Result<Self> {
         let seconds = format!("{}s", duration.as_secs());
-        let words = ["soak", "--json", "--rate", RATE, "--partitions", "6"];
-        let words = [&words[..], &["--duration", &seconds]].concat();
+        let words = [
+            "soak",
+            "--json",
+            "--partitions",
+            "6",
+            "--duration",
+            &seconds,
+        ];
+        let words = [&words[..], options].concat();
         let pod = bench(NAME, image, &words, host)?;
         world
             .api::<Pod>()

@@ -1,6 +1,6 @@
 //! Disks grow in place, whatever else is stuck: a cluster may be stuck because its disks are full.
 
-use lograft_crds::limits::GROW_STEP_PERCENT;
+use lograft_crds::limits::{GROW_STEP_PERCENT, SIZED_PERCENT};
 use lograft_crds::names::ClusterNames;
 
 use crate::covers::bytes;
@@ -82,8 +82,10 @@ fn fuller(cluster: &ValidCluster, observed: &Observed, ordinal: i32) -> Fullness
     let total = node.disk_total_bytes;
     let used = total.saturating_sub(node.disk_free_bytes);
     let threshold = u64::try_from(grow.threshold_percent).unwrap_or(100);
-    // A disk that has not grown yet is not raised again.
-    let is_settled = disk.actual_bytes >= Some(disk.requested_bytes);
+    // A disk that has not grown yet is not raised again; its file system follows the claim, less
+    // what that needs for itself.
+    let is_whole = total / SIZED_PERCENT >= disk.requested_bytes / 100;
+    let is_settled = disk.actual_bytes >= Some(disk.requested_bytes) && is_whole;
     // A small disk refuses writes long before most of it is in use.
     let is_filling = node.disk_low || used.saturating_mul(100) >= total.saturating_mul(threshold);
     if total == 0 || !is_filling || !is_settled {

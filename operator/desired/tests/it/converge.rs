@@ -644,6 +644,10 @@ fn a_full_disk_grows_while_a_rollout_is_stuck() {
     let node = &mut sim.seen.view.as_mut().unwrap().nodes[1];
     (node.disk_free_bytes, node.disk_low) = (6 << 30, true);
     assert_eq!(sim.plan().grow.len(), 1);
+    // Not before its file system has followed the claim.
+    sim.seen.view.as_mut().unwrap().nodes[1].disk_total_bytes = 7 << 30;
+    assert_eq!(sim.plan().grow.len(), 0);
+    sim.seen.view.as_mut().unwrap().nodes[1].disk_total_bytes = 10 << 30;
     // Where it may not, somebody is told.
     sim.cluster.spec.storage.auto_grow = None;
     assert_eq!(sim.plan().grow.len(), 0);
