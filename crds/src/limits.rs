@@ -88,6 +88,9 @@ pub const LAG_MIN_COUNT: u64 = 4096;
 
 /// Pause between two looks at a cluster where nothing is to be done.
 pub const REQUEUE_QUIET_SECONDS: u64 = 60;
+/// Pause between two looks at a cluster at rest whose disks may grow: as long as that writes may be
+/// refused before one does.
+pub const REQUEUE_FILLING_SECONDS: u64 = 15;
 /// Pause between two looks at a cluster that waits for something.
 pub const REQUEUE_WAITING_SECONDS: u64 = 3;
 /// First pause after a reconcile that failed; it doubles.

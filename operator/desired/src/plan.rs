@@ -3,7 +3,9 @@
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use lograft_crds::conditions::Reason;
-use lograft_crds::limits::{REQUEUE_QUIET_SECONDS, REQUEUE_WAITING_SECONDS};
+use lograft_crds::limits::{
+    REQUEUE_FILLING_SECONDS, REQUEUE_QUIET_SECONDS, REQUEUE_WAITING_SECONDS,
+};
 use lograft_crds::names::{ANNOTATION_APPLIED, ANNOTATION_ROLLOUT_HASH, ClusterNames};
 use serde_json::{Value, json};
 use twox_hash::XxHash64;
@@ -496,11 +498,15 @@ impl<'a> Planner<'a> {
         // What Kubernetes has to do first wakes the controller by its watches.
         let running = self.observed.pods.values().any(|pod| pod.running);
         let asks = running || !self.plan.is_empty();
+        // Nothing wakes the controller when a disk fills up.
+        if running && self.cluster.spec.storage.auto_grow.is_some() {
+            self.plan.requeue_seconds = REQUEUE_FILLING_SECONDS;
+        }
         if asks && (waits || !is_whole || !self.cluster.bootstrapped) {
             self.plan.requeue_seconds = REQUEUE_WAITING_SECONDS;
         } else if let Some(next) = self.next {
             let left = u64::try_from(next - self.observed.now_unix_seconds).unwrap_or(0);
-            self.plan.requeue_seconds = left.clamp(1, REQUEUE_QUIET_SECONDS);
+            self.plan.requeue_seconds = left.clamp(1, self.plan.requeue_seconds);
         }
     }
 }

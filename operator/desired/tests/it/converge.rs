@@ -630,7 +630,9 @@ fn disks_grow_and_the_set_is_made_anew_around_its_pods() {
 #[test]
 fn a_full_disk_grows_while_a_rollout_is_stuck() {
     let mut sim = running();
+    assert_eq!(sim.plan().requeue_seconds, 60);
     sim.cluster.spec.storage.auto_grow = sample("production").spec.storage.auto_grow;
+    assert_eq!(sim.plan().requeue_seconds, 15);
     sim.seen.pods.get_mut(&1).unwrap().trouble = Some("CrashLoopBackOff".to_owned());
     let node = &mut sim.seen.view.as_mut().unwrap().nodes[1];
     node.disk_free_bytes = 2 << 30;
