@@ -172,7 +172,7 @@ async fn run_api(
     }
     let mut worlds = Vec::new();
     for case in cases {
-        worlds.push(World::new(client.clone(), case.name).await?);
+        worlds.push(World::without_pods(client.clone(), case.name).await?);
     }
     let namespaces: Vec<String> = worlds.iter().map(|world| world.namespace.clone()).collect();
     let mut operator = Operator::new(&namespaces, kubeconfig)?;

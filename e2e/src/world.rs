@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use k8s_openapi::api::core::v1::{Event, Namespace};
+use k8s_openapi::api::core::v1::{Event, Namespace, ResourceQuota};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
@@ -147,6 +147,20 @@ impl World {
             namespace,
             figures: Mutex::default(),
         })
+    }
+
+    /// Where no pod and no claim can be made: a cluster with nodes is then as one without.
+    pub(crate) async fn without_pods(client: Client, case: &str) -> anyhow::Result<Self> {
+        let world = Self::new(client, case).await?;
+        let none = json!({"pods": "0", "persistentvolumeclaims": "0"});
+        let quota = json!({"metadata": {"name": "none"}, "spec": {"hard": none}});
+        let quota: ResourceQuota = serde_json::from_value(quota)?;
+        world
+            .api::<ResourceQuota>()
+            .create(&PostParams::default(), &quota)
+            .await
+            .context("keeping pods away")?;
+        Ok(world)
     }
 
     pub(crate) async fn remove(self) -> anyhow::Result<()> {
