@@ -1,5 +1,12 @@
 //! The cases.
 
+/// Deletes objects by kind and name.
+macro_rules! delete {
+    ($world:ident, $($kind:ty: $name:literal),*) => {
+        $($world.api::<$kind>().delete($name, &DeleteParams::default()).await.context($name)?;)*
+    };
+}
+
 mod life;
 mod many;
 mod pods;

@@ -141,6 +141,21 @@ impl<'a> Load<'a> {
         logs.unwrap_or_default()
     }
 
+    /// Waits for its end, in which no partition may have been without an acknowledgement for
+    /// longer than this.
+    pub(crate) async fn finish_within(self, most: Duration) -> anyhow::Result<()> {
+        let world = self.world;
+        let soaked = self.finish().await?;
+        let pause = soaked.longest_pause;
+        world.tell(format!(
+            "{} records acknowledged, longest pause of a partition {:.2} s",
+            soaked.acked,
+            pause.as_secs_f32()
+        ));
+        ensure!(pause <= most, "{soaked:?}");
+        Ok(())
+    }
+
     /// Waits for its end. Every acknowledged record has to be there, once and in order.
     pub(crate) async fn finish(self) -> anyhow::Result<Soaked> {
         self.until("Succeeded", self.duration + Duration::from_mins(1))

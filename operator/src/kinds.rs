@@ -39,10 +39,7 @@ pub(crate) fn api(
 
 /// The objects that stand for a cluster, Secrets aside.
 pub(crate) fn objects(names: ClusterNames<'_>) -> Vec<ObjectKey> {
-    let key = |kind: &str, name| ObjectKey {
-        kind: kind.to_owned(),
-        name,
-    };
+    let key = |kind: &str, name: String| ObjectKey::new(kind, name);
     vec![
         key("ServiceAccount", names.service_account()),
         key("ConfigMap", names.config()),

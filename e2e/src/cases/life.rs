@@ -68,12 +68,6 @@ pub(super) async fn a_cluster_gets_its_objects_and_then_peace(
     Ok(())
 }
 
-macro_rules! delete {
-    ($world:ident, $($kind:ty: $name:literal),*) => {
-        $($world.api::<$kind>().delete($name, &DeleteParams::default()).await.context($name)?;)*
-    };
-}
-
 pub(super) async fn what_is_deleted_is_put_back(
     world: &World,
     _: &mut Operator,

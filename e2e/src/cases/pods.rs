@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::Api;
 use kube::api::ListParams;
 use lograft_crds::LogClusterStatus;
@@ -92,6 +92,21 @@ fn is_up(pod: &Pod) -> bool {
     let mut conditions = conditions.into_iter().flatten();
     let is_ready = conditions.any(|c| c.type_ == "Ready" && c.status == "True");
     is_ready && pod.metadata.deletion_timestamp.is_none()
+}
+
+async fn up_count(world: &World) -> anyhow::Result<usize> {
+    let pods = pods(world).await?;
+    Ok(pods.values().filter(|pod| is_up(pod)).count())
+}
+
+/// What a pod's claim has room for, as it says.
+async fn capacity(world: &World, ordinal: i32) -> anyhow::Result<Option<String>> {
+    let claims = world.api::<PersistentVolumeClaim>();
+    let claim = claims.get(&format!("data-events-{ordinal}")).await?;
+    let size = claim
+        .status
+        .and_then(|status| status.capacity?.remove("storage"));
+    Ok(size.map(|size| size.0))
 }
 
 /// Looks on while pods are replaced: how many were away at once, at the worst.

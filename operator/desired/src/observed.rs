@@ -44,13 +44,18 @@ pub struct ObjectKey {
 }
 
 impl ObjectKey {
+    /// The object of this kind and name.
+    pub fn new(kind: &str, name: impl Into<String>) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            name: name.into(),
+        }
+    }
+
     /// Of an object as the API server takes or gives it.
     pub fn of(object: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        Self {
-            kind: text(&object["kind"]),
-            name: text(&object["metadata"]["name"]),
-        }
+        Self::new(&text(&object["kind"]), text(&object["metadata"]["name"]))
     }
 }
 

@@ -113,6 +113,8 @@ pub struct Stop {
     pub pod: Delete,
     /// Whether leaderships that do not move hold it up no longer. Missing majorities always do.
     pub is_due: bool,
+    /// What is told once it is deleted.
+    pub event: Event,
 }
 
 /// Something to tell, once.
@@ -247,10 +249,7 @@ impl<'a> Planner<'a> {
         }
         for secret in &found.secrets {
             let name = secret.object.metadata.name.clone().unwrap_or_default();
-            let about = ObjectKey {
-                kind: "Secret".to_owned(),
-                name: name.clone(),
-            };
+            let about = ObjectKey::new("Secret", name.clone());
             if secret.is_ca {
                 self.tell_of(about, "IssuingCa", format!("a new CA goes into {name}"));
             } else if !secret.issue.is_empty() {
@@ -270,10 +269,7 @@ impl<'a> Planner<'a> {
 
     fn disks(&mut self, disks: &Disks) {
         for grow in &disks.grow {
-            let about = ObjectKey {
-                kind: "PersistentVolumeClaim".to_owned(),
-                name: grow.claim.clone(),
-            };
+            let about = ObjectKey::new("PersistentVolumeClaim", grow.claim.clone());
             let text = format!("{} to {} bytes", grow.claim, grow.bytes);
             self.tell_of(about, "GrowingDisk", text);
         }
@@ -299,10 +295,7 @@ impl<'a> Planner<'a> {
     }
 
     fn objects(&mut self, objects: Vec<Value>) {
-        let policy = ObjectKey {
-            kind: "NetworkPolicy".to_owned(),
-            name: self.names().network_policy(),
-        };
+        let policy = ObjectKey::new("NetworkPolicy", self.names().network_policy());
         let wanted: Vec<Value> = objects.into_iter().map(marked).collect();
         let is_wanted = wanted.iter().any(|object| ObjectKey::of(object) == policy);
         if let Some(uid) = self.own_uid(&policy).filter(|_| !is_wanted) {
@@ -351,10 +344,7 @@ impl<'a> Planner<'a> {
 
     /// The set goes, its pods stay; the next plan makes it anew around them.
     fn renew_set(&mut self) {
-        let key = ObjectKey {
-            kind: "StatefulSet".to_owned(),
-            name: self.names().stateful_set(),
-        };
+        let key = ObjectKey::new("StatefulSet", self.names().stateful_set());
         let Some(uid) = self.own_uid(&key) else {
             return;
         };
@@ -406,10 +396,7 @@ impl<'a> Planner<'a> {
             if disk.terminating {
                 continue;
             }
-            let about = ObjectKey {
-                kind: "PersistentVolumeClaim".to_owned(),
-                name: claim,
-            };
+            let about = ObjectKey::new("PersistentVolumeClaim", claim);
             let text = format!("{} held nothing any more", about.name);
             self.tell_of(about.clone(), "DroppingDisk", text);
             self.plan.delete.push(Delete {
@@ -455,9 +442,11 @@ impl<'a> Planner<'a> {
         let (delete, drain) = (pod(rollout.delete), pod(rollout.drain));
         let stop = rollout.stop.and_then(|stop| {
             let (name, seen) = pod(Some(stop.ordinal))?;
+            let pod = pod_reference(name, &seen.uid);
             Some(Stop {
                 node_id: stop.node,
-                pod: pod_reference(name, &seen.uid),
+                event: replacing(&pod.key),
+                pod,
                 is_due: stop.is_due,
             })
         });
@@ -465,8 +454,7 @@ impl<'a> Planner<'a> {
         let may = |running: bool| !is_leaving || !running;
         if let Some((name, seen)) = delete.filter(|(_, seen)| may(seen.running)) {
             let delete = pod_reference(name, &seen.uid);
-            let text = format!("{} gets the new template", delete.key.name);
-            self.tell_of(delete.key.clone(), "ReplacingPod", text);
+            self.plan.events.push(replacing(&delete.key));
             self.plan.delete.push(delete);
         } else if !is_leaving {
             if let Some((name, seen)) = drain {
@@ -511,12 +499,17 @@ impl<'a> Planner<'a> {
     }
 }
 
+fn replacing(pod: &ObjectKey) -> Event {
+    Event {
+        reason: "ReplacingPod",
+        text: format!("{} gets the new template", pod.name),
+        about: Some(pod.clone()),
+    }
+}
+
 fn pod_reference(name: String, uid: &str) -> Delete {
     Delete {
-        key: ObjectKey {
-            kind: "Pod".to_owned(),
-            name,
-        },
+        key: ObjectKey::new("Pod", name),
         uid: uid.to_owned(),
         orphan: false,
     }

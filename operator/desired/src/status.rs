@@ -22,7 +22,7 @@ pub struct Outcome {
     /// How many of them were the API server's.
     pub api_failures_count: usize,
     /// What a node said that its stop has to wait for.
-    pub waits: Vec<String>,
+    pub wait: Option<String>,
     /// Why a disk may not grow, if the API server said so.
     pub growth_refused: Option<String>,
 }
@@ -68,7 +68,7 @@ pub fn next(
     let ready = i32::try_from(ready).unwrap_or(i32::MAX);
     let bootstrapped = old.bootstrapped || plan.was_made || outcome.bootstrapped;
     let mut notes = failures(outcome);
-    notes.extend(outcome.waits.iter().map(|text| Note {
+    notes.extend(outcome.wait.iter().map(|text| Note {
         reason: Reason::RollingOut,
         text: text.clone(),
         blocks: true,

@@ -36,6 +36,8 @@ use crate::units::{count, parse_duration, parse_size};
 const RECORDS_MAX_COUNT: u64 = 50_000_000;
 /// Acknowledgements waited for beside one another, per partition.
 const UNACKED_MAX_COUNT: usize = 65_536;
+/// Between two looks at the ledgers for the line on the terminal.
+const STATUS_INTERVAL: Duration = Duration::from_millis(250);
 /// Bytes of a value that tell the run and the record.
 const HEAD_BYTES: usize = 16;
 
@@ -130,7 +132,7 @@ async fn soak(
     let opened = async { client.producer(config).await?.topic(target.name()).await };
     let load = Arc::new(Load {
         producer: opened.await.map_err(CliError::call("opening a producer"))?,
-        run: u64::from_le_bytes(uuid_head()),
+        run: uuid::Uuid::new_v4().as_u64_pair().1,
         size,
         period: Duration::from_secs(1) / args.rate,
         stopped: AtomicBool::new(false),
@@ -219,12 +221,6 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn uuid_head() -> [u8; 8] {
-    let mut head = [0; 8];
-    head.copy_from_slice(&uuid::Uuid::new_v4().as_bytes()[..8]);
-    head
-}
-
 /// Where each partition ends before the run.
 async fn ends(client: &Client, target: &Target) -> Result<Vec<(PartitionId, Offset)>, CliError> {
     let found = client.list_offsets(target.name(), &[], None).await;
@@ -254,7 +250,7 @@ async fn wait(duration: Duration, written: &[Written]) -> bool {
             () = sleep_until(end) => return false,
             _ = &mut interrupt => return true,
             () = &mut terminated => return true,
-            () = sleep(Duration::from_millis(250)) => {}
+            () = sleep(STATUS_INTERVAL) => {}
         }
         let (mut acked, mut longest) = (0, 0.0_f64);
         for part in written {

@@ -10,7 +10,8 @@ use lograft_crds::LogClusterStatus;
 use serde_json::json;
 
 use super::{
-    CHANGE_MAX, Onlooker, PAUSE_MAX, await_ready, await_replaced, is_up, lives, pods, ready,
+    CHANGE_MAX, Onlooker, PAUSE_MAX, await_ready, await_replaced, capacity, is_up, lives, pods,
+    ready,
 };
 use crate::chart::Chart;
 use crate::load::Load;
@@ -31,13 +32,7 @@ pub(in crate::cases) async fn a_rolling_change_under_load_loses_nothing(
         .await?;
     await_replaced(world, &before).await?;
     onlooker.finish().await?;
-    let soaked = load.finish().await?;
-    world.tell(format!(
-        "{} records acknowledged, longest pause of a partition {:.2} s",
-        soaked.acked,
-        soaked.longest_pause.as_secs_f32()
-    ));
-    ensure!(soaked.longest_pause <= PAUSE_MAX, "{soaked:?}");
+    load.finish_within(PAUSE_MAX).await?;
     Ok(())
 }
 
@@ -126,14 +121,8 @@ pub(in crate::cases) async fn disks_grow_under_their_pods(
             .and_then(|claim| claim.spec?.resources?.requests?.get("storage").cloned());
         let mut grown = template.is_some_and(|size| size.0 == "2Gi");
         for at in 0..3 {
-            let claim = world
-                .api::<PersistentVolumeClaim>()
-                .get(&format!("data-events-{at}"))
-                .await?;
-            let size = claim
-                .status
-                .and_then(|status| status.capacity?.get("storage").cloned());
-            grown &= size.is_some_and(|size| ["2Gi", "2147483648"].contains(&size.0.as_str()));
+            let size = capacity(world, at).await?;
+            grown &= size.is_some_and(|size| ["2Gi", "2147483648"].contains(&size.as_str()));
         }
         Ok(grown.then_some(()))
     })
@@ -184,12 +173,7 @@ pub(in crate::cases) async fn nodes_come_and_go_and_stay_after_all(
         .await?;
     let anew = status.members.get(3).and_then(|member| member.node_id);
     ensure!(anew > fourth, "{anew:?} after {fourth:?}");
-    let soaked = load.finish().await?;
-    world.tell(format!(
-        "longest pause of a partition {:.2} s",
-        soaked.longest_pause.as_secs_f32()
-    ));
-    ensure!(soaked.longest_pause <= PAUSE_MAX, "{soaked:?}");
+    load.finish_within(PAUSE_MAX).await?;
     Ok(())
 }
 
@@ -224,8 +208,7 @@ pub(in crate::cases) async fn certificates_are_loaded_without_a_restart(
         .status_for(CHANGE_MAX, "the nodes to tell of new certificates", is_new)
         .await?;
     ensure!(lives(world).await? == lived, "a pod was restarted for it");
-    let soaked = load.finish().await?;
-    ensure!(soaked.longest_pause <= PAUSE_MAX, "{soaked:?}");
+    load.finish_within(PAUSE_MAX).await?;
     Ok(())
 }
 
@@ -262,12 +245,8 @@ pub(in crate::cases) async fn a_disk_that_fills_up_grows(
     await_condition("the claims to have grown", || async {
         let mut grown = 0;
         for at in 0..3 {
-            let name = format!("data-events-{at}");
-            let claim = world.api::<PersistentVolumeClaim>().get(&name).await?;
-            let size = claim
-                .status
-                .and_then(|status| status.capacity?.get("storage").cloned());
-            grown += usize::from(size.is_some_and(|size| size.0 != "1Gi"));
+            let size = capacity(world, at).await?;
+            grown += usize::from(size.is_some_and(|size| size != "1Gi"));
         }
         Ok((grown == 3).then_some(()))
     })

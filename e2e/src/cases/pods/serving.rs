@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
 use serde_json::json;
 
 use super::{READY_MAX, lives, pods, ready};
@@ -68,11 +66,5 @@ pub(in crate::cases) async fn records_go_in_and_come_out_with_the_issued_certifi
     let load = Load::start(world, &chart.node_image, Duration::from_secs(5), None).await?;
     let soaked = load.finish().await?;
     ensure!(soaked.acked >= 1000, "{soaked:?}");
-    let all = world.api::<Pod>().list(&ListParams::default()).await?;
-    ensure!(
-        all.iter().all(|pod| pod.metadata.name.is_some()),
-        "{}",
-        all.items.len()
-    );
     Ok(())
 }

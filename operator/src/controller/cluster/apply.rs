@@ -10,7 +10,7 @@ use kube::{Api, Resource as _};
 use lograft_crds::LogCluster;
 use lograft_crds::limits::GROWTH_REFUSAL_MAX_COUNT;
 use lograft_crds::names::{ANNOTATION_DRAINING_SINCE, ClusterNames, OPERATOR};
-use lograft_operator_desired::plan::{Identity, Plan};
+use lograft_operator_desired::plan::{self, Identity, Plan};
 use lograft_operator_desired::status::Outcome;
 use lograft_operator_desired::{Ask, Delete, Grow, ObjectKey, Stop};
 use serde_json::{Value, json};
@@ -207,19 +207,14 @@ impl Applier<'_> {
             Ok(None) => {}
             Ok(Some(wait)) => {
                 let text = format!("{name} to be ready for its stop: {wait}");
-                return self.outcome.waits.push(text);
+                self.outcome.wait = Some(text);
+                return;
             }
             Err(error) => return self.refused(format!("preparing the stop of {name}"), &error),
         }
         info!(cluster = super::key(self.raw), pod = name, "replaces it");
         self.delete(&stop.pod).await;
-        let event = Event {
-            type_: EventType::Normal,
-            reason: "ReplacingPod".to_owned(),
-            note: Some(format!("{name} gets the new template")),
-            action: "ReplacingPod".to_owned(),
-            secondary: Some(self.reference(&stop.pod.key)),
-        };
+        let event = self.event(&stop.event);
         self.publish(&event).await;
     }
 
@@ -266,13 +261,7 @@ impl Applier<'_> {
     }
 
     async fn tell(&mut self, plan: &Plan) {
-        let told = plan.events.iter().map(|event| Event {
-            type_: EventType::Normal,
-            reason: event.reason.to_owned(),
-            note: Some(event.text.clone()),
-            action: event.reason.to_owned(),
-            secondary: event.about.as_ref().map(|about| self.reference(about)),
-        });
+        let told = plan.events.iter().map(|event| self.event(event));
         let failures = self.outcome.failures.first().map(|failure| Event {
             type_: EventType::Warning,
             reason: "Failed".to_owned(),
@@ -285,12 +274,20 @@ impl Applier<'_> {
         }
     }
 
-    fn reference(&self, key: &ObjectKey) -> ObjectReference {
-        ObjectReference {
-            kind: Some(key.kind.clone()),
-            name: Some(key.name.clone()),
+    /// A plan's event as the API server takes it.
+    fn event(&self, event: &plan::Event) -> Event {
+        let reference = |about: &ObjectKey| ObjectReference {
+            kind: Some(about.kind.clone()),
+            name: Some(about.name.clone()),
             namespace: Some(self.namespace.to_owned()),
             ..ObjectReference::default()
+        };
+        Event {
+            type_: EventType::Normal,
+            reason: event.reason.to_owned(),
+            note: Some(event.text.clone()),
+            action: event.reason.to_owned(),
+            secondary: event.about.as_ref().map(reference),
         }
     }
 

@@ -78,8 +78,11 @@ pub(super) async fn observe(
         disks,
         ..Observed::default()
     };
-    let own = secrets.get(&names.operator_tls());
-    let own = own.filter(|secret| stranger(secret, &cluster.uid).is_none());
+    let own = names.operator_tls();
+    let is_ours = |seen: &SecretSeen| seen.stranger.is_none();
+    let own = secrets
+        .get(&own)
+        .filter(|_| observed.secrets.get(&own).is_some_and(is_ours));
     let nodes = own.and_then(|secret| {
         let nodes = Nodes::new(secret);
         nodes
