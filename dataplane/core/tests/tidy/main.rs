@@ -9,6 +9,7 @@
 
 mod crates;
 mod docs;
+mod frozen;
 mod layout;
 mod limits;
 mod names;
@@ -193,4 +194,16 @@ fn links_lead_somewhere() {
 fn the_changelog_is_open() {
     let tree = Tree::of_repository();
     report(&docs::changelog(&tree.read("CHANGELOG.md")));
+}
+
+#[test]
+fn public_names_are_frozen() {
+    let tree = Tree::of_repository();
+    let names = frozen::public_names(&tree);
+    let list = tree.root().join(frozen::LIST);
+    if std::env::var_os("LOGRAFT_BLESS").is_some() {
+        let listed = std::fs::read_to_string(&list).unwrap_or_default();
+        std::fs::write(&list, frozen::blessed(&names, &listed)).unwrap();
+    }
+    report(&frozen::differences(&names, &tree.read(frozen::LIST)));
 }
