@@ -1,14 +1,14 @@
 # syntax=docker/dockerfile:1
-# The images of a node and of the operator: `just images` builds both.
+# Images of the node and the operator: `just images` builds both.
 #
 #   docker build --target node .       lograft-node, and the CLI for `kubectl exec`
 #   docker build --target operator .   lograft-operator
 #
-# What is compiled stays in cache mounts, one for each platform, so that a build after a small
-# change takes seconds. The last stages hold the programs and glibc: no shell, no root; they run
-# with a read-only root file system.
+# Build output is kept in cache mounts, one per platform, so that a rebuild after a small change takes
+# seconds. The final stages contain the programs and glibc: no shell, no root user; they run with a
+# read-only root file system.
 
-# Debian 12 on both sides: the programs find the glibc that they were linked with.
+# Debian 12 in both stages: the programs need the glibc that they were linked with.
 FROM rust:1.95-bookworm AS source
 WORKDIR /src
 COPY . .
@@ -29,7 +29,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
 
 FROM gcr.io/distroless/cc-debian12:nonroot AS node
 COPY --from=build-node /out/ /usr/local/bin/
-# By number: Kubernetes cannot tell of a name that it is not root.
+# Numeric: for runAsNonRoot, kubelet cannot verify a user name.
 USER 65532:65532
 # Clients, peers, health and metrics.
 EXPOSE 9400 9401 9403

@@ -1,38 +1,38 @@
-# Everything that CI checks. Reads only.
+# Run every CI check. Changes nothing.
 verify:
     .ci/run
 
-# Mends what a machine can mend.
+# Apply automatic fixes.
 fix:
     cargo fmt --all
     cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 
-# Just the rules on shape: sizes, directions, names, bans.
+# Only the style rules: sizes, imports, names, wording, bans.
 tidy:
     cargo test -p lograft-core --test tidy
 
-# A local cluster of three nodes.
+# Start a local cluster with three nodes.
 dev *ARGS:
     cargo run --release -- dev {{ARGS}}
 
-# A log of three nodes in a kind cluster of three zones, from this tree.
+# Start a LogCluster with three nodes in a kind cluster with three zones, built from this tree.
 kind-up:
     kind/up.sh
 
-# Takes that cluster away.
+# Delete that cluster.
 kind-down:
     kind/down.sh
 
-# Cases against the API server of $KUBECONFIG, else one started from $KUBEBUILDER_ASSETS.
+# Run e2e cases against the API server of $KUBECONFIG, else one started from $KUBEBUILDER_ASSETS.
 e2e *ARGS:
     cargo build --quiet -p lograft-operator
     cargo run --quiet -p lograft-e2e -- {{ARGS}}
 
-# The chart over its matrix of values; needs helm.
+# Test the chart over its matrix of values; needs helm.
 chart-test:
     charts/test.sh
 
-# The images of the node and the operator, named as the chart and kind/up.sh expect them.
+# Build the images of node and operator with the names that the chart and kind/up.sh expect.
 images REPOSITORY="ghcr.io/lograft":
     #!/usr/bin/env bash
     set -euo pipefail

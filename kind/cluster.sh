@@ -1,10 +1,10 @@
-# What up.sh and down.sh share; sourced by them.
+# Shared by up.sh and down.sh, which source it.
 # shellcheck shell=bash
 
-# As in cluster.yaml.
+# The name in cluster.yaml.
 readonly CLUSTER=lograft
 
-# need PROGRAM...: names each that is missing and ends if there is one.
+# need PROGRAM...: lists missing programs and exits if there are any.
 need() {
   local program missing=0
   for program in "$@"; do

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Removes what kind/up.sh made: the cluster with all that is in it. Images stay with docker.
+# Deletes the cluster that kind/up.sh created, with everything in it. Images stay in docker.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=kind/cluster.sh

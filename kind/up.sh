@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# A log of three nodes in a kind cluster of three zones, from this tree: builds the images, loads
-# them, installs the chart, applies the minimal sample and waits until it is ready. Run again it
-# does what has changed; kind/down.sh removes all of it.
+# A LogCluster with three nodes in a kind cluster with three zones, built from this tree: builds the
+# images, loads them, installs the chart, applies the minimal sample and waits until it is ready. A
+# second run applies what has changed; kind/down.sh deletes everything.
 #
-# KIND_NODE_IMAGE: the version of Kubernetes, as kind's image; else the one that kind brings.
+# KIND_NODE_IMAGE: node image of kind, which sets the Kubernetes version; default: that of kind.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=kind/cluster.sh
 source kind/cluster.sh
 
 readonly NAMESPACE=lograft-system RELEASE=lograft
-# As `just images` names them.
+# Names of the images that `just images` builds.
 readonly OPERATOR_IMAGE=ghcr.io/lograft/lograft-operator NODE_IMAGE=ghcr.io/lograft/lograft-node
 
 kube() { kubectl --context "kind-$CLUSTER" "$@"; }
@@ -22,7 +22,7 @@ create() {
   kind create cluster --config kind/cluster.yaml --wait 120s ${image[@]+"${image[@]}"}
 }
 
-# tag IMAGE: a tag of the image by what it holds, so that a build that differs is rolled out.
+# tag IMAGE: tags the image by its content, so that a changed build is rolled out.
 tag() {
   local id
   id=$(docker image inspect --format '{{.Id}}' "$1:$version")
@@ -38,7 +38,7 @@ install() {
     --set "node.image.repository=$NODE_IMAGE,node.version=$node_tag"
 }
 
-# What to look at when the log does not get ready.
+# Diagnostics for a LogCluster that does not become ready.
 dump() {
   kube get logclusters,statefulsets,pods,persistentvolumeclaims --output wide
   kube get events --sort-by .lastTimestamp | tail -n 30
