@@ -18,6 +18,7 @@ mod looks;
 mod moves;
 mod peer_calls;
 pub mod prepare;
+pub(crate) mod propose;
 mod readiness;
 mod reconcile;
 mod registration;
@@ -35,8 +36,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lograft_core::{GroupId, NodeId, NodeState, Term};
-use lograft_raft::{PeerTransport, RaftGroup, RaftTiming};
+use lograft_core::{GroupId, NodeId, Term};
+use lograft_raft::{PeerTransport, RaftTiming};
 use lograft_storage::{Fs, Storage};
 use tokio::sync::{Notify, watch};
 
@@ -44,13 +45,12 @@ use crate::clock::Clock;
 use crate::config::TopicDefaultsSource;
 use crate::convert::Route;
 use crate::fatal::FatalSink;
-use crate::grpc::raft_service::GroupLookup;
 use crate::health::Readiness;
 use crate::identity::Member;
-use crate::meta::MetaView;
-use crate::replica::ReplicaMap;
+use crate::net::AddressBook;
+use crate::serving::replica::ReplicaMap;
+use crate::state_machine::MetaView;
 use crate::tls::LoadedCertificates;
-use crate::transport::AddressBook;
 
 pub use busy::Busy;
 pub(crate) use decommission::replicas_left;
@@ -237,25 +237,8 @@ impl Control {
     }
 }
 
-impl crate::meta::LeaderHints for Control {
+impl crate::serving::meta_group::LeaderHints for Control {
     fn leader(&self, group: GroupId) -> Option<(NodeId, Term)> {
         self.leader_of(group)
-    }
-}
-
-impl GroupLookup for Control {
-    fn member(&self) -> Option<Member> {
-        Self::member(self)
-    }
-
-    fn group(&self, group: GroupId) -> Option<RaftGroup> {
-        self.replicas.raft(group)
-    }
-
-    fn is_removed(&self, node: NodeId) -> bool {
-        let metadata = self.view.load();
-        metadata
-            .node(node)
-            .is_some_and(|node| node.state == NodeState::Removed)
     }
 }

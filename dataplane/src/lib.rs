@@ -4,31 +4,29 @@
 //! The edge: [`config`], [`identity`], [`tls`], [`net`], [`listen`], [`transport`], [`convert`],
 //! [`health`], [`metrics`], [`telemetry`], [`run`].
 
-mod chain;
+mod access;
+pub mod api;
 pub mod clock;
 pub mod config;
 pub mod control;
 pub mod convert;
+mod error_text;
 pub mod fatal;
-mod fetch;
-pub mod forward;
-pub mod grpc;
 pub mod health;
 pub mod identity;
-mod leading;
 pub mod listen;
-pub mod machine;
-pub mod meta;
+mod log_limit;
 pub mod metrics;
 pub mod net;
-pub mod produce;
-pub mod replica;
 pub mod run;
+pub mod serving;
+pub mod state_machine;
 pub mod telemetry;
 pub mod tls;
 pub mod transport;
 
-pub use chain::{LogLimit, error_chain};
+pub use error_text::error_chain;
+pub use log_limit::LogLimit;
 
 #[cfg(test)]
 #[path = "../tests/support/pki.rs"]

@@ -27,11 +27,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
-use crate::chain::{LogLimit, error_chain};
 use crate::identity::{Caller, IdentityError, PeerIdentity};
 use crate::metrics::Metrics;
 use crate::net::{BoxFuture, BoxIo, Listener};
 use crate::tls::{Port, Tls};
+use crate::{LogLimit, error_chain};
 
 /// Why a handshake did not end in a connection.
 #[derive(Debug, thiserror::Error)]

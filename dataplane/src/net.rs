@@ -1,11 +1,14 @@
 //! The network as a node sees it: what listens and what connects. A node is built from one of
 //! these, so that a simulator can bring its own.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 
+use lograft_core::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -19,6 +22,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 
 /// A byte stream of any kind.
 pub type BoxIo = Box<dyn Io>;
+
+/// Peer address (`host:port`) of each known node.
+pub type AddressBook = BTreeMap<NodeId, Arc<str>>;
 
 /// A network.
 pub trait Net: Send + Sync + 'static {

@@ -20,8 +20,8 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tracing::{info, warn};
 
-use crate::chain::error_chain;
 use crate::config::TlsConfig;
+use crate::error_text::error_chain;
 use crate::identity::{IdentityError, PeerIdentity};
 use verify::{CheckClient, CheckNode};
 

@@ -4,9 +4,11 @@
 
 mod connect;
 mod heartbeats;
+pub(crate) mod leader_streams;
+mod peer_calls;
 mod raft;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lograft_core::NodeId;
@@ -18,7 +20,7 @@ use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::metrics::Metrics;
-use crate::net::Net;
+use crate::net::{AddressBook, Net};
 use crate::tls::Tls;
 
 pub use connect::ConnectError;
@@ -36,9 +38,6 @@ pub enum Lane {
     /// Clients' requests on their way to a leader.
     Forwarding,
 }
-
-/// Each node's peer address, `host:port`.
-pub type AddressBook = BTreeMap<NodeId, Arc<str>>;
 
 /// Why there is no channel.
 #[derive(Debug, thiserror::Error)]

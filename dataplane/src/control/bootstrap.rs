@@ -14,12 +14,12 @@ use tracing::{error, info, warn};
 
 use super::Control;
 use super::registration::{Phase, RegistrationError, Ticket};
-use crate::chain::error_chain;
+use crate::error_text::error_chain;
 use crate::health::Readiness;
 use crate::identity::Member;
-use crate::machine::MetaMachine;
-use crate::meta::{ProposeMeta, ProposeMetaError};
-use crate::replica::MetaReplica;
+use crate::serving::meta_group::{ProposeMeta, ProposeMetaError};
+use crate::serving::replica::MetaReplica;
+use crate::state_machine::MetaMachine;
 
 /// The node that begins a cluster.
 const FIRST: NodeId = NodeId(1);

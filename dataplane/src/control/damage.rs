@@ -10,9 +10,9 @@ use tracing::{error, info, warn};
 use super::Control;
 use super::bootstrap::blocking;
 use super::busy::Work;
-use crate::chain::error_chain;
-use crate::meta::ProposeMeta;
-use crate::replica::Replica;
+use crate::error_text::error_chain;
+use crate::serving::meta_group::ProposeMeta;
+use crate::serving::replica::Replica;
 
 /// Whether the cluster is to be told of the damage; not if it knows, or there is no help.
 fn is_to_be_told(partition: &Partition) -> bool {

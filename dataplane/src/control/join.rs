@@ -17,8 +17,8 @@ use super::bootstrap::EnterError;
 use super::busy::Work;
 use super::registration::{Phase, Ticket};
 use crate::identity::Member;
-use crate::meta::ProposeMeta;
-use crate::transport::AddressBook;
+use crate::net::AddressBook;
+use crate::serving::meta_group::ProposeMeta;
 
 impl Control {
     fn other_seeds(&self) -> impl Iterator<Item = Arc<str>> {

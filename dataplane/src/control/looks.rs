@@ -15,7 +15,7 @@ use super::busy::Work;
 use super::leaders::Preference;
 use super::moves::Opened;
 use super::voters::Lingering;
-use crate::meta::ProposeMeta;
+use crate::serving::meta_group::ProposeMeta;
 
 impl Control {
     /// Looks for ever.

@@ -18,9 +18,9 @@ use tracing::{debug, info, warn};
 use super::Control;
 use super::busy::Work;
 use super::succession::{Succession, succession_step};
-use crate::chain::error_chain;
-use crate::meta::ProposeMeta;
-use crate::replica::Replica;
+use crate::error_text::error_chain;
+use crate::serving::meta_group::ProposeMeta;
+use crate::serving::replica::Replica;
 
 /// Since when each replica has been open.
 #[derive(Debug, Default)]

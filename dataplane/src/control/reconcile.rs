@@ -15,12 +15,13 @@ use tracing::{error, info, warn};
 
 use super::Control;
 use super::bootstrap::blocking;
-use crate::chain::error_chain;
+use crate::error_text::error_chain;
 use crate::fatal::FatalError;
 use crate::identity::Member;
-use crate::machine::PartitionMachine;
-use crate::produce::Door;
-use crate::replica::{Replica, SharedState};
+use crate::serving::append::Door;
+use crate::serving::replica::Replica;
+use crate::state_machine::PartitionMachine;
+use crate::state_machine::SharedState;
 
 /// What is to be done about one group.
 #[derive(Clone, Debug, PartialEq, Eq)]

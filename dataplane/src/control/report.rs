@@ -7,7 +7,7 @@ use lograft_storage::GroupLog;
 
 use super::Control;
 use crate::metrics::{PartitionSample, Sample};
-use crate::replica::Watermarks;
+use crate::state_machine::Watermarks;
 
 impl Control {
     /// This node as it sees itself. Looks at the disk's free space.

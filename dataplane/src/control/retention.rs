@@ -10,8 +10,8 @@ use tracing::{debug, warn};
 
 use super::Control;
 use super::busy::Work;
-use crate::chain::error_chain;
-use crate::replica::Replica;
+use crate::error_text::error_chain;
+use crate::serving::replica::Replica;
 
 /// What is to be done about a partition's old records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

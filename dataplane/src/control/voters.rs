@@ -17,8 +17,8 @@ use super::busy::Work;
 use super::decommission::drain_commands;
 use super::retention::{meta_purgeable, purge};
 use super::succession::{Succession, succession_step};
-use crate::chain::error_chain;
-use crate::meta::ProposeMeta;
+use crate::error_text::error_chain;
+use crate::serving::meta_group::ProposeMeta;
 
 /// What the meta group's leader is to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]

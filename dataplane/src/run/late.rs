@@ -13,7 +13,7 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
 
-use crate::grpc::error::ApiError;
+use crate::api::grpc::status::ApiError;
 
 /// Hands calls to a service as soon as there is one.
 pub(super) struct Late<S> {

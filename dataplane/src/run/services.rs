@@ -15,17 +15,17 @@ use tonic_reflection::server::Builder as Reflection;
 
 use super::RunError;
 use super::late::Late;
+use crate::api::grpc::admin_service::AdminApi;
+use crate::api::grpc::log::LogParts;
+use crate::api::grpc::log_service::LogApi;
+use crate::api::grpc::node_service::NodeApi;
+use crate::api::grpc::raft_service::{GroupLookup, RaftApi};
 use crate::clock::Clock;
 use crate::control::Control;
-use crate::grpc::admin_service::AdminApi;
-use crate::grpc::log::LogParts;
-use crate::grpc::log_service::LogApi;
-use crate::grpc::node_service::NodeApi;
-use crate::grpc::raft_service::{GroupLookup, RaftApi};
 use crate::health::Readiness;
 use crate::identity::Member;
-use crate::meta::{LeaderHints, MetaHandle};
 use crate::metrics::Metrics;
+use crate::serving::meta_group::{LeaderHints, MetaHandle};
 use crate::transport::PeerPool;
 
 /// What the services stand on.

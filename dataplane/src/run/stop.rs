@@ -10,8 +10,8 @@ use lograft_storage::Storage;
 use tracing::warn;
 
 use super::RunError;
-use crate::chain::error_chain;
-use crate::replica::ReplicaMap;
+use crate::error_text::error_chain;
+use crate::serving::replica::ReplicaMap;
 
 /// Ends every replica.
 pub(super) async fn shut_down(replicas: &ReplicaMap) {

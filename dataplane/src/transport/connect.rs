@@ -21,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 use tower::Service;
 use tracing::debug;
 
-use crate::chain::error_chain;
+use crate::error_text::error_chain;
 use crate::metrics::Metrics;
 use crate::net::{BoxFuture, BoxIo, Net};
 use crate::tls::Tls;

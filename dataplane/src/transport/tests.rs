@@ -14,8 +14,8 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::api::grpc::raft_service::{GroupLookup, RaftApi};
 use crate::config::TlsConfig;
-use crate::grpc::raft_service::{GroupLookup, RaftApi};
 use crate::identity::Member;
 use crate::listen::{self, ListenLimits};
 use crate::net::TcpNet;

@@ -13,10 +13,10 @@ use lograft_node::config::{
 };
 use lograft_node::health::Readiness;
 use lograft_node::metrics::Metrics;
-use lograft_node::net::TcpNet;
+use lograft_node::net::{AddressBook, TcpNet};
 use lograft_node::run::{Addresses, Node, RunError, World};
 use lograft_node::tls::Tls;
-use lograft_node::transport::{AddressBook, PeerPool};
+use lograft_node::transport::PeerPool;
 use lograft_proto::admin::v1 as admin;
 use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
 use lograft_proto::log::v1 as log;

@@ -1,0 +1,360 @@
+//! Fetching and consuming through the service.
+
+use std::time::{Duration, Instant};
+
+use lograft_core::{EntryKind, Offset, PartitionState, Proposal, Reason};
+use lograft_proto::log::v1 as proto;
+use lograft_proto::log::v1::FetchFormat;
+use lograft_proto::log::v1::position::At;
+use tonic::Streaming;
+
+use crate::api::grpc::status::{reason_of, status_to_wire};
+use crate::fixture::{PATIENCE, TOPIC, TestCluster, encoded, eventually, produce};
+
+fn fetch(at: At, format: FetchFormat) -> proto::FetchRequest {
+    proto::FetchRequest {
+        topic: TOPIC.into(),
+        position: Some(proto::Position { at: Some(at) }),
+        format: format.into(),
+        ..Default::default()
+    }
+}
+
+fn consume(at: At, format: FetchFormat) -> proto::ConsumeRequest {
+    proto::ConsumeRequest {
+        topic: TOPIC.into(),
+        position: Some(proto::Position { at: Some(at) }),
+        format: format.into(),
+        ..Default::default()
+    }
+}
+
+/// One node with batches 0.. of five records each.
+async fn with_batches(count: u64) -> TestCluster {
+    let cluster = TestCluster::new(1, 1).await;
+    for n in 0..count {
+        cluster.nodes[0]
+            .client
+            .clone()
+            .produce(produce(n, 5))
+            .await
+            .unwrap();
+    }
+    cluster
+}
+
+async fn next(replies: &mut Streaming<proto::FetchReply>) -> Option<proto::FetchReply> {
+    let next = tokio::time::timeout(PATIENCE, replies.message());
+    next.await.expect("a reply in time").unwrap()
+}
+
+#[tokio::test]
+async fn batches_come_as_they_were_sent() {
+    let cluster = with_batches(3).await;
+    let mut client = cluster.nodes[0].client.clone();
+    let reply = client
+        .fetch(fetch(At::Offset(7), FetchFormat::Batches))
+        .await
+        .unwrap();
+    let reply = reply.into_inner();
+    let offsets: Vec<u64> = reply.batches.iter().map(|b| b.base_offset).collect();
+    assert_eq!(offsets, [5, 10]);
+    let sent = encoded(1, 5);
+    let found = &reply.batches[0];
+    assert_eq!(
+        (&found.data, found.crc32c, found.record_count),
+        (&sent.data, sent.crc32c, 5)
+    );
+    assert!(found.append_time_ms > 0 && found.leader_epoch > 0);
+    assert_eq!(
+        (
+            reply.high_watermark,
+            reply.log_start_offset,
+            reply.next_offset
+        ),
+        (15, 0, 15)
+    );
+}
+
+#[tokio::test]
+async fn records_begin_exactly_where_asked() {
+    let cluster = with_batches(3).await;
+    let mut client = cluster.nodes[0].client.clone();
+    let reply = client
+        .fetch(fetch(At::Offset(7), FetchFormat::Records))
+        .await
+        .unwrap();
+    let records = reply.into_inner().records;
+    let offsets: Vec<u64> = records.iter().map(|r| r.offset).collect();
+    assert_eq!(offsets, (7..15).collect::<Vec<_>>());
+    let record = records[0].record.clone().unwrap();
+    assert_eq!(record.value.unwrap(), "1-2");
+    assert_eq!(record.timestamp_ms, Some(1000));
+}
+
+#[tokio::test]
+async fn positions_find_their_place() {
+    let cluster = with_batches(2).await;
+    let mut client = cluster.nodes[0].client.clone();
+    for (at, expected) in [
+        (At::Earliest(true), 0),
+        (At::Latest(true), 10),
+        (At::Offset(10), 10),
+        (At::TimestampMs(1000), 0),
+        (At::TimestampMs(1001), 10),
+    ] {
+        let reply = client
+            .fetch(fetch(at, FetchFormat::Records))
+            .await
+            .unwrap()
+            .into_inner();
+        let first = reply
+            .records
+            .first()
+            .map_or(reply.next_offset, |r| r.offset);
+        assert_eq!(first, expected, "{at:?}");
+    }
+    let unset = proto::FetchRequest {
+        topic: TOPIC.into(),
+        ..Default::default()
+    };
+    let status = client.fetch(unset).await.unwrap_err();
+    assert_eq!(reason_of(&status), Some(Reason::InvalidArgument));
+}
+
+#[tokio::test]
+async fn an_offset_out_of_range_tells_the_range() {
+    let cluster = with_batches(3).await;
+    let node = &cluster.nodes[0];
+    let raft = &node.replica.as_ref().unwrap().raft;
+    let trim = Proposal::control(EntryKind::Trim, 1, PartitionState::trim_payload(Offset(5)));
+    raft.propose(trim, raft.status().term)
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    for offset in [4, 16] {
+        let request = fetch(At::Offset(offset), FetchFormat::Records);
+        let fetched = node.client.clone().fetch(request).await.unwrap_err();
+        let request = consume(At::Offset(offset), FetchFormat::Records);
+        let consumed = node.client.clone().consume(request).await.unwrap_err();
+        for status in [fetched, consumed] {
+            let error = status_to_wire(&status);
+            assert_eq!(error.reason, Reason::OffsetOutOfRange.as_str());
+            assert_eq!(error.metadata["log_start_offset"], "5");
+            assert_eq!(error.metadata["high_watermark"], "15");
+        }
+    }
+    let request = fetch(At::Earliest(true), FetchFormat::Records);
+    let reply = node
+        .client
+        .clone()
+        .fetch(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(reply.records[0].offset, 5);
+}
+
+#[tokio::test]
+async fn a_fetch_at_the_end_sleeps_until_there_is_enough() {
+    let cluster = with_batches(1).await;
+    let client = cluster.nodes[0].client.clone();
+    let request = fetch(At::Offset(5), FetchFormat::Batches);
+    let now = proto::FetchRequest {
+        max_wait_ms: 0,
+        ..request.clone()
+    };
+    assert!(
+        client
+            .clone()
+            .fetch(now)
+            .await
+            .unwrap()
+            .into_inner()
+            .batches
+            .is_empty()
+    );
+    let started = Instant::now();
+    let short = proto::FetchRequest {
+        max_wait_ms: 60,
+        ..request.clone()
+    };
+    let reply = client.clone().fetch(short).await.unwrap().into_inner();
+    assert!(reply.batches.is_empty() && started.elapsed() >= Duration::from_millis(60));
+
+    let batch_bytes = u32::try_from(encoded(1, 5).data.len()).unwrap();
+    let patient = proto::FetchRequest {
+        max_wait_ms: 20_000,
+        min_bytes: batch_bytes * 2,
+        ..request
+    };
+    let mut waiting = client.clone();
+    let waiting = tokio::spawn(async move { waiting.fetch(patient).await.unwrap().into_inner() });
+    client.clone().produce(produce(1, 5)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    assert!(!waiting.is_finished());
+    client.clone().produce(produce(2, 5)).await.unwrap();
+    let reply = tokio::time::timeout(Duration::from_secs(10), waiting)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(reply.batches.len(), 2);
+    assert_eq!((reply.next_offset, reply.high_watermark), (15, 15));
+}
+
+#[tokio::test]
+async fn a_consumer_ends_at_the_end_seen_first_or_follows() {
+    let cluster = with_batches(3).await;
+    let client = cluster.nodes[0].client.clone();
+    let request = consume(At::Offset(3), FetchFormat::Records);
+    let mut replies = client
+        .clone()
+        .consume(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    client.clone().produce(produce(3, 5)).await.unwrap();
+    let mut offsets = Vec::new();
+    while let Some(reply) = next(&mut replies).await {
+        offsets.extend(reply.records.iter().map(|r| r.offset));
+    }
+    assert_eq!(offsets, (3..15).collect::<Vec<_>>());
+
+    let limited = proto::ConsumeRequest {
+        max_records: 4,
+        ..request.clone()
+    };
+    let mut replies = client.clone().consume(limited).await.unwrap().into_inner();
+    assert_eq!(next(&mut replies).await.unwrap().records.len(), 4);
+    assert!(next(&mut replies).await.is_none());
+
+    let following = proto::ConsumeRequest {
+        follow: true,
+        format: FetchFormat::Batches.into(),
+        position: Some(proto::Position {
+            at: Some(At::Latest(true)),
+        }),
+        ..request
+    };
+    let mut replies = client
+        .clone()
+        .consume(following)
+        .await
+        .unwrap()
+        .into_inner();
+    for n in 4..8 {
+        client.clone().produce(produce(n, 5)).await.unwrap();
+        let reply = next(&mut replies).await.unwrap();
+        assert_eq!(reply.batches[0].base_offset, n * 5);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_log_is_read_at_once() {
+    let cluster = TestCluster::new(1, 1).await;
+    let request = consume(At::Earliest(true), FetchFormat::Records);
+    let mut replies = cluster.nodes[0]
+        .client
+        .clone()
+        .consume(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(next(&mut replies).await.is_none());
+}
+
+#[tokio::test]
+async fn a_consumer_that_does_not_read_is_not_read_for() {
+    let cluster = TestCluster::new(1, 1).await;
+    let node = &cluster.nodes[0];
+    let value = "x".repeat(100_000);
+    for _ in 0..200 {
+        let records = vec![crate::fixture::plain(&value)];
+        let request = proto::ProduceRequest {
+            topic: TOPIC.into(),
+            records,
+            ..Default::default()
+        };
+        node.client.clone().produce(request).await.unwrap();
+    }
+    for format in [FetchFormat::Batches, FetchFormat::Records] {
+        let before = node.metrics.fetch_bytes.get();
+        let request = consume(At::Earliest(true), format);
+        let mut replies = node
+            .client
+            .clone()
+            .consume(request)
+            .await
+            .unwrap()
+            .into_inner();
+        let read = || node.metrics.fetch_bytes.get() - before;
+        eventually("something is read", || read() > 0).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(read() < 3 << 20, "{} bytes", read());
+        let mut count = 0;
+        while let Some(reply) = next(&mut replies).await {
+            count += reply.batches.len() + reply.records.len();
+        }
+        assert_eq!(count, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_node_gives_what_the_leader_has() {
+    let cluster = TestCluster::new(4, 3).await;
+    cluster.nodes[0]
+        .client
+        .clone()
+        .produce(produce(0, 5))
+        .await
+        .unwrap();
+    for node in &cluster.nodes {
+        let mut client = node.client.clone();
+        let request = fetch(At::Offset(0), FetchFormat::Records);
+        assert_eq!(
+            client
+                .fetch(request)
+                .await
+                .unwrap()
+                .into_inner()
+                .records
+                .len(),
+            5
+        );
+        let request = consume(At::Earliest(true), FetchFormat::Batches);
+        let mut replies = client.consume(request).await.unwrap().into_inner();
+        assert_eq!(next(&mut replies).await.unwrap().batches.len(), 1);
+        assert!(next(&mut replies).await.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_at_the_tail_is_told_when_leadership_moves() {
+    let cluster = TestCluster::new(2, 2).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let node = &cluster.nodes[leader];
+    let request = proto::ConsumeRequest {
+        follow: true,
+        ..consume(At::Latest(true), FetchFormat::Records)
+    };
+    let mut replies = node
+        .client
+        .clone()
+        .consume(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let to = cluster.nodes[follower].id;
+    node.replica
+        .as_ref()
+        .unwrap()
+        .raft
+        .transfer_leader(to)
+        .await
+        .unwrap();
+    let ended = tokio::time::timeout(PATIENCE, replies.message())
+        .await
+        .unwrap();
+    assert_eq!(reason_of(&ended.unwrap_err()), Some(Reason::NotLeader));
+}

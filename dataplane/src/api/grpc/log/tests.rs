@@ -1,0 +1,111 @@
+//! The calls about offsets, metadata and producers.
+
+use lograft_core::Reason;
+use lograft_proto::log::v1 as proto;
+
+use super::produce_timeout;
+use crate::api::grpc::status::reason_of;
+use crate::fixture::{TOPIC, TestCluster, produce};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_tells_offsets() {
+    let cluster = TestCluster::new(3, 2).await;
+    cluster.nodes[0]
+        .client
+        .clone()
+        .produce(produce(0, 5))
+        .await
+        .unwrap();
+    for node in &cluster.nodes {
+        let mut client = node.client.clone();
+        for (timestamp_ms, expected) in [(None, None), (Some(1000), Some(0)), (Some(1001), None)] {
+            let request = proto::ListOffsetsRequest {
+                topic: TOPIC.into(),
+                timestamp_ms,
+                ..Default::default()
+            };
+            let reply = client.list_offsets(request).await.unwrap().into_inner();
+            let [found] = reply.partitions.as_slice() else {
+                panic!("{reply:?}")
+            };
+            assert_eq!(
+                (found.log_start_offset, found.high_watermark),
+                (0, 5),
+                "{found:?}"
+            );
+            assert_eq!(found.offset_at_timestamp, expected);
+            assert!(found.error.is_none() && found.leader_epoch > 0);
+        }
+        let request = proto::ListOffsetsRequest {
+            topic: TOPIC.into(),
+            partitions: vec![0, 3],
+            ..Default::default()
+        };
+        let status = client.list_offsets(request).await.unwrap_err();
+        assert_eq!(reason_of(&status), Some(Reason::UnknownPartition));
+    }
+}
+
+#[tokio::test]
+async fn metadata_names_nodes_topics_and_leaders() {
+    let cluster = TestCluster::new(2, 1).await;
+    let mut client = cluster.nodes[0].client.clone();
+    let all = client
+        .get_metadata(proto::GetMetadataRequest::default())
+        .await
+        .unwrap();
+    let all = all.into_inner();
+    assert_eq!(all.nodes.len(), 2);
+    assert_eq!(all.nodes[1].client_address, "host-2:9400");
+    assert_eq!(all.answered_by, 1);
+    assert!(!all.cluster_id.is_empty() && all.metadata_version > 0);
+    let [topic] = all.topics.as_slice() else {
+        panic!("{all:?}")
+    };
+    let [partition] = topic.partitions.as_slice() else {
+        panic!("{topic:?}")
+    };
+    assert_eq!(
+        (partition.leader_node, partition.replicas.as_slice()),
+        (Some(1), &[1][..])
+    );
+    assert!(partition.leader_epoch > 0 && partition.group_id == 1);
+
+    let topics = vec!["other".into(), TOPIC.into()];
+    let some = client
+        .get_metadata(proto::GetMetadataRequest { topics })
+        .await
+        .unwrap();
+    let topics = some.into_inner().topics;
+    assert_eq!(
+        topics.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(),
+        [TOPIC, "other"]
+    );
+    assert!(topics[0].error.is_none());
+    assert_eq!(topics[1].error.as_ref().unwrap().reason, "UNKNOWN_TOPIC");
+}
+
+#[tokio::test]
+async fn producers_get_ids_of_their_own() {
+    let cluster = TestCluster::new(1, 1).await;
+    let mut client = cluster.nodes[0].client.clone();
+    let first = client
+        .init_producer(proto::InitProducerRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    let second = client
+        .init_producer(proto::InitProducerRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((first.producer_id, second.producer_id), (1, 2));
+    assert_eq!(first.producer_epoch, 0);
+}
+
+#[test]
+fn a_timeout_is_bounded_and_has_a_default() {
+    assert_eq!(produce_timeout(0).as_secs(), 10);
+    assert_eq!(produce_timeout(7).as_millis(), 7);
+    assert_eq!(produce_timeout(u32::MAX).as_secs(), 120);
+}

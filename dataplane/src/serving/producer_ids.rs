@@ -1,0 +1,75 @@
+//! Producer ids: the meta group gives them out in blocks, a node from its block one by one.
+
+use std::ops::Range;
+
+use lograft_core::limits::PRODUCER_IDS_BLOCK_COUNT;
+use lograft_core::metadata::{Command, Outcome};
+use lograft_core::{ProducerId, Reason};
+use tokio::sync::Mutex;
+
+use crate::api::grpc::status::ApiError;
+use crate::serving::meta_group::ProposeMeta;
+
+/// What is left of the node's block. A restart forgets it: ids are plenty.
+#[derive(Debug, Default)]
+pub(crate) struct ProducerIds(Mutex<Range<u64>>);
+
+impl ProducerIds {
+    /// An id that nobody has been given before.
+    pub(crate) async fn next(&self, meta: &dyn ProposeMeta) -> Result<ProducerId, ApiError> {
+        let mut block = self.0.lock().await;
+        if block.is_empty() {
+            let command = Command::AllocateProducers {
+                count: PRODUCER_IDS_BLOCK_COUNT,
+            };
+            let Outcome::Producers { first, count } = meta.propose(command).await? else {
+                return Err(ApiError::new(
+                    Reason::Internal,
+                    "the meta group gave out no ids",
+                ));
+            };
+            *block = first.get()..first.get() + u64::from(count);
+        }
+        let id = block.next();
+        id.map(ProducerId)
+            .ok_or_else(|| ApiError::new(Reason::Internal, "an empty block of ids"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use futures_util::FutureExt;
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+    use crate::serving::meta_group::ProposeMetaError;
+
+    #[derive(Default)]
+    struct Meta {
+        asked: AtomicU64,
+    }
+
+    impl ProposeMeta for Meta {
+        fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>> {
+            let Command::AllocateProducers { count } = command else {
+                panic!("{command:?}")
+            };
+            let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+            let first = ProducerId(1 + asked * 1000);
+            std::future::ready(Ok(Outcome::Producers { first, count })).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn ids_are_unique_and_the_meta_group_is_asked_once_a_block() {
+        let (ids, meta) = (ProducerIds::default(), Meta::default());
+        let block = u64::from(PRODUCER_IDS_BLOCK_COUNT);
+        for n in 0..block {
+            assert_eq!(ids.next(&meta).await, Ok(ProducerId(1 + n)));
+        }
+        assert_eq!(meta.asked.load(Ordering::Relaxed), 1);
+        assert_eq!(ids.next(&meta).await, Ok(ProducerId(1001)));
+    }
+}

@@ -1,0 +1,186 @@
+//! The meta group's machine: the metadata, and the view of it that all of the node reads.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lograft_core::metadata::{Command, Metadata, Outcome};
+use lograft_core::{Entry, EntryKind, LogId};
+use lograft_raft::{BoxError, Machine, Response};
+
+use crate::fatal::{FatalError, FatalSink};
+use crate::state_machine::MetaView;
+
+/// Applies the meta group's commands and shows what they make.
+pub struct MetaMachine {
+    metadata: Metadata,
+    is_changed: bool,
+    view: MetaView,
+    fatal: Arc<dyn FatalSink>,
+}
+
+impl MetaMachine {
+    /// A machine that shows its state in `view`.
+    pub fn new(view: MetaView, fatal: Arc<dyn FatalSink>) -> Self {
+        Self {
+            metadata: Metadata::default(),
+            is_changed: false,
+            view,
+            fatal,
+        }
+    }
+
+    fn apply_command(&mut self, entry: &Entry) -> Response {
+        let index = entry.id.index;
+        let command = match Command::decode(&entry.proposal.payload) {
+            Ok(command) => command,
+            // To leave it out would make this node's metadata another than the others'.
+            Err(source) => {
+                self.fatal.report(FatalError::Command { index, source });
+                return Response::None;
+            }
+        };
+        let result = self.metadata.apply(&command, index);
+        self.is_changed |= result.is_ok();
+        match Outcome::encode(&result) {
+            Ok(bytes) => Response::Command(bytes.into()),
+            Err(source) => {
+                self.fatal.report(FatalError::Command { index, source });
+                Response::None
+            }
+        }
+    }
+}
+
+impl Machine for MetaMachine {
+    fn apply(&mut self, entry: &Entry) -> Response {
+        match entry.proposal.kind {
+            EntryKind::Command => self.apply_command(entry),
+            EntryKind::Blank | EntryKind::Membership | EntryKind::Records | EntryKind::Trim => {
+                Response::None
+            }
+        }
+    }
+
+    fn batch_done(&mut self, _applied: LogId) {
+        if std::mem::take(&mut self.is_changed) {
+            self.view.store(self.metadata.clone());
+        }
+    }
+
+    fn checkpoint(&self) -> Bytes {
+        // Its JSON has no key that is not a string and no writer that can fail. An empty
+        // checkpoint instead would mean an empty cluster.
+        self.metadata
+            .encode()
+            .expect("metadata has a JSON form")
+            .into()
+    }
+
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
+        self.metadata = if bytes.is_empty() {
+            Metadata::default()
+        } else {
+            Metadata::decode(bytes)?
+        };
+        self.is_changed = false;
+        self.view.store(self.metadata.clone());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use lograft_core::metadata::{Registration, RegistrationToken};
+    use lograft_core::{ClusterId, LogIndex, NodeId, Offset, Proposal, Term};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Reports(Mutex<usize>);
+
+    impl FatalSink for Reports {
+        fn report(&self, _error: FatalError) {
+            *self.0.lock().unwrap() += 1;
+        }
+    }
+
+    fn machine() -> (MetaMachine, MetaView, Arc<Reports>) {
+        let view = MetaView::new(Metadata::default());
+        let reports = Arc::new(Reports::default());
+        let sink: Arc<dyn FatalSink> = reports.clone();
+        (MetaMachine::new(view.clone(), sink), view, reports)
+    }
+
+    fn entry(index: u64, payload: Vec<u8>) -> Entry {
+        let id = LogId {
+            term: Term(1),
+            index: LogIndex(index),
+        };
+        let proposal = Proposal::control(EntryKind::Command, 1, payload.into());
+        Entry {
+            id,
+            base_offset: Offset(0),
+            proposal,
+        }
+    }
+
+    fn init() -> Command {
+        let first_node = Registration {
+            token: RegistrationToken::from_random([1; 16]),
+            name: "a".into(),
+            client_address: "a:1".into(),
+            peer_address: "a:2".into(),
+            zone: String::new(),
+        };
+        Command::InitCluster {
+            cluster_id: ClusterId::from_bytes([1; 16]),
+            first_node,
+        }
+    }
+
+    #[test]
+    fn commands_answer_and_are_seen_and_survive_a_checkpoint() {
+        let (mut machine, view, _) = machine();
+        let first = entry(5, init().encode().unwrap());
+        let Response::Command(bytes) = machine.apply(&first) else {
+            panic!("no answer")
+        };
+        assert_eq!(
+            Outcome::decode(&bytes).unwrap(),
+            Ok(Outcome::Node(NodeId(1)))
+        );
+        assert_eq!(view.load().cluster_id(), None, "not told yet");
+        machine.batch_done(first.id);
+        assert_eq!(view.load().version(), LogIndex(5));
+        let seen = view.load();
+
+        let refused = Command::DrainNode { node: NodeId(1) };
+        let Response::Command(bytes) = machine.apply(&entry(6, refused.encode().unwrap())) else {
+            panic!("no answer")
+        };
+        assert!(Outcome::decode(&bytes).unwrap().is_err());
+        machine.batch_done(first.id);
+        assert!(
+            Arc::ptr_eq(&seen, &view.load()),
+            "a refusal shows nothing new"
+        );
+
+        let checkpoint = machine.checkpoint();
+        machine.restore(&[]).unwrap();
+        assert_eq!(view.load().cluster_id(), None);
+        machine.restore(&checkpoint).unwrap();
+        assert_eq!(*view.load(), *seen);
+    }
+
+    #[test]
+    fn an_unknown_command_ends_the_node() {
+        let (mut machine, _, reports) = machine();
+        assert_eq!(
+            machine.apply(&entry(5, b"\x01{\"later\":{}}".to_vec())),
+            Response::None
+        );
+        assert_eq!(*reports.0.lock().unwrap(), 1);
+    }
+}

@@ -1,0 +1,159 @@
+//! A partition's machine: watermarks and the producer table move, payload is never looked at.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lograft_core::{Applied, Entry, GroupId, LogId, PartitionState};
+use lograft_raft::{BoxError, Machine, Response};
+
+use crate::fatal::{FatalError, FatalSink};
+use crate::state_machine::SharedState;
+
+/// Applies a partition's entries to the state that readers share.
+pub struct PartitionMachine {
+    group: GroupId,
+    state: SharedState,
+    fatal: Arc<dyn FatalSink>,
+}
+
+impl PartitionMachine {
+    /// A machine that writes to `state`.
+    pub fn new(group: GroupId, state: SharedState, fatal: Arc<dyn FatalSink>) -> Self {
+        Self {
+            group,
+            state,
+            fatal,
+        }
+    }
+}
+
+impl Machine for PartitionMachine {
+    fn apply(&mut self, entry: &Entry) -> Response {
+        match self.state.lock().apply(entry) {
+            Applied::Records {
+                base_offset,
+                record_count,
+            } => Response::Records {
+                base_offset,
+                record_count,
+            },
+            Applied::Nothing | Applied::Trimmed { .. } => Response::None,
+            Applied::Diverged { expected, found } => {
+                let group = self.group;
+                let index = entry.id.index;
+                self.fatal.report(FatalError::Diverged {
+                    group,
+                    index,
+                    expected,
+                    found,
+                });
+                Response::None
+            }
+        }
+    }
+
+    fn batch_done(&mut self, _applied: LogId) {
+        self.state.publish();
+    }
+
+    fn checkpoint(&self) -> Bytes {
+        self.state.lock().encode()
+    }
+
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
+        let state = if bytes.is_empty() {
+            PartitionState::default()
+        } else {
+            PartitionState::decode(bytes)?
+        };
+        *self.state.lock() = state;
+        self.state.publish();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use lograft_core::{EntryKind, LogIndex, Offset, Proposal, Term};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Reports(Mutex<Vec<String>>);
+
+    impl FatalSink for Reports {
+        fn report(&self, error: FatalError) {
+            self.0.lock().unwrap().push(error.to_string());
+        }
+    }
+
+    fn entry(index: u64, kind: EntryKind, base_offset: u64, payload: Bytes) -> Entry {
+        let mut proposal = Proposal::control(kind, 1, payload);
+        proposal.record_count = if kind == EntryKind::Records { 10 } else { 0 };
+        let id = LogId {
+            term: Term(1),
+            index: LogIndex(index),
+        };
+        Entry {
+            id,
+            base_offset: Offset(base_offset),
+            proposal,
+        }
+    }
+
+    fn machine() -> (PartitionMachine, SharedState, Arc<Reports>) {
+        let state = SharedState::new(PartitionState::default());
+        let reports = Arc::new(Reports::default());
+        let sink: Arc<dyn FatalSink> = reports.clone();
+        (
+            PartitionMachine::new(GroupId(3), state.clone(), sink),
+            state,
+            reports,
+        )
+    }
+
+    #[test]
+    fn watermarks_are_seen_once_a_run_is_done_and_survive_a_checkpoint() {
+        let (mut machine, state, reports) = machine();
+        let first = entry(0, EntryKind::Records, 0, Bytes::new());
+        let response = machine.apply(&first);
+        assert_eq!(
+            response,
+            Response::Records {
+                base_offset: Offset(0),
+                record_count: 10
+            }
+        );
+        assert_eq!(state.watermarks().high_watermark, Offset(0), "not told yet");
+        machine.batch_done(first.id);
+        assert_eq!(state.watermarks().high_watermark, Offset(10));
+        let trim = entry(
+            1,
+            EntryKind::Trim,
+            10,
+            PartitionState::trim_payload(Offset(4)),
+        );
+        machine.apply(&trim);
+        machine.batch_done(trim.id);
+        assert_eq!(state.watermarks().log_start_offset, Offset(4));
+
+        let checkpoint = machine.checkpoint();
+        machine.restore(&[]).unwrap();
+        assert_eq!(state.watermarks().high_watermark, Offset(0));
+        machine.restore(&checkpoint).unwrap();
+        assert_eq!(state.watermarks().high_watermark, Offset(10));
+        assert!(machine.restore(b"nonsense").is_err());
+        assert_eq!(reports.0.lock().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_log_that_does_not_follow_ends_the_node() {
+        let (mut machine, _state, reports) = machine();
+        machine.apply(&entry(0, EntryKind::Records, 7, Bytes::new()));
+        let reports = reports.0.lock().unwrap();
+        assert_eq!(reports.len(), 1);
+        assert!(reports[0].contains("group 3"), "{}", reports[0]);
+    }
+}
