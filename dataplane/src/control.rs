@@ -7,29 +7,29 @@
 //! is no reason for anything but a line in the cluster's status.
 
 pub mod bootstrap;
-mod busy;
-mod damage;
+mod control_loop;
 mod decommission;
 pub mod describe;
-mod hints;
 pub mod join;
-mod leaders;
-mod looks;
-mod moves;
+mod leader_handover;
+mod leader_watch;
+mod meta_voters;
 mod peer_calls;
-pub mod prepare;
+mod preferred_leaders;
 pub(crate) mod propose;
 mod readiness;
+mod reassignment;
 mod reconcile;
 mod registration;
+mod repair;
 pub mod report;
 mod retention;
-mod succession;
+pub mod stop_check;
+mod task_registry;
 #[cfg(test)]
 pub(crate) mod test_metadata;
 #[cfg(test)]
 pub(crate) mod test_status;
-mod voters;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -52,11 +52,11 @@ use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
 use crate::tls::LoadedCertificates;
 
-pub use busy::Busy;
 pub(crate) use decommission::replicas_left;
-pub use hints::Hints;
-pub(crate) use hints::changes as leader_changes;
+pub use leader_watch::Hints;
+pub(crate) use leader_watch::changes as leader_changes;
 pub use peer_calls::{Answer, HintStream, PeerCalls};
+pub use task_registry::Busy;
 
 /// Makes the raft transport, once the node's place in a cluster is known.
 pub type MakeTransport = Box<dyn Fn(Member) -> Arc<dyn PeerTransport> + Send + Sync>;

@@ -14,8 +14,8 @@ use tracing::{debug, info, warn};
 
 use super::Control;
 use super::bootstrap::EnterError;
-use super::busy::Work;
 use super::registration::{Phase, Ticket};
+use super::task_registry::Work;
 use crate::identity::Member;
 use crate::net::AddressBook;
 use crate::serving::meta_group::ProposeMeta;

@@ -9,7 +9,7 @@ use lograft_storage::SegmentInfo;
 use tracing::{debug, warn};
 
 use super::Control;
-use super::busy::Work;
+use super::task_registry::Work;
 use crate::error_text::error_chain;
 use crate::serving::replica::Replica;
 

@@ -18,7 +18,7 @@ use super::check_member;
 use super::cluster::hand_over;
 use crate::api::grpc::status::ApiError;
 use crate::control::Control;
-use crate::control::prepare::{StopCheck, check_stop};
+use crate::control::stop_check::{StopCheck, check_stop};
 use crate::serving::meta_group::ProposeMeta;
 
 pub(crate) async fn prepare_stop(

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::Control;
-use super::busy::Work;
+use super::task_registry::Work;
 
 /// Since when each group led here could have been handed to its preferred leader.
 #[derive(Debug, Default)]

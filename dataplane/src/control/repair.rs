@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use super::Control;
 use super::bootstrap::blocking;
-use super::busy::Work;
+use super::task_registry::Work;
 use crate::error_text::error_chain;
 use crate::serving::meta_group::ProposeMeta;
 use crate::serving::replica::Replica;

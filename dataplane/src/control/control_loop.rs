@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::Control;
-use super::busy::Work;
-use super::leaders::Preference;
-use super::moves::Opened;
-use super::voters::Lingering;
+use super::meta_voters::Lingering;
+use super::preferred_leaders::Preference;
+use super::reassignment::Opened;
+use super::task_registry::Work;
 use crate::serving::meta_group::ProposeMeta;
 
 impl Control {

@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Control;
-use super::busy::Work;
 use super::decommission::drain_commands;
+use super::leader_handover::{Succession, succession_step};
 use super::retention::{meta_purgeable, purge};
-use super::succession::{Succession, succession_step};
+use super::task_registry::Work;
 use crate::error_text::error_chain;
 use crate::serving::meta_group::ProposeMeta;
 

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Control;
-use super::busy::Work;
-use super::succession::{Succession, succession_step};
+use super::leader_handover::{Succession, succession_step};
+use super::task_registry::Work;
 use crate::error_text::error_chain;
 use crate::serving::meta_group::ProposeMeta;
 use crate::serving::replica::Replica;
