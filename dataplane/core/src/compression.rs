@@ -92,11 +92,9 @@ pub enum DecompressError {
     },
 }
 
-// A zstd context is megabytes: one per thread, not one per batch.
+// A zstd compression context takes megabytes: one per thread, not one per batch.
 thread_local! {
     static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> =
-        const { RefCell::new(None) };
-    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> =
         const { RefCell::new(None) };
 }
 
@@ -164,14 +162,12 @@ pub(crate) fn decompress(
     }
 }
 
+/// Decompresses with a context of its own.
 fn zstd_decompress(block: &[u8], out: &mut [u8]) -> io::Result<usize> {
-    DECOMPRESSOR.with_borrow_mut(|slot| {
-        let decompressor = match slot {
-            Some(decompressor) => decompressor,
-            None => slot.insert(zstd::bulk::Decompressor::new()?),
-        };
-        decompressor.decompress_to_buffer(block, out)
-    })
+    // Not shared between batches: before libzstd 1.6 a crafted frame can copy literals that an
+    // earlier frame left in the decompression context (CVE-2026-124851). A shared context would
+    // leak one client's records to another. A fresh context costs one allocation of about 160 KiB.
+    zstd::bulk::Decompressor::new()?.decompress_to_buffer(block, out)
 }
 
 #[cfg(test)]
