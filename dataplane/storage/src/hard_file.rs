@@ -14,7 +14,7 @@ use crate::error::{Action, StorageError};
 use crate::format::{HARD_RECORD_BYTES, HARD_SLOT_POSITIONS, HardRecord};
 use crate::fs::{FsFile, OpenMode};
 use crate::hard_state::HardState;
-use crate::node::{Node, hard_state_path, settle_file};
+use crate::storage_env::{Node, hard_state_path, settle_file};
 
 const SLOTS: usize = HARD_SLOT_POSITIONS.len();
 

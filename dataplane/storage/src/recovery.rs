@@ -14,10 +14,10 @@ use lograft_core::{ClusterId, GroupId, LogId, LogIndex};
 use self::segments::Found;
 use crate::error::{Damage, StorageError};
 use crate::format::SegmentHeader;
-use crate::group::{GroupWriter, LogState, Recovered, SegmentSizes};
+use crate::group_log::{GroupWriter, LogState, Recovered, SegmentSizes};
 use crate::hard_file::{HardFile, HardFound, Newest};
 use crate::hard_state::HardState;
-use crate::node::{
+use crate::storage_env::{
     NEW_SUFFIX, Node, RESET_SUFFIX, checkpoint_path, hard_state_path, segment_path, with_suffix,
 };
 

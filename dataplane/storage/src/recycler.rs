@@ -7,7 +7,7 @@ use lograft_core::limits::RECYCLED_SEGMENTS_MAX_COUNT;
 use parking_lot::Mutex;
 
 use crate::error::StorageError;
-use crate::node::Node;
+use crate::storage_env::Node;
 
 pub(crate) struct Recycler {
     dir: PathBuf,

@@ -13,9 +13,9 @@ use crate::config::{Flushed, GroupOptions, Identity, Space, StorageConfig};
 use crate::error::{Action, OpenError, StorageError};
 use crate::format::{decode_identity, encode_identity};
 use crate::fs::Fs;
-use crate::group::{Group, GroupLog, Recovered, SegmentSizes};
-use crate::node::Node;
+use crate::group_log::{Group, GroupLog, Recovered, SegmentSizes};
 use crate::recovery::{self, Failure, Opened};
+use crate::storage_env::Node;
 
 /// A node's storage. Clones share it; when the last one goes, it waits for the writes under way.
 /// The data directory stays locked until all clones and all
@@ -251,7 +251,7 @@ impl Storage {
         if node.list(&dir)?.is_empty() {
             return Ok(());
         }
-        let removed = crate::node::with_suffix(&dir, REMOVED);
+        let removed = crate::storage_env::with_suffix(&dir, REMOVED);
         node.rename(&dir, &removed)?;
         node.sync_dir(&node.groups_dir())?;
         node.remove_dir_all(&removed)

@@ -1,6 +1,6 @@
 //! A disk in memory that fails as disks do, the same way again for the same seed.
 
-mod world;
+mod disk;
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
-use self::world::World;
-use super::{FileMap, Fs, FsFile, FsSpace, OpenMode};
+use self::disk::World;
+use super::file_system::{FileMap, Fs, FsFile, FsSpace, OpenMode};
 
 /// What ends at a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

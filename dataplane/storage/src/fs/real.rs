@@ -11,7 +11,7 @@ use lograft_core::limits::WRITE_PARTS_MAX_COUNT;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 
-use super::{FileMap, Fs, FsFile, FsSpace, OpenMode};
+use super::file_system::{FileMap, Fs, FsFile, FsSpace, OpenMode};
 
 /// The kernel's file system: buffered reads and writes, `fdatasync`.
 #[derive(Clone, Copy, Debug, Default)]

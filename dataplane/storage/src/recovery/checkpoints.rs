@@ -8,8 +8,8 @@ use lograft_core::LogIndex;
 use super::{Directory, Failure, damage};
 use crate::checkpoint::Checkpoint;
 use crate::format::decode_checkpoint;
-use crate::group::LogState;
-use crate::node::checkpoint_path;
+use crate::group_log::LogState;
+use crate::storage_env::checkpoint_path;
 
 /// Finds the checkpoints of a recovered log. Damaged ones are dropped, unless the log does not
 /// reach back to its first entry without them. `finished` got its name just now.

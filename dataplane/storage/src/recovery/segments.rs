@@ -10,10 +10,10 @@ use super::{Directory, Failure, damage};
 use crate::error::{Action, Damage, StorageError};
 use crate::format::{IndexFile, IndexHead, SEGMENT_HEADER_BYTES, SegmentHeader, entry_seed};
 use crate::fs::{FsFile, OpenMode};
-use crate::group::{Active, TermRuns, TornTail};
-use crate::node::{index_path, segment_path, settle_file};
+use crate::group_log::{Active, TermRuns, TornTail};
 use crate::scan::{Scan, scan_segment, search_behind};
 use crate::segment::{Filled, Segment};
+use crate::storage_env::{index_path, segment_path, settle_file};
 
 /// The segments of a recovered log.
 #[derive(Default)]

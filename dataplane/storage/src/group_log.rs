@@ -1,12 +1,11 @@
 //! A group's log.
 
-mod batch;
-mod cache;
+mod group_writer;
+mod log_state;
 mod read;
-mod state;
-mod terms;
-mod write;
-mod writer;
+mod run_ops;
+mod term_runs;
+mod write_batch;
 
 use std::fmt;
 use std::ops::Range;
@@ -21,16 +20,16 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{ReadError, StorageError};
 use crate::format::decode_checkpoint;
 use crate::hard_state::HardState;
-use crate::node::{Node, checkpoint_path};
 use crate::op::{FlushCallback, Op};
+use crate::storage_env::{Node, checkpoint_path};
 
+use self::log_state::Context;
 use self::read::Want;
-use self::state::Context;
 
-pub(crate) use cache::CacheBudget;
-pub(crate) use state::{LogState, SegmentSizes};
-pub(crate) use terms::TermRuns;
-pub(crate) use writer::{Active, GroupWriter};
+pub(crate) use crate::tail_cache::CacheBudget;
+pub(crate) use group_writer::{Active, GroupWriter};
+pub(crate) use log_state::{LogState, SegmentSizes};
+pub(crate) use term_runs::TermRuns;
 
 /// What opening a group found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use lograft_core::limits::{BATCH_MAX_BYTES, ENTRY_MAX_BYTES};
 use lograft_core::{Entry, EntryKind, GroupId, LogId, LogIndex, Offset, Term};
 
-use super::cache::{CacheBudget, TailCache};
-use super::terms::TermRuns;
+use super::term_runs::TermRuns;
 use crate::checkpoint::Checkpoint;
 use crate::error::StorageError;
 use crate::format::{SEGMENT_HEADER_BYTES, entry_size_bytes};
@@ -15,6 +14,7 @@ use crate::fs::Fs;
 use crate::hard_state::HardState;
 use crate::op::{FlushCallback, Op, Reset, Sealed, Truncation};
 use crate::segment::{Filled, Segment, SegmentFacts};
+use crate::tail_cache::{CacheBudget, TailCache};
 
 /// What changes of the state need from outside.
 pub(crate) struct Context<'a> {

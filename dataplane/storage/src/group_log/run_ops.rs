@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Group;
-use super::batch::Batch;
-use super::writer::GroupWriter;
+use super::group_writer::GroupWriter;
+use super::write_batch::Batch;
 use crate::config::Flushed;
 use crate::error::StorageError;
 use crate::format::HardRecord;

@@ -14,10 +14,10 @@ use crate::config::{Flushed, Identity, StorageConfig, WriterDrive};
 use crate::error::{Action, StorageError};
 use crate::format::SEGMENT_HEADER_BYTES;
 use crate::fs::{Fs, FsFile, OpenMode};
-use crate::group::{CacheBudget, Group};
-use crate::lane::Lane;
+use crate::group_log::{CacheBudget, Group};
 use crate::recycler::Recycler;
 use crate::segment::Segment;
+use crate::write_queue::Lane;
 
 pub(crate) type Observer = Box<dyn Fn(Flushed) + Send + Sync>;
 type OnFatal = Arc<dyn Fn(StorageError) + Send + Sync>;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use lograft_core::limits::LAZY_WRITE_MAX;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::group::Group;
+use crate::group_log::Group;
 use crate::op::Op;
 
 /// One task for one group.

@@ -7,18 +7,18 @@ use std::sync::Arc;
 
 use lograft_core::{ClusterId, GroupId, LogIndex};
 
-use super::batch::Batch;
+use super::write_batch::Batch;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Action, StorageError};
 use crate::format::{IndexFile, SegmentHeader, encode_checkpoint, entry_seed};
 use crate::fs::{FsFile, OpenMode};
 use crate::hard_file::HardFile;
 use crate::hard_state::HardState;
-use crate::node::{
-    NEW_SUFFIX, Node, RESET_SUFFIX, checkpoint_path, index_path, segment_path, with_suffix,
-};
 use crate::op::{Reset, Sealed, Truncation};
 use crate::segment::Segment;
+use crate::storage_env::{
+    NEW_SUFFIX, Node, RESET_SUFFIX, checkpoint_path, index_path, segment_path, with_suffix,
+};
 
 pub(crate) struct GroupWriter {
     pub(crate) dir: PathBuf,

@@ -8,12 +8,12 @@ use lograft_core::limits::{LOG_READ_ATTEMPTS_MAX_COUNT, LOG_READ_MAX_BYTES};
 use lograft_core::{Entry, EntryKind, LogIndex, Offset};
 
 use super::Group;
-use super::state::LogState;
+use super::log_state::LogState;
 use crate::error::{Action, Damage, StorageError};
 use crate::format::{EntryHeader, IndexFile, SEGMENT_HEADER_BYTES, entry_seed};
 use crate::fs::{FileMap, FsFile, OpenMode};
-use crate::node::{index_path, segment_path};
 use crate::segment::{Point, Segment};
+use crate::storage_env::{index_path, segment_path};
 use crate::walker::Walker;
 
 /// Read ahead of what was asked for, since the sparse index only leads near it, bytes.
