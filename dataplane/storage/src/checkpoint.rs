@@ -1,20 +1,20 @@
-//! Derived state at a segment's base.
+//! Derived state of a group at one log index.
 
 use bytes::Bytes;
 use lograft_core::{LogId, Offset};
 
-/// What a group's state machine had made of the log up to `last`: with it, a restart and a
-/// snapshot need only the entries after.
+/// The state of a group's state machine after it applied the log up to `last`: a restart and a
+/// snapshot need only the entries after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The last entry that went into it.
+    /// The last entry applied to the state.
     pub last: LogId,
-    /// The offset that the next record gets.
+    /// The offset of the next record.
     pub next_offset: Offset,
     /// The membership in force at `last`, encoded by the raft layer.
     pub membership: Bytes,
     /// The entry that set that membership.
     pub membership_id: Option<LogId>,
-    /// The state machine's own bytes.
+    /// The state, encoded by the state machine.
     pub state: Bytes,
 }

@@ -1,7 +1,6 @@
-//! What a node's storage is built with.
+//! Configuration of a storage, and the plain types of its interface.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use lograft_core::limits::{
     DISK_RESERVE_DEFAULT_BYTES, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES, TAIL_CACHE_DEFAULT_BYTES,
@@ -9,35 +8,36 @@ use lograft_core::limits::{
 };
 use lograft_core::{ClusterId, NodeId};
 
-/// How the writers run.
+/// The threads that write and sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriterDrive {
-    /// So many threads; a group always stays on the same one.
+    /// This number of writer threads; a group always stays on the same one.
     Threads(usize),
-    /// No thread: [`crate::Storage::step`] writes what waits. For tests and simulation.
+    /// No threads: [`crate::Storage::step`] executes the pending writes. For tests and simulation.
     Manual,
 }
 
-/// The settings of a node's storage.
+/// The settings of a storage.
 #[derive(Clone, Debug)]
 pub struct StorageConfig {
-    /// Where everything stands; created if missing.
+    /// The data directory; created if it does not exist.
     pub data_dir: PathBuf,
-    /// Size of a group's first segment, bytes; each later one is four times larger.
+    /// Size of the first segment of a group, bytes; each later one is four times as large, up to
+    /// `segment_max_bytes`.
     pub segment_min_bytes: u64,
-    /// Where segments stop growing, bytes; only segments of this size are recycled.
+    /// Maximum size of a segment, bytes; only segments of this size are recycled.
     pub segment_max_bytes: u64,
-    /// How the writers run.
+    /// The threads that write and sync.
     pub writers: WriterDrive,
-    /// Budget of all groups' tail caches together, bytes. Entries not yet on disk stay cached
-    /// even above it.
+    /// Budget of the tail caches of all groups together, bytes. Entries that are not on disk yet
+    /// stay cached even above it.
     pub tail_cache_max_bytes: usize,
-    /// Below so many free bytes the disk counts as low.
+    /// Free space below which the disk counts as low, bytes.
     pub reserve_bytes: u64,
 }
 
 impl StorageConfig {
-    /// The defaults, in this directory.
+    /// The default settings for this data directory.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -50,41 +50,30 @@ impl StorageConfig {
     }
 }
 
-/// What differs from group to group.
+/// The settings of one group.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GroupOptions {
     /// Overrides [`StorageConfig::segment_max_bytes`] for this group, bytes.
     pub segment_max_bytes: Option<u64>,
 }
 
-/// One write with its `fdatasync`, for metrics.
-#[derive(Clone, Copy, Debug)]
-pub struct Flushed {
-    /// What was written, bytes.
-    pub bytes: u64,
-    /// Appends that it made durable.
-    pub appends: usize,
-    /// From the write's begin to the end of the sync.
-    pub took: Duration,
-}
-
-/// Whose data directory it is. Written once, never changed.
+/// The cluster and the node that a data directory belongs to. Written once, never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The cluster.
+    /// The id of the cluster.
     pub cluster_id: ClusterId,
-    /// The node within it.
+    /// The id of the node in the cluster.
     pub node_id: NodeId,
 }
 
-/// The room on the disk of the data directory, bytes.
+/// Size and free space of the file system of the data directory, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     /// The size of the file system.
     pub total_bytes: u64,
-    /// What this process may still write.
+    /// The bytes that this process may still write.
     pub free_bytes: u64,
-    /// What must stay free.
+    /// The bytes that must stay free.
     pub reserve_bytes: u64,
 }
 

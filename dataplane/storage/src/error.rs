@@ -1,5 +1,5 @@
-//! The errors of storage: one enum per kind of call. All can be cloned, since one failed flush
-//! fails every append that waited for it.
+//! The errors of storage: one enum per kind of call. All can be cloned, because one failed flush
+//! fails every append that waits for it.
 
 use std::fmt;
 use std::io;
@@ -11,9 +11,9 @@ use thiserror::Error;
 
 use crate::hard_state::HardState;
 
-/// What was tried on a file or directory.
+/// The call on a file or directory that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the name of the call")]
+#[expect(missing_docs, reason = "each variant is the name of the call")]
 pub enum Action {
     Create,
     Open,
@@ -28,6 +28,7 @@ pub enum Action {
     Map,
     SetLength,
     Measure,
+    MeasureSpace,
 }
 
 impl fmt::Display for Action {
@@ -45,105 +46,107 @@ impl fmt::Display for Action {
             Self::Lock => "lock",
             Self::Map => "map",
             Self::SetLength => "set the length of",
-            Self::Measure => "measure the free space of",
+            Self::Measure => "read the length of",
+            Self::MeasureSpace => "measure the free space of",
         })
     }
 }
 
-/// A call failed.
+/// A failed call. After a failed write or sync, every later write fails with [`Self::Stopped`].
 #[derive(Clone, Debug, Error)]
 pub enum StorageError {
-    /// The file system refused.
-    #[error("could not {action} {path}")]
+    /// The file system returned an error.
+    #[error("cannot {action} {path}")]
     Io {
-        /// What was tried.
+        /// The call that failed.
         action: Action,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: Arc<io::Error>,
     },
-    /// An earlier write or sync failed; nothing is written any more until the node restarts.
-    #[error("storage stopped after a failed write")]
+    /// An earlier write or sync failed. Nothing is written any more until the node restarts.
+    #[error("storage accepts no writes after a failed write; restart the node")]
     Stopped(#[source] Arc<StorageError>),
     /// A writer thread could not be started.
-    #[error("could not start a writer thread")]
+    #[error("cannot start a writer thread")]
     Spawn(#[source] Arc<io::Error>),
     /// The group was closed or removed.
     #[error("group {0} is closed")]
     Closed(GroupId),
-    /// The group is just being opened by another caller.
-    #[error("group {0} is just being opened")]
+    /// Another caller is opening the group.
+    #[error("group {0} is being opened by another caller")]
     Opening(GroupId),
-    /// Entries must follow the log's end without a gap.
-    #[error("group {group}: entry {got} does not follow the log's end, {expected} does")]
+    /// Entries must continue the log without a gap.
+    #[error("group {group}: log index must be {expected}, got {got}")]
     NotConsecutive {
         /// The group.
         group: GroupId,
-        /// The index that must come next.
+        /// The index after the end of the log.
         expected: LogIndex,
-        /// The index that came.
+        /// The index of the entry.
         got: LogIndex,
     },
-    /// Terms never go back along a log.
-    #[error("group {group}: entry {got} is of an older term than {last} at the log's end")]
+    /// Terms never decrease along a log.
+    #[error("group {group}: term of entry {got} must be at least {last}")]
     TermWentBack {
         /// The group.
         group: GroupId,
-        /// The term at the log's end.
+        /// The term at the end of the log.
         last: Term,
-        /// The entry that came.
+        /// The entry.
         got: LogId,
     },
-    /// A peer's entry has another offset than this log gives it: the logs differ.
-    #[error("group {group}: entry {id} comes with offset {got}, its place is {expected}")]
+    /// The entry of a peer has another base offset than this log assigns to it: the logs differ.
+    #[error("group {group}: base offset of entry {id} must be {expected}, got {got}")]
     OffsetMismatch {
         /// The group.
         group: GroupId,
         /// The entry.
         id: LogId,
-        /// The offset that follows from this log.
+        /// The offset that this log assigns.
         expected: Offset,
-        /// The offset that came with the entry.
+        /// The offset in the entry.
         got: Offset,
     },
-    /// The payload is larger than an entry may be.
-    #[error("group {group}: entry {id} holds {bytes} bytes, at most {bound} are allowed")]
+    /// The payload is larger than [`lograft_core::limits::ENTRY_MAX_BYTES`].
+    #[error("group {group}: payload of entry {id} must be at most {bound} bytes, got {bytes}")]
     EntryTooLarge {
         /// The group.
         group: GroupId,
         /// The entry.
         id: LogId,
-        /// Its payload, bytes.
+        /// The length of its payload, bytes.
         bytes: usize,
-        /// The bound, bytes.
+        /// The maximum length, bytes.
         bound: usize,
     },
-    /// Bytes on disk are not what was written. The replica must be fetched again.
+    /// Bytes on disk are not the bytes written (bit rot, lost write). The replica must be fetched
+    /// again from the others.
     #[error("group {group}: {damage}")]
     Corrupt {
         /// The group.
         group: GroupId,
-        /// What is damaged.
+        /// The damaged file and position.
         damage: Damage,
     },
-    /// The data directory belongs to a node already.
-    #[error("the data directory belongs to node {node_id} of cluster {cluster_id}")]
+    /// The data directory already belongs to another node or cluster.
+    #[error("data directory already belongs to node {node_id} of cluster {cluster_id}")]
     IdentityExists {
         /// The cluster it belongs to.
         cluster_id: ClusterId,
         /// The node it belongs to.
         node_id: NodeId,
     },
-    /// The identity file's bytes are not what was written.
-    #[error("the identity file {path} is damaged")]
+    /// The identity file is not valid.
+    #[error("identity file {path} is corrupt")]
     IdentityDamaged {
-        /// Where it stands.
+        /// The file.
         path: PathBuf,
     },
-    /// Another process works in the data directory.
-    #[error("another process uses {path}")]
+    /// Another process uses the data directory.
+    #[error("lock file {path} is held by another process")]
     InUse {
         /// The lock file.
         path: PathBuf,
@@ -160,16 +163,16 @@ impl StorageError {
     }
 }
 
-/// What is wrong with a file.
+/// A damaged place in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// The file.
     pub path: PathBuf,
-    /// Where in it, bytes.
+    /// The position in the file, bytes.
     pub position: u64,
-    /// The log index that should stand there, where one is meant.
+    /// The log index expected at the position; `None` if the whole file is damaged.
     pub index: Option<LogIndex>,
-    /// What is wrong.
+    /// The failed check.
     pub what: &'static str,
 }
 
@@ -177,7 +180,7 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} is damaged at byte {}",
+            "{} is corrupt at byte {}",
             self.path.display(),
             self.position
         )?;
@@ -188,77 +191,80 @@ impl fmt::Display for Damage {
     }
 }
 
-/// A group could not be opened.
+/// The reason why a group could not be opened.
 #[derive(Clone, Debug, Error)]
 pub enum OpenError {
-    /// The files are damaged. They are kept aside, and the next open starts from nothing.
-    #[error("group {group} is corrupt, its files are kept in {kept}: {damage}")]
+    /// The files are damaged. They are kept under another name, and the next open creates an empty
+    /// group. An empty group has lost its vote and its acknowledged entries: it MUST NOT vote
+    /// before the others have readmitted it.
+    #[error("group {group} is corrupt; its files were moved to {kept}: {damage}")]
     Corrupt {
         /// The group.
         group: GroupId,
-        /// Where its files are now.
+        /// The directory with its files.
         kept: PathBuf,
-        /// What is damaged.
+        /// The damaged file and position.
         damage: Box<Damage>,
-        /// The vote, if that could still be read: save it in the fresh log before it votes again.
+        /// The hard state, if it could be read: it must be saved in the new log before the replica
+        /// votes again.
         hard_state: Option<HardState>,
     },
     /// The files belong to another cluster.
-    #[error("group {group}: the files in {path} belong to cluster {found}")]
+    #[error("group {group}: {path} belongs to another cluster, {found}")]
     OtherCluster {
         /// The group.
         group: GroupId,
-        /// Where the files stand.
+        /// The file.
         path: PathBuf,
         /// The cluster they belong to.
         found: ClusterId,
     },
-    /// Another release wrote the files, in a format that this one does not know.
-    #[error("group {group}: {path} is of format version {found}, which this release cannot read")]
+    /// Another release wrote the files in a format that this release does not know.
+    #[error("group {group}: {path} has format version {found}, which this release cannot read")]
     OtherVersion {
         /// The group.
         group: GroupId,
         /// The file.
         path: PathBuf,
-        /// Its version.
+        /// Its format version.
         found: u8,
     },
-    /// The group is open already.
-    #[error("group {0} is open already")]
+    /// The group is already open.
+    #[error("group {0} is already open")]
     AlreadyOpen(GroupId),
     /// The data directory has no identity yet.
-    #[error("group {0} cannot be opened before the node has an identity")]
+    #[error("cannot open group {0}: the data directory has no identity yet")]
     NoIdentity(GroupId),
-    /// The file system refused.
-    #[error("could not open group {group}")]
+    /// The file system returned an error.
+    #[error("cannot open group {group}")]
     Storage {
         /// The group.
         group: GroupId,
-        /// Why.
+        /// The cause.
         #[source]
         source: StorageError,
     },
 }
 
-/// Entries could not be read.
+/// The reason why entries could not be read.
 #[derive(Clone, Debug, Error)]
 pub enum ReadError {
-    /// The position is before the log's start: purged.
-    #[error("group {group}: offset {from} is below the log start {start}")]
+    /// The offset is below the start of the log: its records were purged.
+    #[error("group {group}: offset must be at least {start}, got {from}")]
     Purged {
         /// The group.
         group: GroupId,
-        /// The offset asked for.
+        /// The requested offset.
         from: Offset,
-        /// The first offset there is.
+        /// The first offset of the log.
         start: Offset,
     },
-    /// The bytes could not be read, or are damaged ([`StorageError::Corrupt`]).
-    #[error("group {group}: could not read the log")]
+    /// The file system returned an error, or the bytes are damaged ([`StorageError::Corrupt`]).
+    #[error("cannot read the log of group {group}")]
     Storage {
         /// The group.
         group: GroupId,
-        /// Why.
+        /// The cause.
         #[source]
         source: StorageError,
     },

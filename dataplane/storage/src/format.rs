@@ -1,6 +1,6 @@
-//! The bytes of every file, each with its layout in the comment of its type. All numbers are
-//! little-endian; every record has a magic number, a version byte and a CRC-32C. The rules that
-//! go with them are in `dataplane/docs/format.md`.
+//! Encoding and decoding of every file; the byte layout is in the comment of each type. All
+//! numbers are little-endian. Every record has a magic number, a version byte and a CRC-32C. The
+//! rules for writing and recovery are in `dataplane/docs/format.md`.
 
 mod checkpoint_file;
 mod entry_header;
@@ -18,5 +18,5 @@ pub(crate) use entry_header::{
 };
 pub(crate) use hard_record::{HARD_RECORD_BYTES, HARD_SLOT_POSITIONS, HardRecord};
 pub(crate) use identity_file::{decode_identity, encode_identity};
-pub(crate) use index_file::{IndexFile, IndexHead};
-pub(crate) use segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+pub(crate) use index_file::{IndexFile, IndexHead, IndexPoint};
+pub(crate) use segment_header::{SEGMENT_HEADER_BYTES, SegmentFacts, SegmentHeader};

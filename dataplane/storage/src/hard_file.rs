@@ -1,8 +1,8 @@
-//! The file that holds a group's hard state: three slots for the same record.
+//! The file of a group's hard state: three slots with the same record.
 //!
-//! A record that must not be lost goes into two slots with one sync, while the third still holds
-//! the one before: a crash in between forgets nothing, and after it one slot may go bad. Records
-//! that nobody waits for go into the third slot alone.
+//! A vote is written into two slots with one sync, while the third slot still holds the previous
+//! record. A crash in between therefore loses no vote, and after it any one slot may be damaged.
+//! Records that nobody waits for are written into the third slot alone.
 
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
@@ -11,41 +11,48 @@ use std::sync::Arc;
 use lograft_core::{ClusterId, GroupId, LogIndex};
 
 use crate::error::{Action, StorageError};
+use crate::files::{Files, sync_and_drop_pages};
 use crate::format::{HARD_RECORD_BYTES, HARD_SLOT_POSITIONS, HardRecord};
 use crate::fs::{FsFile, OpenMode};
 use crate::hard_state::HardState;
-use crate::storage_env::{Node, hard_state_path, settle_file};
+use crate::layout::hard_state_path;
 
 const SLOTS: usize = HARD_SLOT_POSITIONS.len();
+
+/// The cluster and the group that a file belongs to.
+#[derive(Clone, Copy)]
+pub(crate) struct FileOwner {
+    pub(crate) cluster: ClusterId,
+    pub(crate) group: GroupId,
+}
 
 pub(crate) struct HardFile {
     path: PathBuf,
     file: Arc<dyn FsFile>,
-    group: GroupId,
-    cluster: ClusterId,
+    owner: FileOwner,
     /// The record last written.
     record: HardRecord,
-    /// The slot whose record may be lost.
-    spare: usize,
+    /// The slot whose record may be lost: the other two hold the last synced record.
+    spare_slot: usize,
 }
 
-/// What the file's slots say.
-pub(crate) enum HardFound {
-    /// There is no file.
+/// The contents of a hard state file.
+pub(crate) enum HardFileContents {
+    /// The file does not exist.
     Missing,
     /// No record is valid.
     Damaged,
-    /// The records are another cluster's.
+    /// The records belong to another cluster.
     OtherCluster(ClusterId),
-    /// The records are of another version of the format.
+    /// The records have another format version.
     OtherVersion(u8),
-    /// The newest record.
-    Record(Newest),
+    /// The newest valid record.
+    Record(NewestRecord),
 }
 
 /// The newest of the valid records.
 #[derive(Clone, Copy)]
-pub(crate) struct Newest {
+pub(crate) struct NewestRecord {
     pub(crate) record: HardRecord,
     slot: usize,
     /// Another slot is damaged or has another vote.
@@ -53,54 +60,56 @@ pub(crate) struct Newest {
 }
 
 impl HardFile {
-    /// What stands in a group's directory.
-    pub(crate) fn find(
-        node: &Node,
+    /// Reads the hard state file of a group.
+    pub(crate) fn read(
+        files: &Files,
         dir: &Path,
-        group: GroupId,
-        cluster: ClusterId,
-    ) -> Result<HardFound, StorageError> {
+        owner: FileOwner,
+    ) -> Result<HardFileContents, StorageError> {
         let path = hard_state_path(dir);
-        let Some(file) = node.open_if_there(&path)? else {
-            return Ok(HardFound::Missing);
+        let Some(file) = files.open_if_exists(&path, OpenMode::Write)? else {
+            return Ok(HardFileContents::Missing);
         };
-        settle_file(&path, file.as_ref())?;
+        sync_and_drop_pages(&path, file.as_ref())?;
         let mut slots = [None; SLOTS];
         for (slot, position) in slots.iter_mut().zip(HARD_SLOT_POSITIONS) {
             let bytes = file
                 .read_at(position, HARD_RECORD_BYTES)
                 .map_err(|source| StorageError::io(Action::Read, &path, source))?;
-            *slot = HardRecord::decode(&bytes, group);
+            *slot = HardRecord::decode(&bytes, owner.group);
             if let Some(version) = HardRecord::other_version(&bytes) {
-                return Ok(HardFound::OtherVersion(version));
+                return Ok(HardFileContents::OtherVersion(version));
             }
         }
-        if let Some((_, other)) = slots.iter().flatten().find(|(_, found)| *found != cluster) {
-            return Ok(HardFound::OtherCluster(*other));
+        if let Some((_, other)) = slots
+            .iter()
+            .flatten()
+            .find(|(_, cluster)| *cluster != owner.cluster)
+        {
+            return Ok(HardFileContents::OtherCluster(*other));
         }
         let newest = (0..SLOTS)
             .filter_map(|slot| slots[slot].map(|(record, _)| (record, slot)))
             .max_by_key(|(record, _)| record.sequence);
         let Some((record, slot)) = newest else {
-            return Ok(HardFound::Damaged);
+            return Ok(HardFileContents::Damaged);
         };
         let has_vote = |slot: &Option<(HardRecord, ClusterId)>| {
             slot.is_some_and(|(other, _)| other.hard.vote == record.hard.vote)
         };
         let needs_copies = !slots.iter().all(has_vote);
-        Ok(HardFound::Record(Newest {
+        Ok(HardFileContents::Record(NewestRecord {
             record,
             slot,
             needs_copies,
         }))
     }
 
-    /// Makes the file of a new group, durably.
+    /// Creates the file of a new group, durably.
     pub(crate) fn create(
-        node: &Node,
+        files: &Files,
         dir: &Path,
-        group: GroupId,
-        cluster: ClusterId,
+        owner: FileOwner,
     ) -> Result<Self, StorageError> {
         let (hard, durable_end) = (HardState::default(), LogIndex::ZERO);
         let record = HardRecord {
@@ -111,34 +120,27 @@ impl HardFile {
         let mut bytes = Vec::new();
         for position in HARD_SLOT_POSITIONS {
             bytes.resize(usize::try_from(position).unwrap_or(0), 0);
-            bytes.extend_from_slice(&record.encode(group, cluster));
+            bytes.extend_from_slice(&record.encode(owner.group, owner.cluster));
         }
-        node.write_file(&hard_state_path(dir), &bytes, true)?;
-        Self::open(
-            node,
-            dir,
-            (group, cluster),
-            Newest {
-                record,
-                slot: 0,
-                needs_copies: false,
-            },
-        )
+        files.write_file(&hard_state_path(dir), &bytes, true)?;
+        let newest = NewestRecord {
+            record,
+            slot: 0,
+            needs_copies: false,
+        };
+        Self::open(files, dir, owner, newest)
     }
 
-    /// Opens the file whose newest record was found; if that stands alone, it is copied.
+    /// Opens the file whose newest record was read; if only one slot has its vote, copies it.
     pub(crate) fn open(
-        node: &Node,
+        files: &Files,
         dir: &Path,
-        (group, cluster): (GroupId, ClusterId),
-        newest: Newest,
+        owner: FileOwner,
+        newest: NewestRecord,
     ) -> Result<Self, StorageError> {
         let path = hard_state_path(dir);
-        let file = node
-            .fs
-            .open(&path, OpenMode::Write)
-            .map_err(|source| StorageError::io(Action::Open, &path, source))?;
-        let Newest {
+        let file = files.open(&path, OpenMode::Write)?;
+        let NewestRecord {
             record,
             slot,
             needs_copies,
@@ -146,11 +148,13 @@ impl HardFile {
         let mut open = Self {
             path,
             file,
-            group,
-            cluster,
+            owner,
             record,
-            spare: (slot + 1) % SLOTS,
+            spare_slot: (slot + 1) % SLOTS,
         };
+        // A vote in a single slot is one bad sector away from being lost, and a replica that
+        // forgets its vote could vote twice in one term and elect two leaders. The copies are made
+        // before the group is used.
         if needs_copies {
             open.write_synced(record.hard, record.durable_end)?;
         }
@@ -162,7 +166,7 @@ impl HardFile {
         &self.record
     }
 
-    /// Writes a record without waiting for the disk.
+    /// Writes a record into the spare slot, without a sync.
     pub(crate) fn write(
         &mut self,
         hard: HardState,
@@ -173,26 +177,29 @@ impl HardFile {
             hard,
             durable_end,
         };
-        self.put(self.spare)
+        self.write_slot(self.spare_slot)
     }
 
-    /// Writes a record into two slots, and waits until it is on disk.
+    /// Writes a record into two slots and syncs them.
+    // The slot that is left alone is the newest record of the last sync. A torn write can damage
+    // the two slots in flight but not that one, so recovery finds the new vote or the previous one,
+    // never none. Nobody has heard of the new vote before the sync: forgetting it is safe.
     pub(crate) fn write_synced(
         &mut self,
         hard: HardState,
         durable_end: LogIndex,
     ) -> Result<(), StorageError> {
         self.write(hard, durable_end)?;
-        self.put((self.spare + 1) % SLOTS)?;
+        self.write_slot((self.spare_slot + 1) % SLOTS)?;
         self.file
             .sync_data()
             .map_err(|source| StorageError::io(Action::Sync, &self.path, source))?;
-        self.spare = (self.spare + 2) % SLOTS;
+        self.spare_slot = (self.spare_slot + 2) % SLOTS;
         Ok(())
     }
 
-    fn put(&self, slot: usize) -> Result<(), StorageError> {
-        let bytes = self.record.encode(self.group, self.cluster);
+    fn write_slot(&self, slot: usize) -> Result<(), StorageError> {
+        let bytes = self.record.encode(self.owner.group, self.owner.cluster);
         self.file
             .write_vectored_at(&mut [IoSlice::new(&bytes)], HARD_SLOT_POSITIONS[slot])
             .map_err(|source| StorageError::io(Action::Write, &self.path, source))

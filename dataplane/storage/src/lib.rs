@@ -1,20 +1,25 @@
-//! The log on disk. One [`Storage`] per node holds the data directory; it opens a [`GroupLog`]
-//! per raft group. A group's segment files are its raft log and its data at once: an entry is
-//! written once, with one `pwritev` and one `fdatasync` for all that wait at the same moment.
+//! The log on disk. One [`Storage`] per node owns the data directory and opens a [`GroupLog`] per
+//! raft group. The segment files of a group are its raft log and its data at once: an entry is
+//! written once, with one `pwritev` and one `fdatasync` for all appends that wait (group commit).
 //!
-//! Whatever touches a disk goes through [`Fs`], so that the same code runs on [`RealFs`] and on
-//! [`FaultFs`], which loses, tears and flips what it was given. The bytes of every file are in
+//! All disk access goes through [`Fs`], so that the same code runs on [`RealFs`] and on
+//! [`FaultFs`], which simulates torn writes, lost writes and bit rot. The layout of every file is in
 //! `dataplane/docs/format.md`.
 
+mod cache_eviction;
 mod checkpoint;
 mod config;
 mod error;
+mod fail_stop;
+mod files;
 mod format;
 mod fs;
 mod group_log;
 mod hard_file;
 mod hard_state;
+mod layout;
 mod op;
+mod open_segments;
 mod recovery;
 mod recycler;
 mod scan;
@@ -26,7 +31,7 @@ mod walker;
 mod write_queue;
 
 pub use checkpoint::Checkpoint;
-pub use config::{Flushed, GroupOptions, Identity, Space, StorageConfig, WriterDrive};
+pub use config::{GroupOptions, Identity, Space, StorageConfig, WriterDrive};
 pub use error::{Action, Damage, OpenError, ReadError, StorageError};
 pub use fs::{Crash, FaultFs, FileMap, Fs, FsFile, FsSpace, OpenMode, RealFs};
 pub use group_log::{GroupLog, Recovered, SegmentInfo, TornTail};

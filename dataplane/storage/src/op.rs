@@ -1,5 +1,5 @@
-//! What the calls on a group leave to its writer. The writer does them in this order, so that
-//! the disk goes through the same states as memory did.
+//! The operations that calls on a group queue for its writer. The writer executes them in the order
+//! of the calls, so that the disk goes through the same states as the memory did.
 
 use std::sync::Arc;
 
@@ -7,71 +7,75 @@ use lograft_core::{Entry, LogId, LogIndex, Vote};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::StorageError;
-use crate::segment::{Filled, Segment};
+use crate::segment::{Segment, SegmentExtent};
 
-/// Called once, on the writer's thread, when what it stands for is on disk or cannot get there.
-/// Must be quick and must not wait for anything that the writer does.
+/// Called exactly once, on the writer thread, when the operation is on disk or has failed. It MUST
+/// be quick, and MUST NOT wait for other operations of the writer.
 pub type FlushCallback = Box<dyn FnOnce(Result<(), StorageError>) + Send>;
 
-/// One task of a writer for one group.
+/// One operation of the writer for one group.
 pub(crate) enum Op {
-    /// Entries for one segment, from `position` on. `done` goes with the last part of a call.
+    /// Writes entries of one segment at `position`. If an append spans several segments, `done`
+    /// belongs to its last part.
     Append {
         segment: Arc<Segment>,
         position: u64,
         entries: Vec<Entry>,
-        era: u64,
+        truncation_epoch: u64,
         done: Option<FlushCallback>,
     },
-    /// The segment gets no more entries: write its index.
-    Seal(Box<Sealed>),
-    /// Write the vote and sync it.
+    /// Writes the index of a segment that gets no more entries.
+    Seal(Box<SealedSegment>),
+    /// Writes and syncs the vote.
     SaveVote { vote: Vote, done: FlushCallback },
-    /// Write the committed id noted in the group's state; no sync.
+    /// Writes the committed id of the in-memory state, without a sync.
     SaveCommitted,
-    /// The log ends after `keep` and goes on in `next`.
+    /// Removes the end of the log and creates the segment in which it continues.
     Truncate(Box<Truncation>),
-    /// Remove these segments, oldest first, and these checkpoints.
+    /// Removes these segments, oldest first, and these checkpoints.
     Purge {
         segments: Vec<Arc<Segment>>,
         checkpoints: Vec<LogIndex>,
     },
-    /// The log begins anew, after the checkpoint.
+    /// Replaces the whole log by an empty one that starts after a checkpoint.
     Reset(Box<Reset>),
-    /// Write a checkpoint that the group's state holds.
+    /// Writes a checkpoint of the in-memory state.
     PutCheckpoint(Arc<Checkpoint>),
-    /// Nothing to write, but `done` comes after what stands before it.
+    /// Writes nothing; `done` is called after all earlier operations.
     Barrier(FlushCallback),
-    /// The last task before the group is closed.
+    /// The last operation before the group is closed.
     Close(FlushCallback),
 }
 
-/// A segment that was sealed, with all that its index file holds.
-pub(crate) struct Sealed {
-    pub(crate) filled: Filled,
+/// A sealed segment and the contents of its index file.
+pub(crate) struct SealedSegment {
+    pub(crate) extent: SegmentExtent,
     pub(crate) terms: Vec<LogId>,
 }
 
-/// A cut of the log's end.
+/// The removal of the end of the log.
 pub(crate) struct Truncation {
-    /// The segment that holds it, as far as it stays, when the cut goes through it.
-    pub(crate) cut: Option<Sealed>,
-    /// Segments of which nothing stays, newest first.
+    /// The segment that loses only its end, with the extent that remains; `None` if the log is cut
+    /// before all entries.
+    pub(crate) shortened: Option<SealedSegment>,
+    /// The segments that are removed completely, newest first.
     pub(crate) removed: Vec<Arc<Segment>>,
-    /// Checkpoints of what goes.
+    /// Checkpoints of removed entries.
     pub(crate) checkpoints: Vec<LogIndex>,
-    /// Where the log goes on.
+    /// The new segment in which the log continues.
     pub(crate) next: Arc<Segment>,
-    pub(crate) era: u64,
+    pub(crate) truncation_epoch: u64,
 }
 
-/// A new beginning of the log.
+/// The replacement of the whole log by an empty one.
 pub(crate) struct Reset {
+    /// The checkpoint after which the log continues; `None` after a purge beyond the end.
     pub(crate) checkpoint: Option<Arc<Checkpoint>>,
-    /// All segments there were, newest first.
+    /// All old segments, newest first.
     pub(crate) removed: Vec<Arc<Segment>>,
-    /// All older checkpoints.
+    /// All old checkpoints.
     pub(crate) checkpoints: Vec<LogIndex>,
+    /// The new first segment.
     pub(crate) next: Arc<Segment>,
     pub(crate) done: Option<FlushCallback>,
 }

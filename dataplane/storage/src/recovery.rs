@@ -1,135 +1,95 @@
-//! Opens a group's directory and finds out what of its log is whole.
+//! Recovery: opens the directory of a group and finds the valid part of its log.
 //!
-//! A bad entry is a torn write only if nothing says that it was ever on disk: no later entry was
-//! written when it was durable, nor the hard state, nor a checkpoint. Otherwise the files are
-//! damaged, and the replica must be fetched again.
+//! An invalid entry at the end of the log is a torn write (a crash during a write that was never
+//! acknowledged) or corruption of a durable entry (bit rot, a lost write). The two need opposite
+//! reactions: a torn write is cut off, but cutting off a durable entry would lose acknowledged
+//! records and could elect a leader without committed entries. An invalid entry counts as torn
+//! only if nothing proves that it was ever on disk: no later entry was written when it was
+//! durable, and neither the hard state nor a checkpoint covers it. Otherwise the replica is corrupt
+//! and must be fetched again from the others (Alagappan et al., "Protocol-Aware Recovery", 2018).
 
 mod checkpoints;
+mod directory;
 mod segments;
 
-use std::path::{Path, PathBuf};
+use lograft_core::{LogId, LogIndex};
 
-use lograft_core::{ClusterId, GroupId, LogId, LogIndex};
-
-use self::segments::Found;
-use crate::error::{Damage, StorageError};
-use crate::format::SegmentHeader;
+use self::directory::{GroupDirectory, file_damage};
+use self::segments::RecoveredSegments;
+use crate::error::StorageError;
+use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::group_log::{GroupWriter, LogState, Recovered, SegmentSizes};
-use crate::hard_file::{HardFile, HardFound, Newest};
-use crate::hard_state::HardState;
-use crate::storage_env::{
-    NEW_SUFFIX, Node, RESET_SUFFIX, checkpoint_path, hard_state_path, segment_path, with_suffix,
+use crate::hard_file::{FileOwner, HardFile, HardFileContents, NewestRecord};
+use crate::layout::{
+    NEW_SUFFIX, RESET_SUFFIX, checkpoint_path, hard_state_path, segment_path, with_suffix,
 };
+use crate::storage_env::StorageEnv;
 
-/// An opened group.
-pub(crate) struct Opened {
+pub(crate) use directory::RecoveryError;
+
+/// The parts of an opened group.
+pub(crate) struct RecoveredGroup {
     pub(crate) state: LogState,
     pub(crate) writer: GroupWriter,
     pub(crate) recovered: Recovered,
 }
 
-/// Why a group's directory could not be opened.
-pub(crate) enum Failure {
-    Damaged(Damage, Option<HardState>),
-    OtherCluster(PathBuf, ClusterId),
-    OtherVersion(PathBuf, u8),
-    Storage(StorageError),
-}
-
-impl From<StorageError> for Failure {
-    fn from(error: StorageError) -> Self {
-        Self::Storage(error)
-    }
-}
-
-impl From<Damage> for Failure {
-    fn from(damage: Damage) -> Self {
-        Self::Damaged(damage, None)
-    }
-}
-
-/// One group's directory, while it is being opened.
-pub(crate) struct Directory<'a> {
-    pub(crate) node: &'a Node,
-    pub(crate) dir: PathBuf,
-    pub(crate) group: GroupId,
-    pub(crate) cluster: ClusterId,
-    /// Its names, sorted.
-    pub(crate) names: Vec<String>,
-}
-
-impl Directory<'_> {
-    /// The numbers of the files with this suffix, sorted.
-    fn numbers(&self, suffix: &str) -> Vec<LogIndex> {
-        let names = self
-            .names
-            .iter()
-            .filter_map(|name| name.strip_suffix(suffix));
-        names
-            .filter_map(|number| number.parse().ok())
-            .map(LogIndex)
-            .collect()
-    }
-}
-
-/// Opens a group, or makes it.
+/// Opens a group, or creates it if it has no files.
 pub(crate) fn open_group(
-    node: &Node,
-    group: GroupId,
-    cluster: ClusterId,
+    env: &StorageEnv,
+    owner: FileOwner,
     sizes: SegmentSizes,
-) -> Result<Opened, Failure> {
-    let dir = node.group_dir(group);
-    let names = node.list(&dir)?;
-    let directory = Directory {
-        node,
+) -> Result<RecoveredGroup, RecoveryError> {
+    let dir = env.group_dir(owner.group);
+    let names = env.files.list(&dir)?;
+    let directory = GroupDirectory {
+        env,
         dir,
-        group,
-        cluster,
+        owner,
         names,
     };
-    match HardFile::find(node, &directory.dir, group, cluster)? {
-        HardFound::OtherCluster(other) => Err(Failure::OtherCluster(
-            hard_state_path(&directory.dir),
-            other,
-        )),
-        HardFound::OtherVersion(version) => Err(Failure::OtherVersion(
-            hard_state_path(&directory.dir),
-            version,
-        )),
-        HardFound::Damaged => {
-            Err(damage(&hard_state_path(&directory.dir), "no valid record").into())
+    let hard_state = hard_state_path(&directory.dir);
+    match HardFile::read(&env.files, &directory.dir, owner)? {
+        HardFileContents::OtherCluster(other) => {
+            Err(RecoveryError::OtherCluster(hard_state, other))
         }
-        HardFound::Missing if directory.numbers(".seg").is_empty() => {
+        HardFileContents::OtherVersion(version) => {
+            Err(RecoveryError::OtherVersion(hard_state, version))
+        }
+        HardFileContents::Damaged => Err(file_damage(&hard_state, "no valid record").into()),
+        // The hard state file is created before the first segment. Segments without it mean that
+        // it was lost, and the vote with it: a replica that forgot its vote could vote twice in one
+        // term, so this is corruption and not a new group.
+        HardFileContents::Missing if directory.numbers(".seg").is_empty() => {
             Ok(create(&directory, sizes)?)
         }
-        HardFound::Missing => Err(damage(&hard_state_path(&directory.dir), "it is missing").into()),
-        HardFound::Record(newest) => {
+        HardFileContents::Missing => Err(file_damage(&hard_state, "file is missing").into()),
+        HardFileContents::Record(newest) => {
             recover(&directory, sizes, newest).map_err(|failure| match failure {
-                Failure::Damaged(damage, _) => Failure::Damaged(damage, Some(newest.record.hard)),
+                RecoveryError::Damaged(damage, _) => {
+                    RecoveryError::Damaged(damage, Some(newest.record.hard))
+                }
                 other => other,
             })
         }
     }
 }
 
-fn create(directory: &Directory<'_>, sizes: SegmentSizes) -> Result<Opened, StorageError> {
-    let Directory {
-        node,
-        dir,
-        group,
-        cluster,
-        ..
+fn create(
+    directory: &GroupDirectory<'_>,
+    sizes: SegmentSizes,
+) -> Result<RecoveredGroup, StorageError> {
+    let GroupDirectory {
+        env, dir, owner, ..
     } = directory;
-    node.create_dir(dir)?;
-    let hard = HardFile::create(node, dir, *group, *cluster)?;
-    node.sync_dir(&node.groups_dir())?;
-    Ok(Opened {
-        state: LogState::new(*group, sizes),
+    env.files.create_dir_all(dir)?;
+    let hard = HardFile::create(&env.files, dir, *owner)?;
+    env.files.sync_dir(&env.groups_dir())?;
+    Ok(RecoveredGroup {
+        state: LogState::new(owner.group, sizes),
         writer: GroupWriter {
             dir: dir.clone(),
-            group: *group,
-            cluster: *cluster,
+            owner: *owner,
             hard,
             active: None,
             durable_end: LogIndex::ZERO,
@@ -142,39 +102,33 @@ fn create(directory: &Directory<'_>, sizes: SegmentSizes) -> Result<Opened, Stor
 }
 
 fn recover(
-    directory: &Directory<'_>,
+    directory: &GroupDirectory<'_>,
     sizes: SegmentSizes,
-    newest: Newest,
-) -> Result<Opened, Failure> {
-    let Directory {
-        node,
-        dir,
-        group,
-        cluster,
-        ..
+    newest: NewestRecord,
+) -> Result<RecoveredGroup, RecoveryError> {
+    let GroupDirectory {
+        env, dir, owner, ..
     } = directory;
-    for name in directory
-        .names
-        .iter()
-        .filter(|name| name.ends_with(NEW_SUFFIX))
-    {
-        node.remove_file(&dir.join(name))?; // was never finished
-    }
-    let hard = HardFile::open(node, dir, (*group, *cluster), newest)?;
+    remove_unfinished_files(directory)?;
+    let hard = HardFile::open(&env.files, dir, *owner, newest)?;
     let record = newest.record;
-    let finished = finish_reset(directory)?;
-    let newest_checkpoint = directory.numbers(".ckpt").last().copied().max(finished);
+    let finished_reset = finish_reset(directory)?;
+    let newest_checkpoint = directory
+        .numbers(".ckpt")
+        .last()
+        .copied()
+        .max(finished_reset);
     let known_durable = record
         .durable_end
         .max(newest_checkpoint.map_or(LogIndex::ZERO, LogIndex::next));
-    let Found {
+    let RecoveredSegments {
         segments,
         terms,
         active,
         torn,
     } = segments::recover(directory, known_durable)?;
 
-    let mut state = LogState::new(*group, sizes);
+    let mut state = LogState::new(owner.group, sizes);
     if let Some(last) = segments.back() {
         let first = &segments[0].segment;
         state.origin = first.base;
@@ -184,23 +138,20 @@ fn recover(
     }
     state.terms = terms;
     state.segments = segments;
-    state.flushed_end = state.end();
-    state.checkpoints = checkpoints::recover(directory, &state, finished)?;
+    state.flushed_end = state.end_index();
+    state.checkpoints = checkpoints::recover(directory, &state, finished_reset)?;
     state.hard = record.hard;
     state.hard.committed = known_committed(&state, record.hard.committed);
-    // Names, too, may not be on disk yet, if only the process ended.
-    node.sync_dir(dir)?;
-    let (dir, group, cluster) = (dir.clone(), *group, *cluster);
-    let durable_end = state.end();
+    // If only the process ended, its last changes of names may not be durable yet.
+    env.files.sync_dir(dir)?;
     let writer = GroupWriter {
-        dir,
-        group,
-        cluster,
+        dir: dir.clone(),
+        owner: *owner,
         hard,
         active,
-        durable_end,
+        durable_end: state.end_index(),
     };
-    Ok(Opened {
+    Ok(RecoveredGroup {
         state,
         writer,
         recovered: Recovered {
@@ -210,41 +161,49 @@ fn recover(
     })
 }
 
-/// A log that began anew after a checkpoint: gives the checkpoint its name, if the new segment
-/// got its own before the crash. Otherwise the old log still stands.
-fn finish_reset(directory: &Directory<'_>) -> Result<Option<LogIndex>, StorageError> {
-    let Directory { node, dir, .. } = directory;
+fn remove_unfinished_files(directory: &GroupDirectory<'_>) -> Result<(), StorageError> {
+    let unfinished = directory
+        .names
+        .iter()
+        .filter(|name| name.ends_with(NEW_SUFFIX));
+    for name in unfinished {
+        let path = directory.dir.join(name);
+        directory.env.files.remove_file(&path)?;
+    }
+    Ok(())
+}
+
+/// Finishes or undoes a reset that a crash has interrupted. Returns the index of the checkpoint
+/// whose reset it finished.
+// The segment decides: the log was replaced if and only if the segment after the checkpoint has
+// its final name and says that the log starts there. Otherwise the old log is still the log.
+fn finish_reset(directory: &GroupDirectory<'_>) -> Result<Option<LogIndex>, StorageError> {
+    let GroupDirectory { env, dir, .. } = directory;
     let mut finished = None;
     for last in directory.numbers(&format!(".ckpt{RESET_SUFFIX}")) {
         let path = checkpoint_path(dir, last);
         let provisional = with_suffix(&path, RESET_SUFFIX);
-        let segment = node.read_file_start(&segment_path(dir, last.next()))?;
-        let header = segment.and_then(|bytes| SegmentHeader::decode(&bytes));
-        if header.is_some_and(|header| header.segment.starts_log) {
-            node.rename(&provisional, &path)?;
+        let segment = segment_path(dir, last.next());
+        let start = env.files.read_file_prefix(&segment, SEGMENT_HEADER_BYTES)?;
+        let header = start.and_then(|bytes| SegmentHeader::decode(&bytes));
+        if header.is_some_and(|header| header.facts.starts_log) {
+            env.files.rename(&provisional, &path)?;
             finished = Some(last);
         } else {
-            node.remove_file(&provisional)?;
+            env.files.remove_file(&provisional)?;
         }
     }
     Ok(finished)
 }
 
-/// The committed id was written without a sync: it counts only if the log has that very entry.
+/// The committed id, if the log has exactly that entry.
+// The id is written without a sync and not in order with the entries, and raft may commit an entry
+// by the copies of the others before this replica has it on disk. So after a crash the log may lack
+// the entry, and raft must not hear that this replica has committed what it does not hold.
 fn known_committed(state: &LogState, committed: Option<LogId>) -> Option<LogId> {
     let committed = committed?;
     if state.term_at(committed.index) == Some(committed.term) {
         return Some(committed);
     }
     state.purged
-}
-
-/// Damage to a file as a whole.
-pub(crate) fn damage(path: &Path, what: &'static str) -> Damage {
-    Damage {
-        path: path.to_owned(),
-        position: 0,
-        index: None,
-        what,
-    }
 }

@@ -1,5 +1,5 @@
-//! Purged segment files, kept to be written over: their blocks are there already, and a write
-//! into them changes nothing in the file system's own tables.
+//! Recycling of purged segment files: their blocks are already allocated and written, so a write
+//! into them changes no metadata of the file system.
 
 use std::path::{Path, PathBuf};
 
@@ -7,19 +7,19 @@ use lograft_core::limits::RECYCLED_SEGMENTS_MAX_COUNT;
 use parking_lot::Mutex;
 
 use crate::error::StorageError;
-use crate::storage_env::Node;
+use crate::files::Files;
 
 pub(crate) struct Recycler {
     dir: PathBuf,
-    /// Only files of this size are kept, bytes.
+    /// Only files of this length are recycled, bytes.
     file_bytes: u64,
-    kept: Mutex<Kept>,
+    spare_files: Mutex<SpareFiles>,
 }
 
 #[derive(Default)]
-struct Kept {
-    files: Vec<PathBuf>,
-    next: u64,
+struct SpareFiles {
+    paths: Vec<PathBuf>,
+    next_number: u64,
 }
 
 impl Recycler {
@@ -27,71 +27,74 @@ impl Recycler {
         Self {
             dir,
             file_bytes,
-            kept: Mutex::default(),
+            spare_files: Mutex::default(),
         }
     }
 
-    /// Finds what an earlier run kept.
-    pub(crate) fn recover(&self, node: &Node) -> Result<(), StorageError> {
-        node.create_dir(&self.dir)?;
-        let mut kept = self.kept.lock();
-        for name in node.list(&self.dir)? {
+    /// Finds the files that an earlier run has kept.
+    pub(crate) fn recover(&self, files: &Files) -> Result<(), StorageError> {
+        files.create_dir_all(&self.dir)?;
+        let mut spare = self.spare_files.lock();
+        for name in files.list(&self.dir)? {
             let number = name
                 .strip_suffix(".seg")
                 .and_then(|number| number.parse::<u64>().ok());
             let Some(number) = number else { continue };
-            kept.next = kept.next.max(number + 1);
+            spare.next_number = spare.next_number.max(number + 1);
             let path = self.dir.join(name);
-            if kept.files.len() < RECYCLED_SEGMENTS_MAX_COUNT {
-                kept.files.push(path);
+            if spare.paths.len() < RECYCLED_SEGMENTS_MAX_COUNT {
+                spare.paths.push(path);
             } else {
-                node.remove_file(&path)?;
+                files.remove_file(&path)?;
             }
         }
         Ok(())
     }
 
-    /// Takes a file of `len` bytes that nobody reads any more, or leaves it where it is and
-    /// returns `false`. Its old name is durably gone before anyone can write over it.
-    pub(crate) fn put(&self, node: &Node, path: &Path, len: u64) -> Result<bool, StorageError> {
+    /// Keeps the file of a removed segment. Returns `false`, and leaves the file, if its length
+    /// does not fit or enough files are kept.
+    pub(crate) fn put(&self, files: &Files, path: &Path, len: u64) -> Result<bool, StorageError> {
         if len != self.file_bytes {
             return Ok(false);
         }
         let to = {
-            let mut kept = self.kept.lock();
-            if kept.files.len() >= RECYCLED_SEGMENTS_MAX_COUNT {
+            let mut spare = self.spare_files.lock();
+            if spare.paths.len() >= RECYCLED_SEGMENTS_MAX_COUNT {
                 return Ok(false);
             }
-            kept.next += 1;
-            self.dir.join(format!("{:08}.seg", kept.next - 1))
+            spare.next_number += 1;
+            self.dir.join(format!("{:08}.seg", spare.next_number - 1))
         };
-        node.rename(path, &to)?;
+        files.rename(path, &to)?;
+        // The rename must be durable before `take` can hand the file out. Otherwise a power loss
+        // could bring the old name back with the bytes of another segment, and the recovery of the
+        // old group would find a segment header that is not its own: corruption.
         if let Some(dir) = path.parent() {
-            node.sync_dir(dir)?;
+            files.sync_dir(dir)?;
         }
-        node.sync_dir(&self.dir)?;
-        self.kept.lock().files.push(to);
+        files.sync_dir(&self.dir)?;
+        self.spare_files.lock().paths.push(to);
         Ok(true)
     }
 
-    /// Moves a kept file to `to`, if one of `len` bytes is there.
-    pub(crate) fn take(&self, node: &Node, to: &Path, len: u64) -> Result<bool, StorageError> {
+    /// Renames a kept file to `to`. Returns `false` if there is none of `len` bytes.
+    pub(crate) fn take(&self, files: &Files, to: &Path, len: u64) -> Result<bool, StorageError> {
         if len != self.file_bytes {
             return Ok(false);
         }
-        let Some(file) = self.kept.lock().files.pop() else {
+        let Some(path) = self.spare_files.lock().paths.pop() else {
             return Ok(false);
         };
-        node.rename(&file, to)?;
+        files.rename(&path, to)?;
         Ok(true)
     }
 
-    /// Gives all kept files back to the file system. Returns whether there were any.
-    pub(crate) fn clear(&self, node: &Node) -> Result<bool, StorageError> {
-        let files = std::mem::take(&mut self.kept.lock().files);
-        for file in &files {
-            node.remove_file(file)?;
+    /// Removes all kept files. Returns whether there were any.
+    pub(crate) fn clear(&self, files: &Files) -> Result<bool, StorageError> {
+        let paths = std::mem::take(&mut self.spare_files.lock().paths);
+        for path in &paths {
+            files.remove_file(path)?;
         }
-        Ok(!files.is_empty())
+        Ok(!paths.is_empty())
     }
 }

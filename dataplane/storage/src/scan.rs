@@ -1,104 +1,113 @@
-//! Reads a segment through, entry by entry, to find where its valid part ends.
+//! Scan of a segment file, entry by entry, for the end of its valid part.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use lograft_core::{GroupId, LogId, LogIndex};
+use lograft_core::{LogId, LogIndex};
 
 use crate::error::{Action, StorageError};
 use crate::format::{
-    ENTRY_HEADER_BYTES, ENTRY_MAGIC, EntryHeader, SEGMENT_HEADER_BYTES, entry_seed,
+    ENTRY_HEADER_BYTES, ENTRY_MAGIC, EntryHeader, SEGMENT_HEADER_BYTES, SegmentHeader, entry_seed,
 };
 use crate::fs::FsFile;
-use crate::segment::{Filled, Segment};
+use crate::segment::{Segment, SegmentExtent};
 use crate::walker::Walker;
 
-/// Read at a time, bytes.
+/// Bytes per read.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
+/// An open segment file and its path, for errors.
+#[derive(Clone, Copy)]
+pub(crate) struct SegmentFile<'a> {
+    pub(crate) file: &'a dyn FsFile,
+    pub(crate) path: &'a Path,
+}
+
 /// The valid part of a segment.
-pub(crate) struct Scan {
-    pub(crate) filled: Filled,
+pub(crate) struct ScannedSegment {
+    pub(crate) extent: SegmentExtent,
     pub(crate) terms: Vec<LogId>,
     /// The CRC of the last valid header.
     pub(crate) prev_crc32c: u32,
-    /// The entry after the valid part has a good header: its payload is damaged or cut.
+    /// The entry after the valid part has a valid header, but its payload is damaged or incomplete.
     pub(crate) bad_payload: bool,
 }
 
-/// What stands behind the valid part.
+/// The entries that a segment file holds behind its valid part.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Behind {
-    /// There are entries of this segment.
-    pub(crate) any: bool,
-    /// One of them was written when all entries below this index were on disk.
+pub(crate) struct EntriesBehind {
+    pub(crate) has_entries: bool,
+    /// The highest durable end in their headers: all entries below it were on disk.
     pub(crate) durable_end: LogIndex,
 }
 
-/// Reads `segment` from its start: each entry must follow the one before in index, term, offset
-/// and chained CRC, and its payload must be whole. Stops at the first that does not, or after
-/// `last`.
+/// Scans a segment from its start to the first entry that is not valid, or to `last` (inclusive).
+// An entry is valid only as the successor of the one before: next index, a term that does not go
+// back, the right offset, and the CRC of the previous header. Index and term alone do not suffice:
+// after a torn write, the remains of the old write may have a fitting index behind a new entry.
 pub(crate) fn scan_segment(
-    (file, path): (&dyn FsFile, &Path),
-    group: GroupId,
-    (segment, header_crc32c): (&Arc<Segment>, u32),
+    SegmentFile { file, path }: SegmentFile<'_>,
+    header: &SegmentHeader,
     last: Option<LogIndex>,
-) -> Result<Scan, StorageError> {
+) -> Result<ScannedSegment, StorageError> {
     let fail = |source| StorageError::io(Action::Read, path, source);
     let len = file.len().map_err(fail)?;
-    let seed = entry_seed(group, segment.uid);
+    let seed = entry_seed(header.group, header.facts.uid);
     let mut walker = Walker::new(file, seed, SEGMENT_HEADER_BYTES..len, CHUNK_BYTES);
-    let mut scan = Scan {
-        filled: Filled::empty(Arc::clone(segment)),
+    let mut scan = ScannedSegment {
+        extent: SegmentExtent::empty(Segment::new(header.facts.clone())),
         terms: Vec::new(),
-        prev_crc32c: header_crc32c,
+        prev_crc32c: header.crc32c,
         bad_payload: false,
     };
-    let mut next = segment.base;
+    let mut next = header.facts.base;
     while last.is_none_or(|last| next <= last) {
-        let Some(header) = walker.header().map_err(fail)? else {
+        let Some(entry) = walker.header().map_err(fail)? else {
             break;
         };
-        let follows = header.id.index == next
-            && header.prev_crc32c == scan.prev_crc32c
-            && header.base_offset == scan.filled.next_offset
+        let follows = entry.id.index == next
+            && entry.prev_crc32c == scan.prev_crc32c
+            && entry.base_offset == scan.extent.next_offset
             && scan
-                .filled
+                .extent
                 .last
-                .is_none_or(|before| before.term <= header.id.term);
+                .is_none_or(|before| before.term <= entry.id.term);
         if !follows {
             break;
         }
-        if walker.payload(&header).map_err(fail)?.is_none() {
+        if walker.payload(&entry).map_err(fail)?.is_none() {
             scan.bad_payload = true;
             break;
         }
         if scan
             .terms
             .last()
-            .is_none_or(|run| run.term != header.id.term)
+            .is_none_or(|run| run.term != entry.id.term)
         {
-            scan.terms.push(header.id);
+            scan.terms.push(entry.id);
         }
-        scan.filled.place((&header).into(), header.size_bytes());
-        scan.prev_crc32c = header.crc32c;
-        walker.skip(&header);
+        scan.extent.add((&entry).into(), entry.size_bytes());
+        scan.prev_crc32c = entry.crc32c;
+        walker.skip(&entry);
         next = next.next();
     }
     Ok(scan)
 }
 
-/// Looks through the rest of a segment's file, from `position` on, for entries of this segment.
-pub(crate) fn search_behind(
-    (file, path): (&dyn FsFile, &Path),
-    seed: u32,
+/// Searches the rest of a segment file, from `position`, for entries of this segment.
+// The search tries every aligned position, because the lengths of the damaged entries are unknown.
+// Only entries of this segment count (by the seed of their CRC): stale entries of a recycled file
+// prove nothing about this log.
+pub(crate) fn scan_behind(
+    SegmentFile { file, path }: SegmentFile<'_>,
+    header: &SegmentHeader,
     position: u64,
-) -> Result<Behind, StorageError> {
+) -> Result<EntriesBehind, StorageError> {
     const STEP: usize = 8;
-    let mut behind = Behind::default();
+    let seed = entry_seed(header.group, header.facts.uid);
+    let mut behind = EntriesBehind::default();
     let mut at = position;
     loop {
-        // Chunks overlap by a header, so that none is cut in two.
+        // Chunks overlap by the length of a header, so that no header is split.
         let chunk = file
             .read_at(at, CHUNK_BYTES + ENTRY_HEADER_BYTES)
             .map_err(|source| StorageError::io(Action::Read, path, source))?;
@@ -109,10 +118,10 @@ pub(crate) fn search_behind(
         for start in (0..starts).step_by(STEP) {
             let rest = &chunk[start..];
             if rest.first_chunk() == Some(&ENTRY_MAGIC.to_le_bytes())
-                && let Some(header) = EntryHeader::decode(rest, seed)
+                && let Some(entry) = EntryHeader::decode(rest, seed)
             {
-                behind.any = true;
-                behind.durable_end = behind.durable_end.max(header.durable_end);
+                behind.has_entries = true;
+                behind.durable_end = behind.durable_end.max(entry.durable_end);
             }
         }
         if chunk.len() < CHUNK_BYTES + ENTRY_HEADER_BYTES {
@@ -127,12 +136,11 @@ mod tests {
     use std::io::IoSlice;
 
     use bytes::Bytes;
-    use lograft_core::{ClusterId, Entry, EntryKind, Offset, Proposal, Term};
+    use lograft_core::{ClusterId, Entry, EntryKind, GroupId, Offset, Proposal, Term};
 
     use super::*;
-    use crate::format::SegmentHeader;
+    use crate::format::SegmentFacts;
     use crate::fs::{FaultFs, Fs as _, OpenMode};
-    use crate::segment::SegmentFacts;
 
     const GROUP: GroupId = GroupId(1);
 
@@ -150,7 +158,7 @@ mod tests {
         }
     }
 
-    /// Writes entries one after the other; returns the CRC of the last header.
+    /// Writes consecutive entries; returns the CRC of the last header.
     fn write(file: &dyn FsFile, position: u64, prev: u32, entries: &[Entry]) -> u32 {
         let (mut at, mut crc) = (position, prev);
         for entry in entries {
@@ -164,32 +172,37 @@ mod tests {
         crc
     }
 
-    /// What a torn write has left behind does not go with what was later written before it, even
-    /// if it fits in place, index and term.
+    /// The remains of a torn write are not accepted behind a later write, even with a fitting
+    /// position, index and term.
     #[test]
-    fn entries_of_a_torn_write_do_not_follow_other_ones() {
+    fn remains_of_a_torn_write_do_not_continue_a_later_write() {
         let fs = FaultFs::new(0);
         let path = Path::new("a segment");
         fs.create_dir_all(Path::new("/")).unwrap();
         let file = fs
             .open(&Path::new("/").join(path), OpenMode::Create)
             .unwrap();
-        let segment = Segment::new(SegmentFacts {
+        let facts = SegmentFacts {
             base: LogIndex(10),
             base_offset: Offset::ZERO,
             prev: None,
             uid: 5,
             capacity_bytes: 4096,
             starts_log: false,
-        });
+        };
         let cluster = ClusterId::from_bytes([0; 16]);
-        let (header, crc) = SegmentHeader::encode(&segment, GROUP, cluster);
-        file.write_vectored_at(&mut [IoSlice::new(&header)], 0)
+        let (bytes, crc) = SegmentHeader::encode(&facts, GROUP, cluster);
+        file.write_vectored_at(&mut [IoSlice::new(&bytes)], 0)
             .unwrap();
+        let header = SegmentHeader::decode(&bytes).unwrap();
+        let segment_file = SegmentFile {
+            file: file.as_ref(),
+            path,
+        };
         let scan = || {
-            scan_segment((file.as_ref(), path), GROUP, (&segment, crc), None)
+            scan_segment(segment_file, &header, None)
                 .unwrap()
-                .filled
+                .extent
                 .last
         };
         assert_eq!(scan(), None);
@@ -202,9 +215,9 @@ mod tests {
         assert_eq!(scan(), Some(entry(6, 12).id));
         write(file.as_ref(), SEGMENT_HEADER_BYTES, crc, &[entry(3, 10)]);
         assert_eq!(scan(), Some(entry(3, 10).id));
-        let behind = search_behind((file.as_ref(), path), entry_seed(GROUP, 5), 200).unwrap();
-        assert!(behind.any);
-        let other = search_behind((file.as_ref(), path), entry_seed(GROUP, 6), 200).unwrap();
-        assert!(!other.any);
+        assert!(scan_behind(segment_file, &header, 200).unwrap().has_entries);
+        let mut other = header.clone();
+        other.facts.uid = 6;
+        assert!(!scan_behind(segment_file, &other, 200).unwrap().has_entries);
     }
 }

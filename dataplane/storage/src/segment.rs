@@ -1,60 +1,30 @@
-//! What is known of a segment while the node runs.
+//! A segment in memory: its immutable properties, its open files, and how far it is filled.
 
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use lograft_core::limits::INDEX_INTERVAL_BYTES;
-use lograft_core::{Entry, LogId, LogIndex, Offset};
+use lograft_core::{Entry, GroupId, LogId, LogIndex, Offset};
 use parking_lot::Mutex;
 
-use crate::format::{EntryHeader, SEGMENT_HEADER_BYTES};
+use crate::format::{EntryHeader, IndexHead, IndexPoint, SEGMENT_HEADER_BYTES, SegmentFacts};
 use crate::fs::{FileMap, FsFile};
 
-/// A place in a segment from which reading can begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Point {
-    /// The entry there.
-    pub(crate) index: LogIndex,
-    /// Its base offset.
-    pub(crate) base_offset: Offset,
-    /// Where it begins, bytes from the start of the file.
-    pub(crate) position: u64,
-    /// The greatest record time of the segment before it, milliseconds; `i64::MIN` if none.
-    pub(crate) max_time_before_ms: i64,
-}
-
-/// A segment's fixed facts: what its file's header says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SegmentFacts {
-    /// The index of its first entry.
-    pub(crate) base: LogIndex,
-    /// The offset of its first record.
-    pub(crate) base_offset: Offset,
-    /// The entry before it.
-    pub(crate) prev: Option<LogId>,
-    /// A random number that tells its entries from those of the file's earlier lives.
-    pub(crate) uid: u64,
-    /// The size that its file is made for, bytes.
-    pub(crate) capacity_bytes: u64,
-    /// The log begins here; whatever older segments stand beside it is void.
-    pub(crate) starts_log: bool,
-}
-
-/// A segment: its facts, and its files as far as they are open.
+/// A segment: its properties and its open files.
 pub(crate) struct Segment {
     facts: SegmentFacts,
-    pub(crate) open: Mutex<OpenParts>,
+    pub(crate) open_files: Mutex<OpenFiles>,
 }
 
-/// A segment's open files.
+/// The open files of a segment.
 #[derive(Default)]
-pub(crate) struct OpenParts {
-    /// The files are removed or about to be: do not open them.
-    pub(crate) gone: bool,
+pub(crate) struct OpenFiles {
+    /// The files are removed, recycled, or about to be: they must not be opened again.
+    pub(crate) removed: bool,
     /// The segment file.
     pub(crate) file: Option<Arc<dyn FsFile>>,
-    /// The index file, valid; only of a sealed segment.
+    /// The validated index file; only of a sealed segment.
     pub(crate) index: Option<Arc<FileMap>>,
 }
 
@@ -62,15 +32,28 @@ impl Segment {
     pub(crate) fn new(facts: SegmentFacts) -> Arc<Self> {
         Arc::new(Self {
             facts,
-            open: Mutex::default(),
+            open_files: Mutex::default(),
         })
     }
 
-    /// Lets go of the open files; the next reader opens them again.
+    /// The properties that the segment header holds.
+    pub(crate) fn facts(&self) -> &SegmentFacts {
+        &self.facts
+    }
+
+    /// Closes the files; the next reader opens them again.
     pub(crate) fn close(&self) {
-        let mut open = self.open.lock();
+        let mut open = self.open_files.lock();
         open.file = None;
         open.index = None;
+    }
+
+    /// Keeps readers from opening the files again. Returns the segment file if it was open.
+    pub(crate) fn mark_removed(&self) -> Option<Arc<dyn FsFile>> {
+        let mut open = self.open_files.lock();
+        open.removed = true;
+        open.index = None;
+        open.file.take()
     }
 }
 
@@ -88,27 +71,27 @@ impl fmt::Debug for Segment {
     }
 }
 
-/// A segment as far as it is filled.
+/// The extent of the entries in a segment, and its sparse index.
 #[derive(Clone, Debug)]
-pub(crate) struct Filled {
+pub(crate) struct SegmentExtent {
     pub(crate) segment: Arc<Segment>,
-    /// Where the next entry would begin, bytes.
+    /// The position after the last entry, bytes.
     pub(crate) end_position: u64,
-    /// The last entry; that before the segment while it is empty.
+    /// The last entry; of an empty segment, the entry before it.
     pub(crate) last: Option<LogId>,
     /// The offset after its last record.
     pub(crate) next_offset: Offset,
-    /// The greatest record time, milliseconds; `i64::MIN` while there is none.
+    /// The highest record time, milliseconds; `i64::MIN` without records.
     pub(crate) max_time_ms: i64,
-    /// The sparse index, as long as it is not on disk.
-    pub(crate) points: Vec<Point>,
-    /// The index file is there, and `points` is empty.
+    /// The sparse index, until the index file is written.
+    pub(crate) points: Vec<IndexPoint>,
+    /// The index file is written, and `points` is empty.
     pub(crate) index_on_disk: bool,
 }
 
-/// What a segment notes of an entry that it holds.
+/// The properties of an entry that the extent of its segment takes in.
 #[derive(Clone, Copy)]
-pub(crate) struct Placed {
+pub(crate) struct EntrySummary {
     pub(crate) id: LogId,
     pub(crate) base_offset: Offset,
     pub(crate) next_offset: Offset,
@@ -116,7 +99,7 @@ pub(crate) struct Placed {
     pub(crate) max_time_ms: i64,
 }
 
-impl From<&Entry> for Placed {
+impl From<&Entry> for EntrySummary {
     fn from(entry: &Entry) -> Self {
         Self {
             id: entry.id,
@@ -128,7 +111,7 @@ impl From<&Entry> for Placed {
     }
 }
 
-impl From<&EntryHeader> for Placed {
+impl From<&EntryHeader> for EntrySummary {
     fn from(header: &EntryHeader) -> Self {
         Self {
             id: header.id,
@@ -140,8 +123,8 @@ impl From<&EntryHeader> for Placed {
     }
 }
 
-impl Filled {
-    /// A segment without entries.
+impl SegmentExtent {
+    /// The extent of a segment without entries.
     pub(crate) fn empty(segment: Arc<Segment>) -> Self {
         Self {
             end_position: SEGMENT_HEADER_BYTES,
@@ -154,33 +137,58 @@ impl Filled {
         }
     }
 
-    /// The last point before which `is_before` holds for none.
-    pub(crate) fn point_before(&self, is_before: impl Fn(&Point) -> bool) -> Option<Point> {
+    /// The last point for which `is_before` holds; it must hold for a prefix of the points.
+    pub(crate) fn point_before(
+        &self,
+        is_before: impl Fn(&IndexPoint) -> bool,
+    ) -> Option<IndexPoint> {
         let after = self.points.partition_point(is_before);
         Some(self.points[after.checked_sub(1)?])
     }
 
-    /// Whether it holds no entry.
+    /// Whether the segment has no entries.
     pub(crate) fn is_empty(&self) -> bool {
         self.end_position <= SEGMENT_HEADER_BYTES
     }
 
-    /// Notes the next entry, `size` bytes long on disk.
-    pub(crate) fn place(&mut self, entry: Placed, size: u64) {
+    /// The log index after the last entry.
+    pub(crate) fn end_index(&self) -> LogIndex {
+        self.last
+            .map_or(self.segment.base, |last| last.index.next())
+    }
+
+    /// Takes in the next entry, `size_bytes` long on disk.
+    pub(crate) fn add(&mut self, entry: EntrySummary, size_bytes: u64) {
         let last = self.points.last().map_or(0, |point| point.position);
         if self.end_position - last >= INDEX_INTERVAL_BYTES {
-            self.points.push(Point {
+            self.points.push(IndexPoint {
                 index: entry.id.index,
                 base_offset: entry.base_offset,
                 position: self.end_position,
                 max_time_before_ms: self.max_time_ms,
             });
         }
-        self.end_position += size;
+        self.end_position += size_bytes;
         self.last = Some(entry.id);
         self.next_offset = entry.next_offset;
         if entry.record_count > 0 {
             self.max_time_ms = self.max_time_ms.max(entry.max_time_ms);
         }
+    }
+
+    /// The contents of the index file without its points, given the term runs of the segment;
+    /// `None` for a segment without entries, which has no index file.
+    pub(crate) fn index_head(&self, group: GroupId, terms: Vec<LogId>) -> Option<IndexHead> {
+        let last = self.last.filter(|_| !self.is_empty())?;
+        Some(IndexHead {
+            group,
+            uid: self.segment.uid,
+            base: self.segment.base,
+            last,
+            next_offset: self.next_offset,
+            end_position: self.end_position,
+            max_time_ms: self.max_time_ms,
+            terms,
+        })
     }
 }

@@ -1,40 +1,45 @@
-//! A node's storage: the data directory and what stands in it.
+//! The storage of a node: the data directory and the groups in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
+use lograft_core::GroupId;
 use lograft_core::limits::CORRUPT_COPIES_MAX_COUNT;
-use lograft_core::{ClusterId, GroupId};
 use parking_lot::Mutex;
 
-use crate::config::{Flushed, GroupOptions, Identity, Space, StorageConfig};
+use crate::config::{GroupOptions, Identity, Space, StorageConfig};
 use crate::error::{Action, OpenError, StorageError};
+use crate::files::Files;
 use crate::format::{decode_identity, encode_identity};
 use crate::fs::Fs;
-use crate::group_log::{Group, GroupLog, Recovered, SegmentSizes};
-use crate::recovery::{self, Failure, Opened};
-use crate::storage_env::Node;
+use crate::group_log::{GroupLog, OpenGroup, Recovered, SegmentSizes};
+use crate::hard_file::FileOwner;
+use crate::layout::{
+    REMOVED_SUFFIX, corrupt_copy_prefix, group_name, identity_path, lock_path,
+    parse_corrupt_copy_name, parse_group_name, with_suffix,
+};
+use crate::recovery::{self, RecoveredGroup, RecoveryError};
+use crate::storage_env::StorageEnv;
 
-/// A node's storage. Clones share it; when the last one goes, it waits for the writes under way.
-/// The data directory stays locked until all clones and all
-/// `GroupLog`s are gone.
+/// The storage of a node. Clones share it; dropping the last one waits until the pending writes are
+/// done. The data directory stays locked until all clones and all `GroupLog`s are dropped.
 #[derive(Clone)]
-pub struct Storage(Arc<Inner>);
+pub struct Storage(Arc<StorageInner>);
 
-struct Inner {
-    node: Arc<Node>,
-    groups: Mutex<BTreeMap<GroupId, Slot>>,
+struct StorageInner {
+    env: Arc<StorageEnv>,
+    groups: Mutex<BTreeMap<GroupId, GroupSlot>>,
 }
 
-/// A group that somebody works with.
-enum Slot {
+/// The state of a group that is in use.
+enum GroupSlot {
     Opening,
-    Open(Weak<Group>),
+    Open(Weak<OpenGroup>),
 }
 
-impl Slot {
+impl GroupSlot {
     fn is_in_use(&self) -> bool {
         match self {
             Self::Opening => true,
@@ -43,68 +48,63 @@ impl Slot {
     }
 }
 
-impl Drop for Inner {
+impl Drop for StorageInner {
     fn drop(&mut self) {
-        self.node.drain();
+        self.env.drain();
     }
 }
 
-/// Between a group's directory name and the number of its damaged copy.
-const CORRUPT: &str = ".corrupt-";
-/// Ends the name of a directory that is being removed.
-const REMOVED: &str = ".removed";
-
 impl Storage {
-    /// Opens the data directory, alone: a second process gets [`StorageError::InUse`].
-    /// `on_fatal` is called once, when a write or sync fails; nothing is written after that, and
-    /// the process should end.
+    /// Opens the data directory exclusively. Fails with [`StorageError::InUse`] if another process
+    /// has opened it; the caller may retry once that process has ended.
+    ///
+    /// `on_fatal` is called at most once, after the first failed write or sync. Nothing is written
+    /// after that, and the process should end.
     pub fn open(
         fs: Arc<dyn Fs>,
         config: StorageConfig,
         on_fatal: Arc<dyn Fn(StorageError) + Send + Sync>,
     ) -> Result<Self, StorageError> {
         let dir = config.data_dir.clone();
-        fs.create_dir_all(&dir)
-            .map_err(|source| StorageError::io(Action::Create, &dir, source))?;
-        let lock_path = dir.join("LOCK");
-        let lock = fs.lock(&lock_path).map_err(|source| match source.kind() {
-            io::ErrorKind::WouldBlock => StorageError::InUse {
-                path: lock_path.clone(),
-            },
-            _ => StorageError::io(Action::Lock, &lock_path, source),
-        })?;
-        let node = Arc::new(Node::new(fs, config, on_fatal, lock)?);
-        let groups = node.groups_dir();
-        node.create_dir(&groups)?;
-        node.recycler.recover(&node)?;
-        for name in node
-            .list(&groups)?
-            .iter()
-            .filter(|name| name.ends_with(REMOVED))
-        {
-            node.remove_dir_all(&groups.join(name))?;
-        }
-        node.sync_dir(&dir)?;
+        let files = Files::new(fs);
+        files.create_dir_all(&dir)?;
+        let lock_path = lock_path(&dir);
+        let lock = files
+            .fs()
+            .lock(&lock_path)
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::WouldBlock => StorageError::InUse {
+                    path: lock_path.clone(),
+                },
+                _ => StorageError::io(Action::Lock, &lock_path, source),
+            })?;
+        let env = Arc::new(StorageEnv::new(files, config, on_fatal, lock)?);
+        let groups = env.groups_dir();
+        env.files.create_dir_all(&groups)?;
+        env.recycler.recover(&env.files)?;
+        remove_leftovers(&env)?;
+        env.files.sync_dir(&dir)?;
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            node.sync_dir(parent)?;
+            env.files.sync_dir(parent)?;
         }
-        *node.identity.lock() = read_identity(&node)?;
-        Ok(Self(Arc::new(Inner {
-            node,
+        *env.identity.lock() = read_identity(&env)?;
+        Ok(Self(Arc::new(StorageInner {
+            env,
             groups: Mutex::default(),
         })))
     }
 
-    /// Whose data directory it is; `None` until [`Self::write_identity`].
+    /// The cluster and node of the data directory; `None` until [`Self::write_identity`].
     pub fn identity(&self) -> Option<Identity> {
-        *self.0.node.identity.lock()
+        *self.0.env.identity.lock()
     }
 
-    /// Writes the identity, durably. The same one again is fine, another one is refused.
+    /// Writes the identity, durably. Writing the same one again succeeds; another one fails with
+    /// [`StorageError::IdentityExists`].
     pub fn write_identity(&self, identity: &Identity) -> Result<(), StorageError> {
-        let mut held = self.0.node.identity.lock();
-        match *held {
-            Some(held) if held == *identity => Ok(()),
+        let mut current = self.0.env.identity.lock();
+        match *current {
+            Some(current) if current == *identity => Ok(()),
             Some(Identity {
                 cluster_id,
                 node_id,
@@ -113,18 +113,18 @@ impl Storage {
                 node_id,
             }),
             None => {
-                let path = identity_path(&self.0.node);
-                self.0
-                    .node
+                let env = &self.0.env;
+                let path = identity_path(&env.config.data_dir);
+                env.files
                     .write_file(&path, &encode_identity(identity), true)?;
-                *held = Some(*identity);
+                *current = Some(*identity);
                 Ok(())
             }
         }
     }
 
-    /// Opens a group's log, or makes an empty one. Damaged files are kept aside under another
-    /// name and reported as [`OpenError::Corrupt`]; the next open then begins with nothing.
+    /// Opens the log of a group, or creates an empty one. Damaged files are moved to another name
+    /// and reported as [`OpenError::Corrupt`]; the next open then creates an empty log.
     pub fn open_group(
         &self,
         group: GroupId,
@@ -132,21 +132,22 @@ impl Storage {
     ) -> Result<(GroupLog, Recovered), OpenError> {
         let cluster = self
             .0
-            .node
+            .env
             .cluster_id()
             .ok_or(OpenError::NoIdentity(group))?;
         {
             let mut groups = self.0.groups.lock();
-            if groups.get(&group).is_some_and(Slot::is_in_use) {
+            if groups.get(&group).is_some_and(GroupSlot::is_in_use) {
                 return Err(OpenError::AlreadyOpen(group));
             }
-            // Others open at the same time: recovery reads a lot.
-            groups.insert(group, Slot::Opening);
+            // The lock is not held during recovery, which may read a whole segment: groups are
+            // opened in parallel.
+            groups.insert(group, GroupSlot::Opening);
         }
-        let opened = self.recover(group, cluster, options);
+        let opened = self.recover(FileOwner { cluster, group }, options);
         let mut groups = self.0.groups.lock();
         match &opened {
-            Ok((log, _)) => groups.insert(group, Slot::Open(Arc::downgrade(&log.0))),
+            Ok((log, _)) => groups.insert(group, GroupSlot::Open(Arc::downgrade(&log.0))),
             Err(_) => groups.remove(&group),
         };
         opened
@@ -154,40 +155,38 @@ impl Storage {
 
     fn recover(
         &self,
-        group: GroupId,
-        cluster: ClusterId,
+        owner: FileOwner,
         options: GroupOptions,
     ) -> Result<(GroupLog, Recovered), OpenError> {
-        let node = &self.0.node;
+        let env = &self.0.env;
         let max_bytes = options
             .segment_max_bytes
-            .unwrap_or(node.config.segment_max_bytes);
-        let min_bytes = node.config.segment_min_bytes.min(max_bytes);
+            .unwrap_or(env.config.segment_max_bytes);
+        let min_bytes = env.config.segment_min_bytes.min(max_bytes);
         let sizes = SegmentSizes {
             min_bytes,
             max_bytes,
         };
-        let Opened {
+        let RecoveredGroup {
             state,
             writer,
             recovered,
-        } = recovery::open_group(node, group, cluster, sizes)
-            .map_err(|failure| self.refuse(group, failure))?;
-        let open = Arc::new(Group {
-            id: group,
-            node: Arc::clone(node),
-            state: Mutex::new(state),
-            writer: Mutex::new(writer),
-        });
+        } = recovery::open_group(env, owner, sizes)
+            .map_err(|failure| self.open_error(owner.group, failure))?;
+        let open = OpenGroup::new(owner.group, Arc::clone(env), state, writer);
         Ok((GroupLog(open), recovered))
     }
 
-    fn refuse(&self, group: GroupId, failure: Failure) -> OpenError {
+    fn open_error(&self, group: GroupId, failure: RecoveryError) -> OpenError {
         match failure {
-            Failure::OtherCluster(path, found) => OpenError::OtherCluster { group, path, found },
-            Failure::OtherVersion(path, found) => OpenError::OtherVersion { group, path, found },
-            Failure::Storage(source) => OpenError::Storage { group, source },
-            Failure::Damaged(damage, hard_state) => match self.keep_aside(group) {
+            RecoveryError::OtherCluster(path, found) => {
+                OpenError::OtherCluster { group, path, found }
+            }
+            RecoveryError::OtherVersion(path, found) => {
+                OpenError::OtherVersion { group, path, found }
+            }
+            RecoveryError::Storage(source) => OpenError::Storage { group, source },
+            RecoveryError::Damaged(damage, hard_state) => match self.move_aside(group) {
                 Ok(kept) => OpenError::Corrupt {
                     group,
                     kept,
@@ -199,42 +198,44 @@ impl Storage {
         }
     }
 
-    /// Closes a group and keeps its files aside, as those of a damaged replica: to be called when
-    /// a read has met [`StorageError::Corrupt`]. Returns where they are; the next open begins
-    /// with nothing.
+    /// Closes a group and moves its files aside as a corrupt copy: for a replica of which a read
+    /// has failed with [`StorageError::Corrupt`]. Returns their new directory. The next open creates
+    /// an empty log.
     pub fn set_aside_group(&self, group: GroupId) -> Result<PathBuf, StorageError> {
         self.close_group(group)?;
-        self.keep_aside(group)
+        self.move_aside(group)
     }
 
-    fn keep_aside(&self, group: GroupId) -> Result<PathBuf, StorageError> {
-        let node = &self.0.node;
-        let dir = node.group_dir(group);
-        let prefix = format!("group-{group}{CORRUPT}");
-        let mut numbers: BTreeSet<u64> = node
-            .list(&node.groups_dir())?
+    fn move_aside(&self, group: GroupId) -> Result<PathBuf, StorageError> {
+        let env = &self.0.env;
+        let groups_dir = env.groups_dir();
+        let prefix = corrupt_copy_prefix(group);
+        let mut numbers: BTreeSet<u64> = env
+            .files
+            .list(&groups_dir)?
             .iter()
             .filter_map(|name| name.strip_prefix(&prefix)?.parse().ok())
             .collect();
-        let copy = |number: u64| node.groups_dir().join(format!("{prefix}{number}"));
+        let copy = |number: u64| groups_dir.join(format!("{prefix}{number}"));
         let kept = copy(numbers.last().map_or(1, |last| last + 1));
         while numbers.len() >= CORRUPT_COPIES_MAX_COUNT {
             if let Some(oldest) = numbers.pop_first() {
-                node.remove_dir_all(&copy(oldest))?;
+                env.files.remove_dir_all(&copy(oldest))?;
             }
         }
-        node.rename(&dir, &kept)?;
-        node.sync_dir(&node.groups_dir())?;
+        env.files.rename(&env.group_dir(group), &kept)?;
+        env.files.sync_dir(&groups_dir)?;
         Ok(kept)
     }
 
-    /// Closes a group, so that it can be opened again: waits until all of its writes are done;
-    /// further calls on its `GroupLog`s fail. Not to be called by a flush callback.
+    /// Closes a group, so that it can be opened again. Waits until all of its writes are done;
+    /// further calls on its `GroupLog`s fail. MUST NOT be called by a flush callback: it would wait
+    /// for the writer thread on which it runs.
     pub fn close_group(&self, group: GroupId) -> Result<(), StorageError> {
         let open = match self.0.groups.lock().get(&group) {
             None => None,
-            Some(Slot::Opening) => return Err(StorageError::Opening(group)),
-            Some(Slot::Open(open)) => open.upgrade(),
+            Some(GroupSlot::Opening) => return Err(StorageError::Opening(group)),
+            Some(GroupSlot::Open(open)) => open.upgrade(),
         };
         if let Some(open) = open {
             open.close()?;
@@ -243,67 +244,64 @@ impl Storage {
         Ok(())
     }
 
-    /// Closes a group and removes its files. Blocks while they are removed.
+    /// Closes a group and removes its files. Blocks until they are removed.
     pub fn remove_group(&self, group: GroupId) -> Result<(), StorageError> {
         self.close_group(group)?;
-        let node = &self.0.node;
-        let dir = node.group_dir(group);
-        if node.list(&dir)?.is_empty() {
+        let env = &self.0.env;
+        let dir = env.group_dir(group);
+        if env.files.list(&dir)?.is_empty() {
             return Ok(());
         }
-        let removed = crate::storage_env::with_suffix(&dir, REMOVED);
-        node.rename(&dir, &removed)?;
-        node.sync_dir(&node.groups_dir())?;
-        node.remove_dir_all(&removed)
+        // Renamed first: a crash during the removal must not leave a group with some of its files,
+        // which recovery would report as corrupt.
+        let removed = with_suffix(&dir, REMOVED_SUFFIX);
+        env.files.rename(&dir, &removed)?;
+        env.files.sync_dir(&env.groups_dir())?;
+        env.files.remove_dir_all(&removed)
     }
 
-    /// The groups in the data directory, open or not.
+    /// All groups in the data directory, open or not.
     pub fn groups(&self) -> Result<Vec<GroupId>, StorageError> {
-        let names = self.0.node.list(&self.0.node.groups_dir())?;
+        let names = self.0.env.files.list(&self.0.env.groups_dir())?;
         let mut groups: Vec<GroupId> = names
             .iter()
-            .filter_map(|name| name.strip_prefix("group-")?.parse().ok())
-            .map(GroupId)
+            .filter_map(|name| parse_group_name(name))
             .collect();
         groups.sort_unstable();
         Ok(groups)
     }
 
-    /// The groups whose damaged files were kept aside and that have had no files since. What such
-    /// a replica voted for and acknowledged is forgotten: opening it makes an empty one.
+    /// The groups that have only a corrupt copy: their files were moved aside, and no new ones were
+    /// created since. Opening such a group creates an empty log, without the vote and the
+    /// acknowledged entries of the old one.
     pub fn set_aside_groups(&self) -> Result<Vec<GroupId>, StorageError> {
-        let names = self.0.node.list(&self.0.node.groups_dir())?;
+        let names = self.0.env.files.list(&self.0.env.groups_dir())?;
         let mut groups: Vec<GroupId> = names
             .iter()
-            .filter_map(|name| name.strip_prefix("group-")?.split_once(CORRUPT))
-            .filter_map(|(group, _)| group.parse().ok().map(GroupId))
-            .filter(|group| !names.iter().any(|name| *name == format!("group-{group}")))
+            .filter_map(|name| parse_corrupt_copy_name(name))
+            .filter(|group| !names.contains(&group_name(*group)))
             .collect();
         groups.dedup();
         Ok(groups)
     }
 
-    /// Removes a group's damaged files that were kept aside. Blocks while they are removed.
+    /// Removes the corrupt copies of a group. Blocks until they are removed.
     pub fn remove_set_aside(&self, group: GroupId) -> Result<(), StorageError> {
-        let node = &self.0.node;
-        let prefix = format!("group-{group}{CORRUPT}");
-        for name in node.list(&node.groups_dir())? {
+        let env = &self.0.env;
+        let groups_dir = env.groups_dir();
+        let prefix = corrupt_copy_prefix(group);
+        for name in env.files.list(&groups_dir)? {
             if name.starts_with(&prefix) {
-                node.remove_dir_all(&node.groups_dir().join(name))?;
+                env.files.remove_dir_all(&groups_dir.join(name))?;
             }
         }
         Ok(())
     }
 
-    /// The room on the disk.
+    /// Size and free space of the disk.
     pub fn space(&self) -> Result<Space, StorageError> {
-        let config = &self.0.node.config;
-        let space = self
-            .0
-            .node
-            .fs
-            .space(&config.data_dir)
-            .map_err(|source| StorageError::io(Action::Measure, &config.data_dir, source))?;
+        let config = &self.0.env.config;
+        let space = self.0.env.files.space(&config.data_dir)?;
         Ok(Space {
             total_bytes: space.total_bytes,
             free_bytes: space.free_bytes,
@@ -311,51 +309,50 @@ impl Storage {
         })
     }
 
-    /// Whether less than the reserve is free: take no more produces then. Recycled segments are
-    /// given up first.
+    /// Whether less than the reserve is free; the node then refuses produces. The recycled segments
+    /// are removed first.
     pub fn is_disk_low(&self) -> bool {
         let is_low = || self.space().is_ok_and(Space::is_low);
         is_low() && {
-            let node = &self.0.node;
-            !node.recycler.clear(node).unwrap_or(false) || is_low()
+            let env = &self.0.env;
+            !env.recycler.clear(&env.files).unwrap_or(false) || is_low()
         }
     }
 
     /// Bytes in the tail caches of all groups.
     pub fn tail_cache_bytes(&self) -> usize {
-        self.0.node.budget.used()
+        self.0.env.tail_caches.budget.used_bytes()
     }
 
-    /// Has every flush reported to `observer`, on the writer's thread; only the first call counts.
-    pub fn observe_flushes(&self, observer: impl Fn(Flushed) + Send + Sync + 'static) {
-        let _ = self.0.node.observer.set(Box::new(observer)); // a second observer is not heard
-    }
-
-    /// Why nothing is written any more, once a write or sync has failed.
+    /// The error of all further writes, once a write or sync has failed.
     pub fn stopped(&self) -> Option<StorageError> {
-        self.0.node.stopped()
+        self.0.env.fail_stop.stopped()
     }
 
-    /// With [`crate::WriterDrive::Manual`]: writes all that waits. Returns whether there was
-    /// anything.
+    /// With [`crate::WriterDrive::Manual`], executes all pending writes. Returns whether there were
+    /// any.
     pub fn step(&self) -> bool {
-        self.0.node.step_if_manual()
+        self.0.env.step_if_manual()
     }
 }
 
-fn identity_path(node: &Node) -> PathBuf {
-    node.config.data_dir.join("identity")
+/// Removes the group directories whose removal a crash has interrupted.
+fn remove_leftovers(env: &StorageEnv) -> Result<(), StorageError> {
+    let groups = env.groups_dir();
+    for name in env.files.list(&groups)? {
+        if name.ends_with(REMOVED_SUFFIX) {
+            env.files.remove_dir_all(&groups.join(name))?;
+        }
+    }
+    Ok(())
 }
 
-fn read_identity(node: &Node) -> Result<Option<Identity>, StorageError> {
-    let path = identity_path(node);
-    let damaged = |path: &Path| StorageError::IdentityDamaged {
-        path: path.to_owned(),
-    };
-    match node.read_file(&path)? {
+fn read_identity(env: &StorageEnv) -> Result<Option<Identity>, StorageError> {
+    let path = identity_path(&env.config.data_dir);
+    match env.files.read_file(&path)? {
         None => Ok(None),
         Some(bytes) => decode_identity(&bytes)
             .map(Some)
-            .ok_or_else(|| damaged(&path)),
+            .ok_or(StorageError::IdentityDamaged { path }),
     }
 }

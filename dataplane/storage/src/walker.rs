@@ -1,4 +1,4 @@
-//! Reads a segment entry by entry.
+//! Reading of a segment file entry by entry.
 
 use std::io;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::format::{ENTRY_HEADER_BYTES, EntryHeader};
 use crate::fs::FsFile;
 
-/// Stands before an entry of a segment file and goes on from one to the next.
+/// A cursor over the entries of a segment file.
 pub(crate) struct Walker<'a> {
     file: &'a dyn FsFile,
     seed: u32,
@@ -20,7 +20,7 @@ pub(crate) struct Walker<'a> {
 }
 
 impl<'a> Walker<'a> {
-    /// Walks over these positions of `file`; reads `chunk_bytes` at a time.
+    /// A cursor over these positions of `file`; it reads `chunk_bytes` at a time.
     pub(crate) fn new(
         file: &'a dyn FsFile,
         seed: u32,
@@ -43,32 +43,32 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Where the walker stands, bytes.
+    /// The position of the current entry, bytes.
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
-    /// Whether the next `len` bytes are in memory.
-    fn holds(&self, len: usize) -> Option<usize> {
+    /// Where in the buffer the next `len` bytes are, if it holds all of them.
+    fn buffered(&self, len: usize) -> Option<usize> {
         let at = usize::try_from(self.position.checked_sub(self.buffer_at)?).ok()?;
         (at.checked_add(len)? <= self.buffer.len()).then_some(at)
     }
 
-    /// The next `len` bytes, or `None` if the file or the walk ends before.
+    /// The next `len` bytes, or `None` if the file or the range ends before.
     fn peek(&mut self, len: usize) -> io::Result<Option<Bytes>> {
         if self.position.saturating_add(len as u64) > self.end {
             return Ok(None);
         }
-        if self.holds(len).is_none() {
+        if self.buffered(len).is_none() {
             let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
             let wanted = self.chunk_bytes.max(len).min(left);
             self.buffer = self.file.read_at(self.position, wanted)?;
             self.buffer_at = self.position;
         }
-        Ok(self.holds(len).map(|at| self.buffer.slice(at..at + len)))
+        Ok(self.buffered(len).map(|at| self.buffer.slice(at..at + len)))
     }
 
-    /// The header of the entry here, or `None` if there is no valid one.
+    /// The header of the current entry, or `None` if it is not valid.
     pub(crate) fn header(&mut self) -> io::Result<Option<EntryHeader>> {
         let seed = self.seed;
         Ok(self
@@ -76,14 +76,14 @@ impl<'a> Walker<'a> {
             .and_then(|bytes| EntryHeader::decode(&bytes, seed)))
     }
 
-    /// The payload of the entry here, or `None` if its CRC is wrong or the file ends in it.
+    /// The payload of the current entry, or `None` if its CRC is wrong or the range ends within it.
     pub(crate) fn payload(&mut self, header: &EntryHeader) -> io::Result<Option<Bytes>> {
         let whole = self.peek(ENTRY_HEADER_BYTES + header.payload_bytes as usize)?;
         let payload = whole.map(|bytes| bytes.slice(ENTRY_HEADER_BYTES..));
         Ok(payload.filter(|payload| crc32c::crc32c(payload) == header.payload_crc32c))
     }
 
-    /// Goes on to the next entry.
+    /// Advances to the next entry.
     pub(crate) fn skip(&mut self, header: &EntryHeader) {
         self.position += header.size_bytes();
     }

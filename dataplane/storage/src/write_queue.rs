@@ -1,48 +1,58 @@
-//! A writer's lane: what waits to be written, in order, for the groups that share the writer.
+//! The queue of one writer: the operations, in order, of all groups that share the writer.
 
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use lograft_core::GroupId;
 use lograft_core::limits::LAZY_WRITE_MAX;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::group_log::Group;
 use crate::op::Op;
 
-/// One task for one group.
-pub(crate) struct Task {
-    pub(crate) group: Arc<Group>,
-    pub(crate) op: Op,
+/// A group whose operations the writer executes.
+pub(crate) trait OpRunner: Send + Sync {
+    fn group_id(&self) -> GroupId;
+
+    /// Executes operations of this group in their order, on the writer thread.
+    fn run_ops(self: Arc<Self>, ops: Vec<Op>);
 }
 
-pub(crate) struct Lane {
-    waiting: Mutex<Waiting>,
+/// An operation and the group that it belongs to.
+struct QueuedOp {
+    group: GroupId,
+    runner: Arc<dyn OpRunner>,
+    op: Op,
+}
+
+pub(crate) struct WriteQueue {
+    pending: Mutex<PendingOps>,
     wake: Condvar,
     idle: Condvar,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
-struct Waiting {
-    /// What somebody waits for, or builds on.
-    tasks: Vec<Task>,
-    /// What nobody waits for; done when it has waited long enough.
-    lazy: Vec<Task>,
-    /// When that is; the thread sleeps no longer.
+struct PendingOps {
+    /// Operations that a caller or a later operation waits for.
+    urgent: Vec<QueuedOp>,
+    /// Operations that nobody waits for; executed at `lazy_due`.
+    lazy: Vec<QueuedOp>,
+    /// The deadline of the lazy operations. The thread does not sleep longer.
     lazy_due: Option<Instant>,
     stopping: bool,
-    /// The thread is at work on tasks that it has taken.
+    /// The thread is executing operations that it has taken.
     busy: bool,
-    /// The thread sleeps until it is woken.
+    /// The thread sleeps without a timeout.
     asleep: bool,
 }
 
-impl Waiting {
-    /// Takes what is to be done now: of the lazy ones only those that are due, unless `all`.
-    fn take(&mut self, all: bool, into: &mut Vec<Task>) {
-        into.append(&mut self.tasks);
+impl PendingOps {
+    /// Takes the operations to execute now: the urgent ones, and the lazy ones if they are due or
+    /// with `all`.
+    fn take(&mut self, all: bool, into: &mut Vec<QueuedOp>) {
+        into.append(&mut self.urgent);
         if all || self.lazy_due.is_some_and(|due| due <= Instant::now()) {
             into.append(&mut self.lazy);
             self.lazy_due = None;
@@ -50,72 +60,79 @@ impl Waiting {
     }
 
     fn is_empty(&self) -> bool {
-        self.tasks.is_empty() && self.lazy.is_empty()
+        self.urgent.is_empty() && self.lazy.is_empty()
     }
 }
 
-impl Lane {
-    /// A lane that only [`Self::step`] moves.
+impl WriteQueue {
+    /// A queue without a thread: only [`Self::step`] executes its operations.
     pub(crate) fn manual() -> Arc<Self> {
         let (wake, idle) = (Condvar::new(), Condvar::new());
         Arc::new(Self {
-            waiting: Mutex::default(),
+            pending: Mutex::default(),
             wake,
             idle,
             thread: Mutex::default(),
         })
     }
 
-    /// A lane with a thread of its own.
+    /// A queue with its own writer thread.
     pub(crate) fn with_thread(nth: usize) -> io::Result<Arc<Self>> {
-        let lane = Self::manual();
-        let run = Arc::clone(&lane);
+        let queue = Self::manual();
+        let run = Arc::clone(&queue);
         let thread = thread::Builder::new()
             .name(format!("lograft-writer-{nth}"))
             .spawn(move || run.run())?;
-        *lane.thread.lock() = Some(thread);
-        Ok(lane)
+        *queue.thread.lock() = Some(thread);
+        Ok(queue)
     }
 
-    /// Appends tasks of one group, and wakes the writer if somebody waits for them.
-    pub(crate) fn push(&self, group: &Arc<Group>, ops: impl IntoIterator<Item = Op>) {
-        let mut waiting = self.waiting.lock();
-        let had_tasks = !waiting.tasks.is_empty();
+    /// Queues operations of one group, and wakes the writer if one of them is urgent.
+    pub(crate) fn push(
+        &self,
+        runner: &Arc<impl OpRunner + 'static>,
+        ops: impl IntoIterator<Item = Op>,
+    ) {
+        let mut pending = self.pending.lock();
+        let had_urgent = !pending.urgent.is_empty();
         for op in ops {
             let is_lazy = matches!(op, Op::SaveCommitted);
-            let task = Task {
-                group: Arc::clone(group),
+            let queued = QueuedOp {
+                group: runner.group_id(),
+                runner: Arc::clone(runner) as Arc<dyn OpRunner>,
                 op,
             };
             if is_lazy {
-                waiting.lazy.push(task);
+                pending.lazy.push(queued);
             } else {
-                waiting.tasks.push(task);
+                pending.urgent.push(queued);
             }
         }
-        // A thread that sleeps without an alarm must set one for what is lazy.
-        let alarm = waiting.lazy_due.is_none() && !waiting.lazy.is_empty();
-        if alarm {
-            waiting.lazy_due = Some(Instant::now() + LAZY_WRITE_MAX);
+        // A thread that sleeps without a timeout must be woken once to set one for the lazy
+        // operations. All other lazy operations cost no wakeup.
+        let sets_deadline = pending.lazy_due.is_none() && !pending.lazy.is_empty();
+        if sets_deadline {
+            pending.lazy_due = Some(Instant::now() + LAZY_WRITE_MAX);
         }
-        let wake = (!had_tasks && !waiting.tasks.is_empty()) || (alarm && waiting.asleep);
-        drop(waiting);
+        let wake = (!had_urgent && !pending.urgent.is_empty()) || (sets_deadline && pending.asleep);
+        drop(pending);
         if wake {
             self.wake.notify_one();
         }
     }
 
-    /// Does what waits, on the caller's thread. Returns whether there was anything.
+    /// Executes all pending operations on the thread of the caller. Returns whether there were any.
     pub(crate) fn step(&self) -> bool {
-        let mut tasks = Vec::new();
-        self.waiting.lock().take(true, &mut tasks);
-        let any = !tasks.is_empty();
-        perform(&mut tasks);
+        let mut ops = Vec::new();
+        self.pending.lock().take(true, &mut ops);
+        let any = !ops.is_empty();
+        execute(&mut ops);
         any
     }
 
-    /// Ends what waits: a thread does it now, and the caller waits for that; without one it is
-    /// dropped. Until then, tasks keep their groups and the node alive.
+    /// Empties the queue: waits until the thread has executed the pending operations, or drops
+    /// them if the queue has no thread. Pending operations keep their groups, and so the storage
+    /// environment, alive.
     pub(crate) fn drain(&self) {
         let thread = self
             .thread
@@ -125,80 +142,84 @@ impl Lane {
         match thread {
             None => {
                 let mut dropped = Vec::new();
-                self.waiting.lock().take(true, &mut dropped);
+                self.pending.lock().take(true, &mut dropped);
             }
             Some(id) if id == thread::current().id() => {}
             Some(_) => {
-                let mut waiting = self.waiting.lock();
-                while waiting.busy || !waiting.is_empty() {
-                    waiting.lazy_due = waiting.lazy_due.map(|_| Instant::now());
+                let mut pending = self.pending.lock();
+                while pending.busy || !pending.is_empty() {
+                    pending.lazy_due = pending.lazy_due.map(|_| Instant::now());
                     self.wake.notify_one();
-                    self.idle.wait(&mut waiting);
+                    self.idle.wait(&mut pending);
                 }
             }
         }
     }
 
     pub(crate) fn stop(&self) {
-        self.waiting.lock().stopping = true;
+        self.pending.lock().stopping = true;
         self.wake.notify_one();
         let thread = self.thread.lock().take();
-        // The last owner of a node may be a task of this very thread; then nobody joins it.
+        // The last owner of the environment may be an operation that this very thread executes. A
+        // thread cannot join itself: it then ends by itself, without a join.
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id())
         {
-            let _ = thread.join(); // a panic on it was reported by the thread itself
+            let _ = thread.join(); // a panic was reported by the thread itself
         }
     }
 
     fn run(&self) {
-        let mut tasks = Vec::new();
-        // Where something was written, its commit mark follows: an alarm that is set beforehand
-        // spares a wake for it.
+        let mut ops = Vec::new();
+        // A commit mark usually follows a write. A timeout set before it is queued saves the
+        // wakeup that would set one.
         let mut expects_lazy = false;
         loop {
             {
-                let mut waiting = self.waiting.lock();
-                waiting.busy = false;
+                let mut pending = self.pending.lock();
+                pending.busy = false;
                 self.idle.notify_all();
-                if waiting.stopping && waiting.is_empty() {
+                if pending.stopping && pending.is_empty() {
                     return;
                 }
-                if waiting.tasks.is_empty() && !waiting.stopping {
-                    self.sleep(&mut waiting, expects_lazy);
+                if pending.urgent.is_empty() && !pending.stopping {
+                    self.sleep(&mut pending, expects_lazy);
                 }
-                let stopping = waiting.stopping;
-                waiting.take(stopping, &mut tasks);
-                waiting.busy = !tasks.is_empty();
+                let stopping = pending.stopping;
+                pending.take(stopping, &mut ops);
+                pending.busy = !ops.is_empty();
             }
-            expects_lazy = !tasks.is_empty();
-            perform(&mut tasks);
+            expects_lazy = !ops.is_empty();
+            execute(&mut ops);
         }
     }
 
-    /// Sleeps until there is something to do, or for as long as the lazy tasks may wait.
-    fn sleep(&self, waiting: &mut MutexGuard<'_, Waiting>, expects_lazy: bool) {
-        let alarm = waiting
+    /// Sleeps until the thread is woken or the lazy operations are due.
+    fn sleep(&self, pending: &mut MutexGuard<'_, PendingOps>, expects_lazy: bool) {
+        let timeout = pending
             .lazy_due
             .or_else(|| expects_lazy.then(|| Instant::now() + LAZY_WRITE_MAX));
-        if let Some(due) = alarm {
-            self.wake.wait_until(waiting, due);
+        if let Some(due) = timeout {
+            self.wake.wait_until(pending, due);
         } else {
-            waiting.asleep = true;
-            self.wake.wait(waiting);
-            waiting.asleep = false;
+            pending.asleep = true;
+            self.wake.wait(pending);
+            pending.asleep = false;
         }
     }
 }
 
-/// Does the tasks: group by group, each group's in their order.
-fn perform(tasks: &mut Vec<Task>) {
-    tasks.sort_by_key(|task| task.group.id); // stable
-    let mut tasks = tasks.drain(..).peekable();
-    while let Some(Task { group, op }) = tasks.next() {
-        let mut ops = vec![op];
-        while let Some(next) = tasks.next_if(|next| next.group.id == group.id) {
-            ops.push(next.op);
+/// Executes the operations group by group; the operations of each group keep their order.
+fn execute(ops: &mut Vec<QueuedOp>) {
+    // The sort must be stable: the order within a group is the order in which the log, the hard
+    // state and the segments were changed, and recovery relies on it. No order is kept between
+    // groups, since their files are independent.
+    ops.sort_by_key(|queued| queued.group);
+    let mut queue = ops.drain(..).peekable();
+    while let Some(QueuedOp { group, runner, op }) = queue.next() {
+        let mut batch = vec![op];
+        while let Some(next) = queue.next_if(|next| next.group == group) {
+            batch.push(next.op);
         }
-        group.write(ops);
+        runner.run_ops(batch);
     }
 }

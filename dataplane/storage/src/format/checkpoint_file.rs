@@ -1,4 +1,4 @@
-//! A checkpoint in its file.
+//! The checkpoint file.
 
 use bytes::Bytes;
 use lograft_core::{ClusterId, GroupId, LogId, LogIndex, Offset, Term};
@@ -16,9 +16,9 @@ const FLAG_MEMBERSHIP: u8 = 1;
 /// at  size
 ///  0   8   magic "lgCHECKP"
 ///  8   1   version, 1
-///  9   1   flags: bit 0 a membership id is there
+///  9   1   flags: bit 0 has a membership id
 /// 10   2   0
-/// 12   4   CRC-32C of bytes 0..12 and of all from 16 on
+/// 12   4   CRC-32C of bytes 0..12 and of 16.. to the end
 /// 16  16   cluster id
 /// 32   8   group id
 /// 40   8   last entry: term
@@ -57,7 +57,7 @@ pub(crate) fn encode_checkpoint(
         put(&mut bytes, 64, &id.term.0.to_le_bytes());
         put(&mut bytes, 72, &id.index.0.to_le_bytes());
     }
-    // Both are megabytes at most; a length that does not fit fails the check when read.
+    // Both are megabytes at most. A length that does not fit in 32 bits fails the check at decode.
     let length = |bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
     put(&mut bytes, 80, &length(membership));
     put(&mut bytes, 84, &length(state));
@@ -68,7 +68,7 @@ pub(crate) fn encode_checkpoint(
     bytes
 }
 
-/// The checkpoint in these bytes, if they are whole and this group's.
+/// Decodes a checkpoint; `None` if it is not valid or belongs to another group or cluster.
 pub(crate) fn decode_checkpoint(
     bytes: &Bytes,
     group: GroupId,

@@ -1,4 +1,4 @@
-//! The header before each entry's payload.
+//! The header in front of the payload of each entry.
 
 use lograft_core::limits::ENTRY_MAX_BYTES;
 use lograft_core::{
@@ -8,21 +8,25 @@ use lograft_core::{
 
 use super::fields::{get_i64, get_u32, get_u64, put};
 
-/// Length of an entry's header, bytes.
+/// Length of an entry header, bytes.
 pub(crate) const ENTRY_HEADER_BYTES: usize = 96;
-/// First four bytes of an entry, "lgE1".
+/// The first four bytes of an entry, "lgE1".
 pub(crate) const ENTRY_MAGIC: u32 = u32::from_le_bytes(*b"lgE1");
-/// Entries begin at multiples of so many bytes.
+/// Alignment of entries in a segment, bytes.
 const ALIGN_BYTES: u64 = 8;
 const FLAG_PRODUCER: u8 = 1;
 
-/// What an entry with so many payload bytes takes in its segment, bytes.
+/// Length of an entry in its segment, padding included, bytes.
 pub(crate) const fn entry_size_bytes(payload_bytes: usize) -> u64 {
     (ENTRY_HEADER_BYTES as u64 + payload_bytes as u64).next_multiple_of(ALIGN_BYTES)
 }
 
-/// Where the CRC of an entry's header begins: entries of another group, or of an earlier life of
-/// a recycled file, never validate.
+/// The initial value of the CRC of an entry header.
+// A recycled file still holds entries of its previous use, perhaps of another group. Because the
+// CRC of a header is seeded with the group id and the random segment uid, such a stale entry never
+// validates. Without the seed, recovery would take stale entries behind the end of the log for
+// evidence of corruption, and a reader that still holds the file of a purged segment could return
+// records of the group that is overwriting it.
 pub(crate) fn entry_seed(group: GroupId, segment_uid: u64) -> u32 {
     let crc = crc32c::crc32c(&group.0.to_le_bytes());
     crc32c::crc32c_append(crc, &segment_uid.to_le_bytes())
@@ -33,23 +37,23 @@ pub(crate) fn entry_seed(group: GroupId, segment_uid: u64) -> u32 {
 /// ```text
 /// at  size
 ///  0   4   magic "lgE1"
-///  4   4   CRC-32C of bytes 8..96, begun with the segment's seed (group id, segment uid)
-///  8   4   payload length, bytes; zeros fill up to a multiple of 8 after it
-/// 12   4   CRC-32C of the payload, the client's own
+///  4   4   CRC-32C of bytes 8..96, seeded with group id and segment uid
+///  8   4   payload length, bytes; zeros pad the payload to a multiple of 8
+/// 12   4   CRC-32C of the payload, computed by the client
 /// 16   1   kind
-/// 17   1   flags: bit 0 a producer stamp is there
+/// 17   1   flags: bit 0 has a producer stamp
 /// 18   2   0
 /// 20   4   record count
 /// 24   8   term
 /// 32   8   log index
-/// 40   8   durable end: all entries below were on disk when this one was written
+/// 40   8   durable end: all entries below this index were on disk when this one was written
 /// 48   8   base offset
 /// 56   8   append time, ms
-/// 64   8   greatest record time, ms
+/// 64   8   highest record time, ms
 /// 72   8   producer id
 /// 80   8   producer base sequence
 /// 88   4   producer epoch
-/// 92   4   CRC of the header before (of the segment header for the first entry)
+/// 92   4   CRC of the previous entry header (for the first entry, of the segment header)
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EntryHeader {
@@ -64,7 +68,7 @@ pub(crate) struct EntryHeader {
     pub(crate) max_time_ms: i64,
     pub(crate) producer: Option<ProducerStamp>,
     pub(crate) prev_crc32c: u32,
-    /// The header's own CRC, as it stands in bytes 4..8.
+    /// The CRC of the header itself, bytes 4..8.
     pub(crate) crc32c: u32,
 }
 
@@ -72,7 +76,7 @@ const _: () = assert!(ENTRY_HEADER_BYTES.is_multiple_of(8));
 const _: () = assert!(ENTRY_MAX_BYTES < u32::MAX as usize);
 
 impl EntryHeader {
-    /// The header that goes before `entry`'s payload. Returns its bytes and its CRC.
+    /// Encodes the header of `entry`; returns its bytes and its CRC.
     pub(crate) fn encode(
         entry: &Entry,
         durable_end: LogIndex,
@@ -89,7 +93,7 @@ impl EntryHeader {
             payload,
         } = &entry.proposal;
         let mut bytes = [0; ENTRY_HEADER_BYTES];
-        // Append has checked the payload's length against its bound.
+        // `GroupLog::append` has checked the length against `ENTRY_MAX_BYTES`.
         let payload_bytes = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         put(&mut bytes, 0, &ENTRY_MAGIC.to_le_bytes());
         put(&mut bytes, 8, &payload_bytes.to_le_bytes());
@@ -114,7 +118,8 @@ impl EntryHeader {
         (bytes, crc)
     }
 
-    /// The header in the first 96 bytes, if it is one of this segment and whole.
+    /// Decodes the header in the first 96 bytes; `None` if it is not valid, or if it belongs to
+    /// another segment (`seed` differs).
     pub(crate) fn decode(bytes: &[u8], seed: u32) -> Option<Self> {
         let bytes = bytes.get(..ENTRY_HEADER_BYTES)?;
         let crc32c = get_u32(bytes, 4);
@@ -149,17 +154,17 @@ impl EntryHeader {
         })
     }
 
-    /// The entry's length in its segment, bytes.
+    /// Length of the entry in its segment, padding included, bytes.
     pub(crate) fn size_bytes(&self) -> u64 {
         entry_size_bytes(self.payload_bytes as usize)
     }
 
-    /// The offset after the entry's last record.
+    /// The offset after the last record of the entry.
     pub(crate) fn next_offset(&self) -> Offset {
         self.base_offset.plus(self.record_count)
     }
 
-    /// The entry, with this payload.
+    /// Builds the entry with this payload.
     pub(crate) fn into_entry(self, payload: bytes::Bytes) -> Entry {
         Entry {
             id: self.id,

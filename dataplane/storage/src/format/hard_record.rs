@@ -1,4 +1,4 @@
-//! The vote and what goes with it.
+//! A record of the hard state file.
 
 use lograft_core::{ClusterId, GroupId, LogId, LogIndex, NodeId, Term, Vote};
 
@@ -7,20 +7,20 @@ use crate::hard_state::HardState;
 
 /// Length of a record, bytes.
 pub(crate) const HARD_RECORD_BYTES: usize = 96;
-/// Where the file's three records stand: each on a page of its own, so that no torn write hits two.
+/// Positions of the three records: each has a page of its own, so that a torn write damages one.
 pub(crate) const HARD_SLOT_POSITIONS: [u64; 3] = [0, 4096, 8192];
 const MAGIC: u64 = u64::from_le_bytes(*b"lgHARDST");
 const FLAG_VOTE: u8 = 1;
 const FLAG_VOTE_COMMITTED: u8 = 2;
 const FLAG_COMMITTED: u8 = 4;
 
-/// One of the three records of a hard state file; the valid one with the greater sequence counts.
+/// One of the three records of a hard state file; the valid one with the highest sequence counts.
 ///
 /// ```text
 /// at  size
 ///  0   8   magic "lgHARDST"
 ///  8   1   version, 1
-///  9   1   flags: bit 0 a vote is there, bit 1 it is committed, bit 2 a committed id is there
+///  9   1   flags: bit 0 has a vote, bit 1 the vote is committed, bit 2 has a committed id
 /// 10   2   0
 /// 12   4   CRC-32C of bytes 0..12 and 16..96
 /// 16  16   cluster id
@@ -64,12 +64,13 @@ impl HardRecord {
         bytes
     }
 
-    /// The version of a record that another release has written.
+    /// The version of a record that another release wrote.
     pub(crate) fn other_version(bytes: &[u8]) -> Option<u8> {
         other_version(bytes.get(..HARD_RECORD_BYTES)?, MAGIC)
     }
 
-    /// The record in the first 96 bytes and its cluster, if it is whole and this group's.
+    /// Decodes the record in the first 96 bytes and its cluster; `None` if it is not valid or
+    /// belongs to another group.
     pub(crate) fn decode(bytes: &[u8], group: GroupId) -> Option<(Self, ClusterId)> {
         let bytes = bytes.get(..HARD_RECORD_BYTES)?;
         if !record_is_valid(bytes, MAGIC) || get_u64(bytes, 32) != group.0 {

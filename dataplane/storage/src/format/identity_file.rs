@@ -1,4 +1,4 @@
-//! Whose data directory it is.
+//! The identity file of a data directory.
 
 use lograft_core::{ClusterId, NodeId};
 
@@ -31,7 +31,7 @@ pub(crate) fn encode_identity(identity: &Identity) -> [u8; LEN] {
     bytes
 }
 
-/// The identity in these bytes, if they are whole.
+/// Decodes an identity file; `None` if it is not valid.
 pub(crate) fn decode_identity(bytes: &[u8]) -> Option<Identity> {
     (bytes.len() == LEN && record_is_valid(bytes, MAGIC)).then(|| Identity {
         cluster_id: ClusterId::from_bytes(get_16(bytes, 16)),

@@ -1,9 +1,8 @@
-//! The index of a sealed segment.
+//! The index file of a sealed segment.
 
 use lograft_core::{GroupId, LogId, LogIndex, Offset, Term};
 
 use super::fields::{VERSION, get_i64, get_u32, get_u64, put, record_crc, record_is_valid};
-use crate::segment::{Filled, Point};
 
 const LEN: usize = 96;
 const RUN_BYTES: usize = 16;
@@ -17,23 +16,37 @@ const MAGIC: u64 = u64::from_le_bytes(*b"lgINDEX1");
 ///  0   8   magic "lgINDEX1"
 ///  8   1   version, 1
 ///  9   3   0
-/// 12   4   CRC-32C of bytes 0..12 and of all from 16 on
+/// 12   4   CRC-32C of bytes 0..12 and of 16.. to the end
 /// 16   8   group id
 /// 24   8   segment uid
 /// 32   8   base index
 /// 40   8   last index
-/// 48   8   next offset: after the last record
-/// 56   8   end position: after the last entry, bytes
-/// 64   8   greatest record time, ms; the least i64 if there are no records
+/// 48   8   next offset: the one after the last record
+/// 56   8   end position: the byte after the last entry
+/// 64   8   highest record time, ms; the lowest i64 if there are no records
 /// 72   4   number r of term runs
 /// 76   4   number p of points
 /// 80  16   0
 /// 96       r term runs: index of the first entry 8, term 8
-///          p points: index 8, base offset 8, position 8, greatest record time before it 8
+///          p points: index 8, base offset 8, position 8, highest record time before it 8
 /// ```
 pub(crate) struct IndexFile;
 
-/// An index file without its points.
+/// A position in a segment from which a read can start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IndexPoint {
+    /// The log index of the entry at the position.
+    pub(crate) index: LogIndex,
+    /// The base offset of that entry.
+    pub(crate) base_offset: Offset,
+    /// The position, bytes from the start of the file.
+    pub(crate) position: u64,
+    /// The highest record time of the segment before the position, milliseconds; `i64::MIN` if
+    /// there are no records before it.
+    pub(crate) max_time_before_ms: i64,
+}
+
+/// The contents of an index file without its points.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IndexHead {
     pub(crate) group: GroupId,
@@ -47,27 +60,27 @@ pub(crate) struct IndexHead {
 }
 
 impl IndexFile {
-    /// The bytes for a sealed segment; `terms` are its term runs, at least one.
-    pub(crate) fn encode(filled: &Filled, terms: &[LogId], group: GroupId) -> Vec<u8> {
+    /// Encodes an index file. `head.terms` must have at least one run, and the last run must be of
+    /// the term of `head.last`: the file holds only the index of the last entry.
+    pub(crate) fn encode(head: &IndexHead, points: &[IndexPoint]) -> Vec<u8> {
         let mut bytes = vec![0; LEN];
-        let last = filled.last.map_or(LogIndex::ZERO, |last| last.index);
         put(&mut bytes, 0, &MAGIC.to_le_bytes());
         bytes[8] = VERSION;
-        put(&mut bytes, 16, &group.0.to_le_bytes());
-        put(&mut bytes, 24, &filled.segment.uid.to_le_bytes());
-        put(&mut bytes, 32, &filled.segment.base.0.to_le_bytes());
-        put(&mut bytes, 40, &last.0.to_le_bytes());
-        put(&mut bytes, 48, &filled.next_offset.0.to_le_bytes());
-        put(&mut bytes, 56, &filled.end_position.to_le_bytes());
-        put(&mut bytes, 64, &filled.max_time_ms.to_le_bytes());
+        put(&mut bytes, 16, &head.group.0.to_le_bytes());
+        put(&mut bytes, 24, &head.uid.to_le_bytes());
+        put(&mut bytes, 32, &head.base.0.to_le_bytes());
+        put(&mut bytes, 40, &head.last.index.0.to_le_bytes());
+        put(&mut bytes, 48, &head.next_offset.0.to_le_bytes());
+        put(&mut bytes, 56, &head.end_position.to_le_bytes());
+        put(&mut bytes, 64, &head.max_time_ms.to_le_bytes());
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
-        put(&mut bytes, 72, &count(terms.len()));
-        put(&mut bytes, 76, &count(filled.points.len()));
-        for run in terms {
+        put(&mut bytes, 72, &count(head.terms.len()));
+        put(&mut bytes, 76, &count(points.len()));
+        for run in &head.terms {
             bytes.extend_from_slice(&run.index.0.to_le_bytes());
             bytes.extend_from_slice(&run.term.0.to_le_bytes());
         }
-        for point in &filled.points {
+        for point in points {
             bytes.extend_from_slice(&point.index.0.to_le_bytes());
             bytes.extend_from_slice(&point.base_offset.0.to_le_bytes());
             bytes.extend_from_slice(&point.position.to_le_bytes());
@@ -78,7 +91,7 @@ impl IndexFile {
         bytes
     }
 
-    /// The head, if the whole file is valid.
+    /// Decodes everything but the points; `None` if any byte of the file is not valid.
     pub(crate) fn decode(bytes: &[u8]) -> Option<IndexHead> {
         if bytes.len() < LEN || !record_is_valid(bytes, MAGIC) {
             return None;
@@ -109,15 +122,15 @@ impl IndexFile {
         })
     }
 
-    /// How many points a valid file has.
+    /// The number of points of a valid file.
     pub(crate) fn points_count(bytes: &[u8]) -> usize {
         get_u32(bytes, 76) as usize
     }
 
-    /// The point with this number, of a valid file.
-    pub(crate) fn point(bytes: &[u8], nth: usize) -> Point {
+    /// The point number `nth`, from 0, of a valid file.
+    pub(crate) fn point(bytes: &[u8], nth: usize) -> IndexPoint {
         let at = LEN + get_u32(bytes, 72) as usize * RUN_BYTES + nth * POINT_BYTES;
-        Point {
+        IndexPoint {
             index: LogIndex(get_u64(bytes, at)),
             base_offset: Offset(get_u64(bytes, at + 8)),
             position: get_u64(bytes, at + 16),

@@ -1,4 +1,4 @@
-//! Every record comes back as it was written, and no damaged one comes back at all.
+//! Round trips of every record, and the rejection of damaged ones.
 
 use bytes::Bytes;
 use lograft_core::{
@@ -11,7 +11,6 @@ use super::*;
 use crate::checkpoint::Checkpoint;
 use crate::config::Identity;
 use crate::hard_state::HardState;
-use crate::segment::{Filled, Point, Segment, SegmentFacts};
 
 const GROUP: GroupId = GroupId(5);
 
@@ -86,7 +85,7 @@ fn facts(base: u64, prev: bool) -> SegmentFacts {
 
 proptest! {
     #[test]
-    fn entry_headers_come_back(entry in any_entry(), durable in any::<u64>(), seed in any::<u32>()) {
+    fn entry_headers_round_trip(entry in any_entry(), durable in any::<u64>(), seed in any::<u32>()) {
         let (bytes, crc) = EntryHeader::encode(&entry, LogIndex(durable), 77, seed);
         let header = EntryHeader::decode(&bytes, seed).unwrap();
         prop_assert_eq!((header.crc32c, header.prev_crc32c), (crc, 77));
@@ -96,7 +95,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_or_foreign_entry_headers_do_not(
+    fn damaged_or_foreign_entry_headers_are_rejected(
         entry in any_entry(), at in any::<usize>(), bit in any::<u8>(), seed in any::<u32>(),
     ) {
         let (mut bytes, _) = EntryHeader::encode(&entry, LogIndex(0), 0, seed);
@@ -107,21 +106,20 @@ proptest! {
     }
 
     #[test]
-    fn segment_headers_come_back_or_not_at_all(
+    fn segment_headers_round_trip_and_reject_damage(
         base in any::<u32>(), prev in any::<bool>(), at in any::<usize>(), bit in any::<u8>(),
     ) {
         let facts = facts(u64::from(base), prev);
-        let segment = Segment::new(facts.clone());
-        let (mut bytes, crc) = SegmentHeader::encode(&segment, GROUP, cluster());
+        let (mut bytes, crc) = SegmentHeader::encode(&facts, GROUP, cluster());
         let header = SegmentHeader::decode(&bytes).unwrap();
-        prop_assert_eq!(&**header.segment, &facts);
+        prop_assert_eq!(&header.facts, &facts);
         prop_assert_eq!((header.group, header.cluster_id, header.crc32c), (GROUP, cluster(), crc));
         flip(&mut bytes, at, bit);
         prop_assert!(SegmentHeader::decode(&bytes).is_none());
     }
 
     #[test]
-    fn hard_records_come_back_or_not_at_all(
+    fn hard_records_round_trip_and_reject_damage(
         vote in prop::option::of((any::<u64>(), any::<u64>(), any::<bool>())),
         committed in prop::option::of(any_id()),
         numbers in any::<(u64, u64)>(), at in any::<usize>(), bit in any::<u8>(),
@@ -142,7 +140,7 @@ proptest! {
     }
 
     #[test]
-    fn checkpoints_come_back_or_not_at_all(
+    fn checkpoints_round_trip_and_reject_damage(
         last in any_id(), membership_id in prop::option::of(any_id()),
         parts in any::<(Vec<u8>, Vec<u8>, u64)>(), at in any::<usize>(), bit in any::<u8>(),
     ) {
@@ -165,14 +163,14 @@ proptest! {
     }
 
     #[test]
-    fn index_files_come_back_or_not_at_all(
+    fn index_files_round_trip_and_reject_damage(
         runs in prop::collection::vec(any_id(), 1..5),
         points in prop::collection::vec(any::<(u64, u64, u64, i64)>(), 0..40),
         at in any::<usize>(), bit in any::<u8>(),
     ) {
-        let points: Vec<Point> = points
+        let points: Vec<IndexPoint> = points
             .into_iter()
-            .map(|(index, offset, position, max_time_before_ms)| Point {
+            .map(|(index, offset, position, max_time_before_ms)| IndexPoint {
                 index: LogIndex(index),
                 base_offset: Offset(offset),
                 position,
@@ -180,21 +178,18 @@ proptest! {
             })
             .collect();
         let last = LogId { term: runs.last().unwrap().term, index: LogIndex(99) };
-        let filled = Filled {
-            end_position: 12_345,
-            last: Some(last),
+        let head = IndexHead {
+            group: GROUP,
+            uid: 77,
+            base: LogIndex(9),
+            last,
             next_offset: Offset(1000),
+            end_position: 12_345,
             max_time_ms: -5,
-            points: points.clone(),
-            index_on_disk: false,
-            segment: Segment::new(facts(9, true)),
+            terms: runs,
         };
-        let mut bytes = IndexFile::encode(&filled, &runs, GROUP);
-        let head = IndexFile::decode(&bytes).unwrap();
-        prop_assert_eq!((head.group, head.uid), (GROUP, filled.segment.uid));
-        prop_assert_eq!((head.base, head.last), (LogIndex(9), last));
-        prop_assert_eq!((head.end_position, head.max_time_ms), (12_345, -5));
-        prop_assert_eq!(&head.terms, &runs);
+        let mut bytes = IndexFile::encode(&head, &points);
+        prop_assert_eq!(IndexFile::decode(&bytes), Some(head.clone()));
         prop_assert_eq!(IndexFile::points_count(&bytes), points.len());
         for (nth, point) in points.iter().enumerate() {
             prop_assert_eq!(&IndexFile::point(&bytes, nth), point);
@@ -205,7 +200,7 @@ proptest! {
 }
 
 #[test]
-fn identities_come_back_or_not_at_all() {
+fn identities_round_trip_and_reject_damage() {
     let identity = Identity {
         cluster_id: cluster(),
         node_id: NodeId(12),
@@ -220,7 +215,7 @@ fn identities_come_back_or_not_at_all() {
     }
 }
 
-/// The bytes themselves: a change here is a change of the format.
+/// Pins the bytes: a change here is a change of the disk format.
 #[test]
 fn the_first_entry_of_a_log_has_these_bytes() {
     let entry = Entry {
@@ -248,7 +243,7 @@ fn the_first_entry_of_a_log_has_these_bytes() {
     assert_eq!(&bytes[..4], b"lgE1");
     let expected: [&[u8]; 13] = [
         &[9, 0, 0, 0],                                      // payload length
-        &[0x83, 0x92, 0x06, 0xe3],                          // its CRC-32C, the well-known check
+        &[0x83, 0x92, 0x06, 0xe3],                          // its CRC-32C, the standard check value
         &[3, 1, 0, 0],                                      // records, with a producer
         &[2, 0, 0, 0],                                      // record count
         &[3, 0, 0, 0, 0, 0, 0, 0],                          // term
@@ -256,10 +251,10 @@ fn the_first_entry_of_a_log_has_these_bytes() {
         &[16, 0, 0, 0, 0, 0, 0, 0],                         // durable end
         &[0xe8, 3, 0, 0, 0, 0, 0, 0],                       // base offset
         &[0x00, 0x68, 0xe5, 0xcf, 0x8b, 0x01, 0, 0],        // append time
-        &[0xff; 8],                                         // greatest record time
+        &[0xff; 8],                                         // highest record time
         &[4, 0, 0, 0, 0, 0, 0, 0, 40, 0, 0, 0, 0, 0, 0, 0], // producer, base sequence
         &[1, 0, 0, 0],                                      // producer epoch
-        &[0xdd, 0xcc, 0xbb, 0xaa],                          // the header before
+        &[0xdd, 0xcc, 0xbb, 0xaa],                          // CRC of the previous header
     ];
     assert_eq!(bytes[8..], expected.concat());
     assert_eq!(entry_size_bytes(9), 112);

@@ -1,4 +1,4 @@
-//! The seam to the disk.
+//! The file system traits and the plain types of their calls.
 
 use std::io::{self, IoSlice};
 use std::ops::Deref;
@@ -7,88 +7,94 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// How a file is opened.
+/// Access mode of an opened file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
-    /// It is there, and only read.
+    /// An existing file, read only.
     Read,
-    /// It is there, and written.
+    /// An existing file, read and written.
     Write,
-    /// It is made, empty; whatever stood there under the name is cut to nothing.
+    /// A new empty file; an existing file of that name is truncated to zero length.
     Create,
 }
 
-/// The room on a file system, bytes.
+/// Size and free space of a file system, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FsSpace {
-    /// All of it.
+    /// The size of the file system.
     pub total_bytes: u64,
-    /// What this process may still write.
+    /// The bytes that this process may still write.
     pub free_bytes: u64,
 }
 
 /// A file system.
 ///
-/// What an implementation MUST keep: bytes are durable after [`FsFile::sync_data`]; a name
-/// (created, renamed, removed) is durable after [`Fs::sync_dir`] of its directory, and names of
-/// one directory become durable in the order in which they were made; `rename` is atomic and
-/// replaces what stands under the new name.
+/// An implementation MUST keep these guarantees, on which recovery relies:
+/// - Bytes are durable after [`FsFile::sync_data`] returned `Ok`.
+/// - A change of a name (create, rename, remove) is durable after [`Fs::sync_dir`] of its
+///   directory. Changes in one directory become durable in the order in which they were made.
+/// - `rename` is atomic and replaces a file of the new name.
 pub trait Fs: Send + Sync + 'static {
-    /// Makes a directory and those above it.
+    /// Creates a directory and its missing parents.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Opens a file.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn FsFile>>;
-    /// The file's bytes as they are now, to be read at random. The file must not get shorter
-    /// while the map lives; removing it or renaming another over it is allowed.
+    /// Maps a file read-only. The file MUST NOT get shorter while the map exists: an access
+    /// behind its new end would kill the process with SIGBUS. Removing the file, or renaming
+    /// another one over it, is allowed.
     fn map(&self, path: &Path) -> io::Result<FileMap>;
-    /// Moves a file or directory, atomically.
+    /// Renames a file or directory atomically.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
-    /// Removes a directory with all in it.
+    /// Removes a directory and its contents.
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
-    /// The names in a directory, sorted; empty if there is no such directory.
+    /// The names in a directory, sorted; empty if the directory does not exist.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
-    /// Makes the names in a directory durable.
+    /// Makes the changes of names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// The room left where this path stands.
+    /// Size and free space of the file system that holds this path.
     fn space(&self, path: &Path) -> io::Result<FsSpace>;
-    /// Takes a lock file for this process, or fails with [`io::ErrorKind::WouldBlock`]. The lock
-    /// goes with the value.
+    /// Takes an exclusive lock on a lock file, held until the returned value is dropped. Fails
+    /// with [`io::ErrorKind::WouldBlock`] if another process holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
-    /// A random number, for what must differ between files.
+    /// A random number, for the unique ids of segments.
     fn random_u64(&self) -> u64;
 }
 
 /// An open file.
 pub trait FsFile: Send + Sync {
-    /// Writes all of `parts`, one after the other, from `position` on (bytes). `parts` is used up.
+    /// Writes all of `parts`, one after the other, starting at `position` (bytes). The slices in
+    /// `parts` are consumed. On an error any part of the bytes may have been written.
     fn write_vectored_at(&self, parts: &mut [IoSlice<'_>], position: u64) -> io::Result<()>;
-    /// Reads up to `len` bytes from `position` on; fewer only at the end of the file.
+    /// Reads up to `len` bytes from `position`; fewer only at the end of the file.
     fn read_at(&self, position: u64, len: usize) -> io::Result<Bytes>;
-    /// Makes all written bytes durable, and the length needed to read them.
+    /// Makes all written bytes durable, and the file length needed to read them. A failed call
+    /// MUST NOT be retried: the kernel may have dropped the dirty pages, and a second call would
+    /// then report success for bytes that are not on disk.
     fn sync_data(&self) -> io::Result<()>;
-    /// Makes the file `len` bytes long with its blocks reserved. A file system that cannot do
-    /// that does nothing.
+    /// Extends the file to `len` bytes and reserves its blocks. Does nothing on a file system
+    /// without support for it.
     fn allocate(&self, len: u64) -> io::Result<()>;
-    /// Cuts the file to `len` bytes.
+    /// Truncates the file to `len` bytes.
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Gives the file's clean pages back to the kernel: what is read next comes from the disk.
+    /// Drops the file's clean pages from the page cache, so that the next read comes from the
+    /// disk. A hint: dirty pages stay.
     fn advise_dont_need(&self) -> io::Result<()>;
-    /// The length, bytes.
+    /// The file length, bytes.
     fn len(&self) -> io::Result<u64>;
-    /// Whether it holds nothing.
+    /// Whether the file length is zero.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
 }
 
-/// A file's bytes, mapped or held.
+/// The bytes of a mapped file.
 #[derive(Debug)]
 pub enum FileMap {
     /// Mapped by the kernel.
     Mapped(memmap2::Mmap),
-    /// Held in memory, by file systems without maps.
+    /// A copy in memory, for file systems without memory maps.
     Held(Bytes),
 }
 

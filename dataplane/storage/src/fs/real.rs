@@ -1,4 +1,4 @@
-//! The kernel's file system.
+//! The file system of the kernel.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::file_system::{FileMap, Fs, FsFile, FsSpace, OpenMode};
 
-/// The kernel's file system: buffered reads and writes, `fdatasync`.
+/// The file system of the kernel: buffered reads and writes, `fdatasync`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealFs;
 
@@ -46,7 +46,8 @@ impl Fs for RealFs {
     )]
     fn map(&self, path: &Path) -> io::Result<FileMap> {
         let file = File::open(path)?;
-        // SAFETY: see above; the bytes are checked against their CRC before they are used.
+        // SAFETY: the file never gets shorter, see the reason above. The bytes are checked against
+        // their CRC before they are used.
         let map = unsafe { memmap2::Mmap::map(&file)? };
         Ok(FileMap::Mapped(map))
     }
@@ -68,7 +69,7 @@ impl Fs for RealFs {
         match fs::read_dir(path) {
             Ok(dir) => {
                 for item in dir {
-                    // A name that is not UTF-8 is not ours.
+                    // All our names are UTF-8: other names belong to foreign files.
                     if let Ok(name) = item?.file_name().into_string() {
                         names.push(name);
                     }
@@ -106,8 +107,9 @@ impl Fs for RealFs {
 
     fn random_u64(&self) -> u64 {
         let mut bytes = [0; 8];
-        // Cannot fail or fall short for 8 bytes once the kernel's pool is ready; a repeated
-        // number would only weaken the check on recycled files.
+        // getrandom(2) cannot fail or return fewer than 8 bytes once the kernel's pool is ready. A
+        // repeated number would only weaken the check on recycled files: the group id, the log
+        // index and the chained CRC still have to match.
         let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
         u64::from_le_bytes(bytes)
     }
@@ -117,7 +119,7 @@ impl FsFile for RealFile {
     fn write_vectored_at(&self, parts: &mut [IoSlice<'_>], position: u64) -> io::Result<()> {
         let mut parts = parts;
         let mut position = position;
-        IoSlice::advance_slices(&mut parts, 0); // drops empty parts at the front
+        IoSlice::advance_slices(&mut parts, 0); // removes empty parts at the front
         while !parts.is_empty() {
             let window = &parts[..parts.len().min(WRITE_PARTS_MAX_COUNT)];
             match rustix::io::pwritev(&self.0, window, position) {
@@ -148,7 +150,9 @@ impl FsFile for RealFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        // Not retried, not even when interrupted: a failed sync may have dropped the pages.
+        // Never retried, not even after EINTR. After a failed fsync Linux marks the pages clean
+        // although the disk does not have them ("fsyncgate"): a second call returns success, and
+        // records would be acknowledged that a power loss removes. The caller stops all writes.
         Ok(rustix::fs::fdatasync(&self.0)?)
     }
 

@@ -1,21 +1,25 @@
-//! What a lane does with a group's tasks.
+//! Execution of queued operations on the writer thread.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::Group;
+use lograft_core::GroupId;
+
 use super::group_writer::GroupWriter;
-use super::write_batch::Batch;
-use crate::config::Flushed;
+use super::open_group::OpenGroup;
+use super::write_batch::WriteBatch;
 use crate::error::StorageError;
-use crate::format::HardRecord;
 use crate::op::Op;
+use crate::write_queue::OpRunner;
 
-impl Group {
-    /// Does these tasks: appends that follow each other go to disk together.
-    pub(crate) fn write(self: &Arc<Self>, ops: Vec<Op>) {
+impl OpRunner for OpenGroup {
+    fn group_id(&self) -> GroupId {
+        self.id
+    }
+
+    /// Executes the operations; consecutive appends are written and synced together.
+    fn run_ops(self: Arc<Self>, ops: Vec<Op>) {
         let mut writer = self.writer.lock();
-        let mut batch: Option<Batch> = None;
+        let mut batch: Option<WriteBatch> = None;
         let mut save_committed = false;
         for op in ops {
             match op {
@@ -23,25 +27,25 @@ impl Group {
                     segment,
                     position,
                     entries,
-                    era,
+                    truncation_epoch,
                     done,
                 } => {
                     if !batch
                         .as_ref()
-                        .is_some_and(|batch| batch.takes(&segment, position, era))
+                        .is_some_and(|batch| batch.accepts(&segment, position, truncation_epoch))
                     {
                         self.flush(&mut writer, batch.take());
                     }
                     batch
-                        .get_or_insert_with(|| Batch::new(segment, position, era))
+                        .get_or_insert_with(|| WriteBatch::new(segment, position, truncation_epoch))
                         .add(entries, done);
                 }
-                // Nobody waits for it, and it must not split what goes to disk together. A closed
-                // group has saved it, and its files may be in other hands by now.
+                // Nobody waits for the committed id, so it must not split a batch into two syncs.
+                // A closed group has saved it, and another writer may have its files by now.
                 Op::SaveCommitted => save_committed = !self.state.lock().closed,
                 other => {
                     self.flush(&mut writer, batch.take());
-                    self.perform(&mut writer, other);
+                    self.run_op(&mut writer, other);
                 }
             }
         }
@@ -50,83 +54,77 @@ impl Group {
             self.save_committed(&mut writer);
         }
         drop(writer);
-        if self.node.budget.excess() > 0 {
-            self.node.evict();
+        if self.env.tail_caches.budget.excess_bytes() > 0 {
+            self.env.tail_caches.evict();
         }
     }
+}
 
-    fn flush(&self, writer: &mut GroupWriter, batch: Option<Batch>) {
+impl OpenGroup {
+    fn flush(&self, writer: &mut GroupWriter, batch: Option<WriteBatch>) {
         let Some(batch) = batch else { return };
-        let begin = self
-            .node
-            .observer
-            .get()
-            .map(|observer| (observer, Instant::now()));
-        let result = self.attempt(|| writer.write_batch(&self.node, &batch));
-        if let Some((observer, begin)) = begin {
-            let bytes = batch.end_position - batch.position;
-            observer(Flushed {
-                bytes,
-                appends: batch.dones.len(),
-                took: begin.elapsed(),
-            });
-        }
+        let result = self.attempt(|| writer.write_batch(&self.env, &batch));
+        // The state first: a caller that a callback wakes must find its entries below
+        // `flushed_index`.
         if result.is_ok()
             && let Some(end) = batch.end
         {
-            self.state.lock().flushed(end, batch.era);
+            let mut state = self.state.lock();
+            state.advance_flushed_end(end, batch.truncation_epoch);
         }
-        for done in batch.dones {
+        for done in batch.callbacks {
             done(result.clone());
         }
     }
 
-    /// Runs a write unless writing has ended; a failure ends it.
+    /// Runs a write, unless an earlier one of any group has failed. A failure stops all writing.
     fn attempt(
         &self,
         write: impl FnOnce() -> Result<(), StorageError>,
     ) -> Result<(), StorageError> {
-        if let Some(stopped) = self.node.stopped() {
+        let fail_stop = &self.env.fail_stop;
+        if let Some(stopped) = fail_stop.stopped() {
             return Err(stopped);
         }
-        write().inspect_err(|error| self.node.fail(error))
+        write().inspect_err(|error| fail_stop.stop(error))
     }
 
     fn save_committed(&self, writer: &mut GroupWriter) {
         let committed = {
             let mut state = self.state.lock();
-            state.committed_waits = false;
+            state.committed_queued = false;
             state.hard.committed
         };
         let mut hard = writer.hard.record().hard;
         hard.committed = committed;
-        // Nobody waits for it; a failure has gone to `on_fatal`.
-        let _ = self.attempt(|| writer.save_hard(hard, false));
+        // Nobody waits for it, and a failure was reported to `on_fatal`.
+        let _ = self.attempt(|| writer.save_hard_state(hard, false));
     }
 
-    fn perform(self: &Arc<Self>, writer: &mut GroupWriter, op: Op) {
-        let node = &self.node;
+    fn run_op(self: &Arc<Self>, writer: &mut GroupWriter, op: Op) {
+        let env = &self.env;
         match op {
-            Op::Append { .. } | Op::SaveCommitted => {} // done by the caller
+            Op::Append { .. } | Op::SaveCommitted => {} // executed by the caller
             Op::Seal(sealed) => {
-                if self.attempt(|| writer.seal(node, &sealed)).is_ok() {
-                    self.state.lock().index_written(sealed.filled.segment.uid);
+                if self.attempt(|| writer.seal(env, &sealed)).is_ok() {
+                    let mut state = self.state.lock();
+                    state.index_written(sealed.extent.segment.uid);
                 }
             }
             Op::SaveVote { vote, done } => {
                 let result = self.attempt(|| {
                     let mut hard = writer.hard.record().hard;
                     hard.vote = Some(vote);
-                    writer.save_hard(hard, true)
+                    writer.save_hard_state(hard, true)
                 });
                 done(result);
             }
             Op::Truncate(cut) => {
-                if self.attempt(|| writer.truncate(node, &cut)).is_ok() {
+                if self.attempt(|| writer.truncate(env, &cut)).is_ok() {
                     let mut state = self.state.lock();
-                    state.flushed(cut.next.base, cut.era);
-                    if let Some(sealed) = &cut.cut {
-                        state.index_written(sealed.filled.segment.uid);
+                    state.advance_flushed_end(cut.next.base, cut.truncation_epoch);
+                    if let Some(sealed) = &cut.shortened {
+                        state.index_written(sealed.extent.segment.uid);
                     }
                 }
             }
@@ -134,11 +132,11 @@ impl Group {
                 segments,
                 checkpoints,
             } => {
-                // No callback waits for it; a failure has gone to `on_fatal`.
-                let _ = self.attempt(|| writer.purge(node, &segments, &checkpoints));
+                // No callback waits for it, and a failure was reported to `on_fatal`.
+                let _ = self.attempt(|| writer.purge(env, &segments, &checkpoints));
             }
             Op::Reset(reset) => {
-                let result = self.attempt(|| writer.reset(node, &reset));
+                let result = self.attempt(|| writer.reset(env, &reset));
                 if result.is_ok()
                     && let Some(checkpoint) = &reset.checkpoint
                 {
@@ -150,12 +148,13 @@ impl Group {
             }
             Op::PutCheckpoint(checkpoint) => {
                 if self
-                    .attempt(|| writer.put_checkpoint(node, &checkpoint))
+                    .attempt(|| writer.put_checkpoint(env, &checkpoint))
                     .is_ok()
                 {
                     let mut state = self.state.lock();
                     state.checkpoint_written(&checkpoint);
-                    // Behind what waits: the segment after the purged ones must be there first.
+                    // Queued at the end, not executed here: the segment that follows the purged
+                    // ones may still be in the queue, and it must be on disk before they go.
                     let purge = state.take_purged();
                     self.push(&state, purge);
                 }
@@ -166,26 +165,5 @@ impl Group {
                 done(self.attempt(|| Ok(())));
             }
         }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // Not needed for safety: spares the next start some doubt about the log's end.
-        let state = self.state.get_mut();
-        let (committed, closed) = (state.hard.committed, state.closed);
-        let writer = self.writer.get_mut();
-        let HardRecord {
-            mut hard,
-            durable_end,
-            ..
-        } = *writer.hard.record();
-        let is_old = hard.committed != committed || durable_end != writer.durable_end;
-        // A closed group may be open anew by now, with its files in other hands.
-        if is_old && !closed && self.node.stopped().is_none() {
-            hard.committed = committed;
-            let _ = writer.save_hard(hard, false);
-        }
-        self.state.get_mut().cache.clear(&self.node.budget);
     }
 }

@@ -1,40 +1,40 @@
-//! Which term each index of a log has: a run per term instead of a number per entry.
+//! The term of each log index: one run per term instead of one number per entry.
 
 use std::collections::VecDeque;
 
 use lograft_core::{LogId, LogIndex, Term};
 
-/// From this id on, entries are of its term.
+/// The first id of each run: entries from its index up to the next run have its term.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TermRuns(VecDeque<LogId>);
 
 impl TermRuns {
-    /// Notes the next entry's id.
+    /// Adds the id of the next entry.
     pub(crate) fn push(&mut self, id: LogId) {
         if self.0.back().is_none_or(|run| run.term != id.term) {
             self.0.push_back(id);
         }
     }
 
-    /// The term at `index`, if a run begins at or before it.
+    /// The term at `index`; `None` below the first run.
     pub(crate) fn at(&self, index: LogIndex) -> Option<Term> {
         let after = self.0.partition_point(|run| run.index <= index);
         Some(self.0.get(after.checked_sub(1)?)?.term)
     }
 
-    /// Forgets all from `index` on.
-    pub(crate) fn cut_from(&mut self, index: LogIndex) {
+    /// Removes the terms from `index` (inclusive) to the end.
+    pub(crate) fn truncate_from(&mut self, index: LogIndex) {
         let keep = self.0.partition_point(|run| run.index < index);
         self.0.truncate(keep);
     }
 
-    /// Forgets what lies wholly below `index`.
+    /// Removes the runs that end below `index`.
     pub(crate) fn drop_below(&mut self, index: LogIndex) {
         let after = self.0.partition_point(|run| run.index <= index);
         self.0.drain(..after.saturating_sub(1));
     }
 
-    /// The runs that touch `first..=last`, the first one beginning at `first`.
+    /// The runs that overlap `first..=last`, the first one clipped to `first`.
     pub(crate) fn within(&self, first: LogIndex, last: LogIndex) -> Vec<LogId> {
         let after = self.0.partition_point(|run| run.index <= first);
         let mut runs: Vec<LogId> = self
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_answer_for_every_index_and_shrink_at_both_ends() {
+    fn runs_give_the_term_of_every_index_and_shrink_at_both_ends() {
         let mut runs = TermRuns::default();
         for (term, index) in [(1, 5), (1, 6), (2, 7), (4, 8), (4, 9)] {
             runs.push(id(term, index));
@@ -75,7 +75,7 @@ mod tests {
             runs.within(LogIndex(6), LogIndex(8)),
             [id(1, 6), id(2, 7), id(4, 8)]
         );
-        runs.cut_from(LogIndex(8));
+        runs.truncate_from(LogIndex(8));
         assert_eq!(runs.at(LogIndex(8)), Some(Term(2)));
         runs.drop_below(LogIndex(7));
         assert_eq!(runs.at(LogIndex(6)), None);

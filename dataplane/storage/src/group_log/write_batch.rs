@@ -1,4 +1,4 @@
-//! What one `pwritev` takes: the appends to one segment that wait at the same moment.
+//! Group commit: the appends to one segment that are written by one `pwritev`.
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -12,41 +12,54 @@ use crate::format::{ENTRY_HEADER_BYTES, EntryHeader, entry_size_bytes};
 use crate::op::FlushCallback;
 use crate::segment::Segment;
 
-/// Appends to one segment, without a gap between them.
-pub(crate) struct Batch {
+/// Consecutive appends to one segment.
+pub(crate) struct WriteBatch {
     pub(crate) segment: Arc<Segment>,
-    /// Where the first entry goes, bytes.
+    /// The position of the first entry, bytes.
     pub(crate) position: u64,
-    /// Where the entry after the last one would go, bytes.
+    /// The position after the last entry, bytes.
     pub(crate) end_position: u64,
-    /// The index after the last entry, if there are any.
+    /// The index after the last entry; `None` without entries.
     pub(crate) end: Option<LogIndex>,
-    pub(crate) era: u64,
-    pub(crate) dones: Vec<FlushCallback>,
+    pub(crate) truncation_epoch: u64,
+    pub(crate) callbacks: Vec<FlushCallback>,
     entries: Vec<Vec<Entry>>,
     count: usize,
+}
+
+/// The properties of the headers of a batch that depend on what was written before it.
+#[derive(Clone, Copy)]
+pub(crate) struct HeaderContext {
+    /// The initial value of the header CRCs.
+    pub(crate) seed: u32,
+    /// The CRC of the header before the first entry.
+    pub(crate) prev_crc32c: u32,
+    /// All entries below this index are on disk.
+    pub(crate) durable_end: LogIndex,
 }
 
 const PAGE_BYTES: u64 = 4096;
 static ZEROS: [u8; 32 * 1024] = [0; 32 * 1024];
 
-impl Batch {
-    pub(crate) fn new(segment: Arc<Segment>, position: u64, era: u64) -> Self {
+impl WriteBatch {
+    pub(crate) fn new(segment: Arc<Segment>, position: u64, truncation_epoch: u64) -> Self {
         Self {
             segment,
             position,
             end_position: position,
             end: None,
-            era,
-            dones: Vec::new(),
+            truncation_epoch,
+            callbacks: Vec::new(),
             entries: Vec::new(),
             count: 0,
         }
     }
 
-    /// Whether an append to `position` of `segment` goes on where this batch ends.
-    pub(crate) fn takes(&self, segment: &Segment, position: u64, era: u64) -> bool {
-        self.segment.uid == segment.uid && self.end_position == position && self.era == era
+    /// Whether an append at `position` of `segment` continues this batch.
+    pub(crate) fn accepts(&self, segment: &Segment, position: u64, truncation_epoch: u64) -> bool {
+        self.segment.uid == segment.uid
+            && self.end_position == position
+            && self.truncation_epoch == truncation_epoch
     }
 
     pub(crate) fn add(&mut self, entries: Vec<Entry>, done: Option<FlushCallback>) {
@@ -56,17 +69,20 @@ impl Batch {
         }
         self.count += entries.len();
         self.entries.push(entries);
-        self.dones.extend(done);
+        self.callbacks.extend(done);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Where the zeros behind the entries end, in a file whose blocks are written up to
-    /// `written_end`: at the end of their page, so that the kernel need not read that page first.
-    /// Small writes zero some blocks ahead, more the fuller the segment is: a sync of the next ones
-    /// then has no metadata to write, which would cost more than their bytes.
+    /// The end of the zeros that are written behind the entries, in a file whose blocks are written
+    /// up to `written_end`.
+    // The zeros fill the last page: the kernel then does not have to read a page that it only
+    // partly overwrites. Small writes also zero blocks ahead, more the fuller the segment is: an
+    // fdatasync after a write into written blocks has no metadata (block allocation, file length)
+    // to journal, which would cost more than the few bytes of the entry. Large writes gain nothing
+    // from it. Zeros are no entries (no magic number), and later appends overwrite them.
     pub(crate) fn zeros_end(&self, written_end: u64) -> u64 {
         let page_end = self.end_position.next_multiple_of(PAGE_BYTES);
         let bytes = self.end_position - self.position;
@@ -79,21 +95,25 @@ impl Batch {
         end.min(self.segment.capacity_bytes).max(self.end_position)
     }
 
-    /// Encodes the headers and gives `write` the parts to be written one after the other:
-    /// `before`, then the entries, then zeros up to `zeros_end`. Payloads are not copied.
-    /// Returns the last header's CRC and what `write` returned.
+    /// Encodes the headers and calls `write` with the parts in their order: `before`, the entries,
+    /// and zeros up to `zeros_end`. Payloads are not copied. Returns the CRC of the last header and
+    /// the result of `write`.
     pub(crate) fn with_parts<T>(
         &self,
         before: &[u8],
-        (seed, prev_crc32c, durable_end): (u32, u32, LogIndex),
+        context: HeaderContext,
         zeros_end: u64,
         write: impl FnOnce(&mut [IoSlice<'_>]) -> T,
     ) -> (u32, T) {
-        // Between two payloads stand the first one's padding and the second one's header.
+        // A gap between two payloads holds the padding of the first and the header of the second.
         let mut gaps = Vec::with_capacity(before.len() + self.count * (ENTRY_HEADER_BYTES + 8));
         let mut cuts = Vec::with_capacity(self.count);
         gaps.extend_from_slice(before);
-        let mut crc = prev_crc32c;
+        let HeaderContext {
+            seed,
+            prev_crc32c: mut crc,
+            durable_end,
+        } = context;
         for entry in self.entries.iter().flatten() {
             let (header, own) = EntryHeader::encode(entry, durable_end, crc, seed);
             crc = own;

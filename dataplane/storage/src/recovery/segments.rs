@@ -1,4 +1,4 @@
-//! What of a group's segments is whole.
+//! Recovery of the segments of a group.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -6,149 +6,147 @@ use std::sync::Arc;
 
 use lograft_core::LogIndex;
 
-use super::{Directory, Failure, damage};
+use super::directory::{GroupDirectory, RecoveryError, file_damage};
 use crate::error::{Action, Damage, StorageError};
-use crate::format::{IndexFile, IndexHead, SEGMENT_HEADER_BYTES, SegmentHeader, entry_seed};
-use crate::fs::{FsFile, OpenMode};
-use crate::group_log::{Active, TermRuns, TornTail};
-use crate::scan::{Scan, scan_segment, search_behind};
-use crate::segment::{Filled, Segment};
-use crate::storage_env::{index_path, segment_path, settle_file};
+use crate::files::sync_and_drop_pages;
+use crate::format::{IndexFile, IndexHead, SEGMENT_HEADER_BYTES, SegmentFacts, SegmentHeader};
+use crate::fs::OpenMode;
+use crate::group_log::{ActiveSegment, TermRuns, TornTail};
+use crate::layout::{index_path, segment_path};
+use crate::scan::{ScannedSegment, SegmentFile, scan_behind, scan_segment};
+use crate::segment::{Segment, SegmentExtent};
 
 /// The segments of a recovered log.
 #[derive(Default)]
-pub(super) struct Found {
-    pub(super) segments: VecDeque<Filled>,
+pub(super) struct RecoveredSegments {
+    pub(super) segments: VecDeque<SegmentExtent>,
     pub(super) terms: TermRuns,
-    /// The last segment, ready to be written on.
-    pub(super) active: Option<Active>,
+    /// The last segment, open for writing.
+    pub(super) active: Option<ActiveSegment>,
     pub(super) torn: Option<TornTail>,
 }
 
-/// Reads the segments' headers and indexes, and scans the last one.
-/// Entries below `known_durable` must be there.
+/// Reads the headers and indexes of the segments, and scans the last one. Fails with damage if
+/// entries below `known_durable` are missing.
 pub(super) fn recover(
-    directory: &Directory<'_>,
+    directory: &GroupDirectory<'_>,
     known_durable: LogIndex,
-) -> Result<Found, Failure> {
-    let headers = headers(directory)?;
-    let mut found = Found::default();
+) -> Result<RecoveredSegments, RecoveryError> {
+    let headers = read_headers(directory)?;
+    let mut found = RecoveredSegments::default();
     for (nth, header) in headers.iter().enumerate() {
         let scan = match headers.get(nth + 1) {
-            Some(next) => sealed(directory, header, &next.segment)?,
-            None => last(directory, header, known_durable, &mut found)?,
+            Some(next) => recover_sealed(directory, header, &next.facts)?,
+            None => recover_last(directory, header, known_durable, &mut found)?,
         };
         for run in scan.terms {
             found.terms.push(run);
         }
-        found.segments.push_back(scan.filled);
+        found.segments.push_back(scan.extent);
     }
-    let end = found.segments.back().and_then(|filled| filled.last);
-    if end.map_or(LogIndex::ZERO, |last| last.index.next()) < known_durable {
-        return Err(damage(&directory.dir, "entries that were on disk are gone").into());
+    let last = found.segments.back().and_then(|extent| extent.last);
+    if last.map_or(LogIndex::ZERO, |last| last.index.next()) < known_durable {
+        return Err(file_damage(&directory.dir, "durable entries are missing").into());
     }
     Ok(found)
 }
 
-/// The headers of the segments that make up the log, oldest first. What stands beside them is
-/// removed.
-fn headers(directory: &Directory<'_>) -> Result<Vec<SegmentHeader>, Failure> {
-    let Directory {
-        node,
-        dir,
-        group,
-        cluster,
-        ..
+/// The headers of the segments of the log, oldest first. Removes segments and index files that are
+/// not part of it.
+fn read_headers(directory: &GroupDirectory<'_>) -> Result<Vec<SegmentHeader>, RecoveryError> {
+    let GroupDirectory {
+        env, dir, owner, ..
     } = directory;
     let mut headers: Vec<SegmentHeader> = Vec::new();
-    let mut void = Vec::new();
+    let mut obsolete = Vec::new();
     for base in directory.numbers(".seg") {
         let path = segment_path(dir, base);
-        let file = open(directory, &path, OpenMode::Read)?;
+        let file = env.files.open(&path, OpenMode::Read)?;
         let len = usize::try_from(SEGMENT_HEADER_BYTES).unwrap_or(0);
         let bytes = file
             .read_at(0, len)
             .map_err(|source| StorageError::io(Action::Read, &path, source))?;
         if let Some(version) = SegmentHeader::other_version(&bytes) {
-            return Err(Failure::OtherVersion(path, version));
+            return Err(RecoveryError::OtherVersion(path, version));
         }
         let Some(header) = SegmentHeader::decode(&bytes) else {
-            return Err(damage(&path, "no valid segment header").into());
+            return Err(file_damage(&path, "segment header is not valid").into());
         };
-        if header.cluster_id != *cluster {
-            return Err(Failure::OtherCluster(path, header.cluster_id));
+        if header.cluster_id != owner.cluster {
+            return Err(RecoveryError::OtherCluster(path, header.cluster_id));
         }
-        if header.group != *group || header.segment.base != base {
-            return Err(damage(&path, "the header is another segment's").into());
+        if header.group != owner.group || header.facts.base != base {
+            return Err(file_damage(&path, "segment header is of another segment").into());
         }
-        if header.segment.starts_log {
-            void.append(&mut headers);
+        // After a reset, a crash may have left segments of the replaced log below the new one.
+        if header.facts.starts_log {
+            obsolete.append(&mut headers);
         }
         headers.push(header);
     }
-    for header in void {
-        node.remove_file(&index_path(dir, header.segment.base))?;
-        node.remove_file(&segment_path(dir, header.segment.base))?;
+    for header in obsolete {
+        let base = header.facts.base;
+        env.files.remove_file(&index_path(dir, base))?;
+        env.files.remove_file(&segment_path(dir, base))?;
     }
     for base in directory.numbers(".idx") {
-        if !headers.iter().any(|header| header.segment.base == base) {
-            node.remove_file(&index_path(dir, base))?;
+        if !headers.iter().any(|header| header.facts.base == base) {
+            env.files.remove_file(&index_path(dir, base))?;
         }
     }
     Ok(headers)
 }
 
-/// A segment that another one follows: its index says all, or else it is scanned.
-fn sealed(
-    directory: &Directory<'_>,
+/// Recovers a segment that another one follows: from its index file, or else by a scan.
+// Such a segment was complete on disk before the next one got its name. A torn write is therefore
+// impossible in the middle of the log: an entry that is missing or invalid there is corruption.
+fn recover_sealed(
+    directory: &GroupDirectory<'_>,
     header: &SegmentHeader,
-    next: &Segment,
-) -> Result<Scan, Failure> {
-    let segment = &header.segment;
-    let path = segment_path(&directory.dir, segment.base);
-    let file = open(directory, &path, OpenMode::Read)?;
-    if let Some(scan) = by_index(directory, header, next)? {
+    next: &SegmentFacts,
+) -> Result<ScannedSegment, RecoveryError> {
+    let GroupDirectory {
+        env, dir, owner, ..
+    } = directory;
+    let path = segment_path(dir, header.facts.base);
+    let file = env.files.open(&path, OpenMode::Read)?;
+    if let Some(scan) = read_index(directory, header, next)? {
         let len = file
             .len()
             .map_err(|source| StorageError::io(Action::Measure, &path, source))?;
-        if len < scan.filled.end_position {
-            return Err(damage(&path, "the file is too short").into());
+        if len < scan.extent.end_position {
+            return Err(file_damage(&path, "file is too short").into());
         }
         return Ok(scan);
     }
-    let seal = (file.as_ref(), path.as_path());
-    let scan = scan_segment(
-        seal,
-        directory.group,
-        (segment, header.crc32c),
-        next.base.prev(),
-    )?;
-    let Scan { filled, terms, .. } = &scan;
-    if filled.last != next.prev || filled.next_offset != next.base_offset {
-        return Err(at_end(&path, filled, "it does not reach up to the next segment").into());
+    let file = SegmentFile {
+        file: file.as_ref(),
+        path: &path,
+    };
+    let mut scan = scan_segment(file, header, next.base.prev())?;
+    let extent = &mut scan.extent;
+    if extent.last != next.prev || extent.next_offset != next.base_offset {
+        return Err(damage_at_end(&path, extent, "segment ends before the next one starts").into());
     }
-    if !filled.is_empty() {
-        let bytes = IndexFile::encode(filled, terms, directory.group);
-        directory
-            .node
-            .write_file(&index_path(&directory.dir, segment.base), &bytes, false)?;
+    if let Some(head) = extent.index_head(owner.group, scan.terms.clone()) {
+        let bytes = IndexFile::encode(&head, &extent.points);
+        env.files
+            .write_file(&index_path(dir, header.facts.base), &bytes, false)?;
+        extent.index_on_disk = true;
     }
-    let mut scan = scan;
-    scan.filled.index_on_disk = !scan.filled.is_empty();
-    scan.filled.points = Vec::new();
+    extent.points = Vec::new();
     Ok(scan)
 }
 
-/// What the index file says, if it is whole and ends where the next segment begins.
-fn by_index(
-    directory: &Directory<'_>,
+/// The contents of the index file, if it is valid and ends where the next segment starts.
+fn read_index(
+    directory: &GroupDirectory<'_>,
     header: &SegmentHeader,
-    next: &Segment,
-) -> Result<Option<Scan>, StorageError> {
-    let segment = &header.segment;
-    let bytes = directory
-        .node
-        .read_file(&index_path(&directory.dir, segment.base))?;
+    next: &SegmentFacts,
+) -> Result<Option<ScannedSegment>, StorageError> {
+    let facts = &header.facts;
+    let path = index_path(&directory.dir, facts.base);
+    let bytes = directory.env.files.read_file(&path)?;
     let Some(head) = bytes.and_then(|bytes| IndexFile::decode(&bytes)) else {
         return Ok(None);
     };
@@ -162,13 +160,13 @@ fn by_index(
         max_time_ms,
         terms,
     } = head;
-    let fits = group == directory.group
-        && uid == segment.uid
-        && base == segment.base
+    let fits = group == directory.owner.group
+        && uid == facts.uid
+        && base == facts.base
         && Some(last) == next.prev
         && next_offset == next.base_offset;
-    let filled = Filled {
-        segment: Arc::clone(segment),
+    let extent = SegmentExtent {
+        segment: Segment::new(facts.clone()),
         end_position,
         last: Some(last),
         next_offset,
@@ -176,73 +174,63 @@ fn by_index(
         points: Vec::new(),
         index_on_disk: true,
     };
-    Ok(fits.then_some(Scan {
-        filled,
+    Ok(fits.then_some(ScannedSegment {
+        extent,
         terms,
         prev_crc32c: 0,
         bad_payload: false,
     }))
 }
 
-/// The last segment: scanned to its end, which is a torn write or damage unless it is clean.
-fn last(
-    directory: &Directory<'_>,
+/// Recovers the last segment by a scan. Its end is clean, a torn write, or corruption.
+fn recover_last(
+    directory: &GroupDirectory<'_>,
     header: &SegmentHeader,
     known_durable: LogIndex,
-    found: &mut Found,
-) -> Result<Scan, Failure> {
-    let segment = &header.segment;
-    let path = segment_path(&directory.dir, segment.base);
-    let file = open(directory, &path, OpenMode::Write)?;
-    settle_file(&path, file.as_ref())?;
-    let at = (file.as_ref(), path.as_path());
-    let scan = scan_segment(at, directory.group, (segment, header.crc32c), None)?;
-    let end = scan
-        .filled
-        .last
-        .map_or(segment.base, |last| last.index.next());
-    let seed = entry_seed(directory.group, segment.uid);
-    let behind = search_behind(at, seed, scan.filled.end_position)?;
+    found: &mut RecoveredSegments,
+) -> Result<ScannedSegment, RecoveryError> {
+    let GroupDirectory { env, dir, .. } = directory;
+    let path = segment_path(dir, header.facts.base);
+    let file = env.files.open(&path, OpenMode::Write)?;
+    sync_and_drop_pages(&path, file.as_ref())?;
+    let segment_file = SegmentFile {
+        file: file.as_ref(),
+        path: &path,
+    };
+    let scan = scan_segment(segment_file, header, None)?;
+    let end = scan.extent.end_index();
+    let behind = scan_behind(segment_file, header, scan.extent.end_position)?;
+    // The proof that the entry at `end` was durable: a record that says so, or an entry behind it
+    // that was written after it was durable. Without a proof its callback never reported success.
     if known_durable.max(behind.durable_end) > end {
-        return Err(at_end(&path, &scan.filled, "an entry that was on disk is damaged").into());
+        return Err(damage_at_end(&path, &scan.extent, "durable entry is not valid").into());
     }
-    if behind.any || scan.bad_payload {
+    if behind.has_entries || scan.bad_payload {
         found.torn = Some(TornTail {
             index: end,
-            position: scan.filled.end_position,
+            position: scan.extent.end_position,
         });
     }
-    directory
-        .node
-        .remove_file(&index_path(&directory.dir, segment.base))?;
-    segment.open.lock().file = Some(Arc::clone(&file));
-    let prev_crc32c = scan.prev_crc32c;
-    found.active = Some(Active {
-        segment: Arc::clone(segment),
+    env.files.remove_file(&index_path(dir, header.facts.base))?;
+    let segment = Arc::clone(&scan.extent.segment);
+    segment.open_files.lock().file = Some(Arc::clone(&file));
+    // The remains of a torn write stay in the file, and appends overwrite them. A remaining entry
+    // that fits behind a shorter new write cannot be taken for its successor: it chains to the CRC
+    // of another header.
+    found.active = Some(ActiveSegment {
+        segment,
         file,
-        prev_crc32c,
-        written_end: scan.filled.end_position,
+        prev_crc32c: scan.prev_crc32c,
+        written_end: scan.extent.end_position,
     });
     Ok(scan)
 }
 
-fn open(
-    directory: &Directory<'_>,
-    path: &Path,
-    mode: OpenMode,
-) -> Result<Arc<dyn FsFile>, StorageError> {
-    let opened = directory.node.fs.open(path, mode);
-    opened.map_err(|source| StorageError::io(Action::Open, path, source))
-}
-
-fn at_end(path: &Path, filled: &Filled, what: &'static str) -> Damage {
-    let index = filled
-        .last
-        .map_or(filled.segment.base, |last| last.index.next());
+fn damage_at_end(path: &Path, extent: &SegmentExtent, what: &'static str) -> Damage {
     Damage {
         path: path.to_owned(),
-        position: filled.end_position,
-        index: Some(index),
+        position: extent.end_position,
+        index: Some(extent.end_index()),
         what,
     }
 }

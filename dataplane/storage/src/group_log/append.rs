@@ -1,0 +1,162 @@
+//! Appending to the state of a log.
+
+use std::sync::Arc;
+
+use lograft_core::limits::ENTRY_MAX_BYTES;
+use lograft_core::{Entry, EntryKind, Offset, Term};
+
+use super::log_state::{LogState, StateInputs};
+use crate::error::StorageError;
+use crate::format::entry_size_bytes;
+use crate::op::{FlushCallback, Op, SealedSegment};
+
+/// The factor between the sizes of consecutive segments.
+const GROWTH: u64 = 4;
+
+impl LogState {
+    /// Appends `entries`, which can be read at once, and adds the operations for the writer to
+    /// `ops`. On an error nothing has changed.
+    pub(crate) fn append(
+        &mut self,
+        mut entries: Vec<Entry>,
+        done: FlushCallback,
+        inputs: &StateInputs<'_>,
+        ops: &mut Vec<Op>,
+    ) -> Result<(), (StorageError, FlushCallback)> {
+        let origin = self.origin;
+        if let Some(first) = entries.first()
+            && self.last.is_none()
+            && self.segments.is_empty()
+        {
+            self.origin = first.id.index; // a new log starts at the index that raft gives it
+        }
+        if let Err(error) = self.check_and_assign_offsets(&mut entries) {
+            self.origin = origin;
+            return Err((error, done));
+        }
+        let mut part = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let size_bytes = entry_size_bytes(entry.proposal.payload.len());
+            if self.must_roll(size_bytes) {
+                self.push_part(&mut part, None, ops);
+                self.roll(inputs, ops);
+            }
+            self.add(&entry, size_bytes);
+            self.cache.push(entry.clone(), inputs.cache_budget);
+            part.push(entry);
+        }
+        self.push_part(&mut part, Some(done), ops);
+        Ok(())
+    }
+
+    /// Checks that the entries continue the log, and assigns their base offsets.
+    // The base offset is a pure function of the log before the entry, so all replicas assign the
+    // same one. An entry that arrives with another offset proves that the logs have diverged; it
+    // is refused, because records would be served under different offsets on different nodes.
+    fn check_and_assign_offsets(&self, entries: &mut [Entry]) -> Result<(), StorageError> {
+        let group = self.group;
+        let mut end = self.end_index();
+        let mut term = self.last.map_or(Term::ZERO, |last| last.term);
+        let mut offset = self.next_offset;
+        for entry in entries {
+            if entry.id.index != end {
+                let (expected, got) = (end, entry.id.index);
+                return Err(StorageError::NotConsecutive {
+                    group,
+                    expected,
+                    got,
+                });
+            }
+            if entry.id.term < term {
+                return Err(StorageError::TermWentBack {
+                    group,
+                    last: term,
+                    got: entry.id,
+                });
+            }
+            if entry.base_offset != Offset::ZERO && entry.base_offset != offset {
+                let (id, expected, got) = (entry.id, offset, entry.base_offset);
+                return Err(StorageError::OffsetMismatch {
+                    group,
+                    id,
+                    expected,
+                    got,
+                });
+            }
+            let bytes = entry.proposal.payload.len();
+            if bytes > ENTRY_MAX_BYTES {
+                return Err(StorageError::EntryTooLarge {
+                    group,
+                    id: entry.id,
+                    bytes,
+                    bound: ENTRY_MAX_BYTES,
+                });
+            }
+            entry.base_offset = offset;
+            if entry.proposal.kind != EntryKind::Records {
+                entry.proposal.record_count = 0; // only records take offsets
+            }
+            offset = entry.next_offset();
+            term = entry.id.term;
+            end = end.next();
+        }
+        Ok(())
+    }
+
+    /// Whether an entry needs a new segment. A segment without entries accepts an entry of any
+    /// size.
+    fn must_roll(&self, size_bytes: u64) -> bool {
+        self.segments.back().is_none_or(|extent| {
+            !extent.is_empty() && extent.end_position + size_bytes > extent.segment.capacity_bytes
+        })
+    }
+
+    /// Seals the last segment and adds the next one.
+    fn roll(&mut self, inputs: &StateInputs<'_>, ops: &mut Vec<Op>) {
+        let mut capacity_bytes = self.sizes.min_bytes;
+        if let Some(extent) = self.segments.back() {
+            capacity_bytes = extent.segment.capacity_bytes.saturating_mul(GROWTH);
+            if let Some(last) = extent.last {
+                let terms = self.terms.within(extent.segment.base, last.index);
+                ops.push(Op::Seal(Box::new(SealedSegment {
+                    extent: extent.clone(),
+                    terms,
+                })));
+            }
+        }
+        self.begin_segment(capacity_bytes, false, inputs.fs.random_u64());
+    }
+
+    /// Adds an entry to the last segment.
+    fn add(&mut self, entry: &Entry, size_bytes: u64) {
+        self.terms.push(entry.id);
+        self.last = Some(entry.id);
+        self.next_offset = entry.next_offset();
+        if let Some(extent) = self.segments.back_mut() {
+            extent.add(entry.into(), size_bytes);
+        }
+    }
+
+    /// Queues the entries collected so far; they are the last ones of the last segment.
+    fn push_part(&self, part: &mut Vec<Entry>, done: Option<FlushCallback>, ops: &mut Vec<Op>) {
+        if part.is_empty() && done.is_none() {
+            return;
+        }
+        let entries = std::mem::take(part);
+        let bytes: u64 = entries
+            .iter()
+            .map(|entry| entry_size_bytes(entry.proposal.payload.len()))
+            .sum();
+        match self.segments.back() {
+            Some(extent) => ops.push(Op::Append {
+                segment: Arc::clone(&extent.segment),
+                position: extent.end_position - bytes,
+                entries,
+                truncation_epoch: self.truncation_epoch,
+                done,
+            }),
+            // An empty append to an empty log: there is nothing to write.
+            None => ops.extend(done.map(Op::Barrier)),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Reading of entries from a segment file.
+
+use std::io;
+use std::sync::Arc;
+
+use lograft_core::limits::LOG_READ_ATTEMPTS_MAX_COUNT;
+use lograft_core::{LogIndex, Offset};
+
+use super::log_state::LogState;
+use super::open_group::OpenGroup;
+use crate::error::{Action, Damage, StorageError};
+use crate::format::{EntryHeader, IndexFile, IndexPoint, SEGMENT_HEADER_BYTES, entry_seed};
+use crate::fs::{FileMap, FsFile, OpenMode};
+use crate::layout::{index_path, segment_path};
+use crate::segment::Segment;
+use crate::walker::Walker;
+
+/// The start of a read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ReadFrom {
+    /// The entry with this index.
+    Index(LogIndex),
+    /// The entry that holds this offset.
+    Offset(Offset),
+    /// The first entry of the segment with a record of this time or later, milliseconds.
+    Time(i64),
+}
+
+impl ReadFrom {
+    /// Whether a read that starts at this point finds everything requested.
+    fn is_at_or_behind(self, point: &IndexPoint) -> bool {
+        match self {
+            Self::Index(index) => point.index <= index,
+            Self::Offset(offset) => point.base_offset <= offset,
+            Self::Time(time_ms) => point.max_time_before_ms < time_ms,
+        }
+    }
+}
+
+/// The part of a segment that a read takes from its file. It stays usable without the lock of the
+/// state: it keeps the segment alive, and reads no byte behind `end_position`.
+pub(super) struct DiskRange {
+    segment: Arc<Segment>,
+    end_position: u64,
+    from: ReadFrom,
+    /// The last index point before the start of the read; `None` is the start of the segment.
+    start: Option<IndexPoint>,
+    /// The start has to be looked up in the index file.
+    index_on_disk: bool,
+    /// Entries from this index on are cached.
+    below: LogIndex,
+}
+
+/// The reason why a read from a file failed.
+pub(super) enum DiskReadError {
+    /// The file system returned an error.
+    Io(StorageError),
+    /// The bytes at this position are not a valid entry.
+    Invalid(u64, Option<LogIndex>, &'static str),
+}
+
+/// Whether a read of a segment is complete.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReadOutcome {
+    Complete,
+    /// The segment left the log during the read. The caller repeats the read from the new state.
+    Outdated,
+}
+
+impl LogState {
+    /// The range to read from the file of segment number `at`.
+    pub(super) fn disk_range(&self, from: ReadFrom, at: usize) -> DiskRange {
+        let extent = &self.segments[at];
+        DiskRange {
+            segment: Arc::clone(&extent.segment),
+            end_position: extent.end_position,
+            from,
+            start: extent.point_before(|point| from.is_at_or_behind(point)),
+            index_on_disk: extent.index_on_disk,
+            below: self.cache.first_index().unwrap_or(self.end_index()),
+        }
+    }
+}
+
+impl OpenGroup {
+    /// Runs a read of a segment file, and decides what a failure means.
+    // Reads take no lock, so the writer may purge, recycle or truncate the segment during a read.
+    // A failure then says nothing about the disk. It counts as corruption only if the segment is
+    // still part of the log: a false report would make the node discard a healthy replica.
+    pub(super) fn read_segment(
+        &self,
+        disk: &DiskRange,
+        attempts: &mut usize,
+        read: impl FnOnce(&DiskRange) -> Result<(), DiskReadError>,
+    ) -> Result<ReadOutcome, StorageError> {
+        let Err(error) = read(disk) else {
+            return Ok(ReadOutcome::Complete);
+        };
+        *attempts += 1;
+        let segment = &disk.segment;
+        if !self.state.lock().has_segment(segment) && *attempts < LOG_READ_ATTEMPTS_MAX_COUNT {
+            return Ok(ReadOutcome::Outdated);
+        }
+        Err(match error {
+            DiskReadError::Io(error) => error,
+            DiskReadError::Invalid(position, index, what) => StorageError::Corrupt {
+                group: self.id,
+                damage: Damage {
+                    path: segment_path(&self.env.group_dir(self.id), segment.base),
+                    position,
+                    index,
+                    what,
+                },
+            },
+        })
+    }
+
+    /// Calls `visit` for the entries of a range until it returns `false` or the range ends. `visit`
+    /// MUST advance the walker by one entry when it returns `true`.
+    pub(super) fn walk(
+        &self,
+        disk: &DiskRange,
+        chunk_bytes: usize,
+        mut visit: impl FnMut(&mut Walker<'_>, &EntryHeader) -> Result<bool, DiskReadError>,
+    ) -> Result<(), DiskReadError> {
+        if disk.segment.base >= disk.below || disk.end_position <= SEGMENT_HEADER_BYTES {
+            return Ok(());
+        }
+        let file = self
+            .segment_file(&disk.segment)
+            .map_err(DiskReadError::Io)?;
+        let start = if disk.index_on_disk {
+            self.indexed_start(disk)
+        } else {
+            disk.start
+        };
+        let (mut index, position) = start
+            .map_or((disk.segment.base, SEGMENT_HEADER_BYTES), |point| {
+                (point.index, point.position)
+            });
+        let seed = entry_seed(self.id, disk.segment.uid);
+        let range = position..disk.end_position;
+        let mut walker = Walker::new(file.as_ref(), seed, range, chunk_bytes);
+        while index < disk.below && walker.position() < disk.end_position {
+            let position = walker.position();
+            let header = walker
+                .header()
+                .map_err(|source| self.read_error(disk, source))?;
+            let Some(header) = header.filter(|header| header.id.index == index) else {
+                return Err(DiskReadError::Invalid(
+                    position,
+                    Some(index),
+                    "entry header is not valid",
+                ));
+            };
+            index = index.next();
+            let is_before = match disk.from {
+                ReadFrom::Index(from) => header.id.index < from,
+                ReadFrom::Offset(from) => header.next_offset() <= from,
+                ReadFrom::Time(_) => false,
+            };
+            if is_before {
+                walker.skip(&header);
+            } else if !visit(&mut walker, &header)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn read_error(&self, disk: &DiskRange, source: io::Error) -> DiskReadError {
+        let path = segment_path(&self.env.group_dir(self.id), disk.segment.base);
+        DiskReadError::Io(StorageError::io(Action::Read, &path, source))
+    }
+
+    /// The last point before the start of the read, from the index file.
+    fn indexed_start(&self, disk: &DiskRange) -> Option<IndexPoint> {
+        let index = self.segment_index(&disk.segment)?;
+        let (mut low, mut high) = (0, IndexFile::points_count(&index));
+        while low < high {
+            let middle = low.midpoint(high);
+            if disk.from.is_at_or_behind(&IndexFile::point(&index, middle)) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Some(IndexFile::point(&index, low.checked_sub(1)?))
+    }
+
+    /// The open file of a segment.
+    fn segment_file(&self, segment: &Arc<Segment>) -> Result<Arc<dyn FsFile>, StorageError> {
+        let mut open = segment.open_files.lock();
+        if let Some(file) = &open.file {
+            return Ok(Arc::clone(file));
+        }
+        let path = segment_path(&self.env.group_dir(self.id), segment.base);
+        // Never by name after the removal: a new segment may have taken the name.
+        if open.removed {
+            let removed = io::ErrorKind::NotFound.into();
+            return Err(StorageError::io(Action::Open, &path, removed));
+        }
+        let file = self.env.files.open(&path, OpenMode::Read)?;
+        open.file = Some(Arc::clone(&file));
+        drop(open);
+        self.env.open_segments.register(segment);
+        Ok(file)
+    }
+
+    /// The mapped index file of a segment; `None` if it is missing or not valid: a read then
+    /// starts at the start of the segment.
+    fn segment_index(&self, segment: &Arc<Segment>) -> Option<Arc<FileMap>> {
+        let mut open = segment.open_files.lock();
+        if open.removed {
+            return None;
+        }
+        if let Some(index) = &open.index {
+            return Some(Arc::clone(index));
+        }
+        let path = index_path(&self.env.group_dir(self.id), segment.base);
+        let map = Arc::new(self.env.files.fs().map(&path).ok()?);
+        let head = IndexFile::decode(&map)?;
+        if head.uid != segment.uid || head.group != self.id {
+            return None;
+        }
+        open.index = Some(Arc::clone(&map));
+        Some(map)
+    }
+}

@@ -1,0 +1,62 @@
+//! The directory of a group while it is being opened.
+
+use std::path::{Path, PathBuf};
+
+use lograft_core::{ClusterId, LogIndex};
+
+use crate::error::{Damage, StorageError};
+use crate::hard_file::FileOwner;
+use crate::hard_state::HardState;
+use crate::storage_env::StorageEnv;
+
+/// The reason why the directory of a group could not be opened.
+pub(crate) enum RecoveryError {
+    Damaged(Damage, Option<HardState>),
+    OtherCluster(PathBuf, ClusterId),
+    OtherVersion(PathBuf, u8),
+    Storage(StorageError),
+}
+
+impl From<StorageError> for RecoveryError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<Damage> for RecoveryError {
+    fn from(damage: Damage) -> Self {
+        Self::Damaged(damage, None)
+    }
+}
+
+pub(super) struct GroupDirectory<'a> {
+    pub(super) env: &'a StorageEnv,
+    pub(super) dir: PathBuf,
+    pub(super) owner: FileOwner,
+    /// The file names, sorted.
+    pub(super) names: Vec<String>,
+}
+
+impl GroupDirectory<'_> {
+    /// The numbers of the files with this suffix, sorted.
+    pub(super) fn numbers(&self, suffix: &str) -> Vec<LogIndex> {
+        let names = self
+            .names
+            .iter()
+            .filter_map(|name| name.strip_suffix(suffix));
+        names
+            .filter_map(|number| number.parse().ok())
+            .map(LogIndex)
+            .collect()
+    }
+}
+
+/// Damage to a file as a whole.
+pub(super) fn file_damage(path: &Path, what: &'static str) -> Damage {
+    Damage {
+        path: path.to_owned(),
+        position: 0,
+        index: None,
+        what,
+    }
+}
