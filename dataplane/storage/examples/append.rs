@@ -1,8 +1,8 @@
-//! How fast a disk takes appends: `append [DIR] [GROUPS] [ENTRY_BYTES] [IN_FLIGHT] [SECONDS]
-//! [WRITERS]`. Every append waits for its own `fdatasync`; the log is purged behind it, so that
-//! segments are recycled. Prints its set-up and MB/s, entries/s and latencies.
+//! Benchmark of appends: `append [DIR] [GROUPS] [ENTRY_BYTES] [IN_FLIGHT] [SECONDS] [WRITERS]`.
+//! Every append is acknowledged after an `fdatasync`. The log is purged meanwhile, so that segments
+//! are recycled. Prints the setup, MB/s, entries/s and latencies.
 
-#![expect(clippy::unwrap_used, reason = "a bench ends at the first error")]
+#![expect(clippy::unwrap_used, reason = "a benchmark ends at the first error")]
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ struct Setup {
     writers: usize,
 }
 
-/// Appends under way, and the latencies of those done.
+/// The number of appends in flight, and the latencies of the finished ones.
 #[derive(Default)]
 struct Progress {
     state: Mutex<(usize, Vec<Duration>)>,
@@ -63,7 +63,7 @@ fn main() {
     };
     storage.write_identity(&identity).unwrap();
 
-    let begin = Instant::now();
+    let start = Instant::now();
     let threads: Vec<_> = (0..setup.groups)
         .map(|group| {
             let (log, _) = storage
@@ -76,7 +76,7 @@ fn main() {
         .into_iter()
         .flat_map(|thread| thread.join().unwrap())
         .collect();
-    let elapsed = begin.elapsed();
+    let elapsed = start.elapsed();
     report(setup, &mut latencies, elapsed);
     for group in 0..setup.groups {
         storage.remove_group(GroupId(group)).unwrap();
@@ -88,8 +88,8 @@ fn run(log: &GroupLog, setup: Setup) -> Vec<Duration> {
     let crc = crc32c::crc32c(&payload);
     let progress = Arc::new(Progress::default());
     let mut next = log.last_id().map_or(0, |last| last.index.0 + 1);
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(setup.seconds) {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(setup.seconds) {
         let mut state = progress.state.lock().unwrap();
         while state.0 >= setup.in_flight {
             state = progress.changed.wait(state).unwrap();
@@ -135,7 +135,7 @@ fn entry(index: u64, payload: Bytes, payload_crc32c: u32) -> Entry {
     }
 }
 
-/// Keeps two segments: the older ones are purged, as retention would.
+/// Purges all but the last two segments, as retention would.
 fn trim(log: &GroupLog) {
     let newest = log.purged_id().map(|purged| purged.index);
     let segments = log.segments();

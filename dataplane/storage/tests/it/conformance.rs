@@ -1,56 +1,58 @@
-//! What any file system must give: run on the real one with threads, and on the simulated one
-//! stepped by hand.
+//! The conformance suite: every test runs on the real file system with writer threads, and on the
+//! simulated one with manual steps.
 
 use bytes::Bytes;
+use lograft_core::limits::ENTRY_MAX_BYTES;
 use lograft_core::{LogId, LogIndex, NodeId, Offset, Term, Vote};
 use lograft_storage::{
     Checkpoint, GroupOptions, HardState, Identity, OpenError, ReadError, Storage, StorageError,
 };
 
-use crate::setup::eventually;
-use crate::setup::{Flush, GROUP, Place, append, blank, id, identity, open_group, records, settle};
+use crate::setup::{
+    Flush, GROUP, TestDisk, append, blank, eventually, id, identity, open_group, records, settle,
+};
 
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {
         mod real {
-            $(#[test] fn $name() { super::$name(&super::Place::real()); })*
+            $(#[test] fn $name() { super::$name(&super::TestDisk::real()); })*
         }
         mod simulated {
-            $(#[test] fn $name() { super::$name(&super::Place::fault(1).0); })*
+            $(#[test] fn $name() { super::$name(&super::TestDisk::fault(1).0); })*
         }
     };
 }
 
 on_both!(
-    entries_come_back_after_a_restart,
+    entries_survive_a_restart,
     a_long_log_reads_the_same_from_cache_and_disk,
     reads_by_offset_hold_whole_batches,
-    times_find_offsets,
-    a_vote_survives_and_a_commit_is_remembered,
+    offsets_are_found_by_time,
+    a_vote_and_a_commit_survive_a_restart,
     truncation_survives_a_restart,
     truncation_to_nothing_and_twice,
     purge_drops_whole_segments_behind_a_checkpoint,
-    recycled_segments_hold_nothing_old,
-    a_reset_begins_anew,
-    wrong_entries_are_refused,
-    a_group_opens_once_and_goes_when_removed,
+    stale_entries_of_recycled_segments_are_ignored,
+    a_reset_starts_an_empty_log,
+    invalid_entries_are_refused,
+    a_group_is_opened_once_and_can_be_removed,
     the_directory_is_locked_and_has_one_identity,
     oversized_entries_have_a_segment_of_their_own,
-    a_group_set_aside_starts_from_nothing,
+    a_group_set_aside_is_empty_when_opened_again,
     large_segments_are_read_by_their_index,
 );
 
-fn restart(place: &Place, storage: Storage) -> Storage {
+fn restart(disk: &TestDisk, storage: Storage) -> Storage {
     drop(storage);
-    place.open()
+    disk.open()
 }
 
 fn indexes(entries: &[lograft_core::Entry]) -> Vec<u64> {
     entries.iter().map(|entry| entry.id.index.0).collect()
 }
 
-/// Fills a log with entries of mixed sizes and kinds: index i is a blank if i % 5 == 0, else has
-/// 1 + i % 3 records.
+/// Fills a log with entries of mixed sizes and kinds: the entry at index i is blank if i % 5 == 0,
+/// else it has 1 + i % 3 records.
 fn fill(storage: &Storage, log: &lograft_storage::GroupLog, from: u64, to: u64) {
     for index in from..to {
         let entry = match index % 5 {
@@ -95,8 +97,8 @@ fn check_filled(log: &lograft_storage::GroupLog, from: u64, to: u64) {
     }
 }
 
-fn entries_come_back_after_a_restart(place: &Place) {
-    let storage = place.open();
+fn entries_survive_a_restart(disk: &TestDisk) {
+    let storage = disk.open();
     let log = open_group(&storage);
     assert_eq!(
         (log.first_id(), log.last_id(), log.purged_id()),
@@ -112,7 +114,7 @@ fn entries_come_back_after_a_restart(place: &Place) {
     let before = log.read(LogIndex(0)..LogIndex(9), usize::MAX).unwrap();
     drop(log);
 
-    let storage = restart(place, storage);
+    let storage = restart(disk, storage);
     let (log, recovered) = storage.open_group(GROUP, GroupOptions::default()).unwrap();
     assert!(!recovered.created && recovered.torn.is_none());
     assert_eq!(
@@ -130,12 +132,12 @@ fn entries_come_back_after_a_restart(place: &Place) {
     assert_eq!(indexes(&got), [2, 3]);
 }
 
-fn a_long_log_reads_the_same_from_cache_and_disk(place: &Place) {
-    let storage = place.open();
+fn a_long_log_reads_the_same_from_cache_and_disk(disk: &TestDisk) {
+    let storage = disk.open();
     let log = open_group(&storage);
     fill(&storage, &log, 0, 600);
     assert!(log.segments().len() > 5);
-    let max = place.config.tail_cache_max_bytes;
+    let max = disk.config.tail_cache_max_bytes;
     eventually("the cache is in its budget", || {
         storage.tail_cache_bytes() <= max
     });
@@ -158,7 +160,7 @@ fn a_long_log_reads_the_same_from_cache_and_disk(place: &Place) {
     );
     drop(log);
 
-    let storage = restart(place, storage);
+    let storage = restart(disk, storage);
     let log = open_group(&storage);
     check_filled(&log, 0, 600);
     assert_eq!(log.log_end_offset(), offset);
@@ -170,8 +172,8 @@ fn a_long_log_reads_the_same_from_cache_and_disk(place: &Place) {
     assert_eq!(storage.groups().unwrap(), [GROUP]);
 }
 
-fn reads_by_offset_hold_whole_batches(place: &Place) {
-    let storage = place.open();
+fn reads_by_offset_hold_whole_batches(disk: &TestDisk) {
+    let storage = disk.open();
     let log = open_group(&storage);
     fill(&storage, &log, 0, 400);
     let all = log.read(LogIndex(0)..LogIndex(400), usize::MAX).unwrap();
@@ -193,7 +195,7 @@ fn reads_by_offset_hold_whole_batches(place: &Place) {
                 <= 3000
         );
     }
-    // `below` in the middle of a batch leaves that batch out.
+    // A batch that ends above `below` is not returned.
     let two = all
         .iter()
         .find(|entry| entry.proposal.record_count == 2)
@@ -204,7 +206,7 @@ fn reads_by_offset_hold_whole_batches(place: &Place) {
         []
     );
     assert_eq!(log.read_from_offset(end, end, 1000).unwrap(), []);
-    // All of it, piece by piece.
+    // The whole log, read in pieces.
     let mut next = Offset::ZERO;
     let mut seen = 0;
     while next < end {
@@ -220,8 +222,8 @@ fn reads_by_offset_hold_whole_batches(place: &Place) {
     );
 }
 
-fn times_find_offsets(place: &Place) {
-    let storage = place.open();
+fn offsets_are_found_by_time(disk: &TestDisk) {
+    let storage = disk.open();
     let log = open_group(&storage);
     fill(&storage, &log, 0, 300);
     let end = log.log_end_offset();
@@ -241,8 +243,8 @@ fn times_find_offsets(place: &Place) {
     assert_eq!(log.offset_for_time(1200, Offset(3)).unwrap(), None);
 }
 
-fn a_vote_survives_and_a_commit_is_remembered(place: &Place) {
-    let storage = place.open();
+fn a_vote_and_a_commit_survive_a_restart(disk: &TestDisk) {
+    let storage = disk.open();
     let log = open_group(&storage);
     assert_eq!(log.hard_state(), HardState::default());
     append(&storage, &log, vec![blank(4, 0), records(4, 1, 1, 10)]);
@@ -259,19 +261,19 @@ fn a_vote_survives_and_a_commit_is_remembered(place: &Place) {
     log.save_committed(Some(id(4, 1)));
     let hard = log.hard_state();
     drop(log);
-    let storage = restart(place, storage);
+    let storage = restart(disk, storage);
     let log = open_group(&storage);
     assert_eq!(log.hard_state(), hard);
     assert_eq!(hard.vote.unwrap().term, Term(8));
-    // A committed id that the log does not hold is not believed.
+    // A committed id that is not in the log is ignored.
     log.save_committed(Some(id(5, 9)));
     drop(log);
-    let storage = restart(place, storage);
+    let storage = restart(disk, storage);
     assert_eq!(open_group(&storage).hard_state().committed, None);
 }
 
-fn truncation_survives_a_restart(place: &Place) {
-    let storage = place.open();
+fn truncation_survives_a_restart(disk: &TestDisk) {
+    let storage = disk.open();
     let log = open_group(&storage);
     fill(&storage, &log, 0, 300);
     let offset = log.read(LogIndex(150)..LogIndex(151), 1).unwrap()[0].base_offset;
@@ -283,28 +285,28 @@ fn truncation_survives_a_restart(place: &Place) {
     check_filled(&log, 0, 150);
     drop(log);
 
-    let storage = restart(place, storage);
+    let storage = restart(disk, storage);
     let log = open_group(&storage);
     check_filled(&log, 0, 150);
     let got = log.read(LogIndex(150)..LogIndex(999), usize::MAX).unwrap();
     assert_eq!(indexes(&got), [150, 151]);
     assert_eq!((got[0].id.term, got[0].base_offset), (Term(9), offset));
-    // An unflushed end, too, can be cut, and the index may be of any age.
+    // An unflushed end can be truncated too.
     log.append(vec![records(9, 152, 1, 10)], Box::new(|_| ()))
         .unwrap();
     log.truncate_after(Some(id(9, 151))).unwrap();
     append(&storage, &log, vec![records(10, 152, 1, 11)]);
     assert_eq!(log.last_id(), Some(id(10, 152)));
     drop(log);
-    let storage = restart(place, storage);
+    let storage = restart(disk, storage);
     assert_eq!(open_group(&storage).last_id(), Some(id(10, 152)));
 }
 
-fn truncation_to_nothing_and_twice(place: &Place) {
-    let storage = place.open();
+fn truncation_to_nothing_and_twice(disk: &TestDisk) {
+    let storage = disk.open();
     let log = open_group(&storage);
     fill(&storage, &log, 0, 100);
-    // A snapshot of entries that this log has otherwise: raft cuts them, and it goes with them.
+    // A checkpoint of entries that raft truncates is removed with them.
     log.put_checkpoint(checkpoint_at(&log, LogIndex(70)));
     log.put_checkpoint(checkpoint_at(&log, LogIndex(10)));
     log.truncate_after(Some(id(1, 120))).unwrap();
@@ -316,7 +318,7 @@ fn truncation_to_nothing_and_twice(place: &Place) {
     assert_eq!(log.latest_checkpoint().unwrap().last, id(1, 10));
     settle(&storage, &log);
     drop(log);
-    let storage = restart(place, storage);
+    let storage = restart(disk, storage);
     let log = open_group(&storage);
     assert_eq!(log.last_id(), Some(id(1, 20)));
     assert_eq!(log.latest_checkpoint().unwrap().last, id(1, 10));
@@ -328,7 +330,7 @@ fn truncation_to_nothing_and_twice(place: &Place) {
         vec![records(3, 0, 2, 10), records(3, 1, 2, 10)],
     );
     drop(log);
-    let storage = restart(place, storage);
+    let storage = restart(disk, storage);
     let log = open_group(&storage);
     assert_eq!(
         (log.last_id(), log.log_end_offset()),
@@ -347,8 +349,8 @@ fn checkpoint_at(log: &lograft_storage::GroupLog, index: LogIndex) -> Checkpoint
     }
 }
 
-fn purge_drops_whole_segments_behind_a_checkpoint(place: &Place) {
-    let storage = place.open();
+fn purge_drops_whole_segments_behind_a_checkpoint(disk: &TestDisk) {
+    let storage = disk.open();
     let log = open_group(&storage);
     fill(&storage, &log, 0, 500);
     let segments = log.segments();
@@ -358,7 +360,7 @@ fn purge_drops_whole_segments_behind_a_checkpoint(place: &Place) {
         ..third
     };
     let checkpoint = checkpoint_at(&log, third.index);
-    // Without a checkpoint the files stay, though raft sees the log begin later.
+    // Without a checkpoint the files stay, but raft sees a log that starts later.
     log.purge_to(purged);
     settle(&storage, &log);
     assert_eq!(log.segments().len(), segments.len());
@@ -384,7 +386,7 @@ fn purge_drops_whole_segments_behind_a_checkpoint(place: &Place) {
     settle(&storage, &log);
     drop(log);
 
-    let storage = restart(place, storage);
+    let storage = restart(disk, storage);
     let log = open_group(&storage);
     assert_eq!(log.purged_id(), Some(third));
     assert_eq!(log.term_at(third.index), Some(third.term));
@@ -410,8 +412,8 @@ pub(crate) fn purge_old(log: &lograft_storage::GroupLog) {
     }
 }
 
-fn recycled_segments_hold_nothing_old(place: &Place) {
-    let storage = place.open();
+fn stale_entries_of_recycled_segments_are_ignored(disk: &TestDisk) {
+    let storage = disk.open();
     let log = open_group(&storage);
     fill(&storage, &log, 0, 1000);
     for _ in 0..3 {
@@ -431,20 +433,20 @@ fn recycled_segments_hold_nothing_old(place: &Place) {
         log.last_id().unwrap().index.0,
     );
     check_filled(&log, first, last + 1);
-    let recycled = place
+    let recycled = disk
         .fs
-        .list(&place.config.data_dir.join("recycled"))
+        .list(&disk.config.data_dir.join("recycled"))
         .unwrap();
     assert!(!recycled.is_empty(), "full-size segments are kept");
     drop(log);
-    let storage = restart(place, storage);
+    let storage = restart(disk, storage);
     let log = open_group(&storage);
     assert_eq!(log.last_id().unwrap().index.0, last);
     check_filled(&log, first, last + 1);
 }
 
-fn a_reset_begins_anew(place: &Place) {
-    let storage = place.open();
+fn a_reset_starts_an_empty_log(disk: &TestDisk) {
+    let storage = disk.open();
     let log = open_group(&storage);
     fill(&storage, &log, 0, 100);
     let checkpoint = Checkpoint {
@@ -460,7 +462,7 @@ fn a_reset_begins_anew(place: &Place) {
     assert_eq!((log.first_id(), log.last_id()), (None, Some(id(8, 5000))));
     assert_eq!(log.purged_id(), Some(id(8, 5000)));
     drop(log);
-    let storage = restart(place, storage);
+    let storage = restart(disk, storage);
     let log = open_group(&storage);
     assert_eq!(log.last_id(), Some(id(8, 5000)));
     assert_eq!(log.latest_checkpoint(), Some(checkpoint));
@@ -468,7 +470,7 @@ fn a_reset_begins_anew(place: &Place) {
     assert_eq!(log.log_end_offset(), Offset(12_347));
     assert_eq!(log.segments().len(), 1);
     drop(log);
-    let storage = restart(place, storage);
+    let storage = restart(disk, storage);
     let log = open_group(&storage);
     assert_eq!(
         log.read_from_offset(Offset(12_345), Offset(12_347), 99)
@@ -478,8 +480,8 @@ fn a_reset_begins_anew(place: &Place) {
     );
 }
 
-fn wrong_entries_are_refused(place: &Place) {
-    let storage = place.open();
+fn invalid_entries_are_refused(disk: &TestDisk) {
+    let storage = disk.open();
     let log = open_group(&storage);
     append(&storage, &log, vec![blank(2, 0), records(2, 1, 3, 10)]);
     let refused = |entry| log.append(vec![entry], Box::new(|_| ())).unwrap_err();
@@ -499,18 +501,24 @@ fn wrong_entries_are_refused(place: &Place) {
     ));
     entry.base_offset = Offset(3);
     append(&storage, &log, vec![entry]);
-    let large = records(2, 3, 1, lograft_core::limits::ENTRY_MAX_BYTES + 1);
-    assert!(matches!(refused(large), StorageError::EntryTooLarge { .. }));
+    let too_large = refused(records(2, 3, 1, ENTRY_MAX_BYTES + 1));
+    let StorageError::EntryTooLarge { bytes, bound, .. } = too_large else {
+        panic!("{too_large:?}");
+    };
+    assert_eq!((bytes, bound), (ENTRY_MAX_BYTES + 1, ENTRY_MAX_BYTES));
     assert_eq!(log.last_id(), Some(id(2, 2)));
-    // The end of a log does not lie beyond what may stand there: nothing of a bad call stays.
+    // The reported bound is the one that is checked: an entry of exactly that size is accepted.
+    append(&storage, &log, vec![records(2, 3, 1, bound)]);
+    assert_eq!(log.last_id(), Some(id(2, 3)));
+    // A refused append changes nothing, even if its first entry was valid.
     let flush = Flush::default();
-    let _ = log.append(vec![blank(2, 3), blank(2, 9)], flush.callback());
+    let _ = log.append(vec![blank(2, 4), blank(2, 9)], flush.callback());
     assert!(flush.outcome().unwrap().is_err());
-    assert_eq!(log.last_id(), Some(id(2, 2)));
+    assert_eq!(log.last_id(), Some(id(2, 3)));
 }
 
-fn a_group_opens_once_and_goes_when_removed(place: &Place) {
-    let storage = place.open();
+fn a_group_is_opened_once_and_can_be_removed(disk: &TestDisk) {
+    let storage = disk.open();
     let log = open_group(&storage);
     append(&storage, &log, vec![blank(1, 0)]);
     let again = storage
@@ -521,8 +529,8 @@ fn a_group_opens_once_and_goes_when_removed(place: &Place) {
     storage.close_group(GROUP).unwrap();
     let closed = log.append(vec![blank(1, 1)], Box::new(|_| ())).unwrap_err();
     assert!(matches!(closed, StorageError::Closed(_)));
-    let anew = open_group(&storage);
-    assert_eq!(anew.hard_state().committed, Some(id(1, 0)));
+    let reopened = open_group(&storage);
+    assert_eq!(reopened.hard_state().committed, Some(id(1, 0)));
     drop(log);
     storage.remove_group(GROUP).unwrap();
     assert_eq!(storage.groups().unwrap(), []);
@@ -531,13 +539,11 @@ fn a_group_opens_once_and_goes_when_removed(place: &Place) {
     assert_eq!(log.last_id(), None);
 }
 
-fn the_directory_is_locked_and_has_one_identity(place: &Place) {
-    let storage = place.open();
+fn the_directory_is_locked_and_has_one_identity(disk: &TestDisk) {
+    let storage = disk.open();
     let fatal = std::sync::Arc::new(|_| ());
-    let fs = std::sync::Arc::clone(&place.fs);
-    let second = Storage::open(fs, place.config.clone(), fatal)
-        .err()
-        .unwrap();
+    let fs = std::sync::Arc::clone(&disk.fs);
+    let second = Storage::open(fs, disk.config.clone(), fatal).err().unwrap();
     assert!(matches!(second, StorageError::InUse { .. }));
     let other = Identity {
         node_id: NodeId(4),
@@ -550,20 +556,20 @@ fn the_directory_is_locked_and_has_one_identity(place: &Place) {
             ..
         }
     ));
-    let storage = restart(place, storage);
+    let storage = restart(disk, storage);
     assert_eq!(storage.identity(), Some(identity()));
     assert!(!storage.is_disk_low());
 }
 
-fn oversized_entries_have_a_segment_of_their_own(place: &Place) {
-    let storage = place.open();
+fn oversized_entries_have_a_segment_of_their_own(disk: &TestDisk) {
+    let storage = disk.open();
     let log = open_group(&storage);
     for index in 0..6 {
         append(&storage, &log, vec![records(1, index, 1, 200_000)]);
     }
     assert_eq!(log.segments().len(), 6);
     drop(log);
-    let storage = restart(place, storage);
+    let storage = restart(disk, storage);
     let log = open_group(&storage);
     let got = log.read(LogIndex(0)..LogIndex(6), usize::MAX).unwrap();
     assert_eq!(
@@ -574,8 +580,8 @@ fn oversized_entries_have_a_segment_of_their_own(place: &Place) {
     );
 }
 
-fn a_group_set_aside_starts_from_nothing(place: &Place) {
-    let storage = place.open();
+fn a_group_set_aside_is_empty_when_opened_again(disk: &TestDisk) {
+    let storage = disk.open();
     let log = open_group(&storage);
     append(&storage, &log, vec![blank(1, 0)]);
     let kept = storage.set_aside_group(GROUP).unwrap();
@@ -591,16 +597,16 @@ fn a_group_set_aside_starts_from_nothing(place: &Place) {
         storage.set_aside_group(GROUP).unwrap().file_name().unwrap(),
         "group-7.corrupt-2"
     );
-    assert_eq!(place.fs.list(&kept).unwrap().len(), 2);
+    assert_eq!(disk.fs.list(&kept).unwrap().len(), 2);
 }
 
-fn large_segments_are_read_by_their_index(place: &Place) {
-    let mut config = place.config.clone();
+fn large_segments_are_read_by_their_index(disk: &TestDisk) {
+    let mut config = disk.config.clone();
     config.segment_min_bytes = 1 << 20;
     config.segment_max_bytes = 1 << 20;
     let open = || {
         let fatal = std::sync::Arc::new(|error: StorageError| panic!("{error}"));
-        let fs = std::sync::Arc::clone(&place.fs);
+        let fs = std::sync::Arc::clone(&disk.fs);
         let storage = Storage::open(fs, config.clone(), fatal).unwrap();
         storage.write_identity(&identity()).unwrap();
         storage
@@ -633,7 +639,7 @@ fn large_segments_are_read_by_their_index(place: &Place) {
     }
     assert!(log.segments().len() >= 4);
     check(&log, 200);
-    // Through the first segment, which is sealed and has its points on disk only.
+    // The cut is in the first segment, which is sealed: its index points are only on disk.
     let cut = log.segments()[0].last.unwrap().index.0 - 5;
     log.truncate_after(Some(id(1, cut))).unwrap();
     settle(&storage, &log);
@@ -648,18 +654,18 @@ fn large_segments_are_read_by_their_index(place: &Place) {
     let log = open_group(&storage);
     check(&log, 100);
     assert_eq!(log.last_id(), Some(id(2, 99)));
-    // Without its index a segment is scanned.
+    // A segment without an index file is scanned.
     drop(log);
     drop(storage);
     let group = config.data_dir.join("groups/group-7");
-    for name in place
+    for name in disk
         .fs
         .list(&group)
         .unwrap()
         .iter()
         .filter(|name| name.contains("idx"))
     {
-        place.fs.remove_file(&group.join(name)).unwrap();
+        disk.fs.remove_file(&group.join(name)).unwrap();
     }
     let storage = open();
     check(&open_group(&storage), 100);

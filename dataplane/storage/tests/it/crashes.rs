@@ -1,5 +1,5 @@
-//! Thousands of lives of a node on a disk that loses power, tears, rots, fills up and fails.
-//! `LOGRAFT_SEEDS` sets how many seeds are run, `LOGRAFT_SEED` runs a single one.
+//! Thousands of seeded runs of a node over several crashes, with power loss, torn writes, bit rot,
+//! a full disk and IO errors. `LOGRAFT_SEEDS` sets the number of seeds, `LOGRAFT_SEED` runs one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use lograft_core::{NodeId, Term, Vote};
 use lograft_storage::{
-    Checkpoint, Crash, FaultFs, GroupLog, GroupOptions, OpenError, Storage, StorageConfig,
-    StorageError, WriterDrive,
+    Checkpoint, Crash, FaultFs, GroupLog, GroupOptions, OpenError, ReadError, Storage,
+    StorageConfig, StorageError, WriterDrive,
 };
 
 use crate::model::{Model, matches};
@@ -52,7 +52,7 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
-/// Runs every seed, on two threads; a panic names its seed.
+/// Runs all seeds on two threads; a failure names its seed.
 fn run_seeds(run: fn(u64)) {
     let seeds = seeds();
     let next = AtomicU64::new(seeds.start);
@@ -92,7 +92,7 @@ fn open(fs: &FaultFs, fatals: &Arc<AtomicU64>) -> Result<Storage, StorageError> 
     Ok(storage)
 }
 
-/// One node over several lives.
+/// One node over several crashes.
 struct Run {
     dice: Dice,
     model: Model,
@@ -119,7 +119,7 @@ impl Run {
                     return blank(self.term, next + nth);
                 }
                 let count = u32::try_from(1 + self.dice.below(4)).unwrap();
-                // Often the same size: then what was torn fits behind what comes in its place.
+                // Often the same size: the remains of a torn write then fit behind a later one.
                 let len = if self.dice.one_in(2) {
                     100
                 } else {
@@ -134,7 +134,7 @@ impl Run {
         }
     }
 
-    /// A new leader whose log differs: cuts the end, with any term up to a new one.
+    /// A new leader has a different log: the end is truncated, and the term rises.
     fn truncate(&mut self, log: &GroupLog) {
         let now = self.model.now();
         let floor = self
@@ -257,7 +257,7 @@ impl Run {
         }
     }
 
-    /// What counts as flushed is on disk, and still part of the log.
+    /// Checks that the flushed index is on disk and still part of the log.
     fn check_flushed(&self, log: &GroupLog) {
         let now = self.model.now();
         let Some(entry) = log.flushed_index().and_then(|index| now.get(index.0)) else {
@@ -283,42 +283,46 @@ impl Run {
                     assert!(expected.is_none_or(|expected| *expected == entry));
                 }
             }
-            Err(error) => assert!(error.to_string().contains("read"), "{error}"),
+            Err(error) => assert!(matches!(error, ReadError::Storage { .. }), "{error:?}"),
         }
     }
 
-    /// Opens and checks what a crash has left. `None` if it was found damaged.
-    fn recover(&mut self, fs: &FaultFs, rotten: bool) -> Option<(Storage, GroupLog)> {
+    /// Opens the storage after a crash and checks it against the model. `None` if the group was
+    /// found to be damaged.
+    fn recover(&mut self, fs: &FaultFs, has_bit_rot: bool) -> Option<(Storage, GroupLog)> {
         let storage = match open(fs, &self.fatals) {
             Ok(storage) => storage,
             Err(error) => {
-                assert!(rotten, "the storage did not open: {error:?}");
+                assert!(has_bit_rot, "the storage did not open: {error:?}");
                 return None;
             }
         };
         let (log, _) = match storage.open_group(GROUP, GroupOptions::default()) {
             Ok(opened) => opened,
             Err(OpenError::Corrupt { damage, .. }) => {
-                assert!(rotten, "sound files were taken for damaged: {damage}");
+                assert!(
+                    has_bit_rot,
+                    "valid files were reported as corrupt: {damage}"
+                );
                 let (log, fresh) = storage.open_group(GROUP, GroupOptions::default()).unwrap();
                 assert!(fresh.created && log.last_id().is_none());
                 return None;
             }
             Err(error) => panic!("{error:?}"),
         };
-        let state = self.model.recover(&log, rotten);
+        let state = self.model.recover(&log, has_bit_rot);
         self.model.recover_vote(log.hard_state().vote);
         if let Some(committed) = log.hard_state().committed {
             let is_in_log = log.term_at(committed.index) == Some(committed.term);
             assert!(is_in_log || log.purged_id() == Some(committed));
         }
-        self.recover_checkpoints(&log, rotten);
-        // A leader may come up whose entries are of an older term than those lost.
+        self.recover_checkpoints(&log, has_bit_rot);
+        // The next leader may have an older term than the lost entries.
         self.term = state.last().map_or(1, |last| last.term.0) + self.dice.below(3);
         Some((storage, log))
     }
 
-    fn recover_checkpoints(&mut self, log: &GroupLog, rotten: bool) {
+    fn recover_checkpoints(&mut self, log: &GroupLog, has_bit_rot: bool) {
         let latest = log.latest_checkpoint();
         if let Some(latest) = &latest {
             assert_eq!(self.model.checkpoints.get(&latest.last.index), Some(latest));
@@ -326,10 +330,10 @@ impl Run {
         }
         let index = latest.map(|latest| latest.last.index);
         assert!(
-            rotten || index >= self.model.durable_checkpoint,
+            has_bit_rot || index >= self.model.durable_checkpoint,
             "a checkpoint was lost"
         );
-        // Purges that were not finished are not remembered.
+        // Unfinished purges are forgotten.
         self.model.purged = log.purged_id();
         if let Some(purged) = log.purged_id() {
             assert!(
@@ -375,7 +379,7 @@ fn live(run: &mut Run, fs: &FaultFs, storage: &Storage, log: &GroupLog) {
     assert_eq!(
         fatals,
         u64::from(storage.stopped().is_some()),
-        "the end is told once"
+        "on_fatal is called exactly once"
     );
     assert!(fault != Fault::None || fatals == 0);
     if fatals > 0 {
@@ -408,7 +412,7 @@ fn crashes(seed: u64) {
     drop(run.recover(&fs, false).unwrap());
 }
 
-/// Anywhere in any file, or, as often, where a page's record begins.
+/// Flips a bit anywhere in a file, or, in half of the cases, in a record at the start of a page.
 fn flip_a_bit(dice: &mut Dice, fs: &FaultFs) {
     let files = fs.files();
     let (path, len) = &files[dice.index(files.len())];
@@ -420,8 +424,8 @@ fn flip_a_bit(dice: &mut Dice, fs: &FaultFs) {
     fs.flip_bit(path, byte, u8::try_from(dice.below(8)).unwrap());
 }
 
-/// The same, and a bit turns over on the disk after a crash.
-fn rots(seed: u64) {
+/// Crashes, and a bit that flips on the disk after the last one.
+fn bit_rot(seed: u64) {
     let mut run = Run::new(seed);
     let mut fs = FaultFs::new(seed);
     for _ in 0..=run.dice.below(2) {
@@ -433,7 +437,7 @@ fn rots(seed: u64) {
     let Some((storage, log)) = run.recover(&fs, true) else {
         return;
     };
-    // Rot that recovery did not see is met by reads, which must not serve it.
+    // Bit rot that recovery did not find must be found by reads: they must not serve it.
     let now = run.model.now().clone();
     matches(&log, &now).unwrap();
     for _ in 0..20 {
@@ -453,13 +457,13 @@ fn nothing_flushed_is_lost_whatever_fails() {
 }
 
 #[test]
-fn nothing_rotten_is_served() {
-    run_seeds(rots);
+fn bit_rot_is_never_served() {
+    run_seeds(bit_rot);
 }
 
-/// The same seed does the same: otherwise a failing seed would be worth nothing.
+/// The same seed gives the same run: otherwise a failing seed could not be reproduced.
 #[test]
-fn a_seed_repeats() {
+fn a_seed_is_reproducible() {
     let trace = |seed| {
         let mut run = Run::new(seed);
         let mut fs = FaultFs::new(seed);
@@ -480,9 +484,9 @@ fn a_seed_repeats() {
     assert!(trace(1) != trace(2));
 }
 
-/// A purged file that another segment is written over stays gone under its old name.
+/// A recycled file does not return under its old name after a power loss.
 #[test]
-fn a_recycled_file_does_not_come_back() {
+fn a_recycled_file_does_not_return_under_its_old_name() {
     let fatals = Arc::default();
     let mut recycled = 0;
     for seed in 0..70 {

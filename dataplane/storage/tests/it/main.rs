@@ -1,14 +1,14 @@
-//! Storage as its callers meet it: one conformance suite on a real and on a simulated disk, and
-//! thousands of seeded runs of crashes and faults.
+//! Tests of the public interface: one conformance suite on a real and on a simulated disk, and
+//! thousands of seeded runs with crashes and disk faults.
 
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "a test ends at the first surprise"
+    reason = "a test ends at the first failure"
 )]
 
+mod concurrency;
 mod conformance;
 mod crashes;
 mod model;
 mod setup;
-mod shared;

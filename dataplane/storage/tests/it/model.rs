@@ -1,5 +1,5 @@
-//! What a log may look like after a crash: the state that was last known to be on disk, or any
-//! that the calls after it led through.
+//! The states that a log may have after a crash: the last one known to be on disk, or any state
+//! that a later call has led to.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use lograft_storage::{Checkpoint, GroupLog};
 
 use crate::setup::Flush;
 
-/// A log as it ought to be.
+/// An expected log.
 #[derive(Clone, Default)]
 pub(crate) struct Log {
     /// The index of the first of `entries`.
@@ -49,40 +49,40 @@ impl Log {
 /// A call that changed the log, and the log after it.
 struct Change {
     after: Log,
-    /// The least end that the log may have while the call is being done.
+    /// The lowest end that the log may have while the call is executed.
     least_end: u64,
     flush: Option<Flush>,
 }
 
-/// What must be true of a group, whatever happens.
+/// The expected state of a group over crashes.
 #[derive(Default)]
 pub(crate) struct Model {
-    /// As it was on disk for certain.
+    /// The last log that is known to be on disk.
     durable: Log,
-    /// Calls since then.
+    /// The calls after `durable`, in their order.
     changes: Vec<Change>,
     votes: Vec<(Option<Vote>, Flush)>,
-    /// The vote that was on disk for certain.
+    /// The last vote that is known to be on disk.
     durable_vote: Option<Vote>,
     pub(crate) checkpoints: BTreeMap<LogIndex, Checkpoint>,
-    /// The newest checkpoint that is on disk for certain.
+    /// The newest checkpoint that is known to be on disk.
     pub(crate) durable_checkpoint: Option<LogIndex>,
-    /// The last purge asked for.
+    /// The last id passed to `purge_to`.
     pub(crate) purged: Option<LogId>,
-    /// Before the last flush, this was the log's end on disk: whatever is below is witnessed by
-    /// what was written after it.
-    pub(crate) witnessed_end: u64,
+    /// The end of the log on disk before the last flush. Later writes prove that the entries below
+    /// it were durable.
+    pub(crate) proven_end: u64,
 }
 
 impl Model {
-    /// The log as the callers see it.
+    /// The log as callers see it.
     pub(crate) fn now(&self) -> &Log {
         self.changes
             .last()
             .map_or(&self.durable, |change| &change.after)
     }
 
-    /// The log that is on disk for certain.
+    /// The last log that is known to be on disk.
     pub(crate) fn durable(&self) -> &Log {
         &self.durable
     }
@@ -132,7 +132,7 @@ impl Model {
         self.votes.push((Some(vote), flush));
     }
 
-    /// Notes which calls are known to be on disk by now.
+    /// Updates which calls are known to be on disk.
     pub(crate) fn take_flushes(&mut self) {
         let is_done = |flush: &Flush| matches!(flush.outcome(), Some(Ok(())));
         let done = self
@@ -152,25 +152,26 @@ impl Model {
             .take(count)
             .map(|change| change.least_end);
         if let Some(least) = ends.min() {
-            self.witnessed_end = self.durable.end().min(least);
+            self.proven_end = self.durable.end().min(least);
         }
         if let Some(change) = self.changes.drain(..count).next_back() {
             self.durable = change.after;
         }
     }
 
-    /// All that was called for is on disk.
+    /// Records that all calls are on disk.
     pub(crate) fn all_done(&mut self) {
         self.done_up_to(self.changes.len());
         self.durable_checkpoint = self.checkpoints.keys().next_back().copied();
     }
 
-    /// Finds which of the possible states the log is in after a crash, goes on from there, and
-    /// returns it. `lost`: entries that nothing witnesses may be gone. Panics if it is none.
+    /// Finds the state of the log after a crash among the possible ones, continues from it, and
+    /// returns it. With `lost`, entries without a proof of durability may be missing. Panics if
+    /// the log is in none of the possible states.
     pub(crate) fn recover(&mut self, log: &GroupLog, lost: bool) -> Log {
         let durable_end = self.durable.end();
         let least = if lost {
-            self.witnessed_end.min(durable_end)
+            self.proven_end.min(durable_end)
         } else {
             durable_end
         };
@@ -200,7 +201,7 @@ impl Model {
             match matches(log, &state) {
                 Ok(()) => {
                     self.durable = state.clone();
-                    self.witnessed_end = self.witnessed_end.min(end);
+                    self.proven_end = self.proven_end.min(end);
                     return state;
                 }
                 Err(difference) => why.push(difference),
@@ -209,7 +210,7 @@ impl Model {
         panic!("the log is in no possible state: {why:#?}");
     }
 
-    /// Checks the hard state after a crash, and goes on with it.
+    /// Checks the vote after a crash, and continues with it.
     pub(crate) fn recover_vote(&mut self, found: Option<Vote>) {
         let possible = self
             .votes
@@ -224,7 +225,7 @@ impl Model {
     }
 }
 
-/// Compares all that the log holds with the model; damage that is reported as such is fine.
+/// Compares all entries of the log with the model; a read that reports corruption is accepted.
 pub(crate) fn matches(log: &GroupLog, state: &Log) -> Result<(), String> {
     if log.last_id() != state.last() || log.log_end_offset() != state.next_offset() {
         return Err(format!(
@@ -238,7 +239,7 @@ pub(crate) fn matches(log: &GroupLog, state: &Log) -> Result<(), String> {
     let mut next = log.first_id().map_or(state.end(), |first| first.index.0);
     while next < state.end() {
         let Ok(entries) = log.read(LogIndex(next)..LogIndex(state.end()), 4000) else {
-            return Ok(()); // damaged, and said so
+            return Ok(()); // corruption was reported
         };
         if entries.is_empty() {
             return Err(format!("nothing to read at {next}"));

@@ -1,4 +1,4 @@
-//! What the tests build their storage from.
+//! Helpers that build storages, entries and flushes for the tests.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub(crate) fn id(term: u64, index: u64) -> LogId {
     }
 }
 
-/// Payload bytes that tell entries apart.
+/// Payload bytes that differ from entry to entry.
 pub(crate) fn payload(term: u64, index: u64, len: usize) -> Bytes {
     let mut state = (term << 40) ^ index.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 1;
     let mut bytes = Vec::with_capacity(len + 8);
@@ -68,14 +68,14 @@ pub(crate) fn blank(term: u64, index: u64) -> Entry {
     }
 }
 
-/// A disk to run on, and whether the writers run by themselves.
-pub(crate) struct Place {
+/// A real or simulated disk and the configuration of a storage on it.
+pub(crate) struct TestDisk {
     pub(crate) fs: Arc<dyn Fs>,
     pub(crate) config: StorageConfig,
     _dir: Option<tempfile::TempDir>,
 }
 
-impl Place {
+impl TestDisk {
     pub(crate) fn fault(seed: u64) -> (Self, FaultFs) {
         let fs = FaultFs::new(seed);
         let config = small(StorageConfig::new("/data"), WriterDrive::Manual);
@@ -108,7 +108,7 @@ impl Place {
     }
 }
 
-/// Segments small enough that a test sees many.
+/// Sets sizes small enough that a test has many segments.
 fn small(mut config: StorageConfig, writers: WriterDrive) -> StorageConfig {
     config.segment_min_bytes = 4 * 1024;
     config.segment_max_bytes = 64 * 1024;
@@ -125,7 +125,7 @@ pub(crate) fn open_group(storage: &Storage) -> GroupLog {
         .0
 }
 
-/// The outcome of a flush, once it comes.
+/// The outcome of a flush, once its callback was called.
 #[derive(Clone, Default)]
 pub(crate) struct Flush(Arc<(Mutex<Option<Outcome>>, std::sync::Condvar)>);
 
@@ -144,7 +144,7 @@ impl Flush {
         self.0.0.lock().unwrap().clone()
     }
 
-    /// Lets the writers run until the flush is there.
+    /// Steps the writers, and waits for the callback.
     pub(crate) fn wait(&self, storage: &Storage) -> Outcome {
         storage.step();
         let guard = self.0.0.lock().unwrap();
@@ -158,14 +158,14 @@ impl Flush {
     }
 }
 
-/// Appends and waits for the disk.
+/// Appends entries and waits until they are on disk.
 pub(crate) fn append(storage: &Storage, log: &GroupLog, entries: Vec<Entry>) {
     let flush = Flush::default();
     log.append(entries, flush.callback()).unwrap();
     flush.wait(storage).unwrap();
 }
 
-/// Waits until all that was asked for so far is done.
+/// Waits until all operations so far are executed.
 pub(crate) fn settle(storage: &Storage, log: &GroupLog) {
     while storage.step() {}
     let flush = Flush::default();
@@ -176,10 +176,10 @@ pub(crate) fn settle(storage: &Storage, log: &GroupLog) {
 
 /// Waits until `condition` holds.
 pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let begin = Instant::now();
+    let start = Instant::now();
     while !condition() {
         assert!(
-            begin.elapsed() < Duration::from_secs(20),
+            start.elapsed() < Duration::from_secs(20),
             "not within 20 s: {what}"
         );
         std::thread::yield_now();

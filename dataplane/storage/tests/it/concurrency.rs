@@ -1,19 +1,19 @@
-//! Many threads and many groups on one real disk.
+//! Many threads and many groups on one disk, and the use of disk space.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 
 use lograft_core::{GroupId, LogIndex, Offset};
-use lograft_storage::{FaultFs, Fs, GroupOptions, Storage, StorageConfig, WriterDrive};
+use lograft_storage::{FaultFs, Fs, GroupOptions, ReadError, Storage, StorageConfig, WriterDrive};
 
 use crate::setup::{
-    Flush, GROUP, Place, append, eventually, identity, open_group, records, settle,
+    Flush, GROUP, TestDisk, append, eventually, identity, open_group, records, settle,
 };
 
 #[test]
-fn appends_that_wait_together_share_a_sync() {
-    let (place, fs) = Place::fault(3);
-    let storage = place.open();
+fn waiting_appends_share_one_sync() {
+    let (disk, fs) = TestDisk::fault(3);
+    let storage = disk.open();
     let log = open_group(&storage);
     append(&storage, &log, vec![records(1, 0, 1, 100)]);
     let (writes, syncs) = fs.operations();
@@ -37,8 +37,8 @@ fn appends_that_wait_together_share_a_sync() {
 
 #[test]
 fn readers_keep_up_with_writers_and_purges() {
-    let place = Place::real();
-    let storage = place.open();
+    let disk = TestDisk::real();
+    let storage = disk.open();
     let log = open_group(&storage);
     append(&storage, &log, vec![records(1, 0, 1, 100)]);
     let done = AtomicBool::new(false);
@@ -58,7 +58,9 @@ fn readers_keep_up_with_writers_and_purges() {
                             );
                             read.fetch_add(1, Ordering::Relaxed);
                         }
-                        Err(error) => assert!(error.to_string().contains("below"), "{error:?}"),
+                        Err(error) => {
+                            assert!(matches!(error, ReadError::Purged { .. }), "{error:?}")
+                        }
                     }
                 }
             });
@@ -77,16 +79,16 @@ fn readers_keep_up_with_writers_and_purges() {
     });
     assert!(read.load(Ordering::Relaxed) > 0);
     assert!(log.segments().len() < 10, "old segments are purged");
-    let max = place.config.tail_cache_max_bytes;
+    let max = disk.config.tail_cache_max_bytes;
     eventually("the cache is in its budget", || {
         storage.tail_cache_bytes() <= max
     });
 }
 
 #[test]
-fn callers_of_many_threads_wait_for_one_disk() {
-    let place = Place::real();
-    let storage = place.open();
+fn many_threads_append_to_many_groups() {
+    let disk = TestDisk::real();
+    let storage = disk.open();
     let groups: Vec<_> = (0..6)
         .map(|group| {
             storage
@@ -120,7 +122,7 @@ fn callers_of_many_threads_wait_for_one_disk() {
     }
 }
 
-/// Storage with an identity and writers that only the calls move.
+/// A storage with default sizes on a simulated disk, without writer threads.
 fn open_on_fault_fs() -> (FaultFs, Storage) {
     let fs = FaultFs::new(1);
     let mut config = StorageConfig::new("/data");
@@ -142,7 +144,7 @@ fn an_idle_group_is_small_on_disk() {
 }
 
 #[test]
-fn small_writes_find_blocks_that_are_written() {
+fn small_writes_mostly_hit_written_blocks() {
     let (fs, storage) = open_on_fault_fs();
     let (log, _) = storage.open_group(GROUP, GroupOptions::default()).unwrap();
     let mut grown = 0;
@@ -151,15 +153,15 @@ fn small_writes_find_blocks_that_are_written() {
         append(&storage, &log, vec![records(1, index, 1, 300)]);
         grown += usize::from(fs.used_bytes() > before);
     }
-    // 400 KB: a page at a time up to 16 KiB, then as much again as there is.
+    // 400 KB: the file grows by a page up to 16 KiB, and then doubles, by at most 256 KiB.
     assert!((6..16).contains(&grown), "the file grew {grown} times");
 }
 
 #[test]
 fn a_low_disk_is_noticed_and_recovers() {
-    let (mut place, fs) = Place::fault(2);
-    place.config.reserve_bytes = 100_000;
-    let storage = place.open();
+    let (mut disk, fs) = TestDisk::fault(2);
+    disk.config.reserve_bytes = 100_000;
+    let storage = disk.open();
     assert!(!storage.is_disk_low());
     fs.set_capacity(fs.used_bytes() + 99_000);
     assert!(storage.is_disk_low());
