@@ -135,8 +135,8 @@ impl GroupLog {
     }
 
     /// Purges the entries up to `id` (inclusive). Files are removed segment by segment, once a
-    /// checkpoint covers them; the last segment stays. An `id` beyond the end empties the log, which
-    /// then continues after it; to install a snapshot, call [`Self::reset_to`] instead.
+    /// checkpoint covers them; the last segment stays. An `id` beyond the end empties the log,
+    /// which then continues after it; to install a snapshot, call [`Self::reset_to`] instead.
     pub fn purge_to(&self, id: LogId) {
         let mut state = self.0.state.lock();
         if state.closed {
@@ -149,8 +149,8 @@ impl GroupLog {
         self.0.push(&state, op);
     }
 
-    /// Empties the log, because a snapshot was installed. The log continues after `checkpoint.last`,
-    /// at `checkpoint.next_offset`. `done` is called when that is on disk.
+    /// Empties the log, because a snapshot was installed. The log continues after
+    /// `checkpoint.last`, at `checkpoint.next_offset`. `done` is called when that is on disk.
     pub fn reset_to(&self, checkpoint: Checkpoint, done: FlushCallback) {
         let mut state = self.0.state.lock();
         if let Err(error) = self.0.check_writable(&state) {
@@ -225,8 +225,8 @@ impl GroupLog {
             .is_some_and(|first| first <= index)
     }
 
-    /// Reads all entries of `range` for apply, which needs no records: entries of kind `Records` may
-    /// have an empty payload; their CRC and record count are kept.
+    /// Reads all entries of `range` for apply, which needs no records: entries of kind `Records`
+    /// may have an empty payload; their CRC and record count are kept.
     pub fn read_meta(&self, range: Range<LogIndex>) -> Result<Vec<Entry>, StorageError> {
         self.0.read_range(range, usize::MAX, ReadParts::Metadata)
     }

@@ -3,8 +3,8 @@
 //! written once, with one `pwritev` and one `fdatasync` for all appends that wait (group commit).
 //!
 //! All disk access goes through [`Fs`], so that the same code runs on [`RealFs`] and on
-//! [`FaultFs`], which simulates torn writes, lost writes and bit rot. The layout of every file is in
-//! `dataplane/docs/format.md`.
+//! [`FaultFs`], which simulates torn writes, lost writes and bit rot. The layout of every file is
+//! in `dataplane/docs/format.md`.
 
 mod cache_eviction;
 mod checkpoint;

@@ -64,7 +64,8 @@ pub(crate) struct Truncation {
     pub(crate) checkpoints: Vec<LogIndex>,
     /// The new segment in which the log continues.
     pub(crate) next: Arc<Segment>,
-    pub(crate) truncation_epoch: u64,
+    /// The truncation epoch of the log after it.
+    pub(crate) epoch: u64,
 }
 
 /// The replacement of the whole log by an empty one.

@@ -199,8 +199,8 @@ impl Storage {
     }
 
     /// Closes a group and moves its files aside as a corrupt copy: for a replica of which a read
-    /// has failed with [`StorageError::Corrupt`]. Returns their new directory. The next open creates
-    /// an empty log.
+    /// has failed with [`StorageError::Corrupt`]. Returns their new directory. The next open
+    /// creates an empty log.
     pub fn set_aside_group(&self, group: GroupId) -> Result<PathBuf, StorageError> {
         self.close_group(group)?;
         self.move_aside(group)

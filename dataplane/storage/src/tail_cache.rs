@@ -127,14 +127,14 @@ impl TailCache {
     }
 
     /// The entries from `index` (inclusive), which must not be below the first cached index.
-    pub(crate) fn from_index(&self, index: LogIndex) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn entries_from_index(&self, index: LogIndex) -> impl Iterator<Item = &Entry> {
         let first = self.first_index().unwrap_or_default();
         let skip = usize::try_from(index.0.saturating_sub(first.0)).unwrap_or(usize::MAX);
         self.entries.range(skip.min(self.entries.len())..)
     }
 
     /// The entries from the one that holds `offset`, which must not be below the first cached one.
-    pub(crate) fn from_offset(&self, offset: Offset) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn entries_from_offset(&self, offset: Offset) -> impl Iterator<Item = &Entry> {
         let skip = self
             .entries
             .partition_point(|entry| entry.next_offset() <= offset);

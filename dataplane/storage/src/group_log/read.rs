@@ -96,7 +96,7 @@ impl OpenGroup {
                 match (in_cache, state.segment_of(next)) {
                     (false, Some(at)) => state.disk_range(ReadFrom::Index(next), at),
                     (true, _) => {
-                        let cached = state.cache.from_index(next);
+                        let cached = state.cache.entries_from_index(next);
                         found.extend(cached.take_while(|entry| entry.id.index < range.end));
                         break;
                     }
@@ -142,7 +142,7 @@ impl OpenGroup {
                 match (in_cache, state.segment_of_offset(next)) {
                     (false, Some(at)) => state.disk_range(ReadFrom::Offset(next), at),
                     (true, _) => {
-                        let cached = state.cache.from_offset(next);
+                        let cached = state.cache.entries_from_offset(next);
                         found.extend(
                             cached
                                 .filter(|entry| entry.proposal.kind == EntryKind::Records)
@@ -207,7 +207,7 @@ impl OpenGroup {
             }
         }
         let state = self.state.lock();
-        let mut cached = state.cache.from_offset(Offset::ZERO);
+        let mut cached = state.cache.entries_from_offset(Offset::ZERO);
         let found =
             cached.find(|entry| matches(entry.proposal.record_count, entry.proposal.max_time_ms));
         Ok(found

@@ -122,7 +122,7 @@ impl OpenGroup {
             Op::Truncate(cut) => {
                 if self.attempt(|| writer.truncate(env, &cut)).is_ok() {
                     let mut state = self.state.lock();
-                    state.advance_flushed_end(cut.next.base, cut.truncation_epoch);
+                    state.advance_flushed_end(cut.next.base, cut.epoch);
                     if let Some(sealed) = &cut.shortened {
                         state.index_written(sealed.extent.segment.uid);
                     }

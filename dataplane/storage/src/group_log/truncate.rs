@@ -43,7 +43,7 @@ impl LogState {
         let last = extent.last?.index;
         let bytes: u64 = self
             .cache
-            .from_index(index)
+            .entries_from_index(index)
             .take_while(|entry| entry.id.index <= last)
             .inspect(|entry| {
                 base_offset.get_or_insert(entry.base_offset);
@@ -97,7 +97,7 @@ impl LogState {
             removed,
             checkpoints,
             next,
-            truncation_epoch: self.truncation_epoch,
+            epoch: self.truncation_epoch,
         }
     }
 

@@ -59,7 +59,7 @@ fn readers_keep_up_with_writers_and_purges() {
                             read.fetch_add(1, Ordering::Relaxed);
                         }
                         Err(error) => {
-                            assert!(matches!(error, ReadError::Purged { .. }), "{error:?}")
+                            assert!(matches!(error, ReadError::Purged { .. }), "{error:?}");
                         }
                     }
                 }
