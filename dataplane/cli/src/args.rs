@@ -8,12 +8,12 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use lograft_client::Client;
 
-use crate::context::{self, Context, Contexts};
+use crate::contexts_file::{self, Context, Contexts};
 use crate::dev::{self, DevArgs};
 use crate::error::CliError;
 use crate::exit::{EXIT_CODES_HELP, Exit};
 use crate::output::Paint;
-use crate::{bench, cluster, consume, context_cmd, node, produce, reach, topic};
+use crate::{bench, cluster, consume, context, node, produce, connect, topic};
 
 /// An event log that is on the disks of a majority before it says yes.
 #[derive(Debug, Parser)]
@@ -95,7 +95,7 @@ enum Command {
     Cluster(cluster::ClusterCommand),
     /// Choose between clusters
     #[command(subcommand)]
-    Context(context_cmd::ContextCommand),
+    Context(context::ContextCommand),
     /// Measure throughput and latency
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -109,7 +109,7 @@ impl Global {
     pub(crate) fn path(&self) -> Result<PathBuf, CliError> {
         match &self.contexts_file {
             Some(path) => Ok(path.clone()),
-            None => Ok(context::default_path()?),
+            None => Ok(contexts_file::default_path()?),
         }
     }
 
@@ -147,7 +147,7 @@ impl Global {
     /// A client of that context's cluster.
     pub(crate) async fn connect(&self) -> Result<Client, CliError> {
         let (name, context) = self.context()?;
-        Ok(reach::connect(&name, &context).await?)
+        Ok(connect::connect(&name, &context).await?)
     }
 }
 
@@ -159,7 +159,7 @@ impl Cli {
                 Ok(code) => return code,
                 Err(error) => Err(error.into()),
             },
-            Command::Context(command) => context_cmd::run(command, &self.global),
+            Command::Context(command) => context::run(command, &self.global),
             Command::Dev(args) => {
                 block_on(async { Ok(dev::run(args, &self.global.path()?).await?) })
             }

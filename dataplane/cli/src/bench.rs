@@ -3,12 +3,12 @@
 mod consume;
 mod cost;
 mod latency;
-mod load;
+mod measure;
 mod produce;
 mod report;
 mod setup;
 mod soak;
-mod target;
+mod topic;
 
 use clap::Subcommand;
 

@@ -5,12 +5,12 @@ use std::io;
 
 use lograft_client::{ClientError, Reason};
 
-use crate::context::ContextError;
+use crate::contexts_file::ContextError;
 use crate::dev::{DevError, LayoutError, PortError};
 use crate::exit::Exit;
 use crate::node::NodeError;
 use crate::produce::InputError;
-use crate::reach::ReachError;
+use crate::connect::ReachError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]

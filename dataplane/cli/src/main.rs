@@ -5,14 +5,14 @@ mod bench;
 mod cluster;
 mod consume;
 mod context;
-mod context_cmd;
+mod contexts_file;
 mod dev;
 mod error;
 mod exit;
 mod node;
 mod output;
 mod produce;
-mod reach;
+mod connect;
 mod topic;
 mod units;
 

@@ -8,15 +8,15 @@ use lograft_client::{Client, ClientError, ConsumerConfig, ProducerConfig, StartA
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::load::{Gauge, Latencies, Times, latencies, measure};
+use super::measure::{Gauge, Latencies, Times, latencies, measure};
 use super::produce::Worker;
 use super::report::{Kind, Report};
 use super::setup::{Setup, Shared};
-use super::target::Target;
+use super::topic::Target;
 use crate::args::Global;
 use crate::error::CliError;
 use crate::output::Status;
-use crate::reach;
+use crate::connect;
 use crate::units::{parse_size, size};
 
 /// Between two looks at how much has been written.
@@ -44,7 +44,7 @@ impl ConsumeBench {
 /// Runs it.
 pub(crate) async fn run(args: ConsumeBench, global: &Global) -> Result<Report, CliError> {
     let (name, context) = global.context()?;
-    let client = reach::connect(&name, &context).await?;
+    let client = connect::connect(&name, &context).await?;
     let target = Target::open(client.clone(), &args.shared.target).await?;
     if target.is_new() {
         fill(client.clone(), &args, &target).await?;
@@ -62,7 +62,7 @@ pub(crate) async fn run(args: ConsumeBench, global: &Global) -> Result<Report, C
     let gauge = Arc::new(Gauge::default());
     let mut workers = JoinSet::new();
     for _ in 0..args.clients {
-        let client = reach::connect(&name, &context).await?;
+        let client = connect::connect(&name, &context).await?;
         workers.spawn(read_on(
             client,
             target.name().to_owned(),

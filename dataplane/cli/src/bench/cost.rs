@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::context::Context;
+use crate::contexts_file::Context;
 use crate::dev::running_nodes;
 use crate::units::float;
 

@@ -7,14 +7,14 @@ use lograft_client::{Client, ClientError, ProducerConfig, RecordParts, TopicProd
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::load::{Gauge, Latencies, Times, latencies, measure, note};
+use super::measure::{Gauge, Latencies, Times, latencies, measure, note};
 use super::report::{Kind, Report};
 use super::setup::{Setup, Shared};
-use super::target::Target;
+use super::topic::Target;
 use crate::args::Global;
 use crate::error::CliError;
 use crate::produce::now_ms;
-use crate::reach;
+use crate::connect;
 
 /// Options of `lograft bench latency`.
 #[derive(Clone, Debug, Args)]
@@ -41,13 +41,13 @@ impl LatencyBench {
 /// Runs it.
 pub(crate) async fn run(args: LatencyBench, global: &Global) -> Result<Report, CliError> {
     let (name, context) = global.context()?;
-    let target = Target::open(reach::connect(&name, &context).await?, &args.shared.target).await?;
+    let target = Target::open(connect::connect(&name, &context).await?, &args.shared.target).await?;
     let gauge = Arc::new(Gauge::default());
     let mut workers = JoinSet::new();
     let opening = || CliError::call("opening a producer");
     let mut clients = Vec::new();
     for nth in 0..args.producers.min(args.clients) {
-        let client = reach::connect(&name, &context).await?;
+        let client = connect::connect(&name, &context).await?;
         let shared = if args.pack {
             Some(open(&client, target.name()).await.map_err(opening())?)
         } else {

@@ -14,14 +14,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::load::{Gauge, Latencies, Times, latencies, measure, note};
+use super::measure::{Gauge, Latencies, Times, latencies, measure, note};
 use super::report::{Kind as BenchKind, Report};
 use super::setup::{Packing, Setup, Shared};
-use super::target::Target;
+use super::topic::Target;
 use crate::args::Global;
 use crate::error::CliError;
 use crate::produce::{Kind, now_ms};
-use crate::reach;
+use crate::connect;
 
 /// Handed to the producer at once, bytes.
 const HANDED_BYTES: usize = 128 * 1024;
@@ -54,12 +54,12 @@ impl ProduceBench {
 /// Runs it.
 pub(crate) async fn run(args: ProduceBench, global: &Global) -> Result<Report, CliError> {
     let (name, context) = global.context()?;
-    let target = Target::open(reach::connect(&name, &context).await?, &args.shared.target).await?;
+    let target = Target::open(connect::connect(&name, &context).await?, &args.shared.target).await?;
     let config = producer_config(&args.packing, &target.info);
     let gauge = Arc::new(Gauge::default());
     let mut workers = JoinSet::new();
     for seed in 0..args.clients {
-        let client = reach::connect(&name, &context).await?;
+        let client = connect::connect(&name, &context).await?;
         let worker = Worker {
             client,
             config: config.clone(),

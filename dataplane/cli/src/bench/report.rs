@@ -6,7 +6,7 @@ use lograft_client::ClientError;
 use serde::{Serialize, Serializer};
 
 use super::cost::NodeCost;
-use super::load::{Latencies, Measured};
+use super::measure::{Latencies, Measured};
 use super::setup::Setup;
 use crate::error::{CliError, with_causes};
 use crate::output::Paint;
@@ -302,7 +302,7 @@ mod tests {
 
     use super::*;
     use crate::bench::cost::Cost;
-    use crate::bench::load::{latencies, note};
+    use crate::bench::measure::{latencies, note};
 
     fn report() -> Report {
         report_of(0, None)

@@ -21,15 +21,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use self::ledger::Ledger;
 use self::report::{PartitionReport, SoakReport};
-use super::load::{Latencies, latencies, note};
+use super::measure::{Latencies, latencies, note};
 use super::report::Percentiles;
 use super::setup::TargetArgs;
-use super::target::Target;
+use super::topic::Target;
 use crate::args::Global;
 use crate::error::CliError;
 use crate::output::{Paint, Status, print, print_json};
 use crate::produce::now_ms;
-use crate::reach;
+use crate::connect;
 use crate::units::{count, parse_duration, parse_size};
 
 /// Most records of a run: each one's offset is remembered.
@@ -67,7 +67,7 @@ pub(crate) struct SoakBench {
 pub(crate) async fn run(args: SoakBench, global: &Global) -> Result<(), CliError> {
     let size = record_bytes(&args)?;
     let (name, context) = global.context()?;
-    let client = reach::connect(&name, &context).await?;
+    let client = connect::connect(&name, &context).await?;
     let target = Target::open(client.clone(), &args.target).await?;
     let outcome = soak(&client, &target, &args, size).await;
     let closed = target.close().await;

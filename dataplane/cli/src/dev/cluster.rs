@@ -1,7 +1,7 @@
 //! Brings a dev cluster up, keeps it up, and takes it down.
 
 mod files;
-mod happenings;
+mod node_events;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,9 +25,9 @@ use super::ports::{self, NodePorts, node_name};
 use super::prepare::{make_temporary, plan_state, write_config};
 use super::signals::Signals;
 use super::supervise::{NodeEvent, NodeSpec, Phase, What, supervise};
-use crate::context::{Context, Contexts};
+use crate::contexts_file::{Context, Contexts};
 use crate::output::Paint;
-use crate::reach;
+use crate::connect;
 use crate::units;
 
 /// The context that `lograft dev` writes.
@@ -207,7 +207,7 @@ impl Dev {
         // A node that is ready may not vote in the meta group yet. What stays unhealthy is in the
         // cluster's status, and no reason to wait on.
         let settled = deadline.min(Instant::now() + DEV_SETTLE_MAX);
-        let healthy = reach::until_healthy(self.context.clone());
+        let healthy = connect::until_healthy(self.context.clone());
         self.attend_to(settled, healthy).await?;
         self.learn_ids().await;
         self.write_context()?;
@@ -284,7 +284,7 @@ impl Dev {
         let cluster_id = self.state.cluster_id.clone();
         let work = async move {
             loop {
-                match reach::bootstrap(&context, &cluster_id).await {
+                match connect::bootstrap(&context, &cluster_id).await {
                     Err(error) if error.is_retryable() => sleep(BOOTSTRAP_EVERY).await,
                     done => return done,
                 }
@@ -301,7 +301,7 @@ impl Dev {
 
     /// Node ids by name; without an answer they stay unknown.
     async fn learn_ids(&mut self) {
-        let asked = timeout(JOIN_ALONE_MAX, reach::node_ids(&self.context)).await;
+        let asked = timeout(JOIN_ALONE_MAX, connect::node_ids(&self.context)).await;
         let ids: BTreeMap<String, u64> = asked.ok().and_then(Result::ok).unwrap_or_default();
         for node in &mut self.nodes {
             node.id = ids.get(&node.name).copied();

@@ -9,7 +9,7 @@ use lograft_node::config::ConfigError;
 use super::layout::LayoutError;
 use super::pki::PkiError;
 use super::ports::PortError;
-use crate::context::ContextError;
+use crate::contexts_file::ContextError;
 use crate::units;
 
 /// What can go wrong with a dev cluster.

@@ -3,7 +3,7 @@
 use super::super::error::DevError;
 use super::super::layout::{LayoutError, RunFile, RunningNode};
 use super::{CONTEXT_NAME, Dev, NodeView};
-use crate::context::{ContextError, Contexts};
+use crate::contexts_file::{ContextError, Contexts};
 
 impl Dev {
     pub(super) fn write_context(&self) -> Result<(), DevError> {

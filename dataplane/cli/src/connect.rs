@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use lograft_client::{Admin, Client, ClientConfig, ClientError, TlsFiles};
 use lograft_core::limits::HEALTH_LOOK_INTERVAL;
 
-use crate::context::Context;
+use crate::contexts_file::Context;
 use crate::output::Paint;
 
 /// No connection to a context's cluster.

@@ -10,7 +10,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::cost::{Cost, Meter};
-use crate::context::Context;
+use crate::contexts_file::Context;
 use crate::error::CliError;
 use crate::output::Status;
 use crate::units;
