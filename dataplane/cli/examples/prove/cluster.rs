@@ -1,4 +1,4 @@
-//! A Lograft cluster under test: `lograft dev` and its nodes, real processes.
+//! The Lograft cluster under test: `lograft dev` and its node processes.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,24 +12,24 @@ use serde::Deserialize;
 
 use crate::proc;
 
-const READY_WAIT: Duration = Duration::from_mins(1);
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Which program, and where it may put data.
+/// Options of all commands: the program under test and its data folder.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Place {
-    /// The program under test [default: lograft beside this program's folder]
+pub(crate) struct ProveArgs {
+    /// Program under test [default: lograft in the parent of this program's folder]
     #[arg(long, global = true)]
     lograft: Option<PathBuf>,
-    /// Where data goes; a folder on a real disk, emptied before and removed after
+    /// Data folder on a real disk; its content is deleted before and after each run
     #[arg(long, global = true, default_value = "/var/tmp/lograft-prove")]
     pub(crate) work_dir: PathBuf,
 }
 
-impl Place {
-    /// The program under test.
+impl ProveArgs {
+    /// Path of the program under test.
     pub(crate) fn program(&self) -> Result<PathBuf> {
-        let beside = || {
+        let default = || {
             let own = std::env::current_exe()?;
             let folder = own
                 .parent()
@@ -37,22 +37,23 @@ impl Place {
                 .context("no parent folder")?;
             Ok::<_, anyhow::Error>(folder.join("lograft"))
         };
-        let program = self.lograft.clone().map_or_else(beside, Ok)?;
+        let program = self.lograft.clone().map_or_else(default, Ok)?;
         ensure!(
             program.exists(),
-            "{} is not built: cargo build --release",
+            "{} not found: run cargo build --release",
             program.display()
         );
         Ok(program)
     }
 
-    /// An empty folder of this name.
-    pub(crate) fn empty(&self, name: &str) -> Result<PathBuf> {
+    /// Creates an empty folder with this name.
+    pub(crate) fn empty_folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.work_dir.join(name);
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }
-        fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(folder)
     }
 }
@@ -65,14 +66,14 @@ pub(crate) struct Cluster {
     dev: Child,
 }
 
-/// One node's process.
+/// The process of a node.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Node {
-    /// Its name, `node-1`.
+    /// Name, e.g. `node-1`.
     pub(crate) name: String,
-    /// Its process.
+    /// Process id.
     pub(crate) pid: u32,
-    /// `host:port` for clients.
+    /// Client address `host:port`.
     pub(crate) client: String,
 }
 
@@ -83,11 +84,11 @@ struct RunFile {
 
 #[derive(Debug, Deserialize)]
 struct Contexts {
-    contexts: std::collections::BTreeMap<String, Reach>,
+    contexts: std::collections::BTreeMap<String, DevContext>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Reach {
+struct DevContext {
     endpoints: Vec<String>,
     ca: PathBuf,
     cert: PathBuf,
@@ -95,7 +96,7 @@ struct Reach {
 }
 
 impl Cluster {
-    /// Starts a cluster with `nodes` nodes in `folder`; returns once it says that it is healthy.
+    /// Starts a cluster with `nodes` nodes in `folder` and waits until it is healthy.
     pub(crate) fn start(program: &Path, folder: &Path, nodes: u32) -> Result<Self> {
         let log = File::create(folder.join("dev.log"))?;
         let nodes = nodes.to_string();
@@ -107,17 +108,17 @@ impl Cluster {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
-            .context("start lograft dev")?;
+            .context("cannot start lograft dev")?;
         let mut cluster = Self {
             program: program.to_owned(),
             folder: folder.to_owned(),
             dev,
         };
-        cluster.wait_healthy(READY_WAIT)?;
+        cluster.wait_healthy(READY_TIMEOUT)?;
         Ok(cluster)
     }
 
-    /// Runs a command of the CLI against the cluster; its standard output.
+    /// Runs a CLI command against the cluster and returns its standard output.
     pub(crate) fn cli(&self, args: &[&str]) -> Result<String> {
         let output = self.command(args).output()?;
         let error = String::from_utf8_lossy(&output.stderr);
@@ -129,7 +130,7 @@ impl Cluster {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// A command of the CLI against the cluster, not started yet.
+    /// A CLI command against the cluster.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command
@@ -138,13 +139,14 @@ impl Cluster {
         command
     }
 
-    /// Waits until `lograft cluster status` says that all is well; how long that took.
-    pub(crate) fn wait_healthy(&mut self, at_most: Duration) -> Result<Duration> {
-        let begin = Instant::now();
+    /// Waits until `lograft cluster status` reports a healthy cluster and returns the time that
+    /// took.
+    pub(crate) fn wait_healthy(&mut self, timeout: Duration) -> Result<Duration> {
+        let started = Instant::now();
         loop {
             let status = self.command(&["cluster", "status"]).output()?;
             if status.status.success() {
-                return Ok(begin.elapsed());
+                return Ok(started.elapsed());
             }
             if let Some(end) = self.dev.try_wait()? {
                 bail!(
@@ -155,42 +157,46 @@ impl Cluster {
             let text = String::from_utf8_lossy(&status.stdout).into_owned();
             let error = String::from_utf8_lossy(&status.stderr).into_owned();
             ensure!(
-                begin.elapsed() < at_most,
-                "not healthy in {at_most:?}: {text}{error}"
+                started.elapsed() < timeout,
+                "not healthy after {timeout:?}: {text}{error}"
             );
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
-    /// The nodes' processes as they are now.
+    /// The running node processes.
     pub(crate) fn nodes(&self) -> Result<Vec<Node>> {
         let path = self.folder.join("data/run.yaml");
-        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let run: RunFile = serde_yaml::from_str(&text)?;
         Ok(run.nodes)
     }
 
-    /// The nodes' process ids.
+    /// Process ids of the nodes.
     pub(crate) fn pids(&self) -> Result<Vec<u32>> {
         Ok(self.nodes()?.iter().map(|node| node.pid).collect())
     }
 
-    /// Where a node keeps its records and raft state.
+    /// Data folder of a node: records and raft state.
     pub(crate) fn node_folder(&self, name: &str) -> PathBuf {
         self.folder.join("data").join(name)
     }
 
-    /// A new client.
+    /// Connects a new client.
     pub(crate) async fn client(&self) -> Result<Client> {
         let text = fs::read_to_string(self.folder.join("contexts.yaml"))?;
         let contexts: Contexts = serde_yaml::from_str(&text)?;
-        let reach = contexts.contexts.get("dev").context("no context \"dev\"")?;
-        let tls = TlsFiles::new(&reach.ca, &reach.cert, &reach.key);
-        let config = ClientConfig::new(reach.endpoints.iter().cloned(), tls);
+        let context = contexts
+            .contexts
+            .get("dev")
+            .context("context dev not found")?;
+        let tls = TlsFiles::new(&context.ca, &context.cert, &context.key);
+        let config = ClientConfig::new(context.endpoints.iter().cloned(), tls);
         Ok(Client::connect(config).await?)
     }
 
-    /// Stops it as Ctrl-C would.
+    /// Stops the cluster with SIGINT.
     pub(crate) fn stop(mut self) -> Result<()> {
         proc::signal(self.dev.id(), Signal::INT)?;
         self.dev.wait()?;
@@ -201,7 +207,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if let Ok(None) = self.dev.try_wait() {
-            // The nodes end with the process that started them.
+            // The nodes stop when `lograft dev` ends.
             drop(self.dev.kill());
             drop(self.dev.wait());
         }

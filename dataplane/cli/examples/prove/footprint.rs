@@ -1,34 +1,34 @@
-//! Memory: a node with one topic, with 300 partitions, and while gigabytes stream through.
+//! Memory of the nodes with one topic, with 300 partitions, and under a stream of gigabytes.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lograft_client::NewTopic;
 
-use crate::cluster::{Cluster, Place};
+use crate::cluster::{Cluster, ProveArgs};
 use crate::measure::to_f64;
 use crate::proc::{Memory, Usage};
 
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// How much to stream.
+/// Options of the footprint command.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Footprint {
-    /// Payload to stream through, GB.
+    /// Payload to stream, in GB.
     #[arg(long, default_value_t = 20)]
     stream_gb: u64,
-    /// Partitions of the wide topic.
+    /// Number of partitions of the wide topic.
     #[arg(long, default_value_t = 300)]
     partitions: u32,
 }
 
 impl Footprint {
-    /// Prints a table; fails where a bound of the issue is passed.
-    pub(crate) async fn run(self, place: &Place) -> Result<()> {
-        let folder = place.empty("footprint")?;
+    /// Prints a table. Fails if memory is above a bound.
+    pub(crate) async fn run(self, args: &ProveArgs) -> Result<()> {
+        let folder = args.empty_folder("footprint")?;
         println!("| state | RSS of each node, MiB | CPU of all nodes | bound, MiB |");
         println!("|---|---|---|---|");
-        let cluster = Cluster::start(&place.program()?, &folder, 3)?;
+        let cluster = Cluster::start(&args.program()?, &folder, 3)?;
         let client = cluster.client().await?;
         let topic = |name: &str, partitions| NewTopic {
             name: name.to_owned(),
@@ -37,20 +37,23 @@ impl Footprint {
             ..NewTopic::default()
         };
         client.admin().create_topic(topic("one", 1)).await?;
-        let mut passed = vec![idle(&cluster, "idle, 1 topic", 40).await?];
+        let mut within_bounds = vec![idle(&cluster, "idle, 1 topic", 40).await?];
         client
             .admin()
             .create_topic(topic("wide", self.partitions))
             .await?;
         let state = format!("idle, {} partitions", self.partitions);
-        passed.push(idle(&cluster, &state, 200).await?);
+        within_bounds.push(idle(&cluster, &state, 200).await?);
         client.admin().delete_topic("wide").await?;
         cluster.stop()?;
-        // A start of its own, so that the peak is the stream's.
-        let cluster = Cluster::start(&place.program()?, &place.empty("footprint")?, 3)?;
-        passed.push(self.stream(&cluster)?);
+        // A new cluster, so that the peak is that of the stream.
+        let cluster = Cluster::start(&args.program()?, &args.empty_folder("footprint")?, 3)?;
+        within_bounds.push(self.stream(&cluster)?);
         cluster.stop()?;
-        ensure!(passed.iter().all(|ok| *ok), "a bound was passed");
+        ensure!(
+            within_bounds.iter().all(|ok| *ok),
+            "memory is above a bound"
+        );
         Ok(())
     }
 
@@ -61,13 +64,13 @@ impl Footprint {
             let text = cluster.cli(&["bench", "produce", "-s", "1024", "-d", "20s", "--json"])?;
             let report: serde_json::Value = serde_json::from_str(&text)?;
             let count = report["bytes"].as_f64().unwrap_or(0.0);
-            ensure!(count > 0.0, "the benchmark wrote nothing: {text}");
+            ensure!(count > 0.0, "benchmark wrote nothing: {text}");
             done += count;
         }
         let memory = memories(cluster)?;
         let peaks: Vec<u64> = memory.iter().map(|m| m.peak_bytes >> 20).collect();
         println!(
-            "| peak while {:.0} GB streamed through | {peaks:?} | - | 400 |",
+            "| peak while {:.0} GB were streamed | {peaks:?} | - | 400 |",
             done / 1e9
         );
         Ok(peaks.iter().all(|mib| *mib <= 400))

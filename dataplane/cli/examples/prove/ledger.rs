@@ -1,4 +1,4 @@
-//! What a producer sent and what was acknowledged, and whether the log agrees.
+//! Records that a producer has sent, their acknowledgements, and the comparison with the log.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,26 +13,26 @@ use lograft_client::{
 };
 use tokio::sync::{mpsc, watch};
 
-/// Records handed to the producer at once.
-const HANDED_RECORDS: u64 = 512;
-/// The one partition that is written.
+/// Number of records per send call.
+const SEND_RECORDS: u64 = 512;
+/// The partition that is written.
 pub(crate) const PARTITION: PartitionId = PartitionId(0);
 
-/// A run of records that was acknowledged: numbers `first` and following at `base_offset`.
+/// Acknowledged consecutive records: `count` numbers from `first`, at offsets from `base_offset`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Acked {
+pub(crate) struct AckedRange {
     first: u64,
     count: u64,
     base_offset: u64,
 }
 
-/// The acks so far, in the order of sending.
+/// The acknowledgements so far, in the order of sending.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ledger(Arc<Mutex<Book>>);
+pub(crate) struct Ledger(Arc<Mutex<LedgerState>>);
 
 #[derive(Debug, Default)]
-struct Book {
-    acked: VecDeque<Acked>,
+struct LedgerState {
+    acked: VecDeque<AckedRange>,
     failed: Vec<String>,
     epoch: u64,
     epoch_since: Option<Instant>,
@@ -40,60 +40,60 @@ struct Book {
 }
 
 impl Ledger {
-    fn book(&self) -> MutexGuard<'_, Book> {
+    fn lock(&self) -> MutexGuard<'_, LedgerState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records acknowledged so far.
     pub(crate) fn records(&self) -> u64 {
-        self.book().records
+        self.lock().records
     }
 
-    /// The latest leader's term, and when its first ack came.
+    /// Epoch of the latest leader, and the time of its first acknowledgement.
     pub(crate) fn epoch(&self) -> (u64, Option<Instant>) {
-        let book = self.book();
-        (book.epoch, book.epoch_since)
+        let state = self.lock();
+        (state.epoch, state.epoch_since)
     }
 
-    /// What failed for good, as sentences.
+    /// Errors of records that failed.
     pub(crate) fn failed(&self) -> Vec<String> {
-        self.book().failed.clone()
+        self.lock().failed.clone()
     }
 
-    fn note(&self, first: u64, count: u64, outcome: Result<BatchMetadata, ClientError>) {
-        let mut book = self.book();
+    fn record(&self, first: u64, count: u64, outcome: Result<BatchMetadata, ClientError>) {
+        let mut state = self.lock();
         let stored = match outcome {
             Ok(stored) => stored,
             Err(error) => {
-                return book
+                return state
                     .failed
                     .push(format!("{:#}", anyhow::Error::from(error)));
             }
         };
-        book.records += count;
-        book.acked.push_back(Acked {
+        state.records += count;
+        state.acked.push_back(AckedRange {
             first,
             count,
             base_offset: stored.base_offset.get(),
         });
-        if stored.leader_epoch.get() > book.epoch {
-            book.epoch = stored.leader_epoch.get();
-            book.epoch_since = Some(Instant::now());
+        if stored.leader_epoch.get() > state.epoch {
+            state.epoch = stored.leader_epoch.get();
+            state.epoch_since = Some(Instant::now());
         }
     }
 }
 
-/// Writes numbered records at full speed until told to stop.
+/// Writes numbered records at full speed until it is finished.
 #[derive(Debug)]
 pub(crate) struct Load {
-    /// What was acknowledged.
+    /// Acknowledgements of the load.
     pub(crate) ledger: Ledger,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<Result<u64>>,
 }
 
 impl Load {
-    /// Starts it. Records count from `first`.
+    /// Starts the load. Records are numbered from `first`.
     pub(crate) fn start(client: Client, topic: &str, record_bytes: usize, first: u64) -> Self {
         let ledger = Ledger::default();
         let (stop, stopped) = watch::channel(false);
@@ -111,14 +111,14 @@ impl Load {
         }
     }
 
-    /// Stops it and waits for what is under way; the number after the last record.
+    /// Stops the load, waits for records in flight and returns the number after the last record.
     pub(crate) async fn finish(self) -> Result<u64> {
         self.stop.send_replace(true);
         self.task.await?
     }
 }
 
-/// What a load sends.
+/// The sending task of a load.
 struct Sender {
     client: Client,
     topic: String,
@@ -131,9 +131,9 @@ impl Sender {
         let producer = self.client.producer(ProducerConfig::default()).await?;
         let handle = producer.topic(&self.topic).await?;
         let (to_acks, from_send) = mpsc::channel(256);
-        let acks = tokio::spawn(take_acks(from_send, ledger));
+        let acks = tokio::spawn(record_acks(from_send, ledger));
         let size = self.record_bytes;
-        let count = usize::try_from(HANDED_RECORDS)?;
+        let count = usize::try_from(SEND_RECORDS)?;
         let mut values = vec![0_u8; size * count];
         while !*stopped.borrow() {
             let first = self.next;
@@ -148,8 +148,8 @@ impl Sender {
                     ..RecordParts::default()
                 }
             });
-            let runs = handle.send_many(records, Some(PARTITION)).await?;
-            if to_acks.send((first, runs)).await.is_err() {
+            let deliveries = handle.send_many(records, Some(PARTITION)).await?;
+            if to_acks.send((first, deliveries)).await.is_err() {
                 break;
             }
         }
@@ -159,37 +159,38 @@ impl Sender {
     }
 }
 
-async fn take_acks(mut handed: mpsc::Receiver<(u64, Vec<BatchDelivery>)>, ledger: Ledger) {
+async fn record_acks(mut sent: mpsc::Receiver<(u64, Vec<BatchDelivery>)>, ledger: Ledger) {
     let mut pending = FuturesOrdered::new();
     let mut is_open = true;
     while is_open || !pending.is_empty() {
         tokio::select! {
-            next = handed.recv(), if is_open && pending.len() < 100_000 => match next {
+            next = sent.recv(), if is_open && pending.len() < 100_000 => match next {
                 None => is_open = false,
-                Some((mut first, runs)) => for run in runs {
-                    let (from, count) = (first, u64::from(run.record_count()));
+                Some((mut first, deliveries)) => for delivery in deliveries {
+                    let (from, count) = (first, u64::from(delivery.record_count()));
                     first += count;
-                    pending.push_back(async move { (from, count, run.await) });
+                    pending.push_back(async move { (from, count, delivery.await) });
                 },
             },
-            Some((from, count, outcome)) = pending.next() => ledger.note(from, count, outcome),
+            Some((from, count, outcome)) = pending.next() => ledger.record(from, count, outcome),
         }
     }
 }
 
-/// What the log held, compared with what was acknowledged.
+/// Result of comparing the log with the acknowledgements.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Verdict {
-    /// Records read.
+    /// Number of records read.
     pub(crate) read: u64,
-    /// Of them acknowledged.
+    /// Number of acknowledged records among them.
     pub(crate) acked: u64,
-    /// The offset after the last.
+    /// Offset after the last record.
     pub(crate) next_offset: u64,
 }
 
-/// Reads everything from `from` on and holds it against the ledger: offsets without gap, numbers
-/// from `first` on in order and without repetition, every acknowledged record at its offset.
+/// Reads the log from offset `from` and compares it with the ledger. Fails if offsets have a gap,
+/// record numbers from `first` are duplicated or out of order, or an acknowledged record is missing
+/// or at another offset.
 pub(crate) async fn verify(
     client: &Client,
     topic: &str,
@@ -203,7 +204,7 @@ pub(crate) async fn verify(
         ..ConsumerConfig::new(topic, start)
     };
     let mut consumer = client.consumer(config).await?;
-    let mut acked = ledger.book().acked.clone();
+    let mut acked = ledger.lock().acked.clone();
     let mut verdict = Verdict {
         next_offset: from,
         ..Verdict::default()
@@ -216,22 +217,22 @@ pub(crate) async fn verify(
             let head = record
                 .value
                 .and_then(|v| v.first_chunk::<8>())
-                .context("a short value")?;
+                .context("value is too short")?;
             let number = u64::from_le_bytes(*head);
             let expected = verdict.next_offset;
             ensure!(
                 offset == expected,
-                "gap in offsets: {offset} where {expected} should be"
+                "gap in offsets: expected {expected}, got {offset}"
             );
             ensure!(
                 number >= next_number,
-                "record {number} twice or late, at offset {offset}"
+                "record {number} at offset {offset} is duplicated or out of order"
             );
             if number > next_number {
-                let is_lost = acked.front().is_some_and(|run| run.first < number);
+                let is_lost = acked.front().is_some_and(|range| range.first < number);
                 ensure!(
                     !is_lost,
-                    "acknowledged records from {next_number} to {number} are lost"
+                    "acknowledged records {next_number} to {number} (exclusive) are lost"
                 );
             }
             take_acked(&mut acked, number, offset, &mut verdict)?;
@@ -240,36 +241,36 @@ pub(crate) async fn verify(
             verdict.read += 1;
         }
     }
-    let missing: u64 = acked.iter().map(|run| run.count).sum();
+    let missing: u64 = acked.iter().map(|range| range.count).sum();
     ensure!(
         missing == 0,
-        "{missing} acknowledged records are lost at the end"
+        "{missing} acknowledged records are missing at the end of the log"
     );
     Ok(verdict)
 }
 
-/// Crosses a record off, if it was acknowledged, and checks its offset.
+/// Removes a record from the acknowledged ones, if it is among them, and checks its offset.
 fn take_acked(
-    acked: &mut VecDeque<Acked>,
+    acked: &mut VecDeque<AckedRange>,
     number: u64,
     offset: u64,
     verdict: &mut Verdict,
 ) -> Result<()> {
-    let Some(run) = acked.front_mut().filter(|run| run.first == number) else {
+    let Some(range) = acked.front_mut().filter(|range| range.first == number) else {
         return Ok(());
     };
-    let said = run.base_offset;
+    let acked_offset = range.base_offset;
     ensure!(
-        said == offset,
-        "record {number} was acknowledged at {said} and stands at {offset}"
+        acked_offset == offset,
+        "record {number} was acknowledged at offset {acked_offset} but is at {offset}"
     );
     verdict.acked += 1;
-    *run = Acked {
-        first: run.first + 1,
-        count: run.count - 1,
-        base_offset: said + 1,
+    *range = AckedRange {
+        first: range.first + 1,
+        count: range.count - 1,
+        base_offset: acked_offset + 1,
     };
-    if run.count == 0 {
+    if range.count == 0 {
         acked.pop_front();
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Proofs and comparisons that need whole processes: what Lograft promises about crashes, disks
-//! and memory, tried on a cluster that `lograft dev` starts, and its speed beside NATS JetStream.
+//! Tests and benchmarks with whole processes: durability under crashes, disk usage and memory of a
+//! cluster started by `lograft dev`, and a comparison of its speed with NATS JetStream.
 //!
 //! `cargo build --release && cargo run --release -p lograft --example prove -- --help`
 
@@ -18,43 +18,43 @@ use clap::{Parser, Subcommand};
 
 use faults::Victims;
 
-/// Proofs and comparisons on whole processes.
+/// Test durability and footprint of a cluster, and compare its speed with NATS JetStream.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[command(flatten)]
-    place: cluster::Place,
+    prove: cluster::ProveArgs,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// kill -9 of the leader during a produce at full speed, again and again.
+    /// Kill the leader repeatedly with SIGKILL while producing at full speed
     KillLeader(faults::Crashes),
-    /// kill -9 of all nodes at once under load, again and again.
+    /// Kill all nodes at once repeatedly with SIGKILL while producing at full speed
     KillAll(faults::Crashes),
-    /// Writes far beyond a topic's retention while a node is stopped.
+    /// Write far more than the retention of a topic while a node is stopped
     Retention(faults::Retention),
-    /// A text file through the CLI and back, byte for byte.
+    /// Produce and consume a text file through the CLI and compare the result
     Text(text::Text),
-    /// Memory and idle CPU of the nodes.
+    /// Measure memory and idle CPU of the nodes
     Footprint(footprint::Footprint),
-    /// Lograft beside NATS JetStream, alternating on this machine.
-    Compare(compare::Compare),
-    /// Loads a NATS JetStream cluster; prints what it measured as JSON.
+    /// Compare Lograft with NATS JetStream in alternating rounds on this machine
+    Compare(compare::CompareArgs),
+    /// Load a NATS JetStream cluster and print the measurement as JSON
     NatsLoad(nats::NatsLoad),
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let Arguments { place, command } = Arguments::parse();
+    let Arguments { prove, command } = Arguments::parse();
     match command {
         Command::KillLeader(crashes) => crashes.run(&place, Victims::Leader).await,
         Command::KillAll(crashes) => crashes.run(&place, Victims::All).await,
-        Command::Retention(retention) => retention.run(&place).await,
-        Command::Text(text) => text.run(&place),
-        Command::Footprint(footprint) => footprint.run(&place).await,
-        Command::Compare(compare) => compare.run(&place).await,
+        Command::Retention(retention) => retention.run(&prove).await,
+        Command::Text(text) => text.run(&prove),
+        Command::Footprint(footprint) => footprint.run(&prove).await,
+        Command::Compare(args) => compare::run(args, &prove).await,
         Command::NatsLoad(load) => {
             println!("{}", serde_json::to_string(&load.run().await?)?);
             Ok(())

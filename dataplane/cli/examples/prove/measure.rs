@@ -1,4 +1,4 @@
-//! What a load measures, and the bookkeeping of what is under way.
+//! Measurements of a load, and the window of requests in flight.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -10,29 +10,29 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-/// Slots for the times of what is under way; more than any window.
+/// Slots for send times. Larger than any window.
 const SLOTS: usize = 1 << 16;
 
-/// Without any ack for so long, a load gives up.
-const ACK_WAIT: Duration = Duration::from_secs(30);
+/// A load fails after this time without an acknowledgement.
+const ACK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a load came to.
+/// Result of a load.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Measured {
-    /// Records acknowledged, or read.
+    /// Number of records acknowledged or read.
     pub(crate) records: u64,
-    /// Their payload, bytes.
+    /// Payload in bytes.
     pub(crate) bytes: u64,
-    /// From the first send to the last ack, seconds.
+    /// Seconds from the first send to the last acknowledgement.
     pub(crate) seconds: f64,
-    /// Median time from send to ack, milliseconds; 0 where it is not measured.
+    /// Median latency in milliseconds; 0 if not measured.
     pub(crate) p50_ms: f64,
-    /// 99th percentile of it, milliseconds.
+    /// 99th percentile of the latency in milliseconds.
     pub(crate) p99_ms: f64,
 }
 
 impl Measured {
-    /// From the counts of a load and its latencies in microseconds.
+    /// Computes the result from the counts and the latencies in microseconds.
     pub(crate) fn of(
         records: u64,
         record_bytes: usize,
@@ -49,35 +49,42 @@ impl Measured {
         }
     }
 
-    /// Records a second.
+    /// Records per second.
     pub(crate) fn records_per_second(&self) -> f64 {
         to_f64(self.records) / self.seconds.max(1e-9)
     }
 
-    /// Payload a second, 10^6 bytes.
+    /// Payload per second in 10^6 bytes.
     pub(crate) fn mb_per_second(&self) -> f64 {
         to_f64(self.bytes) / 1e6 / self.seconds.max(1e-9)
     }
 }
 
-/// A count as a float: exact below 2^53, which no measurement here reaches.
+/// Converts a count to `f64`: exact below 2^53.
 #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
 pub(crate) fn to_f64(count: u64) -> f64 {
     count as f64
 }
 
-/// Whole microseconds.
+/// Microseconds, rounded down.
 pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// An empty histogram of microseconds, three digits, up to an hour.
+/// An empty histogram of microseconds, with three digits, up to one hour.
 pub(crate) fn histogram() -> Histogram<u64> {
     let bounds = Histogram::new_with_bounds(1, 3_600_000_000, 3);
     bounds.unwrap_or_else(|_| unreachable!("the bounds are constant and valid"))
 }
 
-/// Bytes that do not compress, the same in every run.
+/// Median of some numbers; 0 if there are none.
+pub(crate) fn median(numbers: &[f64]) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// Incompressible bytes, the same in every run.
 pub(crate) fn payload(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
@@ -89,75 +96,76 @@ pub(crate) fn payload(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|_| next()).collect()
 }
 
-/// Which of those under way an ack is for.
+/// The requests that an acknowledgement is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum InFlight {
-    /// This one alone.
+    /// One request.
     One(u64),
-    /// This one and all before it; 0 where it only says how many may be under way.
+    /// A request and all before it; 0 if the acknowledgement only changes the window size.
     UpTo(u64),
 }
 
-/// How many may be under way, and since when each is. Numbers count from 1.
+/// Limits the number of requests in flight and measures their latency. Requests are numbered
+/// from 1.
 #[derive(Clone, Debug)]
-pub(crate) struct Window(Arc<Inner>);
+pub(crate) struct Window(Arc<WindowState>);
 
 #[derive(Debug)]
-struct Inner {
+struct WindowState {
     size: AtomicU64,
     acked: AtomicU64,
     failed: AtomicU64,
-    moved: Notify,
-    begin: Instant,
+    changed: Notify,
+    started: Instant,
     sent_micros: Vec<AtomicU64>,
     latencies: Mutex<Histogram<u64>>,
 }
 
 impl Window {
-    /// A window for `size` under way.
+    /// A window of `size` requests.
     pub(crate) fn new(size: u64) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(WindowState {
             size: AtomicU64::new(size),
             acked: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            moved: Notify::new(),
-            begin: Instant::now(),
+            changed: Notify::new(),
+            started: Instant::now(),
             sent_micros: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
             latencies: Mutex::new(histogram()),
         }))
     }
 
-    /// Changes the size.
+    /// Changes the window size.
     pub(crate) fn set_size(&self, size: u64) {
         self.0.size.store(size, Ordering::Relaxed);
     }
 
-    /// Notes that `number` goes out now.
+    /// Notes that request `number` is sent now.
     pub(crate) fn sent(&self, number: u64) {
         self.slot(number)
-            .store(micros(self.0.begin.elapsed()), Ordering::Relaxed);
+            .store(micros(self.0.started.elapsed()), Ordering::Relaxed);
     }
 
-    /// Waits until fewer than the window's size are under way; how many more may go.
+    /// Waits until the window has room and returns how many requests may be sent.
     pub(crate) async fn room(&self, sent: u64) -> Result<u64> {
         loop {
-            let moved = self.0.moved.notified();
-            let under_way = sent.saturating_sub(self.0.acked.load(Ordering::Acquire));
+            let changed = self.0.changed.notified();
+            let in_flight = sent.saturating_sub(self.0.acked.load(Ordering::Acquire));
             let room = self
                 .0
                 .size
                 .load(Ordering::Relaxed)
-                .saturating_sub(under_way);
+                .saturating_sub(in_flight);
             if room > 0 {
                 return Ok(room);
             }
-            tokio::time::timeout(ACK_WAIT, moved)
+            tokio::time::timeout(ACK_TIMEOUT, changed)
                 .await
-                .context("acks are missing")?;
+                .context("timed out waiting for acknowledgements")?;
         }
     }
 
-    /// Takes an ack.
+    /// Notes an acknowledgement.
     pub(crate) fn acked(&self, which: InFlight, is_stored: bool) {
         let number = match which {
             InFlight::One(number) => {
@@ -173,34 +181,34 @@ impl Window {
             self.0.failed.fetch_add(1, Ordering::Relaxed);
         }
         if number == 0 {
-            self.0.moved.notify_one();
+            self.0.changed.notify_one();
             return;
         }
-        let now = micros(self.0.begin.elapsed());
+        let now = micros(self.0.started.elapsed());
         let latency = now.saturating_sub(self.slot(number).load(Ordering::Relaxed));
         if let Ok(mut latencies) = self.0.latencies.lock() {
             latencies.saturating_record(latency);
         }
-        self.0.moved.notify_one();
+        self.0.changed.notify_one();
     }
 
-    /// Waits until all of `sent` are acknowledged.
+    /// Waits until all `sent` requests are acknowledged.
     pub(crate) async fn finish(&self, sent: u64) -> Result<()> {
         self.set_size(1);
         self.room(sent).await.map(drop)
     }
 
-    /// Acks that were refusals.
+    /// Number of requests that the server rejected.
     pub(crate) fn failed(&self) -> u64 {
         self.0.failed.load(Ordering::Relaxed)
     }
 
-    /// The latencies so far, microseconds.
+    /// Latencies so far, in microseconds.
     pub(crate) fn latencies(&self) -> Histogram<u64> {
         self.0
             .latencies
             .lock()
-            .map_or_else(|_| histogram(), |held| held.clone())
+            .map_or_else(|_| histogram(), |latencies| latencies.clone())
     }
 
     fn slot(&self, number: u64) -> &AtomicU64 {

@@ -1,31 +1,33 @@
-//! The loads that NATS JetStream gets: through its official client for Rust, and through a small
-//! client of our own for its text protocol, which adds no layer that could slow the peer down.
+//! Loads on NATS JetStream, with its official Rust client and with a small client for its text
+//! protocol, which adds no layer that could slow NATS down.
 
 mod batch;
 mod consume;
 mod official;
+mod options;
 mod publish;
 mod single;
 mod stream;
 mod wire;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::measure::Measured;
 
+use options::LoadArgs;
+
 pub(crate) use stream::{Target, create};
 
-/// One load on a JetStream cluster.
+/// Options of the nats-load command.
 #[derive(Debug, Args)]
 pub(crate) struct NatsLoad {
-    /// Client addresses of the servers n1, n2, ... in this order.
+    /// Client addresses of the servers n1, n2, ... in this order
     #[arg(long, value_delimiter = ',', required = true)]
     servers: Vec<SocketAddr>,
-    /// The stream to use.
+    /// Name of the stream
     #[arg(long, default_value = "BENCH")]
     stream: String,
     #[command(subcommand)]
@@ -34,75 +36,55 @@ pub(crate) struct NatsLoad {
 
 #[derive(Debug, Subcommand)]
 enum Work {
-    /// Makes the stream anew: file storage, limits by bytes.
+    /// Recreate the stream with file storage and a size limit
     Create {
         #[arg(long, default_value_t = 3)]
         replicas: u32,
         #[arg(long, default_value_t = 4 << 30)]
         max_bytes: u64,
     },
-    /// Publishes with acknowledgements in flight, as an asynchronous JetStream client does.
-    Publish(Stream),
-    /// The same through the official client.
-    PublishOfficial(Stream),
-    /// Publishes as one fast-ingest batch, the peer's fastest way (NATS 2.14 and later).
-    FastIngest(Stream),
-    /// Publishes atomic batches of 1000 records, four in flight.
-    AtomicBatch(Stream),
-    /// Publishes one record at a time, each producer on a connection of its own.
+    /// Publish with acknowledgements in flight, like an asynchronous JetStream client
+    Publish(LoadArgs),
+    /// Publish with acknowledgements in flight with the official client
+    PublishOfficial(LoadArgs),
+    /// Publish as one fast-ingest batch, the fastest way to publish (NATS 2.14 and later)
+    FastIngest(LoadArgs),
+    /// Publish atomic batches of 1000 records, four in flight
+    AtomicBatch(LoadArgs),
+    /// Publish one record at a time, each producer with its own connection
     Single {
         #[arg(long, default_value_t = 1)]
         producers: u32,
         #[command(flatten)]
-        stream: Stream,
+        load: LoadArgs,
     },
-    /// Publishes one record at a time through the official client, all on one connection.
+    /// Publish one record at a time with the official client, all producers on one connection
     SingleOfficial {
         #[arg(long, default_value_t = 1)]
         producers: u32,
         #[command(flatten)]
-        stream: Stream,
+        load: LoadArgs,
     },
-    /// Reads the stream from its start to its end through a pull consumer without acks.
-    Consume(Stream),
+    /// Read the stream from start to end with a pull consumer without acknowledgements
+    Consume(LoadArgs),
 }
 
-/// Size and length of a stream of records.
-#[derive(Clone, Copy, Debug, Args)]
-pub(crate) struct Stream {
-    /// Bytes of each record's payload.
-    #[arg(long, default_value_t = 256)]
-    record_bytes: usize,
-    /// How long to send, seconds.
-    #[arg(long, default_value_t = 10)]
-    seconds: u64,
-    /// Most records sent and not acknowledged.
-    #[arg(long, default_value_t = 4000)]
-    in_flight: u64,
-}
-
-impl Stream {
-    fn length(self) -> Duration {
-        Duration::from_secs(self.seconds)
-    }
-}
-
-/// A load without its particulars.
+/// Kind of load.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Load {
     /// Acknowledgements in flight.
     Publish,
-    /// The same through the official client.
+    /// Acknowledgements in flight, with the official client.
     PublishOfficial,
     /// One fast-ingest batch.
     FastIngest,
     /// Atomic batches.
     AtomicBatch,
-    /// One record at a time, each producer on a connection of its own.
+    /// One record at a time, each producer with its own connection.
     Single,
-    /// One record at a time through the official client, on one connection.
+    /// One record at a time with the official client, on one connection.
     SingleOfficial,
-    /// Reading from the start.
+    /// Read from the start.
     Consume,
 }
 
@@ -126,8 +108,8 @@ impl NatsLoad {
             Work::PublishOfficial(load) => (Load::PublishOfficial, 1, load),
             Work::FastIngest(load) => (Load::FastIngest, 1, load),
             Work::AtomicBatch(load) => (Load::AtomicBatch, 1, load),
-            Work::Single { producers, stream } => (Load::Single, producers, stream),
-            Work::SingleOfficial { producers, stream } => (Load::SingleOfficial, producers, stream),
+            Work::Single { producers, load } => (Load::Single, producers, load),
+            Work::SingleOfficial { producers, load } => (Load::SingleOfficial, producers, load),
             Work::Consume(load) => (Load::Consume, 1, load),
         };
         let target = Target::find(&servers, &stream).await?;
@@ -135,7 +117,7 @@ impl NatsLoad {
     }
 }
 
-/// Runs a load with the usual window.
+/// Runs a load with the default window.
 pub(crate) async fn load(
     target: &Target,
     kind: Load,
@@ -146,7 +128,7 @@ pub(crate) async fn load(
     kind.run(
         target,
         producers,
-        Stream {
+        LoadArgs {
             record_bytes,
             seconds,
             in_flight: 4000,
@@ -156,7 +138,7 @@ pub(crate) async fn load(
 }
 
 impl Load {
-    async fn run(self, target: &Target, producers: u32, load: Stream) -> Result<Measured> {
+    async fn run(self, target: &Target, producers: u32, load: LoadArgs) -> Result<Measured> {
         match self {
             Self::Publish => publish::run(target, load).await,
             Self::PublishOfficial => official::publish(target, load).await,

@@ -1,4 +1,4 @@
-//! The kernel's account of processes.
+//! CPU time, memory and IO of processes, from /proc.
 
 use std::fs;
 use std::path::Path;
@@ -8,22 +8,24 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::measure::to_f64;
 
-/// What processes have used since their start, in sum.
+/// Total usage of some processes since their start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
-    /// User and system time, seconds.
+    /// User and system time in seconds.
     pub(crate) cpu_seconds: f64,
-    /// Handed to block devices, bytes.
+    /// Bytes sent to block devices.
     pub(crate) written_bytes: u64,
 }
 
 impl Usage {
-    /// Of all these processes.
+    /// Usage of these processes.
     pub(crate) fn of(pids: &[u32]) -> Result<Self> {
         let mut sum = Self::default();
         for pid in pids {
             let stat = read(*pid, "stat")?;
-            let (_, rest) = stat.rsplit_once(')').context("a stat without name")?;
+            let (_, rest) = stat
+                .rsplit_once(')')
+                .context("/proc stat has no program name")?;
             let times = rest.split_ascii_whitespace().skip(11).take(2);
             let ticks: u64 = times.map(|t| t.parse().unwrap_or(0)).sum::<u64>();
             sum.cpu_seconds += to_f64(ticks) / to_f64(rustix::param::clock_ticks_per_second());
@@ -32,7 +34,7 @@ impl Usage {
         Ok(sum)
     }
 
-    /// What came on top of `earlier`.
+    /// Usage since `earlier`.
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             cpu_seconds: self.cpu_seconds - earlier.cpu_seconds,
@@ -41,17 +43,17 @@ impl Usage {
     }
 }
 
-/// A process's memory.
+/// Memory of a process.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Memory {
-    /// Resident now, bytes.
+    /// Resident bytes.
     pub(crate) resident_bytes: u64,
-    /// Most ever resident, bytes.
+    /// Peak resident bytes.
     pub(crate) peak_bytes: u64,
 }
 
 impl Memory {
-    /// Of this process.
+    /// Memory of this process.
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let status = read(pid, "status")?;
         let kib = |name| field(&status, name) * 1024;
@@ -64,10 +66,10 @@ impl Memory {
 
 fn read(pid: u32, file: &str) -> Result<String> {
     let path = Path::new("/proc").join(pid.to_string()).join(file);
-    fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The first number after a line's name; 0 if there is no such line.
+/// The first number in the line that starts with `name`, or 0 if there is none.
 fn field(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|l| l.split_ascii_whitespace().next()?.parse().ok())
@@ -76,11 +78,11 @@ fn field(text: &str, name: &str) -> u64 {
 
 /// Sends a signal.
 pub(crate) fn signal(pid: u32, signal: Signal) -> Result<()> {
-    let id = Pid::from_raw(i32::try_from(pid)?).context("not a process id")?;
-    kill_process(id, signal).with_context(|| format!("signal process {pid}"))
+    let id = Pid::from_raw(i32::try_from(pid)?).context("invalid process id")?;
+    kill_process(id, signal).with_context(|| format!("cannot signal process {pid}"))
 }
 
-/// What a folder holds on disk, bytes.
+/// Disk usage of a folder in bytes.
 pub(crate) fn bytes_on_disk(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(listing) = fs::read_dir(folder) else {

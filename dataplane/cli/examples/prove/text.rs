@@ -1,4 +1,4 @@
-//! A real text through the CLI and back: byte for byte from one partition, in order per key from
+//! A text file through the CLI and back: byte for byte with one partition, in order per key with
 //! twelve.
 
 use std::collections::BTreeMap;
@@ -10,48 +10,48 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use crate::cluster::{Cluster, Place};
+use crate::cluster::{Cluster, ProveArgs};
 
-/// Which text.
+/// Options of the text command.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Text {
-    /// A text file: lines that end in a line feed, no tabs before their first word.
+    /// Text file; each line ends in a line feed and has no tab before its first word.
     #[arg(long)]
     file: PathBuf,
-    /// Fewest lines that it must have.
+    /// Minimum number of lines.
     #[arg(long, default_value_t = 1_000_000)]
     least_lines: usize,
 }
 
 impl Text {
-    /// Runs both; fails at the first difference.
-    pub(crate) fn run(&self, place: &Place) -> Result<()> {
+    /// Runs both tests. Fails at the first difference.
+    pub(crate) fn run(&self, args: &ProveArgs) -> Result<()> {
         let text = fs::read(&self.file)?;
-        ensure!(text.ends_with(b"\n"), "the last line has no end");
+        ensure!(text.ends_with(b"\n"), "last line must end in a line feed");
         let count = memchr::memchr_iter(b'\n', &text).count();
         ensure!(
             count >= self.least_lines,
-            "{count} lines, fewer than {}",
+            "file must have at least {} lines, got {count}",
             self.least_lines
         );
-        let folder = place.empty("text")?;
-        let cluster = Cluster::start(&place.program()?, &folder, 3)?;
+        let folder = args.empty_folder("text")?;
+        let cluster = Cluster::start(&args.program()?, &folder, 3)?;
 
         let back = folder.join("back");
-        through(&cluster, "one", 1, (&self.file, &back), &[])?;
+        round_trip(&cluster, "one", 1, (&self.file, &back), &[])?;
         ensure!(
             fs::read(&back)? == text,
-            "what came back differs: {}",
+            "consumed text differs: {}",
             back.display()
         );
         println!(
-            "{count} lines, {} bytes: byte for byte through 1 partition",
+            "{count} lines, {} bytes: identical after a round trip with 1 partition",
             text.len()
         );
 
         let keyed = folder.join("keyed");
         write_keyed(&text, &keyed)?;
-        through(
+        round_trip(
             &cluster,
             "twelve",
             12,
@@ -60,22 +60,22 @@ impl Text {
         )?;
         let (sent, read) = (fs::read(&keyed)?, fs::read(&back)?);
         let (sent, read) = (by_key(&sent), by_key(&read));
-        ensure!(sent == read, "keys differ, or the order of one of them");
+        ensure!(sent == read, "keys or the order of their lines differ");
         println!(
-            "{count} lines under {} keys: in order per key through 12 partitions",
+            "{count} lines with {} keys: in order per key with 12 partitions",
             sent.len()
         );
         cluster.stop()
     }
 }
 
-/// Produces `from`, consumes into `to`.
-fn through(
+/// Produces file `from` and consumes into file `to`.
+fn round_trip(
     cluster: &Cluster,
     topic: &str,
     partitions: u32,
     (from, to): (&Path, &Path),
-    more: &[&str],
+    options: &[&str],
 ) -> Result<()> {
     let partitions = partitions.to_string();
     let shape = ["--partitions", &partitions, "--replication-factor", "3"];
@@ -85,18 +85,22 @@ fn through(
         ensure!(status.success(), "lograft {}: {status}", args.join(" "));
         Ok(())
     };
-    let begin = Instant::now();
-    let produce = [&["produce", topic, "--quiet"], more].concat();
+    let started = Instant::now();
+    let produce = [&["produce", topic, "--quiet"], options].concat();
     run(&produce, File::open(from)?.into(), Stdio::null())?;
-    let produced = begin.elapsed();
-    let consume = [&["consume", topic, "--from", "earliest", "--quiet"], more].concat();
+    let produced = started.elapsed();
+    let consume = [
+        &["consume", topic, "--from", "earliest", "--quiet"],
+        options,
+    ]
+    .concat();
     run(&consume, Stdio::null(), File::create(to)?.into())?;
-    let consumed = begin.elapsed().saturating_sub(produced);
+    let consumed = started.elapsed().saturating_sub(produced);
     println!("{topic}: produced in {produced:.2?}, consumed in {consumed:.2?}");
     Ok(())
 }
 
-/// Puts each line's first word before it, as its key.
+/// Prefixes each line with its first word as the key.
 fn write_keyed(text: &[u8], path: &Path) -> Result<()> {
     let mut out = std::io::BufWriter::new(File::create(path)?);
     for line in text.split_inclusive(|b| *b == b'\n') {
@@ -110,7 +114,7 @@ fn write_keyed(text: &[u8], path: &Path) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// The lines of each key, in their order.
+/// The lines of each key in order.
 fn by_key(text: &[u8]) -> BTreeMap<&[u8], Vec<&[u8]>> {
     let mut keys = BTreeMap::<&[u8], Vec<&[u8]>>::new();
     for line in text.split_inclusive(|b| *b == b'\n') {

@@ -1,13 +1,13 @@
-//! Lograft's turns: `lograft dev` and `lograft bench`, as a user would run them.
+//! Loads on Lograft, with `lograft dev` and `lograft bench` as a user would run them.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::RETAINED_BYTES;
-use super::engine::{Sample, Work};
-use crate::cluster::{Cluster, Place};
+use super::options::RETAINED_BYTES;
+use super::work::{Sample, Work};
+use crate::cluster::{Cluster, ProveArgs};
 
 /// A running cluster and its folder.
 #[derive(Debug)]
@@ -18,13 +18,13 @@ pub(crate) struct LograftRun {
 
 impl LograftRun {
     /// Starts three nodes.
-    pub(crate) fn start(place: &Place) -> Result<Self> {
-        let folder = place.empty("compare-lograft")?;
-        let cluster = Cluster::start(&place.program()?, &folder, 3)?;
+    pub(crate) fn start(args: &ProveArgs) -> Result<Self> {
+        let folder = args.empty_folder("compare-lograft")?;
+        let cluster = Cluster::start(&args.program()?, &folder, 3)?;
         Ok(Self { cluster, folder })
     }
 
-    /// Runs one load through the CLI.
+    /// Runs one load with the CLI.
     pub(crate) fn load(&self, work: Work, seconds: u64, partitions: u32) -> Result<Sample> {
         let (bytes, length) = (work.record_bytes().to_string(), format!("{seconds}s"));
         let (partitions, retained) = (partitions.to_string(), RETAINED_BYTES.to_string());
@@ -48,11 +48,12 @@ impl LograftRun {
         ];
         let args = [&["bench"], words, &size[..], &["--json"]].concat();
         let text = self.cluster.cli(&args)?;
-        let report: Value = serde_json::from_str(&text).context("the benchmark's JSON")?;
+        let report: Value =
+            serde_json::from_str(&text).context("cannot parse the JSON of the benchmark")?;
         Ok(sample(&report))
     }
 
-    /// Stops the nodes and removes their data.
+    /// Stops the nodes and deletes their data.
     pub(crate) fn stop(self) -> Result<()> {
         self.cluster.stop()?;
         Ok(std::fs::remove_dir_all(self.folder)?)

@@ -1,4 +1,4 @@
-//! NATS's turns: three nats-server processes with JetStream on loopback.
+//! Loads on NATS: three nats-server processes with JetStream on loopback.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -9,9 +9,9 @@ use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
 use rustix::process::Signal;
 
-use super::RETAINED_BYTES;
-use super::engine::{Sample, Work};
-use crate::cluster::Place;
+use super::options::RETAINED_BYTES;
+use super::work::{Sample, Work};
+use crate::cluster::ProveArgs;
 use crate::measure::{Measured, to_f64};
 use crate::nats::{self, Load, Target};
 use crate::proc::{self, Usage};
@@ -19,7 +19,7 @@ use crate::proc::{self, Usage};
 const CLIENT_PORT: u16 = 14_220;
 const ROUTE_PORT: u16 = 15_220;
 
-/// Three servers and their folder.
+/// Three running servers and their folder.
 #[derive(Debug)]
 pub(crate) struct NatsRun {
     servers: Vec<Child>,
@@ -28,9 +28,9 @@ pub(crate) struct NatsRun {
 }
 
 impl NatsRun {
-    /// Starts the servers; `always` is NATS's `sync_interval: always`.
-    pub(crate) async fn start(program: &Path, always: bool, place: &Place) -> Result<Self> {
-        let folder = place.empty("compare-nats")?;
+    /// Starts the servers. `always` sets `sync_interval: always`.
+    pub(crate) async fn start(program: &Path, always: bool, args: &ProveArgs) -> Result<Self> {
+        let folder = args.empty_folder("compare-nats")?;
         let mut run = Self {
             servers: Vec::new(),
             addresses: Vec::new(),
@@ -46,17 +46,17 @@ impl NatsRun {
                 .arg(run.folder.join(format!("n{number}.log")))
                 .stdin(Stdio::null())
                 .spawn()
-                .with_context(|| format!("start {}", program.display()))?;
+                .with_context(|| format!("cannot start {}", program.display()))?;
             run.servers.push(server);
             run.addresses
                 .push(SocketAddr::from(([127, 0, 0, 1], CLIENT_PORT + number)));
         }
-        // Made once here so that the cluster has formed before anything is measured.
+        // Creating a stream waits until the cluster has formed.
         nats::create(&run.addresses, "READY", 3, RETAINED_BYTES).await?;
         Ok(run)
     }
 
-    /// Runs one load on as many streams as Lograft has partitions; writing begins with empty ones.
+    /// Runs one load on as many streams as Lograft has partitions. Write loads use new streams.
     pub(crate) async fn load(&self, work: Work, seconds: u64, streams: u32) -> Result<Sample> {
         let streams = if work == Work::One { 1 } else { streams };
         let names: Vec<String> = (0..streams).map(|at| format!("BENCH{at}")).collect();
@@ -87,7 +87,7 @@ impl NatsRun {
             try_join_all(targets.iter().map(one))
         };
         if work != Work::Consume {
-            // The same second of warm-up that Lograft's benchmark takes.
+            // One second of warm-up, as in `lograft bench`.
             run(1).await?;
         }
         let mut pids = vec![std::process::id()];
@@ -99,7 +99,7 @@ impl NatsRun {
         Ok(sum(&measured, cpu, written))
     }
 
-    /// Stops the servers and removes their data.
+    /// Stops the servers and deletes their data.
     pub(crate) fn stop(mut self) -> Result<()> {
         for server in &self.servers {
             proc::signal(server.id(), Signal::TERM)?;
@@ -121,7 +121,7 @@ impl Drop for NatsRun {
     }
 }
 
-/// Loads that ran side by side as one.
+/// Combines loads that ran concurrently.
 fn sum(measured: &[Measured], cpu_seconds: f64, written_bytes: u64) -> Sample {
     let mean = |of: fn(&Measured) -> f64| {
         measured.iter().map(of).sum::<f64>() / to_f64(measured.len().max(1) as u64)

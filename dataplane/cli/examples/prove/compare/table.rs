@@ -1,16 +1,16 @@
-//! The table of the benchmarks page.
+//! The table of results, for the benchmarks page.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::engine::{Engine, Sample, Work};
-use crate::faults::median;
+use super::work::{Engine, Sample, Work};
+use crate::measure::median;
 
 /// All samples.
 #[derive(Debug, Default)]
 pub(crate) struct Table(BTreeMap<(Work, Engine), Vec<Sample>>);
 
-/// A figure of a sample and how it is written.
+/// A value of a sample and its format.
 #[derive(Clone, Copy)]
 struct Figure {
     of: fn(&Sample) -> f64,
@@ -43,12 +43,12 @@ const WRITTEN: Figure = Figure {
 };
 
 impl Table {
-    /// Takes a sample.
+    /// Adds a sample.
     pub(crate) fn add(&mut self, engine: Engine, work: Work, sample: Sample) {
         self.0.entry((work, engine)).or_default().push(sample);
     }
 
-    /// As markdown: medians, the spread in brackets, and how many times the peer Lograft is.
+    /// The table as Markdown: medians with the range in brackets, and the ratio of Lograft to NATS.
     pub(crate) fn render(&self) -> String {
         let mut out = String::from("| work |");
         for engine in Engine::ALL {

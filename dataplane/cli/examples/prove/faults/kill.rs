@@ -1,5 +1,4 @@
-//! `kill -9` of the leader, or of all nodes at once, again and again, while a producer writes at
-//! full speed.
+//! Repeated `kill -9` of the leader or of all nodes while a producer writes at full speed.
 
 use std::time::{Duration, Instant};
 
@@ -7,30 +6,30 @@ use anyhow::{Context, Result, bail, ensure};
 use lograft_client::{Client, NewTopic};
 use rustix::process::Signal;
 
-use super::median;
-use crate::cluster::{Cluster, Place};
+use crate::cluster::{Cluster, ProveArgs};
 use crate::ledger::{Ledger, Load, PARTITION, verify};
+use crate::measure::median;
 use crate::proc;
 
 const TOPIC: &str = "crashes";
-const LOOK_EVERY: Duration = Duration::from_millis(5);
-const RESUME_WAIT: Duration = Duration::from_mins(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+const RESUME_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How often, and how long in between.
+/// Options of the kill commands.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Crashes {
-    /// How many crashes.
+    /// Number of crashes.
     #[arg(long, default_value_t = 10)]
     rounds: u32,
-    /// Full load before each crash and after writes go on again, milliseconds.
+    /// Time of full load before each crash and after writes resume, in milliseconds.
     #[arg(long, default_value_t = 2000)]
     load_ms: u64,
-    /// Bytes of each record.
+    /// Size of each record in bytes.
     #[arg(long, default_value_t = 256)]
     record_bytes: usize,
 }
 
-/// Who is killed.
+/// The nodes to kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Victims {
     /// The partition's leader.
@@ -39,7 +38,7 @@ pub(crate) enum Victims {
     All,
 }
 
-/// One crash.
+/// Result of one crash.
 #[derive(Clone, Copy, Debug)]
 struct Outcome {
     records: u64,
@@ -48,10 +47,10 @@ struct Outcome {
 }
 
 impl Crashes {
-    /// Runs the rounds; fails at the first broken promise.
-    pub(crate) async fn run(self, place: &Place, victims: Victims) -> Result<()> {
-        let folder = place.empty("crashes")?;
-        let mut cluster = Cluster::start(&place.program()?, &folder, 3)?;
+    /// Runs all rounds. Fails at the first lost, duplicated or reordered record.
+    pub(crate) async fn run(self, args: &ProveArgs, victims: Victims) -> Result<()> {
+        let folder = args.empty_folder("crashes")?;
+        let mut cluster = Cluster::start(&args.program()?, &folder, 3)?;
         let client = cluster.client().await?;
         let topic = NewTopic {
             name: TOPIC.to_owned(),
@@ -64,7 +63,7 @@ impl Crashes {
             ..NewTopic::default()
         };
         client.admin().create_topic(topic).await?;
-        println!("| crash | records read | acknowledged | writes went on after | healthy after |");
+        println!("| crash | records read | acknowledged | writes resumed after | healthy after |");
         println!("|---|---|---|---|---|");
         let (mut from, mut number) = (0, 0);
         let mut outcomes = Vec::new();
@@ -77,7 +76,7 @@ impl Crashes {
             let outcome = outcome?;
             ensure!(
                 ledger.failed().is_empty(),
-                "deliveries failed: {:?}",
+                "records failed: {:?}",
                 ledger.failed()
             );
             let verdict = verify(&client, TOPIC, from, first, &ledger).await?;
@@ -104,18 +103,18 @@ impl Crashes {
         victims: Victims,
     ) -> Result<Outcome> {
         let load = Duration::from_millis(self.load_ms);
-        let begin = Instant::now();
+        let started = Instant::now();
         while ledger.records() == 0 {
             ensure!(
-                begin.elapsed() < RESUME_WAIT,
-                "nothing was acknowledged in {RESUME_WAIT:?}"
+                started.elapsed() < RESUME_TIMEOUT,
+                "no acknowledgement after {RESUME_TIMEOUT:?}"
             );
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         tokio::time::sleep(load).await;
         let (epoch, _) = ledger.epoch();
-        let pids = find(cluster, client, victims).await?;
-        let begin = Instant::now();
+        let pids = find_victims(cluster, client, victims).await?;
+        let started = Instant::now();
         for pid in pids {
             proc::signal(pid, Signal::KILL)?;
         }
@@ -123,26 +122,29 @@ impl Crashes {
             if let (now, Some(since)) = ledger.epoch()
                 && now > epoch
             {
-                break since.saturating_duration_since(begin);
+                break since.saturating_duration_since(started);
             }
-            if begin.elapsed() > RESUME_WAIT {
-                bail!("no write in {RESUME_WAIT:?}; failed: {:?}", ledger.failed());
+            if started.elapsed() > RESUME_TIMEOUT {
+                bail!(
+                    "no write succeeded after {RESUME_TIMEOUT:?}; failed: {:?}",
+                    ledger.failed()
+                );
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         };
         tokio::time::sleep(load).await;
-        // Under load on purpose: whoever was killed catches up while writes go on.
-        tokio::task::block_in_place(|| cluster.wait_healthy(RESUME_WAIT))?;
+        // Still under load, so that the killed nodes must catch up while writes continue.
+        tokio::task::block_in_place(|| cluster.wait_healthy(RESUME_TIMEOUT))?;
         Ok(Outcome {
             records: ledger.records(),
             resumed,
-            healthy: begin.elapsed(),
+            healthy: started.elapsed(),
         })
     }
 }
 
-/// The processes to kill.
-async fn find(cluster: &Cluster, client: &Client, victims: Victims) -> Result<Vec<u32>> {
+/// Process ids of the nodes to kill.
+async fn find_victims(cluster: &Cluster, client: &Client, victims: Victims) -> Result<Vec<u32>> {
     if victims == Victims::All {
         return cluster.pids();
     }
@@ -151,17 +153,19 @@ async fn find(cluster: &Cluster, client: &Client, victims: Victims) -> Result<Ve
         .topics
         .iter()
         .find(|t| *t.name == *TOPIC)
-        .context("the topic is gone")?;
+        .context("topic not found")?;
     let partition = topic.partitions.iter().find(|p| p.partition == PARTITION);
-    let leader = partition.and_then(|p| p.leader).context("no leader")?;
+    let leader = partition
+        .and_then(|p| p.leader)
+        .context("partition has no leader")?;
     let node = metadata
         .nodes
         .iter()
         .find(|n| n.id == leader)
-        .context("an unknown leader")?;
+        .context("leader is not a known node")?;
     let processes = cluster.nodes()?;
     let process = processes.iter().find(|p| p.client == *node.address);
-    Ok(vec![process.context("the leader has no process")?.pid])
+    Ok(vec![process.context("leader has no process")?.pid])
 }
 
 fn summary(outcomes: &[Outcome]) {
@@ -169,8 +173,8 @@ fn summary(outcomes: &[Outcome]) {
     let records: u64 = outcomes.iter().map(|o| o.records).sum();
     let worst = seconds.iter().copied().fold(0.0, f64::max);
     println!(
-        "\n{records} records acknowledged over {} crashes, each there exactly once and in order; \
-         writes went on after {:.2} s (median), {worst:.2} s (worst)",
+        "\n{records} records acknowledged over {} crashes, all in the log exactly once and in order; \
+         writes resumed after {:.2} s (median), {worst:.2} s (worst)",
         outcomes.len(),
         median(&seconds),
     );

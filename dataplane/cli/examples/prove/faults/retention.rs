@@ -1,5 +1,5 @@
-//! Retention by size, far beyond it: the disk stays bounded, a node that was away catches up, and
-//! the earliest record is the log start.
+//! Writes far more than the retention size: disk usage stays bounded, a node that was stopped
+//! catches up, and the log starts at the earliest retained record.
 
 use std::time::Duration;
 
@@ -7,30 +7,30 @@ use anyhow::{Context, Result, bail, ensure};
 use lograft_client::{Client, ConsumerConfig, NewTopic, NodeId, StartAt};
 use rustix::process::Signal;
 
-use crate::cluster::{Cluster, Node, Place};
+use crate::cluster::{Cluster, Node, ProveArgs};
 use crate::ledger::{Load, PARTITION};
 use crate::measure::to_f64;
 use crate::proc;
 
 const TOPIC: &str = "retained";
-const CATCH_UP_WAIT: Duration = Duration::from_mins(3);
+const CATCH_UP_TIMEOUT: Duration = Duration::from_mins(3);
 
-/// How much to keep and how much to write.
+/// Options of the retention command.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Retention {
-    /// Kept of the partition, MiB.
+    /// Retention size of the partition in MiB.
     #[arg(long, default_value_t = 256)]
     keep_mib: u64,
-    /// Written while one node is away, MiB.
+    /// Data to write while one node is stopped, in MiB.
     #[arg(long, default_value_t = 4096)]
     write_mib: u64,
 }
 
 impl Retention {
-    /// Runs it; fails at the first broken promise.
-    pub(crate) async fn run(self, place: &Place) -> Result<()> {
-        let folder = place.empty("retention")?;
-        let mut cluster = Cluster::start(&place.program()?, &folder, 3)?;
+    /// Runs the test.
+    pub(crate) async fn run(self, args: &ProveArgs) -> Result<()> {
+        let folder = args.empty_folder("retention")?;
+        let mut cluster = Cluster::start(&args.program()?, &folder, 3)?;
         let client = cluster.client().await?;
         let topic = NewTopic {
             name: TOPIC.to_owned(),
@@ -43,28 +43,28 @@ impl Retention {
             ..NewTopic::default()
         };
         client.admin().create_topic(topic).await?;
-        let away = follower(&cluster, &client).await?;
-        proc::signal(away.pid, Signal::STOP)?;
+        let stopped = follower(&cluster, &client).await?;
+        proc::signal(stopped.pid, Signal::STOP)?;
         let written = self.write(&client).await;
-        proc::signal(away.pid, Signal::CONT)?;
+        proc::signal(stopped.pid, Signal::CONT)?;
         println!(
             "written while {} was stopped: {} MiB",
-            away.name,
+            stopped.name,
             written? >> 20
         );
-        let healthy = tokio::task::block_in_place(|| cluster.wait_healthy(CATCH_UP_WAIT))?;
+        let healthy = tokio::task::block_in_place(|| cluster.wait_healthy(CATCH_UP_TIMEOUT))?;
         println!(
-            "all healthy {:.1} s after it went on",
+            "cluster healthy {:.1} s after the node was continued",
             healthy.as_secs_f64()
         );
         self.check_disks(&cluster).await?;
-        // The proof that it has caught up: it leads, and all is read from it.
-        let id = node_id(&client, &away).await?;
+        // Reading everything from the node as leader proves that it has caught up.
+        let id = node_id(&client, &stopped).await?;
         client
             .admin()
             .transfer_leadership(TOPIC, PARTITION, id)
             .await?;
-        println!("{} leads now", away.name);
+        println!("{} is now the leader", stopped.name);
         self.check_start(&client).await?;
         cluster.stop()
     }
@@ -86,7 +86,8 @@ impl Retention {
         Ok(ledger.records() * u64::try_from(record_bytes)?)
     }
 
-    /// Twice what is kept is room enough for whole segments and recycled ones; waits for trims.
+    /// Waits until the disk usage of each node is within bounds: twice the retention size, plus
+    /// whole and recycled segments.
     async fn check_disks(self, cluster: &Cluster) -> Result<()> {
         let bound = (self.keep_mib << 20) * 2 + (640 << 20);
         for node in cluster.nodes()? {
@@ -99,14 +100,14 @@ impl Retention {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             println!(
-                "{}: {} MiB on disk, kept {} MiB",
+                "{}: {} MiB on disk, retention {} MiB",
                 node.name,
                 bytes >> 20,
                 self.keep_mib
             );
             ensure!(
                 bytes <= bound,
-                "{} holds {bytes} bytes, more than {bound}",
+                "{} must use at most {bound} bytes, got {bytes}",
                 node.name
             );
         }
@@ -115,8 +116,11 @@ impl Retention {
 
     async fn check_start(self, client: &Client) -> Result<()> {
         let bounds = client.list_offsets(TOPIC, &[], None).await?;
-        let start = bounds.first().context("no partition")?.log_start_offset;
-        ensure!(start.get() > 0, "the log start did not move");
+        let start = bounds
+            .first()
+            .context("topic has no partition")?
+            .log_start_offset;
+        ensure!(start.get() > 0, "log start did not move");
         let config = ConsumerConfig {
             follow: false,
             ..ConsumerConfig::new(TOPIC, StartAt::Earliest)
@@ -127,8 +131,11 @@ impl Retention {
         while let Some(batch) = consumer.next_batch().await? {
             let base = batch.base_offset();
             match next {
-                None => ensure!(base >= start, "reading began at {base}, below {start}"),
-                Some(next) => ensure!(base == next, "a gap: {base} where {next} should be"),
+                None => ensure!(
+                    base >= start,
+                    "first batch must be at or after {start}, got {base}"
+                ),
+                Some(next) => ensure!(base == next, "gap in offsets: expected {next}, got {base}"),
             }
             next = Some(batch.next_offset());
             bytes += u64::try_from(batch.encoded_len())?;
@@ -141,33 +148,33 @@ impl Retention {
     }
 }
 
-/// A node that does not lead the partition.
+/// A node that is not the leader of the partition.
 async fn follower(cluster: &Cluster, client: &Client) -> Result<Node> {
     let metadata = client.metadata().await?;
     let topic = metadata
         .topics
         .iter()
         .find(|t| *t.name == *TOPIC)
-        .context("no topic")?;
+        .context("topic not found")?;
     let leader = topic
         .partitions
         .first()
         .and_then(|p| p.leader)
-        .context("no leader")?;
+        .context("partition has no leader")?;
     for node in cluster.nodes()? {
         if node_id(client, &node).await? != leader {
             return Ok(node);
         }
     }
-    bail!("no follower")
+    bail!("partition has no follower")
 }
 
-/// The id of a node's process.
+/// Node id of a process.
 async fn node_id(client: &Client, process: &Node) -> Result<NodeId> {
     let metadata = client.metadata().await?;
     let node = metadata
         .nodes
         .iter()
         .find(|n| *n.address == *process.client);
-    Ok(node.context("an unknown node")?.id)
+    Ok(node.context("process is not a known node")?.id)
 }

@@ -1,4 +1,4 @@
-//! JetStream's two batch publishes (its ADR-50): fast ingest, flow-controlled by the server, and
+//! The two kinds of batches of JetStream (ADR-50): fast ingest with flow control by the server, and
 //! atomic batches of at most 1000 records.
 
 use std::time::Instant;
@@ -6,21 +6,21 @@ use std::time::Instant;
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
-use super::Stream;
+use super::options::LoadArgs;
 use super::publish::CHUNK_BYTES;
 use super::stream::Target;
 use super::wire::{self, Reader, put_publish, put_with_headers};
 use crate::measure::{InFlight, Measured, Window, payload};
 
-/// Records of an atomic batch: the server's limit.
+/// Records of an atomic batch, the limit of the server.
 const ATOMIC_RECORDS: u64 = 1000;
-/// Flow acks outstanding: what ADR-50 recommends.
+/// Outstanding flow acknowledgements, as recommended by ADR-50.
 const FLOW_ACKS: u64 = 2;
-/// The flow that fast ingest asks for: records per ack. The server chooses up to this.
+/// Maximum number of records per flow acknowledgement. The server may choose fewer.
 const FLOW_RECORDS: u64 = 2000;
 
-/// One fast-ingest batch for the whole time, in the mode that allows no gaps.
-pub(crate) async fn fast_ingest(target: &Target, load: Stream) -> Result<Measured> {
+/// Publishes one fast-ingest batch for the whole duration, in the mode without gaps.
+pub(crate) async fn fast_ingest(target: &Target, load: LoadArgs) -> Result<Measured> {
     let (reader, mut writer) = wire::connect(target.leader).await?;
     let prefix = format!("{}.batch", wire::inbox("f"));
     writer.subscribe(&format!("{prefix}.>")).await?;
@@ -28,15 +28,11 @@ pub(crate) async fn fast_ingest(target: &Target, load: Stream) -> Result<Measure
     let acks = tokio::spawn(follow_flow(reader, window.clone()));
 
     let body = payload(load.record_bytes);
-    let begin = Instant::now();
+    let started = Instant::now();
     let mut out = Vec::with_capacity(CHUNK_BYTES + body.len() + 256);
     let mut sent = 0_u64;
-    while begin.elapsed() < load.length() {
-        ensure!(
-            !acks.is_finished(),
-            "the batch ended early: {:?}",
-            acks.await
-        );
+    while started.elapsed() < load.duration() {
+        ensure!(!acks.is_finished(), "batch ended early: {:?}", acks.await);
         let room = window.room(sent).await?;
         for _ in 0..room {
             sent += 1;
@@ -56,8 +52,11 @@ pub(crate) async fn fast_ingest(target: &Target, load: Stream) -> Result<Measure
     let reply = format!("{prefix}.{FLOW_RECORDS}.fail.{sent}.2.$FI");
     writer.publish(&target.subject, &reply, &body).await?;
     let stored = acks.await??;
-    let elapsed = begin.elapsed();
-    ensure!(stored == sent, "the batch stored {stored} of {sent}");
+    let elapsed = started.elapsed();
+    ensure!(
+        stored == sent,
+        "batch has stored {stored} of {sent} records"
+    );
     Ok(Measured::of(
         sent,
         load.record_bytes,
@@ -66,7 +65,8 @@ pub(crate) async fn fast_ingest(target: &Target, load: Stream) -> Result<Measure
     ))
 }
 
-/// Follows the flow acks until the batch's own ack; returns how many records it stored.
+/// Handles flow acknowledgements until the batch is acknowledged, and returns the number of stored
+/// records.
 async fn follow_flow(mut reader: Reader, window: Window) -> Result<u64> {
     loop {
         let ack = reader.next().await?;
@@ -82,13 +82,13 @@ async fn follow_flow(mut reader: Reader, window: Window) -> Result<u64> {
                 window.acked(InFlight::UpTo(count), true);
                 return Ok(count);
             }
-            _ => bail!("the server refuses the batch: {ack}"),
+            _ => bail!("server rejected the batch: {ack}"),
         }
     }
 }
 
-/// Atomic batches, four in flight, each acknowledged as a whole.
-pub(crate) async fn atomic(target: &Target, load: Stream) -> Result<Measured> {
+/// Publishes atomic batches, four in flight, each acknowledged as a whole.
+pub(crate) async fn atomic(target: &Target, load: LoadArgs) -> Result<Measured> {
     let (reader, mut writer) = wire::connect(target.leader).await?;
     let inbox = wire::inbox("a");
     writer.subscribe(&format!("{inbox}.*")).await?;
@@ -96,10 +96,10 @@ pub(crate) async fn atomic(target: &Target, load: Stream) -> Result<Measured> {
     let acks = tokio::spawn(count_batches(reader, window.clone(), inbox.len() + 1));
 
     let body = payload(load.record_bytes);
-    let begin = Instant::now();
+    let started = Instant::now();
     let mut batches = 0_u64;
-    while begin.elapsed() < load.length() {
-        ensure!(!acks.is_finished(), "a batch was refused: {:?}", acks.await);
+    while started.elapsed() < load.duration() {
+        ensure!(!acks.is_finished(), "batch failed: {:?}", acks.await);
         window.room(batches).await?;
         batches += 1;
         window.sent(batches);
@@ -108,7 +108,7 @@ pub(crate) async fn atomic(target: &Target, load: Stream) -> Result<Measured> {
             .await?;
     }
     window.finish(batches).await?;
-    let elapsed = begin.elapsed();
+    let elapsed = started.elapsed();
     acks.abort();
     Ok(Measured::of(
         batches * ATOMIC_RECORDS,

@@ -1,4 +1,5 @@
-//! Reading a stream from its start through a pull consumer without acks, two pulls outstanding.
+//! Reads a stream from its start with a pull consumer without acknowledgements and two outstanding
+//! pulls.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +10,10 @@ use super::stream::{Target, call};
 use super::wire;
 use crate::measure::{Measured, histogram};
 
-/// Records of one pull.
+/// Number of records per pull.
 const PULL_RECORDS: u64 = 5000;
 
-/// Reads for the time given, or to the end.
+/// Reads for the duration or to the end of the stream.
 pub(crate) async fn run(target: &Target, seconds: u64) -> Result<Measured> {
     let stream = &target.stream;
     let consumer = format!("reader{}", std::process::id());
@@ -20,15 +21,15 @@ pub(crate) async fn run(target: &Target, seconds: u64) -> Result<Measured> {
         "name": consumer, "deliver_policy": "all", "ack_policy": "none", "mem_storage": true,
         "num_replicas": 1, "inactive_threshold": 60_000_000_000_u64,
     }});
-    let made = call(
+    let created = call(
         target.leader,
         &format!("CONSUMER.CREATE.{stream}.{consumer}"),
         &config,
     )
     .await?;
-    let pending = made["num_pending"]
+    let pending = created["num_pending"]
         .as_u64()
-        .context("a consumer without num_pending")?;
+        .context("reply has no num_pending")?;
 
     let (mut reader, mut writer) = wire::connect(target.leader).await?;
     let inbox = wire::inbox("c");
@@ -36,11 +37,11 @@ pub(crate) async fn run(target: &Target, seconds: u64) -> Result<Measured> {
     let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
     let pull =
         serde_json::to_vec(&json!({ "batch": PULL_RECORDS, "expires": 30_000_000_000_u64 }))?;
-    let (begin, length) = (Instant::now(), Duration::from_secs(seconds));
+    let (started, length) = (Instant::now(), Duration::from_secs(seconds));
     writer.publish(&subject, &inbox, &pull).await?;
     writer.publish(&subject, &inbox, &pull).await?;
     let (mut records, mut bytes) = (0_u64, 0_usize);
-    while records < pending && begin.elapsed() < length {
+    while records < pending && started.elapsed() < length {
         let delivery = reader.next().await?;
         if delivery.status().is_some() {
             continue;
@@ -55,7 +56,7 @@ pub(crate) async fn run(target: &Target, seconds: u64) -> Result<Measured> {
     Ok(Measured::of(
         records,
         record_bytes,
-        begin.elapsed(),
+        started.elapsed(),
         &histogram(),
     ))
 }

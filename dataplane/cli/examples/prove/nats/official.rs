@@ -1,4 +1,4 @@
-//! The same loads through NATS's official client for Rust, as its users write them.
+//! Loads with the official NATS client for Rust, written as its users would.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::Stream;
+use super::options::LoadArgs;
 use super::stream::Target;
 use crate::measure::{Measured, histogram, micros, payload};
 
@@ -18,8 +18,8 @@ async fn connect(target: &Target) -> Result<Context> {
     Ok(jetstream::new(client))
 }
 
-/// Asynchronous publishing: acknowledgements are waited for beside the sending.
-pub(crate) async fn publish(target: &Target, load: Stream) -> Result<Measured> {
+/// Publishes asynchronously: a separate task waits for acknowledgements.
+pub(crate) async fn publish(target: &Target, load: LoadArgs) -> Result<Measured> {
     let context = connect(target).await?;
     let in_flight = usize::try_from(load.in_flight)?;
     let (sent, mut acks) = mpsc::channel(in_flight);
@@ -34,10 +34,10 @@ pub(crate) async fn publish(target: &Target, load: Stream) -> Result<Measured> {
         anyhow::Ok(latencies)
     });
     let body = Bytes::from(payload(load.record_bytes));
-    let begin = Instant::now();
-    while begin.elapsed() < load.length() {
-        // The channel's room is the window.
-        let room = sent.reserve().await.context("acks are missing")?;
+    let started = Instant::now();
+    while started.elapsed() < load.duration() {
+        // The capacity of the channel is the window.
+        let room = sent.reserve().await.context("acknowledgement task ended")?;
         let now = Instant::now();
         let ack = context
             .publish(target.subject.clone(), body.clone())
@@ -46,13 +46,13 @@ pub(crate) async fn publish(target: &Target, load: Stream) -> Result<Measured> {
     }
     drop(sent);
     let latencies = counting.await??;
-    Ok(measured(&latencies, load, begin))
+    Ok(measured(&latencies, load, started))
 }
 
-/// Producers that share a connection, each with one record under way.
-pub(crate) async fn single(target: &Target, producers: u32, load: Stream) -> Result<Measured> {
+/// Runs producers that share a connection, each with one record in flight.
+pub(crate) async fn single(target: &Target, producers: u32, load: LoadArgs) -> Result<Measured> {
     let context = connect(target).await?;
-    let begin = Instant::now();
+    let started = Instant::now();
     let mut tasks = JoinSet::new();
     for _ in 0..producers {
         tasks.spawn(one_by_one(context.clone(), target.subject.clone(), load));
@@ -61,14 +61,14 @@ pub(crate) async fn single(target: &Target, producers: u32, load: Stream) -> Res
     while let Some(done) = tasks.join_next().await {
         latencies.add(done??)?;
     }
-    Ok(measured(&latencies, load, begin))
+    Ok(measured(&latencies, load, started))
 }
 
-async fn one_by_one(context: Context, subject: String, load: Stream) -> Result<Histogram<u64>> {
+async fn one_by_one(context: Context, subject: String, load: LoadArgs) -> Result<Histogram<u64>> {
     let body = Bytes::from(payload(load.record_bytes));
     let mut latencies = histogram();
-    let begin = Instant::now();
-    while begin.elapsed() < load.length() {
+    let started = Instant::now();
+    while started.elapsed() < load.duration() {
         let sent = Instant::now();
         context
             .publish(subject.clone(), body.clone())
@@ -79,11 +79,11 @@ async fn one_by_one(context: Context, subject: String, load: Stream) -> Result<H
     Ok(latencies)
 }
 
-fn measured(latencies: &Histogram<u64>, load: Stream, begin: Instant) -> Measured {
+fn measured(latencies: &Histogram<u64>, load: LoadArgs, started: Instant) -> Measured {
     Measured::of(
         latencies.len(),
         load.record_bytes,
-        begin.elapsed(),
+        started.elapsed(),
         latencies,
     )
 }

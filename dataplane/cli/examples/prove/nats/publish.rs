@@ -1,19 +1,19 @@
-//! Asynchronous publishing: every record has a reply subject, acks are counted as they come.
+//! Asynchronous publishing: every record has a reply subject for its acknowledgement.
 
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use super::Stream;
+use super::options::LoadArgs;
 use super::stream::Target;
 use super::wire::{self, Reader, put_publish};
 use crate::measure::{InFlight, Measured, Window, payload};
 
-/// How much is put together before it is written to the socket.
+/// Bytes to collect before a write to the socket.
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Sends for the time given, waits for the last ack.
-pub(crate) async fn run(target: &Target, load: Stream) -> Result<Measured> {
+/// Publishes for the duration and waits for the last acknowledgement.
+pub(crate) async fn run(target: &Target, load: LoadArgs) -> Result<Measured> {
     let (reader, mut writer) = wire::connect(target.leader).await?;
     let inbox = wire::inbox("p");
     writer.subscribe(&format!("{inbox}.*")).await?;
@@ -21,10 +21,10 @@ pub(crate) async fn run(target: &Target, load: Stream) -> Result<Measured> {
     let acks = tokio::spawn(count_acks(reader, window.clone(), inbox.len() + 1));
 
     let body = payload(load.record_bytes);
-    let begin = Instant::now();
+    let started = Instant::now();
     let mut out = Vec::with_capacity(CHUNK_BYTES + body.len() + 256);
     let mut sent = 0_u64;
-    while begin.elapsed() < load.length() {
+    while started.elapsed() < load.duration() {
         let room = window.room(sent).await?;
         for _ in 0..room {
             sent += 1;
@@ -38,7 +38,7 @@ pub(crate) async fn run(target: &Target, load: Stream) -> Result<Measured> {
         out.clear();
     }
     window.finish(sent).await?;
-    let elapsed = begin.elapsed();
+    let elapsed = started.elapsed();
     acks.abort();
     ensure!(
         window.failed() * 100 <= sent,
@@ -53,7 +53,7 @@ pub(crate) async fn run(target: &Target, load: Stream) -> Result<Measured> {
     ))
 }
 
-/// Each ack names its record in the last part of its subject.
+/// Counts acknowledgements. The last part of their subject is the record number.
 async fn count_acks(mut reader: Reader, window: Window, prefix_bytes: usize) -> Result<()> {
     loop {
         let ack = reader.next().await?;

@@ -1,4 +1,4 @@
-//! Making a stream, and finding the server that leads it.
+//! Creates streams and finds their leaders.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -8,23 +8,23 @@ use serde_json::{Value, json};
 
 use super::wire;
 
-const READY_WAIT: Duration = Duration::from_secs(30);
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A stream and where its leader is: NATS gets the shortest way, as Lograft's client takes it.
+/// A stream and its leader. The loads connect to the leader directly, as the Lograft client does.
 #[derive(Debug)]
 pub(crate) struct Target {
-    /// The leader's client address.
+    /// Client address of the leader.
     pub(crate) leader: SocketAddr,
-    /// The stream's name.
+    /// Name of the stream.
     pub(crate) stream: String,
-    /// The subject that it stores.
+    /// Subject that the stream stores.
     pub(crate) subject: String,
 }
 
 impl Target {
-    /// Looks the stream up, waiting until it has a leader.
+    /// Looks up the stream and waits until it has a leader.
     pub(crate) async fn find(servers: &[SocketAddr], stream: &str) -> Result<Self> {
-        let deadline = Instant::now() + READY_WAIT;
+        let deadline = Instant::now() + READY_TIMEOUT;
         loop {
             let info = call(servers[0], &format!("STREAM.INFO.{stream}"), &json!({})).await;
             let leader = info
@@ -33,7 +33,9 @@ impl Target {
                 .and_then(|i| i["cluster"]["leader"].as_str());
             if let Some(at) = leader.and_then(|name| name.strip_prefix('n')?.parse::<usize>().ok())
             {
-                let leader = *servers.get(at - 1).context("an unknown leader")?;
+                let leader = *servers
+                    .get(at - 1)
+                    .context("leader is not one of the servers")?;
                 let subject = subject_of(stream);
                 return Ok(Self {
                     leader,
@@ -54,7 +56,7 @@ fn subject_of(stream: &str) -> String {
     format!("in.{stream}")
 }
 
-/// Makes the stream anew, empty; waits for the cluster to be ready for it.
+/// Deletes and creates the stream. Retries until the cluster is ready.
 pub(crate) async fn create(
     servers: &[SocketAddr],
     stream: &str,
@@ -66,13 +68,16 @@ pub(crate) async fn create(
         "retention": "limits", "discard": "old", "max_bytes": max_bytes, "num_replicas": replicas,
         "allow_batched": true, "allow_atomic": true, "duplicate_window": 1_000_000_000,
     });
-    let deadline = Instant::now() + READY_WAIT;
+    let deadline = Instant::now() + READY_TIMEOUT;
     loop {
-        // Fails where there is no such stream yet, which is just as well.
+        // Fails if the stream does not exist.
         let _ = call(servers[0], &format!("STREAM.DELETE.{stream}"), &json!({})).await;
-        let made = call(servers[0], &format!("STREAM.CREATE.{stream}"), &config).await;
-        if let Err(error) = made {
-            ensure!(Instant::now() < deadline, "create {stream}: {error:#}");
+        let created = call(servers[0], &format!("STREAM.CREATE.{stream}"), &config).await;
+        if let Err(error) = created {
+            ensure!(
+                Instant::now() < deadline,
+                "cannot create stream {stream}: {error:#}"
+            );
             tokio::time::sleep(Duration::from_millis(500)).await;
             continue;
         }
@@ -80,7 +85,7 @@ pub(crate) async fn create(
     }
 }
 
-/// One call of the JetStream API.
+/// Calls the JetStream API.
 pub(crate) async fn call(server: SocketAddr, name: &str, body: &Value) -> Result<Value> {
     let (mut reader, mut writer) = wire::connect(server).await?;
     let inbox = wire::inbox("call");
@@ -92,12 +97,16 @@ pub(crate) async fn call(server: SocketAddr, name: &str, body: &Value) -> Result
             &serde_json::to_vec(body)?,
         )
         .await?;
-    let wait = Duration::from_secs(5);
-    let reply = tokio::time::timeout(wait, reader.next())
+    let reply_timeout = Duration::from_secs(5);
+    let reply = tokio::time::timeout(reply_timeout, reader.next())
         .await
-        .context("no reply in 5 s")??;
-    ensure!(reply.status() != Some(503), "nobody answers {name}");
+        .context("no reply within 5 s")??;
+    ensure!(reply.status() != Some(503), "no server answers {name}");
     let reply: Value = serde_json::from_slice(&reply.payload)?;
-    ensure!(reply.get("error").is_none(), "{name}: {}", reply["error"]);
+    ensure!(
+        reply.get("error").is_none(),
+        "{name} failed: {}",
+        reply["error"]
+    );
     Ok(reply)
 }

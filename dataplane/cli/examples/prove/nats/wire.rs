@@ -1,4 +1,4 @@
-//! NATS's text protocol, as much of it as a load needs.
+//! The part of the NATS text protocol that the loads need.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,19 +11,19 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 const READ_BYTES: usize = 256 * 1024;
 
-/// What the server delivered.
+/// A delivery from the server.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    /// The subject it was sent to.
+    /// Subject that it was sent to.
     pub(crate) subject: Bytes,
-    /// Its headers, empty where it has none.
+    /// Headers, or empty.
     pub(crate) headers: Bytes,
-    /// Its payload.
+    /// Payload.
     pub(crate) payload: Bytes,
 }
 
 impl Delivery {
-    /// The status code in the headers' first line, where there is one.
+    /// Status code in the first line of the headers, if there is one.
     pub(crate) fn status(&self) -> Option<u16> {
         let line = self.headers.split(|b| *b == b'\r').next()?;
         let code = line.split(|b| *b == b' ').nth(1)?;
@@ -31,7 +31,7 @@ impl Delivery {
     }
 }
 
-/// A subject for replies that nobody else has; `kind` tells whose it is.
+/// A unique subject for replies. `kind` is part of it, to identify the load.
 pub(crate) fn inbox(kind: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -51,11 +51,11 @@ pub(crate) struct Writer {
     half: OwnedWriteHalf,
 }
 
-/// Connects and says hello.
+/// Connects and performs the handshake.
 pub(crate) async fn connect(server: SocketAddr) -> Result<(Reader, Writer)> {
     let tcp = TcpStream::connect(server)
         .await
-        .with_context(|| format!("connect to {server}"))?;
+        .with_context(|| format!("cannot connect to {server}"))?;
     tcp.set_nodelay(true)?;
     let (read, write) = tcp.into_split();
     let mut reader = Reader {
@@ -72,12 +72,12 @@ pub(crate) async fn connect(server: SocketAddr) -> Result<(Reader, Writer)> {
 }
 
 impl Writer {
-    /// Sends bytes that are made up already.
+    /// Sends encoded bytes.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> Result<()> {
         self.half
             .write_all(bytes)
             .await
-            .context("send to the server")
+            .context("cannot send to the server")
     }
 
     /// Subscribes to a subject.
@@ -85,7 +85,7 @@ impl Writer {
         self.send(format!("SUB {subject} 1\r\n").as_bytes()).await
     }
 
-    /// Publishes one payload with a subject for the reply.
+    /// Publishes one payload with a reply subject.
     pub(crate) async fn publish(&mut self, subject: &str, reply: &str, body: &[u8]) -> Result<()> {
         let mut out = Vec::with_capacity(body.len() + 128);
         put_publish(&mut out, subject, reply, body);
@@ -93,7 +93,7 @@ impl Writer {
     }
 }
 
-/// Appends a publish to a buffer.
+/// Appends a PUB command to a buffer.
 pub(crate) fn put_publish(out: &mut Vec<u8>, subject: &str, reply: &str, body: &[u8]) {
     out.extend_from_slice(b"PUB ");
     out.extend_from_slice(subject.as_bytes());
@@ -102,7 +102,7 @@ pub(crate) fn put_publish(out: &mut Vec<u8>, subject: &str, reply: &str, body: &
     put_length_and_body(out, body);
 }
 
-/// Appends ` LENGTH`, the body and the ends of both lines.
+/// Appends ` LENGTH`, the body and the line ends.
 fn put_length_and_body(out: &mut Vec<u8>, body: &[u8]) {
     out.push(b' ');
     out.extend_from_slice(body.len().to_string().as_bytes());
@@ -111,7 +111,7 @@ fn put_length_and_body(out: &mut Vec<u8>, body: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a publish with headers to a buffer; `reply` may be empty.
+/// Appends an HPUB command to a buffer. `reply` may be empty.
 pub(crate) fn put_with_headers(
     out: &mut Vec<u8>,
     subject: &str,
@@ -131,8 +131,8 @@ pub(crate) fn put_with_headers(
 }
 
 impl Reader {
-    /// The next delivery. PINGs go unanswered: the server closes only after the third one, six
-    /// minutes on, and no load lasts as long.
+    /// The next delivery. PINGs are not answered: the server closes the connection only after the
+    /// third, six minutes later, which is longer than any load.
     pub(crate) async fn next(&mut self) -> Result<Delivery> {
         loop {
             let line = self.line().await?;
@@ -140,7 +140,7 @@ impl Reader {
                 return self.delivery(&line).await;
             }
             if line.starts_with(b"-ERR") {
-                bail!("the server says {}", String::from_utf8_lossy(&line));
+                bail!("server error: {}", String::from_utf8_lossy(&line));
             }
         }
     }
@@ -152,13 +152,16 @@ impl Reader {
             let at = fields
                 .len()
                 .checked_sub(back)
-                .context("a delivery without lengths")?;
+                .context("delivery has no length")?;
             Ok(std::str::from_utf8(fields[at])?.parse()?)
         };
         let total = number(1)?;
         let header_bytes = if has_headers { number(2)? } else { 0 };
-        ensure!(header_bytes <= total, "headers longer than the delivery");
-        let subject = line.slice_ref(fields.get(1).context("a delivery without subject")?);
+        ensure!(
+            header_bytes <= total,
+            "headers must not be longer than the delivery"
+        );
+        let subject = line.slice_ref(fields.get(1).context("delivery has no subject")?);
         while self.buffer.len() < total + 2 {
             self.fill().await?;
         }
@@ -189,8 +192,8 @@ impl Reader {
             .half
             .read_buf(&mut self.buffer)
             .await
-            .context("read from the server")?;
-        ensure!(count > 0, "the server closed the connection");
+            .context("cannot read from the server")?;
+        ensure!(count > 0, "server closed the connection");
         Ok(())
     }
 }
