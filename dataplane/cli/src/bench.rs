@@ -1,7 +1,8 @@
-//! `lograft bench`: throughput and latency, with the set-up and the costs beside the figures.
+//! `lograft bench`: measures throughput and latency, and reports the setup and the costs with them.
 
 mod consume;
 mod cost;
+mod error;
 mod latency;
 mod measure;
 mod produce;
@@ -12,41 +13,44 @@ mod topic;
 
 use clap::Subcommand;
 
-use crate::args::Global;
 use crate::error::CliError;
+use crate::global::GlobalArgs;
 use crate::output::{Paint, print, print_json};
 
 use report::Report;
 
-/// The words after `lograft bench`.
+/// Subcommands of `lograft bench`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
-    /// Write as fast as the cluster takes it, in packed batches
+    /// Measure write throughput with batched records
     Produce(produce::ProduceBench),
-    /// Read as fast as the cluster gives it
+    /// Measure read throughput
     Consume(consume::ConsumeBench),
-    /// Write one record at a time from each of N producers and time every acknowledgement
+    /// Measure acknowledgement latency of single records
     Latency(latency::LatencyBench),
-    /// Write at a steady rate while something is done to the cluster, then read all of it back:
-    /// the longest pause of each partition, and whether an acknowledged record is missing
+    /// Write at a steady rate, e.g. during failures, then verify that no acknowledged record is
+    /// missing; reports the longest pause of each partition
     Soak(soak::SoakBench),
 }
 
-/// Runs one of them.
-pub(crate) async fn run(command: BenchCommand, global: &Global) -> Result<(), CliError> {
+/// Runs a subcommand.
+pub(crate) async fn run(command: BenchCommand, global: &GlobalArgs) -> Result<(), CliError> {
     match command {
-        BenchCommand::Produce(args) => show(args.json(), produce::run(args, global).await?),
-        BenchCommand::Consume(args) => show(args.json(), consume::run(args, global).await?),
+        BenchCommand::Produce(args) => print_report(args.json(), produce::run(args, global).await?),
+        BenchCommand::Consume(args) => print_report(args.json(), consume::run(args, global).await?),
+        BenchCommand::Latency(args) => print_report(args.json(), latency::run(args, global).await?),
         BenchCommand::Soak(args) => soak::run(args, global).await,
-        BenchCommand::Latency(args) => show(args.json(), latency::run(args, global).await?),
     }
 }
 
-fn show(json: bool, report: Report) -> Result<(), CliError> {
+fn print_report(json: bool, report: Report) -> Result<(), CliError> {
     if json {
         print_json(&report)?;
     } else {
         print(&report.render(Paint::stdout()))?;
     }
-    report.into_failure().map_or(Ok(()), Err)
+    match report.into_failure() {
+        Some(failure) => Err(failure.into()),
+        None => Ok(()),
+    }
 }

@@ -1,4 +1,4 @@
-//! `lograft cluster`: how it is, who leads, who goes.
+//! `lograft cluster`: health, leadership and membership.
 
 mod render;
 
@@ -9,36 +9,38 @@ use lograft_client::admin_wire::NodeState;
 use lograft_client::{Admin, Client, NodeId, PartitionId};
 use tokio::time::{Instant, sleep};
 
-use crate::args::Global;
-use crate::error::CliError;
-use crate::output::{Paint, Status, print, print_json};
+use crate::call_error::cannot;
+use crate::error::{CliError, CommandError};
+use crate::exit::Exit;
+use crate::global::GlobalArgs;
+use crate::output::{Paint, StatusLine, print, print_json};
 use crate::units;
 
-/// Between two looks at how far a node's replicas have moved.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Interval between two requests while waiting for health or for a decommission.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The words after `lograft cluster`.
+/// Subcommands of `lograft cluster`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterCommand {
-    /// Show nodes, leaders, lag and what is wrong; exit code 0 only when all is well
+    /// Show nodes, partitions and problems; exits with 0 only if the cluster is healthy
     Status {
-        /// Print JSON, with every partition
+        /// Print JSON, including every partition
         #[arg(long)]
         json: bool,
-        /// Show all partitions, however many there are
+        /// Show every partition; by default a large cluster shows unhealthy ones only
         #[arg(long, short)]
         all: bool,
-        /// Wait until the cluster is healthy, at most so long
+        /// Wait up to DURATION for the cluster to become healthy
         #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
         wait: Option<Duration>,
     },
-    /// Hand the leadership of a partition to another of its replicas
+    /// Transfer leadership of a partition to another replica
     Transfer(TransferArgs),
-    /// Move all replicas away from a node, then remove it for ever
+    /// Move all replicas off a node, then remove it permanently
     Decommission(DecommissionArgs),
-    /// Call a decommission off while the node is still being emptied
+    /// Cancel the decommission of a node that still holds replicas
     Recommission {
-        /// The node's id or name
+        /// Node id or name
         node: String,
     },
 }
@@ -46,15 +48,15 @@ pub(crate) enum ClusterCommand {
 /// Options of `lograft cluster transfer`.
 #[derive(Debug, Args)]
 pub(crate) struct TransferArgs {
-    /// TOPIC/PARTITION, or "meta" for the group that holds the cluster's own state
+    /// Partition as TOPIC/PARTITION, or "meta" for the cluster metadata group
     #[arg(value_parser = parse_group)]
     group: Group,
-    /// The id of the node that is to lead
+    /// Id of the new leader node
     #[arg(long, value_name = "NODE")]
     to: u64,
 }
 
-/// What is led.
+/// A raft group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Group {
     Meta,
@@ -64,18 +66,51 @@ enum Group {
 /// Options of `lograft cluster decommission`.
 #[derive(Debug, Args)]
 pub(crate) struct DecommissionArgs {
-    /// The node's id or name
+    /// Node id or name
     node: String,
-    /// Do not wait until the node holds nothing
+    /// Return at once instead of waiting until the node holds no replicas
     #[arg(long)]
     no_wait: bool,
-    /// The longest wait
+    /// Maximum time to wait
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = units::parse_duration)]
     timeout: Duration,
 }
 
+/// A subcommand failed for a reason other than a failed call.
 #[derive(Debug, thiserror::Error)]
-#[error("expected TOPIC/PARTITION, for example clicks/0, or \"meta\"")]
+enum ClusterError {
+    #[error("cluster is not healthy")]
+    NotHealthy,
+    #[error("node {name} not found")]
+    NodeNotFound { name: String },
+    #[error("cannot decommission node {node} within {after}: it still holds {left} replicas")]
+    StillDraining { node: u64, left: u32, after: String },
+}
+
+impl CommandError for ClusterError {
+    fn exit(&self) -> Exit {
+        Exit::NotFound
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::NotHealthy => return None,
+            Self::NodeNotFound { .. } => "run `lograft cluster status` to list nodes",
+            Self::StillDraining { .. } => {
+                "the decommission continues; run the same command to keep waiting"
+            }
+        };
+        Some(text.into())
+    }
+
+    /// The printed status already has the problems of a cluster that is not healthy.
+    fn is_silent(&self) -> bool {
+        matches!(self, Self::NotHealthy)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("group must be TOPIC/PARTITION, e.g. clicks/0, or \"meta\"")]
 struct GroupError;
 
 fn parse_group(text: &str) -> Result<Group, GroupError> {
@@ -90,8 +125,8 @@ fn parse_group(text: &str) -> Result<Group, GroupError> {
     })
 }
 
-/// Runs one of them.
-pub(crate) async fn run(command: ClusterCommand, global: &Global) -> Result<(), CliError> {
+/// Runs a subcommand.
+pub(crate) async fn run(command: ClusterCommand, global: &GlobalArgs) -> Result<(), CliError> {
     let client = global.connect().await?;
     match command {
         ClusterCommand::Status { json, all, wait } => {
@@ -111,14 +146,14 @@ async fn status(
 ) -> Result<(), CliError> {
     let deadline = Instant::now() + wait.unwrap_or_default();
     let cluster = loop {
-        let asked = admin.describe_cluster(false).await;
+        let reply = admin.describe_cluster(false).await;
         let is_last = Instant::now() >= deadline;
-        match asked {
+        match reply {
             Ok(cluster) if cluster.healthy || is_last => break cluster,
             Err(error) if is_last || !error.is_retryable() => {
-                return Err(CliError::call("describing the cluster")(error));
+                return Err(cannot("describe the cluster")(error).into());
             }
-            _ => sleep(LOOK_EVERY).await,
+            _ => sleep(POLL_INTERVAL).await,
         }
     };
     if json {
@@ -129,13 +164,13 @@ async fn status(
     if cluster.healthy {
         Ok(())
     } else {
-        Err(CliError::NotHealthy)
+        Err(ClusterError::NotHealthy.into())
     }
 }
 
 async fn transfer(admin: &Admin, args: TransferArgs) -> Result<(), CliError> {
     let to = NodeId(args.to);
-    let (what, outcome) = match &args.group {
+    let (group, outcome) = match &args.group {
         Group::Meta => (
             "the meta group".to_owned(),
             admin.transfer_meta_leadership(to).await,
@@ -147,73 +182,76 @@ async fn transfer(admin: &Admin, args: TransferArgs) -> Result<(), CliError> {
                 .await,
         ),
     };
-    let action = format!("handing the leadership of {what} to node {to}");
-    let epoch = outcome.map_err(CliError::call(action))?;
-    print(&format!("node {to} leads {what} in epoch {epoch}\n"))
+    let action = format!("transfer leadership of {group} to node {to}");
+    let epoch = outcome.map_err(cannot(action))?;
+    print(&format!(
+        "node {to} is the leader of {group} in epoch {epoch}\n"
+    ))
 }
 
 async fn decommission(client: &Client, args: DecommissionArgs) -> Result<(), CliError> {
     let admin = client.admin();
-    let action = || format!("decommissioning node {}", args.node);
-    let node = node_of(&admin, &args.node).await?;
-    let begun = Instant::now();
-    let mut shown = Status::new();
+    let node = resolve_node(&admin, &args.node).await?;
+    let started = Instant::now();
+    let mut status = StatusLine::new();
     loop {
         let reply = admin
             .decommission(node)
             .await
-            .map_err(CliError::call(action()))?;
+            .map_err(cannot(format!("decommission node {}", args.node)))?;
         let left = reply.replicas_left;
         if reply.state() == NodeState::Removed {
-            shown.clear();
-            let after = units::elapsed(begun.elapsed());
-            return print(&format!("node {node} is removed for ever, after {after}\n"));
+            status.clear();
+            let after = units::elapsed(started.elapsed());
+            return print(&format!(
+                "node {node} decommissioned and removed after {after}\n"
+            ));
         }
         if args.no_wait {
             return print(&format!(
-                "node {node} is being emptied: {left} replicas left\n"
+                "decommission of node {node} started, {left} replicas left to move\n"
             ));
         }
-        if begun.elapsed() >= args.timeout {
+        if started.elapsed() >= args.timeout {
             let (node, after) = (node.get(), units::elapsed(args.timeout));
-            return Err(CliError::StillDraining { node, left, after });
+            return Err(ClusterError::StillDraining { node, left, after }.into());
         }
-        shown.show(&format!("node {node}: {left} replicas left to move"));
-        sleep(LOOK_EVERY).await;
+        status.show(&format!("node {node}: {left} replicas left to move"));
+        sleep(POLL_INTERVAL).await;
     }
 }
 
 async fn recommission(admin: &Admin, node: &str) -> Result<(), CliError> {
-    let id = node_of(admin, node).await?;
-    let action = format!("calling off the decommission of node {node}");
-    let stays = admin.recommission(id).await;
-    stays.map_err(CliError::call(action))?;
+    let id = resolve_node(admin, node).await?;
+    admin
+        .recommission(id)
+        .await
+        .map_err(cannot(format!("recommission node {node}")))?;
     print(&format!(
-        "node {id} stays: what it still holds stays with it\n"
+        "decommission of node {id} cancelled, it keeps its remaining replicas\n"
     ))
 }
 
-/// The id of a node given by id or name.
-async fn node_of(admin: &Admin, node: &str) -> Result<NodeId, CliError> {
+/// The node with this id or name. An id is not checked.
+async fn resolve_node(admin: &Admin, node: &str) -> Result<NodeId, CliError> {
     match node.parse() {
         Ok(id) => Ok(NodeId(id)),
         Err(_) => find_node(admin, node).await,
     }
 }
 
-/// The id of the node at work with this name.
+/// The node with this name that has not been removed.
 async fn find_node(admin: &Admin, name: &str) -> Result<NodeId, CliError> {
-    let asked = admin.describe_cluster(true).await;
-    let cluster = asked.map_err(CliError::call(format!("looking for node {name:?}")))?;
-    let at_work = cluster
+    let cluster = admin
+        .describe_cluster(true)
+        .await
+        .map_err(cannot(format!("look up node {name}")))?;
+    cluster
         .nodes
         .iter()
-        .filter(|node| node.state() != NodeState::Removed);
-    let found = at_work
-        .filter(|node| node.name == name)
+        .find(|node| node.state() != NodeState::Removed && node.name == name)
         .map(|node| NodeId(node.node_id))
-        .next();
-    found.ok_or_else(|| CliError::NoNode { name: name.into() })
+        .ok_or_else(|| ClusterError::NodeNotFound { name: name.into() }.into())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! From a context to a connected client.
+//! Connections to the cluster of a context.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -6,19 +6,32 @@ use std::io::{self, Write as _};
 use lograft_client::{Admin, Client, ClientConfig, ClientError, TlsFiles};
 use lograft_core::limits::HEALTH_LOOK_INTERVAL;
 
-use crate::contexts_file::Context;
+use crate::call_error::{exit_for, hint_for};
+use crate::contexts_file::ClusterContext;
+use crate::error::CommandError;
+use crate::exit::Exit;
 use crate::output::Paint;
 
-/// No connection to a context's cluster.
+/// The cluster of a context is not reachable.
 #[derive(Debug, thiserror::Error)]
-#[error("reaching the cluster of context {context:?}")]
-pub(crate) struct ReachError {
-    pub(crate) context: String,
-    pub(crate) source: ClientError,
+#[error("cannot connect to the cluster of context {context}")]
+pub(crate) struct ConnectError {
+    context: String,
+    source: ClientError,
 }
 
-/// What the client needs to know of a context.
-pub(crate) fn client_config(context: &Context) -> ClientConfig {
+impl CommandError for ConnectError {
+    fn exit(&self) -> Exit {
+        exit_for(&self.source)
+    }
+
+    fn hint(&self) -> Option<String> {
+        hint_for(&self.source)
+    }
+}
+
+/// Client configuration for a context.
+fn client_config(context: &ClusterContext) -> ClientConfig {
     let tls = TlsFiles::new(&context.ca, &context.cert, &context.key);
     ClientConfig {
         endpoints_only: context.endpoints_only,
@@ -27,23 +40,26 @@ pub(crate) fn client_config(context: &Context) -> ClientConfig {
 }
 
 /// Connects to the context's cluster.
-pub(crate) async fn connect(name: &str, context: &Context) -> Result<Client, ReachError> {
+pub(crate) async fn connect(name: &str, context: &ClusterContext) -> Result<Client, ConnectError> {
     let connected = Client::connect(client_config(context)).await;
-    let client = connected.map_err(|source| ReachError {
+    let client = connected.map_err(|source| ConnectError {
         context: name.into(),
         source,
     })?;
     if may_be_forwarded(context)
         && let Ok(metadata) = client.metadata().await
-        && let Some(node) = metadata.nodes.iter().find(|n| is_in_kubernetes(&n.address))
+        && let Some(node) = metadata
+            .nodes
+            .iter()
+            .find(|n| is_kubernetes_name(&n.address))
     {
         let paint = Paint::stderr();
         let text = format!(
-            "{} is a name inside of Kubernetes: behind a port-forward, --endpoints-only keeps to \
-             the endpoints given",
+            "{} resolves only inside Kubernetes; use --endpoints-only if you connect through a \
+             port-forward",
             node.address
         );
-        // A note on the way of a command that may well succeed.
+        // Not an error: the command may still succeed.
         drop(writeln!(
             io::stderr(),
             "{}",
@@ -53,26 +69,29 @@ pub(crate) async fn connect(name: &str, context: &Context) -> Result<Client, Rea
     Ok(client)
 }
 
-/// Whether the way may be a port-forward that nobody told of.
-fn may_be_forwarded(context: &Context) -> bool {
-    let is_here = |endpoint: &String| {
+/// Whether the context may be a port-forward without `endpoints_only`.
+fn may_be_forwarded(context: &ClusterContext) -> bool {
+    let is_local = |endpoint: &String| {
         let hosts = ["localhost:", "127.0.0.1:", "[::1]:"];
         hosts.iter().any(|host| endpoint.starts_with(host))
     };
-    let is_ours = context.endpoints_only || context.dev_data_dir.is_some();
-    !is_ours && context.endpoints.iter().all(is_here)
+    let is_excluded = context.endpoints_only || context.dev_data_dir.is_some();
+    !is_excluded && context.endpoints.iter().all(is_local)
 }
 
-/// Whether only pods can look the name up.
-fn is_in_kubernetes(address: &str) -> bool {
+/// Whether the name is a cluster-internal DNS name, which resolves only in pods.
+fn is_kubernetes_name(address: &str) -> bool {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     [".svc", ".cluster.local"]
         .iter()
         .any(|suffix| host.ends_with(suffix))
 }
 
-/// Makes the context's first endpoint the first node of a cluster.
-pub(crate) async fn bootstrap(context: &Context, cluster_id: &str) -> Result<(), ClientError> {
+/// Bootstraps a cluster on the first endpoint of the context. Must be called once per cluster.
+pub(crate) async fn bootstrap(
+    context: &ClusterContext,
+    cluster_id: &str,
+) -> Result<(), ClientError> {
     let config = client_config(context);
     let endpoint = context.endpoints.first().cloned().unwrap_or_default();
     Admin::bootstrap(&config, &endpoint, cluster_id)
@@ -80,8 +99,8 @@ pub(crate) async fn bootstrap(context: &Context, cluster_id: &str) -> Result<(),
         .map(drop)
 }
 
-/// Waits until the cluster calls itself healthy.
-pub(crate) async fn until_healthy(context: Context) -> Result<(), ClientError> {
+/// Waits until the cluster reports that it is healthy.
+pub(crate) async fn wait_until_healthy(context: ClusterContext) -> Result<(), ClientError> {
     let admin = Client::connect(client_config(&context)).await?.admin();
     while !admin.describe_cluster(true).await?.healthy {
         tokio::time::sleep(HEALTH_LOOK_INTERVAL).await;
@@ -89,8 +108,10 @@ pub(crate) async fn until_healthy(context: Context) -> Result<(), ClientError> {
     Ok(())
 }
 
-/// The nodes' ids by their names.
-pub(crate) async fn node_ids(context: &Context) -> Result<BTreeMap<String, u64>, ClientError> {
+/// Node ids by node name.
+pub(crate) async fn node_ids(
+    context: &ClusterContext,
+) -> Result<BTreeMap<String, u64>, ClientError> {
     let client = Client::connect(client_config(context)).await?;
     let nodes = client.metadata().await?.nodes;
     Ok(nodes
@@ -104,8 +125,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_forward_is_guessed_only_where_it_may_be_one() {
-        let at = |endpoint: &str, endpoints_only| Context {
+    fn a_port_forward_is_suspected_only_for_local_endpoints() {
+        let at = |endpoint: &str, endpoints_only| ClusterContext {
             endpoints: vec![endpoint.into()],
             endpoints_only,
             ca: "ca".into(),
@@ -116,7 +137,9 @@ mod tests {
         assert!(may_be_forwarded(&at("localhost:9400", false)));
         assert!(!may_be_forwarded(&at("localhost:9400", true)));
         assert!(!may_be_forwarded(&at("lograft-client:9400", false)));
-        assert!(is_in_kubernetes("lograft-0.lograft-nodes.default.svc:9400"));
-        assert!(!is_in_kubernetes("127.0.0.1:9410"));
+        assert!(is_kubernetes_name(
+            "lograft-0.lograft-nodes.default.svc:9400"
+        ));
+        assert!(!is_kubernetes_name("127.0.0.1:9410"));
     }
 }

@@ -1,4 +1,4 @@
-//! `lograft consume`: a topic's records on standard output.
+//! `lograft consume`: writes the records of a topic to standard output.
 
 mod format;
 mod start;
@@ -12,48 +12,47 @@ use clap::{Args, ValueEnum};
 use futures_util::poll;
 use lograft_client::{ConsumedBatch, Consumer, ConsumerConfig, PartitionId, StartAt};
 
-use crate::args::Global;
-use crate::error::CliError;
-use crate::output::{Paint, Progress};
-use crate::produce::totals;
+use crate::call_error::{PartitionNotFound, cannot};
+use crate::error::{CliError, PartlyDone};
+use crate::global::GlobalArgs;
+use crate::output::{OutputError, Paint, Progress, throughput_summary};
 use crate::units;
 
-use format::{Format, Line};
+use format::{ConsumedRecord, Format};
 use start::parse_start;
 
-/// Written at once.
+/// Size of one write to standard output.
 const OUTPUT_BLOCK_BYTES: usize = 256 * 1024;
 
 /// Options of `lograft consume`.
 #[derive(Debug, Args)]
 pub(crate) struct ConsumeArgs {
-    /// The topic
+    /// Topic name
     topic: String,
-    /// Where to begin: earliest, latest, an offset, a time (2026-01-31T08:00:00Z) or how long ago
-    /// (15m)
+    /// Start position: earliest, latest, an offset, a time (2026-01-31T08:00:00Z) or an age (15m)
     #[arg(long, value_name = "WHERE", default_value = "earliest", value_parser = parse_start)]
     from: StartAt,
-    /// Read this partition only; may be given several times
+    /// Read only this partition; can be repeated
     #[arg(long = "partition", short, value_name = "N")]
     partitions: Vec<u32>,
-    /// Go on at the end with what comes
+    /// Keep waiting for new records at the end of the log
     #[arg(long, short)]
     follow: bool,
-    /// Stop after so many records
+    /// Exit after COUNT records
     #[arg(long, short = 'n', value_name = "COUNT")]
     max: Option<u64>,
-    /// What to print of a record: the bytes of its value, or a JSON object; then a line end
+    /// Print each record as its value or as a JSON object, followed by a line end
     #[arg(long, short, value_name = "FORM", default_value = "value")]
     output: OutputForm,
-    /// Print key and SEP before the value
+    /// Print the key and SEP before each value
     #[arg(long, short, value_name = "SEP")]
     key_separator: Option<String>,
-    /// Print no totals at the end
+    /// Print errors only, no progress and no summary
     #[arg(long, short)]
     quiet: bool,
 }
 
-/// How records are printed.
+/// Value of `--output`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum OutputForm {
     Value,
@@ -61,25 +60,26 @@ enum OutputForm {
 }
 
 /// Runs `lograft consume`.
-pub(crate) async fn run(args: ConsumeArgs, global: &Global) -> Result<(), CliError> {
+pub(crate) async fn run(args: ConsumeArgs, global: &GlobalArgs) -> Result<(), CliError> {
     let client = global.connect().await?;
-    let action = format!("consuming from {:?}", args.topic);
+    let action = format!("consume from topic {}", args.topic);
     if !args.partitions.is_empty() {
         let topic = client
             .topic(&args.topic)
             .await
-            .map_err(CliError::call(action.clone()))?;
+            .map_err(cannot(action.clone()))?;
         let count = topic.partitions.len();
         if let Some(&partition) = args
             .partitions
             .iter()
             .find(|number| **number as usize >= count)
         {
-            return Err(CliError::NoPartition {
+            return Err(PartitionNotFound {
                 topic: args.topic,
                 partition,
                 count,
-            });
+            }
+            .into());
         }
     }
     let config = ConsumerConfig {
@@ -90,24 +90,24 @@ pub(crate) async fn run(args: ConsumeArgs, global: &Global) -> Result<(), CliErr
     let consumer = client
         .consumer(config)
         .await
-        .map_err(CliError::call(action.clone()))?;
+        .map_err(cannot(action.clone()))?;
     let format = match args.output {
         OutputForm::Value => Format::Value {
             separator: args.key_separator,
         },
         OutputForm::Json => Format::Json { topic: args.topic },
     };
-    let mut run = Run {
-        out: Out::open()?,
-        left: args.max.unwrap_or(u64::MAX),
+    let mut run = ConsumeRun {
+        out: BlockWriter::open()?,
+        remaining: args.max.unwrap_or(u64::MAX),
         progress: (!args.quiet && !is_terminal(&io::stdout())).then(|| Progress::new(None)),
-        begun: Instant::now(),
+        started: Instant::now(),
         records: 0,
         bytes: 0,
         format,
         action,
     };
-    let outcome = run.pump(consumer).await;
+    let outcome = run.print_records(consumer).await;
     run.finish(outcome, args.quiet)
 }
 
@@ -115,32 +115,32 @@ fn is_terminal(stream: &impl io::IsTerminal) -> bool {
     stream.is_terminal()
 }
 
-/// A consumption under way.
-struct Run {
-    out: Out,
+/// The state of a running `lograft consume`.
+struct ConsumeRun {
+    out: BlockWriter,
     format: Format,
     action: String,
-    /// Records to go.
-    left: u64,
+    /// Records left until `--max` is reached.
+    remaining: u64,
     progress: Option<Progress>,
-    begun: Instant,
+    started: Instant,
     records: u64,
     bytes: u64,
 }
 
-impl Run {
-    /// Until the end, the count, or Ctrl-C: all of them are fine.
-    async fn pump(&mut self, mut consumer: Consumer) -> Result<(), CliError> {
+impl ConsumeRun {
+    /// Prints records until the end of the log, the maximum count or Ctrl-C.
+    async fn print_records(&mut self, mut consumer: Consumer) -> Result<(), CliError> {
         let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
-        while self.left > 0 {
+        while self.remaining > 0 {
             let mut next = std::pin::pin!(consumer.next_batch());
-            // What is there goes out before waiting for more.
             if poll!(&mut interrupt).is_ready() {
                 return Ok(());
             }
             let batch = match poll!(&mut next) {
                 std::task::Poll::Ready(batch) => batch,
                 std::task::Poll::Pending => {
+                    // Flush before waiting, so that `--follow` shows records without delay.
                     self.out.flush()?;
                     tokio::select! {
                         batch = next => batch,
@@ -148,7 +148,7 @@ impl Run {
                     }
                 }
             };
-            match batch.map_err(CliError::call(self.action.clone()))? {
+            match batch.map_err(cannot(self.action.clone()))? {
                 Some(batch) => self.write(&batch)?,
                 None => return Ok(()),
             }
@@ -159,24 +159,24 @@ impl Run {
     fn write(&mut self, batch: &ConsumedBatch) -> Result<(), CliError> {
         let before = self.out.total_bytes();
         for record in batch.iter() {
-            if self.left == 0 {
+            if self.remaining == 0 {
                 break;
             }
-            let (offset, record) = record.map_err(CliError::call(self.action.clone()))?;
-            let line = Line {
+            let (offset, record) = record.map_err(cannot(self.action.clone()))?;
+            let record = ConsumedRecord {
                 partition: batch.partition().get(),
                 offset: offset.get(),
                 append_time_ms: batch.append_time_ms(),
                 record: &record,
             };
-            self.format.append(&line, &mut self.out.block)?;
-            self.out.make_room()?;
-            self.left -= 1;
+            self.format.append(&record, &mut self.out.block)?;
+            self.out.flush_if_full()?;
+            self.remaining -= 1;
             self.records += 1;
         }
         self.bytes += self.out.total_bytes() - before;
         if let Some(progress) = &mut self.progress {
-            progress.tick(self.records, self.bytes);
+            progress.update(self.records, self.bytes);
         }
         Ok(())
     }
@@ -187,34 +187,34 @@ impl Run {
             progress.clear();
         }
         match outcome {
-            Err(error) if error.is_closed_pipe() || self.records == 0 => return Err(error),
+            Err(error) if error.is_silent() || self.records == 0 => return Err(error),
             Err(error) => {
-                let acked = units::count(self.records);
-                return Err(CliError::PartlyRead {
-                    read: acked,
-                    source: Box::new(error),
-                });
+                return Err(PartlyDone {
+                    done: format!("{} records", units::count(self.records)),
+                    source: error,
+                }
+                .into());
             }
             Ok(()) => flushed?,
         }
         if !quiet {
-            let text = totals(self.records, self.bytes, self.begun.elapsed());
+            let text = throughput_summary(self.records, self.bytes, self.started.elapsed());
             drop(writeln!(io::stderr(), "{}", Paint::stderr().faint(text)));
         }
         Ok(())
     }
 }
 
-/// Standard output in big blocks, without the line buffer of the standard library.
-struct Out {
+/// Writes standard output in large blocks, without the line buffering of the standard library.
+struct BlockWriter {
     file: File,
     block: Vec<u8>,
     written: u64,
 }
 
-impl Out {
+impl BlockWriter {
     fn open() -> Result<Self, CliError> {
-        let output = |source| CliError::Output { source };
+        let output = |source| OutputError::Write { source };
         let file = io::stdout().as_fd().try_clone_to_owned().map_err(output)?;
         Ok(Self {
             file: file.into(),
@@ -223,12 +223,12 @@ impl Out {
         })
     }
 
-    /// Bytes taken so far.
+    /// Bytes written or buffered so far.
     fn total_bytes(&self) -> u64 {
         self.written + self.block.len() as u64
     }
 
-    fn make_room(&mut self) -> Result<(), CliError> {
+    fn flush_if_full(&mut self) -> Result<(), CliError> {
         if self.block.len() >= OUTPUT_BLOCK_BYTES {
             self.flush()
         } else {
@@ -239,7 +239,7 @@ impl Out {
     fn flush(&mut self) -> Result<(), CliError> {
         self.file
             .write_all(&self.block)
-            .map_err(|source| CliError::Output { source })?;
+            .map_err(|source| OutputError::Write { source })?;
         self.written += self.block.len() as u64;
         self.block.clear();
         Ok(())

@@ -1,34 +1,34 @@
-//! `lograft context`: choose between clusters.
+//! `lograft context`: manage the contexts file.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::args::Global;
-use crate::contexts_file::{Context, ContextError, Contexts};
+use crate::contexts_file::{ClusterContext, ContextsError, ContextsFile};
 use crate::error::CliError;
+use crate::global::GlobalArgs;
 use crate::output::{Paint, Table, print};
 
-/// The words after `lograft context`.
+/// Subcommands of `lograft context`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContextCommand {
-    /// List all contexts; the current one carries a star
+    /// List contexts; the current one is marked with *
     List,
-    /// Make a context the current one
+    /// Set the current context
     Use {
-        /// The context's name
+        /// Context name
         name: String,
     },
-    /// Show one context, by default the current one
+    /// Show a context
     Show {
-        /// The context's name
+        /// Context name [default: the current context]
         name: Option<String>,
     },
-    /// Add a context, or replace it
+    /// Add or replace a context
     Set(SetArgs),
-    /// Forget a context; its cluster and its certificates stay
+    /// Delete a context; its cluster and certificates are not changed
     Delete {
-        /// The context's name
+        /// Context name
         name: String,
     },
 }
@@ -36,42 +36,42 @@ pub(crate) enum ContextCommand {
 /// Options of `lograft context set`.
 #[derive(Debug, Args)]
 pub(crate) struct SetArgs {
-    /// The context's name
+    /// Context name
     name: String,
-    /// host:port of a node; give some of them
+    /// Client address of a node; can be repeated
     #[arg(long = "endpoint", required = true, value_name = "HOST:PORT")]
     endpoints: Vec<String>,
-    /// PEM file of the CA that issued the nodes' certificates
+    /// PEM file with the CA of the nodes' certificates
     #[arg(long, value_name = "FILE")]
     ca: PathBuf,
-    /// PEM file of your certificate
+    /// PEM file with your certificate
     #[arg(long, value_name = "FILE")]
     cert: PathBuf,
-    /// PEM file of your private key
+    /// PEM file with your private key
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
 }
 
-/// Runs one of them.
-pub(crate) fn run(command: ContextCommand, global: &Global) -> Result<(), CliError> {
-    let path = global.path()?;
-    let mut contexts = Contexts::load(&path)?;
+/// Runs a subcommand.
+pub(crate) fn run(command: ContextCommand, global: &GlobalArgs) -> Result<(), CliError> {
+    let path = global.contexts_path()?;
+    let mut contexts = ContextsFile::load(&path)?;
     match command {
         ContextCommand::List => print(&list(&contexts)),
         ContextCommand::Use { name } => {
-            contexts.pick(Some(&name), &path)?;
+            contexts.get(Some(&name), &path)?;
             contexts.current = Some(name.clone());
             contexts.save(&path)?;
-            print(&format!("{name} is the current context\n"))
+            print(&format!("switched to context {name}\n"))
         }
         ContextCommand::Show { name } => {
             let name = name.as_deref().or(global.context_name());
-            let (name, context) = contexts.pick(name, &path)?;
+            let (name, context) = contexts.get(name, &path)?;
             print(&show(name, context)?)
         }
         ContextCommand::Set(args) => {
             let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-            let context = Context {
+            let context = ClusterContext {
                 endpoints: args.endpoints,
                 endpoints_only: global.is_endpoints_only(),
                 ca: absolute(args.ca),
@@ -85,33 +85,36 @@ pub(crate) fn run(command: ContextCommand, global: &Global) -> Result<(), CliErr
                 contexts.current = Some(args.name.clone());
             }
             contexts.save(&path)?;
-            let current = if is_first { ", the current one" } else { "" };
-            print(&format!("context {} is set{current}\n", args.name))
+            let current = if is_first {
+                " as the current context"
+            } else {
+                ""
+            };
+            print(&format!("context {} set{current}\n", args.name))
         }
         ContextCommand::Delete { name } => {
-            contexts.pick(Some(&name), &path)?;
+            contexts.get(Some(&name), &path)?;
             contexts.contexts.remove(&name);
             if contexts.current.as_ref() == Some(&name) {
                 contexts.current = None;
             }
             contexts.save(&path)?;
-            print(&format!("context {name} is forgotten\n"))
+            print(&format!("context {name} deleted\n"))
         }
     }
 }
 
-fn list(contexts: &Contexts) -> String {
-    let paint = Paint::stdout();
+fn list(contexts: &ContextsFile) -> String {
     let mut table = Table::new(&["", "NAME", "ENDPOINTS"]);
     for (name, context) in &contexts.contexts {
         let is_current = contexts.current.as_ref() == Some(name);
-        let star = if is_current { "*" } else { "" };
-        table.row([star.to_owned(), name.clone(), context.endpoints.join(",")]);
+        let mark = if is_current { "*" } else { "" };
+        table.row([mark.to_owned(), name.clone(), context.endpoints.join(",")]);
     }
-    table.render(paint, 0)
+    table.render(Paint::stdout(), 0)
 }
 
-fn show(name: &str, context: &Context) -> Result<String, CliError> {
-    let text = serde_yaml::to_string(context).map_err(|source| ContextError::Encode { source })?;
+fn show(name: &str, context: &ClusterContext) -> Result<String, ContextsError> {
+    let text = serde_yaml::to_string(context).map_err(|source| ContextsError::Encode { source })?;
     Ok(format!("name: {name}\n{text}"))
 }

@@ -1,4 +1,4 @@
-//! Contexts: named clusters in one YAML file, with the addresses and certificates to reach each.
+//! The contexts file: named clusters with their addresses and certificates, in YAML.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -7,12 +7,15 @@ use std::{env, fs, io};
 
 use serde::{Deserialize, Serialize};
 
-/// How to reach one cluster.
+use crate::error::CommandError;
+use crate::exit::Exit;
+
+/// Addresses and certificates to connect to one cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Context {
-    /// Client addresses `host:port` of some nodes; the others are learned from them.
+pub(crate) struct ClusterContext {
+    /// Client addresses `host:port` of some nodes. The client discovers the other nodes from them.
     pub(crate) endpoints: Vec<String>,
-    /// Whether only these are called, and never the addresses that nodes tell: for a port-forward.
+    /// Connect only to these endpoints, never to discovered addresses: for a port-forward.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) endpoints_only: bool,
     /// PEM file of the CA that issued the nodes' certificates.
@@ -21,77 +24,98 @@ pub(crate) struct Context {
     pub(crate) cert: PathBuf,
     /// PEM file of this user's private key.
     pub(crate) key: PathBuf,
-    /// Where `lograft dev` keeps this cluster, when it is one of its own.
+    /// Data directory of the cluster, if `lograft dev` runs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) dev_data_dir: Option<PathBuf>,
 }
 
 #[expect(
     clippy::trivially_copy_pass_by_ref,
-    reason = "the form that serde calls"
+    reason = "signature required by serde"
 )]
 fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// The file's content.
+/// Content of the contexts file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Contexts {
-    /// The one that commands use unless told otherwise.
+pub(crate) struct ContextsFile {
+    /// Name of the context that commands use by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) current: Option<String>,
-    /// All, by name.
+    /// All contexts by name.
     #[serde(default)]
-    pub(crate) contexts: BTreeMap<String, Context>,
+    pub(crate) contexts: BTreeMap<String, ClusterContext>,
 }
 
-/// What can go wrong with the contexts file.
+/// The contexts file cannot be used, or lacks a context.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ContextError {
-    #[error("no place for the contexts file: neither $LOGRAFT_CONFIG nor $HOME is set")]
+pub(crate) enum ContextsError {
+    #[error("cannot locate the contexts file: neither $LOGRAFT_CONFIG nor $HOME is set")]
     NoHome,
-    #[error("reading the contexts file {}", path.display())]
+    #[error("cannot read contexts file {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("the contexts file {} is not valid", path.display())]
+    #[error("cannot parse contexts file {}", path.display())]
     Parse {
         path: PathBuf,
         source: serde_yaml::Error,
     },
-    #[error("writing the contexts file {}", path.display())]
+    #[error("cannot write contexts file {}", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("encoding the contexts file")]
+    #[error("cannot encode the context as YAML")]
     Encode { source: serde_yaml::Error },
-    #[error("no context {name:?} in {}; known: {known}", path.display())]
-    Unknown {
+    #[error("context {name} not found in {} (it has: {known})", path.display())]
+    NotFound {
         name: String,
         path: PathBuf,
         known: String,
     },
-    #[error("no context is chosen in {}", path.display())]
+    #[error("no current context in {}", path.display())]
     NoCurrent { path: PathBuf },
 }
 
-/// Where the file stands: `--config`/`$LOGRAFT_CONFIG`, else the user's config directory.
-pub(crate) fn default_path() -> Result<PathBuf, ContextError> {
+impl CommandError for ContextsError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NotFound { .. } | Self::NoCurrent { .. } => Exit::NotFound,
+            _ => Exit::Failure,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::NotFound { .. } => "run `lograft context list` to list contexts",
+            Self::NoCurrent { .. } => {
+                "run `lograft dev` to start a local cluster, or `lograft context set` to add a \
+                 running one"
+            }
+            _ => return None,
+        };
+        Some(text.into())
+    }
+}
+
+/// Default path of the file: `$LOGRAFT_CONFIG`, else in the user's configuration directory.
+pub(crate) fn default_path() -> Result<PathBuf, ContextsError> {
     let non_empty = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
     if let Some(path) = non_empty("LOGRAFT_CONFIG") {
         return Ok(path.into());
     }
     let base = match non_empty("XDG_CONFIG_HOME") {
         Some(dir) => PathBuf::from(dir),
-        None => PathBuf::from(non_empty("HOME").ok_or(ContextError::NoHome)?).join(".config"),
+        None => PathBuf::from(non_empty("HOME").ok_or(ContextsError::NoHome)?).join(".config"),
     };
     Ok(base.join("lograft").join("config.yaml"))
 }
 
-impl Contexts {
-    /// The file's content; nothing when there is no file.
-    pub(crate) fn load(path: &Path) -> Result<Self, ContextError> {
+impl ContextsFile {
+    /// Loads the file. A missing or empty file has no contexts.
+    pub(crate) fn load(path: &Path) -> Result<Self, ContextsError> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(source) => {
-                return Err(ContextError::Read {
+                return Err(ContextsError::Read {
                     path: path.into(),
                     source,
                 });
@@ -100,15 +124,16 @@ impl Contexts {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        serde_yaml::from_str(&text).map_err(|source| ContextError::Parse {
+        serde_yaml::from_str(&text).map_err(|source| ContextsError::Parse {
             path: path.into(),
             source,
         })
     }
 
-    /// Replaces the file in one step.
-    pub(crate) fn save(&self, path: &Path) -> Result<(), ContextError> {
-        let text = serde_yaml::to_string(self).map_err(|source| ContextError::Encode { source })?;
+    /// Replaces the file atomically.
+    pub(crate) fn save(&self, path: &Path) -> Result<(), ContextsError> {
+        let text =
+            serde_yaml::to_string(self).map_err(|source| ContextsError::Encode { source })?;
         let write = || -> io::Result<()> {
             let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
             let dir = dir.unwrap_or(Path::new("."));
@@ -118,35 +143,35 @@ impl Contexts {
             file.persist(path)?;
             Ok(())
         };
-        write().map_err(|source| ContextError::Write {
+        write().map_err(|source| ContextsError::Write {
             path: path.into(),
             source,
         })
     }
 
-    /// The context with this name, or the current one.
-    pub(crate) fn pick(
+    /// The context with this name, by default the current one.
+    pub(crate) fn get(
         &self,
         name: Option<&str>,
         path: &Path,
-    ) -> Result<(&str, &Context), ContextError> {
+    ) -> Result<(&str, &ClusterContext), ContextsError> {
         let Some(name) = name.or(self.current.as_deref()) else {
-            return Err(ContextError::NoCurrent { path: path.into() });
+            return Err(ContextsError::NoCurrent { path: path.into() });
         };
         match self.contexts.get_key_value(name) {
             Some((name, context)) => Ok((name, context)),
-            None => Err(ContextError::Unknown {
+            None => Err(ContextsError::NotFound {
                 name: name.into(),
                 path: path.into(),
-                known: self.known(),
+                known: self.names(),
             }),
         }
     }
 
-    /// The names, for people.
-    fn known(&self) -> String {
+    /// The names of all contexts as a list for a message.
+    fn names(&self) -> String {
         if self.contexts.is_empty() {
-            return "none".into();
+            return "no contexts".into();
         }
         self.contexts
             .keys()
@@ -160,8 +185,8 @@ impl Contexts {
 mod tests {
     use super::*;
 
-    fn context(endpoint: &str) -> Context {
-        Context {
+    fn context(endpoint: &str) -> ClusterContext {
+        ClusterContext {
             endpoints: vec![endpoint.into()],
             endpoints_only: false,
             ca: "/pki/ca.crt".into(),
@@ -172,50 +197,50 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_loaded_again() {
+    fn a_saved_file_is_loaded_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/config.yaml");
-        let mut contexts = Contexts::default();
+        let mut contexts = ContextsFile::default();
         contexts
             .contexts
             .insert("dev".into(), context("127.0.0.1:9400"));
         contexts.current = Some("dev".into());
         contexts.save(&path).unwrap();
-        assert_eq!(Contexts::load(&path).unwrap(), contexts);
+        assert_eq!(ContextsFile::load(&path).unwrap(), contexts);
     }
 
     #[test]
-    fn no_file_and_an_empty_file_hold_no_context() {
+    fn missing_and_empty_files_have_no_contexts() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.yaml");
-        assert_eq!(Contexts::load(&path).unwrap(), Contexts::default());
+        assert_eq!(ContextsFile::load(&path).unwrap(), ContextsFile::default());
         fs::write(&path, "\n").unwrap();
-        assert_eq!(Contexts::load(&path).unwrap(), Contexts::default());
+        assert_eq!(ContextsFile::load(&path).unwrap(), ContextsFile::default());
     }
 
     #[test]
-    fn a_damaged_file_is_named() {
+    fn a_parse_error_names_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.yaml");
         fs::write(&path, "contexts: [").unwrap();
-        let text = Contexts::load(&path).unwrap_err().to_string();
+        let text = ContextsFile::load(&path).unwrap_err().to_string();
         assert!(text.contains("config.yaml"), "{text}");
     }
 
     #[test]
-    fn the_named_one_goes_before_the_current_one() {
-        let mut contexts = Contexts::default();
+    fn a_named_context_has_precedence_over_the_current_one() {
+        let mut contexts = ContextsFile::default();
         let path = Path::new("/c.yaml");
         assert!(matches!(
-            contexts.pick(None, path),
-            Err(ContextError::NoCurrent { .. })
+            contexts.get(None, path),
+            Err(ContextsError::NoCurrent { .. })
         ));
         contexts.contexts.insert("a".into(), context("a:1"));
         contexts.contexts.insert("b".into(), context("b:1"));
         contexts.current = Some("a".into());
-        assert_eq!(contexts.pick(None, path).unwrap().0, "a");
-        assert_eq!(contexts.pick(Some("b"), path).unwrap().0, "b");
-        let error = contexts.pick(Some("c"), path).unwrap_err().to_string();
-        assert!(error.contains("known: a, b"), "{error}");
+        assert_eq!(contexts.get(None, path).unwrap().0, "a");
+        assert_eq!(contexts.get(Some("b"), path).unwrap().0, "b");
+        let error = contexts.get(Some("c"), path).unwrap_err().to_string();
+        assert!(error.contains("(it has: a, b)"), "{error}");
     }
 }

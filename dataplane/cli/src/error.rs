@@ -1,264 +1,133 @@
-//! What can go wrong, in one line: what failed, why, and what to do next.
+//! The error that ends a command: a line of text, a hint and an exit code.
+//!
+//! Each module defines its own errors and implements [`CommandError`] for them, so this file
+//! knows no command.
 
 use std::error::Error;
-use std::io;
+use std::fmt;
 
-use lograft_client::{ClientError, Reason};
+use lograft_proto::error_text::error_chain;
 
-use crate::contexts_file::ContextError;
-use crate::dev::{DevError, LayoutError, PortError};
 use crate::exit::Exit;
-use crate::node::NodeError;
-use crate::produce::InputError;
-use crate::connect::ReachError;
 
-/// Why a command failed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CliError {
-    #[error(transparent)]
-    Context(#[from] ContextError),
-    #[error(transparent)]
-    Dev(#[from] DevError),
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    #[error(transparent)]
-    Reach(#[from] ReachError),
-    #[error(transparent)]
-    Input(#[from] InputError),
-    #[error("{action}")]
-    Call { action: String, source: ClientError },
-    #[error("after {acked} records were acknowledged")]
-    Partly {
-        acked: String,
-        source: Box<CliError>,
-    },
-    #[error("after {read} records were read")]
-    PartlyRead { read: String, source: Box<CliError> },
-    #[error("writing the output")]
-    Output { source: io::Error },
-    #[error("encoding the output")]
-    Encode { source: serde_json::Error },
-    #[error("no partition of {topic:?} has the number {partition}; it has {count}, from 0")]
-    NoPartition {
-        topic: String,
-        partition: u32,
-        count: usize,
-    },
-    #[error("no node at work is called {name:?}")]
-    NoNode { name: String },
-    #[error("the cluster is not healthy")]
-    NotHealthy,
-    #[error("interrupted: {done}")]
-    Interrupted { done: String },
-    #[error("node {node} still holds {left} replicas after {after}")]
-    StillDraining { node: u64, left: u32, after: String },
-    #[error("starting the runtime")]
-    Runtime { source: io::Error },
-    #[error("a worker of the benchmark failed")]
-    Worker { source: tokio::task::JoinError },
-    #[error("{failed} records were not stored, the last")]
-    NotStored { failed: String, source: ClientError },
-    #[error("--{option}: {text}")]
-    Option { option: &'static str, text: String },
-    #[error("{text}")]
-    Damaged { text: String },
-    #[error("nothing to read: topic {topic:?} is empty")]
-    NothingToRead { topic: String },
+/// An error that can end a command.
+pub(crate) trait CommandError: Error + Send + Sync + 'static {
+    /// Exit code of the process.
+    fn exit(&self) -> Exit {
+        Exit::Failure
+    }
+
+    /// What the user can do about the error.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether the exit code alone reports the error, without a line on standard error.
+    fn is_silent(&self) -> bool {
+        false
+    }
+}
+
+/// Any error that ends a command.
+#[derive(Debug)]
+pub(crate) struct CliError(Box<dyn CommandError>);
+
+impl<E: CommandError> From<E> for CliError {
+    fn from(error: E) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for CliError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
 }
 
 impl CliError {
-    /// A failed call, with what it was about.
-    pub(crate) fn call(action: impl Into<String>) -> impl FnOnce(ClientError) -> Self {
-        move |source| Self::Call {
-            action: action.into(),
-            source,
-        }
-    }
-
-    /// The client's error in here, if it is one.
-    fn client_error(&self) -> Option<&ClientError> {
-        match self {
-            Self::Call { source, .. }
-            | Self::NotStored { source, .. }
-            | Self::Reach(ReachError { source, .. })
-            | Self::Dev(DevError::Bootstrap { source }) => Some(source),
-            Self::Partly { source, .. } | Self::PartlyRead { source, .. } => source.client_error(),
-            _ => None,
-        }
-    }
-
-    /// The process's exit code.
+    /// Exit code of the process.
     pub(crate) fn exit(&self) -> Exit {
-        match self {
-            Self::NotHealthy
-            | Self::NoPartition { .. }
-            | Self::NoNode { .. }
-            | Self::StillDraining { .. }
-            | Self::NothingToRead { .. }
-            | Self::Context(ContextError::Unknown { .. } | ContextError::NoCurrent { .. }) => {
-                Exit::NotThere
-            }
-            Self::Interrupted { .. } => Exit::Interrupted,
-            _ => match self.client_error() {
-                Some(error) => exit_of(error),
-                None => Exit::Failure,
-            },
-        }
+        self.0.exit()
     }
 
-    /// Error and causes in one line, and what to do next. Nothing for what needs no words.
+    /// Whether the exit code alone reports the error.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.0.is_silent()
+    }
+
+    /// The error, its causes and the hint on one line; `None` for a silent error.
     pub(crate) fn line(&self) -> Option<String> {
-        if self.is_closed_pipe() || matches!(self, Self::NotHealthy) {
+        if self.is_silent() {
             return None;
         }
-        let mut text = with_causes(self);
-        if let Some(hint) = self.hint() {
-            text.push_str("; ");
-            text.push_str(&hint);
-        }
-        Some(text)
+        let text = error_chain(self);
+        Some(match self.0.hint() {
+            Some(hint) => format!("{text}; {hint}"),
+            None => text,
+        })
     }
+}
 
-    /// Whether the reader of our output went away, which is its right.
-    pub(crate) fn is_closed_pipe(&self) -> bool {
-        matches!(self, Self::Output { source } if source.kind() == io::ErrorKind::BrokenPipe)
+/// A command failed after it had done a part of its work.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped after {done}")]
+pub(crate) struct PartlyDone {
+    /// The completed part, e.g. `7 records`.
+    pub(crate) done: String,
+    pub(crate) source: CliError,
+}
+
+impl CommandError for PartlyDone {
+    fn exit(&self) -> Exit {
+        self.source.exit()
     }
 
     fn hint(&self) -> Option<String> {
-        let text = match self {
-            Self::Context(ContextError::Unknown { .. }) => "`lograft context list` shows them",
-            Self::Context(ContextError::NoCurrent { .. }) => {
-                "`lograft dev` starts a cluster and makes its context the current one, \
-                 `lograft context set` names one that runs elsewhere"
-            }
-            Self::Dev(DevError::Layout(LayoutError::InUse { .. })) => {
-                "stop it, or give another --data-dir and --base-port"
-            }
-            Self::Dev(DevError::Ports(PortError::InUse { .. })) => {
-                "stop that program, or choose other ports with --base-port (0 looks for free ones)"
-            }
-            Self::Dev(DevError::FewerNodes { .. }) => {
-                "start as many, and `lograft cluster decommission` those to be gone"
-            }
-            Self::NoNode { .. } => "`lograft cluster status` shows the nodes",
-            Self::StillDraining { .. } => "it goes on by itself; the same command waits again",
-            _ => return self.client_error().and_then(hint_of),
-        };
-        Some(text.into())
+        self.source.0.hint()
     }
-}
 
-fn exit_of(error: &ClientError) -> Exit {
-    match error.reason() {
-        Some(Reason::UnknownTopic | Reason::UnknownPartition | Reason::UnknownNode) => {
-            Exit::NotThere
-        }
-        Some(Reason::Unauthenticated) => Exit::Failure,
-        _ if error.is_retryable() => Exit::Unreachable,
-        _ => Exit::Failure,
+    fn is_silent(&self) -> bool {
+        self.source.is_silent()
     }
-}
-
-fn hint_of(error: &ClientError) -> Option<String> {
-    let Some(reason) = error.reason() else {
-        let unreachable = matches!(error, ClientError::Connect(_) | ClientError::NoEndpoint(_));
-        return unreachable.then(|| {
-            "is the cluster running? `lograft dev` starts one, `lograft context list` shows where \
-             this command looked"
-                .into()
-        });
-    };
-    if reason == Reason::OffsetOutOfRange {
-        let (start, end) = error.valid_offsets()?;
-        return Some(format!(
-            "offsets {start} to {end} can be asked for: `--from earliest` begins at {start}"
-        ));
-    }
-    let text = match reason {
-        Reason::UnknownTopic => "`lograft topic list` shows those that are there",
-        Reason::UnknownPartition => "`lograft topic describe` shows those that are there",
-        Reason::UnknownNode => "`lograft cluster status` shows those that are there",
-        Reason::TopicExists => "--if-not-exists takes it as it is",
-        Reason::InvalidReplicationFactor => "lower --replication-factor or add nodes",
-        Reason::TooFewNodes => "add a node first, or delete topics with so many replicas",
-        Reason::Unauthenticated => {
-            "`lograft context show` tells which CA, certificate and key were used"
-        }
-        Reason::DiskFull => {
-            "free space on the nodes' disks or lower a topic's retention: writes then go on"
-        }
-        Reason::NoLeader | Reason::NotReady | Reason::Timeout | Reason::NotBootstrapped => {
-            "`lograft cluster status` shows what is missing; then try again"
-        }
-        _ => return None,
-    };
-    Some(text.into())
-}
-
-/// An error and its causes, in one line.
-pub(crate) fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        // Some causes stand in their effect's text already.
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn output(kind: io::ErrorKind) -> CliError {
-        CliError::Output {
-            source: kind.into(),
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot open a.txt")]
+    struct OpenError {
+        source: std::io::Error,
+    }
+
+    impl CommandError for OpenError {
+        fn exit(&self) -> Exit {
+            Exit::NotFound
+        }
+
+        fn hint(&self) -> Option<String> {
+            Some("check the path".into())
         }
     }
 
     #[test]
-    fn a_closed_pipe_needs_no_words() {
-        assert_eq!(output(io::ErrorKind::BrokenPipe).line(), None);
-        let line = output(io::ErrorKind::StorageFull).line().unwrap();
-        assert_eq!(line, "writing the output: no storage space");
-    }
-
-    #[test]
-    fn what_to_do_next_ends_the_line() {
-        let error = CliError::from(ContextError::NoCurrent {
-            path: "/c.yaml".into(),
+    fn a_line_has_the_error_its_causes_and_the_hint() {
+        let source = std::io::ErrorKind::NotFound.into();
+        let error = CliError::from(PartlyDone {
+            done: "7 records".into(),
+            source: OpenError { source }.into(),
         });
-        let line = error.line().unwrap();
-        assert!(
-            line.starts_with("no context is chosen in /c.yaml; `lograft dev` starts"),
-            "{line}"
+        assert_eq!(
+            error.line().unwrap(),
+            "stopped after 7 records: cannot open a.txt: entity not found; check the path"
         );
-        assert_eq!(error.exit(), Exit::NotThere);
-    }
-
-    #[test]
-    fn causes_stand_once() {
-        let topic = "t".into();
-        let source = ClientError::NoLeader {
-            topic,
-            partition: lograft_client::PartitionId(2),
-        };
-        let error = CliError::Partly {
-            acked: "7".into(),
-            source: Box::new(CliError::call("producing to \"t\"")(source)),
-        };
-        let line = error.line().unwrap();
-        assert!(
-            line.starts_with(
-                "after 7 records were acknowledged: producing to \"t\": t/2 has no leader; "
-            ),
-            "{line}"
-        );
-        assert_eq!(error.exit(), Exit::Unreachable);
+        assert_eq!(error.exit(), Exit::NotFound);
     }
 }

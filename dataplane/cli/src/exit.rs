@@ -1,19 +1,17 @@
-//! What a script learns from the end of the process.
+//! Exit codes.
 
 use std::process::ExitCode;
 
-/// The process's exit codes; `--help` lists them.
+/// Exit code of the process; `--help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Done.
     Ok = 0,
-    /// Something failed.
     Failure = 1,
-    // 2 is the argument parser's own: the command line is wrong.
-    /// The cluster is not healthy, or what was asked for is not there.
-    NotThere = 3,
-    /// No node could be reached, or none answered in time: the same call may succeed later.
-    Unreachable = 4,
+    // 2 is the argument parser's code for an invalid command line.
+    /// The cluster is not healthy, or a requested object does not exist.
+    NotFound = 3,
+    /// No node was reachable, or none answered in time. A retry may succeed.
+    Unavailable = 4,
     /// Ended by Ctrl-C.
     Interrupted = 130,
 }
@@ -21,11 +19,11 @@ pub(crate) enum Exit {
 /// The table for `--help`.
 pub(crate) const EXIT_CODES_HELP: &str = "\
 Exit codes:
-  0    done
-  1    failed; one line on standard error says what, and what to do next
-  2    wrong usage
-  3    not healthy, or what was asked for is not there
-  4    no node could be reached or answered in time: try again
+  0    success
+  1    failure; standard error has one line with the cause and what to do about it
+  2    invalid usage
+  3    cluster not healthy, or requested object not found
+  4    no node reachable, or no answer in time; retry later
   130  interrupted";
 
 impl From<Exit> for ExitCode {

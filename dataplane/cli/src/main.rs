@@ -1,18 +1,23 @@
-//! `lograft`: a cluster on one machine, topics, records and benchmarks from the command line.
+//! `lograft`: local clusters, topics, records and benchmarks on the command line.
 
 mod args;
 mod bench;
+mod call_error;
+mod clock;
 mod cluster;
+mod completion;
+mod compression;
+mod connect;
 mod consume;
 mod context;
 mod contexts_file;
 mod dev;
 mod error;
 mod exit;
+mod global;
 mod node;
 mod output;
 mod produce;
-mod connect;
 mod topic;
 mod units;
 
@@ -21,7 +26,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    // Only fails when a provider stands already, which is as good.
+    // Fails only if a provider is already installed, which is harmless.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     args::Cli::parse().run()
 }

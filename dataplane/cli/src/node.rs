@@ -1,4 +1,4 @@
-//! `lograft node`: one node in this process; what `lograft dev` starts as its children.
+//! `lograft node`: runs one node in this process. `lograft dev` starts its nodes this way.
 
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -11,27 +11,31 @@ use lograft_node::telemetry::TelemetryError;
 use lograft_node::{run, telemetry};
 use rustix::process::{Signal, getpid, kill_process};
 
+use crate::error::CommandError;
+
 /// Options of `lograft node`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct NodeArgs {
-    /// The node's configuration, YAML
+    /// Node configuration file (YAML)
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Stop when standard input ends: it is a pipe that the starting process holds
+    /// Stop when standard input is closed, i.e. when the parent process ends
     #[arg(long)]
     supervised: bool,
 }
 
-/// Why a node did not start.
+/// A node did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NodeError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
-    #[error("watching standard input")]
-    Watch { source: io::Error },
+    #[error("cannot watch standard input")]
+    WatchInput { source: io::Error },
 }
+
+impl CommandError for NodeError {}
 
 /// Runs a node until SIGTERM or SIGINT.
 pub(crate) fn run(args: &NodeArgs) -> Result<ExitCode, NodeError> {
@@ -40,16 +44,17 @@ pub(crate) fn run(args: &NodeArgs) -> Result<ExitCode, NodeError> {
     let config = NodeConfig::load(&args.config)?.with_environment(variable)?;
     telemetry::init(&config.log)?;
     if args.supervised {
-        let watch = std::thread::Builder::new().name("parent".into());
-        watch
-            .spawn(stop_with_input)
-            .map_err(|source| NodeError::Watch { source })?;
+        std::thread::Builder::new()
+            .name("parent".into())
+            .spawn(stop_when_input_closes)
+            .map_err(|source| NodeError::WatchInput { source })?;
     }
     Ok(run::main(config))
 }
 
-/// Ends this process when standard input ends: gently, then for sure.
-fn stop_with_input() {
+/// Stops this process when standard input is closed: first with SIGTERM, which hands over
+/// leaderships, then by exiting.
+fn stop_when_input_closes() {
     let mut byte = [0];
     let mut input = io::stdin().lock();
     loop {
@@ -59,8 +64,8 @@ fn stop_with_input() {
             Ok(_) | Err(_) => break,
         }
     }
-    tracing::warn!("the process that started this node is gone: stopping");
-    // Signalling oneself does not fail; if it did, the exit below comes all the same.
+    tracing::warn!("parent process ended, stopping");
+    // If the signal fails, the exit below ends the process.
     let _ = kill_process(getpid(), Signal::TERM);
     std::thread::sleep(DEV_STOP_MAX);
     std::process::exit(1);

@@ -1,4 +1,4 @@
-//! `lograft produce`: lines of a file or of standard input become records.
+//! `lograft produce`: writes the lines of a file or of standard input as records.
 
 mod acks;
 mod input;
@@ -6,72 +6,54 @@ mod lines;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use clap::{Args, ValueEnum};
-use lograft_client::{
-    Compression, Header, PartitionId, Producer, ProducerConfig, RecordParts, TopicProducer,
-};
+use clap::Args;
+use lograft_client::{Header, PartitionId, Producer, ProducerConfig, RecordParts, TopicProducer};
 
-use crate::args::Global;
-use crate::error::CliError;
-use crate::output::{Paint, Progress};
+use crate::call_error::{PartitionNotFound, cannot};
+use crate::clock::now_ms;
+use crate::compression::CompressionArg;
+use crate::error::{CliError, CommandError, PartlyDone};
+use crate::exit::Exit;
+use crate::global::GlobalArgs;
+use crate::output::{Paint, Progress, throughput_summary};
 use crate::units;
 
 use acks::Acks;
-use input::{Block, Input};
+use input::{Block, Input, InputError};
 use lines::{Splitter, lines};
-
-pub(crate) use input::InputError;
 
 /// Options of `lograft produce`.
 #[derive(Debug, Args)]
 pub(crate) struct ProduceArgs {
-    /// The topic
+    /// Topic name
     topic: String,
-    /// Read this file instead of standard input
+    /// Read lines from this file instead of standard input
     #[arg(long, short, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// What stands before the first SEP of a line is its key; each line must have one
+    /// Split each line at the first SEP into key and value; a line without SEP is an error
     #[arg(long, short, value_name = "SEP", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     key_separator: Option<String>,
-    /// A header for each record; may be given several times
+    /// Add a header to every record; can be repeated
     #[arg(long = "header", short = 'H', value_name = "NAME=VALUE", value_parser = parse_header)]
     headers: Vec<Header>,
-    /// How batches are compressed
+    /// Compression of batches
     #[arg(long, short, value_name = "KIND", default_value = "none")]
-    compression: Kind,
-    /// Write to this partition only [default: by key, or spread where there is none]
+    compression: CompressionArg,
+    /// Write to this partition only [default: chosen by key; spread evenly without a key]
     #[arg(long, short, value_name = "N")]
     partition: Option<u32>,
-    /// Print each acknowledgement: partition, offsets, epoch, durability
+    /// Print each acknowledgement: partition, offsets, leader epoch, durability
     #[arg(long)]
     acks: bool,
-    /// Print nothing but errors
+    /// Print errors only
     #[arg(long, short)]
     quiet: bool,
 }
 
-/// How batches are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
-    None,
-    Lz4,
-    Zstd,
-}
-
-impl From<Kind> for Compression {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::None => Self::None,
-            Kind::Lz4 => Self::Lz4,
-            Kind::Zstd => Self::Zstd,
-        }
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
-#[error("a header is NAME=VALUE")]
+#[error("header must be NAME=VALUE")]
 struct HeaderError;
 
 fn parse_header(text: &str) -> Result<Header, HeaderError> {
@@ -85,25 +67,30 @@ fn parse_header(text: &str) -> Result<Header, HeaderError> {
     })
 }
 
-/// Milliseconds since the Unix epoch.
-pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// How reading ended.
-enum End {
-    OfInput,
+/// Why no more input is read.
+enum InputEnd {
+    EndOfInput,
     Interrupted,
 }
 
+/// Ctrl-C ended the command.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted after {acked} acknowledged records")]
+struct Interrupted {
+    acked: String,
+}
+
+impl CommandError for Interrupted {
+    fn exit(&self) -> Exit {
+        Exit::Interrupted
+    }
+}
+
 /// Runs `lograft produce`.
-pub(crate) async fn run(args: ProduceArgs, global: &Global) -> Result<(), CliError> {
+pub(crate) async fn run(args: ProduceArgs, global: &GlobalArgs) -> Result<(), CliError> {
     let mut input = Input::open(args.file.as_deref())?;
     let client = global.connect().await?;
-    let action = format!("producing to {:?}", args.topic);
+    let action = format!("produce to topic {}", args.topic);
     let config = ProducerConfig {
         compression: args.compression.into(),
         ..ProducerConfig::default()
@@ -111,29 +98,30 @@ pub(crate) async fn run(args: ProduceArgs, global: &Global) -> Result<(), CliErr
     let producer = client
         .producer(config)
         .await
-        .map_err(CliError::call(action.clone()))?;
+        .map_err(cannot(action.clone()))?;
     let topic = producer
         .topic(&args.topic)
         .await
-        .map_err(CliError::call(action.clone()))?;
+        .map_err(cannot(action.clone()))?;
     if let Some(partition) = args.partition
         && partition >= topic.partition_count()
     {
         let count = topic.partition_count() as usize;
-        return Err(CliError::NoPartition {
+        return Err(PartitionNotFound {
             topic: args.topic,
             partition,
             count,
-        });
+        }
+        .into());
     }
-    let mut run = Run {
+    let mut run = ProduceRun {
         acks: Acks::new(args.acks),
         progress: if args.quiet {
             None
         } else {
             Some(Progress::new(input.total_bytes()))
         },
-        begun: Instant::now(),
+        started: Instant::now(),
         records: 0,
         bytes: 0,
         args,
@@ -141,40 +129,40 @@ pub(crate) async fn run(args: ProduceArgs, global: &Global) -> Result<(), CliErr
         topic,
         action,
     };
-    let outcome = run.pump(&mut input).await;
+    let outcome = run.send_input(&mut input).await;
     run.finish(outcome).await
 }
 
-/// A production under way.
-struct Run {
+/// The state of a running `lograft produce`.
+struct ProduceRun {
     args: ProduceArgs,
     producer: Producer,
     topic: TopicProducer,
     action: String,
     acks: Acks,
     progress: Option<Progress>,
-    begun: Instant,
-    /// Taken by the producer.
+    started: Instant,
+    /// Records given to the producer.
     records: u64,
-    /// Of the input.
+    /// Bytes of input sent so far.
     bytes: u64,
 }
 
-impl Run {
-    /// Hands block after block to the producer.
-    async fn pump(&mut self, input: &mut Input) -> Result<End, CliError> {
+impl ProduceRun {
+    /// Sends the input block by block, until its end or Ctrl-C.
+    async fn send_input(&mut self, input: &mut Input) -> Result<InputEnd, CliError> {
         let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
         loop {
             let block = tokio::select! {
                 block = input.next() => block,
-                _ = &mut interrupt => return Ok(End::Interrupted),
+                _ = &mut interrupt => return Ok(InputEnd::Interrupted),
             };
             let Some(block) = block? else {
-                return Ok(End::OfInput);
+                return Ok(InputEnd::EndOfInput);
             };
             tokio::select! {
                 sent = self.send(&block) => sent?,
-                _ = &mut interrupt => return Ok(End::Interrupted),
+                _ = &mut interrupt => return Ok(InputEnd::Interrupted),
             }
             input.recycle(block);
         }
@@ -212,7 +200,7 @@ impl Run {
             })
         });
         let sent = self.topic.send_many(records, partition).await;
-        let deliveries = sent.map_err(CliError::call(self.action.clone()))?;
+        let deliveries = sent.map_err(cannot(self.action.clone()))?;
         if let Some(count) = without_key {
             let separator = self.args.key_separator.clone().unwrap_or_default();
             return Err(InputError::NoKey {
@@ -223,72 +211,62 @@ impl Run {
         }
         self.records += count;
         self.bytes += block.lines().len() as u64;
-        self.acks.take(deliveries);
+        self.acks.add(deliveries);
         self.acks
-            .reap()?
-            .map_err(CliError::call(self.action.clone()))?;
+            .collect_ready()?
+            .map_err(cannot(self.action.clone()))?;
         if let Some(progress) = &mut self.progress {
-            progress.tick(self.records, self.bytes);
+            progress.update(self.records, self.bytes);
         }
         Ok(())
     }
 
-    /// Waits for all acknowledgements and tells what was done.
-    async fn finish(mut self, outcome: Result<End, CliError>) -> Result<(), CliError> {
+    /// Waits for all acknowledgements and prints the summary.
+    async fn finish(mut self, outcome: Result<InputEnd, CliError>) -> Result<(), CliError> {
         let flushed = self.producer.flush().await;
-        let reaped = self.acks.reap_all().await?;
+        let acked_all = self.acks.collect_all().await?;
         if let Some(progress) = &mut self.progress {
             progress.clear();
         }
         let acked = self.producer.stats().acked_records;
         let stored = flushed
-            .and(reaped)
-            .map_err(CliError::call(self.action.clone()));
+            .and(acked_all)
+            .map_err(cannot(self.action.clone()))
+            .map_err(CliError::from);
         let end = match outcome.and_then(|end| stored.map(|()| end)) {
             Ok(end) => end,
             Err(error) if acked == 0 => return Err(error),
             Err(error) => {
-                return Err(CliError::Partly {
-                    acked: units::count(acked),
-                    source: Box::new(error),
-                });
+                return Err(PartlyDone {
+                    done: format!("{} acknowledged records", units::count(acked)),
+                    source: error,
+                }
+                .into());
             }
         };
         if !self.args.quiet {
-            self.summary(acked);
+            self.print_summary(acked);
         }
         match end {
-            End::OfInput => Ok(()),
-            End::Interrupted => Err(CliError::Interrupted {
-                done: format!("{} records acknowledged", units::count(acked)),
-            }),
+            InputEnd::EndOfInput => Ok(()),
+            InputEnd::Interrupted => Err(Interrupted {
+                acked: units::count(acked),
+            }
+            .into()),
         }
     }
 
-    fn summary(&self, acked: u64) {
+    fn print_summary(&self, acked: u64) {
         let paint = Paint::stderr();
-        let totals = totals(acked, self.bytes, self.begun.elapsed());
+        let totals = throughput_summary(acked, self.bytes, self.started.elapsed());
         let text = format!(
             "{} to {}: {totals}\n{}",
-            paint.good("stored"),
+            paint.good("produced"),
             self.topic.name(),
             self.acks.summary()
         );
         drop(io::stderr().write_all(text.as_bytes()));
     }
-}
-
-/// `1,000 records, 1.5 MiB in 1.2 s: 833/s, 1.3 MB/s`.
-pub(crate) fn totals(records: u64, bytes: u64, time: Duration) -> String {
-    let seconds = time.as_secs_f64().max(1e-9);
-    format!(
-        "{} records, {} in {}: {} records/s, {:.1} MB/s",
-        units::count(records),
-        units::size(bytes),
-        units::elapsed(time),
-        units::rate(units::float(records) / seconds),
-        units::float(bytes) / seconds / 1e6,
-    )
 }
 
 #[cfg(test)]
@@ -305,14 +283,5 @@ mod tests {
         assert_eq!(&parse_header("empty=").unwrap().value[..], b"");
         assert!(parse_header("=x").is_err());
         assert!(parse_header("x").is_err());
-    }
-
-    #[test]
-    fn totals_tell_count_size_time_and_rates() {
-        let text = totals(1_000_000, 256_000_000, Duration::from_millis(1600));
-        assert_eq!(
-            text,
-            "1,000,000 records, 244.1 MiB in 1.6 s: 625k records/s, 160.0 MB/s"
-        );
     }
 }

@@ -1,4 +1,4 @@
-//! `lograft topic`: create, list, describe, alter, delete.
+//! `lograft topic`: create, list, describe, alter and delete topics.
 
 mod render;
 
@@ -6,39 +6,40 @@ use clap::{Args, Subcommand};
 use lograft_client::admin_wire::Retention;
 use lograft_client::{Admin, NewTopic, Reason, TopicChange};
 
-use crate::args::Global;
+use crate::call_error::cannot;
 use crate::error::CliError;
+use crate::global::GlobalArgs;
 use crate::output::{Paint, print, print_json};
-use crate::units::{parse_millis, parse_size};
+use crate::units::{UnitError, parse_millis, parse_size};
 
 pub(crate) use render::{PartitionJson, partition_json, partitions as partition_table};
 
-/// The words after `lograft topic`.
+/// Subcommands of `lograft topic`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TopicCommand {
     /// Create a topic
     Create(CreateArgs),
-    /// List all topics
+    /// List topics
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Show a topic with its partitions: leader, replicas, offsets
+    /// Show a topic and its partitions: leader, replicas, offsets
     Describe {
-        /// The topic
+        /// Topic name
         topic: String,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Add partitions, or change how long records are kept
+    /// Add partitions to a topic or change its retention
     Alter(AlterArgs),
     /// Delete a topic and all its records
     Delete {
-        /// The topic
+        /// Topic name
         topic: String,
-        /// Succeed as well when there is no such topic
+        /// Succeed if the topic does not exist
         #[arg(long)]
         if_exists: bool,
     },
@@ -47,21 +48,24 @@ pub(crate) enum TopicCommand {
 /// Options of `lograft topic create`.
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// The topic's name: letters, digits, '.', '_' and '-'
+    /// Topic name: letters, digits, '.', '_' and '-'
     topic: String,
-    /// How many partitions [default: the cluster's, 1 unless configured]
+    /// Number of partitions [default: set by the cluster, initially 1]
     #[arg(long, short = 'p', value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     partitions: Option<u32>,
-    /// How many nodes hold each partition [default: the cluster's, 3 or all unless configured]
+    /// Number of replicas of each partition [default: set by the cluster, initially 3 or the number
+    /// of nodes if fewer]
     #[arg(long, short = 'r', value_name = "R", value_parser = clap::value_parser!(u32).range(1..))]
     replication_factor: Option<u32>,
-    /// The most kept of each partition, for example 10GiB, or "none" [default: the cluster's]
-    #[arg(long, value_name = "BYTES", value_parser = bound_of_size)]
-    retention_bytes: Option<Bound>,
-    /// The greatest age kept, in milliseconds or for example 7d, or "none" [default: the cluster's]
-    #[arg(long, value_name = "MS", value_parser = bound_of_millis)]
-    retention_ms: Option<Bound>,
-    /// Succeed as well when there is such a topic; it stays as it is
+    /// Maximum size per partition before old segments are deleted, e.g. 10GiB; "none" disables it
+    /// [default: set by the cluster]
+    #[arg(long, value_name = "BYTES", value_parser = parse_retention_bytes)]
+    retention_bytes: Option<RetentionArg>,
+    /// Maximum age of records before old segments are deleted, in milliseconds or e.g. 7d; "none"
+    /// disables it [default: set by the cluster]
+    #[arg(long, value_name = "MS", value_parser = parse_retention_ms)]
+    retention_ms: Option<RetentionArg>,
+    /// Succeed if the topic already exists, without changing it
     #[arg(long)]
     if_not_exists: bool,
 }
@@ -69,72 +73,69 @@ pub(crate) struct CreateArgs {
 /// Options of `lograft topic alter`.
 #[derive(Debug, Args)]
 pub(crate) struct AlterArgs {
-    /// The topic
+    /// Topic name
     topic: String,
-    /// The new number of partitions; it can only grow
+    /// New number of partitions; it can only grow
     #[arg(long, short = 'p', value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     partitions: Option<u32>,
-    /// The most kept of each partition, for example 10GiB, or "none"
-    #[arg(long, value_name = "BYTES", value_parser = bound_of_size)]
-    retention_bytes: Option<Bound>,
-    /// The greatest age kept, in milliseconds or for example 7d, or "none"
-    #[arg(long, value_name = "MS", value_parser = bound_of_millis)]
-    retention_ms: Option<Bound>,
+    /// Maximum size per partition before old segments are deleted, e.g. 10GiB; "none" disables it
+    #[arg(long, value_name = "BYTES", value_parser = parse_retention_bytes)]
+    retention_bytes: Option<RetentionArg>,
+    /// Maximum age of records before old segments are deleted, in milliseconds or e.g. 7d; "none"
+    /// disables it
+    #[arg(long, value_name = "MS", value_parser = parse_retention_ms)]
+    retention_ms: Option<RetentionArg>,
 }
 
-/// A bound that may be lifted.
+/// A retention limit on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bound {
+enum RetentionArg {
     None,
-    At(u64),
+    Limit(u64),
 }
 
-impl Bound {
+impl RetentionArg {
     fn value(self) -> Option<u64> {
         match self {
             Self::None => None,
-            Self::At(value) => Some(value),
+            Self::Limit(value) => Some(value),
         }
     }
 }
 
-fn bound_of_size(text: &str) -> Result<Bound, crate::units::UnitError> {
+fn parse_retention_bytes(text: &str) -> Result<RetentionArg, UnitError> {
     if text == "none" {
-        Ok(Bound::None)
+        Ok(RetentionArg::None)
     } else {
-        parse_size(text).map(Bound::At)
+        parse_size(text).map(RetentionArg::Limit)
     }
 }
 
-fn bound_of_millis(text: &str) -> Result<Bound, crate::units::UnitError> {
+fn parse_retention_ms(text: &str) -> Result<RetentionArg, UnitError> {
     if text == "none" {
-        Ok(Bound::None)
+        Ok(RetentionArg::None)
     } else {
-        parse_millis(text).map(Bound::At)
+        parse_millis(text).map(RetentionArg::Limit)
     }
 }
 
-/// Runs one of them.
-pub(crate) async fn run(command: TopicCommand, global: &Global) -> Result<(), CliError> {
+/// Runs a subcommand.
+pub(crate) async fn run(command: TopicCommand, global: &GlobalArgs) -> Result<(), CliError> {
     let admin = global.connect().await?.admin();
     match command {
         TopicCommand::Create(args) => create(&admin, args).await,
         TopicCommand::List { json } => {
-            let topics = admin
-                .list_topics()
-                .await
-                .map_err(CliError::call("listing the topics"))?;
+            let topics = admin.list_topics().await.map_err(cannot("list topics"))?;
             if json {
                 return print_json(&render::list_json(&topics));
             }
             print(&render::list(&topics, Paint::stdout()))
         }
         TopicCommand::Describe { topic, json } => {
-            let action = format!("describing topic {topic:?}");
             let found = admin
                 .describe_topic(&topic)
                 .await
-                .map_err(CliError::call(action))?;
+                .map_err(cannot(format!("describe topic {topic}")))?;
             if json {
                 return print_json(&render::topic_json(&found));
             }
@@ -142,40 +143,40 @@ pub(crate) async fn run(command: TopicCommand, global: &Global) -> Result<(), Cl
         }
         TopicCommand::Alter(args) => alter(&admin, args).await,
         TopicCommand::Delete { topic, if_exists } => match admin.delete_topic(&topic).await {
-            Ok(()) => print(&format!("topic {topic} is deleted\n")),
+            Ok(()) => print(&format!("topic {topic} deleted\n")),
             Err(error) if if_exists && error.reason() == Some(Reason::UnknownTopic) => {
-                print(&format!("there is no topic {topic}\n"))
+                print(&format!("topic {topic} does not exist\n"))
             }
-            Err(error) => Err(CliError::call(format!("deleting topic {topic:?}"))(error)),
+            Err(error) => Err(cannot(format!("delete topic {topic}"))(error).into()),
         },
     }
 }
 
 async fn create(admin: &Admin, args: CreateArgs) -> Result<(), CliError> {
     let name = args.topic;
-    let is_bounded = args.retention_bytes.is_some() || args.retention_ms.is_some();
+    let has_retention = args.retention_bytes.is_some() || args.retention_ms.is_some();
     let topic = NewTopic {
         name: name.clone(),
         partitions: args.partitions.unwrap_or(0),
         replication_factor: args.replication_factor.unwrap_or(0),
-        retention: is_bounded.then(|| Retention {
-            bytes: args.retention_bytes.and_then(Bound::value),
-            ms: args.retention_ms.and_then(Bound::value),
+        retention: has_retention.then(|| Retention {
+            bytes: args.retention_bytes.and_then(RetentionArg::value),
+            ms: args.retention_ms.and_then(RetentionArg::value),
         }),
         wait: None,
     };
     let reply = match admin.create_topic(topic).await {
         Ok(reply) => reply,
         Err(error) if args.if_not_exists && error.reason() == Some(Reason::TopicExists) => {
-            return print(&format!("topic {name} is there already\n"));
+            return print(&format!("topic {name} already exists\n"));
         }
-        Err(error) => return Err(CliError::call(format!("creating topic {name:?}"))(error)),
+        Err(error) => return Err(cannot(format!("create topic {name}"))(error).into()),
     };
     let created = reply.topic.unwrap_or_default();
-    let mut text = format!("topic {name} is created: {}\n", render::shape(&created));
+    let mut text = format!("topic {name} created: {}\n", render::summary(&created));
     if !reply.ready {
         text.push_str(
-            "not every partition has a leader yet: `lograft cluster status` shows which\n",
+            "some partitions have no leader yet; run `lograft cluster status` to list them\n",
         );
     }
     print(&text)
@@ -183,18 +184,20 @@ async fn create(admin: &Admin, args: CreateArgs) -> Result<(), CliError> {
 
 async fn alter(admin: &Admin, args: AlterArgs) -> Result<(), CliError> {
     let name = args.topic;
-    let action = || format!("altering topic {name:?}");
+    let action = || format!("alter topic {name}");
     let mut retention = None;
     if args.retention_bytes.is_some() || args.retention_ms.is_some() {
-        // Both bounds are set at once: the one that is not given stays.
+        // The request sets both limits, so the one not given keeps its current value.
         let found = admin
             .describe_topic(&name)
             .await
-            .map_err(CliError::call(action()))?;
+            .map_err(cannot(action()))?;
         let found = found.retention.unwrap_or_default();
         retention = Some(Retention {
-            bytes: args.retention_bytes.map_or(found.bytes, Bound::value),
-            ms: args.retention_ms.map_or(found.ms, Bound::value),
+            bytes: args
+                .retention_bytes
+                .map_or(found.bytes, RetentionArg::value),
+            ms: args.retention_ms.map_or(found.ms, RetentionArg::value),
         });
     }
     let change = TopicChange {
@@ -205,10 +208,10 @@ async fn alter(admin: &Admin, args: AlterArgs) -> Result<(), CliError> {
     let reply = admin
         .alter_topic(&name, change)
         .await
-        .map_err(CliError::call(action()))?;
+        .map_err(cannot(action()))?;
     let topic = reply.topic.unwrap_or_default();
     print(&format!(
-        "topic {name} is altered: {}\n",
-        render::shape(&topic)
+        "topic {name} updated: {}\n",
+        render::summary(&topic)
     ))
 }

@@ -1,21 +1,22 @@
-//! Sizes, times and rates: as people write them, as people read them.
+//! Parsing and formatting of sizes, durations and rates.
 
 use std::time::Duration;
 
-/// A quantity on the command line that could not be read.
+/// An invalid size or duration on the command line.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum UnitError {
     #[error(
-        "{text:?} is no size: a number of bytes, or one with KiB, MiB, GiB, TiB, kB, MB, GB, TB"
+        "size must be a number of bytes, optionally with a unit (KiB, MiB, GiB, TiB, kB, MB, GB, \
+         TB), got {text:?}"
     )]
     Size { text: String },
-    #[error("{text:?} is no duration: a number with ms, s, m, h or d")]
+    #[error("duration must be a number with a unit (ms, s, m, h, d), got {text:?}")]
     Duration { text: String },
-    #[error("{text:?} is larger than 64 bits can hold")]
+    #[error("value must fit in 64 bits, got {text:?}")]
     TooLarge { text: String },
 }
 
-/// The number in front and the unit behind it.
+/// Splits `64 MiB` into the number and the unit.
 fn split(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -23,7 +24,7 @@ fn split(text: &str) -> Option<(u64, &str)> {
     Some((number, text.get(digits..)?.trim_start()))
 }
 
-/// Bytes out of `1048576`, `64MiB`, `10 GB`.
+/// Parses `1048576`, `64MiB` or `10 GB` into bytes.
 pub(crate) fn parse_size(text: &str) -> Result<u64, UnitError> {
     let bad = || UnitError::Size { text: text.into() };
     let (number, unit) = split(text).ok_or_else(bad)?;
@@ -44,7 +45,7 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, UnitError> {
         .ok_or_else(|| UnitError::TooLarge { text: text.into() })
 }
 
-/// Milliseconds out of `90000` or of a number with a unit, `90s`.
+/// Parses `90s` or `7d` into milliseconds. A number without a unit is in milliseconds.
 pub(crate) fn parse_millis(text: &str) -> Result<u64, UnitError> {
     let bad = || UnitError::Duration { text: text.into() };
     let (number, unit) = split(text).ok_or_else(bad)?;
@@ -61,7 +62,7 @@ pub(crate) fn parse_millis(text: &str) -> Result<u64, UnitError> {
         .ok_or_else(|| UnitError::TooLarge { text: text.into() })
 }
 
-/// A duration out of a number with a unit, or of whole seconds without one.
+/// Parses `250ms` or `1h`. A number without a unit is in seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let bare = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let millis = if bare {
@@ -72,7 +73,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     Ok(Duration::from_millis(millis))
 }
 
-/// `1234567` as `1,234,567`.
+/// Formats `1234567` as `1,234,567`.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -85,13 +86,16 @@ pub(crate) fn count(number: u64) -> String {
     out
 }
 
-/// A number as `f64`; beyond 2^53 the last digits are lost, which a rate does not show.
-#[expect(clippy::cast_precision_loss, reason = "shown with at most four digits")]
+/// Converts to `f64`. Beyond 2^53 this loses precision that a printed rate does not show.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "printed with at most four digits"
+)]
 pub(crate) fn float(number: u64) -> f64 {
     number as f64
 }
 
-/// Bytes as people read them, in powers of 1024: `1.5 MiB`.
+/// Formats bytes in powers of 1024: `1.5 MiB`.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     if bytes < 1024 {
@@ -106,7 +110,7 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// A rate with the thousands as letters: `1.56M`.
+/// Formats a rate: `12`, `93k`, `1.56M`.
 pub(crate) fn rate(per_second: f64) -> String {
     match per_second {
         r if r >= 1e6 => format!("{:.2}M", r / 1e6),
@@ -116,7 +120,7 @@ pub(crate) fn rate(per_second: f64) -> String {
     }
 }
 
-/// Milliseconds as people read them: `7 d`, `1.5 s`, `250 ms`.
+/// Formats milliseconds in the largest unit that divides them: `7 d`, `15 s`, `1500 ms`.
 pub(crate) fn millis(ms: u64) -> String {
     const UNITS: [(u64, &str); 4] = [
         (86_400_000, "d"),
@@ -132,7 +136,7 @@ pub(crate) fn millis(ms: u64) -> String {
     format!("{ms} ms")
 }
 
-/// Seconds as people read them: `850 ms`, `12.3 s`, `3 min 20 s`.
+/// Formats elapsed time: `850 ms`, `12.3 s`, `3 min 20 s`.
 pub(crate) fn elapsed(time: Duration) -> String {
     let seconds = time.as_secs();
     if seconds >= 60 {
@@ -149,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_in_both_families_of_units() {
+    fn sizes_have_decimal_and_binary_units() {
         for (text, bytes) in [
             ("0", 0),
             ("1048576", 1 << 20),
@@ -182,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_written_for_people() {
+    fn numbers_are_formatted() {
         assert_eq!(count(0), "0");
         assert_eq!(count(999), "999");
         assert_eq!(count(1_234_567), "1,234,567");

@@ -1,4 +1,4 @@
-//! `lograft bench consume`: read a topic from its start to its end, over and over.
+//! `lograft bench consume`: reads a topic from start to end repeatedly.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,125 +8,129 @@ use lograft_client::{Client, ClientError, ConsumerConfig, ProducerConfig, StartA
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::measure::{Gauge, Latencies, Times, latencies, measure};
+use super::error::BenchError;
+use super::measure::{Latencies, LoadCounters, Schedule, measure, new_latencies};
 use super::produce::Worker;
-use super::report::{Kind, Report};
-use super::setup::{Setup, Shared};
-use super::topic::Target;
-use crate::args::Global;
+use super::report::{BenchKind, Report};
+use super::setup::{MeasureArgs, Setup};
+use super::topic::BenchTopic;
+use crate::call_error::cannot;
+use crate::connect::connect;
 use crate::error::CliError;
-use crate::output::Status;
-use crate::connect;
+use crate::global::GlobalArgs;
+use crate::output::StatusLine;
 use crate::units::{parse_size, size};
 
-/// Between two looks at how much has been written.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Interval between two checks of how much has been written.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Options of `lograft bench consume`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ConsumeBench {
     #[command(flatten)]
-    shared: Shared,
-    /// How much to write to a new topic before reading it
+    measure: MeasureArgs,
+    /// Amount of data to write to the new topic before reading
     #[arg(long, value_name = "BYTES", default_value = "512MiB", value_parser = parse_size)]
     fill: u64,
-    /// Clients, each reading all partitions over connections of its own
+    /// Number of clients, each reading all partitions over its own connections
     #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     clients: u16,
 }
 
 impl ConsumeBench {
     pub(crate) fn json(&self) -> bool {
-        self.shared.json
+        self.measure.json
     }
 }
 
-/// Runs it.
-pub(crate) async fn run(args: ConsumeBench, global: &Global) -> Result<Report, CliError> {
+/// Runs the benchmark.
+pub(crate) async fn run(args: ConsumeBench, global: &GlobalArgs) -> Result<Report, CliError> {
     let (name, context) = global.context()?;
-    let client = connect::connect(&name, &context).await?;
-    let target = Target::open(client.clone(), &args.shared.target).await?;
-    if target.is_new() {
-        fill(client.clone(), &args, &target).await?;
+    let client = connect(&name, &context).await?;
+    let topic = BenchTopic::open(client.clone(), &args.measure.topic).await?;
+    if topic.is_new() {
+        fill(client.clone(), &args, &topic).await?;
     }
-    let offsets = client.list_offsets(target.name(), &[], None).await;
-    let offsets = offsets.map_err(CliError::call("asking where the topic ends"))?;
+    let offsets = client
+        .list_offsets(topic.name(), &[], None)
+        .await
+        .map_err(cannot("list offsets"))?;
     if offsets
         .iter()
         .all(|bounds| bounds.high_watermark <= bounds.log_start_offset)
     {
-        return Err(CliError::NothingToRead {
-            topic: target.name().into(),
-        });
+        return Err(BenchError::EmptyTopic {
+            topic: topic.name().into(),
+        }
+        .into());
     }
-    let gauge = Arc::new(Gauge::default());
+    let counters = Arc::new(LoadCounters::default());
     let mut workers = JoinSet::new();
     for _ in 0..args.clients {
-        let client = connect::connect(&name, &context).await?;
-        workers.spawn(read_on(
+        let client = connect(&name, &context).await?;
+        workers.spawn(read_repeatedly(
             client,
-            target.name().to_owned(),
-            Arc::clone(&gauge),
+            topic.name().to_owned(),
+            Arc::clone(&counters),
         ));
     }
-    let times = Times {
-        warm_up: args.shared.warm_up,
-        duration: args.shared.duration,
+    let schedule = Schedule {
+        warm_up: args.measure.warm_up,
+        duration: args.measure.duration,
     };
-    let measured = measure(gauge, workers, times, &context).await;
+    let measured = measure(counters, workers, schedule, &context).await;
     let setup = Setup {
-        topic: target.name().to_owned(),
-        partitions: target.info.partitions.len(),
-        replication_factor: target.replication_factor(),
-        record_bytes: args.shared.record_size,
+        topic: topic.name().to_owned(),
+        partitions: topic.info.partitions.len(),
+        replication_factor: topic.replication_factor(),
+        record_bytes: args.measure.record_size,
         clients: args.clients.into(),
         workers: args.clients.into(),
         batch_max_bytes: None,
         in_flight_max_bytes: None,
         compression: None,
-        warm_up_seconds: args.shared.warm_up.as_secs_f64(),
-        duration_seconds: args.shared.duration.as_secs_f64(),
+        warm_up_seconds: args.measure.warm_up.as_secs_f64(),
+        duration_seconds: args.measure.duration.as_secs_f64(),
     };
-    target.close().await?;
-    Ok(Report::new(Kind::Consume, setup, measured?))
+    topic.close().await?;
+    Ok(Report::new(BenchKind::Consume, setup, measured?))
 }
 
-/// Writes what is to be read.
-async fn fill(client: Client, args: &ConsumeBench, target: &Target) -> Result<(), CliError> {
-    let gauge = Arc::new(Gauge::default());
+/// Writes `--fill` bytes to the topic.
+async fn fill(client: Client, args: &ConsumeBench, topic: &BenchTopic) -> Result<(), CliError> {
+    let counters = Arc::new(LoadCounters::default());
     let worker = Worker {
         client,
         config: ProducerConfig::default(),
-        topic: target.name().to_owned(),
-        record_bytes: args.shared.record_size,
-        gauge: Arc::clone(&gauge),
+        topic: topic.name().to_owned(),
+        record_bytes: args.measure.record_size,
+        counters: Arc::clone(&counters),
     };
     let writing = tokio::spawn(worker.run(0));
-    let mut status = Status::new();
-    while gauge.bytes() < args.fill && !writing.is_finished() {
+    let mut status = StatusLine::new();
+    while counters.bytes() < args.fill && !writing.is_finished() {
         status.show(&format!(
             "writing {} of {}",
-            size(gauge.bytes()),
+            size(counters.bytes()),
             size(args.fill)
         ));
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     }
-    gauge.stop();
-    let written = writing
+    counters.stop();
+    writing
         .await
-        .map_err(|source| CliError::Worker { source })?;
-    written
-        .map(drop)
-        .map_err(CliError::call("writing what is to be read"))
+        .map_err(|source| BenchError::Task { source })?
+        .map_err(cannot("write the records to read"))?;
+    Ok(())
 }
 
-/// From the start to the end, again and again.
-async fn read_on(
+/// Reads the topic from start to end until the counters stop it.
+async fn read_repeatedly(
     client: Client,
     topic: String,
-    gauge: Arc<Gauge>,
+    counters: Arc<LoadCounters>,
 ) -> Result<Latencies, ClientError> {
-    while gauge.goes_on() {
+    while counters.is_running() {
         let config = ConsumerConfig {
             follow: false,
             ..ConsumerConfig::new(&topic, StartAt::Earliest)
@@ -139,11 +143,11 @@ async fn read_on(
                 records += 1;
                 bytes += record.value.map_or(0, <[u8]>::len) as u64;
             }
-            gauge.done(records, bytes);
-            if !gauge.goes_on() {
+            counters.add_done(records, bytes);
+            if !counters.is_running() {
                 break;
             }
         }
     }
-    Ok(latencies())
+    Ok(new_latencies())
 }

@@ -1,49 +1,49 @@
-//! What a run cost: CPU time and bytes written, as the kernel counts them.
+//! Cost of a run: CPU time and bytes written, as counted by the kernel.
 
 use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
 
-use crate::contexts_file::Context;
+use crate::contexts_file::ClusterContext;
 use crate::dev::running_nodes;
 use crate::units::float;
 
-/// Of one process since its start.
+/// Resources that a process has used since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Usage {
     cpu_seconds: f64,
     written_bytes: u64,
 }
 
-/// Looks at this process and at the nodes of a dev cluster.
+/// Measures this process and the nodes of a dev cluster.
 #[derive(Debug)]
 pub(crate) struct Meter {
     own: Usage,
     nodes: Vec<(String, u32, Usage)>,
 }
 
-/// What a run cost.
+/// Cost of a run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Cost {
     /// CPU seconds of this process.
     pub(crate) client_cpu_seconds: f64,
-    /// The nodes, where they are processes of `lograft dev` on this machine.
+    /// Cost of each node, if `lograft dev` runs them on this machine.
     pub(crate) nodes: Vec<NodeCost>,
 }
 
-/// What a run cost one node.
+/// Cost of a run on one node.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct NodeCost {
     pub(crate) name: String,
     pub(crate) cpu_seconds: f64,
-    /// Handed to block devices, by the kernel's account.
+    /// Bytes sent to block devices.
     pub(crate) written_bytes: u64,
 }
 
 impl Meter {
-    /// Reads all meters.
-    pub(crate) fn start(context: &Context) -> Self {
+    /// Starts the measurement.
+    pub(crate) fn start(context: &ClusterContext) -> Self {
         let running = context
             .dev_data_dir
             .as_deref()
@@ -59,7 +59,7 @@ impl Meter {
         }
     }
 
-    /// Reads them again. A node that ended in between is left out.
+    /// Ends the measurement. Leaves out nodes that have ended since the start.
     pub(crate) fn stop(&self) -> Cost {
         let own = usage("self").unwrap_or_default();
         let nodes = self.nodes.iter().filter_map(|(name, pid, before)| {
@@ -78,7 +78,7 @@ impl Meter {
 }
 
 impl Cost {
-    /// CPU seconds of all nodes; nothing where they are not seen.
+    /// CPU seconds of all nodes, if they are known.
     pub(crate) fn nodes_cpu_seconds(&self) -> Option<f64> {
         let known = !self.nodes.is_empty();
         known.then(|| self.nodes.iter().map(|node| node.cpu_seconds).sum())
@@ -88,7 +88,7 @@ impl Cost {
 fn usage(pid: &str) -> Option<Usage> {
     let dir = Path::new("/proc").join(pid);
     let ticks = cpu_ticks(&fs::read_to_string(dir.join("stat")).ok()?)?;
-    // Only the process's owner may read it.
+    // Only the owner of the process can read this file.
     let io = fs::read_to_string(dir.join("io")).unwrap_or_default();
     Some(Usage {
         cpu_seconds: float(ticks) / float(rustix::param::clock_ticks_per_second()),
@@ -96,8 +96,8 @@ fn usage(pid: &str) -> Option<Usage> {
     })
 }
 
-/// User and system time out of `/proc/PID/stat`. The program's name in it may hold anything, so
-/// fields are counted from its closing bracket.
+/// User and system time in `/proc/PID/stat`. The program name there can contain any character, so
+/// the fields are counted from its closing bracket.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace().skip(11);
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_account_is_read() {
+    fn proc_files_are_parsed() {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 4 0 1 2 3";
         assert_eq!(cpu_ticks(stat), Some(300));
         assert_eq!(cpu_ticks("7 (a"), None);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_uses_something() {
+    fn the_usage_of_this_process_is_known() {
         assert!(usage("self").is_some());
         assert_eq!(usage("no-such-process"), None);
     }

@@ -1,4 +1,5 @@
-//! `lograft bench latency`: each producer writes one record and waits for its acknowledgement.
+//! `lograft bench latency`: each producer writes one record at a time and waits for its
+//! acknowledgement.
 
 use std::sync::Arc;
 
@@ -7,82 +8,83 @@ use lograft_client::{Client, ClientError, ProducerConfig, RecordParts, TopicProd
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::measure::{Gauge, Latencies, Times, latencies, measure, note};
-use super::report::{Kind, Report};
-use super::setup::{Setup, Shared};
-use super::topic::Target;
-use crate::args::Global;
+use super::measure::{Latencies, LoadCounters, Schedule, measure, new_latencies, record_latency};
+use super::report::{BenchKind, Report};
+use super::setup::{MeasureArgs, Setup};
+use super::topic::BenchTopic;
+use crate::call_error::cannot;
+use crate::clock::now_ms;
+use crate::connect::connect;
 use crate::error::CliError;
-use crate::produce::now_ms;
-use crate::connect;
+use crate::global::GlobalArgs;
 
 /// Options of `lograft bench latency`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct LatencyBench {
     #[command(flatten)]
-    shared: Shared,
-    /// Producers, each with streams of its own and one record under way
+    measure: MeasureArgs,
+    /// Number of producers, each with its own streams and one record in flight
     #[arg(long, short = 'n', value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=4096))]
     producers: u16,
-    /// Clients that the producers are spread over, each with connections of its own
+    /// Number of clients to spread the producers over, each with its own connections
     #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=4096))]
     clients: u16,
-    /// One producer for each client, which packs what its records' senders hand over together
+    /// Share one producer per client, so that concurrent records are batched together
     #[arg(long)]
     pack: bool,
 }
 
 impl LatencyBench {
     pub(crate) fn json(&self) -> bool {
-        self.shared.json
+        self.measure.json
     }
 }
 
-/// Runs it.
-pub(crate) async fn run(args: LatencyBench, global: &Global) -> Result<Report, CliError> {
+/// Runs the benchmark.
+pub(crate) async fn run(args: LatencyBench, global: &GlobalArgs) -> Result<Report, CliError> {
     let (name, context) = global.context()?;
-    let target = Target::open(connect::connect(&name, &context).await?, &args.shared.target).await?;
-    let gauge = Arc::new(Gauge::default());
+    let topic = BenchTopic::open(connect(&name, &context).await?, &args.measure.topic).await?;
+    let counters = Arc::new(LoadCounters::default());
     let mut workers = JoinSet::new();
-    let opening = || CliError::call("opening a producer");
+    let cannot_open = || cannot("open a producer");
     let mut clients = Vec::new();
     for nth in 0..args.producers.min(args.clients) {
-        let client = connect::connect(&name, &context).await?;
+        let client = connect(&name, &context).await?;
         let shared = if args.pack {
-            Some(open(&client, target.name()).await.map_err(opening())?)
+            Some(open(&client, topic.name()).await.map_err(cannot_open())?)
         } else {
             None
         };
         for _ in (nth..args.producers).step_by(args.clients.into()) {
             let producer = match &shared {
                 Some(shared) => TopicProducer::clone(shared),
-                None => open(&client, target.name()).await.map_err(opening())?,
+                None => open(&client, topic.name()).await.map_err(cannot_open())?,
             };
-            let gauge = Arc::clone(&gauge);
-            workers.spawn(one_by_one(producer, args.shared.record_size, gauge));
+            let counters = Arc::clone(&counters);
+            workers.spawn(one_by_one(producer, args.measure.record_size, counters));
         }
         clients.push(client);
     }
-    let times = Times {
-        warm_up: args.shared.warm_up,
-        duration: args.shared.duration,
+    let schedule = Schedule {
+        warm_up: args.measure.warm_up,
+        duration: args.measure.duration,
     };
-    let measured = measure(gauge, workers, times, &context).await;
+    let measured = measure(counters, workers, schedule, &context).await;
     let setup = Setup {
-        topic: target.name().to_owned(),
-        partitions: target.info.partitions.len(),
-        replication_factor: target.replication_factor(),
-        record_bytes: args.shared.record_size,
+        topic: topic.name().to_owned(),
+        partitions: topic.info.partitions.len(),
+        replication_factor: topic.replication_factor(),
+        record_bytes: args.measure.record_size,
         clients: clients.len(),
         workers: args.producers.into(),
         batch_max_bytes: None,
         in_flight_max_bytes: None,
         compression: None,
-        warm_up_seconds: args.shared.warm_up.as_secs_f64(),
-        duration_seconds: args.shared.duration.as_secs_f64(),
+        warm_up_seconds: args.measure.warm_up.as_secs_f64(),
+        duration_seconds: args.measure.duration.as_secs_f64(),
     };
-    target.close().await?;
-    Ok(Report::new(Kind::Latency, setup, measured?))
+    topic.close().await?;
+    Ok(Report::new(BenchKind::Latency, setup, measured?))
 }
 
 async fn open(client: &Client, topic: &str) -> Result<TopicProducer, ClientError> {
@@ -93,16 +95,16 @@ async fn open(client: &Client, topic: &str) -> Result<TopicProducer, ClientError
         .await
 }
 
-/// One record, its acknowledgement, the next record.
+/// Sends a record, waits for its acknowledgement, then sends the next one.
 async fn one_by_one(
     producer: TopicProducer,
     record_bytes: usize,
-    gauge: Arc<Gauge>,
+    counters: Arc<LoadCounters>,
 ) -> Result<Latencies, ClientError> {
-    let mut seen = latencies();
+    let mut latencies = new_latencies();
     let value = vec![b'x'; record_bytes];
-    while gauge.goes_on() {
-        let begun = Instant::now();
+    while counters.is_running() {
+        let started = Instant::now();
         let record = RecordParts {
             timestamp_ms: now_ms(),
             value: Some(&value),
@@ -110,13 +112,13 @@ async fn one_by_one(
         };
         match producer.send(record, None).await?.await {
             Ok(_) => {
-                gauge.done(1, record_bytes as u64);
-                if gauge.is_measuring() {
-                    note(&mut seen, begun.elapsed(), 1);
+                counters.add_done(1, record_bytes as u64);
+                if counters.is_measuring() {
+                    record_latency(&mut latencies, started.elapsed(), 1);
                 }
             }
-            Err(why) => gauge.failed(1, why),
+            Err(error) => counters.add_failed(1, error),
         }
     }
-    Ok(seen)
+    Ok(latencies)
 }

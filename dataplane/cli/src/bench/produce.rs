@@ -1,4 +1,4 @@
-//! `lograft bench produce`: packed batches, as fast as they are acknowledged.
+//! `lograft bench produce`: writes batches as fast as they are acknowledged.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,78 +14,78 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::measure::{Gauge, Latencies, Times, latencies, measure, note};
-use super::report::{Kind as BenchKind, Report};
-use super::setup::{Packing, Setup, Shared};
-use super::topic::Target;
-use crate::args::Global;
+use super::measure::{Latencies, LoadCounters, Schedule, measure, new_latencies, record_latency};
+use super::report::{BenchKind, Report};
+use super::setup::{BatchArgs, MeasureArgs, Setup};
+use super::topic::BenchTopic;
+use crate::clock::now_ms;
+use crate::connect::connect;
 use crate::error::CliError;
-use crate::produce::{Kind, now_ms};
-use crate::connect;
+use crate::global::GlobalArgs;
 
-/// Handed to the producer at once, bytes.
-const HANDED_BYTES: usize = 128 * 1024;
-/// Deliveries waited for beside one another.
+/// Bytes given to the producer per call.
+const SEND_BYTES: usize = 128 * 1024;
+/// Maximum number of pending deliveries.
 const DELIVERIES_MAX_COUNT: usize = 4096;
-/// How long a batch is tried for: a benchmark is to say soon that the cluster refuses writes, and a
-/// failover takes a few seconds.
+/// Delivery timeout: longer than a failover of a few seconds, but short enough to report soon that
+/// the cluster refuses writes.
 const DELIVERY_MAX: Duration = Duration::from_secs(15);
-/// Random bytes that values are cut out of.
+/// Size of the random bytes from which values are sliced.
 const POOL_BYTES: usize = 4 * 1024 * 1024;
 
 /// Options of `lograft bench produce`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ProduceBench {
     #[command(flatten)]
-    shared: Shared,
+    measure: MeasureArgs,
     #[command(flatten)]
-    packing: Packing,
-    /// Clients, each with connections and a producer of its own
+    batch: BatchArgs,
+    /// Number of clients, each with its own connections and producer
     #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     clients: u16,
 }
 
 impl ProduceBench {
     pub(crate) fn json(&self) -> bool {
-        self.shared.json
+        self.measure.json
     }
 }
 
-/// Runs it.
-pub(crate) async fn run(args: ProduceBench, global: &Global) -> Result<Report, CliError> {
+/// Runs the benchmark.
+pub(crate) async fn run(args: ProduceBench, global: &GlobalArgs) -> Result<Report, CliError> {
     let (name, context) = global.context()?;
-    let target = Target::open(connect::connect(&name, &context).await?, &args.shared.target).await?;
-    let config = producer_config(&args.packing, &target.info);
-    let gauge = Arc::new(Gauge::default());
+    let topic = BenchTopic::open(connect(&name, &context).await?, &args.measure.topic).await?;
+    let config = producer_config(&args.batch, &topic.info);
+    let counters = Arc::new(LoadCounters::default());
     let mut workers = JoinSet::new();
     for seed in 0..args.clients {
-        let client = connect::connect(&name, &context).await?;
+        let client = connect(&name, &context).await?;
         let worker = Worker {
             client,
             config: config.clone(),
-            topic: target.name().to_owned(),
-            record_bytes: args.shared.record_size,
-            gauge: Arc::clone(&gauge),
+            topic: topic.name().to_owned(),
+            record_bytes: args.measure.record_size,
+            counters: Arc::clone(&counters),
         };
         workers.spawn(worker.run(u64::from(seed)));
     }
-    let times = Times {
-        warm_up: args.shared.warm_up,
-        duration: args.shared.duration,
+    let schedule = Schedule {
+        warm_up: args.measure.warm_up,
+        duration: args.measure.duration,
     };
-    let measured = measure(gauge, workers, times, &context).await;
-    let setup = setup(&args, &target, &config);
-    target.close().await?;
+    let measured = measure(counters, workers, schedule, &context).await;
+    let setup = setup(&args, &topic, &config);
+    topic.close().await?;
     Ok(Report::new(BenchKind::Produce, setup, measured?))
 }
 
-/// The client's defaults, as far as nothing else is asked for. The buffer holds little more than
-/// what is in flight: what waits longer would only be counted as latency.
-fn producer_config(packing: &Packing, topic: &TopicInfo) -> ProducerConfig {
+/// Producer configuration: the options given, and the client's defaults for the rest. The buffer
+/// is little more than the data in flight, because time spent waiting in it counts as latency.
+fn producer_config(args: &BatchArgs, topic: &TopicInfo) -> ProducerConfig {
     let defaults = ProducerConfig::default();
     let size = |size: Option<u64>| size.and_then(|size| usize::try_from(size).ok());
-    let batch_max_bytes = size(packing.batch_size).unwrap_or(defaults.batch_max_bytes);
-    let in_flight_max_bytes = size(packing.in_flight).unwrap_or(defaults.in_flight_max_bytes);
+    let batch_max_bytes = size(args.batch_size).unwrap_or(defaults.batch_max_bytes);
+    let in_flight_max_bytes = size(args.in_flight).unwrap_or(defaults.in_flight_max_bytes);
     let leaders: BTreeSet<_> = topic
         .partitions
         .iter()
@@ -93,7 +93,7 @@ fn producer_config(packing: &Packing, topic: &TopicInfo) -> ProducerConfig {
         .collect();
     let buffer = leaders.len() * in_flight_max_bytes + topic.partitions.len() * batch_max_bytes;
     ProducerConfig {
-        compression: packing.compression.into(),
+        compression: args.compression.into(),
         batch_max_bytes,
         in_flight_max_bytes,
         delivery_timeout: DELIVERY_MAX,
@@ -104,49 +104,45 @@ fn producer_config(packing: &Packing, topic: &TopicInfo) -> ProducerConfig {
     }
 }
 
-fn setup(args: &ProduceBench, target: &Target, config: &ProducerConfig) -> Setup {
-    let shared = &args.shared;
+fn setup(args: &ProduceBench, topic: &BenchTopic, config: &ProducerConfig) -> Setup {
+    let measure = &args.measure;
     Setup {
-        topic: target.name().to_owned(),
-        partitions: target.info.partitions.len(),
-        replication_factor: target.replication_factor(),
-        record_bytes: shared.record_size,
+        topic: topic.name().to_owned(),
+        partitions: topic.info.partitions.len(),
+        replication_factor: topic.replication_factor(),
+        record_bytes: measure.record_size,
         clients: args.clients.into(),
         workers: args.clients.into(),
         batch_max_bytes: Some(config.batch_max_bytes),
         in_flight_max_bytes: Some(config.in_flight_max_bytes),
-        compression: Some(match args.packing.compression {
-            Kind::None => "none",
-            Kind::Lz4 => "lz4",
-            Kind::Zstd => "zstd",
-        }),
-        warm_up_seconds: shared.warm_up.as_secs_f64(),
-        duration_seconds: shared.duration.as_secs_f64(),
+        compression: Some(args.batch.compression.name()),
+        warm_up_seconds: measure.warm_up.as_secs_f64(),
+        duration_seconds: measure.duration.as_secs_f64(),
     }
 }
 
-/// One client that writes as fast as it may.
+/// One client that writes as fast as its producer accepts records.
 pub(crate) struct Worker {
     pub(crate) client: Client,
     pub(crate) config: ProducerConfig,
     pub(crate) topic: String,
     pub(crate) record_bytes: usize,
-    pub(crate) gauge: Arc<Gauge>,
+    pub(crate) counters: Arc<LoadCounters>,
 }
 
 impl Worker {
-    /// Until the gauge stops it.
+    /// Writes until the counters stop it, then waits for all acknowledgements.
     pub(crate) async fn run(self, seed: u64) -> Result<Latencies, ClientError> {
         let producer = self.client.producer(self.config).await?;
         let topic = producer.topic(&self.topic).await?;
         let pool = random_bytes(POOL_BYTES.max(2 * self.record_bytes), seed);
-        let (handed, receive) = mpsc::channel(64);
-        let (size, gauge) = (self.record_bytes, Arc::clone(&self.gauge));
-        let acks = tokio::spawn(take_acks(receive, gauge, size));
-        let count = (HANDED_BYTES / size).max(1);
+        let (sent, receive) = mpsc::channel(64);
+        let (size, counters) = (self.record_bytes, Arc::clone(&self.counters));
+        let acks = tokio::spawn(count_acks(receive, counters, size));
+        let count = (SEND_BYTES / size).max(1);
         let mut at = 0;
-        while self.gauge.goes_on() {
-            let (begun, timestamp_ms) = (Instant::now(), now_ms());
+        while self.counters.is_running() {
+            let (started, timestamp_ms) = (Instant::now(), now_ms());
             let records = (0..count).map(|_| {
                 at = (at + size) % (pool.len() - size);
                 let value = Some(&pool[at..at + size]);
@@ -157,56 +153,56 @@ impl Worker {
                 }
             });
             let deliveries = topic.send_many(records, None).await?;
-            if handed.send((begun, deliveries)).await.is_err() {
+            if sent.send((started, deliveries)).await.is_err() {
                 break;
             }
         }
-        drop(handed);
-        // Failures are counted where the acknowledgements are taken.
+        drop(sent);
+        // `count_acks` counts failures.
         drop(producer.flush().await);
-        Ok(acks.await.unwrap_or_else(|_| latencies()))
+        Ok(acks.await.unwrap_or_else(|_| new_latencies()))
     }
 }
 
-/// Counts and times acknowledgements.
-async fn take_acks(
+/// Counts acknowledgements and measures their latency.
+async fn count_acks(
     mut receive: mpsc::Receiver<(Instant, Vec<BatchDelivery>)>,
-    gauge: Arc<Gauge>,
+    counters: Arc<LoadCounters>,
     record_bytes: usize,
 ) -> Latencies {
-    let mut seen = latencies();
+    let mut latencies = new_latencies();
     let mut pending = FuturesUnordered::new();
     let mut is_open = true;
     while is_open || !pending.is_empty() {
         tokio::select! {
-            handed = receive.recv(), if is_open && pending.len() < DELIVERIES_MAX_COUNT => {
-                let Some((begun, deliveries)) = handed else {
+            sent = receive.recv(), if is_open && pending.len() < DELIVERIES_MAX_COUNT => {
+                let Some((started, deliveries)) = sent else {
                     is_open = false;
                     continue;
                 };
                 for delivery in deliveries {
                     let records = u64::from(delivery.record_count());
-                    pending.push(async move { (begun, records, delivery.await) });
+                    pending.push(async move { (started, records, delivery.await) });
                 }
             }
-            Some((begun, records, outcome)) = pending.next() => {
+            Some((started, records, outcome)) = pending.next() => {
                 let outcome: Result<BatchMetadata, ClientError> = outcome;
                 match outcome {
                     Ok(_) => {
-                        gauge.done(records, records * record_bytes as u64);
-                        if gauge.is_measuring() {
-                            note(&mut seen, begun.elapsed(), records);
+                        counters.add_done(records, records * record_bytes as u64);
+                        if counters.is_measuring() {
+                            record_latency(&mut latencies, started.elapsed(), records);
                         }
                     }
-                    Err(why) => gauge.failed(records, why),
+                    Err(error) => counters.add_failed(records, error),
                 }
             }
         }
     }
-    seen
+    latencies
 }
 
-/// Bytes that do not compress (xorshift64*), the same for the same seed.
+/// Incompressible bytes (xorshift64*), reproducible from the seed.
 fn random_bytes(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut bytes = Vec::with_capacity(length + 8);
@@ -225,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_do_not_compress_and_come_again() {
+    fn values_are_random_and_reproducible() {
         let bytes = random_bytes(100_003, 1);
         assert_eq!(bytes, random_bytes(100_003, 1));
         assert_ne!(bytes, random_bytes(100_003, 2));
@@ -235,7 +231,7 @@ mod tests {
         }
         assert!(
             seen.iter().all(|count| (250..=550).contains(count)),
-            "bytes are spread evenly"
+            "bytes are uniformly distributed"
         );
     }
 }

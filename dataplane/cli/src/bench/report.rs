@@ -1,38 +1,42 @@
-//! A benchmark's figures, for people and for programs.
+//! Benchmark reports as text and JSON.
 
 use std::fmt::{self, Write as _};
 
 use lograft_client::ClientError;
+use lograft_proto::error_text::error_chain;
 use serde::{Serialize, Serializer};
 
 use super::cost::NodeCost;
+use super::error::BenchError;
 use super::measure::{Latencies, Measured};
 use super::setup::Setup;
-use crate::error::{CliError, with_causes};
-use crate::output::Paint;
+use crate::output::{Paint, plural};
 use crate::units::{count, float, rate, size};
 
-/// Which benchmark.
+/// Kind of benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
+pub(crate) enum BenchKind {
     Produce,
     Consume,
     Latency,
 }
 
-/// Set-up, figures and costs.
+/// Setup, results and cost of a benchmark.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    bench: Kind,
+    bench: BenchKind,
     setup: Setup,
     seconds: f64,
     records: u64,
     failed_records: u64,
-    /// Why the last of them failed.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "in_words")]
+    /// Error of the last failed record.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "error_as_text"
+    )]
     failure: Option<ClientError>,
-    /// Of values.
+    /// Bytes of record values.
     bytes: u64,
     records_per_second: f64,
     mb_per_second: f64,
@@ -44,18 +48,18 @@ pub(crate) struct Report {
     interrupted: bool,
 }
 
-#[expect(clippy::ref_option, reason = "the form that serde calls")]
-pub(crate) fn in_words<S: Serializer>(
+#[expect(clippy::ref_option, reason = "signature required by serde")]
+pub(crate) fn error_as_text<S: Serializer>(
     failure: &Option<ClientError>,
     to: S,
 ) -> Result<S::Ok, S::Error> {
     failure
         .as_ref()
-        .map(|error| with_causes(error))
+        .map(|error| error_chain(error))
         .serialize(to)
 }
 
-/// Records per second over the full seconds of the run.
+/// Records in each full second of the run.
 #[derive(Debug, Serialize)]
 struct Spread {
     min: u64,
@@ -64,7 +68,7 @@ struct Spread {
     all: Vec<u64>,
 }
 
-/// From handing a record over to its acknowledgement.
+/// Latency from sending a record to its acknowledgement, in milliseconds.
 #[derive(Debug, Serialize)]
 pub(crate) struct Percentiles {
     p50: f64,
@@ -100,7 +104,7 @@ impl fmt::Display for Percentiles {
     }
 }
 
-/// CPU time. The nodes' is there where they are processes of `lograft dev` on this machine.
+/// CPU time. The time of the nodes is known only if `lograft dev` runs them on this machine.
 #[derive(Debug, Serialize)]
 struct Cpu {
     client_seconds: f64,
@@ -110,18 +114,18 @@ struct Cpu {
     all_seconds_per_gb: Option<f64>,
 }
 
-/// What one node did.
+/// Cost of one node.
 #[derive(Debug, Serialize)]
 struct NodeFigures {
     #[serde(flatten)]
     cost: NodeCost,
-    /// Written to its disk, for each byte of values.
+    /// Bytes written to disk per byte of record values.
     written_ratio: f64,
 }
 
 impl Report {
-    /// Works out the figures.
-    pub(crate) fn new(bench: Kind, setup: Setup, measured: Measured) -> Self {
+    /// Computes the report of a measurement.
+    pub(crate) fn new(bench: BenchKind, setup: Setup, measured: Measured) -> Self {
         let seconds = measured.time.as_secs_f64().max(1e-9);
         let (records, bytes) = (measured.records, measured.bytes);
         let millions = (float(records) / 1e6).max(1e-9);
@@ -138,12 +142,12 @@ impl Report {
             seconds,
             records,
             failed_records: measured.failed,
-            failure: measured.why.filter(|_| measured.failed > 0),
+            failure: measured.last_error.filter(|_| measured.failed > 0),
             bytes,
             records_per_second: float(records) / seconds,
             mb_per_second: float(bytes) / seconds / 1e6,
             per_second: Spread::of(measured.per_second),
-            latency_ms: (bench != Kind::Consume).then(|| Percentiles::of(&measured.latencies)),
+            latency_ms: (bench != BenchKind::Consume).then(|| Percentiles::of(&measured.latencies)),
             cpu: Cpu {
                 client_seconds: client,
                 nodes_seconds,
@@ -156,14 +160,14 @@ impl Report {
         }
     }
 
-    /// What makes it a failure: records that were not stored.
-    pub(crate) fn into_failure(self) -> Option<CliError> {
+    /// An error if some records were not stored.
+    pub(crate) fn into_failure(self) -> Option<BenchError> {
         let failed = count(self.failed_records);
         self.failure
-            .map(|source| CliError::NotStored { failed, source })
+            .map(|source| BenchError::NotStored { failed, source })
     }
 
-    /// For people.
+    /// The report as text.
     pub(crate) fn render(&self, paint: Paint) -> String {
         let mut out = format!("{}\n\n", self.headline(paint));
         let mut line = |name: &str, text: String| {
@@ -199,8 +203,12 @@ impl Report {
         if let Some(percentiles) = &self.latency_ms {
             line("latency", percentiles.to_string());
         }
-        line("CPU", self.cpu.sentence());
-        for node in self.nodes.iter().filter(|_| self.bench != Kind::Consume) {
+        line("CPU", self.cpu.summary());
+        for node in self
+            .nodes
+            .iter()
+            .filter(|_| self.bench != BenchKind::Consume)
+        {
             let text = format!(
                 "{} {} ({:.2} x values)",
                 node.cost.name,
@@ -210,12 +218,12 @@ impl Report {
             line("written", text);
         }
         if self.interrupted {
-            line("note", "interrupted before its time".into());
+            line("note", "interrupted, the measurement is incomplete".into());
         }
         out
     }
 
-    /// The set-up.
+    /// The setup as text.
     fn headline(&self, paint: Paint) -> String {
         let Setup {
             partitions,
@@ -225,19 +233,16 @@ impl Report {
             workers,
             ..
         } = &self.setup;
-        let many = |count: usize, what: &str| {
-            format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-        };
         let mut parts = vec![
             format!("{record_bytes} B records"),
-            many(*partitions, "partition"),
-            many(*replication_factor, "replica"),
+            plural(*partitions, "partition"),
+            plural(*replication_factor, "replica"),
         ];
         match self.bench {
-            Kind::Produce | Kind::Consume => parts.push(many(*clients, "client")),
-            Kind::Latency => {
-                parts.push(many(*workers, "producer"));
-                parts.push(format!("over {}", many(*clients, "client")));
+            BenchKind::Produce | BenchKind::Consume => parts.push(plural(*clients, "client")),
+            BenchKind::Latency => {
+                parts.push(plural(*workers, "producer"));
+                parts.push(format!("over {}", plural(*clients, "client")));
             }
         }
         if let Some(bytes) = self.setup.in_flight_max_bytes {
@@ -251,14 +256,14 @@ impl Report {
         }
         parts.push(format!("{} s", self.setup.duration_seconds));
         let name = match self.bench {
-            Kind::Produce => "produce",
-            Kind::Consume => "consume",
-            Kind::Latency => "latency",
+            BenchKind::Produce => "produce",
+            BenchKind::Consume => "consume",
+            BenchKind::Latency => "latency",
         };
         let mut text = format!("{}: {}", paint.strong(name), parts.join(", "));
-        if self.bench != Kind::Consume {
+        if self.bench != BenchKind::Consume {
             text.push_str(
-                "\nacknowledged when on the disks of a majority (fdatasync), idempotent, over mTLS",
+                "\nacknowledged after fdatasync on a majority of replicas, idempotent, over mTLS",
             );
         }
         text
@@ -279,7 +284,7 @@ impl Spread {
 }
 
 impl Cpu {
-    fn sentence(&self) -> String {
+    fn summary(&self) -> String {
         let client = self.client_seconds_per_million_records;
         match (
             self.nodes_seconds_per_million_records,
@@ -290,7 +295,7 @@ impl Cpu {
                  {per_gb:.1} s per GB"
             ),
             _ => {
-                format!("{client:.2} s per million records (this process; the nodes are elsewhere)")
+                format!("{client:.2} s per million records (this process; nodes not measured)")
             }
         }
     }
@@ -302,16 +307,16 @@ mod tests {
 
     use super::*;
     use crate::bench::cost::Cost;
-    use crate::bench::measure::{latencies, note};
+    use crate::bench::measure::{new_latencies, record_latency};
 
     fn report() -> Report {
         report_of(0, None)
     }
 
-    fn report_of(failed: u64, why: Option<ClientError>) -> Report {
-        let mut seen = latencies();
+    fn report_of(failed: u64, last_error: Option<ClientError>) -> Report {
+        let mut latencies = new_latencies();
         for millis in 1..=100 {
-            note(&mut seen, Duration::from_millis(millis), 1);
+            record_latency(&mut latencies, Duration::from_millis(millis), 1);
         }
         let node = NodeCost {
             name: "node-1".into(),
@@ -322,10 +327,10 @@ mod tests {
             records: 2_000_000,
             bytes: 512_000_000,
             failed,
-            why,
+            last_error,
             time: Duration::from_secs(2),
             per_second: vec![1_100_000, 900_000],
-            latencies: seen,
+            latencies,
             cost: Cost {
                 client_cpu_seconds: 1.0,
                 nodes: vec![node],
@@ -345,15 +350,15 @@ mod tests {
             warm_up_seconds: 1.0,
             duration_seconds: 2.0,
         };
-        Report::new(Kind::Produce, setup, measured)
+        Report::new(BenchKind::Produce, setup, measured)
     }
 
     #[test]
-    fn the_figures_stand_beside_the_set_up() {
+    fn the_report_has_setup_results_and_cost() {
         let expected = "\
 produce: 256 B records, 3 partitions, 3 replicas, 1 client, 2.0 MiB in flight per leader, \
 batches up to 64.0 KiB, compression none, 2 s
-acknowledged when on the disks of a majority (fdatasync), idempotent, over mTLS
+acknowledged after fdatasync on a majority of replicas, idempotent, over mTLS
 
   throughput  1.00M records/s   256.0 MB/s
   records     2,000,000 in 2.0 s
@@ -366,15 +371,15 @@ acknowledged when on the disks of a majority (fdatasync), idempotent, over mTLS
     }
 
     #[test]
-    fn what_was_not_stored_is_told_and_makes_it_a_failure() {
+    fn records_that_were_not_stored_are_a_failure() {
         let failed = report_of(12, Some(ClientError::Closed));
         let text = failed.render(Paint::plain());
         assert!(text.contains("FAILED      12\n"), "{text}");
-        let why = ClientError::Closed.to_string();
-        assert_eq!(serde_json::to_value(&failed).unwrap()["failure"], *why);
+        let closed = ClientError::Closed.to_string();
+        assert_eq!(serde_json::to_value(&failed).unwrap()["failure"], *closed);
         let error = failed.into_failure().unwrap();
-        assert_eq!(error.to_string(), "12 records were not stored, the last");
-        // One that failed before the time that counts is not in the figures.
+        assert_eq!(error.to_string(), "12 records were not stored, last error");
+        // An error outside of the measured time is not reported.
         assert!(
             report_of(0, Some(ClientError::Closed))
                 .into_failure()
@@ -383,7 +388,7 @@ acknowledged when on the disks of a majority (fdatasync), idempotent, over mTLS
     }
 
     #[test]
-    fn programs_get_the_same_as_json() {
+    fn json_has_the_same_fields() {
         let json = serde_json::to_value(report()).unwrap();
         assert_eq!(json["bench"], "produce");
         assert_eq!(json["per_second"]["all"][1], 900_000);

@@ -1,45 +1,47 @@
-//! Options that all benchmarks share.
+//! Options that benchmarks share, and the setup that their reports include.
 
 use std::time::Duration;
 
 use clap::Args;
+use lograft_core::limits::RECORD_MAX_BYTES;
 use serde::Serialize;
 
-use crate::produce::Kind;
+use crate::compression::CompressionArg;
 use crate::units::{parse_duration, parse_size};
 
-/// The topic that a benchmark works on.
+/// Options for the topic of a benchmark.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct TargetArgs {
-    /// Use this topic [default: a new one, deleted at the end]
+pub(crate) struct TopicArgs {
+    /// Use this topic [default: a new topic, deleted at the end]
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Option<String>,
     /// Keep the new topic
     #[arg(long)]
     pub(crate) keep: bool,
-    /// Partitions of a new topic
+    /// Number of partitions of the new topic
     #[arg(long, short, value_name = "N", default_value_t = 3)]
     pub(crate) partitions: u32,
-    /// Replicas of a new topic [default: 3, or all nodes if there are fewer]
+    /// Replication factor of the new topic [default: set by the cluster, initially 3 or the number
+    /// of nodes if fewer]
     #[arg(long, short, value_name = "R")]
     pub(crate) replication_factor: Option<u32>,
-    /// The most kept of each partition of a new topic
+    /// Maximum size per partition of the new topic
     #[arg(long, value_name = "BYTES", default_value = "1GiB", value_parser = parse_size)]
     pub(crate) retention_bytes: u64,
 }
 
-/// Options of every benchmark that measures speed.
+/// Options of the benchmarks that measure throughput or latency.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Shared {
+pub(crate) struct MeasureArgs {
     #[command(flatten)]
-    pub(crate) target: TargetArgs,
-    /// Bytes of one record's value
+    pub(crate) topic: TopicArgs,
+    /// Size of each record value
     #[arg(long, short = 's', value_name = "BYTES", default_value = "256", value_parser = parse_record_size)]
     pub(crate) record_size: usize,
-    /// How long to measure
+    /// Duration of the measurement
     #[arg(long, short, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub(crate) duration: Duration,
-    /// How long to run before measuring
+    /// Time to run before the measurement
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
     pub(crate) warm_up: Duration,
     /// Print JSON
@@ -47,43 +49,47 @@ pub(crate) struct Shared {
     pub(crate) json: bool,
 }
 
-/// Options of those that write in batches.
+/// Options for batches.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Packing {
-    /// At which size a batch is closed [default: the client's]
+pub(crate) struct BatchArgs {
+    /// Maximum size of a batch [default: client default]
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     pub(crate) batch_size: Option<u64>,
-    /// Unacknowledged bytes at one leader [default: the client's]
+    /// Maximum unacknowledged bytes per leader [default: client default]
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     pub(crate) in_flight: Option<u64>,
-    /// How batches are compressed; the records are random bytes
+    /// Compression of batches; record values are random bytes
     #[arg(long, value_name = "KIND", default_value = "none")]
-    pub(crate) compression: Kind,
+    pub(crate) compression: CompressionArg,
 }
 
+/// Smallest record value of a benchmark.
+const RECORD_SIZE_MIN_BYTES: usize = 8;
+/// Largest record value of a benchmark: leaves room for the encoding of the record.
+pub(crate) const RECORD_SIZE_MAX_BYTES: usize = RECORD_MAX_BYTES - 1024;
+
 #[derive(Debug, thiserror::Error)]
-#[error("a record's size is 8 bytes to 1 MiB less 1 KiB")]
+#[error("record size must be between {RECORD_SIZE_MIN_BYTES} and {RECORD_SIZE_MAX_BYTES} bytes")]
 struct RecordSizeError;
 
 fn parse_record_size(text: &str) -> Result<usize, RecordSizeError> {
-    let max = lograft_core::limits::RECORD_MAX_BYTES - 1024;
     let size = parse_size(text)
         .ok()
         .and_then(|size| usize::try_from(size).ok());
-    size.filter(|size| (8..=max).contains(size))
+    size.filter(|size| (RECORD_SIZE_MIN_BYTES..=RECORD_SIZE_MAX_BYTES).contains(size))
         .ok_or(RecordSizeError)
 }
 
-/// What was measured, for the reader of the figures.
+/// The setup of a measurement.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Setup {
     pub(crate) topic: String,
     pub(crate) partitions: usize,
     pub(crate) replication_factor: usize,
     pub(crate) record_bytes: usize,
-    /// Connections of their own.
+    /// Number of clients, each with its own connections.
     pub(crate) clients: usize,
-    /// Producers or consumers at work.
+    /// Number of producers or consumers.
     pub(crate) workers: usize,
     pub(crate) batch_max_bytes: Option<usize>,
     pub(crate) in_flight_max_bytes: Option<usize>,

@@ -1,7 +1,9 @@
-//! `lograft bench soak`: a steady load with a ledger, held against the log at the end.
+//! `lograft bench soak`: writes at a steady rate, keeps a ledger of the acknowledgements and
+//! compares the log with it at the end.
 
 mod ledger;
 mod report;
+mod value;
 mod verify;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,43 +21,48 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
-use self::ledger::Ledger;
-use self::report::{PartitionReport, SoakReport};
-use super::measure::{Latencies, latencies, note};
+use super::error::BenchError;
+use super::measure::{Latencies, new_latencies, record_latency};
 use super::report::Percentiles;
-use super::setup::TargetArgs;
-use super::topic::Target;
-use crate::args::Global;
+use super::setup::{RECORD_SIZE_MAX_BYTES, TopicArgs};
+use super::topic::BenchTopic;
+use crate::call_error::cannot;
+use crate::clock::now_ms;
+use crate::connect::connect;
 use crate::error::CliError;
-use crate::output::{Paint, Status, print, print_json};
-use crate::produce::now_ms;
-use crate::connect;
-use crate::units::{count, parse_duration, parse_size};
+use crate::global::GlobalArgs;
+use crate::output::{Paint, StatusLine, print, print_json};
+use crate::units::{count, elapsed, parse_duration, parse_size};
 
-/// Most records of a run: each one's offset is remembered.
+use ledger::Ledger;
+use report::{PartitionReport, SoakReport};
+use value::{HEADER_BYTES, write_value};
+use verify::{WrittenRange, verify};
+
+/// Maximum number of records of a run, because the ledger keeps the offset of each in memory.
 const RECORDS_MAX_COUNT: u64 = 50_000_000;
-/// Acknowledgements waited for beside one another, per partition.
+/// Maximum number of pending acknowledgements per partition.
 const UNACKED_MAX_COUNT: usize = 65_536;
-/// Between two looks at the ledgers for the line on the terminal.
+/// Interval between two updates of the status line.
 const STATUS_INTERVAL: Duration = Duration::from_millis(250);
-/// Bytes of a value that tell the run and the record.
-const HEAD_BYTES: usize = 16;
+/// Encoded size of a record without its value, rounded up, to estimate the written bytes.
+const RECORD_OVERHEAD_BYTES: u64 = 64;
 
 /// Options of `lograft bench soak`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SoakBench {
     #[command(flatten)]
-    target: TargetArgs,
-    /// Records per second in each partition
+    topic: TopicArgs,
+    /// Records per second per partition
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
-    /// Bytes of one record's value, 16 or more
+    /// Size of each record value, at least 16 bytes
     #[arg(long, short = 's', value_name = "BYTES", default_value = "256", value_parser = parse_size)]
     record_size: u64,
-    /// How long to write; Ctrl-C or SIGTERM ends it earlier, and what was written is checked
+    /// Time to write; Ctrl-C or SIGTERM ends it early and still verifies the records
     #[arg(long, short, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
     duration: Duration,
-    /// How long a record is tried for before it counts as failed
+    /// Time to retry a record before it counts as failed
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
     delivery_timeout: Duration,
     /// Print JSON
@@ -63,14 +70,14 @@ pub(crate) struct SoakBench {
     json: bool,
 }
 
-/// Runs it.
-pub(crate) async fn run(args: SoakBench, global: &Global) -> Result<(), CliError> {
-    let size = record_bytes(&args)?;
+/// Runs the benchmark.
+pub(crate) async fn run(args: SoakBench, global: &GlobalArgs) -> Result<(), CliError> {
+    let size = check_args(&args)?;
     let (name, context) = global.context()?;
-    let client = connect::connect(&name, &context).await?;
-    let target = Target::open(client.clone(), &args.target).await?;
-    let outcome = soak(&client, &target, &args, size).await;
-    let closed = target.close().await;
+    let client = connect(&name, &context).await?;
+    let topic = BenchTopic::open(client.clone(), &args.topic).await?;
+    let outcome = soak(&client, &topic, &args, size).await;
+    let closed = topic.close().await;
     let report = outcome?;
     if args.json {
         print_json(&report)?;
@@ -78,50 +85,64 @@ pub(crate) async fn run(args: SoakBench, global: &Global) -> Result<(), CliError
         print(&report.render(Paint::stdout()))?;
     }
     closed?;
-    report.into_failure().map_or(Ok(()), Err)
+    match report.into_failure() {
+        Some(failure) => Err(failure.into()),
+        None => Ok(()),
+    }
 }
 
-/// A record's size, after a look at what all of them come to.
-fn record_bytes(args: &SoakBench) -> Result<usize, CliError> {
-    let refused = |option, text| Err(CliError::Option { option, text });
-    let max = lograft_core::limits::RECORD_MAX_BYTES - 1024;
+/// Checks the options against each other, and returns the record size.
+fn check_args(args: &SoakBench) -> Result<usize, BenchError> {
+    let invalid = |option, text| Err(BenchError::Option { option, text });
     let size = usize::try_from(args.record_size).unwrap_or(usize::MAX);
-    if !(HEAD_BYTES..=max).contains(&size) {
-        return refused("record-size", format!("{HEAD_BYTES} to {max} bytes"));
-    }
-    let each = u64::from(args.rate).saturating_mul(args.duration.as_secs() + 1);
-    let all = each.saturating_mul(args.target.partitions.into());
-    if all > RECORDS_MAX_COUNT {
+    if !(HEADER_BYTES..=RECORD_SIZE_MAX_BYTES).contains(&size) {
         let text = format!(
-            "{} records in all, of which {} can be remembered: a shorter time or a lower --rate",
-            count(all),
-            count(RECORDS_MAX_COUNT)
+            "must be between {HEADER_BYTES} and {RECORD_SIZE_MAX_BYTES} bytes, got {}",
+            args.record_size
         );
-        return refused("duration", text);
+        return invalid("record-size", text);
     }
-    // What retention takes away could not be told from a loss.
-    let kept = args.target.retention_bytes;
-    let written = each.saturating_mul(args.record_size + 64);
-    if args.target.topic.is_none() && written > kept / 2 {
-        let text = format!("{written} bytes go into each partition: 2 times that or more");
-        return refused("retention-bytes", text);
+    let per_second = u64::from(args.rate).saturating_mul(args.topic.partitions.into());
+    let seconds_max = (RECORDS_MAX_COUNT / per_second.max(1)).saturating_sub(1);
+    if args.duration.as_secs() > seconds_max {
+        let text = format!(
+            "must be at most {seconds_max} s for {} records/s, because at most {} records can be \
+             verified, got {}",
+            count(per_second),
+            count(RECORDS_MAX_COUNT),
+            elapsed(args.duration)
+        );
+        return invalid("duration", text);
+    }
+    // Records deleted by retention would be reported as lost.
+    let per_partition = u64::from(args.rate).saturating_mul(args.duration.as_secs() + 1);
+    let needed = per_partition
+        .saturating_mul(args.record_size + RECORD_OVERHEAD_BYTES)
+        .saturating_mul(2);
+    let retention = args.topic.retention_bytes;
+    if args.topic.topic.is_none() && retention < needed {
+        let text = format!(
+            "must be at least {needed}, twice the bytes written to a partition, got {retention}"
+        );
+        return invalid("retention-bytes", text);
     }
     Ok(size)
 }
 
-/// What the partitions' loads share.
-struct Load {
+/// State that the writers of all partitions share.
+struct SoakLoad {
     producer: TopicProducer,
     run: u64,
     size: usize,
     period: Duration,
     stopped: AtomicBool,
+    /// Error of the last failed record.
     failure: Mutex<Option<ClientError>>,
 }
 
 async fn soak(
     client: &Client,
-    target: &Target,
+    topic: &BenchTopic,
     args: &SoakBench,
     size: usize,
 ) -> Result<SoakReport, CliError> {
@@ -129,20 +150,20 @@ async fn soak(
         delivery_timeout: args.delivery_timeout,
         ..ProducerConfig::default()
     };
-    let opened = async { client.producer(config).await?.topic(target.name()).await };
-    let load = Arc::new(Load {
-        producer: opened.await.map_err(CliError::call("opening a producer"))?,
+    let opened = async { client.producer(config).await?.topic(topic.name()).await };
+    let load = Arc::new(SoakLoad {
+        producer: opened.await.map_err(cannot("open a producer"))?,
         run: uuid::Uuid::new_v4().as_u64_pair().1,
         size,
         period: Duration::from_secs(1) / args.rate,
         stopped: AtomicBool::new(false),
         failure: Mutex::new(None),
     });
-    let begun = Instant::now();
-    let written: Vec<_> = ends(client, target)
+    let started = Instant::now();
+    let written: Vec<_> = partition_ends(client, topic)
         .await?
         .into_iter()
-        .map(|(partition, start)| Written {
+        .map(|(partition, start)| PartitionLoad {
             partition,
             start,
             ledger: Arc::default(),
@@ -151,68 +172,74 @@ async fn soak(
     let workers: Vec<_> = written
         .iter()
         .map(|part| {
-            tokio::spawn(write(
+            tokio::spawn(write_partition(
                 Arc::clone(&load),
                 part.partition,
                 part.ledger.clone(),
             ))
         })
         .collect();
-    let interrupted = wait(args.duration, &written).await;
+    let interrupted = wait_for_end(args.duration, &written).await;
     load.stopped.store(true, Ordering::Relaxed);
-    let mut seen = latencies();
-    for worker in join_all(workers).await {
-        let latencies = worker.map_err(|source| CliError::Worker { source })?;
-        let latencies = latencies.map_err(CliError::call("writing"))?;
-        // All have the same bounds.
-        let _ = seen.add(&latencies);
+    let mut latencies = new_latencies();
+    for ended in join_all(workers).await {
+        let of_partition = ended
+            .map_err(|source| BenchError::Task { source })?
+            .map_err(cannot("write records"))?;
+        // Fails only for different bounds; all histograms have the same.
+        let _ = latencies.add(&of_partition);
     }
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = started.elapsed().as_secs_f64();
     let mut partitions = Vec::new();
     for part in written {
-        let read = check(client, target.name(), part, load.run).await;
-        partitions.push(read.map_err(CliError::call("reading back"))?);
+        let report = verify_partition(client, topic.name(), part, load.run).await;
+        partitions.push(report.map_err(cannot("read the records back"))?);
     }
-    let longest = partitions.iter().map(|part| part.longest.seconds);
+    let pauses = partitions.iter().map(|part| part.longest_pause.seconds);
     Ok(SoakReport {
         bench: "soak",
-        topic: target.name().to_owned(),
-        replication_factor: target.replication_factor(),
+        topic: topic.name().to_owned(),
+        replication_factor: topic.replication_factor(),
         record_bytes: size,
         rate_per_partition: args.rate,
         seconds,
         interrupted,
-        longest_pause_seconds: longest.fold(0.0, f64::max),
-        latency_ms: Percentiles::of(&seen),
+        longest_pause_seconds: pauses.fold(0.0, f64::max),
+        latency_ms: Percentiles::of(&latencies),
         failure: locked(&load.failure).take(),
         partitions,
     })
 }
 
-/// What goes into one partition.
-struct Written {
+/// The load of one partition.
+struct PartitionLoad {
     partition: PartitionId,
-    /// Where it ended before.
+    /// End of the partition before the run.
     start: Offset,
     ledger: Arc<Mutex<Ledger>>,
 }
 
-/// Reads a partition back.
-async fn check(
+/// Reads a partition back and compares it with its ledger.
+async fn verify_partition(
     client: &Client,
     topic: &str,
-    part: Written,
+    part: PartitionLoad,
     run: u64,
 ) -> Result<PartitionReport, ClientError> {
     let ledger = locked(&part.ledger).clone();
     let acked = ledger.offsets();
-    let verdict = verify::verify(client, topic, (part.partition, part.start), run, acked).await?;
+    let range = WrittenRange {
+        topic,
+        partition: part.partition,
+        start: part.start,
+    };
+    let verdict = verify(client, range, run, acked).await?;
     Ok(PartitionReport {
         partition: part.partition.get(),
         sent: acked.len() as u64,
         acked: ledger.acked(),
         failed: ledger.failed(),
-        longest: ledger.longest(),
+        longest_pause: ledger.longest_pause(),
         verdict,
     })
 }
@@ -221,20 +248,24 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where each partition ends before the run.
-async fn ends(client: &Client, target: &Target) -> Result<Vec<(PartitionId, Offset)>, CliError> {
-    let found = client.list_offsets(target.name(), &[], None).await;
-    let mut found: Vec<_> = found
-        .map_err(CliError::call("asking where the partitions end"))?
+/// High watermark of each partition before the run.
+async fn partition_ends(
+    client: &Client,
+    topic: &BenchTopic,
+) -> Result<Vec<(PartitionId, Offset)>, CliError> {
+    let mut ends: Vec<_> = client
+        .list_offsets(topic.name(), &[], None)
+        .await
+        .map_err(cannot("list offsets"))?
         .into_iter()
         .map(|bounds| (bounds.partition, bounds.high_watermark))
         .collect();
-    found.sort_unstable();
-    Ok(found)
+    ends.sort_unstable();
+    Ok(ends)
 }
 
-/// Until the time is over or somebody ends it; whether somebody did.
-async fn wait(duration: Duration, written: &[Written]) -> bool {
+/// Waits for the duration, or until Ctrl-C or SIGTERM. Returns whether a signal ended it.
+async fn wait_for_end(duration: Duration, written: &[PartitionLoad]) -> bool {
     let end = Instant::now() + duration;
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     let mut terminate = signal(SignalKind::terminate()).ok();
@@ -244,7 +275,7 @@ async fn wait(duration: Duration, written: &[Written]) -> bool {
             None => std::future::pending().await,
         }
     });
-    let mut status = Status::new();
+    let mut status = StatusLine::new();
     loop {
         tokio::select! {
             () = sleep_until(end) => return false,
@@ -252,47 +283,50 @@ async fn wait(duration: Duration, written: &[Written]) -> bool {
             () = &mut terminated => return true,
             () = sleep(STATUS_INTERVAL) => {}
         }
-        let (mut acked, mut longest) = (0, 0.0_f64);
+        let (mut acked, mut longest_pause) = (0, 0.0_f64);
         for part in written {
             let ledger = locked(&part.ledger);
             acked += ledger.acked();
-            longest = longest.max(ledger.longest().seconds);
+            longest_pause = longest_pause.max(ledger.longest_pause().seconds);
         }
-        let left = end.saturating_duration_since(Instant::now()).as_secs();
+        let remaining = end.saturating_duration_since(Instant::now()).as_secs();
         let acked = count(acked);
         status.show(&format!(
-            "{acked} acknowledged, longest pause {longest:.2} s, {left} s to go"
+            "{acked} acknowledged, longest pause {longest_pause:.2} s, {remaining} s remaining"
         ));
     }
 }
 
-/// Writes to one partition at the steady rate until told to stop.
-async fn write(
-    load: Arc<Load>,
+/// Writes to one partition at the steady rate until the load is stopped.
+async fn write_partition(
+    load: Arc<SoakLoad>,
     partition: PartitionId,
     ledger: Arc<Mutex<Ledger>>,
 ) -> Result<Latencies, ClientError> {
-    let (handed, receive) = mpsc::channel(UNACKED_MAX_COUNT);
-    let acks = tokio::spawn(take_acks(Arc::clone(&load), receive, Arc::clone(&ledger)));
+    let (sent, receive) = mpsc::channel(UNACKED_MAX_COUNT);
+    let acks = tokio::spawn(collect_acks(
+        Arc::clone(&load),
+        receive,
+        Arc::clone(&ledger),
+    ));
     let mut ticks = interval(load.period);
-    // A tick that is late is made up for: the rate holds.
+    // Late ticks are caught up, so that the average rate is kept.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut value = vec![0; load.size];
-    value[..8].copy_from_slice(&load.run.to_le_bytes());
     let mut outcome = Ok(());
     while !load.stopped.load(Ordering::Relaxed) {
         ticks.tick().await;
         let number = locked(&ledger).send();
-        value[8..HEAD_BYTES].copy_from_slice(&number.to_le_bytes());
+        write_value(&mut value, load.run, number);
         let record = RecordParts {
             timestamp_ms: now_ms(),
             value: Some(&value),
             ..RecordParts::default()
         };
-        let begun = Instant::now();
+        let started = Instant::now();
         match load.producer.send(record, Some(partition)).await {
             Ok(delivery) => {
-                if handed.send((number, begun, delivery)).await.is_err() {
+                if sent.send((number, started, delivery)).await.is_err() {
                     break;
                 }
             }
@@ -302,41 +336,42 @@ async fn write(
             }
         }
     }
-    drop(handed);
-    let seen = acks.await.unwrap_or_else(|_| latencies());
-    outcome.map(|()| seen)
+    drop(sent);
+    let latencies = acks.await.unwrap_or_else(|_| new_latencies());
+    outcome.map(|()| latencies)
 }
 
-async fn take_acks(
-    load: Arc<Load>,
+/// Enters acknowledgements in the ledger and measures their latency.
+async fn collect_acks(
+    load: Arc<SoakLoad>,
     mut receive: mpsc::Receiver<(u64, Instant, Delivery)>,
     ledger: Arc<Mutex<Ledger>>,
 ) -> Latencies {
-    let mut seen = latencies();
+    let mut latencies = new_latencies();
     let mut pending = FuturesUnordered::new();
     let mut is_open = true;
     while is_open || !pending.is_empty() {
         tokio::select! {
-            handed = receive.recv(), if is_open && pending.len() < UNACKED_MAX_COUNT => match handed {
-                Some((number, begun, delivery)) => {
-                    pending.push(async move { (number, begun, delivery.await) });
+            sent = receive.recv(), if is_open && pending.len() < UNACKED_MAX_COUNT => match sent {
+                Some((number, started, delivery)) => {
+                    pending.push(async move { (number, started, delivery.await) });
                 }
                 None => is_open = false,
             },
-            Some((number, begun, outcome)) = pending.next() => {
+            Some((number, started, outcome)) = pending.next() => {
                 let mut ledger = locked(&ledger);
                 match outcome {
                     Ok(stored) => {
                         ledger.ack(number, stored.offset, Instant::now());
-                        note(&mut seen, begun.elapsed(), 1);
+                        record_latency(&mut latencies, started.elapsed(), 1);
                     }
-                    Err(why) => {
+                    Err(error) => {
                         ledger.fail();
-                        *locked(&load.failure) = Some(why);
+                        *locked(&load.failure) = Some(error);
                     }
                 }
             }
         }
     }
-    seen
+    latencies
 }

@@ -1,42 +1,43 @@
-//! The topic that a benchmark works on.
+//! The topic of a benchmark.
 
 use lograft_client::admin_wire::Retention;
 use lograft_client::{Client, ClientError, NewTopic, TopicInfo};
 use uuid::Uuid;
 
-use super::setup::TargetArgs;
+use super::setup::TopicArgs;
+use crate::call_error::cannot;
 use crate::error::CliError;
 
-/// A topic, and whether this benchmark made it.
+/// An existing topic, or one that the benchmark has created and deletes at the end.
 #[derive(Debug)]
-pub(crate) struct Target {
+pub(crate) struct BenchTopic {
     client: Client,
     pub(crate) info: TopicInfo,
     is_new: bool,
     is_kept: bool,
 }
 
-impl Target {
-    /// The topic asked for, or a new one.
-    pub(crate) async fn open(client: Client, shared: &TargetArgs) -> Result<Self, CliError> {
-        let is_new = shared.topic.is_none();
-        let name = match &shared.topic {
+impl BenchTopic {
+    /// Opens the topic given by the options, or creates one.
+    pub(crate) async fn open(client: Client, args: &TopicArgs) -> Result<Self, CliError> {
+        let is_new = args.topic.is_none();
+        let name = match &args.topic {
             Some(name) => name.clone(),
-            None => create(&client, shared)
+            None => create(&client, args)
                 .await
-                .map_err(CliError::call("creating a topic for the benchmark"))?,
+                .map_err(cannot("create a topic for the benchmark"))?,
         };
-        let action = format!("looking at topic {name:?}");
-        let info = client.topic(&name).await.map_err(CliError::call(action))?;
+        let action = format!("look up topic {name}");
+        let info = client.topic(&name).await.map_err(cannot(action))?;
         Ok(Self {
             client,
             info,
             is_new,
-            is_kept: shared.keep,
+            is_kept: args.keep,
         })
     }
 
-    /// Whether this benchmark made the topic, so that it is empty.
+    /// Whether the benchmark has created the topic, so that it is empty at first.
     pub(crate) fn is_new(&self) -> bool {
         self.is_new
     }
@@ -46,7 +47,7 @@ impl Target {
         &self.info.name
     }
 
-    /// Replicas of each partition.
+    /// Number of replicas of each partition.
     pub(crate) fn replication_factor(&self) -> usize {
         self.info
             .partitions
@@ -54,30 +55,30 @@ impl Target {
             .map_or(0, |partition| partition.replicas.len())
     }
 
-    /// Deletes the topic if it was made here.
+    /// Deletes the topic, if the benchmark has created it and need not keep it.
     pub(crate) async fn close(self) -> Result<(), CliError> {
         if !self.is_new || self.is_kept {
             return Ok(());
         }
-        let action = format!("deleting topic {:?}", self.name());
         self.client
             .admin()
             .delete_topic(self.name())
             .await
-            .map_err(CliError::call(action))
+            .map_err(cannot(format!("delete topic {}", self.name())))?;
+        Ok(())
     }
 }
 
-async fn create(client: &Client, shared: &TargetArgs) -> Result<String, ClientError> {
+async fn create(client: &Client, args: &TopicArgs) -> Result<String, ClientError> {
     let mut name = Uuid::new_v4().simple().to_string();
     name.truncate(8);
     name.insert_str(0, "bench-");
     let topic = NewTopic {
         name: name.clone(),
-        partitions: shared.partitions,
-        replication_factor: shared.replication_factor.unwrap_or(0),
+        partitions: args.partitions,
+        replication_factor: args.replication_factor.unwrap_or(0),
         retention: Some(Retention {
-            bytes: Some(shared.retention_bytes),
+            bytes: Some(args.retention_bytes),
             ms: None,
         }),
         wait: None,

@@ -1,4 +1,4 @@
-//! The cluster at a glance, for people and for programs.
+//! Cluster status as text and JSON.
 
 use std::fmt::Write as _;
 
@@ -8,14 +8,14 @@ use lograft_client::admin_wire::{
 };
 use serde::Serialize;
 
-use crate::output::{Cell, Paint, Table, Tone};
+use crate::output::{Cell, Paint, Table, Tone, plural};
 use crate::topic::{PartitionJson, partition_json, partition_table};
 use crate::units;
 
-/// So many healthy partitions are shown without being asked for.
+/// Clusters with more partitions than this show only unhealthy ones by default.
 const PARTITIONS_SHOWN_COUNT: usize = 24;
 
-/// The cluster as JSON.
+/// JSON of `cluster status`.
 #[derive(Debug, Serialize)]
 pub(crate) struct StatusJson {
     cluster_id: String,
@@ -57,7 +57,7 @@ struct NodeJson {
     lag_entries: u64,
 }
 
-/// All there is to know, as JSON.
+/// Converts a cluster description to JSON.
 pub(crate) fn status_json(cluster: &DescribeClusterReply) -> StatusJson {
     let problem = |problem: &lograft_client::admin_wire::Problem| ProblemJson {
         kind: problem.kind.clone(),
@@ -99,14 +99,14 @@ fn node_json(node: &NodeDescription) -> NodeJson {
     }
 }
 
-/// Health, nodes, partitions and problems. Of many partitions only those that ail, unless `all` of
-/// them are asked for.
+/// Text of `cluster status`: health, nodes, partitions and problems. A large cluster shows only
+/// unhealthy partitions, unless `all` is set.
 pub(crate) fn status(cluster: &DescribeClusterReply, all: bool, paint: Paint) -> String {
     let mut out = headline(cluster, paint);
     out.push('\n');
     out.push_str(&nodes(&cluster.nodes, paint));
-    let few = all || cluster.partitions.len() <= PARTITIONS_SHOWN_COUNT;
-    let is_shown = |p: &&PartitionDescription| few || is_ailing(p);
+    let show_all = all || cluster.partitions.len() <= PARTITIONS_SHOWN_COUNT;
+    let is_shown = |p: &&PartitionDescription| show_all || is_unhealthy(p);
     let shown: Vec<_> = cluster
         .partitions
         .iter()
@@ -131,7 +131,7 @@ pub(crate) fn status(cluster: &DescribeClusterReply, all: bool, paint: Paint) ->
     out
 }
 
-fn is_ailing(partition: &PartitionDescription) -> bool {
+fn is_unhealthy(partition: &PartitionDescription) -> bool {
     partition.health() != PartitionHealth::Healthy
 }
 
@@ -141,35 +141,32 @@ fn headline(cluster: &DescribeClusterReply, paint: Paint) -> String {
     } else {
         paint.bad("NOT healthy")
     };
-    let ailing = cluster.partitions.iter().filter(|p| is_ailing(p)).count();
-    let at_work = |node: &&NodeDescription| node.state() != NodeState::Removed;
-    let nodes = cluster.nodes.iter().filter(at_work).count();
+    let unhealthy = cluster
+        .partitions
+        .iter()
+        .filter(|p| is_unhealthy(p))
+        .count();
+    let is_member = |node: &&NodeDescription| node.state() != NodeState::Removed;
+    let nodes = cluster.nodes.iter().filter(is_member).count();
     let reachable = cluster
         .nodes
         .iter()
-        .filter(at_work)
+        .filter(is_member)
         .filter(|node| node.reachable)
         .count();
     let meta = match cluster.meta_leader_node {
         Some(node) => format!("meta leader {node}"),
         None => "no meta leader".into(),
     };
-    let partitions = match ailing {
-        0 => plural(cluster.partition_count, "partition"),
-        ailing => format!(
-            "{} ({ailing} ailing)",
-            plural(cluster.partition_count, "partition")
-        ),
-    };
+    let mut partitions = plural(cluster.partition_count as usize, "partition");
+    if unhealthy > 0 {
+        let _ = write!(partitions, " ({unhealthy} unhealthy)");
+    }
     format!(
         "cluster {}: {health}; {reachable} of {nodes} nodes reachable, {}, {partitions}, {meta}\n",
         cluster.cluster_id,
-        plural(cluster.topic_count, "topic")
+        plural(cluster.topic_count as usize, "topic")
     )
-}
-
-fn plural(count: u32, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn nodes(nodes: &[NodeDescription], paint: Paint) -> String {
@@ -295,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cluster_is_told_at_a_glance() {
+    fn status_shows_health_nodes_and_problems() {
         let expected = "\
 cluster c-1: NOT healthy; 2 of 3 nodes reachable, 1 topic, 3 partitions, meta leader 1
 
@@ -310,7 +307,7 @@ problem: node 2 does not answer
     }
 
     #[test]
-    fn programs_get_removed_nodes_too() {
+    fn json_includes_removed_nodes() {
         let json = serde_json::to_value(status_json(&cluster())).unwrap();
         assert_eq!(json["healthy"], false);
         assert_eq!(json["nodes"][3]["state"], "removed");

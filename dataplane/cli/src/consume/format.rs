@@ -1,4 +1,4 @@
-//! One record as bytes of the output.
+//! Output formats of a record.
 
 use std::io::Write;
 
@@ -8,19 +8,20 @@ use lograft_client::RecordRef;
 use serde::Serialize;
 
 use crate::error::CliError;
+use crate::output::OutputError;
 
-/// How records are printed.
+/// Output format of records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// The value, perhaps after its key, and a line end.
+    /// The value, optionally after its key, and a line end.
     Value { separator: Option<String> },
     /// One JSON object and a line end.
     Json { topic: String },
 }
 
-/// A record and where it stands.
+/// A record with its partition and offset.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Line<'a> {
+pub(crate) struct ConsumedRecord<'a> {
     pub(crate) partition: u32,
     pub(crate) offset: u64,
     pub(crate) append_time_ms: i64,
@@ -28,17 +29,22 @@ pub(crate) struct Line<'a> {
 }
 
 impl Format {
-    /// Puts the record behind what `out` holds.
-    pub(crate) fn append(&self, line: &Line<'_>, out: &mut Vec<u8>) -> Result<(), CliError> {
+    /// Appends the record to `out`.
+    pub(crate) fn append(
+        &self,
+        consumed: &ConsumedRecord<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CliError> {
+        let record = consumed.record;
         match self {
             Self::Value { separator } => {
                 if let Some(separator) = separator {
-                    out.extend_from_slice(line.record.key.unwrap_or_default());
+                    out.extend_from_slice(record.key.unwrap_or_default());
                     out.extend_from_slice(separator.as_bytes());
                 }
-                out.extend_from_slice(line.record.value.unwrap_or_default());
+                out.extend_from_slice(record.value.unwrap_or_default());
             }
-            Self::Json { topic } => append_json(topic, line, out)?,
+            Self::Json { topic } => append_json(topic, consumed, out)?,
         }
         out.push(b'\n');
         Ok(())
@@ -91,21 +97,25 @@ fn json_value(bytes: Option<&[u8]>) -> JsonValue<'_> {
     }
 }
 
-fn append_json(topic: &str, line: &Line<'_>, out: &mut Vec<u8>) -> Result<(), CliError> {
-    let record = line.record;
+fn append_json(
+    topic: &str,
+    consumed: &ConsumedRecord<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), CliError> {
+    let record = consumed.record;
     let key = match json_value(record.key) {
         JsonValue::Text(text) => JsonKey::Text(text),
         JsonValue::Bytes(text) => JsonKey::Bytes(text),
     };
     let json = JsonRecord {
         topic,
-        partition: line.partition,
-        offset: line.offset,
+        partition: consumed.partition,
+        offset: consumed.offset,
         timestamp_ms: record.timestamp_ms,
-        append_time_ms: line.append_time_ms,
+        append_time_ms: consumed.append_time_ms,
         key,
         value: json_value(record.value),
-        // The batch was checked when it was decoded: no header is damaged.
+        // Decoding the batch has validated the headers, so none is skipped here.
         headers: record
             .headers()
             .filter_map(Result::ok)
@@ -115,7 +125,8 @@ fn append_json(topic: &str, line: &Line<'_>, out: &mut Vec<u8>) -> Result<(), Cl
             })
             .collect(),
     };
-    serde_json::to_writer(out.by_ref(), &json).map_err(|source| CliError::Encode { source })
+    serde_json::to_writer(out.by_ref(), &json)
+        .map_err(|source| OutputError::Encode { source }.into())
 }
 
 #[cfg(test)]
@@ -132,14 +143,14 @@ mod tests {
         let batch = BatchView::parse(builder.finish().unwrap().bytes).unwrap();
         let batch = batch.decode().unwrap();
         let record = batch.iter().next().unwrap().unwrap();
-        let line = Line {
+        let consumed = ConsumedRecord {
             partition: 2,
             offset: 9,
             append_time_ms: 5,
             record: &record,
         };
         let mut out = b"before ".to_vec();
-        format.append(&line, &mut out).unwrap();
+        format.append(&consumed, &mut out).unwrap();
         String::from_utf8_lossy(&out).into_owned()
     }
 
@@ -153,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn values_stand_alone_or_behind_their_key() {
+    fn values_are_printed_alone_or_after_their_key() {
         let plain = Format::Value { separator: None };
         assert_eq!(
             printed(&plain, &record(Some(b"k"), Some(b"v\tw"))),
@@ -170,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn json_tells_text_bytes_and_nothing_apart() {
+    fn json_distinguishes_text_bytes_and_null() {
         let json = Format::Json { topic: "t".into() };
         let header = Header {
             key: "trace".into(),

@@ -1,20 +1,20 @@
-//! Where to begin, as people write it.
+//! Parsing of the start position.
 
 use lograft_client::{Offset, StartAt};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::produce::now_ms;
+use crate::clock::now_ms;
 use crate::units::parse_millis;
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "expected earliest, latest, an offset, a time like 2026-01-31T08:00:00Z, or how long ago, \
-     like 15m"
+    "start position must be earliest, latest, an offset, a time (2026-01-31T08:00:00Z) or an age \
+     (15m)"
 )]
 pub(crate) struct StartError;
 
-/// Reads `earliest`, `latest`, an offset, an RFC 3339 time, or a duration before now.
+/// Parses `earliest`, `latest`, an offset, an RFC 3339 time, or a duration before now.
 pub(crate) fn parse_start(text: &str) -> Result<StartAt, StartError> {
     match text {
         "earliest" => return Ok(StartAt::Earliest),
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_way_to_say_it_is_understood() {
+    fn all_forms_are_parsed() {
         assert_eq!(parse_start("earliest").unwrap(), StartAt::Earliest);
         assert_eq!(parse_start("latest").unwrap(), StartAt::Latest);
         assert_eq!(parse_start("42").unwrap(), StartAt::Offset(Offset(42)));

@@ -1,4 +1,4 @@
-//! What `lograft dev` says: what stands, and what to type next.
+//! The text that `lograft dev` prints when all nodes are ready.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
@@ -6,32 +6,32 @@ use std::path::Path;
 
 use crate::output::{Paint, Table};
 
-/// A node as it stands when all are ready.
+/// A row of the node table.
 #[derive(Clone, Debug)]
-pub(crate) struct Standing {
+pub(crate) struct NodeSummary {
     pub(crate) name: String,
-    /// As the cluster numbered it; nothing while it is not known.
+    /// Node id, if it is known.
     pub(crate) id: Option<u64>,
     pub(crate) pid: Option<u32>,
     pub(crate) client: String,
     pub(crate) health: String,
 }
 
-/// All that is announced.
+/// The nodes, their files, and commands to try.
 #[derive(Clone, Debug)]
 pub(crate) struct Announcement<'a> {
     pub(crate) data_dir: &'a Path,
     pub(crate) config: &'a Path,
-    pub(crate) nodes: &'a [Standing],
-    /// How to call this program from a shell.
-    pub(crate) call: &'a str,
+    pub(crate) nodes: &'a [NodeSummary],
+    /// How to run this program from a shell.
+    pub(crate) program: &'a str,
     pub(crate) is_ephemeral: bool,
     pub(crate) paint: Paint,
 }
 
 impl fmt::Display for Announcement<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (paint, call) = (self.paint, self.call);
+        let (paint, program) = (self.paint, self.program);
         let mut table = Table::new(&["NODE", ">ID", ">PID", "CLIENT", "HEALTH"]);
         for node in self.nodes {
             table.row([
@@ -49,19 +49,19 @@ impl fmt::Display for Announcement<'_> {
         writeln!(f, "  logs     {dir}/logs")?;
         writeln!(
             f,
-            "  context  dev, now the current one in {}",
+            "  context  dev (now the current context in {})",
             self.config.display()
         )?;
-        writeln!(f, "\nIn another terminal:\n")?;
+        writeln!(f, "\nTry in another terminal:\n")?;
         let factor = self.nodes.len().min(3);
         for command in [
             format!(
-                "{call} topic create demo --partitions 3 --replication-factor {factor} --if-not-exists"
+                "{program} topic create demo --partitions 3 --replication-factor {factor} --if-not-exists"
             ),
-            format!("seq 1 100000 | {call} produce demo"),
-            format!("{call} consume demo --from earliest --max 5"),
-            format!("{call} cluster status"),
-            format!("{call} bench produce --duration 5s"),
+            format!("seq 1 100000 | {program} produce demo"),
+            format!("{program} consume demo --from earliest --max 5"),
+            format!("{program} cluster status"),
+            format!("{program} bench produce --duration 5s"),
         ] {
             writeln!(f, "  {}", paint.strong(command))?;
         }
@@ -73,55 +73,54 @@ impl fmt::Display for Announcement<'_> {
         {
             writeln!(f, "  {}", paint.strong(format!("kill -9 {pid}")))?;
         }
-        let fate = if self.is_ephemeral {
-            "and removes their data"
+        let data = if self.is_ephemeral {
+            "deletes their data"
         } else {
-            "; the data stays"
+            "keeps their data"
         };
-        let blank = if self.is_ephemeral { " " } else { "" };
-        write!(f, "\nCtrl-C stops all nodes{blank}{fate}.")
+        write!(f, "\nCtrl-C stops all nodes and {data}.")
     }
 }
 
-/// How this process was called, for a command line in another terminal of the same machine.
+/// How this process was started, to print command lines for another terminal on this machine.
 #[derive(Clone, Debug)]
-pub(crate) struct Calling<'a> {
-    /// Whether `cargo run` started it.
+pub(crate) struct Invocation<'a> {
+    /// Whether `cargo run` started this process.
     pub(crate) by_cargo: bool,
-    /// The program's own file.
+    /// Path of the program.
     pub(crate) exe: &'a Path,
     /// The first word of the command line.
     pub(crate) argv0: &'a OsStr,
-    /// `$LOGRAFT_CONFIG`, which the other terminal may lack.
+    /// `$LOGRAFT_CONFIG`, which may not be set in the other terminal.
     pub(crate) config_env: Option<&'a Path>,
 }
 
-impl Calling<'_> {
-    /// The words before the subcommand.
-    pub(crate) fn words(&self) -> String {
-        let mut words = String::new();
+impl Invocation<'_> {
+    /// The command line up to the subcommand.
+    pub(crate) fn command_prefix(&self) -> String {
+        let mut prefix = String::new();
         if let Some(path) = self.config_env {
             // Writing to a String does not fail.
-            let _ = write!(words, "LOGRAFT_CONFIG={} ", quote(path));
+            let _ = write!(prefix, "LOGRAFT_CONFIG={} ", quote(path));
         }
-        let release = self
+        let is_release = self
             .exe
             .parent()
             .is_some_and(|dir| dir.ends_with("release"));
-        if self.by_cargo && release {
-            words.push_str("cargo run -q --release --");
+        if self.by_cargo && is_release {
+            prefix.push_str("cargo run -q --release --");
         } else if self.by_cargo {
-            words.push_str("cargo run -q --");
+            prefix.push_str("cargo run -q --");
         } else if self.argv0.as_encoded_bytes().contains(&b'/') {
-            words.push_str(&quote(self.exe));
+            prefix.push_str(&quote(self.exe));
         } else {
-            words.push_str(&self.argv0.to_string_lossy());
+            prefix.push_str(&self.argv0.to_string_lossy());
         }
-        words
+        prefix
     }
 }
 
-/// A path as one word of a POSIX shell.
+/// Quotes a path for a POSIX shell.
 fn quote(path: &Path) -> String {
     let text = path.to_string_lossy();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
@@ -135,65 +134,71 @@ fn quote(path: &Path) -> String {
 mod tests {
     use super::*;
 
-    fn words(by_cargo: bool, exe: &str, argv0: &str) -> String {
+    fn command_prefix(by_cargo: bool, exe: &str, argv0: &str) -> String {
         let (exe, argv0) = (Path::new(exe), OsStr::new(argv0));
-        Calling {
+        Invocation {
             by_cargo,
             exe,
             argv0,
             config_env: None,
         }
-        .words()
+        .command_prefix()
     }
 
     #[test]
-    fn commands_begin_as_this_process_was_called() {
+    fn commands_start_like_this_process_was_started() {
         let built = "/src/target/release/lograft";
         assert_eq!(
-            words(true, built, "target/release/lograft"),
+            command_prefix(true, built, "target/release/lograft"),
             "cargo run -q --release --"
         );
         assert_eq!(
-            words(true, "/src/target/debug/lograft", "x/y"),
+            command_prefix(true, "/src/target/debug/lograft", "x/y"),
             "cargo run -q --"
         );
-        assert_eq!(words(false, built, "./target/release/lograft"), built);
-        assert_eq!(words(false, "/usr/bin/lograft", "lograft"), "lograft");
         assert_eq!(
-            words(false, "/my dir/lograft", "/my dir/lograft"),
+            command_prefix(false, built, "./target/release/lograft"),
+            built
+        );
+        assert_eq!(
+            command_prefix(false, "/usr/bin/lograft", "lograft"),
+            "lograft"
+        );
+        assert_eq!(
+            command_prefix(false, "/my dir/lograft", "/my dir/lograft"),
             "'/my dir/lograft'"
         );
     }
 
     #[test]
-    fn a_contexts_file_of_its_own_is_named_in_each_command() {
-        let calling = Calling {
+    fn commands_set_the_contexts_file_of_the_environment() {
+        let invocation = Invocation {
             by_cargo: false,
             exe: Path::new("/usr/bin/lograft"),
             argv0: OsStr::new("lograft"),
             config_env: Some(Path::new("/tmp/it's.yaml")),
         };
         assert_eq!(
-            calling.words(),
+            invocation.command_prefix(),
             "LOGRAFT_CONFIG='/tmp/it'\\''s.yaml' lograft"
         );
     }
 
     #[test]
-    fn one_node_is_not_offered_for_killing_and_gets_one_replica() {
-        let node = Standing {
+    fn a_single_node_gets_one_replica_and_no_kill_command() {
+        let node = NodeSummary {
             name: "node-1".into(),
             id: Some(1),
             pid: Some(42),
             client: "127.0.0.1:9400".into(),
             health: "127.0.0.1:9403".into(),
         };
-        let text = |nodes: &[Standing]| {
+        let text = |nodes: &[NodeSummary]| {
             let announcement = Announcement {
                 data_dir: Path::new("/d"),
                 config: Path::new("/c.yaml"),
                 nodes,
-                call: "lograft",
+                program: "lograft",
                 is_ephemeral: false,
                 paint: Paint::plain(),
             };
@@ -205,7 +210,7 @@ mod tests {
         let two = text(&[node.clone(), node]);
         assert!(two.contains("kill -9 42"), "{two}");
         assert!(
-            two.ends_with("Ctrl-C stops all nodes; the data stays."),
+            two.ends_with("Ctrl-C stops all nodes and keeps their data."),
             "{two}"
         );
     }

@@ -1,4 +1,4 @@
-//! Brings a dev cluster up, keeps it up, and takes it down.
+//! Starts a dev cluster, keeps it running and stops it.
 
 mod files;
 mod node_events;
@@ -11,44 +11,45 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 
 use lograft_core::limits::{DEV_READY_MAX, DEV_SETTLE_MAX};
+use lograft_proto::error_text::error_chain;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 
-use super::DevArgs;
-use super::announce::{Announcement, Calling, Standing};
+use super::announce::{Announcement, Invocation, NodeSummary};
+use super::args::DevArgs;
 use super::error::DevError;
 use super::layout::{self, DevState, Layout, LayoutError};
 use super::pki::Pki;
 use super::ports::{self, NodePorts, node_name};
-use super::prepare::{make_temporary, plan_state, write_config};
+use super::prepare::{create_temporary, plan_state, write_config};
 use super::signals::Signals;
-use super::supervise::{NodeEvent, NodeSpec, Phase, What, supervise};
-use crate::contexts_file::{Context, Contexts};
-use crate::output::Paint;
+use super::supervise::{NodeEvent, NodeEventKind, NodeSpec, Phase, supervise};
 use crate::connect;
+use crate::contexts_file::{ClusterContext, ContextsFile};
+use crate::output::{Paint, plural};
 use crate::units;
 
-/// The context that `lograft dev` writes.
+/// Name of the context that `lograft dev` writes.
 const CONTEXT_NAME: &str = "dev";
-/// So many ends before being ready, in a row, and the start is given up.
-const STARTUP_ENDS_MAX: u32 = 3;
-/// Between two tries to bootstrap a node that does not listen yet.
-const BOOTSTRAP_EVERY: Duration = Duration::from_millis(25);
-/// How long one node may join before the next one is started beside it.
-const JOIN_ALONE_MAX: Duration = Duration::from_secs(3);
+/// The start fails when a node ends this many times in a row before it is ready.
+const STARTUP_CRASHES_MAX: u32 = 3;
+/// Interval between two attempts to bootstrap a node that does not listen yet.
+const BOOTSTRAP_RETRY_INTERVAL: Duration = Duration::from_millis(25);
+/// Maximum time to wait for a new node to join before the next one is started.
+const JOIN_WAIT_MAX: Duration = Duration::from_secs(3);
 
-/// Runs `lograft dev` until it is told to stop.
+/// Runs `lograft dev` until a signal stops it.
 pub(crate) async fn run(args: DevArgs, config: &Path) -> Result<(), DevError> {
     let signals = Signals::listen()?;
-    let mut dev = Dev::prepare(&args, config)?;
-    let outcome = dev.serve_until(signals).await;
-    dev.stop().await;
+    let mut cluster = DevCluster::prepare(&args, config)?;
+    let outcome = cluster.run_until(signals).await;
+    cluster.stop().await;
     outcome
 }
 
-/// One node, as far as this process knows.
+/// State of a node, from the events of its process.
 #[derive(Debug)]
 struct NodeView {
     name: String,
@@ -57,35 +58,35 @@ struct NodeView {
     pid: Option<u32>,
     id: Option<u64>,
     is_ready: bool,
-    /// Ends in a row without having been ready.
-    early_ends: u32,
+    /// Number of consecutive ends before the node was ready.
+    startup_crashes: u32,
 }
 
-struct Dev {
+struct DevCluster {
     layout: Layout,
     temporary: Option<TempDir>,
     state: DevState,
     config: PathBuf,
-    context: Context,
-    /// The contexts file before this cluster stood in it.
-    before: Contexts,
-    exe: PathBuf,
+    context: ClusterContext,
+    /// The contexts before this cluster was added.
+    contexts_before: ContextsFile,
+    program: PathBuf,
     nodes: Vec<NodeView>,
     phase: watch::Sender<Phase>,
     tasks: JoinSet<()>,
     send: mpsc::UnboundedSender<NodeEvent>,
     events: mpsc::UnboundedReceiver<NodeEvent>,
-    begun: Instant,
+    started: Instant,
     is_up: bool,
     paint: Paint,
 }
 
-impl Dev {
-    /// Everything that can be refused before a process is started.
+impl DevCluster {
+    /// Checks and writes everything that is needed before a process is started.
     fn prepare(args: &DevArgs, config: &Path) -> Result<Self, DevError> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let temporary = if args.ephemeral {
-            Some(make_temporary()?)
+            Some(create_temporary()?)
         } else {
             None
         };
@@ -94,19 +95,19 @@ impl Dev {
             (None, Some(dir)) => dir.clone(),
             (None, None) => layout::default_dir()?,
         };
-        let layout = Layout::take(&root)?;
+        let layout = Layout::lock(&root)?;
         let state = plan_state(&layout, args)?;
-        let plan = ports::plan(state.base_port, &state.numbers())?;
+        let plan = ports::plan(state.base_port, &state.node_numbers())?;
         ports::check_free(&plan)?;
         let pki = Pki::open(&layout.pki())?;
         let admin = pki.user("admin")?;
         let logs = layout.root().join("logs");
-        fs::create_dir_all(&logs).map_err(|source| LayoutError::Make { path: logs, source })?;
+        fs::create_dir_all(&logs).map_err(|source| LayoutError::Create { path: logs, source })?;
         for ports in &plan {
             write_config(&layout, &pki, *ports, &plan)?;
         }
         layout.save_state(&state)?;
-        let context = Context {
+        let context = ClusterContext {
             endpoints_only: false,
             endpoints: plan.iter().map(|ports| ports.client.to_string()).collect(),
             ca: pki.ca_cert(),
@@ -124,15 +125,15 @@ impl Dev {
                 pid: None,
                 id: None,
                 is_ready: false,
-                early_ends: 0,
+                startup_crashes: 0,
             }
         };
         let (send, events) = mpsc::unbounded_channel();
         Ok(Self {
             nodes: plan.iter().map(view).collect(),
-            before: Contexts::load(config)?,
+            contexts_before: ContextsFile::load(config)?,
             config: config.to_owned(),
-            exe: std::env::current_exe().map_err(|source| DevError::OwnFile { source })?,
+            program: std::env::current_exe().map_err(|source| DevError::ProgramPath { source })?,
             phase: watch::channel(Phase::Run).0,
             tasks: JoinSet::new(),
             paint: Paint::stdout(),
@@ -143,24 +144,25 @@ impl Dev {
             context,
             send,
             events,
-            begun,
+            started,
         })
     }
 
-    /// Up, and then until a signal comes.
-    async fn serve_until(&mut self, mut signals: Signals) -> Result<(), DevError> {
+    /// Starts the nodes and handles their events until a signal arrives.
+    async fn run_until(&mut self, mut signals: Signals) -> Result<(), DevError> {
         tokio::select! {
             signal = signals.next() => {
-                say(format_args!("\n{signal}: stopping the nodes"));
+                say(format_args!("\nreceived {signal}, stopping the nodes"));
                 return Ok(());
             }
-            up = self.bring_up() => up?,
+            outcome = self.start() => outcome?,
         }
         loop {
             tokio::select! {
                 signal = signals.next() => {
-                    say(format_args!("\n{signal}: stopping {} nodes", self.nodes.len()));
-                    // A second signal does not wait for the nodes.
+                    let nodes = plural(self.nodes.len(), "node");
+                    say(format_args!("\nreceived {signal}, stopping {nodes}"));
+                    // A second signal kills the nodes instead of waiting for them.
                     let phase = self.phase.clone();
                     tokio::spawn(async move {
                         signals.next().await;
@@ -173,43 +175,41 @@ impl Dev {
         }
     }
 
-    async fn bring_up(&mut self) -> Result<(), DevError> {
+    /// Starts all nodes, waits until they are ready and prints how to use the cluster.
+    async fn start(&mut self) -> Result<(), DevError> {
         let (count, root) = (self.nodes.len(), self.layout.root().display());
-        let plural = if count == 1 { "" } else { "s" };
-        say(format_args!(
-            "lograft dev: starting {count} node{plural} in {root}"
-        ));
-        let deadline = self.begun + DEV_READY_MAX;
-        let is_first = !self.state.bootstrapped;
+        say(format_args!("starting {} in {root}", plural(count, "node")));
+        let deadline = self.started + DEV_READY_MAX;
+        let is_new = !self.state.bootstrapped;
         for index in 0..count {
             self.start_node(index);
-            if is_first && index == 0 {
+            if is_new && index == 0 {
                 self.bootstrap(deadline).await?;
             }
-            if is_first {
-                // One by one, so that node-2 becomes node 2.
-                let until = deadline.min(Instant::now() + JOIN_ALONE_MAX);
-                self.attend(until, move |dev| dev.nodes[index].is_ready)
+            if is_new {
+                // Nodes join one by one, so that node-2 gets node id 2.
+                let until = deadline.min(Instant::now() + JOIN_WAIT_MAX);
+                self.handle_events_until(until, move |dev| dev.nodes[index].is_ready)
                     .await?;
             }
         }
         if !self
-            .attend(deadline, |dev| dev.nodes.iter().all(|node| node.is_ready))
+            .handle_events_until(deadline, |dev| dev.nodes.iter().all(|node| node.is_ready))
             .await?
         {
             let missing = self.nodes.iter().filter(|node| !node.is_ready);
             return Err(DevError::NotReady {
                 names: missing.map(|node| node.name.clone()).collect(),
-                after: self.begun.elapsed(),
+                after: self.started.elapsed(),
                 logs: self.layout.root().join("logs"),
             });
         }
-        // A node that is ready may not vote in the meta group yet. What stays unhealthy is in the
-        // cluster's status, and no reason to wait on.
+        // A ready node may not be a voter of the meta group yet, so wait a little for a healthy
+        // cluster. `lograft cluster status` shows a problem that lasts longer.
         let settled = deadline.min(Instant::now() + DEV_SETTLE_MAX);
-        let healthy = connect::until_healthy(self.context.clone());
-        self.attend_to(settled, healthy).await?;
-        self.learn_ids().await;
+        let healthy = connect::wait_until_healthy(self.context.clone());
+        self.handle_events_during(settled, healthy).await?;
+        self.look_up_ids().await;
         self.write_context()?;
         self.is_up = true;
         self.write_run_file()?;
@@ -217,8 +217,8 @@ impl Dev {
         Ok(())
     }
 
-    /// Handles events until `done` holds, or the deadline is there; tells whether it holds.
-    async fn attend(
+    /// Handles events until `done` is true or the deadline passes. Returns whether `done` is true.
+    async fn handle_events_until(
         &mut self,
         deadline: Instant,
         done: impl Fn(&Self) -> bool,
@@ -232,8 +232,8 @@ impl Dev {
         Ok(true)
     }
 
-    /// Handles events until the work is done, or the deadline is there.
-    async fn attend_to<T>(
+    /// Handles events while `work` runs. Returns its output, or `None` if the deadline passes first.
+    async fn handle_events_during<T>(
         &mut self,
         deadline: Instant,
         work: impl Future<Output = T>,
@@ -254,7 +254,7 @@ impl Dev {
         };
         let spec = NodeSpec {
             number: node.ports.number,
-            program: self.exe.clone(),
+            program: self.program.clone(),
             args: vec![
                 "node".into(),
                 "--supervised".into(),
@@ -268,70 +268,55 @@ impl Dev {
             .spawn(supervise(spec, self.send.clone(), self.phase.subscribe()));
     }
 
-    /// Makes node 1 the first node of the cluster: once, ever.
+    /// Bootstraps the cluster on node 1. Done only in the first run, see `DevState::bootstrapped`.
     async fn bootstrap(&mut self, deadline: Instant) -> Result<(), DevError> {
-        let context = Context {
-            endpoints_only: false,
-            endpoints: self
-                .context
-                .endpoints
-                .first()
-                .cloned()
-                .into_iter()
-                .collect(),
-            ..self.context.clone()
-        };
+        let context = self.context.clone();
         let cluster_id = self.state.cluster_id.clone();
         let work = async move {
             loop {
                 match connect::bootstrap(&context, &cluster_id).await {
-                    Err(error) if error.is_retryable() => sleep(BOOTSTRAP_EVERY).await,
-                    done => return done,
+                    Err(error) if error.is_retryable() => sleep(BOOTSTRAP_RETRY_INTERVAL).await,
+                    outcome => return outcome,
                 }
             }
         };
-        match self.attend_to(deadline, work).await? {
+        match self.handle_events_during(deadline, work).await? {
             None => return Ok(()),
-            Some(done) => done.map_err(|source| DevError::Bootstrap { source })?,
+            Some(outcome) => outcome.map_err(|source| DevError::Bootstrap { source })?,
         }
         self.state.bootstrapped = true;
         self.layout.save_state(&self.state)?;
         Ok(())
     }
 
-    /// Node ids by name; without an answer they stay unknown.
-    async fn learn_ids(&mut self) {
-        let asked = timeout(JOIN_ALONE_MAX, connect::node_ids(&self.context)).await;
-        let ids: BTreeMap<String, u64> = asked.ok().and_then(Result::ok).unwrap_or_default();
+    /// Looks up the ids of the nodes. Without a reply they remain unknown.
+    async fn look_up_ids(&mut self) {
+        let reply = timeout(JOIN_WAIT_MAX, connect::node_ids(&self.context)).await;
+        let ids: BTreeMap<String, u64> = reply.ok().and_then(Result::ok).unwrap_or_default();
         for node in &mut self.nodes {
             node.id = ids.get(&node.name).copied();
         }
     }
 
     fn announce(&self) {
-        let standing = |node: &NodeView| Standing {
+        let summary = |node: &NodeView| NodeSummary {
             name: node.name.clone(),
             id: node.id,
             pid: node.pid,
             client: node.ports.client.to_string(),
             health: node.ports.health.to_string(),
         };
-        let nodes: Vec<Standing> = self.nodes.iter().map(standing).collect();
+        let nodes: Vec<NodeSummary> = self.nodes.iter().map(summary).collect();
         let argv0 = std::env::args_os().next().unwrap_or_default();
         let from_env = std::env::var_os("LOGRAFT_CONFIG").is_some_and(|value| !value.is_empty());
-        let calling = Calling {
+        let invocation = Invocation {
             by_cargo: std::env::var_os("CARGO_MANIFEST_DIR").is_some(),
-            exe: &self.exe,
+            exe: &self.program,
             argv0: &argv0,
             config_env: from_env.then_some(self.config.as_path()),
         };
-        let after = units::elapsed(self.begun.elapsed());
-        let count = self.nodes.len();
-        let ready = if count == 1 {
-            "1 node is ready".into()
-        } else {
-            format!("{count} nodes are ready")
-        };
+        let after = units::elapsed(self.started.elapsed());
+        let ready = format!("{} ready", plural(self.nodes.len(), "node"));
         say(format_args!("{} after {after}\n", self.paint.good(ready)));
         say(format_args!(
             "{}",
@@ -339,14 +324,14 @@ impl Dev {
                 data_dir: self.layout.root(),
                 config: &self.config,
                 nodes: &nodes,
-                call: &calling.words(),
+                program: &invocation.command_prefix(),
                 is_ephemeral: self.temporary.is_some(),
                 paint: self.paint,
             }
         ));
     }
 
-    /// Asks all nodes to stop, and returns once their processes are gone.
+    /// Stops all nodes and waits until their processes have ended.
     async fn stop(mut self) {
         self.phase.send_if_modified(|phase| {
             let running = *phase == Phase::Run;
@@ -357,8 +342,8 @@ impl Dev {
         });
         while self.tasks.join_next().await.is_some() {}
         while let Ok(event) = self.events.try_recv() {
-            if matches!(event.what, What::Killed { .. }) {
-                // Nothing can fail any more that would matter.
+            if matches!(event.kind, NodeEventKind::Killed { .. }) {
+                // Only prints the event; a failure to update files no longer matters.
                 drop(self.on_event(event));
             }
         }
@@ -367,12 +352,13 @@ impl Dev {
             && let Err(error) = self.restore_context()
         {
             say(format_args!(
-                "the context {CONTEXT_NAME:?} stays behind: {error}"
+                "cannot restore the contexts file: {}",
+                error_chain(&error)
             ));
         }
         if self.is_up {
             let end = if self.temporary.is_some() {
-                "stopped; their data is removed"
+                "stopped, data deleted"
             } else {
                 "stopped"
             };
@@ -381,7 +367,7 @@ impl Dev {
     }
 }
 
-/// One line on standard output; that it is closed is no reason to leave the nodes alone.
+/// Prints a line. Ignores errors: a closed standard output must not stop the nodes.
 fn say(text: std::fmt::Arguments<'_>) {
     use std::io::Write;
     drop(writeln!(io::stdout(), "{text}"));

@@ -1,4 +1,4 @@
-//! What can go wrong with `lograft dev`.
+//! Errors of `lograft dev`.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,10 +9,13 @@ use lograft_node::config::ConfigError;
 use super::layout::LayoutError;
 use super::pki::PkiError;
 use super::ports::PortError;
-use crate::contexts_file::ContextError;
+use crate::call_error::{exit_for, hint_for};
+use crate::contexts_file::ContextsError;
+use crate::error::CommandError;
+use crate::exit::Exit;
 use crate::units;
 
-/// What can go wrong with a dev cluster.
+/// A dev cluster cannot be started or has failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DevError {
     #[error(transparent)]
@@ -22,40 +25,68 @@ pub(crate) enum DevError {
     #[error(transparent)]
     Pki(#[from] PkiError),
     #[error(transparent)]
-    Context(#[from] ContextError),
-    #[error("making a temporary directory")]
+    Contexts(#[from] ContextsError),
+    #[error("cannot create a temporary directory")]
     Temporary { source: io::Error },
-    #[error("finding this program's own file")]
-    OwnFile { source: io::Error },
-    #[error("listening for signals")]
+    #[error("cannot determine the path of this program")]
+    ProgramPath { source: io::Error },
+    #[error("cannot listen for signals")]
     Signals { source: io::Error },
-    #[error("the configuration of {name} is refused")]
+    #[error("cannot use the generated configuration of {name}")]
     NodeConfig { name: String, source: ConfigError },
-    #[error("encoding the configuration of {name}")]
+    #[error("cannot encode the configuration of {name}")]
     Encode {
         name: String,
         source: serde_yaml::Error,
     },
-    #[error("--nodes {asked} is less than the {held} nodes that {} holds", path.display())]
+    #[error("--nodes must be at least {held}, the number of nodes in {}, got {requested}", path.display())]
     FewerNodes {
-        asked: u32,
+        requested: u32,
         held: u32,
         path: PathBuf,
     },
-    #[error("{name} {end} {count} times before it was ready; the end of {}:\n{tail}", log.display())]
-    KeepsEnding {
+    #[error("cannot start {name}: its process {end} {count} times before it was ready; end of {}:\n{tail}", log.display())]
+    CrashLoop {
         name: String,
         end: String,
         count: u32,
         log: PathBuf,
         tail: String,
     },
-    #[error("{} not ready within {}; see {}", names.join(", "), units::elapsed(*after), logs.display())]
+    #[error("timed out after {}: {} not ready; see the logs in {}", units::elapsed(*after), names.join(", "), logs.display())]
     NotReady {
         names: Vec<String>,
         after: Duration,
         logs: PathBuf,
     },
-    #[error("node-1 refused to become a cluster's first node")]
+    #[error("cannot bootstrap the cluster on node-1")]
     Bootstrap { source: lograft_client::ClientError },
+}
+
+impl CommandError for DevError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Contexts(error) => error.exit(),
+            Self::Bootstrap { source } => exit_for(source),
+            _ => Exit::Failure,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Contexts(error) => return error.hint(),
+            Self::Bootstrap { source } => return hint_for(source),
+            Self::Layout(LayoutError::InUse { .. }) => {
+                "stop it, or choose another --data-dir and --base-port"
+            }
+            Self::Ports(PortError::InUse { .. }) => {
+                "stop that program, or choose other ports with --base-port (0 picks free ones)"
+            }
+            Self::FewerNodes { .. } => {
+                "start all nodes, then remove some with `lograft cluster decommission`"
+            }
+            _ => return None,
+        };
+        Some(text.into())
+    }
 }

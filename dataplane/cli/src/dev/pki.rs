@@ -1,5 +1,5 @@
-//! The dev cluster's own CA, and the certificates that it issues. The CA stays in the data
-//! directory, so that a second start trusts what the first one issued.
+//! The CA of a dev cluster and its certificates. The CA is kept in the data directory, so that
+//! later runs accept the certificates of earlier ones.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -15,45 +15,45 @@ use rcgen::{
 use time::{Duration, OffsetDateTime};
 use x509_parser::pem::parse_x509_pem;
 
-/// The CA outlives every dev cluster.
+/// Validity of the CA.
 const CA_VALID_DAYS: i64 = 3650;
-/// Of a node's or a user's certificate.
+/// Validity of a node or user certificate.
 const LEAF_VALID_DAYS: i64 = 365;
-/// A certificate that ends sooner is issued anew at the next start.
+/// A certificate with less validity left is replaced at the next start.
 const LEAF_RENEW_DAYS: i64 = 30;
-/// Begin of validity before now: clocks differ.
+/// How far certificates are backdated, to tolerate clock differences.
 const BACKDATE_HOURS: i64 = 1;
-/// `ns` and `cluster` of the identities.
+/// Prefix of the identities in URI SANs.
 const IDENTITY_PREFIX: &str = "spiffe://lograft.io/ns/dev/cluster/dev";
 
-/// What can go wrong with keys and certificates.
+/// A key or certificate cannot be read, written or issued.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PkiError {
-    #[error("reading {}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("writing {}", path.display())]
+    #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("{} holds no usable key or certificate", path.display())]
+    #[error("cannot parse the key or certificate in {}", path.display())]
     Parse { path: PathBuf, source: rcgen::Error },
-    #[error("issuing the certificate of {name}")]
+    #[error("cannot issue the certificate of {name}")]
     Issue { name: String, source: rcgen::Error },
 }
 
-/// A certificate and its key, as PEM files.
+/// PEM files of a certificate and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) cert: PathBuf,
     pub(crate) key: PathBuf,
 }
 
-/// The CA with its directory.
+/// The CA and its directory.
 pub(crate) struct Pki {
     dir: PathBuf,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Pki {
-    /// The CA found in `dir`, or a new one put there.
+    /// Opens the CA in `dir`, or creates one.
     pub(crate) fn open(dir: &Path) -> Result<Self, PkiError> {
         let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
         std::fs::create_dir_all(dir).map_err(|source| PkiError::Write {
@@ -76,18 +76,18 @@ impl Pki {
         })
     }
 
-    /// The CA's certificate, PEM.
+    /// PEM file of the CA certificate.
     pub(crate) fn ca_cert(&self) -> PathBuf {
         self.dir.join("ca.crt")
     }
 
-    /// A node's identity: it serves and calls its peers.
+    /// Certificate of a node, which is a server for clients and a client of its peers.
     pub(crate) fn node(&self, name: &str) -> Result<Identity, PkiError> {
         let usages = [
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
-        let here = [
+        let local_names = [
             SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             SanType::DnsName(ia5("localhost", name)?),
             SanType::DnsName(ia5(name, name)?),
@@ -95,12 +95,12 @@ impl Pki {
         self.leaf(
             name,
             &format!("{IDENTITY_PREFIX}/node/{name}"),
-            &here,
+            &local_names,
             &usages,
         )
     }
 
-    /// A user's identity: it only calls.
+    /// Certificate of a user, which is only a client.
     pub(crate) fn user(&self, name: &str) -> Result<Identity, PkiError> {
         let usages = [ExtendedKeyUsagePurpose::ClientAuth];
         self.leaf(
@@ -111,12 +111,12 @@ impl Pki {
         )
     }
 
-    /// The identity found under this name when it is still good for a while, else a new one.
+    /// The existing certificate with this name if it is valid for long enough, otherwise a new one.
     fn leaf(
         &self,
         name: &str,
         uri: &str,
-        more: &[SanType],
+        extra_names: &[SanType],
         usages: &[ExtendedKeyUsagePurpose],
     ) -> Result<Identity, PkiError> {
         let identity = Identity {
@@ -133,7 +133,7 @@ impl Pki {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.subject_alt_names.push(SanType::URI(ia5(uri, name)?));
-        params.subject_alt_names.extend_from_slice(more);
+        params.subject_alt_names.extend_from_slice(extra_names);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = usages.to_vec();
         params.use_authority_key_identifier_extension = true;
@@ -170,7 +170,7 @@ fn set_validity(params: &mut CertificateParams, days: i64) {
     params.not_after = now + Duration::days(days);
 }
 
-/// Whether the certificate is there and ends late enough.
+/// Whether the certificate exists and need not be renewed yet.
 fn is_fresh(cert: &Path) -> bool {
     let end = || {
         let text = std::fs::read(cert).ok()?;
@@ -195,7 +195,7 @@ fn read(path: &Path) -> Result<String, PkiError> {
     })
 }
 
-/// A file that only its owner may read, replaced in one step.
+/// Atomically replaces a file that only its owner can read.
 fn write_private(path: &Path, text: &str) -> Result<(), PkiError> {
     let write = || -> io::Result<()> {
         let part = path.with_extension("part");
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_carries_its_identity_and_its_addresses() {
+    fn a_node_certificate_has_its_identity_and_its_addresses() {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::open(dir.path()).unwrap();
         let node = pki.node("node-1").unwrap();
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_for_their_owner_alone() {
+    fn keys_are_readable_only_by_their_owner() {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::open(dir.path()).unwrap();
         let node = pki.node("node-1").unwrap();
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_start_keeps_the_ca_and_its_certificates() {
+    fn a_second_run_keeps_the_ca_and_its_certificates() {
         let dir = tempfile::tempdir().unwrap();
         let first = Pki::open(dir.path()).unwrap();
         let node = first.node("node-1").unwrap();
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_near_its_end_is_issued_anew_by_the_same_ca() {
+    fn a_certificate_near_expiry_is_renewed_by_the_same_ca() {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::open(dir.path()).unwrap();
         let node = pki.node("node-1").unwrap();
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_ca_is_named_and_left_alone() {
+    fn a_corrupt_ca_is_reported_and_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
         drop(Pki::open(dir.path()).unwrap());
         std::fs::write(dir.path().join("ca.key"), "no key").unwrap();

@@ -1,55 +1,55 @@
-//! Which node listens where: ten ports to each, on loopback.
+//! Ports of the nodes: ten for each node, on loopback.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use lograft_core::limits::DEV_NODES_MAX_COUNT;
 
-/// Node 1's client port unless told otherwise.
+/// Default client port of node 1.
 pub(crate) const DEFAULT_BASE_PORT: u16 = 9400;
-/// Ports from one node to the next.
+/// Distance between the ports of consecutive nodes.
 const STRIDE: u16 = 10;
-/// Tries to find a free range.
+/// Maximum number of attempts to find a free range.
 const FREE_RANGE_TRIES: u32 = 50;
 
-/// What can go wrong with ports.
+/// Ports cannot be assigned or are not free.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PortError {
-    #[error("port {port} ({what} of {node}) is in use by another program")]
+    #[error("port {port} ({role} of {node}) is in use by another program")]
     InUse {
         port: u16,
-        what: &'static str,
+        role: &'static str,
         node: String,
     },
-    #[error("listening on port {port} ({what} of {node})")]
+    #[error("cannot listen on port {port} ({role} of {node})")]
     Bind {
         port: u16,
-        what: &'static str,
+        role: &'static str,
         node: String,
         source: io::Error,
     },
-    #[error("--base-port {base} leaves no room for node {number}: its ports would be above 65535")]
-    NoRoom { base: u16, number: u32 },
-    #[error("found no {nodes} times ten free ports in a row")]
+    #[error("--base-port must be at most {max} for the ports of node-{number}, got {base}")]
+    TooHigh { base: u16, max: u32, number: u32 },
+    #[error("cannot find {} consecutive free ports", nodes * usize::from(STRIDE))]
     NoneFree { nodes: usize },
 }
 
 /// The addresses of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NodePorts {
-    /// The node's number, from 1.
+    /// Number of the node, from 1.
     pub(crate) number: u32,
     pub(crate) client: SocketAddr,
     pub(crate) peer: SocketAddr,
     pub(crate) health: SocketAddr,
 }
 
-/// A node's name by its number, from 1.
+/// Name of a node by its number.
 pub(crate) fn node_name(number: u32) -> String {
     format!("node-{number}")
 }
 
-/// The addresses of the nodes with these numbers.
+/// Addresses of the nodes with these numbers.
 pub(crate) fn plan(base: u16, numbers: &[u32]) -> Result<Vec<NodePorts>, PortError> {
     let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let ports = |number: &u32| {
@@ -57,8 +57,9 @@ pub(crate) fn plan(base: u16, numbers: &[u32]) -> Result<Vec<NodePorts>, PortErr
             .ok()
             .and_then(|index| index.checked_mul(STRIDE)?.checked_add(base))
             .filter(|first| first.checked_add(STRIDE - 1).is_some())
-            .ok_or(PortError::NoRoom {
+            .ok_or(PortError::TooHigh {
                 base,
+                max: 65_536_u32.saturating_sub(u32::from(STRIDE).saturating_mul(*number)),
                 number: *number,
             })?;
         Ok(NodePorts {
@@ -71,7 +72,7 @@ pub(crate) fn plan(base: u16, numbers: &[u32]) -> Result<Vec<NodePorts>, PortErr
     numbers.iter().map(ports).collect()
 }
 
-/// Whether all of them can be listened on now.
+/// Checks that all ports are free now.
 pub(crate) fn check_free(plan: &[NodePorts]) -> Result<(), PortError> {
     for ports in plan {
         let node = node_name(ports.number);
@@ -80,17 +81,17 @@ pub(crate) fn check_free(plan: &[NodePorts]) -> Result<(), PortError> {
             (ports.peer, "peer"),
             (ports.health, "health"),
         ];
-        for (address, what) in all {
+        for (address, role) in all {
             let (port, node) = (address.port(), node.clone());
             match TcpListener::bind(address) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    return Err(PortError::InUse { port, what, node });
+                    return Err(PortError::InUse { port, role, node });
                 }
                 Err(source) => {
                     return Err(PortError::Bind {
                         port,
-                        what,
+                        role,
                         node,
                         source,
                     });
@@ -101,7 +102,7 @@ pub(crate) fn check_free(plan: &[NodePorts]) -> Result<(), PortError> {
     Ok(())
 }
 
-/// A base port with a free range behind it, for `--base-port 0`. The system chooses where to look.
+/// Base port of a free range, for `--base-port 0`. Derived from ports that the system chooses.
 pub(crate) fn find_free(numbers: &[u32]) -> Result<u16, PortError> {
     for _ in 0..FREE_RANGE_TRIES {
         let Ok(probe) = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) else {
@@ -111,7 +112,7 @@ pub(crate) fn find_free(numbers: &[u32]) -> Result<u16, PortError> {
             continue;
         };
         drop(probe);
-        // Below the range that the system gives to outgoing connections, which would come between.
+        // Below the ephemeral range, whose ports outgoing connections may take at any time.
         let base = 10_000 + address.port() % 20_000 / STRIDE * STRIDE;
         if plan(base, numbers).is_ok_and(|plan| check_free(&plan).is_ok()) {
             return Ok(base);
@@ -122,7 +123,7 @@ pub(crate) fn find_free(numbers: &[u32]) -> Result<u16, PortError> {
     })
 }
 
-/// The range of `--nodes`.
+/// Valid values of `--nodes`.
 pub(crate) fn nodes_range() -> std::ops::RangeInclusive<i64> {
     1..=i64::from(DEV_NODES_MAX_COUNT)
 }
@@ -143,17 +144,21 @@ mod tests {
     }
 
     #[test]
-    fn a_range_beyond_the_last_port_is_refused() {
+    fn a_range_beyond_the_last_port_is_rejected() {
         assert!(plan(65_520, &[1]).is_ok());
         assert!(matches!(
             plan(65_520, &[1, 2]),
-            Err(PortError::NoRoom { .. })
+            Err(PortError::TooHigh { .. })
         ));
-        assert!(matches!(plan(65_530, &[1]), Err(PortError::NoRoom { .. })));
+        let error = plan(65_530, &[1]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "--base-port must be at most 65526 for the ports of node-1, got 65530"
+        );
     }
 
     #[test]
-    fn a_taken_port_is_named() {
+    fn the_error_for_a_used_port_names_it() {
         let base = find_free(&[1, 2]).unwrap();
         let plan = plan(base, &[1, 2]).unwrap();
         let _taken = TcpListener::bind(plan[1].peer).unwrap();

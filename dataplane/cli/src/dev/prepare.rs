@@ -1,4 +1,4 @@
-//! What is settled before a process is started: the cluster's shape, its ports, its files.
+//! Preparation before processes are started: number of nodes, ports and configuration files.
 
 use lograft_node::config::{
     AdvertiseConfig, ListenConfig, LogSettings, NodeConfig, RaftSettings, RuntimeSettings,
@@ -7,33 +7,33 @@ use lograft_node::config::{
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::DevArgs;
+use super::args::DevArgs;
 use super::error::DevError;
 use super::layout::{DevState, Layout};
 use super::pki::Pki;
 use super::ports::{self, NodePorts, node_name};
 
-/// Raft's own library tells every step at `info`: too much beside what the node itself says.
+/// openraft logs every step at `info`, which would hide the messages of the node.
 const LOG_LEVEL: &str = "info,openraft=warn";
-/// Nodes of a new cluster.
+/// Number of nodes of a new cluster.
 const DEFAULT_NODES_COUNT: u32 = 3;
 
-/// A directory that is removed when dropped.
-pub(crate) fn make_temporary() -> Result<TempDir, DevError> {
-    let made = tempfile::Builder::new().prefix("lograft-dev-").tempdir();
-    made.map_err(|source| DevError::Temporary { source })
+/// Creates a temporary directory that is deleted when dropped.
+pub(crate) fn create_temporary() -> Result<TempDir, DevError> {
+    let created = tempfile::Builder::new().prefix("lograft-dev-").tempdir();
+    created.map_err(|source| DevError::Temporary { source })
 }
 
-/// What the cluster is to be: as found, grown as asked, or new.
+/// Desired state of the cluster: the existing one, with more nodes if requested, or a new one.
 pub(crate) fn plan_state(layout: &Layout, args: &DevArgs) -> Result<DevState, DevError> {
     let found = layout.load_state()?;
-    let held = found.as_ref().map(|state| state.numbers().len());
+    let held = found.as_ref().map(|state| state.node_numbers().len());
     let held = held.and_then(|held| u32::try_from(held).ok());
     let nodes = args.nodes.or(held).unwrap_or(DEFAULT_NODES_COUNT);
     if let Some(held) = held.filter(|held| nodes < *held) {
         let path = layout.root().to_owned();
         return Err(DevError::FewerNodes {
-            asked: nodes,
+            requested: nodes,
             held,
             path,
         });
@@ -48,14 +48,14 @@ pub(crate) fn plan_state(layout: &Layout, args: &DevArgs) -> Result<DevState, De
     });
     state.nodes += nodes - held.unwrap_or(0);
     state.base_port = match args.base_port {
-        Some(0) => ports::find_free(&state.numbers())?,
+        Some(0) => ports::find_free(&state.node_numbers())?,
         Some(port) => port,
         None => state.base_port,
     };
     Ok(state)
 }
 
-/// Writes one node's configuration, with certificates to go with it.
+/// Writes the configuration and the certificates of a node.
 pub(crate) fn write_config(
     layout: &Layout,
     pki: &Pki,
@@ -108,7 +108,7 @@ pub(crate) fn write_config(
     Ok(())
 }
 
-/// A node's share of the cores.
+/// The share of the CPU cores for each node.
 fn worker_threads(nodes: usize) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     (cores / nodes.max(1)).max(1)

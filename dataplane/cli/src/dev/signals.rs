@@ -1,10 +1,10 @@
-//! What asks `lograft dev` to end.
+//! Signals that stop `lograft dev`.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::error::DevError;
 
-/// Ctrl-C, SIGTERM, and the end of the terminal.
+/// SIGINT, SIGTERM and SIGHUP.
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -12,7 +12,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// From here on none of them ends the process by itself.
+    /// Starts listening. From then on these signals no longer end the process by default.
     pub(crate) fn listen() -> Result<Self, DevError> {
         let on = |kind| signal(kind).map_err(|source| DevError::Signals { source });
         Ok(Self {
@@ -22,12 +22,12 @@ impl Signals {
         })
     }
 
-    /// The next one, in words.
+    /// Waits for the next signal and returns its name.
     pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "Ctrl-C",
             _ = self.terminate.recv() => "SIGTERM",
-            _ = self.hangup.recv() => "the terminal is gone",
+            _ = self.hangup.recv() => "SIGHUP (terminal closed)",
         }
     }
 }

@@ -1,6 +1,8 @@
-//! Keeps one node's process running: starts it, notices its end, starts it again after a wait that
-//! grows, and stops it when told. The process holds the read end of a pipe as its standard input;
-//! when this process dies in whatever way, the pipe ends and the node stops by itself.
+//! Supervises the process of one node: starts it, restarts it with backoff when it ends, and stops
+//! it on request.
+//!
+//! The node's standard input is a pipe from this process. However this process dies, even by
+//! SIGKILL, the pipe is closed and the node stops, so that no node outlives `lograft dev`.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -19,186 +21,187 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::probe::{self, Condition};
+use super::probe::{self, Readiness};
 
-/// What to run, and how to see that it is ready.
+/// How to start a node and probe its readiness.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeSpec {
-    /// Its number, from 1.
+    /// Number of the node, from 1.
     pub(crate) number: u32,
-    /// The program and its arguments.
+    /// Program to run.
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<OsString>,
-    /// Where its output is appended.
+    /// File to which its output is appended.
     pub(crate) log: PathBuf,
-    /// Where it tells whether it is ready.
+    /// Health address, for the readiness probe.
     pub(crate) health: SocketAddr,
 }
 
-/// What happened to a node.
+/// An event of a node's process.
 #[derive(Debug)]
 pub(crate) struct NodeEvent {
     pub(crate) number: u32,
-    pub(crate) what: What,
+    pub(crate) kind: NodeEventKind,
 }
 
-/// The kinds of happenings.
+/// Kind of a [`NodeEvent`].
 #[derive(Debug)]
-pub(crate) enum What {
-    /// Its process runs.
+pub(crate) enum NodeEventKind {
+    /// The process has started.
     Started { pid: u32 },
-    /// It serves.
+    /// The node is ready, `after` its start.
     Ready { pid: u32, after: Duration },
-    /// Its process ended without being told to; it is started again after `retry_in`.
+    /// The process ended by itself. It is restarted after `retry_in`.
     Ended {
         pid: u32,
         status: ExitStatus,
         was_ready: bool,
         retry_in: Duration,
     },
-    /// Its process could not even be started; tried again after `retry_in`.
+    /// The process could not be started. The start is retried after `retry_in`.
     NotStarted {
         source: io::Error,
         retry_in: Duration,
     },
-    /// It was told to stop and did not in time, so it was killed.
+    /// The process did not stop in time and was killed.
     Killed { pid: u32 },
-    /// The cluster has removed it; its process is gone for good.
+    /// The cluster has removed the node. Its process has stopped and is not restarted.
     Decommissioned,
 }
 
-/// Why a process is not waited for any longer.
-enum End {
-    /// It ended by itself.
-    Ended(ExitStatus),
-    /// It is to stop.
-    Told,
-    /// Its node has been decommissioned.
+/// Why a process run ended.
+enum RunEnd {
+    /// The process ended by itself.
+    Exited(ExitStatus),
+    /// A stop was requested. The process still runs.
+    StopRequested,
+    /// The node has been decommissioned. The process still runs.
     Decommissioned,
 }
 
-/// How far the stopping is.
+/// Phase of the whole dev cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Nodes run.
     Run,
-    /// Nodes are asked to stop.
+    /// Nodes are stopped with SIGTERM.
     Stop,
     /// Nodes are killed.
     Kill,
 }
 
-/// One life of a process.
+/// Times of one run of a process.
 #[derive(Clone, Copy, Debug)]
-struct Life {
-    begun: Instant,
-    /// When it was ready, if ever.
+struct RunTimes {
+    started: Instant,
+    /// Time at which the node became ready, if it did.
     ready: Option<Instant>,
 }
 
-impl Life {
+impl RunTimes {
     fn new() -> Self {
         Self {
-            begun: Instant::now(),
+            started: Instant::now(),
             ready: None,
         }
     }
 
-    /// Whether a crash `now` is no reason to wait longer than after the first one.
+    /// Whether the run was long enough for a crash `now` to reset the restart backoff.
     fn is_steady(&self, now: Instant) -> bool {
         let was_ready_for = self.ready.map(|ready| now.duration_since(ready));
-        was_ready_for.is_some_and(|long| long >= DEV_STEADY_MIN)
-            || now.duration_since(self.begun) > DEV_RESTART_MAX
+        was_ready_for.is_some_and(|ready| ready >= DEV_STEADY_MIN)
+            || now.duration_since(self.started) > DEV_RESTART_MAX
     }
 }
 
-/// Runs the node until told to stop; returns once its process is gone.
+/// Runs the node until the phase changes. Its process has ended when this returns.
 pub(crate) async fn supervise(
     spec: NodeSpec,
     events: mpsc::UnboundedSender<NodeEvent>,
     mut phase: watch::Receiver<Phase>,
 ) {
-    let tell = |what| {
-        // Nobody listens any more only when all nodes are being stopped.
+    let emit = |kind| {
+        // The receiver is dropped only while all nodes are stopped.
         drop(events.send(NodeEvent {
             number: spec.number,
-            what,
+            kind,
         }));
     };
-    let mut wait = DEV_RESTART_MIN;
+    let mut backoff = DEV_RESTART_MIN;
     while *phase.borrow() == Phase::Run {
-        let mut life = Life::new();
+        let mut times = RunTimes::new();
         match start(&spec) {
-            Ok((mut child, leash, pid)) => {
-                tell(What::Started { pid });
+            Ok((mut child, stdin, pid)) => {
+                emit(NodeEventKind::Started { pid });
                 let on_ready = || {
-                    life.ready = Some(Instant::now());
-                    let after = life.begun.elapsed();
-                    tell(What::Ready { pid, after });
+                    times.ready = Some(Instant::now());
+                    let after = times.started.elapsed();
+                    emit(NodeEventKind::Ready { pid, after });
                 };
-                match run(&mut child, spec.health, on_ready, &mut phase).await {
-                    End::Ended(status) => {
-                        if life.is_steady(Instant::now()) {
-                            wait = DEV_RESTART_MIN;
+                match wait_for_end(&mut child, spec.health, on_ready, &mut phase).await {
+                    RunEnd::Exited(status) => {
+                        if times.is_steady(Instant::now()) {
+                            backoff = DEV_RESTART_MIN;
                         }
-                        tell(What::Ended {
+                        emit(NodeEventKind::Ended {
                             pid,
                             status,
-                            was_ready: life.ready.is_some(),
-                            retry_in: wait,
+                            was_ready: times.ready.is_some(),
+                            retry_in: backoff,
                         });
                     }
-                    End::Told => return stop(child, pid, &tell, &mut phase).await,
-                    End::Decommissioned => {
-                        stop(child, pid, &tell, &mut phase).await;
-                        return tell(What::Decommissioned);
+                    RunEnd::StopRequested => return stop(child, pid, &emit, &mut phase).await,
+                    RunEnd::Decommissioned => {
+                        stop(child, pid, &emit, &mut phase).await;
+                        return emit(NodeEventKind::Decommissioned);
                     }
                 }
-                drop(leash);
+                drop(stdin);
             }
-            Err(source) => tell(What::NotStarted {
+            Err(source) => emit(NodeEventKind::NotStarted {
                 source,
-                retry_in: wait,
+                retry_in: backoff,
             }),
         }
         tokio::select! {
-            () = sleep(wait) => {}
+            () = sleep(backoff) => {}
             _ = phase.wait_for(|phase| *phase != Phase::Run) => return,
         }
-        wait = (wait * 2).min(DEV_RESTART_MAX);
+        backoff = (backoff * 2).min(DEV_RESTART_MAX);
     }
 }
 
-/// Until the process ends by itself, or is to stop.
-async fn run(
+/// Waits until the process ends, a stop is requested or the node is decommissioned.
+async fn wait_for_end(
     child: &mut Child,
     health: SocketAddr,
     on_ready: impl FnOnce(),
     phase: &mut watch::Receiver<Phase>,
-) -> End {
+) -> RunEnd {
     tokio::select! {
-        status = child.wait() => End::Ended(status.unwrap_or_default()),
-        _ = phase.wait_for(|phase| *phase != Phase::Run) => End::Told,
+        status = child.wait() => RunEnd::Exited(status.unwrap_or_default()),
+        _ = phase.wait_for(|phase| *phase != Phase::Run) => RunEnd::StopRequested,
         () = async {
-            if probe::until_ready(health).await == Condition::Ready {
+            if probe::wait_until_ready(health).await == Readiness::Ready {
                 on_ready();
-                probe::until_decommissioned(health).await;
+                probe::wait_until_decommissioned(health).await;
             }
-        } => End::Decommissioned,
+        } => RunEnd::Decommissioned,
     }
 }
 
-/// Keeps one old log beside a new one, when it has grown long.
-fn set_aside(log: &Path) {
+/// Renames a large log file to `.log.old`, replacing the previous one.
+fn rotate_log(log: &Path) {
     if std::fs::metadata(log).is_ok_and(|metadata| metadata.len() > DEV_LOG_MAX_BYTES) {
-        // Then it grows on: no reason not to start the node.
+        // If it fails, the log keeps growing. The node can still start.
         drop(std::fs::rename(log, log.with_extension("log.old")));
     }
 }
 
-/// The process, the pipe that keeps it alive, and its id.
+/// Starts the process. Returns it with its standard input, which must stay open while the node
+/// runs, and its process id.
 fn start(spec: &NodeSpec) -> io::Result<(Child, ChildStdin, u32)> {
-    set_aside(&spec.log);
+    rotate_log(&spec.log);
     let log = OpenOptions::new()
         .create(true)
         .append(true)
@@ -208,55 +211,57 @@ fn start(spec: &NodeSpec) -> io::Result<(Child, ChildStdin, u32)> {
         .stdin(Stdio::piped())
         .stdout(log.try_clone()?)
         .stderr(log)
-        // Ctrl-C goes to the foreground group: the nodes stop when told, in their own order.
+        // A separate process group, because Ctrl-C signals the whole foreground group: the nodes
+        // must be stopped by this process.
         .process_group(0)
         .spawn()?;
-    // Taken out of `child`, which would close it as soon as it is waited for.
-    let leash = child
+    // `Child::wait` closes a standard input that is still part of the child.
+    let stdin = child
         .stdin
         .take()
-        .ok_or_else(|| io::Error::other("the process has no input"))?;
+        .ok_or_else(|| io::Error::other("process has no standard input"))?;
     let pid = child
         .id()
-        .ok_or_else(|| io::Error::other("the process ended at once"))?;
-    Ok((child, leash, pid))
+        .ok_or_else(|| io::Error::other("process ended immediately"))?;
+    Ok((child, stdin, pid))
 }
 
+/// Stops the process with SIGTERM, and with SIGKILL after a timeout or in [`Phase::Kill`].
 async fn stop(
     mut child: Child,
     pid: u32,
-    tell: &impl Fn(What),
+    emit: &impl Fn(NodeEventKind),
     phase: &mut watch::Receiver<Phase>,
 ) {
     send_term(pid);
-    let gently = async {
+    let ended = async {
         tokio::select! {
             _ = child.wait() => true,
             _ = phase.wait_for(|phase| *phase == Phase::Kill) => false,
         }
     };
-    if !timeout(DEV_STOP_MAX, gently).await.unwrap_or(false) {
-        // It may have ended in this very moment; then there is nothing to kill.
+    if !timeout(DEV_STOP_MAX, ended).await.unwrap_or(false) {
+        // Fails if the process has ended in the meantime.
         drop(child.kill().await);
-        tell(What::Killed { pid });
+        emit(NodeEventKind::Killed { pid });
     }
 }
 
 fn send_term(pid: u32) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     if let Some(pid) = pid {
-        // Not there any more is as good.
+        // Fails if the process has already ended.
         let _ = kill_process(pid, Signal::TERM);
     }
 }
 
-/// How a process ended, for people.
+/// Describes how a process ended, as a predicate: `exited with status 1`.
 pub(crate) fn describe_end(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
-        (_, Some(9)) => "was killed (signal 9)".into(),
-        (_, Some(signal)) => format!("was ended by signal {signal}"),
-        (Some(code), None) => format!("ended with exit status {code}"),
-        (None, None) => "ended".into(),
+        (_, Some(9)) => "was killed by signal 9".into(),
+        (_, Some(signal)) => format!("was terminated by signal {signal}"),
+        (Some(code), None) => format!("exited with status {code}"),
+        (None, None) => "exited".into(),
     }
 }
 
@@ -301,9 +306,9 @@ mod tests {
     }
 
     impl Fixture {
-        async fn next(&mut self) -> What {
+        async fn next(&mut self) -> NodeEventKind {
             let event = timeout(Duration::from_secs(10), self.events.recv()).await;
-            event.unwrap().unwrap().what
+            event.unwrap().unwrap().kind
         }
 
         async fn finish(self) {
@@ -315,12 +320,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_crashed_process_is_started_again_after_growing_waits() {
+    async fn a_crashed_process_is_restarted_with_growing_backoff() {
         let mut node = run_shell("echo hello; exit 7");
         let mut waits = Vec::new();
         while waits.len() < 2 {
-            assert!(matches!(node.next().await, What::Started { .. }));
-            let What::Ended {
+            assert!(matches!(node.next().await, NodeEventKind::Started { .. }));
+            let NodeEventKind::Ended {
                 status,
                 was_ready,
                 retry_in,
@@ -342,41 +347,44 @@ mod tests {
         node.finish().await;
     }
 
-    /// A health port that calls every process ready.
+    /// A health port that reports ready.
     async fn always_ready() -> SocketAddr {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
-            while let Ok((mut asked, _)) = listener.accept().await {
-                drop(asked.read(&mut [0; 1024]).await);
-                drop(asked.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await);
+            while let Ok((mut stream, _)) = listener.accept().await {
+                drop(stream.read(&mut [0; 1024]).await);
+                drop(stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await);
             }
         });
         address
     }
 
     #[test]
-    fn only_crashes_in_quick_succession_make_the_waits_grow() {
-        let begun = Instant::now();
+    fn only_crashes_in_quick_succession_increase_the_backoff() {
+        let started = Instant::now();
         let moment = Duration::from_millis(1);
-        let ready = begun + Duration::from_secs(1);
-        let life = Life {
-            begun,
+        let ready = started + Duration::from_secs(1);
+        let times = RunTimes {
+            started,
             ready: Some(ready),
         };
-        assert!(!life.is_steady(ready + DEV_STEADY_MIN - moment));
-        assert!(life.is_steady(ready + DEV_STEADY_MIN));
-        let life = Life { begun, ready: None };
-        assert!(!life.is_steady(begun + DEV_RESTART_MAX), "never ready");
-        assert!(life.is_steady(begun + DEV_RESTART_MAX + moment));
+        assert!(!times.is_steady(ready + DEV_STEADY_MIN - moment));
+        assert!(times.is_steady(ready + DEV_STEADY_MIN));
+        let times = RunTimes {
+            started,
+            ready: None,
+        };
+        assert!(!times.is_steady(started + DEV_RESTART_MAX), "never ready");
+        assert!(times.is_steady(started + DEV_RESTART_MAX + moment));
     }
 
     #[tokio::test]
-    async fn a_process_that_was_ready_for_a_while_is_started_again_soon() {
+    async fn a_process_that_was_ready_for_a_while_restarts_with_the_first_backoff() {
         let dir = tempfile::tempdir().unwrap();
         let mark = dir.path().join("mark").display().to_string();
         let long = DEV_STEADY_MIN.as_millis() + 300;
-        // It crashes twice at once, and then after a while.
+        // Crashes twice at once, then after being ready for a while.
         let script = format!(
             "echo >> {mark}; test $(wc -l < {mark}) -le 2 || sleep {}.{:03}; kill -9 $$",
             long / 1000,
@@ -385,7 +393,7 @@ mod tests {
         let mut node = run_shell_at(&script, always_ready().await);
         let mut waits = Vec::new();
         while waits.len() < 3 {
-            if let What::Ended { retry_in, .. } = node.next().await {
+            if let NodeEventKind::Ended { retry_in, .. } = node.next().await {
                 waits.push(retry_in);
             }
         }
@@ -398,7 +406,7 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_ends_on_request_is_not_killed() {
         let mut node = run_shell("exec sleep 60");
-        assert!(matches!(node.next().await, What::Started { .. }));
+        assert!(matches!(node.next().await, NodeEventKind::Started { .. }));
         node.phase.send(Phase::Stop).unwrap();
         timeout(Duration::from_secs(10), node.task)
             .await
@@ -406,37 +414,37 @@ mod tests {
             .unwrap();
         assert!(
             node.events.try_recv().is_err(),
-            "nothing but a start happened"
+            "only the start was reported"
         );
     }
 
     #[tokio::test]
-    async fn a_process_that_does_not_listen_is_killed() {
+    async fn a_process_that_ignores_sigterm_is_killed() {
         let mut node = run_shell("trap '' TERM; echo up; while true; do sleep 0.01; done");
-        assert!(matches!(node.next().await, What::Started { .. }));
+        assert!(matches!(node.next().await, NodeEventKind::Started { .. }));
         let log = node.dir.path().join("log");
         while !std::fs::read_to_string(&log).is_ok_and(|text| text.contains("up")) {
             sleep(Duration::from_millis(5)).await;
         }
         node.phase.send(Phase::Stop).unwrap();
         node.phase.send(Phase::Kill).unwrap();
-        assert!(matches!(node.next().await, What::Killed { .. }));
+        assert!(matches!(node.next().await, NodeEventKind::Killed { .. }));
         node.finish().await;
     }
 
     #[test]
-    fn ends_are_put_into_words() {
+    fn process_ends_are_described() {
         assert_eq!(
             describe_end(ExitStatus::from_raw(9)),
-            "was killed (signal 9)"
+            "was killed by signal 9"
         );
         assert_eq!(
             describe_end(ExitStatus::from_raw(11)),
-            "was ended by signal 11"
+            "was terminated by signal 11"
         );
         assert_eq!(
             describe_end(ExitStatus::from_raw(3 << 8)),
-            "ended with exit status 3"
+            "exited with status 3"
         );
     }
 }

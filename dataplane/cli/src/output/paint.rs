@@ -1,61 +1,68 @@
-//! Colours, where there is a terminal that wants them.
+//! Terminal colors.
 
 use std::fmt;
 use std::io::IsTerminal;
 
-/// Whether one stream takes colours.
+/// Whether an output stream gets colors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Paint {
     on: bool,
 }
 
-/// A text and its SGR code; without a code it is the bare text.
+/// A text with an optional SGR color code.
 pub(crate) struct Painted<T> {
     text: T,
     code: Option<&'static str>,
 }
 
 impl Paint {
-    /// For standard output.
+    /// Colors for standard output, if it is a terminal.
     pub(crate) fn stdout() -> Self {
         Self {
-            on: std::io::stdout().is_terminal() && wanted(),
+            on: std::io::stdout().is_terminal() && colors_wanted(),
         }
     }
 
-    /// For standard error.
+    /// Colors for standard error, if it is a terminal.
     pub(crate) fn stderr() -> Self {
         Self {
-            on: std::io::stderr().is_terminal() && wanted(),
+            on: std::io::stderr().is_terminal() && colors_wanted(),
         }
     }
 
-    /// Never.
+    /// No colors.
+    #[cfg(test)]
     pub(crate) const fn plain() -> Self {
         Self { on: false }
     }
 
-    /// What is well.
+    /// Colors even without a terminal.
+    #[cfg(test)]
+    pub(crate) const fn always() -> Self {
+        Self { on: true }
+    }
+
+    /// Green.
     pub(crate) fn good<T: fmt::Display>(self, text: T) -> Painted<T> {
         self.with(text, "32")
     }
 
-    /// What wants attention.
+    /// Yellow.
     pub(crate) fn warn<T: fmt::Display>(self, text: T) -> Painted<T> {
         self.with(text, "33")
     }
 
-    /// What is wrong.
+    /// Red.
     pub(crate) fn bad<T: fmt::Display>(self, text: T) -> Painted<T> {
         self.with(text, "31")
     }
 
-    /// What stands out.
+    /// Bold.
     pub(crate) fn strong<T: fmt::Display>(self, text: T) -> Painted<T> {
         self.with(text, "1")
     }
 
-    /// What stands back.
+    /// Dim.
     pub(crate) fn faint<T: fmt::Display>(self, text: T) -> Painted<T> {
         self.with(text, "2")
     }
@@ -77,8 +84,8 @@ impl<T: fmt::Display> fmt::Display for Painted<T> {
     }
 }
 
-/// <https://no-color.org>, and terminals that know no colours.
-fn wanted() -> bool {
+/// False if `NO_COLOR` (<https://no-color.org>) is set or the terminal has no colors.
+fn colors_wanted() -> bool {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !no_color && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
@@ -88,8 +95,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_stand_around_the_text_only_when_wanted() {
-        assert_eq!(Paint { on: true }.bad("x").to_string(), "\x1b[31mx\x1b[0m");
+    fn text_has_color_codes_only_when_wanted() {
+        assert_eq!(Paint::always().bad("x").to_string(), "\x1b[31mx\x1b[0m");
         assert_eq!(Paint::plain().bad("x").to_string(), "x");
     }
 }

@@ -1,24 +1,24 @@
-//! One line on standard error that tells how far a transfer is; only where a person looks on.
+//! A progress line on standard error, shown only on a terminal, and the summary of a transfer.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use crate::units;
 
-/// Between two drawings.
+/// Minimum time between two updates of the line.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
-/// Cells of the bar.
+/// Width of the progress bar in characters.
 const BAR_CELLS: u64 = 24;
 
-/// A line that is drawn over and over on a terminal, and not at all when piped.
+/// A line on a terminal that is overwritten by each update. Not shown in a pipe.
 #[derive(Debug)]
-pub(crate) struct Status {
+pub(crate) struct StatusLine {
     shown: bool,
     drawn: bool,
 }
 
-impl Status {
-    /// Nothing shown yet.
+impl StatusLine {
+    /// A line without text.
     pub(crate) fn new() -> Self {
         let shown = std::io::stderr().is_terminal()
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
@@ -28,16 +28,16 @@ impl Status {
         }
     }
 
-    /// Puts this text in place of the one before it.
+    /// Replaces the text of the line.
     pub(crate) fn show(&mut self, text: &str) {
         if self.shown {
             self.drawn = true;
-            // A terminal that went away is no reason to fail the work.
+            // A failure to show the status must not fail the command.
             drop(write!(std::io::stderr(), "\r\x1b[K{text}"));
         }
     }
 
-    /// Takes the line away.
+    /// Erases the line.
     pub(crate) fn clear(&mut self) {
         if std::mem::take(&mut self.drawn) {
             drop(write!(std::io::stderr(), "\r\x1b[K"));
@@ -45,47 +45,47 @@ impl Status {
     }
 }
 
-impl Drop for Status {
+impl Drop for StatusLine {
     fn drop(&mut self) {
         self.clear();
     }
 }
 
-/// How far a transfer is; drawn at most ten times a second.
+/// Progress of a transfer.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    status: Status,
-    begun: Instant,
-    last: Instant,
+    status: StatusLine,
+    started: Instant,
+    last_update: Instant,
     total_bytes: Option<u64>,
 }
 
 impl Progress {
-    /// A line for a transfer of `total_bytes`, where that is known.
+    /// Progress of a transfer of `total_bytes`, if its size is known.
     pub(crate) fn new(total_bytes: Option<u64>) -> Self {
         let now = Instant::now();
         Self {
-            status: Status::new(),
-            begun: now,
-            last: now,
+            status: StatusLine::new(),
+            started: now,
+            last_update: now,
             total_bytes,
         }
     }
 
-    /// Draws, when it is time to.
-    pub(crate) fn tick(&mut self, records: u64, bytes: u64) {
-        if self.status.shown && self.last.elapsed() >= DRAW_EVERY {
-            self.last = Instant::now();
+    /// Updates the line, unless the previous update was too recent.
+    pub(crate) fn update(&mut self, records: u64, bytes: u64) {
+        if self.status.shown && self.last_update.elapsed() >= DRAW_EVERY {
+            self.last_update = Instant::now();
             self.status.show(&line(
                 self.total_bytes,
                 records,
                 bytes,
-                self.begun.elapsed(),
+                self.started.elapsed(),
             ));
         }
     }
 
-    /// Takes the line away.
+    /// Erases the line.
     pub(crate) fn clear(&mut self) {
         self.status.clear();
     }
@@ -111,9 +111,31 @@ fn line(total_bytes: Option<u64>, records: u64, bytes: u64, time: Duration) -> S
     format!("{bar} {:>3}%  {speed}", done * 100 / total)
 }
 
+/// `1,000 records, 1.5 MiB in 1.2 s: 833 records/s, 1.3 MB/s`.
+pub(crate) fn throughput_summary(records: u64, bytes: u64, time: Duration) -> String {
+    let seconds = time.as_secs_f64().max(1e-9);
+    format!(
+        "{} records, {} in {}: {} records/s, {:.1} MB/s",
+        units::count(records),
+        units::size(bytes),
+        units::elapsed(time),
+        units::rate(units::float(records) / seconds),
+        units::float(bytes) / seconds / 1e6,
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_summary_has_count_size_time_and_rates() {
+        let text = throughput_summary(1_000_000, 256_000_000, Duration::from_millis(1600));
+        assert_eq!(
+            text,
+            "1,000,000 records, 244.1 MiB in 1.6 s: 625k records/s, 160.0 MB/s"
+        );
+    }
 
     #[test]
     fn the_bar_fills_with_the_bytes() {

@@ -1,4 +1,4 @@
-//! Acknowledgements: taken as they come, summed up by partition.
+//! Acknowledgements, summed up by partition.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -8,122 +8,127 @@ use futures_util::FutureExt;
 use lograft_client::{BatchDelivery, BatchMetadata, ClientError, Durability};
 
 use crate::error::CliError;
+use crate::output::OutputError;
 use crate::units;
 
-/// Partitions told one by one; more are summed up.
+/// The summary lists partitions only up to this number.
 const PARTITIONS_SHOWN_COUNT: usize = 16;
 
-/// What one partition acknowledged.
+/// Acknowledged records of one partition. Other producers may have records in the same offset
+/// range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
+struct AckedRange {
     records: u64,
     first: u64,
     last: u64,
 }
 
-/// Deliveries under way and what came of the others.
+/// Pending deliveries and the acknowledgements received so far.
 #[derive(Debug)]
 pub(crate) struct Acks {
-    printed: bool,
+    print_each: bool,
     pending: VecDeque<BatchDelivery>,
-    spans: BTreeMap<u32, Span>,
+    ranges: BTreeMap<u32, AckedRange>,
     durability: Option<Durability>,
 }
 
 impl Acks {
-    /// `printed`: each one is told on standard output.
-    pub(crate) fn new(printed: bool) -> Self {
-        let (pending, spans) = (VecDeque::new(), BTreeMap::new());
+    /// `print_each` prints every acknowledgement to standard output.
+    pub(crate) fn new(print_each: bool) -> Self {
         Self {
-            printed,
-            pending,
-            spans,
+            print_each,
+            pending: VecDeque::new(),
+            ranges: BTreeMap::new(),
             durability: None,
         }
     }
 
-    /// Takes what is under way. The producer's buffer bounds how much that can be.
-    pub(crate) fn take(&mut self, deliveries: Vec<BatchDelivery>) {
+    /// Adds pending deliveries. Their number is bounded by the producer's buffer.
+    pub(crate) fn add(&mut self, deliveries: Vec<BatchDelivery>) {
         self.pending.extend(deliveries);
     }
 
-    /// Takes in what has been decided so far, the oldest first.
-    pub(crate) fn reap(&mut self) -> Result<Result<(), ClientError>, CliError> {
+    /// Collects the outcomes known so far, in the order of sending, up to the first failure.
+    pub(crate) fn collect_ready(&mut self) -> Result<Result<(), ClientError>, CliError> {
         while let Some(oldest) = self.pending.front_mut() {
             let Some(outcome) = oldest.now_or_never() else {
                 break;
             };
             self.pending.pop_front();
             match outcome {
-                Ok(ack) => self.note(&ack)?,
+                Ok(ack) => self.record(&ack)?,
                 Err(error) => return Ok(Err(error)),
             }
         }
         Ok(Ok(()))
     }
 
-    /// Waits for all; answers the first failure.
-    pub(crate) async fn reap_all(&mut self) -> Result<Result<(), ClientError>, CliError> {
+    /// Waits for all deliveries and returns the first failure.
+    pub(crate) async fn collect_all(&mut self) -> Result<Result<(), ClientError>, CliError> {
         let mut outcome = Ok(());
         while let Some(delivery) = self.pending.pop_front() {
             match delivery.await {
-                Ok(ack) => self.note(&ack)?,
+                Ok(ack) => self.record(&ack)?,
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
         Ok(outcome)
     }
 
-    fn note(&mut self, ack: &BatchMetadata) -> Result<(), CliError> {
+    fn record(&mut self, ack: &BatchMetadata) -> Result<(), CliError> {
         self.durability = Some(ack.durability);
         let (first, records) = (ack.base_offset.get(), u64::from(ack.record_count));
         let last = first + records.saturating_sub(1);
-        if self.printed {
+        if self.print_each {
             let (topic, partition, epoch) = (&ack.topic, ack.partition, ack.leader_epoch);
             let durability = durability_name(ack.durability);
             writeln!(
                 io::stdout(),
                 "{topic}/{partition} offsets {first}-{last} epoch {epoch} {durability}"
             )
-            .map_err(|source| CliError::Output { source })?;
+            .map_err(|source| OutputError::Write { source })?;
         }
-        let span = Span {
-            records,
-            first,
-            last,
-        };
-        let known = self
-            .spans
+        let range = self
+            .ranges
             .entry(ack.partition.get())
-            .or_insert(Span { records: 0, ..span });
-        known.records += records;
-        known.first = known.first.min(first);
-        known.last = known.last.max(last);
+            .or_insert(AckedRange {
+                records: 0,
+                first,
+                last,
+            });
+        range.records += records;
+        range.first = range.first.min(first);
+        range.last = range.last.max(last);
         Ok(())
     }
 
-    /// How safe it is, and where it stands.
+    /// Durability and offsets of the acknowledged records.
     pub(crate) fn summary(&self) -> String {
         let mut text = String::new();
         if let Some(durability) = self.durability {
-            let sentence = match durability {
-                Durability::MajorityFsync => "on the disks of a majority of replicas",
+            let durability = match durability {
+                Durability::MajorityFsync => "after fsync on a majority of replicas",
                 Durability::Unspecified => "with unknown durability",
             };
             // Writing to a String does not fail.
-            let _ = writeln!(text, "  acknowledged {sentence}");
+            let _ = writeln!(text, "  acknowledged {durability}");
         }
-        if self.spans.len() > PARTITIONS_SHOWN_COUNT {
-            let _ = writeln!(text, "  on {} partitions", self.spans.len());
+        if self.ranges.len() > PARTITIONS_SHOWN_COUNT {
+            let _ = writeln!(text, "  on {} partitions", self.ranges.len());
             return text;
         }
-        for (partition, span) in &self.spans {
-            let records = units::count(span.records);
-            let plural = if span.records == 1 { "" } else { "s" };
+        for (partition, range) in &self.ranges {
+            let noun = if range.records == 1 {
+                "record"
+            } else {
+                "records"
+            };
             let _ = writeln!(
                 text,
-                "  partition {partition}: {records} record{plural}, offsets {} to {}",
-                span.first, span.last
+                "  partition {partition}: {} {noun}, offsets {} to {}",
+                units::count(range.records),
+                range.first,
+                range.last
             );
         }
         text
@@ -159,21 +164,21 @@ mod tests {
     fn acknowledgements_are_summed_up_by_partition() {
         let mut acks = Acks::new(false);
         for ack in [ack(1, 10, 5), ack(0, 0, 1), ack(1, 15, 5)] {
-            acks.note(&ack).unwrap();
+            acks.record(&ack).unwrap();
         }
         assert_eq!(
             acks.summary(),
-            "  acknowledged on the disks of a majority of replicas\n  \
+            "  acknowledged after fsync on a majority of replicas\n  \
                partition 0: 1 record, offsets 0 to 0\n  \
                partition 1: 10 records, offsets 10 to 19\n"
         );
     }
 
     #[test]
-    fn many_partitions_are_only_counted() {
+    fn many_partitions_are_counted_not_listed() {
         let mut acks = Acks::new(false);
         for partition in 0..17 {
-            acks.note(&ack(partition, 0, 1)).unwrap();
+            acks.record(&ack(partition, 0, 1)).unwrap();
         }
         assert!(acks.summary().ends_with("\n  on 17 partitions\n"));
     }

@@ -1,4 +1,4 @@
-//! Reads in big blocks on a thread of its own; blocks go back to it to be filled again.
+//! Reads the input in large blocks on a separate thread, which reuses the blocks.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,42 +7,46 @@ use std::path::{Path, PathBuf};
 use lograft_core::limits::RECORD_MAX_BYTES;
 use tokio::sync::mpsc;
 
-/// Read at once.
+use crate::error::CommandError;
+
+/// Size of a block.
 const BLOCK_BYTES: usize = 1024 * 1024;
-/// Blocks read ahead.
+/// Number of blocks read ahead.
 const BLOCKS_AHEAD_COUNT: usize = 3;
 
-/// What can be wrong with the input.
+/// The input cannot be read or is not valid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InputError {
-    #[error("opening {}", path.display())]
+    #[error("cannot open {}", path.display())]
     Open { path: PathBuf, source: io::Error },
-    #[error("reading the input after line {after}")]
+    #[error("cannot read input after line {after}")]
     Read { after: u64, source: io::Error },
-    #[error("starting to read the input")]
+    #[error("cannot start the input thread")]
     Start { source: io::Error },
-    #[error("line {line} is longer than the {RECORD_MAX_BYTES} bytes that a record may have")]
+    #[error("line {line} must be at most {RECORD_MAX_BYTES} bytes, the maximum size of a record")]
     TooLong { line: u64 },
-    #[error("line {line} has no {separator:?} after a key")]
+    #[error("line {line} must contain the key separator {separator:?}")]
     NoKey { line: u64, separator: String },
 }
 
-/// Whole lines, the last of the input perhaps without an end.
+impl CommandError for InputError {}
+
+/// Whole lines of the input. The last line of the input may lack its line end.
 #[derive(Debug, Default)]
 pub(crate) struct Block {
     bytes: Vec<u8>,
-    /// Up to here they are whole lines; what follows belongs to the next block.
+    /// End of the whole lines. The bytes after it belong to the next block.
     end: usize,
 }
 
 impl Block {
-    /// The lines, with their ends.
+    /// The lines with their line ends.
     pub(crate) fn lines(&self) -> &[u8] {
         &self.bytes[..self.end]
     }
 }
 
-/// The input.
+/// The input as a sequence of blocks.
 #[derive(Debug)]
 pub(crate) struct Input {
     total_bytes: Option<u64>,
@@ -51,7 +55,7 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// Opens a file, or standard input.
+    /// Opens a file, or standard input if `path` is `None`.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, InputError> {
         let mut total_bytes = None;
         let source: Box<dyn Read + Send> = match path {
@@ -79,19 +83,19 @@ impl Input {
         })
     }
 
-    /// How long the input is, where that is known.
+    /// Size of the input, if it is a regular file.
     pub(crate) fn total_bytes(&self) -> Option<u64> {
         self.total_bytes
     }
 
-    /// The next lines; none at the end.
+    /// The next block, or `None` at the end of the input.
     pub(crate) async fn next(&mut self) -> Result<Option<Block>, InputError> {
         self.full.recv().await.transpose()
     }
 
-    /// Gives a block back to be filled again.
+    /// Returns a block to the input thread for reuse.
     pub(crate) fn recycle(&self, block: Block) {
-        // The reader may be done.
+        // The input thread may have ended.
         drop(self.empty.send(block));
     }
 }
@@ -132,9 +136,11 @@ enum FillError {
     TooLong,
 }
 
-/// Fills a block with whole lines: `carried` first, which then takes what is cut off. False at the
-/// end of the input. Sends on what there is rather than waiting for a full block, so that lines
-/// typed by hand go out one by one.
+/// Fills a block with whole lines, starting with the partial line in `carried`, and moves the
+/// partial line at the end of the block to `carried`. Returns false at the end of the input.
+///
+/// A block is returned as soon as it has one whole line, so that lines typed by hand are sent one
+/// by one.
 fn fill(
     source: &mut impl Read,
     block: &mut Block,
@@ -162,7 +168,7 @@ fn fill(
             block.end = end;
             return Ok(true);
         }
-        // No line ends in here. A record holds its value and perhaps a key: never more than this.
+        // The block is one partial line. Key and value of a record together are at most this long.
         if length > RECORD_MAX_BYTES {
             return Err(FillError::TooLong);
         }
@@ -177,7 +183,7 @@ fn fill(
 mod tests {
     use super::*;
 
-    /// Gives out at most `step` bytes at a time.
+    /// Returns at most `step` bytes per read.
     struct Slow<'a> {
         bytes: &'a [u8],
         step: usize,
@@ -217,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_the_greatest_length_passes_and_a_longer_one_does_not() {
+    fn a_line_of_the_maximum_length_is_accepted_and_a_longer_one_is_not() {
         let mut text = vec![b'x'; RECORD_MAX_BYTES];
         assert_eq!(
             blocks(&text, 65_536).unwrap().concat().len(),
@@ -228,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_long_line_is_named_by_its_number() {
+    async fn the_error_for_a_long_line_has_its_number() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("input");
         let mut text = b"a\nb\n".to_vec();
@@ -241,7 +247,7 @@ mod tests {
         input.recycle(first);
         let error = input.next().await.unwrap_err().to_string();
         assert!(
-            error.starts_with("line 3 is longer than the 1048576 bytes"),
+            error.starts_with("line 3 must be at most 1048576 bytes"),
             "{error}"
         );
     }

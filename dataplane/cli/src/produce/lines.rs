@@ -1,8 +1,8 @@
-//! Lines of a block, and the key within a line.
+//! Splits a block into lines, and a line into key and value.
 
 use memchr::{memchr_iter, memmem};
 
-/// The lines of a block without their ends; a last line without an end counts too.
+/// The lines of a block without their line ends, including a last line that lacks one.
 pub(crate) fn lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
     let tail = match memchr::memrchr(b'\n', block) {
         Some(last) => &block[last + 1..],
@@ -17,20 +17,20 @@ pub(crate) fn lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
     full.chain((!tail.is_empty()).then_some(tail))
 }
 
-/// Finds the key's end.
+/// Splits lines at a key separator.
 pub(crate) struct Splitter<'a> {
     finder: memmem::Finder<'a>,
 }
 
 impl<'a> Splitter<'a> {
-    /// Splits at the first of these bytes.
+    /// Splits at the first occurrence of `separator`.
     pub(crate) fn new(separator: &'a [u8]) -> Self {
         Self {
             finder: memmem::Finder::new(separator),
         }
     }
 
-    /// Key and value, where the separator is there.
+    /// Key and value, or `None` if the line does not contain the separator.
     pub(crate) fn split<'l>(&self, line: &'l [u8]) -> Option<(&'l [u8], &'l [u8])> {
         let at = self.finder.find(line)?;
         Some((&line[..at], &line[at + self.finder.needle().len()..]))
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_keep_every_byte_but_their_end() {
+    fn lines_keep_every_byte_except_the_line_end() {
         assert_eq!(all(b""), Vec::<&[u8]>::new());
         assert_eq!(all(b"\n"), [b""]);
         assert_eq!(all(b"a\r\n\n\xff\0b"), [&b"a\r"[..], b"", b"\xff\0b"]);

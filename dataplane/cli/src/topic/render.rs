@@ -1,4 +1,4 @@
-//! Topics and partitions, for people and for programs.
+//! Topics and partitions as text and JSON.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use lograft_client::admin_wire::{
 };
 use serde::Serialize;
 
-use crate::output::{Cell, Paint, Table, Tone};
+use crate::output::{Cell, Paint, Table, Tone, plural};
 use crate::units;
 
 /// A topic as JSON.
@@ -49,7 +49,7 @@ struct ReplicaJson {
     voter: bool,
 }
 
-/// All topics as JSON.
+/// JSON of `topic list`.
 pub(crate) fn list_json(topics: &[TopicSummary]) -> Vec<TopicJson> {
     let json = |topic: &TopicSummary| {
         let retention = topic.retention.unwrap_or_default();
@@ -66,7 +66,7 @@ pub(crate) fn list_json(topics: &[TopicSummary]) -> Vec<TopicJson> {
     topics.iter().map(json).collect()
 }
 
-/// One topic as JSON.
+/// JSON of `topic describe`.
 pub(crate) fn topic_json(topic: &TopicDescription) -> TopicJson {
     let retention = topic.retention.unwrap_or_default();
     TopicJson {
@@ -80,7 +80,7 @@ pub(crate) fn topic_json(topic: &TopicDescription) -> TopicJson {
     }
 }
 
-/// One partition as JSON.
+/// Converts a partition description to JSON.
 pub(crate) fn partition_json(partition: &PartitionDescription) -> PartitionJson {
     let replica = |replica: &lograft_client::admin_wire::ReplicaDescription| ReplicaJson {
         node_id: replica.node_id,
@@ -104,7 +104,7 @@ pub(crate) fn partition_json(partition: &PartitionDescription) -> PartitionJson 
     }
 }
 
-/// All topics as a table.
+/// Text of `topic list`.
 pub(crate) fn list(topics: &[TopicSummary], paint: Paint) -> String {
     let mut table = Table::new(&["TOPIC", ">PARTITIONS", ">REPLICAS", "RETENTION"]);
     for topic in topics {
@@ -118,30 +118,27 @@ pub(crate) fn list(topics: &[TopicSummary], paint: Paint) -> String {
     table.render(paint, 0)
 }
 
-/// One topic and a table of its partitions.
+/// Text of `topic describe`: a summary and a table of the partitions.
 pub(crate) fn describe(topic: &TopicDescription, paint: Paint) -> String {
     format!(
         "{}: {}\n\n{}",
         paint.strong(&topic.name),
-        shape(topic),
+        summary(topic),
         partitions(&topic.partitions, paint, false)
     )
 }
 
-/// A topic's shape in half a sentence.
-pub(crate) fn shape(topic: &TopicDescription) -> String {
-    let count = topic.partitions.len();
-    let replicas = topic.replication_factor;
-    let plural = |count| if count == 1 { "" } else { "s" };
+/// Partitions, replicas and retention: `1 partition, 3 replicas each, retention 7 d`.
+pub(crate) fn summary(topic: &TopicDescription) -> String {
     format!(
-        "{count} partition{}, {replicas} replica{} each, kept {}",
-        plural(count),
-        plural(replicas as usize),
+        "{}, {} each, retention {}",
+        plural(topic.partitions.len(), "partition"),
+        plural(topic.replication_factor as usize, "replica"),
         retention(topic.retention)
     )
 }
 
-/// A table of partitions; `with_topic` where they are of several topics.
+/// A table of partitions. `with_topic` adds the topic name, for partitions of several topics.
 pub(crate) fn partitions(
     partitions: &[PartitionDescription],
     paint: Paint,
@@ -182,11 +179,12 @@ pub(crate) fn partitions(
     table.render(paint, 0)
 }
 
-/// `1,2,3`, each with what is not as it should be: `1,2(behind 40),3(unreachable)`.
+/// Node ids, each with the state of a replica that is not in sync:
+/// `1,2(behind 40),3(unreachable)`.
 fn replicas(partition: &PartitionDescription) -> String {
     let show = |replica: &lograft_client::admin_wire::ReplicaDescription| {
         let (state, _) = replica_state(replica.state());
-        // Who votes is the leader's to tell.
+        // Only a leader reports the voters: without one, no replica is marked as a learner.
         let votes = replica.voter || partition.leader_node.is_none();
         let learner = if votes { "" } else { " learner" };
         match (replica.state(), replica.lag_entries) {
@@ -234,16 +232,16 @@ fn replica_state(state: ReplicaState) -> (&'static str, Tone) {
     }
 }
 
-/// How long records are kept: `for ever`, `up to 10.0 GiB per partition, 7 d`.
+/// Retention limits: `unlimited`, `10.0 GiB per partition`, `10.0 GiB per partition or 7 d`.
 fn retention(retention: Option<Retention>) -> String {
     let Retention { bytes, ms } = retention.unwrap_or_default();
     match (bytes, ms) {
-        (None, None) => "for ever".into(),
-        (Some(bytes), None) => format!("up to {} per partition", units::size(bytes)),
-        (None, Some(ms)) => format!("for {}", units::millis(ms)),
+        (None, None) => "unlimited".into(),
+        (Some(bytes), None) => format!("{} per partition", units::size(bytes)),
+        (None, Some(ms)) => units::millis(ms),
         (Some(bytes), Some(ms)) => {
             format!(
-                "up to {} per partition, for {}",
+                "{} per partition or {}",
                 units::size(bytes),
                 units::millis(ms)
             )
@@ -306,9 +304,9 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_is_told_at_a_glance() {
+    fn describe_shows_the_summary_and_the_partitions() {
         let expected = "\
-clicks: 2 partitions, 3 replicas each, kept up to 10.0 GiB per partition
+clicks: 2 partitions, 3 replicas each, retention 10.0 GiB per partition
 
 PARTITION  LEADER  EPOCH  REPLICAS                                   START        END      SIZE  HEALTH
         0       1      4  1,2(behind 1,234),3(unreachable) -> 1,2,4    100  1,000,000  64.0 MiB  under-replicated
@@ -318,7 +316,7 @@ PARTITION  LEADER  EPOCH  REPLICAS                                   START      
     }
 
     #[test]
-    fn programs_get_the_same_as_json() {
+    fn json_has_the_same_fields() {
         let json = serde_json::to_value(topic_json(&topic())).unwrap();
         assert_eq!(json["retention_bytes"], 10_u64 << 30);
         assert_eq!(json["retention_ms"], serde_json::Value::Null);
@@ -330,15 +328,12 @@ PARTITION  LEADER  EPOCH  REPLICAS                                   START      
     }
 
     #[test]
-    fn a_bound_that_is_not_set_is_for_ever() {
-        assert_eq!(retention(None), "for ever");
+    fn retention_without_limits_is_unlimited() {
+        assert_eq!(retention(None), "unlimited");
         let both = Retention {
             bytes: Some(1 << 20),
             ms: Some(86_400_000),
         };
-        assert_eq!(
-            retention(Some(both)),
-            "up to 1.0 MiB per partition, for 1 d"
-        );
+        assert_eq!(retention(Some(both)), "1.0 MiB per partition or 1 d");
     }
 }

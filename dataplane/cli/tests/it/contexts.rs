@@ -1,8 +1,8 @@
-//! Contexts: set, listed, chosen, forgotten.
+//! The commands that manage contexts.
 
-use crate::support::World;
+use crate::support::TestHome;
 
-fn set(world: &World, name: &str, endpoint: &str) -> String {
+fn set(home: &TestHome, name: &str, endpoint: &str) -> String {
     let args = [
         "context",
         "set",
@@ -16,24 +16,24 @@ fn set(world: &World, name: &str, endpoint: &str) -> String {
         "--key",
         "k",
     ];
-    world.run(&args).ok()
+    home.run(&args).ok()
 }
 
 #[test]
-fn the_first_context_is_the_current_one_until_another_is_chosen() {
-    let world = World::new();
+fn the_first_context_is_the_current_one_until_another_is_selected() {
+    let home = TestHome::new();
     assert_eq!(
-        set(&world, "prod", "a:9400"),
-        "context prod is set, the current one\n"
+        set(&home, "prod", "a:9400"),
+        "context prod set as the current context\n"
     );
-    assert_eq!(set(&world, "test", "b:9400"), "context test is set\n");
-    let list = world.run(&["context", "list"]).ok();
+    assert_eq!(set(&home, "test", "b:9400"), "context test set\n");
+    let list = home.run(&["context", "list"]).ok();
     assert_eq!(
         list,
         "   NAME  ENDPOINTS\n*  prod  a:9400\n   test  b:9400\n"
     );
-    world.run(&["context", "use", "test"]).ok();
-    let shown = world.run(&["context", "show"]).ok();
+    home.run(&["context", "use", "test"]).ok();
+    let shown = home.run(&["context", "show"]).ok();
     assert!(
         shown.starts_with("name: test\nendpoints:\n- b:9400\n"),
         "{shown}"
@@ -41,38 +41,38 @@ fn the_first_context_is_the_current_one_until_another_is_chosen() {
 }
 
 #[test]
-fn files_are_found_from_any_directory() {
-    let world = World::new();
-    set(&world, "prod", "a:9400");
-    let shown = world.run(&["context", "show", "prod"]).ok();
-    let ca = world
+fn paths_are_stored_as_absolute() {
+    let home = TestHome::new();
+    set(&home, "prod", "a:9400");
+    let shown = home.run(&["context", "show", "prod"]).ok();
+    let ca = home
         .path("ca")
         .canonicalize()
-        .unwrap_or_else(|_| world.path("ca"));
+        .unwrap_or_else(|_| home.path("ca"));
     assert!(shown.contains(&format!("ca: {}", ca.display())), "{shown}");
 }
 
 #[test]
-fn a_context_that_is_not_there_is_named_with_those_that_are() {
-    let world = World::new();
-    set(&world, "prod", "a:9400");
-    let line = world.run(&["context", "use", "nope"]).failed(3);
+fn a_missing_context_is_reported_with_the_existing_ones() {
+    let home = TestHome::new();
+    set(&home, "prod", "a:9400");
+    let line = home.run(&["context", "use", "nope"]).failed(3);
     assert!(
-        line.contains("no context \"nope\"") && line.contains("known: prod"),
+        line.contains("context nope not found") && line.contains("(it has: prod)"),
         "{line}"
     );
-    let line = world.run(&["--context", "nope", "topic", "list"]).failed(3);
-    assert!(line.contains("no context \"nope\""), "{line}");
+    let line = home.run(&["--context", "nope", "topic", "list"]).failed(3);
+    assert!(line.contains("context nope not found"), "{line}");
 }
 
 #[test]
-fn a_forgotten_context_is_no_longer_the_current_one() {
-    let world = World::new();
-    set(&world, "prod", "a:9400");
-    world.run(&["context", "delete", "prod"]).ok();
-    let line = world.run(&["topic", "list"]).failed(3);
+fn a_deleted_context_is_no_longer_the_current_one() {
+    let home = TestHome::new();
+    set(&home, "prod", "a:9400");
+    home.run(&["context", "delete", "prod"]).ok();
+    let line = home.run(&["topic", "list"]).failed(3);
     assert!(
-        line.contains("no context is chosen") && line.contains("`lograft dev`"),
+        line.contains("no current context") && line.contains("`lograft dev`"),
         "{line}"
     );
 }

@@ -1,10 +1,10 @@
-//! What `--help` says is what people and scripts build on: a change shows in review.
+//! Golden test of `--help`, so that every change of it is reviewed.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::support::World;
+use crate::support::TestHome;
 
 const COMMANDS: &[&str] = &[
     "",
@@ -33,18 +33,19 @@ const COMMANDS: &[&str] = &[
     "bench consume",
     "bench latency",
     "bench soak",
+    "completion",
 ];
 
-/// `LOGRAFT_BLESS=1 cargo test` writes the file anew.
+/// `LOGRAFT_BLESS=1 cargo test` updates the golden file.
 #[test]
-fn help_is_as_it_was() {
-    let world = World::new();
+fn help_matches_the_golden_file() {
+    let home = TestHome::new();
     let mut found = String::new();
     for command in COMMANDS {
         let mut args: Vec<&str> = command.split_whitespace().collect();
         args.push("-h");
         let title = format!("$ lograft {}", args.join(" "));
-        writeln!(found, "{title}\n{}", world.run(&args).ok()).unwrap();
+        writeln!(found, "{title}\n{}", home.run(&args).ok()).unwrap();
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden/help.txt");
     if std::env::var_os("LOGRAFT_BLESS").is_some() {
@@ -53,15 +54,19 @@ fn help_is_as_it_was() {
     }
     let expected = fs::read_to_string(&path).unwrap();
     for (found, expected) in found.lines().zip(expected.lines()) {
-        assert_eq!(found, expected, "LOGRAFT_BLESS=1 takes the new help over");
+        assert_eq!(found, expected, "LOGRAFT_BLESS=1 updates the golden file");
     }
     assert_eq!(found.len(), expected.len());
 }
 
 #[test]
-fn the_exit_codes_stand_in_the_help() {
-    let help = World::new().run(&["--help"]).ok();
-    for line in ["0    done", "2    wrong usage", "3    not healthy"] {
+fn help_lists_the_exit_codes() {
+    let help = TestHome::new().run(&["--help"]).ok();
+    for line in [
+        "0    success",
+        "2    invalid usage",
+        "3    cluster not healthy",
+    ] {
         assert!(help.contains(line), "{help}");
     }
 }

@@ -1,8 +1,9 @@
-//! The program as people and scripts meet it: its real binary, its real processes.
+//! Tests of the real binary with real processes.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-#![expect(clippy::panic, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
+#![expect(clippy::panic, reason = "a test that cannot continue fails")]
 
+mod completion;
 mod contexts;
 mod dev;
 mod help;

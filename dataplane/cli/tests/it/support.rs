@@ -1,4 +1,4 @@
-//! Runs the program in a world of its own: its own home, contexts file and data directory.
+//! Runs the program with its own home directory, contexts file and data directory.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -9,45 +9,45 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// Longest wait for anything here.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// Maximum time to wait for anything.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A home directory with nothing in it.
-pub(crate) struct World {
-    home: tempfile::TempDir,
+/// An empty home directory.
+pub(crate) struct TestHome {
+    dir: tempfile::TempDir,
 }
 
-impl World {
+impl TestHome {
     pub(crate) fn new() -> Self {
         Self {
-            home: tempfile::tempdir().unwrap(),
+            dir: tempfile::tempdir().unwrap(),
         }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.home.path().join(name)
+        self.dir.path().join(name)
     }
 
-    /// The program with these arguments, not yet started.
+    /// A command that runs the program with these arguments.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lograft"));
         command.args(args);
-        self.settle(&mut command);
+        self.set_environment(&mut command);
         command
     }
 
-    /// A command line for a POSIX shell in the same world.
+    /// Runs a command line in a POSIX shell.
     pub(crate) fn shell(&self, line: &str) -> Output {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", line]);
-        self.settle(&mut command);
+        self.set_environment(&mut command);
         command.output().unwrap()
     }
 
-    fn settle(&self, command: &mut Command) {
+    fn set_environment(&self, command: &mut Command) {
         command
-            .current_dir(self.home.path())
-            .env("HOME", self.home.path())
+            .current_dir(self.dir.path())
+            .env("HOME", self.dir.path())
             .env("LOGRAFT_CONFIG", self.path("contexts.yaml"))
             .env_remove("LOGRAFT_CONTEXT")
             .env_remove("CARGO_MANIFEST_DIR")
@@ -55,13 +55,13 @@ impl World {
             .stdin(Stdio::null());
     }
 
-    /// Runs it to its end.
-    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Ended {
-        Ended::from(self.command(args).output().unwrap())
+    /// Runs the program and waits for its end.
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Finished {
+        Finished::from(self.command(args).output().unwrap())
     }
 
-    /// Runs it to its end with this on its standard input.
-    pub(crate) fn feed<S: AsRef<OsStr>>(&self, args: &[S], input: &[u8]) -> Ended {
+    /// Runs the program with `input` on standard input and waits for its end.
+    pub(crate) fn feed<S: AsRef<OsStr>>(&self, args: &[S], input: &[u8]) -> Finished {
         let mut command = self.command(args);
         let mut child = command
             .stdin(Stdio::piped())
@@ -71,23 +71,23 @@ impl World {
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let input = input.to_vec();
-        // It may end before it has read all: that is its own business.
+        // Fails if the program ends without reading all of its input.
         let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
-        let ended = Ended::from(child.wait_with_output().unwrap());
+        let finished = Finished::from(child.wait_with_output().unwrap());
         writer.join().unwrap();
-        ended
+        finished
     }
 }
 
-/// How a run ended.
+/// Result of a run.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct Finished {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: String,
 }
 
-impl From<Output> for Ended {
+impl From<Output> for Finished {
     fn from(output: Output) -> Self {
         Self {
             code: output.status.code(),
@@ -97,18 +97,19 @@ impl From<Output> for Ended {
     }
 }
 
-impl Ended {
-    /// Standard output of a run that went well.
+impl Finished {
+    /// Standard output of a successful run.
     pub(crate) fn ok(self) -> String {
         String::from_utf8(self.ok_bytes()).unwrap()
     }
 
+    /// Standard output of a successful run, as bytes.
     pub(crate) fn ok_bytes(self) -> Vec<u8> {
         assert_eq!(self.code, Some(0), "stderr: {}", self.stderr);
         self.stdout
     }
 
-    /// The one line on standard error of a run that failed with this code.
+    /// The single line on standard error of a run that failed with this exit code.
     pub(crate) fn failed(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "stderr: {}", self.stderr);
         assert_eq!(self.stderr.lines().count(), 1, "one line: {}", self.stderr);
@@ -117,35 +118,35 @@ impl Ended {
 }
 
 /// A running `lograft dev`.
-pub(crate) struct Dev {
+pub(crate) struct DevProcess {
     child: Child,
     lines: mpsc::Receiver<String>,
-    /// All that it has said so far.
-    pub(crate) said: Vec<String>,
+    /// Lines printed so far.
+    pub(crate) output: Vec<String>,
     pub(crate) data_dir: PathBuf,
 }
 
-impl Dev {
-    /// Starts it and waits until its nodes are ready.
-    pub(crate) fn start(world: &World, args: &[&str]) -> Self {
-        let mut dev = Self::spawn(world, args);
+impl DevProcess {
+    /// Starts `lograft dev` and waits until its nodes are ready.
+    pub(crate) fn start(home: &TestHome, args: &[&str]) -> Self {
+        let mut dev = Self::spawn(home, args);
         dev.wait_for("Ctrl-C stops all nodes");
         dev
     }
 
-    /// Starts it in the world's data directory.
-    pub(crate) fn spawn(world: &World, args: &[&str]) -> Self {
-        let data_dir = world.path("data");
+    /// Starts `lograft dev` with the default data directory of the test.
+    pub(crate) fn spawn(home: &TestHome, args: &[&str]) -> Self {
+        let data_dir = home.path("data");
         let mut all = vec!["--data-dir", data_dir.to_str().unwrap()];
         all.extend(args);
-        Self::spawn_as(world, &all)
+        Self::spawn_as(home, &all)
     }
 
-    /// Starts it with these arguments alone.
-    pub(crate) fn spawn_as(world: &World, args: &[&str]) -> Self {
-        let data_dir = world.path("data");
+    /// Starts `lograft dev` with exactly these arguments.
+    pub(crate) fn spawn_as(home: &TestHome, args: &[&str]) -> Self {
+        let data_dir = home.path("data");
         let all = [&["dev"], args].concat();
-        let mut child = world.command(&all).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = home.command(&all).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let (send, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -159,31 +160,31 @@ impl Dev {
         Self {
             child,
             lines,
-            said: Vec::new(),
+            output: Vec::new(),
             data_dir,
         }
     }
 
-    /// Waits for a line that contains this.
+    /// Waits for a line that contains `text`.
     pub(crate) fn wait_for(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) => {
-                    self.said.push(line.clone());
+                    self.output.push(line.clone());
                     if line.contains(text) {
                         return line;
                     }
                 }
                 Err(error) => {
-                    panic!("{text:?}: {error}, in {:#?}\n{}", self.said, self.logs())
+                    panic!("{text:?}: {error}, in {:#?}\n{}", self.output, self.logs())
                 }
             }
         }
     }
 
-    /// The nodes' processes, by name.
+    /// Names and process ids of the nodes.
     pub(crate) fn nodes(&self) -> Vec<(String, u32)> {
         let text = fs::read_to_string(self.data_dir.join("run.yaml")).unwrap();
         let run: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
@@ -199,24 +200,24 @@ impl Dev {
         self.child.id()
     }
 
-    /// Stops it as Ctrl-C does.
+    /// Stops `lograft dev` with SIGINT and returns all lines it printed.
     pub(crate) fn stop(mut self) -> Vec<String> {
         send_signal(self.child.id(), "INT");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.child.try_wait().unwrap().is_none() {
             assert!(
                 Instant::now() < deadline,
                 "dev does not stop: {:#?}",
-                self.said
+                self.output
             );
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert!(self.child.wait().unwrap().success(), "{:#?}", self.said);
-        self.said.extend(self.lines.try_iter());
-        std::mem::take(&mut self.said)
+        assert!(self.child.wait().unwrap().success(), "{:#?}", self.output);
+        self.output.extend(self.lines.try_iter());
+        std::mem::take(&mut self.output)
     }
 
-    /// The ends of the nodes' logs.
+    /// The last lines of each node's log.
     fn logs(&self) -> String {
         let Ok(dir) = fs::read_dir(self.data_dir.join("logs")) else {
             return String::new();
@@ -232,15 +233,15 @@ impl Dev {
     }
 }
 
-impl Drop for Dev {
+impl Drop for DevProcess {
     fn drop(&mut self) {
-        // Its nodes stop when it is gone.
+        // The nodes stop when this process ends.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-/// Whether there is such a process.
+/// Whether the process exists.
 pub(crate) fn is_alive(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
@@ -253,11 +254,11 @@ pub(crate) fn send_signal(pid: u32, name: &str) {
     assert!(status.success());
 }
 
-/// Waits until it holds.
-pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
+/// Waits until the condition is true.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + TIMEOUT;
+    while !condition() {
+        assert!(Instant::now() < deadline, "timed out: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

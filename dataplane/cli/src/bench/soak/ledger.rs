@@ -1,53 +1,55 @@
-//! What was sent to a partition and what was acknowledged, and when.
+//! Records sent to a partition, their acknowledgements and the pauses between these.
 
 use lograft_client::Offset;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::produce::now_ms;
+use crate::clock::now_ms;
 
-/// The acknowledgements of one partition, by the records' numbers.
+/// Sent and acknowledged records of one partition. Records are numbered from 0.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
-    /// Each record's offset; none while it is not acknowledged.
+    /// Offset of each record; `None` until it is acknowledged.
     offsets: Vec<Option<Offset>>,
     acked: u64,
     failed: u64,
-    /// When the last came; none before the first: a topic that is new has to get its leaders.
-    last: Option<Instant>,
-    longest: Longest,
+    /// Time of the last acknowledgement. The time before the first one is not a pause: a new topic
+    /// must elect its leaders first.
+    last_ack: Option<Instant>,
+    longest_pause: Pause,
 }
 
-/// The longest time without an acknowledgement.
+/// Time without an acknowledgement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub(super) struct Longest {
+pub(super) struct Pause {
     pub(super) seconds: f64,
-    /// When it began, milliseconds since the Unix epoch.
+    /// Start of the pause, in milliseconds since the Unix epoch.
     pub(super) at_unix_ms: i64,
 }
 
 impl Ledger {
-    /// The number of a record that is sent now.
+    /// Notes that a record is sent, and returns its number.
     pub(super) fn send(&mut self) -> u64 {
         self.offsets.push(None);
         self.offsets.len() as u64 - 1
     }
 
+    /// Notes the acknowledgement of record `number` at `offset`.
     pub(super) fn ack(&mut self, number: u64, offset: Offset, now: Instant) {
-        let last = self.last.replace(now).unwrap_or(now);
+        let last = self.last_ack.replace(now).unwrap_or(now);
         let pause = now.saturating_duration_since(last);
         let seconds = pause.as_secs_f64();
-        if seconds > self.longest.seconds {
+        if seconds > self.longest_pause.seconds {
             let pause_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
-            self.longest = Longest {
+            self.longest_pause = Pause {
                 seconds,
                 at_unix_ms: now_ms().saturating_sub(pause_ms),
             };
         }
         self.acked += 1;
-        let place = usize::try_from(number).ok();
-        if let Some(place) = place.and_then(|at| self.offsets.get_mut(at)) {
-            *place = Some(offset);
+        let index = usize::try_from(number).ok();
+        if let Some(slot) = index.and_then(|index| self.offsets.get_mut(index)) {
+            *slot = Some(offset);
         }
     }
 
@@ -63,8 +65,8 @@ impl Ledger {
         self.failed
     }
 
-    pub(super) fn longest(&self) -> Longest {
-        self.longest
+    pub(super) fn longest_pause(&self) -> Pause {
+        self.longest_pause
     }
 
     pub(super) fn offsets(&self) -> &[Option<Offset>] {
@@ -79,20 +81,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_pause_is_kept() {
-        let begun = Instant::now();
+    fn the_longest_pause_is_recorded() {
+        let started = Instant::now();
         let mut ledger = Ledger::default();
         for (number, ms) in [(0, 10), (1, 510), (2, 600)] {
             assert_eq!(ledger.send(), number);
             ledger.ack(
                 number,
                 Offset(number + 7),
-                begun + Duration::from_millis(ms),
+                started + Duration::from_millis(ms),
             );
         }
         ledger.send();
         ledger.fail();
-        assert!((ledger.longest().seconds - 0.5).abs() < 1e-6);
+        assert!((ledger.longest_pause().seconds - 0.5).abs() < 1e-6);
         assert_eq!((ledger.acked(), ledger.failed()), (3, 1));
         assert_eq!(
             ledger.offsets(),

@@ -1,18 +1,18 @@
-//! What became of a run, for people and for programs.
+//! Report of a soak run as text and JSON.
 
 use std::fmt::Write as _;
 
 use lograft_client::ClientError;
 use serde::Serialize;
 
-use super::ledger::Longest;
+use super::ledger::Pause;
 use super::verify::Verdict;
-use crate::bench::report::{Percentiles, in_words};
-use crate::error::CliError;
-use crate::output::Paint;
+use crate::bench::error::BenchError;
+use crate::bench::report::{Percentiles, error_as_text};
+use crate::output::{Paint, plural};
 use crate::units::count;
 
-/// What became of a run.
+/// Result of a soak run.
 #[derive(Debug, Serialize)]
 pub(super) struct SoakReport {
     pub(super) bench: &'static str,
@@ -24,21 +24,23 @@ pub(super) struct SoakReport {
     pub(super) interrupted: bool,
     pub(super) longest_pause_seconds: f64,
     pub(super) latency_ms: Percentiles,
-    /// Why the last of the records that failed did.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "in_words")]
+    /// Error of the last failed record.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "error_as_text"
+    )]
     pub(super) failure: Option<ClientError>,
     pub(super) partitions: Vec<PartitionReport>,
 }
 
-/// What became of one partition.
+/// Result of one partition.
 #[derive(Debug, Serialize)]
 pub(super) struct PartitionReport {
     pub(super) partition: u32,
     pub(super) sent: u64,
     pub(super) acked: u64,
     pub(super) failed: u64,
-    #[serde(rename = "longest_pause")]
-    pub(super) longest: Longest,
+    pub(super) longest_pause: Pause,
     #[serde(flatten)]
     pub(super) verdict: Verdict,
 }
@@ -48,13 +50,14 @@ impl SoakReport {
         self.partitions.iter().map(of).sum()
     }
 
+    /// The report as text.
     pub(super) fn render(&self, paint: Paint) -> String {
         let mut out = String::new();
         let mut line = |name: &str, text: String| {
             // Writing to a String does not fail.
             let _ = writeln!(out, "  {} {text}", paint.faint(format!("{name:<11}")));
         };
-        let partitions = self.partitions.len();
+        let partitions = plural(self.partitions.len(), "partition");
         let (rate, size, factor) = (
             self.rate_per_partition,
             self.record_bytes,
@@ -63,8 +66,8 @@ impl SoakReport {
         line(
             "load",
             format!(
-                "{rate} records/s of {size} B to each of {partitions} partitions, replicated \
-                 {factor} times, for {:.0} s",
+                "{rate} records/s of {size} B to each of {partitions}, replication factor {factor}, \
+                 for {:.0} s",
                 self.seconds
             ),
         );
@@ -74,45 +77,53 @@ impl SoakReport {
             format!("{} acknowledged, {} failed", count(acked), count(failed)),
         );
         line("latency", self.latency_ms.to_string());
-        for found in &self.partitions {
-            let Longest {
+        for partition in &self.partitions {
+            let Pause {
                 seconds,
                 at_unix_ms,
-            } = found.longest;
-            let name = format!("pause {}", found.partition);
-            line(&name, format!("{seconds:.2} s, from {at_unix_ms} ms"));
+            } = partition.longest_pause;
+            let name = format!("pause {}", partition.partition);
+            line(
+                &name,
+                format!("{seconds:.2} s, at Unix time {at_unix_ms} ms"),
+            );
         }
-        let text = self.damage().unwrap_or_else(|| {
-            let read = count(self.sum(|p| p.verdict.read));
+        let text = self.log_errors().unwrap_or_else(|| {
             format!(
-                "all {} acknowledged of {read} read are there, once, in order",
-                count(acked)
+                "all {} acknowledged records found exactly once and in order ({} read)",
+                count(acked),
+                count(self.sum(|p| p.verdict.read))
             )
         });
-        line("read back", text);
+        line("verified", text);
         out
     }
 
-    /// What is wrong with the log, if anything is.
-    fn damage(&self) -> Option<String> {
+    /// Errors found in the log, if any.
+    fn log_errors(&self) -> Option<String> {
         let kinds = [
             (self.sum(|p| p.verdict.lost), "acknowledged records lost"),
-            (self.sum(|p| p.verdict.moved), "not at their offset"),
-            (self.sum(|p| p.verdict.doubled), "twice or out of order"),
+            (self.sum(|p| p.verdict.moved), "at the wrong offset"),
+            (
+                self.sum(|p| p.verdict.doubled),
+                "duplicated or out of order",
+            ),
         ];
-        let bad = kinds.iter().filter(|(number, _)| *number > 0);
-        let bad: Vec<_> = bad
-            .map(|(number, what)| format!("{} {what}", count(*number)))
+        let found: Vec<_> = kinds
+            .iter()
+            .filter(|(number, _)| *number > 0)
+            .map(|(number, kind)| format!("{} {kind}", count(*number)))
             .collect();
-        (!bad.is_empty()).then(|| bad.join(", "))
+        (!found.is_empty()).then(|| found.join(", "))
     }
 
-    pub(super) fn into_failure(self) -> Option<CliError> {
-        if let Some(text) = self.damage() {
-            return Some(CliError::Damaged { text });
+    /// An error if the log is wrong or some records were not stored.
+    pub(super) fn into_failure(self) -> Option<BenchError> {
+        if let Some(text) = self.log_errors() {
+            return Some(BenchError::Verification { text });
         }
         let failed = count(self.sum(|p| p.failed));
         self.failure
-            .map(|source| CliError::NotStored { failed, source })
+            .map(|source| BenchError::NotStored { failed, source })
     }
 }

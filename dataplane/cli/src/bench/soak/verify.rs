@@ -1,67 +1,66 @@
-//! The log held against the ledger.
+//! Compares the log of a partition with the ledger.
 
 use lograft_client::{
     Client, ClientError, ConsumedBatch, ConsumerConfig, Offset, PartitionId, StartAt,
 };
 use serde::Serialize;
 
-use super::HEAD_BYTES;
+use super::value::parse_value;
 
-/// What a partition holds of a run.
+/// Records of a run that were found in a partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Verdict {
-    /// The run's records that were read.
+    /// Records of the run that were read.
     pub(super) read: u64,
-    /// Acknowledged records that are not there.
+    /// Acknowledged records that are missing.
     pub(super) lost: u64,
-    /// Acknowledged records that stand at another offset than was said.
+    /// Acknowledged records at an offset other than the acknowledged one.
     pub(super) moved: u64,
-    /// Records that came after a later one, or again.
+    /// Records that are duplicated, or follow a later record.
     pub(super) doubled: u64,
 }
 
-/// Reads a partition from where the run began.
+/// The part of a topic that a run has written.
+pub(super) struct WrittenRange<'a> {
+    pub(super) topic: &'a str,
+    pub(super) partition: PartitionId,
+    /// End of the partition before the run.
+    pub(super) start: Offset,
+}
+
+/// Reads the range and compares the records of `run` with the acknowledged offsets.
 pub(super) async fn verify(
     client: &Client,
-    topic: &str,
-    (partition, start): (PartitionId, Offset),
+    range: WrittenRange<'_>,
     run: u64,
     acked: &[Option<Offset>],
 ) -> Result<Verdict, ClientError> {
     let config = ConsumerConfig {
-        partitions: vec![partition],
+        partitions: vec![range.partition],
         follow: false,
-        ..ConsumerConfig::new(topic, StartAt::Offset(start))
+        ..ConsumerConfig::new(range.topic, StartAt::Offset(range.start))
     };
     let mut consumer = client.consumer(config).await?;
-    let mut reader = Reader::new(run, acked);
+    let mut verifier = Verifier::new(run, acked);
     while let Some(batch) = consumer.next_batch().await? {
-        take(&mut reader, &batch)?;
+        verifier.check_batch(&batch)?;
     }
-    Ok(reader.finish())
+    Ok(verifier.finish())
 }
 
-fn take(reader: &mut Reader<'_>, batch: &ConsumedBatch) -> Result<(), ClientError> {
-    for record in batch.iter() {
-        let (offset, record) = record?;
-        reader.see(offset, record.value.unwrap_or_default());
-    }
-    Ok(())
-}
-
-struct Reader<'a> {
-    run: [u8; 8],
+struct Verifier<'a> {
+    run: u64,
     acked: &'a [Option<Offset>],
-    /// The number that none below may follow.
+    /// Smallest record number that may follow.
     next: u64,
     found: u64,
     verdict: Verdict,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Verifier<'a> {
     fn new(run: u64, acked: &'a [Option<Offset>]) -> Self {
         Self {
-            run: run.to_le_bytes(),
+            run,
             acked,
             next: 0,
             found: 0,
@@ -69,28 +68,29 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Others may write to the topic too: their records do not count.
-    fn see(&mut self, offset: Offset, value: &[u8]) {
-        let head: Option<&[u8; HEAD_BYTES]> = value.first_chunk();
-        let Some((run, number)) = head.and_then(|head| head.split_first_chunk::<8>()) else {
-            return;
-        };
-        let Some(number) = number.first_chunk().map(|n| u64::from_le_bytes(*n)) else {
-            return;
-        };
-        if *run != self.run {
-            return;
+    fn check_batch(&mut self, batch: &ConsumedBatch) -> Result<(), ClientError> {
+        for record in batch.iter() {
+            let (offset, record) = record?;
+            self.check(offset, record.value.unwrap_or_default());
         }
+        Ok(())
+    }
+
+    /// Checks one record. Ignores records of other producers.
+    fn check(&mut self, offset: Offset, value: &[u8]) {
+        let Some((_, number)) = parse_value(value).filter(|(run, _)| *run == self.run) else {
+            return;
+        };
         self.verdict.read += 1;
         if number < self.next {
             self.verdict.doubled += 1;
             return;
         }
         self.next = number + 1;
-        let said = usize::try_from(number).ok();
-        let said = said.and_then(|at| self.acked.get(at).copied().flatten());
-        self.found += u64::from(said.is_some());
-        self.verdict.moved += u64::from(said.is_some_and(|said| said != offset));
+        let index = usize::try_from(number).ok();
+        let acked_offset = index.and_then(|index| self.acked.get(index).copied().flatten());
+        self.found += u64::from(acked_offset.is_some());
+        self.verdict.moved += u64::from(acked_offset.is_some_and(|acked| acked != offset));
     }
 
     fn finish(mut self) -> Verdict {
@@ -102,36 +102,37 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::value::{HEADER_BYTES, write_value};
     use super::*;
 
     fn verdict(acked: &[Option<u64>], log: &[(u64, u64)]) -> Verdict {
         let acked: Vec<_> = acked.iter().map(|at| at.map(Offset)).collect();
-        let mut reader = Reader::new(7, &acked);
+        let mut verifier = Verifier::new(7, &acked);
         for (offset, number) in log {
-            let mut value = 7_u64.to_le_bytes().to_vec();
-            value.extend(number.to_le_bytes());
-            reader.see(Offset(*offset), &value);
+            let mut value = [0; HEADER_BYTES];
+            write_value(&mut value, 7, *number);
+            verifier.check(Offset(*offset), &value);
         }
-        // Of another run, and of no run at all.
-        reader.see(Offset(99), &[1; 16]);
-        reader.see(Offset(99), b"x");
-        reader.finish()
+        // A record of another run, and one of another producer.
+        verifier.check(Offset(99), &[1; 16]);
+        verifier.check(Offset(99), b"x");
+        verifier.finish()
     }
 
     #[test]
-    fn what_is_wrong_is_told_apart() {
+    fn lost_moved_and_duplicated_records_are_distinguished() {
         let acked = [Some(4), None, Some(6)];
         let good = Verdict {
             read: 3,
             ..Verdict::default()
         };
         assert_eq!(verdict(&acked, &[(4, 0), (5, 1), (6, 2)]), good);
-        // What was never acknowledged may be missing.
+        // A record that was not acknowledged may be missing.
         assert_eq!(verdict(&acked, &[(4, 0), (6, 2)]).lost, 0);
         assert_eq!(verdict(&acked, &[(4, 0), (5, 1)]).lost, 1);
         assert_eq!(verdict(&acked, &[(4, 0), (5, 0), (6, 2)]).doubled, 1);
         assert_eq!(verdict(&acked, &[(4, 0), (7, 2)]).moved, 1);
-        let turned = verdict(&acked, &[(4, 2), (6, 0)]);
-        assert_eq!((turned.doubled, turned.lost), (1, 1));
+        let reversed = verdict(&acked, &[(4, 2), (6, 0)]);
+        assert_eq!((reversed.doubled, reversed.lost), (1, 1));
     }
 }

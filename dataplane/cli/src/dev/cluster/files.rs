@@ -1,13 +1,14 @@
-//! What others read of a running cluster: the contexts file and the run file.
+//! Files that tell other commands about the running cluster: the contexts file and the run file.
 
 use super::super::error::DevError;
 use super::super::layout::{LayoutError, RunFile, RunningNode};
-use super::{CONTEXT_NAME, Dev, NodeView};
-use crate::contexts_file::{ContextError, Contexts};
+use super::{CONTEXT_NAME, DevCluster, NodeView};
+use crate::contexts_file::{ContextsError, ContextsFile};
 
-impl Dev {
+impl DevCluster {
+    /// Adds the cluster's context and makes it the current one.
     pub(super) fn write_context(&self) -> Result<(), DevError> {
-        let mut contexts = Contexts::load(&self.config)?;
+        let mut contexts = ContextsFile::load(&self.config)?;
         contexts
             .contexts
             .insert(CONTEXT_NAME.into(), self.context.clone());
@@ -15,24 +16,26 @@ impl Dev {
         Ok(contexts.save(&self.config)?)
     }
 
-    /// After an ephemeral cluster the contexts are as before it.
-    pub(super) fn restore_context(&self) -> Result<(), ContextError> {
-        let mut contexts = Contexts::load(&self.config)?;
+    /// Restores the contexts as they were before an ephemeral cluster, unless another process has
+    /// replaced its context.
+    pub(super) fn restore_context(&self) -> Result<(), ContextsError> {
+        let mut contexts = ContextsFile::load(&self.config)?;
         if contexts.contexts.get(CONTEXT_NAME) != Some(&self.context) {
             return Ok(());
         }
-        match self.before.contexts.get(CONTEXT_NAME) {
+        match self.contexts_before.contexts.get(CONTEXT_NAME) {
             Some(context) => contexts
                 .contexts
                 .insert(CONTEXT_NAME.into(), context.clone()),
             None => contexts.contexts.remove(CONTEXT_NAME),
         };
         if contexts.current.as_deref() == Some(CONTEXT_NAME) {
-            contexts.current.clone_from(&self.before.current);
+            contexts.current.clone_from(&self.contexts_before.current);
         }
         contexts.save(&self.config)
     }
 
+    /// Writes the process ids of the nodes.
     pub(super) fn write_run_file(&self) -> Result<(), LayoutError> {
         let running = |node: &NodeView| {
             let (name, client) = (node.name.clone(), node.ports.client.to_string());

@@ -1,66 +1,68 @@
-//! What happens to nodes is noted and told.
+//! Handles and prints events of node processes.
 
 use std::process::ExitStatus;
 
 use super::super::error::DevError;
-use super::super::supervise::{NodeEvent, What, describe_end};
+use super::super::supervise::{NodeEvent, NodeEventKind, describe_end};
 use super::super::tail::log_tail;
-use super::{Dev, NodeView, STARTUP_ENDS_MAX, say};
+use super::{DevCluster, NodeView, STARTUP_CRASHES_MAX, say};
 use crate::units;
 
-impl Dev {
+impl DevCluster {
+    /// Updates the state of the node and prints the event.
     pub(super) fn on_event(&mut self, event: NodeEvent) -> Result<(), DevError> {
         let (paint, is_up) = (self.paint, self.is_up);
-        if matches!(event.what, What::Decommissioned) {
+        if matches!(event.kind, NodeEventKind::Decommissioned) {
             return self.on_decommissioned(event.number);
         }
         let mut nodes = self.nodes.iter_mut();
         let Some(node) = nodes.find(|node| node.ports.number == event.number) else {
             return Ok(());
         };
-        let id = node.id.map(|id| format!(" (id {id})")).unwrap_or_default();
-        let who = format!("{}{id}", node.name);
-        match event.what {
-            What::Started { pid } => node.pid = Some(pid),
-            What::Ready { pid, after } => {
-                (node.is_ready, node.early_ends) = (true, 0);
+        let name = &node.name;
+        match event.kind {
+            NodeEventKind::Started { pid } => node.pid = Some(pid),
+            NodeEventKind::Ready { pid, after } => {
+                (node.is_ready, node.startup_crashes) = (true, 0);
                 if is_up {
-                    let (back, after) = (paint.good("is back"), units::elapsed(after));
+                    let (ready, after) = (paint.good("is ready again"), units::elapsed(after));
                     let client = node.ports.client;
                     say(format_args!(
-                        "{who} {back}: pid {pid}, client {client}, ready after {after}"
+                        "{name} {ready} after {after} (pid {pid}, client {client})"
                     ));
                 }
             }
-            What::Ended {
+            NodeEventKind::Ended {
                 pid,
                 status,
                 was_ready,
                 retry_in,
             } => {
                 (node.pid, node.is_ready) = (None, false);
-                node.early_ends += u32::from(!was_ready);
-                if !is_up && node.early_ends >= STARTUP_ENDS_MAX {
-                    return Err(keeps_ending(node, status));
+                node.startup_crashes += u32::from(!was_ready);
+                if !is_up && node.startup_crashes >= STARTUP_CRASHES_MAX {
+                    return Err(crash_loop(node, status));
                 }
                 let end = paint.bad(describe_end(status));
-                let wait = units::elapsed(retry_in);
+                let backoff = units::elapsed(retry_in);
                 say(format_args!(
-                    "{who} {end}: pid {pid}; starting it again in {wait}"
+                    "{name} (pid {pid}) {end}, restarting in {backoff}"
                 ));
                 if !was_ready {
                     say(format_args!("{}", paint.faint(log_tail(&node.log))));
                 }
             }
-            What::NotStarted { source, retry_in } => {
-                let wait = units::elapsed(retry_in);
+            NodeEventKind::NotStarted { source, retry_in } => {
+                let backoff = units::elapsed(retry_in);
                 say(format_args!(
-                    "{who} could not be started ({source}); trying again in {wait}"
+                    "cannot start {name}: {source}; retrying in {backoff}"
                 ));
             }
-            What::Decommissioned => {}
-            What::Killed { pid } => {
-                say(format_args!("{who} did not stop in time: killed pid {pid}"));
+            NodeEventKind::Decommissioned => {}
+            NodeEventKind::Killed { pid } => {
+                say(format_args!(
+                    "{name} (pid {pid}) did not stop in time and was killed"
+                ));
             }
         }
         if self.is_up {
@@ -70,7 +72,7 @@ impl Dev {
         }
     }
 
-    /// Such a node is never started again.
+    /// Removes the node from the state, so that it is never started again.
     fn on_decommissioned(&mut self, number: u32) -> Result<(), DevError> {
         let Some(at) = self
             .nodes
@@ -83,7 +85,7 @@ impl Dev {
         let data = self.layout.node_data(&node.name);
         let (name, paint) = (&node.name, self.paint);
         say(format_args!(
-            "{name} {}: its process is stopped, {} is not needed any more",
+            "{name} {} and stopped; its data in {} is no longer needed",
             paint.warn("has been decommissioned"),
             data.display()
         ));
@@ -99,11 +101,11 @@ impl Dev {
     }
 }
 
-fn keeps_ending(node: &NodeView, status: ExitStatus) -> DevError {
-    DevError::KeepsEnding {
+fn crash_loop(node: &NodeView, status: ExitStatus) -> DevError {
+    DevError::CrashLoop {
         name: node.name.clone(),
         end: describe_end(status),
-        count: node.early_ends,
+        count: node.startup_crashes,
         log: node.log.clone(),
         tail: log_tail(&node.log),
     }
