@@ -49,8 +49,8 @@ enum Command {
 async fn main() -> Result<()> {
     let Arguments { prove, command } = Arguments::parse();
     match command {
-        Command::KillLeader(crashes) => crashes.run(&place, Victims::Leader).await,
-        Command::KillAll(crashes) => crashes.run(&place, Victims::All).await,
+        Command::KillLeader(crashes) => crashes.run(&prove, Victims::Leader).await,
+        Command::KillAll(crashes) => crashes.run(&prove, Victims::All).await,
         Command::Retention(retention) => retention.run(&prove).await,
         Command::Text(text) => text.run(&prove),
         Command::Footprint(footprint) => footprint.run(&prove).await,
