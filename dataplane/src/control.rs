@@ -1,244 +1,456 @@
-//! What keeps a node and its cluster in shape: it belongs to a cluster or looks for one, holds the
-//! replicas that the metadata gives it, and, where it leads, carries out what the metadata asks
-//! for. All is done by looking again and again at what is and what should be; nothing here
-//! remembers what only it knows.
+//! What a node does by itself: it enters a cluster, holds the replicas that the metadata assigns to
+//! it, and, for the groups that it leads, executes what the metadata asks for. Everything is done
+//! by comparing the current state with the desired one, again and again: nothing that a restart
+//! would need is kept in memory only.
 //!
-//! Architecture invariant: memberships change by the metadata's word alone. That a node is silent
-//! is no reason for anything but a line in the cluster's status.
+//! Architecture invariant: a membership is changed only because the metadata says so. A silent node
+//! is reported as a problem, and keeps its votes.
+//!
+//! Each loop is a struct that holds exactly what it uses. [`Control`] wires them and is what the
+//! rest of the node sees of them.
 
-pub mod bootstrap;
+mod address_book;
+mod blocking;
+mod catch_up;
+pub(crate) mod cluster_entry;
+pub(crate) mod cluster_report;
 mod control_loop;
 mod decommission;
-pub mod describe;
-pub mod join;
+mod group_starter;
+mod holdings;
+mod join;
+pub(crate) mod known_leaders;
 mod leader_handover;
+mod leader_lookup;
+pub(crate) mod leader_transfer;
 mod leader_watch;
+mod led_groups;
+mod local_member;
+mod meta_replica;
 mod meta_voters;
-mod peer_calls;
+mod node_info;
+pub(crate) mod node_report;
+mod node_reporter;
+mod partition_start;
+pub(crate) mod peer_calls;
 mod preferred_leaders;
 pub(crate) mod propose;
+mod reachability;
 mod readiness;
+mod readiness_state;
 mod reassignment;
 mod reconcile;
 mod registration;
+mod registration_check;
 mod repair;
-pub mod report;
 mod retention;
-pub mod stop_check;
+mod seeds;
+pub(crate) mod stop_check;
+pub(crate) mod stop_preparation;
 mod task_registry;
 #[cfg(test)]
 pub(crate) mod test_metadata;
 #[cfg(test)]
 pub(crate) mod test_status;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use lograft_core::{GroupId, NodeId, Term};
-use lograft_raft::{PeerTransport, RaftTiming};
+use lograft_raft::RaftTiming;
 use lograft_storage::{Fs, Storage};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
+use self::address_book::AddressBookLoop;
+use self::catch_up::CatchUp;
+use self::cluster_entry::ClusterEntry;
+use self::cluster_report::ClusterReporter;
+use self::control_loop::{ControlLoop, PartitionChecks};
+use self::group_starter::GroupStarter;
+use self::holdings::HoldingsReader;
+use self::join::SeedJoin;
+use self::known_leaders::KnownLeaders;
+use self::leader_transfer::LeaderTransfer;
+use self::leader_watch::LeaderWatch;
+use self::meta_replica::MetaReplicaStarter;
+use self::meta_voters::MetaVoters;
+use self::partition_start::PartitionStart;
+use self::peer_calls::PeerCalls;
+use self::preferred_leaders::PreferredLeaders;
+use self::propose::MetaProposer;
+use self::reachability::Reachability;
+use self::readiness::ReadinessCheck;
+use self::reassignment::Reassignment;
+use self::reconcile::Reconciler;
+use self::registration::RegistrationFile;
+use self::registration_check::RegistrationCheck;
+use self::repair::ReplicaRepair;
+use self::retention::Retention;
+use self::seeds::Seeds;
+use self::stop_preparation::StopPreparation;
+use self::task_registry::TaskRegistry;
 use crate::clock::Clock;
 use crate::config::TopicDefaultsSource;
-use crate::convert::Route;
 use crate::fatal::FatalSink;
-use crate::health::Readiness;
-use crate::identity::Member;
 use crate::net::AddressBook;
+use crate::serving::meta_group::MetaHandle;
 use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
-use crate::tls::LoadedCertificates;
 
 pub(crate) use decommission::replicas_left;
-pub use leader_watch::Hints;
-pub(crate) use leader_watch::changes as leader_changes;
-pub use peer_calls::{Answer, HintStream, PeerCalls};
-pub use task_registry::Busy;
+pub(crate) use group_starter::TransportFactory;
+pub(crate) use leader_lookup::LeaderLookup;
+pub(crate) use led_groups::LedGroupsPublisher;
+pub(crate) use local_member::LocalMember;
+pub(crate) use node_info::NodeInfo;
+pub(crate) use node_reporter::{CertificateReader, NodeReporter};
+pub(crate) use readiness_state::ReadinessState;
 
-/// Makes the raft transport, once the node's place in a cluster is known.
-pub type MakeTransport = Box<dyn Fn(Member) -> Arc<dyn PeerTransport> + Send + Sync>;
-
-/// Tells which certificates the node has loaded.
-pub type TellCertificates = Box<dyn Fn() -> LoadedCertificates + Send + Sync>;
-
-/// What a node says of itself when it registers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct About {
-    /// Its name.
-    pub name: String,
-    /// Its failure domain; empty if none.
-    pub zone: String,
-    /// host:port at which clients reach it.
-    pub client_address: String,
-    /// host:port at which peers reach it.
-    pub peer_address: String,
-}
-
-/// What control is built from: everything that touches the world.
-pub struct ControlParts {
-    /// What the node says of itself.
-    pub about: About,
+/// Everything outside of control that it needs.
+pub(crate) struct ControlParts {
+    /// Name and addresses of this node.
+    pub(crate) info: NodeInfo,
     /// Peer addresses of nodes that may know a cluster to join.
-    pub seeds: Vec<Arc<str>>,
-    /// The directory of `storage`.
-    pub data_dir: PathBuf,
-    /// The file system under `storage`; random numbers come from it too.
-    pub fs: Arc<dyn Fs>,
-    /// What topics take that say nothing themselves.
+    pub(crate) seeds: Vec<Arc<str>>,
+    /// The data directory.
+    pub(crate) data_dir: PathBuf,
+    /// The file system under the data directory, and the source of random numbers.
+    pub(crate) fs: Arc<dyn Fs>,
+    /// The defaults for new topics.
     pub(crate) topic_defaults: TopicDefaultsSource,
     /// The logs.
-    pub storage: Storage,
+    pub(crate) storage: Storage,
     /// Makes the raft transport.
-    pub transport: MakeTransport,
-    /// The other nodes.
-    pub peers: Arc<dyn PeerCalls>,
+    pub(crate) transport: TransportFactory,
+    /// Calls to the other nodes.
+    pub(crate) peers: Arc<dyn PeerCalls>,
     /// The wall clock.
-    pub clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Raft's timing.
-    pub timing: RaftTiming,
-    /// Where the transport reads addresses; control writes them.
-    pub addresses: watch::Sender<AddressBook>,
-    /// Tells which certificates are in use.
-    pub certificates: TellCertificates,
-    /// Takes what the node cannot live on after.
-    pub fatal: Arc<dyn FatalSink>,
+    pub(crate) timing: RaftTiming,
+    /// The addresses that the transport connects to; control writes them.
+    pub(crate) addresses: watch::Sender<AddressBook>,
+    /// Reads the certificates in use.
+    pub(crate) certificates: CertificateReader,
+    /// Receives errors after which the node must stop.
+    pub(crate) fatal: Arc<dyn FatalSink>,
 }
 
-/// Control of one node.
-pub struct Control {
-    parts: ControlParts,
+/// The parts of control that the rest of the node uses. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Control {
+    /// This node's cluster and id.
+    pub(crate) member: LocalMember,
+    /// Whether the node can serve.
+    pub(crate) readiness: ReadinessState,
+    /// The replicas on this node.
+    pub(crate) replicas: ReplicaMap,
+    /// The metadata as applied on this node.
+    pub(crate) view: MetaView,
+    /// Finds the leader of a group.
+    pub(crate) leaders: LeaderLookup,
+    /// The groups that this node leads.
+    pub(crate) led_groups: LedGroupsPublisher,
+    /// Changes the metadata.
+    pub(crate) proposer: Arc<MetaProposer>,
+    /// Bootstraps a cluster.
+    pub(crate) entry: Arc<ClusterEntry>,
+    /// Describes this node.
+    pub(crate) reporter: Arc<NodeReporter>,
+    /// Describes the cluster.
+    pub(crate) cluster: Arc<ClusterReporter>,
+    /// Transfers leaderships.
+    pub(crate) transfers: LeaderTransfer,
+    /// Prepares stops of nodes.
+    pub(crate) stops: StopPreparation,
+    /// The defaults for new topics.
+    pub(crate) topic_defaults: Arc<TopicDefaultsSource>,
+}
+
+/// The loops of control.
+pub(crate) struct ControlLoops {
+    entry: Arc<ClusterEntry>,
+    reconciler: Reconciler,
+    control: ControlLoop,
+    leader_watch: LeaderWatch,
+    addresses: AddressBookLoop,
+}
+
+impl ControlLoops {
+    /// Runs until dropped: enters a cluster, then runs the loops.
+    pub(crate) async fn run(self) {
+        let Self {
+            entry,
+            reconciler,
+            control,
+            leader_watch,
+            addresses,
+        } = self;
+        entry.enter().await;
+        tokio::join!(
+            reconciler.run(),
+            control.run(),
+            leader_watch.run(),
+            addresses.run(),
+        );
+    }
+}
+
+/// State that several parts of control share.
+struct Shared {
+    member: LocalMember,
+    readiness: ReadinessState,
     replicas: ReplicaMap,
     view: MetaView,
-    hints: Hints,
-    member: watch::Sender<Option<Member>>,
-    readiness: watch::Sender<Readiness>,
-    /// The groups led and ready to serve, with their terms.
-    led: watch::Sender<Arc<BTreeMap<GroupId, Term>>>,
-    /// Ends the wait for the next look.
-    wake: Arc<Notify>,
-    /// One bootstrap or join at a time.
-    entering: tokio::sync::Mutex<()>,
-    busy: Busy,
-    /// Whether the disk says that the node is a member for good.
-    is_settled: AtomicBool,
-    /// Whether the view shows at least all that this node had applied in its last life.
-    is_view_current: Arc<AtomicBool>,
+    catch_up: CatchUp,
+    tasks: TaskRegistry,
+    known_leaders: Arc<KnownLeaders>,
+    reachability: Arc<Reachability>,
+    leaders: LeaderLookup,
+    led_groups: LedGroupsPublisher,
+    proposer: Arc<MetaProposer>,
+    groups: GroupStarter,
+    holdings: HoldingsReader,
+    seeds: Seeds,
+    registration: RegistrationFile,
 }
 
 impl Control {
-    /// Control over these parts; nothing happens before [`Control::run`].
-    pub fn new(parts: ControlParts, view: MetaView) -> Arc<Self> {
-        Arc::new(Self {
-            parts,
-            replicas: ReplicaMap::default(),
-            view,
-            hints: Hints::default(),
-            member: watch::Sender::new(None),
-            readiness: watch::Sender::new(Readiness::Waiting("the node starts".to_owned())),
-            led: watch::Sender::new(Arc::default()),
-            wake: Arc::default(),
-            entering: tokio::sync::Mutex::new(()),
-            busy: Busy::default(),
-            is_settled: AtomicBool::new(false),
-            is_view_current: Arc::default(),
-        })
-    }
-
-    /// Runs until dropped: enters a cluster, then keeps looking.
-    pub async fn run(self: Arc<Self>) {
-        self.enter().await;
-        tokio::join!(
-            Arc::clone(&self).run_reconcile(),
-            Arc::clone(&self).run_looks(),
-            Arc::clone(&self).run_hints(),
-            Arc::clone(&self).run_addresses(),
-        );
-    }
-
-    /// The replicas on this node.
-    pub fn replicas(&self) -> &ReplicaMap {
-        &self.replicas
-    }
-
-    /// The metadata as applied here.
-    pub fn view(&self) -> &MetaView {
-        &self.view
-    }
-
-    /// The node's place in a cluster, once it has one.
-    pub fn watch_member(&self) -> watch::Receiver<Option<Member>> {
-        self.member.subscribe()
-    }
-
-    /// Whether the node can serve.
-    pub fn watch_readiness(&self) -> watch::Receiver<Readiness> {
-        self.readiness.subscribe()
-    }
-
-    /// The groups led here and ready to serve, with their terms.
-    pub fn watch_led(&self) -> watch::Receiver<Arc<BTreeMap<GroupId, Term>>> {
-        self.led.subscribe()
-    }
-
-    /// What other nodes say that they lead.
-    pub fn hints(&self) -> &Hints {
-        &self.hints
-    }
-
-    pub(crate) fn parts(&self) -> &ControlParts {
-        &self.parts
-    }
-
-    pub(crate) fn member(&self) -> Option<Member> {
-        *self.member.borrow()
-    }
-
-    pub(crate) fn route(&self, to: NodeId, group: GroupId) -> Option<Route> {
-        let Member { cluster, node } = self.member()?;
-        Some(Route {
+    /// Builds control. Nothing happens before the loops run.
+    pub(crate) fn new(parts: ControlParts, view: MetaView) -> (Self, ControlLoops) {
+        let shared = Shared::new(&parts, view);
+        let entry = Arc::new(shared.entry(&parts));
+        let reporter = Arc::new(NodeReporter {
+            member: shared.member.clone(),
+            replicas: shared.replicas.clone(),
+            view: shared.view.clone(),
+            storage: parts.storage.clone(),
+            certificates: Arc::clone(&parts.certificates),
+        });
+        let cluster = Arc::new(ClusterReporter {
+            member: shared.member.clone(),
+            view: shared.view.clone(),
+            peers: Arc::clone(&parts.peers),
+            local: Arc::clone(&reporter),
+        });
+        let transfers = LeaderTransfer {
+            member: shared.member.clone(),
+            replicas: shared.replicas.clone(),
+            leaders: shared.leaders.clone(),
+            reachability: Arc::clone(&shared.reachability),
+            peers: Arc::clone(&parts.peers),
+        };
+        let stops = StopPreparation {
+            view: shared.view.clone(),
+            cluster: Arc::clone(&cluster),
+            transfers: transfers.clone(),
+            proposer: shared.meta_handle(),
+            clock: Arc::clone(&parts.clock),
+        };
+        let loops = ControlLoops {
+            entry: Arc::clone(&entry),
+            reconciler: shared.reconciler(&parts),
+            control: shared.control_loop(&parts),
+            leader_watch: shared.leader_watch(&parts),
+            addresses: shared.address_book(&parts),
+        };
+        let control = Self {
+            member: shared.member,
+            readiness: shared.readiness,
+            replicas: shared.replicas,
+            view: shared.view,
+            leaders: shared.leaders,
+            led_groups: shared.led_groups,
+            proposer: shared.proposer,
+            entry,
+            reporter,
             cluster,
-            from: node,
-            to,
-            group,
-        })
-    }
-
-    pub(crate) fn is_view_current(&self) -> bool {
-        self.is_view_current.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn transport(&self, member: Member) -> Arc<dyn PeerTransport> {
-        (self.parts.transport)(member)
-    }
-
-    pub(crate) fn set_readiness(&self, readiness: Readiness) {
-        self.readiness.send_if_modified(|known| {
-            let is_new = *known != readiness;
-            *known = readiness;
-            is_new
-        });
-    }
-
-    /// Who leads a group, as far as this node knows: by its own replica, or by hearsay.
-    pub fn leader_of(&self, group: GroupId) -> Option<(NodeId, Term)> {
-        let own = self.replicas.raft(group).and_then(|raft| {
-            let status = raft.watch();
-            let status = status.borrow();
-            status.leader.map(|leader| (leader, status.term))
-        });
-        let heard = self.hints.get(group);
-        match (own, heard) {
-            (Some(own), Some(heard)) if heard.1 > own.1 => Some(heard),
-            (own, heard) => own.or(heard),
-        }
+            transfers,
+            stops,
+            topic_defaults: Arc::new(parts.topic_defaults),
+        };
+        (control, loops)
     }
 }
 
-impl crate::serving::meta_group::LeaderHints for Control {
-    fn leader(&self, group: GroupId) -> Option<(NodeId, Term)> {
-        self.leader_of(group)
+impl Shared {
+    fn new(parts: &ControlParts, view: MetaView) -> Self {
+        let (member, replicas) = (LocalMember::default(), ReplicaMap::default());
+        let (tasks, known_leaders) = (TaskRegistry::default(), Arc::<KnownLeaders>::default());
+        let leaders = LeaderLookup {
+            replicas: replicas.clone(),
+            known: Arc::clone(&known_leaders),
+        };
+        let proposer = Arc::new(MetaProposer {
+            member: member.clone(),
+            replicas: replicas.clone(),
+            view: view.clone(),
+            leaders: leaders.clone(),
+            peers: Arc::clone(&parts.peers),
+            clock: Arc::clone(&parts.clock),
+        });
+        Self {
+            readiness: ReadinessState::default(),
+            catch_up: CatchUp::default(),
+            reachability: Arc::default(),
+            led_groups: LedGroupsPublisher::new(replicas.clone()),
+            groups: GroupStarter {
+                transport: Arc::clone(&parts.transport),
+                timing: parts.timing,
+                wake: tasks.wake(),
+                fatal: Arc::clone(&parts.fatal),
+            },
+            holdings: HoldingsReader {
+                replicas: replicas.clone(),
+                storage: parts.storage.clone(),
+                fatal: Arc::clone(&parts.fatal),
+            },
+            seeds: Seeds::new(&parts.seeds, &parts.info),
+            registration: RegistrationFile {
+                fs: Arc::clone(&parts.fs),
+                dir: parts.data_dir.clone(),
+            },
+            member,
+            replicas,
+            view,
+            tasks,
+            known_leaders,
+            leaders,
+            proposer,
+        }
+    }
+
+    fn meta_handle(&self) -> MetaHandle {
+        Arc::clone(&self.proposer) as MetaHandle
+    }
+
+    fn entry(&self, parts: &ControlParts) -> ClusterEntry {
+        ClusterEntry {
+            info: parts.info.clone(),
+            storage: parts.storage.clone(),
+            registration: self.registration.clone(),
+            seeds: SeedJoin {
+                info: parts.info.clone(),
+                seeds: self.seeds.clone(),
+                peers: Arc::clone(&parts.peers),
+                registration: self.registration.clone(),
+                addresses: parts.addresses.clone(),
+            },
+            meta_replica: MetaReplicaStarter {
+                storage: parts.storage.clone(),
+                groups: self.groups.clone(),
+                view: self.view.clone(),
+                catch_up: self.catch_up.clone(),
+                replicas: self.replicas.clone(),
+                member: self.member.clone(),
+                fatal: Arc::clone(&parts.fatal),
+            },
+            member: self.member.clone(),
+            replicas: self.replicas.clone(),
+            view: self.view.clone(),
+            proposer: self.meta_handle(),
+            readiness: self.readiness.clone(),
+            entering: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    fn reconciler(&self, parts: &ControlParts) -> Reconciler {
+        Reconciler {
+            member: self.member.clone(),
+            view: self.view.clone(),
+            catch_up: self.catch_up.clone(),
+            holdings: self.holdings.clone(),
+            replicas: self.replicas.clone(),
+            storage: parts.storage.clone(),
+            groups: self.groups.clone(),
+            wake: self.tasks.wake(),
+            fatal: Arc::clone(&parts.fatal),
+        }
+    }
+
+    fn leader_watch(&self, parts: &ControlParts) -> LeaderWatch {
+        LeaderWatch {
+            member: self.member.clone(),
+            view: self.view.clone(),
+            peers: Arc::clone(&parts.peers),
+            leaders: Arc::clone(&self.known_leaders),
+            reachability: Arc::clone(&self.reachability),
+        }
+    }
+
+    fn address_book(&self, parts: &ControlParts) -> AddressBookLoop {
+        AddressBookLoop {
+            member: self.member.clone(),
+            view: self.view.clone(),
+            replicas: self.replicas.clone(),
+            seeds: self.seeds.clone(),
+            peers: Arc::clone(&parts.peers),
+            addresses: parts.addresses.clone(),
+        }
+    }
+
+    fn control_loop(&self, parts: &ControlParts) -> ControlLoop {
+        ControlLoop {
+            view: self.view.clone(),
+            catch_up: self.catch_up.clone(),
+            wake: self.tasks.wake(),
+            led_groups: self.led_groups.clone(),
+            partitions: self.partition_checks(parts),
+            repair: ReplicaRepair {
+                member: self.member.clone(),
+                replicas: self.replicas.clone(),
+                holdings: self.holdings.clone(),
+                storage: parts.storage.clone(),
+                proposer: self.meta_handle(),
+                tasks: self.tasks.clone(),
+            },
+            preferred_leaders: PreferredLeaders::new(
+                self.replicas.clone(),
+                Arc::clone(&self.reachability),
+                Arc::clone(&parts.clock),
+                self.tasks.clone(),
+            ),
+            meta_voters: MetaVoters::new(
+                self.member.clone(),
+                self.replicas.clone(),
+                Arc::clone(&self.reachability),
+                self.meta_handle(),
+                self.tasks.clone(),
+            ),
+            registration: RegistrationCheck {
+                info: parts.info.clone(),
+                member: self.member.clone(),
+                file: self.registration.clone(),
+                proposer: self.meta_handle(),
+                tasks: self.tasks.clone(),
+                is_settled: false,
+            },
+            readiness: ReadinessCheck {
+                member: self.member.clone(),
+                replicas: self.replicas.clone(),
+                catch_up: self.catch_up.clone(),
+                holdings: self.holdings.clone(),
+                readiness: self.readiness.clone(),
+            },
+        }
+    }
+
+    fn partition_checks(&self, parts: &ControlParts) -> PartitionChecks {
+        PartitionChecks::new(
+            self.replicas.clone(),
+            PartitionStart {
+                proposer: self.meta_handle(),
+                tasks: self.tasks.clone(),
+            },
+            Reassignment {
+                view: self.view.clone(),
+                reachability: Arc::clone(&self.reachability),
+                proposer: self.meta_handle(),
+                tasks: self.tasks.clone(),
+            },
+            Retention {
+                clock: Arc::clone(&parts.clock),
+                tasks: self.tasks.clone(),
+            },
+        )
     }
 }

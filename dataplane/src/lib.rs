@@ -8,7 +8,7 @@ mod access;
 pub mod api;
 pub mod clock;
 pub mod config;
-pub mod control;
+pub(crate) mod control;
 pub mod convert;
 mod error_text;
 pub mod fatal;

@@ -30,7 +30,7 @@ use tracing::{error, info};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{ConfigError, NodeConfig, TopicDefaultsSource};
-use crate::control::{About, Control, ControlParts};
+use crate::control::{Control, ControlLoops, ControlParts, NodeInfo};
 use crate::error_text::error_chain;
 use crate::fatal::{FatalCell, FatalError, FatalSink as _};
 use crate::health::{self, Health, Readiness};
@@ -146,7 +146,7 @@ pub struct Addresses {
 /// A node at work.
 pub struct Node {
     addresses: Addresses,
-    control: Arc<Control>,
+    control: Control,
     fatal: Arc<FatalCell>,
     readiness: watch::Sender<Readiness>,
     client_port: ServedPort,
@@ -226,14 +226,14 @@ impl Node {
             tls: Arc::clone(&tls),
             fatal: Arc::clone(&fatal),
         };
-        let control = core.control((&config, addresses), world, book);
+        let (control, loops) = core.control((&config, addresses), world, book);
         let sampler = NodeSampler {
-            control: Arc::downgrade(&control),
+            reporter: Arc::downgrade(&control.reporter),
             tls: Arc::clone(&tls),
         };
         metrics.set_sampler(Arc::new(sampler));
         let services = Services::new(services::Parts {
-            control: Arc::clone(&control),
+            control: control.clone(),
             storage: storage.clone(),
             pool,
             metrics: Arc::clone(&metrics),
@@ -241,7 +241,7 @@ impl Node {
         });
         let readiness = watch::Sender::new(Readiness::Waiting("the node starts".to_owned()));
         let mut tasks = JoinSet::new();
-        tasks.spawn(Arc::clone(&control).run());
+        tasks.spawn(loops.run());
         tasks.spawn(Arc::clone(&tls).watch_files());
         let told = Health {
             readiness: readiness.subscribe(),
@@ -305,13 +305,16 @@ impl Node {
         let stops = Readiness::Waiting("the node stops".to_owned());
         services::tell(&reporter, &stops).await;
         readiness.send_replace(stops);
-        control.hand_over(STOP_TRANSFER_MAX).await;
+        control.transfers.transfer_all(STOP_TRANSFER_MAX).await;
         client_port.stop(STOP_CONNECTIONS_MAX).await;
         // Meanwhile an election may have made this node a leader again.
-        control.hand_over(STOP_TRANSFER_AGAIN_MAX).await;
+        control
+            .transfers
+            .transfer_all(STOP_TRANSFER_AGAIN_MAX)
+            .await;
         tasks.abort_all();
-        stop::shut_down(control.replicas()).await;
-        stop::flush(control.replicas(), storage).await;
+        stop::shut_down(&control.replicas).await;
+        stop::flush(&control.replicas, storage).await;
         peer_port.stop(Duration::ZERO).await;
         info!("the node has stopped");
     }
@@ -331,7 +334,7 @@ impl Core {
         (config, addresses): (&NodeConfig, Addresses),
         world: World,
         book: watch::Sender<AddressBook>,
-    ) -> Arc<Control> {
+    ) -> (Control, ControlLoops) {
         let Self {
             pool,
             storage,
@@ -341,7 +344,7 @@ impl Core {
         let World { net: _, fs, clock } = world;
         let peers = Arc::new(pool.clone());
         let parts = ControlParts {
-            about: about(config, addresses),
+            info: node_info(config, addresses),
             topic_defaults: TopicDefaultsSource::new(config),
             seeds: config
                 .seeds
@@ -351,23 +354,23 @@ impl Core {
             data_dir: config.data_dir.clone(),
             fs,
             storage,
-            transport: Box::new(move |member| Arc::new(RaftPeers::new(pool.clone(), member))),
+            transport: Arc::new(move |member| Arc::new(RaftPeers::new(pool.clone(), member))),
             peers,
             clock,
             timing: config.raft.timing(),
             addresses: book,
-            certificates: Box::new(move || tls.loaded()),
+            certificates: Arc::new(move || tls.loaded()),
             fatal,
         };
         Control::new(parts, MetaView::new(Metadata::default()))
     }
 }
 
-fn about(config: &NodeConfig, addresses: Addresses) -> About {
+fn node_info(config: &NodeConfig, addresses: Addresses) -> NodeInfo {
     let or = |given: &Option<String>, bound: SocketAddr| {
         given.clone().unwrap_or_else(|| bound.to_string())
     };
-    About {
+    NodeInfo {
         name: config.name.clone(),
         zone: config.zone.clone(),
         client_address: or(&config.advertise.client, addresses.client),

@@ -5,6 +5,7 @@
 mod connect;
 mod heartbeats;
 pub(crate) mod leader_streams;
+pub(crate) mod node_report;
 mod peer_calls;
 mod raft;
 

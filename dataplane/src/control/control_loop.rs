@@ -1,41 +1,51 @@
-//! The looks: every so often, and whenever something changes that matters, a node looks at all
-//! that it leads and begins what is to be done.
+//! The control loop: at an interval, and earlier when something relevant changes, it checks
+//! everything that this node is responsible for and starts the tasks that are due.
+//!
+//! The checks keep no state that a restart would need: each one compares the current state with
+//! the metadata.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use lograft_core::GroupId;
 use lograft_core::limits::{CONTROL_INTERVAL, CONTROL_INTERVAL_MIN};
-use lograft_core::metadata::{Command, Metadata};
-use lograft_core::{GroupId, Term};
+use lograft_core::metadata::Metadata;
+use tokio::sync::Notify;
 use tokio::time::Instant;
-use tracing::{debug, warn};
 
-use super::Control;
-use super::meta_voters::Lingering;
-use super::preferred_leaders::Preference;
-use super::reassignment::Opened;
-use super::task_registry::Work;
-use crate::serving::meta_group::ProposeMeta;
+use super::catch_up::CatchUp;
+use super::led_groups::LedGroupsPublisher;
+use super::meta_voters::MetaVoters;
+use super::partition_start::PartitionStart;
+use super::preferred_leaders::PreferredLeaders;
+use super::readiness::ReadinessCheck;
+use super::reassignment::Reassignment;
+use super::registration_check::RegistrationCheck;
+use super::repair::ReplicaRepair;
+use super::retention::Retention;
+use crate::serving::replica::{Replica, ReplicaMap};
+use crate::state_machine::MetaView;
 
-impl Control {
-    /// Looks for ever.
-    pub(super) async fn run_looks(self: Arc<Self>) {
-        let mut preference = Preference::default();
-        let mut opened = Opened::default();
-        let mut lingering = Lingering::default();
-        let mut version = self.view().watch();
+/// The control loop and its checks.
+pub(crate) struct ControlLoop {
+    pub(crate) view: MetaView,
+    pub(crate) catch_up: CatchUp,
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) led_groups: LedGroupsPublisher,
+    pub(crate) partitions: PartitionChecks,
+    pub(crate) repair: ReplicaRepair,
+    pub(crate) preferred_leaders: PreferredLeaders,
+    pub(crate) meta_voters: MetaVoters,
+    pub(crate) registration: RegistrationCheck,
+    pub(crate) readiness: ReadinessCheck,
+}
+
+impl ControlLoop {
+    /// Runs until dropped.
+    pub(crate) async fn run(mut self) {
+        let mut version = self.view.watch();
         loop {
-            let metadata = self.view().load();
-            self.note_led();
-            if self.is_view_current() {
-                self.look_at_partitions(&metadata, &mut opened);
-                self.look_at_damage(&metadata);
-                self.look_at_preferred(&metadata, &mut preference, Instant::now());
-                self.look_at_meta(&metadata, &mut lingering, Instant::now());
-                self.look_at_phase().await;
-            }
-            self.look_at_own_registration(&metadata);
-            self.look_at_readiness(&metadata);
+            self.check_all().await;
             tokio::time::sleep(CONTROL_INTERVAL_MIN).await;
             tokio::select! {
                 () = tokio::time::sleep(CONTROL_INTERVAL) => {}
@@ -45,91 +55,77 @@ impl Control {
         }
     }
 
-    /// Publishes which groups are led here and ready to serve.
-    fn note_led(&self) {
-        let mut led: BTreeMap<GroupId, Term> = BTreeMap::new();
-        let mut note = |raft: &lograft_raft::RaftGroup| {
-            let status = raft.watch();
-            let status = status.borrow();
-            if status.ready {
-                led.insert(status.group, status.term);
-            }
-        };
-        if let Some(meta) = self.replicas().meta() {
-            note(&meta.raft);
+    async fn check_all(&mut self) {
+        let metadata = self.view.load();
+        self.led_groups.publish();
+        if self.catch_up.is_done() {
+            let now = Instant::now();
+            self.partitions.check(&metadata, now);
+            self.repair.check(&metadata);
+            self.preferred_leaders.check(&metadata, now);
+            self.meta_voters.check(&metadata, now);
+            self.registration.check_phase(&metadata).await;
         }
-        self.replicas()
-            .all()
-            .values()
-            .for_each(|replica| note(&replica.raft));
-        self.led.send_if_modified(|known| {
-            let is_new = **known != led;
-            if is_new {
-                *known = Arc::new(led);
-            }
-            is_new
-        });
+        self.registration.check_addresses(&metadata);
+        self.readiness.check(&metadata);
+    }
+}
+
+/// The checks of the partitions that this node has a replica of.
+pub(crate) struct PartitionChecks {
+    replicas: ReplicaMap,
+    start: PartitionStart,
+    reassignment: Reassignment,
+    retention: Retention,
+    opened: OpenSince,
+}
+
+impl PartitionChecks {
+    /// Without open replicas.
+    pub(crate) fn new(
+        replicas: ReplicaMap,
+        start: PartitionStart,
+        reassignment: Reassignment,
+        retention: Retention,
+    ) -> Self {
+        Self {
+            replicas,
+            start,
+            reassignment,
+            retention,
+            opened: OpenSince::default(),
+        }
     }
 
-    fn look_at_partitions(self: &Arc<Self>, metadata: &Arc<Metadata>, opened: &mut Opened) {
-        let now = Instant::now();
-        let replicas = self.replicas().all();
-        opened.keep(&replicas);
+    fn check(&mut self, metadata: &Metadata, now: Instant) {
+        let replicas = self.replicas.all();
+        self.opened.retain(&replicas);
         for (group, replica) in replicas.iter() {
             let Some(place) = metadata.group(*group) else {
                 continue;
             };
-            let since = opened.since(*group, now);
+            let open_for = now.duration_since(self.opened.since(*group, now));
             if place.partition.started {
-                self.look_at_move(place.partition, replica);
-                self.look_at_retention(place.topic.retention, replica);
+                self.reassignment.check(place.partition, replica);
+                self.retention.check(place.topic.retention, replica);
             } else {
-                self.look_at_start(place.partition, replica, now.duration_since(since));
+                self.start.check(place.partition, replica, open_for);
             }
         }
     }
+}
 
-    /// Notes for the metadata that a group works, once it does.
-    pub(super) fn note_started(self: &Arc<Self>, group: GroupId) {
-        self.begin(Work::Start(group), |control| async move {
-            let noted = control.propose(Command::StartPartition { group }).await;
-            if let Err(error) = &noted {
-                debug!(%group, "cannot note that the partition has started: {error}");
-            }
-            noted.is_ok()
-        });
+/// The time at which the loop first saw each open replica.
+#[derive(Debug, Default)]
+struct OpenSince(BTreeMap<GroupId, Instant>);
+
+impl OpenSince {
+    /// Removes replicas that are closed.
+    fn retain(&mut self, open: &BTreeMap<GroupId, Arc<Replica>>) {
+        self.0.retain(|group, _| open.contains_key(group));
     }
 
-    /// Begins work that nobody else here has begun. When it says that it got something done, the
-    /// next look comes at once, else in its time.
-    pub(super) fn begin<F>(self: &Arc<Self>, work: Work, task: impl FnOnce(Arc<Self>) -> F)
-    where
-        F: Future<Output = bool> + Send + 'static,
-    {
-        let Some(place) = self.busy.begin(work) else {
-            return;
-        };
-        let task = task(Arc::clone(self));
-        let wake = Arc::clone(&self.wake);
-        tokio::spawn(async move {
-            let is_progress = task.await;
-            drop(place);
-            if is_progress {
-                wake.notify_one();
-            }
-        });
-    }
-
-    /// Once the metadata knows this node, its meta log is never again allowed to be empty.
-    async fn look_at_phase(&self) {
-        let is_known = self
-            .member()
-            .is_some_and(|me| self.view().load().node(me.node).is_some());
-        if is_known && !self.is_settled() {
-            match self.settle().await {
-                Ok(()) => {}
-                Err(error) => warn!("cannot note that this node is a member: {error}"),
-            }
-        }
+    fn since(&mut self, group: GroupId, now: Instant) -> Instant {
+        *self.0.entry(group).or_insert(now)
     }
 }

@@ -1,6 +1,7 @@
-//! The end of a node, step by step: its replicas are asked away, partition leaders move them, the
-//! preferred leaders are spread anew, and once it holds nothing and votes for nothing it is
-//! removed for ever. All of it can be read in the metadata, so any leader can go on with it.
+//! Decommission of a node, in steps: its replicas get new targets, partition leaders move them,
+//! preferred leaders are rebalanced, and once the node has no replicas and is not a voter of the
+//! meta group, it is removed. Its id is never used again. The metadata holds the whole state, so
+//! any later leader of the meta group can continue. Pure.
 
 use std::collections::BTreeSet;
 
@@ -9,9 +10,9 @@ use lograft_core::limits::DRAIN_COMMANDS_MAX_COUNT;
 use lograft_core::metadata::{Command, Metadata};
 use lograft_core::{NodeId, NodeState};
 
-/// What the meta group's leader is to propose next for nodes that drain; `None` if there are none,
-/// or all is under way. `voters` are the meta group's.
-pub(super) fn drain_commands(
+/// The commands that the meta group's leader proposes next for draining nodes; `None` if no node
+/// drains, or the earlier commands are still in progress. `voters` are those of the meta group.
+pub(crate) fn drain_commands(
     metadata: &Metadata,
     voters: &BTreeSet<NodeId>,
 ) -> Option<Vec<Command>> {
@@ -25,7 +26,7 @@ pub(super) fn drain_commands(
 
 fn next_for(metadata: &Metadata, node: NodeId, voters: &BTreeSet<NodeId>) -> Option<Vec<Command>> {
     let mut moves = plan_drain(metadata, node);
-    // Partitions whose group has not begun cannot be moved yet.
+    // Only a leader moves replicas, and a partition that has not started has none.
     moves.retain(|command| match command {
         Command::SetTarget { group, .. } => metadata
             .group(*group)
@@ -44,10 +45,12 @@ fn next_for(metadata: &Metadata, node: NodeId, voters: &BTreeSet<NodeId>) -> Opt
         leaders.truncate(DRAIN_COMMANDS_MAX_COUNT);
         return Some(leaders);
     }
+    // Removed nodes are refused by all others. A voter must be replaced first: a majority that
+    // counts it could otherwise be out of reach, and the meta group would stop.
     (!voters.contains(&node)).then(|| vec![Command::RemoveNode { node }])
 }
 
-/// Replicas that a node still has, may have or is to have.
+/// Number of replicas that a node has, or that are assigned to it.
 pub(crate) fn replicas_left(metadata: &Metadata, node: NodeId) -> usize {
     metadata
         .partitions()
@@ -77,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drain_ends_with_the_removal_and_every_plan_is_quiet_until_something_happens() {
+    fn a_drain_ends_with_the_removal_and_each_step_waits_for_the_one_before() {
         let mut metadata = cluster(4);
         create(
             &mut metadata,
@@ -89,13 +92,13 @@ mod tests {
         assert_eq!(
             drain_commands(&metadata, &voters(&[1, 2, 3])),
             None,
-            "nobody drains"
+            "no node is draining"
         );
         apply(&mut metadata, &Command::DrainNode { node });
         assert_eq!(
             drain_commands(&metadata, &voters(&[1, 2, 4])),
             None,
-            "nothing has started"
+            "no partition has started"
         );
         for partition in 0..4 {
             let group = group(&metadata, "t", partition);
@@ -109,7 +112,7 @@ mod tests {
         assert_eq!(
             drain_commands(&metadata, &voters(&[1, 2, 4])),
             None,
-            "under way"
+            "in progress"
         );
         commit_all(&mut metadata);
         while let Some(commands) = drain_commands(&metadata, &voters(&[1, 2, 3])) {
@@ -122,7 +125,11 @@ mod tests {
             }
         }
         let last = drain_commands(&metadata, &voters(&[1, 2, 4])).unwrap();
-        assert_eq!(last, [Command::RemoveNode { node }], "not while it votes");
+        assert_eq!(
+            last,
+            [Command::RemoveNode { node }],
+            "not while it is a voter"
+        );
         apply(&mut metadata, &last[0]);
         assert_eq!(drain_commands(&metadata, &voters(&[1, 2, 4])), None);
     }

@@ -1,5 +1,8 @@
-//! Who takes part in the meta group: every node gets its log, an odd few vote. Its leader does
-//! this, by the metadata's word.
+//! Membership of the meta group, managed by its leader. Every node replicates the metadata; an odd
+//! number of them, at most `META_VOTERS_MAX_COUNT`, are voters.
+//!
+//! Architecture invariant: the metadata alone decides who is a member. A voter that does not answer
+//! stays a voter until its node is decommissioned.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,51 +11,57 @@ use lograft_core::assignment::meta_voters;
 use lograft_core::limits::{META_VOTERS_MAX_COUNT, MOVE_LAG_MAX_COUNT, REMOVED_LINGER};
 use lograft_core::metadata::{Command, Metadata};
 use lograft_core::{NodeId, NodeState};
-use lograft_raft::{GroupStatus, RaftGroup};
+use lograft_raft::{GroupStatus, RaftError, RaftGroup, Role};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::Control;
 use super::decommission::drain_commands;
-use super::leader_handover::{Succession, succession_step};
+use super::leader_handover::{VoterStep, voter_step};
+use super::local_member::LocalMember;
+use super::reachability::Reachability;
 use super::retention::{meta_purgeable, purge};
-use super::task_registry::Work;
+use super::task_registry::{TaskKind, TaskRegistry};
 use crate::error_text::error_chain;
-use crate::serving::meta_group::ProposeMeta;
+use crate::serving::meta_group::MetaHandle;
+use crate::serving::replica::{MetaReplica, ReplicaMap};
 
-/// What the meta group's leader is to do next.
+/// The next step of the meta group's leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum MetaStep {
-    /// Give a node the log.
+enum Step {
+    /// Add a node as a learner, which replicates the log to it.
     AddLearner(NodeId),
-    /// Make these the voters.
+    /// Change the voters to these.
     ChangeVoters(BTreeSet<NodeId>),
-    /// Hand leadership to a voter that stays, before this node stops to be one.
+    /// Transfer the leadership to a voter that stays, before this node stops being one.
     HandOver(NodeId),
-    /// Give a removed node the log no more.
+    /// Stop the replication to a removed node.
     RemoveLearner(NodeId),
-    /// Propose these.
+    /// Propose these commands.
     Propose(Vec<Command>),
 }
 
-/// Since when each removed node has been seen as a learner. It stays one for a moment, so that it
-/// hears of its own removal.
+/// Learners that were removed from the cluster, with the time at which this leader first saw them.
+/// They stay learners for a while, so that they receive their own removal.
 #[derive(Debug, Default)]
-pub(super) struct Lingering(BTreeMap<NodeId, Instant>);
+struct RemovedLearners(BTreeMap<NodeId, Instant>);
 
-impl Lingering {
-    fn is_over(&mut self, node: NodeId, now: Instant) -> bool {
+impl RemovedLearners {
+    /// Whether a removed node may leave the group now.
+    fn is_due(&mut self, node: NodeId, now: Instant) -> bool {
         now.duration_since(*self.0.entry(node).or_insert(now)) >= REMOVED_LINGER
     }
 }
 
-/// The next step of the meta group's membership; `None` if it is as it should be.
+/// The next step of the meta group's membership; `None` if it matches the metadata, or no step is
+/// possible now. `may_leave` says whether a removed node may leave the group.
 fn membership_step(
     metadata: &Metadata,
     status: &GroupStatus,
     is_reachable: impl Fn(NodeId) -> bool,
-    mut is_heard: impl FnMut(NodeId) -> bool,
-) -> Option<MetaStep> {
+    mut may_leave: impl FnMut(NodeId) -> bool,
+) -> Option<Step> {
+    // Raft allows one membership change at a time: the next one may only follow a committed one,
+    // otherwise two majorities that do not overlap could form.
     if !status.membership_committed {
         return None;
     }
@@ -60,136 +69,175 @@ fn membership_step(
         return change_step(status, joint, is_reachable);
     }
     let is_in = |node: &NodeId| status.voters.contains(node) || status.learners.contains(node);
-    if let Some(newcomer) = metadata
+    if let Some(node) = metadata
         .members()
         .map(|node| node.id)
         .find(|node| !is_in(node))
     {
-        return Some(MetaStep::AddLearner(newcomer));
+        return Some(Step::AddLearner(node));
     }
-    let caught_up = status.learners.iter().copied();
-    let caught_up = caught_up
-        .filter(|node| is_reachable(*node) && status.is_caught_up(*node, MOVE_LAG_MAX_COUNT))
-        .collect();
-    let wished = meta_voters(metadata, &status.voters, &caught_up, META_VOTERS_MAX_COUNT);
-    if wished != status.voters {
-        return change_step(status, &wished, is_reachable);
+    // Only a learner that is reachable and has caught up becomes a voter: one that cannot
+    // acknowledge would raise the majority without contributing to it.
+    let can_vote =
+        |node: &NodeId| is_reachable(*node) && status.is_caught_up(*node, MOVE_LAG_MAX_COUNT);
+    let candidates = status.learners.iter().copied().filter(can_vote).collect();
+    let goal = meta_voters(metadata, &status.voters, &candidates, META_VOTERS_MAX_COUNT);
+    if goal != status.voters {
+        return change_step(status, &goal, is_reachable);
     }
     let is_removed = |id: &NodeId| {
         metadata
             .node(*id)
-            .is_some_and(|n| n.state == NodeState::Removed)
+            .is_some_and(|node| node.state == NodeState::Removed)
     };
-    let removed = status.learners.iter().copied().filter(is_removed);
+    let mut removed = status.learners.iter().copied().filter(is_removed);
     removed
-        .into_iter()
-        .find(|node| is_heard(*node))
-        .map(MetaStep::RemoveLearner)
+        .find(|node| may_leave(*node))
+        .map(Step::RemoveLearner)
 }
 
-/// How the voters become `wished`; `None` if nobody can take over from this leader yet.
+/// The next step towards these voters; `None` if no voter can take over from this leader yet.
 fn change_step(
     status: &GroupStatus,
-    wished: &BTreeSet<NodeId>,
+    goal: &BTreeSet<NodeId>,
     is_reachable: impl Fn(NodeId) -> bool,
-) -> Option<MetaStep> {
-    match succession_step(status, wished, wished.iter().copied(), is_reachable) {
-        Succession::ChangeVoters(voters) => Some(MetaStep::ChangeVoters(voters)),
-        Succession::HandOver(heir) => Some(MetaStep::HandOver(heir)),
-        Succession::Wait => None,
+) -> Option<Step> {
+    match voter_step(status, goal, goal.iter().copied(), is_reachable) {
+        VoterStep::ChangeVoters(voters) => Some(Step::ChangeVoters(voters)),
+        VoterStep::HandOver(to) => Some(Step::HandOver(to)),
+        VoterStep::Wait => None,
     }
 }
 
-impl Control {
-    pub(super) fn look_at_meta(
-        self: &Arc<Self>,
-        metadata: &Metadata,
-        lingering: &mut Lingering,
-        now: Instant,
-    ) {
-        let Some(meta) = self.replicas().meta() else {
+/// Manages the meta group's membership, its log, and decommissions.
+pub(crate) struct MetaVoters {
+    pub(crate) member: LocalMember,
+    pub(crate) replicas: ReplicaMap,
+    pub(crate) reachability: Arc<Reachability>,
+    pub(crate) proposer: MetaHandle,
+    pub(crate) tasks: TaskRegistry,
+    removed: RemovedLearners,
+}
+
+impl MetaVoters {
+    /// Without any state yet.
+    pub(crate) fn new(
+        member: LocalMember,
+        replicas: ReplicaMap,
+        reachability: Arc<Reachability>,
+        proposer: MetaHandle,
+        tasks: TaskRegistry,
+    ) -> Self {
+        Self {
+            member,
+            replicas,
+            reachability,
+            proposer,
+            tasks,
+            removed: RemovedLearners::default(),
+        }
+    }
+
+    /// Starts the next step, if one is due.
+    pub(crate) fn check(&mut self, metadata: &Metadata, now: Instant) {
+        let Some(meta) = self.replicas.meta() else {
             return;
         };
-        if self.is_removed_itself(metadata) {
+        if self.member.is_removed(metadata) {
             return self.leave(&meta.raft);
         }
-        let status = meta.raft.watch();
-        let (step, purged) = {
-            let status = status.borrow();
-            let is_reachable = |node| self.hints().reachable_since(node).is_some();
-            let step = status.ready.then(|| {
-                membership_step(metadata, &status, is_reachable, |n| {
-                    lingering.is_over(n, now)
-                })
-                .or_else(|| drain_commands(metadata, &status.voters).map(MetaStep::Propose))
+        self.check_purge(&meta);
+        if let Some(step) = self.next_step(metadata, &meta.raft, now) {
+            let (raft, proposer) = (meta.raft.clone(), self.proposer.clone());
+            self.tasks.spawn_once(TaskKind::Meta, async move {
+                debug!(?step, "meta group step");
+                execute(&raft, &proposer, step).await
             });
-            (step.flatten(), status.purged.map(|id| id.index))
+        }
+    }
+
+    fn next_step(&mut self, metadata: &Metadata, raft: &RaftGroup, now: Instant) -> Option<Step> {
+        let Self {
+            reachability,
+            removed,
+            ..
+        } = self;
+        let status = raft.watch();
+        let status = status.borrow();
+        if !status.ready {
+            return None;
+        }
+        let is_reachable = |node| reachability.is_reachable(node);
+        membership_step(metadata, &status, is_reachable, |node| {
+            removed.is_due(node, now)
+        })
+        .or_else(|| drain_commands(metadata, &status.voters).map(Step::Propose))
+    }
+
+    fn check_purge(&self, meta: &MetaReplica) {
+        let purged = meta.raft.watch().borrow().purged.map(|id| id.index);
+        let Some(up_to) = meta_purgeable(&meta.log.segments(), purged) else {
+            return;
         };
-        if let Some(up_to) = meta_purgeable(&meta.log.segments(), purged) {
-            let raft = meta.raft.clone();
-            let work = Work::Retention(raft.group());
-            self.begin(work, |_| async move {
-                purge(&raft, up_to).await;
-                false
-            });
-        }
-        if let Some(step) = step {
-            let raft = meta.raft.clone();
-            self.begin(Work::Meta, |control| async move {
-                debug!(?step, "a step of the meta group");
-                control.take_meta_step(&raft, step).await
-            });
-        }
+        let raft = meta.raft.clone();
+        let kind = TaskKind::Retention(raft.group());
+        self.tasks.spawn_once(kind, async move {
+            purge(&raft, up_to).await;
+            false
+        });
     }
 
-    async fn take_meta_step(&self, raft: &RaftGroup, step: MetaStep) -> bool {
-        let done = match step {
-            MetaStep::AddLearner(node) => raft.add_learner(node).await,
-            MetaStep::RemoveLearner(node) => raft.remove_learner(node).await,
-            MetaStep::HandOver(heir) => {
-                info!(%heir, "the meta group gets another leader: this node leaves it");
-                raft.transfer_leader(heir).await
-            }
-            MetaStep::ChangeVoters(voters) => {
-                info!(?voters, "the meta group's voters change");
-                raft.change_voters(voters).await
-            }
-            MetaStep::Propose(commands) => {
-                for command in commands {
-                    if let Err(error) = self.propose(command).await {
-                        warn!("a step of a decommission is to be tried again: {error}");
-                        return false;
-                    }
-                }
-                Ok(())
-            }
-        };
-        if let Err(error) = &done {
-            info!(
-                "a step of the meta group is to be tried again: {}",
-                error_chain(error)
-            );
-        }
-        done.is_ok()
-    }
-
-    pub(super) fn is_removed_itself(&self, metadata: &Metadata) -> bool {
-        let own = self.member().and_then(|me| metadata.node(me.node));
-        own.is_some_and(|node| node.state == NodeState::Removed)
-    }
-
-    /// A removed node has nothing to say any more.
-    fn leave(self: &Arc<Self>, raft: &RaftGroup) {
-        if raft.watch().borrow().role == lograft_raft::Role::Stopped {
+    /// Stops the meta group's replica of this node, which was decommissioned.
+    fn leave(&self, raft: &RaftGroup) {
+        if raft.watch().borrow().role == Role::Stopped {
             return;
         }
         let raft = raft.clone();
-        self.begin(Work::Meta, |_| async move {
-            warn!("this node has been decommissioned: it takes no part any more");
+        self.tasks.spawn_once(TaskKind::Meta, async move {
+            warn!("node was decommissioned, leaving the meta group");
             raft.shutdown().await;
             false
         });
     }
+}
+
+async fn execute(raft: &RaftGroup, proposer: &MetaHandle, step: Step) -> bool {
+    let changed = match step {
+        Step::Propose(commands) => return propose_all(proposer, commands).await,
+        step => change_membership(raft, step).await,
+    };
+    if let Err(error) = &changed {
+        let error = error_chain(error);
+        info!(error, "meta group step failed, will retry");
+    }
+    changed.is_ok()
+}
+
+async fn change_membership(raft: &RaftGroup, step: Step) -> Result<(), RaftError> {
+    match step {
+        Step::AddLearner(node) => raft.add_learner(node).await,
+        Step::RemoveLearner(node) => raft.remove_learner(node).await,
+        Step::HandOver(to) => {
+            info!(to_node_id = %to, "leaving the meta group, transferring leadership");
+            raft.transfer_leader(to).await
+        }
+        Step::ChangeVoters(voters) => {
+            info!(?voters, "changing the meta group's voters");
+            raft.change_voters(voters).await
+        }
+        Step::Propose(_) => Ok(()),
+    }
+}
+
+async fn propose_all(proposer: &MetaHandle, commands: Vec<Command>) -> bool {
+    for command in commands {
+        if let Err(error) = proposer.propose(command).await {
+            let error = error_chain(&error);
+            warn!(error, "decommission step failed, will retry");
+            return false;
+        }
+    }
+    true
 }
 
 #[cfg(test)]
@@ -198,95 +246,98 @@ mod tests {
     use crate::control::test_metadata::{apply, cluster, ids};
     use crate::control::test_status::{caught_up, leading};
 
-    fn step(metadata: &Metadata, status: &GroupStatus) -> Option<MetaStep> {
+    fn step(metadata: &Metadata, status: &GroupStatus) -> Option<Step> {
         membership_step(metadata, status, |_| true, |_| true)
     }
 
     #[test]
-    fn a_leader_that_leaves_hands_over_first() {
+    fn a_leader_that_is_removed_transfers_its_leadership_first() {
         let mut metadata = cluster(3);
         apply(&mut metadata, &Command::DrainNode { node: NodeId(1) });
         let mut status = leading(1, &[1, 2, 3]);
-        assert_eq!(step(&metadata, &status), None, "nobody is caught up");
+        assert_eq!(step(&metadata, &status), None, "no node has caught up");
         caught_up(&mut status, 2, 0);
         let handed = step(&metadata, &status);
-        assert_eq!(handed, Some(MetaStep::HandOver(NodeId(2))));
+        assert_eq!(handed, Some(Step::HandOver(NodeId(2))));
         status.joint = Some(ids(&[2, 3]));
         assert_eq!(
             step(&metadata, &status),
             handed,
-            "nor does it end a change that leaves it out"
+            "nor does it complete a change that removes it"
         );
     }
 
     #[test]
-    fn joined_nodes_learn_first_and_vote_in_odd_numbers() {
+    fn new_nodes_are_learners_first_and_voters_are_odd_in_number() {
         let metadata = cluster(3);
         let mut status = leading(1, &[1]);
-        assert_eq!(
-            step(&metadata, &status),
-            Some(MetaStep::AddLearner(NodeId(2)))
-        );
+        assert_eq!(step(&metadata, &status), Some(Step::AddLearner(NodeId(2))));
         status.learners = ids(&[2]);
+        assert_eq!(step(&metadata, &status), Some(Step::AddLearner(NodeId(3))));
+        status.learners = ids(&[2, 3]);
+        assert_eq!(step(&metadata, &status), None, "no node has caught up");
+        caught_up(&mut status, 2, 0);
         assert_eq!(
             step(&metadata, &status),
-            Some(MetaStep::AddLearner(NodeId(3)))
+            None,
+            "two voters are no better than one"
         );
-        status.learners = ids(&[2, 3]);
-        assert_eq!(step(&metadata, &status), None, "nobody is caught up");
-        caught_up(&mut status, 2, 0);
-        assert_eq!(step(&metadata, &status), None, "two are no better than one");
         caught_up(&mut status, 3, 0);
-        let all = Some(MetaStep::ChangeVoters(ids(&[1, 2, 3])));
+        let all = Some(Step::ChangeVoters(ids(&[1, 2, 3])));
         assert_eq!(step(&metadata, &status), all);
         assert_eq!(
             membership_step(&metadata, &status, |_| false, |_| true),
             None,
-            "out of reach"
+            "unreachable"
         );
         status.membership_committed = false;
         assert_eq!(step(&metadata, &status), None, "one change at a time");
         status.joint = Some(ids(&[1, 2, 3]));
-        assert_eq!(step(&metadata, &status), None, "nor half of one twice");
+        assert_eq!(
+            step(&metadata, &status),
+            None,
+            "a joint change is not proposed twice"
+        );
         status.membership_committed = true;
-        assert_eq!(step(&metadata, &status), all, "half a change is completed");
+        assert_eq!(step(&metadata, &status), all, "a joint change is completed");
         let settled = leading(1, &[1, 2, 3]);
-        assert_eq!(step(&metadata, &settled), None, "and silent voters stay");
+        assert_eq!(step(&metadata, &settled), None, "silent voters stay");
     }
 
     #[test]
-    fn a_drained_node_stops_voting_and_a_removed_one_learning() {
+    fn a_draining_node_becomes_a_learner_and_a_removed_one_leaves() {
         let mut metadata = cluster(4);
         apply(&mut metadata, &Command::DrainNode { node: NodeId(3) });
         let mut status = leading(1, &[1, 2, 3]);
         status.learners = ids(&[4]);
         caught_up(&mut status, 4, 0);
-        let replaced = Some(MetaStep::ChangeVoters(ids(&[1, 2, 4])));
+        let replaced = Some(Step::ChangeVoters(ids(&[1, 2, 4])));
         assert_eq!(step(&metadata, &status), replaced);
         status.voters = ids(&[1, 2, 4]);
         status.learners = ids(&[]);
-        assert_eq!(
-            step(&metadata, &status),
-            Some(MetaStep::AddLearner(NodeId(3)))
-        );
+        assert_eq!(step(&metadata, &status), Some(Step::AddLearner(NodeId(3))));
         status.learners = ids(&[3]);
         caught_up(&mut status, 3, 0);
-        assert_eq!(step(&metadata, &status), None, "it does not vote again");
-        apply(&mut metadata, &Command::RemoveNode { node: NodeId(3) });
-        let unheard = membership_step(&metadata, &status, |_| true, |_| false);
-        assert_eq!(unheard, None, "it is to hear of it first");
         assert_eq!(
             step(&metadata, &status),
-            Some(MetaStep::RemoveLearner(NodeId(3)))
+            None,
+            "it does not become a voter again"
+        );
+        apply(&mut metadata, &Command::RemoveNode { node: NodeId(3) });
+        let too_early = membership_step(&metadata, &status, |_| true, |_| false);
+        assert_eq!(too_early, None, "it must receive its removal first");
+        assert_eq!(
+            step(&metadata, &status),
+            Some(Step::RemoveLearner(NodeId(3)))
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_removed_node_lingers() {
-        let mut lingering = Lingering::default();
+    async fn a_removed_node_stays_a_learner_for_a_while() {
+        let mut removed = RemovedLearners::default();
         let start = Instant::now();
-        assert!(!lingering.is_over(NodeId(3), start));
-        assert!(!lingering.is_over(NodeId(3), start + REMOVED_LINGER / 2));
-        assert!(lingering.is_over(NodeId(3), start + REMOVED_LINGER));
+        assert!(!removed.is_due(NodeId(3), start));
+        assert!(!removed.is_due(NodeId(3), start + REMOVED_LINGER / 2));
+        assert!(removed.is_due(NodeId(3), start + REMOVED_LINGER));
     }
 }

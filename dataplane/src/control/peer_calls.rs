@@ -1,62 +1,132 @@
-//! What control asks of other nodes, over their peer ports.
+//! Calls that control makes to other nodes, independent of the protocol that carries them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use lograft_core::NodeId;
-use lograft_proto::admin::v1::{JoinReply, JoinRequest};
-use lograft_proto::raft::v1::{
-    DescribeNodeRequest, LeaderHints, MoveLeaderReply, MoveLeaderRequest, NodeReport,
-    ProposeMetaReply, ProposeMetaRequest, WatchLeadersRequest,
-};
-use tonic::Status;
+use lograft_core::metadata::Registration;
+use lograft_core::{GroupId, LogIndex, NodeId, Reason, Term};
 
-/// A peer's answer, or why there is none.
-pub type Answer<T> = BoxFuture<'static, Result<T, Status>>;
+use super::known_leaders::LeaderChange;
+use super::node_report::NodeReport;
+use crate::identity::Member;
 
-/// Leader hints as they come.
-pub type HintStream = BoxStream<'static, Result<LeaderHints, Status>>;
+/// Sender and receiver of a call.
+///
+/// The receiver refuses a call that names another cluster or another node: an address can be
+/// reused by a different node, and a call must never act on the wrong one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CallRoute {
+    /// The sending node and the cluster of both.
+    pub(crate) from: Member,
+    /// The receiving node.
+    pub(crate) to: NodeId,
+}
 
-/// Asks other nodes. Each call but the stream gives up after `timeout` by itself.
-pub trait PeerCalls: Send + Sync + 'static {
-    /// Puts a command before the meta group's leader.
+/// Cause of a failed call, as far as the caller reacts to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeerFailure {
+    /// The peer cannot be reached, cannot serve the call now, or its answer was lost.
+    Unavailable,
+    /// The peer did not answer within the time limit.
+    Timeout,
+    /// The peer states that it did not execute the call.
+    NotExecuted,
+    /// The peer refused the call because it does not apply to the peer's state.
+    FailedPrecondition,
+    /// The peer refused the call for a reason of the API.
+    Refused(Reason),
+    /// The answer does not decode.
+    MalformedAnswer,
+}
+
+/// Error of a call to another node.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct PeerCallError {
+    /// The cause.
+    pub(crate) failure: PeerFailure,
+    /// The cause as a sentence.
+    pub(crate) text: String,
+}
+
+impl PeerCallError {
+    /// Whether the peer may have executed the call.
+    pub(crate) fn is_outcome_unknown(&self) -> bool {
+        self.failure != PeerFailure::NotExecuted
+    }
+}
+
+/// Answer of a peer.
+pub(crate) type PeerAnswer<T> = BoxFuture<'static, Result<T, PeerCallError>>;
+
+/// Stream of leadership changes on a peer. The first item lists every group that it leads.
+pub(crate) type LeaderChangeStream = BoxStream<'static, Result<Vec<LeaderChange>, PeerCallError>>;
+
+/// A metadata command that was committed and applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AppliedCommand {
+    /// The log index of the command in the meta group.
+    pub(crate) index: LogIndex,
+    /// The encoded outcome or refusal.
+    pub(crate) outcome: Bytes,
+}
+
+/// Transfer of a group's leadership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LeaderMove {
+    /// The group.
+    pub(crate) group: GroupId,
+    /// The next leader.
+    pub(crate) to: NodeId,
+}
+
+/// Answer to a join request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JoinAnswer {
+    /// The cluster and the id assigned to the new node.
+    pub(crate) member: Member,
+    /// Peer addresses of the cluster's members.
+    pub(crate) members: Vec<(NodeId, Arc<str>)>,
+}
+
+/// Calls to other nodes over their peer ports.
+///
+/// A call with a `timeout` MUST fail after it by itself. Calls MAY be repeated: each of them is
+/// idempotent, except `propose_meta`, where the command decides.
+pub(crate) trait PeerCalls: Send + Sync + 'static {
+    /// Proposes an encoded metadata command on a node that leads the meta group.
     fn propose_meta(
         &self,
-        to: NodeId,
-        request: ProposeMetaRequest,
+        route: CallRoute,
+        command: Bytes,
         timeout: Duration,
-    ) -> Answer<ProposeMetaReply>;
+    ) -> PeerAnswer<AppliedCommand>;
 
-    /// Asks a node how it is.
-    fn describe(
-        &self,
-        to: NodeId,
-        request: DescribeNodeRequest,
-        timeout: Duration,
-    ) -> Answer<NodeReport>;
+    /// Requests the report of a node.
+    fn describe(&self, route: CallRoute, timeout: Duration) -> PeerAnswer<NodeReport>;
 
-    /// Asks the node at an address how it is, whoever it may be.
-    fn describe_at(
-        &self,
-        address: Arc<str>,
-        request: DescribeNodeRequest,
-        timeout: Duration,
-    ) -> Answer<NodeReport>;
+    /// Requests the report of the node at an address, whichever node that is.
+    fn describe_at(&self, address: Arc<str>, timeout: Duration) -> PeerAnswer<NodeReport>;
 
-    /// Follows which groups a node leads. The stream breaks when the node is gone.
-    fn watch_leaders(&self, to: NodeId, request: WatchLeadersRequest) -> Answer<HintStream>;
+    /// Subscribes to the leaderships of a node. The stream ends when the connection is lost.
+    fn watch_leaders(&self, route: CallRoute) -> PeerAnswer<LeaderChangeStream>;
 
-    /// Asks a node to hand over a leadership.
+    /// Requests a node to transfer a leadership. Returns the new leader and its term.
     fn move_leader(
         &self,
-        to: NodeId,
-        request: MoveLeaderRequest,
+        route: CallRoute,
+        leader_move: LeaderMove,
         timeout: Duration,
-    ) -> Answer<MoveLeaderReply>;
+    ) -> PeerAnswer<(NodeId, Term)>;
 
-    /// Asks the node at an address for a place in its cluster.
-    fn join(&self, address: Arc<str>, request: JoinRequest, timeout: Duration)
-    -> Answer<JoinReply>;
+    /// Registers this node with the cluster of the node at an address.
+    fn join(
+        &self,
+        address: Arc<str>,
+        registration: Registration,
+        timeout: Duration,
+    ) -> PeerAnswer<JoinAnswer>;
 }

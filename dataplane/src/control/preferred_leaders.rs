@@ -1,31 +1,34 @@
-//! Leaderships go to where the metadata prefers them: only to a replica that is there and caught
-//! up and has been for a while, one at a time, and not all groups at the same moment.
+//! Transfers leaderships to the leaders that the metadata prefers, to keep the load balanced. Only
+//! to a replica that is reachable and has been caught up for a while, one group at a time, and
+//! with a jitter between groups.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lograft_core::limits::{
-    PREFERRED_JITTER_MAX, PREFERRED_LAG_MAX_COUNT, PREFERRED_STEADY_MIN, STOP_SUCCESSOR_INTERVAL,
-};
+use lograft_core::limits::{PREFERRED_JITTER_MAX, PREFERRED_LAG_MAX_COUNT, PREFERRED_STEADY_MIN};
 use lograft_core::metadata::{Metadata, Partition};
 use lograft_core::{GroupId, NodeId};
-use lograft_raft::{GroupStatus, RaftError, RaftGroup};
+use lograft_raft::GroupStatus;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::Control;
-use super::task_registry::Work;
+use super::reachability::Reachability;
+use super::task_registry::{TaskKind, TaskRegistry};
+use crate::clock::Clock;
+use crate::error_text::error_chain;
+use crate::serving::replica::ReplicaMap;
 
-/// Since when each group led here could have been handed to its preferred leader.
+/// Groups that could be transferred to their preferred leader, with the start of their wait.
 #[derive(Debug, Default)]
-pub(super) struct Preference {
+struct DueTransfers {
     since: BTreeMap<GroupId, Instant>,
 }
 
-impl Preference {
-    /// The group to hand over now: of those that have waited long enough the longest. `candidates`
-    /// are all groups that could be handed over; what is not among them begins to wait anew.
+impl DueTransfers {
+    /// The group to transfer now: the one that waited longest, of those that waited long enough.
+    /// `candidates` are all groups that could be transferred. The wait of a group that is not one
+    /// of them starts again.
     fn due(&mut self, candidates: &[GroupId], now: Instant) -> Option<GroupId> {
         self.since.retain(|group, _| candidates.contains(group));
         for group in candidates {
@@ -43,14 +46,14 @@ impl Preference {
     }
 }
 
-/// Different for neighbouring groups.
+/// A delay that differs between neighboring groups.
 fn jitter(group: GroupId) -> Duration {
     const STEPS: u32 = 16;
     let step = u32::try_from(group.get() % u64::from(STEPS)).unwrap_or(0);
     PREFERRED_JITTER_MAX * step / STEPS
 }
 
-/// Who should lead instead of this leader, as far as raft is concerned.
+/// The preferred leader, if it is not this leader and its replica can lead.
 fn better_leader(partition: &Partition, status: &GroupStatus) -> Option<NodeId> {
     let preferred = partition.preferred_leader()?;
     let is_settled = partition.target.is_none() && status.joint.is_none() && status.ready;
@@ -59,31 +62,42 @@ fn better_leader(partition: &Partition, status: &GroupStatus) -> Option<NodeId> 
     (is_settled && can_lead && preferred != status.node).then_some(preferred)
 }
 
-/// Whether a node is left without leaderships because it is about to stop.
-fn rests(metadata: &Metadata, node: NodeId, now_ms: i64) -> bool {
+/// Whether a node gets no leaderships now because it is about to be stopped.
+fn is_resting(metadata: &Metadata, node: NodeId, now_ms: i64) -> bool {
     let node = metadata.node(node);
     node.is_some_and(|node| node.rests_for(now_ms).is_some())
 }
 
-/// The voter that is least behind: who is to lead when this leader goes.
-fn successor(status: &GroupStatus, is_reachable: impl Fn(NodeId) -> bool) -> Option<NodeId> {
-    let voters = status.voters.iter().filter(|node| **node != status.node);
-    let followers = voters.filter_map(|node| status.followers.get(node).map(|f| (f.lag, *node)));
-    followers
-        .filter(|(_, node)| is_reachable(*node))
-        .min()
-        .map(|(_, node)| node)
+/// Transfers leaderships of this node to their preferred leaders.
+pub(crate) struct PreferredLeaders {
+    replicas: ReplicaMap,
+    reachability: Arc<Reachability>,
+    clock: Arc<dyn Clock>,
+    tasks: TaskRegistry,
+    transfers: DueTransfers,
 }
 
-impl Control {
-    pub(super) fn look_at_preferred(
-        self: &Arc<Self>,
-        metadata: &Metadata,
-        preference: &mut Preference,
-        now: Instant,
-    ) {
-        let replicas = self.replicas().all();
-        let now_ms = self.parts().clock.now_ms();
+impl PreferredLeaders {
+    /// Without waiting groups.
+    pub(crate) fn new(
+        replicas: ReplicaMap,
+        reachability: Arc<Reachability>,
+        clock: Arc<dyn Clock>,
+        tasks: TaskRegistry,
+    ) -> Self {
+        Self {
+            replicas,
+            reachability,
+            clock,
+            tasks,
+            transfers: DueTransfers::default(),
+        }
+    }
+
+    /// Starts the transfer that is due, if there is one.
+    pub(crate) fn check(&mut self, metadata: &Metadata, now: Instant) {
+        let replicas = self.replicas.all();
+        let now_ms = self.clock.now_ms();
         let mut better: BTreeMap<GroupId, NodeId> = BTreeMap::new();
         for (group, replica) in replicas.iter() {
             let status = replica.raft.watch();
@@ -91,67 +105,34 @@ impl Control {
                 .group(*group)
                 .and_then(|place| better_leader(place.partition, &status.borrow()))
                 .filter(|to| {
-                    self.hints().reachable_since(*to).is_some() && !rests(metadata, *to, now_ms)
+                    self.reachability.is_reachable(*to) && !is_resting(metadata, *to, now_ms)
                 });
             if let Some(to) = to {
                 better.insert(*group, to);
             }
         }
         let candidates: Vec<GroupId> = better.keys().copied().collect();
-        let Some(group) = preference.due(&candidates, now) else {
+        let Some(group) = self.transfers.due(&candidates, now) else {
             return;
         };
         let (Some(replica), Some(to)) = (replicas.get(&group), better.get(&group).copied()) else {
             return;
         };
         let raft = replica.raft.clone();
-        self.begin(Work::Prefer, |_| async move {
-            match raft.transfer_leader(to).await {
-                Ok(()) => info!(%group, %to, "the preferred leader leads"),
-                Err(error) => debug!(%group, %to, "the preferred leader does not lead: {error}"),
-            }
-            false
-        });
-    }
-
-    /// Hands every leadership to another node, as far as there is one that can take it: before
-    /// this node stops. Gives up after `longest`.
-    pub async fn hand_over(&self, longest: Duration) {
-        let meta = self.replicas().meta().map(|meta| meta.raft.clone());
-        let partitions = self.replicas().all();
-        let rafts = partitions
-            .values()
-            .map(|replica| replica.raft.clone())
-            .chain(meta);
-        let handed = rafts.map(|raft| async move { self.hand_over_one(&raft).await });
-        let all = futures_util::future::join_all(handed);
-        if tokio::time::timeout(longest, all).await.is_err() {
-            info!("not every leadership was handed over in time");
-        }
-    }
-
-    async fn hand_over_one(&self, raft: &RaftGroup) {
-        let is_reachable = |node| self.hints().reachable_since(node).is_some();
-        loop {
-            let status = raft.status();
-            if !status.is_leader() {
-                return;
-            }
-            let Some(to) = successor(&status, is_reachable) else {
-                return;
-            };
-            match raft.transfer_leader(to).await {
-                // Under load a follower is behind for moments only.
-                Err(RaftError::NotCaughtUp { .. }) => {
-                    tokio::time::sleep(STOP_SUCCESSOR_INTERVAL).await;
+        self.tasks
+            .spawn_once(TaskKind::PreferredLeader, async move {
+                match raft.transfer_leader(to).await {
+                    Ok(()) => {
+                        info!(%group, to_node_id = %to, "transferred leadership to the preferred leader");
+                    }
+                    Err(error) => {
+                        let error = error_chain(&error);
+                        debug!(%group, to_node_id = %to, error,
+                            "cannot transfer leadership to the preferred leader, will retry");
+                    }
                 }
-                Err(error) => {
-                    debug!(group = %raft.group(), %to, "the leadership stays: {error}");
-                    return;
-                }
-                Ok(()) => return,
-            }
-        }
+                false
+            });
     }
 }
 
@@ -173,13 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_preferred_leader_that_is_caught_up_is_better() {
+    fn only_a_preferred_leader_that_has_caught_up_is_better() {
         let mut status = leading(1, &[1, 2, 3]);
         let prefers_2 = partition(&[2, 1, 3]);
         assert_eq!(
             better_leader(&prefers_2, &status),
             None,
-            "nothing known of it"
+            "its progress is unknown"
         );
         caught_up(&mut status, 2, PREFERRED_LAG_MAX_COUNT + 1);
         assert_eq!(better_leader(&prefers_2, &status), None, "behind");
@@ -188,64 +169,50 @@ mod tests {
         assert_eq!(
             better_leader(&partition(&[1, 2, 3]), &status),
             None,
-            "is it itself"
+            "it is the leader itself"
         );
         let mut moving = prefers_2.clone();
         moving.target = Some(ids(&[2, 1, 4]));
-        assert_eq!(better_leader(&moving, &status), None, "is being moved");
+        assert_eq!(
+            better_leader(&moving, &status),
+            None,
+            "a reassignment is in progress"
+        );
         status.ready = false;
         assert_eq!(
             better_leader(&prefers_2, &status),
             None,
-            "has only just come to lead"
+            "it is not ready to serve"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_group_waits_anew_after_its_preferred_leader_was_away() {
-        let mut preference = Preference::default();
+    async fn the_wait_restarts_after_the_preferred_leader_was_away() {
+        let mut transfers = DueTransfers::default();
         let group = GroupId(16);
         let steady = PREFERRED_STEADY_MIN;
         let start = Instant::now();
-        assert_eq!(preference.due(&[group], start), None);
-        assert_eq!(preference.due(&[group], start + steady / 2), None);
-        assert_eq!(preference.due(&[], start + steady / 2), None);
+        assert_eq!(transfers.due(&[group], start), None);
+        assert_eq!(transfers.due(&[group], start + steady / 2), None);
+        assert_eq!(transfers.due(&[], start + steady / 2), None);
         assert_eq!(
-            preference.due(&[group], start + steady),
+            transfers.due(&[group], start + steady),
             None,
-            "was away in between"
+            "it was away in between"
         );
-        assert_eq!(preference.due(&[group], start + steady * 2), Some(group));
+        assert_eq!(transfers.due(&[group], start + steady * 2), Some(group));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_group_at_a_time_and_the_longest_waiting_first() {
-        let mut preference = Preference::default();
+    async fn one_group_at_a_time_and_the_one_that_waited_longest_first() {
+        let mut transfers = DueTransfers::default();
         let start = Instant::now();
         let (early, late) = (GroupId(17), GroupId(16));
-        preference.due(&[early], start);
-        preference.due(&[early, late], start + Duration::from_millis(1));
-        let due = preference.due(&[early, late], start + Duration::from_mins(1));
+        transfers.due(&[early], start);
+        transfers.due(&[early, late], start + Duration::from_millis(1));
+        let due = transfers.due(&[early, late], start + Duration::from_mins(1));
         assert_eq!(due, Some(early));
         assert_ne!(jitter(early), jitter(late));
         assert!((0..100).all(|g| jitter(GroupId(g)) < PREFERRED_JITTER_MAX));
-    }
-
-    #[test]
-    fn the_successor_is_the_reachable_voter_that_is_least_behind() {
-        let mut status = leading(1, &[1, 2, 3]);
-        assert_eq!(successor(&status, |_| true), None);
-        caught_up(&mut status, 2, 5);
-        caught_up(&mut status, 3, 1);
-        caught_up(&mut status, 4, 0);
-        assert_eq!(
-            successor(&status, |_| true),
-            Some(NodeId(3)),
-            "4 is no voter"
-        );
-        assert_eq!(
-            successor(&status, |node| node != NodeId(3)),
-            Some(NodeId(2))
-        );
     }
 }

@@ -1,187 +1,203 @@
-//! Commands on their way to the meta group's leader: here, or one hop away.
+//! Proposes metadata commands to the meta group's leader, on this node or one hop away.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use lograft_core::limits::{
     META_ATTEMPT_MAX, META_BACKOFF_MAX, META_BACKOFF_MIN, META_PROPOSE_MAX,
 };
-use lograft_core::metadata::{Command, MetaError, Outcome};
+use lograft_core::metadata::{CodecError, Command, MetaError, Outcome};
 use lograft_core::{EntryKind, GroupId, LogIndex, NodeId, Proposal, Reason};
-use lograft_proto::raft::v1::{ProposeMetaReply, ProposeMetaRequest};
 use lograft_raft::{ProposeError, Response};
 use tokio::time::{Instant, timeout_at};
-use tonic::Code;
 
-use super::Control;
+use super::leader_lookup::LeaderLookup;
+use super::local_member::LocalMember;
+use super::peer_calls::{AppliedCommand, PeerCalls};
+use crate::clock::Clock;
 use crate::serving::meta_group::{ProposeMeta, ProposeMetaError};
+use crate::serving::replica::ReplicaMap;
+use crate::state_machine::MetaView;
 
-/// What became of one attempt.
+const NOT_A_MEMBER: &str = "this node belongs to no cluster";
+
+/// Result of one attempt.
 #[derive(Debug)]
-pub(crate) enum Attempt {
-    /// Applied at this index, or refused there.
+pub(crate) enum ProposeAttempt {
+    /// Committed at this index, and either applied or refused there.
     Applied(LogIndex, Result<Outcome, MetaError>),
-    /// In no log, for certain.
+    /// Not executed, for certain: the command is in no log.
     NotProposed(String),
-    /// It may or may not be applied.
+    /// The command may or may not be committed later.
     Unknown(String),
 }
 
-impl ProposeMeta for Control {
+/// Proposes metadata commands.
+pub(crate) struct MetaProposer {
+    pub(crate) member: LocalMember,
+    pub(crate) replicas: ReplicaMap,
+    pub(crate) view: MetaView,
+    pub(crate) leaders: LeaderLookup,
+    pub(crate) peers: Arc<dyn PeerCalls>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl ProposeMeta for MetaProposer {
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>> {
         Box::pin(self.propose_until(command, Instant::now() + META_PROPOSE_MAX))
     }
 }
 
-impl Control {
+impl MetaProposer {
     async fn propose_until(
         &self,
         command: Command,
         deadline: Instant,
     ) -> Result<Outcome, ProposeMetaError> {
-        let bytes: Bytes = command.encode().map_err(|e| failed(&e))?.into();
+        let bytes: Bytes = command.encode().map_err(|e| encode_failed(&e))?.into();
         let mut pause = META_BACKOFF_MIN;
         loop {
             let text = match self.attempt(&bytes).await {
-                Attempt::Applied(index, Ok(outcome)) => {
+                ProposeAttempt::Applied(index, Ok(outcome)) => {
                     self.wait_applied(index, deadline).await?;
                     return Ok(outcome);
                 }
-                Attempt::Applied(_, Err(refusal)) => {
+                ProposeAttempt::Applied(_, Err(refusal)) => {
                     return Err(ProposeMetaError::Refused(refusal));
                 }
-                Attempt::Unknown(text) if !is_repeatable(&command) => {
-                    let text = format!("the outcome is not known: {text}");
-                    return Err(ProposeMetaError::Unavailable {
-                        reason: Reason::Timeout,
-                        text,
-                    });
+                // After a lost answer the first attempt may already be committed. The retry would
+                // then fail with "already exists" or "not found", and the client would get an
+                // error for a change that it has made.
+                ProposeAttempt::Unknown(text) if !is_repeatable(&command) => {
+                    let text = format!("cannot determine whether the change was made: {text}");
+                    return Err(unavailable(Reason::Timeout, text));
                 }
-                Attempt::Unknown(text) | Attempt::NotProposed(text) => text,
+                ProposeAttempt::Unknown(text) | ProposeAttempt::NotProposed(text) => text,
             };
             if Instant::now() + pause >= deadline {
-                let text = format!("the meta group did not take the command: {text}");
-                return Err(ProposeMetaError::Unavailable {
-                    reason: Reason::NoLeader,
-                    text,
-                });
+                let text = format!("cannot propose the change to the meta group: {text}");
+                return Err(unavailable(Reason::NoLeader, text));
             }
-            self.pause_for_meta_leader(pause).await;
+            self.wait_for_meta_leader(pause).await;
             pause = (pause * 2).min(META_BACKOFF_MAX);
         }
     }
 
-    async fn attempt(&self, command: &Bytes) -> Attempt {
-        let Some(me) = self.member() else {
-            return Attempt::NotProposed("this node belongs to no cluster".to_owned());
+    async fn attempt(&self, command: &Bytes) -> ProposeAttempt {
+        let Some(me) = self.member.node() else {
+            return ProposeAttempt::NotProposed(NOT_A_MEMBER.to_owned());
         };
-        // By hearsay too: a node whose address has changed hears of no leader by raft.
-        match self.leader_of(GroupId::META) {
-            None => Attempt::NotProposed("nobody leads it".to_owned()),
-            Some((leader, _)) if leader == me.node => self.attempt_here(command).await,
+        // Announced leaders count too: a node whose address has changed receives no raft messages,
+        // but must be able to propose its new address.
+        match self.leaders.leader_of(GroupId::META) {
+            None => ProposeAttempt::NotProposed("the meta group has no known leader".to_owned()),
+            Some((leader, _)) if leader == me => self.attempt_here(command).await,
             Some((leader, _)) => self.attempt_at(leader, command).await,
         }
     }
 
-    /// Proposes on this node, if it leads.
-    pub(crate) async fn attempt_here(&self, command: &Bytes) -> Attempt {
-        let Some(meta) = self.replicas().meta() else {
-            return Attempt::NotProposed("this node belongs to no cluster".to_owned());
+    /// Proposes an encoded command on this node. Not proposed if it does not lead the meta group.
+    pub(crate) async fn attempt_here(&self, command: &Bytes) -> ProposeAttempt {
+        let Some(meta) = self.replicas.meta() else {
+            return ProposeAttempt::NotProposed(NOT_A_MEMBER.to_owned());
         };
         let status = meta.raft.watch().borrow().clone();
         if !status.ready {
-            return Attempt::NotProposed("this node does not lead it".to_owned());
+            let text = "this node does not lead the meta group".to_owned();
+            return ProposeAttempt::NotProposed(text);
         }
-        let now_ms = self.parts().clock.now_ms();
+        let now_ms = self.clock.now_ms();
         let proposal = Proposal::control(EntryKind::Command, now_ms, command.clone());
         let committed = async { meta.raft.propose(proposal, status.term).await?.await };
         match tokio::time::timeout(META_ATTEMPT_MAX, committed).await {
-            Err(_) => Attempt::Unknown("it was not committed in time".to_owned()),
-            Ok(Err(error)) => not_committed(error),
+            Err(_) => {
+                let text = format!("not committed within {META_ATTEMPT_MAX:?}");
+                ProposeAttempt::Unknown(text)
+            }
+            Ok(Err(error)) => not_committed(&error),
             Ok(Ok(done)) => match done.response {
                 Response::Command(bytes) => applied(done.id.index, &bytes),
                 Response::None | Response::Records { .. } => {
-                    Attempt::Unknown("the machine gave no answer".to_owned())
+                    ProposeAttempt::Unknown("the state machine returned no outcome".to_owned())
                 }
             },
         }
     }
 
-    async fn attempt_at(&self, leader: NodeId, command: &Bytes) -> Attempt {
-        let Some(route) = self.route(leader, GroupId::META) else {
-            return Attempt::NotProposed("this node belongs to no cluster".to_owned());
+    async fn attempt_at(&self, leader: NodeId, command: &Bytes) -> ProposeAttempt {
+        let Some(route) = self.member.route_to(leader) else {
+            return ProposeAttempt::NotProposed(NOT_A_MEMBER.to_owned());
         };
-        let request = ProposeMetaRequest {
-            route: Some(route.to_proto()),
-            command: command.clone(),
-        };
-        match self
-            .parts()
+        let proposed = self
             .peers
-            .propose_meta(leader, request, META_ATTEMPT_MAX)
-            .await
-        {
-            Ok(ProposeMetaReply { outcome, index }) => applied(LogIndex(index), &outcome),
-            // What the node service answers when it does not lead.
-            Err(status) if status.code() == Code::Aborted => {
-                Attempt::NotProposed(status.message().to_owned())
+            .propose_meta(route, command.clone(), META_ATTEMPT_MAX);
+        match proposed.await {
+            Ok(AppliedCommand { index, outcome }) => applied(index, &outcome),
+            Err(error) if error.is_outcome_unknown() => {
+                ProposeAttempt::Unknown(format!("node {leader}: {error}"))
             }
-            Err(status) => Attempt::Unknown(format!("node {leader}: {}", status.message())),
+            Err(error) => ProposeAttempt::NotProposed(error.to_string()),
         }
     }
 
-    /// Until this node has applied what is at `index` too.
+    /// Waits until this node has applied the entry at `index`, so that the caller reads its own
+    /// change from this node afterwards.
     async fn wait_applied(
         &self,
         index: LogIndex,
         deadline: Instant,
     ) -> Result<(), ProposeMetaError> {
-        let mut version = self.view().watch();
-        match timeout_at(deadline, version.wait_for(|version| *version >= index)).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(ProposeMetaError::Unavailable {
-                reason: Reason::Timeout,
-                text: "the change is made, but this node has not heard of it yet".to_owned(),
-            }),
-        }
+        let mut version = self.view.watch();
+        let is_applied = version.wait_for(|version| *version >= index);
+        timeout_at(deadline, is_applied).await.map_or_else(
+            |_| {
+                let text = "the change was committed, but this node has not applied it in time";
+                Err(unavailable(Reason::Timeout, text.to_owned()))
+            },
+            |_| Ok(()),
+        )
     }
 
-    /// Pauses, but less if a leader turns up.
-    async fn pause_for_meta_leader(&self, pause: std::time::Duration) {
-        let Some(meta) = self.replicas().meta() else {
+    /// Waits for `pause`, or less if the meta group gets a new leader.
+    async fn wait_for_meta_leader(&self, pause: Duration) {
+        let Some(meta) = self.replicas.meta() else {
             return tokio::time::sleep(pause).await;
         };
         let mut status = meta.raft.watch();
         let before = status.borrow_and_update().leader;
-        let turned_up = status.wait_for(|now| now.leader.is_some() && now.leader != before);
-        // Either way the next attempt follows.
-        let _ = tokio::time::timeout(pause, turned_up).await;
+        let elected = status.wait_for(|now| now.leader.is_some() && now.leader != before);
+        // The next attempt follows in either case.
+        let _ = tokio::time::timeout(pause, elected).await;
     }
 }
 
-fn applied(index: LogIndex, bytes: &[u8]) -> Attempt {
+fn applied(index: LogIndex, bytes: &[u8]) -> ProposeAttempt {
     match Outcome::decode(bytes) {
-        Ok(result) => Attempt::Applied(index, result),
-        Err(error) => Attempt::Unknown(error.to_string()),
+        Ok(result) => ProposeAttempt::Applied(index, result),
+        Err(error) => ProposeAttempt::Unknown(error.to_string()),
     }
 }
 
-fn not_committed(error: ProposeError) -> Attempt {
+fn not_committed(error: &ProposeError) -> ProposeAttempt {
     let text = error.to_string();
     if error.is_outcome_unknown() {
-        Attempt::Unknown(text)
+        ProposeAttempt::Unknown(text)
     } else {
-        Attempt::NotProposed(text)
+        ProposeAttempt::NotProposed(text)
     }
 }
 
-fn failed(error: &lograft_core::metadata::CodecError) -> ProposeMetaError {
-    ProposeMetaError::Unavailable {
-        reason: Reason::Internal,
-        text: error.to_string(),
-    }
+fn encode_failed(error: &CodecError) -> ProposeMetaError {
+    unavailable(Reason::Internal, error.to_string())
 }
 
-/// Whether a command sent twice does the same as sent once, as its sender sees it.
+fn unavailable(reason: Reason, text: String) -> ProposeMetaError {
+    ProposeMetaError::Unavailable { reason, text }
+}
+
+/// Whether a command that is executed twice returns the same outcome as one executed once.
 fn is_repeatable(command: &Command) -> bool {
     !matches!(
         command,

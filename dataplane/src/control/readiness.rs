@@ -1,37 +1,55 @@
-//! Whether this node can serve, as one sentence. Once it could, it stays ready: that others are
-//! away is in the cluster's status, and no reason to take clients from this node too.
+//! Whether this node can serve, with one sentence that says why not.
 
 use lograft_core::metadata::Metadata;
 
-use super::Control;
-use super::reconcile::missing;
+use super::catch_up::CatchUp;
+use super::holdings::HoldingsReader;
+use super::local_member::LocalMember;
+use super::readiness_state::ReadinessState;
+use super::reconcile::plan::missing_count;
 use crate::health::Readiness;
+use crate::serving::replica::ReplicaMap;
 
-impl Control {
-    pub(super) fn look_at_readiness(&self, metadata: &Metadata) {
-        if self.is_removed_itself(metadata) {
-            let text = "it has been decommissioned, for ever";
-            return self.set_readiness(Readiness::Waiting(text.to_owned()));
+/// Checks the readiness.
+pub(crate) struct ReadinessCheck {
+    pub(crate) member: LocalMember,
+    pub(crate) replicas: ReplicaMap,
+    pub(crate) catch_up: CatchUp,
+    pub(crate) holdings: HoldingsReader,
+    pub(crate) readiness: ReadinessState,
+}
+
+impl ReadinessCheck {
+    /// Publishes the readiness.
+    ///
+    /// A node that was ready stays ready, unless it was decommissioned. If it became unready when
+    /// others fail, Kubernetes would remove it from the Service as well, and clients would lose
+    /// the nodes that still work.
+    pub(crate) fn check(&self, metadata: &Metadata) {
+        if self.member.is_removed(metadata) {
+            return self
+                .readiness
+                .set_waiting("it has been decommissioned permanently");
         }
-        if *self.readiness.borrow() != Readiness::Ready {
-            self.set_readiness(self.first_readiness(metadata));
+        if !self.readiness.is_ready() {
+            self.readiness.set(self.first_readiness(metadata));
         }
     }
 
     fn first_readiness(&self, metadata: &Metadata) -> Readiness {
         let waiting = |text: &str| Readiness::Waiting(text.to_owned());
-        let (Some(me), Some(meta)) = (self.member(), self.replicas().meta()) else {
+        let (Some(me), Some(meta)) = (self.member.node(), self.replicas.meta()) else {
             return waiting("it belongs to no cluster");
         };
         if meta.raft.watch().borrow().leader.is_none() {
-            return waiting("it knows no leader of the meta group");
+            return waiting("the meta group has no known leader");
         }
-        if !self.is_view_current() || metadata.node(me.node).is_none() {
-            return waiting("it reads the meta group's log");
+        if !self.catch_up.is_done() || metadata.node(me).is_none() {
+            return waiting("it is catching up with the meta group's log");
         }
-        match missing(metadata, me.node, &self.holdings()) {
+        match missing_count(metadata, me, &self.holdings.read()) {
             0 => Readiness::Ready,
-            count => Readiness::Waiting(format!("{count} of its replicas are being opened")),
+            count => Readiness::Waiting(format!("{count} of its replicas are not open yet")),
         }
     }
 }

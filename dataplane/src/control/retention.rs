@@ -1,28 +1,29 @@
-//! Retention: a partition's leader decides where its log starts, raft tells all replicas, and each
-//! gives up its own whole segments below. The meta group's log is kept short the same way.
+//! Retention: the leader of a partition moves the log start forward through raft, and each replica
+//! deletes its own whole segments below it. The meta group's log is purged in the same way.
 
 use std::sync::Arc;
 
 use lograft_core::retention::{RetentionPolicy, SegmentSummary, trim_to};
 use lograft_core::{EntryKind, LogIndex, Offset, PartitionState, Proposal, Term};
+use lograft_raft::RaftGroup;
 use lograft_storage::SegmentInfo;
 use tracing::{debug, warn};
 
-use super::Control;
-use super::task_registry::Work;
+use super::task_registry::{TaskKind, TaskRegistry};
+use crate::clock::Clock;
 use crate::error_text::error_chain;
 use crate::serving::replica::Replica;
 
-/// What is to be done about a partition's old records.
+/// The next step of a partition's retention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// Let the log start here, from now on, in this term.
+    /// Propose this log start in this term.
     Trim(Offset, Term),
-    /// Give up the segments up to this entry.
+    /// Delete the segments up to this entry, inclusive.
     Purge(LogIndex),
 }
 
-/// The last entry of the last whole segment below the log start, if anything is to be given up.
+/// The last entry of the last whole segment below the log start, if it has not been purged.
 fn purgeable(
     segments: &[SegmentInfo],
     log_start: Offset,
@@ -35,8 +36,8 @@ fn purgeable(
     purged.is_none_or(|purged| purged < last).then_some(last)
 }
 
-/// The last entry of the meta log's sealed segments, if any are to be given up.
-pub(super) fn meta_purgeable(
+/// The last entry of the meta log's sealed segments, if it has not been purged.
+pub(crate) fn meta_purgeable(
     segments: &[SegmentInfo],
     purged: Option<LogIndex>,
 ) -> Option<LogIndex> {
@@ -62,28 +63,33 @@ fn summary(segment: &SegmentInfo) -> SegmentSummary {
     }
 }
 
-impl Control {
-    pub(super) fn look_at_retention(
-        self: &Arc<Self>,
-        policy: RetentionPolicy,
-        replica: &Arc<Replica>,
-    ) {
-        let Some(step) = self.retention_step(policy, replica) else {
+/// Applies the retention of partitions.
+#[derive(Clone)]
+pub(crate) struct Retention {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tasks: TaskRegistry,
+}
+
+impl Retention {
+    /// Starts a trim or a purge if one is due.
+    pub(crate) fn check(&self, policy: RetentionPolicy, replica: &Arc<Replica>) {
+        let Some(step) = self.next_step(policy, replica) else {
             return;
         };
-        let replica = Arc::clone(replica);
-        self.begin(Work::Retention(replica.group), |control| async move {
-            match step {
-                Step::Trim(to, term) => control.trim(&replica, to, term).await,
-                Step::Purge(up_to) => {
-                    purge(&replica.raft, up_to).await;
-                    false
+        let (this, replica) = (self.clone(), Arc::clone(replica));
+        self.tasks
+            .spawn_once(TaskKind::Retention(replica.group), async move {
+                match step {
+                    Step::Trim(to, term) => this.trim(&replica, to, term).await,
+                    Step::Purge(up_to) => {
+                        purge(&replica.raft, up_to).await;
+                        false
+                    }
                 }
-            }
-        });
+            });
     }
 
-    fn retention_step(&self, policy: RetentionPolicy, replica: &Replica) -> Option<Step> {
+    fn next_step(&self, policy: RetentionPolicy, replica: &Replica) -> Option<Step> {
         let keeps_all = policy == RetentionPolicy::default();
         let log_start = replica.state.watermarks().log_start_offset;
         if keeps_all && log_start == Offset::ZERO {
@@ -94,9 +100,10 @@ impl Control {
         let status = status.borrow();
         if status.ready {
             let summaries: Vec<SegmentSummary> = segments.iter().map(summary).collect();
-            let to = trim_to(&summaries, policy, self.parts().clock.now_ms());
-            // Never beyond what is committed: records on their way are not old.
-            let to = to.map(|to| to.min(replica.state.watermarks().high_watermark));
+            let due = trim_to(&summaries, policy, self.clock.now_ms());
+            // Never beyond the high watermark: records above it are not committed. They may still
+            // be replaced by another leader's, or acknowledged later.
+            let to = due.map(|to| to.min(replica.state.watermarks().high_watermark));
             if let Some(to) = to.filter(|to| *to > log_start) {
                 return Some(Step::Trim(to, status.term));
             }
@@ -106,23 +113,28 @@ impl Control {
     }
 
     async fn trim(&self, replica: &Replica, to: Offset, term: Term) -> bool {
+        let group = replica.group;
         let payload = PartitionState::trim_payload(to);
-        let proposal = Proposal::control(EntryKind::Trim, self.parts().clock.now_ms(), payload);
+        let proposal = Proposal::control(EntryKind::Trim, self.clock.now_ms(), payload);
         let committed = async { replica.raft.propose(proposal, term).await?.await };
         match committed.await {
-            Ok(_) => debug!(group = %replica.group, %to, "the log start has moved"),
+            Ok(_) => {
+                debug!(%group, log_start_offset = %to, "log start moved");
+                true
+            }
             Err(error) => {
-                debug!(group = %replica.group, "the log start stays: {error}");
-                return false;
+                debug!(%group, error = error_chain(&error), "cannot move the log start, will retry");
+                false
             }
         }
-        true
     }
 }
 
-pub(super) async fn purge(raft: &lograft_raft::RaftGroup, up_to: LogIndex) {
+/// Takes a snapshot of the group's state and deletes its log up to `up_to`, inclusive.
+pub(crate) async fn purge(raft: &RaftGroup, up_to: LogIndex) {
     if let Err(error) = raft.snapshot_and_purge(up_to).await {
-        warn!(group = %raft.group(), %up_to, "cannot purge the log: {}", error_chain(&error));
+        let error = error_chain(&error);
+        warn!(group = %raft.group(), index = %up_to, error, "cannot purge the log, will retry");
     }
 }
 
@@ -148,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_sealed_segments_below_the_log_start_go() {
+    fn only_whole_sealed_segments_below_the_log_start_are_purged() {
         let segments = [
             segment(0, 10, 4, true),
             segment(10, 20, 9, true),
@@ -158,11 +170,11 @@ mod tests {
         assert_eq!(up_to(9, None), None);
         assert_eq!(up_to(10, None), Some(LogIndex(4)));
         assert_eq!(up_to(19, None), Some(LogIndex(4)));
-        assert_eq!(up_to(19, Some(LogIndex(4))), None, "gone already");
+        assert_eq!(up_to(19, Some(LogIndex(4))), None, "purged already");
         assert_eq!(
             up_to(30, Some(LogIndex(4))),
             Some(LogIndex(9)),
-            "the active one stays"
+            "the active segment stays"
         );
         assert_eq!(purgeable(&[], Offset(30), None), None);
     }

@@ -1,38 +1,42 @@
-//! Whether a node may be stopped: what each group would be without it, from the metadata and from
-//! what the nodes say of themselves.
+//! Checks whether a node may be stopped without a group losing its majority. Pure: decides from the
+//! metadata and the reports of the nodes.
+//!
+//! A group with a majority of in-sync voters after the stop keeps serving. A group that would lose
+//! its majority blocks the stop, as long as waiting can help. A group with one or two replicas
+//! cannot keep a majority without one of them, so it does not block: it is only noted.
 
 use std::collections::BTreeMap;
 
 use lograft_core::limits::{IN_SYNC_LAG_MAX_COUNT, PROBLEM_NAMES_MAX_COUNT};
 use lograft_core::metadata::{Metadata, PartitionRef};
 use lograft_core::{GroupId, NodeId};
-use lograft_proto::raft::v1::ReplicaReport;
 
-use super::describe::{Reports, lacks_voters};
+use super::cluster_report::reports::{Reports, lacks_meta_voters};
+use super::node_report::ReplicaReport;
 
-/// What the stop of a node would do to the cluster.
+/// The effect of stopping a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StopCheck {
-    /// Why it may not be stopped now, in sentences; empty if it may.
-    pub waits_for: Vec<String>,
-    /// What cannot be helped, in sentences.
-    pub notes: Vec<String>,
-    /// The groups that it leads and another node could, with that node.
-    pub leads: Vec<(GroupId, NodeId)>,
+pub(crate) struct StopCheck {
+    /// Why the node must not be stopped now, as sentences; empty if it may.
+    pub(crate) waits_for: Vec<String>,
+    /// Consequences that cannot be avoided, as sentences.
+    pub(crate) notes: Vec<String>,
+    /// The groups that the node leads and another node could, with that node.
+    pub(crate) leads: Vec<(GroupId, NodeId)>,
 }
 
-/// What a group would be without the node.
+/// State of a group without the node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Without {
-    /// It goes on.
+    /// It keeps a majority.
     Works,
-    /// It has too few replicas to go on.
+    /// It has too few replicas to keep a majority.
     Pauses,
-    /// Nobody leads it as it is.
+    /// It has no leader, even with the node.
     NoLeader,
-    /// It does not have all its voters yet, and too few of them.
+    /// It lacks voters that are still to be added.
     FewVoters,
-    /// Its majority would not be in sync; which nodes are not, and why.
+    /// Its majority would not be in sync; the nodes that are not, and why.
     NoMajority(String),
 }
 
@@ -41,24 +45,24 @@ impl Without {
         match self {
             Self::Works => None,
             Self::Pauses => Some(format!(
-                "nothing can be written to {names} while node {node} is away: too few replicas"
+                "{names} cannot be written while node {node} is stopped: too few replicas"
             )),
-            Self::NoLeader => Some(format!("nobody leads {names}")),
-            Self::FewVoters => Some(format!("voters are still to be added to {names}")),
+            Self::NoLeader => Some(format!("waiting for a leader of {names}")),
+            Self::FewVoters => Some(format!("waiting for voters to be added to {names}")),
             Self::NoMajority(why) => Some(format!(
-                "without node {node} no majority would be in sync of {names}: {why}"
+                "waiting for a majority of {names} to be in sync without node {node}: {why}"
             )),
         }
     }
 }
 
-/// Asks what would be if the node stopped.
-pub fn check_stop(metadata: &Metadata, reports: &Reports, node: NodeId) -> StopCheck {
+/// Checks what happens to each group if the node stops.
+pub(crate) fn check_stop(metadata: &Metadata, reports: &Reports, node: NodeId) -> StopCheck {
     let mut found: BTreeMap<Without, Vec<String>> = BTreeMap::new();
     let mut leads = Vec::new();
-    let mut add = |group: GroupId, name: String, (without, heir): (Without, Option<NodeId>)| {
+    let mut add = |group: GroupId, name: String, (without, next): (Without, Option<NodeId>)| {
         found.entry(without).or_default().push(name);
-        leads.extend(heir.map(|heir| (group, heir)));
+        leads.extend(next.map(|next| (group, next)));
     };
     let meta = check_meta(metadata, reports, node);
     add(GroupId::META, "the meta group".to_owned(), meta);
@@ -77,7 +81,7 @@ pub fn check_stop(metadata: &Metadata, reports: &Reports, node: NodeId) -> StopC
         } else {
             &mut waits_for
         };
-        list.extend(without.sentence(node, &few(&names)));
+        list.extend(without.sentence(node, &abbreviated(&names)));
     }
     StopCheck {
         waits_for,
@@ -87,13 +91,18 @@ pub fn check_stop(metadata: &Metadata, reports: &Reports, node: NodeId) -> StopC
 }
 
 impl StopCheck {
-    /// Whether the node may be stopped as it is.
-    pub fn is_ready(&self) -> bool {
+    /// Whether the node may be stopped now.
+    pub(crate) fn is_ready(&self) -> bool {
         self.waits_for.is_empty() && self.leads.is_empty()
     }
 
-    /// That the node still leads, if it does.
-    pub fn still_leads(&self, node: NodeId) -> Option<String> {
+    /// Whether every group keeps its majority, or has too few replicas to keep one.
+    pub(crate) fn keeps_majorities(&self) -> bool {
+        self.waits_for.is_empty()
+    }
+
+    /// A sentence with the number of groups that the node still leads, if any.
+    pub(crate) fn still_leads(&self, node: NodeId) -> Option<String> {
         let count = self.leads.len();
         (count > 0).then(|| format!("node {node} still leads {count} groups"))
     }
@@ -109,8 +118,11 @@ fn check_meta(metadata: &Metadata, reports: &Reports, node: NodeId) -> (Without,
         report,
         reports,
     };
-    let is_short = lacks_voters(metadata, report);
-    (group.without(node, is_short), group.heir(node, &[]))
+    let lacks_voters = lacks_meta_voters(metadata, report);
+    (
+        group.without(node, lacks_voters),
+        group.next_leader(node, &[]),
+    )
 }
 
 fn check_partition(
@@ -120,7 +132,8 @@ fn check_partition(
 ) -> (Without, Option<NodeId>) {
     let partition = place.partition;
     let Some((leader, report)) = reports.leader(partition.group) else {
-        // Two replicas cannot go on without one of them: what has stopped is stopped already.
+        // If the node is down already, a group of one or two replicas has stopped because of it:
+        // waiting for its leader would block the very restart that brings it back.
         let is_down_with_it = !reports.is_reachable(node) && partition.replicas.len() <= 2;
         let without = match partition.is_on(node) {
             false => Without::Works,
@@ -135,14 +148,14 @@ fn check_partition(
         report,
         reports,
     };
-    let is_short = report.voters.len() < partition.replicas.len();
+    let lacks_voters = report.voters.len() < partition.replicas.len();
     (
-        group.without(node, is_short),
-        group.heir(node, &partition.replicas),
+        group.without(node, lacks_voters),
+        group.next_leader(node, &partition.replicas),
     )
 }
 
-/// A group as its leader sees it.
+/// A group as its leader reports it.
 struct Group<'a> {
     id: GroupId,
     leader: NodeId,
@@ -151,75 +164,73 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    /// What it would be without the node; `is_short`: it is to have more voters than it has.
-    fn without(&self, node: NodeId, is_short: bool) -> Without {
+    /// The group's state without the node. `lacks_voters` says whether voters are to be added.
+    fn without(&self, node: NodeId, lacks_voters: bool) -> Without {
         let mut without = Without::Works;
-        // While its voters change, it needs a majority of both sets.
+        // During a membership change (joint consensus) every decision needs a majority of the old
+        // voters and one of the new voters. Both must survive the stop.
         for voters in [&self.report.voters, &self.report.joint_voters] {
-            if !voters.contains(&node.get()) {
+            if !voters.contains(&node) {
                 continue;
             }
-            let others = voters.iter().map(|id| NodeId(*id)).filter(|id| *id != node);
+            let others = voters.iter().copied().filter(|id| *id != node);
             let (majority, others) = (voters.len() / 2 + 1, others.collect::<Vec<_>>());
-            let cannot_do_without = others.len() < majority;
-            if cannot_do_without && is_short {
+            let needs_node = others.len() < majority;
+            if needs_node && lacks_voters {
                 return Without::FewVoters;
             }
             let lacking: Vec<String> = others
                 .iter()
-                .filter_map(|id| Some(format!("node {id} {}", self.lacks(*id)?)))
+                .filter_map(|id| Some(format!("node {id} {}", self.out_of_sync(*id)?)))
                 .collect();
-            // Where it pauses anyway, all that is left is to be whole.
+            // A group that pauses in any case still needs its other replicas in sync: otherwise
+            // the stop would take away the last complete copy.
             let needed = majority.min(others.len());
             if others.len() - lacking.len() < needed {
                 return Without::NoMajority(lacking.join(", "));
             }
-            if cannot_do_without {
+            if needs_node {
                 without = Without::Pauses;
             }
         }
         without
     }
 
-    /// Who leads after the node, if it leads: the next in `order` that is in sync.
-    fn heir(&self, node: NodeId, order: &[NodeId]) -> Option<NodeId> {
+    /// The leader after the node, if the node leads: the next one in `order` that is in sync.
+    fn next_leader(&self, node: NodeId, order: &[NodeId]) -> Option<NodeId> {
         if self.leader != node {
             return None;
         }
         let at = order.iter().position(|id| *id == node).unwrap_or(0);
         let (before, after) = order.split_at(at);
-        let voters = || self.report.voters.iter().map(|id| NodeId(*id));
+        let voters = &self.report.voters;
         let in_order = after.iter().chain(before).copied();
         in_order
-            .filter(|id| voters().any(|voter| voter == *id))
-            .chain(voters())
-            .find(|id| *id != node && self.lacks(*id).is_none())
+            .filter(|id| voters.contains(id))
+            .chain(voters.iter().copied())
+            .find(|id| *id != node && self.out_of_sync(*id).is_none())
     }
 
-    /// Why a voter does not count as in sync, if it does not.
-    fn lacks(&self, node: NodeId) -> Option<&'static str> {
+    /// Why a voter does not count as in sync, as the rest of a sentence; `None` if it does.
+    fn out_of_sync(&self, node: NodeId) -> Option<&'static str> {
         if node == self.leader {
             return None;
         }
         if !self.reports.is_reachable(node) {
             return Some("does not answer");
         }
-        let lag = self
-            .report
-            .lags
-            .iter()
-            .find(|lag| lag.node_id == node.get());
+        let lag = self.report.lags.get(&node);
         match (self.reports.replica(node, self.id), lag) {
-            (None, _) => Some("does not hold its replica yet"),
-            (Some(replica), _) if replica.corrupt => Some("has damaged files"),
-            (Some(_), Some(lag)) if lag.entries <= IN_SYNC_LAG_MAX_COUNT => None,
+            (None, _) => Some("has not created its replica yet"),
+            (Some(replica), _) if replica.corrupt => Some("has a corrupt replica"),
+            (Some(_), Some(lag)) if *lag <= IN_SYNC_LAG_MAX_COUNT => None,
             (Some(_), _) => Some("is behind"),
         }
     }
 }
 
-/// The first of them, and how many more.
-fn few(names: &[String]) -> String {
+/// The first names, and how many more there are.
+fn abbreviated(names: &[String]) -> String {
     let shown = names.len().min(PROBLEM_NAMES_MAX_COUNT);
     let text = names[..shown].join(", ");
     match names.len() - shown {

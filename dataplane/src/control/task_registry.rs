@@ -1,64 +1,94 @@
-//! What is under way, so that no look begins it a second time.
+//! Background tasks of the control loop. A task runs once at a time: the loop checks again and
+//! again, and must not start a second task for the same work.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lograft_core::GroupId;
+use tokio::sync::Notify;
 
-/// A kind of work that a look begins and that outlives it.
+/// The work of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Work {
-    /// Initializing a group, or noting that it is.
+pub(crate) enum TaskKind {
+    /// Initializes a partition's raft group, or records in the metadata that it has started.
     Start(GroupId),
-    /// Carrying out a move.
-    Move(GroupId),
-    /// Proposing a trim, or purging.
+    /// Reassigns a partition's replicas.
+    Reassign(GroupId),
+    /// Trims or purges a log.
     Retention(GroupId),
-    /// Setting a damaged replica aside, or asking for its repair.
+    /// Closes a corrupt replica, or reports it to the meta group.
     Repair(GroupId),
-    /// Handing over a leadership to its preferred leader; one at a time.
-    Prefer,
-    /// The meta group's membership, drains.
+    /// Transfers a leadership to its preferred leader; one at a time.
+    PreferredLeader,
+    /// Changes the meta group's membership, or continues a decommission.
     Meta,
-    /// Telling the cluster of new addresses.
-    Update,
+    /// Updates this node's registration.
+    Registration,
 }
 
-/// The works under way.
+/// The running tasks. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Busy(Arc<Mutex<BTreeSet<Work>>>);
-
-/// Holds a work's place until dropped.
-#[derive(Debug)]
-pub struct Place {
-    busy: Busy,
-    work: Work,
+pub(crate) struct TaskRegistry {
+    running: Arc<Mutex<BTreeSet<TaskKind>>>,
+    wake: Arc<Notify>,
 }
 
-impl Busy {
-    /// The place of `work`, unless it is under way.
-    pub fn begin(&self, work: Work) -> Option<Place> {
-        let is_new = self.works().insert(work);
-        is_new.then(|| Place {
-            busy: self.clone(),
-            work,
+/// Marks a task as running until dropped.
+#[derive(Debug)]
+struct TaskGuard {
+    running: Arc<Mutex<BTreeSet<TaskKind>>>,
+    kind: TaskKind,
+}
+
+impl TaskRegistry {
+    /// Spawns a task unless one of the same kind is running. A task returns whether it made
+    /// progress; if so, the control loop runs again at once, otherwise after its interval.
+    pub(crate) fn spawn_once(
+        &self,
+        kind: TaskKind,
+        task: impl Future<Output = bool> + Send + 'static,
+    ) {
+        let Some(guard) = self.register(kind) else {
+            return;
+        };
+        let wake = Arc::clone(&self.wake);
+        tokio::spawn(async move {
+            let is_progress = task.await;
+            drop(guard);
+            if is_progress {
+                wake.notify_one();
+            }
+        });
+    }
+
+    /// Number of running tasks that match.
+    pub(crate) fn count(&self, is_match: impl Fn(&TaskKind) -> bool) -> usize {
+        let running = lock(&self.running);
+        running.iter().filter(|kind| is_match(kind)).count()
+    }
+
+    /// The notification that ends the control loop's wait.
+    pub(crate) fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
+    }
+
+    fn register(&self, kind: TaskKind) -> Option<TaskGuard> {
+        let is_new = lock(&self.running).insert(kind);
+        is_new.then(|| TaskGuard {
+            running: Arc::clone(&self.running),
+            kind,
         })
     }
+}
 
-    /// How many works under way are of this kind.
-    pub fn count(&self, is_kind: impl Fn(&Work) -> bool) -> usize {
-        self.works().iter().filter(|work| is_kind(work)).count()
-    }
-
-    fn works(&self) -> std::sync::MutexGuard<'_, BTreeSet<Work>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for TaskGuard {
+    fn drop(&mut self) {
+        lock(&self.running).remove(&self.kind);
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.busy.works().remove(&self.work);
-    }
+fn lock(running: &Mutex<BTreeSet<TaskKind>>) -> MutexGuard<'_, BTreeSet<TaskKind>> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -66,16 +96,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_work_is_begun_again_only_when_it_is_done() {
-        let busy = Busy::default();
-        let first = busy.begin(Work::Move(GroupId(1)));
-        assert!(first.is_some() && busy.begin(Work::Move(GroupId(1))).is_none());
+    fn a_task_runs_again_only_after_it_has_ended() {
+        let tasks = TaskRegistry::default();
+        let first = tasks.register(TaskKind::Reassign(GroupId(1)));
+        assert!(first.is_some() && tasks.register(TaskKind::Reassign(GroupId(1))).is_none());
         assert!(
-            busy.begin(Work::Move(GroupId(2))).is_some(),
-            "its place was dropped at once"
+            tasks.register(TaskKind::Reassign(GroupId(2))).is_some(),
+            "its guard was dropped at once"
         );
-        assert_eq!(busy.count(|work| matches!(work, Work::Move(_))), 1);
+        let is_reassign = |kind: &TaskKind| matches!(kind, TaskKind::Reassign(_));
+        assert_eq!(tasks.count(is_reassign), 1);
         drop(first);
-        assert!(busy.begin(Work::Move(GroupId(1))).is_some());
+        assert!(tasks.register(TaskKind::Reassign(GroupId(1))).is_some());
     }
 }

@@ -31,7 +31,7 @@ use crate::transport::PeerPool;
 /// What the services stand on.
 #[derive(Clone)]
 pub(super) struct Parts {
-    pub(super) control: Arc<Control>,
+    pub(super) control: Control,
     pub(super) storage: Storage,
     pub(super) pool: PeerPool,
     pub(super) metrics: Arc<Metrics>,
@@ -68,7 +68,7 @@ impl Services {
 
     fn shared(&self) -> Routes {
         Routes::new(Late::new(Arc::clone(&self.log)))
-            .add_service(AdminApi::server(Arc::clone(&self.parts.control)))
+            .add_service(AdminApi::server(self.parts.control.clone()))
     }
 
     /// For users, the operator and nodes.
@@ -89,10 +89,10 @@ impl Services {
 
     /// For nodes.
     pub(super) fn peer_port(&self) -> Routes {
-        let lookup = Arc::clone(&self.parts.control) as Arc<dyn GroupLookup>;
+        let lookup = Arc::new(self.parts.control.clone()) as Arc<dyn GroupLookup>;
         self.shared()
             .add_service(RaftApi::server(lookup))
-            .add_service(NodeApi::server(Arc::clone(&self.parts.control)))
+            .add_service(NodeApi::server(self.parts.control.clone()))
     }
 
     /// Tells what control says of the node's readiness, until dropped; makes the log service once
@@ -104,8 +104,8 @@ impl Services {
         let (parts, log) = (self.parts.clone(), Arc::clone(&self.log));
         let reporter = self.reporter.clone();
         async move {
-            let mut readiness = parts.control.watch_readiness();
-            let mut member = parts.control.watch_member();
+            let mut readiness = parts.control.readiness.watch();
+            let mut member = parts.control.member.watch();
             loop {
                 if let Some(member) = *member.borrow_and_update() {
                     log.get_or_init(|| log_service(&parts, member));
@@ -142,10 +142,10 @@ fn log_service(parts: &Parts, member: Member) -> LogServiceServer<LogApi> {
     } = parts;
     LogApi::new(LogParts {
         node: member.node,
-        replicas: control.replicas().clone(),
-        meta: control.view().clone(),
-        meta_handle: Arc::clone(control) as MetaHandle,
-        hints: Arc::clone(control) as Arc<dyn LeaderHints>,
+        replicas: control.replicas.clone(),
+        meta: control.view.clone(),
+        meta_handle: Arc::clone(&control.proposer) as MetaHandle,
+        hints: Arc::new(control.leaders.clone()) as Arc<dyn LeaderHints>,
         peers: Arc::new(pool.clone()),
         storage: storage.clone(),
         clock: Arc::clone(clock),

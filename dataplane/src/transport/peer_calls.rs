@@ -1,106 +1,139 @@
-//! What control asks of other nodes, as calls to their peer ports.
+//! Calls of control to other nodes, over gRPC to their peer ports.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream::StreamExt;
-use lograft_core::NodeId;
 use lograft_core::limits::GRPC_MESSAGE_MAX_BYTES;
+use lograft_core::metadata::Registration;
+use lograft_core::{ClusterId, GroupId, LogIndex, NodeId, Reason, Term};
 use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
 use lograft_proto::admin::v1::{JoinReply, JoinRequest};
+use lograft_proto::raft::v1 as proto;
 use lograft_proto::raft::v1::node_service_client::NodeServiceClient;
-use lograft_proto::raft::v1::{
-    DescribeNodeRequest, MoveLeaderReply, MoveLeaderRequest, NodeReport, ProposeMetaReply,
-    ProposeMetaRequest, WatchLeadersRequest,
-};
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
 
-use super::{Lane, PeerPool};
-use crate::control::{Answer, HintStream, PeerCalls};
+use super::node_report;
+use super::{ChannelError, Lane, PeerPool};
+use crate::control::known_leaders::LeaderChange;
+use crate::control::node_report::NodeReport;
+use crate::control::peer_calls::{
+    AppliedCommand, CallRoute, JoinAnswer, LeaderChangeStream, LeaderMove, PeerAnswer,
+    PeerCallError, PeerCalls, PeerFailure,
+};
+use crate::convert::Route;
 use crate::error_text::error_chain;
+use crate::identity::Member;
 
 impl PeerCalls for PeerPool {
     fn propose_meta(
         &self,
-        to: NodeId,
-        request: ProposeMetaRequest,
+        route: CallRoute,
+        command: Bytes,
         timeout: Duration,
-    ) -> Answer<ProposeMetaReply> {
-        call(self.node(to), timeout, |mut node| async move {
+    ) -> PeerAnswer<AppliedCommand> {
+        let request = proto::ProposeMetaRequest {
+            route: Some(route_to_proto(route, GroupId::META)),
+            command,
+        };
+        let answer = call(self.node(route.to), timeout, |mut node| async move {
             node.propose_meta(request).await
-        })
-    }
-
-    fn describe(
-        &self,
-        to: NodeId,
-        request: DescribeNodeRequest,
-        timeout: Duration,
-    ) -> Answer<NodeReport> {
-        call(self.node(to), timeout, |mut node| async move {
-            node.describe_node(request).await
-        })
-    }
-
-    fn describe_at(
-        &self,
-        address: Arc<str>,
-        request: DescribeNodeRequest,
-        timeout: Duration,
-    ) -> Answer<NodeReport> {
-        let node = self
-            .channel_to(&address)
-            .map(node_client)
-            .map_err(|e| unreachable(&e));
-        call(node, timeout, |mut node| async move {
-            node.describe_node(request).await
-        })
-    }
-
-    fn watch_leaders(&self, to: NodeId, request: WatchLeadersRequest) -> Answer<HintStream> {
-        let node = self.node(to);
+        });
         Box::pin(async move {
-            let stream = node?
-                .watch_leaders(Request::new(request))
-                .await?
-                .into_inner();
-            Ok(stream.boxed())
+            let proto::ProposeMetaReply { outcome, index } = answer.await?;
+            Ok(AppliedCommand {
+                index: LogIndex(index),
+                outcome,
+            })
+        })
+    }
+
+    fn describe(&self, route: CallRoute, timeout: Duration) -> PeerAnswer<NodeReport> {
+        let request = proto::DescribeNodeRequest {
+            route: Some(route_to_proto(route, GroupId::META)),
+        };
+        describe(self.node(route.to), request, timeout)
+    }
+
+    fn describe_at(&self, address: Arc<str>, timeout: Duration) -> PeerAnswer<NodeReport> {
+        // Without a route: the id of the node at the address is what the caller wants to know.
+        let request = proto::DescribeNodeRequest { route: None };
+        let node = self.channel_to(&address).map(node_client);
+        describe(node, request, timeout)
+    }
+
+    fn watch_leaders(&self, route: CallRoute) -> PeerAnswer<LeaderChangeStream> {
+        let request = proto::WatchLeadersRequest {
+            route: Some(route_to_proto(route, GroupId::META)),
+        };
+        let node = self.node(route.to);
+        Box::pin(async move {
+            let mut node = node.map_err(|error| unreachable(&error))?;
+            let opened = node.watch_leaders(Request::new(request)).await;
+            let stream = opened.map_err(|status| failed(&status))?.into_inner();
+            let changes = stream.map(|batch| {
+                batch
+                    .map(|batch| batch.hints.iter().map(change_from_proto).collect())
+                    .map_err(|status| failed(&status))
+            });
+            Ok(changes.boxed())
         })
     }
 
     fn move_leader(
         &self,
-        to: NodeId,
-        request: MoveLeaderRequest,
+        route: CallRoute,
+        leader_move: LeaderMove,
         timeout: Duration,
-    ) -> Answer<MoveLeaderReply> {
-        call(self.node(to), timeout, |mut node| async move {
+    ) -> PeerAnswer<(NodeId, Term)> {
+        let LeaderMove { group, to } = leader_move;
+        let request = proto::MoveLeaderRequest {
+            route: Some(route_to_proto(route, group)),
+            to_node: to.get(),
+        };
+        let answer = call(self.node(route.to), timeout, |mut node| async move {
             node.move_leader(request).await
+        });
+        Box::pin(async move {
+            let proto::MoveLeaderReply { leader_node, term } = answer.await?;
+            Ok((NodeId(leader_node), Term(term)))
         })
     }
 
     fn join(
         &self,
         address: Arc<str>,
-        request: JoinRequest,
+        registration: Registration,
         timeout: Duration,
-    ) -> Answer<JoinReply> {
-        let admin = self
-            .channel_to(&address)
-            .map(AdminServiceClient::new)
-            .map_err(|e| unreachable(&e));
-        call(admin, timeout, |mut admin| async move {
+    ) -> PeerAnswer<JoinAnswer> {
+        let Registration {
+            token,
+            name,
+            client_address,
+            peer_address,
+            zone,
+        } = registration;
+        let request = JoinRequest {
+            registration_token: token.to_string(),
+            name,
+            client_address,
+            peer_address,
+            zone,
+        };
+        let admin = self.channel_to(&address).map(AdminServiceClient::new);
+        let answer = call(admin, timeout, |mut admin| async move {
             admin.join(request).await
-        })
+        });
+        Box::pin(async move { join_answer(answer.await?) })
     }
 }
 
 impl PeerPool {
-    fn node(&self, to: NodeId) -> Result<NodeServiceClient<Channel>, Status> {
-        self.channel(to, Lane::Control)
-            .map(node_client)
-            .map_err(|e| unreachable(&e))
+    fn node(&self, to: NodeId) -> Result<NodeServiceClient<Channel>, ChannelError> {
+        self.channel(to, Lane::Control).map(node_client)
     }
 }
 
@@ -108,24 +141,168 @@ fn node_client(channel: Channel) -> NodeServiceClient<Channel> {
     NodeServiceClient::new(channel).max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
 }
 
-fn unreachable(error: &dyn std::error::Error) -> Status {
-    Status::unavailable(error_chain(error))
+fn describe(
+    node: Result<NodeServiceClient<Channel>, ChannelError>,
+    request: proto::DescribeNodeRequest,
+    timeout: Duration,
+) -> PeerAnswer<NodeReport> {
+    let answer = call(node, timeout, |mut node| async move {
+        node.describe_node(request).await
+    });
+    Box::pin(async move { Ok(node_report::from_proto(answer.await?)) })
 }
 
+/// One request and one answer within a time limit.
 fn call<C, T, F>(
-    client: Result<C, Status>,
+    client: Result<C, ChannelError>,
     timeout: Duration,
-    ask: impl FnOnce(C) -> F + Send + 'static,
-) -> Answer<T>
+    send: impl FnOnce(C) -> F + Send + 'static,
+) -> PeerAnswer<T>
 where
     C: Send + 'static,
     F: Future<Output = Result<tonic::Response<T>, Status>> + Send,
 {
     Box::pin(async move {
-        let client = client?;
-        match tokio::time::timeout(timeout, ask(client)).await {
-            Ok(answer) => answer.map(tonic::Response::into_inner),
-            Err(_) => Err(Status::deadline_exceeded("the peer did not answer in time")),
+        let client = client.map_err(|error| unreachable(&error))?;
+        match tokio::time::timeout(timeout, send(client)).await {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) => Err(failed(&status)),
+            Err(_) => Err(PeerCallError {
+                failure: PeerFailure::Timeout,
+                text: format!("no answer within {timeout:?}"),
+            }),
         }
     })
+}
+
+fn unreachable(error: &ChannelError) -> PeerCallError {
+    PeerCallError {
+        failure: PeerFailure::Unavailable,
+        text: error_chain(error),
+    }
+}
+
+/// The failure in a status: a reason of the API if it carries one, otherwise by its code.
+fn failed(status: &Status) -> PeerCallError {
+    let info = status
+        .get_details_error_info()
+        .filter(|info| info.domain == Reason::DOMAIN);
+    let reason = info.and_then(|info| Reason::from_wire(&info.reason));
+    let failure = match (reason, status.code()) {
+        (Some(reason), _) => PeerFailure::Refused(reason),
+        (None, Code::DeadlineExceeded) => PeerFailure::Timeout,
+        // The node service answers with this code when a command is in no log.
+        (None, Code::Aborted) => PeerFailure::NotExecuted,
+        (None, Code::FailedPrecondition) => PeerFailure::FailedPrecondition,
+        (None, _) => PeerFailure::Unavailable,
+    };
+    PeerCallError {
+        failure,
+        text: status.message().to_owned(),
+    }
+}
+
+fn route_to_proto(route: CallRoute, group: GroupId) -> proto::Route {
+    let CallRoute {
+        from: Member { cluster, node },
+        to,
+    } = route;
+    let route = Route {
+        cluster,
+        from: node,
+        to,
+        group,
+    };
+    route.to_proto()
+}
+
+fn change_from_proto(hint: &proto::LeaderHint) -> LeaderChange {
+    let proto::LeaderHint {
+        group_id,
+        term,
+        leads,
+    } = *hint;
+    LeaderChange {
+        group: GroupId(group_id),
+        term: Term(term),
+        leads,
+    }
+}
+
+fn join_answer(reply: JoinReply) -> Result<JoinAnswer, PeerCallError> {
+    let malformed = |text: String| PeerCallError {
+        failure: PeerFailure::MalformedAnswer,
+        text,
+    };
+    let JoinReply {
+        cluster_id,
+        node_id,
+        members,
+    } = reply;
+    let cluster: ClusterId = cluster_id
+        .parse()
+        .map_err(|_| malformed(format!("cluster_id must be a UUID, got {cluster_id:?}")))?;
+    if node_id == 0 {
+        return Err(malformed("node_id must be positive, got 0".to_owned()));
+    }
+    let members = members
+        .into_iter()
+        .map(|member| (NodeId(member.node_id), member.peer_address.into()));
+    Ok(JoinAnswer {
+        member: Member {
+            cluster,
+            node: NodeId(node_id),
+        },
+        members: members.collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_becomes_the_failure_that_the_caller_reacts_to() {
+        let failure = |status: Status| failed(&status).failure;
+        assert_eq!(
+            failure(Status::aborted("not the leader")),
+            PeerFailure::NotExecuted
+        );
+        assert_eq!(
+            failure(Status::deadline_exceeded("late")),
+            PeerFailure::Timeout
+        );
+        assert_eq!(
+            failure(Status::failed_precondition("no voter")),
+            PeerFailure::FailedPrecondition
+        );
+        assert_eq!(failure(Status::unknown("lost")), PeerFailure::Unavailable);
+        let reason = Reason::NodeDecommissioned;
+        let info = tonic_types::ErrorDetails::with_error_info(
+            reason.as_str(),
+            Reason::DOMAIN,
+            std::collections::HashMap::new(),
+        );
+        let refused = Status::with_error_details(Code::FailedPrecondition, "gone", info);
+        assert_eq!(failure(refused), PeerFailure::Refused(reason));
+    }
+
+    #[test]
+    fn a_join_reply_without_a_cluster_or_a_node_is_malformed() {
+        let reply = |cluster_id: &str, node_id| JoinReply {
+            cluster_id: cluster_id.to_owned(),
+            node_id,
+            members: Vec::new(),
+        };
+        let cluster = ClusterId::from_bytes([7; 16]);
+        let joined = join_answer(reply(&cluster.to_string(), 3)).unwrap();
+        assert_eq!(
+            (joined.member.cluster, joined.member.node),
+            (cluster, NodeId(3))
+        );
+        for malformed in [reply("x", 3), reply(&cluster.to_string(), 0)] {
+            let error = join_answer(malformed).unwrap_err();
+            assert_eq!(error.failure, PeerFailure::MalformedAnswer);
+        }
+    }
 }

@@ -69,7 +69,7 @@ async fn while_another_node_is_away_nothing_is_moved() {
     let reply = prepare(&cluster, 1, node_id).await.unwrap();
     assert!(!reply.ready);
     let why = format!(
-        "without node {node_id} no majority would be in sync of the meta group, t/0, t/1: \
+        "waiting for a majority of the meta group, t/0, t/1 to be in sync without node {node_id}: \
          node {away} does not answer"
     );
     assert_eq!(reply.waits_for, [why]);
@@ -93,7 +93,7 @@ async fn a_cluster_of_one_may_stop_and_is_told_what_pauses() {
     cluster.create_topic(0, "t", 2, 1).await;
     let reply = prepare(&cluster, 0, 1).await.unwrap();
     assert!(reply.ready, "{reply:?}");
-    let note = "nothing can be written to the meta group, t/0, t/1 while node 1 is away: \
+    let note = "the meta group, t/0, t/1 cannot be written while node 1 is stopped: \
                 too few replicas";
     assert_eq!(reply.notes, [note]);
     cluster.produce(0, 0, "still served").await;

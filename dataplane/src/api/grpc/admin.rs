@@ -2,6 +2,7 @@
 
 mod access;
 mod cluster;
+mod encode;
 mod nodes;
 mod stop;
 mod topics;
@@ -16,14 +17,14 @@ pub(crate) use nodes::{bootstrap, decommission_node, join, recommission_node};
 pub(crate) use stop::prepare_stop;
 pub(crate) use topics::{alter_topic, create_topic, delete_topic, describe_topic, list_topics};
 
-/// Refuses calls while the node belongs to no cluster, or knows nothing of its own yet. The two
-/// are told apart: who is told of no cluster may make one.
+/// Rejects calls while the node belongs to no cluster, or has not caught up with its own. The two
+/// have different reasons: a caller may bootstrap only a node that belongs to no cluster.
 fn check_member(control: &Control) -> Result<(), ApiError> {
-    let is_member = control.member().is_some();
-    if is_member && control.view().load().cluster_id().is_some() {
+    let is_member = control.member.get().is_some();
+    if is_member && control.view.load().cluster_id().is_some() {
         return Ok(());
     }
-    if is_member || control.parts().storage.identity().is_some() {
+    if is_member || control.entry.has_identity() {
         let text = "this node belongs to a cluster and has not caught up with it yet";
         return Err(ApiError::new(Reason::NotReady, text));
     }

@@ -2,8 +2,6 @@
 //! operators, and on the peer port for joining nodes. Any node answers; what changes something
 //! goes to the meta group's leader from here.
 
-use std::sync::Arc;
-
 use lograft_proto::admin::v1 as proto;
 use lograft_proto::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use tonic::{Request, Response, Status};
@@ -13,12 +11,12 @@ use crate::control::Control;
 
 /// The admin service of a node.
 pub struct AdminApi {
-    control: Arc<Control>,
+    control: Control,
 }
 
 impl AdminApi {
     /// The service over a node's control.
-    pub fn server(control: Arc<Control>) -> AdminServiceServer<Self> {
+    pub(crate) fn server(control: Control) -> AdminServiceServer<Self> {
         AdminServiceServer::new(Self { control })
     }
 }

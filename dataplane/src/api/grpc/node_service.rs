@@ -1,12 +1,11 @@
 //! What nodes ask of each other besides raft, on the peer port.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use lograft_core::NodeId;
 use lograft_core::metadata::Outcome;
-use lograft_core::{GroupId, NodeId, Term};
 use lograft_proto::raft::v1 as proto;
 use lograft_proto::raft::v1::node_service_server::{NodeService, NodeServiceServer};
 use lograft_raft::RaftError;
@@ -14,26 +13,28 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::api::grpc::raft_service::{admit, require_node};
-use crate::control::propose::Attempt;
-use crate::control::{Control, leader_changes};
+use crate::control::Control;
+use crate::control::known_leaders::{LeaderChange, LedGroups, leader_changes};
+use crate::control::propose::ProposeAttempt;
 use crate::convert::Route;
 use crate::error_text::error_chain;
+use crate::transport::node_report;
 
 /// Hands requests to control.
 pub struct NodeApi {
-    control: Arc<Control>,
+    control: Control,
 }
 
 impl NodeApi {
     /// The service over a node's control.
-    pub fn server(control: Arc<Control>) -> NodeServiceServer<Self> {
+    pub(crate) fn server(control: Control) -> NodeServiceServer<Self> {
         NodeServiceServer::new(Self { control })
     }
 
     fn admit(&self, route: Option<&proto::Route>) -> Result<Route, Status> {
         let route = Route::from_proto(route)
             .map_err(|error| Status::invalid_argument(error_chain(&error)))?;
-        admit(&*self.control, route)?;
+        admit(&self.control, route)?;
         Ok(route)
     }
 }
@@ -49,8 +50,8 @@ impl NodeService for NodeApi {
         require_node(&request)?;
         let proto::ProposeMetaRequest { route, command } = request.into_inner();
         self.admit(route.as_ref())?;
-        match self.control.attempt_here(&command).await {
-            Attempt::Applied(index, result) => {
+        match self.control.proposer.attempt_here(&command).await {
+            ProposeAttempt::Applied(index, result) => {
                 let outcome = Outcome::encode(&result)
                     .map_err(|error| Status::internal(error_chain(&error)))?;
                 let outcome = outcome.into();
@@ -59,9 +60,9 @@ impl NodeService for NodeApi {
                     index: index.get(),
                 }))
             }
-            // The code says that the command is in no log.
-            Attempt::NotProposed(text) => Err(Status::aborted(text)),
-            Attempt::Unknown(text) => Err(Status::unknown(text)),
+            // The code means that the command is in no log.
+            ProposeAttempt::NotProposed(text) => Err(Status::aborted(text)),
+            ProposeAttempt::Unknown(text) => Err(Status::unknown(text)),
         }
     }
 
@@ -70,11 +71,13 @@ impl NodeService for NodeApi {
         request: Request<proto::DescribeNodeRequest>,
     ) -> Result<Response<proto::NodeReport>, Status> {
         require_node(&request)?;
-        // Who asks an address only wants to know who is there.
+        // A caller that knows only the address omits the route: it asks which node this is.
         if let Some(route) = request.into_inner().route {
             self.admit(Some(&route))?;
         }
-        Ok(Response::new(self.control.report()))
+        Ok(Response::new(node_report::to_proto(
+            self.control.reporter.report(),
+        )))
     }
 
     type WatchLeadersStream = Hints;
@@ -85,7 +88,7 @@ impl NodeService for NodeApi {
     ) -> Result<Response<Hints>, Status> {
         require_node(&request)?;
         self.admit(request.into_inner().route.as_ref())?;
-        Ok(Response::new(leaderships(self.control.watch_led())))
+        Ok(Response::new(leaderships(self.control.led_groups.watch())))
     }
 
     async fn move_leader(
@@ -95,7 +98,9 @@ impl NodeService for NodeApi {
         require_node(&request)?;
         let proto::MoveLeaderRequest { route, to_node } = request.into_inner();
         let route = self.admit(route.as_ref())?;
-        let (leader, term) = move_leader(&self.control, route.group, NodeId(to_node))
+        let transfers = &self.control.transfers;
+        let (leader, term) = transfers
+            .transfer_local(route.group, NodeId(to_node))
             .await
             .map_err(|error| transfer_status(&error))?;
         let reply = proto::MoveLeaderReply {
@@ -104,20 +109,6 @@ impl NodeService for NodeApi {
         };
         Ok(Response::new(reply))
     }
-}
-
-/// Hands over a leadership that this node has. Returns who leads then.
-pub(crate) async fn move_leader(
-    control: &Control,
-    group: GroupId,
-    to: NodeId,
-) -> Result<(NodeId, Term), RaftError> {
-    let raft = control
-        .replicas()
-        .raft(group)
-        .ok_or(RaftError::NotLeader { leader: None })?;
-    raft.transfer_leader(to).await?;
-    Ok((to, raft.status().term))
 }
 
 fn transfer_status(error: &RaftError) -> Status {
@@ -129,7 +120,7 @@ fn transfer_status(error: &RaftError) -> Status {
     }
 }
 
-type Led = Arc<BTreeMap<GroupId, Term>>;
+type Led = Arc<LedGroups>;
 
 /// All groups led, then each change.
 fn leaderships(led: watch::Receiver<Led>) -> Hints {
@@ -144,15 +135,29 @@ fn leaderships(led: watch::Receiver<Led>) -> Hints {
         };
         let now = Arc::clone(&led.borrow_and_update());
         let hints = proto::LeaderHints {
-            hints: leader_changes(&told, &now),
+            hints: leader_changes(&told, &now)
+                .iter()
+                .map(change_to_proto)
+                .collect(),
         };
         Some((Ok(hints), (led, Some(now))))
     });
     hints.boxed()
 }
 
+fn change_to_proto(change: &LeaderChange) -> proto::LeaderHint {
+    let LeaderChange { group, term, leads } = *change;
+    proto::LeaderHint {
+        group_id: group.get(),
+        term: term.get(),
+        leads,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use lograft_core::{GroupId, Term};
+
     use super::*;
 
     fn led(groups: &[u64]) -> Led {

@@ -35,15 +35,15 @@ pub trait GroupLookup: Send + Sync + 'static {
 
 impl GroupLookup for Control {
     fn member(&self) -> Option<Member> {
-        Self::member(self)
+        self.member.get()
     }
 
     fn group(&self, group: GroupId) -> Option<RaftGroup> {
-        self.replicas().raft(group)
+        self.replicas.raft(group)
     }
 
     fn is_removed(&self, node: NodeId) -> bool {
-        let metadata = self.view().load();
+        let metadata = self.view.load();
         metadata
             .node(node)
             .is_some_and(|node| node.state == NodeState::Removed)

@@ -1,27 +1,28 @@
-use lograft_proto::raft::v1::{FollowerLag, NodeReport};
+use lograft_core::{ClusterId, Term};
 
 use super::*;
-use crate::control::test_metadata::{cluster, create};
+use crate::control::node_report::NodeReport;
+use crate::control::test_metadata::{cluster, create, ids};
+use crate::identity::Member;
 
-/// A group's report by one of its nodes; the leader tells the lags.
+/// A group's report by one of its nodes; the leader reports the lags.
 fn replica(group: u64, is_leader: bool, voters: &[u64], lags: &[(u64, u64)]) -> ReplicaReport {
-    let lag = |(node_id, entries): &(u64, u64)| FollowerLag {
-        node_id: *node_id,
-        entries: *entries,
-    };
     ReplicaReport {
-        group_id: group,
-        term: 3,
+        group: GroupId(group),
+        term: Term(3),
         ready_leader: is_leader,
-        voters: voters.to_vec(),
-        lags: lags.iter().map(lag).collect(),
+        voters: ids(voters),
+        lags: lags
+            .iter()
+            .map(|(node, lag)| (NodeId(*node), *lag))
+            .collect(),
         ..ReplicaReport::default()
     }
 }
 
 type Groups<'a> = &'a [(u64, u64, &'a [u64], &'a [(u64, u64)])];
 
-/// What the nodes say; a group is its id, its leader, its voters and their lags.
+/// The reports of these nodes. A group is its id, its leader, its voters and their lags.
 fn reports(nodes: &[u64], groups: Groups<'_>) -> Vec<NodeReport> {
     let of = |node: u64| {
         let held = groups
@@ -30,13 +31,16 @@ fn reports(nodes: &[u64], groups: Groups<'_>) -> Vec<NodeReport> {
         held.map(|(group, leader, voters, lags)| {
             let is_leader = *leader == node;
             let mut report = replica(*group, is_leader, voters, lags);
-            report.leader_node = Some(*leader);
+            report.leader = Some(NodeId(*leader));
             report
         })
         .collect()
     };
     let report = |node: &u64| NodeReport {
-        node_id: *node,
+        member: Some(Member {
+            cluster: ClusterId::from_bytes([1; 16]),
+            node: NodeId(*node),
+        }),
         replicas: of(*node),
         ..NodeReport::default()
     };
@@ -58,7 +62,7 @@ fn check(metadata: &Metadata, reports: Vec<NodeReport>, node: u64) -> StopCheck 
 }
 
 #[test]
-fn a_node_may_stop_while_all_are_in_sync_and_what_it_leads_goes_to_the_next() {
+fn a_node_may_stop_while_all_are_in_sync_and_the_next_replica_leads_then() {
     let groups: Groups<'_> = &[(0, 2, ALL, IN_SYNC), (1, 2, ALL, IN_SYNC)];
     let found = check(&three(), reports(ALL, groups), 2);
     let leads = vec![(GroupId::META, NodeId(1)), (GroupId(1), NodeId(3))];
@@ -82,45 +86,50 @@ fn a_node_may_stop_while_all_are_in_sync_and_what_it_leads_goes_to_the_next() {
 fn a_second_node_waits_for_the_first() {
     let groups: Groups<'_> = &[(0, 2, ALL, IN_SYNC), (1, 2, ALL, IN_SYNC)];
     let found = check(&three(), reports(&[1, 2], groups), 2);
-    let why = "without node 2 no majority would be in sync of the meta group, t/0: \
+    let why = "waiting for a majority of the meta group, t/0 to be in sync without node 2: \
                node 3 does not answer";
     assert_eq!(found.waits_for, [why]);
     let found = check(&three(), reports(&[1, 2], groups), 3);
-    assert_eq!(found.waits_for, Vec::<String>::new(), "it is away already");
+    assert_eq!(
+        found.waits_for,
+        Vec::<String>::new(),
+        "it is stopped already"
+    );
 }
 
 #[test]
-fn who_is_behind_damaged_or_empty_does_not_count() {
+fn a_replica_that_is_behind_corrupt_or_missing_does_not_count() {
     let behind: &[(u64, u64)] = &[(1, IN_SYNC_LAG_MAX_COUNT + 1), (3, 0)];
     let groups: Groups<'_> = &[(0, 2, ALL, IN_SYNC), (1, 2, ALL, behind)];
-    let why = |what: &str| format!("without node 3 no majority would be in sync of t/0: {what}");
+    let why =
+        |what: &str| format!("waiting for a majority of t/0 to be in sync without node 3: {what}");
     let found = check(&three(), reports(ALL, groups), 3);
     assert_eq!(found.waits_for, [why("node 1 is behind")]);
     let groups: Groups<'_> = &[(0, 2, ALL, IN_SYNC), (1, 2, ALL, IN_SYNC)];
-    let mut damaged = reports(ALL, groups);
-    damaged[0].replicas[1].corrupt = true;
-    let found = check(&three(), damaged, 3);
-    assert_eq!(found.waits_for, [why("node 1 has damaged files")]);
+    let mut corrupt = reports(ALL, groups);
+    corrupt[0].replicas[1].corrupt = true;
+    let found = check(&three(), corrupt, 3);
+    assert_eq!(found.waits_for, [why("node 1 has a corrupt replica")]);
     let mut empty = reports(ALL, groups);
     empty[0].replicas.truncate(1);
     let found = check(&three(), empty, 3);
     assert_eq!(
         found.waits_for,
-        [why("node 1 does not hold its replica yet")]
+        [why("node 1 has not created its replica yet")]
     );
-    let mut unheard = reports(ALL, groups);
-    unheard[1].replicas[1].lags.clear();
-    let found = check(&three(), unheard, 3);
+    let mut unknown = reports(ALL, groups);
+    unknown[1].replicas[1].lags.clear();
+    let found = check(&three(), unknown, 3);
     assert_eq!(found.waits_for, [why("node 1 is behind")]);
 }
 
 #[test]
-fn a_group_without_a_leader_holds_back_its_own_nodes_only() {
+fn a_group_without_a_leader_blocks_only_its_own_nodes() {
     let mut metadata = three();
     create(&mut metadata, "u", &[&[1]]);
     let groups: Groups<'_> = &[(0, 2, ALL, IN_SYNC), (1, 2, ALL, IN_SYNC)];
     let found = check(&metadata, reports(ALL, groups), 1);
-    assert_eq!(found.waits_for, ["nobody leads u/0"]);
+    assert_eq!(found.waits_for, ["waiting for a leader of u/0"]);
     assert_eq!(
         check(&metadata, reports(ALL, groups), 3).waits_for,
         Vec::<String>::new()
@@ -133,11 +142,11 @@ fn a_group_without_a_leader_holds_back_its_own_nodes_only() {
     );
     assert_eq!(found.notes.len(), 1);
     let found = check(&metadata, reports(ALL, &groups[1..]), 3);
-    assert_eq!(found.waits_for, ["nobody leads the meta group"]);
+    assert_eq!(found.waits_for, ["waiting for a leader of the meta group"]);
 }
 
 #[test]
-fn what_has_one_or_two_replicas_pauses_and_holds_nothing_back() {
+fn a_group_of_one_or_two_replicas_pauses_and_blocks_nothing() {
     let mut metadata = cluster(3);
     create(&mut metadata, "one", &[&[2], &[1]]);
     create(&mut metadata, "two", &[&[2, 3]]);
@@ -149,17 +158,18 @@ fn what_has_one_or_two_replicas_pauses_and_holds_nothing_back() {
         (3, 2, &[2, 3], IN_SYNC),
     ];
     let found = check(&metadata, reports(ALL, groups), 2);
-    let note = "nothing can be written to one/0, two/0 while node 2 is away: too few replicas";
+    let note = "one/0, two/0 cannot be written while node 2 is stopped: too few replicas";
     assert_eq!(found.notes, [note]);
     assert_eq!(found.waits_for, Vec::<String>::new());
     assert_eq!(
         found.leads,
         [(GroupId(3), NodeId(3))],
-        "nobody else could lead one/0"
+        "no other node could lead one/0"
     );
     let found = check(&metadata, reports(&[1, 2], groups), 2);
     assert!(
-        found.waits_for[0].ends_with(", two/0: node 3 does not answer"),
+        found.waits_for[0]
+            .ends_with(", two/0 to be in sync without node 2: node 3 does not answer"),
         "{found:?}"
     );
 }
@@ -176,11 +186,11 @@ fn a_cluster_of_one_may_stop_and_one_that_grows_waits_for_its_voters() {
     let found = check(&cluster(3), reports(ALL, alone), 1);
     assert_eq!(
         found.waits_for,
-        ["voters are still to be added to the meta group"]
+        ["waiting for voters to be added to the meta group"]
     );
     let evicted: Groups<'_> = &[(0, 1, ALL, IN_SYNC), (1, 2, &[2, 3], IN_SYNC)];
     let found = check(&three(), reports(ALL, evicted), 2);
-    assert_eq!(found.waits_for, ["voters are still to be added to t/0"]);
+    assert_eq!(found.waits_for, ["waiting for voters to be added to t/0"]);
 }
 
 #[test]
@@ -196,22 +206,22 @@ fn while_voters_change_both_sets_count() {
         check(&metadata, reports.clone(), 2).waits_for,
         Vec::<String>::new()
     );
-    reports[0].replicas[1].joint_voters = vec![1, 2, 4];
+    reports[0].replicas[1].joint_voters = ids(&[1, 2, 4]);
     let found = check(&metadata, reports.clone(), 2);
     assert!(
-        found.waits_for[0].ends_with("of t/0: node 4 is behind"),
+        found.waits_for[0].ends_with("of t/0 to be in sync without node 2: node 4 is behind"),
         "{found:?}"
     );
     let found = check(&metadata, reports, 3);
     assert_eq!(
         found.waits_for,
         Vec::<String>::new(),
-        "3 is in the old set alone"
+        "node 3 is only in the old set"
     );
 }
 
 #[test]
-fn many_are_one_sentence() {
+fn many_groups_are_one_sentence() {
     let mut metadata = cluster(2);
     let replicas: Vec<&[u64]> = vec![&[1]; 8];
     create(&mut metadata, "t", &replicas);
@@ -219,6 +229,6 @@ fn many_are_one_sentence() {
     let found = check(&metadata, reports(&[1, 2], alone), 1);
     assert_eq!(
         found.waits_for,
-        ["nobody leads t/0, t/1, t/2, t/3, t/4 and 3 more"]
+        ["waiting for a leader of t/0, t/1, t/2, t/3, t/4 and 3 more"]
     );
 }

@@ -1,15 +1,14 @@
-//! Nodes come and go.
+//! Bootstrap, join and decommission of nodes.
 
-use lograft_core::metadata::{Command, MetaError, Outcome};
+use lograft_core::metadata::{Command, MetaError, Outcome, Registration};
 use lograft_core::{ClusterId, NodeId, NodeState, Reason};
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
 use super::check_member;
+use super::encode::node_state;
 use crate::api::grpc::status::ApiError;
-use crate::control::bootstrap::{Bootstrapped, EnterError};
-use crate::control::describe::node_state;
-use crate::control::join::registration_of;
+use crate::control::cluster_entry::{Bootstrapped, EnterError};
 use crate::control::{Control, replicas_left};
 use crate::error_text::error_chain;
 use crate::serving::meta_group::{ProposeMeta, ProposeMetaError};
@@ -23,6 +22,7 @@ pub(crate) async fn bootstrap(
         .parse()
         .map_err(|_| ApiError::invalid("cluster_id", "a UUID"))?;
     let Bootstrapped { member, is_created } = control
+        .entry
         .bootstrap(cluster)
         .await
         .map_err(|error| enter_error(&error))?;
@@ -42,16 +42,21 @@ pub(crate) async fn join(
     request: proto::JoinRequest,
 ) -> Result<proto::JoinReply, Status> {
     check_member(control)?;
-    let registration = registration_of(request)
-        .ok_or_else(|| ApiError::invalid("registration_token", "a UUID"))?;
-    let outcome = control.propose(Command::RegisterNode(registration)).await;
+    let registration =
+        registration(request).ok_or_else(|| ApiError::invalid("registration_token", "a UUID"))?;
+    let outcome = control
+        .proposer
+        .propose(Command::RegisterNode(registration))
+        .await;
     let node = match outcome.map_err(ApiError::from)? {
         Outcome::Node(node) => node,
         Outcome::Done | Outcome::Topic(_) | Outcome::Producers { .. } => {
-            return Err(ApiError::new(Reason::Internal, "the meta group gave no node id").into());
+            return Err(
+                ApiError::new(Reason::Internal, "the meta group returned no node id").into(),
+            );
         }
     };
-    let metadata = control.view().load();
+    let metadata = control.view.load();
     let members = metadata.members().map(|member| proto::Member {
         node_id: member.id.get(),
         name: member.registration.name.clone(),
@@ -73,12 +78,12 @@ pub(crate) async fn decommission_node(
 ) -> Result<proto::DecommissionNodeReply, Status> {
     check_member(control)?;
     let node = NodeId(request.node_id);
-    match control.propose(Command::DrainNode { node }).await {
-        // To ask how far it is may come late: then it is done.
+    match control.proposer.propose(Command::DrainNode { node }).await {
+        // Repeated requests are how callers follow the progress: a node that is removed by now is done.
         Ok(_) | Err(ProposeMetaError::Refused(MetaError::NodeDecommissioned { .. })) => {}
         Err(error) => return Err(ApiError::from(error).into()),
     }
-    let metadata = control.view().load();
+    let metadata = control.view.load();
     let state = metadata
         .node(node)
         .map_or(NodeState::Removed, |node| node.state);
@@ -95,8 +100,32 @@ pub(crate) async fn recommission_node(
     check_member(control)?;
     let node = NodeId(request.node_id);
     let command = Command::UndrainNode { node };
-    control.propose(command).await.map_err(ApiError::from)?;
+    control
+        .proposer
+        .propose(command)
+        .await
+        .map_err(ApiError::from)?;
     Ok(proto::RecommissionNodeReply {
         state: node_state(NodeState::Active).into(),
+    })
+}
+
+/// The registration in a join request; `None` if its token is malformed. The meta group checks the
+/// rest.
+fn registration(request: proto::JoinRequest) -> Option<Registration> {
+    let proto::JoinRequest {
+        registration_token,
+        name,
+        client_address,
+        peer_address,
+        zone,
+    } = request;
+    let token = registration_token.parse().ok()?;
+    Some(Registration {
+        token,
+        name,
+        client_address,
+        peer_address,
+        zone,
     })
 }

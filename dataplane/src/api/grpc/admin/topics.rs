@@ -12,10 +12,9 @@ use lograft_proto::admin::v1 as proto;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::check_member;
+use super::{check_member, encode};
 use crate::api::grpc::status::ApiError;
 use crate::control::Control;
-use crate::control::describe::{describe_topic as describe, retention as retention_to_proto};
 use crate::serving::meta_group::{ProposeMeta, ProposeMetaError};
 
 /// Replicas of a topic that does not say how many it wants, if there are as many nodes.
@@ -33,7 +32,7 @@ pub(crate) async fn create_topic(
         retention,
         timeout_ms,
     } = request;
-    let defaults = control.parts().topic_defaults.read().await;
+    let defaults = control.topic_defaults.read().await;
     let partitions = match partitions {
         0 => defaults.partitions,
         asked => asked,
@@ -41,7 +40,7 @@ pub(crate) async fn create_topic(
     let retention = retention.map_or(defaults.retention(), policy);
     topic::validate_name(&name).map_err(ApiError::from)?;
     topic::validate_partitions(partitions, 0).map_err(ApiError::from)?;
-    if control.view().load().topic(&name).is_some() {
+    if control.view.load().topic(&name).is_some() {
         return Err(ApiError::from(MetaError::TopicExists { name }).into());
     }
     propose_placed(control, |control| {
@@ -77,7 +76,7 @@ pub(crate) async fn alter_topic(
     } = request;
     let retention = retention.map(policy);
     propose_placed(control, |control| {
-        let metadata = control.view().load();
+        let metadata = control.view.load();
         let known = metadata
             .topic(&name)
             .ok_or_else(|| ApiError::unknown_topic(&name))?;
@@ -108,19 +107,23 @@ pub(crate) async fn delete_topic(
 ) -> Result<proto::DeleteTopicReply, Status> {
     check_member(control)?;
     let command = Command::DeleteTopic { name: request.name };
-    control.propose(command).await.map_err(ApiError::from)?;
+    control
+        .proposer
+        .propose(command)
+        .await
+        .map_err(ApiError::from)?;
     Ok(proto::DeleteTopicReply {})
 }
 
 pub(crate) fn list_topics(control: &Control) -> Result<proto::ListTopicsReply, Status> {
     check_member(control)?;
-    let metadata = control.view().load();
+    let metadata = control.view.load();
     let topics = metadata.topics().map(|topic| proto::TopicSummary {
         name: topic.name.clone(),
         topic_id: topic.id.0,
         partitions: topic.partition_count(),
         replication_factor: topic.replication_factor,
-        retention: Some(retention_to_proto(topic.retention)),
+        retention: Some(encode::retention(topic.retention)),
     });
     Ok(proto::ListTopicsReply {
         topics: topics.collect(),
@@ -137,12 +140,10 @@ pub(crate) async fn describe_topic(
 }
 
 async fn described(control: &Control, name: &str) -> Result<proto::TopicDescription, ApiError> {
-    // Asked for first: nobody is bothered about a topic that is not there.
-    if control.view().load().topic(name).is_none() {
-        return Err(ApiError::unknown_topic(name));
-    }
-    let reports = control.gather().await;
-    describe(&control.view().load(), name, &reports).ok_or_else(|| ApiError::unknown_topic(name))
+    let described = control.cluster.describe_topic(name).await;
+    described
+        .map(encode::topic)
+        .ok_or_else(|| ApiError::unknown_topic(name))
 }
 
 const fn policy(retention: proto::Retention) -> RetentionPolicy {
@@ -153,7 +154,7 @@ const fn policy(retention: proto::Retention) -> RetentionPolicy {
 }
 
 fn default_replication_factor(control: &Control) -> u32 {
-    let nodes = control.view().load().active_nodes().count();
+    let nodes = control.view.load().active_nodes().count();
     u32::try_from(nodes)
         .unwrap_or(u32::MAX)
         .clamp(1, REPLICATION_FACTOR_DEFAULT)
@@ -164,7 +165,7 @@ fn place(
     partitions: u32,
     replication_factor: u32,
 ) -> Result<Vec<Vec<NodeId>>, ApiError> {
-    let nodes = candidates(&control.view().load());
+    let nodes = candidates(&control.view.load());
     Ok(place_topic(nodes, partitions, replication_factor)?)
 }
 
@@ -176,7 +177,7 @@ async fn propose_placed(
 ) -> Result<(), ApiError> {
     let mut attempts = 1;
     loop {
-        match control.propose(command(control)?).await {
+        match control.proposer.propose(command(control)?).await {
             Ok(_) => return Ok(()),
             Err(ProposeMetaError::Refused(MetaError::NodeDecommissioned { .. }))
                 if attempts < TOPIC_ASSIGNED_MAX_COUNT =>
@@ -196,11 +197,11 @@ async fn wait_for_leaders(control: &Control, name: &str, timeout_ms: u32) -> boo
     };
     let deadline = Instant::now() + wait;
     loop {
-        let metadata = control.view().load();
+        let metadata = control.view.load();
         let Some(topic) = metadata.topic(name) else {
             return false;
         };
-        let is_led = |group: GroupId| control.leader_of(group).is_some();
+        let is_led = |group: GroupId| control.leaders.leader_of(group).is_some();
         if topic
             .partitions
             .iter()

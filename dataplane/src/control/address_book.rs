@@ -1,0 +1,90 @@
+//! Keeps the peer addresses of the other nodes up to date.
+
+use std::sync::Arc;
+
+use lograft_core::limits::{DESCRIBE_MAX, SEEDS_ASKED_AFTER};
+use tokio::sync::watch;
+
+use super::local_member::LocalMember;
+use super::peer_calls::PeerCalls;
+use super::seeds::Seeds;
+use crate::net::AddressBook;
+use crate::serving::replica::ReplicaMap;
+use crate::state_machine::MetaView;
+
+/// The address book loop.
+///
+/// Addresses are taken from the metadata. If the meta group has no known leader for a while, the
+/// node asks its seeds for their ids: after all nodes have moved to new addresses, the metadata
+/// cannot be updated without a quorum, and no quorum forms with the old addresses.
+pub(crate) struct AddressBookLoop {
+    pub(crate) member: LocalMember,
+    pub(crate) view: MetaView,
+    pub(crate) replicas: ReplicaMap,
+    pub(crate) seeds: Seeds,
+    pub(crate) peers: Arc<dyn PeerCalls>,
+    pub(crate) addresses: watch::Sender<AddressBook>,
+}
+
+impl AddressBookLoop {
+    /// Runs until dropped.
+    pub(crate) async fn run(self) {
+        let mut version = self.view.watch();
+        let mut discovered = AddressBook::new();
+        loop {
+            self.publish(&discovered);
+            match tokio::time::timeout(SEEDS_ASKED_AFTER, version.changed()).await {
+                Ok(Err(_)) => return,
+                Ok(Ok(())) => discovered.clear(),
+                Err(_) if self.knows_meta_leader() => {}
+                Err(_) => discovered = self.discover().await,
+            }
+        }
+    }
+
+    fn knows_meta_leader(&self) -> bool {
+        let Some(meta) = self.replicas.meta() else {
+            return false;
+        };
+        meta.raft.watch().borrow().leader.is_some()
+    }
+
+    /// Publishes the addresses in the metadata; those in `discovered` take precedence.
+    fn publish(&self, discovered: &AddressBook) {
+        let metadata = self.view.load();
+        if metadata.cluster_id().is_none() {
+            return;
+        }
+        let mut book: AddressBook = metadata
+            .members()
+            .map(|node| (node.id, node.registration.peer_address.as_str().into()))
+            .collect();
+        for (node, address) in discovered {
+            if let Some(known) = book.get_mut(node) {
+                *known = Arc::clone(address);
+            }
+        }
+        self.addresses.send_if_modified(|current| {
+            let is_new = *current != book;
+            *current = book;
+            is_new
+        });
+    }
+
+    /// The nodes of this cluster at the seed addresses.
+    async fn discover(&self) -> AddressBook {
+        let Some(me) = self.member.get() else {
+            return AddressBook::new();
+        };
+        let asked = self.seeds.iter().map(|seed| async move {
+            let report = self.peers.describe_at(Arc::clone(&seed), DESCRIBE_MAX);
+            let found = report.await.ok()?.member?;
+            (found.cluster == me.cluster).then_some((found.node, seed))
+        });
+        futures_util::future::join_all(asked)
+            .await
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}

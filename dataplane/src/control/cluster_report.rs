@@ -1,0 +1,184 @@
+//! The state of the cluster, from the metadata and the reports of all nodes. Nodes that do not
+//! answer in time are described as unreachable.
+
+pub(crate) mod description;
+mod partitions;
+mod problems;
+pub(crate) mod reports;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lograft_core::limits::DESCRIBE_MAX;
+use lograft_core::metadata::{Metadata, Node};
+use lograft_core::{GroupId, NodeId};
+
+use self::description::{
+    ClusterDescription, MetaRole, NodeDescription, PartitionDescription, TopicDescription,
+};
+use self::problems::MetaHealth;
+use self::reports::{Reports, lacks_meta_voters};
+use super::local_member::LocalMember;
+use super::node_report::ReplicaReport;
+use super::node_reporter::NodeReporter;
+use super::peer_calls::PeerCalls;
+use crate::state_machine::MetaView;
+
+/// Collects the reports of all nodes and describes the cluster.
+pub(crate) struct ClusterReporter {
+    pub(crate) member: LocalMember,
+    pub(crate) view: MetaView,
+    pub(crate) peers: Arc<dyn PeerCalls>,
+    pub(crate) local: Arc<NodeReporter>,
+}
+
+impl ClusterReporter {
+    /// Requests the reports of all members. Waits for none longer than `DESCRIBE_MAX`.
+    pub(crate) async fn collect(&self) -> Reports {
+        let me = self.member.node();
+        let metadata = self.view.load();
+        let others = metadata
+            .members()
+            .map(|node| node.id)
+            .filter(|id| Some(*id) != me);
+        let requested = others.filter_map(|node| {
+            let route = self.member.route_to(node)?;
+            Some(self.peers.describe(route, DESCRIBE_MAX))
+        });
+        let answers = futures_util::future::join_all(requested).await;
+        Reports::new(answers.into_iter().flatten().chain([self.local.report()]))
+    }
+
+    /// Describes the whole cluster.
+    pub(crate) async fn describe_cluster(&self) -> ClusterDescription {
+        let reports = self.collect().await;
+        describe_cluster(&self.view.load(), &reports, self.member.node())
+    }
+
+    /// Describes a topic; `None` if it does not exist.
+    pub(crate) async fn describe_topic(&self, name: &str) -> Option<TopicDescription> {
+        // Checked first, so that no reports are requested for a topic that does not exist.
+        self.view.load().topic(name)?;
+        let reports = self.collect().await;
+        describe_topic(&self.view.load(), name, &reports)
+    }
+}
+
+fn describe_cluster(
+    metadata: &Metadata,
+    reports: &Reports,
+    answered_by: Option<NodeId>,
+) -> ClusterDescription {
+    let partitions: Vec<PartitionDescription> = metadata
+        .partitions()
+        .map(|place| partitions::describe(place, reports))
+        .collect();
+    let meta_leader = reports.leader(GroupId::META);
+    let counts = NodeCounts::new(&partitions, meta_leader);
+    let nodes: Vec<NodeDescription> = metadata
+        .nodes()
+        .map(|node| describe_node(node, reports, meta_leader, &counts))
+        .collect();
+    let meta = MetaHealth {
+        has_leader: meta_leader.is_some(),
+        lacks_voters: meta_leader.is_some_and(|(_, report)| lacks_meta_voters(metadata, report)),
+    };
+    let problems = problems::find(&nodes, &partitions, meta);
+    ClusterDescription {
+        cluster: metadata.cluster_id(),
+        healthy: !problems.iter().any(|problem| problem.degrades),
+        meta_leader: meta_leader.map(|(node, _)| node),
+        answered_by,
+        nodes,
+        topic_count: metadata.topics().count(),
+        partitions,
+        problems,
+    }
+}
+
+/// Sums over all groups, by node.
+#[derive(Debug, Default)]
+struct NodeCounts {
+    leaders: BTreeMap<NodeId, u32>,
+    replicas: BTreeMap<NodeId, u32>,
+    lags: BTreeMap<NodeId, u64>,
+}
+
+impl NodeCounts {
+    fn new(
+        partitions: &[PartitionDescription],
+        meta_leader: Option<(NodeId, &ReplicaReport)>,
+    ) -> Self {
+        let mut counts = Self {
+            lags: meta_leader.map_or_else(BTreeMap::new, |(_, report)| report.lags.clone()),
+            ..Self::default()
+        };
+        for partition in partitions {
+            if let Some(leader) = partition.leader {
+                *counts.leaders.entry(leader).or_default() += 1;
+            }
+            for replica in &partition.replicas {
+                *counts.replicas.entry(replica.node).or_default() += 1;
+                *counts.lags.entry(replica.node).or_default() += replica.lag_entries.unwrap_or(0);
+            }
+        }
+        counts
+    }
+}
+
+fn describe_node(
+    node: &Node,
+    reports: &Reports,
+    meta_leader: Option<(NodeId, &ReplicaReport)>,
+    counts: &NodeCounts,
+) -> NodeDescription {
+    let Node {
+        id,
+        registration,
+        state,
+        rests_until_ms: _,
+    } = node;
+    NodeDescription {
+        id: *id,
+        registration: registration.clone(),
+        state: *state,
+        report: reports.node(*id).cloned(),
+        meta_role: meta_role(*id, meta_leader),
+        replica_count: counts.replicas.get(id).copied().unwrap_or(0),
+        leader_count: counts.leaders.get(id).copied().unwrap_or(0),
+        lag_entries: counts.lags.get(id).copied().unwrap_or(0),
+    }
+}
+
+fn meta_role(node: NodeId, leader: Option<(NodeId, &ReplicaReport)>) -> MetaRole {
+    let Some((leader, report)) = leader else {
+        return MetaRole::Unknown;
+    };
+    if leader == node {
+        MetaRole::Leader
+    } else if report.voters.contains(&node) {
+        MetaRole::Voter
+    } else if report.learners.contains(&node) {
+        MetaRole::Learner
+    } else {
+        MetaRole::None
+    }
+}
+
+fn describe_topic(metadata: &Metadata, name: &str, reports: &Reports) -> Option<TopicDescription> {
+    let topic = metadata.topic(name)?;
+    let places = metadata
+        .partitions()
+        .filter(|place| place.topic.id == topic.id);
+    Some(TopicDescription {
+        name: topic.name.clone(),
+        id: topic.id,
+        replication_factor: topic.replication_factor,
+        retention: topic.retention,
+        partitions: places
+            .map(|place| partitions::describe(place, reports))
+            .collect(),
+    })
+}

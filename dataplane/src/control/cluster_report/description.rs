@@ -1,0 +1,196 @@
+//! The state of the cluster for operators: nodes, partitions and problems.
+
+use lograft_core::metadata::{Registration, TopicId};
+use lograft_core::{
+    ClusterId, GroupId, NodeId, NodeState, Offset, PartitionId, RetentionPolicy, Term,
+};
+
+use crate::control::node_report::NodeReport;
+
+/// The whole cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ClusterDescription {
+    /// The cluster's id; `None` if the answering node belongs to no cluster.
+    pub(crate) cluster: Option<ClusterId>,
+    /// Whether no problem degrades the cluster.
+    pub(crate) healthy: bool,
+    /// The leader of the meta group.
+    pub(crate) meta_leader: Option<NodeId>,
+    /// The node that made the description.
+    pub(crate) answered_by: Option<NodeId>,
+    /// All nodes, including removed ones.
+    pub(crate) nodes: Vec<NodeDescription>,
+    /// Number of topics.
+    pub(crate) topic_count: usize,
+    /// All partitions.
+    pub(crate) partitions: Vec<PartitionDescription>,
+    /// What is wrong, the most severe first.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeDescription {
+    /// Its id.
+    pub(crate) id: NodeId,
+    /// Its name and addresses.
+    pub(crate) registration: Registration,
+    /// Its state in the metadata.
+    pub(crate) state: NodeState,
+    /// Its report, without the replicas; `None` if it did not answer.
+    pub(crate) report: Option<NodeReport>,
+    /// Its part in the meta group.
+    pub(crate) meta_role: MetaRole,
+    /// Number of partition replicas that it has or gets.
+    pub(crate) replica_count: u32,
+    /// Number of partitions that it leads.
+    pub(crate) leader_count: u32,
+    /// Entries that it is behind, summed over all groups.
+    pub(crate) lag_entries: u64,
+}
+
+/// A node's part in the meta group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MetaRole {
+    /// Not known, because the group has no leader.
+    Unknown,
+    /// The leader.
+    Leader,
+    /// A voter.
+    Voter,
+    /// A learner.
+    Learner,
+    /// Not a member of the group.
+    None,
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TopicDescription {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its id.
+    pub(crate) id: TopicId,
+    /// Number of replicas of each partition.
+    pub(crate) replication_factor: u32,
+    /// Its retention.
+    pub(crate) retention: RetentionPolicy,
+    /// Its partitions.
+    pub(crate) partitions: Vec<PartitionDescription>,
+}
+
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PartitionDescription {
+    /// The topic's name.
+    pub(crate) topic: String,
+    /// The partition's number.
+    pub(crate) partition: PartitionId,
+    /// Its raft group.
+    pub(crate) group: GroupId,
+    /// Its leader.
+    pub(crate) leader: Option<NodeId>,
+    /// The term of the leader; 0 without one.
+    pub(crate) leader_epoch: Term,
+    /// The leader that the metadata prefers.
+    pub(crate) preferred_leader: Option<NodeId>,
+    /// Its replicas: first the assigned ones, then those that are added or removed.
+    pub(crate) replicas: Vec<ReplicaDescription>,
+    /// The first readable offset; 0 without a leader.
+    pub(crate) log_start_offset: Offset,
+    /// The end of the readable offsets, exclusive; 0 without a leader.
+    pub(crate) high_watermark: Offset,
+    /// Bytes on the leader's disk.
+    pub(crate) bytes: u64,
+    /// The replicas after a reassignment that is in progress; empty without one.
+    pub(crate) target: Vec<NodeId>,
+    /// Its health.
+    pub(crate) health: PartitionHealth,
+}
+
+/// Health of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PartitionHealth {
+    /// All assigned replicas are in sync.
+    Healthy,
+    /// It has a leader, but not all assigned replicas are in sync.
+    UnderReplicated,
+    /// It has no leader.
+    Unavailable,
+}
+
+/// A replica of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReplicaDescription {
+    /// Its node.
+    pub(crate) node: NodeId,
+    /// Its state.
+    pub(crate) state: ReplicaState,
+    /// Entries that it is behind the leader, if the leader knows.
+    pub(crate) lag_entries: Option<u64>,
+    /// Whether it is a voter.
+    pub(crate) voter: bool,
+}
+
+/// State of a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReplicaState {
+    /// At most `IN_SYNC_LAG_MAX_COUNT` entries behind.
+    InSync,
+    /// Further behind, or its progress is unknown.
+    Behind,
+    /// Its node has not created it yet.
+    Missing,
+    /// Its files are corrupt.
+    Corrupt,
+    /// Its node did not answer.
+    Unreachable,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// Its kind, for programs.
+    pub(crate) kind: ProblemKind,
+    /// A sentence for people.
+    pub(crate) text: String,
+    /// Whether the cluster counts as unhealthy because of it.
+    pub(crate) degrades: bool,
+}
+
+/// Kinds of problems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProblemKind {
+    /// The meta group has no leader.
+    MetaNoLeader,
+    /// The meta group has fewer voters than it could.
+    MetaFewVoters,
+    /// A partition has no leader.
+    PartitionUnavailable,
+    /// A replica is corrupt.
+    ReplicaCorrupt,
+    /// A node does not answer.
+    NodeUnreachable,
+    /// A node rejects writes because its disk is almost full.
+    DiskLow,
+    /// A node is being decommissioned.
+    NodeDraining,
+    /// A partition has a replica that is not in sync.
+    PartitionUnderReplicated,
+}
+
+impl ProblemKind {
+    /// The public name.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::MetaNoLeader => "META_NO_LEADER",
+            Self::MetaFewVoters => "META_FEW_VOTERS",
+            Self::PartitionUnavailable => "PARTITION_UNAVAILABLE",
+            Self::ReplicaCorrupt => "REPLICA_CORRUPT",
+            Self::NodeUnreachable => "NODE_UNREACHABLE",
+            Self::DiskLow => "DISK_LOW",
+            Self::NodeDraining => "NODE_DRAINING",
+            Self::PartitionUnderReplicated => "PARTITION_UNDER_REPLICATED",
+        }
+    }
+}

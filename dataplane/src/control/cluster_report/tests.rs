@@ -1,0 +1,212 @@
+use lograft_core::metadata::Command;
+use lograft_core::{ClusterId, Offset, Term};
+
+use super::description::{PartitionHealth, ProblemKind, ReplicaState};
+use super::*;
+use crate::control::node_report::NodeReport;
+use crate::control::test_metadata::{apply, cluster, create, ids};
+use crate::identity::Member;
+
+fn follower(group: u64, leader: u64) -> ReplicaReport {
+    ReplicaReport {
+        group: GroupId(group),
+        term: Term(3),
+        leader: Some(NodeId(leader)),
+        ..ReplicaReport::default()
+    }
+}
+
+fn leader(group: u64, node: u64, lags: &[(u64, u64)]) -> ReplicaReport {
+    ReplicaReport {
+        ready_leader: true,
+        voters: ids(&[1, 2, 3]),
+        high_watermark: Offset(70),
+        lags: lags
+            .iter()
+            .map(|(node, lag)| (NodeId(*node), *lag))
+            .collect(),
+        ..follower(group, node)
+    }
+}
+
+fn report(node: u64, replicas: Vec<ReplicaReport>) -> NodeReport {
+    let member = Member {
+        cluster: ClusterId::from_bytes([1; 16]),
+        node: NodeId(node),
+    };
+    NodeReport {
+        member: Some(member),
+        version: "0.1.0".to_owned(),
+        disk_free_bytes: 5 << 20,
+        replicas,
+        ..NodeReport::default()
+    }
+}
+
+fn metadata() -> Metadata {
+    let mut metadata = cluster(3);
+    create(&mut metadata, "t", &[&[2, 1, 3]]);
+    metadata
+}
+
+fn healthy() -> Vec<NodeReport> {
+    vec![
+        report(1, vec![leader(0, 1, &[(2, 0), (3, 0)]), follower(1, 2)]),
+        report(2, vec![follower(0, 1), leader(1, 2, &[(1, 3), (3, 0)])]),
+        report(3, vec![follower(0, 1), follower(1, 2)]),
+    ]
+}
+
+fn describe(
+    metadata: &Metadata,
+    reports: impl IntoIterator<Item = NodeReport>,
+) -> ClusterDescription {
+    describe_cluster(metadata, &Reports::new(reports), Some(NodeId(3)))
+}
+
+fn kinds(described: &ClusterDescription) -> Vec<&str> {
+    described
+        .problems
+        .iter()
+        .map(|problem| problem.kind.as_str())
+        .collect()
+}
+
+#[test]
+fn a_meta_group_that_lacks_voters_is_a_problem() {
+    let mut reports = healthy();
+    reports[0].replicas[0].voters = ids(&[1]);
+    let described = describe(&metadata(), reports);
+    assert_eq!(kinds(&described), ["META_FEW_VOTERS"]);
+    assert!(!described.healthy);
+}
+
+#[test]
+fn a_healthy_cluster_has_no_problems() {
+    let described = describe(&metadata(), healthy());
+    assert_eq!(kinds(&described), Vec::<&str>::new());
+    assert!(described.healthy);
+    assert_eq!(described.meta_leader, Some(NodeId(1)));
+    assert_eq!(described.answered_by, Some(NodeId(3)));
+    let node = &described.nodes[1];
+    assert_eq!(node.meta_role, MetaRole::Voter);
+    assert_eq!((node.leader_count, node.replica_count), (1, 1));
+    let partition = &described.partitions[0];
+    assert_eq!(partition.health, PartitionHealth::Healthy);
+    assert_eq!(
+        (partition.leader, partition.high_watermark),
+        (Some(NodeId(2)), Offset(70))
+    );
+    assert_eq!(partition.replicas[1].lag_entries, Some(3));
+}
+
+#[test]
+fn a_nodes_lag_is_the_sum_over_all_groups() {
+    let mut reports = healthy();
+    reports[0].replicas[0] = leader(0, 1, &[(2, 0), (3, 40)]);
+    reports[1].replicas[1] = leader(1, 2, &[(1, 3), (3, 2)]);
+    let described = describe(&metadata(), reports);
+    let lags: Vec<u64> = described
+        .nodes
+        .iter()
+        .map(|node| node.lag_entries)
+        .collect();
+    assert_eq!(lags, [3, 0, 42]);
+}
+
+#[test]
+fn a_node_that_does_not_answer_and_its_replicas_are_unreachable() {
+    let mut reports = healthy();
+    reports.remove(2);
+    let described = describe(&metadata(), reports);
+    assert!(!described.healthy);
+    assert_eq!(
+        kinds(&described),
+        ["NODE_UNREACHABLE", "PARTITION_UNDER_REPLICATED"]
+    );
+    assert!(described.nodes[2].report.is_none());
+    assert_eq!(
+        described.partitions[0].replicas[2].state,
+        ReplicaState::Unreachable
+    );
+}
+
+#[test]
+fn a_leader_that_does_not_answer_is_not_counted_as_one() {
+    let mut reports = healthy();
+    reports.remove(1);
+    let described = describe(&metadata(), reports);
+    assert_eq!(described.partitions[0].leader, None);
+    assert_eq!(
+        kinds(&described),
+        ["PARTITION_UNAVAILABLE", "NODE_UNREACHABLE"]
+    );
+    assert_eq!(described.problems[0].text, "partition t/0 has no leader");
+}
+
+#[test]
+fn of_two_nodes_that_report_to_lead_the_newer_term_counts() {
+    let mut reports = healthy();
+    let mut old = leader(1, 1, &[]);
+    old.term = Term(2);
+    reports[0].replicas[1] = old;
+    let described = describe(&metadata(), reports);
+    assert_eq!(described.partitions[0].leader, Some(NodeId(2)));
+}
+
+#[test]
+fn corruption_lag_and_a_full_disk_are_problems() {
+    let mut reports = healthy();
+    reports[0].replicas[1].corrupt = true;
+    reports[1].replicas[1].lags.insert(NodeId(3), 1_000_000);
+    reports[2].disk_low = true;
+    let described = describe(&metadata(), reports);
+    assert_eq!(
+        kinds(&described),
+        ["REPLICA_CORRUPT", "DISK_LOW", "PARTITION_UNDER_REPLICATED"]
+    );
+    assert_eq!(
+        described.problems[1].text,
+        "node 3 (node-3) rejects writes: its disk has only 5 MiB free"
+    );
+    let replicas = described.partitions[0].replicas.iter();
+    let states: Vec<ReplicaState> = replicas.map(|replica| replica.state).collect();
+    assert_eq!(
+        states,
+        [
+            ReplicaState::InSync,
+            ReplicaState::Corrupt,
+            ReplicaState::Behind
+        ]
+    );
+}
+
+#[test]
+fn many_problems_of_one_kind_are_one_sentence_and_a_drain_does_not_degrade() {
+    let mut metadata = cluster(2);
+    let replicas: Vec<&[u64]> = vec![&[1]; 8];
+    create(&mut metadata, "t", &replicas);
+    apply(&mut metadata, &Command::DrainNode { node: NodeId(2) });
+    let reports = [report(1, vec![leader(0, 1, &[])]), report(2, vec![])];
+    let described = describe(&metadata, reports);
+    assert_eq!(
+        kinds(&described),
+        ["PARTITION_UNAVAILABLE", "NODE_DRAINING"]
+    );
+    assert_eq!(
+        described.problems[0].text,
+        "8 partitions have no leader: t/0, t/1, t/2, t/3, t/4 and 3 more"
+    );
+    assert_eq!(described.problems[1].kind, ProblemKind::NodeDraining);
+    assert!(!described.problems[1].degrades);
+}
+
+#[test]
+fn a_topic_is_described_alone() {
+    let mut metadata = metadata();
+    create(&mut metadata, "u", &[&[1, 2, 3]]);
+    let reports = Reports::new(healthy());
+    let topic = describe_topic(&metadata, "t", &reports).unwrap();
+    assert_eq!((topic.partitions.len(), topic.replication_factor), (1, 3));
+    assert!(describe_topic(&metadata, "v", &reports).is_none());
+}

@@ -1,0 +1,184 @@
+//! Transfers leaderships on request: a single one to a given node, or all of this node before it
+//! stops, so that clients do not have to wait for an election.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lograft_core::limits::{RAFT_TRANSFER_TIMEOUT, STOP_SUCCESSOR_INTERVAL};
+use lograft_core::{GroupId, NodeId, Reason, Term};
+use lograft_raft::{GroupStatus, RaftError, RaftGroup};
+use tracing::{debug, info};
+
+use super::leader_lookup::LeaderLookup;
+use super::local_member::LocalMember;
+use super::peer_calls::{LeaderMove, PeerCallError, PeerCalls, PeerFailure};
+use super::reachability::Reachability;
+use crate::error_text::error_chain;
+use crate::serving::replica::ReplicaMap;
+
+/// Error of a leadership transfer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TransferError {
+    /// Nobody is known to lead the group.
+    #[error("group {0} has no leader")]
+    NoLeader(GroupId),
+    /// Raft on this node refused or failed.
+    #[error(transparent)]
+    Raft(RaftError),
+    /// The leader refused, or did not answer.
+    #[error("node {leader}: {source}")]
+    Peer {
+        /// The leader.
+        leader: NodeId,
+        /// Its answer.
+        source: PeerCallError,
+    },
+}
+
+impl TransferError {
+    /// The reason for the caller. All but `InvalidArgument` may be retried.
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Raft(RaftError::NotVoter { .. }) => Reason::InvalidArgument,
+            Self::Raft(RaftError::Timeout { .. }) => Reason::Timeout,
+            Self::NoLeader(_) | Self::Raft(_) => Reason::NoLeader,
+            Self::Peer { source, .. } => match source.failure {
+                PeerFailure::FailedPrecondition => Reason::InvalidArgument,
+                PeerFailure::Timeout => Reason::Timeout,
+                _ => Reason::NoLeader,
+            },
+        }
+    }
+}
+
+/// Transfers leaderships.
+#[derive(Clone)]
+pub(crate) struct LeaderTransfer {
+    pub(crate) member: LocalMember,
+    pub(crate) replicas: ReplicaMap,
+    pub(crate) leaders: LeaderLookup,
+    pub(crate) reachability: Arc<Reachability>,
+    pub(crate) peers: Arc<dyn PeerCalls>,
+}
+
+impl LeaderTransfer {
+    /// Transfers a group's leadership from its leader, on whichever node that is. Returns the new
+    /// leader and its term. Succeeds without a transfer if `to` leads already.
+    pub(crate) async fn transfer(
+        &self,
+        group: GroupId,
+        to: NodeId,
+    ) -> Result<(NodeId, Term), TransferError> {
+        let no_leader = TransferError::NoLeader(group);
+        let Some((leader, term)) = self.leaders.leader_of(group) else {
+            return Err(no_leader);
+        };
+        if leader == to {
+            return Ok((leader, term));
+        }
+        if self.member.node() == Some(leader) {
+            return self
+                .transfer_local(group, to)
+                .await
+                .map_err(TransferError::Raft);
+        }
+        let Some(route) = self.member.route_to(leader) else {
+            return Err(no_leader);
+        };
+        let leader_move = LeaderMove { group, to };
+        self.peers
+            .move_leader(route, leader_move, RAFT_TRANSFER_TIMEOUT * 2)
+            .await
+            .map_err(|source| TransferError::Peer { leader, source })
+    }
+
+    /// Transfers a leadership that this node has. Returns the new leader and its term.
+    pub(crate) async fn transfer_local(
+        &self,
+        group: GroupId,
+        to: NodeId,
+    ) -> Result<(NodeId, Term), RaftError> {
+        let raft = self
+            .replicas
+            .raft(group)
+            .ok_or(RaftError::NotLeader { leader: None })?;
+        raft.transfer_leader(to).await?;
+        Ok((to, raft.status().term))
+    }
+
+    /// Transfers all leaderships of this node to other nodes, as far as one can take over. Returns
+    /// after `timeout` at the latest.
+    pub(crate) async fn transfer_all(&self, timeout: Duration) {
+        let meta = self.replicas.meta().map(|meta| meta.raft.clone());
+        let partitions = self.replicas.all();
+        let rafts = partitions
+            .values()
+            .map(|replica| replica.raft.clone())
+            .chain(meta);
+        let transfers = rafts.map(|raft| async move { self.transfer_to_successor(&raft).await });
+        let all = futures_util::future::join_all(transfers);
+        if tokio::time::timeout(timeout, all).await.is_err() {
+            info!(?timeout, "leadership transfer not finished in time");
+        }
+    }
+
+    async fn transfer_to_successor(&self, raft: &RaftGroup) {
+        loop {
+            let status = raft.status();
+            if !status.is_leader() {
+                return;
+            }
+            let successor = successor(&status, |node| self.reachability.is_reachable(node));
+            let Some(to) = successor else {
+                return;
+            };
+            match raft.transfer_leader(to).await {
+                // Under load followers are behind for a moment only.
+                Err(RaftError::NotCaughtUp { .. }) => {
+                    tokio::time::sleep(STOP_SUCCESSOR_INTERVAL).await;
+                }
+                Err(error) => {
+                    let error = error_chain(&error);
+                    debug!(group = %raft.group(), to_node_id = %to, error,
+                        "cannot transfer leadership");
+                    return;
+                }
+                Ok(()) => return,
+            }
+        }
+    }
+}
+
+/// The reachable voter with the smallest lag.
+fn successor(status: &GroupStatus, is_reachable: impl Fn(NodeId) -> bool) -> Option<NodeId> {
+    let voters = status.voters.iter().filter(|node| **node != status.node);
+    let followers = voters.filter_map(|node| status.followers.get(node).map(|f| (f.lag, *node)));
+    followers
+        .filter(|(_, node)| is_reachable(*node))
+        .min()
+        .map(|(_, node)| node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::test_status::{caught_up, leading};
+
+    #[test]
+    fn the_successor_is_the_reachable_voter_with_the_smallest_lag() {
+        let mut status = leading(1, &[1, 2, 3]);
+        assert_eq!(successor(&status, |_| true), None);
+        caught_up(&mut status, 2, 5);
+        caught_up(&mut status, 3, 1);
+        caught_up(&mut status, 4, 0);
+        assert_eq!(
+            successor(&status, |_| true),
+            Some(NodeId(3)),
+            "4 is not a voter"
+        );
+        assert_eq!(
+            successor(&status, |node| node != NodeId(3)),
+            Some(NodeId(2))
+        );
+    }
+}

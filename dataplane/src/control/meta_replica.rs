@@ -1,0 +1,125 @@
+//! Starts this node's replica of the meta group. With that the node is a member of its cluster.
+
+use lograft_core::limits::META_SEGMENT_MAX_BYTES;
+use lograft_core::{GroupId, LogIndex};
+use lograft_raft::{RaftError, RaftGroup};
+use lograft_storage::{GroupLog, GroupOptions, OpenError, Recovered, Storage};
+use std::sync::Arc;
+use tracing::{info, warn};
+
+use super::blocking::run_blocking;
+use super::catch_up::CatchUp;
+use super::group_starter::GroupStarter;
+use super::local_member::LocalMember;
+use super::registration::Phase;
+use crate::fatal::FatalSink;
+use crate::identity::Member;
+use crate::serving::replica::{MetaReplica, ReplicaMap};
+use crate::state_machine::MetaMachine;
+use crate::state_machine::MetaView;
+
+/// Error of starting the meta group's replica.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MetaReplicaError {
+    /// The log cannot be opened.
+    #[error("cannot open the log of the meta group")]
+    Open(#[source] OpenError),
+    /// The log of a member is empty, so its votes are lost.
+    #[error(
+        "the log of the meta group is gone: decommission node {} and restart it with an empty \
+         data directory",
+        member.node
+    )]
+    Wiped {
+        /// The membership that the data directory still states.
+        member: Member,
+    },
+    /// Raft does not start.
+    #[error("cannot start the meta group")]
+    Start(#[source] RaftError),
+    /// The runtime is shutting down.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// Starts the meta group's replica.
+#[derive(Clone)]
+pub(crate) struct MetaReplicaStarter {
+    pub(crate) storage: Storage,
+    pub(crate) groups: GroupStarter,
+    pub(crate) view: MetaView,
+    pub(crate) catch_up: CatchUp,
+    pub(crate) replicas: ReplicaMap,
+    pub(crate) member: LocalMember,
+    pub(crate) fatal: Arc<dyn FatalSink>,
+}
+
+impl MetaReplicaStarter {
+    /// Opens the meta group's log, starts raft over it and publishes the membership. May be
+    /// repeated after an error.
+    pub(crate) async fn start(&self, member: Member, phase: Phase) -> Result<(), MetaReplicaError> {
+        let (log, recovered) = self.open().await?;
+        // A member's meta log holds its votes and commands that it has acknowledged. With an empty
+        // log it could vote a second time in a term (double vote), and a quorum that counts it
+        // could elect a leader without committed entries. So a member whose log was wiped does not
+        // start: it is decommissioned, and its node joins under a new id.
+        if recovered.created && phase == Phase::Member {
+            let _ = self.storage.remove_group(GroupId::META);
+            return Err(MetaReplicaError::Wiped { member });
+        }
+        if let Some(torn) = recovered.torn {
+            warn!(group = %GroupId::META, index = %torn.index, "torn log tail truncated");
+        }
+        let last_index = log.last_id().map(|id| id.index);
+        let machine = Box::new(MetaMachine::new(self.view.clone(), Arc::clone(&self.fatal)));
+        let started = self
+            .groups
+            .start(member, GroupId::META, log.clone(), machine);
+        let raft = match started.await {
+            Ok(raft) => raft,
+            Err(error) => {
+                // The next attempt must be able to open the log.
+                let _ = self.storage.close_group(GroupId::META);
+                return Err(MetaReplicaError::Start(error));
+            }
+        };
+        self.watch_catch_up(&raft, last_index);
+        self.replicas.set_meta(MetaReplica { raft, log });
+        self.member.set(member);
+        info!(cluster = %member.cluster, node_id = %member.node, "node is a cluster member");
+        Ok(())
+    }
+
+    async fn open(&self) -> Result<(GroupLog, Recovered), MetaReplicaError> {
+        let storage = self.storage.clone();
+        let options = GroupOptions {
+            segment_max_bytes: Some(META_SEGMENT_MAX_BYTES),
+        };
+        run_blocking(move || storage.open_group(GroupId::META, options))
+            .await
+            .ok_or(MetaReplicaError::Stopping)?
+            .map_err(MetaReplicaError::Open)
+    }
+
+    /// Marks the view as caught up once the log's last entry at the start has been applied: the
+    /// node cannot have applied anything beyond it before it stopped.
+    fn watch_catch_up(&self, raft: &RaftGroup, last_index: Option<LogIndex>) {
+        let Some(last_index) = last_index else {
+            return self.catch_up.set_done();
+        };
+        let mut status = raft.watch();
+        let catch_up = self.catch_up.clone();
+        let wake = Arc::clone(&self.groups.wake);
+        tokio::spawn(async move {
+            let is_caught_up = |id: &lograft_core::LogId| id.index >= last_index;
+            if status
+                .wait_for(|now| now.applied.as_ref().is_some_and(is_caught_up))
+                .await
+                .is_ok()
+            {
+                catch_up.set_done();
+                wake.notify_one();
+            }
+        });
+    }
+}

@@ -1,0 +1,65 @@
+//! The state that a node reports about itself and its replicas.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lograft_core::{GroupId, LogIndex, NodeId, Offset, Term};
+
+use crate::identity::Member;
+
+/// Report of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NodeReport {
+    /// The node's cluster and id; `None` if it has not entered a cluster.
+    pub(crate) member: Option<Member>,
+    /// The version of its program.
+    pub(crate) version: String,
+    /// Size of the file system under its data directory; 0 if unknown.
+    pub(crate) disk_total_bytes: u64,
+    /// Free bytes of that file system; 0 if unknown.
+    pub(crate) disk_free_bytes: u64,
+    /// Whether it rejects writes because its disk is almost full.
+    pub(crate) disk_low: bool,
+    /// All replicas on the node, including the one of the meta group.
+    pub(crate) replicas: Vec<ReplicaReport>,
+    /// The index of the last metadata command that it has applied.
+    pub(crate) meta_applied_index: LogIndex,
+    /// Expiry of its certificate in seconds since the Unix epoch; `None` if not reported.
+    pub(crate) certificate_not_after_s: Option<i64>,
+    /// SHA-256 in hex of each CA certificate that it has loaded.
+    pub(crate) ca_fingerprints: Vec<String>,
+}
+
+/// Report of a replica by its node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReplicaReport {
+    /// The raft group.
+    pub(crate) group: GroupId,
+    /// Whether its files are corrupt. If so it neither votes nor serves, and only `group` is set.
+    pub(crate) corrupt: bool,
+    /// The current term.
+    pub(crate) term: Term,
+    /// The group's leader as far as this replica knows.
+    pub(crate) leader: Option<NodeId>,
+    /// Whether this replica leads and can serve.
+    pub(crate) ready_leader: bool,
+    /// The voters.
+    pub(crate) voters: BTreeSet<NodeId>,
+    /// The voters after a membership change that is in progress; empty without one.
+    pub(crate) joint_voters: BTreeSet<NodeId>,
+    /// The learners.
+    pub(crate) learners: BTreeSet<NodeId>,
+    /// Index of the last entry; 0 if the log is empty.
+    pub(crate) last_index: LogIndex,
+    /// Index of the last committed entry; 0 if there is none.
+    pub(crate) committed_index: LogIndex,
+    /// Index of the last applied entry; 0 if there is none.
+    pub(crate) applied_index: LogIndex,
+    /// The first readable offset.
+    pub(crate) log_start_offset: Offset,
+    /// The end of the readable offsets, exclusive.
+    pub(crate) high_watermark: Offset,
+    /// Bytes on disk.
+    pub(crate) bytes: u64,
+    /// Entries that each follower is behind. Only a leader reports them.
+    pub(crate) lags: BTreeMap<NodeId, u64>,
+}

@@ -1,0 +1,125 @@
+//! The report of this node about itself, and the values that its metrics sample.
+
+use std::sync::Arc;
+
+use lograft_core::{LogId, LogIndex};
+use lograft_raft::{GroupStatus, Role};
+use lograft_storage::{GroupLog, Storage};
+
+use super::local_member::LocalMember;
+use super::node_report::{NodeReport, ReplicaReport};
+use crate::metrics::{PartitionSample, Sample};
+use crate::serving::replica::ReplicaMap;
+use crate::state_machine::MetaView;
+use crate::state_machine::Watermarks;
+use crate::tls::LoadedCertificates;
+
+/// Reads the certificates that the node has loaded.
+pub(crate) type CertificateReader = Arc<dyn Fn() -> LoadedCertificates + Send + Sync>;
+
+/// Reports the state of this node.
+pub(crate) struct NodeReporter {
+    pub(crate) member: LocalMember,
+    pub(crate) replicas: ReplicaMap,
+    pub(crate) view: MetaView,
+    pub(crate) storage: Storage,
+    pub(crate) certificates: CertificateReader,
+}
+
+impl NodeReporter {
+    /// The node's report. Reads the free space of its disk.
+    pub(crate) fn report(&self) -> NodeReport {
+        let space = self.storage.space().ok();
+        let certificates = (self.certificates)();
+        NodeReport {
+            member: self.member.get(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            disk_total_bytes: space.map_or(0, |space| space.total_bytes),
+            disk_free_bytes: space.map_or(0, |space| space.free_bytes),
+            disk_low: self.storage.is_disk_low(),
+            replicas: self.replica_reports(),
+            meta_applied_index: self.view.load().version(),
+            certificate_not_after_s: Some(certificates.not_after_s),
+            ca_fingerprints: certificates.ca_fingerprints,
+        }
+    }
+
+    fn replica_reports(&self) -> Vec<ReplicaReport> {
+        let mut reports = Vec::new();
+        if let Some(meta) = self.replicas.meta() {
+            let status = meta.raft.watch();
+            let report = replica_report(&status.borrow(), &meta.log, Watermarks::default());
+            reports.push(report);
+        }
+        for replica in self.replicas.all().values() {
+            let status = replica.raft.watch();
+            let marks = replica.state.watermarks();
+            reports.push(replica_report(&status.borrow(), &replica.log, marks));
+        }
+        for group in self.replicas.all_corrupt().keys() {
+            reports.push(ReplicaReport {
+                group: *group,
+                corrupt: true,
+                ..ReplicaReport::default()
+            });
+        }
+        reports
+    }
+
+    /// The values for the metrics, except the expiry of the certificate.
+    pub(crate) fn sample(&self) -> Sample {
+        let space = self.storage.space().ok();
+        let mut sample = Sample {
+            corrupt_count: self.replicas.all_corrupt().len(),
+            disk_free_bytes: space.map_or(0, |space| space.free_bytes),
+            disk_total_bytes: space.map_or(0, |space| space.total_bytes),
+            disk_low: self.storage.is_disk_low(),
+            ..Sample::default()
+        };
+        for replica in self.replicas.all().values() {
+            let status = replica.raft.watch();
+            let status = status.borrow();
+            match status.role {
+                Role::Leader => sample.leaders_count += 1,
+                Role::Learner => sample.learners_count += 1,
+                Role::Follower | Role::Candidate => sample.followers_count += 1,
+                Role::Stopped => {}
+            }
+            let marks = replica.state.watermarks();
+            let lag = status.followers.values().map(|follower| follower.lag).max();
+            sample.partitions.push(PartitionSample {
+                topic: replica.topic.to_string(),
+                partition: replica.partition.get(),
+                term: status.term.get(),
+                leads: status.is_leader(),
+                high_watermark: marks.high_watermark.get(),
+                log_start: marks.log_start_offset.get(),
+                bytes: replica.log.bytes_on_disk(),
+                lag_entries: lag.filter(|_| status.is_leader()),
+            });
+        }
+        sample
+    }
+}
+
+fn replica_report(status: &GroupStatus, log: &GroupLog, marks: Watermarks) -> ReplicaReport {
+    let index = |id: Option<LogId>| id.map_or(LogIndex(0), |id| id.index);
+    let lags = status.followers.iter().filter(|_| status.is_leader());
+    ReplicaReport {
+        group: status.group,
+        corrupt: false,
+        term: status.term,
+        leader: status.leader,
+        ready_leader: status.ready,
+        voters: status.voters.clone(),
+        joint_voters: status.joint.clone().unwrap_or_default(),
+        learners: status.learners.clone(),
+        last_index: index(status.last),
+        committed_index: index(status.committed),
+        applied_index: index(status.applied),
+        log_start_offset: marks.log_start_offset,
+        high_watermark: marks.high_watermark,
+        bytes: log.bytes_on_disk(),
+        lags: lags.map(|(node, follower)| (*node, follower.lag)).collect(),
+    }
+}

@@ -1,0 +1,254 @@
+//! The difference between the replicas that this node holds and those that the metadata assigns
+//! to it. Pure: decides, and changes nothing.
+
+use std::collections::BTreeSet;
+
+use lograft_core::metadata::{Metadata, Partition, Repair};
+use lograft_core::{GroupId, NodeId, PartitionId};
+
+use crate::control::holdings::Holdings;
+
+/// A change of one replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Open the replica; create it if it has no files.
+    Open(Assigned),
+    /// Record that the replica cannot be served: its corrupt files were set aside.
+    MarkCorrupt(GroupId),
+    /// Close the replica and delete its files.
+    Remove(GroupId),
+}
+
+/// A partition assigned to this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Assigned {
+    /// The raft group.
+    pub(crate) group: GroupId,
+    /// The topic's name.
+    pub(crate) topic: String,
+    /// The partition's number.
+    pub(crate) partition: PartitionId,
+}
+
+/// The changes after which `me` holds the replicas that the metadata assigns to it. Empty if it
+/// does.
+pub(crate) fn plan(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> Vec<Step> {
+    let removed = removable(metadata, me, holdings);
+    let hosted = metadata
+        .partitions()
+        .filter(|place| place.partition.is_on(me));
+    let opened = hosted.filter_map(|place| {
+        let group = place.partition.group;
+        let assigned = || Assigned {
+            group,
+            topic: place.topic.name.clone(),
+            partition: place.number,
+        };
+        open_step(place.partition, me, holdings, assigned)
+    });
+    removed
+        .into_iter()
+        .map(Step::Remove)
+        .chain(opened)
+        .collect()
+}
+
+/// Groups to delete from this node: known to the metadata, and not assigned to `me`.
+fn removable(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> BTreeSet<GroupId> {
+    let Holdings {
+        open,
+        corrupt,
+        on_disk,
+        set_aside,
+    } = holdings;
+    let is_assigned = |group: &GroupId| {
+        metadata
+            .group(*group)
+            .is_some_and(|place| place.partition.is_on(me))
+    };
+    // A group id that the metadata has not assigned yet belongs to a newer state of the metadata,
+    // which this node has not applied: its files must stay.
+    let is_allocated = |group: &GroupId| *group < metadata.next_ids().group;
+    open.iter()
+        .chain(corrupt)
+        .chain(on_disk)
+        .chain(set_aside)
+        .filter(|group| **group != GroupId::META && is_allocated(group) && !is_assigned(group))
+        .copied()
+        .collect()
+}
+
+fn open_step(
+    partition: &Partition,
+    me: NodeId,
+    holdings: &Holdings,
+    assigned: impl Fn() -> Assigned,
+) -> Option<Step> {
+    let group = partition.group;
+    if holdings.open.contains(&group) {
+        return None;
+    }
+    let is_set_aside = holdings.set_aside.contains(&group);
+    let is_corrupt = holdings.corrupt.contains(&group);
+    // A replica that lost its log must leave the raft group before it rejoins empty: otherwise it
+    // could vote twice in one term, or elect a leader without committed entries. The group's
+    // leader evicts it first, and the metadata records that with `is_evicted`.
+    if is_set_aside && !is_evicted(partition, me) {
+        return (!is_corrupt).then_some(Step::MarkCorrupt(group));
+    }
+    let is_waiting_for_set_aside = is_corrupt && !is_set_aside;
+    (!is_waiting_for_set_aside).then(|| Step::Open(assigned()))
+}
+
+fn is_evicted(partition: &Partition, me: NodeId) -> bool {
+    partition.repair
+        == Some(Repair {
+            node: me,
+            is_evicted: true,
+        })
+}
+
+/// Number of assigned replicas that are not open yet.
+pub(crate) fn missing_count(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> usize {
+    let steps = plan(metadata, me, holdings);
+    steps
+        .iter()
+        .filter(|step| matches!(step, Step::Open(_)))
+        .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use lograft_core::metadata::Command;
+
+    use super::*;
+    use crate::control::test_metadata::{apply, cluster, create, group};
+
+    fn groups(ids: &[u64]) -> BTreeSet<GroupId> {
+        ids.iter().copied().map(GroupId).collect()
+    }
+
+    fn opened(steps: &[Step]) -> Vec<u64> {
+        steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Open(assigned) => Some(assigned.group.get()),
+                Step::Remove(_) | Step::MarkCorrupt(_) => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_node_opens_the_replicas_assigned_to_it_and_then_does_nothing() {
+        let mut metadata = cluster(3);
+        create(&mut metadata, "a", &[&[1, 2], &[2, 3], &[3, 1]]);
+        let mut holdings = Holdings::default();
+        let steps = plan(&metadata, NodeId(1), &holdings);
+        assert_eq!(opened(&steps), [1, 3]);
+        assert_eq!(steps.len(), 2);
+        holdings.open = groups(&[1]);
+        holdings.corrupt = groups(&[3]);
+        holdings.on_disk = groups(&[0, 1, 3]);
+        assert_eq!(plan(&metadata, NodeId(1), &holdings), []);
+    }
+
+    #[test]
+    fn moved_and_deleted_partitions_are_removed() {
+        let mut metadata = cluster(3);
+        create(&mut metadata, "a", &[&[1, 2]]);
+        create(&mut metadata, "b", &[&[1, 2]]);
+        let moved = group(&metadata, "a", 0);
+        let replicas = vec![NodeId(3), NodeId(2)];
+        apply(&mut metadata, &Command::StartPartition { group: moved });
+        apply(
+            &mut metadata,
+            &Command::SetTarget {
+                group: moved,
+                replicas: replicas.clone(),
+            },
+        );
+        let holdings = Holdings {
+            open: groups(&[1, 2]),
+            on_disk: groups(&[0, 1, 2]),
+            ..Holdings::default()
+        };
+        assert_eq!(
+            plan(&metadata, NodeId(1), &holdings),
+            [],
+            "not before the move is done"
+        );
+        assert_eq!(
+            opened(&plan(&metadata, NodeId(3), &Holdings::default())),
+            [1]
+        );
+        apply(
+            &mut metadata,
+            &Command::CommitMove {
+                group: moved,
+                replicas,
+            },
+        );
+        assert_eq!(
+            plan(&metadata, NodeId(1), &holdings),
+            [Step::Remove(GroupId(1))]
+        );
+        apply(
+            &mut metadata,
+            &Command::DeleteTopic {
+                name: "b".to_owned(),
+            },
+        );
+        assert_eq!(
+            plan(&metadata, NodeId(1), &holdings),
+            [Step::Remove(GroupId(1)), Step::Remove(GroupId(2))]
+        );
+    }
+
+    #[test]
+    fn a_corrupt_replica_is_reopened_only_after_its_group_has_evicted_it() {
+        let mut metadata = cluster(3);
+        create(&mut metadata, "a", &[&[1, 2]]);
+        let group = group(&metadata, "a", 0);
+        apply(&mut metadata, &Command::StartPartition { group });
+        let me = NodeId(1);
+        let mut holdings = Holdings {
+            set_aside: groups(&[1]),
+            ..Holdings::default()
+        };
+        assert_eq!(
+            plan(&metadata, me, &holdings),
+            [Step::MarkCorrupt(group)],
+            "after a restart"
+        );
+        holdings.corrupt = groups(&[1]);
+        assert_eq!(plan(&metadata, me, &holdings), []);
+        apply(&mut metadata, &Command::ReportDamage { group, node: me });
+        assert_eq!(plan(&metadata, me, &holdings), []);
+        apply(&mut metadata, &Command::CommitEviction { group, node: me });
+        assert_eq!(opened(&plan(&metadata, me, &holdings)), [1]);
+        holdings.corrupt = BTreeSet::new();
+        holdings.set_aside = BTreeSet::new();
+        holdings.open = groups(&[1]);
+        assert_eq!(plan(&metadata, me, &holdings), [], "it has files again");
+    }
+
+    #[test]
+    fn files_of_unknown_groups_are_kept() {
+        let mut metadata = cluster(1);
+        create(&mut metadata, "a", &[&[1]]);
+        apply(
+            &mut metadata,
+            &Command::DeleteTopic {
+                name: "a".to_owned(),
+            },
+        );
+        let holdings = Holdings {
+            on_disk: groups(&[0, 1, 2]),
+            ..Holdings::default()
+        };
+        assert_eq!(
+            plan(&metadata, NodeId(1), &holdings),
+            [Step::Remove(GroupId(1))]
+        );
+    }
+}

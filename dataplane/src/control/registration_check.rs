@@ -1,0 +1,82 @@
+//! Keeps the cluster's registration of this node, and the node's record of it, up to date.
+
+use lograft_core::NodeState;
+use lograft_core::metadata::{Command, Metadata};
+use tracing::{info, warn};
+
+use super::local_member::LocalMember;
+use super::node_info::NodeInfo;
+use super::registration::{Phase, RegistrationError, RegistrationFile, RegistrationState};
+use super::task_registry::{TaskKind, TaskRegistry};
+use crate::error_text::error_chain;
+use crate::serving::meta_group::MetaHandle;
+
+/// Checks the registration.
+pub(crate) struct RegistrationCheck {
+    pub(crate) info: NodeInfo,
+    pub(crate) member: LocalMember,
+    pub(crate) file: RegistrationFile,
+    pub(crate) proposer: MetaHandle,
+    pub(crate) tasks: TaskRegistry,
+    /// Whether the file is known to say `Phase::Member`.
+    pub(crate) is_settled: bool,
+}
+
+impl RegistrationCheck {
+    /// Proposes this node's name and addresses if the metadata has others.
+    pub(crate) fn check_addresses(&self, metadata: &Metadata) {
+        let Some(node) = self.member.node().and_then(|node| metadata.node(node)) else {
+            return;
+        };
+        let registration = self.info.registration(node.registration.token);
+        if node.state == NodeState::Removed || registration == node.registration {
+            return;
+        }
+        let (node, proposer) = (node.id, self.proposer.clone());
+        self.tasks.spawn_once(TaskKind::Registration, async move {
+            let command = Command::UpdateNode { node, registration };
+            let updated = proposer.propose(command).await;
+            match &updated {
+                Ok(_) => info!("node registration updated"),
+                Err(error) => {
+                    let error = error_chain(error);
+                    warn!(error, "cannot update the node registration, will retry");
+                }
+            }
+            updated.is_ok()
+        });
+    }
+
+    /// Records durably that this node is a member, once the metadata contains it. From then on an
+    /// empty meta log is refused at the start (see `meta_replica`). Not earlier: until the node has
+    /// replicated its own registration, its log may be empty for a good reason.
+    pub(crate) async fn check_phase(&mut self, metadata: &Metadata) {
+        let is_known = self
+            .member
+            .node()
+            .is_some_and(|node| metadata.node(node).is_some());
+        if !is_known || self.is_settled {
+            return;
+        }
+        match self.settle().await {
+            Ok(()) => self.is_settled = true,
+            Err(error) => {
+                let error = error_chain(&error);
+                warn!(error, "cannot record the membership, will retry");
+            }
+        }
+    }
+
+    async fn settle(&self) -> Result<(), RegistrationError> {
+        let state = self.file.load_or_create().await?;
+        if state.phase == Phase::Member {
+            return Ok(());
+        }
+        self.file
+            .store(RegistrationState {
+                phase: Phase::Member,
+                ..state
+            })
+            .await
+    }
+}
