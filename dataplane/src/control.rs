@@ -1,7 +1,7 @@
-//! What a node does by itself: it enters a cluster, holds the replicas that the metadata assigns to
-//! it, and, for the groups that it leads, executes what the metadata asks for. Everything is done
-//! by comparing the current state with the desired one, again and again: nothing that a restart
-//! would need is kept in memory only.
+//! The work that a node does by itself: it enters a cluster, holds the replicas that the metadata
+//! assigns to it, and, for the groups that it leads, executes what the metadata asks for.
+//! Everything is done by comparing the current state with the desired one, again and again:
+//! nothing that a restart would need is kept in memory only.
 //!
 //! Architecture invariant: a membership is changed only because the metadata says so. A silent node
 //! is reported as a problem, and keeps its votes.

@@ -15,7 +15,7 @@ use crate::state_machine::MetaView;
 /// The address book loop.
 ///
 /// Addresses are taken from the metadata. If the meta group has no known leader for a while, the
-/// node asks its seeds for their ids: after all nodes have moved to new addresses, the metadata
+/// node requests the ids of its seeds: after all nodes have moved to new addresses, the metadata
 /// cannot be updated without a quorum, and no quorum forms with the old addresses.
 pub(crate) struct AddressBookLoop {
     pub(crate) member: LocalMember,

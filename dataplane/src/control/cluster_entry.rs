@@ -176,7 +176,7 @@ impl ClusterEntry {
             // Its meta group has not started yet: the readiness says why.
             return Err(EnterError::OtherCluster { actual, requested });
         }
-        // The seeds are asked first: an empty disk does not prove that there is no cluster yet, it
+        // The seeds have precedence: an empty disk does not prove that there is no cluster yet, it
         // may replace a lost one. A second cluster beside the first would be a split brain.
         if self.join().await? {
             let joined = self.member.get().map_or(requested, |member| member.cluster);

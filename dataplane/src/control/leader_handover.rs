@@ -3,7 +3,7 @@
 //!
 //! A leader that changed the voters to a set without itself would have to complete a change that
 //! it is not part of, and would leave the group without a leader until the others time out and
-//! elect one. So a leader that is to be removed first transfers its leadership to a voter that
+//! elect one. So a leader that will be removed first transfers its leadership to a voter that
 //! stays, and that one changes the voters. If no voter stays (a single replica that moves), or
 //! none of those that stay is reachable, the new replicas become voters beside the leader, and one
 //! of them takes over.

@@ -20,7 +20,7 @@ use crate::error_text::error_chain;
 use crate::serving::meta_group::MetaHandle;
 use crate::serving::replica::{Replica, ReplicaMap};
 
-/// Whether a corrupt replica is to be reported: not if a repair is in progress, or if there is no
+/// Whether a corrupt replica must be reported: not if a repair is in progress, or if there is no
 /// other replica to copy the log from.
 fn is_reportable(partition: &Partition) -> bool {
     partition.started && partition.replicas.len() > 1 && partition.repair.is_none()

@@ -164,7 +164,7 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    /// The group's state without the node. `lacks_voters` says whether voters are to be added.
+    /// The group's state without the node. `lacks_voters` says whether voters are missing.
     fn without(&self, node: NodeId, lacks_voters: bool) -> Without {
         let mut without = Without::Works;
         // During a membership change (joint consensus) every decision needs a majority of the old

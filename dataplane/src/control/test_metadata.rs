@@ -3,7 +3,7 @@
 use lograft_core::metadata::{Command, Metadata, Registration, RegistrationToken};
 use lograft_core::{ClusterId, GroupId, LogIndex, NodeId, PartitionId, RetentionPolicy};
 
-/// What node `n` says of itself.
+/// The registration of node `n`.
 pub(crate) fn registration(n: u8) -> Registration {
     Registration {
         token: RegistrationToken::from_random([n; 16]),
@@ -14,7 +14,7 @@ pub(crate) fn registration(n: u8) -> Registration {
     }
 }
 
-/// Applies a command that must be taken.
+/// Applies a command that must succeed.
 pub(crate) fn apply(metadata: &mut Metadata, command: &Command) {
     let index = LogIndex(metadata.version().get() + 1);
     metadata

@@ -5,7 +5,8 @@ use lograft_raft::{FollowerStatus, GroupStatus, PurgeStatus, Role};
 
 use super::test_metadata::ids;
 
-/// Of a ready leader with these voters, its log at index 1000, of whose followers nothing is known.
+/// The status of a ready leader with these voters and a log up to index 1000. The progress of its
+/// followers is unknown.
 pub(crate) fn leading(node: u64, voters: &[u64]) -> GroupStatus {
     let last = Some(LogId {
         term: Term(3),
@@ -32,7 +33,7 @@ pub(crate) fn leading(node: u64, voters: &[u64]) -> GroupStatus {
     }
 }
 
-/// The leader hears that `node` is `lag` entries behind.
+/// Sets the progress of `node` to `lag` entries behind the leader.
 pub(crate) fn caught_up(status: &mut GroupStatus, node: u64, lag: u64) {
     let matched = Some(LogId {
         term: Term(3),
