@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 
 use lograft_client::{Admin, Client, ClientConfig, ClientError, TlsFiles};
-use lograft_core::limits::HEALTH_LOOK_INTERVAL;
+use lograft_core::limits::HEALTH_POLL_INTERVAL;
 
 use crate::call_error::{exit_for, hint_for};
 use crate::contexts_file::ClusterContext;
@@ -103,7 +103,7 @@ pub(crate) async fn bootstrap(
 pub(crate) async fn wait_until_healthy(context: ClusterContext) -> Result<(), ClientError> {
     let admin = Client::connect(client_config(&context)).await?.admin();
     while !admin.describe_cluster(true).await?.healthy {
-        tokio::time::sleep(HEALTH_LOOK_INTERVAL).await;
+        tokio::time::sleep(HEALTH_POLL_INTERVAL).await;
     }
     Ok(())
 }

@@ -147,9 +147,9 @@ pub const DEV_NODES_MAX_COUNT: u32 = 9;
 /// How long `lograft dev` waits for its nodes to be ready before it gives up.
 pub const DEV_READY_MAX: Duration = Duration::from_mins(1);
 /// How long it then waits for the cluster to be healthy before it says so.
-pub const DEV_SETTLE_MAX: Duration = Duration::from_secs(3);
+pub const DEV_HEALTHY_MAX: Duration = Duration::from_secs(3);
 /// How often it looks.
-pub const HEALTH_LOOK_INTERVAL: Duration = Duration::from_millis(50);
+pub const HEALTH_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a node of `lograft dev` may take to stop before it is killed.
 pub const DEV_STOP_MAX: Duration = Duration::from_secs(10);
 /// A node's log that is longer is set aside when `lograft dev` starts the node, bytes.
@@ -160,7 +160,7 @@ pub const DEV_RESTART_MIN: Duration = Duration::from_millis(250);
 /// Longest such wait. A node that ran longer without being ready begins with the first one again.
 pub const DEV_RESTART_MAX: Duration = Duration::from_secs(10);
 /// A node that was ready for so long before it crashed begins with the first wait again.
-pub const DEV_STEADY_MIN: Duration = Duration::from_secs(3);
+pub const DEV_STABLE_MIN: Duration = Duration::from_secs(3);
 
 // Raft.
 
@@ -257,7 +257,7 @@ pub const PRODUCER_IN_FLIGHT_BATCHES_MAX_COUNT: usize = 16;
 /// Batches in flight to one leader that went before they were full: small ones cost most.
 pub const PRODUCER_PARTIAL_BATCHES_MAX_COUNT: usize = 4;
 /// Batches of one partition in flight, beyond which none goes before it is full.
-pub const PRODUCER_LANE_PARTIAL_BATCHES_MAX_COUNT: usize = 2;
+pub const PRODUCER_PARTITION_PARTIAL_BATCHES_MAX_COUNT: usize = 2;
 /// Records buffered in a producer, bytes: sending waits beyond it.
 pub const PRODUCER_BUFFER_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// How long a producer tries to deliver a batch.
@@ -267,7 +267,7 @@ pub const PRODUCER_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a consumer tries to go on before it fails.
 pub const CONSUMER_RETRY_TIMEOUT: Duration = Duration::from_mins(2);
 /// After which time a consumer's stream that breaks counts as having worked.
-pub const CONSUMER_STREAM_LIVED: Duration = Duration::from_secs(5);
+pub const CONSUMER_STREAM_HEALTHY_MIN: Duration = Duration::from_secs(5);
 /// How often in a row a consumer fetches a batch again that arrives damaged.
 pub const CONSUMER_CORRUPT_MAX_COUNT: u32 = 3;
 /// How much a leader sends a consumer in one reply, bytes, unless told otherwise.
@@ -307,30 +307,30 @@ pub const JOIN_MAX: Duration = Duration::from_secs(12);
 /// Longest wait for a new cluster's first command.
 pub const BOOTSTRAP_MAX: Duration = Duration::from_secs(15);
 /// How long a member knows no leader of the meta group before it asks its seeds who they are.
-pub const SEEDS_ASKED_AFTER: Duration = Duration::from_secs(3);
+pub const META_LEADER_UNKNOWN_MAX: Duration = Duration::from_secs(3);
 /// How often a broken stream of leader hints is opened again.
-pub const HINTS_RETRY_INTERVAL: Duration = Duration::from_millis(500);
+pub const LEADER_WATCH_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// How soon a plan for the replicas is made again after there was something to do.
 pub const RECONCILE_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// Replicas opened at once.
-pub const REPLICAS_OPENED_AT_ONCE_MAX_COUNT: usize = 8;
+pub const REPLICAS_OPENING_MAX_COUNT: usize = 8;
 /// How long a new partition's first replica has to begin its group before the next one may.
-pub const PARTITION_START_TURN: Duration = Duration::from_secs(3);
+pub const PARTITION_START_TIMEOUT: Duration = Duration::from_secs(3);
 /// How far a learner may be behind to become a voter, entries.
-pub const MOVE_LAG_MAX_COUNT: u64 = 64;
+pub const REASSIGNMENT_LAG_MAX_COUNT: u64 = 64;
 /// How long a leader that is moved away goes on after its heir did not take over, before it hands
 /// over again: each such try keeps its partition from being written for a few seconds.
 pub const HANDOVER_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// Partitions moved at once by one leading node.
-pub const MOVES_AT_ONCE_MAX_COUNT: usize = 4;
+pub const REASSIGNMENTS_MAX_COUNT: usize = 4;
 /// Commands of a drain proposed in one look.
 pub const DRAIN_COMMANDS_MAX_COUNT: usize = 64;
 /// How long a removed node still gets the meta group's log, so that it hears of its removal.
-pub const REMOVED_LINGER: Duration = Duration::from_secs(3);
+pub const REMOVED_NODE_LEARNER_MAX: Duration = Duration::from_secs(3);
 /// How far a preferred leader may be behind to be handed the leadership, entries.
 pub const PREFERRED_LAG_MAX_COUNT: u64 = 256;
 /// How long a preferred leader must have been reachable and caught up before it is.
-pub const PREFERRED_STEADY_MIN: Duration = Duration::from_secs(4);
+pub const PREFERRED_STABLE_MIN: Duration = Duration::from_secs(4);
 /// By how much more, at most, so that not all groups change at the same moment.
 pub const PREFERRED_JITTER_MAX: Duration = Duration::from_secs(2);
 /// How long the balance of leaders leaves a node alone that is about to stop.
@@ -338,15 +338,15 @@ pub const STOP_REST_MAX: Duration = Duration::from_mins(2);
 /// When less than this is left of it, being asked again makes it last anew.
 pub const STOP_REST_RENEW_MAX: Duration = Duration::from_mins(1);
 /// Longest time for handing a node's leaderships over before it is stopped.
-pub const PREPARE_TRANSFER_MAX: Duration = Duration::from_secs(10);
+pub const PREPARE_STOP_TRANSFER_MAX: Duration = Duration::from_secs(10);
 /// How soon it is looked at again whether they are.
-pub const PREPARE_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+pub const PREPARE_STOP_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Leaderships handed over at once then.
-pub const PREPARE_TRANSFERS_AT_ONCE_MAX_COUNT: usize = 16;
+pub const PREPARE_STOP_TRANSFERS_MAX_COUNT: usize = 16;
 /// How far a replica may be behind and still counts as in sync, entries.
 pub const IN_SYNC_LAG_MAX_COUNT: u64 = 1024;
 /// How often a topic is placed anew because a node went away meanwhile.
-pub const TOPIC_ASSIGNED_MAX_COUNT: u32 = 3;
+pub const TOPIC_ASSIGNMENT_ATTEMPTS_MAX_COUNT: u32 = 3;
 /// How long a topic's creation waits for leaders, unless told otherwise.
 pub const TOPIC_READY_DEFAULT: Duration = Duration::from_secs(10);
 /// The longest that it may be told to wait.
@@ -361,7 +361,7 @@ pub const PRODUCE_TIMEOUT_MAX: Duration = Duration::from_mins(2);
 /// How long a request waits for its partition to have a leader: a little more than an election.
 pub const LEADER_WAIT_MAX: Duration = Duration::from_millis(2500);
 /// The pause before a request looks again for a leader that its node cannot hear of by itself.
-pub const LEADER_LOOK_INTERVAL: Duration = Duration::from_millis(25);
+pub const LEADER_POLL_INTERVAL: Duration = Duration::from_millis(25);
 /// How long a request for a topic that the node does not know waits for the metadata to come.
 pub const METADATA_LAG_MAX: Duration = Duration::from_millis(300);
 /// Unanswered batches of one ProduceStream, bytes: beyond it the stream is not read.
@@ -374,9 +374,9 @@ pub const PRODUCE_NODE_IN_FLIGHT_MAX_BYTES: usize = 64 * 1024 * 1024;
 pub const FORWARD_WAITING_MAX_COUNT: usize = 8;
 /// Entries in flight per partition that unary produces are packed into; those that come meanwhile
 /// share the next one.
-pub const PRODUCE_PACKED_IN_FLIGHT_MAX_COUNT: usize = 2;
+pub const PRODUCE_COALESCED_IN_FLIGHT_MAX_COUNT: usize = 2;
 /// How much of what waits is packed into one entry, bytes.
-pub const PRODUCE_PACKED_MAX_BYTES: usize = 256 * 1024;
+pub const PRODUCE_COALESCED_MAX_BYTES: usize = 256 * 1024;
 /// A compressed batch that is larger than this once decompressed is checked on another thread,
 /// bytes.
 pub const CHECK_INLINE_MAX_BYTES: usize = 256 * 1024;
@@ -387,14 +387,14 @@ pub const FETCH_REPLY_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// The longest that a fetch waits at the end of the log.
 pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How often a node that is written to looks at its disk's free space, milliseconds.
-pub const DISK_LOOK_INTERVAL_MS: i64 = 50;
+pub const DISK_CHECK_INTERVAL_MS: i64 = 50;
 /// Producer ids that a node asks the meta group for at once.
 pub const PRODUCER_IDS_BLOCK_COUNT: u32 = 64;
 
 // Bounds inside one part: of its work at once, its retries, what it shows.
 
 /// How often in a row a lane follows a leader's hint to another leader without a wait.
-pub const PRODUCER_LEADER_HINTS_MAX_COUNT: u32 = 3;
+pub const PRODUCER_LEADER_REDIRECTS_MAX_COUNT: u32 = 3;
 /// How many of a kind are named in one sentence.
 pub const PROBLEM_NAMES_MAX_COUNT: usize = 5;
 /// Plain records of one request, encoded, bytes: the batch's own header is left room for.

@@ -57,6 +57,8 @@ macro_rules! reasons {
     };
 }
 
+// A reason's text is part of the API: its meaning never changes, and the text of a removed reason is
+// not used again. Removed, never sent by a server: OVERLOADED.
 reasons! {
     /// A field is missing or outside its bounds; metadata: `field`, `bound`.
     InvalidArgument = "INVALID_ARGUMENT", InvalidArgument, false;
@@ -98,8 +100,6 @@ reasons! {
     NotReady = "NOT_READY", Unavailable, true;
     /// Not acknowledged within the time given: it may or may not be in the log.
     Timeout = "TIMEOUT", DeadlineExceeded, true;
-    /// A bounded queue is full: slow down.
-    Overloaded = "OVERLOADED", ResourceExhausted, true;
     /// The disk's reserve is reached: writes wait for space, reads go on.
     DiskFull = "DISK_FULL", ResourceExhausted, true;
     /// This replica's files are damaged; it serves nothing until it is fetched again.

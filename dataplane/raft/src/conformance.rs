@@ -21,15 +21,15 @@ use tokio::sync::oneshot;
 use crate::convert::log_id_from_raft;
 use crate::error::BoxError;
 use crate::log_store::{LogStore, wait_flushed};
-use crate::machine::{Machine, Response};
 use crate::membership::encode_membership;
 use crate::snapshot::Snapshots;
-use crate::state_machine::MachineAdaptor;
+use crate::state_machine::{Response, StateMachine};
+use crate::state_machine_adapter::StateMachineAdapter;
 use crate::types::{RaftEntry, RaftLogId, RaftVote, Types};
 
 struct Idle;
 
-impl Machine for Idle {
+impl StateMachine for Idle {
     fn apply(&mut self, _: &Entry) -> Response {
         Response::None
     }
@@ -163,7 +163,7 @@ struct Builder {
 type Case = BoxFuture<'static, io::Result<()>>;
 /// The storage writes what is left when it is dropped: before its directory.
 type Guard = (Storage, TempDir);
-type Opened = (Guard, Lenient, MachineAdaptor);
+type Opened = (Guard, Lenient, StateMachineAdapter);
 
 impl Builder {
     fn open(&self) -> Opened {
@@ -185,7 +185,8 @@ impl Builder {
             .open_group(GroupId(1), GroupOptions::default())
             .unwrap();
         let snapshots = Snapshots::default();
-        let machine = MachineAdaptor::open(log.clone(), Box::new(Idle), snapshots.clone()).unwrap();
+        let machine =
+            StateMachineAdapter::open(log.clone(), Box::new(Idle), snapshots.clone()).unwrap();
         let store = Lenient {
             store: LogStore::new(log.clone()),
             log,
@@ -195,7 +196,7 @@ impl Builder {
         ((storage, dir), store, machine)
     }
 
-    fn case<F>(&self, run: fn(Lenient, MachineAdaptor) -> F) -> Case
+    fn case<F>(&self, run: fn(Lenient, StateMachineAdapter) -> F) -> Case
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
     {
@@ -207,13 +208,13 @@ impl Builder {
     }
 }
 
-impl StoreBuilder<Types, Lenient, MachineAdaptor, Guard> for Builder {
+impl StoreBuilder<Types, Lenient, StateMachineAdapter, Guard> for Builder {
     async fn build(&self) -> Result<Opened, StorageError<Types>> {
         Ok(self.open())
     }
 }
 
-type S = Suite<Types, Lenient, MachineAdaptor, Builder, Guard>;
+type S = Suite<Types, Lenient, StateMachineAdapter, Builder, Guard>;
 
 macro_rules! cases {
     ($builder:expr, $($name:ident)*) => {

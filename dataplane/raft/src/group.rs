@@ -24,11 +24,11 @@ use tokio::sync::watch;
 use crate::config::{GroupConfig, RaftTiming};
 use crate::error::RaftError;
 use crate::log_store::LogStore;
-use crate::machine::Machine;
 use crate::network::Network;
 use crate::network::breaker::Breakers;
 use crate::snapshot::Snapshots;
-use crate::state_machine::MachineAdaptor;
+use crate::state_machine::StateMachine;
+use crate::state_machine_adapter::StateMachineAdapter;
 use crate::status::{GroupStatus, Role};
 use crate::transport::PeerTransport;
 use crate::types::{Raft, Types};
@@ -66,13 +66,13 @@ impl RaftGroup {
     pub async fn start(
         config: GroupConfig,
         log: GroupLog,
-        machine: Box<dyn Machine>,
+        machine: Box<dyn StateMachine>,
         transport: Arc<dyn PeerTransport>,
     ) -> Result<Self, RaftError> {
         let group = config.group;
         let raft_config = raft_config(group, config.timing)?;
         let snapshots = Snapshots::default();
-        let machine = MachineAdaptor::open(log.clone(), machine, snapshots.clone())
+        let machine = StateMachineAdapter::open(log.clone(), machine, snapshots.clone())
             .map_err(|source| RaftError::Start { group, source })?;
         let breakers = Breakers::default();
         let network = Network {

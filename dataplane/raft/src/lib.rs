@@ -1,7 +1,7 @@
 //! Raft groups over Lograft's storage.
 //!
 //! A [`RaftGroup`] is one replica of one group: it orders proposals, replicates them through a
-//! [`PeerTransport`], and applies what is committed to a [`Machine`]. The log itself is a
+//! [`PeerTransport`], and applies what is committed to a [`StateMachine`]. The log itself is a
 //! [`lograft_storage::GroupLog`]: the segment files are the raft log and the data at once.
 //!
 //! Architecture invariant: this is the only crate that names openraft, and no type of openraft's
@@ -15,11 +15,11 @@ mod error;
 mod fence;
 mod group;
 mod log_store;
-mod machine;
 mod membership;
 mod network;
 mod snapshot;
 mod state_machine;
+mod state_machine_adapter;
 mod status;
 mod transport;
 mod types;
@@ -29,7 +29,7 @@ pub use config::{GroupConfig, RaftTiming};
 pub use error::{BoxError, ProposeError, RaftError};
 pub use fence::Fence;
 pub use group::{Committed, ProposeHandle, RaftGroup};
-pub use machine::{Machine, Response};
 pub use membership::{MembershipCodecError, decode_membership, encode_membership};
+pub use state_machine::{Response, StateMachine};
 pub use status::{FollowerStatus, GroupFatal, GroupStatus, PurgeStatus, Role};
 pub use transport::{AppendReplies, PeerTransport, TransportError};

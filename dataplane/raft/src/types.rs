@@ -7,8 +7,8 @@ use openraft::impls::leader_id_std;
 use tokio::sync::oneshot;
 
 use crate::fence::Fence;
-use crate::machine::Response;
-use crate::state_machine::MachineAdaptor;
+use crate::state_machine::Response;
+use crate::state_machine_adapter::StateMachineAdapter;
 
 /// What stands in a raft entry: a proposal, and its base offset once the log has assigned it.
 #[derive(Clone)]
@@ -67,7 +67,7 @@ impl openraft::RaftTypeConfig for Types {
 
 pub(crate) type CommittedLeaderId =
     <leader_id_std::LeaderId<u64, NodeId> as openraft::vote::RaftLeaderId>::Committed;
-pub(crate) type Raft = openraft::Raft<Types, MachineAdaptor>;
+pub(crate) type Raft = openraft::Raft<Types, StateMachineAdapter>;
 pub(crate) type RaftEntry = openraft::type_config::alias::EntryOf<Types>;
 pub(crate) type RaftLogId = openraft::type_config::alias::LogIdOf<Types>;
 pub(crate) type RaftVote = openraft::type_config::alias::VoteOf<Types>;

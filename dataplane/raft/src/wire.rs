@@ -64,7 +64,7 @@ pub struct Snapshot {
     pub membership: Membership,
     /// The entry that set this membership.
     pub membership_id: Option<LogId>,
-    /// What [`crate::Machine::checkpoint`] gave.
+    /// What [`crate::StateMachine::checkpoint`] gave.
     pub state: Bytes,
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lograft_core::limits::{DESCRIBE_MAX, SEEDS_ASKED_AFTER};
+use lograft_core::limits::{DESCRIBE_MAX, META_LEADER_UNKNOWN_MAX};
 use tokio::sync::watch;
 
 use super::local_member::LocalMember;
@@ -33,7 +33,7 @@ impl AddressBookLoop {
         let mut discovered = AddressBook::new();
         loop {
             self.publish(&discovered);
-            match tokio::time::timeout(SEEDS_ASKED_AFTER, version.changed()).await {
+            match tokio::time::timeout(META_LEADER_UNKNOWN_MAX, version.changed()).await {
                 Ok(Err(_)) => return,
                 Ok(Ok(())) => discovered.clear(),
                 Err(_) if self.knows_meta_leader() => {}

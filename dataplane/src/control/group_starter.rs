@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lograft_core::GroupId;
-use lograft_raft::{GroupConfig, Machine, PeerTransport, RaftError, RaftGroup, RaftTiming};
+use lograft_raft::{GroupConfig, PeerTransport, RaftError, RaftGroup, RaftTiming, StateMachine};
 use lograft_storage::GroupLog;
 use tokio::sync::Notify;
 
@@ -30,7 +30,7 @@ impl GroupStarter {
         member: Member,
         group: GroupId,
         log: GroupLog,
-        machine: Box<dyn Machine>,
+        machine: Box<dyn StateMachine>,
     ) -> Result<RaftGroup, RaftError> {
         let config = GroupConfig {
             group,

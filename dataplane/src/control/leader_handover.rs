@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 
 use lograft_core::NodeId;
-use lograft_core::limits::MOVE_LAG_MAX_COUNT;
+use lograft_core::limits::REASSIGNMENT_LAG_MAX_COUNT;
 use lograft_raft::GroupStatus;
 
 /// The next step of a leader that changes the voters of its group.
@@ -49,7 +49,7 @@ pub(crate) fn voter_step(
         .chain(goal.iter().copied())
         .filter(|node| is_voter(node) && is_reachable(*node))
         .collect();
-    let is_caught_up = |node: &&NodeId| status.is_caught_up(**node, MOVE_LAG_MAX_COUNT);
+    let is_caught_up = |node: &&NodeId| status.is_caught_up(**node, REASSIGNMENT_LAG_MAX_COUNT);
     if let Some(successor) = successors.iter().find(is_caught_up) {
         return VoterStep::HandOver(*successor);
     }
@@ -98,7 +98,7 @@ mod tests {
         let to = |node| VoterStep::HandOver(NodeId(node));
         assert_eq!(step(&status, &[4, 3, 2], &[]), to(3));
         assert_eq!(step(&status, &[4, 3, 2], &[3]), to(2), "3 has crashed");
-        caught_up(&mut status, 3, MOVE_LAG_MAX_COUNT + 1);
+        caught_up(&mut status, 3, REASSIGNMENT_LAG_MAX_COUNT + 1);
         assert_eq!(step(&status, &[4, 3, 2], &[]), to(2), "3 is behind");
         assert_eq!(step(&status, &[4, 3, 2], &[2]), VoterStep::Wait);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use lograft_core::NodeId;
-use lograft_core::limits::HINTS_RETRY_INTERVAL;
+use lograft_core::limits::LEADER_WATCH_RETRY_INTERVAL;
 use tokio::task::AbortHandle;
 use tracing::{debug, info};
 
@@ -73,7 +73,7 @@ impl LeaderWatch {
     async fn watch_node(self, node: NodeId) {
         loop {
             self.watch_once(node).await;
-            tokio::time::sleep(HINTS_RETRY_INTERVAL).await;
+            tokio::time::sleep(LEADER_WATCH_RETRY_INTERVAL).await;
         }
     }
 

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lograft_core::assignment::meta_voters;
-use lograft_core::limits::{META_VOTERS_MAX_COUNT, MOVE_LAG_MAX_COUNT, REMOVED_LINGER};
+use lograft_core::limits::{
+    META_VOTERS_MAX_COUNT, REASSIGNMENT_LAG_MAX_COUNT, REMOVED_NODE_LEARNER_MAX,
+};
 use lograft_core::metadata::{Command, Metadata};
 use lograft_core::{NodeId, NodeState};
 use lograft_raft::{GroupStatus, RaftError, RaftGroup, Role};
@@ -48,7 +50,7 @@ struct RemovedLearners(BTreeMap<NodeId, Instant>);
 impl RemovedLearners {
     /// Whether a removed node may leave the group now.
     fn is_due(&mut self, node: NodeId, now: Instant) -> bool {
-        now.duration_since(*self.0.entry(node).or_insert(now)) >= REMOVED_LINGER
+        now.duration_since(*self.0.entry(node).or_insert(now)) >= REMOVED_NODE_LEARNER_MAX
     }
 }
 
@@ -78,8 +80,9 @@ fn membership_step(
     }
     // Only a learner that is reachable and has caught up becomes a voter: one that cannot
     // acknowledge would raise the majority without contributing to it.
-    let can_vote =
-        |node: &NodeId| is_reachable(*node) && status.is_caught_up(*node, MOVE_LAG_MAX_COUNT);
+    let can_vote = |node: &NodeId| {
+        is_reachable(*node) && status.is_caught_up(*node, REASSIGNMENT_LAG_MAX_COUNT)
+    };
     let candidates = status.learners.iter().copied().filter(can_vote).collect();
     let goal = meta_voters(metadata, &status.voters, &candidates, META_VOTERS_MAX_COUNT);
     if goal != status.voters {
@@ -337,7 +340,7 @@ mod tests {
         let mut removed = RemovedLearners::default();
         let start = Instant::now();
         assert!(!removed.is_due(NodeId(3), start));
-        assert!(!removed.is_due(NodeId(3), start + REMOVED_LINGER / 2));
-        assert!(removed.is_due(NodeId(3), start + REMOVED_LINGER));
+        assert!(!removed.is_due(NodeId(3), start + REMOVED_NODE_LEARNER_MAX / 2));
+        assert!(removed.is_due(NodeId(3), start + REMOVED_NODE_LEARNER_MAX));
     }
 }

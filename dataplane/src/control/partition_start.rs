@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::GroupId;
-use lograft_core::limits::PARTITION_START_TURN;
+use lograft_core::limits::PARTITION_START_TIMEOUT;
 use lograft_core::metadata::{Command, Partition};
 use lograft_raft::{GroupStatus, RaftError};
 use tracing::{debug, warn};
@@ -46,7 +46,7 @@ fn next_step(partition: &Partition, status: &GroupStatus, open_for: Duration) ->
         .replicas
         .iter()
         .position(|node| *node == status.node)?;
-    let wait = PARTITION_START_TURN.saturating_mul(u32::try_from(turn).unwrap_or(u32::MAX));
+    let wait = PARTITION_START_TIMEOUT.saturating_mul(u32::try_from(turn).unwrap_or(u32::MAX));
     (open_for >= wait).then_some(Step::Initialize)
 }
 
@@ -116,7 +116,7 @@ mod tests {
         status.ready = false;
         status.leader = None;
         assert_eq!(next_step(&new, &status, Duration::ZERO), None);
-        let later = next_step(&new, &status, PARTITION_START_TURN);
+        let later = next_step(&new, &status, PARTITION_START_TIMEOUT);
         assert_eq!(later, Some(Step::Initialize));
         status.node = NodeId(2);
         assert_eq!(

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lograft_core::limits::{PREFERRED_JITTER_MAX, PREFERRED_LAG_MAX_COUNT, PREFERRED_STEADY_MIN};
+use lograft_core::limits::{PREFERRED_JITTER_MAX, PREFERRED_LAG_MAX_COUNT, PREFERRED_STABLE_MIN};
 use lograft_core::metadata::{Metadata, Partition};
 use lograft_core::{GroupId, NodeId};
 use lograft_raft::GroupStatus;
@@ -35,7 +35,7 @@ impl DueTransfers {
             self.since.entry(*group).or_insert(now);
         }
         let is_due = |group: GroupId, since: Instant| {
-            now.duration_since(since) >= PREFERRED_STEADY_MIN + jitter(group)
+            now.duration_since(since) >= PREFERRED_STABLE_MIN + jitter(group)
         };
         let due = self
             .since
@@ -190,7 +190,7 @@ mod tests {
     async fn the_wait_restarts_after_the_preferred_leader_was_away() {
         let mut transfers = DueTransfers::default();
         let group = GroupId(16);
-        let steady = PREFERRED_STEADY_MIN;
+        let steady = PREFERRED_STABLE_MIN;
         let start = Instant::now();
         assert_eq!(transfers.due(&[group], start), None);
         assert_eq!(transfers.due(&[group], start + steady / 2), None);

@@ -9,7 +9,7 @@ pub(crate) mod step;
 use std::sync::Arc;
 
 use lograft_core::NodeId;
-use lograft_core::limits::{CONTROL_INTERVAL, HANDOVER_RETRY_INTERVAL, MOVES_AT_ONCE_MAX_COUNT};
+use lograft_core::limits::{CONTROL_INTERVAL, HANDOVER_RETRY_INTERVAL, REASSIGNMENTS_MAX_COUNT};
 use lograft_core::metadata::{Command, Partition};
 use lograft_raft::{GroupStatus, RaftError, RaftGroup};
 use tracing::{debug, info};
@@ -40,7 +40,7 @@ impl Reassignment {
             status.ready && self.next_step(partition, &status).is_some()
         };
         let is_reassignment = |kind: &TaskKind| matches!(kind, TaskKind::Reassign(_));
-        if !is_due || self.tasks.count(is_reassignment) >= MOVES_AT_ONCE_MAX_COUNT {
+        if !is_due || self.tasks.count(is_reassignment) >= REASSIGNMENTS_MAX_COUNT {
             return;
         }
         let (this, replica) = (self.clone(), Arc::clone(replica));

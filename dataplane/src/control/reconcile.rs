@@ -6,7 +6,7 @@ pub(crate) mod plan;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use lograft_core::limits::{RECONCILE_RETRY_INTERVAL, REPLICAS_OPENED_AT_ONCE_MAX_COUNT};
+use lograft_core::limits::{RECONCILE_RETRY_INTERVAL, REPLICAS_OPENING_MAX_COUNT};
 use lograft_core::{GroupId, PartitionState};
 use lograft_storage::{GroupLog, GroupOptions, OpenError, Storage};
 use tokio::sync::Notify;
@@ -75,7 +75,7 @@ impl Reconciler {
         let is_in_sync = steps.is_empty();
         futures_util::stream::iter(steps)
             .map(|step| self.execute(me, step))
-            .buffer_unordered(REPLICAS_OPENED_AT_ONCE_MAX_COUNT)
+            .buffer_unordered(REPLICAS_OPENING_MAX_COUNT)
             .collect::<()>()
             .await;
         is_in_sync

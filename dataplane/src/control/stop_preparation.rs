@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use lograft_core::limits::{
-    PREPARE_LOOK_INTERVAL, PREPARE_TRANSFER_MAX, PREPARE_TRANSFERS_AT_ONCE_MAX_COUNT,
+    PREPARE_STOP_POLL_INTERVAL, PREPARE_STOP_TRANSFER_MAX, PREPARE_STOP_TRANSFERS_MAX_COUNT,
     STOP_REST_MAX, STOP_REST_RENEW_MAX,
 };
 use lograft_core::metadata::Command;
@@ -45,7 +45,7 @@ pub(crate) struct StopPreparation {
 
 impl StopPreparation {
     /// Checks whether a node may be stopped, and transfers its leaderships if all majorities
-    /// survive. Returns within about `PREPARE_TRANSFER_MAX`. May be repeated.
+    /// survive. Returns within about `PREPARE_STOP_TRANSFER_MAX`. May be repeated.
     pub(crate) async fn prepare(&self, node: NodeId) -> Result<StopCheck, StopError> {
         let state = self.view.load().node(node).map(|node| node.state);
         match state {
@@ -59,7 +59,7 @@ impl StopPreparation {
         if !check.keeps_majorities() {
             return Ok(check);
         }
-        let deadline = Instant::now() + PREPARE_TRANSFER_MAX;
+        let deadline = Instant::now() + PREPARE_STOP_TRANSFER_MAX;
         self.rest(node).await.map_err(StopError::Propose)?;
         // A new leader needs a moment until it can serve and knows the progress of its followers.
         while !check.is_ready() && Instant::now() < deadline {
@@ -69,7 +69,7 @@ impl StopPreparation {
                     debug!(node_id = %node, "leadership transfer not finished in time");
                 }
             } else {
-                sleep(PREPARE_LOOK_INTERVAL).await;
+                sleep(PREPARE_STOP_POLL_INTERVAL).await;
             }
             check = self.check(node).await;
         }
@@ -109,7 +109,7 @@ impl StopPreparation {
         let is_meta = |lead: &&(GroupId, NodeId)| lead.0 == GroupId::META;
         let partitions = leads.iter().filter(|lead| !is_meta(lead));
         stream::iter(partitions)
-            .for_each_concurrent(PREPARE_TRANSFERS_AT_ONCE_MAX_COUNT, async |lead| {
+            .for_each_concurrent(PREPARE_STOP_TRANSFERS_MAX_COUNT, async |lead| {
                 self.transfer(*lead).await;
             })
             .await;

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use lograft_core::limits::{GRPC_MESSAGE_MAX_BYTES, LEADER_LOOK_INTERVAL, LEADER_WAIT_MAX};
+use lograft_core::limits::{GRPC_MESSAGE_MAX_BYTES, LEADER_POLL_INTERVAL, LEADER_WAIT_MAX};
 use lograft_core::{NodeId, Reason};
 use lograft_proto::log::v1::log_service_client::LogServiceClient;
 use tokio::time::Instant;
@@ -59,7 +59,7 @@ impl Retry {
     pub(crate) fn new() -> Self {
         Self {
             deadline: Instant::now() + LEADER_WAIT_MAX,
-            pause: LEADER_LOOK_INTERVAL,
+            pause: LEADER_POLL_INTERVAL,
         }
     }
 
@@ -89,7 +89,7 @@ impl Retry {
             return false;
         }
         tokio::time::sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(LEADER_LOOK_INTERVAL * 8);
+        self.pause = (self.pause * 2).min(LEADER_POLL_INTERVAL * 8);
         true
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use lograft_core::limits::{LEADER_LOOK_INTERVAL, LEADER_WAIT_MAX, METADATA_LAG_MAX};
+use lograft_core::limits::{LEADER_POLL_INTERVAL, LEADER_WAIT_MAX, METADATA_LAG_MAX};
 use lograft_core::{GroupId, NodeId, PartitionId, Reason, Term};
 use lograft_raft::Role;
 use tokio::time::Instant;
@@ -109,7 +109,7 @@ impl LogContext {
                 if Instant::now() >= deadline {
                     return Err(ApiError::no_leader(asked.topic, asked.partition));
                 }
-                tokio::time::sleep(LEADER_LOOK_INTERVAL).await;
+                tokio::time::sleep(LEADER_POLL_INTERVAL).await;
                 continue;
             };
             let mut status = replica.raft.watch();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lograft_core::metadata::{Command, Metadata, Outcome};
 use lograft_core::{Entry, EntryKind, LogId};
-use lograft_raft::{BoxError, Machine, Response};
+use lograft_raft::{BoxError, Response, StateMachine};
 
 use crate::fatal::{FatalError, FatalSink};
 use crate::state_machine::MetaView;
@@ -51,7 +51,7 @@ impl MetaMachine {
     }
 }
 
-impl Machine for MetaMachine {
+impl StateMachine for MetaMachine {
     fn apply(&mut self, entry: &Entry) -> Response {
         match entry.proposal.kind {
             EntryKind::Command => self.apply_command(entry),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lograft_core::{Applied, Entry, GroupId, LogId, PartitionState};
-use lograft_raft::{BoxError, Machine, Response};
+use lograft_raft::{BoxError, Response, StateMachine};
 
 use crate::fatal::{FatalError, FatalSink};
 use crate::state_machine::SharedState;
@@ -27,7 +27,7 @@ impl PartitionMachine {
     }
 }
 
-impl Machine for PartitionMachine {
+impl StateMachine for PartitionMachine {
     fn apply(&mut self, entry: &Entry) -> Response {
         match self.state.lock().apply(entry) {
             Applied::Records {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lograft_core::{ClusterId, Entry, EntryKind, GroupId, LogId, LogIndex, Proposal, Term, Vote};
 use lograft_raft::{
-    BoxError, GroupConfig, Machine, PeerTransport, RaftGroup, Response, TransportError, wire,
+    BoxError, GroupConfig, PeerTransport, RaftGroup, Response, StateMachine, TransportError, wire,
 };
 use lograft_storage::{GroupOptions, RealFs, Storage, StorageConfig, WriterDrive};
 use tempfile::TempDir;
@@ -34,7 +34,7 @@ fn cluster() -> ClusterId {
 /// Counts what was applied.
 struct Counter(watch::Sender<u64>);
 
-impl Machine for Counter {
+impl StateMachine for Counter {
     fn apply(&mut self, entry: &Entry) -> Response {
         if entry.proposal.kind == EntryKind::Command {
             self.0.send_modify(|count| *count += 1);

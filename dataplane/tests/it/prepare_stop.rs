@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lograft_core::Reason;
-use lograft_core::limits::{PREFERRED_JITTER_MAX, PREFERRED_STEADY_MIN};
+use lograft_core::limits::{PREFERRED_JITTER_MAX, PREFERRED_STABLE_MIN};
 use lograft_proto::admin::v1 as admin;
 use tonic::Status;
 
@@ -47,7 +47,7 @@ async fn a_node_that_may_stop_leads_nothing_and_is_left_alone() {
         );
     }
     assert_eq!(led_by(&cluster, 1, node_id).await, 0);
-    tokio::time::sleep(PREFERRED_STEADY_MIN + PREFERRED_JITTER_MAX + Duration::from_secs(2)).await;
+    tokio::time::sleep(PREFERRED_STABLE_MIN + PREFERRED_JITTER_MAX + Duration::from_secs(2)).await;
     assert_eq!(
         led_by(&cluster, 1, node_id).await,
         0,

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 
-use lograft_core::limits::{DEV_READY_MAX, DEV_SETTLE_MAX};
+use lograft_core::limits::{DEV_HEALTHY_MAX, DEV_READY_MAX};
 use lograft_proto::error_text::error_chain;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -206,7 +206,7 @@ impl DevCluster {
         }
         // A ready node may not be a voter of the meta group yet, so wait a little for a healthy
         // cluster. `lograft cluster status` shows a problem that lasts longer.
-        let settled = deadline.min(Instant::now() + DEV_SETTLE_MAX);
+        let settled = deadline.min(Instant::now() + DEV_HEALTHY_MAX);
         let healthy = connect::wait_until_healthy(self.context.clone());
         self.handle_events_during(settled, healthy).await?;
         self.look_up_ids().await;

@@ -14,7 +14,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use lograft_core::limits::{
-    DEV_LOG_MAX_BYTES, DEV_RESTART_MAX, DEV_RESTART_MIN, DEV_STEADY_MIN, DEV_STOP_MAX,
+    DEV_LOG_MAX_BYTES, DEV_RESTART_MAX, DEV_RESTART_MIN, DEV_STABLE_MIN, DEV_STOP_MAX,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, ChildStdin, Command};
@@ -109,7 +109,7 @@ impl RunTimes {
     /// Whether the run was long enough for a crash `now` to reset the restart backoff.
     fn is_steady(&self, now: Instant) -> bool {
         let was_ready_for = self.ready.map(|ready| now.duration_since(ready));
-        was_ready_for.is_some_and(|ready| ready >= DEV_STEADY_MIN)
+        was_ready_for.is_some_and(|ready| ready >= DEV_STABLE_MIN)
             || now.duration_since(self.started) > DEV_RESTART_MAX
     }
 }
@@ -369,8 +369,8 @@ mod tests {
             started,
             ready: Some(ready),
         };
-        assert!(!times.is_steady(ready + DEV_STEADY_MIN - moment));
-        assert!(times.is_steady(ready + DEV_STEADY_MIN));
+        assert!(!times.is_steady(ready + DEV_STABLE_MIN - moment));
+        assert!(times.is_steady(ready + DEV_STABLE_MIN));
         let times = RunTimes {
             started,
             ready: None,
@@ -383,7 +383,7 @@ mod tests {
     async fn a_process_that_was_ready_for_a_while_restarts_with_the_first_backoff() {
         let dir = tempfile::tempdir().unwrap();
         let mark = dir.path().join("mark").display().to_string();
-        let long = DEV_STEADY_MIN.as_millis() + 300;
+        let long = DEV_STABLE_MIN.as_millis() + 300;
         // Crashes twice at once, then after being ready for a while.
         let script = format!(
             "echo >> {mark}; test $(wc -l < {mark}) -le 2 || sleep {}.{:03}; kill -9 $$",

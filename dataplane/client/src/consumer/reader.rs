@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
-use lograft_core::limits::{CONSUMER_CORRUPT_MAX_COUNT, CONSUMER_STREAM_LIVED};
+use lograft_core::limits::{CONSUMER_CORRUPT_MAX_COUNT, CONSUMER_STREAM_HEALTHY_MIN};
 use lograft_core::record_batch::BatchError;
 use lograft_core::{NodeId, Offset, PartitionId, Reason, Term};
 use lograft_proto::log::v1 as wire;
@@ -295,7 +295,7 @@ impl Reader {
         } else if !error.is_retryable() && !self.may_be_lag(&error) {
             return Err(error);
         }
-        let lived = |source: &Source| source.opened_at.elapsed() >= CONSUMER_STREAM_LIVED;
+        let lived = |source: &Source| source.opened_at.elapsed() >= CONSUMER_STREAM_HEALTHY_MIN;
         let source_lived = source.as_ref().is_some_and(lived);
         if let Some(source) = source {
             self.learn_failure(source.leader, &error);

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use lograft_core::compression::Compression;
 use lograft_core::limits::{
     PRODUCER_BATCHES_MAX_COUNT, PRODUCER_IN_FLIGHT_BATCHES_MAX_COUNT,
-    PRODUCER_LANE_PARTIAL_BATCHES_MAX_COUNT,
+    PRODUCER_PARTITION_PARTIAL_BATCHES_MAX_COUNT,
 };
 use lograft_core::record_batch::{BatchBuilder, BatchError, EncodedBatch};
 use lograft_core::{PartitionId, ProducerEpoch, Reason, Sequence};
@@ -64,7 +64,6 @@ impl Verdict {
                     Some(
                         Reason::NoLeader
                             | Reason::NotReady
-                            | Reason::Overloaded
                             | Reason::DiskFull
                             | Reason::BatchCorrupt
                     )
@@ -336,7 +335,7 @@ impl Lane {
 
     /// One more may be on its way than is being answered: its records then wait for half a reply.
     fn partial_is_due(&self, now: Instant) -> bool {
-        self.in_flight.len() < PRODUCER_LANE_PARTIAL_BATCHES_MAX_COUNT
+        self.in_flight.len() < PRODUCER_PARTITION_PARTIAL_BATCHES_MAX_COUNT
             && self.open.as_ref().is_some_and(|open| {
                 self.flushing || now.saturating_duration_since(open.opened_at) >= self.config.linger
             })

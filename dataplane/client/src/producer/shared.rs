@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use lograft_core::limits::PRODUCER_LEADER_HINTS_MAX_COUNT;
+use lograft_core::limits::PRODUCER_LEADER_REDIRECTS_MAX_COUNT;
 use lograft_core::{NodeId, PartitionId, ProducerId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -381,7 +381,7 @@ impl Shared {
             .as_ref()
             .is_some_and(|error| self.reach.learn_failure(topic, partition, *node, error));
         let now = Instant::now();
-        if is_known && *failures <= PRODUCER_LEADER_HINTS_MAX_COUNT {
+        if is_known && *failures <= PRODUCER_LEADER_REDIRECTS_MAX_COUNT {
             return now;
         }
         now + self.reach.backoff(*failures)

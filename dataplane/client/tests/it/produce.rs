@@ -133,7 +133,6 @@ async fn a_stream_lost_before_the_ack_makes_no_duplicate() {
 async fn errors_that_pass_are_tried_again_in_order() {
     let cluster = Cluster::start(2, 2);
     let reasons = [
-        Reason::Overloaded,
         Reason::Timeout,
         Reason::DiskFull,
         Reason::NotReady,
@@ -168,7 +167,7 @@ async fn whatever_fails_each_key_keeps_its_order() {
                 1 => Fault::AppendThenDrop,
                 2 => Fault::AppendThenMoveLeader,
                 3 => Fault::AppendThen(Reason::Timeout),
-                4 => Fault::Reject(Reason::Overloaded),
+                4 => Fault::Reject(Reason::NotReady),
                 5 => Fault::AppendThen(Reason::NotLeader),
                 _ => Fault::None,
             });

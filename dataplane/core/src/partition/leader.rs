@@ -276,19 +276,4 @@ impl LeaderState {
         }
         Admission::Propose { base_offset }
     }
-
-    /// The batch admitted last did not enter the log, for certain: it is as if it never came.
-    pub fn withdraw(&mut self, stamp: Option<ProducerStamp>, base_offset: Offset) {
-        self.next_offset = base_offset;
-        if let Some(stamp) = stamp
-            && let Some(flying) = self.in_flight.get_mut(&stamp.id)
-        {
-            flying
-                .spans
-                .pop_back_if(|span| span.base_offset == base_offset);
-            if flying.spans.is_empty() {
-                self.in_flight.remove(&stamp.id);
-            }
-        }
-    }
 }

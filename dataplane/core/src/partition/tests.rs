@@ -243,18 +243,6 @@ fn what_is_too_old_to_remember_is_told_apart_from_a_gap() {
 }
 
 #[test]
-fn a_withdrawn_batch_may_come_again() {
-    let mut led = Led::new();
-    led.offer(stamp(1, 0, 0), 5);
-    assert_eq!(led.leader.admit(&led.state, Some(stamp(1, 0, 5)), 5), at(5));
-    led.leader.withdraw(Some(stamp(1, 0, 5)), Offset(5));
-    assert_eq!(led.offer(stamp(1, 0, 5), 3), at(5));
-    assert_eq!(led.offer_any(None, 1), at(8));
-    led.settle();
-    assert_eq!(led.state.next_offset, Offset(9));
-}
-
-#[test]
 fn sequences_do_not_overflow() {
     let mut led = Led::new();
     let admission = led.offer(stamp(1, 0, u64::MAX), 5);

@@ -13,7 +13,7 @@ use super::{Forward, RaftGroup};
 use crate::convert::log_id_from_raft;
 use crate::error::ProposeError;
 use crate::fence::Fence;
-use crate::machine::Response;
+use crate::state_machine::Response;
 use crate::types::{AppData, CommittedLeaderId, OneshotResponder, Types};
 
 /// A proposal that is committed and applied here.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use lograft_core::{Entry, EntryKind, LogId, Offset};
-use lograft_raft::{BoxError, Machine, Response};
+use lograft_raft::{BoxError, Response, StateMachine};
 
 /// What a [`SumMachine`] has applied: enough to compare replicas and to find gaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl SumMachine {
     }
 }
 
-impl Machine for SumMachine {
+impl StateMachine for SumMachine {
     fn apply(&mut self, entry: &Entry) -> Response {
         if let Some(last) = self.last {
             assert_eq!(entry.id.index, last.index.next(), "an entry was left out");

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lograft_core::limits::{
-    DISK_LOOK_INTERVAL_MS, PRODUCE_NODE_IN_FLIGHT_MAX_BYTES, PRODUCE_TIMEOUT_DEFAULT,
+    DISK_CHECK_INTERVAL_MS, PRODUCE_NODE_IN_FLIGHT_MAX_BYTES, PRODUCE_TIMEOUT_DEFAULT,
     PRODUCE_TIMEOUT_MAX,
 };
 use lograft_core::{NodeId, ProducerId, Reason};
@@ -92,7 +92,7 @@ impl DiskGauge {
     fn is_low(&self, storage: &Storage, now_ms: i64) -> bool {
         // A clock that was set back must not make this wait.
         let next = self.next_look_ms.load(Ordering::Relaxed);
-        let interval_ms = DISK_LOOK_INTERVAL_MS;
+        let interval_ms = DISK_CHECK_INTERVAL_MS;
         if now_ms >= next || next - now_ms > interval_ms {
             self.next_look_ms
                 .store(now_ms.saturating_add(interval_ms), Ordering::Relaxed);

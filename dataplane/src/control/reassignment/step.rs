@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use lograft_core::NodeId;
-use lograft_core::limits::MOVE_LAG_MAX_COUNT;
+use lograft_core::limits::REASSIGNMENT_LAG_MAX_COUNT;
 use lograft_core::metadata::{Partition, Repair};
 use lograft_raft::GroupStatus;
 
@@ -86,7 +86,7 @@ pub(crate) fn next_step(
     }
     // A voter that is far behind counts for the majority and cannot acknowledge: the group would
     // stop until it has caught up.
-    if added().all(|node| status.is_caught_up(*node, MOVE_LAG_MAX_COUNT)) {
+    if added().all(|node| status.is_caught_up(*node, REASSIGNMENT_LAG_MAX_COUNT)) {
         return Some(towards(&goal));
     }
     Some(Step::Wait)
@@ -190,9 +190,9 @@ mod tests {
         assert_eq!(step(&moving, &status), Some(Step::Wait), "not committed");
         status.membership_committed = true;
         assert_eq!(step(&moving, &status), Some(Step::Wait), "not caught up");
-        caught_up(&mut status, 4, MOVE_LAG_MAX_COUNT + 1);
+        caught_up(&mut status, 4, REASSIGNMENT_LAG_MAX_COUNT + 1);
         assert_eq!(step(&moving, &status), Some(Step::Wait), "still behind");
-        caught_up(&mut status, 4, MOVE_LAG_MAX_COUNT);
+        caught_up(&mut status, 4, REASSIGNMENT_LAG_MAX_COUNT);
         let goal: BTreeSet<NodeId> = ids(&[1, 2, 4]);
         assert_eq!(
             step(&moving, &status),

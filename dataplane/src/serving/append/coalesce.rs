@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lograft_core::limits::{
-    BATCH_RECORDS_MAX_COUNT, PRODUCE_PACKED_IN_FLIGHT_MAX_COUNT, PRODUCE_PACKED_MAX_BYTES,
+    BATCH_RECORDS_MAX_COUNT, PRODUCE_COALESCED_IN_FLIGHT_MAX_COUNT, PRODUCE_COALESCED_MAX_BYTES,
 };
 use lograft_core::{BatchBuilder, Compression};
 use lograft_proto::log::v1 as proto;
@@ -47,7 +47,7 @@ impl Packing {
         let mut round = Vec::new();
         let (mut bytes, mut records) = (0, 0);
         while let Some(call) = waiting.calls.pop_front_if(|call| {
-            let fits = bytes + call.bytes <= PRODUCE_PACKED_MAX_BYTES
+            let fits = bytes + call.bytes <= PRODUCE_COALESCED_MAX_BYTES
                 && records + call.records.len() <= BATCH_RECORDS_MAX_COUNT as usize;
             fits || bytes == 0
         }) {
@@ -77,7 +77,7 @@ pub(crate) async fn write(
             bytes,
             done,
         });
-        let begins = waiting.rounds < PRODUCE_PACKED_IN_FLIGHT_MAX_COUNT;
+        let begins = waiting.rounds < PRODUCE_COALESCED_IN_FLIGHT_MAX_COUNT;
         waiting.rounds += usize::from(begins);
         begins
     };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lograft_core::assignment::{candidates, place_topic};
 use lograft_core::limits::{
-    LEADER_LOOK_INTERVAL, TOPIC_ASSIGNED_MAX_COUNT, TOPIC_READY_DEFAULT, TOPIC_READY_MAX,
+    LEADER_POLL_INTERVAL, TOPIC_ASSIGNMENT_ATTEMPTS_MAX_COUNT, TOPIC_READY_DEFAULT, TOPIC_READY_MAX,
 };
 use lograft_core::metadata::{Command, Growth, MetaError};
 use lograft_core::{GroupId, NodeId, RetentionPolicy, topic};
@@ -180,7 +180,7 @@ async fn propose_placed(
         match control.proposer.propose(command(control)?).await {
             Ok(_) => return Ok(()),
             Err(ProposeMetaError::Refused(MetaError::NodeDecommissioned { .. }))
-                if attempts < TOPIC_ASSIGNED_MAX_COUNT =>
+                if attempts < TOPIC_ASSIGNMENT_ATTEMPTS_MAX_COUNT =>
             {
                 attempts += 1;
             }
@@ -212,7 +212,7 @@ async fn wait_for_leaders(control: &Control, name: &str, timeout_ms: u32) -> boo
         if Instant::now() >= deadline {
             return false;
         }
-        tokio::time::sleep(LEADER_LOOK_INTERVAL).await;
+        tokio::time::sleep(LEADER_POLL_INTERVAL).await;
     }
 }
 
