@@ -1,0 +1,113 @@
+//! Commands that create, change and delete topics.
+
+use std::sync::Arc;
+
+use super::{Applied, check_limit, count_u32};
+use crate::ids::{GroupId, NodeId, PartitionId};
+use crate::limits::TOPICS_MAX_COUNT;
+use crate::metadata::{Growth, MetaError, Metadata, Outcome, Partition, Topic, TopicId};
+use crate::retention::RetentionPolicy;
+use crate::topic;
+
+impl Metadata {
+    pub(super) fn create_topic(
+        &mut self,
+        name: &str,
+        retention: RetentionPolicy,
+        assignment: &[Vec<NodeId>],
+    ) -> Applied {
+        topic::validate_name(name)?;
+        topic::validate_retention(retention)?;
+        topic::validate_partitions(count_u32(assignment.len()), 0)?;
+        if self.topics.contains_key(name) {
+            return Err(MetaError::TopicExists {
+                name: name.to_owned(),
+            });
+        }
+        check_limit("topics", self.topics.len() + 1, TOPICS_MAX_COUNT)?;
+        let replication_factor = count_u32(assignment.first().map_or(0, Vec::len));
+        self.validate_assignment(assignment, replication_factor)?;
+        let id = self.next.topic;
+        self.next.topic = TopicId(id.0 + 1);
+        let mut topic = Topic {
+            name: name.to_owned(),
+            id,
+            replication_factor,
+            retention,
+            partitions: Vec::new(),
+        };
+        self.grow(&mut topic, assignment);
+        self.topics.insert(name.to_owned(), Arc::new(topic));
+        Ok(Outcome::Topic(id))
+    }
+
+    pub(super) fn alter_topic(
+        &mut self,
+        name: &str,
+        retention: Option<RetentionPolicy>,
+        growth: Option<&Growth>,
+    ) -> Applied {
+        let Some(topic) = self.topics.get(name) else {
+            return Err(MetaError::UnknownTopic {
+                name: name.to_owned(),
+            });
+        };
+        let mut topic = Arc::clone(topic);
+        if let Some(retention) = retention {
+            topic::validate_retention(retention)?;
+        }
+        // A topic that has the partitions already was grown by the same command, sent twice.
+        let growth = growth.filter(|g| g.total != topic.partition_count());
+        if let Some(growth) = growth {
+            topic::validate_partitions(growth.total, topic.partition_count())?;
+            let new = growth.total - topic.partition_count();
+            if new != count_u32(growth.assignment.len()) {
+                let position = growth.assignment.len();
+                return Err(MetaError::BadAssignment {
+                    position,
+                    replicas: Vec::new(),
+                });
+            }
+            self.validate_assignment(&growth.assignment, topic.replication_factor)?;
+        }
+        let altered = Arc::make_mut(&mut topic);
+        altered.retention = retention.unwrap_or(altered.retention);
+        if let Some(growth) = growth {
+            self.grow(altered, &growth.assignment);
+        }
+        let id = topic.id;
+        self.topics.insert(name.to_owned(), topic);
+        Ok(Outcome::Topic(id))
+    }
+
+    pub(super) fn delete_topic(&mut self, name: &str) -> Applied {
+        match self.topics.remove(name) {
+            None => Err(MetaError::UnknownTopic {
+                name: name.to_owned(),
+            }),
+            Some(topic) => {
+                for partition in &topic.partitions {
+                    self.groups.remove(&partition.group);
+                }
+                Ok(Outcome::Topic(topic.id))
+            }
+        }
+    }
+
+    fn grow(&mut self, topic: &mut Topic, assignment: &[Vec<NodeId>]) {
+        for replicas in assignment {
+            let group = self.next.group;
+            self.next.group = GroupId(group.get() + 1);
+            let number = PartitionId(topic.partition_count());
+            self.groups.insert(group, (topic.name.clone(), number));
+            topic.partitions.push(Partition {
+                group,
+                replicas: replicas.clone(),
+                target: None,
+                leaving: Vec::new(),
+                started: false,
+                repair: None,
+            });
+        }
+    }
+}
