@@ -7,11 +7,11 @@ use crate::metadata::{MetaError, Metadata, Outcome, Repair};
 impl Metadata {
     pub(super) fn set_preferred_leader(&mut self, group: GroupId, node: NodeId) -> Applied {
         let partition = self.group_partition(group)?;
-        let Some(place) = partition.replicas.iter().position(|n| *n == node) else {
+        let Some(position) = partition.replicas.iter().position(|n| *n == node) else {
             return Err(MetaError::NotReplica { group, node });
         };
         self.edit(group, |partition| {
-            partition.replicas[..=place].rotate_right(1);
+            partition.replicas[..=position].rotate_right(1);
         })
     }
 
@@ -20,17 +20,19 @@ impl Metadata {
         if !partition.started {
             return Err(MetaError::NotStarted { group });
         }
-        let is_called_off = replicas == partition.replicas;
-        if is_called_off && partition.target.is_none() {
+        let is_cancelled = replicas == partition.replicas;
+        if is_cancelled && partition.target.is_none() {
             return Ok(Outcome::Done);
         }
-        if !is_called_off {
+        if !is_cancelled {
             let size = count_u32(partition.replicas.len());
             self.validate_assignment(&[replicas.to_vec()], size)?;
         }
         self.edit(group, |partition| {
-            // Who was on the way in may have become a voter: it keeps its replica till the end,
-            // and a move that is called off is a move back.
+            // A node of the abandoned target may be a voter of the raft group already. Its replica
+            // is kept until the new move is done and the voters are known: deleting the replica of
+            // a voter would remove a copy that acknowledged records depend on. For the same reason
+            // a cancelled move is a move back to the current replicas, and takes all its steps.
             let dropped = partition.target.take().into_iter().flatten();
             let leaving = partition.leaving.drain(..).chain(dropped);
             let mut left: Vec<NodeId> = leaving.filter(|n| !replicas.contains(n)).collect();
@@ -57,7 +59,7 @@ impl Metadata {
             partition.replicas = replicas.to_vec();
             partition.target = None;
             partition.leaving.clear();
-            // A damaged replica that has moved away needs no repair.
+            // A corrupt replica that was moved away needs no repair.
             partition.repair = partition
                 .repair
                 .filter(|repair| replicas.contains(&repair.node));
@@ -65,6 +67,8 @@ impl Metadata {
     }
 
     pub(super) fn report_damage(&mut self, group: GroupId, node: NodeId) -> Applied {
+        // One repair at a time per partition: each one takes a voter out of the group, and two at once
+        // could take the majority that has the acknowledged records.
         let partition = self.group_partition(group)?;
         if !partition.started {
             return Err(MetaError::NotStarted { group });
@@ -86,6 +90,7 @@ impl Metadata {
         })
     }
 
+    /// Records that the corrupt replica has left the raft group, after which it may rejoin empty.
     pub(super) fn commit_eviction(&mut self, group: GroupId, node: NodeId) -> Applied {
         let partition = self.group_partition(group)?;
         if partition.repair.is_none_or(|repair| repair.node != node) {

@@ -56,7 +56,7 @@ impl Metadata {
         if let Some(retention) = retention {
             topic::validate_retention(retention)?;
         }
-        // A topic that has the partitions already was grown by the same command, sent twice.
+        // The topic already has this number of partitions if the same command was sent twice.
         let growth = growth.filter(|g| g.total != topic.partition_count());
         if let Some(growth) = growth {
             topic::validate_partitions(growth.total, topic.partition_count())?;
@@ -94,6 +94,7 @@ impl Metadata {
         }
     }
 
+    /// Adds partitions to a topic and allocates their groups.
     fn grow(&mut self, topic: &mut Topic, assignment: &[Vec<NodeId>]) {
         for replicas in assignment {
             let group = self.next.group;
