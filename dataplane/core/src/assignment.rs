@@ -1,5 +1,8 @@
-//! Where partitions go: pure, the same plan from the same metadata on every node, and balanced over
-//! the nodes in replicas and in preferred leaders.
+//! Assignment of replicas and preferred leaders to nodes, balanced over nodes and zones.
+//!
+//! The plans are deterministic: a function of the metadata alone, with neither randomness nor a hash
+//! map's order. After a change of leader, the new leader therefore computes the same plan and repeats
+//! the commands of the old one, instead of planning a second, different set of moves.
 
 #[cfg(test)]
 mod tests;
@@ -10,27 +13,27 @@ use crate::ids::{GroupId, NodeId};
 use crate::metadata::{Command, Metadata, NodeState, Partition};
 use crate::topic::{self, TopicError};
 
-/// A node that can take replicas, and what it holds already.
+/// A node that can take replicas, with its current load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// The node.
+    /// The node's id.
     pub id: NodeId,
-    /// Its failure domain; empty if none.
+    /// The node's failure domain; empty if unknown.
     pub zone: String,
-    /// Replicas on it, those on their way in included.
+    /// Number of replicas on the node, including those that are being moved to it.
     pub replicas: u32,
-    /// Partitions that prefer it as their leader.
+    /// Number of partitions that have the node as preferred leader.
     pub leaders: u32,
 }
 
-/// The nodes that can take replicas, with what they hold, by id.
+/// The active nodes with their current load, by id.
 pub fn candidates(metadata: &Metadata) -> Vec<Candidate> {
     let mut load: BTreeMap<NodeId, (u32, u32)> = BTreeMap::new();
     for place in metadata.partitions() {
         for node in place.partition.hosts() {
             load.entry(node).or_default().0 += 1;
         }
-        if let Some(leader) = settled(place.partition).first() {
+        if let Some(leader) = final_replicas(place.partition).first() {
             load.entry(*leader).or_default().1 += 1;
         }
     }
@@ -48,8 +51,11 @@ pub fn candidates(metadata: &Metadata) -> Vec<Candidate> {
         .collect()
 }
 
-/// Places `partitions` new partitions with `replication_factor` replicas each: first of each the
-/// preferred leader. Zones are told apart as far as there are enough of them.
+/// Assigns `partitions` new partitions to nodes, with `replication_factor` replicas each. The first
+/// replica of each is the preferred leader. Replicas of a partition are in different zones as far as
+/// there are enough zones.
+///
+/// Fails if the replication factor is 0, or above the number of nodes or the limit.
 pub fn place_topic(
     mut nodes: Vec<Candidate>,
     partitions: u32,
@@ -71,14 +77,14 @@ pub fn place_topic(
     Ok(assignment)
 }
 
-/// What is still to be asked for so that `node` holds nothing in the end: a `SetTarget` for each
-/// partition that is neither free of it nor being freed. Empty once all is under way.
+/// Plans the remaining moves that free `node` of replicas: a `SetTarget` for each partition that has a
+/// replica on it and is not being moved off it yet. Empty once all moves are in progress.
 pub fn plan_drain(metadata: &Metadata, node: NodeId) -> Vec<Command> {
     let mut nodes = candidates(metadata);
     nodes.retain(|c| c.id != node);
     let mut plan = Vec::new();
     for place in metadata.partitions() {
-        let mut replicas = settled(place.partition).to_vec();
+        let mut replicas = final_replicas(place.partition).to_vec();
         let Some(position) = replicas.iter().position(|n| *n == node) else {
             continue;
         };
@@ -92,16 +98,18 @@ pub fn plan_drain(metadata: &Metadata, node: NodeId) -> Vec<Command> {
     plan
 }
 
-/// What is to be asked for so that preferred leaders are spread evenly over the active nodes: a
-/// `SetPreferredLeader` for each partition whose other replicas include a node with at least two
-/// fewer. Partitions that are being moved are left alone.
+/// Plans changes of preferred leaders that spread them evenly over the active nodes: a
+/// `SetPreferredLeader` for each partition with a replica on a node that has at least two fewer
+/// preferred leaders. Partitions that are being moved are not changed.
 pub fn plan_leaders(metadata: &Metadata) -> Vec<Command> {
     let mut leaders: BTreeMap<NodeId, u32> = candidates(metadata)
         .into_iter()
         .map(|c| (c.id, c.leaders))
         .collect();
     let mut preferred: BTreeMap<GroupId, NodeId> = BTreeMap::new();
-    // Each change lowers the sum of squares: it ends. One pass can open the way for another.
+    // The loop terminates: each change moves a leader to a node with at least two fewer, which lowers
+    // the sum of the squared counts. More than one pass may be needed, since a change can make
+    // another one possible.
     loop {
         let mut is_changed = false;
         for place in metadata
@@ -119,7 +127,7 @@ pub fn plan_leaders(metadata: &Metadata) -> Vec<Command> {
                 .filter_map(|n| leaders.get(n).map(|c| (*c, *n)))
                 .min();
             let Some((count, node)) = least else { continue };
-            // A leader that is being drained is not in the map: any other is better.
+            // A node that is being drained is not in the map: every other node is better.
             let now = leaders.get(&current).copied().unwrap_or(u32::MAX);
             if count.saturating_add(2) > now {
                 continue;
@@ -144,15 +152,21 @@ pub fn plan_leaders(metadata: &Metadata) -> Vec<Command> {
         .collect()
 }
 
-/// Who should vote in the meta group: an odd number of active nodes, at most `max`. Newcomers vote
-/// once they are caught up; nodes that drain stop as soon as an active one votes. Who is silent is
-/// no less a voter, and nothing but a drain makes the voters fewer.
+/// The voters that the meta group should have: an odd number of active nodes, at most `max`. A node
+/// becomes a voter after it has caught up. A node that is being drained stops being a voter as soon as
+/// an active node is one.
 pub fn meta_voters(
     metadata: &Metadata,
     voters: &BTreeSet<NodeId>,
     caught_up: &BTreeSet<NodeId>,
     max: usize,
 ) -> BTreeSet<NodeId> {
+    // Reachability is not an input, on purpose: a voter that does not answer stays a voter, and only a
+    // drain makes the number of voters smaller. If silence removed voters, the two sides of a network
+    // partition could each shrink to a quorum of their own (split brain).
+    //
+    // The number is odd because an even number tolerates no more failures than the odd number below
+    // it, and needs one more reply for each commit.
     let is_active = |id: &NodeId| {
         metadata
             .node(*id)
@@ -170,9 +184,9 @@ pub fn meta_voters(
     } else {
         possible
     };
-    let wished = odd.saturating_sub(staying.len());
+    let missing = odd.saturating_sub(staying.len());
     let mut result = staying;
-    result.extend(newcomers.into_iter().take(wished));
+    result.extend(newcomers.into_iter().take(missing));
     if result.is_empty() {
         voters.clone()
     } else {
@@ -180,12 +194,12 @@ pub fn meta_voters(
     }
 }
 
-/// Where the partition will be when all that is asked for is done.
-fn settled(partition: &Partition) -> &[NodeId] {
+/// The replicas of a partition after its current move.
+fn final_replicas(partition: &Partition) -> &[NodeId] {
     partition.target.as_ref().unwrap_or(&partition.replicas)
 }
 
-/// Picks the node for one more replica beside `taken`, and counts it.
+/// Chooses the node for one more replica beside `taken`, and adds the replica to its load.
 fn pick(nodes: &mut [Candidate], taken: &[NodeId], leads: bool, salt: u64) -> Option<NodeId> {
     let zones: Vec<String> = nodes
         .iter()
@@ -198,8 +212,9 @@ fn pick(nodes: &mut [Candidate], taken: &[NodeId], leads: bool, salt: u64) -> Op
         .min_by_key(|c| {
             let is_zone_taken = zones.contains(&c.zone);
             let leaders = if leads { c.leaders } else { 0 };
-            // Ties are broken differently for each partition: else the same nodes always go
-            // together.
+            // Ties are broken by a hash of partition and node, differently for each partition.
+            // Otherwise the same nodes would always share their partitions, and the load of a
+            // failed node would move to few others.
             (
                 is_zone_taken,
                 leaders,

@@ -1,7 +1,8 @@
-//! Compression of a record batch's records block, as a whole.
+//! Compression of a record batch's records block.
 //!
-//! lz4 is the bare block format (the length stands in the batch's header); zstd is one or more
-//! frames. Decompression never writes more than the length that the header declares.
+//! lz4 is the raw block format (the batch header contains the length); zstd is one or more frames.
+//! Decompression never writes more bytes than the header declares, so that a small batch cannot take
+//! unbounded memory (decompression bomb).
 
 use std::cell::RefCell;
 use std::fmt;
@@ -10,11 +11,11 @@ use std::str::FromStr;
 
 use crate::limits::ZSTD_LEVEL;
 
-/// How a batch's records block is compressed. The number is its code in the batch's attributes.
+/// The compression of a batch's records block. The number is its code in the batch attributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Compression {
-    /// Not at all.
+    /// No compression.
     #[default]
     None = 0,
     /// lz4, block format.
@@ -24,7 +25,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The one with this code.
+    /// The compression with this code, if there is one.
     pub const fn from_code(code: u8) -> Option<Self> {
         Some(match code {
             0 => Self::None,
@@ -34,12 +35,12 @@ impl Compression {
         })
     }
 
-    /// Its code in the attributes.
+    /// The code in the batch attributes.
     pub const fn code(self) -> u8 {
         self as u8
     }
 
-    /// Its name: `none`, `lz4` or `zstd`.
+    /// The name: `none`, `lz4` or `zstd`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -55,7 +56,7 @@ impl fmt::Display for Compression {
     }
 }
 
-/// The name is none of `none`, `lz4`, `zstd`.
+/// A name that is not one of `none`, `lz4` and `zstd`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("compression must be one of none, lz4, zstd")]
 pub struct UnknownCompression;
@@ -73,33 +74,33 @@ impl FromStr for Compression {
     }
 }
 
-/// Why a block could not be decompressed.
+/// The failure to decompress a block.
 #[derive(Debug, thiserror::Error)]
 pub enum DecompressError {
-    /// The lz4 block is damaged or longer than declared.
-    #[error("lz4 block does not decode")]
+    /// The lz4 block is corrupt or longer than declared.
+    #[error("cannot decode the lz4 block")]
     Lz4(#[source] lz4_flex::block::DecompressError),
-    /// The zstd frame is damaged or longer than declared.
-    #[error("zstd frame does not decode")]
+    /// The zstd frame is corrupt or longer than declared.
+    #[error("cannot decode the zstd frame")]
     Zstd(#[source] io::Error),
-    /// The block decodes to another length than declared.
-    #[error("block decodes to {found} bytes where {declared} are declared")]
+    /// The decompressed block does not have the declared length.
+    #[error("decompressed length must be {declared} bytes, got {found}")]
     Length {
-        /// What the header says, bytes.
+        /// The length in the batch header, bytes.
         declared: usize,
-        /// What came out, bytes.
+        /// The actual length, bytes.
         found: usize,
     },
 }
 
-// A zstd compression context takes megabytes: one per thread, not one per batch.
+// A zstd compression context takes megabytes, so each thread reuses one for all batches.
 thread_local! {
     static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> =
         const { RefCell::new(None) };
 }
 
-/// Compresses `block` behind what `out` holds. `false`, with `out` as it was, when the result
-/// would not be smaller than the block: then it is to be stored as it is.
+/// Appends the compressed `block` to `out`. Returns false and leaves `out` unchanged if the result
+/// would not be smaller than the block, which should then be stored uncompressed.
 pub(crate) fn compress_onto(compression: Compression, block: &[u8], out: &mut Vec<u8>) -> bool {
     let start = out.len();
     let written = match compression {
@@ -131,7 +132,7 @@ fn zstd_compress(block: &[u8], out: &mut [u8]) -> io::Result<usize> {
     })
 }
 
-/// Decompresses `block` to exactly `len` bytes. The caller has bounded `len`.
+/// Decompresses `block` to exactly `len` bytes. The caller MUST have checked `len` against a limit.
 pub(crate) fn decompress(
     compression: Compression,
     block: &[u8],
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_shrink_is_left_alone() {
+    fn an_incompressible_block_is_not_compressed() {
         let mut out = vec![7];
         assert!(!compress_onto(Compression::Lz4, &[1, 2, 3], &mut out));
         assert!(!compress_onto(Compression::Zstd, &[1, 2, 3], &mut out));

@@ -1,5 +1,5 @@
-//! The raft log entry as all of Lograft sees it: storage writes it, raft orders it, peers carry
-//! it. The payload bytes are shared, never copied on the way.
+//! The raft log entry, as storage, raft and the peer protocol use it. Payload bytes are shared, never
+//! copied.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{NodeId, ProducerEpoch, ProducerId, Sequence};
 use crate::offset::{LogIndex, Offset, Term};
 
-/// The place of an entry in its group's log.
+/// The position of an entry in its group's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LogId {
-    /// The term whose leader proposed the entry.
+    /// The term of the leader that proposed the entry.
     pub term: Term,
     /// The entry's index.
     pub index: LogIndex,
@@ -25,35 +25,36 @@ impl fmt::Display for LogId {
     }
 }
 
-/// Hard state: whom this replica voted for, and whether a quorum made that node leader.
+/// A replica's vote, part of its hard state. It MUST be on disk before the replica acts on it: a vote
+/// that is forgotten can be cast twice in the same term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vote {
-    /// The term voted in.
+    /// The term of the vote.
     pub term: Term,
-    /// The node voted for.
+    /// The node that the vote is for.
     pub voted_for: NodeId,
-    /// Whether that node is known to lead the term.
+    /// Whether that node is known to be the leader of the term.
     pub committed: bool,
 }
 
-/// What an entry is. The number is its code on disk and on the wire.
+/// The kind of an entry. The number is its code on disk and on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum EntryKind {
-    /// A new leader's empty entry.
+    /// An empty entry: the first entry of a new leader, or a voided proposal.
     Blank = 1,
-    /// The group's voters and learners from here on; the payload is an encoded [`Membership`].
+    /// A membership change; the payload is an encoded [`Membership`].
     Membership = 2,
-    /// A client's record batch; the only kind that takes offsets.
+    /// A client's record batch, the only kind of entry that takes offsets.
     Records = 3,
     /// A command of the meta group.
     Command = 4,
-    /// Moves a partition's log start: the payload is the new log start offset, 8 bytes LE.
+    /// A new log start offset of a partition; the payload is the offset, 8 bytes little endian.
     Trim = 5,
 }
 
 impl EntryKind {
-    /// The kind with this code.
+    /// The kind with this code, if there is one.
     pub const fn from_code(code: u8) -> Option<Self> {
         Some(match code {
             1 => Self::Blank,
@@ -66,38 +67,38 @@ impl EntryKind {
     }
 }
 
-/// Who produced a batch, for the detection of duplicates.
+/// The idempotent producer of a batch, for deduplication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProducerStamp {
-    /// The producer.
+    /// The producer's id.
     pub id: ProducerId,
-    /// Its incarnation.
+    /// The producer's epoch.
     pub epoch: ProducerEpoch,
     /// The sequence of the batch's first record.
     pub base_sequence: Sequence,
 }
 
-/// What a leader puts before its group: an entry that has no place in the log yet.
+/// A proposal of a leader to its group: an entry without a position in the log yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
-    /// What it is.
+    /// The kind of the entry.
     pub kind: EntryKind,
-    /// Records in the payload; 0 for every kind but `Records`.
+    /// The number of records in the payload; 0 for all kinds except `Records`.
     pub record_count: u32,
-    /// When the leader took it, milliseconds since the Unix epoch.
+    /// The leader's time of the append, milliseconds since the Unix epoch.
     pub append_time_ms: i64,
-    /// The greatest record timestamp within, milliseconds since the Unix epoch.
+    /// The greatest record timestamp in the payload, milliseconds since the Unix epoch.
     pub max_time_ms: i64,
-    /// The idempotent producer, where there is one.
+    /// The idempotent producer, if any.
     pub producer: Option<ProducerStamp>,
-    /// CRC-32C of `payload`: computed by the client, checked at every hop, kept on disk.
+    /// CRC-32C of `payload`: computed by the client, checked at every hop, stored on disk.
     pub payload_crc32c: u32,
-    /// The bytes, untouched from client to disk to consumer.
+    /// The payload, byte for byte the same from client to disk to consumer.
     pub payload: Bytes,
 }
 
 impl Proposal {
-    /// A proposal without records: its CRC is computed here.
+    /// A proposal without records. Computes the CRC of its payload.
     pub fn control(kind: EntryKind, append_time_ms: i64, payload: Bytes) -> Self {
         Self {
             kind,
@@ -114,30 +115,30 @@ impl Proposal {
 /// An entry of a group's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its place in the log.
+    /// The position in the log.
     pub id: LogId,
-    /// The offset of its first record; for other kinds the offset that the next record will get.
-    /// A pure function of the log before it.
+    /// The offset of the first record or, for other kinds, of the next record. A function of the
+    /// log before the entry, so that all replicas agree on it.
     pub base_offset: Offset,
-    /// What was proposed.
+    /// The proposal.
     pub proposal: Proposal,
 }
 
 impl Entry {
-    /// The offset after the entry's last record.
+    /// The offset after the last record of the entry.
     pub const fn next_offset(&self) -> Offset {
         self.base_offset.plus(self.proposal.record_count)
     }
 }
 
-/// A group's voters and learners. `joint` is set while a change is under way: then a quorum of
-/// both sets decides.
+/// The voters and learners of a group. During a membership change `joint` is set, and every decision
+/// needs a majority of both sets (joint consensus).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
-    /// The voters; while a change is under way, those before it.
+    /// The voters. During a membership change, the voters before it.
     pub voters: BTreeSet<NodeId>,
-    /// While a change is under way, the voters after it.
+    /// During a membership change, the voters after it.
     pub joint: Option<BTreeSet<NodeId>>,
-    /// Those that get the log and do not vote.
+    /// The members that receive the log and do not vote.
     pub learners: BTreeSet<NodeId>,
 }

@@ -1,4 +1,4 @@
-//! Identifiers. Each is its own type, so that one cannot stand where another is meant.
+//! Identifiers. Each has its own type, so that one cannot be passed in place of another.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +17,7 @@ macro_rules! id {
         pub struct $name(pub $inner);
 
         impl $name {
-            /// The bare number.
+            /// The number.
             pub const fn get(self) -> $inner {
                 self.0
             }
@@ -40,27 +40,29 @@ macro_rules! id {
 }
 
 id! {
-    /// A node of the cluster. Given out once by the meta group, from 1 on, and never used again.
+    /// A node of the cluster. Allocated by the meta group, from 1, and never reused: a node that lost
+    /// its disk and kept its id could vote twice in the same term.
     NodeId(u64)
 }
 id! {
-    /// A raft group. 0 is the meta group; each partition has one of its own, never used again.
+    /// A raft group. Group 0 is the meta group. Each partition has its own group, whose id is never
+    /// reused: files of a deleted topic must not be mistaken for those of a new one.
     GroupId(u64)
 }
 id! {
-    /// A partition's number within its topic, from 0.
+    /// The number of a partition within its topic, from 0.
     PartitionId(u32)
 }
 id! {
-    /// An idempotent producer. Given out once by the meta group, from 1 on.
+    /// An idempotent producer. Allocated by the meta group, from 1, and never reused.
     ProducerId(u64)
 }
 id! {
-    /// The incarnation of a producer; a newer one fences the older.
+    /// The epoch of a producer. A newer epoch fences the older ones.
     ProducerEpoch(u32)
 }
 id! {
-    /// The number of a record among all that one producer epoch sent to one partition, from 0.
+    /// The sequence number of a record within one producer epoch and partition, from 0.
     Sequence(u64)
 }
 
@@ -71,30 +73,30 @@ impl From<u64> for NodeId {
 }
 
 impl GroupId {
-    /// The group that holds the cluster's own state.
+    /// The group that replicates the cluster metadata.
     pub const META: Self = Self(0);
 }
 
 impl Sequence {
-    /// The sequence that follows `record_count` records.
+    /// The sequence after `record_count` records.
     #[must_use]
     pub const fn plus(self, record_count: u32) -> Self {
         Self(self.0 + record_count as u64)
     }
 }
 
-/// The cluster's identity: a random UUID made once, at bootstrap.
+/// The identity of a cluster: a random UUID, generated once at bootstrap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClusterId(Uuid);
 
 impl ClusterId {
-    /// From its 16 bytes as they stand on disk.
+    /// The id with these 16 bytes, as stored on disk.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
 
-    /// The 16 bytes as they stand on disk.
+    /// The 16 bytes, as stored on disk.
     pub const fn to_bytes(self) -> [u8; 16] {
         *self.0.as_bytes()
     }

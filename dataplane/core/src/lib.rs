@@ -1,5 +1,5 @@
-//! What decides in Lograft, as pure functions and state machines: no clock, no IO, no async
-//! runtime and no global randomness in here. Time and random numbers come in as arguments.
+//! The decisions of Lograft as pure functions and state machines: no clock, no IO, no async runtime and
+//! no global randomness. Time and random numbers are arguments.
 
 pub mod assignment;
 pub mod compression;
@@ -21,10 +21,10 @@ mod varint;
 pub use compression::Compression;
 pub use entry::{Entry, EntryKind, LogId, Membership, ProducerStamp, Proposal, Vote};
 pub use ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence};
-pub use metadata::{Command, MetaError, Metadata, NodeState, Outcome, Registration};
+pub use metadata::NodeState;
 pub use offset::{LogIndex, Offset, Term};
 pub use partition::{Admission, Applied, LeaderState, PartitionState, Rejection};
-pub use reason::{Reason, StatusCode};
-pub use record::{Header, Record, RecordRef};
+pub use reason::Reason;
+pub use record::Record;
 pub use record_batch::{BatchBuilder, BatchError, BatchLimits, BatchView, EncodedBatch};
-pub use retention::{RetentionPolicy, SegmentSummary};
+pub use retention::RetentionPolicy;

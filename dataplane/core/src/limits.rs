@@ -1,409 +1,467 @@
-//! Every limit of the data plane: sizes, counts, lengths of queues, waits. The unit is the last
-//! word of the name. What exceeds a limit gets a typed error that names the field and the bound.
+//! All limits of the data plane: sizes, counts, queue lengths, intervals and timeouts. A number ends
+//! its name in its unit; a `Duration` carries its unit in its type. A value above a limit is rejected
+//! with a typed error that names the field and the bound.
+//!
+//! Naming: `_MAX` and `_MIN` bounds are inclusive, `_INTERVAL` is the time between two repetitions,
+//! `_TIMEOUT` and a `Duration` `_MAX` bound one operation, `_DEFAULT` may be overridden by settings.
 
 use std::time::Duration;
 
-/// Longest topic name, bytes.
+/// Maximum length of a topic name, in bytes; the same bound as in Kafka.
 pub const TOPIC_NAME_MAX_BYTES: usize = 249;
-/// Most topics in a cluster.
+/// Maximum number of topics in a cluster.
 pub const TOPICS_MAX_COUNT: usize = 10_000;
-/// Most partitions of one topic.
+/// Maximum number of partitions of one topic.
 pub const TOPIC_PARTITIONS_MAX_COUNT: u32 = 10_000;
-/// Most partition replicas in a cluster.
+/// Maximum number of partition replicas in a cluster, over all topics.
 pub const CLUSTER_REPLICAS_MAX_COUNT: usize = 100_000;
-/// Most replicas of a partition.
+/// Maximum replication factor. Seven replicas survive the loss of three nodes.
 pub const REPLICATION_FACTOR_MAX_COUNT: u32 = 7;
-/// Most voters of the meta group; further nodes are its learners.
+/// Maximum number of voters of the meta group; the remaining nodes are its learners. Five voters
+/// survive the loss of two nodes, and more would only slow down its commits.
 pub const META_VOTERS_MAX_COUNT: usize = 5;
 
-/// Largest record: key, value and headers together, bytes.
+/// Maximum size of a record, in bytes: its key, value and headers together.
 pub const RECORD_MAX_BYTES: usize = 1024 * 1024;
-/// Most headers of a record.
+/// Maximum number of headers of a record.
 pub const RECORD_HEADERS_MAX_COUNT: usize = 128;
-/// Largest record batch as encoded (and compressed), bytes.
+/// Maximum size of an encoded (compressed) record batch, in bytes.
 pub const BATCH_MAX_BYTES: usize = 2 * 1024 * 1024;
-/// Largest record batch once decompressed, bytes.
+/// Maximum size of a record batch after decompression, in bytes. Bounds the memory that a
+/// decompression bomb can take.
 pub const BATCH_UNCOMPRESSED_MAX_BYTES: usize = 8 * 1024 * 1024;
-/// Most records in a batch.
+/// Maximum number of records in a batch.
 pub const BATCH_RECORDS_MAX_COUNT: u32 = 100_000;
-/// zstd's level for record batches: above 1 the CPU costs more than the bytes saved.
+/// zstd compression level of record batches. Above 1, the CPU time costs more than the saved bytes.
 pub const ZSTD_LEVEL: i32 = 1;
-/// Largest gRPC message taken from a client or a peer, bytes.
+/// Maximum size of a gRPC message, sent or received, in bytes.
 pub const GRPC_MESSAGE_MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// Producers remembered per partition for the detection of duplicates; the one longest silent goes
-/// first.
+/// Maximum number of producers that a partition remembers for deduplication. Above it, the producer
+/// with the oldest last batch is evicted.
 pub const PRODUCERS_PER_PARTITION_MAX_COUNT: usize = 4096;
-/// Last batches remembered of each producer: how many a client may have in flight per partition.
+/// Number of most recent batches remembered per producer and partition. A client may have at most
+/// this many batches in flight, or a retry could no longer be recognized.
 pub const PRODUCER_BATCHES_MAX_COUNT: usize = 32;
-/// A producer not heard of for this long is forgotten.
+/// Time without a batch after which a partition forgets a producer.
 pub const PRODUCER_IDLE_MAX: Duration = Duration::from_hours(24);
 
-/// Smallest `retention.bytes` of a partition: a few segments.
+/// Minimum of `retention.bytes` of a partition, in bytes: the size of the smallest segment. Only
+/// whole segments are deleted.
 pub const RETENTION_MIN_BYTES: u64 = 1024 * 1024;
-/// Smallest `retention.ms`.
+/// Minimum of `retention.ms`, in milliseconds.
 pub const RETENTION_MIN_MS: u64 = 1000;
 
-/// Largest segment file, bytes.
+/// Maximum size of a segment file, in bytes.
 pub const SEGMENT_MAX_BYTES: u64 = 64 * 1024 * 1024;
-/// Smallest segment file, bytes: where a quiet partition begins.
+/// Initial size of a partition's segment files, in bytes. Small, so that an idle partition takes
+/// little disk space.
 pub const SEGMENT_MIN_BYTES: u64 = 1024 * 1024;
-/// Largest entry that a peer or a disk may hold: a batch and its header, bytes.
+/// Maximum size of a log entry on the wire and on disk, in bytes: a record batch and its entry
+/// header.
 pub const ENTRY_MAX_BYTES: usize = BATCH_MAX_BYTES + 4096;
-/// Purged segments kept for recycling, per node.
+/// Maximum number of purged segment files that a node keeps for reuse.
 pub const RECYCLED_SEGMENTS_MAX_COUNT: usize = 8;
 
-/// Entry bytes in one AppendEntries request.
+/// Maximum size of the entries in one AppendEntries request, in bytes.
 pub const APPEND_MAX_BYTES: usize = 1024 * 1024;
-/// Entries in one AppendEntries request.
+/// Maximum number of entries in one AppendEntries request.
 pub const APPEND_ENTRIES_MAX_COUNT: u64 = 512;
-/// AppendEntries requests in flight to one follower of a group.
+/// Maximum number of unanswered AppendEntries requests per group and follower. With
+/// `APPEND_MAX_BYTES` it bounds the memory that a slow follower can pin.
 pub const APPEND_IN_FLIGHT_MAX_COUNT: usize = 8;
 
-// A node's edge: configuration, listening, TLS, peers.
+// Configuration, listeners, TLS and peer connections of a node.
 
-/// Longest node or zone name, bytes.
+/// Maximum length of a node or zone name, in bytes: the maximum length of a DNS name.
 pub const NODE_NAME_MAX_BYTES: usize = 253;
-/// Most seed addresses in a configuration.
+/// Maximum number of seed addresses in a node's configuration.
 pub const SEEDS_MAX_COUNT: usize = 128;
-/// Most threads for all work but disk writes.
+/// Maximum number of worker threads in a node's configuration. They do all work except disk writes.
 pub const WORKER_THREADS_MAX_COUNT: usize = 1024;
-/// Most threads that write and sync.
+/// Maximum number of writer threads in a node's configuration. They write and sync segment files.
 pub const WRITER_THREADS_MAX_COUNT: usize = 64;
-/// Smallest tail cache, bytes.
+/// Minimum size of the tail cache in a node's configuration, in bytes.
 pub const TAIL_CACHE_MIN_BYTES: usize = 1024 * 1024;
-/// Largest PEM file of a node's TLS settings, bytes.
+/// Maximum size of a PEM file in a node's TLS settings, in bytes.
 pub const TLS_FILE_MAX_BYTES: u64 = 1024 * 1024;
-/// How often the TLS files are looked at for changes.
+/// Interval between two checks whether the TLS files have changed.
 pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
-/// Longest wait for a TLS handshake.
+/// Timeout of a TLS handshake.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
-/// TLS handshakes under way at once, per port; more wait in the system's backlog.
+/// Maximum number of concurrent TLS handshakes per port. Further connections wait in the kernel's
+/// accept backlog.
 pub const HANDSHAKES_MAX_COUNT: usize = 256;
-/// What is read from a connection's socket at once, bytes.
+/// Size of the read buffer of a TLS connection, in bytes.
 pub const TLS_READ_BUFFER_BYTES: usize = 64 * 1024;
-/// Encrypted bytes that may wait for a connection's socket.
+/// Maximum size of the encrypted data that is buffered for a TLS connection, in bytes.
 pub const TLS_WRITE_BUFFER_BYTES: usize = 256 * 1024;
-/// Small writes to a connection that may wait for each other, bytes; larger ones go at once.
+/// Maximum size of the small writes that are buffered into one write of a connection, in bytes.
+/// Larger writes bypass the buffer.
 pub const WRITES_GATHERED_MAX_BYTES: usize = 16 * 1024;
-/// Client connections at once; more are closed unanswered.
+/// Maximum number of client connections. Further connections are closed without a reply.
 pub const CLIENT_CONNECTIONS_MAX_COUNT: usize = 4096;
-/// Peer connections at once; more are closed unanswered.
+/// Maximum number of peer connections. Further connections are closed without a reply.
 pub const PEER_CONNECTIONS_MAX_COUNT: usize = 1024;
-/// HTTP/2 flow control window of a stream, bytes.
+/// HTTP/2 flow control window of a stream, in bytes.
 pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-/// HTTP/2 flow control window of a connection, bytes.
+/// HTTP/2 flow control window of a connection, in bytes.
 pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
-/// Largest HTTP/2 frame, bytes.
+/// Maximum size of an HTTP/2 frame, in bytes.
 pub const HTTP2_FRAME_MAX_BYTES: u32 = 256 * 1024;
-/// HTTP/2 streams at once on a connection: peers need one per group.
+/// Maximum number of concurrent HTTP/2 streams per connection. A peer needs one per raft group.
 pub const HTTP2_STREAMS_MAX_COUNT: u32 = 16 * 1024;
-/// How often a silent connection is asked whether it lives.
+/// Interval between two HTTP/2 keepalive pings on an idle connection.
 pub const HTTP2_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// How long the answer may take before the connection is closed.
+/// Timeout of an HTTP/2 keepalive ping; the connection is closed after it.
 pub const HTTP2_KEEPALIVE_MAX: Duration = Duration::from_secs(5);
-/// Longest wait for a connection to a peer, handshake included.
+/// Timeout of connecting to a peer, TLS handshake included.
 pub const PEER_CONNECT_MAX: Duration = Duration::from_secs(2);
-/// Shortest pause after a failed connection to a peer; doubles up to the longest.
+/// Initial backoff after a failed connection to a peer. It doubles up to `PEER_BACKOFF_MAX`.
 pub const PEER_BACKOFF_MIN: Duration = Duration::from_millis(20);
-/// Longest such pause: how late a peer that came back may be noticed.
+/// Maximum backoff after a failed connection to a peer. It bounds how late the recovery of a peer
+/// is noticed, and is shorter than an election timeout.
 pub const PEER_BACKOFF_MAX: Duration = Duration::from_millis(400);
-/// Bytes of a snapshot's state in one chunk.
+/// Maximum size of one chunk of a snapshot's state, in bytes.
 pub const SNAPSHOT_CHUNK_MAX_BYTES: usize = 256 * 1024;
-/// Largest state in a snapshot, bytes: derived tables, never payload.
+/// Maximum size of a snapshot's state, in bytes. It holds derived tables, never records.
 pub const SNAPSHOT_STATE_MAX_BYTES: usize = 64 * 1024 * 1024;
-/// Health and metrics connections at once; more are closed unanswered.
+/// Maximum number of connections to the health and metrics port. Further connections are closed
+/// without a reply.
 pub const HEALTH_CONNECTIONS_MAX_COUNT: usize = 64;
-/// Longest time that one of them may take for a request.
+/// Timeout of a request to the health and metrics port.
 pub const HEALTH_REQUEST_MAX: Duration = Duration::from_secs(5);
-/// Partitions with metrics of their own; those beyond share one label.
+/// Maximum number of partitions with their own metric labels. The remaining partitions share one
+/// label, which bounds the cardinality.
 pub const METRICS_PARTITIONS_MAX_COUNT: usize = 1000;
-/// Longest wait for leaderships to move elsewhere when a node stops.
+/// Timeout of transferring all leaderships when a node stops.
 pub const STOP_TRANSFER_MAX: Duration = Duration::from_secs(5);
-/// How soon a stopping node looks again for a successor that was not caught up.
+/// Interval between two checks whether a successor has caught up when a node stops.
 pub const STOP_SUCCESSOR_INTERVAL: Duration = Duration::from_millis(50);
-/// Longest wait for those leaderships that came back while a node's connections ended.
+/// Timeout of the second leadership transfer when a node stops. It covers elections that this node
+/// won while its client connections were closing.
 pub const STOP_TRANSFER_AGAIN_MAX: Duration = Duration::from_secs(1);
-/// Longest wait for connections to end when a node stops.
+/// Time that client connections get to close by themselves when a node stops.
 pub const STOP_CONNECTIONS_MAX: Duration = Duration::from_secs(3);
-/// Longest wait for a port to close once its connections are cut.
+/// Timeout of closing a port after its remaining connections were cut.
 pub const STOP_CUT_MAX: Duration = Duration::from_secs(1);
-/// Longest wait for all replicas to end when a node stops.
+/// Timeout of stopping all replicas when a node stops.
 pub const STOP_REPLICAS_MAX: Duration = Duration::from_secs(2);
-/// How long background work may hold up the end of a node's process.
+/// Time that background tasks get to finish before the node's process exits.
 pub const STOP_RUNTIME_MAX: Duration = Duration::from_secs(1);
-/// The longest stop of a node: more than its parts together, and well below the grace period of a
-/// pod (60 s). A stop that takes longer is broken, and the process ends without its end.
+/// Timeout of a node's whole shutdown: more than the sum of its steps, and well below the pod's
+/// termination grace period (60 s). After it, the process exits at once.
 pub const STOP_MAX: Duration = Duration::from_secs(25);
-/// The pause after the system refused to accept a connection.
+/// Delay after a failed `accept`, for example for lack of file descriptors.
 pub const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
-/// One log line about refused connections, per port, in so much time.
+/// Minimum interval between two log lines of a kind about refused connections, failed handshakes or
+/// failed accepts, per port.
 pub const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
-// The command line.
+// The command line tool.
 
-/// Most nodes of a `lograft dev` cluster.
+/// Maximum number of nodes of a `lograft dev` cluster.
 pub const DEV_NODES_MAX_COUNT: u32 = 9;
-/// How long `lograft dev` waits for its nodes to be ready before it gives up.
+/// Time that `lograft dev` waits for its nodes to become ready before it fails.
 pub const DEV_READY_MAX: Duration = Duration::from_mins(1);
-/// How long it then waits for the cluster to be healthy before it says so.
+/// Time that `lograft dev` waits for its ready nodes to form a healthy cluster before it reports
+/// the cluster as it is.
 pub const DEV_HEALTHY_MAX: Duration = Duration::from_secs(3);
-/// How often it looks.
+/// Interval between two health checks while a command waits for a healthy cluster.
 pub const HEALTH_POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// How long a node of `lograft dev` may take to stop before it is killed.
+/// Time that a node of `lograft dev` gets to stop before it is killed.
 pub const DEV_STOP_MAX: Duration = Duration::from_secs(10);
-/// A node's log that is longer is set aside when `lograft dev` starts the node, bytes.
+/// Size of a node's log file, in bytes, above which `lograft dev` rotates it when it starts the
+/// node.
 pub const DEV_LOG_MAX_BYTES: u64 = 32 * 1024 * 1024;
-/// First wait before `lograft dev` starts a crashed node again; it doubles from crash to crash as
-/// long as they follow each other quickly.
+/// Initial backoff before `lograft dev` restarts a crashed node. It doubles with each crash in a
+/// row.
 pub const DEV_RESTART_MIN: Duration = Duration::from_millis(250);
-/// Longest such wait. A node that ran longer without being ready begins with the first one again.
+/// Maximum backoff before `lograft dev` restarts a crashed node. A node that ran longer than this
+/// resets the backoff even if it never became ready.
 pub const DEV_RESTART_MAX: Duration = Duration::from_secs(10);
-/// A node that was ready for so long before it crashed begins with the first wait again.
+/// Time that a node of `lograft dev` must have been ready before a crash resets its restart
+/// backoff.
 pub const DEV_STABLE_MIN: Duration = Duration::from_secs(3);
 
 // Raft.
 
-/// Between two heartbeats of a group's leader.
+/// Interval between two heartbeats of a group's leader: a third of the election timeout, so that
+/// one lost heartbeat causes no election.
 pub const RAFT_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(200);
-/// The shortest silence of a leader after which a follower stands for election.
+/// Lower bound of the randomized election timeout.
 pub const RAFT_ELECTION_TIMEOUT_MIN: Duration = Duration::from_millis(600);
-/// The longest.
+/// Upper bound of the randomized election timeout.
 pub const RAFT_ELECTION_TIMEOUT_MAX: Duration = Duration::from_millis(800);
-/// How long heartbeats to a node are gathered for one call after another has just gone there.
+/// Time that heartbeats to one node are collected for a single call after the previous call: a
+/// tenth of the heartbeat interval.
 pub const HEARTBEATS_GATHER_MAX: Duration = Duration::from_millis(20);
-/// Heartbeats in one call; when so many are gathered they go at once.
+/// Maximum number of heartbeats in one call. A full call is sent at once.
 pub const HEARTBEATS_MAX_COUNT: usize = 1024;
-/// How long the first answers to a call wait for the others, so that they travel together.
+/// Time that the first answers to a heartbeat call wait for the remaining ones, so that they share
+/// a reply.
 pub const HEARTBEATS_ANSWERS_GATHER_MAX: Duration = Duration::from_millis(5);
-/// How long a node works on the answers to one call; the caller gives up far sooner.
+/// Time after which a node stops answering a heartbeat call. The caller times out far earlier.
 pub const HEARTBEATS_ANSWERS_MAX: Duration = Duration::from_secs(10);
-/// Time for a follower to take and install a snapshot.
+/// Timeout of sending a snapshot to a follower and of its installation there.
 pub const RAFT_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a transfer of leadership may take before it is reported as failed.
+/// Timeout of building a snapshot at the purge boundary. It takes one step of the raft core and no
+/// IO.
+pub const RAFT_SNAPSHOT_BUILD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Initial backoff of raft requests to an unreachable peer. It doubles up to `RAFT_BACKOFF_MAX`.
+pub const RAFT_BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// Maximum backoff of raft requests to an unreachable peer. It bounds how late a restarted follower
+/// is noticed.
+pub const RAFT_BACKOFF_MAX: Duration = Duration::from_millis(500);
+/// Timeout of a leadership transfer.
 pub const RAFT_TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
-/// How many entries the successor of a leader may lack when the transfer begins.
+/// Maximum lag of the successor when a leadership transfer starts, in entries. The group accepts no
+/// proposals until the successor has caught up.
 pub const TRANSFER_LAG_MAX_COUNT: u64 = 1024;
-/// How long a slow follower may hold back a purge; after that it gets a snapshot instead.
+/// Time that a slow follower may delay a purge. After it, the log is purged and the follower
+/// receives a snapshot.
 pub const PURGE_HOLD_MAX: Duration = Duration::from_secs(30);
-/// Entries that the leader may wait for in a single disk write.
+/// Maximum number of entries that raft merges into one append to its log.
 pub const RAFT_APPEND_BATCH_MAX_COUNT: u64 = 1024;
-/// Entries read at once to apply them.
+/// Maximum number of entries that are read and applied in one step.
 pub const APPLY_CHUNK_MAX_COUNT: u64 = 256;
-/// Proposals that wait for a group's raft core; beyond that `propose` waits.
+/// Maximum number of proposals queued for a group's raft core. Above it, `propose` waits.
 pub const RAFT_PROPOSALS_MAX_COUNT: u64 = 1024;
-/// How long a follower may owe a reply on an append stream before the stream is opened anew.
+/// Time that a follower may owe a reply on an append stream before the leader reopens the stream.
 pub const APPEND_STALL_MAX: Duration = Duration::from_secs(10);
-/// How often a replica's status is published while its log moves.
+/// Minimum interval between two published statuses of a replica while its log grows.
 pub const RAFT_STATUS_INTERVAL: Duration = Duration::from_millis(100);
-/// How often it is looked at while nothing seems to move.
+/// Interval between two status checks of an idle replica.
 pub const RAFT_STATUS_IDLE_INTERVAL: Duration = Duration::from_secs(1);
 
 // Storage.
 
-/// Writer threads of a node; a group always stays on the same one.
+/// Default number of writer threads of a node. A group is always written by the same thread.
 pub const WRITER_THREADS_DEFAULT_COUNT: usize = 4;
-/// Budget of the tail caches of all groups of a node together, bytes.
+/// Default size of the tail cache of a node, over all groups, in bytes.
 pub const TAIL_CACHE_DEFAULT_BYTES: usize = 64 * 1024 * 1024;
-/// What must stay free on the disk; below it the node refuses produces, bytes.
+/// Default free disk space, in bytes, below which a node rejects produce requests. A full disk
+/// would make writes fail, and a failed write ends the node.
 pub const DISK_RESERVE_DEFAULT_BYTES: u64 = 512 * 1024 * 1024;
-/// One point of a segment's sparse index stands for about so many bytes.
+/// Distance between two entries of a segment's sparse index, in bytes.
 pub const INDEX_INTERVAL_BYTES: u64 = 64 * 1024;
-/// Payloads up to this size are copied at append, so that they do not pin the larger buffer that
-/// they arrived in, bytes.
+/// Maximum size of a payload that is copied when it enters the tail cache, in bytes. A slice of a
+/// receive buffer would keep the whole buffer in memory.
 pub const CACHE_COPY_MAX_BYTES: usize = 16 * 1024;
-/// Writes up to this size zero blocks ahead of them, bytes: for larger ones it would cost too much.
+/// Maximum size of a write that zeroes the blocks after it in advance, in bytes. For larger writes
+/// the extra bytes cost more than they save.
 pub const ZERO_AHEAD_WRITE_MAX_BYTES: u64 = 16 * 1024;
-/// How full a segment is before that is worth its bytes.
+/// Minimum fill level of a segment, in bytes, before blocks are zeroed in advance.
 pub const ZERO_AHEAD_FROM_BYTES: u64 = 16 * 1024;
-/// The most that is zeroed ahead at once, bytes.
+/// Maximum size of the blocks that one write zeroes in advance, in bytes.
 pub const ZERO_AHEAD_MAX_BYTES: u64 = 256 * 1024;
-/// Sealed segments whose file and index are kept open, per node.
+/// Maximum number of sealed segments per node whose file and index stay open.
 pub const OPEN_SEGMENTS_MAX_COUNT: usize = 128;
-/// How long a write that nobody waits for may lie in memory.
+/// Time that a write without a waiting caller may stay in memory.
 pub const LAZY_WRITE_MAX: Duration = Duration::from_millis(200);
-/// Damaged copies of a group that are kept aside; the oldest go first.
+/// Maximum number of corrupt copies of a group that are kept for inspection. The oldest are deleted
+/// first.
 pub const CORRUPT_COPIES_MAX_COUNT: usize = 3;
 
 // The client.
 
-/// Most endpoints that a client is given to start from.
+/// Maximum number of bootstrap endpoints in a client's configuration.
 pub const CLIENT_ENDPOINTS_MAX_COUNT: usize = 64;
-/// How long a client waits for a connection to a node, TLS included.
+/// Timeout of a client's connection to a node, TLS handshake included.
 pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a client's call may take, its retries included.
+/// Timeout of a client's call, retries included.
 pub const CLIENT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Age after which a client fetches the map of partitions and leaders again.
+/// Age after which a client refreshes its metadata (partitions and leaders).
 pub const CLIENT_METADATA_MAX_AGE: Duration = Duration::from_mins(1);
-/// Shortest time between two fetches of that map.
+/// Minimum interval between two metadata refreshes of a client.
 pub const CLIENT_METADATA_MIN_AGE: Duration = Duration::from_millis(20);
-/// A client's first wait before it tries again; doubles up to the longest.
+/// Initial backoff of a client's retries. It doubles up to `CLIENT_BACKOFF_MAX`.
 pub const CLIENT_BACKOFF_MIN: Duration = Duration::from_millis(20);
-/// The longest such wait: how late a new leader may be noticed.
+/// Maximum backoff of a client's retries. It bounds how late a new leader is noticed.
 pub const CLIENT_BACKOFF_MAX: Duration = Duration::from_millis(250);
-/// How long one node may take to tell what it knows of the cluster.
+/// Timeout of a metadata request to one node.
 pub const CLIENT_METADATA_TIMEOUT: Duration = Duration::from_secs(2);
-/// At which size a producer closes a batch, bytes, unless told otherwise: a stream of small records
-/// is a tenth faster than with a third of it.
+/// Default size at which a producer closes a batch, in bytes. With small records it gives a tenth
+/// more throughput than a third of the size.
 pub const PRODUCER_BATCH_BYTES: usize = 768 * 1024;
-/// Smallest such size, bytes.
+/// Minimum of a producer's batch size setting, in bytes.
 pub const PRODUCER_BATCH_MIN_BYTES: usize = 1024;
-/// Largest such size, bytes: with one more record on top a batch is still within its limit.
+/// Maximum of a producer's batch size setting, in bytes. One more record still fits into
+/// `BATCH_MAX_BYTES`.
 pub const PRODUCER_BATCH_MAX_BYTES: usize = BATCH_MAX_BYTES / 2 - 4096;
-/// Unacknowledged batches at one leader, bytes: more gains no speed and costs time.
+/// Maximum size of a producer's unacknowledged batches per leader, in bytes. More adds latency and
+/// no throughput.
 pub const PRODUCER_IN_FLIGHT_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// Unacknowledged batches of one partition; below what leaders remember of a producer.
+/// Maximum number of a producer's unacknowledged batches per partition. It stays below
+/// `PRODUCER_BATCHES_MAX_COUNT`, so that the leader recognizes every retry.
 pub const PRODUCER_IN_FLIGHT_BATCHES_MAX_COUNT: usize = 16;
-/// Batches in flight to one leader that went before they were full: small ones cost most.
+/// Maximum number of partly filled batches in flight per leader. Small batches cost the most per
+/// record.
 pub const PRODUCER_PARTIAL_BATCHES_MAX_COUNT: usize = 4;
-/// Batches of one partition in flight, beyond which none goes before it is full.
+/// Maximum number of batches in flight per partition at which a partly filled batch may still be
+/// sent.
 pub const PRODUCER_PARTITION_PARTIAL_BATCHES_MAX_COUNT: usize = 2;
-/// Records buffered in a producer, bytes: sending waits beyond it.
+/// Maximum size of the records buffered in a producer, in bytes. Above it, `send` waits.
 pub const PRODUCER_BUFFER_MAX_BYTES: usize = 32 * 1024 * 1024;
-/// How long a producer tries to deliver a batch.
+/// Time that a producer retries a batch before it reports a failure.
 pub const PRODUCER_DELIVERY_TIMEOUT: Duration = Duration::from_mins(2);
-/// How long a leader may take over one batch before it answers TIMEOUT.
+/// Time after which a leader answers a producer's batch with TIMEOUT.
 pub const PRODUCER_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a consumer tries to go on before it fails.
+/// Time that a consumer retries before it reports a failure.
 pub const CONSUMER_RETRY_TIMEOUT: Duration = Duration::from_mins(2);
-/// After which time a consumer's stream that breaks counts as having worked.
+/// Minimum age at which a broken stream of a consumer counts as progress and resets the retry
+/// timeout.
 pub const CONSUMER_STREAM_HEALTHY_MIN: Duration = Duration::from_secs(5);
-/// How often in a row a consumer fetches a batch again that arrives damaged.
+/// Number of times in a row that a consumer refetches a batch with a wrong checksum.
 pub const CONSUMER_CORRUPT_MAX_COUNT: u32 = 3;
-/// How much a leader sends a consumer in one reply, bytes, unless told otherwise.
+/// Default size of one reply to a consumer, in bytes.
 pub const CONSUMER_REPLY_BYTES: u32 = 1024 * 1024;
 
-// Metadata.
+// Cluster metadata.
 
-/// Most nodes in a cluster, those decommissioned not counted.
+/// Maximum number of nodes in a cluster. Decommissioned nodes do not count.
 pub const NODES_MAX_COUNT: usize = 1000;
-/// Longest address of a node, bytes.
+/// Maximum length of a node's address, in bytes.
 pub const NODE_ADDRESS_MAX_BYTES: usize = 512;
-/// Most producer ids given out by one command.
+/// Maximum number of producer ids allocated by one command.
 pub const PRODUCERS_ALLOCATE_MAX_COUNT: u32 = 10_000;
 
-// Control: what keeps a node and the cluster in shape.
+// Control loops of a node.
 
-/// How often control looks at everything, if nothing wakes it before.
+/// Interval of the control loop when no event wakes it earlier.
 pub const CONTROL_INTERVAL: Duration = Duration::from_secs(1);
-/// Shortest time between two such looks.
+/// Minimum interval between two iterations of the control loop.
 pub const CONTROL_INTERVAL_MIN: Duration = Duration::from_millis(20);
-/// Longest time for a command of the meta group, a new election included.
+/// Timeout of a command of the meta group, retries and an election included.
 pub const META_PROPOSE_MAX: Duration = Duration::from_secs(10);
-/// Longest time for one attempt at it.
+/// Timeout of one attempt of a command of the meta group.
 pub const META_ATTEMPT_MAX: Duration = Duration::from_secs(3);
-/// First wait between attempts; doubles up to the longest.
+/// Initial backoff between attempts of a command of the meta group. It doubles up to
+/// `META_BACKOFF_MAX`.
 pub const META_BACKOFF_MIN: Duration = Duration::from_millis(25);
-/// Longest such wait.
+/// Maximum backoff between attempts of a command of the meta group.
 pub const META_BACKOFF_MAX: Duration = Duration::from_millis(400);
-/// Largest segment of the meta group's log, bytes: it is purged segment by segment.
+/// Maximum size of a segment of the meta group's log, in bytes. The log is purged in whole
+/// segments, so that small segments keep it short.
 pub const META_SEGMENT_MAX_BYTES: u64 = 1024 * 1024;
-/// Longest wait for a node that is asked how it is.
+/// Timeout of a request for another node's status.
 pub const DESCRIBE_MAX: Duration = Duration::from_secs(2);
-/// How often an empty node asks its seeds for a place.
+/// Interval between two attempts of an empty node to join through its seeds.
 pub const JOIN_INTERVAL: Duration = Duration::from_millis(500);
-/// Longest wait for a seed's answer.
+/// Timeout of a join request to a seed: longer than `META_PROPOSE_MAX`, the time that the seed may
+/// need.
 pub const JOIN_MAX: Duration = Duration::from_secs(12);
-/// Longest wait for a new cluster's first command.
+/// Timeout of the first command of a new cluster.
 pub const BOOTSTRAP_MAX: Duration = Duration::from_secs(15);
-/// How long a member knows no leader of the meta group before it asks its seeds who they are.
+/// Time without a known leader of the meta group after which a member asks its seeds for the
+/// current addresses.
 pub const META_LEADER_UNKNOWN_MAX: Duration = Duration::from_secs(3);
-/// How often a broken stream of leader hints is opened again.
+/// Delay before a broken leader watch stream is reopened.
 pub const LEADER_WATCH_RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// How soon a plan for the replicas is made again after there was something to do.
+/// Delay before replicas are reconciled again after an iteration that changed something.
 pub const RECONCILE_RETRY_INTERVAL: Duration = Duration::from_millis(200);
-/// Replicas opened at once.
+/// Maximum number of replicas that are opened concurrently.
 pub const REPLICAS_OPENING_MAX_COUNT: usize = 8;
-/// How long a new partition's first replica has to begin its group before the next one may.
+/// Time that each replica of a new partition, in order, gets to initialize the raft group before
+/// the next one may try.
 pub const PARTITION_START_TIMEOUT: Duration = Duration::from_secs(3);
-/// How far a learner may be behind to become a voter, entries.
+/// Maximum lag of a learner that is promoted to voter, in entries.
 pub const REASSIGNMENT_LAG_MAX_COUNT: u64 = 64;
-/// How long a leader that is moved away goes on after its heir did not take over, before it hands
-/// over again: each such try keeps its partition from being written for a few seconds.
+/// Delay after a leadership transfer timed out during a reassignment. Each attempt makes the
+/// partition unavailable for writes for a few seconds.
 pub const HANDOVER_RETRY_INTERVAL: Duration = Duration::from_secs(10);
-/// Partitions moved at once by one leading node.
+/// Maximum number of concurrent partition reassignments per leading node.
 pub const REASSIGNMENTS_MAX_COUNT: usize = 4;
-/// Commands of a drain proposed in one look.
+/// Maximum number of commands that one iteration of a drain proposes.
 pub const DRAIN_COMMANDS_MAX_COUNT: usize = 64;
-/// How long a removed node still gets the meta group's log, so that it hears of its removal.
+/// Time that a removed node stays a learner of the meta group, so that it learns of its own
+/// removal.
 pub const REMOVED_NODE_LEARNER_MAX: Duration = Duration::from_secs(3);
-/// How far a preferred leader may be behind to be handed the leadership, entries.
+/// Maximum lag of a preferred leader that leadership is transferred to, in entries.
 pub const PREFERRED_LAG_MAX_COUNT: u64 = 256;
-/// How long a preferred leader must have been reachable and caught up before it is.
+/// Time that a preferred leader must have been reachable and caught up before leadership is
+/// transferred to it.
 pub const PREFERRED_STABLE_MIN: Duration = Duration::from_secs(4);
-/// By how much more, at most, so that not all groups change at the same moment.
+/// Maximum extra delay of that transfer, different for each group, so that not all groups change
+/// their leader at the same moment.
 pub const PREFERRED_JITTER_MAX: Duration = Duration::from_secs(2);
-/// How long the balance of leaders leaves a node alone that is about to stop.
+/// Time that leader balancing excludes a node that is about to stop.
 pub const STOP_REST_MAX: Duration = Duration::from_mins(2);
-/// When less than this is left of it, being asked again makes it last anew.
+/// Remaining exclusion time below which another PrepareStop renews it.
 pub const STOP_REST_RENEW_MAX: Duration = Duration::from_mins(1);
-/// Longest time for handing a node's leaderships over before it is stopped.
+/// Timeout of transferring a node's leaderships in PrepareStop.
 pub const PREPARE_STOP_TRANSFER_MAX: Duration = Duration::from_secs(10);
-/// How soon it is looked at again whether they are.
+/// Interval between two checks whether those transfers have finished.
 pub const PREPARE_STOP_POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Leaderships handed over at once then.
+/// Maximum number of concurrent leadership transfers in PrepareStop.
 pub const PREPARE_STOP_TRANSFERS_MAX_COUNT: usize = 16;
-/// How far a replica may be behind and still counts as in sync, entries.
+/// Maximum lag of a replica that counts as in sync, in entries.
 pub const IN_SYNC_LAG_MAX_COUNT: u64 = 1024;
-/// How often a topic is placed anew because a node went away meanwhile.
+/// Number of times that a topic is assigned to nodes again because a chosen node was decommissioned
+/// in the meantime.
 pub const TOPIC_ASSIGNMENT_ATTEMPTS_MAX_COUNT: u32 = 3;
-/// How long a topic's creation waits for leaders, unless told otherwise.
+/// Default time that the creation of a topic waits for leaders.
 pub const TOPIC_READY_DEFAULT: Duration = Duration::from_secs(10);
-/// The longest that it may be told to wait.
+/// Maximum time that a request may ask the creation of a topic to wait for leaders.
 pub const TOPIC_READY_MAX: Duration = Duration::from_mins(1);
 
 // The log service.
 
-/// How long a produce may take when it does not say.
+/// Default timeout of a produce request.
 pub const PRODUCE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
-/// The longest that a produce may ask for.
+/// Maximum timeout that a produce request may ask for.
 pub const PRODUCE_TIMEOUT_MAX: Duration = Duration::from_mins(2);
-/// How long a request waits for its partition to have a leader: a little more than an election.
+/// Time that a request waits for its partition to have a leader: longer than an election.
 pub const LEADER_WAIT_MAX: Duration = Duration::from_millis(2500);
-/// The pause before a request looks again for a leader that its node cannot hear of by itself.
+/// Delay before a request checks again for a leader that its node is not notified of. Forwarding
+/// doubles it up to eight times this value.
 pub const LEADER_POLL_INTERVAL: Duration = Duration::from_millis(25);
-/// How long a request for a topic that the node does not know waits for the metadata to come.
+/// Time that a request for an unknown topic waits for this node's metadata to catch up.
 pub const METADATA_LAG_MAX: Duration = Duration::from_millis(300);
-/// Unanswered batches of one ProduceStream, bytes: beyond it the stream is not read.
+/// Maximum size of the unanswered batches of one ProduceStream, in bytes. Above it, the stream is
+/// not read.
 pub const PRODUCE_STREAM_IN_FLIGHT_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// Unanswered batches of one ProduceStream.
+/// Maximum number of unanswered batches of one ProduceStream. Above it, the stream is not read.
 pub const PRODUCE_STREAM_IN_FLIGHT_MAX_COUNT: usize = 1024;
-/// Unanswered batches of all clients of a node, bytes: beyond it requests wait.
+/// Maximum size of the unanswered batches of all clients of a node, in bytes. Above it, requests
+/// wait.
 pub const PRODUCE_NODE_IN_FLIGHT_MAX_BYTES: usize = 64 * 1024 * 1024;
-/// Requests that wait on a stream to the leader that they are passed on to.
+/// Maximum number of requests queued on a stream to the leader they are forwarded to.
 pub const FORWARD_WAITING_MAX_COUNT: usize = 8;
-/// Entries in flight per partition that unary produces are packed into; those that come meanwhile
-/// share the next one.
+/// Maximum number of entries in flight per partition that unary produce requests are coalesced
+/// into. Requests that arrive in the meantime share the next entry.
 pub const PRODUCE_COALESCED_IN_FLIGHT_MAX_COUNT: usize = 2;
-/// How much of what waits is packed into one entry, bytes.
+/// Maximum size of the requests that are coalesced into one entry, in bytes.
 pub const PRODUCE_COALESCED_MAX_BYTES: usize = 256 * 1024;
-/// A compressed batch that is larger than this once decompressed is checked on another thread,
-/// bytes.
+/// Decompressed size, in bytes, above which a compressed batch is checked on a blocking thread
+/// instead of inline.
 pub const CHECK_INLINE_MAX_BYTES: usize = 256 * 1024;
-/// Batch bytes in one reply to a consumer, unless it asks otherwise.
+/// Default size of the batches in one reply to a consumer, in bytes.
 pub const FETCH_REPLY_DEFAULT_BYTES: usize = 512 * 1024;
-/// The most batch bytes in one reply; every gRPC client takes twice that.
+/// Maximum size of the batches in one reply, in bytes: half of the message size that every gRPC
+/// client accepts by default (4 MiB).
 pub const FETCH_REPLY_MAX_BYTES: usize = 2 * 1024 * 1024;
-/// The longest that a fetch waits at the end of the log.
+/// Maximum time that a fetch waits for new records at the end of the log.
 pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(30);
-/// How often a node that is written to looks at its disk's free space, milliseconds.
+/// Minimum interval between two checks of the free disk space by produce requests, in milliseconds.
 pub const DISK_CHECK_INTERVAL_MS: i64 = 50;
-/// Producer ids that a node asks the meta group for at once.
+/// Number of producer ids that a node allocates from the meta group at once.
 pub const PRODUCER_IDS_BLOCK_COUNT: u32 = 64;
 
-// Bounds inside one part: of its work at once, its retries, what it shows.
+// Bounds inside single components: concurrency, retries, output.
 
-/// How often in a row a lane follows a leader's hint to another leader without a wait.
+/// Number of times in a row that a producer follows a redirect to another leader without backoff.
 pub const PRODUCER_LEADER_REDIRECTS_MAX_COUNT: u32 = 3;
-/// How many of a kind are named in one sentence.
+/// Maximum number of names that one problem description lists.
 pub const PROBLEM_NAMES_MAX_COUNT: usize = 5;
-/// Plain records of one request, encoded, bytes: the batch's own header is left room for.
+/// Maximum encoded size of the plain records of one request, in bytes. It leaves room for the batch
+/// header.
 pub const PLAIN_BATCH_MAX_BYTES: usize = BATCH_MAX_BYTES - 64;
-/// Most parts that one `pwritev` takes (the kernel's `IOV_MAX`).
+/// Maximum number of buffers in one `pwritev` (the kernel's `IOV_MAX`).
 pub const WRITE_PARTS_MAX_COUNT: usize = 1024;
-/// Largest single read, bytes.
+/// Maximum size of a single read from the log, in bytes.
 pub const LOG_READ_MAX_BYTES: usize = 8 * 1024 * 1024;
-/// How often a read starts anew because the segment it was in went away.
+/// Number of times that a read is restarted because its segment was removed concurrently.
 pub const LOG_READ_ATTEMPTS_MAX_COUNT: usize = 8;
-/// The least that one round of eviction takes from a group, bytes.
+/// Minimum size that one round of eviction frees from a group's tail cache, in bytes.
 pub const TAIL_CACHE_EVICT_MIN_BYTES: usize = 64 * 1024;

@@ -1,5 +1,5 @@
-//! What the meta group agrees on: the cluster's id, its nodes, its topics, where their partitions
-//! stand, and which numbers have been given out. [`Metadata::apply`] is the only way to change it.
+//! The cluster metadata that the meta group replicates: the cluster id, nodes, topics, partition
+//! assignments and the next ids. Only [`Metadata::apply`] changes it.
 
 mod apply;
 mod codec;
@@ -26,77 +26,78 @@ use crate::limits::STOP_REST_MAX;
 use crate::offset::LogIndex;
 use crate::retention::RetentionPolicy;
 
-/// The cluster's own state. Cheap to clone: topics are shared until one of them changes.
+/// The cluster metadata. Cheap to clone: topics are shared until they change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata {
-    /// The cluster, once it is bootstrapped.
+    /// The cluster id, once the cluster is bootstrapped.
     pub(crate) cluster_id: Option<ClusterId>,
-    /// Index of the last command that changed anything.
+    /// The log index of the last command that changed anything.
     pub(crate) version: LogIndex,
-    /// Every node there ever was.
+    /// All nodes that ever registered.
     pub(crate) nodes: BTreeMap<NodeId, Node>,
-    /// The topics by name.
+    /// The topics, by name.
     pub(crate) topics: BTreeMap<String, Arc<Topic>>,
-    /// Where each group's partition stands; follows from `topics`.
+    /// The partition of each group, an index over `topics`.
     pub(crate) groups: BTreeMap<GroupId, (String, PartitionId)>,
-    /// Numbers not given out yet.
+    /// The next ids to allocate.
     pub(crate) next: NextIds,
 }
 
-/// The next of each kind of id. They only grow.
+/// The next id of each kind. They only grow, also over deletions, so that no id is allocated twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextIds {
-    /// The next node's.
+    /// The next node id.
     pub node: NodeId,
-    /// The next partition's group.
+    /// The next group id.
     pub group: GroupId,
-    /// The next topic's.
+    /// The next topic id.
     pub topic: TopicId,
-    /// The next producer's.
+    /// The next producer id.
     pub producer: ProducerId,
 }
 
-/// A topic's id: unlike its name never used again.
+/// The id of a topic. Unlike the name, it is never reused.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(transparent)]
 pub struct TopicId(pub u64);
 
-/// What a joining node calls itself until it has an id: random, made by itself, kept until then.
+/// The random token with which a joining node identifies itself until it has a node id. The node
+/// generates it once and keeps it, so that a retry of its registration gets the same id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RegistrationToken(Uuid);
 
-/// Whether a node takes part.
+/// The state of a node in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
-    /// Holds replicas and gets new ones.
+    /// Has replicas and receives new ones.
     Active,
-    /// Being decommissioned: its replicas move away.
+    /// Is being decommissioned: its replicas are moved to other nodes.
     Draining,
-    /// Decommissioned, for ever.
+    /// Is decommissioned. This is final.
     Removed,
 }
 
-/// A node as it registered.
+/// A registered node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// Its id.
+    /// The node's id.
     pub id: NodeId,
-    /// What it said of itself.
+    /// The node's latest registration.
     pub registration: Registration,
-    /// Whether it takes part.
+    /// The state of the node in the cluster.
     pub state: NodeState,
-    /// Until when the balance of leaders hands it nothing, milliseconds since the Unix epoch.
+    /// The time until which leader balancing excludes the node, milliseconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "is_epoch")]
     pub rests_until_ms: i64,
 }
 
 impl Node {
-    /// How much longer it rests. A time further off than a rest may last comes from a clock that
-    /// is wrong, and counts for nothing.
+    /// The remaining time for which leader balancing excludes the node. A time further in the future
+    /// than `limits::STOP_REST_MAX` was set by a wrong clock and is ignored.
     pub fn rests_for(&self, now_ms: i64) -> Option<Duration> {
         let left_ms = u64::try_from(self.rests_until_ms.checked_sub(now_ms)?).ok()?;
         let left = Duration::from_millis(left_ms);
@@ -112,58 +113,61 @@ const fn is_epoch(ms: &i64) -> bool {
     *ms == 0
 }
 
-/// A topic.
+/// A topic and its partitions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topic {
-    /// Its name.
+    /// The name of the topic.
     pub name: String,
-    /// Its id.
+    /// The id of the topic.
     pub id: TopicId,
-    /// Replicas of each partition.
+    /// The number of replicas of each partition.
     pub replication_factor: u32,
-    /// What is kept.
+    /// The retention of each partition.
     pub retention: RetentionPolicy,
-    /// Its partitions by number.
+    /// The partitions, by number.
     pub partitions: Vec<Partition>,
 }
 
-/// A partition's place.
+/// The assignment of a partition to nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
-    /// Its raft group.
+    /// The raft group of the partition.
     pub group: GroupId,
-    /// Who holds it. The first is the preferred leader.
+    /// The nodes with a replica. The first one is the preferred leader.
     pub replicas: Vec<NodeId>,
-    /// Who is to hold it, while it is being moved.
+    /// The nodes that will have a replica, while a move is in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Vec<NodeId>>,
-    /// Who was to hold it in an abandoned move, and may still be in the group: they keep their
-    /// replica until the move that is under way now is done.
+    /// Targets of an abandoned move, which may be members of the raft group already. They keep their
+    /// replica until the current move is done: deleting the replica of a voter would lose one of the
+    /// copies that acknowledgements count on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaving: Vec<NodeId>,
-    /// Whether its raft group has been initialized: then nobody may do that again.
+    /// Whether the raft group was initialized. It MUST NOT be initialized again.
     pub started: bool,
-    /// A replica whose files were damaged, on its way back.
+    /// The replica that is under repair, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repair: Option<Repair>,
 }
 
-/// How a replica comes back whose files were damaged: what it once voted for and acknowledged is
-/// forgotten, so it leaves its raft group first, and returns empty, as a learner.
+/// The repair of a replica with corrupt files.
+///
+/// A replica that lost its log and vote must leave its raft group before it rejoins empty, as a learner:
+/// otherwise it could vote twice in one term, or help to elect a leader without committed entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repair {
-    /// The node that it stands on.
+    /// The node of the replica.
     pub node: NodeId,
-    /// Whether raft's membership is known to be without it: now it may begin again.
+    /// Whether the replica is known to have left the raft group. It may then be re-created empty.
     pub is_evicted: bool,
 }
 
-/// A partition and whose it is.
+/// A partition with its topic and number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionRef<'a> {
     /// The topic.
     pub topic: &'a Arc<Topic>,
-    /// The partition's number.
+    /// The number of the partition.
     pub number: PartitionId,
     /// The partition.
     pub partition: &'a Partition,
@@ -188,37 +192,37 @@ impl Default for Metadata {
 }
 
 impl Metadata {
-    /// The cluster, once it is bootstrapped.
+    /// The cluster id, once the cluster is bootstrapped.
     pub const fn cluster_id(&self) -> Option<ClusterId> {
         self.cluster_id
     }
 
-    /// Index of the last command that changed anything: the same version is the same metadata.
+    /// The log index of the last command that changed anything. Equal versions are equal metadata.
     pub const fn version(&self) -> LogIndex {
         self.version
     }
 
-    /// Every node there ever was, by id.
+    /// All nodes that ever registered, by id.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
     }
 
-    /// The nodes that belong to the cluster: active or draining.
+    /// The nodes of the cluster: active or draining.
     pub fn members(&self) -> impl Iterator<Item = &Node> {
         self.nodes().filter(|n| n.state != NodeState::Removed)
     }
 
-    /// The nodes that take new replicas.
+    /// The nodes that can take new replicas.
     pub fn active_nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes().filter(|n| n.state == NodeState::Active)
     }
 
-    /// The node with this id, removed or not.
+    /// The node with this id, even if it was removed.
     pub fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.get(&id)
     }
 
-    /// The topics by name.
+    /// The topics, by name.
     pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
         self.topics.values()
     }
@@ -228,7 +232,7 @@ impl Metadata {
         self.topics.get(name)
     }
 
-    /// The partition with this name and number.
+    /// The partition with this topic name and number.
     pub fn partition(&self, topic: &str, number: PartitionId) -> Option<PartitionRef<'_>> {
         let topic = self.topics.get(topic)?;
         let partition = topic.partitions.get(usize::try_from(number.get()).ok()?)?;
@@ -239,13 +243,13 @@ impl Metadata {
         })
     }
 
-    /// The partition that a group is.
+    /// The partition of a group.
     pub fn group(&self, group: GroupId) -> Option<PartitionRef<'_>> {
         let (topic, number) = self.groups.get(&group)?;
         self.partition(topic, *number)
     }
 
-    /// Every partition, by topic name and number.
+    /// All partitions, by topic name and number.
     pub fn partitions(&self) -> impl Iterator<Item = PartitionRef<'_>> {
         self.topics.values().flat_map(|topic| {
             (0..)
@@ -259,26 +263,26 @@ impl Metadata {
         })
     }
 
-    /// The next of each kind of id.
+    /// The next id of each kind.
     pub const fn next_ids(&self) -> NextIds {
         self.next
     }
 
-    /// Replicas of all partitions, those on their way in included.
-    pub fn replica_count(&self) -> usize {
+    /// The number of replicas of all partitions, including those that are being moved in.
+    pub(crate) fn replica_count(&self) -> usize {
         self.partitions().map(|p| p.partition.hosts().count()).sum()
     }
 }
 
 impl Topic {
-    /// How many partitions it has.
+    /// The number of partitions.
     pub fn partition_count(&self) -> u32 {
         u32::try_from(self.partitions.len()).unwrap_or(u32::MAX)
     }
 }
 
 impl Partition {
-    /// Every node that has, may have or is to have a replica; each once.
+    /// All nodes that have, may have or will have a replica; each once.
     pub fn hosts(&self) -> impl Iterator<Item = NodeId> {
         let target = self
             .target
@@ -291,19 +295,19 @@ impl Partition {
         self.replicas.iter().chain(target).chain(leaving).copied()
     }
 
-    /// Whether `node` has, may have or is to have a replica.
+    /// Whether `node` has, may have or will have a replica.
     pub fn is_on(&self, node: NodeId) -> bool {
         self.hosts().any(|n| n == node)
     }
 
-    /// Who should lead when all is well.
+    /// The preferred leader: the first replica.
     pub fn preferred_leader(&self) -> Option<NodeId> {
         self.replicas.first().copied()
     }
 }
 
 impl RegistrationToken {
-    /// From 16 random bytes.
+    /// A token made of 16 random bytes.
     pub const fn from_random(bytes: [u8; 16]) -> Self {
         Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
     }

@@ -1,5 +1,6 @@
-//! Positions. An offset counts records of a partition; a log index counts raft entries of a
-//! group. Blank and membership entries take an index and no offset, so the two never mix.
+//! Positions. An offset counts the records of a partition, a log index the raft entries of a group.
+//! Blank and membership entries take an index and no offset, so the two numbers differ. They are
+//! separate types, and no arithmetic converts one into the other.
 
 use std::fmt;
 
@@ -19,7 +20,7 @@ macro_rules! position {
             /// The first position.
             pub const ZERO: Self = Self(0);
 
-            /// The bare number.
+            /// The number.
             pub const fn get(self) -> u64 {
                 self.0
             }
@@ -49,26 +50,27 @@ macro_rules! position {
 }
 
 position! {
-    /// The number of a record in its partition, from 0, without gaps.
+    /// The position of a record in its partition, from 0, without gaps.
     Offset
 }
 position! {
-    /// The number of an entry in its raft group's log, from 0, without gaps.
+    /// The position of an entry in its raft group's log, from 0, without gaps.
     LogIndex
 }
 position! {
-    /// A raft term: at most one leader in each.
+    /// A raft term. Each term has at most one leader.
     Term
 }
 
 impl Offset {
-    /// The offset `record_count` records further on.
+    /// The offset `record_count` records later.
     #[must_use]
     pub const fn plus(self, record_count: u32) -> Self {
         Self(self.0 + record_count as u64)
     }
 
-    /// How many records stand from `earlier` up to here, 0 if `earlier` is not earlier.
+    /// The number of records from `earlier` (inclusive) to this offset (exclusive); 0 if `earlier` is
+    /// not earlier.
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }

@@ -1,6 +1,5 @@
-//! A partition as its raft group sees it: what committed entries make of it
-//! ([`PartitionState`], the same on every replica), and what its leader lets in
-//! ([`LeaderState`], for one term).
+//! The state of a partition: [`PartitionState`] is made of its committed entries and the same on every
+//! replica; [`LeaderState`] admits batches into the log and belongs to the leader of one term.
 
 mod leader;
 mod state;

@@ -1,14 +1,15 @@
-//! Which partition a key belongs to. Public: clients in other languages must agree.
+//! The partition of a key. This is part of the public protocol: clients in other languages MUST choose
+//! the same partitions, or records with the same key are not in order.
 //!
-//! `xxh64(key, seed 0) mod partitions`, both unsigned 64-bit, over the key's bytes as they are.
-//! An empty key is a key; records without one go where the producer likes. Growing a topic moves
-//! keys, so the order of a key's records holds only within one partition count.
+//! `xxh64(key, seed 0) mod partitions`, both unsigned 64-bit, over the bytes of the key. An empty key
+//! is a key; a record without a key may go to any partition. Adding partitions moves keys to other
+//! partitions, so the order of a key's records holds within one partition count only.
 
 use twox_hash::XxHash64;
 
 use crate::ids::PartitionId;
 
-/// The partition of `key` among `partitions` (taken as 1 if 0).
+/// The partition of `key` among `partitions`, of which 0 counts as 1.
 pub fn partition_for_key(key: &[u8], partitions: u32) -> PartitionId {
     let hash = XxHash64::oneshot(0, key);
     let partition = hash % u64::from(partitions.max(1));

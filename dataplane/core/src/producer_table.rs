@@ -1,4 +1,4 @@
-//! What a partition remembers of its idempotent producers.
+//! The idempotent producers of a partition, for deduplication.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,44 +9,44 @@ use crate::limits::{
 use crate::offset::Offset;
 use crate::{Entry, ProducerStamp};
 
-/// A batch that stands in the log.
+/// The position of a batch in its producer's sequence and in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchSpan {
-    /// The sequence of its first record.
+    /// The sequence of the first record.
     pub base_sequence: Sequence,
-    /// How many records it holds.
+    /// The number of records.
     pub record_count: u32,
-    /// The offset of its first record.
+    /// The offset of the first record.
     pub base_offset: Offset,
 }
 
 impl BatchSpan {
-    /// The sequence that follows the batch.
-    pub const fn next_sequence(&self) -> Sequence {
+    /// The sequence after the batch.
+    pub(crate) const fn next_sequence(&self) -> Sequence {
         self.base_sequence.plus(self.record_count)
     }
 }
 
-/// One producer's state in a partition.
+/// The state of a producer in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProducerState {
-    /// Its newest epoch.
+    /// The newest epoch of the producer.
     pub epoch: ProducerEpoch,
-    /// When its last batch was appended, milliseconds since the Unix epoch; the leader's clock.
-    pub last_time_ms: i64,
-    /// Its last batches, oldest first, one at least, all of the newest epoch.
+    /// The append time of the last batch by its leader's clock, milliseconds since the Unix epoch.
+    pub(crate) last_time_ms: i64,
+    /// The last batches of the newest epoch, oldest first, at least one.
     pub(crate) spans: VecDeque<BatchSpan>,
 }
 
 impl ProducerState {
-    /// The sequence that its next batch must begin with.
-    pub fn next_sequence(&self) -> Sequence {
+    /// The base sequence of the next batch.
+    pub(crate) fn next_sequence(&self) -> Sequence {
         self.spans
             .back()
             .map_or(Sequence(0), BatchSpan::next_sequence)
     }
 
-    /// The remembered batch with exactly this place, if there is one.
+    /// The remembered batch with exactly this base sequence and record count, if there is one.
     pub fn find(&self, base_sequence: Sequence, record_count: u32) -> Option<BatchSpan> {
         let at = self
             .spans
@@ -65,37 +65,36 @@ impl ProducerState {
     }
 }
 
-/// The producers of a partition, a pure function of its log: bounded in number, batches and age.
+/// The producers of a partition, with bounds on their number, their batches and their age.
+///
+/// The table is a function of the partition's log alone. Eviction therefore uses the append times and
+/// offsets in the log, never a local clock or memory pressure: a new leader must recognize the same
+/// duplicates as the old one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProducerTable {
     producers: BTreeMap<ProducerId, ProducerState>,
-    /// The producers by the offset of their last batch: the first is the one longest silent.
+    /// The producers by the offset of their last batch. The first is the next to be evicted.
     by_last_offset: BTreeMap<Offset, ProducerId>,
 }
 
 impl ProducerTable {
-    /// One producer's state.
+    /// The state of a producer, if it is remembered.
     pub fn get(&self, id: ProducerId) -> Option<&ProducerState> {
         self.producers.get(&id)
     }
 
-    /// How many producers it remembers.
-    pub fn len(&self) -> usize {
+    /// The number of remembered producers.
+    pub(crate) fn len(&self) -> usize {
         self.producers.len()
     }
 
-    /// Whether it remembers none.
-    pub fn is_empty(&self) -> bool {
-        self.producers.is_empty()
-    }
-
-    /// All of them, by id.
+    /// The remembered producers, by id.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (ProducerId, &ProducerState)> {
         self.producers.iter().map(|(id, state)| (*id, state))
     }
 
-    /// Takes in a batch that stands in the log, in log order.
-    pub fn record(&mut self, stamp: ProducerStamp, at: Appended) {
+    /// Records a committed batch. MUST be called in log order.
+    pub(crate) fn record(&mut self, stamp: ProducerStamp, at: Appended) {
         let Appended {
             record_count,
             base_offset,
@@ -128,18 +127,18 @@ impl ProducerTable {
             self.producers.insert(stamp.id, state);
         }
         self.by_last_offset.insert(base_offset, stamp.id);
-        self.forget(append_time_ms);
+        self.evict(append_time_ms);
     }
 
-    /// Forgets those above the count, and those silent for too long by the log's own time.
-    fn forget(&mut self, now_ms: i64) {
+    /// Evicts the producers above the limit, and those that are idle at `now_ms`, a time of the log.
+    fn evict(&mut self, now_ms: i64) {
         while let Some((&offset, &id)) = self.by_last_offset.first_key_value() {
-            let above = self.producers.len() > PRODUCERS_PER_PARTITION_MAX_COUNT;
-            let silent = self
+            let is_above_limit = self.producers.len() > PRODUCERS_PER_PARTITION_MAX_COUNT;
+            let is_idle = self
                 .producers
                 .get(&id)
-                .is_some_and(|p| is_idle(p.last_time_ms, now_ms));
-            if !above && !silent {
+                .is_some_and(|p| has_been_idle(p.last_time_ms, now_ms));
+            if !is_above_limit && !is_idle {
                 return;
             }
             self.by_last_offset.remove(&offset);
@@ -147,7 +146,7 @@ impl ProducerTable {
         }
     }
 
-    /// Puts back one producer from a checkpoint; `false` if it cannot be one of this table.
+    /// Restores a producer from a checkpoint. Returns false if its batches are inconsistent.
     pub(crate) fn restore(&mut self, id: ProducerId, state: ProducerState) -> bool {
         let in_order = |pair: (&BatchSpan, &BatchSpan)| {
             pair.0.base_offset < pair.1.base_offset
@@ -168,20 +167,20 @@ impl ProducerTable {
     }
 }
 
-/// Where a batch came to stand.
+/// A batch as it was appended to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// How many records it holds.
-    pub record_count: u32,
-    /// The offset of its first record.
-    pub base_offset: Offset,
-    /// When its leader took it, milliseconds since the Unix epoch.
-    pub append_time_ms: i64,
+pub(crate) struct Appended {
+    /// The number of records.
+    pub(crate) record_count: u32,
+    /// The offset of the first record.
+    pub(crate) base_offset: Offset,
+    /// The append time by the leader's clock, milliseconds since the Unix epoch.
+    pub(crate) append_time_ms: i64,
 }
 
 impl Appended {
-    /// That of a `Records` entry.
-    pub const fn of(entry: &Entry) -> Self {
+    /// The batch of a `Records` entry.
+    pub(crate) const fn of(entry: &Entry) -> Self {
         Self {
             record_count: entry.proposal.record_count,
             base_offset: entry.base_offset,
@@ -190,9 +189,9 @@ impl Appended {
     }
 }
 
-fn is_idle(last_time_ms: i64, now_ms: i64) -> bool {
-    let silent_ms = now_ms.saturating_sub(last_time_ms);
-    u128::try_from(silent_ms).is_ok_and(|ms| ms > PRODUCER_IDLE_MAX.as_millis())
+fn has_been_idle(last_time_ms: i64, now_ms: i64) -> bool {
+    let idle_ms = now_ms.saturating_sub(last_time_ms);
+    u128::try_from(idle_ms).is_ok_and(|ms| ms > PRODUCER_IDLE_MAX.as_millis())
 }
 
 #[cfg(test)]
@@ -216,35 +215,35 @@ mod tests {
     }
 
     #[test]
-    fn keeps_the_last_batches_only() {
+    fn only_the_last_batches_are_remembered() {
         let mut table = ProducerTable::default();
-        let kept = PRODUCER_BATCHES_MAX_COUNT as u64;
-        for n in 0..=kept {
+        let kept_count = PRODUCER_BATCHES_MAX_COUNT as u64;
+        for n in 0..=kept_count {
             table.record(stamp(1, 0, n), at(n, 0));
         }
         let state = table.get(ProducerId(1)).unwrap();
         assert_eq!(state.find(Sequence(0), 1), None);
         assert_eq!(state.find(Sequence(1), 1).unwrap().base_offset, Offset(1));
         assert_eq!(state.find(Sequence(1), 2), None);
-        assert_eq!(state.next_sequence(), Sequence(kept + 1));
+        assert_eq!(state.next_sequence(), Sequence(kept_count + 1));
     }
 
     #[test]
-    fn the_longest_silent_producer_goes_first() {
+    fn the_producer_with_the_oldest_last_batch_is_evicted_first() {
         let mut table = ProducerTable::default();
-        let most = PRODUCERS_PER_PARTITION_MAX_COUNT as u64;
-        for n in 0..most {
+        let max_count = PRODUCERS_PER_PARTITION_MAX_COUNT as u64;
+        for n in 0..max_count {
             table.record(stamp(n, 0, 0), at(n, 0));
         }
-        table.record(stamp(0, 0, 1), at(most, 0));
-        table.record(stamp(most, 0, 0), at(most + 1, 0));
+        table.record(stamp(0, 0, 1), at(max_count, 0));
+        table.record(stamp(max_count, 0, 0), at(max_count + 1, 0));
         assert_eq!(table.len(), PRODUCERS_PER_PARTITION_MAX_COUNT);
         assert!(table.get(ProducerId(0)).is_some());
         assert!(table.get(ProducerId(1)).is_none());
     }
 
     #[test]
-    fn an_idle_producer_is_forgotten_when_another_writes() {
+    fn an_idle_producer_is_evicted_when_another_one_writes() {
         let mut table = ProducerTable::default();
         let idle_ms = i64::try_from(PRODUCER_IDLE_MAX.as_millis()).unwrap();
         table.record(stamp(1, 0, 0), at(0, 1000));
@@ -256,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_epoch_forgets_the_batches_of_the_old() {
+    fn a_new_epoch_replaces_the_batches_of_the_old_one() {
         let mut table = ProducerTable::default();
         table.record(stamp(1, 0, 0), at(0, 0));
         table.record(stamp(1, 1, 0), at(1, 0));

@@ -1,8 +1,8 @@
-//! The one table of errors that clients see: reason, gRPC status, whether to try again.
+//! The table of all errors that clients see: reason, gRPC status, and whether a retry may help.
 
 use std::fmt;
 
-/// gRPC's status codes, as far as the table uses them.
+/// The gRPC status codes that the table uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 #[expect(missing_docs, reason = "the names are gRPC's own")]
@@ -24,32 +24,33 @@ pub enum StatusCode {
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $code:ident, $retry:literal;)*) => {
-        /// Why a call failed. On the wire: `google.rpc.ErrorInfo.reason`, domain `lograft.io`.
+        /// The reason of a failed call. On the wire it is `google.rpc.ErrorInfo.reason` in the domain
+        /// `lograft.io`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Reason {
             $($(#[$doc])* $name,)*
         }
 
         impl Reason {
-            /// Every reason, in the table's order.
+            /// All reasons, in the order of the table.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The reason as it stands on the wire.
+            /// The reason's text on the wire.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
             }
 
-            /// The gRPC status that goes with it.
+            /// The gRPC status code of the reason.
             pub const fn status(self) -> StatusCode {
                 match self { $(Self::$name => StatusCode::$code,)* }
             }
 
-            /// Whether the same call may succeed later without anyone changing anything.
+            /// Whether a retry of the same call may succeed.
             pub const fn is_retryable(self) -> bool {
                 match self { $(Self::$name => $retry,)* }
             }
 
-            /// The reason with this text.
+            /// The reason with this text on the wire, if it is known.
             pub fn from_wire(text: &str) -> Option<Self> {
                 match text { $($text => Some(Self::$name),)* _ => None }
             }
@@ -57,75 +58,75 @@ macro_rules! reasons {
     };
 }
 
-// A reason's text is part of the API: its meaning never changes, and the text of a removed reason is
-// not used again. Removed, never sent by a server: OVERLOADED.
+// The text of a reason is part of the API: its meaning does not change, and the text of a removed
+// reason is not used again. Removed: OVERLOADED, which no release has sent.
 reasons! {
-    /// A field is missing or outside its bounds; metadata: `field`, `bound`.
+    /// A field is missing or out of bounds. Metadata: `field`, `bound`.
     InvalidArgument = "INVALID_ARGUMENT", InvalidArgument, false;
-    /// The topic's name breaks the rules; metadata: `field`, `bound`.
+    /// The topic name is invalid. Metadata: `field`, `bound`.
     InvalidTopicName = "INVALID_TOPIC_NAME", InvalidArgument, false;
-    /// More replicas than nodes, or none; metadata: `field`, `bound`.
+    /// The replication factor is 0 or above the number of nodes. Metadata: `field`, `bound`.
     InvalidReplicationFactor = "INVALID_REPLICATION_FACTOR", InvalidArgument, false;
-    /// Too many partitions, none, or fewer than there are; metadata: `field`, `bound`.
+    /// The number of partitions is 0, too large, or smaller than it is now. Metadata: `field`, `bound`.
     InvalidPartitionCount = "INVALID_PARTITION_COUNT", InvalidArgument, false;
-    /// A batch or record above its limit; metadata: `field`, `bound`.
+    /// A batch or record is above its limit. Metadata: `field`, `bound`.
     BatchTooLarge = "BATCH_TOO_LARGE", InvalidArgument, false;
-    /// The batch's CRC-32C is not that of its bytes: it was damaged on the way.
+    /// The CRC-32C of the batch is wrong: it was corrupted in transit.
     BatchCorrupt = "BATCH_CORRUPT", InvalidArgument, true;
-    /// The batch's bytes do not decode.
+    /// The batch cannot be decoded.
     BatchMalformed = "BATCH_MALFORMED", InvalidArgument, false;
-    /// No such topic.
+    /// The topic does not exist.
     UnknownTopic = "UNKNOWN_TOPIC", NotFound, false;
-    /// The topic has no such partition; metadata: `bound`.
+    /// The partition does not exist. Metadata: `bound`.
     UnknownPartition = "UNKNOWN_PARTITION", NotFound, false;
-    /// No such node.
+    /// The node does not exist.
     UnknownNode = "UNKNOWN_NODE", NotFound, false;
-    /// The topic is there already.
+    /// The topic already exists.
     TopicExists = "TOPIC_EXISTS", AlreadyExists, false;
-    /// A limit of the cluster is reached; metadata: `field`, `bound`.
+    /// A limit of the cluster would be exceeded. Metadata: `field`, `bound`.
     LimitExceeded = "LIMIT_EXCEEDED", ResourceExhausted, false;
-    /// The offset is not in the log; metadata: `log_start_offset`, `high_watermark`.
+    /// The offset is not in the log. Metadata: `log_start_offset`, `high_watermark`.
     OffsetOutOfRange = "OFFSET_OUT_OF_RANGE", OutOfRange, false;
-    /// A batch of this producer is missing before this one; metadata: `expected_sequence`.
+    /// A batch of the producer before this one is missing. Metadata: `expected_sequence`.
     OutOfOrderSequence = "OUT_OF_ORDER_SEQUENCE", FailedPrecondition, false;
-    /// The batch is in the log already, further back than offsets are remembered.
+    /// The batch is in the log already, but too far back for its offset to be known.
     DuplicateSequence = "DUPLICATE_SEQUENCE", FailedPrecondition, false;
-    /// A newer epoch of this producer is at work.
+    /// A newer epoch of the producer has written to the partition.
     ProducerFenced = "PRODUCER_FENCED", FailedPrecondition, false;
-    /// Another node leads; metadata: `leader_node`, `leader_address`, `leader_epoch`.
+    /// Another node is the leader. Metadata: `leader_node`, `leader_address`, `leader_epoch`.
     NotLeader = "NOT_LEADER", Unavailable, true;
-    /// Nobody leads the partition at the moment.
+    /// The partition has no leader at the moment.
     NoLeader = "NO_LEADER", Unavailable, true;
-    /// The node is starting, or stopping.
+    /// The node is starting or stopping.
     NotReady = "NOT_READY", Unavailable, true;
-    /// Not acknowledged within the time given: it may or may not be in the log.
+    /// The request was not acknowledged in time. It may or may not be in the log.
     Timeout = "TIMEOUT", DeadlineExceeded, true;
-    /// The disk's reserve is reached: writes wait for space, reads go on.
+    /// The free disk space is below the reserve. Writes are rejected, reads still work.
     DiskFull = "DISK_FULL", ResourceExhausted, true;
-    /// This replica's files are damaged; it serves nothing until it is fetched again.
+    /// The files of this replica are corrupt. It serves no requests until it is repaired.
     ReplicaCorrupt = "REPLICA_CORRUPT", DataLoss, true;
-    /// No client certificate, or one that this cluster's CA did not issue.
+    /// There is no client certificate, or the cluster's CA did not issue it.
     Unauthenticated = "UNAUTHENTICATED", Unauthenticated, false;
-    /// The certificate's identity may not do this.
+    /// The identity in the certificate is not allowed to do this.
     PermissionDenied = "PERMISSION_DENIED", PermissionDenied, false;
     /// The node belongs to another cluster.
     ClusterMismatch = "CLUSTER_MISMATCH", FailedPrecondition, false;
-    /// The node belongs to no cluster yet.
+    /// The node does not belong to a cluster yet.
     NotBootstrapped = "NOT_BOOTSTRAPPED", FailedPrecondition, true;
-    /// The node belongs to a cluster already.
+    /// The node already belongs to a cluster.
     AlreadyBootstrapped = "ALREADY_BOOTSTRAPPED", FailedPrecondition, false;
-    /// Too few nodes would stay to hold the replicas; metadata: `bound`.
+    /// Too few nodes would remain for the replicas. Metadata: `bound`.
     TooFewNodes = "TOO_FEW_NODES", FailedPrecondition, false;
-    /// The node has been decommissioned.
+    /// The node is decommissioned.
     NodeDecommissioned = "NODE_DECOMMISSIONED", FailedPrecondition, false;
-    /// The node still holds replicas: it cannot be removed yet.
+    /// The node still has replicas, so it cannot be removed yet.
     NodeNotDrained = "NODE_NOT_DRAINED", FailedPrecondition, true;
-    /// The node failed in a way that is its own fault; its log says more.
+    /// An internal error of the node. Its log has the details.
     Internal = "INTERNAL", Internal, false;
 }
 
 impl Reason {
-    /// `domain` of the ErrorInfo that carries the reason.
+    /// The `domain` of the ErrorInfo that contains the reason.
     pub const DOMAIN: &str = "lograft.io";
 }
 

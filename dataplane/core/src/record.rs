@@ -1,31 +1,31 @@
-//! A record: what a producer sends and a consumer gets.
+//! Records, as producers send and consumers receive them.
 
 use bytes::Bytes;
 
-/// One record. `key`, `value` and the headers' values are slices of the batch they came in.
+/// A record. In a decoded record, `key`, `value` and the values of the headers are slices of the batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// When it was made, milliseconds since the Unix epoch; the producer's clock.
+    /// The producer's timestamp, milliseconds since the Unix epoch.
     pub timestamp_ms: i64,
-    /// What decides its partition; none is not the same as empty.
+    /// The key, which decides the partition. No key and an empty key are different.
     pub key: Option<Bytes>,
-    /// What it says; none is not the same as empty.
+    /// The value. No value and an empty value are different.
     pub value: Option<Bytes>,
-    /// Further named values, in the producer's order; names may repeat.
+    /// The headers, in the producer's order. Names may repeat.
     pub headers: Vec<Header>,
 }
 
-/// A named value of a record.
+/// A header of a record: a named value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
-    /// Its name.
+    /// The name of the header.
     pub key: String,
-    /// Its value.
+    /// The value of the header.
     pub value: Bytes,
 }
 
 impl Record {
-    /// Key, value and headers together, bytes: what `RECORD_MAX_BYTES` bounds.
+    /// The size of key, value and headers together, in bytes, which `RECORD_MAX_BYTES` bounds.
     pub fn payload_len(&self) -> usize {
         let headers: usize = self
             .headers
@@ -38,17 +38,17 @@ impl Record {
     }
 }
 
-/// A record as it stands in a decoded batch, borrowed: nothing is copied or counted.
+/// A record that borrows from a decoded batch, without copies or reference counts.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordRef<'a> {
-    /// When it was made, milliseconds since the Unix epoch.
+    /// The producer's timestamp, milliseconds since the Unix epoch.
     pub timestamp_ms: i64,
-    /// Its key.
+    /// The key.
     pub key: Option<&'a [u8]>,
-    /// Its value.
+    /// The value.
     pub value: Option<&'a [u8]>,
-    /// How many headers it has.
-    pub header_count: usize,
-    /// The headers' encoded bytes: checked, to be read by [`RecordRef::headers`].
+    /// The number of headers.
+    pub(crate) header_count: usize,
+    /// The encoded headers, already checked; [`RecordRef::headers`] decodes them.
     pub(crate) headers: &'a [u8],
 }

@@ -1,36 +1,43 @@
-//! How much of a partition's log is kept: whole segments go, the oldest first.
+//! Retention of a partition's log: whole segments are deleted, the oldest first.
+//!
+//! Retention is computed by the leader only, and its result is proposed as a `Trim` entry. Each replica
+//! deletes segments below the log start offset of its applied state. If each replica decided by its own
+//! clock and segment sizes, replicas would serve different ranges, and a consumer could get
+//! OFFSET_OUT_OF_RANGE after a change of leader for an offset that it has just read.
 
 use serde::{Deserialize, Serialize};
 
 use crate::offset::Offset;
 
-/// What a topic keeps. Nothing set: everything, for ever.
+/// The retention of a topic. Without any bound, all records are retained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetentionPolicy {
-    /// Per partition, bytes: segments go while at least this much stays.
+    /// Size per partition, in bytes. Segments are deleted while at least this much remains.
     pub bytes: Option<u64>,
-    /// Age of a segment's youngest record, milliseconds: what is older goes.
+    /// Age in milliseconds. Segments whose newest record is older are deleted.
     pub ms: Option<u64>,
 }
 
-/// What retention needs to know of a segment.
+/// The properties of a segment that retention depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentSummary {
-    /// Offset of its first record.
+    /// The offset of the first record.
     pub base_offset: Offset,
-    /// Offset after its last record.
+    /// The offset after the last record.
     pub next_offset: Offset,
-    /// Its size, bytes.
+    /// The size of the segment, bytes.
     pub bytes: u64,
-    /// The greatest record timestamp within, milliseconds since the Unix epoch.
+    /// The greatest record timestamp, milliseconds since the Unix epoch.
     pub max_time_ms: i64,
-    /// Whether it is full and will not be written again.
+    /// Whether the segment is sealed, so that no more records are written to it.
     pub sealed: bool,
 }
 
-/// The offset that the log should start at, if that is further on than where it starts now.
-/// `segments` are a partition's, in order. Size never asks for the active segment; age does, as
-/// the log's start can move past records whose file stays until it is sealed.
+/// The new log start offset, if it is after the current one. `segments` are all segments of a partition,
+/// in order.
+///
+/// Retention by size never covers the active segment. Retention by age may: the log start then moves
+/// past records whose file remains until it is sealed.
 pub fn trim_to(
     segments: &[SegmentSummary],
     policy: RetentionPolicy,
@@ -92,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_set_keeps_everything() {
+    fn no_bound_retains_everything() {
         assert_eq!(
             trim_to(&three(), RetentionPolicy::default(), i64::MAX),
             None
@@ -105,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn size_keeps_at_least_what_is_asked_and_never_touches_the_active_segment() {
+    fn size_retains_at_least_the_bound_and_never_covers_the_active_segment() {
         let trim = |bytes| {
             trim_to(
                 &three(),
@@ -124,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn age_goes_by_the_youngest_record_of_a_segment() {
+    fn age_is_that_of_the_newest_record_of_a_segment() {
         let trim = |now| {
             trim_to(
                 &three(),
@@ -142,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stricter_of_both_decides() {
+    fn the_stricter_bound_applies() {
         let both = RetentionPolicy {
             bytes: Some(150),
             ms: Some(500),
@@ -152,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_of_an_older_start_in_the_middle_of_the_order_stops_the_walk() {
+    fn a_segment_with_a_newer_record_retains_all_segments_after_it() {
         let mut segments = three();
         segments[0].max_time_ms = 9000;
         let policy = RetentionPolicy {

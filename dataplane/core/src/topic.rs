@@ -1,4 +1,4 @@
-//! What a topic may be called and how large it may be.
+//! Validation of the name and settings of a topic.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,13 +10,14 @@ use crate::limits::{
 use crate::reason::Reason;
 use crate::retention::RetentionPolicy;
 
-/// Why a topic is not allowed as asked for.
+/// An invalid name or setting of a topic. Part of [`MetaError`](crate::metadata::MetaError), which is
+/// replicated: variants and fields are part of the format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum TopicError {
     /// The name is empty or too long.
-    #[error("topic name has {len_bytes} bytes, allowed are 1 to {TOPIC_NAME_MAX_BYTES}")]
+    #[error("topic name must be 1 to {TOPIC_NAME_MAX_BYTES} bytes long, got {len_bytes}")]
     NameLength {
-        /// The name's length, bytes.
+        /// The length of the name, bytes.
         len_bytes: usize,
     },
     /// The name is "." or "..".
@@ -26,49 +27,49 @@ pub enum TopicError {
         name: String,
     },
     /// The name has a character that is not allowed.
-    #[error("topic name has {found:?}, allowed are ASCII letters, digits, '.', '_' and '-'")]
+    #[error("topic name must consist of ASCII letters, digits, '.', '_' and '-', got {found:?}")]
     NameCharacter {
         /// The first such character.
         found: char,
     },
-    /// No partitions, or too many.
-    #[error("{partitions} partitions, allowed are 1 to {TOPIC_PARTITIONS_MAX_COUNT}")]
+    /// The number of partitions is 0 or too large.
+    #[error("partitions must be between 1 and {TOPIC_PARTITIONS_MAX_COUNT}, got {partitions}")]
     PartitionCount {
-        /// Partitions asked for.
+        /// The requested number of partitions.
         partitions: u32,
     },
-    /// Fewer partitions than there are.
-    #[error("{partitions} partitions, but the topic has {existing} already and only grows")]
+    /// The number of partitions is smaller than it is now.
+    #[error("partitions must be at least {existing}, the current number, got {partitions}")]
     PartitionsShrink {
-        /// Partitions asked for.
+        /// The requested number of partitions.
         partitions: u32,
-        /// Partitions that are there.
+        /// The current number of partitions.
         existing: u32,
     },
-    /// No replicas, too many, or more than nodes.
-    #[error("replication factor {replication_factor}, allowed are 1 to {max} here")]
+    /// The replication factor is 0, above the limit or above the number of nodes.
+    #[error("replication factor must be between 1 and {max}, got {replication_factor}")]
     ReplicationFactor {
-        /// Replicas asked for.
+        /// The requested replication factor.
         replication_factor: u32,
-        /// The most that are possible.
+        /// The maximum in this cluster.
         max: u32,
     },
-    /// A retention that would keep less than a segment.
-    #[error("retention.bytes is {bytes}, the least is {RETENTION_MIN_BYTES}")]
+    /// The retention size is smaller than a segment.
+    #[error("retention.bytes must be at least {RETENTION_MIN_BYTES}, got {bytes}")]
     RetentionBytes {
-        /// Bytes asked for.
+        /// The requested size, bytes.
         bytes: u64,
     },
-    /// A retention too short.
-    #[error("retention.ms is {ms}, the least is {RETENTION_MIN_MS}")]
+    /// The retention time is too short.
+    #[error("retention.ms must be at least {RETENTION_MIN_MS}, got {ms}")]
     RetentionMs {
-        /// Milliseconds asked for.
+        /// The requested time, milliseconds.
         ms: u64,
     },
 }
 
 impl TopicError {
-    /// Its place in the table of errors.
+    /// The reason in the table of errors.
     pub const fn reason(&self) -> Reason {
         match self {
             Self::NameLength { .. } | Self::NameReserved { .. } | Self::NameCharacter { .. } => {
@@ -82,7 +83,7 @@ impl TopicError {
         }
     }
 
-    /// The field that is wrong.
+    /// The invalid field.
     pub const fn field(&self) -> &'static str {
         match self {
             Self::NameLength { .. } | Self::NameReserved { .. } | Self::NameCharacter { .. } => {
@@ -95,7 +96,7 @@ impl TopicError {
         }
     }
 
-    /// The bound that the field exceeds.
+    /// The violated bound.
     pub fn bound(&self) -> String {
         match self {
             Self::NameLength { .. } => format!("1..={TOPIC_NAME_MAX_BYTES} bytes"),
@@ -112,7 +113,7 @@ impl TopicError {
     }
 }
 
-/// Checks a topic's name.
+/// Checks a topic name.
 pub fn validate_name(name: &str) -> Result<(), TopicError> {
     if name.is_empty() || name.len() > TOPIC_NAME_MAX_BYTES {
         return Err(TopicError::NameLength {
@@ -131,7 +132,7 @@ pub fn validate_name(name: &str) -> Result<(), TopicError> {
     }
 }
 
-/// Checks a number of partitions; `existing` is 0 for a new topic.
+/// Checks the number of partitions of a topic; `existing` is 0 for a new topic.
 pub const fn validate_partitions(partitions: u32, existing: u32) -> Result<(), TopicError> {
     if partitions == 0 || partitions > TOPIC_PARTITIONS_MAX_COUNT {
         return Err(TopicError::PartitionCount { partitions });
@@ -162,8 +163,8 @@ pub fn validate_replication_factor(
     Ok(())
 }
 
-/// Checks a retention.
-pub const fn validate_retention(retention: RetentionPolicy) -> Result<(), TopicError> {
+/// Checks the retention of a topic.
+pub(crate) const fn validate_retention(retention: RetentionPolicy) -> Result<(), TopicError> {
     match retention {
         RetentionPolicy {
             bytes: Some(bytes), ..
@@ -175,7 +176,7 @@ pub const fn validate_retention(retention: RetentionPolicy) -> Result<(), TopicE
     }
 }
 
-/// Whether no node stands twice.
+/// Whether no node is listed twice.
 pub(crate) fn is_distinct(nodes: &[NodeId]) -> bool {
     nodes
         .iter()
@@ -188,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_keep_their_bounds() {
+    fn names_are_checked() {
         for good in [
             "a",
             "orders.eu_1-x",
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_keep_their_bounds() {
+    fn numbers_are_checked() {
         assert!(validate_partitions(1, 0).is_ok());
         assert!(validate_partitions(TOPIC_PARTITIONS_MAX_COUNT, 0).is_ok());
         assert!(validate_partitions(0, 0).is_err());

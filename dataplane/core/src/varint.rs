@@ -1,6 +1,6 @@
 //! LEB128 variable-length integers, and zigzag for signed ones.
 
-/// Most bytes of a 64-bit varint.
+/// Maximum length of a 64-bit varint, bytes.
 pub(crate) const MAX_BYTES: usize = 10;
 
 /// Appends `value` to `out`.
@@ -13,7 +13,7 @@ pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
     out.push(low_byte(value));
 }
 
-/// Writes `value` into `out` at `at`; returns the position after it. `out` has room.
+/// Writes `value` into `out` at `at` and returns the position after it. Panics if `out` is too short.
 #[inline]
 pub(crate) fn write(out: &mut [u8], mut at: usize, mut value: u64) -> usize {
     while value >= 0x80 {
@@ -30,7 +30,7 @@ const fn low_byte(value: u64) -> u8 {
     value.to_le_bytes()[0]
 }
 
-/// Takes a varint off the front of `input`; `None` if it is cut short or above 64 bits.
+/// Splits a varint off the front of `input`; `None` if it is truncated or has more than 64 bits.
 #[inline]
 pub(crate) fn take(input: &mut &[u8]) -> Option<u64> {
     let (&first, rest) = input.split_first()?;
@@ -58,7 +58,7 @@ fn take_long(input: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// Signed to unsigned, small magnitudes first.
+/// Maps signed to unsigned integers so that small magnitudes give small numbers.
 #[inline]
 pub(crate) const fn zigzag(value: i64) -> u64 {
     (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned()
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_cut_short_or_too_long() {
+    fn truncated_and_too_long_varints_are_rejected() {
         assert_eq!(take(&mut [0x80_u8].as_slice()), None);
         assert_eq!(take(&mut [].as_slice()), None);
         assert_eq!(take(&mut [0xff_u8; 10].as_slice()), None);

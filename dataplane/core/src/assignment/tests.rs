@@ -77,7 +77,7 @@ fn spread(counts: impl Iterator<Item = u32> + Clone) -> u32 {
 }
 
 #[test]
-fn too_few_nodes_are_named() {
+fn too_few_nodes_are_rejected() {
     let error = place_topic(candidates(&cluster(2)), 1, 3).unwrap_err();
     assert_eq!(
         error,
@@ -89,7 +89,7 @@ fn too_few_nodes_are_named() {
 }
 
 #[test]
-fn zones_are_told_apart() {
+fn replicas_are_in_different_zones() {
     let candidate = |id: u64, zone: &str| Candidate {
         id: NodeId(id),
         zone: zone.to_owned(),
@@ -118,7 +118,7 @@ fn followers_are_not_always_the_same_pairs() {
 }
 
 #[test]
-fn a_drain_asks_once_and_frees_the_node() {
+fn a_drain_plans_each_move_once_and_frees_the_node() {
     let mut metadata = cluster(4);
     create(&mut metadata, "t", 12, 3);
     let node = NodeId(2);
@@ -132,14 +132,14 @@ fn a_drain_asks_once_and_frees_the_node() {
     for command in &plan {
         apply(&mut metadata, command);
     }
-    assert_eq!(plan_drain(&metadata, node), [], "asked for already");
+    assert_eq!(plan_drain(&metadata, node), [], "all moves are in progress");
     finish_moves(&mut metadata);
     assert!(!metadata.partitions().any(|p| p.partition.is_on(node)));
     apply(&mut metadata, &Command::RemoveNode { node });
 }
 
 #[test]
-fn a_drain_turns_moves_that_go_to_the_node_elsewhere() {
+fn a_drain_redirects_moves_to_the_node() {
     let mut metadata = cluster(4);
     create(&mut metadata, "t", 1, 2);
     let partition = metadata.partitions().next().unwrap().partition.clone();
@@ -171,7 +171,7 @@ fn set(ids: &[u64]) -> BTreeSet<NodeId> {
 }
 
 #[test]
-fn meta_voters_are_odd_and_never_fewer_by_silence() {
+fn meta_voters_are_odd_and_silence_removes_none() {
     let metadata = cluster(6);
     let voters =
         |now: &[u64], caught_up: &[u64]| meta_voters(&metadata, &set(now), &set(caught_up), 5);
@@ -184,7 +184,11 @@ fn meta_voters_are_odd_and_never_fewer_by_silence() {
     assert_eq!(voters(&[1], &[2, 3]), set(&[1, 2, 3]));
     assert_eq!(voters(&[1, 2, 3], &[4]), set(&[1, 2, 3]));
     assert_eq!(voters(&[1, 2, 3], &[4, 5, 6]), set(&[1, 2, 3, 4, 5]));
-    assert_eq!(voters(&[1, 2, 3], &[]), set(&[1, 2, 3]), "nobody answers");
+    assert_eq!(
+        voters(&[1, 2, 3], &[]),
+        set(&[1, 2, 3]),
+        "no node is known to be caught up"
+    );
 }
 
 #[test]
@@ -195,7 +199,11 @@ fn meta_voters_that_drain_are_replaced() {
         |now: &[u64], caught_up: &[u64]| meta_voters(&metadata, &set(now), &set(caught_up), 5);
     assert_eq!(voters(&[1, 2, 3], &[4]), set(&[2, 3, 4]));
     assert_eq!(voters(&[1, 2, 3], &[]), set(&[2, 3]));
-    assert_eq!(voters(&[1], &[]), set(&[1]), "until another is caught up");
+    assert_eq!(
+        voters(&[1], &[]),
+        set(&[1]),
+        "until another node is caught up"
+    );
     assert_eq!(voters(&[1], &[2]), set(&[2]));
 }
 
@@ -217,7 +225,7 @@ proptest! {
     fn leaders_are_spread_after_a_drain(partitions in 1u32..40, factor in 2u32..4) {
         let mut metadata = cluster(5);
         create(&mut metadata, "t", partitions, factor);
-        // All on one node, as far as it holds them.
+        // All preferred leaders on one node, as far as it has replicas.
         let mut groups: Vec<(GroupId, NodeId)> = Vec::new();
         for place in metadata.partitions() {
             if place.partition.is_on(NodeId(1)) {

@@ -1,8 +1,8 @@
-//! How metadata and its commands stand in the log and in checkpoints:
+//! The encoding of metadata and its commands in the log and in checkpoints:
 //!
 //! ```text
 //! byte 0     version, 1
-//! byte 1..   JSON, fields only ever added
+//! byte 1..   JSON; fields are only added, never removed or changed
 //! ```
 
 use std::collections::BTreeMap;
@@ -15,38 +15,38 @@ use super::{Metadata, NextIds, Node, Topic};
 use crate::ids::{ClusterId, PartitionId};
 use crate::offset::LogIndex;
 
-/// The version written.
+/// The version of the encoding.
 const VERSION: u8 = 1;
 
-/// Why bytes do not encode or decode.
+/// The failure to encode or decode metadata or a command.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
     /// There are no bytes.
-    #[error("decode metadata: no bytes")]
+    #[error("cannot decode metadata: it is empty")]
     Empty,
-    /// Another version's bytes.
-    #[error("decode metadata: version {found}, this program knows {VERSION}")]
+    /// The version is not supported, for example one of a newer release.
+    #[error("metadata version must be {VERSION}, got {found}")]
     UnknownVersion {
         /// The version byte.
         found: u8,
     },
-    /// The JSON is not what it should be.
-    #[error("decode metadata")]
+    /// The JSON is invalid or has unexpected fields or types.
+    #[error("cannot decode metadata")]
     Malformed(#[source] serde_json::Error),
-    /// The value has no JSON form.
-    #[error("encode metadata")]
+    /// The value cannot be encoded as JSON.
+    #[error("cannot encode metadata")]
     Encode(#[source] serde_json::Error),
-    /// Two topics of one name, two partitions of one group, or a number not yet given out.
-    #[error("decode metadata: {what} stands twice or was never given out")]
+    /// Two topics have the same name, two partitions the same group, or an id was never allocated.
+    #[error("{what} ids of the metadata must be allocated and unique")]
     Inconsistent {
-        /// Which kind of id.
+        /// The kind of id.
         what: &'static str,
     },
 }
 
-/// A checkpoint's content.
+/// The content of a checkpoint.
 #[derive(Serialize, Deserialize)]
-struct Stored<N, T> {
+struct StoredMetadata<N, T> {
     cluster_id: Option<ClusterId>,
     version: LogIndex,
     next: NextIds,
@@ -69,9 +69,9 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError>
 }
 
 impl Metadata {
-    /// As it stands in a checkpoint.
+    /// Encodes the metadata for a checkpoint.
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        encode(&Stored::<&Node, &Topic> {
+        encode(&StoredMetadata::<&Node, &Topic> {
             cluster_id: self.cluster_id,
             version: self.version,
             next: self.next,
@@ -80,9 +80,9 @@ impl Metadata {
         })
     }
 
-    /// From a checkpoint.
+    /// Decodes a checkpoint. Fails if it is malformed or inconsistent.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        let stored: Stored<Node, Topic> = decode(bytes)?;
+        let stored: StoredMetadata<Node, Topic> = decode(bytes)?;
         let mut metadata = Self {
             cluster_id: stored.cluster_id,
             version: stored.version,
@@ -92,8 +92,8 @@ impl Metadata {
             next: stored.next,
         };
         for node in stored.nodes {
-            let is_given_out = node.id < metadata.next.node;
-            if !is_given_out || metadata.nodes.insert(node.id, node).is_some() {
+            let is_allocated = node.id < metadata.next.node;
+            if !is_allocated || metadata.nodes.insert(node.id, node).is_some() {
                 return Err(CodecError::Inconsistent { what: "node" });
             }
         }
@@ -105,14 +105,14 @@ impl Metadata {
 
     fn insert_stored(&mut self, topic: Topic) -> Result<(), CodecError> {
         for (number, partition) in (0..).map(PartitionId).zip(&topic.partitions) {
-            let place = (topic.name.clone(), number);
-            let is_given_out = partition.group < self.next.group;
-            if !is_given_out || self.groups.insert(partition.group, place).is_some() {
+            let partition_key = (topic.name.clone(), number);
+            let is_allocated = partition.group < self.next.group;
+            if !is_allocated || self.groups.insert(partition.group, partition_key).is_some() {
                 return Err(CodecError::Inconsistent { what: "group" });
             }
         }
-        let is_given_out = topic.id < self.next.topic;
-        if !is_given_out
+        let is_allocated = topic.id < self.next.topic;
+        if !is_allocated
             || self
                 .topics
                 .insert(topic.name.clone(), Arc::new(topic))

@@ -1,4 +1,4 @@
-//! What can be asked of the meta group, and what it answers.
+//! The commands of the meta group and their outcomes.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,55 +7,58 @@ use super::{MetaError, RegistrationToken, TopicId};
 use crate::ids::{ClusterId, GroupId, NodeId, ProducerId};
 use crate::retention::RetentionPolicy;
 
-/// A change of the metadata. In the log as a version byte and JSON; variants and fields are only
-/// ever added. Each can be sent twice without harm unless it says otherwise.
+/// A change of the metadata.
+///
+/// Variants and fields are part of the format of the log: they are only added, never changed. A
+/// command is idempotent unless its description says otherwise, since a proposer repeats a command
+/// whose outcome it does not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
-    /// Gives the cluster its id and its first node. The first command ever.
+    /// Bootstraps the cluster with its id and first node. The first command of the log.
     InitCluster {
-        /// The cluster's id.
+        /// The id of the cluster.
         cluster_id: ClusterId,
-        /// The node that is bootstrapped.
+        /// The registration of the first node.
         first_node: Registration,
     },
-    /// Gives a node an id. The same token always gets the same id.
+    /// Registers a node and allocates its id. The same token always gets the same id.
     RegisterNode(Registration),
-    /// Takes a node's new addresses, name and zone; its token stays what it was.
+    /// Updates the addresses, name and zone of a node. Its token does not change.
     UpdateNode {
         /// The node.
         node: NodeId,
-        /// What it says of itself now.
+        /// The new registration.
         registration: Registration,
     },
-    /// Creates a topic. Not twice: the second time it exists.
+    /// Creates a topic. Not idempotent: fails if the topic exists.
     CreateTopic {
-        /// Its name.
+        /// The name of the topic.
         name: String,
-        /// What is kept.
+        /// The retention of each partition.
         retention: RetentionPolicy,
-        /// The replicas of each partition, all of the same number.
+        /// The replicas of each partition, the same number for all.
         assignment: Vec<Vec<NodeId>>,
     },
-    /// Changes a topic; what is `None` stays as it is.
+    /// Changes a topic. A setting that is `None` does not change.
     AlterTopic {
-        /// Its name.
+        /// The name of the topic.
         name: String,
         /// The new retention.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retention: Option<RetentionPolicy>,
-        /// The new partitions.
+        /// The partitions to add.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         growth: Option<Growth>,
     },
-    /// Deletes a topic. Not twice: the second time it is unknown.
+    /// Deletes a topic. Not idempotent: fails if the topic does not exist.
     DeleteTopic {
-        /// Its name.
+        /// The name of the topic.
         name: String,
     },
-    /// Gives out producer ids. Each time new ones.
+    /// Allocates producer ids. Not idempotent: each time new ones.
     AllocateProducers {
-        /// How many.
+        /// The number of ids.
         count: u32,
     },
     /// Makes one of a partition's replicas its preferred leader.
@@ -65,84 +68,85 @@ pub enum Command {
         /// The replica.
         node: NodeId,
     },
-    /// Notes that a partition's raft group has been initialized.
+    /// Records that the raft group of a partition is initialized.
     StartPartition {
         /// The partition's group.
         group: GroupId,
     },
-    /// Asks for a partition to be moved; the replicas it has now call a move off.
+    /// Starts to move a partition to other nodes. Its current replicas as the target cancel a move.
     SetTarget {
         /// The partition's group.
         group: GroupId,
-        /// Who is to hold it.
+        /// The nodes that will have a replica.
         replicas: Vec<NodeId>,
     },
-    /// Notes that a move is done: raft's voters are the target and nobody else.
+    /// Records that a move is done: the voters of the raft group are exactly the target.
     CommitMove {
         /// The partition's group.
         group: GroupId,
-        /// Who holds it: the target.
+        /// The nodes with a replica: the target of the move.
         replicas: Vec<NodeId>,
     },
-    /// Says that a node's replica has damaged files and must be fetched again.
+    /// Reports that a node's replica is corrupt and must be repaired.
     ReportDamage {
         /// The partition's group.
         group: GroupId,
         /// The node.
         node: NodeId,
     },
-    /// Notes that raft's membership is without the damaged replica.
+    /// Records that the corrupt replica has left the raft group.
     CommitEviction {
         /// The partition's group.
         group: GroupId,
         /// The node.
         node: NodeId,
     },
-    /// Notes that the replica is back among raft's voters.
+    /// Records that the repaired replica is a voter of the raft group again.
     CommitRepair {
         /// The partition's group.
         group: GroupId,
         /// The node.
         node: NodeId,
     },
-    /// Begins to decommission a node.
+    /// Starts to decommission a node.
     DrainNode {
         /// The node.
         node: NodeId,
     },
-    /// Ends the decommission of a node that holds nothing any more.
+    /// Completes the decommission of a node without replicas.
     RemoveNode {
         /// The node.
         node: NodeId,
     },
-    /// Calls a decommission off while the node still drains, and with it the moves under way; what
-    /// has moved already stays where it is.
+    /// Cancels the decommission of a node that is still draining, and the moves off it that are in
+    /// progress. Replicas that were moved already are not moved back.
     UndrainNode {
         /// The node.
         node: NodeId,
     },
-    /// Keeps the balance of leaders from handing a node anything: it is about to stop. A later
-    /// time counts, never an earlier one.
+    /// Excludes a node that is about to stop from leader balancing until a time. An earlier time than
+    /// the current one is ignored.
     RestNode {
         /// The node.
         node: NodeId,
-        /// Until when, milliseconds since the Unix epoch.
+        /// The end of the exclusion, milliseconds since the Unix epoch.
         until_ms: i64,
     },
 }
 
-/// What a node says of itself.
+/// The registration of a node: its description of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
-    /// Made by the node, kept until it has its id.
+    /// The token that identifies the node until it has its id.
     pub token: RegistrationToken,
-    /// For people; two nodes may have the same (one of them wiped and joined anew).
+    /// The name, for people. Not unique: a node that was wiped rejoins as a new node with the same
+    /// name.
     pub name: String,
-    /// host:port at which clients reach it.
+    /// The address for clients, host:port.
     pub client_address: String,
-    /// host:port at which peers reach it.
+    /// The address for peers, host:port.
     pub peer_address: String,
-    /// Its failure domain; empty if none.
+    /// The failure domain; empty if unknown.
     #[serde(default)]
     pub zone: String,
 }
@@ -150,51 +154,53 @@ pub struct Registration {
 /// New partitions for a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Growth {
-    /// How many partitions it has afterwards: a topic that has them already is left alone.
+    /// The number of partitions afterwards. A topic that already has as many does not change.
     pub total: u32,
-    /// The replicas of each new one.
+    /// The replicas of each new partition.
     pub assignment: Vec<Vec<NodeId>>,
 }
 
-/// What an applied command answers.
+/// The outcome of an applied command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It is done.
+    /// The command succeeded.
     Done,
-    /// It is done; this is the node's id.
+    /// The command succeeded for the node with this id.
     Node(NodeId),
-    /// It is done; this is the topic's id.
+    /// The command succeeded for the topic with this id.
     Topic(TopicId),
-    /// These ids are the caller's: `count` from `first` on.
+    /// The allocated producer ids: `count` ids from `first`.
     Producers {
-        /// The first of them.
+        /// The first id.
         first: ProducerId,
-        /// How many.
+        /// The number of ids.
         count: u32,
     },
 }
 
 impl Command {
-    /// As it stands in the log.
+    /// Encodes the command for the log.
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
         codec::encode(self)
     }
 
-    /// From the log. A command that this program does not know must end the node: to leave it out
-    /// would make this node's metadata another than the others'.
+    /// Decodes a command from the log.
+    ///
+    /// On an error, for example an unknown command of a newer release, the node MUST exit. If it
+    /// skipped the command, its metadata would diverge from that of the other nodes.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         codec::decode(bytes)
     }
 }
 
 impl Outcome {
-    /// As it goes back to the proposer.
+    /// Encodes the result for the proposer.
     pub fn encode(result: &Result<Self, MetaError>) -> Result<Vec<u8>, CodecError> {
         codec::encode(result)
     }
 
-    /// What [`Outcome::encode`] made.
+    /// Decodes the result of [`Outcome::encode`].
     pub fn decode(bytes: &[u8]) -> Result<Result<Self, MetaError>, CodecError> {
         codec::decode(bytes)
     }

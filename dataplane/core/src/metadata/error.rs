@@ -1,4 +1,6 @@
-//! Why the meta group refuses a command.
+//! The reasons for which the meta group rejects a command.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -6,103 +8,109 @@ use crate::ids::{ClusterId, GroupId, NodeId};
 use crate::reason::Reason;
 use crate::topic::TopicError;
 
-/// Why a command was refused. It then changed nothing, on any node.
+/// The rejection of a command, which then changed nothing on any node. It is replicated as part of the
+/// command's outcome, so its variants and fields are part of the format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum MetaError {
-    /// There is no cluster yet.
+    /// The cluster is not bootstrapped.
     #[error("the cluster is not bootstrapped")]
     NotBootstrapped,
     /// The cluster has another id.
-    #[error("this is cluster {actual}, not {asked}")]
+    #[error("cluster id must be {actual}, got {asked}")]
     OtherCluster {
-        /// The id it has.
+        /// The id of the cluster.
         actual: ClusterId,
-        /// The id it was to get.
+        /// The id in the command.
         asked: ClusterId,
     },
-    /// A text is empty, too long or has characters that it must not have.
-    #[error("{field} is {len_bytes} bytes long, allowed are {min} to {max} printable ASCII bytes")]
+    /// A text is empty, too long or has characters that are not allowed.
+    #[error("{field} must be {min} to {max} printable ASCII characters, got {len_bytes} bytes")]
     BadText {
-        /// Which one.
+        /// The field.
         field: String,
-        /// Its length, bytes.
+        /// The length of the text, bytes.
         len_bytes: usize,
-        /// The least, bytes.
+        /// The minimum length, bytes.
         min: usize,
-        /// The most, bytes.
+        /// The maximum length, bytes.
         max: usize,
     },
     /// A number is outside its bounds.
-    #[error("{field} is {found}, allowed are 1 to {max}")]
+    #[error("{field} must be between 1 and {max}, got {found}")]
     BadCount {
-        /// Which one.
+        /// The field.
         field: String,
-        /// The number.
+        /// The number in the command.
         found: u64,
-        /// The greatest.
+        /// The maximum.
         max: u64,
     },
-    /// The cluster is full.
-    #[error("the cluster would have {found} {field}, the most are {max}")]
+    /// A limit of the cluster would be exceeded.
+    #[error("{field} of the cluster must be at most {max}, got {found}")]
     LimitExceeded {
-        /// Of what.
+        /// The counted objects, in the plural.
         field: String,
-        /// How many there would be.
+        /// The number after the command.
         found: u64,
-        /// How many there may be.
+        /// The maximum.
         max: u64,
     },
-    /// The topic is not allowed as asked for.
+    /// A setting of the topic is invalid.
     #[error(transparent)]
     Topic(#[from] TopicError),
-    /// The topic is there already.
-    #[error("topic {name} exists")]
+    /// The topic already exists.
+    #[error("topic {name} already exists")]
     TopicExists {
-        /// Its name.
+        /// The name.
         name: String,
     },
-    /// No such topic.
-    #[error("no topic {name}")]
+    /// The topic does not exist.
+    #[error("topic {name} not found")]
     UnknownTopic {
         /// The name.
         name: String,
     },
     /// No partition has this group.
-    #[error("no partition has group {group}")]
+    #[error("partition of group {group} not found")]
     UnknownGroup {
         /// The group.
         group: GroupId,
     },
-    /// No such node.
-    #[error("no node {node}")]
+    /// The node does not exist.
+    #[error("node {node} not found")]
     UnknownNode {
         /// The node.
         node: NodeId,
     },
-    /// The node has been decommissioned, or is being.
-    #[error("node {node} is decommissioned")]
+    /// The node is decommissioned or being decommissioned.
+    #[error("node {node} is decommissioned or being decommissioned")]
     NodeDecommissioned {
         /// The node.
         node: NodeId,
     },
-    /// A partition's replicas differ in number, or a node stands twice.
-    #[error("partition {position} of the assignment has replicas {replicas:?}")]
+    /// The assignment has a wrong number of partitions, a partition has a wrong number of replicas, or
+    /// a node is listed twice.
+    #[error(
+        "each partition of the assignment must have the same number of replicas, on distinct nodes, \
+         got {} for partition {position}",
+        NodeList(replicas)
+    )]
     BadAssignment {
-        /// Its place in the assignment.
+        /// The position of the partition in the assignment.
         position: usize,
-        /// Its replicas.
+        /// The replicas of the partition.
         replicas: Vec<NodeId>,
     },
-    /// The node holds no replica of the partition.
-    #[error("node {node} holds no replica of group {group}")]
+    /// The node does not have a replica of the partition.
+    #[error("node {node} does not have a replica of group {group}")]
     NotReplica {
         /// The partition's group.
         group: GroupId,
         /// The node.
         node: NodeId,
     },
-    /// The partition has no other replica: there is nowhere to fetch it from.
-    #[error("node {node} holds the only replica of group {group}")]
+    /// The partition has no other replica from which this one could be repaired.
+    #[error("cannot repair the only replica of group {group}, on node {node}")]
     OnlyReplica {
         /// The partition's group.
         group: GroupId,
@@ -110,7 +118,7 @@ pub enum MetaError {
         node: NodeId,
     },
     /// Another replica of the partition is being repaired, or this one is not.
-    #[error("the replica of group {group} on node {node} is not the one under repair")]
+    #[error("replica of group {group} on node {node} is not the one under repair")]
     OtherRepair {
         /// The partition's group.
         group: GroupId,
@@ -118,39 +126,57 @@ pub enum MetaError {
         node: NodeId,
     },
     /// The partition is not being moved to these nodes.
-    #[error("group {group} is not being moved to {replicas:?}")]
+    #[error("group {group} is not being moved to nodes {}", NodeList(replicas))]
     OtherTarget {
         /// The partition's group.
         group: GroupId,
         /// The nodes.
         replicas: Vec<NodeId>,
     },
-    /// The partition's group is not initialized yet.
-    #[error("group {group} is not started yet")]
+    /// The raft group of the partition is not initialized yet.
+    #[error("group {group} is not initialized yet")]
     NotStarted {
         /// The group.
         group: GroupId,
     },
-    /// Too few nodes would stay.
-    #[error("{active} active nodes would stay, {needed} are needed")]
+    /// Too few active nodes would remain.
+    #[error(
+        "active nodes must be at least {needed} after the decommission, got {active}: add a node first"
+    )]
     TooFewNodes {
-        /// How many would stay.
+        /// The number of active nodes that would remain.
         active: usize,
-        /// The greatest replication factor there is.
+        /// The number of nodes needed: the largest replication factor of a topic.
         needed: usize,
     },
-    /// The node still holds replicas, or was never drained.
-    #[error("node {node} is not drained: {replicas_left} replicas left")]
+    /// The node still has replicas, or was not drained.
+    #[error("node {node} is not drained, replicas left: {replicas_left}")]
     NodeNotDrained {
         /// The node.
         node: NodeId,
-        /// Replicas on it.
+        /// The number of replicas on the node.
         replicas_left: usize,
     },
 }
 
+/// Formats node ids as `1, 2, 3`.
+struct NodeList<'a>(&'a [NodeId]);
+
+impl fmt::Display for NodeList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        for (position, node) in self.0.iter().enumerate() {
+            let separator = if position == 0 { "" } else { ", " };
+            write!(f, "{separator}{node}")?;
+        }
+        Ok(())
+    }
+}
+
 impl MetaError {
-    /// Its place in the table of errors.
+    /// The reason in the table of errors.
     pub const fn reason(&self) -> Reason {
         match self {
             Self::NotBootstrapped => Reason::NotBootstrapped,
@@ -174,7 +200,7 @@ impl MetaError {
         }
     }
 
-    /// The field that is wrong, where one is.
+    /// The invalid field, if any.
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::BadText { field, .. }
@@ -190,7 +216,7 @@ impl MetaError {
         }
     }
 
-    /// The bound that is exceeded, where there is one.
+    /// The violated bound, if any.
     pub fn bound(&self) -> Option<String> {
         match self {
             Self::BadText { min, max, .. } => Some(format!("{min}..={max} bytes")),

@@ -27,7 +27,7 @@ fn init() -> Command {
     }
 }
 
-/// A cluster of `nodes` nodes, and the next log index.
+/// The metadata of a cluster of `nodes` nodes.
 fn cluster(nodes: u8) -> Metadata {
     let mut metadata = Metadata::default();
     metadata.apply(&init(), LogIndex(1)).unwrap();
@@ -51,13 +51,13 @@ fn create(name: &str, assignment: &[&[u64]]) -> Command {
     }
 }
 
-/// Applies a command that must be refused, and sees that nothing changed.
-fn refused(metadata: &mut Metadata, command: &Command) -> MetaError {
+/// Applies a command that must be rejected, and checks that nothing changed.
+fn rejected(metadata: &mut Metadata, command: &Command) -> MetaError {
     let before = metadata.clone();
     let error = metadata.apply(command, LogIndex(1000)).unwrap_err();
     assert_eq!(
         *metadata, before,
-        "{command:?} was refused and changed something"
+        "{command:?} was rejected and changed the metadata"
     );
     error
 }
@@ -70,9 +70,9 @@ fn apply(metadata: &mut Metadata, command: &Command) -> Outcome {
 }
 
 #[test]
-fn nothing_works_before_the_cluster_has_an_id() {
+fn commands_are_rejected_before_the_bootstrap() {
     let mut metadata = Metadata::default();
-    let error = refused(&mut metadata, &Command::RegisterNode(registration(1)));
+    let error = rejected(&mut metadata, &Command::RegisterNode(registration(1)));
     assert_eq!(error.reason(), Reason::NotBootstrapped);
 }
 
@@ -87,13 +87,13 @@ fn a_cluster_is_initialized_once() {
         first_node: registration(9),
     };
     assert_eq!(
-        refused(&mut metadata, &command).reason(),
+        rejected(&mut metadata, &command).reason(),
         Reason::ClusterMismatch
     );
 }
 
 #[test]
-fn a_token_gets_one_id_and_a_removed_one_is_refused_for_ever() {
+fn a_token_gets_one_id_and_a_removed_node_is_rejected() {
     let mut metadata = cluster(3);
     let register = Command::RegisterNode(registration(3));
     assert_eq!(apply(&mut metadata, &register), Outcome::Node(NodeId(3)));
@@ -101,7 +101,7 @@ fn a_token_gets_one_id_and_a_removed_one_is_refused_for_ever() {
     assert_eq!(apply(&mut metadata, &register), Outcome::Node(NodeId(3)));
     apply(&mut metadata, &Command::RemoveNode { node: NodeId(3) });
     assert_eq!(
-        refused(&mut metadata, &register).reason(),
+        rejected(&mut metadata, &register).reason(),
         Reason::NodeDecommissioned
     );
     let update = Command::UpdateNode {
@@ -109,7 +109,7 @@ fn a_token_gets_one_id_and_a_removed_one_is_refused_for_ever() {
         registration: registration(3),
     };
     assert_eq!(
-        refused(&mut metadata, &update).reason(),
+        rejected(&mut metadata, &update).reason(),
         Reason::NodeDecommissioned
     );
     let next = Command::RegisterNode(registration(4));
@@ -134,7 +134,7 @@ fn an_update_keeps_the_token() {
         registration: bad,
     };
     assert_eq!(
-        refused(&mut metadata, &update).field(),
+        rejected(&mut metadata, &update).field(),
         Some("peer_address")
     );
 }
@@ -146,7 +146,7 @@ fn a_topic_is_created_altered_and_deleted() {
     let topic = Arc::clone(metadata.topic("t").unwrap());
     assert_eq!((topic.partition_count(), topic.replication_factor), (2, 3));
     assert_eq!(
-        refused(&mut metadata, &create("t", &[&[1]])).reason(),
+        rejected(&mut metadata, &create("t", &[&[1]])).reason(),
         Reason::TopicExists
     );
 
@@ -169,7 +169,7 @@ fn a_topic_is_created_altered_and_deleted() {
     assert_eq!(
         metadata.topic("t").cloned(),
         once,
-        "the second time it changes nothing"
+        "the same command twice changes nothing"
     );
     assert_eq!(once.unwrap().partition_count(), 3);
 
@@ -182,7 +182,7 @@ fn a_topic_is_created_altered_and_deleted() {
         }),
     };
     assert_eq!(
-        refused(&mut metadata, &shrink).reason(),
+        rejected(&mut metadata, &shrink).reason(),
         Reason::InvalidPartitionCount
     );
 
@@ -192,7 +192,7 @@ fn a_topic_is_created_altered_and_deleted() {
         .partition
         .group;
     apply(&mut metadata, &Command::DeleteTopic { name: "t".into() });
-    let error = refused(&mut metadata, &Command::StartPartition { group });
+    let error = rejected(&mut metadata, &Command::StartPartition { group });
     assert_eq!(error.reason(), Reason::UnknownPartition);
     apply(&mut metadata, &create("t", &[&[1]]));
     let again = metadata.partition("t", PartitionId(0)).unwrap();
@@ -200,7 +200,7 @@ fn a_topic_is_created_altered_and_deleted() {
 }
 
 #[test]
-fn bad_assignments_are_refused() {
+fn bad_assignments_are_rejected() {
     let mut metadata = cluster(3);
     for (assignment, reason) in [
         (&[&[1, 2, 3, 4][..]][..], Reason::InvalidReplicationFactor),
@@ -210,13 +210,13 @@ fn bad_assignments_are_refused() {
         (&[&[1, 1][..]][..], Reason::InvalidArgument),
         (&[&[1, 9][..]][..], Reason::UnknownNode),
     ] {
-        let error = refused(&mut metadata, &create("t", assignment));
+        let error = rejected(&mut metadata, &create("t", assignment));
         assert_eq!(error.reason(), reason, "{assignment:?}");
     }
     apply(&mut metadata, &Command::DrainNode { node: NodeId(2) });
-    let error = refused(&mut metadata, &create("t", &[&[1, 2]]));
+    let error = rejected(&mut metadata, &create("t", &[&[1, 2]]));
     assert_eq!(error.reason(), Reason::NodeDecommissioned);
-    let error = refused(&mut metadata, &create("a b", &[&[1]]));
+    let error = rejected(&mut metadata, &create("a b", &[&[1]]));
     assert_eq!(
         error,
         MetaError::Topic(TopicError::NameCharacter { found: ' ' })
@@ -243,22 +243,22 @@ fn a_move_goes_through_its_target() {
     let partition = |m: &Metadata| m.group(group).unwrap().partition.clone();
 
     assert_eq!(
-        refused(&mut metadata, &set(&[1, 2, 4])).reason(),
+        rejected(&mut metadata, &set(&[1, 2, 4])).reason(),
         Reason::NotReady
     );
     apply(&mut metadata, &Command::StartPartition { group });
-    refused(&mut metadata, &commit(&[1, 2, 4]));
+    rejected(&mut metadata, &commit(&[1, 2, 4]));
     apply(&mut metadata, &set(&[1, 2, 4]));
-    refused(&mut metadata, &commit(&[1, 2, 5]));
+    rejected(&mut metadata, &commit(&[1, 2, 5]));
 
-    // The move is turned elsewhere: node 4 may hold a voter already, so it stays a host.
+    // Another target replaces the move: node 4 may be a voter already, so it stays a host.
     apply(&mut metadata, &set(&[1, 2, 5]));
     assert_eq!(partition(&metadata).leaving, ids(&[4]));
     assert_eq!(
         partition(&metadata).hosts().collect::<Vec<_>>(),
         ids(&[1, 2, 3, 5, 4])
     );
-    refused(&mut metadata, &commit(&[1, 2, 4]));
+    rejected(&mut metadata, &commit(&[1, 2, 4]));
     apply(&mut metadata, &commit(&[1, 2, 5]));
     apply(&mut metadata, &commit(&[1, 2, 5]));
     assert_eq!(
@@ -266,7 +266,7 @@ fn a_move_goes_through_its_target() {
         ids(&[1, 2, 5])
     );
 
-    // Called off: back to where it was, with the newcomer leaving.
+    // Cancelled: back to the current replicas, and the new node leaves.
     apply(&mut metadata, &set(&[3, 2, 5]));
     apply(&mut metadata, &set(&[1, 2, 5]));
     assert_eq!(partition(&metadata).leaving, ids(&[3]));
@@ -285,13 +285,13 @@ fn a_move_goes_through_its_target() {
         node: NodeId(3),
     };
     assert_eq!(
-        refused(&mut metadata, &command).reason(),
+        rejected(&mut metadata, &command).reason(),
         Reason::InvalidArgument
     );
 }
 
 #[test]
-fn a_damaged_replica_leaves_before_it_comes_back() {
+fn a_corrupt_replica_leaves_before_it_rejoins() {
     let mut metadata = cluster(4);
     apply(&mut metadata, &create("t", &[&[1, 2, 3], &[1, 2, 3]]));
     apply(&mut metadata, &create("alone", &[&[4]]));
@@ -318,24 +318,24 @@ fn a_damaged_replica_leaves_before_it_comes_back() {
     };
 
     assert_eq!(
-        refused(&mut metadata, &report(group, 2)).reason(),
+        rejected(&mut metadata, &report(group, 2)).reason(),
         Reason::NotReady
     );
     apply(&mut metadata, &Command::StartPartition { group });
     apply(&mut metadata, &Command::StartPartition { group: alone });
     assert_eq!(
-        refused(&mut metadata, &report(alone, 4)).reason(),
+        rejected(&mut metadata, &report(alone, 4)).reason(),
         Reason::ReplicaCorrupt
     );
     assert_eq!(
-        refused(&mut metadata, &report(group, 4)).reason(),
+        rejected(&mut metadata, &report(group, 4)).reason(),
         Reason::InvalidArgument
     );
-    refused(&mut metadata, &evicted(2));
+    rejected(&mut metadata, &evicted(2));
     apply(&mut metadata, &report(group, 2));
-    refused(&mut metadata, &report(group, 3));
-    refused(&mut metadata, &repaired(2));
-    refused(&mut metadata, &evicted(3));
+    rejected(&mut metadata, &report(group, 3));
+    rejected(&mut metadata, &repaired(2));
+    rejected(&mut metadata, &evicted(3));
     apply(&mut metadata, &evicted(2));
     assert_eq!(repair(&metadata), Some((2, true)));
     apply(&mut metadata, &report(group, 2));
@@ -355,11 +355,11 @@ fn a_damaged_replica_leaves_before_it_comes_back() {
         },
     );
     apply(&mut metadata, &Command::CommitMove { group, replicas });
-    assert_eq!(repair(&metadata), None, "it has moved away");
+    assert_eq!(repair(&metadata), None, "the replica was moved away");
 }
 
 #[test]
-fn a_node_is_removed_only_when_it_is_drained_and_enough_others_stay() {
+fn a_node_is_removed_only_if_drained_and_enough_nodes_remain() {
     let mut metadata = cluster(4);
     apply(&mut metadata, &create("t", &[&[1, 2, 3]]));
     let group = metadata
@@ -373,11 +373,11 @@ fn a_node_is_removed_only_when_it_is_drained_and_enough_others_stay() {
         Command::RemoveNode { node: NodeId(3) },
     );
     assert_eq!(
-        refused(&mut metadata, &remove).reason(),
+        rejected(&mut metadata, &remove).reason(),
         Reason::NodeNotDrained
     );
     apply(&mut metadata, &drain);
-    let error = refused(&mut metadata, &remove);
+    let error = rejected(&mut metadata, &remove);
     assert_eq!(
         error,
         MetaError::NodeNotDrained {
@@ -385,7 +385,7 @@ fn a_node_is_removed_only_when_it_is_drained_and_enough_others_stay() {
             replicas_left: 1
         }
     );
-    let error = refused(&mut metadata, &Command::DrainNode { node: NodeId(1) });
+    let error = rejected(&mut metadata, &Command::DrainNode { node: NodeId(1) });
     assert_eq!(
         error,
         MetaError::TooFewNodes {
@@ -402,19 +402,19 @@ fn a_node_is_removed_only_when_it_is_drained_and_enough_others_stay() {
             replicas: replicas.clone(),
         },
     );
-    refused(&mut metadata, &remove);
+    rejected(&mut metadata, &remove);
     apply(&mut metadata, &Command::CommitMove { group, replicas });
     apply(&mut metadata, &remove);
     apply(&mut metadata, &remove);
     assert_eq!(metadata.members().count(), 3);
     assert_eq!(
-        refused(&mut metadata, &drain).reason(),
+        rejected(&mut metadata, &drain).reason(),
         Reason::NodeDecommissioned
     );
 }
 
 #[test]
-fn a_decommission_is_called_off_while_the_node_drains_and_not_later() {
+fn a_decommission_is_cancelled_while_the_node_drains_and_not_later() {
     let mut metadata = cluster(4);
     apply(&mut metadata, &create("t", &[&[1, 2, 3]]));
     let node = NodeId(3);
@@ -422,14 +422,14 @@ fn a_decommission_is_called_off_while_the_node_drains_and_not_later() {
     assert_eq!(apply(&mut metadata, &undrain), Outcome::Node(node));
     assert_eq!(metadata.node(node).unwrap().state, NodeState::Active);
     apply(&mut metadata, &drain);
-    refused(&mut metadata, &create("u", &[&[3]]));
+    rejected(&mut metadata, &create("u", &[&[3]]));
     let group = metadata.partitions().next().unwrap().partition.group;
     apply(&mut metadata, &Command::StartPartition { group });
     let replicas = ids(&[1, 2, 4]);
     apply(&mut metadata, &Command::SetTarget { group, replicas });
     apply(&mut metadata, &undrain);
     let back = metadata.group(group).unwrap().partition.clone();
-    assert_eq!(back.target, Some(ids(&[1, 2, 3])), "the move is called off");
+    assert_eq!(back.target, Some(ids(&[1, 2, 3])), "the move is cancelled");
     assert_eq!(back.leaving, ids(&[4]));
     apply(&mut metadata, &undrain);
     assert_eq!(metadata.group(group).unwrap().partition, &back);
@@ -437,24 +437,24 @@ fn a_decommission_is_called_off_while_the_node_drains_and_not_later() {
     apply(&mut metadata, &create("u", &[&[3]]));
     let remove = Command::RemoveNode { node };
     assert_eq!(
-        refused(&mut metadata, &remove).reason(),
+        rejected(&mut metadata, &remove).reason(),
         Reason::NodeNotDrained,
-        "a removal that was under way comes too late"
+        "a removal after the cancellation is rejected"
     );
     let replicas = ids(&[1, 2, 3]);
     apply(&mut metadata, &Command::CommitMove { group, replicas });
     let node = NodeId(4);
     apply(&mut metadata, &Command::DrainNode { node });
     apply(&mut metadata, &Command::RemoveNode { node });
-    let error = refused(&mut metadata, &Command::UndrainNode { node });
+    let error = rejected(&mut metadata, &Command::UndrainNode { node });
     assert_eq!(error, MetaError::NodeDecommissioned { node });
     let node = NodeId(9);
-    let error = refused(&mut metadata, &Command::UndrainNode { node });
+    let error = rejected(&mut metadata, &Command::UndrainNode { node });
     assert_eq!(error, MetaError::UnknownNode { node });
 }
 
 #[test]
-fn a_node_rests_until_the_latest_time_asked_for_and_over_a_checkpoint() {
+fn a_node_rests_until_the_latest_time_also_after_a_checkpoint() {
     let mut metadata = cluster(2);
     let node = NodeId(2);
     let rest = |until_ms| Command::RestNode { node, until_ms };
@@ -465,14 +465,14 @@ fn a_node_rests_until_the_latest_time_asked_for_and_over_a_checkpoint() {
     let rests = |now_ms| metadata.node(node).unwrap().rests_for(now_ms);
     assert_eq!(rests(4999), Some(Duration::from_millis(1)));
     assert_eq!(rests(5000), None);
-    assert_eq!(rests(i64::MIN), None, "no clock is so wrong");
-    let most = i64::try_from(STOP_REST_MAX.as_millis()).unwrap();
-    assert_eq!(rests(5000 - most), Some(STOP_REST_MAX));
-    assert_eq!(rests(4999 - most), None, "it is not held back for ever");
+    assert_eq!(rests(i64::MIN), None, "a clock that is far wrong");
+    let max_ms = i64::try_from(STOP_REST_MAX.as_millis()).unwrap();
+    assert_eq!(rests(5000 - max_ms), Some(STOP_REST_MAX));
+    assert_eq!(rests(4999 - max_ms), None, "the exclusion is bounded");
 }
 
 #[test]
-fn producer_ids_are_given_out_once() {
+fn producer_ids_are_allocated_once() {
     let mut metadata = cluster(1);
     let allocate = Command::AllocateProducers { count: 10 };
     let first = apply(&mut metadata, &allocate);
@@ -491,12 +491,12 @@ fn producer_ids_are_given_out_once() {
             count: 10
         }
     );
-    let error = refused(&mut metadata, &Command::AllocateProducers { count: 0 });
+    let error = rejected(&mut metadata, &Command::AllocateProducers { count: 0 });
     assert_eq!(error.bound().as_deref(), Some("1..=10000"));
 }
 
 #[test]
-fn commands_stand_in_the_log_as_they_always_did() {
+fn the_encoding_of_commands_is_stable() {
     let command = Command::SetTarget {
         group: GroupId(4),
         replicas: ids(&[1, 2]),
@@ -523,7 +523,7 @@ fn commands_stand_in_the_log_as_they_always_did() {
 }
 
 #[test]
-fn a_checkpoint_with_a_number_not_given_out_is_refused() {
+fn a_checkpoint_with_an_unallocated_id_is_rejected() {
     let mut metadata = cluster(2);
     apply(&mut metadata, &create("t", &[&[1, 2]]));
     let text = String::from_utf8(metadata.encode().unwrap()).unwrap();
@@ -532,9 +532,9 @@ fn a_checkpoint_with_a_number_not_given_out_is_refused() {
         ("\"node\":3", "\"node\":2"),
         ("\"group\":2,", "\"group\":1,"),
     ] {
-        let damaged = text.replacen(from, to, 1);
-        assert_ne!(damaged, text, "{from}");
-        let result = Metadata::decode(damaged.as_bytes());
+        let corrupt = text.replacen(from, to, 1);
+        assert_ne!(corrupt, text, "{from}");
+        let result = Metadata::decode(corrupt.as_bytes());
         assert!(
             matches!(result, Err(CodecError::Inconsistent { .. })),
             "{from}"
@@ -593,9 +593,9 @@ fn any_command() -> impl Strategy<Value = Command> {
     ]
 }
 
-/// What was ever given out, to see that nothing comes twice.
+/// All ids that were ever allocated, to check that none is allocated twice.
 #[derive(Default)]
-struct GivenOut {
+struct AllocatedIds {
     tokens: BTreeMap<RegistrationToken, NodeId>,
     nodes: BTreeSet<NodeId>,
     groups: BTreeMap<GroupId, (TopicId, PartitionId)>,
@@ -603,10 +603,10 @@ struct GivenOut {
     producers: BTreeSet<ProducerId>,
 }
 
-impl GivenOut {
+impl AllocatedIds {
     fn check(&mut self, metadata: &Metadata) {
         for id in &self.nodes {
-            assert!(metadata.node(*id).is_some(), "node {id} is forgotten");
+            assert!(metadata.node(*id).is_some(), "node {id} is missing");
         }
         for node in metadata.nodes() {
             let known = self
@@ -619,17 +619,17 @@ impl GivenOut {
         assert_eq!(
             self.tokens.len(),
             self.nodes.len(),
-            "an id went to two tokens"
+            "two tokens got the same id"
         );
         for place in metadata.partitions() {
             let owner = (place.topic.id, place.number);
             let known = self.groups.entry(place.partition.group).or_insert(owner);
-            assert_eq!(*known, owner, "a group is used again");
+            assert_eq!(*known, owner, "a group id was reused");
             let name = self
                 .topics
                 .entry(place.topic.id)
                 .or_insert(place.topic.name.clone());
-            assert_eq!(*name, place.topic.name, "a topic id is used again");
+            assert_eq!(*name, place.topic.name, "a topic id was reused");
         }
     }
 }
@@ -643,15 +643,18 @@ fn check_invariants(metadata: &Metadata) {
         );
         let mut seen = BTreeSet::new();
         for node in partition.hosts() {
-            assert!(seen.insert(node), "a host stands twice");
+            assert!(seen.insert(node), "a host is listed twice");
             let state = metadata.node(node).expect("a host is a known node").state;
             assert_ne!(state, NodeState::Removed, "a host is removed");
         }
         if let Some(repair) = partition.repair {
-            assert!(partition.is_on(repair.node), "repaired where it is not");
+            assert!(
+                partition.is_on(repair.node),
+                "the node under repair is not a host"
+            );
         }
         if let Some(target) = &partition.target {
-            assert!(partition.started, "moved before it was started");
+            assert!(partition.started, "moved before it was initialized");
             assert_eq!(target.len(), partition.replicas.len());
         }
         let found = metadata
@@ -675,7 +678,7 @@ proptest! {
         with_cluster in prop::bool::weighted(0.9),
     ) {
         let mut metadata = if with_cluster { cluster(4) } else { Metadata::default() };
-        let mut given_out = GivenOut::default();
+        let mut allocated = AllocatedIds::default();
         for (index, command) in (100..).map(LogIndex).zip(&commands) {
             let before = metadata.clone();
             let bytes = command.encode().unwrap();
@@ -688,20 +691,20 @@ proptest! {
             }
             if let Ok(Outcome::Producers { first, count }) = &result {
                 for id in first.get()..first.get() + u64::from(*count) {
-                    prop_assert!(given_out.producers.insert(ProducerId(id)), "given out twice");
+                    prop_assert!(allocated.producers.insert(ProducerId(id)), "allocated twice");
                 }
             }
             let bytes = Outcome::encode(&result).unwrap();
             prop_assert_eq!(Outcome::decode(&bytes).unwrap(), result);
             check_invariants(&metadata);
-            given_out.check(&metadata);
+            allocated.check(&metadata);
         }
         let copy = Metadata::decode(&metadata.encode().unwrap()).unwrap();
         prop_assert_eq!(copy, metadata);
     }
 
     #[test]
-    fn damaged_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn corrupt_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Metadata::decode(&bytes);
         if let Some(first) = bytes.first_mut() {
             *first = 1;

@@ -1,9 +1,10 @@
-//! What a leader lets into the log of its partition, so that each batch of an idempotent producer
-//! stands there once and in order.
+//! Admission of batches into the log of a partition by its leader. Each batch of an idempotent producer
+//! gets into the log once, and in the order of its sequences.
 //!
-//! A `LeaderState` is made once its node has applied the blank entry of its own term: every entry
-//! of an earlier term is then in the partition's state. It is dropped when the term ends. All
-//! batches of the term pass through it, so it knows where each of them will stand.
+//! A `LeaderState` MUST be created after its node has applied the blank entry of its own term, when the
+//! partition's state includes every entry of earlier terms. Created earlier, it would not know the last
+//! batches of the previous leader and admit their retries a second time. It is dropped when the term
+//! ends. All batches of the term are admitted by it, so it knows the offset of each one in advance.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,59 +16,60 @@ use crate::offset::{Offset, Term};
 use crate::producer_table::BatchSpan;
 use crate::reason::Reason;
 
-/// What is to be done with a batch.
+/// The decision about a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// Propose it: it counts as in flight from now on.
+    /// Propose the batch. It is in flight from now on.
     Propose {
-        /// The offset that its first record will have.
+        /// The offset that the first record of the batch will have.
         base_offset: Offset,
     },
-    /// It is in the log or on its way there: answer with this place once the high watermark is
-    /// past the batch.
+    /// The batch is in the log or in flight. Acknowledge it with this offset, but only once the high
+    /// watermark is past the batch: until then it may still be lost with its leader.
     Duplicate {
-        /// The offset of its first record.
+        /// The offset of the first record of the batch.
         base_offset: Offset,
     },
-    /// Refuse it.
+    /// Reject the batch.
     Reject(Rejection),
 }
 
-/// Why a batch is refused.
+/// The reason for which a batch is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    /// A batch is missing before it, or it overlaps with one.
-    #[error("base sequence {found} does not follow; expected {expected}")]
+    /// A batch before this one is missing, or this one overlaps with another.
+    #[error("base sequence must be {expected}, got {found}")]
     OutOfOrder {
-        /// The base sequence that has to come.
+        /// The expected base sequence.
         expected: Sequence,
-        /// The one that came.
+        /// The base sequence of the batch.
         found: Sequence,
     },
-    /// It was appended longer ago than places are remembered.
-    #[error("base sequence {found} was appended too long ago to tell its offset")]
+    /// The batch is a duplicate of one that the partition no longer remembers, so its offset is
+    /// unknown.
+    #[error("base sequence {found} is a duplicate whose offset is no longer known")]
     Forgotten {
-        /// Its base sequence.
+        /// The base sequence of the batch.
         found: Sequence,
     },
-    /// A newer incarnation of the producer is at work.
-    #[error("producer epoch {found} is fenced by {current}")]
+    /// A newer epoch of the producer has written to the partition.
+    #[error("producer epoch must be at least {current}, got {found}")]
     Fenced {
         /// The newest epoch.
         current: ProducerEpoch,
-        /// The batch's.
+        /// The epoch of the batch.
         found: ProducerEpoch,
     },
-    /// The sequences of the epoch are used up.
-    #[error("base sequence {found} leaves no room for the batch")]
+    /// The sequences of the epoch are exhausted.
+    #[error("base sequence {found} is too large: the sequences of the batch would overflow")]
     SequenceOverflow {
-        /// Its base sequence.
+        /// The base sequence of the batch.
         found: Sequence,
     },
 }
 
 impl Rejection {
-    /// What a client is told.
+    /// The reason that the client gets.
     pub const fn reason(&self) -> Reason {
         match self {
             Self::OutOfOrder { .. } => Reason::OutOfOrderSequence,
@@ -78,11 +80,11 @@ impl Rejection {
     }
 }
 
-/// Batches of one producer epoch that are proposed and not applied.
+/// The batches of one producer epoch that are proposed and not applied yet.
 #[derive(Clone, Debug)]
 struct InFlight {
     epoch: ProducerEpoch,
-    /// In order, one at least, with the places that they will have.
+    /// The batches in log order, at least one, with the offsets that they will have.
     spans: VecDeque<BatchSpan>,
 }
 
@@ -105,9 +107,9 @@ impl InFlight {
         Some(span.base_offset)
     }
 
-    /// Forgets what stands below the high watermark: the applied state knows it. Returns whether
-    /// anything is left.
-    fn settle(&mut self, high_watermark: Offset) -> bool {
+    /// Removes the batches below the high watermark, which are in the applied state. Returns whether
+    /// any batch is left.
+    fn remove_applied(&mut self, high_watermark: Offset) -> bool {
         while self
             .spans
             .front()
@@ -119,20 +121,20 @@ impl InFlight {
     }
 }
 
-/// What a leader has proposed in its term on top of the applied state.
+/// The batches that a leader has proposed in its term, on top of the applied state.
 #[derive(Clone, Debug)]
 pub struct LeaderState {
     term: Term,
-    /// The offset that the next batch will get.
+    /// The offset of the next batch.
     next_offset: Offset,
-    /// The newest epoch in flight of each producer with batches in flight.
+    /// The batches in flight of each producer, of its newest epoch only.
     in_flight: BTreeMap<ProducerId, InFlight>,
-    /// How many producers to have before those are looked for that have nothing left in flight.
+    /// The number of producers at which those without batches in flight are removed.
     sweep_at: usize,
 }
 
 impl LeaderState {
-    /// That of a leader that has applied all entries of earlier terms and proposed no batch yet.
+    /// The state of a leader that has applied all entries of earlier terms and proposed no batch.
     pub const fn new(state: &PartitionState, term: Term) -> Self {
         Self {
             term,
@@ -142,7 +144,7 @@ impl LeaderState {
         }
     }
 
-    /// The term that it is good for.
+    /// The term of the leader.
     pub const fn term(&self) -> Term {
         self.term
     }
@@ -152,8 +154,8 @@ impl LeaderState {
         self.in_flight.len()
     }
 
-    /// Decides about a batch, in the order in which batches are proposed. `state` is what has been
-    /// applied by now.
+    /// Decides about a batch. Batches MUST be proposed in the order of these calls. `state` is the
+    /// current applied state.
     pub fn admit(
         &mut self,
         state: &PartitionState,
@@ -161,14 +163,17 @@ impl LeaderState {
         record_count: u32,
     ) -> Admission {
         let Some(stamp) = stamp else {
-            return self.launch(None, record_count);
+            return self.add_in_flight(None, record_count);
         };
         let ProducerStamp {
             id,
             epoch,
             base_sequence: found,
         } = stamp;
-        self.settle(state, id);
+        // The expected sequence is the one after the batches in flight, if there are any, and otherwise
+        // the one after the applied state. A producer may have several batches in flight: checking
+        // them against the applied state alone would reject the second one as out of order.
+        self.remove_applied(state, id);
         let known = self.known(state, id);
         let expected = match known {
             Some((current, _)) if epoch < current => {
@@ -178,11 +183,11 @@ impl LeaderState {
                 });
             }
             Some((current, expected)) if epoch == current => expected,
-            // A producer or an epoch not seen before starts at 0.
+            // A new producer or a new epoch starts at sequence 0.
             _ => Sequence(0),
         };
         if found < expected {
-            return self.seen(state, stamp, record_count, expected);
+            return self.duplicate_or_reject(state, stamp, record_count, expected);
         }
         if found > expected {
             return Admission::Reject(Rejection::OutOfOrder { expected, found });
@@ -190,29 +195,29 @@ impl LeaderState {
         if found.get().checked_add(u64::from(record_count)).is_none() {
             return Admission::Reject(Rejection::SequenceOverflow { found });
         }
-        self.launch(Some(stamp), record_count)
+        self.add_in_flight(Some(stamp), record_count)
     }
 
-    /// Forgets what is no longer in flight of one producer; at times, of all.
-    fn settle(&mut self, state: &PartitionState, id: ProducerId) {
+    /// Removes the applied batches of one producer from those in flight; now and then, of all producers.
+    fn remove_applied(&mut self, state: &PartitionState, id: ProducerId) {
         if self.in_flight.len() >= self.sweep_at {
             self.in_flight
-                .retain(|_, flying| flying.settle(state.next_offset));
+                .retain(|_, in_flight| in_flight.remove_applied(state.next_offset));
             self.sweep_at = PRODUCERS_PER_PARTITION_MAX_COUNT.max(self.in_flight.len() * 2);
-        } else if let Some(flying) = self.in_flight.get_mut(&id)
-            && !flying.settle(state.next_offset)
+        } else if let Some(in_flight) = self.in_flight.get_mut(&id)
+            && !in_flight.remove_applied(state.next_offset)
         {
             self.in_flight.remove(&id);
         }
     }
 
-    /// The newest epoch of a producer and the sequence that has to come next.
+    /// The newest epoch of a producer and its next expected sequence.
     fn known(&self, state: &PartitionState, id: ProducerId) -> Option<(ProducerEpoch, Sequence)> {
-        let flying = self
+        let in_flight = self
             .in_flight
             .get(&id)
             .map(|f| (f.epoch, f.next_sequence()));
-        flying.or_else(|| {
+        in_flight.or_else(|| {
             state
                 .producers
                 .get(id)
@@ -220,25 +225,28 @@ impl LeaderState {
         })
     }
 
-    /// A batch that begins below what is expected: a duplicate, if it is exactly one that was.
-    fn seen(
+    /// Decides about a batch below the expected sequence. It is a duplicate if base sequence and record
+    /// count match a known batch exactly.
+    fn duplicate_or_reject(
         &self,
         state: &PartitionState,
         stamp: ProducerStamp,
         record_count: u32,
         expected: Sequence,
     ) -> Admission {
+        // A partial overlap is rejected: a retry always repeats the same batch, so an overlap means
+        // that the producer has lost track of its sequences. Acknowledging it would drop records.
         let found = stamp.base_sequence;
         let applied = state
             .producers
             .get(stamp.id)
             .filter(|p| p.epoch == stamp.epoch);
-        let flying = self
+        let in_flight = self
             .in_flight
             .get(&stamp.id)
             .and_then(|f| f.find(found, record_count));
-        let place = flying.or_else(|| Some(applied?.find(found, record_count)?.base_offset));
-        if let Some(base_offset) = place {
+        let known = in_flight.or_else(|| Some(applied?.find(found, record_count)?.base_offset));
+        if let Some(base_offset) = known {
             return Admission::Duplicate { base_offset };
         }
         let oldest = applied
@@ -251,7 +259,8 @@ impl LeaderState {
         Admission::Reject(Rejection::OutOfOrder { expected, found })
     }
 
-    fn launch(&mut self, stamp: Option<ProducerStamp>, record_count: u32) -> Admission {
+    /// Assigns the offsets of a batch and adds it to those in flight.
+    fn add_in_flight(&mut self, stamp: Option<ProducerStamp>, record_count: u32) -> Admission {
         let base_offset = self.next_offset;
         self.next_offset = base_offset.plus(record_count);
         if let Some(ProducerStamp {
@@ -260,15 +269,15 @@ impl LeaderState {
             base_sequence,
         }) = stamp
         {
-            let flying = self.in_flight.entry(id).or_insert_with(|| InFlight {
+            let in_flight = self.in_flight.entry(id).or_insert_with(|| InFlight {
                 epoch,
                 spans: VecDeque::new(),
             });
-            if flying.epoch != epoch {
-                flying.epoch = epoch;
-                flying.spans.clear();
+            if in_flight.epoch != epoch {
+                in_flight.epoch = epoch;
+                in_flight.spans.clear();
             }
-            flying.spans.push_back(BatchSpan {
+            in_flight.spans.push_back(BatchSpan {
                 base_sequence,
                 record_count,
                 base_offset,

@@ -1,4 +1,4 @@
-//! The replicated state: a pure function of the log.
+//! The replicated state of a partition: a function of its log alone.
 
 use std::collections::VecDeque;
 
@@ -10,52 +10,52 @@ use crate::limits::{PRODUCER_BATCHES_MAX_COUNT, PRODUCERS_PER_PARTITION_MAX_COUN
 use crate::offset::Offset;
 use crate::producer_table::{Appended, BatchSpan, ProducerState, ProducerTable};
 
-/// The version of the encoded form.
+/// The version of the encoding.
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 1 + 8 + 8 + 4;
 const PRODUCER_BYTES: usize = 8 + 4 + 8 + 1;
 const SPAN_BYTES: usize = 8 + 4 + 8;
 
-/// What the committed entries of a partition make of it; a checkpoint holds it.
+/// The state of a partition after its committed entries, as stored in checkpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartitionState {
-    /// The offset that the next record gets: the high watermark of this replica, exclusive.
+    /// The offset of the next record, which is the high watermark (exclusive) of this replica.
     pub next_offset: Offset,
-    /// The first offset that may be read.
+    /// The first offset that can be read.
     pub log_start_offset: Offset,
-    /// The idempotent producers.
+    /// The idempotent producers, for deduplication.
     pub producers: ProducerTable,
 }
 
-/// What an entry did.
+/// The effect of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// Nothing that a partition keeps.
+    /// The entry did not change the state.
     Nothing,
     /// Records became readable.
     Records {
-        /// The offset of the first.
+        /// The offset of the first record.
         base_offset: Offset,
-        /// How many.
+        /// The number of records.
         record_count: u32,
     },
-    /// The log now starts here.
+    /// The log start offset moved.
     Trimmed {
-        /// The first offset that may be read.
+        /// The first offset that can be read.
         log_start_offset: Offset,
     },
-    /// The entry does not follow on this state: the replica is not what it should be and must
-    /// stop. Nothing was changed.
+    /// The entry does not continue this state: the replica has diverged from its log and MUST stop.
+    /// The state did not change.
     Diverged {
-        /// The base offset that had to come.
+        /// The expected base offset.
         expected: Offset,
-        /// The one that came.
+        /// The base offset of the entry.
         found: Offset,
     },
 }
 
 impl PartitionState {
-    /// Takes in the next committed entry.
+    /// Applies the next committed entry.
     pub fn apply(&mut self, entry: &Entry) -> Applied {
         match entry.proposal.kind {
             EntryKind::Records => self.apply_records(entry),
@@ -83,6 +83,9 @@ impl PartitionState {
     }
 
     fn apply_trim(&mut self, payload: &[u8]) -> Applied {
+        // The log start moves by an entry of the log, not by each replica's own clock or disk: all
+        // replicas then serve the same range, also after a change of leader. It only moves forward,
+        // and not past the end, so that a repeated or late trim changes nothing.
         let Some(bytes) = payload.first_chunk() else {
             return Applied::Nothing;
         };
@@ -96,14 +99,18 @@ impl PartitionState {
         }
     }
 
-    /// The payload of a `Trim` entry.
+    /// Encodes the payload of a `Trim` entry.
     pub fn trim_payload(log_start_offset: Offset) -> Bytes {
         Bytes::copy_from_slice(&log_start_offset.get().to_le_bytes())
     }
 
-    /// The state for a checkpoint, little endian: version 1 (u8), next offset (u64), log start
-    /// offset (u64), producers (u32); each: id (u64), epoch (u32), last append time ms (i64),
-    /// batches (u8); each: base sequence (u64), records (u32), base offset (u64).
+    /// Encodes the state for a checkpoint. All numbers are little endian:
+    ///
+    /// ```text
+    /// version u8 = 1 | next offset u64 | log start offset u64 | producers u32
+    /// each producer: id u64 | epoch u32 | last append time ms i64 | batches u8
+    /// each batch:    base sequence u64 | records u32 | base offset u64
+    /// ```
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(
             HEAD_BYTES + self.producers.len() * (PRODUCER_BYTES + 4 * SPAN_BYTES),
@@ -126,7 +133,7 @@ impl PartitionState {
         Bytes::from(out)
     }
 
-    /// The state from a checkpoint.
+    /// Decodes the state of a checkpoint. Fails unless `bytes` is exactly one encoded state.
     pub fn decode(bytes: &[u8]) -> Result<Self, PartitionStateError> {
         let mut rest = bytes;
         let version = rest
@@ -208,34 +215,37 @@ fn need(rest: &[u8], len: usize) -> Result<(), PartitionStateError> {
     }
 }
 
-/// Why a checkpoint's bytes are no partition state.
+/// The failure to decode a partition state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PartitionStateError {
-    /// They end too early.
-    #[error("the partition state ends too early")]
+    /// The bytes end too early.
+    #[error("partition state is truncated")]
     Truncated,
-    /// Their version is not known.
-    #[error("partition state version {found} is not 1")]
+    /// The version is not supported.
+    #[error("partition state version must be {VERSION}, got {found}")]
     Version {
         /// The version byte.
         found: u8,
     },
-    /// The log would start behind its end.
-    #[error("the partition state's log start is behind its end")]
+    /// The log start offset is after the log end.
+    #[error("log start offset of the partition state must not be after its next offset")]
     LogStart,
-    /// More producers than there can be.
-    #[error("the partition state lists {found} producers")]
+    /// There are too many producers.
+    #[error(
+        "producers of the partition state must be at most {PRODUCERS_PER_PARTITION_MAX_COUNT}, \
+         got {found}"
+    )]
     Producers {
-        /// How many.
+        /// The number of producers.
         found: usize,
     },
-    /// A producer's batches cannot be.
-    #[error("the partition state's producer {id} cannot be")]
+    /// A producer's batches are not in order, too many or none.
+    #[error("batches of producer {id} in the partition state must be in order")]
     Producer {
         /// The producer.
         id: ProducerId,
     },
-    /// Bytes stand behind the end.
-    #[error("bytes stand behind the partition state")]
+    /// Bytes follow the state.
+    #[error("bytes follow the partition state")]
     TrailingBytes,
 }

@@ -1,4 +1,4 @@
-//! The partition's state machine and its leader's door.
+//! The replicated state of a partition and the admission by its leader.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -40,14 +40,14 @@ fn trim(to: u64) -> Entry {
     entry
 }
 
-/// The door and the log behind it: what is proposed is applied by `settle`.
-struct Led {
+/// A leader and its log. `apply_all` applies the proposed batches.
+struct LeaderAndLog {
     state: PartitionState,
     leader: LeaderState,
     proposed: Vec<(Option<ProducerStamp>, u32)>,
 }
 
-impl Led {
+impl LeaderAndLog {
     fn new() -> Self {
         let state = PartitionState::default();
         Self {
@@ -69,7 +69,7 @@ impl Led {
         admission
     }
 
-    fn settle(&mut self) {
+    fn apply_all(&mut self) {
         for (stamp, record_count) in self.proposed.drain(..) {
             let entry = records(self.state.next_offset.get(), record_count, stamp);
             self.state.apply(&entry);
@@ -77,7 +77,7 @@ impl Led {
     }
 
     fn change_leader(&mut self) {
-        self.settle();
+        self.apply_all();
         self.leader = LeaderState::new(&self.state, Term(self.leader.term().get() + 1));
     }
 }
@@ -88,7 +88,7 @@ fn at(base_offset: u64) -> Admission {
     }
 }
 
-fn again_at(base_offset: u64) -> Admission {
+fn duplicate_at(base_offset: u64) -> Admission {
     Admission::Duplicate {
         base_offset: Offset(base_offset),
     }
@@ -138,43 +138,46 @@ fn a_trim_moves_forward_only_and_stops_at_the_end() {
 }
 
 #[test]
-fn a_duplicate_gets_the_place_of_the_original() {
-    let mut led = Led::new();
-    assert_eq!(led.offer_any(None, 2), at(0));
-    assert_eq!(led.offer(stamp(1, 0, 0), 5), at(2));
-    assert_eq!(led.offer(stamp(1, 0, 5), 5), at(7));
-    assert_eq!(led.offer(stamp(1, 0, 0), 5), again_at(2));
-    led.settle();
-    assert_eq!(led.offer(stamp(1, 0, 5), 5), again_at(7));
-    led.change_leader();
-    assert_eq!(led.offer(stamp(1, 0, 5), 5), again_at(7));
-    assert_eq!(led.offer(stamp(1, 0, 10), 1), at(12));
+fn a_duplicate_gets_the_offset_of_the_original() {
+    let mut leader_log = LeaderAndLog::new();
+    assert_eq!(leader_log.offer_any(None, 2), at(0));
+    assert_eq!(leader_log.offer(stamp(1, 0, 0), 5), at(2));
+    assert_eq!(leader_log.offer(stamp(1, 0, 5), 5), at(7));
+    assert_eq!(leader_log.offer(stamp(1, 0, 0), 5), duplicate_at(2));
+    leader_log.apply_all();
+    assert_eq!(leader_log.offer(stamp(1, 0, 5), 5), duplicate_at(7));
+    leader_log.change_leader();
+    assert_eq!(leader_log.offer(stamp(1, 0, 5), 5), duplicate_at(7));
+    assert_eq!(leader_log.offer(stamp(1, 0, 10), 1), at(12));
 }
 
 #[test]
-fn producers_with_nothing_in_flight_are_let_go_of() {
-    let mut led = Led::new();
-    let many = PRODUCERS_PER_PARTITION_MAX_COUNT as u64 + 10;
-    for id in 0..many {
-        led.offer(stamp(id, 0, 0), 1);
-        led.settle();
+fn producers_without_batches_in_flight_are_removed() {
+    let mut leader_log = LeaderAndLog::new();
+    let producer_count = PRODUCERS_PER_PARTITION_MAX_COUNT as u64 + 10;
+    for id in 0..producer_count {
+        leader_log.offer(stamp(id, 0, 0), 1);
+        leader_log.apply_all();
     }
     assert!(
-        led.leader.in_flight_count() <= 11,
+        leader_log.leader.in_flight_count() <= 11,
         "{}",
-        led.leader.in_flight_count()
+        leader_log.leader.in_flight_count()
     );
-    assert_eq!(led.offer(stamp(many - 1, 0, 1), 1), at(many));
+    assert_eq!(
+        leader_log.offer(stamp(producer_count - 1, 0, 1), 1),
+        at(producer_count)
+    );
 }
 
 #[test]
 fn gaps_overlaps_and_unknown_producers_are_out_of_order() {
-    let mut led = Led::new();
-    let refused = |admission| match admission {
+    let mut leader_log = LeaderAndLog::new();
+    let rejected = |admission| match admission {
         Admission::Reject(rejection) => rejection,
         other => panic!("{other:?}"),
     };
-    let rejection = refused(led.offer(stamp(1, 0, 5), 1));
+    let rejection = rejected(leader_log.offer(stamp(1, 0, 5), 1));
     assert_eq!(
         rejection,
         Rejection::OutOfOrder {
@@ -183,9 +186,9 @@ fn gaps_overlaps_and_unknown_producers_are_out_of_order() {
         }
     );
     assert_eq!(rejection.reason(), Reason::OutOfOrderSequence);
-    led.offer(stamp(1, 0, 0), 5);
-    for settled in [false, true] {
-        let gap = refused(led.offer(stamp(1, 0, 6), 1));
+    leader_log.offer(stamp(1, 0, 0), 5);
+    for is_applied in [false, true] {
+        let gap = rejected(leader_log.offer(stamp(1, 0, 6), 1));
         assert_eq!(
             gap,
             Rejection::OutOfOrder {
@@ -193,7 +196,7 @@ fn gaps_overlaps_and_unknown_producers_are_out_of_order() {
                 found: Sequence(6)
             }
         );
-        let overlap = refused(led.offer(stamp(1, 0, 4), 2));
+        let overlap = rejected(leader_log.offer(stamp(1, 0, 4), 2));
         assert_eq!(
             overlap,
             Rejection::OutOfOrder {
@@ -201,51 +204,54 @@ fn gaps_overlaps_and_unknown_producers_are_out_of_order() {
                 found: Sequence(4)
             }
         );
-        if !settled {
-            led.settle();
+        if !is_applied {
+            leader_log.apply_all();
         }
     }
 }
 
 #[test]
 fn a_newer_epoch_fences_the_older_and_starts_at_zero() {
-    let mut led = Led::new();
-    led.offer(stamp(1, 0, 0), 5);
-    assert!(matches!(led.offer(stamp(1, 1, 5), 1), Admission::Reject(_)));
-    assert_eq!(led.offer(stamp(1, 1, 0), 1), at(5));
+    let mut leader_log = LeaderAndLog::new();
+    leader_log.offer(stamp(1, 0, 0), 5);
+    assert!(matches!(
+        leader_log.offer(stamp(1, 1, 5), 1),
+        Admission::Reject(_)
+    ));
+    assert_eq!(leader_log.offer(stamp(1, 1, 0), 1), at(5));
     let fenced = Admission::Reject(Rejection::Fenced {
         current: ProducerEpoch(1),
         found: ProducerEpoch(0),
     });
-    assert_eq!(led.offer(stamp(1, 0, 5), 1), fenced);
-    assert_eq!(led.offer(stamp(1, 0, 0), 5), fenced);
-    led.settle();
-    assert_eq!(led.offer(stamp(1, 0, 5), 1), fenced);
-    assert_eq!(led.offer(stamp(1, 1, 1), 1), at(6));
+    assert_eq!(leader_log.offer(stamp(1, 0, 5), 1), fenced);
+    assert_eq!(leader_log.offer(stamp(1, 0, 0), 5), fenced);
+    leader_log.apply_all();
+    assert_eq!(leader_log.offer(stamp(1, 0, 5), 1), fenced);
+    assert_eq!(leader_log.offer(stamp(1, 1, 1), 1), at(6));
 }
 
 #[test]
-fn what_is_too_old_to_remember_is_told_apart_from_a_gap() {
-    let mut led = Led::new();
+fn a_forgotten_duplicate_and_a_gap_are_different() {
+    let mut leader_log = LeaderAndLog::new();
     for n in 0..100 {
-        assert_eq!(led.offer(stamp(1, 0, n), 1), at(n));
+        assert_eq!(leader_log.offer(stamp(1, 0, n), 1), at(n));
     }
-    led.settle();
-    let admission = led.offer(stamp(1, 0, 3), 1);
+    leader_log.apply_all();
+    let admission = leader_log.offer(stamp(1, 0, 3), 1);
     assert_eq!(
         admission,
         Admission::Reject(Rejection::Forgotten { found: Sequence(3) })
     );
     assert!(matches!(
-        led.offer(stamp(1, 0, 99), 1),
+        leader_log.offer(stamp(1, 0, 99), 1),
         Admission::Duplicate { .. }
     ));
 }
 
 #[test]
 fn sequences_do_not_overflow() {
-    let mut led = Led::new();
-    let admission = led.offer(stamp(1, 0, u64::MAX), 5);
+    let mut leader_log = LeaderAndLog::new();
+    let admission = leader_log.offer(stamp(1, 0, u64::MAX), 5);
     assert!(matches!(
         admission,
         Admission::Reject(Rejection::OutOfOrder { .. })
@@ -273,24 +279,24 @@ fn encoded_form_is_stable() {
 }
 
 proptest! {
-    /// Batches offered in any order, with repeats and changes of leader: each stands in the log
-    /// at most once, in order, and a checkpoint holds all of the state.
+    /// Batches in any order, with retries and leader changes: each one is in the log at most once and
+    /// in order, and a checkpoint contains the whole state.
     #[test]
     fn each_batch_once_and_in_order(
         steps in proptest::collection::vec((0_u64..3, 0_u64..8, 0_u8..10), 1..200)
     ) {
-        let mut led = Led::new();
+        let mut leader_log = LeaderAndLog::new();
         let mut log: std::collections::BTreeMap<u64, Vec<u64>> = std::collections::BTreeMap::new();
         for (id, batch, act) in steps {
             match act {
-                0 => led.change_leader(),
-                1..4 => led.settle(),
+                0 => leader_log.change_leader(),
+                1..4 => leader_log.apply_all(),
                 _ => {
                     let seen = log.entry(id).or_default();
-                    let admission = led.offer(stamp(id, 0, batch * 2), 2);
+                    let admission = leader_log.offer(stamp(id, 0, batch * 2), 2);
                     if let Admission::Propose { base_offset } = admission {
-                        let ahead: u32 = led.proposed.iter().map(|p| p.1).sum();
-                        let end = led.state.next_offset.plus(ahead);
+                        let ahead: u32 = leader_log.proposed.iter().map(|p| p.1).sum();
+                        let end = leader_log.state.next_offset.plus(ahead);
                         prop_assert_eq!(base_offset.plus(2), end);
                         prop_assert_eq!(batch, seen.len() as u64);
                         seen.push(batch);
@@ -302,10 +308,10 @@ proptest! {
                 }
             }
         }
-        led.settle();
+        leader_log.apply_all();
         let total: usize = log.values().map(Vec::len).sum();
-        prop_assert_eq!(led.state.next_offset, Offset(total as u64 * 2));
-        prop_assert_eq!(&PartitionState::decode(&led.state.encode()).unwrap(), &led.state);
+        prop_assert_eq!(leader_log.state.next_offset, Offset(total as u64 * 2));
+        prop_assert_eq!(&PartitionState::decode(&leader_log.state.encode()).unwrap(), &leader_log.state);
     }
 
     #[test]

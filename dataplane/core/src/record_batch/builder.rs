@@ -1,4 +1,4 @@
-//! Encoding.
+//! Encoding of record batches.
 
 use bytes::Bytes;
 
@@ -10,27 +10,27 @@ use crate::limits::{
 use crate::record::Record;
 use crate::varint::{self, zigzag};
 
-/// A finished batch and what has to stand beside it.
+/// A finished batch and the values that are sent beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedBatch {
-    /// The batch.
+    /// The encoded batch.
     pub bytes: Bytes,
     /// CRC-32C of `bytes`.
     pub crc32c: u32,
-    /// How many records it holds.
+    /// The number of records.
     pub record_count: u32,
     /// The greatest record timestamp, milliseconds since the Unix epoch.
     pub max_time_ms: i64,
 }
 
-/// Packs records into a batch: one copy of each record, no allocation per record.
+/// Encodes records into a batch, with one copy and no allocation per record.
 ///
-/// The records block stays below `BATCH_MAX_BYTES` before compression, so a finished batch is
-/// within every limit whether it compresses or not.
+/// The uncompressed batch stays within `BATCH_MAX_BYTES`, so a finished batch is within all limits
+/// whether it compresses or not.
 #[derive(Debug)]
 pub struct BatchBuilder {
     compression: Compression,
-    /// Room for the header, then the records block.
+    /// Space for the header, followed by the records block.
     buffer: Vec<u8>,
     record_count: u32,
     base_time_ms: i64,
@@ -43,7 +43,7 @@ impl BatchBuilder {
         Self::with_capacity(compression, 0)
     }
 
-    /// An empty batch with room for `capacity_bytes` of encoded records.
+    /// An empty batch with a capacity of `capacity_bytes` of encoded records.
     pub fn with_capacity(compression: Compression, capacity_bytes: usize) -> Self {
         let mut buffer = Vec::new();
         if capacity_bytes > 0 {
@@ -58,7 +58,7 @@ impl BatchBuilder {
         }
     }
 
-    /// Adds a record; on an error the batch is as before.
+    /// Adds a record. Fails without changing the batch if a limit would be exceeded.
     pub fn push(&mut self, record: &Record) -> Result<(), BatchError> {
         let headers = record
             .headers
@@ -72,7 +72,7 @@ impl BatchBuilder {
         )
     }
 
-    /// Adds a record from its parts; on an error the batch is as before.
+    /// Adds a record from its parts. Fails without changing the batch if a limit would be exceeded.
     pub fn push_parts<'a, H>(
         &mut self,
         timestamp_ms: i64,
@@ -117,7 +117,7 @@ impl BatchBuilder {
 
     #[inline]
     fn append(&mut self, timestamp_ms: i64, key: Option<&[u8]>, value: Option<&[u8]>) {
-        // The numbers go through an array: one growth check for all of them.
+        // The numbers are collected in an array, so that the buffer checks its capacity once.
         let mut head = [0; 3 * varint::MAX_BYTES];
         let delta = zigzag(timestamp_ms.wrapping_sub(self.base_time_ms));
         let mut end = varint::write(&mut head, 0, delta);
@@ -149,27 +149,27 @@ impl BatchBuilder {
         Ok(())
     }
 
-    /// How long the batch would be if it were finished now and did not compress, bytes.
+    /// The length of the batch if it were finished now and did not compress, in bytes.
     pub fn encoded_len(&self) -> usize {
         self.buffer.len().max(HEADER_BYTES)
     }
 
-    /// How many records it holds.
+    /// The number of records.
     pub const fn record_count(&self) -> u32 {
         self.record_count
     }
 
-    /// Whether it holds no record.
+    /// Whether the batch has no records.
     pub const fn is_empty(&self) -> bool {
         self.record_count == 0
     }
 
-    /// Whether it has reached `max_bytes` or the most records that a batch may hold.
+    /// Whether the batch has reached `max_bytes` or the maximum number of records.
     pub fn is_full(&self, max_bytes: usize) -> bool {
         self.encoded_len() >= max_bytes || self.record_count >= BATCH_RECORDS_MAX_COUNT
     }
 
-    /// Compresses, seals and checksums the batch. Fails only when it is empty.
+    /// Compresses the batch and computes its checksum. Fails only if the batch is empty.
     pub fn finish(self) -> Result<EncodedBatch, BatchError> {
         let Self {
             compression,
@@ -200,19 +200,19 @@ impl BatchBuilder {
     }
 }
 
-/// The length plus one, 0 for none.
+/// The length plus one; 0 if there is no part.
 fn length_code(part: Option<&[u8]>) -> u64 {
     part.map_or(0, |part| part.len() as u64 + 1)
 }
 
-/// The buffer with its block compressed, or as it was where that saves nothing.
+/// The buffer with its records block compressed, or unchanged if that saves nothing.
 fn compressed(compression: Compression, buffer: Vec<u8>) -> (Compression, Vec<u8>) {
     if compression == Compression::None {
         return (Compression::None, buffer);
     }
     let mut packed = vec![0; HEADER_BYTES];
     if compress_onto(compression, &buffer[HEADER_BYTES..], &mut packed) {
-        // The scratch room is as large as the worst case: give it back.
+        // The output buffer was allocated for the worst case: release the rest.
         packed.shrink_to_fit();
         (compression, packed)
     } else {

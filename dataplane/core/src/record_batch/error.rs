@@ -1,82 +1,83 @@
-//! What can be wrong with a batch.
+//! Errors of encoding and decoding record batches.
 
+use super::VERSION;
 use crate::compression::DecompressError;
 use crate::reason::Reason;
 
-/// Why a batch was not built, or not taken.
+/// The failure to encode, decode or validate a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {
     /// The bytes end too early.
-    #[error("the batch ends within its {field}")]
+    #[error("batch is truncated in its {field}")]
     Truncated {
-        /// What was being read.
+        /// The field that is incomplete.
         field: &'static str,
     },
-    /// A varint is cut short or above 64 bits.
-    #[error("{field} is no varint")]
+    /// A varint is truncated or has more than 64 bits.
+    #[error("{field} of the batch must be a varint of at most 64 bits")]
     Varint {
-        /// What was being read.
+        /// The field.
         field: &'static str,
     },
-    /// The layout's version is not known.
-    #[error("batch version {found} is not 1")]
+    /// The version is not supported.
+    #[error("batch version must be {VERSION}, got {found}")]
     Version {
         /// The version byte.
         found: u8,
     },
-    /// Attribute or reserved bits without a meaning are set.
-    #[error("batch attributes {attributes:#x}, reserved {reserved:#x} are not known")]
+    /// An unknown compression, attribute bit or reserved bit is set.
+    #[error("batch attributes {attributes:#x} (reserved {reserved:#x}) are not supported")]
     Attributes {
         /// The attributes byte.
         attributes: u8,
         /// The reserved field.
         reserved: u16,
     },
-    /// There is no record.
-    #[error("the batch holds no record")]
+    /// The batch has no records.
+    #[error("batch must have at least one record")]
     Empty,
-    /// A size or a count is above its limit.
-    #[error("{field} is {found}, the bound is {bound}")]
+    /// A size or count is above its limit.
+    #[error("{field} must be at most {bound}, got {found}")]
     TooLarge {
-        /// What is too large.
+        /// The size or count.
         field: &'static str,
-        /// How large it is.
+        /// The actual value.
         found: usize,
-        /// How large it may be.
+        /// The limit (inclusive).
         bound: usize,
     },
-    /// The records block does not decompress.
-    #[error("the records block does not decompress")]
+    /// The records block cannot be decompressed.
+    #[error("cannot decompress the records of the batch")]
     Decompress(#[source] DecompressError),
-    /// The records do not fill the block as declared.
-    #[error("{left} bytes stand behind the batch's last record")]
+    /// Bytes follow the last record.
+    #[error("{left} bytes follow the last record of the batch")]
     TrailingBytes {
-        /// How many.
+        /// The number of bytes.
         left: usize,
     },
-    /// The header's greatest timestamp is not that of the records.
-    #[error("the batch's max timestamp is {declared}, that of its records {found}")]
+    /// The max timestamp in the batch header is not the greatest of the records.
+    #[error("max timestamp of the batch must be that of its records ({found}), got {declared}")]
     MaxTimestamp {
-        /// What the header says, ms.
+        /// The timestamp in the batch header, ms.
         declared: i64,
-        /// What the records say, ms.
+        /// The greatest timestamp of the records, ms.
         found: i64,
     },
-    /// A header's name is no text.
-    #[error("a header's name is not UTF-8")]
+    /// The name of a record header is not UTF-8.
+    #[error("name of a record header must be UTF-8")]
     HeaderKey,
-    /// The checksum beside the batch is not that of its bytes.
-    #[error("the batch's CRC-32C is {found:08x}, {declared:08x} was sent with it")]
+    /// The checksum that was sent with the batch is not that of its bytes.
+    #[error("CRC-32C of the batch must be {declared:08x}, got {found:08x}")]
     Crc {
-        /// The one sent.
+        /// The checksum that was sent.
         declared: u32,
-        /// The one computed.
+        /// The computed checksum.
         found: u32,
     },
 }
 
 impl BatchError {
-    /// What a client is told.
+    /// The reason that the client gets.
     pub const fn reason(&self) -> Reason {
         match self {
             Self::TooLarge { .. } => Reason::BatchTooLarge,
@@ -85,7 +86,7 @@ impl BatchError {
         }
     }
 
-    /// The field and its bound, where a limit was exceeded.
+    /// The field and its bound, if a limit was exceeded.
     pub const fn bound(&self) -> Option<(&'static str, usize)> {
         match self {
             Self::TooLarge { field, bound, .. } => Some((field, *bound)),

@@ -1,4 +1,4 @@
-//! Batches: round trips, golden bytes, and what must be refused.
+//! Record batches: round trips, golden bytes and malformed input.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -62,7 +62,7 @@ fn golden_bytes() {
 }
 
 #[test]
-fn none_and_empty_stay_apart() {
+fn no_part_and_an_empty_part_are_different() {
     let records = [
         record(0, None, None),
         record(0, Some(""), None),
@@ -78,7 +78,7 @@ fn none_and_empty_stay_apart() {
 }
 
 #[test]
-fn text_compresses_and_noise_is_stored_as_it_is() {
+fn text_is_compressed_and_small_batches_are_stored_uncompressed() {
     let text = Record {
         value: Some(Bytes::from(vec![b'a'; 5000])),
         ..Record::default()
@@ -105,7 +105,7 @@ fn records_are_slices_of_the_batch() {
 }
 
 #[test]
-fn the_builder_holds_its_bounds_and_stays_usable() {
+fn a_record_above_a_limit_does_not_change_the_builder() {
     let mut builder = BatchBuilder::new(Compression::None);
     let big = vec![7; RECORD_MAX_BYTES];
     let none: [(&str, &[u8]); 0] = [];
@@ -133,7 +133,7 @@ fn the_builder_holds_its_bounds_and_stays_usable() {
 }
 
 #[test]
-fn lies_in_the_header_are_found() {
+fn a_wrong_header_is_rejected() {
     let batch = encode(Compression::None, &[record(5, Some("key"), Some("value"))]);
     let altered = |at: usize, byte: u8| {
         let mut bytes = batch.bytes.to_vec();
@@ -176,7 +176,7 @@ fn lies_in_the_header_are_found() {
 }
 
 #[test]
-fn a_header_name_must_be_text() {
+fn a_header_name_must_be_utf_8() {
     let mut with_header = record(0, None, None);
     with_header.headers.push(Header {
         key: "h".into(),
@@ -189,7 +189,7 @@ fn a_header_name_must_be_text() {
 }
 
 #[test]
-fn tighter_limits_are_held_to() {
+fn stricter_limits_are_enforced() {
     let batch = encode(Compression::None, &[record(0, Some("key"), Some("value"))]);
     let view = BatchView::parse(batch.bytes).unwrap();
     let limits = BatchLimits {
@@ -257,8 +257,8 @@ proptest! {
         let _ = decode(&Bytes::from(bytes));
     }
 
-    /// Behind a header that passes, anything may stand: no panic, and reading never yields more
-    /// records or bytes than declared.
+    /// Arbitrary bytes after a valid header: decoding does not panic, and gives at most the declared
+    /// numbers of records and bytes.
     #[test]
     fn arbitrary_blocks_never_panic(block in proptest::collection::vec(any::<u8>(), 0..400),
                                     code in 0_u8..3, count in 1_u8..20, len in 0_u16..2000) {

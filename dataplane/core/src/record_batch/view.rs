@@ -1,4 +1,4 @@
-//! Reading a batch: its header at once, its records when asked.
+//! Decoding of record batches: the header at once, the records on demand.
 
 use bytes::Bytes;
 
@@ -8,18 +8,18 @@ use crate::compression::{Compression, decompress};
 use crate::limits;
 use crate::record::{Header, Record};
 
-/// The bounds that a batch is held to.
+/// The limits that a batch is checked against, all inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchLimits {
-    /// The batch as encoded, bytes.
+    /// Size of the encoded batch, bytes.
     pub batch_max_bytes: usize,
-    /// Its records block once decompressed, bytes.
+    /// Size of the decompressed records block, bytes.
     pub uncompressed_max_bytes: usize,
-    /// Its records.
+    /// Number of records.
     pub records_max_count: u32,
-    /// Key, value and headers of one record, bytes.
+    /// Size of one record's key, value and headers together, bytes.
     pub record_max_bytes: usize,
-    /// Headers of one record.
+    /// Number of headers of one record.
     pub headers_max_count: usize,
 }
 
@@ -35,7 +35,7 @@ impl Default for BatchLimits {
     }
 }
 
-/// Checks the checksum that came beside a batch.
+/// Verifies the checksum that was sent with a batch. Fails with [`BatchError::Crc`].
 pub fn verify_crc(bytes: &[u8], declared: u32) -> Result<(), BatchError> {
     let found = crc32c::crc32c(bytes);
     if found == declared {
@@ -45,7 +45,7 @@ pub fn verify_crc(bytes: &[u8], declared: u32) -> Result<(), BatchError> {
     }
 }
 
-/// A batch whose header has been read.
+/// A batch with its decoded header.
 #[derive(Clone, Debug)]
 pub struct BatchView {
     bytes: Bytes,
@@ -57,7 +57,7 @@ pub struct BatchView {
 }
 
 impl BatchView {
-    /// Reads the header; what it declares is within the limits of the data plane.
+    /// Decodes the header. Fails if it is malformed, or if a declared size or count is above a limit.
     pub fn parse(bytes: Bytes) -> Result<Self, BatchError> {
         let header: &[u8; HEADER_BYTES] = bytes
             .first_chunk()
@@ -103,9 +103,12 @@ impl BatchView {
         BatchError::check("batch uncompressed bytes", self.uncompressed_len, bound)
     }
 
-    /// Walks all records, decompressing where needed: structure, count and sizes hold, and the
-    /// greatest timestamp is the one declared.
+    /// Decodes all records and checks structure, count, sizes and the max timestamp. Fails with the
+    /// first violation.
     pub fn validate(&self, limits: &BatchLimits) -> Result<(), BatchError> {
+        // The leader validates each batch of a client before it proposes it. A batch in the log is
+        // replicated and served as it is: with a wrong record count, the offsets of all later records
+        // would be wrong, and a batch that does not decode would stop every consumer at its offset.
         self.check_header(limits)?;
         let block = self.block()?;
         let mut records = RecordRefs::new(&block, self.base_time_ms, self.record_count);
@@ -136,7 +139,7 @@ impl BatchView {
         Ok(())
     }
 
-    /// The records block, decompressed: at most as long as the header declares, which is bounded.
+    /// The decompressed records block. Its length is the one in the header, which was checked.
     fn block(&self) -> Result<Bytes, BatchError> {
         let block = self.bytes.slice(HEADER_BYTES..);
         let length = |declared, found| {
@@ -152,7 +155,7 @@ impl BatchView {
         }
     }
 
-    /// The batch, ready to be read by reference; decompresses once.
+    /// Decompresses the batch for reading its records by reference.
     pub fn decode(&self) -> Result<DecodedBatch, BatchError> {
         Ok(DecodedBatch {
             block: self.block()?,
@@ -161,45 +164,45 @@ impl BatchView {
         })
     }
 
-    /// Its records, as slices of the decompressed bytes; decompresses once.
+    /// Decompresses the batch and returns its records, as slices of the decompressed bytes.
     pub fn records(&self) -> Result<Records, BatchError> {
         self.decode().map(DecodedBatch::into_records)
     }
 
-    /// The batch as encoded.
+    /// The encoded batch.
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// How its records block is compressed.
+    /// The compression of the records block.
     pub const fn compression(&self) -> Compression {
         self.compression
     }
 
-    /// How many records it declares; true once validated.
+    /// The declared number of records. Only correct after [`BatchView::validate`].
     pub const fn record_count(&self) -> u32 {
         self.record_count
     }
 
-    /// The greatest record timestamp that it declares, ms; true once validated.
+    /// The declared max timestamp, ms. Only correct after [`BatchView::validate`].
     pub const fn max_time_ms(&self) -> i64 {
         self.max_time_ms
     }
 
-    /// The records block's length once decompressed, bytes.
+    /// The declared length of the decompressed records block, bytes.
     pub const fn uncompressed_len(&self) -> usize {
         self.uncompressed_len
     }
 }
 
-/// The first `N` bytes and the others; the header's length covers all that are asked for.
+/// Splits off the first `N` bytes. MUST be called within the length of the header.
 fn take_le<const N: usize>(bytes: &[u8]) -> ([u8; N], &[u8]) {
     bytes
         .split_first_chunk()
         .map_or(([0; N], &[]), |(head, rest)| (*head, rest))
 }
 
-/// A batch's decompressed records block.
+/// The decompressed records block of a batch.
 #[derive(Clone, Debug)]
 pub struct DecodedBatch {
     block: Bytes,
@@ -208,12 +211,12 @@ pub struct DecodedBatch {
 }
 
 impl DecodedBatch {
-    /// Its records, borrowed: the fastest way to read them.
+    /// The records, borrowed from the block. This is the fastest way to read them.
     pub fn iter(&self) -> RecordRefs<'_> {
         RecordRefs::new(&self.block, self.base_time_ms, self.record_count)
     }
 
-    /// Its records, each holding on to the block.
+    /// The records, each with a reference to the block.
     pub const fn into_records(self) -> Records {
         Records {
             taken: 0,
@@ -233,11 +236,11 @@ impl<'a> IntoIterator for &'a DecodedBatch {
     }
 }
 
-/// The records of a batch; their keys and values are slices of the decompressed bytes.
+/// An iterator over the records of a batch. Keys and values are slices of the decompressed bytes.
 #[derive(Clone, Debug)]
 pub struct Records {
     batch: DecodedBatch,
-    /// Bytes of the block read so far.
+    /// Number of bytes of the block that were read.
     taken: usize,
     base_time_ms: i64,
     left: u32,

@@ -1,10 +1,10 @@
-//! Reading records off a decompressed block, without a copy.
+//! Decoding of records from a decompressed block, without copies.
 
 use super::BatchError;
 use crate::record::RecordRef;
 use crate::varint::{self, unzigzag};
 
-/// The records of a block, borrowed.
+/// An iterator over the records of a block, borrowed from it.
 #[derive(Clone, Debug)]
 pub struct RecordRefs<'a> {
     rest: &'a [u8],
@@ -21,7 +21,7 @@ impl<'a> RecordRefs<'a> {
         }
     }
 
-    /// The bytes that no record has taken yet.
+    /// The bytes that were not decoded yet.
     pub(super) const fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -34,7 +34,7 @@ impl<'a> RecordRefs<'a> {
         let value = optional(rest, "record value")?;
         let header_count = number(rest, "header count")?;
         let before = *rest;
-        // A header takes two bytes at least, which bounds the loop by the block.
+        // A header takes at least two bytes, so the length of the block bounds the loop.
         if header_count > before.len() as u64 {
             return Err(BatchError::Truncated { field: "headers" });
         }
@@ -71,12 +71,13 @@ impl<'a> Iterator for RecordRefs<'a> {
 }
 
 impl<'a> RecordRef<'a> {
-    /// Its headers.
+    /// The headers.
     pub const fn headers(&self) -> HeaderRefs<'a> {
         HeaderRefs { rest: self.headers }
     }
 
-    /// Key, value and headers together, bytes: what `RECORD_MAX_BYTES` bounds.
+    /// The size of key, value and headers together, in bytes, which `RECORD_MAX_BYTES` bounds. Fails if
+    /// the name of a header is not UTF-8.
     pub fn payload_len(&self) -> Result<usize, BatchError> {
         let mut len = self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len);
         for header in self.headers() {
@@ -87,7 +88,7 @@ impl<'a> RecordRef<'a> {
     }
 }
 
-/// The headers of a record, borrowed.
+/// An iterator over the headers of a record, borrowed from its block.
 #[derive(Clone, Debug)]
 pub struct HeaderRefs<'a> {
     rest: &'a [u8],
@@ -122,14 +123,14 @@ fn number(rest: &mut &[u8], field: &'static str) -> Result<u64, BatchError> {
     varint::take(rest).ok_or(BatchError::Varint { field })
 }
 
-/// A length and that many bytes.
+/// Decodes a length and that many bytes.
 #[inline]
 fn part<'a>(rest: &mut &'a [u8], field: &'static str) -> Result<&'a [u8], BatchError> {
     let len = number(rest, field)?;
     take(rest, len, field)
 }
 
-/// A length plus one and that many bytes, or a 0 for none.
+/// Decodes a length plus one and that many bytes; 0 means no bytes.
 #[inline]
 fn optional<'a>(rest: &mut &'a [u8], field: &'static str) -> Result<Option<&'a [u8]>, BatchError> {
     match number(rest, field)?.checked_sub(1) {
