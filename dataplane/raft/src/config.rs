@@ -1,4 +1,4 @@
-//! What a replica of a group is told at its start.
+//! Configuration of a replica.
 
 use std::time::Duration;
 
@@ -7,16 +7,17 @@ use lograft_core::limits::{
 };
 use lograft_core::{GroupId, NodeId};
 
-/// How often a leader says that it is there, and how long a follower waits for that.
+/// Heartbeat and election timing of a group.
 ///
-/// `election_min` must be above twice the heartbeat and a fifth, and below `election_max`.
+/// `election_min` must be above 2.2 times `heartbeat` and below `election_max`; otherwise
+/// [`RaftGroup::start`](crate::RaftGroup::start) fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RaftTiming {
-    /// Between two heartbeats of a leader.
+    /// Interval between two heartbeats of a leader.
     pub heartbeat: Duration,
-    /// The shortest silence after which a follower stands for election.
+    /// Lower bound of the randomized election timeout.
     pub election_min: Duration,
-    /// The longest; each election draws a time between the two.
+    /// Upper bound of the randomized election timeout.
     pub election_max: Duration,
 }
 
@@ -30,19 +31,19 @@ impl Default for RaftTiming {
     }
 }
 
-/// Which replica this is.
+/// Identity and timing of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupConfig {
     /// The group.
     pub group: GroupId,
-    /// The node that this replica stands on.
+    /// The node of this replica.
     pub node: NodeId,
-    /// Its clockwork.
+    /// The timing of the group.
     pub timing: RaftTiming,
 }
 
 impl GroupConfig {
-    /// With the default timing.
+    /// A configuration with the default timing.
     pub fn new(group: GroupId, node: NodeId) -> Self {
         Self {
             group,

@@ -1,4 +1,5 @@
-//! openraft's own suite for log stores and state machines, on our storage.
+//! openraft's test suite for log storages and state machines, run on [`LogStore`] and
+//! [`StateMachineAdapter`].
 
 use std::fmt::Debug;
 use std::io;
@@ -16,11 +17,11 @@ use openraft::StorageError;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
-use tokio::sync::oneshot;
 
 use crate::convert::log_id_from_raft;
 use crate::error::BoxError;
-use crate::log_store::{LogStore, wait_flushed};
+use crate::flush::flushed;
+use crate::log_store::LogStore;
 use crate::membership::encode_membership;
 use crate::snapshot::Snapshots;
 use crate::state_machine::{Response, StateMachine};
@@ -45,17 +46,17 @@ impl StateMachine for Idle {
     }
 }
 
-/// The suite begins some logs at another index than 0, which our storage takes only after an
-/// installed snapshot: this store installs one.
-struct Lenient {
+/// Accepts a first entry with an index above 0. The suite starts some logs like this; the storage
+/// accepts it only after an installed snapshot, so this store installs one.
+struct LateStartStore {
     store: LogStore,
     log: GroupLog,
-    /// Whether the log was begun like this: then nothing was purged, as the suite sees it.
-    began_late: bool,
+    /// Whether such a snapshot was installed. The suite has then purged nothing.
+    started_late: bool,
     snapshots: Snapshots,
 }
 
-/// The state of [`Idle`] after `last`.
+/// A checkpoint of [`Idle`] after `last`.
 fn checkpoint(last: LogId) -> Checkpoint {
     Checkpoint {
         last,
@@ -66,27 +67,21 @@ fn checkpoint(last: LogId) -> Checkpoint {
     }
 }
 
-impl Lenient {
-    async fn begin_at(&mut self, index: LogIndex) -> io::Result<()> {
+impl LateStartStore {
+    async fn start_at(&mut self, index: LogIndex) -> io::Result<()> {
         let Some(before) = index.prev().filter(|_| self.log.last_id().is_none()) else {
             return Ok(());
         };
-        self.began_late = true;
-        let (done, flushed) = oneshot::channel();
-        self.log.reset_to(
-            checkpoint(LogId {
-                term: Term(0),
-                index: before,
-            }),
-            Box::new(move |result| {
-                done.send(result).ok();
-            }),
-        );
-        wait_flushed(flushed).await
+        self.started_late = true;
+        let snapshot = checkpoint(LogId {
+            term: Term(0),
+            index: before,
+        });
+        flushed(|done| self.log.reset_to(snapshot, done)).await
     }
 }
 
-impl RaftLogReader<Types> for Lenient {
+impl RaftLogReader<Types> for LateStartStore {
     async fn try_get_log_entries<RB>(&mut self, range: RB) -> io::Result<Vec<RaftEntry>>
     where
         RB: RangeBounds<u64> + Clone + Debug + Send,
@@ -99,7 +94,7 @@ impl RaftLogReader<Types> for Lenient {
     }
 }
 
-impl RaftLogStorage<Types> for Lenient {
+impl RaftLogStorage<Types> for LateStartStore {
     type LogReader = LogStore;
 
     async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
@@ -107,7 +102,7 @@ impl RaftLogStorage<Types> for Lenient {
         if state
             .last_purged_log_id
             .is_some_and(|id| id.committed_leader_id().term == 0)
-            && self.began_late
+            && self.started_late
         {
             state.last_purged_log_id = None;
         }
@@ -137,7 +132,7 @@ impl RaftLogStorage<Types> for Lenient {
     {
         let entries: Vec<_> = entries.into_iter().collect();
         if let Some(first) = entries.first() {
-            self.begin_at(LogIndex(first.log_id.index())).await?;
+            self.start_at(LogIndex(first.log_id.index())).await?;
         }
         self.store.append(entries, callback).await
     }
@@ -147,23 +142,23 @@ impl RaftLogStorage<Types> for Lenient {
     }
 
     async fn purge(&mut self, up_to: RaftLogId) -> io::Result<()> {
-        self.began_late = false;
-        // A purge comes after the snapshot at its boundary.
+        self.started_late = false;
+        // openraft purges only up to a snapshot.
         self.snapshots
             .set_current(Some(checkpoint(log_id_from_raft(&up_to))));
         self.store.purge(up_to).await
     }
 }
 
-/// Opens a fresh storage for each case.
+/// Opens an empty storage for each case.
 struct Builder {
     fs: fn() -> Arc<dyn Fs>,
 }
 
 type Case = BoxFuture<'static, io::Result<()>>;
-/// The storage writes what is left when it is dropped: before its directory.
+/// The storage flushes when it is dropped, so it must be dropped before its directory.
 type Guard = (Storage, TempDir);
-type Opened = (Guard, Lenient, StateMachineAdapter);
+type Opened = (Guard, LateStartStore, StateMachineAdapter);
 
 impl Builder {
     fn open(&self) -> Opened {
@@ -187,16 +182,16 @@ impl Builder {
         let snapshots = Snapshots::default();
         let machine =
             StateMachineAdapter::open(log.clone(), Box::new(Idle), snapshots.clone()).unwrap();
-        let store = Lenient {
+        let store = LateStartStore {
             store: LogStore::new(log.clone()),
             log,
-            began_late: false,
+            started_late: false,
             snapshots,
         };
         ((storage, dir), store, machine)
     }
 
-    fn case<F>(&self, run: fn(Lenient, StateMachineAdapter) -> F) -> Case
+    fn case<F>(&self, run: fn(LateStartStore, StateMachineAdapter) -> F) -> Case
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
     {
@@ -208,13 +203,13 @@ impl Builder {
     }
 }
 
-impl StoreBuilder<Types, Lenient, StateMachineAdapter, Guard> for Builder {
+impl StoreBuilder<Types, LateStartStore, StateMachineAdapter, Guard> for Builder {
     async fn build(&self) -> Result<Opened, StorageError<Types>> {
         Ok(self.open())
     }
 }
 
-type S = Suite<Types, Lenient, StateMachineAdapter, Builder, Guard>;
+type S = Suite<Types, LateStartStore, StateMachineAdapter, Builder, Guard>;
 
 macro_rules! cases {
     ($builder:expr, $($name:ident)*) => {
@@ -275,7 +270,7 @@ async fn run_suite(builder: Builder) {
             Ok(Ok(Ok(()))) => return None,
             Ok(Ok(Err(error))) => error.to_string(),
             Ok(Err(panic)) => panic.to_string(),
-            Err(_) => "hangs".to_owned(),
+            Err(_) => "timed out".to_owned(),
         };
         Some(format!("{name}: {failure}"))
     });

@@ -1,4 +1,4 @@
-//! Between the core's types and openraft's. Payload bytes are shared, never copied.
+//! Conversions between the core's types and openraft's. Payload bytes are shared, never copied.
 
 use bytes::Bytes;
 use lograft_core::{Entry, EntryKind, LogId, LogIndex, Membership, Offset, Proposal, Term, Vote};
@@ -42,7 +42,7 @@ pub(crate) fn vote_to_raft(vote: Vote) -> RaftVote {
     }
 }
 
-/// An entry on its way into the log or to a peer.
+/// Converts an entry for the log or for a peer. Its fence is dropped.
 pub(crate) fn entry_from_raft(entry: RaftEntry) -> Entry {
     let id = log_id_from_raft(&entry.log_id);
     match entry.payload {
@@ -72,7 +72,7 @@ pub(crate) fn entry_from_raft(entry: RaftEntry) -> Entry {
     }
 }
 
-/// An entry out of the log or from a peer.
+/// Converts an entry from the log or from a peer. Fails if its membership does not decode.
 pub(crate) fn entry_to_raft(entry: Entry) -> Result<RaftEntry, MembershipCodecError> {
     let Entry {
         id,

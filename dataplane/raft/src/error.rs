@@ -1,99 +1,99 @@
-//! How a group's operations fail.
+//! Errors of a group's operations.
 
 use lograft_core::{GroupId, LogIndex, NodeId};
 
-/// Any error, as a cause.
+/// The cause of an error, of any type.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why an operation of a group failed.
+/// The failure of an operation on a group.
 #[derive(Debug, thiserror::Error)]
 pub enum RaftError {
-    /// The timing is not usable.
-    #[error("timing of group {group}")]
+    /// The timing is invalid.
+    #[error("cannot use the raft timing of group {group}")]
     Timing {
         /// The group.
         group: GroupId,
-        /// What is wrong with it.
+        /// The violated bound.
         #[source]
         source: BoxError,
     },
-    /// The replica's raft core did not start.
-    #[error("starting the replica of group {group}")]
+    /// The replica's log, a checkpoint or openraft's core task failed to start.
+    #[error("cannot start the replica of group {group}")]
     Start {
         /// The group.
         group: GroupId,
-        /// Why.
+        /// The cause.
         #[source]
         source: BoxError,
     },
-    /// The group has been initialized already.
-    #[error("group {group} has been initialized already")]
+    /// The replica has a log or a vote, so its group was initialized before.
+    #[error("group {group} is already initialized")]
     AlreadyInitialized {
         /// The group.
         group: GroupId,
     },
     /// The initial voters do not include this node.
-    #[error("the initial voters do not include this node")]
+    #[error("initial voters must include this node")]
     NotAmongVoters,
-    /// Another node leads, or nobody.
-    #[error("this replica does not lead its group")]
+    /// This replica is not the leader of its group.
+    #[error("this replica is not the leader of its group")]
     NotLeader {
-        /// Who leads, as far as is known.
+        /// The leader, if known.
         leader: Option<NodeId>,
     },
-    /// This replica leads and has not heard of a quorum lately.
-    #[error("no quorum answers")]
+    /// This replica is the leader and got no replies from a quorum.
+    #[error("cannot reach a quorum of the group")]
     NoQuorum,
-    /// Another change of the membership is under way.
-    #[error("a change of the membership is under way")]
+    /// Another membership change is in progress.
+    #[error("another membership change is in progress")]
     ChangeInProgress,
-    /// The change is not possible: no voters would stay, or one is no learner yet.
-    #[error("changing the membership")]
+    /// The change is not allowed: no voter would remain, or a new voter is not a learner yet.
+    #[error("cannot change the membership")]
     ChangeRefused {
-        /// Why.
+        /// The cause.
         #[source]
         source: BoxError,
     },
-    /// The node is not a voter of the group: it cannot lead.
-    #[error("node {node} is no voter")]
+    /// The node is not a voter of the group, so it cannot become its leader.
+    #[error("node {node} is not a voter of the group")]
     NotVoter {
         /// The node.
         node: NodeId,
     },
-    /// The node lacks too much of the log to lead now.
-    #[error("node {node} has not caught up")]
+    /// The node's log is too far behind for a leadership transfer.
+    #[error("node {node} has not caught up with the leader")]
     NotCaughtUp {
         /// The node.
         node: NodeId,
     },
-    /// It did not come true in time. It may still.
-    #[error("waiting for {what}")]
+    /// The awaited event did not happen in time. It may still happen.
+    #[error("timed out waiting for {what}")]
     Timeout {
-        /// What was waited for.
+        /// The awaited event.
         what: &'static str,
     },
-    /// A peer's entry is damaged: its payload's CRC-32C does not fit.
-    #[error("the payload of entry {index} from a peer is damaged")]
+    /// The CRC-32C of the payload of a peer's entry is wrong.
+    #[error("payload checksum of entry {index} from a peer does not match")]
     EntryCorrupt {
-        /// The entry.
+        /// The entry's index.
         index: LogIndex,
     },
-    /// A peer's request does not decode.
-    #[error("entry {index} from a peer does not decode")]
+    /// The membership in a peer's entry or snapshot does not decode.
+    #[error("cannot decode entry {index} from a peer")]
     EntryMalformed {
-        /// The entry.
+        /// The entry's index.
         index: LogIndex,
-        /// Why.
+        /// The cause.
         #[source]
         source: BoxError,
     },
-    /// The replica is stopped, by a shutdown or by a fault ([`crate::GroupStatus::fatal`]).
+    /// The replica was shut down or has failed (see [`crate::GroupStatus::fatal`]).
     #[error("the replica is stopped")]
     Stopped,
 }
 
 impl RaftError {
-    /// Whether the same call may succeed later without anyone changing anything.
+    /// Whether a retry of the same call may succeed.
     pub const fn is_retryable(&self) -> bool {
         matches!(
             self,
@@ -106,34 +106,35 @@ impl RaftError {
     }
 }
 
-/// Why a proposal was not committed.
+/// The failure of a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
-    /// This replica does not lead the term that the proposal was meant for. The proposal is in no
-    /// log.
-    #[error("this replica does not lead the expected term")]
+    /// This replica is not the leader of the expected term. The proposal is in no log, and a retry
+    /// on the leader is safe.
+    #[error("this replica is not the leader of the expected term")]
     NotLeader {
-        /// Who leads, as far as is known.
+        /// The leader, if known.
         leader: Option<NodeId>,
     },
-    /// Leadership was lost with the proposal in the log: it may or may not be committed.
-    #[error("leadership was lost, the proposal may or may not be committed")]
+    /// This replica lost its leadership while the proposal was in its log. The proposal may or may not
+    /// be committed.
+    #[error("leadership was lost; the proposal may or may not be committed")]
     Discarded {
-        /// Who leads, as far as is known.
+        /// The leader, if known.
         leader: Option<NodeId>,
     },
-    /// The replica stopped: the proposal may or may not be committed.
-    #[error("the replica stopped, the proposal may or may not be committed")]
+    /// The replica stopped. The proposal may or may not be committed.
+    #[error("the replica stopped; the proposal may or may not be committed")]
     Stopped,
 }
 
 impl ProposeError {
-    /// Whether the proposal may be in the log nevertheless: proposing it again may write it twice.
+    /// Whether the proposal may be in the log. A retry may then append it twice.
     pub const fn is_outcome_unknown(&self) -> bool {
         !matches!(self, Self::NotLeader { .. })
     }
 
-    /// Who leads, as far as is known.
+    /// The leader, if known.
     pub const fn leader(&self) -> Option<NodeId> {
         match self {
             Self::NotLeader { leader } | Self::Discarded { leader } => *leader,

@@ -1,67 +1,54 @@
-//! Keeps a chain of proposals whole.
+//! Fenced proposals: no proposal enters the log without those it was built on.
 //!
-//! raft takes or refuses each proposal for itself: a leader whose lease has run out refuses some,
-//! and takes the next ones in the same term once a quorum has answered. A proposer that has
-//! several in flight builds each on those before it, for the sequences of idempotent producers as
-//! for offsets. A fence says what a proposal was built on, and the leader's log, where proposals
-//! arrive one after the other, takes it only if that is so.
+//! raft accepts or rejects every proposal on its own. A leader whose lease has expired rejects some
+//! proposals, and accepts later ones in the same term once a quorum has replied again. A proposer with
+//! several proposals in flight builds each on its predecessors: on their offsets, and on the sequences
+//! of idempotent producers. A fence names the position that a proposal was built for, and the leader's
+//! log accepts the proposal at exactly this position only.
 
-use bytes::Bytes;
-use lograft_core::{Entry, EntryKind, Offset, Proposal};
-use openraft::EntryPayload;
+use lograft_core::Offset;
 
-use crate::convert::entry_from_raft;
-use crate::types::RaftEntry;
-
-/// Where a proposal must come to stand.
+/// The position in the log that a proposal was built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fence {
-    /// The chain of proposals that it belongs to, from 1 on. A proposer begins a new one, with a
-    /// greater number, whenever it starts again from the applied state; its first proposal then
-    /// expects the applied state's end.
+    /// The number of the proposal's chain, from 1. A proposer starts a chain with a greater number
+    /// whenever it builds on the applied state again; the first proposal of a chain expects the end
+    /// of the applied state as its `base_offset`.
     pub chain: u64,
-    /// The offset that its first record must get.
+    /// The offset of the proposal's first record.
     pub base_offset: Offset,
 }
 
-/// Checks fences in the order in which entries enter the leader's log.
+/// Decides which fenced proposals may enter the leader's log. It sees them in log order.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Gate {
+pub(crate) struct FenceCheck {
     /// The newest chain seen.
     chain: u64,
-    /// Whether one of its proposals is missing: then none of the later ones is taken.
-    broken: bool,
+    /// Whether a proposal of that chain is missing from the log.
+    is_broken: bool,
 }
 
-impl Gate {
-    /// The entry as it is to be appended, where `next_offset` is the log's end.
-    pub(crate) fn pass(&mut self, entry: RaftEntry, next_offset: Offset) -> Entry {
-        let fence = match &entry.payload {
-            EntryPayload::Normal(data) => data.fence,
-            EntryPayload::Blank | EntryPayload::Membership(_) => None,
-        };
-        let mut entry = entry_from_raft(entry);
-        if let Some(fence) = fence
-            && !self.admits(fence, next_offset)
-        {
-            let append_time_ms = entry.proposal.append_time_ms;
-            entry.proposal = Proposal::control(EntryKind::Blank, append_time_ms, Bytes::new());
-        }
-        entry
-    }
-
-    fn admits(&mut self, fence: Fence, next_offset: Offset) -> bool {
+impl FenceCheck {
+    /// Whether a proposal may enter the log, where `next_offset` is the log's end.
+    // A chain that has lost one proposal is rejected from there on, even if a later proposal fits
+    // by its offset. Two proposals with the same number of records are interchangeable as far as
+    // offsets go, but not for a producer's sequences: the later one would enter the log with the
+    // sequence of the earlier one missing, and the producer's retry would be out of order.
+    //
+    // Leftovers of an older chain are rejected for the same reason: the newer chain was built on an
+    // applied state that does not include them.
+    pub(crate) fn admits(&mut self, fence: Fence, next_offset: Offset) -> bool {
         if fence.chain > self.chain {
             *self = Self {
                 chain: fence.chain,
-                broken: false,
+                is_broken: false,
             };
         }
         if fence.chain < self.chain {
             return false;
         }
-        self.broken |= fence.base_offset != next_offset;
-        !self.broken
+        self.is_broken |= fence.base_offset != next_offset;
+        !self.is_broken
     }
 }
 
@@ -77,31 +64,31 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_ends_its_chain_for_good() {
-        let mut gate = Gate::default();
-        assert!(gate.admits(fence(1, 5), Offset(5)));
-        assert!(gate.admits(fence(1, 7), Offset(7)));
-        // What should have come at 9 was refused.
-        assert!(!gate.admits(fence(1, 11), Offset(9)));
-        assert!(!gate.admits(fence(1, 9), Offset(9)));
+    fn a_gap_breaks_its_chain_permanently() {
+        let mut check = FenceCheck::default();
+        assert!(check.admits(fence(1, 5), Offset(5)));
+        assert!(check.admits(fence(1, 7), Offset(7)));
+        // The proposal for offset 9 was rejected by raft.
+        assert!(!check.admits(fence(1, 11), Offset(9)));
+        assert!(!check.admits(fence(1, 9), Offset(9)));
     }
 
     #[test]
-    fn a_new_chain_ends_the_old_and_starts_at_the_end() {
-        let mut gate = Gate::default();
-        assert!(!gate.admits(fence(1, 5), Offset(4)));
-        assert!(gate.admits(fence(2, 4), Offset(4)));
-        assert!(!gate.admits(fence(1, 6), Offset(6)));
-        assert!(gate.admits(fence(2, 6), Offset(6)));
+    fn a_new_chain_replaces_the_old_one_and_starts_at_the_end() {
+        let mut check = FenceCheck::default();
+        assert!(!check.admits(fence(1, 5), Offset(4)));
+        assert!(check.admits(fence(2, 4), Offset(4)));
+        assert!(!check.admits(fence(1, 6), Offset(6)));
+        assert!(check.admits(fence(2, 6), Offset(6)));
     }
 
     #[test]
-    fn a_leftover_of_the_same_size_does_not_stand_in_for_the_missing_one() {
-        let mut gate = Gate::default();
-        assert!(gate.admits(fence(1, 0), Offset(0)));
-        // A late one of chain 1 came in between and moved the end from 0 to 2.
-        assert!(!gate.admits(fence(2, 0), Offset(2)));
-        assert!(!gate.admits(fence(2, 2), Offset(2)));
-        assert!(gate.admits(fence(3, 2), Offset(2)));
+    fn a_leftover_of_the_same_size_does_not_replace_the_missing_proposal() {
+        let mut check = FenceCheck::default();
+        assert!(check.admits(fence(1, 0), Offset(0)));
+        // A late proposal of chain 1 moved the end from 0 to 2 in between.
+        assert!(!check.admits(fence(2, 0), Offset(2)));
+        assert!(!check.admits(fence(2, 2), Offset(2)));
+        assert!(check.admits(fence(3, 2), Offset(2)));
     }
 }

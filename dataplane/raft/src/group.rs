@@ -1,4 +1,4 @@
-//! A replica of a group: the handle that a node holds.
+//! The handle of a group's replica on this node.
 
 mod inbound;
 mod membership;
@@ -24,18 +24,19 @@ use tokio::sync::watch;
 use crate::config::{GroupConfig, RaftTiming};
 use crate::error::RaftError;
 use crate::log_store::LogStore;
-use crate::network::Network;
-use crate::network::breaker::Breakers;
+use crate::network::PeerClientFactory;
+use crate::network::stream_abort::AppendStreams;
 use crate::snapshot::Snapshots;
 use crate::state_machine::StateMachine;
-use crate::state_machine_adapter::StateMachineAdapter;
+use crate::state_machine_adapter::{Raft, StateMachineAdapter};
 use crate::status::{GroupStatus, Role};
 use crate::transport::PeerTransport;
-use crate::types::{Raft, Types};
+use crate::types::Types;
 
 pub use propose::{Committed, ProposeHandle};
 
-/// A replica of a group. Clones share it. It runs until [`RaftGroup::shutdown`].
+/// A replica of a group. Clones are handles of the same replica, which runs until
+/// [`RaftGroup::shutdown`].
 #[derive(Clone)]
 pub struct RaftGroup {
     inner: Arc<Inner>,
@@ -46,8 +47,8 @@ struct Inner {
     raft: Raft,
     log: GroupLog,
     snapshots: Snapshots,
-    purge: purge::Purge,
-    breakers: Breakers,
+    purge: purge::PurgeState,
+    append_streams: AppendStreams,
     status: watch::Receiver<GroupStatus>,
     stopping: Arc<AtomicBool>,
 }
@@ -61,8 +62,12 @@ impl std::fmt::Debug for RaftGroup {
 }
 
 impl RaftGroup {
-    /// Starts the replica on its log: restores the machine from the last checkpoint, replays what
-    /// was committed since, and joins its group if it has one. MUST run on a tokio runtime.
+    /// Starts the replica on its log: restores the state machine from the newest checkpoint, applies
+    /// the committed entries after it, and takes part in its group if it is a member of one. MUST run
+    /// on a tokio runtime.
+    ///
+    /// Fails if the timing is invalid, or if the log or a checkpoint cannot be read. A retry does not
+    /// help.
     pub async fn start(
         config: GroupConfig,
         log: GroupLog,
@@ -74,12 +79,12 @@ impl RaftGroup {
         let snapshots = Snapshots::default();
         let machine = StateMachineAdapter::open(log.clone(), machine, snapshots.clone())
             .map_err(|source| RaftError::Start { group, source })?;
-        let breakers = Breakers::default();
-        let network = Network {
+        let append_streams = AppendStreams::default();
+        let network = PeerClientFactory {
             group,
             node: config.node,
             transport,
-            breakers: breakers.clone(),
+            append_streams: append_streams.clone(),
         };
         let store = LogStore::new(log.clone());
         let raft = Raft::new(config.node, Arc::new(raft_config), network, store, machine)
@@ -89,22 +94,22 @@ impl RaftGroup {
                 source: error.into(),
             })?;
         let stopping = Arc::new(AtomicBool::new(false));
-        let purge = purge::Purge::default();
-        let view = watcher::View {
+        let purge = purge::PurgeState::default();
+        let source = watcher::StatusSource {
             config,
             raft: raft.clone(),
             log: log.clone(),
             purge: purge.clone(),
             stopping: stopping.clone(),
         };
-        let status = watcher::spawn(view);
+        let status = watcher::spawn(source);
         let inner = Inner {
             config,
             raft,
             log,
             snapshots,
             purge,
-            breakers,
+            append_streams,
             status,
             stopping,
         };
@@ -123,8 +128,13 @@ impl RaftGroup {
         &self.inner.log
     }
 
-    /// Begins the group: this replica writes the first entry, the membership. Once per group, on
-    /// one of `voters`, with a log that is empty on all of them.
+    /// Initializes the group: this replica writes the first entry, the membership. MUST be called
+    /// once per group, on one of `voters`, while the logs of all of them are empty. A second call
+    /// with other voters would make a second group with the same id, whose log conflicts with the
+    /// first one (split brain).
+    ///
+    /// Fails with [`RaftError::AlreadyInitialized`] if this replica has a log or a vote,
+    /// [`RaftError::NotAmongVoters`] or [`RaftError::Stopped`].
     pub async fn initialize(&self, voters: BTreeSet<NodeId>) -> Result<(), RaftError> {
         self.inner
             .raft
@@ -143,24 +153,24 @@ impl RaftGroup {
             })
     }
 
-    /// The replica as it is at this moment.
+    /// The replica's current status.
     pub fn status(&self) -> GroupStatus {
         let published = self.inner.status.borrow();
         if published.role == Role::Stopped {
             published.clone()
         } else {
-            self.view().read()
+            self.status_source().read()
         }
     }
 
-    /// The replica's status as it changes: at once when its term, role, leader, membership or
-    /// readiness does, and at most every `limits::RAFT_STATUS_INTERVAL` while its log moves.
+    /// The published status of the replica. Changes of term, role, leader, membership and readiness
+    /// are published at once, progress of its log at most every `limits::RAFT_STATUS_INTERVAL`.
     pub fn watch(&self) -> watch::Receiver<GroupStatus> {
         self.inner.status.clone()
     }
 
-    fn view(&self) -> watcher::View {
-        watcher::View {
+    fn status_source(&self) -> watcher::StatusSource {
+        watcher::StatusSource {
             config: self.inner.config,
             raft: self.inner.raft.clone(),
             log: self.inner.log.clone(),
@@ -169,9 +179,15 @@ impl RaftGroup {
         }
     }
 
-    /// Returns once a quorum has confirmed that this replica leads, and the machine has applied
-    /// all that was committed before the call.
+    /// Returns once a quorum has confirmed that this replica is the leader, and its state machine has
+    /// applied all entries that were committed before the call.
+    ///
+    /// Fails with [`RaftError::NotLeader`] or [`RaftError::NoQuorum`], after which the caller may
+    /// retry, or with [`RaftError::Stopped`].
     pub async fn ensure_linearizable(&self) -> Result<(), RaftError> {
+        // A leader that is cut off does not know that it was replaced: without the heartbeat round
+        // it would serve a stale read. `ReadIndex` rather than a lease, which would be cheaper but
+        // depends on the clocks of the nodes running at the same rate. (Raft dissertation, 6.4.)
         match self
             .inner
             .raft
@@ -191,10 +207,11 @@ impl RaftGroup {
         }
     }
 
-    /// Stops the replica. The log can be closed after it. A leader that can should transfer first.
+    /// Stops the replica; its log can be closed afterwards. A leader should transfer its leadership
+    /// first, or the group waits for an election timeout.
     pub async fn shutdown(&self) {
         self.inner.stopping.store(true, Ordering::Release);
-        // The error says how the core's task ended; the status has said so already.
+        // An error says how openraft's core task ended, which the status contains.
         self.inner.raft.shutdown().await.ok();
     }
 }
@@ -208,21 +225,26 @@ fn raft_config(group: GroupId, timing: RaftTiming) -> Result<Config, RaftError> 
     let config = Config {
         cluster_name: format!("group-{group}"),
         heartbeat_interval: millis(heartbeat),
-        // An append that was answered counts as a heartbeat.
+        // A heartbeat is skipped if an append was answered within the interval.
         heartbeat_min_interval: Some(millis(heartbeat)),
         election_timeout_min: millis(election_min),
         election_timeout_max: millis(election_max),
         max_payload_entries: APPEND_ENTRIES_MAX_COUNT,
         max_append_entries: Some(RAFT_APPEND_BATCH_MAX_COUNT),
         api_channel_size: Some(RAFT_PROPOSALS_MAX_COUNT),
-        // Snapshots stand at the retention boundary and are asked for; a follower gets one only
-        // when the log it needs is gone.
+        // A snapshot does not contain the records before it. So openraft takes none by itself, a
+        // lagging follower is always served from the log, and it gets a snapshot only if the
+        // entries that it needs were purged (see `purge`).
         snapshot_policy: SnapshotPolicy::Never,
         replication_lag_threshold: u64::MAX,
         max_in_snapshot_log_to_keep: 0,
+        // Without pre-vote, a replica that was cut off returns with a higher term and forces an
+        // election, although the group has a leader.
         enable_pre_vote: Some(true),
-        // A leader that restarts must be elected: entries of its old life may be in its log
-        // without being in its machine, although the term is the same.
+        // A restarted leader must win an election, which gives it a new term. If it stayed leader of
+        // its old term, its state machine could be behind the entries of this term in its log, and
+        // `GroupStatus::ready` (an applied entry of the current term) would be true too early: the
+        // check for duplicate batches would then miss those entries.
         enable_leader_restore: Some(false),
         ..Config::default()
     };
@@ -236,5 +258,5 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What openraft calls a write that found no leader here.
-type Forward = openraft::errors::ForwardToLeader<Types>;
+/// openraft's error for a write on a replica that is not the leader.
+type ForwardToLeader = openraft::errors::ForwardToLeader<Types>;

@@ -1,11 +1,11 @@
-//! Raft groups over Lograft's storage.
+//! Raft groups on Lograft's storage.
 //!
 //! A [`RaftGroup`] is one replica of one group: it orders proposals, replicates them through a
-//! [`PeerTransport`], and applies what is committed to a [`StateMachine`]. The log itself is a
-//! [`lograft_storage::GroupLog`]: the segment files are the raft log and the data at once.
+//! [`PeerTransport`], and applies committed entries to a [`StateMachine`]. The log itself is a
+//! [`lograft_storage::GroupLog`]: the segment files are both the raft log and the data.
 //!
-//! Architecture invariant: this is the only crate that names openraft, and no type of openraft's
-//! stands in its public API.
+//! Architecture Invariant: this is the only crate that names openraft, and its public API contains no
+//! type of openraft.
 
 mod config;
 #[cfg(test)]
@@ -13,6 +13,7 @@ mod conformance;
 mod convert;
 mod error;
 mod fence;
+mod flush;
 mod group;
 mod log_store;
 mod membership;

@@ -1,7 +1,12 @@
-//! openraft's log store over a [`GroupLog`].
+//! openraft's log storage, implemented on a [`GroupLog`].
 //!
-//! RaftCore awaits `append`, `truncate_after`, `purge` and `save_committed` inline, so these only
-//! hand work to the group's writer. The one flush that is waited for is a vote's.
+//! openraft's core task awaits `append`, `truncate_after`, `purge` and `save_committed` inline, so
+//! these only queue work for the group's writer. Only `save_vote` waits for a flush.
+//!
+//! The writer executes votes, appends and truncations of a group in the order of the calls, as openraft
+//! requires: a vote that was saved before an append is on disk before it. Otherwise a crash could keep
+//! an entry and lose the vote of its leader's term, and the restarted replica could vote for another
+//! candidate in that term.
 
 use std::fmt::Debug;
 use std::io;
@@ -9,35 +14,38 @@ use std::ops::{Bound, RangeBounds, RangeInclusive};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures_util::Stream;
 use lograft_core::limits::{APPEND_MAX_BYTES, APPLY_CHUNK_MAX_COUNT};
-use lograft_core::{Entry, LogId, LogIndex, Term};
+use lograft_core::{Entry, EntryKind, LogId, LogIndex, Offset, Proposal, Term};
 use lograft_storage::{GroupLog, StorageError};
+use openraft::EntryPayload;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
-use tokio::sync::oneshot;
 
 use crate::convert::{
-    entry_to_raft, log_id_from_raft, log_id_to_raft, vote_from_raft, vote_to_raft,
+    entry_from_raft, entry_to_raft, log_id_from_raft, log_id_to_raft, vote_from_raft, vote_to_raft,
 };
-use crate::fence::Gate;
+use crate::fence::FenceCheck;
+use crate::flush::flushed;
 use crate::types::{RaftEntry, RaftLogId, RaftVote, Types};
 
-/// The log of one group, for raft to write and read.
+/// The log of one group, as openraft's core writes it and its replication tasks read it.
 #[derive(Clone)]
 pub(crate) struct LogStore {
     log: GroupLog,
-    gate: Gate,
+    /// Used by the writing clone only.
+    fences: FenceCheck,
 }
 
 impl LogStore {
     pub(crate) fn new(log: GroupLog) -> Self {
         Self {
             log,
-            gate: Gate::default(),
+            fences: FenceCheck::default(),
         }
     }
 
-    /// The bounds of a range as `[start, end)`, cut to what the log holds.
+    /// The bounds of a range as `[start, end)`, limited to the entries in the log.
     fn bounds(&self, range: &impl RangeBounds<u64>) -> (u64, u64) {
         let start = match range.start_bound() {
             Bound::Included(n) => *n,
@@ -61,7 +69,28 @@ impl LogStore {
     }
 }
 
-pub(crate) fn to_raft(entries: Vec<Entry>) -> io::Result<Vec<RaftEntry>> {
+/// Converts a new entry for the log. A proposal that its fence does not admit is voided.
+fn fenced_entry(fences: &mut FenceCheck, entry: RaftEntry, next_offset: Offset) -> Entry {
+    // A voided proposal becomes a blank entry: it takes an index and no offset, so that the offsets
+    // of the log stay without gaps. Voiding is safe because it happens before the entry is written
+    // or sent: all replicas store the same blank entry, the proposer gets `Response::None`, and the
+    // records were acknowledged to no client. Only a leader's own proposals carry a fence; entries
+    // from a peer or from disk have none, so a follower never voids an entry by itself.
+    let fence = match &entry.payload {
+        EntryPayload::Normal(data) => data.fence,
+        EntryPayload::Blank | EntryPayload::Membership(_) => None,
+    };
+    let mut entry = entry_from_raft(entry);
+    if let Some(fence) = fence
+        && !fences.admits(fence, next_offset)
+    {
+        let append_time_ms = entry.proposal.append_time_ms;
+        entry.proposal = Proposal::control(EntryKind::Blank, append_time_ms, Bytes::new());
+    }
+    entry
+}
+
+fn to_raft(entries: Vec<Entry>) -> io::Result<Vec<RaftEntry>> {
     entries
         .into_iter()
         .map(|entry| entry_to_raft(entry).map_err(io::Error::other))
@@ -91,8 +120,9 @@ impl RaftLogReader<Types> for LogStore {
         Ok(self.log.hard_state().vote.map(vote_to_raft))
     }
 
-    /// Nothing if `start` has been purged meanwhile: the request is then a mere heartbeat, where
-    /// later entries behind the same `prev` would be a hole.
+    // Returns no entries if `start` has been purged in the meantime. openraft sends the entries
+    // with the log id before `start` as their predecessor: entries that start later would leave a
+    // hole in the follower's log. Without entries, the request is only a heartbeat.
     async fn limited_get_log_entries(
         &mut self,
         start: u64,
@@ -102,7 +132,7 @@ impl RaftLogReader<Types> for LogStore {
         let entries = if self.log.is_cached(range.start) {
             self.log.read(range, APPEND_MAX_BYTES)
         } else {
-            // A follower that is far behind: the disk must not hold up the runtime's threads.
+            // The follower is far behind: a disk read must not block the runtime's threads.
             let log = self.log.clone();
             let read = move || log.read(range, APPEND_MAX_BYTES);
             tokio::task::spawn_blocking(read)
@@ -127,7 +157,7 @@ impl RaftLogReader<Types> for LogStore {
         RB: RangeBounds<u64> + Clone + Debug + Send,
     {
         let (next, end) = self.bounds(&range);
-        AppliedEntries {
+        CommittedEntries {
             log: self.log.clone(),
             next,
             end,
@@ -135,32 +165,32 @@ impl RaftLogReader<Types> for LogStore {
         }
     }
 
-    /// The last entry of each term. (The trait's words speak of the first; what openraft builds of
-    /// them, and its suite, are about the last.)
+    /// The last entry of each term, found by binary search. (The trait's documentation says the
+    /// first entry; openraft's use of the result and its test suite expect the last.)
     async fn get_key_log_ids(
         &mut self,
         range: RangeInclusive<RaftLogId>,
     ) -> io::Result<Vec<RaftLogId>> {
         let last = log_id_from_raft(range.end());
-        let mut begin = log_id_from_raft(range.start());
+        let mut first = log_id_from_raft(range.start());
         let mut keys = Vec::new();
-        while begin.term < last.term {
-            // The first index of a later term: what is below `low` is of `begin`'s term, and
-            // `high` is not.
-            let (mut low, mut high) = (begin.index.get() + 1, last.index.get());
+        while first.term < last.term {
+            // Searches for the first index of a later term. Invariant: all entries below `low` have
+            // the term of `first`, and the entry at `high` has a later one.
+            let (mut low, mut high) = (first.index.get() + 1, last.index.get());
             while low < high {
                 let middle = low + (high - low) / 2;
-                if self.term_at(middle)? > begin.term {
+                if self.term_at(middle)? > first.term {
                     high = middle;
                 } else {
                     low = middle + 1;
                 }
             }
             keys.push(LogId {
-                term: begin.term,
+                term: first.term,
                 index: LogIndex(low - 1),
             });
-            begin = LogId {
+            first = LogId {
                 term: self.term_at(low)?,
                 index: LogIndex(low),
             };
@@ -185,17 +215,16 @@ impl RaftLogStorage<Types> for LogStore {
         self.clone()
     }
 
+    // The vote is on disk before openraft answers the candidate or acts on it. A replica that
+    // answered first and crashed could forget its vote and vote for another candidate in the same
+    // term: a double vote, with two leaders in one term as its result. (Raft paper, figure 2:
+    // `currentTerm` and `votedFor` are updated on stable storage before responding to RPCs.)
     async fn save_vote(&mut self, vote: &RaftVote) -> io::Result<()> {
-        let (done, flushed) = oneshot::channel();
-        self.log.save_vote(
-            vote_from_raft(vote),
-            Box::new(move |result| {
-                done.send(result).ok();
-            }),
-        );
-        wait_flushed(flushed).await
+        flushed(|done| self.log.save_vote(vote_from_raft(vote), done)).await
     }
 
+    // Needs no flush: the committed id is a hint, with which a restart applies entries before the
+    // group has a leader. An older value after a crash is safe, since the leader sends its own.
     async fn save_committed(&mut self, committed: Option<RaftLogId>) -> io::Result<()> {
         self.log
             .save_committed(committed.as_ref().map(log_id_from_raft));
@@ -206,16 +235,25 @@ impl RaftLogStorage<Types> for LogStore {
         Ok(self.log.hard_state().committed.map(log_id_to_raft))
     }
 
+    // On return the entries are readable, and their order is fixed. `callback` is called by the
+    // group's writer once they are on disk, in the order of the appends, and only then does this
+    // replica count towards the majority of an entry, on a leader as on a follower. A callback
+    // before the flush would acknowledge records that a power failure still can lose.
+    //
+    // Replication does not wait for the callback: followers receive the entries from the tail cache
+    // while the leader's own flush is in progress. This is safe since commit counts flushed replicas.
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> io::Result<()>
     where
         I: IntoIterator<Item = RaftEntry> + Send,
         I::IntoIter: Send,
     {
+        // Fences need the exact end of the log: nothing else appends to it, and openraft's core
+        // calls this method once at a time.
         let mut next_offset = self.log.log_end_offset();
         let entries = entries
             .into_iter()
             .map(|entry| {
-                let entry = self.gate.pass(entry, next_offset);
+                let entry = fenced_entry(&mut self.fences, entry, next_offset);
                 next_offset = next_offset.plus(entry.proposal.record_count);
                 entry
             })
@@ -238,25 +276,15 @@ impl RaftLogStorage<Types> for LogStore {
     }
 }
 
-/// Waits for the group's writer, also when storage has stopped and dropped the callback.
-pub(crate) async fn wait_flushed(
-    flushed: oneshot::Receiver<Result<(), StorageError>>,
-) -> io::Result<()> {
-    match flushed.await {
-        Ok(result) => result.map_err(io::Error::other),
-        Err(_) => Err(io::Error::other("storage has stopped")),
-    }
-}
-
 /// Committed entries for the state machine, without the payloads of records, read in chunks.
-struct AppliedEntries {
+struct CommittedEntries {
     log: GroupLog,
     next: u64,
     end: u64,
     chunk: std::vec::IntoIter<Entry>,
 }
 
-impl Stream for AppliedEntries {
+impl Stream for CommittedEntries {
     type Item = io::Result<RaftEntry>;
 
     fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -1,4 +1,4 @@
-//! The bytes of a membership, as they stand in entries of kind `Membership` and in checkpoints.
+//! The encoding of a membership in entries of kind `Membership` and in checkpoints.
 //!
 //! ```text
 //! version u8 = 1 | flags u8 (bit 0: joint) | voters | joint, if flagged | learners
@@ -13,27 +13,27 @@ use lograft_core::{Membership, NodeId};
 const VERSION: u8 = 1;
 const FLAG_JOINT: u8 = 1;
 
-/// Why bytes are no membership.
+/// The failure to decode a membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MembershipCodecError {
     /// The bytes end too early.
-    #[error("the membership is cut short")]
+    #[error("membership is truncated")]
     Short,
-    /// Bytes are left over.
+    /// Bytes follow the membership.
     #[error("{0} bytes follow the membership")]
     Long(usize),
-    /// A newer program wrote it.
-    #[error("membership version {0} is not known")]
+    /// The version is not supported, for example one of a newer release.
+    #[error("membership version must be 1, got {0}")]
     Version(u8),
-    /// Unknown flags.
-    #[error("membership flags {0:#x} are not known")]
+    /// A flag is not supported.
+    #[error("membership flags must be 0 or 1, got {0:#x}")]
     Flags(u8),
-    /// A set's node ids do not ascend.
-    #[error("the node ids do not ascend")]
+    /// The node ids of a set are not in ascending order.
+    #[error("node ids of the membership must ascend")]
     Order,
 }
 
-/// The membership's bytes.
+/// Encodes a membership.
 pub fn encode_membership(membership: &Membership) -> Bytes {
     let Membership {
         voters,
@@ -52,7 +52,7 @@ pub fn encode_membership(membership: &Membership) -> Bytes {
     out.into()
 }
 
-/// The membership in `bytes`.
+/// Decodes a membership. Fails unless `bytes` is exactly one encoded membership.
 pub fn decode_membership(bytes: &[u8]) -> Result<Membership, MembershipCodecError> {
     let mut rest = bytes;
     let version = rest.try_get_u8().map_err(|_| MembershipCodecError::Short)?;
@@ -119,7 +119,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_decodes(
+        fn an_encoded_membership_decodes(
             voters in set(), joint in proptest::option::of(set()), learners in set(),
         ) {
             let membership = Membership { voters, joint, learners };
@@ -131,7 +131,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_refused_or_canonical(
+        fn any_bytes_are_rejected_or_canonical(
             bytes in proptest::collection::vec(any::<u8>(), 0..64),
         ) {
             if let Ok(membership) = decode_membership(&bytes) {

@@ -1,4 +1,4 @@
-//! openraft's network over a [`PeerTransport`].
+//! openraft's network, implemented on a [`PeerTransport`].
 
 use std::future::Future;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, Either, select};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use futures_util::{FutureExt, Stream, pin_mut};
-use lograft_core::limits::RAFT_SNAPSHOT_TIMEOUT;
+use lograft_core::limits::{RAFT_BACKOFF_MAX, RAFT_BACKOFF_MIN, RAFT_SNAPSHOT_TIMEOUT};
 use lograft_core::{GroupId, NodeId};
 use lograft_storage::Checkpoint;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
@@ -20,28 +20,28 @@ use openraft::{OptionalSend, RPCTypes};
 
 use crate::convert::{log_id_to_raft, vote_from_raft, vote_to_raft};
 use crate::membership::decode_membership;
-use crate::network::breaker::Breakers;
-use crate::network::gate::gated_stream;
 use crate::snapshot::RaftSnapshot;
 use crate::transport::{PeerTransport, TransportError};
 use crate::types::{RaftVote, Types};
 use crate::wire::{self, AppendReply};
 
-pub(crate) mod breaker;
-mod gate;
+mod append_stream;
+pub(crate) mod stream_abort;
 pub(crate) mod wire_form;
 
+use append_stream::windowed;
+use stream_abort::AppendStreams;
 use wire_form::{request_from_raft, transfer_from_raft, transfer_reply_to_raft, vote_from_request};
 
-/// Makes the clients of one group's replica.
-pub(crate) struct Network {
+/// Creates the clients with which one replica reaches the other replicas of its group.
+pub(crate) struct PeerClientFactory {
     pub(crate) group: GroupId,
     pub(crate) node: NodeId,
     pub(crate) transport: Arc<dyn PeerTransport>,
-    pub(crate) breakers: Breakers,
+    pub(crate) append_streams: AppendStreams,
 }
 
-impl RaftNetworkFactory<Types> for Network {
+impl RaftNetworkFactory<Types> for PeerClientFactory {
     type Network = PeerClient;
 
     async fn new_client(&mut self, target: NodeId, (): &()) -> PeerClient {
@@ -50,19 +50,19 @@ impl RaftNetworkFactory<Types> for Network {
             node: self.node,
             to: target,
             transport: self.transport.clone(),
-            breakers: self.breakers.clone(),
+            append_streams: self.append_streams.clone(),
         }
     }
 }
 
-/// Reaches one peer's replica of one group.
+/// A client of one peer's replica of one group.
 #[derive(Clone)]
 pub(crate) struct PeerClient {
     group: GroupId,
     node: NodeId,
     to: NodeId,
     transport: Arc<dyn PeerTransport>,
-    breakers: Breakers,
+    append_streams: AppendStreams,
 }
 
 type AppendResult = Result<StreamAppendResult<Types>, RPCError<Types>>;
@@ -93,21 +93,22 @@ impl PeerClient {
         reply.map_err(|error| self.error(RPCTypes::AppendEntries, &error))
     }
 
-    /// Opens the peer's append stream once there is something to append.
-    fn long_stream<S>(&self, input: S) -> BoxStream<'static, AppendResult>
+    /// Opens the append stream to the peer.
+    fn append_stream<S>(&self, input: S) -> BoxStream<'static, AppendResult>
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
     {
         let client = self.clone();
         let (group, to) = (self.group, self.to);
         let opened = async move {
-            let (requests, gate) = gated_stream(input, to, client.breakers.add(to));
+            let abort = client.append_streams.register(to);
+            let (requests, guard) = windowed(input, to, abort);
             let opened = client
                 .transport
                 .append_stream(to, group, requests.boxed())
                 .await;
             match opened {
-                Ok(replies) => gate
+                Ok(replies) => guard
                     .replies(replies)
                     .map(move |reply| match reply {
                         Ok(reply) => Ok(append_result(reply)),
@@ -136,8 +137,10 @@ impl RaftNetworkV2<Types> for PeerClient {
         Ok(AppendEntriesResponse::from(append_result(reply)))
     }
 
-    /// An empty first request is a heartbeat or a probe: it goes alone, past whatever waits on the
-    /// append connection. Then, or at once, the stream of entries.
+    // An empty first request is a heartbeat or a probe. It is sent on the connection for heartbeats
+    // and votes, ahead of everything that is queued on the append connection: a leader's lease must
+    // not expire because entries take long to transfer. The append stream is opened after it, once
+    // there are entries to send.
     fn stream_append<'s, S>(
         &'s mut self,
         mut input: S,
@@ -152,7 +155,7 @@ impl RaftNetworkV2<Types> for PeerClient {
             };
             if !first.entries.is_empty() {
                 let input = stream::once(std::future::ready(first)).chain(input);
-                return Ok(self.long_stream(input));
+                return Ok(self.append_stream(input));
             }
             let result = append_result(self.heartbeat(first, option.soft_ttl()).await?);
             let accepted = result.is_ok();
@@ -161,12 +164,12 @@ impl RaftNetworkV2<Types> for PeerClient {
                 return Ok(first.boxed());
             }
             let client: &'s Self = self;
-            // Waiting for the next request must not hold up the first reply.
+            // The first reply must not wait for the next request.
             let rest = async move {
                 match input.next().await {
                     Some(next) => {
                         let input = stream::once(std::future::ready(next)).chain(input);
-                        client.long_stream(input)
+                        client.append_stream(input)
                     }
                     None => stream::empty().boxed(),
                 }
@@ -181,7 +184,7 @@ impl RaftNetworkV2<Types> for PeerClient {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        self.ask_vote(&request, false, option.soft_ttl()).await
+        self.send_vote(&request, false, option.soft_ttl()).await
     }
 
     async fn pre_vote(
@@ -189,7 +192,7 @@ impl RaftNetworkV2<Types> for PeerClient {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        self.ask_vote(&request, true, option.soft_ttl()).await
+        self.send_vote(&request, true, option.soft_ttl()).await
     }
 
     async fn full_snapshot(
@@ -213,7 +216,7 @@ impl RaftNetworkV2<Types> for PeerClient {
             },
         };
         tracing::info!(
-            group = %self.group, to = %self.to, last = %request.snapshot.last, "sending a snapshot"
+            group = %self.group, node_id = %self.to, last = %request.snapshot.last, "sending snapshot"
         );
         let sent =
             self.transport
@@ -242,17 +245,17 @@ impl RaftNetworkV2<Types> for PeerClient {
         Ok(transfer_reply_to_raft(reply, &request))
     }
 
-    /// Soon, and then twice a second: a node that restarts is back within seconds.
     fn backoff(&self) -> Option<Backoff> {
-        let delays = [50, 100, 200, 400]
-            .into_iter()
-            .chain(std::iter::repeat(500));
-        Some(Backoff::new(delays.map(Duration::from_millis)))
+        let double = |delay: &Duration| Some((*delay * 2).min(RAFT_BACKOFF_MAX));
+        Some(Backoff::new(std::iter::successors(
+            Some(RAFT_BACKOFF_MIN),
+            double,
+        )))
     }
 }
 
 impl PeerClient {
-    async fn ask_vote(
+    async fn send_vote(
         &self,
         request: &VoteRequest<Types>,
         pre_vote: bool,

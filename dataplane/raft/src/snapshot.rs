@@ -1,7 +1,9 @@
-//! The one snapshot a replica offers: the checkpoint at its purge boundary.
+//! The snapshot that a replica offers: the checkpoint at its purge boundary.
 //!
-//! A snapshot holds derived state only, never the log. It must therefore stand exactly where the
-//! log begins: a follower that installs it gets every entry after it as log.
+//! A snapshot contains derived state only, never the log: the log is the data. A follower that installs
+//! it has the records from the snapshot's end on, and no earlier ones. The snapshot must therefore be
+//! at the start of the log: one further on would leave a log hole, records that the leader still
+//! serves and the follower can never get.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,17 +19,18 @@ use crate::types::{RaftStoredMembership, Types};
 pub(crate) type RaftSnapshot = openraft::type_config::alias::SnapshotOf<Types, Checkpoint>;
 pub(crate) type RaftSnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<Types>;
 
-/// The snapshot on offer, and where the next shall stand. Shared by a group, its state machine
-/// and the builder.
+/// The current snapshot and the position of the next one. Shared by a group, its state machine adapter
+/// and the snapshot builder.
 #[derive(Clone, Default)]
 pub(crate) struct Snapshots {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<SnapshotState>>,
 }
 
 #[derive(Default)]
-struct State {
+struct SnapshotState {
     current: Option<Checkpoint>,
-    wanted: Option<LogIndex>,
+    /// The purge boundary that the next snapshot is built at.
+    requested: Option<LogIndex>,
 }
 
 impl Snapshots {
@@ -39,12 +42,12 @@ impl Snapshots {
         self.lock().current = checkpoint;
     }
 
-    /// Sets where the next snapshot shall stand.
-    pub(crate) fn want(&self, boundary: LogIndex) {
-        self.lock().wanted = Some(boundary);
+    /// Requests that the next snapshot is built at a purge boundary.
+    pub(crate) fn request(&self, boundary: LogIndex) {
+        self.lock().requested = Some(boundary);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, SnapshotState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -52,7 +55,7 @@ impl Snapshots {
 pub(crate) struct SnapshotBuilder {
     pub(crate) log: GroupLog,
     pub(crate) snapshots: Snapshots,
-    /// Taken instead of what stands at the boundary.
+    /// Used instead of the checkpoint at the boundary.
     pub(crate) forced: Option<Checkpoint>,
 }
 
@@ -61,11 +64,11 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
         let mut state = self.snapshots.lock();
-        let wanted = state.wanted;
+        let requested = state.requested;
         let at_boundary = self
             .forced
             .take()
-            .or_else(|| wanted.and_then(|wanted| self.log.checkpoint_at_or_below(wanted)));
+            .or_else(|| requested.and_then(|index| self.log.checkpoint_at_or_below(index)));
         let newer = match (&state.current, at_boundary) {
             (Some(current), Some(found)) if found.last > current.last => Some(found),
             (None, found) => found,
@@ -74,13 +77,11 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
         if newer.is_some() {
             state.current = newer;
         }
-        // An error would end the raft core, so `snapshot_and_purge` asks for no snapshot before
-        // its checkpoint is there.
+        // An error would stop openraft's core, and with it the replica. `snapshot_and_purge` requests
+        // a snapshot only after it has found the checkpoint.
         match &state.current {
             Some(checkpoint) => to_snapshot(checkpoint.clone()),
-            None => Err(io::Error::other(
-                "no checkpoint stands at the purge boundary",
-            )),
+            None => Err(io::Error::other("no checkpoint at the purge boundary")),
         }
     }
 }

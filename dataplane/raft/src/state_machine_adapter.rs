@@ -1,5 +1,5 @@
-//! openraft's state machine over a [`StateMachine`]: applies entries, answers proposers, and hands
-//! checkpoints to the log at its segments' bases, so that a restart replays little.
+//! openraft's state machine, implemented on a [`StateMachine`]: applies entries, answers proposers, and
+//! gives the log a checkpoint at the end of each sealed segment, so that a restart replays little.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -9,43 +9,45 @@ use lograft_core::limits::APPLY_CHUNK_MAX_COUNT;
 use lograft_core::{Entry, EntryKind, LogId, LogIndex, Membership, Offset};
 use lograft_storage::{Checkpoint, GroupLog};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
-use tokio::sync::oneshot;
 
 use crate::convert::{entry_from_raft, log_id_to_raft, stored_membership};
 use crate::error::BoxError;
-use crate::log_store::wait_flushed;
+use crate::flush::flushed;
 use crate::membership::{decode_membership, encode_membership};
 use crate::snapshot::{RaftSnapshot, RaftSnapshotMeta, SnapshotBuilder, Snapshots, to_snapshot};
 use crate::state_machine::{Response, StateMachine};
 use crate::types::{RaftLogId, RaftStoredMembership, Types};
 
-/// A group's machine together with what raft keeps about it.
+/// The handle of openraft's core task.
+pub(crate) type Raft = openraft::Raft<Types, StateMachineAdapter>;
+
+/// A group's state machine with the position in the log that it has applied.
 pub(crate) struct StateMachineAdapter {
-    /// A mutex only because openraft wants `Sync`; it is never contended.
+    /// A mutex only because openraft requires `Sync`; it is never contended.
     machine: Mutex<Box<dyn StateMachine>>,
     log: GroupLog,
     snapshots: Snapshots,
-    at: Position,
-    /// The index at which the next checkpoint is due, when the log has said so.
+    position: AppliedPosition,
+    /// The index at which the next checkpoint is due. `None` until its segment is sealed.
     checkpoint_due: Option<LogIndex>,
-    /// Where the last one was made.
+    /// The index of the last checkpoint.
     checkpointed: Option<LogIndex>,
-    /// Answers held back until the machine has published what they are about.
-    answers: Vec<(ApplyResponder<Types>, Response)>,
-    /// Entries applied since `batch_done`.
-    unpublished: u64,
+    /// Responses to send once the state machine has published their effects.
+    responses: Vec<(ApplyResponder<Types>, Response)>,
+    /// Entries applied since the last `batch_done`.
+    unpublished_count: u64,
 }
 
-/// How far the machine is.
+/// The position that the state machine has applied.
 #[derive(Clone, Debug, Default)]
-struct Position {
+struct AppliedPosition {
     applied: Option<LogId>,
     next_offset: Offset,
     membership: Membership,
     membership_id: Option<LogId>,
 }
 
-impl Position {
+impl AppliedPosition {
     fn of(checkpoint: &Checkpoint) -> Result<Self, BoxError> {
         Ok(Self {
             applied: Some(checkpoint.last),
@@ -57,7 +59,9 @@ impl Position {
 }
 
 impl StateMachineAdapter {
-    /// Restores the machine from the log's last checkpoint and replays what is committed since.
+    /// Restores the state machine from the log's newest checkpoint and applies the entries after it
+    /// that are known to be committed. Fails if a purged log has no checkpoint at its start, or a
+    /// checkpoint does not decode.
     pub(crate) fn open(
         log: GroupLog,
         machine: Box<dyn StateMachine>,
@@ -67,16 +71,16 @@ impl StateMachineAdapter {
             machine: Mutex::new(machine),
             log,
             snapshots,
-            at: Position::default(),
+            position: AppliedPosition::default(),
             checkpoint_due: None,
             checkpointed: None,
-            answers: Vec::new(),
-            unpublished: 0,
+            responses: Vec::new(),
+            unpublished_count: 0,
         };
         if let Some(purged) = this.log.purged_id() {
-            let base = log_base(&this.log, purged);
-            let base =
-                base.ok_or_else(|| format!("no checkpoint stands at the log start {purged}"))?;
+            let base = log_base(&this.log, purged)
+                .ok_or_else(|| format!("no checkpoint at the log start {purged}"))?;
+            // The snapshot must be at the log's start (see `snapshot`): purge up to it.
             if base.last != purged {
                 this.log.purge_to(base.last);
             }
@@ -98,17 +102,17 @@ impl StateMachineAdapter {
     }
 
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), BoxError> {
-        let at = Position::of(checkpoint)?;
+        let position = AppliedPosition::of(checkpoint)?;
         self.machine().restore(&checkpoint.state)?;
-        self.at = at;
+        self.position = position;
         self.checkpoint_due = None;
         self.checkpointed = Some(checkpoint.last.index);
-        self.unpublished = 0;
+        self.unpublished_count = 0;
         self.machine().batch_done(checkpoint.last);
         Ok(())
     }
 
-    /// Applies what was known to be committed before the restart.
+    /// Applies the entries that were known to be committed before the restart.
     fn replay(&mut self) -> Result<(), BoxError> {
         let Some(committed) = self.log.hard_state().committed else {
             return Ok(());
@@ -117,13 +121,16 @@ impl StateMachineAdapter {
             .log
             .last_id()
             .map_or(committed.index, |last| last.index.min(committed.index));
-        let mut next = self.at.applied.map_or(LogIndex::ZERO, |id| id.index.next());
+        let mut next = self
+            .position
+            .applied
+            .map_or(LogIndex::ZERO, |id| id.index.next());
         while next <= end {
             let chunk_end = LogIndex(end.next().get().min(next.get() + APPLY_CHUNK_MAX_COUNT));
             let chunk = self.log.read_meta(next..chunk_end)?;
             let Some(last) = chunk.last() else { break };
             next = last.id.index.next();
-            self.look_for_checkpoint();
+            self.update_checkpoint_due();
             for entry in &chunk {
                 self.apply_one(entry, None)?;
             }
@@ -139,31 +146,33 @@ impl StateMachineAdapter {
     ) -> Result<(), BoxError> {
         self.checkpoint_if_due();
         if entry.proposal.kind == EntryKind::Membership {
-            self.at.membership = decode_membership(&entry.proposal.payload)?;
-            self.at.membership_id = Some(entry.id);
+            self.position.membership = decode_membership(&entry.proposal.payload)?;
+            self.position.membership_id = Some(entry.id);
         }
         let response = self.machine().apply(entry);
-        self.at.applied = Some(entry.id);
-        self.at.next_offset = entry.next_offset();
-        self.unpublished += 1;
+        self.position.applied = Some(entry.id);
+        self.position.next_offset = entry.next_offset();
+        self.unpublished_count += 1;
         if let Some(responder) = responder {
-            self.answers.push((responder, response));
+            self.responses.push((responder, response));
         }
         Ok(())
     }
 
-    /// Asks the log where it wants the next checkpoint. A segment may have been sealed right
-    /// behind the machine, so the machine's own place counts too.
-    fn look_for_checkpoint(&mut self) {
+    /// Asks the log where the next checkpoint is due. A segment may have been sealed exactly at the
+    /// applied entry, so this entry's own index counts too.
+    fn update_checkpoint_due(&mut self) {
         if self.checkpoint_due.is_none() {
-            let before = self.at.applied.and_then(|id| id.index.prev());
+            let before = self.position.applied.and_then(|id| id.index.prev());
             self.checkpoint_due = self.log.next_checkpoint_after(before);
         }
     }
 
-    /// Hands in a checkpoint if the machine stands at the end of a sealed segment.
+    /// Gives the log a checkpoint if the applied entry is the last one of a sealed segment.
     fn checkpoint_if_due(&mut self) {
-        let (Some(due), Some(applied)) = (self.checkpoint_due, self.at.applied) else {
+        // A checkpoint must be exactly at a segment's end. Segments are deleted as a whole, so the
+        // log then starts right after a checkpoint, and a snapshot made from it is at the log's start.
+        let (Some(due), Some(applied)) = (self.checkpoint_due, self.position.applied) else {
             return;
         };
         if applied.index < due {
@@ -180,48 +189,45 @@ impl StateMachineAdapter {
     fn checkpoint(&mut self, last: LogId) -> Checkpoint {
         Checkpoint {
             last,
-            next_offset: self.at.next_offset,
-            membership: encode_membership(&self.at.membership),
-            membership_id: self.at.membership_id,
+            next_offset: self.position.next_offset,
+            membership: encode_membership(&self.position.membership),
+            membership_id: self.position.membership_id,
             state: self.machine().checkpoint(),
         }
     }
 
-    /// Lets the machine publish, then answers: who is answered also sees what it wrote.
+    /// Publishes the applied state, then answers the proposers.
     fn publish(&mut self) {
-        if self.unpublished == 0 {
+        // The order matters for read-your-writes: a client that was answered first could read from
+        // this leader below the old high watermark and miss its own record.
+        if self.unpublished_count == 0 {
             return;
         }
-        self.unpublished = 0;
-        if let Some(applied) = self.at.applied {
+        self.unpublished_count = 0;
+        if let Some(applied) = self.position.applied {
             self.machine().batch_done(applied);
         }
-        for (responder, response) in self.answers.drain(..) {
+        for (responder, response) in self.responses.drain(..) {
             responder.send(response);
         }
     }
 
-    /// Brings the log to a snapshot's position: a log that ends before it starts anew there, a
-    /// longer one keeps its entries, which a leader may have counted on.
-    async fn settle_log(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
+    /// Moves the log to an installed snapshot. A log that ends before the snapshot is emptied and
+    /// continues after it; a longer log keeps its entries.
+    async fn move_log_to(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
+        // A longer log must not be emptied: this replica has acknowledged its entries, and a leader
+        // may have counted it towards their majority. Dropping them could lose committed entries.
         let end = self.log.last_id();
         if end.is_some_and(|end| end.index >= checkpoint.last.index) {
             self.log.put_checkpoint(checkpoint.clone());
             return Ok(());
         }
-        let (done, flushed) = oneshot::channel();
-        self.log.reset_to(
-            checkpoint.clone(),
-            Box::new(move |result| {
-                done.send(result).ok();
-            }),
-        );
-        wait_flushed(flushed).await
+        flushed(|done| self.log.reset_to(checkpoint.clone(), done)).await
     }
 }
 
-/// The first checkpoint at or above the log's start: what a snapshot is made of. It stands exactly
-/// there, unless the last one came from a leader whose segments are cut otherwise.
+/// The first checkpoint at or above the log's start, from which a snapshot is made. It is exactly at
+/// the start, unless it came with a snapshot of a leader whose segments end at other entries.
 fn log_base(log: &GroupLog, purged: LogId) -> Option<Checkpoint> {
     let end = log.last_id().map_or(purged.index, |last| last.index);
     let mut found =
@@ -240,9 +246,11 @@ fn log_base(log: &GroupLog, purged: LogId) -> Option<Checkpoint> {
     Some(found)
 }
 
-/// The newest checkpoint that belongs to this very log. After a crash, one may lie beyond the
-/// log's end, or where an unfinished change left an older entry.
+/// The newest checkpoint whose last entry is in this log, by index and term.
 fn newest_checkpoint(log: &GroupLog, end: LogIndex) -> Option<Checkpoint> {
+    // After a crash, a checkpoint may be beyond the log's end, or at an index whose entry has another
+    // term because a truncation or reset was not finished. Restoring it would apply entries that are
+    // not in this log.
     let mut found = log.checkpoint_at_or_below(end)?;
     while log.term_at(found.last.index) != Some(found.last.term) {
         found = log.checkpoint_at_or_below(found.last.index.prev()?)?;
@@ -255,12 +263,12 @@ impl RaftStateMachine<Types> for StateMachineAdapter {
     type SnapshotBuilder = SnapshotBuilder;
 
     async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, RaftStoredMembership)> {
-        let Position {
+        let AppliedPosition {
             applied,
             membership,
             membership_id,
             ..
-        } = &self.at;
+        } = &self.position;
         Ok((
             applied.map(log_id_to_raft),
             stored_membership(*membership_id, membership),
@@ -271,23 +279,24 @@ impl RaftStateMachine<Types> for StateMachineAdapter {
     where
         Strm: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + Send,
     {
-        self.look_for_checkpoint();
+        self.update_checkpoint_due();
         while let Some(item) = entries.next().await {
             let (entry, responder) = item?;
             let mut entry = entry_from_raft(entry);
             if entry.proposal.kind != EntryKind::Blank
                 && entry.proposal.kind != EntryKind::Membership
-                && entry.base_offset != self.at.next_offset
+                && entry.base_offset != self.position.next_offset
             {
+                // The replica's log and state disagree: stop before the state diverges further.
                 return Err(io::Error::other(format!(
-                    "entry {} holds offset {}, {} was next",
-                    entry.id, entry.base_offset, self.at.next_offset
+                    "base offset of entry {} must be {}, got {}",
+                    entry.id, self.position.next_offset, entry.base_offset
                 )));
             }
-            entry.base_offset = self.at.next_offset;
+            entry.base_offset = self.position.next_offset;
             self.apply_one(&entry, responder)
                 .map_err(io::Error::other)?;
-            if self.unpublished >= APPLY_CHUNK_MAX_COUNT {
+            if self.unpublished_count >= APPLY_CHUNK_MAX_COUNT {
                 self.publish();
             }
         }
@@ -296,11 +305,11 @@ impl RaftStateMachine<Types> for StateMachineAdapter {
         Ok(())
     }
 
-    /// `force` comes only at a start whose log is purged without a snapshot, which
-    /// [`StateMachineAdapter::open`] refuses; it gets the state as it is.
+    /// `force` is set only when openraft starts on a purged log without a snapshot, and
+    /// [`StateMachineAdapter::open`] rejects such a log. The snapshot is then the current state.
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<SnapshotBuilder> {
         let mut builder = self.get_snapshot_builder().await;
-        if force && let Some(applied) = self.at.applied {
+        if force && let Some(applied) = self.position.applied {
             builder.forced = Some(self.checkpoint(applied));
         }
         Some(builder)
@@ -320,7 +329,7 @@ impl RaftStateMachine<Types> for StateMachineAdapter {
         _meta: &RaftSnapshotMeta,
         checkpoint: Checkpoint,
     ) -> io::Result<()> {
-        self.settle_log(&checkpoint).await?;
+        self.move_log_to(&checkpoint).await?;
         self.restore(&checkpoint).map_err(io::Error::other)?;
         self.snapshots.set_current(Some(checkpoint));
         Ok(())

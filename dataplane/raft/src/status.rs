@@ -1,4 +1,4 @@
-//! What a replica says about itself.
+//! The status of a replica.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,108 +7,111 @@ use lograft_core::{GroupId, LogId, LogIndex, NodeId, Term};
 
 use crate::error::BoxError;
 
-/// What a replica is in its group.
+/// The role of a replica in its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Gets the log, does not vote.
+    /// Receives the log and does not vote.
     Learner,
-    /// Votes, follows a leader or looks for one.
+    /// Votes and follows a leader, if there is one.
     Follower,
-    /// Stands for election.
+    /// Is running for leader in an election.
     Candidate,
-    /// Leads.
+    /// Is the leader of its term, as far as it knows.
     Leader,
-    /// Has been stopped or has failed.
+    /// Was shut down or has failed.
     Stopped,
 }
 
-/// Why a replica's raft core ended without being told to. The node must exit: what it holds in
-/// memory may be wrong.
+/// The failure of a replica's raft core. The node must exit, since its state in memory may differ from
+/// its log.
 #[derive(Clone, Debug)]
 pub struct GroupFatal {
-    /// The cause, as raft gave it.
+    /// The cause, as reported by openraft.
     pub cause: Arc<BoxError>,
 }
 
 impl PartialEq for GroupFatal {
-    /// Whether both stand for the same event.
+    /// Whether both values are the same event.
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.cause, &other.cause)
     }
 }
 
-/// How far a follower or learner is, seen by the leader.
+/// The progress of a follower or learner, as the leader knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FollowerStatus {
-    /// The last entry known to be on its disk.
+    /// The last entry that is known to be on its disk.
     pub matched: Option<LogId>,
-    /// How many entries it is behind the leader's last.
+    /// The number of entries that it is behind the leader.
     pub lag: u64,
 }
 
-/// A purge that waits.
+/// The progress of a replica's purge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PurgeStatus {
-    /// The boundary that retention asked for last (inclusive).
+    /// The boundary (inclusive) of the last purge request.
     pub requested: Option<LogIndex>,
-    /// The slow follower that holds it back at the moment. Bounded by
-    /// `limits::PURGE_HOLD_MAX`; then the log is purged and the follower gets a snapshot.
+    /// The slow follower that delays the purge at the moment, for `limits::PURGE_HOLD_MAX` at most.
+    /// After that the log is purged and the follower receives a snapshot.
     pub held_by: Option<NodeId>,
 }
 
-/// A replica's view of itself and its group at one moment.
+/// The status of a replica and of its group, as this replica knows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupStatus {
     /// The group.
     pub group: GroupId,
     /// The node of this replica.
     pub node: NodeId,
-    /// The term.
+    /// The replica's current term.
     pub term: Term,
-    /// What this replica is.
+    /// The role of this replica.
     pub role: Role,
-    /// Who leads the term, as far as is known.
+    /// The leader of the term, if known.
     pub leader: Option<NodeId>,
-    /// This replica leads and has applied its own blank entry of this term: its state machine
-    /// has everything that was ever committed, and it may take proposals. Only then.
+    /// Whether this replica is the leader and has applied the blank entry of its own term.
+    ///
+    /// Its state machine then includes all entries that were committed in earlier terms. A leader
+    /// MUST NOT check proposals against its state before that: an acknowledged batch of the previous
+    /// leader could still be missing, and its retry would be appended a second time.
     pub ready: bool,
-    /// The voters; while a change is under way, those before it.
+    /// The voters. During a membership change, the voters before it.
     pub voters: BTreeSet<NodeId>,
-    /// While a change is under way, the voters after it.
+    /// During a membership change, the voters after it.
     pub joint: Option<BTreeSet<NodeId>>,
-    /// Those that get the log and do not vote.
+    /// The members that receive the log and do not vote.
     pub learners: BTreeSet<NodeId>,
-    /// Whether the membership above is committed.
+    /// Whether this membership is committed.
     pub membership_committed: bool,
     /// The last entry of the log.
     pub last: Option<LogId>,
     /// The last entry known to be committed.
     pub committed: Option<LogId>,
-    /// The last entry applied.
+    /// The last applied entry.
     pub applied: Option<LogId>,
-    /// The last entry purged.
+    /// The last purged entry.
     pub purged: Option<LogId>,
-    /// On a leader: the other members' progress. Empty elsewhere.
+    /// On the leader, the progress of the other members. Empty on other replicas.
     pub followers: BTreeMap<NodeId, FollowerStatus>,
-    /// A purge that waits.
+    /// The progress of the replica's purge.
     pub purge: PurgeStatus,
-    /// Set once the raft core has failed.
+    /// Set if the raft core has failed.
     pub fatal: Option<GroupFatal>,
 }
 
 impl GroupStatus {
-    /// Whether this replica leads.
+    /// Whether this replica is the leader.
     pub fn is_leader(&self) -> bool {
         self.role == Role::Leader
     }
 
-    /// Whether the group has been initialized, as far as this replica knows.
+    /// Whether this replica knows that its group was initialized.
     pub fn is_initialized(&self) -> bool {
         !self.voters.is_empty()
     }
 
-    /// Whether `node` is a member with all but `lag_max` entries of the leader's log on disk.
-    /// Only a leader knows.
+    /// Whether `node` is a member that is at most `lag_max` entries behind the leader. Always false on
+    /// a replica that is not the leader, which does not know.
     pub fn is_caught_up(&self, node: NodeId, lag_max: u64) -> bool {
         self.is_leader()
             && (node == self.node

@@ -1,5 +1,5 @@
-//! How a replica reaches the others. The node implements it over its peers' connections, tests
-//! over channels.
+//! The transport between the replicas of a group. The node implements it on its peer connections,
+//! tests on channels.
 
 use std::time::Duration;
 
@@ -13,41 +13,41 @@ use crate::wire::{
     VoteReply, VoteRequest,
 };
 
-/// Why a peer could not be asked.
+/// The failure of a request to a peer.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    /// No address is known for the node.
-    #[error("no address of node {0}")]
+    /// The node's address is not known.
+    #[error("address of node {0} not found")]
     UnknownNode(NodeId),
-    /// The node cannot be reached; trying again at once is useless.
-    #[error("reaching node {node}")]
+    /// The node cannot be reached. An immediate retry is useless.
+    #[error("cannot reach node {node}")]
     Unreachable {
         /// The node.
         node: NodeId,
-        /// Why.
+        /// The cause.
         #[source]
         source: BoxError,
     },
-    /// The node did not answer in time.
-    #[error("no answer of node {node} within {after:?}")]
+    /// The node did not reply in time.
+    #[error("no reply from node {node} within {after:?}")]
     Timeout {
         /// The node.
         node: NodeId,
-        /// How long it was given.
+        /// The timeout.
         after: Duration,
     },
-    /// This replica broke the stream, so that it can purge what the node has not got yet.
-    #[error("broke the stream to node {node}, whose next entries are purged")]
-    Broken {
+    /// This replica aborted the append stream in order to purge entries that the node does not have.
+    #[error("append stream to node {node} was aborted to purge its next entries")]
+    Aborted {
         /// The node.
         node: NodeId,
     },
-    /// The node answered with an error, for instance that it has no such group.
-    #[error("node {node} refused")]
+    /// The node replied with an error, for example that it does not have the group.
+    #[error("node {node} rejected the request")]
     Refused {
         /// The node.
         node: NodeId,
-        /// What it said.
+        /// The node's error.
         #[source]
         source: BoxError,
     },
@@ -55,17 +55,17 @@ pub enum TransportError {
 
 /// Carries requests to the replicas of a group on other nodes.
 ///
-/// Appends, heartbeats with votes, and snapshots should travel on separate connections, so that
-/// none waits behind the other. No method may wait for anything but the peer, and each must give
-/// up by itself within the `timeout` given.
+/// Appends, heartbeats with votes, and snapshots SHOULD use separate connections, so that none is
+/// queued behind another: a heartbeat behind a snapshot arrives after the election timeout. A method
+/// MUST NOT wait for anything except the peer, and MUST return within the given `timeout`.
 pub trait PeerTransport: Send + Sync + 'static {
-    /// Opens a long-lived stream of appends. The receiver hands it to
+    /// Opens a long-lived stream of append requests. The receiver passes it to
     /// [`crate::RaftGroup::on_append_stream`].
     ///
-    /// Replies MUST come in the order of the requests, one for each, and the stream of replies
-    /// MUST end when the peer's ends or breaks. The implementation MUST drop `requests` once the
-    /// replies have ended or been dropped. It MUST NOT take more of `requests` than its own flow
-    /// control lets through: their number in flight is bounded by `requests` itself.
+    /// Replies MUST be in the order of the requests, one for each, and the stream of replies MUST
+    /// end when the peer's stream ends or breaks. The implementation MUST drop `requests` once the
+    /// replies have ended or were dropped. It MUST NOT buffer `requests` beyond its own flow
+    /// control; `requests` itself bounds the number of requests in flight.
     fn append_stream(
         &self,
         to: NodeId,
@@ -73,8 +73,8 @@ pub trait PeerTransport: Send + Sync + 'static {
         requests: BoxStream<'static, AppendRequest>,
     ) -> BoxFuture<'static, Result<AppendReplies, TransportError>>;
 
-    /// One request without entries. Goes to [`crate::RaftGroup::on_heartbeat`]. It may wait for
-    /// those of other groups to the same node, for a small part of `timeout`, to travel with them.
+    /// Sends a request without entries, for [`crate::RaftGroup::on_heartbeat`]. It may be delayed by
+    /// a small part of `timeout` in order to share a call with those of other groups.
     fn heartbeat(
         &self,
         to: NodeId,
@@ -83,7 +83,7 @@ pub trait PeerTransport: Send + Sync + 'static {
         timeout: Duration,
     ) -> BoxFuture<'static, Result<AppendReply, TransportError>>;
 
-    /// A vote or pre-vote. Goes to [`crate::RaftGroup::on_vote`].
+    /// Sends a vote or pre-vote request, for [`crate::RaftGroup::on_vote`].
     fn vote(
         &self,
         to: NodeId,
@@ -92,8 +92,7 @@ pub trait PeerTransport: Send + Sync + 'static {
         timeout: Duration,
     ) -> BoxFuture<'static, Result<VoteReply, TransportError>>;
 
-    /// A whole snapshot; the reply comes once it is installed. Goes to
-    /// [`crate::RaftGroup::on_snapshot`].
+    /// Sends a whole snapshot, for [`crate::RaftGroup::on_snapshot`]. Returns once it is installed.
     fn install_snapshot(
         &self,
         to: NodeId,
@@ -102,7 +101,7 @@ pub trait PeerTransport: Send + Sync + 'static {
         timeout: Duration,
     ) -> BoxFuture<'static, Result<SnapshotReply, TransportError>>;
 
-    /// A transfer of leadership. Goes to [`crate::RaftGroup::on_transfer_leader`].
+    /// Sends a leadership transfer request, for [`crate::RaftGroup::on_transfer_leader`].
     fn transfer_leader(
         &self,
         to: NodeId,
@@ -112,5 +111,5 @@ pub trait PeerTransport: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<TransferReply, TransportError>>;
 }
 
-/// The replies of an append stream; it ends with its first error, conflict or higher vote.
+/// The replies of an append stream, which ends with the first error, conflict or higher vote.
 pub type AppendReplies = BoxStream<'static, Result<AppendReply, TransportError>>;

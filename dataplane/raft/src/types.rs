@@ -1,4 +1,4 @@
-//! openraft's types, as this crate fills them in.
+//! openraft's type configuration for this crate, and short names of the types that follow from it.
 
 use std::fmt;
 
@@ -8,15 +8,14 @@ use tokio::sync::oneshot;
 
 use crate::fence::Fence;
 use crate::state_machine::Response;
-use crate::state_machine_adapter::StateMachineAdapter;
 
-/// What stands in a raft entry: a proposal, and its base offset once the log has assigned it.
+/// The application data of a raft entry: a proposal, and its base offset once the log has assigned it.
 #[derive(Clone)]
 pub(crate) struct AppData {
     pub(crate) proposal: Proposal,
-    /// Meaningless before the entry has been appended; zero then.
+    /// Zero, and without meaning, until the entry has been appended.
     pub(crate) base_offset: Offset,
-    /// On a leader, on the way into its log: where it must come to stand.
+    /// The position that a leader's own proposal was built for. It is neither stored nor sent to peers.
     pub(crate) fence: Option<Fence>,
 }
 
@@ -67,14 +66,13 @@ impl openraft::RaftTypeConfig for Types {
 
 pub(crate) type CommittedLeaderId =
     <leader_id_std::LeaderId<u64, NodeId> as openraft::vote::RaftLeaderId>::Committed;
-pub(crate) type Raft = openraft::Raft<Types, StateMachineAdapter>;
 pub(crate) type RaftEntry = openraft::type_config::alias::EntryOf<Types>;
 pub(crate) type RaftLogId = openraft::type_config::alias::LogIdOf<Types>;
 pub(crate) type RaftVote = openraft::type_config::alias::VoteOf<Types>;
 pub(crate) type RaftMembership = openraft::Membership<NodeId, ()>;
 pub(crate) type RaftStoredMembership = openraft::type_config::alias::StoredMembershipOf<Types>;
 
-/// Answers a proposer through a oneshot; a proposer that went away is no news.
+/// Sends the result of a proposal to its proposer. A proposer that stopped waiting is not an error.
 pub(crate) struct OneshotResponder<T> {
     pub(crate) tx: oneshot::Sender<T>,
 }

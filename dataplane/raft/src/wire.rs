@@ -1,53 +1,54 @@
-//! What replicas of a group say to each other. A transport turns these into its own form and
-//! back; payload bytes are shared, never copied here.
+//! Requests and replies between the replicas of a group. A transport converts them to its own form
+//! and back. Payload bytes are shared, never copied.
 
 use bytes::Bytes;
 use lograft_core::{Entry, LogId, Membership, Offset, Vote};
 
-/// A leader's request to append entries. Without entries: a heartbeat or a probe.
+/// A leader's request to append entries. Without entries, it is a heartbeat or a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppendRequest {
     /// The leader's vote.
     pub vote: Vote,
-    /// The entry before the first of `entries`; `None` before the very first.
+    /// The entry before the first of `entries`; `None` before the first entry of the log.
     pub prev: Option<LogId>,
-    /// The entries, with consecutive indexes. Those of kind `Membership` carry their encoded
-    /// membership as payload.
+    /// The entries, with consecutive indexes. The payload of an entry of kind `Membership` is its
+    /// encoded membership.
     pub entries: Vec<Entry>,
-    /// The last entry that the leader knows to be committed.
+    /// The last entry that is known to be committed.
     pub leader_commit: Option<LogId>,
 }
 
-/// A follower's answer to an [`AppendRequest`].
+/// The reply to an [`AppendRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendReply {
-    /// The follower's log agrees with the leader's up to here, on disk.
+    /// The follower's log on disk matches the leader's up to this entry.
     Accepted(Option<LogId>),
-    /// The follower does not have this entry, the request's `prev`. Ends a stream.
+    /// The follower does not have the request's `prev`, which is this entry. Ends the stream.
     Conflict(LogId),
-    /// The follower knows a higher vote. Ends a stream.
+    /// The follower knows a higher vote. Ends the stream.
     HigherVote(Vote),
 }
 
-/// A candidate's request.
+/// A candidate's request for a vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VoteRequest {
-    /// The vote asked for.
+    /// The requested vote.
     pub vote: Vote,
     /// The candidate's last entry.
     pub last: Option<LogId>,
-    /// Only asks whether the vote would be granted: nothing is written.
+    /// Whether this is a pre-vote, which only asks if the vote would be granted.
     pub pre_vote: bool,
-    /// The leader asked this candidate to stand: its own lease does not count.
+    /// Whether the leader requested this election in order to transfer its leadership. Its lease then
+    /// does not prevent the vote.
     pub leadership_transfer: bool,
 }
 
-/// The answer to a [`VoteRequest`].
+/// The reply to a [`VoteRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VoteReply {
-    /// The voter's vote after it decided.
+    /// The voter's vote after its decision.
     pub vote: Vote,
-    /// Whether it granted (or, before a vote, would grant) what was asked.
+    /// Whether the vote is granted or, for a pre-vote, would be.
     pub granted: bool,
     /// The voter's last entry.
     pub last: Option<LogId>,
@@ -56,15 +57,15 @@ pub struct VoteReply {
 /// The derived state of a group at an entry, without the log before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The last entry that the state takes in.
+    /// The last entry that is applied in the state.
     pub last: LogId,
-    /// The offset that the first record after `last` gets.
+    /// The offset of the first record after `last`.
     pub next_offset: Offset,
     /// The group's membership at `last`.
     pub membership: Membership,
-    /// The entry that set this membership.
+    /// The entry that contains this membership.
     pub membership_id: Option<LogId>,
-    /// What [`crate::StateMachine::checkpoint`] gave.
+    /// The state as encoded by [`crate::StateMachine::checkpoint`].
     pub state: Bytes,
 }
 
@@ -73,35 +74,35 @@ pub struct Snapshot {
 pub struct SnapshotRequest {
     /// The leader's vote.
     pub vote: Vote,
-    /// The whole snapshot; a transport cuts it into chunks as it likes.
+    /// The whole snapshot. A transport may send it in chunks.
     pub snapshot: Snapshot,
 }
 
-/// The answer to a [`SnapshotRequest`].
+/// The reply to a [`SnapshotRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotReply {
-    /// The follower's vote: higher than the leader's if it refused.
+    /// The follower's vote. It is higher than the leader's if the snapshot was rejected.
     pub vote: Vote,
 }
 
-/// A leader's word to the other members that `to` shall lead from now on.
+/// A leader's request to transfer its leadership, sent to all other members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransferRequest {
     /// The leader's vote.
     pub from_leader: Vote,
-    /// Who shall lead.
+    /// The successor.
     pub to: lograft_core::NodeId,
-    /// The leader's last entry: `to` must have it on disk before it stands.
+    /// The leader's last entry. `to` must have it on disk before it starts an election.
     pub last: Option<LogId>,
 }
 
-/// The answer to a [`TransferRequest`].
+/// The reply to a [`TransferRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransferReply {
-    /// Heard.
+    /// The request was accepted.
     Accepted,
-    /// The receiver follows another vote by now.
+    /// The receiver follows another vote.
     VoteChanged(Vote),
-    /// The receiver's log on disk ends here, before the leader's.
+    /// The receiver's log on disk ends at this entry, before the leader's.
     NotFlushed(Option<LogId>),
 }

@@ -1,46 +1,46 @@
-//! A histogram that forgets its values, and what is read out of it.
+//! A histogram that counts samples and discards their values.
 
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Counts what is recorded.
+/// A histogram that counts samples only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram<T = ()> {
     samples: u64,
     data: PhantomData<T>,
 }
 
-/// The percentiles of a histogram: 0 all of them.
+/// The percentiles of a histogram, all of which are 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PercentileStats {
-    /// How many values were recorded.
+    /// The number of recorded values.
     pub samples: u64,
-    /// 0.1 % of the values are below.
+    /// The 0.1th percentile.
     pub p0_1: u64,
-    /// 1 %.
+    /// The 1st percentile.
     pub p1: u64,
-    /// 5 %.
+    /// The 5th percentile.
     pub p5: u64,
-    /// 10 %.
+    /// The 10th percentile.
     pub p10: u64,
-    /// 50 %.
+    /// The 50th percentile.
     pub p50: u64,
-    /// 90 %.
+    /// The 90th percentile.
     pub p90: u64,
-    /// 99 %.
+    /// The 99th percentile.
     pub p99: u64,
-    /// 99.9 %.
+    /// The 99.9th percentile.
     pub p99_9: u64,
 }
 
-/// A drawing of histograms: none.
+/// A chart of histograms, which only has their names.
 #[derive(Clone, Debug, Default)]
 pub struct AsciiChart {
     names: Vec<String>,
 }
 
 impl<T> Histogram<T> {
-    /// Without samples.
+    /// A histogram without samples.
     pub fn new() -> Self {
         Self {
             samples: 0,
@@ -48,17 +48,17 @@ impl<T> Histogram<T> {
         }
     }
 
-    /// One more value.
+    /// Records one value.
     pub fn record(&mut self, value: u64) {
         self.record_n(value, 1);
     }
 
-    /// The same value so many times.
+    /// Records a value `count` times.
     pub fn record_n(&mut self, _value: u64, count: u64) {
         self.samples = self.samples.saturating_add(count);
     }
 
-    /// The number of samples; no percentiles.
+    /// The number of samples. The percentiles are 0.
     pub fn percentile_stats(&self) -> PercentileStats {
         PercentileStats {
             samples: self.samples,
@@ -80,12 +80,12 @@ impl fmt::Display for PercentileStats {
 }
 
 impl AsciiChart {
-    /// Of nothing.
+    /// A chart without histograms.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// And of this histogram.
+    /// Adds the name of a histogram.
     pub fn add(mut self, name: impl Into<String>, _histogram: Histogram) -> Self {
         self.names.push(name.into());
         self
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn samples_are_counted_and_values_forgotten() {
+    fn samples_are_counted_and_values_discarded() {
         let mut histogram = Histogram::<()>::new();
         histogram.record(9);
         histogram.record_n(1000, 4);

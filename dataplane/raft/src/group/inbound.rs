@@ -1,4 +1,4 @@
-//! What the replicas of other nodes ask of this one.
+//! Requests from the group's replicas on other nodes.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,9 +24,9 @@ use crate::wire::{
 };
 
 impl RaftGroup {
-    /// A leader's stream of appends. Each payload's CRC is checked here, nowhere else on this
-    /// node. The replies come in the order of the requests and end with the first conflict, higher
-    /// vote or error; `requests` is dropped then, at its next item at the latest.
+    /// Handles a leader's append stream. The CRC of each payload is checked here, and nowhere else on
+    /// this node. The replies are in the order of the requests and end with the first conflict,
+    /// higher vote or error; `requests` is dropped then, at its next item at the latest.
     pub fn on_append_stream<S>(
         &self,
         requests: S,
@@ -34,8 +34,8 @@ impl RaftGroup {
     where
         S: Stream<Item = AppendRequest> + Send + 'static,
     {
-        let failure = Failure::default();
-        let checked = Checked {
+        let failure = RequestFailure::default();
+        let checked = CheckedRequests {
             requests: Box::pin(requests),
             failure: failure.clone(),
         };
@@ -53,7 +53,9 @@ impl RaftGroup {
             .boxed()
     }
 
-    /// A leader's heartbeat or probe.
+    /// Handles a leader's heartbeat or probe.
+    ///
+    /// Fails if an entry is corrupt or malformed, or with [`RaftError::Stopped`].
     pub async fn on_heartbeat(&self, request: AppendRequest) -> Result<AppendReply, RaftError> {
         let request = request_to_raft(request)?;
         let prev = request.prev_log_id;
@@ -65,14 +67,16 @@ impl RaftGroup {
             .await
             .map_err(|_| RaftError::Stopped)?;
         if response.is_conflict() && prev.is_none() {
-            // What comes before the first entry cannot conflict.
+            // A request that starts with the first entry has no predecessor to conflict with.
             return Err(RaftError::Stopped);
         }
         Ok(reply_from_raft(&response.into_stream_result(prev, last)))
     }
 
-    /// A candidate's request for this replica's vote, or whether it would give it.
+    /// Handles a candidate's vote or pre-vote request. Fails with [`RaftError::Stopped`].
     pub async fn on_vote(&self, request: VoteRequest) -> Result<VoteReply, RaftError> {
+        // openraft answers a granted vote only after `LogStore::save_vote` has flushed it. A pre-vote
+        // changes nothing and is not written.
         let pre_vote = request.pre_vote;
         let request = vote_to_request(&request);
         let response = if pre_vote {
@@ -88,10 +92,13 @@ impl RaftGroup {
         })
     }
 
-    /// A leader's snapshot; answered once it is installed.
+    /// Installs a leader's snapshot and replies when it is on disk.
+    ///
+    /// Fails with [`RaftError::EntryMalformed`] if its membership does not decode, or with
+    /// [`RaftError::Stopped`].
     pub async fn on_snapshot(&self, request: SnapshotRequest) -> Result<SnapshotReply, RaftError> {
         let SnapshotRequest { vote, snapshot } = request;
-        tracing::info!(group = %self.group(), last = %snapshot.last, "installing a snapshot");
+        tracing::info!(group = %self.group(), last = %snapshot.last, "installing snapshot");
         let index = snapshot.last.index;
         let checkpoint = Checkpoint {
             last: snapshot.last,
@@ -115,7 +122,7 @@ impl RaftGroup {
         })
     }
 
-    /// A leader's word that another node shall lead.
+    /// Handles the leader's request to transfer its leadership. Fails with [`RaftError::Stopped`].
     pub async fn on_transfer_leader(
         &self,
         request: TransferRequest,
@@ -128,11 +135,11 @@ impl RaftGroup {
     }
 }
 
-/// Why the requests ended early, if they did.
+/// The error that ended the requests early, if any.
 #[derive(Clone, Default)]
-struct Failure(Arc<Mutex<Option<RaftError>>>);
+struct RequestFailure(Arc<Mutex<Option<RaftError>>>);
 
-impl Failure {
+impl RequestFailure {
     fn set(&self, error: RaftError) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
@@ -142,13 +149,13 @@ impl Failure {
     }
 }
 
-/// The requests that are sound, up to the first that is not.
-struct Checked<S> {
+/// The requests up to the first with a corrupt or malformed entry.
+struct CheckedRequests<S> {
     requests: Pin<Box<S>>,
-    failure: Failure,
+    failure: RequestFailure,
 }
 
-impl<S> Stream for Checked<S>
+impl<S> Stream for CheckedRequests<S>
 where
     S: Stream<Item = AppendRequest>,
 {

@@ -1,4 +1,4 @@
-//! Proposals: put into the log in the order of the calls, answered when applied.
+//! Proposals: appended to the log in the order of the calls, answered when applied.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,23 +9,23 @@ use openraft::errors::ClientWriteError;
 use openraft::raft::ClientWriteResult;
 use tokio::sync::oneshot;
 
-use super::{Forward, RaftGroup};
+use super::{ForwardToLeader, RaftGroup};
 use crate::convert::log_id_from_raft;
 use crate::error::ProposeError;
 use crate::fence::Fence;
 use crate::state_machine::Response;
 use crate::types::{AppData, CommittedLeaderId, OneshotResponder, Types};
 
-/// A proposal that is committed and applied here.
+/// The result of a proposal that is committed, and applied on this replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
-    /// Its place in the log.
+    /// The position of its entry in the log.
     pub id: LogId,
-    /// What applying it gave.
+    /// The state machine's response.
     pub response: Response,
 }
 
-/// A proposal on its way. Dropping it loses the answer, not the proposal.
+/// A future of a proposal's result. Dropping it does not cancel the proposal.
 #[derive(Debug)]
 pub struct ProposeHandle {
     answer: oneshot::Receiver<ClientWriteResult<Types>>,
@@ -49,12 +49,12 @@ impl Future for ProposeHandle {
 }
 
 impl RaftGroup {
-    /// Proposes to the group. The proposal is refused unless this replica leads `expected_term`,
-    /// the term of the status that the proposer has seen. Proposals whose calls returned one after
-    /// the other stand in the log in that order.
+    /// Proposes an entry to the group. The proposal is rejected unless this replica is the leader of
+    /// `expected_term`, the term of the status that the proposer has seen. If two calls return one
+    /// after the other, their entries are in the log in that order.
     ///
-    /// Returns once the proposal is on its way; waits while
-    /// `limits::RAFT_PROPOSALS_MAX_COUNT` are. The handle gives the outcome.
+    /// Returns once the proposal is queued, and waits while `limits::RAFT_PROPOSALS_MAX_COUNT`
+    /// proposals are. The handle gives the result. Fails only if the replica is stopped.
     pub async fn propose(
         &self,
         proposal: Proposal,
@@ -71,9 +71,9 @@ impl RaftGroup {
         .await
     }
 
-    /// Proposes records that must come to stand exactly where their [`Fence`] says, or not at all:
-    /// raft may refuse a proposal and take the next one, which builds on it. What does not fit is
-    /// in the log as a blank entry and answered with [`Response::None`].
+    /// Proposes records for exactly the position that their [`Fence`] names. A proposal that does
+    /// not fit is voided: the log contains a blank entry instead, and the response is
+    /// [`Response::None`]. The caller may then propose the records again, in a new chain.
     pub async fn propose_fenced(
         &self,
         proposal: Proposal,
@@ -93,6 +93,9 @@ impl RaftGroup {
         data: AppData,
         expected_term: Term,
     ) -> Result<ProposeHandle, ProposeError> {
+        // `with_leader` makes openraft reject the proposal if the term has changed. Without it, a
+        // batch that was checked for duplicates against the state of one term could enter the log in
+        // a later one, after another leader has already appended a retry of the same batch.
         let (tx, answer) = oneshot::channel();
         let written = self
             .inner
@@ -109,13 +112,13 @@ impl RaftGroup {
 
 fn propose_error(error: &ClientWriteError<Types>) -> ProposeError {
     match error {
-        ClientWriteError::LogEntryDiscarded(Forward {
+        ClientWriteError::LogEntryDiscarded(ForwardToLeader {
             leader_id: leader, ..
         }) => ProposeError::Discarded { leader: *leader },
-        ClientWriteError::ForwardToLeader(Forward {
+        ClientWriteError::ForwardToLeader(ForwardToLeader {
             leader_id: leader, ..
         }) => ProposeError::NotLeader { leader: *leader },
-        // Both are about memberships only.
+        // Membership changes only.
         ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_) => {
             ProposeError::NotLeader { leader: None }
         }

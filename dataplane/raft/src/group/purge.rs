@@ -1,11 +1,14 @@
-//! Purging a log's beginning: a snapshot at the boundary first, so that a follower that is behind
-//! it can still be served.
+//! Purging the start of the log, after a snapshot was built at the purge boundary.
+//!
+//! The snapshot is built first, since a follower that needs purged entries can only continue from a
+//! snapshot. With the order reversed, the leader would offer the snapshot at the previous boundary for
+//! a while, and the entries that follow this snapshot would be gone: a log hole.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lograft_core::limits::PURGE_HOLD_MAX;
+use lograft_core::limits::{PURGE_HOLD_MAX, RAFT_SNAPSHOT_BUILD_TIMEOUT};
 use lograft_core::{LogId, LogIndex, NodeId};
 use tokio::time::Instant;
 
@@ -14,23 +17,20 @@ use crate::convert::log_id_to_raft;
 use crate::error::RaftError;
 use crate::status::{GroupStatus, PurgeStatus, Role};
 
-/// Building a snapshot takes the raft core one round, no IO.
-const BUILD_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What a replica's purge waits for.
+/// The followers that delay a replica's purge. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Purge {
-    state: Arc<Mutex<State>>,
+pub(super) struct PurgeState {
+    inner: Arc<Mutex<PurgeProgress>>,
 }
 
-struct State {
+struct PurgeProgress {
     status: PurgeStatus,
-    /// Since when each follower has been behind the boundary.
+    /// The time at which each follower was first seen behind the boundary.
     behind: BTreeMap<NodeId, Instant>,
     hold_max: Duration,
 }
 
-impl Default for State {
+impl Default for PurgeProgress {
     fn default() -> Self {
         Self {
             status: PurgeStatus::default(),
@@ -40,22 +40,25 @@ impl Default for State {
     }
 }
 
-/// Whether a purge may go on.
-enum Hold {
-    /// Not yet: a follower is given time.
-    Waits,
-    /// Yes, whether or not these followers are behind the boundary.
-    Passed(Vec<NodeId>),
+/// Whether a purge may proceed.
+enum PurgeHold {
+    /// A slow follower still has time to catch up.
+    Wait,
+    /// The purge may proceed. These followers are behind the boundary and will need a snapshot.
+    Proceed(Vec<NodeId>),
 }
 
-impl Purge {
+impl PurgeState {
     pub(super) fn status(&self) -> PurgeStatus {
         self.lock().status
     }
 
-    /// A follower that has been behind `boundary` for less than the time allowed holds back a
-    /// purge up to there.
-    fn hold(&self, status: &GroupStatus, boundary: LogId, now: Instant) -> Hold {
+    /// Decides whether the log may be purged up to `boundary`. A follower that has been behind it for
+    /// less than `hold_max` delays the purge.
+    fn hold(&self, status: &GroupStatus, boundary: LogId, now: Instant) -> PurgeHold {
+        // A follower that is only slow should catch up from the log: a snapshot empties its log and
+        // interrupts its append stream. The time for it is bounded, since a follower that is down
+        // must not let the disks of the others fill up.
         let mut state = self.lock();
         let behind = status.followers.iter().filter(|(_, follower)| {
             follower
@@ -67,15 +70,15 @@ impl Purge {
             .collect();
         let mut waiting = behind
             .iter()
-            .filter(|(_, s)| now.duration_since(**s) < state.hold_max);
+            .filter(|(_, since)| now.duration_since(**since) < state.hold_max);
         let held_by = waiting.next().map(|(node, _)| *node);
         let nodes = behind.keys().copied().collect();
         state.behind = behind;
         state.status.held_by = held_by;
         if held_by.is_some() {
-            Hold::Waits
+            PurgeHold::Wait
         } else {
-            Hold::Passed(nodes)
+            PurgeHold::Proceed(nodes)
         }
     }
 
@@ -83,27 +86,28 @@ impl Purge {
         self.lock().status.requested = Some(up_to);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, PurgeProgress> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl RaftGroup {
-    /// How long a slow follower may hold back a purge of this leader, instead of
+    /// Sets the time that a slow follower may delay a purge, for tests. The default is
     /// `limits::PURGE_HOLD_MAX`.
     pub fn set_purge_hold(&self, hold_max: Duration) {
         self.inner.purge.lock().hold_max = hold_max;
     }
 
-    /// Purges the log up to and including `up_to`, or as far below as a checkpoint stands and
-    /// entries are applied. Each replica purges its own log; followers behind a leader's boundary
-    /// get its snapshot.
+    /// Purges the log up to `up_to` (inclusive), or up to the newest checkpoint below it that is
+    /// applied. Each replica purges its own log. Followers behind a leader's boundary receive its
+    /// snapshot.
     ///
-    /// On a leader, followers that are behind hold the purge back for up to
-    /// `limits::PURGE_HOLD_MAX`; until then nothing is done, [`PurgeStatus`] says for whom, and
-    /// the call is to be made again later, as retention does anyway.
+    /// On a leader, followers that are behind the boundary delay the purge for up to
+    /// `limits::PURGE_HOLD_MAX`. Until then the call does nothing, [`PurgeStatus`] names the
+    /// follower, and the caller must repeat the call later.
     ///
-    /// Returns the last entry that is or shortly will be purged.
+    /// Returns the last entry that is purged or is about to be, if any. Fails with
+    /// [`RaftError::Timeout`], after which the caller may retry, or with [`RaftError::Stopped`].
     pub async fn snapshot_and_purge(&self, up_to: LogIndex) -> Result<Option<LogId>, RaftError> {
         self.inner.purge.request(up_to);
         let status = self.status();
@@ -124,7 +128,8 @@ impl RaftGroup {
         {
             return Ok(status.purged);
         }
-        let Hold::Passed(behind) = self.inner.purge.hold(&status, boundary, Instant::now()) else {
+        let PurgeHold::Proceed(behind) = self.inner.purge.hold(&status, boundary, Instant::now())
+        else {
             return Ok(status.purged);
         };
         self.build_snapshot(boundary).await?;
@@ -135,25 +140,31 @@ impl RaftGroup {
             .purge_log(boundary.index.get())
             .await;
         trigger.map_err(|_| RaftError::Stopped)?;
-        // A stream that is still to send what is purged would hold the purge back for ever.
+        // openraft purges no entry that an open append stream has not sent yet. A stream that hangs
+        // would delay the purge indefinitely, so it is aborted; its replacement starts with a
+        // snapshot.
         for node in behind {
-            tracing::warn!(group = %self.group(), %node, %boundary, "purging ahead of a follower");
-            self.inner.breakers.break_stream(node);
+            tracing::warn!(
+                group = %self.group(), node_id = %node, %boundary, "purged log ahead of slow follower"
+            );
+            self.inner.append_streams.abort(node);
         }
         Ok(Some(boundary))
     }
 
     async fn build_snapshot(&self, boundary: LogId) -> Result<(), RaftError> {
-        self.inner.snapshots.want(boundary.index);
+        self.inner.snapshots.request(boundary.index);
         let trigger = self.inner.raft.trigger().snapshot().await;
         trigger.map_err(|_| RaftError::Stopped)?;
         let mut progress = self.inner.raft.watch_snapshot_progress();
         let target = Some(log_id_to_raft(boundary));
-        match tokio::time::timeout(BUILD_TIMEOUT, progress.wait_until_ge(&target)).await {
+        match tokio::time::timeout(RAFT_SNAPSHOT_BUILD_TIMEOUT, progress.wait_until_ge(&target))
+            .await
+        {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(RaftError::Stopped),
             Err(_) => Err(RaftError::Timeout {
-                what: "the snapshot to be built",
+                what: "the snapshot",
             }),
         }
     }

@@ -1,8 +1,11 @@
-//! Transfers of leadership.
+//! Leadership transfer.
 //!
-//! From the moment a leader is told to hand over, openraft lets it take no proposals for the rest
-//! of its term, whether or not its word arrived: so the word is repeated, and a leader whose
-//! successor does not come forward falls silent until another is elected.
+//! Once a transfer has started, openraft accepts no more proposals for the rest of the leader's term,
+//! even if the request never reaches the successor. (A leader that accepted more could stay ahead of
+//! its successor, which then wins no election. Raft dissertation, section 3.10.) So a transfer cannot
+//! be cancelled: the leader repeats the request, and if no successor takes over in time, it stops its
+//! heartbeats so that the followers elect a leader. Otherwise the group would keep a leader that
+//! rejects all writes.
 
 use lograft_core::NodeId;
 use lograft_core::limits::{RAFT_TRANSFER_TIMEOUT, TRANSFER_LAG_MAX_COUNT};
@@ -13,9 +16,13 @@ use crate::error::RaftError;
 use crate::status::Role;
 
 impl RaftGroup {
-    /// Hands leadership to a voter that has nearly all of the log. Returns once it leads. This
-    /// replica takes no proposals meanwhile. If it does not work out within
-    /// `limits::RAFT_TRANSFER_TIMEOUT`, the group elects whom it likes.
+    /// Transfers the leadership to a voter that has nearly all of the log. Returns once it is the
+    /// leader. This replica rejects proposals in the meantime. If the transfer does not succeed within
+    /// `limits::RAFT_TRANSFER_TIMEOUT`, the group elects any of its voters.
+    ///
+    /// Fails with [`RaftError::NotLeader`] (also if another node became the leader),
+    /// [`RaftError::NotVoter`] or [`RaftError::NotCaughtUp`] before anything changed, with
+    /// [`RaftError::Timeout`] or with [`RaftError::Stopped`].
     pub async fn transfer_leader(&self, to: NodeId) -> Result<(), RaftError> {
         let status = self.status();
         if !status.is_leader() {
@@ -33,14 +40,15 @@ impl RaftGroup {
             return Err(RaftError::NotCaughtUp { node: to });
         }
         let group = self.clone();
-        // Goes on if the caller gives up: a leader left half way takes no proposals.
-        match tokio::spawn(async move { group.hand_over(to).await }).await {
+        // A separate task completes the transfer even if the caller's future is dropped: a leader
+        // that stopped half way would reject all proposals until the end of its term.
+        match tokio::spawn(async move { group.complete_transfer(to).await }).await {
             Ok(result) => result,
             Err(_) => Err(RaftError::Stopped),
         }
     }
 
-    async fn hand_over(&self, to: NodeId) -> Result<(), RaftError> {
+    async fn complete_transfer(&self, to: NodeId) -> Result<(), RaftError> {
         let deadline = Instant::now() + RAFT_TRANSFER_TIMEOUT;
         let mut status = self.watch();
         while Instant::now() < deadline {
@@ -57,15 +65,15 @@ impl RaftGroup {
                 Ok(Ok(now)) => return Err(RaftError::NotLeader { leader: now.leader }),
             }
         }
-        self.fall_silent().await;
+        self.step_down().await;
         Err(RaftError::Timeout {
             what: "the new leader",
         })
     }
 
-    /// Lets the followers elect another leader.
-    async fn fall_silent(&self) {
-        tracing::warn!(group = %self.group(), "the successor did not take over, standing down");
+    /// Stops the heartbeats until the followers have elected another leader.
+    async fn step_down(&self) {
+        tracing::warn!(group = %self.group(), "leadership transfer timed out, stepping down");
         let heartbeat = |enabled| self.inner.raft.runtime_config().heartbeat(enabled);
         heartbeat(false);
         let mut status = self.watch();

@@ -1,4 +1,4 @@
-//! Watches the raft core and publishes the replica's status.
+//! Watches openraft's core task and publishes the replica's status.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,25 +13,27 @@ use openraft::errors::Fatal;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::purge::Purge;
+use super::purge::PurgeState;
 use crate::config::GroupConfig;
 use crate::convert::{log_id_from_raft, membership_from_raft};
 use crate::error::{BoxError, RaftError};
+use crate::state_machine_adapter::Raft;
 use crate::status::{FollowerStatus, GroupFatal, GroupStatus, Role};
-use crate::types::Raft;
 
-/// What a status is read from.
-pub(super) struct View {
+/// The parts of a replica that its status is read from.
+pub(super) struct StatusSource {
     pub(super) config: GroupConfig,
     pub(super) raft: Raft,
     pub(super) log: GroupLog,
-    pub(super) purge: Purge,
+    pub(super) purge: PurgeState,
     pub(super) stopping: Arc<AtomicBool>,
 }
 
-impl View {
-    /// Reads each part from the channel whose change wakes [`publish`]: the core updates its
-    /// channels one after the other, and the whole, `metrics`, last.
+impl StatusSource {
+    /// Reads the current status.
+    // openraft updates its watch channels one after the other, `metrics` last. Each part is read from
+    // the channel whose change wakes `publish`. Read from `metrics`, a status could miss the change
+    // that woke it, and would then be published only at the next one.
     pub(super) fn read(&self) -> GroupStatus {
         let server = self.raft.server_metrics();
         let server = server.borrow_watched();
@@ -116,7 +118,7 @@ impl View {
         }
     }
 
-    /// The status once the raft core is gone.
+    /// The status after openraft's core task has ended.
     fn stopped(&self) -> GroupStatus {
         let mut status = self.read();
         status.role = Role::Stopped;
@@ -141,22 +143,22 @@ fn role_of(state: ServerState) -> Role {
     }
 }
 
-/// Publishes until the raft core ends.
-pub(super) fn spawn(view: View) -> watch::Receiver<GroupStatus> {
-    let (tx, rx) = watch::channel(view.read());
-    tokio::spawn(publish(view, tx));
+/// Publishes the status until openraft's core task ends.
+pub(super) fn spawn(source: StatusSource) -> watch::Receiver<GroupStatus> {
+    let (tx, rx) = watch::channel(source.read());
+    tokio::spawn(publish(source, tx));
     rx
 }
 
-async fn publish(view: View, status: watch::Sender<GroupStatus>) {
-    let mut server = view.raft.server_metrics();
-    let mut applied = view.raft.watch_apply_progress();
+async fn publish(source: StatusSource, status: watch::Sender<GroupStatus>) {
+    let mut server = source.raft.server_metrics();
+    let mut applied = source.raft.watch_apply_progress();
     loop {
         let read_at = Instant::now();
-        let now = view.read();
+        let now = source.read();
         let stopped = now.role == Role::Stopped;
-        // A leader becomes ready by an apply: that cannot wait.
-        let hurry = now.role == Role::Leader && !now.ready;
+        // A new leader becomes ready by an apply, and its clients are waiting: publish it at once.
+        let is_urgent = now.role == Role::Leader && !now.ready;
         let changed = status.send_if_modified(|published| {
             let changed = *published != now;
             if changed {
@@ -167,27 +169,27 @@ async fn publish(view: View, status: watch::Sender<GroupStatus>) {
         if stopped {
             return;
         }
-        // Followers move without an apply here, and so does a purge.
-        let again = if changed {
+        // The progress of followers and of a purge causes no apply on this replica: poll it.
+        let poll_interval = if changed {
             RAFT_STATUS_INTERVAL
         } else {
             RAFT_STATUS_IDLE_INTERVAL
         };
-        let movement = async {
-            if !hurry {
+        let progress = async {
+            if !is_urgent {
                 tokio::time::sleep_until(read_at + RAFT_STATUS_INTERVAL).await;
             }
-            tokio::time::timeout(again, applied.changed())
+            tokio::time::timeout(poll_interval, applied.changed())
                 .await
                 .unwrap_or(Ok(()))
         };
         let alive = tokio::select! {
             result = server.changed() => result.is_ok(),
-            result = movement => result.is_ok(),
+            result = progress => result.is_ok(),
         };
         if !alive {
             break;
         }
     }
-    status.send_replace(view.stopped());
+    status.send_replace(source.stopped());
 }

@@ -1,5 +1,7 @@
-//! Breaking the append stream of a follower whose next entries are to be purged: raft purges
-//! nothing that a stream is still to send.
+//! Aborting the append stream to a follower whose next entries are about to be purged.
+//!
+//! openraft purges no entry that an open append stream has not sent yet. A follower that hangs without
+//! closing its connection would therefore keep the log of every leader from being purged.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,44 +11,45 @@ use std::task::Context;
 use futures_util::task::AtomicWaker;
 use lograft_core::NodeId;
 
-/// The open append streams of one replica, by the node that they go to.
+/// The open append streams of one replica, by target node. Clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct Breakers(Arc<Mutex<BTreeMap<NodeId, Weak<Breaker>>>>);
+pub(crate) struct AppendStreams(Arc<Mutex<BTreeMap<NodeId, Weak<AbortSignal>>>>);
 
-/// One stream's.
+/// The abort signal of one append stream.
 #[derive(Default)]
-pub(crate) struct Breaker {
-    broken: AtomicBool,
+pub(crate) struct AbortSignal {
+    is_aborted: AtomicBool,
     waker: AtomicWaker,
 }
 
-impl Breakers {
-    /// For a stream that is opened now; a node has one at a time.
-    pub(crate) fn add(&self, to: NodeId) -> Arc<Breaker> {
-        let breaker = Arc::new(Breaker::default());
+impl AppendStreams {
+    /// Registers a new stream. It replaces the previous stream to the same node.
+    pub(crate) fn register(&self, to: NodeId) -> Arc<AbortSignal> {
+        let signal = Arc::new(AbortSignal::default());
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        open.insert(to, Arc::downgrade(&breaker));
-        breaker
+        open.insert(to, Arc::downgrade(&signal));
+        signal
     }
 
-    /// Breaks the stream to a node, if there is one.
-    pub(crate) fn break_stream(&self, to: NodeId) {
+    /// Aborts the stream to a node, if one is open.
+    pub(crate) fn abort(&self, to: NodeId) {
         let open = self
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&to);
-        if let Some(breaker) = open.and_then(|open| open.upgrade()) {
-            breaker.broken.store(true, Ordering::Release);
-            breaker.waker.wake();
+        if let Some(signal) = open.and_then(|open| open.upgrade()) {
+            signal.is_aborted.store(true, Ordering::Release);
+            signal.waker.wake();
         }
     }
 }
 
-impl Breaker {
-    /// Whether the stream is to end; if not, the task is woken when it is.
-    pub(crate) fn poll_broken(&self, cx: &Context<'_>) -> bool {
+impl AbortSignal {
+    /// Whether the stream is aborted. If not, the task is woken when it is.
+    pub(crate) fn poll_aborted(&self, cx: &Context<'_>) -> bool {
+        // Registered before the flag is read: an abort in between wakes the task.
         self.waker.register(cx.waker());
-        self.broken.load(Ordering::Acquire)
+        self.is_aborted.load(Ordering::Acquire)
     }
 }

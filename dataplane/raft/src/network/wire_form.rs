@@ -1,4 +1,4 @@
-//! Between openraft's requests and those of [`crate::wire`].
+//! Conversions between openraft's requests and those of [`crate::wire`].
 
 use openraft::raft::TransferLeaderError;
 use openraft::raft::{
@@ -28,7 +28,9 @@ pub(crate) fn request_from_raft(request: AppendEntriesRequest<Types>) -> wire::A
     }
 }
 
-/// A peer's request, once each payload's CRC has been checked: the one check on this node.
+/// Converts a peer's request, after checking the CRC of each payload.
+///
+/// Fails if an entry's checksum is wrong or its membership does not decode.
 pub(crate) fn request_to_raft(
     request: wire::AppendRequest,
 ) -> Result<AppendEntriesRequest<Types>, RaftError> {
@@ -38,6 +40,8 @@ pub(crate) fn request_to_raft(
         entries,
         leader_commit,
     } = request;
+    // The only CRC check of a replicated payload on this node. A corrupt entry is rejected before it is
+    // in the log: it would be acknowledged towards a majority that does not have the record.
     let entries = entries.into_iter().map(|entry| {
         let index = entry.id.index;
         if crc32c::crc32c(&entry.proposal.payload) != entry.proposal.payload_crc32c {

@@ -1,4 +1,4 @@
-//! Replicas of one group, each with a storage of its own.
+//! Replicas of one group, each with its own storage.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::net::Net;
 use crate::sum::{Published, Sum, SumMachine};
 
 pub(crate) const GROUP: GroupId = GroupId(7);
-/// Longer than anything here takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// A timeout for every wait of a test, long enough for a busy machine.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(20);
 
-/// Quick, so that tests are; still above scheduling noise.
+/// Short timing, so that the tests are fast, but above scheduling noise.
 fn timing() -> RaftTiming {
     RaftTiming {
         heartbeat: Duration::from_millis(60),
@@ -47,7 +47,7 @@ pub(crate) struct Cluster {
     pub(crate) replicas: BTreeMap<NodeId, Replica>,
     segment_max_bytes: u64,
     timing: RaftTiming,
-    /// Where not the real file system is used: each node's disk.
+    /// The simulated disk of each node. Empty if the real file system is used.
     disks: BTreeMap<NodeId, FaultFs>,
     dir: TempDir,
 }
@@ -56,7 +56,7 @@ pub(crate) fn nodes(ids: impl IntoIterator<Item = u64>) -> BTreeSet<NodeId> {
     ids.into_iter().map(NodeId).collect()
 }
 
-/// A batch of `record_count` records, `payload_bytes` long, told apart by `seed`.
+/// A batch of `record_count` records and `payload_bytes` bytes, different for each `seed`.
 pub(crate) fn batch(seed: u64, record_count: u32, payload_bytes: usize) -> Proposal {
     let mut bytes = vec![0u8; payload_bytes.max(8)];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -67,7 +67,7 @@ pub(crate) fn batch(seed: u64, record_count: u32, payload_bytes: usize) -> Propo
 }
 
 impl Cluster {
-    /// `voters` nodes numbered from 1, all voters, with a leader that is ready.
+    /// A group of `voters` nodes numbered from 1, all voters, with a ready leader.
     pub(crate) async fn of(voters: u64) -> Self {
         Self::with_segments(voters, 64 * 1024 * 1024).await
     }
@@ -76,7 +76,7 @@ impl Cluster {
         Self::with(voters, segment_max_bytes, timing(), BTreeMap::new()).await
     }
 
-    /// On disks that can lose power.
+    /// A group on simulated disks, which can lose power.
     pub(crate) async fn on_fault_disks(voters: u64, seed: u64) -> Self {
         let disks = nodes(1..=voters).into_iter();
         let disks = disks
@@ -85,7 +85,7 @@ impl Cluster {
         Self::with(voters, 256 * 1024, timing(), disks).await
     }
 
-    /// With elections so slow that only a transfer can be quick.
+    /// A group with slow elections, so that only a leadership transfer can be fast.
     pub(crate) async fn with_slow_elections(voters: u64) -> Self {
         let (election_min, election_max) = (Duration::from_secs(2), Duration::from_millis(2500));
         let timing = RaftTiming {
@@ -124,7 +124,7 @@ impl Cluster {
         cluster
     }
 
-    /// Starts a node's replica, on its files if it has some.
+    /// Starts the replica of a node, on its existing files if there are any.
     pub(crate) async fn start(&mut self, node: NodeId) {
         let mut config = StorageConfig::new(self.dir.path().join(node.to_string()));
         config.segment_max_bytes = self.segment_max_bytes;
@@ -148,7 +148,7 @@ impl Cluster {
         let group = RaftGroup::start(config, log, Box::new(machine), self.net.from(node)).await;
         let group = group.unwrap();
         self.net.attach(node, group.clone());
-        self.net.mend(node);
+        self.net.reconnect(node);
         self.replicas.insert(
             node,
             Replica {
@@ -159,7 +159,7 @@ impl Cluster {
         );
     }
 
-    /// Stops a node without a word to the others.
+    /// Disconnects a node and stops its replica.
     pub(crate) async fn crash(&mut self, node: NodeId) {
         self.net.cut(node);
         self.net.detach(node);
@@ -169,7 +169,7 @@ impl Cluster {
         replica.storage.close_group(GROUP).unwrap();
     }
 
-    /// Cuts the power of all nodes at once, and starts them again.
+    /// Cuts the power of all nodes at once and restarts them.
     pub(crate) async fn power_failure(&mut self) {
         for disk in self.disks.values_mut() {
             *disk = disk.crash(Crash::Power);
@@ -186,7 +186,7 @@ impl Cluster {
         }
     }
 
-    /// From now on, every sync of a node's disk fails.
+    /// Makes every further sync of a node's disk fail.
     pub(crate) fn fail_syncs(&self, node: NodeId) {
         self.disks[&node].fail_sync_after(0);
     }
@@ -195,7 +195,7 @@ impl Cluster {
         &self.replicas[&node].group
     }
 
-    /// Waits for a leader that is ready, among the nodes that are not cut off.
+    /// Waits for a ready leader.
     pub(crate) async fn leader(&self) -> NodeId {
         self.leader_among(&self.replicas.keys().copied().collect())
             .await
@@ -206,7 +206,7 @@ impl Cluster {
             let ready = self.replicas.iter().filter(|(node, replica)| {
                 among.contains(node) && replica.group.watch().borrow().ready
             });
-            // An old leader that is cut off may still think it leads.
+            // A disconnected old leader may still consider itself the leader.
             ready
                 .max_by_key(|(_, replica)| replica.group.status().term)
                 .map(|(node, _)| *node)
@@ -215,9 +215,9 @@ impl Cluster {
         find().unwrap()
     }
 
-    /// Proposes through whoever leads, again and again until it is committed.
+    /// Proposes to the current leader, with retries until the proposal is committed.
     pub(crate) async fn write(&self, proposal: Proposal) -> Committed {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + WAIT_MAX;
         loop {
             let leader = self.leader().await;
             let group = self.group(leader);
@@ -229,8 +229,8 @@ impl Cluster {
         }
     }
 
-    /// Waits until every running replica has applied the same, and returns that.
-    pub(crate) async fn settled(&self) -> Sum {
+    /// Waits until all running replicas have applied the same entries, and returns their sum.
+    pub(crate) async fn converged(&self) -> Sum {
         let leader = self.leader().await;
         let sum = self.replicas[&leader].sum();
         for (node, replica) in &self.replicas {
@@ -253,9 +253,9 @@ impl Cluster {
     }
 }
 
-/// Opens a node's storage, once the last task of its former life has let go of it.
+/// Opens the storage of a node, once all tasks from before its restart have released it.
 async fn open_storage(disk: Option<&FaultFs>, config: StorageConfig) -> Storage {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + WAIT_MAX;
     let (fs, may_fail): (Arc<dyn Fs>, bool) = match disk {
         Some(disk) => (Arc::new(disk.clone()), true),
         None => (Arc::new(RealFs), false),
@@ -267,7 +267,7 @@ async fn open_storage(disk: Option<&FaultFs>, config: StorageConfig) -> Storage 
             Err(StorageError::InUse { .. }) if tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            Err(error) => panic!("opening the storage: {error}"),
+            Err(error) => panic!("cannot open the storage: {error}"),
         }
     }
 }
@@ -282,7 +282,7 @@ pub(crate) async fn propose(
 
 /// Waits until `condition` holds.
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + WAIT_MAX;
     while !condition() {
         assert!(
             tokio::time::Instant::now() < deadline,
@@ -292,13 +292,13 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
     }
 }
 
-/// Waits until a replica's status, as it is, fulfils `condition`.
+/// Waits until the current status of a replica meets `condition`.
 pub(crate) async fn until(
     group: &RaftGroup,
     what: &str,
     mut condition: impl FnMut(&GroupStatus) -> bool,
 ) -> GroupStatus {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + WAIT_MAX;
     loop {
         let status = group.status();
         if condition(&status) {

@@ -1,4 +1,4 @@
-//! Proposals, lost leaders, restarts.
+//! Proposals, leader failures and restarts.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -31,14 +31,14 @@ async fn proposals_are_committed_in_the_order_of_the_calls() {
         );
         expected = expected.plus(3);
     }
-    let sum = cluster.settled().await;
+    let sum = cluster.converged().await;
     assert_eq!((sum.batches, sum.next_offset), (2000, Offset(6000)));
     group.ensure_linearizable().await.unwrap();
     cluster.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_proposal_for_another_term_or_replica_is_refused() {
+async fn a_proposal_for_another_term_or_on_a_follower_is_rejected() {
     let cluster = Cluster::of(3).await;
     let leader = cluster.leader().await;
     let term = cluster.group(leader).status().term;
@@ -58,19 +58,19 @@ async fn a_proposal_for_another_term_or_replica_is_refused() {
         s.leader == Some(leader)
     })
     .await;
-    let refused = propose(cluster.group(follower), batch(1, 1, 8), term).await;
+    let rejected = propose(cluster.group(follower), batch(1, 1, 8), term).await;
     assert_eq!(
-        refused,
+        rejected,
         Err(ProposeError::NotLeader {
             leader: Some(leader)
         })
     );
-    assert_eq!(cluster.settled().await.batches, 0);
+    assert_eq!(cluster.converged().await.batches, 0);
     cluster.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_leader_is_replaced_and_nothing_acknowledged_is_lost() {
+async fn a_failed_leader_is_replaced_and_no_acknowledged_batch_is_lost() {
     let mut cluster = Cluster::of(3).await;
     let mut acknowledged = 0;
     for round in 0..3u64 {
@@ -95,7 +95,7 @@ async fn a_lost_leader_is_replaced_and_nothing_acknowledged_is_lost() {
             acknowledged
         });
         let written = cluster.replicas[&leader].sum().batches;
-        eventually("some are written", || {
+        eventually("some batches are written", || {
             cluster.replicas[&leader].sum().batches > written + 500
         })
         .await;
@@ -106,20 +106,20 @@ async fn a_lost_leader_is_replaced_and_nothing_acknowledged_is_lost() {
         cluster.write(batch(u64::MAX - round, 1, 8)).await;
         acknowledged += 1;
         cluster.start(leader).await;
-        let sum = cluster.settled().await;
+        let sum = cluster.converged().await;
         assert!(
             sum.batches >= acknowledged,
             "{} of {acknowledged} acknowledged",
             sum.batches
         );
-        // Whatever else is there was proposed: every batch holds one record.
+        // Batches that were not acknowledged may be in the log too. Every batch has one record.
         assert_eq!(sum.next_offset.get(), sum.batches);
     }
     cluster.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_is_cut_off_commits_nothing_and_its_tail_is_replaced() {
+async fn a_disconnected_leader_commits_nothing_and_its_tail_is_replaced() {
     let cluster = Cluster::of(3).await;
     let old = cluster.leader().await;
     let term = cluster.group(old).status().term;
@@ -148,51 +148,54 @@ async fn a_leader_that_is_cut_off_commits_nothing_and_its_tail_is_replaced() {
             .await
             .unwrap();
     }
-    cluster.net.mend(old);
+    cluster.net.reconnect(old);
     for handle in lost {
         assert!(matches!(handle.await, Err(ProposeError::Discarded { .. })));
     }
-    let sum = cluster.settled().await;
+    let sum = cluster.converged().await;
     assert_eq!((sum.batches, sum.next_offset), (11, Offset(21)));
     cluster.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_follower_that_was_away_catches_up() {
+async fn a_restarted_follower_catches_up() {
     let mut cluster = Cluster::of(3).await;
     let leader = cluster.leader().await;
-    let away = *cluster
+    let restarted = *cluster
         .replicas
         .keys()
         .find(|node| **node != leader)
         .unwrap();
-    cluster.crash(away).await;
+    cluster.crash(restarted).await;
     for n in 0..300 {
         cluster.write(batch(n, 1, 10_000)).await;
     }
-    cluster.start(away).await;
-    let sum = cluster.settled().await;
+    cluster.start(restarted).await;
+    let sum = cluster.converged().await;
     assert_eq!(sum.batches, 300);
     assert_eq!(
         cluster.net.snapshots(),
         0,
-        "the log was there, no snapshot was needed"
+        "the log was not purged, so no snapshot is needed"
     );
     let leader = cluster.leader().await;
-    if leader != away {
+    if leader != restarted {
         let group = cluster.group(leader);
-        until(group, "the leader sees it", |s| s.is_caught_up(away, 0)).await;
+        until(group, "the follower caught up", |s| {
+            s.is_caught_up(restarted, 0)
+        })
+        .await;
     }
     cluster.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_restart_from_disk_with_everything_acknowledged() {
+async fn all_nodes_restart_from_disk_with_all_acknowledged_batches() {
     let mut cluster = Cluster::with_segments(3, 1024 * 1024).await;
     for n in 0..600 {
         cluster.write(batch(n, 1, 8_000)).await;
     }
-    let before = cluster.settled().await;
+    let before = cluster.converged().await;
     for node in nodes(1..=3) {
         cluster.crash(node).await;
     }
@@ -202,13 +205,13 @@ async fn all_restart_from_disk_with_everything_acknowledged() {
         let restored = replica.sum();
         assert!(
             restored.batches > 0,
-            "node {node} begins at its checkpoint or committed index, not at nothing"
+            "node {node} must restart from its checkpoint or committed index"
         );
     }
     cluster.leader().await;
-    assert_eq!(cluster.settled().await, before);
+    assert_eq!(cluster.converged().await, before);
     cluster.write(batch(601, 1, 8)).await;
-    assert_eq!(cluster.settled().await.batches, 601);
+    assert_eq!(cluster.converged().await.batches, 601);
     cluster.shutdown().await;
 }
 
@@ -221,7 +224,7 @@ async fn a_group_of_one_commits_alone_and_survives_a_restart() {
     cluster.crash(NodeId(1)).await;
     cluster.start(NodeId(1)).await;
     cluster.write(batch(10, 1, 8)).await;
-    assert_eq!(cluster.settled().await.batches, 11);
+    assert_eq!(cluster.converged().await.batches, 11);
     tokio::time::timeout(Duration::from_secs(5), cluster.shutdown())
         .await
         .unwrap();

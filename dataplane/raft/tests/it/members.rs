@@ -1,4 +1,4 @@
-//! Changes of membership and transfers of leadership.
+//! Membership changes and leadership transfers.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn a_node_becomes_learner_then_voter_and_another_leaves() {
     group.add_learner(new).await.unwrap();
     until(&group, "the learner caught up", |s| s.is_caught_up(new, 0)).await;
     assert_eq!(group.status().learners, nodes([4]));
-    until(cluster.group(new), "it knows its role", |s| {
+    until(cluster.group(new), "the learner knows its role", |s| {
         s.role == Role::Learner
     })
     .await;
@@ -44,7 +44,7 @@ async fn a_node_becomes_learner_then_voter_and_another_leaves() {
         (voters, None, nodes([]))
     );
 
-    // With the removed one and another one gone, the new voter is needed for a quorum.
+    // With the removed node and one more node stopped, the new voter is needed for a quorum.
     cluster.crash(gone).await;
     let other = *cluster
         .replicas
@@ -53,12 +53,12 @@ async fn a_node_becomes_learner_then_voter_and_another_leaves() {
         .unwrap();
     cluster.crash(other).await;
     cluster.write(batch(50, 1, 8)).await;
-    assert_eq!(cluster.settled().await.batches, 51);
+    assert_eq!(cluster.converged().await.batches, 51);
     cluster.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_is_removed_hands_over() {
+async fn a_removed_leader_transfers_its_leadership() {
     let cluster = Cluster::of(3).await;
     let leader = cluster.leader().await;
     let mut voters = nodes(1..=3);
@@ -74,37 +74,39 @@ async fn a_leader_that_is_removed_hands_over() {
         .await
         .unwrap();
     assert_eq!(group.status().voters, voters);
-    until(cluster.group(leader), "it has stepped down", |s| {
-        s.role != Role::Leader
-    })
+    until(
+        cluster.group(leader),
+        "the removed leader has stepped down",
+        |s| s.role != Role::Leader,
+    )
     .await;
     cluster.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_that_cannot_be_are_refused() {
+async fn invalid_changes_are_rejected() {
     let cluster = Cluster::of(2).await;
     let leader = cluster.leader().await;
     let group = cluster.group(leader);
-    let stranger = group.change_voters(nodes([1, 2, 9])).await;
+    let unknown_node = group.change_voters(nodes([1, 2, 9])).await;
     assert!(
-        matches!(stranger, Err(RaftError::ChangeRefused { .. })),
-        "{stranger:?}"
+        matches!(unknown_node, Err(RaftError::ChangeRefused { .. })),
+        "{unknown_node:?}"
     );
-    let nobody = group.change_voters(nodes([])).await;
+    let no_voters = group.change_voters(nodes([])).await;
     assert!(
-        matches!(nobody, Err(RaftError::ChangeRefused { .. })),
-        "{nobody:?}"
+        matches!(no_voters, Err(RaftError::ChangeRefused { .. })),
+        "{no_voters:?}"
     );
     let again = group.initialize(nodes([1, 2])).await;
     assert!(
         matches!(again, Err(RaftError::AlreadyInitialized { .. })),
         "{again:?}"
     );
-    let to_stranger = group.transfer_leader(NodeId(9)).await;
+    let to_unknown_node = group.transfer_leader(NodeId(9)).await;
     assert!(
-        matches!(to_stranger, Err(RaftError::NotVoter { .. })),
-        "{to_stranger:?}"
+        matches!(to_unknown_node, Err(RaftError::NotVoter { .. })),
+        "{to_unknown_node:?}"
     );
     let follower = cluster
         .replicas
@@ -120,7 +122,7 @@ async fn changes_that_cannot_be_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn leadership_is_transferred_without_a_gap() {
+async fn leadership_is_transferred_without_an_election_timeout() {
     let cluster = Cluster::with_slow_elections(3).await;
     let mut worst = Duration::ZERO;
     for round in 0..6 {
@@ -131,28 +133,28 @@ async fn leadership_is_transferred_without_a_gap() {
             .find(|node| **node > from)
             .unwrap_or(&NodeId(1));
         cluster.write(batch(round, 1, 100)).await;
-        until(cluster.group(from), "it caught up", |s| {
+        until(cluster.group(from), "the successor caught up", |s| {
             s.is_caught_up(to, 0)
         })
         .await;
-        let begun = Instant::now();
+        let started_at = Instant::now();
         cluster.group(from).transfer_leader(to).await.unwrap();
         let ready = until(cluster.group(to), "the new leader is ready", |s| s.ready).await;
         propose(cluster.group(to), batch(round, 1, 8), ready.term)
             .await
             .unwrap();
-        worst = worst.max(begun.elapsed());
+        worst = worst.max(started_at.elapsed());
     }
     assert!(
         worst < Duration::from_millis(1500),
-        "no election by timeout: {worst:?}"
+        "the slowest transfer took {worst:?}"
     );
-    assert_eq!(cluster.settled().await.batches, 12);
+    assert_eq!(cluster.converged().await.batches, 12);
     cluster.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transfer_that_gets_lost_leaves_a_group_that_works() {
+async fn the_group_recovers_from_a_lost_transfer() {
     let cluster = Cluster::of(3).await;
     let from = cluster.leader().await;
     let to = *cluster.replicas.keys().find(|node| **node != from).unwrap();
@@ -163,7 +165,7 @@ async fn a_transfer_that_gets_lost_leaves_a_group_that_works() {
     })
     .await;
     cluster.net.lose_transfers(true);
-    // Some other election may come first, and may even choose the same node.
+    // Another election may happen first, and may even elect the same node.
     match cluster.group(from).transfer_leader(to).await {
         Ok(()) | Err(RaftError::Timeout { .. } | RaftError::NotLeader { .. }) => {}
         other => panic!("{other:?}"),
@@ -172,8 +174,8 @@ async fn a_transfer_that_gets_lost_leaves_a_group_that_works() {
     cluster.write(batch(2, 1, 8)).await;
     assert!(
         cluster.group(from).status().term > term,
-        "by another election"
+        "an election must have started a new term"
     );
-    assert_eq!(cluster.settled().await.batches, 2);
+    assert_eq!(cluster.converged().await.batches, 2);
     cluster.shutdown().await;
 }

@@ -1,4 +1,4 @@
-//! A transport between replicas in one process, whose nodes can be cut off.
+//! A transport between replicas in one process, with injected network faults.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,16 +16,16 @@ use lograft_raft::wire::{
 use lograft_raft::{AppendReplies, PeerTransport, RaftError, RaftGroup, TransportError};
 use tokio::sync::watch;
 
-/// The switchboard of all replicas.
+/// The network between all replicas. Clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct Net(Arc<Shared>);
+pub(crate) struct Net(Arc<NetState>);
 
 #[derive(Default)]
-struct Shared {
+struct NetState {
     groups: Mutex<BTreeMap<NodeId, RaftGroup>>,
     cut: watch::Sender<BTreeSet<NodeId>>,
     stalled: watch::Sender<BTreeSet<NodeId>>,
-    deaf: AtomicBool,
+    loses_transfers: AtomicBool,
     snapshots: AtomicU64,
 }
 
@@ -38,20 +38,21 @@ impl Net {
         self.0.groups.lock().unwrap().remove(&node);
     }
 
-    /// Cuts a node off from all others: streams break, calls fail.
+    /// Disconnects a node from all others: streams break, calls fail.
     pub(crate) fn cut(&self, node: NodeId) {
         self.0.cut.send_modify(|cut| {
             cut.insert(node);
         });
     }
 
-    pub(crate) fn mend(&self, node: NodeId) {
+    /// Reconnects a node.
+    pub(crate) fn reconnect(&self, node: NodeId) {
         self.0.cut.send_modify(|cut| {
             cut.remove(&node);
         });
     }
 
-    /// Lets no append reach a node, although its heartbeats go through.
+    /// Stops all append requests to a node, while its heartbeats still arrive.
     pub(crate) fn stall(&self, node: NodeId) {
         self.0.stalled.send_modify(|stalled| {
             stalled.insert(node);
@@ -64,39 +65,39 @@ impl Net {
         });
     }
 
-    /// Loses every word of a transfer of leadership, or no longer.
+    /// Sets whether leadership transfer requests are lost.
     pub(crate) fn lose_transfers(&self, lose: bool) {
-        self.0.deaf.store(lose, Ordering::Relaxed);
+        self.0.loses_transfers.store(lose, Ordering::Relaxed);
     }
 
-    /// Snapshots installed so far.
+    /// The number of installed snapshots.
     pub(crate) fn snapshots(&self) -> u64 {
         self.0.snapshots.load(Ordering::Relaxed)
     }
 
     pub(crate) fn from(&self, node: NodeId) -> Arc<dyn PeerTransport> {
-        Arc::new(Wire {
+        Arc::new(NodeTransport {
             net: self.clone(),
             from: node,
         })
     }
 }
 
-/// One node's end.
-struct Wire {
+/// The transport of one node.
+struct NodeTransport {
     net: Net,
     from: NodeId,
 }
 
-impl Wire {
-    fn reach(&self, to: NodeId) -> Result<RaftGroup, TransportError> {
-        let gone = || TransportError::Unreachable {
+impl NodeTransport {
+    fn replica(&self, to: NodeId) -> Result<RaftGroup, TransportError> {
+        let unreachable = || TransportError::Unreachable {
             node: to,
-            source: "cut off".into(),
+            source: "disconnected".into(),
         };
         let cut = self.net.0.cut.borrow();
         if cut.contains(&to) || cut.contains(&self.from) {
-            return Err(gone());
+            return Err(unreachable());
         }
         self.net
             .0
@@ -105,7 +106,7 @@ impl Wire {
             .unwrap()
             .get(&to)
             .cloned()
-            .ok_or_else(gone)
+            .ok_or_else(unreachable)
     }
 
     fn call<T, F>(
@@ -117,7 +118,7 @@ impl Wire {
         F: Future<Output = Result<T, RaftError>> + Send + 'static,
         T: Send + 'static,
     {
-        let called = self.reach(to).map(call);
+        let called = self.replica(to).map(call);
         async move {
             called?.await.map_err(|error| TransportError::Refused {
                 node: to,
@@ -128,14 +129,14 @@ impl Wire {
     }
 }
 
-impl PeerTransport for Wire {
+impl PeerTransport for NodeTransport {
     fn append_stream(
         &self,
         to: NodeId,
         _: GroupId,
         requests: BoxStream<'static, AppendRequest>,
     ) -> BoxFuture<'static, Result<AppendReplies, TransportError>> {
-        let group = self.reach(to);
+        let group = self.replica(to);
         let cut = self.net.0.cut.subscribe();
         let stalled = self.net.0.stalled.subscribe();
         let requests = requests.then(move |request| {

@@ -1,4 +1,4 @@
-//! All nodes lose power at once, and lose what was not synced.
+//! Power failures of all nodes at once, which lose the writes that were not synced, and disk failures.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,8 +10,8 @@ use crate::cluster::{Cluster, batch, eventually, until};
 
 type Acknowledged = Arc<Mutex<Vec<(LogId, u64)>>>;
 
-/// Writes until something fails, 32 batches in flight.
-async fn write_on(group: RaftGroup, term: Term, acknowledged: Acknowledged) {
+/// Writes until a proposal fails, with 32 batches in flight.
+async fn write_until_failure(group: RaftGroup, term: Term, acknowledged: Acknowledged) {
     let mut in_flight = FuturesOrdered::new();
     for n in 0.. {
         let payload_bytes = 100 + usize::try_from(n % 7).unwrap() * 3000;
@@ -29,7 +29,7 @@ async fn write_on(group: RaftGroup, term: Term, acknowledged: Acknowledged) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_a_power_failure_of_all() {
+async fn acknowledged_batches_survive_a_power_failure_of_all_nodes() {
     for seed in 0..6u64 {
         let mut cluster = Cluster::on_fault_disks(3, seed).await;
         let mut expected = Vec::new();
@@ -38,9 +38,9 @@ async fn what_was_acknowledged_survives_a_power_failure_of_all() {
             let group = cluster.group(leader).clone();
             let term = group.status().term;
             let acknowledged = Acknowledged::default();
-            let writer = tokio::spawn(write_on(group, term, acknowledged.clone()));
+            let writer = tokio::spawn(write_until_failure(group, term, acknowledged.clone()));
             let enough = 40 + usize::try_from(seed).unwrap() * 37;
-            eventually("some are acknowledged", || {
+            eventually("some batches are acknowledged", || {
                 acknowledged.lock().unwrap().len() > enough
             })
             .await;
@@ -52,7 +52,7 @@ async fn what_was_acknowledged_survives_a_power_failure_of_all() {
         let log = cluster.group(leader).log().clone();
         for (id, n) in expected {
             let found = log.read(id.index..id.index.next(), 1).unwrap();
-            assert_eq!(found.len(), 1, "seed {seed}: entry {id} is gone");
+            assert_eq!(found.len(), 1, "seed {seed}: entry {id} is lost");
             assert_eq!(found[0].id, id, "seed {seed}");
             assert_eq!(
                 found[0].proposal.payload[..8],
@@ -60,27 +60,30 @@ async fn what_was_acknowledged_survives_a_power_failure_of_all() {
                 "seed {seed}: entry {id}"
             );
         }
-        cluster.settled().await;
+        cluster.converged().await;
         cluster.shutdown().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_fails_ends_its_replica_and_says_so() {
+async fn a_disk_failure_stops_the_replica_with_a_fatal_status() {
     let cluster = Cluster::on_fault_disks(3, 77).await;
     let leader = cluster.leader().await;
     let group = cluster.group(leader);
     cluster.fail_syncs(leader);
-    let refused = group
+    let result = group
         .propose(batch(1, 1, 100), group.status().term)
         .await
         .unwrap()
         .await;
-    let status = until(group, "it has ended", |s| s.role == Role::Stopped).await;
+    let status = until(group, "the replica has stopped", |s| {
+        s.role == Role::Stopped
+    })
+    .await;
     assert!(status.fatal.is_some());
     assert!(!status.ready);
-    // The others had it, or not: the proposer cannot know.
-    assert!(refused.map_or_else(|error| error.is_outcome_unknown(), |_| true));
+    // The proposer cannot know whether the entry reached the other replicas.
+    assert!(result.map_or_else(|error| error.is_outcome_unknown(), |_| true));
     let mut others = cluster
         .replicas
         .keys()

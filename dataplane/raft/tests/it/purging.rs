@@ -1,4 +1,4 @@
-//! Snapshots at the purge boundary, and what they are for.
+//! Purging the log, and the snapshots for followers that need purged entries.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use lograft_core::{LogIndex, NodeId};
 
 use crate::cluster::{Cluster, batch, eventually, nodes, until};
 
-/// Small enough that a test writes many.
+/// Small, so that a test fills many segments.
 const SEGMENT_BYTES: u64 = 256 * 1024;
 
 /// Writes `count` batches of 16 KiB, 32 at a time.
 async fn fill(cluster: &Cluster, count: u64) {
     for start in (0..count).step_by(32) {
-        let some = start..count.min(start + 32);
-        let mut writes: FuturesUnordered<_> = some
+        let chunk = start..count.min(start + 32);
+        let mut writes: FuturesUnordered<_> = chunk
             .map(|n| cluster.write(batch(n, 1, 16 * 1024)))
             .collect();
         while writes.next().await.is_some() {}
@@ -23,7 +23,7 @@ async fn fill(cluster: &Cluster, count: u64) {
 
 async fn purge_to_end(cluster: &Cluster, node: NodeId) -> LogIndex {
     let group = cluster.group(node);
-    until(group, "all caught up", |s| {
+    until(group, "all followers caught up", |s| {
         s.followers.values().all(|f| f.lag == 0)
     })
     .await;
@@ -39,7 +39,7 @@ async fn purge_to_end(cluster: &Cluster, node: NodeId) -> LogIndex {
             group.log().latest_checkpoint()
         );
     };
-    until(group, "it is purged", |s| {
+    until(group, "the log is purged", |s| {
         s.purged.is_some_and(|p| p.index >= boundary.index)
     })
     .await;
@@ -47,10 +47,10 @@ async fn purge_to_end(cluster: &Cluster, node: NodeId) -> LogIndex {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_learner_gets_the_snapshot_then_the_log_and_may_lead() {
+async fn a_new_learner_gets_the_snapshot_then_the_log_and_may_become_leader() {
     let mut cluster = Cluster::with_segments(3, SEGMENT_BYTES).await;
     fill(&cluster, 200).await;
-    cluster.settled().await;
+    cluster.converged().await;
     let leader = cluster.leader().await;
     let boundary = purge_to_end(&cluster, leader).await;
     assert!(
@@ -69,24 +69,27 @@ async fn a_new_learner_gets_the_snapshot_then_the_log_and_may_lead() {
     assert_eq!(
         status.purged.map(|id| id.index),
         Some(boundary),
-        "its log begins there too"
+        "the learner's log starts at the boundary"
     );
-    assert_eq!(cluster.settled().await.batches, 220);
+    assert_eq!(cluster.converged().await.batches, 220);
 
     group.change_voters(nodes([leader.get(), 4])).await.unwrap();
     group.transfer_leader(new).await.unwrap();
-    until(cluster.group(new), "it leads", |s| s.ready).await;
+    until(cluster.group(new), "the new voter is the leader", |s| {
+        s.ready
+    })
+    .await;
     let old = nodes(1..=3).into_iter().filter(|node| *node != leader);
     for node in old {
         cluster.crash(node).await;
     }
     fill(&cluster, 20).await;
-    assert_eq!(cluster.settled().await.batches, 240);
+    assert_eq!(cluster.converged().await.batches, 240);
     cluster.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_follower_holds_the_purge_back_and_restarts_from_a_purged_log() {
+async fn a_slow_follower_delays_the_purge_and_a_replica_restarts_from_a_purged_log() {
     let mut cluster = Cluster::with_segments(3, SEGMENT_BYTES).await;
     let leader = cluster.leader().await;
     let slow = *cluster
@@ -103,26 +106,29 @@ async fn a_slow_follower_holds_the_purge_back_and_restarts_from_a_purged_log() {
     assert_eq!((purge.held_by, purge.requested), (Some(slow), Some(all)));
 
     cluster.start(slow).await;
-    cluster.settled().await;
-    until(&group, "the leader sees it", |s| s.is_caught_up(slow, 0)).await;
+    cluster.converged().await;
+    until(&group, "the slow follower caught up", |s| {
+        s.is_caught_up(slow, 0)
+    })
+    .await;
     purge_to_end(&cluster, leader).await;
     assert_eq!(group.status().purge.held_by, None);
     assert_eq!(cluster.net.snapshots(), 0);
 
-    let before = cluster.settled().await;
+    let before = cluster.converged().await;
     let purged = group.status().purged;
-    drop(group); // it holds the log open
+    drop(group); // The handle keeps the log open.
     cluster.crash(leader).await;
     cluster.start(leader).await;
     assert!(cluster.group(leader).status().purged <= purged);
     assert!(cluster.group(leader).status().purged.is_some());
     cluster.write(batch(1, 1, 8)).await;
-    assert_eq!(cluster.settled().await.batches, before.batches + 1);
+    assert_eq!(cluster.converged().await.batches, before.batches + 1);
     cluster.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_follower_whose_stream_hangs_is_purged_ahead_of_and_gets_the_snapshot() {
+async fn a_follower_with_a_stalled_stream_gets_a_snapshot_after_the_purge() {
     let cluster = Cluster::with_segments(3, SEGMENT_BYTES).await;
     let leader = cluster.leader().await;
     let slow = *cluster
@@ -140,30 +146,30 @@ async fn a_follower_whose_stream_hangs_is_purged_ahead_of_and_gets_the_snapshot(
         .snapshot_and_purge(all)
         .await
         .unwrap()
-        .expect("nothing holds it back");
-    until(&group, "it is purged", |s| {
+        .expect("no follower may delay the purge");
+    until(&group, "the log is purged", |s| {
         s.purged.is_some_and(|p| p.index >= boundary.index)
     })
     .await;
     cluster.net.unstall(slow);
-    assert_eq!(cluster.settled().await.batches, 160);
+    assert_eq!(cluster.converged().await.batches, 160);
     assert_eq!(cluster.net.snapshots(), 1);
     fill(&cluster, 10).await;
-    assert_eq!(cluster.settled().await.batches, 170);
+    assert_eq!(cluster.converged().await.batches, 170);
     cluster.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_follower_that_is_gone_does_not_hold_the_purge_back_for_ever() {
+async fn a_stopped_follower_does_not_delay_the_purge_indefinitely() {
     let mut cluster = Cluster::with_segments(3, SEGMENT_BYTES).await;
     let leader = cluster.leader().await;
-    let gone = *cluster
+    let stopped = *cluster
         .replicas
         .keys()
         .find(|node| **node != leader)
         .unwrap();
     fill(&cluster, 10).await;
-    cluster.crash(gone).await;
+    cluster.crash(stopped).await;
     fill(&cluster, 150).await;
     let group = cluster.group(leader).clone();
     group.set_purge_hold(Duration::ZERO);
@@ -172,23 +178,23 @@ async fn a_follower_that_is_gone_does_not_hold_the_purge_back_for_ever() {
         .snapshot_and_purge(all)
         .await
         .unwrap()
-        .expect("nothing holds it back");
-    until(&group, "it is purged", |s| {
+        .expect("no follower may delay the purge");
+    until(&group, "the log is purged", |s| {
         s.purged.is_some_and(|p| p.index >= boundary.index)
     })
     .await;
-    cluster.start(gone).await;
-    assert_eq!(cluster.settled().await.batches, 160);
+    cluster.start(stopped).await;
+    assert_eq!(cluster.converged().await.batches, 160);
     assert_eq!(cluster.net.snapshots(), 1);
-    let status = cluster.group(gone).status();
+    let status = cluster.group(stopped).status();
     assert_eq!(status.purged.map(|id| id.index), Some(boundary.index));
     cluster.shutdown().await;
 }
 
-/// Purges, lost leaders and streams at once: the ground of openraft #1808 (committed entries lost)
-/// and #2116 (a panic between purge and apply).
+/// Purges, leader failures and broken streams at the same time. This combination caused openraft
+/// #1808 (committed entries lost) and #2116 (a panic between purge and apply).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn churn_and_purge_lose_nothing() {
+async fn no_batch_is_lost_by_restarts_during_purges() {
     let mut cluster = Cluster::with_segments(3, SEGMENT_BYTES).await;
     let mut written = 0;
     for round in 0..6u64 {
@@ -220,8 +226,8 @@ async fn churn_and_purge_lose_nothing() {
         fill(&cluster, 60).await;
         written += 60;
         cluster.start(victim).await;
-        let sum = cluster.settled().await;
-        // A proposal whose leader was lost is tried again: it may stand there twice.
+        let sum = cluster.converged().await;
+        // A proposal whose leader failed is retried and may be in the log twice.
         assert!(sum.batches >= written, "{} of {written}", sum.batches);
         written = sum.batches;
         for purger in purgers {

@@ -1,4 +1,4 @@
-//! A machine that remembers the order of what it applied.
+//! A state machine with a digest of the applied entries, in order.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,16 +6,16 @@ use bytes::Bytes;
 use lograft_core::{Entry, EntryKind, LogId, Offset};
 use lograft_raft::{BoxError, Response, StateMachine};
 
-/// What a [`SumMachine`] has applied: enough to compare replicas and to find gaps.
+/// A summary of the entries that a [`SumMachine`] has applied, to compare replicas and find gaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sum {
     pub(crate) batches: u64,
     pub(crate) next_offset: Offset,
-    /// Over the CRCs of all batches, in order.
+    /// A hash over the CRCs of all batches, in order.
     pub(crate) digest: u64,
 }
 
-/// The state that `batch_done` has published, and the entry it stands at.
+/// The state that `batch_done` has published, with the last applied entry.
 pub(crate) type Published = Arc<Mutex<(Option<LogId>, Sum)>>;
 
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl SumMachine {
 impl StateMachine for SumMachine {
     fn apply(&mut self, entry: &Entry) -> Response {
         if let Some(last) = self.last {
-            assert_eq!(entry.id.index, last.index.next(), "an entry was left out");
+            assert_eq!(entry.id.index, last.index.next(), "an entry is missing");
             assert!(entry.id.term >= last.term);
         }
         self.last = Some(entry.id);
