@@ -107,6 +107,10 @@ impl ProducerTable {
             base_offset,
         };
         if let Some(state) = self.producers.get_mut(&stamp.id) {
+            // The window of remembered batches bounds how late a retry is recognized. A client has at
+            // most `PRODUCER_BATCHES_MAX_COUNT` batches in flight, so a batch that it may still retry
+            // is never older than the window. A new epoch starts its sequences at 0, and the leader
+            // rejects batches of older epochs, so their windows are not needed.
             self.by_last_offset.remove(&state.last_offset());
             if state.epoch != stamp.epoch {
                 state.epoch = stamp.epoch;
@@ -132,6 +136,9 @@ impl ProducerTable {
 
     /// Evicts the producers above the limit, and those that are idle at `now_ms`, a time of the log.
     fn evict(&mut self, now_ms: i64) {
+        // An evicted producer that writes again gets OUT_OF_ORDER_SEQUENCE, since an unknown producer
+        // must start at sequence 0. Only a retry of a batch with sequence 0 would not be recognized
+        // after an eviction; a client stops its retries long before the producer counts as idle.
         while let Some((&offset, &id)) = self.by_last_offset.first_key_value() {
             let is_above_limit = self.producers.len() > PRODUCERS_PER_PARTITION_MAX_COUNT;
             let is_idle = self

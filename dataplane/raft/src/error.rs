@@ -92,20 +92,6 @@ pub enum RaftError {
     Stopped,
 }
 
-impl RaftError {
-    /// Whether a retry of the same call may succeed.
-    pub const fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::NotLeader { .. }
-                | Self::NoQuorum
-                | Self::ChangeInProgress
-                | Self::NotCaughtUp { .. }
-                | Self::Timeout { .. }
-        )
-    }
-}
-
 /// The failure of a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {

@@ -65,6 +65,8 @@ impl PartitionState {
     }
 
     fn apply_records(&mut self, entry: &Entry) -> Applied {
+        // The log assigned the offset before the entry was replicated, the state counts records
+        // itself. A difference means that this replica applied other entries than the leader.
         if entry.base_offset != self.next_offset {
             return Applied::Diverged {
                 expected: self.next_offset,
