@@ -115,7 +115,8 @@ impl GroupLog {
     }
 
     /// Removes all entries after `keep`; `None` removes all. Calls that change the end of the log
-    /// MUST NOT run concurrently with it.
+    /// MUST NOT run concurrently with it. Fails if the group is closed, if the node has stopped
+    /// writing, or if the place of the cut cannot be read.
     pub fn truncate_after(&self, keep: Option<LogId>) -> Result<(), StorageError> {
         let first_truncated = {
             let state = self.0.state.lock();
@@ -207,7 +208,8 @@ impl GroupLog {
     }
 
     /// Reads entries of `range` from its start, up to `max_bytes` of payload, but at least one if
-    /// the log has any. Purged entries are skipped.
+    /// the log has any. Purged entries are skipped. Fails if a file cannot be read, or with
+    /// [`StorageError::Corrupt`].
     pub fn read(
         &self,
         range: Range<LogIndex>,
@@ -233,6 +235,7 @@ impl GroupLog {
 
     /// Reads entries of kind `Records`. The first one holds `from`, all of them end at or below
     /// `below` (exclusive); up to `max_bytes` of payload, but at least one entry if there is any.
+    /// Fails with [`ReadError::Purged`] if `from` is below [`Self::first_offset`].
     pub fn read_from_offset(
         &self,
         from: Offset,

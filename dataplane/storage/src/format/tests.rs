@@ -85,7 +85,9 @@ fn facts(base: u64, prev: bool) -> SegmentFacts {
 
 proptest! {
     #[test]
-    fn entry_headers_round_trip(entry in any_entry(), durable in any::<u64>(), seed in any::<u32>()) {
+    fn entry_headers_round_trip(
+        entry in any_entry(), durable in any::<u64>(), seed in any::<u32>(),
+    ) {
         let (bytes, crc) = EntryHeader::encode(&entry, LogIndex(durable), 77, seed);
         let header = EntryHeader::decode(&bytes, seed).unwrap();
         prop_assert_eq!((header.crc32c, header.prev_crc32c), (crc, 77));

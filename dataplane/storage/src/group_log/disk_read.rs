@@ -49,6 +49,8 @@ pub(super) struct DiskRange {
     index_on_disk: bool,
     /// Entries from this index on are cached.
     below: LogIndex,
+    /// The epoch of the log from which the range was made.
+    truncation_epoch: u64,
 }
 
 /// The reason why a read from a file failed.
@@ -63,7 +65,8 @@ pub(super) enum DiskReadError {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadOutcome {
     Complete,
-    /// The segment left the log during the read. The caller repeats the read from the new state.
+    /// The segment left the log, or the log was truncated, during the read. The caller repeats the
+    /// read from the new state.
     Outdated,
 }
 
@@ -78,6 +81,7 @@ impl LogState {
             start: extent.point_before(|point| from.is_at_or_behind(point)),
             index_on_disk: extent.index_on_disk,
             below: self.cache.first_index().unwrap_or(self.end_index()),
+            truncation_epoch: self.truncation_epoch,
         }
     }
 }
@@ -86,7 +90,8 @@ impl OpenGroup {
     /// Runs a read of a segment file, and decides what a failure means.
     // Reads take no lock, so the writer may purge, recycle or truncate the segment during a read.
     // A failure then says nothing about the disk. It counts as corruption only if the segment is
-    // still part of the log: a false report would make the node discard a healthy replica.
+    // still part of the log and nothing was truncated since the range was made: a false report
+    // would make the node discard a healthy replica.
     pub(super) fn read_segment(
         &self,
         disk: &DiskRange,
@@ -98,7 +103,11 @@ impl OpenGroup {
         };
         *attempts += 1;
         let segment = &disk.segment;
-        if !self.state.lock().has_segment(segment) && *attempts < LOG_READ_ATTEMPTS_MAX_COUNT {
+        let is_outdated = {
+            let state = self.state.lock();
+            !state.has_segment(segment) || state.truncation_epoch != disk.truncation_epoch
+        };
+        if is_outdated && *attempts < LOG_READ_ATTEMPTS_MAX_COUNT {
             return Ok(ReadOutcome::Outdated);
         }
         Err(match error {

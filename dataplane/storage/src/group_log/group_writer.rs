@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lograft_core::LogIndex;
 
 use super::new_file::create_segment_file;
-use super::write_batch::{HeaderContext, WriteBatch};
+use super::write_batch::{HeaderInputs, WriteBatch};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Action, StorageError};
 use crate::format::{IndexFile, SegmentHeader, encode_checkpoint, entry_seed};
@@ -58,13 +58,13 @@ impl GroupWriter {
         match &mut self.active {
             Some(active) if active.segment.uid == batch.segment.uid => {
                 let path = segment_path(&self.dir, batch.segment.base);
-                let context = HeaderContext {
+                let inputs = HeaderInputs {
                     seed: entry_seed(self.owner.group, batch.segment.uid),
                     prev_crc32c: active.prev_crc32c,
                     durable_end: self.durable_end,
                 };
                 let zeros_end = batch.zeros_end(active.written_end);
-                let (crc, written) = batch.with_parts(&[], context, zeros_end, |parts| {
+                let (crc, written) = batch.with_parts(&[], inputs, zeros_end, |parts| {
                     active.file.write_vectored_at(parts, batch.position)
                 });
                 written.map_err(|source| StorageError::io(Action::Write, &path, source))?;
@@ -100,12 +100,12 @@ impl GroupWriter {
         let empty = WriteBatch::new(Arc::clone(segment), header.len() as u64, 0);
         let first = first.unwrap_or(&empty);
         let zeros_end = first.zeros_end(recycled_end);
-        let context = HeaderContext {
+        let inputs = HeaderInputs {
             seed: entry_seed(group, segment.uid),
             prev_crc32c: header_crc,
             durable_end: self.durable_end,
         };
-        let (crc, written) = first.with_parts(&header, context, zeros_end, |parts| {
+        let (crc, written) = first.with_parts(&header, inputs, zeros_end, |parts| {
             file.write_vectored_at(parts, 0)
         });
         written.map_err(|source| StorageError::io(Action::Write, &new, source))?;

@@ -29,7 +29,7 @@ pub(crate) struct WriteBatch {
 
 /// The properties of the headers of a batch that depend on what was written before it.
 #[derive(Clone, Copy)]
-pub(crate) struct HeaderContext {
+pub(crate) struct HeaderInputs {
     /// The initial value of the header CRCs.
     pub(crate) seed: u32,
     /// The CRC of the header before the first entry.
@@ -101,7 +101,7 @@ impl WriteBatch {
     pub(crate) fn with_parts<T>(
         &self,
         before: &[u8],
-        context: HeaderContext,
+        inputs: HeaderInputs,
         zeros_end: u64,
         write: impl FnOnce(&mut [IoSlice<'_>]) -> T,
     ) -> (u32, T) {
@@ -109,11 +109,11 @@ impl WriteBatch {
         let mut gaps = Vec::with_capacity(before.len() + self.count * (ENTRY_HEADER_BYTES + 8));
         let mut cuts = Vec::with_capacity(self.count);
         gaps.extend_from_slice(before);
-        let HeaderContext {
+        let HeaderInputs {
             seed,
             prev_crc32c: mut crc,
             durable_end,
-        } = context;
+        } = inputs;
         for entry in self.entries.iter().flatten() {
             let (header, own) = EntryHeader::encode(entry, durable_end, crc, seed);
             crc = own;

@@ -12,3 +12,4 @@ mod conformance;
 mod crashes;
 mod model;
 mod setup;
+mod truncation_race;
