@@ -84,16 +84,16 @@ pub(crate) struct PartlyDone {
 }
 
 impl CommandError for PartlyDone {
+    /// Even a closed pipe, by itself a success, is a failure here: the rest was not done.
     fn exit(&self) -> Exit {
-        self.source.exit()
+        match self.source.exit() {
+            Exit::Ok => Exit::Failure,
+            exit => exit,
+        }
     }
 
     fn hint(&self) -> Option<String> {
         self.source.0.hint()
-    }
-
-    fn is_silent(&self) -> bool {
-        self.source.is_silent()
     }
 }
 

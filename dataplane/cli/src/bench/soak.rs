@@ -5,44 +5,38 @@ mod ledger;
 mod report;
 mod value;
 mod verify;
+mod writer;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Args;
-use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use futures_util::stream::FuturesUnordered;
-use lograft_client::{
-    Client, ClientError, Delivery, Offset, PartitionId, ProducerConfig, RecordParts, TopicProducer,
-};
+use lograft_client::{Client, ClientError, Offset, PartitionId, ProducerConfig};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::error::BenchError;
-use super::measure::{Latencies, new_latencies, record_latency};
+use super::measure::new_latencies;
 use super::report::Percentiles;
 use super::setup::{RECORD_SIZE_MAX_BYTES, TopicArgs};
 use super::topic::BenchTopic;
 use crate::call_error::cannot;
-use crate::clock::now_ms;
 use crate::connect::connect;
 use crate::error::CliError;
 use crate::global::GlobalArgs;
 use crate::output::{Paint, StatusLine, print, print_json};
 use crate::units::{count, elapsed, parse_duration, parse_size};
 
-use ledger::Ledger;
+use ledger::SharedLedger;
 use report::{PartitionReport, SoakReport};
-use value::{HEADER_BYTES, write_value};
+use value::HEADER_BYTES;
 use verify::{WrittenRange, verify};
+use writer::{SoakLoad, write_partition};
 
 /// Maximum number of records of a run, because the ledger keeps the offset of each in memory.
 const RECORDS_MAX_COUNT: u64 = 50_000_000;
-/// Maximum number of pending acknowledgements per partition.
-const UNACKED_MAX_COUNT: usize = 65_536;
 /// Interval between two updates of the status line.
 const STATUS_INTERVAL: Duration = Duration::from_millis(250);
 /// Encoded size of a record without its value, rounded up, to estimate the written bytes.
@@ -129,36 +123,14 @@ fn check_args(args: &SoakBench) -> Result<usize, BenchError> {
     Ok(size)
 }
 
-/// State that the writers of all partitions share.
-struct SoakLoad {
-    producer: TopicProducer,
-    run: u64,
-    size: usize,
-    period: Duration,
-    stopped: AtomicBool,
-    /// Error of the last failed record.
-    failure: Mutex<Option<ClientError>>,
-}
-
+/// Writes for the duration, then verifies what was written.
 async fn soak(
     client: &Client,
     topic: &BenchTopic,
     args: &SoakBench,
     size: usize,
 ) -> Result<SoakReport, CliError> {
-    let config = ProducerConfig {
-        delivery_timeout: args.delivery_timeout,
-        ..ProducerConfig::default()
-    };
-    let opened = async { client.producer(config).await?.topic(topic.name()).await };
-    let load = Arc::new(SoakLoad {
-        producer: opened.await.map_err(cannot("open a producer"))?,
-        run: uuid::Uuid::new_v4().as_u64_pair().1,
-        size,
-        period: Duration::from_secs(1) / args.rate,
-        stopped: AtomicBool::new(false),
-        failure: Mutex::new(None),
-    });
+    let load = open_load(client, topic, args, size).await?;
     let started = Instant::now();
     let written: Vec<_> = partition_ends(client, topic)
         .await?
@@ -166,23 +138,18 @@ async fn soak(
         .map(|(partition, start)| PartitionLoad {
             partition,
             start,
-            ledger: Arc::default(),
+            ledger: SharedLedger::default(),
         })
         .collect();
-    let workers: Vec<_> = written
-        .iter()
-        .map(|part| {
-            tokio::spawn(write_partition(
-                Arc::clone(&load),
-                part.partition,
-                part.ledger.clone(),
-            ))
-        })
-        .collect();
+    let writer = |part: &PartitionLoad| {
+        let (load, ledger) = (Arc::clone(&load), part.ledger.clone());
+        tokio::spawn(write_partition(load, part.partition, ledger))
+    };
+    let writers: Vec<_> = written.iter().map(writer).collect();
     let interrupted = wait_for_end(args.duration, &written).await;
-    load.stopped.store(true, Ordering::Relaxed);
+    load.stop();
     let mut latencies = new_latencies();
-    for ended in join_all(workers).await {
+    for ended in join_all(writers).await {
         let of_partition = ended
             .map_err(|source| BenchError::Task { source })?
             .map_err(cannot("write records"))?;
@@ -206,9 +173,30 @@ async fn soak(
         interrupted,
         longest_pause_seconds: pauses.fold(0.0, f64::max),
         latency_ms: Percentiles::of(&latencies),
-        failure: locked(&load.failure).take(),
+        failure: load.take_failure(),
         partitions,
     })
+}
+
+async fn open_load(
+    client: &Client,
+    topic: &BenchTopic,
+    args: &SoakBench,
+    size: usize,
+) -> Result<Arc<SoakLoad>, CliError> {
+    let config = ProducerConfig {
+        delivery_timeout: args.delivery_timeout,
+        ..ProducerConfig::default()
+    };
+    let opened = async { client.producer(config).await?.topic(topic.name()).await };
+    Ok(Arc::new(SoakLoad {
+        producer: opened.await.map_err(cannot("open a producer"))?,
+        run: uuid::Uuid::new_v4().as_u64_pair().1,
+        size,
+        period: Duration::from_secs(1) / args.rate,
+        stopped: AtomicBool::new(false),
+        failure: Mutex::new(None),
+    }))
 }
 
 /// The load of one partition.
@@ -216,7 +204,7 @@ struct PartitionLoad {
     partition: PartitionId,
     /// End of the partition before the run.
     start: Offset,
-    ledger: Arc<Mutex<Ledger>>,
+    ledger: SharedLedger,
 }
 
 /// Reads a partition back and compares it with its ledger.
@@ -226,7 +214,7 @@ async fn verify_partition(
     part: PartitionLoad,
     run: u64,
 ) -> Result<PartitionReport, ClientError> {
-    let ledger = locked(&part.ledger).clone();
+    let ledger = part.ledger.lock().clone();
     let acked = ledger.offsets();
     let range = WrittenRange {
         topic,
@@ -242,10 +230,6 @@ async fn verify_partition(
         longest_pause: ledger.longest_pause(),
         verdict,
     })
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// High watermark of each partition before the run.
@@ -285,7 +269,7 @@ async fn wait_for_end(duration: Duration, written: &[PartitionLoad]) -> bool {
         }
         let (mut acked, mut longest_pause) = (0, 0.0_f64);
         for part in written {
-            let ledger = locked(&part.ledger);
+            let ledger = part.ledger.lock();
             acked += ledger.acked();
             longest_pause = longest_pause.max(ledger.longest_pause().seconds);
         }
@@ -295,83 +279,4 @@ async fn wait_for_end(duration: Duration, written: &[PartitionLoad]) -> bool {
             "{acked} acknowledged, longest pause {longest_pause:.2} s, {remaining} s remaining"
         ));
     }
-}
-
-/// Writes to one partition at the steady rate until the load is stopped.
-async fn write_partition(
-    load: Arc<SoakLoad>,
-    partition: PartitionId,
-    ledger: Arc<Mutex<Ledger>>,
-) -> Result<Latencies, ClientError> {
-    let (sent, receive) = mpsc::channel(UNACKED_MAX_COUNT);
-    let acks = tokio::spawn(collect_acks(
-        Arc::clone(&load),
-        receive,
-        Arc::clone(&ledger),
-    ));
-    let mut ticks = interval(load.period);
-    // Late ticks are caught up, so that the average rate is kept.
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let mut value = vec![0; load.size];
-    let mut outcome = Ok(());
-    while !load.stopped.load(Ordering::Relaxed) {
-        ticks.tick().await;
-        let number = locked(&ledger).send();
-        write_value(&mut value, load.run, number);
-        let record = RecordParts {
-            timestamp_ms: now_ms(),
-            value: Some(&value),
-            ..RecordParts::default()
-        };
-        let started = Instant::now();
-        match load.producer.send(record, Some(partition)).await {
-            Ok(delivery) => {
-                if sent.send((number, started, delivery)).await.is_err() {
-                    break;
-                }
-            }
-            Err(error) => {
-                outcome = Err(error);
-                break;
-            }
-        }
-    }
-    drop(sent);
-    let latencies = acks.await.unwrap_or_else(|_| new_latencies());
-    outcome.map(|()| latencies)
-}
-
-/// Enters acknowledgements in the ledger and measures their latency.
-async fn collect_acks(
-    load: Arc<SoakLoad>,
-    mut receive: mpsc::Receiver<(u64, Instant, Delivery)>,
-    ledger: Arc<Mutex<Ledger>>,
-) -> Latencies {
-    let mut latencies = new_latencies();
-    let mut pending = FuturesUnordered::new();
-    let mut is_open = true;
-    while is_open || !pending.is_empty() {
-        tokio::select! {
-            sent = receive.recv(), if is_open && pending.len() < UNACKED_MAX_COUNT => match sent {
-                Some((number, started, delivery)) => {
-                    pending.push(async move { (number, started, delivery.await) });
-                }
-                None => is_open = false,
-            },
-            Some((number, started, outcome)) = pending.next() => {
-                let mut ledger = locked(&ledger);
-                match outcome {
-                    Ok(stored) => {
-                        ledger.ack(number, stored.offset, Instant::now());
-                        record_latency(&mut latencies, started.elapsed(), 1);
-                    }
-                    Err(error) => {
-                        ledger.fail();
-                        *locked(&load.failure) = Some(error);
-                    }
-                }
-            }
-        }
-    }
-    latencies
 }

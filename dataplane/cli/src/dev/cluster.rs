@@ -152,7 +152,7 @@ impl DevCluster {
     async fn run_until(&mut self, mut signals: Signals) -> Result<(), DevError> {
         tokio::select! {
             signal = signals.next() => {
-                say(format_args!("\nreceived {signal}, stopping the nodes"));
+                print_line(format_args!("\nreceived {signal}, stopping the nodes"));
                 return Ok(());
             }
             outcome = self.start() => outcome?,
@@ -161,7 +161,7 @@ impl DevCluster {
             tokio::select! {
                 signal = signals.next() => {
                     let nodes = plural(self.nodes.len(), "node");
-                    say(format_args!("\nreceived {signal}, stopping {nodes}"));
+                    print_line(format_args!("\nreceived {signal}, stopping {nodes}"));
                     // A second signal kills the nodes instead of waiting for them.
                     let phase = self.phase.clone();
                     tokio::spawn(async move {
@@ -178,7 +178,7 @@ impl DevCluster {
     /// Starts all nodes, waits until they are ready and prints how to use the cluster.
     async fn start(&mut self) -> Result<(), DevError> {
         let (count, root) = (self.nodes.len(), self.layout.root().display());
-        say(format_args!("starting {} in {root}", plural(count, "node")));
+        print_line(format_args!("starting {} in {root}", plural(count, "node")));
         let deadline = self.started + DEV_READY_MAX;
         let is_new = !self.state.bootstrapped;
         for index in 0..count {
@@ -317,8 +317,8 @@ impl DevCluster {
         };
         let after = units::elapsed(self.started.elapsed());
         let ready = format!("{} ready", plural(self.nodes.len(), "node"));
-        say(format_args!("{} after {after}\n", self.paint.good(ready)));
-        say(format_args!(
+        print_line(format_args!("{} after {after}\n", self.paint.good(ready)));
+        print_line(format_args!(
             "{}",
             Announcement {
                 data_dir: self.layout.root(),
@@ -351,7 +351,7 @@ impl DevCluster {
         if self.temporary.is_some()
             && let Err(error) = self.restore_context()
         {
-            say(format_args!(
+            print_line(format_args!(
                 "cannot restore the contexts file: {}",
                 error_chain(&error)
             ));
@@ -362,13 +362,13 @@ impl DevCluster {
             } else {
                 "stopped"
             };
-            say(format_args!("all nodes {end}"));
+            print_line(format_args!("all nodes {end}"));
         }
     }
 }
 
 /// Prints a line. Ignores errors: a closed standard output must not stop the nodes.
-fn say(text: std::fmt::Arguments<'_>) {
+fn print_line(text: std::fmt::Arguments<'_>) {
     use std::io::Write;
     drop(writeln!(io::stdout(), "{text}"));
 }

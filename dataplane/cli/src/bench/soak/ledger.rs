@@ -1,5 +1,7 @@
 //! Records sent to a partition, their acknowledgements and the pauses between these.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use lograft_client::Offset;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -17,6 +19,16 @@ pub(super) struct Ledger {
     /// must elect its leaders first.
     last_ack: Option<Instant>,
     longest_pause: Pause,
+}
+
+/// A ledger that a writer and the status line share.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SharedLedger(Arc<Mutex<Ledger>>);
+
+impl SharedLedger {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Time without an acknowledgement.
@@ -53,6 +65,7 @@ impl Ledger {
         }
     }
 
+    /// Notes that a record failed.
     pub(super) fn fail(&mut self) {
         self.failed += 1;
     }

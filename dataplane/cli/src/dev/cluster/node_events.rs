@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 use super::super::error::DevError;
 use super::super::supervise::{NodeEvent, NodeEventKind, describe_end};
 use super::super::tail::log_tail;
-use super::{DevCluster, NodeView, STARTUP_CRASHES_MAX, say};
+use super::{DevCluster, NodeView, STARTUP_CRASHES_MAX, print_line};
 use crate::units;
 
 impl DevCluster {
@@ -27,7 +27,7 @@ impl DevCluster {
                 if is_up {
                     let (ready, after) = (paint.good("is ready again"), units::elapsed(after));
                     let client = node.ports.client;
-                    say(format_args!(
+                    print_line(format_args!(
                         "{name} {ready} after {after} (pid {pid}, client {client})"
                     ));
                 }
@@ -45,22 +45,22 @@ impl DevCluster {
                 }
                 let end = paint.bad(describe_end(status));
                 let backoff = units::elapsed(retry_in);
-                say(format_args!(
+                print_line(format_args!(
                     "{name} (pid {pid}) {end}, restarting in {backoff}"
                 ));
                 if !was_ready {
-                    say(format_args!("{}", paint.faint(log_tail(&node.log))));
+                    print_line(format_args!("{}", paint.faint(log_tail(&node.log))));
                 }
             }
             NodeEventKind::NotStarted { source, retry_in } => {
                 let backoff = units::elapsed(retry_in);
-                say(format_args!(
+                print_line(format_args!(
                     "cannot start {name}: {source}; retrying in {backoff}"
                 ));
             }
             NodeEventKind::Decommissioned => {}
             NodeEventKind::Killed { pid } => {
-                say(format_args!(
+                print_line(format_args!(
                     "{name} (pid {pid}) did not stop in time and was killed"
                 ));
             }
@@ -84,7 +84,7 @@ impl DevCluster {
         let node = self.nodes.remove(at);
         let data = self.layout.node_data(&node.name);
         let (name, paint) = (&node.name, self.paint);
-        say(format_args!(
+        print_line(format_args!(
             "{name} {} and stopped; its data in {} is no longer needed",
             paint.warn("has been decommissioned"),
             data.display()
