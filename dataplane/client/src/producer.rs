@@ -1,170 +1,44 @@
-//! Producing: records are packed into batches, several batches are in flight to each leader.
+//! Producer: packs records into batches and keeps several batches in flight to each leader.
 
-mod lane;
-mod link;
+mod append;
+mod buffer;
+mod completion;
+mod config;
+mod delivery;
 mod outcome;
-mod shared;
+mod partition;
+mod partition_queue;
+mod produce_stream;
+mod record;
+mod state;
+mod stats;
+mod stream_queue;
 mod supervisor;
-mod topic;
-mod turn;
+mod supervisor_queue;
+mod topic_partitions;
+mod verdict;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use lograft_core::compression::Compression;
-use lograft_core::limits;
-use lograft_core::record::{Header, Record};
-use lograft_core::{Offset, PartitionId, ProducerId, Term};
-use lograft_proto::log::v1::{Durability, InitProducerRequest};
+use lograft_core::record::Record;
+use lograft_core::{PartitionId, ProducerId};
+use lograft_proto::log::v1::InitProducerRequest;
 
-pub use self::outcome::{BatchDelivery, Delivery};
-use self::shared::Shared;
+pub use self::config::ProducerConfig;
+use self::delivery::DeliveryRuns;
+pub use self::delivery::{BatchDelivery, Delivery};
+pub use self::record::{BatchMetadata, RecordMetadata, RecordParts};
+use self::state::ProducerState;
+pub use self::stats::ProducerStats;
 use self::supervisor::Supervisor;
-use self::topic::TopicLanes;
-use self::turn::Runs;
-use crate::client::reach::{Reach, Retry};
+use self::topic_partitions::TopicPartitions;
+use crate::cluster::node::Retry;
+use crate::cluster::node_pool::NodePool;
 use crate::error::ClientError;
 
-/// How a producer packs and delivers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProducerConfig {
-    /// How batches are compressed.
-    pub compression: Compression,
-    /// At which size a batch is closed, bytes before compression.
-    pub batch_max_bytes: usize,
-    /// Unacknowledged batches at one leader, bytes.
-    pub in_flight_max_bytes: usize,
-    /// Records accepted and not yet acknowledged, bytes; sending waits beyond it.
-    pub buffer_max_bytes: usize,
-    /// How long a batch that is not full waits for more. With zero it goes as soon as nothing of
-    /// its partition is in flight: the busier the partition, the fuller its batches.
-    pub linger: Duration,
-    /// How long a batch is tried before its records fail.
-    pub delivery_timeout: Duration,
-    /// How long a leader may take over one batch before it gives up and the producer tries again.
-    pub request_timeout: Duration,
-    /// Whether each record is stored exactly once, in order. Without it a batch whose
-    /// acknowledgement was lost is stored again.
-    pub idempotent: bool,
-}
-
-impl Default for ProducerConfig {
-    fn default() -> Self {
-        Self {
-            compression: Compression::None,
-            batch_max_bytes: limits::PRODUCER_BATCH_BYTES,
-            in_flight_max_bytes: limits::PRODUCER_IN_FLIGHT_MAX_BYTES,
-            buffer_max_bytes: limits::PRODUCER_BUFFER_MAX_BYTES,
-            linger: Duration::ZERO,
-            delivery_timeout: limits::PRODUCER_DELIVERY_TIMEOUT,
-            request_timeout: limits::PRODUCER_REQUEST_TIMEOUT,
-            idempotent: true,
-        }
-    }
-}
-
-impl ProducerConfig {
-    fn check(&self) -> Result<(), ClientError> {
-        let batch = limits::PRODUCER_BATCH_MIN_BYTES..=limits::PRODUCER_BATCH_MAX_BYTES;
-        if !batch.contains(&self.batch_max_bytes) {
-            let bound = format!("{} to {} bytes", batch.start(), batch.end());
-            return Err(ClientError::config("batch_max_bytes", bound));
-        }
-        if self.in_flight_max_bytes == 0 {
-            return Err(ClientError::config("in_flight_max_bytes", "more than 0"));
-        }
-        if self.buffer_max_bytes == 0 {
-            return Err(ClientError::config("buffer_max_bytes", "more than 0"));
-        }
-        if self.delivery_timeout.is_zero() || self.request_timeout.is_zero() {
-            return Err(ClientError::config("timeouts", "more than 0"));
-        }
-        Ok(())
-    }
-}
-
-/// A record by its parts, borrowed: they are encoded straight into a batch.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RecordParts<'a> {
-    /// When it was made, milliseconds since the Unix epoch.
-    pub timestamp_ms: i64,
-    /// What decides its partition.
-    pub key: Option<&'a [u8]>,
-    /// What it says.
-    pub value: Option<&'a [u8]>,
-    /// Further named values.
-    pub headers: &'a [Header],
-}
-
-impl<'a> From<&'a Record> for RecordParts<'a> {
-    fn from(record: &'a Record) -> Self {
-        Self {
-            timestamp_ms: record.timestamp_ms,
-            key: record.key.as_deref(),
-            value: record.value.as_deref(),
-            headers: &record.headers,
-        }
-    }
-}
-
-/// Where a record is, and how safe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordMetadata {
-    /// The topic.
-    pub topic: Arc<str>,
-    /// The partition.
-    pub partition: PartitionId,
-    /// The record's offset.
-    pub offset: Offset,
-    /// The raft term of the leader that acknowledged it.
-    pub leader_epoch: Term,
-    /// What had happened to it when it was acknowledged.
-    pub durability: Durability,
-    /// When the leader took it, milliseconds since the Unix epoch.
-    pub append_time_ms: i64,
-}
-
-/// Where a run of records is, and how safe: they stand one after another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BatchMetadata {
-    /// The topic.
-    pub topic: Arc<str>,
-    /// The partition.
-    pub partition: PartitionId,
-    /// The first record's offset.
-    pub base_offset: Offset,
-    /// How many records.
-    pub record_count: u32,
-    /// The raft term of the leader that acknowledged them.
-    pub leader_epoch: Term,
-    /// What had happened to them when they were acknowledged.
-    pub durability: Durability,
-    /// When the leader took them, milliseconds since the Unix epoch.
-    pub append_time_ms: i64,
-}
-
-/// What a producer has done since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProducerStats {
-    /// Records acknowledged.
-    pub acked_records: u64,
-    /// Records whose delivery failed.
-    pub failed_records: u64,
-    /// Batches acknowledged.
-    pub acked_batches: u64,
-    /// Encoded bytes acknowledged.
-    pub acked_bytes: u64,
-    /// Batches that a leader had already: an acknowledgement had been lost.
-    pub duplicate_batches: u64,
-    /// Batches sent again.
-    pub resent_batches: u64,
-    /// Bytes accepted and not yet acknowledged.
-    pub buffered_bytes: usize,
-}
-
-/// Sends records. Clones share batches, buffers and connections; once the last is dropped, what is
-/// not delivered yet fails: [`Producer::close`] first.
+/// Sends records. Clones share batches, buffers and connections. When the last clone is dropped,
+/// undelivered records fail; [`Producer::close`] delivers them first.
 ///
 /// ```no_run
 /// # async fn tour(client: lograft_client::Client) -> Result<(), lograft_client::ClientError> {
@@ -172,12 +46,12 @@ pub struct ProducerStats {
 /// let config = ProducerConfig { compression: Compression::Lz4, ..ProducerConfig::default() };
 /// let producer = client.producer(config).await?;
 ///
-/// // One record, and what became of it.
+/// // One record and its delivery.
 /// let record = Record { value: Some("hello".into()), ..Record::default() };
 /// let stored = producer.send("greetings", record, None).await?.await?;
 /// println!("offset {} of partition {}", stored.offset, stored.partition);
 ///
-/// // Many: encoded straight from borrowed bytes, one delivery per batch.
+/// // Many records, encoded from borrowed bytes, with one delivery per batch.
 /// let lines = ["a", "b", "c"];
 /// let records = lines.iter().map(|line| RecordParts {
 ///     value: Some(line.as_bytes()),
@@ -195,78 +69,79 @@ pub struct Producer {
     handle: Arc<Handle>,
 }
 
-/// Ends the producer's tasks with the last clone.
+/// Closes the producer when the last clone is dropped.
 struct Handle {
-    shared: Arc<Shared>,
+    state: Arc<ProducerState>,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.shut();
+        self.state.close();
     }
 }
 
 impl Producer {
     pub(crate) async fn open(
-        reach: Arc<Reach>,
+        pool: Arc<NodePool>,
         config: ProducerConfig,
     ) -> Result<Self, ClientError> {
-        config.check()?;
+        config.validate()?;
         let id = if config.idempotent {
-            Some(init_producer(&reach).await?)
+            Some(init_producer(&pool).await?)
         } else {
             None
         };
-        let shared = Arc::new(Shared::new(reach, config, id));
-        tokio::spawn(Supervisor::new(Arc::clone(&shared)).run());
+        let state = Arc::new(ProducerState::new(pool, config, id));
+        tokio::spawn(Supervisor::new(Arc::clone(&state)).run());
         Ok(Self {
-            handle: Arc::new(Handle { shared }),
+            handle: Arc::new(Handle { state }),
         })
     }
 
-    fn shared(&self) -> &Arc<Shared> {
-        &self.handle.shared
+    fn state(&self) -> &Arc<ProducerState> {
+        &self.handle.state
     }
 
-    /// Takes a record; waits while the buffer is full. Without a partition the key decides, and
-    /// without a key the producer. The result resolves once the record is stored.
+    /// Sends a record. Waits while the buffer is full. Without `partition` the key selects the
+    /// partition, and without a key the producer does. The delivery resolves once the record is
+    /// stored.
     pub async fn send(
         &self,
         topic: &str,
         record: Record,
         partition: Option<PartitionId>,
     ) -> Result<Delivery, ClientError> {
-        let lanes = self.shared().topic(topic).await?;
-        self.shared()
-            .send(&lanes, &RecordParts::from(&record), partition)
+        let topic = self.state().topic(topic).await?;
+        self.state()
+            .send(&topic, &RecordParts::from(&record), partition)
             .await
     }
 
-    /// A handle for one topic: saves the search for it with each record.
+    /// A handle for one topic, which saves the lookup of the topic for each record.
     pub async fn topic(&self, name: &str) -> Result<TopicProducer, ClientError> {
-        let lanes = self.shared().topic(name).await?;
+        let topic = self.state().topic(name).await?;
         Ok(TopicProducer {
             producer: self.clone(),
-            lanes,
+            topic,
         })
     }
 
-    /// Waits until everything sent before is stored or has failed. Answers the first failure since
-    /// the last flush, so that whoever drops deliveries still learns of it.
+    /// Waits until all records sent before are stored or have failed. Fails with the first failure
+    /// since the last flush, so that failures are noticed even if deliveries are dropped.
     pub async fn flush(&self) -> Result<(), ClientError> {
-        self.shared().flush().await
+        self.state().flush().await
     }
 
-    /// Flushes and ends the producer; what is sent later by clones fails.
+    /// Flushes and closes the producer. Records that clones send later fail.
     pub async fn close(self) -> Result<(), ClientError> {
-        let flushed = self.shared().flush().await;
-        self.shared().shut();
+        let flushed = self.state().flush().await;
+        self.state().close();
         flushed
     }
 
-    /// What it has done so far.
+    /// Counters since the producer was opened.
     pub fn stats(&self) -> ProducerStats {
-        self.shared().stats()
+        self.state().stats()
     }
 }
 
@@ -278,9 +153,9 @@ impl fmt::Debug for Producer {
     }
 }
 
-async fn init_producer(reach: &Reach) -> Result<ProducerId, ClientError> {
-    let reply = reach
-        .call("getting a producer id", Retry::Always, |node| async move {
+async fn init_producer(pool: &NodePool) -> Result<ProducerId, ClientError> {
+    let reply = pool
+        .call("get a producer id", Retry::Always, |node| async move {
             node.log().init_producer(InitProducerRequest {}).await
         })
         .await?;
@@ -291,40 +166,35 @@ async fn init_producer(reach: &Reach) -> Result<ProducerId, ClientError> {
 #[derive(Clone, Debug)]
 pub struct TopicProducer {
     producer: Producer,
-    lanes: Arc<TopicLanes>,
+    topic: Arc<TopicPartitions>,
 }
 
 impl TopicProducer {
-    /// The topic's name.
+    /// Topic name.
     pub fn name(&self) -> &Arc<str> {
-        self.lanes.name()
+        self.topic.name()
     }
 
-    /// How many partitions the topic has, as far as is known.
+    /// Number of the topic's partitions according to the cached metadata.
     pub fn partition_count(&self) -> u32 {
-        self.lanes.partition_count()
+        self.topic.partition_count()
     }
 
-    /// The producer behind it.
-    pub const fn producer(&self) -> &Producer {
-        &self.producer
-    }
-
-    /// Takes a record as [`Producer::send`] does.
+    /// Sends a record, like [`Producer::send`].
     pub async fn send(
         &self,
         record: RecordParts<'_>,
         partition: Option<PartitionId>,
     ) -> Result<Delivery, ClientError> {
         self.producer
-            .shared()
-            .send(&self.lanes, &record, partition)
+            .state()
+            .send(&self.topic, &record, partition)
             .await
     }
 
-    /// Takes many records: the fast way. One delivery for each run of records that went into the
-    /// same batch one after another, in the order in which the runs began. On an error those
-    /// before it are taken, and [`Producer::flush`] tells what became of them.
+    /// Sends many records, which is faster than one by one. Returns one delivery for each run of
+    /// records that are consecutive in a batch, ordered by the first record of the run. On an error
+    /// the records before it are sent, and [`Producer::flush`] reports their failures.
     pub async fn send_many<'a, I>(
         &self,
         records: I,
@@ -334,11 +204,11 @@ impl TopicProducer {
         I: IntoIterator<Item = RecordParts<'a>>,
     {
         let mut records = records.into_iter();
-        let mut runs = Runs::default();
-        let shared = self.producer.shared();
+        let mut runs = DeliveryRuns::default();
+        let state = self.producer.state();
         loop {
-            shared.room().await?;
-            if shared.send_turn(&self.lanes, &mut records, partition, &mut runs)? {
+            state.wait_for_room().await?;
+            if state.append_until_closed(&self.topic, &mut records, partition, &mut runs)? {
                 return Ok(runs.into_deliveries());
             }
         }

@@ -1,88 +1,164 @@
-//! Putting records into lanes, many under one lock.
+//! Appending records to partition queues, many under one lock.
 
-use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard};
 
+use lograft_core::PartitionId;
 use tokio::time::Instant;
 
-use super::outcome::Outcome;
-use super::shared::Shared;
-use super::topic::{LaneSlot, SlotState};
-use super::{BatchDelivery, RecordParts};
+use super::delivery::{Delivery, DeliveryRuns};
+use super::partition::{ProduceQueue, ProducerPartition};
+use super::partition_queue::PartitionQueue;
+use super::record::RecordParts;
+use super::state::ProducerState;
+use super::supervisor_queue::SupervisorReason;
+use super::topic_partitions::TopicPartitions;
 use crate::error::ClientError;
 
-/// Records going into one lane under one lock.
-pub(super) struct Turn<'a> {
-    pub(super) slot: &'a Arc<LaneSlot>,
-    pub(super) state: MutexGuard<'a, SlotState>,
-    pub(super) bytes: usize,
-    pub(super) opened: bool,
-    pub(super) closed: bool,
+/// The locked queue of a partition, and the effects of the records appended under the lock.
+struct QueueGuard<'a> {
+    partition: &'a Arc<ProducerPartition>,
+    queue: MutexGuard<'a, PartitionQueue<Arc<ProduceQueue>>>,
+    bytes: usize,
+    /// A batch was opened.
+    opened: bool,
+    /// A batch was closed.
+    closed: bool,
 }
 
-impl<'a> Turn<'a> {
-    pub(super) fn begin(slot: &'a Arc<LaneSlot>) -> Self {
+impl<'a> QueueGuard<'a> {
+    fn lock(partition: &'a Arc<ProducerPartition>) -> Self {
         Self {
-            slot,
-            state: slot.state(),
+            partition,
+            queue: partition.queue(),
             bytes: 0,
             opened: false,
             closed: false,
         }
     }
 
-    /// Takes a record; its number in the lane's youngest batch.
-    pub(super) fn push(
+    /// Appends a record. Returns its index in the youngest batch of the queue.
+    fn push(
         &mut self,
-        shared: &Shared,
+        state: &ProducerState,
         record: &RecordParts<'_>,
     ) -> Result<u32, ClientError> {
-        // Checked under the lane's lock: nothing is left behind in it after the end.
-        if shared.is_closed() {
+        // Checked under the lock. Closing the producer sets the flag before it locks and fails each
+        // queue, so no record can be appended to a queue that was failed already.
+        if state.is_closed() {
             return Err(ClientError::Closed);
         }
-        let pushed = self.state.lane.push(record, Instant::now)?;
+        let pushed = self.queue.push(record, Instant::now)?;
         self.bytes += pushed.bytes;
         self.opened |= pushed.opened;
         self.closed |= pushed.closed;
         Ok(pushed.index)
     }
-}
 
-/// The deliveries of many records, one for each run in a batch.
-#[derive(Debug, Default)]
-pub(crate) struct Runs {
-    deliveries: Vec<BatchDelivery>,
-    /// For each lane its last run.
-    last: HashMap<usize, usize>,
-    /// The lane and run that the record before went to: mostly the same again.
-    current: Option<(usize, usize)>,
-}
-
-impl Runs {
-    pub(super) fn add(&mut self, lane: usize, outcome: Option<&Arc<Outcome>>, index: u32) {
-        let Some(outcome) = outcome else { return };
-        let known = match self.current {
-            Some((current, run)) if current == lane => Some(run),
-            _ => self.last.get(&lane).copied(),
-        };
-        let extended = known
-            .and_then(|run| Some((run, self.deliveries.get_mut(run)?)))
-            .filter(|(_, delivery)| delivery.is_next(outcome, index));
-        let run = if let Some((run, delivery)) = extended {
-            delivery.extend();
-            run
+    /// Unlocks the queue, and notifies those who have to send.
+    fn unlock(self, state: &ProducerState) {
+        let Self {
+            partition,
+            mut queue,
+            bytes,
+            opened,
+            closed,
+        } = self;
+        state.buffer.add(bytes);
+        // A record that joins an open batch does not change what can be sent.
+        if !opened && !closed {
+            return;
+        }
+        let now = Instant::now();
+        let stream = queue.claim_enqueue(now);
+        let linger_until = if opened {
+            queue.claim_linger_timer()
         } else {
-            self.deliveries
-                .push(BatchDelivery::new(Arc::clone(outcome), index));
-            let run = self.deliveries.len() - 1;
-            self.last.insert(lane, run);
-            run
+            None
         };
-        self.current = Some((lane, run));
+        let needs_leader = queue.claim_leader_search();
+        drop(queue);
+        if closed {
+            partition.rotate_sticky();
+        }
+        if let Some(stream) = stream {
+            stream.enqueue(Arc::clone(partition));
+        }
+        if needs_leader {
+            state
+                .supervisor
+                .enqueue(partition, now, SupervisorReason::FindLeader);
+        }
+        if let Some(until) = linger_until {
+            state
+                .supervisor
+                .enqueue(partition, until, SupervisorReason::Linger);
+        }
+    }
+}
+
+impl ProducerState {
+    /// Appends one record.
+    pub(super) async fn send(
+        &self,
+        topic: &TopicPartitions,
+        record: &RecordParts<'_>,
+        partition: Option<PartitionId>,
+    ) -> Result<Delivery, ClientError> {
+        self.wait_for_room().await?;
+        let partition = {
+            let partitions = topic.partitions();
+            let index = topic.select(&partitions, record.key, partition)?;
+            Arc::clone(&partitions[index])
+        };
+        let mut guard = QueueGuard::lock(&partition);
+        let index = guard.push(self, record);
+        let outcome = guard.queue.youngest().map(Arc::clone);
+        guard.unlock(self);
+        let index = index?;
+        // The queue has the batch to which the record was appended.
+        Ok(Delivery::new(outcome.ok_or(ClientError::Closed)?, index))
     }
 
-    pub(crate) fn into_deliveries(self) -> Vec<BatchDelivery> {
-        self.deliveries
+    /// Appends records until a batch is closed. Returns whether all records were appended.
+    ///
+    /// Consecutive records of one partition share one lock, because locking for each record would
+    /// cost more than encoding it. The caller waits for room in the buffer between two calls.
+    pub(super) fn append_until_closed<'a>(
+        &self,
+        topic: &TopicPartitions,
+        records: &mut impl Iterator<Item = RecordParts<'a>>,
+        partition: Option<PartitionId>,
+        runs: &mut DeliveryRuns,
+    ) -> Result<bool, ClientError> {
+        let partitions = topic.partitions();
+        let mut current: Option<(usize, QueueGuard<'_>)> = None;
+        let mut result = Ok(true);
+        for record in records {
+            let index = match topic.select(&partitions, record.key, partition) {
+                Ok(index) => index,
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            };
+            // Two queues are never locked at once.
+            if let Some((_, guard)) = current.take_if(|(locked, _)| *locked != index) {
+                guard.unlock(self);
+            }
+            let (_, guard) =
+                current.get_or_insert_with(|| (index, QueueGuard::lock(&partitions[index])));
+            match guard.push(self, &record) {
+                Ok(pushed) => runs.add(index, guard.queue.youngest(), pushed),
+                Err(error) => result = Err(error),
+            }
+            if guard.closed || result.is_err() {
+                result = result.map(|_| false);
+                break;
+            }
+        }
+        if let Some((_, guard)) = current {
+            guard.unlock(self);
+        }
+        result
     }
 }

@@ -1,81 +1,82 @@
-//! The task that looks after a producer's lanes: finds their leaders, waits between tries, fails
-//! what is not delivered in time. While all is well it sleeps.
+//! The supervisor task of a producer: finds the leaders of partitions, waits between retries, and
+//! fails batches that exceed the delivery timeout. It sleeps while all partitions have a leader.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Duration, Instant, sleep_until};
+use tonic::Status;
 
-use super::lane::Phase;
-use super::link;
-use super::shared::{Attended, Care, Shared};
+use super::partition::{ProduceQueue, ProducerPartition};
+use super::produce_stream;
+use super::state::ProducerState;
+use super::supervisor_queue::{SupervisorItem, SupervisorReason};
 use crate::error::ClientError;
 
-/// A fetch of metadata under way.
+/// A metadata refresh in progress.
 type Refresh = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Looks after a producer's lanes.
-pub(crate) struct Supervisor {
-    shared: Arc<Shared>,
-    /// The links' tasks; they end with this one.
-    links: JoinSet<()>,
-    /// Lanes to look after, each from its time on.
-    waiting: Vec<(Instant, Attended)>,
-    /// Lanes whose leader is not known; the refresh under way may tell.
-    unrouted: Vec<Attended>,
+/// The supervisor task of a producer.
+pub(super) struct Supervisor {
+    state: Arc<ProducerState>,
+    /// The tasks of the produce streams; they end with the supervisor.
+    streams: JoinSet<()>,
+    /// Items that are not due yet.
+    waiting: Vec<(Instant, SupervisorItem)>,
+    /// Partitions whose leader is unknown, until the refresh in progress is done.
+    leaderless: Vec<Arc<ProducerPartition>>,
     refresh: Option<Refresh>,
-    /// When to look for batches that are out of time.
-    next_check: Instant,
+    next_timeout_check: Instant,
     next_refresh: Instant,
 }
 
-/// What came of looking for a lane's leader.
-enum Found {
-    /// It is attached, or needs no leader.
+/// The result of the search for a partition's leader.
+enum LeaderSearch {
+    /// The partition is attached to its leader's stream, or needs no leader.
     Done,
     NoLeader,
 }
 
 impl Supervisor {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(state: Arc<ProducerState>) -> Self {
         let now = Instant::now();
         Self {
-            next_check: now + check_interval(&shared),
-            next_refresh: now + shared.reach.config.metadata_max_age,
-            shared,
-            links: JoinSet::new(),
+            next_timeout_check: now + timeout_check_interval(&state),
+            next_refresh: now + state.pool.config.metadata_max_age,
+            state,
+            streams: JoinSet::new(),
             waiting: Vec::new(),
-            unrouted: Vec::new(),
+            leaderless: Vec::new(),
             refresh: None,
         }
     }
 
-    pub(crate) async fn run(mut self) {
-        while !self.shared.is_closed() {
-            self.waiting.extend(self.shared.take_attention());
+    pub(super) async fn run(mut self) {
+        while !self.state.is_closed() {
+            self.waiting.extend(self.state.supervisor.take_all());
             let now = Instant::now();
-            self.look_for_leaders(now);
-            if now >= self.next_check {
-                self.check_times(now);
+            self.process_due_items(now);
+            if now >= self.next_timeout_check {
+                self.check_timeouts(now);
             }
             if now >= self.next_refresh {
-                self.next_refresh = now + self.shared.reach.config.metadata_max_age;
-                self.begin_refresh();
+                self.next_refresh = now + self.state.pool.config.metadata_max_age;
+                self.start_refresh();
             }
             self.sleep().await;
-            while self.links.try_join_next().is_some() {}
+            while self.streams.try_join_next().is_some() {}
         }
     }
 
-    /// Until something is due, somebody calls, or the refresh is there.
+    /// Waits until an item or a check is due, an item is enqueued, or the refresh is done.
     async fn sleep(&mut self) {
         let due = self.waiting.iter().map(|(due, _)| *due).min();
         let until = due
             .into_iter()
-            .chain([self.next_check, self.next_refresh])
+            .chain([self.next_timeout_check, self.next_refresh])
             .min();
-        let until = until.unwrap_or(self.next_check);
+        let until = until.unwrap_or(self.next_timeout_check);
         let refreshed = async {
             match &mut self.refresh {
                 Some(refresh) => refresh.await,
@@ -83,7 +84,7 @@ impl Supervisor {
             }
         };
         tokio::select! {
-            () = self.shared.called() => {}
+            () = self.state.supervisor.woken() => {}
             () = sleep_until(until) => {}
             () = refreshed => {
                 self.refresh = None;
@@ -92,186 +93,193 @@ impl Supervisor {
         }
     }
 
-    fn begin_refresh(&mut self) {
+    fn start_refresh(&mut self) {
         if self.refresh.is_none() {
-            let reach = Arc::clone(&self.shared.reach);
-            self.refresh = Some(Box::pin(async move { reach.refresh().await }));
+            let pool = Arc::clone(&self.state.pool);
+            self.refresh = Some(Box::pin(async move { pool.refresh().await }));
         }
     }
 
-    fn look_for_leaders(&mut self, now: Instant) {
+    fn process_due_items(&mut self, now: Instant) {
         let due = self.waiting.extract_if(.., |(due, _)| *due <= now);
-        let due: Vec<Attended> = due.map(|(_, attended)| attended).collect();
-        for attended in due {
-            match attended.care {
-                Care::Linger => self.on_lingered(&attended, now),
-                Care::Leader => match self.route(&attended, now) {
-                    Found::Done => {}
-                    Found::NoLeader => self.unrouted.push(attended),
+        let due: Vec<SupervisorItem> = due.map(|(_, item)| item).collect();
+        for item in due {
+            match item.reason {
+                SupervisorReason::Linger => self.on_linger_timer(item, now),
+                SupervisorReason::FindLeader => match self.find_leader(&item.partition, now) {
+                    LeaderSearch::Done => {}
+                    LeaderSearch::NoLeader => self.leaderless.push(item.partition),
                 },
             }
         }
-        if !self.unrouted.is_empty() {
-            self.begin_refresh();
+        if !self.leaderless.is_empty() {
+            self.start_refresh();
         }
     }
 
-    /// The map is fresh: what has no leader in it waits, and what is not in it has failed.
+    /// The metadata is fresh: partitions without a leader in it wait, and the batches of partitions
+    /// that are not in it fail.
     fn on_refreshed(&mut self) {
-        self.shared.grow_all();
+        self.state.add_new_partitions();
         let now = Instant::now();
-        for attended in std::mem::take(&mut self.unrouted) {
-            match self.route(&attended, now) {
-                Found::Done => {}
-                Found::NoLeader => self.wait_for_leader(attended, now),
+        for partition in std::mem::take(&mut self.leaderless) {
+            match self.find_leader(&partition, now) {
+                LeaderSearch::Done => {}
+                LeaderSearch::NoLeader => self.on_no_leader(partition, now),
             }
         }
     }
 
-    fn wait_for_leader(&mut self, attended: Attended, now: Instant) {
-        let partition = attended.slot.partition;
+    fn on_no_leader(&mut self, partition: Arc<ProducerPartition>, now: Instant) {
+        let topic = Arc::clone(&partition.topic);
+        let number = partition.number;
         let count = {
-            let routes = self.shared.reach.routes();
-            routes
-                .topic(&attended.topic)
-                .map(|topic| topic.partitions.len())
+            let metadata = self.state.pool.metadata();
+            metadata.topic(&topic).map(|topic| topic.partitions.len())
         };
-        let is_gone = count.is_none_or(|count| partition.get() as usize >= count);
-        let mut state = attended.slot.state();
-        if is_gone {
-            let error = state.lane.last_error().cloned().unwrap_or_else(|| {
-                let topic = Arc::clone(&attended.topic);
-                ClientError::UnknownPartition {
+        let is_deleted = count.is_none_or(|count| number.get() as usize >= count);
+        let mut queue = partition.queue();
+        if is_deleted {
+            let error = queue
+                .last_error()
+                .cloned()
+                .unwrap_or(ClientError::UnknownPartition {
                     topic,
-                    partition,
+                    partition: number,
                     count: 0,
-                }
-            });
-            state.attended = false;
-            let settled = state.lane.fail_all(&error);
-            drop(state);
-            self.shared.settle(settled);
+                });
+            let settled = queue.fail_all(&error);
+            drop(queue);
+            self.state.settle(settled);
             return;
         }
-        let topic = Arc::clone(&attended.topic);
-        state
-            .lane
-            .on_no_leader(Some(ClientError::NoLeader { topic, partition }));
-        let wait = self.shared.reach.backoff(state.lane.failures());
-        drop(state);
-        attended.slot.set_troubled(true);
-        self.waiting.push((now + wait, attended));
-    }
-
-    fn on_lingered(&mut self, attended: &Attended, now: Instant) {
-        let slot = &attended.slot;
-        let mut state = slot.state();
-        state.lingering = false;
-        let to_list = state.claim_listing(now);
-        // It may be another batch by now, which has not waited as long.
-        let again = state.claim_linger().filter(|until| *until > now);
-        state.lingering = again.is_some();
-        drop(state);
-        if let Some(link) = to_list {
-            link.list(Arc::clone(slot));
-        }
-        if let Some(until) = again {
-            self.waiting.push((until, attended.clone()));
-        }
-    }
-
-    /// Attaches a lane to the link of its leader.
-    fn route(&mut self, attended: &Attended, now: Instant) -> Found {
-        let Attended {
-            care: _,
+        queue.on_no_leader(ClientError::NoLeader {
             topic,
-            slot,
-        } = attended;
-        let mut state = slot.state();
-        if !matches!(state.lane.phase, Phase::Unrouted) || state.lane.is_empty() {
-            state.attended = false;
-            return Found::Done;
-        }
-        drop(state);
-        let leader = self.shared.reach.routes().leader(topic, slot.partition);
-        let Some((node, address)) = leader else {
-            return Found::NoLeader;
+            partition: number,
+        });
+        let delay = self.state.pool.backoff(queue.failures());
+        drop(queue);
+        partition.set_leader_unavailable(true);
+        let item = SupervisorItem {
+            reason: SupervisorReason::FindLeader,
+            partition,
         };
-        let (link, is_new) = self.shared.link(node, &address);
-        if is_new && let Err(error) = self.start(&link) {
-            self.shared.on_link_lost(&link, &error);
-            return Found::NoLeader;
+        self.waiting.push((now + delay, item));
+    }
+
+    fn on_linger_timer(&mut self, item: SupervisorItem, now: Instant) {
+        let mut queue = item.partition.queue();
+        let stream = queue.claim_enqueue(now);
+        let next = queue.on_linger_timer(now);
+        drop(queue);
+        if let Some(stream) = stream {
+            stream.enqueue(Arc::clone(&item.partition));
         }
-        let mut state = slot.state();
-        state.attended = false;
-        state.listed = false;
-        state.link = Some(Arc::clone(&link));
-        state.lane.phase = Phase::Flowing;
-        let to_list = state.claim_listing(now);
-        drop(state);
-        slot.set_troubled(false);
-        if let Some(link) = to_list {
-            link.list(Arc::clone(slot));
+        if let Some(until) = next {
+            self.waiting.push((until, item));
         }
-        // One that died meanwhile has not seen this lane among its own.
-        if link.is_dead() {
+    }
+
+    /// Attaches a partition to the stream of its leader.
+    fn find_leader(&mut self, partition: &Arc<ProducerPartition>, now: Instant) -> LeaderSearch {
+        let mut queue = partition.queue();
+        if !queue.needs_leader() {
+            queue.end_leader_search();
+            return LeaderSearch::Done;
+        }
+        drop(queue);
+        let leader = self
+            .state
+            .pool
+            .metadata()
+            .leader(&partition.topic, partition.number);
+        let Some((node, address)) = leader else {
+            return LeaderSearch::NoLeader;
+        };
+        let (stream, is_new) = self.state.stream(node, &address);
+        if is_new && let Err(error) = self.start_stream(&stream) {
+            self.state.on_stream_lost(&stream, &error);
+            return LeaderSearch::NoLeader;
+        }
+        let mut queue = partition.queue();
+        queue.attach(Arc::clone(&stream));
+        let ready_stream = queue.claim_enqueue(now);
+        drop(queue);
+        partition.set_leader_unavailable(false);
+        if let Some(stream) = ready_stream {
+            stream.enqueue(Arc::clone(partition));
+        }
+        // If the stream ended before the partition was attached, its end has not detached it.
+        if stream.is_closed() {
             let error = ClientError::Broken {
                 endpoint: address.as_ref().to_owned(),
-                status: Arc::new(tonic::Status::unavailable("the stream has ended")),
+                status: Arc::new(Status::unavailable("the stream has ended")),
             };
-            self.shared.on_lane_lost(topic, slot, &link, &error);
+            self.state
+                .on_partition_stream_lost(partition, &stream, &error);
         }
-        Found::Done
+        LeaderSearch::Done
     }
 
-    fn start(&mut self, link: &Arc<link::Link>) -> Result<(), ClientError> {
-        let node = self.shared.reach.produce_node(&link.address)?;
-        self.links
-            .spawn(link::run(Arc::clone(link), node, Arc::clone(&self.shared)));
+    fn start_stream(&mut self, stream: &Arc<ProduceQueue>) -> Result<(), ClientError> {
+        let node = self.state.pool.produce_node(&stream.address)?;
+        let (stream, state) = (Arc::clone(stream), Arc::clone(&self.state));
+        self.streams.spawn(produce_stream::run(stream, node, state));
         Ok(())
     }
 
-    /// Fails batches that are out of time, and ends links that have been silent for too long.
-    fn check_times(&mut self, now: Instant) {
-        let mut next = now + check_interval(&self.shared);
-        for lanes in self.shared.topics() {
-            let slots: Vec<_> = lanes.slots().clone();
-            for slot in slots {
-                let mut state = slot.state();
-                let settled = match state.lane.expires_at() {
-                    Some(at) if at <= now => state.lane.expire(now),
-                    _ => Vec::new(),
-                };
-                next = state.lane.expires_at().map_or(next, |at| at.min(next));
-                let to_list = state.claim_listing(now);
-                let to_attend = state.claim_attention();
-                drop(state);
-                self.shared.settle(settled);
-                if let Some(link) = to_list {
-                    link.list(Arc::clone(&slot));
-                }
-                if to_attend {
-                    self.shared.attend(lanes.name(), &slot, now, Care::Leader);
+    /// Fails batches that exceeded the delivery timeout, and ends streams without replies.
+    fn check_timeouts(&mut self, now: Instant) {
+        let mut next = now + timeout_check_interval(&self.state);
+        for topic in self.state.topics() {
+            let partitions: Vec<_> = topic.partitions().clone();
+            for partition in &partitions {
+                if let Some(expires_at) = self.expire(partition, now) {
+                    next = next.min(expires_at);
                 }
             }
         }
-        // A leader answers TIMEOUT by itself; one that does not even do that is not well.
-        let silence_max = self.shared.config.request_timeout * 2;
-        for link in self.shared.links() {
-            match link.oldest_sent_at().map(|sent| sent + silence_max) {
-                Some(at) if at <= now => link.kill(),
+        // A leader replies TIMEOUT by itself after the request timeout. One that does not is hung:
+        // its kernel may still acknowledge TCP, so only the missing reply reveals it.
+        let silence_max = self.state.config.request_timeout * 2;
+        for stream in self.state.streams() {
+            match stream.oldest_sent_at().map(|sent| sent + silence_max) {
+                Some(at) if at <= now => stream.kill(),
                 Some(at) => next = next.min(at),
                 None => {}
             }
         }
-        self.next_check = next;
+        self.next_timeout_check = next;
+    }
+
+    /// Fails the late batches of a partition. Returns the time at which the next one is late.
+    fn expire(&self, partition: &Arc<ProducerPartition>, now: Instant) -> Option<Instant> {
+        let mut queue = partition.queue();
+        let settled = match queue.expires_at() {
+            Some(at) if at <= now => queue.expire(now),
+            _ => Vec::new(),
+        };
+        let expires_at = queue.expires_at();
+        let stream = queue.claim_enqueue(now);
+        let needs_leader = queue.claim_leader_search();
+        drop(queue);
+        self.state.settle(settled);
+        if let Some(stream) = stream {
+            stream.enqueue(Arc::clone(partition));
+        }
+        if needs_leader {
+            self.state
+                .supervisor
+                .enqueue(partition, now, SupervisorReason::FindLeader);
+        }
+        expires_at
     }
 }
 
-/// The longest time after which something may be out of time that was not there at the last look.
-fn check_interval(shared: &Shared) -> std::time::Duration {
-    shared
+/// The time after which a batch that is accepted now may exceed a timeout.
+fn timeout_check_interval(state: &ProducerState) -> Duration {
+    state
         .config
         .delivery_timeout
-        .min(shared.config.request_timeout * 2)
+        .min(state.config.request_timeout * 2)
 }
