@@ -1,6 +1,8 @@
-//! Consuming: batches of many partitions, each in its order.
+//! Consumer: reads the batches of several partitions, each partition in order.
 
 mod batch;
+mod config;
+mod leader_stream;
 mod reader;
 mod start;
 
@@ -8,112 +10,31 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, SelectAll};
-use lograft_core::limits::{CONSUMER_REPLY_BYTES, CONSUMER_RETRY_TIMEOUT};
-use lograft_core::record::Record;
 use lograft_core::record_batch::Records;
-use lograft_core::{Offset, PartitionId, Term};
+use lograft_core::{Offset, PartitionId};
 
-pub use self::batch::ConsumedBatch;
-use self::reader::{Connections, Reader};
-use self::start::Start;
-use crate::client::TopicInfo;
-use crate::client::reach::Reach;
+pub use self::batch::{ConsumedBatch, ConsumedRecord};
+pub use self::config::{ConsumerConfig, OutOfRange, StartAt};
+use self::leader_stream::ConsumerConnections;
+use self::reader::PartitionReader;
+use self::start::StartPosition;
+use crate::cluster::metadata::TopicInfo;
+use crate::cluster::node_pool::NodePool;
 use crate::error::ClientError;
 
-/// Where a consumer begins in a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartAt {
-    /// The first record that is still there.
-    Earliest,
-    /// What is written from now on.
-    Latest,
-    /// This offset.
-    Offset(Offset),
-    /// The first batch that holds a record at or after this time, milliseconds since the Unix
-    /// epoch; what is written from now on where there is none.
-    Timestamp(i64),
-}
-
-/// What to do when the next offset is not in the log (any more).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OutOfRange {
-    /// Fail; [`ClientError::valid_offsets`] tells the range.
-    #[default]
-    Error,
-    /// Go on at the first record that is there.
-    Earliest,
-    /// Go on with what is written from now on.
-    Latest,
-}
-
-/// What a consumer reads and from where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConsumerConfig {
-    /// The topic.
-    pub topic: String,
-    /// Its partitions; empty takes all, and with `follow` also those that are added later.
-    pub partitions: Vec<PartitionId>,
-    /// Where to begin.
-    pub start: StartAt,
-    /// Where to begin in single partitions instead.
-    pub start_overrides: BTreeMap<PartitionId, StartAt>,
-    /// Whether to wait at the end for what comes. Without it the consumer ends at the high
-    /// watermarks seen at its start.
-    pub follow: bool,
-    /// What to do when the next offset is not in the log.
-    pub out_of_range: OutOfRange,
-    /// How much a leader sends in one reply, batch bytes.
-    pub reply_max_bytes: u32,
-    /// How long a partition is tried without progress before the consumer fails. Waiting at the
-    /// end for what comes is no failure.
-    pub retry_timeout: Duration,
-}
-
-impl ConsumerConfig {
-    /// All partitions of `topic` from `start` on, and what comes later.
-    pub fn new(topic: impl Into<String>, start: StartAt) -> Self {
-        Self {
-            topic: topic.into(),
-            partitions: Vec::new(),
-            start,
-            start_overrides: BTreeMap::new(),
-            follow: true,
-            out_of_range: OutOfRange::Error,
-            reply_max_bytes: CONSUMER_REPLY_BYTES,
-            retry_timeout: CONSUMER_RETRY_TIMEOUT,
-        }
-    }
-}
-
-/// A record and where it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConsumedRecord {
-    /// The partition.
-    pub partition: PartitionId,
-    /// Its offset.
-    pub offset: Offset,
-    /// The raft term in which it was appended.
-    pub leader_epoch: Term,
-    /// When the leader took it, milliseconds since the Unix epoch.
-    pub append_time_ms: i64,
-    /// The record.
-    pub record: Record,
-}
-
-/// Reads a topic. What is not taken out stays at the nodes: buffers are bounded by the connections'
-/// windows, and nothing is fetched again unless somebody asks for more.
+/// Reads the records of a topic. Records that the caller does not take stay on the nodes: the
+/// HTTP/2 flow control windows of the consumer's connections bound the buffers.
 ///
-/// After an error the partition that it is about is read no further; the others go on.
+/// After an error the affected partition is not read any further; the others are.
 ///
 /// ```no_run
 /// # async fn tour(client: lograft_client::Client) -> Result<(), lograft_client::ClientError> {
 /// use lograft_client::{ConsumerConfig, StartAt};
 /// let mut consumer = client.consumer(ConsumerConfig::new("clicks", StartAt::Earliest)).await?;
-/// // The fast way: batches, and records that borrow from them.
+/// // Fastest: batches, and records that borrow from them.
 /// while let Some(batch) = consumer.next_batch().await? {
 ///     for record in batch.iter() {
 ///         let (offset, record) = record?;
@@ -124,64 +45,64 @@ pub struct ConsumedRecord {
 /// # }
 /// ```
 pub struct Consumer {
-    reach: Arc<Reach>,
+    pool: Arc<NodePool>,
     config: Arc<ConsumerConfig>,
-    connections: Arc<Connections>,
-    readers: SelectAll<Reading>,
-    /// What [`Consumer::next`] is in the midst of.
+    connections: Arc<ConsumerConnections>,
+    readers: SelectAll<PartitionBatches>,
+    /// The batch whose records [`Consumer::next`] returns.
     current: Option<(ConsumedBatch, Records)>,
     positions: BTreeMap<PartitionId, Offset>,
-    /// How many partitions the topic has, as far as this consumer knows.
+    /// Number of the topic's partitions that this consumer knows.
     partition_count: u32,
-    /// Finds out about new partitions, where all are read.
-    growth: Option<Growth>,
+    /// The next search for new partitions; only set if all partitions are read.
+    next_discovery: Option<Discovery>,
 }
 
-/// A partition's batches.
-type Reading = BoxStream<'static, Result<ConsumedBatch, ClientError>>;
-/// A fetch of metadata that waits for its time.
-type Growth = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// The batches of one partition.
+type PartitionBatches = BoxStream<'static, Result<ConsumedBatch, ClientError>>;
+/// A metadata refresh after the metadata age.
+type Discovery = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Consumer {
     pub(crate) async fn open(
-        reach: Arc<Reach>,
+        pool: Arc<NodePool>,
         config: ConsumerConfig,
     ) -> Result<Self, ClientError> {
         if config.reply_max_bytes == 0 {
-            return Err(ClientError::config("reply_max_bytes", "more than 0"));
+            return Err(ClientError::config("reply_max_bytes", "more than 0", 0));
         }
-        let topic = reach.topic(&config.topic).await?;
-        let partitions = assigned(&config, &topic)?;
-        let starts = start::resolve(&reach, &config, &partitions).await?;
+        let topic = pool.topic(&config.topic).await?;
+        let partitions = selected_partitions(&config, &topic)?;
+        let starts = start::resolve(&pool, &config, &partitions).await?;
         let reads_all = config.partitions.is_empty();
-        let growth = (config.follow && reads_all).then(|| growth(&reach));
+        let next_discovery = (config.follow && reads_all).then(|| discovery(&pool));
         let mut consumer = Self {
-            connections: Arc::new(Connections::new(Arc::clone(&reach))),
-            reach,
+            connections: Arc::new(ConsumerConnections::new(Arc::clone(&pool))),
+            pool,
             config: Arc::new(config),
             readers: SelectAll::new(),
             current: None,
             positions: BTreeMap::new(),
             partition_count: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
-            growth,
+            next_discovery,
         };
         for start in starts {
-            consumer.add(start);
+            consumer.add_partition(start);
         }
         Ok(consumer)
     }
 
-    fn add(&mut self, start: Start) {
+    fn add_partition(&mut self, start: StartPosition) {
         if let StartAt::Offset(offset) = start.at {
             self.positions.insert(start.partition, offset);
         }
         let config = Arc::clone(&self.config);
-        self.readers
-            .push(Reader::new(Arc::clone(&self.connections), config, start).into_stream());
+        let reader = PartitionReader::new(Arc::clone(&self.connections), config, start);
+        self.readers.push(reader.into_stream());
     }
 
-    /// The next record of any partition; `None` once all are read to their end. Within a partition
-    /// in order. The future may be dropped before it is done without a loss.
+    /// The next record of any partition, in order within each partition. `None` after all partitions
+    /// were read to their end. Cancel safe: dropping the future loses no record.
     pub async fn next(&mut self) -> Result<Option<ConsumedRecord>, ClientError> {
         loop {
             if let Some((batch, records)) = &mut self.current {
@@ -201,8 +122,9 @@ impl Consumer {
         }
     }
 
-    /// The next batch of any partition: the fast way. Begins with what [`Consumer::next`] has left
-    /// of the current one. The future may be dropped before it is done without a loss.
+    /// The next batch of any partition, which is faster than single records. Starts with the records
+    /// that [`Consumer::next`] has not returned from its current batch. Cancel safe: dropping the
+    /// future loses no record.
     pub async fn next_batch(&mut self) -> Result<Option<ConsumedBatch>, ClientError> {
         let current = self
             .current
@@ -222,35 +144,36 @@ impl Consumer {
 
     async fn receive(&mut self) -> Result<Option<ConsumedBatch>, ClientError> {
         loop {
-            let grown = async {
-                match &mut self.growth {
-                    Some(growth) => growth.await,
+            let refreshed = async {
+                match &mut self.next_discovery {
+                    Some(discovery) => discovery.await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 biased;
                 batch = self.readers.next() => return batch.transpose(),
-                () = grown => {
-                    self.growth = Some(growth(&self.reach));
-                    self.add_new();
+                () = refreshed => {
+                    self.next_discovery = Some(discovery(&self.pool));
+                    self.add_new_partitions();
                 }
             }
         }
     }
 
-    /// Reads partitions that were added to the topic, from their beginning.
-    fn add_new(&mut self) {
+    /// Adds partitions that were added to the topic. They are read from the start: records may have
+    /// been written to them before this consumer discovered them.
+    fn add_new_partitions(&mut self) {
         let count = self
-            .reach
-            .routes()
+            .pool
+            .metadata()
             .topic(&self.config.topic)
             .map(|t| t.partitions.len());
         let count = u32::try_from(count.unwrap_or(0)).unwrap_or(u32::MAX);
         while self.partition_count < count {
             let partition = PartitionId(self.partition_count);
             self.partition_count += 1;
-            self.add(Start {
+            self.add_partition(StartPosition {
                 partition,
                 at: StartAt::Earliest,
                 end: None,
@@ -258,8 +181,8 @@ impl Consumer {
         }
     }
 
-    /// For each partition the offset after what was handed out: where another consumer goes on.
-    /// Partitions whose first offset is not known yet are left out.
+    /// For each partition the offset after the last returned record, at which another consumer can
+    /// resume. Partitions whose first offset is not known yet are omitted.
     pub fn positions(&self) -> Vec<(PartitionId, Offset)> {
         self.positions
             .iter()
@@ -277,16 +200,19 @@ impl fmt::Debug for Consumer {
     }
 }
 
-fn growth(reach: &Arc<Reach>) -> Growth {
-    let reach = Arc::clone(reach);
+fn discovery(pool: &Arc<NodePool>) -> Discovery {
+    let pool = Arc::clone(pool);
     Box::pin(async move {
-        tokio::time::sleep(reach.config.metadata_max_age).await;
-        reach.refresh().await;
+        tokio::time::sleep(pool.config.metadata_max_age).await;
+        pool.refresh().await;
     })
 }
 
-/// The partitions to read: those asked for, or all.
-fn assigned(config: &ConsumerConfig, topic: &TopicInfo) -> Result<Vec<PartitionId>, ClientError> {
+/// The partitions to read: the configured ones, or all.
+fn selected_partitions(
+    config: &ConsumerConfig,
+    topic: &TopicInfo,
+) -> Result<Vec<PartitionId>, ClientError> {
     if config.partitions.is_empty() {
         return Ok(topic.partitions.iter().map(|p| p.partition).collect());
     }

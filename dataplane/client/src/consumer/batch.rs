@@ -1,5 +1,4 @@
-//! A batch as a consumer gets it: checked, decompressed, and without the records before the offset
-//! that was asked for.
+//! A fetched batch: verified, decompressed, without the records before the requested offset.
 
 use std::fmt;
 
@@ -8,17 +7,31 @@ use lograft_core::record_batch::{BatchError, BatchView, DecodedBatch, Records, v
 use lograft_core::{Offset, PartitionId, Term};
 use lograft_proto::log::v1::FetchedBatch;
 
-use super::ConsumedRecord;
 use crate::error::ClientError;
 
-/// Records of one partition, one after another.
+/// A record with its partition and offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumedRecord {
+    /// Partition number.
+    pub partition: PartitionId,
+    /// Offset of the record.
+    pub offset: Offset,
+    /// Raft term in which the record was appended.
+    pub leader_epoch: Term,
+    /// Time at which the leader appended the record, in milliseconds since the Unix epoch.
+    pub append_time_ms: i64,
+    /// The record.
+    pub record: Record,
+}
+
+/// Consecutive records of one partition.
 #[derive(Clone)]
 pub struct ConsumedBatch {
     partition: PartitionId,
-    /// Of the first record that is not taken yet.
+    /// Offset of the first record that was not taken yet.
     base_offset: Offset,
     record_count: u32,
-    /// Records at the batch's beginning that are not wanted, or taken.
+    /// Records at the start of the batch that were not requested, or were taken.
     skipped: usize,
     decoded: DecodedBatch,
     encoded_len: usize,
@@ -28,7 +41,8 @@ pub struct ConsumedBatch {
 }
 
 impl ConsumedBatch {
-    /// Checks and decompresses a fetched batch. `None` if all of it is before `from`.
+    /// Verifies and decompresses a fetched batch. Returns `None` if all its records are before
+    /// `from`.
     pub(crate) fn decode(
         partition: PartitionId,
         fetched: FetchedBatch,
@@ -37,7 +51,7 @@ impl ConsumedBatch {
     ) -> Result<Option<Self>, BatchError> {
         let base_offset = Offset(fetched.base_offset);
         let skipped = from.map_or(0, |from| from.since(base_offset));
-        let Some(left) = u64::from(fetched.record_count)
+        let Some(remaining) = u64::from(fetched.record_count)
             .checked_sub(skipped)
             .filter(|n| *n > 0)
         else {
@@ -52,7 +66,7 @@ impl ConsumedBatch {
         Ok(Some(Self {
             partition,
             base_offset: Offset(base_offset.get() + skipped),
-            record_count: u32::try_from(left).unwrap_or(u32::MAX),
+            record_count: u32::try_from(remaining).unwrap_or(u32::MAX),
             skipped: usize::try_from(skipped).unwrap_or(usize::MAX),
             decoded: view.decode()?,
             encoded_len,
@@ -62,47 +76,47 @@ impl ConsumedBatch {
         }))
     }
 
-    /// The partition.
+    /// Partition number.
     pub const fn partition(&self) -> PartitionId {
         self.partition
     }
 
-    /// The first record's offset.
+    /// Offset of the first record.
     pub const fn base_offset(&self) -> Offset {
         self.base_offset
     }
 
-    /// The offset after the last record.
+    /// Offset after the last record.
     pub const fn next_offset(&self) -> Offset {
         self.base_offset.plus(self.record_count)
     }
 
-    /// How many records.
+    /// Number of records.
     pub const fn record_count(&self) -> u32 {
         self.record_count
     }
 
-    /// The encoded length of the batch that they came in, bytes.
+    /// Encoded size of the whole batch, bytes.
     pub const fn encoded_len(&self) -> usize {
         self.encoded_len
     }
 
-    /// The raft term in which it was appended.
+    /// Raft term in which the batch was appended.
     pub const fn leader_epoch(&self) -> Term {
         self.leader_epoch
     }
 
-    /// When the leader took it, milliseconds since the Unix epoch.
+    /// Time at which the leader appended the batch, in milliseconds since the Unix epoch.
     pub const fn append_time_ms(&self) -> i64 {
         self.append_time_ms
     }
 
-    /// The end (exclusive) of what could be read when it was sent.
+    /// High watermark (exclusive) of the partition at the time when the batch was sent.
     pub const fn high_watermark(&self) -> Offset {
         self.high_watermark
     }
 
-    /// The records and their offsets, borrowed: the fast way.
+    /// Offsets and borrowed records, without copying.
     pub fn iter(&self) -> impl Iterator<Item = Result<(Offset, RecordRef<'_>), ClientError>> {
         let offsets = (self.base_offset.get()..).map(Offset);
         let records = self.decoded.iter().skip(self.skipped);
@@ -111,23 +125,23 @@ impl ConsumedBatch {
             .map(|(offset, record)| Ok((offset, record?)))
     }
 
-    /// The records, owned; keys and values are slices of the decompressed batch.
+    /// Owned records; keys and values are slices of the decompressed batch.
     pub fn into_records(mut self) -> impl Iterator<Item = Result<ConsumedRecord, ClientError>> {
         self.records()
             .map(move |record| Ok(self.take_next(record?)))
     }
 
-    /// Those not taken yet.
+    /// The records that were not taken yet.
     pub(crate) fn records(&self) -> Records {
         let mut records = self.decoded.clone().into_records();
         if self.skipped > 0 {
-            // What does not decode is met again by whoever goes on.
+            // A record that does not decode yields the same error on the next call.
             let _last_skipped = records.nth(self.skipped - 1);
         }
         records
     }
 
-    /// Takes the first record off, which is `record`.
+    /// Removes the first record, which is `record`.
     pub(crate) fn take_next(&mut self, record: Record) -> ConsumedRecord {
         let offset = self.base_offset;
         self.base_offset = offset.next();
@@ -192,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn records_before_the_offset_asked_for_are_left_out() {
+    fn records_before_the_requested_offset_are_omitted() {
         let batch = decode(fetched(10, 4), 12).unwrap().unwrap();
         assert_eq!(
             (batch.base_offset(), batch.next_offset()),
@@ -212,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_one_by_one_is_not_in_the_rest() {
+    fn taken_records_are_not_in_the_rest_of_the_batch() {
         let mut batch = decode(fetched(10, 4), 11).unwrap().unwrap();
         let mut records = batch.records();
         let first = batch.take_next(records.next().unwrap().unwrap());
@@ -222,10 +236,10 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_batch_is_told() {
-        let mut damaged = fetched(0, 3);
-        damaged.crc32c ^= 1;
-        assert!(matches!(decode(damaged, 0), Err(BatchError::Crc { .. })));
+    fn a_corrupt_batch_is_an_error() {
+        let mut corrupt = fetched(0, 3);
+        corrupt.crc32c ^= 1;
+        assert!(matches!(decode(corrupt, 0), Err(BatchError::Crc { .. })));
         let mut miscounted = fetched(0, 3);
         miscounted.record_count = 4;
         assert!(decode(miscounted, 0).is_err());

@@ -1,29 +1,32 @@
-//! Where each partition is to be read from, and up to where.
+//! Start and end offsets of each partition.
 
 use lograft_core::{Offset, PartitionId};
 use lograft_proto::log::v1 as wire;
 
-use super::{ConsumerConfig, StartAt};
-use crate::client::reach::{Reach, Retry};
+use super::config::{ConsumerConfig, StartAt};
+use crate::cluster::node_pool::NodePool;
 use crate::error::ClientError;
 
-/// A partition and what to read of it.
+/// The range of a partition to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Start {
+pub(crate) struct StartPosition {
     pub(crate) partition: PartitionId,
     pub(crate) at: StartAt,
-    /// The end (exclusive), where the consumer does not follow.
+    /// End offset (exclusive) of a consumer that does not follow.
     pub(crate) end: Option<Offset>,
 }
 
-/// Turns `Latest`, times and ends into offsets, once: a stream that is opened again must not begin
-/// at a later "latest". A partition that has no leader now begins where it is when it has one.
+/// Resolves `Latest`, timestamps and end positions to offsets.
+///
+/// This happens once, at the start. If each new stream resolved `Latest` again, the records that were
+/// written between a failure and the next stream would be skipped. A partition without a leader keeps
+/// its symbolic position until a stream resolves it.
 pub(crate) async fn resolve(
-    reach: &Reach,
+    pool: &NodePool,
     config: &ConsumerConfig,
     partitions: &[PartitionId],
-) -> Result<Vec<Start>, ClientError> {
-    let mut starts: Vec<Start> = partitions
+) -> Result<Vec<StartPosition>, ClientError> {
+    let mut starts: Vec<StartPosition> = partitions
         .iter()
         .map(|&partition| {
             let at = config
@@ -31,7 +34,7 @@ pub(crate) async fn resolve(
                 .get(&partition)
                 .copied()
                 .unwrap_or(config.start);
-            Start {
+            StartPosition {
                 partition,
                 at,
                 end: None,
@@ -39,18 +42,20 @@ pub(crate) async fn resolve(
         })
         .collect();
     if !config.follow || starts.iter().any(|s| s.at == StartAt::Latest) {
-        let reply = offsets(reach, config, partitions, None).await?;
+        let reply = pool.list_offsets(&config.topic, partitions, None).await?;
         for start in &mut starts {
             start.resolve(&reply, false, config.follow)?;
         }
     }
-    let mut times: Vec<i64> = starts.iter().filter_map(Start::time).collect();
+    let mut times: Vec<i64> = starts.iter().filter_map(StartPosition::time).collect();
     times.sort_unstable();
     times.dedup();
     for time in times {
-        let asked = starts.iter().filter(|s| s.time() == Some(time));
-        let partitions: Vec<PartitionId> = asked.map(|s| s.partition).collect();
-        let reply = offsets(reach, config, &partitions, Some(time)).await?;
+        let with_time = starts.iter().filter(|s| s.time() == Some(time));
+        let partitions: Vec<PartitionId> = with_time.map(|s| s.partition).collect();
+        let reply = pool
+            .list_offsets(&config.topic, &partitions, Some(time))
+            .await?;
         for start in starts.iter_mut().filter(|s| s.time() == Some(time)) {
             start.resolve(&reply, true, config.follow)?;
         }
@@ -58,7 +63,7 @@ pub(crate) async fn resolve(
     Ok(starts)
 }
 
-impl Start {
+impl StartPosition {
     const fn time(&self) -> Option<i64> {
         match self.at {
             StartAt::Timestamp(time) => Some(time),
@@ -66,7 +71,7 @@ impl Start {
         }
     }
 
-    /// Takes the partition's bounds in; `with_time` if its own time was asked for.
+    /// Applies the offset bounds of the partition. `with_time` if the request had its timestamp.
     fn resolve(
         &mut self,
         reply: &wire::ListOffsetsReply,
@@ -96,33 +101,13 @@ impl Start {
             }
             at @ (StartAt::Timestamp(_) | StartAt::Offset(_)) => at,
         };
-        // A start beyond the end is the node's to refuse: it names the valid range.
+        // A start beyond the end is sent as it is: the node rejects it and names the valid range.
         let is_beyond = matches!(self.at, StartAt::Offset(at) if at > high_watermark);
         if !follow && self.end.is_none() && !is_beyond {
             self.end = Some(high_watermark);
         }
         Ok(())
     }
-}
-
-async fn offsets(
-    reach: &Reach,
-    config: &ConsumerConfig,
-    partitions: &[PartitionId],
-    timestamp_ms: Option<i64>,
-) -> Result<wire::ListOffsetsReply, ClientError> {
-    let request = wire::ListOffsetsRequest {
-        topic: config.topic.clone(),
-        partitions: partitions.iter().map(|p| p.get()).collect(),
-        timestamp_ms,
-        forwarded: false,
-    };
-    reach
-        .call("listing offsets", Retry::Always, |node| {
-            let request = request.clone();
-            async move { node.log().list_offsets(request).await }
-        })
-        .await
 }
 
 #[cfg(test)]
@@ -143,8 +128,8 @@ mod tests {
         }
     }
 
-    fn resolved(at: StartAt, with_time: bool, reply: &wire::ListOffsetsReply) -> Start {
-        let mut start = Start {
+    fn resolved(at: StartAt, with_time: bool, reply: &wire::ListOffsetsReply) -> StartPosition {
+        let mut start = StartPosition {
             partition: PartitionId(3),
             at,
             end: None,
@@ -154,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn moving_starts_become_offsets() {
+    fn symbolic_starts_are_resolved_to_offsets() {
         for (at, offset) in [(StartAt::Latest, 50), (StartAt::Earliest, 10)] {
             let start = resolved(at, false, &reply(None));
             assert_eq!(start.at, StartAt::Offset(Offset(offset)));
@@ -163,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_waits_for_its_own_answer() {
+    fn a_timestamp_is_resolved_only_by_a_request_with_it() {
         let at = StartAt::Timestamp(7);
         assert_eq!(resolved(at, false, &reply(None)).at, at);
         assert_eq!(
@@ -177,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_without_a_leader_waits_and_a_refusal_fails() {
+    fn a_partition_without_leader_stays_symbolic_and_other_errors_fail() {
         let mut failing = reply(None);
         let error = |reason: Reason| wire::Error {
             reason: reason.as_str().into(),
@@ -189,7 +174,7 @@ mod tests {
             StartAt::Latest
         );
         failing.partitions[0].error = Some(error(Reason::PermissionDenied));
-        let mut start = Start {
+        let mut start = StartPosition {
             partition: PartitionId(3),
             at: StartAt::Latest,
             end: None,

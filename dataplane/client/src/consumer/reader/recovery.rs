@@ -1,0 +1,93 @@
+//! Recovery of a reader from failures: classification, back-off, out-of-range positions.
+
+use lograft_core::Reason;
+use lograft_core::limits::CONSUMER_CORRUPT_MAX_COUNT;
+use lograft_core::record_batch::BatchError;
+use tokio::time::{Instant, sleep};
+
+use super::PartitionReader;
+use crate::consumer::config::{OutOfRange, StartAt};
+use crate::error::ClientError;
+
+impl PartitionReader {
+    pub(super) const fn reset_failures(&mut self) {
+        self.failures = 0;
+        self.failing_since = None;
+    }
+
+    /// Closes the stream and waits until a retry makes sense. Fails if `error` is not retryable, or
+    /// after the retry timeout without progress.
+    pub(super) async fn recover(&mut self, error: ClientError) -> Result<(), ClientError> {
+        let stream = self.stream.take();
+        self.fetched.clear();
+        if error.reason() == Some(Reason::OffsetOutOfRange) {
+            return self.on_out_of_range(error);
+        }
+        if let ClientError::Batch(cause) = &error {
+            // Corruption on the way to the client is cured by fetching again; a batch that the node
+            // stores or encodes wrongly is not, so the number of retries is bounded.
+            self.corrupt += 1;
+            let is_corrupt = matches!(cause.as_ref(), BatchError::Crc { .. });
+            if !is_corrupt || self.corrupt > CONSUMER_CORRUPT_MAX_COUNT {
+                return Err(error);
+            }
+        } else if !error.is_retryable() && !self.is_lagging_node(&error) {
+            return Err(error);
+        }
+        if let Some(stream) = stream {
+            self.update_leader(stream.leader, &error);
+            // A stream that was open for long is progress, even if it only waited for records.
+            if stream.was_stable() {
+                self.reset_failures();
+            }
+        }
+        self.failures += 1;
+        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        let after = self.config.retry_timeout;
+        if since.elapsed() >= after {
+            let last = Some(Box::new(error));
+            return Err(ClientError::Timeout {
+                action: "consume",
+                after,
+                last,
+            });
+        }
+        tracing::debug!(
+            topic = %self.config.topic,
+            partition = %self.partition,
+            %error,
+            "partition read failed, will retry"
+        );
+        // The first retry goes at once to the leader that the error named.
+        let has_leader_hint = std::mem::take(&mut self.has_leader_hint);
+        if !has_leader_hint || self.failures > 1 {
+            sleep(self.pool().backoff(self.failures)).await;
+            self.pool().refresh().await;
+        }
+        Ok(())
+    }
+
+    /// Whether a node does not know a partition that exists, because its metadata lags behind.
+    fn is_lagging_node(&self, error: &ClientError) -> bool {
+        let is_unknown = matches!(
+            error.reason(),
+            Some(Reason::UnknownTopic | Reason::UnknownPartition)
+        );
+        let partition = self.partition.get() as usize;
+        let metadata = self.pool().metadata();
+        let topic = metadata.topic(&self.config.topic);
+        is_unknown && topic.is_some_and(|topic| topic.partitions.len() > partition)
+    }
+
+    fn on_out_of_range(&mut self, error: ClientError) -> Result<(), ClientError> {
+        let range = error.valid_offsets();
+        self.position = match self.config.out_of_range {
+            OutOfRange::Error => return Err(error),
+            OutOfRange::Earliest => {
+                range.map_or(StartAt::Earliest, |(start, _)| StartAt::Offset(start))
+            }
+            OutOfRange::Latest => range.map_or(StartAt::Latest, |(_, end)| StartAt::Offset(end)),
+        };
+        Ok(())
+    }
+}
