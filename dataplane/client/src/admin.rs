@@ -1,4 +1,4 @@
-//! Shaping the cluster and asking how it is.
+//! Administration: topics, leadership, nodes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,39 +7,40 @@ use std::time::Duration;
 use lograft_core::{NodeId, PartitionId, Term};
 use lograft_proto::admin::v1 as wire;
 
-use crate::client::reach::{Reach, Retry};
+use crate::cluster::node::Retry;
+use crate::cluster::node_pool::NodePool;
 use crate::config::ClientConfig;
 use crate::error::ClientError;
 
 /// A topic to create.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewTopic {
-    /// Its name.
+    /// Topic name.
     pub name: String,
-    /// Its partitions; 0 takes the cluster's default, 1 unless it is configured.
+    /// Number of partitions; 0 selects the cluster's default (1 unless configured).
     pub partitions: u32,
-    /// Replicas of each partition; 0 takes the cluster's default, the smaller of 3 and the number
-    /// of nodes unless it is configured.
+    /// Replicas of each partition; 0 selects the cluster's default (unless configured, the smaller
+    /// of 3 and the number of nodes).
     pub replication_factor: u32,
-    /// What is kept of each partition; none takes the cluster's default, everything unless it is
-    /// configured. A bound that is unset in it does not count.
+    /// Retention of each partition; none selects the cluster's default (unlimited unless
+    /// configured). An unset bound in it is unlimited.
     pub retention: Option<wire::Retention>,
-    /// How long to wait for every partition to have a leader; none takes the server's default.
+    /// Time to wait until every partition has a leader; none selects the server's default.
     pub wait: Option<Duration>,
 }
 
-/// What to change of a topic; the default changes nothing.
+/// Changes to a topic; the default changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicChange {
-    /// The new number of partitions, not below the present one.
+    /// New number of partitions; it can only grow.
     pub partitions: Option<u32>,
-    /// The new retention, both bounds: one that is unset in here is lifted.
+    /// New retention. It replaces both bounds: an unset bound becomes unlimited.
     pub retention: Option<wire::Retention>,
-    /// How long to wait for the leaders of new partitions; none takes the server's default.
+    /// Time to wait until new partitions have leaders; none selects the server's default.
     pub wait: Option<Duration>,
 }
 
-/// Administration through any node. Calls that pass may be retried within the request timeout.
+/// Administrative calls, sent to any node and retried until the request timeout.
 ///
 /// ```no_run
 /// # async fn tour(client: lograft_client::Client) -> Result<(), lograft_client::ClientError> {
@@ -52,16 +53,16 @@ pub struct TopicChange {
 /// ```
 #[derive(Clone)]
 pub struct Admin {
-    reach: Arc<Reach>,
+    pool: Arc<NodePool>,
 }
 
 impl Admin {
-    pub(crate) const fn new(reach: Arc<Reach>) -> Self {
-        Self { reach }
+    pub(crate) const fn new(pool: Arc<NodePool>) -> Self {
+        Self { pool }
     }
 
-    /// Makes the empty node at `endpoint` (a `host:port`) the first of the cluster `cluster_id`, a
-    /// UUID. The endpoints of `config` play no part.
+    /// Bootstraps the cluster `cluster_id` (a UUID) on the empty node at `endpoint`, a `host:port`.
+    /// The endpoints of `config` are ignored.
     pub async fn bootstrap(
         config: &ClientConfig,
         endpoint: &str,
@@ -74,8 +75,7 @@ impl Admin {
         let request = wire::BootstrapRequest {
             cluster_id: cluster_id.to_owned(),
         };
-        let reach = Reach::new(config)?;
-        reach
+        NodePool::new(config)?
             .call_once(|node| {
                 let request = request.clone();
                 async move { node.admin().bootstrap(request).await }
@@ -83,7 +83,7 @@ impl Admin {
             .await
     }
 
-    /// Creates a topic; `ready` in the reply tells whether every partition has a leader.
+    /// Creates a topic. `ready` in the reply is true if every partition has a leader.
     pub async fn create_topic(
         &self,
         topic: NewTopic,
@@ -95,15 +95,15 @@ impl Admin {
             retention: topic.retention,
             timeout_ms: millis(topic.wait),
         };
-        self.reach
-            .call("creating a topic", Retry::IfNotDone, |node| {
+        self.pool
+            .call("create topic", Retry::IfNotExecuted, |node| {
                 let request = request.clone();
                 async move { node.admin().create_topic(request).await }
             })
             .await
     }
 
-    /// Adds partitions or changes the retention.
+    /// Adds partitions to a topic or changes its retention.
     pub async fn alter_topic(
         &self,
         name: &str,
@@ -116,14 +116,14 @@ impl Admin {
             timeout_ms: millis(change.wait),
         };
         let reply = self
-            .reach
-            .call("altering a topic", Retry::Always, |node| {
+            .pool
+            .call("alter topic", Retry::Always, |node| {
                 let request = request.clone();
                 async move { node.admin().alter_topic(request).await }
             })
             .await;
-        // Producers and consumers of this client are to see new partitions soon.
-        self.reach.refresh().await;
+        // Makes new partitions visible to the producers and consumers of this client.
+        self.pool.refresh().await;
         reply
     }
 
@@ -132,52 +132,52 @@ impl Admin {
         let request = wire::DeleteTopicRequest {
             name: name.to_owned(),
         };
-        self.reach
-            .call("deleting a topic", Retry::IfNotDone, |node| {
+        self.pool
+            .call("delete topic", Retry::IfNotExecuted, |node| {
                 let request = request.clone();
                 async move { node.admin().delete_topic(request).await }
             })
             .await?;
-        self.reach.routes().forget_topic(name);
+        self.pool.metadata().remove_topic(name);
         Ok(())
     }
 
     /// All topics, sorted by name.
     pub async fn list_topics(&self) -> Result<Vec<wire::TopicSummary>, ClientError> {
         let reply = self
-            .reach
-            .call("listing topics", Retry::Always, |node| async move {
+            .pool
+            .call("list topics", Retry::Always, |node| async move {
                 node.admin().list_topics(wire::ListTopicsRequest {}).await
             })
             .await?;
         Ok(reply.topics)
     }
 
-    /// All about one topic.
+    /// Describes a topic with its partitions and replicas.
     pub async fn describe_topic(&self, name: &str) -> Result<wire::TopicDescription, ClientError> {
         let request = wire::DescribeTopicRequest {
             name: name.to_owned(),
         };
         let reply = self
-            .reach
-            .call("describing a topic", Retry::Always, |node| {
+            .pool
+            .call("describe topic", Retry::Always, |node| {
                 let request = request.clone();
                 async move { node.admin().describe_topic(request).await }
             })
             .await?;
         reply.topic.ok_or_else(|| ClientError::Protocol {
-            endpoint: self.reach.answered(),
-            what: "a description without the topic",
+            endpoint: self.pool.last_replied(),
+            what: "topic description without the topic",
         })
     }
 
-    /// All about the cluster; with `omit_healthy_partitions` only those partitions that ail.
+    /// Describes the cluster. With `omit_healthy_partitions`, only unhealthy partitions are listed.
     pub async fn describe_cluster(
         &self,
         omit_healthy_partitions: bool,
     ) -> Result<wire::DescribeClusterReply, ClientError> {
-        self.reach
-            .call("describing the cluster", Retry::Always, |node| async move {
+        self.pool
+            .call("describe cluster", Retry::Always, |node| async move {
                 let request = wire::DescribeClusterRequest {
                     omit_healthy_partitions,
                 };
@@ -186,7 +186,7 @@ impl Admin {
             .await
     }
 
-    /// Hands the leadership of a partition to another of its replicas; the term it leads in.
+    /// Transfers the leadership of a partition to another replica. Returns the new leader's term.
     pub async fn transfer_leadership(
         &self,
         topic: &str,
@@ -202,7 +202,7 @@ impl Admin {
         .await
     }
 
-    /// Hands the leadership of the meta group to another of its voters; the term it leads in.
+    /// Transfers the leadership of the meta group to another voter. Returns the new leader's term.
     pub async fn transfer_meta_leadership(&self, to: NodeId) -> Result<Term, ClientError> {
         let to_node = to.get();
         self.transfer(wire::TransferLeadershipRequest {
@@ -217,8 +217,8 @@ impl Admin {
         request: wire::TransferLeadershipRequest,
     ) -> Result<Term, ClientError> {
         let reply = self
-            .reach
-            .call("transferring a leadership", Retry::Always, |node| {
+            .pool
+            .call("transfer leadership", Retry::Always, |node| {
                 let request = request.clone();
                 async move { node.admin().transfer_leadership(request).await }
             })
@@ -226,31 +226,29 @@ impl Admin {
         Ok(Term(reply.leader_epoch))
     }
 
-    /// Begins to move everything away from a node; call it again to see how far it is.
+    /// Starts to move all replicas away from a node. Further calls report the progress.
     pub async fn decommission(
         &self,
         node: NodeId,
     ) -> Result<wire::DecommissionNodeReply, ClientError> {
         let node_id = node.get();
-        self.reach
-            .call("decommissioning a node", Retry::Always, |node| async move {
+        self.pool
+            .call("decommission node", Retry::Always, |node| async move {
                 node.admin()
                     .decommission_node(wire::DecommissionNodeRequest { node_id })
                     .await
             })
             .await
     }
-}
 
-impl Admin {
-    /// Calls a decommission off while the node still drains.
+    /// Cancels the decommission of a node that is still draining.
     pub async fn recommission(
         &self,
         node: NodeId,
     ) -> Result<wire::RecommissionNodeReply, ClientError> {
         let node_id = node.get();
-        self.reach
-            .call("recommissioning a node", Retry::Always, |node| async move {
+        self.pool
+            .call("recommission node", Retry::Always, |node| async move {
                 node.admin()
                     .recommission_node(wire::RecommissionNodeRequest { node_id })
                     .await
@@ -258,20 +256,16 @@ impl Admin {
             .await
     }
 
-    /// Asks whether a node may be stopped; if so, it is left without leaderships. Call it again
-    /// until it is ready.
+    /// Checks whether a node can be stopped safely and, if so, transfers its leaderships away. Repeat
+    /// the call until the reply says that the node is ready.
     pub async fn prepare_stop(&self, node: NodeId) -> Result<wire::PrepareStopReply, ClientError> {
         let node_id = node.get();
-        self.reach
-            .call(
-                "preparing a node's stop",
-                Retry::Always,
-                |node| async move {
-                    node.admin()
-                        .prepare_stop(wire::PrepareStopRequest { node_id })
-                        .await
-                },
-            )
+        self.pool
+            .call("prepare node for stop", Retry::Always, |node| async move {
+                node.admin()
+                    .prepare_stop(wire::PrepareStopRequest { node_id })
+                    .await
+            })
             .await
     }
 }
@@ -282,7 +276,7 @@ impl fmt::Debug for Admin {
     }
 }
 
-/// Whole milliseconds as the wire has them; 0 for none.
+/// Milliseconds for a wire field in which 0 means unset.
 fn millis(wait: Option<Duration>) -> u32 {
     wait.map_or(0, |wait| {
         u32::try_from(wait.as_millis()).unwrap_or(u32::MAX)

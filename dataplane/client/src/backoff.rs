@@ -1,4 +1,4 @@
-//! Waits between tries.
+//! Delays between retries.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use lograft_core::limits::{CLIENT_BACKOFF_MAX, CLIENT_BACKOFF_MIN};
 
-/// Random numbers for jitter; one per client, seeded from outside where a run must repeat.
+/// A random number generator for jitter; one per client. Simulations seed it, so that a run can be
+/// repeated.
 #[derive(Debug)]
 pub(crate) struct Jitter(AtomicU64);
 
@@ -26,8 +27,9 @@ impl Jitter {
         z ^ (z >> 31)
     }
 
-    /// The wait before try number `failures`, counted from 1: doubled each time up to the greatest,
-    /// and between half of that and all of it, so that clients do not come back all at once.
+    /// The delay after `failures` consecutive failures: exponential from the minimum to the maximum,
+    /// of which a random part between one half and all is taken. The jitter spreads the clients that
+    /// lost the same leader, which would otherwise reconnect at the same moment.
     pub(crate) fn backoff(&self, failures: u32) -> Duration {
         let doubled = CLIENT_BACKOFF_MIN.saturating_mul(1 << failures.saturating_sub(1).min(16));
         let half = doubled.min(CLIENT_BACKOFF_MAX) / 2;
@@ -35,7 +37,7 @@ impl Jitter {
         half + half * parts / 1024
     }
 
-    /// A start among `count` equal choices.
+    /// A random index below `count`.
     pub(crate) fn pick(&self, count: usize) -> usize {
         let count = u64::try_from(count.max(1)).unwrap_or(u64::MAX);
         usize::try_from(self.next() % count).unwrap_or(0)
@@ -47,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_to_a_bound_and_differ() {
+    fn delays_grow_to_the_maximum_and_vary() {
         let jitter = Jitter::new(Some(7));
         for failures in 1..40 {
             let wait = jitter.backoff(failures);
@@ -62,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_repeats_the_run() {
+    fn a_seed_makes_delays_repeatable() {
         let waits = |seed| {
             let jitter = Jitter::new(Some(seed));
             (1..20).map(|n| jitter.backoff(n)).collect::<Vec<_>>()

@@ -1,131 +1,71 @@
-//! The client: connections and the map of who leads what.
-
-pub(crate) mod reach;
-pub(crate) mod routes;
+//! The client: the entry point to producers, consumers and administration.
 
 use std::fmt;
 use std::sync::Arc;
 
-use lograft_core::{NodeId, Offset, PartitionId, Term};
+use lograft_core::{Offset, PartitionId};
 use lograft_proto::log::v1 as wire;
 
-use self::reach::{Reach, Retry};
-
 use crate::admin::Admin;
+use crate::cluster::metadata::{Metadata, TopicInfo};
+use crate::cluster::node_pool::NodePool;
 use crate::config::ClientConfig;
 use crate::consumer::{Consumer, ConsumerConfig};
 use crate::error::ClientError;
 use crate::producer::{Producer, ProducerConfig};
 
-/// A node that serves clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeInfo {
-    /// Its id.
-    pub id: NodeId,
-    /// Its name.
-    pub name: String,
-    /// `host:port` at which clients reach it.
-    pub address: Arc<str>,
-    /// Its failure domain; empty if none.
-    pub zone: String,
-}
-
-/// A partition and who leads it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionInfo {
-    /// Its number.
-    pub partition: PartitionId,
-    /// The node that leads, if anyone does.
-    pub leader: Option<NodeId>,
-    /// The raft term it leads in.
-    pub leader_epoch: Term,
-    /// The nodes that hold it; the first is the preferred leader.
-    pub replicas: Vec<NodeId>,
-}
-
-/// A topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicInfo {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Its id, never used again.
-    pub id: u64,
-    /// Its partitions in the order of their numbers, without gaps.
-    pub partitions: Vec<PartitionInfo>,
-}
-
-/// The cluster as one node saw it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Metadata {
-    /// The cluster's UUID.
-    pub cluster_id: String,
-    /// The nodes at work.
-    pub nodes: Vec<NodeInfo>,
-    /// The topics, sorted by name.
-    pub topics: Vec<TopicInfo>,
-}
-
-/// Where a partition's log starts and ends.
+/// Offset bounds of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionOffsets {
     /// The partition.
     pub partition: PartitionId,
-    /// The first offset that is still there.
+    /// Offset of the first record in the log (inclusive).
     pub log_start_offset: Offset,
-    /// The end (exclusive) of what can be read.
+    /// End of the readable records (exclusive).
     pub high_watermark: Offset,
-    /// The first offset whose batch holds a timestamp at or after the one asked for.
+    /// Base offset of the first batch with a timestamp at or after the requested one.
     pub offset_at_timestamp: Option<Offset>,
 }
 
-/// A connection to a cluster; clones share it.
+/// A client of one cluster. Clones share connections and cached metadata.
 #[derive(Clone)]
 pub struct Client {
-    reach: Arc<Reach>,
+    pool: Arc<NodePool>,
 }
 
 impl Client {
-    /// Connects to the first endpoint that answers and learns the cluster's nodes. Tries each
-    /// endpoint once.
+    /// Connects to the first endpoint that replies and fetches the cluster's metadata. Fails after
+    /// each endpoint was tried once.
     pub async fn connect(config: ClientConfig) -> Result<Self, ClientError> {
-        let reach = Arc::new(Reach::new(config)?);
-        reach.fetch_all().await?;
-        Ok(Self { reach })
+        let pool = Arc::new(NodePool::new(config)?);
+        pool.fetch_all().await?;
+        Ok(Self { pool })
     }
 
-    /// The cluster's nodes and topics, asked for now.
+    /// Fetches the nodes and topics of the cluster.
     pub async fn metadata(&self) -> Result<Metadata, ClientError> {
-        self.reach.fetch_all().await
+        self.pool.fetch_all().await
     }
 
-    /// One topic, from what is known or else asked for now.
+    /// One topic, from the metadata cache or fetched with retries.
     pub async fn topic(&self, name: &str) -> Result<TopicInfo, ClientError> {
-        self.reach
+        self.pool
             .topic(name)
             .await
             .map(|topic| topic.as_ref().clone())
     }
 
-    /// The bounds of a topic's partitions (all where `partitions` is empty), and, where a
-    /// timestamp is given (milliseconds since the Unix epoch), the offset that belongs to it.
+    /// Offset bounds of a topic's partitions (all if `partitions` is empty). With a timestamp, in
+    /// milliseconds since the Unix epoch, also the offset that belongs to it.
     pub async fn list_offsets(
         &self,
         topic: &str,
         partitions: &[PartitionId],
         timestamp_ms: Option<i64>,
     ) -> Result<Vec<PartitionOffsets>, ClientError> {
-        let request = wire::ListOffsetsRequest {
-            topic: topic.to_owned(),
-            partitions: partitions.iter().map(|p| p.get()).collect(),
-            timestamp_ms,
-            forwarded: false,
-        };
         let reply = self
-            .reach
-            .call("listing offsets", Retry::Always, |node| {
-                let request = request.clone();
-                async move { node.log().list_offsets(request).await }
-            })
+            .pool
+            .list_offsets(topic, partitions, timestamp_ms)
             .await?;
         reply
             .partitions
@@ -136,24 +76,24 @@ impl Client {
 
     /// Opens a producer.
     pub async fn producer(&self, config: ProducerConfig) -> Result<Producer, ClientError> {
-        Producer::open(Arc::clone(&self.reach), config).await
+        Producer::open(Arc::clone(&self.pool), config).await
     }
 
     /// Opens a consumer.
     pub async fn consumer(&self, config: ConsumerConfig) -> Result<Consumer, ClientError> {
-        Consumer::open(Arc::clone(&self.reach), config).await
+        Consumer::open(Arc::clone(&self.pool), config).await
     }
 
-    /// Administration.
+    /// Administrative calls.
     pub fn admin(&self) -> Admin {
-        Admin::new(Arc::clone(&self.reach))
+        Admin::new(Arc::clone(&self.pool))
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("config", &self.reach.config)
+            .field("config", &self.pool.config)
             .finish_non_exhaustive()
     }
 }

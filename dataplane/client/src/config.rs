@@ -1,7 +1,6 @@
-//! How a client finds, reaches and proves itself to a cluster.
+//! Client configuration: endpoints, TLS, timeouts.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +9,11 @@ use lograft_core::limits::{
     CLIENT_REQUEST_TIMEOUT,
 };
 
-use crate::dial::{Dial, TcpDialer};
+use crate::connection::dial::{Dial, TcpDialer};
+use crate::connection::tls_source::TlsSource;
 use crate::error::ClientError;
 
-/// Where the cluster is and how to speak to it.
+/// Configuration of a [`Client`](crate::Client).
 ///
 /// ```
 /// use lograft_client::{ClientConfig, TlsFiles};
@@ -24,30 +24,30 @@ use crate::error::ClientError;
 /// ```
 #[derive(Clone)]
 pub struct ClientConfig {
-    /// `host:port` of some of the nodes; any one that answers is enough.
+    /// `host:port` of one or more nodes; one that answers is enough to find the others.
     pub endpoints: Vec<String>,
-    /// Whether only [`Self::endpoints`] are dialled, never the addresses that nodes tell of each
-    /// other: for a port-forward or a proxy, behind which those lead nowhere. The nodes then pass
-    /// on what others have to do, which costs a hop.
+    /// Connect only to [`Self::endpoints`], never to the addresses that nodes advertise. For a
+    /// port-forward or a proxy, behind which advertised addresses are not reachable. Nodes then
+    /// forward requests to the partition leaders, which costs an extra hop.
     pub endpoints_only: bool,
-    /// Who is trusted, and who this client is.
+    /// CA certificates, client certificate and key.
     pub tls: TlsSource,
-    /// The name that nodes' certificates must carry, where it is not the host that is dialled.
+    /// Name to verify in the certificates of nodes, if it differs from the host of the address.
     pub server_name: Option<String>,
-    /// How long one connection may take, TLS included.
+    /// Timeout of one connection attempt, TLS handshake included.
     pub connect_timeout: Duration,
-    /// How long one call may take, its retries included. Streams are not bound by it.
+    /// Timeout of one call, retries included. It does not apply to streams.
     pub request_timeout: Duration,
-    /// After which age the cached map of partitions and leaders is fetched again.
+    /// Age after which cached metadata (topics, partitions, leaders) is fetched again.
     pub metadata_max_age: Duration,
-    /// What opens connections; another one stands in for the network in simulations.
+    /// Opens the byte streams to nodes; simulations replace it.
     pub dialer: Arc<dyn Dial>,
-    /// Where the jitter of waits begins; unset takes it from the operating system.
+    /// Seed for the jitter of back-off delays; unset takes one from the operating system.
     pub jitter_seed: Option<u64>,
 }
 
 impl ClientConfig {
-    /// The defaults, for these `host:port` endpoints.
+    /// Default configuration for these `host:port` endpoints.
     pub fn new<E, S>(endpoints: E, tls: impl Into<TlsSource>) -> Self
     where
         E: IntoIterator<Item = S>,
@@ -66,16 +66,17 @@ impl ClientConfig {
         }
     }
 
-    pub(crate) fn check(&self) -> Result<(), ClientError> {
+    pub(crate) fn validate(&self) -> Result<(), ClientError> {
         let count = self.endpoints.len();
         if count == 0 || count > CLIENT_ENDPOINTS_MAX_COUNT {
             return Err(ClientError::config(
                 "endpoints",
-                format!("1 to {CLIENT_ENDPOINTS_MAX_COUNT} of them, not {count}"),
+                format!("between 1 and {CLIENT_ENDPOINTS_MAX_COUNT} addresses"),
+                count,
             ));
         }
         for endpoint in &self.endpoints {
-            check_address(endpoint)?;
+            validate_address(endpoint)?;
         }
         Ok(())
     }
@@ -90,118 +91,36 @@ impl fmt::Debug for ClientConfig {
     }
 }
 
-/// The host of a `host:port` address, without the brackets of an IPv6 one.
-pub(crate) fn host_of(address: &str) -> &str {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    host.trim_start_matches('[').trim_end_matches(']')
-}
-
-fn check_address(address: &str) -> Result<(), ClientError> {
-    let good = address
+fn validate_address(address: &str) -> Result<(), ClientError> {
+    let is_valid = address
         .rsplit_once(':')
         .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-    if good {
+    if is_valid {
         return Ok(());
     }
     Err(ClientError::config(
         "endpoints",
-        format!("host:port each, which \"{address}\" is not"),
+        "host:port addresses",
+        format_args!("\"{address}\""),
     ))
-}
-
-/// Where the CA's and the client's certificates come from.
-#[derive(Clone, Debug)]
-pub enum TlsSource {
-    /// PEM files, read again for each new connection: a renewed certificate needs no restart.
-    Files(TlsFiles),
-    /// PEM texts.
-    Pem(TlsPem),
-}
-
-/// PEM files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The certificates of the CAs that nodes are trusted by.
-    pub ca: PathBuf,
-    /// The client's certificate chain. Nodes refuse a client that has none.
-    pub cert: Option<PathBuf>,
-    /// The key of the client's certificate.
-    pub key: Option<PathBuf>,
-}
-
-impl TlsFiles {
-    /// The CA's certificates, the client's certificate and its key.
-    pub fn new(ca: impl Into<PathBuf>, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        Self {
-            ca: ca.into(),
-            cert: Some(cert.into()),
-            key: Some(key.into()),
-        }
-    }
-}
-
-/// PEM texts.
-#[derive(Clone, PartialEq, Eq)]
-pub struct TlsPem {
-    /// The certificates of the CAs that nodes are trusted by.
-    pub ca: String,
-    /// The client's certificate chain. Nodes refuse a client that has none.
-    pub cert: Option<String>,
-    /// The key of the client's certificate.
-    pub key: Option<String>,
-}
-
-impl fmt::Debug for TlsPem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The key stays out of logs.
-        f.debug_struct("TlsPem")
-            .field("ca", &self.ca)
-            .finish_non_exhaustive()
-    }
-}
-
-impl From<TlsFiles> for TlsSource {
-    fn from(files: TlsFiles) -> Self {
-        Self::Files(files)
-    }
-}
-
-impl From<TlsPem> for TlsSource {
-    fn from(pem: TlsPem) -> Self {
-        Self::Pem(pem)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::tls_source::TlsFiles;
 
     fn config(endpoints: &[&str]) -> ClientConfig {
         ClientConfig::new(endpoints.iter().copied(), TlsFiles::new("a", "b", "c"))
     }
 
     #[test]
-    fn endpoints_are_checked_by_name() {
-        assert!(config(&["localhost:1", "[::1]:9400"]).check().is_ok());
+    fn invalid_endpoints_are_named_in_the_error() {
+        assert!(config(&["localhost:1", "[::1]:9400"]).validate().is_ok());
         for bad in [&[][..], &["localhost"], &[":9400"], &["a:b"], &["a:70000"]] {
-            let error = config(bad).check().unwrap_err();
-            assert!(error.to_string().contains("endpoints"), "{error}");
+            let error = config(bad).validate().unwrap_err().to_string();
+            assert!(error.starts_with("endpoints must be "), "{error}");
+            assert!(bad.iter().all(|address| error.contains(address)), "{error}");
         }
-    }
-
-    #[test]
-    fn the_host_loses_port_and_brackets() {
-        assert_eq!(host_of("[::1]:9400"), "::1");
-        assert_eq!(host_of("node-1.svc:9400"), "node-1.svc");
-    }
-
-    #[test]
-    fn a_key_is_not_printed() {
-        let pem = TlsPem {
-            ca: "CA".into(),
-            cert: None,
-            key: Some("SECRET".into()),
-        };
-        assert!(!format!("{pem:?}").contains("SECRET"));
     }
 }

@@ -1,4 +1,4 @@
-//! Why a call failed: what the cluster answered, or what stood between.
+//! The error of all client operations.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,64 +10,66 @@ use lograft_core::{Offset, PartitionId, Reason};
 use lograft_proto::log::v1::Error as WireError;
 use tonic::Code;
 
-use crate::dial::{DialError, DialErrorKind};
-use crate::tls::TlsError;
+use crate::connection::dial_error::{DialError, DialErrorKind};
+use crate::connection::tls::TlsError;
 
-/// Why a call failed. Cheap to clone: one failure may end many deliveries.
+/// The reason why an operation failed. Cheap to clone, because one failure can end many deliveries.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ClientError {
-    /// A setting is missing or outside its bounds.
-    #[error("{field} must be {bound}")]
+    /// A configuration value is missing or outside its bounds.
+    #[error("{field} must be {bound}, got {got}")]
     Config {
-        /// The setting's name.
+        /// Name of the field.
         field: &'static str,
-        /// What it must be.
+        /// The bound, for example `between 1 and 64 addresses`.
         bound: String,
+        /// The value that was configured.
+        got: String,
     },
     /// The certificates cannot be used.
-    #[error("the client's TLS files cannot be used")]
+    #[error("cannot use the client's TLS files")]
     Tls(#[source] Arc<TlsError>),
-    /// No connection to a node.
+    /// A connection to a node could not be opened.
     #[error(transparent)]
     Connect(Arc<DialError>),
     /// None of the endpoints answered.
-    #[error("no endpoint answered: {}", Joined(.0))]
+    #[error("cannot reach any endpoint: {}", Joined(.0))]
     NoEndpoint(Vec<ClientError>),
-    /// A node answered with an error.
+    /// A node replied with an error.
     #[error(transparent)]
     Rejected(Arc<Rejection>),
-    /// A connection broke during a call.
-    #[error("the connection to {endpoint} broke: {}", .status.message())]
+    /// A connection was lost during a call.
+    #[error("connection to {endpoint} lost: {}", .status.message())]
     Broken {
         /// `host:port` of the node.
         endpoint: String,
-        /// What gRPC says about it.
+        /// The gRPC status of the call.
         #[source]
         status: Arc<tonic::Status>,
     },
-    /// A node's answer makes no sense.
-    #[error("{endpoint} answered what it must not: {what}")]
+    /// A node violated the protocol.
+    #[error("invalid reply from {endpoint}: {what}")]
     Protocol {
         /// `host:port` of the node.
         endpoint: String,
-        /// What is wrong with the answer.
+        /// The violation.
         what: &'static str,
     },
-    /// A call and its retries did not succeed in time.
-    #[error("{action} did not succeed within {after:?}{}", Because(.last.as_deref()))]
+    /// A call and its retries did not succeed before the timeout.
+    #[error("cannot {action} within {after:?}{}", LastError(.last.as_deref()))]
     Timeout {
-        /// What was tried.
+        /// The action in the infinitive, for example `create topic`.
         action: &'static str,
-        /// How long.
+        /// The timeout.
         after: Duration,
-        /// How the last try failed.
+        /// The error of the last attempt.
         last: Option<Box<ClientError>>,
     },
     /// A batch was not acknowledged within the delivery timeout.
     #[error(
-        "{topic}/{partition} was not acknowledged within {after:?}, {}{}",
-        if *.maybe_appended { "it may be in the log" } else { "it is not in the log" },
-        Because(.last.as_deref())
+        "cannot deliver to {topic}/{partition} within {after:?}: the batch {} in the log{}",
+        if *.maybe_appended { "may be" } else { "is not" },
+        LastError(.last.as_deref())
     )]
     Undelivered {
         /// The topic.
@@ -76,35 +78,36 @@ pub enum ClientError {
         partition: PartitionId,
         /// The delivery timeout.
         after: Duration,
-        /// Whether the batch reached a node and may be in the log all the same.
+        /// Whether the batch may be in the log nevertheless: a request may have reached the leader
+        /// although no reply arrived. If false, it is certainly not in the log.
         maybe_appended: bool,
-        /// How the last try failed.
+        /// The error of the last attempt.
         last: Option<Box<ClientError>>,
     },
-    /// A batch was refused, or given up, after an earlier try that may have put it into the log.
-    #[error("{topic}/{partition}: a batch may be in the log or not: {last}")]
+    /// Delivery of a batch ended, but an earlier attempt may have appended it to the log.
+    #[error("cannot deliver to {topic}/{partition}: the batch may be in the log: {last}")]
     InDoubt {
         /// The topic.
         topic: Arc<str>,
         /// The partition.
         partition: PartitionId,
-        /// How the last try failed.
+        /// The error that ended the delivery.
         last: Box<ClientError>,
     },
     /// A record or batch cannot be encoded or decoded.
     #[error(transparent)]
     Batch(Arc<BatchError>),
     /// The topic has no such partition.
-    #[error("{topic} has {count} partitions, there is no partition {partition}")]
+    #[error("partition {topic}/{partition} not found: the topic has {count} partitions")]
     UnknownPartition {
         /// The topic.
         topic: Arc<str>,
-        /// The partition asked for.
+        /// The partition requested.
         partition: PartitionId,
-        /// How many there are.
+        /// Number of partitions of the topic.
         count: u32,
     },
-    /// Nobody leads the partition, as far as the nodes know.
+    /// The partition has no leader as far as the nodes know.
     #[error("{topic}/{partition} has no leader")]
     NoLeader {
         /// The topic.
@@ -113,20 +116,25 @@ pub enum ClientError {
         partition: PartitionId,
     },
     /// The producer is closed.
-    #[error("the producer is closed")]
+    #[error("producer is closed")]
     Closed,
 }
 
 impl ClientError {
-    pub(crate) fn config(field: &'static str, bound: impl Into<String>) -> Self {
+    pub(crate) fn config(
+        field: &'static str,
+        bound: impl Into<String>,
+        got: impl fmt::Display,
+    ) -> Self {
         Self::Config {
             field,
             bound: bound.into(),
+            got: got.to_string(),
         }
     }
 
-    /// The cluster's reason, where there is one. A failure on this side has the reason that a node
-    /// would have answered.
+    /// The machine-readable reason, if there is one. A failure on the client's side has the reason
+    /// that a node would have replied with.
     pub fn reason(&self) -> Option<Reason> {
         match self {
             Self::Rejected(rejection) => rejection.reason,
@@ -147,7 +155,7 @@ impl ClientError {
         }
     }
 
-    /// Whether the same call may succeed later without anyone changing anything.
+    /// Whether the same call may succeed later without a change to its arguments or configuration.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connect(error) => error.kind.is_retryable(),
@@ -167,7 +175,7 @@ impl ClientError {
         }
     }
 
-    /// The answer's metadata under `key`: `field`, `bound`, `leader_address`, ...
+    /// Value of `key` in the metadata of the node's error: `field`, `bound`, `leader_address`, ...
     pub fn metadata(&self, key: &str) -> Option<&str> {
         match self {
             Self::Rejected(rejection) => rejection.metadata.get(key).map(String::as_str),
@@ -179,13 +187,13 @@ impl ClientError {
         }
     }
 
-    /// For `OFFSET_OUT_OF_RANGE`: the log start and the high watermark (exclusive).
+    /// For `OFFSET_OUT_OF_RANGE`: the log start offset and the high watermark (exclusive).
     pub fn valid_offsets(&self) -> Option<(Offset, Offset)> {
         let number = |key| self.metadata(key)?.parse().ok().map(Offset);
         Some((number("log_start_offset")?, number("high_watermark")?))
     }
 
-    /// From a failed call to `endpoint`.
+    /// The error of a failed call to `endpoint`.
     pub(crate) fn from_status(endpoint: &str, status: tonic::Status) -> Self {
         if let Some(rejection) = Rejection::from_status(endpoint, &status) {
             return Self::Rejected(Arc::new(rejection));
@@ -202,7 +210,7 @@ impl ClientError {
         }
     }
 
-    /// From the error inside a reply of `endpoint`.
+    /// The error inside a reply of `endpoint`.
     pub(crate) fn from_wire(endpoint: &str, error: WireError) -> Self {
         Self::Rejected(Arc::new(Rejection {
             endpoint: endpoint.to_owned(),
@@ -226,34 +234,34 @@ impl From<TlsError> for ClientError {
     }
 }
 
-/// A node's typed error.
+/// An error that a node replied with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// `host:port` of the node.
     pub endpoint: String,
-    /// gRPC's status code.
+    /// The gRPC status code.
     pub code: Code,
-    /// The reason; unset if this client does not know it, or the node gave none.
+    /// The reason; unset if this client does not know it, or if the node sent none.
     pub reason: Option<Reason>,
-    /// The node's sentence.
+    /// The error message of the node.
     pub text: String,
-    /// What the reason is about: `field`, `bound`, `leader_node`, `leader_address`, ...
+    /// Details of the reason: `field`, `bound`, `leader_node`, `leader_address`, ...
     pub metadata: BTreeMap<String, String>,
 }
 
 impl Rejection {
-    /// Reads the ErrorInfo of a status; none if no node of Lograft made it.
+    /// Reads the ErrorInfo of a status. Returns none if the status was not created by a node.
     fn from_status(endpoint: &str, status: &tonic::Status) -> Option<Self> {
         use tonic_types::StatusExt as _;
         let info = status
             .get_details_error_info()
             .filter(|i| i.domain == Reason::DOMAIN);
-        // Codes that gRPC libraries make up themselves when a connection breaks.
-        let made_here = matches!(
+        // gRPC libraries create statuses with these codes when a connection breaks.
+        let is_local = matches!(
             status.code(),
             Code::Unknown | Code::Unavailable | Code::Cancelled
         ) || std::error::Error::source(status).is_some();
-        if info.is_none() && made_here {
+        if info.is_none() && is_local {
             return None;
         }
         Some(Self {
@@ -267,7 +275,7 @@ impl Rejection {
         })
     }
 
-    /// As the table says; by the code where the reason is not known.
+    /// Whether a retry may succeed: by the reason, or by the status code if the reason is unknown.
     pub fn is_retryable(&self) -> bool {
         self.reason.map_or(
             matches!(
@@ -293,14 +301,17 @@ impl fmt::Display for Rejection {
     }
 }
 
-struct Because<'a>(Option<&'a ClientError>);
+/// Appends the error of the last attempt, if there is one.
+struct LastError<'a>(Option<&'a ClientError>);
 
-impl fmt::Display for Because<'_> {
+impl fmt::Display for LastError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |last| write!(f, "; at last: {last}"))
+        self.0
+            .map_or(Ok(()), |last| write!(f, "; last error: {last}"))
     }
 }
 
+/// Joins errors with semicolons.
 struct Joined<'a>(&'a [ClientError]);
 
 impl fmt::Display for Joined<'_> {

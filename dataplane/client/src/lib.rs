@@ -1,4 +1,4 @@
-//! Lograft's Rust client.
+//! The Rust client of Lograft.
 //!
 //! ```no_run
 //! use lograft_client::{
@@ -23,37 +23,40 @@
 //! # }
 //! ```
 //!
-//! A [`Client`] knows which node leads which partition and goes straight there. A [`Producer`]
-//! packs records into batches, keeps several in flight to each leader, and resends in order what
-//! was not acknowledged: with the default, idempotent stamps a record is stored exactly once. A
-//! [`Consumer`] reads batches from the partitions' leaders, checks their checksums and goes on at
-//! its own next offset after any failure that passes.
+//! A [`Client`] knows the leader of each partition and sends requests directly to it. A [`Producer`]
+//! packs records into batches, keeps several batches in flight to each leader, and resends
+//! unacknowledged batches in order: with an idempotent producer, the default, each record is stored
+//! exactly once. A [`Consumer`] reads batches from the leaders of partitions, verifies their
+//! checksums and resumes at its next offset after a retryable failure.
 
 mod admin;
+mod backoff;
 mod client;
+mod cluster;
 mod config;
+mod connection;
 mod consumer;
-mod dial;
 mod error;
-mod pacing;
 mod producer;
-mod tls;
 
 pub use admin::{Admin, NewTopic, TopicChange};
-pub use client::{Client, Metadata, NodeInfo, PartitionInfo, PartitionOffsets, TopicInfo};
-pub use config::{ClientConfig, TlsFiles, TlsPem, TlsSource};
+pub use client::{Client, PartitionOffsets};
+pub use cluster::metadata::{Metadata, NodeInfo, PartitionInfo, TopicInfo};
+pub use config::ClientConfig;
+pub use connection::dial::{Dial, Dialling, TcpDialer, Wire};
+pub use connection::dial_error::{DialError, DialErrorKind};
+pub use connection::tls::TlsError;
+pub use connection::tls_source::{TlsFiles, TlsPem, TlsSource};
 pub use consumer::{ConsumedBatch, ConsumedRecord, Consumer, ConsumerConfig, OutOfRange, StartAt};
-pub use dial::{Dial, DialError, DialErrorKind, Dialling, TcpDialer, Wire};
 pub use error::{ClientError, Rejection};
 pub use producer::{
     BatchDelivery, BatchMetadata, Delivery, Producer, ProducerConfig, ProducerStats,
     RecordMetadata, RecordParts, TopicProducer,
 };
-pub use tls::TlsError;
 
 pub use lograft_core::compression::Compression;
 pub use lograft_core::record::{Header, Record, RecordRef};
 pub use lograft_core::{NodeId, Offset, PartitionId, Reason, Term};
-/// The administration replies as they stand on the wire, documented in `admin.proto`.
+/// Replies of administrative calls in their wire format, documented in `admin.proto`.
 pub use lograft_proto::admin::v1 as admin_wire;
 pub use lograft_proto::log::v1::Durability;

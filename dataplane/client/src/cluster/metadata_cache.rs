@@ -1,4 +1,4 @@
-//! What is known of the cluster: a value that answers and learns, without IO.
+//! The cached metadata of the cluster: a value without IO.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,18 +6,18 @@ use std::sync::Arc;
 use lograft_core::{NodeId, PartitionId, Term};
 use lograft_proto::log::v1 as wire;
 
-use super::{Metadata, NodeInfo, PartitionInfo, TopicInfo};
+use super::metadata::{Metadata, NodeInfo, PartitionInfo, TopicInfo};
 use crate::error::ClientError;
 
-/// Nodes and topics as last heard of.
+/// Nodes, topics and leaders as last reported by any node.
 #[derive(Debug, Default)]
-pub(crate) struct Routes {
+pub(crate) struct MetadataCache {
     cluster_id: String,
     nodes: BTreeMap<NodeId, NodeInfo>,
     topics: BTreeMap<Arc<str>, Arc<TopicInfo>>,
 }
 
-/// Who leads, as a refusal tells it.
+/// The current leader, as named in a `NOT_LEADER` error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LeaderHint {
     pub(crate) node: NodeId,
@@ -26,8 +26,8 @@ pub(crate) struct LeaderHint {
 }
 
 impl LeaderHint {
-    /// The hint in a `NOT_LEADER` answer, if it has one.
-    pub(crate) fn of(error: &ClientError) -> Option<Self> {
+    /// Reads the hint of a `NOT_LEADER` error, if it has one.
+    pub(crate) fn from_error(error: &ClientError) -> Option<Self> {
         Some(Self {
             node: error.metadata("leader_node")?.parse().ok()?,
             address: error
@@ -44,10 +44,13 @@ impl LeaderHint {
     }
 }
 
-impl Routes {
-    /// Takes in an answer. Of two leaders the one of the greater epoch is believed, so that a node
-    /// that lags behind does not undo what is known.
-    pub(crate) fn learn(&mut self, reply: wire::GetMetadataReply) {
+impl MetadataCache {
+    /// Stores a reply.
+    ///
+    /// Of two leaders of a partition the one with the greater epoch is kept. Nodes learn of leader
+    /// changes at different times, so the reply of a lagging node would otherwise bring back an old
+    /// leader and send the client in circles.
+    pub(crate) fn update(&mut self, reply: wire::GetMetadataReply) {
         self.cluster_id = reply.cluster_id;
         self.nodes = reply
             .nodes
@@ -74,8 +77,8 @@ impl Routes {
         }
     }
 
-    /// Takes in who leads a partition now, unless something newer is known.
-    pub(crate) fn learn_leader(&mut self, topic: &str, partition: PartitionId, hint: &LeaderHint) {
+    /// Stores the leader of a partition, unless one with a greater epoch is known.
+    pub(crate) fn update_leader(&mut self, topic: &str, partition: PartitionId, hint: &LeaderHint) {
         if let Some(address) = &hint.address
             && !self.nodes.contains_key(&hint.node)
         {
@@ -102,8 +105,8 @@ impl Routes {
         }
     }
 
-    /// Forgets that `node` leads the partition: it did not answer, or said that it does not.
-    pub(crate) fn doubt_leader(&mut self, topic: &str, partition: PartitionId, node: NodeId) {
+    /// Removes `node` as leader of the partition: it did not reply, or replied that it is not.
+    pub(crate) fn clear_leader(&mut self, topic: &str, partition: PartitionId, node: NodeId) {
         let Some(topic) = self.topics.get_mut(topic) else {
             return;
         };
@@ -117,7 +120,7 @@ impl Routes {
         }
     }
 
-    pub(crate) fn forget_topic(&mut self, name: &str) {
+    pub(crate) fn remove_topic(&mut self, name: &str) {
         self.topics.remove(name);
     }
 
@@ -132,7 +135,7 @@ impl Routes {
             .collect()
     }
 
-    /// The leader of a partition and its address.
+    /// The leader of a partition, if known, and its address.
     pub(crate) fn leader(&self, topic: &str, partition: PartitionId) -> Option<(NodeId, Arc<str>)> {
         let info = self
             .topics
@@ -143,7 +146,7 @@ impl Routes {
         Some((node.id, Arc::clone(&node.address)))
     }
 
-    /// The newest term of a partition that is known.
+    /// The greatest known leader epoch of a partition.
     pub(crate) fn leader_epoch(&self, topic: &str, partition: PartitionId) -> Term {
         let topic = self.topics.get(topic);
         let info = topic.and_then(|t| t.partitions.get(partition.get() as usize));
@@ -162,10 +165,10 @@ impl Routes {
         }
     }
 
-    /// Forgets the topics, ahead of an answer that lists them all.
-    pub(crate) fn forget_topics_but(&mut self, listed: &[wire::Topic]) {
+    /// Removes the topics that are not in `existing`, a complete list.
+    pub(crate) fn retain_topics(&mut self, existing: &[wire::Topic]) {
         self.topics
-            .retain(|name, _| listed.iter().any(|t| t.name == name.as_ref()));
+            .retain(|name, _| existing.iter().any(|t| t.name == name.as_ref()));
     }
 }
 
@@ -223,66 +226,66 @@ mod tests {
         }
     }
 
-    fn leader(routes: &Routes) -> Option<u64> {
-        routes
+    fn leader(cache: &MetadataCache) -> Option<u64> {
+        cache
             .leader("t", PartitionId(0))
             .map(|(node, _)| node.get())
     }
 
     #[test]
-    fn a_lagging_node_does_not_undo_a_newer_leader() {
-        let mut routes = Routes::default();
-        routes.learn(reply(1, Some(1), 5));
+    fn a_lagging_node_does_not_replace_a_newer_leader() {
+        let mut cache = MetadataCache::default();
+        cache.update(reply(1, Some(1), 5));
         let hint = LeaderHint {
             node: NodeId(2),
             address: None,
             epoch: Term(6),
         };
-        routes.learn_leader("t", PartitionId(0), &hint);
-        assert_eq!(leader(&routes), Some(2));
-        routes.learn(reply(1, Some(1), 5));
-        assert_eq!(leader(&routes), Some(2));
-        routes.learn(reply(1, None, 6));
-        assert_eq!(leader(&routes), None);
-        routes.learn(reply(1, Some(1), 7));
-        assert_eq!(leader(&routes), Some(1));
+        cache.update_leader("t", PartitionId(0), &hint);
+        assert_eq!(leader(&cache), Some(2));
+        cache.update(reply(1, Some(1), 5));
+        assert_eq!(leader(&cache), Some(2));
+        cache.update(reply(1, None, 6));
+        assert_eq!(leader(&cache), None);
+        cache.update(reply(1, Some(1), 7));
+        assert_eq!(leader(&cache), Some(1));
     }
 
     #[test]
-    fn a_topic_made_anew_begins_anew() {
-        let mut routes = Routes::default();
-        routes.learn(reply(1, Some(1), 5));
-        routes.learn(reply(2, Some(2), 1));
-        assert_eq!(leader(&routes), Some(2));
+    fn a_recreated_topic_replaces_the_old_one() {
+        let mut cache = MetadataCache::default();
+        cache.update(reply(1, Some(1), 5));
+        cache.update(reply(2, Some(2), 1));
+        assert_eq!(leader(&cache), Some(2));
         let mut gone = reply(2, None, 0);
         gone.topics[0].error = Some(wire::Error::default());
-        routes.learn(gone);
-        assert!(routes.topic("t").is_none());
+        cache.update(gone);
+        assert!(cache.topic("t").is_none());
     }
 
     #[test]
-    fn only_the_doubted_node_is_doubted() {
-        let mut routes = Routes::default();
-        routes.learn(reply(1, Some(1), 5));
-        routes.doubt_leader("t", PartitionId(0), NodeId(2));
-        assert_eq!(leader(&routes), Some(1));
-        routes.doubt_leader("t", PartitionId(0), NodeId(1));
-        assert_eq!(leader(&routes), None);
-        routes.learn(reply(1, Some(1), 5));
-        assert_eq!(leader(&routes), Some(1));
+    fn only_the_given_node_is_removed_as_leader() {
+        let mut cache = MetadataCache::default();
+        cache.update(reply(1, Some(1), 5));
+        cache.clear_leader("t", PartitionId(0), NodeId(2));
+        assert_eq!(leader(&cache), Some(1));
+        cache.clear_leader("t", PartitionId(0), NodeId(1));
+        assert_eq!(leader(&cache), None);
+        cache.update(reply(1, Some(1), 5));
+        assert_eq!(leader(&cache), Some(1));
     }
 
     #[test]
-    fn a_hint_may_name_a_node_not_heard_of() {
-        let mut routes = Routes::default();
-        routes.learn(reply(1, Some(1), 5));
+    fn a_hint_can_name_an_unknown_node() {
+        let mut cache = MetadataCache::default();
+        cache.update(reply(1, Some(1), 5));
         let hint = LeaderHint {
             node: NodeId(9),
             address: Some("n9:9400".into()),
             epoch: Term(6),
         };
-        routes.learn_leader("t", PartitionId(0), &hint);
-        let known = routes.leader("t", PartitionId(0));
+        cache.update_leader("t", PartitionId(0), &hint);
+        let known = cache.leader("t", PartitionId(0));
         assert_eq!(known, Some((NodeId(9), "n9:9400".into())));
     }
 }

@@ -1,4 +1,4 @@
-//! TLS 1.3 with client certificates, out of PEM files or texts.
+//! TLS 1.3 settings with client certificates, from PEM files or PEM data in memory.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,9 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::config::{TlsPem, TlsSource, host_of};
-use crate::dial::DialErrorKind;
+use super::tls_source::{TlsPem, TlsSource};
 
-/// Why the certificates cannot be used.
+/// The reason why certificates or keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
@@ -20,34 +19,34 @@ pub enum TlsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// A text is no PEM, or holds nothing of what is wanted.
-    #[error("the {what} is no PEM of its kind")]
+    /// The data is not PEM, or has no section of the required kind.
+    #[error("cannot parse the {what} as PEM")]
     Pem {
-        /// Which one: `CA certificate`, `client certificate`, `client key`.
+        /// `CA certificate`, `client certificate` or `client key`.
         what: &'static str,
-        /// What the parser says.
+        /// The error of the parser.
         #[source]
         source: pem::Error,
     },
-    /// A text holds no certificate.
-    #[error("the {what} holds no certificate")]
+    /// The PEM data has no certificate in it.
+    #[error("the {what} contains no PEM certificate")]
     Empty {
-        /// Which one.
+        /// `CA certificate` or `client certificate`.
         what: &'static str,
     },
-    /// There is a certificate without a key, or a key without a certificate.
+    /// A certificate without a key, or a key without a certificate.
     #[error("client certificate and client key must be given together")]
     HalfIdentity,
     /// Certificate and key do not belong together, or their algorithm is not supported.
-    #[error("certificates and key cannot be used together")]
+    #[error("cannot use the certificates and the key together")]
     Unusable(#[source] rustls::Error),
 }
 
-/// The TLS settings in force, made anew when the files have changed.
+/// TLS settings for new connections, rebuilt when the files have changed.
 #[derive(Debug)]
 pub(crate) struct TlsSettings {
     source: TlsSource,
@@ -64,7 +63,7 @@ impl TlsSettings {
         }
     }
 
-    /// The settings for a new connection. Three small files are read, once per connection.
+    /// Settings for a new connection. Reads up to three small files.
     pub(crate) fn current(&self) -> Result<Arc<ClientConfig>, TlsError> {
         let pem = match &self.source {
             TlsSource::Pem(pem) => pem.clone(),
@@ -85,15 +84,21 @@ impl TlsSettings {
         Ok(config)
     }
 
-    /// The name that the certificate of the node at `address` must carry.
-    pub(crate) fn server_name(&self, address: &str) -> Result<ServerName<'static>, DialErrorKind> {
+    /// The name to verify in the certificate of the node at `address`. Fails with the host if that
+    /// cannot be a name in a certificate.
+    pub(crate) fn server_name(&self, address: &str) -> Result<ServerName<'static>, String> {
         let name = self
             .server_name
             .as_deref()
             .unwrap_or_else(|| host_of(address));
-        ServerName::try_from(name.to_owned())
-            .map_err(|_| DialErrorKind::ServerName(name.to_owned()))
+        ServerName::try_from(name.to_owned()).map_err(|_| name.to_owned())
     }
+}
+
+/// The host of a `host:port` address, without the brackets of an IPv6 address.
+fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 fn read(path: impl AsRef<Path>) -> Result<String, TlsError> {
@@ -142,7 +147,7 @@ fn build(pem: &TlsPem) -> Result<ClientConfig, TlsError> {
     Ok(config)
 }
 
-/// aws-lc-rs with AES-128-GCM first: measured the cheapest per byte.
+/// aws-lc-rs with AES-128-GCM first, which costs the least CPU per byte.
 fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites = vec![
@@ -151,4 +156,15 @@ fn provider() -> CryptoProvider {
         aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
     ];
     provider
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_of_removes_port_and_brackets() {
+        assert_eq!(host_of("[::1]:9400"), "::1");
+        assert_eq!(host_of("node-1.svc:9400"), "node-1.svc");
+    }
 }

@@ -15,12 +15,12 @@ fn rejected(reason: Reason, metadata: &[(&str, &str)]) -> ClientError {
     let code = Code::from_i32(reason.status() as i32);
     ClientError::from_status(
         "n1:9400",
-        Status::with_error_details(code, "so it is", details),
+        Status::with_error_details(code, "not possible now", details),
     )
 }
 
 #[test]
-fn every_reason_survives_the_wire() {
+fn every_reason_survives_encoding_and_decoding() {
     for &reason in Reason::ALL {
         let error = rejected(reason, &[]);
         assert_eq!(error.reason(), Some(reason));
@@ -29,18 +29,18 @@ fn every_reason_survives_the_wire() {
 }
 
 #[test]
-fn the_valid_range_is_read() {
+fn the_valid_offset_range_is_parsed() {
     let error = rejected(
         Reason::OffsetOutOfRange,
         &[("log_start_offset", "7"), ("high_watermark", "90")],
     );
     assert_eq!(error.valid_offsets(), Some((Offset(7), Offset(90))));
-    assert_eq!(error.to_string(), "so it is (OFFSET_OUT_OF_RANGE)");
+    assert_eq!(error.to_string(), "not possible now (OFFSET_OUT_OF_RANGE)");
     assert_eq!(rejected(Reason::NotLeader, &[]).valid_offsets(), None);
 }
 
 #[test]
-fn another_domain_gives_no_reason() {
+fn an_error_info_of_another_domain_has_no_reason() {
     let details = ErrorDetails::with_error_info("NOT_LEADER", "example.org", HashMap::new());
     let status = Status::with_error_details(Code::NotFound, "", details);
     let error = ClientError::from_status("n1:9400", status);
@@ -52,7 +52,7 @@ fn another_domain_gives_no_reason() {
 }
 
 #[test]
-fn a_refusal_by_tls_is_found_under_its_wrapping() {
+fn a_wrapped_tls_alert_is_found() {
     let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
     let wrapped = io::Error::new(io::ErrorKind::InvalidData, alert);
     let error = ClientError::from_status("n1:9400", Status::from_error(Box::new(wrapped)));
@@ -62,7 +62,7 @@ fn a_refusal_by_tls_is_found_under_its_wrapping() {
 }
 
 #[test]
-fn a_broken_stream_is_neither_a_refusal_nor_a_failure_to_connect() {
+fn a_reset_connection_is_a_broken_call() {
     let reset = io::Error::from(io::ErrorKind::ConnectionReset);
     let error = ClientError::from_status("n1:9400", Status::from_error(Box::new(reset)));
     assert!(matches!(error, ClientError::Broken { .. }), "{error:?}");
@@ -71,15 +71,15 @@ fn a_broken_stream_is_neither_a_refusal_nor_a_failure_to_connect() {
 }
 
 #[test]
-fn a_timeout_tells_how_the_last_try_failed() {
+fn a_timeout_includes_the_last_error() {
     let error = ClientError::Timeout {
-        action: "creating a topic",
+        action: "create topic",
         after: Duration::from_secs(3),
         last: Some(Box::new(rejected(Reason::NoLeader, &[]))),
     };
     assert_eq!(
         error.to_string(),
-        "creating a topic did not succeed within 3s; at last: so it is (NO_LEADER)"
+        "cannot create topic within 3s; last error: not possible now (NO_LEADER)"
     );
     assert_eq!(error.reason(), Some(Reason::NoLeader));
 }
