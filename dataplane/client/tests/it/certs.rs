@@ -1,9 +1,9 @@
-//! Certificates made for one test.
+//! Certificates of one test.
 
 use lograft_client::TlsPem;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-/// A CA of its own.
+/// A certificate authority.
 pub(crate) struct Ca(CertifiedIssuer<'static, KeyPair>);
 
 impl Ca {
@@ -17,7 +17,7 @@ impl Ca {
         self.0.pem()
     }
 
-    /// A certificate for loopback, and its key.
+    /// A certificate for the loopback address, and its key.
     pub(crate) fn issue(&self) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
@@ -27,7 +27,7 @@ impl Ca {
         )
     }
 
-    /// What a client with a certificate of this CA is given.
+    /// TLS settings of a client with a certificate of this CA.
     pub(crate) fn client(&self) -> TlsPem {
         let (cert, key) = self.issue();
         TlsPem {

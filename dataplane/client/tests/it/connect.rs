@@ -1,4 +1,4 @@
-//! Who is let in, and what the error says if somebody is not.
+//! Connecting: accepted and refused identities, and their errors.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn kind(error: &ClientError) -> &DialErrorKind {
 }
 
 #[tokio::test]
-async fn a_client_without_a_certificate_is_told_so() {
+async fn a_client_without_a_certificate_gets_no_certificate() {
     let cluster = Cluster::start(1, 1);
     let tls = TlsPem {
         cert: None,
@@ -46,7 +46,7 @@ async fn a_client_without_a_certificate_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_client_of_another_ca_is_told_so() {
+async fn a_client_certificate_of_another_ca_is_refused() {
     let cluster = Cluster::start(1, 1);
     let tls = TlsPem {
         ca: cluster.ca.pem(),
@@ -87,7 +87,7 @@ async fn a_node_of_another_name_is_not_trusted() {
 }
 
 #[tokio::test]
-async fn nobody_listens() {
+async fn a_closed_port_is_refused() {
     let mut cluster = Cluster::start(1, 1);
     let config = cluster.config();
     cluster.kill(0);
@@ -96,7 +96,7 @@ async fn nobody_listens() {
 }
 
 #[tokio::test]
-async fn one_living_endpoint_is_enough() {
+async fn one_reachable_endpoint_is_enough() {
     let cluster = Cluster::start(2, 1);
     let mut config = cluster.config();
     config.endpoints.insert(0, "127.0.0.1:1".into());
@@ -105,7 +105,7 @@ async fn one_living_endpoint_is_enough() {
 }
 
 #[tokio::test]
-async fn a_silent_endpoint_is_given_up() {
+async fn a_silent_endpoint_times_out() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let cluster = Cluster::start(1, 1);
     let mut config = cluster.config();
@@ -116,7 +116,7 @@ async fn a_silent_endpoint_is_given_up() {
 }
 
 #[tokio::test]
-async fn files_are_read_and_missing_ones_named() {
+async fn tls_files_are_read_and_missing_files_are_an_error() {
     let cluster = Cluster::start(1, 1);
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
@@ -135,7 +135,7 @@ async fn files_are_read_and_missing_ones_named() {
 }
 
 #[tokio::test]
-async fn an_unknown_topic_is_an_error_of_its_own() {
+async fn an_unknown_topic_has_its_own_reason() {
     let cluster = Cluster::start(2, 1);
     let client = cluster.client().await;
     assert_eq!(client.topic(TOPIC).await.unwrap().partitions.len(), 1);

@@ -1,4 +1,4 @@
-//! Consuming through failures: every record once, in order.
+//! Consuming with failures: every record once and in order.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::fake::{Cluster, ReadFault, TOPIC, until};
 
-/// Fills a partition with numbered records, ten or so in a batch; their time is their number.
+/// Produces numbered records, about ten per batch, with the number as timestamp.
 async fn fill(client: &Client, partition: u32, numbers: std::ops::Range<u32>) {
     let config = ProducerConfig {
         batch_max_bytes: 1024,
@@ -45,7 +45,7 @@ fn to_end(start: StartAt) -> ConsumerConfig {
     }
 }
 
-/// The numbers and offsets of all that is left.
+/// Numbers and offsets of the remaining records.
 async fn drain(consumer: &mut Consumer) -> Vec<(u32, u64)> {
     let mut found = Vec::new();
     while let Some(consumed) = consumer.next().await.unwrap() {
@@ -70,7 +70,7 @@ async fn a_partition_is_read_to_its_end() {
     assert_eq!(
         drain(&mut consumer).await,
         numbered(0..500),
-        "the end is that of the start"
+        "the end is determined at the start"
     );
     assert_eq!(consumer.positions(), [(PartitionId(0), Offset(500))]);
     let mut empty = client.consumer(to_end(StartAt::Latest)).await.unwrap();
@@ -78,7 +78,7 @@ async fn a_partition_is_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn reading_starts_within_a_batch_and_at_a_time() {
+async fn reading_starts_inside_a_batch_or_at_a_timestamp() {
     let cluster = Cluster::start(1, 1);
     let client = cluster.client().await;
     fill(&client, 0, 0..100).await;
@@ -106,7 +106,7 @@ async fn reading_starts_within_a_batch_and_at_a_time() {
 }
 
 #[tokio::test]
-async fn all_partitions_or_some() {
+async fn all_or_selected_partitions_are_read() {
     let cluster = Cluster::start(3, 4);
     let client = cluster.client().await;
     for partition in 0..4 {
@@ -140,7 +140,7 @@ async fn all_partitions_or_some() {
 }
 
 #[tokio::test]
-async fn a_follower_gets_what_comes() {
+async fn a_following_consumer_gets_new_records() {
     let cluster = Cluster::start(1, 1);
     let client = cluster.client().await;
     fill(&client, 0, 0..10).await;
@@ -158,7 +158,7 @@ async fn a_follower_gets_what_comes() {
 }
 
 #[tokio::test]
-async fn dropped_futures_lose_nothing() {
+async fn dropped_futures_lose_no_record() {
     let cluster = Cluster::start(1, 1);
     let client = cluster.client().await;
     let mut consumer = client
@@ -180,7 +180,7 @@ async fn dropped_futures_lose_nothing() {
 }
 
 #[tokio::test]
-async fn broken_streams_and_damaged_batches_are_read_again() {
+async fn broken_streams_and_corrupt_batches_are_read_again() {
     let cluster = Cluster::start(2, 1);
     let client = cluster.client().await;
     fill(&client, 0, 0..1000).await;
@@ -200,7 +200,7 @@ async fn broken_streams_and_damaged_batches_are_read_again() {
 }
 
 #[tokio::test]
-async fn lasting_damage_is_told_and_never_handed_out() {
+async fn persistent_corruption_is_an_error_and_never_returned() {
     let cluster = Cluster::start(1, 1);
     let client = cluster.client().await;
     fill(&client, 0, 0..100).await;
@@ -231,9 +231,9 @@ async fn a_consumer_follows_the_leader() {
 }
 
 #[tokio::test]
-async fn a_consumer_leaves_a_node_that_only_passes_on() {
+async fn a_consumer_leaves_a_node_that_forwards() {
     let cluster = Cluster::start(2, 1);
-    cluster.state().passes_reads_on = true;
+    cluster.state().forwards_reads = true;
     let client = cluster.client().await;
     let config = ConsumerConfig::new(TOPIC, StartAt::Earliest);
     let mut consumer = client.consumer(config).await.unwrap();
@@ -250,12 +250,12 @@ async fn a_consumer_leaves_a_node_that_only_passes_on() {
     assert_eq!(
         cluster.state().served_by.len(),
         2,
-        "the new leader was never asked"
+        "the new leader served no reads"
     );
 }
 
 #[tokio::test]
-async fn an_offset_outside_the_log_is_told_with_the_range_or_mended() {
+async fn an_offset_outside_the_log_fails_with_the_valid_range_or_is_reset() {
     let cluster = Cluster::start(1, 1);
     let client = cluster.client().await;
     fill(&client, 0, 0..100).await;
@@ -287,12 +287,12 @@ async fn an_offset_outside_the_log_is_told_with_the_range_or_mended() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_consumer_that_does_not_read_holds_the_node_back() {
+async fn a_consumer_that_does_not_read_applies_backpressure() {
     let cluster = Cluster::start(1, 1);
     let client = cluster.client().await;
     fill(&client, 0, 0..200).await;
     {
-        // 64 MiB of log out of a few batches.
+        // 64 MiB of log from a few batches.
         let mut state = cluster.state();
         let partition = state.partition(TOPIC, 0).unwrap();
         let first = partition.log.clone();
@@ -354,7 +354,7 @@ async fn partitions_added_later_are_read_too() {
 }
 
 #[tokio::test]
-async fn a_partition_without_progress_fails_in_the_end() {
+async fn a_partition_without_progress_times_out() {
     let cluster = Cluster::start(1, 1);
     let client = cluster.client().await;
     fill(&client, 0, 0..10).await;

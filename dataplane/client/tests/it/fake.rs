@@ -1,5 +1,5 @@
-//! A cluster of fakes: nodes in this process, one runtime each so that a node can be killed with
-//! all its connections, over one shared state.
+//! A cluster of fake nodes with a shared state. Each node has its own runtime, so that it can be
+//! killed together with all its connections.
 
 mod net;
 mod service;
@@ -20,28 +20,28 @@ use crate::certs::Ca;
 
 pub(crate) const TOPIC: &str = "clicks";
 
-/// What goes wrong with one produce request.
+/// The fault of one produce request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
-    /// It is refused and not appended.
+    /// The batch is refused and not appended.
     Reject(Reason),
-    /// It is appended, yet the reply is an error.
+    /// The batch is appended, but the reply is an error.
     AppendThen(Reason),
-    /// The stream ends before it is looked at.
+    /// The stream ends before the request is processed.
     Drop,
-    /// It is appended, and the stream ends without a reply.
+    /// The batch is appended, and the stream ends without a reply.
     AppendThenDrop,
-    /// It is appended, and another node leads from then on.
+    /// The batch is appended, and another node becomes the leader.
     AppendThenMoveLeader,
 }
 
-/// What goes wrong with one reply to a consumer.
+/// The fault of one reply to a consumer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ReadFault {
     None,
-    /// A bit is flipped on the way.
+    /// A bit is flipped in transit.
     Corrupt,
     /// The stream ends instead.
     Drop,
@@ -87,16 +87,16 @@ pub(crate) struct State {
     pub(crate) faults: VecDeque<Fault>,
     pub(crate) read_faults: VecDeque<ReadFault>,
     pub(crate) next_producer: u64,
-    /// Bytes handed to consumers' streams.
+    /// Bytes sent to consumers.
     pub(crate) served_bytes: usize,
-    /// Nodes that lost the lead go on serving readers, as if they asked the leader.
-    pub(crate) passes_reads_on: bool,
-    /// Who has served readers.
+    /// Nodes that lost the leadership continue to serve readers, as if they forwarded.
+    pub(crate) forwards_reads: bool,
+    /// Nodes that have served readers.
     pub(crate) served_by: BTreeSet<usize>,
     pub(crate) produce_requests: usize,
-    /// Bytes of batches that came in.
+    /// Bytes of received batches.
     pub(crate) produce_bytes: usize,
-    /// Take produce requests and answer none.
+    /// Accept produce requests and never reply.
     pub(crate) hold: bool,
 }
 
@@ -114,27 +114,27 @@ impl State {
     }
 }
 
-pub(crate) struct Shared {
+pub(crate) struct ClusterState {
     state: Mutex<State>,
     pub(crate) changed: Notify,
 }
 
-impl Shared {
+impl ClusterState {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 }
 
-/// A cluster of fakes with one topic.
+/// A cluster of fake nodes with one topic.
 pub(crate) struct Cluster {
     pub(crate) ca: Ca,
-    shared: Arc<Shared>,
+    shared: Arc<ClusterState>,
     nodes: Vec<Option<Runtime>>,
 }
 
 impl Cluster {
     pub(crate) fn start(nodes: usize, partitions: u32) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ClusterState {
             state: Mutex::default(),
             changed: Notify::new(),
         });
@@ -185,10 +185,10 @@ impl Cluster {
         self.shared.state()
     }
 
-    /// Ends a node and all its connections at once.
+    /// Ends a node and all its connections.
     pub(crate) fn kill(&mut self, node: usize) {
         let runtime = self.nodes[node].take().unwrap();
-        // A runtime must not be ended within another.
+        // A runtime must not be shut down within another one.
         let end = move || runtime.shutdown_timeout(Duration::from_secs(10));
         std::thread::spawn(end).join().unwrap();
     }
@@ -219,7 +219,7 @@ impl Cluster {
         Client::connect(self.config()).await.unwrap()
     }
 
-    /// Every value of a partition, in the log's order.
+    /// All values of a partition, in log order.
     pub(crate) fn values(&self, partition: u32) -> Vec<Bytes> {
         let mut state = self.state();
         let log = &state.partition(TOPIC, partition).unwrap().log;
@@ -242,11 +242,11 @@ impl Drop for Cluster {
     }
 }
 
-/// Looks again and again until there is something; fails after 20 s.
-pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+/// Polls until there is a value. Fails after 20 s.
+pub(crate) fn until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = poll() {
             return found;
         }
         assert!(Instant::now() < deadline, "waited too long until {what}");

@@ -1,5 +1,5 @@
-//! The client against a cluster of fakes: real connections over loopback with mTLS, and nodes that
-//! fail as they are told. The fakes check sequences as a leader does.
+//! The client against a cluster of fake nodes: real connections over loopback with mTLS, and nodes
+//! with injected faults. The fakes verify sequences like a leader does.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Producing through failures: nothing twice, nothing lost, in order.
+//! Producing with failures: no record is lost, duplicated or reordered.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::fake::{Cluster, Fault, TOPIC, until};
 
-/// Batches of some ten records, so that many are in flight.
+/// Batches of about ten records, so that many are in flight.
 fn small_batches() -> ProducerConfig {
     ProducerConfig {
         batch_max_bytes: 1024,
@@ -31,8 +31,8 @@ fn record(key: Option<String>, value: String) -> Record {
     }
 }
 
-/// Sends `count` numbered records of each of some keys; all must be stored where they are said to
-/// be, once and in order.
+/// Sends `count` numbered records for each of `keys` keys. Each must be stored once, in order, and
+/// at its acknowledged offset.
 async fn produce_and_check(cluster: &Cluster, producer: &Producer, keys: usize, count: usize) {
     let mut deliveries = Vec::new();
     for n in 0..count {
@@ -49,7 +49,7 @@ async fn produce_and_check(cluster: &Cluster, producer: &Producer, keys: usize, 
     assert_eq!(
         logs.iter().map(Vec::len).sum::<usize>(),
         keys * count,
-        "lost or stored twice"
+        "lost or duplicated"
     );
     for (value, delivery) in deliveries {
         let stored = delivery.await.unwrap();
@@ -59,7 +59,7 @@ async fn produce_and_check(cluster: &Cluster, producer: &Producer, keys: usize, 
     check_order(&logs);
 }
 
-/// Values are `key:number`; the numbers of a key rise by one.
+/// Values are `key:number`; the numbers of a key are consecutive.
 fn check_order(logs: &[Vec<Bytes>]) {
     let mut next: BTreeMap<String, usize> = BTreeMap::new();
     for value in logs.iter().flatten() {
@@ -72,7 +72,7 @@ fn check_order(logs: &[Vec<Bytes>]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn records_are_stored_where_they_are_said_to_be() {
+async fn records_are_stored_at_their_acknowledged_offsets() {
     let cluster = Cluster::start(3, 12);
     for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
         let cluster = if compression == Compression::None {
@@ -93,7 +93,7 @@ async fn records_are_stored_where_they_are_said_to_be() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_leader_in_mid_stream_gets_the_rest_in_order() {
+async fn a_new_leader_gets_the_remaining_batches_in_order() {
     let cluster = Cluster::start(3, 2);
     for n in 0..60 {
         let fault = if n % 9 == 4 {
@@ -110,7 +110,7 @@ async fn a_new_leader_in_mid_stream_gets_the_rest_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_lost_before_the_ack_makes_no_duplicate() {
+async fn a_stream_lost_before_the_ack_causes_no_duplicate() {
     let cluster = Cluster::start(2, 2);
     for n in 0..60 {
         let fault = match n % 10 {
@@ -130,7 +130,7 @@ async fn a_stream_lost_before_the_ack_makes_no_duplicate() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn errors_that_pass_are_tried_again_in_order() {
+async fn retryable_errors_are_retried_in_order() {
     let cluster = Cluster::start(2, 2);
     let reasons = [
         Reason::Timeout,
@@ -154,7 +154,7 @@ async fn errors_that_pass_are_tried_again_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_fails_each_key_keeps_its_order() {
+async fn each_key_keeps_its_order_with_random_faults() {
     for seed in 0..8_u64 {
         let cluster = Cluster::start(3, 3);
         let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -178,7 +178,7 @@ async fn whatever_fails_each_key_keeps_its_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_leader_is_replaced_and_comes_back() {
+async fn a_killed_leader_is_replaced_and_restarts() {
     let mut cluster = Cluster::start(3, 3);
     let producer = open(&cluster, small_batches()).await;
     for round in 0..2 {
@@ -209,7 +209,7 @@ async fn a_killed_leader_is_replaced_and_comes_back() {
     let logs: Vec<_> = (0..3).map(|p| cluster.values(p)).collect();
     assert!(
         logs.iter().all(|log| log.len() == 200),
-        "lost or stored twice"
+        "lost or duplicated"
     );
     check_order(&logs);
 }
@@ -250,13 +250,13 @@ async fn a_refused_batch_fails_alone() {
     assert_eq!(
         error.reason(),
         Some(Reason::BatchMalformed),
-        "flush tells of it once"
+        "flush reports it once"
     );
     producer.flush().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_forgotten_producer_goes_on() {
+async fn a_forgotten_producer_continues() {
     let cluster = Cluster::start(1, 1);
     let producer = open(&cluster, small_batches()).await;
     for n in 0..3 {
@@ -277,7 +277,7 @@ async fn a_forgotten_producer_goes_on() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_delivered_in_time_fails_and_says_that_it_is_not_stored() {
+async fn an_undelivered_record_fails_and_reports_that_it_is_not_stored() {
     let cluster = Cluster::start(1, 1);
     cluster.state().partition(TOPIC, 0).unwrap().leader = None;
     let config = ProducerConfig {
@@ -296,7 +296,7 @@ async fn what_cannot_be_delivered_in_time_fails_and_says_that_it_is_not_stored()
     assert!(!maybe_appended);
     assert_eq!(error.reason(), Some(Reason::NoLeader));
     cluster.state().partition(TOPIC, 0).unwrap().leader = Some(0);
-    // On a busy machine one second may pass without a try.
+    // On a busy machine the delivery timeout of one second may pass without an attempt.
     for _ in 0..20 {
         let record = record(None, "0:0".into());
         let delivery = producer.send(TOPIC, record, None).await.unwrap();
@@ -305,7 +305,7 @@ async fn what_cannot_be_delivered_in_time_fails_and_says_that_it_is_not_stored()
             return;
         }
     }
-    panic!("the lane does not come back");
+    panic!("the partition does not recover");
 }
 
 #[tokio::test]
@@ -317,7 +317,7 @@ async fn sending_waits_while_the_buffer_is_full() {
         ..small_batches()
     };
     let producer = open(&cluster, config).await;
-    // Found out about before, so that what waits is the sending.
+    // Fetches the metadata first, so that only sending can wait below.
     producer.topic(TOPIC).await.unwrap();
     let mut taken = 0;
     let wait = Duration::from_millis(200);
@@ -364,13 +364,13 @@ async fn in_flight_bytes_at_a_leader_are_bounded() {
     until("the bound is reached", || {
         (received() >= 8 * 1024).then_some(())
     });
-    // Time for more to come, if more did.
+    // Time in which more bytes would arrive.
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(received() < 10 * 1024, "{} bytes in flight", received());
 }
 
 #[tokio::test]
-async fn many_at_once_share_batches_and_deliveries() {
+async fn records_sent_together_share_batches_and_deliveries() {
     let cluster = Cluster::start(2, 4);
     let producer = open(&cluster, ProducerConfig::default()).await;
     let topic = producer.topic(TOPIC).await.unwrap();
@@ -401,7 +401,7 @@ async fn many_at_once_share_batches_and_deliveries() {
 }
 
 #[tokio::test]
-async fn records_without_a_key_are_spread_by_batches() {
+async fn records_without_a_key_are_distributed_by_batches() {
     let cluster = Cluster::start(2, 4);
     let producer = open(&cluster, small_batches()).await;
     let topic = producer.topic(TOPIC).await.unwrap();
@@ -420,7 +420,7 @@ async fn records_without_a_key_are_spread_by_batches() {
 }
 
 #[tokio::test]
-async fn a_partition_that_is_not_there_is_refused() {
+async fn unknown_partitions_and_topics_and_large_records_are_refused() {
     let cluster = Cluster::start(1, 2);
     let producer = open(&cluster, small_batches()).await;
     let sent = producer
@@ -437,7 +437,7 @@ async fn a_partition_that_is_not_there_is_refused() {
 }
 
 #[tokio::test]
-async fn a_deleted_topic_fails_what_is_left() {
+async fn a_deleted_topic_fails_undelivered_records() {
     let cluster = Cluster::start(1, 1);
     let producer = open(&cluster, small_batches()).await;
     producer
@@ -458,7 +458,7 @@ async fn a_deleted_topic_fails_what_is_left() {
 }
 
 #[tokio::test]
-async fn after_the_end_nothing_is_taken() {
+async fn a_closed_producer_accepts_no_record() {
     let cluster = Cluster::start(1, 1);
     let producer = open(&cluster, small_batches()).await;
     let clone = producer.clone();
@@ -473,7 +473,7 @@ async fn after_the_end_nothing_is_taken() {
 }
 
 #[tokio::test]
-async fn lingering_packs_what_comes_slowly() {
+async fn lingering_packs_slow_records() {
     let cluster = Cluster::start(1, 1);
     let linger = Duration::from_millis(100);
     let producer = open(

@@ -1,4 +1,4 @@
-//! Loopback with mTLS.
+//! A gRPC server on loopback with mTLS.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -46,7 +46,7 @@ pub(crate) fn server_tls(ca: &Ca) -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
-/// Serves until its runtime ends.
+/// Serves until the runtime ends.
 pub(crate) async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, fake: Fake) {
     listener.set_nonblocking(true).unwrap();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();

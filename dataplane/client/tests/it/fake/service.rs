@@ -1,4 +1,4 @@
-//! A node that does what a leader does, as far as a client can see, and fails as it is told.
+//! The services of a fake node: the behaviour of a leader towards clients, with injected faults.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -14,20 +14,20 @@ use lograft_proto::log::v1::{self as wire, position::At};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::{Fault, ReadFault, Shared, State, Stored};
+use super::{ClusterState, Fault, ReadFault, State, Stored};
 
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 pub(crate) struct Fake {
     pub(crate) node: usize,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<ClusterState>,
 }
 
 fn error(reason: Reason, metadata: &[(&str, String)]) -> wire::Error {
     wire::Error {
         code: reason.status() as i32,
         reason: reason.as_str().to_owned(),
-        text: format!("the fake says {reason}"),
+        text: format!("injected {reason}"),
         metadata: metadata
             .iter()
             .map(|(k, v)| ((*k).to_owned(), v.clone()))
@@ -41,7 +41,7 @@ fn status(error: wire::Error) -> Status {
     Status::with_error_details(Code::from_i32(error.code), error.text, details)
 }
 
-/// Why `node` does not serve the partition, if it does not.
+/// The error with which `node` refuses the partition, if it is not its leader.
 fn refusal(state: &mut State, node: usize, topic: &str, partition: u32) -> Option<wire::Error> {
     let addresses = state.addresses.clone();
     if !state.topics.contains_key(topic) {
@@ -64,7 +64,7 @@ fn refusal(state: &mut State, node: usize, topic: &str, partition: u32) -> Optio
     }
 }
 
-/// Appends a batch as a leader does: where it is, and whether it was there before.
+/// Appends a batch like a leader. Returns its offset, and whether it was appended before.
 fn append(state: &mut State, request: &wire::ProduceRequest) -> Result<(u64, bool), wire::Error> {
     let batch = request.batch.as_ref().unwrap();
     verify_crc(&batch.data, batch.crc32c).map_err(|_| error(Reason::BatchCorrupt, &[]))?;
@@ -106,7 +106,7 @@ fn append(state: &mut State, request: &wire::ProduceRequest) -> Result<(u64, boo
     Ok((end, false))
 }
 
-/// The reply to a request; a status ends the stream.
+/// The reply to a request. A status ends the stream.
 fn produce(
     state: &mut State,
     node: usize,
@@ -157,19 +157,19 @@ fn produce(
     Ok(reply)
 }
 
-/// Where a consumer is.
+/// The position of a consumer.
 struct Reading {
     node: usize,
-    shared: Arc<Shared>,
+    shared: Arc<ClusterState>,
     request: wire::ConsumeRequest,
     next: u64,
-    /// The end for one that does not follow.
+    /// The end for a consumer that does not follow.
     end: u64,
     failed: bool,
 }
 
 impl Reading {
-    fn begin(fake: &Fake, request: wire::ConsumeRequest) -> Result<Self, Status> {
+    fn start(fake: &Fake, request: wire::ConsumeRequest) -> Result<Self, Status> {
         let mut state = fake.shared.state();
         if let Some(error) = refusal(&mut state, fake.node, &request.topic, request.partition) {
             return Err(status(error));
@@ -187,7 +187,7 @@ impl Reading {
             At::Offset(offset) => offset,
             At::Earliest(_) => start,
             At::Latest(_) => end,
-            At::TimestampMs(_) => return Err(Status::unimplemented("clients resolve times")),
+            At::TimestampMs(_) => return Err(Status::unimplemented("clients resolve timestamps")),
         };
         let shared = Arc::clone(&fake.shared);
         Ok(Self {
@@ -200,15 +200,15 @@ impl Reading {
         })
     }
 
-    /// The next reply, if there is something to say now; `Err(None)` is the end.
+    /// The next reply, if there are records; `Err(None)` at the end.
     fn read(&mut self) -> Result<Option<wire::FetchReply>, Option<Status>> {
         let mut state = self.shared.state();
         if !self.request.follow && self.next >= self.end {
             return Err(None);
         }
         let (topic, number) = (self.request.topic.clone(), self.request.partition);
-        let passes_on = state.passes_reads_on;
-        if let Some(error) = refusal(&mut state, self.node, &topic, number).filter(|_| !passes_on) {
+        let forwards = state.forwards_reads;
+        if let Some(error) = refusal(&mut state, self.node, &topic, number).filter(|_| !forwards) {
             return Err(Some(status(error)));
         }
         state.served_by.insert(self.node);
@@ -324,7 +324,7 @@ impl LogService for Fake {
         &self,
         request: Request<wire::ConsumeRequest>,
     ) -> Result<Response<Self::ConsumeStream>, Status> {
-        let reading = Reading::begin(self, request.into_inner())?;
+        let reading = Reading::start(self, request.into_inner())?;
         Ok(Response::new(
             stream::unfold(reading, Reading::next).boxed(),
         ))
@@ -359,7 +359,7 @@ impl LogService for Fake {
         &self,
         request: Request<wire::GetMetadataRequest>,
     ) -> Result<Response<wire::GetMetadataReply>, Status> {
-        let asked = request.into_inner().topics;
+        let requested = request.into_inner().topics;
         let state = self.shared.state();
         let nodes = (1..)
             .zip(&state.addresses)
@@ -369,10 +369,10 @@ impl LogService for Fake {
                 ..wire::Node::default()
             });
         let nodes = nodes.collect();
-        let names = if asked.is_empty() {
+        let names = if requested.is_empty() {
             state.topics.keys().cloned().collect()
         } else {
-            asked
+            requested
         };
         let topics = names.into_iter().map(|name| topic(&state, name)).collect();
         Ok(Response::new(wire::GetMetadataReply {
