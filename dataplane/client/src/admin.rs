@@ -256,8 +256,8 @@ impl Admin {
             .await
     }
 
-    /// Checks whether a node can be stopped safely and, if so, transfers its leaderships away. Repeat
-    /// the call until the reply says that the node is ready.
+    /// Checks whether a node can be stopped safely and, if so, transfers its leaderships away.
+    /// Repeat the call until the reply says that the node is ready.
     pub async fn prepare_stop(&self, node: NodeId) -> Result<wire::PrepareStopReply, ClientError> {
         let node_id = node.get();
         self.pool

@@ -27,9 +27,9 @@ impl Jitter {
         z ^ (z >> 31)
     }
 
-    /// The delay after `failures` consecutive failures: exponential from the minimum to the maximum,
-    /// of which a random part between one half and all is taken. The jitter spreads the clients that
-    /// lost the same leader, which would otherwise reconnect at the same moment.
+    /// The delay after `failures` consecutive failures: exponential from the minimum to the
+    /// maximum, of which a random part between one half and all is taken. The jitter spreads the
+    /// clients that lost the same leader, which would otherwise reconnect at the same moment.
     pub(crate) fn backoff(&self, failures: u32) -> Duration {
         let doubled = CLIENT_BACKOFF_MIN.saturating_mul(1 << failures.saturating_sub(1).min(16));
         let half = doubled.min(CLIENT_BACKOFF_MAX) / 2;

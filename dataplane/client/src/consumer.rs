@@ -101,8 +101,8 @@ impl Consumer {
         self.readers.push(reader.into_stream());
     }
 
-    /// The next record of any partition, in order within each partition. `None` after all partitions
-    /// were read to their end. Cancel safe: dropping the future loses no record.
+    /// The next record of any partition, in order within each partition. `None` after all
+    /// partitions were read to their end. Cancel safe: dropping the future loses no record.
     pub async fn next(&mut self) -> Result<Option<ConsumedRecord>, ClientError> {
         loop {
             if let Some((batch, records)) = &mut self.current {
@@ -122,9 +122,9 @@ impl Consumer {
         }
     }
 
-    /// The next batch of any partition, which is faster than single records. Starts with the records
-    /// that [`Consumer::next`] has not returned from its current batch. Cancel safe: dropping the
-    /// future loses no record.
+    /// The next batch of any partition, which is faster than single records. Starts with the
+    /// records that [`Consumer::next`] has not returned from its current batch. Cancel safe:
+    /// dropping the future loses no record.
     pub async fn next_batch(&mut self) -> Result<Option<ConsumedBatch>, ClientError> {
         let current = self
             .current

@@ -14,7 +14,8 @@
 //! let delivery = producer.send("clicks", record, None).await?;
 //! println!("stored at offset {}", delivery.await?.offset);
 //!
-//! let config = ConsumerConfig { follow: false, ..ConsumerConfig::new("clicks", StartAt::Earliest) };
+//! let mut config = ConsumerConfig::new("clicks", StartAt::Earliest);
+//! config.follow = false;
 //! let mut consumer = client.consumer(config).await?;
 //! while let Some(consumed) = consumer.next().await? {
 //!     println!("{}: {:?}", consumed.offset, consumed.record.value);
@@ -23,11 +24,11 @@
 //! # }
 //! ```
 //!
-//! A [`Client`] knows the leader of each partition and sends requests directly to it. A [`Producer`]
-//! packs records into batches, keeps several batches in flight to each leader, and resends
-//! unacknowledged batches in order: with an idempotent producer, the default, each record is stored
-//! exactly once. A [`Consumer`] reads batches from the leaders of partitions, verifies their
-//! checksums and resumes at its next offset after a retryable failure.
+//! A [`Client`] knows the leader of each partition and sends requests directly to it. A
+//! [`Producer`] packs records into batches, keeps several batches in flight to each leader, and
+//! resends unacknowledged batches in order: with an idempotent producer, the default, each record
+//! is stored exactly once. A [`Consumer`] reads batches from the leaders of partitions, verifies
+//! their checksums and resumes at its next offset after a retryable failure.
 
 mod admin;
 mod backoff;

@@ -65,8 +65,9 @@ impl LeaderStream {
         }
     }
 
-    /// Notes the leader epoch of a reply. Returns whether it is greater than all before, which means
-    /// that the node was elected again, or that it now forwards the replies of another leader.
+    /// Notes the leader epoch of a reply. Returns whether it is greater than all before, which
+    /// means that the node was elected again, or that it now forwards the replies of another
+    /// leader.
     pub(super) fn observe_epoch(&mut self, epoch: Term) -> bool {
         let is_newer = epoch > self.epoch;
         self.epoch = self.epoch.max(epoch);

@@ -18,9 +18,9 @@ pub(crate) struct StartPosition {
 
 /// Resolves `Latest`, timestamps and end positions to offsets.
 ///
-/// This happens once, at the start. If each new stream resolved `Latest` again, the records that were
-/// written between a failure and the next stream would be skipped. A partition without a leader keeps
-/// its symbolic position until a stream resolves it.
+/// This happens once, at the start. If each new stream resolved `Latest` again, the records that
+/// were written between a failure and the next stream would be skipped. A partition without a
+/// leader keeps its symbolic position until a stream resolves it.
 pub(crate) async fn resolve(
     pool: &NodePool,
     config: &ConsumerConfig,

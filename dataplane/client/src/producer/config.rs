@@ -16,8 +16,8 @@ pub struct ProducerConfig {
     pub batch_max_bytes: usize,
     /// Maximum size of the unacknowledged batches at one leader, bytes.
     pub in_flight_max_bytes: usize,
-    /// Maximum size of the records accepted and not yet acknowledged, bytes. Sending waits while the
-    /// buffer is full.
+    /// Maximum size of the records accepted and not yet acknowledged, bytes. Sending waits while
+    /// the buffer is full.
     pub buffer_max_bytes: usize,
     /// Time for which a batch that is not full waits for more records. With zero a batch is sent as
     /// soon as few batches of its partition are in flight, so batches grow with the load.

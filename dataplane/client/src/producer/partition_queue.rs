@@ -16,13 +16,13 @@
 //! accept sequences without gaps only and recognize a batch that they have already, so a retry
 //! neither duplicates nor reorders records.
 //!
-//! - After a retryable failure the queue drains: nothing more is sent until every batch in flight is
-//!   answered. The failed batches then return to the head of the waiting ones, under the same
+//! - After a retryable failure the queue drains: nothing more is sent until every batch in flight
+//!   is answered. The failed batches then return to the head of the waiting ones, under the same
 //!   stamps. If a later batch overtook a failed one on a new stream, it would meet a sequence gap.
-//! - A batch that is given up leaves a gap. The batches behind it continue under the next epoch, from
-//!   sequence 0, but only once it is certain that they are not in the log under the old one.
-//! - A new epoch fences the old one at the leader. It is used only after every batch in flight of the
-//!   old epoch is answered, because those would be rejected as fenced.
+//! - A batch that is given up leaves a gap. The batches behind it continue under the next epoch,
+//!   from sequence 0, but only once it is certain that they are not in the log under the old one.
+//! - A new epoch fences the old one at the leader. It is used only after every batch in flight of
+//!   the old epoch is answered, because those would be rejected as fenced.
 
 pub(crate) mod batch;
 pub(crate) mod config;

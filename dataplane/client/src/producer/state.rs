@@ -1,7 +1,7 @@
 //! The state of a producer, shared by its handles and tasks.
 //!
-//! Locks are held for short, never across an await, and never two at once. The exception is the list
-//! of a topic's partitions, which may be locked for reading before the queue of a partition.
+//! Locks are held for short, never across an await, and never two at once. The exception is the
+//! list of a topic's partitions, which may be locked for reading before the queue of a partition.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -84,8 +84,8 @@ pub(super) enum Fate {
     /// the leader knows whether the batch is in the log, and it recognizes the batch by its stamp.
     /// Under a new stamp the records could be stored twice.
     InDoubt(Predecessors),
-    /// A predecessor of the same epoch is certainly not in the log. Leaders accept sequences without
-    /// gaps only, so no send under this stamp has appended the batch or ever will.
+    /// A predecessor of the same epoch is certainly not in the log. Leaders accept sequences
+    /// without gaps only, so no send under this stamp has appended the batch or ever will.
     NeverAppended,
 }
 
@@ -94,8 +94,8 @@ pub(super) enum Fate {
 pub(super) enum Predecessors {
     /// All of them are in the log or still being delivered.
     Delivering,
-    /// One was given up while it was unknown whether it is in the log. If it is not, the sequence of
-    /// this batch follows a gap and is never accepted.
+    /// One was given up while it was unknown whether it is in the log. If it is not, the sequence
+    /// of this batch follows a gap and is never accepted.
     GivenUp,
 }
 

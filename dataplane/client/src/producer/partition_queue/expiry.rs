@@ -61,8 +61,8 @@ impl<S> PartitionQueue<S> {
         settled
     }
 
-    /// Fails the late batches that have a stamp, and every batch in doubt. The others continue under
-    /// the next epoch.
+    /// Fails the late batches that have a stamp, and every batch in doubt. The others continue
+    /// under the next epoch.
     ///
     /// The sequences of the batches behind a given up one count its records, so leaders would never
     /// accept them. A batch in doubt cannot be sent under a new stamp either, because its records
@@ -97,7 +97,8 @@ impl<S> PartitionQueue<S> {
         batch.settle(Err(error))
     }
 
-    /// Fails all batches with `error`: the topic does not exist any more, or the producer is closed.
+    /// Fails all batches with `error`: the topic does not exist any more, or the producer is
+    /// closed.
     pub(crate) fn fail_all(&mut self, error: &ClientError) -> Vec<Settled> {
         // If closing fails there is no batch to settle.
         let _closed = self.close();

@@ -74,8 +74,8 @@ impl<S> PartitionQueue<S> {
             None
         } else {
             // Records before this batch are missing in the log. If an earlier send is in doubt, the
-            // leader may have forgotten that it stored the batch: sending it under a new stamp could
-            // store it twice, so it fails and the caller learns of the doubt.
+            // leader may have forgotten that it stored the batch: sending it under a new stamp
+            // could store it twice, so it fails and the caller learns of the doubt.
             self.on_refused(index, error)
         }
     }
@@ -97,8 +97,8 @@ impl<S> PartitionQueue<S> {
     /// Starts the next epoch (epoch bump), because a batch before those in flight from index `from`
     /// on was given up. With `not_appended` that batch is certainly not in the log.
     ///
-    /// The given up batch leaves a gap in the sequences of the old epoch, behind which leaders accept
-    /// nothing. In a new epoch they accept sequence 0 again.
+    /// The given up batch leaves a gap in the sequences of the old epoch, behind which leaders
+    /// accept nothing. In a new epoch they accept sequence 0 again.
     pub(super) fn begin_epoch(&mut self, from: usize, not_appended: bool) {
         if !self.config.idempotent {
             return;
@@ -118,8 +118,8 @@ impl<S> PartitionQueue<S> {
     /// Withdraws the stamps of waiting batches that leaders will never accept.
     ///
     /// A batch in doubt keeps its stamp even if it may follow a gap: it may be in the log, and only
-    /// the leader can tell. But behind a batch that is certainly not in the log no batch of the same
-    /// epoch can be, so from there on all stamps are withdrawn.
+    /// the leader can tell. But behind a batch that is certainly not in the log no batch of the
+    /// same epoch can be, so from there on all stamps are withdrawn.
     fn withdraw_stamps(&mut self) {
         let mut is_behind_gap = false;
         for waiting in &mut self.waiting {

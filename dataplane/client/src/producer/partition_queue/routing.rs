@@ -53,8 +53,8 @@ impl<S> PartitionQueue<S> {
 }
 
 impl<S: Clone> PartitionQueue<S> {
-    /// The stream on which the caller has to enqueue this queue: there is something to send, and the
-    /// queue is not in the stream's list.
+    /// The stream on which the caller has to enqueue this queue: there is something to send, and
+    /// the queue is not in the stream's list.
     pub(crate) fn claim_enqueue(&mut self, now: Instant) -> Option<S> {
         if !self.has_sendable(now) {
             return None;

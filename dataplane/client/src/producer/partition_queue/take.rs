@@ -20,8 +20,8 @@ impl<S> PartitionQueue<S> {
             }
     }
 
-    /// Without sequences only sending one batch at a time keeps the order: with more, a failed batch
-    /// would be stored behind its successors.
+    /// Without sequences only sending one batch at a time keeps the order: with more, a failed
+    /// batch would be stored behind its successors.
     const fn in_flight_max(&self) -> usize {
         if self.config.idempotent {
             PRODUCER_IN_FLIGHT_BATCHES_MAX_COUNT
@@ -33,9 +33,9 @@ impl<S> PartitionQueue<S> {
     /// Whether a batch with this stamp (none for a new batch) may be sent behind those in flight.
     ///
     /// - A batch of another epoch must wait: a new epoch fences the batches of the old one.
-    /// - A new batch must wait while an earlier one is in doubt. Leaders remember a limited number of
-    ///   batches per producer; new batches could push the one in doubt out of that memory, and then
-    ///   its retry would be rejected although it is in the log.
+    /// - A new batch must wait while an earlier one is in doubt. Leaders remember a limited number
+    ///   of batches per producer; new batches could push the one in doubt out of that memory, and
+    ///   then its retry would be rejected although it is in the log.
     fn may_follow(&self, stamp: Option<Stamp>) -> bool {
         self.in_flight.iter().all(|earlier| match stamp {
             Some(stamp) => earlier.sent.stamp.is_none_or(|e| e.epoch == stamp.epoch),
@@ -59,8 +59,8 @@ impl<S> PartitionQueue<S> {
             })
     }
 
-    /// Removes the next batch to send as `request_id`, and keeps it in flight. `may_send_partial` if
-    /// the stream accepts a batch that is not full.
+    /// Removes the next batch to send as `request_id`, and keeps it in flight. `may_send_partial`
+    /// if the stream accepts a batch that is not full.
     pub(crate) fn take(&mut self, request_id: u64, may_send_partial: bool, now: Instant) -> Take {
         let partial = self.waiting.is_empty();
         if partial && !may_send_partial && self.has_sendable(now) {

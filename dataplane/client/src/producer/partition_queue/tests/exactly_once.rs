@@ -228,8 +228,8 @@ impl Run {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
-    /// With any failures: acknowledged records are stored once and in order, and a record whose error
-    /// says that it is not in the log is not in the log.
+    /// With any failures: acknowledged records are stored once and in order, and a record whose
+    /// error says that it is not in the log is not in the log.
     #[test]
     fn records_are_stored_once_and_in_order(steps in proptest::collection::vec(step(), 1..200)) {
         let mut run = Run::new();
