@@ -41,12 +41,11 @@ pub enum ClientError {
     #[error(transparent)]
     Rejected(Arc<Rejection>),
     /// A connection was lost during a call.
-    #[error("connection to {endpoint} lost: {}", .status.message())]
+    #[error("connection to {endpoint} lost: {}", StatusChain(.status))]
     Broken {
         /// `host:port` of the node.
         endpoint: String,
-        /// The gRPC status of the call.
-        #[source]
+        /// The gRPC status of the call. Its message and causes are part of the error's text.
         status: Arc<tonic::Status>,
     },
     /// A node violated the protocol.
@@ -233,6 +232,25 @@ impl From<BatchError> for ClientError {
 impl From<TlsError> for ClientError {
     fn from(error: TlsError) -> Self {
         Self::Tls(Arc::new(error))
+    }
+}
+
+/// The message of a status and its causes, without those that repeat the text before.
+struct StatusChain<'a>(&'a tonic::Status);
+
+impl fmt::Display for StatusChain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.0.message().to_owned();
+        let mut next = std::error::Error::source(self.0);
+        while let Some(cause) = next {
+            let cause_text = cause.to_string();
+            if !text.ends_with(&cause_text) {
+                text.push_str(": ");
+                text.push_str(&cause_text);
+            }
+            next = cause.source();
+        }
+        f.write_str(&text)
     }
 }
 

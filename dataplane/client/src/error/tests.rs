@@ -68,6 +68,10 @@ fn a_reset_connection_is_a_broken_call() {
     assert!(matches!(error, ClientError::Broken { .. }), "{error:?}");
     assert!(error.is_retryable());
     assert_eq!(error.reason(), None);
+    assert_eq!(
+        error.to_string(),
+        "connection to n1:9400 lost: connection reset"
+    );
 }
 
 #[test]
