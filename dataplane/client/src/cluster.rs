@@ -1,4 +1,4 @@
-//! What producers, consumers and administration share: connections to nodes, and cached metadata.
+//! Connections to nodes and cached metadata, shared by producers, consumers and administration.
 
 pub(crate) mod metadata;
 mod metadata_cache;

@@ -15,7 +15,7 @@ use super::supervisor_queue::SupervisorReason;
 use super::verdict::Verdict;
 use crate::error::ClientError;
 
-/// A partition that has to look for its leader again.
+/// A partition whose leader has to be searched again.
 struct LostLeader {
     /// The previous leader.
     node: NodeId,

@@ -22,7 +22,7 @@ pub(super) struct ProducerPartition {
     leader_unavailable: AtomicBool,
     /// The topic's partition for records without a key.
     sticky: Arc<AtomicU32>,
-    /// Bytes sent in partial batches since the partition became the sticky one.
+    /// Bytes sent in partial batches since they last added up to a full one.
     partial_bytes: AtomicUsize,
 }
 

@@ -128,7 +128,7 @@ fn whole_millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
-/// Runs the stream until it ends. Its partitions then look for their leaders again.
+/// Runs the stream until it ends. The supervisor then searches the leaders of its partitions again.
 pub(super) async fn run(queue: Arc<ProduceQueue>, node: Node, state: Arc<ProducerState>) {
     let requests = Requests {
         queue: Arc::clone(&queue),

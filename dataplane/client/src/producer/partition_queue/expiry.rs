@@ -38,7 +38,7 @@ impl<S> PartitionQueue<S> {
         if stamped.any(is_late) {
             self.expire_stamped(is_late, &mut settled);
         }
-        // What is left has no stamp: no batch depends on another one.
+        // The remaining batches have no stamp, so none depends on another one.
         while let Some(late) = self.in_flight.pop_front_if(|b| is_late(&b.batch)) {
             let in_doubt = late.is_in_doubt();
             settled.push(self.undelivered(late.batch, in_doubt));

@@ -118,7 +118,7 @@ impl<S> PartitionQueue<S> {
     /// Withdraws the stamps of waiting batches that leaders will never accept.
     ///
     /// A batch in doubt keeps its stamp even if it may follow a gap: it may be in the log, and only
-    /// the leader can tell. But behind a batch that is certainly not in the log no batch of the
+    /// the leader knows. But behind a batch that is certainly not in the log no batch of the
     /// same epoch can be, so from there on all stamps are withdrawn.
     fn withdraw_stamps(&mut self) {
         let mut is_behind_gap = false;

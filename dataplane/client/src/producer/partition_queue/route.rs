@@ -5,9 +5,9 @@ use std::mem;
 /// The stream over which a queue sends, or the search for one.
 #[derive(Debug)]
 pub(super) enum Route<S> {
-    /// No stream, and nobody looks for the leader.
+    /// No stream, and no search for the leader.
     Idle,
-    /// The supervisor looks for the leader.
+    /// The supervisor searches the leader.
     Seeking,
     /// Batches are sent over `stream`. `queued` if it has this queue in its list of those with
     /// something to send.

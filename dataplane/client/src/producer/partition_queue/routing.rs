@@ -38,7 +38,7 @@ impl<S> PartitionQueue<S> {
         is_claimed
     }
 
-    /// The supervisor does not look for the leader any more.
+    /// Ends the search for the leader.
     pub(crate) fn end_leader_search(&mut self) {
         if matches!(self.route, Route::Seeking) {
             self.route = Route::Idle;

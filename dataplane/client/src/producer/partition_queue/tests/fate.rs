@@ -104,7 +104,7 @@ fn a_send_awaits_its_reply_and_then_has_failed() {
     let awaited = |request_id| Reply::Awaited { request_id };
     let replies = |queue: &Queue| queue.in_flight.iter().map(|b| b.reply).collect::<Vec<_>>();
     assert_eq!(replies(&queue), [awaited(1), awaited(2)]);
-    assert!(queue.in_flight.iter().all(|b| b.is_in_doubt()));
+    assert!(queue.in_flight.iter().all(InFlightBatch::is_in_doubt));
     queue.on_reply(1, verdict(Reason::Overloaded));
     assert_eq!(replies(&queue), [Reply::Failed, awaited(2)]);
     assert!(!queue.in_flight[0].is_in_doubt());
