@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lograft_core::limits::CONSUMER_STREAM_LIVED;
+use lograft_core::limits::CONSUMER_STREAM_HEALTHY_MIN;
 use lograft_core::{NodeId, Term};
 use lograft_proto::log::v1 as wire;
 use tokio::time::Instant;
@@ -76,6 +76,6 @@ impl LeaderStream {
 
     /// Whether the stream was open long enough to count as progress.
     pub(super) fn was_stable(&self) -> bool {
-        self.opened_at.elapsed() >= CONSUMER_STREAM_LIVED
+        self.opened_at.elapsed() >= CONSUMER_STREAM_HEALTHY_MIN
     }
 }

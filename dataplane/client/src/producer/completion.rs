@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lograft_core::NodeId;
-use lograft_core::limits::PRODUCER_LEADER_HINTS_MAX_COUNT;
+use lograft_core::limits::PRODUCER_LEADER_REDIRECTS_MAX_COUNT;
 use tokio::time::Instant;
 
 use super::outcome::OutcomeFuture;
@@ -76,7 +76,7 @@ impl ProducerState {
         });
         let mut due = Instant::now();
         // Nodes that name each other as the leader must not cause a loop without delays.
-        if !has_new_leader || lost.failures > PRODUCER_LEADER_HINTS_MAX_COUNT {
+        if !has_new_leader || lost.failures > PRODUCER_LEADER_REDIRECTS_MAX_COUNT {
             due += self.pool.backoff(lost.failures);
         }
         self.supervisor

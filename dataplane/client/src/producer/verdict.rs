@@ -51,7 +51,6 @@ impl Verdict {
                     Some(
                         Reason::NoLeader
                             | Reason::NotReady
-                            | Reason::Overloaded
                             | Reason::DiskFull
                             | Reason::BatchCorrupt
                     )

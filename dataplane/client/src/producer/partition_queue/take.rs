@@ -1,7 +1,7 @@
 //! Choosing the next batch to send, and assigning its sequence.
 
 use lograft_core::limits::{
-    PRODUCER_IN_FLIGHT_BATCHES_MAX_COUNT, PRODUCER_LANE_PARTIAL_BATCHES_MAX_COUNT,
+    PRODUCER_IN_FLIGHT_BATCHES_MAX_COUNT, PRODUCER_PARTITION_PARTIAL_BATCHES_MAX_COUNT,
 };
 use tokio::time::Instant;
 
@@ -52,7 +52,7 @@ impl<S> PartitionQueue<S> {
     /// partition. With one more on its way than is being answered, a record waits for half a round
     /// trip on average.
     fn partial_is_due(&self, now: Instant) -> bool {
-        self.in_flight.len() < PRODUCER_LANE_PARTIAL_BATCHES_MAX_COUNT
+        self.in_flight.len() < PRODUCER_PARTITION_PARTIAL_BATCHES_MAX_COUNT
             && self.open.as_ref().is_some_and(|open| {
                 open.flush_requested
                     || now.saturating_duration_since(open.opened_at) >= self.config.linger

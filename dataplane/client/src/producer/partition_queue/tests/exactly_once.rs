@@ -148,7 +148,7 @@ impl Run {
             Step::Answer => self.answer(),
             Step::NotAppended => {
                 if let Some((id, _)) = self.wire.pop_front() {
-                    self.reply(id, verdict(Reason::Overloaded));
+                    self.reply(id, verdict(Reason::DiskFull));
                 }
             }
             Step::AppendedButTimeout => {

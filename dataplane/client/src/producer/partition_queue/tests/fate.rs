@@ -105,7 +105,7 @@ fn a_send_awaits_its_reply_and_then_has_failed() {
     let replies = |queue: &Queue| queue.in_flight.iter().map(|b| b.reply).collect::<Vec<_>>();
     assert_eq!(replies(&queue), [awaited(1), awaited(2)]);
     assert!(queue.in_flight.iter().all(InFlightBatch::is_in_doubt));
-    queue.on_reply(1, verdict(Reason::Overloaded));
+    queue.on_reply(1, verdict(Reason::DiskFull));
     assert_eq!(replies(&queue), [Reply::Failed, awaited(2)]);
     assert!(!queue.in_flight[0].is_in_doubt());
     // A second reply to the same request has no effect.
@@ -119,7 +119,7 @@ fn a_send_awaits_its_reply_and_then_has_failed() {
 #[test]
 fn a_refused_batch_decides_the_fate_of_its_successors() {
     for (first_reply, expected) in [
-        (Reason::Overloaded, Fate::NeverAppended),
+        (Reason::DiskFull, Fate::NeverAppended),
         (Reason::Timeout, Fate::NotAppended(GIVEN_UP)),
     ] {
         let (mut queue, now) = sent(2);
@@ -187,7 +187,7 @@ fn a_batch_that_was_never_sent_gets_the_first_sequence_of_a_new_epoch() {
         (ProducerEpoch(1), Sequence(0))
     );
     // It keeps that stamp after a failure, because it is the first of its epoch.
-    queue.on_reply(5, verdict(Reason::Overloaded));
+    queue.on_reply(5, verdict(Reason::DiskFull));
     queue.attach(());
     assert_eq!(take(&mut queue, 6, now).unwrap().stamp, Some(stamp));
 }
@@ -214,7 +214,7 @@ fn a_late_batch_takes_those_in_doubt_with_it_and_the_others_continue() {
     push_batch(&mut queue, later);
     take(&mut queue, 3, later).unwrap();
     // The second batch is answered without an append, the third is not answered.
-    queue.on_reply(2, verdict(Reason::Overloaded));
+    queue.on_reply(2, verdict(Reason::DiskFull));
     let settled = queue.expire(now + TIMEOUT);
     assert_eq!(settled.len(), 2, "the late batch and the one in doubt");
     assert_eq!(waiting_stamps(&queue), [None]);
