@@ -1,25 +1,25 @@
-//! The conditions of a LogCluster and every reason that one may have: one table, so that nobody
-//! who waits for a reason waits for a text.
+//! The conditions of a LogCluster and all of their reasons in one table. Clients wait for reasons,
+//! not for message texts.
 
-/// A condition of a LogCluster.
+/// Type of a LogCluster condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConditionType {
-    /// Every partition takes writes and every node is up.
+    /// Every partition accepts writes and every node is up.
     Ready,
-    /// Something is being changed.
+    /// A change is in progress.
     Progressing,
-    /// Something is lost or at risk, though the cluster may still serve.
+    /// A node or partition is lost or at risk; the cluster may still serve.
     Degraded,
-    /// Every certificate is valid and not due.
+    /// Every certificate is valid and not due for renewal.
     CertificatesReady,
-    /// Every disk is bound and has the size asked for.
+    /// Every disk is bound and has the requested size.
     StorageReady,
-    /// The operator keeps its hands off.
+    /// Reconciliation is paused.
     Paused,
 }
 
 impl ConditionType {
-    /// All of them, in the order that status lists them.
+    /// All types, in the order of `status.conditions`.
     pub const ALL: [Self; 6] = [
         Self::Ready,
         Self::Progressing,
@@ -29,7 +29,7 @@ impl ConditionType {
         Self::Paused,
     ];
 
-    /// As it stands in `status.conditions[].type`.
+    /// The value of `status.conditions[].type`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ready => "Ready",
@@ -42,16 +42,16 @@ impl ConditionType {
     }
 }
 
-/// Whether a state ends by itself.
+/// Whether a state can end without intervention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lasting {
-    /// It ends without anybody's help, or is fine as it is.
+    /// It ends by itself, or needs no action.
     Transient,
-    /// It stays until somebody changes something.
+    /// It persists until somebody changes something.
     Terminal,
 }
 
-/// Why a condition has its status.
+/// Reason of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "TABLE says what each means")]
 pub enum Reason {
@@ -83,20 +83,20 @@ pub enum Reason {
     PausedBySpec,
 }
 
-/// A line of [`TABLE`].
+/// A row of [`TABLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The reason.
     pub reason: Reason,
-    /// The condition that may have it.
+    /// The condition that can have this reason.
     pub condition: ConditionType,
-    /// The condition's status then.
+    /// The status of the condition with this reason.
     pub status: bool,
-    /// Whether it ends by itself.
+    /// Whether it can end without intervention.
     pub lasting: Lasting,
-    /// As it stands in `status.conditions[].reason`.
+    /// The value of `status.conditions[].reason`.
     pub name: &'static str,
-    /// What it means, for people.
+    /// Description for people.
     pub meaning: &'static str,
 }
 
@@ -115,36 +115,36 @@ macro_rules! rows {
 
 /// Every reason, once.
 pub const TABLE: &[Row] = rows! {
-    Ready true Transient Serving "Every partition takes writes and every node is up";
+    Ready true Transient Serving "Every partition accepts writes and every node is up";
     Ready false Transient Starting "The cluster has not served yet";
     Ready false Transient NodesNotReady "Some nodes are not up";
-    Ready false Terminal InvalidSpec "The spec was refused; the text names the field";
-    Progressing false Transient Settled "What stands is what was asked for";
+    Ready false Terminal InvalidSpec "The spec is invalid; the message names the field";
+    Progressing false Transient Settled "The cluster matches its spec";
     Progressing true Transient CreatingObjects "Objects are being created";
-    Progressing true Transient Bootstrapping "The first node makes the cluster";
+    Progressing true Transient Bootstrapping "The first node creates the cluster";
     Progressing true Transient RollingOut "Pods are replaced one at a time";
     Progressing true Transient ScalingUp "New nodes join and catch up";
-    Progressing true Transient Decommissioning "Nodes hand over what they hold and leave";
-    Progressing false Terminal RolloutStuck "A new pod does not come up; change the spec";
+    Progressing true Transient Decommissioning "Nodes move their replicas away and leave";
+    Progressing false Terminal RolloutStuck "A new pod does not become ready; change the spec";
     Degraded false Transient Whole "Nothing is lost or at risk";
-    Degraded true Transient NodeLost "A node is gone; its partitions have a majority";
-    Degraded true Terminal QuorumLost "A partition has no majority and takes no writes";
+    Degraded true Transient NodeLost "A node is lost; its partitions still have a majority";
+    Degraded true Terminal QuorumLost "A partition has no majority and accepts no writes";
     Degraded true Transient DataPlaneUnreachable "No node answers the operator";
-    CertificatesReady true Transient Issued "Every certificate is valid and not due";
+    CertificatesReady true Transient Issued "Every certificate is valid and not due for renewal";
     CertificatesReady false Transient Issuing "Certificates are being issued";
-    CertificatesReady false Terminal RenewalFailed "A certificate is due and cannot be renewed";
+    CertificatesReady false Terminal RenewalFailed "A certificate is due and its renewal fails";
     CertificatesReady false Terminal Expired "A certificate has expired";
-    StorageReady true Transient Bound "Every disk is bound and has its size";
+    StorageReady true Transient Bound "Every disk is bound and has the requested size";
     StorageReady false Transient Binding "Disks are being bound";
     StorageReady false Transient Growing "Disks are being grown";
-    StorageReady false Terminal DiskNearlyFull "A disk is nearly full and may not grow";
+    StorageReady false Terminal DiskNearlyFull "A disk is nearly full and cannot grow further";
     StorageReady false Terminal GrowthRefused "The storage class cannot grow disks";
-    Paused false Transient Running "The operator acts on this cluster";
-    Paused true Terminal PausedBySpec "spec.paused is set; unset it to go on";
+    Paused false Transient Running "The operator reconciles this cluster";
+    Paused true Terminal PausedBySpec "spec.paused is set; unset it to continue";
 };
 
 impl Reason {
-    /// The reason's line. Each reason has one: a test holds it.
+    /// The row of the reason. Each reason has one: a test checks it.
     pub fn row(self) -> Option<&'static Row> {
         TABLE.iter().find(|row| row.reason == self)
     }
@@ -155,13 +155,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reason_stands_once() {
+    fn each_reason_has_one_row() {
         let mut reasons: Vec<Reason> = TABLE.iter().map(|row| row.reason).collect();
         reasons.sort_unstable();
         let count = reasons.len();
         reasons.dedup();
         assert_eq!(reasons.len(), count);
-        // The last variant's number is the count less one, as long as none is missing.
+        // The number of the last variant is the count minus one if no reason is missing.
         assert_eq!(Reason::PausedBySpec as usize + 1, count);
     }
 

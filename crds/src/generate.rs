@@ -1,4 +1,4 @@
-//! The custom resource definitions, as they are applied and as YAML.
+//! The custom resource definitions, as objects and as YAML.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
 use kube::CustomResourceExt;
@@ -9,28 +9,28 @@ use crate::LogCluster;
 /// First line of each generated file.
 const HEAD: &str = "# Generated from crds/src by crdgen: change the types, not this file.\n";
 
-/// Why a definition was not made.
+/// Why a definition was not generated.
 #[derive(Debug, thiserror::Error)]
 pub enum GenerateError {
-    /// Its parts do not encode.
-    #[error("encoding the definition as JSON")]
+    /// Encoding as JSON failed.
+    #[error("cannot encode the definition as JSON")]
     Json(#[source] serde_json::Error),
-    /// It does not encode as YAML.
-    #[error("encoding the definition as YAML")]
+    /// Encoding as YAML failed.
+    #[error("cannot encode the definition as YAML")]
     Yaml(#[source] serde_yaml::Error),
 }
 
-/// The definition of LogCluster: what the operator and `crdgen` take.
+/// The definition of LogCluster, used by the operator and `crdgen`.
 ///
-/// It differs from the derived one in this: no field is nullable. A null then means that the field
-/// is not there, to CEL's `has` too, and a field that has a default gets it.
+/// Unlike in the derived definition, no field is nullable: null then means that the field is
+/// absent, also for CEL's `has`, and a field with a default gets the default.
 pub fn log_cluster() -> Result<apiextensions::CustomResourceDefinition, GenerateError> {
     let mut value = serde_json::to_value(LogCluster::crd()).map_err(GenerateError::Json)?;
     drop_nullable(&mut value);
     serde_json::from_value(value).map_err(GenerateError::Json)
 }
 
-/// The definition of LogCluster, as it stands in `crds/generated/logclusters.yaml`.
+/// The content of `crds/generated/logclusters.yaml`.
 pub fn log_cluster_yaml() -> Result<String, GenerateError> {
     let mut value = serde_json::to_value(log_cluster()?).map_err(GenerateError::Json)?;
     whole_numbers(&mut value);
@@ -45,7 +45,7 @@ fn drop_nullable(value: &mut Value) {
     each_child(value, drop_nullable);
 }
 
-/// Bounds are floats in the API's types; `99` reads better than `99.0`.
+/// Bounds are floats in the API types: prints `99` instead of `99.0`.
 fn whole_numbers(value: &mut Value) {
     let whole = value.as_f64().filter(|_| value.is_f64());
     if let Some(number) = whole.and_then(|float| format!("{float:.0}").parse::<i64>().ok()) {

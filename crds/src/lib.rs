@@ -1,9 +1,8 @@
-//! Lograft's custom resources, as the API server knows them and as everyone else reads them:
-//! [`LogCluster`], its [conditions and their reasons](conditions), [names and labels](names) of
-//! what stands for a cluster, and the operator's [limits].
+//! Lograft's custom resources: [`LogCluster`], its [conditions and their reasons](conditions), the
+//! [names and labels](names) of a cluster's objects, and the operator's [limits].
 //!
-//! Architecture invariant: this crate knows no client, no runtime and no clock. Whoever needs the
-//! API server is above it.
+//! Architecture invariant: this crate uses no API client, no runtime and no clock. Code that calls
+//! the API server is in crates above it.
 
 pub mod conditions;
 pub mod generate;

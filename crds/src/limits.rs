@@ -1,135 +1,139 @@
-//! Every limit of the operator's side: sizes, counts, waits. The unit is the last word of the
-//! name. The schema, the CEL rules and the operator's own checks all take their bounds from here;
-//! a test compares the texts that cannot (rules and patterns are literals).
+//! All limits of the operator: sizes, counts, waits. The last word of a name is its unit. The
+//! schema and the operator's checks use these constants; a test compares them with the literals in
+//! CEL rules and patterns.
 
-/// Longest name of a LogCluster, bytes. Pods are `<name>-<ordinal>`, and Services, whose names end
-/// at 63, carry a suffix.
+/// Maximum length of a LogCluster's name, bytes. Pods are `<name>-<ordinal>`, and Services, whose
+/// names are limited to 63 bytes, have a suffix.
 pub const CLUSTER_NAME_MAX_BYTES: usize = 40;
-/// Most nodes of a cluster.
+/// Maximum number of nodes of a cluster.
 pub const REPLICAS_MAX_COUNT: i32 = 99;
-/// Nodes of a cluster that says nothing.
+/// Default number of nodes of a cluster.
 pub const REPLICAS_DEFAULT_COUNT: i32 = 3;
-/// Most replicas of a partition; the data plane's bound.
+/// Maximum number of replicas of a partition; the bound of the data plane.
 pub const REPLICATION_FACTOR_MAX_COUNT: i32 = 7;
-/// Replicas of a partition when neither the topic nor the cluster says, and there are nodes enough.
+/// Default number of replicas of a partition, if there are enough nodes.
 pub const REPLICATION_FACTOR_DEFAULT_COUNT: i32 = 3;
-/// Most partitions of a topic; the data plane's bound.
+/// Maximum number of partitions of a topic; the bound of the data plane.
 pub const PARTITIONS_MAX_COUNT: i32 = 10_000;
-/// Partitions of a topic that says nothing.
+/// Default number of partitions of a topic.
 pub const PARTITIONS_DEFAULT_COUNT: i32 = 3;
-/// Pods that a new pod asks for a cluster: the lowest ordinals, which a scale-down takes last. So
-/// many may vote on metadata, and a longer list would touch every pod at each change of size.
+/// Maximum number of seeds in a node's configuration: the lowest ordinals, which a scale-down
+/// removes last. It equals the maximum number of meta voters; a longer list would change every pod
+/// at each scaling.
 pub const SEEDS_MAX_COUNT: i32 = 5;
 
-/// Smallest disk of a node, bytes: below it the data plane's reserve leaves no room.
+/// Minimum size of a node's disk, bytes: below it the data plane's reserve leaves no space.
 pub const DISK_MIN_BYTES: u64 = 1024 * 1024 * 1024;
-/// Smallest segment file, bytes; the data plane's bound.
+/// Minimum size of a segment file, bytes; the bound of the data plane.
 pub const SEGMENT_MIN_BYTES: u64 = 1024 * 1024;
-/// Largest segment file, bytes; the data plane's bound.
+/// Maximum size of a segment file, bytes; the bound of the data plane.
 pub const SEGMENT_MAX_BYTES: u64 = 64 * 1024 * 1024;
-/// Largest record batch, bytes; the data plane's bound.
+/// Maximum size of a record batch, bytes; the bound of the data plane.
 pub const BATCH_MAX_BYTES: u64 = 2 * 1024 * 1024;
-/// Longest text of a size or a time, bytes.
+/// Maximum length of the text of a size or duration, bytes.
 pub const QUANTITY_TEXT_MAX_BYTES: usize = 16;
 
-/// Share of a disk in use at which it grows, percent: smallest that may be asked for.
+/// Minimum of `thresholdPercent`, the disk usage at which a disk grows.
 pub const GROW_THRESHOLD_MIN_PERCENT: i32 = 50;
-/// Largest such share.
+/// Maximum of `thresholdPercent`.
 pub const GROW_THRESHOLD_MAX_PERCENT: i32 = 95;
-/// Such a share when nothing is said.
+/// Default of `thresholdPercent`.
 pub const GROW_THRESHOLD_DEFAULT_PERCENT: i32 = 80;
 
-/// Most labels, or annotations, that a user adds to pods or a Service.
+/// Maximum number of labels, or annotations, that a user adds to pods or a Service.
 pub const USER_LABELS_MAX_COUNT: usize = 64;
-/// Most environment variables that a user adds to pods.
+/// Maximum number of environment variables that a user adds to pods.
 pub const USER_ENV_MAX_COUNT: usize = 64;
-/// Most tolerations of a cluster's pods.
+/// Maximum number of tolerations of a cluster's pods.
 pub const TOLERATIONS_MAX_COUNT: usize = 32;
-/// Most entries of a list of peers in a network policy.
+/// Maximum number of client peers in the NetworkPolicy.
 pub const POLICY_PEERS_MAX_COUNT: usize = 64;
-/// Most superusers.
+/// Maximum number of superusers.
 pub const SUPER_USERS_MAX_COUNT: usize = 64;
-/// Longest text that a user gives for a name, an address or an image, bytes.
+/// Maximum length of a name, address or image given by a user, bytes.
 pub const TEXT_MAX_BYTES: usize = 512;
-/// Longest `blockedOn`, bytes: a sentence.
+/// Maximum length of `blockedOn`, bytes: one sentence.
 pub const BLOCKED_ON_MAX_BYTES: usize = 1024;
 
-/// Time that a stopping pod has to hand over what it leads and to close its files.
+/// Termination grace period of a pod: time to transfer its leaderships and close its files.
 pub const POD_GRACE_MAX_SECONDS: i64 = 60;
-/// How often kubelet asks a starting or running pod whether it is well.
+/// Interval of kubelet's probes.
 pub const PROBE_PERIOD_SECONDS: i32 = 5;
-/// Longest wait for a probe's answer.
+/// Timeout of a probe.
 pub const PROBE_TIMEOUT_MAX_SECONDS: i32 = 3;
-/// Unanswered probes after which a starting pod is killed: with [`PROBE_PERIOD_SECONDS`] ten
-/// minutes, in which even a full disk is scanned.
+/// Failed probes after which a starting pod is killed: with [`PROBE_PERIOD_SECONDS`] ten minutes,
+/// enough for recovery to scan a full disk.
 pub const STARTUP_FAILURES_MAX_COUNT: i32 = 120;
-/// Unanswered probes after which a running pod is killed.
+/// Failed probes after which a running pod is killed.
 pub const LIVENESS_FAILURES_MAX_COUNT: i32 = 6;
-/// Unanswered probes after which a pod counts as not ready.
+/// Failed probes after which a pod is not ready.
 pub const READINESS_FAILURES_MAX_COUNT: i32 = 2;
-/// Old revisions of a StatefulSet that are kept.
+/// Revision history limit of the StatefulSet.
 pub const REVISIONS_MAX_COUNT: i32 = 5;
 
-/// Begin of a certificate's validity before its issue: clocks differ.
+/// Time by which a certificate's validity starts before its issue, because clocks differ.
 pub const CERTIFICATE_BACKDATE_SECONDS: i64 = 3600;
-/// Time in which a new root reaches every node: kubelet's next look at the Secret, then the node's.
+/// Time until every node and client has a new root: kubelet's next sync of the Secret, then a
+/// reload.
 pub const ROOT_SETTLE_MAX_SECONDS: i64 = 600;
-/// Most roots in a bundle; the oldest go first.
+/// Maximum number of roots in a bundle; the oldest are removed first.
 pub const ROOTS_MAX_COUNT: usize = 4;
-/// Growth of a disk that fills up, percent of its size.
+/// Step by which a full disk grows, percent of its size.
 pub const GROW_STEP_PERCENT: u64 = 50;
-/// Share of a claim that its file system has at least, percent.
+/// Minimum size of a file system relative to its claim, percent.
 pub const SIZED_PERCENT: u64 = 80;
-/// Share of a disk, one in so many, to which the free bytes in status are rounded down: a status
-/// that follows every record would be written without end.
+/// Free bytes in status are rounded down to 1/20 of the disk: otherwise each record would change
+/// the status.
 pub const FREE_BYTES_STEPS_COUNT: u64 = 20;
-/// Entries below which status says that a node lacks none.
+/// Lag, in entries, below which status reports none.
 pub const LAG_MIN_COUNT: u64 = 4096;
 
-/// Pause between two looks at a cluster where nothing is to be done.
+/// Interval between reconciles of a cluster at rest.
 pub const REQUEUE_QUIET_SECONDS: u64 = 60;
-/// Pause between two looks at a cluster at rest whose disks may grow: as long as that writes may be
-/// refused before one does.
+/// Interval between reconciles of a cluster at rest whose disks can grow: the maximum time that
+/// writes are refused before a disk grows.
 pub const REQUEUE_FILLING_SECONDS: u64 = 15;
-/// Pause between two looks at a cluster that waits for something.
+/// Interval between reconciles of a cluster that waits for something.
 pub const REQUEUE_WAITING_SECONDS: u64 = 3;
-/// First pause after a reconcile that failed; it doubles.
+/// Initial back-off after a failed reconcile; it doubles.
 pub const RETRY_MIN_SECONDS: u64 = 2;
-/// Longest pause after reconciles that failed.
+/// Maximum back-off after failed reconciles.
 pub const RETRY_MAX_SECONDS: u64 = 60;
-/// Clusters that are reconciled at the same time.
+/// Maximum number of clusters reconciled at the same time.
 pub const RECONCILES_MAX_COUNT: u16 = 8;
-/// Nodes of a cluster that are asked at the same time.
+/// Maximum number of nodes of a cluster called at the same time.
 pub const NODES_ASKED_MAX_COUNT: usize = 16;
-/// Longest wait for a connection to a node.
+/// Timeout of a connection to a node.
 pub const NODE_CONNECT_MAX_SECONDS: u64 = 2;
-/// Longest wait for a node's answer, the connection included.
+/// Timeout of a call to a node, including the connection.
 pub const NODE_ANSWER_MAX_SECONDS: u64 = 5;
-/// Longest wait for a node to be made ready for its stop: longer than the data plane hands over.
+/// Timeout of PrepareStop: longer than the data plane needs for leadership transfers.
 pub const NODE_PREPARE_MAX_SECONDS: u64 = 15;
-/// Largest answer of a node, bytes: the description of a cluster with the most partitions.
+/// Maximum size of a node's reply, bytes: the description of a cluster with the maximum number of
+/// partitions.
 pub const NODE_ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
-/// Longest text of a cause that is told in an event or in status, bytes.
+/// Maximum length of an error text in an event or in status, bytes.
 pub const CAUSE_TEXT_MAX_BYTES: usize = 256;
 
-/// Most characters of the API server's reason why a disk may not grow that are told.
+/// Maximum length, in characters, of the API server's refusal to grow a disk in status.
 pub const GROWTH_REFUSAL_MAX_COUNT: usize = 200;
 
-/// How long a leader stays one without renewing.
+/// Duration of the Lease: a leader that does not renew it for this long may be replaced.
 pub const LEASE_MAX_SECONDS: i32 = 15;
-/// Pause between two renewals, or two looks at somebody else's lease.
+/// Interval between renewals of the own Lease, or reads of another leader's.
 pub const LEASE_RENEW_SECONDS: u64 = 4;
-/// Time without a renewal after which a leader ends itself, before another may begin.
+/// Time without a renewal after which a leader exits: shorter than the Lease, so that it stops
+/// before another leader starts.
 pub const LEASE_RENEW_MAX_SECONDS: u64 = 10;
-/// Longest wait for reconciles and the lease's release at the end.
+/// Timeout of the shutdown: running reconciles and the release of the Lease.
 pub const SHUTDOWN_MAX_SECONDS: u64 = 20;
-/// Longest request to the health port, bytes of its head.
+/// Maximum size of the head of a request to the health port, bytes.
 pub const HTTP_HEAD_MAX_BYTES: usize = 16 * 1024;
-/// Connections to the health port at a time.
+/// Maximum number of open connections to the health port.
 pub const HEALTH_CONNECTIONS_MAX_COUNT: usize = 64;
-/// Longest life of a connection to the health port.
+/// Maximum lifetime of a connection to the health port.
 pub const HEALTH_CONNECTION_MAX_SECONDS: u64 = 10;
-/// Longest reconcile.
+/// Timeout of a reconcile.
 pub const RECONCILE_MAX_SECONDS: u64 = 120;
-/// The most memory that an operator of a hundred clusters may hold; a case of e2e measures it.
+/// Maximum memory of an operator with a hundred clusters; measured by an e2e case.
 pub const OPERATOR_MEMORY_MAX_BYTES: u64 = 150 * 1024 * 1024;

@@ -1,4 +1,4 @@
-//! LogCluster: a Lograft cluster as a user asks for it and as the operator reports on it.
+//! LogCluster: the desired state of a Lograft cluster, and its status as reported by the operator.
 
 mod access;
 mod log;
@@ -38,7 +38,7 @@ pub use tls::{IssuerRef, Tls, TlsMode};
     namespaced,
     status = "LogClusterStatus",
     derive = "PartialEq",
-    doc = "A raft-replicated event log: nodes, disks and certificates are the operator's work.",
+    doc = "A raft-replicated event log. The operator manages its nodes, disks and certificates.",
     scale(
         spec_replicas_path = ".spec.replicas",
         status_replicas_path = ".status.replicas",
@@ -60,53 +60,53 @@ pub use tls::{IssuerRef, Tls, TlsMode};
 #[schemars(extend("x-kubernetes-validations" = rules::SPEC))]
 pub struct LogClusterSpec {
     /// Number of nodes, 1 to 99. Lowering it decommissions the highest ordinals one by one; their
-    /// disks stay.
+    /// disks are kept.
     #[serde(default = "replicas")]
     #[schemars(range(min = 1, max = REPLICAS_MAX_COUNT))]
     pub replicas: i32,
-    /// Version of Lograft to run, the tag of the operator's image repository. Without it the
-    /// operator's own version.
+    /// Version of Lograft to run: a tag of the operator's node image repository. Default: the
+    /// version of the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128), regex(pattern = "^[A-Za-z0-9_][A-Za-z0-9._-]*$"))]
     pub version: Option<String>,
-    /// Full name of the image to run, in place of the one that `version` names.
+    /// Full name of the image to run; overrides `version`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = crate::limits::TEXT_MAX_BYTES))]
     pub image: Option<String>,
-    /// The nodes' disks.
+    /// Disks of the nodes.
     #[serde(default)]
     pub storage: Storage,
     /// CPU and memory of a node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
-    /// What is added to the nodes' pods.
+    /// Additions to the pods of the nodes.
     #[serde(default)]
     pub pod_template: PodTemplate,
-    /// How nodes are spread over zones and hosts.
+    /// Spread of nodes over zones and hosts.
     #[serde(default)]
     pub topology: Topology,
     /// Certificates.
     #[serde(default)]
     pub tls: Tls,
-    /// Who may do what.
+    /// Authorization of users.
     #[serde(default)]
     pub authorization: Authorization,
-    /// Who may reach the nodes.
+    /// Network access to the nodes.
     #[serde(default)]
     pub network_policy: NetworkAccess,
-    /// Where clients reach the cluster.
+    /// Services through which clients reach the cluster.
     #[serde(default)]
     pub listeners: Listeners,
-    /// What topics take that say nothing themselves, and bounds of the log.
+    /// Defaults for new topics, and log limits.
     #[serde(default)]
     pub log: LogDefaults,
-    /// Log lines, traces, metrics.
+    /// Logs, traces and metrics.
     #[serde(default)]
     pub observability: Observability,
-    /// How changes are rolled out.
+    /// Rollout of changes.
     #[serde(default)]
     pub update: Update,
-    /// Whether the operator keeps its hands off this cluster altogether.
+    /// If true, the operator stops reconciling this cluster.
     #[serde(default)]
     pub paused: bool,
 }

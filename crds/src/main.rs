@@ -1,5 +1,5 @@
-//! `crdgen`: prints the YAML of Lograft's custom resources. `crds/generated` holds it, and a test
-//! says when it is stale:
+//! `crdgen`: prints the YAML of Lograft's CRDs. It is checked in as `crds/generated`, and a test
+//! fails when that is stale. To update it:
 //!
 //! ```sh
 //! cargo run -q -p lograft-crds --bin crdgen > crds/generated/logclusters.yaml

@@ -1,5 +1,5 @@
-//! Names and labels of what stands for a LogCluster. Names are never stored: whoever has the
-//! cluster's name has all of them, and they never change, or disks would be lost.
+//! Names and labels of a LogCluster's objects. All names are derived from the cluster's name and
+//! are never stored. They must never change: a renamed disk claim would be a lost disk.
 
 use std::collections::BTreeMap;
 
@@ -9,33 +9,33 @@ pub const GROUP: &str = "lograft.io";
 pub const VERSION: &str = "v1alpha1";
 /// Group and version as objects name them.
 pub const API_VERSION: &str = "lograft.io/v1alpha1";
-/// Field manager of all that the operator applies, and the value of [`LABEL_MANAGED_BY`].
+/// Field manager of all objects that the operator applies, and the value of [`LABEL_MANAGED_BY`].
 pub const OPERATOR: &str = "lograft-operator";
 
 /// Label: the program.
 pub const LABEL_NAME: &str = "app.kubernetes.io/name";
-/// Label: the cluster, as Kubernetes' tools group by.
+/// Label: the cluster, for Kubernetes tools that group by it.
 pub const LABEL_INSTANCE: &str = "app.kubernetes.io/instance";
 /// Label: the part, `node`.
 pub const LABEL_COMPONENT: &str = "app.kubernetes.io/component";
-/// Label: who looks after the object.
+/// Label: the manager of the object.
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// Label: the cluster, as the operator selects by.
+/// Label: the cluster, used in the operator's selectors.
 pub const LABEL_CLUSTER: &str = "lograft.io/cluster";
 /// Prefixes of labels and annotations that belong to the operator.
 pub const OWN_PREFIXES: [&str; 2] = ["app.kubernetes.io/", "lograft.io/"];
 
-/// Annotation of pods: hash of all that a running pod only takes up by a restart.
+/// Annotation of pods: hash of all settings that take effect only after a restart of the pod.
 pub const ANNOTATION_ROLLOUT_HASH: &str = "lograft.io/rollout-hash";
 
-/// Annotation of objects: hash of what was applied, so that what is wanted no more is told from
-/// what others added.
+/// Annotation of objects: hash of the applied object. With it a field that is no longer desired is
+/// distinguished from a field that somebody else added.
 pub const ANNOTATION_APPLIED: &str = "lograft.io/applied";
-/// Annotation of pods: when the operator began to take leaderships away, seconds since 1970.
+/// Annotation of pods: start of the leadership transfer before a stop, seconds since 1970.
 pub const ANNOTATION_DRAINING_SINCE: &str = "lograft.io/draining-since";
-/// Trust domain of the certificates' identities.
+/// Trust domain of the identities in certificates.
 pub const TRUST_DOMAIN: &str = "lograft.io";
-/// The user that gets a certificate with the cluster.
+/// The user whose certificate is issued with the cluster.
 pub const FIRST_USER: &str = "admin";
 
 /// Port of gRPC for clients, mTLS.
@@ -45,10 +45,10 @@ pub const PORT_PEER: i32 = 9401;
 /// Port of health and metrics, plain HTTP.
 pub const PORT_HEALTH: i32 = 9403;
 
-/// Name of the claim template, and so the beginning of each disk's name.
+/// Name of the volume claim template: the prefix of each disk claim's name.
 pub const DISK: &str = "data";
 
-/// The names of what stands for the cluster of this name.
+/// Names of the objects of the cluster with this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClusterNames<'a>(pub &'a str);
 
@@ -73,12 +73,12 @@ impl ClusterNames<'_> {
         format!("{}-nodes", self.0)
     }
 
-    /// The Service that clients begin with.
+    /// The Service for clients.
     pub fn client_service(&self) -> String {
         format!("{}-client", self.0)
     }
 
-    /// The ConfigMap with each node's configuration.
+    /// The ConfigMap with the configuration of each node.
     pub fn config(&self) -> String {
         format!("{}-config", self.0)
     }
@@ -108,7 +108,7 @@ impl ClusterNames<'_> {
         format!("{}-admin-tls", self.0)
     }
 
-    /// The ordinal of the pod of this name, if it is one of the cluster's.
+    /// The ordinal of the pod with this name, if it belongs to the cluster.
     pub fn ordinal(&self, pod: &str) -> Option<i32> {
         let digits = pod.strip_prefix(self.0)?.strip_prefix('-')?;
         let ordinal = digits.parse().ok()?;
@@ -136,15 +136,15 @@ impl ClusterNames<'_> {
         format!("{}-nodes", self.0)
     }
 
-    /// The DNS name of a pod, without the cluster's own domain: resolvers in pods complete it.
+    /// The DNS name of a pod, without the cluster domain: resolvers in pods append it.
     pub fn pod_host(&self, ordinal: i32, namespace: &str) -> String {
         let pod = self.pod(ordinal);
         let service = self.nodes_service();
         format!("{pod}.{service}.{namespace}.svc")
     }
 
-    /// Labels that select the cluster's pods. They stand in the StatefulSet's selector, which
-    /// cannot change: neither may these.
+    /// Labels that select the cluster's pods. They are in the StatefulSet's selector, which is
+    /// immutable, so they must not change.
     pub fn selector(&self) -> BTreeMap<String, String> {
         let pairs = [
             (LABEL_NAME, "lograft"),
@@ -162,7 +162,7 @@ impl ClusterNames<'_> {
         labels
     }
 
-    /// The selector as `kubectl get -l` and the scale subresource take it.
+    /// The selector in the form of `kubectl get -l` and the scale subresource.
     pub fn selector_text(&self) -> String {
         let pairs = self.selector();
         let pairs: Vec<String> = pairs.iter().map(|(k, v)| format!("{k}={v}")).collect();
@@ -194,7 +194,7 @@ mod tests {
         for text in texts {
             assert!(text.len() <= 63, "{text} has {} bytes", text.len());
         }
-        // The StatefulSet controller adds a hash of 11 to its name in a label.
+        // The StatefulSet controller appends a hash of 11 characters to its name in a label.
         assert!(names.stateful_set().len() <= 63 - 11);
     }
 

@@ -1,4 +1,4 @@
-//! Sizes and times as people write them: `10Gi`, `90m`.
+//! Sizes and durations in text form: `10Gi`, `90m`.
 
 use std::borrow::Cow;
 
@@ -7,30 +7,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::QUANTITY_TEXT_MAX_BYTES;
 
-/// Why a size or a time was refused.
+/// Why a size or a duration was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
-    /// No size.
-    #[error("{text:?} is no size: write a whole number and a unit, like 512Mi, 10Gi or 2Ti")]
+    /// Not a size.
+    #[error("size must be a whole number and a unit, like 512Mi, 10Gi or 2Ti, got {text:?}")]
     Size {
-        /// What stood there.
+        /// The refused text.
         text: String,
     },
-    /// No time.
-    #[error("{text:?} is no time: write a whole number and h, m or s, like 90s or 720h")]
+    /// Not a duration.
+    #[error("duration must be a whole number and h, m or s, like 90s or 720h, got {text:?}")]
     Time {
-        /// What stood there.
+        /// The refused text.
         text: String,
     },
 }
 
 /// A number of bytes: a whole number above 0 and `k`, `M`, `G`, `T`, `P` (powers of 1000), `Ki`,
-/// `Mi`, `Gi`, `Ti`, `Pi` (powers of 1024) or nothing. A part of Kubernetes' quantities.
+/// `Mi`, `Gi`, `Ti`, `Pi` (powers of 1024) or nothing. A subset of Kubernetes quantities.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ByteSize(pub String);
 
-/// A length of time: a whole number above 0 and `h`, `m` or `s`.
+/// A duration: a whole number above 0 and `h`, `m` or `s`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Period(pub String);

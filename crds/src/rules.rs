@@ -1,19 +1,20 @@
-//! The CEL rules of the schema: what one field's bounds cannot say. Each text says what is wrong
-//! and what to do. Bounds stand in them as literals; `tests/it` compares them with [`limits`].
+//! CEL rules of the schema, for constraints that the bounds of a single field cannot express. Each
+//! message says what is wrong and what to do. Bounds are literals; `tests/it` compares them with
+//! [`limits`].
 //!
 //! [`limits`]: crate::limits
 
 use serde::Serialize;
 
-/// A rule that the API server checks.
+/// A validation rule that the API server evaluates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
-    /// The expression, true of what is accepted.
+    /// The CEL expression; true for accepted objects.
     pub rule: &'static str,
-    /// What is wrong, and what to do.
+    /// The message: what is wrong, and what to do.
     pub message: &'static str,
-    /// The field that the refusal is shown at, below the object that the rule is about.
+    /// The field that the error is reported for, relative to the object of the rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field_path: Option<&'static str>,
 }
@@ -44,130 +45,132 @@ const fn rule_at(field: &'static str, rule: &'static str, message: &'static str)
     }
 }
 
-/// Of a LogCluster as a whole.
+/// Rules for the LogCluster as a whole.
 pub const ROOT: &[Rule] = &[
     rule(
         "size(self.metadata.name) <= 40",
-        "metadata.name is longer than 40 characters: pods and Services are named after it; \
+        "metadata.name must be at most 40 characters: pods and Services are named after it; \
          choose a shorter name",
     ),
     rule(
         "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-        "metadata.name must begin with a letter and hold only lower-case letters, digits and \
+        "metadata.name must start with a letter and contain only lower-case letters, digits and \
          '-': Services are named after it; choose another name",
     ),
 ];
 
-/// Of `spec`.
+/// Rules for `spec`.
 pub const SPEC: &[Rule] = &[rule_at(
     ".log.replicationFactor",
     "!has(self.log.replicationFactor) || self.log.replicationFactor <= self.replicas",
-    "spec.log.replicationFactor is above spec.replicas: lower it, or raise spec.replicas",
+    "spec.log.replicationFactor must be at most spec.replicas: lower it, or raise spec.replicas",
 )];
 
-/// Of `spec.storage`.
+/// Rules for `spec.storage`.
 pub const STORAGE: &[Rule] = &[
     rule(
         "has(self.storageClassName) == has(oldSelf.storageClassName) && \
          (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
-        "spec.storage.storageClassName cannot change: undo it; for another class make a new \
+        "spec.storage.storageClassName is immutable: revert it; for another class create a new \
          LogCluster and move the topics there",
     ),
     rule_at(
         ".size",
         "quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0",
-        "spec.storage.size cannot shrink: undo it; for smaller disks make a new LogCluster and \
-         move the topics there",
+        "spec.storage.size cannot shrink: revert it; for smaller disks create a new LogCluster \
+         and move the topics there",
     ),
     rule_at(
         ".size",
         "quantity(self.size).compareTo(quantity('1Gi')) >= 0",
-        "spec.storage.size is below 1Gi: ask for 1Gi or more",
+        "spec.storage.size must be at least 1Gi: raise it",
     ),
     rule_at(
         ".autoGrow.maxSize",
         "!has(self.autoGrow) || \
          quantity(self.autoGrow.maxSize).compareTo(quantity(self.size)) >= 0",
-        "spec.storage.autoGrow.maxSize is below spec.storage.size: raise it, or leave autoGrow out",
+        "spec.storage.autoGrow.maxSize must be at least spec.storage.size: raise it, or remove \
+         autoGrow",
     ),
 ];
 
-/// Of `spec.podTemplate`.
+/// Rules for `spec.podTemplate`.
 pub const POD_TEMPLATE: &[Rule] = &[
     rule_at(
         ".labels",
         "!has(self.labels) || self.labels.all(k, \
          !k.startsWith('app.kubernetes.io/') && !k.startsWith('lograft.io/'))",
-        "spec.podTemplate.labels: app.kubernetes.io/ and lograft.io/ are the operator's; use \
-         another prefix",
+        "spec.podTemplate.labels: app.kubernetes.io/ and lograft.io/ are reserved for the \
+         operator; use another prefix",
     ),
     rule_at(
         ".annotations",
         "!has(self.annotations) || self.annotations.all(k, !k.startsWith('lograft.io/'))",
-        "spec.podTemplate.annotations: lograft.io/ is the operator's; use another prefix",
+        "spec.podTemplate.annotations: lograft.io/ is reserved for the operator; use another \
+         prefix",
     ),
     rule_at(
         ".env",
         "!has(self.env) || \
          self.env.all(e, !e.name.startsWith('LOGRAFT_') && e.name != 'POD_NAME')",
-        "spec.podTemplate.env: LOGRAFT_* and POD_NAME are the operator's; for log lines use \
-         spec.observability",
+        "spec.podTemplate.env: LOGRAFT_* and POD_NAME are reserved for the operator; for log \
+         settings use spec.observability",
     ),
 ];
 
-/// Of `spec.tls`.
+/// Rules for `spec.tls`.
 pub const TLS: &[Rule] = &[
     rule_at(
         ".issuerRef",
         "(self.mode == 'certManager') == has(self.issuerRef)",
-        "spec.tls.issuerRef names cert-manager's issuer: set it with mode certManager, leave it \
-         out with mode builtin",
+        "spec.tls.issuerRef: required in mode certManager and not allowed in mode builtin; set or \
+         remove it",
     ),
     rule_at(
         ".leafValidity",
         "duration(self.leafValidity) < duration(self.caValidity)",
-        "spec.tls.leafValidity is not below caValidity: lower it, or raise caValidity",
+        "spec.tls.leafValidity must be below caValidity: lower it, or raise caValidity",
     ),
     rule_at(
         ".renewBefore",
         "!has(self.renewBefore) || duration(self.renewBefore) < duration(self.leafValidity)",
-        "spec.tls.renewBefore is not below leafValidity: lower it, or leave it out for a third",
+        "spec.tls.renewBefore must be below leafValidity: lower it, or remove it for a third of it",
     ),
 ];
 
-/// Of `spec.log`.
+/// Rules for `spec.log`.
 pub const LOG: &[Rule] = &[
     rule_at(
         ".segmentSize",
         "quantity(self.segmentSize).compareTo(quantity('1Mi')) >= 0 && \
          quantity(self.segmentSize).compareTo(quantity('64Mi')) <= 0",
-        "spec.log.segmentSize is outside 1Mi to 64Mi: choose a size between",
+        "spec.log.segmentSize must be between 1Mi and 64Mi: choose a size in this range",
     ),
     rule_at(
         ".maxBatchSize",
         "!has(self.maxBatchSize) || quantity(self.maxBatchSize).compareTo(quantity('2Mi')) <= 0",
-        "spec.log.maxBatchSize is above 2Mi: lower it, or leave it out for 2Mi",
+        "spec.log.maxBatchSize must be at most 2Mi: lower it, or remove it for the default of 2Mi",
     ),
 ];
 
-/// Of `spec.log.retention`.
+/// Rules for `spec.log.retention`.
 pub const RETENTION: &[Rule] = &[rule_at(
     ".size",
     "!has(self.size) || quantity(self.size).compareTo(quantity('1Mi')) >= 0",
-    "spec.log.retention.size is below 1Mi: ask for 1Mi or more",
+    "spec.log.retention.size must be at least 1Mi: raise it",
 )];
 
-/// Of `status`.
+/// Rules for `status`.
 pub const STATUS: &[Rule] = &[
     rule_at(
         ".clusterId",
         "!has(oldSelf.clusterId) || (has(self.clusterId) && self.clusterId == oldSelf.clusterId)",
-        "status.clusterId cannot change: every disk of the cluster holds it; write it back",
+        "status.clusterId is immutable: it is stored on every disk of the cluster; restore it",
     ),
     rule_at(
         ".bootstrapped",
         "!has(oldSelf.bootstrapped) || !oldSelf.bootstrapped || \
          (has(self.bootstrapped) && self.bootstrapped)",
-        "status.bootstrapped cannot go back: the cluster is made once; write it back",
+        "status.bootstrapped cannot be reset: a cluster is bootstrapped once; restore it",
     ),
 ];

@@ -1,6 +1,6 @@
-//! prost over gRPC, with buffers made for a few large messages.
+//! A prost codec for gRPC whose buffers suit few large messages.
 //!
-//! tonic's own grows its buffers step by step, and every step of a batch of 256 KiB copies it.
+//! tonic's codec grows its buffers step by step, and each step copies the batch encoded so far.
 
 use std::marker::PhantomData;
 
@@ -9,16 +9,16 @@ use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
 use tonic_prost::ProstDecoder;
 
-/// What a call's buffers begin with, bytes: many streams carry nothing most of the time.
+/// Initial size of a call's buffers, bytes. Small, because many streams are idle most of the time.
 const BUFFER_BYTES: usize = 1024;
-/// Small messages that are ready are sent together up to this size, bytes.
+/// Ready messages are combined into one write up to this size, bytes.
 const TOGETHER_BYTES: usize = 32 * 1024;
 
 fn settings() -> BufferSettings {
     BufferSettings::new(BUFFER_BYTES, TOGETHER_BYTES)
 }
 
-/// Encodes `E` and decodes `D`, as `application/grpc+proto`.
+/// Encodes `E` and decodes `D` as `application/grpc+proto`.
 #[derive(Clone, Debug)]
 pub struct LargeCodec<E, D>(PhantomData<(E, D)>);
 
@@ -47,7 +47,7 @@ where
     }
 }
 
-/// Encodes into a buffer that it first makes large enough.
+/// Reserves the exact size of a message before encoding it.
 #[derive(Clone, Debug)]
 pub struct LargeEncoder<E>(PhantomData<E>);
 

@@ -1,9 +1,9 @@
-//! Small writes of one round of work go to the socket together.
+//! Combines small writes of ready tasks into one write to the socket.
 //!
-//! gRPC flushes a connection after each message that a stream hands it. Where many streams share
-//! the connection, most of what the system then does is to send, and to wake for, packets of some
-//! 70 bytes. So a flush first lets the tasks that are ready have their turn, once: what they write
-//! meanwhile goes along. There is no timer: with nothing else to do, the flush follows at once.
+//! gRPC flushes a connection after each message of a stream. Where many streams share a connection,
+//! most of the CPU time then goes into sending, and waking up for, packets of about 70 bytes. So a
+//! flush first yields once to the tasks that are ready, and sends what they write meanwhile in the
+//! same packet. There is no timer: if no other task is ready, the flush happens immediately.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,22 +11,23 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A byte stream whose small writes are gathered. What is written MUST be flushed to be sent.
+/// A byte stream that combines small writes. Written bytes are sent only after a flush, so callers
+/// MUST flush.
 #[derive(Debug)]
 pub struct Gather<S> {
     inner: S,
     held: Vec<u8>,
-    /// How much of `held` is sent.
+    /// Number of bytes of `held` that are sent.
     sent: usize,
-    /// The others have had their turn since the last flush.
+    /// Whether the other tasks have run since the last flush.
     yielded: bool,
-    /// The most that is held, bytes; larger writes pass. Nothing is held before the start.
+    /// Maximum number of bytes held back; larger writes pass through. 0 before the start.
     max_bytes: usize,
 }
 
 impl<S> Gather<S> {
-    /// Over `inner`. It gathers nothing before [`Gather::start`]: what a handshake sends last, an
-    /// alert, is not flushed.
+    /// Wraps `inner`. Writes pass through until [`Gather::start`], because the last message of a
+    /// TLS handshake, an alert, is not flushed.
     pub const fn new(inner: S) -> Self {
         Self {
             inner,
@@ -37,14 +38,14 @@ impl<S> Gather<S> {
         }
     }
 
-    /// From now on writes below `max_bytes` are gathered, and no more than that is held.
+    /// Combines writes below `max_bytes` from now on, and holds back at most this many bytes.
     pub const fn start(&mut self, max_bytes: usize) {
         self.max_bytes = max_bytes;
     }
 }
 
 impl<S: AsyncWrite + Unpin> Gather<S> {
-    /// Hands what is held to the stream below.
+    /// Writes the held bytes to the inner stream.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.held.len() {
             let rest = &self.held[self.sent..];
@@ -58,7 +59,7 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Hands on what is held, and `slices` with it; how much of those was taken.
+    /// Writes the held bytes followed by `slices`; returns how many bytes of `slices` were written.
     fn poll_pass(
         &mut self,
         cx: &mut Context<'_>,
@@ -133,7 +134,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if !this.held.is_empty() && !std::mem::replace(&mut this.yielded, true) {
-            // A task that wakes itself stands behind all that are ready.
+            // A task that wakes itself is scheduled after all tasks that are ready.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -156,7 +157,7 @@ mod tests {
 
     const MAX_BYTES: usize = 1024;
 
-    /// Keeps each write; takes at most `room` bytes, then none until more is given.
+    /// Records each write; accepts at most `room` bytes.
     #[derive(Default)]
     struct Writes {
         seen: Vec<Vec<u8>>,
@@ -213,7 +214,7 @@ mod tests {
         assert_eq!(write(&mut gather, b"cd"), Poll::Ready(2));
         assert!(flush(&mut gather));
         assert_eq!(gather.inner.seen, [b"abcd"]);
-        // The next round begins anew.
+        // The next flush yields again.
         assert_eq!(write(&mut gather, b"e"), Poll::Ready(1));
         assert!(!flush(&mut gather));
         assert!(flush(&mut gather));

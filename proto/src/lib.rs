@@ -1,4 +1,4 @@
-//! Lograft's wire protocol, generated from the files in `proto/`: those are its documentation.
+//! Lograft's wire protocol, generated from the files in `proto/`, which document it.
 //!
 //! One package per audience: [`log`] for producers and consumers, [`admin`] for operators and the
 //! CLI, [`raft`] for peers. Fields are only ever added.
@@ -9,8 +9,9 @@ pub mod gather;
 
 /// For producers and consumers.
 pub mod log {
-    /// A header of the calls that a node would pass on to the leader. With it, whatever its value,
-    /// the node answers `NOT_LEADER` instead: for clients that go to the leader by themselves.
+    /// Request header that disables forwarding. If it is present, with any value, a node that is
+    /// not the leader answers `NOT_LEADER` instead: for clients that route to the leader
+    /// themselves.
     pub const NO_FORWARD_HEADER: &str = "lograft-no-forward";
 
     /// Version 1.

@@ -1,4 +1,4 @@
-//! Who may reach the cluster, where, and who may do what.
+//! Network access, listeners and authorization of a cluster.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::{POLICY_PEERS_MAX_COUNT, SUPER_USERS_MAX_COUNT, USER_LABELS_MAX_COUNT};
 
-/// Who may do what.
+/// Authorization of users.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Authorization {
-    /// Whether users may do only what their rules say. Without it every certificate of the
+    /// If true, users may do only what their rules allow. If false, every certificate issued by the
     /// cluster's CA may do everything.
     pub enabled: bool,
-    /// Users, by name, who may do everything.
+    /// Names of users who may do everything.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = SUPER_USERS_MAX_COUNT),
@@ -25,13 +25,13 @@ pub struct Authorization {
     pub super_users: Vec<String>,
 }
 
-/// Who may reach the nodes. Peers and the operator always may.
+/// Network access to the nodes. Peers and the operator are always allowed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NetworkAccess {
-    /// Whether a NetworkPolicy stands.
+    /// Whether to create a NetworkPolicy.
     pub enabled: bool,
-    /// Who may reach the client port; everyone if empty.
+    /// Peers that may reach the client port; empty: any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = POLICY_PEERS_MAX_COUNT), extend("x-kubernetes-list-type" = "atomic"))]
     pub clients: Vec<NetworkPolicyPeer>,
@@ -46,18 +46,18 @@ impl Default for NetworkAccess {
     }
 }
 
-/// Where clients reach the cluster.
+/// Services through which clients reach the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Listeners {
-    /// Inside of Kubernetes: always there.
+    /// Inside Kubernetes; always enabled.
     pub internal: InternalListener,
-    /// Outside of Kubernetes.
+    /// Outside Kubernetes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalListener>,
 }
 
-/// The Service for clients inside of Kubernetes.
+/// The Service for clients inside Kubernetes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct InternalListener {
@@ -67,7 +67,7 @@ pub struct InternalListener {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// Services for clients outside, one per node.
+/// Services for clients outside Kubernetes, one per node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalListener {
@@ -80,11 +80,11 @@ pub struct ExternalListener {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// Type of a Service for clients outside.
+/// Type of a Service for clients outside Kubernetes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ExternalType {
-    /// A load balancer for each node.
+    /// A load balancer per node.
     LoadBalancer,
-    /// A port of every host for each node.
+    /// A port on every host per node.
     NodePort,
 }

@@ -1,4 +1,4 @@
-//! What topics take that say nothing themselves, and bounds of the log.
+//! Defaults for new topics, and log limits.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,36 +7,37 @@ use crate::limits::{PARTITIONS_DEFAULT_COUNT, PARTITIONS_MAX_COUNT, REPLICATION_
 use crate::quantity::{ByteSize, Period};
 use crate::rules;
 
-/// What topics take that say nothing themselves, and bounds of the log.
+/// Defaults for new topics, and log limits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = rules::LOG))]
 pub struct LogDefaults {
-    /// Partitions of a topic.
+    /// Number of partitions of a topic.
     #[schemars(range(min = 1, max = PARTITIONS_MAX_COUNT))]
     pub partitions: i32,
-    /// Replicas of a partition, at most `replicas`. Without it 3, or all nodes if there are fewer.
+    /// Number of replicas of a partition, at most `replicas`. Default: 3, or the number of nodes if
+    /// smaller.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = REPLICATION_FACTOR_MAX_COUNT))]
     pub replication_factor: Option<i32>,
-    /// What is kept of a partition; everything if nothing is said.
+    /// Retention of a partition. Default: everything is kept.
     pub retention: Retention,
-    /// Largest segment file, 1Mi to 64Mi.
+    /// Maximum size of a segment file, 1Mi to 64Mi.
     pub segment_size: ByteSize,
-    /// Largest record batch, at most 2Mi.
+    /// Maximum size of a record batch, at most 2Mi.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_batch_size: Option<ByteSize>,
 }
 
-/// What is kept of a partition. With both bounds, the one that is met first counts.
+/// Retention of a partition. If both bounds are set, the one reached first applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = rules::RETENTION))]
 pub struct Retention {
-    /// Size of a partition above which its oldest segments go, at least 1Mi.
+    /// Maximum size per partition before old segments are deleted, at least 1Mi.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<ByteSize>,
-    /// Age above which segments go.
+    /// Maximum age before segments are deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<Period>,
 }

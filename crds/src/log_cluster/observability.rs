@@ -1,28 +1,28 @@
-//! Log lines, traces, metrics.
+//! Logs, traces and metrics.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::TEXT_MAX_BYTES;
 
-/// Log lines, traces, metrics.
+/// Logs, traces and metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Observability {
-    /// Filter of the nodes' log lines: `info`, or by module, `lograft_node=debug,info`.
+    /// Log filter of the nodes: `info`, or by module, `lograft_node=debug,info`.
     #[schemars(length(min = 1, max = TEXT_MAX_BYTES))]
     pub log_level: String,
-    /// How the nodes' log lines look.
+    /// Log format of the nodes.
     pub log_format: LogFormat,
-    /// Where traces go, OTLP over gRPC; nowhere without it.
+    /// Endpoint for traces, OTLP over gRPC. Default: no traces.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = TEXT_MAX_BYTES), regex(pattern = "^https?://.+$"))]
     pub otlp_endpoint: Option<String>,
-    /// Whether a ServiceMonitor for the Prometheus operator stands.
+    /// Whether to create a ServiceMonitor for the Prometheus operator.
     pub service_monitor: bool,
 }
 
-/// How log lines look.
+/// Log format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum LogFormat {

@@ -1,4 +1,4 @@
-//! What a user says about the nodes' pods: what is added, where they run, how they are replaced.
+//! Settings for the pods of the nodes: additions, placement, rollout.
 
 use std::collections::BTreeMap;
 
@@ -10,35 +10,35 @@ use crate::limits::{TOLERATIONS_MAX_COUNT, USER_ENV_MAX_COUNT, USER_LABELS_MAX_C
 use crate::quantity::Period;
 use crate::rules;
 
-/// What is added to the nodes' pods.
+/// Additions to the pods of the nodes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = rules::POD_TEMPLATE))]
 pub struct PodTemplate {
-    /// Labels of the pods, beside the operator's.
+    /// Labels of the pods, in addition to the operator's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = USER_LABELS_MAX_COUNT))]
     pub labels: BTreeMap<String, String>,
-    /// Annotations of the pods, beside the operator's.
+    /// Annotations of the pods, in addition to the operator's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = USER_LABELS_MAX_COUNT))]
     pub annotations: BTreeMap<String, String>,
-    /// Labels that a host must have.
+    /// Labels that a Kubernetes node must have to run a pod.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = USER_LABELS_MAX_COUNT))]
     pub node_selector: BTreeMap<String, String>,
-    /// Taints of hosts that do not keep the pods away.
+    /// Tolerations of the pods.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = TOLERATIONS_MAX_COUNT), extend("x-kubernetes-list-type" = "atomic"))]
     pub tolerations: Vec<Toleration>,
-    /// Affinity of the pods, beside their keeping away from each other.
+    /// Affinity of the pods, in addition to their anti-affinity to each other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
     /// Priority class of the pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub priority_class_name: Option<String>,
-    /// Environment of the nodes' container.
+    /// Environment variables of the node container.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = USER_ENV_MAX_COUNT),
@@ -47,25 +47,25 @@ pub struct PodTemplate {
     pub env: Vec<EnvVar>,
 }
 
-/// How nodes are spread over zones and hosts.
+/// Spread of nodes over zones and hosts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Topology {
-    /// Label of hosts that names their zone.
+    /// Label of Kubernetes nodes that names their zone.
     #[schemars(length(min = 1, max = 317))]
     pub zone_key: String,
-    /// How strictly.
+    /// Whether the spread is required or preferred.
     pub spread: Spread,
 }
 
-/// How strictly nodes are spread.
+/// Whether the spread is required or preferred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Spread {
-    /// Evenly where there is room.
+    /// Even where possible.
     #[default]
     Preferred,
-    /// Evenly, one node per host, or a pod waits.
+    /// Even, with one node per host; otherwise a pod stays pending.
     Required,
 }
 
@@ -78,13 +78,13 @@ impl Default for Topology {
     }
 }
 
-/// How changes are rolled out.
+/// Rollout of changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Update {
-    /// Longest wait for a pod to hand over what it leads before it is replaced.
+    /// Maximum wait for a pod to transfer its leaderships before it is replaced.
     pub drain_timeout: Period,
-    /// Whether changes that replace pods wait. All else goes on: certificates, disks, repairs.
+    /// If true, changes that replace pods wait. Certificates, disks and repairs continue.
     pub paused: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The nodes' disks.
+//! Disks of the nodes.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,31 +9,31 @@ use crate::limits::{
 use crate::quantity::ByteSize;
 use crate::rules;
 
-/// The nodes' disks, one each.
+/// Disks of the nodes, one per node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = rules::STORAGE))]
 pub struct Storage {
-    /// Size of each disk, at least 1Gi. May grow, never shrink.
+    /// Size of each disk, at least 1Gi. It can grow but not shrink.
     pub size: ByteSize,
-    /// Storage class of the disks, the namespace's default without one. Cannot change.
+    /// Storage class of the disks. Default: the cluster's default class. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,
-    /// Whether the disks stay when the LogCluster is deleted.
+    /// Whether the disks are kept when the LogCluster is deleted.
     pub retain_on_delete: bool,
-    /// Growth of disks that fill up; none without it.
+    /// Automatic growth of disks that fill up. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auto_grow: Option<AutoGrow>,
 }
 
-/// Growth of disks that fill up.
+/// Automatic growth of disks that fill up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AutoGrow {
-    /// Size at which growing ends.
+    /// Maximum size of a disk.
     pub max_size: ByteSize,
-    /// Share of the disk in use, percent, at which it grows.
+    /// Usage in percent at which a disk grows.
     #[serde(default = "threshold_percent")]
     #[schemars(range(min = GROW_THRESHOLD_MIN_PERCENT, max = GROW_THRESHOLD_MAX_PERCENT))]
     pub threshold_percent: i32,

@@ -6,48 +6,48 @@ use serde::{Deserialize, Serialize};
 use crate::quantity::Period;
 use crate::rules;
 
-/// Certificates. There is no mode without: every connection is mTLS.
+/// Certificates. TLS cannot be disabled: every connection uses mTLS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = rules::TLS))]
 pub struct Tls {
-    /// Who issues.
+    /// Issuer of the certificates.
     pub mode: TlsMode,
-    /// The issuer of mode certManager.
+    /// The cert-manager issuer in mode certManager.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer_ref: Option<IssuerRef>,
-    /// Life of the cluster's CA.
+    /// Validity of the cluster's CA.
     pub ca_validity: Period,
-    /// Life of the certificates of nodes, users and the operator.
+    /// Validity of the certificates of nodes, users and the operator.
     pub leaf_validity: Period,
-    /// How long before its end a certificate is renewed; a third of its life without it.
+    /// How long before its expiry a certificate is renewed. Default: a third of its validity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renew_before: Option<Period>,
 }
 
-/// Who issues certificates.
+/// Issuer of the certificates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum TlsMode {
-    /// The operator, from a CA of its own for the cluster.
+    /// The operator, with a CA per cluster.
     #[default]
     Builtin,
     /// cert-manager.
     CertManager,
 }
 
-/// An issuer of cert-manager's.
+/// An issuer of cert-manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IssuerRef {
-    /// Its name.
+    /// Name of the issuer.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
     /// `Issuer` or `ClusterIssuer`.
     #[serde(default = "issuer_kind")]
     #[schemars(length(min = 1, max = 63))]
     pub kind: String,
-    /// Its API group.
+    /// API group of the issuer.
     #[serde(default = "issuer_group")]
     #[schemars(length(min = 1, max = 253))]
     pub group: String,

@@ -1,4 +1,4 @@
-//! The chart is released with the rest: what it repeats of it must be the same.
+//! The chart repeats facts of the crates; they must agree.
 
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ fn the_charts_version_is_the_workspaces() {
     assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
 }
 
-/// A value that is misspelt must be refused, and one that is not must be explained.
+/// A misspelled value must be refused, and every value must be documented.
 #[test]
 fn every_value_is_described_and_no_other_is_taken() {
     let schema: Value = serde_json::from_str(&read("charts/lograft/values.schema.json")).unwrap();
@@ -33,7 +33,7 @@ fn every_value_is_described_and_no_other_is_taken() {
     assert!(bare.is_empty(), "{bare:#?}");
 }
 
-/// Looks at a schema and all below it; how many properties there were.
+/// Checks a schema and its children; returns the number of properties.
 fn check(schema: &Value, path: &str, bare: &mut Vec<String>) -> usize {
     let Some(properties) = schema["properties"].as_object() else {
         return 0;
@@ -44,7 +44,7 @@ fn check(schema: &Value, path: &str, bare: &mut Vec<String>) -> usize {
     let mut count = 0;
     for (name, property) in properties {
         let path = format!("{path}.{name}");
-        // Helm's own values, which no chart explains.
+        // Helm's own values, which need no documentation.
         if path == "values.global" {
             continue;
         }

@@ -1,4 +1,4 @@
-//! What is checked in is what the types say.
+//! The checked-in YAML matches the types.
 
 use lograft_crds::generate::log_cluster_yaml;
 

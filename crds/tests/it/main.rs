@@ -1,4 +1,4 @@
-//! The schema as the API server gets it: what stands in it, what its rules refuse, the samples.
+//! The schema as the API server gets it: its content, its rules, the samples.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -24,7 +24,7 @@ fn root() -> Value {
     definition()["schema"]["openAPIV3Schema"].clone()
 }
 
-/// Calls `see` for each schema below `schema`, itself too, with its path.
+/// Calls `see` for `schema` and each schema below it, with its path.
 fn walk(path: &str, schema: &Value, see: &mut dyn FnMut(&str, &Value)) {
     see(path, schema);
     if let Some(properties) = schema["properties"].as_object() {

@@ -1,4 +1,4 @@
-//! Each CEL rule, run: what it refuses, with which text, and what it lets through.
+//! Evaluates each CEL rule: refused objects with their messages, and accepted ones.
 
 use kube::core::cel::Validator;
 use lograft_crds::LogCluster;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{root, walk};
 
-/// A cluster that every rule takes, with `changes` put over it: `(pointer, value)`.
+/// A cluster that every rule accepts, modified by `changes`: `(pointer, value)`.
 fn cluster(changes: &[(&str, Value)]) -> Value {
     let base = json!({
         "apiVersion": "lograft.io/v1alpha1",
@@ -37,7 +37,7 @@ fn put(value: &mut Value, pointer: &str, change: Value) {
     }
 }
 
-/// The texts that a cluster is refused with.
+/// The messages with which a cluster is refused.
 fn refusals(new: &Value, old: Option<&Value>) -> Vec<String> {
     match Validator::new().validate(&root(), new, old) {
         Ok(()) => Vec::new(),
@@ -45,7 +45,7 @@ fn refusals(new: &Value, old: Option<&Value>) -> Vec<String> {
     }
 }
 
-/// One change that breaks one rule, and where an old state counts, against the unchanged cluster.
+/// One change that violates one rule; transition rules compare with the unchanged cluster.
 fn breaking() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
     let long = "n".repeat(41);
     vec![
@@ -59,7 +59,7 @@ fn breaking() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
         (STORAGE[1], vec![("/spec/storage/size", json!("9Gi"))]),
         (
             STORAGE[2],
-            // Shrinks as well: the two are told apart by the old state below.
+            // Also shrinks: the old state below separates the two rules.
             vec![("/spec/storage/size", json!("1023Mi"))],
         ),
         (
@@ -112,7 +112,7 @@ fn each_rule_refuses_and_says_what_to_do() {
     let old = cluster(&[]);
     for (rule, changes) in breaking() {
         let new = cluster(&changes);
-        // Rules about changes need the old state; the others are shown without one.
+        // Transition rules need the old state; the others run without one.
         let old = rule.rule.contains("oldSelf").then_some(&old);
         let texts = refusals(&new, old);
         assert_eq!(texts.len(), 1, "{}: {texts:?}", rule.rule);
@@ -157,7 +157,7 @@ fn each_rule_lets_the_good_through() {
     }
 }
 
-/// Taking away or adding a class is a change of it too.
+/// Removing or adding a class is also a change.
 #[test]
 fn a_storage_class_neither_comes_nor_goes() {
     let with = cluster(&[]);
@@ -167,7 +167,7 @@ fn a_storage_class_neither_comes_nor_goes() {
     assert_eq!(refusals(&without, Some(&without)).len(), 0);
 }
 
-/// The first id of a cluster is written, later ones are not, nor is it taken away.
+/// The first cluster id is accepted; changing or removing it is not.
 #[test]
 fn a_cluster_id_comes_and_stays() {
     let with = cluster(&[]);
@@ -176,7 +176,7 @@ fn a_cluster_id_comes_and_stays() {
     assert_eq!(refusals(&without, Some(&with)).len(), 1);
 }
 
-/// The table of cases is whole: a rule without one is found here.
+/// Every rule has a case.
 #[test]
 fn each_rule_stands_in_the_schema_and_has_a_case() {
     let mut standing = Vec::new();
@@ -217,7 +217,7 @@ fn each_rule_stands_in_the_schema_and_has_a_case() {
     }
 }
 
-/// A text of one line that names the field and then, after a colon, what to do.
+/// One line that names the field and, after a colon, what to do.
 #[test]
 fn texts_name_the_field_and_what_to_do() {
     for (rule, _) in breaking() {
@@ -235,7 +235,7 @@ fn texts_name_the_field_and_what_to_do() {
     }
 }
 
-/// Rules are literals: their bounds are those of limits.rs.
+/// The literals in rules equal the bounds in limits.rs.
 #[test]
 fn bounds_in_rules_are_the_limits() {
     use lograft_crds::ByteSize;

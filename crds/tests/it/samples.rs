@@ -1,4 +1,4 @@
-//! The samples are LogClusters that the rules take.
+//! The rules accept the sample LogClusters.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,8 +39,8 @@ fn samples_pass_every_rule() {
     }
 }
 
-/// A field that the schema does not know is dropped by the API server without a word: a slip of
-/// the pen in a sample.
+/// The API server silently drops fields that the schema does not know, so a typo in a sample would
+/// go unnoticed.
 #[test]
 fn samples_hold_only_known_fields() {
     let mut known = Vec::new();

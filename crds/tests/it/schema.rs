@@ -1,4 +1,4 @@
-//! What stands in the schema.
+//! Content of the schema.
 
 use serde_json::{Value, json};
 
@@ -16,8 +16,8 @@ fn at(path: &str) -> Value {
     found
 }
 
-/// The rules of structural schemas (Kubernetes' documentation of custom resource definitions):
-/// every object says its type, and nothing is referred to or left to alternatives.
+/// Rules of structural schemas (Kubernetes documentation of custom resource definitions): every
+/// object has a type, and there are no references or alternatives.
 #[test]
 fn it_is_structural() {
     let mut seen = 0;
@@ -40,7 +40,7 @@ fn it_is_structural() {
     assert!(seen > 200, "the walk saw {seen} fields");
 }
 
-/// Others make the API server warn at each apply.
+/// Other formats make the API server warn at each apply.
 #[test]
 fn formats_are_kubernetes_own() {
     walk("", &root(), &mut |path, schema| {
@@ -127,7 +127,7 @@ fn sizes_and_times_have_patterns() {
     }
 }
 
-/// `spec: {}` is a cluster: nothing in the spec is required.
+/// `spec: {}` is valid: no field of the spec is required.
 #[test]
 fn only_the_spec_is_required() {
     assert_eq!(root()["required"], json!(["spec"]));
@@ -185,7 +185,7 @@ fn columns_and_scale_stand() {
     });
     assert_eq!(definition["subresources"]["scale"], scale);
     assert!(definition["subresources"]["status"].is_object());
-    // Each column reads a field that is there.
+    // Each column reads an existing field.
     for column in columns {
         let path = column["jsonPath"].as_str().unwrap();
         if path.starts_with(".status.") && !path.contains('[') {
