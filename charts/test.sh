@@ -2,25 +2,25 @@
 # Renders the chart over a matrix of values: tests/renders must render, tests/refuses must fail.
 #
 #   charts/test.sh            needs helm
-#   charts/test.sh --server   asks the API server of $KUBECONFIG too; needs kubectl. The server
-#                             should be one for tests: the chart is installed into it and removed.
+#   charts/test.sh --server   also uses the API server of $KUBECONFIG; needs kubectl. Use a test
+#                             server: the chart is installed there and removed.
 #
-# A file of values begins with lines on what is to come of it:
-#   # golden            the render is tests/golden/<name>.yaml; LOGRAFT_GOLDEN=write writes it anew,
-#                       and the diff is the review
-#   # with-crds         definitions are rendered too; else they are left out, being long
-#   # expects: TEXT     stands in the render
-#   # lacks: TEXT       does not
-#   # refusal: PATTERN  stands in what helm says (grep -E, case does not count)
-#   # release: NAME     in place of `lograft`
-#   # on-server: K=V    is set for an API server that lacks what the value needs
+# A values file starts with lines that state the expected result:
+#   # golden            the render equals tests/golden/<name>.yaml; LOGRAFT_GOLDEN=write updates it,
+#                       and the diff is reviewed
+#   # with-crds         CRDs are rendered too; otherwise they are omitted for brevity
+#   # expects: TEXT     is in the render
+#   # lacks: TEXT       is not in the render
+#   # refusal: PATTERN  is in helm's error (grep -E, case-insensitive)
+#   # release: NAME     instead of `lograft`
+#   # on-server: K=V    value to set for an API server that lacks a required API
 set -euo pipefail
 cd "$(dirname "$0")"
 
 readonly CHART=lograft NAMESPACE=lograft-chart-test
 passed=0 failed=0
 
-# need PROGRAM WHERE: says what is missing and ends.
+# need PROGRAM WHERE: reports a missing program and exits.
 need() {
   command -v "$1" >/dev/null && return
   echo "missing: $1; get it from $2" >&2
@@ -34,7 +34,7 @@ fail() {
   echo "FAILED $1: $2"
 }
 
-# head_of FILE KEY: the values of the head's lines with this key, a line each.
+# head_of FILE KEY: the values of the header lines with this key, one per line.
 head_of() { sed -n "s/^# $2: //p" "$1"; }
 has_mark() { grep -qx "# $2" "$1"; }
 
@@ -47,25 +47,25 @@ render() {
     ${crds[@]+"${crds[@]}"} --values "$1" --set "${2:-}"
 }
 
-# stands_golden NAME TEXT: whether the golden file says so.
-stands_golden() {
+# matches_golden NAME TEXT: whether TEXT equals the golden file.
+matches_golden() {
   local path=tests/golden/$1.yaml
   [[ "${LOGRAFT_GOLDEN:-}" == write ]] && printf '%s\n' "$2" >"$path"
   diff -u "$path" <(printf '%s\n' "$2")
 }
 
-# objection FILE TEXT: why the render is not what the file says; nothing if it is.
+# objection FILE TEXT: why the render differs from the expectation; empty if it does not.
 objection() {
   local file=$1 text=$2 line
   while IFS= read -r line; do
     grep -qF -- "$line" <<<"$text" || echo "lacks \"$line\""
   done < <(head_of "$file" expects)
-  # A whole line where the text is one: `kind: Role` is not `kind: RoleBinding`.
+  # Match whole words: `kind: Role` is not `kind: RoleBinding`.
   while IFS= read -r line; do
     grep -qE -- "(^|[^A-Za-z])$line(\$|[^A-Za-z])" <<<"$text" && echo "has \"$line\""
   done < <(head_of "$file" lacks)
   if has_mark "$file" golden; then
-    stands_golden "$(basename "$file" .yaml)" "$text" || echo "differs from its golden file"
+    matches_golden "$(basename "$file" .yaml)" "$text" || echo "differs from its golden file"
   fi
 }
 
@@ -97,7 +97,7 @@ test_refuses() {
   done
 }
 
-# Helm reads nothing outside of a chart, so the chart holds a copy of the definitions.
+# Helm reads only files inside a chart, so the chart contains a copy of the CRDs.
 test_copies() {
   local why version
   if why=$(diff -r ../crds/generated "$CHART/files/crds"); then
@@ -120,7 +120,7 @@ test_lint() {
   if text=$(helm lint --strict --quiet "$CHART" 2>&1); then pass; else fail lint "$text"; fi
 }
 
-# What `helm install` says at its end is no part of a render.
+# NOTES.txt is not part of a render.
 test_notes() {
   local text
   text=$(helm install lograft "$CHART" --dry-run=client --namespace "$NAMESPACE" \

@@ -1,4 +1,4 @@
-# The part of test.sh that asks an API server; sourced by it.
+# The part of test.sh that needs an API server; sourced by test.sh.
 # shellcheck shell=bash
 
 readonly DEFINITION=crd/logclusters.lograft.io WATCHED=(lograft-chart-a lograft-chart-b)
@@ -10,11 +10,11 @@ remove_all() {
     >/dev/null 2>&1 || true
 }
 
-# Definitions of somebody else are not ours to remove.
+# CRDs of another installation must not be removed.
 begin_server() {
   kubectl get --raw /readyz --request-timeout=10s >/dev/null || return 1
   if kubectl get "$DEFINITION" >/dev/null 2>&1; then
-    echo "$DEFINITION stands: this server is in use; take another one"
+    echo "$DEFINITION already exists: this server is in use; use another one"
     return 1
   fi
   trap remove_all EXIT
@@ -26,8 +26,8 @@ begin_server() {
   done >/dev/null
 }
 
-# The server takes every object as it is rendered, and has nothing to warn of: no unknown field, no
-# breach of PodSecurity.
+# The server accepts every rendered object without warnings: no unknown field, no violation of
+# PodSecurity.
 test_admission() {
   local file text
   for file in tests/renders/*.yaml; do
@@ -42,7 +42,7 @@ test_admission() {
   done
 }
 
-# may ANSWER NAMESPACE VERB RESOURCE...: whether the operator's account gets this answer.
+# may ANSWER NAMESPACE VERB RESOURCE...: checks a permission of the operator's ServiceAccount.
 may() {
   local answer=$1 namespace=$2 said
   shift 2
@@ -51,7 +51,7 @@ may() {
   if [[ "$said" == "$answer" ]]; then pass; else fail "may $* in $namespace" "$said"; fi
 }
 
-# What holds however the operator is installed.
+# Permissions that hold for every installation.
 test_permissions() {
   local watched=${WATCHED[0]}
   may yes "$watched" list logclusters.lograft.io
@@ -80,7 +80,7 @@ release() {
   helm "$action" lograft "${1:-$CHART}" --namespace "$NAMESPACE" "${@:2}" 2>&1
 }
 
-# step NAME COMMAND...: passes if it ends well.
+# step NAME COMMAND...: passes if the command succeeds.
 step() {
   local name=$1 text
   shift
@@ -89,7 +89,7 @@ step() {
 
 short_names() { kubectl get "$DEFINITION" -o 'jsonpath={.spec.names.shortNames}'; }
 
-# says NAME WANTED COMMAND...: whether the command says just this.
+# says NAME WANTED COMMAND...: passes if the output of the command is WANTED.
 says() {
   local name=$1 wanted=$2 said
   shift 2
@@ -97,7 +97,7 @@ says() {
   if [[ "$said" == "$wanted" ]]; then pass; else fail "$name" "$said, not $wanted"; fi
 }
 
-# A release whose definition was another one, upgraded; then gone and back.
+# Upgrade of a release with another CRD; then uninstall and reinstall.
 test_release() {
   local older
   older=$(mktemp -d)
@@ -125,16 +125,16 @@ test_release() {
   step "install again" release install
 }
 
-# Who may edit or view a namespace may do so with its logs: the aggregation is the server's work.
+# The ClusterRoles edit and view of a namespace include LogClusters (aggregated by the API server).
 test_users() {
   local view="auth can-i --as=viewer --namespace ${WATCHED[0]}"
   kubectl create rolebinding viewer --clusterrole=view --user=viewer \
     --namespace "${WATCHED[0]}" >/dev/null
   kubectl create rolebinding editor --clusterrole=edit --user=editor \
     --namespace "${WATCHED[0]}" >/dev/null
-  # The controller aggregates once it sees the labels.
+  # The controller aggregates asynchronously.
   sleep 2
-  # shellcheck disable=SC2086 # words on purpose
+  # shellcheck disable=SC2086 # word splitting is intended
   {
     says "viewer lists" yes kubectl $view list logclusters.lograft.io
     says "viewer creates" no kubectl $view create logclusters.lograft.io
@@ -148,7 +148,7 @@ test_users() {
 
 test_server() {
   if ! begin_server; then
-    fail "API server" "not one that can be used"
+    fail "API server" "not usable"
     return
   fi
   test_admission

@@ -1,4 +1,4 @@
-{{/* Name of the objects. Refused rather than cut: two releases cut alike would share objects. */}}
+{{/* Name of the objects. Refused instead of truncated: two truncated releases could share objects. */}}
 {{- define "lograft.name" -}}
 {{- $name := .Values.fullnameOverride | default (printf "%s-operator" .Release.Name) -}}
 {{- if gt (len $name) 54 -}}
@@ -7,15 +7,15 @@
 {{- $name -}}
 {{- end -}}
 
-{{/* Labels that select the operator's pods; they stand in a selector that cannot change. The name
-     is fixed: the NetworkPolicy of each LogCluster lets in pods of this name. */}}
+{{/* Labels that select the operator's pods, used in an immutable selector. The name is fixed: the
+     NetworkPolicy of each LogCluster admits pods with this name. */}}
 {{- define "lograft.selector" -}}
 app.kubernetes.io/name: lograft-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
-{{/* Labels of every object that are not a selector's. */}}
+{{/* Labels of every object that are not part of the selector. */}}
 {{- define "lograft.releaseLabels" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
@@ -35,7 +35,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* The image: a digest goes before the tag, the tag of a release is its version. */}}
+{{/* The image: a digest takes precedence over the tag; the default tag is the version. */}}
 {{- define "lograft.image" -}}
 {{- $image := .Values.image -}}
 {{- if $image.digest -}}
@@ -46,7 +46,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* What PodSecurity's restricted profile asks of a pod. 65532 is distroless's nonroot. */}}
+{{/* Requirements of the restricted PodSecurity profile. 65532 is the nonroot user of distroless. */}}
 {{- define "lograft.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532

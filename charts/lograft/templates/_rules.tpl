@@ -1,5 +1,5 @@
-{{/* What the operator does in a namespace whose LogClusters it looks after, and nothing else.
-     Applying takes create and patch; what a LogCluster owns is deleted by the API server. */}}
+{{/* Permissions of the operator in a namespace whose LogClusters it manages, and no others. Server-side
+     apply needs create and patch; objects owned by a LogCluster are deleted by the API server. */}}
 {{- define "lograft.rules" -}}
 - apiGroups: [lograft.io]
   resources: [logclusters]
@@ -7,7 +7,8 @@
 - apiGroups: [lograft.io]
   resources: [logclusters/status]
   verbs: [patch]
-# Some API servers ask for it: the LogCluster's deletion waits for what it owns.
+# Required by some API servers (OwnerReferencesPermissionEnforcement): deletion of the LogCluster
+# waits for the objects that it owns.
 - apiGroups: [lograft.io]
   resources: [logclusters/finalizers]
   verbs: [update]
@@ -17,20 +18,20 @@
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch]
-# Deleted where the LogCluster wants none any more.
+# Deleted when the LogCluster disables it.
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
-# Deleted and made anew around its pods where the size of new disks changes.
+# Deleted without its pods and recreated when the size of new disks changes.
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [get, list, watch, create, patch, delete]
-# A rollout marks pods and deletes them, one at a time; the StatefulSet makes them.
+# A rollout annotates and deletes pods, one at a time; the StatefulSet recreates them.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, patch, delete]
-# Disks grow by their claims. One is deleted where a new node comes to the place of one that has
-# left for ever and held nothing any more.
+# Disks grow through their claims. A claim is deleted when a new node replaces a decommissioned node
+# that held no data.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [list, watch, patch, delete]
