@@ -83,7 +83,7 @@ pub const STORAGE: &[Rule] = &[
     rule_at(
         ".size",
         "quantity(self.size).compareTo(quantity('1Gi')) >= 0",
-        "spec.storage.size must be at least 1Gi: raise it",
+        "spec.storage.size must be at least 1Gi: raise the size",
     ),
     rule_at(
         ".autoGrow.maxSize",
@@ -157,7 +157,7 @@ pub const LOG: &[Rule] = &[
 pub const RETENTION: &[Rule] = &[rule_at(
     ".size",
     "!has(self.size) || quantity(self.size).compareTo(quantity('1Mi')) >= 0",
-    "spec.log.retention.size must be at least 1Mi: raise it",
+    "spec.log.retention.size must be at least 1Mi: raise the size",
 )];
 
 /// Rules for `status`.

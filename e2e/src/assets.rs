@@ -1,5 +1,5 @@
-//! An API server of our own, from the programs that `KUBEBUILDER_ASSETS` names: etcd and
-//! kube-apiserver on loopback, in a directory that goes with them. No controllers run beside it.
+//! A local API server, from the programs in `KUBEBUILDER_ASSETS`: etcd and kube-apiserver on
+//! loopback, with a temporary directory. No controllers run.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -17,12 +17,12 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::world::{self, await_condition};
+use crate::sandbox::{self, await_condition};
 
-/// Where test tools look when nothing is said.
+/// The default of other test tools.
 const USUAL: &str = "/usr/local/kubebuilder/bin";
 
-/// etcd and kube-apiserver; they end with it.
+/// etcd and kube-apiserver; they are stopped when it is dropped.
 pub(crate) struct Server {
     directory: TempDir,
     etcd: Child,
@@ -36,11 +36,11 @@ impl Server {
             let path = programs.join(program);
             ensure!(
                 path.exists(),
-                "KUBECONFIG is not set, and {} is not there (KUBEBUILDER_ASSETS)",
+                "KUBECONFIG is not set, and {} does not exist (KUBEBUILDER_ASSETS)",
                 path.display()
             );
         }
-        let directory = tempfile::tempdir().context("making a directory")?;
+        let directory = tempfile::tempdir().context("cannot create a directory")?;
         let [client, peer, secure] = free_ports()?;
         issue(directory.path(), secure)?;
         let etcd = etcd(&programs, directory.path(), [client, peer])?;
@@ -50,7 +50,7 @@ impl Server {
             etcd,
             apiserver,
         };
-        world::install_provider()?;
+        sandbox::install_provider()?;
         let client = server.client().await?;
         await_condition("the API server to answer", || async {
             Ok(client.apiserver_version().await.is_ok().then_some(()))
@@ -77,7 +77,7 @@ impl Server {
     }
 }
 
-/// Free a moment ago: the best that can be had for programs that take numbers.
+/// Free ports. They may be taken before use; programs that take port numbers leave no better way.
 fn free_ports() -> anyhow::Result<[u16; 3]> {
     let bound: Vec<TcpListener> = (0..3)
         .map(|_| TcpListener::bind("127.0.0.1:0"))
@@ -88,15 +88,16 @@ fn free_ports() -> anyhow::Result<[u16; 3]> {
         .collect::<std::io::Result<_>>()?;
     match ports.as_slice() {
         [a, b, c] => Ok([*a, *b, *c]),
-        _ => bail!("no ports"),
+        _ => bail!("cannot find free ports"),
     }
 }
 
-/// A CA, the server's and an administrator's certificate, a key for tokens, and a kubeconfig.
+/// Creates a CA, certificates of the server and an administrator, a key for tokens, and a
+/// kubeconfig.
 fn issue(directory: &Path, port: u16) -> anyhow::Result<()> {
     let put = |name: &str, text: String| {
         let path = directory.join(name);
-        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     };
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -173,16 +174,17 @@ fn apiserver(programs: &Path, directory: &Path, etcd: u16, port: u16) -> anyhow:
 }
 
 fn spawn(mut command: Command, log: &Path) -> anyhow::Result<Child> {
-    let log = std::fs::File::create(log).with_context(|| format!("making {}", log.display()))?;
+    let log =
+        std::fs::File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
     let child = command
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .kill_on_drop(true)
         .spawn();
-    let child =
-        child.with_context(|| format!("starting {}", command.as_std().get_program().display()))?;
-    // What cannot start says so at once, in its log.
+    let child = child
+        .with_context(|| format!("cannot start {}", command.as_std().get_program().display()))?;
+    // A program that cannot start exits at once and logs why.
     std::thread::sleep(Duration::from_millis(50));
     Ok(child)
 }

@@ -1,4 +1,4 @@
-//! The operator as a user installs it: by helm, into a namespace of its own.
+//! The operator as a user installs it: by helm, into a separate namespace.
 
 use std::process::Stdio;
 
@@ -10,23 +10,23 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::world::{await_condition, operator_label};
+use crate::sandbox::{await_condition, operator_label};
 
 const NAMESPACE: &str = "lograft-e2e";
 const RELEASE: &str = "lograft";
 const OPERATOR: &str = "lograft-operator";
-/// Operators that run: one leads, one stands by.
+/// Operator replicas: one active, one on standby.
 const OPERATORS: i32 = 2;
 
-/// The chart, installed or to be.
+/// The chart with the images to install.
 pub(crate) struct Chart {
     client: Client,
     operator_image: String,
-    /// Image of the nodes, which has the command line too.
+    /// Image of the nodes, which also contains the CLI.
     pub(crate) node_image: String,
 }
 
-/// The namespace that an operator runs in, if one does.
+/// The namespace of a running operator, if there is one.
 pub(crate) async fn installed(client: &Client) -> anyhow::Result<Option<String>> {
     let api: Api<Deployment> = Api::all(client.clone());
     let own = ListParams::default().labels(&operator_label());
@@ -41,13 +41,13 @@ fn image(variable: &str) -> anyhow::Result<String> {
         .is_some_and(|(_, tag)| !tag.contains('/'));
     ensure!(
         is_tagged,
-        "{variable} is REPOSITORY:TAG, which {image:?} is not"
+        "{variable} must be REPOSITORY:TAG, got {image:?}"
     );
     Ok(image)
 }
 
 impl Chart {
-    /// Fails with what is missing.
+    /// Fails with the missing requirement.
     pub(crate) async fn new(client: &Client, is_local: bool) -> anyhow::Result<Self> {
         ensure!(!is_local, "KUBECONFIG is not set: there are no nodes");
         let chart = Self {
@@ -66,7 +66,7 @@ impl Chart {
         };
         let ready = nodes.list(&ListParams::default()).await?;
         let ready = ready.iter().filter(|node| is_ready(node)).count();
-        ensure!(ready >= 3, "{ready} nodes are ready, three are needed");
+        ensure!(ready >= 3, "{ready} nodes are ready, 3 are required");
         let helm = Command::new("helm")
             .arg("version")
             .stdout(Stdio::null())
@@ -74,10 +74,10 @@ impl Chart {
             .await;
         ensure!(
             helm.is_ok_and(|status| status.success()),
-            "helm is not there"
+            "helm is not installed"
         );
         if let Some(place) = installed(client).await?.filter(|place| place != NAMESPACE) {
-            bail!("an operator runs in {place} and would take part");
+            bail!("another operator already runs in namespace {place}");
         }
         Ok(chart)
     }
@@ -105,7 +105,7 @@ impl Chart {
         Api::namespaced(self.client.clone(), NAMESPACE)
     }
 
-    /// As a host's loss does it, with all operators at once: no time to say anything.
+    /// Kills all operator pods at once without a grace period, like the loss of a host.
     pub(crate) async fn kill(&self) -> anyhow::Result<()> {
         let own = ListParams::default().labels(&operator_label());
         let now = DeleteParams::default().grace_period(0);
@@ -113,7 +113,7 @@ impl Chart {
         Ok(())
     }
 
-    /// Takes the operators away.
+    /// Scales the operator to zero.
     pub(crate) async fn stop(&self) -> anyhow::Result<()> {
         self.scale(0).await?;
         let own = ListParams::default().labels(&operator_label());
@@ -123,7 +123,7 @@ impl Chart {
         .await
     }
 
-    /// Brings them back.
+    /// Scales the operator up again.
     pub(crate) async fn start(&self) -> anyhow::Result<()> {
         self.scale(OPERATORS).await?;
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), NAMESPACE);
@@ -161,7 +161,7 @@ impl Chart {
 
 async fn helm(words: &[&str]) -> anyhow::Result<()> {
     let place = ["--namespace", NAMESPACE, "--wait", "--timeout", "2m"];
-    // The definitions may stand already, from the cases before or from another release.
+    // The CRDs may already exist, from earlier cases or from another release.
     let created: &[&str] = if words.contains(&"--install") {
         &["--create-namespace", "--take-ownership"]
     } else {

@@ -1,5 +1,5 @@
-//! A steady load from inside the cluster, with the issued client certificate: `lograft bench soak`
-//! in a pod of its own, under PodSecurity's restricted profile.
+//! A steady load from inside the cluster, with the issued client certificate: a pod that runs
+//! `lograft bench soak` under the restricted PodSecurity profile.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use kube::api::{DeleteParams, LogParams, PostParams};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::world::{World, await_for};
+use crate::sandbox::{Sandbox, await_for};
 
 const NAME: &str = "load";
 /// Records per second in each partition.
 const RATE: &str = "50";
-/// As the image's.
+/// The user of the image.
 const USER: i64 = 65532;
 
-/// A pod that runs `lograft bench` with these words.
+/// A pod that runs `lograft bench` with these arguments.
 fn bench(name: &str, image: &str, words: &[&str], host: Option<&str>) -> anyhow::Result<Pod> {
     let selector = host.map(|host| json!({"kubernetes.io/hostname": host}));
     let command = [&["lograft", "bench"], words].concat();
@@ -51,13 +51,13 @@ fn bench(name: &str, image: &str, words: &[&str], host: Option<&str>) -> anyhow:
     Ok(serde_json::from_value(pod)?)
 }
 
-/// A load that runs.
+/// A running load.
 pub(crate) struct Load<'a> {
-    world: &'a World,
+    sandbox: &'a Sandbox,
     duration: Duration,
 }
 
-/// What the load says at its end.
+/// The JSON report of the load.
 #[derive(Debug, Deserialize)]
 struct Report {
     longest_pause_seconds: f64,
@@ -73,7 +73,7 @@ struct Partition {
     doubled: u64,
 }
 
-/// What came of a load in which nothing was lost.
+/// Result of a load in which no record was lost.
 #[derive(Debug)]
 pub(crate) struct Soaked {
     pub(crate) acked: u64,
@@ -81,19 +81,19 @@ pub(crate) struct Soaked {
 }
 
 impl<'a> Load<'a> {
-    /// Starts it, and waits until it writes. `host`: the node that it is to run on.
+    /// Starts the load and waits until it writes. `host`: the Kubernetes node to run on.
     pub(crate) async fn start(
-        world: &'a World,
+        sandbox: &'a Sandbox,
         image: &str,
         duration: Duration,
         host: Option<&str>,
     ) -> anyhow::Result<Self> {
-        Self::start_as(world, image, duration, host, &["--rate", RATE]).await
+        Self::start_as(sandbox, image, duration, host, &["--rate", RATE]).await
     }
 
-    /// The same, with these options.
+    /// Like [`Load::start`], with other options of `bench soak`.
     pub(crate) async fn start_as(
-        world: &'a World,
+        sandbox: &'a Sandbox,
         image: &str,
         duration: Duration,
         host: Option<&str>,
@@ -110,23 +110,23 @@ impl<'a> Load<'a> {
         ];
         let words = [&words[..], options].concat();
         let pod = bench(NAME, image, &words, host)?;
-        world
+        sandbox
             .api::<Pod>()
             .create(&PostParams::default(), &pod)
             .await?;
-        let load = Self { world, duration };
+        let load = Self { sandbox, duration };
         load.until("Running", Duration::from_mins(1)).await?;
         tokio::time::sleep(Duration::from_secs(3)).await;
         Ok(load)
     }
 
-    async fn until(&self, phase: &str, patience: Duration) -> anyhow::Result<()> {
-        let api = self.world.api::<Pod>();
+    async fn until(&self, phase: &str, timeout: Duration) -> anyhow::Result<()> {
+        let api = self.sandbox.api::<Pod>();
         let what = format!("the load to be {phase}");
-        await_for(patience, &what, || async {
+        await_for(timeout, &what, || async {
             let status = api.get(NAME).await?.status.unwrap_or_default();
             let found = status.phase.unwrap_or_default();
-            ensure!(found != "Failed", "it failed: {}", self.text().await);
+            ensure!(found != "Failed", "the load failed: {}", self.text().await);
             Ok((found == phase).then_some(()))
         })
         .await
@@ -134,20 +134,20 @@ impl<'a> Load<'a> {
 
     async fn text(&self) -> String {
         let logs = self
-            .world
+            .sandbox
             .api::<Pod>()
             .logs(NAME, &LogParams::default())
             .await;
         logs.unwrap_or_default()
     }
 
-    /// Waits for its end, in which no partition may have been without an acknowledgement for
-    /// longer than this.
+    /// Waits for the end of the load. Fails if a partition had no acknowledgement for longer than
+    /// `most`.
     pub(crate) async fn finish_within(self, most: Duration) -> anyhow::Result<()> {
-        let world = self.world;
+        let sandbox = self.sandbox;
         let soaked = self.finish().await?;
         let pause = soaked.longest_pause;
-        world.tell(format!(
+        sandbox.report_figure(format!(
             "{} records acknowledged, longest pause of a partition {:.2} s",
             soaked.acked,
             pause.as_secs_f32()
@@ -156,14 +156,15 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Waits for its end. Every acknowledged record has to be there, once and in order.
+    /// Waits for the end of the load. Fails unless every acknowledged record is in the log, once
+    /// and in order.
     pub(crate) async fn finish(self) -> anyhow::Result<Soaked> {
         self.until("Succeeded", self.duration + Duration::from_mins(1))
             .await?;
         let text = self.text().await;
         let mut reports = serde_json::Deserializer::from_str(&text).into_iter::<Report>();
-        let report = reports.next().context("the load said nothing")?;
-        let report = report.with_context(|| format!("reading {text}"))?;
+        let report = reports.next().context("the load printed no report")?;
+        let report = report.with_context(|| format!("cannot parse {text}"))?;
         for (number, partition) in report.partitions.iter().enumerate() {
             let Partition {
                 acked,
@@ -177,7 +178,7 @@ impl<'a> Load<'a> {
                 "partition {number}: {partition:?}"
             );
         }
-        self.world.remove_load().await?;
+        self.sandbox.remove_load().await?;
         Ok(Soaked {
             acked: report
                 .partitions
@@ -189,8 +190,8 @@ impl<'a> Load<'a> {
     }
 }
 
-impl World {
-    /// Takes the load's pod away, if it is there, so that another may come.
+impl Sandbox {
+    /// Deletes the load's pod, if it exists, so that another load can start.
     pub(crate) async fn remove_load(&self) -> anyhow::Result<()> {
         let api = self.api::<Pod>();
         if api.get_opt(NAME).await?.is_some() {

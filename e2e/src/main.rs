@@ -4,25 +4,26 @@
 //! cargo run -p lograft-e2e -- [api|pods] [part of a name]
 //! ```
 //!
-//! `api` needs an API server alone: that of `KUBECONFIG`, else one that is started from the
-//! programs in `KUBEBUILDER_ASSETS`. The operator runs as a process of its own
-//! (`cargo build -p lograft-operator`, or `LOGRAFT_OPERATOR`).
+//! `api` needs only an API server: that of `KUBECONFIG`, else one started from the programs in
+//! `KUBEBUILDER_ASSETS`. The operator runs as a separate process (`cargo build -p
+//! lograft-operator`, or `LOGRAFT_OPERATOR`).
 //!
-//! `pods` needs nodes, helm, and images that the nodes have: `LOGRAFT_E2E_OPERATOR_IMAGE` and
+//! `pods` needs nodes, helm, and images that the nodes can run: `LOGRAFT_E2E_OPERATOR_IMAGE` and
 //! `LOGRAFT_E2E_NODE_IMAGE`, each `REPOSITORY:TAG`. The operator is installed from the chart.
-//! `LOGRAFT_E2E_NODE_DOWN` and `_UP` are commands that take the node named by `$NODE` away and
-//! bring it back; `LOGRAFT_E2E_SIZED_DISKS=1` says that volumes are as large as their claims and
-//! grow with them; `LOGRAFT_E2E_QUIET_SECONDS` is how long a cluster at rest is watched (60).
+//! `LOGRAFT_E2E_NODE_DOWN` and `_UP` are commands that stop and restart the Kubernetes node named
+//! by `$NODE`; `LOGRAFT_E2E_SIZED_DISKS=1` means that volumes have exactly the size of their claims
+//! and grow with them; `LOGRAFT_E2E_QUIET_SECONDS` is how long a cluster at rest is watched (60).
 //!
-//! Without either word all cases run. One that cannot is named, with what it lacks, and the exit
-//! code is 2: it does not count as passed.
+//! Without `api` or `pods` all cases run. A case that cannot run is listed with the missing
+//! requirement, and the exit code is 2: it does not count as passed.
 
 mod assets;
 mod cases;
 mod chart;
+mod kinds;
 mod load;
 mod operator;
-mod world;
+mod sandbox;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -32,7 +33,7 @@ use cases::{API, ApiCase, PODS, PodCase};
 use chart::Chart;
 use kube::Client;
 use operator::Operator;
-use world::World;
+use sandbox::Sandbox;
 
 /// Some cases could not run, and none failed.
 const NOT_RUN: u8 = 2;
@@ -47,7 +48,7 @@ async fn main() -> ExitCode {
     let part = words.first().cloned().unwrap_or_default();
     let mut tally = Tally::default();
     if let Err(error) = run(kind.as_deref(), &part, &mut tally).await {
-        println!("broken off: {error:#}");
+        println!("aborted: {error:#}");
         tally.not_run += 1;
     }
     let Tally {
@@ -63,7 +64,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// How it went.
+/// Results of the cases.
 #[derive(Default)]
 struct Tally {
     passed: usize,
@@ -83,16 +84,16 @@ impl Tally {
         }
     }
 
-    /// Tells of a case, and its story if it failed.
+    /// Records and prints the result of a case, with diagnostics if it failed.
     async fn take(
         &mut self,
         name: &str,
-        begun: Instant,
+        started: Instant,
         result: anyhow::Result<()>,
-        world: &World,
+        sandbox: &Sandbox,
     ) {
-        let took = begun.elapsed().as_secs_f32();
-        for figure in world.figures() {
+        let took = started.elapsed().as_secs_f32();
+        for figure in sandbox.figures() {
             println!("        {figure}");
         }
         match result {
@@ -103,7 +104,7 @@ impl Tally {
             Err(error) => {
                 self.failed += 1;
                 println!("FAILED  {name:<52} {took:.1} s\n  {error:#}");
-                println!("{}", world.story().await);
+                println!("{}", sandbox.describe_failure().await);
             }
         }
     }
@@ -125,7 +126,10 @@ async fn run(kind: Option<&str>, part: &str, tally: &mut Tally) -> anyhow::Resul
     } else {
         pods
     };
-    anyhow::ensure!(!api.is_empty() || !pods.is_empty(), "no case of that name");
+    anyhow::ensure!(
+        !api.is_empty() || !pods.is_empty(),
+        "no case matches this name"
+    );
     let is_local = std::env::var_os("KUBECONFIG").is_none();
     let server = if is_local {
         match assets::Server::start().await {
@@ -142,9 +146,9 @@ async fn run(kind: Option<&str>, part: &str, tally: &mut Tally) -> anyhow::Resul
     };
     let client = match &server {
         Some(server) => server.client().await?,
-        None => world::connect().await?,
+        None => sandbox::connect().await?,
     };
-    world::install_crd(&client).await?;
+    sandbox::install_crd(&client).await?;
     if !api.is_empty() {
         let kubeconfig = server.as_ref().map(assets::Server::kubeconfig);
         run_api(&client, &api, kubeconfig, tally).await?;
@@ -158,7 +162,7 @@ async fn run(kind: Option<&str>, part: &str, tally: &mut Tally) -> anyhow::Resul
     Ok(())
 }
 
-/// One operator looks after all the cases, each in a namespace of its own.
+/// One operator process manages the clusters of all cases, each in a separate namespace.
 async fn run_api(
     client: &Client,
     cases: &[&ApiCase],
@@ -166,34 +170,40 @@ async fn run_api(
     tally: &mut Tally,
 ) -> anyhow::Result<()> {
     if let Some(place) = chart::installed(client).await? {
-        let why = format!("an operator runs in {place} and would take part");
+        let why = format!("another operator already runs in namespace {place}");
         tally.none_run(cases.iter().map(|case| case.name), &why);
         return Ok(());
     }
-    let mut worlds = Vec::new();
+    let mut sandboxes = Vec::new();
     for case in cases {
-        worlds.push(World::without_pods(client.clone(), case.name).await?);
+        sandboxes.push(Sandbox::without_pods(client.clone(), case.name).await?);
     }
-    let namespaces: Vec<String> = worlds.iter().map(|world| world.namespace.clone()).collect();
+    let namespaces: Vec<String> = sandboxes
+        .iter()
+        .map(|sandbox| sandbox.namespace.clone())
+        .collect();
     let mut operator = Operator::new(&namespaces, kubeconfig)?;
     operator.start()?;
-    for (case, world) in cases.iter().zip(&worlds) {
-        let begun = Instant::now();
-        let result = (case.run)(world, &mut operator).await;
+    for (case, sandbox) in cases.iter().zip(&sandboxes) {
+        let started = Instant::now();
+        let result = (case.run)(sandbox, &mut operator).await;
         let has_failed = result.is_err();
-        tally.take(case.name, begun, result, world).await;
+        tally.take(case.name, started, result, sandbox).await;
         if has_failed {
-            println!("--- the operator's last lines\n{}", operator.last_lines());
+            println!(
+                "--- last log lines of the operator\n{}",
+                operator.last_lines()
+            );
         }
     }
     operator.stop().await?;
-    for world in worlds {
-        world.remove().await?;
+    for sandbox in sandboxes {
+        sandbox.remove().await?;
     }
     Ok(())
 }
 
-/// The operator is installed from the chart; each case has its namespace for as long as it runs.
+/// The operator is installed from the chart; each case has a namespace that is deleted afterwards.
 async fn run_pods(
     client: &Client,
     cases: &[&PodCase],
@@ -208,26 +218,26 @@ async fn run_pods(
             return Ok(());
         }
     };
-    chart.install().await.context("installing the chart")?;
+    chart.install().await.context("cannot install the chart")?;
     for case in cases {
         if let Some(lack) = (case.lacks)() {
             tally.not_run(case.name, &lack);
             continue;
         }
-        let world = World::new(client.clone(), case.name).await?;
-        let begun = Instant::now();
-        let result = (case.run)(&world, &chart).await;
+        let sandbox = Sandbox::new(client.clone(), case.name).await?;
+        let started = Instant::now();
+        let result = (case.run)(&sandbox, &chart).await;
         let has_failed = result.is_err();
-        tally.take(case.name, begun, result, &world).await;
+        tally.take(case.name, started, result, &sandbox).await;
         if has_failed {
             println!(
-                "--- the operator's last lines\n{}",
+                "--- last log lines of the operator\n{}",
                 chart.last_lines().await
             );
         }
-        // A case that failed in the middle may have left the operator away.
+        // A failed case may have left the operator stopped.
         chart.start().await?;
-        world.remove().await?;
+        sandbox.remove().await?;
     }
     chart.remove().await
 }

@@ -1,4 +1,4 @@
-//! The operator as a process of its own, outside of the cluster.
+//! The operator as a separate process, outside the cluster.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -15,23 +15,23 @@ pub(crate) struct Operator {
     namespaces: String,
     home: String,
     log: PathBuf,
-    /// Where its API server is, if the environment does not say.
+    /// Kubeconfig of its API server; none: from the environment.
     kubeconfig: Option<PathBuf>,
-    /// Of its metrics.
+    /// Port of its metrics.
     port: u16,
     child: Option<Child>,
 }
 
 impl Operator {
-    /// Looks after these namespaces; its Lease is in the first.
+    /// Manages these namespaces; its Lease is in the first.
     pub(crate) fn new(namespaces: &[String], kubeconfig: Option<PathBuf>) -> anyhow::Result<Self> {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").context("looking for a port")?;
+        let free = std::net::TcpListener::bind("127.0.0.1:0").context("cannot find a free port")?;
         let port = free.local_addr()?.port();
         let beside = std::env::current_exe()?.with_file_name("lograft-operator");
         let program = std::env::var_os("LOGRAFT_OPERATOR").map_or(beside, PathBuf::from);
         ensure!(
             program.exists(),
-            "{} is not there: run `cargo build -p lograft-operator`, or set LOGRAFT_OPERATOR",
+            "{} not found: run `cargo build -p lograft-operator`, or set LOGRAFT_OPERATOR",
             program.display()
         );
         let home = namespaces.first().cloned().unwrap_or_default();
@@ -57,32 +57,32 @@ impl Operator {
             .env("LOGRAFT_LISTEN", format!("127.0.0.1:{}", self.port))
             .envs(self.kubeconfig.iter().map(|path| ("KUBECONFIG", path)))
             .stdin(Stdio::null())
-            .stderr(log.context("opening the operator's log")?)
+            .stderr(log.context("cannot open the operator's log")?)
             .kill_on_drop(true)
             .spawn();
-        self.child = Some(child.context("starting the operator")?);
+        self.child = Some(child.context("cannot start the operator")?);
         Ok(())
     }
 
-    /// As a node's loss does it: no time to say anything.
+    /// Kills the process without a grace period, like the loss of a host.
     pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
         if let Some(mut child) = self.child.take() {
-            child.kill().await.context("killing the operator")?;
+            child.kill().await.context("cannot kill the operator")?;
         }
         Ok(())
     }
 
-    /// As kubelet does it; the operator has to end well.
+    /// Stops the process with SIGTERM, like kubelet; it must exit with success.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
         let Some(mut child) = self.child.take() else {
             return Ok(());
         };
-        let id = child.id().context("the operator has ended before")?;
-        let told = Command::new("kill").arg(id.to_string()).status().await?;
-        ensure!(told.success(), "telling the operator to stop");
+        let id = child.id().context("the operator has already exited")?;
+        let sent = Command::new("kill").arg(id.to_string()).status().await?;
+        ensure!(sent.success(), "cannot send SIGTERM to the operator");
         let ended = tokio::time::timeout(Duration::from_secs(30), child.wait()).await;
-        let status = ended.context("the operator does not stop")??;
-        ensure!(status.success(), "the operator ended with {status}");
+        let status = ended.context("the operator does not exit")??;
+        ensure!(status.success(), "the operator exited with {status}");
         Ok(())
     }
 
@@ -91,7 +91,7 @@ impl Operator {
         &self.home
     }
 
-    /// What it counts, as Prometheus reads it.
+    /// Its metrics in the Prometheus text format.
     pub(crate) async fn metrics(&self) -> anyhow::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
         let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -101,10 +101,10 @@ impl Operator {
         Ok(text)
     }
 
-    /// Bytes of memory that it has.
+    /// Resident memory, bytes.
     pub(crate) fn memory_bytes(&self) -> anyhow::Result<u64> {
         let id = self.child.as_ref().and_then(Child::id);
-        let id = id.context("the operator does not run")?;
+        let id = id.context("the operator is not running")?;
         let text = std::fs::read_to_string(format!("/proc/{id}/status"))?;
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.split_whitespace().next());

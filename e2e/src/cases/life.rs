@@ -1,4 +1,4 @@
-//! What the operator makes, keeps and leaves alone.
+//! Objects that the operator creates, restores and does not touch.
 
 use std::time::Duration;
 
@@ -13,69 +13,69 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::operator::Operator;
-use crate::world::{World, await_condition};
+use crate::sandbox::{Sandbox, await_condition};
 
 /// Eight objects, four Secrets, and the LogCluster.
 const WHOLE: usize = 13;
 
-/// Creates a cluster and waits until all that stands for it is there.
-async fn whole(world: &World) -> anyhow::Result<()> {
-    world.create(json!({})).await?;
-    await_whole(world).await?;
-    quiet(world).await
+/// Creates a cluster and waits until all of its objects exist.
+async fn whole(sandbox: &Sandbox) -> anyhow::Result<()> {
+    sandbox.create(json!({})).await?;
+    await_whole(sandbox).await?;
+    quiet(sandbox).await
 }
 
-async fn await_whole(world: &World) -> anyhow::Result<()> {
+async fn await_whole(sandbox: &Sandbox) -> anyhow::Result<()> {
     await_condition("all objects", || async {
-        Ok((world.objects("uid").await?.len() == WHOLE).then_some(()))
+        Ok((sandbox.objects("uid").await?.len() == WHOLE).then_some(()))
     })
     .await
 }
 
 /// Waits until nothing has changed for some seconds.
-async fn quiet(world: &World) -> anyhow::Result<()> {
+async fn quiet(sandbox: &Sandbox) -> anyhow::Result<()> {
     await_condition("quiet", || async {
-        let before = world.objects("resourceVersion").await?;
+        let before = sandbox.objects("resourceVersion").await?;
         tokio::time::sleep(Duration::from_secs(4)).await;
-        Ok((world.objects("resourceVersion").await? == before).then_some(()))
+        Ok((sandbox.objects("resourceVersion").await? == before).then_some(()))
     })
     .await
 }
 
-pub(super) async fn a_cluster_gets_its_objects_and_then_peace(
-    world: &World,
+pub(super) async fn a_new_cluster_gets_its_objects_and_is_then_quiet(
+    sandbox: &Sandbox,
     _: &mut Operator,
 ) -> anyhow::Result<()> {
-    whole(world).await?;
-    let status = world.status("certificates", |s| s.ca.is_some()).await?;
+    whole(sandbox).await?;
+    let status = sandbox.status("certificates", |s| s.ca.is_some()).await?;
     ensure!(
         status.cluster_id.is_some() && !status.bootstrapped,
         "{status:?}"
     );
-    let secret = world.api::<Secret>().get("events-node-tls").await?;
+    let secret = sandbox.api::<Secret>().get("events-node-tls").await?;
     let fields: Vec<String> = secret.data.unwrap_or_default().into_keys().collect();
     let pod = |at| [format!("events-{at}.crt"), format!("events-{at}.key")];
     let mut wanted: Vec<String> = (0..3).flat_map(pod).collect();
     wanted.insert(0, "ca.crt".to_owned());
     ensure!(fields == wanted, "{fields:?}");
-    let before = world.objects("resourceVersion").await?;
+    let before = sandbox.objects("resourceVersion").await?;
     tokio::time::sleep(Duration::from_secs(20)).await;
-    let after = world.objects("resourceVersion").await?;
+    let after = sandbox.objects("resourceVersion").await?;
     ensure!(
         before == after,
-        "written without need:\n{before:#?}\n{after:#?}"
+        "unnecessary writes:\n{before:#?}\n{after:#?}"
     );
     Ok(())
 }
 
-pub(super) async fn what_is_deleted_is_put_back(
-    world: &World,
+pub(super) async fn deleted_objects_are_recreated(
+    sandbox: &Sandbox,
     _: &mut Operator,
 ) -> anyhow::Result<()> {
-    whole(world).await?;
-    let before = world.objects("uid").await?;
+    whole(sandbox).await?;
+    let before = sandbox.objects("uid").await?;
     delete!(
-        world,
+        sandbox,
         Service: "events-client",
         Service: "events-nodes",
         ConfigMap: "events-config",
@@ -87,8 +87,8 @@ pub(super) async fn what_is_deleted_is_put_back(
         Secret: "events-ca",
         StatefulSet: "events"
     );
-    await_condition("all objects but three to be others", || async {
-        let after = world.objects("uid").await?;
+    await_condition("all objects but three to be recreated", || async {
+        let after = sandbox.objects("uid").await?;
         let stayed = before
             .iter()
             .filter(|object| after.contains(object))
@@ -97,7 +97,7 @@ pub(super) async fn what_is_deleted_is_put_back(
         Ok((after.len() == WHOLE && stayed == 3).then_some(()))
     })
     .await?;
-    // The lost CA's root is trusted beside the new one: what it issued is still in use.
+    // The root of the lost CA stays trusted next to the new one: its certificates are still in use.
     let roots = |secret: Secret| {
         let data = secret.data.unwrap_or_default();
         let text = data
@@ -109,35 +109,35 @@ pub(super) async fn what_is_deleted_is_put_back(
             .count()
     };
     await_condition("two roots", || async {
-        let secret = world.api::<Secret>().get("events-node-tls").await?;
+        let secret = sandbox.api::<Secret>().get("events-node-tls").await?;
         Ok((roots(secret) == 2).then_some(()))
     })
     .await?;
-    quiet(world).await
+    quiet(sandbox).await
 }
 
-/// Waits until all that [`what_is_edited_is_put_back`] edits is as it was.
-async fn await_undone(world: &World) -> anyhow::Result<()> {
-    await_condition("edits to be undone", || async {
-        let config = world
+/// Waits until the edits of [`edited_objects_are_restored`] are reverted.
+async fn await_restored(sandbox: &Sandbox) -> anyhow::Result<()> {
+    await_condition("edits to be reverted", || async {
+        let config = sandbox
             .api::<ConfigMap>()
             .get("events-config")
             .await?
             .data
             .unwrap_or_default();
-        let set = world
+        let set = sandbox
             .api::<StatefulSet>()
             .get("events")
             .await?
             .spec
             .unwrap_or_default();
-        let nodes = world
+        let nodes = sandbox
             .api::<Service>()
             .get("events-nodes")
             .await?
             .spec
             .unwrap_or_default();
-        let secret = world
+        let secret = sandbox
             .api::<Secret>()
             .get("events-node-tls")
             .await?
@@ -147,97 +147,100 @@ async fn await_undone(world: &World) -> anyhow::Result<()> {
             .get("events-0.key")
             .map(|key| key.0.len())
             .unwrap_or_default();
-        let is_undone = config.get("events-1.yaml").is_some_and(|text| text != "x")
+        let is_restored = config.get("events-1.yaml").is_some_and(|text| text != "x")
             && set.replicas == Some(3)
             && nodes.publish_not_ready_addresses == Some(true)
             && key > 100
-            && world.objects("uid").await?.len() == WHOLE;
-        Ok(is_undone.then_some(()))
+            && sandbox.objects("uid").await?.len() == WHOLE;
+        Ok(is_restored.then_some(()))
     })
     .await
 }
 
-pub(super) async fn what_is_edited_is_put_back(
-    world: &World,
+pub(super) async fn edited_objects_are_restored(
+    sandbox: &Sandbox,
     _: &mut Operator,
 ) -> anyhow::Result<()> {
-    whole(world).await?;
+    whole(sandbox).await?;
     let label = |value: Value| json!({"metadata": {"labels": {"lograft.io/cluster": value}}});
-    world
+    sandbox
         .edit::<Service>("events-client", label(json!("other")))
         .await?;
-    world
+    sandbox
         .edit::<ConfigMap>("events-peers", label(Value::Null))
         .await?;
     let unlabelled = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}});
-    world
+    sandbox
         .edit::<NetworkPolicy>("events-nodes", unlabelled)
         .await?;
-    world
+    sandbox
         .edit::<ConfigMap>("events-config", json!({"data": {"events-1.yaml": "x"}}))
         .await?;
-    world
+    sandbox
         .edit::<StatefulSet>("events", json!({"spec": {"replicas": 1}}))
         .await?;
-    world
+    sandbox
         .edit::<Service>(
             "events-nodes",
             json!({"spec": {"publishNotReadyAddresses": false}}),
         )
         .await?;
     let key = json!({"data": {"events-0.key": "eA=="}});
-    world.edit::<Secret>("events-node-tls", key).await?;
-    // What others add stays.
+    sandbox.edit::<Secret>("events-node-tls", key).await?;
+    // Fields that others add stay.
     let theirs = json!({"metadata": {"annotations": {"example.org/note": "kept"}}});
-    world.edit::<Service>("events-client", theirs).await?;
-    await_undone(world).await?;
-    let service = world.api::<Service>().get("events-client").await?;
+    sandbox.edit::<Service>("events-client", theirs).await?;
+    await_restored(sandbox).await?;
+    let service = sandbox.api::<Service>().get("events-client").await?;
     let annotations = service.metadata.annotations.unwrap_or_default();
     ensure!(
         annotations.contains_key("example.org/note"),
         "{annotations:?}"
     );
-    quiet(world).await
+    quiet(sandbox).await
 }
 
-pub(super) async fn hands_are_kept_off_a_paused_cluster(
-    world: &World,
+pub(super) async fn a_paused_cluster_is_not_reconciled(
+    sandbox: &Sandbox,
     _: &mut Operator,
 ) -> anyhow::Result<()> {
-    world.create(json!({"paused": true})).await?;
+    sandbox.create(json!({"paused": true})).await?;
     let is_paused = |c: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
         c.type_ == "Paused" && c.status == "True"
     };
-    world
+    sandbox
         .status("Paused", |status| status.conditions.iter().any(is_paused))
         .await?;
-    ensure!(world.objects("uid").await?.len() == 1, "objects were made");
-    world.change(json!({"paused": false})).await?;
-    await_whole(world).await
+    ensure!(
+        sandbox.objects("uid").await?.len() == 1,
+        "objects were created"
+    );
+    sandbox.change(json!({"paused": false})).await?;
+    await_whole(sandbox).await
 }
 
-pub(super) async fn a_new_size_gives_pods_and_certificates(
-    world: &World,
+pub(super) async fn scaling_up_adds_pods_and_certificates(
+    sandbox: &Sandbox,
     _: &mut Operator,
 ) -> anyhow::Result<()> {
-    whole(world).await?;
+    whole(sandbox).await?;
     let kept = |secret: Secret| secret.data.unwrap_or_default().get("events-0.crt").cloned();
-    let before = kept(world.api::<Secret>().get("events-node-tls").await?);
-    world.change(json!({"replicas": 5})).await?;
+    let before = kept(sandbox.api::<Secret>().get("events-node-tls").await?);
+    sandbox.change(json!({"replicas": 5})).await?;
     await_condition("five of everything", || async {
-        let set = world
+        let set = sandbox
             .api::<StatefulSet>()
             .get("events")
             .await?
             .spec
             .unwrap_or_default();
-        let secret = world
+        let secret = sandbox
             .api::<Secret>()
             .get("events-node-tls")
             .await?
             .data
             .unwrap_or_default();
-        let config = world
+        let config = sandbox
             .api::<ConfigMap>()
             .get("events-config")
             .await?
@@ -247,23 +250,23 @@ pub(super) async fn a_new_size_gives_pods_and_certificates(
         Ok((counts == (Some(5), 11, 5)).then_some(()))
     })
     .await?;
-    let after = kept(world.api::<Secret>().get("events-node-tls").await?);
+    let after = kept(sandbox.api::<Secret>().get("events-node-tls").await?);
     ensure!(
         before.is_some() && before == after,
-        "the others' certificates were made anew"
+        "certificates of existing nodes were issued again"
     );
     Ok(())
 }
 
-pub(super) async fn another_owners_object_is_left_alone(
-    world: &World,
+pub(super) async fn an_object_of_another_owner_is_not_touched(
+    sandbox: &Sandbox,
     _: &mut Operator,
 ) -> anyhow::Result<()> {
     let config = |name: &str, owners: Value| {
         let metadata = json!({"name": name, "ownerReferences": owners});
         serde_json::from_value::<ConfigMap>(json!({"metadata": metadata}))
     };
-    let api = world.api::<ConfigMap>();
+    let api = sandbox.api::<ConfigMap>();
     let owner = config("another", json!([]))?;
     let owner = api.create(&PostParams::default(), &owner).await?;
     let reference = json!([{
@@ -272,10 +275,10 @@ pub(super) async fn another_owners_object_is_left_alone(
     }]);
     let theirs = config("events-peers", reference)?;
     api.create(&PostParams::default(), &theirs).await?;
-    world.create(json!({})).await?;
+    sandbox.create(json!({})).await?;
     let says = |text: &Option<String>| text.as_ref().is_some_and(|t| t.contains("belongs to"));
-    let blocked = world
-        .status("the stranger to be told", |s| says(&s.blocked_on))
+    let blocked = sandbox
+        .status("the conflict to be reported", |s| says(&s.blocked_on))
         .await?;
     let text = blocked.blocked_on.unwrap_or_default();
     ensure!(
@@ -285,32 +288,32 @@ pub(super) async fn another_owners_object_is_left_alone(
     Ok(())
 }
 
-pub(super) async fn a_killed_operator_doubles_nothing(
-    world: &World,
+pub(super) async fn a_killed_operator_repeats_nothing(
+    sandbox: &Sandbox,
     operator: &mut Operator,
 ) -> anyhow::Result<()> {
-    world.create(json!({})).await?;
-    let id = world
+    sandbox.create(json!({})).await?;
+    let id = sandbox
         .status("an id", |status| status.cluster_id.is_some())
         .await?
         .cluster_id;
     operator.kill().await?;
-    // While it is down nobody mends.
-    world
+    // While the operator is down, nobody restores objects.
+    sandbox
         .api::<Service>()
         .delete_collection(&DeleteParams::default(), &ListParams::default())
         .await?;
-    let partial = world.objects("uid").await?;
+    let partial = sandbox.objects("uid").await?;
     operator.start()?;
-    await_whole(world).await?;
-    quiet(world).await?;
-    let after = world.objects("uid").await?;
+    await_whole(sandbox).await?;
+    quiet(sandbox).await?;
+    let after = sandbox.objects("uid").await?;
     let lost: Vec<_> = partial
         .iter()
         .filter(|object| !after.contains(object))
         .collect();
-    ensure!(lost.is_empty(), "made anew: {lost:?}");
-    let status = world.status("status", |_| true).await?;
+    ensure!(lost.is_empty(), "recreated: {lost:?}");
+    let status = sandbox.status("status", |_| true).await?;
     ensure!(
         status.cluster_id == id,
         "another id: {:?} {id:?}",
@@ -319,26 +322,26 @@ pub(super) async fn a_killed_operator_doubles_nothing(
     Ok(())
 }
 
-pub(super) async fn a_stopped_operator_gives_its_lease_back(
-    world: &World,
+pub(super) async fn a_stopped_operator_releases_its_lease(
+    sandbox: &Sandbox,
     operator: &mut Operator,
 ) -> anyhow::Result<()> {
     operator.stop().await?;
-    let api: Api<Lease> = Api::namespaced(world.client.clone(), operator.home());
+    let api: Api<Lease> = Api::namespaced(sandbox.client.clone(), operator.home());
     let lease = api.get("lograft-operator").await?;
     let holder = lease.spec.and_then(|spec| spec.holder_identity);
     ensure!(holder.is_none(), "held by {holder:?}");
-    // Another begins at once, without waiting for the lease's end.
-    world.create(json!({})).await?;
-    let begun = std::time::Instant::now();
+    // The next operator starts immediately, without waiting for the lease to expire.
+    sandbox.create(json!({})).await?;
+    let started = std::time::Instant::now();
     operator.start()?;
-    world
+    sandbox
         .status("an id", |status| status.cluster_id.is_some())
         .await?;
     ensure!(
-        begun.elapsed() < Duration::from_secs(10),
+        started.elapsed() < Duration::from_secs(10),
         "took {:?}",
-        begun.elapsed()
+        started.elapsed()
     );
     Ok(())
 }

@@ -1,5 +1,4 @@
-//! Many clusters on one API server: how long a reconcile takes, how much memory it costs, and
-//! that all come to rest.
+//! Many clusters on one API server: duration of a reconcile, memory, and that all settle.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +9,15 @@ use lograft_crds::limits::OPERATOR_MEMORY_MAX_BYTES;
 use serde_json::json;
 
 use crate::operator::Operator;
-use crate::world::{World, await_for};
+use crate::sandbox::{Sandbox, await_for};
 
 const CLUSTERS_COUNT: usize = 100;
-/// All objects of all clusters, on a machine that does other things too.
-const PATIENCE: Duration = Duration::from_mins(5);
-/// How long it is watched at rest.
+/// Timeout for the objects of all clusters, on a machine with other load.
+const TIMEOUT: Duration = Duration::from_mins(5);
+/// How long the clusters are watched at rest.
 const REST: Duration = Duration::from_secs(30);
 
-/// A sample of the operator's metrics.
+/// The sum of a metric of the operator over its labels.
 fn metric(text: &str, name: &str) -> anyhow::Result<f64> {
     let lines = text.lines().filter_map(|line| line.strip_prefix(name));
     let values = lines.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok());
@@ -27,7 +26,7 @@ fn metric(text: &str, name: &str) -> anyhow::Result<f64> {
     Ok(all.iter().sum())
 }
 
-/// The least bound of the histogram below which this share of its samples lies, seconds.
+/// The smallest bucket bound of the histogram that covers this share of its samples, seconds.
 fn quantile(text: &str, name: &str, share: f64) -> anyhow::Result<String> {
     let count = metric(text, &format!("{name}_count"))?;
     let bucket = format!("{name}_bucket{{le=\"");
@@ -42,18 +41,20 @@ fn quantile(text: &str, name: &str, share: f64) -> anyhow::Result<String> {
     Ok("more".to_owned())
 }
 
-pub(super) async fn a_hundred_clusters_come_to_rest(
-    world: &World,
+pub(super) async fn a_hundred_clusters_settle(
+    sandbox: &Sandbox,
     operator: &mut Operator,
 ) -> anyhow::Result<()> {
     let before = operator.metrics().await?;
-    let begun = Instant::now();
+    let started = Instant::now();
     for number in 0..CLUSTERS_COUNT {
-        world.create_as(&format!("c{number:03}"), json!({})).await?;
+        sandbox
+            .create_as(&format!("c{number:03}"), json!({}))
+            .await?;
     }
-    let clusters = world.api::<LogCluster>();
+    let clusters = sandbox.api::<LogCluster>();
     await_for(
-        PATIENCE,
+        TIMEOUT,
         "all clusters to have their CA and status",
         || async {
             let all = clusters.list(&ListParams::default()).await?;
@@ -65,12 +66,12 @@ pub(super) async fn a_hundred_clusters_come_to_rest(
         },
     )
     .await?;
-    let made = begun.elapsed();
-    let versions = || async { world.objects("resourceVersion").await };
-    await_for(PATIENCE, "all objects to be there and to rest", || async {
+    let made = started.elapsed();
+    let versions = || async { sandbox.objects("resourceVersion").await };
+    await_for(TIMEOUT, "all objects to exist and to rest", || async {
         let first = versions().await?;
         tokio::time::sleep(Duration::from_secs(5)).await;
-        // Twelve objects of each, and itself.
+        // Twelve objects per cluster, and the LogCluster.
         let is_whole = first.len() == CLUSTERS_COUNT * 13;
         Ok((is_whole && versions().await? == first).then_some(()))
     })
@@ -78,7 +79,7 @@ pub(super) async fn a_hundred_clusters_come_to_rest(
     let at_rest = operator.metrics().await?;
     let first = versions().await?;
     tokio::time::sleep(REST).await;
-    ensure!(versions().await? == first, "written at rest");
+    ensure!(versions().await? == first, "writes at rest");
     let after = operator.metrics().await?;
     let count = |text: &str| metric(text, "lograft_operator_reconcile_duration_seconds_count");
     let spent = |text: &str| metric(text, "lograft_operator_reconcile_duration_seconds_sum");
@@ -89,8 +90,8 @@ pub(super) async fn a_hundred_clusters_come_to_rest(
     let mean_ms = (spent(&at_rest)? - spent(&before)?) / busy.max(1.0) * 1000.0;
     let p99 = quantile(&after, "lograft_operator_reconcile_duration_seconds", 0.99)?;
     let memory = operator.memory_bytes()?;
-    world.tell(format!(
-        "{CLUSTERS_COUNT} clusters made in {:.1} s by {busy} reconciles of {mean_ms:.0} ms \
+    sandbox.report_figure(format!(
+        "{CLUSTERS_COUNT} clusters created in {:.1} s by {busy} reconciles of {mean_ms:.0} ms \
          on average, 99 % below {p99} s; {idle} reconciles in {} s at rest; {} MiB",
         made.as_secs_f32(),
         REST.as_secs(),
@@ -100,7 +101,7 @@ pub(super) async fn a_hundred_clusters_come_to_rest(
         memory < OPERATOR_MEMORY_MAX_BYTES,
         "{memory} bytes of memory"
     );
-    // Each is looked at once a minute.
+    // Each cluster is reconciled once a minute.
     let fair = 2.0 * 100.0 * REST.as_secs_f64() / 60.0;
     ensure!(idle <= fair, "{idle} reconciles at rest");
     Ok(())

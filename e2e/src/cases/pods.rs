@@ -16,15 +16,15 @@ use lograft_crds::names::LABEL_CLUSTER;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::world::World;
+use crate::sandbox::Sandbox;
 
 /// From `kubectl apply` to Ready.
 const READY_MAX: Duration = Duration::from_mins(1);
-/// A change of all pods, one after the other.
+/// Timeout for the replacement of all pods, one after the other.
 const CHANGE_MAX: Duration = Duration::from_mins(4);
-/// The longest that a partition may take no writes while pods are replaced.
+/// Maximum pause of writes to a partition while pods are replaced.
 const PAUSE_MAX: Duration = Duration::from_secs(3);
-/// Such a time where a host is lost without a word: an election comes first.
+/// Maximum pause of writes after the loss of a host, which needs an election.
 const LOSS_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 fn is_ready(status: &LogClusterStatus) -> bool {
@@ -35,24 +35,25 @@ fn is_ready(status: &LogClusterStatus) -> bool {
     is("Ready", "True") && is("Progressing", "False") && is("Degraded", "False")
 }
 
-/// A cluster of three on small disks, changed by `spec`, that is ready.
-async fn ready(world: &World, spec: Value) -> anyhow::Result<LogClusterStatus> {
+/// Creates a cluster with three nodes on small disks, overridden by `spec`, and waits until it is
+/// ready.
+async fn ready(sandbox: &Sandbox, spec: Value) -> anyhow::Result<LogClusterStatus> {
     let mut whole = json!({"storage": {"size": "1Gi"}, "log": {"segmentSize": "4Mi"}});
     if let (Some(whole), Value::Object(spec)) = (whole.as_object_mut(), spec) {
         whole.extend(spec);
     }
-    world.create(whole).await?;
-    await_ready(world, READY_MAX).await
+    sandbox.create(whole).await?;
+    await_ready(sandbox, READY_MAX).await
 }
 
-async fn await_ready(world: &World, patience: Duration) -> anyhow::Result<LogClusterStatus> {
-    world
-        .status_for(patience, "the cluster to be ready and at rest", is_ready)
+async fn await_ready(sandbox: &Sandbox, timeout: Duration) -> anyhow::Result<LogClusterStatus> {
+    sandbox
+        .status_for(timeout, "the cluster to be ready and at rest", is_ready)
         .await
 }
 
-async fn pods(world: &World) -> anyhow::Result<BTreeMap<String, Pod>> {
-    pods_in(&world.api::<Pod>()).await
+async fn pods(sandbox: &Sandbox) -> anyhow::Result<BTreeMap<String, Pod>> {
+    pods_in(&sandbox.api::<Pod>()).await
 }
 
 async fn pods_in(api: &Api<Pod>) -> anyhow::Result<BTreeMap<String, Pod>> {
@@ -63,8 +64,8 @@ async fn pods_in(api: &Api<Pod>) -> anyhow::Result<BTreeMap<String, Pod>> {
         .collect())
 }
 
-/// The pods' UIDs, and how often their containers were started again.
-async fn lives(world: &World) -> anyhow::Result<BTreeMap<String, (String, i32)>> {
+/// UID and container restarts of each pod.
+async fn pod_incarnations(sandbox: &Sandbox) -> anyhow::Result<BTreeMap<String, (String, i32)>> {
     let life = |pod: &Pod| {
         let statuses = pod
             .status
@@ -77,7 +78,7 @@ async fn lives(world: &World) -> anyhow::Result<BTreeMap<String, (String, i32)>>
             .sum();
         (pod.metadata.uid.clone().unwrap_or_default(), restarts)
     };
-    Ok(pods(world)
+    Ok(pods(sandbox)
         .await?
         .iter()
         .map(|(name, pod)| (name.clone(), life(pod)))
@@ -94,14 +95,14 @@ fn is_up(pod: &Pod) -> bool {
     is_ready && pod.metadata.deletion_timestamp.is_none()
 }
 
-async fn up_count(world: &World) -> anyhow::Result<usize> {
-    let pods = pods(world).await?;
+async fn up_count(sandbox: &Sandbox) -> anyhow::Result<usize> {
+    let pods = pods(sandbox).await?;
     Ok(pods.values().filter(|pod| is_up(pod)).count())
 }
 
-/// What a pod's claim has room for, as it says.
-async fn capacity(world: &World, ordinal: i32) -> anyhow::Result<Option<String>> {
-    let claims = world.api::<PersistentVolumeClaim>();
+/// The capacity of a pod's claim, from its status.
+async fn capacity(sandbox: &Sandbox, ordinal: i32) -> anyhow::Result<Option<String>> {
+    let claims = sandbox.api::<PersistentVolumeClaim>();
     let claim = claims.get(&format!("data-events-{ordinal}")).await?;
     let size = claim
         .status
@@ -109,15 +110,15 @@ async fn capacity(world: &World, ordinal: i32) -> anyhow::Result<Option<String>>
     Ok(size.map(|size| size.0))
 }
 
-/// Looks on while pods are replaced: how many were away at once, at the worst.
-struct Onlooker {
+/// Watches pods during a change: the maximum number that was not ready at once.
+struct AvailabilityWatch {
     task: JoinHandle<anyhow::Result<usize>>,
     stop: tokio::sync::watch::Sender<bool>,
 }
 
-impl Onlooker {
-    fn start(world: &World, wanted: usize) -> Self {
-        let api = world.api::<Pod>();
+impl AvailabilityWatch {
+    fn start(sandbox: &Sandbox, wanted: usize) -> Self {
+        let api = sandbox.api::<Pod>();
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let task = tokio::spawn(async move {
             let mut worst = 0;
@@ -135,29 +136,29 @@ impl Onlooker {
         Self { task, stop }
     }
 
-    /// Fails if more than one pod was away at any time.
+    /// Fails if more than one pod was not ready at any time.
     async fn finish(self) -> anyhow::Result<()> {
         self.stop.send_replace(true);
-        let worst = self.task.await.context("looking on")??;
-        ensure!(worst <= 1, "{worst} pods were away at once");
+        let worst = self.task.await.context("the watch of pods failed")??;
+        ensure!(worst <= 1, "{worst} pods were not ready at once");
         Ok(())
     }
 }
 
-/// Whether every pod is another than before.
+/// Waits until every pod is replaced and the cluster is ready.
 async fn await_replaced(
-    world: &World,
+    sandbox: &Sandbox,
     before: &BTreeMap<String, (String, i32)>,
 ) -> anyhow::Result<()> {
-    let begun = Instant::now();
-    crate::world::await_for(CHANGE_MAX, "all pods to be replaced", || async {
-        let now = lives(world).await?;
+    let started = Instant::now();
+    crate::sandbox::await_for(CHANGE_MAX, "all pods to be replaced", || async {
+        let now = pod_incarnations(sandbox).await?;
         let is_new = |(name, (uid, _)): (&String, &(String, i32))| {
             now.get(name).is_some_and(|(other, _)| other != uid)
         };
         Ok(before.iter().all(is_new).then_some(()))
     })
     .await?;
-    await_ready(world, CHANGE_MAX.saturating_sub(begun.elapsed())).await?;
+    await_ready(sandbox, CHANGE_MAX.saturating_sub(started.elapsed())).await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is refused, by the API server or by the operator, and what the refusal says.
+//! Specs that the API server or the operator refuses, and the messages.
 
 use anyhow::ensure;
 use kube::api::{Patch, PatchParams};
@@ -6,25 +6,25 @@ use lograft_crds::LogCluster;
 use serde_json::{Value, json};
 
 use crate::operator::Operator;
-use crate::world::World;
+use crate::sandbox::Sandbox;
 
-/// Whether this was refused with these words.
+/// Checks that the request was refused with a message that contains `words`.
 fn refused(result: Result<(), kube::Error>, words: &str) -> anyhow::Result<()> {
     match result {
         Err(kube::Error::Api(status)) if status.message.contains(words) => Ok(()),
-        Err(error) => anyhow::bail!("refused, but without {words:?}: {error}"),
-        Ok(()) => anyhow::bail!("taken, though it should say {words:?}"),
+        Err(error) => anyhow::bail!("refused, but the message lacks {words:?}: {error}"),
+        Ok(()) => anyhow::bail!("accepted, but should be refused with {words:?}"),
     }
 }
 
 pub(super) async fn bad_clusters_are_refused_with_advice(
-    world: &World,
+    sandbox: &Sandbox,
     _: &mut Operator,
 ) -> anyhow::Result<()> {
     let cases: [(Value, &str); 8] = [
         (json!({"replicas": 0}), "spec.replicas"),
         (json!({"replicas": 100}), "spec.replicas"),
-        (json!({"storage": {"size": "1Mi"}}), "ask for 1Gi or more"),
+        (json!({"storage": {"size": "1Mi"}}), "must be at least 1Gi"),
         (json!({"storage": {"size": "lots"}}), "spec.storage.size"),
         (
             json!({"replicas": 1, "log": {"replicationFactor": 3}}),
@@ -38,34 +38,37 @@ pub(super) async fn bad_clusters_are_refused_with_advice(
             json!({"podTemplate": {"labels": {"lograft.io/cluster": "x"}}}),
             "use another prefix",
         ),
-        (json!({"log": {"segmentSize": "65Mi"}}), "1Mi to 64Mi"),
+        (
+            json!({"log": {"segmentSize": "65Mi"}}),
+            "between 1Mi and 64Mi",
+        ),
     ];
     for (spec, words) in cases {
-        refused(world.create(spec).await, words)?;
+        refused(sandbox.create(spec).await, words)?;
     }
     let long = "n".repeat(41);
     refused(
-        world.create_as(&long, json!({})).await,
+        sandbox.create_as(&long, json!({})).await,
         "choose a shorter name",
     )?;
-    world.create(json!({"paused": true})).await?;
+    sandbox.create(json!({"paused": true})).await?;
     let class = json!({"storage": {"storageClassName": "other"}});
-    refused(world.change(class).await, "make a new LogCluster")?;
+    refused(sandbox.change(class).await, "create a new LogCluster")?;
     refused(
-        world.change(json!({"storage": {"size": "5Gi"}})).await,
+        sandbox.change(json!({"storage": {"size": "5Gi"}})).await,
         "cannot shrink",
     )
 }
 
-pub(super) async fn what_a_status_says_once_stays(
-    world: &World,
+pub(super) async fn identity_in_status_is_immutable(
+    sandbox: &Sandbox,
     _: &mut Operator,
 ) -> anyhow::Result<()> {
-    world.create(json!({})).await?;
-    world
+    sandbox.create(json!({})).await?;
+    sandbox
         .status("an id", |status| status.cluster_id.is_some())
         .await?;
-    let api = world.api::<LogCluster>();
+    let api = sandbox.api::<LogCluster>();
     let put = |status: Value| {
         let patch = Patch::Merge(json!({"status": status}));
         let api = api.clone();
@@ -77,20 +80,23 @@ pub(super) async fn what_a_status_says_once_stays(
         }
     };
     let other = "11111111-2222-4333-8444-555555555555";
-    refused(put(json!({"clusterId": other})).await, "write it back")?;
-    refused(put(json!({"clusterId": null})).await, "write it back")?;
+    refused(put(json!({"clusterId": other})).await, "restore it")?;
+    refused(put(json!({"clusterId": null})).await, "restore it")?;
     put(json!({"bootstrapped": true})).await?;
-    refused(put(json!({"bootstrapped": false})).await, "made once")
+    refused(
+        put(json!({"bootstrapped": false})).await,
+        "bootstrapped once",
+    )
 }
 
-pub(super) async fn what_the_data_plane_lacks_is_told(
-    world: &World,
+pub(super) async fn unsupported_fields_are_reported(
+    sandbox: &Sandbox,
     _: &mut Operator,
 ) -> anyhow::Result<()> {
-    world
+    sandbox
         .create(json!({"authorization": {"enabled": true}}))
         .await?;
-    let status = world
+    let status = sandbox
         .status("a refusal", |status| !status.conditions.is_empty())
         .await?;
     let ready = status.conditions.iter().find(|c| c.type_ == "Ready");
@@ -101,14 +107,14 @@ pub(super) async fn what_the_data_plane_lacks_is_told(
     let text = status.blocked_on.unwrap_or_default();
     ensure!(text.contains("spec.authorization.enabled"), "{text}");
     ensure!(
-        world.objects("uid").await?.len() == 1,
-        "objects were made all the same"
+        sandbox.objects("uid").await?.len() == 1,
+        "objects were created despite the refusal"
     );
-    // Taken back, it goes on.
-    world
+    // After a correction the operator continues.
+    sandbox
         .change(json!({"authorization": {"enabled": false}}))
         .await?;
-    world
+    sandbox
         .status("an id", |status| status.cluster_id.is_some())
         .await?;
     Ok(())

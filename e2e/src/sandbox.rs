@@ -1,4 +1,4 @@
-//! A namespace for a case, and what cases do in it.
+//! The namespace of a test case, and the operations that cases use in it.
 
 use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
@@ -15,9 +15,9 @@ use lograft_crds::{LogCluster, LogClusterStatus};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Longest wait for a condition.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// What a namespace's pods have to keep to.
+/// Default timeout for a condition.
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// Label that enforces a PodSecurity profile.
 const POD_SECURITY: &str = "pod-security.kubernetes.io/enforce";
 const FIELD_MANAGER: &str = "lograft-e2e";
 
@@ -26,7 +26,7 @@ pub(crate) fn operator_label() -> String {
     format!("{LABEL_NAME}={OPERATOR}")
 }
 
-/// Before anything uses TLS.
+/// Must be called before any use of TLS.
 pub(crate) fn install_provider() -> anyhow::Result<()> {
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
@@ -40,28 +40,30 @@ pub(crate) fn install_provider() -> anyhow::Result<()> {
 /// The API server that `KUBECONFIG` names.
 pub(crate) async fn connect() -> anyhow::Result<Client> {
     install_provider()?;
-    let client = Client::try_default().await.context("reading KUBECONFIG")?;
+    let client = Client::try_default()
+        .await
+        .context("cannot read KUBECONFIG")?;
     client
         .apiserver_version()
         .await
-        .context("reaching the API server")?;
+        .context("cannot reach the API server")?;
     Ok(client)
 }
 
-/// Applies `crds/generated`, and waits until the API server takes its objects.
+/// Applies `crds/generated`, and waits until the API server accepts its objects.
 pub(crate) async fn install_crd(client: &Client) -> anyhow::Result<()> {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../crds/generated/logclusters.yaml"
     );
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {path}"))?;
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
     let crd: Value = serde_yaml::from_str(&text)?;
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let name = "logclusters.lograft.io";
     api.patch(name, &params, &Patch::Apply(&crd))
         .await
-        .context("applying the CRD")?;
+        .context("cannot apply the CRD")?;
     let clusters: Api<LogCluster> = Api::all(client.clone());
     await_condition("the CRD to be served", || async {
         Ok(clusters
@@ -73,24 +75,24 @@ pub(crate) async fn install_crd(client: &Client) -> anyhow::Result<()> {
     .await
 }
 
-/// Asks until there is an answer.
+/// Polls until there is a result.
 pub(crate) async fn await_condition<T, F>(what: &str, look: impl FnMut() -> F) -> anyhow::Result<T>
 where
     F: Future<Output = anyhow::Result<Option<T>>>,
 {
-    await_for(PATIENCE, what, look).await
+    await_for(TIMEOUT, what, look).await
 }
 
-/// Asks until there is an answer, for as long as this.
+/// Polls until there is a result, at most for `timeout`.
 pub(crate) async fn await_for<T, F>(
-    patience: Duration,
+    timeout: Duration,
     what: &str,
     mut look: impl FnMut() -> F,
 ) -> anyhow::Result<T>
 where
     F: Future<Output = anyhow::Result<Option<T>>>,
 {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         if let Some(found) = look()
             .await
@@ -98,29 +100,29 @@ where
         {
             return Ok(found);
         }
-        if begun.elapsed() > patience {
-            bail!("waited {} s in vain for {what}", patience.as_secs());
+        if started.elapsed() > timeout {
+            bail!("timed out after {} s waiting for {what}", timeout.as_secs());
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
-/// A namespace.
-pub(crate) struct World {
+/// The namespace of a case.
+pub(crate) struct Sandbox {
     pub(crate) client: Client,
     pub(crate) namespace: String,
-    /// What was measured, for who reads the run.
+    /// Measured figures, printed with the result.
     figures: Mutex<Vec<String>>,
 }
 
-impl World {
-    /// Notes a figure.
-    pub(crate) fn tell(&self, figure: String) {
+impl Sandbox {
+    /// Records a figure.
+    pub(crate) fn report_figure(&self, figure: String) {
         let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
         figures.push(figure);
     }
 
-    /// The figures so far.
+    /// The recorded figures.
     pub(crate) fn figures(&self) -> Vec<String> {
         let figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
         figures.clone()
@@ -141,7 +143,7 @@ impl World {
         let api: Api<Namespace> = Api::all(client.clone());
         api.create(&PostParams::default(), &object)
             .await
-            .context("making a namespace")?;
+            .context("cannot create a namespace")?;
         Ok(Self {
             client,
             namespace,
@@ -149,18 +151,19 @@ impl World {
         })
     }
 
-    /// Where no pod and no claim can be made: a cluster with nodes is then as one without.
+    /// A namespace whose quota allows no pods and claims, so that cases for an API server alone
+    /// also run in a cluster with nodes.
     pub(crate) async fn without_pods(client: Client, case: &str) -> anyhow::Result<Self> {
-        let world = Self::new(client, case).await?;
+        let sandbox = Self::new(client, case).await?;
         let none = json!({"pods": "0", "persistentvolumeclaims": "0"});
         let quota = json!({"metadata": {"name": "none"}, "spec": {"hard": none}});
         let quota: ResourceQuota = serde_json::from_value(quota)?;
-        world
+        sandbox
             .api::<ResourceQuota>()
             .create(&PostParams::default(), &quota)
             .await
-            .context("keeping pods away")?;
-        Ok(world)
+            .context("cannot create the quota")?;
+        Ok(sandbox)
     }
 
     pub(crate) async fn remove(self) -> anyhow::Result<()> {
@@ -177,7 +180,7 @@ impl World {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Creates a LogCluster `events` with this spec, as a user's tool would: unknown to our types.
+    /// Creates a LogCluster `events` with an untyped spec, like a user's YAML.
     pub(crate) async fn create(&self, spec: Value) -> Result<(), kube::Error> {
         self.create_as("events", spec).await
     }
@@ -211,7 +214,7 @@ impl World {
             .map(drop)
     }
 
-    /// Changes an object behind the operator's back.
+    /// Changes an object that the operator manages.
     pub(crate) async fn edit<K>(&self, name: &str, patch: Value) -> anyhow::Result<()>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -224,36 +227,36 @@ impl World {
         Ok(())
     }
 
-    /// Waits until the LogCluster's status is so.
+    /// Waits until the LogCluster's status fulfils `is_so`.
     pub(crate) async fn status(
         &self,
         what: &str,
         is_so: impl Fn(&LogClusterStatus) -> bool,
     ) -> anyhow::Result<LogClusterStatus> {
-        self.status_for(PATIENCE, what, is_so).await
+        self.status_for(TIMEOUT, what, is_so).await
     }
 
-    /// Waits until the LogCluster's status is so, for as long as this.
+    /// Waits until the LogCluster's status fulfils `is_so`, at most for `timeout`.
     pub(crate) async fn status_for(
         &self,
-        patience: Duration,
+        timeout: Duration,
         what: &str,
         is_so: impl Fn(&LogClusterStatus) -> bool,
     ) -> anyhow::Result<LogClusterStatus> {
         let api = self.api::<LogCluster>();
-        await_for(patience, what, || async {
+        await_for(timeout, what, || async {
             let status = api.get("events").await?.status.unwrap_or_default();
             Ok(is_so(&status).then_some(status))
         })
         .await
     }
 
-    /// Kind, name and `field` of the metadata of every object that the operator made, and of the
-    /// LogCluster.
+    /// Kind, name and the metadata field `field` of the LogCluster and of every object that the
+    /// operator created.
     pub(crate) async fn objects(&self, field: &str) -> anyhow::Result<Vec<String>> {
         let own = ListParams::default().labels(&format!("{LABEL_MANAGED_BY}=lograft-operator"));
         let mut found = Vec::new();
-        for kind in crate::cases::kinds() {
+        for kind in crate::kinds::owned_kinds() {
             let is_cluster = kind.kind == "LogCluster";
             let api: Api<DynamicObject> =
                 Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
@@ -268,8 +271,8 @@ impl World {
         Ok(found)
     }
 
-    /// Status and events, for a failure.
-    pub(crate) async fn story(&self) -> String {
+    /// Status and events, for the report of a failure.
+    pub(crate) async fn describe_failure(&self) -> String {
         let mut text = String::new();
         if let Ok(clusters) = self.api::<LogCluster>().list(&ListParams::default()).await {
             for cluster in clusters {
