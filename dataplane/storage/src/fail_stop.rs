@@ -7,10 +7,10 @@ use crate::error::StorageError;
 pub(crate) type OnFatal = Arc<dyn Fn(StorageError) + Send + Sync>;
 
 /// Remembers the first failed write or sync of the node.
-// Fail-stop: after a failed fsync nobody knows which bytes are on the disk, and a second fsync may
-// report success for bytes that the kernel has dropped. So no group writes any more, no callback
-// reports success, and the process ends; the next start reads what the disk really has. A node
-// that went on could acknowledge records that are not on disk.
+// Fail-stop: after a failed fsync it is unknown which bytes are on the disk, and a second fsync may
+// report success for bytes that the kernel has dropped ("fsyncgate"). So no group starts another
+// write, and the process ends; recovery at the next start reads what is really on the disk. A node
+// that continued could acknowledge records that are not there.
 pub(crate) struct FailStop {
     first_error: OnceLock<Arc<StorageError>>,
     on_fatal: OnFatal,

@@ -181,7 +181,7 @@ impl HardFile {
     }
 
     /// Writes a record into two slots and syncs them.
-    // The slot that is left alone is the newest record of the last sync. A torn write can damage
+    // The slot that is left alone holds the record of the last sync. A torn write can damage
     // the two slots in flight but not that one, so recovery finds the new vote or the previous one,
     // never none. Nobody has heard of the new vote before the sync: forgetting it is safe.
     pub(crate) fn write_synced(

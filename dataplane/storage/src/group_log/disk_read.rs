@@ -88,7 +88,7 @@ impl LogState {
 
 impl OpenGroup {
     /// Runs a read of a segment file, and decides what a failure means.
-    // Reads take no lock, so the writer may purge, recycle or truncate the segment during a read.
+    // No lock is held during a read, so the writer may purge, recycle or truncate the segment.
     // A failure then says nothing about the disk. It counts as corruption only if the segment is
     // still part of the log and nothing was truncated since the range was made: a false report
     // would make the node discard a healthy replica.

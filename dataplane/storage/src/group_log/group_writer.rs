@@ -301,7 +301,7 @@ impl GroupWriter {
     }
 
     /// Removes purged segments, oldest first, and checkpoints.
-    // Oldest first: a crash in between leaves a shorter prefix of the log, never a gap.
+    // Oldest first: a crash between two removals leaves a log that starts earlier, never a gap.
     pub(crate) fn purge(
         &mut self,
         env: &StorageEnv,

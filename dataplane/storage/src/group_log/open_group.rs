@@ -21,7 +21,7 @@ pub(crate) struct OpenGroup {
     pub(crate) env: Arc<StorageEnv>,
     /// The log as callers see it. Lock order: `writer` before `state`; no disk IO under `state`.
     pub(crate) state: Mutex<LogState>,
-    /// Used by the writer thread alone; the mutex is never contended.
+    /// Locked only by the writer of the group's queue, so it is never contended.
     pub(crate) writer: Mutex<GroupWriter>,
 }
 
