@@ -311,6 +311,6 @@ mod tests {
         workers.spawn(async { Err(ClientError::Closed) });
         let failed = measure(Arc::default(), workers, SCHEDULE, &context()).await;
         let line = failed.unwrap_err().line().unwrap();
-        assert_eq!(line, "cannot run the benchmark: the producer is closed");
+        assert_eq!(line, "cannot run the benchmark: producer is closed");
     }
 }
