@@ -1,56 +1,112 @@
-//! Who may do what. Every identity that the cluster's CA issued may produce and fetch for now;
-//! lists of rights per topic find their place here.
+//! Authorization: the one function that all services of all protocols ask before they act.
+//!
+//! Every identity that the cluster's CA has issued may produce, consume and administer. Calls
+//! between nodes are for nodes alone.
 
-use std::sync::Arc;
+use std::fmt;
 
 use lograft_core::Reason;
-use tonic::{Extensions, Status};
 
-use crate::api::grpc::status::ApiError;
-use crate::identity::{Caller, PeerIdentity, Role};
+use crate::error::ApiError;
+use crate::identity::{PeerIdentity, Role};
 
-/// What a call does with a topic.
+/// An operation of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Act {
-    /// Writes records.
-    Write,
-    /// Reads records or where they are.
+pub(crate) enum Operation {
+    /// Read records, or find their offsets.
     Read,
+    /// Append records.
+    Write,
+    Create,
+    Alter,
+    Delete,
+    Describe,
+    /// Calls between nodes: replicate, join, forward requests. A user who could mark a request as
+    /// forwarded could keep it from reaching the leader.
+    ClusterAction,
 }
 
-/// What the caller may do.
-#[derive(Clone, Debug)]
-pub(crate) struct Access {
-    identity: Arc<PeerIdentity>,
+/// The object of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resource<'a> {
+    Topic(&'a str),
+    Cluster,
 }
 
-impl Access {
-    /// That of the call's certificate.
-    pub(crate) fn of(extensions: &Extensions) -> Result<Self, Status> {
-        let caller = extensions.get::<Caller>();
-        let caller = caller
-            .ok_or_else(|| ApiError::new(Reason::Unauthenticated, "no client certificate"))?;
-        Ok(Self {
-            identity: Arc::clone(&caller.identity),
+/// Fails with PERMISSION_DENIED if the principal may not apply the operation to the resource.
+pub(crate) fn authorize(
+    principal: &PeerIdentity,
+    operation: Operation,
+    resource: Resource<'_>,
+) -> Result<(), ApiError> {
+    let is_allowed = match (&principal.role, operation) {
+        (Role::Node(_), _) => true,
+        (Role::User(_) | Role::Operator, operation) => operation != Operation::ClusterAction,
+    };
+    if is_allowed {
+        return Ok(());
+    }
+    let text = format!("{principal} is not allowed to {operation} {resource}");
+    Err(ApiError::new(Reason::PermissionDenied, text))
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Create => "create",
+            Self::Alter => "alter",
+            Self::Delete => "delete",
+            Self::Describe => "describe",
+            Self::ClusterAction => "act as a node of",
         })
     }
+}
 
-    /// Whether the caller may do this with a topic.
-    #[expect(clippy::unnecessary_wraps, reason = "rights per topic will refuse")]
-    pub(crate) fn check(&self, act: Act, _topic: &str) -> Result<(), ApiError> {
-        match (&self.identity.role, act) {
-            (Role::Node(_) | Role::User(_) | Role::Operator, Act::Write | Act::Read) => Ok(()),
+impl fmt::Display for Resource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Topic(name) => write!(f, "topic {name:?}"),
+            Self::Cluster => f.write_str("the cluster"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn may(role: &str, operation: Operation, resource: Resource<'_>) -> bool {
+        let principal = format!("spiffe://lograft.io/ns/a/cluster/b/{role}");
+        match authorize(&principal.parse().unwrap(), operation, resource) {
+            Ok(()) => true,
+            Err(error) => {
+                assert_eq!(error.reason(), Reason::PermissionDenied);
+                false
+            }
         }
     }
 
-    /// Only nodes may say that they pass a request on: it could otherwise be kept from its leader.
-    pub(crate) fn check_forwarded(&self, forwarded: bool) -> Result<(), ApiError> {
-        match self.identity.role {
-            Role::User(_) | Role::Operator if forwarded => Err(ApiError::new(
-                Reason::PermissionDenied,
-                "only nodes may set forwarded",
-            )),
-            _ => Ok(()),
+    #[test]
+    fn only_nodes_act_as_nodes() {
+        let action = |role| may(role, Operation::ClusterAction, Resource::Cluster);
+        assert!(action("node/a"));
+        assert!(!action("user/a"));
+        assert!(!action("operator"));
+    }
+
+    #[test]
+    fn every_identity_may_do_the_rest() {
+        for role in ["node/a", "user/a", "operator"] {
+            for operation in [Operation::Read, Operation::Write] {
+                assert!(may(role, operation, Resource::Topic("t")));
+            }
+            let cluster = Resource::Cluster;
+            assert!(may(role, Operation::Alter, cluster));
+            assert!(may(role, Operation::Describe, cluster));
+            assert!(may(role, Operation::Create, Resource::Topic("t")));
+            assert!(may(role, Operation::Delete, Resource::Topic("t")));
         }
     }
 }

@@ -1,4 +1,4 @@
 //! The APIs of a node: thin adapters over `serving` and `control`. They decode, authorize, call
 //! and encode; they decide nothing.
 
-pub mod grpc;
+pub(crate) mod grpc;

@@ -1,5 +1,5 @@
-//! What a node is told: a YAML file, read once at the start. Every field, with its default and
-//! bounds, stands in `dataplane/docs/config.md`.
+//! The configuration of a node: a YAML file, read at the start. `dataplane/docs/config.md` documents
+//! every field with its default and bounds.
 
 mod topics;
 
@@ -25,16 +25,16 @@ pub const ZONE_VARIABLE: &str = "LOGRAFT_ZONE";
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file could not be read.
-    #[error("reading the configuration {path}")]
+    #[error("cannot read the configuration {path}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
     /// The file is no YAML, or a field is unknown, missing or of another type.
-    #[error("parsing the configuration {path}")]
+    #[error("cannot parse the configuration {path}")]
     Parse {
         /// The file.
         path: PathBuf,
@@ -43,13 +43,13 @@ pub enum ConfigError {
         source: serde_yaml::Error,
     },
     /// A field is outside its bounds.
-    #[error("configuration field `{field}` is {found}: {bound}")]
+    #[error("configuration field {field} must be {bound}, got {found}")]
     Field {
         /// The field, with dots for nesting.
         field: &'static str,
-        /// What stands there.
+        /// The value found.
         found: String,
-        /// What may stand there.
+        /// The values allowed.
         bound: String,
     },
 }
@@ -76,7 +76,7 @@ pub struct NodeConfig {
     /// Peer addresses, `host:port`, of nodes that may know a cluster to join.
     #[serde(default)]
     pub seeds: Vec<String>,
-    /// What runs the node's work.
+    /// Threads.
     #[serde(default)]
     pub runtime: RuntimeSettings,
     /// Disk and caches.
@@ -85,10 +85,10 @@ pub struct NodeConfig {
     /// Raft's timing.
     #[serde(default)]
     pub raft: RaftSettings,
-    /// What topics take that say nothing themselves.
+    /// Defaults for new topics.
     #[serde(default)]
     pub topics: TopicDefaults,
-    /// What the node says about itself.
+    /// Log lines.
     #[serde(default)]
     pub log: LogSettings,
     /// The file that it was read from, if it was.
@@ -140,7 +140,7 @@ pub struct TlsConfig {
     pub ca: PathBuf,
 }
 
-/// What runs the node's work.
+/// Threads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RuntimeSettings {
@@ -175,15 +175,16 @@ impl Default for StorageSettings {
     }
 }
 
-/// Raft's timing. A follower waits between the two election bounds for its leader.
+/// Raft's timing. A follower that hears nothing from its leader for an election timeout, randomized
+/// between the two bounds, starts an election.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RaftSettings {
-    /// How often a leader says that it lives, milliseconds.
+    /// Interval of a leader's heartbeats, milliseconds.
     pub heartbeat_ms: u64,
-    /// Shortest silence after which a follower stands for election, milliseconds.
+    /// Lower bound of the randomized election timeout, milliseconds.
     pub election_min_ms: u64,
-    /// Longest such silence, milliseconds.
+    /// Upper bound of the randomized election timeout, milliseconds.
     pub election_max_ms: u64,
 }
 
@@ -208,7 +209,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// What the node says about itself on stderr.
+/// Log lines on stderr.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogSettings {
@@ -251,8 +252,8 @@ impl NodeConfig {
         Ok(config)
     }
 
-    /// Takes from the environment what stands there: what a pod learns of its place only when it
-    /// has one goes before the file.
+    /// Applies the environment, which takes precedence over the file: a pod learns its zone only
+    /// after it is scheduled.
     pub fn with_environment(
         mut self,
         variable: impl Fn(&str) -> Option<String>,
@@ -271,11 +272,7 @@ impl NodeConfig {
             return Err(field("name", &format!("{:?}", self.name), name_bound(c)));
         }
         if self.data_dir.as_os_str().is_empty() {
-            return Err(field(
-                "data_dir",
-                &"empty",
-                "a directory must be given".to_owned(),
-            ));
+            return Err(field("data_dir", &"empty", "a directory".to_owned()));
         }
         check_zone("zone", &self.zone)?;
         self.check_addresses()?;
@@ -305,7 +302,7 @@ impl NodeConfig {
             match given {
                 Some(address) => check_address(name, address)?,
                 None if listened.ip().is_unspecified() => {
-                    let bound = format!("needed, because {listened} is no address to reach");
+                    let bound = format!("set, because others cannot connect to {listened}");
                     return Err(field(name, &"missing", bound));
                 }
                 None => {}
@@ -357,12 +354,12 @@ impl RaftSettings {
         within("raft.heartbeat_ms", self.heartbeat_ms, 10, 10_000, "ms")?;
         let least = 5 * self.heartbeat_ms / 2;
         if self.election_min_ms < least {
-            let bound = format!("at least {least} ms, 2.5 times `raft.heartbeat_ms`");
+            let bound = format!("at least {least} ms, 2.5 times raft.heartbeat_ms");
             return Err(field("raft.election_min_ms", &self.election_min_ms, bound));
         }
         if self.election_max_ms <= self.election_min_ms || self.election_max_ms > 60_000 {
             let bound = format!(
-                "above `raft.election_min_ms` ({}) and at most 60000 ms",
+                "above raft.election_min_ms ({}) and at most 60000 ms",
                 self.election_min_ms
             );
             return Err(field("raft.election_max_ms", &self.election_max_ms, bound));
@@ -376,7 +373,7 @@ fn check_zone(name: &'static str, zone: &str) -> Result<(), ConfigError> {
     if zone.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(());
     }
-    let bound = "printable ASCII without spaces may stand in it".to_owned();
+    let bound = "printable ASCII without spaces".to_owned();
     Err(field(name, &format!("{zone:?}"), bound))
 }
 
@@ -385,7 +382,7 @@ fn is_name_char(c: char) -> bool {
 }
 
 fn name_bound(c: char) -> String {
-    format!("{c:?} is not among the letters, digits, '-', '_' and '.' that may stand in it")
+    format!("made of letters, digits, '-', '_' and '.', without {c:?}")
 }
 
 fn field(name: &'static str, found: &dyn std::fmt::Display, bound: String) -> ConfigError {
@@ -422,7 +419,7 @@ fn within<N: Copy + PartialOrd + std::fmt::Display>(
 
 /// `host:port` with a port above 0; the host is a name, an IPv4 address or `[IPv6]`.
 fn check_address(name: &'static str, address: &str) -> Result<(), ConfigError> {
-    let bound = || "an address is `host:port` with a port from 1 to 65535".to_owned();
+    let bound = || "host:port with a port from 1 to 65535".to_owned();
     let refused = || field(name, &format!("{address:?}"), bound());
     let (host, port) = address.rsplit_once(':').ok_or_else(refused)?;
     let port: u16 = port.parse().map_err(|_| refused())?;

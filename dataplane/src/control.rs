@@ -52,6 +52,7 @@ mod task_registry;
 pub(crate) mod test_metadata;
 #[cfg(test)]
 pub(crate) mod test_status;
+pub(crate) mod topic_admin;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -88,6 +89,7 @@ use self::retention::Retention;
 use self::seeds::Seeds;
 use self::stop_preparation::StopPreparation;
 use self::task_registry::TaskRegistry;
+use self::topic_admin::TopicAdmin;
 use crate::clock::Clock;
 use crate::config::TopicDefaultsSource;
 use crate::fatal::FatalSink;
@@ -162,8 +164,8 @@ pub(crate) struct Control {
     pub(crate) transfers: LeaderTransfer,
     /// Prepares stops of nodes.
     pub(crate) stops: StopPreparation,
-    /// The defaults for new topics.
-    pub(crate) topic_defaults: Arc<TopicDefaultsSource>,
+    /// Changes topics.
+    pub(crate) topics: TopicAdmin,
 }
 
 /// The loops of control.
@@ -253,6 +255,12 @@ impl Control {
             leader_watch: shared.leader_watch(&parts),
             addresses: shared.address_book(&parts),
         };
+        let topics = TopicAdmin {
+            view: shared.view.clone(),
+            leaders: shared.leaders.clone(),
+            proposer: shared.meta_handle(),
+            defaults: Arc::new(parts.topic_defaults),
+        };
         let control = Self {
             member: shared.member,
             readiness: shared.readiness,
@@ -266,7 +274,7 @@ impl Control {
             cluster,
             transfers,
             stops,
-            topic_defaults: Arc::new(parts.topic_defaults),
+            topics,
         };
         (control, loops)
     }

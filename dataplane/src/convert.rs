@@ -1,5 +1,5 @@
-//! Between raft's types and those of `lograft.raft.v1`. Payload bytes are shared both ways; what
-//! comes in is checked against its bounds here, the CRC of a payload where raft takes it.
+//! Conversion between raft's types and the messages of `lograft.raft.v1`. Payload bytes are shared in
+//! both directions. Bounds of incoming messages are checked here, the CRC of payloads in raft.
 
 use bytes::Bytes;
 use lograft_core::limits::{APPEND_ENTRIES_MAX_COUNT, ENTRY_MAX_BYTES};
@@ -10,19 +10,19 @@ use lograft_core::{
 use lograft_proto::raft::v1 as proto;
 use lograft_raft::{MembershipCodecError, wire};
 
-pub mod snapshot;
+pub(crate) mod snapshot;
 
 /// Why a peer's request or answer makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConvertError {
+pub(crate) enum ConvertError {
     /// A field must be set.
-    #[error("field `{0}` is missing")]
+    #[error("{0} must be set")]
     Missing(&'static str),
     /// A cluster id has 16 bytes.
-    #[error("field `cluster_id` has {0} bytes, not 16")]
+    #[error("cluster_id must be 16 bytes, got {0}")]
     ClusterId(usize),
     /// An entry's kind is none that this version knows.
-    #[error("entry {index}: kind {kind} is not known")]
+    #[error("kind of entry {index} must be a known kind, got {kind}")]
     Kind {
         /// The entry.
         index: LogIndex,
@@ -30,7 +30,7 @@ pub enum ConvertError {
         kind: u32,
     },
     /// A payload is larger than an entry may be.
-    #[error("entry {index}: {size} bytes, at most {ENTRY_MAX_BYTES}")]
+    #[error("entry {index} must be at most {ENTRY_MAX_BYTES} bytes, got {size}")]
     Size {
         /// The entry.
         index: LogIndex,
@@ -38,27 +38,27 @@ pub enum ConvertError {
         size: usize,
     },
     /// Too many entries at once.
-    #[error("{0} entries in a request, at most {APPEND_ENTRIES_MAX_COUNT}")]
+    #[error("entries must be at most {APPEND_ENTRIES_MAX_COUNT}, got {0}")]
     Count(usize),
     /// A snapshot's membership does not decode.
-    #[error("the snapshot's membership")]
+    #[error("cannot decode the membership of the snapshot")]
     Membership(#[source] MembershipCodecError),
     /// A snapshot's state is larger than it may be, or its size is not the announced one.
-    #[error("the snapshot's state has {found} bytes, announced are {announced}")]
+    #[error("state of the snapshot must be {announced} bytes, got {found}")]
     StateSize {
-        /// What came.
+        /// Bytes received.
         found: u64,
-        /// What was announced.
+        /// Bytes announced.
         announced: u64,
     },
     /// A snapshot's state does not have the CRC sent with it.
-    #[error("the snapshot's state was damaged on the way")]
+    #[error("state of the snapshot does not match its CRC: it was corrupted in transit")]
     StateCrc,
 }
 
 /// From whom, to whom, for which group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route {
+pub(crate) struct Route {
     /// The cluster of both.
     pub cluster: ClusterId,
     /// The sender.
@@ -71,7 +71,7 @@ pub struct Route {
 
 impl Route {
     /// As sent.
-    pub fn to_proto(self) -> proto::Route {
+    pub(crate) fn to_proto(self) -> proto::Route {
         let Self {
             cluster,
             from,
@@ -87,7 +87,7 @@ impl Route {
     }
 
     /// As received.
-    pub fn from_proto(route: Option<&proto::Route>) -> Result<Self, ConvertError> {
+    pub(crate) fn from_proto(route: Option<&proto::Route>) -> Result<Self, ConvertError> {
         let proto::Route {
             cluster_id,
             from_node,

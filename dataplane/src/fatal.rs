@@ -15,27 +15,27 @@ pub enum FatalError {
     #[error("storage failed")]
     Storage(#[source] StorageError),
     /// A raft core ended.
-    #[error("the raft core of group {group} failed: {cause}")]
+    #[error("raft core of group {group} failed: {cause}")]
     Raft {
         /// The group.
         group: GroupId,
-        /// What raft said.
+        /// The error of raft.
         cause: String,
     },
     /// A committed entry does not follow on a replica's state.
-    #[error("entry {index} of group {group} begins at offset {found}, its place is {expected}")]
+    #[error("entry {index} of group {group} must start at offset {expected}, got {found}")]
     Diverged {
         /// The group.
         group: GroupId,
         /// The entry.
         index: LogIndex,
-        /// The offset that had to come.
+        /// The next offset of the applied state.
         expected: Offset,
-        /// The offset that came.
+        /// The base offset of the entry.
         found: Offset,
     },
     /// A committed command of the meta group does not decode: a newer program wrote it.
-    #[error("command {index} of the meta group does not decode")]
+    #[error("cannot decode command {index} of the meta group")]
     Command {
         /// Its index.
         index: LogIndex,
@@ -45,15 +45,15 @@ pub enum FatalError {
     },
 }
 
-/// Takes the reason to end.
-pub trait FatalSink: Send + Sync + 'static {
+/// Receives fatal errors.
+pub(crate) trait FatalSink: Send + Sync + 'static {
     /// Called from any thread, perhaps more than once. Must not block.
     fn report(&self, error: FatalError);
 }
 
-/// Keeps the first reason and wakes who waits for it.
+/// Keeps the first fatal error for its waiter.
 #[derive(Debug, Default)]
-pub struct FatalCell {
+pub(crate) struct FatalCell {
     first: Mutex<Option<FatalError>>,
     is_set: watch::Sender<bool>,
 }
@@ -69,8 +69,8 @@ impl FatalSink for FatalCell {
 }
 
 impl FatalCell {
-    /// Waits for a reason to end; for ever if none comes.
-    pub async fn wait(&self) -> FatalError {
+    /// Waits for a fatal error.
+    pub(crate) async fn wait(&self) -> FatalError {
         let mut is_set = self.is_set.subscribe();
         // The sender lives as long as `self`: this waits or succeeds.
         let _ = is_set.wait_for(|set| *set).await;
@@ -81,7 +81,7 @@ impl FatalCell {
             .take();
         match first {
             Some(error) => error,
-            // Told already, to another who waited.
+            // Another waiter has taken it.
             None => std::future::pending().await,
         }
     }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_first_reason_is_the_one_told() {
+    async fn the_first_error_is_kept() {
         let cell = FatalCell::default();
         for group in [4, 5] {
             cell.report(FatalError::Raft {
@@ -102,7 +102,7 @@ mod tests {
         }
         assert_eq!(
             cell.wait().await.to_string(),
-            "the raft core of group 4 failed: x"
+            "raft core of group 4 failed: x"
         );
     }
 }

@@ -19,22 +19,22 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
 
-use crate::api::grpc::log::LogParts;
 use crate::api::grpc::log_service::LogApi;
-use crate::api::grpc::status::ApiError;
+use crate::api::grpc::status::to_wire;
 use crate::clock::SystemClock;
 use crate::control::test_metadata;
 use crate::fatal::{FatalError, FatalSink};
 use crate::identity::Caller;
 use crate::metrics::Metrics;
-use crate::serving::append::Door;
-use crate::serving::forward::LogPeers;
+use crate::serving::engine::{LogEngine, LogEngineParts};
 use crate::serving::meta_group::{LeaderHints, ProposeMeta, ProposeMetaError};
-use crate::serving::replica::{Replica, ReplicaMap};
+use crate::serving::replica::{PartitionKey, Replica, ReplicaMap};
 use crate::state_machine::MetaView;
 use crate::state_machine::PartitionMachine;
 use crate::state_machine::SharedState;
 use crate::test_net::Net;
+use crate::transport::status::error_of;
+use crate::transport::{ChannelError, GrpcForward, LeaderChannels};
 
 pub(crate) const TOPIC: &str = "orders";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -57,8 +57,8 @@ pub(crate) struct TestCluster {
 
 struct Peers(BTreeMap<NodeId, Channel>);
 
-impl LogPeers for Peers {
-    fn channel(&self, node: NodeId) -> Result<Channel, ApiError> {
+impl LeaderChannels for Peers {
+    fn channel(&self, node: NodeId) -> Result<Channel, ChannelError> {
         Ok(self.0[&node].clone())
     }
 }
@@ -112,16 +112,12 @@ async fn start_replica(storage: &Storage, node: NodeId, net: &Net) -> Arc<Replic
         .await
         .unwrap();
     net.attach(node, raft.clone());
-    let (topic, partition, door) = (TOPIC.into(), PartitionId(0), Arc::new(Door::new()));
-    Arc::new(Replica {
+    let key = PartitionKey {
         group: GROUP,
-        topic,
-        partition,
-        raft,
-        log,
-        state,
-        door,
-    })
+        topic: TOPIC.into(),
+        partition: PartitionId(0),
+    };
+    Arc::new(Replica::new(key, raft, log, state))
 }
 
 /// Starts a node; with a `net`, it holds a replica that talks over it.
@@ -154,17 +150,17 @@ async fn start_node(
         replica = Some(opened);
     }
     let metrics = Arc::new(Metrics::new().unwrap());
-    let api = LogApi::new(LogParts {
+    let api = LogApi::new(LogEngine::new(LogEngineParts {
         node: id,
         replicas,
         meta: MetaView::new(metadata.clone()),
         meta_handle: Arc::new(Meta),
         hints: Arc::new(NoHints),
-        peers: peers.clone(),
+        forward: Arc::new(GrpcForward::new(peers.clone(), &metrics)),
         storage,
         clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
-    });
+    }));
     tokio::spawn(serve(api, listener));
     TestNode {
         id,
@@ -252,9 +248,8 @@ impl TestCluster {
     }
 }
 
-/// Serves without TLS; whoever says so in a header is a node.
+/// Serves without TLS. A caller is a node unless it sends the header `user`.
 async fn serve(api: LogApi, listener: TcpListener) {
-    let remote = listener.local_addr().unwrap();
     let as_caller = move |mut request: tonic::Request<()>| {
         // Only other nodes of the fixture send no header.
         let role = if request.metadata().contains_key("user") {
@@ -267,7 +262,6 @@ async fn serve(api: LogApi, listener: TcpListener) {
             .unwrap();
         request.extensions_mut().insert(Caller {
             identity: Arc::new(identity),
-            remote,
         });
         Ok(request)
     };
@@ -294,7 +288,12 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
     }
 }
 
-/// An encoded batch of `count` records, told apart by `seed`.
+/// The error in a status of a node, as the error field of a reply.
+pub(crate) fn wire_error(status: &tonic::Status) -> proto::Error {
+    to_wire(&error_of(status).unwrap())
+}
+
+/// An encoded batch of `count` records with values that start with `seed`.
 pub(crate) fn encoded(seed: u64, count: u32) -> proto::EncodedBatch {
     let mut builder = BatchBuilder::new(Compression::None);
     for n in 0..count {

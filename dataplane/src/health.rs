@@ -27,15 +27,15 @@ use crate::net::{BoxIo, Listener};
 pub enum Readiness {
     /// It can.
     Ready,
-    /// It cannot; what it waits for, as a sentence.
+    /// It cannot. A sentence says why.
     Waiting(String),
 }
 
-/// What the port tells about.
+/// The state that the port publishes.
 pub struct Health {
-    /// Written by whoever starts and stops the node's parts.
+    /// Written during start and shutdown.
     pub readiness: watch::Receiver<Readiness>,
-    /// What a scrape reads.
+    /// The metrics of a scrape.
     pub metrics: Arc<Metrics>,
 }
 
@@ -57,7 +57,7 @@ pub async fn serve(listener: Box<dyn Listener>, health: Arc<Health>) {
                 });
             }
             Err(error) => {
-                debug!(%error, "accepting failed");
+                debug!(%error, "cannot accept a health connection");
                 tokio::time::sleep(HEALTH_REQUEST_MAX / 100).await;
             }
         }

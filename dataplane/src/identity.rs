@@ -2,7 +2,6 @@
 //! `spiffe://<trust domain>/ns/<namespace>/cluster/<cluster>/{node/<name>,user/<name>,operator}`.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use x509_parser::prelude::FromDer;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
     /// The certificate does not decode.
-    #[error("the certificate does not decode")]
+    #[error("cannot decode the certificate")]
     Certificate,
     /// There is no `spiffe://` URI among the certificate's names.
     #[error("the certificate has no spiffe:// URI among its names")]
@@ -30,12 +29,12 @@ pub enum IdentityError {
          {{node/<name>,user/<name>,operator}}"
     )]
     Malformed {
-        /// What stood there.
+        /// The URI.
         uri: String,
     },
 }
 
-/// What an identity may do, and its name.
+/// The role of an identity, with its name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// A node of the cluster.
@@ -49,7 +48,7 @@ pub enum Role {
 /// An identity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PeerIdentity {
-    /// Trust domain, `lograft.io` unless told otherwise.
+    /// Trust domain, by default `lograft.io`.
     pub trust_domain: String,
     /// The namespace of the cluster.
     pub namespace: String,
@@ -86,7 +85,7 @@ impl PeerIdentity {
         matches!(self.role, Role::Node(_))
     }
 
-    /// Whether both belong to the same cluster, as far as the certificates tell.
+    /// Whether both belong to the same cluster, by their certificates.
     pub fn is_same_cluster(&self, other: &Self) -> bool {
         self.trust_domain == other.trust_domain
             && self.namespace == other.namespace
@@ -153,13 +152,13 @@ fn parse(uri: &str) -> Option<PeerIdentity> {
 }
 
 /// When a certificate expires, seconds since the Unix epoch.
-pub fn not_after_s(der: &CertificateDer<'_>) -> Result<i64, IdentityError> {
+pub(crate) fn not_after_s(der: &CertificateDer<'_>) -> Result<i64, IdentityError> {
     let (_, certificate) =
         X509Certificate::from_der(der).map_err(|_| IdentityError::Certificate)?;
     Ok(certificate.validity().not_after.timestamp())
 }
 
-/// A node's place in a cluster.
+/// The membership of a node in a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
     /// The cluster.
@@ -168,13 +167,11 @@ pub struct Member {
     pub node: NodeId,
 }
 
-/// What a service finds about its caller in the extensions of a request.
+/// The caller of a request, in the request's extensions.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// The identity in the caller's certificate, verified by the handshake.
     pub identity: Arc<PeerIdentity>,
-    /// Where the connection comes from.
-    pub remote: SocketAddr,
 }
 
 #[cfg(test)]

@@ -5,22 +5,23 @@
 //! [`health`], [`metrics`], [`telemetry`], [`run`].
 
 mod access;
-pub mod api;
+mod api;
 pub mod clock;
 pub mod config;
-pub(crate) mod control;
-pub mod convert;
+mod control;
+mod convert;
+mod error;
 mod error_text;
-pub mod fatal;
+mod fatal;
 pub mod health;
-pub mod identity;
-pub mod listen;
+mod identity;
+mod listen;
 mod log_limit;
 pub mod metrics;
 pub mod net;
 pub mod run;
-pub mod serving;
-pub mod state_machine;
+mod serving;
+mod state_machine;
 pub mod telemetry;
 pub mod tls;
 pub mod transport;

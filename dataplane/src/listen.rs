@@ -36,11 +36,11 @@ use crate::{LogLimit, error_chain};
 /// Why a handshake did not end in a connection.
 #[derive(Debug, thiserror::Error)]
 enum HandshakeError {
-    #[error("no TLS handshake within {0:?}")]
+    #[error("TLS handshake not completed within {0:?}")]
     Timeout(Duration),
-    #[error("the TLS handshake failed")]
+    #[error("TLS handshake failed")]
     Tls(#[source] io::Error),
-    #[error("the peer's identity")]
+    #[error("cannot identify the peer")]
     Identity(#[source] IdentityError),
 }
 
@@ -54,9 +54,9 @@ impl Port {
     }
 }
 
-/// What bounds a port.
+/// The limits of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListenLimits {
+pub(crate) struct ListenLimits {
     /// Connections at once, those in their handshake included; more are closed unanswered.
     pub connections_max_count: usize,
     /// Handshakes at once; more wait in the system's backlog.
@@ -67,7 +67,7 @@ pub struct ListenLimits {
 
 impl ListenLimits {
     /// Those of a port.
-    pub const fn of(port: Port) -> Self {
+    pub(crate) const fn of(port: Port) -> Self {
         Self {
             connections_max_count: match port {
                 Port::Client => CLIENT_CONNECTIONS_MAX_COUNT,
@@ -80,7 +80,7 @@ impl ListenLimits {
 }
 
 /// tonic's server with the windows and limits of every port.
-pub fn server() -> tonic::transport::Server {
+pub(crate) fn server() -> tonic::transport::Server {
     tonic::transport::Server::builder()
         .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
@@ -91,11 +91,11 @@ pub fn server() -> tonic::transport::Server {
 }
 
 /// The connections of a port, as a stream that never fails.
-pub type Incoming = ReceiverStream<Result<Accepted, Infallible>>;
+pub(crate) type Incoming = ReceiverStream<Result<Accepted, Infallible>>;
 
 /// Starts to take connections; stops when the stream is dropped, and the port is closed when the
 /// task has ended. Connections end by themselves once `cut` holds true.
-pub fn incoming(
+pub(crate) fn incoming(
     listener: Box<dyn Listener>,
     (port, limits): (Port, ListenLimits),
     tls: Arc<Tls>,
@@ -104,7 +104,7 @@ pub fn incoming(
 ) -> (Incoming, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(1);
     let name = &[port.name()];
-    let shared = Arc::new(Shared {
+    let acceptor = Arc::new(PortAcceptor {
         port,
         limits,
         tls,
@@ -119,11 +119,11 @@ pub fn incoming(
         failed_log: LogLimit::new(REFUSAL_LOG_INTERVAL),
         accept_log: LogLimit::new(REFUSAL_LOG_INTERVAL),
     });
-    let accepting = tokio::spawn(accept_all(listener, shared));
+    let accepting = tokio::spawn(accept_all(listener, acceptor));
     (ReceiverStream::new(receiver), accepting)
 }
 
-struct Shared {
+struct PortAcceptor {
     port: Port,
     limits: ListenLimits,
     tls: Arc<Tls>,
@@ -139,23 +139,23 @@ struct Shared {
     accept_log: LogLimit,
 }
 
-async fn accept_all(listener: Box<dyn Listener>, shared: Arc<Shared>) {
+async fn accept_all(listener: Box<dyn Listener>, acceptor: Arc<PortAcceptor>) {
     loop {
         let next = async {
-            let turn = Arc::clone(&shared.handshakes).acquire_owned().await;
+            let turn = Arc::clone(&acceptor.handshakes).acquire_owned().await;
             (turn, listener.accept().await)
         };
         let (turn, accepted) = tokio::select! {
-            () = shared.sender.closed() => return,
+            () = acceptor.sender.closed() => return,
             next = next => next,
         };
         // The semaphore is never closed.
         let Ok(turn) = turn else { return };
         match accepted {
-            Ok((io, remote)) => shared.admit(io, remote, turn),
+            Ok((io, remote)) => acceptor.admit(io, remote, turn),
             Err(error) => {
-                if let Some(held_back) = shared.accept_log.pass() {
-                    warn!(port = shared.port.name(), %error, held_back, "accepting failed");
+                if let Some(held_back) = acceptor.accept_log.pass() {
+                    warn!(port = acceptor.port.name(), %error, held_back, "cannot accept a connection");
                 }
                 tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
             }
@@ -163,19 +163,19 @@ async fn accept_all(listener: Box<dyn Listener>, shared: Arc<Shared>) {
     }
 }
 
-impl Shared {
+impl PortAcceptor {
     fn admit(self: &Arc<Self>, io: BoxIo, remote: SocketAddr, turn: OwnedSemaphorePermit) {
         let Ok(place) = Arc::clone(&self.connections).try_acquire_owned() else {
             self.refused.inc();
             if let Some(held_back) = self.refused_log.pass() {
                 let max = self.limits.connections_max_count;
-                warn!(port = self.port.name(), %remote, max, held_back, "too many connections");
+                warn!(port = self.port.name(), %remote, max, held_back, "connection refused: too many connections");
             }
             return;
         };
         let this = Arc::clone(self);
         tokio::spawn(async move {
-            let result = this.handshake(io, remote, place).await;
+            let result = this.handshake(io, place).await;
             drop(turn);
             match result {
                 // The other end of the channel is gone only when the node stops.
@@ -188,7 +188,6 @@ impl Shared {
     async fn handshake(
         &self,
         io: BoxIo,
-        remote: SocketAddr,
         place: OwnedSemaphorePermit,
     ) -> Result<Accepted, HandshakeError> {
         let acceptor = TlsAcceptor::from(self.tls.server(self.port));
@@ -208,7 +207,6 @@ impl Shared {
             .map_err(HandshakeError::Identity)?;
         let caller = Caller {
             identity: Arc::new(identity),
-            remote,
         };
         Ok(Accepted {
             stream,
@@ -223,9 +221,9 @@ impl Shared {
         let port = self.port.name();
         let text = error_chain(error);
         if let Some(held_back) = self.failed_log.pass() {
-            warn!(port, %remote, held_back, "connection refused: {text}");
+            warn!(port, %remote, held_back, error = text, "connection refused");
         } else {
-            debug!(port, %remote, "connection refused: {text}");
+            debug!(port, %remote, error = text, "connection refused");
         }
     }
 }
@@ -258,7 +256,7 @@ impl Drop for Open {
 }
 
 /// A connection whose peer is known.
-pub struct Accepted {
+pub(crate) struct Accepted {
     stream: TlsStream<BufReader<Gather<BoxIo>>>,
     caller: Caller,
     cut: Option<BoxFuture<'static, ()>>,

@@ -1,6 +1,6 @@
-//! What a node counts, as Prometheus reads it: names `lograft_*`, base units, few labels.
+//! The metrics of a node for Prometheus: names `lograft_*`, base units, few labels.
 //!
-//! Counters and histograms are bumped where things happen; what has a current value (roles,
+//! Counters and histograms are updated where things happen; current values (roles,
 //! offsets, free disk) is asked of a [`Sampler`] when somebody scrapes.
 
 use std::sync::{Arc, OnceLock};
@@ -25,7 +25,7 @@ const LATENCY_BUCKETS_S: [f64; 16] = [
 
 /// A metric that cannot be made or registered: a mistake in this file.
 #[derive(Debug, thiserror::Error)]
-#[error("registering the metrics")]
+#[error("cannot register the metrics")]
 pub struct MetricsError(#[from] prometheus::Error);
 
 /// All of a node's metrics.
@@ -55,7 +55,7 @@ pub struct Metrics {
     pub fetch_bytes: IntCounter,
     /// Records read for consumers, whole batches counted.
     pub fetch_records: IntCounter,
-    /// Requests passed on to a leader, by result: `OK` or the reason.
+    /// Requests forwarded to a leader, by result: `OK` or the reason.
     pub forwards: IntCounterVec,
     /// The time of an fdatasync, seconds.
     pub storage_flush_seconds: Histogram,
@@ -130,7 +130,7 @@ impl Metrics {
             forwards: counters(
                 r,
                 "lograft_forwarded_requests_total",
-                "Requests passed on to a leader.",
+                "Requests forwarded to a leader.",
                 "result",
             )?,
             storage_flush_seconds: histogram(
@@ -154,7 +154,7 @@ impl Metrics {
         })
     }
 
-    /// Says where current values come from; only the first call counts.
+    /// Sets the source of current values; only the first call has an effect.
     pub fn set_sampler(&self, sampler: Arc<dyn Sampler>) {
         // A second sampler is a second node in one registry: the first stays.
         let _ = self.sampler.set(sampler);
@@ -242,7 +242,7 @@ impl Sampled {
             log_start: gauges(
                 r,
                 "lograft_partition_log_start_offset",
-                "First offset still there.",
+                "Oldest offset of the log.",
                 at,
             )?,
             bytes: gauges(
@@ -282,7 +282,7 @@ impl Sampled {
                 .with_label_values(&[role])
                 .set(int(count as u64));
         }
-        // A partition that has left this node must not be shown for ever.
+        // Otherwise a partition that has left this node would be shown indefinitely.
         for by_partition in [
             &self.term,
             &self.leads,

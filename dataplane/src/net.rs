@@ -1,5 +1,5 @@
-//! The network as a node sees it: what listens and what connects. A node is built from one of
-//! these, so that a simulator can bring its own.
+//! The network of a node: listening and connecting. It is an argument of the node, so that a
+//! simulator can provide its own.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -35,7 +35,7 @@ pub trait Net: Send + Sync + 'static {
     fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<BoxIo>>;
 }
 
-/// What takes connections; dropping it closes the port.
+/// A listening socket; dropping it closes the port.
 pub trait Listener: Send + Sync + 'static {
     /// The address it has.
     fn local_address(&self) -> io::Result<SocketAddr>;

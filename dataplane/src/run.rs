@@ -1,11 +1,9 @@
-//! A whole node: built from its configuration and its world, run until told to stop, stopped in
-//! order.
+//! A whole node: start, run, orderly shutdown.
 //!
-//! Start: TLS files, storage (which takes the data directory's lock), ports bound, control, ports
-//! served. Stop: not ready, leaderships handed over, client port closed when its calls have ended,
-//! replicas ended and their logs flushed, peer port closed.
+//! Start: TLS files, storage (which locks the data directory), ports bound, control, ports served.
+//! Stop: not ready, leaderships transferred, client port closed after its calls have ended, replicas
+//! stopped and their logs flushed, peer port closed.
 
-mod late;
 mod port;
 mod sampler;
 mod services;
@@ -58,19 +56,19 @@ pub enum RunError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The TLS files cannot be used.
-    #[error("loading the TLS files")]
+    #[error("cannot load the TLS files")]
     Tls(#[from] TlsError),
     /// The data directory cannot be used.
-    #[error("opening the data directory")]
+    #[error("cannot open the data directory")]
     Storage(#[source] StorageError),
     /// A port cannot be listened on.
-    #[error("listening for {what} on {address}")]
+    #[error("cannot listen for {what} on {address}")]
     Listen {
-        /// What for.
+        /// The purpose of the port.
         what: &'static str,
         /// The address asked for.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
@@ -78,30 +76,30 @@ pub enum RunError {
     #[error(transparent)]
     Metrics(#[from] MetricsError),
     /// gRPC reflection cannot be set up.
-    #[error("building the reflection service")]
+    #[error("cannot build the gRPC reflection service")]
     Reflection(#[source] tonic_reflection::server::Error),
     /// The runtime cannot be set up.
-    #[error("starting the runtime")]
+    #[error("cannot start the async runtime")]
     Runtime(#[source] io::Error),
     /// A thread that opened files has panicked.
-    #[error("a start-up task ended early")]
+    #[error("startup task panicked or was cancelled")]
     Task(#[source] tokio::task::JoinError),
-    /// It was told to stop a second time while it did.
-    #[error("told to stop once more: ended before all was handed over")]
+    /// A second shutdown signal arrived during the shutdown.
+    #[error("second shutdown signal: exiting before leadership transfer finished")]
     CutShort,
     /// It did not stop in time.
-    #[error("not stopped within {longest:?}: ended before all was handed over")]
+    #[error("shutdown took longer than {longest:?}: exiting before it finished")]
     StopTimeout {
         /// The bound, `limits::STOP_MAX`.
         longest: Duration,
     },
     /// The node cannot go on.
-    #[error("the node cannot go on")]
+    #[error("fatal error: the node must be restarted")]
     Fatal(#[source] FatalError),
 }
 
 impl RunError {
-    /// What the process ends with.
+    /// The exit code of the process.
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => EXIT_CONFIG,
@@ -111,8 +109,8 @@ impl RunError {
     }
 }
 
-/// What a node touches of the world; a simulator brings its own.
-pub struct World {
+/// The environment of a node; a simulator provides its own.
+pub struct NodeEnv {
     /// Listens and connects.
     pub net: Arc<dyn Net>,
     /// Files and random numbers.
@@ -121,7 +119,7 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
 }
 
-impl World {
+impl NodeEnv {
     /// TCP, the file system, the system's clock.
     pub fn real() -> Self {
         Self {
@@ -151,9 +149,9 @@ pub struct Node {
     readiness: watch::Sender<Readiness>,
     client_port: ServedPort,
     peer_port: ServedPort,
-    /// Tells what control says of the readiness; ends first.
+    /// Publishes control's readiness; stopped first.
     telling: AbortHandle,
-    /// Tells it to clients, by gRPC.
+    /// Publishes the readiness to clients by the gRPC health service.
     reporter: HealthReporter,
     storage: Storage,
     /// Ends with the node: control, health, the look at the TLS files.
@@ -203,36 +201,36 @@ impl Ports {
 
 impl Node {
     /// Builds a node and lets it run. It may not be ready yet, nor belong to a cluster.
-    pub async fn start(config: NodeConfig, mut world: World) -> Result<Self, RunError> {
+    pub async fn start(config: NodeConfig, mut env: NodeEnv) -> Result<Self, RunError> {
         config.check()?;
         let tls = Arc::new(Tls::load(config.tls.clone())?);
         let metrics = Arc::new(Metrics::new()?);
-        world.fs = Arc::new(MeteredFs::new(world.fs, &metrics));
+        env.fs = Arc::new(MeteredFs::new(env.fs, &metrics));
         let fatal = Arc::new(FatalCell::default());
         let Ports {
             client,
             peer,
             health,
             addresses,
-        } = Ports::bind(&*world.net, &config).await?;
-        let storage = open_storage(&config, Arc::clone(&world.fs), &fatal).await?;
+        } = Ports::bind(&*env.net, &config).await?;
+        let storage = open_storage(&config, Arc::clone(&env.fs), &fatal).await?;
         let (book, addresses_known) = watch::channel(AddressBook::new());
-        let net = Arc::clone(&world.net);
+        let net = Arc::clone(&env.net);
         let pool = PeerPool::new(net, Arc::clone(&tls), Arc::clone(&metrics), addresses_known);
-        let clock = Arc::clone(&world.clock);
-        let core = Core {
+        let clock = Arc::clone(&env.clock);
+        let resources = ControlResources {
             pool: pool.clone(),
             storage: storage.clone(),
             tls: Arc::clone(&tls),
             fatal: Arc::clone(&fatal),
         };
-        let (control, loops) = core.control((&config, addresses), world, book);
+        let (control, loops) = resources.control((&config, addresses), env, book);
         let sampler = NodeSampler {
             reporter: Arc::downgrade(&control.reporter),
             tls: Arc::clone(&tls),
         };
         metrics.set_sampler(Arc::new(sampler));
-        let services = Services::new(services::Parts {
+        let services = Services::new(services::ServiceParts {
             control: control.clone(),
             storage: storage.clone(),
             pool,
@@ -257,7 +255,7 @@ impl Node {
             peer,
             health,
         } = addresses;
-        info!(%client, %peer, %health, "the node listens");
+        info!(%client, %peer, %health, "node is listening");
         Ok(Self {
             addresses,
             control,
@@ -300,9 +298,9 @@ impl Node {
             mut tasks,
             ..
         } = self;
-        info!("the node stops");
+        info!("node is stopping");
         telling.abort();
-        let stops = Readiness::Waiting("the node stops".to_owned());
+        let stops = Readiness::Waiting("node is stopping".to_owned());
         services::tell(&reporter, &stops).await;
         readiness.send_replace(stops);
         control.transfers.transfer_all(STOP_TRANSFER_MAX).await;
@@ -316,23 +314,23 @@ impl Node {
         stop::shut_down(&control.replicas).await;
         stop::flush(&control.replicas, storage).await;
         peer_port.stop(Duration::ZERO).await;
-        info!("the node has stopped");
+        info!("node stopped");
     }
 }
 
-/// What control is made over.
-struct Core {
+/// The parts of a node that control is built from.
+struct ControlResources {
     pool: PeerPool,
     storage: Storage,
     tls: Arc<Tls>,
     fatal: Arc<FatalCell>,
 }
 
-impl Core {
+impl ControlResources {
     fn control(
         self,
         (config, addresses): (&NodeConfig, Addresses),
-        world: World,
+        env: NodeEnv,
         book: watch::Sender<AddressBook>,
     ) -> (Control, ControlLoops) {
         let Self {
@@ -341,7 +339,7 @@ impl Core {
             tls,
             fatal,
         } = self;
-        let World { net: _, fs, clock } = world;
+        let NodeEnv { net: _, fs, clock } = env;
         let peers = Arc::new(pool.clone());
         let parts = ControlParts {
             info: node_info(config, addresses),
@@ -398,11 +396,10 @@ async fn open_storage(
         .map_err(RunError::Storage)
 }
 
-/// Runs a node until it is told to stop, then stops it in order; or until it cannot go on. Told
-/// once more, or when the stop takes too long, it ends where it stands: what it has acknowledged
-/// is on disk at all times.
+/// Runs a node until a shutdown signal or a fatal error. A second signal, or a shutdown that takes
+/// too long, ends it at once. That loses nothing: acknowledged records are on disk at all times.
 pub async fn run(config: NodeConfig, mut told_to_stop: impl AsyncFnMut()) -> Result<(), RunError> {
-    let node = Node::start(config, World::real()).await?;
+    let node = Node::start(config, NodeEnv::real()).await?;
     let fault = tokio::select! {
         () = told_to_stop() => None,
         fault = node.fault() => Some(fault),
@@ -447,7 +444,7 @@ pub fn main(config: NodeConfig) -> ExitCode {
 }
 
 fn ended(error: &RunError) -> ExitCode {
-    error!("{}", error_chain(error));
+    error!(error = %error_chain(error), "node failed");
     ExitCode::from(error.exit_code())
 }
 

@@ -1,9 +1,19 @@
-//! What a node does for clients, without any protocol.
+//! The node's service for clients, without any protocol: `api` and `transport` translate to and from
+//! the types of [`request`].
+//!
+//! Architecture invariant: nothing here names tonic, axum or protobuf types.
 
-pub mod append;
-pub mod fetch;
-pub mod forward;
-pub mod locate;
-pub mod meta_group;
-pub(crate) mod producer_ids;
-pub mod replica;
+pub(crate) mod append;
+mod append_budget;
+mod disk_gauge;
+pub(crate) mod engine;
+pub(crate) mod fetch;
+pub(crate) mod forward;
+pub(crate) mod leadership;
+pub(crate) mod locate;
+pub(crate) mod meta_group;
+pub(crate) mod metadata;
+pub(crate) mod offsets;
+mod producer_ids;
+pub(crate) mod replica;
+pub(crate) mod request;

@@ -1,12 +1,12 @@
-//! The state machines that this node's raft groups drive: the core's pure ones, made visible to
-//! the rest of the node.
+//! The state machines of this node's raft groups: the pure ones of `lograft-core`, whose applied
+//! state the rest of the node shares.
 
 mod meta;
 mod meta_view;
 mod partition;
 mod shared_state;
 
-pub use meta::MetaMachine;
-pub use meta_view::MetaView;
-pub use partition::PartitionMachine;
-pub use shared_state::{SharedState, Watermarks};
+pub(crate) use meta::MetaMachine;
+pub(crate) use meta_view::MetaView;
+pub(crate) use partition::PartitionMachine;
+pub(crate) use shared_state::{SharedState, Watermarks};

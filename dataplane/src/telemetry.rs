@@ -1,4 +1,4 @@
-//! What the node says about itself: log lines on stderr.
+//! Log lines on stderr.
 
 use std::io::IsTerminal;
 
@@ -11,7 +11,7 @@ use crate::config::{LogFormat, LogSettings};
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter does not parse.
-    #[error("parsing the log filter {filter:?}")]
+    #[error("cannot parse the log filter {filter:?}")]
     Filter {
         /// The filter.
         filter: String,
@@ -20,7 +20,7 @@ pub enum TelemetryError {
         source: tracing_subscriber::filter::ParseError,
     },
     /// Somebody else has set them up.
-    #[error("installing the log subscriber")]
+    #[error("cannot install the log subscriber")]
     Install(#[source] TryInitError),
 }
 

@@ -29,42 +29,42 @@ use verify::{CheckClient, CheckNode};
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("reading {path}")]
+    #[error("cannot read {path}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
     /// A file is larger than any certificate.
-    #[error("{path} is larger than {TLS_FILE_MAX_BYTES} bytes")]
+    #[error("{path} must be at most {TLS_FILE_MAX_BYTES} bytes")]
     TooLarge {
         /// The file.
         path: PathBuf,
     },
     /// A file is no PEM, or holds nothing of the kind.
-    #[error("{path} holds no PEM {what}")]
+    #[error("cannot find a PEM {what} in {path}")]
     Pem {
         /// The file.
         path: PathBuf,
-        /// What should be in it.
+        /// The expected content.
         what: &'static str,
-        /// What is wrong.
+        /// The cause.
         #[source]
         source: rustls_pki_types::pem::Error,
     },
     /// The node's certificate holds no identity.
-    #[error("the identity of the certificate {path}")]
+    #[error("cannot read the identity of the certificate {path}")]
     Identity {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         #[source]
         source: IdentityError,
     },
     /// The node's certificate is not a node's.
-    #[error("the certificate {path} is {identity}, which is not a node")]
+    #[error("certificate {path} must be that of a node, got {identity}")]
     NotANode {
         /// The file.
         path: PathBuf,
@@ -72,28 +72,28 @@ pub enum TlsError {
         identity: Arc<PeerIdentity>,
     },
     /// A CA certificate cannot be a root.
-    #[error("taking the CA certificates of {path}")]
+    #[error("cannot use the CA certificates of {path}")]
     Ca {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         #[source]
         source: rustls::Error,
     },
     /// No verifier can be made of the CA certificates.
-    #[error("making a verifier of the CA certificates")]
+    #[error("cannot build a verifier from the CA certificates")]
     Verifier(#[source] VerifierBuilderError),
     /// Certificate and key do not go together.
-    #[error("using the certificate {path} with its key")]
+    #[error("cannot use the certificate {path} with its key")]
     Pair {
         /// The certificate's file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         #[source]
         source: rustls::Error,
     },
     /// The TLS library cannot do TLS 1.3.
-    #[error("setting up TLS 1.3")]
+    #[error("cannot set up TLS 1.3")]
     Protocol(#[source] rustls::Error),
 }
 
@@ -106,7 +106,7 @@ pub enum Port {
     Peer,
 }
 
-/// The bytes of the three files: what a change is told by.
+/// The bytes of the three files, compared to detect changes.
 #[derive(Clone, PartialEq, Eq)]
 struct Files {
     cert: Vec<u8>,
@@ -124,7 +124,7 @@ struct Material {
     connect: Arc<ClientConfig>,
 }
 
-/// What a node tells of the certificates that it has loaded.
+/// The certificates that a node has loaded, for its report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadedCertificates {
     /// When its own expires, seconds since the Unix epoch.
@@ -149,7 +149,7 @@ impl Tls {
         })
     }
 
-    /// What a port takes new connections with.
+    /// The configuration for new connections of a port.
     pub fn server(&self, port: Port) -> Arc<ServerConfig> {
         let current = self.current.load();
         match port {
@@ -158,7 +158,7 @@ impl Tls {
         }
     }
 
-    /// What new connections to peers are made with.
+    /// The configuration for new connections to peers.
     pub fn connect(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.current.load().connect)
     }
@@ -182,7 +182,7 @@ impl Tls {
         }
     }
 
-    /// Takes the files if they have changed, and tells whether they have. On an error all stays as
+    /// Loads the files if they have changed, and returns whether they have. On an error all stays as
     /// it was.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let files = Files::read(&self.paths)?;
@@ -194,7 +194,7 @@ impl Tls {
         Ok(true)
     }
 
-    /// Looks at the files again and again; never returns.
+    /// Checks the files for changes periodically; never returns.
     pub async fn watch_files(self: Arc<Self>) {
         let mut refused: Option<String> = None;
         loop {
@@ -214,7 +214,10 @@ impl Tls {
                     let text = error_chain(&error);
                     // The same fault again is no news.
                     if refused.as_ref() != Some(&text) {
-                        warn!(error = text, "TLS files have changed and cannot be used");
+                        warn!(
+                            error = text,
+                            "cannot use the changed TLS files, keeping the previous ones"
+                        );
                         refused = Some(text);
                     }
                 }

@@ -1,13 +1,16 @@
-//! Connections to the other nodes. Each pair of nodes has one connection per [`Lane`], so that no
-//! heartbeat waits behind entries; all groups share it. Connections are made when first needed and
-//! made again after they broke; a peer that cannot be reached is tried with growing pauses.
+//! Connections to the other nodes, and the requests on them. Each pair of nodes has one connection
+//! per [`ChannelClass`], shared by all groups: if heartbeats queued behind entries on one connection,
+//! a busy leader would look dead to its followers (head-of-line blocking). Connections are made when
+//! first needed and re-established with backoff.
 
 mod connect;
+mod forwarding;
 mod heartbeats;
-pub(crate) mod leader_streams;
+mod log_messages;
 pub(crate) mod node_report;
 mod peer_calls;
 mod raft;
+pub(crate) mod status;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,18 +28,21 @@ use crate::net::{AddressBook, Net};
 use crate::tls::Tls;
 
 pub use connect::ConnectError;
+pub(crate) use forwarding::GrpcForward;
+#[cfg(test)]
+pub(crate) use forwarding::LeaderChannels;
 pub use raft::RaftPeers;
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Lane {
+pub enum ChannelClass {
     /// Entries.
     Appends,
-    /// Heartbeats, votes, and what nodes ask of each other.
+    /// Heartbeats, votes, and calls between the nodes' control.
     Control,
     /// Snapshots.
     Snapshots,
-    /// Clients' requests on their way to a leader.
+    /// Requests of clients that are forwarded to a leader.
     Forwarding,
 }
 
@@ -44,14 +50,14 @@ pub enum Lane {
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelError {
     /// The address book does not have the node.
-    #[error("no address of node {0}")]
+    #[error("address of node {0} not found")]
     UnknownNode(NodeId),
     /// The address cannot be one.
-    #[error("using the address {address:?}")]
+    #[error("cannot use the address {address:?}")]
     Address {
         /// The address.
         address: Arc<str>,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: tonic::transport::Error,
     },
@@ -60,15 +66,15 @@ pub enum ChannelError {
 /// The connections of a node to all others. Clones share them.
 #[derive(Clone)]
 pub struct PeerPool {
-    shared: Arc<Shared>,
+    connections: Arc<Connections>,
 }
 
-struct Shared {
+struct Connections {
     net: Arc<dyn Net>,
     tls: Arc<Tls>,
     metrics: Arc<Metrics>,
     book: watch::Receiver<AddressBook>,
-    links: Mutex<HashMap<(NodeId, Lane), Link>>,
+    links: Mutex<HashMap<(NodeId, ChannelClass), Link>>,
 }
 
 struct Link {
@@ -86,7 +92,7 @@ impl PeerPool {
     ) -> Self {
         let links = Mutex::default();
         Self {
-            shared: Arc::new(Shared {
+            connections: Arc::new(Connections {
                 net,
                 tls,
                 metrics,
@@ -96,24 +102,27 @@ impl PeerPool {
         }
     }
 
-    /// The channel to a node. It connects when first used, and after its address changed a new one
-    /// takes its place: ask for it anew for each call.
-    pub fn channel(&self, node: NodeId, lane: Lane) -> Result<Channel, ChannelError> {
-        let shared = &self.shared;
-        let known = shared.book.borrow().get(&node).cloned();
-        let mut links = shared.links.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The channel to a node; it connects when first used. Get it again for each call: a node whose
+    /// address has changed gets a new channel.
+    pub fn channel(&self, node: NodeId, class: ChannelClass) -> Result<Channel, ChannelError> {
+        let connections = &self.connections;
+        let known = connections.book.borrow().get(&node).cloned();
+        let mut links = connections
+            .links
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let Some(address) = known else {
             links.retain(|(to, _), _| *to != node);
             return Err(ChannelError::UnknownNode(node));
         };
-        if let Some(link) = links.get(&(node, lane))
+        if let Some(link) = links.get(&(node, class))
             && link.address == address
         {
             return Ok(link.channel.clone());
         }
         let channel = self.channel_to(&address)?;
         links.insert(
-            (node, lane),
+            (node, class),
             Link {
                 address,
                 channel: channel.clone(),
@@ -122,16 +131,16 @@ impl PeerPool {
         Ok(channel)
     }
 
-    /// A channel of its own to an address whose node is not known: a seed.
+    /// A separate channel to an address whose node is unknown: a seed.
     pub fn channel_to(&self, address: &Arc<str>) -> Result<Channel, ChannelError> {
-        let Shared {
+        let Connections {
             net, tls, metrics, ..
-        } = &*self.shared;
+        } = &*self.connections;
         let refused = |source| ChannelError::Address {
             address: Arc::clone(address),
             source,
         };
-        // Without TLS as far as tonic knows: the connector brings its own.
+        // http, not https: the connector adds TLS.
         let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(refused)?;
         let endpoint = endpoint
             .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)

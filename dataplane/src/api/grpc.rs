@@ -1,10 +1,13 @@
-//! The gRPC services of a node.
+//! The gRPC services of a node. They decode, authorize, call `serving` or `control`, and encode.
 
 mod admin;
-pub mod admin_service;
+pub(crate) mod admin_service;
 mod heartbeats;
-pub mod log;
-pub mod log_service;
-pub mod node_service;
-pub mod raft_service;
-pub mod status;
+pub(crate) mod late;
+mod log;
+pub(crate) mod log_service;
+pub(crate) mod node_service;
+pub(crate) mod peer_checks;
+mod principal;
+pub(crate) mod raft_service;
+pub(crate) mod status;

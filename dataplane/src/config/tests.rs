@@ -181,7 +181,7 @@ fn a_file_that_is_not_there_is_named() {
     assert!(error.to_string().contains("/nowhere/node.yaml"));
 }
 
-/// What the operator writes for its pods is read here: the two sides share no code.
+/// The node reads the configuration that the operator writes: the two share no code.
 #[test]
 fn the_operators_files_are_taken() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../operator/desired/tests/golden");

@@ -1,5 +1,5 @@
-//! What topics take that say nothing themselves. Read from the file again for each new topic: a
-//! change needs no restart.
+//! Defaults for new topics. The file is read again for each new topic, so a change needs no
+//! restart.
 
 use std::path::PathBuf;
 
@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::{ConfigError, NodeConfig, within};
+use crate::error_text::error_chain;
 
-/// What topics take that say nothing themselves.
+/// Defaults for new topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TopicDefaults {
@@ -21,10 +22,10 @@ pub struct TopicDefaults {
     /// Replicas of a partition; without it 3, or all nodes if there are fewer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replication_factor: Option<u32>,
-    /// The most kept of each partition, bytes; without it no bound.
+    /// Maximum size per partition before old segments are deleted, bytes; no limit without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention_bytes: Option<u64>,
-    /// How long records are kept, milliseconds; without it for ever.
+    /// Age at which records are deleted, milliseconds; no limit without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention_ms: Option<u64>,
 }
@@ -58,7 +59,7 @@ impl TopicDefaults {
         Ok(())
     }
 
-    /// What is kept.
+    /// The default retention.
     pub(crate) const fn retention(&self) -> RetentionPolicy {
         RetentionPolicy {
             bytes: self.retention_bytes,
@@ -67,7 +68,7 @@ impl TopicDefaults {
     }
 }
 
-/// The defaults as they stand in the file now.
+/// The defaults in the current file.
 #[derive(Clone, Debug)]
 pub(crate) struct TopicDefaultsSource {
     file: Option<PathBuf>,
@@ -92,7 +93,8 @@ impl TopicDefaultsSource {
             Ok(Ok(config)) => config.topics,
             Ok(Err(error)) => {
                 warn!(
-                    "the configuration cannot be read again, a topic gets the defaults of the start: {error}"
+                    error = %error_chain(&error),
+                    "cannot reload the configuration, using the topic defaults of the start"
                 );
                 self.at_start
             }

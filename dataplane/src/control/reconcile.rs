@@ -21,8 +21,7 @@ use super::local_member::LocalMember;
 use crate::error_text::error_chain;
 use crate::fatal::{FatalError, FatalSink};
 use crate::identity::Member;
-use crate::serving::append::Door;
-use crate::serving::replica::{Replica, ReplicaMap};
+use crate::serving::replica::{PartitionKey, Replica, ReplicaMap};
 use crate::state_machine::MetaView;
 use crate::state_machine::PartitionMachine;
 use crate::state_machine::SharedState;
@@ -113,16 +112,12 @@ impl Reconciler {
                 return self.replicas.set_corrupt(group, Some(&error));
             }
         };
-        let (topic, door) = (topic.into(), Arc::new(Door::new()));
-        let replica = Replica {
+        let key = PartitionKey {
             group,
-            topic,
+            topic: topic.into(),
             partition,
-            raft,
-            log,
-            state,
-            door,
         };
+        let replica = Replica::new(key, raft, log, state);
         self.replicas.insert(&Arc::new(replica));
         self.wake.notify_one();
     }

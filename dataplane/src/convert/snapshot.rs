@@ -11,7 +11,7 @@ use super::{
 };
 
 /// The chunks of a snapshot, in order; at least one.
-pub fn to_chunks(
+pub(crate) fn to_chunks(
     request: wire::SnapshotRequest,
     route: Route,
 ) -> impl Iterator<Item = proto::SnapshotChunk> + Send + 'static {
@@ -49,14 +49,14 @@ pub fn to_chunks(
 }
 
 /// Puts a snapshot together from its chunks.
-pub struct Assembly {
+pub(crate) struct Assembly {
     head: proto::SnapshotHead,
     state: BytesMut,
 }
 
 impl Assembly {
     /// From the first chunk.
-    pub fn begin(first: proto::SnapshotChunk) -> Result<Self, ConvertError> {
+    pub(crate) fn begin(first: proto::SnapshotChunk) -> Result<Self, ConvertError> {
         let head = first.head.ok_or(ConvertError::Missing("head"))?;
         if head.state_len > SNAPSHOT_STATE_MAX_BYTES as u64 {
             let max = SNAPSHOT_STATE_MAX_BYTES as u64;
@@ -74,7 +74,7 @@ impl Assembly {
     }
 
     /// Adds a chunk's state.
-    pub fn push(&mut self, data: &Bytes) -> Result<(), ConvertError> {
+    pub(crate) fn push(&mut self, data: &Bytes) -> Result<(), ConvertError> {
         let found = (self.state.len() + data.len()) as u64;
         if found > self.head.state_len {
             return Err(ConvertError::StateSize {
@@ -87,7 +87,7 @@ impl Assembly {
     }
 
     /// The whole, after the last chunk.
-    pub fn finish(self) -> Result<wire::SnapshotRequest, ConvertError> {
+    pub(crate) fn finish(self) -> Result<wire::SnapshotRequest, ConvertError> {
         let Self { head, state } = self;
         if state.len() as u64 != head.state_len {
             let found = state.len() as u64;

@@ -1,4 +1,4 @@
-//! A file system that counts what goes through it.
+//! A file system that counts the bytes and flushes of another.
 
 use std::io::{self, IoSlice};
 use std::path::Path;

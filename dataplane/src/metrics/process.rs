@@ -1,4 +1,4 @@
-//! What the system says about this process.
+//! Memory and CPU time of this process, from the system.
 
 /// Memory and CPU.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,4 @@
-//! A gRPC port while it is served, and how it comes to its end.
+//! A gRPC port: bound, served, stopped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::net::Listener;
 use crate::tls::{Port, Tls};
 
-/// A port that is bound and not served yet: nobody is let in before the node can answer.
+/// A port that is bound and not served yet: connections wait until the node can answer.
 pub(super) struct BoundPort {
     pub(super) port: Port,
     pub(super) listener: Box<dyn Listener>,
@@ -39,7 +39,7 @@ impl BoundPort {
             };
             let server = listen::server().add_routes(routes);
             if let Err(error) = server.serve_with_incoming_shutdown(incoming, stopped).await {
-                warn!(port = port.name(), %error, "serving ended");
+                warn!(port = port.name(), %error, "gRPC server ended");
             }
         });
         ServedPort {
@@ -61,7 +61,8 @@ pub(super) struct ServedPort {
 }
 
 impl ServedPort {
-    /// Closes the port, lets requests under way end for so long, then cuts their connections.
+    /// Closes the port, lets requests in progress end for at most `patience`, then closes their
+    /// connections.
     pub(super) async fn stop(mut self, patience: Duration) {
         self.stop.send_replace(true);
         if tokio::time::timeout(patience, &mut self.task)

@@ -1,4 +1,4 @@
-//! The services of a node, and on which port each stands.
+//! The services of a node and their ports.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,23 +14,23 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tonic_reflection::server::Builder as Reflection;
 
 use super::RunError;
-use super::late::Late;
 use crate::api::grpc::admin_service::AdminApi;
-use crate::api::grpc::log::LogParts;
+use crate::api::grpc::late::Late;
 use crate::api::grpc::log_service::LogApi;
 use crate::api::grpc::node_service::NodeApi;
-use crate::api::grpc::raft_service::{GroupLookup, RaftApi};
+use crate::api::grpc::raft_service::RaftApi;
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::health::Readiness;
 use crate::identity::Member;
 use crate::metrics::Metrics;
+use crate::serving::engine::{LogEngine, LogEngineParts};
 use crate::serving::meta_group::{LeaderHints, MetaHandle};
-use crate::transport::PeerPool;
+use crate::transport::{GrpcForward, PeerPool};
 
-/// What the services stand on.
+/// The parts that the services use.
 #[derive(Clone)]
-pub(super) struct Parts {
+pub(super) struct ServiceParts {
     pub(super) control: Control,
     pub(super) storage: Storage,
     pub(super) pool: PeerPool,
@@ -40,12 +40,12 @@ pub(super) struct Parts {
 
 /// The services; one instance of each for both ports.
 pub(super) struct Services {
-    parts: Parts,
+    parts: ServiceParts,
     log: Arc<OnceLock<LogServiceServer<LogApi>>>,
     reporter: HealthReporter,
 }
 
-/// The services whose health is told, and the node as a whole under the empty name.
+/// The services whose health is reported, and the node as a whole under the empty name.
 const TOLD: [&str; 3] = [
     "",
     LogServiceServer::<LogApi>::NAME,
@@ -53,7 +53,7 @@ const TOLD: [&str; 3] = [
 ];
 
 impl Services {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(parts: ServiceParts) -> Self {
         Self {
             parts,
             log: Arc::default(),
@@ -61,7 +61,7 @@ impl Services {
         }
     }
 
-    /// Tells clients whether the services serve.
+    /// Reports to clients whether the services are ready.
     pub(super) fn reporter(&self) -> HealthReporter {
         self.reporter.clone()
     }
@@ -89,13 +89,12 @@ impl Services {
 
     /// For nodes.
     pub(super) fn peer_port(&self) -> Routes {
-        let lookup = Arc::new(self.parts.control.clone()) as Arc<dyn GroupLookup>;
         self.shared()
-            .add_service(RaftApi::server(lookup))
+            .add_service(RaftApi::server(Arc::new(self.parts.control.clone())))
             .add_service(NodeApi::server(self.parts.control.clone()))
     }
 
-    /// Tells what control says of the node's readiness, until dropped; makes the log service once
+    /// Publishes control's readiness until dropped; builds the log service once
     /// the node is a member.
     pub(super) fn follow(
         &self,
@@ -132,24 +131,24 @@ pub(super) async fn tell(reporter: &HealthReporter, readiness: &Readiness) {
     }
 }
 
-fn log_service(parts: &Parts, member: Member) -> LogServiceServer<LogApi> {
-    let Parts {
+fn log_service(parts: &ServiceParts, member: Member) -> LogServiceServer<LogApi> {
+    let ServiceParts {
         control,
         storage,
         pool,
         metrics,
         clock,
     } = parts;
-    LogApi::new(LogParts {
+    LogApi::new(LogEngine::new(LogEngineParts {
         node: member.node,
         replicas: control.replicas.clone(),
         meta: control.view.clone(),
         meta_handle: Arc::clone(&control.proposer) as MetaHandle,
         hints: Arc::new(control.leaders.clone()) as Arc<dyn LeaderHints>,
-        peers: Arc::new(pool.clone()),
+        forward: Arc::new(GrpcForward::new(Arc::new(pool.clone()), metrics)),
         storage: storage.clone(),
         clock: Arc::clone(clock),
         metrics: Arc::clone(metrics),
-    })
+    }))
     .server()
 }

@@ -1,4 +1,4 @@
-//! The end of a node: of its replicas, and of the wait for it.
+//! Shutdown of replicas and logs, and its time limit.
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::RunError;
 use crate::error_text::error_chain;
 use crate::serving::replica::ReplicaMap;
 
-/// Ends every replica.
+/// Stops every replica.
 pub(super) async fn shut_down(replicas: &ReplicaMap) {
     let partitions = replicas.all();
     let meta = replicas.meta().map(|meta| meta.raft.clone());
@@ -26,19 +26,19 @@ pub(super) async fn shut_down(replicas: &ReplicaMap) {
         .await
         .is_err()
     {
-        warn!("replicas not all ended in time");
+        warn!("replicas did not stop in time");
     }
 }
 
-/// Closes every log: what nobody has waited for is on disk then too, which spares the next start
-/// some reading. Nothing that was acknowledged depends on it.
+/// Closes every log, which flushes unacknowledged entries too, so that recovery reads less. No
+/// acknowledged record depends on it.
 pub(super) async fn flush(replicas: &ReplicaMap, storage: Storage) {
     let mut groups: Vec<GroupId> = replicas.all().keys().copied().collect();
     groups.extend(replicas.meta().map(|_| GroupId::META));
     let close_all = move || {
         for group in groups {
             if let Err(error) = storage.close_group(group) {
-                warn!(%group, "closing a log: {}", error_chain(&error));
+                warn!(%group, error = %error_chain(&error), "cannot close the log");
             }
         }
     };
@@ -47,11 +47,11 @@ pub(super) async fn flush(replicas: &ReplicaMap, storage: Storage) {
         .await
         .is_err()
     {
-        warn!("logs not all flushed in time");
+        warn!("logs were not flushed in time");
     }
 }
 
-/// Waits for the end of `stopping`, for so long at most, and not after `again`.
+/// Waits for `stopping`, for at most `longest`, and no longer than until `again`.
 pub(super) async fn within(
     longest: Duration,
     stopping: impl Future<Output = ()>,

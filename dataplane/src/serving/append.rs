@@ -1,12 +1,58 @@
-//! Writing to the partitions that this node leads: from a request to its place in the log.
+//! Appends to partitions: from a request to an acknowledged batch.
 //!
-//! A batch is checked (`check`), let in by the partition's [`Door`], which decides about
-//! duplicates and puts it before raft in order, and acknowledged once it is applied. Plain records
-//! of unary calls that come while others are on their way share an entry (`coalesce`).
+//! A batch is checked (`check`), admitted by the partition's [`PartitionAppender`], which detects
+//! duplicates and proposes batches to raft in order (`admission`), and acknowledged once it is
+//! committed and applied. Plain records of concurrent unary calls share an entry (`coalesce`).
 
 mod admission;
-pub(crate) mod check;
-pub(crate) mod coalesce;
+mod check;
+mod coalesce;
+mod leader_streams;
+mod pipeline;
+mod unary;
 
-pub use admission::Door;
-pub(crate) use admission::{Acked, let_in, too_late, unknown};
+use std::time::Duration;
+
+use crate::error::ApiError;
+
+pub(crate) use admission::PartitionAppender;
+pub(crate) use coalesce::Coalescer;
+pub(crate) use pipeline::{AppendPipeline, PendingReply};
+pub(crate) use unary::append;
+
+use lograft_core::limits::{PRODUCE_TIMEOUT_DEFAULT, PRODUCE_TIMEOUT_MAX};
+
+use super::request::Content;
+
+/// The time limit of an append whose client asks for `timeout_ms`; 0 asks for the default.
+pub(crate) fn append_timeout(timeout_ms: u32) -> Duration {
+    match timeout_ms {
+        0 => PRODUCE_TIMEOUT_DEFAULT,
+        ms => Duration::from_millis(u64::from(ms)).min(PRODUCE_TIMEOUT_MAX),
+    }
+}
+
+/// About how many bytes of memory an append holds until it is acknowledged.
+pub(crate) fn content_bytes(content: &Content) -> usize {
+    check::content_bytes(content)
+}
+
+/// The error of an append that was not acknowledged in time.
+pub(crate) fn too_late(after: Duration) -> ApiError {
+    ApiError::outcome_unknown(format_args!(
+        "not acknowledged within {} ms",
+        after.as_millis()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_bounded_and_has_a_default() {
+        assert_eq!(append_timeout(0).as_secs(), 10);
+        assert_eq!(append_timeout(7).as_millis(), 7);
+        assert_eq!(append_timeout(u32::MAX).as_secs(), 120);
+    }
+}

@@ -1,6 +1,10 @@
-//! Reading from the partitions that this node leads: below the high watermark, and asleep while
-//! there is nothing new.
+//! Reads from partitions: below the high watermark, without polling while there is nothing new.
 
-pub(crate) mod decode;
+mod consume;
+mod decode;
 pub(crate) mod position;
-pub(crate) mod reader;
+mod reader;
+mod unary;
+
+pub(crate) use consume::consume;
+pub(crate) use unary::fetch;

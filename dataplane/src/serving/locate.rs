@@ -1,75 +1,144 @@
-//! Who leads a partition, and waiting for somebody to.
+//! Where a request is carried out: on this node, on the leader's node, or nowhere yet. The one
+//! place that decides about waiting for a leader and about retries.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use lograft_core::limits::{LEADER_POLL_INTERVAL, LEADER_WAIT_MAX, METADATA_LAG_MAX};
 use lograft_core::{GroupId, NodeId, PartitionId, Reason, Term};
-use lograft_raft::Role;
 use tokio::time::Instant;
 
-use crate::api::grpc::log::LogContext;
-use crate::api::grpc::status::{ApiError, Leader};
-use crate::serving::replica::Replica;
+use super::forward::ForwardError;
+use super::leadership::Leadership;
+use super::meta_group::LeaderHints;
+use super::replica::{Replica, ReplicaMap};
+use super::request::Target;
+use crate::error::{ApiError, Leader};
+use crate::state_machine::MetaView;
 
-/// Who leads a partition, as a replica sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Leading {
-    /// This node, and it is ready.
-    Here(Term),
-    /// This node, and it has not applied all that was committed before.
-    HereSoon,
-    /// Another node.
-    There(NodeId, Term),
-    /// Nobody, as far as the replica knows.
-    Nobody,
-}
-
-impl Leading {
-    /// As the replica sees it now.
-    pub(crate) fn of(replica: &Replica) -> Self {
-        let status = replica.raft.watch();
-        let status = status.borrow();
-        match (status.role, status.leader) {
-            (Role::Leader, _) if status.ready => Self::Here(status.term),
-            (Role::Leader, _) => Self::HereSoon,
-            (Role::Follower | Role::Learner, Some(node)) if node != status.node => {
-                Self::There(node, status.term)
-            }
-            _ => Self::Nobody,
-        }
-    }
-}
-
-/// Where a request is to be handled.
-pub(crate) enum Place {
+/// Where a request is carried out.
+pub(crate) enum Location {
     /// On this node, which leads.
     Here(Arc<Replica>),
     /// On another node.
     There(NodeId),
 }
 
-/// A partition that is asked for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked<'a> {
-    pub(crate) topic: &'a str,
-    pub(crate) partition: u32,
-    /// Whether another node has passed the request on.
-    pub(crate) forwarded: bool,
+/// Whether a request may be carried out twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Safety {
+    /// It may: reads.
+    Repeatable,
+    /// It must not: appends. A second copy could be a duplicate in the log, so the request is
+    /// retried only if it certainly was not carried out.
+    Once,
 }
 
-impl LogContext {
-    /// The group of a partition. Right after the creation of a topic the node may not know it yet:
-    /// then this waits a little.
-    pub(crate) async fn group(&self, asked: Asked<'_>) -> Result<GroupId, ApiError> {
-        if let Ok(group) = self.group_now(asked) {
+/// Finds the leaders of partitions.
+pub(crate) struct Locator {
+    pub(crate) node: NodeId,
+    pub(crate) replicas: ReplicaMap,
+    pub(crate) meta: MetaView,
+    /// Leaders of groups without a replica on this node.
+    pub(crate) hints: Arc<dyn LeaderHints>,
+    /// How often the leader was unknown and a replica was picked instead.
+    guesses: AtomicUsize,
+}
+
+impl Locator {
+    pub(crate) fn new(
+        node: NodeId,
+        replicas: ReplicaMap,
+        meta: MetaView,
+        hints: Arc<dyn LeaderHints>,
+    ) -> Self {
+        Self {
+            node,
+            replicas,
+            meta,
+            hints,
+            guesses: AtomicUsize::new(0),
+        }
+    }
+
+    /// Carries out a request at the partition's leader: by `here` if this node leads, else by
+    /// `there`. While the cluster elects a leader, retries for about as long as an election takes.
+    pub(crate) async fn at_leader<T, H, F>(
+        &self,
+        target: &Target,
+        safety: Safety,
+        here: impl Fn(Arc<Replica>) -> H,
+        there: impl Fn(NodeId) -> F,
+    ) -> Result<T, ApiError>
+    where
+        H: Future<Output = Result<T, ApiError>>,
+        F: Future<Output = Result<T, ForwardError>>,
+    {
+        let mut attempts = Attempts::new();
+        loop {
+            let failure = match self.locate(target).await? {
+                Location::Here(replica) => {
+                    let group = replica.group;
+                    match here(replica).await {
+                        Ok(done) => return Ok(done),
+                        Err(error) => ForwardError::Refused(self.with_leader(error, group)),
+                    }
+                }
+                Location::There(node) => match there(node).await {
+                    Ok(done) => return Ok(done),
+                    Err(failure) => failure,
+                },
+            };
+            if target.is_forwarded || !attempts.again(&failure, safety).await {
+                return Err(final_error(failure, target, safety));
+            }
+        }
+    }
+
+    /// Where to carry out a request. While the partition has no leader, waits for about as long as
+    /// an election takes. A forwarded request is carried out here or refused.
+    pub(crate) async fn locate(&self, target: &Target) -> Result<Location, ApiError> {
+        let group = self.group(target).await?;
+        let no_leader = || ApiError::no_leader(&target.topic, target.partition);
+        let deadline = Instant::now() + LEADER_WAIT_MAX;
+        loop {
+            let Some(replica) = self.replicas.get(group) else {
+                if let Some(node) = self.leader_elsewhere(group) {
+                    return self.elsewhere(target, group, node);
+                }
+                if Instant::now() >= deadline {
+                    return Err(no_leader());
+                }
+                tokio::time::sleep(LEADER_POLL_INTERVAL).await;
+                continue;
+            };
+            let mut status = replica.raft.watch();
+            status.mark_unchanged();
+            match Leadership::of(&replica.raft) {
+                Leadership::Ready(_) => return Ok(Location::Here(replica)),
+                Leadership::Other(node, _) => return self.elsewhere(target, group, node),
+                Leadership::Unknown if target.is_forwarded => return Err(no_leader()),
+                Leadership::Unknown | Leadership::NotReady => {}
+            }
+            let changed = tokio::time::timeout_at(deadline, status.changed()).await;
+            if !matches!(changed, Ok(Ok(()))) {
+                return Err(no_leader());
+            }
+        }
+    }
+
+    /// The group of a partition. A topic that was just created may not have reached this node yet:
+    /// waits a moment for it.
+    pub(crate) async fn group(&self, target: &Target) -> Result<GroupId, ApiError> {
+        if let Ok(group) = self.known_group(target) {
             return Ok(group);
         }
         let mut version = self.meta.watch();
         let deadline = Instant::now() + METADATA_LAG_MAX;
         loop {
             version.mark_unchanged();
-            let error = match self.group_now(asked) {
+            let error = match self.known_group(target) {
                 Ok(group) => return Ok(group),
                 Err(error) => error,
             };
@@ -82,62 +151,34 @@ impl LogContext {
         }
     }
 
-    fn group_now(&self, asked: Asked<'_>) -> Result<GroupId, ApiError> {
-        let Asked {
+    fn known_group(&self, target: &Target) -> Result<GroupId, ApiError> {
+        let Target {
             topic, partition, ..
-        } = asked;
+        } = target;
         let metadata = self.meta.load();
-        if let Some(found) = metadata.partition(topic, PartitionId(partition)) {
+        if let Some(found) = metadata.partition(topic, PartitionId(*partition)) {
             return Ok(found.partition.group);
         }
         Err(match metadata.topic(topic) {
             None => ApiError::unknown_topic(topic),
-            Some(found) => ApiError::unknown_partition(topic, partition, found.partition_count()),
+            Some(found) => ApiError::unknown_partition(topic, *partition, found.partition_count()),
         })
     }
 
-    /// Where to handle a request for a partition. While nobody leads it, waits for about as long
-    /// as an election takes. A request that was passed on is handled here or refused.
-    pub(crate) async fn locate(&self, asked: Asked<'_>) -> Result<Place, ApiError> {
-        let group = self.group(asked).await?;
-        let deadline = Instant::now() + LEADER_WAIT_MAX;
-        loop {
-            let Some(replica) = self.replicas.get(group) else {
-                if let Some(node) = self.leader_elsewhere(group) {
-                    return self.elsewhere(asked, group, node);
-                }
-                if Instant::now() >= deadline {
-                    return Err(ApiError::no_leader(asked.topic, asked.partition));
-                }
-                tokio::time::sleep(LEADER_POLL_INTERVAL).await;
-                continue;
-            };
-            let mut status = replica.raft.watch();
-            status.mark_unchanged();
-            match Leading::of(&replica) {
-                Leading::Here(_) => return Ok(Place::Here(replica)),
-                Leading::There(node, _) => return self.elsewhere(asked, group, node),
-                Leading::Nobody if asked.forwarded => {
-                    return Err(ApiError::no_leader(asked.topic, asked.partition));
-                }
-                Leading::Nobody | Leading::HereSoon => {}
-            }
-            let changed = tokio::time::timeout_at(deadline, status.changed()).await;
-            if !matches!(changed, Ok(Ok(()))) {
-                return Err(ApiError::no_leader(asked.topic, asked.partition));
-            }
-        }
-    }
-
-    fn elsewhere(&self, asked: Asked<'_>, group: GroupId, node: NodeId) -> Result<Place, ApiError> {
-        if asked.forwarded {
+    fn elsewhere(
+        &self,
+        target: &Target,
+        group: GroupId,
+        node: NodeId,
+    ) -> Result<Location, ApiError> {
+        if target.is_forwarded {
             return Err(ApiError::not_leader(self.leader_of(group)));
         }
-        Ok(Place::There(node))
+        Ok(Location::There(node))
     }
 
-    /// Whom to ask about a group without a replica here: who is said to lead it, else one of its
-    /// replicas after the other.
+    /// The node to ask about a group without a replica here: its leader by the last hint, else its
+    /// replicas in turn.
     fn leader_elsewhere(&self, group: GroupId) -> Option<NodeId> {
         if let Some((node, _)) = self.hints.leader(group)
             && node != self.node
@@ -155,20 +196,20 @@ impl LogContext {
         others.get(turn.checked_rem(others.len())?).copied()
     }
 
-    /// The node that leads a group and the term, as far as this node knows.
+    /// The leader of a group and its term, as far as this node knows.
     pub(crate) fn known_leader(&self, group: GroupId) -> Option<(NodeId, Term)> {
         if let Some(replica) = self.replicas.get(group) {
-            match Leading::of(&replica) {
-                Leading::Here(term) => return Some((self.node, term)),
-                Leading::There(node, term) => return Some((node, term)),
-                Leading::HereSoon | Leading::Nobody => return None,
+            match Leadership::of(&replica.raft) {
+                Leadership::Ready(term) => return Some((self.node, term)),
+                Leadership::Other(node, term) => return Some((node, term)),
+                Leadership::NotReady | Leadership::Unknown => return None,
             }
         }
         self.hints.leader(group)
     }
 
-    /// The same with the address at which clients reach it.
-    pub(crate) fn leader_of(&self, group: GroupId) -> Option<Leader> {
+    /// The leader of a group with its client address.
+    fn leader_of(&self, group: GroupId) -> Option<Leader> {
         let (node, term) = self.known_leader(group)?;
         let metadata = self.meta.load();
         let address = metadata
@@ -181,11 +222,104 @@ impl LogContext {
         })
     }
 
-    /// Adds to NOT_LEADER who does lead, if that is known.
-    pub(crate) fn explained(&self, error: ApiError, group: GroupId) -> ApiError {
+    /// Adds the current leader to a NOT_LEADER error that does not name one.
+    pub(crate) fn with_leader(&self, error: ApiError, group: GroupId) -> ApiError {
         match error.reason() {
-            Reason::NotLeader if error.is_bare() => ApiError::not_leader(self.leader_of(group)),
+            Reason::NotLeader if error.details().next().is_none() => {
+                ApiError::not_leader(self.leader_of(group))
+            }
             _ => error,
         }
+    }
+}
+
+/// The error of a request after its last attempt.
+pub(super) fn final_error(failure: ForwardError, target: &Target, safety: Safety) -> ApiError {
+    match (failure, safety) {
+        (ForwardError::Refused(error), _) => error,
+        (ForwardError::Unsent(_), _) => ApiError::no_leader(&target.topic, target.partition),
+        (ForwardError::Lost(_) | ForwardError::Failed(_), Safety::Once) => {
+            ApiError::outcome_unknown("the connection to the leader was lost")
+        }
+        (failure @ (ForwardError::Lost(_) | ForwardError::Failed(_)), Safety::Repeatable) => {
+            ApiError::new(Reason::NotReady, failure.to_string())
+        }
+    }
+}
+
+/// The attempts of one request: how long they may go on, and the growing pause between two.
+pub(crate) struct Attempts {
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl Attempts {
+    pub(crate) fn new() -> Self {
+        Self {
+            deadline: Instant::now() + LEADER_WAIT_MAX,
+            pause: LEADER_POLL_INTERVAL,
+        }
+    }
+
+    /// Whether to retry: the failure may pass, the request may be repeated, and there is time left.
+    /// Returns after the pause.
+    async fn again(&mut self, failure: &ForwardError, safety: Safety) -> bool {
+        let may_retry = match failure {
+            ForwardError::Unsent(_) => true,
+            ForwardError::Refused(error) => is_about_leaders(error),
+            ForwardError::Lost(_) => safety == Safety::Repeatable,
+            ForwardError::Failed(_) => false,
+        };
+        may_retry && self.in_time().await
+    }
+
+    /// Whether there is time left. Returns after the pause.
+    pub(crate) async fn in_time(&mut self) -> bool {
+        if Instant::now() + self.pause >= self.deadline {
+            return false;
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LEADER_POLL_INTERVAL * 8);
+        true
+    }
+}
+
+/// Whether a request was refused because the leader is not known yet. It was not carried out then.
+pub(crate) fn is_about_leaders(error: &ApiError) -> bool {
+    matches!(error.reason(), Reason::NotLeader | Reason::NoLeader)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_for_about_the_time_of_an_election() {
+        let started = Instant::now();
+        let mut attempts = Attempts::new();
+        let moved = ForwardError::Refused(ApiError::not_leader(None));
+        let mut retries = 0;
+        while attempts.again(&moved, Safety::Once).await {
+            retries += 1;
+        }
+        assert!(started.elapsed() <= LEADER_WAIT_MAX && started.elapsed() * 2 > LEADER_WAIT_MAX);
+        assert!((5..50).contains(&retries), "{retries}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_reads_are_retried_when_the_outcome_is_unknown() {
+        let mut attempts = Attempts::new();
+        let lost = ForwardError::Lost("broken pipe".to_owned());
+        assert!(!attempts.again(&lost, Safety::Once).await);
+        assert!(attempts.again(&lost, Safety::Repeatable).await);
+        let unknown = ForwardError::Refused(ApiError::unknown_topic("t"));
+        assert!(!attempts.again(&unknown, Safety::Repeatable).await);
+        let target = Target {
+            topic: "t".to_owned(),
+            partition: 0,
+            is_forwarded: false,
+        };
+        let error = final_error(lost, &target, Safety::Once);
+        assert_eq!(error.reason(), Reason::Timeout);
     }
 }

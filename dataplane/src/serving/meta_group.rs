@@ -1,4 +1,4 @@
-//! The way to the meta group, which changes the cluster's metadata.
+//! The way to the meta group, which changes the cluster's metadata. `control` implements it.
 
 use std::sync::Arc;
 
@@ -6,33 +6,45 @@ use futures_util::future::BoxFuture;
 use lograft_core::metadata::{Command, MetaError, Outcome};
 use lograft_core::{GroupId, NodeId, Reason, Term};
 
+use crate::error::ApiError;
+
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
-pub enum ProposeMetaError {
-    /// The meta group refused it; nothing changed.
-    #[error("the command was refused")]
+pub(crate) enum ProposeMetaError {
+    /// The meta group refused the command; nothing changed.
+    #[error("metadata command refused")]
     Refused(#[source] MetaError),
-    /// It did not get through, or its answer did not.
+    /// The command did not reach the meta group, or its result did not come back.
     #[error("{text}")]
     Unavailable {
-        /// What a client is told.
+        /// The reason for the client.
         reason: Reason,
         /// A sentence for people.
         text: String,
     },
 }
 
-/// Puts commands before the meta group, wherever its leader is.
-pub trait ProposeMeta: Send + Sync + 'static {
-    /// Carries out a command; returns once this node has applied it too.
+impl From<ProposeMetaError> for ApiError {
+    fn from(error: ProposeMetaError) -> Self {
+        match error {
+            ProposeMetaError::Refused(error) => error.into(),
+            ProposeMetaError::Unavailable { reason, text } => Self::new(reason, text),
+        }
+    }
+}
+
+/// Proposes commands to the meta group, wherever its leader is.
+pub(crate) trait ProposeMeta: Send + Sync + 'static {
+    /// Commits a command. Returns once this node has applied it too, so that a read of the metadata
+    /// that follows sees the change. `Unavailable` with TIMEOUT means that the outcome is unknown.
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>>;
 }
 
-/// Puts commands before the meta group. Cheap to clone.
-pub type MetaHandle = Arc<dyn ProposeMeta>;
+/// Proposes commands to the meta group. Cheap to clone.
+pub(crate) type MetaHandle = Arc<dyn ProposeMeta>;
 
-/// Who leads the groups that have no replica on this node, as far as it has heard.
-pub trait LeaderHints: Send + Sync + 'static {
+/// Leaders of groups without a replica on this node, by hints from other nodes. They may be stale.
+pub(crate) trait LeaderHints: Send + Sync + 'static {
     /// The leader of a group and the term that it leads in.
     fn leader(&self, group: GroupId) -> Option<(NodeId, Term)>;
 }

@@ -1,4 +1,4 @@
-//! Producer ids: the meta group gives them out in blocks, a node from its block one by one.
+//! Producer ids: the meta group allocates them in blocks, a node hands out those of its block.
 
 use std::ops::Range;
 
@@ -7,16 +7,16 @@ use lograft_core::metadata::{Command, Outcome};
 use lograft_core::{ProducerId, Reason};
 use tokio::sync::Mutex;
 
-use crate::api::grpc::status::ApiError;
+use crate::error::ApiError;
 use crate::serving::meta_group::ProposeMeta;
 
-/// What is left of the node's block. A restart forgets it: ids are plenty.
+/// The unused rest of the node's block. A restart loses it, which is fine: there are 2^64 ids.
 #[derive(Debug, Default)]
-pub(crate) struct ProducerIds(Mutex<Range<u64>>);
+pub(super) struct ProducerIds(Mutex<Range<u64>>);
 
 impl ProducerIds {
-    /// An id that nobody has been given before.
-    pub(crate) async fn next(&self, meta: &dyn ProposeMeta) -> Result<ProducerId, ApiError> {
+    /// An id that no other producer has.
+    pub(super) async fn next(&self, meta: &dyn ProposeMeta) -> Result<ProducerId, ApiError> {
         let mut block = self.0.lock().await;
         if block.is_empty() {
             let command = Command::AllocateProducers {
@@ -25,14 +25,18 @@ impl ProducerIds {
             let Outcome::Producers { first, count } = meta.propose(command).await? else {
                 return Err(ApiError::new(
                     Reason::Internal,
-                    "the meta group gave out no ids",
+                    "the meta group allocated no producer ids",
                 ));
             };
             *block = first.get()..first.get() + u64::from(count);
         }
         let id = block.next();
-        id.map(ProducerId)
-            .ok_or_else(|| ApiError::new(Reason::Internal, "an empty block of ids"))
+        id.map(ProducerId).ok_or_else(|| {
+            ApiError::new(
+                Reason::Internal,
+                "the meta group allocated an empty block of producer ids",
+            )
+        })
     }
 }
 
@@ -63,7 +67,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ids_are_unique_and_the_meta_group_is_asked_once_a_block() {
+    async fn ids_are_unique_and_the_meta_group_is_asked_once_per_block() {
         let (ids, meta) = (ProducerIds::default(), Meta::default());
         let block = u64::from(PRODUCER_IDS_BLOCK_COUNT);
         for n in 0..block {

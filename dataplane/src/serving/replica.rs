@@ -1,4 +1,4 @@
-//! The partition replicas of this node: what the log service, the control loops and health share.
+//! The replicas on this node, shared by `serving`, `control` and the metrics.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,42 +8,83 @@ use lograft_core::{GroupId, PartitionId};
 use lograft_raft::RaftGroup;
 use lograft_storage::GroupLog;
 
-use super::append::Door;
+use super::append::{Coalescer, PartitionAppender};
 use crate::state_machine::SharedState;
 
-/// A partition's replica on this node.
-pub struct Replica {
+/// The partition that a replica belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PartitionKey {
     /// Its raft group.
-    pub group: GroupId,
+    pub(crate) group: GroupId,
     /// The topic's name.
-    pub topic: Arc<str>,
-    /// The partition's number.
-    pub partition: PartitionId,
-    /// Its part in the group.
-    pub raft: RaftGroup,
-    /// Its log.
-    pub log: GroupLog,
-    /// What its committed entries made of it.
-    pub state: SharedState,
-    /// Where batches get in while it leads.
-    pub door: Arc<Door>,
+    pub(crate) topic: Arc<str>,
+    /// The number of the partition within the topic.
+    pub(crate) partition: PartitionId,
+}
+
+/// A partition's replica on this node.
+pub(crate) struct Replica {
+    /// Its raft group.
+    pub(crate) group: GroupId,
+    /// The topic's name.
+    pub(crate) topic: Arc<str>,
+    /// The number of the partition within the topic.
+    pub(crate) partition: PartitionId,
+    /// The local member of the raft group.
+    pub(crate) raft: RaftGroup,
+    /// The local log.
+    pub(crate) log: GroupLog,
+    /// The applied state.
+    pub(crate) state: SharedState,
+    /// Appends batches while this node leads.
+    pub(crate) appender: Arc<PartitionAppender>,
+    /// Coalesces plain records of unary calls.
+    pub(crate) coalescer: Arc<Coalescer>,
+}
+
+impl Replica {
+    /// A replica whose raft group runs over `log` and applies to `state`.
+    pub(crate) fn new(
+        key: PartitionKey,
+        raft: RaftGroup,
+        log: GroupLog,
+        state: SharedState,
+    ) -> Self {
+        let PartitionKey {
+            group,
+            topic,
+            partition,
+        } = key;
+        let appender = PartitionAppender::new(raft.clone(), log.clone(), state.clone());
+        let appender = Arc::new(appender);
+        Self {
+            group,
+            topic,
+            partition,
+            raft,
+            log,
+            state,
+            coalescer: Arc::new(Coalescer::new(Arc::clone(&appender))),
+            appender,
+        }
+    }
 }
 
 /// The meta group's replica on this node.
 #[derive(Clone)]
-pub struct MetaReplica {
-    /// Its part in the group.
-    pub raft: RaftGroup,
-    /// Its log.
-    pub log: GroupLog,
+pub(crate) struct MetaReplica {
+    /// The local member of the raft group.
+    pub(crate) raft: RaftGroup,
+    /// The local log.
+    pub(crate) log: GroupLog,
 }
 
 /// All replicas of this node. Reading takes no lock. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct ReplicaMap(Arc<Held>);
+pub(crate) struct ReplicaMap(Arc<Replicas>);
 
 #[derive(Default)]
-struct Held {
+struct Replicas {
     meta: ArcSwapOption<MetaReplica>,
     partitions: ArcSwap<BTreeMap<GroupId, Arc<Replica>>>,
     corrupt: ArcSwap<BTreeMap<GroupId, Arc<str>>>,
@@ -51,45 +92,40 @@ struct Held {
 
 impl ReplicaMap {
     /// The replica of a partition's group.
-    pub fn get(&self, group: GroupId) -> Option<Arc<Replica>> {
+    pub(crate) fn get(&self, group: GroupId) -> Option<Arc<Replica>> {
         self.0.partitions.load().get(&group).cloned()
     }
 
     /// The replicas of all partitions.
-    pub fn all(&self) -> Arc<BTreeMap<GroupId, Arc<Replica>>> {
+    pub(crate) fn all(&self) -> Arc<BTreeMap<GroupId, Arc<Replica>>> {
         self.0.partitions.load_full()
     }
 
     /// The meta group's replica, once the node belongs to a cluster.
-    pub fn meta(&self) -> Option<Arc<MetaReplica>> {
+    pub(crate) fn meta(&self) -> Option<Arc<MetaReplica>> {
         self.0.meta.load_full()
     }
 
-    /// The part in any group, the meta group included: for what peers send.
-    pub fn raft(&self, group: GroupId) -> Option<RaftGroup> {
+    /// The local member of any raft group, the meta group included.
+    pub(crate) fn raft(&self, group: GroupId) -> Option<RaftGroup> {
         if group == GroupId::META {
             return self.meta().map(|meta| meta.raft.clone());
         }
         self.get(group).map(|replica| replica.raft.clone())
     }
 
-    /// Why the replica of a group is not served, if its files are damaged.
-    pub fn corrupt(&self, group: GroupId) -> Option<Arc<str>> {
-        self.0.corrupt.load().get(&group).cloned()
-    }
-
-    /// All replicas whose files are damaged.
-    pub fn all_corrupt(&self) -> Arc<BTreeMap<GroupId, Arc<str>>> {
+    /// All replicas with corrupt files, and why.
+    pub(crate) fn all_corrupt(&self) -> Arc<BTreeMap<GroupId, Arc<str>>> {
         self.0.corrupt.load_full()
     }
 
-    /// Adds the meta group's.
-    pub fn set_meta(&self, replica: MetaReplica) {
+    /// Adds the meta group's replica.
+    pub(crate) fn set_meta(&self, replica: MetaReplica) {
         self.0.meta.store(Some(Arc::new(replica)));
     }
 
-    /// Adds one, or takes the place of the group's; it is not corrupt then.
-    pub fn insert(&self, replica: &Arc<Replica>) {
+    /// Adds a replica, or replaces the one of its group. The group is no longer corrupt then.
+    pub(crate) fn insert(&self, replica: &Arc<Replica>) {
         self.set_corrupt(replica.group, None);
         self.0.partitions.rcu(|map| {
             let mut map = BTreeMap::clone(map);
@@ -98,8 +134,8 @@ impl ReplicaMap {
         });
     }
 
-    /// Takes one out.
-    pub fn remove(&self, group: GroupId) {
+    /// Removes the replica of a group.
+    pub(crate) fn remove(&self, group: GroupId) {
         self.0.partitions.rcu(|map| {
             let mut map = BTreeMap::clone(map);
             map.remove(&group);
@@ -107,8 +143,8 @@ impl ReplicaMap {
         });
     }
 
-    /// Notes, or no longer notes, that a group's files are damaged.
-    pub fn set_corrupt(&self, group: GroupId, reason: Option<&str>) {
+    /// Marks a group's files as corrupt with a reason, or as sound with none.
+    pub(crate) fn set_corrupt(&self, group: GroupId, reason: Option<&str>) {
         if reason.is_none() && !self.0.corrupt.load().contains_key(&group) {
             return;
         }

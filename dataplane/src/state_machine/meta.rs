@@ -1,4 +1,4 @@
-//! The meta group's machine: the metadata, and the view of it that all of the node reads.
+//! The state machine of the meta group: the metadata, and the view of it that the node reads.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use lograft_raft::{BoxError, Response, StateMachine};
 use crate::fatal::{FatalError, FatalSink};
 use crate::state_machine::MetaView;
 
-/// Applies the meta group's commands and shows what they make.
-pub struct MetaMachine {
+/// Applies the commands of the meta group and publishes the metadata.
+pub(crate) struct MetaMachine {
     metadata: Metadata,
     is_changed: bool,
     view: MetaView,
@@ -19,8 +19,8 @@ pub struct MetaMachine {
 }
 
 impl MetaMachine {
-    /// A machine that shows its state in `view`.
-    pub fn new(view: MetaView, fatal: Arc<dyn FatalSink>) -> Self {
+    /// A state machine that publishes the metadata in `view`.
+    pub(crate) fn new(view: MetaView, fatal: Arc<dyn FatalSink>) -> Self {
         Self {
             metadata: Metadata::default(),
             is_changed: false,
@@ -33,7 +33,9 @@ impl MetaMachine {
         let index = entry.id.index;
         let command = match Command::decode(&entry.proposal.payload) {
             Ok(command) => command,
-            // To leave it out would make this node's metadata another than the others'.
+            // Skipping the command would make this node's metadata diverge from that of the others:
+            // state machine safety. Commands of a later version are used only once all nodes know
+            // them, so this is a fault that a restart with the right version mends.
             Err(source) => {
                 self.fatal.report(FatalError::Command { index, source });
                 return Response::None;
@@ -68,8 +70,8 @@ impl StateMachine for MetaMachine {
     }
 
     fn checkpoint(&self) -> Bytes {
-        // Its JSON has no key that is not a string and no writer that can fail. An empty
-        // checkpoint instead would mean an empty cluster.
+        // Encoding cannot fail: all keys of the JSON are strings and the writer is memory. It must
+        // not fall back to an empty checkpoint, which would be restored as an empty cluster.
         self.metadata
             .encode()
             .expect("metadata has a JSON form")
@@ -151,7 +153,7 @@ mod tests {
             Outcome::decode(&bytes).unwrap(),
             Ok(Outcome::Node(NodeId(1)))
         );
-        assert_eq!(view.load().cluster_id(), None, "not told yet");
+        assert_eq!(view.load().cluster_id(), None, "not published yet");
         machine.batch_done(first.id);
         assert_eq!(view.load().version(), LogIndex(5));
         let seen = view.load();
@@ -164,7 +166,7 @@ mod tests {
         machine.batch_done(first.id);
         assert!(
             Arc::ptr_eq(&seen, &view.load()),
-            "a refusal shows nothing new"
+            "a refusal publishes nothing new"
         );
 
         let checkpoint = machine.checkpoint();

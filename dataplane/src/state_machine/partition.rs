@@ -1,4 +1,5 @@
-//! A partition's machine: watermarks and the producer table move, payload is never looked at.
+//! The state machine of a partition: moves the watermarks and the producer table, never reads the
+//! payload.
 
 use std::sync::Arc;
 
@@ -9,16 +10,16 @@ use lograft_raft::{BoxError, Response, StateMachine};
 use crate::fatal::{FatalError, FatalSink};
 use crate::state_machine::SharedState;
 
-/// Applies a partition's entries to the state that readers share.
-pub struct PartitionMachine {
+/// Applies the entries of a partition to its shared state.
+pub(crate) struct PartitionMachine {
     group: GroupId,
     state: SharedState,
     fatal: Arc<dyn FatalSink>,
 }
 
 impl PartitionMachine {
-    /// A machine that writes to `state`.
-    pub fn new(group: GroupId, state: SharedState, fatal: Arc<dyn FatalSink>) -> Self {
+    /// A state machine that applies to `state`.
+    pub(crate) fn new(group: GroupId, state: SharedState, fatal: Arc<dyn FatalSink>) -> Self {
         Self {
             group,
             state,
@@ -38,6 +39,9 @@ impl StateMachine for PartitionMachine {
                 record_count,
             },
             Applied::Nothing | Applied::Trimmed { .. } => Response::None,
+            // The entry's base offset was computed from this very log prefix when it was appended. If
+            // it does not match, this replica has applied something else than the others, and every
+            // offset it would acknowledge or serve from here on could be wrong.
             Applied::Diverged { expected, found } => {
                 let group = self.group;
                 let index = entry.id.index;
@@ -126,7 +130,11 @@ mod tests {
                 record_count: 10
             }
         );
-        assert_eq!(state.watermarks().high_watermark, Offset(0), "not told yet");
+        assert_eq!(
+            state.watermarks().high_watermark,
+            Offset(0),
+            "not published yet"
+        );
         machine.batch_done(first.id);
         assert_eq!(state.watermarks().high_watermark, Offset(10));
         let trim = entry(
@@ -149,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_does_not_follow_ends_the_node() {
+    fn an_entry_at_the_wrong_offset_ends_the_node() {
         let (mut machine, _state, reports) = machine();
         machine.apply(&entry(0, EntryKind::Records, 7, Bytes::new()));
         let reports = reports.0.lock().unwrap();

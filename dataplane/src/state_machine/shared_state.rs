@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lograft_core::{Offset, PartitionState};
 use tokio::sync::watch;
 
-/// What can be read of a partition.
+/// The readable range of a partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Watermarks {
+pub(crate) struct Watermarks {
     /// The first offset that may be read.
     pub log_start_offset: Offset,
-    /// The end of what may be read, exclusive.
+    /// End of the committed records, exclusive.
     pub high_watermark: Offset,
 }
 
@@ -24,9 +24,9 @@ impl Watermarks {
     }
 }
 
-/// A partition's applied state, written by its machine and seen by all others. Cheap to clone.
+/// A partition's applied state: written by its state machine, read by everyone else. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct SharedState {
+pub(crate) struct SharedState {
     state: Arc<Mutex<PartitionState>>,
     watermarks: Arc<watch::Sender<Watermarks>>,
     is_damaged: Arc<AtomicBool>,
@@ -34,7 +34,7 @@ pub struct SharedState {
 
 impl SharedState {
     /// From the state that a replica starts with.
-    pub fn new(state: PartitionState) -> Self {
+    pub(crate) fn new(state: PartitionState) -> Self {
         let watermarks = Arc::new(watch::Sender::new(Watermarks::of(&state)));
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -43,35 +43,38 @@ impl SharedState {
         }
     }
 
-    /// The state itself; held for moments only, never across an await.
-    pub fn lock(&self) -> MutexGuard<'_, PartitionState> {
+    /// The state itself. MUST NOT be held across an await: apply waits for the lock, and a group that
+    /// does not apply does not acknowledge.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, PartitionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells those who wait what can be read now. For the machine, after a run of entries.
-    pub fn publish(&self) {
+    /// Publishes the watermarks. Called by the state machine after a run of entries: once per run and
+    /// not per entry, so that readers are woken once.
+    pub(crate) fn publish(&self) {
         let now = Watermarks::of(&self.lock());
         self.watermarks
             .send_if_modified(|seen| std::mem::replace(seen, now) != now);
     }
 
-    /// What can be read now.
-    pub fn watermarks(&self) -> Watermarks {
+    /// The current watermarks.
+    pub(crate) fn watermarks(&self) -> Watermarks {
         *self.watermarks.borrow()
     }
 
-    /// Notes that a read has met damaged bytes: the replica is set aside shortly.
-    pub fn report_damage(&self) {
+    /// Notes that a read has found corrupt bytes: `control` sets the replica aside and repairs it from
+    /// the others.
+    pub(crate) fn report_damage(&self) {
         self.is_damaged.store(true, Ordering::Release);
     }
 
-    /// Whether a read has met damaged bytes.
-    pub fn is_damaged(&self) -> bool {
+    /// Whether a read has found corrupt bytes.
+    pub(crate) fn is_damaged(&self) -> bool {
         self.is_damaged.load(Ordering::Acquire)
     }
 
-    /// Follows what can be read; ends when the replica is closed.
-    pub fn watch(&self) -> watch::Receiver<Watermarks> {
+    /// Follows the watermarks; ends when the replica is closed.
+    pub(crate) fn watch(&self) -> watch::Receiver<Watermarks> {
         self.watermarks.subscribe()
     }
 }

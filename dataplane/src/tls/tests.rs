@@ -22,7 +22,7 @@ fn node(ca: &Ca, role: &str) -> (TempDir, Tls) {
     (dir, tls)
 }
 
-/// A client that presents what it is told to, and trusts `roots`.
+/// A client that presents `leaf` and trusts `roots`.
 fn client(roots: &Ca, leaf: Option<crate::pki::Leaf>) -> Arc<ClientConfig> {
     let mut store = RootCertStore::empty();
     store
@@ -42,8 +42,8 @@ fn client(roots: &Ca, leaf: Option<crate::pki::Leaf>) -> Arc<ClientConfig> {
     })
 }
 
-/// What each end says of a handshake, the server's side first; a byte goes both ways, as TLS 1.3
-/// tells a client of its refusal only with the first read.
+/// The result of a handshake at each end, the server first. A byte goes both ways: with TLS 1.3 a
+/// client learns of its refusal only with the first read.
 async fn shake(near_end: Arc<ServerConfig>, far_end: Arc<ClientConfig>) -> (String, String) {
     let (near, far): (DuplexStream, DuplexStream) = duplex(64 * 1024);
     let accept = async {
@@ -180,7 +180,7 @@ async fn changed_files_are_taken_and_broken_ones_are_not() {
     assert_ne!(shake(tls.server(Port::Client), of(&old)).await.0, "ok");
 }
 
-/// What other programs print as the SHA-256 fingerprint of the certificate beside it.
+/// The SHA-256 fingerprint of the certificate beside it, as other programs print it.
 const KNOWN: (&str, &str) = (
     "-----BEGIN CERTIFICATE-----
 MIIBdjCCAR2gAwIBAgIUA6g+0RLc17L1f7jPsP1fr1+tifIwCgYIKoZIzj0EAwIw

@@ -17,9 +17,9 @@ use crate::identity::{IdentityError, PeerIdentity};
 /// Why a certificate of the right CA is refused all the same.
 #[derive(thiserror::Error)]
 enum Refused {
-    #[error("no identity of this cluster: {0}")]
+    #[error("no identity of a Lograft cluster: {0}")]
     Identity(IdentityError),
-    #[error("{0} belongs to another cluster than this node")]
+    #[error("{0} belongs to another cluster")]
     OtherCluster(PeerIdentity),
     #[error("{0} is not a node")]
     NotANode(PeerIdentity),
@@ -53,7 +53,7 @@ fn check(
     Ok(())
 }
 
-/// What a port holds against those who connect.
+/// Checks the certificates of clients of a port.
 #[derive(Debug)]
 pub(super) struct CheckClient {
     pub(super) inner: Arc<dyn ClientCertVerifier>,
@@ -104,7 +104,7 @@ impl ClientCertVerifier for CheckClient {
     }
 }
 
-/// What a node holds against the peer it connects to.
+/// Checks the certificate of a peer that this node connects to.
 #[derive(Debug)]
 pub(super) struct CheckNode {
     pub(super) inner: Arc<WebPkiServerVerifier>,

@@ -30,37 +30,37 @@ use crate::tls::Tls;
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The last attempt has just failed.
-    #[error("the next attempt to reach {0} is due shortly")]
+    #[error("cannot connect to {0}: the last attempt has just failed")]
     Pause(Arc<str>),
     /// The address holds no host name.
-    #[error("the host of {address}")]
+    #[error("cannot parse the host of {address}")]
     Host {
         /// The address.
         address: Arc<str>,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: InvalidDnsNameError,
     },
     /// No TCP connection.
-    #[error("connecting to {address}")]
+    #[error("cannot connect to {address}")]
     Tcp {
         /// The address.
         address: Arc<str>,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
     /// No TLS session: not our CA, not a node, or no TLS at all.
-    #[error("the TLS handshake with {address}")]
+    #[error("TLS handshake with {address} failed")]
     Tls {
         /// The address.
         address: Arc<str>,
-        /// What was wrong.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// Neither in time.
-    #[error("no connection to {0} within {PEER_CONNECT_MAX:?}")]
+    #[error("cannot connect to {0} within {PEER_CONNECT_MAX:?}")]
     Timeout(Arc<str>),
 }
 
@@ -70,10 +70,11 @@ pub(super) type Connection = TokioIo<TlsStream<BufReader<Gather<BoxIo>>>>;
 /// Makes the connections of one channel.
 #[derive(Clone)]
 pub(super) struct Connector {
-    shared: Arc<Shared>,
+    target: Arc<Target>,
 }
 
-struct Shared {
+/// The peer of a connector, and the pause after a failed attempt.
+struct Target {
     net: Arc<dyn Net>,
     tls: Arc<Tls>,
     address: Arc<str>,
@@ -107,7 +108,7 @@ impl Connector {
         address: Arc<str>,
         metrics: &Metrics,
     ) -> Self {
-        let shared = Shared {
+        let target = Target {
             net,
             tls,
             address,
@@ -116,7 +117,7 @@ impl Connector {
             failed: metrics.peer_connects.with_label_values(&["FAILED"]),
         };
         Self {
-            shared: Arc::new(shared),
+            target: Arc::new(target),
         }
     }
 }
@@ -130,14 +131,14 @@ impl Service<Uri> for Connector {
         Poll::Ready(Ok(()))
     }
 
-    /// The address comes from the book, not from the URI that tonic repeats here.
+    /// The address is that of the address book; the URI that tonic passes here is ignored.
     fn call(&mut self, _: Uri) -> Self::Future {
-        let shared = Arc::clone(&self.shared);
-        Box::pin(async move { shared.connect().await })
+        let target = Arc::clone(&self.target);
+        Box::pin(async move { target.connect().await })
     }
 }
 
-impl Shared {
+impl Target {
     fn pause(&self) -> std::sync::MutexGuard<'_, Pause> {
         self.pause.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -157,7 +158,7 @@ impl Shared {
             Err(error) => {
                 self.failed.inc();
                 self.pause().failed(Instant::now());
-                debug!(address = %self.address, "no connection: {}", error_chain(error));
+                debug!(address = %self.address, error = %error_chain(error), "cannot connect to a peer");
             }
         }
         result
@@ -194,7 +195,7 @@ impl Shared {
     }
 }
 
-/// What the peer's certificate must be for: the address without its port.
+/// The name that the peer's certificate must have: the address without its port.
 fn server_name(address: &str) -> Result<ServerName<'static>, InvalidDnsNameError> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host
@@ -209,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_host_of_an_address_is_what_is_verified() {
+    fn the_host_of_an_address_is_verified() {
         let name = |address| server_name(address).unwrap().to_str().into_owned();
         assert_eq!(name("node-0.ns.svc:9401"), "node-0.ns.svc");
         assert_eq!(name("127.0.0.1:9401"), "127.0.0.1");

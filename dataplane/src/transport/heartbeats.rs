@@ -1,13 +1,13 @@
-//! Heartbeats on their way to the other replicas. Those of all groups to the same node that come
-//! within a short time travel in one call, and each gets its answer when its group has answered.
+//! Heartbeats to the other replicas. Heartbeats of all groups to the same node share calls, and each
+//! gets its answer as soon as its group has answered.
 //!
-//! Raft spreads the ticks of a node's groups over the heartbeat interval, and a call is over in
-//! less than a millisecond: to gather only while one is under way would gather next to nothing. So
-//! calls to a node are paced. One after a silence goes at once; what comes within
-//! `HEARTBEATS_GATHER_MAX` of it waits for the end of that time and then goes together. That is ten
-//! calls per node and interval, however many groups there are, and a heartbeat late by a tenth of
-//! its interval is far from the three intervals after which a follower stands for election. Calls
-//! do not wait for each other, so a slow one delays no later one.
+//! Raft spreads the ticks of a node's groups over the heartbeat interval, and a call takes less than
+//! a millisecond: collecting heartbeats only while a call is in progress would collect almost none.
+//! So calls to a node are paced. The first heartbeat after a pause is sent at once; heartbeats within
+//! `HEARTBEATS_GATHER_MAX` after it wait until that time is over and share the next call. This makes
+//! ten calls per node and interval for any number of groups, and delays a heartbeat by at most a
+//! tenth of its interval, while a follower starts an election only after three intervals. Calls are
+//! concurrent, so a slow call delays no later one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,8 +24,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::raft::failed;
-use super::{ChannelError, Lane, PeerPool};
+use super::status::raft_error_of;
+use super::{ChannelClass, ChannelError, PeerPool};
 use crate::convert::{self, ConvertError, Route};
 use crate::identity::Member;
 
@@ -39,46 +39,46 @@ pub(super) struct Heartbeats {
 #[derive(Default)]
 struct Peer(Mutex<Gathered<Heartbeat>>);
 
-/// What waits for the next call to a node.
+/// Heartbeats that wait for the next call to a node.
 struct Gathered<T> {
     waiting: Vec<T>,
-    /// The next call goes no sooner, unless there are too many for one.
+    /// Earliest time of the next call, unless one call cannot hold the waiting heartbeats.
     next_call: Option<Instant>,
-    /// Somebody sleeps until then.
+    /// Whether a task waits for that time.
     is_due: bool,
 }
 
-/// What the one who added a heartbeat has to do.
+/// The task of the caller that added a heartbeat.
 #[derive(Debug, PartialEq, Eq)]
-enum Turn<T> {
-    /// Call with these.
+enum Dispatch<T> {
+    /// Send a call with these.
     Call(Vec<T>),
-    /// Call at this time, with what is there then.
+    /// Send a call at this time, with the heartbeats that wait then.
     CallAt(Instant),
-    /// Nothing: it goes with the others.
+    /// Nothing: another caller sends it.
     Wait,
 }
 
-/// A heartbeat whose caller waits.
+/// A heartbeat and its waiting caller.
 struct Heartbeat {
     group: GroupId,
     request: AppendRequest,
-    /// When its caller gives up.
+    /// Deadline of the caller.
     until: Instant,
     answer: oneshot::Sender<Result<AppendReply, TransportError>>,
 }
 
 type Answers = Vec<Option<oneshot::Sender<Result<AppendReply, TransportError>>>>;
 
-/// Why a call failed for all in it.
+/// Why a call failed for all of its heartbeats.
 enum CallFailure {
     UnknownNode,
     Status(Status),
 }
 
-/// The node ended a call without a word about the group.
+/// The node ended a call without an answer for the group.
 #[derive(Debug, thiserror::Error)]
-#[error("no answer for group {0}")]
+#[error("the node sent no answer for group {0}")]
 struct NoAnswer(GroupId);
 
 impl<T> Default for Gathered<T> {
@@ -92,25 +92,25 @@ impl<T> Default for Gathered<T> {
 }
 
 impl<T> Gathered<T> {
-    /// One more, that may wait for as long as `gather`.
-    fn add(&mut self, heartbeat: T, now: Instant, gather: Duration) -> Turn<T> {
+    /// Adds a heartbeat that may wait for up to `gather`.
+    fn add(&mut self, heartbeat: T, now: Instant, gather: Duration) -> Dispatch<T> {
         self.waiting.push(heartbeat);
         if self.waiting.len() >= HEARTBEATS_MAX_COUNT {
-            return Turn::Call(self.take(now, gather));
+            return Dispatch::Call(self.take(now, gather));
         }
         if self.is_due {
-            return Turn::Wait;
+            return Dispatch::Wait;
         }
         match self.next_call.filter(|next| *next > now) {
-            None => Turn::Call(self.take(now, gather)),
+            None => Dispatch::Call(self.take(now, gather)),
             Some(next) => {
                 self.is_due = true;
-                Turn::CallAt(next.min(now + gather))
+                Dispatch::CallAt(next.min(now + gather))
             }
         }
     }
 
-    /// The time of a [`Turn::CallAt`] has come.
+    /// The heartbeats to send at the time of a [`Dispatch::CallAt`].
     fn due(&mut self, now: Instant, gather: Duration) -> Vec<T> {
         self.is_due = false;
         self.take(now, gather)
@@ -173,11 +173,11 @@ impl Heartbeats {
         let turn = peer.gathered().add(heartbeat, now, gather);
         // Tasks of their own: a caller that gives up must not take the others with it.
         match turn {
-            Turn::Wait => {}
-            Turn::Call(heartbeats) => {
+            Dispatch::Wait => {}
+            Dispatch::Call(heartbeats) => {
                 tokio::spawn(async move { self.call(to, heartbeats).await });
             }
-            Turn::CallAt(at) => {
+            Dispatch::CallAt(at) => {
                 tokio::spawn(async move {
                     tokio::time::sleep_until(at).await;
                     let heartbeats = peer.gathered().due(Instant::now(), gather);
@@ -224,7 +224,7 @@ impl Heartbeats {
         heartbeats: Vec<proto::Heartbeat>,
         answers: &mut Answers,
     ) -> Result<(), CallFailure> {
-        let channel = self.pool.channel(to, Lane::Control)?;
+        let channel = self.pool.channel(to, ChannelClass::Control)?;
         let mut client = RaftServiceClient::new(channel)
             .max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
             .max_encoding_message_size(GRPC_MESSAGE_MAX_BYTES);
@@ -256,7 +256,7 @@ impl CallFailure {
     fn error(&self, to: NodeId) -> TransportError {
         match self {
             Self::UnknownNode => TransportError::UnknownNode(to),
-            Self::Status(status) => failed(to, status.clone()),
+            Self::Status(status) => raft_error_of(to, status.clone()),
         }
     }
 }
@@ -311,14 +311,20 @@ mod tests {
         let mut gathered = Gathered::default();
         let start = Instant::now();
         let after = |ms| start + Duration::from_millis(ms);
-        assert_eq!(gathered.add(1, start, GATHER), Turn::Call(vec![1]));
-        assert_eq!(gathered.add(2, after(5), GATHER), Turn::CallAt(after(20)));
-        assert_eq!(gathered.add(3, after(6), GATHER), Turn::Wait);
+        assert_eq!(gathered.add(1, start, GATHER), Dispatch::Call(vec![1]));
+        assert_eq!(
+            gathered.add(2, after(5), GATHER),
+            Dispatch::CallAt(after(20))
+        );
+        assert_eq!(gathered.add(3, after(6), GATHER), Dispatch::Wait);
         assert_eq!(gathered.due(after(20), GATHER), [2, 3]);
         // The call that was due counts as one.
-        assert_eq!(gathered.add(4, after(21), GATHER), Turn::CallAt(after(40)));
+        assert_eq!(
+            gathered.add(4, after(21), GATHER),
+            Dispatch::CallAt(after(40))
+        );
         assert_eq!(gathered.due(after(40), GATHER), [4]);
-        assert_eq!(gathered.add(5, after(60), GATHER), Turn::Call(vec![5]));
+        assert_eq!(gathered.add(5, after(60), GATHER), Dispatch::Call(vec![5]));
     }
 
     #[test]
@@ -326,8 +332,11 @@ mod tests {
         let mut gathered = Gathered::default();
         let start = Instant::now();
         let short = Duration::from_millis(3);
-        assert_eq!(gathered.add(1, start, GATHER), Turn::Call(vec![1]));
-        assert_eq!(gathered.add(2, start, short), Turn::CallAt(start + short));
+        assert_eq!(gathered.add(1, start, GATHER), Dispatch::Call(vec![1]));
+        assert_eq!(
+            gathered.add(2, start, short),
+            Dispatch::CallAt(start + short)
+        );
     }
 
     #[test]
@@ -336,9 +345,9 @@ mod tests {
         let now = Instant::now();
         gathered.add(0, now, GATHER);
         for n in 1..HEARTBEATS_MAX_COUNT {
-            assert!(!matches!(gathered.add(n, now, GATHER), Turn::Call(_)));
+            assert!(!matches!(gathered.add(n, now, GATHER), Dispatch::Call(_)));
         }
-        let Turn::Call(all) = gathered.add(0, now, GATHER) else {
+        let Dispatch::Call(all) = gathered.add(0, now, GATHER) else {
             panic!("the call is full");
         };
         assert_eq!(all.len(), HEARTBEATS_MAX_COUNT);

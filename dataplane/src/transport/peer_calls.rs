@@ -17,7 +17,7 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 use super::node_report;
-use super::{ChannelError, Lane, PeerPool};
+use super::{ChannelClass, ChannelError, PeerPool};
 use crate::control::known_leaders::LeaderChange;
 use crate::control::node_report::NodeReport;
 use crate::control::peer_calls::{
@@ -59,7 +59,7 @@ impl PeerCalls for PeerPool {
     }
 
     fn describe_at(&self, address: Arc<str>, timeout: Duration) -> PeerAnswer<NodeReport> {
-        // Without a route: the id of the node at the address is what the caller wants to know.
+        // Without a route: the caller wants to learn the id of the node at the address.
         let request = proto::DescribeNodeRequest { route: None };
         let node = self.channel_to(&address).map(node_client);
         describe(node, request, timeout)
@@ -133,7 +133,7 @@ impl PeerCalls for PeerPool {
 
 impl PeerPool {
     fn node(&self, to: NodeId) -> Result<NodeServiceClient<Channel>, ChannelError> {
-        self.channel(to, Lane::Control).map(node_client)
+        self.channel(to, ChannelClass::Control).map(node_client)
     }
 }
 

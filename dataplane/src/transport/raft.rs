@@ -1,4 +1,4 @@
-//! Raft's requests on their way to the other replicas.
+//! Raft's requests to the other replicas.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,14 +19,15 @@ use lograft_raft::wire::{
 use lograft_raft::{AppendReplies, PeerTransport, TransportError};
 use tokio::sync::oneshot;
 use tonic::transport::Channel;
-use tonic::{Code, Response, Status, Streaming};
+use tonic::{Response, Status, Streaming};
 
 use super::heartbeats::Heartbeats;
-use super::{ChannelError, Lane, PeerPool};
+use super::status::raft_error_of;
+use super::{ChannelClass, ChannelError, PeerPool};
 use crate::convert::{self, ConvertError, Route};
 use crate::identity::Member;
 
-/// The other replicas, as raft reaches them.
+/// Raft's way to the other replicas.
 pub struct RaftPeers {
     pool: PeerPool,
     me: Member,
@@ -36,7 +37,7 @@ pub struct RaftPeers {
 type Client = RaftServiceClient<Channel>;
 
 impl RaftPeers {
-    /// For a node that belongs to a cluster.
+    /// The transport of a node that belongs to a cluster.
     pub fn new(pool: PeerPool, me: Member) -> Self {
         let heartbeats = Arc::new(Heartbeats::new(pool.clone(), me));
         Self {
@@ -56,8 +57,8 @@ impl RaftPeers {
         }
     }
 
-    fn client(&self, to: NodeId, lane: Lane) -> Result<Client, TransportError> {
-        let channel = self.pool.channel(to, lane).map_err(|error| match error {
+    fn client(&self, to: NodeId, class: ChannelClass) -> Result<Client, TransportError> {
+        let channel = self.pool.channel(to, class).map_err(|error| match error {
             ChannelError::UnknownNode(node) => TransportError::UnknownNode(node),
             other @ ChannelError::Address { .. } => TransportError::Unreachable {
                 node: to,
@@ -73,7 +74,7 @@ impl RaftPeers {
     fn ask<P, R, F>(
         &self,
         to: NodeId,
-        (lane, timeout): (Lane, Duration),
+        (class, timeout): (ChannelClass, Duration),
         call: impl FnOnce(Client) -> F,
         read: fn(P) -> Result<R, ConvertError>,
     ) -> BoxFuture<'static, Result<R, TransportError>>
@@ -82,7 +83,7 @@ impl RaftPeers {
         P: 'static,
         R: 'static,
     {
-        let answer = self.client(to, lane).map(call);
+        let answer = self.client(to, class).map(call);
         Box::pin(async move {
             let reply = tokio::time::timeout(timeout, answer?)
                 .await
@@ -90,29 +91,12 @@ impl RaftPeers {
                     node: to,
                     after: timeout,
                 })?
-                .map_err(|status| failed(to, status))?;
+                .map_err(|status| raft_error_of(to, status))?;
             read(reply.into_inner()).map_err(|error| TransportError::Refused {
                 node: to,
                 source: error.into(),
             })
         })
-    }
-}
-
-/// Whether a peer was reached, told from the status: one that it sent itself has no cause.
-pub(super) fn failed(node: NodeId, status: Status) -> TransportError {
-    let unreachable = std::error::Error::source(&status).is_some()
-        || matches!(status.code(), Code::Cancelled | Code::Unknown);
-    if unreachable {
-        TransportError::Unreachable {
-            node,
-            source: status.into(),
-        }
-    } else {
-        TransportError::Refused {
-            node,
-            source: status.into(),
-        }
     }
 }
 
@@ -123,7 +107,7 @@ impl PeerTransport for RaftPeers {
         group: GroupId,
         requests: BoxStream<'static, AppendRequest>,
     ) -> BoxFuture<'static, Result<AppendReplies, TransportError>> {
-        let client = self.client(to, Lane::Appends);
+        let client = self.client(to, ChannelClass::Appends);
         let route = Some(self.route(to, group));
         let (alive, ended) = oneshot::channel();
         let requests = Requests {
@@ -133,7 +117,9 @@ impl PeerTransport for RaftPeers {
         };
         Box::pin(async move {
             let opened = client?.append_stream(requests).await;
-            let inner = opened.map_err(|status| failed(to, status))?.into_inner();
+            let inner = opened
+                .map_err(|status| raft_error_of(to, status))?
+                .into_inner();
             Ok(Replies {
                 from: to,
                 inner: Some(inner),
@@ -165,7 +151,7 @@ impl PeerTransport for RaftPeers {
         let call = |mut client: Client| async move { client.vote(request).await };
         self.ask(
             to,
-            (Lane::Control, timeout),
+            (ChannelClass::Control, timeout),
             call,
             convert::vote_reply_from_proto,
         )
@@ -186,7 +172,7 @@ impl PeerTransport for RaftPeers {
                 vote: convert::vote_from_proto(reply.vote)?,
             })
         };
-        self.ask(to, (Lane::Snapshots, timeout), call, read)
+        self.ask(to, (ChannelClass::Snapshots, timeout), call, read)
     }
 
     fn transfer_leader(
@@ -200,14 +186,15 @@ impl PeerTransport for RaftPeers {
         let call = |mut client: Client| async move { client.transfer_leader(request).await };
         self.ask(
             to,
-            (Lane::Control, timeout),
+            (ChannelClass::Control, timeout),
             call,
             convert::transfer_reply_from_proto,
         )
     }
 }
 
-/// The requests of a stream, until the replies have ended.
+/// The requests of a stream. They end when the replies have ended: otherwise openraft's replication
+/// task would wait for the next entry on a stream that nobody reads, and replication would hang.
 struct Requests {
     inner: Option<BoxStream<'static, AppendRequest>>,
     /// For the first request.
@@ -234,7 +221,7 @@ impl Stream for Requests {
     }
 }
 
-/// The replies of a stream; lets the requests go at the end, and when dropped.
+/// The replies of a stream. Its end, or dropping it, ends the requests.
 struct Replies {
     from: NodeId,
     inner: Option<Streaming<proto::AppendReply>>,
@@ -244,7 +231,7 @@ struct Replies {
 impl Replies {
     fn read(&self, reply: Result<proto::AppendReply, Status>) -> ReplyResult {
         let node = self.from;
-        let reply = reply.map_err(|status| failed(node, status))?;
+        let reply = reply.map_err(|status| raft_error_of(node, status))?;
         convert::append_reply_from_proto(reply).map_err(|error| TransportError::Refused {
             node,
             source: error.into(),

@@ -14,7 +14,8 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::api::grpc::raft_service::{GroupLookup, RaftApi};
+use crate::api::grpc::peer_checks::GroupLookup;
+use crate::api::grpc::raft_service::RaftApi;
 use crate::config::TlsConfig;
 use crate::identity::Member;
 use crate::listen::{self, ListenLimits};
@@ -31,7 +32,7 @@ fn cluster() -> ClusterId {
     ClusterId::from_bytes([9; 16])
 }
 
-/// Counts what was applied.
+/// Counts applied commands.
 struct Counter(watch::Sender<u64>);
 
 impl StateMachine for Counter {
@@ -397,7 +398,7 @@ async fn requests_are_let_go_when_the_replies_end() {
     let requests = futures_util::stream::unfold((request, Some(alive)), |state| async move {
         static SENT: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
         if SENT.swap(true, std::sync::atomic::Ordering::SeqCst) {
-            // A leader without news waits here, for ever.
+            // A leader without new entries waits here indefinitely.
             std::future::pending::<()>().await;
         }
         Some((state.0.clone(), state))

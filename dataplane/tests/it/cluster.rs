@@ -14,7 +14,7 @@ use lograft_node::config::{
 use lograft_node::health::Readiness;
 use lograft_node::metrics::Metrics;
 use lograft_node::net::{AddressBook, TcpNet};
-use lograft_node::run::{Addresses, Node, RunError, World};
+use lograft_node::run::{Addresses, Node, NodeEnv, RunError};
 use lograft_node::tls::Tls;
 use lograft_node::transport::PeerPool;
 use lograft_proto::admin::v1 as admin;
@@ -107,7 +107,7 @@ impl Cluster {
     pub(crate) async fn add(&mut self) -> usize {
         let at = self.members.len();
         let config = self.next_config();
-        let node = Node::start(config.clone(), World::real()).await.unwrap();
+        let node = Node::start(config.clone(), NodeEnv::real()).await.unwrap();
         let addresses = node.addresses();
         self.members.push(Member {
             config,
@@ -200,7 +200,7 @@ impl Cluster {
         };
         // The last tasks of the stopped node may hold its data directory for a moment.
         let node = eventually("the node to start again", async || {
-            match Node::start(member.config.clone(), World::real()).await {
+            match Node::start(member.config.clone(), NodeEnv::real()).await {
                 Ok(node) => Some(node),
                 Err(RunError::Storage(StorageError::InUse { .. })) => None,
                 Err(error) => panic!("{}", lograft_node::error_chain(&error)),
@@ -219,7 +219,7 @@ impl Cluster {
             peer,
             health,
         };
-        let node = Node::start(member.config.clone(), World::real())
+        let node = Node::start(member.config.clone(), NodeEnv::real())
             .await
             .unwrap();
         member.addresses = node.addresses();

@@ -56,7 +56,10 @@ impl Process {
 
     /// Where it listens, once it does.
     pub(crate) async fn addresses(&self) -> Addresses {
-        let line = eventually("the node to listen", async || self.said("the node listens")).await;
+        let line = eventually("the node to listen", async || {
+            self.said("node is listening")
+        })
+        .await;
         let address = |name: &str| line["fields"][name].as_str().unwrap().parse().unwrap();
         Addresses {
             client: address("client"),
@@ -180,7 +183,7 @@ async fn a_leader_that_is_told_to_stop_under_load_loses_nothing_and_makes_no_ele
     };
     let all = futures_util::future::join_all(producers);
     let (produced, direct, ()) = tokio::join!(all, at_the_leader, stopping);
-    assert!(processes[0].said("the node has stopped").is_some());
+    assert!(processes[0].said("node stopped").is_some());
     assert!(!direct.is_empty());
     assert_kept(&cluster, 1, 2, &direct).await;
     for (partition, produced) in (0..).zip(produced) {
@@ -238,7 +241,7 @@ async fn a_pod_of_one_says_what_it_should_and_ends_with_0_though_a_reader_stays(
     process.terminate();
     let status = timeout(PATIENCE, process.ended()).await.unwrap();
     assert_eq!(status.code(), Some(0), "{status:?}");
-    assert!(process.said("the node has stopped").is_some());
+    assert!(process.said("node stopped").is_some());
     while let Ok(Some(_)) = reader.message().await {}
 }
 
@@ -247,7 +250,7 @@ async fn told_a_second_time_it_ends_at_once() {
     let (cluster, mut process) = one_with_a_reader().await;
     let _reader = cluster.follow(0).await;
     process.terminate();
-    eventually("it to stop", async || process.said("the node stops")).await;
+    eventually("it to stop", async || process.said("node is stopping")).await;
     let again = Instant::now();
     process.terminate();
     let status = process.ended().await;
@@ -257,7 +260,7 @@ async fn told_a_second_time_it_ends_at_once() {
         "{:?}",
         again.elapsed()
     );
-    assert!(process.said("the node has stopped").is_none());
+    assert!(process.said("node stopped").is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

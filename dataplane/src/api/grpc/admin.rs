@@ -1,17 +1,15 @@
 //! The calls of the admin service.
 
-mod access;
 mod cluster;
 mod encode;
 mod nodes;
 mod stop;
 mod topics;
 
-use crate::api::grpc::status::ApiError;
 use crate::control::Control;
+use crate::error::ApiError;
 use lograft_core::Reason;
 
-pub(crate) use access::Access;
 pub(crate) use cluster::{describe_cluster, transfer_leadership};
 pub(crate) use nodes::{bootstrap, decommission_node, join, recommission_node};
 pub(crate) use stop::prepare_stop;

@@ -1,16 +1,17 @@
-//! The admin service: what shapes the cluster and tells how it is. On the client port for
-//! operators, and on the peer port for joining nodes. Any node answers; what changes something
-//! goes to the meta group's leader from here.
+//! The admin service: changes and describes the cluster. On the client port for operators, and on
+//! the peer port for joining nodes. Any node answers; it proposes changes to the meta group.
 
 use lograft_proto::admin::v1 as proto;
 use lograft_proto::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
 use tonic::{Request, Response, Status};
 
-use super::admin::{self, Access};
+use super::admin;
+use super::principal::{authorize_call, authorize_node};
+use crate::access::{Operation, Resource};
 use crate::control::Control;
 
 /// The admin service of a node.
-pub struct AdminApi {
+pub(crate) struct AdminApi {
     control: Control,
 }
 
@@ -29,14 +30,14 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::BootstrapRequest>,
     ) -> Answer<proto::BootstrapReply> {
-        Access::of(request.extensions())?;
+        authorize_call(request.extensions(), Operation::Alter, Resource::Cluster)?;
         admin::bootstrap(&self.control, request.into_inner())
             .await
             .map(Response::new)
     }
 
     async fn join(&self, request: Request<proto::JoinRequest>) -> Answer<proto::JoinReply> {
-        Access::of(request.extensions())?.require_node()?;
+        authorize_node(request.extensions())?;
         admin::join(&self.control, request.into_inner())
             .await
             .map(Response::new)
@@ -46,7 +47,8 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::CreateTopicRequest>,
     ) -> Answer<proto::CreateTopicReply> {
-        Access::of(request.extensions())?;
+        let topic = Resource::Topic(&request.get_ref().name);
+        authorize_call(request.extensions(), Operation::Create, topic)?;
         admin::create_topic(&self.control, request.into_inner())
             .await
             .map(Response::new)
@@ -56,7 +58,8 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::AlterTopicRequest>,
     ) -> Answer<proto::AlterTopicReply> {
-        Access::of(request.extensions())?;
+        let topic = Resource::Topic(&request.get_ref().name);
+        authorize_call(request.extensions(), Operation::Alter, topic)?;
         admin::alter_topic(&self.control, request.into_inner())
             .await
             .map(Response::new)
@@ -66,7 +69,8 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::DeleteTopicRequest>,
     ) -> Answer<proto::DeleteTopicReply> {
-        Access::of(request.extensions())?;
+        let topic = Resource::Topic(&request.get_ref().name);
+        authorize_call(request.extensions(), Operation::Delete, topic)?;
         admin::delete_topic(&self.control, request.into_inner())
             .await
             .map(Response::new)
@@ -76,7 +80,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::ListTopicsRequest>,
     ) -> Answer<proto::ListTopicsReply> {
-        Access::of(request.extensions())?;
+        authorize_call(request.extensions(), Operation::Describe, Resource::Cluster)?;
         Ok(Response::new(admin::list_topics(&self.control)?))
     }
 
@@ -84,7 +88,8 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::DescribeTopicRequest>,
     ) -> Answer<proto::DescribeTopicReply> {
-        Access::of(request.extensions())?;
+        let topic = Resource::Topic(&request.get_ref().name);
+        authorize_call(request.extensions(), Operation::Describe, topic)?;
         admin::describe_topic(&self.control, &request.into_inner())
             .await
             .map(Response::new)
@@ -94,7 +99,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::DescribeClusterRequest>,
     ) -> Answer<proto::DescribeClusterReply> {
-        Access::of(request.extensions())?;
+        authorize_call(request.extensions(), Operation::Describe, Resource::Cluster)?;
         admin::describe_cluster(&self.control, &request.into_inner())
             .await
             .map(Response::new)
@@ -104,7 +109,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::TransferLeadershipRequest>,
     ) -> Answer<proto::TransferLeadershipReply> {
-        Access::of(request.extensions())?;
+        authorize_call(request.extensions(), Operation::Alter, Resource::Cluster)?;
         admin::transfer_leadership(&self.control, request.into_inner())
             .await
             .map(Response::new)
@@ -114,7 +119,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::DecommissionNodeRequest>,
     ) -> Answer<proto::DecommissionNodeReply> {
-        Access::of(request.extensions())?;
+        authorize_call(request.extensions(), Operation::Alter, Resource::Cluster)?;
         admin::decommission_node(&self.control, &request.into_inner())
             .await
             .map(Response::new)
@@ -124,7 +129,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::RecommissionNodeRequest>,
     ) -> Answer<proto::RecommissionNodeReply> {
-        Access::of(request.extensions())?;
+        authorize_call(request.extensions(), Operation::Alter, Resource::Cluster)?;
         admin::recommission_node(&self.control, &request.into_inner())
             .await
             .map(Response::new)
@@ -134,7 +139,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::PrepareStopRequest>,
     ) -> Answer<proto::PrepareStopReply> {
-        Access::of(request.extensions())?;
+        authorize_call(request.extensions(), Operation::Alter, Resource::Cluster)?;
         admin::prepare_stop(&self.control, &request.into_inner())
             .await
             .map(Response::new)

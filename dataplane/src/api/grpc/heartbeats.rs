@@ -1,5 +1,5 @@
-//! The heartbeats of many groups in one call. All groups are asked at once and answer on their
-//! own: one that is slow, say because a new vote goes to disk, or unknown here, holds up no other.
+//! Heartbeats of many groups in one call. Each group replies for itself: a group that is slow, for
+//! example because it writes a new vote to disk, does not delay the others.
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream, FuturesUnordered};
@@ -12,30 +12,29 @@ use lograft_proto::raft::v1::heartbeat_answer::Result as Answer;
 use lograft_raft::RaftGroup;
 use tonic::Status;
 
-use super::raft_service::{GroupLookup, admit, malformed, raft_failed, replica};
-use crate::convert::{self, ConvertError, Route};
+use super::peer_checks::{GroupLookup, PeerRefusal, check_route, find_group};
+use super::status::{malformed, raft_failed};
+use crate::convert::{self, ConvertError};
 
-/// The answers to one call.
+/// The replies to one call.
 pub(super) type HeartbeatsReplies = BoxStream<'static, Result<proto::HeartbeatsReply, Status>>;
 
-/// Asks the groups.
+/// Passes heartbeats to their groups, all at once.
 pub(super) fn answers(
     lookup: &dyn GroupLookup,
     request: proto::HeartbeatsRequest,
 ) -> Result<HeartbeatsReplies, Status> {
     let proto::HeartbeatsRequest { route, heartbeats } = request;
-    let route = Route::from_proto(route.as_ref()).map_err(|error| malformed(&error))?;
-    admit(lookup, route)?;
-    let count = heartbeats.len();
-    if count > HEARTBEATS_MAX_COUNT {
-        let text = format!("{count} heartbeats in a request, at most {HEARTBEATS_MAX_COUNT}");
-        return Err(Status::invalid_argument(text));
+    check_route(lookup, route.as_ref())?;
+    let (count, max_count) = (heartbeats.len(), HEARTBEATS_MAX_COUNT);
+    if count > max_count {
+        return Err(PeerRefusal::Heartbeats { count, max_count }.into());
     }
     let asked: FuturesUnordered<_> = (0..)
         .zip(heartbeats)
         .map(|(position, heartbeat)| {
             let proto::Heartbeat { group_id, request } = heartbeat;
-            let group = replica(lookup, GroupId(group_id));
+            let group = find_group(lookup, GroupId(group_id));
             async move {
                 let answered = answer(group, request).await;
                 let result = Some(answered.map_or_else(|status| refused(&status), Answer::Reply));
@@ -50,7 +49,7 @@ pub(super) fn answers(
 }
 
 async fn answer(
-    group: Result<RaftGroup, Status>,
+    group: Result<RaftGroup, PeerRefusal>,
     request: Option<proto::AppendRequest>,
 ) -> Result<proto::AppendReply, Status> {
     let group = group?;
@@ -70,7 +69,7 @@ fn refused(status: &Status) -> Answer {
     })
 }
 
-/// The next answer and those that come within a moment: all of them, as a rule.
+/// The next answer, and those that follow within a moment: usually all.
 async fn next_reply<F>(
     mut asked: FuturesUnordered<F>,
 ) -> Option<(proto::HeartbeatsReply, FuturesUnordered<F>)>
@@ -83,7 +82,7 @@ where
             answers.push(answer);
         }
     };
-    // What has not come in time is in the next reply.
+    // Later answers are in the next reply.
     tokio::time::timeout(HEARTBEATS_ANSWERS_GATHER_MAX, others)
         .await
         .ok();

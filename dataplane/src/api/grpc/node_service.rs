@@ -1,4 +1,4 @@
-//! What nodes ask of each other besides raft, on the peer port.
+//! The node service: calls between the nodes' control, on the peer port.
 
 use std::sync::Arc;
 
@@ -8,20 +8,20 @@ use lograft_core::NodeId;
 use lograft_core::metadata::Outcome;
 use lograft_proto::raft::v1 as proto;
 use lograft_proto::raft::v1::node_service_server::{NodeService, NodeServiceServer};
-use lograft_raft::RaftError;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use crate::api::grpc::raft_service::{admit, require_node};
+use super::peer_checks::check_route;
+use super::principal::authorize_node;
+use super::status::{not_proposed, outcome_unknown, transfer_failed, unencodable};
 use crate::control::Control;
 use crate::control::known_leaders::{LeaderChange, LedGroups, leader_changes};
 use crate::control::propose::ProposeAttempt;
 use crate::convert::Route;
-use crate::error_text::error_chain;
 use crate::transport::node_report;
 
 /// Hands requests to control.
-pub struct NodeApi {
+pub(crate) struct NodeApi {
     control: Control,
 }
 
@@ -32,10 +32,7 @@ impl NodeApi {
     }
 
     fn admit(&self, route: Option<&proto::Route>) -> Result<Route, Status> {
-        let route = Route::from_proto(route)
-            .map_err(|error| Status::invalid_argument(error_chain(&error)))?;
-        admit(&self.control, route)?;
-        Ok(route)
+        Ok(check_route(&self.control, route)?)
     }
 }
 
@@ -47,13 +44,12 @@ impl NodeService for NodeApi {
         &self,
         request: Request<proto::ProposeMetaRequest>,
     ) -> Result<Response<proto::ProposeMetaReply>, Status> {
-        require_node(&request)?;
+        authorize_node(request.extensions())?;
         let proto::ProposeMetaRequest { route, command } = request.into_inner();
         self.admit(route.as_ref())?;
         match self.control.proposer.attempt_here(&command).await {
             ProposeAttempt::Applied(index, result) => {
-                let outcome = Outcome::encode(&result)
-                    .map_err(|error| Status::internal(error_chain(&error)))?;
+                let outcome = Outcome::encode(&result).map_err(|error| unencodable(&error))?;
                 let outcome = outcome.into();
                 Ok(Response::new(proto::ProposeMetaReply {
                     outcome,
@@ -61,8 +57,8 @@ impl NodeService for NodeApi {
                 }))
             }
             // The code means that the command is in no log.
-            ProposeAttempt::NotProposed(text) => Err(Status::aborted(text)),
-            ProposeAttempt::Unknown(text) => Err(Status::unknown(text)),
+            ProposeAttempt::NotProposed(text) => Err(not_proposed(text)),
+            ProposeAttempt::Unknown(text) => Err(outcome_unknown(text)),
         }
     }
 
@@ -70,7 +66,7 @@ impl NodeService for NodeApi {
         &self,
         request: Request<proto::DescribeNodeRequest>,
     ) -> Result<Response<proto::NodeReport>, Status> {
-        require_node(&request)?;
+        authorize_node(request.extensions())?;
         // A caller that knows only the address omits the route: it asks which node this is.
         if let Some(route) = request.into_inner().route {
             self.admit(Some(&route))?;
@@ -86,7 +82,7 @@ impl NodeService for NodeApi {
         &self,
         request: Request<proto::WatchLeadersRequest>,
     ) -> Result<Response<Hints>, Status> {
-        require_node(&request)?;
+        authorize_node(request.extensions())?;
         self.admit(request.into_inner().route.as_ref())?;
         Ok(Response::new(leaderships(self.control.led_groups.watch())))
     }
@@ -95,28 +91,19 @@ impl NodeService for NodeApi {
         &self,
         request: Request<proto::MoveLeaderRequest>,
     ) -> Result<Response<proto::MoveLeaderReply>, Status> {
-        require_node(&request)?;
+        authorize_node(request.extensions())?;
         let proto::MoveLeaderRequest { route, to_node } = request.into_inner();
         let route = self.admit(route.as_ref())?;
         let transfers = &self.control.transfers;
         let (leader, term) = transfers
             .transfer_local(route.group, NodeId(to_node))
             .await
-            .map_err(|error| transfer_status(&error))?;
+            .map_err(|error| transfer_failed(&error))?;
         let reply = proto::MoveLeaderReply {
             leader_node: leader.get(),
             term: term.get(),
         };
         Ok(Response::new(reply))
-    }
-}
-
-fn transfer_status(error: &RaftError) -> Status {
-    let text = error_chain(error);
-    match error {
-        RaftError::NotVoter { .. } => Status::failed_precondition(text),
-        RaftError::Timeout { .. } => Status::deadline_exceeded(text),
-        _ => Status::unavailable(text),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Batches as they come in: checked once, before anything else is done with them.
+//! Checks of incoming batches, done once, before anything else reads them.
 
 use bytes::Bytes;
 use lograft_core::limits::{
@@ -7,27 +7,27 @@ use lograft_core::limits::{
 use lograft_core::record_batch::verify_crc;
 use lograft_core::{
     BatchBuilder, BatchError, BatchLimits, BatchView, Compression, EncodedBatch, EntryKind,
-    ProducerEpoch, ProducerId, ProducerStamp, Proposal, Reason, Sequence,
+    ProducerStamp, Proposal, Reason,
 };
-use lograft_proto::log::v1 as proto;
 
-use crate::api::grpc::status::ApiError;
+use crate::error::ApiError;
+use crate::serving::request::{Content, PlainRecord, UncheckedBatch};
 
-/// What a record takes in a batch besides its key, value and headers, bytes, at most.
+/// Most bytes that a record takes in a batch besides its key, value and headers.
 const RECORD_OVERHEAD_BYTES: usize = 24;
-/// What a header takes besides its name and value, bytes, at most.
+/// Most bytes that a header takes besides its name and value.
 const HEADER_OVERHEAD_BYTES: usize = 8;
 
 /// A batch that may go into the log.
 #[derive(Clone, Debug)]
-pub(crate) struct Batch {
-    pub(crate) encoded: EncodedBatch,
-    pub(crate) stamp: Option<ProducerStamp>,
+pub(super) struct CheckedBatch {
+    pub(super) encoded: EncodedBatch,
+    pub(super) stamp: Option<ProducerStamp>,
 }
 
-impl Batch {
-    /// As it is put before raft.
-    pub(crate) fn into_proposal(self, now_ms: i64) -> Proposal {
+impl CheckedBatch {
+    /// The batch as a proposal to raft.
+    pub(super) fn into_proposal(self, now_ms: i64) -> Proposal {
         let EncodedBatch {
             bytes,
             crc32c,
@@ -46,105 +46,74 @@ impl Batch {
     }
 }
 
-/// What a request brings, before it is looked into.
-pub(crate) enum Content {
-    /// A batch of the client's.
-    Encoded(proto::EncodedBatch),
-    /// Records to be encoded here.
-    Plain(Vec<proto::Record>),
-}
-
-/// Takes a request's content out of it.
-pub(crate) fn content(request: &mut proto::ProduceRequest) -> Result<Content, ApiError> {
-    match (request.batch.take(), std::mem::take(&mut request.records)) {
-        (Some(batch), records) if records.is_empty() => Ok(Content::Encoded(batch)),
-        (None, records) if !records.is_empty() => Ok(Content::Plain(records)),
-        _ => Err(ApiError::invalid(
-            "records",
-            "given, or else batch; one of the two",
-        )),
+/// About how many bytes of memory a content holds.
+pub(super) fn content_bytes(content: &Content) -> usize {
+    match content {
+        Content::Encoded(batch) => batch.data.len(),
+        Content::Plain(records) => plain_bytes(records),
     }
 }
 
-/// About how many bytes a request brings: what it counts for in flight.
-pub(crate) fn request_bytes(request: &proto::ProduceRequest) -> usize {
-    request.batch.as_ref().map_or(0, |batch| batch.data.len()) + plain_bytes(&request.records)
+/// Most bytes that the records take when encoded.
+pub(super) fn plain_bytes(records: &[PlainRecord]) -> usize {
+    records
+        .iter()
+        .map(|record| {
+            let headers = record.headers.len() * HEADER_OVERHEAD_BYTES;
+            RECORD_OVERHEAD_BYTES + headers + payload_bytes(record)
+        })
+        .sum()
 }
 
-/// The most bytes that the records take when encoded.
-pub(crate) fn plain_bytes(records: &[proto::Record]) -> usize {
-    records.iter().map(record_bytes).sum()
-}
-
-fn record_bytes(record: &proto::Record) -> usize {
+/// Key, value and headers together.
+fn payload_bytes(record: &PlainRecord) -> usize {
     let headers: usize = record
         .headers
         .iter()
-        .map(|h| h.key.len() + h.value.len() + HEADER_OVERHEAD_BYTES)
+        .map(|h| h.key.len() + h.value.len())
         .sum();
-    let parts = [&record.key, &record.value]
-        .into_iter()
-        .flatten()
-        .map(Bytes::len)
-        .sum::<usize>();
-    RECORD_OVERHEAD_BYTES + parts + headers
+    let parts = [&record.key, &record.value].into_iter().flatten();
+    parts.map(Bytes::len).sum::<usize>() + headers
 }
 
-/// Checks a content and encodes what is plain. Large compressed batches are checked on a thread
-/// for blocking work.
-pub(crate) async fn check(
+/// Checks a content and encodes plain records; those without a timestamp get `now_ms`. Large
+/// compressed batches are checked on a thread for blocking work.
+pub(super) async fn check(
     content: Content,
-    stamp: Option<proto::ProducerStamp>,
+    stamp: Option<ProducerStamp>,
     now_ms: i64,
-) -> Result<Batch, ApiError> {
+) -> Result<CheckedBatch, ApiError> {
     let encoded = match content {
         Content::Plain(records) => encode(&records, now_ms)?,
         Content::Encoded(batch) => check_encoded(batch).await?,
     };
-    Ok(Batch {
-        encoded,
-        stamp: stamp.map(read_stamp),
-    })
+    Ok(CheckedBatch { encoded, stamp })
 }
 
-fn read_stamp(stamp: proto::ProducerStamp) -> ProducerStamp {
-    ProducerStamp {
-        id: ProducerId(stamp.producer_id),
-        epoch: ProducerEpoch(stamp.producer_epoch),
-        base_sequence: Sequence(stamp.base_sequence),
-    }
-}
-
-async fn check_encoded(batch: proto::EncodedBatch) -> Result<EncodedBatch, ApiError> {
-    let proto::EncodedBatch {
+async fn check_encoded(batch: UncheckedBatch) -> Result<EncodedBatch, ApiError> {
+    let UncheckedBatch {
         data,
         crc32c,
         record_count,
     } = batch;
     if data.len() > BATCH_MAX_BYTES {
-        let (found, bound) = (data.len(), BATCH_MAX_BYTES);
-        return Err(BatchError::TooLarge {
-            field: "batch bytes",
-            found,
-            bound,
-        }
-        .into());
+        return Err(too_large("batch bytes", data.len(), BATCH_MAX_BYTES));
     }
     verify_crc(&data, crc32c)?;
     let view = BatchView::parse(data)?;
     if view.record_count() != record_count {
         let text = format!(
-            "record_count is {record_count}, the batch's own header says {}",
+            "record_count must be {}, the count in the batch's header, got {record_count}",
             view.record_count()
         );
         return Err(ApiError::new(Reason::BatchMalformed, text));
     }
-    let is_packed = view.compression() != Compression::None;
-    let view = if is_packed && view.uncompressed_len() > CHECK_INLINE_MAX_BYTES {
+    let is_compressed = view.compression() != Compression::None;
+    let view = if is_compressed && view.uncompressed_len() > CHECK_INLINE_MAX_BYTES {
         let check = move || view.validate(&BatchLimits::default()).map(|()| view);
         tokio::task::spawn_blocking(check)
             .await
-            .map_err(|error| ApiError::internal("checking a batch", &error))??
+            .map_err(|error| ApiError::internal("check a batch", &error))??
     } else {
         view.validate(&BatchLimits::default())?;
         view
@@ -157,17 +126,16 @@ async fn check_encoded(batch: proto::EncodedBatch) -> Result<EncodedBatch, ApiEr
     })
 }
 
-/// Encodes plain records; one without a timestamp gets `now_ms`.
-fn encode(records: &[proto::Record], now_ms: i64) -> Result<EncodedBatch, ApiError> {
+fn encode(records: &[PlainRecord], now_ms: i64) -> Result<EncodedBatch, ApiError> {
     let mut builder = BatchBuilder::with_capacity(Compression::None, plain_bytes(records));
     push_all(&mut builder, records, now_ms)?;
     Ok(builder.finish()?)
 }
 
 /// Adds plain records to a batch.
-pub(crate) fn push_all(
+pub(super) fn push_all(
     builder: &mut BatchBuilder,
-    records: &[proto::Record],
+    records: &[PlainRecord],
     now_ms: i64,
 ) -> Result<(), BatchError> {
     records.iter().try_for_each(|record| {
@@ -185,48 +153,36 @@ pub(crate) fn push_all(
     })
 }
 
-/// Checks that plain records fit into a batch, also behind others up to the packing limit.
-pub(crate) fn check_plain(records: &[proto::Record]) -> Result<(), ApiError> {
+/// Checks the sizes of plain records of a call. They share a batch with other calls, which must not
+/// fail because of one record that is too large.
+pub(super) fn check_plain(records: &[PlainRecord]) -> Result<(), ApiError> {
     let limits = BatchLimits::default();
-    let too_large = |field, found, bound| {
-        Err(BatchError::TooLarge {
-            field,
-            found,
-            bound,
-        }
-        .into())
-    };
-    let count_bound = BATCH_RECORDS_MAX_COUNT as usize;
-    if records.len() > count_bound {
-        return too_large("batch records", records.len(), count_bound);
+    let count_max = BATCH_RECORDS_MAX_COUNT as usize;
+    if records.len() > count_max {
+        return Err(too_large("batch records", records.len(), count_max));
     }
     for record in records {
-        let headers: usize = record
-            .headers
-            .iter()
-            .map(|h| h.key.len() + h.value.len())
-            .sum();
-        let found = [&record.key, &record.value]
-            .into_iter()
-            .flatten()
-            .map(Bytes::len)
-            .sum::<usize>()
-            + headers;
+        let found = payload_bytes(record);
         if found > limits.record_max_bytes {
-            return too_large("record bytes", found, limits.record_max_bytes);
+            return Err(too_large("record bytes", found, limits.record_max_bytes));
         }
-        if record.headers.len() > limits.headers_max_count {
-            return too_large(
-                "record headers",
-                record.headers.len(),
-                limits.headers_max_count,
-            );
+        let (found, bound) = (record.headers.len(), limits.headers_max_count);
+        if found > bound {
+            return Err(too_large("record headers", found, bound));
         }
     }
     let found = plain_bytes(records);
     if found > PLAIN_BATCH_MAX_BYTES {
-        too_large("batch bytes", found, PLAIN_BATCH_MAX_BYTES)
-    } else {
-        Ok(())
+        return Err(too_large("batch bytes", found, PLAIN_BATCH_MAX_BYTES));
     }
+    Ok(())
+}
+
+fn too_large(field: &'static str, found: usize, bound: usize) -> ApiError {
+    BatchError::TooLarge {
+        field,
+        found,
+        bound,
+    }
+    .into()
 }

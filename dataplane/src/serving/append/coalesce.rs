@@ -1,5 +1,5 @@
-//! Unary calls that bring plain records share entries: those that come while a few entries are on
-//! their way wait, and go together in the next. Nobody waits for company.
+//! Plain records of concurrent unary calls share entries: while a few entries are in flight, new
+//! calls wait and go together into the next one. There is no linger time.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,43 +8,80 @@ use lograft_core::limits::{
     BATCH_RECORDS_MAX_COUNT, PRODUCE_COALESCED_IN_FLIGHT_MAX_COUNT, PRODUCE_COALESCED_MAX_BYTES,
 };
 use lograft_core::{BatchBuilder, Compression};
-use lograft_proto::log::v1 as proto;
 use tokio::sync::oneshot;
 
-use super::admission::{Acked, let_in, unknown};
-use super::check::{self, Batch};
-use crate::api::grpc::status::ApiError;
+use super::admission::PartitionAppender;
+use super::check::{self, CheckedBatch};
 use crate::clock::Clock;
-use crate::serving::replica::Replica;
+use crate::error::ApiError;
+use crate::serving::request::{Appended, PlainRecord};
 
-/// What waits to be packed for one partition.
-#[derive(Debug, Default)]
-pub(crate) struct Packing(Mutex<Waiting>);
+/// Coalesces the unary appends of one partition.
+pub(crate) struct Coalescer {
+    appender: Arc<PartitionAppender>,
+    waiting: Mutex<Waiting>,
+}
 
 #[derive(Debug, Default)]
 struct Waiting {
     calls: VecDeque<Call>,
-    /// Tasks that pack and wait for an entry.
-    rounds: usize,
+    /// Tasks that each write one entry at a time.
+    writers_count: usize,
 }
 
 #[derive(Debug)]
 struct Call {
-    records: Vec<proto::Record>,
+    records: Vec<PlainRecord>,
     bytes: usize,
-    done: oneshot::Sender<Result<Acked, ApiError>>,
+    done: oneshot::Sender<Result<Appended, ApiError>>,
 }
 
-impl Packing {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Coalescer {
+    pub(crate) fn new(appender: Arc<PartitionAppender>) -> Self {
+        Self {
+            appender,
+            waiting: Mutex::default(),
+        }
     }
 
-    /// The calls that go together in the next entry; at least one if any waits. None: the round is
-    /// over, and counted off.
-    fn next_round(&self) -> Vec<Call> {
+    /// Appends plain records, already checked, to a partition that this node leads.
+    pub(super) async fn append(
+        self: &Arc<Self>,
+        records: Vec<PlainRecord>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Appended, ApiError> {
+        let (done, appended) = oneshot::channel();
+        let bytes = check::plain_bytes(&records);
+        let needs_writer = {
+            let mut waiting = self.lock();
+            waiting.calls.push_back(Call {
+                records,
+                bytes,
+                done,
+            });
+            let needs_writer = waiting.writers_count < PRODUCE_COALESCED_IN_FLIGHT_MAX_COUNT;
+            waiting.writers_count += usize::from(needs_writer);
+            needs_writer
+        };
+        if needs_writer {
+            // A task of its own: if it ran in this call and the caller were cancelled, the other
+            // calls of the entry would be cancelled too.
+            tokio::spawn(write_all(Arc::clone(self), Arc::clone(clock)));
+        }
+        appended
+            .await
+            .unwrap_or_else(|_| Err(ApiError::outcome_unknown("the node is stopping")))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The calls of the next entry; at least one if any waits. If there is none, the writer must
+    /// end: it is no longer counted.
+    fn next_calls(&self) -> Vec<Call> {
         let mut waiting = self.lock();
-        let mut round = Vec::new();
+        let mut next = Vec::new();
         let (mut bytes, mut records) = (0, 0);
         while let Some(call) = waiting.calls.pop_front_if(|call| {
             let fits = bytes + call.bytes <= PRODUCE_COALESCED_MAX_BYTES
@@ -53,91 +90,56 @@ impl Packing {
         }) {
             bytes += call.bytes;
             records += call.records.len();
-            round.push(call);
+            next.push(call);
         }
-        if round.is_empty() {
-            waiting.rounds -= 1;
+        if next.is_empty() {
+            waiting.writers_count -= 1;
         }
-        round
+        next
+    }
+
+    async fn write(&self, calls: &[Call], now_ms: i64) -> Result<Appended, ApiError> {
+        let bytes = calls.iter().map(|call| call.bytes).sum();
+        let mut builder = BatchBuilder::with_capacity(Compression::None, bytes);
+        for call in calls {
+            check::push_all(&mut builder, &call.records, now_ms)?;
+        }
+        let batch = CheckedBatch {
+            encoded: builder.finish()?,
+            stamp: None,
+        };
+        self.appender.append(batch, now_ms).await?.applied().await
     }
 }
 
-/// Writes plain records, checked before, to a partition that this node leads.
-pub(crate) async fn write(
-    replica: &Arc<Replica>,
-    records: Vec<proto::Record>,
-    clock: &Arc<dyn Clock>,
-) -> Result<Acked, ApiError> {
-    let (done, acked) = oneshot::channel();
-    let bytes = check::plain_bytes(&records);
-    let begins = {
-        let mut waiting = replica.door.packing.lock();
-        waiting.calls.push_back(Call {
-            records,
-            bytes,
-            done,
-        });
-        let begins = waiting.rounds < PRODUCE_COALESCED_IN_FLIGHT_MAX_COUNT;
-        waiting.rounds += usize::from(begins);
-        begins
-    };
-    if begins {
-        // A task of its own: a caller that goes away must not take the others with it.
-        tokio::spawn(run(Arc::clone(replica), Arc::clone(clock)));
-    }
-    acked
-        .await
-        .unwrap_or_else(|_| Err(unknown("the node is stopping")))
-}
-
-async fn run(replica: Arc<Replica>, clock: Arc<dyn Clock>) {
+/// Writes entries one after the other until no call waits.
+async fn write_all(coalescer: Arc<Coalescer>, clock: Arc<dyn Clock>) {
     loop {
-        let mut calls = replica.door.packing.next_round();
+        let mut calls = coalescer.next_calls();
         if calls.is_empty() {
             return;
         }
-        // Whoever has gone away by now has not been told that its records are in the log.
+        // Cancelled calls were not acknowledged: their records may be left out.
         calls.retain(|call| !call.done.is_closed());
         if calls.is_empty() {
             continue;
         }
-        let acked = write_together(&replica, &calls, clock.now_ms()).await;
-        answer(calls, acked);
+        let appended = coalescer.write(&calls, clock.now_ms()).await;
+        acknowledge(calls, appended);
     }
 }
 
-async fn write_together(
-    replica: &Arc<Replica>,
-    calls: &[Call],
-    now_ms: i64,
-) -> Result<Acked, ApiError> {
-    let bytes = calls.iter().map(|call| call.bytes).sum();
-    let mut builder = BatchBuilder::with_capacity(Compression::None, bytes);
-    for call in calls {
-        check::push_all(&mut builder, &call.records, now_ms)?;
-    }
-    let batch = Batch {
-        encoded: builder.finish()?,
-        stamp: None,
-    };
-    let_in(replica, batch, now_ms)
-        .await?
-        .acked(Arc::clone(replica))
-        .await
-}
-
-/// Tells each call its share of the entry.
-fn answer(calls: Vec<Call>, acked: Result<Acked, ApiError>) {
-    let mut acked = acked;
+/// Gives each call its part of the entry.
+fn acknowledge(calls: Vec<Call>, mut appended: Result<Appended, ApiError>) {
     for Call { records, done, .. } in calls {
         let count = u32::try_from(records.len()).unwrap_or(u32::MAX);
-        let share = acked.as_ref().map(|whole| Acked {
+        let part = appended.as_ref().map(|whole| Appended {
             record_count: count,
             ..*whole
         });
-        // Whoever has gone away does not want to know.
-        done.send(share.map_err(Clone::clone)).ok();
-        if let Ok(rest) = &mut acked {
+        // A cancelled call has no receiver.
+        done.send(part.map_err(Clone::clone)).ok();
+        if let Ok(rest) = &mut appended {
             rest.base_offset = rest.base_offset.plus(count);
         }
     }

@@ -1,39 +1,39 @@
-//! Batches to single records, for clients that want them so.
+//! Decodes batches into single records, for clients that do not decode batches themselves.
 
 use std::vec;
 
 use lograft_core::limits::CHECK_INLINE_MAX_BYTES;
 use lograft_core::record_batch::Records;
-use lograft_core::{BatchError, BatchView, Compression, Entry, Offset, Record};
-use lograft_proto::log::v1 as proto;
+use lograft_core::{BatchError, BatchView, Compression, Entry, Offset};
 
-use crate::api::grpc::status::ApiError;
+use crate::error::ApiError;
+use crate::serving::request::FetchedRecord;
 
-/// What a record takes in a reply besides its key, value and headers, bytes, about.
+/// About how many bytes a record takes in a reply besides its key, value and headers.
 const RECORD_OVERHEAD_BYTES: usize = 40;
 
-/// Decodes entries record by record, as many at a time as a reply holds.
+/// Decodes entries record by record, one reply's worth at a time.
 #[derive(Debug, Default)]
-pub(crate) struct Decoder {
+pub(super) struct Decoder {
     entries: vec::IntoIter<Entry>,
-    open: Option<Open>,
-    /// The offset of the record that comes next.
+    open: Option<OpenBatch>,
+    /// The offset of the next record to return.
     next: Offset,
 }
 
-/// The batch that is being read.
+/// The batch that is being decoded.
 #[derive(Debug)]
-struct Open {
+struct OpenBatch {
     records: Records,
-    /// The offset of the record that `records` gives next.
+    /// The offset of the next record of `records`.
     at: Offset,
     end: Offset,
     append_time_ms: i64,
 }
 
 impl Decoder {
-    /// The records of `entries` from `from` on, which the first entry holds.
-    pub(crate) fn new(entries: Vec<Entry>, from: Offset) -> Self {
+    /// Decodes `entries` from the offset `from` on, which is in the first entry.
+    pub(super) fn new(entries: Vec<Entry>, from: Offset) -> Self {
         Self {
             entries: entries.into_iter(),
             open: None,
@@ -41,22 +41,22 @@ impl Decoder {
         }
     }
 
-    /// Whether everything has been taken.
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether all records have been returned.
+    pub(super) fn is_empty(&self) -> bool {
         self.open.is_none() && self.entries.len() == 0
     }
 
-    /// The offset after the last record taken.
-    pub(crate) const fn next_offset(&self) -> Offset {
+    /// The offset behind the last record returned.
+    pub(super) const fn next_offset(&self) -> Offset {
         self.next
     }
 
-    /// The next records: up to about `max_bytes`, at most `max_records`, at least one.
-    pub(crate) async fn take(
+    /// The next records: about `max_bytes`, at most `max_records`; at least one if any is left.
+    pub(super) async fn take(
         &mut self,
         max_bytes: usize,
         max_records: u64,
-    ) -> Result<Vec<proto::FetchedRecord>, ApiError> {
+    ) -> Result<Vec<FetchedRecord>, ApiError> {
         let mut taken = Vec::new();
         let mut bytes = 0;
         while bytes < max_bytes && (taken.len() as u64) < max_records {
@@ -64,7 +64,11 @@ impl Decoder {
                 let Some(entry) = self.entries.next() else {
                     break;
                 };
-                self.open = Some(open_batch(entry).await.map_err(|error| damaged(&error))?);
+                self.open = Some(
+                    open_batch(entry)
+                        .await
+                        .map_err(|error| undecodable(&error))?,
+                );
                 continue;
             };
             let Some(record) = open.records.next() else {
@@ -72,7 +76,7 @@ impl Decoder {
                 self.open = None;
                 continue;
             };
-            let record = record.map_err(|error| damaged(&error))?;
+            let record = record.map_err(|error| undecodable(&error))?;
             let offset = open.at;
             open.at = offset.next();
             if offset < self.next {
@@ -80,7 +84,11 @@ impl Decoder {
             }
             self.next = open.at;
             bytes += record.payload_len() + RECORD_OVERHEAD_BYTES;
-            taken.push(to_wire(record, offset, open.append_time_ms));
+            taken.push(FetchedRecord {
+                offset,
+                record,
+                append_time_ms: open.append_time_ms,
+            });
             if open.at == open.end {
                 self.open = None;
             }
@@ -89,8 +97,8 @@ impl Decoder {
     }
 }
 
-/// Opens a batch; a large compressed one on a thread for blocking work.
-async fn open_batch(entry: Entry) -> Result<Open, BatchError> {
+/// Opens a batch; large compressed batches are decompressed on a thread for blocking work.
+async fn open_batch(entry: Entry) -> Result<OpenBatch, BatchError> {
     let (at, end) = (entry.base_offset, entry.next_offset());
     let append_time_ms = entry.proposal.append_time_ms;
     let view = BatchView::parse(entry.proposal.payload)?;
@@ -106,7 +114,7 @@ async fn open_batch(entry: Entry) -> Result<Open, BatchError> {
     } else {
         view.records()?
     };
-    Ok(Open {
+    Ok(OpenBatch {
         records,
         at,
         end,
@@ -114,37 +122,9 @@ async fn open_batch(entry: Entry) -> Result<Open, BatchError> {
     })
 }
 
-/// Every batch was checked before it got into the log.
-fn damaged(error: &BatchError) -> ApiError {
-    ApiError::internal("decoding a batch of the log", error)
-}
-
-fn to_wire(record: Record, offset: Offset, append_time_ms: i64) -> proto::FetchedRecord {
-    let Record {
-        timestamp_ms,
-        key,
-        value,
-        headers,
-    } = record;
-    let headers = headers
-        .into_iter()
-        .map(|h| proto::Header {
-            key: h.key,
-            value: h.value,
-        })
-        .collect();
-    let timestamp_ms = Some(timestamp_ms);
-    let record = Some(proto::Record {
-        key,
-        value,
-        headers,
-        timestamp_ms,
-    });
-    proto::FetchedRecord {
-        offset: offset.get(),
-        record,
-        append_time_ms,
-    }
+/// Every batch was checked before it was appended, so this is a fault of the node.
+fn undecodable(error: &BatchError) -> ApiError {
+    ApiError::internal("decode a batch of the log", error)
 }
 
 #[cfg(test)]
@@ -184,17 +164,17 @@ mod tests {
         ]
     }
 
-    fn offsets(records: &[proto::FetchedRecord]) -> Vec<u64> {
+    fn offsets(records: &[FetchedRecord]) -> Vec<u64> {
         for found in records {
-            let value = found.record.as_ref().unwrap().value.clone().unwrap();
+            let value = found.record.value.clone().unwrap();
             assert_eq!(value, Bytes::from(format!("record {}", found.offset)));
             assert_eq!(found.append_time_ms, 77);
         }
-        records.iter().map(|found| found.offset).collect()
+        records.iter().map(|found| found.offset.get()).collect()
     }
 
     #[tokio::test]
-    async fn begins_inside_a_batch_and_goes_on_where_it_stopped() {
+    async fn starts_inside_a_batch_and_continues_where_it_stopped() {
         let mut decoder = Decoder::new(entries(), Offset(12));
         let first = decoder.take(usize::MAX, 2).await.unwrap();
         assert_eq!(offsets(&first), [12, 13]);

@@ -1,15 +1,17 @@
-//! Where a client wants to begin, as an offset.
+//! Positions in a partition as offsets.
 
 use std::sync::Arc;
 
-use lograft_core::{Offset, Reason};
-use lograft_proto::log::v1 as proto;
+use lograft_core::Offset;
 use lograft_raft::RaftError;
 
-use crate::api::grpc::status::ApiError;
+use crate::error::ApiError;
 use crate::serving::replica::Replica;
+use crate::serving::request::Position;
 
-/// Makes sure that all that was acknowledged before this call can be seen here.
+/// Makes sure that everything that was acknowledged before this call is visible on this replica: a
+/// leader that was deposed without noticing would otherwise serve a stale end of the log. Fails if
+/// this node does not lead, or if a majority does not respond; the client may retry.
 pub(crate) async fn catch_up(replica: &Replica) -> Result<(), ApiError> {
     replica
         .raft
@@ -17,31 +19,30 @@ pub(crate) async fn catch_up(replica: &Replica) -> Result<(), ApiError> {
         .await
         .map_err(|error| match error {
             RaftError::NotLeader { .. } => ApiError::not_leader(None),
-            _ => ApiError::new(Reason::NoLeader, "the partition's replicas do not answer"),
+            _ => ApiError::no_majority(),
         })
 }
 
-/// The offset of a position. What is about the log's end is asked of a quorum first.
-pub(crate) async fn resolve(
+/// The offset of a position. Positions that depend on the end of the log are linearizable.
+pub(super) async fn resolve(
     replica: &Arc<Replica>,
-    position: Option<proto::Position>,
+    position: Position,
 ) -> Result<Offset, ApiError> {
-    use proto::position::At;
-    let at = position.and_then(|position| position.at);
-    match at.ok_or_else(|| ApiError::invalid("position", "set"))? {
-        At::Offset(offset) => {
-            // Only an end that is seen too early makes an offset look too large.
-            if Offset(offset) > replica.state.watermarks().high_watermark {
+    match position {
+        Position::Offset(offset) => {
+            // Beyond the high watermark: it may be this replica that is behind, not the offset
+            // that is too large.
+            if offset > replica.state.watermarks().high_watermark {
                 catch_up(replica).await?;
             }
-            Ok(Offset(offset))
+            Ok(offset)
         }
-        At::Earliest(_) => Ok(replica.state.watermarks().log_start_offset),
-        At::Latest(_) => {
+        Position::Earliest => Ok(replica.state.watermarks().log_start_offset),
+        Position::Latest => {
             catch_up(replica).await?;
             Ok(replica.state.watermarks().high_watermark)
         }
-        At::TimestampMs(time_ms) => {
+        Position::Timestamp(time_ms) => {
             catch_up(replica).await?;
             let found = at_time(replica, time_ms).await?;
             Ok(found.unwrap_or_else(|| replica.state.watermarks().high_watermark))
@@ -49,21 +50,21 @@ pub(crate) async fn resolve(
     }
 }
 
-/// The offset of the first batch that holds a record of `time_ms` or later.
+/// The offset of the first batch with a record of `time_ms` or later.
 pub(crate) async fn at_time(
     replica: &Arc<Replica>,
     time_ms: i64,
 ) -> Result<Option<Offset>, ApiError> {
+    const ACTION: &str = "find the offset of a timestamp";
     let replica = Arc::clone(replica);
-    let look = move || {
+    let find = move || {
         let marks = replica.state.watermarks();
         let found = replica.log.offset_for_time(time_ms, marks.high_watermark)?;
-        // The files may reach further back than the log.
+        // The oldest segment may start below the log start offset.
         Ok(found.map(|offset| offset.max(marks.log_start_offset)))
     };
-    let looked = tokio::task::spawn_blocking(look).await;
-    let looked = looked.map_err(|error| ApiError::internal("looking for a time", &error))?;
-    looked.map_err(|error: lograft_storage::StorageError| {
-        ApiError::internal("looking for a time", &error)
-    })
+    tokio::task::spawn_blocking(find)
+        .await
+        .map_err(|error| ApiError::internal(ACTION, &error))?
+        .map_err(|error: lograft_storage::StorageError| ApiError::internal(ACTION, &error))
 }

@@ -4,73 +4,95 @@ use std::sync::Arc;
 
 use lograft_core::limits::{FETCH_REPLY_DEFAULT_BYTES, FETCH_REPLY_MAX_BYTES};
 use lograft_core::{Entry, Offset, Reason};
-use lograft_proto::log::v1 as proto;
 use lograft_storage::{ReadError, StorageError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::decode::Decoder;
-use crate::api::grpc::status::ApiError;
+use crate::error::ApiError;
 use crate::error_text::error_chain;
-use crate::serving::locate::Leading;
+use crate::serving::leadership::Leadership;
 use crate::serving::replica::Replica;
+use crate::serving::request::{Fetched, FetchedBatch, FetchedData, Format};
 use crate::state_machine::Watermarks;
 
-/// How a client wants to read.
+/// How a client reads.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Style {
-    pub(crate) max_bytes: usize,
-    pub(crate) as_batches: bool,
+pub(super) struct ReadOptions {
+    pub(super) max_bytes: usize,
+    pub(super) format: Format,
 }
 
-impl Style {
-    /// What a request asks for, within the limits.
-    pub(crate) fn of(max_bytes: u32, format: i32) -> Result<Self, ApiError> {
-        let format = proto::FetchFormat::try_from(format);
-        let format = format.map_err(|_| ApiError::invalid("format", "one of FetchFormat"))?;
+impl ReadOptions {
+    /// The options of a request, within the limits; 0 bytes ask for the default.
+    pub(super) fn new(max_bytes: u32, format: Format) -> Self {
         let max_bytes = match usize::try_from(max_bytes).unwrap_or(usize::MAX) {
             0 => FETCH_REPLY_DEFAULT_BYTES,
             bytes => bytes.min(FETCH_REPLY_MAX_BYTES),
         };
-        Ok(Self {
-            max_bytes,
-            as_batches: format == proto::FetchFormat::Batches,
-        })
+        Self { max_bytes, format }
     }
 }
 
-/// What was read, and for the counters how much.
-#[derive(Debug, Default)]
-pub(crate) struct Chunk {
-    pub(crate) reply: proto::FetchReply,
-    pub(crate) record_count: u64,
-    pub(crate) bytes: usize,
+/// The result of one read, with its size for the counters.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) fetched: Fetched,
+    pub(super) record_count: u64,
+    /// Bytes of the batches in the log.
+    pub(super) bytes: usize,
 }
 
-/// Entries on their way from the disk, from this offset on.
-struct Ahead {
+impl Chunk {
+    /// Adds the chunk that follows.
+    pub(super) fn extend(&mut self, more: Self) {
+        let Self {
+            fetched,
+            record_count,
+            bytes,
+        } = more;
+        self.record_count += record_count;
+        self.bytes += bytes;
+        let before = std::mem::replace(&mut self.fetched, fetched);
+        match (before.data, &mut self.fetched.data) {
+            (FetchedData::Batches(mut before), FetchedData::Batches(data)) => {
+                before.append(data);
+                *data = before;
+            }
+            (FetchedData::Records(mut before), FetchedData::Records(data)) => {
+                before.append(data);
+                *data = before;
+            }
+            // A reader returns one format.
+            (FetchedData::Batches(_) | FetchedData::Records(_), _) => {}
+        }
+    }
+}
+
+/// A read of the disk in progress, from this offset on.
+struct ReadAhead {
     from: Offset,
     entries: JoinHandle<Result<Vec<Entry>, ApiError>>,
 }
 
-/// A place in a partition, and what has been read beyond it: at most one reply's worth.
-pub(crate) struct Reader {
+/// Reads a partition. Holds at most one reply's worth of entries beyond its offset.
+pub(super) struct Reader {
     replica: Arc<Replica>,
-    style: Style,
+    options: ReadOptions,
     next: Offset,
     marks: watch::Receiver<Watermarks>,
-    /// Read and not yet decoded.
+    /// Entries that were read and are not yet decoded.
     decoder: Decoder,
-    ahead: Option<Ahead>,
+    ahead: Option<ReadAhead>,
 }
 
 impl Reader {
-    /// A reader that begins at `from`.
-    pub(crate) fn new(replica: Arc<Replica>, from: Offset, style: Style) -> Self {
+    /// A reader that starts at `from`.
+    pub(super) fn new(replica: Arc<Replica>, from: Offset, options: ReadOptions) -> Self {
         let marks = replica.state.watch();
         Self {
             replica,
-            style,
+            options,
             next: from,
             marks,
             decoder: Decoder::default(),
@@ -78,120 +100,141 @@ impl Reader {
         }
     }
 
-    /// Where it goes on.
-    pub(crate) const fn next_offset(&self) -> Offset {
+    /// The offset at which it continues.
+    pub(super) const fn next_offset(&self) -> Offset {
         self.next
     }
 
-    /// What can be read at this moment; the offset must be in it or at its end.
-    pub(crate) fn check_range(&self) -> Result<Watermarks, ApiError> {
+    /// The bounds of the partition; the reader's offset must be within them or at their end.
+    pub(super) fn check_range(&self) -> Result<Watermarks, ApiError> {
         let marks = *self.marks.borrow();
         let Watermarks {
             log_start_offset,
             high_watermark,
         } = marks;
         if self.next < log_start_offset || self.next > high_watermark {
-            return Err(ApiError::out_of_range(self.next.get(), marks));
+            return Err(out_of_range(self.next, marks));
         }
         Ok(marks)
     }
 
-    /// Sleeps until there is something beyond the reader's place, or this node no longer leads.
-    pub(crate) async fn wait(&mut self) -> Result<(), ApiError> {
+    /// Waits until there are records beyond the reader's offset, or this node no longer leads.
+    pub(super) async fn wait(&mut self) -> Result<(), ApiError> {
         let next = self.next;
         let mut status = self.replica.raft.watch();
-        let gone = |_| ApiError::new(Reason::NotReady, "the replica is being closed");
+        let closing = |_| ApiError::replica_closing();
         loop {
             status.mark_unchanged();
-            if !matches!(Leading::of(&self.replica), Leading::Here(_)) {
+            if !matches!(Leadership::of(&self.replica.raft), Leadership::Ready(_)) {
                 return Err(ApiError::not_leader(None));
             }
             tokio::select! {
-                there = self.marks.wait_for(|marks| marks.high_watermark > next) => {
-                    return there.map(drop).map_err(gone);
+                grown = self.marks.wait_for(|marks| marks.high_watermark > next) => {
+                    return grown.map(drop).map_err(closing);
                 }
-                changed = status.changed() => changed.map_err(gone)?,
+                changed = status.changed() => changed.map_err(closing)?,
             }
         }
     }
 
-    /// Reads what is there below `end` and the high watermark; nothing if nothing is. At most
-    /// `max_records`; with batches the last may hold more.
-    pub(crate) async fn read(&mut self, end: Offset, max_records: u64) -> Result<Chunk, ApiError> {
+    /// Reads records below `end` and the high watermark; none if there are none. At most
+    /// `max_records`; with whole batches, the last batch may exceed that.
+    pub(super) async fn read(&mut self, end: Offset, max_records: u64) -> Result<Chunk, ApiError> {
         let marks = self.check_range()?;
         let below = marks.high_watermark.min(end);
-        let mut chunk = Chunk {
-            reply: self.empty_reply(marks),
-            ..Chunk::default()
+        let chunk = match self.options.format {
+            Format::Batches => self.read_batches(marks, below, max_records).await?,
+            Format::Records => self.read_records(marks, below, max_records).await?,
         };
-        if self.next >= below {
-            return Ok(chunk);
-        }
-        if self.style.as_batches {
-            let entries = self.entries(below).await?;
-            self.take_batches(entries, max_records, &mut chunk);
-        } else {
-            if self.decoder.is_empty() {
-                let entries = self.entries(below).await?;
-                chunk.bytes = entries
-                    .iter()
-                    .map(|entry| entry.proposal.payload.len())
-                    .sum();
-                self.decoder = Decoder::new(entries, self.next);
-            }
-            let max_bytes = self.style.max_bytes;
-            let records = self.decoder.take(max_bytes, max_records).await?;
-            chunk.record_count = records.len() as u64;
-            self.next = self.decoder.next_offset();
-            chunk.reply.records = records;
-        }
-        chunk.reply.next_offset = self.next.get();
         if self.decoder.is_empty() {
             self.read_ahead(below);
         }
         Ok(chunk)
     }
 
-    /// A reply without records.
-    fn empty_reply(&self, marks: Watermarks) -> proto::FetchReply {
-        proto::FetchReply {
-            high_watermark: marks.high_watermark.get(),
-            log_start_offset: marks.log_start_offset.get(),
-            next_offset: self.next.get(),
-            leader_epoch: self.replica.raft.watch().borrow().term.get(),
-            ..Default::default()
-        }
-    }
-
-    fn take_batches(&mut self, entries: Vec<Entry>, max_records: u64, chunk: &mut Chunk) {
-        chunk.reply.batches.reserve_exact(entries.len());
+    async fn read_batches(
+        &mut self,
+        marks: Watermarks,
+        below: Offset,
+        max_records: u64,
+    ) -> Result<Chunk, ApiError> {
+        let entries = if self.next < below {
+            self.entries(below).await?
+        } else {
+            Vec::new()
+        };
+        let mut batches = Vec::with_capacity(entries.len());
+        let (mut record_count, mut bytes) = (0, 0);
         for entry in entries {
-            if chunk.record_count >= max_records {
+            if record_count >= max_records {
                 break;
             }
             let next = entry.next_offset();
-            chunk.record_count += next.since(self.next);
-            chunk.bytes += entry.proposal.payload.len();
+            record_count += next.since(self.next);
+            bytes += entry.proposal.payload.len();
             self.next = next;
-            chunk.reply.batches.push(proto::FetchedBatch {
-                base_offset: entry.base_offset.get(),
+            batches.push(FetchedBatch {
+                base_offset: entry.base_offset,
                 record_count: entry.proposal.record_count,
                 append_time_ms: entry.proposal.append_time_ms,
                 data: entry.proposal.payload,
                 crc32c: entry.proposal.payload_crc32c,
-                leader_epoch: entry.id.term.get(),
+                term: entry.id.term,
             });
+        }
+        Ok(Chunk {
+            fetched: self.fetched(marks, FetchedData::Batches(batches)),
+            record_count,
+            bytes,
+        })
+    }
+
+    async fn read_records(
+        &mut self,
+        marks: Watermarks,
+        below: Offset,
+        max_records: u64,
+    ) -> Result<Chunk, ApiError> {
+        let mut bytes = 0;
+        let mut records = Vec::new();
+        if self.next < below {
+            if self.decoder.is_empty() {
+                let entries = self.entries(below).await?;
+                bytes = entries
+                    .iter()
+                    .map(|entry| entry.proposal.payload.len())
+                    .sum();
+                self.decoder = Decoder::new(entries, self.next);
+            }
+            let max_bytes = self.options.max_bytes;
+            records = self.decoder.take(max_bytes, max_records).await?;
+            self.next = self.decoder.next_offset();
+        }
+        Ok(Chunk {
+            record_count: records.len() as u64,
+            fetched: self.fetched(marks, FetchedData::Records(records)),
+            bytes,
+        })
+    }
+
+    fn fetched(&self, marks: Watermarks, data: FetchedData) -> Fetched {
+        Fetched {
+            data,
+            high_watermark: marks.high_watermark,
+            log_start_offset: marks.log_start_offset,
+            next_offset: self.next,
+            term: self.replica.raft.watch().borrow().term,
         }
     }
 
     async fn entries(&mut self, below: Offset) -> Result<Vec<Entry>, ApiError> {
-        if let Some(Ahead { from, entries }) = self.ahead.take()
+        if let Some(ReadAhead { from, entries }) = self.ahead.take()
             && from == self.next
         {
             let entries = entries.await;
-            return entries.map_err(|error| ApiError::internal("reading the log", &error))?;
+            return entries.map_err(|error| ApiError::internal("read the log", &error))?;
         }
-        let (from, max_bytes) = (self.next, self.style.max_bytes);
+        let (from, max_bytes) = (self.next, self.options.max_bytes);
         if self.is_cached(from) {
             return read_log(&self.replica, from, below, max_bytes);
         }
@@ -200,17 +243,17 @@ impl Reader {
             tokio::task::spawn_blocking(move || read_log(&replica, from, below, max_bytes));
         reading
             .await
-            .map_err(|error| ApiError::internal("reading the log", &error))?
+            .map_err(|error| ApiError::internal("read the log", &error))?
     }
 
-    /// Begins to read what comes next, if it must come from the disk: while the client takes what
-    /// was read before.
+    /// Starts to read the next entries from the disk while the client takes the current ones.
+    /// Entries in the cache need no head start.
     fn read_ahead(&mut self, below: Offset) {
-        let (from, max_bytes) = (self.next, self.style.max_bytes);
+        let (from, max_bytes) = (self.next, self.options.max_bytes);
         if from < below && !self.is_cached(from) {
             let replica = Arc::clone(&self.replica);
             let read = move || read_log(&replica, from, below, max_bytes);
-            self.ahead = Some(Ahead {
+            self.ahead = Some(ReadAhead {
                 from,
                 entries: tokio::task::spawn_blocking(read),
             });
@@ -235,17 +278,26 @@ fn read_log(
         .log
         .read_from_offset(from, below, max_bytes)
         .map_err(|error| match error {
-            ReadError::Purged { .. } => {
-                ApiError::out_of_range(from.get(), replica.state.watermarks())
-            }
+            ReadError::Purged { .. } => out_of_range(from, replica.state.watermarks()),
             ReadError::Storage {
                 source: StorageError::Corrupt { .. },
                 ..
             } => {
                 replica.state.report_damage();
-                tracing::error!(group = %replica.group, error = %error_chain(&error), "damage");
-                ApiError::new(Reason::ReplicaCorrupt, "this replica is damaged")
+                tracing::error!(
+                    group = %replica.group,
+                    error = %error_chain(&error),
+                    "corrupt entry read from disk"
+                );
+                ApiError::new(
+                    Reason::ReplicaCorrupt,
+                    "this node's replica of the partition is corrupt, it is being repaired",
+                )
             }
-            ReadError::Storage { .. } => ApiError::internal("reading the log", &error),
+            ReadError::Storage { .. } => ApiError::internal("read the log", &error),
         })
+}
+
+fn out_of_range(offset: Offset, marks: Watermarks) -> ApiError {
+    ApiError::out_of_range(offset, marks.log_start_offset, marks.high_watermark)
 }

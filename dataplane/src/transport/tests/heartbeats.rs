@@ -63,7 +63,7 @@ async fn many_groups_share_calls() {
     let dir = tempfile::tempdir().unwrap();
     open_groups(&two, (dir.path(), WriterDrive::Threads(1)), 100..140).await;
 
-    // All at once, then one after the other as raft's ticks come.
+    // All at once, then one after the other like raft's ticks.
     let all = (100..140).map(|group| ask(&one, group, PATIENCE));
     for reply in join_all(all).await {
         assert_eq!(reply.unwrap(), wire::AppendReply::Accepted(None));
@@ -95,7 +95,7 @@ async fn a_heartbeat_alone_goes_at_once() {
     let one = TestNode::start(&ca, 1, &book).await;
     let two = TestNode::start(&ca, 2, &book).await;
     ask(&one, GROUP.get(), PATIENCE).await.unwrap();
-    // The best of some: the machine may be busy. What waits for others takes 20 ms.
+    // The fastest of several: the machine may be busy. A heartbeat that waits for others takes 20 ms.
     let mut best = Duration::MAX;
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_millis(25)).await;

@@ -1,13 +1,13 @@
-//! The cluster as a whole, and who leads what.
+//! The cluster as a whole, and leadership transfers.
 
 use lograft_core::metadata::{Command, Metadata};
-use lograft_core::{GroupId, NodeId, PartitionId, Reason};
+use lograft_core::{GroupId, NodeId, PartitionId};
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
 use super::{check_member, encode};
-use crate::api::grpc::status::ApiError;
 use crate::control::Control;
+use crate::error::ApiError;
 use crate::error_text::error_chain;
 use crate::serving::meta_group::ProposeMeta;
 
@@ -61,10 +61,7 @@ fn group_of(
         to_node,
     } = request;
     if metadata.node(NodeId(*to_node)).is_none() {
-        return Err(ApiError::new(
-            Reason::UnknownNode,
-            format!("node {to_node} not found"),
-        ));
+        return Err(ApiError::unknown_node(NodeId(*to_node)));
     }
     if topic.is_empty() {
         return Ok(GroupId(*group_id));

@@ -7,9 +7,9 @@ use tonic::Status;
 
 use super::check_member;
 use super::encode::node_state;
-use crate::api::grpc::status::ApiError;
 use crate::control::cluster_entry::{Bootstrapped, EnterError};
 use crate::control::{Control, replicas_left};
+use crate::error::ApiError;
 use crate::error_text::error_chain;
 use crate::serving::meta_group::{ProposeMeta, ProposeMetaError};
 

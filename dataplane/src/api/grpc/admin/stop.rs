@@ -1,14 +1,14 @@
 //! Preparing the stop of a node.
 
-use lograft_core::{NodeId, Reason};
+use lograft_core::NodeId;
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
 use super::check_member;
-use crate::api::grpc::status::ApiError;
 use crate::control::Control;
 use crate::control::stop_check::StopCheck;
 use crate::control::stop_preparation::StopError;
+use crate::error::ApiError;
 
 pub(crate) async fn prepare_stop(
     control: &Control,
@@ -23,7 +23,7 @@ pub(crate) async fn prepare_stop(
 fn failed(error: StopError) -> ApiError {
     match error {
         StopError::Propose(error) => error.into(),
-        StopError::UnknownNode(_) => ApiError::new(Reason::UnknownNode, error.to_string()),
+        StopError::UnknownNode(node) => ApiError::unknown_node(node),
     }
 }
 

@@ -8,8 +8,8 @@ use lograft_proto::log::v1::FetchFormat;
 use lograft_proto::log::v1::position::At;
 use tonic::Streaming;
 
-use crate::api::grpc::status::{reason_of, status_to_wire};
-use crate::fixture::{PATIENCE, TOPIC, TestCluster, encoded, eventually, produce};
+use crate::fixture::{PATIENCE, TOPIC, TestCluster, encoded, eventually, produce, wire_error};
+use crate::transport::status::reason_of;
 
 fn fetch(at: At, format: FetchFormat) -> proto::FetchRequest {
     proto::FetchRequest {
@@ -139,7 +139,7 @@ async fn an_offset_out_of_range_tells_the_range() {
         let request = consume(At::Offset(offset), FetchFormat::Records);
         let consumed = node.client.clone().consume(request).await.unwrap_err();
         for status in [fetched, consumed] {
-            let error = status_to_wire(&status);
+            let error = wire_error(&status);
             assert_eq!(error.reason, Reason::OffsetOutOfRange.as_str());
             assert_eq!(error.metadata["log_start_offset"], "5");
             assert_eq!(error.metadata["high_watermark"], "15");

@@ -1,5 +1,6 @@
-//! A ProduceStream: requests are taken one after the other, many are in flight, and replies go out
-//! in the order of the requests. No task of its own: it runs where gRPC asks for the next reply.
+//! A produce stream: requests are admitted one after the other, many are in flight, and replies are
+//! sent in the order of the requests. It has no task of its own: it runs where gRPC polls it for
+//! the next reply.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -15,84 +16,78 @@ use lograft_proto::log::v1 as proto;
 use tokio::time::{Instant, Sleep};
 use tonic::{Status, Streaming};
 
-use crate::api::grpc::log::{self, Access, LogContext};
-use crate::api::grpc::status::ApiError;
-use crate::serving::append::{check, too_late};
-use crate::transport::leader_streams::Lanes;
+use super::decode;
+use super::encode::{self, ProduceTag};
+use crate::access::{Operation, Resource, authorize};
+use crate::error::ApiError;
+use crate::identity::PeerIdentity;
+use crate::serving::append::{
+    AppendPipeline, PendingReply, append_timeout, content_bytes, too_late,
+};
+use crate::serving::engine::LogEngine;
+use crate::serving::request::{AppendRequest, Appended};
 
-/// A reply that is still to come.
-pub(crate) type PendingReply = Pin<Box<dyn Future<Output = proto::ProduceReply> + Send>>;
-
-/// A request on its way in: gives its reply's future once the next request may follow it.
-type Entering = Pin<Box<dyn Future<Output = (Lanes, PendingReply)> + Send>>;
+/// A request that is being admitted: resolves to its pending reply once the next may follow.
+type Admitting = Pin<Box<dyn Future<Output = (AppendPipeline, PendingReply)> + Send>>;
 
 /// One client's stream. Yields the replies.
-pub struct Session {
-    context: Arc<LogContext>,
-    /// Where requests come from, until the client ends them.
+pub(crate) struct ProduceStream {
+    engine: Arc<LogEngine>,
+    principal: Arc<PeerIdentity>,
+    /// Whether requests for other leaders are refused instead of forwarded, as the client asks.
+    refuses_to_forward: bool,
+    /// The source of requests, until the client closes it.
     requests: Option<Streaming<proto::ProduceRequest>>,
-    /// The request that is being let in, and its tag.
-    entering: Option<(Entering, Tag)>,
-    /// Those whose replies are to come, in order.
-    in_flight: VecDeque<InFlight>,
+    /// The request that is being admitted.
+    admitting: Option<(Admitting, InFlight)>,
+    /// Admitted requests without a reply, in order.
+    in_flight: VecDeque<(PendingReply, InFlight)>,
     in_flight_bytes: usize,
-    /// Streams to leaders elsewhere; away while a request is being let in.
-    lanes: Option<Lanes>,
-    /// Fires when the reply that is next is late.
+    /// Lent to the request that is being admitted.
+    pipeline: Option<AppendPipeline>,
+    /// Fires when the next reply is late.
     timer: Pin<Box<Sleep>>,
 }
 
+/// A request without a reply.
 struct InFlight {
-    reply: PendingReply,
-    tag: Tag,
-}
-
-/// What a reply needs of its request, and what the session does.
-#[derive(Clone)]
-struct Tag {
-    topic: String,
-    partition: u32,
-    request_id: u64,
+    tag: ProduceTag,
     bytes: usize,
     started: Instant,
     deadline: Instant,
 }
 
-impl Tag {
-    fn reply(&self, error: &ApiError) -> proto::ProduceReply {
-        log::failed_reply(&self.topic, self.partition, self.request_id, error)
-    }
-}
-
-impl Session {
+impl ProduceStream {
     pub(crate) fn new(
-        context: Arc<LogContext>,
+        engine: Arc<LogEngine>,
+        principal: Arc<PeerIdentity>,
         requests: Streaming<proto::ProduceRequest>,
-        access: Access,
-        may_forward: bool,
+        refuses_to_forward: bool,
     ) -> Self {
         Self {
-            lanes: Some(Lanes::new(Arc::clone(&context), access, may_forward)),
-            context,
+            pipeline: Some(AppendPipeline::new(Arc::clone(&engine))),
+            engine,
+            principal,
+            refuses_to_forward,
             requests: Some(requests),
-            entering: None,
+            admitting: None,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             timer: Box::pin(tokio::time::sleep_until(Instant::now())),
         }
     }
 
-    /// Takes requests in until one has to wait, or there is none, or enough are in flight.
-    fn take_in(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
+    /// Admits requests until one must wait, none is available, or enough are in flight.
+    fn admit(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
         loop {
-            if let Some((entering, _)) = &mut self.entering {
-                let Poll::Ready((lanes, reply)) = entering.as_mut().poll(cx) else {
+            if let Some((admitting, _)) = &mut self.admitting {
+                let Poll::Ready((pipeline, reply)) = admitting.as_mut().poll(cx) else {
                     return Ok(());
                 };
-                self.lanes = Some(lanes);
-                let tag = self.entering.take().map(|(_, tag)| tag);
+                self.pipeline = Some(pipeline);
+                let request = self.admitting.take().map(|(_, request)| request);
                 self.in_flight
-                    .extend(tag.map(|tag| InFlight { reply, tag }));
+                    .extend(request.map(|request| (reply, request)));
             }
             let is_full = self.in_flight_bytes >= PRODUCE_STREAM_IN_FLIGHT_MAX_BYTES
                 || self.in_flight.len() >= PRODUCE_STREAM_IN_FLIGHT_MAX_COUNT;
@@ -102,88 +97,113 @@ impl Session {
             match Pin::new(requests).poll_next(cx) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(None) => self.requests = None,
-                Poll::Ready(Some(request)) => self.begin(request?),
+                Poll::Ready(Some(request)) => self.start(request?),
             }
         }
     }
 
-    fn begin(&mut self, request: proto::ProduceRequest) {
-        let started = Instant::now();
-        let tag = Tag {
-            topic: request.topic.clone(),
-            partition: request.partition,
-            request_id: request.request_id,
-            bytes: check::request_bytes(&request),
-            started,
-            deadline: started + log::produce_timeout(request.timeout_ms),
-        };
-        self.in_flight_bytes += tag.bytes;
-        let Some(mut lanes) = self.lanes.take() else {
+    fn start(&mut self, message: proto::ProduceRequest) {
+        let Some(mut pipeline) = self.pipeline.take() else {
             return;
         };
-        let context = Arc::clone(&self.context);
-        let (bytes, deadline, late) = (tag.bytes, tag.deadline, tag.clone());
-        let entering = async move {
-            let entered = log::enter(&context, &mut lanes, request, bytes);
-            let reply = match tokio::time::timeout_at(deadline, entered).await {
+        let started = Instant::now();
+        let tag = ProduceTag::of(&message);
+        let deadline = started + append_timeout(message.timeout_ms);
+        let request = self.decode(message);
+        let bytes = request
+            .as_ref()
+            .map_or(0, |request| content_bytes(&request.content));
+        self.in_flight_bytes += bytes;
+        let admitting = async move {
+            let admitted = async { pipeline.append(request?, deadline).await };
+            let reply = match tokio::time::timeout_at(deadline, admitted).await {
                 Ok(Ok(reply)) => reply,
-                Ok(Err(error)) => ready(late.reply(&error)),
-                Err(_) => ready(late.reply(&too_late(deadline - late.started))),
+                Ok(Err(error)) => failed(error),
+                Err(_) => failed(too_late(deadline - started)),
             };
-            (lanes, reply)
+            (pipeline, reply)
         };
-        self.entering = Some((Box::pin(entering), tag));
+        let request = InFlight {
+            tag,
+            bytes,
+            started,
+            deadline,
+        };
+        self.admitting = Some((Box::pin(admitting), request));
     }
 
-    /// The reply of the request that is next, if it has come or is late.
+    fn decode(&self, message: proto::ProduceRequest) -> Result<AppendRequest, ApiError> {
+        let mut request = decode::append(message)?;
+        let target = &mut request.target;
+        if target.is_forwarded {
+            authorize(&self.principal, Operation::ClusterAction, Resource::Cluster)?;
+        }
+        authorize(
+            &self.principal,
+            Operation::Write,
+            Resource::Topic(&target.topic),
+        )?;
+        target.is_forwarded |= self.refuses_to_forward;
+        Ok(request)
+    }
+
+    /// The next reply, if it is known or late.
     fn next_reply(&mut self, cx: &mut Context<'_>) -> Poll<proto::ProduceReply> {
-        let Some(InFlight { reply, tag }) = self.in_flight.front_mut() else {
+        let Some((reply, request)) = self.in_flight.front_mut() else {
             return Poll::Pending;
         };
-        let reply = match reply.as_mut().poll(cx) {
-            Poll::Ready(reply) => reply,
+        let outcome = match reply.as_mut().poll(cx) {
+            Poll::Ready(outcome) => outcome,
             Poll::Pending => {
-                if self.timer.deadline() != tag.deadline {
-                    self.timer.as_mut().reset(tag.deadline);
+                if self.timer.deadline() != request.deadline {
+                    self.timer.as_mut().reset(request.deadline);
                 }
                 if self.timer.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
-                tag.reply(&too_late(tag.deadline - tag.started))
+                Err(too_late(request.deadline - request.started))
             }
         };
-        self.context.count_produced(&reply, tag.bytes, tag.started);
-        self.in_flight_bytes -= tag.bytes;
-        self.in_flight.pop_front();
-        Poll::Ready(reply)
+        let Some((_, request)) = self.in_flight.pop_front() else {
+            return Poll::Pending;
+        };
+        self.engine
+            .count_append(&outcome, request.bytes, request.started);
+        self.in_flight_bytes -= request.bytes;
+        Poll::Ready(encode_outcome(request.tag, outcome))
     }
 }
 
-/// A reply that is there already.
-pub(crate) fn ready(reply: proto::ProduceReply) -> PendingReply {
-    Box::pin(std::future::ready(reply))
+fn encode_outcome(tag: ProduceTag, outcome: Result<Appended, ApiError>) -> proto::ProduceReply {
+    match outcome {
+        Ok(appended) => encode::appended(tag, appended),
+        Err(error) => encode::append_failed(tag, &error),
+    }
 }
 
-impl Stream for Session {
+fn failed(error: ApiError) -> PendingReply {
+    Box::pin(std::future::ready(Err(error)))
+}
+
+impl Stream for ProduceStream {
     type Item = Result<proto::ProduceReply, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if let Err(status) = this.take_in(cx) {
-            // The connection is gone or broken: there is nobody to answer.
+        if let Err(status) = this.admit(cx) {
+            // The connection is broken: no reply can be delivered.
             this.requests = None;
             this.in_flight.clear();
             return Poll::Ready(Some(Err(status)));
         }
         match this.next_reply(cx) {
-            Poll::Ready(reply) => {
-                // A reply makes room: what waited for it is taken in by the next call.
-                Poll::Ready(Some(Ok(reply)))
-            }
+            // gRPC polls again after a reply, which admits a request that waited for its place.
+            Poll::Ready(reply) => Poll::Ready(Some(Ok(reply))),
             Poll::Pending => {
-                let is_over =
-                    this.requests.is_none() && this.entering.is_none() && this.in_flight.is_empty();
-                if is_over {
+                let is_done = this.requests.is_none()
+                    && this.admitting.is_none()
+                    && this.in_flight.is_empty();
+                if is_done {
                     Poll::Ready(None)
                 } else {
                     Poll::Pending

@@ -15,8 +15,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 
-use crate::api::grpc::status::{reason_of, status_to_wire};
-use crate::fixture::{PATIENCE, TOPIC, TestCluster, encoded, eventually, plain, produce, stamped};
+use crate::fixture::{
+    PATIENCE, TOPIC, TestCluster, encoded, eventually, plain, produce, stamped, wire_error,
+};
+use crate::transport::status::reason_of;
 
 type Client = LogServiceClient<Channel>;
 
@@ -84,7 +86,7 @@ async fn values(client: &Client) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_batch_gets_its_place() {
+async fn a_batch_is_appended_at_the_end() {
     let cluster = TestCluster::new(1, 1).await;
     let mut client = cluster.nodes[0].client.clone();
     for n in 0..3 {
@@ -100,7 +102,7 @@ async fn a_batch_gets_its_place() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_request_is_told() {
+async fn a_refusal_says_what_is_wrong() {
     let cluster = TestCluster::new(1, 1).await;
     let client = &cluster.nodes[0].client;
     let with = |change: &dyn Fn(&mut proto::ProduceRequest)| {
@@ -147,18 +149,18 @@ async fn what_is_wrong_with_a_request_is_told() {
         pipe.send(request).await;
         let reply = pipe.next().await;
         assert_eq!(reason(&reply), Some(expected), "{reply:?}");
-        assert_eq!(reply.error, Some(status_to_wire(&status)));
+        assert_eq!(reply.error, Some(wire_error(&status)));
     }
     pipe.send(produce(9, 1)).await;
     assert_eq!(
         pipe.next().await.base_offset,
         0,
-        "the stream goes on, and nothing got in"
+        "the stream continues, and nothing was appended"
     );
 }
 
 #[tokio::test]
-async fn only_nodes_may_say_that_they_pass_on() {
+async fn only_nodes_may_mark_requests_as_forwarded() {
     let cluster = TestCluster::new(1, 1).await;
     let mut client = cluster.nodes[0].client.clone();
     let request = proto::ProduceRequest {
@@ -224,7 +226,7 @@ async fn a_batch_sent_twice_is_written_once() {
     assert!(again.duplicate && again.base_offset == 5);
     let (found, status) = refused(client, stamped(1, 12, 1)).await;
     assert_eq!(found, Reason::OutOfOrderSequence);
-    assert_eq!(status_to_wire(&status).metadata["expected_sequence"], "10");
+    assert_eq!(wire_error(&status).metadata["expected_sequence"], "10");
     assert_eq!(values(client).await.len(), 10);
 }
 
@@ -243,7 +245,7 @@ async fn a_newer_epoch_fences_the_older() {
 }
 
 #[tokio::test]
-async fn unary_calls_that_wait_share_entries() {
+async fn concurrent_unary_calls_share_entries() {
     let cluster = TestCluster::new(1, 1).await;
     let replica = cluster.nodes[0].replica.clone().unwrap();
     let before = replica.log.last_id().unwrap().index;
@@ -274,7 +276,7 @@ async fn unary_calls_that_wait_share_entries() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn any_node_takes_a_batch() {
+async fn any_node_forwards_a_batch_to_its_leader_and_counts_it() {
     let cluster = TestCluster::new(4, 3).await;
     let mut at = 0;
     for node in &cluster.nodes {
@@ -302,10 +304,16 @@ async fn any_node_takes_a_batch() {
         );
     }
     assert_eq!(values(&cluster.nodes[3].client).await.len(), 58);
+    let forwarded = |node: usize| {
+        let outcomes = &cluster.nodes[node].metrics.forwards;
+        outcomes.with_label_values(&["OK"]).get()
+    };
+    assert!(forwarded(follower) >= 51, "{}", forwarded(follower));
+    assert!(forwarded(3) >= 2, "{}", forwarded(3));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_not_to_pass_on_tells_the_leader() {
+async fn a_request_that_must_not_be_forwarded_is_refused_with_the_leader() {
     let cluster = TestCluster::new(2, 2).await;
     let (leader, follower) = (cluster.leader().await, cluster.follower().await);
     let client = &cluster.nodes[follower].client;
@@ -315,7 +323,7 @@ async fn who_is_not_to_pass_on_tells_the_leader() {
     };
     let (found, status) = refused(client, passed_on).await;
     assert_eq!(found, Reason::NotLeader);
-    let details = status_to_wire(&status).metadata;
+    let details = wire_error(&status).metadata;
     let id = cluster.nodes[leader].id;
     assert_eq!(details["leader_node"], id.to_string());
     assert_eq!(details["leader_address"], format!("host-{id}:9400"));
@@ -430,7 +438,7 @@ async fn send_paced(client: &Client, from: u64, count: u64) -> u64 {
 
 /// A leader whose lease runs out refuses some proposals and takes later ones in the same term.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_loses_touch_for_a_while_writes_each_batch_once_and_in_order() {
+async fn a_leader_that_is_partitioned_for_a_while_appends_each_batch_once_and_in_order() {
     let cluster = TestCluster::new(2, 2).await;
     let (leader, follower) = (cluster.leader().await, cluster.follower().await);
     let client = cluster.nodes[leader].client.clone();
@@ -441,7 +449,7 @@ async fn a_leader_that_loses_touch_for_a_while_writes_each_batch_once_and_in_ord
             tokio::time::sleep(Duration::from_millis(150)).await;
             net.cut(other);
             tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-            net.mend(other);
+            net.reconnect(other);
         }
     });
     let (mut acked, mut rounds) = (0, 0);
@@ -457,7 +465,7 @@ async fn a_leader_that_loses_touch_for_a_while_writes_each_batch_once_and_in_ord
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_leader_costs_no_acknowledged_record_and_writes_none_twice() {
+async fn losing_the_leader_loses_no_acknowledged_record_and_duplicates_none() {
     let cluster = TestCluster::new(3, 3).await;
     let first = cluster.leader().await;
     let others: Vec<usize> = (0..3).filter(|n| *n != first).collect();
@@ -475,14 +483,14 @@ async fn a_lost_leader_costs_no_acknowledged_record_and_writes_none_twice() {
     let heir = cluster.leader_but(Some(first)).await;
     assert!(others.contains(&heir));
     exactly_once(&clients, 1000).await;
-    cluster.net.mend(lost);
+    cluster.net.reconnect(lost);
     let replica = cluster.nodes[first].replica.clone().unwrap();
     let caught_up = || replica.state.watermarks().high_watermark.get() == 1000;
     eventually("the old leader has caught up", caught_up).await;
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_leaves_nothing_behind() {
+async fn a_disconnected_client_leaves_nothing_behind() {
     let cluster = TestCluster::new(1, 1).await;
     let client = &cluster.nodes[0].client;
     let mut seen = BTreeSet::new();

@@ -3,9 +3,8 @@
 use lograft_core::Reason;
 use lograft_proto::log::v1 as proto;
 
-use super::produce_timeout;
-use crate::api::grpc::status::reason_of;
 use crate::fixture::{TOPIC, TestCluster, produce};
+use crate::transport::status::reason_of;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_node_tells_offsets() {
@@ -101,11 +100,4 @@ async fn producers_get_ids_of_their_own() {
         .into_inner();
     assert_eq!((first.producer_id, second.producer_id), (1, 2));
     assert_eq!(first.producer_epoch, 0);
-}
-
-#[test]
-fn a_timeout_is_bounded_and_has_a_default() {
-    assert_eq!(produce_timeout(0).as_secs(), 10);
-    assert_eq!(produce_timeout(7).as_millis(), 7);
-    assert_eq!(produce_timeout(u32::MAX).as_secs(), 120);
 }

@@ -1,4 +1,5 @@
-//! A service that is there only once the node belongs to a cluster; before, it says so.
+//! A service that exists only once the node belongs to a cluster. Until then calls fail with
+//! NOT_BOOTSTRAPPED.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -13,15 +14,15 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
 
-use crate::api::grpc::status::ApiError;
+use crate::error::ApiError;
 
 /// Hands calls to a service as soon as there is one.
-pub(super) struct Late<S> {
+pub(crate) struct Late<S> {
     slot: Arc<OnceLock<S>>,
 }
 
 impl<S> Late<S> {
-    pub(super) fn new(slot: Arc<OnceLock<S>>) -> Self {
+    pub(crate) fn new(slot: Arc<OnceLock<S>>) -> Self {
         Self { slot }
     }
 }

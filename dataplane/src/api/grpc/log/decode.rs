@@ -1,0 +1,145 @@
+//! Requests of the log service from their messages. Fields that every request of a kind must have
+//! are checked here, bounds in `serving`.
+
+use std::time::Duration;
+
+use lograft_core::record::Header;
+use lograft_core::{Offset, ProducerEpoch, ProducerId, ProducerStamp, Sequence};
+use lograft_proto::log::v1 as proto;
+
+use crate::error::ApiError;
+use crate::serving::append::append_timeout;
+use crate::serving::request::{
+    AppendRequest, ConsumeRequest, Content, FetchRequest, Format, ListOffsetsRequest, PlainRecord,
+    Position, Target, UncheckedBatch,
+};
+
+/// An append, and the id that its reply repeats.
+pub(crate) fn append(request: proto::ProduceRequest) -> Result<AppendRequest, ApiError> {
+    let proto::ProduceRequest {
+        topic,
+        partition,
+        records,
+        batch,
+        producer,
+        timeout_ms,
+        request_id: _,
+        forwarded,
+    } = request;
+    let content = match (batch, records) {
+        (Some(batch), records) if records.is_empty() => Content::Encoded(UncheckedBatch {
+            data: batch.data,
+            crc32c: batch.crc32c,
+            record_count: batch.record_count,
+        }),
+        (None, records) if !records.is_empty() => {
+            Content::Plain(records.into_iter().map(plain_record).collect())
+        }
+        _ => {
+            return Err(ApiError::invalid(
+                "records",
+                "set, or batch instead, but not both",
+            ));
+        }
+    };
+    Ok(AppendRequest {
+        target: Target {
+            topic,
+            partition,
+            is_forwarded: forwarded,
+        },
+        content,
+        stamp: producer.map(stamp),
+        timeout: append_timeout(timeout_ms),
+    })
+}
+
+fn plain_record(record: proto::Record) -> PlainRecord {
+    let proto::Record {
+        key,
+        value,
+        headers,
+        timestamp_ms,
+    } = record;
+    let header = |proto::Header { key, value }| Header { key, value };
+    PlainRecord {
+        key,
+        value,
+        headers: headers.into_iter().map(header).collect(),
+        timestamp_ms,
+    }
+}
+
+const fn stamp(stamp: proto::ProducerStamp) -> ProducerStamp {
+    ProducerStamp {
+        id: ProducerId(stamp.producer_id),
+        epoch: ProducerEpoch(stamp.producer_epoch),
+        base_sequence: Sequence(stamp.base_sequence),
+    }
+}
+
+pub(crate) fn fetch(request: proto::FetchRequest) -> Result<FetchRequest, ApiError> {
+    Ok(FetchRequest {
+        position: position(request.position)?,
+        format: format(request.format)?,
+        max_bytes: request.max_bytes,
+        min_bytes: request.min_bytes,
+        max_wait: Duration::from_millis(u64::from(request.max_wait_ms)),
+        target: Target {
+            topic: request.topic,
+            partition: request.partition,
+            is_forwarded: request.forwarded,
+        },
+    })
+}
+
+pub(crate) fn consume(request: proto::ConsumeRequest) -> Result<ConsumeRequest, ApiError> {
+    Ok(ConsumeRequest {
+        position: position(request.position)?,
+        format: format(request.format)?,
+        max_bytes: request.max_bytes,
+        max_records: Some(request.max_records).filter(|count| *count > 0),
+        follow: request.follow,
+        target: Target {
+            topic: request.topic,
+            partition: request.partition,
+            is_forwarded: request.forwarded,
+        },
+    })
+}
+
+pub(crate) fn list_offsets(request: proto::ListOffsetsRequest) -> ListOffsetsRequest {
+    let proto::ListOffsetsRequest {
+        topic,
+        partitions,
+        timestamp_ms,
+        forwarded,
+    } = request;
+    ListOffsetsRequest {
+        topic,
+        partitions,
+        timestamp_ms,
+        is_forwarded: forwarded,
+    }
+}
+
+fn position(position: Option<proto::Position>) -> Result<Position, ApiError> {
+    use proto::position::At;
+    let at = position.and_then(|position| position.at);
+    Ok(
+        match at.ok_or_else(|| ApiError::invalid("position", "set"))? {
+            At::Offset(offset) => Position::Offset(Offset(offset)),
+            At::Earliest(_) => Position::Earliest,
+            At::Latest(_) => Position::Latest,
+            At::TimestampMs(time_ms) => Position::Timestamp(time_ms),
+        },
+    )
+}
+
+fn format(format: i32) -> Result<Format, ApiError> {
+    match proto::FetchFormat::try_from(format) {
+        Ok(proto::FetchFormat::Unspecified | proto::FetchFormat::Records) => Ok(Format::Records),
+        Ok(proto::FetchFormat::Batches) => Ok(Format::Batches),
+        Err(_) => Err(ApiError::invalid("format", "one of FetchFormat")),
+    }
+}

@@ -1,0 +1,190 @@
+//! Administration of topics: create, alter, delete.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lograft_core::assignment::{candidates, place_topic};
+use lograft_core::limits::{
+    LEADER_POLL_INTERVAL, TOPIC_ASSIGNMENT_ATTEMPTS_MAX_COUNT, TOPIC_READY_DEFAULT, TOPIC_READY_MAX,
+};
+use lograft_core::metadata::{Command, Growth, MetaError, Metadata};
+use lograft_core::{RetentionPolicy, topic};
+use tokio::time::Instant;
+
+use super::leader_lookup::LeaderLookup;
+use crate::config::TopicDefaultsSource;
+use crate::error::ApiError;
+use crate::serving::meta_group::{MetaHandle, ProposeMetaError};
+use crate::state_machine::MetaView;
+
+/// Replication factor of a topic that does not set one, if the cluster has enough nodes.
+const REPLICATION_FACTOR_DEFAULT: u32 = 3;
+
+/// Changes topics. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct TopicAdmin {
+    pub(crate) view: MetaView,
+    pub(crate) leaders: LeaderLookup,
+    pub(crate) proposer: MetaHandle,
+    pub(crate) defaults: Arc<TopicDefaultsSource>,
+}
+
+/// A topic to create; what is not set takes the default.
+#[derive(Clone, Debug)]
+pub(crate) struct NewTopic {
+    pub(crate) name: String,
+    pub(crate) partitions: Option<u32>,
+    pub(crate) replication_factor: Option<u32>,
+    pub(crate) retention: Option<RetentionPolicy>,
+    /// How long to wait until all partitions have a leader.
+    pub(crate) ready_timeout: Duration,
+}
+
+/// A change of a topic; what is not set stays.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicChange {
+    pub(crate) name: String,
+    /// The new number of partitions.
+    pub(crate) partitions: Option<u32>,
+    pub(crate) retention: Option<RetentionPolicy>,
+    /// How long to wait until all partitions have a leader.
+    pub(crate) ready_timeout: Duration,
+}
+
+/// The time to wait for leaders if a client asks for `timeout_ms`; 0 asks for the default.
+pub(crate) fn ready_timeout(timeout_ms: u32) -> Duration {
+    match timeout_ms {
+        0 => TOPIC_READY_DEFAULT,
+        ms => Duration::from_millis(ms.into()).min(TOPIC_READY_MAX),
+    }
+}
+
+impl TopicAdmin {
+    /// Creates a topic. Returns whether all of its partitions had a leader in time; the topic exists
+    /// in either case.
+    pub(crate) async fn create(&self, topic: NewTopic) -> Result<bool, ApiError> {
+        let NewTopic {
+            name,
+            partitions,
+            replication_factor,
+            retention,
+            ready_timeout,
+        } = topic;
+        let defaults = self.defaults.read().await;
+        let partitions = partitions.unwrap_or(defaults.partitions);
+        let retention = retention.unwrap_or(defaults.retention());
+        let replication_factor = replication_factor.or(defaults.replication_factor);
+        topic::validate_name(&name)?;
+        topic::validate_partitions(partitions, 0)?;
+        if self.view.load().topic(&name).is_some() {
+            return Err(MetaError::TopicExists { name }.into());
+        }
+        self.propose_placed(|metadata| {
+            let factor = replication_factor.unwrap_or_else(|| default_factor(metadata));
+            let assignment = place_topic(candidates(metadata), partitions, factor)?;
+            Ok(Command::CreateTopic {
+                name: name.clone(),
+                retention,
+                assignment,
+            })
+        })
+        .await?;
+        Ok(self.wait_for_leaders(&name, ready_timeout).await)
+    }
+
+    /// Changes a topic. Returns whether all of its partitions had a leader in time; the change is
+    /// made in either case.
+    pub(crate) async fn alter(&self, change: TopicChange) -> Result<bool, ApiError> {
+        let TopicChange {
+            name,
+            partitions,
+            retention,
+            ready_timeout,
+        } = change;
+        self.propose_placed(|metadata| {
+            Ok(Command::AlterTopic {
+                name: name.clone(),
+                retention,
+                growth: growth(metadata, &name, partitions)?,
+            })
+        })
+        .await?;
+        Ok(self.wait_for_leaders(&name, ready_timeout).await)
+    }
+
+    /// Deletes a topic and its records.
+    pub(crate) async fn delete(&self, name: String) -> Result<(), ApiError> {
+        self.proposer.propose(Command::DeleteTopic { name }).await?;
+        Ok(())
+    }
+
+    /// Proposes a command that places replicas. Places them again if one of the nodes was
+    /// decommissioned in the meantime.
+    async fn propose_placed(
+        &self,
+        command: impl Fn(&Metadata) -> Result<Command, ApiError>,
+    ) -> Result<(), ApiError> {
+        let mut attempts = 1;
+        loop {
+            let command = command(&self.view.load())?;
+            match self.proposer.propose(command).await {
+                Ok(_) => return Ok(()),
+                Err(ProposeMetaError::Refused(MetaError::NodeDecommissioned { .. }))
+                    if attempts < TOPIC_ASSIGNMENT_ATTEMPTS_MAX_COUNT =>
+                {
+                    attempts += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Waits until each partition has started and has a leader. Returns whether that happened in
+    /// time.
+    async fn wait_for_leaders(&self, name: &str, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let metadata = self.view.load();
+            let Some(topic) = metadata.topic(name) else {
+                return false;
+            };
+            if topic.partitions.iter().all(|partition| {
+                partition.started && self.leaders.leader_of(partition.group).is_some()
+            }) {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(LEADER_POLL_INTERVAL).await;
+        }
+    }
+}
+
+fn default_factor(metadata: &Metadata) -> u32 {
+    u32::try_from(metadata.active_nodes().count())
+        .unwrap_or(u32::MAX)
+        .clamp(1, REPLICATION_FACTOR_DEFAULT)
+}
+
+/// The partitions to add to a topic; none if it has `partitions` already.
+fn growth(
+    metadata: &Metadata,
+    name: &str,
+    partitions: Option<u32>,
+) -> Result<Option<Growth>, ApiError> {
+    let known = metadata
+        .topic(name)
+        .ok_or_else(|| ApiError::unknown_topic(name))?;
+    let existing = known.partition_count();
+    let Some(total) = partitions.filter(|total| *total != existing) else {
+        return Ok(None);
+    };
+    topic::validate_partitions(total, existing)?;
+    let assignment = place_topic(
+        candidates(metadata),
+        total - existing,
+        known.replication_factor,
+    )?;
+    Ok(Some(Growth { total, assignment }))
+}

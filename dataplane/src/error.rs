@@ -1,0 +1,245 @@
+//! Errors as clients see them: a reason from the table in `lograft-core`, a sentence for people and
+//! details for programs. No protocol: `api/grpc/status.rs` makes gRPC statuses of them.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+
+use lograft_core::metadata::MetaError;
+use lograft_core::record_batch::BatchError;
+use lograft_core::topic::TopicError;
+use lograft_core::{NodeId, Offset, Reason, Rejection, Term};
+
+use crate::error_text::error_chain;
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {text}")]
+pub(crate) struct ApiError {
+    reason: Reason,
+    text: String,
+    details: Vec<(Cow<'static, str>, String)>,
+}
+
+/// A partition's leader, as clients reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Leader {
+    /// The node.
+    pub(crate) node: NodeId,
+    /// Its client address, `host:port`; empty if unknown.
+    pub(crate) address: String,
+    /// The term that it leads in.
+    pub(crate) term: Term,
+}
+
+impl ApiError {
+    /// An error without details.
+    pub(crate) fn new(reason: Reason, text: impl Into<String>) -> Self {
+        Self {
+            reason,
+            text: text.into(),
+            details: Vec::new(),
+        }
+    }
+
+    /// Adds a detail for programs.
+    pub(crate) fn with(mut self, key: impl Into<Cow<'static, str>>, value: impl Display) -> Self {
+        self.details.push((key.into(), value.to_string()));
+        self
+    }
+
+    /// The reason in the table of errors.
+    pub(crate) const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The sentence for people.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The details for programs, by key.
+    pub(crate) fn details(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.details
+            .iter()
+            .map(|(key, value)| (key.as_ref(), value.as_str()))
+    }
+
+    /// A field that is missing or outside its bounds.
+    pub(crate) fn invalid(field: &'static str, bound: impl Display) -> Self {
+        Self::new(Reason::InvalidArgument, format!("{field} must be {bound}"))
+            .with("field", field)
+            .with("bound", bound)
+    }
+
+    /// The topic does not exist.
+    pub(crate) fn unknown_topic(topic: &str) -> Self {
+        Self::new(Reason::UnknownTopic, format!("topic {topic:?} not found"))
+    }
+
+    /// The topic has `count` partitions, and this is none of them.
+    pub(crate) fn unknown_partition(topic: &str, partition: u32, count: u32) -> Self {
+        let text =
+            format!("partition {partition} of topic {topic:?} not found, the topic has {count}");
+        Self::new(Reason::UnknownPartition, text).with("bound", count)
+    }
+
+    /// The node is not in the metadata.
+    pub(crate) fn unknown_node(node: NodeId) -> Self {
+        Self::new(Reason::UnknownNode, format!("node {node} not found"))
+    }
+
+    /// The offset is below `start`, or above `end`, the high watermark.
+    pub(crate) fn out_of_range(offset: Offset, start: Offset, end: Offset) -> Self {
+        let text = format!("offset must be between {start} and {end}, got {offset}");
+        Self::new(Reason::OffsetOutOfRange, text)
+            .with("log_start_offset", start)
+            .with("high_watermark", end)
+    }
+
+    /// This node does not lead the partition; `leader` does, if that is known.
+    pub(crate) fn not_leader(leader: Option<Leader>) -> Self {
+        let Some(Leader {
+            node,
+            address,
+            term,
+        }) = leader
+        else {
+            return Self::new(Reason::NotLeader, "this node does not lead the partition");
+        };
+        Self::new(
+            Reason::NotLeader,
+            format!("this node does not lead the partition, node {node} does"),
+        )
+        .with("leader_node", node)
+        .with("leader_address", address)
+        .with("leader_epoch", term)
+    }
+
+    /// No node leads the partition at the moment, or its leader cannot be reached.
+    pub(crate) fn no_leader(topic: &str, partition: u32) -> Self {
+        Self::new(
+            Reason::NoLeader,
+            format!("partition {partition} of topic {topic:?} has no leader"),
+        )
+    }
+
+    /// The replica stops: the node is shutting down, or the replica moves to another node.
+    pub(crate) fn replica_closing() -> Self {
+        Self::new(Reason::NotReady, "the replica is closing")
+    }
+
+    /// Fewer than a majority of the partition's replicas respond.
+    pub(crate) fn no_majority() -> Self {
+        Self::new(
+            Reason::NoLeader,
+            "a majority of the partition's replicas does not respond",
+        )
+    }
+
+    /// A batch whose outcome is unknown: it may or may not be, or become, part of the log.
+    pub(crate) fn outcome_unknown(why: impl Display) -> Self {
+        Self::new(
+            Reason::Timeout,
+            format!("{why}: the batch may or may not be in the log"),
+        )
+    }
+
+    /// A failure of this node itself. The cause is logged here and not sent to the client.
+    pub(crate) fn internal(
+        action: &'static str,
+        cause: &(dyn std::error::Error + 'static),
+    ) -> Self {
+        tracing::error!(action, error = %error_chain(cause), "request failed inside the node");
+        Self::new(
+            Reason::Internal,
+            format!("cannot {action}: see the log of the node"),
+        )
+    }
+}
+
+impl From<BatchError> for ApiError {
+    fn from(error: BatchError) -> Self {
+        let new = Self::new(error.reason(), error_chain(&error));
+        match error.bound() {
+            Some((field, bound)) => new.with("field", field).with("bound", bound),
+            None => new,
+        }
+    }
+}
+
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        let new = Self::new(rejection.reason(), rejection.to_string());
+        match rejection {
+            Rejection::OutOfOrder { expected, .. } => new.with("expected_sequence", expected),
+            Rejection::Fenced { current, .. } => new.with("producer_epoch", current),
+            Rejection::Forgotten { .. } => new,
+            Rejection::SequenceOverflow { .. } => new.with("field", "base_sequence"),
+        }
+    }
+}
+
+impl From<MetaError> for ApiError {
+    fn from(error: MetaError) -> Self {
+        let mut new = Self::new(error.reason(), error.to_string());
+        if let Some(field) = error.field() {
+            new = new.with("field", field);
+        }
+        if let Some(bound) = error.bound() {
+            new = new.with("bound", bound);
+        }
+        new
+    }
+}
+
+impl From<TopicError> for ApiError {
+    fn from(error: TopicError) -> Self {
+        MetaError::Topic(error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lograft_core::topic;
+
+    use super::*;
+
+    fn detail<'a>(error: &'a ApiError, key: &str) -> Option<&'a str> {
+        error
+            .details()
+            .find(|(found, _)| *found == key)
+            .map(|(_, value)| value)
+    }
+
+    #[test]
+    fn details_name_what_a_client_needs() {
+        let error = ApiError::out_of_range(Offset(12), Offset(3), Offset(9));
+        assert_eq!(detail(&error, "log_start_offset"), Some("3"));
+        assert_eq!(detail(&error, "high_watermark"), Some("9"));
+        let leader = Leader {
+            node: NodeId(2),
+            address: "b:9400".into(),
+            term: Term(4),
+        };
+        let error = ApiError::not_leader(Some(leader));
+        assert_eq!(detail(&error, "leader_node"), Some("2"));
+        assert_eq!(detail(&error, "leader_address"), Some("b:9400"));
+        assert_eq!(detail(&error, "leader_epoch"), Some("4"));
+        let error = ApiError::from(BatchError::TooLarge {
+            field: "batch bytes",
+            found: 9,
+            bound: 8,
+        });
+        assert_eq!(error.reason(), Reason::BatchTooLarge);
+        assert_eq!(detail(&error, "bound"), Some("8"));
+    }
+
+    #[test]
+    fn refusals_name_the_field_and_the_bound() {
+        let error = topic::validate_replication_factor(4, 3).unwrap_err();
+        let error = ApiError::from(error);
+        assert_eq!(error.reason(), Reason::InvalidReplicationFactor);
+        assert_eq!(detail(&error, "field"), Some("replication_factor"));
+        assert_eq!(detail(&error, "bound"), Some("1..=3"));
+    }
+}

@@ -1,0 +1,70 @@
+//! Appends of one batch each: the caller waits for the acknowledgement.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{check, too_late};
+use crate::error::ApiError;
+use crate::serving::engine::LogEngine;
+use crate::serving::locate::Safety;
+use crate::serving::replica::Replica;
+use crate::serving::request::{AppendRequest, Appended, Content};
+
+/// Appends a batch at the partition's leader. A TIMEOUT error means that the outcome is unknown.
+pub(crate) async fn append(
+    engine: &LogEngine,
+    request: AppendRequest,
+) -> Result<Appended, ApiError> {
+    let started = Instant::now();
+    let bytes = check::content_bytes(&request.content);
+    let timeout = request.timeout;
+    let deadline = started + timeout;
+    let appending = append_until(engine, request, bytes, deadline);
+    let outcome = tokio::time::timeout_at(deadline, appending)
+        .await
+        .unwrap_or_else(|_| Err(too_late(timeout)));
+    engine.count_append(&outcome, bytes, started);
+    outcome
+}
+
+async fn append_until(
+    engine: &LogEngine,
+    request: AppendRequest,
+    bytes: usize,
+    deadline: Instant,
+) -> Result<Appended, ApiError> {
+    let _reserved = engine.append_budget.reserve(bytes, deadline).await?;
+    let request = &request;
+    let here = |replica| append_here(engine, replica, request.clone());
+    let there = |node| engine.forward.append(node, request.clone());
+    engine
+        .locator
+        .at_leader(&request.target, Safety::Once, here, there)
+        .await
+}
+
+async fn append_here(
+    engine: &LogEngine,
+    replica: Arc<Replica>,
+    request: AppendRequest,
+) -> Result<Appended, ApiError> {
+    engine.check_disk()?;
+    let AppendRequest { content, stamp, .. } = request;
+    match content {
+        Content::Plain(records) if stamp.is_none() => {
+            check::check_plain(&records)?;
+            replica.coalescer.append(records, &engine.clock).await
+        }
+        content => {
+            let now_ms = engine.clock.now_ms();
+            let batch = check::check(content, stamp, now_ms).await?;
+            replica
+                .appender
+                .append(batch, now_ms)
+                .await?
+                .applied()
+                .await
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The parts that all requests of clients share: the way to the partitions, limits and counters.
+
+use std::sync::Arc;
+
+use lograft_core::limits::PRODUCE_NODE_IN_FLIGHT_MAX_BYTES;
+use lograft_core::{NodeId, ProducerId, Reason};
+use lograft_storage::Storage;
+use prometheus::IntCounter;
+use tokio::time::Instant;
+
+use super::append_budget::AppendBudget;
+use super::disk_gauge::DiskGauge;
+use super::forward::Forward;
+use super::locate::Locator;
+use super::meta_group::{LeaderHints, MetaHandle};
+use super::producer_ids::ProducerIds;
+use super::replica::ReplicaMap;
+use super::request::Appended;
+use crate::clock::Clock;
+use crate::error::ApiError;
+use crate::metrics::Metrics;
+use crate::state_machine::MetaView;
+
+/// The parts of a [`LogEngine`].
+pub(crate) struct LogEngineParts {
+    /// This node.
+    pub(crate) node: NodeId,
+    /// Replicas on this node.
+    pub(crate) replicas: ReplicaMap,
+    /// The cluster's metadata.
+    pub(crate) meta: MetaView,
+    /// The way to the meta group.
+    pub(crate) meta_handle: MetaHandle,
+    /// Leaders of groups without a replica on this node.
+    pub(crate) hints: Arc<dyn LeaderHints>,
+    /// The way to the other nodes.
+    pub(crate) forward: Arc<dyn Forward>,
+    /// The data directory, asked for its free space.
+    pub(crate) storage: Storage,
+    /// The clock of append times.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Counters of requests.
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// Serves the log to clients of any protocol.
+pub(crate) struct LogEngine {
+    pub(crate) locator: Locator,
+    pub(crate) forward: Arc<dyn Forward>,
+    pub(crate) clock: Arc<dyn Clock>,
+    meta_handle: MetaHandle,
+    storage: Storage,
+    metrics: Arc<Metrics>,
+    /// The counters of successful requests, looked up once.
+    appended_ok: IntCounter,
+    fetched_ok: IntCounter,
+    pub(super) append_budget: AppendBudget,
+    producer_ids: ProducerIds,
+    disk: DiskGauge,
+}
+
+impl LogEngine {
+    pub(crate) fn new(parts: LogEngineParts) -> Self {
+        let LogEngineParts {
+            node,
+            replicas,
+            meta,
+            meta_handle,
+            hints,
+            forward,
+            storage,
+            clock,
+            metrics,
+        } = parts;
+        Self {
+            locator: Locator::new(node, replicas, meta, hints),
+            forward,
+            clock,
+            meta_handle,
+            storage,
+            appended_ok: metrics.produce_requests.with_label_values(&["OK"]),
+            fetched_ok: metrics.fetch_requests.with_label_values(&["OK"]),
+            metrics,
+            append_budget: AppendBudget::new(PRODUCE_NODE_IN_FLIGHT_MAX_BYTES),
+            producer_ids: ProducerIds::default(),
+            disk: DiskGauge::default(),
+        }
+    }
+
+    /// A producer id that no other producer has.
+    pub(crate) async fn next_producer_id(&self) -> Result<ProducerId, ApiError> {
+        self.producer_ids.next(&*self.meta_handle).await
+    }
+
+    /// Refuses appends while the disk has less free space than its reserve.
+    pub(super) fn check_disk(&self) -> Result<(), ApiError> {
+        if self.disk.is_low(&self.storage, self.clock.now_ms()) {
+            let text = "the disk of this node is full up to its reserve: it serves reads only";
+            return Err(ApiError::new(Reason::DiskFull, text));
+        }
+        Ok(())
+    }
+
+    /// Counts the outcome of an append.
+    pub(crate) fn count_append(
+        &self,
+        outcome: &Result<Appended, ApiError>,
+        bytes: usize,
+        since: Instant,
+    ) {
+        match outcome {
+            Ok(appended) => {
+                self.appended_ok.inc();
+                self.metrics
+                    .produce_records
+                    .inc_by(u64::from(appended.record_count));
+                self.metrics.produce_bytes.inc_by(bytes as u64);
+                self.metrics
+                    .produce_seconds
+                    .observe(since.elapsed().as_secs_f64());
+            }
+            Err(error) => {
+                self.metrics
+                    .produce_requests
+                    .with_label_values(&[error.reason().as_str()])
+                    .inc();
+            }
+        }
+    }
+
+    /// Counts records read for a consumer.
+    pub(super) fn count_read(&self, records: u64, bytes: usize) {
+        self.metrics.fetch_records.inc_by(records);
+        self.metrics.fetch_bytes.inc_by(bytes as u64);
+    }
+
+    /// Counts the outcome of a fetch, or of the start of a consume.
+    pub(super) fn count_fetch(&self, failed: Option<Reason>) {
+        match failed {
+            None => self.fetched_ok.inc(),
+            Some(reason) => {
+                self.metrics
+                    .fetch_requests
+                    .with_label_values(&[reason.as_str()])
+                    .inc();
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Consume: a stream of chunks from a position on.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use lograft_core::{GroupId, Offset};
+
+use super::position;
+use super::reader::{ReadOptions, Reader};
+use crate::error::ApiError;
+use crate::serving::engine::LogEngine;
+use crate::serving::forward::FetchedStream;
+use crate::serving::locate::Safety;
+use crate::serving::replica::Replica;
+use crate::serving::request::{ConsumeRequest, Fetched};
+
+/// Reads continuously, at the partition's leader. Only the start is retried: a client continues a
+/// stream that breaks at the offset behind its last record.
+pub(crate) async fn consume(
+    engine: &Arc<LogEngine>,
+    request: ConsumeRequest,
+) -> Result<FetchedStream, ApiError> {
+    let request = &request;
+    let here = |replica| consume_here(engine, replica, request);
+    let there = |node| engine.forward.consume(node, request.clone());
+    let outcome = engine
+        .locator
+        .at_leader(&request.target, Safety::Repeatable, here, there)
+        .await;
+    engine.count_fetch(outcome.as_ref().err().map(ApiError::reason));
+    outcome
+}
+
+/// The state of one consumer. At most one chunk is read ahead of what the client has taken.
+struct Consumer {
+    engine: Arc<LogEngine>,
+    group: GroupId,
+    reader: Reader,
+    /// Where the stream ends, exclusive.
+    end: Offset,
+    /// How many records may still be sent.
+    left: u64,
+}
+
+async fn consume_here(
+    engine: &Arc<LogEngine>,
+    replica: Arc<Replica>,
+    request: &ConsumeRequest,
+) -> Result<FetchedStream, ApiError> {
+    let options = ReadOptions::new(request.max_bytes, request.format);
+    let from = position::resolve(&replica, request.position).await?;
+    let end = if request.follow {
+        Offset(u64::MAX)
+    } else {
+        // The stream must contain everything that was acknowledged before the call, also by an
+        // earlier leader.
+        position::catch_up(&replica).await?;
+        replica.state.watermarks().high_watermark
+    };
+    let group = replica.group;
+    let reader = Reader::new(replica, from, options);
+    reader.check_range()?;
+    let consumer = Consumer {
+        engine: Arc::clone(engine),
+        group,
+        reader,
+        end,
+        left: request.max_records.unwrap_or(u64::MAX),
+    };
+    Ok(stream::unfold(Some(consumer), |consumer| async move {
+        let mut consumer = consumer?;
+        match consumer.next().await {
+            Ok(Some(fetched)) => Some((Ok(fetched), Some(consumer))),
+            Ok(None) => None,
+            Err(error) => {
+                let error = consumer.engine.locator.with_leader(error, consumer.group);
+                Some((Err(error), None))
+            }
+        }
+    })
+    .boxed())
+}
+
+impl Consumer {
+    /// The next chunk; none at the end.
+    async fn next(&mut self) -> Result<Option<Fetched>, ApiError> {
+        if self.left == 0 || self.reader.next_offset() >= self.end {
+            return Ok(None);
+        }
+        loop {
+            let chunk = self.reader.read(self.end, self.left).await?;
+            if chunk.record_count > 0 {
+                self.left = self.left.saturating_sub(chunk.record_count);
+                self.engine.count_read(chunk.record_count, chunk.bytes);
+                return Ok(Some(chunk.fetched));
+            }
+            self.reader.wait().await?;
+        }
+    }
+}

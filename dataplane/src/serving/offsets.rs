@@ -1,0 +1,140 @@
+//! The bounds of partitions, each from its leader.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use lograft_core::{NodeId, Reason};
+
+use super::engine::LogEngine;
+use super::fetch::position;
+use super::forward::ForwardError;
+use super::locate::{Attempts, Location, is_about_leaders};
+use super::replica::Replica;
+use super::request::{ListOffsetsRequest, OffsetBounds, Target};
+use crate::error::ApiError;
+
+/// Bounds by partition, or why there are none.
+pub(crate) type PartitionBounds = Vec<(u32, Result<OffsetBounds, ApiError>)>;
+
+/// Finds the bounds of partitions, ordered by partition. Partitions without a leader are retried
+/// for about as long as an election takes.
+pub(crate) async fn list_offsets(
+    engine: &LogEngine,
+    mut request: ListOffsetsRequest,
+) -> Result<PartitionBounds, ApiError> {
+    let asked = std::mem::take(&mut request.partitions);
+    request.partitions = existing(engine, &request.topic, asked).await?;
+    let mut found = Vec::new();
+    let mut attempts = Attempts::new();
+    loop {
+        let (done, unled): (Vec<_>, Vec<_>) = find_once(engine, &request)
+            .await
+            .into_iter()
+            .partition(|(_, bounds)| !bounds.as_ref().is_err_and(is_about_leaders));
+        found.extend(done);
+        request.partitions = unled.iter().map(|(partition, _)| *partition).collect();
+        if unled.is_empty() || request.is_forwarded || !attempts.in_time().await {
+            found.extend(unled);
+            found.sort_by_key(|(partition, _)| *partition);
+            return Ok(found);
+        }
+    }
+}
+
+/// Asks the leaders of all partitions at once, each node with one request.
+async fn find_once(engine: &LogEngine, request: &ListOffsetsRequest) -> PartitionBounds {
+    let located = request.partitions.iter().map(async |partition| {
+        let target = target(&request.topic, *partition, request.is_forwarded);
+        engine.locator.locate(&target).await
+    });
+    let located = join_all(located).await;
+    let mut elsewhere: BTreeMap<NodeId, Vec<u32>> = BTreeMap::new();
+    let mut here = Vec::new();
+    let mut found = Vec::new();
+    for (partition, location) in request.partitions.iter().copied().zip(located) {
+        match location {
+            Ok(Location::Here(replica)) => here.push((partition, replica)),
+            Ok(Location::There(node)) => elsewhere.entry(node).or_default().push(partition),
+            Err(error) => found.push((partition, Err(error))),
+        }
+    }
+    let here = here.into_iter().map(async |(partition, replica)| {
+        (partition, bounds(&replica, request.timestamp_ms).await)
+    });
+    let elsewhere = elsewhere.into_iter().map(|(node, partitions)| {
+        let request = ListOffsetsRequest {
+            partitions,
+            ..request.clone()
+        };
+        ask(engine, node, request)
+    });
+    let (here, elsewhere) = tokio::join!(join_all(here), join_all(elsewhere));
+    found.extend(here.into_iter().chain(elsewhere.into_iter().flatten()));
+    found
+}
+
+/// The partitions asked for, without duplicates; all partitions of the topic if none is named.
+async fn existing(
+    engine: &LogEngine,
+    topic: &str,
+    mut partitions: Vec<u32>,
+) -> Result<Vec<u32>, ApiError> {
+    // Waits for the metadata of a topic that was just created.
+    let first = target(topic, partitions.first().copied().unwrap_or(0), false);
+    engine.locator.group(&first).await?;
+    let metadata = engine.locator.meta.load();
+    let count = metadata
+        .topic(topic)
+        .map_or(0, |found| found.partition_count());
+    if partitions.is_empty() {
+        partitions.extend(0..count);
+    }
+    partitions.sort_unstable();
+    partitions.dedup();
+    match partitions.last() {
+        Some(last) if *last >= count => Err(ApiError::unknown_partition(topic, *last, count)),
+        _ => Ok(partitions),
+    }
+}
+
+fn target(topic: &str, partition: u32, is_forwarded: bool) -> Target {
+    Target {
+        topic: topic.to_owned(),
+        partition,
+        is_forwarded,
+    }
+}
+
+/// The bounds of a partition that this node leads.
+async fn bounds(
+    replica: &Arc<Replica>,
+    timestamp_ms: Option<i64>,
+) -> Result<OffsetBounds, ApiError> {
+    position::catch_up(replica).await?;
+    let marks = replica.state.watermarks();
+    let at_timestamp = match timestamp_ms {
+        Some(time_ms) => position::at_time(replica, time_ms).await?,
+        None => None,
+    };
+    Ok(OffsetBounds {
+        log_start_offset: marks.log_start_offset,
+        high_watermark: marks.high_watermark,
+        at_timestamp,
+        term: replica.raft.watch().borrow().term,
+    })
+}
+
+/// Asks another node about the partitions that it leads.
+async fn ask(engine: &LogEngine, node: NodeId, request: ListOffsetsRequest) -> PartitionBounds {
+    let partitions = request.partitions.clone();
+    let error = match engine.forward.list_offsets(node, request).await {
+        Ok(found) => return found,
+        Err(ForwardError::Refused(error)) if error.reason() != Reason::NotReady => error,
+        Err(_) => ApiError::new(Reason::NoLeader, "the leader does not respond"),
+    };
+    partitions
+        .into_iter()
+        .map(|partition| (partition, Err(error.clone())))
+        .collect()
+}

@@ -1,0 +1,182 @@
+//! Requests of clients and their results, as every protocol and every hop between nodes carries
+//! them. Payloads are `Bytes`: they move from the connection to the log and back without a copy.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use lograft_core::record::Header;
+use lograft_core::{Offset, ProducerStamp, Record, Term};
+
+/// The partition that a request is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) topic: String,
+    pub(crate) partition: u32,
+    /// Whether another node has forwarded the request. It is not forwarded a second time: two nodes
+    /// that each take the other for the leader would send it back and forth.
+    pub(crate) is_forwarded: bool,
+}
+
+/// Appends one batch to a partition.
+#[derive(Clone, Debug)]
+pub(crate) struct AppendRequest {
+    pub(crate) target: Target,
+    pub(crate) content: Content,
+    /// Identifies the batch among those of an idempotent producer.
+    pub(crate) stamp: Option<ProducerStamp>,
+    /// How long the client waits for the acknowledgement; already within the limits.
+    pub(crate) timeout: Duration,
+}
+
+/// The records of an append, not yet checked.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    /// A batch that the client has encoded.
+    Encoded(UncheckedBatch),
+    /// Records that this node encodes.
+    Plain(Vec<PlainRecord>),
+}
+
+/// A batch as its client encoded it.
+#[derive(Clone, Debug)]
+pub(crate) struct UncheckedBatch {
+    pub(crate) data: Bytes,
+    pub(crate) crc32c: u32,
+    pub(crate) record_count: u32,
+}
+
+/// A record that its client did not encode.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PlainRecord {
+    pub(crate) key: Option<Bytes>,
+    pub(crate) value: Option<Bytes>,
+    pub(crate) headers: Vec<Header>,
+    /// Milliseconds since the Unix epoch; the time of the append if the client gives none.
+    pub(crate) timestamp_ms: Option<i64>,
+}
+
+/// A batch that is in the log, committed and applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Appended {
+    pub(crate) base_offset: Offset,
+    pub(crate) record_count: u32,
+    /// The leader's term.
+    pub(crate) term: Term,
+    /// Milliseconds since the Unix epoch, by the leader's clock.
+    pub(crate) append_time_ms: i64,
+    /// Whether an earlier attempt of the producer had appended the batch already.
+    pub(crate) is_duplicate: bool,
+}
+
+/// Where to start reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Position {
+    /// At this offset.
+    Offset(Offset),
+    /// At the oldest record.
+    Earliest,
+    /// Behind the newest record.
+    Latest,
+    /// At the first batch with a record of this time or later, milliseconds since the Unix epoch.
+    Timestamp(i64),
+}
+
+/// How records are returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Each record by itself.
+    Records,
+    /// Whole batches, as the producers encoded them.
+    Batches,
+}
+
+/// Reads once.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchRequest {
+    pub(crate) target: Target,
+    pub(crate) position: Position,
+    pub(crate) format: Format,
+    /// Most bytes to return; 0 for the default.
+    pub(crate) max_bytes: u32,
+    /// Return as soon as this many bytes are available.
+    pub(crate) min_bytes: u32,
+    /// Return after this time even with fewer bytes.
+    pub(crate) max_wait: Duration,
+}
+
+/// Reads continuously.
+#[derive(Clone, Debug)]
+pub(crate) struct ConsumeRequest {
+    pub(crate) target: Target,
+    pub(crate) position: Position,
+    pub(crate) format: Format,
+    /// Most bytes of one reply; 0 for the default.
+    pub(crate) max_bytes: u32,
+    /// Most records of the whole stream.
+    pub(crate) max_records: Option<u64>,
+    /// Whether to wait for new records at the end of the log.
+    pub(crate) follow: bool,
+}
+
+/// Records read from a partition, and its bounds at that time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fetched {
+    pub(crate) data: FetchedData,
+    /// End of the committed records, exclusive.
+    pub(crate) high_watermark: Offset,
+    pub(crate) log_start_offset: Offset,
+    /// Where the next read continues.
+    pub(crate) next_offset: Offset,
+    /// The leader's term.
+    pub(crate) term: Term,
+}
+
+/// Records in the format that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum FetchedData {
+    Batches(Vec<FetchedBatch>),
+    Records(Vec<FetchedRecord>),
+}
+
+/// A batch of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FetchedBatch {
+    pub(crate) base_offset: Offset,
+    pub(crate) record_count: u32,
+    pub(crate) append_time_ms: i64,
+    pub(crate) data: Bytes,
+    pub(crate) crc32c: u32,
+    /// The term in which it was appended.
+    pub(crate) term: Term,
+}
+
+/// A record of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FetchedRecord {
+    pub(crate) offset: Offset,
+    pub(crate) record: Record,
+    pub(crate) append_time_ms: i64,
+}
+
+/// Asks for the bounds of some partitions of a topic.
+#[derive(Clone, Debug)]
+pub(crate) struct ListOffsetsRequest {
+    pub(crate) topic: String,
+    /// All partitions of the topic if empty.
+    pub(crate) partitions: Vec<u32>,
+    /// Also find the first offset of this time or later, milliseconds since the Unix epoch.
+    pub(crate) timestamp_ms: Option<i64>,
+    pub(crate) is_forwarded: bool,
+}
+
+/// The bounds of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OffsetBounds {
+    pub(crate) log_start_offset: Offset,
+    /// End of the committed records, exclusive.
+    pub(crate) high_watermark: Offset,
+    /// The offset for the time that was asked for, if the log has a record of it or later.
+    pub(crate) at_timestamp: Option<Offset>,
+    /// The leader's term.
+    pub(crate) term: Term,
+}

@@ -1,0 +1,211 @@
+//! Forwarded requests as calls of the leader's log service.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt};
+use lograft_core::NodeId;
+use lograft_core::limits::GRPC_MESSAGE_MAX_BYTES;
+use lograft_proto::log::v1 as proto;
+use lograft_proto::log::v1::log_service_client::LogServiceClient;
+use prometheus::IntCounterVec;
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+
+use super::log_messages as messages;
+use super::status::{error_of, is_unsent};
+use super::{ChannelClass, ChannelError, PeerPool};
+use crate::error::ApiError;
+use crate::metrics::Metrics;
+use crate::serving::forward::{AppendReplies, FetchedStream, Forward, ForwardError, Forwarded};
+use crate::serving::request::{
+    AppendRequest, Appended, ConsumeRequest, FetchRequest, Fetched, ListOffsetsRequest,
+    OffsetBounds,
+};
+
+/// Channels for forwarded requests.
+pub(crate) trait LeaderChannels: Send + Sync + 'static {
+    /// The channel to a node.
+    fn channel(&self, node: NodeId) -> Result<Channel, ChannelError>;
+}
+
+impl LeaderChannels for PeerPool {
+    fn channel(&self, node: NodeId) -> Result<Channel, ChannelError> {
+        Self::channel(self, node, ChannelClass::Forwarding)
+    }
+}
+
+/// Forwards requests by gRPC and counts their outcomes.
+pub(crate) struct GrpcForward {
+    channels: Arc<dyn LeaderChannels>,
+    outcomes: IntCounterVec,
+}
+
+type Client = LogServiceClient<Channel>;
+
+impl GrpcForward {
+    pub(crate) fn new(channels: Arc<dyn LeaderChannels>, metrics: &Metrics) -> Self {
+        Self {
+            channels,
+            outcomes: metrics.forwards.clone(),
+        }
+    }
+
+    /// Calls a node and counts the outcome.
+    fn call<P, T, F>(
+        &self,
+        to: NodeId,
+        call: impl FnOnce(Client) -> F + Send + 'static,
+        decode: impl FnOnce(P) -> Result<T, ForwardError> + Send + 'static,
+    ) -> Forwarded<T>
+    where
+        F: Future<Output = Result<Response<P>, Status>> + Send,
+        P: Send,
+    {
+        let channel = self.channels.channel(to);
+        let outcomes = self.outcomes.clone();
+        Box::pin(async move {
+            let outcome = match channel {
+                Ok(channel) => call(client(channel))
+                    .await
+                    .map_err(|status| failed(&status))
+                    .and_then(|reply| decode(reply.into_inner())),
+                Err(error) => Err(ForwardError::Unsent(error.to_string())),
+            };
+            count(&outcomes, &outcome);
+            outcome
+        })
+    }
+}
+
+fn client(channel: Channel) -> Client {
+    LogServiceClient::new(channel)
+        .max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
+        .max_encoding_message_size(GRPC_MESSAGE_MAX_BYTES)
+}
+
+fn count<T>(outcomes: &IntCounterVec, outcome: &Result<T, ForwardError>) {
+    let label = match outcome {
+        Ok(_) => "OK",
+        Err(error) => error.reason().as_str(),
+    };
+    outcomes.with_label_values(&[label]).inc();
+}
+
+/// The outcome of a request whose call failed with a status.
+fn failed(status: &Status) -> ForwardError {
+    if let Some(error) = error_of(status) {
+        ForwardError::Refused(error)
+    } else if is_unsent(status) {
+        ForwardError::Unsent(status.message().to_owned())
+    } else if status.code() == Code::Unavailable {
+        ForwardError::Lost(status.message().to_owned())
+    } else {
+        ForwardError::Failed(status.message().to_owned())
+    }
+}
+
+impl Forward for GrpcForward {
+    fn append(&self, to: NodeId, request: AppendRequest) -> Forwarded<Appended> {
+        let request = messages::append(request);
+        self.call(
+            to,
+            |mut client| async move { client.produce(request).await },
+            |reply| Ok(messages::appended(reply)?),
+        )
+    }
+
+    fn append_stream(
+        &self,
+        to: NodeId,
+        requests: BoxStream<'static, AppendRequest>,
+    ) -> Forwarded<AppendReplies> {
+        let channel = self.channels.channel(to);
+        let outcomes = self.outcomes.clone();
+        Box::pin(open_stream(channel, Requests(requests), outcomes))
+    }
+
+    fn fetch(&self, to: NodeId, request: FetchRequest) -> Forwarded<Fetched> {
+        let request = messages::fetch(request);
+        self.call(
+            to,
+            |mut client| async move { client.fetch(request).await },
+            |reply| Ok(messages::fetched(reply)),
+        )
+    }
+
+    fn consume(&self, to: NodeId, request: ConsumeRequest) -> Forwarded<FetchedStream> {
+        let request = messages::consume(request);
+        self.call(
+            to,
+            |mut client| async move { client.consume(request).await },
+            |replies| {
+                let chunks = replies.map(|reply| {
+                    reply
+                        .map(messages::fetched)
+                        .map_err(|status| stream_broken(failed(&status)))
+                });
+                Ok(chunks.boxed())
+            },
+        )
+    }
+
+    fn list_offsets(
+        &self,
+        to: NodeId,
+        request: ListOffsetsRequest,
+    ) -> Forwarded<Vec<(u32, Result<OffsetBounds, ApiError>)>> {
+        let request = messages::list_offsets(request);
+        self.call(
+            to,
+            |mut client| async move { client.list_offsets(request).await },
+            |reply: proto::ListOffsetsReply| Ok(messages::offsets(reply)),
+        )
+    }
+}
+
+/// Requests of a stream as messages.
+struct Requests(BoxStream<'static, AppendRequest>);
+
+impl Stream for Requests {
+    type Item = proto::ProduceRequest;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = std::task::ready!(self.0.as_mut().poll_next(cx));
+        Poll::Ready(next.map(messages::append))
+    }
+}
+
+async fn open_stream(
+    channel: Result<Channel, ChannelError>,
+    requests: Requests,
+    outcomes: IntCounterVec,
+) -> Result<AppendReplies, ForwardError> {
+    let channel = channel.map_err(|error| ForwardError::Unsent(error.to_string()))?;
+    let opened = client(channel).produce_stream(requests).await;
+    let replies = opened.map_err(|status| failed(&status))?.into_inner();
+    let replies = replies.map(move |reply| {
+        let outcome = reply
+            .map_err(|status| failed(&status))
+            .map(messages::appended);
+        match &outcome {
+            Ok(Err(error)) => {
+                let label = error.reason().as_str();
+                outcomes.with_label_values(&[label]).inc();
+            }
+            Ok(Ok(_)) | Err(_) => count(&outcomes, &outcome),
+        }
+        outcome
+    });
+    Ok(replies.boxed())
+}
+
+/// The error of a consume that breaks after its start. The client may continue elsewhere.
+fn stream_broken(error: ForwardError) -> ApiError {
+    match error {
+        ForwardError::Refused(error) => error,
+        error => ApiError::new(lograft_core::Reason::NotReady, error.to_string()),
+    }
+}

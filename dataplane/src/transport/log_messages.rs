@@ -1,0 +1,235 @@
+//! Forwarded requests as messages of the log service, and its replies as results. Payloads move.
+
+use lograft_core::record::Header;
+use lograft_core::{Offset, ProducerStamp, Record, Term};
+use lograft_proto::log::v1 as proto;
+
+use super::status::error_from_wire;
+use crate::error::ApiError;
+use crate::serving::request::{
+    AppendRequest, Appended, ConsumeRequest, Content, FetchRequest, Fetched, FetchedBatch,
+    FetchedData, FetchedRecord, Format, ListOffsetsRequest, OffsetBounds, PlainRecord, Position,
+    UncheckedBatch,
+};
+
+pub(super) fn append(request: AppendRequest) -> proto::ProduceRequest {
+    let AppendRequest {
+        target,
+        content,
+        stamp,
+        timeout,
+    } = request;
+    let (batch, records) = match content {
+        Content::Encoded(batch) => (Some(encoded(batch)), Vec::new()),
+        Content::Plain(records) => (None, records.into_iter().map(plain).collect()),
+    };
+    proto::ProduceRequest {
+        topic: target.topic,
+        partition: target.partition,
+        records,
+        batch,
+        producer: stamp.map(producer),
+        timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
+        request_id: 0,
+        forwarded: true,
+    }
+}
+
+fn encoded(batch: UncheckedBatch) -> proto::EncodedBatch {
+    let UncheckedBatch {
+        data,
+        crc32c,
+        record_count,
+    } = batch;
+    proto::EncodedBatch {
+        data,
+        crc32c,
+        record_count,
+    }
+}
+
+fn plain(record: PlainRecord) -> proto::Record {
+    let PlainRecord {
+        key,
+        value,
+        headers,
+        timestamp_ms,
+    } = record;
+    let header = |Header { key, value }| proto::Header { key, value };
+    proto::Record {
+        key,
+        value,
+        headers: headers.into_iter().map(header).collect(),
+        timestamp_ms,
+    }
+}
+
+const fn producer(stamp: ProducerStamp) -> proto::ProducerStamp {
+    proto::ProducerStamp {
+        producer_id: stamp.id.get(),
+        producer_epoch: stamp.epoch.get(),
+        base_sequence: stamp.base_sequence.get(),
+    }
+}
+
+pub(super) fn appended(reply: proto::ProduceReply) -> Result<Appended, ApiError> {
+    if let Some(error) = reply.error {
+        return Err(error_from_wire(error));
+    }
+    Ok(Appended {
+        base_offset: Offset(reply.base_offset),
+        record_count: reply.record_count,
+        term: Term(reply.leader_epoch),
+        append_time_ms: reply.append_time_ms,
+        is_duplicate: reply.duplicate,
+    })
+}
+
+pub(super) fn fetch(request: FetchRequest) -> proto::FetchRequest {
+    let FetchRequest {
+        target,
+        position: at,
+        format: records_or_batches,
+        max_bytes,
+        min_bytes,
+        max_wait,
+    } = request;
+    proto::FetchRequest {
+        topic: target.topic,
+        partition: target.partition,
+        position: Some(position(at)),
+        max_bytes,
+        max_wait_ms: u32::try_from(max_wait.as_millis()).unwrap_or(u32::MAX),
+        min_bytes,
+        format: format(records_or_batches),
+        forwarded: true,
+    }
+}
+
+pub(super) fn consume(request: ConsumeRequest) -> proto::ConsumeRequest {
+    let ConsumeRequest {
+        target,
+        position: at,
+        format: records_or_batches,
+        max_bytes,
+        max_records,
+        follow,
+    } = request;
+    proto::ConsumeRequest {
+        topic: target.topic,
+        partition: target.partition,
+        position: Some(position(at)),
+        max_bytes,
+        format: format(records_or_batches),
+        follow,
+        max_records: max_records.unwrap_or(0),
+        forwarded: true,
+    }
+}
+
+fn position(position: Position) -> proto::Position {
+    use proto::position::At;
+    let at = match position {
+        Position::Offset(offset) => At::Offset(offset.get()),
+        Position::Earliest => At::Earliest(true),
+        Position::Latest => At::Latest(true),
+        Position::Timestamp(time_ms) => At::TimestampMs(time_ms),
+    };
+    proto::Position { at: Some(at) }
+}
+
+fn format(format: Format) -> i32 {
+    match format {
+        Format::Records => proto::FetchFormat::Records,
+        Format::Batches => proto::FetchFormat::Batches,
+    }
+    .into()
+}
+
+/// A reply without records has no format; it is read as one without batches.
+pub(super) fn fetched(reply: proto::FetchReply) -> Fetched {
+    let proto::FetchReply {
+        batches,
+        records,
+        high_watermark,
+        log_start_offset,
+        next_offset,
+        leader_epoch,
+    } = reply;
+    let data = if records.is_empty() {
+        FetchedData::Batches(batches.into_iter().map(batch).collect())
+    } else {
+        FetchedData::Records(records.into_iter().map(record).collect())
+    };
+    Fetched {
+        data,
+        high_watermark: Offset(high_watermark),
+        log_start_offset: Offset(log_start_offset),
+        next_offset: Offset(next_offset),
+        term: Term(leader_epoch),
+    }
+}
+
+fn batch(batch: proto::FetchedBatch) -> FetchedBatch {
+    FetchedBatch {
+        base_offset: Offset(batch.base_offset),
+        record_count: batch.record_count,
+        append_time_ms: batch.append_time_ms,
+        data: batch.data,
+        crc32c: batch.crc32c,
+        term: Term(batch.leader_epoch),
+    }
+}
+
+fn record(fetched: proto::FetchedRecord) -> FetchedRecord {
+    let proto::Record {
+        key,
+        value,
+        headers,
+        timestamp_ms,
+    } = fetched.record.unwrap_or_default();
+    let header = |proto::Header { key, value }| Header { key, value };
+    FetchedRecord {
+        offset: Offset(fetched.offset),
+        record: Record {
+            timestamp_ms: timestamp_ms.unwrap_or_default(),
+            key,
+            value,
+            headers: headers.into_iter().map(header).collect(),
+        },
+        append_time_ms: fetched.append_time_ms,
+    }
+}
+
+pub(super) fn list_offsets(request: ListOffsetsRequest) -> proto::ListOffsetsRequest {
+    let ListOffsetsRequest {
+        topic,
+        partitions,
+        timestamp_ms,
+        is_forwarded: _,
+    } = request;
+    proto::ListOffsetsRequest {
+        topic,
+        partitions,
+        timestamp_ms,
+        forwarded: true,
+    }
+}
+
+pub(super) fn offsets(
+    reply: proto::ListOffsetsReply,
+) -> Vec<(u32, Result<OffsetBounds, ApiError>)> {
+    let bounds = |found: proto::PartitionOffsets| match found.error {
+        Some(error) => (found.partition, Err(error_from_wire(error))),
+        None => (
+            found.partition,
+            Ok(OffsetBounds {
+                log_start_offset: Offset(found.log_start_offset),
+                high_watermark: Offset(found.high_watermark),
+                at_timestamp: found.offset_at_timestamp.map(Offset),
+                term: Term(found.leader_epoch),
+            }),
+        ),
+    };
+    reply.partitions.into_iter().map(bounds).collect()
+}
