@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::args::Args;
-use crate::chain::sentence;
+use crate::error_text::sentence;
 use crate::metrics::Metrics;
 use cluster::ReconcileError;
 

@@ -3,14 +3,14 @@
 //! Architecture invariant: what to do is decided in `lograft-operator-desired`, which knows no
 //! client and no clock. Here the world is read, plans are carried out, and status is written.
 
+mod admin_client;
 mod args;
-mod chain;
 mod controller;
+mod error_text;
 mod health;
 mod kinds;
 mod lease;
 mod metrics;
-mod nodes;
 mod pki;
 mod run;
 

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::observe::World;
 use super::update_status;
-use crate::chain::sentence;
+use crate::error_text::sentence;
 use crate::controller::Context;
 use crate::{kinds, pki};
 

@@ -18,9 +18,9 @@ use serde_json::Value;
 use tracing::debug;
 
 use super::ReconcileError;
-use crate::chain::sentence;
+use crate::error_text::sentence;
 use crate::controller::Context;
-use crate::nodes::{Nodes, Told};
+use crate::admin_client::{Nodes, Told};
 use crate::{kinds, pki};
 
 /// What was read.

@@ -3,8 +3,8 @@
 use lograft_crds::limits::{GROW_STEP_PERCENT, SIZED_PERCENT};
 use lograft_crds::names::ClusterNames;
 
-use crate::covers::bytes;
-use crate::plan::Grow;
+use crate::drift::bytes;
+use crate::cluster::plan::Grow;
 use crate::{Observed, ValidCluster};
 
 const GIB: u64 = 1024 * 1024 * 1024;

@@ -12,7 +12,7 @@ use lograft_crds::limits::{
 };
 use lograft_crds::names::{ClusterNames, FIRST_USER};
 
-use crate::build::owned_metadata;
+use crate::cluster::build::owned_metadata;
 use crate::{CertificateSeen, NodeSeen, NodeState, Observed, SecretSeen, ValidCluster};
 
 /// Field of the roots.

@@ -30,7 +30,7 @@ use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic_types::StatusExt as _;
 
-use crate::chain::sentence;
+use crate::error_text::sentence;
 
 /// Reason of a node that belongs to no cluster, and the domain of reasons.
 const NOT_BOOTSTRAPPED: &str = "NOT_BOOTSTRAPPED";

@@ -8,7 +8,7 @@ use lograft_crds::log_cluster::LogFormat;
 use lograft_crds::names::{PORT_CLIENT, PORT_HEALTH, PORT_PEER};
 
 use super::{BuildError, World};
-use crate::node_config::{
+use super::node_config::{
     Advertise, Listen, LogConfig, NodeConfig, SharedConfig, StorageConfig, TlsFiles, TopicDefaults,
 };
 

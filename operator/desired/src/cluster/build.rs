@@ -3,6 +3,7 @@
 mod account;
 mod budget;
 mod config;
+mod node_config;
 mod placement;
 mod pod;
 mod policy;
@@ -17,7 +18,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use lograft_crds::names::{API_VERSION, ClusterNames};
 use serde_json::Value;
 
-use crate::{Observed, Settings, ValidCluster, replicas, scale};
+use crate::cluster::lanes::scale;
+use crate::cluster::replicas;
+use crate::{Observed, Settings, ValidCluster};
 
 /// Why an object was not built.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,8 @@ use lograft_crds::log_cluster::{CaStatus, Endpoints, MemberStatus};
 use lograft_crds::names::{ClusterNames, PORT_CLIENT};
 use lograft_crds::{LogCluster, LogClusterStatus};
 
-use crate::{Answer, NodeState, Note, Observed, Plan, Refused, ValidCluster, View, certificates};
+use crate::cluster::lanes::certificates;
+use crate::{Answer, NodeState, Note, Observed, Plan, Refused, ValidCluster, View};
 
 /// What came of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

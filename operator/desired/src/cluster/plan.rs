@@ -10,14 +10,14 @@ use lograft_crds::names::{ANNOTATION_APPLIED, ANNOTATION_ROLLOUT_HASH, ClusterNa
 use serde_json::{Value, json};
 use twox_hash::XxHash64;
 
-use crate::build::{BuildError, desired};
-use crate::certificates::{self, SecretPlan};
-use crate::disks::{self, Disks};
-use crate::rollout::{self, Rollout};
-use crate::scale::{self, Scale};
-use crate::{NodeState, ObjectKey, Observed, Settings, ValidCluster, bootstrap, covers};
+use crate::cluster::build::{BuildError, desired};
+use crate::cluster::lanes::certificates::{self, SecretPlan};
+use crate::cluster::lanes::disks::{self, Disks};
+use crate::cluster::lanes::rollout::{self, Rollout};
+use crate::cluster::lanes::scale::{self, Scale};
+use crate::{NodeState, ObjectKey, Observed, Settings, ValidCluster, drift::covers};
 
-pub use crate::bootstrap::Identity;
+pub use crate::cluster::lanes::bootstrap::Identity;
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]

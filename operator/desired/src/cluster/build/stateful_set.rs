@@ -15,7 +15,7 @@ use lograft_crds::limits::REVISIONS_MAX_COUNT;
 use lograft_crds::names::{ANNOTATION_ROLLOUT_HASH, DISK};
 
 use super::{BuildError, World, config, pod};
-use crate::rollout;
+use crate::cluster::lanes::rollout;
 
 /// Pods start together, or three that wait for each other never would; they are replaced by the
 /// operator alone, one at a time.
