@@ -54,6 +54,14 @@ pub const SUPER_USERS_MAX_COUNT: usize = 64;
 pub const TEXT_MAX_BYTES: usize = 512;
 /// Maximum length of `blockedOn`, bytes: one sentence.
 pub const BLOCKED_ON_MAX_BYTES: usize = 1024;
+/// Maximum length of a message in `status.blocked`, bytes: `blockedOn` without its time.
+pub const BLOCKED_MESSAGE_MAX_BYTES: usize = BLOCKED_ON_MAX_BYTES - 64;
+/// Maximum number of entries in `status.blocked`.
+pub const BLOCKED_MAX_COUNT: usize = 16;
+/// Maximum length of a reason in `status.blocked`, bytes.
+pub const BLOCKED_REASON_MAX_BYTES: usize = 64;
+/// Maximum length of a subject in `status.blocked`, bytes: a kind and a name.
+pub const BLOCKED_SUBJECT_MAX_BYTES: usize = 320;
 
 /// Termination grace period of a pod: time to transfer its leaderships and close its files.
 pub const POD_GRACE_MAX_SECONDS: i64 = 60;
@@ -115,6 +123,8 @@ pub const NODE_ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// Maximum length of an error text in an event or in status, bytes.
 pub const CAUSE_TEXT_MAX_BYTES: usize = 256;
 
+/// Maximum length of a message of Kubernetes about a container that is kept, characters.
+pub const TROUBLE_TEXT_MAX_COUNT: usize = 120;
 /// Maximum length, in characters, of the API server's refusal to grow a disk in status.
 pub const GROWTH_REFUSAL_MAX_COUNT: usize = 200;
 

@@ -22,7 +22,9 @@ pub use access::{
 pub use log::{LogDefaults, Retention};
 pub use observability::{LogFormat, Observability};
 pub use pod::{PodTemplate, Spread, Topology, Update};
-pub use status::{CaStatus, Endpoints, LogClusterStatus, MemberRole, MemberStatus};
+pub use status::{
+    Blocked, BlockedReason, CaStatus, Endpoints, LogClusterStatus, MemberRole, MemberStatus,
+};
 pub use storage::{AutoGrow, Storage};
 pub use tls::{IssuerRef, Tls, TlsMode};
 

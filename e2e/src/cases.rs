@@ -7,6 +7,7 @@ macro_rules! delete {
     };
 }
 
+mod blocked;
 mod life;
 mod many;
 mod pods;
@@ -69,6 +70,9 @@ api_cases! {
     life::an_object_of_another_owner_is_not_touched,
     life::a_killed_operator_repeats_nothing,
     life::a_stopped_operator_releases_its_lease,
+    blocked::a_blocked_cluster_lists_reasons_with_their_times,
+    blocked::a_status_of_a_former_operator_keeps_its_time,
+    blocked::a_failed_renewal_is_reported,
     many::a_hundred_clusters_settle,
 }
 

@@ -1,4 +1,4 @@
-//! Talking to nodes: the admin service over mTLS, all waits bounded.
+//! Client of the nodes' admin service over mTLS. All waits are bounded.
 
 mod convert;
 
@@ -15,7 +15,7 @@ use lograft_crds::limits::{
     NODE_PREPARE_MAX_SECONDS, NODES_ASKED_MAX_COUNT,
 };
 use lograft_crds::names::PORT_CLIENT;
-use lograft_operator_desired::{Answer, Ask, View};
+use lograft_operator_desired::cluster::{Ask, ClusterView, NodeAnswer, ROOTS_FIELD};
 use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
 use lograft_proto::admin::v1::{
     BootstrapRequest, DecommissionNodeRequest, DescribeClusterReply, DescribeClusterRequest,
@@ -30,68 +30,72 @@ use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic_types::StatusExt as _;
 
-use crate::error_text::sentence;
+use crate::error_text::error_text;
 
-/// Reason of a node that belongs to no cluster, and the domain of reasons.
+/// Error reason of a node that belongs to no cluster.
 const NOT_BOOTSTRAPPED: &str = "NOT_BOOTSTRAPPED";
+/// Domain of error reasons.
 const DOMAIN: &str = "lograft.io";
 
-/// Why a node was not asked, or did not do it.
+/// Why a call to a node failed. Each may be retried.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NodeError {
-    /// The operator's own Secret cannot be used.
-    #[error("the operator's certificate cannot be used")]
+    /// The operator's Secret has no certificate and key.
+    #[error("cannot read the operator's certificate and key")]
     Identity,
-    /// It cannot be used for TLS.
-    #[error("using the operator's certificate")]
+    /// The certificate cannot be used for TLS.
+    #[error("cannot use the operator's certificate")]
     Tls(#[source] rustls::Error),
-    /// No connection.
-    #[error("connecting to {host}")]
+    /// The connection failed.
+    #[error("cannot connect to {host}")]
     Connect {
-        /// The node.
+        /// Host of the node.
         host: String,
-        /// Why not.
+        /// Cause.
         #[source]
         source: tonic::transport::Error,
     },
-    /// The node refused.
-    #[error("{host} refused: {}", .status.message())]
-    Refused {
+    /// The node rejected the call.
+    #[error("{host} rejected the request: {}", .status.message())]
+    Rejected {
         /// The node.
         host: String,
-        /// What it said.
+        /// Its status.
         status: Box<tonic::Status>,
     },
-    /// No answer in time.
+    /// The node did not answer in time.
     #[error("{host} did not answer within {seconds} s")]
     TimedOut {
         /// The node.
         host: String,
-        /// How long it had.
+        /// The timeout.
         seconds: u64,
     },
-    /// No node of the cluster answers.
+    /// No node described the cluster, so there is none to send the request to.
     #[error("no node of the cluster answers")]
-    Nobody,
+    NoMember,
 }
 
-/// The operator's way to a cluster's nodes.
+/// Client for the nodes of one cluster.
 #[derive(Clone)]
-pub(crate) struct Nodes {
+pub(crate) struct AdminClient {
     tls: Arc<ClientConfig>,
 }
 
-/// What the nodes said.
+/// Answers of the nodes.
 #[derive(Default)]
-pub(crate) struct Told {
-    pub(crate) answers: BTreeMap<i32, Answer>,
-    pub(crate) view: Option<View>,
-    /// Host of the node whose view it is.
+pub(crate) struct NodeReports {
+    /// By ordinal.
+    pub(crate) answers: BTreeMap<i32, NodeAnswer>,
+    /// The best description of the cluster.
+    pub(crate) view: Option<ClusterView>,
+    /// Host of the node that gave it.
     pub(crate) reporter: Option<String>,
 }
 
-impl Nodes {
-    /// With the operator's certificate for the cluster.
+impl AdminClient {
+    /// A client with the operator's certificate in this Secret. It fails if certificate, key or
+    /// roots cannot be used.
     pub(crate) fn new(secret: &Secret) -> Result<Self, NodeError> {
         let field = |name: &str| {
             let data = secret.data.as_ref().and_then(|data| data.get(name));
@@ -99,7 +103,7 @@ impl Nodes {
                 .ok_or(NodeError::Identity)
         };
         let mut roots = RootCertStore::empty();
-        for root in CertificateDer::pem_slice_iter(field("ca.crt")?) {
+        for root in CertificateDer::pem_slice_iter(field(ROOTS_FIELD)?) {
             let root = root.map_err(|_| NodeError::Identity)?;
             roots.add(root).map_err(NodeError::Tls)?;
         }
@@ -121,20 +125,21 @@ impl Nodes {
         })
     }
 
-    /// Asks every pod what it is, all at once within a bound, and takes the best view of the
-    /// cluster: that of the meta group's leader, else of who reaches most.
-    pub(crate) async fn ask_all(&self, hosts: BTreeMap<i32, String>) -> Told {
+    /// Asks the node of every pod, a bounded number at a time. The description of the metadata
+    /// group's leader is the best: a follower's may be stale. Without it, that of the node that
+    /// reaches most others counts.
+    pub(crate) async fn ask_all(&self, hosts: BTreeMap<i32, String>) -> NodeReports {
         let asked = hosts.into_iter().map(|(at, host)| async move {
             let reply = self.describe(&host).await;
             (at, host, reply)
         });
         let mut asked = futures_util::stream::iter(asked).buffer_unordered(NODES_ASKED_MAX_COUNT);
-        let mut told = Told::default();
+        let mut reports = NodeReports::default();
         let mut best: Option<((bool, usize), String, DescribeClusterReply)> = None;
         while let Some((at, host, reply)) = asked.next().await {
             let answer = match reply {
                 Ok(reply) => {
-                    let answer = Answer::Member {
+                    let answer = NodeAnswer::Member {
                         cluster_id: reply.cluster_id.clone(),
                         node_id: reply.answered_by,
                     };
@@ -146,16 +151,16 @@ impl Nodes {
                     }
                     answer
                 }
-                Err(error) if is_empty(&error) => Answer::Empty,
-                Err(error) => Answer::Silent(sentence(&error)),
+                Err(error) if is_empty(&error) => NodeAnswer::Empty,
+                Err(error) => NodeAnswer::Silent(error_text(&error)),
             };
-            told.answers.insert(at, answer);
+            reports.answers.insert(at, answer);
         }
         if let Some((_, host, reply)) = best {
-            told.view = Some(convert::view(&reply));
-            told.reporter = Some(host);
+            reports.view = Some(convert::view(&reply));
+            reports.reporter = Some(host);
         }
-        told
+        reports
     }
 
     async fn describe(&self, host: &str) -> Result<DescribeClusterReply, NodeError> {
@@ -165,15 +170,15 @@ impl Nodes {
         let call = async {
             let mut client = self.client(host).await?;
             let reply = client.describe_cluster(request).await;
-            reply.map_err(|status| refused(host, status))
+            reply.map_err(|status| rejected(host, status))
         };
         Ok(bounded(host, NODE_ANSWER_MAX_SECONDS, call)
             .await?
             .into_inner())
     }
 
-    /// Asks for what a plan wants; `first` is the host of the first pod, `member` that of a node
-    /// of the cluster.
+    /// Sends a request of a plan: a bootstrap to `first`, the host of the first pod, the others to
+    /// `member`, the host of a node in the cluster. Each is idempotent.
     pub(crate) async fn carry_out(
         &self,
         ask: &Ask,
@@ -183,30 +188,33 @@ impl Nodes {
         let host = match ask {
             Ask::Bootstrap { .. } => first,
             Ask::Decommission { .. } | Ask::Recommission { .. } => {
-                member.ok_or(NodeError::Nobody)?
+                member.ok_or(NodeError::NoMember)?
             }
         };
         bounded(host, NODE_ANSWER_MAX_SECONDS, async {
             let client = self.client(host).await?;
             let done = send(client, ask).await;
-            done.map_err(|status| refused(host, status))
+            done.map_err(|status| rejected(host, status))
         })
         .await
     }
 
-    /// Makes a node ready for its stop; what it still waits for, or nothing. Of what it leads
-    /// nothing is said once it `is_due`: that costs a pause, no majority.
+    /// Prepares a node for its stop: it transfers its leaderships. Returns why it is not prepared
+    /// yet, or none if it may be stopped.
+    ///
+    /// Once the stop `is_due`, remaining leaderships do not count: stopping a leader costs an
+    /// election. Majorities always count: without one a partition accepts no writes.
     pub(crate) async fn prepare_stop(
         &self,
         node_id: u64,
         is_due: bool,
         member: Option<&str>,
     ) -> Result<Option<String>, NodeError> {
-        let host = member.ok_or(NodeError::Nobody)?;
+        let host = member.ok_or(NodeError::NoMember)?;
         let call = async {
             let mut client = self.client(host).await?;
             let reply = client.prepare_stop(PrepareStopRequest { node_id }).await;
-            reply.map_err(|status| refused(host, status))
+            reply.map_err(|status| rejected(host, status))
         };
         let reply = bounded(host, NODE_PREPARE_MAX_SECONDS, call).await?;
         let reply = reply.into_inner();
@@ -214,7 +222,7 @@ impl Nodes {
             return Ok(None);
         }
         let first = reply.waits_for.into_iter().next();
-        Ok(first.or_else(|| Some("something that it does not say".to_owned())))
+        Ok(first.or_else(|| Some("no reason given".to_owned())))
     }
 
     async fn client(&self, host: &str) -> Result<AdminServiceClient<Channel>, NodeError> {
@@ -222,7 +230,7 @@ impl Nodes {
             host: host.to_owned(),
             source,
         };
-        // The connector does TLS: tonic is to speak plainly over what it gives.
+        // The connector does TLS, so for tonic the connection is a plain one.
         let endpoint = Endpoint::from_shared(format!("http://{host}:{PORT_CLIENT}"));
         let endpoint = endpoint.map_err(failed)?;
         let endpoint = endpoint.connect_timeout(Duration::from_secs(NODE_CONNECT_MAX_SECONDS));
@@ -285,16 +293,16 @@ async fn bounded<T>(
         .map_err(timed_out)?
 }
 
-fn refused(host: &str, status: tonic::Status) -> NodeError {
-    NodeError::Refused {
+fn rejected(host: &str, status: tonic::Status) -> NodeError {
+    NodeError::Rejected {
         host: host.to_owned(),
         status: Box::new(status),
     }
 }
 
-/// Whether the node says that it belongs to no cluster.
+/// Whether the node belongs to no cluster.
 fn is_empty(error: &NodeError) -> bool {
-    let NodeError::Refused { status, .. } = error else {
+    let NodeError::Rejected { status, .. } = error else {
         return false;
     };
     let info = status.get_details_error_info();

@@ -1,4 +1,4 @@
-//! What the operator is told at its start, by flags or by the environment.
+//! Command line and environment of the operator.
 
 use std::net::SocketAddr;
 
@@ -6,54 +6,54 @@ use clap::{Parser, ValueEnum};
 use lograft_operator_desired::Settings;
 use tracing_subscriber::EnvFilter;
 
-/// Looks after LogClusters.
+/// Manage LogClusters: create their objects, issue certificates, roll out changes.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "lograft-operator", version)]
 pub(crate) struct Args {
-    /// Namespaces whose LogClusters it looks after; all if none is named.
+    /// Namespaces to watch, separated by commas; all namespaces if empty.
     #[arg(long, env = "LOGRAFT_WATCH_NAMESPACES", value_delimiter = ',')]
     pub(crate) watch_namespaces: Vec<String>,
-    /// Repository of the nodes' image, without a tag.
+    /// Image repository of the nodes, without a tag.
     #[arg(
         long,
         env = "LOGRAFT_NODE_IMAGE",
         default_value = "ghcr.io/lograft/lograft-node"
     )]
     pub(crate) node_image: String,
-    /// Version that LogClusters run which name none.
+    /// Version of LogClusters whose spec names none.
     #[arg(long, env = "LOGRAFT_NODE_VERSION", default_value = env!("CARGO_PKG_VERSION"))]
     pub(crate) node_version: String,
-    /// The operator's own namespace: its Lease is there.
+    /// Namespace of the operator and of its Lease.
     #[arg(long, env = "LOGRAFT_NAMESPACE", default_value = "default")]
     pub(crate) namespace: String,
-    /// The operator's own name, told in its Lease and its events.
+    /// Pod name of the operator, for its Lease and its events.
     #[arg(long, env = "LOGRAFT_POD_NAME", default_value = "lograft-operator")]
     pub(crate) pod_name: String,
-    /// Name of the Lease that the leading operator holds.
+    /// Name of the Lease for leader election.
     #[arg(long, env = "LOGRAFT_LEASE", default_value = "lograft-operator")]
     pub(crate) lease: String,
-    /// Where health and metrics are served, plain HTTP.
+    /// Address to serve health and metrics on, plain HTTP.
     #[arg(long, env = "LOGRAFT_LISTEN", default_value = "0.0.0.0:8080")]
     pub(crate) listen: SocketAddr,
-    /// Filter of the log's lines: `info`, or `lograft_operator=debug,info`.
+    /// Log filter, for example `info` or `lograft_operator=debug,info`.
     #[arg(long, env = "LOGRAFT_LOG", default_value = "info")]
     pub(crate) log: String,
-    /// How the log's lines look.
+    /// Log format.
     #[arg(long, env = "LOGRAFT_LOG_FORMAT", value_enum, default_value = "json")]
     pub(crate) log_format: LogFormat,
 }
 
-/// How log lines look.
+/// Log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For machines.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Text for people.
     Text,
 }
 
 impl Args {
-    /// What plans depend on.
+    /// The settings that plans depend on.
     pub(crate) fn settings(&self) -> Settings {
         Settings {
             image_repository: self.node_image.clone(),
@@ -62,7 +62,7 @@ impl Args {
         }
     }
 
-    /// The namespaces that are named.
+    /// The namespaces to watch, each once; empty for all.
     pub(crate) fn namespaces(&self) -> Vec<String> {
         let named = self.watch_namespaces.iter().map(|name| name.trim());
         let mut named: Vec<String> = named.filter(|n| !n.is_empty()).map(str::to_owned).collect();
@@ -72,14 +72,14 @@ impl Args {
     }
 }
 
-/// Log lines go to standard error.
-pub(crate) fn start_log(args: &Args) {
+/// Starts logging to standard error.
+pub(crate) fn init_log(args: &Args) {
     let filter = EnvFilter::try_new(&args.log).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     match args.log_format {
-        // What woke a reconcile is no news: the lines say which cluster they are about.
+        // Spans of the controller only say what triggered a reconcile; messages name the cluster.
         LogFormat::Json => lines
             .json()
             .flatten_event(true)
@@ -98,9 +98,9 @@ mod tests {
 
     use super::*;
 
-    /// A variable that the chart sets and nobody reads would be a value without effect.
+    /// A variable that the chart sets but the operator does not read has no effect.
     #[test]
-    fn the_chart_sets_what_is_read_and_nothing_else() {
+    fn the_chart_sets_exactly_the_variables_that_are_read() {
         let path = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../charts/lograft/templates/deployment.yaml"
@@ -118,7 +118,7 @@ mod tests {
             .collect();
         let unread: Vec<_> = set.difference(&read).collect();
         assert!(unread.is_empty(), "set but not read: {unread:?}");
-        // The port is the image's.
+        // The port is fixed in the image.
         let unset: Vec<_> = read.difference(&set).copied().collect();
         assert_eq!(unset, ["LOGRAFT_LISTEN"]);
     }

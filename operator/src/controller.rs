@@ -1,4 +1,4 @@
-//! Which clusters are looked at, and when: watches on them and on what stands for them.
+//! The controller: watches LogClusters and their objects, and reconciles those that changed.
 
 pub(crate) mod cluster;
 
@@ -30,21 +30,21 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::args::Args;
-use crate::error_text::sentence;
+use crate::error_text::error_text;
 use crate::metrics::Metrics;
 use cluster::ReconcileError;
 
-/// What every reconcile has at hand.
-pub(crate) struct Context {
+/// Clients and counters that all reconciles share.
+pub(crate) struct Reconciler {
     pub(crate) client: Client,
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
     pub(crate) recorder: Recorder,
-    /// Failures in a row, by cluster.
+    /// Number of consecutive failures by cluster.
     failures: Mutex<BTreeMap<String, u32>>,
 }
 
-impl Context {
+impl Reconciler {
     pub(crate) fn new(client: Client, args: &Args, metrics: Metrics) -> Self {
         let reporter = Reporter {
             controller: OPERATOR.to_owned(),
@@ -59,8 +59,8 @@ impl Context {
         }
     }
 
-    /// The pause after a failure: it doubles with each in a row.
-    fn pause(&self, cluster: &str) -> Duration {
+    /// The back-off after a failure; it doubles with each consecutive failure of the cluster.
+    fn back_off(&self, cluster: &str) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(cluster.to_owned()).or_default();
         let seconds = RETRY_MIN_SECONDS
@@ -70,79 +70,83 @@ impl Context {
         Duration::from_secs(seconds.min(RETRY_MAX_SECONDS))
     }
 
-    pub(crate) fn succeeded(&self, cluster: &str) {
+    /// Resets the back-off of a cluster after a success.
+    pub(crate) fn reset_back_off(&self, cluster: &str) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.remove(cluster);
     }
 }
 
-/// Looks after the clusters of these namespaces, of all if there are none, until told to stop.
+/// Runs one controller per namespace, or one for all namespaces if none is given, until `stopped`
+/// is true.
 pub(crate) async fn run(
-    context: Arc<Context>,
+    reconciler: Arc<Reconciler>,
     namespaces: Vec<String>,
     stopped: watch::Receiver<bool>,
 ) {
-    let places: Vec<Option<String>> = if namespaces.is_empty() {
+    let scopes: Vec<Option<String>> = if namespaces.is_empty() {
         vec![None]
     } else {
         namespaces.into_iter().map(Some).collect()
     };
-    let controllers = places.into_iter().map(|place| {
-        let context = Arc::clone(&context);
+    let controllers = scopes.into_iter().map(|namespace| {
+        let reconciler = Arc::clone(&reconciler);
         let stopped = stopped.clone();
-        async move { one(context, place.as_deref(), stopped).await }
+        async move { run_one(reconciler, namespace.as_deref(), stopped).await }
     });
     join_all(controllers).await;
 }
 
-async fn one(context: Arc<Context>, place: Option<&str>, mut stopped: watch::Receiver<bool>) {
-    let client = &context.client;
-    // Pods and claims are the StatefulSet's: they are found by their label.
+async fn run_one(
+    reconciler: Arc<Reconciler>,
+    namespace: Option<&str>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let client = &reconciler.client;
+    // Pods and PVCs belong to the StatefulSet, so they are found by their label, not their owner.
     let by_label = watcher::Config::default().labels(LABEL_CLUSTER);
-    let clusters = scoped::<LogCluster>(client, place);
+    let clusters = scoped::<LogCluster>(client, namespace);
     let config = Config::default()
         .concurrency(RECONCILES_MAX_COUNT)
         .debounce(Duration::from_millis(500));
     let controller = Controller::new(clusters, watcher::Config::default()).with_config(config);
-    let controller = owns::<ServiceAccount>(controller, client, place);
-    let controller = owns::<ConfigMap>(controller, client, place);
-    let controller = owns::<Secret>(controller, client, place);
-    let controller = owns::<Service>(controller, client, place);
-    let controller = owns::<PodDisruptionBudget>(controller, client, place);
-    let controller = owns::<NetworkPolicy>(controller, client, place);
-    let controller = owns::<StatefulSet>(controller, client, place);
-    let pods = scoped::<Pod>(client, place);
-    let disks = scoped::<PersistentVolumeClaim>(client, place);
+    let controller = owns::<ServiceAccount>(controller, client, namespace);
+    let controller = owns::<ConfigMap>(controller, client, namespace);
+    let controller = owns::<Secret>(controller, client, namespace);
+    let controller = owns::<Service>(controller, client, namespace);
+    let controller = owns::<PodDisruptionBudget>(controller, client, namespace);
+    let controller = owns::<NetworkPolicy>(controller, client, namespace);
+    let controller = owns::<StatefulSet>(controller, client, namespace);
+    let pods = scoped::<Pod>(client, namespace);
+    let disks = scoped::<PersistentVolumeClaim>(client, namespace);
     let controller = controller
         .watches(pods, by_label.clone(), |pod| cluster_of(&pod))
         .watches(disks, by_label, |disk| cluster_of(&disk))
         .graceful_shutdown_on(async move {
-            // An error means that whoever tells is gone: then it ends too.
+            // An error means that the sender is gone, which is a stop too.
             let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
         });
-    let on_error = |cluster: Arc<LogCluster>, error: &ReconcileError, context: Arc<Context>| {
-        let key = cluster::key(&cluster);
-        let pause = context.pause(&key);
-        warn!(
-            cluster = key,
-            error = sentence(error),
-            pause_seconds = pause.as_secs(),
-            "failed"
-        );
-        Action::requeue(pause)
-    };
+    let on_error =
+        |cluster: Arc<LogCluster>, error: &ReconcileError, reconciler: Arc<Reconciler>| {
+            let key = cluster::key(&cluster);
+            let pause = reconciler.back_off(&key);
+            warn!(
+                cluster = key,
+                error = error_text(error),
+                pause_seconds = pause.as_secs(),
+                "reconcile failed, will retry"
+            );
+            Action::requeue(pause)
+        };
     controller
-        .run(cluster::reconcile, on_error, Arc::clone(&context))
+        .run(cluster::reconcile, on_error, Arc::clone(&reconciler))
         .for_each(|result| {
             match result {
-                // Told where it happened, or of an object that is gone.
+                // A failure was logged above; an object that is gone needs nothing.
                 Ok(_) | Err(Error::ReconcilerFailed(..) | Error::ObjectNotFound(_)) => {}
                 Err(error) => {
-                    context.metrics.watch_errors.inc();
-                    warn!(
-                        error = sentence(&error),
-                        "a watch failed; it is begun again"
-                    );
+                    reconciler.metrics.watch_errors.inc();
+                    warn!(error = error_text(&error), "watch failed, restarting");
                 }
             }
             ready(())
@@ -150,18 +154,19 @@ async fn one(context: Arc<Context>, place: Option<&str>, mut stopped: watch::Rec
         .await;
 }
 
-/// Objects whose label was taken away leave the watch, and that wakes the controller too.
+/// Watches objects with the operator's label. One that loses the label leaves the watch, which
+/// triggers a reconcile too.
 fn owns<K>(
     controller: Controller<LogCluster>,
     client: &Client,
-    place: Option<&str>,
+    namespace: Option<&str>,
 ) -> Controller<LogCluster>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     K: Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let own = watcher::Config::default().labels(&format!("{LABEL_MANAGED_BY}={OPERATOR}"));
-    controller.owns(scoped::<K>(client, place), own)
+    controller.owns(scoped::<K>(client, namespace), own)
 }
 
 fn cluster_of<K: Resource>(object: &K) -> Option<ObjectRef<LogCluster>> {

@@ -1,5 +1,5 @@
-//! Health and metrics over plain HTTP. `/healthz`: the process runs. `/readyz`: it reaches the API
-//! server and leads or stands by. `/metrics`: Prometheus's text format.
+//! Health and metrics over plain HTTP. `/healthz`: the process runs. `/readyz`: the API server is
+//! reachable, and the operator is leader or on standby. `/metrics`: Prometheus text format.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,19 +21,19 @@ use tracing::debug;
 
 use crate::metrics::Metrics;
 
-/// What the port tells about.
-pub(crate) struct Health {
-    /// Whether the API server was reached lately.
+/// State that the health port reports.
+pub(crate) struct HealthState {
+    /// Whether the API server was reached at the last attempt.
     pub(crate) ready: AtomicBool,
-    /// What a scrape reads.
+    /// Metrics.
     pub(crate) metrics: Metrics,
 }
 
 /// Serves until dropped.
-pub(crate) async fn serve(listener: TcpListener, health: Arc<Health>) {
-    let places = Arc::new(Semaphore::new(HEALTH_CONNECTIONS_MAX_COUNT));
+pub(crate) async fn serve(listener: TcpListener, health: Arc<HealthState>) {
+    let permits = Arc::new(Semaphore::new(HEALTH_CONNECTIONS_MAX_COUNT));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return;
         };
         match listener.accept().await {
@@ -48,25 +48,25 @@ pub(crate) async fn serve(listener: TcpListener, health: Arc<Health>) {
                         .max_buf_size(HTTP_HEAD_MAX_BYTES)
                         .keep_alive(false)
                         .serve_connection(TokioIo::new(stream), service);
-                    let most = Duration::from_secs(HEALTH_CONNECTION_MAX_SECONDS);
-                    if let Ok(Err(error)) = tokio::time::timeout(most, connection).await {
-                        debug!(%error, "health connection ended");
+                    let max = Duration::from_secs(HEALTH_CONNECTION_MAX_SECONDS);
+                    if let Ok(Err(error)) = tokio::time::timeout(max, connection).await {
+                        debug!(%error, "health connection failed");
                     }
-                    drop(place);
+                    drop(permit);
                 });
             }
-            Err(error) => debug!(%error, "accepting failed"),
+            Err(error) => debug!(%error, "cannot accept health connection"),
         }
     }
 }
 
-fn answer(health: &Health, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(health: &HealthState, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let (status, body) = match request.uri().path() {
         "/healthz" => (StatusCode::OK, b"ok\n".to_vec()),
         "/readyz" if health.ready.load(Ordering::Relaxed) => (StatusCode::OK, b"ok\n".to_vec()),
         "/readyz" => (
             StatusCode::SERVICE_UNAVAILABLE,
-            b"waits for the API server\n".to_vec(),
+            b"waiting for the API server\n".to_vec(),
         ),
         "/metrics" => match health.metrics.text() {
             Ok(text) => (StatusCode::OK, text),
@@ -75,7 +75,7 @@ fn answer(health: &Health, request: &Request<Incoming>) -> Response<Full<Bytes>>
                 error.to_string().into_bytes(),
             ),
         },
-        _ => (StatusCode::NOT_FOUND, b"no such page\n".to_vec()),
+        _ => (StatusCode::NOT_FOUND, b"not found\n".to_vec()),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;

@@ -1,4 +1,4 @@
-//! The kinds of objects that plans name.
+//! The kinds of objects in plans.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{
@@ -11,9 +11,9 @@ use kube::{Api, Client};
 use lograft_crds::names::ClusterNames;
 use lograft_operator_desired::ObjectKey;
 
-/// A kind that no plan should name.
+/// A kind that no plan should contain.
 #[derive(Debug, thiserror::Error)]
-#[error("the operator knows no kind {0:?}")]
+#[error("kind {0:?} is not supported")]
 pub(crate) struct UnknownKind(String);
 
 /// The API of a kind in a namespace.
@@ -37,7 +37,7 @@ pub(crate) fn api(
     Ok(Api::namespaced_with(client.clone(), namespace, &resource))
 }
 
-/// The objects that stand for a cluster, Secrets aside.
+/// The objects of a cluster without Secrets, pods and PVCs.
 pub(crate) fn objects(names: ClusterNames<'_>) -> Vec<ObjectKey> {
     let key = |kind: &str, name: String| ObjectKey::new(kind, name);
     vec![

@@ -1,7 +1,11 @@
-//! One operator leads: it holds a Lease, renews it, and gives it back at its end.
+//! Leader election by a Lease: one operator holds it, renews it, and releases it when it stops.
 //!
-//! Clocks of machines differ, so nobody reads the time in a Lease that another wrote: a holder
-//! counts as gone once its Lease has not changed for as long as it lasts, by the own clock.
+//! Safety: two operators must not act at once (split brain of the control plane: each could replace
+//! a pod, and a partition could lose two replicas). Clocks of machines differ, so no operator
+//! compares the times that another one wrote. It measures with its own clock: a Lease is free once
+//! it has not changed for its duration (`LEASE_MAX_SECONDS`). The holder stops earlier, after
+//! `LEASE_RENEW_MAX_SECONDS` without a renewal, counted from before the call. Writes carry the
+//! resource version, so of two operators that take a free Lease only one succeeds.
 
 use std::time::{Duration, Instant};
 
@@ -13,20 +17,22 @@ use kube::{Api, Client};
 use lograft_crds::limits::{LEASE_MAX_SECONDS, LEASE_RENEW_MAX_SECONDS, LEASE_RENEW_SECONDS};
 use tracing::{info, warn};
 
-/// The place that one operator holds.
-pub(crate) struct Place {
+use crate::error_text::error_text;
+
+/// The Lease of the leader, and the name of this operator as its holder.
+pub(crate) struct LeaderLease {
     api: Api<Lease>,
     name: String,
     holder: String,
 }
 
-/// A Lease as it was seen, and when it changed.
-struct Sight {
+/// The version of a Lease and the local time at which it was first observed.
+struct ObservedLease {
     version: Option<String>,
     since: Instant,
 }
 
-impl Place {
+impl LeaderLease {
     pub(crate) fn new(client: Client, namespace: &str, name: &str, holder: String) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
@@ -35,63 +41,66 @@ impl Place {
         }
     }
 
-    /// Waits until it is held; tells of each look whether the API server answered.
-    pub(crate) async fn take(&self, mut reached: impl FnMut(bool)) {
-        let mut sight = Sight {
+    /// Waits until this operator holds the Lease. Each attempt reports whether the API server was
+    /// reached.
+    pub(crate) async fn acquire(&self, mut report_reached: impl FnMut(bool)) {
+        let mut observed = ObservedLease {
             version: None,
             since: Instant::now(),
         };
         loop {
-            match self.try_take(&mut sight).await {
+            let acquired = self.try_acquire(&mut observed).await;
+            report_reached(acquired.is_ok());
+            match acquired {
                 Ok(true) => {
-                    reached(true);
-                    info!(holder = self.holder, "leads");
+                    info!(holder = self.holder, "acquired leadership");
                     return;
                 }
-                Ok(false) => reached(true),
-                Err(error) => {
-                    reached(false);
-                    warn!(%error, "cannot look at the lease");
-                }
+                Ok(false) => {}
+                Err(error) => warn!(error = error_text(&error), "cannot acquire lease"),
             }
             tokio::time::sleep(Duration::from_secs(LEASE_RENEW_SECONDS)).await;
         }
     }
 
-    async fn try_take(&self, sight: &mut Sight) -> Result<bool, kube::Error> {
+    async fn try_acquire(&self, observed: &mut ObservedLease) -> Result<bool, kube::Error> {
         let Some(lease) = self.api.get_opt(&self.name).await? else {
             let fresh = self.held(Lease::default());
-            return taken(self.api.create(&PostParams::default(), &fresh).await);
+            return is_written(self.api.create(&PostParams::default(), &fresh).await);
         };
-        if lease.metadata.resource_version != sight.version {
-            sight.version.clone_from(&lease.metadata.resource_version);
-            sight.since = Instant::now();
+        if lease.metadata.resource_version != observed.version {
+            observed
+                .version
+                .clone_from(&lease.metadata.resource_version);
+            observed.since = Instant::now();
         }
         let spec = lease.spec.clone().unwrap_or_default();
         let holder = spec.holder_identity.unwrap_or_default();
-        let lasts = spec.lease_duration_seconds.unwrap_or(LEASE_MAX_SECONDS);
-        let lasts = Duration::from_secs(u64::try_from(lasts).unwrap_or(0));
-        let is_free = holder.is_empty() || holder == self.holder || sight.since.elapsed() > lasts;
-        if !is_free {
+        let duration = spec.lease_duration_seconds.unwrap_or(LEASE_MAX_SECONDS);
+        let duration = Duration::from_secs(u64::try_from(duration).unwrap_or(0));
+        let is_expired = observed.since.elapsed() > duration;
+        if !holder.is_empty() && holder != self.holder && !is_expired {
             return Ok(false);
         }
         self.write(lease).await
     }
 
-    /// Renews until that has not worked for too long: then somebody else may lead.
+    /// Renews the Lease. It returns when another operator has taken it, or when no renewal has
+    /// succeeded for `LEASE_RENEW_MAX_SECONDS`: then another operator may take it soon, and this
+    /// one must not act any more.
     pub(crate) async fn keep(&self) {
         let mut renewed = Instant::now();
-        let most = Duration::from_secs(LEASE_RENEW_MAX_SECONDS);
-        while renewed.elapsed() < most {
+        let max = Duration::from_secs(LEASE_RENEW_MAX_SECONDS);
+        while renewed.elapsed() < max {
             tokio::time::sleep(Duration::from_secs(LEASE_RENEW_SECONDS)).await;
-            let left = most.saturating_sub(renewed.elapsed());
-            // Counted from before the call: others may count from when it was written.
-            let begun = Instant::now();
+            let left = max.saturating_sub(renewed.elapsed());
+            // Others may measure from the time of the write, so the time before the call counts.
+            let started = Instant::now();
             match tokio::time::timeout(left, self.renew()).await {
-                Ok(Ok(true)) => renewed = begun,
+                Ok(Ok(true)) => renewed = started,
                 Ok(Ok(false)) => break,
-                Ok(Err(error)) => warn!(%error, "cannot renew the lease"),
-                Err(_) => warn!("renewing the lease takes too long"),
+                Ok(Err(error)) => warn!(error = error_text(&error), "cannot renew lease"),
+                Err(_) => warn!("lease renewal timed out"),
             }
         }
     }
@@ -105,7 +114,7 @@ impl Place {
         self.write(lease).await
     }
 
-    /// Gives it back, so that another need not wait for its end.
+    /// Releases the Lease, so that another operator need not wait for its expiry.
     pub(crate) async fn release(&self) -> Result<(), kube::Error> {
         let mut lease = self.api.get(&self.name).await?;
         let spec = lease.spec.get_or_insert_default();
@@ -114,20 +123,21 @@ impl Place {
             self.api
                 .replace(&self.name, &PostParams::default(), &lease)
                 .await?;
-            info!("gave the lease back");
+            info!(holder = self.holder, "released leadership");
         }
         Ok(())
     }
 
     async fn write(&self, lease: Lease) -> Result<bool, kube::Error> {
         let held = self.held(lease);
-        taken(
+        is_written(
             self.api
                 .replace(&self.name, &PostParams::default(), &held)
                 .await,
         )
     }
 
+    /// The Lease with this operator as its holder, renewed now.
     fn held(&self, lease: Lease) -> Lease {
         let now = MicroTime(Timestamp::now());
         let old = lease.spec.unwrap_or_default();
@@ -154,8 +164,8 @@ impl Place {
     }
 }
 
-/// A conflict means that another was faster.
-fn taken(result: Result<Lease, kube::Error>) -> Result<bool, kube::Error> {
+/// Whether a write succeeded. A conflict means that another operator was faster.
+fn is_written(result: Result<Lease, kube::Error>) -> Result<bool, kube::Error> {
     match result {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),

@@ -1,7 +1,7 @@
-//! The operator of Lograft: makes of each LogCluster what should stand for it, and keeps it so.
+//! The operator of Lograft: it creates the objects of each LogCluster and keeps them as desired.
 //!
-//! Architecture invariant: what to do is decided in `lograft-operator-desired`, which knows no
-//! client and no clock. Here the world is read, plans are carried out, and status is written.
+//! Architecture invariant: decisions are made in `lograft-operator-desired`, which has no client
+//! and no clock. This program reads what exists, carries plans out, and writes status.
 
 mod admin_client;
 mod args;
@@ -20,11 +20,11 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let args = args::Args::parse();
-    args::start_log(&args);
+    args::init_log(&args);
     match run::main(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "the operator ends");
+            tracing::error!(error = format!("{error:#}"), "operator failed");
             ExitCode::FAILURE
         }
     }

@@ -1,4 +1,4 @@
-//! What Prometheus reads.
+//! Metrics for Prometheus.
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
@@ -9,15 +9,15 @@ use prometheus::{
 #[derive(Clone)]
 pub(crate) struct Metrics {
     registry: Registry,
-    /// Reconciles by `outcome`: ok, failed.
+    /// Reconciles by `outcome`: ok or failed.
     pub(crate) reconciles: IntCounterVec,
-    /// How long reconciles took.
+    /// Duration of reconciles.
     pub(crate) reconcile_seconds: Histogram,
     /// Writes to the API server by `kind`.
     pub(crate) writes: IntCounterVec,
-    /// Watches that broke.
+    /// Failed watches.
     pub(crate) watch_errors: IntCounter,
-    /// 1 while this operator leads.
+    /// 1 while this operator is the leader.
     pub(crate) leads: IntGauge,
 }
 
@@ -27,7 +27,7 @@ impl Metrics {
         let reconciles = IntCounterVec::new(
             Opts::new(
                 "lograft_operator_reconciles_total",
-                "Reconciles of clusters",
+                "Reconciles of LogClusters by outcome",
             ),
             &["outcome"],
         )?;
@@ -35,19 +35,25 @@ impl Metrics {
         let reconcile_seconds = Histogram::with_opts(
             HistogramOpts::new(
                 "lograft_operator_reconcile_duration_seconds",
-                "Time that a reconcile took",
+                "Duration of a reconcile in seconds",
             )
             .buckets(buckets),
         )?;
         let writes = IntCounterVec::new(
-            Opts::new("lograft_operator_writes_total", "Writes to the API server"),
+            Opts::new(
+                "lograft_operator_writes_total",
+                "Writes to the API server by kind",
+            ),
             &["kind"],
         )?;
         let watch_errors = IntCounter::new(
             "lograft_operator_watch_errors_total",
-            "Watches of the API server that failed and were begun again",
+            "Watches of the API server that failed and were restarted",
         )?;
-        let leads = IntGauge::new("lograft_operator_leader", "1 while this operator leads")?;
+        let leads = IntGauge::new(
+            "lograft_operator_leader",
+            "1 while this operator is the leader, else 0",
+        )?;
         registry.register(Box::new(reconciles.clone()))?;
         registry.register(Box::new(reconcile_seconds.clone()))?;
         registry.register(Box::new(writes.clone()))?;
@@ -63,7 +69,7 @@ impl Metrics {
         })
     }
 
-    /// Prometheus's text format.
+    /// All metrics in the Prometheus text format.
     pub(crate) fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;

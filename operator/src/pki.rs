@@ -1,98 +1,100 @@
-//! Keys and certificates: made here, because they take chance and the clock; what to make and when
-//! is the plan's.
+//! Issues keys and certificates and reads existing ones. It is here because it needs randomness;
+//! which certificates to issue, and when, is decided by the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use lograft_crds::limits::CERTIFICATE_BACKDATE_SECONDS;
-use lograft_operator_desired::{CertificateSeen, Leaf, SecretPlan, SecretSeen, key_field};
+use lograft_operator_desired::cluster::{
+    Leaf, ObservedCertificate, ObservedSecret, ROOTS_FIELD, SecretPlan, key_field,
+};
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PublicKeyData, SanType,
 };
 use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use time::OffsetDateTime;
-use x509_parser::pem::Pem;
-use x509_parser::prelude::{GeneralName, ParsedExtension, X509Certificate};
+use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
 
-/// Field of the roots.
-const ROOTS: &str = "ca.crt";
-/// Field of the CA's key.
+/// Field of the CA's key in its Secret.
 const CA_KEY: &str = "ca.key";
 
-/// Why a certificate was not issued.
+/// Why certificates could not be issued.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PkiError {
-    /// The CA's Secret does not hold what it should.
-    #[error("the CA's Secret holds no usable certificate and key")]
+    /// The Secret of the CA is missing or damaged.
+    #[error("cannot read the CA's certificate and key from its Secret")]
     Ca,
-    /// Making a key or a certificate failed.
-    #[error("issuing the certificate of {name}")]
+    /// A key or a certificate could not be created.
+    #[error("cannot issue the certificate of {name}")]
     Issue {
-        /// Whose.
+        /// Common name.
         name: String,
-        /// Why.
+        /// Cause.
         #[source]
         source: rcgen::Error,
     },
-    /// The time is none that a certificate can hold.
-    #[error("{unix_seconds} is no time for a certificate")]
+    /// A time is out of the range of certificates.
+    #[error("certificate time must be within the calendar, got {unix_seconds} s")]
     Time {
         /// The time.
         unix_seconds: i64,
     },
 }
 
-/// What a Secret holds, without its keys.
-pub(crate) fn see(secret: &Secret) -> SecretSeen {
+/// The certificates in a Secret, without the private keys.
+pub(crate) fn observe(secret: &Secret) -> ObservedSecret {
     let empty = BTreeMap::new();
     let data = secret.data.as_ref().unwrap_or(&empty);
-    let mut seen = SecretSeen::default();
+    let mut observed = ObservedSecret::default();
     let is_certificate = |field: &str| field.strip_suffix(".crt").is_some();
     let certificates = data.iter().filter(|(field, _)| is_certificate(field));
     for (field, text) in certificates {
         let parsed = parse(&text.0);
-        if field == ROOTS {
-            seen.roots = parsed.iter().map(|(root, _)| root.clone()).collect();
+        if field == ROOTS_FIELD {
+            observed.roots = parsed.iter().map(|(root, _)| root.clone()).collect();
         }
-        // Roots without their key are others' roots; a certificate without its own is of no use.
+        // A root without its key belongs to the bundle of others; a leaf without its key is
+        // useless.
         let key = data.get(&key_field(field));
         if let (Some((certificate, public)), Some(key)) = (parsed.into_iter().next(), key)
             && public_key(&key.0).as_ref() == Some(&public)
         {
-            seen.certificates.insert(field.clone(), certificate);
+            observed.certificates.insert(field.clone(), certificate);
         }
     }
-    seen
+    observed
 }
 
-/// The certificates of a PEM text, each with its public key.
-fn parse(text: &[u8]) -> Vec<(CertificateSeen, Vec<u8>)> {
+/// The readable certificates of a PEM text, each with its public key.
+fn parse(text: &[u8]) -> Vec<(ObservedCertificate, Vec<u8>)> {
     let mut found = Vec::new();
-    for pem in Pem::iter_from_buffer(text).flatten() {
-        if let Ok(certificate) = pem.parse_x509() {
-            let seen = describe(&certificate, &pem.contents);
-            found.push((seen, certificate.public_key().raw.to_vec()));
+    for der in CertificateDer::pem_slice_iter(text).flatten() {
+        if let Ok((_, certificate)) = X509Certificate::from_der(&der) {
+            let public_key = certificate.public_key().raw.to_vec();
+            found.push((describe(&certificate, &der), public_key));
         }
     }
     found
 }
 
-fn describe(certificate: &X509Certificate<'_>, der: &[u8]) -> CertificateSeen {
-    let mut seen = CertificateSeen {
+fn describe(certificate: &X509Certificate<'_>, der: &[u8]) -> ObservedCertificate {
+    let mut observed = ObservedCertificate {
         fingerprint: fingerprint(der),
         not_before: certificate.validity().not_before.timestamp(),
         not_after: certificate.validity().not_after.timestamp(),
         names: BTreeSet::new(),
-        ..CertificateSeen::default()
+        ..ObservedCertificate::default()
     };
     for extension in certificate.extensions() {
         match extension.parsed_extension() {
-            ParsedExtension::SubjectKeyIdentifier(id) => seen.own_key = hex(id.0),
+            ParsedExtension::SubjectKeyIdentifier(id) => observed.own_key = hex(id.0),
             ParsedExtension::AuthorityKeyIdentifier(id) => {
-                seen.issuer_key = id
+                observed.issuer_key = id
                     .key_identifier
                     .as_ref()
                     .map(|id| hex(id.0))
@@ -103,12 +105,12 @@ fn describe(certificate: &X509Certificate<'_>, der: &[u8]) -> CertificateSeen {
                     GeneralName::DNSName(name) | GeneralName::URI(name) => Some((*name).to_owned()),
                     _ => None,
                 });
-                seen.names = names.collect();
+                observed.names = names.collect();
             }
             _ => {}
         }
     }
-    seen
+    observed
 }
 
 fn public_key(pem: &[u8]) -> Option<Vec<u8>> {
@@ -116,7 +118,7 @@ fn public_key(pem: &[u8]) -> Option<Vec<u8>> {
     Some(KeyPair::from_pem(text).ok()?.subject_public_key_info())
 }
 
-/// SHA-256 of a certificate, hexadecimal.
+/// SHA-256 of a certificate, hexadecimal; by the provider that TLS uses.
 fn fingerprint(der: &[u8]) -> String {
     let suites = aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13();
     suites.map_or_else(String::new, |suite| {
@@ -132,7 +134,8 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The planned Secret with all its fields. `live` is what stands under its name, `ca` the CA's.
+/// The planned Secret with all its fields. `live` is the existing Secret of that name, `ca` that of
+/// the CA. It fails if the CA cannot be read or a certificate cannot be created.
 pub(crate) fn fill(
     plan: &SecretPlan,
     live: Option<&Secret>,
@@ -149,7 +152,7 @@ pub(crate) fn fill(
         let name = secret.metadata.name.clone().unwrap_or_default();
         let name = format!("{namespace}/{name}");
         let (certificate, key) = root(&name, now_unix_seconds, plan.life_seconds)?;
-        put(&mut data, ROOTS, certificate);
+        put(&mut data, ROOTS_FIELD, certificate);
         put(&mut data, CA_KEY, key);
         secret.data = Some(data);
         return Ok(secret);
@@ -170,18 +173,19 @@ pub(crate) fn fill(
         put(&mut data, &key_field(&leaf.field), key);
     }
     let mut roots = ca.pem.clone();
-    for pem in former_roots(old.get(ROOTS), &plan.keep_roots) {
+    for pem in former_roots(old.get(ROOTS_FIELD), &plan.keep_roots) {
         roots.push_str(&pem);
     }
-    put(&mut data, ROOTS, roots);
+    put(&mut data, ROOTS_FIELD, roots);
     secret.data = Some(data);
     Ok(secret)
 }
 
-/// Last line of a certificate.
+/// Last line of a certificate in PEM.
 const END: &str = "-----END CERTIFICATE-----";
 
-/// The roots of a bundle with these fingerprints, each as PEM.
+/// The roots of a bundle with these fingerprints, each in its original PEM: the certificates are
+/// copied as text, since no library here writes PEM from DER.
 fn former_roots(bundle: Option<&ByteString>, wanted: &[String]) -> Vec<String> {
     let Some(bundle) = bundle else {
         return Vec::new();
@@ -199,7 +203,7 @@ fn former_roots(bundle: Option<&ByteString>, wanted: &[String]) -> Vec<String> {
     parts.filter(is_wanted).collect()
 }
 
-/// A CA that can issue.
+/// A CA with its key.
 struct Ca {
     pem: String,
     not_after: i64,
@@ -208,14 +212,14 @@ struct Ca {
 
 impl Ca {
     fn of(secret: &Secret) -> Result<Self, PkiError> {
-        let seen = see(secret);
-        let certificate = seen.certificates.get(ROOTS).ok_or(PkiError::Ca)?;
+        let observed = observe(secret);
+        let certificate = observed.certificates.get(ROOTS_FIELD).ok_or(PkiError::Ca)?;
         let data = secret.data.as_ref().ok_or(PkiError::Ca)?;
         let text = |field: &str| {
             let bytes = data.get(field).ok_or(PkiError::Ca)?;
             String::from_utf8(bytes.0.clone()).map_err(|_| PkiError::Ca)
         };
-        let (pem, key) = (text(ROOTS)?, text(CA_KEY)?);
+        let (pem, key) = (text(ROOTS_FIELD)?, text(CA_KEY)?);
         let key = KeyPair::from_pem(&key).map_err(|_| PkiError::Ca)?;
         let issuer = Issuer::from_ca_cert_pem(&pem, key).map_err(|_| PkiError::Ca)?;
         Ok(Self {
@@ -248,7 +252,7 @@ impl Ca {
         }
         params.use_authority_key_identifier_extension = true;
         params.not_before = time(now - CERTIFICATE_BACKDATE_SECONDS)?;
-        // A certificate that outlives its CA is of no use after it.
+        // Nobody trusts a certificate after the end of its CA.
         params.not_after = time((now + life).min(self.not_after))?;
         let key = KeyPair::generate().map_err(failed)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;

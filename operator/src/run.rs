@@ -1,10 +1,11 @@
-//! The operator's life: serve health, wait for the lease, look after clusters, give the lease back.
+//! Lifecycle of the operator: serve health, acquire the Lease, run the controllers, release the
+//! Lease.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow, bail};
 use kube::Client;
 use lograft_crds::limits::SHUTDOWN_MAX_SECONDS;
 use tokio::net::TcpListener;
@@ -14,82 +15,91 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::args::Args;
-use crate::controller::{self, Context};
-use crate::health::{self, Health};
-use crate::lease::Place;
+use crate::controller::{self, Reconciler};
+use crate::error_text::error_text;
+use crate::health::{self, HealthState};
+use crate::lease::LeaderLease;
 use crate::metrics::Metrics;
 
-/// Runs until a signal, or until the lease is lost.
+/// Runs until a signal, or until the Lease is lost.
 pub(crate) fn main(args: Args) -> anyhow::Result<()> {
-    // Before anything uses TLS: there is one provider, and it is not chosen by chance.
+    // Before the first use of TLS: rustls panics if it cannot choose a provider.
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .is_err()
     {
-        anyhow::bail!("another TLS provider is installed");
+        bail!("another TLS provider is already installed");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
-    runtime.context("starting the runtime")?.block_on(run(args))
+    let runtime = runtime.context("cannot start the async runtime")?;
+    runtime.block_on(run(args))
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
-    let stopped = stopped().context("listening for signals")?;
-    let metrics = Metrics::new().context("making metrics")?;
-    let health = Arc::new(Health {
+    let stopped = watch_signals().context("cannot listen for signals")?;
+    let metrics = Metrics::new().context("cannot register metrics")?;
+    let health = Arc::new(HealthState {
         ready: AtomicBool::new(false),
         metrics: metrics.clone(),
     });
     let listener = TcpListener::bind(args.listen).await;
-    let listener = listener.with_context(|| format!("listening on {}", args.listen))?;
+    let listener = listener.with_context(|| format!("cannot listen on {}", args.listen))?;
     tokio::spawn(health::serve(listener, Arc::clone(&health)));
     let client = Client::try_default()
         .await
-        .context("finding the API server")?;
+        .context("cannot configure the API server client")?;
     let holder = format!("{}_{}", args.pod_name, Uuid::new_v4());
-    let place = Place::new(client.clone(), &args.namespace, &args.lease, holder);
-    let ready = Arc::clone(&health);
-    let reached = move |is_reached| ready.ready.store(is_reached, Ordering::Relaxed);
+    let lease = LeaderLease::new(client.clone(), &args.namespace, &args.lease, holder);
+    let report_reached = move |is_reached| health.ready.store(is_reached, Ordering::Relaxed);
     tokio::select! {
-        () = place.take(reached) => {}
+        () = lease.acquire(report_reached) => {}
         () = wait(stopped.clone()) => return Ok(()),
     }
     metrics.leads.set(1);
-    let context = Arc::new(Context::new(client, &args, metrics.clone()));
-    let controllers = controller::run(context, args.namespaces(), stopped.clone());
-    tokio::pin!(controllers);
-    let end = tokio::select! {
-        () = &mut controllers => Ok(()),
-        () = place.keep() => Err(anyhow::anyhow!("the lease is lost: another operator may lead")),
-        () = wait(stopped) => {
-            info!("told to stop");
-            let most = Duration::from_secs(SHUTDOWN_MAX_SECONDS);
-            // Reconciles that run may end: each is bounded, and a new leader takes up the rest. The
-            // lease is kept until then, or two would act.
-            tokio::select! {
-                ended = tokio::time::timeout(most, &mut controllers) => {
-                    if ended.is_err() {
-                        warn!("reconciles not all ended in time");
-                    }
-                    Ok(())
-                }
-                () = place.keep() => Err(anyhow::anyhow!("the lease is lost while stopping")),
-            }
-        }
-    };
+    let reconciler = Arc::new(Reconciler::new(client, &args, metrics.clone()));
+    let controllers = controller::run(reconciler, args.namespaces(), stopped.clone());
+    let result = lead(&lease, controllers, stopped).await;
     metrics.leads.set(0);
-    if end.is_ok()
-        && let Err(error) = place.release().await
+    if result.is_ok()
+        && let Err(error) = lease.release().await
     {
-        warn!(%error, "cannot give the lease back");
+        warn!(error = error_text(&error), "cannot release lease");
     }
-    end
+    result
 }
 
-/// Turns true at SIGTERM or SIGINT.
-fn stopped() -> std::io::Result<watch::Receiver<bool>> {
-    let (told, stopped) = watch::channel(false);
+/// Runs the controllers until a signal. An error means that the Lease is lost: the process must end
+/// at once, since another operator may act.
+async fn lead(
+    lease: &LeaderLease,
+    controllers: impl Future<Output = ()>,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    tokio::pin!(controllers);
+    tokio::select! {
+        () = &mut controllers => return Ok(()),
+        () = lease.keep() => return Err(anyhow!("lease lost: another operator may lead")),
+        () = wait(stopped) => info!("shutdown requested"),
+    }
+    // Running reconciles may finish: each is bounded, and the next leader continues the rest. The
+    // Lease is kept until then, or two operators would act.
+    let max = Duration::from_secs(SHUTDOWN_MAX_SECONDS);
+    tokio::select! {
+        finished = tokio::time::timeout(max, &mut controllers) => {
+            if finished.is_err() {
+                warn!("reconciles did not finish before shutdown");
+            }
+            Ok(())
+        }
+        () = lease.keep() => Err(anyhow!("lease lost during shutdown")),
+    }
+}
+
+/// Becomes true at SIGTERM or SIGINT.
+fn watch_signals() -> std::io::Result<watch::Receiver<bool>> {
+    let (sender, stopped) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
@@ -97,12 +107,12 @@ fn stopped() -> std::io::Result<watch::Receiver<bool>> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        told.send_replace(true);
+        sender.send_replace(true);
     });
     Ok(stopped)
 }
 
 async fn wait(mut stopped: watch::Receiver<bool>) {
-    // An error means that whoever tells is gone: then it ends too.
+    // An error means that the sender is gone, which is a stop too.
     let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
 }

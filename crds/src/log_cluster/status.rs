@@ -1,54 +1,67 @@
-//! What the operator reports.
+//! The status of a LogCluster, written by the operator.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{BLOCKED_ON_MAX_BYTES, REPLICAS_MAX_COUNT};
+use crate::limits::{
+    BLOCKED_MAX_COUNT, BLOCKED_MESSAGE_MAX_BYTES, BLOCKED_ON_MAX_BYTES, BLOCKED_REASON_MAX_BYTES,
+    BLOCKED_SUBJECT_MAX_BYTES, REPLICAS_MAX_COUNT,
+};
 use crate::rules;
 
-/// What the operator reports, written only after what it says was done.
+/// Observed state of the cluster. The operator writes it after it has applied its changes, never
+/// before.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = rules::STATUS))]
 pub struct LogClusterStatus {
-    /// Generation of the spec that this status is about.
+    /// Generation of the spec that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The cluster's id, a UUID, made once and for ever.
+    /// UUID of the cluster, generated once. It never changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 36),
         regex(pattern = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
     )]
     pub cluster_id: Option<String>,
-    /// Whether the first node has made the cluster. Once true for ever: a second time would be a
-    /// second cluster.
+    /// Whether the first node has bootstrapped the cluster. It never returns to false: a second
+    /// bootstrap would create a second cluster (split brain).
     pub bootstrapped: bool,
-    /// Conditions; types and reasons are a closed list.
+    /// Conditions of the cluster. Types and reasons are a closed list.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])
     )]
     pub conditions: Vec<Condition>,
-    /// The nodes.
+    /// Nodes of the cluster, one per pod.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 2 * REPLICAS_MAX_COUNT),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub members: Vec<MemberStatus>,
-    /// Where clients reach the cluster.
+    /// Addresses for clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Endpoints>,
-    /// The cluster's CA.
+    /// Certificate authority of the cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<CaStatus>,
-    /// One sentence: what the operator waits for and since when. Absent if it waits for nothing.
+    /// Everything that the operator waits for, the most important first; empty if it waits for
+    /// nothing. For programs: `blockedOn` is the first entry as a sentence.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = BLOCKED_MAX_COUNT),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
+    pub blocked: Vec<Blocked>,
+    /// The first entry of `blocked` and its time as one sentence, for people. Absent if the
+    /// operator waits for nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = BLOCKED_ON_MAX_BYTES))]
     pub blocked_on: Option<String>,
-    /// Version that every ready node runs; `from > to` while it is being changed.
+    /// Version that every ready node runs; `from > to` during an upgrade.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Number of pods.
@@ -57,79 +70,208 @@ pub struct LogClusterStatus {
     /// Number of ready pods.
     #[schemars(range(min = 0))]
     pub ready_replicas: i32,
-    /// `readyReplicas` and the nodes asked for, as `2/3`.
+    /// Ready and requested number of nodes, for example `2/3`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_text: Option<String>,
-    /// Selects the pods; for the scale subresource.
+    /// Label selector of the pods, for the scale subresource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
 }
 
-/// A node.
+/// Something that the operator waits for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Blocked {
+    /// Reason as one CamelCase word, for programs. New versions may add reasons.
+    // A string and not an enum: a status that a newer operator wrote must load after a rollback.
+    #[schemars(
+        length(max = BLOCKED_REASON_MAX_BYTES),
+        regex(pattern = "^[A-Z][A-Za-z0-9]*$")
+    )]
+    pub reason: String,
+    /// Object that it is about, such as a pod or a PVC; absent if it is about the whole cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = BLOCKED_SUBJECT_MAX_BYTES))]
+    pub subject: Option<String>,
+    /// Sentence for people. Its counts and error texts may change while the wait continues.
+    #[schemars(length(max = BLOCKED_MESSAGE_MAX_BYTES))]
+    pub message: String,
+    /// Start of the wait. It is kept while reason and subject are the same.
+    pub since: Time,
+}
+
+macro_rules! blocked_reasons {
+    ($($(#[$doc:meta])* $reason:ident,)*) => {
+        /// Reasons of [`Blocked`], a closed list for one version.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum BlockedReason {
+            $($(#[$doc])* $reason,)*
+        }
+
+        impl BlockedReason {
+            /// All reasons.
+            pub const ALL: &[Self] = &[$(Self::$reason),*];
+
+            /// The name in `status.blocked[].reason`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$reason => stringify!($reason),)*
+                }
+            }
+        }
+    };
+}
+
+blocked_reasons! {
+    /// A field of the spec is out of its bounds or not supported.
+    InvalidSpec,
+    /// `spec.paused` is true.
+    PausedBySpec,
+    /// `spec.update.paused` is true and pods are outdated.
+    UpdatePaused,
+    /// A write to the API server or a call to a node failed; it is retried.
+    StepFailed,
+    /// A certificate is due and could not be issued or stored; it is retried.
+    RenewalFailed,
+    /// Not every node has loaded the new CA root.
+    RootNotLoaded,
+    /// An object that the operator needs belongs to another owner.
+    NotOwned,
+    /// A disk is nearly full and may not grow.
+    DiskNearlyFull,
+    /// The API server refused the growth of a disk.
+    GrowthRefused,
+    /// A PVC has not reached its requested size.
+    ClaimNotGrown,
+    /// A PVC is not bound to a volume.
+    ClaimNotBound,
+    /// A PVC of a decommissioned node is not deleted yet.
+    LeftoverClaim,
+    /// Objects of a deleted LogCluster with the same name are not deleted yet.
+    FormerClusterNotDeleted,
+    /// Disks belong to another cluster, or to different clusters.
+    ForeignDisk,
+    /// Not every node has started and reported whether its disk is empty.
+    NodesNotStarted,
+    /// No node has described the cluster.
+    ClusterNotDescribed,
+    /// No running node answers the operator.
+    DataPlaneUnreachable,
+    /// Some nodes are not ready.
+    NodesNotReady,
+    /// A partition or the metadata group has no leader.
+    QuorumLost,
+    /// A replaced pod does not start.
+    RolloutStuck,
+    /// A pod is not ready, so the next pod is not replaced.
+    PodNotReady,
+    /// Without this pod a group would lose its majority.
+    MajorityAtRisk,
+    /// The node of a pod is not prepared for its stop.
+    StopNotPrepared,
+    /// A node has not left the cluster yet.
+    NodeDecommissioning,
+}
+
+/// A node of the cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MemberStatus {
-    /// The pod's name.
+    /// Name of the pod.
     pub name: String,
-    /// The node's number in the cluster; absent until it has joined. An empty disk gets a new one.
+    /// Node ID in the cluster; absent before the node has joined. A node with an empty disk gets a
+    /// new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub node_id: Option<i64>,
-    /// The zone it runs in.
+    /// Zone of the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
     /// Whether the pod is ready.
     #[serde(default)]
     pub ready: bool,
-    /// The version it runs.
+    /// Version that the node runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// What it is to the cluster's metadata.
+    /// Role of the node in the metadata raft group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<MemberRole>,
-    /// Partitions that it leads.
+    /// Number of partitions that the node leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub leaders: Option<i32>,
-    /// Entries that it is behind, over all its partitions.
+    /// Replication lag over all partitions of the node, in log entries, rounded down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub lag: Option<i64>,
-    /// When its certificate ends.
+    /// Expiry of the certificate that the node serves with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cert_not_after: Option<Time>,
-    /// Free bytes of its disk.
+    /// Free bytes on the disk, rounded down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub disk_free_bytes: Option<i64>,
 }
 
-/// What a node is to the cluster's metadata.
+/// Role of a node in the metadata raft group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum MemberRole {
-    /// It leads.
+    /// Leader.
     Leader,
-    /// It votes.
+    /// Voting follower.
     Voter,
-    /// It follows without a vote.
+    /// Follower without a vote.
     Learner,
 }
 
-/// Where clients reach the cluster.
+/// Addresses for clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Endpoints {
-    /// Inside of Kubernetes, `host:port`.
+    /// Address inside the Kubernetes cluster, `host:port`.
     pub internal: String,
 }
 
-/// The cluster's CA.
+/// Certificate authority of the cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CaStatus {
-    /// SHA-256 of the certificate, hexadecimal.
+    /// SHA-256 fingerprint of the certificate, hexadecimal.
     pub fingerprint: String,
-    /// When it ends.
+    /// Expiry of the certificate.
     pub not_after: Time,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_of_an_older_operator_loads() {
+        let old = r#"{"bootstrapped": true, "replicas": 3, "readyReplicas": 2,
+            "blockedOn": "waits for 1 of 3 nodes to be ready, since 2026-11-29T04:00:00Z"}"#;
+        let status: LogClusterStatus = serde_json::from_str(old).unwrap();
+        assert_eq!(status.blocked, []);
+        assert!(status.blocked_on.is_some());
+    }
+
+    #[test]
+    fn a_status_with_a_reason_of_a_newer_operator_loads() {
+        let new = r#"{"blocked": [{"reason": "NotKnownYet", "message": "waiting for it",
+            "since": "2026-11-29T04:00:00Z", "later": 1}]}"#;
+        let status: LogClusterStatus = serde_json::from_str(new).unwrap();
+        assert_eq!(status.blocked[0].reason, "NotKnownYet");
+        assert_eq!(status.blocked[0].subject, None);
+    }
+
+    #[test]
+    fn blocked_reasons_fit_their_schema() {
+        for reason in BlockedReason::ALL {
+            let name = reason.name();
+            assert!(name.starts_with(|c: char| c.is_ascii_uppercase()), "{name}");
+            assert!(name.chars().all(|c| c.is_ascii_alphanumeric()), "{name}");
+            assert!(name.len() <= BLOCKED_REASON_MAX_BYTES, "{name}");
+        }
+    }
 }

@@ -92,6 +92,8 @@ const BOUNDS: &str = r#"{
     ".spec.paused": {"default": false},
     ".status.members": {"x-kubernetes-list-map-keys": ["name"], "maxItems": 198},
     ".status.conditions": {"x-kubernetes-list-map-keys": ["type"]},
+    ".status.blocked": {"x-kubernetes-list-type": "atomic", "maxItems": 16},
+    ".status.blocked[].reason": {"maxLength": 64, "pattern": "^[A-Z][A-Za-z0-9]*$"},
     ".status.blockedOn": {"maxLength": 1024}
 }"#;
 
@@ -144,6 +146,7 @@ fn status_tells_what_the_design_names() {
         "members",
         "endpoints",
         "ca",
+        "blocked",
         "blockedOn",
         "replicas",
         "readyReplicas",

@@ -1,19 +1,30 @@
-//! LogCluster: from the object and what was observed to the next step and the status.
+//! LogCluster: [`ValidCluster`] is a checked LogCluster and [`Observed`] a snapshot of what exists.
+//! [`build::desired`] makes the desired objects from them, [`plan`] the next step, and
+//! [`status::next`] the status after the step was carried out.
 
+mod action;
 pub mod build;
+mod lane;
 mod lanes;
 mod observed;
-pub mod plan;
+mod outcome;
+mod plan;
 mod replicas;
+mod rollout_hash;
+mod secret_plan;
 pub mod status;
 mod validate;
+mod view;
+mod wait;
 
-pub use build::{BuildError, Desired};
-pub use lanes::certificates::{Leaf, SecretPlan, key_field};
+pub use action::{Ask, Delete, Event, Grow, Identity, Stop};
+pub use build::Desired;
 pub use observed::{
-    Answer, CertificateSeen, DiskSeen, NodeSeen, NodeState, ObjectKey, Observed, PartitionSeen,
-    PodSeen, ReplicaSeen, SecretSeen, Settings, View,
+    NodeAnswer, Observed, ObservedCertificate, ObservedDisk, ObservedPod, ObservedSecret,
 };
-pub use plan::{Ask, Delete, Event, Grow, Note, Plan, Stop, plan};
-pub use replicas::pods;
-pub use validate::{Lives, Refused, ValidCluster};
+pub use outcome::{Outcome, RefusedGrowth, Step, StepFailure, UnpreparedStop};
+pub use plan::{Plan, PlanError, plan};
+pub use secret_plan::{Leaf, ROOTS_FIELD, SecretPlan, key_field};
+pub use validate::ValidCluster;
+pub use view::{ClusterView, NodeState, ObservedNode, ObservedPartition, ObservedReplica};
+pub use wait::{Intervention, Progress, Wait};

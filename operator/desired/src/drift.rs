@@ -1,92 +1,63 @@
-//! Whether what stands has all that is wanted.
+//! Comparison of a live object with its desired state.
 
 use serde_json::{Map, Value};
 
-/// Whether every field of `desired` is in `live` with an equal value. What else is in `live` is
-/// somebody else's: defaults, status, other controllers' annotations.
+use crate::quantity::billionths;
+
+/// Whether every field of `desired` is in `live` with an equal value. Other fields of `live` belong
+/// to others: defaults, status, annotations of other controllers.
 ///
-/// Lists whose items have names are compared by name, other lists item by item and as a whole.
-/// What is asked for of resources is compared by value: `1000m` is `1`.
-pub fn covers(live: &Value, desired: &Value) -> bool {
-    covers_at(live, desired, false)
+/// Lists whose items have names are compared by name, other lists item by item and in full.
+/// Resource requests and limits are compared by value: `1000m` equals `1`.
+pub(crate) fn is_subset_of(desired: &Value, live: &Value) -> bool {
+    is_value_in(desired, live, false)
 }
 
-fn covers_at(live: &Value, desired: &Value, is_amount: bool) -> bool {
-    match (live, desired) {
-        // What is wanted as null is not wanted; an empty map, list or text need not be there: the
-        // API server drops those that are a field's default.
-        (_, Value::Null) => true,
-        (Value::Null, Value::Object(map)) => map.is_empty(),
-        (Value::Null, Value::Array(list)) => list.is_empty(),
-        (Value::Null, Value::String(text)) => text.is_empty(),
-        (Value::Object(live), Value::Object(desired)) => covers_map(live, desired),
-        (Value::Array(live), Value::Array(desired)) => covers_list(live, desired),
-        (Value::String(live), Value::String(desired)) if is_amount => {
-            live == desired || amount(live).is_some_and(|value| Some(value) == amount(desired))
+fn is_value_in(desired: &Value, live: &Value, is_quantity: bool) -> bool {
+    match (desired, live) {
+        // The API server drops fields that are null, and empty maps, lists and texts that are the
+        // default of their field. Requiring them would apply the object on every reconcile.
+        (Value::Null, _) => true,
+        (Value::Object(map), Value::Null) => map.is_empty(),
+        (Value::Array(list), Value::Null) => list.is_empty(),
+        (Value::String(text), Value::Null) => text.is_empty(),
+        (Value::Object(desired), Value::Object(live)) => is_map_in(desired, live),
+        (Value::Array(desired), Value::Array(live)) => is_list_in(desired, live),
+        (Value::String(desired), Value::String(live)) if is_quantity => {
+            desired == live || billionths(desired).is_some_and(|v| Some(v) == billionths(live))
         }
-        (live, desired) => live == desired,
+        (desired, live) => desired == live,
     }
 }
 
-fn covers_map(live: &Map<String, Value>, desired: &Map<String, Value>) -> bool {
-    desired.iter().all(|(key, wanted)| {
-        let amounts = key == "requests" || key == "limits";
-        let found = live.get(key).unwrap_or(&Value::Null);
-        match (found, wanted) {
-            (Value::Object(found), Value::Object(wanted)) if amounts => {
-                let found = |name: &String| found.get(name).unwrap_or(&Value::Null);
-                let mut pairs = wanted.iter();
-                pairs.all(|(name, wanted)| covers_at(found(name), wanted, true))
+fn is_map_in(desired: &Map<String, Value>, live: &Map<String, Value>) -> bool {
+    desired.iter().all(|(key, desired)| {
+        let has_quantities = key == "requests" || key == "limits";
+        let live = live.get(key).unwrap_or(&Value::Null);
+        match (desired, live) {
+            (Value::Object(desired), Value::Object(live)) if has_quantities => {
+                let of = |name: &String| live.get(name).unwrap_or(&Value::Null);
+                let mut quantities = desired.iter();
+                quantities.all(|(name, desired)| is_value_in(desired, of(name), true))
             }
-            _ => covers_at(found, wanted, false),
+            _ => is_value_in(desired, live, false),
         }
     })
 }
 
-fn covers_list(live: &[Value], desired: &[Value]) -> bool {
+fn is_list_in(desired: &[Value], live: &[Value]) -> bool {
     fn name(item: &Value) -> Option<&str> {
         item.get("name").and_then(Value::as_str)
     }
     if !desired.is_empty() && desired.iter().all(|item| name(item).is_some()) {
-        let stands = |wanted: &Value| {
-            let found = live.iter().find(|item| name(item) == name(wanted));
-            found.is_some_and(|found| covers(found, wanted))
+        let is_item_in = |desired: &Value| {
+            let live = live.iter().find(|item| name(item) == name(desired));
+            live.is_some_and(|live| is_subset_of(desired, live))
         };
-        return desired.iter().all(stands);
+        return desired.iter().all(is_item_in);
     }
-    let mut pairs = live.iter().zip(desired);
-    live.len() == desired.len() && pairs.all(|(live, desired)| covers(live, desired))
-}
-
-/// A quantity of Kubernetes', in thousandths; none if it is no such, or has a finer part.
-pub(crate) fn amount(text: &str) -> Option<i128> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
-    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
-    let factor: i128 = match unit {
-        "m" => 1,
-        "" => 1000,
-        "k" => 1_000_000,
-        "M" => 1_000_000_000,
-        "G" => 1_000_000_000_000,
-        "T" => 1_000_000_000_000_000,
-        "P" => 1_000_000_000_000_000_000,
-        "Ki" => 1000 << 10,
-        "Mi" => 1000 << 20,
-        "Gi" => 1000 << 30,
-        "Ti" => 1000 << 40,
-        "Pi" => 1000 << 50,
-        _ => return None,
-    };
-    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-    let digits: i128 = format!("{whole}{part}").parse().ok()?;
-    let scale = 10_i128.checked_pow(u32::try_from(part.len()).ok()?)?;
-    let value = digits.checked_mul(factor)?;
-    (value % scale == 0).then_some(value / scale)
-}
-
-/// The bytes of a quantity of Kubernetes'; none if it is no such.
-pub fn bytes(text: &str) -> Option<u64> {
-    amount(text).and_then(|thousandths| u64::try_from(thousandths / 1000).ok())
+    let mut pairs = desired.iter().zip(live);
+    live.len() == desired.len() && pairs.all(|(desired, live)| is_subset_of(desired, live))
 }
 
 #[cfg(test)]
@@ -96,12 +67,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_added_is_left_alone() {
+    fn fields_of_others_are_ignored() {
         let live = json!({"a": 1, "status": {}, "m": {"x": "1", "y": "2"}, "l": [1, 2]});
-        assert!(covers(
-            &live,
-            &json!({"a": 1, "m": {"x": "1"}, "l": [1, 2]})
-        ));
+        let desired = json!({"a": 1, "m": {"x": "1"}, "l": [1, 2]});
+        assert!(is_subset_of(&desired, &live));
         for missing in [
             json!({"a": 2}),
             json!({"b": 1}),
@@ -109,44 +78,45 @@ mod tests {
             json!({"l": [1]}),
             json!({"l": [2, 1]}),
         ] {
-            assert!(!covers(&live, &missing), "{missing}");
+            assert!(!is_subset_of(&missing, &live), "{missing}");
         }
     }
 
     #[test]
-    fn named_items_are_found_by_name() {
+    fn named_items_are_matched_by_name() {
         let live = json!({"env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]});
-        assert!(covers(
-            &live,
-            &json!({"env": [{"name": "B", "value": "2"}]})
+        let env = |item: Value| json!({"env": [item]});
+        assert!(is_subset_of(
+            &env(json!({"name": "B", "value": "2"})),
+            &live
         ));
-        assert!(!covers(
-            &live,
-            &json!({"env": [{"name": "B", "value": "1"}]})
+        assert!(!is_subset_of(
+            &env(json!({"name": "B", "value": "1"})),
+            &live
         ));
-        assert!(!covers(&live, &json!({"env": [{"name": "C"}]})));
+        assert!(!is_subset_of(&env(json!({"name": "C"})), &live));
     }
 
     #[test]
-    fn amounts_are_compared_by_value() {
+    fn quantities_are_compared_by_value() {
         let of = |cpu: &str| json!({"requests": {"cpu": cpu}});
-        assert!(covers(&of("1"), &of("1000m")));
-        assert!(covers(&of("1500m"), &of("1.5")));
-        assert!(covers(&of("1024Mi"), &of("1Gi")));
-        assert!(!covers(&of("1"), &of("1001m")));
-        assert!(!covers(&of("1G"), &of("1Gi")));
-        // Elsewhere a text is a text.
-        assert!(!covers(&json!({"v": "1"}), &json!({"v": "1000m"})));
+        let is_equal = |desired: &str, live: &str| is_subset_of(&of(desired), &of(live));
+        assert!(is_equal("1000m", "1"));
+        assert!(is_equal("1.5", "1500m"));
+        assert!(is_equal("1Gi", "1024Mi"));
+        assert!(is_equal("1e3", "1k"));
+        assert!(is_equal("1Ei", "1024Pi"));
+        assert!(!is_equal("1001m", "1"));
+        assert!(!is_equal("1Gi", "1G"));
+        // Other texts are compared as texts.
+        assert!(!is_subset_of(&json!({"v": "1000m"}), &json!({"v": "1"})));
     }
 
     #[test]
-    fn nothing_asked_for_is_there() {
-        let live = json!({});
-        assert!(covers(
-            &live,
-            &json!({"a": null, "b": {}, "c": [], "d": ""})
-        ));
-        assert!(!covers(&live, &json!({"a": "x"})));
-        assert!(!covers(&json!({"a": "x"}), &json!({"a": ""})));
+    fn empty_desired_values_need_no_field() {
+        let empty = json!({"a": null, "b": {}, "c": [], "d": ""});
+        assert!(is_subset_of(&empty, &json!({})));
+        assert!(!is_subset_of(&json!({"a": "x"}), &json!({})));
+        assert!(!is_subset_of(&json!({"a": ""}), &json!({"a": "x"})));
     }
 }

@@ -1,14 +1,16 @@
-//! What should stand for a LogCluster, as data, and what to do about it: [`ValidCluster`] is a
-//! LogCluster that was checked, [`Observed`] is the world, [`Settings`] is what the operator was
-//! told. [`build::desired`] makes of them every object, [`plan::plan`] what to do next, and
-//! [`status::next`] what to say; the same bytes for the same arguments.
+//! The operator's decisions as pure functions. [`cluster`] holds those for a LogCluster: from the
+//! object and an observation of the cluster to the desired objects, the next step and the status.
 //!
-//! Architecture invariant: nothing here reads a clock, a file, the network or chance, and no map
-//! is iterated in an order that differs from run to run. Applying is the operator's work; it makes
-//! no choices.
+//! Architecture invariant: nothing here reads a clock, a file, the network or a random source, and
+//! no map has an iteration order that differs between runs. The same arguments give the same bytes.
+//! The operator carries plans out and makes no decisions.
 
 pub mod cluster;
 mod drift;
+mod object;
+mod quantity;
+mod settings;
 
-pub use cluster::*;
-pub use drift::{bytes as bytes_of, covers};
+pub use object::{ObjectKey, ObjectRef};
+pub use quantity::bytes_of;
+pub use settings::Settings;

@@ -1,24 +1,26 @@
-//! From the wire to what plans read.
+//! Conversion of a node's description of the cluster.
 
 use lograft_crds::log_cluster::MemberRole;
-use lograft_operator_desired::{NodeSeen, NodeState, PartitionSeen, ReplicaSeen, View};
+use lograft_operator_desired::cluster::{
+    ClusterView, NodeState, ObservedNode, ObservedPartition, ObservedReplica,
+};
 use lograft_proto::admin::v1 as proto;
 
-/// A description of the cluster.
-pub(super) fn view(reply: &proto::DescribeClusterReply) -> View {
-    View {
+pub(super) fn view(reply: &proto::DescribeClusterReply) -> ClusterView {
+    ClusterView {
         nodes: reply.nodes.iter().map(node).collect(),
         partitions: reply.partitions.iter().map(partition).collect(),
         meta_leader: reply.meta_leader_node,
     }
 }
 
-fn node(node: &proto::NodeDescription) -> NodeSeen {
-    NodeSeen {
+fn node(node: &proto::NodeDescription) -> ObservedNode {
+    ObservedNode {
         id: node.node_id,
         name: node.name.clone(),
         state: match node.state() {
-            // A state that this operator does not know is not one in which it may be taken out.
+            // An unknown state of a newer node counts as active: the operator must not take the
+            // node for removed and delete its pod.
             proto::NodeState::Active | proto::NodeState::Unspecified => NodeState::Active,
             proto::NodeState::Draining => NodeState::Draining,
             proto::NodeState::Removed => NodeState::Removed,
@@ -41,13 +43,13 @@ fn node(node: &proto::NodeDescription) -> NodeSeen {
     }
 }
 
-fn partition(partition: &proto::PartitionDescription) -> PartitionSeen {
-    let replica = |replica: &proto::ReplicaDescription| ReplicaSeen {
+fn partition(partition: &proto::PartitionDescription) -> ObservedPartition {
+    let replica = |replica: &proto::ReplicaDescription| ObservedReplica {
         node: replica.node_id,
         in_sync: replica.state() == proto::ReplicaState::InSync,
         voter: replica.voter,
     };
-    PartitionSeen {
+    ObservedPartition {
         topic: partition.topic.clone(),
         number: partition.partition,
         leader: partition.leader_node,

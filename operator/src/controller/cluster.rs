@@ -1,4 +1,4 @@
-//! A reconcile, in five steps: observe, validate, plan, apply, update status.
+//! A reconcile of a LogCluster in five steps: observe, validate, plan, apply, update status.
 
 mod apply;
 mod observe;
@@ -13,49 +13,48 @@ use kube::runtime::controller::Action;
 use lograft_crds::LogCluster;
 use lograft_crds::limits::{RECONCILE_MAX_SECONDS, REQUEUE_QUIET_SECONDS};
 use lograft_crds::names::ClusterNames;
-use lograft_operator_desired::plan::{PlanError, plan};
-use lograft_operator_desired::{ValidCluster, status};
+use lograft_operator_desired::cluster::{Outcome, Plan, PlanError, ValidCluster, plan, status};
 use tracing::{debug, info};
 
-use crate::controller::Context;
+use crate::controller::Reconciler;
 
-/// Why a reconcile failed. Each is tried again.
+/// Why a reconcile failed. Each is retried with a back-off.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReconcileError {
-    /// The world cannot be read.
-    #[error("reading {what}")]
+    /// A read from the API server failed.
+    #[error("cannot read {what}")]
     Observe {
-        /// What of it.
+        /// Object or list.
         what: String,
-        /// Why not.
+        /// Cause.
         #[source]
         source: Box<kube::Error>,
     },
-    /// An object is not of the shape of its kind.
-    #[error("decoding {what}")]
+    /// An object does not have the form of its kind.
+    #[error("cannot decode {what}")]
     Decode {
         /// The object.
         what: String,
-        /// Why not.
+        /// Cause.
         #[source]
         source: serde_json::Error,
     },
     /// There is no plan.
-    #[error("planning")]
+    #[error("cannot plan the next step")]
     Plan(#[source] PlanError),
-    /// Parts of the plan were not carried out; status tells them.
+    /// Some writes of the plan failed; status reports the first.
     #[error("{first} ({count} step(s) failed)")]
     Apply {
-        /// The first one.
+        /// The first failure.
         first: String,
-        /// How many.
+        /// Number of failures.
         count: usize,
     },
-    /// Status cannot be written.
-    #[error("writing status")]
+    /// The status could not be written.
+    #[error("cannot write status")]
     Status(#[source] Box<kube::Error>),
     /// It took too long.
-    #[error("no end within {RECONCILE_MAX_SECONDS} s")]
+    #[error("reconcile did not finish within {RECONCILE_MAX_SECONDS} s")]
     TimedOut,
 }
 
@@ -66,33 +65,35 @@ pub(crate) fn key(cluster: &LogCluster) -> String {
     format!("{namespace}/{name}")
 }
 
-/// Looks at a cluster and does the next step.
+/// Plans the next step of a cluster and carries it out.
 pub(crate) async fn reconcile(
     cluster: Arc<LogCluster>,
-    context: Arc<Context>,
+    reconciler: Arc<Reconciler>,
 ) -> Result<Action, ReconcileError> {
-    let timer = context.metrics.reconcile_seconds.start_timer();
-    let most = Duration::from_secs(RECONCILE_MAX_SECONDS);
-    let result = tokio::time::timeout(most, Box::pin(steps(&cluster, &context))).await;
+    let timer = reconciler.metrics.reconcile_seconds.start_timer();
+    let max = Duration::from_secs(RECONCILE_MAX_SECONDS);
+    let result = tokio::time::timeout(max, Box::pin(steps(&cluster, &reconciler))).await;
     timer.observe_duration();
     let result = result.unwrap_or(Err(ReconcileError::TimedOut));
     let outcome = if result.is_ok() { "ok" } else { "failed" };
-    context
+    reconciler
         .metrics
         .reconciles
         .with_label_values(&[outcome])
         .inc();
     if result.is_ok() {
-        context.succeeded(&key(&cluster));
+        reconciler.reset_back_off(&key(&cluster));
     }
     result
 }
 
-async fn steps(cached: &LogCluster, context: &Context) -> Result<Action, ReconcileError> {
+async fn steps(cached: &LogCluster, reconciler: &Reconciler) -> Result<Action, ReconcileError> {
     let namespace = cached.metadata.namespace.as_deref().unwrap_or_default();
     let name = cached.metadata.name.as_deref().unwrap_or_default();
-    let api: Api<LogCluster> = Api::namespaced(context.client.clone(), namespace);
-    // What was watched may be old: an id that was just made must not be made again.
+    let api: Api<LogCluster> = Api::namespaced(reconciler.client.clone(), namespace);
+    // Fail closed on a stale status: the cached object may not have the cluster ID or the bootstrap
+    // mark that the last reconcile stored. Planning from it could generate a second ID or bootstrap
+    // again, so the object is read from the API server.
     let found = api
         .get_opt(name)
         .await
@@ -101,46 +102,57 @@ async fn steps(cached: &LogCluster, context: &Context) -> Result<Action, Reconci
             source: Box::new(source),
         })?;
     let Some(raw) = found.filter(|raw| raw.metadata.deletion_timestamp.is_none()) else {
-        // What stands is deleted by its owner's deletion.
+        // Kubernetes deletes the objects together with their owner.
         return Ok(Action::await_change());
     };
     let now = Timestamp::now().as_second();
     let cluster = match ValidCluster::new(&raw) {
         Ok(cluster) => cluster,
-        Err(why) => {
-            let next = status::refused(&raw, &why, now);
-            update_status::write(&api, &raw, &next, context).await?;
+        Err(error) => {
+            let next = status::invalid(&raw, &error, now);
+            update_status::write(&api, &raw, &next, reconciler).await?;
             return Ok(Action::requeue(Duration::from_secs(REQUEUE_QUIET_SECONDS)));
         }
     };
     let names = ClusterNames(&cluster.name);
-    let world = observe::observe(context, &cluster, names, now).await?;
-    let settings = &context.settings;
-    let plan = plan(&cluster, &world.observed, settings).map_err(ReconcileError::Plan)?;
-    if plan.is_empty() {
-        debug!(cluster = key(&raw), "nothing to do");
-    } else {
-        let (applies, asks, deletes) = (plan.apply.len(), plan.ask.len(), plan.delete.len());
-        info!(
-            cluster = key(&raw),
-            applies, asks, deletes, "carries out a plan"
-        );
-    }
-    let outcome = apply::apply(context, &raw, &world, &plan).await;
-    let next = status::next(&raw, &cluster, &world.observed, (&plan, &outcome));
-    update_status::write(&api, &raw, &next, context).await?;
-    if outcome.api_failures_count > 0 {
+    let observation = observe::observe(reconciler, &cluster, names, now).await?;
+    let observed = &observation.observed;
+    let plan = plan(&cluster, observed, &reconciler.settings).map_err(ReconcileError::Plan)?;
+    log(&key(&raw), &plan);
+    let outcome = apply::apply(reconciler, &raw, &observation, &plan).await;
+    let next = status::next(&raw, &cluster, observed, &plan, &outcome);
+    update_status::write(&api, &raw, &next, reconciler).await?;
+    if let Some(first) = outcome.api_failures().next() {
         return Err(ReconcileError::Apply {
-            first: outcome.failures.first().cloned().unwrap_or_default(),
-            count: outcome.api_failures_count,
+            first: first.to_string(),
+            count: outcome.api_failures().count(),
         });
     }
-    // What is refused stays refused for a while; other lanes keep their pace.
+    let seconds = requeue_seconds(&plan, &outcome);
+    Ok(Action::requeue(Duration::from_secs(seconds)))
+}
+
+fn log(cluster: &str, plan: &Plan) {
+    if plan.is_empty() {
+        debug!(cluster, "nothing to do");
+        return;
+    }
+    info!(
+        cluster,
+        applies = plan.apply.len(),
+        asks = plan.ask.len(),
+        deletes = plan.delete.len(),
+        "applying plan"
+    );
+}
+
+/// A growth that was refused would be refused again at once; a rollout or a decommission keeps its
+/// pace.
+fn requeue_seconds(plan: &Plan, outcome: &Outcome) -> u64 {
     let is_moving = plan.stop.is_some() || !(plan.drain.is_empty() && plan.ask.is_empty());
-    let seconds = if outcome.growth_refused.is_some() && !is_moving {
+    if outcome.refused_growth.is_some() && !is_moving {
         REQUEUE_QUIET_SECONDS
     } else {
         plan.requeue_seconds
-    };
-    Ok(Action::requeue(Duration::from_secs(seconds)))
+    }
 }

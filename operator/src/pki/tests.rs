@@ -48,11 +48,11 @@ fn ca() -> Secret {
     fill(&ca_plan(), None, None, NOW).unwrap()
 }
 
-/// Whether a client that trusts the Secret's roots takes its certificate for the host.
+/// Whether a client that trusts the roots in the Secret accepts its certificate for the host.
 fn is_trusted(secret: &Secret, host: &str, at: i64) -> bool {
     let data = secret.data.as_ref().unwrap();
     let mut roots = RootCertStore::empty();
-    for root in CertificateDer::pem_slice_iter(&data[ROOTS].0) {
+    for root in CertificateDer::pem_slice_iter(&data[ROOTS_FIELD].0) {
         roots.add(root.unwrap()).unwrap();
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -68,7 +68,7 @@ fn is_trusted(secret: &Secret, host: &str, at: i64) -> bool {
 }
 
 #[test]
-fn what_is_issued_is_trusted_and_seen() {
+fn issued_certificates_are_trusted_and_readable() {
     let ca = ca();
     let nodes = fill(&node_plan(&[], &[]), None, Some(&ca), NOW).unwrap();
     assert!(is_trusted(&nodes, HOST, NOW + DAY));
@@ -78,10 +78,10 @@ fn what_is_issued_is_trusted_and_seen() {
         "events-1.events-nodes.prod.svc",
         NOW + DAY
     ));
-    let (ca, seen) = (see(&ca), see(&nodes));
-    let leaf = &seen.certificates["events-0.crt"];
-    let root = &ca.certificates[ROOTS];
-    assert_eq!(seen.roots, std::slice::from_ref(root));
+    let (ca, observed) = (observe(&ca), observe(&nodes));
+    let leaf = &observed.certificates["events-0.crt"];
+    let root = &ca.certificates[ROOTS_FIELD];
+    assert_eq!(observed.roots, std::slice::from_ref(root));
     assert!(!root.own_key.is_empty() && root.fingerprint.len() == 64);
     assert_eq!(leaf.issuer_key, root.own_key);
     assert_eq!(
@@ -96,7 +96,7 @@ fn what_is_issued_is_trusted_and_seen() {
 }
 
 #[test]
-fn a_key_that_does_not_fit_is_no_certificate() {
+fn a_certificate_with_another_key_is_ignored() {
     let ca = ca();
     let mut nodes = fill(&node_plan(&[], &[]), None, Some(&ca), NOW).unwrap();
     let key = ca.data.as_ref().unwrap()[CA_KEY].clone();
@@ -105,7 +105,7 @@ fn a_key_that_does_not_fit_is_no_certificate() {
         .as_mut()
         .unwrap()
         .insert("events-0.key".to_owned(), key);
-    assert_eq!(see(&nodes).certificates.len(), 0);
+    assert_eq!(observe(&nodes).certificates.len(), 0);
     let mut broken = ca.clone();
     broken.data.as_mut().unwrap().remove(CA_KEY);
     let error = fill(&node_plan(&[], &[]), None, Some(&broken), NOW).unwrap_err();
@@ -113,20 +113,20 @@ fn a_key_that_does_not_fit_is_no_certificate() {
 }
 
 #[test]
-fn what_is_kept_stays_and_a_former_root_is_trusted_beside_the_new_one() {
+fn kept_certificates_and_former_roots_stay_beside_the_new_root() {
     let (old, new) = (ca(), ca());
     let nodes = fill(&node_plan(&[], &[]), None, Some(&old), NOW).unwrap();
-    let root = see(&old).roots[0].fingerprint.clone();
+    let root = observe(&old).roots[0].fingerprint.clone();
     let keep = node_plan(&["events-0.crt"], &[&root]);
     let after = fill(&keep, Some(&nodes), Some(&new), NOW + DAY).unwrap();
     let data = |secret: &Secret| secret.data.as_ref().unwrap()["events-0.crt"].clone();
     assert_eq!(data(&after), data(&nodes));
-    let roots: Vec<_> = see(&after)
+    let roots: Vec<_> = observe(&after)
         .roots
         .into_iter()
         .map(|root| root.fingerprint)
         .collect();
-    assert_eq!(roots, [see(&new).roots[0].fingerprint.clone(), root]);
+    assert_eq!(roots, [observe(&new).roots[0].fingerprint.clone(), root]);
     assert!(is_trusted(&after, HOST, NOW + DAY));
     let dropped = fill(
         &node_plan(&["events-0.crt"], &[]),

@@ -87,7 +87,7 @@ pub(in crate::cases) async fn an_image_that_cannot_start_stops_at_the_first_pod(
         .await?;
     let says = |status: &LogClusterStatus| {
         let text = status.blocked_on.clone().unwrap_or_default();
-        text.contains("to come up") && text.contains("go back")
+        text.contains("does not start") && text.contains("revert")
     };
     let status = sandbox
         .status_for(CHANGE_MAX, "the rollout to say that it is stuck", says)

@@ -1,4 +1,4 @@
-//! Every object that should stand for a cluster. One module per kind, each a pure function.
+//! The desired objects of a cluster: one module per kind, each a pure function.
 
 mod account;
 mod budget;
@@ -15,54 +15,55 @@ use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use lograft_crds::names::{API_VERSION, ClusterNames};
+use lograft_crds::names::{ANNOTATION_ROLLOUT_HASH, API_VERSION, ClusterNames};
 use serde_json::Value;
 
-use crate::cluster::lanes::scale;
-use crate::cluster::replicas;
-use crate::{Observed, Settings, ValidCluster};
+use crate::Settings;
+use crate::cluster::observed::Observed;
+use crate::cluster::replicas::desired_replicas;
+use crate::cluster::validate::ValidCluster;
 
-/// Why an object was not built.
+/// Why an object could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// A node's configuration does not encode.
-    #[error("encoding the configuration of {pod}")]
+    /// A node's configuration could not be encoded.
+    #[error("cannot encode the configuration of {pod}")]
     Config {
-        /// The pod.
+        /// Pod of the node.
         pod: String,
-        /// Why not.
+        /// Cause.
         #[source]
         source: serde_yaml::Error,
     },
-    /// The pods' template does not encode.
-    #[error("hashing the pods' template")]
+    /// The pod template could not be encoded.
+    #[error("cannot hash the pod template")]
     Hash(#[source] serde_json::Error),
 }
 
-/// What should stand, in the order that it is applied: nothing refers to what comes later.
+/// The desired objects in the order in which they are applied: no object refers to a later one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
-    /// The pods' account. It has no rights, and its token is mounted nowhere: a node asks nothing
-    /// of the API server.
+    /// Service account of the pods. It has no permissions and its token is not mounted: a node does
+    /// not use the API server.
     pub service_account: ServiceAccount,
-    /// Each node's configuration.
+    /// Configuration of each node.
     pub config: ConfigMap,
-    /// The cluster's addresses, for people and clients.
+    /// Addresses of the cluster, for people and clients.
     pub peers: ConfigMap,
-    /// Each pod's DNS name.
+    /// Headless Service: DNS name of each pod.
     pub nodes_service: Service,
-    /// Where clients begin.
+    /// Service for clients.
     pub client_service: Service,
-    /// Bounds what others may evict.
+    /// Limit on evictions by others.
     pub disruption_budget: PodDisruptionBudget,
-    /// Who may reach the nodes; none is to stand without it.
+    /// Access to the nodes; none if it is switched off.
     pub network_policy: Option<NetworkPolicy>,
     /// The pods.
     pub stateful_set: StatefulSet,
 }
 
 impl Desired {
-    /// The objects as the API server takes them, in order.
+    /// The objects in the form of the API server, in order.
     pub fn objects(&self) -> Result<Vec<Value>, serde_json::Error> {
         let Self {
             service_account,
@@ -88,55 +89,68 @@ impl Desired {
         objects.push(serde_json::to_value(stateful_set)?);
         Ok(objects)
     }
+
+    /// Number of pods.
+    pub(crate) fn replicas(&self) -> i32 {
+        let spec = self.stateful_set.spec.as_ref();
+        spec.and_then(|spec| spec.replicas).unwrap_or(0)
+    }
+
+    /// Rollout hash of the pod template.
+    pub(crate) fn rollout_hash(&self) -> &str {
+        let spec = self.stateful_set.spec.as_ref();
+        let metadata = spec.and_then(|spec| spec.template.metadata.as_ref());
+        let annotations = metadata.and_then(|metadata| metadata.annotations.as_ref());
+        let hash = annotations.and_then(|all| all.get(ANNOTATION_ROLLOUT_HASH));
+        hash.map_or("", String::as_str)
+    }
 }
 
-/// What should stand for `cluster` in this world.
+/// The desired objects of a cluster.
 pub fn desired(
     cluster: &ValidCluster,
     observed: &Observed,
     settings: &Settings,
 ) -> Result<Desired, BuildError> {
-    let standing = observed.standing(cluster);
-    let wanted = scale::room(cluster, observed, standing);
-    let world = World {
+    let input = BuildInput {
         cluster,
         observed,
         settings,
-        pods: replicas::pods(wanted, standing, &observed.emptied),
+        pods: desired_replicas(cluster, observed),
     };
     Ok(Desired {
-        service_account: account::build(&world),
-        config: config::nodes(&world)?,
-        peers: config::peers(&world),
-        nodes_service: service::nodes(&world),
-        client_service: service::client(&world),
-        disruption_budget: budget::build(&world),
-        network_policy: policy::build(&world),
-        stateful_set: stateful_set::build(&world)?,
+        service_account: account::build(&input),
+        config: config::nodes(&input)?,
+        peers: config::peers(&input),
+        nodes_service: service::nodes(&input),
+        client_service: service::client(&input),
+        disruption_budget: budget::build(&input),
+        network_policy: policy::build(&input),
+        stateful_set: stateful_set::build(&input)?,
     })
 }
 
-/// What every builder reads.
-struct World<'a> {
+/// The arguments of every builder.
+struct BuildInput<'a> {
     cluster: &'a ValidCluster,
     observed: &'a Observed,
     settings: &'a Settings,
-    /// How many pods should stand now.
+    /// Desired number of pods.
     pods: i32,
 }
 
-impl World<'_> {
+impl BuildInput<'_> {
     fn names(&self) -> ClusterNames<'_> {
         ClusterNames(&self.cluster.name)
     }
 
-    /// Metadata of an object of the cluster: deleted with it, found by its labels.
+    /// Metadata of an owned object.
     fn metadata(&self, name: String) -> ObjectMeta {
         owned_metadata(self.cluster, name)
     }
 }
 
-/// Metadata of an object of the cluster: deleted with it, found by its labels.
+/// Metadata of an object that is deleted together with the LogCluster and found by its labels.
 pub(crate) fn owned_metadata(cluster: &ValidCluster, name: String) -> ObjectMeta {
     ObjectMeta {
         name: Some(name),

@@ -1,5 +1,5 @@
-//! From a raw LogCluster to one that the rest can rely on. The API server checks the same by
-//! schema and rules, but a stored object may be older than they are.
+//! Validation of a LogCluster. The API server checks the same with the schema and its rules, but a
+//! stored object may be older than they are.
 
 use std::fmt::Display;
 
@@ -11,63 +11,64 @@ use lograft_crds::log_cluster::TlsMode;
 use lograft_crds::names::OWN_PREFIXES;
 use lograft_crds::{ByteSize, LogCluster, LogClusterSpec, Period, QuantityError};
 
-/// Why a LogCluster goes no further.
+/// Why a LogCluster is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// It was not read from an API server.
-    #[error("{field} is missing: only a LogCluster that the API server stores can be served")]
+pub enum ValidationError {
+    /// It has no name, namespace or UID.
+    #[error("{field} is missing: the LogCluster must be read from the API server")]
     Missing {
         /// The field.
         field: &'static str,
     },
-    /// A field is outside its bounds.
-    #[error("{field} is {found}: {bound}")]
+    /// A field is out of its bounds.
+    #[error("{field} must be {bound}, got {found}")]
     Field {
         /// The field.
         field: &'static str,
-        /// What stands there.
+        /// Its value.
         found: String,
-        /// What may stand there.
+        /// Its bounds.
         bound: String,
     },
-    /// A size is none.
-    #[error("reading {field}")]
+    /// A size or a time could not be parsed.
+    #[error("cannot parse {field}")]
     Quantity {
         /// The field.
         field: &'static str,
-        /// Why it is none.
+        /// Cause.
         #[source]
         source: QuantityError,
     },
-    /// The data plane cannot do it. Going on without would be worse than saying so.
-    #[error("{field} is set, but this version of Lograft has no {what}: leave it out")]
-    NotThere {
+    /// The data plane does not support a field. To ignore it would be worse than an error: somebody
+    /// who enables authorization must not believe that it is on.
+    #[error("{field} is not supported in this version ({what}); remove it")]
+    Unsupported {
         /// The field.
         field: &'static str,
-        /// What is not there.
+        /// The missing feature.
         what: &'static str,
     },
 }
 
-/// A LogCluster whose every field is within its bounds.
+/// A LogCluster whose fields are within their bounds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValidCluster {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Its namespace.
+    /// Namespace.
     pub namespace: String,
-    /// The object's UID: another object of the same name is another cluster.
+    /// UID: a later LogCluster with the same name is another cluster.
     pub uid: String,
-    /// The cluster's id, once it has one.
+    /// ID of the cluster, once it has one.
     pub cluster_id: Option<String>,
-    /// What was asked for.
+    /// The spec.
     pub spec: LogClusterSpec,
-    /// Whether the cluster was ever made.
+    /// Whether the cluster was bootstrapped.
     pub bootstrapped: bool,
-    /// Pods that stood when status was last written.
+    /// Number of members in the stored status.
     pub members_count: i32,
-    /// What was asked for that this version has not: a cluster that serves goes on without it.
-    pub not_there: Option<Refused>,
+    /// A field of the spec that is not supported. A bootstrapped cluster is reconciled without it.
+    pub unsupported: Option<ValidationError>,
     /// `spec.log.segmentSize` in bytes.
     pub segment_bytes: u64,
     /// `spec.log.retention.size` in bytes.
@@ -76,55 +77,56 @@ pub struct ValidCluster {
     pub retention_ms: Option<i64>,
     /// `spec.storage.size` in bytes.
     pub disk_bytes: u64,
-    /// Lives of certificates.
-    pub lives: Lives,
+    /// Lifetimes of certificates.
+    pub certificate_lifetimes: CertificateLifetimes,
     /// `spec.update.drainTimeout` in seconds.
     pub drain_max_seconds: i64,
 }
 
-/// `spec.tls` in seconds.
+/// Lifetimes in `spec.tls`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lives {
-    /// Of the CA.
+pub struct CertificateLifetimes {
+    /// Lifetime of the CA.
     pub ca_seconds: i64,
-    /// Of the certificates that it issues.
+    /// Lifetime of the certificates that it issues.
     pub leaf_seconds: i64,
-    /// How long before its end one is renewed; a third of its life without it.
+    /// Time before its end at which a certificate is renewed; a third of its lifetime if none.
     pub renew_before_seconds: Option<i64>,
 }
 
 impl ValidCluster {
-    /// Checks everything that the building of objects relies on.
-    pub fn new(cluster: &LogCluster) -> Result<Self, Refused> {
+    /// Checks all fields that plans depend on. It fails on the first invalid one; a retry helps
+    /// only after a change of the object.
+    pub fn new(cluster: &LogCluster) -> Result<Self, ValidationError> {
         let LogCluster {
             metadata,
             spec,
             status,
         } = cluster;
-        let name = given(metadata.name.as_ref(), "metadata.name")?;
+        let name = required(metadata.name.as_ref(), "metadata.name")?;
         check_name(&name)?;
         check_counts(spec)?;
         check_sizes(spec)?;
         check_pods(spec)?;
         let bootstrapped = status.as_ref().is_some_and(|s| s.bootstrapped);
-        // A cluster is not made without what it was to have. One that serves is not left alone for
-        // it: its certificates would end.
-        let not_there = refuse_what_is_not_there(spec).err();
-        if let Some(refused) = not_there.clone().filter(|_| !bootstrapped) {
-            return Err(refused);
+        // A new cluster is not created without a requested feature. A bootstrapped one is still
+        // reconciled: its certificates would expire.
+        let unsupported = check_supported(spec).err();
+        if let Some(error) = unsupported.clone().filter(|_| !bootstrapped) {
+            return Err(error);
         }
         let kept = &spec.log.retention;
         Ok(Self {
             name,
-            namespace: given(metadata.namespace.as_ref(), "metadata.namespace")?,
-            uid: given(metadata.uid.as_ref(), "metadata.uid")?,
+            namespace: required(metadata.namespace.as_ref(), "metadata.namespace")?,
+            uid: required(metadata.uid.as_ref(), "metadata.uid")?,
             cluster_id: status.as_ref().and_then(|s| s.cluster_id.clone()),
             spec: spec.clone(),
             bootstrapped,
             members_count: status.as_ref().map_or(0, |status| {
                 i32::try_from(status.members.len()).unwrap_or(i32::MAX)
             }),
-            not_there,
+            unsupported,
             segment_bytes: bytes("spec.log.segmentSize", &spec.log.segment_size)?,
             retention_bytes: kept
                 .size
@@ -138,26 +140,26 @@ impl ValidCluster {
                 .transpose()?
                 .map(|seconds| seconds.saturating_mul(1000)),
             disk_bytes: bytes("spec.storage.size", &spec.storage.size)?,
-            lives: lives(spec)?,
+            certificate_lifetimes: certificate_lifetimes(spec)?,
             drain_max_seconds: seconds("spec.update.drainTimeout", &spec.update.drain_timeout)?,
         })
     }
 }
 
-fn given(value: Option<&String>, field: &'static str) -> Result<String, Refused> {
+fn required(value: Option<&String>, field: &'static str) -> Result<String, ValidationError> {
     let value = value.filter(|text| !text.is_empty());
-    value.cloned().ok_or(Refused::Missing { field })
+    value.cloned().ok_or(ValidationError::Missing { field })
 }
 
-fn refused(field: &'static str, found: &dyn Display, bound: &dyn Display) -> Refused {
-    Refused::Field {
+fn out_of_bounds(field: &'static str, found: &dyn Display, bound: &dyn Display) -> ValidationError {
+    ValidationError::Field {
         field,
         found: found.to_string(),
         bound: bound.to_string(),
     }
 }
 
-fn check_name(name: &str) -> Result<(), Refused> {
+fn check_name(name: &str) -> Result<(), ValidationError> {
     let starts = name.starts_with(|c: char| c.is_ascii_lowercase());
     let ends = name.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
     let is_own = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -165,19 +167,24 @@ fn check_name(name: &str) -> Result<(), Refused> {
         return Ok(());
     }
     let bound = format!(
-        "a letter, then lower-case letters, digits and '-', at most {CLUSTER_NAME_MAX_BYTES} in all"
+        "a lower-case letter followed by lower-case letters, digits and '-', at most \
+         {CLUSTER_NAME_MAX_BYTES} characters"
     );
-    Err(refused("metadata.name", &name, &bound))
+    Err(out_of_bounds("metadata.name", &name, &bound))
 }
 
-fn within(field: &'static str, found: i32, max: i32) -> Result<(), Refused> {
+fn within(field: &'static str, found: i32, max: i32) -> Result<(), ValidationError> {
     if (1..=max).contains(&found) {
         return Ok(());
     }
-    Err(refused(field, &found, &format!("1 to {max}")))
+    Err(out_of_bounds(
+        field,
+        &found,
+        &format!("between 1 and {max}"),
+    ))
 }
 
-fn check_counts(spec: &LogClusterSpec) -> Result<(), Refused> {
+fn check_counts(spec: &LogClusterSpec) -> Result<(), ValidationError> {
     within("spec.replicas", spec.replicas, REPLICAS_MAX_COUNT)?;
     within(
         "spec.log.partitions",
@@ -191,54 +198,58 @@ fn check_counts(spec: &LogClusterSpec) -> Result<(), Refused> {
     Ok(())
 }
 
-fn bytes(field: &'static str, size: &ByteSize) -> Result<u64, Refused> {
+fn bytes(field: &'static str, size: &ByteSize) -> Result<u64, ValidationError> {
     size.bytes()
-        .map_err(|source| Refused::Quantity { field, source })
+        .map_err(|source| ValidationError::Quantity { field, source })
 }
 
-fn seconds(field: &'static str, period: &Period) -> Result<i64, Refused> {
+fn seconds(field: &'static str, period: &Period) -> Result<i64, ValidationError> {
     let seconds = period
         .seconds()
-        .map_err(|source| Refused::Quantity { field, source })?;
-    i64::try_from(seconds).map_err(|_| refused(field, &period.0, &"less"))
+        .map_err(|source| ValidationError::Quantity { field, source })?;
+    i64::try_from(seconds).map_err(|_| out_of_bounds(field, &period.0, &"shorter"))
 }
 
-fn lives(spec: &LogClusterSpec) -> Result<Lives, Refused> {
+fn certificate_lifetimes(spec: &LogClusterSpec) -> Result<CertificateLifetimes, ValidationError> {
     let tls = &spec.tls;
-    let lives = Lives {
+    let lifetimes = CertificateLifetimes {
         ca_seconds: seconds("spec.tls.caValidity", &tls.ca_validity)?,
         leaf_seconds: seconds("spec.tls.leafValidity", &tls.leaf_validity)?,
         renew_before_seconds: (tls.renew_before.as_ref())
             .map(|period| seconds("spec.tls.renewBefore", period))
             .transpose()?,
     };
-    if lives.leaf_seconds >= lives.ca_seconds {
+    if lifetimes.leaf_seconds >= lifetimes.ca_seconds {
         let bound = "below spec.tls.caValidity";
-        return Err(refused(
+        return Err(out_of_bounds(
             "spec.tls.leafValidity",
             &tls.leaf_validity.0,
             &bound,
         ));
     }
     match &tls.renew_before {
-        Some(text) if lives.renew_before_seconds >= Some(lives.leaf_seconds) => {
+        Some(text) if lifetimes.renew_before_seconds >= Some(lifetimes.leaf_seconds) => {
             let bound = "below spec.tls.leafValidity";
-            Err(refused("spec.tls.renewBefore", &text.0, &bound))
+            Err(out_of_bounds("spec.tls.renewBefore", &text.0, &bound))
         }
-        _ => Ok(lives),
+        _ => Ok(lifetimes),
     }
 }
 
-fn check_sizes(spec: &LogClusterSpec) -> Result<(), Refused> {
+fn check_sizes(spec: &LogClusterSpec) -> Result<(), ValidationError> {
     let disk = bytes("spec.storage.size", &spec.storage.size)?;
     if disk < DISK_MIN_BYTES {
         let bound = format!("at least {DISK_MIN_BYTES} bytes");
-        return Err(refused("spec.storage.size", &spec.storage.size.0, &bound));
+        return Err(out_of_bounds(
+            "spec.storage.size",
+            &spec.storage.size.0,
+            &bound,
+        ));
     }
     if let Some(grow) = &spec.storage.auto_grow {
         let field = "spec.storage.autoGrow.maxSize";
         if bytes(field, &grow.max_size)? < disk {
-            return Err(refused(
+            return Err(out_of_bounds(
                 field,
                 &grow.max_size.0,
                 &"at least spec.storage.size",
@@ -247,8 +258,8 @@ fn check_sizes(spec: &LogClusterSpec) -> Result<(), Refused> {
     }
     let segment = bytes("spec.log.segmentSize", &spec.log.segment_size)?;
     if !(SEGMENT_MIN_BYTES..=SEGMENT_MAX_BYTES).contains(&segment) {
-        let bound = format!("{SEGMENT_MIN_BYTES} to {SEGMENT_MAX_BYTES} bytes");
-        return Err(refused(
+        let bound = format!("between {SEGMENT_MIN_BYTES} and {SEGMENT_MAX_BYTES} bytes");
+        return Err(out_of_bounds(
             "spec.log.segmentSize",
             &spec.log.segment_size.0,
             &bound,
@@ -257,39 +268,39 @@ fn check_sizes(spec: &LogClusterSpec) -> Result<(), Refused> {
     Ok(())
 }
 
-/// What a user adds to pods never takes the place of the operator's own: a pod without its labels
-/// would be nobody's.
-fn check_pods(spec: &LogClusterSpec) -> Result<(), Refused> {
+/// User-defined metadata must not replace the operator's own: without its labels a pod would not be
+/// found by the StatefulSet and the Services.
+fn check_pods(spec: &LogClusterSpec) -> Result<(), ValidationError> {
     let pods = &spec.pod_template;
     let own = |key: &&String| OWN_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
     if let Some(key) = pods.labels.keys().find(own) {
-        return Err(refused(
+        return Err(out_of_bounds(
             "spec.podTemplate.labels",
             key,
-            &"the operator's; use another",
+            &"a key that the operator does not use",
         ));
     }
     let of_lograft = |key: &&String| key.starts_with("lograft.io/");
     if let Some(key) = pods.annotations.keys().find(of_lograft) {
-        return Err(refused(
+        return Err(out_of_bounds(
             "spec.podTemplate.annotations",
             key,
-            &"the operator's; use another",
+            &"a key that the operator does not use",
         ));
     }
     let taken = |name: &str| name.starts_with("LOGRAFT_") || name == "POD_NAME";
     if let Some(env) = pods.env.iter().find(|env| taken(&env.name)) {
-        return Err(refused(
+        return Err(out_of_bounds(
             "spec.podTemplate.env",
             &env.name,
-            &"the operator's; use another",
+            &"a key that the operator does not use",
         ));
     }
     Ok(())
 }
 
-fn refuse_what_is_not_there(spec: &LogClusterSpec) -> Result<(), Refused> {
-    let asked = [
+fn check_supported(spec: &LogClusterSpec) -> Result<(), ValidationError> {
+    let requested = [
         (
             spec.authorization.enabled,
             "spec.authorization.enabled",
@@ -303,12 +314,12 @@ fn refuse_what_is_not_there(spec: &LogClusterSpec) -> Result<(), Refused> {
         (
             spec.log.max_batch_size.is_some(),
             "spec.log.maxBatchSize",
-            "bound of its own for batches",
+            "batch size limit per cluster",
         ),
         (
             spec.observability.otlp_endpoint.is_some(),
             "spec.observability.otlpEndpoint",
-            "export of traces",
+            "trace export",
         ),
         (
             spec.observability.service_monitor,
@@ -318,11 +329,14 @@ fn refuse_what_is_not_there(spec: &LogClusterSpec) -> Result<(), Refused> {
         (
             spec.tls.mode == TlsMode::CertManager,
             "spec.tls.mode certManager",
-            "use of cert-manager",
+            "certificates from cert-manager",
         ),
     ];
-    match asked.into_iter().find(|(is_asked, ..)| *is_asked) {
-        Some((_, field, what)) => Err(Refused::NotThere { field, what }),
+    match requested
+        .into_iter()
+        .find(|(is_requested, ..)| *is_requested)
+    {
+        Some((_, field, what)) => Err(ValidationError::Unsupported { field, what }),
         None => Ok(()),
     }
 }

@@ -1,39 +1,40 @@
-//! Plans carried out in a world that is made of nothing but what was planned: it comes to rest.
+//! Plans carried out in a simulated cluster that contains only the planned objects, until nothing
+//! is planned any more.
 
 use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
 
 use lograft_crds::LogCluster;
-use lograft_crds::log_cluster::MemberRole;
 use lograft_crds::names::ClusterNames;
-use lograft_operator_desired::plan::Identity;
-use lograft_operator_desired::{
-    Answer, Ask, CertificateSeen, DiskSeen, NodeSeen, NodeState, ObjectKey, Observed,
-    PartitionSeen, Plan, PodSeen, ReplicaSeen, SecretSeen, Stop, ValidCluster, View, plan,
+use lograft_operator_desired::cluster::{
+    Ask, ClusterView, Identity, Intervention, NodeAnswer, NodeState, Observed, ObservedCertificate,
+    ObservedDisk, ObservedPartition, ObservedPod, ObservedReplica, ObservedSecret, Plan, Stop,
+    ValidCluster, Wait, plan,
 };
+use lograft_operator_desired::{ObjectKey, ObjectRef};
 use serde_json::{Value, json};
 
-use crate::{sample, settings};
+use crate::{node, sample, settings};
 
 const NOW: i64 = 1_800_000_000;
 const ID: &str = "11111111-2222-4333-8444-555555555555";
 
-/// A cluster and its world.
+/// A LogCluster and the simulated cluster.
 struct Sim {
     cluster: LogCluster,
-    seen: Observed,
+    observed: Observed,
     uids: u64,
-    /// Every ask, in order.
+    /// All requests to the data plane, in order.
     asked: Vec<Ask>,
-    /// Every pod replaced, in order.
+    /// All replaced pods, in order.
     replaced: Vec<String>,
-    /// Nodes that were asked to hand over, in order.
+    /// Nodes that were asked to prepare their stop, in order.
     stopped: Vec<u64>,
-    /// Whether leaderships stay where they are.
+    /// Whether leaderships cannot be transferred.
     is_sticky: bool,
-    /// Images of this hash do not start.
+    /// Pods with this hash do not start.
     broken_hash: Option<String>,
-    /// Pods of this hash run and are never ready.
+    /// Pods with this hash run but never become ready.
     unready_hash: Option<String>,
 }
 
@@ -41,13 +42,13 @@ impl Sim {
     fn new() -> Self {
         let mut cluster = sample("minimal");
         cluster.status = None;
-        let seen = Observed {
+        let observed = Observed {
             now_unix_seconds: NOW,
             ..Observed::default()
         };
         Self {
             cluster,
-            seen,
+            observed,
             uids: 0,
             asked: Vec::new(),
             replaced: Vec::new(),
@@ -61,7 +62,7 @@ impl Sim {
     fn plan(&self) -> Plan {
         plan(
             &ValidCluster::new(&self.cluster).unwrap(),
-            &self.seen,
+            &self.observed,
             &settings(),
         )
         .unwrap()
@@ -76,7 +77,7 @@ impl Sim {
         format!("uid-{}", self.uids)
     }
 
-    /// Carries out a plan, and lets Kubernetes and the nodes do their part.
+    /// Carries out a plan and simulates Kubernetes and the nodes.
     fn carry_out(&mut self, plan: &Plan) {
         let status = self.cluster.status.get_or_insert_default();
         match &plan.identity {
@@ -84,10 +85,10 @@ impl Sim {
             Identity::Mint => status.cluster_id = Some(ID.to_owned()),
             Identity::Adopt(id) => status.cluster_id = Some(id.clone()),
         }
-        status.bootstrapped |= plan.was_made;
+        status.bootstrapped |= plan.mark_bootstrapped;
         self.issue(plan);
         for grow in &plan.grow {
-            let disks = self.seen.disks.values_mut();
+            let disks = self.observed.disks.values_mut();
             for disk in disks.filter(|disk| disk.uid == grow.uid) {
                 disk.requested_bytes = grow.bytes;
                 disk.actual_bytes = Some(grow.bytes);
@@ -97,46 +98,45 @@ impl Sim {
             let mut live = object.clone();
             live["metadata"]["uid"] = json!(self.uid());
             live["status"] = json!({"by": "another"});
-            self.seen.live.insert(ObjectKey::of(object), live);
+            self.observed.live.insert(ObjectKey::of(object), live);
         }
         for drain in &plan.drain {
             let at = self.names().ordinal(&drain.key.name).unwrap();
-            self.seen.pods.get_mut(&at).unwrap().draining_since = Some(NOW);
+            self.observed.pods.get_mut(&at).unwrap().draining_since = Some(NOW);
         }
         let stopped = plan.stop.as_ref().filter(|stop| self.prepare(stop));
         for ask in &plan.ask {
             self.answer(ask);
         }
-        for delete in plan.delete.iter().chain(stopped.map(|stop| &stop.pod)) {
-            if delete.key.kind == "Pod" {
-                let at = self.names().ordinal(&delete.key.name).unwrap();
-                assert_eq!(self.seen.pods[&at].uid, delete.uid);
-                self.seen.pods.remove(&at);
-                self.replaced.push(delete.key.name.clone());
-            } else if delete.key.kind == "PersistentVolumeClaim" {
-                self.seen.disks.retain(|_, disk| disk.uid != delete.uid);
+        let deleted = plan.delete.iter().map(|delete| &delete.object);
+        for ObjectRef { key, uid } in deleted.chain(stopped.map(|stop| &stop.pod)) {
+            if key.kind == "Pod" {
+                let at = self.names().ordinal(&key.name).unwrap();
+                assert_eq!(self.observed.pods[&at].uid, *uid);
+                self.observed.pods.remove(&at);
+                self.replaced.push(key.name.clone());
+            } else if key.kind == "PersistentVolumeClaim" {
+                self.observed.disks.retain(|_, disk| disk.uid != *uid);
             } else {
-                self.seen.live.remove(&delete.key);
+                self.observed.live.remove(key);
             }
         }
         self.kubernetes();
-        let cluster = ValidCluster::new(&self.cluster).unwrap();
-        self.seen.derive(&cluster);
     }
 
     fn issue(&mut self, plan: &Plan) {
         for secret in &plan.secrets {
             let name = secret.object.metadata.name.clone().unwrap();
-            let mut fresh = self.seen.secrets.remove(&name).unwrap_or_default();
-            let ca = CertificateSeen {
+            let mut fresh = self.observed.secrets.remove(&name).unwrap_or_default();
+            let ca = ObservedCertificate {
                 fingerprint: "ca".to_owned(),
                 own_key: "ca".to_owned(),
                 not_before: NOW,
                 not_after: NOW + secret.life_seconds,
-                ..CertificateSeen::default()
+                ..ObservedCertificate::default()
             };
             if secret.is_ca {
-                fresh = SecretSeen::default();
+                fresh = ObservedSecret::default();
                 fresh.certificates.insert("ca.crt".to_owned(), ca.clone());
             }
             let keep: BTreeSet<_> = secret
@@ -147,24 +147,24 @@ impl Sim {
                 .collect();
             fresh.certificates.retain(|field, _| keep.contains(field));
             for leaf in &secret.issue {
-                let seen = CertificateSeen {
+                let seen = ObservedCertificate {
                     issuer_key: "ca".to_owned(),
                     not_before: NOW,
                     not_after: NOW + secret.life_seconds,
                     names: leaf.hosts.iter().chain([&leaf.uri]).cloned().collect(),
-                    ..CertificateSeen::default()
+                    ..ObservedCertificate::default()
                 };
                 fresh.certificates.insert(leaf.field.clone(), seen);
             }
             fresh.roots = vec![ca];
-            self.seen.secrets.insert(name, fresh);
+            self.observed.secrets.insert(name, fresh);
         }
     }
 
-    /// As the node answers it: what it leads goes to others first.
+    /// Prepares a node for its stop: its leaderships go to other nodes first.
     fn prepare(&mut self, stop: &Stop) -> bool {
         self.stopped.push(stop.node_id);
-        let view = self.seen.view.as_mut().unwrap();
+        let view = self.observed.view.as_mut().unwrap();
         if !self.is_sticky {
             let other = |own: u64| if own == 1 { 2 } else { 1 };
             let leaders = view.partitions.iter_mut().map(|p| &mut p.leader);
@@ -187,24 +187,24 @@ impl Sim {
         self.asked.push(ask.clone());
         match ask {
             Ask::Bootstrap { cluster_id } => {
-                assert!(self.seen.view.is_none(), "a second cluster");
+                assert!(self.observed.view.is_none(), "a second cluster");
                 assert_eq!(
                     Some(cluster_id),
                     self.cluster.status.as_ref().unwrap().cluster_id.as_ref()
                 );
-                self.seen.view = Some(View {
+                self.observed.view = Some(ClusterView {
                     meta_leader: Some(1),
-                    ..View::default()
+                    ..ClusterView::default()
                 });
             }
             Ask::Recommission { node_id } => {
-                let nodes = &mut self.seen.view.as_mut().unwrap().nodes;
+                let nodes = &mut self.observed.view.as_mut().unwrap().nodes;
                 let node = nodes.iter_mut().find(|node| node.id == *node_id).unwrap();
                 assert_eq!(node.state, NodeState::Draining);
                 node.state = NodeState::Active;
             }
             Ask::Decommission { node_id } => {
-                let nodes = &mut self.seen.view.as_mut().unwrap().nodes;
+                let nodes = &mut self.observed.view.as_mut().unwrap().nodes;
                 let node = nodes.iter_mut().find(|node| node.id == *node_id).unwrap();
                 node.state = match node.state {
                     NodeState::Active => NodeState::Draining,
@@ -215,49 +215,49 @@ impl Sim {
         }
     }
 
-    /// The StatefulSet's controller, kubelet, and nodes that join.
+    /// The StatefulSet controller, kubelet, and nodes that join.
     fn kubernetes(&mut self) {
         let key = ObjectKey {
             kind: "StatefulSet".to_owned(),
             name: self.names().stateful_set(),
         };
-        let set = self.seen.live.get(&key).cloned();
-        self.seen.stateful_set = set.map(|set| serde_json::from_value(set).unwrap());
-        let standing = self.seen.replicas();
-        let hash = self.seen.hash().cloned();
-        if self.seen.stateful_set.is_some() {
-            self.seen.pods.retain(|at, _| *at < standing);
-            self.seen.answers.retain(|at, _| *at < standing);
+        let set = self.observed.live.get(&key).cloned();
+        self.observed.stateful_set = set.map(|set| serde_json::from_value(set).unwrap());
+        let replicas = self.observed.replicas();
+        let hash = self.observed.hash().cloned();
+        if self.observed.stateful_set.is_some() {
+            self.observed.pods.retain(|at, _| *at < replicas);
+            self.observed.answers.retain(|at, _| *at < replicas);
         }
         let is_broken = hash.is_some() && hash == self.broken_hash;
-        for at in 0..standing {
+        for at in 0..replicas {
             let uid = self.uid();
-            let disk = DiskSeen {
+            let disk = ObservedDisk {
                 uid: format!("disk-{uid}"),
                 requested_bytes: 10 << 30,
                 actual_bytes: Some(10 << 30),
                 terminating: false,
             };
-            self.seen.disks.entry(at).or_insert(disk);
-            let Entry::Vacant(place) = self.seen.pods.entry(at) else {
+            self.observed.disks.entry(at).or_insert(disk);
+            let Entry::Vacant(vacant) = self.observed.pods.entry(at) else {
                 continue;
             };
-            place.insert(PodSeen {
+            vacant.insert(ObservedPod {
                 uid,
                 hash: hash.clone(),
                 ready: false,
                 running: !is_broken,
                 trouble: is_broken.then(|| "ImagePullBackOff".to_owned()),
-                ..PodSeen::default()
+                ..ObservedPod::default()
             });
-            self.seen.answers.entry(at).or_insert(Answer::Empty);
+            self.observed.answers.entry(at).or_insert(NodeAnswer::Empty);
         }
-        if self.seen.view.is_some() {
+        if self.observed.view.is_some() {
             self.join();
         }
     }
 
-    /// Every running pod's node belongs to the cluster and is ready.
+    /// The nodes of all running pods join the cluster and become ready.
     fn join(&mut self) {
         let name = self.cluster.metadata.name.clone().unwrap();
         let cluster_id = self
@@ -268,16 +268,16 @@ impl Sim {
             .cluster_id
             .clone()
             .unwrap();
-        let view = self.seen.view.as_mut().unwrap();
-        for (at, pod) in &mut self.seen.pods {
+        let view = self.observed.view.as_mut().unwrap();
+        for (at, pod) in &mut self.observed.pods {
             let pod_name = ClusterNames(&name).pod(*at);
-            if self.seen.answers[at] == Answer::Empty {
+            if self.observed.answers[at] == NodeAnswer::Empty {
                 let id = u64::try_from(view.nodes.len()).unwrap() + 1;
-                let answer = Answer::Member {
+                let answer = NodeAnswer::Member {
                     cluster_id: cluster_id.clone(),
                     node_id: id,
                 };
-                self.seen.answers.insert(*at, answer);
+                self.observed.answers.insert(*at, answer);
                 view.nodes.push(node(id, &pod_name));
             }
             let is_unready = pod.hash.is_some() && pod.hash == self.unready_hash;
@@ -285,13 +285,18 @@ impl Sim {
         }
         for node in &mut view.nodes {
             let at = ClusterNames(&name).ordinal(&node.name).unwrap();
-            let own = matches!(self.seen.answers.get(&at), Some(Answer::Member { node_id, .. }) if *node_id == node.id);
-            node.reachable = own && self.seen.pods.get(&at).is_some_and(|pod| pod.running);
+            let answer = self.observed.answers.get(&at);
+            let is_own = |answer: &NodeAnswer| match answer {
+                NodeAnswer::Member { node_id, .. } => *node_id == node.id,
+                NodeAnswer::Empty | NodeAnswer::Silent(_) => false,
+            };
+            node.reachable = answer.is_some_and(is_own)
+                && self.observed.pods.get(&at).is_some_and(|pod| pod.running);
         }
     }
 
     /// Plans and carries out until nothing is planned.
-    fn rest(&mut self) {
+    fn converge(&mut self) {
         for _ in 0..64 {
             let plan = self.plan();
             if plan.is_empty() {
@@ -299,16 +304,13 @@ impl Sim {
             }
             self.carry_out(&plan);
         }
-        panic!("no rest: {:#?}", self.plan());
+        panic!("does not converge: {:#?}", self.plan());
     }
 
     fn wait_text(&self) -> String {
-        let notes = self.plan().notes;
-        notes
-            .iter()
-            .find(|note| note.blocks)
-            .map(|note| note.text.clone())
-            .unwrap_or_default()
+        let waits = self.plan().waits;
+        let blocking = waits.iter().find(|wait| is_blocking(wait));
+        blocking.map(Wait::to_string).unwrap_or_default()
     }
 
     fn decommissions(&self) -> BTreeSet<u64> {
@@ -320,52 +322,38 @@ impl Sim {
     }
 }
 
-fn node(id: u64, name: &str) -> NodeSeen {
-    NodeSeen {
-        id,
-        name: name.to_owned(),
-        state: NodeState::Active,
-        reachable: true,
-        version: "0.1.0".to_owned(),
-        disk_total_bytes: 10 << 30,
-        disk_free_bytes: 9 << 30,
-        disk_low: false,
-        leaders: 0,
-        meta: Some(MemberRole::Voter),
-        lag_entries: 0,
-        certificate_not_after: None,
-        roots: Vec::new(),
-    }
+fn is_blocking(wait: &Wait) -> bool {
+    !matches!(wait, Wait::UnderWay(_))
 }
 
 fn running() -> Sim {
     let mut sim = Sim::new();
-    sim.rest();
-    let replica = |node| ReplicaSeen {
+    sim.converge();
+    let replica = |node| ObservedReplica {
         node,
         in_sync: true,
         voter: true,
     };
-    let partition = |number, leader| PartitionSeen {
+    let partition = |number, leader| ObservedPartition {
         topic: "orders".to_owned(),
         number,
         leader: Some(leader),
         replicas: [1, 2, 3].map(replica).into(),
     };
-    sim.seen.view.as_mut().unwrap().partitions =
+    sim.observed.view.as_mut().unwrap().partitions =
         vec![partition(0, 1), partition(1, 2), partition(2, 3)];
     sim
 }
 
 #[test]
-fn a_new_cluster_is_made_once_and_comes_to_rest() {
+fn a_new_cluster_is_bootstrapped_once_and_converges() {
     let mut sim = Sim::new();
-    // The id comes first, and nothing is asked with it before it stands in status.
+    // The ID is stored in status before any request to a node.
     let first = sim.plan();
     assert_eq!(first.identity, Identity::Mint);
     assert_eq!(first.ask, []);
     assert_eq!((first.secrets.len(), first.apply.len()), (4, 8));
-    sim.rest();
+    sim.converge();
     assert_eq!(
         sim.asked,
         [Ask::Bootstrap {
@@ -377,22 +365,22 @@ fn a_new_cluster_is_made_once_and_comes_to_rest() {
 }
 
 #[test]
-fn nobody_makes_a_cluster_while_a_disk_may_hold_one() {
+fn no_bootstrap_while_a_disk_may_hold_a_cluster() {
     let mut sim = Sim::new();
     let plan = sim.plan();
     sim.carry_out(&plan);
-    sim.seen
+    sim.observed
         .answers
-        .insert(2, Answer::Silent("no route".to_owned()));
+        .insert(2, NodeAnswer::Silent("no route".to_owned()));
     let plan = sim.plan();
     assert_eq!(plan.ask, []);
     assert!(sim.wait_text().contains("no route"), "{}", sim.wait_text());
 
-    let foreign = Answer::Member {
+    let foreign = NodeAnswer::Member {
         cluster_id: "another".to_owned(),
         node_id: 3,
     };
-    sim.seen.answers.insert(2, foreign);
+    sim.observed.answers.insert(2, foreign);
     assert_eq!(sim.plan().ask, []);
     assert!(
         sim.wait_text().contains("belongs to cluster another"),
@@ -402,7 +390,7 @@ fn nobody_makes_a_cluster_while_a_disk_may_hold_one() {
 }
 
 #[test]
-fn a_crash_between_bootstrap_and_its_mark_makes_no_second_cluster() {
+fn a_crash_between_bootstrap_and_its_mark_creates_no_second_cluster() {
     let mut sim = Sim::new();
     while sim.asked.is_empty() {
         let plan = sim.plan();
@@ -410,19 +398,19 @@ fn a_crash_between_bootstrap_and_its_mark_makes_no_second_cluster() {
     }
     assert!(!sim.cluster.status.as_ref().unwrap().bootstrapped);
     let plan = sim.plan();
-    assert!(plan.was_made && plan.ask.is_empty());
+    assert!(plan.mark_bootstrapped && plan.ask.is_empty());
 }
 
 #[test]
-fn an_empty_first_disk_joins() {
+fn an_empty_first_disk_joins_as_a_new_node() {
     let mut sim = running();
-    sim.seen.answers.insert(0, Answer::Empty);
-    sim.seen.pods.get_mut(&0).unwrap().ready = false;
+    sim.observed.answers.insert(0, NodeAnswer::Empty);
+    sim.observed.pods.get_mut(&0).unwrap().ready = false;
     let plan = sim.plan();
     assert_eq!(plan.ask, []);
-    // It joined as node 4; node 1, whose disk is lost, is taken out.
+    // It joins as node 4; node 1 has lost its disk and is decommissioned.
     sim.kubernetes();
-    sim.rest();
+    sim.converge();
     assert_eq!(sim.decommissions(), [1].into());
     assert_eq!(
         sim.asked
@@ -439,53 +427,58 @@ fn disks_of_a_deleted_cluster_are_adopted() {
     sim.cluster.status = None;
     let plan = sim.plan();
     assert_eq!(plan.identity, Identity::Adopt(ID.to_owned()));
-    sim.seen
+    sim.observed
         .answers
-        .insert(0, Answer::Silent("starts".to_owned()));
-    sim.seen.answers.retain(|at, _| *at == 0);
+        .insert(0, NodeAnswer::Silent("starting".to_owned()));
+    sim.observed.answers.retain(|at, _| *at == 0);
     assert_eq!(sim.plan().identity, Identity::Keep);
 }
 
 #[test]
-fn what_was_deleted_or_edited_is_put_back() {
+fn deleted_and_edited_objects_are_restored() {
     let mut sim = running();
-    let keys: Vec<ObjectKey> = sim.seen.live.keys().cloned().collect();
+    let keys: Vec<ObjectKey> = sim.observed.live.keys().cloned().collect();
     for key in keys {
-        let whole = sim.seen.live.remove(&key).unwrap();
+        let whole = sim.observed.live.remove(&key).unwrap();
         let applied: Vec<ObjectKey> = sim.plan().apply.iter().map(ObjectKey::of).collect();
         assert_eq!(applied, std::slice::from_ref(&key));
         let mut edited = whole.clone();
         edited["metadata"]["labels"]["lograft.io/cluster"] = json!("other");
-        sim.seen.live.insert(key.clone(), edited);
+        sim.observed.live.insert(key.clone(), edited);
         assert_eq!(sim.plan().apply.len(), 1, "{key:?}");
-        let mut strangers = whole.clone();
-        strangers["metadata"]["labels"]["lograft.io/cluster"] = json!("other");
-        strangers["metadata"]["ownerReferences"][0]["uid"] = json!("another");
-        sim.seen.live.insert(key.clone(), strangers);
+        let mut foreign = whole.clone();
+        foreign["metadata"]["labels"]["lograft.io/cluster"] = json!("other");
+        foreign["metadata"]["ownerReferences"][0]["uid"] = json!("another");
+        sim.observed.live.insert(key.clone(), foreign);
         assert_eq!(sim.plan().apply, Vec::<Value>::new(), "{key:?}");
         assert!(sim.wait_text().contains("belongs to LogCluster"));
-        sim.seen.live.insert(key, whole);
+        sim.observed.live.insert(key, whole);
     }
     assert!(sim.plan().is_empty());
 }
 
 #[test]
-fn a_policy_that_is_not_wanted_goes() {
+fn a_network_policy_that_is_switched_off_is_deleted() {
     let mut sim = running();
     sim.cluster.spec.network_policy.enabled = false;
     assert_eq!(sim.plan().delete.len(), 1);
-    sim.rest();
-    assert!(!sim.seen.live.keys().any(|key| key.kind == "NetworkPolicy"));
+    sim.converge();
+    assert!(
+        !sim.observed
+            .live
+            .keys()
+            .any(|key| key.kind == "NetworkPolicy")
+    );
 }
 
 #[test]
-fn a_rollout_takes_pods_from_above_and_the_leader_of_meta_last() {
+fn a_rollout_starts_with_the_highest_ordinal_and_ends_with_the_leader_of_meta() {
     let mut sim = running();
-    sim.seen.view.as_mut().unwrap().meta_leader = Some(3);
+    sim.observed.view.as_mut().unwrap().meta_leader = Some(3);
     sim.cluster.spec.version = Some("0.2.0".to_owned());
-    sim.rest();
+    sim.converge();
     assert_eq!(sim.replaced, ["lograft-1", "lograft-0", "lograft-2"]);
-    // Each was asked to hand over before it went, and went only then.
+    // Each was prepared before it was replaced.
     assert_eq!(sim.stopped, [2, 1, 3]);
 }
 
@@ -495,36 +488,36 @@ fn a_rollout_waits_for_majorities_and_for_pods_that_are_down() {
     sim.cluster.spec.version = Some("0.2.0".to_owned());
     let first = sim.plan();
     sim.carry_out(&first);
-    sim.seen.view.as_mut().unwrap().partitions[0].replicas[0].in_sync = false;
+    sim.observed.view.as_mut().unwrap().partitions[0].replicas[0].in_sync = false;
     let plan = sim.plan();
     assert!(plan.delete.is_empty() && plan.drain.is_empty() && plan.stop.is_none());
     assert!(
-        sim.wait_text().contains("majority without lograft-2"),
+        sim.wait_text().contains("majority without pod lograft-2"),
         "{}",
         sim.wait_text()
     );
-    sim.seen.view.as_mut().unwrap().partitions[0].replicas[0].in_sync = true;
-    // One that is down and as outdated as the others is the next.
-    sim.seen.pods.get_mut(&0).unwrap().ready = false;
+    sim.observed.view.as_mut().unwrap().partitions[0].replicas[0].in_sync = true;
+    // An outdated pod that is down is the next.
+    sim.observed.pods.get_mut(&0).unwrap().ready = false;
     assert_eq!(sim.plan().drain[0].key.name, "lograft-0");
-    sim.seen.pods.get_mut(&0).unwrap().terminating = true;
+    sim.observed.pods.get_mut(&0).unwrap().terminating = true;
     let plan = sim.plan();
     assert!(plan.delete.is_empty() && plan.drain.is_empty() && plan.stop.is_none());
     assert!(
-        sim.wait_text().contains("lograft-0 to be ready"),
+        sim.wait_text().contains("pod lograft-0 to become ready"),
         "{}",
         sim.wait_text()
     );
-    sim.seen.view = None;
-    sim.seen.pods.get_mut(&0).unwrap().ready = true;
-    sim.seen.pods.get_mut(&0).unwrap().terminating = false;
+    sim.observed.view = None;
+    sim.observed.pods.get_mut(&0).unwrap().ready = true;
+    sim.observed.pods.get_mut(&0).unwrap().terminating = false;
     let plan = sim.plan();
     assert!(plan.delete.is_empty() && plan.drain.is_empty() && plan.stop.is_none());
     assert!(sim.wait_text().contains("describe"), "{}", sim.wait_text());
 }
 
 #[test]
-fn leaderships_that_do_not_move_hold_a_pod_up_for_the_drains_time() {
+fn leaderships_that_cannot_be_transferred_delay_a_pod_until_the_drain_timeout() {
     let mut sim = running();
     sim.cluster.spec.version = Some("0.2.0".to_owned());
     let apply = sim.plan();
@@ -533,18 +526,18 @@ fn leaderships_that_do_not_move_hold_a_pod_up_for_the_drains_time() {
     assert_eq!(drain.drain.len(), 1);
     sim.carry_out(&drain);
     sim.is_sticky = true;
-    sim.seen.now_unix_seconds = NOW + 299;
+    sim.observed.now_unix_seconds = NOW + 299;
     let plan = sim.plan();
     sim.carry_out(&plan);
     assert_eq!((sim.stopped.clone(), sim.replaced.len()), (vec![3], 0));
-    sim.seen.now_unix_seconds = NOW + 300;
+    sim.observed.now_unix_seconds = NOW + 300;
     let plan = sim.plan();
     sim.carry_out(&plan);
     assert_eq!(sim.replaced, ["lograft-2"]);
 }
 
 #[test]
-fn an_image_that_cannot_start_stops_the_rollout_and_goes_back() {
+fn an_image_that_cannot_start_stops_the_rollout_and_can_be_reverted() {
     let mut sim = running();
     sim.cluster.spec.version = Some("broken".to_owned());
     let apply = sim.plan();
@@ -555,65 +548,70 @@ fn an_image_that_cannot_start_stops_the_rollout_and_goes_back() {
         .unwrap();
     let hash = &set["spec"]["template"]["metadata"]["annotations"]["lograft.io/rollout-hash"];
     sim.broken_hash = Some(hash.as_str().unwrap().to_owned());
-    sim.rest();
+    sim.converge();
     assert_eq!(sim.replaced, ["lograft-2"]);
     let text = sim.wait_text();
     assert!(
         text.contains("lograft-2") && text.contains("ImagePullBackOff"),
         "{text}"
     );
-    // Certificates go on meanwhile.
-    sim.seen.secrets.remove(&sim.names().admin_tls());
+    // Certificates are still issued.
+    sim.observed.secrets.remove(&sim.names().admin_tls());
     assert_eq!(sim.plan().secrets.len(), 1);
-    sim.rest();
+    sim.converge();
     sim.cluster.spec.version = None;
-    sim.rest();
+    sim.converge();
     assert_eq!(sim.replaced, ["lograft-2", "lograft-2"]);
-    assert!(sim.seen.pods.values().all(|pod| pod.ready));
+    assert!(sim.observed.pods.values().all(|pod| pod.ready));
 }
 
 #[test]
-fn nodes_leave_from_above_before_their_pods() {
+fn nodes_leave_from_the_highest_ordinal_before_their_pods() {
     let mut sim = Sim::new();
     sim.cluster.spec.replicas = 5;
-    sim.rest();
+    sim.converge();
     sim.cluster.spec.replicas = 3;
     let plan = sim.plan();
     assert_eq!(plan.ask, [Ask::Decommission { node_id: 5 }]);
     assert_eq!(plan.pods, 5);
-    sim.rest();
+    sim.converge();
     assert_eq!(sim.decommissions(), [4, 5].into());
     assert_eq!(
         (
-            sim.seen.replicas(),
-            sim.seen.pods.len(),
-            sim.seen.disks.len()
+            sim.observed.replicas(),
+            sim.observed.pods.len(),
+            sim.observed.disks.len()
         ),
         (3, 3, 5)
     );
 }
 
 #[test]
-fn a_node_that_is_wanted_again_stays() {
+fn a_node_that_is_requested_again_stays() {
     let mut sim = Sim::new();
     sim.cluster.spec.replicas = 4;
-    sim.rest();
+    sim.converge();
     sim.cluster.spec.replicas = 3;
     let plan = sim.plan();
     assert_eq!(plan.ask, [Ask::Decommission { node_id: 4 }]);
     sim.carry_out(&plan);
     sim.cluster.spec.replicas = 4;
     assert_eq!(sim.plan().ask, [Ask::Recommission { node_id: 4 }]);
-    sim.rest();
-    assert_eq!(sim.seen.pods.len(), 4);
-    let nodes = &sim.seen.view.as_ref().unwrap().nodes;
+    sim.converge();
+    assert_eq!(sim.observed.pods.len(), 4);
+    let nodes = &sim.observed.view.as_ref().unwrap().nodes;
     assert!(nodes.iter().all(|node| node.state == NodeState::Active));
 }
 
 #[test]
-fn disks_grow_and_the_set_is_made_anew_around_its_pods() {
+fn disks_grow_and_the_set_is_recreated_around_its_pods() {
     let mut sim = running();
-    let before: Vec<String> = sim.seen.pods.values().map(|pod| pod.uid.clone()).collect();
+    let before: Vec<String> = sim
+        .observed
+        .pods
+        .values()
+        .map(|pod| pod.uid.clone())
+        .collect();
     sim.cluster.spec.storage.size = "20Gi".into();
     let plan = sim.plan();
     assert_eq!(plan.grow.len(), 3);
@@ -621,9 +619,14 @@ fn disks_grow_and_the_set_is_made_anew_around_its_pods() {
     sim.carry_out(&plan);
     let plan = sim.plan();
     assert!(plan.delete.len() == 1 && plan.delete[0].orphan);
-    sim.rest();
-    assert_eq!(sim.seen.disk_size().as_deref(), Some("20Gi"));
-    let after: Vec<String> = sim.seen.pods.values().map(|pod| pod.uid.clone()).collect();
+    sim.converge();
+    assert_eq!(sim.observed.disk_size().as_deref(), Some("20Gi"));
+    let after: Vec<String> = sim
+        .observed
+        .pods
+        .values()
+        .map(|pod| pod.uid.clone())
+        .collect();
     assert_eq!(after, before);
 }
 
@@ -633,8 +636,8 @@ fn a_full_disk_grows_while_a_rollout_is_stuck() {
     assert_eq!(sim.plan().requeue_seconds, 60);
     sim.cluster.spec.storage.auto_grow = sample("production").spec.storage.auto_grow;
     assert_eq!(sim.plan().requeue_seconds, 15);
-    sim.seen.pods.get_mut(&1).unwrap().trouble = Some("CrashLoopBackOff".to_owned());
-    let node = &mut sim.seen.view.as_mut().unwrap().nodes[1];
+    sim.observed.pods.get_mut(&1).unwrap().trouble = Some("CrashLoopBackOff".to_owned());
+    let node = &mut sim.observed.view.as_mut().unwrap().nodes[1];
     node.disk_free_bytes = 2 << 30;
     let plan = sim.plan();
     assert_eq!(plan.grow.len(), 1);
@@ -642,24 +645,24 @@ fn a_full_disk_grows_while_a_rollout_is_stuck() {
         (plan.grow[0].claim.as_str(), plan.grow[0].bytes),
         ("data-lograft-1", 15 << 30)
     );
-    // One that refuses writes grows however much of it is in use.
-    let node = &mut sim.seen.view.as_mut().unwrap().nodes[1];
+    // A disk that refuses writes grows whatever its usage.
+    let node = &mut sim.observed.view.as_mut().unwrap().nodes[1];
     (node.disk_free_bytes, node.disk_low) = (6 << 30, true);
     assert_eq!(sim.plan().grow.len(), 1);
-    // Not before its file system has followed the claim.
-    sim.seen.view.as_mut().unwrap().nodes[1].disk_total_bytes = 7 << 30;
+    // Not before its file system has the size of the PVC.
+    sim.observed.view.as_mut().unwrap().nodes[1].disk_total_bytes = 7 << 30;
     assert_eq!(sim.plan().grow.len(), 0);
-    sim.seen.view.as_mut().unwrap().nodes[1].disk_total_bytes = 10 << 30;
-    // Where it may not, somebody is told.
+    sim.observed.view.as_mut().unwrap().nodes[1].disk_total_bytes = 10 << 30;
+    // Without autoGrow it is reported.
     sim.cluster.spec.storage.auto_grow = None;
     assert_eq!(sim.plan().grow.len(), 0);
-    let wants_room = |text: String| text.contains("data-lograft-1 to have room");
-    let notes = sim.plan().notes.into_iter();
-    assert!(notes.map(|note| note.text).any(wants_room));
+    let claim = "data-lograft-1".to_owned();
+    let full = Intervention::DiskFull { claim };
+    assert!(sim.plan().waits.contains(&full.into()));
 }
 
 #[test]
-fn hands_are_kept_off_a_paused_cluster() {
+fn a_paused_cluster_is_not_changed() {
     let mut sim = Sim::new();
     sim.cluster.spec.paused = true;
     let plan = sim.plan();
@@ -668,33 +671,37 @@ fn hands_are_kept_off_a_paused_cluster() {
 }
 
 #[test]
-fn a_set_made_anew_while_a_node_leaves_takes_no_pod_with_it() {
+fn a_set_recreated_during_a_decommission_removes_no_pod() {
     let mut sim = Sim::new();
     sim.cluster.spec.replicas = 5;
-    sim.rest();
+    sim.converge();
     sim.cluster.spec.replicas = 3;
     let plan = sim.plan();
     sim.carry_out(&plan);
-    let key = sim.seen.live.keys().find(|key| key.kind == "StatefulSet");
+    let key = sim
+        .observed
+        .live
+        .keys()
+        .find(|key| key.kind == "StatefulSet");
     let key = key.unwrap().clone();
-    sim.seen.live.remove(&key);
-    sim.seen.stateful_set = None;
+    sim.observed.live.remove(&key);
+    sim.observed.stateful_set = None;
     let plan = sim.plan();
     let set = plan
         .apply
         .iter()
         .find(|object| object["kind"] == "StatefulSet");
     assert_eq!(set.unwrap()["spec"]["replicas"], 5);
-    // Nor does one that somebody lowers.
+    // Neither does a set that somebody scaled down.
     let mut lowered = set.unwrap().clone();
     lowered["spec"]["replicas"] = json!(3);
-    sim.seen.stateful_set = Some(serde_json::from_value(lowered.clone()).unwrap());
-    sim.seen.live.insert(key, lowered);
+    sim.observed.stateful_set = Some(serde_json::from_value(lowered.clone()).unwrap());
+    sim.observed.live.insert(key, lowered);
     assert_eq!(sim.plan().pods, 5);
 }
 
 #[test]
-fn a_pod_that_runs_and_is_not_ready_is_mended_by_the_way_back() {
+fn a_pod_that_runs_but_is_not_ready_is_repaired_by_a_revert() {
     let mut sim = running();
     sim.cluster.spec.version = Some("broken".to_owned());
     let plan = sim.plan();
@@ -705,36 +712,36 @@ fn a_pod_that_runs_and_is_not_ready_is_mended_by_the_way_back() {
     let hash =
         &set.unwrap()["spec"]["template"]["metadata"]["annotations"]["lograft.io/rollout-hash"];
     sim.unready_hash = Some(hash.as_str().unwrap().to_owned());
-    sim.rest();
+    sim.converge();
     assert_eq!(sim.replaced, ["lograft-2"]);
     sim.cluster.spec.version = None;
-    sim.rest();
+    sim.converge();
     assert_eq!(sim.replaced, ["lograft-2", "lograft-2"]);
-    assert!(sim.seen.pods.values().all(|pod| pod.ready));
+    assert!(sim.observed.pods.values().all(|pod| pod.ready));
 }
 
 #[test]
-fn a_place_of_a_node_that_left_gets_an_empty_disk() {
+fn the_ordinal_of_a_decommissioned_node_gets_an_empty_disk() {
     let mut sim = Sim::new();
     sim.cluster.spec.replicas = 4;
-    sim.rest();
+    sim.converge();
     sim.cluster.spec.replicas = 3;
-    sim.rest();
-    let old = sim.seen.disks[&3].uid.clone();
+    sim.converge();
+    let old = sim.observed.disks[&3].uid.clone();
     sim.cluster.spec.replicas = 4;
     let plan = sim.plan();
     assert_eq!((plan.delete.len(), plan.pods), (1, 3));
-    assert_eq!(plan.delete[0].uid, old);
-    // While no node tells, nothing is thrown away and nothing added.
-    let view = sim.seen.view.take();
+    assert_eq!(plan.delete[0].object.uid, old);
+    // While no node answers, nothing is deleted and no pod added.
+    let view = sim.observed.view.take();
     let blind = sim.plan();
     assert_eq!((blind.delete.len(), blind.pods), (0, 3));
-    sim.seen.view = view;
-    sim.rest();
-    assert_eq!(sim.seen.pods.len(), 4);
-    assert_ne!(sim.seen.disks[&3].uid, old);
+    sim.observed.view = view;
+    sim.converge();
+    assert_eq!(sim.observed.pods.len(), 4);
+    assert_ne!(sim.observed.disks[&3].uid, old);
     let last = sim
-        .seen
+        .observed
         .view
         .as_ref()
         .unwrap()
@@ -744,61 +751,61 @@ fn a_place_of_a_node_that_left_gets_an_empty_disk() {
 }
 
 #[test]
-fn the_repair_of_a_lost_disk_goes_on_while_the_new_node_is_silent() {
+fn the_repair_of_a_lost_disk_continues_while_the_new_node_is_silent() {
     let mut sim = running();
-    sim.seen.answers.insert(0, Answer::Empty);
-    sim.seen.pods.get_mut(&0).unwrap().ready = false;
+    sim.observed.answers.insert(0, NodeAnswer::Empty);
+    sim.observed.pods.get_mut(&0).unwrap().ready = false;
     sim.kubernetes();
     let plan = sim.plan();
     assert_eq!(plan.ask, [Ask::Decommission { node_id: 1 }]);
     sim.carry_out(&plan);
-    sim.seen
+    sim.observed
         .answers
-        .insert(0, Answer::Silent("it starts".to_owned()));
+        .insert(0, NodeAnswer::Silent("starting".to_owned()));
     assert_eq!(sim.plan().ask, [Ask::Decommission { node_id: 1 }]);
 }
 
 #[test]
-fn what_is_about_to_go_with_a_former_cluster_is_not_taken_up() {
+fn remains_of_a_former_cluster_that_are_being_deleted_are_not_adopted() {
     let mut sim = running();
     sim.cluster.status = None;
-    let set = sim.seen.stateful_set.clone();
+    let set = sim.observed.stateful_set.clone();
     let mut former = set.clone().unwrap();
     let owners = former.metadata.owner_references.as_mut().unwrap();
     owners[0].uid = "former".to_owned();
-    sim.seen.stateful_set = Some(former);
+    sim.observed.stateful_set = Some(former);
     assert_eq!(sim.plan().identity, Identity::Keep);
-    sim.seen.stateful_set = set;
-    sim.seen.disks.get_mut(&1).unwrap().terminating = true;
+    sim.observed.stateful_set = set;
+    sim.observed.disks.get_mut(&1).unwrap().terminating = true;
     assert_eq!(sim.plan().identity, Identity::Keep);
-    assert!(sim.wait_text().contains("1 disk(s)"), "{}", sim.wait_text());
-    sim.seen.disks.get_mut(&1).unwrap().terminating = false;
-    sim.seen.pods.get_mut(&2).unwrap().owner_uid = Some("another set".to_owned());
+    assert!(sim.wait_text().contains("1 PVC(s)"), "{}", sim.wait_text());
+    sim.observed.disks.get_mut(&1).unwrap().terminating = false;
+    sim.observed.pods.get_mut(&2).unwrap().owner_uid = Some("another set".to_owned());
     assert_eq!(sim.plan().identity, Identity::Keep);
-    sim.seen.pods.get_mut(&2).unwrap().owner_uid = None;
+    sim.observed.pods.get_mut(&2).unwrap().owner_uid = None;
     assert_eq!(sim.plan().identity, Identity::Adopt(ID.to_owned()));
 }
 
 #[test]
-fn a_cluster_that_serves_is_kept_up_though_its_spec_asks_for_what_is_not_there() {
+fn a_bootstrapped_cluster_with_an_unsupported_field_is_reconciled() {
     let mut sim = running();
     sim.cluster.spec.authorization.enabled = true;
     assert!(sim.wait_text().contains("spec.authorization.enabled"));
-    sim.seen.secrets.remove(&sim.names().admin_tls());
+    sim.observed.secrets.remove(&sim.names().admin_tls());
     assert_eq!(sim.plan().secrets.len(), 1);
-    // One that was never made is not made.
+    // A new cluster is not created.
     sim.cluster.status.as_mut().unwrap().bootstrapped = false;
     assert!(ValidCluster::new(&sim.cluster).is_err());
 }
 
 #[test]
-fn a_paused_cluster_tells_what_is_wrong() {
+fn a_paused_cluster_is_still_reported_on() {
     let mut sim = running();
     sim.cluster.spec.paused = true;
-    sim.seen.now_unix_seconds = NOW + 6 * 366 * 86_400;
+    sim.observed.now_unix_seconds = NOW + 6 * 366 * 86_400;
     let plan = sim.plan();
     assert!(plan.is_empty());
-    let texts: Vec<_> = plan.notes.iter().map(|note| note.text.as_str()).collect();
+    let texts: Vec<_> = plan.waits.iter().map(Wait::to_string).collect();
     assert!(texts[0].contains("spec.paused"), "{texts:?}");
     assert!(
         texts.iter().any(|text| text.contains("expired")),
@@ -807,11 +814,11 @@ fn a_paused_cluster_tells_what_is_wrong() {
 }
 
 #[test]
-fn a_decommission_that_is_refused_holds_no_rollout_up() {
+fn a_refused_decommission_does_not_stop_a_rollout() {
     let mut sim = running();
     sim.cluster.spec.replicas = 2;
     sim.cluster.spec.version = Some("0.2.0".to_owned());
-    // The nodes refuse: too few are left for the replicas. So the node stays active.
+    // The nodes reject it: too few would be left for the replicas. So the node stays active.
     for _ in 0..2 {
         let mut plan = sim.plan();
         plan.ask.clear();
@@ -819,19 +826,15 @@ fn a_decommission_that_is_refused_holds_no_rollout_up() {
     }
     let plan = sim.plan();
     assert!(plan.stop.is_some(), "{plan:#?}");
-    // Not both in one step.
+    // One disruption per step.
     assert_eq!(plan.ask, []);
 }
 
 #[test]
-fn somebody_elses_secret_is_not_used_and_not_overwritten() {
+fn a_foreign_secret_is_neither_used_nor_overwritten() {
     let mut sim = Sim::new();
-    let stranger = SecretSeen {
-        stranger: Some("Cluster pg".to_owned()),
-        ..SecretSeen::default()
-    };
-    let name = sim.names().ca();
-    sim.seen.secrets.insert(name, stranger);
+    let foreign = &mut sim.observed.foreign_secrets;
+    foreign.insert("lograft-ca".to_owned(), "Cluster pg".to_owned());
     assert_eq!(sim.plan().secrets, []);
     assert!(
         sim.wait_text().contains("lograft-ca"),

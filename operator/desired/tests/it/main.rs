@@ -1,4 +1,4 @@
-//! From a LogCluster and a world to the objects: golden files, and what must always hold.
+//! From a LogCluster and an observation to the objects and the plan: golden files and properties.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -12,14 +12,21 @@ mod objects;
 mod rollout;
 mod scale;
 
+use std::collections::BTreeSet;
+
+use lograft_crds::log_cluster::MemberRole;
+use lograft_crds::names::ClusterNames;
 use lograft_crds::{LogCluster, LogClusterStatus};
-use lograft_operator_desired::build::desired;
-use lograft_operator_desired::{Desired, Observed, Settings, ValidCluster};
+use lograft_operator_desired::Settings;
+use lograft_operator_desired::cluster::build::desired;
+use lograft_operator_desired::cluster::{
+    ClusterView, Desired, NodeState, Observed, ObservedNode, ValidCluster,
+};
 use serde_json::Value;
 
 const SAMPLES: [&str; 3] = ["minimal", "production", "development"];
 
-/// A sample of kind/samples as an API server would give it, with an id.
+/// A sample of kind/samples in the form of the API server, with a cluster ID.
 fn sample(name: &str) -> LogCluster {
     let path = format!(
         "{}/../../kind/samples/{name}.yaml",
@@ -49,7 +56,42 @@ fn build(cluster: &LogCluster, observed: &Observed) -> Desired {
     desired(&valid, observed, &settings()).unwrap()
 }
 
-/// The objects as one text: what is applied, byte for byte.
+/// A healthy active node.
+fn node(id: u64, name: &str) -> ObservedNode {
+    ObservedNode {
+        id,
+        name: name.to_owned(),
+        state: NodeState::Active,
+        reachable: true,
+        version: "0.1.0".to_owned(),
+        disk_total_bytes: 10 << 30,
+        disk_free_bytes: 9 << 30,
+        disk_low: false,
+        leaders: 0,
+        meta: Some(MemberRole::Voter),
+        lag_entries: 0,
+        certificate_not_after: None,
+        roots: Vec::new(),
+    }
+}
+
+/// A description of `replicas` nodes; those of the ordinals in `emptied` are decommissioned.
+fn view(cluster: &LogCluster, replicas: i32, emptied: &BTreeSet<i32>) -> ClusterView {
+    let names = ClusterNames(cluster.metadata.name.as_deref().unwrap());
+    let nodes = (0..replicas).map(|at| {
+        let mut node = node(u64::try_from(at).unwrap() + 1, &names.pod(at));
+        if emptied.contains(&at) {
+            node.state = NodeState::Removed;
+        }
+        node
+    });
+    ClusterView {
+        nodes: nodes.collect(),
+        ..ClusterView::default()
+    }
+}
+
+/// The objects as one text, byte for byte as they are applied.
 fn text(desired: &Desired) -> String {
     let objects = desired.objects().unwrap();
     let documents = objects
@@ -58,7 +100,7 @@ fn text(desired: &Desired) -> String {
     documents.collect::<Vec<_>>().join("---\n")
 }
 
-/// The one object of this kind whose name ends so.
+/// The one object of this kind whose name has this ending.
 fn object(desired: &Desired, kind: &str, ending: &str) -> Value {
     let objects = desired.objects().unwrap();
     let fits = |o: &&Value| {

@@ -1,7 +1,7 @@
-//! What the design asks of the objects, one by one.
+//! Requirements of the design on the objects, one by one.
 
 use lograft_crds::LogCluster;
-use lograft_operator_desired::Observed;
+use lograft_operator_desired::cluster::Observed;
 use serde_json::{Value, json};
 
 use crate::{SAMPLES, build, object, sample, text};
@@ -78,12 +78,12 @@ fn pods_have_no_token() {
     assert_eq!(pod["serviceAccountName"], account["metadata"]["name"]);
     assert!(
         !text(&desired).contains("kind: Role"),
-        "a node asks nothing of the API server"
+        "a node does not use the API server"
     );
 }
 
 #[test]
-fn probes_ask_the_health_port() {
+fn probes_use_the_health_port() {
     let node = pod_spec("minimal")["containers"][0].clone();
     let port = node["ports"]
         .as_array()
@@ -102,7 +102,7 @@ fn probes_ask_the_health_port() {
 }
 
 #[test]
-fn pods_start_together_and_are_replaced_by_hand() {
+fn pods_start_in_parallel_and_are_replaced_by_the_operator_only() {
     let desired = build(&sample("minimal"), &Observed::default());
     let spec = object(&desired, "StatefulSet", "")["spec"].clone();
     assert_eq!(spec["podManagementPolicy"], "Parallel");
@@ -114,7 +114,7 @@ fn pods_start_together_and_are_replaced_by_hand() {
 }
 
 #[test]
-fn disks_stay_unless_told_otherwise() {
+fn disks_are_retained_unless_the_spec_says_otherwise() {
     let policy = |name: &str| {
         let set = object(
             &build(&sample(name), &Observed::default()),
@@ -134,7 +134,7 @@ fn disks_stay_unless_told_otherwise() {
 }
 
 #[test]
-fn spreading_is_as_strict_as_asked() {
+fn spreading_is_as_strict_as_requested() {
     let when =
         |name: &str| pod_spec(name)["topologySpreadConstraints"][0]["whenUnsatisfiable"].clone();
     assert_eq!(when("minimal"), "ScheduleAnyway");
@@ -146,9 +146,9 @@ fn spreading_is_as_strict_as_asked() {
     assert!(anti("production")[required].is_array());
 }
 
-/// A user's own affinity is added to, never replaced.
+/// The operator extends the affinity of a user and never replaces it.
 #[test]
-fn a_users_affinity_stays() {
+fn the_affinity_of_a_user_is_kept() {
     let mut cluster = sample("minimal");
     let affinity = json!({
         "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
@@ -175,7 +175,7 @@ fn a_users_affinity_stays() {
 }
 
 #[test]
-fn the_operator_reaches_what_clients_are_kept_from() {
+fn the_operator_is_allowed_where_other_clients_are_not() {
     let desired = build(&sample("production"), &Observed::default());
     let policy = object(&desired, "NetworkPolicy", "-nodes");
     let rules = policy["spec"]["ingress"].as_array().unwrap();
@@ -193,7 +193,7 @@ fn the_operator_reaches_what_clients_are_kept_from() {
 }
 
 #[test]
-fn a_policy_that_is_switched_off_does_not_stand() {
+fn a_network_policy_that_is_switched_off_is_not_built() {
     let desired = build(&sample("development"), &Observed::default());
     assert!(desired.network_policy.is_none());
     assert!(!text(&desired).contains("NetworkPolicy"));
@@ -226,7 +226,7 @@ fn every_pod_has_its_configuration_and_its_certificate() {
 }
 
 #[test]
-fn the_image_is_the_one_asked_for() {
+fn the_image_follows_version_and_image() {
     let mut cluster = sample("minimal");
     let image = |cluster: &LogCluster| {
         let set = object(&build(cluster, &Observed::default()), "StatefulSet", "");

@@ -1,11 +1,11 @@
-//! When pods are replaced: the hash changes with what a pod takes up by a restart, and with
+//! When pods are replaced: the hash changes with everything that needs a restart of a pod, and with
 //! nothing else.
 
 use std::collections::BTreeMap;
 
 use lograft_crds::LogCluster;
 use lograft_crds::log_cluster::LogFormat;
-use lograft_operator_desired::Observed;
+use lograft_operator_desired::cluster::{Observed, ObservedPod};
 
 use crate::{build, object, sample};
 
@@ -17,6 +17,18 @@ fn hash_in(cluster: &LogCluster, observed: &Observed) -> String {
     hash.to_owned()
 }
 
+/// An observation of one pod in this zone.
+fn in_zone(ordinal: i32, zone: &str) -> Observed {
+    let pod = ObservedPod {
+        zone: Some(zone.to_owned()),
+        ..ObservedPod::default()
+    };
+    Observed {
+        pods: BTreeMap::from([(ordinal, pod)]),
+        ..Observed::default()
+    }
+}
+
 fn hash(change: impl FnOnce(&mut LogCluster)) -> String {
     let mut cluster = sample("production");
     change(&mut cluster);
@@ -24,7 +36,7 @@ fn hash(change: impl FnOnce(&mut LogCluster)) -> String {
 }
 
 #[test]
-fn what_needs_a_restart_changes_the_hash() {
+fn changes_that_need_a_restart_change_the_hash() {
     let before = hash(|_| {});
     let label = || BTreeMap::from([("team".to_owned(), "other".to_owned())]);
     let hashes = [
@@ -42,7 +54,7 @@ fn what_needs_a_restart_changes_the_hash() {
 }
 
 #[test]
-fn nothing_else_does() {
+fn other_changes_do_not() {
     let before = hash(|_| {});
     let hashes = [
         hash(|c| c.spec.replicas = 9),
@@ -58,19 +70,13 @@ fn nothing_else_does() {
     for after in &hashes {
         assert_eq!(*after, before);
     }
-    let placed = Observed {
-        zones: BTreeMap::from([(0, "zone-a".to_owned())]),
-        ..Observed::default()
-    };
+    let placed = in_zone(0, "zone-a");
     assert_eq!(hash_in(&sample("production"), &placed), before);
 }
 
 #[test]
-fn a_zone_stands_in_its_nodes_file_only() {
-    let placed = Observed {
-        zones: BTreeMap::from([(1, "zone-b".to_owned())]),
-        ..Observed::default()
-    };
+fn a_zone_is_in_the_file_of_its_node_only() {
+    let placed = in_zone(1, "zone-b");
     let config = object(
         &build(&sample("production"), &placed),
         "ConfigMap",

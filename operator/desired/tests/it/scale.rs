@@ -1,12 +1,12 @@
-//! Growing and shrinking, seen from the objects.
+//! Changes of the cluster size, seen in the objects.
 
-use lograft_operator_desired::Observed;
+use lograft_operator_desired::cluster::Observed;
 use serde_json::Value;
 
-use crate::{build, object, sample};
+use crate::{build, object, sample, view};
 
-/// The world after the minimal sample with `replicas` was applied.
-fn standing(replicas: i32) -> Observed {
+/// The observation after the minimal sample with `replicas` was applied.
+fn applied(replicas: i32) -> Observed {
     let mut cluster = sample("minimal");
     cluster.spec.replicas = replicas;
     let desired = build(&cluster, &Observed::default());
@@ -23,22 +23,23 @@ fn set(replicas: i32, observed: &Observed) -> Value {
 }
 
 #[test]
-fn pods_leave_when_they_hold_nothing() {
-    let mut world = standing(5);
-    assert_eq!(set(3, &world)["spec"]["replicas"], 5);
-    world.emptied = [4].into();
-    assert_eq!(set(3, &world)["spec"]["replicas"], 4);
-    world.emptied = [3, 4].into();
-    assert_eq!(set(3, &world)["spec"]["replicas"], 3);
-    // Asked for again before the end: they stay.
-    assert_eq!(set(5, &world)["spec"]["replicas"], 5);
+fn pods_are_removed_after_their_node() {
+    let mut observed = applied(5);
+    let cluster = sample("minimal");
+    assert_eq!(set(3, &observed)["spec"]["replicas"], 5);
+    observed.view = Some(view(&cluster, 5, &[4].into()));
+    assert_eq!(set(3, &observed)["spec"]["replicas"], 4);
+    observed.view = Some(view(&cluster, 5, &[3, 4].into()));
+    assert_eq!(set(3, &observed)["spec"]["replicas"], 3);
+    // Requested again before they are removed: they stay.
+    assert_eq!(set(5, &observed)["spec"]["replicas"], 5);
 }
 
 #[test]
 fn a_leaving_pod_keeps_its_configuration() {
     let mut cluster = sample("minimal");
     cluster.spec.replicas = 3;
-    let desired = build(&cluster, &standing(4));
+    let desired = build(&cluster, &applied(4));
     let config = object(&desired, "ConfigMap", "-config");
     assert!(config["data"]["lograft-3.yaml"].is_string());
     let peers = object(&desired, "ConfigMap", "-peers");
@@ -52,7 +53,7 @@ fn a_leaving_pod_keeps_its_configuration() {
     );
 }
 
-/// The claim template of a StatefulSet cannot change: it stays what it was.
+/// The PVC template of a StatefulSet is immutable.
 #[test]
 fn the_disks_size_in_the_set_stays() {
     let size = |set: &Value| {
@@ -62,13 +63,13 @@ fn the_disks_size_in_the_set_stays() {
     cluster.spec.storage.size = "20Gi".into();
     let fresh = object(&build(&cluster, &Observed::default()), "StatefulSet", "");
     assert_eq!(size(&fresh), "20Gi");
-    let grown = object(&build(&cluster, &standing(3)), "StatefulSet", "");
+    let grown = object(&build(&cluster, &applied(3)), "StatefulSet", "");
     assert_eq!(size(&grown), "10Gi");
 }
 
-/// Old files stay as they are when nodes are added beyond those that are asked to join.
+/// A large cluster does not change the files of the existing pods.
 #[test]
-fn seeds_do_not_grow_for_ever() {
+fn the_number_of_seeds_is_bounded() {
     let files = |replicas: i32| {
         let mut cluster = sample("minimal");
         cluster.spec.replicas = replicas;
@@ -83,7 +84,7 @@ fn seeds_do_not_grow_for_ever() {
     assert_ne!(files(4)["lograft-2.yaml"], files(5)["lograft-2.yaml"]);
 }
 
-/// The longest names and the most pods still fit into one ConfigMap.
+/// The longest names and the highest number of pods fit into one ConfigMap.
 #[test]
 fn the_largest_cluster_fits() {
     let mut cluster = sample("minimal");

@@ -1,7 +1,7 @@
-//! Carries a plan out, in its order. It makes no choices: a step that fails is told, and lanes
-//! that do not need it go on.
+//! Carries a plan out in its order and makes no decisions. A failed step is reported; the steps of
+//! other lanes continue.
 
-use std::fmt::Display;
+use std::error::Error;
 
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolumeClaim, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
@@ -10,100 +10,105 @@ use kube::{Api, Resource as _};
 use lograft_crds::LogCluster;
 use lograft_crds::limits::GROWTH_REFUSAL_MAX_COUNT;
 use lograft_crds::names::{ANNOTATION_DRAINING_SINCE, ClusterNames, OPERATOR};
-use lograft_operator_desired::plan::{self, Identity, Plan};
-use lograft_operator_desired::status::Outcome;
-use lograft_operator_desired::{Ask, Delete, Grow, ObjectKey, Stop};
+use lograft_operator_desired::cluster::{
+    self as desired, Ask, Delete, Grow, Identity, Outcome, Plan, RefusedGrowth, SecretPlan, Step,
+    StepFailure, Stop, UnpreparedStop,
+};
+use lograft_operator_desired::{ObjectKey, ObjectRef};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::observe::World;
+use super::observe::Observation;
 use super::update_status;
-use crate::error_text::sentence;
-use crate::controller::Context;
+use crate::controller::Reconciler;
+use crate::error_text::error_text;
 use crate::{kinds, pki};
 
-/// What a step needs.
 struct Applier<'a> {
-    context: &'a Context,
+    reconciler: &'a Reconciler,
     raw: &'a LogCluster,
     namespace: &'a str,
+    observation: &'a Observation,
     outcome: Outcome,
 }
 
 pub(super) async fn apply(
-    context: &Context,
+    reconciler: &Reconciler,
     raw: &LogCluster,
-    world: &World,
+    observation: &Observation,
     plan: &Plan,
 ) -> Outcome {
     let mut applier = Applier {
-        context,
+        reconciler,
         raw,
         namespace: raw.metadata.namespace.as_deref().unwrap_or_default(),
+        observation,
         outcome: Outcome::default(),
     };
-    if !applier.identity(&plan.identity, plan.was_made).await {
-        return applier.outcome;
+    // Nothing else is done before the cluster ID is stored: objects and disks that carry an ID
+    // which no status knows would belong to no cluster after a crash.
+    if applier.store_identity(plan).await {
+        applier.write_secrets(&plan.secrets).await;
+        for grow in &plan.grow {
+            applier.grow(grow).await;
+        }
+        for object in &plan.apply {
+            applier.apply_object(object).await;
+        }
+        for pod in &plan.drain {
+            applier.drain(pod).await;
+        }
+        if let Some(stop) = &plan.stop {
+            applier.stop(stop).await;
+        }
+        for ask in &plan.ask {
+            applier.ask(ask).await;
+        }
+        for delete in &plan.delete {
+            applier.delete(delete).await;
+        }
+        applier.publish_events(&plan.events).await;
     }
-    applier.secrets(world, plan).await;
-    for grow in &plan.grow {
-        applier.grow(grow).await;
-    }
-    for object in &plan.apply {
-        applier.object(object).await;
-    }
-    for drain in &plan.drain {
-        applier.drain(drain, world.observed.now_unix_seconds).await;
-    }
-    if let Some(stop) = &plan.stop {
-        applier.stop(stop, world).await;
-    }
-    for ask in &plan.ask {
-        applier.ask(ask, world).await;
-    }
-    for delete in &plan.delete {
-        applier.delete(delete).await;
-    }
-    applier.tell(plan).await;
     applier.outcome
 }
 
 impl Applier<'_> {
-    fn failed(&mut self, action: impl Display, error: &dyn std::error::Error) {
-        self.refused(action, error);
-        self.outcome.api_failures_count += 1;
+    fn failed(&mut self, step: Step, error: &dyn Error) {
+        let error = error_text(error);
+        warn!(
+            cluster = super::key(self.raw),
+            step = step.to_string(),
+            error,
+            "plan step failed"
+        );
+        self.outcome.failures.push(StepFailure { step, error });
     }
 
-    /// A node did not do it: it is asked again at the next look.
-    fn refused(&mut self, action: impl Display, error: &dyn std::error::Error) {
-        let text = format!("{action} to succeed: {}", sentence(error));
-        warn!(cluster = super::key(self.raw), "failed: {text}");
-        self.outcome.failures.push(text);
+    fn count_write(&self, kind: &str) {
+        let writes = &self.reconciler.metrics.writes;
+        writes.with_label_values(&[kind]).inc();
     }
 
-    fn wrote(&self, kind: &str) {
-        self.context.metrics.writes.with_label_values(&[kind]).inc();
-    }
-
-    /// The id, and the mark that the cluster was made, stand before anything else is done.
-    async fn identity(&mut self, identity: &Identity, was_made: bool) -> bool {
-        let id = match identity {
+    /// Stores the cluster ID and the bootstrap mark; whether the plan may continue.
+    async fn store_identity(&mut self, plan: &Plan) -> bool {
+        let id = match &plan.identity {
             Identity::Keep => None,
             Identity::Mint => Some(Uuid::new_v4().to_string()),
             Identity::Adopt(id) => Some(id.clone()),
         };
-        if id.is_none() && !was_made {
+        if id.is_none() && !plan.mark_bootstrapped {
             return true;
         }
+        let is_adopted = matches!(plan.identity, Identity::Adopt(_));
         let mut status = self.raw.status.clone().unwrap_or_default();
         status.cluster_id = id.clone().or(status.cluster_id);
-        status.bootstrapped |= was_made || matches!(identity, Identity::Adopt(_));
-        let api = Api::namespaced(self.context.client.clone(), self.namespace);
-        let written = update_status::put(&api, self.raw, &status).await;
-        self.wrote("LogCluster/status");
+        status.bootstrapped |= plan.mark_bootstrapped || is_adopted;
+        let api = Api::namespaced(self.reconciler.client.clone(), self.namespace);
+        let written = update_status::apply(&api, self.raw, &status).await;
+        self.count_write("LogCluster/status");
         if let Err(error) = written {
-            self.failed("writing the cluster's id", &error);
+            self.failed(Step::StoreIdentity, &error);
             return false;
         }
         self.outcome.cluster_id = id;
@@ -111,31 +116,28 @@ impl Applier<'_> {
         true
     }
 
-    async fn secrets(&mut self, world: &World, plan: &Plan) {
-        let name = self.raw.metadata.name.as_deref().unwrap_or_default();
-        let ca_name = ClusterNames(name).ca();
-        let mut ca = world.secrets.get(&ca_name).cloned();
-        let api: Api<Secret> = Api::namespaced(self.context.client.clone(), self.namespace);
-        for planned in &plan.secrets {
-            let name = planned.object.metadata.name.clone().unwrap_or_default();
-            let live = world.secrets.get(&name);
-            let now = world.observed.now_unix_seconds;
-            let secret = match pki::fill(planned, live, ca.as_ref(), now) {
+    async fn write_secrets(&mut self, plans: &[SecretPlan]) {
+        let cluster = self.raw.metadata.name.as_deref().unwrap_or_default();
+        let existing = &self.observation.secrets;
+        let mut ca = existing.get(&ClusterNames(cluster).ca()).cloned();
+        let api: Api<Secret> = Api::namespaced(self.reconciler.client.clone(), self.namespace);
+        for plan in plans {
+            let name = plan.name();
+            let now = self.observation.observed.now_unix_seconds;
+            let secret = match pki::fill(plan, existing.get(name), ca.as_ref(), now) {
                 Ok(secret) => secret,
                 Err(error) => {
-                    self.failed(format!("issuing for Secret {name}"), &error);
-                    return;
+                    return self.failed(Step::IssueCertificates(name.to_owned()), &error);
                 }
             };
             let params = PatchParams::apply(OPERATOR).force();
-            let written = api.patch(&name, &params, &Patch::Apply(&secret)).await;
-            self.wrote("Secret");
+            let written = api.patch(name, &params, &Patch::Apply(&secret)).await;
+            self.count_write("Secret");
             if let Err(error) = written {
-                self.failed(format!("applying Secret {name}"), &error);
-                // Nothing is issued by a CA that does not stand.
-                return;
+                // The CA is the first Secret: nothing is issued by a CA that was not stored.
+                return self.failed(Step::WriteSecret(name.to_owned()), &error);
             }
-            if planned.is_ca {
+            if plan.is_ca {
                 ca = Some(secret);
             }
         }
@@ -143,139 +145,152 @@ impl Applier<'_> {
 
     async fn grow(&mut self, grow: &Grow) {
         let api: Api<PersistentVolumeClaim> =
-            Api::namespaced(self.context.client.clone(), self.namespace);
+            Api::namespaced(self.reconciler.client.clone(), self.namespace);
         let patch = json!({
             "metadata": {"uid": grow.uid},
             "spec": {"resources": {"requests": {"storage": grow.bytes.to_string()}}},
         });
         let written = api
-            .patch(&grow.claim, &by_us(), &Patch::Merge(&patch))
+            .patch(&grow.claim, &as_operator(), &Patch::Merge(&patch))
             .await;
-        self.wrote("PersistentVolumeClaim");
+        self.count_write("PersistentVolumeClaim");
         match written {
             Ok(_) => {}
-            // By the storage class, or by a quota: it stays so until somebody changes that.
+            // Refused by the storage class or by a quota: a retry does not help.
             Err(kube::Error::Api(status)) if [403, 422].contains(&status.code) => {
-                let said: String = status
-                    .message
-                    .chars()
-                    .take(GROWTH_REFUSAL_MAX_COUNT)
-                    .collect();
-                let text = format!("{} to be allowed to grow: {said}", grow.claim);
-                self.outcome.growth_refused = Some(text);
+                let why = status.message.chars();
+                self.outcome.refused_growth = Some(RefusedGrowth {
+                    claim: grow.claim.clone(),
+                    why: why.take(GROWTH_REFUSAL_MAX_COUNT).collect(),
+                });
             }
-            Err(error) => self.failed(format!("growing {}", grow.claim), &error),
+            Err(error) => self.failed(Step::Grow(grow.claim.clone()), &error),
         }
     }
 
-    async fn object(&mut self, object: &Value) {
-        let ObjectKey { kind, name } = ObjectKey::of(object);
-        let api = match kinds::api(&self.context.client, self.namespace, &kind) {
+    async fn apply_object(&mut self, object: &Value) {
+        let key = ObjectKey::of(object);
+        let api = match kinds::api(&self.reconciler.client, self.namespace, &key.kind) {
             Ok(api) => api,
-            Err(error) => return self.failed(format!("applying {name}"), &error),
+            Err(error) => return self.failed(Step::Apply(key), &error),
         };
         let params = PatchParams::apply(OPERATOR).force();
-        let written = api.patch(&name, &params, &Patch::Apply(object)).await;
-        self.wrote(&kind);
+        let written = api.patch(&key.name, &params, &Patch::Apply(object)).await;
+        self.count_write(&key.kind);
         if let Err(error) = written {
-            self.failed(format!("applying {kind} {name}"), &error);
+            self.failed(Step::Apply(key), &error);
         }
     }
 
-    async fn drain(&mut self, drain: &Delete, now: i64) {
-        let ObjectKey { kind, name } = &drain.key;
-        let api = match kinds::api(&self.context.client, self.namespace, kind) {
+    async fn drain(&mut self, pod: &ObjectRef) {
+        let ObjectKey { kind, name } = &pod.key;
+        let api = match kinds::api(&self.reconciler.client, self.namespace, kind) {
             Ok(api) => api,
-            Err(error) => return self.failed(format!("draining {name}"), &error),
+            Err(error) => return self.failed(Step::Drain(pod.key.clone()), &error),
         };
+        let now = self.observation.observed.now_unix_seconds;
         let mark = json!({ANNOTATION_DRAINING_SINCE: now.to_string()});
-        let patch = json!({"metadata": {"uid": drain.uid, "annotations": mark}});
-        let written = api.patch(name, &by_us(), &Patch::Merge(&patch)).await;
-        self.wrote(kind);
+        let patch = json!({"metadata": {"uid": pod.uid, "annotations": mark}});
+        let written = api.patch(name, &as_operator(), &Patch::Merge(&patch)).await;
+        self.count_write(kind);
         if let Err(error) = written {
-            self.failed(format!("draining {name}"), &error);
+            self.failed(Step::Drain(pod.key.clone()), &error);
         }
     }
 
-    /// Replaces a pod, if its node says that it may be stopped.
-    async fn stop(&mut self, stop: &Stop, world: &World) {
-        let Some(nodes) = &world.nodes else { return };
+    /// Replaces a pod, if its node confirms that it may stop. The node checks the majorities again:
+    /// they may have changed since the observation.
+    async fn stop(&mut self, stop: &Stop) {
+        let Some(admin) = &self.observation.admin else {
+            return;
+        };
         let name = &stop.pod.key.name;
-        let reporter = world.reporter.as_deref();
-        let prepared = nodes.prepare_stop(stop.node_id, stop.is_due, reporter);
+        let reporter = self.observation.reporter.as_deref();
+        let prepared = admin.prepare_stop(stop.node_id, stop.is_due, reporter);
         match prepared.await {
             Ok(None) => {}
-            Ok(Some(wait)) => {
-                let text = format!("{name} to be ready for its stop: {wait}");
-                self.outcome.wait = Some(text);
+            Ok(Some(why)) => {
+                let pod = name.clone();
+                self.outcome.unprepared_stop = Some(UnpreparedStop { pod, why });
                 return;
             }
-            Err(error) => return self.refused(format!("preparing the stop of {name}"), &error),
+            Err(error) => return self.failed(Step::PrepareStop(name.clone()), &error),
         }
-        info!(cluster = super::key(self.raw), pod = name, "replaces it");
-        self.delete(&stop.pod).await;
-        let event = self.event(&stop.event);
-        self.publish(&event).await;
+        info!(cluster = super::key(self.raw), pod = name, "replacing pod");
+        let delete = Delete {
+            object: stop.pod.clone(),
+            orphan: false,
+        };
+        self.delete(&delete).await;
+        self.publish(&self.event(&stop.event)).await;
     }
 
-    async fn ask(&mut self, ask: &Ask, world: &World) {
-        let Some(nodes) = &world.nodes else { return };
-        let reporter = world.reporter.as_deref();
-        info!(cluster = super::key(self.raw), ?ask, "asks the nodes");
-        match nodes.carry_out(ask, &world.first_host, reporter).await {
-            Ok(()) => self.outcome.bootstrapped |= matches!(ask, Ask::Bootstrap { .. }),
-            Err(error) => {
-                let what = match ask {
-                    Ask::Bootstrap { .. } => "bootstrapping the first node",
-                    Ask::Decommission { .. } => "decommissioning a node",
-                    Ask::Recommission { .. } => "keeping a node",
-                };
-                self.refused(what, &error);
-            }
+    async fn ask(&mut self, ask: &Ask) {
+        let Some(admin) = &self.observation.admin else {
+            return;
+        };
+        let step = match ask {
+            Ask::Bootstrap { .. } => Step::Bootstrap,
+            Ask::Decommission { node_id } => Step::Decommission(*node_id),
+            Ask::Recommission { node_id } => Step::Recommission(*node_id),
+        };
+        info!(
+            cluster = super::key(self.raw),
+            step = step.to_string(),
+            "asking the data plane"
+        );
+        let first = &self.observation.first_host;
+        let reporter = self.observation.reporter.as_deref();
+        match admin.carry_out(ask, first, reporter).await {
+            Ok(()) => self.outcome.bootstrapped |= step == Step::Bootstrap,
+            Err(error) => self.failed(step, &error),
         }
     }
 
     async fn delete(&mut self, delete: &Delete) {
-        let ObjectKey { kind, name } = &delete.key;
-        let api = match kinds::api(&self.context.client, self.namespace, kind) {
+        let ObjectRef { key, uid } = &delete.object;
+        let api = match kinds::api(&self.reconciler.client, self.namespace, &key.kind) {
             Ok(api) => api,
-            Err(error) => return self.failed(format!("deleting {name}"), &error),
+            Err(error) => return self.failed(Step::Delete(key.clone()), &error),
         };
         let params = if delete.orphan {
             DeleteParams::orphan()
         } else {
             DeleteParams::default()
         };
+        // The plan checked one particular object: a new pod of the same name is not deleted.
         let params = params.preconditions(Preconditions {
-            uid: Some(delete.uid.clone()),
+            uid: Some(uid.clone()),
             resource_version: None,
         });
-        let deleted = api.delete(name, &params).await;
-        self.wrote(kind);
+        let deleted = api.delete(&key.name, &params).await;
+        self.count_write(&key.kind);
         match deleted {
             Ok(_) => {}
-            // It is gone, or another of its name stands: both is what was wanted.
+            // It is gone, or another object has its name now: nothing is left to delete.
             Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => {}
-            Err(error) => self.failed(format!("deleting {kind} {name}"), &error),
+            Err(error) => self.failed(Step::Delete(key.clone()), &error),
         }
     }
 
-    async fn tell(&mut self, plan: &Plan) {
-        let told = plan.events.iter().map(|event| self.event(event));
-        let failures = self.outcome.failures.first().map(|failure| Event {
-            type_: EventType::Warning,
-            reason: "Failed".to_owned(),
-            note: Some(format!("waits for {failure}")),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        });
-        for event in told.chain(failures) {
-            self.publish(&event).await;
+    async fn publish_events(&mut self, events: &[desired::Event]) {
+        for event in events {
+            self.publish(&self.event(event)).await;
+        }
+        if let Some(failure) = self.outcome.failures.first() {
+            self.publish(&Event {
+                type_: EventType::Warning,
+                reason: "Failed".to_owned(),
+                note: Some(failure.to_string()),
+                action: "Reconcile".to_owned(),
+                secondary: None,
+            })
+            .await;
         }
     }
 
-    /// A plan's event as the API server takes it.
-    fn event(&self, event: &plan::Event) -> Event {
+    /// An event of a plan in the form of the API server.
+    fn event(&self, event: &desired::Event) -> Event {
         let reference = |about: &ObjectKey| ObjectReference {
             kind: Some(about.kind.clone()),
             name: Some(about.name.clone()),
@@ -291,16 +306,20 @@ impl Applier<'_> {
         }
     }
 
+    /// Publishes an event. It is not retried: status has the same information.
     async fn publish(&self, event: &Event) {
         let reference = self.raw.object_ref(&());
-        // Events are told once, and a lost one harms nobody.
-        if let Err(error) = self.context.recorder.publish(event, &reference).await {
-            warn!(error = sentence(&error), "cannot tell an event");
+        if let Err(error) = self.reconciler.recorder.publish(event, &reference).await {
+            let error = error_text(&error);
+            warn!(
+                cluster = super::key(self.raw),
+                error, "cannot publish event"
+            );
         }
     }
 }
 
-fn by_us() -> PatchParams {
+fn as_operator() -> PatchParams {
     PatchParams {
         field_manager: Some(OPERATOR.to_owned()),
         ..PatchParams::default()

@@ -1,4 +1,4 @@
-//! Reads the world. All reads are here.
+//! Reads everything that a plan depends on. All reads of a reconcile are here.
 
 use std::collections::BTreeMap;
 
@@ -7,104 +7,103 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::Api;
 use kube::api::ListParams;
+use lograft_crds::limits::TROUBLE_TEXT_MAX_COUNT;
 use lograft_crds::names::{
     ANNOTATION_DRAINING_SINCE, ANNOTATION_ROLLOUT_HASH, ClusterNames, DISK, LABEL_MANAGED_BY,
     OPERATOR,
 };
-use lograft_operator_desired::{
-    Answer, DiskSeen, ObjectKey, Observed, PodSeen, SecretSeen, ValidCluster, bytes_of,
+use lograft_operator_desired::cluster::{
+    NodeAnswer, Observed, ObservedDisk, ObservedPod, ValidCluster,
 };
+use lograft_operator_desired::{ObjectKey, bytes_of};
 use serde_json::Value;
 use tracing::debug;
 
 use super::ReconcileError;
-use crate::error_text::sentence;
-use crate::controller::Context;
-use crate::admin_client::{Nodes, Told};
+use crate::admin_client::{AdminClient, NodeReports};
+use crate::controller::Reconciler;
+use crate::error_text::error_text;
 use crate::{kinds, pki};
 
-/// What was read.
-pub(super) struct World {
-    /// As plans take it.
+/// The observation of a cluster, and what carrying a plan out needs beside it.
+pub(super) struct Observation {
+    /// Input of the plan.
     pub(super) observed: Observed,
-    /// The Secrets, with their keys.
+    /// Existing Secrets with their private keys.
     pub(super) secrets: BTreeMap<String, Secret>,
-    /// The way to the nodes, once there is a certificate for it.
-    pub(super) nodes: Option<Nodes>,
+    /// Client for the nodes, once the operator has a certificate.
+    pub(super) admin: Option<AdminClient>,
     /// Host of the first pod.
     pub(super) first_host: String,
-    /// Host of a node that described the cluster.
+    /// Host of the node that described the cluster.
     pub(super) reporter: Option<String>,
 }
 
 pub(super) async fn observe(
-    context: &Context,
+    reconciler: &Reconciler,
     cluster: &ValidCluster,
     names: ClusterNames<'_>,
     now: i64,
-) -> Result<World, ReconcileError> {
+) -> Result<Observation, ReconcileError> {
     let namespace = cluster.namespace.as_str();
-    let reads = (
-        objects(context, namespace, names),
-        secrets(context, namespace, names),
-        pods(context, namespace, names, &cluster.spec.topology.zone_key),
-        disks(context, namespace, names),
-    );
-    let (live, secrets, pods, disks) = tokio::try_join!(reads.0, reads.1, reads.2, reads.3)?;
+    let zone_key = &cluster.spec.topology.zone_key;
+    let (live, secrets, pods, disks) = tokio::try_join!(
+        objects(reconciler, namespace, names),
+        secrets(reconciler, namespace, names),
+        pods(reconciler, namespace, names, zone_key),
+        disks(reconciler, namespace, names),
+    )?;
     let set = live.iter().find(|(key, _)| key.kind == "StatefulSet");
     let set = set.map(|(_, set)| serde_json::from_value::<StatefulSet>(set.clone()));
-    let set = set.transpose().map_err(|source| ReconcileError::Decode {
+    let stateful_set = set.transpose().map_err(|source| ReconcileError::Decode {
         what: "the StatefulSet".to_owned(),
         source,
     })?;
-    let seen = secrets.iter().map(|(name, secret)| {
-        let stranger = stranger(secret, &cluster.uid);
-        let seen = match stranger {
-            // Nothing of somebody else's is used.
-            Some(_) => SecretSeen {
-                stranger,
-                ..SecretSeen::default()
-            },
-            None => pki::see(secret),
-        };
-        (name.clone(), seen)
+    let foreign_secrets: BTreeMap<String, String> = secrets
+        .iter()
+        .filter_map(|(name, secret)| Some((name.clone(), foreign_owner(secret, &cluster.uid)?)))
+        .collect();
+    let own_secrets = secrets.iter();
+    let own_secrets = own_secrets.filter(|(name, _)| !foreign_secrets.contains_key(*name));
+    let own_secrets: BTreeMap<String, &Secret> = own_secrets
+        .map(|(name, secret)| (name.clone(), secret))
+        .collect();
+    let admin = own_secrets.get(&names.operator_tls()).and_then(|secret| {
+        AdminClient::new(secret)
+            .inspect_err(|error| debug!(error = error_text(error), "no client for the nodes"))
+            .ok()
     });
-    let mut observed = Observed {
+    let running = pods.iter().filter(|(_, pod)| pod.running);
+    let hosts: BTreeMap<i32, String> = running
+        .map(|(at, _)| (*at, names.pod_host(*at, namespace)))
+        .collect();
+    let reports = ask_nodes(admin.as_ref(), hosts).await;
+    let observed_secrets = own_secrets
+        .iter()
+        .map(|(name, secret)| (name.clone(), pki::observe(secret)));
+    let observed = Observed {
         now_unix_seconds: now,
-        stateful_set: set,
-        secrets: seen.collect(),
+        stateful_set,
+        secrets: observed_secrets.collect(),
+        foreign_secrets,
         live,
         pods,
         disks,
-        ..Observed::default()
+        answers: reports.answers,
+        view: reports.view,
     };
-    let own = names.operator_tls();
-    let is_ours = |seen: &SecretSeen| seen.stranger.is_none();
-    let own = secrets
-        .get(&own)
-        .filter(|_| observed.secrets.get(&own).is_some_and(is_ours));
-    let nodes = own.and_then(|secret| {
-        let nodes = Nodes::new(secret);
-        nodes
-            .inspect_err(|error| debug!(error = sentence(error), "no way to the nodes"))
-            .ok()
-    });
-    let told = ask(nodes.as_ref(), &observed, names, namespace).await;
-    observed.answers = told.answers;
-    observed.view = told.view;
-    observed.derive(cluster);
-    Ok(World {
+    Ok(Observation {
         observed,
         secrets,
-        nodes,
+        admin,
         first_host: names.pod_host(0, namespace),
-        reporter: told.reporter,
+        reporter: reports.reporter,
     })
 }
 
-/// Whose a Secret is, if it is not the cluster's: somebody else controls it, or nobody does and it
-/// is not marked as the operator's.
-fn stranger(secret: &Secret, uid: &str) -> Option<String> {
+/// The owner of a Secret, if it is not the cluster: another object controls it, or none does and it
+/// has no label of the operator.
+fn foreign_owner(secret: &Secret, uid: &str) -> Option<String> {
     let owners = secret.metadata.owner_references.iter().flatten();
     let mut controllers = owners.filter(|owner| owner.controller == Some(true));
     match controllers.next() {
@@ -118,25 +117,16 @@ fn stranger(secret: &Secret, uid: &str) -> Option<String> {
     }
 }
 
-/// Asks the pods that run.
-async fn ask(
-    nodes: Option<&Nodes>,
-    observed: &Observed,
-    names: ClusterNames<'_>,
-    namespace: &str,
-) -> Told {
-    let running = observed.pods.iter().filter(|(_, pod)| pod.running);
-    let hosts: BTreeMap<i32, String> = running
-        .map(|(at, _)| (*at, names.pod_host(*at, namespace)))
-        .collect();
-    let Some(nodes) = nodes else {
-        let silent = || Answer::Silent("there is no certificate to ask with yet".to_owned());
-        return Told {
+/// Asks the nodes of the running pods.
+async fn ask_nodes(admin: Option<&AdminClient>, hosts: BTreeMap<i32, String>) -> NodeReports {
+    let Some(admin) = admin else {
+        let silent = || NodeAnswer::Silent("the operator has no certificate yet".to_owned());
+        return NodeReports {
             answers: hosts.into_keys().map(|at| (at, silent())).collect(),
-            ..Told::default()
+            ..NodeReports::default()
         };
     };
-    nodes.ask_all(hosts).await
+    admin.ask_all(hosts).await
 }
 
 fn failed(what: impl Into<String>) -> impl FnOnce(kube::Error) -> ReconcileError {
@@ -148,33 +138,34 @@ fn failed(what: impl Into<String>) -> impl FnOnce(kube::Error) -> ReconcileError
 }
 
 async fn objects(
-    context: &Context,
+    reconciler: &Reconciler,
     namespace: &str,
     names: ClusterNames<'_>,
 ) -> Result<BTreeMap<ObjectKey, Value>, ReconcileError> {
     let reads = kinds::objects(names).into_iter().map(|key| async move {
-        let what = format!("{} {}", key.kind, key.name);
-        let Ok(api) = kinds::api(&context.client, namespace, &key.kind) else {
+        let Ok(api) = kinds::api(&reconciler.client, namespace, &key.kind) else {
             return Ok(None);
         };
-        let found = api.get_opt(&key.name).await.map_err(failed(&what))?;
-        let Some(mut object) = found else {
+        let found = api.get_opt(&key.name).await;
+        let Some(mut object) = found.map_err(failed(key.to_string()))? else {
             return Ok(None);
         };
         object.metadata.managed_fields = None;
-        let value = serde_json::to_value(object);
-        let value = value.map_err(|source| ReconcileError::Decode { what, source })?;
+        let value = serde_json::to_value(object).map_err(|source| ReconcileError::Decode {
+            what: key.to_string(),
+            source,
+        })?;
         Ok(Some((key, value)))
     });
     Ok(try_join_all(reads).await?.into_iter().flatten().collect())
 }
 
 async fn secrets(
-    context: &Context,
+    reconciler: &Reconciler,
     namespace: &str,
     names: ClusterNames<'_>,
 ) -> Result<BTreeMap<String, Secret>, ReconcileError> {
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+    let api: Api<Secret> = Api::namespaced(reconciler.client.clone(), namespace);
     let all = [
         names.ca(),
         names.node_tls(),
@@ -195,22 +186,22 @@ async fn secrets(
 }
 
 async fn pods(
-    context: &Context,
+    reconciler: &Reconciler,
     namespace: &str,
     names: ClusterNames<'_>,
     zone_key: &str,
-) -> Result<BTreeMap<i32, PodSeen>, ReconcileError> {
-    let api: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
+) -> Result<BTreeMap<i32, ObservedPod>, ReconcileError> {
+    let api: Api<Pod> = Api::namespaced(reconciler.client.clone(), namespace);
     let own = ListParams::default().labels(&names.selector_text());
     let pods = api.list(&own).await.map_err(failed("the pods"))?;
     let pods = pods.items.into_iter().filter_map(|pod| {
         let ordinal = names.ordinal(pod.metadata.name.as_deref()?)?;
-        Some((ordinal, see(&pod, zone_key)))
+        Some((ordinal, observe_pod(&pod, zone_key)))
     });
     Ok(pods.collect())
 }
 
-fn see(pod: &Pod, zone_key: &str) -> PodSeen {
+fn observe_pod(pod: &Pod, zone_key: &str) -> ObservedPod {
     let metadata = &pod.metadata;
     let annotation = |key: &str| metadata.annotations.as_ref()?.get(key).cloned();
     let status = pod.status.clone().unwrap_or_default();
@@ -221,15 +212,15 @@ fn see(pod: &Pod, zone_key: &str) -> PodSeen {
     let container = status.container_statuses.iter().flatten().next();
     let state = container.and_then(|container| container.state.as_ref());
     let waiting = state.and_then(|state| state.waiting.as_ref());
-    // Reasons of a start that is under way are no trouble.
     let trouble = waiting.and_then(|waiting| {
         let reason = waiting.reason.as_deref()?;
+        // Reasons of every start.
         let is_usual = ["ContainerCreating", "PodInitializing"].contains(&reason);
-        let said = waiting.message.as_deref().unwrap_or_default();
-        let said: String = said.chars().take(120).collect();
-        (!is_usual).then(|| format!("{reason} {said}").trim_end().to_owned())
+        let message = waiting.message.as_deref().unwrap_or_default();
+        let message: String = message.chars().take(TROUBLE_TEXT_MAX_COUNT).collect();
+        (!is_usual).then(|| format!("{reason} {message}").trim_end().to_owned())
     });
-    PodSeen {
+    ObservedPod {
         uid: metadata.uid.clone().unwrap_or_default(),
         hash: annotation(ANNOTATION_ROLLOUT_HASH),
         ready: is_true("Ready"),
@@ -243,7 +234,7 @@ fn see(pod: &Pod, zone_key: &str) -> PodSeen {
             .flatten()
             .find(|owner| owner.controller == Some(true))
             .map(|owner| owner.uid.clone()),
-        // Kubernetes copies the labels of the host that name its place.
+        // Kubernetes copies the topology labels of the host to the pod.
         zone: metadata
             .labels
             .as_ref()
@@ -252,33 +243,33 @@ fn see(pod: &Pod, zone_key: &str) -> PodSeen {
 }
 
 async fn disks(
-    context: &Context,
+    reconciler: &Reconciler,
     namespace: &str,
     names: ClusterNames<'_>,
-) -> Result<BTreeMap<i32, DiskSeen>, ReconcileError> {
-    let api: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), namespace);
+) -> Result<BTreeMap<i32, ObservedDisk>, ReconcileError> {
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(reconciler.client.clone(), namespace);
     let own = ListParams::default().labels(&names.selector_text());
-    let claims = api.list(&own).await.map_err(failed("the disks' claims"))?;
-    let claims = claims.items.into_iter().filter_map(|claim| {
-        let pod = claim
-            .metadata
-            .name
-            .as_deref()?
-            .strip_prefix(DISK)?
-            .strip_prefix('-')?;
-        let ordinal = names.ordinal(pod)?;
-        let wanted = claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?;
-        let capacity = claim
-            .status
-            .as_ref()
-            .and_then(|status| status.capacity.as_ref());
-        let disk = DiskSeen {
-            uid: claim.metadata.uid.clone().unwrap_or_default(),
-            requested_bytes: bytes_of(&wanted.get("storage")?.0)?,
-            terminating: claim.metadata.deletion_timestamp.is_some(),
-            actual_bytes: capacity.and_then(|all| bytes_of(&all.get("storage")?.0)),
-        };
-        Some((ordinal, disk))
-    });
-    Ok(claims.collect())
+    let claims = api.list(&own).await.map_err(failed("the PVCs"))?;
+    let claims = claims.items.into_iter();
+    Ok(claims
+        .filter_map(|claim| observe_disk(&claim, names))
+        .collect())
+}
+
+fn observe_disk(
+    claim: &PersistentVolumeClaim,
+    names: ClusterNames<'_>,
+) -> Option<(i32, ObservedDisk)> {
+    let name = claim.metadata.name.as_deref()?;
+    let pod = name.strip_prefix(DISK)?.strip_prefix('-')?;
+    let requests = claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?;
+    let status = claim.status.as_ref();
+    let capacity = status.and_then(|status| status.capacity.as_ref());
+    let disk = ObservedDisk {
+        uid: claim.metadata.uid.clone().unwrap_or_default(),
+        requested_bytes: bytes_of(&requests.get("storage")?.0)?,
+        terminating: claim.metadata.deletion_timestamp.is_some(),
+        actual_bytes: capacity.and_then(|all| bytes_of(&all.get("storage")?.0)),
+    };
+    Some((names.ordinal(pod)?, disk))
 }

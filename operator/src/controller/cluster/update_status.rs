@@ -1,4 +1,4 @@
-//! Writes status, if it says anything new.
+//! Writes the status, if it has changed.
 
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -7,20 +7,20 @@ use lograft_crds::{LogCluster, LogClusterStatus};
 use serde_json::json;
 
 use super::ReconcileError;
-use crate::controller::Context;
+use crate::controller::Reconciler;
 
-/// Writes `next` unless it stands already.
+/// Writes `next` unless it equals the stored status.
 pub(super) async fn write(
     api: &Api<LogCluster>,
     raw: &LogCluster,
     next: &LogClusterStatus,
-    context: &Context,
+    reconciler: &Reconciler,
 ) -> Result<(), ReconcileError> {
     if raw.status.as_ref() == Some(next) {
         return Ok(());
     }
-    let written = put(api, raw, next).await;
-    context
+    let written = apply(api, raw, next).await;
+    reconciler
         .metrics
         .writes
         .with_label_values(&["LogCluster/status"])
@@ -28,8 +28,9 @@ pub(super) async fn write(
     written.map_err(|source| ReconcileError::Status(Box::new(source)))
 }
 
-/// Writes a status as it is. The object's UID goes along: another of its name is another cluster.
-pub(super) async fn put(
+/// Applies a status. The UID makes the API server reject it if the LogCluster was deleted and
+/// created again: the new one must not get the ID of the old cluster.
+pub(super) async fn apply(
     api: &Api<LogCluster>,
     raw: &LogCluster,
     status: &LogClusterStatus,

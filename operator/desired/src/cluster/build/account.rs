@@ -1,12 +1,12 @@
-//! The pods' ServiceAccount.
+//! The service account of the pods.
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 
-use super::World;
+use super::BuildInput;
 
-pub(super) fn build(world: &World<'_>) -> ServiceAccount {
+pub(super) fn build(input: &BuildInput<'_>) -> ServiceAccount {
     ServiceAccount {
-        metadata: world.metadata(world.names().service_account()),
+        metadata: input.metadata(input.names().service_account()),
         automount_service_account_token: Some(false),
         ..ServiceAccount::default()
     }

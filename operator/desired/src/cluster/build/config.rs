@@ -1,4 +1,4 @@
-//! The ConfigMaps: each node's configuration, and the addresses of the cluster.
+//! The config maps: the configuration of each node, and the addresses of the cluster.
 
 use std::collections::BTreeMap;
 
@@ -7,24 +7,24 @@ use lograft_crds::limits::SEEDS_MAX_COUNT;
 use lograft_crds::log_cluster::LogFormat;
 use lograft_crds::names::{PORT_CLIENT, PORT_HEALTH, PORT_PEER};
 
-use super::{BuildError, World};
 use super::node_config::{
-    Advertise, Listen, LogConfig, NodeConfig, SharedConfig, StorageConfig, TlsFiles, TopicDefaults,
+    Advertise, Listen, LogConfig, NodeConfig, RestartConfig, StorageConfig, TlsFiles, TopicDefaults,
 };
+use super::{BuildError, BuildInput};
 
-/// Where the disk is mounted.
+/// Mount path of the disk.
 pub(super) const DISK_PATH: &str = "/var/lib/lograft";
-/// Where the configurations are mounted, one file per pod, `<pod>.yaml`.
+/// Mount path of the configurations, one file per pod, `<pod>.yaml`.
 pub(super) const CONFIG_PATH: &str = "/etc/lograft/config";
-/// Where certificates are mounted: `<pod>.crt`, `<pod>.key`, `ca.crt`.
+/// Mount path of the certificates: `<pod>.crt`, `<pod>.key`, `ca.crt`.
 pub(super) const TLS_PATH: &str = "/etc/lograft/tls";
 
-/// Each node's configuration, under `<pod>.yaml`.
-pub(super) fn nodes(world: &World<'_>) -> Result<ConfigMap, BuildError> {
+/// The configuration of each node, in the field `<pod>.yaml`.
+pub(super) fn nodes(input: &BuildInput<'_>) -> Result<ConfigMap, BuildError> {
     let mut data = BTreeMap::new();
-    for ordinal in 0..world.pods {
-        let pod = world.names().pod(ordinal);
-        let text = serde_yaml::to_string(&node(world, ordinal));
+    for ordinal in 0..input.pods {
+        let pod = input.names().pod(ordinal);
+        let text = serde_yaml::to_string(&node(input, ordinal));
         let text = text.map_err(|source| BuildError::Config {
             pod: pod.clone(),
             source,
@@ -32,38 +32,38 @@ pub(super) fn nodes(world: &World<'_>) -> Result<ConfigMap, BuildError> {
         data.insert(format!("{pod}.yaml"), text);
     }
     Ok(ConfigMap {
-        metadata: world.metadata(world.names().config()),
+        metadata: input.metadata(input.names().config()),
         data: Some(data),
         ..ConfigMap::default()
     })
 }
 
-/// The addresses of the cluster, a line each, and its id once it has one.
-pub(super) fn peers(world: &World<'_>) -> ConfigMap {
+/// The addresses of the cluster, one per line, and its ID once it has one.
+pub(super) fn peers(input: &BuildInput<'_>) -> ConfigMap {
     let addresses = |port| {
-        let lines = (0..world.pods).map(|ordinal| address(world, ordinal, port) + "\n");
+        let lines = (0..input.pods).map(|ordinal| address(input, ordinal, port) + "\n");
         lines.collect::<String>()
     };
     let mut data = BTreeMap::from([
         ("client-addresses".to_owned(), addresses(PORT_CLIENT)),
         ("peer-addresses".to_owned(), addresses(PORT_PEER)),
     ]);
-    if let Some(id) = &world.cluster.cluster_id {
+    if let Some(id) = &input.cluster.cluster_id {
         data.insert("cluster-id".to_owned(), id.clone());
     }
     ConfigMap {
-        metadata: world.metadata(world.names().peers()),
+        metadata: input.metadata(input.names().peers()),
         data: Some(data),
         ..ConfigMap::default()
     }
 }
 
-/// What all nodes have alike.
-pub(super) fn shared(world: &World<'_>) -> SharedConfig {
-    let spec = &world.cluster.spec;
+/// The part of the configuration that takes effect by a restart.
+pub(super) fn restart_config(input: &BuildInput<'_>) -> RestartConfig {
+    let spec = &input.cluster.spec;
     let listen = |port: i32| format!("0.0.0.0:{port}");
-    SharedConfig {
-        // Not the disk's root: that may hold a lost+found of root's.
+    RestartConfig {
+        // Not the root of the disk: a file system may have a lost+found directory there.
         data_dir: format!("{DISK_PATH}/node"),
         listen: Listen {
             client: listen(PORT_CLIENT),
@@ -71,7 +71,7 @@ pub(super) fn shared(world: &World<'_>) -> SharedConfig {
             health: listen(PORT_HEALTH),
         },
         storage: StorageConfig {
-            segment_max_bytes: world.cluster.segment_bytes,
+            segment_max_bytes: input.cluster.segment_bytes,
         },
         log: LogConfig {
             level: spec.observability.log_level.clone(),
@@ -83,43 +83,38 @@ pub(super) fn shared(world: &World<'_>) -> SharedConfig {
     }
 }
 
-fn node(world: &World<'_>, ordinal: i32) -> NodeConfig {
-    let pod = world.names().pod(ordinal);
-    let seeds = (0..world.pods.min(SEEDS_MAX_COUNT)).filter(|seed| *seed != ordinal);
+fn node(input: &BuildInput<'_>, ordinal: i32) -> NodeConfig {
+    let pod = input.names().pod(ordinal);
+    let seeds = (0..input.pods.min(SEEDS_MAX_COUNT)).filter(|seed| *seed != ordinal);
     NodeConfig {
-        zone: world
-            .observed
-            .zones
-            .get(&ordinal)
-            .cloned()
-            .unwrap_or_default(),
+        zone: input.observed.zone(ordinal).cloned().unwrap_or_default(),
         advertise: Advertise {
-            client: address(world, ordinal, PORT_CLIENT),
-            peer: address(world, ordinal, PORT_PEER),
+            client: address(input, ordinal, PORT_CLIENT),
+            peer: address(input, ordinal, PORT_PEER),
         },
         tls: TlsFiles {
             cert: format!("{TLS_PATH}/{pod}.crt"),
             key: format!("{TLS_PATH}/{pod}.key"),
             ca: format!("{TLS_PATH}/ca.crt"),
         },
-        seeds: seeds.map(|seed| address(world, seed, PORT_PEER)).collect(),
-        topics: topics(world),
-        shared: shared(world),
+        seeds: seeds.map(|seed| address(input, seed, PORT_PEER)).collect(),
+        topics: topics(input),
+        restart: restart_config(input),
         name: pod,
     }
 }
 
-fn topics(world: &World<'_>) -> TopicDefaults {
-    let log = &world.cluster.spec.log;
+fn topics(input: &BuildInput<'_>) -> TopicDefaults {
+    let log = &input.cluster.spec.log;
     TopicDefaults {
         partitions: log.partitions,
         replication_factor: log.replication_factor,
-        retention_bytes: world.cluster.retention_bytes,
-        retention_ms: world.cluster.retention_ms,
+        retention_bytes: input.cluster.retention_bytes,
+        retention_ms: input.cluster.retention_ms,
     }
 }
 
-fn address(world: &World<'_>, ordinal: i32, port: i32) -> String {
-    let host = world.names().pod_host(ordinal, &world.cluster.namespace);
+fn address(input: &BuildInput<'_>, ordinal: i32, port: i32) -> String {
+    let host = input.names().pod_host(ordinal, &input.cluster.namespace);
     format!("{host}:{port}")
 }

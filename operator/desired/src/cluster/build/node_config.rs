@@ -1,75 +1,75 @@
-//! A node's configuration file, `dataplane/docs/config.md`. The field names are the file's; the
-//! node's own tests parse what the golden files hold.
+//! The configuration file of a node, documented in `dataplane/docs/config.md`. Field names are
+//! those of the file; the tests of the node parse the golden files.
 
 use serde::Serialize;
 
-/// A node's configuration.
+/// The configuration of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct NodeConfig {
-    pub(crate) name: String,
-    pub(crate) zone: String,
-    pub(crate) advertise: Advertise,
-    pub(crate) tls: TlsFiles,
-    pub(crate) seeds: Vec<String>,
-    /// Taken up without a restart.
-    pub(crate) topics: TopicDefaults,
+pub(super) struct NodeConfig {
+    pub(super) name: String,
+    pub(super) zone: String,
+    pub(super) advertise: Advertise,
+    pub(super) tls: TlsFiles,
+    pub(super) seeds: Vec<String>,
+    /// Takes effect without a restart.
+    pub(super) topics: TopicDefaults,
     #[serde(flatten)]
-    pub(crate) shared: SharedConfig,
+    pub(super) restart: RestartConfig,
 }
 
-/// What all nodes of a cluster have alike, and take up by a restart.
+/// The part that all nodes of a cluster share and that takes effect by a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct SharedConfig {
-    pub(crate) data_dir: String,
-    pub(crate) listen: Listen,
-    pub(crate) storage: StorageConfig,
-    pub(crate) log: LogConfig,
+pub(super) struct RestartConfig {
+    pub(super) data_dir: String,
+    pub(super) listen: Listen,
+    pub(super) storage: StorageConfig,
+    pub(super) log: LogConfig,
 }
 
-/// What topics take that say nothing themselves.
+/// Defaults for new topics.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct TopicDefaults {
-    pub(crate) partitions: i32,
+pub(super) struct TopicDefaults {
+    pub(super) partitions: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) replication_factor: Option<i32>,
+    pub(super) replication_factor: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) retention_bytes: Option<u64>,
+    pub(super) retention_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) retention_ms: Option<i64>,
+    pub(super) retention_ms: Option<i64>,
 }
 
-/// Addresses that others reach the node at.
+/// Addresses under which others reach the node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Advertise {
-    pub(crate) client: String,
-    pub(crate) peer: String,
+pub(super) struct Advertise {
+    pub(super) client: String,
+    pub(super) peer: String,
 }
 
-/// PEM files.
+/// Paths of PEM files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct TlsFiles {
-    pub(crate) cert: String,
-    pub(crate) key: String,
-    pub(crate) ca: String,
+pub(super) struct TlsFiles {
+    pub(super) cert: String,
+    pub(super) key: String,
+    pub(super) ca: String,
 }
 
 /// Addresses that the node listens on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Listen {
-    pub(crate) client: String,
-    pub(crate) peer: String,
-    pub(crate) health: String,
+pub(super) struct Listen {
+    pub(super) client: String,
+    pub(super) peer: String,
+    pub(super) health: String,
 }
 
-/// Disk and caches; what is not here has the node's default.
+/// Disk and caches. Settings that are not here have the default of the node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct StorageConfig {
-    pub(crate) segment_max_bytes: u64,
+pub(super) struct StorageConfig {
+    pub(super) segment_max_bytes: u64,
 }
 
-/// Log lines.
+/// Log output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct LogConfig {
-    pub(crate) level: String,
-    pub(crate) format: &'static str,
+pub(super) struct LogConfig {
+    pub(super) level: String,
+    pub(super) format: &'static str,
 }

@@ -1,4 +1,4 @@
-//! Where pods run: spread over zones, away from each other on hosts.
+//! Placement of pods: spread over zones, and apart from each other on hosts.
 
 use k8s_openapi::api::core::v1::{
     Affinity, PodAffinityTerm, PodAntiAffinity, TopologySpreadConstraint, WeightedPodAffinityTerm,
@@ -6,16 +6,16 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use lograft_crds::log_cluster::Spread;
 
-use super::World;
+use super::BuildInput;
 
-/// Label of every host: its name.
+/// Label of a Kubernetes node that holds its host name.
 const LABEL_HOST: &str = "kubernetes.io/hostname";
-/// The weight of a preference that goes before all others.
+/// The highest weight of a preference.
 const WEIGHT: i32 = 100;
 
-/// Evenly over zones; strictly so if asked for.
-pub(super) fn spread(world: &World<'_>) -> TopologySpreadConstraint {
-    let topology = &world.cluster.spec.topology;
+/// Even spread over zones; strict if the spec requires it.
+pub(super) fn spread(input: &BuildInput<'_>) -> TopologySpreadConstraint {
+    let topology = &input.cluster.spec.topology;
     let otherwise = match topology.spread {
         Spread::Preferred => "ScheduleAnyway",
         Spread::Required => "DoNotSchedule",
@@ -24,18 +24,18 @@ pub(super) fn spread(world: &World<'_>) -> TopologySpreadConstraint {
         max_skew: 1,
         topology_key: topology.zone_key.clone(),
         when_unsatisfiable: otherwise.to_owned(),
-        label_selector: Some(selector(world)),
+        label_selector: Some(selector(input)),
         ..TopologySpreadConstraint::default()
     }
 }
 
-/// The user's affinity and, with it, one node per host: preferred, or required if asked for.
-pub(super) fn affinity(world: &World<'_>) -> Affinity {
-    let spec = &world.cluster.spec;
+/// The user's affinity, and one pod per host: preferred, or required if the spec requires it.
+pub(super) fn affinity(input: &BuildInput<'_>) -> Affinity {
+    let spec = &input.cluster.spec;
     let mut affinity = spec.pod_template.affinity.clone().unwrap_or_default();
     let mut anti = affinity.pod_anti_affinity.take().unwrap_or_default();
     let term = PodAffinityTerm {
-        label_selector: Some(selector(world)),
+        label_selector: Some(selector(input)),
         topology_key: LABEL_HOST.to_owned(),
         ..PodAffinityTerm::default()
     };
@@ -60,9 +60,9 @@ fn add(anti: &mut PodAntiAffinity, term: PodAffinityTerm, spread: Spread) {
     }
 }
 
-fn selector(world: &World<'_>) -> LabelSelector {
+fn selector(input: &BuildInput<'_>) -> LabelSelector {
     LabelSelector {
-        match_labels: Some(world.names().selector()),
+        match_labels: Some(input.names().selector()),
         ..LabelSelector::default()
     }
 }

@@ -1,4 +1,4 @@
-//! The pods' template. Clean under PodSecurity's restricted profile.
+//! The pod template. It complies with the restricted profile of Pod Security.
 
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource,
@@ -15,35 +15,35 @@ use lograft_crds::limits::{
 use lograft_crds::names::{DISK, PORT_CLIENT, PORT_HEALTH, PORT_PEER};
 
 use super::config::{CONFIG_PATH, DISK_PATH, TLS_PATH};
-use super::{World, placement};
+use super::{BuildInput, placement};
 
-/// The user and group of the image, and of the disk's files: distroless's `nonroot`.
+/// User and group of the image and of the files on the disk: `nonroot` of distroless.
 const USER: i64 = 65532;
-/// Mode of the mounted files: the pod's user and group read, nobody else does.
+/// Mode of the mounted files: readable by the user and group of the pod only.
 const FILE_MODE: i32 = 0o440;
 /// Volume of the configurations.
 const CONFIG: &str = "config";
 /// Volume of the certificates.
 const TLS: &str = "tls";
 
-pub(super) fn template(world: &World<'_>) -> PodTemplateSpec {
-    let user = &world.cluster.spec.pod_template;
+pub(super) fn template(input: &BuildInput<'_>) -> PodTemplateSpec {
+    let user = &input.cluster.spec.pod_template;
     let mut labels = user.labels.clone();
-    labels.extend(world.names().selector());
+    labels.extend(input.names().selector());
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels),
             annotations: (!user.annotations.is_empty()).then(|| user.annotations.clone()),
             ..ObjectMeta::default()
         }),
-        spec: Some(spec(world)),
+        spec: Some(spec(input)),
     }
 }
 
-fn spec(world: &World<'_>) -> PodSpec {
-    let user = &world.cluster.spec.pod_template;
+fn spec(input: &BuildInput<'_>) -> PodSpec {
+    let user = &input.cluster.spec.pod_template;
     PodSpec {
-        service_account_name: Some(world.names().service_account()),
+        service_account_name: Some(input.names().service_account()),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         termination_grace_period_seconds: Some(POD_GRACE_MAX_SECONDS),
@@ -62,28 +62,28 @@ fn spec(world: &World<'_>) -> PodSpec {
         node_selector: (!user.node_selector.is_empty()).then(|| user.node_selector.clone()),
         tolerations: (!user.tolerations.is_empty()).then(|| user.tolerations.clone()),
         priority_class_name: user.priority_class_name.clone(),
-        affinity: Some(placement::affinity(world)),
-        topology_spread_constraints: Some(vec![placement::spread(world)]),
-        containers: vec![container(world)],
-        volumes: Some(vec![config_volume(world), tls_volume(world)]),
+        affinity: Some(placement::affinity(input)),
+        topology_spread_constraints: Some(vec![placement::spread(input)]),
+        containers: vec![container(input)],
+        volumes: Some(vec![config_volume(input), tls_volume(input)]),
         ..PodSpec::default()
     }
 }
 
-fn container(world: &World<'_>) -> Container {
-    let spec = &world.cluster.spec;
+fn container(input: &BuildInput<'_>) -> Container {
+    let spec = &input.cluster.spec;
     let zone = format!("metadata.labels['{}']", spec.topology.zone_key);
     let mut env = vec![
         from_pod("POD_NAME", "metadata.name"),
-        // Kubernetes copies it from the pod's host; empty where there is none.
+        // Kubernetes copies the label from the host; it is empty if the host has none.
         from_pod("LOGRAFT_ZONE", &zone),
     ];
     env.extend(spec.pod_template.env.iter().cloned());
     Container {
         name: "node".to_owned(),
-        image: Some(image(world)),
+        image: Some(image(input)),
         command: Some(vec!["lograft-node".to_owned()]),
-        // Kubernetes fills in the pod's name: one template, a file for each pod.
+        // Kubernetes inserts the name of the pod: one template, one file per pod.
         args: Some(vec![
             "--config".to_owned(),
             format!("{CONFIG_PATH}/$(POD_NAME).yaml"),
@@ -94,7 +94,7 @@ fn container(world: &World<'_>) -> Container {
             port("peer", PORT_PEER),
             port("health", PORT_HEALTH),
         ]),
-        resources: Some(spec.resources.clone().unwrap_or_else(least_resources)),
+        resources: Some(spec.resources.clone().unwrap_or_else(default_resources)),
         startup_probe: Some(probe("/healthz", STARTUP_FAILURES_MAX_COUNT)),
         readiness_probe: Some(probe("/readyz", READINESS_FAILURES_MAX_COUNT)),
         liveness_probe: Some(probe("/healthz", LIVENESS_FAILURES_MAX_COUNT)),
@@ -116,16 +116,16 @@ fn container(world: &World<'_>) -> Container {
     }
 }
 
-fn image(world: &World<'_>) -> String {
-    let spec = &world.cluster.spec;
-    let version = spec.version.as_ref().unwrap_or(&world.settings.version);
-    let repository = &world.settings.image_repository;
+fn image(input: &BuildInput<'_>) -> String {
+    let spec = &input.cluster.spec;
+    let version = spec.version.as_ref().unwrap_or(&input.settings.version);
+    let repository = &input.settings.image_repository;
     spec.image
         .clone()
         .unwrap_or_else(|| format!("{repository}:{version}"))
 }
 
-/// A variable that Kubernetes fills in at the pod's start.
+/// A variable that Kubernetes sets from a field of the pod.
 fn from_pod(name: &str, field: &str) -> EnvVar {
     EnvVar {
         name: name.to_owned(),
@@ -140,9 +140,9 @@ fn from_pod(name: &str, field: &str) -> EnvVar {
     }
 }
 
-/// What a node asks for when the user says nothing: its caches and some room. No limits: a node
-/// that is throttled loses its leadership.
-fn least_resources() -> ResourceRequirements {
+/// Default requests of a node: its caches and a reserve. No limits: a throttled node misses
+/// heartbeats and loses its leaderships.
+fn default_resources() -> ResourceRequirements {
     let quantity = |name: &str, text: &str| (name.to_owned(), Quantity(text.to_owned()));
     let requests = [quantity("cpu", "100m"), quantity("memory", "256Mi")];
     ResourceRequirements {
@@ -183,11 +183,11 @@ fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
     }
 }
 
-fn config_volume(world: &World<'_>) -> Volume {
+fn config_volume(input: &BuildInput<'_>) -> Volume {
     Volume {
         name: CONFIG.to_owned(),
         config_map: Some(ConfigMapVolumeSource {
-            name: world.names().config(),
+            name: input.names().config(),
             default_mode: Some(FILE_MODE),
             ..ConfigMapVolumeSource::default()
         }),
@@ -195,12 +195,13 @@ fn config_volume(world: &World<'_>) -> Volume {
     }
 }
 
-/// Without the Secret the pod waits: a node never starts without its certificate.
-fn tls_volume(world: &World<'_>) -> Volume {
+/// The Secret is not optional: without it the pod waits, so a node never starts without its
+/// certificate.
+fn tls_volume(input: &BuildInput<'_>) -> Volume {
     Volume {
         name: TLS.to_owned(),
         secret: Some(SecretVolumeSource {
-            secret_name: Some(world.names().node_tls()),
+            secret_name: Some(input.names().node_tls()),
             default_mode: Some(FILE_MODE),
             ..SecretVolumeSource::default()
         }),

@@ -1,4 +1,4 @@
-//! The NetworkPolicy: who may reach the nodes.
+//! The network policy: access to the nodes.
 
 use std::collections::BTreeMap;
 
@@ -10,31 +10,31 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use lograft_crds::names::{LABEL_NAME, OPERATOR, PORT_CLIENT, PORT_HEALTH, PORT_PEER};
 
-use super::World;
+use super::BuildInput;
 
-/// Label of every namespace: its name.
+/// Label of a namespace that holds its name.
 const LABEL_NAMESPACE: &str = "kubernetes.io/metadata.name";
 
-/// Clients as the spec says, peers among themselves, kubelet and Prometheus from anywhere. What a
-/// node itself calls is not bounded: it calls its peers.
-pub(super) fn build(world: &World<'_>) -> Option<NetworkPolicy> {
-    let access = &world.cluster.spec.network_policy;
+/// Allows clients from the spec, peers of the same cluster, and kubelet and Prometheus from
+/// anywhere. Outgoing connections are not limited: a node connects to its peers only.
+pub(super) fn build(input: &BuildInput<'_>) -> Option<NetworkPolicy> {
+    let access = &input.cluster.spec.network_policy;
     if !access.enabled {
         return None;
     }
-    let selector = selector(world.names().selector());
+    let selector = selector(input.names().selector());
     let peers = NetworkPolicyPeer {
         pod_selector: Some(selector.clone()),
         ..NetworkPolicyPeer::default()
     };
-    // No list means everyone; an empty one would too, but says it worse.
+    // A missing list allows everybody. So does an empty one, but it looks as if it allowed nobody.
     let clients = (!access.clients.is_empty()).then(|| {
         let mut clients = access.clients.clone();
-        clients.push(operator(world));
+        clients.push(operator(input));
         clients
     });
     Some(NetworkPolicy {
-        metadata: world.metadata(world.names().network_policy()),
+        metadata: input.metadata(input.names().network_policy()),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(selector),
             policy_types: Some(vec!["Ingress".to_owned()]),
@@ -48,9 +48,9 @@ pub(super) fn build(world: &World<'_>) -> Option<NetworkPolicy> {
     })
 }
 
-fn operator(world: &World<'_>) -> NetworkPolicyPeer {
+fn operator(input: &BuildInput<'_>) -> NetworkPolicyPeer {
     let labels = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
-    let namespace = labels(LABEL_NAMESPACE, &world.settings.operator_namespace);
+    let namespace = labels(LABEL_NAMESPACE, &input.settings.operator_namespace);
     NetworkPolicyPeer {
         namespace_selector: Some(selector(namespace)),
         pod_selector: Some(selector(labels(LABEL_NAME, OPERATOR))),

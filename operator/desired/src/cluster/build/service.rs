@@ -1,20 +1,20 @@
-//! The Services.
+//! The headless Service of the nodes and the Service for clients.
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use lograft_crds::names::{PORT_CLIENT, PORT_HEALTH, PORT_PEER};
 
-use super::World;
+use super::BuildInput;
 
-/// The headless Service. It names pods that are not ready too: a pod that waits for its peers is
-/// not ready, and its peers must find it.
-pub(super) fn nodes(world: &World<'_>) -> Service {
+/// The headless Service. It also publishes pods that are not ready: a pod is not ready before it
+/// has reached its peers, and they find it through this Service.
+pub(super) fn nodes(input: &BuildInput<'_>) -> Service {
     Service {
-        metadata: world.metadata(world.names().nodes_service()),
+        metadata: input.metadata(input.names().nodes_service()),
         spec: Some(ServiceSpec {
             cluster_ip: Some("None".to_owned()),
             publish_not_ready_addresses: Some(true),
-            selector: Some(world.names().selector()),
+            selector: Some(input.names().selector()),
             ports: Some(vec![
                 port("client", PORT_CLIENT),
                 port("peer", PORT_PEER),
@@ -26,16 +26,16 @@ pub(super) fn nodes(world: &World<'_>) -> Service {
     }
 }
 
-/// The Service that clients begin with: any ready node tells them of the others.
-pub(super) fn client(world: &World<'_>) -> Service {
-    let mut metadata = world.metadata(world.names().client_service());
-    let annotations = &world.cluster.spec.listeners.internal.annotations;
+/// The Service that clients connect to first. Any ready node returns the addresses of the others.
+pub(super) fn client(input: &BuildInput<'_>) -> Service {
+    let mut metadata = input.metadata(input.names().client_service());
+    let annotations = &input.cluster.spec.listeners.internal.annotations;
     metadata.annotations = (!annotations.is_empty()).then(|| annotations.clone());
     Service {
         metadata,
         spec: Some(ServiceSpec {
             type_: Some("ClusterIP".to_owned()),
-            selector: Some(world.names().selector()),
+            selector: Some(input.names().selector()),
             ports: Some(vec![port("client", PORT_CLIENT)]),
             ..ServiceSpec::default()
         }),

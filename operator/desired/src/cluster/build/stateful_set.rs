@@ -1,4 +1,4 @@
-//! The StatefulSet.
+//! The stateful set.
 
 use std::collections::BTreeMap;
 
@@ -14,22 +14,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use lograft_crds::limits::REVISIONS_MAX_COUNT;
 use lograft_crds::names::{ANNOTATION_ROLLOUT_HASH, DISK};
 
-use super::{BuildError, World, config, pod};
-use crate::cluster::lanes::rollout;
+use super::{BuildError, BuildInput, config, pod};
+use crate::cluster::rollout_hash::rollout_hash;
 
-/// Pods start together, or three that wait for each other never would; they are replaced by the
-/// operator alone, one at a time.
-pub(super) fn build(world: &World<'_>) -> Result<StatefulSet, BuildError> {
-    let names = world.names();
-    let mut template = pod::template(world);
-    let hash = rollout::hash(&template, &config::shared(world)).map_err(BuildError::Hash)?;
+/// Pods start in parallel: a pod becomes ready only with a majority of its peers, so with an
+/// ordered start the first one would wait forever. `OnDelete`: only the operator replaces pods, one
+/// at a time and after the majority check, which a rolling update by Kubernetes does not do.
+pub(super) fn build(input: &BuildInput<'_>) -> Result<StatefulSet, BuildError> {
+    let names = input.names();
+    let mut template = pod::template(input);
+    let hash = rollout_hash(&template, &config::restart_config(input)).map_err(BuildError::Hash)?;
     let metadata = template.metadata.get_or_insert_default();
     let annotations = metadata.annotations.get_or_insert_default();
     annotations.insert(ANNOTATION_ROLLOUT_HASH.to_owned(), hash);
     Ok(StatefulSet {
-        metadata: world.metadata(names.stateful_set()),
+        metadata: input.metadata(names.stateful_set()),
         spec: Some(StatefulSetSpec {
-            replicas: Some(world.pods),
+            replicas: Some(input.pods),
             service_name: Some(names.nodes_service()),
             pod_management_policy: Some("Parallel".to_owned()),
             update_strategy: Some(StatefulSetUpdateStrategy {
@@ -42,17 +43,17 @@ pub(super) fn build(world: &World<'_>) -> Result<StatefulSet, BuildError> {
                 ..LabelSelector::default()
             },
             template,
-            volume_claim_templates: Some(vec![disk(world)]),
-            persistent_volume_claim_retention_policy: Some(retention(world)),
+            volume_claim_templates: Some(vec![disk(input)]),
+            persistent_volume_claim_retention_policy: Some(retention(input)),
             ..StatefulSetSpec::default()
         }),
         ..StatefulSet::default()
     })
 }
 
-/// A scaled-down node's disk always stays: it is the way back.
-fn retention(world: &World<'_>) -> StatefulSetPersistentVolumeClaimRetentionPolicy {
-    let when_deleted = if world.cluster.spec.storage.retain_on_delete {
+/// The disk of a scaled-down node always stays, so that the scale-down can be undone.
+fn retention(input: &BuildInput<'_>) -> StatefulSetPersistentVolumeClaimRetentionPolicy {
+    let when_deleted = if input.cluster.spec.storage.retain_on_delete {
         "Retain"
     } else {
         "Delete"
@@ -63,16 +64,16 @@ fn retention(world: &World<'_>) -> StatefulSetPersistentVolumeClaimRetentionPoli
     }
 }
 
-/// The claim of each pod's disk. Its size cannot change in a StatefulSet that stands: there it
-/// stays as it is, and disks grow by their own claims.
-fn disk(world: &World<'_>) -> PersistentVolumeClaim {
-    let storage = &world.cluster.spec.storage;
-    let standing = world.observed.disk_size();
-    let size = Quantity(standing.unwrap_or_else(|| storage.size.0.clone()));
+/// The PVC of each disk. Its size is immutable in an existing StatefulSet, so the existing value is
+/// kept there, and disks grow through their own PVCs.
+fn disk(input: &BuildInput<'_>) -> PersistentVolumeClaim {
+    let storage = &input.cluster.spec.storage;
+    let existing = input.observed.disk_size();
+    let size = Quantity(existing.unwrap_or_else(|| storage.size.0.clone()));
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(DISK.to_owned()),
-            labels: Some(world.names().selector()),
+            labels: Some(input.names().selector()),
             ..ObjectMeta::default()
         },
         spec: Some(PersistentVolumeClaimSpec {

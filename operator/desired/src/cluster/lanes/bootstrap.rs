@@ -1,138 +1,138 @@
-//! The cluster is made once: its id first, then the first node, then a mark that it was.
+//! The cluster is bootstrapped exactly once: its ID is stored first, then the first node is asked,
+//! then a mark is stored.
+//!
+//! Safety: a second bootstrap would create a second cluster under the same name (split brain), and
+//! records of the first would be lost. Three rules prevent it. No ID is generated and no node is
+//! asked before every known disk has reported to be empty, since any disk may hold a cluster. The
+//! ID is stored before the bootstrap, so that a repeated request carries the same ID and is
+//! idempotent. And `status.bootstrapped` never returns to false: after it an empty disk joins.
 
-use crate::{Answer, Observed, PodSeen, ValidCluster};
+use lograft_crds::names::ClusterNames;
 
-/// What to do about the cluster's identity.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Identity {
-    /// Nothing: it has one, or has to wait for one.
-    #[default]
-    Keep,
-    /// Give it a new id.
-    Mint,
-    /// Its disks belong to this cluster: a LogCluster that was deleted and is back.
-    Adopt(String),
-}
+use crate::cluster::action::{Action, Ask, Identity};
+use crate::cluster::lane::Lane;
+use crate::cluster::observed::{NodeAnswer, Observed, ObservedPod};
+use crate::cluster::validate::ValidCluster;
+use crate::cluster::wait::{Intervention, Progress, Wait};
 
-/// What the lane came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Bootstrap {
-    pub(crate) identity: Identity,
-    /// Whether the first node is to make the cluster now.
-    pub(crate) ask: bool,
-    /// Whether the nodes tell that it was made.
-    pub(crate) was_made: bool,
-    /// What it waits for, or what is wrong.
-    pub(crate) wait: Option<String>,
-}
-
-/// `pods` are to stand.
-pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, pods: i32) -> Bootstrap {
-    let mut found = Bootstrap {
-        identity: Identity::Keep,
-        ask: false,
-        was_made: false,
-        wait: None,
+/// Plans the bootstrap of a cluster of `pods` pods.
+pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, pods: i32) -> Lane {
+    let names = ClusterNames(&cluster.name);
+    let ids = cluster_ids(observed);
+    let Some(own) = &cluster.cluster_id else {
+        return match former_cluster(cluster, observed) {
+            Some(wait) => Lane::waiting(wait),
+            None => find_identity(names, observed, &ids, pods),
+        };
     };
-    let mut ids: Vec<&String> = (observed.answers.values())
+    if let Some(found) = ids.iter().find(|id| *id != own) {
+        return Lane::waiting(Intervention::ForeignDisk {
+            found: found.clone(),
+            own: own.clone(),
+        });
+    }
+    let mut lane = Lane::default();
+    if cluster.bootstrapped {
+        return lane;
+    }
+    if !ids.is_empty() {
+        lane.actions.push(Action::MarkBootstrapped);
+        return lane;
+    }
+    if let Some(wait) = unstarted_nodes(names, observed, pods) {
+        return Lane::waiting(wait);
+    }
+    let text = format!("bootstrapping the cluster on {}", names.pod(0));
+    lane.emit_event("Bootstrapping", text);
+    lane.waits.push(Progress::Bootstrapping.into());
+    lane.asks.push(Ask::Bootstrap {
+        cluster_id: own.clone(),
+    });
+    lane
+}
+
+/// The cluster IDs on the disks, without repetition.
+fn cluster_ids(observed: &Observed) -> Vec<String> {
+    let answers = observed.answers.values();
+    let mut ids: Vec<String> = answers
         .filter_map(|answer| match answer {
-            Answer::Member { cluster_id, .. } => Some(cluster_id),
-            Answer::Empty | Answer::Silent(_) => None,
+            NodeAnswer::Member { cluster_id, .. } => Some(cluster_id.clone()),
+            NodeAnswer::Empty | NodeAnswer::Silent(_) => None,
         })
         .collect();
     ids.sort_unstable();
     ids.dedup();
-    match &cluster.cluster_id {
-        None => match former(cluster, observed) {
-            Some(wait) => found.wait = Some(wait),
-            None => find_identity(&mut found, observed, &ids, pods),
-        },
-        Some(own) => {
-            if let Some(other) = ids.iter().find(|id| **id != own) {
-                found.wait = Some(format!(
-                    "a disk belongs to cluster {other}, not to {own}: remove its claim, or the \
-                     LogCluster"
-                ));
-            } else if cluster.bootstrapped {
-                return found;
-            } else if ids.is_empty() {
-                found.wait = waiting(observed, pods);
-                found.ask = found.wait.is_none();
-            } else {
-                found.was_made = true;
-            }
-        }
-    }
-    found
+    ids
 }
 
-/// What is left of a LogCluster of this name that was deleted, and is about to go: it tells nothing
-/// of what stays.
-fn former(cluster: &ValidCluster, observed: &Observed) -> Option<String> {
+/// Remains of a deleted LogCluster of this name that are being deleted. Their disks and answers say
+/// nothing about what stays, so nothing is adopted before they are gone.
+fn former_cluster(cluster: &ValidCluster, observed: &Observed) -> Option<Wait> {
     let set = observed.stateful_set.as_ref().map(|set| &set.metadata);
     let owners = set.and_then(|set| set.owner_references.as_ref());
     let mut owners = owners.into_iter().flatten();
     if owners.any(|owner| owner.controller == Some(true) && owner.uid != cluster.uid) {
-        return Some("the StatefulSet of a former LogCluster to be gone".to_owned());
+        return Some(Wait::FormerSetDeleted);
     }
     let uid = set.and_then(|set| set.uid.as_ref());
-    let is_former = |pod: &&PodSeen| {
+    let is_former = |pod: &&ObservedPod| {
         pod.terminating || (pod.owner_uid.is_some() && pod.owner_uid.as_ref() != uid)
     };
     let pods = observed.pods.values().filter(is_former).count();
-    let disks = observed
-        .disks
-        .values()
-        .filter(|disk| disk.terminating)
-        .count();
-    (pods + disks > 0)
-        .then(|| format!("{pods} pod(s) and {disks} disk(s) of a former LogCluster to be gone"))
+    let disks = observed.disks.values();
+    let disks = disks.filter(|disk| disk.terminating).count();
+    (pods + disks > 0).then_some(Wait::FormerPodsDeleted { pods, disks })
 }
 
-/// Disks that stand before there is an id may hold a cluster: they are asked first.
-fn find_identity(found: &mut Bootstrap, observed: &Observed, ids: &[&String], pods: i32) {
+/// Adopts the cluster on the existing disks, or generates an ID if all of them are empty.
+fn find_identity(names: ClusterNames<'_>, observed: &Observed, ids: &[String], pods: i32) -> Lane {
+    let mut lane = Lane::default();
     match ids {
-        [] if observed.disks.is_empty() => found.identity = Identity::Mint,
         [] => {
-            found.wait = waiting(observed, pods);
-            if found.wait.is_none() {
-                found.identity = Identity::Mint;
+            let has_disks = !observed.disks.is_empty();
+            match unstarted_nodes(names, observed, pods).filter(|_| has_disks) {
+                Some(wait) => lane.waits.push(wait),
+                None => lane.actions.push(Action::SetIdentity(Identity::Mint)),
             }
         }
-        [one] => found.identity = Identity::Adopt((*one).clone()),
+        [id] => {
+            lane.emit_event("AdoptingDisks", format!("the disks hold cluster {id}"));
+            let identity = Identity::Adopt(id.clone());
+            lane.actions.push(Action::SetIdentity(identity));
+        }
         [one, other, ..] => {
-            found.wait = Some(format!(
-                "its disks belong to different clusters, {one} and {other}: remove the claims of \
-                 one"
-            ));
+            let ids = [one.clone(), other.clone()];
+            lane.waits
+                .push(Intervention::DifferentClusters { ids }.into());
         }
     }
+    lane
 }
 
-/// Why it cannot be known yet that every disk is empty.
-fn waiting(observed: &Observed, pods: i32) -> Option<String> {
-    // A disk without a pod may hold what nobody has read.
+/// The nodes that have not reported an empty disk; none if all have. The first node is always one
+/// of them until it reports.
+fn unstarted_nodes(names: ClusterNames<'_>, observed: &Observed, pods: i32) -> Option<Wait> {
+    // A disk without a pod may hold a cluster too: its pod has to start and report first.
     let with_disk = observed.disks.keys().filter(|at| **at < pods);
     let ordinals = (0..1)
         .chain(with_disk.copied())
         .chain(observed.pods.keys().copied());
-    let mut silent: Vec<i32> = ordinals
-        .filter(|at| !matches!(observed.answers.get(at), Some(Answer::Empty)))
-        .collect();
-    silent.sort_unstable();
-    silent.dedup();
-    let first = silent.first()?;
-    let pod = observed.pods.get(first);
-    let why = match (
-        observed.answers.get(first),
-        pod.and_then(|p| p.trouble.clone()),
-    ) {
-        (Some(Answer::Silent(why)), _) => format!(": {why}"),
-        (_, Some(trouble)) => format!(": {trouble}"),
-        _ => String::new(),
+    let is_empty = |at: &i32| matches!(observed.answers.get(at), Some(NodeAnswer::Empty));
+    let mut unstarted: Vec<i32> = ordinals.filter(|at| !is_empty(at)).collect();
+    unstarted.sort_unstable();
+    unstarted.dedup();
+    let first = *unstarted.first()?;
+    let trouble = observed
+        .pods
+        .get(&first)
+        .and_then(|pod| pod.trouble.clone());
+    let why = match observed.answers.get(&first) {
+        Some(NodeAnswer::Silent(why)) => Some(why.clone()),
+        _ => trouble,
     };
-    let count = silent.len();
-    Some(format!(
-        "{count} node(s) to start and answer, the first is {first}{why}"
-    ))
+    Some(Wait::NodesStarted {
+        count: unstarted.len(),
+        first: names.pod(first),
+        why,
+    })
 }

@@ -1,172 +1,253 @@
-//! Pods are replaced one at a time: the hash that tells whether a running pod has what it should,
-//! and the next step towards it.
+//! Pods are replaced one at a time, and only while every group keeps its majority.
+//!
+//! Safety, in the order of the checks:
+//!
+//! 1. A new pod that does not start stops the rollout: a bad image takes one node, not all.
+//! 2. No pod is deleted before the StatefulSet has the new template. It would be created again
+//!    from the old one, and the disruption would be for nothing.
+//! 3. At most one pod is down. A second one could be the second replica of the same partition.
+//! 4. Every group has a majority of healthy voters without the pod. A ready pod may still be
+//!    catching up, so the data plane is asked, and without its answer no pod is replaced.
+//! 5. The node transfers its leaderships and confirms its stop before the pod is deleted.
+//!
+//! Pods without a running process are exempt from 3 to 5: deleting them loses nothing, and it is
+//! the way back from an image that does not start.
 
 use std::cmp::Reverse;
 
-use k8s_openapi::api::core::v1::PodTemplateSpec;
 use lograft_crds::names::ClusterNames;
-use serde::Serialize;
-use twox_hash::XxHash64;
 
-use crate::{Observed, PodSeen, ValidCluster};
+use crate::cluster::action::{Action, Delete, Event, Stop};
+use crate::cluster::lane::Lane;
+use crate::cluster::observed::{Observed, ObservedPod};
+use crate::cluster::validate::ValidCluster;
+use crate::cluster::view::NodeState;
+use crate::cluster::wait::{Intervention, Progress, Wait};
+use crate::{ObjectKey, ObjectRef};
 
-/// Hash of all that a pod only takes up by a restart: its template and what all nodes'
-/// configurations share. Seeds, zones and the number of pods are not in it.
-///
-/// Sixteen hexadecimal digits: xxh64 over the two as JSON, whose order is that of the types'
-/// fields and of sorted maps. An operator that adds a field to the template replaces pods.
-pub(crate) fn hash(
-    template: &PodTemplateSpec,
-    config: &impl Serialize,
-) -> Result<String, serde_json::Error> {
-    let text = serde_json::to_string(&(template, config))?;
-    Ok(format!("{:016x}", XxHash64::oneshot(0, text.as_bytes())))
+/// The next step of a rollout: at most one pod is touched.
+enum Step {
+    /// Nothing now, for a reason that another wait reports.
+    None,
+    /// Wait.
+    Wait(Wait),
+    /// Delete the pod at once: it runs no process, or its node never joined.
+    Delete(i32),
+    /// Start the drain of the pod.
+    Drain(i32),
+    /// Replace the pod once its node is prepared.
+    Stop {
+        ordinal: i32,
+        node_id: u64,
+        is_due: bool,
+    },
 }
 
-/// A pod whose node is to be asked first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stop {
-    pub(crate) ordinal: i32,
-    pub(crate) node: u64,
-    /// Whether its time to hand over has passed.
-    pub(crate) is_due: bool,
+/// Pods of the StatefulSet and the template that they should have.
+struct Rollout<'a> {
+    cluster: &'a ValidCluster,
+    observed: &'a Observed,
+    names: ClusterNames<'a>,
+    /// Hash of the desired template.
+    hash: &'a str,
+    pods: Vec<(i32, &'a ObservedPod)>,
 }
 
-/// What the rollout's lane came to: at most one pod is touched.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Rollout {
-    /// The pod to replace without a word: nothing runs in it that anybody counts on.
-    pub(crate) delete: Option<i32>,
-    /// The pod whose draining begins.
-    pub(crate) drain: Option<i32>,
-    /// The pod to replace once its node says that it may be stopped.
-    pub(crate) stop: Option<Stop>,
-    /// What it waits for.
-    pub(crate) wait: Option<String>,
-    /// Why it goes no further without somebody's help.
-    pub(crate) stuck: Option<String>,
-    /// Pods that are still of an older template.
-    pub(crate) outdated: usize,
-}
-
-/// Plans the next step towards the template with hash `wanted`.
-pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, wanted: &str) -> Rollout {
-    let names = ClusterNames(&cluster.name);
-    let mut found = Rollout::default();
-    let standing = |at: &i32| *at < observed.replicas();
-    let mut pods: Vec<_> = observed
-        .pods
-        .iter()
-        .filter(|(at, _)| standing(at))
-        .collect();
-    let outdated = |pod: &PodSeen| pod.hash.as_deref() != Some(wanted);
-    found.outdated = pods.iter().filter(|(_, pod)| outdated(pod)).count();
-    // The new pod that does not come up stops the rollout, whatever else there is to do.
-    let broken = pods
-        .iter()
-        .find(|(_, pod)| !outdated(pod) && pod.trouble.is_some());
-    if let Some((
-        at,
-        PodSeen {
-            trouble: Some(why), ..
-        },
-    )) = broken
-    {
-        let pod = names.pod(**at);
-        found.stuck = Some(format!(
-            "{pod} to come up: {why}; change the spec, or go back"
-        ));
-    }
-    // A pod that goes before the set has the new template would come back with the old one.
-    let is_applied = observed.hash().is_some_and(|hash| hash == wanted);
-    if found.outdated == 0 || cluster.spec.update.paused || !is_applied {
-        return found;
-    }
-    // Nothing is lost with a pod that does not run: this is the way back from a bad image.
-    let idle = |pod: &PodSeen| outdated(pod) && !pod.running && !pod.terminating;
-    if let Some((at, _)) = pods.iter().find(|(_, pod)| idle(pod)) {
-        found.delete = Some(**at);
-        return found;
-    }
-    if found.stuck.is_some() {
-        return found;
-    }
-    let missing = (0..observed.replicas()).find(|at| !observed.pods.contains_key(at));
-    let down: Vec<_> = pods
-        .iter()
-        .filter(|(_, pod)| !pod.ready || pod.terminating)
-        .collect();
-    // One that is down and outdated is the next: its new template may be what mends it.
-    let mendable = match down.as_slice() {
-        [(at, pod)] if outdated(pod) && !pod.terminating && missing.is_none() => Some(**at),
-        _ => None,
+/// Plans the next step towards the template with this hash.
+pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, hash: &str) -> Lane {
+    let pods = observed.pods.iter().map(|(at, pod)| (*at, pod));
+    let rollout = Rollout {
+        cluster,
+        observed,
+        names: ClusterNames(&cluster.name),
+        hash,
+        pods: pods.filter(|(at, _)| *at < observed.replicas()).collect(),
     };
-    // Before there is a cluster nothing can be lost, and no pod is ready.
-    let waits_for = missing.or(down.first().map(|(at, _)| **at));
-    if let Some(at) = waits_for.filter(|_| cluster.bootstrapped && mendable.is_none()) {
-        found.wait = Some(format!("{} to be ready before the next pod", names.pod(at)));
-        return found;
+    rollout.lane()
+}
+
+impl Rollout<'_> {
+    fn lane(&self) -> Lane {
+        let mut lane = Lane::default();
+        let broken_pod = self.broken_pod();
+        let is_stuck = broken_pod.is_some();
+        lane.waits.extend(broken_pod.map(Wait::from));
+        let outdated = self.pods.iter().filter(|(_, pod)| self.is_outdated(pod));
+        let count = outdated.count();
+        if count == 0 {
+            return lane;
+        }
+        if self.cluster.spec.update.paused {
+            lane.waits.push(Intervention::UpdatePaused.into());
+            return lane;
+        }
+        // A pod that is deleted before the set has the new template is created from the old one.
+        let is_applied = self.observed.hash().is_some_and(|hash| hash == self.hash);
+        let step = if is_applied {
+            self.next_step(is_stuck)
+        } else {
+            Step::None
+        };
+        match step {
+            Step::Wait(wait) => lane.waits.push(wait),
+            step => {
+                lane.waits.push(Progress::ReplacingPods { count }.into());
+                self.act(&mut lane, &step);
+            }
+        }
+        lane
     }
-    if cluster.bootstrapped {
-        let is_candidate = |at: i32| mendable.is_none_or(|only| only == at);
-        pods.retain(|(at, _)| is_candidate(**at));
-        next_step(&mut found, (cluster, observed), &pods, wanted);
-    } else {
-        found.delete = pods
+
+    fn is_outdated(&self, pod: &ObservedPod) -> bool {
+        pod.hash.as_deref() != Some(self.hash)
+    }
+
+    /// The new pod that does not start, if there is one.
+    fn broken_pod(&self) -> Option<Intervention> {
+        let mut new = self.pods.iter().filter(|(_, pod)| !self.is_outdated(pod));
+        new.find_map(|(at, pod)| {
+            Some(Intervention::BrokenPod {
+                pod: self.names.pod(*at),
+                why: pod.trouble.clone()?,
+            })
+        })
+    }
+
+    fn next_step(&self, is_stuck: bool) -> Step {
+        // A pod without a running process serves nobody: this is the way back from a bad image.
+        let is_idle = |pod: &ObservedPod| self.is_outdated(pod) && !pod.running && !pod.terminating;
+        if let Some((at, _)) = self.pods.iter().find(|(_, pod)| is_idle(pod)) {
+            return Step::Delete(*at);
+        }
+        if is_stuck {
+            return Step::None;
+        }
+        let bootstrapped = self.cluster.bootstrapped;
+        if !bootstrapped {
+            // No pod is ready before the bootstrap, and there are no records to lose.
+            let mut pods = self.pods.iter();
+            let outdated = pods.find(|(_, pod)| self.is_outdated(pod));
+            return outdated.map_or(Step::None, |(at, _)| Step::Delete(*at));
+        }
+        let replicas = self.observed.replicas();
+        let missing = (0..replicas).find(|at| !self.observed.pods.contains_key(at));
+        let down: Vec<_> = self
+            .pods
             .iter()
-            .find(|(_, pod)| outdated(pod))
-            .map(|(at, _)| **at);
+            .filter(|(_, pod)| !pod.ready || pod.terminating)
+            .collect();
+        let down_first = down.first().map(|(at, _)| *at);
+        if let Some(at) = missing.or(down_first) {
+            // The only pod that is down may be outdated: the new template may repair it.
+            return match down.as_slice() {
+                [(at, pod)] if missing.is_none() && self.is_repairable(pod) => {
+                    self.replace(&[(*at, *pod)])
+                }
+                _ => Step::Wait(Wait::PodReady {
+                    pod: self.names.pod(at),
+                }),
+            };
+        }
+        self.replace(&self.pods)
     }
-    found
+
+    fn is_repairable(&self, pod: &ObservedPod) -> bool {
+        self.is_outdated(pod) && !pod.terminating
+    }
+
+    /// Drains or stops the next outdated one of these pods, from the highest ordinal, the leader of
+    /// the metadata group last: each transfer of that leadership delays all metadata changes.
+    fn replace(&self, pods: &[(i32, &ObservedPod)]) -> Step {
+        let Some(view) = &self.observed.view else {
+            return Step::Wait(Wait::ViewForRollout);
+        };
+        let leads_meta = |at: i32| {
+            let node = view.node_of(&self.names.pod(at));
+            node.is_some_and(|node| Some(node.id) == view.meta_leader)
+        };
+        // A drain that has started is finished first.
+        let next = pods
+            .iter()
+            .filter(|(_, pod)| self.is_outdated(pod))
+            .min_by_key(|(at, pod)| (pod.draining_since.is_none(), leads_meta(*at), Reverse(*at)));
+        let Some((ordinal, pod)) = next else {
+            return Step::None;
+        };
+        let name = self.names.pod(*ordinal);
+        let Some(node) = view.node_of(&name) else {
+            // The node never joined: it holds no replica.
+            return Step::Delete(*ordinal);
+        };
+        let groups = view.groups_at_risk_without(node.id);
+        if !groups.is_empty() {
+            return Step::Wait(Wait::MajorityWithout { pod: name, groups });
+        }
+        let Some(since) = pod.draining_since else {
+            return Step::Drain(*ordinal);
+        };
+        Step::Stop {
+            ordinal: *ordinal,
+            node_id: node.id,
+            is_due: self.observed.now_unix_seconds - since >= self.cluster.drain_max_seconds,
+        }
+    }
+
+    /// Adds the actions of a step.
+    ///
+    /// One disruption at a time: while a node is being decommissioned, its groups change their
+    /// voters, so no other node is stopped. A pod without a running process is no disruption.
+    fn act(&self, lane: &mut Lane, step: &Step) {
+        let mut nodes = self.observed.view.iter().flat_map(|view| &view.nodes);
+        let is_leaving = nodes.any(|node| node.state == NodeState::Draining);
+        match *step {
+            Step::None | Step::Wait(_) => {}
+            Step::Delete(ordinal) => {
+                let is_running = self.observed.pods.get(&ordinal).is_some_and(|p| p.running);
+                if let Some(object) = self.pod(ordinal).filter(|_| !is_leaving || !is_running) {
+                    lane.events.push(replacing(&object.key));
+                    lane.actions.push(Action::Delete(Delete {
+                        object,
+                        orphan: false,
+                    }));
+                }
+            }
+            Step::Drain(ordinal) => {
+                if let Some(pod) = self.pod(ordinal).filter(|_| !is_leaving) {
+                    let text = format!("{} transfers its leaderships", pod.key.name);
+                    lane.emit_event_about(pod.key.clone(), "DrainingPod", text);
+                    lane.actions.push(Action::Drain(pod));
+                }
+            }
+            Step::Stop {
+                ordinal,
+                node_id,
+                is_due,
+            } => {
+                if let Some(pod) = self.pod(ordinal).filter(|_| !is_leaving) {
+                    lane.actions.push(Action::Stop(Stop {
+                        node_id,
+                        event: replacing(&pod.key),
+                        pod,
+                        is_due,
+                    }));
+                }
+            }
+        }
+    }
+
+    fn pod(&self, ordinal: i32) -> Option<ObjectRef> {
+        let pod = self.observed.pods.get(&ordinal)?;
+        Some(ObjectRef {
+            key: ObjectKey::new("Pod", self.names.pod(ordinal)),
+            uid: pod.uid.clone(),
+        })
+    }
 }
 
-/// No other pod is down: drains or replaces the next one, meta's leader last, else from above.
-fn next_step(
-    found: &mut Rollout,
-    (cluster, observed): (&ValidCluster, &Observed),
-    pods: &[(&i32, &PodSeen)],
-    wanted: &str,
-) {
-    let names = ClusterNames(&cluster.name);
-    let Some(view) = &observed.view else {
-        found.wait = Some("a node to describe the cluster".to_owned());
-        return;
-    };
-    let leads_meta = |at: i32| {
-        let node = view.node_of(&names.pod(at));
-        node.is_some_and(|node| Some(node.id) == view.meta_leader)
-    };
-    let outdated = pods
-        .iter()
-        .filter(|(_, pod)| pod.hash.as_deref() != Some(wanted));
-    // One that was begun is ended first.
-    let next = outdated.min_by_key(|(at, pod)| {
-        (
-            pod.draining_since.is_none(),
-            leads_meta(**at),
-            Reverse(**at),
-        )
-    });
-    let Some((at, pod)) = next else { return };
-    let name = names.pod(**at);
-    let Some(node) = view.node_of(&name) else {
-        // It never joined: nobody counts on it.
-        found.delete = Some(**at);
-        return;
-    };
-    if !view.keeps_majority_without(node.id) {
-        found.wait = Some(format!(
-            "every partition to keep its majority without {name}"
-        ));
-        return;
+fn replacing(pod: &ObjectKey) -> Event {
+    Event {
+        reason: "ReplacingPod",
+        text: format!("replacing {} to apply the new template", pod.name),
+        about: Some(pod.clone()),
     }
-    let Some(since) = pod.draining_since else {
-        found.drain = Some(**at);
-        return;
-    };
-    found.stop = Some(Stop {
-        ordinal: **at,
-        node: node.id,
-        is_due: observed.now_unix_seconds - since >= cluster.drain_max_seconds,
-    });
 }

@@ -11,23 +11,23 @@ fn cluster() -> LogCluster {
     cluster
 }
 
-fn refusal(change: impl FnOnce(&mut LogCluster)) -> Refused {
+fn error(change: impl FnOnce(&mut LogCluster)) -> ValidationError {
     let mut cluster = cluster();
     change(&mut cluster);
     ValidCluster::new(&cluster).unwrap_err()
 }
 
-fn refused_field(change: impl FnOnce(&mut LogClusterSpec)) -> &'static str {
-    match refusal(|cluster| change(&mut cluster.spec)) {
-        Refused::Field { field, .. }
-        | Refused::Quantity { field, .. }
-        | Refused::NotThere { field, .. }
-        | Refused::Missing { field } => field,
+fn invalid_field(change: impl FnOnce(&mut LogClusterSpec)) -> &'static str {
+    match error(|cluster| change(&mut cluster.spec)) {
+        ValidationError::Field { field, .. }
+        | ValidationError::Quantity { field, .. }
+        | ValidationError::Unsupported { field, .. }
+        | ValidationError::Missing { field } => field,
     }
 }
 
 #[test]
-fn a_stored_cluster_is_taken() {
+fn a_stored_cluster_is_valid() {
     let mut raw = cluster();
     raw.status = Some(LogClusterStatus {
         cluster_id: Some("id".to_owned()),
@@ -43,24 +43,24 @@ fn a_stored_cluster_is_taken() {
 }
 
 #[test]
-fn what_no_api_server_stored_is_refused() {
-    let missing = |field| Refused::Missing { field };
-    assert_eq!(refusal(|c| c.metadata.uid = None), missing("metadata.uid"));
+fn an_object_that_was_not_stored_is_invalid() {
+    let missing = |field| ValidationError::Missing { field };
+    assert_eq!(error(|c| c.metadata.uid = None), missing("metadata.uid"));
     assert_eq!(
-        refusal(|c| c.metadata.namespace = None),
+        error(|c| c.metadata.namespace = None),
         missing("metadata.namespace")
     );
     assert_eq!(
-        refusal(|c| c.metadata.name = Some(String::new())),
+        error(|c| c.metadata.name = Some(String::new())),
         missing("metadata.name")
     );
 }
 
 #[test]
-fn names_that_no_service_may_have_are_refused() {
+fn names_that_a_service_cannot_have_are_invalid() {
     for name in ["9lives", "a.b", "A", "a-", "-a", &"n".repeat(41)] {
-        let refused = refusal(|c| c.metadata.name = Some(name.to_owned()));
-        assert!(refused.to_string().contains("metadata.name"), "{refused}");
+        let found = error(|c| c.metadata.name = Some(name.to_owned()));
+        assert!(found.to_string().contains("metadata.name"), "{found}");
     }
     let mut longest = cluster();
     longest.metadata.name = Some("n".repeat(40));
@@ -68,47 +68,47 @@ fn names_that_no_service_may_have_are_refused() {
 }
 
 #[test]
-fn bounds_hold() {
-    assert_eq!(refused_field(|s| s.replicas = 0), "spec.replicas");
-    assert_eq!(refused_field(|s| s.replicas = 100), "spec.replicas");
+fn values_out_of_bounds_are_invalid() {
+    assert_eq!(invalid_field(|s| s.replicas = 0), "spec.replicas");
+    assert_eq!(invalid_field(|s| s.replicas = 100), "spec.replicas");
     assert_eq!(
-        refused_field(|s| s.log.partitions = 0),
+        invalid_field(|s| s.log.partitions = 0),
         "spec.log.partitions"
     );
     let factor = "spec.log.replicationFactor";
     assert_eq!(
-        refused_field(|s| s.log.replication_factor = Some(4)),
+        invalid_field(|s| s.log.replication_factor = Some(4)),
         factor
     );
     assert_eq!(
-        refused_field(|s| s.log.replication_factor = Some(0)),
+        invalid_field(|s| s.log.replication_factor = Some(0)),
         factor
     );
     let size = "spec.storage.size";
-    assert_eq!(refused_field(|s| s.storage.size = "1023Mi".into()), size);
-    assert_eq!(refused_field(|s| s.storage.size = "much".into()), size);
+    assert_eq!(invalid_field(|s| s.storage.size = "1023Mi".into()), size);
+    assert_eq!(invalid_field(|s| s.storage.size = "much".into()), size);
     let grow = |text: &str| AutoGrow {
         max_size: text.into(),
         threshold_percent: 80,
     };
     let max = "spec.storage.autoGrow.maxSize";
     assert_eq!(
-        refused_field(|s| s.storage.auto_grow = Some(grow("9Gi"))),
+        invalid_field(|s| s.storage.auto_grow = Some(grow("9Gi"))),
         max
     );
     assert_eq!(
-        refused_field(|s| s.log.segment_size = "65Mi".into()),
+        invalid_field(|s| s.log.segment_size = "65Mi".into()),
         "spec.log.segmentSize"
     );
 }
 
 #[test]
-fn the_operators_own_keys_are_refused() {
+fn keys_of_the_operator_are_invalid() {
     let key = |key: &str| [(key.to_owned(), "x".to_owned())].into();
     let pods = |field: &str| format!("spec.podTemplate.{field}");
-    let label = refused_field(|s| s.pod_template.labels = key("lograft.io/cluster"));
+    let label = invalid_field(|s| s.pod_template.labels = key("lograft.io/cluster"));
     assert_eq!(label, pods("labels"));
-    let note = refused_field(|s| s.pod_template.annotations = key("lograft.io/rollout-hash"));
+    let note = invalid_field(|s| s.pod_template.annotations = key("lograft.io/rollout-hash"));
     assert_eq!(note, pods("annotations"));
     for name in ["LOGRAFT_LOG", "POD_NAME"] {
         let env = EnvVar {
@@ -116,37 +116,37 @@ fn the_operators_own_keys_are_refused() {
             ..EnvVar::default()
         };
         assert_eq!(
-            refused_field(|s| s.pod_template.env = vec![env]),
+            invalid_field(|s| s.pod_template.env = vec![env]),
             pods("env")
         );
     }
 }
 
-/// Above all authorization: who asks for it must not believe that it is on.
+/// Above all authorization: nobody must believe that it is on.
 #[test]
-fn what_the_data_plane_cannot_do_is_refused() {
-    let refused = refused_field(|s| s.authorization.enabled = true);
-    assert_eq!(refused, "spec.authorization.enabled");
+fn unsupported_features_are_invalid() {
+    let found = invalid_field(|s| s.authorization.enabled = true);
+    assert_eq!(found, "spec.authorization.enabled");
     let external = ExternalListener {
         service_type: ExternalType::NodePort,
         annotations: std::collections::BTreeMap::new(),
     };
-    let refused = refused_field(|s| s.listeners.external = Some(external));
-    assert_eq!(refused, "spec.listeners.external");
-    let refused = refused_field(|s| s.log.max_batch_size = Some("1Mi".into()));
-    assert_eq!(refused, "spec.log.maxBatchSize");
-    let refused = refused_field(|s| s.observability.otlp_endpoint = Some("http://x".to_owned()));
-    assert_eq!(refused, "spec.observability.otlpEndpoint");
-    let refused = refused_field(|s| s.observability.service_monitor = true);
-    assert_eq!(refused, "spec.observability.serviceMonitor");
-    let refused = refused_field(|s| s.tls.mode = TlsMode::CertManager);
-    assert_eq!(refused, "spec.tls.mode certManager");
+    let found = invalid_field(|s| s.listeners.external = Some(external));
+    assert_eq!(found, "spec.listeners.external");
+    let found = invalid_field(|s| s.log.max_batch_size = Some("1Mi".into()));
+    assert_eq!(found, "spec.log.maxBatchSize");
+    let found = invalid_field(|s| s.observability.otlp_endpoint = Some("http://x".to_owned()));
+    assert_eq!(found, "spec.observability.otlpEndpoint");
+    let found = invalid_field(|s| s.observability.service_monitor = true);
+    assert_eq!(found, "spec.observability.serviceMonitor");
+    let found = invalid_field(|s| s.tls.mode = TlsMode::CertManager);
+    assert_eq!(found, "spec.tls.mode certManager");
 }
 
 #[test]
-fn refusals_name_field_and_bound() {
-    let text = refusal(|c| c.spec.replicas = 100).to_string();
-    assert_eq!(text, "spec.replicas is 100: 1 to 99");
-    let text = refusal(|c| c.spec.authorization.enabled = true).to_string();
-    assert!(text.contains("leave it out"), "{text}");
+fn errors_name_field_and_bound() {
+    let text = error(|c| c.spec.replicas = 100).to_string();
+    assert_eq!(text, "spec.replicas must be between 1 and 99, got 100");
+    let text = error(|c| c.spec.authorization.enabled = true).to_string();
+    assert!(text.contains("remove it"), "{text}");
 }

@@ -1,7 +1,7 @@
 use lograft_crds::{LogCluster, LogClusterSpec};
 
 use super::*;
-use crate::{Observed, View};
+use crate::cluster::view::NodeState;
 
 const NOW: i64 = 1_800_000_000;
 const DAY: i64 = 86_400;
@@ -13,19 +13,19 @@ fn cluster() -> ValidCluster {
     ValidCluster::new(&raw).unwrap()
 }
 
-fn root(id: &str, from: i64, until: i64) -> CertificateSeen {
-    CertificateSeen {
+fn root(id: &str, from: i64, until: i64) -> ObservedCertificate {
+    ObservedCertificate {
         fingerprint: format!("fp-{id}"),
         own_key: id.to_owned(),
         issuer_key: id.to_owned(),
         not_before: from,
         not_after: until,
-        ..CertificateSeen::default()
+        ..ObservedCertificate::default()
     }
 }
 
-/// What stands after `plan` was carried out at `now`.
-fn carried_out(observed: &Observed, plan: &Certificates, now: i64) -> Observed {
+/// The observation after `plan` was carried out at `now`.
+fn carried_out(observed: &Observed, plan: &Planned, now: i64) -> Observed {
     let names = ClusterNames("events");
     let mut after = observed.clone();
     for secret in &plan.secrets {
@@ -37,34 +37,33 @@ fn carried_out(observed: &Observed, plan: &Certificates, now: i64) -> Observed {
                 now - CERTIFICATE_BACKDATE_SECONDS,
                 until,
             );
-            let certificates = [(ROOTS.to_owned(), ca.clone())].into();
+            let certificates = [(ROOTS_FIELD.to_owned(), ca.clone())].into();
             let roots = vec![ca];
             after.secrets.insert(
                 name,
-                SecretSeen {
+                ObservedSecret {
                     certificates,
                     roots,
-                    stranger: None,
                 },
             );
             continue;
         }
-        let ca = after.secrets[&names.ca()].certificates[ROOTS].clone();
+        let ca = after.secrets[&names.ca()].certificates[ROOTS_FIELD].clone();
         let old = after.secrets.remove(&name).unwrap_or_default();
-        let mut fresh = SecretSeen::default();
+        let mut fresh = ObservedSecret::default();
         for field in &secret.keep {
             fresh
                 .certificates
                 .insert(field.clone(), old.certificates[field].clone());
         }
         for leaf in &secret.issue {
-            let seen = CertificateSeen {
+            let seen = ObservedCertificate {
                 fingerprint: format!("{} at {now}", leaf.field),
                 issuer_key: ca.own_key.clone(),
                 not_before: now - CERTIFICATE_BACKDATE_SECONDS,
                 not_after: until.min(ca.not_after),
                 names: leaf.hosts.iter().chain([&leaf.uri]).cloned().collect(),
-                ..CertificateSeen::default()
+                ..ObservedCertificate::default()
             };
             fresh.certificates.insert(leaf.field.clone(), seen);
         }
@@ -79,24 +78,57 @@ fn carried_out(observed: &Observed, plan: &Certificates, now: i64) -> Observed {
     after
 }
 
+/// The plan of the lane in a form that is easy to compare.
+struct Planned {
+    secrets: Vec<SecretPlan>,
+    waits: Vec<Wait>,
+    next_check: Option<i64>,
+}
+
+impl Planned {
+    fn expired(&self) -> Option<&String> {
+        self.waits.iter().find_map(|wait| match wait {
+            Wait::UnderWay(Progress::ExpiredCertificate { name }) => Some(name),
+            _ => None,
+        })
+    }
+
+    fn is_waiting_for_root(&self) -> bool {
+        self.waits.contains(&Wait::RootLoaded)
+    }
+}
+
+fn planned(cluster: &ValidCluster, observed: &Observed, pods: i32) -> Planned {
+    let CertificatesLane { lane, next_check } = plan(cluster, observed, pods);
+    let secrets = lane.actions.into_iter().map(|action| match action {
+        Action::WriteSecret(secret) => secret,
+        other => panic!("not a Secret: {other:?}"),
+    });
+    Planned {
+        secrets: secrets.collect(),
+        waits: lane.waits,
+        next_check,
+    }
+}
+
 fn at(mut observed: Observed, now: i64) -> Observed {
     observed.now_unix_seconds = now;
     observed
 }
 
-fn settled() -> Observed {
-    let world = at(Observed::default(), NOW);
-    carried_out(&world, &plan(&cluster(), &world, 3), NOW)
+fn stable() -> Observed {
+    let observed = at(Observed::default(), NOW);
+    carried_out(&observed, &planned(&cluster(), &observed, 3), NOW)
 }
 
-fn issued(plan: &Certificates) -> usize {
+fn issued(plan: &Planned) -> usize {
     plan.secrets.iter().map(|secret| secret.issue.len()).sum()
 }
 
 #[test]
 fn everything_is_issued_once() {
-    let world = at(Observed::default(), NOW);
-    let first = plan(&cluster(), &world, 3);
+    let observed = at(Observed::default(), NOW);
+    let first = planned(&cluster(), &observed, 3);
     assert!(first.secrets[0].is_ca);
     assert_eq!((first.secrets.len(), issued(&first)), (4, 5));
     let uris: Vec<_> = first
@@ -117,16 +149,19 @@ fn everything_is_issued_once() {
         uris[4],
         "spiffe://lograft.io/ns/prod/cluster/events/user/admin"
     );
-    let again = plan(&cluster(), &settled(), 3);
+    let again = planned(&cluster(), &stable(), 3);
     assert_eq!(again.secrets, Vec::new());
     // A third of 2160 hours before the end, counted with the hour before the issue.
-    assert_eq!(again.next, Some(NOW + 90 * DAY - (90 * DAY + 3600) / 3));
+    assert_eq!(
+        again.next_check,
+        Some(NOW + 90 * DAY - (90 * DAY + 3600) / 3)
+    );
 }
 
 #[test]
 fn leaves_are_renewed_before_their_end_by_the_same_ca() {
-    let late = at(settled(), NOW + 61 * DAY);
-    let found = plan(&cluster(), &late, 3);
+    let late = at(stable(), NOW + 61 * DAY);
+    let found = planned(&cluster(), &late, 3);
     assert_eq!((found.secrets.len(), issued(&found)), (3, 5));
     assert!(
         found
@@ -134,26 +169,26 @@ fn leaves_are_renewed_before_their_end_by_the_same_ca() {
             .iter()
             .all(|s| !s.is_ca && s.keep_roots.is_empty())
     );
-    assert_eq!(found.expired, None);
-    let too_late = plan(&cluster(), &at(settled(), NOW + 91 * DAY), 3);
-    assert!(too_late.expired.is_some());
+    assert_eq!(found.expired(), None);
+    let too_late = planned(&cluster(), &at(stable(), NOW + 91 * DAY), 3);
+    assert!(too_late.expired().is_some());
 }
 
 #[test]
-fn a_new_pod_gets_one_and_the_others_keep_theirs() {
-    let found = plan(&cluster(), &settled(), 4);
+fn a_new_pod_gets_a_certificate_and_the_others_keep_theirs() {
+    let found = planned(&cluster(), &stable(), 4);
     assert_eq!((found.secrets.len(), issued(&found)), (1, 1));
     assert_eq!(found.secrets[0].keep.len(), 3);
-    let fewer = plan(&cluster(), &settled(), 2);
+    let fewer = planned(&cluster(), &stable(), 2);
     assert_eq!((issued(&fewer), fewer.secrets[0].keep.len()), (0, 2));
 }
 
 #[test]
-fn a_lost_ca_leaves_its_root_trusted_until_nothing_of_its_is_in_use() {
+fn the_root_of_a_lost_ca_is_trusted_while_its_certificates_are_in_use() {
     let names = ClusterNames("events");
-    let mut world = at(settled(), NOW + DAY);
-    world.secrets.remove(&names.ca());
-    let first = plan(&cluster(), &world, 3);
+    let mut observed = at(stable(), NOW + DAY);
+    observed.secrets.remove(&names.ca());
+    let first = planned(&cluster(), &observed, 3);
     assert!(first.secrets[0].is_ca);
     assert_eq!((first.secrets.len(), issued(&first)), (4, 0));
     let old = format!("fp-ca@{NOW}");
@@ -163,14 +198,14 @@ fn a_lost_ca_leaves_its_root_trusted_until_nothing_of_its_is_in_use() {
             .all(|s| s.keep_roots == [old.clone()])
     );
 
-    // The new root has to reach every node before anything of its is shown.
-    let world = carried_out(&world, &first, NOW + DAY);
-    let waiting = plan(&cluster(), &world, 3);
+    // The new root reaches every node before it issues anything.
+    let observed = carried_out(&observed, &first, NOW + DAY);
+    let waiting = planned(&cluster(), &observed, 3);
     assert_eq!(waiting.secrets, Vec::new());
     let then = NOW + DAY + ROOT_SETTLE_MAX_SECONDS;
-    assert_eq!(waiting.next, Some(then));
-    let world = at(world, then);
-    let reissue = plan(&cluster(), &world, 3);
+    assert_eq!(waiting.next_check, Some(then));
+    let observed = at(observed, then);
+    let reissue = planned(&cluster(), &observed, 3);
     assert_eq!(issued(&reissue), 5);
     assert!(
         reissue
@@ -179,34 +214,34 @@ fn a_lost_ca_leaves_its_root_trusted_until_nothing_of_its_is_in_use() {
             .all(|s| s.keep_roots == [old.clone()])
     );
 
-    // The old root goes when what it signed has been replaced everywhere.
-    let world = carried_out(&world, &reissue, then);
-    assert_eq!(plan(&cluster(), &world, 3).secrets, Vec::new());
-    let world = at(world, then + ROOT_SETTLE_MAX_SECONDS);
-    let last = plan(&cluster(), &world, 3);
+    // The old root is removed when everything that it signed has been replaced.
+    let observed = carried_out(&observed, &reissue, then);
+    assert_eq!(planned(&cluster(), &observed, 3).secrets, Vec::new());
+    let observed = at(observed, then + ROOT_SETTLE_MAX_SECONDS);
+    let last = planned(&cluster(), &observed, 3);
     assert_eq!((last.secrets.len(), issued(&last)), (3, 0));
     assert!(last.secrets.iter().all(|s| s.keep_roots.is_empty()));
-    let world = carried_out(&world, &last, then + ROOT_SETTLE_MAX_SECONDS);
-    assert_eq!(plan(&cluster(), &world, 3).secrets, Vec::new());
+    let observed = carried_out(&observed, &last, then + ROOT_SETTLE_MAX_SECONDS);
+    assert_eq!(planned(&cluster(), &observed, 3).secrets, Vec::new());
 }
 
 #[test]
-fn a_secret_lost_or_without_a_key_is_made_again() {
+fn a_deleted_secret_or_key_is_issued_again() {
     let names = ClusterNames("events");
-    let mut world = settled();
-    world.secrets.remove(&names.admin_tls());
-    let node = world.secrets.get_mut(&names.node_tls()).unwrap();
+    let mut observed = stable();
+    observed.secrets.remove(&names.admin_tls());
+    let node = observed.secrets.get_mut(&names.node_tls()).unwrap();
     node.certificates.remove("events-1.crt");
-    let found = plan(&cluster(), &world, 3);
+    let found = planned(&cluster(), &observed, 3);
     assert_eq!((found.secrets.len(), issued(&found)), (2, 2));
     assert!(found.secrets.iter().all(|s| !s.is_ca));
 }
 
-/// A view of three nodes, each with what it has loaded.
-fn view(world: &Observed, roots: &[String], is_current: bool) -> View {
+/// A description of three nodes, each with the roots that it has loaded.
+fn view(observed: &Observed, roots: &[String], is_current: bool) -> ClusterView {
     let names = ClusterNames("events");
-    let ends = ends(world, &names.node_tls());
-    let node = |at: i32| NodeSeen {
+    let expiries = expiries(observed, &names.node_tls());
+    let node = |at: i32| ObservedNode {
         id: u64::try_from(at).unwrap() + 1,
         name: names.pod(at),
         state: NodeState::Active,
@@ -218,47 +253,50 @@ fn view(world: &Observed, roots: &[String], is_current: bool) -> View {
         leaders: 0,
         meta: None,
         lag_entries: 0,
-        certificate_not_after: ends
+        certificate_not_after: expiries
             .get(&format!("{}.crt", names.pod(at)))
-            .map(|end| end - i64::from(!is_current)),
+            .map(|expiry| expiry - i64::from(!is_current)),
         roots: roots.to_vec(),
     };
-    View {
+    ClusterView {
         nodes: (0..3).map(node).collect(),
-        ..View::default()
+        ..ClusterView::default()
     }
 }
 
 #[test]
-fn a_node_that_has_not_loaded_its_files_holds_a_new_ca_up() {
+fn a_new_ca_waits_for_nodes_that_have_not_loaded_their_files() {
     let names = ClusterNames("events");
-    let mut world = at(settled(), NOW + DAY);
-    let old = world.secrets[&names.node_tls()].roots[0]
+    let mut observed = at(stable(), NOW + DAY);
+    let old = observed.secrets[&names.node_tls()].roots[0]
         .fingerprint
         .clone();
-    world.secrets.remove(&names.ca());
-    let mut world = carried_out(&world, &plan(&cluster(), &world, 3), NOW + DAY);
-    let new = world.secrets[&names.node_tls()].roots[0]
+    observed.secrets.remove(&names.ca());
+    let mut observed = carried_out(&observed, &planned(&cluster(), &observed, 3), NOW + DAY);
+    let new = observed.secrets[&names.node_tls()].roots[0]
         .fingerprint
         .clone();
     let then = NOW + DAY + ROOT_SETTLE_MAX_SECONDS;
 
-    world = at(world, then);
-    world.view = Some(view(&world, std::slice::from_ref(&old), true));
-    let held = plan(&cluster(), &world, 3);
+    observed = at(observed, then);
+    observed.view = Some(view(&observed, std::slice::from_ref(&old), true));
+    let held = planned(&cluster(), &observed, 3);
     assert_eq!(issued(&held), 0);
-    assert!(held.wait.is_some());
+    assert!(held.is_waiting_for_root());
     let both = [new, old];
-    world.view = Some(view(&world, &both, true));
-    let reissue = plan(&cluster(), &world, 3);
-    assert_eq!((issued(&reissue), reissue.wait.clone()), (5, None));
+    observed.view = Some(view(&observed, &both, true));
+    let reissue = planned(&cluster(), &observed, 3);
+    assert_eq!(
+        (issued(&reissue), reissue.is_waiting_for_root()),
+        (5, false)
+    );
 
-    // The old root goes only when every node serves with its new certificate.
-    world = carried_out(&world, &reissue, then);
-    world = at(world, then + ROOT_SETTLE_MAX_SECONDS);
-    world.view = Some(view(&world, &both, false));
-    assert_eq!(plan(&cluster(), &world, 3).secrets, Vec::new());
-    world.view = Some(view(&world, &both, true));
-    let last = plan(&cluster(), &world, 3);
+    // The old root is removed only when every node serves with its new certificate.
+    observed = carried_out(&observed, &reissue, then);
+    observed = at(observed, then + ROOT_SETTLE_MAX_SECONDS);
+    observed.view = Some(view(&observed, &both, false));
+    assert_eq!(planned(&cluster(), &observed, 3).secrets, Vec::new());
+    observed.view = Some(view(&observed, &both, true));
+    let last = planned(&cluster(), &observed, 3);
     assert!(last.secrets.len() == 3 && last.secrets.iter().all(|s| s.keep_roots.is_empty()));
 }

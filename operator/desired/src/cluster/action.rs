@@ -1,0 +1,108 @@
+//! Actions of a plan. Each is data: the operator carries it out without a decision of its own.
+
+use serde_json::Value;
+
+use crate::cluster::secret_plan::SecretPlan;
+use crate::{ObjectKey, ObjectRef};
+
+/// An action of a lane. A plan sorts the actions of all lanes by their kind.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Action {
+    /// Store the cluster ID in status.
+    SetIdentity(Identity),
+    /// Store in status that the cluster was bootstrapped.
+    MarkBootstrapped,
+    /// Issue certificates and write them.
+    WriteSecret(SecretPlan),
+    /// Grow a disk.
+    Grow(Grow),
+    /// Apply an object.
+    Apply(Value),
+    /// Start the drain of a pod.
+    Drain(ObjectRef),
+    /// Replace a pod once its node is prepared.
+    Stop(Stop),
+    /// Delete an object.
+    Delete(Delete),
+}
+
+/// Change of the cluster ID.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Identity {
+    /// No change.
+    #[default]
+    Keep,
+    /// Generate a new ID.
+    Mint,
+    /// Use the ID that the disks hold: the LogCluster was deleted and created again.
+    Adopt(String),
+}
+
+/// A PVC to grow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grow {
+    /// Name of the PVC.
+    pub claim: String,
+    /// UID of the PVC.
+    pub uid: String,
+    /// New requested size.
+    pub bytes: u64,
+}
+
+/// An object to delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delete {
+    /// The object.
+    pub object: ObjectRef,
+    /// Whether the objects that it owns stay.
+    pub orphan: bool,
+}
+
+/// A request to the data plane. Each is idempotent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Bootstrap the cluster on the node of the first pod.
+    Bootstrap {
+        /// ID of the cluster.
+        cluster_id: String,
+    },
+    /// Move all replicas of a node to other nodes, then remove it.
+    Decommission {
+        /// ID of the node.
+        node_id: u64,
+    },
+    /// Cancel a decommission.
+    Recommission {
+        /// ID of the node.
+        node_id: u64,
+    },
+}
+
+/// A pod to replace once its node confirms that it may stop.
+///
+/// The node is asked and the pod deleted in one step: an answer that is kept until a later
+/// reconcile could be outdated, and a group could lose its majority in between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// ID of the node.
+    pub node_id: u64,
+    /// Its pod.
+    pub pod: ObjectRef,
+    /// Whether the drain timeout has passed. Then the pod is replaced even if some leaderships
+    /// could not be transferred: that costs an election. It never bypasses the majority check.
+    pub is_due: bool,
+    /// Event to publish after the deletion.
+    pub event: Event,
+}
+
+/// An event to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Reason as one CamelCase word, for programs.
+    pub reason: &'static str,
+    /// Sentence for people.
+    pub text: String,
+    /// Object that it is about, beside the LogCluster. Without it, events with the same reason
+    /// about different objects would be counted as one.
+    pub about: Option<ObjectKey>,
+}

@@ -1,0 +1,57 @@
+//! The result of one lane of a plan.
+
+use crate::ObjectKey;
+use crate::cluster::action::{Action, Ask, Event};
+use crate::cluster::wait::Wait;
+
+/// The result of one lane: what it does now, and what it waits for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Lane {
+    /// Actions of this step.
+    pub(crate) actions: Vec<Action>,
+    /// Requests to the data plane in this step.
+    pub(crate) asks: Vec<Ask>,
+    /// Unfinished work, the most important first.
+    pub(crate) waits: Vec<Wait>,
+    /// Events to publish.
+    pub(crate) events: Vec<Event>,
+}
+
+impl Lane {
+    /// A lane that does nothing but wait.
+    pub(crate) fn waiting(wait: impl Into<Wait>) -> Self {
+        Self {
+            waits: vec![wait.into()],
+            ..Self::default()
+        }
+    }
+
+    /// Adds an event about the cluster.
+    pub(crate) fn emit_event(&mut self, reason: &'static str, text: String) {
+        self.events.push(Event {
+            reason,
+            text,
+            about: None,
+        });
+    }
+
+    /// Adds an event about an object.
+    pub(crate) fn emit_event_about(
+        &mut self,
+        about: ObjectKey,
+        reason: &'static str,
+        text: String,
+    ) {
+        self.events.push(Event {
+            reason,
+            text,
+            about: Some(about),
+        });
+    }
+
+    /// Whether the lane stops a pod in this step.
+    pub(crate) fn stops_pod(&self) -> bool {
+        let is_stop = |action: &Action| matches!(action, Action::Stop(_));
+        self.actions.iter().any(is_stop)
+    }
+}

@@ -1,0 +1,226 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use lograft_crds::LogClusterSpec;
+use lograft_crds::log_cluster::Blocked;
+
+use super::*;
+use crate::ObjectKey;
+use crate::cluster::outcome::{Step, StepFailure};
+use crate::cluster::wait::Progress;
+
+const NOW: i64 = 1_800_000_000;
+
+fn raw(status: Option<LogClusterStatus>) -> LogCluster {
+    let mut raw = LogCluster::new("events", LogClusterSpec::default());
+    raw.metadata.namespace = Some("prod".to_owned());
+    raw.metadata.uid = Some("u".to_owned());
+    raw.status = status;
+    raw
+}
+
+/// The status after a plan with these waits at `now`, on top of `old`.
+fn status_at(now: i64, old: &LogClusterStatus, waits: &[Wait]) -> LogClusterStatus {
+    status_of(now, old, waits, &Outcome::default())
+}
+
+fn status_of(
+    now: i64,
+    old: &LogClusterStatus,
+    waits: &[Wait],
+    outcome: &Outcome,
+) -> LogClusterStatus {
+    let raw = raw(Some(old.clone()));
+    let cluster = ValidCluster::new(&raw).unwrap();
+    let observed = Observed {
+        now_unix_seconds: now,
+        ..Observed::default()
+    };
+    let plan = Plan {
+        waits: waits.to_vec(),
+        ..Plan::default()
+    };
+    next(&raw, &cluster, &observed, &plan, outcome)
+}
+
+fn since(status: &LogClusterStatus, at: usize) -> i64 {
+    status.blocked[at].since.0.as_second()
+}
+
+fn nodes_started(count: usize, why: &str) -> Wait {
+    Wait::NodesStarted {
+        count,
+        first: "events-0".to_owned(),
+        why: Some(why.to_owned()),
+    }
+}
+
+fn pod_ready(pod: &str) -> Wait {
+    Wait::PodReady {
+        pod: pod.to_owned(),
+    }
+}
+
+fn condition<'a>(status: &'a LogClusterStatus, kind: &str) -> &'a Condition {
+    let mut conditions = status.conditions.iter();
+    conditions.find(|c| c.type_ == kind).unwrap()
+}
+
+#[test]
+fn the_time_stays_while_counts_and_texts_change() {
+    let first = status_at(NOW, &LogClusterStatus::default(), &[nodes_started(3, "a")]);
+    assert_eq!((first.blocked.len(), since(&first, 0)), (1, NOW));
+    let second = status_at(NOW + 60, &first, &[nodes_started(2, "b")]);
+    assert_eq!(since(&second, 0), NOW);
+    let Blocked {
+        reason, message, ..
+    } = &second.blocked[0];
+    assert_eq!(reason, "NodesNotStarted");
+    assert!(
+        message.contains("2 node(s)") && message.ends_with(": b"),
+        "{message}"
+    );
+    let sentence = second.blocked_on.unwrap();
+    assert!(sentence.starts_with(message.as_str()), "{sentence}");
+    assert!(
+        sentence.ends_with(", since 2027-01-15T08:00:00Z"),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn another_subject_or_reason_has_its_own_time() {
+    let first = status_at(NOW, &LogClusterStatus::default(), &[pod_ready("events-0")]);
+    assert_eq!(first.blocked[0].subject.as_deref(), Some("Pod events-0"));
+    let waits = [pod_ready("events-1"), pod_ready("events-0")];
+    let second = status_at(NOW + 60, &first, &waits);
+    assert_eq!((since(&second, 0), since(&second, 1)), (NOW + 60, NOW));
+    let third = status_at(NOW + 90, &second, &[Intervention::UpdatePaused.into()]);
+    assert_eq!(since(&third, 0), NOW + 90);
+    // A wait that has ended starts again with a new time.
+    let fourth = status_at(NOW + 120, &third, &[pod_ready("events-0")]);
+    assert_eq!(since(&fourth, 0), NOW + 120);
+}
+
+#[test]
+fn each_reason_and_subject_is_listed_once_and_progress_is_not() {
+    let key = ObjectKey::new("Service", "events-client");
+    let progress = Progress::CreatingObject { key }.into();
+    let waits = [progress, nodes_started(3, "a"), nodes_started(2, "b")];
+    let status = status_at(NOW, &LogClusterStatus::default(), &waits);
+    assert_eq!(status.blocked.len(), 1);
+    assert!(status.blocked[0].message.contains("3 node(s)"));
+    let many: Vec<Wait> = (0..99)
+        .map(|at| pod_ready(&format!("events-{at}")))
+        .collect();
+    let status = status_at(NOW, &LogClusterStatus::default(), &many);
+    assert_eq!(status.blocked.len(), 16);
+    let status = status_at(NOW, &status, &[]);
+    assert_eq!((status.blocked, status.blocked_on), (Vec::new(), None));
+}
+
+/// A status in the form of operators that wrote only the sentence.
+fn former(reason: &str, message: &str, sentence: &str) -> LogClusterStatus {
+    let mut status = status_at(NOW, &LogClusterStatus::default(), &[]);
+    let condition = status
+        .conditions
+        .iter_mut()
+        .find(|c| c.type_ == "Progressing");
+    let condition = condition.unwrap();
+    reason.clone_into(&mut condition.reason);
+    message.clone_into(&mut condition.message);
+    status.blocked = Vec::new();
+    status.blocked_on = Some(sentence.to_owned());
+    status
+}
+
+#[test]
+fn the_time_of_a_former_status_is_kept() {
+    let sentence = "waits for 3 node(s) to start and answer, the first is 0: no route, since \
+                    2027-01-15T07:00:00Z";
+    let message = "3 node(s) to start and answer, the first is 0: no route";
+    let old = former("Bootstrapping", message, sentence);
+    let status = status_at(NOW, &old, &[nodes_started(2, "no route")]);
+    assert_eq!(since(&status, 0), NOW - 3600);
+    // Then it is kept by reason.
+    let status = status_at(NOW + 60, &status, &[nodes_started(1, "no answer")]);
+    assert_eq!(since(&status, 0), NOW - 3600);
+    // The time of another wait is not taken over.
+    let status = status_at(NOW, &old, &[pod_ready("events-1")]);
+    assert_eq!(since(&status, 0), NOW);
+    for broken in ["", "waits for x", "waits for x, since then", "since"] {
+        let old = former("Bootstrapping", "x", broken);
+        let status = status_at(NOW, &old, &[nodes_started(2, "no route")]);
+        assert_eq!(since(&status, 0), NOW, "{broken:?}");
+    }
+}
+
+fn failed(step: Step) -> Outcome {
+    let error = "the Secret is immutable".to_owned();
+    Outcome {
+        failures: vec![StepFailure { step, error }],
+        ..Outcome::default()
+    }
+}
+
+#[test]
+fn a_failed_renewal_is_a_condition_of_certificates() {
+    let issuing = [Progress::IssuingCertificates.into()];
+    let old = LogClusterStatus::default();
+    for step in [Step::IssueCertificates, Step::WriteSecret] {
+        let outcome = failed(step("events-node-tls".to_owned()));
+        let status = status_of(NOW, &old, &issuing, &outcome);
+        let certificates = condition(&status, "CertificatesReady");
+        assert_eq!(certificates.status, "False");
+        assert_eq!(certificates.reason, "RenewalFailed");
+        assert!(
+            certificates.message.contains("immutable"),
+            "{certificates:?}"
+        );
+        assert_eq!(condition(&status, "Progressing").reason, "CreatingObjects");
+        let blocked = &status.blocked[0];
+        assert_eq!(blocked.reason, "RenewalFailed");
+        assert_eq!(blocked.subject.as_deref(), Some("Secret events-node-tls"));
+        assert_eq!(outcome.api_failures().count(), 1);
+    }
+    // It is no failure of certificates if another object could not be written.
+    let outcome = failed(Step::Apply(ObjectKey::new("Service", "events-client")));
+    let status = status_of(NOW, &old, &[], &outcome);
+    assert_eq!(condition(&status, "CertificatesReady").reason, "Issued");
+    assert_eq!(status.blocked[0].reason, "StepFailed");
+}
+
+#[test]
+fn an_expired_certificate_outranks_its_failed_renewal() {
+    let name = "events-0".to_owned();
+    let expired = [Progress::ExpiredCertificate { name }.into()];
+    let outcome = failed(Step::WriteSecret("events-node-tls".to_owned()));
+    let status = status_of(NOW, &LogClusterStatus::default(), &expired, &outcome);
+    assert_eq!(condition(&status, "CertificatesReady").reason, "Expired");
+    assert_eq!(status.blocked[0].reason, "RenewalFailed");
+}
+
+#[test]
+fn an_invalid_spec_changes_the_readiness_only() {
+    let mut raw = raw(Some(status_at(NOW, &LogClusterStatus::default(), &[])));
+    raw.spec.replicas = 100;
+    let error = ValidCluster::new(&raw).unwrap_err();
+    let status = invalid(&raw, &error, NOW + 60);
+    let kinds: Vec<&str> = status.conditions.iter().map(|c| c.type_.as_str()).collect();
+    let all = [
+        "Ready",
+        "Progressing",
+        "Degraded",
+        "CertificatesReady",
+        "StorageReady",
+        "Paused",
+    ];
+    assert_eq!(kinds, all);
+    let ready = condition(&status, "Ready");
+    assert_eq!((&*ready.status, &*ready.reason), ("False", "InvalidSpec"));
+    assert_eq!(status.blocked[0].reason, "InvalidSpec");
+    let sentence = status.blocked_on.clone().unwrap();
+    assert!(
+        sentence.contains("spec.replicas must be between 1 and 99, got 100"),
+        "{sentence}"
+    );
+    assert_eq!(condition(&status, "Paused").reason, "Running");
+}

@@ -1,0 +1,168 @@
+//! The cluster as one of its nodes describes it.
+
+use lograft_crds::log_cluster::MemberRole;
+
+/// The cluster as one of its nodes describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterView {
+    /// All nodes, removed ones included.
+    pub nodes: Vec<ObservedNode>,
+    /// At least the unhealthy partitions. In those that are missing every voter is in sync.
+    pub partitions: Vec<ObservedPartition>,
+    /// ID of the node that leads the metadata group.
+    pub meta_leader: Option<u64>,
+}
+
+/// A node as its peers describe it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedNode {
+    /// Node ID. It is never used again for another node.
+    pub id: u64,
+    /// Name of the pod.
+    pub name: String,
+    /// Membership state.
+    pub state: NodeState,
+    /// Whether it answers its peers.
+    pub reachable: bool,
+    /// Version of the program; empty if the node is not reachable.
+    pub version: String,
+    /// Size of its disk, bytes; 0 if the node is not reachable.
+    pub disk_total_bytes: u64,
+    /// Free bytes on its disk.
+    pub disk_free_bytes: u64,
+    /// Whether it refuses writes because only the reserve of its disk is free.
+    pub disk_low: bool,
+    /// Number of partitions that it leads.
+    pub leaders: u32,
+    /// Role in the metadata group.
+    pub meta: Option<MemberRole>,
+    /// Replication lag of all its replicas together, log entries.
+    pub lag_entries: u64,
+    /// Expiry of the certificate that it has loaded, seconds since 1970; none if not reachable.
+    pub certificate_not_after: Option<i64>,
+    /// SHA-256 of each CA root that it has loaded, hexadecimal; none if not reachable.
+    pub roots: Vec<String>,
+}
+
+/// Membership state of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// Regular member.
+    Active,
+    /// Decommission is running: its replicas are moved to other nodes.
+    Draining,
+    /// Decommissioned. The state is final.
+    Removed,
+}
+
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedPartition {
+    /// Topic.
+    pub topic: String,
+    /// Number within the topic.
+    pub number: u32,
+    /// ID of the leading node.
+    pub leader: Option<u64>,
+    /// Replicas.
+    pub replicas: Vec<ObservedReplica>,
+}
+
+/// A replica of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObservedReplica {
+    /// ID of the node that holds it.
+    pub node: u64,
+    /// Whether it is in sync with the leader.
+    pub in_sync: bool,
+    /// Whether it votes.
+    pub voter: bool,
+}
+
+/// Name of the metadata group in sentences.
+pub(crate) const META_GROUP: &str = "the metadata group";
+
+impl ObservedPartition {
+    /// Name of the partition in sentences.
+    pub(crate) fn label(&self) -> String {
+        format!("partition {}/{}", self.topic, self.number)
+    }
+}
+
+impl ClusterView {
+    /// The member that runs in this pod. Where a pod has lost its disk, two members have its name:
+    /// the one that joined last runs there.
+    pub fn node_of(&self, pod: &str) -> Option<&ObservedNode> {
+        let is_here = |node: &&ObservedNode| node.name == pod && node.state != NodeState::Removed;
+        self.nodes.iter().filter(is_here).max_by_key(|node| node.id)
+    }
+
+    /// Nodes that have not been removed.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &ObservedNode> {
+        let nodes = self.nodes.iter();
+        nodes.filter(|node| node.state != NodeState::Removed)
+    }
+
+    /// The groups that would have no majority of healthy voters without this node: the metadata
+    /// group and partitions.
+    pub(crate) fn groups_at_risk_without(&self, node: u64) -> Vec<String> {
+        let is_voter =
+            |role: Option<MemberRole>| matches!(role, Some(MemberRole::Leader | MemberRole::Voter));
+        let voters = self.nodes.iter().filter(|other| is_voter(other.meta));
+        let meta: Vec<_> = voters.map(|voter| (voter.id, voter.reachable)).collect();
+        let mut at_risk = Vec::new();
+        if !has_majority_without(&meta, node) {
+            at_risk.push(META_GROUP.to_owned());
+        }
+        for partition in &self.partitions {
+            let voters = partition.replicas.iter().filter(|replica| replica.voter);
+            let voters: Vec<_> = voters.map(|voter| (voter.node, voter.in_sync)).collect();
+            if !has_majority_without(&voters, node) {
+                at_risk.push(partition.label());
+            }
+        }
+        at_risk
+    }
+}
+
+/// Whether voters, each with its health, form a majority of healthy ones without one of them.
+///
+/// The majority is counted over all voters, not over those that answer: raft needs more than half
+/// of the configured voters, so an unhealthy voter counts against it. One or two voters can never
+/// keep a majority without one of them; there all others must be healthy, so that the unavoidable
+/// pause ends as soon as the pod is back.
+fn has_majority_without(voters: &[(u64, bool)], without: u64) -> bool {
+    if voters.iter().all(|(node, _)| *node != without) {
+        return true;
+    }
+    let healthy = voters
+        .iter()
+        .filter(|(node, is_healthy)| *is_healthy && *node != without);
+    let needed = if voters.len() <= 2 {
+        voters.len() - 1
+    } else {
+        voters.len() / 2 + 1
+    };
+    healthy.count() >= needed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_majority_is_counted_over_all_voters() {
+        let healthy = |ids: &[u64]| ids.iter().map(|id| (*id, true)).collect::<Vec<_>>();
+        assert!(has_majority_without(&healthy(&[1, 2, 3]), 3));
+        assert!(has_majority_without(&healthy(&[1, 2, 3]), 9));
+        assert!(!has_majority_without(
+            &[(1, true), (2, false), (3, true)],
+            3
+        ));
+        // The unhealthy voter is the one that stops: nothing is lost with it.
+        assert!(has_majority_without(&[(1, true), (2, true), (3, false)], 3));
+        assert!(has_majority_without(&healthy(&[1]), 1));
+        assert!(has_majority_without(&healthy(&[1, 2]), 2));
+        assert!(!has_majority_without(&[(1, false), (2, true)], 2));
+    }
+}

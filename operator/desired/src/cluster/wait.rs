@@ -1,0 +1,357 @@
+//! Unfinished work of a cluster as data. Sentences are made from it in `wait/sentence.rs` alone.
+
+mod sentence;
+
+use lograft_crds::conditions::Reason;
+use lograft_crds::log_cluster::BlockedReason;
+
+use crate::ObjectKey;
+use crate::cluster::outcome::{RefusedGrowth, StepFailure, UnpreparedStop};
+
+/// Unfinished work. Display is one sentence for people.
+///
+/// Every variant but [`UnderWay`](Self::UnderWay) blocks: it ends only when something outside of
+/// the plan changes, and `status.blocked` lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// A person has to change something.
+    Intervention(Intervention),
+    /// A failed step has to succeed.
+    Retry(StepFailure),
+    /// Every node loads the new CA root.
+    RootLoaded,
+    /// The volume of a PVC and its file system reach their new size.
+    ClaimGrown {
+        /// Name of the PVC.
+        claim: String,
+    },
+    /// A PVC is bound to a volume.
+    ClaimBound {
+        /// Name of the PVC.
+        claim: String,
+    },
+    /// The StatefulSet of a deleted LogCluster with the same name is deleted.
+    FormerSetDeleted,
+    /// Pods and PVCs of a deleted LogCluster with the same name are deleted.
+    FormerPodsDeleted {
+        /// Number of pods.
+        pods: usize,
+        /// Number of PVCs.
+        disks: usize,
+    },
+    /// Nodes report whether their disk is empty.
+    NodesStarted {
+        /// Number of nodes that have not reported.
+        count: usize,
+        /// Pod of the first of them.
+        first: String,
+        /// Why it has not, if known.
+        why: Option<String>,
+    },
+    /// The PVC of a decommissioned node is deleted.
+    ClaimDeleted {
+        /// Name of the PVC.
+        claim: String,
+    },
+    /// A pod becomes ready.
+    PodReady {
+        /// Name of the pod.
+        pod: String,
+    },
+    /// A node describes the cluster to the rollout.
+    ViewForRollout,
+    /// Each group keeps its majority without a pod.
+    MajorityWithout {
+        /// Name of the pod.
+        pod: String,
+        /// Groups that would lose it.
+        groups: Vec<String>,
+    },
+    /// A node is prepared for its stop.
+    StopPrepared(UnpreparedStop),
+    /// A node describes the cluster to the lane that removes nodes.
+    ViewForDecommission,
+    /// A node leaves the cluster.
+    NodeDecommissioned {
+        /// ID of the node.
+        node_id: u64,
+        /// Name of its pod.
+        pod: String,
+    },
+    /// A group elects a leader.
+    Leader {
+        /// The group.
+        group: String,
+    },
+    /// Any node answers the operator.
+    AnyAnswer {
+        /// Why the first one did not.
+        why: String,
+    },
+    /// Nodes become ready.
+    NodesReady {
+        /// Number of nodes that are not ready.
+        missing: i32,
+        /// Number of requested nodes.
+        wanted: i32,
+    },
+    /// Work that does not block.
+    UnderWay(Progress),
+}
+
+/// A problem that stays until a person changes something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Intervention {
+    /// The spec is invalid.
+    InvalidSpec {
+        /// The field and its bounds.
+        why: String,
+    },
+    /// `spec.paused` is true.
+    Paused,
+    /// `spec.update.paused` is true, and pods are outdated.
+    UpdatePaused,
+    /// A Secret belongs to another owner.
+    ForeignSecret {
+        /// Name of the Secret.
+        secret: String,
+        /// Its owner.
+        owner: String,
+    },
+    /// An object belongs to another owner.
+    ForeignObject {
+        /// The object.
+        key: ObjectKey,
+        /// Its owner.
+        owner: String,
+    },
+    /// A disk belongs to another cluster.
+    ForeignDisk {
+        /// ID of the cluster on the disk.
+        found: String,
+        /// ID of this cluster.
+        own: String,
+    },
+    /// The disks belong to different clusters, so it is not known which one to adopt.
+    DifferentClusters {
+        /// Two of the cluster IDs.
+        ids: [String; 2],
+    },
+    /// A disk is nearly full and may not grow.
+    DiskFull {
+        /// Name of the PVC.
+        claim: String,
+    },
+    /// The API server refused the growth of a disk.
+    GrowthRefused(RefusedGrowth),
+    /// A new pod does not start.
+    BrokenPod {
+        /// Name of the pod.
+        pod: String,
+        /// Reason given by Kubernetes.
+        why: String,
+    },
+}
+
+/// Work that does not block: the plan's own actions finish it, or only a condition reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// An expired certificate is renewed.
+    ExpiredCertificate {
+        /// Common name.
+        name: String,
+    },
+    /// Certificates are issued in this step.
+    IssuingCertificates,
+    /// An object is created in this step.
+    CreatingObject {
+        /// The object.
+        key: ObjectKey,
+    },
+    /// The first node bootstraps the cluster in this step.
+    Bootstrapping,
+    /// Outdated pods are replaced.
+    ReplacingPods {
+        /// Number of outdated pods.
+        count: usize,
+    },
+    /// A node does not answer its peers.
+    NodeUnreachable {
+        /// ID of the node.
+        node_id: u64,
+        /// Name of its pod.
+        pod: String,
+    },
+    /// The cluster has not served yet.
+    Starting,
+    /// It is not known that every partition accepts writes.
+    NotAllWritable,
+    /// Some pods of the StatefulSet are not ready.
+    StartingPods {
+        /// Number of ready pods.
+        ready: i32,
+        /// Number of pods.
+        pods: i32,
+    },
+}
+
+impl From<Intervention> for Wait {
+    fn from(intervention: Intervention) -> Self {
+        Self::Intervention(intervention)
+    }
+}
+
+impl From<Progress> for Wait {
+    fn from(progress: Progress) -> Self {
+        Self::UnderWay(progress)
+    }
+}
+
+impl Wait {
+    /// The condition reasons that it gives.
+    pub(crate) fn condition_reasons(&self) -> Vec<Reason> {
+        let reason = match self {
+            Self::Intervention(intervention) => intervention.condition_reason(),
+            Self::Retry(failure) if failure.step.is_renewal() => {
+                // The nodes cannot start without their Secret, so the cluster makes no progress.
+                return vec![Reason::RenewalFailed, Reason::CreatingObjects];
+            }
+            Self::Retry(_) => Reason::CreatingObjects,
+            Self::RootLoaded => Reason::Issuing,
+            Self::ClaimGrown { .. } => Reason::Growing,
+            Self::ClaimBound { .. } => Reason::Binding,
+            Self::FormerSetDeleted | Self::FormerPodsDeleted { .. } | Self::NodesStarted { .. } => {
+                Reason::Bootstrapping
+            }
+            Self::ClaimDeleted { .. } => Reason::ScalingUp,
+            Self::PodReady { .. }
+            | Self::ViewForRollout
+            | Self::MajorityWithout { .. }
+            | Self::StopPrepared(_) => Reason::RollingOut,
+            Self::ViewForDecommission | Self::NodeDecommissioned { .. } => Reason::Decommissioning,
+            Self::Leader { .. } => Reason::QuorumLost,
+            Self::AnyAnswer { .. } => Reason::DataPlaneUnreachable,
+            Self::NodesReady { .. } => Reason::NodesNotReady,
+            Self::UnderWay(progress) => progress.condition_reason(),
+        };
+        vec![reason]
+    }
+
+    /// The reason in `status.blocked`; none if the wait does not block.
+    pub(crate) fn blocked_reason(&self) -> Option<BlockedReason> {
+        let reason = match self {
+            Self::Intervention(intervention) => intervention.blocked_reason(),
+            Self::Retry(failure) if failure.step.is_renewal() => BlockedReason::RenewalFailed,
+            Self::Retry(_) => BlockedReason::StepFailed,
+            Self::RootLoaded => BlockedReason::RootNotLoaded,
+            Self::ClaimGrown { .. } => BlockedReason::ClaimNotGrown,
+            Self::ClaimBound { .. } => BlockedReason::ClaimNotBound,
+            Self::FormerSetDeleted | Self::FormerPodsDeleted { .. } => {
+                BlockedReason::FormerClusterNotDeleted
+            }
+            Self::NodesStarted { .. } => BlockedReason::NodesNotStarted,
+            Self::ClaimDeleted { .. } => BlockedReason::LeftoverClaim,
+            Self::PodReady { .. } => BlockedReason::PodNotReady,
+            Self::ViewForRollout | Self::ViewForDecommission => BlockedReason::ClusterNotDescribed,
+            Self::MajorityWithout { .. } => BlockedReason::MajorityAtRisk,
+            Self::StopPrepared(_) => BlockedReason::StopNotPrepared,
+            Self::NodeDecommissioned { .. } => BlockedReason::NodeDecommissioning,
+            Self::Leader { .. } => BlockedReason::QuorumLost,
+            Self::AnyAnswer { .. } => BlockedReason::DataPlaneUnreachable,
+            Self::NodesReady { .. } => BlockedReason::NodesNotReady,
+            Self::UnderWay(_) => return None,
+        };
+        Some(reason)
+    }
+
+    /// The object that it is about, if a wait with the same reason for another object is another
+    /// wait. A lost quorum has none: its time is that of the whole outage.
+    pub(crate) fn subject(&self) -> Option<String> {
+        match self {
+            Self::Intervention(intervention) => intervention.subject(),
+            Self::Retry(failure) => failure.step.subject(),
+            Self::ClaimGrown { claim }
+            | Self::ClaimBound { claim }
+            | Self::ClaimDeleted { claim } => Some(claim_subject(claim)),
+            Self::PodReady { pod }
+            | Self::MajorityWithout { pod, .. }
+            | Self::StopPrepared(UnpreparedStop { pod, .. }) => Some(format!("Pod {pod}")),
+            Self::NodeDecommissioned { node_id, .. } => Some(format!("node {node_id}")),
+            Self::RootLoaded
+            | Self::FormerSetDeleted
+            | Self::FormerPodsDeleted { .. }
+            | Self::NodesStarted { .. }
+            | Self::ViewForRollout
+            | Self::ViewForDecommission
+            | Self::Leader { .. }
+            | Self::AnyAnswer { .. }
+            | Self::NodesReady { .. }
+            | Self::UnderWay(_) => None,
+        }
+    }
+}
+
+impl Intervention {
+    fn condition_reason(&self) -> Reason {
+        match self {
+            Self::InvalidSpec { .. } => Reason::InvalidSpec,
+            Self::Paused => Reason::PausedBySpec,
+            Self::UpdatePaused => Reason::RollingOut,
+            Self::ForeignSecret { .. } => Reason::Issuing,
+            Self::ForeignObject { .. } => Reason::CreatingObjects,
+            Self::ForeignDisk { .. } | Self::DifferentClusters { .. } => Reason::Bootstrapping,
+            Self::DiskFull { .. } => Reason::DiskNearlyFull,
+            Self::GrowthRefused(_) => Reason::GrowthRefused,
+            Self::BrokenPod { .. } => Reason::RolloutStuck,
+        }
+    }
+
+    fn blocked_reason(&self) -> BlockedReason {
+        match self {
+            Self::InvalidSpec { .. } => BlockedReason::InvalidSpec,
+            Self::Paused => BlockedReason::PausedBySpec,
+            Self::UpdatePaused => BlockedReason::UpdatePaused,
+            Self::ForeignSecret { .. } | Self::ForeignObject { .. } => BlockedReason::NotOwned,
+            Self::ForeignDisk { .. } | Self::DifferentClusters { .. } => BlockedReason::ForeignDisk,
+            Self::DiskFull { .. } => BlockedReason::DiskNearlyFull,
+            Self::GrowthRefused(_) => BlockedReason::GrowthRefused,
+            Self::BrokenPod { .. } => BlockedReason::RolloutStuck,
+        }
+    }
+
+    fn subject(&self) -> Option<String> {
+        match self {
+            Self::ForeignSecret { secret, .. } => Some(format!("Secret {secret}")),
+            Self::ForeignObject { key, .. } => Some(key.to_string()),
+            Self::DiskFull { claim } | Self::GrowthRefused(RefusedGrowth { claim, .. }) => {
+                Some(claim_subject(claim))
+            }
+            Self::BrokenPod { pod, .. } => Some(format!("Pod {pod}")),
+            Self::InvalidSpec { .. }
+            | Self::Paused
+            | Self::UpdatePaused
+            | Self::ForeignDisk { .. }
+            | Self::DifferentClusters { .. } => None,
+        }
+    }
+}
+
+impl Progress {
+    fn condition_reason(&self) -> Reason {
+        match self {
+            Self::ExpiredCertificate { .. } => Reason::Expired,
+            Self::IssuingCertificates => Reason::Issuing,
+            Self::CreatingObject { .. } => Reason::CreatingObjects,
+            Self::Bootstrapping => Reason::Bootstrapping,
+            Self::ReplacingPods { .. } => Reason::RollingOut,
+            Self::NodeUnreachable { .. } => Reason::NodeLost,
+            Self::Starting => Reason::Starting,
+            Self::NotAllWritable => Reason::NodesNotReady,
+            Self::StartingPods { .. } => Reason::ScalingUp,
+        }
+    }
+}
+
+fn claim_subject(claim: &str) -> String {
+    format!("PersistentVolumeClaim {claim}")
+}

@@ -1,0 +1,134 @@
+//! Waits as sentences for people: the one place where their text is made.
+
+use std::fmt;
+
+use super::{Intervention, Progress, Wait};
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Intervention(intervention) => return intervention.fmt(f),
+            Self::Retry(failure) => return write!(f, "retrying: {failure}"),
+            Self::UnderWay(progress) => return progress.fmt(f),
+            _ => write!(f, "waiting for ")?,
+        }
+        match self {
+            Self::Intervention(_) | Self::Retry(_) | Self::UnderWay(_) => Ok(()),
+            Self::RootLoaded => write!(f, "every node to load the new CA root"),
+            Self::ClaimGrown { claim } => write!(f, "PVC {claim} to grow"),
+            Self::ClaimBound { claim } => write!(f, "PVC {claim} to be bound"),
+            Self::FormerSetDeleted => {
+                write!(f, "deletion of the StatefulSet of a former LogCluster")
+            }
+            Self::FormerPodsDeleted { pods, disks } => write!(
+                f,
+                "deletion of {pods} pod(s) and {disks} PVC(s) of a former LogCluster"
+            ),
+            Self::NodesStarted { count, first, why } => {
+                write!(f, "{count} node(s) to start and answer, first {first}")?;
+                why.iter().try_for_each(|why| write!(f, ": {why}"))
+            }
+            Self::ClaimDeleted { claim } => write!(
+                f,
+                "deletion of PVC {claim}, left over from a decommissioned node"
+            ),
+            Self::PodReady { pod } => {
+                write!(
+                    f,
+                    "pod {pod} to become ready before the next one is replaced"
+                )
+            }
+            Self::ViewForRollout => write!(f, "a node to describe the cluster for the rollout"),
+            Self::MajorityWithout { pod, groups } => {
+                let first = groups.first().map_or("every group", String::as_str);
+                write!(f, "{first} to have a majority without pod {pod}")?;
+                match groups.len() {
+                    0 | 1 => Ok(()),
+                    count => write!(f, ", and {} more group(s)", count - 1),
+                }
+            }
+            Self::StopPrepared(stop) => {
+                write!(
+                    f,
+                    "pod {} to be prepared for its stop: {}",
+                    stop.pod, stop.why
+                )
+            }
+            Self::ViewForDecommission => {
+                write!(f, "a node to describe the cluster before nodes are removed")
+            }
+            Self::NodeDecommissioned { node_id, pod } => {
+                write!(
+                    f,
+                    "node {node_id} ({pod}) to hand over its replicas and leave"
+                )
+            }
+            Self::Leader { group } => write!(f, "{group} to elect a leader"),
+            Self::AnyAnswer { why } => write!(f, "a node to answer: {why}"),
+            Self::NodesReady { missing, wanted } => {
+                write!(f, "{missing} of {wanted} node(s) to become ready")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Intervention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidSpec { why } => write!(f, "invalid spec: {why}"),
+            Self::Paused => write!(f, "spec.paused is true; set it to false to resume"),
+            Self::UpdatePaused => write!(
+                f,
+                "spec.update.paused is true; set it to false to replace outdated pods"
+            ),
+            Self::ForeignSecret { secret, owner } => write!(
+                f,
+                "Secret {secret} belongs to {owner}; delete it, so that the operator can create it"
+            ),
+            Self::ForeignObject { key, owner } => write!(
+                f,
+                "{key} belongs to {owner}; delete it, so that the operator can create it"
+            ),
+            Self::ForeignDisk { found, own } => write!(
+                f,
+                "a disk belongs to cluster {found}, not to {own}; delete its PVC or this LogCluster"
+            ),
+            Self::DifferentClusters { ids: [one, other] } => write!(
+                f,
+                "the disks belong to different clusters, {one} and {other}; delete the PVCs of one"
+            ),
+            Self::DiskFull { claim } => write!(
+                f,
+                "PVC {claim} is nearly full; raise spec.storage.size or \
+                 spec.storage.autoGrow.maxSize, or lower the retention"
+            ),
+            Self::GrowthRefused(refused) => {
+                write!(f, "PVC {} cannot grow: {}", refused.claim, refused.why)
+            }
+            Self::BrokenPod { pod, why } => {
+                write!(
+                    f,
+                    "new pod {pod} does not start: {why}; fix or revert the spec"
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ExpiredCertificate { name } => write!(f, "the certificate of {name} has expired"),
+            Self::IssuingCertificates => write!(f, "issuing certificates"),
+            Self::CreatingObject { key } => write!(f, "creating {key}"),
+            Self::Bootstrapping => write!(f, "bootstrapping the cluster on the first node"),
+            Self::ReplacingPods { count } => write!(f, "{count} pod(s) to replace"),
+            Self::NodeUnreachable { node_id, pod } => {
+                write!(f, "node {node_id} ({pod}) is unreachable")
+            }
+            Self::Starting => write!(f, "the cluster has not served yet"),
+            Self::NotAllWritable => write!(f, "not every partition is known to accept writes"),
+            Self::StartingPods { ready, pods } => write!(f, "{ready} of {pods} nodes are ready"),
+        }
+    }
+}
