@@ -20,6 +20,7 @@ mod group_starter;
 mod holdings;
 mod join;
 pub(crate) mod known_leaders;
+pub(crate) mod leader_admin;
 mod leader_handover;
 mod leader_lookup;
 pub(crate) mod leader_transfer;
@@ -28,6 +29,7 @@ mod led_groups;
 mod local_member;
 mod meta_replica;
 mod meta_voters;
+pub(crate) mod node_admin;
 mod node_info;
 pub(crate) mod node_report;
 mod node_reporter;
@@ -70,10 +72,12 @@ use self::group_starter::GroupStarter;
 use self::holdings::HoldingsReader;
 use self::join::SeedJoin;
 use self::known_leaders::KnownLeaders;
+use self::leader_admin::LeaderAdmin;
 use self::leader_transfer::LeaderTransfer;
 use self::leader_watch::LeaderWatch;
 use self::meta_replica::MetaReplicaStarter;
 use self::meta_voters::MetaVoters;
+use self::node_admin::NodeAdmin;
 use self::partition_start::PartitionStart;
 use self::peer_calls::PeerCalls;
 use self::preferred_leaders::PreferredLeaders;
@@ -98,7 +102,6 @@ use crate::serving::meta_group::MetaHandle;
 use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
 
-pub(crate) use decommission::replicas_left;
 pub(crate) use group_starter::TransportFactory;
 pub(crate) use leader_lookup::LeaderLookup;
 pub(crate) use led_groups::LedGroupsPublisher;
@@ -166,6 +169,10 @@ pub(crate) struct Control {
     pub(crate) stops: StopPreparation,
     /// Changes topics.
     pub(crate) topics: TopicAdmin,
+    /// Registers and decommissions nodes.
+    pub(crate) nodes: NodeAdmin,
+    /// Changes preferred leaders.
+    pub(crate) leader_admin: LeaderAdmin,
 }
 
 /// The loops of control.
@@ -221,33 +228,6 @@ impl Control {
     pub(crate) fn new(parts: ControlParts, view: MetaView) -> (Self, ControlLoops) {
         let shared = Shared::new(&parts, view);
         let entry = Arc::new(shared.entry(&parts));
-        let reporter = Arc::new(NodeReporter {
-            member: shared.member.clone(),
-            replicas: shared.replicas.clone(),
-            view: shared.view.clone(),
-            storage: parts.storage.clone(),
-            certificates: Arc::clone(&parts.certificates),
-        });
-        let cluster = Arc::new(ClusterReporter {
-            member: shared.member.clone(),
-            view: shared.view.clone(),
-            peers: Arc::clone(&parts.peers),
-            local: Arc::clone(&reporter),
-        });
-        let transfers = LeaderTransfer {
-            member: shared.member.clone(),
-            replicas: shared.replicas.clone(),
-            leaders: shared.leaders.clone(),
-            reachability: Arc::clone(&shared.reachability),
-            peers: Arc::clone(&parts.peers),
-        };
-        let stops = StopPreparation {
-            view: shared.view.clone(),
-            cluster: Arc::clone(&cluster),
-            transfers: transfers.clone(),
-            proposer: shared.meta_handle(),
-            clock: Arc::clone(&parts.clock),
-        };
         let loops = ControlLoops {
             entry: Arc::clone(&entry),
             reconciler: shared.reconciler(&parts),
@@ -255,28 +235,7 @@ impl Control {
             leader_watch: shared.leader_watch(&parts),
             addresses: shared.address_book(&parts),
         };
-        let topics = TopicAdmin {
-            view: shared.view.clone(),
-            leaders: shared.leaders.clone(),
-            proposer: shared.meta_handle(),
-            defaults: Arc::new(parts.topic_defaults),
-        };
-        let control = Self {
-            member: shared.member,
-            readiness: shared.readiness,
-            replicas: shared.replicas,
-            view: shared.view,
-            leaders: shared.leaders,
-            led_groups: shared.led_groups,
-            proposer: shared.proposer,
-            entry,
-            reporter,
-            cluster,
-            transfers,
-            stops,
-            topics,
-        };
-        (control, loops)
+        (shared.into_control(parts, entry), loops)
     }
 }
 
@@ -324,6 +283,64 @@ impl Shared {
             known_leaders,
             leaders,
             proposer,
+        }
+    }
+
+    fn into_control(self, parts: ControlParts, entry: Arc<ClusterEntry>) -> Control {
+        let reporter = Arc::new(NodeReporter {
+            member: self.member.clone(),
+            replicas: self.replicas.clone(),
+            view: self.view.clone(),
+            storage: parts.storage,
+            certificates: parts.certificates,
+        });
+        let cluster = Arc::new(ClusterReporter {
+            member: self.member.clone(),
+            view: self.view.clone(),
+            peers: Arc::clone(&parts.peers),
+            local: Arc::clone(&reporter),
+        });
+        let transfers = LeaderTransfer {
+            member: self.member.clone(),
+            replicas: self.replicas.clone(),
+            leaders: self.leaders.clone(),
+            reachability: Arc::clone(&self.reachability),
+            peers: parts.peers,
+        };
+        Control {
+            stops: StopPreparation {
+                view: self.view.clone(),
+                cluster: Arc::clone(&cluster),
+                transfers: transfers.clone(),
+                proposer: self.meta_handle(),
+                clock: parts.clock,
+            },
+            topics: TopicAdmin {
+                view: self.view.clone(),
+                leaders: self.leaders.clone(),
+                proposer: self.meta_handle(),
+                defaults: Arc::new(parts.topic_defaults),
+            },
+            nodes: NodeAdmin {
+                view: self.view.clone(),
+                proposer: self.meta_handle(),
+            },
+            leader_admin: LeaderAdmin {
+                view: self.view.clone(),
+                proposer: self.meta_handle(),
+                transfers: transfers.clone(),
+            },
+            member: self.member,
+            readiness: self.readiness,
+            replicas: self.replicas,
+            view: self.view,
+            leaders: self.leaders,
+            led_groups: self.led_groups,
+            proposer: self.proposer,
+            entry,
+            reporter,
+            cluster,
+            transfers,
         }
     }
 

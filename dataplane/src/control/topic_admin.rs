@@ -188,3 +188,30 @@ fn growth(
     )?;
     Ok(Some(Growth { total, assignment }))
 }
+
+#[cfg(test)]
+mod tests {
+    use lograft_core::Reason;
+
+    use super::*;
+    use crate::control::test_metadata::{cluster, create};
+
+    #[test]
+    fn a_topic_grows_only() {
+        let mut metadata = cluster(2);
+        create(&mut metadata, "t", &[&[1], &[2]]);
+        let grown = growth(&metadata, "t", Some(3)).unwrap().unwrap();
+        assert_eq!((grown.total, grown.assignment.len()), (3, 1));
+        assert_eq!(growth(&metadata, "t", None).unwrap(), None);
+        assert_eq!(growth(&metadata, "t", Some(2)).unwrap(), None);
+        let refused = growth(&metadata, "t", Some(1)).unwrap_err();
+        assert_eq!(refused.reason(), Reason::InvalidPartitionCount);
+    }
+
+    #[test]
+    fn the_default_replication_factor_is_bounded_by_the_nodes() {
+        assert_eq!(default_factor(&cluster(1)), 1);
+        assert_eq!(default_factor(&cluster(2)), 2);
+        assert_eq!(default_factor(&cluster(5)), 3);
+    }
+}

@@ -1,17 +1,17 @@
 //! Bootstrap, join and decommission of nodes.
 
-use lograft_core::metadata::{Command, MetaError, Outcome, Registration};
-use lograft_core::{ClusterId, NodeId, NodeState, Reason};
+use lograft_core::metadata::Registration;
+use lograft_core::{ClusterId, NodeId};
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
 use super::check_member;
 use super::encode::node_state;
+use crate::control::Control;
 use crate::control::cluster_entry::{Bootstrapped, EnterError};
-use crate::control::{Control, replicas_left};
+use crate::control::node_admin::{DecommissionProgress, RegisteredNode};
 use crate::error::ApiError;
 use crate::error_text::error_chain;
-use crate::serving::meta_group::{ProposeMeta, ProposeMetaError};
 
 pub(crate) async fn bootstrap(
     control: &Control,
@@ -44,30 +44,15 @@ pub(crate) async fn join(
     check_member(control)?;
     let registration =
         registration(request).ok_or_else(|| ApiError::invalid("registration_token", "a UUID"))?;
-    let outcome = control
-        .proposer
-        .propose(Command::RegisterNode(registration))
-        .await;
-    let node = match outcome.map_err(ApiError::from)? {
-        Outcome::Node(node) => node,
-        Outcome::Done | Outcome::Topic(_) | Outcome::Producers { .. } => {
-            return Err(
-                ApiError::new(Reason::Internal, "the meta group returned no node id").into(),
-            );
-        }
-    };
-    let metadata = control.view.load();
-    let members = metadata.members().map(|member| proto::Member {
-        node_id: member.id.get(),
-        name: member.registration.name.clone(),
-        peer_address: member.registration.peer_address.clone(),
+    let RegisteredNode { member, members } = control.nodes.register(registration).await?;
+    let members = members.into_iter().map(|(id, registration)| proto::Member {
+        node_id: id.get(),
+        name: registration.name,
+        peer_address: registration.peer_address,
     });
     Ok(proto::JoinReply {
-        cluster_id: metadata
-            .cluster_id()
-            .map(|id| id.to_string())
-            .unwrap_or_default(),
-        node_id: node.get(),
+        cluster_id: member.cluster.to_string(),
+        node_id: member.node.get(),
         members: members.collect(),
     })
 }
@@ -78,18 +63,13 @@ pub(crate) async fn decommission_node(
 ) -> Result<proto::DecommissionNodeReply, Status> {
     check_member(control)?;
     let node = NodeId(request.node_id);
-    match control.proposer.propose(Command::DrainNode { node }).await {
-        // Repeated requests are how callers follow the progress: a node that is removed by now is done.
-        Ok(_) | Err(ProposeMetaError::Refused(MetaError::NodeDecommissioned { .. })) => {}
-        Err(error) => return Err(ApiError::from(error).into()),
-    }
-    let metadata = control.view.load();
-    let state = metadata
-        .node(node)
-        .map_or(NodeState::Removed, |node| node.state);
+    let DecommissionProgress {
+        state,
+        replicas_left,
+    } = control.nodes.decommission(node).await?;
     Ok(proto::DecommissionNodeReply {
         state: node_state(state).into(),
-        replicas_left: u32::try_from(replicas_left(&metadata, node)).unwrap_or(u32::MAX),
+        replicas_left: u32::try_from(replicas_left).unwrap_or(u32::MAX),
     })
 }
 
@@ -98,15 +78,9 @@ pub(crate) async fn recommission_node(
     request: &proto::RecommissionNodeRequest,
 ) -> Result<proto::RecommissionNodeReply, Status> {
     check_member(control)?;
-    let node = NodeId(request.node_id);
-    let command = Command::UndrainNode { node };
-    control
-        .proposer
-        .propose(command)
-        .await
-        .map_err(ApiError::from)?;
+    let state = control.nodes.recommission(NodeId(request.node_id)).await?;
     Ok(proto::RecommissionNodeReply {
-        state: node_state(NodeState::Active).into(),
+        state: node_state(state).into(),
     })
 }
 
