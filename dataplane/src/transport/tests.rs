@@ -293,11 +293,11 @@ async fn a_request_for_somebody_else_is_refused() {
     };
     vote(2, GROUP.get()).await.unwrap();
 
-    let told = |result: Result<wire::VoteReply, TransportError>| match result {
+    let refusal = |result: Result<wire::VoteReply, TransportError>| match result {
         Err(TransportError::Refused { source, .. }) => source.to_string(),
         other => panic!("expected a refusal, got {other:?}"),
     };
-    assert!(told(vote(2, 77).await).contains("no replica of group 77"));
+    assert!(refusal(vote(2, 77).await).contains("replica of group 77 not found"));
     assert!(matches!(
         vote(9, 5).await,
         Err(TransportError::UnknownNode(NodeId(9)))
@@ -305,10 +305,10 @@ async fn a_request_for_somebody_else_is_refused() {
 
     // Node 3's address has passed to node 2.
     book.send_modify(|book| drop(book.insert(NodeId(3), Arc::clone(&book[&NodeId(2)]))));
-    assert!(told(vote(3, GROUP.get()).await).contains("this is node 2, not 3"));
+    assert!(refusal(vote(3, GROUP.get()).await).contains("this is node 2, not node 3"));
 
     two.groups.removed.lock().unwrap().push(NodeId(1));
-    assert!(told(vote(2, GROUP.get()).await).contains("has been removed"));
+    assert!(refusal(vote(2, GROUP.get()).await).contains("was removed"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

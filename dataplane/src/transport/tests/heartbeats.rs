@@ -128,7 +128,7 @@ async fn an_unknown_group_is_refused_alone() {
         };
         let told = source.to_string();
         assert!(
-            told.contains(&format!("no replica of group {group}")),
+            told.contains(&format!("replica of group {group} not found")),
             "{told}"
         );
     }
