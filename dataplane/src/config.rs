@@ -1,5 +1,5 @@
-//! The configuration of a node: a YAML file, read at the start. `dataplane/docs/config.md` documents
-//! every field with its default and bounds.
+//! The configuration of a node: a YAML file, read at the start. `dataplane/docs/config.md`
+//! documents every field with its default and bounds.
 
 mod topics;
 

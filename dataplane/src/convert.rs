@@ -1,5 +1,5 @@
-//! Conversion between raft's types and the messages of `lograft.raft.v1`. Payload bytes are shared in
-//! both directions. Bounds of incoming messages are checked here, the CRC of payloads in raft.
+//! Conversion between raft's types and the messages of `lograft.raft.v1`. Payload bytes are shared
+//! in both directions. Bounds of incoming messages are checked here, the CRC of payloads in raft.
 
 use bytes::Bytes;
 use lograft_core::limits::{APPEND_ENTRIES_MAX_COUNT, ENTRY_MAX_BYTES};

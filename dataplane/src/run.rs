@@ -1,8 +1,8 @@
 //! A whole node: start, run, orderly shutdown.
 //!
 //! Start: TLS files, storage (which locks the data directory), ports bound, control, ports served.
-//! Stop: not ready, leaderships transferred, client port closed after its calls have ended, replicas
-//! stopped and their logs flushed, peer port closed.
+//! Stop: not ready, leaderships transferred, client port closed after its calls have ended,
+//! replicas stopped and their logs flushed, peer port closed.
 
 mod port;
 mod sampler;

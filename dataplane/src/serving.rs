@@ -1,5 +1,5 @@
-//! The node's service for clients, without any protocol: `api` and `transport` translate to and from
-//! the types of [`request`].
+//! The node's service for clients, without any protocol: `api` and `transport` translate to and
+//! from the types of [`request`].
 //!
 //! Architecture invariant: nothing here names tonic, axum or protobuf types.
 

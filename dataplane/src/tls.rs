@@ -182,8 +182,8 @@ impl Tls {
         }
     }
 
-    /// Loads the files if they have changed, and returns whether they have. On an error all stays as
-    /// it was.
+    /// Loads the files if they have changed, and returns whether they have. On an error all stays
+    /// as it was.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let files = Files::read(&self.paths)?;
         if files == self.current.load().files {

@@ -1,7 +1,7 @@
 //! Connections to the other nodes, and the requests on them. Each pair of nodes has one connection
-//! per [`ChannelClass`], shared by all groups: if heartbeats queued behind entries on one connection,
-//! a busy leader would look dead to its followers (head-of-line blocking). Connections are made when
-//! first needed and re-established with backoff.
+//! per [`ChannelClass`], shared by all groups: if heartbeats queued behind entries on one
+//! connection, a busy leader would look dead to its followers (head-of-line blocking). Connections
+//! are made when first needed and re-established with backoff.
 
 mod connect;
 mod forwarding;

@@ -1,8 +1,8 @@
 //! Assignment of replicas and preferred leaders to nodes, balanced over nodes and zones.
 //!
-//! The plans are deterministic: a function of the metadata alone, with neither randomness nor a hash
-//! map's order. After a change of leader, the new leader therefore computes the same plan and repeats
-//! the commands of the old one, instead of planning a second, different set of moves.
+//! The plans are deterministic: a function of the metadata alone, with neither randomness nor a
+//! hash map's order. After a change of leader, the new leader therefore computes the same plan and
+//! repeats the commands of the old one, instead of planning a second, different set of moves.
 
 #[cfg(test)]
 mod tests;
@@ -52,8 +52,8 @@ pub fn candidates(metadata: &Metadata) -> Vec<Candidate> {
 }
 
 /// Assigns `partitions` new partitions to nodes, with `replication_factor` replicas each. The first
-/// replica of each is the preferred leader. Replicas of a partition are in different zones as far as
-/// there are enough zones.
+/// replica of each is the preferred leader. Replicas of a partition are in different zones as far
+/// as there are enough zones.
 ///
 /// Fails if the replication factor is 0, or above the number of nodes or the limit.
 pub fn place_topic(
@@ -77,8 +77,8 @@ pub fn place_topic(
     Ok(assignment)
 }
 
-/// Plans the remaining moves that free `node` of replicas: a `SetTarget` for each partition that has a
-/// replica on it and is not being moved off it yet. Empty once all moves are in progress.
+/// Plans the remaining moves that free `node` of replicas: a `SetTarget` for each partition that
+/// has a replica on it and is not being moved off it yet. Empty once all moves are in progress.
 pub fn plan_drain(metadata: &Metadata, node: NodeId) -> Vec<Command> {
     let mut nodes = candidates(metadata);
     nodes.retain(|c| c.id != node);
@@ -107,9 +107,9 @@ pub fn plan_leaders(metadata: &Metadata) -> Vec<Command> {
         .map(|c| (c.id, c.leaders))
         .collect();
     let mut preferred: BTreeMap<GroupId, NodeId> = BTreeMap::new();
-    // The loop terminates: each change moves a leader to a node with at least two fewer, which lowers
-    // the sum of the squared counts. More than one pass may be needed, since a change can make
-    // another one possible.
+    // The loop terminates: each change moves a leader to a node with at least two fewer, which
+    // lowers the sum of the squared counts. More than one pass may be needed, since a change can
+    // make another one possible.
     loop {
         let mut is_changed = false;
         for place in metadata
@@ -153,17 +153,17 @@ pub fn plan_leaders(metadata: &Metadata) -> Vec<Command> {
 }
 
 /// The voters that the meta group should have: an odd number of active nodes, at most `max`. A node
-/// becomes a voter after it has caught up. A node that is being drained stops being a voter as soon as
-/// an active node is one.
+/// becomes a voter after it has caught up. A node that is being drained stops being a voter as soon
+/// as an active node is one.
 pub fn meta_voters(
     metadata: &Metadata,
     voters: &BTreeSet<NodeId>,
     caught_up: &BTreeSet<NodeId>,
     max: usize,
 ) -> BTreeSet<NodeId> {
-    // Reachability is not an input, on purpose: a voter that does not answer stays a voter, and only a
-    // drain makes the number of voters smaller. If silence removed voters, the two sides of a network
-    // partition could each shrink to a quorum of their own (split brain).
+    // Reachability is not an input, on purpose: a voter that does not answer stays a voter, and
+    // only a drain makes the number of voters smaller. If silence removed voters, the two sides of
+    // a network partition could each shrink to a quorum of their own (split brain).
     //
     // The number is odd because an even number tolerates no more failures than the odd number below
     // it, and needs one more reply for each commit.

@@ -1,8 +1,8 @@
 //! Compression of a record batch's records block.
 //!
 //! lz4 is the raw block format (the batch header contains the length); zstd is one or more frames.
-//! Decompression never writes more bytes than the header declares, so that a small batch cannot take
-//! unbounded memory (decompression bomb).
+//! Decompression never writes more bytes than the header declares, so that a small batch cannot
+//! take unbounded memory (decompression bomb).
 
 use std::cell::RefCell;
 use std::fmt;

@@ -1,5 +1,5 @@
-//! The raft log entry, as storage, raft and the peer protocol use it. Payload bytes are shared, never
-//! copied.
+//! The raft log entry, as storage, raft and the peer protocol use it. Payload bytes are shared,
+//! never copied.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -25,8 +25,8 @@ impl fmt::Display for LogId {
     }
 }
 
-/// A replica's vote, part of its hard state. It MUST be on disk before the replica acts on it: a vote
-/// that is forgotten can be cast twice in the same term.
+/// A replica's vote, part of its hard state. It MUST be on disk before the replica acts on it: a
+/// vote that is forgotten can be cast twice in the same term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vote {
     /// The term of the vote.
@@ -131,8 +131,8 @@ impl Entry {
     }
 }
 
-/// The voters and learners of a group. During a membership change `joint` is set, and every decision
-/// needs a majority of both sets (joint consensus).
+/// The voters and learners of a group. During a membership change `joint` is set, and every
+/// decision needs a majority of both sets (joint consensus).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
     /// The voters. During a membership change, the voters before it.

@@ -40,8 +40,8 @@ macro_rules! id {
 }
 
 id! {
-    /// A node of the cluster. Allocated by the meta group, from 1, and never reused: a node that lost
-    /// its disk and kept its id could vote twice in the same term.
+    /// A node of the cluster. Allocated by the meta group, from 1, and never reused: a node that
+    /// lost its disk and kept its id could vote twice in the same term.
     NodeId(u64)
 }
 id! {

@@ -1,5 +1,5 @@
-//! The decisions of Lograft as pure functions and state machines: no clock, no IO, no async runtime and
-//! no global randomness. Time and random numbers are arguments.
+//! The decisions of Lograft as pure functions and state machines: no clock, no IO, no async runtime
+//! and no global randomness. Time and random numbers are arguments.
 
 pub mod assignment;
 pub mod compression;

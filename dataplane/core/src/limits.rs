@@ -1,9 +1,10 @@
-//! All limits of the data plane: sizes, counts, queue lengths, intervals and timeouts. A number ends
-//! its name in its unit; a `Duration` carries its unit in its type. A value above a limit is rejected
-//! with a typed error that names the field and the bound.
+//! All limits of the data plane: sizes, counts, queue lengths, intervals and timeouts. A number
+//! ends its name in its unit; a `Duration` carries its unit in its type. A value above a limit is
+//! rejected with a typed error that names the field and the bound.
 //!
 //! Naming: `_MAX` and `_MIN` bounds are inclusive, `_INTERVAL` is the time between two repetitions,
-//! `_TIMEOUT` and a `Duration` `_MAX` bound one operation, `_DEFAULT` may be overridden by settings.
+//! `_TIMEOUT` and a `Duration` `_MAX` bound one operation, `_DEFAULT` may be overridden by
+//! settings.
 
 use std::time::Duration;
 

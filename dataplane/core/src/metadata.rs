@@ -96,8 +96,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// The remaining time for which leader balancing excludes the node. A time further in the future
-    /// than `limits::STOP_REST_MAX` was set by a wrong clock and is ignored.
+    /// The remaining time for which leader balancing excludes the node. A time further in the
+    /// future than `limits::STOP_REST_MAX` was set by a wrong clock and is ignored.
     pub fn rests_for(&self, now_ms: i64) -> Option<Duration> {
         let left_ms = u64::try_from(self.rests_until_ms.checked_sub(now_ms)?).ok()?;
         let left = Duration::from_millis(left_ms);
@@ -138,9 +138,9 @@ pub struct Partition {
     /// The nodes that will have a replica, while a move is in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Vec<NodeId>>,
-    /// Targets of an abandoned move, which may be members of the raft group already. They keep their
-    /// replica until the current move is done: deleting the replica of a voter would lose one of the
-    /// copies that acknowledgements count on.
+    /// Targets of an abandoned move, which may be members of the raft group already. They keep
+    /// their replica until the current move is done: deleting the replica of a voter would lose one
+    /// of the copies that acknowledgements count on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaving: Vec<NodeId>,
     /// Whether the raft group was initialized. It MUST NOT be initialized again.
@@ -152,8 +152,9 @@ pub struct Partition {
 
 /// The repair of a replica with corrupt files.
 ///
-/// A replica that lost its log and vote must leave its raft group before it rejoins empty, as a learner:
-/// otherwise it could vote twice in one term, or help to elect a leader without committed entries.
+/// A replica that lost its log and vote must leave its raft group before it rejoins empty, as a
+/// learner: otherwise it could vote twice in one term, or help to elect a leader without committed
+/// entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repair {
     /// The node of the replica.

@@ -69,8 +69,8 @@ impl Offset {
         Self(self.0 + record_count as u64)
     }
 
-    /// The number of records from `earlier` (inclusive) to this offset (exclusive); 0 if `earlier` is
-    /// not earlier.
+    /// The number of records from `earlier` (inclusive) to this offset (exclusive); 0 if `earlier`
+    /// is not earlier.
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }

@@ -1,5 +1,6 @@
-//! The state of a partition: [`PartitionState`] is made of its committed entries and the same on every
-//! replica; [`LeaderState`] admits batches into the log and belongs to the leader of one term.
+//! The state of a partition: [`PartitionState`] is made of its committed entries and the same on
+//! every replica; [`LeaderState`] admits batches into the log and belongs to the leader of one
+//! term.
 
 mod leader;
 mod state;

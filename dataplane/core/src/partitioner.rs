@@ -1,9 +1,9 @@
-//! The partition of a key. This is part of the public protocol: clients in other languages MUST choose
-//! the same partitions, or records with the same key are not in order.
+//! The partition of a key. This is part of the public protocol: clients in other languages MUST
+//! choose the same partitions, or records with the same key are not in order.
 //!
-//! `xxh64(key, seed 0) mod partitions`, both unsigned 64-bit, over the bytes of the key. An empty key
-//! is a key; a record without a key may go to any partition. Adding partitions moves keys to other
-//! partitions, so the order of a key's records holds within one partition count only.
+//! `xxh64(key, seed 0) mod partitions`, both unsigned 64-bit, over the bytes of the key. An empty
+//! key is a key; a record without a key may go to any partition. Adding partitions moves keys to
+//! other partitions, so the order of a key's records holds within one partition count only.
 
 use twox_hash::XxHash64;
 

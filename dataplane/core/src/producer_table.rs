@@ -67,9 +67,9 @@ impl ProducerState {
 
 /// The producers of a partition, with bounds on their number, their batches and their age.
 ///
-/// The table is a function of the partition's log alone. Eviction therefore uses the append times and
-/// offsets in the log, never a local clock or memory pressure: a new leader must recognize the same
-/// duplicates as the old one.
+/// The table is a function of the partition's log alone. Eviction therefore uses the append times
+/// and offsets in the log, never a local clock or memory pressure: a new leader must recognize the
+/// same duplicates as the old one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProducerTable {
     producers: BTreeMap<ProducerId, ProducerState>,
@@ -107,10 +107,10 @@ impl ProducerTable {
             base_offset,
         };
         if let Some(state) = self.producers.get_mut(&stamp.id) {
-            // The window of remembered batches bounds how late a retry is recognized. A client has at
-            // most `PRODUCER_BATCHES_MAX_COUNT` batches in flight, so a batch that it may still retry
-            // is never older than the window. A new epoch starts its sequences at 0, and the leader
-            // rejects batches of older epochs, so their windows are not needed.
+            // The window of remembered batches bounds how late a retry is recognized. A client has
+            // at most `PRODUCER_BATCHES_MAX_COUNT` batches in flight, so a batch that it may still
+            // retry is never older than the window. A new epoch starts its sequences at 0, and the
+            // leader rejects batches of older epochs, so their windows are not needed.
             self.by_last_offset.remove(&state.last_offset());
             if state.epoch != stamp.epoch {
                 state.epoch = stamp.epoch;
@@ -134,11 +134,13 @@ impl ProducerTable {
         self.evict(append_time_ms);
     }
 
-    /// Evicts the producers above the limit, and those that are idle at `now_ms`, a time of the log.
+    /// Evicts the producers above the limit, and those that are idle at `now_ms`, a time of the
+    /// log.
     fn evict(&mut self, now_ms: i64) {
-        // An evicted producer that writes again gets OUT_OF_ORDER_SEQUENCE, since an unknown producer
-        // must start at sequence 0. Only a retry of a batch with sequence 0 would not be recognized
-        // after an eviction; a client stops its retries long before the producer counts as idle.
+        // An evicted producer that writes again gets OUT_OF_ORDER_SEQUENCE, since an unknown
+        // producer must start at sequence 0. Only a retry of a batch with sequence 0 would not be
+        // recognized after an eviction; a client stops its retries long before the producer counts
+        // as idle.
         while let Some((&offset, &id)) = self.by_last_offset.first_key_value() {
             let is_above_limit = self.producers.len() > PRODUCERS_PER_PARTITION_MAX_COUNT;
             let is_idle = self

@@ -24,8 +24,8 @@ pub enum StatusCode {
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $code:ident, $retry:literal;)*) => {
-        /// The reason of a failed call. On the wire it is `google.rpc.ErrorInfo.reason` in the domain
-        /// `lograft.io`.
+        /// The reason of a failed call. On the wire it is `google.rpc.ErrorInfo.reason` in the
+        /// domain `lograft.io`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Reason {
             $($(#[$doc])* $name,)*
@@ -67,7 +67,8 @@ reasons! {
     InvalidTopicName = "INVALID_TOPIC_NAME", InvalidArgument, false;
     /// The replication factor is 0 or above the number of nodes. Metadata: `field`, `bound`.
     InvalidReplicationFactor = "INVALID_REPLICATION_FACTOR", InvalidArgument, false;
-    /// The number of partitions is 0, too large, or smaller than it is now. Metadata: `field`, `bound`.
+    /// The number of partitions is 0, too large, or smaller than it is now. Metadata: `field`,
+    /// `bound`.
     InvalidPartitionCount = "INVALID_PARTITION_COUNT", InvalidArgument, false;
     /// A batch or record is above its limit. Metadata: `field`, `bound`.
     BatchTooLarge = "BATCH_TOO_LARGE", InvalidArgument, false;

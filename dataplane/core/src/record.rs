@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-/// A record. In a decoded record, `key`, `value` and the values of the headers are slices of the batch.
+/// A record. In a decoded record, `key`, `value` and the values of the headers are slices of the
+/// batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// The producer's timestamp, milliseconds since the Unix epoch.

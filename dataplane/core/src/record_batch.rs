@@ -17,9 +17,10 @@
 //! key, value length + 1 (varint, 0 = no value), value, header count (varint), then for each
 //! header name length (varint), name (UTF-8), value length (varint), value.
 //!
-//! The CRC-32C of these bytes is stored beside the batch, on the wire and on disk. The client computes
-//! it once, and the batch is not encoded again on its way to the consumer. So a consumer that verifies
-//! the CRC detects every corruption in between, in memory, on the network and on disk.
+//! The CRC-32C of these bytes is stored beside the batch, on the wire and on disk. The client
+//! computes it once, and the batch is not encoded again on its way to the consumer. So a consumer
+//! that verifies the CRC detects every corruption in between, in memory, on the network and on
+//! disk.
 
 mod builder;
 mod error;

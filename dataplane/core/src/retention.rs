@@ -1,9 +1,10 @@
 //! Retention of a partition's log: whole segments are deleted, the oldest first.
 //!
-//! Retention is computed by the leader only, and its result is proposed as a `Trim` entry. Each replica
-//! deletes segments below the log start offset of its applied state. If each replica decided by its own
-//! clock and segment sizes, replicas would serve different ranges, and a consumer could get
-//! OFFSET_OUT_OF_RANGE after a change of leader for an offset that it has just read.
+//! Retention is computed by the leader only, and its result is proposed as a `Trim` entry. Each
+//! replica deletes segments below the log start offset of its applied state. If each replica
+//! decided by its own clock and segment sizes, replicas would serve different ranges, and a
+//! consumer could get OFFSET_OUT_OF_RANGE after a change of leader for an offset that it has just
+//! read.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,11 +34,11 @@ pub struct SegmentSummary {
     pub sealed: bool,
 }
 
-/// The new log start offset, if it is after the current one. `segments` are all segments of a partition,
-/// in order.
+/// The new log start offset, if it is after the current one. `segments` are all segments of a
+/// partition, in order.
 ///
-/// Retention by size never covers the active segment. Retention by age may: the log start then moves
-/// past records whose file remains until it is sealed.
+/// Retention by size never covers the active segment. Retention by age may: the log start then
+/// moves past records whose file remains until it is sealed.
 pub fn trim_to(
     segments: &[SegmentSummary],
     policy: RetentionPolicy,

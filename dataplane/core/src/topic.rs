@@ -10,8 +10,8 @@ use crate::limits::{
 use crate::reason::Reason;
 use crate::retention::RetentionPolicy;
 
-/// An invalid name or setting of a topic. Part of [`MetaError`](crate::metadata::MetaError), which is
-/// replicated: variants and fields are part of the format.
+/// An invalid name or setting of a topic. Part of [`MetaError`](crate::metadata::MetaError), which
+/// is replicated: variants and fields are part of the format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum TopicError {
     /// The name is empty or too long.

@@ -13,7 +13,8 @@ pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
     out.push(low_byte(value));
 }
 
-/// Writes `value` into `out` at `at` and returns the position after it. Panics if `out` is too short.
+/// Writes `value` into `out` at `at` and returns the position after it. Panics if `out` is too
+/// short.
 #[inline]
 pub(crate) fn write(out: &mut [u8], mut at: usize, mut value: u64) -> usize {
     while value >= 0x80 {

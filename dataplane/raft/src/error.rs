@@ -102,8 +102,8 @@ pub enum ProposeError {
         /// The leader, if known.
         leader: Option<NodeId>,
     },
-    /// This replica lost its leadership while the proposal was in its log. The proposal may or may not
-    /// be committed.
+    /// This replica lost its leadership while the proposal was in its log. The proposal may or may
+    /// not be committed.
     #[error("leadership was lost; the proposal may or may not be committed")]
     Discarded {
         /// The leader, if known.

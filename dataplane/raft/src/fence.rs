@@ -1,10 +1,10 @@
 //! Fenced proposals: no proposal enters the log without those it was built on.
 //!
 //! raft accepts or rejects every proposal on its own. A leader whose lease has expired rejects some
-//! proposals, and accepts later ones in the same term once a quorum has replied again. A proposer with
-//! several proposals in flight builds each on its predecessors: on their offsets, and on the sequences
-//! of idempotent producers. A fence names the position that a proposal was built for, and the leader's
-//! log accepts the proposal at exactly this position only.
+//! proposals, and accepts later ones in the same term once a quorum has replied again. A proposer
+//! with several proposals in flight builds each on its predecessors: on their offsets, and on the
+//! sequences of idempotent producers. A fence names the position that a proposal was built for, and
+//! the leader's log accepts the proposal at exactly this position only.
 
 use lograft_core::Offset;
 

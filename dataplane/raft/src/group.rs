@@ -62,12 +62,12 @@ impl std::fmt::Debug for RaftGroup {
 }
 
 impl RaftGroup {
-    /// Starts the replica on its log: restores the state machine from the newest checkpoint, applies
-    /// the committed entries after it, and takes part in its group if it is a member of one. MUST run
-    /// on a tokio runtime.
+    /// Starts the replica on its log: restores the state machine from the newest checkpoint,
+    /// applies the committed entries after it, and takes part in its group if it is a member of
+    /// one. MUST run on a tokio runtime.
     ///
-    /// Fails if the timing is invalid, or if the log or a checkpoint cannot be read. A retry does not
-    /// help.
+    /// Fails if the timing is invalid, or if the log or a checkpoint cannot be read. A retry does
+    /// not help.
     pub async fn start(
         config: GroupConfig,
         log: GroupLog,
@@ -179,8 +179,8 @@ impl RaftGroup {
         }
     }
 
-    /// Returns once a quorum has confirmed that this replica is the leader, and its state machine has
-    /// applied all entries that were committed before the call.
+    /// Returns once a quorum has confirmed that this replica is the leader, and its state machine
+    /// has applied all entries that were committed before the call.
     ///
     /// Fails with [`RaftError::NotLeader`] or [`RaftError::NoQuorum`], after which the caller may
     /// retry, or with [`RaftError::Stopped`].
@@ -241,10 +241,10 @@ fn raft_config(group: GroupId, timing: RaftTiming) -> Result<Config, RaftError> 
         // Without pre-vote, a replica that was cut off returns with a higher term and forces an
         // election, although the group has a leader.
         enable_pre_vote: Some(true),
-        // A restarted leader must win an election, which gives it a new term. If it stayed leader of
-        // its old term, its state machine could be behind the entries of this term in its log, and
-        // `GroupStatus::ready` (an applied entry of the current term) would be true too early: the
-        // check for duplicate batches would then miss those entries.
+        // A restarted leader must win an election, which gives it a new term. If it stayed leader
+        // of its old term, its state machine could be behind the entries of this term in its log,
+        // and `GroupStatus::ready` (an applied entry of the current term) would be true too early:
+        // the check for duplicate batches would then miss those entries.
         enable_leader_restore: Some(false),
         ..Config::default()
     };

@@ -4,8 +4,8 @@
 //! [`PeerTransport`], and applies committed entries to a [`StateMachine`]. The log itself is a
 //! [`lograft_storage::GroupLog`]: the segment files are both the raft log and the data.
 //!
-//! Architecture Invariant: this is the only crate that names openraft, and its public API contains no
-//! type of openraft.
+//! Architecture Invariant: this is the only crate that names openraft, and its public API contains
+//! no type of openraft.
 
 mod config;
 #[cfg(test)]

@@ -3,10 +3,10 @@
 //! openraft's core task awaits `append`, `truncate_after`, `purge` and `save_committed` inline, so
 //! these only queue work for the group's writer. Only `save_vote` waits for a flush.
 //!
-//! The writer executes votes, appends and truncations of a group in the order of the calls, as openraft
-//! requires: a vote that was saved before an append is on disk before it. Otherwise a crash could keep
-//! an entry and lose the vote of its leader's term, and the restarted replica could vote for another
-//! candidate in that term.
+//! The writer executes votes, appends and truncations of a group in the order of the calls, as
+//! openraft requires: a vote that was saved before an append is on disk before it. Otherwise a
+//! crash could keep an entry and lose the vote of its leader's term, and the restarted replica
+//! could vote for another candidate in that term.
 
 use std::fmt::Debug;
 use std::io;
@@ -241,7 +241,8 @@ impl RaftLogStorage<Types> for LogStore {
     // before the flush would acknowledge records that a power failure still can lose.
     //
     // Replication does not wait for the callback: followers receive the entries from the tail cache
-    // while the leader's own flush is in progress. This is safe since commit counts flushed replicas.
+    // while the leader's own flush is in progress. This is safe since commit counts flushed
+    // replicas.
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> io::Result<()>
     where
         I: IntoIterator<Item = RaftEntry> + Send,

@@ -1,9 +1,9 @@
 //! The snapshot that a replica offers: the checkpoint at its purge boundary.
 //!
-//! A snapshot contains derived state only, never the log: the log is the data. A follower that installs
-//! it has the records from the snapshot's end on, and no earlier ones. The snapshot must therefore be
-//! at the start of the log: one further on would leave a log hole, records that the leader still
-//! serves and the follower can never get.
+//! A snapshot contains derived state only, never the log: the log is the data. A follower that
+//! installs it has the records from the snapshot's end on, and no earlier ones. The snapshot must
+//! therefore be at the start of the log: one further on would leave a log hole, records that the
+//! leader still serves and the follower can never get.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,8 +19,8 @@ use crate::types::{RaftStoredMembership, Types};
 pub(crate) type RaftSnapshot = openraft::type_config::alias::SnapshotOf<Types, Checkpoint>;
 pub(crate) type RaftSnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<Types>;
 
-/// The current snapshot and the position of the next one. Shared by a group, its state machine adapter
-/// and the snapshot builder.
+/// The current snapshot and the position of the next one. Shared by a group, its state machine
+/// adapter and the snapshot builder.
 #[derive(Clone, Default)]
 pub(crate) struct Snapshots {
     state: Arc<Mutex<SnapshotState>>,
@@ -77,8 +77,8 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
         if newer.is_some() {
             state.current = newer;
         }
-        // An error would stop openraft's core, and with it the replica. `snapshot_and_purge` requests
-        // a snapshot only after it has found the checkpoint.
+        // An error would stop openraft's core, and with it the replica. `snapshot_and_purge`
+        // requests a snapshot only after it has found the checkpoint.
         match &state.current {
             Some(checkpoint) => to_snapshot(checkpoint.clone()),
             None => Err(io::Error::other("no checkpoint at the purge boundary")),

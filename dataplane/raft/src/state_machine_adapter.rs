@@ -1,5 +1,6 @@
-//! openraft's state machine, implemented on a [`StateMachine`]: applies entries, answers proposers, and
-//! gives the log a checkpoint at the end of each sealed segment, so that a restart replays little.
+//! openraft's state machine, implemented on a [`StateMachine`]: applies entries, answers proposers,
+//! and gives the log a checkpoint at the end of each sealed segment, so that a restart replays
+//! little.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -171,7 +172,8 @@ impl StateMachineAdapter {
     /// Gives the log a checkpoint if the applied entry is the last one of a sealed segment.
     fn checkpoint_if_due(&mut self) {
         // A checkpoint must be exactly at a segment's end. Segments are deleted as a whole, so the
-        // log then starts right after a checkpoint, and a snapshot made from it is at the log's start.
+        // log then starts right after a checkpoint, and a snapshot made from it is at the log's
+        // start.
         let (Some(due), Some(applied)) = (self.checkpoint_due, self.position.applied) else {
             return;
         };
@@ -226,8 +228,8 @@ impl StateMachineAdapter {
     }
 }
 
-/// The first checkpoint at or above the log's start, from which a snapshot is made. It is exactly at
-/// the start, unless it came with a snapshot of a leader whose segments end at other entries.
+/// The first checkpoint at or above the log's start, from which a snapshot is made. It is exactly
+/// at the start, unless it came with a snapshot of a leader whose segments end at other entries.
 fn log_base(log: &GroupLog, purged: LogId) -> Option<Checkpoint> {
     let end = log.last_id().map_or(purged.index, |last| last.index);
     let mut found =
@@ -248,9 +250,9 @@ fn log_base(log: &GroupLog, purged: LogId) -> Option<Checkpoint> {
 
 /// The newest checkpoint whose last entry is in this log, by index and term.
 fn newest_checkpoint(log: &GroupLog, end: LogIndex) -> Option<Checkpoint> {
-    // After a crash, a checkpoint may be beyond the log's end, or at an index whose entry has another
-    // term because a truncation or reset was not finished. Restoring it would apply entries that are
-    // not in this log.
+    // After a crash, a checkpoint may be beyond the log's end, or at an index whose entry has
+    // another term because a truncation or reset was not finished. Restoring it would apply entries
+    // that are not in this log.
     let mut found = log.checkpoint_at_or_below(end)?;
     while log.term_at(found.last.index) != Some(found.last.term) {
         found = log.checkpoint_at_or_below(found.last.index.prev()?)?;

@@ -22,8 +22,8 @@ pub enum Role {
     Stopped,
 }
 
-/// The failure of a replica's raft core. The node must exit, since its state in memory may differ from
-/// its log.
+/// The failure of a replica's raft core. The node must exit, since its state in memory may differ
+/// from its log.
 #[derive(Clone, Debug)]
 pub struct GroupFatal {
     /// The cause, as reported by openraft.
@@ -72,8 +72,8 @@ pub struct GroupStatus {
     /// Whether this replica is the leader and has applied the blank entry of its own term.
     ///
     /// Its state machine then includes all entries that were committed in earlier terms. A leader
-    /// MUST NOT check proposals against its state before that: an acknowledged batch of the previous
-    /// leader could still be missing, and its retry would be appended a second time.
+    /// MUST NOT check proposals against its state before that: an acknowledged batch of the
+    /// previous leader could still be missing, and its retry would be appended a second time.
     pub ready: bool,
     /// The voters. During a membership change, the voters before it.
     pub voters: BTreeSet<NodeId>,
@@ -110,8 +110,8 @@ impl GroupStatus {
         !self.voters.is_empty()
     }
 
-    /// Whether `node` is a member that is at most `lag_max` entries behind the leader. Always false on
-    /// a replica that is not the leader, which does not know.
+    /// Whether `node` is a member that is at most `lag_max` entries behind the leader. Always false
+    /// on a replica that is not the leader, which does not know.
     pub fn is_caught_up(&self, node: NodeId, lag_max: u64) -> bool {
         self.is_leader()
             && (node == self.node

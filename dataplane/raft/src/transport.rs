@@ -36,7 +36,8 @@ pub enum TransportError {
         /// The timeout.
         after: Duration,
     },
-    /// This replica aborted the append stream in order to purge entries that the node does not have.
+    /// This replica aborted the append stream in order to purge entries that the node does not
+    /// have.
     #[error("append stream to node {node} was aborted to purge its next entries")]
     Aborted {
         /// The node.
@@ -56,8 +57,8 @@ pub enum TransportError {
 /// Carries requests to the replicas of a group on other nodes.
 ///
 /// Appends, heartbeats with votes, and snapshots SHOULD use separate connections, so that none is
-/// queued behind another: a heartbeat behind a snapshot arrives after the election timeout. A method
-/// MUST NOT wait for anything except the peer, and MUST return within the given `timeout`.
+/// queued behind another: a heartbeat behind a snapshot arrives after the election timeout. A
+/// method MUST NOT wait for anything except the peer, and MUST return within the given `timeout`.
 pub trait PeerTransport: Send + Sync + 'static {
     /// Opens a long-lived stream of append requests. The receiver passes it to
     /// [`crate::RaftGroup::on_append_stream`].
@@ -73,8 +74,8 @@ pub trait PeerTransport: Send + Sync + 'static {
         requests: BoxStream<'static, AppendRequest>,
     ) -> BoxFuture<'static, Result<AppendReplies, TransportError>>;
 
-    /// Sends a request without entries, for [`crate::RaftGroup::on_heartbeat`]. It may be delayed by
-    /// a small part of `timeout` in order to share a call with those of other groups.
+    /// Sends a request without entries, for [`crate::RaftGroup::on_heartbeat`]. It may be delayed
+    /// by a small part of `timeout` in order to share a call with those of other groups.
     fn heartbeat(
         &self,
         to: NodeId,

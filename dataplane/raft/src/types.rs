@@ -9,13 +9,15 @@ use tokio::sync::oneshot;
 use crate::fence::Fence;
 use crate::state_machine::Response;
 
-/// The application data of a raft entry: a proposal, and its base offset once the log has assigned it.
+/// The application data of a raft entry: a proposal, and its base offset once the log has assigned
+/// it.
 #[derive(Clone)]
 pub(crate) struct AppData {
     pub(crate) proposal: Proposal,
     /// Zero, and without meaning, until the entry has been appended.
     pub(crate) base_offset: Offset,
-    /// The position that a leader's own proposal was built for. It is neither stored nor sent to peers.
+    /// The position that a leader's own proposal was built for. It is neither stored nor sent to
+    /// peers.
     pub(crate) fence: Option<Fence>,
 }
 

@@ -38,8 +38,8 @@ pub struct VoteRequest {
     pub last: Option<LogId>,
     /// Whether this is a pre-vote, which only asks if the vote would be granted.
     pub pre_vote: bool,
-    /// Whether the leader requested this election in order to transfer its leadership. Its lease then
-    /// does not prevent the vote.
+    /// Whether the leader requested this election in order to transfer its leadership. Its lease
+    /// then does not prevent the vote.
     pub leadership_transfer: bool,
 }
 

@@ -60,8 +60,8 @@ pub(crate) fn ready_timeout(timeout_ms: u32) -> Duration {
 }
 
 impl TopicAdmin {
-    /// Creates a topic. Returns whether all of its partitions had a leader in time; the topic exists
-    /// in either case.
+    /// Creates a topic. Returns whether all of its partitions had a leader in time; the topic
+    /// exists in either case.
     pub(crate) async fn create(&self, topic: NewTopic) -> Result<bool, ApiError> {
         let NewTopic {
             name,

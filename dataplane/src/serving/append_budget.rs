@@ -24,8 +24,8 @@ impl AppendBudget {
         }
     }
 
-    /// Reserves memory for an append until the permit is dropped; waits while the budget is used up,
-    /// until `deadline`. Fails with TIMEOUT then: the append was certainly not carried out, and
+    /// Reserves memory for an append until the permit is dropped; waits while the budget is used
+    /// up, until `deadline`. Fails with TIMEOUT then: the append was certainly not carried out, and
     /// the client may retry.
     pub(super) async fn reserve(
         &self,

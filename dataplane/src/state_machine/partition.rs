@@ -39,9 +39,9 @@ impl StateMachine for PartitionMachine {
                 record_count,
             },
             Applied::Nothing | Applied::Trimmed { .. } => Response::None,
-            // The entry's base offset was computed from this very log prefix when it was appended. If
-            // it does not match, this replica has applied something else than the others, and every
-            // offset it would acknowledge or serve from here on could be wrong.
+            // The entry's base offset was computed from this very log prefix when it was appended.
+            // If it does not match, this replica has applied something else than the others, and
+            // every offset it would acknowledge or serve from here on could be wrong.
             Applied::Diverged { expected, found } => {
                 let group = self.group;
                 let index = entry.id.index;

@@ -24,7 +24,8 @@ impl Watermarks {
     }
 }
 
-/// A partition's applied state: written by its state machine, read by everyone else. Cheap to clone.
+/// A partition's applied state: written by its state machine, read by everyone else. Cheap to
+/// clone.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedState {
     state: Arc<Mutex<PartitionState>>,
@@ -43,14 +44,14 @@ impl SharedState {
         }
     }
 
-    /// The state itself. MUST NOT be held across an await: apply waits for the lock, and a group that
-    /// does not apply does not acknowledge.
+    /// The state itself. MUST NOT be held across an await: apply waits for the lock, and a group
+    /// that does not apply does not acknowledge.
     pub(crate) fn lock(&self) -> MutexGuard<'_, PartitionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes the watermarks. Called by the state machine after a run of entries: once per run and
-    /// not per entry, so that readers are woken once.
+    /// Publishes the watermarks. Called by the state machine after a run of entries: once per run
+    /// and not per entry, so that readers are woken once.
     pub(crate) fn publish(&self) {
         let now = Watermarks::of(&self.lock());
         self.watermarks
@@ -62,8 +63,8 @@ impl SharedState {
         *self.watermarks.borrow()
     }
 
-    /// Notes that a read has found corrupt bytes: `control` sets the replica aside and repairs it from
-    /// the others.
+    /// Notes that a read has found corrupt bytes: `control` sets the replica aside and repairs it
+    /// from the others.
     pub(crate) fn report_damage(&self) {
         self.is_damaged.store(true, Ordering::Release);
     }

@@ -1,13 +1,13 @@
-//! Heartbeats to the other replicas. Heartbeats of all groups to the same node share calls, and each
-//! gets its answer as soon as its group has answered.
+//! Heartbeats to the other replicas. Heartbeats of all groups to the same node share calls, and
+//! each gets its answer as soon as its group has answered.
 //!
-//! Raft spreads the ticks of a node's groups over the heartbeat interval, and a call takes less than
-//! a millisecond: collecting heartbeats only while a call is in progress would collect almost none.
-//! So calls to a node are paced. The first heartbeat after a pause is sent at once; heartbeats within
-//! `HEARTBEATS_GATHER_MAX` after it wait until that time is over and share the next call. This makes
-//! ten calls per node and interval for any number of groups, and delays a heartbeat by at most a
-//! tenth of its interval, while a follower starts an election only after three intervals. Calls are
-//! concurrent, so a slow call delays no later one.
+//! Raft spreads the ticks of a node's groups over the heartbeat interval, and a call takes less
+//! than a millisecond: collecting heartbeats only while a call is in progress would collect almost
+//! none. So calls to a node are paced. The first heartbeat after a pause is sent at once;
+//! heartbeats within `HEARTBEATS_GATHER_MAX` after it wait until that time is over and share the
+//! next call. This makes ten calls per node and interval for any number of groups, and delays a
+//! heartbeat by at most a tenth of its interval, while a follower starts an election only after
+//! three intervals. Calls are concurrent, so a slow call delays no later one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

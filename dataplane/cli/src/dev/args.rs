@@ -18,7 +18,8 @@ pub(crate) struct DevArgs {
     /// Store everything in a temporary directory and delete it on exit
     #[arg(long, conflicts_with = "data_dir")]
     pub(super) ephemeral: bool,
-    /// Client port of node 1; each node uses a range of ten ports. 0 picks free ports [default: 9400]
+    /// Client port of node 1; each node uses a range of ten ports. 0 picks free ports [default:
+    /// 9400]
     #[arg(long, value_name = "PORT")]
     pub(super) base_port: Option<u16>,
 }

@@ -232,7 +232,8 @@ impl DevCluster {
         Ok(true)
     }
 
-    /// Handles events while `work` runs. Returns its output, or `None` if the deadline passes first.
+    /// Handles events while `work` runs. Returns its output, or `None` if the deadline passes
+    /// first.
     async fn handle_events_during<T>(
         &mut self,
         deadline: Instant,

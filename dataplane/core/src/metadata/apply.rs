@@ -17,8 +17,8 @@ use crate::topic;
 type Applied = Result<Outcome, MetaError>;
 
 impl Metadata {
-    /// Applies the command at `index`, which becomes the version of the metadata. A rejected command
-    /// changes nothing, the version included.
+    /// Applies the command at `index`, which becomes the version of the metadata. A rejected
+    /// command changes nothing, the version included.
     pub fn apply(&mut self, command: &Command, index: LogIndex) -> Applied {
         // All replicas of the meta group apply the same commands and must get the same result. So a
         // command is decided from the metadata and its own fields alone: no clock, no reachability.

@@ -124,8 +124,8 @@ pub enum Command {
         /// The node.
         node: NodeId,
     },
-    /// Excludes a node that is about to stop from leader balancing until a time. An earlier time than
-    /// the current one is ignored.
+    /// Excludes a node that is about to stop from leader balancing until a time. An earlier time
+    /// than the current one is ignored.
     RestNode {
         /// The node.
         node: NodeId,

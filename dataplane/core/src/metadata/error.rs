@@ -8,8 +8,8 @@ use crate::ids::{ClusterId, GroupId, NodeId};
 use crate::reason::Reason;
 use crate::topic::TopicError;
 
-/// The rejection of a command, which then changed nothing on any node. It is replicated as part of the
-/// command's outcome, so its variants and fields are part of the format.
+/// The rejection of a command, which then changed nothing on any node. It is replicated as part of
+/// the command's outcome, so its variants and fields are part of the format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum MetaError {
     /// The cluster is not bootstrapped.
@@ -88,8 +88,8 @@ pub enum MetaError {
         /// The node.
         node: NodeId,
     },
-    /// The assignment has a wrong number of partitions, a partition has a wrong number of replicas, or
-    /// a node is listed twice.
+    /// The assignment has a wrong number of partitions, a partition has a wrong number of replicas,
+    /// or a node is listed twice.
     #[error(
         "each partition of the assignment must have the same number of replicas, on distinct nodes, \
          got {} for partition {position}",

@@ -1,10 +1,11 @@
-//! Admission of batches into the log of a partition by its leader. Each batch of an idempotent producer
-//! gets into the log once, and in the order of its sequences.
+//! Admission of batches into the log of a partition by its leader. Each batch of an idempotent
+//! producer gets into the log once, and in the order of its sequences.
 //!
-//! A `LeaderState` MUST be created after its node has applied the blank entry of its own term, when the
-//! partition's state includes every entry of earlier terms. Created earlier, it would not know the last
-//! batches of the previous leader and admit their retries a second time. It is dropped when the term
-//! ends. All batches of the term are admitted by it, so it knows the offset of each one in advance.
+//! A `LeaderState` MUST be created after its node has applied the blank entry of its own term, when
+//! the partition's state includes every entry of earlier terms. Created earlier, it would not know
+//! the last batches of the previous leader and admit their retries a second time. It is dropped
+//! when the term ends. All batches of the term are admitted by it, so it knows the offset of each
+//! one in advance.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -24,8 +25,8 @@ pub enum Admission {
         /// The offset that the first record of the batch will have.
         base_offset: Offset,
     },
-    /// The batch is in the log or in flight. Acknowledge it with this offset, but only once the high
-    /// watermark is past the batch: until then it may still be lost with its leader.
+    /// The batch is in the log or in flight. Acknowledge it with this offset, but only once the
+    /// high watermark is past the batch: until then it may still be lost with its leader.
     Duplicate {
         /// The offset of the first record of the batch.
         base_offset: Offset,
@@ -107,8 +108,8 @@ impl InFlight {
         Some(span.base_offset)
     }
 
-    /// Removes the batches below the high watermark, which are in the applied state. Returns whether
-    /// any batch is left.
+    /// Removes the batches below the high watermark, which are in the applied state. Returns
+    /// whether any batch is left.
     fn remove_applied(&mut self, high_watermark: Offset) -> bool {
         while self
             .spans
@@ -170,9 +171,10 @@ impl LeaderState {
             epoch,
             base_sequence: found,
         } = stamp;
-        // The expected sequence is the one after the batches in flight, if there are any, and otherwise
-        // the one after the applied state. A producer may have several batches in flight: checking
-        // them against the applied state alone would reject the second one as out of order.
+        // The expected sequence is the one after the batches in flight, if there are any, and
+        // otherwise the one after the applied state. A producer may have several batches in flight:
+        // checking them against the applied state alone would reject the second one as out of
+        // order.
         self.remove_applied(state, id);
         let known = self.known(state, id);
         let expected = match known {
@@ -198,7 +200,8 @@ impl LeaderState {
         self.add_in_flight(Some(stamp), record_count)
     }
 
-    /// Removes the applied batches of one producer from those in flight; now and then, of all producers.
+    /// Removes the applied batches of one producer from those in flight; now and then, of all
+    /// producers.
     fn remove_applied(&mut self, state: &PartitionState, id: ProducerId) {
         if self.in_flight.len() >= self.sweep_at {
             self.in_flight
@@ -225,8 +228,8 @@ impl LeaderState {
         })
     }
 
-    /// Decides about a batch below the expected sequence. It is a duplicate if base sequence and record
-    /// count match a known batch exactly.
+    /// Decides about a batch below the expected sequence. It is a duplicate if base sequence and
+    /// record count match a known batch exactly.
     fn duplicate_or_reject(
         &self,
         state: &PartitionState,

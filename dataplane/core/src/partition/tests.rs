@@ -279,8 +279,8 @@ fn encoded_form_is_stable() {
 }
 
 proptest! {
-    /// Batches in any order, with retries and leader changes: each one is in the log at most once and
-    /// in order, and a checkpoint contains the whole state.
+    /// Batches in any order, with retries and leader changes: each one is in the log at most once
+    /// and in order, and a checkpoint contains the whole state.
     #[test]
     fn each_batch_once_and_in_order(
         steps in proptest::collection::vec((0_u64..3, 0_u64..8, 0_u8..10), 1..200)

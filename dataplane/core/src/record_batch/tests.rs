@@ -257,8 +257,8 @@ proptest! {
         let _ = decode(&Bytes::from(bytes));
     }
 
-    /// Arbitrary bytes after a valid header: decoding does not panic, and gives at most the declared
-    /// numbers of records and bytes.
+    /// Arbitrary bytes after a valid header: decoding does not panic, and gives at most the
+    /// declared numbers of records and bytes.
     #[test]
     fn arbitrary_blocks_never_panic(block in proptest::collection::vec(any::<u8>(), 0..400),
                                     code in 0_u8..3, count in 1_u8..20, len in 0_u16..2000) {

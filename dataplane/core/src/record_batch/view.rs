@@ -57,7 +57,8 @@ pub struct BatchView {
 }
 
 impl BatchView {
-    /// Decodes the header. Fails if it is malformed, or if a declared size or count is above a limit.
+    /// Decodes the header. Fails if it is malformed, or if a declared size or count is above a
+    /// limit.
     pub fn parse(bytes: Bytes) -> Result<Self, BatchError> {
         let header: &[u8; HEADER_BYTES] = bytes
             .first_chunk()
@@ -107,8 +108,9 @@ impl BatchView {
     /// first violation.
     pub fn validate(&self, limits: &BatchLimits) -> Result<(), BatchError> {
         // The leader validates each batch of a client before it proposes it. A batch in the log is
-        // replicated and served as it is: with a wrong record count, the offsets of all later records
-        // would be wrong, and a batch that does not decode would stop every consumer at its offset.
+        // replicated and served as it is: with a wrong record count, the offsets of all later
+        // records would be wrong, and a batch that does not decode would stop every consumer at its
+        // offset.
         self.check_header(limits)?;
         let block = self.block()?;
         let mut records = RecordRefs::new(&block, self.base_time_ms, self.record_count);

@@ -76,8 +76,8 @@ impl<'a> RecordRef<'a> {
         HeaderRefs { rest: self.headers }
     }
 
-    /// The size of key, value and headers together, in bytes, which `RECORD_MAX_BYTES` bounds. Fails if
-    /// the name of a header is not UTF-8.
+    /// The size of key, value and headers together, in bytes, which `RECORD_MAX_BYTES` bounds.
+    /// Fails if the name of a header is not UTF-8.
     pub fn payload_len(&self) -> Result<usize, BatchError> {
         let mut len = self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len);
         for header in self.headers() {

@@ -9,7 +9,9 @@
 
 mod crates;
 mod docs;
+mod floors;
 mod frozen;
+mod imports;
 mod layout;
 mod limits;
 mod names;
@@ -17,6 +19,7 @@ mod protos;
 mod rust;
 mod source;
 mod tree;
+mod wording;
 
 use tree::{Finding, Tree};
 
@@ -194,6 +197,26 @@ fn links_lead_somewhere() {
 fn the_changelog_is_open() {
     let tree = Tree::of_repository();
     report(&docs::changelog(&tree.read("CHANGELOG.md")));
+}
+
+#[test]
+fn imports_form_no_circle() {
+    report(&imports::circles(&Tree::of_repository().rust()));
+}
+
+#[test]
+fn statuses_are_made_at_the_edge() {
+    over_rust(floors::statuses_at_the_edge);
+}
+
+#[test]
+fn the_domain_knows_no_protocol() {
+    over_rust(floors::domain_without_protocol);
+}
+
+#[test]
+fn comments_are_in_plain_words() {
+    report(&wording::dialect(&Tree::of_repository().rust()));
 }
 
 #[test]

@@ -24,8 +24,8 @@ use crate::wire::{
 };
 
 impl RaftGroup {
-    /// Handles a leader's append stream. The CRC of each payload is checked here, and nowhere else on
-    /// this node. The replies are in the order of the requests and end with the first conflict,
+    /// Handles a leader's append stream. The CRC of each payload is checked here, and nowhere else
+    /// on this node. The replies are in the order of the requests and end with the first conflict,
     /// higher vote or error; `requests` is dropped then, at its next item at the latest.
     pub fn on_append_stream<S>(
         &self,
@@ -75,8 +75,8 @@ impl RaftGroup {
 
     /// Handles a candidate's vote or pre-vote request. Fails with [`RaftError::Stopped`].
     pub async fn on_vote(&self, request: VoteRequest) -> Result<VoteReply, RaftError> {
-        // openraft answers a granted vote only after `LogStore::save_vote` has flushed it. A pre-vote
-        // changes nothing and is not written.
+        // openraft answers a granted vote only after `LogStore::save_vote` has flushed it. A
+        // pre-vote changes nothing and is not written.
         let pre_vote = request.pre_vote;
         let request = vote_to_request(&request);
         let response = if pre_vote {

@@ -1,10 +1,10 @@
 //! Membership changes: explicit requests to the group's leader.
 //!
-//! A membership never shrinks because a replica is silent. A replica that cannot be reached may still
-//! hold acknowledged records and votes: if each side of a network partition removed the other, both
-//! would have a quorum of their own and elect a leader (split brain), and a group shrunk to one replica
-//! would acknowledge records that are on one disk only. Only a decommission, a reassignment or a
-//! repair calls these methods.
+//! A membership never shrinks because a replica is silent. A replica that cannot be reached may
+//! still hold acknowledged records and votes: if each side of a network partition removed the
+//! other, both would have a quorum of their own and elect a leader (split brain), and a group
+//! shrunk to one replica would acknowledge records that are on one disk only. Only a decommission,
+//! a reassignment or a repair calls these methods.
 
 use std::collections::BTreeSet;
 
@@ -19,12 +19,12 @@ use crate::types::Types;
 type WriteError = OpenraftError<Types, ClientWriteError<Types>>;
 
 impl RaftGroup {
-    /// Adds a node as a learner, which receives the log or a snapshot and does not vote. Returns once
-    /// the change is committed, not once the node has caught up (see
+    /// Adds a node as a learner, which receives the log or a snapshot and does not vote. Returns
+    /// once the change is committed, not once the node has caught up (see
     /// [`GroupStatus::is_caught_up`](crate::GroupStatus::is_caught_up)). Does nothing for a member.
     ///
-    /// Fails with [`RaftError::NotLeader`] or [`RaftError::ChangeInProgress`], after which the caller
-    /// may retry, with [`RaftError::ChangeRefused`] or [`RaftError::Stopped`].
+    /// Fails with [`RaftError::NotLeader`] or [`RaftError::ChangeInProgress`], after which the
+    /// caller may retry, with [`RaftError::ChangeRefused`] or [`RaftError::Stopped`].
     pub async fn add_learner(&self, node: NodeId) -> Result<(), RaftError> {
         let status = self.status();
         if status.membership_committed

@@ -49,9 +49,9 @@ impl Future for ProposeHandle {
 }
 
 impl RaftGroup {
-    /// Proposes an entry to the group. The proposal is rejected unless this replica is the leader of
-    /// `expected_term`, the term of the status that the proposer has seen. If two calls return one
-    /// after the other, their entries are in the log in that order.
+    /// Proposes an entry to the group. The proposal is rejected unless this replica is the leader
+    /// of `expected_term`, the term of the status that the proposer has seen. If two calls return
+    /// one after the other, their entries are in the log in that order.
     ///
     /// Returns once the proposal is queued, and waits while `limits::RAFT_PROPOSALS_MAX_COUNT`
     /// proposals are. The handle gives the result. Fails only if the replica is stopped.
@@ -94,8 +94,8 @@ impl RaftGroup {
         expected_term: Term,
     ) -> Result<ProposeHandle, ProposeError> {
         // `with_leader` makes openraft reject the proposal if the term has changed. Without it, a
-        // batch that was checked for duplicates against the state of one term could enter the log in
-        // a later one, after another leader has already appended a retry of the same batch.
+        // batch that was checked for duplicates against the state of one term could enter the log
+        // in a later one, after another leader has already appended a retry of the same batch.
         let (tx, answer) = oneshot::channel();
         let written = self
             .inner

@@ -1,8 +1,8 @@
 //! Purging the start of the log, after a snapshot was built at the purge boundary.
 //!
 //! The snapshot is built first, since a follower that needs purged entries can only continue from a
-//! snapshot. With the order reversed, the leader would offer the snapshot at the previous boundary for
-//! a while, and the entries that follow this snapshot would be gone: a log hole.
+//! snapshot. With the order reversed, the leader would offer the snapshot at the previous boundary
+//! for a while, and the entries that follow this snapshot would be gone: a log hole.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,8 +53,8 @@ impl PurgeState {
         self.lock().status
     }
 
-    /// Decides whether the log may be purged up to `boundary`. A follower that has been behind it for
-    /// less than `hold_max` delays the purge.
+    /// Decides whether the log may be purged up to `boundary`. A follower that has been behind it
+    /// for less than `hold_max` delays the purge.
     fn hold(&self, status: &GroupStatus, boundary: LogId, now: Instant) -> PurgeHold {
         // A follower that is only slow should catch up from the log: a snapshot empties its log and
         // interrupts its append stream. The time for it is bounded, since a follower that is down

@@ -1,11 +1,11 @@
 //! Leadership transfer.
 //!
-//! Once a transfer has started, openraft accepts no more proposals for the rest of the leader's term,
-//! even if the request never reaches the successor. (A leader that accepted more could stay ahead of
-//! its successor, which then wins no election. Raft dissertation, section 3.10.) So a transfer cannot
-//! be cancelled: the leader repeats the request, and if no successor takes over in time, it stops its
-//! heartbeats so that the followers elect a leader. Otherwise the group would keep a leader that
-//! rejects all writes.
+//! Once a transfer has started, openraft accepts no more proposals for the rest of the leader's
+//! term, even if the request never reaches the successor. (A leader that accepted more could stay
+//! ahead of its successor, which then wins no election. Raft dissertation, section 3.10.) So a
+//! transfer cannot be cancelled: the leader repeats the request, and if no successor takes over in
+//! time, it stops its heartbeats so that the followers elect a leader. Otherwise the group would
+//! keep a leader that rejects all writes.
 
 use lograft_core::NodeId;
 use lograft_core::limits::{RAFT_TRANSFER_TIMEOUT, TRANSFER_LAG_MAX_COUNT};
@@ -17,8 +17,8 @@ use crate::status::Role;
 
 impl RaftGroup {
     /// Transfers the leadership to a voter that has nearly all of the log. Returns once it is the
-    /// leader. This replica rejects proposals in the meantime. If the transfer does not succeed within
-    /// `limits::RAFT_TRANSFER_TIMEOUT`, the group elects any of its voters.
+    /// leader. This replica rejects proposals in the meantime. If the transfer does not succeed
+    /// within `limits::RAFT_TRANSFER_TIMEOUT`, the group elects any of its voters.
     ///
     /// Fails with [`RaftError::NotLeader`] (also if another node became the leader),
     /// [`RaftError::NotVoter`] or [`RaftError::NotCaughtUp`] before anything changed, with

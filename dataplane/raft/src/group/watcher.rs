@@ -31,9 +31,9 @@ pub(super) struct StatusSource {
 
 impl StatusSource {
     /// Reads the current status.
-    // openraft updates its watch channels one after the other, `metrics` last. Each part is read from
-    // the channel whose change wakes `publish`. Read from `metrics`, a status could miss the change
-    // that woke it, and would then be published only at the next one.
+    // openraft updates its watch channels one after the other, `metrics` last. Each part is read
+    // from the channel whose change wakes `publish`. Read from `metrics`, a status could miss the
+    // change that woke it, and would then be published only at the next one.
     pub(super) fn read(&self) -> GroupStatus {
         let server = self.raft.server_metrics();
         let server = server.borrow_watched();

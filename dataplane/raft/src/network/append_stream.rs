@@ -1,11 +1,14 @@
 //! Flow control between openraft's request stream and a transport's append stream.
 //!
-//! - At most `limits::APPEND_IN_FLIGHT_MAX_COUNT` requests are unanswered. openraft leaves this bound to
-//!   the transport; without it, a slow follower would pull its whole backlog into the send buffers.
-//! - The requests are dropped as soon as the replies end, no matter for how long the transport keeps
-//!   its half. openraft's stream waits for new entries while it holds a mutex that its next replication
-//!   session needs: a forgotten stream would stop the replication to this follower (deadlock).
-//! - A stream ends with an error if its follower owes a reply and stays silent, or if it is aborted.
+//! - At most `limits::APPEND_IN_FLIGHT_MAX_COUNT` requests are unanswered. openraft leaves this
+//!   bound to the transport; without it, a slow follower would pull its whole backlog into the send
+//!   buffers.
+//! - The requests are dropped as soon as the replies end, no matter for how long the transport
+//!   keeps its half. openraft's stream waits for new entries while it holds a mutex that its next
+//!   replication session needs: a forgotten stream would stop the replication to this follower
+//!   (deadlock).
+//! - A stream ends with an error if its follower owes a reply and stays silent, or if it is
+//!   aborted.
 
 #[cfg(test)]
 mod tests;
@@ -133,7 +136,8 @@ where
     }
 }
 
-/// The replies as openraft reads them. The stream ends with the first error, conflict or higher vote.
+/// The replies as openraft reads them. The stream ends with the first error, conflict or higher
+/// vote.
 pub(super) struct WindowedReplies<S> {
     guard: WindowGuard<S>,
     inner: AppendReplies,
@@ -149,8 +153,8 @@ pub(super) struct WindowedReplies<S> {
 impl<S> WindowedReplies<S> {
     /// Gives an error when the follower owes a reply and has been silent between two alarms.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<TransportError> {
-        // The timer is reset twice per `APPEND_STALL_MAX` and not with every reply, which keeps it off
-        // the hot path. It finds a stall after half to one `APPEND_STALL_MAX`.
+        // The timer is reset twice per `APPEND_STALL_MAX` and not with every reply, which keeps it
+        // off the hot path. It finds a stall after half to one `APPEND_STALL_MAX`.
         let interval = APPEND_STALL_MAX / 2;
         let alarm = self
             .alarm

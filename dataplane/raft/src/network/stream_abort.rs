@@ -1,7 +1,7 @@
 //! Aborting the append stream to a follower whose next entries are about to be purged.
 //!
-//! openraft purges no entry that an open append stream has not sent yet. A follower that hangs without
-//! closing its connection would therefore keep the log of every leader from being purged.
+//! openraft purges no entry that an open append stream has not sent yet. A follower that hangs
+//! without closing its connection would therefore keep the log of every leader from being purged.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

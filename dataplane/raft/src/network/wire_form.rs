@@ -40,8 +40,8 @@ pub(crate) fn request_to_raft(
         entries,
         leader_commit,
     } = request;
-    // The only CRC check of a replicated payload on this node. A corrupt entry is rejected before it is
-    // in the log: it would be acknowledged towards a majority that does not have the record.
+    // The only CRC check of a replicated payload on this node. A corrupt entry is rejected before
+    // it is in the log: it would be acknowledged towards a majority that does not have the record.
     let entries = entries.into_iter().map(|entry| {
         let index = entry.id.index;
         if crc32c::crc32c(&entry.proposal.payload) != entry.proposal.payload_crc32c {

@@ -1,4 +1,5 @@
-//! Power failures of all nodes at once, which lose the writes that were not synced, and disk failures.
+//! Power failures of all nodes at once, which lose the writes that were not synced, and disk
+//! failures.
 
 use std::sync::{Arc, Mutex};
 

@@ -95,7 +95,8 @@ async fn a_heartbeat_alone_goes_at_once() {
     let one = TestNode::start(&ca, 1, &book).await;
     let two = TestNode::start(&ca, 2, &book).await;
     ask(&one, GROUP.get(), PATIENCE).await.unwrap();
-    // The fastest of several: the machine may be busy. A heartbeat that waits for others takes 20 ms.
+    // The fastest of several: the machine may be busy. A heartbeat that waits for others takes 20
+    // ms.
     let mut best = Duration::MAX;
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_millis(25)).await;

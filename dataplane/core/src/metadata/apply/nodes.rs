@@ -14,7 +14,8 @@ impl Metadata {
             Some(_) => return Ok(Outcome::Node(NodeId(1))),
             None => {}
         }
-        // Registered before the id is set: a rejected registration must leave the cluster without an id.
+        // Registered before the id is set: a rejected registration must leave the cluster without
+        // an id.
         let outcome = self.register_node(first)?;
         self.cluster_id = Some(asked);
         Ok(outcome)
@@ -64,8 +65,8 @@ impl Metadata {
     }
 
     pub(super) fn drain_node(&mut self, id: NodeId) -> Applied {
-        // The remaining nodes must be able to hold all replicas of each partition. Otherwise the drain
-        // could never finish.
+        // The remaining nodes must be able to hold all replicas of each partition. Otherwise the
+        // drain could never finish.
         let node = self.member(id)?;
         if node.state == NodeState::Draining {
             return Ok(Outcome::Node(id));
@@ -114,9 +115,9 @@ impl Metadata {
     }
 
     pub(super) fn remove_node(&mut self, id: NodeId) -> Applied {
-        // Removal is final, and only for a node without replicas: a node that is removed with replicas
-        // on it would take acknowledged records with it. Nothing but an explicit decommission leads
-        // here; a node that is only unreachable stays a member.
+        // Removal is final, and only for a node without replicas: a node that is removed with
+        // replicas on it would take acknowledged records with it. Nothing but an explicit
+        // decommission leads here; a node that is only unreachable stays a member.
         let Some(node) = self.nodes.get(&id) else {
             return Err(MetaError::UnknownNode { node: id });
         };

@@ -67,8 +67,8 @@ impl Metadata {
     }
 
     pub(super) fn report_damage(&mut self, group: GroupId, node: NodeId) -> Applied {
-        // One repair at a time per partition: each one takes a voter out of the group, and two at once
-        // could take the majority that has the acknowledged records.
+        // One repair at a time per partition: each one takes a voter out of the group, and two at
+        // once could take the majority that has the acknowledged records.
         let partition = self.group_partition(group)?;
         if !partition.started {
             return Err(MetaError::NotStarted { group });

@@ -18,9 +18,7 @@ pub(crate) fn names(help: &str) -> Names {
             continue;
         }
         let head = text.split("  ").next().unwrap_or_default();
-        if head.starts_with('-') {
-            names.insert(format!("cli {command} {head}"));
-        } else if head.starts_with('<') || head.starts_with("[<") {
+        if head.starts_with(['-', '<']) || head.starts_with("[<") {
             names.insert(format!("cli {command} {head}"));
         }
     }

@@ -42,10 +42,10 @@ fn read_structs(file: &Source) -> BTreeMap<String, Vec<Field>> {
                 structs.extend(current.take());
             } else if line.starts_with("#[serde(skip)]") {
                 is_skipped = true;
-            } else if let Some((key, kind)) = field(line) {
-                if !std::mem::take(&mut is_skipped) {
-                    fields.push((key, kind));
-                }
+            } else if let Some(field) = field(line)
+                && !std::mem::take(&mut is_skipped)
+            {
+                fields.push(field);
             }
         } else if line.starts_with("#[derive(") {
             is_read = line.contains("Deserialize");
