@@ -42,7 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The crates that decide: time, chance and the world come in as arguments.
+/// The pure crates: time, randomness and the environment are arguments.
 const PURE: &[&str] = &["lograft-core", "lograft-operator-desired"];
 
 /// Crates that bring in a runtime, IO, a clock or chance: never below a pure crate.
@@ -247,7 +247,7 @@ pub(crate) fn banned(listing: &str) -> Vec<Finding> {
     found
 }
 
-/// Every locked package that is not ours comes from crates.io.
+/// The source of every locked package outside the workspace is crates.io.
 pub(crate) fn sources(lock: &str) -> Vec<Finding> {
     const CRATES_IO: &str = "source = \"registry+https://github.com/rust-lang/crates.io-index\"";
     let foreign = lines(lock).filter(|(_, l)| l.starts_with("source = ") && *l != CRATES_IO);

@@ -1,8 +1,8 @@
-//! What stands where.
+//! Layout of the repository.
 
 use crate::tree::Finding;
 
-/// What may stand in the root folder. `architecture.md` of the design names the folders.
+/// Allowed entries of the root folder.
 const ROOT: &[&str] = &[
     ".ci",
     ".dockerignore",

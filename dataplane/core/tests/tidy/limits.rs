@@ -1,9 +1,10 @@
-//! Every limit stands in one file per side, with its unit last in its name.
+//! All limits of the data plane are in one file, those of the operator in another; names end in the
+//! unit.
 
 use crate::source::{Source, lines, words};
 use crate::tree::Finding;
 
-/// Endings that tell the unit of a number.
+/// Endings that name the unit of a number.
 const UNITS: &[&str] = &[
     "BYTES", "COUNT", "MS", "SECONDS", "PERCENT", "LEVEL", "BITS", "RATIO",
 ];

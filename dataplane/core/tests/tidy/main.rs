@@ -97,7 +97,7 @@ fn names_say_what_a_thing_is() {
 }
 
 #[test]
-fn limits_stand_in_one_file() {
+fn limits_are_in_one_file() {
     over_rust(limits::only_in_limits);
 }
 

@@ -3,8 +3,8 @@
 use crate::source::lines;
 use crate::tree::Finding;
 
-/// Every type, field, enum value and call stands below a comment; in what only peers speak, every
-/// type and call.
+/// Every type, field, enum value and call has a comment; in the protocol between nodes, every type
+/// and call.
 pub(crate) fn commented(path: &str, text: &str) -> Vec<Finding> {
     let mut found = Vec::new();
     let is_public = !path.contains("/raft/");

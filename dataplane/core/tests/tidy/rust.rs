@@ -61,7 +61,7 @@ pub(crate) fn generics(file: &Source) -> Vec<Finding> {
     found
 }
 
-/// What stands between the angle brackets of a definition on this line.
+/// The text between the angle brackets of a definition on this line.
 fn definition_generics(line: &str) -> Option<&str> {
     let word = ["fn ", "struct ", "enum ", "trait ", "impl<"]
         .iter()

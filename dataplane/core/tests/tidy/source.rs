@@ -6,7 +6,7 @@ use crate::tree::Finding;
 pub(crate) struct Source {
     /// Path from the repository's root.
     pub(crate) path: String,
-    /// As it stands.
+    /// The file content.
     pub(crate) text: String,
     /// The text with comments, strings and characters blanked; lines and columns are kept.
     pub(crate) code: String,
@@ -87,7 +87,7 @@ fn mask(text: &str) -> String {
     out.into_iter().collect()
 }
 
-/// Where the comment or literal that begins at `at` ends; `at` itself if none begins there.
+/// End of the comment or literal that starts at `at`; `at` itself if none starts there.
 fn blank_end(chars: &[char], at: usize) -> usize {
     let next = |n: usize| chars.get(at + n).copied().unwrap_or('\0');
     let in_word = at > 0 && (chars[at - 1].is_alphanumeric() || chars[at - 1] == '_');
@@ -136,7 +136,7 @@ fn string_end(chars: &[char], mut i: usize) -> usize {
     (i + 1).min(chars.len())
 }
 
-/// The end of a raw string whose `#`s or quote begin at `i`.
+/// The end of a raw string whose `#`s or quote start at `i`.
 fn raw_end(chars: &[char], i: usize) -> Option<usize> {
     let quote = find(chars, i, |c| c != '#');
     if chars.get(quote) != Some(&'"') {

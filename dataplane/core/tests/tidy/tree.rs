@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::source::Source;
 
-/// Folders that are not ours to judge.
+/// Folders that are not checked.
 const SKIPPED: &[&str] = &[".git", "target", "node_modules"];
 
 /// One breach of a rule.
@@ -16,9 +16,9 @@ pub(crate) struct Finding {
     pub(crate) path: String,
     /// Line from 1; 0 where the whole file is meant.
     pub(crate) line: usize,
-    /// What is wrong.
+    /// The violation.
     pub(crate) what: String,
-    /// What to do.
+    /// The remedy.
     pub(crate) advice: &'static str,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// The tree that this crate stands in.
+    /// The repository of this crate.
     pub(crate) fn of_repository() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../..")
@@ -93,7 +93,7 @@ impl Tree {
         self.paths.iter().map(|p| (p.clone(), size(p))).collect()
     }
 
-    /// The names that stand in the root folder.
+    /// The names in the root folder.
     pub(crate) fn root_names(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.root).unwrap();
         entries
