@@ -7,6 +7,10 @@ use crate::{ObjectKey, ObjectRef};
 
 /// An action of a lane. A plan sorts the actions of all lanes by their kind.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a plan has few actions and lives for one reconcile"
+)]
 pub(crate) enum Action {
     /// Store the cluster ID in status.
     SetIdentity(Identity),

@@ -85,6 +85,7 @@ pub struct ValidCluster {
 
 /// Lifetimes in `spec.tls`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "names end in their unit")]
 pub struct CertificateLifetimes {
     /// Lifetime of the CA.
     pub ca_seconds: i64,

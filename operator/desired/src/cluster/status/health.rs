@@ -1,7 +1,7 @@
 //! Waits that the health of the cluster causes, not a lane.
 
 use crate::cluster::observed::{NodeAnswer, Observed};
-use crate::cluster::view::{ClusterView, META_GROUP};
+use crate::cluster::view::{ClusterView, META_GROUP, ObservedPartition};
 use crate::cluster::wait::{Progress, Wait};
 
 /// The arguments of [`waits`].
@@ -51,7 +51,7 @@ fn leaderless_group(view: &ClusterView) -> Option<String> {
     let mut partitions = view.partitions.iter();
     let partition = partitions.find(|partition| partition.leader.is_none());
     let meta = view.meta_leader.is_none().then(|| META_GROUP.to_owned());
-    partition.map(|partition| partition.label()).or(meta)
+    partition.map(ObservedPartition::label).or(meta)
 }
 
 fn unreachable_node(observed: &Observed) -> Option<Wait> {
