@@ -16,7 +16,7 @@ pub(crate) fn names(text: &str) -> Names {
         };
         match words.as_slice() {
             ["syntax" | "option", ..] => {}
-            ["package", name] => package = (*name).to_owned(),
+            ["package", name] => (*name).clone_into(&mut package),
             ["message" | "enum" | "service", name, "{"] => {
                 names.insert(path(name));
                 scopes.push((*name).to_owned());
