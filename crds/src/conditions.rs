@@ -4,7 +4,7 @@
 /// Type of a LogCluster condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConditionType {
-    /// Every partition accepts writes and every node is up.
+    /// Every partition accepts writes and every node is ready.
     Ready,
     /// A change is in progress.
     Progressing,
@@ -115,9 +115,9 @@ macro_rules! rows {
 
 /// Every reason, once.
 pub const TABLE: &[Row] = rows! {
-    Ready true Transient Serving "Every partition accepts writes and every node is up";
-    Ready false Transient Starting "The cluster has not served yet";
-    Ready false Transient NodesNotReady "Some nodes are not up";
+    Ready true Transient Serving "Every partition accepts writes and every node is ready";
+    Ready false Transient Starting "The cluster has not been ready yet";
+    Ready false Transient NodesNotReady "Some nodes are not ready";
     Ready false Terminal InvalidSpec "The spec is invalid; the message names the field";
     Progressing false Transient Settled "The cluster matches its spec";
     Progressing true Transient CreatingObjects "Objects are being created";
@@ -140,7 +140,7 @@ pub const TABLE: &[Row] = rows! {
     StorageReady false Terminal DiskNearlyFull "A disk is nearly full and cannot grow further";
     StorageReady false Terminal GrowthRefused "The storage class cannot grow disks";
     Paused false Transient Running "The operator reconciles this cluster";
-    Paused true Terminal PausedBySpec "spec.paused is set; unset it to continue";
+    Paused true Terminal PausedBySpec "spec.paused is true; set it to false to resume";
 };
 
 impl Reason {

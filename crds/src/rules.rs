@@ -123,8 +123,7 @@ pub const TLS: &[Rule] = &[
     rule_at(
         ".issuerRef",
         "(self.mode == 'certManager') == has(self.issuerRef)",
-        "spec.tls.issuerRef: required in mode certManager and not allowed in mode builtin; set or \
-         remove it",
+        "spec.tls.issuerRef must be set in mode certManager and only there: set or remove it",
     ),
     rule_at(
         ".leafValidity",
@@ -134,7 +133,8 @@ pub const TLS: &[Rule] = &[
     rule_at(
         ".renewBefore",
         "!has(self.renewBefore) || duration(self.renewBefore) < duration(self.leafValidity)",
-        "spec.tls.renewBefore must be below leafValidity: lower it, or remove it for a third of it",
+        "spec.tls.renewBefore must be below leafValidity: lower it, or remove it for the \
+         default of a third",
     ),
 ];
 

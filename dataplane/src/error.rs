@@ -78,8 +78,9 @@ impl ApiError {
 
     /// The topic has `count` partitions, and this is none of them.
     pub(crate) fn unknown_partition(topic: &str, partition: u32, count: u32) -> Self {
-        let text =
-            format!("partition {partition} of topic {topic:?} not found, the topic has {count}");
+        let text = format!(
+            "partition {partition} of topic {topic:?} not found: the topic has {count} partitions"
+        );
         Self::new(Reason::UnknownPartition, text).with("bound", count)
     }
 
@@ -108,7 +109,7 @@ impl ApiError {
         };
         Self::new(
             Reason::NotLeader,
-            format!("this node does not lead the partition, node {node} does"),
+            format!("this node does not lead the partition: node {node} is the leader"),
         )
         .with("leader_node", node)
         .with("leader_address", address)

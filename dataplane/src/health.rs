@@ -51,7 +51,7 @@ pub async fn serve(listener: Box<dyn Listener>, health: Arc<Health>) {
                 let health = Arc::clone(&health);
                 tokio::spawn(async move {
                     if let Err(error) = serve_one(io, health).await {
-                        debug!(%error, "health connection ended");
+                        debug!(%error, "health connection failed");
                     }
                     drop(place);
                 });
@@ -83,7 +83,10 @@ async fn serve_one(io: BoxIo, health: Arc<Health>) -> Result<(), io::Error> {
 
 fn answer(method: &Method, path: &str, health: &Health) -> Response<Full<Bytes>> {
     if method != Method::GET && method != Method::HEAD {
-        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
+        let mut refused = text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET and HEAD\n".to_owned(),
+        );
         refused
             .headers_mut()
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -104,7 +107,7 @@ fn answer(method: &Method, path: &str, health: &Health) -> Response<Full<Bytes>>
         },
         _ => text(
             StatusCode::NOT_FOUND,
-            "there is /healthz, /readyz, /metrics\n".to_owned(),
+            "not found: the paths are /healthz, /readyz and /metrics\n".to_owned(),
         ),
     }
 }

@@ -18,10 +18,10 @@ pub enum IdentityError {
     #[error("cannot decode the certificate")]
     Certificate,
     /// There is no `spiffe://` URI among the certificate's names.
-    #[error("the certificate has no spiffe:// URI among its names")]
+    #[error("the certificate has no spiffe:// URI in its subject alternative names")]
     Missing,
     /// There is more than one, which SPIFFE forbids.
-    #[error("the certificate has more than one spiffe:// URI among its names")]
+    #[error("the certificate has more than one spiffe:// URI in its subject alternative names")]
     Ambiguous,
     /// The URI is no identity of ours.
     #[error(

@@ -117,7 +117,7 @@ impl Metrics {
             produce_seconds: histogram(
                 r,
                 "lograft_produce_duration_seconds",
-                "From a batch's arrival to its acknowledgement.",
+                "Time from the arrival of a batch to its acknowledgement.",
             )?,
             fetch_requests: counters(
                 r,
@@ -126,7 +126,7 @@ impl Metrics {
                 "result",
             )?,
             fetch_bytes: counter(r, "lograft_fetch_bytes_total", "Bytes read for consumers.")?,
-            fetch_records: counter(r, "lograft_fetch_records_total", "Records for consumers.")?,
+            fetch_records: counter(r, "lograft_fetch_records_total", "Records consumed.")?,
             forwards: counters(
                 r,
                 "lograft_forwarded_requests_total",
@@ -136,7 +136,7 @@ impl Metrics {
             storage_flush_seconds: histogram(
                 r,
                 "lograft_storage_flush_duration_seconds",
-                "The time of an fdatasync.",
+                "Duration of an fdatasync.",
             )?,
             storage_written_bytes: counter(
                 r,
@@ -216,23 +216,23 @@ impl Sampled {
         let at = &["topic", "partition"];
         let certificate_expiry = Gauge::new(
             "lograft_certificate_expiry_timestamp_seconds",
-            "When the node's certificate expires, since the Unix epoch.",
+            "Expiry of the node's certificate, since the Unix epoch.",
         )?;
         r.register(Box::new(certificate_expiry.clone()))?;
         let resident = Gauge::new(
             "lograft_process_resident_memory_bytes",
-            "Memory that the process holds.",
+            "Resident memory of the process.",
         )?;
         r.register(Box::new(resident.clone()))?;
         let cpu = Gauge::new(
             "lograft_process_cpu_seconds_total",
-            "User and system time of the process.",
+            "User and system CPU time of the process.",
         )?;
         r.register(Box::new(cpu.clone()))?;
         Ok(Self {
             replicas: gauges(r, "lograft_replicas", "Replicas on this node.", &["role"])?,
             term: gauges(r, "lograft_raft_term", "Raft term of a replica.", at)?,
-            leads: gauges(r, "lograft_raft_leads", "1 where this node leads.", at)?,
+            leads: gauges(r, "lograft_raft_leads", "1 if this node leads, else 0.", at)?,
             high_watermark: gauges(
                 r,
                 "lograft_partition_high_watermark",
@@ -257,12 +257,12 @@ impl Sampled {
                 "Entries that the slowest follower is behind; on the leader.",
                 at,
             )?,
-            disk_free: gauge(r, "lograft_disk_free_bytes", "Free space for the data.")?,
-            disk_total: gauge(r, "lograft_disk_total_bytes", "Size of the data's disk.")?,
+            disk_free: gauge(r, "lograft_disk_free_bytes", "Free space on the data disk.")?,
+            disk_total: gauge(r, "lograft_disk_total_bytes", "Size of the data disk.")?,
             disk_low: gauge(
                 r,
                 "lograft_disk_low",
-                "1 while writes are refused for space.",
+                "1 while writes are refused because the disk is nearly full.",
             )?,
             certificate_expiry,
             resident,

@@ -237,7 +237,7 @@ impl Node {
             metrics: Arc::clone(&metrics),
             clock,
         });
-        let readiness = watch::Sender::new(Readiness::Waiting("the node starts".to_owned()));
+        let readiness = watch::Sender::new(Readiness::Waiting("the node is starting".to_owned()));
         let mut tasks = JoinSet::new();
         tasks.spawn(loops.run());
         tasks.spawn(Arc::clone(&tls).watch_files());
@@ -300,7 +300,7 @@ impl Node {
         } = self;
         info!("node is stopping");
         telling.abort();
-        let stops = Readiness::Waiting("node is stopping".to_owned());
+        let stops = Readiness::Waiting("the node is stopping".to_owned());
         services::tell(&reporter, &stops).await;
         readiness.send_replace(stops);
         control.transfers.transfer_all(STOP_TRANSFER_MAX).await;

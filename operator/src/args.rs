@@ -20,7 +20,7 @@ pub(crate) struct Args {
         default_value = "ghcr.io/lograft/lograft-node"
     )]
     pub(crate) node_image: String,
-    /// Version of LogClusters whose spec names none.
+    /// Lograft version of LogClusters without `spec.version`.
     #[arg(long, env = "LOGRAFT_NODE_VERSION", default_value = env!("CARGO_PKG_VERSION"))]
     pub(crate) node_version: String,
     /// Namespace of the operator and of its Lease.

@@ -55,7 +55,7 @@ pub(crate) async fn serve(listener: TcpListener, health: Arc<HealthState>) {
                     drop(permit);
                 });
             }
-            Err(error) => debug!(%error, "cannot accept health connection"),
+            Err(error) => debug!(%error, "cannot accept a health connection"),
         }
     }
 }

@@ -57,7 +57,7 @@ impl LeaderLease {
                     return;
                 }
                 Ok(false) => {}
-                Err(error) => warn!(error = error_text(&error), "cannot acquire lease"),
+                Err(error) => warn!(error = error_text(&error), "cannot acquire the Lease"),
             }
             tokio::time::sleep(Duration::from_secs(LEASE_RENEW_SECONDS)).await;
         }
@@ -99,8 +99,8 @@ impl LeaderLease {
             match tokio::time::timeout(left, self.renew()).await {
                 Ok(Ok(true)) => renewed = started,
                 Ok(Ok(false)) => break,
-                Ok(Err(error)) => warn!(error = error_text(&error), "cannot renew lease"),
-                Err(_) => warn!("lease renewal timed out"),
+                Ok(Err(error)) => warn!(error = error_text(&error), "cannot renew the Lease"),
+                Err(_) => warn!("Lease renewal timed out"),
             }
         }
     }

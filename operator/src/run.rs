@@ -39,7 +39,7 @@ pub(crate) fn main(args: Args) -> anyhow::Result<()> {
 
 async fn run(args: Args) -> anyhow::Result<()> {
     let stopped = watch_signals().context("cannot listen for signals")?;
-    let metrics = Metrics::new().context("cannot register metrics")?;
+    let metrics = Metrics::new().context("cannot register the metrics")?;
     let health = Arc::new(HealthState {
         ready: AtomicBool::new(false),
         metrics: metrics.clone(),
@@ -65,7 +65,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     if result.is_ok()
         && let Err(error) = lease.release().await
     {
-        warn!(error = error_text(&error), "cannot release lease");
+        warn!(error = error_text(&error), "cannot release the Lease");
     }
     result
 }
@@ -80,7 +80,7 @@ async fn lead(
     tokio::pin!(controllers);
     tokio::select! {
         () = &mut controllers => return Ok(()),
-        () = lease.keep() => return Err(anyhow!("lease lost: another operator may lead")),
+        () = lease.keep() => return Err(anyhow!("Lease lost: another operator may be the leader")),
         () = wait(stopped) => info!("shutdown requested"),
     }
     // Running reconciles may finish: each is bounded, and the next leader continues the rest. The
@@ -93,7 +93,7 @@ async fn lead(
             }
             Ok(())
         }
-        () = lease.keep() => Err(anyhow!("lease lost during shutdown")),
+        () = lease.keep() => Err(anyhow!("Lease lost during shutdown")),
     }
 }
 

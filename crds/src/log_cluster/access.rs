@@ -31,7 +31,7 @@ pub struct Authorization {
 pub struct NetworkAccess {
     /// Whether to create a NetworkPolicy.
     pub enabled: bool,
-    /// Peers that may reach the client port; empty: any.
+    /// Peers that may connect to the client port. If empty, any peer may.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = POLICY_PEERS_MAX_COUNT), extend("x-kubernetes-list-type" = "atomic"))]
     pub clients: Vec<NetworkPolicyPeer>,
@@ -50,9 +50,9 @@ impl Default for NetworkAccess {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Listeners {
-    /// Inside Kubernetes; always enabled.
+    /// Service for clients inside Kubernetes; always enabled.
     pub internal: InternalListener,
-    /// Outside Kubernetes.
+    /// Service for clients outside Kubernetes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalListener>,
 }

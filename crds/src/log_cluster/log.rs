@@ -37,7 +37,7 @@ pub struct Retention {
     /// Maximum size per partition before old segments are deleted, at least 1Mi.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<ByteSize>,
-    /// Maximum age before segments are deleted.
+    /// Maximum age of records before old segments are deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<Period>,
 }

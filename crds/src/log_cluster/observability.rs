@@ -9,7 +9,7 @@ use crate::limits::TEXT_MAX_BYTES;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Observability {
-    /// Log filter of the nodes: `info`, or by module, `lograft_node=debug,info`.
+    /// Log filter of the nodes: a level, or levels by module, e.g. `lograft_node=debug,info`.
     #[schemars(length(min = 1, max = TEXT_MAX_BYTES))]
     pub log_level: String,
     /// Log format of the nodes.

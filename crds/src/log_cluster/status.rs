@@ -89,7 +89,7 @@ pub struct Blocked {
         regex(pattern = "^[A-Z][A-Za-z0-9]*$")
     )]
     pub reason: String,
-    /// Object that it is about, such as a pod or a PVC; absent if it is about the whole cluster.
+    /// Object that the wait is about, such as a pod or a PVC; absent for the whole cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = BLOCKED_SUBJECT_MAX_BYTES))]
     pub subject: Option<String>,
@@ -193,7 +193,7 @@ pub struct MemberStatus {
     /// Version that the node runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Role of the node in the metadata raft group.
+    /// Role of the node in the meta group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<MemberRole>,
     /// Number of partitions that the node leads.
@@ -204,7 +204,7 @@ pub struct MemberStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub lag: Option<i64>,
-    /// Expiry of the certificate that the node serves with.
+    /// Expiry of the certificate that the node presents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cert_not_after: Option<Time>,
     /// Free bytes on the disk, rounded down.
@@ -213,7 +213,7 @@ pub struct MemberStatus {
     pub disk_free_bytes: Option<i64>,
 }
 
-/// Role of a node in the metadata raft group.
+/// Role of a node in the meta group, the raft group of the cluster metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum MemberRole {

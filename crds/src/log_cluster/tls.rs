@@ -13,7 +13,7 @@ use crate::rules;
 pub struct Tls {
     /// Issuer of the certificates.
     pub mode: TlsMode,
-    /// The cert-manager issuer in mode certManager.
+    /// The cert-manager issuer; required in mode certManager.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer_ref: Option<IssuerRef>,
     /// Validity of the cluster's CA.

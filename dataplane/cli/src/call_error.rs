@@ -113,7 +113,9 @@ mod tests {
         let error = CliError::from(cannot("produce to topic t")(source));
         let line = error.line().unwrap();
         assert!(
-            line.starts_with("cannot produce to topic t: t/2 has no leader; run `lograft cluster"),
+            line.starts_with(
+                "cannot produce to topic t: partition t/2 has no leader; run `lograft cluster"
+            ),
             "{line}"
         );
         assert_eq!(error.exit(), Exit::Unavailable);

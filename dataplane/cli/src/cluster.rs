@@ -27,7 +27,7 @@ pub(crate) enum ClusterCommand {
         /// Print JSON, including every partition
         #[arg(long)]
         json: bool,
-        /// Show every partition; by default a large cluster shows unhealthy ones only
+        /// Show every partition; by default, only unhealthy ones of a large cluster
         #[arg(long, short)]
         all: bool,
         /// Wait up to DURATION for the cluster to become healthy
@@ -48,7 +48,7 @@ pub(crate) enum ClusterCommand {
 /// Options of `lograft cluster transfer`.
 #[derive(Debug, Args)]
 pub(crate) struct TransferArgs {
-    /// Partition as TOPIC/PARTITION, or "meta" for the cluster metadata group
+    /// Partition as TOPIC/PARTITION, or "meta" for the meta group (cluster metadata)
     #[arg(value_parser = parse_group)]
     group: Group,
     /// Id of the new leader node
@@ -228,7 +228,7 @@ async fn recommission(admin: &Admin, node: &str) -> Result<(), CliError> {
         .await
         .map_err(cannot(format!("recommission node {node}")))?;
     print(&format!(
-        "decommission of node {id} cancelled, it keeps its remaining replicas\n"
+        "decommission of node {id} cancelled; it keeps its remaining replicas\n"
     ))
 }
 

@@ -41,13 +41,13 @@ pub(crate) struct ConsumeArgs {
     /// Exit after COUNT records
     #[arg(long, short = 'n', value_name = "COUNT")]
     max: Option<u64>,
-    /// Print each record as its value or as a JSON object, followed by a line end
+    /// Print each record as its value or as a JSON object, followed by a newline
     #[arg(long, short, value_name = "FORM", default_value = "value")]
     output: OutputForm,
     /// Print the key and SEP before each value
     #[arg(long, short, value_name = "SEP")]
     key_separator: Option<String>,
-    /// Print errors only, no progress and no summary
+    /// Print only records and errors, no progress or summary
     #[arg(long, short)]
     quiet: bool,
 }

@@ -50,11 +50,11 @@ pub(crate) enum TopicCommand {
 pub(crate) struct CreateArgs {
     /// Topic name: letters, digits, '.', '_' and '-'
     topic: String,
-    /// Number of partitions [default: set by the cluster, initially 1]
+    /// Number of partitions [default: set by the cluster, else 1]
     #[arg(long, short = 'p', value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     partitions: Option<u32>,
-    /// Number of replicas of each partition [default: set by the cluster, initially 3 or the number
-    /// of nodes if fewer]
+    /// Number of replicas of each partition [default: set by the cluster, else 3 or the number of
+    /// nodes if fewer]
     #[arg(long, short = 'r', value_name = "R", value_parser = clap::value_parser!(u32).range(1..))]
     replication_factor: Option<u32>,
     /// Maximum size per partition before old segments are deleted, e.g. 10GiB; "none" disables it

@@ -109,7 +109,7 @@ pub enum ClientError {
         count: u32,
     },
     /// The partition has no leader as far as the nodes know.
-    #[error("{topic}/{partition} has no leader")]
+    #[error("partition {topic}/{partition} has no leader")]
     NoLeader {
         /// The topic.
         topic: Arc<str>,

@@ -94,7 +94,7 @@ impl TopicDefaultsSource {
             Ok(Err(error)) => {
                 warn!(
                     error = %error_chain(&error),
-                    "cannot reload the configuration, using the topic defaults of the start"
+                    "cannot reload the configuration, keeping the topic defaults from startup"
                 );
                 self.at_start
             }

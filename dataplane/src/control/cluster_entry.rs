@@ -131,12 +131,12 @@ impl ClusterEntry {
             match self.enter_once().await {
                 Ok(true) => return,
                 Ok(false) => {
-                    let text = "it belongs to no cluster: bootstrap it, or configure seeds";
+                    let text = "it does not belong to a cluster: bootstrap it, or configure seeds";
                     self.readiness.set_waiting(text);
                 }
                 Err(error) => {
                     let error = error_chain(&error);
-                    error!(error, "cannot enter a cluster, will retry");
+                    error!(error, "cannot join a cluster, will retry");
                     self.readiness.set_waiting(error);
                 }
             }

@@ -38,7 +38,7 @@ impl SeedJoin {
                     // The token was registered, and its node decommissioned before it started. An
                     // id is never reused, so the node registers again under a new token.
                     PeerFailure::Refused(Reason::NodeDecommissioned) => {
-                        warn!(%seed, "registration was decommissioned, will join as a new node");
+                        warn!(%seed, "registered node was decommissioned, joining as a new node");
                         state = self.registration.renew().await?;
                     }
                     PeerFailure::MalformedAnswer => {

@@ -118,7 +118,7 @@ impl LeaderTransfer {
         let transfers = rafts.map(|raft| async move { self.transfer_to_successor(&raft).await });
         let all = futures_util::future::join_all(transfers);
         if tokio::time::timeout(timeout, all).await.is_err() {
-            info!(?timeout, "leadership transfer not finished in time");
+            info!(?timeout, "leadership transfer timed out");
         }
     }
 

@@ -153,7 +153,7 @@ impl MetaVoters {
         if let Some(step) = self.next_step(metadata, &meta.raft, now) {
             let (raft, proposer) = (meta.raft.clone(), self.proposer.clone());
             self.tasks.spawn_once(TaskKind::Meta, async move {
-                debug!(?step, "meta group step");
+                debug!(?step, "meta group step started");
                 execute(&raft, &proposer, step).await
             });
         }

@@ -21,7 +21,7 @@ use crate::serving::meta_group::{ProposeMeta, ProposeMetaError};
 use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
 
-const NOT_A_MEMBER: &str = "this node belongs to no cluster";
+const NOT_A_MEMBER: &str = "this node does not belong to a cluster";
 
 /// Result of one attempt.
 #[derive(Debug)]

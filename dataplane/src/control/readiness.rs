@@ -39,7 +39,7 @@ impl ReadinessCheck {
     fn first_readiness(&self, metadata: &Metadata) -> Readiness {
         let waiting = |text: &str| Readiness::Waiting(text.to_owned());
         let (Some(me), Some(meta)) = (self.member.node(), self.replicas.meta()) else {
-            return waiting("it belongs to no cluster");
+            return waiting("it does not belong to a cluster");
         };
         if meta.raft.watch().borrow().leader.is_none() {
             return waiting("the meta group has no known leader");

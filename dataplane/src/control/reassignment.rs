@@ -80,7 +80,7 @@ impl Reassignment {
                 let _ = tokio::time::timeout(CONTROL_INTERVAL, status.changed()).await;
                 continue;
             }
-            debug!(%group, ?step, "replica reassignment step");
+            debug!(%group, ?step, "replica reassignment step started");
             if let Err(error) = self.execute(replica, step).await {
                 info!(%group, error, "replica reassignment step failed, will retry");
                 return;

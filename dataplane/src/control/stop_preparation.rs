@@ -66,7 +66,7 @@ impl StopPreparation {
             if check.keeps_majorities() {
                 let transferred = self.transfer_all(&check.leads);
                 if timeout_at(deadline, transferred).await.is_err() {
-                    debug!(node_id = %node, "leadership transfer not finished in time");
+                    debug!(node_id = %node, "leadership transfer timed out");
                 }
             } else {
                 sleep(PREPARE_STOP_POLL_INTERVAL).await;

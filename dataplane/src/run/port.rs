@@ -39,7 +39,7 @@ impl BoundPort {
             };
             let server = listen::server().add_routes(routes);
             if let Err(error) = server.serve_with_incoming_shutdown(incoming, stopped).await {
-                warn!(port = port.name(), %error, "gRPC server ended");
+                warn!(port = port.name(), %error, "gRPC server failed");
             }
         });
         ServedPort {

@@ -95,7 +95,7 @@ impl LogEngine {
     /// Refuses appends while the disk has less free space than its reserve.
     pub(super) fn check_disk(&self) -> Result<(), ApiError> {
         if self.disk.is_low(&self.storage, self.clock.now_ms()) {
-            let text = "the disk of this node is full up to its reserve: it serves reads only";
+            let text = "the disk of this node is nearly full: it accepts reads only";
             return Err(ApiError::new(Reason::DiskFull, text));
         }
         Ok(())

@@ -17,7 +17,7 @@ use crate::identity::{IdentityError, PeerIdentity};
 /// Why a certificate of the right CA is refused all the same.
 #[derive(thiserror::Error)]
 enum Refused {
-    #[error("no identity of a Lograft cluster: {0}")]
+    #[error("not a certificate of a Lograft cluster: {0}")]
     Identity(IdentityError),
     #[error("{0} belongs to another cluster")]
     OtherCluster(PeerIdentity),

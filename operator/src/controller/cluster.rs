@@ -51,7 +51,7 @@ pub(crate) enum ReconcileError {
         count: usize,
     },
     /// The status could not be written.
-    #[error("cannot write status")]
+    #[error("cannot write the status")]
     Status(#[source] Box<kube::Error>),
     /// It took too long.
     #[error("reconcile did not finish within {RECONCILE_MAX_SECONDS} s")]

@@ -21,8 +21,8 @@ pub(crate) struct TopicArgs {
     /// Number of partitions of the new topic
     #[arg(long, short, value_name = "N", default_value_t = 3)]
     pub(crate) partitions: u32,
-    /// Replication factor of the new topic [default: set by the cluster, initially 3 or the number
-    /// of nodes if fewer]
+    /// Replication factor of the new topic [default: set by the cluster, else 3 or the number of
+    /// nodes if fewer]
     #[arg(long, short, value_name = "R")]
     pub(crate) replication_factor: Option<u32>,
     /// Maximum size per partition of the new topic

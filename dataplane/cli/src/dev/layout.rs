@@ -25,7 +25,7 @@ pub(crate) enum LayoutError {
         path: PathBuf,
         source: serde_yaml::Error,
     },
-    #[error("format of {} must be 1, got {found}: another version has written it", path.display())]
+    #[error("format of {} must be 1, got {found}: written by another version", path.display())]
     Version { path: PathBuf, found: u32 },
     #[error("cannot encode {}", path.display())]
     Encode {

@@ -26,7 +26,7 @@ pub enum DialErrorKind {
     #[error("connection refused")]
     Refused,
     /// The connection was not open within the connect timeout.
-    #[error("connect timeout exceeded")]
+    #[error("timed out")]
     TimedOut,
     /// The name has no address, the network is down, or the connection broke while opening.
     #[error("{0}")]
@@ -44,7 +44,7 @@ pub enum DialErrorKind {
     #[error("the node's certificate is invalid: {0}")]
     NodeCertificate(rustls::Error),
     /// The node requires a client certificate and this client has none.
-    #[error("the node requires a client certificate; give the client one with its key")]
+    #[error("the node requires a client certificate; configure a certificate and its key")]
     NoCertificate,
     /// The node does not trust the CA of the client's certificate.
     #[error("the node does not trust the CA that issued the client's certificate")]

@@ -145,7 +145,8 @@ impl RaftGroup {
         // snapshot.
         for node in behind {
             tracing::warn!(
-                group = %self.group(), node_id = %node, %boundary, "purged log ahead of slow follower"
+                group = %self.group(), node_id = %node, %boundary,
+                "purged log entries that a slow follower needs"
             );
             self.inner.append_streams.abort(node);
         }

@@ -26,6 +26,6 @@ fn check_member(control: &Control) -> Result<(), ApiError> {
         let text = "this node belongs to a cluster and has not caught up with it yet";
         return Err(ApiError::new(Reason::NotReady, text));
     }
-    let text = "this node belongs to no cluster yet";
+    let text = "this node does not belong to a cluster yet";
     Err(ApiError::new(Reason::NotBootstrapped, text))
 }

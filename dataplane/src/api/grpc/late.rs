@@ -58,7 +58,7 @@ where
         if let Some(service) = self.slot.get() {
             return Either::Left(service.clone().call(request));
         }
-        let text = "this node belongs to no cluster yet";
+        let text = "this node does not belong to a cluster yet";
         let status = Status::from(ApiError::new(Reason::NotBootstrapped, text));
         Either::Right(ready(Ok(status.into_http())))
     }

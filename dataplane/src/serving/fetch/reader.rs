@@ -291,7 +291,7 @@ fn read_log(
                 );
                 ApiError::new(
                     Reason::ReplicaCorrupt,
-                    "this node's replica of the partition is corrupt, it is being repaired",
+                    "this node's replica of the partition is corrupt and being repaired",
                 )
             }
             ReadError::Storage { .. } => ApiError::internal("read the log", &error),

@@ -76,7 +76,7 @@ fn read_headers(directory: &GroupDirectory<'_>) -> Result<Vec<SegmentHeader>, Re
             return Err(RecoveryError::OtherCluster(path, header.cluster_id));
         }
         if header.group != owner.group || header.facts.base != base {
-            return Err(file_damage(&path, "segment header is of another segment").into());
+            return Err(file_damage(&path, "segment header belongs to another segment").into());
         }
         // After a reset, a crash may have left segments of the replaced log below the new one.
         if header.facts.starts_log {

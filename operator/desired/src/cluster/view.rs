@@ -80,7 +80,7 @@ pub struct ObservedReplica {
 }
 
 /// Name of the metadata group in sentences.
-pub(crate) const META_GROUP: &str = "the metadata group";
+pub(crate) const META_GROUP: &str = "the meta group";
 
 impl ObservedPartition {
     /// Name of the partition in sentences.

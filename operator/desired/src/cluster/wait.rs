@@ -182,7 +182,7 @@ pub enum Progress {
         /// Name of its pod.
         pod: String,
     },
-    /// The cluster has not served yet.
+    /// The cluster has not been ready yet.
     Starting,
     /// It is not known that every partition accepts writes.
     NotAllWritable,

@@ -237,7 +237,7 @@ impl Applier<'_> {
         info!(
             cluster = super::key(self.raw),
             step = step.to_string(),
-            "asking the data plane"
+            "sending a request to the data plane"
         );
         let first = &self.observation.first_host;
         let reporter = self.observation.reporter.as_deref();
@@ -313,7 +313,7 @@ impl Applier<'_> {
             let error = error_text(&error);
             warn!(
                 cluster = super::key(self.raw),
-                error, "cannot publish event"
+                error, "cannot publish the event"
             );
         }
     }

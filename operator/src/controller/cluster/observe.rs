@@ -70,7 +70,7 @@ pub(super) async fn observe(
         .collect();
     let admin = own_secrets.get(&names.operator_tls()).and_then(|secret| {
         AdminClient::new(secret)
-            .inspect_err(|error| debug!(error = error_text(error), "no client for the nodes"))
+            .inspect_err(|error| debug!(error = error_text(error), "cannot create a node client"))
             .ok()
     });
     let running = pods.iter().filter(|(_, pod)| pod.running);

@@ -96,7 +96,7 @@ fn find_identity(names: ClusterNames<'_>, observed: &Observed, ids: &[String], p
             }
         }
         [id] => {
-            lane.emit_event("AdoptingDisks", format!("the disks hold cluster {id}"));
+            lane.emit_event("AdoptingDisks", format!("adopting cluster {id}"));
             let identity = Identity::Adopt(id.clone());
             lane.actions.push(Action::SetIdentity(identity));
         }

@@ -48,7 +48,7 @@ pub(crate) fn plan(
     }
     if let Some(object) = recreated {
         // The pods stay and keep serving; the next plan creates the set again and it adopts them.
-        let text = "recreating the StatefulSet with the new disk size; pods stay".to_owned();
+        let text = "recreating the StatefulSet for larger disks; pods keep running".to_owned();
         lane.emit_event("RenewingStatefulSet", text);
         lane.actions.push(Action::Delete(Delete {
             object,

@@ -213,7 +213,7 @@ impl Rollout<'_> {
             }
             Step::Drain(ordinal) => {
                 if let Some(pod) = self.pod(ordinal).filter(|_| !is_leaving) {
-                    let text = format!("{} transfers its leaderships", pod.key.name);
+                    let text = format!("transferring the leaderships of {}", pod.key.name);
                     lane.emit_event_about(pod.key.clone(), "DrainingPod", text);
                     lane.actions.push(Action::Drain(pod));
                 }

@@ -30,7 +30,7 @@ pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, stops_pod: bool)
         node.state == NodeState::Draining && is_last && ordinal.is_some_and(|at| at < wanted)
     };
     if let Some(node) = view.members().find(is_wanted_again) {
-        let text = format!("node {} ({}) stays in the cluster", node.id, node.name);
+        let text = format!("recommissioning node {} ({})", node.id, node.name);
         lane.emit_event("Recommissioning", text);
         lane.asks.push(Ask::Recommission { node_id: node.id });
         return lane;

@@ -73,6 +73,6 @@ fn no_answer(observed: &Observed) -> Option<Wait> {
         NodeAnswer::Silent(why) => Some(why.clone()),
         NodeAnswer::Empty | NodeAnswer::Member { .. } => None,
     });
-    let why = why.unwrap_or_else(|| "none was asked".to_owned());
+    let why = why.unwrap_or_else(|| "no node was asked".to_owned());
     Some(Wait::AnyAnswer { why })
 }

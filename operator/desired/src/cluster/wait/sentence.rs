@@ -41,11 +41,11 @@ impl fmt::Display for Wait {
             Self::ViewForRollout => write!(f, "a node to describe the cluster for the rollout"),
             Self::MajorityWithout { pod, groups } => {
                 let first = groups.first().map_or("every group", String::as_str);
-                write!(f, "{first} to have a majority without pod {pod}")?;
-                match groups.len() {
-                    0 | 1 => Ok(()),
-                    count => write!(f, ", and {} more group(s)", count - 1),
+                write!(f, "{first}")?;
+                if groups.len() > 1 {
+                    write!(f, " and {} more group(s)", groups.len() - 1)?;
                 }
+                write!(f, " to have a majority without pod {pod}")
             }
             Self::StopPrepared(stop) => {
                 write!(
@@ -122,11 +122,11 @@ impl fmt::Display for Progress {
             Self::IssuingCertificates => write!(f, "issuing certificates"),
             Self::CreatingObject { key } => write!(f, "creating {key}"),
             Self::Bootstrapping => write!(f, "bootstrapping the cluster on the first node"),
-            Self::ReplacingPods { count } => write!(f, "{count} pod(s) to replace"),
+            Self::ReplacingPods { count } => write!(f, "{count} pod(s) left to replace"),
             Self::NodeUnreachable { node_id, pod } => {
                 write!(f, "node {node_id} ({pod}) is unreachable")
             }
-            Self::Starting => write!(f, "the cluster has not served yet"),
+            Self::Starting => write!(f, "the cluster has not been ready yet"),
             Self::NotAllWritable => write!(f, "not every partition is known to accept writes"),
             Self::StartingPods { ready, pods } => write!(f, "{ready} of {pods} nodes are ready"),
         }
