@@ -15,7 +15,7 @@ const STATUS_HOMES: &[&str] = &[
 const DOMAIN: &[&str] = &[
     "dataplane/src/access",
     "dataplane/src/control",
-    "dataplane/src/error",
+    "dataplane/src/error.rs",
     "dataplane/src/serving",
     "dataplane/src/state_machine",
 ];
@@ -50,7 +50,9 @@ pub(crate) fn domain_without_protocol(file: &Source) -> Vec<Finding> {
 }
 
 fn is_node(file: &Source) -> bool {
-    file.is_in("dataplane/src/") && !file.is_test() && !file.path.contains("/test_")
+    let is_test =
+        file.is_test() || file.path.contains("/test_") || file.path.ends_with("/fixture.rs");
+    file.is_in("dataplane/src/") && !is_test
 }
 
 fn findings(file: &Source, what: Option<&str>, advice: &'static str) -> Vec<Finding> {

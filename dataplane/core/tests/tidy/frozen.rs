@@ -39,8 +39,12 @@ pub(crate) fn public_names(tree: &Tree) -> Names {
     for file in &rust {
         names.extend(metrics::names(file));
         names.extend(variables(file));
+        names.extend(event_reasons(file));
     }
     names.extend(condition_reasons(&tree.read("crds/src/conditions.rs")));
+    names.extend(blocked_reasons(
+        &tree.read("crds/src/log_cluster/status.rs"),
+    ));
     names.extend(labels(&tree.read("crds/src/names.rs")));
     names.extend(cli::names(
         &tree.read("dataplane/cli/tests/it/golden/help.txt"),
@@ -89,6 +93,36 @@ fn variables(file: &Source) -> Names {
             })
         })
         .map(|name| format!("env {name}"))
+        .collect()
+}
+
+/// Reasons of the Kubernetes events that the operator emits.
+fn event_reasons(file: &Source) -> Names {
+    if file.is_test() || !file.is_in("operator/") {
+        return Names::new();
+    }
+    let is_reason = |literal: &&str| {
+        literal.starts_with(|c: char| c.is_ascii_uppercase())
+            && literal.chars().all(|c| c.is_ascii_alphanumeric())
+    };
+    product_lines(file)
+        .filter(|(_, line)| line.contains("emit_event") || line.contains(" reason: \""))
+        .filter_map(|(_, line)| line.split('"').skip(1).step_by(2).find(is_reason))
+        .map(|reason| format!("event {reason}"))
+        .collect()
+}
+
+/// Values of `status.blocked[].reason`, from the macro that defines them.
+fn blocked_reasons(text: &str) -> Names {
+    let table = text
+        .split("\nblocked_reasons! {")
+        .nth(1)
+        .unwrap_or_default();
+    let lines = table.lines().take_while(|line| *line != "}");
+    lines
+        .filter_map(|line| line.trim().strip_suffix(','))
+        .filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric()))
+        .map(|name| format!("blocked {name}"))
         .collect()
 }
 
@@ -180,6 +214,17 @@ mod tests {
         let row =
             |reason| condition_reasons(&format!("    Ready true Transient {reason} \"...\";\n"));
         assert_eq!(differ(row("Serving"), row("Up")), 2);
+        let event = |reason| {
+            let text = format!("fn f() {{ lane.emit_event(\"{reason}\", text); }}");
+            event_reasons(&Source::new("operator/desired/src/a.rs", &text))
+        };
+        assert_eq!(differ(event("Bootstrapping"), event("Starting")), 2);
+        let blocked = |name| {
+            blocked_reasons(&format!(
+                "\nblocked_reasons! {{\n    /// Text.\n    {name},\n}}\n"
+            ))
+        };
+        assert_eq!(differ(blocked("StepFailed"), blocked("StepLost")), 2);
         let variable = |name| {
             variables(&Source::new(
                 "a/src/b.rs",
