@@ -1,8 +1,8 @@
 //! A Lograft node as a library: IO and wiring around `lograft-core`, `lograft-storage` and
 //! `lograft-raft`. [`run::run`] is a whole node; the programs `lograft-node` and `lograft` call it.
 //!
-//! The edge: [`config`], [`identity`], [`tls`], [`net`], [`listen`], [`transport`], [`convert`],
-//! [`health`], [`metrics`], [`telemetry`], [`run`].
+//! From the top, imports only go down: `run`; `api` and `transport`; `access` and `control`;
+//! `serving`; `state_machine`; and modules that all of them use, such as `error`, `config`, `clock`.
 
 mod access;
 mod api;
