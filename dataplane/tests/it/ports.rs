@@ -32,7 +32,8 @@ async fn a_node_without_a_cluster_says_what_it_waits_for() {
     assert!(get(&cluster, "/healthz").await.starts_with("HTTP/1.1 200"));
     eventually("the reason", async || {
         let text = get(&cluster, "/readyz").await;
-        (text.starts_with("HTTP/1.1 503") && text.contains("does not belong to a cluster")).then_some(())
+        (text.starts_with("HTTP/1.1 503") && text.contains("does not belong to a cluster"))
+            .then_some(())
     })
     .await;
     let refused = cluster.try_produce(0, 0, "x").await.unwrap_err();
