@@ -2,7 +2,8 @@
 //! `lograft-raft`. [`run::run`] is a whole node; the programs `lograft-node` and `lograft` call it.
 //!
 //! From the top, imports only go down: `run`; `api` and `transport`; `access` and `control`;
-//! `serving`; `state_machine`; and modules that all of them use, such as `error`, `config`, `clock`.
+//! `serving`; `state_machine`; and modules that all of them use, such as `error`, `config`,
+//! `clock`.
 
 mod access;
 mod api;
