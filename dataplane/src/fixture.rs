@@ -14,7 +14,6 @@ use lograft_proto::log::v1 as proto;
 use lograft_proto::log::v1::log_service_client::LogServiceClient;
 use lograft_raft::{GroupConfig, RaftGroup, RaftTiming};
 use lograft_storage::{GroupOptions, Identity, RealFs, Storage, StorageConfig, WriterDrive};
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
@@ -46,7 +45,6 @@ pub(crate) struct TestNode {
     pub(crate) replica: Option<Arc<Replica>>,
     pub(crate) client: LogServiceClient<Channel>,
     pub(crate) metrics: Arc<Metrics>,
-    _dir: TempDir,
 }
 
 /// Nodes from 1 on; the first `replicas` of them hold the topic's only partition.
@@ -134,7 +132,10 @@ async fn start_node(
         reserve_bytes: 0,
         ..StorageConfig::new(dir.path())
     };
-    let fatal = Arc::new(|error| panic!("storage failed: {error}"));
+    // The directory lives as long as the storage: the tasks that hold it outlive the test's
+    // `TestNode`, and a write into a removed directory is fatal.
+    let fatal =
+        Arc::new(move |error| panic!("storage in {} failed: {error}", dir.path().display()));
     let storage = Storage::open(Arc::new(RealFs), config, fatal).unwrap();
     let cluster_id = metadata.cluster_id().unwrap();
     let identity = Identity {
@@ -167,7 +168,6 @@ async fn start_node(
         replica,
         client: LogServiceClient::new(peers.0[&id].clone()),
         metrics,
-        _dir: dir,
     }
 }
 

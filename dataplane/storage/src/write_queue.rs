@@ -46,6 +46,8 @@ struct PendingOps {
     busy: bool,
     /// The thread sleeps without a timeout.
     asleep: bool,
+    /// The thread has ended, by [`WriteQueue::stop`] or by a panic.
+    ended: bool,
 }
 
 impl PendingOps {
@@ -132,7 +134,8 @@ impl WriteQueue {
 
     /// Empties the queue: waits until the thread has executed the pending operations, or drops
     /// them if the queue has no thread. Pending operations keep their groups, and so the storage
-    /// environment, alive.
+    /// environment, alive. If the thread has ended, nothing is executed any more and nothing is
+    /// waited for.
     pub(crate) fn drain(&self) {
         let thread = self
             .thread
@@ -147,7 +150,7 @@ impl WriteQueue {
             Some(id) if id == thread::current().id() => {}
             Some(_) => {
                 let mut pending = self.pending.lock();
-                while pending.busy || !pending.is_empty() {
+                while !pending.ended && (pending.busy || !pending.is_empty()) {
                     pending.lazy_due = pending.lazy_due.map(|_| Instant::now());
                     self.wake.notify_one();
                     self.idle.wait(&mut pending);
@@ -169,6 +172,7 @@ impl WriteQueue {
     }
 
     fn run(&self) {
+        let _ended = MarkEnded(self);
         let mut ops = Vec::new();
         // A commit mark usually follows a write. A timeout set before it is queued saves the
         // wakeup that would set one.
@@ -208,6 +212,17 @@ impl WriteQueue {
     }
 }
 
+/// Marks the end of the thread when dropped. A panic would otherwise leave the thread busy for
+/// ever, and whoever drains the queue waiting: the process would hang instead of ending.
+struct MarkEnded<'a>(&'a WriteQueue);
+
+impl Drop for MarkEnded<'_> {
+    fn drop(&mut self) {
+        self.0.pending.lock().ended = true;
+        self.0.idle.notify_all();
+    }
+}
+
 /// Executes the operations group by group; the operations of each group keep their order.
 fn execute(ops: &mut Vec<QueuedOp>) {
     // The sort must be stable: the order within a group is the order in which the log, the hard
@@ -221,5 +236,31 @@ fn execute(ops: &mut Vec<QueuedOp>) {
             batch.push(next.op);
         }
         runner.run_ops(batch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Panics;
+
+    impl OpRunner for Panics {
+        fn group_id(&self) -> GroupId {
+            GroupId(1)
+        }
+
+        fn run_ops(self: Arc<Self>, _: Vec<Op>) {
+            panic!("a defect of an operation");
+        }
+    }
+
+    #[test]
+    fn a_panic_of_the_writer_ends_the_wait_for_it() {
+        let queue = WriteQueue::with_thread(0).unwrap();
+        queue.push(&Arc::new(Panics), [Op::SaveCommitted]);
+        queue.drain();
+        assert!(queue.pending.lock().ended);
+        queue.stop();
     }
 }
