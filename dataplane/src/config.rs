@@ -431,4 +431,6 @@ fn check_address(name: &'static str, address: &str) -> Result<(), ConfigError> {
 }
 
 #[cfg(test)]
+mod fixture_tests;
+#[cfg(test)]
 mod tests;

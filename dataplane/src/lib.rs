@@ -38,6 +38,10 @@ mod pki;
 mod fixture;
 
 #[cfg(test)]
+#[path = "../core/tests/support/fixtures.rs"]
+mod fixtures;
+
+#[cfg(test)]
 #[path = "../raft/tests/it/net.rs"]
 #[expect(dead_code, reason = "raft's tests use more of it")]
 mod test_net;

@@ -55,6 +55,13 @@ pub mod raft {
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/lograft.binpb"));
 
 #[cfg(test)]
+mod fixture_tests;
+#[cfg(test)]
+#[path = "../../dataplane/core/tests/support/fixtures.rs"]
+#[expect(dead_code, reason = "messages are compared field by field")]
+mod fixtures;
+
+#[cfg(test)]
 mod tests {
     use prost::Message as _;
     use prost_types::{DescriptorProto, FileDescriptorSet, MessageOptions};

@@ -18,6 +18,12 @@ pub mod retention;
 pub mod topic;
 mod varint;
 
+#[cfg(test)]
+mod fixture_tests;
+#[cfg(test)]
+#[path = "../tests/support/fixtures.rs"]
+mod fixtures;
+
 pub use compression::Compression;
 pub use entry::{Entry, EntryKind, LogId, Membership, ProducerStamp, Proposal, Vote};
 pub use ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence};

@@ -26,6 +26,12 @@ mod transport;
 mod types;
 pub mod wire;
 
+#[cfg(test)]
+mod fixture_tests;
+#[cfg(test)]
+#[path = "../../core/tests/support/fixtures.rs"]
+mod fixtures;
+
 pub use config::{GroupConfig, RaftTiming};
 pub use error::{BoxError, ProposeError, RaftError};
 pub use fence::Fence;

@@ -5,6 +5,8 @@
 mod checkpoint_file;
 mod entry_header;
 mod fields;
+#[cfg(test)]
+mod fixture_tests;
 mod hard_record;
 mod identity_file;
 mod index_file;

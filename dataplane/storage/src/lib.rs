@@ -30,6 +30,10 @@ mod tail_cache;
 mod walker;
 mod write_queue;
 
+#[cfg(test)]
+#[path = "../../core/tests/support/fixtures.rs"]
+mod fixtures;
+
 pub use checkpoint::Checkpoint;
 pub use config::{GroupOptions, Identity, Space, StorageConfig, WriterDrive};
 pub use error::{Action, Damage, OpenError, ReadError, StorageError};

@@ -10,6 +10,10 @@
 mod concurrency;
 mod conformance;
 mod crashes;
+mod data_directories;
+#[path = "../../../core/tests/support/fixtures.rs"]
+#[expect(dead_code, reason = "only whole directories are compared here")]
+mod fixtures;
 mod model;
 mod setup;
 mod truncation_race;

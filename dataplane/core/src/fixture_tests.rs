@@ -1,0 +1,569 @@
+//! The encodings of the core against the checked-in bytes of every feature level.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::fixtures::Fixtures;
+use crate::ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence};
+use crate::metadata::{
+    Command, Growth, MetaError, Metadata, NextIds, Node, NodeState, Outcome, Partition,
+    Registration, RegistrationToken, Repair, Topic, TopicId,
+};
+use crate::offset::{LogIndex, Offset};
+use crate::partition::PartitionState;
+use crate::producer_table::{BatchSpan, ProducerState};
+use crate::record::{Header, Record};
+use crate::record_batch::{BatchBuilder, BatchView};
+use crate::retention::RetentionPolicy;
+use crate::topic::TopicError;
+use crate::{Compression, metadata::CodecError};
+
+fn fixtures(folder: &'static str) -> Fixtures {
+    Fixtures::new(env!("CARGO_MANIFEST_DIR"), folder)
+}
+
+fn named<T>(samples: Vec<(&str, T)>) -> Vec<(String, T)> {
+    let owned = |(name, value): (&str, T)| (name.to_owned(), value);
+    samples.into_iter().map(owned).collect()
+}
+
+fn registration(n: u8, zone: &str) -> Registration {
+    Registration {
+        token: RegistrationToken::from_random([n; 16]),
+        name: format!("node-{n}"),
+        client_address: format!("node-{n}.example:9400"),
+        peer_address: format!("node-{n}.example:9401"),
+        zone: zone.to_owned(),
+    }
+}
+
+fn nodes(ids: &[u64]) -> Vec<NodeId> {
+    ids.iter().copied().map(NodeId).collect()
+}
+
+const BOUNDED: RetentionPolicy = RetentionPolicy {
+    bytes: Some(1 << 30),
+    ms: Some(86_400_000),
+};
+const GROUP: GroupId = GroupId(7);
+const NODE: NodeId = NodeId(3);
+
+fn commands() -> Vec<(&'static str, Command)> {
+    let mut commands = topic_commands();
+    commands.extend(node_commands());
+    commands.extend(partition_commands());
+    commands
+}
+
+fn topic_commands() -> Vec<(&'static str, Command)> {
+    let create = |retention| Command::CreateTopic {
+        name: "orders".to_owned(),
+        retention,
+        assignment: vec![nodes(&[1, 2, 3]), nodes(&[2, 3, 1])],
+    };
+    let growth = || Growth {
+        total: 3,
+        assignment: vec![nodes(&[3, 1, 2])],
+    };
+    let alter = |retention, growth| Command::AlterTopic {
+        name: "orders".to_owned(),
+        retention,
+        growth,
+    };
+    vec![
+        ("create_topic", create(BOUNDED)),
+        ("create_topic-unbounded", create(RetentionPolicy::default())),
+        ("alter_topic", alter(Some(BOUNDED), Some(growth()))),
+        ("alter_topic-retention", alter(Some(BOUNDED), None)),
+        ("alter_topic-growth", alter(None, Some(growth()))),
+        ("alter_topic-nothing", alter(None, None)),
+        (
+            "delete_topic",
+            Command::DeleteTopic {
+                name: "orders".to_owned(),
+            },
+        ),
+        (
+            "allocate_producers",
+            Command::AllocateProducers { count: 10 },
+        ),
+    ]
+}
+
+fn node_commands() -> Vec<(&'static str, Command)> {
+    let update = |zone| Command::UpdateNode {
+        node: NODE,
+        registration: registration(3, zone),
+    };
+    vec![
+        (
+            "init_cluster",
+            Command::InitCluster {
+                cluster_id: ClusterId::from_bytes([7; 16]),
+                first_node: registration(1, "zone-a"),
+            },
+        ),
+        (
+            "register_node",
+            Command::RegisterNode(registration(2, "zone-b")),
+        ),
+        (
+            "register_node-no_zone",
+            Command::RegisterNode(registration(2, "")),
+        ),
+        ("update_node", update("zone-c")),
+        ("drain_node", Command::DrainNode { node: NODE }),
+        ("remove_node", Command::RemoveNode { node: NODE }),
+        ("undrain_node", Command::UndrainNode { node: NODE }),
+        (
+            "rest_node",
+            Command::RestNode {
+                node: NODE,
+                until_ms: 1_700_000_000_000,
+            },
+        ),
+    ]
+}
+
+fn partition_commands() -> Vec<(&'static str, Command)> {
+    let (group, node) = (GROUP, NODE);
+    let replicas = nodes(&[2, 3, 4]);
+    vec![
+        (
+            "set_preferred_leader",
+            Command::SetPreferredLeader { group, node },
+        ),
+        ("start_partition", Command::StartPartition { group }),
+        (
+            "set_target",
+            Command::SetTarget {
+                group,
+                replicas: replicas.clone(),
+            },
+        ),
+        ("commit_move", Command::CommitMove { group, replicas }),
+        ("report_damage", Command::ReportDamage { group, node }),
+        ("commit_eviction", Command::CommitEviction { group, node }),
+        ("commit_repair", Command::CommitRepair { group, node }),
+    ]
+}
+
+#[test]
+fn commands_keep_their_encoding() {
+    let samples = named(commands());
+    fixtures("command").check(
+        &samples,
+        |command| command.encode().unwrap(),
+        |bytes| Command::decode(bytes).unwrap(),
+    );
+    let error = Command::decode(b"\x01\"?\"").unwrap_err();
+    assert_eq!(sampled(&samples), variants(&error));
+}
+
+type MetaOutcome = Result<Outcome, MetaError>;
+
+fn outcomes() -> Vec<(&'static str, MetaOutcome)> {
+    vec![
+        ("ok-done", Ok(Outcome::Done)),
+        ("ok-node", Ok(Outcome::Node(NODE))),
+        ("ok-topic", Ok(Outcome::Topic(TopicId(5)))),
+        (
+            "ok-producers",
+            Ok(Outcome::Producers {
+                first: ProducerId(11),
+                count: 10,
+            }),
+        ),
+    ]
+}
+
+fn errors() -> Vec<(&'static str, MetaError)> {
+    let (group, node) = (GROUP, NODE);
+    let field = || "name".to_owned();
+    let name = || "orders".to_owned();
+    vec![
+        ("NotBootstrapped", MetaError::NotBootstrapped),
+        (
+            "OtherCluster",
+            MetaError::OtherCluster {
+                actual: ClusterId::from_bytes([7; 16]),
+                asked: ClusterId::from_bytes([8; 16]),
+            },
+        ),
+        (
+            "BadText",
+            MetaError::BadText {
+                field: field(),
+                len_bytes: 300,
+                min: 1,
+                max: 253,
+            },
+        ),
+        (
+            "BadCount",
+            MetaError::BadCount {
+                field: "count".to_owned(),
+                found: 0,
+                max: 1000,
+            },
+        ),
+        (
+            "LimitExceeded",
+            MetaError::LimitExceeded {
+                field: "topics".to_owned(),
+                found: 10_001,
+                max: 10_000,
+            },
+        ),
+        ("TopicExists", MetaError::TopicExists { name: name() }),
+        ("UnknownTopic", MetaError::UnknownTopic { name: name() }),
+        ("UnknownGroup", MetaError::UnknownGroup { group }),
+        ("UnknownNode", MetaError::UnknownNode { node }),
+        ("NodeDecommissioned", MetaError::NodeDecommissioned { node }),
+        (
+            "BadAssignment",
+            MetaError::BadAssignment {
+                position: 1,
+                replicas: nodes(&[1, 1]),
+            },
+        ),
+        ("NotReplica", MetaError::NotReplica { group, node }),
+        ("OnlyReplica", MetaError::OnlyReplica { group, node }),
+        ("OtherRepair", MetaError::OtherRepair { group, node }),
+        (
+            "OtherTarget",
+            MetaError::OtherTarget {
+                group,
+                replicas: nodes(&[1, 2]),
+            },
+        ),
+        ("NotStarted", MetaError::NotStarted { group }),
+        (
+            "TooFewNodes",
+            MetaError::TooFewNodes {
+                active: 2,
+                needed: 3,
+            },
+        ),
+        (
+            "NodeNotDrained",
+            MetaError::NodeNotDrained {
+                node,
+                replicas_left: 4,
+            },
+        ),
+    ]
+}
+
+fn topic_errors() -> Vec<(&'static str, TopicError)> {
+    let name = "..".to_owned();
+    let (partitions, existing) = (2, 3);
+    vec![
+        ("NameLength", TopicError::NameLength { len_bytes: 250 }),
+        ("NameReserved", TopicError::NameReserved { name }),
+        ("NameCharacter", TopicError::NameCharacter { found: '/' }),
+        ("PartitionCount", TopicError::PartitionCount { partitions }),
+        (
+            "PartitionsShrink",
+            TopicError::PartitionsShrink {
+                partitions,
+                existing,
+            },
+        ),
+        (
+            "ReplicationFactor",
+            TopicError::ReplicationFactor {
+                replication_factor: 4,
+                max: 3,
+            },
+        ),
+        ("RetentionBytes", TopicError::RetentionBytes { bytes: 1 }),
+        ("RetentionMs", TopicError::RetentionMs { ms: 1 }),
+    ]
+}
+
+#[test]
+fn outcomes_keep_their_encoding() {
+    let (errors, topic_errors) = (errors(), topic_errors());
+    let mut samples = named(outcomes());
+    let refused = errors.iter().map(|(name, error)| (*name, error.clone()));
+    let topic = topic_errors
+        .iter()
+        .map(|(name, error)| (*name, MetaError::Topic(error.clone())));
+    samples.extend(refused.map(|(name, error)| (format!("err-{name}"), Err(error))));
+    samples.extend(topic.map(|(name, error)| (format!("err-Topic-{name}"), Err(error))));
+    fixtures("outcome").check(
+        &samples,
+        |outcome: &MetaOutcome| Outcome::encode(outcome).unwrap(),
+        |bytes| Outcome::decode(bytes).unwrap(),
+    );
+    let unknown = |json: &str| variants(&Outcome::decode(json.as_bytes()).unwrap_err());
+    let without = |prefix: &str, samples: Vec<&str>| -> BTreeSet<String> {
+        let names = samples.iter().map(|name| name.strip_prefix(prefix));
+        names.map(|name| name.unwrap().to_owned()).collect()
+    };
+    let ok = outcomes().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(without("ok-", ok), unknown("\x01{\"Ok\":\"?\"}"));
+    let mut all = errors.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    all.push("Topic");
+    assert_eq!(without("", all), unknown("\x01{\"Err\":\"?\"}"));
+    let all = topic_errors.iter().map(|(name, _)| *name).collect();
+    assert_eq!(without("", all), unknown("\x01{\"Err\":{\"Topic\":\"?\"}}"));
+}
+
+/// The variants that the samples have, from their names.
+fn sampled<T>(samples: &[(String, T)]) -> BTreeSet<String> {
+    let variant = |(name, _): &(String, T)| name.split('-').next().unwrap().to_owned();
+    samples.iter().map(variant).collect()
+}
+
+/// All variants of an enum, from the error of decoding an unknown one: a new variant without a
+/// sample fails the test.
+fn variants(error: &CodecError) -> BTreeSet<String> {
+    let CodecError::Malformed(source) = error else {
+        panic!("expected an unknown variant, got {error}");
+    };
+    let text = source.to_string();
+    let (_, listed) = text.split_once("expected").unwrap();
+    let names = listed.split('`').skip(1).step_by(2);
+    names.map(str::to_owned).collect()
+}
+
+fn partition(group: u64) -> Partition {
+    Partition {
+        group: GroupId(group),
+        replicas: nodes(&[1, 2, 3]),
+        target: None,
+        leaving: Vec::new(),
+        started: true,
+        repair: None,
+    }
+}
+
+fn node(id: u64, state: NodeState, rests_until_ms: i64) -> Node {
+    Node {
+        id: NodeId(id),
+        registration: registration(u8::try_from(id).unwrap(), "zone-a"),
+        state,
+        rests_until_ms,
+    }
+}
+
+/// Metadata with every field set somewhere, and every optional one left out somewhere.
+fn rich_metadata() -> Metadata {
+    let topic = |id, name: &str, retention, partitions| Topic {
+        name: name.to_owned(),
+        id: TopicId(id),
+        replication_factor: 3,
+        retention,
+        partitions,
+    };
+    let moved = Partition {
+        target: Some(nodes(&[2, 3, 4])),
+        leaving: nodes(&[5]),
+        ..partition(2)
+    };
+    let repaired = |group, is_evicted| Partition {
+        repair: Some(Repair {
+            node: NODE,
+            is_evicted,
+        }),
+        ..partition(group)
+    };
+    let new = Partition {
+        started: false,
+        ..partition(5)
+    };
+    let topics = [
+        topic(1, "orders", BOUNDED, vec![partition(1), moved]),
+        topic(
+            2,
+            "clicks",
+            RetentionPolicy::default(),
+            vec![repaired(3, false), repaired(4, true), new],
+        ),
+    ];
+    let nodes = [
+        node(1, NodeState::Active, 0),
+        node(2, NodeState::Active, 1_700_000_000_000),
+        node(3, NodeState::Draining, 0),
+        node(4, NodeState::Removed, 0),
+        node(5, NodeState::Active, 0),
+    ];
+    Metadata {
+        cluster_id: Some(ClusterId::from_bytes([7; 16])),
+        version: LogIndex(99),
+        nodes: nodes.into_iter().map(|node| (node.id, node)).collect(),
+        groups: groups(&topics),
+        topics: topics
+            .into_iter()
+            .map(|topic| (topic.name.clone(), Arc::new(topic)))
+            .collect(),
+        next: NextIds {
+            node: NodeId(6),
+            group: GroupId(6),
+            topic: TopicId(4),
+            producer: ProducerId(21),
+        },
+    }
+}
+
+fn groups(topics: &[Topic]) -> BTreeMap<GroupId, (String, PartitionId)> {
+    let partitions = topics.iter().flat_map(|topic| {
+        let numbered = (0..).map(PartitionId).zip(&topic.partitions);
+        numbered.map(|(number, partition)| (partition.group, (topic.name.clone(), number)))
+    });
+    partitions.collect()
+}
+
+#[test]
+fn metadata_checkpoints_keep_their_encoding() {
+    let samples = named(vec![
+        ("rich", rich_metadata()),
+        ("empty", Metadata::default()),
+    ]);
+    fixtures("metadata").check(
+        &samples,
+        |metadata| metadata.encode().unwrap(),
+        |bytes| Metadata::decode(bytes).unwrap(),
+    );
+}
+
+fn partition_state() -> PartitionState {
+    let span = |base_sequence, record_count, base_offset| BatchSpan {
+        base_sequence: Sequence(base_sequence),
+        record_count,
+        base_offset: Offset(base_offset),
+    };
+    let producer = |epoch, spans: &[BatchSpan]| ProducerState {
+        epoch: ProducerEpoch(epoch),
+        last_time_ms: 1_700_000_000_000 + i64::from(epoch),
+        spans: spans.iter().copied().collect::<VecDeque<_>>(),
+    };
+    let mut state = PartitionState {
+        next_offset: Offset(1000),
+        log_start_offset: Offset(100),
+        ..PartitionState::default()
+    };
+    let first = producer(1, &[span(0, 3, 500), span(3, 1, 510), span(4, 9, 700)]);
+    assert!(state.producers.restore(ProducerId(4), first));
+    let second = producer(7, &[span(1 << 40, 100, 900)]);
+    assert!(state.producers.restore(ProducerId(9), second));
+    state
+}
+
+#[test]
+fn partition_states_keep_their_encoding() {
+    let samples = named(vec![
+        ("producers", partition_state()),
+        ("empty", PartitionState::default()),
+    ]);
+    fixtures("partition").check(
+        &samples,
+        |state| state.encode().to_vec(),
+        |bytes| PartitionState::decode(bytes).unwrap(),
+    );
+}
+
+#[test]
+fn trims_keep_their_encoding() {
+    fixtures("trim").check(
+        &named(vec![("offset", Offset(0x0102_0304_0506_0708))]),
+        |offset| PartitionState::trim_payload(*offset).to_vec(),
+        |bytes| Offset(u64::from_le_bytes(bytes.try_into().unwrap())),
+    );
+}
+
+fn records() -> Vec<Record> {
+    let text = |text: &'static str| Some(Bytes::from_static(text.as_bytes()));
+    let header = |key: &str, value: &'static str| Header {
+        key: key.to_owned(),
+        value: Bytes::from_static(value.as_bytes()),
+    };
+    let record = |timestamp_ms, key, value| Record {
+        timestamp_ms,
+        key,
+        value,
+        headers: Vec::new(),
+    };
+    let mut with_headers = record(1_700_000_000_005, text("key"), text("value value value"));
+    with_headers.headers = vec![header("trace", "abc"), header("trace", "")];
+    vec![
+        record(1_700_000_000_000, None, text("no key")),
+        with_headers,
+        record(1_699_999_999_999, text(""), None),
+        record(1_700_000_000_001, text("empty value"), text("")),
+    ]
+}
+
+fn batch(compression: Compression) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(compression);
+    for record in records() {
+        builder.push(&record).unwrap();
+    }
+    // Repeated, so that the block is compressed at all.
+    for record in records().iter().cycle().take(100) {
+        builder.push(record).unwrap();
+    }
+    builder.finish().unwrap().bytes.to_vec()
+}
+
+fn decode_batch(bytes: &[u8]) -> (Compression, Vec<Record>) {
+    let view = BatchView::parse(Bytes::copy_from_slice(bytes)).unwrap();
+    let records: Result<Vec<Record>, _> = view.records().unwrap().collect();
+    (view.compression(), records.unwrap())
+}
+
+/// The compressed ones are only decoded: their bytes are those of the compressor's version.
+#[test]
+fn record_batches_keep_their_encoding() {
+    let fixtures = fixtures("record_batch");
+    let all = [Compression::None, Compression::Lz4, Compression::Zstd];
+    let known = fixtures.all();
+    let encoded = all.map(|compression| {
+        let name = compression.as_str();
+        let written = known.iter().rfind(|fixture| fixture.name == name);
+        let bytes = match written {
+            Some(fixture) if compression != Compression::None => fixture.bytes.clone(),
+            _ => batch(compression),
+        };
+        (name, bytes)
+    });
+    let findings = fixtures.differences(encoded);
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+    for fixture in fixtures.all() {
+        let (compression, found) = decode_batch(&fixture.bytes);
+        let first = records();
+        let expected = first.iter().chain(first.iter().cycle().take(100));
+        assert_eq!(compression.as_str(), fixture.name);
+        assert!(found.iter().eq(expected), "{}", fixture.name);
+    }
+}
+
+/// A format cannot change unnoticed, and a new one cannot lack a fixture.
+#[test]
+fn differences_say_what_to_do() {
+    let at = |level| Fixtures {
+        level,
+        bless: false,
+        ..fixtures("trim")
+    };
+    let finding = |level, name, bytes: &[u8]| {
+        let mut findings = at(level).differences([(name, bytes.to_vec())]);
+        findings.sort();
+        findings.swap_remove(0)
+    };
+    let changed = finding(0, "offset", b"other");
+    let expected = "the encoding of trim/offset changed: raise FeatureLevel::CURRENT";
+    assert!(changed.starts_with(expected), "{changed}");
+    let later = finding(1, "offset", b"other");
+    assert!(later.contains("is not that of level 0"), "{later}");
+    let new = at(0).differences([("new", Vec::new())]);
+    assert!(new[0].contains("trim/new has no fixture"), "{new:?}");
+    assert!(
+        new[1].contains("trim/offset of level 0 has no sample"),
+        "{new:?}"
+    );
+}
