@@ -26,6 +26,7 @@ mod leader_lookup;
 pub(crate) mod leader_transfer;
 mod leader_watch;
 mod led_groups;
+pub(crate) mod level_admin;
 mod local_member;
 mod meta_replica;
 mod meta_voters;
@@ -59,6 +60,7 @@ pub(crate) mod topic_admin;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lograft_core::FeatureLevel;
 use lograft_raft::RaftTiming;
 use lograft_storage::{Fs, Storage};
 use tokio::sync::watch;
@@ -75,6 +77,7 @@ use self::known_leaders::KnownLeaders;
 use self::leader_admin::LeaderAdmin;
 use self::leader_transfer::LeaderTransfer;
 use self::leader_watch::LeaderWatch;
+use self::level_admin::LevelAdmin;
 use self::meta_replica::MetaReplicaStarter;
 use self::meta_voters::MetaVoters;
 use self::node_admin::NodeAdmin;
@@ -138,6 +141,8 @@ pub(crate) struct ControlParts {
     pub(crate) certificates: CertificateReader,
     /// Receives errors after which the node must stop.
     pub(crate) fatal: Arc<dyn FatalSink>,
+    /// The newest feature level that this node knows.
+    pub(crate) level: FeatureLevel,
 }
 
 /// The parts of control that the rest of the node uses. Cheap to clone.
@@ -173,6 +178,8 @@ pub(crate) struct Control {
     pub(crate) nodes: NodeAdmin,
     /// Changes preferred leaders.
     pub(crate) leader_admin: LeaderAdmin,
+    /// Finalizes feature levels.
+    pub(crate) levels: LevelAdmin,
 }
 
 /// The loops of control.
@@ -254,6 +261,7 @@ impl Shared {
             leaders: leaders.clone(),
             peers: Arc::clone(&parts.peers),
             clock: Arc::clone(&parts.clock),
+            level: parts.level,
         });
         Self {
             readiness: ReadinessState::default(),
@@ -293,6 +301,7 @@ impl Shared {
             view: self.view.clone(),
             storage: parts.storage,
             certificates: parts.certificates,
+            level: parts.level,
         });
         let cluster = Arc::new(ClusterReporter {
             member: self.member.clone(),
@@ -330,6 +339,11 @@ impl Shared {
                 proposer: self.meta_handle(),
                 transfers: transfers.clone(),
             },
+            levels: LevelAdmin {
+                view: self.view.clone(),
+                proposer: self.meta_handle(),
+                cluster: Arc::clone(&cluster),
+            },
             member: self.member,
             readiness: self.readiness,
             replicas: self.replicas,
@@ -351,10 +365,12 @@ impl Shared {
     fn entry(&self, parts: &ControlParts) -> ClusterEntry {
         ClusterEntry {
             info: parts.info.clone(),
+            level: parts.level,
             storage: parts.storage.clone(),
             registration: self.registration.clone(),
             seeds: SeedJoin {
                 info: parts.info.clone(),
+                level: parts.level,
                 seeds: self.seeds.clone(),
                 peers: Arc::clone(&parts.peers),
                 registration: self.registration.clone(),
@@ -367,6 +383,7 @@ impl Shared {
                 catch_up: self.catch_up.clone(),
                 replicas: self.replicas.clone(),
                 member: self.member.clone(),
+                level: parts.level,
                 fatal: Arc::clone(&parts.fatal),
             },
             member: self.member.clone(),

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use lograft_core::metadata::CodecError;
-use lograft_core::{GroupId, LogIndex, Offset};
+use lograft_core::{FeatureLevel, GroupId, LogIndex, Offset};
 use lograft_storage::StorageError;
 use tokio::sync::watch;
 
@@ -34,14 +34,32 @@ pub enum FatalError {
         /// The base offset of the entry.
         found: Offset,
     },
-    /// A committed command of the meta group does not decode: a newer program wrote it.
-    #[error("cannot decode command {index} of the meta group")]
+    /// A committed command of the meta group does not decode: a newer version wrote it.
+    #[error("cannot decode command {index} of the meta group, perhaps of a newer version")]
     Command {
         /// Its index.
         index: LogIndex,
         /// Why.
         #[source]
         source: CodecError,
+    },
+    /// A checkpoint of the metadata was written by a newer version.
+    #[error("cannot decode the metadata: start this node with the version of the other nodes")]
+    Checkpoint {
+        /// Why.
+        #[source]
+        source: CodecError,
+    },
+    /// The cluster has finalized a feature level that this version does not know.
+    #[error(
+        "cluster has finalized feature level {finalized}, and this version knows levels up to \
+         {known}: start this node with the version of the other nodes"
+    )]
+    LevelTooNew {
+        /// The finalized level of the cluster.
+        finalized: FeatureLevel,
+        /// The newest level that this version knows.
+        known: FeatureLevel,
     },
 }
 

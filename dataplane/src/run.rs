@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lograft_core::FeatureLevel;
 use lograft_core::limits::{
     STOP_CONNECTIONS_MAX, STOP_MAX, STOP_RUNTIME_MAX, STOP_TRANSFER_AGAIN_MAX, STOP_TRANSFER_MAX,
 };
@@ -117,15 +118,18 @@ pub struct NodeEnv {
     pub fs: Arc<dyn Fs>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
+    /// The newest feature level that the node knows; tests of upgrades set an older one.
+    pub level: FeatureLevel,
 }
 
 impl NodeEnv {
-    /// TCP, the file system, the system's clock.
+    /// TCP, the file system, the system's clock, the level of this program.
     pub fn real() -> Self {
         Self {
             net: Arc::new(TcpNet),
             fs: Arc::new(RealFs),
             clock: Arc::new(SystemClock),
+            level: FeatureLevel::CURRENT,
         }
     }
 }
@@ -339,7 +343,12 @@ impl ControlResources {
             tls,
             fatal,
         } = self;
-        let NodeEnv { net: _, fs, clock } = env;
+        let NodeEnv {
+            net: _,
+            fs,
+            clock,
+            level,
+        } = env;
         let peers = Arc::new(pool.clone());
         let parts = ControlParts {
             info: node_info(config, addresses),
@@ -359,6 +368,7 @@ impl ControlResources {
             addresses: book,
             certificates: Arc::new(move || tls.loaded()),
             fatal,
+            level,
         };
         Control::new(parts, MetaView::new(Metadata::default()))
     }

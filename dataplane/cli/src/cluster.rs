@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use lograft_client::admin_wire::NodeState;
-use lograft_client::{Admin, Client, NodeId, PartitionId};
+use lograft_client::{Admin, Client, FeatureLevel, NodeId, PartitionId};
 use tokio::time::{Instant, sleep};
 
 use crate::call_error::cannot;
@@ -38,6 +38,12 @@ pub(crate) enum ClusterCommand {
     Transfer(TransferArgs),
     /// Move all replicas off a node, then remove it permanently
     Decommission(DecommissionArgs),
+    /// Finalize an upgrade: use the features of the new version; nodes cannot return to the former
+    Finalize {
+        /// Feature level to finalize; by default, the newest that all nodes know
+        #[arg(long, value_name = "LEVEL")]
+        level: Option<u32>,
+    },
     /// Cancel the decommission of a node that still holds replicas
     Recommission {
         /// Node id or name
@@ -134,6 +140,7 @@ pub(crate) async fn run(command: ClusterCommand, global: &GlobalArgs) -> Result<
         }
         ClusterCommand::Transfer(args) => transfer(&client.admin(), args).await,
         ClusterCommand::Decommission(args) => decommission(&client, args).await,
+        ClusterCommand::Finalize { level } => finalize(&client.admin(), level).await,
         ClusterCommand::Recommission { node } => recommission(&client.admin(), &node).await,
     }
 }
@@ -219,6 +226,19 @@ async fn decommission(client: &Client, args: DecommissionArgs) -> Result<(), Cli
         status.show(&format!("node {node}: {left} replicas left to move"));
         sleep(POLL_INTERVAL).await;
     }
+}
+
+async fn finalize(admin: &Admin, level: Option<u32>) -> Result<(), CliError> {
+    let reply = admin
+        .finalize_level(level.map(FeatureLevel))
+        .await
+        .map_err(cannot("finalize the feature level"))?;
+    let level = reply.finalized_level;
+    print(&if reply.changed {
+        format!("feature level {level} finalized\n")
+    } else {
+        format!("feature level {level} is already finalized\n")
+    })
 }
 
 async fn recommission(admin: &Admin, node: &str) -> Result<(), CliError> {

@@ -108,6 +108,13 @@ pub(crate) async fn wait_until_healthy(context: ClusterContext) -> Result<(), Cl
     Ok(())
 }
 
+/// Finalizes the newest feature level that all nodes know. Returns it if that changed anything.
+pub(crate) async fn finalize_level(context: &ClusterContext) -> Result<Option<u32>, ClientError> {
+    let admin = Client::connect(client_config(context)).await?.admin();
+    let reply = admin.finalize_level(None).await?;
+    Ok(reply.changed.then_some(reply.finalized_level))
+}
+
 /// Node ids by node name.
 pub(crate) async fn node_ids(
     context: &ClusterContext,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lograft_core::{NodeId, PartitionId, Term};
+use lograft_core::{FeatureLevel, NodeId, PartitionId, Term};
 use lograft_proto::admin::v1 as wire;
 
 use crate::cluster::node::Retry;
@@ -253,6 +253,26 @@ impl Admin {
                     .recommission_node(wire::RecommissionNodeRequest { node_id })
                     .await
             })
+            .await
+    }
+
+    /// Finalizes a feature level, by default the newest that all nodes know. Irreversible: no node
+    /// can return to a version that does not know it. Idempotent.
+    pub async fn finalize_level(
+        &self,
+        level: Option<FeatureLevel>,
+    ) -> Result<wire::FinalizeLevelReply, ClientError> {
+        let level = level.map(FeatureLevel::get);
+        self.pool
+            .call(
+                "finalize the feature level",
+                Retry::Always,
+                |node| async move {
+                    node.admin()
+                        .finalize_level(wire::FinalizeLevelRequest { level })
+                        .await
+                },
+            )
             .await
     }
 

@@ -4,6 +4,7 @@
 pub mod assignment;
 pub mod compression;
 pub mod entry;
+pub mod feature_level;
 pub mod ids;
 pub mod limits;
 pub mod metadata;
@@ -26,6 +27,7 @@ mod fixtures;
 
 pub use compression::Compression;
 pub use entry::{Entry, EntryKind, LogId, Membership, ProducerStamp, Proposal, Vote};
+pub use feature_level::FeatureLevel;
 pub use ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence};
 pub use metadata::NodeState;
 pub use offset::{LogIndex, Offset, Term};

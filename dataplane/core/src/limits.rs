@@ -38,6 +38,9 @@ pub const ZSTD_LEVEL: i32 = 1;
 /// Maximum size of a gRPC message, sent or received, in bytes.
 pub const GRPC_MESSAGE_MAX_BYTES: usize = 8 * 1024 * 1024;
 
+/// Maximum length of a text that a node passes on from another node, in bytes; the rest is cut.
+pub const PEER_TEXT_MAX_BYTES: usize = 512;
+
 /// Maximum number of producers that a partition remembers for deduplication. Above it, the producer
 /// with the oldest last batch is evicted.
 pub const PRODUCERS_PER_PARTITION_MAX_COUNT: usize = 4096;

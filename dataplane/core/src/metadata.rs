@@ -21,6 +21,7 @@ pub use codec::CodecError;
 pub use command::{Command, Growth, Outcome, Registration};
 pub use error::MetaError;
 
+use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerId};
 use crate::limits::STOP_REST_MAX;
 use crate::offset::LogIndex;
@@ -33,6 +34,8 @@ pub struct Metadata {
     pub(crate) cluster_id: Option<ClusterId>,
     /// The log index of the last command that changed anything.
     pub(crate) version: LogIndex,
+    /// The feature level up to which features are used.
+    pub(crate) finalized_level: FeatureLevel,
     /// All nodes that ever registered.
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     /// The topics, by name.
@@ -45,6 +48,7 @@ pub struct Metadata {
 
 /// The next id of each kind. They only grow, also over deletions, so that no id is allocated twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NextIds {
     /// The next node id.
     pub node: NodeId,
@@ -83,6 +87,7 @@ pub enum NodeState {
 
 /// A registered node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Node {
     /// The node's id.
     pub id: NodeId,
@@ -115,6 +120,7 @@ const fn is_epoch(ms: &i64) -> bool {
 
 /// A topic and its partitions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Topic {
     /// The name of the topic.
     pub name: String,
@@ -130,6 +136,7 @@ pub struct Topic {
 
 /// The assignment of a partition to nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Partition {
     /// The raft group of the partition.
     pub group: GroupId,
@@ -156,6 +163,7 @@ pub struct Partition {
 /// learner: otherwise it could vote twice in one term, or help to elect a leader without committed
 /// entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Repair {
     /// The node of the replica.
     pub node: NodeId,
@@ -179,6 +187,7 @@ impl Default for Metadata {
         Self {
             cluster_id: None,
             version: LogIndex::ZERO,
+            finalized_level: FeatureLevel::ZERO,
             nodes: BTreeMap::new(),
             topics: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -201,6 +210,11 @@ impl Metadata {
     /// The log index of the last command that changed anything. Equal versions are equal metadata.
     pub const fn version(&self) -> LogIndex {
         self.version
+    }
+
+    /// The finalized feature level: only features up to it are used. It only grows.
+    pub const fn finalized_level(&self) -> FeatureLevel {
+        self.finalized_level
     }
 
     /// All nodes that ever registered, by id.

@@ -122,6 +122,11 @@ reasons! {
     NodeDecommissioned = "NODE_DECOMMISSIONED", FailedPrecondition, false;
     /// The node still has replicas, so it cannot be removed yet.
     NodeNotDrained = "NODE_NOT_DRAINED", FailedPrecondition, true;
+    /// A command or setting of a newer version is used before its feature level is finalized.
+    /// Metadata: `field`, `bound`.
+    FeatureNotFinalized = "FEATURE_NOT_FINALIZED", FailedPrecondition, false;
+    /// A node's version is too old for the feature level. Metadata: `node`, `bound`.
+    VersionTooOld = "VERSION_TOO_OLD", FailedPrecondition, false;
     /// An internal error of the node. Its log has the details.
     Internal = "INTERNAL", Internal, false;
 }

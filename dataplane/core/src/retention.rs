@@ -12,6 +12,7 @@ use crate::offset::Offset;
 
 /// The retention of a topic. Without any bound, all records are retained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RetentionPolicy {
     /// Size per partition, in bytes. Segments are deleted while at least this much remains.
     pub bytes: Option<u64>,

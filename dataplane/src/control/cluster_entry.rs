@@ -6,14 +6,14 @@ use std::collections::BTreeSet;
 
 use lograft_core::limits::{BOOTSTRAP_MAX, JOIN_INTERVAL};
 use lograft_core::metadata::Command;
-use lograft_core::{ClusterId, NodeId, Reason};
+use lograft_core::{ClusterId, FeatureLevel, NodeId, Reason};
 use lograft_raft::RaftError;
 use lograft_storage::{Identity, Storage, StorageError};
 use tokio::sync::Mutex;
 use tracing::{error, info};
 
 use super::blocking::run_blocking;
-use super::join::SeedJoin;
+use super::join::{SeedAnswer, SeedJoin};
 use super::local_member::LocalMember;
 use super::meta_replica::{MetaReplicaError, MetaReplicaStarter};
 use super::node_info::NodeInfo;
@@ -45,6 +45,12 @@ pub(crate) enum EnterError {
         /// The cluster.
         joined: ClusterId,
     },
+    /// The cluster has finalized a feature level that this node does not know.
+    #[error("cannot join the cluster: {text}")]
+    VersionTooOld {
+        /// The answer of the seed.
+        text: String,
+    },
     /// The registration file cannot be used.
     #[error("cannot use the registration file")]
     Registration(#[source] RegistrationError),
@@ -71,6 +77,7 @@ impl EnterError {
         match self {
             Self::OtherCluster { .. } => Reason::ClusterMismatch,
             Self::Joined { .. } => Reason::AlreadyBootstrapped,
+            Self::VersionTooOld { .. } => Reason::VersionTooOld,
             Self::Propose(_) => Reason::Timeout,
             Self::Stopping => Reason::NotReady,
             Self::Registration(_)
@@ -111,6 +118,8 @@ pub(crate) struct Bootstrapped {
 /// Enters a cluster, once.
 pub(crate) struct ClusterEntry {
     pub(crate) info: NodeInfo,
+    /// The newest feature level that this node knows.
+    pub(crate) level: FeatureLevel,
     pub(crate) storage: Storage,
     pub(crate) registration: RegistrationFile,
     pub(crate) seeds: SeedJoin,
@@ -237,6 +246,7 @@ impl ClusterEntry {
         let command = Command::InitCluster {
             cluster_id,
             first_node: self.info.registration(state.token),
+            level: self.level,
         };
         let proposed = tokio::time::timeout(BOOTSTRAP_MAX, self.proposer.propose(command));
         let error = match proposed.await {
@@ -252,8 +262,10 @@ impl ClusterEntry {
 
     /// Joins a cluster through the seeds. Returns whether one of them accepted the node.
     async fn join(&self) -> Result<bool, EnterError> {
-        let Some(member) = self.seeds.register().await? else {
-            return Ok(false);
+        let member = match self.seeds.register().await? {
+            SeedAnswer::Member(member) => member,
+            SeedAnswer::VersionTooOld(text) => return Err(EnterError::VersionTooOld { text }),
+            SeedAnswer::None => return Ok(false),
         };
         self.write_identity(member).await?;
         self.meta_replica.start(member, Phase::Joining).await?;

@@ -85,9 +85,11 @@ fn describe_cluster(
         has_leader: meta_leader.is_some(),
         lacks_voters: meta_leader.is_some_and(|(_, report)| lacks_meta_voters(metadata, report)),
     };
-    let problems = problems::find(&nodes, &partitions, meta);
+    let mut problems = problems::find(&nodes, &partitions, meta);
+    problems.extend(problems::not_finalized(metadata, reports));
     ClusterDescription {
         cluster: metadata.cluster_id(),
+        finalized_level: metadata.finalized_level(),
         healthy: !problems.iter().any(|problem| problem.degrades),
         meta_leader: meta_leader.map(|(node, _)| node),
         answered_by,

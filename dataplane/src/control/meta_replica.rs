@@ -1,7 +1,7 @@
 //! Starts this node's replica of the meta group. With that the node is a member of its cluster.
 
 use lograft_core::limits::META_SEGMENT_MAX_BYTES;
-use lograft_core::{GroupId, LogIndex};
+use lograft_core::{FeatureLevel, GroupId, LogIndex};
 use lograft_raft::{RaftError, RaftGroup};
 use lograft_storage::{GroupLog, GroupOptions, OpenError, Recovered, Storage};
 use std::sync::Arc;
@@ -51,6 +51,8 @@ pub(crate) struct MetaReplicaStarter {
     pub(crate) catch_up: CatchUp,
     pub(crate) replicas: ReplicaMap,
     pub(crate) member: LocalMember,
+    /// The newest feature level that this node knows.
+    pub(crate) level: FeatureLevel,
     pub(crate) fatal: Arc<dyn FatalSink>,
 }
 
@@ -71,7 +73,8 @@ impl MetaReplicaStarter {
             warn!(group = %GroupId::META, index = %torn.index, "torn log tail truncated");
         }
         let last_index = log.last_id().map(|id| id.index);
-        let machine = Box::new(MetaMachine::new(self.view.clone(), Arc::clone(&self.fatal)));
+        let fatal = Arc::clone(&self.fatal);
+        let machine = Box::new(MetaMachine::new(self.view.clone(), self.level, fatal));
         let started = self
             .groups
             .start(member, GroupId::META, log.clone(), machine);

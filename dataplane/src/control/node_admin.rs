@@ -4,6 +4,7 @@ use lograft_core::metadata::{Command, MetaError, Outcome, Registration};
 use lograft_core::{NodeId, NodeState, Reason};
 
 use super::decommission::replicas_left;
+use super::peer_calls::JoinCall;
 use crate::error::ApiError;
 use crate::identity::Member;
 use crate::serving::meta_group::{MetaHandle, ProposeMetaError};
@@ -35,11 +36,25 @@ pub(crate) struct DecommissionProgress {
 }
 
 impl NodeAdmin {
-    /// Registers a node. Idempotent: the same token gets the same node id.
-    pub(crate) async fn register(
-        &self,
-        registration: Registration,
-    ) -> Result<RegisteredNode, ApiError> {
+    /// Registers a node. Idempotent: the same token gets the same node id. A node whose version
+    /// does not know the finalized level is refused: it would end at once, with its id used up.
+    pub(crate) async fn register(&self, join: JoinCall) -> Result<RegisteredNode, ApiError> {
+        let JoinCall {
+            registration,
+            level,
+        } = join;
+        let finalized = self.view.load().finalized_level();
+        if level < finalized {
+            let text = format!(
+                "feature level of node {} must be at least {finalized}, which the cluster has \
+                 finalized, got {level}: start it with the version of the other nodes",
+                registration.name
+            );
+            return Err(ApiError::new(Reason::VersionTooOld, text)
+                .with("node", registration.name)
+                .with("field", "feature_level")
+                .with("bound", format!("{finalized}..")));
+        }
         let registered = self
             .proposer
             .propose(Command::RegisterNode(registration))

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lograft_core::{GroupId, LogIndex, NodeId, Offset, Term};
+use lograft_core::{FeatureLevel, GroupId, LogIndex, NodeId, Offset, Term};
 
 use crate::identity::Member;
 
@@ -13,6 +13,8 @@ pub(crate) struct NodeReport {
     pub(crate) member: Option<Member>,
     /// The version of its program.
     pub(crate) version: String,
+    /// The newest feature level that it knows; 0 if it reports none.
+    pub(crate) level: FeatureLevel,
     /// Size of the file system under its data directory; 0 if unknown.
     pub(crate) disk_total_bytes: u64,
     /// Free bytes of that file system; 0 if unknown.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lograft_core::{LogId, LogIndex};
+use lograft_core::{FeatureLevel, LogId, LogIndex};
 use lograft_raft::{GroupStatus, Role};
 use lograft_storage::{GroupLog, Storage};
 
@@ -24,6 +24,8 @@ pub(crate) struct NodeReporter {
     pub(crate) view: MetaView,
     pub(crate) storage: Storage,
     pub(crate) certificates: CertificateReader,
+    /// The newest feature level that this node knows.
+    pub(crate) level: FeatureLevel,
 }
 
 impl NodeReporter {
@@ -34,6 +36,7 @@ impl NodeReporter {
         NodeReport {
             member: self.member.get(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            level: self.level,
             disk_total_bytes: space.map_or(0, |space| space.total_bytes),
             disk_free_bytes: space.map_or(0, |space| space.free_bytes),
             disk_low: self.storage.is_disk_low(),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use lograft_core::metadata::Registration;
-use lograft_core::{GroupId, LogIndex, NodeId, Reason, Term};
+use lograft_core::{FeatureLevel, GroupId, LogIndex, NodeId, Reason, Term};
 
 use super::known_leaders::LeaderChange;
 use super::node_report::NodeReport;
@@ -83,6 +83,15 @@ pub(crate) struct LeaderMove {
     pub(crate) to: NodeId,
 }
 
+/// Request of an empty node to join.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JoinCall {
+    /// The node's description of itself.
+    pub(crate) registration: Registration,
+    /// The newest feature level that it knows.
+    pub(crate) level: FeatureLevel,
+}
+
 /// Answer to a join request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct JoinAnswer {
@@ -123,10 +132,5 @@ pub(crate) trait PeerCalls: Send + Sync + 'static {
     ) -> PeerAnswer<(NodeId, Term)>;
 
     /// Registers this node with the cluster of the node at an address.
-    fn join(
-        &self,
-        address: Arc<str>,
-        registration: Registration,
-        timeout: Duration,
-    ) -> PeerAnswer<JoinAnswer>;
+    fn join(&self, address: Arc<str>, call: JoinCall, timeout: Duration) -> PeerAnswer<JoinAnswer>;
 }

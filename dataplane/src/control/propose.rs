@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use lograft_core::limits::{
-    META_ATTEMPT_MAX, META_BACKOFF_MAX, META_BACKOFF_MIN, META_PROPOSE_MAX,
+    META_ATTEMPT_MAX, META_BACKOFF_MAX, META_BACKOFF_MIN, META_PROPOSE_MAX, PEER_TEXT_MAX_BYTES,
 };
 use lograft_core::metadata::{CodecError, Command, MetaError, Outcome};
-use lograft_core::{EntryKind, GroupId, LogIndex, NodeId, Proposal, Reason};
+use lograft_core::{EntryKind, FeatureLevel, GroupId, LogIndex, NodeId, Proposal, Reason};
 use lograft_raft::{ProposeError, Response};
 use tokio::time::{Instant, timeout_at};
 
@@ -17,6 +17,7 @@ use super::leader_lookup::LeaderLookup;
 use super::local_member::LocalMember;
 use super::peer_calls::{AppliedCommand, PeerCalls};
 use crate::clock::Clock;
+use crate::error_text::error_chain;
 use crate::serving::meta_group::{ProposeMeta, ProposeMetaError};
 use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
@@ -26,7 +27,7 @@ const NOT_A_MEMBER: &str = "this node does not belong to a cluster";
 /// Result of one attempt.
 #[derive(Debug)]
 pub(crate) enum ProposeAttempt {
-    /// Committed at this index, and either applied or refused there.
+    /// Committed at this index, and either applied or refused there; or refused before that.
     Applied(LogIndex, Result<Outcome, MetaError>),
     /// Not executed, for certain: the command is in no log.
     NotProposed(String),
@@ -42,6 +43,8 @@ pub(crate) struct MetaProposer {
     pub(crate) leaders: LeaderLookup,
     pub(crate) peers: Arc<dyn PeerCalls>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// The newest feature level that this node knows.
+    pub(crate) level: FeatureLevel,
 }
 
 impl ProposeMeta for MetaProposer {
@@ -56,6 +59,8 @@ impl MetaProposer {
         command: Command,
         deadline: Instant,
     ) -> Result<Outcome, ProposeMetaError> {
+        self.check_level(&command)
+            .map_err(ProposeMetaError::Refused)?;
         let bytes: Bytes = command.encode().map_err(|e| encode_failed(&e))?.into();
         let mut pause = META_BACKOFF_MIN;
         loop {
@@ -85,6 +90,26 @@ impl MetaProposer {
         }
     }
 
+    /// Checks that the level of a command is finalized. Checked on the proposing node, and again by
+    /// the leader: an older leader cannot check what it does not know.
+    fn check_level(&self, command: &Command) -> Result<(), MetaError> {
+        command.check_level(self.view.load().finalized_level(), self.level)
+    }
+
+    /// Proposes the encoded command of another node.
+    ///
+    /// It is decoded first: once in the log, a command that this version does not know would end
+    /// every node of this version, now and at each restart.
+    pub(crate) async fn attempt_for_peer(&self, bytes: &Bytes) -> ProposeAttempt {
+        let checked = Command::decode(bytes)
+            .map_err(|error| unknown_command(&error))
+            .and_then(|command| self.check_level(&command));
+        match checked {
+            Ok(()) => self.attempt_here(bytes).await,
+            Err(refusal) => ProposeAttempt::Applied(self.view.load().version(), Err(refusal)),
+        }
+    }
+
     async fn attempt(&self, command: &Bytes) -> ProposeAttempt {
         let Some(me) = self.member.node() else {
             return ProposeAttempt::NotProposed(NOT_A_MEMBER.to_owned());
@@ -99,7 +124,7 @@ impl MetaProposer {
     }
 
     /// Proposes an encoded command on this node. Not proposed if it does not lead the meta group.
-    pub(crate) async fn attempt_here(&self, command: &Bytes) -> ProposeAttempt {
+    async fn attempt_here(&self, command: &Bytes) -> ProposeAttempt {
         let Some(meta) = self.replicas.meta() else {
             return ProposeAttempt::NotProposed(NOT_A_MEMBER.to_owned());
         };
@@ -187,6 +212,13 @@ fn not_committed(error: &ProposeError) -> ProposeAttempt {
     } else {
         ProposeAttempt::NotProposed(text)
     }
+}
+
+fn unknown_command(error: &CodecError) -> MetaError {
+    let mut cause = error_chain(error);
+    // The sender's names are part of it.
+    cause.truncate(cause.floor_char_boundary(PEER_TEXT_MAX_BYTES));
+    MetaError::UnknownCommand { cause }
 }
 
 fn encode_failed(error: &CodecError) -> ProposeMetaError {

@@ -1,7 +1,9 @@
 //! Metadata for the tests of control.
 
 use lograft_core::metadata::{Command, Metadata, Registration, RegistrationToken};
-use lograft_core::{ClusterId, GroupId, LogIndex, NodeId, PartitionId, RetentionPolicy};
+use lograft_core::{
+    ClusterId, FeatureLevel, GroupId, LogIndex, NodeId, PartitionId, RetentionPolicy,
+};
 
 /// The registration of node `n`.
 pub(crate) fn registration(n: u8) -> Registration {
@@ -31,6 +33,7 @@ pub(crate) fn cluster(nodes: u8) -> Metadata {
         &Command::InitCluster {
             cluster_id,
             first_node: registration(1),
+            level: FeatureLevel::ZERO,
         },
     );
     for n in 2..=nodes {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lograft_core::metadata::{Command, Metadata, Outcome};
-use lograft_core::{Entry, EntryKind, LogId};
+use lograft_core::metadata::{CodecError, Command, Metadata, Outcome};
+use lograft_core::{Entry, EntryKind, FeatureLevel, LogId};
 use lograft_raft::{BoxError, Response, StateMachine};
 
 use crate::fatal::{FatalError, FatalSink};
@@ -15,18 +15,42 @@ pub(crate) struct MetaMachine {
     metadata: Metadata,
     is_changed: bool,
     view: MetaView,
+    known: FeatureLevel,
     fatal: Arc<dyn FatalSink>,
 }
 
 impl MetaMachine {
-    /// A state machine that publishes the metadata in `view`.
-    pub(crate) fn new(view: MetaView, fatal: Arc<dyn FatalSink>) -> Self {
+    /// A state machine that publishes the metadata in `view`, of a node that knows features up to
+    /// the level `known`.
+    pub(crate) fn new(view: MetaView, known: FeatureLevel, fatal: Arc<dyn FatalSink>) -> Self {
         Self {
             metadata: Metadata::default(),
             is_changed: false,
             view,
+            known,
             fatal,
         }
+    }
+
+    /// Ends the node if the cluster has finalized a level that it does not know: it would meet
+    /// commands and formats that it cannot read, and could answer from metadata that lack them.
+    fn check_level(&self) {
+        let (finalized, known) = (self.metadata.finalized_level(), self.known);
+        if finalized > known {
+            let error = FatalError::LevelTooNew { finalized, known };
+            self.fatal.report(error);
+        }
+    }
+
+    /// Decodes a checkpoint. One of a newer version is fatal: a retry cannot succeed.
+    fn decode(&self, bytes: &[u8]) -> Result<Metadata, CodecError> {
+        let decoded = Metadata::decode(bytes);
+        if let Err(CodecError::UnknownVersion { found, newest }) = &decoded {
+            let (found, newest) = (*found, *newest);
+            let source = CodecError::UnknownVersion { found, newest };
+            self.fatal.report(FatalError::Checkpoint { source });
+        }
+        decoded
     }
 
     fn apply_command(&mut self, entry: &Entry) -> Response {
@@ -34,8 +58,8 @@ impl MetaMachine {
         let command = match Command::decode(&entry.proposal.payload) {
             Ok(command) => command,
             // Skipping the command would make this node's metadata diverge from that of the others:
-            // state machine safety. Commands of a later version are used only once all nodes know
-            // them, so this is a fault that a restart with the right version mends.
+            // state machine safety. Commands of a newer version are proposed only at a finalized
+            // level, which all nodes know, so this node was started with too old a version.
             Err(source) => {
                 self.fatal.report(FatalError::Command { index, source });
                 return Response::None;
@@ -43,6 +67,7 @@ impl MetaMachine {
         };
         let result = self.metadata.apply(&command, index);
         self.is_changed |= result.is_ok();
+        self.check_level();
         match Outcome::encode(&result) {
             Ok(bytes) => Response::Command(bytes.into()),
             Err(source) => {
@@ -82,8 +107,9 @@ impl StateMachine for MetaMachine {
         self.metadata = if bytes.is_empty() {
             Metadata::default()
         } else {
-            Metadata::decode(bytes)?
+            self.decode(bytes)?
         };
+        self.check_level();
         self.is_changed = false;
         self.view.store(self.metadata.clone());
         Ok(())
@@ -112,7 +138,8 @@ mod tests {
         let view = MetaView::new(Metadata::default());
         let reports = Arc::new(Reports::default());
         let sink: Arc<dyn FatalSink> = reports.clone();
-        (MetaMachine::new(view.clone(), sink), view, reports)
+        let machine = MetaMachine::new(view.clone(), FeatureLevel(1), sink);
+        (machine, view, reports)
     }
 
     fn entry(index: u64, payload: Vec<u8>) -> Entry {
@@ -139,6 +166,7 @@ mod tests {
         Command::InitCluster {
             cluster_id: ClusterId::from_bytes([1; 16]),
             first_node,
+            level: FeatureLevel::ZERO,
         }
     }
 
@@ -174,6 +202,25 @@ mod tests {
         assert_eq!(view.load().cluster_id(), None);
         machine.restore(&checkpoint).unwrap();
         assert_eq!(*view.load(), *seen);
+    }
+
+    #[test]
+    fn a_finalized_level_that_the_node_does_not_know_ends_it() {
+        let (mut machine, _, reports) = machine();
+        machine.apply(&entry(5, init().encode().unwrap()));
+        let finalize = |level| Command::FinalizeLevel {
+            level: FeatureLevel(level),
+        };
+        machine.apply(&entry(6, finalize(1).encode().unwrap()));
+        assert_eq!(*reports.0.lock().unwrap(), 0);
+        machine.apply(&entry(7, finalize(2).encode().unwrap()));
+        assert_eq!(*reports.0.lock().unwrap(), 1, "from the log");
+        let checkpoint = machine.checkpoint();
+        machine.restore(&checkpoint).unwrap();
+        assert_eq!(*reports.0.lock().unwrap(), 2, "from a checkpoint");
+        let newer = [&[9], &checkpoint[1..]].concat();
+        machine.restore(&newer).unwrap_err();
+        assert_eq!(*reports.0.lock().unwrap(), 3, "from a newer checkpoint");
     }
 
     #[test]

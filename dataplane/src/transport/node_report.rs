@@ -1,7 +1,7 @@
 //! A node's report on the wire.
 
 use bytes::Bytes;
-use lograft_core::{ClusterId, GroupId, LogIndex, NodeId, Offset, Term};
+use lograft_core::{ClusterId, FeatureLevel, GroupId, LogIndex, NodeId, Offset, Term};
 use lograft_proto::raft::v1 as proto;
 
 use crate::control::node_report::{NodeReport, ReplicaReport};
@@ -19,6 +19,7 @@ pub(crate) fn to_proto(report: NodeReport) -> proto::NodeReport {
         meta_applied_index,
         certificate_not_after_s,
         ca_fingerprints,
+        level,
     } = report;
     proto::NodeReport {
         node_id: member.map_or(0, |member| member.node.get()),
@@ -33,6 +34,7 @@ pub(crate) fn to_proto(report: NodeReport) -> proto::NodeReport {
         }),
         certificate_not_after_s,
         ca_fingerprints,
+        feature_level: level.get(),
     }
 }
 
@@ -49,6 +51,7 @@ pub(crate) fn from_proto(report: proto::NodeReport) -> NodeReport {
         cluster_id,
         certificate_not_after_s,
         ca_fingerprints,
+        feature_level,
     } = report;
     let cluster = <[u8; 16]>::try_from(cluster_id.as_ref()).ok();
     let member = cluster.filter(|_| node_id != 0).map(|bytes| Member {
@@ -65,6 +68,7 @@ pub(crate) fn from_proto(report: proto::NodeReport) -> NodeReport {
         meta_applied_index: LogIndex(meta_applied_index),
         certificate_not_after_s,
         ca_fingerprints,
+        level: FeatureLevel(feature_level),
     }
 }
 
@@ -182,6 +186,7 @@ mod tests {
                 cluster: ClusterId::from_bytes([7; 16]),
                 node: NodeId(2),
             }),
+            level: FeatureLevel(3),
             version: "0.1.0".to_owned(),
             disk_total_bytes: 100,
             disk_free_bytes: 40,

@@ -21,7 +21,7 @@ use super::{ChannelClass, ChannelError, PeerPool};
 use crate::control::known_leaders::LeaderChange;
 use crate::control::node_report::NodeReport;
 use crate::control::peer_calls::{
-    AppliedCommand, CallRoute, JoinAnswer, LeaderChangeStream, LeaderMove, PeerAnswer,
+    AppliedCommand, CallRoute, JoinAnswer, JoinCall, LeaderChangeStream, LeaderMove, PeerAnswer,
     PeerCallError, PeerCalls, PeerFailure,
 };
 use crate::convert::Route;
@@ -103,12 +103,11 @@ impl PeerCalls for PeerPool {
         })
     }
 
-    fn join(
-        &self,
-        address: Arc<str>,
-        registration: Registration,
-        timeout: Duration,
-    ) -> PeerAnswer<JoinAnswer> {
+    fn join(&self, address: Arc<str>, join: JoinCall, timeout: Duration) -> PeerAnswer<JoinAnswer> {
+        let JoinCall {
+            registration,
+            level,
+        } = join;
         let Registration {
             token,
             name,
@@ -122,6 +121,7 @@ impl PeerCalls for PeerPool {
             client_address,
             peer_address,
             zone,
+            feature_level: level.get(),
         };
         let admin = self.channel_to(&address).map(AdminServiceClient::new);
         let answer = call(admin, timeout, |mut admin| async move {

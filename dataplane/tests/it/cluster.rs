@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lograft_core::FeatureLevel;
 use lograft_core::limits::SEGMENT_MIN_BYTES;
 use lograft_node::config::{
     AdvertiseConfig, ListenConfig, LogFormat, LogSettings, NodeConfig, RaftSettings,
@@ -52,6 +53,8 @@ pub(crate) struct Cluster {
     pub(crate) ca: Ca,
     dir: TempDir,
     members: Vec<Member>,
+    /// The newest feature level that the nodes started from now on know.
+    pub(crate) level: FeatureLevel,
     pool: PeerPool,
     _book: watch::Sender<AddressBook>,
 }
@@ -84,6 +87,7 @@ impl Cluster {
             ca,
             dir,
             members: Vec::new(),
+            level: FeatureLevel::CURRENT,
             pool,
             _book: book,
         }
@@ -107,7 +111,8 @@ impl Cluster {
     pub(crate) async fn add(&mut self) -> usize {
         let at = self.members.len();
         let config = self.next_config();
-        let node = Node::start(config.clone(), NodeEnv::real()).await.unwrap();
+        let env = self.env();
+        let node = Node::start(config.clone(), env).await.unwrap();
         let addresses = node.addresses();
         self.members.push(Member {
             config,
@@ -180,6 +185,27 @@ impl Cluster {
         }
     }
 
+    fn env(&self) -> NodeEnv {
+        NodeEnv {
+            level: self.level,
+            ..NodeEnv::real()
+        }
+    }
+
+    /// The fault that ends a node.
+    pub(crate) async fn fault(&self, at: usize) -> String {
+        let fault = self.members[at].node.as_ref().unwrap().fault();
+        let fault = tokio::time::timeout(PATIENCE, fault).await.unwrap();
+        lograft_node::error_chain(&fault)
+    }
+
+    /// A channel to a node's peer port.
+    pub(crate) fn peer_channel(&self, at: usize) -> Channel {
+        self.pool
+            .channel_to(&self.members[at].addresses.peer.to_string().into())
+            .unwrap()
+    }
+
     /// Stops a node in order.
     pub(crate) async fn stop(&mut self, at: usize) {
         self.members[at].node.take().unwrap().stop().await;
@@ -187,6 +213,11 @@ impl Cluster {
 
     /// Starts a stopped node again, where it was.
     pub(crate) async fn restart(&mut self, at: usize) {
+        let level = self.level;
+        let env = || NodeEnv {
+            level,
+            ..NodeEnv::real()
+        };
         let member = &mut self.members[at];
         let Addresses {
             client,
@@ -200,7 +231,7 @@ impl Cluster {
         };
         // The last tasks of the stopped node may hold its data directory for a moment.
         let node = eventually("the node to start again", async || {
-            match Node::start(member.config.clone(), NodeEnv::real()).await {
+            match Node::start(member.config.clone(), env()).await {
                 Ok(node) => Some(node),
                 Err(RunError::Storage(StorageError::InUse { .. })) => None,
                 Err(error) => panic!("{}", lograft_node::error_chain(&error)),

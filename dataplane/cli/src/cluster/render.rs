@@ -24,6 +24,7 @@ pub(crate) struct StatusJson {
     answered_by: u64,
     topic_count: u32,
     partition_count: u32,
+    finalized_level: u32,
     problems: Vec<ProblemJson>,
     nodes: Vec<NodeJson>,
     partitions: Vec<PartitionJson>,
@@ -46,6 +47,7 @@ struct NodeJson {
     state: &'static str,
     reachable: bool,
     version: String,
+    feature_level: u32,
     disk_total_bytes: u64,
     disk_free_bytes: u64,
     disk_low: bool,
@@ -71,6 +73,7 @@ pub(crate) fn status_json(cluster: &DescribeClusterReply) -> StatusJson {
         answered_by: cluster.answered_by,
         topic_count: cluster.topic_count,
         partition_count: cluster.partition_count,
+        finalized_level: cluster.finalized_level,
         problems: cluster.problems.iter().map(problem).collect(),
         nodes: cluster.nodes.iter().map(node_json).collect(),
         partitions: cluster.partitions.iter().map(partition_json).collect(),
@@ -87,6 +90,7 @@ fn node_json(node: &NodeDescription) -> NodeJson {
         state: state_name(node.state()),
         reachable: node.reachable,
         version: node.version.clone(),
+        feature_level: node.feature_level,
         disk_total_bytes: node.disk_total_bytes,
         disk_free_bytes: node.disk_free_bytes,
         disk_low: node.disk_low,
@@ -163,9 +167,11 @@ fn headline(cluster: &DescribeClusterReply, paint: Paint) -> String {
         let _ = write!(partitions, " ({unhealthy} unhealthy)");
     }
     format!(
-        "cluster {}: {health}; {reachable} of {nodes} nodes reachable, {}, {partitions}, {meta}\n",
+        "cluster {}: {health}; {reachable} of {nodes} nodes reachable, {}, {partitions}, {meta}, \
+         feature level {}\n",
         cluster.cluster_id,
-        plural(cluster.topic_count as usize, "topic")
+        plural(cluster.topic_count as usize, "topic"),
+        cluster.finalized_level
     )
 }
 
@@ -180,6 +186,7 @@ fn nodes(nodes: &[NodeDescription], paint: Paint) -> String {
         ">REPLICAS",
         ">DISK FREE",
         "VERSION",
+        ">LEVEL",
     ];
     let mut table = Table::new(&head);
     for node in nodes
@@ -193,6 +200,11 @@ fn nodes(nodes: &[NodeDescription], paint: Paint) -> String {
         };
         let free = if node.reachable {
             units::size(node.disk_free_bytes)
+        } else {
+            "?".into()
+        };
+        let level = if node.reachable {
+            node.feature_level.to_string()
         } else {
             "?".into()
         };
@@ -213,6 +225,7 @@ fn nodes(nodes: &[NodeDescription], paint: Paint) -> String {
                 },
             ),
             node.version.clone().into(),
+            level.into(),
         ]);
     }
     table.render(paint, 0)
@@ -250,10 +263,11 @@ mod tests {
             state: state.into(),
             reachable,
             version: if reachable {
-                "0.1.0".into()
+                "0.2.0".into()
             } else {
                 String::new()
             },
+            feature_level: 1,
             disk_total_bytes: 100 << 30,
             disk_free_bytes: if reachable { 12 << 30 } else { 0 },
             replicas: 3,
@@ -288,18 +302,19 @@ mod tests {
             answered_by: 3,
             topic_count: 1,
             partition_count: 3,
+            finalized_level: 1,
         }
     }
 
     #[test]
     fn status_shows_health_nodes_and_problems() {
         let expected = "\
-cluster c-1: NOT healthy; 2 of 3 nodes reachable, 1 topic, 3 partitions, meta leader 1
+cluster c-1: NOT healthy; 2 of 3 nodes reachable, 1 topic, 3 partitions, meta leader 1, feature level 1
 
-ID  NAME    STATE        CLIENT          META    LEADERS  REPLICAS  DISK FREE  VERSION
- 1  node-1  active       127.0.0.1:9400  leader        1         3   12.0 GiB  0.1.0
- 2  node-2  unreachable  127.0.0.1:9410  voter         1         3          ?
- 3  node-3  draining     127.0.0.1:9420  voter         1         3   12.0 GiB  0.1.0
+ID  NAME    STATE        CLIENT          META    LEADERS  REPLICAS  DISK FREE  VERSION  LEVEL
+ 1  node-1  active       127.0.0.1:9400  leader        1         3   12.0 GiB  0.2.0        1
+ 2  node-2  unreachable  127.0.0.1:9410  voter         1         3          ?               ?
+ 3  node-3  draining     127.0.0.1:9420  voter         1         3   12.0 GiB  0.2.0        1
 
 problem: node 2 does not answer
 ";

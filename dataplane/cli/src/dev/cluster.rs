@@ -208,7 +208,10 @@ impl DevCluster {
         // cluster. `lograft cluster status` shows a problem that lasts longer.
         let settled = deadline.min(Instant::now() + DEV_HEALTHY_MAX);
         let healthy = connect::wait_until_healthy(self.context.clone());
-        self.handle_events_during(settled, healthy).await?;
+        let healthy = self.handle_events_during(settled, healthy).await?;
+        if healthy.is_some_and(|outcome| outcome.is_ok()) {
+            self.finalize_level().await?;
+        }
         self.look_up_ids().await;
         self.write_context()?;
         self.is_up = true;
@@ -287,6 +290,25 @@ impl DevCluster {
         }
         self.state.bootstrapped = true;
         self.layout.save_state(&self.state)?;
+        Ok(())
+    }
+
+    /// Finalizes the feature level once all nodes run this program and are healthy: a data directory
+    /// of an older version uses the new features from then on. Later versions of the program are
+    /// needed for it afterwards, as the line says.
+    async fn finalize_level(&mut self) -> Result<(), DevError> {
+        let deadline = Instant::now() + JOIN_WAIT_MAX;
+        let context = self.context.clone();
+        let work = async move { connect::finalize_level(&context).await };
+        match self.handle_events_during(deadline, work).await? {
+            Some(Ok(Some(level))) => print_line(format_args!(
+                "feature level {level} finalized: older versions cannot use this data directory"
+            )),
+            Some(Ok(None)) => {}
+            Some(Err(_)) | None => print_line(format_args!(
+                "feature level not finalized: run `lograft cluster finalize`"
+            )),
+        }
         Ok(())
     }
 

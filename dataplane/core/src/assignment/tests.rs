@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::feature_level::FeatureLevel;
 use crate::ids::ClusterId;
 use crate::metadata::{Registration, RegistrationToken};
 use crate::offset::LogIndex;
@@ -31,6 +32,7 @@ fn cluster(nodes: u8) -> Metadata {
         &Command::InitCluster {
             cluster_id,
             first_node: registration(1),
+            level: FeatureLevel::ZERO,
         },
     );
     for n in 2..=nodes {

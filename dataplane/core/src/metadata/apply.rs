@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Command, MetaError, Metadata, Node, NodeState, Outcome, Partition};
+use crate::feature_level::FeatureLevel;
 use crate::ids::{GroupId, NodeId, ProducerId};
 use crate::limits::{CLUSTER_REPLICAS_MAX_COUNT, PRODUCERS_ALLOCATE_MAX_COUNT};
 use crate::offset::LogIndex;
@@ -28,6 +29,7 @@ impl Metadata {
         if self.cluster_id.is_none() && !matches!(command, Command::InitCluster { .. }) {
             return Err(MetaError::NotBootstrapped);
         }
+        command.check_level(self.finalized_level, FeatureLevel(u32::MAX))?;
         let outcome = self.dispatch(command)?;
         self.version = index;
         Ok(outcome)
@@ -38,7 +40,8 @@ impl Metadata {
             Command::InitCluster {
                 cluster_id,
                 first_node,
-            } => self.init_cluster(*cluster_id, first_node),
+                level,
+            } => self.init_cluster(*cluster_id, first_node, *level),
             Command::RegisterNode(registration) => self.register_node(registration),
             Command::UpdateNode { node, registration } => self.update_node(*node, registration),
             Command::CreateTopic {
@@ -66,6 +69,10 @@ impl Metadata {
             Command::RemoveNode { node } => self.remove_node(*node),
             Command::UndrainNode { node } => self.undrain_node(*node),
             Command::RestNode { node, until_ms } => self.rest_node(*node, *until_ms),
+            Command::FinalizeLevel { level } => {
+                self.finalized_level = self.finalized_level.max(*level);
+                Ok(Outcome::Done)
+            }
         }
     }
 

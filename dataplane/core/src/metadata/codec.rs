@@ -1,9 +1,13 @@
 //! The encoding of metadata and its commands in the log and in checkpoints:
 //!
 //! ```text
-//! byte 0     version, 1
-//! byte 1..   JSON; fields are only added, never removed or changed
+//! byte 0     version: 1; of a checkpoint with a finalized feature level above 0: 2
+//! byte 1..   JSON; fields are only added, never removed or changed, and an unknown one is refused
 //! ```
+//!
+//! Programs of feature level 0 ignore unknown fields. The other version keeps them from reading a
+//! checkpoint without its finalized level, and so from running in a cluster that uses newer
+//! features.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,11 +16,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Metadata, NextIds, Node, Topic};
+use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, PartitionId};
 use crate::offset::LogIndex;
 
-/// The version of the encoding.
+/// The version of everything but the checkpoints of a finalized level.
 const VERSION: u8 = 1;
+/// The version of checkpoints with a finalized level above 0.
+const CHECKPOINT_FINALIZED_VERSION: u8 = 2;
 
 /// The failure to encode or decode metadata or a command.
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +31,15 @@ pub enum CodecError {
     /// There are no bytes.
     #[error("cannot decode metadata: it is empty")]
     Empty,
-    /// The version is not supported, for example one of a newer release.
-    #[error("metadata version must be {VERSION}, got {found}")]
+    /// A newer version of the program has written it.
+    #[error("metadata version must be at most {newest}, got {found}: a newer version wrote it")]
     UnknownVersion {
         /// The version byte.
         found: u8,
+        /// The newest version byte that this version knows.
+        newest: u8,
     },
-    /// The JSON is invalid or has unexpected fields or types.
+    /// The JSON is invalid, or has fields, variants or types that this version does not know.
     #[error("cannot decode metadata")]
     Malformed(#[source] serde_json::Error),
     /// The value cannot be encoded as JSON.
@@ -46,46 +55,71 @@ pub enum CodecError {
 
 /// The content of a checkpoint.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct StoredMetadata<N, T> {
     cluster_id: Option<ClusterId>,
     version: LogIndex,
+    #[serde(default, skip_serializing_if = "FeatureLevel::is_zero")]
+    finalized_level: FeatureLevel,
     next: NextIds,
     nodes: Vec<N>,
     topics: Vec<T>,
 }
 
 pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
-    let mut bytes = vec![VERSION];
+    encode_version(value, VERSION)
+}
+
+fn encode_version(value: &impl Serialize, version: u8) -> Result<Vec<u8>, CodecError> {
+    let mut bytes = vec![version];
     serde_json::to_writer(&mut bytes, value).map_err(CodecError::Encode)?;
     Ok(bytes)
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    decode_version(bytes, VERSION)
+}
+
+fn decode_version<T: DeserializeOwned>(bytes: &[u8], newest: u8) -> Result<T, CodecError> {
     match bytes {
         [] => Err(CodecError::Empty),
-        [VERSION, json @ ..] => serde_json::from_slice(json).map_err(CodecError::Malformed),
-        [found, ..] => Err(CodecError::UnknownVersion { found: *found }),
+        [version, json @ ..] if (1..=newest).contains(version) => {
+            serde_json::from_slice(json).map_err(CodecError::Malformed)
+        }
+        [found, ..] => Err(CodecError::UnknownVersion {
+            found: *found,
+            newest,
+        }),
     }
 }
 
 impl Metadata {
     /// Encodes the metadata for a checkpoint.
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        encode(&StoredMetadata::<&Node, &Topic> {
+        let stored = StoredMetadata::<&Node, &Topic> {
             cluster_id: self.cluster_id,
             version: self.version,
+            finalized_level: self.finalized_level,
             next: self.next,
             nodes: self.nodes.values().collect(),
             topics: self.topics.values().map(AsRef::as_ref).collect(),
-        })
+        };
+        let version = if self.finalized_level == FeatureLevel::ZERO {
+            VERSION
+        } else {
+            CHECKPOINT_FINALIZED_VERSION
+        };
+        encode_version(&stored, version)
     }
 
     /// Decodes a checkpoint. Fails if it is malformed or inconsistent.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        let stored: StoredMetadata<Node, Topic> = decode(bytes)?;
+        let stored: StoredMetadata<Node, Topic> =
+            decode_version(bytes, CHECKPOINT_FINALIZED_VERSION)?;
         let mut metadata = Self {
             cluster_id: stored.cluster_id,
             version: stored.version,
+            finalized_level: stored.finalized_level,
             nodes: BTreeMap::new(),
             topics: BTreeMap::new(),
             groups: BTreeMap::new(),

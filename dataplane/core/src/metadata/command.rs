@@ -4,16 +4,19 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{self, CodecError};
 use super::{MetaError, RegistrationToken, TopicId};
+use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId, ProducerId};
 use crate::retention::RetentionPolicy;
 
 /// A change of the metadata.
 ///
-/// Variants and fields are part of the format of the log: they are only added, never changed. A
-/// command is idempotent unless its description says otherwise, since a proposer repeats a command
-/// whose outcome it does not know.
+/// Variants and fields are part of the format of the log: they are only added, never changed, and
+/// each addition has a feature level ([`Command::level`]). An unknown variant or field fails to
+/// decode: a field that was dropped silently would make metadata differ between versions. A command
+/// is idempotent unless its description says otherwise, since a proposer repeats a command whose
+/// outcome it does not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
     /// Bootstraps the cluster with its id and first node. The first command of the log.
     InitCluster {
@@ -21,6 +24,9 @@ pub enum Command {
         cluster_id: ClusterId,
         /// The registration of the first node.
         first_node: Registration,
+        /// The level at which the cluster is finalized: that of the first node.
+        #[serde(default, skip_serializing_if = "FeatureLevel::is_zero")]
+        level: FeatureLevel,
     },
     /// Registers a node and allocates its id. The same token always gets the same id.
     RegisterNode(Registration),
@@ -132,10 +138,18 @@ pub enum Command {
         /// The end of the exclusion, milliseconds since the Unix epoch.
         until_ms: i64,
     },
+    /// Finalizes a feature level. A lower level than the finalized one changes nothing.
+    FinalizeLevel {
+        /// The level.
+        level: FeatureLevel,
+    },
 }
 
-/// The registration of a node: its description of itself.
+/// The registration of a node: its description of itself. The version and the feature level of a
+/// node are not part of it but of its reports: a program of level 0 would drop the new field when
+/// it applies the command, and its metadata would differ from that of the other nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Registration {
     /// The token that identifies the node until it has its id.
     pub token: RegistrationToken,
@@ -153,6 +167,7 @@ pub struct Registration {
 
 /// New partitions for a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Growth {
     /// The number of partitions afterwards. A topic that already has as many does not change.
     pub total: u32,
@@ -185,12 +200,87 @@ impl Command {
         codec::encode(self)
     }
 
-    /// Decodes a command from the log.
+    /// Decodes a command. Fails if it has a variant or field that this version does not know.
     ///
-    /// On an error, for example an unknown command of a newer release, the node MUST exit. If it
-    /// skipped the command, its metadata would diverge from that of the other nodes.
+    /// A command that a peer sends is refused on an error. For a command from the log, the node
+    /// MUST exit: if it skipped the command, its metadata would diverge from that of the other
+    /// nodes.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         codec::decode(bytes)
+    }
+
+    /// The feature level that must be finalized before the command is used.
+    ///
+    /// `InitCluster` and `FinalizeLevel` themselves set the finalized level and need none: a
+    /// `FinalizeLevel` is proposed only once all nodes have reported that they know its level.
+    pub const fn level(&self) -> FeatureLevel {
+        match self {
+            Self::InitCluster { .. }
+            | Self::FinalizeLevel { .. }
+            | Self::RegisterNode(_)
+            | Self::UpdateNode { .. }
+            | Self::CreateTopic { .. }
+            | Self::AlterTopic { .. }
+            | Self::DeleteTopic { .. }
+            | Self::AllocateProducers { .. }
+            | Self::SetPreferredLeader { .. }
+            | Self::StartPartition { .. }
+            | Self::SetTarget { .. }
+            | Self::CommitMove { .. }
+            | Self::ReportDamage { .. }
+            | Self::CommitEviction { .. }
+            | Self::CommitRepair { .. }
+            | Self::DrainNode { .. }
+            | Self::RemoveNode { .. }
+            | Self::UndrainNode { .. }
+            | Self::RestNode { .. } => FeatureLevel::ZERO,
+        }
+    }
+
+    /// The name of the command in the log, for error messages.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::InitCluster { .. } => "init_cluster",
+            Self::FinalizeLevel { .. } => "finalize_level",
+            Self::RegisterNode(_) => "register_node",
+            Self::UpdateNode { .. } => "update_node",
+            Self::CreateTopic { .. } => "create_topic",
+            Self::AlterTopic { .. } => "alter_topic",
+            Self::DeleteTopic { .. } => "delete_topic",
+            Self::AllocateProducers { .. } => "allocate_producers",
+            Self::SetPreferredLeader { .. } => "set_preferred_leader",
+            Self::StartPartition { .. } => "start_partition",
+            Self::SetTarget { .. } => "set_target",
+            Self::CommitMove { .. } => "commit_move",
+            Self::ReportDamage { .. } => "report_damage",
+            Self::CommitEviction { .. } => "commit_eviction",
+            Self::CommitRepair { .. } => "commit_repair",
+            Self::DrainNode { .. } => "drain_node",
+            Self::RemoveNode { .. } => "remove_node",
+            Self::UndrainNode { .. } => "undrain_node",
+            Self::RestNode { .. } => "rest_node",
+        }
+    }
+
+    /// Checks that a program which knows levels up to `known` may use the command in a cluster with
+    /// this finalized level. Checked before a command is proposed, and again when it is applied.
+    pub fn check_level(
+        &self,
+        finalized: FeatureLevel,
+        known: FeatureLevel,
+    ) -> Result<(), MetaError> {
+        match self {
+            Self::FinalizeLevel { level } if *level > known => Err(MetaError::UnknownLevel {
+                level: *level,
+                known,
+            }),
+            command if command.level() > finalized => Err(MetaError::NotFinalized {
+                feature: command.name().to_owned(),
+                level: command.level(),
+                finalized,
+            }),
+            _ => Ok(()),
+        }
     }
 }
 

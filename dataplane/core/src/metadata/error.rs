@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId};
 use crate::reason::Reason;
 use crate::topic::TopicError;
@@ -149,6 +150,33 @@ pub enum MetaError {
         /// The number of nodes needed: the largest replication factor of a topic.
         needed: usize,
     },
+    /// A feature is used before its level is finalized.
+    #[error(
+        "{feature} needs feature level {level}, and the cluster has finalized level {finalized}: \
+         upgrade all nodes, then run \"lograft cluster finalize\""
+    )]
+    NotFinalized {
+        /// The command or setting.
+        feature: String,
+        /// Its level.
+        level: FeatureLevel,
+        /// The finalized level of the cluster.
+        finalized: FeatureLevel,
+    },
+    /// The node does not know the level.
+    #[error("feature level must be at most {known}, the newest that this node knows, got {level}")]
+    UnknownLevel {
+        /// The level in the command.
+        level: FeatureLevel,
+        /// The newest level that the node knows.
+        known: FeatureLevel,
+    },
+    /// The leader of the meta group does not know the command, or a field of it.
+    #[error("leader of the meta group runs a version that is too old for the command: {cause}")]
+    UnknownCommand {
+        /// Why it does not decode.
+        cause: String,
+    },
     /// The node still has replicas, or was not drained.
     #[error("node {node} is not drained, replicas left: {replicas_left}")]
     NodeNotDrained {
@@ -196,6 +224,8 @@ impl MetaError {
             Self::NotStarted { .. } | Self::OtherRepair { .. } => Reason::NotReady,
             Self::OnlyReplica { .. } => Reason::ReplicaCorrupt,
             Self::TooFewNodes { .. } => Reason::TooFewNodes,
+            Self::NotFinalized { .. } => Reason::FeatureNotFinalized,
+            Self::UnknownLevel { .. } | Self::UnknownCommand { .. } => Reason::VersionTooOld,
             Self::NodeNotDrained { .. } => Reason::NodeNotDrained,
         }
     }
@@ -212,6 +242,8 @@ impl MetaError {
                 Some("node")
             }
             Self::OtherTarget { .. } => Some("replicas"),
+            Self::NotFinalized { feature, .. } => Some(feature),
+            Self::UnknownLevel { .. } => Some("level"),
             _ => None,
         }
     }
@@ -225,6 +257,8 @@ impl MetaError {
             }
             Self::Topic(error) => Some(error.bound()),
             Self::TooFewNodes { needed, .. } => Some(needed.to_string()),
+            Self::NotFinalized { level, .. } => Some(format!("feature level {level} or newer")),
+            Self::UnknownLevel { known, .. } => Some(format!("0..={known}")),
             _ => None,
         }
     }

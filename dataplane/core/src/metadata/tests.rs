@@ -24,6 +24,7 @@ fn init() -> Command {
     Command::InitCluster {
         cluster_id,
         first_node: registration(1),
+        level: FeatureLevel::ZERO,
     }
 }
 
@@ -85,6 +86,7 @@ fn a_cluster_is_initialized_once() {
     let command = Command::InitCluster {
         cluster_id: other,
         first_node: registration(9),
+        level: FeatureLevel::ZERO,
     };
     assert_eq!(
         rejected(&mut metadata, &command).reason(),
@@ -516,10 +518,91 @@ fn the_encoding_of_commands_is_stable() {
     assert!(matches!(Command::decode(&[]), Err(CodecError::Empty)));
     assert!(matches!(
         Command::decode(b"\x02{}"),
-        Err(CodecError::UnknownVersion { found: 2 })
+        Err(CodecError::UnknownVersion {
+            found: 2,
+            newest: 1
+        })
     ));
     let unknown = Command::decode(b"\x01{\"from_the_future\":{}}");
     assert!(matches!(unknown, Err(CodecError::Malformed(_))));
+}
+
+#[test]
+fn unknown_fields_are_refused_at_every_depth() {
+    let mut metadata = cluster(2);
+    apply(&mut metadata, &create("t", &[&[1, 2]]));
+    let commands = [init(), create("t", &[&[1]])];
+    let commands = commands.map(|command| command.encode().unwrap());
+    let decode_command = |bytes: &[u8]| Command::decode(bytes).is_ok();
+    let decode_checkpoint = |bytes: &[u8]| Metadata::decode(bytes).is_ok();
+    let decoders: [(&[u8], &dyn Fn(&[u8]) -> bool); 3] = [
+        (&commands[0], &decode_command),
+        (&commands[1], &decode_command),
+        (&metadata.encode().unwrap(), &decode_checkpoint),
+    ];
+    for (bytes, decode) in decoders {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        assert!(decode(text.as_bytes()));
+        let objects: Vec<usize> = text.match_indices("{\"").map(|(at, _)| at).collect();
+        assert!(objects.len() > 2);
+        for at in objects {
+            let with = format!("{}{{\"later\":1,{}", &text[..at], &text[at + 1..]);
+            assert!(!decode(with.as_bytes()), "{with}");
+        }
+    }
+}
+
+#[test]
+fn a_level_is_finalized_once_and_survives_a_checkpoint() {
+    let finalize = |level| Command::FinalizeLevel {
+        level: FeatureLevel(level),
+    };
+    let mut metadata = cluster(1);
+    assert_eq!(
+        metadata.encode().unwrap()[0],
+        1,
+        "programs of level 0 read it"
+    );
+    apply(&mut metadata, &finalize(2));
+    apply(&mut metadata, &finalize(1));
+    assert_eq!(metadata.finalized_level(), FeatureLevel(2));
+    let bytes = metadata.encode().unwrap();
+    assert_eq!(bytes[0], 2, "programs of level 0 refuse it");
+    assert_eq!(Metadata::decode(&bytes).unwrap(), metadata);
+    let newer = [&[3], &bytes[1..]].concat();
+    let error = Metadata::decode(&newer).unwrap_err().to_string();
+    assert!(error.contains("a newer version wrote it"), "{error}");
+}
+
+#[test]
+fn a_new_cluster_is_finalized_at_the_level_of_its_first_node() {
+    let mut metadata = Metadata::default();
+    let command = Command::InitCluster {
+        cluster_id: ClusterId::from_bytes(CLUSTER),
+        first_node: registration(1),
+        level: FeatureLevel(1),
+    };
+    assert_eq!(
+        Command::decode(&command.encode().unwrap()).unwrap(),
+        command
+    );
+    apply(&mut metadata, &command);
+    assert_eq!(metadata.finalized_level(), FeatureLevel(1));
+    apply(&mut metadata, &init());
+    assert_eq!(metadata.finalized_level(), FeatureLevel(1));
+}
+
+#[test]
+fn a_level_that_the_program_does_not_know_is_not_finalized() {
+    let level = FeatureLevel(FeatureLevel::CURRENT.get() + 1);
+    let command = Command::FinalizeLevel { level };
+    let error = command.check_level(FeatureLevel::ZERO, FeatureLevel::CURRENT);
+    let error = error.unwrap_err();
+    assert_eq!(error.reason(), Reason::VersionTooOld);
+    assert_eq!(
+        error.bound().unwrap(),
+        format!("0..={}", FeatureLevel::CURRENT)
+    );
 }
 
 #[test]
@@ -589,6 +672,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => node.clone().prop_map(|node| Command::UndrainNode { node }),
         1 => (node.clone(), any::<i64>())
             .prop_map(|(node, until_ms)| Command::RestNode { node, until_ms }),
+        1 => (0u32..3).prop_map(|n| Command::FinalizeLevel { level: FeatureLevel(n) }),
         3 => node.prop_map(|node| Command::RemoveNode { node }),
     ]
 }
@@ -671,6 +755,13 @@ fn check_invariants(metadata: &Metadata) {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn the_name_of_a_command_is_that_in_the_log(command in any_command()) {
+        let text = String::from_utf8(command.encode().unwrap()).unwrap();
+        let expected = format!("\u{1}{{\"{}\":", command.name());
+        prop_assert!(text.starts_with(&expected), "{}", text);
+    }
 
     #[test]
     fn any_commands_keep_the_invariants(

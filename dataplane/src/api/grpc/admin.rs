@@ -10,7 +10,7 @@ use crate::control::Control;
 use crate::error::ApiError;
 use lograft_core::Reason;
 
-pub(crate) use cluster::{describe_cluster, transfer_leadership};
+pub(crate) use cluster::{describe_cluster, finalize_level, transfer_leadership};
 pub(crate) use nodes::{bootstrap, decommission_node, join, recommission_node};
 pub(crate) use stop::prepare_stop;
 pub(crate) use topics::{alter_topic, create_topic, delete_topic, describe_topic, list_topics};

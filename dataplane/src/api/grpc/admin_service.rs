@@ -144,4 +144,14 @@ impl AdminService for AdminApi {
             .await
             .map(Response::new)
     }
+
+    async fn finalize_level(
+        &self,
+        request: Request<proto::FinalizeLevelRequest>,
+    ) -> Answer<proto::FinalizeLevelReply> {
+        authorize_call(request.extensions(), Operation::Alter, Resource::Cluster)?;
+        admin::finalize_level(&self.control, &request.into_inner())
+            .await
+            .map(Response::new)
+    }
 }

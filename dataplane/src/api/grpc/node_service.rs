@@ -47,7 +47,7 @@ impl NodeService for NodeApi {
         authorize_node(request.extensions())?;
         let proto::ProposeMetaRequest { route, command } = request.into_inner();
         self.admit(route.as_ref())?;
-        match self.control.proposer.attempt_here(&command).await {
+        match self.control.proposer.attempt_for_peer(&command).await {
             ProposeAttempt::Applied(index, result) => {
                 let outcome = Outcome::encode(&result).map_err(|error| unencodable(&error))?;
                 let outcome = outcome.into();

@@ -2,7 +2,7 @@
 
 use lograft_core::metadata::{Registration, TopicId};
 use lograft_core::{
-    ClusterId, GroupId, NodeId, NodeState, Offset, PartitionId, RetentionPolicy, Term,
+    ClusterId, FeatureLevel, GroupId, NodeId, NodeState, Offset, PartitionId, RetentionPolicy, Term,
 };
 
 use crate::control::node_report::NodeReport;
@@ -12,6 +12,8 @@ use crate::control::node_report::NodeReport;
 pub(crate) struct ClusterDescription {
     /// The cluster's id; `None` if the answering node belongs to no cluster.
     pub(crate) cluster: Option<ClusterId>,
+    /// The finalized feature level.
+    pub(crate) finalized_level: FeatureLevel,
     /// Whether no problem degrades the cluster.
     pub(crate) healthy: bool,
     /// The leader of the meta group.
@@ -177,6 +179,8 @@ pub(crate) enum ProblemKind {
     NodeDraining,
     /// A partition has a replica that is not in sync.
     PartitionUnderReplicated,
+    /// All nodes know a newer feature level than the finalized one.
+    UpgradeNotFinalized,
 }
 
 impl ProblemKind {
@@ -191,6 +195,7 @@ impl ProblemKind {
             Self::DiskLow => "DISK_LOW",
             Self::NodeDraining => "NODE_DRAINING",
             Self::PartitionUnderReplicated => "PARTITION_UNDER_REPLICATED",
+            Self::UpgradeNotFinalized => "UPGRADE_NOT_FINALIZED",
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use lograft_core::NodeState;
 use lograft_core::limits::PROBLEM_NAMES_MAX_COUNT;
+use lograft_core::metadata::Metadata;
 
 use super::description::{
     NodeDescription, PartitionDescription, PartitionHealth, Problem, ProblemKind, ReplicaState,
 };
+use super::reports::Reports;
 
 /// State of the meta group, as far as problems depend on it.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +50,21 @@ pub(crate) fn find(
         "a replica that is missing or behind",
     ));
     problems
+}
+
+/// A note while an upgrade could be finalized. It degrades nothing: the cluster may stay so, to be
+/// able to return to the former version.
+pub(crate) fn not_finalized(metadata: &Metadata, reports: &Reports) -> Option<Problem> {
+    let finalized = metadata.finalized_level();
+    let common = reports.lowest_level(metadata).ok()?;
+    (common > finalized).then(|| Problem {
+        kind: ProblemKind::UpgradeNotFinalized,
+        text: format!(
+            "all nodes know feature level {common}, and the cluster uses level {finalized}: \
+             run \"lograft cluster finalize\" once no return to the former version is needed"
+        ),
+        degrades: false,
+    })
 }
 
 fn meta_problems(meta: MetaHealth) -> Vec<Problem> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lograft_core::assignment::meta_voters;
 use lograft_core::limits::META_VOTERS_MAX_COUNT;
 use lograft_core::metadata::Metadata;
-use lograft_core::{GroupId, NodeId};
+use lograft_core::{FeatureLevel, GroupId, NodeId};
 
 use crate::control::node_report::{NodeReport, ReplicaReport};
 
@@ -40,6 +40,16 @@ impl Reports {
     /// The report of a node, without its replicas.
     pub(crate) fn node(&self, node: NodeId) -> Option<&NodeReport> {
         Some(&self.0.get(&node)?.node)
+    }
+
+    /// The newest feature level that all members of the cluster know, or a member that gave no
+    /// report.
+    pub(crate) fn lowest_level(&self, metadata: &Metadata) -> Result<FeatureLevel, NodeId> {
+        let levels = metadata
+            .members()
+            .map(|node| self.node(node.id).map(|report| report.level).ok_or(node.id));
+        let levels: Vec<FeatureLevel> = levels.collect::<Result<_, _>>()?;
+        Ok(levels.into_iter().min().unwrap_or_default())
     }
 
     /// The report of a replica.

@@ -1,12 +1,18 @@
 //! Commands that bootstrap the cluster and change its nodes.
 
 use super::{Applied, check_limit};
+use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId};
 use crate::limits::{NODE_ADDRESS_MAX_BYTES, NODE_NAME_MAX_BYTES, NODES_MAX_COUNT};
 use crate::metadata::{MetaError, Metadata, Node, NodeState, Outcome, Partition, Registration};
 
 impl Metadata {
-    pub(super) fn init_cluster(&mut self, asked: ClusterId, first: &Registration) -> Applied {
+    pub(super) fn init_cluster(
+        &mut self,
+        asked: ClusterId,
+        first: &Registration,
+        level: FeatureLevel,
+    ) -> Applied {
         match self.cluster_id {
             Some(actual) if actual != asked => {
                 return Err(MetaError::OtherCluster { actual, asked });
@@ -18,6 +24,7 @@ impl Metadata {
         // an id.
         let outcome = self.register_node(first)?;
         self.cluster_id = Some(asked);
+        self.finalized_level = level;
         Ok(outcome)
     }
 

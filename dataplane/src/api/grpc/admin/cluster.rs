@@ -1,12 +1,13 @@
 //! The cluster as a whole, and leaderships.
 
-use lograft_core::{GroupId, NodeId, PartitionId};
+use lograft_core::{FeatureLevel, GroupId, NodeId, PartitionId};
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
 use super::{check_member, encode};
 use crate::control::Control;
 use crate::control::leader_admin::TransferGroup;
+use crate::control::level_admin::FinalizedLevel;
 
 pub(crate) async fn describe_cluster(
     control: &Control,
@@ -20,6 +21,19 @@ pub(crate) async fn describe_cluster(
             .retain(|p| p.health() != proto::PartitionHealth::Healthy);
     }
     Ok(reply)
+}
+
+pub(crate) async fn finalize_level(
+    control: &Control,
+    request: &proto::FinalizeLevelRequest,
+) -> Result<proto::FinalizeLevelReply, Status> {
+    check_member(control)?;
+    let finalized = control.levels.finalize(request.level.map(FeatureLevel));
+    let FinalizedLevel { level, is_changed } = finalized.await?;
+    Ok(proto::FinalizeLevelReply {
+        finalized_level: level.get(),
+        changed: is_changed,
+    })
 }
 
 pub(crate) async fn transfer_leadership(

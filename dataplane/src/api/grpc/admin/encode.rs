@@ -11,6 +11,7 @@ use crate::control::cluster_report::description::{
 pub(super) fn cluster(described: ClusterDescription) -> proto::DescribeClusterReply {
     let ClusterDescription {
         cluster,
+        finalized_level,
         healthy,
         meta_leader,
         answered_by,
@@ -21,6 +22,7 @@ pub(super) fn cluster(described: ClusterDescription) -> proto::DescribeClusterRe
     } = described;
     proto::DescribeClusterReply {
         cluster_id: cluster.map(|id| id.to_string()).unwrap_or_default(),
+        finalized_level: finalized_level.get(),
         healthy,
         meta_leader_node: meta_leader.map(NodeId::get),
         answered_by: answered_by.map_or(0, NodeId::get),
@@ -84,6 +86,7 @@ fn node(described: NodeDescription) -> proto::NodeDescription {
         state: node_state(state).into(),
         reachable,
         version: report.version,
+        feature_level: report.level.get(),
         disk_total_bytes: report.disk_total_bytes,
         disk_free_bytes: report.disk_free_bytes,
         disk_low: report.disk_low,

@@ -1,7 +1,7 @@
 //! Bootstrap, join and decommission of nodes.
 
 use lograft_core::metadata::Registration;
-use lograft_core::{ClusterId, NodeId};
+use lograft_core::{ClusterId, FeatureLevel, NodeId};
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
@@ -10,6 +10,7 @@ use super::encode::node_state;
 use crate::control::Control;
 use crate::control::cluster_entry::{Bootstrapped, EnterError};
 use crate::control::node_admin::{DecommissionProgress, RegisteredNode};
+use crate::control::peer_calls::JoinCall;
 use crate::error::ApiError;
 use crate::error_text::error_chain;
 
@@ -42,9 +43,9 @@ pub(crate) async fn join(
     request: proto::JoinRequest,
 ) -> Result<proto::JoinReply, Status> {
     check_member(control)?;
-    let registration =
-        registration(request).ok_or_else(|| ApiError::invalid("registration_token", "a UUID"))?;
-    let RegisteredNode { member, members } = control.nodes.register(registration).await?;
+    let call =
+        join_call(request).ok_or_else(|| ApiError::invalid("registration_token", "a UUID"))?;
+    let RegisteredNode { member, members } = control.nodes.register(call).await?;
     let members = members.into_iter().map(|(id, registration)| proto::Member {
         node_id: id.get(),
         name: registration.name,
@@ -84,22 +85,26 @@ pub(crate) async fn recommission_node(
     })
 }
 
-/// The registration in a join request; `None` if its token is malformed. The meta group checks the
-/// rest.
-fn registration(request: proto::JoinRequest) -> Option<Registration> {
+/// The content of a join request; `None` if its token is malformed. The meta group checks the rest.
+fn join_call(request: proto::JoinRequest) -> Option<JoinCall> {
     let proto::JoinRequest {
         registration_token,
         name,
         client_address,
         peer_address,
         zone,
+        feature_level,
     } = request;
     let token = registration_token.parse().ok()?;
-    Some(Registration {
+    let registration = Registration {
         token,
         name,
         client_address,
         peer_address,
         zone,
+    };
+    Some(JoinCall {
+        registration,
+        level: FeatureLevel(feature_level),
     })
 }

@@ -1,0 +1,167 @@
+//! Nodes of two feature levels in one cluster: the upgrade, the way back, and what is refused.
+
+use lograft_core::metadata::{Command, MetaError, Outcome};
+use lograft_core::{FeatureLevel, Reason};
+use lograft_proto::admin::v1 as admin;
+use lograft_proto::raft::v1 as raft;
+use lograft_proto::raft::v1::node_service_client::NodeServiceClient;
+use tonic::Status;
+
+use crate::cluster::{CLUSTER_ID, Cluster, eventually};
+use crate::control::reason;
+
+const OLD: FeatureLevel = FeatureLevel(FeatureLevel::CURRENT.get() - 1);
+const NEW: FeatureLevel = FeatureLevel::CURRENT;
+
+async fn finalize(
+    cluster: &Cluster,
+    at: usize,
+    level: Option<u32>,
+) -> Result<admin::FinalizeLevelReply, Status> {
+    let request = admin::FinalizeLevelRequest { level };
+    let reply = cluster.admin(at).finalize_level(request).await?;
+    Ok(reply.into_inner())
+}
+
+/// Restarts a node with a program of a level, and waits until it is ready.
+async fn change_version(cluster: &mut Cluster, at: usize, level: FeatureLevel) {
+    cluster.level = level;
+    cluster.stop(at).await;
+    cluster.restart(at).await;
+    cluster.ready(at).await;
+}
+
+/// Waits until a node has heard the levels of all nodes, in the order of their ids.
+async fn levels(cluster: &Cluster, at: usize, expected: &[FeatureLevel]) {
+    eventually("the levels of all nodes", async || {
+        let nodes = cluster.describe(at).await.nodes;
+        let found = nodes.iter().map(|node| FeatureLevel(node.feature_level));
+        let is_reachable = nodes.iter().all(|node| node.reachable);
+        (is_reachable && found.eq(expected.iter().copied())).then_some(())
+    })
+    .await;
+}
+
+fn notes(description: &admin::DescribeClusterReply) -> Vec<&str> {
+    let kinds = description.problems.iter().map(|p| p.kind.as_str());
+    kinds
+        .filter(|kind| *kind == "UPGRADE_NOT_FINALIZED")
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_goes_back_until_it_is_finalized() {
+    let mut cluster = Cluster::new();
+    cluster.level = OLD;
+    cluster.add().await;
+    cluster.bootstrap(0).await.unwrap();
+    cluster.add().await;
+    cluster.add().await;
+    for at in 0..3 {
+        cluster.ready(at).await;
+    }
+    cluster.create_topic(0, "t", 1, 3).await;
+    cluster.produce(0, 0, "old").await;
+    levels(&cluster, 0, &[OLD; 3]).await;
+    assert_eq!(cluster.describe(0).await.finalized_level, OLD.get());
+    assert!(!finalize(&cluster, 0, None).await.unwrap().changed);
+
+    change_version(&mut cluster, 0, NEW).await;
+    levels(&cluster, 0, &[NEW, OLD, OLD]).await;
+    let refused = finalize(&cluster, 0, Some(NEW.get())).await.unwrap_err();
+    assert_eq!(reason(&refused), Some(Reason::VersionTooOld), "{refused:?}");
+    assert!(refused.message().contains("node 2 (n1)"), "{refused:?}");
+    change_version(&mut cluster, 1, NEW).await;
+    change_version(&mut cluster, 2, NEW).await;
+    cluster.produce(1, 0, "new").await;
+    levels(&cluster, 2, &[NEW; 3]).await;
+    let described = cluster.describe(2).await;
+    assert_eq!(notes(&described).len(), 1, "{described:?}");
+    assert_eq!(described.finalized_level, OLD.get());
+
+    change_version(&mut cluster, 1, OLD).await;
+    cluster.produce(1, 0, "back").await;
+    change_version(&mut cluster, 1, NEW).await;
+    levels(&cluster, 1, &[NEW; 3]).await;
+    cluster.stop(2).await;
+    let refused = eventually("a node to be missed", async || {
+        finalize(&cluster, 1, None).await.err()
+    });
+    assert_eq!(reason(&refused.await), Some(Reason::NotReady));
+    cluster.restart(2).await;
+    cluster.ready(2).await;
+    levels(&cluster, 1, &[NEW; 3]).await;
+    let reply = finalize(&cluster, 1, None).await.unwrap();
+    assert_eq!((reply.finalized_level, reply.changed), (NEW.get(), true));
+    assert!(!finalize(&cluster, 2, None).await.unwrap().changed);
+    eventually("all nodes to know it", async || {
+        let described = cluster.describe(0).await;
+        (described.finalized_level == NEW.get() && notes(&described).is_empty()).then_some(())
+    })
+    .await;
+
+    cluster.level = OLD;
+    cluster.stop(2).await;
+    cluster.restart(2).await;
+    let fault = cluster.fault(2).await;
+    assert!(
+        fault.contains("cluster has finalized feature level"),
+        "{fault}"
+    );
+    cluster.produce(0, 0, "after").await;
+    assert_eq!(
+        cluster.read_all(0, 0).await,
+        ["old", "new", "back", "after"]
+    );
+    let joined = cluster.add().await;
+    eventually("the join to be refused", async || {
+        cluster
+            .waits_for(joined)
+            .filter(|text| text.contains("feature level of node n3 must be at least 1"))
+    })
+    .await;
+    assert_eq!(cluster.describe(0).await.nodes.len(), 3);
+}
+
+/// Offers a command to the leader of the meta group, as another node does.
+async fn offer(cluster: &Cluster, command: Vec<u8>) -> Result<Outcome, MetaError> {
+    let cluster_id: lograft_core::ClusterId = CLUSTER_ID.parse().unwrap();
+    let request = raft::ProposeMetaRequest {
+        route: Some(raft::Route {
+            cluster_id: cluster_id.to_bytes().to_vec().into(),
+            from_node: 1,
+            to_node: 1,
+            group_id: 0,
+        }),
+        command: command.into(),
+    };
+    let mut node = NodeServiceClient::new(cluster.peer_channel(0));
+    let reply = node.propose_meta(request).await.unwrap().into_inner();
+    Outcome::decode(&reply.outcome).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_leader_refuses_commands_that_it_does_not_know() {
+    let mut cluster = Cluster::new();
+    cluster.level = OLD;
+    cluster.add().await;
+    cluster.bootstrap(0).await.unwrap();
+    cluster.ready(0).await;
+    let newer = Command::FinalizeLevel { level: NEW };
+    for command in [
+        b"\x01{\"of_a_later_version\":{}}".to_vec(),
+        b"\x01{\"drain_node\":{\"node\":1,\"later\":true}}".to_vec(),
+        b"\x09{\"drain_node\":{\"node\":1}}".to_vec(),
+        Vec::new(),
+        newer.encode().unwrap(),
+    ] {
+        let text = String::from_utf8_lossy(&command).into_owned();
+        let refused = offer(&cluster, command).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::VersionTooOld, "{text}: {refused}");
+    }
+    let known = Command::AllocateProducers { count: 1 };
+    offer(&cluster, known.encode().unwrap()).await.unwrap();
+    cluster.stop(0).await;
+    cluster.restart(0).await;
+    cluster.ready(0).await;
+}
