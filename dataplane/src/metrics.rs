@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use lograft_core::FeatureLevel;
 use lograft_core::limits::METRICS_PARTITIONS_MAX_COUNT;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -66,6 +67,7 @@ pub struct Metrics {
 }
 
 struct Sampled {
+    finalized_level: IntGauge,
     replicas: IntGaugeVec,
     term: IntGaugeVec,
     leads: IntGaugeVec,
@@ -86,6 +88,7 @@ impl Metrics {
     pub fn new() -> Result<Self, MetricsError> {
         let registry = Registry::new();
         let r = &registry;
+        register_build_info(r)?;
         Ok(Self {
             connections: gauges(r, "lograft_connections", "Open connections.", &["port"])?,
             connections_refused: counters(
@@ -170,6 +173,20 @@ impl Metrics {
     }
 }
 
+/// The version of this program, as labels of a gauge that is always 1.
+fn register_build_info(registry: &Registry) -> Result<(), MetricsError> {
+    let info = gauges(
+        registry,
+        "lograft_build_info",
+        "Version of the program, and the newest feature level that it knows; always 1.",
+        &["version", "feature_level"],
+    )?;
+    let level = FeatureLevel::CURRENT.to_string();
+    info.with_label_values(&[env!("CARGO_PKG_VERSION"), level.as_str()])
+        .set(1);
+    Ok(())
+}
+
 fn gauges(
     registry: &Registry,
     name: &str,
@@ -230,6 +247,11 @@ impl Sampled {
         )?;
         r.register(Box::new(cpu.clone()))?;
         Ok(Self {
+            finalized_level: gauge(
+                r,
+                "lograft_finalized_feature_level",
+                "Feature level that the cluster has finalized, as this node knows it.",
+            )?,
             replicas: gauges(r, "lograft_replicas", "Replicas on this node.", &["role"])?,
             term: gauges(r, "lograft_raft_term", "Raft term of a replica.", at)?,
             leads: gauges(r, "lograft_raft_leads", "1 if this node leads, else 0.", at)?,
@@ -296,6 +318,8 @@ impl Sampled {
         for partition in sample.partitions.iter().take(METRICS_PARTITIONS_MAX_COUNT) {
             self.take_partition(partition);
         }
+        self.finalized_level
+            .set(i64::from(sample.finalized_level.get()));
         self.disk_free.set(int(sample.disk_free_bytes));
         self.disk_total.set(int(sample.disk_total_bytes));
         self.disk_low.set(i64::from(sample.disk_low));

@@ -74,6 +74,7 @@ impl NodeReporter {
         let space = self.storage.space().ok();
         let mut sample = Sample {
             corrupt_count: self.replicas.all_corrupt().len(),
+            finalized_level: self.view.load().finalized_level(),
             disk_free_bytes: space.map_or(0, |space| space.free_bytes),
             disk_total_bytes: space.map_or(0, |space| space.total_bytes),
             disk_low: self.storage.is_disk_low(),

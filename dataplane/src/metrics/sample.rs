@@ -1,5 +1,7 @@
 //! Current values, taken when somebody scrapes.
 
+use lograft_core::FeatureLevel;
+
 /// One replica of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionSample {
@@ -34,6 +36,8 @@ pub struct Sample {
     pub corrupt_count: usize,
     /// Each partition's replica; those beyond `METRICS_PARTITIONS_MAX_COUNT` are not shown.
     pub partitions: Vec<PartitionSample>,
+    /// The finalized feature level, as this node knows it.
+    pub finalized_level: FeatureLevel,
     /// Free space for the data.
     pub disk_free_bytes: u64,
     /// Size of the data's disk.
