@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use lograft_core::metadata::CodecError;
 use lograft_core::{FeatureLevel, GroupId, LogIndex, Offset};
-use lograft_storage::StorageError;
+use lograft_storage::{NewerFormat, StorageError};
 use tokio::sync::watch;
 
 /// Why a node must end.
@@ -14,6 +14,9 @@ pub enum FatalError {
     /// A write or a sync failed; the cause names the file.
     #[error("storage failed")]
     Storage(#[source] StorageError),
+    /// A file was written by a newer version, and this one must not change it.
+    #[error(transparent)]
+    NewerFormat(NewerFormat),
     /// A raft core ended.
     #[error("raft core of group {group} failed: {cause}")]
     Raft {

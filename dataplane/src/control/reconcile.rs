@@ -151,11 +151,14 @@ impl Reconciler {
         } = assigned;
         let text = error_chain(error);
         match error {
-            OpenError::Corrupt { .. }
-            | OpenError::OtherCluster { .. }
-            | OpenError::OtherVersion { .. } => {
+            OpenError::Corrupt { .. } | OpenError::OtherCluster { .. } => {
                 error!(%group, topic, %partition, error = text, "replica marked corrupt");
                 self.replicas.set_corrupt(*group, Some(&text));
+            }
+            // The replica is intact. Marked corrupt, it could be repaired: replicated again by this
+            // version, and its files deleted.
+            OpenError::NewerFormat { newer, .. } => {
+                self.fatal.report(FatalError::NewerFormat(NewerFormat::clone(newer)));
             }
             OpenError::Storage { source, .. } => {
                 self.fatal.report(FatalError::Storage(source.clone()));
