@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use lograft_core::limits::{RECONCILE_RETRY_INTERVAL, REPLICAS_OPENING_MAX_COUNT};
 use lograft_core::{GroupId, PartitionState};
-use lograft_storage::{GroupLog, GroupOptions, OpenError, Storage};
+use lograft_storage::{GroupLog, GroupOptions, NewerFormat, OpenError, Storage};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
@@ -158,7 +158,8 @@ impl Reconciler {
             // The replica is intact. Marked corrupt, it could be repaired: replicated again by this
             // version, and its files deleted.
             OpenError::NewerFormat { newer, .. } => {
-                self.fatal.report(FatalError::NewerFormat(NewerFormat::clone(newer)));
+                self.fatal
+                    .report(FatalError::NewerFormat(NewerFormat::clone(newer)));
             }
             OpenError::Storage { source, .. } => {
                 self.fatal.report(FatalError::Storage(source.clone()));
