@@ -2,6 +2,7 @@
 //! documents every field with its default and bounds.
 
 mod topics;
+mod unknown_fields;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use topics::TopicDefaults;
 pub(crate) use topics::TopicDefaultsSource;
+use unknown_fields::ListOnly;
 
 /// The variable of the environment that goes before the configuration's `zone`.
 pub const ZONE_VARIABLE: &str = "LOGRAFT_ZONE";
@@ -91,6 +93,13 @@ pub struct NodeConfig {
     /// Log lines.
     #[serde(default)]
     pub log: LogSettings,
+    /// Fields, with dots for nesting, that a node which does not know them ignores with a warning
+    /// instead of refusing the configuration. Writers of a newer version list their fields here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore_if_unknown: Vec<String>,
+    /// Fields that were ignored because this version does not know them.
+    #[serde(skip)]
+    pub ignored: Vec<String>,
     /// The file that it was read from, if it was.
     #[serde(skip)]
     pub file: Option<PathBuf>,
@@ -244,12 +253,16 @@ impl NodeConfig {
 
     /// Checks a file's text; `path` is for the error alone.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = serde_yaml::from_str(text).map_err(|source| ConfigError::Parse {
+        let refused = |source| ConfigError::Parse {
             path: path.to_owned(),
             source,
-        })?;
+        };
+        let list: ListOnly = serde_yaml::from_str(text).map_err(refused)?;
+        unknown_fields::check_list(&list.ignore_if_unknown)?;
+        let read = unknown_fields::read(text, &list.ignore_if_unknown);
+        let (config, ignored): (Self, _) = read.map_err(refused)?;
         config.check()?;
-        Ok(config)
+        Ok(Self { ignored, ..config })
     }
 
     /// Applies the environment, which takes precedence over the file: a pod learns its zone only
@@ -280,6 +293,7 @@ impl NodeConfig {
             let name = "runtime.worker_threads_count";
             within(name, count, 1, WORKER_THREADS_MAX_COUNT, "threads")?;
         }
+        unknown_fields::check_list(&self.ignore_if_unknown)?;
         self.storage.check()?;
         self.topics.check()?;
         self.raft.check()

@@ -81,6 +81,10 @@ pub const APPEND_IN_FLIGHT_MAX_COUNT: usize = 8;
 pub const NODE_NAME_MAX_BYTES: usize = 253;
 /// Maximum number of seed addresses in a node's configuration.
 pub const SEEDS_MAX_COUNT: usize = 128;
+/// Maximum number of fields that a node's configuration lists to be ignored if unknown.
+pub const IGNORE_IF_UNKNOWN_MAX_COUNT: usize = 256;
+/// Maximum length of such a field with the sections that it is in, in bytes.
+pub const IGNORE_IF_UNKNOWN_FIELD_MAX_BYTES: usize = 256;
 /// Maximum number of worker threads in a node's configuration. They do all work except disk writes.
 pub const WORKER_THREADS_MAX_COUNT: usize = 1024;
 /// Maximum number of writer threads in a node's configuration. They write and sync segment files.

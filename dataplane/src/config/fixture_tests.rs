@@ -60,6 +60,8 @@ fn full() -> NodeConfig {
             level: "lograft_node=debug,info".to_owned(),
             format: LogFormat::Json,
         },
+        ignore_if_unknown: Vec::new(),
+        ignored: Vec::new(),
         file: None,
     }
 }
@@ -134,6 +136,8 @@ fn written_by_the_operator(name: &str) -> NodeConfig {
                 format: LogFormat::Json,
             }
         },
+        ignore_if_unknown: Vec::new(),
+        ignored: Vec::new(),
         file: None,
     }
 }

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use lograft_core::limits::{IGNORE_IF_UNKNOWN_FIELD_MAX_BYTES, IGNORE_IF_UNKNOWN_MAX_COUNT};
+
 use super::*;
 
 const SMALLEST: &str = "
@@ -51,6 +53,104 @@ fn an_unknown_field_is_named_with_its_line() {
         error.contains("segment_bytes") && error.contains("line 6"),
         "{error}"
     );
+}
+
+/// A configuration of a newer version, which lists these fields.
+fn newer(listed: &str, rest: &str) -> String {
+    format!("{SMALLEST}ignore_if_unknown: [{listed}]\n{rest}")
+}
+
+#[test]
+fn a_listed_unknown_field_is_ignored_at_every_depth() {
+    let cases = [
+        ("compaction_ms", "compaction_ms: 5\n", "compaction_ms"),
+        (
+            "storage.tier",
+            "storage: {tier: {a: [1, {b: 2}]}, reserve_bytes: 1}\n",
+            "storage.tier",
+        ),
+        ("tiering", "tiering: {bucket: x}\n", "tiering"),
+        (
+            "tiering.bucket, tiering.cache.max_bytes",
+            "tiering: {bucket: x, cache: {max_bytes: 5}}\n",
+            "tiering.bucket tiering.cache.max_bytes",
+        ),
+    ];
+    for (listed, rest, ignored) in cases {
+        let config = parse(&newer(listed, rest)).unwrap();
+        assert_eq!(config.ignored.join(" "), ignored, "{rest}");
+        let lists_none = rest.to_owned() + SMALLEST;
+        assert!(parse_error(&lists_none).contains("unknown field"), "{rest}");
+    }
+    let config = parse(&newer(
+        "storage.tier",
+        "storage: {tier: 1, reserve_bytes: 7}\n",
+    ))
+    .unwrap();
+    assert_eq!(config.storage.reserve_bytes, 7, "fields beside it are read");
+}
+
+#[test]
+fn an_unlisted_field_beside_a_listed_one_is_refused_with_its_line() {
+    let cases = [
+        ("a", "a: 1\nb: 2\n", "`b`", "line 8"),
+        ("storage.a", "storage:\n  a: 1\n  b: 2\n", "`b`", "line 9"),
+        ("x.a", "x:\n  a: 1\n  b: 2\n", "`b`", "line 9"),
+        ("x.a", "x: 5\n", "x: invalid type", "line 7"),
+        ("storage.x", "raft:\n  x: 1\n", "`x`", "line 8"),
+        ("storage.x", "x: 1\n", "`x`", "line 7"),
+        ("x.ab", "x:\n  a: 1\n", "`a`", "line 8"),
+    ];
+    for (listed, rest, named, line) in cases {
+        let error = parse_error(&newer(listed, rest));
+        assert!(
+            error.contains(named) && error.contains(line),
+            "{rest}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_listed_field_that_is_known_is_used_and_checked() {
+    let listed = "storage.reserve_bytes, raft, raft.heartbeat_ms, nowhere";
+    let config = parse(&newer(listed, "storage: {reserve_bytes: 7}\n")).unwrap();
+    assert_eq!(config.storage.reserve_bytes, 7);
+    assert!(config.ignored.is_empty());
+    let (field, _) = refused_field(&newer(listed, "raft: {heartbeat_ms: 0}\n"));
+    assert_eq!(field, "raft.heartbeat_ms");
+    let error = parse_error(&newer("name.x", "zone: {x: 1}\n"));
+    assert!(error.contains("zone: invalid type"), "{error}");
+}
+
+#[test]
+fn the_list_has_bounds() {
+    let many = vec!["a"; IGNORE_IF_UNKNOWN_MAX_COUNT + 1].join(", ");
+    let long = "a".repeat(IGNORE_IF_UNKNOWN_FIELD_MAX_BYTES + 1);
+    let cases = [
+        (&*many, "at most 256 fields"),
+        (&*long, "at most 256 bytes"),
+        ("''", "at least 1 bytes"),
+        ("a..b", "dots for nesting"),
+        ("'.a'", "dots for nesting"),
+        ("'a.'", "dots for nesting"),
+        ("'a.*'", "dots for nesting"),
+        ("A", "dots for nesting"),
+    ];
+    for (listed, bound) in cases {
+        let (field, said) = refused_field(&newer(listed, ""));
+        assert_eq!(field, "ignore_if_unknown");
+        assert!(said.contains(bound), "{listed}: {said}");
+    }
+    assert!(parse_error(&format!("{SMALLEST}ignore_if_unknown: a\n")).contains("ignore_if"));
+    let fits = many.rsplit_once(", ").unwrap().0;
+    assert!(parse(&newer(fits, "")).is_ok());
+}
+
+/// 0.1.0 refuses the list as an unknown field.
+#[test]
+fn without_newer_fields_no_list_is_written() {
+    let text = serde_yaml::to_string(&parse(SMALLEST).unwrap()).unwrap();
+    assert!(!text.contains("ignore"), "{text}");
 }
 
 #[test]
@@ -179,6 +279,15 @@ fn the_documented_sample_is_valid() {
 fn a_file_that_is_not_there_is_named() {
     let error = NodeConfig::load(Path::new("/nowhere/node.yaml")).unwrap_err();
     assert!(error.to_string().contains("/nowhere/node.yaml"));
+}
+
+/// The file that the operator of 0.1.0 has written: an old operator with new nodes.
+#[test]
+fn a_file_of_level_0_is_taken() {
+    let level0 = include_str!("../../../operator/desired/tests/level0/events-1.yaml");
+    let config = parse(level0).unwrap();
+    assert_eq!(config.name, "events-1");
+    assert!(config.ignored.is_empty());
 }
 
 /// The node reads the configuration that the operator writes: the two share no code.

@@ -179,6 +179,8 @@ impl Cluster {
             },
             raft: RaftSettings::default(),
             topics: TopicDefaults::default(),
+            ignore_if_unknown: Vec::new(),
+            ignored: Vec::new(),
             file: None,
             log: LogSettings::default(),
             name,

@@ -12,7 +12,6 @@ mod decommission;
 mod levels;
 mod lifecycle;
 mod load;
-mod newer_disk;
 mod ports;
 mod prepare_stop;
 mod process;

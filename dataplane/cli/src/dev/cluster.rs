@@ -293,9 +293,9 @@ impl DevCluster {
         Ok(())
     }
 
-    /// Finalizes the feature level once all nodes run this program and are healthy: a data directory
-    /// of an older version uses the new features from then on. Later versions of the program are
-    /// needed for it afterwards, as the line says.
+    /// Finalizes the feature level once all nodes run this program and are healthy: a data
+    /// directory of an older version uses the new features from then on. Later versions of the
+    /// program are needed for it afterwards, as the line says.
     async fn finalize_level(&mut self) -> Result<(), DevError> {
         let deadline = Instant::now() + JOIN_WAIT_MAX;
         let context = self.context.clone();

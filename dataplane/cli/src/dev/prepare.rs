@@ -90,6 +90,8 @@ pub(crate) fn write_config(
         storage: StorageSettings::default(),
         raft: RaftSettings::default(),
         topics: TopicDefaults::default(),
+        ignore_if_unknown: Vec::new(),
+        ignored: Vec::new(),
         file: None,
         log: LogSettings {
             level: LOG_LEVEL.into(),
