@@ -40,3 +40,28 @@ images REPOSITORY="ghcr.io/lograft":
     for program in node operator; do
       docker build --target "$program" --tag "{{REPOSITORY}}/lograft-$program:$version" .
     done
+
+# Upgrade a cluster under load from the commit REV to this tree, back and up again, then finalize.
+compat REV *ARGS:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    root=$PWD
+    tree=$root/target/compat/tree
+    commit=$(git rev-parse --verify '{{REV}}^{commit}')
+    if [ -e "$tree/.git" ]; then
+      git -C "$tree" checkout --quiet --detach "$commit"
+    else
+      git worktree add --force --detach "$tree" "$commit"
+    fi
+    # The same profile for both: fast enough for a cluster on a small machine, checks included. One
+    # target directory, so that dependencies that have not changed are built once.
+    export CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=0
+    export CARGO_TARGET_DIR=$root/target/compat/build
+    keep() { mkdir -p "target/compat/$1" && cp "$CARGO_TARGET_DIR"/debug/lograft{,-node} "target/compat/$1/"; }
+    (cd "$tree" && cargo build -p lograft-node -p lograft --bins)
+    keep old
+    cargo build -p lograft-node -p lograft --bins --example prove
+    keep new
+    exec "$CARGO_TARGET_DIR/debug/examples/prove" compat {{ARGS}} \
+      --old-node target/compat/old/lograft-node --old-cli target/compat/old/lograft \
+      --new-node target/compat/new/lograft-node --new-cli target/compat/new/lograft

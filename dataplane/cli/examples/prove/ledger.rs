@@ -60,7 +60,13 @@ impl Ledger {
         self.lock().failed.clone()
     }
 
-    fn record(&self, first: u64, count: u64, outcome: Result<BatchMetadata, ClientError>) {
+    /// Records the outcome of `count` consecutive records from number `first`.
+    pub(crate) fn record(
+        &self,
+        first: u64,
+        count: u64,
+        outcome: Result<BatchMetadata, ClientError>,
+    ) {
         let mut state = self.lock();
         let stored = match outcome {
             Ok(stored) => stored,

@@ -1,10 +1,12 @@
 //! Tests and benchmarks with whole processes: durability under crashes, disk usage and memory of a
-//! cluster started by `lograft dev`, and a comparison of its speed with NATS JetStream.
+//! cluster started by `lograft dev`, a comparison of its speed with NATS
+//! JetStream, and a rolling upgrade between two versions.
 //!
 //! `cargo build --release && cargo run --release -p lograft --example prove -- --help`
 
 mod cluster;
 mod compare;
+mod compat;
 mod faults;
 mod footprint;
 mod ledger;
@@ -41,6 +43,8 @@ enum Command {
     Footprint(footprint::Footprint),
     /// Compare Lograft with NATS JetStream in alternating rounds on this machine
     Compare(compare::CompareArgs),
+    /// Upgrade a cluster under load from an old version to a new one, back, and up again
+    Compat(compat::Compat),
     /// Load a NATS JetStream cluster and print the measurement as JSON
     NatsLoad(nats::NatsLoad),
 }
@@ -55,6 +59,7 @@ async fn main() -> Result<()> {
         Command::Text(text) => text.run(&prove),
         Command::Footprint(footprint) => footprint.run(&prove).await,
         Command::Compare(args) => compare::run(args, &prove).await,
+        Command::Compat(compat) => compat.run(&prove).await,
         Command::NatsLoad(load) => {
             println!("{}", serde_json::to_string(&load.run().await?)?);
             Ok(())
