@@ -66,6 +66,8 @@ pub enum Reason {
     ScalingUp,
     Decommissioning,
     RolloutStuck,
+    Finalizing,
+    NotFinalized,
     Whole,
     NodeLost,
     QuorumLost,
@@ -126,6 +128,8 @@ pub const TABLE: &[Row] = rows! {
     Progressing true Transient ScalingUp "New nodes join and catch up";
     Progressing true Transient Decommissioning "Nodes move their replicas away and leave";
     Progressing false Terminal RolloutStuck "A new pod does not become ready; change the spec";
+    Progressing true Transient Finalizing "The new version runs; its feature level is not finalized yet";
+    Progressing false Terminal NotFinalized "The upgrade waits for `lograft cluster finalize`";
     Degraded false Transient Whole "Nothing is lost or at risk";
     Degraded true Transient NodeLost "A node is lost; its partitions still have a majority";
     Degraded true Terminal QuorumLost "A partition has no majority and accepts no writes";

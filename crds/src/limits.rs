@@ -63,6 +63,12 @@ pub const BLOCKED_REASON_MAX_BYTES: usize = 64;
 /// Maximum length of a subject in `status.blocked`, bytes: a kind and a name.
 pub const BLOCKED_SUBJECT_MAX_BYTES: usize = 320;
 
+/// Default of `finalizeAfterSeconds`: the time that a new version runs before the way back is given
+/// up.
+pub const FINALIZE_AFTER_DEFAULT_SECONDS: i64 = 600;
+/// Maximum of `finalizeAfterSeconds`: seven days.
+pub const FINALIZE_AFTER_MAX_SECONDS: i64 = 604_800;
+
 /// Termination grace period of a pod: time to transfer its leaderships and close its files.
 pub const POD_GRACE_MAX_SECONDS: i64 = 60;
 /// Interval of kubelet's probes.

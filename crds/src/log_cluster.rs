@@ -21,9 +21,10 @@ pub use access::{
 };
 pub use log::{LogDefaults, Retention};
 pub use observability::{LogFormat, Observability};
-pub use pod::{PodTemplate, Spread, Topology, Update};
+pub use pod::{Finalize, PodTemplate, Spread, Topology, Update};
 pub use status::{
-    Blocked, BlockedReason, CaStatus, Endpoints, LogClusterStatus, MemberRole, MemberStatus,
+    Blocked, BlockedReason, CaStatus, Endpoints, FeatureLevelStatus, LogClusterStatus, MemberRole,
+    MemberStatus,
 };
 pub use storage::{AutoGrow, Storage};
 pub use tls::{IssuerRef, Tls, TlsMode};

@@ -15,11 +15,11 @@ use lograft_crds::limits::{
     NODE_PREPARE_MAX_SECONDS, NODES_ASKED_MAX_COUNT,
 };
 use lograft_crds::names::PORT_CLIENT;
-use lograft_operator_desired::cluster::{Ask, ClusterView, NodeAnswer, ROOTS_FIELD};
+use lograft_operator_desired::cluster::{Ask, ClusterView, FeatureLevel, NodeAnswer, ROOTS_FIELD};
 use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
 use lograft_proto::admin::v1::{
     BootstrapRequest, DecommissionNodeRequest, DescribeClusterReply, DescribeClusterRequest,
-    PrepareStopRequest, RecommissionNodeRequest,
+    FinalizeLevelRequest, PrepareStopRequest, RecommissionNodeRequest,
 };
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
@@ -187,7 +187,7 @@ impl AdminClient {
     ) -> Result<(), NodeError> {
         let host = match ask {
             Ask::Bootstrap { .. } => first,
-            Ask::Decommission { .. } | Ask::Recommission { .. } => {
+            Ask::Decommission { .. } | Ask::Recommission { .. } | Ask::FinalizeLevel { .. } => {
                 member.ok_or(NodeError::NoMember)?
             }
         };
@@ -261,6 +261,14 @@ async fn send(mut client: AdminServiceClient<Channel>, ask: &Ask) -> Result<(), 
             let node_id = *node_id;
             client
                 .recommission_node(RecommissionNodeRequest { node_id })
+                .await?;
+        }
+        Ask::FinalizeLevel {
+            level: FeatureLevel(level),
+        } => {
+            let level = Some(*level);
+            client
+                .finalize_level(FinalizeLevelRequest { level })
                 .await?;
         }
     }

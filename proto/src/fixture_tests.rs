@@ -205,7 +205,7 @@ fn the_generated_types_read_every_request_and_reply() {
         DescribeTopicReply, DescribeClusterRequest, DescribeClusterReply,
         TransferLeadershipRequest, TransferLeadershipReply, DecommissionNodeRequest,
         DecommissionNodeReply, RecommissionNodeRequest, RecommissionNodeReply,
-        PrepareStopRequest, PrepareStopReply, FinalizeLevelRequest, FinalizeLevelReply,
+        PrepareStopRequest, PrepareStopReply,
     );
     check_generated!(checked, raft::v1:
         AppendRequest, AppendReply, HeartbeatsRequest, HeartbeatsReply, VoteRequest, VoteReply,

@@ -6,7 +6,10 @@ use k8s_openapi::api::core::v1::{Affinity, EnvVar, Toleration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{TOLERATIONS_MAX_COUNT, USER_ENV_MAX_COUNT, USER_LABELS_MAX_COUNT};
+use crate::limits::{
+    FINALIZE_AFTER_DEFAULT_SECONDS, FINALIZE_AFTER_MAX_SECONDS, TOLERATIONS_MAX_COUNT,
+    USER_ENV_MAX_COUNT, USER_LABELS_MAX_COUNT,
+};
 use crate::quantity::Period;
 use crate::rules;
 
@@ -86,6 +89,23 @@ pub struct Update {
     pub drain_timeout: Period,
     /// If true, changes that replace pods wait. Certificates, disks and repairs continue.
     pub paused: bool,
+    /// When the feature level of a new version is finalized. Before it is, the nodes may go back
+    /// to the former version; afterwards the former version refuses to start.
+    pub finalize: Finalize,
+    /// With `finalize: Auto`, the time that all nodes must run one version, healthy and without
+    /// other work, before its feature level is finalized, in seconds: 0 to 604800 (7 days).
+    #[schemars(range(min = 0, max = FINALIZE_AFTER_MAX_SECONDS))]
+    pub finalize_after_seconds: i64,
+}
+
+/// When the feature level of a new version is finalized.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Finalize {
+    /// By the operator, after `finalizeAfterSeconds`.
+    #[default]
+    Auto,
+    /// By a person, with `lograft cluster finalize`.
+    Manual,
 }
 
 impl Default for Update {
@@ -93,6 +113,8 @@ impl Default for Update {
         Self {
             drain_timeout: Period::from("5m"),
             paused: false,
+            finalize: Finalize::default(),
+            finalize_after_seconds: FINALIZE_AFTER_DEFAULT_SECONDS,
         }
     }
 }

@@ -64,6 +64,9 @@ pub struct LogClusterStatus {
     /// Version that every ready node runs; `from > to` during an upgrade.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Feature level of the cluster; absent before a node has reported it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature_level: Option<FeatureLevelStatus>,
     /// Number of pods.
     #[schemars(range(min = 0))]
     pub replicas: i32,
@@ -171,6 +174,31 @@ blocked_reasons! {
     StopNotPrepared,
     /// A node has not left the cluster yet.
     NodeDecommissioning,
+    /// All nodes support a feature level that is not finalized.
+    UpgradeNotFinalized,
+}
+
+/// Feature level of the cluster: commands, formats and settings of a level are used only once it
+/// is finalized. Until then every node may go back to a version of the former level.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FeatureLevelStatus {
+    /// Level that is in use. It never decreases: a node below it refuses to start.
+    #[schemars(range(min = 0))]
+    pub finalized: i64,
+    /// Highest level that every node supports; absent while a node is not reachable. If it is above
+    /// `finalized`, an upgrade is not finalized.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub available: Option<i64>,
+    /// Version that all nodes have run since `stableSince`; absent if nothing is to be finalized,
+    /// or while the cluster is not healthy and settled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = crate::limits::TEXT_MAX_BYTES))]
+    pub stable_version: Option<String>,
+    /// Start of the time after which the available level is finalized.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stable_since: Option<Time>,
 }
 
 /// A node of the cluster.

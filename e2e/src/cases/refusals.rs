@@ -21,7 +21,7 @@ pub(super) async fn bad_clusters_are_refused_with_advice(
     sandbox: &Sandbox,
     _: &mut Operator,
 ) -> anyhow::Result<()> {
-    let cases: [(Value, &str); 8] = [
+    let cases: [(Value, &str); 10] = [
         (json!({"replicas": 0}), "spec.replicas"),
         (json!({"replicas": 100}), "spec.replicas"),
         (json!({"storage": {"size": "1Mi"}}), "must be at least 1Gi"),
@@ -41,6 +41,14 @@ pub(super) async fn bad_clusters_are_refused_with_advice(
         (
             json!({"log": {"segmentSize": "65Mi"}}),
             "between 1Mi and 64Mi",
+        ),
+        (
+            json!({"update": {"finalizeAfterSeconds": 604_801}}),
+            "spec.update.finalizeAfterSeconds",
+        ),
+        (
+            json!({"update": {"finalize": "Never"}}),
+            "spec.update.finalize",
         ),
     ];
     for (spec, words) in cases {

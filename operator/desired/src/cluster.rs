@@ -26,5 +26,8 @@ pub use outcome::{Outcome, RefusedGrowth, Step, StepFailure, UnpreparedStop};
 pub use plan::{Plan, PlanError, plan};
 pub use secret_plan::{Leaf, ROOTS_FIELD, SecretPlan, key_field};
 pub use validate::ValidCluster;
-pub use view::{ClusterView, NodeState, ObservedNode, ObservedPartition, ObservedReplica};
+pub use view::{
+    ClusterView, FeatureLevel, NodeState, ObservedNode, ObservedPartition, ObservedReplica,
+    StableNodes,
+};
 pub use wait::{Intervention, Progress, Wait};

@@ -2,7 +2,7 @@
 
 use lograft_crds::log_cluster::MemberRole;
 use lograft_operator_desired::cluster::{
-    ClusterView, NodeState, ObservedNode, ObservedPartition, ObservedReplica,
+    ClusterView, FeatureLevel, NodeState, ObservedNode, ObservedPartition, ObservedReplica,
 };
 use lograft_proto::admin::v1 as proto;
 
@@ -11,6 +11,7 @@ pub(super) fn view(reply: &proto::DescribeClusterReply) -> ClusterView {
         nodes: reply.nodes.iter().map(node).collect(),
         partitions: reply.partitions.iter().map(partition).collect(),
         meta_leader: reply.meta_leader_node,
+        finalized_level: FeatureLevel(reply.finalized_level),
     }
 }
 
@@ -27,6 +28,7 @@ fn node(node: &proto::NodeDescription) -> ObservedNode {
         },
         reachable: node.reachable,
         version: node.version.clone(),
+        feature_level: FeatureLevel(node.feature_level),
         disk_total_bytes: node.disk_total_bytes,
         disk_free_bytes: node.disk_free_bytes,
         disk_low: node.disk_low,

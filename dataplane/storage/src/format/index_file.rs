@@ -2,21 +2,12 @@
 
 use lograft_core::{GroupId, LogId, LogIndex, Offset, Term};
 
-use super::fields::{RecordFields, RecordFormat, get_i64, get_u32, get_u64, put, record_crc};
+use super::fields::{VERSION, get_i64, get_u32, get_u64, put, record_crc, record_is_valid};
 
 const LEN: usize = 96;
 const RUN_BYTES: usize = 16;
 const POINT_BYTES: usize = 32;
-/// The format of an index file.
-pub(crate) const INDEX: RecordFormat = RecordFormat {
-    magic: u64::from_le_bytes(*b"lgINDEX1"),
-    version: 1,
-    flags: 0,
-    names: RecordFields {
-        version: "index version",
-        flags: "index flags",
-    },
-};
+const MAGIC: u64 = u64::from_le_bytes(*b"lgINDEX1");
 
 /// The index file of a sealed segment, rebuilt from the segment when it is missing or damaged.
 ///
@@ -73,7 +64,8 @@ impl IndexFile {
     /// the term of `head.last`: the file holds only the index of the last entry.
     pub(crate) fn encode(head: &IndexHead, points: &[IndexPoint]) -> Vec<u8> {
         let mut bytes = vec![0; LEN];
-        INDEX.put_head(&mut bytes, 0);
+        put(&mut bytes, 0, &MAGIC.to_le_bytes());
+        bytes[8] = VERSION;
         put(&mut bytes, 16, &head.group.0.to_le_bytes());
         put(&mut bytes, 24, &head.uid.to_le_bytes());
         put(&mut bytes, 32, &head.base.0.to_le_bytes());
@@ -101,7 +93,7 @@ impl IndexFile {
 
     /// Decodes everything but the points; `None` if any byte of the file is not valid.
     pub(crate) fn decode(bytes: &[u8]) -> Option<IndexHead> {
-        if bytes.len() < LEN || !INDEX.is_valid(bytes) {
+        if bytes.len() < LEN || !record_is_valid(bytes, MAGIC) {
             return None;
         }
         let runs_end = LEN + get_u32(bytes, 72) as usize * RUN_BYTES;

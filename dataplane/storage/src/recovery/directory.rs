@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use lograft_core::{ClusterId, LogIndex};
 
-use crate::error::{Damage, NewerFormat, StorageError};
+use crate::error::{Damage, StorageError};
 use crate::hard_file::FileOwner;
 use crate::hard_state::HardState;
 use crate::storage_env::StorageEnv;
@@ -13,16 +13,13 @@ use crate::storage_env::StorageEnv;
 pub(crate) enum RecoveryError {
     Damaged(Damage, Option<HardState>),
     OtherCluster(PathBuf, ClusterId),
-    Newer(NewerFormat),
+    OtherVersion(PathBuf, u8),
     Storage(StorageError),
 }
 
 impl From<StorageError> for RecoveryError {
     fn from(error: StorageError) -> Self {
-        match error {
-            StorageError::NewerFormat(newer) => Self::Newer(newer),
-            error => Self::Storage(error),
-        }
+        Self::Storage(error)
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::cluster::secret_plan::SecretPlan;
+use crate::cluster::view::FeatureLevel;
 use crate::{ObjectKey, ObjectRef};
 
 /// An action of a lane. A plan sorts the actions of all lanes by their kind.
@@ -79,6 +80,11 @@ pub enum Ask {
     Recommission {
         /// ID of the node.
         node_id: u64,
+    },
+    /// Finalize a feature level, after which no node may go below it.
+    FinalizeLevel {
+        /// The level.
+        level: FeatureLevel,
     },
 }
 

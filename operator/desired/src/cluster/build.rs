@@ -3,6 +3,7 @@
 mod account;
 mod budget;
 mod config;
+mod newer_fields;
 mod node_config;
 mod placement;
 mod pod;
@@ -38,6 +39,9 @@ pub enum BuildError {
     /// The pod template could not be encoded.
     #[error("cannot hash the pod template")]
     Hash(#[source] serde_json::Error),
+    /// The configuration that the nodes share could not be encoded.
+    #[error("cannot encode the shared configuration")]
+    SharedConfig(#[source] serde_yaml::Error),
 }
 
 /// The desired objects in the order in which they are applied: no object refers to a later one.

@@ -4,6 +4,7 @@
 pub(crate) mod bootstrap;
 pub(crate) mod certificates;
 pub(crate) mod disks;
+pub(crate) mod finalize;
 pub(crate) mod leftover_disks;
 pub(crate) mod objects;
 pub(crate) mod rollout;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::ObjectKey;
+use crate::cluster::view::FeatureLevel;
 
 /// The result of carrying out a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,6 +87,8 @@ pub enum Step {
     Decommission(u64),
     /// Cancel the decommission of a node.
     Recommission(u64),
+    /// Finalize a feature level.
+    FinalizeLevel(FeatureLevel),
 }
 
 impl Step {
@@ -95,7 +98,8 @@ impl Step {
             Self::PrepareStop(_)
             | Self::Bootstrap
             | Self::Decommission(_)
-            | Self::Recommission(_) => true,
+            | Self::Recommission(_)
+            | Self::FinalizeLevel(_) => true,
             Self::StoreIdentity
             | Self::IssueCertificates(_)
             | Self::WriteSecret(_)
@@ -114,7 +118,7 @@ impl Step {
     /// The object of the step; none if it is about the whole cluster.
     pub(crate) fn subject(&self) -> Option<String> {
         match self {
-            Self::StoreIdentity | Self::Bootstrap => None,
+            Self::StoreIdentity | Self::Bootstrap | Self::FinalizeLevel(_) => None,
             Self::IssueCertificates(name) | Self::WriteSecret(name) => {
                 Some(format!("Secret {name}"))
             }
@@ -142,6 +146,7 @@ impl fmt::Display for Step {
             Self::Bootstrap => write!(f, "bootstrap the cluster on the first node"),
             Self::Decommission(node_id) => write!(f, "decommission node {node_id}"),
             Self::Recommission(node_id) => write!(f, "cancel the decommission of node {node_id}"),
+            Self::FinalizeLevel(FeatureLevel(level)) => write!(f, "finalize feature level {level}"),
         }
     }
 }

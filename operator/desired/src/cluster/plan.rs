@@ -3,18 +3,21 @@
 use lograft_crds::limits::{
     REQUEUE_FILLING_SECONDS, REQUEUE_QUIET_SECONDS, REQUEUE_WAITING_SECONDS,
 };
+use lograft_crds::log_cluster::BlockedReason;
 use serde_json::Value;
 
 use crate::cluster::action::{Action, Ask, Delete, Event, Grow, Identity, Stop};
 use crate::cluster::build::{BuildError, desired};
 use crate::cluster::lane::Lane;
 use crate::cluster::lanes::certificates::CertificatesLane;
+use crate::cluster::lanes::finalize::FinalizeLane;
 use crate::cluster::lanes::{
-    bootstrap, certificates, disks, leftover_disks, objects, rollout, scale,
+    bootstrap, certificates, disks, finalize, leftover_disks, objects, rollout, scale,
 };
 use crate::cluster::observed::Observed;
 use crate::cluster::secret_plan::SecretPlan;
 use crate::cluster::validate::ValidCluster;
+use crate::cluster::view::StableNodes;
 use crate::cluster::wait::{Intervention, Wait};
 use crate::{ObjectRef, Settings};
 
@@ -54,6 +57,9 @@ pub struct Plan {
     pub events: Vec<Event>,
     /// Unfinished work for status, the most important first.
     pub waits: Vec<Wait>,
+    /// Since when all nodes run one version in good health, for status; none if nothing is to be
+    /// finalized.
+    pub stable_nodes: Option<StableNodes>,
     /// Number of pods in the desired StatefulSet.
     pub pods: i32,
     /// Time until the next reconcile.
@@ -71,6 +77,7 @@ pub struct Plan {
 /// 5. leftover disks.
 /// 6. rollout: needs the hash of the desired template.
 /// 7. scale: needs from rollout whether it stops a pod, and starts no decommission then.
+/// 8. finalize: needs the hash, the number of pods, and whether all other lanes are idle.
 ///
 /// No lane waits for another: certificates are renewed and disks grow while a rollout is stuck.
 pub fn plan(
@@ -81,9 +88,11 @@ pub fn plan(
     let desired = desired(cluster, observed, settings).map_err(PlanError::Build)?;
     let desired_objects = desired.objects().map_err(PlanError::Encode)?;
     let pods = desired.replicas();
+    let spec_waits = spec_waits(cluster);
+    let spec_waits_count = spec_waits.len();
     let mut plan = Plan {
         pods,
-        waits: spec_waits(cluster),
+        waits: spec_waits,
         requeue_seconds: REQUEUE_QUIET_SECONDS,
         ..Plan::default()
     };
@@ -104,6 +113,20 @@ pub fn plan(
     let stops_pod = rollout.stops_pod();
     plan.add(rollout);
     plan.add(scale::plan(cluster, observed, stops_pod));
+    let FinalizeLane {
+        lane,
+        stable_nodes,
+        due,
+    } = finalize::plan(&finalize::Input {
+        cluster,
+        observed,
+        hash: desired.rollout_hash(),
+        pods,
+        is_idle: plan.is_empty() && plan.waits.len() == spec_waits_count,
+    });
+    plan.add(lane);
+    plan.stable_nodes = stable_nodes;
+    let next_check = next_check.into_iter().chain(due).min();
     plan.requeue_seconds = plan.requeue(cluster, observed, next_check);
     if cluster.spec.paused {
         plan.keep_waits_only();
@@ -152,7 +175,8 @@ impl Plan {
         let is_blocked = self
             .waits
             .iter()
-            .any(|wait| wait.blocked_reason().is_some());
+            .filter_map(Wait::blocked_reason)
+            .any(|reason| reason != BlockedReason::UpgradeNotFinalized);
         let ready = observed.pods.values().filter(|pod| pod.ready).count();
         let are_all_ready = i32::try_from(ready) == Ok(self.pods);
         let is_unfinished =
@@ -198,6 +222,7 @@ impl Plan {
             delete,
             events,
             waits: _,
+            stable_nodes: _,
             pods: _,
             requeue_seconds: _,
         } = self;

@@ -3,6 +3,7 @@
 
 mod blocked;
 mod conditions;
+mod feature_level;
 mod health;
 mod members;
 
@@ -84,6 +85,7 @@ pub fn next(
         blocked_on: blocked::sentence(&blocked),
         blocked,
         version: members::version(observed),
+        feature_level: feature_level::next(old.feature_level.as_ref(), observed, plan),
         replicas: i32::try_from(observed.pods.len()).unwrap_or(i32::MAX),
         ready_replicas: ready,
         ready_text: Some(format!("{ready}/{}", cluster.spec.replicas)),

@@ -4,12 +4,14 @@
 use std::fmt::Display;
 
 use lograft_crds::limits::{
-    CLUSTER_NAME_MAX_BYTES, DISK_MIN_BYTES, PARTITIONS_MAX_COUNT, REPLICAS_MAX_COUNT,
-    REPLICATION_FACTOR_MAX_COUNT, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES,
+    CLUSTER_NAME_MAX_BYTES, DISK_MIN_BYTES, FINALIZE_AFTER_MAX_SECONDS, PARTITIONS_MAX_COUNT,
+    REPLICAS_MAX_COUNT, REPLICATION_FACTOR_MAX_COUNT, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES,
 };
 use lograft_crds::log_cluster::TlsMode;
 use lograft_crds::names::OWN_PREFIXES;
-use lograft_crds::{ByteSize, LogCluster, LogClusterSpec, Period, QuantityError};
+use lograft_crds::{ByteSize, LogCluster, LogClusterSpec, LogClusterStatus, Period, QuantityError};
+
+use crate::cluster::view::{FeatureLevel, StableNodes};
 
 /// Why a LogCluster is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +67,10 @@ pub struct ValidCluster {
     pub spec: LogClusterSpec,
     /// Whether the cluster was bootstrapped.
     pub bootstrapped: bool,
+    /// Finalized feature level in the stored status, once a node has reported it.
+    pub finalized_level: Option<FeatureLevel>,
+    /// Since when all nodes run one version in good health, as in the stored status.
+    pub stable_nodes: Option<StableNodes>,
     /// Number of members in the stored status.
     pub members_count: i32,
     /// A field of the spec that is not supported. A bootstrapped cluster is reconciled without it.
@@ -124,6 +130,8 @@ impl ValidCluster {
             cluster_id: status.as_ref().and_then(|s| s.cluster_id.clone()),
             spec: spec.clone(),
             bootstrapped,
+            finalized_level: status.as_ref().and_then(finalized_level),
+            stable_nodes: status.as_ref().and_then(stable_nodes),
             members_count: status.as_ref().map_or(0, |status| {
                 i32::try_from(status.members.len()).unwrap_or(i32::MAX)
             }),
@@ -145,6 +153,19 @@ impl ValidCluster {
             drain_max_seconds: seconds("spec.update.drainTimeout", &spec.update.drain_timeout)?,
         })
     }
+}
+
+fn finalized_level(status: &LogClusterStatus) -> Option<FeatureLevel> {
+    let level = status.feature_level.as_ref()?.finalized;
+    Some(FeatureLevel(u32::try_from(level).unwrap_or(0)))
+}
+
+fn stable_nodes(status: &LogClusterStatus) -> Option<StableNodes> {
+    let level = status.feature_level.as_ref()?;
+    Some(StableNodes {
+        version: level.stable_version.clone()?,
+        since_unix_seconds: level.stable_since.as_ref()?.0.as_second(),
+    })
 }
 
 fn required(value: Option<&String>, field: &'static str) -> Result<String, ValidationError> {
@@ -192,6 +213,15 @@ fn check_counts(spec: &LogClusterSpec) -> Result<(), ValidationError> {
         spec.log.partitions,
         PARTITIONS_MAX_COUNT,
     )?;
+    let after = spec.update.finalize_after_seconds;
+    if !(0..=FINALIZE_AFTER_MAX_SECONDS).contains(&after) {
+        let bound = format!("between 0 and {FINALIZE_AFTER_MAX_SECONDS}");
+        return Err(out_of_bounds(
+            "spec.update.finalizeAfterSeconds",
+            &after,
+            &bound,
+        ));
+    }
     if let Some(factor) = spec.log.replication_factor {
         let max = REPLICATION_FACTOR_MAX_COUNT.min(spec.replicas);
         within("spec.log.replicationFactor", factor, max)?;

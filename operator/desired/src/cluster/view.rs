@@ -2,6 +2,11 @@
 
 use lograft_crds::log_cluster::MemberRole;
 
+/// Feature level of a program or of the cluster. A program of level N has all features of the
+/// levels up to N; the cluster uses those up to its finalized level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FeatureLevel(pub u32);
+
 /// The cluster as one of its nodes describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterView {
@@ -11,6 +16,8 @@ pub struct ClusterView {
     pub partitions: Vec<ObservedPartition>,
     /// ID of the node that leads the metadata group.
     pub meta_leader: Option<u64>,
+    /// Finalized feature level; 0 from a node that reports none.
+    pub finalized_level: FeatureLevel,
 }
 
 /// A node as its peers describe it.
@@ -26,6 +33,8 @@ pub struct ObservedNode {
     pub reachable: bool,
     /// Version of the program; empty if the node is not reachable.
     pub version: String,
+    /// Feature level of the program; 0 if the node is not reachable or reports none.
+    pub feature_level: FeatureLevel,
     /// Size of its disk, bytes; 0 if the node is not reachable.
     pub disk_total_bytes: u64,
     /// Free bytes on its disk.
@@ -42,6 +51,15 @@ pub struct ObservedNode {
     pub certificate_not_after: Option<i64>,
     /// SHA-256 of each CA root that it has loaded, hexadecimal; none if not reachable.
     pub roots: Vec<String>,
+}
+
+/// All nodes run one version in good health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StableNodes {
+    /// The version.
+    pub version: String,
+    /// Since when, seconds since 1970.
+    pub since_unix_seconds: i64,
 }
 
 /// Membership state of a node.
@@ -101,6 +119,13 @@ impl ClusterView {
     pub(crate) fn members(&self) -> impl Iterator<Item = &ObservedNode> {
         let nodes = self.nodes.iter();
         nodes.filter(|node| node.state != NodeState::Removed)
+    }
+
+    /// The highest level that every member supports; none while one of them is not reachable.
+    pub(crate) fn lowest_level(&self) -> Option<FeatureLevel> {
+        let reached = |node: &ObservedNode| node.reachable.then_some(node.feature_level);
+        let levels: Option<Vec<FeatureLevel>> = self.members().map(reached).collect();
+        levels?.into_iter().min()
     }
 
     /// The groups that would have no majority of healthy voters without this node: the metadata

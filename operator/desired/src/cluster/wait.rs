@@ -7,6 +7,7 @@ use lograft_crds::log_cluster::BlockedReason;
 
 use crate::ObjectKey;
 use crate::cluster::outcome::{RefusedGrowth, StepFailure, UnpreparedStop};
+use crate::cluster::view::FeatureLevel;
 
 /// Unfinished work. Display is one sentence for people.
 ///
@@ -95,6 +96,15 @@ pub enum Wait {
         /// Number of requested nodes.
         wanted: i32,
     },
+    /// All nodes run one version in good health for the time before its level is finalized.
+    LevelFinalized {
+        /// The level.
+        level: FeatureLevel,
+        /// The version that all nodes run.
+        version: String,
+        /// `spec.update.finalizeAfterSeconds`.
+        after_seconds: i64,
+    },
     /// Work that does not block.
     UnderWay(Progress),
 }
@@ -150,6 +160,13 @@ pub enum Intervention {
         pod: String,
         /// Reason given by Kubernetes.
         why: String,
+    },
+    /// All nodes support a level, and `spec.update.finalize` is `Manual`.
+    LevelNotFinalized {
+        /// The level.
+        level: FeatureLevel,
+        /// The level in use.
+        finalized: FeatureLevel,
     },
 }
 
@@ -232,6 +249,7 @@ impl Wait {
             Self::Leader { .. } => Reason::QuorumLost,
             Self::AnyAnswer { .. } => Reason::DataPlaneUnreachable,
             Self::NodesReady { .. } => Reason::NodesNotReady,
+            Self::LevelFinalized { .. } => Reason::Finalizing,
             Self::UnderWay(progress) => progress.condition_reason(),
         };
         vec![reason]
@@ -259,6 +277,7 @@ impl Wait {
             Self::Leader { .. } => BlockedReason::QuorumLost,
             Self::AnyAnswer { .. } => BlockedReason::DataPlaneUnreachable,
             Self::NodesReady { .. } => BlockedReason::NodesNotReady,
+            Self::LevelFinalized { .. } => BlockedReason::UpgradeNotFinalized,
             Self::UnderWay(_) => return None,
         };
         Some(reason)
@@ -286,6 +305,7 @@ impl Wait {
             | Self::Leader { .. }
             | Self::AnyAnswer { .. }
             | Self::NodesReady { .. }
+            | Self::LevelFinalized { .. }
             | Self::UnderWay(_) => None,
         }
     }
@@ -303,6 +323,7 @@ impl Intervention {
             Self::DiskFull { .. } => Reason::DiskNearlyFull,
             Self::GrowthRefused(_) => Reason::GrowthRefused,
             Self::BrokenPod { .. } => Reason::RolloutStuck,
+            Self::LevelNotFinalized { .. } => Reason::NotFinalized,
         }
     }
 
@@ -316,6 +337,7 @@ impl Intervention {
             Self::DiskFull { .. } => BlockedReason::DiskNearlyFull,
             Self::GrowthRefused(_) => BlockedReason::GrowthRefused,
             Self::BrokenPod { .. } => BlockedReason::RolloutStuck,
+            Self::LevelNotFinalized { .. } => BlockedReason::UpgradeNotFinalized,
         }
     }
 
@@ -331,7 +353,8 @@ impl Intervention {
             | Self::Paused
             | Self::UpdatePaused
             | Self::ForeignDisk { .. }
-            | Self::DifferentClusters { .. } => None,
+            | Self::DifferentClusters { .. }
+            | Self::LevelNotFinalized { .. } => None,
         }
     }
 }

@@ -16,16 +16,16 @@ use serde_json::{Value, json};
 
 use crate::{node, sample, settings};
 
-const NOW: i64 = 1_800_000_000;
+pub(crate) const NOW: i64 = 1_800_000_000;
 const ID: &str = "11111111-2222-4333-8444-555555555555";
 
 /// A LogCluster and the simulated cluster.
-struct Sim {
-    cluster: LogCluster,
-    observed: Observed,
+pub(crate) struct Sim {
+    pub(crate) cluster: LogCluster,
+    pub(crate) observed: Observed,
     uids: u64,
     /// All requests to the data plane, in order.
-    asked: Vec<Ask>,
+    pub(crate) asked: Vec<Ask>,
     /// All replaced pods, in order.
     replaced: Vec<String>,
     /// Nodes that were asked to prepare their stop, in order.
@@ -59,7 +59,7 @@ impl Sim {
         }
     }
 
-    fn plan(&self) -> Plan {
+    pub(crate) fn plan(&self) -> Plan {
         plan(
             &ValidCluster::new(&self.cluster).unwrap(),
             &self.observed,
@@ -78,7 +78,7 @@ impl Sim {
     }
 
     /// Carries out a plan and simulates Kubernetes and the nodes.
-    fn carry_out(&mut self, plan: &Plan) {
+    pub(crate) fn carry_out(&mut self, plan: &Plan) {
         let status = self.cluster.status.get_or_insert_default();
         match &plan.identity {
             Identity::Keep => {}
@@ -212,6 +212,9 @@ impl Sim {
                 };
                 node.meta = None;
             }
+            Ask::FinalizeLevel { level } => {
+                self.observed.view.as_mut().unwrap().finalized_level = *level;
+            }
         }
     }
 
@@ -296,7 +299,7 @@ impl Sim {
     }
 
     /// Plans and carries out until nothing is planned.
-    fn converge(&mut self) {
+    pub(crate) fn converge(&mut self) {
         for _ in 0..64 {
             let plan = self.plan();
             if plan.is_empty() {
@@ -326,7 +329,7 @@ fn is_blocking(wait: &Wait) -> bool {
     !matches!(wait, Wait::UnderWay(_))
 }
 
-fn running() -> Sim {
+pub(crate) fn running() -> Sim {
     let mut sim = Sim::new();
     sim.converge();
     let replica = |node| ObservedReplica {

@@ -7,6 +7,7 @@
 
 mod always;
 mod converge;
+mod finalize;
 mod golden;
 mod objects;
 mod rollout;
@@ -20,7 +21,7 @@ use lograft_crds::{LogCluster, LogClusterStatus};
 use lograft_operator_desired::Settings;
 use lograft_operator_desired::cluster::build::desired;
 use lograft_operator_desired::cluster::{
-    ClusterView, Desired, NodeState, Observed, ObservedNode, ValidCluster,
+    ClusterView, Desired, FeatureLevel, NodeState, Observed, ObservedNode, ValidCluster,
 };
 use serde_json::Value;
 
@@ -64,6 +65,7 @@ fn node(id: u64, name: &str) -> ObservedNode {
         state: NodeState::Active,
         reachable: true,
         version: "0.1.0".to_owned(),
+        feature_level: FeatureLevel(0),
         disk_total_bytes: 10 << 30,
         disk_free_bytes: 9 << 30,
         disk_low: false,

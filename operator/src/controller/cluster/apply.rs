@@ -233,6 +233,7 @@ impl Applier<'_> {
             Ask::Bootstrap { .. } => Step::Bootstrap,
             Ask::Decommission { node_id } => Step::Decommission(*node_id),
             Ask::Recommission { node_id } => Step::Recommission(*node_id),
+            Ask::FinalizeLevel { level } => Step::FinalizeLevel(*level),
         };
         info!(
             cluster = super::key(self.raw),

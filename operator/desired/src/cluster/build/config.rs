@@ -7,6 +7,7 @@ use lograft_crds::limits::SEEDS_MAX_COUNT;
 use lograft_crds::log_cluster::LogFormat;
 use lograft_crds::names::{PORT_CLIENT, PORT_HEALTH, PORT_PEER};
 
+use super::newer_fields::{self, NEWER_FIELDS};
 use super::node_config::{
     Advertise, Listen, LogConfig, NodeConfig, RestartConfig, StorageConfig, TlsFiles, TopicDefaults,
 };
@@ -21,10 +22,11 @@ pub(super) const TLS_PATH: &str = "/etc/lograft/tls";
 
 /// The configuration of each node, in the field `<pod>.yaml`.
 pub(super) fn nodes(input: &BuildInput<'_>) -> Result<ConfigMap, BuildError> {
+    let finalized = input.cluster.finalized_level.unwrap_or_default();
     let mut data = BTreeMap::new();
     for ordinal in 0..input.pods {
         let pod = input.names().pod(ordinal);
-        let text = serde_yaml::to_string(&node(input, ordinal));
+        let text = newer_fields::text(&node(input, ordinal), finalized, NEWER_FIELDS);
         let text = text.map_err(|source| BuildError::Config {
             pod: pod.clone(),
             source,
@@ -59,7 +61,7 @@ pub(super) fn peers(input: &BuildInput<'_>) -> ConfigMap {
 }
 
 /// The part of the configuration that takes effect by a restart.
-pub(super) fn restart_config(input: &BuildInput<'_>) -> RestartConfig {
+fn restart_config(input: &BuildInput<'_>) -> RestartConfig {
     let spec = &input.cluster.spec;
     let listen = |port: i32| format!("0.0.0.0:{port}");
     RestartConfig {
@@ -81,6 +83,15 @@ pub(super) fn restart_config(input: &BuildInput<'_>) -> RestartConfig {
             },
         },
     }
+}
+
+/// The same part as it is written: without fields that the cluster cannot have yet. Fails if it
+/// cannot be encoded.
+pub(super) fn written_restart_config(
+    input: &BuildInput<'_>,
+) -> Result<serde_yaml::Value, serde_yaml::Error> {
+    let finalized = input.cluster.finalized_level.unwrap_or_default();
+    newer_fields::written(&restart_config(input), finalized, NEWER_FIELDS)
 }
 
 fn node(input: &BuildInput<'_>, ordinal: i32) -> NodeConfig {

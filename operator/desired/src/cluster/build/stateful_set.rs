@@ -23,7 +23,8 @@ use crate::cluster::rollout_hash::rollout_hash;
 pub(super) fn build(input: &BuildInput<'_>) -> Result<StatefulSet, BuildError> {
     let names = input.names();
     let mut template = pod::template(input);
-    let hash = rollout_hash(&template, &config::restart_config(input)).map_err(BuildError::Hash)?;
+    let config = config::written_restart_config(input).map_err(BuildError::SharedConfig)?;
+    let hash = rollout_hash(&template, &config).map_err(BuildError::Hash)?;
     let metadata = template.metadata.get_or_insert_default();
     let annotations = metadata.annotations.get_or_insert_default();
     annotations.insert(ANNOTATION_ROLLOUT_HASH.to_owned(), hash);

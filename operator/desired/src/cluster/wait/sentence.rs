@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Intervention, Progress, Wait};
+use crate::cluster::view::FeatureLevel;
 
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,6 +69,15 @@ impl fmt::Display for Wait {
             Self::NodesReady { missing, wanted } => {
                 write!(f, "{missing} of {wanted} node(s) to become ready")
             }
+            Self::LevelFinalized {
+                level: FeatureLevel(level),
+                version,
+                after_seconds,
+            } => write!(
+                f,
+                "all nodes to run {version} in good health for {after_seconds} s, then feature \
+                 level {level} is finalized; until then the former version can be restored"
+            ),
         }
     }
 }
@@ -111,6 +121,15 @@ impl fmt::Display for Intervention {
                     "new pod {pod} does not start: {why}; fix or revert the spec"
                 )
             }
+            Self::LevelNotFinalized {
+                level: FeatureLevel(level),
+                finalized: FeatureLevel(finalized),
+            } => write!(
+                f,
+                "the upgrade is not finalized: all nodes support feature level {level}, level \
+                 {finalized} is in use; run `lograft cluster finalize`, after which no node can go \
+                 back"
+            ),
         }
     }
 }

@@ -1,7 +1,7 @@
 use lograft_crds::{LogCluster, LogClusterSpec};
 
 use super::*;
-use crate::cluster::view::NodeState;
+use crate::cluster::view::{FeatureLevel, NodeState};
 
 const NOW: i64 = 1_800_000_000;
 const DAY: i64 = 86_400;
@@ -247,6 +247,7 @@ fn view(observed: &Observed, roots: &[String], is_current: bool) -> ClusterView 
         state: NodeState::Active,
         reachable: true,
         version: "0.1.0".to_owned(),
+        feature_level: FeatureLevel(0),
         disk_total_bytes: 0,
         disk_free_bytes: 0,
         disk_low: false,
