@@ -4,8 +4,9 @@
 use std::sync::{Mutex, PoisonError};
 
 use lograft_core::metadata::CodecError;
+use lograft_core::partition::PartitionStateError;
 use lograft_core::{FeatureLevel, GroupId, LogIndex, Offset};
-use lograft_storage::StorageError;
+use lograft_storage::{NewerFormat, StorageError};
 use tokio::sync::watch;
 
 /// Why a node must end.
@@ -14,6 +15,18 @@ pub enum FatalError {
     /// A write or a sync failed; the cause names the file.
     #[error("storage failed")]
     Storage(#[source] StorageError),
+    /// A file was written by a newer version, and this one must not change it.
+    #[error(transparent)]
+    NewerFormat(NewerFormat),
+    /// The state of a partition, in a checkpoint or a snapshot, was written by a newer version.
+    #[error("cannot decode the state of group {group}, perhaps of a newer version")]
+    PartitionState {
+        /// The group.
+        group: GroupId,
+        /// Why.
+        #[source]
+        source: PartitionStateError,
+    },
     /// A raft core ended.
     #[error("raft core of group {group} failed: {cause}")]
     Raft {

@@ -205,7 +205,7 @@ fn the_generated_types_read_every_request_and_reply() {
         DescribeTopicReply, DescribeClusterRequest, DescribeClusterReply,
         TransferLeadershipRequest, TransferLeadershipReply, DecommissionNodeRequest,
         DecommissionNodeReply, RecommissionNodeRequest, RecommissionNodeReply,
-        PrepareStopRequest, PrepareStopReply,
+        PrepareStopRequest, PrepareStopReply, FinalizeLevelRequest, FinalizeLevelReply,
     );
     check_generated!(checked, raft::v1:
         AppendRequest, AppendReply, HeartbeatsRequest, HeartbeatsReply, VoteRequest, VoteReply,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::fixtures::Fixtures;
+use crate::feature_level::FeatureLevel;
+use crate::fixtures::{Fixtures, LEVEL};
 use crate::ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence};
 use crate::metadata::{
     Command, Growth, MetaError, Metadata, NextIds, Node, NodeState, Outcome, Partition,
@@ -93,18 +94,20 @@ fn topic_commands() -> Vec<(&'static str, Command)> {
 }
 
 fn node_commands() -> Vec<(&'static str, Command)> {
+    let init = |level| Command::InitCluster {
+        cluster_id: ClusterId::from_bytes([7; 16]),
+        first_node: registration(1, "zone-a"),
+        level,
+    };
+    let level = FeatureLevel(1);
     let update = |zone| Command::UpdateNode {
         node: NODE,
         registration: registration(3, zone),
     };
     vec![
-        (
-            "init_cluster",
-            Command::InitCluster {
-                cluster_id: ClusterId::from_bytes([7; 16]),
-                first_node: registration(1, "zone-a"),
-            },
-        ),
+        ("init_cluster", init(FeatureLevel::ZERO)),
+        ("init_cluster-level", init(level)),
+        ("finalize_level", Command::FinalizeLevel { level }),
         (
             "register_node",
             Command::RegisterNode(registration(2, "zone-b")),
@@ -160,6 +163,12 @@ fn commands_keep_their_encoding() {
     );
     let error = Command::decode(b"\x01\"?\"").unwrap_err();
     assert_eq!(sampled(&samples), variants(&error));
+}
+
+/// The crates without a dependency on this one have a constant of their own.
+#[test]
+fn the_level_of_the_fixtures_is_that_of_the_program() {
+    assert_eq!(LEVEL, FeatureLevel::CURRENT.get());
 }
 
 type MetaOutcome = Result<Outcome, MetaError>;
@@ -240,6 +249,27 @@ fn errors() -> Vec<(&'static str, MetaError)> {
             },
         ),
         ("NotStarted", MetaError::NotStarted { group }),
+        (
+            "NotFinalized",
+            MetaError::NotFinalized {
+                feature: "batch.max.bytes".to_owned(),
+                level: FeatureLevel(1),
+                finalized: FeatureLevel::ZERO,
+            },
+        ),
+        (
+            "UnknownLevel",
+            MetaError::UnknownLevel {
+                level: FeatureLevel(2),
+                known: FeatureLevel(1),
+            },
+        ),
+        (
+            "UnknownCommand",
+            MetaError::UnknownCommand {
+                cause: "unknown variant".to_owned(),
+            },
+        ),
         (
             "TooFewNodes",
             MetaError::TooFewNodes {
@@ -395,6 +425,7 @@ fn rich_metadata() -> Metadata {
     Metadata {
         cluster_id: Some(ClusterId::from_bytes([7; 16])),
         version: LogIndex(99),
+        finalized_level: FeatureLevel::ZERO,
         nodes: nodes.into_iter().map(|node| (node.id, node)).collect(),
         groups: groups(&topics),
         topics: topics
@@ -422,6 +453,13 @@ fn groups(topics: &[Topic]) -> BTreeMap<GroupId, (String, PartitionId)> {
 fn metadata_checkpoints_keep_their_encoding() {
     let samples = named(vec![
         ("rich", rich_metadata()),
+        (
+            "finalized",
+            Metadata {
+                finalized_level: FeatureLevel(1),
+                ..rich_metadata()
+            },
+        ),
         ("empty", Metadata::default()),
     ]);
     fixtures("metadata").check(

@@ -3,7 +3,7 @@
 use lograft_core::limits::META_SEGMENT_MAX_BYTES;
 use lograft_core::{FeatureLevel, GroupId, LogIndex};
 use lograft_raft::{RaftError, RaftGroup};
-use lograft_storage::{GroupLog, GroupOptions, OpenError, Recovered, Storage};
+use lograft_storage::{GroupLog, GroupOptions, NewerFormat, OpenError, Recovered, Storage};
 use std::sync::Arc;
 use tracing::{info, warn};
 
@@ -12,7 +12,7 @@ use super::catch_up::CatchUp;
 use super::group_starter::GroupStarter;
 use super::local_member::LocalMember;
 use super::registration::Phase;
-use crate::fatal::FatalSink;
+use crate::fatal::{FatalError, FatalSink};
 use crate::identity::Member;
 use crate::serving::replica::{MetaReplica, ReplicaMap};
 use crate::state_machine::MetaMachine;
@@ -101,7 +101,16 @@ impl MetaReplicaStarter {
         run_blocking(move || storage.open_group(GroupId::META, options))
             .await
             .ok_or(MetaReplicaError::Stopping)?
-            .map_err(MetaReplicaError::Open)
+            .map_err(|error| self.cannot_open(error))
+    }
+
+    /// Ends the node if a newer version wrote the log: no later attempt of this one succeeds.
+    fn cannot_open(&self, error: OpenError) -> MetaReplicaError {
+        if let OpenError::NewerFormat { newer, .. } = &error {
+            let newer = NewerFormat::clone(newer);
+            self.fatal.report(FatalError::NewerFormat(newer));
+        }
+        MetaReplicaError::Open(error)
     }
 
     /// Marks the view as caught up once the log's last entry at the start has been applied: the

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use lograft_core::limits::{RECONCILE_RETRY_INTERVAL, REPLICAS_OPENING_MAX_COUNT};
 use lograft_core::{GroupId, PartitionState};
-use lograft_storage::{GroupLog, GroupOptions, OpenError, Storage};
+use lograft_storage::{GroupLog, GroupOptions, NewerFormat, OpenError, Storage};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
@@ -151,11 +151,15 @@ impl Reconciler {
         } = assigned;
         let text = error_chain(error);
         match error {
-            OpenError::Corrupt { .. }
-            | OpenError::OtherCluster { .. }
-            | OpenError::OtherVersion { .. } => {
+            OpenError::Corrupt { .. } | OpenError::OtherCluster { .. } => {
                 error!(%group, topic, %partition, error = text, "replica marked corrupt");
                 self.replicas.set_corrupt(*group, Some(&text));
+            }
+            // The replica is intact. Marked corrupt, it could be repaired: replicated again by this
+            // version, and its files deleted.
+            OpenError::NewerFormat { newer, .. } => {
+                self.fatal
+                    .report(FatalError::NewerFormat(NewerFormat::clone(newer)));
             }
             OpenError::Storage { source, .. } => {
                 self.fatal.report(FatalError::Storage(source.clone()));

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lograft_core::partition::PartitionStateError;
 use lograft_core::{Applied, Entry, GroupId, LogId, PartitionState};
 use lograft_raft::{BoxError, Response, StateMachine};
 
@@ -24,6 +25,18 @@ impl PartitionMachine {
             group,
             state,
             fatal,
+        }
+    }
+}
+
+impl PartitionMachine {
+    /// Ends the node if a newer version wrote the state. The replica is intact and would otherwise
+    /// count as corrupt.
+    fn report_newer(&self, source: PartitionStateError) {
+        if matches!(source, PartitionStateError::Version { .. }) {
+            let group = self.group;
+            self.fatal
+                .report(FatalError::PartitionState { group, source });
         }
     }
 }
@@ -68,7 +81,7 @@ impl StateMachine for PartitionMachine {
         let state = if bytes.is_empty() {
             PartitionState::default()
         } else {
-            PartitionState::decode(bytes)?
+            PartitionState::decode(bytes).inspect_err(|error| self.report_newer(*error))?
         };
         *self.state.lock() = state;
         self.state.publish();
@@ -152,8 +165,20 @@ mod tests {
         assert_eq!(state.watermarks().high_watermark, Offset(0));
         machine.restore(&checkpoint).unwrap();
         assert_eq!(state.watermarks().high_watermark, Offset(10));
-        assert!(machine.restore(b"nonsense").is_err());
+        assert!(machine.restore(b"\x01nonsense").is_err());
         assert_eq!(reports.0.lock().unwrap().len(), 0);
+    }
+
+    /// A replica that is marked corrupt may be repaired, and its files deleted.
+    #[test]
+    fn a_state_of_a_newer_version_ends_the_node() {
+        let (mut machine, _state, reports) = machine();
+        let mut state = machine.checkpoint().to_vec();
+        state[0] += 1;
+        assert!(machine.restore(&state).is_err());
+        let reports = reports.0.lock().unwrap();
+        assert_eq!(reports.len(), 1);
+        assert!(reports[0].contains("group 3"), "{}", reports[0]);
     }
 
     #[test]

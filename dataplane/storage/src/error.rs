@@ -131,6 +131,10 @@ pub enum StorageError {
         /// The damaged file and position.
         damage: Damage,
     },
+    /// A newer version of Lograft wrote the file. Nothing is wrong with it: this version MUST NOT
+    /// change it.
+    #[error(transparent)]
+    NewerFormat(#[from] NewerFormat),
     /// The data directory already belongs to another node or cluster.
     #[error("data directory already belongs to node {node_id} of cluster {cluster_id}")]
     IdentityExists {
@@ -191,6 +195,26 @@ impl fmt::Display for Damage {
     }
 }
 
+/// A file that a newer version of Lograft wrote, with a valid CRC: neither damaged nor torn.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{} was written by a newer version of Lograft and can be read only by it: {field} must be at \
+     most {known}, got {found} (at byte {position})",
+    path.display()
+)]
+pub struct NewerFormat {
+    /// The file.
+    pub path: PathBuf,
+    /// The position of the record in the file, bytes.
+    pub position: u64,
+    /// The value that this version does not know, for example `segment version`.
+    pub field: &'static str,
+    /// The value in the record.
+    pub found: u64,
+    /// The greatest value that this version knows.
+    pub known: u64,
+}
+
 /// The reason why a group could not be opened.
 #[derive(Clone, Debug, Error)]
 pub enum OpenError {
@@ -219,15 +243,14 @@ pub enum OpenError {
         /// The cluster they belong to.
         found: ClusterId,
     },
-    /// Another release wrote the files in a format that this release does not know.
-    #[error("group {group}: {path} has format version {found}, which this release cannot read")]
-    OtherVersion {
+    /// A newer version of Lograft wrote a file of the group. No file was changed.
+    #[error("cannot open group {group}")]
+    NewerFormat {
         /// The group.
         group: GroupId,
-        /// The file.
-        path: PathBuf,
-        /// Its format version.
-        found: u8,
+        /// The file and the unknown value.
+        #[source]
+        newer: Box<NewerFormat>,
     },
     /// The group is already open.
     #[error("group {0} is already open")]

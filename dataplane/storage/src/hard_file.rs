@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use lograft_core::{ClusterId, GroupId, LogIndex};
 
-use crate::error::{Action, StorageError};
+use crate::error::{Action, NewerFormat, StorageError};
 use crate::files::{Files, sync_and_drop_pages};
 use crate::format::{HARD_RECORD_BYTES, HARD_SLOT_POSITIONS, HardRecord};
 use crate::fs::{FsFile, OpenMode};
@@ -44,8 +44,8 @@ pub(crate) enum HardFileContents {
     Damaged,
     /// The records belong to another cluster.
     OtherCluster(ClusterId),
-    /// The records have another format version.
-    OtherVersion(u8),
+    /// A newer version wrote a record.
+    Newer(NewerFormat),
     /// The newest valid record.
     Record(NewestRecord),
 }
@@ -77,8 +77,8 @@ impl HardFile {
                 .read_at(position, HARD_RECORD_BYTES)
                 .map_err(|source| StorageError::io(Action::Read, &path, source))?;
             *slot = HardRecord::decode(&bytes, owner.group);
-            if let Some(version) = HardRecord::other_version(&bytes) {
-                return Ok(HardFileContents::OtherVersion(version));
+            if let Some(newer) = HardRecord::newer(&bytes) {
+                return Ok(HardFileContents::Newer(newer.in_file(&path, position)));
             }
         }
         if let Some((_, other)) = slots

@@ -36,7 +36,7 @@ mod fixtures;
 
 pub use checkpoint::Checkpoint;
 pub use config::{GroupOptions, Identity, Space, StorageConfig, WriterDrive};
-pub use error::{Action, Damage, OpenError, ReadError, StorageError};
+pub use error::{Action, Damage, NewerFormat, OpenError, ReadError, StorageError};
 pub use fs::{Crash, FaultFs, FileMap, Fs, FsFile, FsSpace, OpenMode, RealFs};
 pub use group_log::{GroupLog, Recovered, SegmentInfo, TornTail};
 pub use hard_state::HardState;

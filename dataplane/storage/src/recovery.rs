@@ -7,9 +7,13 @@
 //! only if nothing proves that it was ever on disk: no later entry was written when it was
 //! durable, and neither the hard state nor a checkpoint covers it. Otherwise the replica is corrupt
 //! and must be fetched again from the others (Alagappan et al., "Protocol-Aware Recovery", 2018).
+//!
+//! What a newer version wrote is neither: it is intact, and this version cannot read it. Recovery
+//! reads everything before its first change, so that it then refuses the group as it found it.
 
 mod checkpoints;
 mod directory;
+mod newer_files;
 mod segments;
 
 use lograft_core::{LogId, LogIndex};
@@ -48,14 +52,13 @@ pub(crate) fn open_group(
         owner,
         names,
     };
+    newer_files::check(&directory)?;
     let hard_state = hard_state_path(&directory.dir);
     match HardFile::read(&env.files, &directory.dir, owner)? {
         HardFileContents::OtherCluster(other) => {
             Err(RecoveryError::OtherCluster(hard_state, other))
         }
-        HardFileContents::OtherVersion(version) => {
-            Err(RecoveryError::OtherVersion(hard_state, version))
-        }
+        HardFileContents::Newer(newer) => Err(RecoveryError::Newer(newer)),
         HardFileContents::Damaged => Err(file_damage(&hard_state, "no valid record").into()),
         // The hard state file is created before the first segment. Segments without it mean that
         // it was lost, and the vote with it: a replica that forgot its vote could vote twice in one
@@ -109,10 +112,10 @@ fn recover(
     let GroupDirectory {
         env, dir, owner, ..
     } = directory;
-    remove_unfinished_files(directory)?;
-    let hard = HardFile::open(&env.files, dir, *owner, newest)?;
     let record = newest.record;
-    let finished_reset = finish_reset(directory)?;
+    let resets = find_resets(directory)?;
+    let finished_reset = resets.iter().rev().find(|reset| reset.is_complete);
+    let finished_reset = finished_reset.map(|reset| reset.last);
     let newest_checkpoint = directory
         .numbers(".ckpt")
         .last()
@@ -126,7 +129,14 @@ fn recover(
         terms,
         active,
         torn,
-    } = segments::recover(directory, known_durable)?;
+        changes,
+    } = segments::read(directory, known_durable)?;
+
+    // The first change on disk: everything that could make recovery refuse the group is read.
+    remove_unfinished_files(directory)?;
+    let hard = HardFile::open(&env.files, dir, *owner, newest)?;
+    finish_resets(directory, &resets)?;
+    changes.apply(directory)?;
 
     let mut state = LogState::new(owner.group, sizes);
     if let Some(last) = segments.back() {
@@ -173,27 +183,48 @@ fn remove_unfinished_files(directory: &GroupDirectory<'_>) -> Result<(), Storage
     Ok(())
 }
 
-/// Finishes or undoes a reset that a crash has interrupted. Returns the index of the checkpoint
-/// whose reset it finished.
+/// A reset that a crash has interrupted.
+struct InterruptedReset {
+    /// The index of its checkpoint.
+    last: LogIndex,
+    /// Whether the log was replaced already.
+    is_complete: bool,
+}
+
+/// Finds the resets that a crash has interrupted.
 // The segment decides: the log was replaced if and only if the segment after the checkpoint has
 // its final name and says that the log starts there. Otherwise the old log is still the log.
-fn finish_reset(directory: &GroupDirectory<'_>) -> Result<Option<LogIndex>, StorageError> {
+fn find_resets(directory: &GroupDirectory<'_>) -> Result<Vec<InterruptedReset>, StorageError> {
     let GroupDirectory { env, dir, .. } = directory;
-    let mut finished = None;
+    let mut resets = Vec::new();
     for last in directory.numbers(&format!(".ckpt{RESET_SUFFIX}")) {
-        let path = checkpoint_path(dir, last);
-        let provisional = with_suffix(&path, RESET_SUFFIX);
         let segment = segment_path(dir, last.next());
         let start = env.files.read_file_prefix(&segment, SEGMENT_HEADER_BYTES)?;
         let header = start.and_then(|bytes| SegmentHeader::decode(&bytes));
-        if header.is_some_and(|header| header.facts.starts_log) {
+        resets.push(InterruptedReset {
+            last,
+            is_complete: header.is_some_and(|header| header.facts.starts_log),
+        });
+    }
+    Ok(resets)
+}
+
+/// Finishes the resets that have replaced the log, and undoes the others.
+fn finish_resets(
+    directory: &GroupDirectory<'_>,
+    resets: &[InterruptedReset],
+) -> Result<(), StorageError> {
+    let GroupDirectory { env, dir, .. } = directory;
+    for InterruptedReset { last, is_complete } in resets {
+        let path = checkpoint_path(dir, *last);
+        let provisional = with_suffix(&path, RESET_SUFFIX);
+        if *is_complete {
             env.files.rename(&provisional, &path)?;
-            finished = Some(last);
         } else {
             env.files.remove_file(&provisional)?;
         }
     }
-    Ok(finished)
+    Ok(())
 }
 
 /// The committed id, if the log has exactly that entry.

@@ -41,6 +41,7 @@ pub(crate) struct EntriesBehind {
 }
 
 /// Scans a segment from its start to the first entry that is not valid, or to `last` (inclusive).
+/// Fails with [`StorageError::NewerFormat`] at an entry that a newer version wrote.
 // An entry is valid only as the successor of the one before: next index, a term that does not go
 // back, the right offset, and the CRC of the previous header. Index and term alone do not suffice:
 // after a torn write, the remains of the old write may have a fitting index behind a new entry.
@@ -62,7 +63,11 @@ pub(crate) fn scan_segment(
     let mut next = header.facts.base;
     while last.is_none_or(|last| next <= last) {
         let Some(entry) = walker.header().map_err(fail)? else {
-            break;
+            let newer = walker.newer().map_err(fail)?;
+            match newer.map(|newer| newer.in_file(path, walker.position())) {
+                Some(newer) => return Err(newer.into()),
+                None => break,
+            }
         };
         let follows = entry.id.index == next
             && entry.prev_crc32c == scan.prev_crc32c
@@ -93,7 +98,8 @@ pub(crate) fn scan_segment(
     Ok(scan)
 }
 
-/// Searches the rest of a segment file, from `position`, for entries of this segment.
+/// Searches the rest of a segment file, from `position`, for entries of this segment. Fails with
+/// [`StorageError::NewerFormat`] at one that a newer version wrote.
 // The search tries every aligned position, because the lengths of the damaged entries are unknown.
 // Only entries of this segment count (by the seed of their CRC): stale entries of a recycled file
 // prove nothing about this log.
@@ -117,9 +123,13 @@ pub(crate) fn scan_behind(
             .min(CHUNK_BYTES);
         for start in (0..starts).step_by(STEP) {
             let rest = &chunk[start..];
-            if rest.first_chunk() == Some(&ENTRY_MAGIC.to_le_bytes())
-                && let Some(entry) = EntryHeader::decode(rest, seed)
-            {
+            if rest.first_chunk() != Some(&ENTRY_MAGIC.to_le_bytes()) {
+                continue;
+            }
+            if let Some(newer) = EntryHeader::newer(rest, seed) {
+                return Err(newer.in_file(path, at + start as u64).into());
+            }
+            if let Some(entry) = EntryHeader::decode(rest, seed) {
                 behind.has_entries = true;
                 behind.durable_end = behind.durable_end.max(entry.durable_end);
             }

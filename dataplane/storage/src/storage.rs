@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::config::{GroupOptions, Identity, Space, StorageConfig};
 use crate::error::{Action, OpenError, StorageError};
 use crate::files::Files;
-use crate::format::{decode_identity, encode_identity};
+use crate::format::{decode_identity, encode_identity, newer_identity};
 use crate::fs::Fs;
 use crate::group_log::{GroupLog, OpenGroup, Recovered, SegmentSizes};
 use crate::hard_file::FileOwner;
@@ -79,6 +79,8 @@ impl Storage {
                 _ => StorageError::io(Action::Lock, &lock_path, source),
             })?;
         let env = Arc::new(StorageEnv::new(files, config, on_fatal, lock)?);
+        // Before anything is changed: the directory may be of a newer version.
+        *env.identity.lock() = read_identity(&env)?;
         let groups = env.groups_dir();
         env.files.create_dir_all(&groups)?;
         env.recycler.recover(&env.files)?;
@@ -87,7 +89,6 @@ impl Storage {
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             env.files.sync_dir(parent)?;
         }
-        *env.identity.lock() = read_identity(&env)?;
         Ok(Self(Arc::new(StorageInner {
             env,
             groups: Mutex::default(),
@@ -124,7 +125,8 @@ impl Storage {
     }
 
     /// Opens the log of a group, or creates an empty one. Damaged files are moved to another name
-    /// and reported as [`OpenError::Corrupt`]; the next open then creates an empty log.
+    /// and reported as [`OpenError::Corrupt`]; the next open then creates an empty log. Files of a
+    /// newer version are reported as [`OpenError::NewerFormat`] and not changed.
     pub fn open_group(
         &self,
         group: GroupId,
@@ -182,9 +184,10 @@ impl Storage {
             RecoveryError::OtherCluster(path, found) => {
                 OpenError::OtherCluster { group, path, found }
             }
-            RecoveryError::OtherVersion(path, found) => {
-                OpenError::OtherVersion { group, path, found }
-            }
+            RecoveryError::Newer(newer) => OpenError::NewerFormat {
+                group,
+                newer: Box::new(newer),
+            },
             RecoveryError::Storage(source) => OpenError::Storage { group, source },
             RecoveryError::Damaged(damage, hard_state) => match self.move_aside(group) {
                 Ok(kept) => OpenError::Corrupt {
@@ -351,8 +354,11 @@ fn read_identity(env: &StorageEnv) -> Result<Option<Identity>, StorageError> {
     let path = identity_path(&env.config.data_dir);
     match env.files.read_file(&path)? {
         None => Ok(None),
-        Some(bytes) => decode_identity(&bytes)
-            .map(Some)
-            .ok_or(StorageError::IdentityDamaged { path }),
+        Some(bytes) => match newer_identity(&bytes) {
+            Some(newer) => Err(newer.in_file(&path, 0).into()),
+            None => decode_identity(&bytes)
+                .map(Some)
+                .ok_or(StorageError::IdentityDamaged { path }),
+        },
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::format::{ENTRY_HEADER_BYTES, EntryHeader};
+use crate::format::{ENTRY_HEADER_BYTES, EntryHeader, NewerValue};
 use crate::fs::FsFile;
 
 /// A cursor over the entries of a segment file.
@@ -74,6 +74,14 @@ impl<'a> Walker<'a> {
         Ok(self
             .peek(ENTRY_HEADER_BYTES)?
             .and_then(|bytes| EntryHeader::decode(&bytes, seed)))
+    }
+
+    /// The value by which the current entry, whose header is not valid, is of a newer version.
+    pub(crate) fn newer(&mut self) -> io::Result<Option<NewerValue>> {
+        let seed = self.seed;
+        Ok(self
+            .peek(ENTRY_HEADER_BYTES)?
+            .and_then(|bytes| EntryHeader::newer(&bytes, seed)))
     }
 
     /// The payload of the current entry, or `None` if its CRC is wrong or the range ends within it.

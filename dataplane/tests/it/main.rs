@@ -12,6 +12,7 @@ mod decommission;
 mod levels;
 mod lifecycle;
 mod load;
+mod newer_disk;
 mod ports;
 mod prepare_stop;
 mod process;

@@ -3,12 +3,21 @@
 use bytes::Bytes;
 use lograft_core::{ClusterId, GroupId, LogId, LogIndex, Offset, Term};
 
-use super::fields::{VERSION, get_16, get_u32, get_u64, put, record_crc, record_is_valid};
+use super::fields::{RecordFields, RecordFormat, get_16, get_u32, get_u64, put, record_crc};
 use crate::checkpoint::Checkpoint;
 
 const LEN: usize = 96;
-const MAGIC: u64 = u64::from_le_bytes(*b"lgCHECKP");
 const FLAG_MEMBERSHIP: u8 = 1;
+/// The format of a checkpoint file.
+pub(crate) const CHECKPOINT: RecordFormat = RecordFormat {
+    magic: u64::from_le_bytes(*b"lgCHECKP"),
+    version: 1,
+    flags: FLAG_MEMBERSHIP,
+    names: RecordFields {
+        version: "checkpoint version",
+        flags: "checkpoint flags",
+    },
+};
 
 /// A checkpoint file.
 ///
@@ -45,8 +54,7 @@ pub(crate) fn encode_checkpoint(
         state,
     } = checkpoint;
     let mut bytes = vec![0; LEN];
-    put(&mut bytes, 0, &MAGIC.to_le_bytes());
-    bytes[8] = VERSION;
+    CHECKPOINT.put_head(&mut bytes, 0);
     put(&mut bytes, 16, &cluster.to_bytes());
     put(&mut bytes, 32, &group.0.to_le_bytes());
     put(&mut bytes, 40, &last.term.0.to_le_bytes());
@@ -75,7 +83,7 @@ pub(crate) fn decode_checkpoint(
     cluster: ClusterId,
 ) -> Option<Checkpoint> {
     if bytes.len() < LEN
-        || !record_is_valid(bytes, MAGIC)
+        || !CHECKPOINT.is_valid(bytes)
         || get_u64(bytes, 32) != group.0
         || get_16(bytes, 16) != cluster.to_bytes()
     {

@@ -6,7 +6,7 @@ use lograft_core::{
     Proposal, Sequence, Term,
 };
 
-use super::fields::{get_i64, get_u32, get_u64, put};
+use super::fields::{NewerValue, get_flags, get_i64, get_u32, get_u64, put};
 
 /// Length of an entry header, bytes.
 pub(crate) const ENTRY_HEADER_BYTES: usize = 96;
@@ -118,18 +118,15 @@ impl EntryHeader {
         (bytes, crc)
     }
 
-    /// Decodes the header in the first 96 bytes; `None` if it is not valid, or if it belongs to
-    /// another segment (`seed` differs).
+    /// Decodes the header in the first 96 bytes; `None` if it is not valid, if it belongs to
+    /// another segment (`seed` differs), or if a newer version wrote it ([`Self::newer`]).
     pub(crate) fn decode(bytes: &[u8], seed: u32) -> Option<Self> {
-        let bytes = bytes.get(..ENTRY_HEADER_BYTES)?;
+        let bytes = written(bytes, seed)?;
+        if unknown_value(bytes).is_some() {
+            return None;
+        }
         let crc32c = get_u32(bytes, 4);
-        if get_u32(bytes, 0) != ENTRY_MAGIC || crc32c::crc32c_append(seed, &bytes[8..]) != crc32c {
-            return None;
-        }
         let payload_bytes = get_u32(bytes, 8);
-        if payload_bytes as usize > ENTRY_MAX_BYTES {
-            return None;
-        }
         let producer = (bytes[17] & FLAG_PRODUCER != 0).then(|| ProducerStamp {
             id: ProducerId(get_u64(bytes, 72)),
             base_sequence: Sequence(get_u64(bytes, 80)),
@@ -152,6 +149,12 @@ impl EntryHeader {
             prev_crc32c: get_u32(bytes, 92),
             crc32c,
         })
+    }
+
+    /// The value by which the header in the first 96 bytes is of a newer version: its CRC is valid,
+    /// so it is no torn write and no damage.
+    pub(crate) fn newer(bytes: &[u8], seed: u32) -> Option<NewerValue> {
+        unknown_value(written(bytes, seed)?)
     }
 
     /// Length of the entry in its segment, padding included, bytes.
@@ -180,4 +183,34 @@ impl EntryHeader {
             },
         }
     }
+}
+
+/// The bytes of a header that was written to the segment of this seed: magic and CRC are valid.
+fn written(bytes: &[u8], seed: u32) -> Option<&[u8]> {
+    let bytes = bytes.get(..ENTRY_HEADER_BYTES)?;
+    let is_written = get_u32(bytes, 0) == ENTRY_MAGIC
+        && crc32c::crc32c_append(seed, &bytes[8..]) == get_u32(bytes, 4);
+    is_written.then_some(bytes)
+}
+
+/// The kind, the flags or the length in a header, if this version does not know them.
+fn unknown_value(bytes: &[u8]) -> Option<NewerValue> {
+    let (payload_bytes, kind, flags) = (get_u32(bytes, 8), bytes[16], get_flags(bytes, 17));
+    let value = |field, found: u32, known: u64| {
+        Some(NewerValue {
+            field,
+            found: found.into(),
+            known,
+        })
+    };
+    if EntryKind::from_code(kind).is_none() {
+        return value("entry kind", kind.into(), EntryKind::Trim as u64);
+    }
+    if flags & !u32::from(FLAG_PRODUCER) != 0 {
+        return value("entry flags", flags, FLAG_PRODUCER.into());
+    }
+    if payload_bytes as usize > ENTRY_MAX_BYTES {
+        return value("entry payload bytes", payload_bytes, ENTRY_MAX_BYTES as u64);
+    }
+    None
 }

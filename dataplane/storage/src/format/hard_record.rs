@@ -2,17 +2,26 @@
 
 use lograft_core::{ClusterId, GroupId, LogId, LogIndex, NodeId, Term, Vote};
 
-use super::fields::{VERSION, get_16, get_u64, other_version, put, record_crc, record_is_valid};
+use super::fields::{NewerValue, RecordFields, RecordFormat, get_16, get_u64, put, record_crc};
 use crate::hard_state::HardState;
 
 /// Length of a record, bytes.
 pub(crate) const HARD_RECORD_BYTES: usize = 96;
 /// Positions of the three records: each has a page of its own, so that a torn write damages one.
 pub(crate) const HARD_SLOT_POSITIONS: [u64; 3] = [0, 4096, 8192];
-const MAGIC: u64 = u64::from_le_bytes(*b"lgHARDST");
 const FLAG_VOTE: u8 = 1;
 const FLAG_VOTE_COMMITTED: u8 = 2;
 const FLAG_COMMITTED: u8 = 4;
+/// The format of a record of the hard state file.
+const HARD_STATE: RecordFormat = RecordFormat {
+    magic: u64::from_le_bytes(*b"lgHARDST"),
+    version: 1,
+    flags: FLAG_VOTE | FLAG_VOTE_COMMITTED | FLAG_COMMITTED,
+    names: RecordFields {
+        version: "hard state version",
+        flags: "hard state flags",
+    },
+};
 
 /// One of the three records of a hard state file; the valid one with the highest sequence counts.
 ///
@@ -43,8 +52,7 @@ pub(crate) struct HardRecord {
 impl HardRecord {
     pub(crate) fn encode(&self, group: GroupId, cluster: ClusterId) -> [u8; HARD_RECORD_BYTES] {
         let mut bytes = [0; HARD_RECORD_BYTES];
-        put(&mut bytes, 0, &MAGIC.to_le_bytes());
-        bytes[8] = VERSION;
+        HARD_STATE.put_head(&mut bytes, 0);
         put(&mut bytes, 16, &cluster.to_bytes());
         put(&mut bytes, 32, &group.0.to_le_bytes());
         put(&mut bytes, 40, &self.sequence.to_le_bytes());
@@ -64,16 +72,16 @@ impl HardRecord {
         bytes
     }
 
-    /// The version of a record that another release wrote.
-    pub(crate) fn other_version(bytes: &[u8]) -> Option<u8> {
-        other_version(bytes.get(..HARD_RECORD_BYTES)?, MAGIC)
+    /// The value by which a record is of a newer version.
+    pub(crate) fn newer(bytes: &[u8]) -> Option<NewerValue> {
+        HARD_STATE.newer(bytes.get(..HARD_RECORD_BYTES)?)
     }
 
     /// Decodes the record in the first 96 bytes and its cluster; `None` if it is not valid or
     /// belongs to another group.
     pub(crate) fn decode(bytes: &[u8], group: GroupId) -> Option<(Self, ClusterId)> {
         let bytes = bytes.get(..HARD_RECORD_BYTES)?;
-        if !record_is_valid(bytes, MAGIC) || get_u64(bytes, 32) != group.0 {
+        if !HARD_STATE.is_valid(bytes) || get_u64(bytes, 32) != group.0 {
             return None;
         }
         let flags = bytes[9];

@@ -2,11 +2,20 @@
 
 use lograft_core::{ClusterId, NodeId};
 
-use super::fields::{VERSION, get_16, get_u64, put, record_crc, record_is_valid};
+use super::fields::{NewerValue, RecordFields, RecordFormat, get_16, get_u64, put, record_crc};
 use crate::config::Identity;
 
 const LEN: usize = 48;
-const MAGIC: u64 = u64::from_le_bytes(*b"lgIDENTY");
+/// The format of the identity file.
+const IDENTITY: RecordFormat = RecordFormat {
+    magic: u64::from_le_bytes(*b"lgIDENTY"),
+    version: 1,
+    flags: 0,
+    names: RecordFields {
+        version: "identity version",
+        flags: "identity flags",
+    },
+};
 
 /// The identity file.
 ///
@@ -22,8 +31,7 @@ const MAGIC: u64 = u64::from_le_bytes(*b"lgIDENTY");
 /// ```
 pub(crate) fn encode_identity(identity: &Identity) -> [u8; LEN] {
     let mut bytes = [0; LEN];
-    put(&mut bytes, 0, &MAGIC.to_le_bytes());
-    bytes[8] = VERSION;
+    IDENTITY.put_head(&mut bytes, 0);
     put(&mut bytes, 16, &identity.cluster_id.to_bytes());
     put(&mut bytes, 32, &identity.node_id.0.to_le_bytes());
     let crc = record_crc(&bytes);
@@ -31,9 +39,14 @@ pub(crate) fn encode_identity(identity: &Identity) -> [u8; LEN] {
     bytes
 }
 
+/// The value by which an identity file is of a newer version.
+pub(crate) fn newer_identity(bytes: &[u8]) -> Option<NewerValue> {
+    IDENTITY.newer(bytes)
+}
+
 /// Decodes an identity file; `None` if it is not valid.
 pub(crate) fn decode_identity(bytes: &[u8]) -> Option<Identity> {
-    (bytes.len() == LEN && record_is_valid(bytes, MAGIC)).then(|| Identity {
+    (bytes.len() == LEN && IDENTITY.is_valid(bytes)).then(|| Identity {
         cluster_id: ClusterId::from_bytes(get_16(bytes, 16)),
         node_id: NodeId(get_u64(bytes, 32)),
     })

@@ -2,12 +2,21 @@
 
 use lograft_core::{GroupId, LogId, LogIndex, Offset, Term};
 
-use super::fields::{VERSION, get_i64, get_u32, get_u64, put, record_crc, record_is_valid};
+use super::fields::{RecordFields, RecordFormat, get_i64, get_u32, get_u64, put, record_crc};
 
 const LEN: usize = 96;
 const RUN_BYTES: usize = 16;
 const POINT_BYTES: usize = 32;
-const MAGIC: u64 = u64::from_le_bytes(*b"lgINDEX1");
+/// The format of an index file.
+pub(crate) const INDEX: RecordFormat = RecordFormat {
+    magic: u64::from_le_bytes(*b"lgINDEX1"),
+    version: 1,
+    flags: 0,
+    names: RecordFields {
+        version: "index version",
+        flags: "index flags",
+    },
+};
 
 /// The index file of a sealed segment, rebuilt from the segment when it is missing or damaged.
 ///
@@ -64,8 +73,7 @@ impl IndexFile {
     /// the term of `head.last`: the file holds only the index of the last entry.
     pub(crate) fn encode(head: &IndexHead, points: &[IndexPoint]) -> Vec<u8> {
         let mut bytes = vec![0; LEN];
-        put(&mut bytes, 0, &MAGIC.to_le_bytes());
-        bytes[8] = VERSION;
+        INDEX.put_head(&mut bytes, 0);
         put(&mut bytes, 16, &head.group.0.to_le_bytes());
         put(&mut bytes, 24, &head.uid.to_le_bytes());
         put(&mut bytes, 32, &head.base.0.to_le_bytes());
@@ -93,7 +101,7 @@ impl IndexFile {
 
     /// Decodes everything but the points; `None` if any byte of the file is not valid.
     pub(crate) fn decode(bytes: &[u8]) -> Option<IndexHead> {
-        if bytes.len() < LEN || !record_is_valid(bytes, MAGIC) {
+        if bytes.len() < LEN || !INDEX.is_valid(bytes) {
             return None;
         }
         let runs_end = LEN + get_u32(bytes, 72) as usize * RUN_BYTES;

@@ -2,17 +2,26 @@
 
 use lograft_core::{ClusterId, GroupId, LogId, LogIndex, Offset, Term};
 
-use super::fields::{
-    VERSION, get_16, get_u32, get_u64, other_version, put, record_crc, record_is_valid,
-};
+use super::fields::{RecordFields, RecordFormat, get_16, get_u32, get_u64, put, record_crc};
 
 /// Length of a segment header, bytes: the position of the first entry.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = 96;
 const LEN: usize = 96;
 const _: () = assert!(LEN as u64 == SEGMENT_HEADER_BYTES);
-const MAGIC: u64 = u64::from_le_bytes(*b"lgSEGMNT");
 const FLAG_STARTS_LOG: u8 = 1;
 const FLAG_PREV: u8 = 2;
+/// The format of a segment: of its header, and of the entries behind it. Version 1 has entries of
+/// kinds 1 to 5, with flag bit 0, and payloads of at most `ENTRY_MAX_BYTES`. A program that writes
+/// anything else starts a segment of the next version for it.
+pub(crate) const SEGMENT: RecordFormat = RecordFormat {
+    magic: u64::from_le_bytes(*b"lgSEGMNT"),
+    version: 1,
+    flags: FLAG_STARTS_LOG | FLAG_PREV,
+    names: RecordFields {
+        version: "segment version",
+        flags: "segment flags",
+    },
+};
 
 /// The immutable properties of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,9 +76,7 @@ impl SegmentHeader {
         cluster_id: ClusterId,
     ) -> ([u8; LEN], u32) {
         let mut bytes = [0; LEN];
-        put(&mut bytes, 0, &MAGIC.to_le_bytes());
-        bytes[8] = VERSION;
-        bytes[9] = u8::from(facts.starts_log) * FLAG_STARTS_LOG;
+        SEGMENT.put_head(&mut bytes, u8::from(facts.starts_log) * FLAG_STARTS_LOG);
         put(&mut bytes, 16, &cluster_id.to_bytes());
         put(&mut bytes, 32, &group.0.to_le_bytes());
         put(&mut bytes, 40, &facts.uid.to_le_bytes());
@@ -85,15 +92,10 @@ impl SegmentHeader {
         (bytes, crc)
     }
 
-    /// The version of a header that another release wrote.
-    pub(crate) fn other_version(bytes: &[u8]) -> Option<u8> {
-        other_version(bytes.get(..LEN)?, MAGIC)
-    }
-
     /// Decodes the header in the first 96 bytes; `None` if it is not valid.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..LEN)?;
-        if !record_is_valid(bytes, MAGIC) {
+        if !SEGMENT.is_valid(bytes) {
             return None;
         }
         let base = LogIndex(get_u64(bytes, 48));

@@ -105,6 +105,7 @@ proptest! {
         prop_assert_eq!(EntryHeader::decode(&bytes[..95], seed), None);
         flip(&mut bytes, at, bit);
         prop_assert_eq!(EntryHeader::decode(&bytes, seed), None);
+        prop_assert_eq!(EntryHeader::newer(&bytes, seed), None);
     }
 
     #[test]
@@ -118,6 +119,7 @@ proptest! {
         prop_assert_eq!((header.group, header.cluster_id, header.crc32c), (GROUP, cluster(), crc));
         flip(&mut bytes, at, bit);
         prop_assert!(SegmentHeader::decode(&bytes).is_none());
+        prop_assert_eq!(SEGMENT.newer(&bytes), None);
     }
 
     #[test]
@@ -139,6 +141,7 @@ proptest! {
         prop_assert_eq!(HardRecord::decode(&bytes, GroupId(6)), None);
         flip(&mut bytes, at, bit);
         prop_assert_eq!(HardRecord::decode(&bytes, GROUP), None);
+        prop_assert_eq!(HardRecord::newer(&bytes), None);
     }
 
     #[test]
@@ -162,6 +165,7 @@ proptest! {
         prop_assert_eq!(decode(&bytes[..bytes.len() - 1]), None);
         flip(&mut bytes, at, bit);
         prop_assert_eq!(decode(&bytes), None);
+        prop_assert_eq!(CHECKPOINT.newer(&bytes), None);
     }
 
     #[test]
@@ -198,6 +202,7 @@ proptest! {
         }
         flip(&mut bytes, at, bit);
         prop_assert!(IndexFile::decode(&bytes).is_none());
+        prop_assert_eq!(INDEX.newer(&bytes), None);
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) struct DiskRange {
 
 /// The reason why a read from a file failed.
 pub(super) enum DiskReadError {
-    /// The file system returned an error.
+    /// The file system returned an error, or a newer version wrote the entry.
     Io(StorageError),
     /// The bytes at this position are not a valid entry.
     Invalid(u64, Option<LogIndex>, &'static str),
@@ -156,11 +156,21 @@ impl OpenGroup {
                 .header()
                 .map_err(|source| self.read_error(disk, source))?;
             let Some(header) = header.filter(|header| header.id.index == index) else {
-                return Err(DiskReadError::Invalid(
-                    position,
-                    Some(index),
-                    "entry header is not valid",
-                ));
+                let newer = walker.newer();
+                return Err(
+                    match newer.map_err(|source| self.read_error(disk, source))? {
+                        Some(newer) => {
+                            let path =
+                                segment_path(&self.env.group_dir(self.id), disk.segment.base);
+                            DiskReadError::Io(newer.in_file(&path, position).into())
+                        }
+                        None => DiskReadError::Invalid(
+                            position,
+                            Some(index),
+                            "entry header is not valid",
+                        ),
+                    },
+                );
             };
             index = index.next();
             let is_before = match disk.from {

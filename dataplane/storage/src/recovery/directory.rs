@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use lograft_core::{ClusterId, LogIndex};
 
-use crate::error::{Damage, StorageError};
+use crate::error::{Damage, NewerFormat, StorageError};
 use crate::hard_file::FileOwner;
 use crate::hard_state::HardState;
 use crate::storage_env::StorageEnv;
@@ -13,13 +13,16 @@ use crate::storage_env::StorageEnv;
 pub(crate) enum RecoveryError {
     Damaged(Damage, Option<HardState>),
     OtherCluster(PathBuf, ClusterId),
-    OtherVersion(PathBuf, u8),
+    Newer(NewerFormat),
     Storage(StorageError),
 }
 
 impl From<StorageError> for RecoveryError {
     fn from(error: StorageError) -> Self {
-        Self::Storage(error)
+        match error {
+            StorageError::NewerFormat(newer) => Self::Newer(newer),
+            error => Self::Storage(error),
+        }
     }
 }
 

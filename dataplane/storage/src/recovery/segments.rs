@@ -1,4 +1,4 @@
-//! Recovery of the segments of a group.
+//! Recovery of the segments of a group: reads them, and collects the changes to make on disk.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -24,20 +24,51 @@ pub(super) struct RecoveredSegments {
     /// The last segment, open for writing.
     pub(super) active: Option<ActiveSegment>,
     pub(super) torn: Option<TornTail>,
+    pub(super) changes: Changes,
 }
 
-/// Reads the headers and indexes of the segments, and scans the last one. Fails with damage if
-/// entries below `known_durable` are missing.
-pub(super) fn recover(
+/// The changes on disk that the recovery of the segments needs.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// Segments of a replaced log, which a crash has left.
+    obsolete: Vec<LogIndex>,
+    /// Index files without a sealed segment.
+    stale_indexes: Vec<LogIndex>,
+    /// Index files to write, with their bytes.
+    rebuilt_indexes: Vec<(LogIndex, Vec<u8>)>,
+}
+
+impl Changes {
+    /// Makes the changes.
+    pub(super) fn apply(self, directory: &GroupDirectory<'_>) -> Result<(), StorageError> {
+        let GroupDirectory { env, dir, .. } = directory;
+        for base in self.obsolete {
+            env.files.remove_file(&index_path(dir, base))?;
+            env.files.remove_file(&segment_path(dir, base))?;
+        }
+        for base in self.stale_indexes {
+            env.files.remove_file(&index_path(dir, base))?;
+        }
+        for (base, bytes) in self.rebuilt_indexes {
+            env.files
+                .write_file(&index_path(dir, base), &bytes, false)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the headers and indexes of the segments, and scans the last one. Changes nothing on disk.
+/// Fails with damage if entries below `known_durable` are missing.
+pub(super) fn read(
     directory: &GroupDirectory<'_>,
     known_durable: LogIndex,
 ) -> Result<RecoveredSegments, RecoveryError> {
-    let headers = read_headers(directory)?;
     let mut found = RecoveredSegments::default();
+    let headers = read_headers(directory, &mut found.changes)?;
     for (nth, header) in headers.iter().enumerate() {
         let scan = match headers.get(nth + 1) {
-            Some(next) => recover_sealed(directory, header, &next.facts)?,
-            None => recover_last(directory, header, known_durable, &mut found)?,
+            Some(next) => read_sealed(directory, header, &next.facts, &mut found.changes)?,
+            None => read_last(directory, header, known_durable, &mut found)?,
         };
         for run in scan.terms {
             found.terms.push(run);
@@ -51,9 +82,12 @@ pub(super) fn recover(
     Ok(found)
 }
 
-/// The headers of the segments of the log, oldest first. Removes segments and index files that are
-/// not part of it.
-fn read_headers(directory: &GroupDirectory<'_>) -> Result<Vec<SegmentHeader>, RecoveryError> {
+/// The headers of the segments of the log, oldest first. Segments and index files that are not part
+/// of it are to be removed.
+fn read_headers(
+    directory: &GroupDirectory<'_>,
+    changes: &mut Changes,
+) -> Result<Vec<SegmentHeader>, RecoveryError> {
     let GroupDirectory {
         env, dir, owner, ..
     } = directory;
@@ -66,9 +100,6 @@ fn read_headers(directory: &GroupDirectory<'_>) -> Result<Vec<SegmentHeader>, Re
         let bytes = file
             .read_at(0, len)
             .map_err(|source| StorageError::io(Action::Read, &path, source))?;
-        if let Some(version) = SegmentHeader::other_version(&bytes) {
-            return Err(RecoveryError::OtherVersion(path, version));
-        }
         let Some(header) = SegmentHeader::decode(&bytes) else {
             return Err(file_damage(&path, "segment header is not valid").into());
         };
@@ -84,26 +115,23 @@ fn read_headers(directory: &GroupDirectory<'_>) -> Result<Vec<SegmentHeader>, Re
         }
         headers.push(header);
     }
-    for header in obsolete {
-        let base = header.facts.base;
-        env.files.remove_file(&index_path(dir, base))?;
-        env.files.remove_file(&segment_path(dir, base))?;
-    }
-    for base in directory.numbers(".idx") {
-        if !headers.iter().any(|header| header.facts.base == base) {
-            env.files.remove_file(&index_path(dir, base))?;
-        }
-    }
+    changes.obsolete = obsolete.iter().map(|header| header.facts.base).collect();
+    let sealed = headers.split_last().map_or(&[][..], |(_, sealed)| sealed);
+    changes.stale_indexes = directory.numbers(".idx");
+    changes
+        .stale_indexes
+        .retain(|base| !sealed.iter().any(|header| header.facts.base == *base));
     Ok(headers)
 }
 
-/// Recovers a segment that another one follows: from its index file, or else by a scan.
+/// Reads a segment that another one follows: from its index file, or else by a scan.
 // Such a segment was complete on disk before the next one got its name. A torn write is therefore
 // impossible in the middle of the log: an entry that is missing or invalid there is corruption.
-fn recover_sealed(
+fn read_sealed(
     directory: &GroupDirectory<'_>,
     header: &SegmentHeader,
     next: &SegmentFacts,
+    changes: &mut Changes,
 ) -> Result<ScannedSegment, RecoveryError> {
     let GroupDirectory {
         env, dir, owner, ..
@@ -130,8 +158,7 @@ fn recover_sealed(
     }
     if let Some(head) = extent.index_head(owner.group, scan.terms.clone()) {
         let bytes = IndexFile::encode(&head, &extent.points);
-        env.files
-            .write_file(&index_path(dir, header.facts.base), &bytes, false)?;
+        changes.rebuilt_indexes.push((header.facts.base, bytes));
         extent.index_on_disk = true;
     }
     extent.points = Vec::new();
@@ -182,8 +209,8 @@ fn read_index(
     }))
 }
 
-/// Recovers the last segment by a scan. Its end is clean, a torn write, or corruption.
-fn recover_last(
+/// Reads the last segment by a scan. Its end is clean, a torn write, or corruption.
+fn read_last(
     directory: &GroupDirectory<'_>,
     header: &SegmentHeader,
     known_durable: LogIndex,
@@ -211,7 +238,6 @@ fn recover_last(
             position: scan.extent.end_position,
         });
     }
-    env.files.remove_file(&index_path(dir, header.facts.base))?;
     let segment = Arc::clone(&scan.extent.segment);
     segment.open_files.lock().file = Some(Arc::clone(&file));
     // The remains of a torn write stay in the file, and appends overwrite them. A remaining entry

@@ -1,7 +1,7 @@
 //! Whole data directories, as programs of earlier feature levels wrote them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -80,19 +80,19 @@ fn hard_state() -> HardState {
     }
 }
 
-fn open(dir: &Path) -> Storage {
+pub(crate) fn open(dir: &Path) -> Result<Storage, StorageError> {
     let mut config = StorageConfig::new(dir);
     config.segment_min_bytes = 4 * 1024;
     config.segment_max_bytes = 8 * 1024;
     config.reserve_bytes = 0;
     config.writers = WriterDrive::Threads(1);
     let fatal = Arc::new(|error: StorageError| panic!("a write failed: {error}"));
-    Storage::open(Arc::new(RealFs), config, fatal).unwrap()
+    Storage::open(Arc::new(RealFs), config, fatal)
 }
 
 /// Writes the data directory of the fixture.
 fn write(dir: &Path) {
-    let storage = open(dir);
+    let storage = open(dir).unwrap();
     storage.write_identity(&identity()).unwrap();
     let log = open_group(&storage);
     for index in 0..END {
@@ -127,6 +127,11 @@ fn check(log: &GroupLog, end: u64) {
     assert_eq!(got.unwrap()[0].base_offset, from);
 }
 
+/// The data directory that a program of level 0 wrote.
+pub(crate) fn written_at_level_0() -> PathBuf {
+    fixtures().dir(0)
+}
+
 pub(crate) fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for item in fs::read_dir(from).unwrap() {
@@ -157,7 +162,7 @@ fn data_directories_of_all_levels_are_read_and_continued() {
     for directory in levels.into_iter().map(|level| fixtures().dir(level)) {
         let copy = tempfile::tempdir().unwrap();
         copy_dir(&directory, copy.path());
-        let storage = open(copy.path());
+        let storage = open(copy.path()).unwrap();
         assert_eq!(storage.identity(), Some(identity()));
         let (log, recovered) = storage.open_group(GROUP, GroupOptions::default()).unwrap();
         assert!(!recovered.created && recovered.torn.is_none());
@@ -165,7 +170,7 @@ fn data_directories_of_all_levels_are_read_and_continued() {
         check(&log, END);
         append(&storage, &log, vec![entry(END), entry(END + 1)]);
         drop((log, storage));
-        let storage = open(copy.path());
+        let storage = open(copy.path()).unwrap();
         check(&open_group(&storage), END + 2);
     }
 }

@@ -15,5 +15,6 @@ mod data_directories;
 #[expect(dead_code, reason = "only whole directories are compared here")]
 mod fixtures;
 mod model;
+mod newer_versions;
 mod setup;
 mod truncation_race;

@@ -1,0 +1,51 @@
+//! The search for files of a newer version, before recovery changes anything.
+
+use super::directory::{GroupDirectory, RecoveryError};
+use crate::error::StorageError;
+use crate::format::{CHECKPOINT, INDEX, RecordFormat, SEGMENT, SEGMENT_HEADER_BYTES};
+use crate::layout::RESET_SUFFIX;
+
+/// Length of the head that all records with a magic of 8 bytes have in every version, bytes.
+const HEAD_BYTES: u64 = 16;
+
+/// Fails if a newer version wrote the header of a segment, an index or a checkpoint. The hard state
+/// and the entries are checked where they are read.
+// An index file is refused like the others, though it could be rebuilt. Without its index, each
+// start would scan the whole segment, and each read would begin at its start: a node would be slow
+// for a reason that nobody sees. And an index of a newer version proves that a newer program has
+// used the directory after its level was finalized, so that there is no way back for this one.
+pub(super) fn check(directory: &GroupDirectory<'_>) -> Result<(), RecoveryError> {
+    let checkpoint_of_reset = format!(".ckpt{RESET_SUFFIX}");
+    for name in &directory.names {
+        if name.ends_with(".seg") {
+            check_file(directory, name, &SEGMENT, SEGMENT_HEADER_BYTES)?;
+        } else if name.ends_with(".idx") {
+            check_file(directory, name, &INDEX, u64::MAX)?;
+        } else if name.ends_with(".ckpt") || name.ends_with(&checkpoint_of_reset) {
+            check_file(directory, name, &CHECKPOINT, u64::MAX)?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks the record of at most `max_bytes` at the start of a file.
+fn check_file(
+    directory: &GroupDirectory<'_>,
+    name: &str,
+    format: &RecordFormat,
+    max_bytes: u64,
+) -> Result<(), RecoveryError> {
+    let path = directory.dir.join(name);
+    let read = |max_bytes| -> Result<_, StorageError> {
+        let bytes = directory.env.files.read_file_prefix(&path, max_bytes)?;
+        Ok(bytes.unwrap_or_default())
+    };
+    // The head alone first: the whole of every index and checkpoint would be much to read.
+    if format.unknown_value(&read(HEAD_BYTES)?).is_none() {
+        return Ok(());
+    }
+    match format.newer(&read(max_bytes)?) {
+        Some(newer) => Err(RecoveryError::Newer(newer.in_file(&path, 0))),
+        None => Ok(()), // the CRC does not match: damage, not a newer version
+    }
+}
