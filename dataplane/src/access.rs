@@ -82,7 +82,7 @@ mod tests {
         match authorize(&principal.parse().unwrap(), operation, resource) {
             Ok(()) => true,
             Err(error) => {
-                assert_eq!(error.reason(), Reason::PermissionDenied);
+                assert_eq!(error.reason(), Some(Reason::PermissionDenied));
                 false
             }
         }

@@ -1,5 +1,6 @@
 //! Errors as clients see them: a reason from the table in `lograft-core`, a sentence for people and
-//! details for programs. No protocol: `api/grpc/status.rs` makes gRPC statuses of them.
+//! details for programs. An error of another node may have a reason of a later version; it is
+//! passed on unchanged. No protocol: `api/grpc/status.rs` makes gRPC statuses of them.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -7,7 +8,7 @@ use std::fmt::Display;
 use lograft_core::metadata::MetaError;
 use lograft_core::record_batch::BatchError;
 use lograft_core::topic::TopicError;
-use lograft_core::{NodeId, Offset, Reason, Rejection, Term};
+use lograft_core::{NodeId, Offset, Reason, ReceivedReason, Rejection, Term};
 
 use crate::error_text::error_chain;
 
@@ -15,7 +16,7 @@ use crate::error_text::error_chain;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {text}")]
 pub(crate) struct ApiError {
-    reason: Reason,
+    reason: ReceivedReason,
     text: String,
     details: Vec<(Cow<'static, str>, String)>,
 }
@@ -33,9 +34,9 @@ pub(crate) struct Leader {
 
 impl ApiError {
     /// An error without details.
-    pub(crate) fn new(reason: Reason, text: impl Into<String>) -> Self {
+    pub(crate) fn new(reason: impl Into<ReceivedReason>, text: impl Into<String>) -> Self {
         Self {
-            reason,
+            reason: reason.into(),
             text: text.into(),
             details: Vec::new(),
         }
@@ -47,9 +48,20 @@ impl ApiError {
         self
     }
 
-    /// The reason in the table of errors.
-    pub(crate) const fn reason(&self) -> Reason {
-        self.reason
+    /// The reason in the table of errors; none if another node sent one that this version does not
+    /// know.
+    pub(crate) const fn reason(&self) -> Option<Reason> {
+        self.reason.known()
+    }
+
+    /// The reason, whether or not this version knows it.
+    pub(crate) const fn received_reason(&self) -> &ReceivedReason {
+        &self.reason
+    }
+
+    /// The reason for labels of metrics.
+    pub(crate) const fn label(&self) -> &'static str {
+        self.reason.label()
     }
 
     /// The sentence for people.
@@ -122,6 +134,14 @@ impl ApiError {
             Reason::NoLeader,
             format!("partition {partition} of topic {topic:?} has no leader"),
         )
+    }
+
+    /// The node `node` does not have the call.
+    pub(crate) fn unknown_call(node: NodeId, call: &str) -> Self {
+        let text = format!("node {node} does not know the call {call}: it runs an older version");
+        Self::new(Reason::VersionTooOld, text)
+            .with("node", node)
+            .with("call", call)
     }
 
     /// The replica stops: the node is shutting down, or the replica moves to another node.
@@ -231,7 +251,7 @@ mod tests {
             found: 9,
             bound: 8,
         });
-        assert_eq!(error.reason(), Reason::BatchTooLarge);
+        assert_eq!(error.reason(), Some(Reason::BatchTooLarge));
         assert_eq!(detail(&error, "bound"), Some("8"));
     }
 
@@ -239,7 +259,7 @@ mod tests {
     fn refusals_name_the_field_and_the_bound() {
         let error = topic::validate_replication_factor(4, 3).unwrap_err();
         let error = ApiError::from(error);
-        assert_eq!(error.reason(), Reason::InvalidReplicationFactor);
+        assert_eq!(error.reason(), Some(Reason::InvalidReplicationFactor));
         assert_eq!(detail(&error, "field"), Some("replication_factor"));
         assert_eq!(detail(&error, "bound"), Some("1..=3"));
     }

@@ -12,6 +12,7 @@ use lograft_core::{
 };
 use lograft_proto::log::v1 as proto;
 use lograft_proto::log::v1::log_service_client::LogServiceClient;
+use lograft_proto::log::v1::log_service_server::{LogService, LogServiceServer};
 use lograft_raft::{GroupConfig, RaftGroup, RaftTiming};
 use lograft_storage::{GroupOptions, Identity, RealFs, Storage, StorageConfig, WriterDrive};
 use tokio::net::TcpListener;
@@ -171,6 +172,38 @@ async fn start_node(
     }
 }
 
+/// A node without a replica. It forwards to node 1, which holds the partition and is `leader`.
+pub(crate) async fn node_behind<S: LogService>(leader: Option<S>) -> TestNode {
+    let mut metadata = test_metadata::cluster(2);
+    test_metadata::create(&mut metadata, TOPIC, &[&[1]]);
+    let (first, channel_1) = listen().await;
+    let (second, channel_2) = listen().await;
+    let channels = BTreeMap::from([(NodeId(1), channel_1), (NodeId(2), channel_2)]);
+    // A server with another service than the log's knows none of its calls.
+    let (_, health) = tonic_health::server::health_reporter();
+    let server = Server::builder()
+        .add_service(health)
+        .add_optional_service(leader.map(LogServiceServer::new))
+        .serve_with_incoming(TcpListenerStream::new(first));
+    tokio::spawn(server);
+    start_node(
+        NodeId(2),
+        second,
+        &metadata,
+        &Arc::new(Peers(channels)),
+        None,
+    )
+    .await
+}
+
+/// A free port, and a channel to it.
+async fn listen() -> (TcpListener, Channel) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let channel = Endpoint::from_shared(address).unwrap().connect_lazy();
+    (listener, channel)
+}
+
 impl TestCluster {
     /// `nodes` nodes, of which `replicas` hold the partition, with a leader that is ready.
     pub(crate) async fn new(nodes: u8, replicas: u8) -> Self {
@@ -181,12 +214,8 @@ impl TestCluster {
         let mut listeners = Vec::new();
         let mut channels = BTreeMap::new();
         for n in 1..=u64::from(nodes) {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = format!("http://{}", listener.local_addr().unwrap());
-            channels.insert(
-                NodeId(n),
-                Endpoint::from_shared(address).unwrap().connect_lazy(),
-            );
+            let (listener, channel) = listen().await;
+            channels.insert(NodeId(n), channel);
             listeners.push(listener);
         }
         let peers = Arc::new(Peers(channels));

@@ -1,6 +1,6 @@
 //! Failed calls to the cluster, with the exit code and the hint for each reason.
 
-use lograft_client::{ClientError, Reason};
+use lograft_client::{ClientError, Reason, ReceivedReason};
 
 use crate::error::CommandError;
 use crate::exit::Exit;
@@ -64,6 +64,12 @@ pub(crate) fn exit_for(error: &ClientError) -> Exit {
 /// What the user can do about a client error.
 pub(crate) fn hint_for(error: &ClientError) -> Option<String> {
     let Some(reason) = error.reason() else {
+        if let Some(ReceivedReason::Newer(_)) = error.received_reason() {
+            return Some(
+                "this version of `lograft` does not know the reason: use the version of the nodes"
+                    .into(),
+            );
+        }
         let is_unreachable = matches!(error, ClientError::Connect(_) | ClientError::NoEndpoint(_));
         return is_unreachable.then(|| {
             "check that the cluster is running (`lograft dev` starts a local one) and that \
@@ -86,6 +92,9 @@ pub(crate) fn hint_for(error: &ClientError) -> Option<String> {
         Reason::TooFewNodes => "add a node first, or delete topics with that replication factor",
         Reason::Unauthenticated => {
             "run `lograft context show` to see which CA, certificate and key are used"
+        }
+        Reason::VersionTooOld => {
+            "upgrade that node; `lograft cluster status` lists the versions of all nodes"
         }
         Reason::DiskFull => {
             "free disk space on the nodes or lower the retention of a topic; writes resume by \
@@ -119,6 +128,46 @@ mod tests {
             "{line}"
         );
         assert_eq!(error.exit(), Exit::Unavailable);
+    }
+
+    fn newer(retryable: bool) -> CliError {
+        let rejection = lograft_client::Rejection {
+            endpoint: "n1:9400".into(),
+            code: 9.into(),
+            reason: ReceivedReason::from_wire("OF_A_LATER_VERSION", 9, Some(retryable)),
+            retryable,
+            text: "not today".into(),
+            metadata: std::collections::BTreeMap::new(),
+        };
+        let source = ClientError::Rejected(std::sync::Arc::new(rejection));
+        CliError::from(cannot("list topics")(source))
+    }
+
+    #[test]
+    fn a_newer_reason_is_printed_as_received() {
+        let error = newer(true);
+        assert_eq!(
+            error.line().unwrap(),
+            "cannot list topics: not today (OF_A_LATER_VERSION); this version of `lograft` does \
+             not know the reason: use the version of the nodes"
+        );
+        assert_eq!(error.exit(), Exit::Unavailable);
+        assert_eq!(newer(false).exit(), Exit::Failure);
+    }
+
+    #[test]
+    fn a_call_that_an_older_node_does_not_know_is_explained() {
+        let source = ClientError::UnknownCall {
+            endpoint: "n1:9400".into(),
+            action: "list topics",
+        };
+        let error = CliError::from(cannot("list topics")(source));
+        assert_eq!(
+            error.line().unwrap(),
+            "cannot list topics: node n1:9400 cannot list topics: it runs an older version, without \
+             this call; upgrade that node; `lograft cluster status` lists the versions of all nodes"
+        );
+        assert_eq!(error.exit(), Exit::Failure);
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Admin {
             cluster_id: cluster_id.to_owned(),
         };
         NodePool::new(config)?
-            .call_once(|node| {
+            .call_once("bootstrap the cluster", |node| {
                 let request = request.clone();
                 async move { node.admin().bootstrap(request).await }
             })

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::record_batch::BatchError;
-use lograft_core::{Offset, PartitionId, Reason};
+use lograft_core::{Offset, PartitionId, Reason, ReceivedReason};
 use lograft_proto::log::v1::Error as WireError;
-use tonic::Code;
 
 pub use self::rejection::Rejection;
 use crate::connection::dial_error::{DialError, DialErrorKind};
@@ -47,6 +46,14 @@ pub enum ClientError {
         endpoint: String,
         /// The gRPC status of the call. Its message and causes are part of the error's text.
         status: Arc<tonic::Status>,
+    },
+    /// A node does not know the call: it runs an older version than this client.
+    #[error("node {endpoint} cannot {action}: it runs an older version, without this call")]
+    UnknownCall {
+        /// `host:port` of the node.
+        endpoint: String,
+        /// The action in the infinitive, for example `create topic`.
+        action: &'static str,
     },
     /// A node violated the protocol.
     #[error("invalid reply from {endpoint}: {what}")]
@@ -134,11 +141,12 @@ impl ClientError {
         }
     }
 
-    /// The machine-readable reason, if there is one. A failure on the client's side has the reason
-    /// that a node would have replied with.
+    /// The machine-readable reason, if there is one that this client knows. A failure on the
+    /// client's side has the reason that a node would have replied with.
     pub fn reason(&self) -> Option<Reason> {
         match self {
-            Self::Rejected(rejection) => rejection.reason,
+            Self::Rejected(rejection) => rejection.known_reason(),
+            Self::UnknownCall { .. } => Some(Reason::VersionTooOld),
             Self::Batch(error) => Some(error.reason()),
             Self::NoLeader { .. } => Some(Reason::NoLeader),
             Self::UnknownPartition { .. } => Some(Reason::UnknownPartition),
@@ -156,12 +164,33 @@ impl ClientError {
         }
     }
 
+    /// The reason with which a node replied, also one of a later version that this client does not
+    /// know; otherwise the same as [`Self::reason`].
+    pub fn received_reason(&self) -> Option<ReceivedReason> {
+        let received = match self {
+            Self::Rejected(rejection) => rejection.reason.clone(),
+            Self::Timeout { last, .. } | Self::Undelivered { last, .. } => {
+                last.as_ref().and_then(|last| last.received_reason())
+            }
+            Self::InDoubt { last, .. } => last.received_reason(),
+            Self::NoEndpoint(all) => all.iter().find_map(Self::received_reason),
+            _ => None,
+        };
+        received.or_else(|| self.reason().map(ReceivedReason::from))
+    }
+
+    /// Whether a node replied with a reason that this client does not know, and with a code after
+    /// which the call may have been carried out.
+    pub(crate) fn may_be_executed_newer(&self) -> bool {
+        matches!(self, Self::Rejected(rejection) if rejection.may_be_executed_newer())
+    }
+
     /// Whether the same call may succeed later without a change to its arguments or configuration.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connect(error) => error.kind.is_retryable(),
             Self::NoEndpoint(all) => all.iter().any(Self::is_retryable),
-            Self::Rejected(rejection) => rejection.is_retryable(),
+            Self::Rejected(rejection) => rejection.retryable,
             Self::Broken { .. }
             | Self::Timeout { .. }
             | Self::Undelivered { .. }
@@ -169,6 +198,7 @@ impl ClientError {
             Self::Batch(error) => error.reason().is_retryable(),
             Self::InDoubt { last, .. } => last.is_retryable(),
             Self::Config { .. }
+            | Self::UnknownCall { .. }
             | Self::Tls(_)
             | Self::Protocol { .. }
             | Self::UnknownPartition { .. }
@@ -194,8 +224,14 @@ impl ClientError {
         Some((number("log_start_offset")?, number("high_watermark")?))
     }
 
-    /// The error of a failed call to `endpoint`.
-    pub(crate) fn from_status(endpoint: &str, status: tonic::Status) -> Self {
+    /// The error of a failed call to `endpoint`. `action` names the call, in the infinitive.
+    pub(crate) fn from_status(endpoint: &str, action: &'static str, status: tonic::Status) -> Self {
+        if Rejection::is_unknown_call(&status) {
+            return Self::UnknownCall {
+                endpoint: endpoint.to_owned(),
+                action,
+            };
+        }
         if let Some(rejection) = Rejection::from_status(endpoint, &status) {
             return Self::Rejected(Arc::new(rejection));
         }
@@ -213,13 +249,7 @@ impl ClientError {
 
     /// The error inside a reply of `endpoint`.
     pub(crate) fn from_wire(endpoint: &str, error: WireError) -> Self {
-        Self::Rejected(Arc::new(Rejection {
-            endpoint: endpoint.to_owned(),
-            code: Code::from_i32(error.code),
-            reason: Reason::from_wire(&error.reason),
-            text: error.text,
-            metadata: error.metadata.into_iter().collect(),
-        }))
+        Self::Rejected(Arc::new(Rejection::from_wire(endpoint, error)))
     }
 }
 

@@ -32,7 +32,7 @@ pub use ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerEpoch, ProducerId
 pub use metadata::NodeState;
 pub use offset::{LogIndex, Offset, Term};
 pub use partition::{Admission, Applied, LeaderState, PartitionState, Rejection};
-pub use reason::Reason;
+pub use reason::{Reason, ReceivedReason};
 pub use record::Record;
 pub use record_batch::{BatchBuilder, BatchError, BatchLimits, BatchView, EncodedBatch};
 pub use retention::RetentionPolicy;

@@ -166,6 +166,23 @@ pub const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// failed accepts, per port.
 pub const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
+// Errors that other programs send. Encoded as a gRPC status, text and metadata at their limits
+// stay below the 16 KiB of headers that HTTP/2 clients accept.
+
+/// Maximum length of a reason, in bytes; the same bound as for `google.rpc.ErrorInfo.reason`.
+pub const ERROR_REASON_MAX_BYTES: usize = 63;
+/// Maximum length of the sentence for people, in bytes. A longer one is cut.
+pub const ERROR_TEXT_MAX_BYTES: usize = 1024;
+/// Maximum number of metadata entries. Those above it are left out.
+pub const ERROR_METADATA_MAX_COUNT: usize = 32;
+/// Maximum size of the metadata, keys and values together, in bytes. Entries above it are left out.
+pub const ERROR_METADATA_MAX_BYTES: usize = 4096;
+/// Maximum length of the key of a metadata entry, in bytes. An entry with a longer one is left out.
+pub const ERROR_METADATA_KEY_MAX_BYTES: usize = 64;
+/// Maximum length of the value of a metadata entry, in bytes. An entry with a longer one is left
+/// out.
+pub const ERROR_METADATA_VALUE_MAX_BYTES: usize = 1024;
+
 // The command line tool.
 
 /// Maximum number of nodes of a `lograft dev` cluster.

@@ -1,6 +1,10 @@
 //! The table of all errors that clients see: reason, gRPC status, and whether a retry may help.
 
+mod received;
+
 use std::fmt;
+
+pub use received::{NewerReason, ReceivedDetails, ReceivedReason, cut_text, is_retryable_code};
 
 /// The gRPC status codes that the table uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +129,8 @@ reasons! {
     /// A command or setting of a newer version is used before its feature level is finalized.
     /// Metadata: `field`, `bound`.
     FeatureNotFinalized = "FEATURE_NOT_FINALIZED", FailedPrecondition, false;
-    /// A node's version is too old for the feature level. Metadata: `node`, `bound`.
+    /// A node's version is too old. Metadata: `node`; `bound` of the feature level, or the `call`
+    /// that the node does not know.
     VersionTooOld = "VERSION_TOO_OLD", FailedPrecondition, false;
     /// An internal error of the node. Its log has the details.
     Internal = "INTERNAL", Internal, false;

@@ -56,11 +56,15 @@ impl SeedJoin {
                 Err(error) => match error.failure {
                     // The token was registered, and its node decommissioned before it started. An
                     // id is never reused, so the node registers again under a new token.
-                    PeerFailure::Refused(Reason::NodeDecommissioned) => {
+                    PeerFailure::Refused(refusal)
+                        if refusal.reason() == Some(Reason::NodeDecommissioned) =>
+                    {
                         warn!(%seed, "registered node was decommissioned, joining as a new node");
                         state = self.registration.renew().await?;
                     }
-                    PeerFailure::Refused(Reason::VersionTooOld) => {
+                    PeerFailure::Refused(refusal)
+                        if refusal.reason() == Some(Reason::VersionTooOld) =>
+                    {
                         return Ok(SeedAnswer::VersionTooOld(error.text));
                     }
                     PeerFailure::MalformedAnswer => {

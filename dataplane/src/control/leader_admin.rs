@@ -5,7 +5,6 @@ use lograft_core::{GroupId, NodeId, PartitionId, Term};
 
 use super::leader_transfer::LeaderTransfer;
 use crate::error::ApiError;
-use crate::error_text::error_chain;
 use crate::serving::meta_group::MetaHandle;
 use crate::state_machine::MetaView;
 
@@ -45,8 +44,7 @@ impl LeaderAdmin {
             let command = Command::SetPreferredLeader { group, node: to };
             self.proposer.propose(command).await?;
         }
-        let transferred = self.transfers.transfer(group, to).await;
-        transferred.map_err(|error| ApiError::new(error.reason(), error_chain(&error)))
+        Ok(self.transfers.transfer(group, to).await?)
     }
 }
 
@@ -86,9 +84,9 @@ mod tests {
             find_group(&metadata, &group, NodeId(to)).map_err(|error| error.reason())
         };
         assert_eq!(found("t", 0, 2), Ok(GroupId(1)));
-        assert_eq!(found("t", 0, 3), Err(Reason::UnknownNode));
-        assert_eq!(found("u", 0, 2), Err(Reason::UnknownTopic));
-        assert_eq!(found("t", 1, 2), Err(Reason::UnknownPartition));
+        assert_eq!(found("t", 0, 3), Err(Some(Reason::UnknownNode)));
+        assert_eq!(found("u", 0, 2), Err(Some(Reason::UnknownTopic)));
+        assert_eq!(found("t", 1, 2), Err(Some(Reason::UnknownPartition)));
         let meta = find_group(&metadata, &TransferGroup::Group(GroupId::META), NodeId(2));
         assert_eq!(meta.unwrap(), GroupId::META);
     }

@@ -13,6 +13,7 @@ use super::leader_lookup::LeaderLookup;
 use super::local_member::LocalMember;
 use super::peer_calls::{LeaderMove, PeerCallError, PeerCalls, PeerFailure};
 use super::reachability::Reachability;
+use crate::error::ApiError;
 use crate::error_text::error_chain;
 use crate::serving::replica::ReplicaMap;
 
@@ -36,8 +37,8 @@ pub(crate) enum TransferError {
 }
 
 impl TransferError {
-    /// The reason for the caller. All but `InvalidArgument` may be retried.
-    pub(crate) fn reason(&self) -> Reason {
+    /// The reason for the caller, unless the leader has refused with one.
+    fn reason(&self) -> Reason {
         match self {
             Self::Raft(RaftError::NotVoter { .. }) => Reason::InvalidArgument,
             Self::Raft(RaftError::Timeout { .. }) => Reason::Timeout,
@@ -48,6 +49,19 @@ impl TransferError {
                 _ => Reason::NoLeader,
             },
         }
+    }
+}
+
+impl From<TransferError> for ApiError {
+    fn from(error: TransferError) -> Self {
+        let error = match error {
+            TransferError::Peer { leader, source } => match source.into_refusal(leader) {
+                Ok(refusal) => return refusal,
+                Err(source) => TransferError::Peer { leader, source },
+            },
+            error => error,
+        };
+        Self::new(error.reason(), error_chain(&error))
     }
 }
 
@@ -161,8 +175,32 @@ fn successor(status: &GroupStatus, is_reachable: impl Fn(NodeId) -> bool) -> Opt
 
 #[cfg(test)]
 mod tests {
+    use lograft_core::ReceivedReason;
+
     use super::*;
     use crate::control::test_status::{caught_up, leading};
+
+    #[test]
+    fn a_refusal_of_the_leader_reaches_the_client_unchanged() {
+        let failed = |failure| {
+            ApiError::from(TransferError::Peer {
+                leader: NodeId(3),
+                source: PeerCallError {
+                    failure,
+                    text: "no answer".to_owned(),
+                },
+            })
+        };
+        let newer = ReceivedReason::from_wire("OF_A_LATER_VERSION", 9, Some(true)).unwrap();
+        let newer = ApiError::new(newer, "not today").with("hint", "later");
+        let refused = PeerFailure::Refused(Box::new(newer.clone()));
+        assert_eq!(failed(refused), newer);
+        let unknown = failed(PeerFailure::UnknownCall("MoveLeader"));
+        assert_eq!(unknown.reason(), Some(Reason::VersionTooOld));
+        let timeout = failed(PeerFailure::Timeout);
+        assert_eq!(timeout.reason(), Some(Reason::Timeout));
+        assert_eq!(timeout.text(), "node 3: no answer");
+    }
 
     #[test]
     fn the_successor_is_the_reachable_voter_with_the_smallest_lag() {

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use lograft_core::metadata::Registration;
-use lograft_core::{FeatureLevel, GroupId, LogIndex, NodeId, Reason, Term};
+use lograft_core::{FeatureLevel, GroupId, LogIndex, NodeId, Term};
 
 use super::known_leaders::LeaderChange;
 use super::node_report::NodeReport;
+use crate::error::ApiError;
 use crate::identity::Member;
 
 /// Sender and receiver of a call.
@@ -26,7 +27,7 @@ pub(crate) struct CallRoute {
 }
 
 /// Cause of a failed call, as far as the caller reacts to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PeerFailure {
     /// The peer cannot be reached, cannot serve the call now, or its answer was lost.
     Unavailable,
@@ -36,8 +37,10 @@ pub(crate) enum PeerFailure {
     NotExecuted,
     /// The peer refused the call because it does not apply to the peer's state.
     FailedPrecondition,
-    /// The peer refused the call for a reason of the API.
-    Refused(Reason),
+    /// The peer refused the call with an error of the API, possibly one of a later version.
+    Refused(Box<ApiError>),
+    /// The peer does not have the call of this name: it runs an older version.
+    UnknownCall(&'static str),
     /// The answer does not decode.
     MalformedAnswer,
 }
@@ -53,9 +56,13 @@ pub(crate) struct PeerCallError {
 }
 
 impl PeerCallError {
-    /// Whether the peer may have executed the call.
-    pub(crate) fn is_outcome_unknown(&self) -> bool {
-        self.failure != PeerFailure::NotExecuted
+    /// The error for a client on whose behalf the call to `peer` was made, if the peer refused it.
+    pub(crate) fn into_refusal(self, peer: NodeId) -> Result<ApiError, Self> {
+        match self.failure {
+            PeerFailure::Refused(error) => Ok(*error),
+            PeerFailure::UnknownCall(call) => Ok(ApiError::unknown_call(peer, call)),
+            _ => Err(self),
+        }
     }
 }
 
@@ -72,6 +79,9 @@ pub(crate) struct AppliedCommand {
     pub(crate) index: LogIndex,
     /// The encoded outcome or refusal.
     pub(crate) outcome: Bytes,
+    /// The refusal as clients see it, in case that `outcome` is one of a later version. Version
+    /// 0.1.0 does not send it.
+    pub(crate) refusal: Option<ApiError>,
 }
 
 /// Transfer of a group's leadership.

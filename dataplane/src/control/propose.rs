@@ -15,8 +15,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::leader_lookup::LeaderLookup;
 use super::local_member::LocalMember;
-use super::peer_calls::{AppliedCommand, PeerCalls};
+use super::peer_calls::{AppliedCommand, PeerCallError, PeerCalls, PeerFailure};
 use crate::clock::Clock;
+use crate::error::ApiError;
 use crate::error_text::error_chain;
 use crate::serving::meta_group::{ProposeMeta, ProposeMetaError};
 use crate::serving::replica::ReplicaMap;
@@ -29,6 +30,8 @@ const NOT_A_MEMBER: &str = "this node does not belong to a cluster";
 pub(crate) enum ProposeAttempt {
     /// Committed at this index, and either applied or refused there; or refused before that.
     Applied(LogIndex, Result<Outcome, MetaError>),
+    /// Refused by the leader's node with an error that this node passes on.
+    Refused(Box<ApiError>),
     /// Not executed, for certain: the command is in no log.
     NotProposed(String),
     /// The command may or may not be committed later.
@@ -71,6 +74,9 @@ impl MetaProposer {
                 }
                 ProposeAttempt::Applied(_, Err(refusal)) => {
                     return Err(ProposeMetaError::Refused(refusal));
+                }
+                ProposeAttempt::Refused(refusal) => {
+                    return Err(ProposeMetaError::RefusedElsewhere(refusal));
                 }
                 // After a lost answer the first attempt may already be committed. The retry would
                 // then fail with "already exists" or "not found", and the client would get an
@@ -159,11 +165,8 @@ impl MetaProposer {
             .peers
             .propose_meta(route, command.clone(), META_ATTEMPT_MAX);
         match proposed.await {
-            Ok(AppliedCommand { index, outcome }) => applied(index, &outcome),
-            Err(error) if error.is_outcome_unknown() => {
-                ProposeAttempt::Unknown(format!("node {leader}: {error}"))
-            }
-            Err(error) => ProposeAttempt::NotProposed(error.to_string()),
+            Ok(answer) => applied_elsewhere(answer),
+            Err(error) => not_applied(leader, error),
         }
     }
 
@@ -205,6 +208,41 @@ fn applied(index: LogIndex, bytes: &[u8]) -> ProposeAttempt {
     }
 }
 
+/// The meaning of an answer of the meta group's leader.
+fn applied_elsewhere(answer: AppliedCommand) -> ProposeAttempt {
+    let AppliedCommand {
+        index,
+        outcome,
+        refusal,
+    } = answer;
+    match (applied(index, &outcome), refusal) {
+        // The outcome does not decode: it is a refusal of a later version.
+        (ProposeAttempt::Unknown(_), Some(refusal)) => ProposeAttempt::Refused(Box::new(refusal)),
+        (applied, _) => applied,
+    }
+}
+
+/// The meaning of a failed call to the meta group's leader.
+fn not_applied(leader: NodeId, error: PeerCallError) -> ProposeAttempt {
+    let refusal = match error.into_refusal(leader) {
+        Ok(refusal) => refusal,
+        Err(error) if error.failure == PeerFailure::NotExecuted => {
+            return ProposeAttempt::NotProposed(error.to_string());
+        }
+        Err(error) => return ProposeAttempt::Unknown(format!("node {leader}: {error}")),
+    };
+    match refusal.reason() {
+        // Replied before a command is proposed, while the node starts or leaves its leadership.
+        Some(Reason::NotReady | Reason::NoLeader | Reason::NotLeader | Reason::NotBootstrapped) => {
+            ProposeAttempt::NotProposed(refusal.text().to_owned())
+        }
+        Some(Reason::Timeout | Reason::Internal) => {
+            ProposeAttempt::Unknown(format!("node {leader}: {}", refusal.text()))
+        }
+        _ => ProposeAttempt::Refused(Box::new(refusal)),
+    }
+}
+
 fn not_committed(error: &ProposeError) -> ProposeAttempt {
     let text = error.to_string();
     if error.is_outcome_unknown() {
@@ -235,4 +273,107 @@ fn is_repeatable(command: &Command) -> bool {
         command,
         Command::CreateTopic { .. } | Command::DeleteTopic { .. }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use lograft_core::ReceivedReason;
+
+    use super::*;
+
+    fn newer(code: i32, retryable: bool) -> ApiError {
+        let reason = ReceivedReason::from_wire("OF_A_LATER_VERSION", code, Some(retryable));
+        ApiError::new(reason.unwrap(), "not today").with("hint", "later")
+    }
+
+    fn refused_by_peer(error: ApiError) -> ProposeAttempt {
+        let error = PeerCallError {
+            text: error.text().to_owned(),
+            failure: PeerFailure::Refused(Box::new(error)),
+        };
+        not_applied(NodeId(3), error)
+    }
+
+    #[track_caller]
+    fn refusal(attempt: ProposeAttempt) -> ApiError {
+        match attempt {
+            ProposeAttempt::Refused(refusal) => {
+                ApiError::from(ProposeMetaError::RefusedElsewhere(refusal))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn answer(outcome: &'static [u8], refusal: Option<ApiError>) -> AppliedCommand {
+        AppliedCommand {
+            index: LogIndex(7),
+            outcome: Bytes::from_static(outcome),
+            refusal,
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_a_later_version_reaches_the_client_unchanged() {
+        let outcome = b"\x01{\"Err\":{\"OfALaterVersion\":{\"quota\":3}}}";
+        let found = refusal(applied_elsewhere(answer(outcome, Some(newer(9, true)))));
+        assert_eq!(found, newer(9, true));
+    }
+
+    #[test]
+    fn a_refusal_of_this_version_is_read_from_the_outcome() {
+        let error = MetaError::NotBootstrapped;
+        let bytes = Outcome::encode(&Err(error.clone())).unwrap();
+        let answer = AppliedCommand {
+            index: LogIndex(7),
+            outcome: bytes.into(),
+            refusal: Some(error.clone().into()),
+        };
+        let attempt = applied_elsewhere(answer);
+        assert!(
+            matches!(&attempt, ProposeAttempt::Applied(_, Err(found)) if *found == error),
+            "{attempt:?}"
+        );
+    }
+
+    #[test]
+    fn an_outcome_that_cannot_be_read_is_unknown_without_the_refusal() {
+        let attempt = applied_elsewhere(answer(b"\x09", None));
+        assert!(matches!(attempt, ProposeAttempt::Unknown(_)), "{attempt:?}");
+    }
+
+    #[test]
+    fn a_newer_reason_of_the_leaders_node_is_passed_on() {
+        for error in [newer(14, false), newer(3, true)] {
+            assert_eq!(refusal(refused_by_peer(error.clone())), error);
+        }
+    }
+
+    #[test]
+    fn known_reasons_say_whether_the_command_may_be_proposed_again() {
+        let attempt = |reason| refused_by_peer(ApiError::new(reason, "text"));
+        for reason in [Reason::NotReady, Reason::NoLeader, Reason::NotBootstrapped] {
+            let found = attempt(reason);
+            assert!(matches!(found, ProposeAttempt::NotProposed(_)), "{found:?}");
+        }
+        for reason in [Reason::Timeout, Reason::Internal] {
+            let found = attempt(reason);
+            assert!(matches!(found, ProposeAttempt::Unknown(_)), "{found:?}");
+        }
+        let found = refusal(attempt(Reason::PermissionDenied));
+        assert_eq!(found.reason(), Some(Reason::PermissionDenied));
+    }
+
+    #[test]
+    fn a_call_that_the_leaders_node_does_not_know_is_a_refusal_that_names_it() {
+        let error = PeerCallError {
+            failure: PeerFailure::UnknownCall("ProposeMeta"),
+            text: String::new(),
+        };
+        let found = refusal(not_applied(NodeId(3), error));
+        assert_eq!(found.reason(), Some(Reason::VersionTooOld));
+        assert_eq!(
+            found.text(),
+            "node 3 does not know the call ProposeMeta: it runs an older version"
+        );
+    }
 }

@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(growth(&metadata, "t", None).unwrap(), None);
         assert_eq!(growth(&metadata, "t", Some(2)).unwrap(), None);
         let refused = growth(&metadata, "t", Some(1)).unwrap_err();
-        assert_eq!(refused.reason(), Reason::InvalidPartitionCount);
+        assert_eq!(refused.reason(), Some(Reason::InvalidPartitionCount));
     }
 
     #[test]

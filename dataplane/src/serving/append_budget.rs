@@ -61,7 +61,7 @@ mod tests {
         let deadline = || Instant::now() + Duration::from_secs(1);
         let whole = budget.reserve(1000, deadline()).await.unwrap();
         let refused = budget.reserve(1, deadline()).await.unwrap_err();
-        assert_eq!(refused.reason(), Reason::Timeout);
+        assert_eq!(refused.reason(), Some(Reason::Timeout));
         drop(whole);
         assert!(budget.reserve(100, deadline()).await.is_ok());
     }

@@ -122,7 +122,7 @@ impl LogEngine {
             Err(error) => {
                 self.metrics
                     .produce_requests
-                    .with_label_values(&[error.reason().as_str()])
+                    .with_label_values(&[error.label()])
                     .inc();
             }
         }
@@ -135,13 +135,13 @@ impl LogEngine {
     }
 
     /// Counts the outcome of a fetch, or of the start of a consume.
-    pub(super) fn count_fetch(&self, failed: Option<Reason>) {
+    pub(super) fn count_fetch(&self, failed: Option<&ApiError>) {
         match failed {
             None => self.fetched_ok.inc(),
-            Some(reason) => {
+            Some(error) => {
                 self.metrics
                     .fetch_requests
-                    .with_label_values(&[reason.as_str()])
+                    .with_label_values(&[error.label()])
                     .inc();
             }
         }

@@ -69,11 +69,11 @@ pub(crate) enum ForwardError {
 
 impl ForwardError {
     /// The reason under which the outcome is counted.
-    pub(crate) const fn reason(&self) -> Reason {
+    pub(crate) const fn label(&self) -> &'static str {
         match self {
-            Self::Unsent(_) => Reason::NoLeader,
-            Self::Lost(_) | Self::Failed(_) => Reason::NotReady,
-            Self::Refused(error) => error.reason(),
+            Self::Unsent(_) => Reason::NoLeader.as_str(),
+            Self::Lost(_) | Self::Failed(_) => Reason::NotReady.as_str(),
+            Self::Refused(error) => error.label(),
         }
     }
 }

@@ -225,7 +225,7 @@ impl Locator {
     /// Adds the current leader to a NOT_LEADER error that does not name one.
     pub(crate) fn with_leader(&self, error: ApiError, group: GroupId) -> ApiError {
         match error.reason() {
-            Reason::NotLeader if error.details().next().is_none() => {
+            Some(Reason::NotLeader) if error.details().next().is_none() => {
                 ApiError::not_leader(self.leader_of(group))
             }
             _ => error,
@@ -286,7 +286,7 @@ impl Attempts {
 
 /// Whether a request was refused because the leader is not known yet. It was not carried out then.
 pub(crate) fn is_about_leaders(error: &ApiError) -> bool {
-    matches!(error.reason(), Reason::NotLeader | Reason::NoLeader)
+    matches!(error.reason(), Some(Reason::NotLeader | Reason::NoLeader))
 }
 
 #[cfg(test)]
@@ -320,6 +320,6 @@ mod tests {
             is_forwarded: false,
         };
         let error = final_error(lost, &target, Safety::Once);
-        assert_eq!(error.reason(), Reason::Timeout);
+        assert_eq!(error.reason(), Some(Reason::Timeout));
     }
 }

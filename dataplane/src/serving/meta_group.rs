@@ -14,6 +14,10 @@ pub(crate) enum ProposeMetaError {
     /// The meta group refused the command; nothing changed.
     #[error("metadata command refused")]
     Refused(#[source] MetaError),
+    /// The node that leads the meta group refused the command with an error of its API, possibly
+    /// one of a later version.
+    #[error(transparent)]
+    RefusedElsewhere(Box<ApiError>),
     /// The command did not reach the meta group, or its result did not come back.
     #[error("{text}")]
     Unavailable {
@@ -28,6 +32,7 @@ impl From<ProposeMetaError> for ApiError {
     fn from(error: ProposeMetaError) -> Self {
         match error {
             ProposeMetaError::Refused(error) => error.into(),
+            ProposeMetaError::RefusedElsewhere(error) => *error,
             ProposeMetaError::Unavailable { reason, text } => Self::new(reason, text),
         }
     }

@@ -130,7 +130,7 @@ async fn ask(engine: &LogEngine, node: NodeId, request: ListOffsetsRequest) -> P
     let partitions = request.partitions.clone();
     let error = match engine.forward.list_offsets(node, request).await {
         Ok(found) => return found,
-        Err(ForwardError::Refused(error)) if error.reason() != Reason::NotReady => error,
+        Err(ForwardError::Refused(error)) if error.reason() != Some(Reason::NotReady) => error,
         Err(_) => ApiError::new(Reason::NoLeader, "the leader does not respond"),
     };
     partitions

@@ -15,7 +15,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use super::log_messages as messages;
-use super::status::{error_of, is_unsent};
+use super::status::{error_of, is_unknown_call, is_unsent};
 use super::{ChannelClass, ChannelError, PeerPool};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
@@ -53,10 +53,10 @@ impl GrpcForward {
         }
     }
 
-    /// Calls a node and counts the outcome.
+    /// Makes the call of this name to a node and counts the outcome.
     fn call<P, T, F>(
         &self,
-        to: NodeId,
+        (to, name): (NodeId, &'static str),
         call: impl FnOnce(Client) -> F + Send + 'static,
         decode: impl FnOnce(P) -> Result<T, ForwardError> + Send + 'static,
     ) -> Forwarded<T>
@@ -70,7 +70,7 @@ impl GrpcForward {
             let outcome = match channel {
                 Ok(channel) => call(client(channel))
                     .await
-                    .map_err(|status| failed(&status))
+                    .map_err(|status| failed(&status, to, name))
                     .and_then(|reply| decode(reply.into_inner())),
                 Err(error) => Err(ForwardError::Unsent(error.to_string())),
             };
@@ -89,15 +89,17 @@ fn client(channel: Channel) -> Client {
 fn count<T>(outcomes: &IntCounterVec, outcome: &Result<T, ForwardError>) {
     let label = match outcome {
         Ok(_) => "OK",
-        Err(error) => error.reason().as_str(),
+        Err(error) => error.label(),
     };
     outcomes.with_label_values(&[label]).inc();
 }
 
 /// The outcome of a request whose call failed with a status.
-fn failed(status: &Status) -> ForwardError {
+fn failed(status: &Status, to: NodeId, call: &str) -> ForwardError {
     if let Some(error) = error_of(status) {
         ForwardError::Refused(error)
+    } else if is_unknown_call(status) {
+        ForwardError::Refused(ApiError::unknown_call(to, call))
     } else if is_unsent(status) {
         ForwardError::Unsent(status.message().to_owned())
     } else if status.code() == Code::Unavailable {
@@ -111,7 +113,7 @@ impl Forward for GrpcForward {
     fn append(&self, to: NodeId, request: AppendRequest) -> Forwarded<Appended> {
         let request = messages::append(request);
         self.call(
-            to,
+            (to, "Produce"),
             |mut client| async move { client.produce(request).await },
             |reply| Ok(messages::appended(reply)?),
         )
@@ -124,13 +126,13 @@ impl Forward for GrpcForward {
     ) -> Forwarded<AppendReplies> {
         let channel = self.channels.channel(to);
         let outcomes = self.outcomes.clone();
-        Box::pin(open_stream(channel, Requests(requests), outcomes))
+        Box::pin(open_stream(to, channel, Requests(requests), outcomes))
     }
 
     fn fetch(&self, to: NodeId, request: FetchRequest) -> Forwarded<Fetched> {
         let request = messages::fetch(request);
         self.call(
-            to,
+            (to, "Fetch"),
             |mut client| async move { client.fetch(request).await },
             |reply| Ok(messages::fetched(reply)),
         )
@@ -139,13 +141,13 @@ impl Forward for GrpcForward {
     fn consume(&self, to: NodeId, request: ConsumeRequest) -> Forwarded<FetchedStream> {
         let request = messages::consume(request);
         self.call(
-            to,
+            (to, "Consume"),
             |mut client| async move { client.consume(request).await },
-            |replies| {
-                let chunks = replies.map(|reply| {
+            move |replies| {
+                let chunks = replies.map(move |reply| {
                     reply
                         .map(messages::fetched)
-                        .map_err(|status| stream_broken(failed(&status)))
+                        .map_err(|status| stream_broken(failed(&status, to, "Consume")))
                 });
                 Ok(chunks.boxed())
             },
@@ -159,7 +161,7 @@ impl Forward for GrpcForward {
     ) -> Forwarded<Vec<(u32, Result<OffsetBounds, ApiError>)>> {
         let request = messages::list_offsets(request);
         self.call(
-            to,
+            (to, "ListOffsets"),
             |mut client| async move { client.list_offsets(request).await },
             |reply: proto::ListOffsetsReply| Ok(messages::offsets(reply)),
         )
@@ -179,21 +181,20 @@ impl Stream for Requests {
 }
 
 async fn open_stream(
+    to: NodeId,
     channel: Result<Channel, ChannelError>,
     requests: Requests,
     outcomes: IntCounterVec,
 ) -> Result<AppendReplies, ForwardError> {
     let channel = channel.map_err(|error| ForwardError::Unsent(error.to_string()))?;
     let opened = client(channel).produce_stream(requests).await;
-    let replies = opened.map_err(|status| failed(&status))?.into_inner();
+    let failed = move |status: Status| failed(&status, to, "ProduceStream");
+    let replies = opened.map_err(failed)?.into_inner();
     let replies = replies.map(move |reply| {
-        let outcome = reply
-            .map_err(|status| failed(&status))
-            .map(messages::appended);
+        let outcome = reply.map_err(failed).map(messages::appended);
         match &outcome {
             Ok(Err(error)) => {
-                let label = error.reason().as_str();
-                outcomes.with_label_values(&[label]).inc();
+                outcomes.with_label_values(&[error.label()]).inc();
             }
             Ok(Ok(_)) | Err(_) => count(&outcomes, &outcome),
         }

@@ -7,16 +7,17 @@ use bytes::Bytes;
 use futures_util::stream::StreamExt;
 use lograft_core::limits::GRPC_MESSAGE_MAX_BYTES;
 use lograft_core::metadata::Registration;
-use lograft_core::{ClusterId, GroupId, LogIndex, NodeId, Reason, Term};
+use lograft_core::reason::cut_text;
+use lograft_core::{ClusterId, GroupId, LogIndex, NodeId, Term};
 use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
 use lograft_proto::admin::v1::{JoinReply, JoinRequest};
 use lograft_proto::raft::v1 as proto;
 use lograft_proto::raft::v1::node_service_client::NodeServiceClient;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
-use tonic_types::StatusExt;
 
 use super::node_report;
+use super::status::{error_from_wire, error_of, is_unknown_call};
 use super::{ChannelClass, ChannelError, PeerPool};
 use crate::control::known_leaders::LeaderChange;
 use crate::control::node_report::NodeReport;
@@ -39,14 +40,20 @@ impl PeerCalls for PeerPool {
             route: Some(route_to_proto(route, GroupId::META)),
             command,
         };
-        let answer = call(self.node(route.to), timeout, |mut node| async move {
+        let limit = Limit("ProposeMeta", timeout);
+        let answer = call(self.node(route.to), limit, |mut node| async move {
             node.propose_meta(request).await
         });
         Box::pin(async move {
-            let proto::ProposeMetaReply { outcome, index } = answer.await?;
+            let proto::ProposeMetaReply {
+                outcome,
+                index,
+                error,
+            } = answer.await?;
             Ok(AppliedCommand {
                 index: LogIndex(index),
                 outcome,
+                refusal: error.map(error_from_wire),
             })
         })
     }
@@ -73,11 +80,12 @@ impl PeerCalls for PeerPool {
         Box::pin(async move {
             let mut node = node.map_err(|error| unreachable(&error))?;
             let opened = node.watch_leaders(Request::new(request)).await;
-            let stream = opened.map_err(|status| failed(&status))?.into_inner();
-            let changes = stream.map(|batch| {
+            let failed = |status: Status| failed(&status, "WatchLeaders");
+            let stream = opened.map_err(failed)?.into_inner();
+            let changes = stream.map(move |batch| {
                 batch
                     .map(|batch| batch.hints.iter().map(change_from_proto).collect())
-                    .map_err(|status| failed(&status))
+                    .map_err(failed)
             });
             Ok(changes.boxed())
         })
@@ -94,7 +102,8 @@ impl PeerCalls for PeerPool {
             route: Some(route_to_proto(route, group)),
             to_node: to.get(),
         };
-        let answer = call(self.node(route.to), timeout, |mut node| async move {
+        let limit = Limit("MoveLeader", timeout);
+        let answer = call(self.node(route.to), limit, |mut node| async move {
             node.move_leader(request).await
         });
         Box::pin(async move {
@@ -124,7 +133,7 @@ impl PeerCalls for PeerPool {
             feature_level: level.get(),
         };
         let admin = self.channel_to(&address).map(AdminServiceClient::new);
-        let answer = call(admin, timeout, |mut admin| async move {
+        let answer = call(admin, Limit("Join", timeout), |mut admin| async move {
             admin.join(request).await
         });
         Box::pin(async move { join_answer(answer.await?) })
@@ -146,16 +155,20 @@ fn describe(
     request: proto::DescribeNodeRequest,
     timeout: Duration,
 ) -> PeerAnswer<NodeReport> {
-    let answer = call(node, timeout, |mut node| async move {
+    let limit = Limit("DescribeNode", timeout);
+    let answer = call(node, limit, |mut node| async move {
         node.describe_node(request).await
     });
     Box::pin(async move { Ok(node_report::from_proto(answer.await?)) })
 }
 
+/// The name of a call and its time limit.
+struct Limit(&'static str, Duration);
+
 /// One request and one answer within a time limit.
 fn call<C, T, F>(
     client: Result<C, ChannelError>,
-    timeout: Duration,
+    Limit(name, timeout): Limit,
     send: impl FnOnce(C) -> F + Send + 'static,
 ) -> PeerAnswer<T>
 where
@@ -166,7 +179,7 @@ where
         let client = client.map_err(|error| unreachable(&error))?;
         match tokio::time::timeout(timeout, send(client)).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => Err(failed(&status)),
+            Ok(Err(status)) => Err(failed(&status, name)),
             Err(_) => Err(PeerCallError {
                 failure: PeerFailure::Timeout,
                 text: format!("no answer within {timeout:?}"),
@@ -182,14 +195,16 @@ fn unreachable(error: &ChannelError) -> PeerCallError {
     }
 }
 
-/// The failure in a status: a reason of the API if it carries one, otherwise by its code.
-fn failed(status: &Status) -> PeerCallError {
-    let info = status
-        .get_details_error_info()
-        .filter(|info| info.domain == Reason::DOMAIN);
-    let reason = info.and_then(|info| Reason::from_wire(&info.reason));
-    let failure = match (reason, status.code()) {
-        (Some(reason), _) => PeerFailure::Refused(reason),
+/// The failure in a status of a call: an error of the API if it carries one, otherwise by its code.
+fn failed(status: &Status, call: &'static str) -> PeerCallError {
+    if is_unknown_call(status) {
+        return PeerCallError {
+            failure: PeerFailure::UnknownCall(call),
+            text: format!("the node does not know the call {call}: it runs an older version"),
+        };
+    }
+    let failure = match (error_of(status), status.code()) {
+        (Some(error), _) => PeerFailure::Refused(Box::new(error)),
         (None, Code::DeadlineExceeded) => PeerFailure::Timeout,
         // The node service answers with this code when a command is in no log.
         (None, Code::Aborted) => PeerFailure::NotExecuted,
@@ -198,7 +213,7 @@ fn failed(status: &Status) -> PeerCallError {
     };
     PeerCallError {
         failure,
-        text: status.message().to_owned(),
+        text: cut_text(status.message()).to_owned(),
     }
 }
 
@@ -259,32 +274,42 @@ fn join_answer(reply: JoinReply) -> Result<JoinAnswer, PeerCallError> {
 
 #[cfg(test)]
 mod tests {
+    use lograft_core::{Reason, ReceivedReason};
+
     use super::*;
+    use crate::error::ApiError;
 
     #[test]
-    fn a_status_becomes_the_failure_that_the_caller_reacts_to() {
-        let failure = |status: Status| failed(&status).failure;
+    fn the_failure_in_a_status_is_the_error_of_the_peer() {
+        let newer = ReceivedReason::from_wire("OF_A_LATER_VERSION", 14, Some(false)).unwrap();
+        for reason in [newer, Reason::NodeDecommissioned.into()] {
+            let error = ApiError::new(reason, "not today").with("hint", "later");
+            let found = failed(&Status::from(error.clone()), "MoveLeader");
+            assert_eq!(found.failure, PeerFailure::Refused(Box::new(error)));
+            assert_eq!(found.text, "not today");
+        }
+    }
+
+    #[test]
+    fn a_call_that_the_peer_does_not_have_is_named() {
+        let found = failed(&Status::unimplemented(""), "MoveLeader");
+        assert_eq!(found.failure, PeerFailure::UnknownCall("MoveLeader"));
         assert_eq!(
-            failure(Status::aborted("not the leader")),
-            PeerFailure::NotExecuted
+            found.text,
+            "the node does not know the call MoveLeader: it runs an older version"
         );
-        assert_eq!(
-            failure(Status::deadline_exceeded("late")),
-            PeerFailure::Timeout
-        );
-        assert_eq!(
-            failure(Status::failed_precondition("no voter")),
-            PeerFailure::FailedPrecondition
-        );
+    }
+
+    #[test]
+    fn a_status_without_a_reason_is_read_by_its_code() {
+        let failure = |status: Status| failed(&status, "ProposeMeta").failure;
+        let not_executed = Status::aborted("not the leader");
+        assert_eq!(failure(not_executed), PeerFailure::NotExecuted);
+        let late = Status::deadline_exceeded("late");
+        assert_eq!(failure(late), PeerFailure::Timeout);
+        let no_voter = Status::failed_precondition("no voter");
+        assert_eq!(failure(no_voter), PeerFailure::FailedPrecondition);
         assert_eq!(failure(Status::unknown("lost")), PeerFailure::Unavailable);
-        let reason = Reason::NodeDecommissioned;
-        let info = tonic_types::ErrorDetails::with_error_info(
-            reason.as_str(),
-            Reason::DOMAIN,
-            std::collections::HashMap::new(),
-        );
-        let refused = Status::with_error_details(Code::FailedPrecondition, "gone", info);
-        assert_eq!(failure(refused), PeerFailure::Refused(reason));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Errors of other nodes, read from gRPC statuses and from the error fields of replies.
 
-use std::collections::HashMap;
 use std::error::Error;
 
-use lograft_core::{NodeId, Reason};
+use lograft_core::reason::{ReceivedDetails, is_retryable_code};
+use lograft_core::{NodeId, Reason, ReceivedReason};
 use lograft_proto::log::v1 as proto;
 use lograft_raft::TransportError;
 use tonic::{Code, Status};
@@ -14,7 +14,7 @@ use crate::error::ApiError;
 /// The reason in a status; none if the status was not made by a node of Lograft.
 #[cfg(test)]
 pub(crate) fn reason_of(status: &Status) -> Option<Reason> {
-    error_of(status).map(|error| error.reason())
+    error_of(status)?.reason()
 }
 
 /// The error in a status; none if the status was not made by a node of Lograft.
@@ -22,34 +22,50 @@ pub(crate) fn error_of(status: &Status) -> Option<ApiError> {
     let info = status
         .get_details_error_info()
         .filter(|info| info.domain == Reason::DOMAIN)?;
-    let reason = Reason::from_wire(&info.reason)?;
-    Some(with_details(
-        ApiError::new(reason, status.message()),
-        info.metadata,
-    ))
+    let details = ReceivedDetails::bounded(status.message(), info.metadata);
+    let reason =
+        ReceivedReason::from_wire(&info.reason, status.code() as i32, details.is_retryable)?;
+    Some(error_with(reason, details))
 }
 
-/// The error in a reply. A reason that this version does not know becomes one that the client
-/// treats alike, by the code beside it.
+/// The error in a reply. One whose reason cannot be read becomes one that the client treats alike,
+/// by the code beside it.
 pub(crate) fn error_from_wire(error: proto::Error) -> ApiError {
     let proto::Error {
         code,
         reason,
         text,
         metadata,
+        retryable,
     } = error;
-    let reason = Reason::from_wire(&reason).unwrap_or(if Code::from(code) == Code::Unavailable {
-        Reason::NotReady
-    } else {
-        Reason::Internal
-    });
-    with_details(ApiError::new(reason, text), metadata.into_iter().collect())
+    let details = ReceivedDetails::bounded(&text, metadata);
+    let reason = ReceivedReason::from_wire(&reason, code, retryable.or(details.is_retryable))
+        .unwrap_or_else(|| {
+            let is_retryable = retryable.unwrap_or_else(|| is_retryable_code(code));
+            ReceivedReason::from(if is_retryable {
+                Reason::NotReady
+            } else {
+                Reason::Internal
+            })
+        });
+    error_with(reason, details)
 }
 
-fn with_details(error: ApiError, details: HashMap<String, String>) -> ApiError {
-    details
+fn error_with(reason: ReceivedReason, details: ReceivedDetails) -> ApiError {
+    let ReceivedDetails {
+        text,
+        metadata,
+        is_retryable: _,
+    } = details;
+    let error = ApiError::new(reason, text);
+    metadata
         .into_iter()
         .fold(error, |error, (key, value)| error.with(key, value))
+}
+
+/// Whether a node does not have the call, because it runs an older version.
+pub(crate) fn is_unknown_call(status: &Status) -> bool {
+    status.code() == Code::Unimplemented && error_of(status).is_none()
 }
 
 /// Whether a call did not leave this node: there was no connection.
@@ -92,16 +108,41 @@ mod tests {
         assert_eq!(error_of(&status), None);
     }
 
-    #[test]
-    fn an_unknown_reason_is_retryable_if_its_code_is() {
-        let wire = |code: Code| proto::Error {
+    fn wire(reason: &str, code: Code, retryable: Option<bool>) -> proto::Error {
+        proto::Error {
             code: code as i32,
-            reason: "OF_A_LATER_VERSION".to_owned(),
+            reason: reason.to_owned(),
+            retryable,
             ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_newer_reason_without_retryable_is_retryable_if_its_code_is() {
+        let is_retryable = |code, retryable| {
+            let error = error_from_wire(wire("OF_A_LATER_VERSION", code, retryable));
+            error.received_reason().is_retryable()
         };
-        let reason = |code| error_from_wire(wire(code)).reason();
-        assert!(reason(Code::Unavailable).is_retryable());
-        assert!(!reason(Code::InvalidArgument).is_retryable());
+        assert!(is_retryable(Code::Unavailable, None));
+        assert!(!is_retryable(Code::InvalidArgument, None));
+        assert!(is_retryable(Code::InvalidArgument, Some(true)));
+        assert!(!is_retryable(Code::Unavailable, Some(false)));
+    }
+
+    #[test]
+    fn a_reason_that_cannot_be_read_becomes_one_that_clients_treat_alike() {
+        let long = "X".repeat(1000);
+        let reason = |code, retryable| error_from_wire(wire(&long, code, retryable)).reason();
+        assert_eq!(reason(Code::Unavailable, None), Some(Reason::NotReady));
+        assert_eq!(reason(Code::InvalidArgument, None), Some(Reason::Internal));
+        let retryable = reason(Code::InvalidArgument, Some(true));
+        assert_eq!(retryable, Some(Reason::NotReady));
+    }
+
+    #[test]
+    fn an_error_in_a_reply_cannot_become_a_status_of_success() {
+        let error = error_from_wire(wire("OF_A_LATER_VERSION", Code::Ok, None));
+        assert_eq!(Status::from(error).code(), Code::Unknown);
     }
 
     #[tokio::test]

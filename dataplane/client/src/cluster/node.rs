@@ -23,8 +23,9 @@ pub(crate) enum Retry {
 
 impl Retry {
     pub(super) fn allows(self, error: &ClientError) -> bool {
-        let may_be_executed =
-            matches!(error, ClientError::Broken { .. }) || error.reason() == Some(Reason::Timeout);
+        let may_be_executed = matches!(error, ClientError::Broken { .. })
+            || error.reason() == Some(Reason::Timeout)
+            || error.may_be_executed_newer();
         error.is_retryable() && (self == Self::Always || !may_be_executed)
     }
 }
@@ -56,10 +57,10 @@ impl Node {
         })
     }
 
-    /// Converts the status of a failed call. A TLS alert explains a lost connection better than its
+    /// Converts the status of a failed call; `action` names it, in the infinitive. A TLS alert explains a lost connection better than its
     /// status does, so the alert takes precedence.
-    pub(crate) fn error(&self, status: Status) -> ClientError {
-        match ClientError::from_status(&self.address, status) {
+    pub(crate) fn error(&self, action: &'static str, status: Status) -> ClientError {
+        match ClientError::from_status(&self.address, action, status) {
             broken @ ClientError::Broken { .. } => match self.alert.take() {
                 Some(kind) => {
                     let endpoint = self.address.as_ref().to_owned();

@@ -134,9 +134,10 @@ impl NodePool {
     }
 
     /// Calls each node once until one replies. Fails at the first error that is not retryable, or
-    /// with the errors of all nodes.
+    /// with the errors of all nodes. `action` names the call in the error, in the infinitive.
     async fn try_each_node<T, F>(
         &self,
+        action: &'static str,
         per_node: Duration,
         retry: Retry,
         call: &mut impl FnMut(Node) -> F,
@@ -152,7 +153,7 @@ impl NodePool {
                     *locked(&self.last_replied) = Some(address);
                     return Ok(reply.into_inner());
                 }
-                Ok(Err(status)) => node.error(status),
+                Ok(Err(status)) => node.error(action, status),
                 Err(_) => ClientError::Broken {
                     endpoint: address.as_ref().to_owned(),
                     status: Arc::new(Status::deadline_exceeded(
@@ -165,18 +166,23 @@ impl NodePool {
                 *last_replied = None;
             }
             drop(last_replied);
-            // The call did not reach this node. Another one may be reachable, and may trust this
-            // client.
-            let is_unreached = matches!(error, ClientError::Connect(_));
+            // The call did not reach this node, or the node does not have it. Another one may be
+            // reachable, may trust this client, and may run a newer version.
+            let is_unreached = matches!(
+                error,
+                ClientError::Connect(_) | ClientError::UnknownCall { .. }
+            );
             if !is_unreached && !retry.allows(&error) {
                 return Err(error);
             }
             failures.push(error);
         }
-        let only = if failures.len() == 1 {
-            failures.pop()
-        } else {
-            None
+        let is_unknown_call =
+            |error: &ClientError| matches!(error, ClientError::UnknownCall { .. });
+        let only = match failures.iter().position(is_unknown_call) {
+            Some(unknown_call) => Some(failures.swap_remove(unknown_call)),
+            None if failures.len() == 1 => failures.pop(),
+            None => None,
         };
         Err(only.unwrap_or(ClientError::NoEndpoint(failures)))
     }
@@ -189,16 +195,23 @@ impl NodePool {
             .to_owned()
     }
 
-    /// Calls any node. Fails after each node was tried once.
+    /// Calls any node. Fails after each node was tried once. `action` names the call in the error,
+    /// in the infinitive.
     pub(crate) async fn call_once<T, F>(
         &self,
+        action: &'static str,
         mut call: impl FnMut(Node) -> F,
     ) -> Result<T, ClientError>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        self.try_each_node(self.config.request_timeout, Retry::Always, &mut call)
-            .await
+        self.try_each_node(
+            action,
+            self.config.request_timeout,
+            Retry::Always,
+            &mut call,
+        )
+        .await
     }
 
     /// Calls any node, with retries and back-off until the request timeout. `action` names the call
@@ -217,7 +230,7 @@ impl NodePool {
         let mut failures = 0;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let error = match self.try_each_node(left, retry, &mut call).await {
+            let error = match self.try_each_node(action, left, retry, &mut call).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) if retry.allows(&error) => error,
                 Err(error) => return Err(error),

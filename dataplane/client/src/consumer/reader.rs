@@ -149,7 +149,7 @@ impl PartitionReader {
             return Ok(ControlFlow::Continue(()));
         };
         let reply = stream.replies.message().await;
-        match reply.map_err(|status| stream.node.error(status))? {
+        match reply.map_err(|status| stream.node.error("consume", status))? {
             Some(reply) => {
                 self.accept(reply);
                 Ok(ControlFlow::Continue(()))
@@ -217,7 +217,7 @@ impl PartitionReader {
         match node.log().consume(self.request()).await {
             Ok(reply) => Ok(LeaderStream::new(leader, node, epoch, reply.into_inner())),
             Err(status) => {
-                let error = node.error(status);
+                let error = node.error("consume", status);
                 self.update_leader(leader, &error);
                 Err(error)
             }

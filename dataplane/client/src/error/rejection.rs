@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use lograft_core::Reason;
+use lograft_core::reason::{ReceivedDetails, is_retryable_code};
+use lograft_core::{Reason, ReceivedReason};
+use lograft_proto::log::v1::Error as WireError;
 use tonic::Code;
 
 /// An error that a node replied with.
@@ -13,8 +15,11 @@ pub struct Rejection {
     pub endpoint: String,
     /// The gRPC status code.
     pub code: Code,
-    /// The reason; unset if this client does not know it, or if the node sent none.
-    pub reason: Option<Reason>,
+    /// The reason, possibly one of a later version; unset if the node sent none.
+    pub reason: Option<ReceivedReason>,
+    /// Whether a retry of the same call may succeed, by the node's word; a node of version 0.1.0
+    /// says nothing: then by the reason, or by the code of one that this client does not know.
+    pub retryable: bool,
     /// The error message of the node.
     pub text: String,
     /// Details of the reason: `field`, `bound`, `leader_node`, `leader_address`, ...
@@ -22,6 +27,12 @@ pub struct Rejection {
 }
 
 impl Rejection {
+    /// Whether the node does not have the call: its gRPC library replied, not the node itself.
+    pub(super) fn is_unknown_call(status: &tonic::Status) -> bool {
+        use tonic_types::StatusExt as _;
+        status.code() == Code::Unimplemented && status.get_details_error_info().is_none()
+    }
+
     /// Reads the ErrorInfo of a status. Returns none if the status was not created by a node.
     pub(super) fn from_status(endpoint: &str, status: &tonic::Status) -> Option<Self> {
         use tonic_types::StatusExt as _;
@@ -36,29 +47,56 @@ impl Rejection {
         if info.is_none() && is_local {
             return None;
         }
-        Some(Self {
-            endpoint: endpoint.to_owned(),
-            code: status.code(),
-            reason: info.as_ref().and_then(|i| Reason::from_wire(&i.reason)),
+        let (reason, metadata) = info.map_or_else(Default::default, |i| (i.reason, i.metadata));
+        let error = WireError {
+            code: status.code() as i32,
+            reason,
             text: status.message().to_owned(),
-            metadata: info
-                .map(|i| i.metadata.into_iter().collect())
-                .unwrap_or_default(),
-        })
+            metadata,
+            retryable: None,
+        };
+        Some(Self::from_wire(endpoint, error))
     }
 
-    /// Whether a retry may succeed: by the reason, or by the status code if the reason is unknown.
-    pub fn is_retryable(&self) -> bool {
-        self.reason.map_or(
-            matches!(
-                self.code,
-                Code::Unavailable
-                    | Code::DeadlineExceeded
-                    | Code::ResourceExhausted
-                    | Code::Aborted
-            ),
-            Reason::is_retryable,
-        )
+    /// Reads the error in a reply.
+    pub(super) fn from_wire(endpoint: &str, error: WireError) -> Self {
+        let WireError {
+            code,
+            reason,
+            text,
+            metadata,
+            retryable,
+        } = error;
+        let details = ReceivedDetails::bounded(&text, metadata);
+        let retryable = retryable.or(details.is_retryable);
+        let reason = ReceivedReason::from_wire(&reason, code, retryable);
+        let by_reason = || {
+            reason
+                .as_ref()
+                .map_or_else(|| is_retryable_code(code), ReceivedReason::is_retryable)
+        };
+        Self {
+            endpoint: endpoint.to_owned(),
+            code: Code::from_i32(code),
+            retryable: retryable.unwrap_or_else(by_reason),
+            reason,
+            text: details.text,
+            metadata: details.metadata,
+        }
+    }
+
+    /// The reason in the table of errors, if this client knows it.
+    pub fn known_reason(&self) -> Option<Reason> {
+        self.reason.as_ref()?.known()
+    }
+
+    /// Whether the call may have been carried out, as far as the code of a reason that this client
+    /// does not know tells.
+    pub(super) fn may_be_executed_newer(&self) -> bool {
+        match &self.reason {
+            Some(ReceivedReason::Newer(newer)) => newer.may_be_executed(),
+            _ => false,
+        }
     }
 }
 
@@ -66,7 +104,7 @@ impl std::error::Error for Rejection {}
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.reason {
+        match &self.reason {
             Some(reason) => write!(f, "{} ({reason})", self.text),
             None => write!(f, "{} ({:?})", self.text, self.code),
         }

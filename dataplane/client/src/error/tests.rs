@@ -15,6 +15,7 @@ fn rejected(reason: Reason, metadata: &[(&str, &str)]) -> ClientError {
     let code = Code::from_i32(reason.status() as i32);
     ClientError::from_status(
         "n1:9400",
+        "create topic",
         Status::with_error_details(code, "not possible now", details),
     )
 }
@@ -43,7 +44,7 @@ fn the_valid_offset_range_is_parsed() {
 fn an_error_info_of_another_domain_has_no_reason() {
     let details = ErrorDetails::with_error_info("NOT_LEADER", "example.org", HashMap::new());
     let status = Status::with_error_details(Code::NotFound, "", details);
-    let error = ClientError::from_status("n1:9400", status);
+    let error = ClientError::from_status("n1:9400", "create topic", status);
     assert!(
         matches!(&error, ClientError::Rejected(r) if r.reason.is_none()),
         "{error:?}"
@@ -55,7 +56,11 @@ fn an_error_info_of_another_domain_has_no_reason() {
 fn a_wrapped_tls_alert_is_found() {
     let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
     let wrapped = io::Error::new(io::ErrorKind::InvalidData, alert);
-    let error = ClientError::from_status("n1:9400", Status::from_error(Box::new(wrapped)));
+    let error = ClientError::from_status(
+        "n1:9400",
+        "create topic",
+        Status::from_error(Box::new(wrapped)),
+    );
     assert_eq!(error.reason(), Some(Reason::Unauthenticated));
     assert!(!error.is_retryable());
     assert!(error.to_string().contains("n1:9400"), "{error}");
@@ -64,7 +69,11 @@ fn a_wrapped_tls_alert_is_found() {
 #[test]
 fn a_reset_connection_is_a_broken_call() {
     let reset = io::Error::from(io::ErrorKind::ConnectionReset);
-    let error = ClientError::from_status("n1:9400", Status::from_error(Box::new(reset)));
+    let error = ClientError::from_status(
+        "n1:9400",
+        "create topic",
+        Status::from_error(Box::new(reset)),
+    );
     assert!(matches!(error, ClientError::Broken { .. }), "{error:?}");
     assert!(error.is_retryable());
     assert_eq!(error.reason(), None);
@@ -86,4 +95,81 @@ fn a_timeout_includes_the_last_error() {
         "cannot create topic within 3s; last error: not possible now (NO_LEADER)"
     );
     assert_eq!(error.reason(), Some(Reason::NoLeader));
+}
+
+fn newer(code: Code, retryable: Option<&str>) -> ClientError {
+    let mut metadata: HashMap<String, String> = [("hint".to_owned(), "later".to_owned())].into();
+    metadata.extend(retryable.map(|r| ("retryable".to_owned(), r.to_owned())));
+    let details = ErrorDetails::with_error_info("OF_A_LATER_VERSION", Reason::DOMAIN, metadata);
+    let status = Status::with_error_details(code, "not today", details);
+    ClientError::from_status("n1:9400", "create topic", status)
+}
+
+#[test]
+fn a_newer_reason_reaches_the_caller_unchanged() {
+    let error = newer(Code::FailedPrecondition, Some("true"));
+    assert_eq!(error.to_string(), "not today (OF_A_LATER_VERSION)");
+    assert_eq!(error.reason(), None);
+    let received = error.received_reason().unwrap();
+    assert_eq!(received.as_str(), "OF_A_LATER_VERSION");
+    assert_eq!(received.code(), Code::FailedPrecondition as i32);
+    assert!(error.is_retryable() && received.is_retryable());
+    assert_eq!(error.metadata("hint"), Some("later"));
+    assert_eq!(error.metadata("retryable"), None);
+    let timeout = ClientError::Timeout {
+        action: "create topic",
+        after: Duration::from_secs(1),
+        last: Some(Box::new(error)),
+    };
+    assert_eq!(timeout.received_reason(), Some(received));
+}
+
+#[test]
+fn retries_after_a_newer_reason_follow_its_retryable_or_its_code() {
+    let is_retryable = |code, retryable| newer(code, retryable).is_retryable();
+    assert!(is_retryable(Code::InvalidArgument, Some("true")));
+    assert!(!is_retryable(Code::Unavailable, Some("false")));
+    assert!(is_retryable(Code::Unavailable, None));
+    assert!(is_retryable(Code::Unavailable, Some("perhaps")));
+    assert!(!is_retryable(Code::InvalidArgument, None));
+}
+
+#[test]
+fn the_word_of_the_node_wins_over_the_table() {
+    let error = rejected(Reason::NotLeader, &[("retryable", "false")]);
+    assert!(!error.is_retryable());
+    let error = rejected(Reason::InvalidArgument, &[("retryable", "true")]);
+    assert!(error.is_retryable());
+}
+
+#[test]
+fn a_reason_that_is_too_long_is_refused_and_texts_are_cut() {
+    let error = ClientError::from_wire(
+        "n1:9400",
+        WireError {
+            code: Code::NotFound as i32,
+            reason: "X".repeat(10_000),
+            text: "y".repeat(10_000),
+            metadata: [("k".repeat(10_000), String::new())].into(),
+            retryable: Some(true),
+        },
+    );
+    let ClientError::Rejected(rejection) = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!((&rejection.reason, rejection.metadata.len()), (&None, 0));
+    assert!(rejection.text.len() <= 1024);
+    assert!(error.is_retryable());
+}
+
+#[test]
+fn a_call_that_an_older_node_does_not_know_is_named() {
+    let status = Status::unimplemented("");
+    let error = ClientError::from_status("n1:9400", "finalize the cluster", status);
+    assert_eq!(
+        error.to_string(),
+        "node n1:9400 cannot finalize the cluster: it runs an older version, without this call"
+    );
+    assert_eq!(error.reason(), Some(Reason::VersionTooOld));
+    assert!(!error.is_retryable());
 }

@@ -136,7 +136,7 @@ pub(super) async fn run(queue: Arc<ProduceQueue>, node: Node, state: Arc<Produce
     };
     let error = tokio::select! {
         status = exchange(&queue, &node, requests, &state) => {
-            node.error(status)
+            node.error("produce", status)
         }
         () = queue.killed() => {
             state.pool.discard_produce_node(&queue.address);

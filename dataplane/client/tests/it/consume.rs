@@ -200,6 +200,23 @@ async fn broken_streams_and_corrupt_batches_are_read_again() {
 }
 
 #[tokio::test]
+async fn a_newer_reason_is_retried_if_it_says_so_and_else_reaches_the_caller() {
+    let cluster = Cluster::start(1, 1);
+    let client = cluster.client().await;
+    fill(&client, 0, 0..100).await;
+    let newer = |retryable| ReadFault::Newer { retryable };
+    cluster.state().read_faults.extend([newer(true); 2]);
+    let mut consumer = client.consumer(to_end(StartAt::Earliest)).await.unwrap();
+    assert_eq!(drain(&mut consumer).await, numbered(0..100));
+    cluster.state().read_faults.push_back(newer(false));
+    let mut consumer = client.consumer(to_end(StartAt::Earliest)).await.unwrap();
+    let error = consumer.next().await.unwrap_err();
+    assert_eq!(error.to_string(), "not today (OF_A_LATER_VERSION)");
+    let reason = error.received_reason().unwrap();
+    assert_eq!((reason.code(), reason.is_retryable()), (8, false));
+}
+
+#[tokio::test]
 async fn persistent_corruption_is_an_error_and_never_returned() {
     let cluster = Cluster::start(1, 1);
     let client = cluster.client().await;

@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     None,
     /// The batch is refused and not appended.
     Reject(Reason),
+    /// The batch is refused, for a reason of a later version, and not appended.
+    RejectNewer { retryable: bool },
     /// The batch is appended, but the reply is an error.
     AppendThen(Reason),
     /// The stream ends before the request is processed.
@@ -45,6 +47,10 @@ pub(crate) enum ReadFault {
     Corrupt,
     /// The stream ends instead.
     Drop,
+    /// The stream ends for a reason of a later version.
+    Newer {
+        retryable: bool,
+    },
 }
 
 #[derive(Clone)]

@@ -219,6 +219,50 @@ fn round_u32(round: usize) -> u32 {
 }
 
 #[tokio::test]
+async fn a_newer_reason_is_retried_if_it_says_so_and_else_reaches_the_caller() {
+    let cluster = Cluster::start(1, 1);
+    let reject = |retryable| Fault::RejectNewer { retryable };
+    cluster
+        .state()
+        .faults
+        .extend([reject(true), reject(true), Fault::None, reject(false)]);
+    let producer = open(&cluster, small_batches()).await;
+    let send = async |n| {
+        let sent = producer.send(TOPIC, record(None, format!("0:{n}")), None);
+        sent.await.unwrap().await
+    };
+    assert_eq!(send(0).await.unwrap().offset.get(), 0, "after two retries");
+    let error = send(1).await.unwrap_err();
+    assert_eq!(error.to_string(), "not today (OF_A_LATER_VERSION)");
+    let reason = error.received_reason().unwrap();
+    assert_eq!((reason.as_str(), reason.code()), ("OF_A_LATER_VERSION", 8));
+    assert!(!reason.is_retryable() && !error.is_retryable());
+    assert_eq!(error.metadata("hint"), Some("later"));
+    assert!(cluster.state().faults.is_empty());
+}
+
+#[tokio::test]
+async fn a_call_that_no_node_knows_fails_at_once() {
+    let cluster = Cluster::start(2, 1);
+    let client = cluster.client().await;
+    let started = std::time::Instant::now();
+    // The fake nodes have no admin service.
+    let error = client.admin().list_topics().await.unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            ClientError::UnknownCall {
+                action: "list topics",
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert_eq!(error.reason(), Some(Reason::VersionTooOld));
+    assert!(started.elapsed() < std::time::Duration::from_secs(3));
+}
+
+#[tokio::test]
 async fn a_refused_batch_fails_alone() {
     let cluster = Cluster::start(1, 1);
     cluster

@@ -10,3 +10,5 @@ mod fetch_tests;
 mod produce_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod version_tests;

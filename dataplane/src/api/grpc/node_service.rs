@@ -13,11 +13,12 @@ use tonic::{Request, Response, Status};
 
 use super::peer_checks::check_route;
 use super::principal::authorize_node;
-use super::status::{not_proposed, outcome_unknown, transfer_failed, unencodable};
+use super::status::{not_proposed, outcome_unknown, to_wire, transfer_failed, unencodable};
 use crate::control::Control;
 use crate::control::known_leaders::{LeaderChange, LedGroups, leader_changes};
 use crate::control::propose::ProposeAttempt;
 use crate::convert::Route;
+use crate::error::ApiError;
 use crate::transport::node_report;
 
 /// Hands requests to control.
@@ -50,12 +51,14 @@ impl NodeService for NodeApi {
         match self.control.proposer.attempt_for_peer(&command).await {
             ProposeAttempt::Applied(index, result) => {
                 let outcome = Outcome::encode(&result).map_err(|error| unencodable(&error))?;
-                let outcome = outcome.into();
+                let refusal = result.err().map(ApiError::from);
                 Ok(Response::new(proto::ProposeMetaReply {
-                    outcome,
+                    outcome: outcome.into(),
                     index: index.get(),
+                    error: refusal.as_ref().map(to_wire),
                 }))
             }
+            ProposeAttempt::Refused(error) => Err((*error).into()),
             // The code means that the command is in no log.
             ProposeAttempt::NotProposed(text) => Err(not_proposed(text)),
             ProposeAttempt::Unknown(text) => Err(outcome_unknown(text)),

@@ -39,6 +39,6 @@ mod tests {
     #[test]
     fn a_call_without_a_certificate_is_unauthenticated() {
         let refused = authorize_node(&Extensions::new()).unwrap_err();
-        assert_eq!(refused.reason(), Reason::Unauthenticated);
+        assert_eq!(refused.reason(), Some(Reason::Unauthenticated));
     }
 }

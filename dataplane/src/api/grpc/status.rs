@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 
-use lograft_core::Reason;
 use lograft_core::metadata::CodecError;
+use lograft_core::reason::cut_text;
+use lograft_core::{Reason, ReceivedReason};
 use lograft_proto::log::v1 as proto;
 use lograft_raft::RaftError;
 use tonic::{Code, Status};
@@ -17,21 +18,27 @@ use crate::error_text::error_chain;
 
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
-        let metadata: HashMap<String, String> = details(&error).collect();
-        let reason = error.reason();
+        let reason = error.received_reason();
+        let retryable = (
+            ReceivedReason::RETRYABLE_KEY.to_owned(),
+            reason.is_retryable().to_string(),
+        );
+        let metadata: HashMap<String, String> = details(&error).chain([retryable]).collect();
         let details = ErrorDetails::with_error_info(reason.as_str(), Reason::DOMAIN, metadata);
-        let code = Code::from(reason.status() as i32);
-        Self::with_error_details(code, error.text(), details)
+        let code = Code::from(reason.code());
+        Self::with_error_details(code, cut_text(error.text()), details)
     }
 }
 
 /// The error field of a reply.
 pub(crate) fn to_wire(error: &ApiError) -> proto::Error {
+    let reason = error.received_reason();
     proto::Error {
-        code: error.reason().status() as i32,
-        reason: error.reason().as_str().to_owned(),
-        text: error.text().to_owned(),
+        code: reason.code(),
+        reason: reason.as_str().to_owned(),
+        text: cut_text(error.text()).to_owned(),
         metadata: details(error).collect(),
+        retryable: Some(reason.is_retryable()),
     }
 }
 
@@ -110,10 +117,54 @@ mod tests {
             assert_eq!(reason_of(&status), Some(*reason));
             assert_eq!(status.code() as i32, reason.status() as i32);
             assert_eq!(status.message(), "text");
+            let info = status.get_details_error_info().unwrap();
+            assert_eq!(
+                info.metadata["retryable"],
+                reason.is_retryable().to_string()
+            );
             assert_eq!(error_of(&status), Some(error.clone()));
             let wire = to_wire(&error);
             assert_eq!(wire.metadata["bound"], "7");
+            assert_eq!(wire.retryable, Some(reason.is_retryable()));
             assert_eq!(error_from_wire(wire), error);
         }
+    }
+
+    #[test]
+    fn a_newer_reason_survives_two_hops_unchanged() {
+        for retryable in [true, false] {
+            let wire = proto::Error {
+                code: Code::OutOfRange as i32,
+                reason: "OF_A_LATER_VERSION".to_owned(),
+                text: "not today".to_owned(),
+                metadata: [("hint".to_owned(), "later".to_owned())].into(),
+                retryable: Some(retryable),
+            };
+            let received = error_from_wire(wire.clone());
+            assert_eq!(received.reason(), None);
+            assert_eq!(to_wire(&received), wire);
+            let status = Status::from(received.clone());
+            assert_eq!(
+                (status.code(), status.message()),
+                (Code::OutOfRange, "not today")
+            );
+            assert_eq!(error_of(&status), Some(received));
+        }
+    }
+
+    #[test]
+    fn an_error_at_its_limits_fits_in_the_headers_of_a_reply() {
+        let newer = ReceivedReason::from_wire(&"X".repeat(63), 3, None).unwrap();
+        let mut error = ApiError::new(newer, "ü".repeat(100_000));
+        for n in 0..4 {
+            error = error.with(n.to_string(), "v".repeat(1023));
+        }
+        let headers = Status::from(error).into_http::<()>();
+        let size: usize = headers
+            .headers()
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 32)
+            .sum();
+        assert!(size < 16 * 1024, "{size}");
     }
 }

@@ -27,7 +27,7 @@ pub(crate) async fn consume(
         .locator
         .at_leader(&request.target, Safety::Repeatable, here, there)
         .await;
-    engine.count_fetch(outcome.as_ref().err().map(ApiError::reason));
+    engine.count_fetch(outcome.as_ref().err());
     outcome
 }
 

@@ -30,7 +30,9 @@ impl NodePool {
     pub(crate) async fn fetch_all(&self) -> Result<Metadata, ClientError> {
         let per_node = self.config.connect_timeout + limits::CLIENT_METADATA_TIMEOUT;
         let request = &mut |node| self.request_metadata(&[], node);
-        let mut reply = self.try_each_node(per_node, Retry::Always, request).await?;
+        let mut reply = self
+            .try_each_node("fetch metadata", per_node, Retry::Always, request)
+            .await?;
         let mut all = MetadataCache::default();
         all.update(reply.clone());
         let mut cache = self.metadata();
@@ -55,7 +57,10 @@ impl NodePool {
         }
         let per_node = limits::CLIENT_METADATA_TIMEOUT;
         let request = &mut |node| self.request_metadata(&topics, node);
-        match self.try_each_node(per_node, Retry::Always, request).await {
+        match self
+            .try_each_node("fetch metadata", per_node, Retry::Always, request)
+            .await
+        {
             Ok(reply) => self.metadata().update(reply),
             Err(error) => tracing::debug!(%error, "metadata refresh failed"),
         }

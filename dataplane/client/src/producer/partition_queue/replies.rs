@@ -89,7 +89,9 @@ impl<S> PartitionQueue<S> {
         if error.reason() == Some(Reason::DuplicateSequence) {
             return Some(refused.batch.settle(Err(error)));
         }
-        let in_doubt = refused.sent.fate.is_in_doubt();
+        // Of a reason that this client does not know only the code says whether the leader may
+        // have stored the batch.
+        let in_doubt = refused.sent.fate.is_in_doubt() || error.may_be_executed_newer();
         self.begin_epoch(index, !in_doubt);
         Some(refused.batch.fail(&self.config, error, in_doubt))
     }

@@ -75,6 +75,7 @@ fn error(reason: Reason, metadata: &[(&str, &str)]) -> ClientError {
                 .iter()
                 .map(|(k, v)| ((*k).into(), (*v).into()))
                 .collect(),
+            retryable: None,
         },
     )
 }

@@ -32,11 +32,33 @@ fn error(reason: Reason, metadata: &[(&str, String)]) -> wire::Error {
             .iter()
             .map(|(k, v)| ((*k).to_owned(), v.clone()))
             .collect(),
+        retryable: Some(reason.is_retryable()),
+    }
+}
+
+/// An error of a later version. Its code says the opposite of `retryable`.
+fn newer(retryable: bool) -> wire::Error {
+    let code = if retryable {
+        Code::FailedPrecondition
+    } else {
+        Code::ResourceExhausted
+    };
+    wire::Error {
+        code: code as i32,
+        reason: "OF_A_LATER_VERSION".to_owned(),
+        text: "not today".to_owned(),
+        metadata: [("hint".to_owned(), "later".to_owned())].into(),
+        retryable: Some(retryable),
     }
 }
 
 fn status(error: wire::Error) -> Status {
-    let metadata: HashMap<_, _> = error.metadata.into_iter().collect();
+    let mut metadata: HashMap<_, _> = error.metadata.into_iter().collect();
+    metadata.extend(
+        error
+            .retryable
+            .map(|r| ("retryable".to_owned(), r.to_string())),
+    );
     let details = ErrorDetails::with_error_info(error.reason, Reason::DOMAIN, metadata);
     Status::with_error_details(Code::from_i32(error.code), error.text, details)
 }
@@ -129,6 +151,10 @@ fn produce(
         Fault::Drop => return Err(Status::unavailable("dropped")),
         Fault::Reject(reason) => {
             reply.error = Some(error(reason, &[]));
+            return Ok(reply);
+        }
+        Fault::RejectNewer { retryable } => {
+            reply.error = Some(newer(retryable));
             return Ok(reply);
         }
         _ => {}
@@ -241,6 +267,7 @@ impl Reading {
         }
         match state.read_faults.pop_front().unwrap_or(ReadFault::None) {
             ReadFault::Drop => return Err(Some(Status::unavailable("dropped"))),
+            ReadFault::Newer { retryable } => return Err(Some(status(newer(retryable)))),
             ReadFault::Corrupt => {
                 let mut data = BytesMut::from(reply.batches[0].data.as_ref());
                 let last = data.len() - 1;
