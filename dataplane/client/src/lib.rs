@@ -58,9 +58,7 @@ pub use producer::{
 pub use lograft_core::compression::Compression;
 pub use lograft_core::reason::NewerReason;
 pub use lograft_core::record::{Header, Record, RecordRef};
-pub use lograft_core::{
-    FeatureLevel, NodeId, Offset, PartitionId, Reason, ReceivedReason, Term,
-};
+pub use lograft_core::{FeatureLevel, NodeId, Offset, PartitionId, Reason, ReceivedReason, Term};
 /// Replies of administrative calls in their wire format, documented in `admin.proto`.
 pub use lograft_proto::admin::v1 as admin_wire;
 pub use lograft_proto::log::v1::Durability;

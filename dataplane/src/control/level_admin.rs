@@ -117,8 +117,8 @@ mod tests {
         let all = [(1, 2), (2, 1), (3, 3)];
         assert_eq!(choose(&all, None), Ok(FeatureLevel(1)));
         assert_eq!(choose(&all, Some(1)), Ok(FeatureLevel(1)));
-        assert_eq!(choose(&all, Some(2)), Err(Reason::VersionTooOld));
-        assert_eq!(choose(&all[1..], None), Err(Reason::NotReady));
+        assert_eq!(choose(&all, Some(2)), Err(Some(Reason::VersionTooOld)));
+        assert_eq!(choose(&all[1..], None), Err(Some(Reason::NotReady)));
         assert_eq!(
             choose(&[(1, 1), (2, 0), (3, 1)], None),
             Ok(FeatureLevel::ZERO)
