@@ -94,4 +94,6 @@ pod_cases! {
     losses::pods_keep_running_without_an_operator,
     changes::a_disk_that_fills_up_grows needs pods::changes::lacks_sized_disks,
     losses::a_lost_host_is_reported_and_survived needs pods::losses::lacks_node_faults,
+    versions::versions_run_side_by_side_and_go_back_until_finalized
+        needs pods::versions::lacks_former_images,
 }

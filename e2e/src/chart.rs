@@ -83,11 +83,16 @@ impl Chart {
     }
 
     pub(crate) async fn install(&self) -> anyhow::Result<()> {
+        self.install_operator(&self.operator_image).await
+    }
+
+    /// Installs the chart with another image of the operator, for example that of a former version.
+    pub(crate) async fn install_operator(&self, image: &str) -> anyhow::Result<()> {
         let split = |image: &str| {
             let (repository, tag) = image.rsplit_once(':').unwrap_or((image, ""));
             (repository.to_owned(), tag.to_owned())
         };
-        let (operator, operator_tag) = split(&self.operator_image);
+        let (operator, operator_tag) = split(image);
         let (node, node_tag) = split(&self.node_image);
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/lograft");
         let images = format!(

@@ -13,6 +13,8 @@
 //! `LOGRAFT_E2E_NODE_DOWN` and `_UP` are commands that stop and restart the Kubernetes node named
 //! by `$NODE`; `LOGRAFT_E2E_SIZED_DISKS=1` means that volumes have exactly the size of their claims
 //! and grow with them; `LOGRAFT_E2E_QUIET_SECONDS` is how long a cluster at rest is watched (60).
+//! `LOGRAFT_E2E_FORMER_OPERATOR_IMAGE` and `LOGRAFT_E2E_FORMER_NODE_IMAGE` are images of the former
+//! version.
 //!
 //! Without `api` or `pods` all cases run. A case that cannot run is listed with the missing
 //! requirement, and the exit code is 2: it does not count as passed.

@@ -3,6 +3,7 @@
 pub(super) mod changes;
 pub(super) mod losses;
 pub(super) mod serving;
+pub(super) mod versions;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
