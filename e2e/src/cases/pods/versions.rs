@@ -43,11 +43,13 @@ async fn change_version(sandbox: &Sandbox, version: &str) -> anyhow::Result<()> 
 }
 
 /// Waits until the status has this finalized and this available feature level.
-async fn await_levels(sandbox: &Sandbox, finalized: u32, available: u32) -> anyhow::Result<()> {
+async fn await_levels(sandbox: &Sandbox, finalized: i64, available: i64) -> anyhow::Result<()> {
     let what = format!("feature level {finalized} to be finalized, {available} to be available");
     let has = |status: &lograft_crds::LogClusterStatus| {
         let level = status.feature_level.as_ref();
-        level.is_some_and(|level| (level.finalized, level.available) == (finalized, available))
+        level.is_some_and(|level| {
+            level.finalized == finalized && level.available.unwrap_or_default() == available
+        })
     };
     sandbox.status_for(CHANGE_MAX, &what, has).await?;
     Ok(())
