@@ -231,6 +231,12 @@ fn errors() -> Vec<(&'static str, MetaError)> {
         ("UnknownGroup", MetaError::UnknownGroup { group }),
         ("UnknownNode", MetaError::UnknownNode { node }),
         ("NodeDecommissioned", MetaError::NodeDecommissioned { node }),
+    ]
+}
+
+fn partition_errors() -> Vec<(&'static str, MetaError)> {
+    let (group, node) = (GROUP, NODE);
+    vec![
         (
             "BadAssignment",
             MetaError::BadAssignment {
@@ -250,6 +256,25 @@ fn errors() -> Vec<(&'static str, MetaError)> {
         ),
         ("NotStarted", MetaError::NotStarted { group }),
         (
+            "TooFewNodes",
+            MetaError::TooFewNodes {
+                active: 2,
+                needed: 3,
+            },
+        ),
+        (
+            "NodeNotDrained",
+            MetaError::NodeNotDrained {
+                node,
+                replicas_left: 4,
+            },
+        ),
+    ]
+}
+
+fn level_errors() -> Vec<(&'static str, MetaError)> {
+    vec![
+        (
             "NotFinalized",
             MetaError::NotFinalized {
                 feature: "batch.max.bytes".to_owned(),
@@ -268,20 +293,6 @@ fn errors() -> Vec<(&'static str, MetaError)> {
             "UnknownCommand",
             MetaError::UnknownCommand {
                 cause: "unknown variant".to_owned(),
-            },
-        ),
-        (
-            "TooFewNodes",
-            MetaError::TooFewNodes {
-                active: 2,
-                needed: 3,
-            },
-        ),
-        (
-            "NodeNotDrained",
-            MetaError::NodeNotDrained {
-                node,
-                replicas_left: 4,
             },
         ),
     ]
@@ -316,7 +327,8 @@ fn topic_errors() -> Vec<(&'static str, TopicError)> {
 
 #[test]
 fn outcomes_keep_their_encoding() {
-    let (errors, topic_errors) = (errors(), topic_errors());
+    let errors = [errors(), partition_errors(), level_errors()].concat();
+    let topic_errors = topic_errors();
     let mut samples = named(outcomes());
     let refused = errors.iter().map(|(name, error)| (*name, error.clone()));
     let topic = topic_errors

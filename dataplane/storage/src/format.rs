@@ -1,6 +1,7 @@
 //! Encoding and decoding of every file; the byte layout is in the comment of each type. All
 //! numbers are little-endian. Every record has a magic number and a CRC-32C, and each kind but the
-//! entries a version of its own. The rules for writing and recovery are in `dataplane/docs/format.md`.
+//! entries a version of its own. The rules for writing, recovery and versions are in
+//! `dataplane/docs/format.md`.
 
 mod checkpoint_file;
 mod entry_header;

@@ -42,12 +42,21 @@ struct PendingOps {
     /// The deadline of the lazy operations. The thread does not sleep longer.
     lazy_due: Option<Instant>,
     stopping: bool,
-    /// The thread is executing operations that it has taken.
-    busy: bool,
-    /// The thread sleeps without a timeout.
-    asleep: bool,
-    /// The thread has ended, by [`WriteQueue::stop`] or by a panic.
-    ended: bool,
+    thread: ThreadState,
+}
+
+/// The state of the thread of a queue.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum ThreadState {
+    /// Takes operations soon, or there is no thread.
+    #[default]
+    Awake,
+    /// Executes operations that it has taken.
+    Busy,
+    /// Sleeps without a timeout.
+    Asleep,
+    /// Has ended, by [`WriteQueue::stop`] or by a panic.
+    Ended,
 }
 
 impl PendingOps {
@@ -58,6 +67,15 @@ impl PendingOps {
         if all || self.lazy_due.is_some_and(|due| due <= Instant::now()) {
             into.append(&mut self.lazy);
             self.lazy_due = None;
+        }
+    }
+
+    /// Whether the thread has operations to execute.
+    fn has_work(&self) -> bool {
+        match self.thread {
+            ThreadState::Busy => true,
+            ThreadState::Awake | ThreadState::Asleep => !self.is_empty(),
+            ThreadState::Ended => false,
         }
     }
 
@@ -116,7 +134,8 @@ impl WriteQueue {
         if sets_deadline {
             pending.lazy_due = Some(Instant::now() + LAZY_WRITE_MAX);
         }
-        let wake = (!had_urgent && !pending.urgent.is_empty()) || (sets_deadline && pending.asleep);
+        let wake = (!had_urgent && !pending.urgent.is_empty())
+            || (sets_deadline && pending.thread == ThreadState::Asleep);
         drop(pending);
         if wake {
             self.wake.notify_one();
@@ -150,7 +169,7 @@ impl WriteQueue {
             Some(id) if id == thread::current().id() => {}
             Some(_) => {
                 let mut pending = self.pending.lock();
-                while !pending.ended && (pending.busy || !pending.is_empty()) {
+                while pending.has_work() {
                     pending.lazy_due = pending.lazy_due.map(|_| Instant::now());
                     self.wake.notify_one();
                     self.idle.wait(&mut pending);
@@ -180,7 +199,7 @@ impl WriteQueue {
         loop {
             {
                 let mut pending = self.pending.lock();
-                pending.busy = false;
+                pending.thread = ThreadState::Awake;
                 self.idle.notify_all();
                 if pending.stopping && pending.is_empty() {
                     return;
@@ -190,7 +209,9 @@ impl WriteQueue {
                 }
                 let stopping = pending.stopping;
                 pending.take(stopping, &mut ops);
-                pending.busy = !ops.is_empty();
+                if !ops.is_empty() {
+                    pending.thread = ThreadState::Busy;
+                }
             }
             expects_lazy = !ops.is_empty();
             execute(&mut ops);
@@ -205,9 +226,9 @@ impl WriteQueue {
         if let Some(due) = timeout {
             self.wake.wait_until(pending, due);
         } else {
-            pending.asleep = true;
+            pending.thread = ThreadState::Asleep;
             self.wake.wait(pending);
-            pending.asleep = false;
+            pending.thread = ThreadState::Awake;
         }
     }
 }
@@ -218,7 +239,7 @@ struct MarkEnded<'a>(&'a WriteQueue);
 
 impl Drop for MarkEnded<'_> {
     fn drop(&mut self) {
-        self.0.pending.lock().ended = true;
+        self.0.pending.lock().thread = ThreadState::Ended;
         self.0.idle.notify_all();
     }
 }
@@ -260,7 +281,7 @@ mod tests {
         let queue = WriteQueue::with_thread(0).unwrap();
         queue.push(&Arc::new(Panics), [Op::SaveCommitted]);
         queue.drain();
-        assert!(queue.pending.lock().ended);
+        assert!(queue.pending.lock().thread == ThreadState::Ended);
         queue.stop();
     }
 }

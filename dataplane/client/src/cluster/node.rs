@@ -57,8 +57,8 @@ impl Node {
         })
     }
 
-    /// Converts the status of a failed call; `action` names the call, in the infinitive. A TLS alert
-    /// explains a lost connection better than its status does, so the alert takes precedence.
+    /// Converts the status of a failed call; `action` names the call, in the infinitive. A TLS
+    /// alert explains a lost connection better than its status does, so the alert takes precedence.
     pub(crate) fn error(&self, action: &'static str, status: Status) -> ClientError {
         match ClientError::from_status(&self.address, action, status) {
             broken @ ClientError::Broken { .. } => match self.alert.take() {

@@ -16,13 +16,16 @@ const HEAD_BYTES: u64 = 16;
 // used the directory after its level was finalized, so that there is no way back for this one.
 pub(super) fn check(directory: &GroupDirectory<'_>) -> Result<(), RecoveryError> {
     let checkpoint_of_reset = format!(".ckpt{RESET_SUFFIX}");
+    let kinds = [
+        (".seg", &SEGMENT, SEGMENT_HEADER_BYTES),
+        (".idx", &INDEX, u64::MAX),
+        (".ckpt", &CHECKPOINT, u64::MAX),
+        (&checkpoint_of_reset, &CHECKPOINT, u64::MAX),
+    ];
     for name in &directory.names {
-        if name.ends_with(".seg") {
-            check_file(directory, name, &SEGMENT, SEGMENT_HEADER_BYTES)?;
-        } else if name.ends_with(".idx") {
-            check_file(directory, name, &INDEX, u64::MAX)?;
-        } else if name.ends_with(".ckpt") || name.ends_with(&checkpoint_of_reset) {
-            check_file(directory, name, &CHECKPOINT, u64::MAX)?;
+        let kind = kinds.iter().find(|(suffix, ..)| name.ends_with(suffix));
+        if let Some((_, format, max_bytes)) = kind {
+            check_file(directory, name, format, *max_bytes)?;
         }
     }
     Ok(())

@@ -175,8 +175,11 @@ fn an_identity_of_a_newer_version_is_refused() {
     }
 }
 
+/// Bytes at a position of an entry header, the field that they are in, and its value.
+type NewerEntry = ((usize, Vec<u8>), &'static str, u64);
+
 /// The kind, the flags, the reserved bytes and the length of an entry, beyond this version.
-fn newer_entries() -> Vec<((usize, Vec<u8>), &'static str, u64)> {
+fn newer_entries() -> Vec<NewerEntry> {
     let long = u32::try_from(ENTRY_MAX_BYTES + 1).unwrap();
     vec![
         ((16, vec![6]), "entry kind", 6),
@@ -234,7 +237,7 @@ fn nothing_is_cleaned_up_before_a_refusal() {
     .unwrap();
     patch(&group.join("hard_state"), |bytes| bytes[4096..4192].fill(0));
     patch(&dir.path().join(ACTIVE), |segment| {
-        patch_entry(segment, 1, (16, &[6]))
+        patch_entry(segment, 1, (16, &[6]));
     });
     assert_group_refused(dir.path(), ACTIVE, "entry kind", 6);
 }
