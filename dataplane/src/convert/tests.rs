@@ -88,15 +88,28 @@ fn a_payload_is_shared_both_ways() {
 
 #[test]
 fn an_entry_outside_its_bounds_is_refused() {
-    let mut sent = entry_to_proto(records(8, vec![]));
-    sent.kind = 77;
-    assert_eq!(
-        entry_from_proto(sent),
-        Err(ConvertError::Kind {
-            index: LogIndex(8),
-            kind: 77
-        })
-    );
+    // Also those whose lowest byte is a known kind.
+    for kind in [0, 6, 77, 256 + EntryKind::Records as u32, u32::MAX] {
+        let mut sent = entry_to_proto(records(8, vec![]));
+        sent.kind = kind;
+        let index = LogIndex(8);
+        assert_eq!(
+            entry_from_proto(sent.clone()),
+            Err(ConvertError::Kind { index, kind })
+        );
+        let mut request = append_to_proto(
+            wire::AppendRequest {
+                vote: vote(),
+                prev: None,
+                entries: vec![records(7, vec![])],
+                leader_commit: None,
+            },
+            None,
+        );
+        request.entries.push(sent);
+        let refused = append_from_proto(request).unwrap_err();
+        assert_eq!(refused, ConvertError::Kind { index, kind });
+    }
     let sent = entry_to_proto(records(8, vec![0; ENTRY_MAX_BYTES + 1]));
     assert!(matches!(
         entry_from_proto(sent),
@@ -222,6 +235,12 @@ fn a_snapshot_that_is_not_whole_is_refused() {
     let mut damaged = chunks();
     damaged[1].data = Bytes::from(vec![0; CHUNK]);
     assert_eq!(assemble(damaged), Err(ConvertError::StateCrc));
+    let mut newer = chunks();
+    newer[0].head.as_mut().unwrap().membership = Bytes::from_static(&[2, 0]);
+    assert_eq!(
+        assemble(newer),
+        Err(ConvertError::Membership(MembershipCodecError::Version(2)))
+    );
     let mut headless = chunks();
     headless.remove(0);
     assert_eq!(assemble(headless), Err(ConvertError::Missing("head")));
