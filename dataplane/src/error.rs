@@ -8,6 +8,7 @@ use std::fmt::Display;
 use lograft_core::metadata::MetaError;
 use lograft_core::record_batch::BatchError;
 use lograft_core::topic::TopicError;
+use lograft_core::topic_config::SettingError;
 use lograft_core::{NodeId, Offset, Reason, ReceivedReason, Rejection, Term};
 
 use crate::error_text::error_chain;
@@ -210,6 +211,14 @@ impl From<MetaError> for ApiError {
             new = new.with("bound", bound);
         }
         new
+    }
+}
+
+impl From<SettingError> for ApiError {
+    fn from(error: SettingError) -> Self {
+        Self::new(Reason::InvalidArgument, error.to_string())
+            .with("field", error.field())
+            .with("bound", error.bound())
     }
 }
 

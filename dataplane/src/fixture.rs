@@ -46,6 +46,8 @@ pub(crate) struct TestNode {
     pub(crate) replica: Option<Arc<Replica>>,
     pub(crate) client: LogServiceClient<Channel>,
     pub(crate) metrics: Arc<Metrics>,
+    /// The node's copy of the metadata.
+    pub(crate) meta: MetaView,
 }
 
 /// Nodes from 1 on; the first `replicas` of them hold the topic's only partition.
@@ -152,10 +154,11 @@ async fn start_node(
         replica = Some(opened);
     }
     let metrics = Arc::new(Metrics::new().unwrap());
+    let meta = MetaView::new(metadata.clone());
     let api = LogApi::new(LogEngine::new(LogEngineParts {
         node: id,
         replicas,
-        meta: MetaView::new(metadata.clone()),
+        meta: meta.clone(),
         meta_handle: Arc::new(Meta),
         hints: Arc::new(NoHints),
         forward: Arc::new(GrpcForward::new(peers.clone(), &metrics)),
@@ -169,6 +172,7 @@ async fn start_node(
         replica,
         client: LogServiceClient::new(peers.0[&id].clone()),
         metrics,
+        meta,
     }
 }
 

@@ -1,9 +1,10 @@
 //! `lograft topic`: create, list, describe, alter and delete topics.
 
 mod render;
+mod setting;
 
 use clap::{Args, Subcommand};
-use lograft_client::admin_wire::Retention;
+use lograft_client::admin_wire::{Retention, TopicSetting};
 use lograft_client::{Admin, NewTopic, Reason, TopicChange};
 
 use crate::call_error::cannot;
@@ -33,7 +34,7 @@ pub(crate) enum TopicCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Add partitions to a topic or change its retention
+    /// Add partitions to a topic or change its settings
     Alter(AlterArgs),
     /// Delete a topic and all its records
     Delete {
@@ -65,6 +66,9 @@ pub(crate) struct CreateArgs {
     /// disables it [default: set by the cluster]
     #[arg(long, value_name = "MS", value_parser = parse_retention_ms)]
     retention_ms: Option<RetentionArg>,
+    /// Setting of the topic, e.g. batch.max.bytes=512KiB; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting::parse)]
+    config: Vec<TopicSetting>,
     /// Succeed if the topic already exists, without changing it
     #[arg(long)]
     if_not_exists: bool,
@@ -85,6 +89,12 @@ pub(crate) struct AlterArgs {
     /// disables it
     #[arg(long, value_name = "MS", value_parser = parse_retention_ms)]
     retention_ms: Option<RetentionArg>,
+    /// Setting to change, e.g. batch.max.bytes=512KiB; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting::parse)]
+    config: Vec<TopicSetting>,
+    /// Setting to remove, e.g. batch.max.bytes; may be repeated
+    #[arg(long, value_name = "KEY")]
+    unset: Vec<String>,
 }
 
 /// A retention limit on the command line.
@@ -163,6 +173,7 @@ async fn create(admin: &Admin, args: CreateArgs) -> Result<(), CliError> {
             bytes: args.retention_bytes.and_then(RetentionArg::value),
             ms: args.retention_ms.and_then(RetentionArg::value),
         }),
+        settings: args.config,
         wait: None,
     };
     let reply = match admin.create_topic(topic).await {
@@ -203,6 +214,8 @@ async fn alter(admin: &Admin, args: AlterArgs) -> Result<(), CliError> {
     let change = TopicChange {
         partitions: args.partitions,
         retention,
+        settings: args.config,
+        reset_settings: args.unset,
         wait: None,
     };
     let reply = admin

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lograft_core::{FeatureLevel, NodeId, PartitionId, Term};
+use lograft_core::{FeatureLevel, NodeId, PartitionId, Term, TopicKey};
 use lograft_proto::admin::v1 as wire;
 
 use crate::cluster::node::Retry;
@@ -25,6 +25,9 @@ pub struct NewTopic {
     /// Retention of each partition; none selects the cluster's default (unlimited unless
     /// configured). An unset bound in it is unlimited.
     pub retention: Option<wire::Retention>,
+    /// Settings, each key at most once; see [`topic_setting`]. The cluster's defaults apply to the
+    /// others. Keys of the retention must not be set besides `retention`.
+    pub settings: Vec<wire::TopicSetting>,
     /// Time to wait until every partition has a leader; none selects the server's default.
     pub wait: Option<Duration>,
 }
@@ -36,8 +39,21 @@ pub struct TopicChange {
     pub partitions: Option<u32>,
     /// New retention. It replaces both bounds: an unset bound becomes unlimited.
     pub retention: Option<wire::Retention>,
+    /// Settings to change, each key at most once here and in `reset_settings`; see
+    /// [`topic_setting`]. Keys of the retention must not be set besides `retention`.
+    pub settings: Vec<wire::TopicSetting>,
+    /// Keys of settings to remove: the topic has no such bound of its own afterwards.
+    pub reset_settings: Vec<String>,
     /// Time to wait until new partitions have leaders; none selects the server's default.
     pub wait: Option<Duration>,
+}
+
+/// A setting of a topic, in the unit of its key: `topic_setting(TopicKey::BatchMaxBytes, 65_536)`.
+pub fn topic_setting(key: TopicKey, value: u64) -> wire::TopicSetting {
+    wire::TopicSetting {
+        key: key.name().to_owned(),
+        value: Some(wire::topic_setting::Value::Number(value)),
+    }
 }
 
 /// Administrative calls, sent to any node and retried until the request timeout.
@@ -94,6 +110,7 @@ impl Admin {
             replication_factor: topic.replication_factor,
             retention: topic.retention,
             timeout_ms: millis(topic.wait),
+            settings: topic.settings,
         };
         self.pool
             .call("create topic", Retry::IfNotExecuted, |node| {
@@ -103,7 +120,7 @@ impl Admin {
             .await
     }
 
-    /// Adds partitions to a topic or changes its retention.
+    /// Adds partitions to a topic or changes its settings.
     pub async fn alter_topic(
         &self,
         name: &str,
@@ -114,6 +131,8 @@ impl Admin {
             partitions: change.partitions,
             retention: change.retention,
             timeout_ms: millis(change.wait),
+            settings: change.settings,
+            reset_settings: change.reset_settings,
         };
         let reply = self
             .pool

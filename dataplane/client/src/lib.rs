@@ -40,7 +40,7 @@ mod consumer;
 mod error;
 mod producer;
 
-pub use admin::{Admin, NewTopic, TopicChange};
+pub use admin::{Admin, NewTopic, TopicChange, topic_setting};
 pub use client::{Client, PartitionOffsets};
 pub use cluster::metadata::{Metadata, NodeInfo, PartitionInfo, TopicInfo};
 pub use config::ClientConfig;
@@ -58,7 +58,10 @@ pub use producer::{
 pub use lograft_core::compression::Compression;
 pub use lograft_core::reason::NewerReason;
 pub use lograft_core::record::{Header, Record, RecordRef};
-pub use lograft_core::{FeatureLevel, NodeId, Offset, PartitionId, Reason, ReceivedReason, Term};
+pub use lograft_core::topic_config::{SettingError, SettingUnit, TopicKeyInfo};
+pub use lograft_core::{
+    FeatureLevel, NodeId, Offset, PartitionId, Reason, ReceivedReason, Term, TopicKey,
+};
 /// Replies of administrative calls in their wire format, documented in `admin.proto`.
 pub use lograft_proto::admin::v1 as admin_wire;
 pub use lograft_proto::log::v1::Durability;

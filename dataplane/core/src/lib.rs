@@ -17,6 +17,7 @@ pub mod record;
 pub mod record_batch;
 pub mod retention;
 pub mod topic;
+pub mod topic_config;
 mod varint;
 
 #[cfg(test)]
@@ -36,3 +37,4 @@ pub use reason::{Reason, ReceivedReason};
 pub use record::Record;
 pub use record_batch::{BatchBuilder, BatchError, BatchLimits, BatchView, EncodedBatch};
 pub use retention::RetentionPolicy;
+pub use topic_config::{TopicConfig, TopicKey, TopicSettings};

@@ -8,6 +8,8 @@
 
 use std::time::Duration;
 
+/// Minimum of a topic's `batch.max.bytes`. Its maximum is `BATCH_MAX_BYTES`.
+pub const TOPIC_BATCH_MIN_BYTES: usize = 1024;
 /// Maximum length of a topic name, in bytes; the same bound as in Kafka.
 pub const TOPIC_NAME_MAX_BYTES: usize = 249;
 /// Maximum number of topics in a cluster.

@@ -26,6 +26,7 @@ use crate::ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerId};
 use crate::limits::STOP_REST_MAX;
 use crate::offset::LogIndex;
 use crate::retention::RetentionPolicy;
+use crate::topic_config::{TopicConfig, TopicSettings};
 
 /// The cluster metadata. Cheap to clone: topics are shared until they change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +131,9 @@ pub struct Topic {
     pub replication_factor: u32,
     /// The retention of each partition.
     pub retention: RetentionPolicy,
+    /// The settings that were added after retention.
+    #[serde(default, skip_serializing_if = "TopicSettings::is_empty")]
+    pub settings: TopicSettings,
     /// The partitions, by number.
     pub partitions: Vec<Partition>,
 }
@@ -290,6 +294,14 @@ impl Metadata {
 }
 
 impl Topic {
+    /// All settings of the topic.
+    pub const fn config(&self) -> TopicConfig {
+        TopicConfig {
+            retention: self.retention,
+            settings: self.settings,
+        }
+    }
+
     /// The number of partitions.
     pub fn partition_count(&self) -> u32 {
         u32::try_from(self.partitions.len()).unwrap_or(u32::MAX)

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::NodeId;
 use crate::limits::{
-    REPLICATION_FACTOR_MAX_COUNT, RETENTION_MIN_BYTES, RETENTION_MIN_MS, TOPIC_NAME_MAX_BYTES,
-    TOPIC_PARTITIONS_MAX_COUNT,
+    BATCH_MAX_BYTES, REPLICATION_FACTOR_MAX_COUNT, RETENTION_MIN_BYTES, RETENTION_MIN_MS,
+    TOPIC_BATCH_MIN_BYTES, TOPIC_NAME_MAX_BYTES, TOPIC_PARTITIONS_MAX_COUNT,
 };
 use crate::reason::Reason;
 use crate::retention::RetentionPolicy;
@@ -66,6 +66,14 @@ pub enum TopicError {
         /// The requested time, milliseconds.
         ms: u64,
     },
+    /// The maximum size of batches is out of bounds. Feature level 1.
+    #[error(
+        "batch.max.bytes must be between {TOPIC_BATCH_MIN_BYTES} and {BATCH_MAX_BYTES}, got {bytes}"
+    )]
+    BatchMaxBytes {
+        /// The requested size, bytes.
+        bytes: u64,
+    },
 }
 
 impl TopicError {
@@ -79,7 +87,9 @@ impl TopicError {
                 Reason::InvalidPartitionCount
             }
             Self::ReplicationFactor { .. } => Reason::InvalidReplicationFactor,
-            Self::RetentionBytes { .. } | Self::RetentionMs { .. } => Reason::InvalidArgument,
+            Self::RetentionBytes { .. } | Self::RetentionMs { .. } | Self::BatchMaxBytes { .. } => {
+                Reason::InvalidArgument
+            }
         }
     }
 
@@ -93,6 +103,7 @@ impl TopicError {
             Self::ReplicationFactor { .. } => "replication_factor",
             Self::RetentionBytes { .. } => "retention.bytes",
             Self::RetentionMs { .. } => "retention.ms",
+            Self::BatchMaxBytes { .. } => "batch.max.bytes",
         }
     }
 
@@ -109,6 +120,7 @@ impl TopicError {
             Self::ReplicationFactor { max, .. } => format!("1..={max}"),
             Self::RetentionBytes { .. } => format!("{RETENTION_MIN_BYTES}.."),
             Self::RetentionMs { .. } => format!("{RETENTION_MIN_MS}.."),
+            Self::BatchMaxBytes { .. } => format!("{TOPIC_BATCH_MIN_BYTES}..={BATCH_MAX_BYTES}"),
         }
     }
 }

@@ -3,12 +3,13 @@
 
 use std::path::PathBuf;
 
-use lograft_core::RetentionPolicy;
 use lograft_core::limits::{
     REPLICATION_FACTOR_MAX_COUNT, RETENTION_MIN_BYTES, RETENTION_MIN_MS, TOPIC_PARTITIONS_MAX_COUNT,
 };
+use lograft_core::topic_config::TopicKeyInfo;
+use lograft_core::{FeatureLevel, RetentionPolicy, TopicConfig, TopicKey, TopicSettings};
 use serde::{Deserialize, Serialize};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{ConfigError, NodeConfig, within};
 use crate::error_text::error_chain;
@@ -28,6 +29,10 @@ pub struct TopicDefaults {
     /// Age at which records are deleted, milliseconds; no limit without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention_ms: Option<u64>,
+    /// Maximum size of a batch, as encoded, bytes; the limit of all topics without it. Used from
+    /// feature level 1 on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_max_bytes: Option<u32>,
 }
 
 impl Default for TopicDefaults {
@@ -37,6 +42,7 @@ impl Default for TopicDefaults {
             replication_factor: None,
             retention_bytes: None,
             retention_ms: None,
+            batch_max_bytes: None,
         }
     }
 }
@@ -56,14 +62,33 @@ impl TopicDefaults {
         if let Some(ms) = self.retention_ms {
             within("topics.retention_ms", ms, RETENTION_MIN_MS, u64::MAX, "ms")?;
         }
+        if let Some(bytes) = self.batch_max_bytes {
+            let TopicKeyInfo { min, max, .. } = TopicKey::BatchMaxBytes.info();
+            within("topics.batch_max_bytes", bytes.into(), min, max, "bytes")?;
+        }
         Ok(())
     }
 
-    /// The default retention.
-    pub(crate) const fn retention(&self) -> RetentionPolicy {
-        RetentionPolicy {
+    /// The default settings of a topic in a cluster with this finalized level. A default above it
+    /// is not used: programs that the cluster may still return to would not know the setting.
+    pub(crate) fn config(&self, finalized: FeatureLevel) -> TopicConfig {
+        let retention = RetentionPolicy {
             bytes: self.retention_bytes,
             ms: self.retention_ms,
+        };
+        let TopicKeyInfo { level, .. } = TopicKey::BatchMaxBytes.info();
+        let batch_max_bytes = self.batch_max_bytes.filter(|_| level <= finalized);
+        if batch_max_bytes != self.batch_max_bytes {
+            info!(
+                field = "topics.batch_max_bytes",
+                %level,
+                %finalized,
+                "topic default not used: its feature level is not finalized"
+            );
+        }
+        TopicConfig {
+            retention,
+            settings: TopicSettings { batch_max_bytes },
         }
     }
 }
@@ -99,6 +124,41 @@ impl TopicDefaultsSource {
                 self.at_start
             }
             Err(_) => self.at_start,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_above_the_finalized_level_is_not_used() {
+        let defaults = TopicDefaults {
+            retention_ms: Some(5000),
+            batch_max_bytes: Some(4096),
+            ..TopicDefaults::default()
+        };
+        let old = defaults.config(FeatureLevel::ZERO);
+        assert_eq!(old.retention.ms, Some(5000));
+        assert!(old.settings.is_empty());
+        let new = defaults.config(FeatureLevel(1));
+        assert_eq!(new.settings.batch_max_bytes, Some(4096));
+    }
+
+    #[test]
+    fn the_default_of_a_batch_is_bounded() {
+        let check = |bytes| {
+            let defaults = TopicDefaults {
+                batch_max_bytes: Some(bytes),
+                ..TopicDefaults::default()
+            };
+            defaults.check()
+        };
+        assert!(check(1024).is_ok());
+        for bytes in [0, 1023, u32::MAX] {
+            let error = check(bytes).unwrap_err().to_string();
+            assert!(error.contains("topics.batch_max_bytes"), "{error}");
         }
     }
 }

@@ -178,7 +178,7 @@ fn describe_topic(metadata: &Metadata, name: &str, reports: &Reports) -> Option<
         name: topic.name.clone(),
         id: topic.id,
         replication_factor: topic.replication_factor,
-        retention: topic.retention,
+        config: topic.config(),
         partitions: places
             .map(|place| partitions::describe(place, reports))
             .collect(),

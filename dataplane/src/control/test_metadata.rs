@@ -2,7 +2,7 @@
 
 use lograft_core::metadata::{Command, Metadata, Registration, RegistrationToken};
 use lograft_core::{
-    ClusterId, FeatureLevel, GroupId, LogIndex, NodeId, PartitionId, RetentionPolicy,
+    ClusterId, FeatureLevel, GroupId, LogIndex, NodeId, PartitionId, RetentionPolicy, TopicSettings,
 };
 
 /// The registration of node `n`.
@@ -51,6 +51,7 @@ pub(crate) fn create(metadata: &mut Metadata, name: &str, assignment: &[&[u64]])
         &Command::CreateTopic {
             name: name.to_owned(),
             retention,
+            settings: TopicSettings::default(),
             assignment,
         },
     );

@@ -8,6 +8,7 @@ use lograft_core::limits::{
     LEADER_POLL_INTERVAL, TOPIC_ASSIGNMENT_ATTEMPTS_MAX_COUNT, TOPIC_READY_DEFAULT, TOPIC_READY_MAX,
 };
 use lograft_core::metadata::{Command, Growth, MetaError, Metadata};
+use lograft_core::topic_config::SettingsChange;
 use lograft_core::{RetentionPolicy, topic};
 use tokio::time::Instant;
 
@@ -36,6 +37,7 @@ pub(crate) struct NewTopic {
     pub(crate) partitions: Option<u32>,
     pub(crate) replication_factor: Option<u32>,
     pub(crate) retention: Option<RetentionPolicy>,
+    pub(crate) settings: SettingsChange,
     /// How long to wait until all partitions have a leader.
     pub(crate) ready_timeout: Duration,
 }
@@ -47,6 +49,7 @@ pub(crate) struct TopicChange {
     /// The new number of partitions.
     pub(crate) partitions: Option<u32>,
     pub(crate) retention: Option<RetentionPolicy>,
+    pub(crate) settings: SettingsChange,
     /// How long to wait until all partitions have a leader.
     pub(crate) ready_timeout: Duration,
 }
@@ -68,11 +71,15 @@ impl TopicAdmin {
             partitions,
             replication_factor,
             retention,
+            settings,
             ready_timeout,
         } = topic;
+        self.check_level(&settings)?;
         let defaults = self.defaults.read().await;
         let partitions = partitions.unwrap_or(defaults.partitions);
-        let retention = retention.unwrap_or(defaults.retention());
+        let mut config = defaults.config(self.view.load().finalized_level());
+        config.retention = retention.unwrap_or(config.retention);
+        let config = settings.applied_to(config);
         let replication_factor = replication_factor.or(defaults.replication_factor);
         topic::validate_name(&name)?;
         topic::validate_partitions(partitions, 0)?;
@@ -84,7 +91,8 @@ impl TopicAdmin {
             let assignment = place_topic(candidates(metadata), partitions, factor)?;
             Ok(Command::CreateTopic {
                 name: name.clone(),
-                retention,
+                retention: config.retention,
+                settings: config.settings,
                 assignment,
             })
         })
@@ -99,12 +107,16 @@ impl TopicAdmin {
             name,
             partitions,
             retention,
+            settings,
             ready_timeout,
         } = change;
+        self.check_level(&settings)?;
         self.propose_placed(|metadata| {
             Ok(Command::AlterTopic {
                 name: name.clone(),
-                retention,
+                retention: retention.or_else(|| changed_retention(metadata, &name, &settings)),
+                settings: settings.settings(),
+                reset: settings.removed_settings(),
                 growth: growth(metadata, &name, partitions)?,
             })
         })
@@ -116,6 +128,20 @@ impl TopicAdmin {
     pub(crate) async fn delete(&self, name: String) -> Result<(), ApiError> {
         self.proposer.propose(Command::DeleteTopic { name }).await?;
         Ok(())
+    }
+
+    /// Refuses settings whose feature level is not finalized. The proposer refuses the command too,
+    /// but cannot name the setting.
+    fn check_level(&self, settings: &SettingsChange) -> Result<(), MetaError> {
+        let finalized = self.view.load().finalized_level();
+        match settings.not_finalized(finalized) {
+            Some(key) => Err(MetaError::NotFinalized {
+                feature: key.name().to_owned(),
+                level: key.info().level,
+                finalized,
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Proposes a command that places replicas. Places them again if one of the nodes was
@@ -165,6 +191,16 @@ fn default_factor(metadata: &Metadata) -> u32 {
     u32::try_from(metadata.active_nodes().count())
         .unwrap_or(u32::MAX)
         .clamp(1, REPLICATION_FACTOR_DEFAULT)
+}
+
+/// The new retention of a topic, if the change has one of its keys. Level 0 stores both bounds
+/// together: of two changes of different bounds at the same time the later one decides about both.
+fn changed_retention(
+    metadata: &Metadata,
+    name: &str,
+    settings: &SettingsChange,
+) -> Option<RetentionPolicy> {
+    settings.retention(metadata.topic(name)?.retention)
 }
 
 /// The partitions to add to a topic; none if it has `partitions` already.

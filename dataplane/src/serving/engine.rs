@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lograft_core::limits::PRODUCE_NODE_IN_FLIGHT_MAX_BYTES;
+use lograft_core::limits::{BATCH_MAX_BYTES, PRODUCE_NODE_IN_FLIGHT_MAX_BYTES};
 use lograft_core::{NodeId, ProducerId, Reason};
 use lograft_storage::Storage;
 use prometheus::IntCounter;
@@ -90,6 +90,15 @@ impl LogEngine {
     /// A producer id that no other producer has.
     pub(crate) async fn next_producer_id(&self) -> Result<ProducerId, ApiError> {
         self.producer_ids.next(&*self.meta_handle).await
+    }
+
+    /// Maximum size of a batch of a topic, as encoded, bytes. Read for each append, so that a change
+    /// of the topic applies at once.
+    pub(super) fn batch_max_bytes(&self, topic: &str) -> usize {
+        let metadata = self.locator.meta.load();
+        let settings = metadata.topic(topic).map(|topic| topic.settings);
+        let bytes = settings.and_then(|settings| settings.batch_max_bytes);
+        bytes.map_or(BATCH_MAX_BYTES, |bytes| bytes as usize)
     }
 
     /// Refuses appends while the disk has less free space than its reserve.

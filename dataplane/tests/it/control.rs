@@ -27,13 +27,64 @@ fn new_topic(name: &str, partitions: u32, replication_factor: u32) -> admin::Cre
     }
 }
 
+fn setting(key: &str, number: u64) -> admin::TopicSetting {
+    admin::TopicSetting {
+        key: key.to_owned(),
+        value: Some(admin::topic_setting::Value::Number(number)),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_of_a_topic_are_set_changed_and_removed() {
+    let cluster = Cluster::of(1).await;
+    let mut client = cluster.admin(0);
+    let unknown = admin::CreateTopicRequest {
+        settings: vec![setting("no.such", 1)],
+        ..new_topic("t", 1, 1)
+    };
+    let refused = client.create_topic(unknown).await.unwrap_err();
+    assert_eq!(reason(&refused), Some(Reason::InvalidArgument));
+    let request = admin::CreateTopicRequest {
+        settings: vec![
+            setting("batch.max.bytes", 4096),
+            setting("retention.ms", 9000),
+        ],
+        ..new_topic("t", 1, 1)
+    };
+    let created = client.create_topic(request).await.unwrap().into_inner();
+    let topic = created.topic.unwrap();
+    let both = [
+        setting("retention.ms", 9000),
+        setting("batch.max.bytes", 4096),
+    ];
+    assert_eq!(topic.settings, both);
+    assert_eq!(topic.retention.unwrap().ms, Some(9000));
+    let alter = admin::AlterTopicRequest {
+        name: "t".to_owned(),
+        settings: vec![setting("retention.bytes", 5 << 20)],
+        reset_settings: vec!["batch.max.bytes".to_owned()],
+        ..admin::AlterTopicRequest::default()
+    };
+    let altered = client.alter_topic(alter).await.unwrap().into_inner();
+    let kept = [
+        setting("retention.bytes", 5 << 20),
+        setting("retention.ms", 9000),
+    ];
+    assert_eq!(altered.topic.unwrap().settings, kept);
+    let listed = client
+        .list_topics(admin::ListTopicsRequest {})
+        .await
+        .unwrap();
+    assert_eq!(listed.into_inner().topics[0].settings, kept);
+}
+
 /// Grows a topic of three partitions to five and bounds it; what is not allowed is refused.
 async fn alter(client: &mut AdminServiceClient<Channel>) {
     let request = |partitions, retention| admin::AlterTopicRequest {
         name: "t".to_owned(),
         partitions,
         retention,
-        timeout_ms: 0,
+        ..admin::AlterTopicRequest::default()
     };
     let keep = Some(admin::Retention {
         bytes: Some(5 << 20),

@@ -81,7 +81,7 @@ async fn create(client: &Client, args: &TopicArgs) -> Result<String, ClientError
             bytes: Some(args.retention_bytes),
             ms: None,
         }),
-        wait: None,
+        ..NewTopic::default()
     };
     client.admin().create_topic(topic).await?;
     Ok(name)

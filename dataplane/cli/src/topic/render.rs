@@ -1,12 +1,16 @@
 //! Topics and partitions as text and JSON.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use lograft_client::admin_wire::topic_setting::Value;
 use lograft_client::admin_wire::{
-    PartitionDescription, PartitionHealth, ReplicaState, Retention, TopicDescription, TopicSummary,
+    PartitionDescription, PartitionHealth, ReplicaState, Retention, TopicDescription, TopicSetting,
+    TopicSummary,
 };
 use serde::Serialize;
 
+use super::setting;
 use crate::output::{Cell, Paint, Table, Tone, plural};
 use crate::units;
 
@@ -18,6 +22,8 @@ pub(crate) struct TopicJson {
     replication_factor: u32,
     retention_bytes: Option<u64>,
     retention_ms: Option<u64>,
+    /// All settings that are set, by key.
+    settings: BTreeMap<String, serde_json::Value>,
     partition_count: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     partitions: Vec<PartitionJson>,
@@ -59,6 +65,7 @@ pub(crate) fn list_json(topics: &[TopicSummary]) -> Vec<TopicJson> {
             replication_factor: topic.replication_factor,
             retention_bytes: retention.bytes,
             retention_ms: retention.ms,
+            settings: settings_json(&topic.settings),
             partition_count: topic.partitions as usize,
             partitions: Vec::new(),
         }
@@ -75,9 +82,22 @@ pub(crate) fn topic_json(topic: &TopicDescription) -> TopicJson {
         replication_factor: topic.replication_factor,
         retention_bytes: retention.bytes,
         retention_ms: retention.ms,
+        settings: settings_json(&topic.settings),
         partition_count: topic.partitions.len(),
         partitions: topic.partitions.iter().map(partition_json).collect(),
     }
+}
+
+fn settings_json(settings: &[TopicSetting]) -> BTreeMap<String, serde_json::Value> {
+    let json = |setting: &TopicSetting| {
+        let value = match &setting.value {
+            Some(Value::Number(number)) => (*number).into(),
+            Some(Value::Text(text)) => text.as_str().into(),
+            None => serde_json::Value::Null,
+        };
+        (setting.key.clone(), value)
+    };
+    settings.iter().map(json).collect()
 }
 
 /// Converts a partition description to JSON.
@@ -128,14 +148,19 @@ pub(crate) fn describe(topic: &TopicDescription, paint: Paint) -> String {
     )
 }
 
-/// Partitions, replicas and retention: `1 partition, 3 replicas each, retention 7 d`.
+/// Partitions, replicas and settings: `1 partition, 3 replicas each, retention 7 d`.
 pub(crate) fn summary(topic: &TopicDescription) -> String {
-    format!(
+    let mut text = format!(
         "{}, {} each, retention {}",
         plural(topic.partitions.len(), "partition"),
         plural(topic.replication_factor as usize, "replica"),
         retention(topic.retention)
-    )
+    );
+    for setting in setting::texts(&topic.settings) {
+        text.push_str(", ");
+        text.push_str(&setting);
+    }
+    text
 }
 
 /// A table of partitions. `with_topic` adds the topic name, for partitions of several topics.
@@ -300,13 +325,17 @@ mod tests {
                 ms: None,
             }),
             partitions: vec![partition, dead],
+            settings: vec![TopicSetting {
+                key: "batch.max.bytes".into(),
+                value: Some(Value::Number(524_288)),
+            }],
         }
     }
 
     #[test]
     fn describe_shows_the_summary_and_the_partitions() {
         let expected = "\
-clicks: 2 partitions, 3 replicas each, retention 10.0 GiB per partition
+clicks: 2 partitions, 3 replicas each, retention 10.0 GiB per partition, batch.max.bytes 512.0 KiB
 
 PARTITION  LEADER  EPOCH  REPLICAS                                   START        END      SIZE  HEALTH
         0       1      4  1,2(behind 1,234),3(unreachable) -> 1,2,4    100  1,000,000  64.0 MiB  under-replicated
@@ -320,6 +349,7 @@ PARTITION  LEADER  EPOCH  REPLICAS                                   START      
         let json = serde_json::to_value(topic_json(&topic())).unwrap();
         assert_eq!(json["retention_bytes"], 10_u64 << 30);
         assert_eq!(json["retention_ms"], serde_json::Value::Null);
+        assert_eq!(json["settings"]["batch.max.bytes"], 524_288);
         assert_eq!(json["partitions"][0]["replicas"][1]["state"], "behind");
         assert_eq!(
             json["partitions"][1]["leader_node"],

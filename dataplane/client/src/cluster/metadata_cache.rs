@@ -196,6 +196,7 @@ fn topic_info(name: Arc<str>, topic: wire::Topic) -> TopicInfo {
         name,
         id: topic.topic_id,
         partitions,
+        batch_max_bytes: topic.batch_max_bytes,
     }
 }
 
@@ -220,7 +221,7 @@ mod tests {
                     leader_epoch: epoch,
                     ..wire::Partition::default()
                 }],
-                error: None,
+                ..wire::Topic::default()
             }],
             ..wire::GetMetadataReply::default()
         }

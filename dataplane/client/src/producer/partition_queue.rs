@@ -112,7 +112,7 @@ impl<S> PartitionQueue<S> {
         let overflows = self
             .open
             .as_ref()
-            .is_some_and(|open| !open.has_room(record));
+            .is_some_and(|open| !open.has_room(record, self.config.hard_max_bytes()));
         if overflows {
             self.close()?;
         }
@@ -139,7 +139,8 @@ impl<S> PartitionQueue<S> {
             }
             return Err(error);
         }
-        let full = open.builder.is_full(config.batch_max_bytes);
+        let max_bytes = config.batch_max_bytes.min(config.hard_max_bytes());
+        let full = open.builder.is_full(max_bytes);
         let pushed = Pushed {
             index: open.builder.record_count() - 1,
             bytes: open.builder.encoded_len() - before,
@@ -150,6 +151,12 @@ impl<S> PartitionQueue<S> {
             self.close()?;
         }
         Ok(pushed)
+    }
+
+    /// Sets the maximum size of batches of the topic; none if the topic sets none. Batches that are
+    /// closed already keep their size.
+    pub(crate) const fn set_topic_max_bytes(&mut self, bytes: Option<u32>) {
+        self.config.topic_max_bytes = bytes;
     }
 
     /// The outcome of the batch that received the last record.

@@ -17,6 +17,7 @@ use super::partition_queue::config::QueueConfig;
 use super::stats::{Counters, ProducerStats};
 use super::supervisor_queue::SupervisorQueue;
 use super::topic_partitions::TopicPartitions;
+use crate::cluster::metadata::TopicInfo;
 use crate::cluster::node_pool::NodePool;
 use crate::error::ClientError;
 
@@ -126,16 +127,21 @@ impl ProducerState {
         let topic = topics.entry(Arc::clone(&info.name)).or_insert_with(|| {
             Arc::new(TopicPartitions::new(Arc::clone(&info.name), first_sticky))
         });
-        self.grow(topic, info.partitions.len());
+        self.apply_info(topic, &info);
         Ok(Arc::clone(topic))
     }
 
-    fn grow(&self, topic: &TopicPartitions, count: usize) {
-        topic.grow(count, |partition| QueueConfig {
+    /// Adds the partitions that a topic got, and takes over its limit for batches.
+    fn apply_info(&self, topic: &TopicPartitions, info: &TopicInfo) {
+        for partition in topic.partitions().iter() {
+            partition.queue().set_topic_max_bytes(info.batch_max_bytes);
+        }
+        topic.grow(info.partitions.len(), |partition| QueueConfig {
             topic: Arc::clone(topic.name()),
             partition,
             compression: self.config.compression,
             batch_max_bytes: self.config.batch_max_bytes,
+            topic_max_bytes: info.batch_max_bytes,
             linger: self.config.linger,
             delivery_timeout: self.config.delivery_timeout,
             idempotent: self.config.idempotent,
@@ -147,15 +153,13 @@ impl ProducerState {
         topics.values().cloned().collect()
     }
 
-    /// Adds the partitions that were added to topics since their metadata was read last.
-    pub(super) fn add_new_partitions(&self) {
+    /// Applies the metadata of topics that was read last: new partitions, limits for batches.
+    pub(super) fn apply_metadata(&self) {
         for topic in self.topics() {
-            let count = self
-                .pool
-                .metadata()
-                .topic(topic.name())
-                .map(|t| t.partitions.len());
-            self.grow(&topic, count.unwrap_or(0));
+            let info = self.pool.metadata().topic(topic.name()).map(Arc::clone);
+            if let Some(info) = info {
+                self.apply_info(&topic, &info);
+            }
         }
     }
 

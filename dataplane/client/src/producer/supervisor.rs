@@ -120,7 +120,7 @@ impl Supervisor {
     /// The metadata is fresh: partitions without a leader in it wait, and the batches of partitions
     /// that are not in it fail.
     fn on_refreshed(&mut self) {
-        self.state.add_new_partitions();
+        self.state.apply_metadata();
         let now = Instant::now();
         for partition in std::mem::take(&mut self.leaderless) {
             match self.find_leader(&partition, now) {

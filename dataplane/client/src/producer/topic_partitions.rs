@@ -122,6 +122,7 @@ mod tests {
             partition,
             compression: Compression::None,
             batch_max_bytes: 1024,
+            topic_max_bytes: None,
             linger: Duration::ZERO,
             delivery_timeout: Duration::from_secs(1),
             idempotent: true,

@@ -100,6 +100,8 @@ pub(crate) struct State {
     /// Nodes that have served readers.
     pub(crate) served_by: BTreeSet<usize>,
     pub(crate) produce_requests: usize,
+    /// The topics' own limit for batches.
+    pub(crate) batch_max_bytes: Option<u32>,
     /// Bytes of received batches.
     pub(crate) produce_bytes: usize,
     /// Accept produce requests and never reply.

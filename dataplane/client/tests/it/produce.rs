@@ -263,6 +263,33 @@ async fn a_call_that_no_node_knows_fails_at_once() {
 }
 
 #[tokio::test]
+async fn batches_are_closed_at_the_limit_of_the_topic() {
+    let cluster = Cluster::start(1, 1);
+    cluster.state().batch_max_bytes = Some(1024);
+    let config = ProducerConfig {
+        linger: Duration::from_millis(50),
+        ..ProducerConfig::default()
+    };
+    let producer = open(&cluster, config).await;
+    let mut deliveries = Vec::new();
+    for n in 0..40 {
+        let value = format!("0:{n:0>200}");
+        let sent = producer.send(TOPIC, record(None, value), None).await;
+        deliveries.push(sent.unwrap());
+    }
+    producer.flush().await.unwrap();
+    for delivery in deliveries {
+        delivery.await.unwrap();
+    }
+    let largest = {
+        let mut state = cluster.state();
+        let log = &state.partition(TOPIC, 0).unwrap().log;
+        log.iter().map(|batch| batch.data.len()).max().unwrap()
+    };
+    assert!((400..=1024).contains(&largest), "{largest}");
+}
+
+#[tokio::test]
 async fn a_refused_batch_fails_alone() {
     let cluster = Cluster::start(1, 1);
     cluster

@@ -6,6 +6,7 @@ use crate::ids::ClusterId;
 use crate::metadata::{Registration, RegistrationToken};
 use crate::offset::LogIndex;
 use crate::retention::RetentionPolicy;
+use crate::topic_config::TopicSettings;
 
 fn registration(n: u8) -> Registration {
     Registration {
@@ -49,6 +50,7 @@ fn create(metadata: &mut Metadata, name: &str, partitions: u32, replication_fact
         &Command::CreateTopic {
             name: name.to_owned(),
             retention,
+            settings: TopicSettings::default(),
             assignment,
         },
     );

@@ -7,12 +7,14 @@ mod topics;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use self::topics::ConfigChange;
 use super::{Command, MetaError, Metadata, Node, NodeState, Outcome, Partition};
 use crate::feature_level::FeatureLevel;
 use crate::ids::{GroupId, NodeId, ProducerId};
 use crate::limits::{CLUSTER_REPLICAS_MAX_COUNT, PRODUCERS_ALLOCATE_MAX_COUNT};
 use crate::offset::LogIndex;
 use crate::topic;
+use crate::topic_config::TopicConfig;
 
 /// The result of applying a command.
 type Applied = Result<Outcome, MetaError>;
@@ -47,13 +49,29 @@ impl Metadata {
             Command::CreateTopic {
                 name,
                 retention,
+                settings,
                 assignment,
-            } => self.create_topic(name, *retention, assignment),
+            } => {
+                let config = TopicConfig {
+                    retention: *retention,
+                    settings: *settings,
+                };
+                self.create_topic(name, config, assignment)
+            }
             Command::AlterTopic {
                 name,
                 retention,
+                settings,
+                reset,
                 growth,
-            } => self.alter_topic(name, *retention, growth.as_ref()),
+            } => {
+                let change = ConfigChange {
+                    retention: *retention,
+                    settings: *settings,
+                    reset,
+                };
+                self.alter_topic(name, change, growth.as_ref())
+            }
             Command::DeleteTopic { name } => self.delete_topic(name),
             Command::AllocateProducers { count } => self.allocate_producers(*count),
             Command::SetPreferredLeader { group, node } => self.set_preferred_leader(*group, *node),

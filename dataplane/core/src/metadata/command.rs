@@ -7,6 +7,7 @@ use super::{MetaError, RegistrationToken, TopicId};
 use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId, ProducerId};
 use crate::retention::RetentionPolicy;
+use crate::topic_config::{TopicKey, TopicSettings};
 
 /// A change of the metadata.
 ///
@@ -43,6 +44,9 @@ pub enum Command {
         name: String,
         /// The retention of each partition.
         retention: RetentionPolicy,
+        /// The settings that were added after retention.
+        #[serde(default, skip_serializing_if = "TopicSettings::is_empty")]
+        settings: TopicSettings,
         /// The replicas of each partition, the same number for all.
         assignment: Vec<Vec<NodeId>>,
     },
@@ -53,6 +57,12 @@ pub enum Command {
         /// The new retention.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retention: Option<RetentionPolicy>,
+        /// The settings to set of those that were added after retention.
+        #[serde(default, skip_serializing_if = "TopicSettings::is_empty")]
+        settings: TopicSettings,
+        /// The settings to remove. Keys of the retention have no effect here.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        reset: Vec<TopicKey>,
         /// The partitions to add.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         growth: Option<Growth>,
@@ -213,14 +223,22 @@ impl Command {
     ///
     /// `InitCluster` and `FinalizeLevel` themselves set the finalized level and need none: a
     /// `FinalizeLevel` is proposed only once all nodes have reported that they know its level.
-    pub const fn level(&self) -> FeatureLevel {
+    pub fn level(&self) -> FeatureLevel {
         match self {
+            Self::CreateTopic { settings, .. } => settings.level(),
+            Self::AlterTopic {
+                settings, reset, ..
+            } => {
+                // Level 0 does not know the field, whichever keys it has.
+                let reset = reset
+                    .iter()
+                    .map(|key| key.info().level.max(FeatureLevel(1)));
+                reset.fold(settings.level(), FeatureLevel::max)
+            }
             Self::InitCluster { .. }
             | Self::FinalizeLevel { .. }
             | Self::RegisterNode(_)
             | Self::UpdateNode { .. }
-            | Self::CreateTopic { .. }
-            | Self::AlterTopic { .. }
             | Self::DeleteTopic { .. }
             | Self::AllocateProducers { .. }
             | Self::SetPreferredLeader { .. }

@@ -6,6 +6,7 @@ use super::*;
 use crate::limits::{RETENTION_MIN_BYTES, TOPICS_MAX_COUNT};
 use crate::reason::Reason;
 use crate::topic::TopicError;
+use crate::topic_config::TopicKey;
 
 const CLUSTER: [u8; 16] = [7; 16];
 
@@ -48,6 +49,7 @@ fn create(name: &str, assignment: &[&[u64]]) -> Command {
     Command::CreateTopic {
         name: name.to_owned(),
         retention: RetentionPolicy::default(),
+        settings: TopicSettings::default(),
         assignment: assignment.iter().map(|r| ids(r)).collect(),
     }
 }
@@ -163,6 +165,8 @@ fn a_topic_is_created_altered_and_deleted() {
     let alter = Command::AlterTopic {
         name: "t".into(),
         retention: Some(policy),
+        settings: TopicSettings::default(),
+        reset: Vec::new(),
         growth: Some(growth.clone()),
     };
     apply(&mut metadata, &alter);
@@ -178,6 +182,8 @@ fn a_topic_is_created_altered_and_deleted() {
     let shrink = Command::AlterTopic {
         name: "t".into(),
         retention: Some(RetentionPolicy::default()),
+        settings: TopicSettings::default(),
+        reset: Vec::new(),
         growth: Some(Growth {
             total: 1,
             assignment: Vec::new(),
@@ -646,11 +652,17 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => (node.clone(), 0u8..8)
             .prop_map(|(node, n)| Command::UpdateNode { node, registration: registration(n) }),
         8 => (name.clone(), policy.clone(), assignment.clone()).prop_map(
-            |(name, retention, assignment)| Command::CreateTopic { name, retention, assignment }
+            |(name, retention, assignment)| Command::CreateTopic {
+                name, retention, settings: TopicSettings::default(), assignment
+            }
         ),
         3 => (name.clone(), prop::option::of(policy), 0u32..5, assignment).prop_map(
             |(name, retention, total, assignment)| Command::AlterTopic {
-                name, retention, growth: Some(Growth { total, assignment })
+                name,
+                retention,
+                settings: TopicSettings { batch_max_bytes: (total > 2).then_some(total * 1000) },
+                reset: (total < 2).then_some(TopicKey::BatchMaxBytes).into_iter().collect(),
+                growth: Some(Growth { total, assignment }),
             }
         ),
         1 => name.prop_map(|name| Command::DeleteTopic { name }),
@@ -802,4 +814,65 @@ proptest! {
         }
         let _ = Command::decode(&bytes);
     }
+}
+
+fn limit(batch_max_bytes: Option<u32>, reset: &[TopicKey]) -> Command {
+    Command::AlterTopic {
+        name: "t".into(),
+        retention: None,
+        settings: TopicSettings { batch_max_bytes },
+        reset: reset.to_vec(),
+        growth: None,
+    }
+}
+
+#[test]
+fn settings_are_set_kept_and_removed() {
+    let mut metadata = cluster(1);
+    let level = FeatureLevel(1);
+    apply(&mut metadata, &Command::FinalizeLevel { level });
+    let mut created = create("t", &[&[1]]);
+    if let Command::CreateTopic { settings, .. } = &mut created {
+        settings.batch_max_bytes = Some(2048);
+    }
+    apply(&mut metadata, &created);
+    let found = |metadata: &Metadata| metadata.topic("t").unwrap().settings.batch_max_bytes;
+    assert_eq!(found(&metadata), Some(2048));
+    let decoded = Metadata::decode(&metadata.encode().unwrap()).unwrap();
+    assert_eq!(decoded, metadata);
+    apply(&mut metadata, &limit(None, &[]));
+    assert_eq!(found(&metadata), Some(2048), "not mentioned");
+    apply(&mut metadata, &limit(Some(4096), &[]));
+    assert_eq!(found(&metadata), Some(4096));
+    for bytes in [1023, u32::MAX] {
+        let error = rejected(&mut metadata, &limit(Some(bytes), &[]));
+        assert_eq!(error.field(), Some("batch.max.bytes"));
+        assert_eq!(error.reason(), Reason::InvalidArgument);
+    }
+    apply(&mut metadata, &limit(None, &[TopicKey::BatchMaxBytes]));
+    assert_eq!(found(&metadata), None);
+}
+
+#[test]
+fn settings_need_their_level_and_change_no_encoding_below_it() {
+    let mut metadata = cluster(1);
+    apply(&mut metadata, &create("t", &[&[1]]));
+    for command in [
+        limit(Some(4096), &[]),
+        limit(None, &[TopicKey::BatchMaxBytes]),
+    ] {
+        assert_eq!(command.level(), FeatureLevel(1));
+        let error = rejected(&mut metadata, &command);
+        assert_eq!(error.reason(), Reason::FeatureNotFinalized);
+    }
+    for command in [create("t", &[&[1]]), limit(None, &[])] {
+        assert_eq!(command.level(), FeatureLevel::ZERO);
+        let text = String::from_utf8(command.encode().unwrap()).unwrap();
+        assert!(
+            !text.contains("settings") && !text.contains("reset"),
+            "{text}"
+        );
+    }
+    let stored = String::from_utf8(metadata.encode().unwrap()).unwrap();
+    assert!(!stored.contains("settings"), "{stored}");
 }

@@ -7,6 +7,8 @@ pub(super) mod produce_stream;
 #[cfg(test)]
 mod fetch_tests;
 #[cfg(test)]
+mod limit_tests;
+#[cfg(test)]
 mod produce_tests;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use lograft_core::metadata::{Registration, TopicId};
 use lograft_core::{
-    ClusterId, FeatureLevel, GroupId, NodeId, NodeState, Offset, PartitionId, RetentionPolicy, Term,
+    ClusterId, FeatureLevel, GroupId, NodeId, NodeState, Offset, PartitionId, Term, TopicConfig,
 };
 
 use crate::control::node_report::NodeReport;
@@ -75,8 +75,8 @@ pub(crate) struct TopicDescription {
     pub(crate) id: TopicId,
     /// Number of replicas of each partition.
     pub(crate) replication_factor: u32,
-    /// Its retention.
-    pub(crate) retention: RetentionPolicy,
+    /// Its settings.
+    pub(crate) config: TopicConfig,
     /// Its partitions.
     pub(crate) partitions: Vec<PartitionDescription>,
 }

@@ -7,7 +7,7 @@ use lograft_core::limits::{
 use lograft_core::record_batch::verify_crc;
 use lograft_core::{
     BatchBuilder, BatchError, BatchLimits, BatchView, Compression, EncodedBatch, EntryKind,
-    ProducerStamp, Proposal, Reason,
+    ProducerStamp, Proposal, Reason, TopicKey,
 };
 
 use crate::error::ApiError;
@@ -76,29 +76,29 @@ fn payload_bytes(record: &PlainRecord) -> usize {
     parts.map(Bytes::len).sum::<usize>() + headers
 }
 
-/// Checks a content and encodes plain records; those without a timestamp get `now_ms`. Large
-/// compressed batches are checked on a thread for blocking work.
+/// Checks a content and encodes plain records; those without a timestamp get `now_ms`. The batch
+/// must be at most `max_bytes` long, the limit of its topic. Large compressed batches are checked
+/// on a thread for blocking work.
 pub(super) async fn check(
     content: Content,
     stamp: Option<ProducerStamp>,
     now_ms: i64,
+    max_bytes: usize,
 ) -> Result<CheckedBatch, ApiError> {
     let encoded = match content {
-        Content::Plain(records) => encode(&records, now_ms)?,
-        Content::Encoded(batch) => check_encoded(batch).await?,
+        Content::Plain(records) => encode(&records, now_ms, max_bytes)?,
+        Content::Encoded(batch) => check_encoded(batch, max_bytes).await?,
     };
     Ok(CheckedBatch { encoded, stamp })
 }
 
-async fn check_encoded(batch: UncheckedBatch) -> Result<EncodedBatch, ApiError> {
+async fn check_encoded(batch: UncheckedBatch, max_bytes: usize) -> Result<EncodedBatch, ApiError> {
     let UncheckedBatch {
         data,
         crc32c,
         record_count,
     } = batch;
-    if data.len() > BATCH_MAX_BYTES {
-        return Err(too_large("batch bytes", data.len(), BATCH_MAX_BYTES));
-    }
+    check_batch_bytes(data.len(), max_bytes)?;
     verify_crc(&data, crc32c)?;
     let view = BatchView::parse(data)?;
     if view.record_count() != record_count {
@@ -126,10 +126,34 @@ async fn check_encoded(batch: UncheckedBatch) -> Result<EncodedBatch, ApiError> 
     })
 }
 
-fn encode(records: &[PlainRecord], now_ms: i64) -> Result<EncodedBatch, ApiError> {
+fn encode(
+    records: &[PlainRecord],
+    now_ms: i64,
+    max_bytes: usize,
+) -> Result<EncodedBatch, ApiError> {
     let mut builder = BatchBuilder::with_capacity(Compression::None, plain_bytes(records));
     push_all(&mut builder, records, now_ms)?;
+    check_batch_bytes(builder.encoded_len(), max_bytes)?;
     Ok(builder.finish()?)
+}
+
+/// Checks the size of an encoded batch against the limit of its topic, which is `BATCH_MAX_BYTES`
+/// unless the topic sets a smaller one.
+fn check_batch_bytes(found: usize, max_bytes: usize) -> Result<(), ApiError> {
+    if found <= max_bytes {
+        return Ok(());
+    }
+    let field = if max_bytes < BATCH_MAX_BYTES {
+        TopicKey::BatchMaxBytes.name()
+    } else {
+        "batch bytes"
+    };
+    Err(too_large(field, found, max_bytes))
+}
+
+/// Most bytes of plain records, by their estimate, that certainly fit in a batch of `max_bytes`.
+pub(super) const fn plain_max_bytes(max_bytes: usize) -> usize {
+    max_bytes.saturating_sub(BATCH_MAX_BYTES - PLAIN_BATCH_MAX_BYTES)
 }
 
 /// Adds plain records to a batch.
@@ -154,8 +178,12 @@ pub(super) fn push_all(
 }
 
 /// Checks the sizes of plain records of a call. They share a batch with other calls, which must not
-/// fail because of one record that is too large.
-pub(super) fn check_plain(records: &[PlainRecord]) -> Result<(), ApiError> {
+/// fail because of one record that is too large. `max_bytes` is the limit of the topic.
+pub(super) fn check_plain(
+    records: &[PlainRecord],
+    now_ms: i64,
+    max_bytes: usize,
+) -> Result<(), ApiError> {
     let limits = BatchLimits::default();
     let count_max = BATCH_RECORDS_MAX_COUNT as usize;
     if records.len() > count_max {
@@ -174,6 +202,10 @@ pub(super) fn check_plain(records: &[PlainRecord]) -> Result<(), ApiError> {
     let found = plain_bytes(records);
     if found > PLAIN_BATCH_MAX_BYTES {
         return Err(too_large("batch bytes", found, PLAIN_BATCH_MAX_BYTES));
+    }
+    // Near the limit of the topic the estimate could refuse records that fit.
+    if found > plain_max_bytes(max_bytes) {
+        encode(records, now_ms, max_bytes)?;
     }
     Ok(())
 }

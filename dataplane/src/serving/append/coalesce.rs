@@ -33,6 +33,8 @@ struct Waiting {
 struct Call {
     records: Vec<PlainRecord>,
     bytes: usize,
+    /// Most bytes of an entry with these records: the limit of the topic when they were checked.
+    entry_max_bytes: usize,
     done: oneshot::Sender<Result<Appended, ApiError>>,
 }
 
@@ -44,10 +46,12 @@ impl Coalescer {
         }
     }
 
-    /// Appends plain records, already checked, to a partition that this node leads.
+    /// Appends plain records, already checked, to a partition that this node leads. An entry is at
+    /// most `max_bytes` long, the limit of the topic.
     pub(super) async fn append(
         self: &Arc<Self>,
         records: Vec<PlainRecord>,
+        max_bytes: usize,
         clock: &Arc<dyn Clock>,
     ) -> Result<Appended, ApiError> {
         let (done, appended) = oneshot::channel();
@@ -57,6 +61,7 @@ impl Coalescer {
             waiting.calls.push_back(Call {
                 records,
                 bytes,
+                entry_max_bytes: check::plain_max_bytes(max_bytes),
                 done,
             });
             let needs_writer = waiting.writers_count < PRODUCE_COALESCED_IN_FLIGHT_MAX_COUNT;
@@ -83,11 +88,13 @@ impl Coalescer {
         let mut waiting = self.lock();
         let mut next = Vec::new();
         let (mut bytes, mut records) = (0, 0);
+        let mut max_bytes = PRODUCE_COALESCED_MAX_BYTES;
         while let Some(call) = waiting.calls.pop_front_if(|call| {
-            let fits = bytes + call.bytes <= PRODUCE_COALESCED_MAX_BYTES
+            let fits = bytes + call.bytes <= max_bytes.min(call.entry_max_bytes)
                 && records + call.records.len() <= BATCH_RECORDS_MAX_COUNT as usize;
             fits || bytes == 0
         }) {
+            max_bytes = max_bytes.min(call.entry_max_bytes);
             bytes += call.bytes;
             records += call.records.len();
             next.push(call);

@@ -53,9 +53,10 @@ impl AppendPipeline {
             }
         };
         engine.check_disk()?;
+        let max_bytes = engine.batch_max_bytes(&request.target.topic);
         let AppendRequest { content, stamp, .. } = request;
         let now_ms = engine.clock.now_ms();
-        let batch = check::check(content, stamp, now_ms).await?;
+        let batch = check::check(content, stamp, now_ms, max_bytes).await?;
         let group = replica.group;
         let pending = replica.appender.append(batch, now_ms).await;
         let pending = pending.map_err(|error| engine.locator.with_leader(error, group))?;

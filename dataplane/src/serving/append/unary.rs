@@ -50,15 +50,17 @@ async fn append_here(
     request: AppendRequest,
 ) -> Result<Appended, ApiError> {
     engine.check_disk()?;
+    let max_bytes = engine.batch_max_bytes(&request.target.topic);
     let AppendRequest { content, stamp, .. } = request;
+    let now_ms = engine.clock.now_ms();
     match content {
         Content::Plain(records) if stamp.is_none() => {
-            check::check_plain(&records)?;
-            replica.coalescer.append(records, &engine.clock).await
+            check::check_plain(&records, now_ms, max_bytes)?;
+            let coalescer = &replica.coalescer;
+            coalescer.append(records, max_bytes, &engine.clock).await
         }
         content => {
-            let now_ms = engine.clock.now_ms();
-            let batch = check::check(content, stamp, now_ms).await?;
+            let batch = check::check(content, stamp, now_ms, max_bytes).await?;
             replica
                 .appender
                 .append(batch, now_ms)

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use lograft_core::limits::BATCH_MAX_BYTES;
 use lograft_core::record_batch::{BatchBuilder, BatchError, EncodedBatch};
 use lograft_core::{ProducerEpoch, Sequence};
 use tokio::time::Instant;
@@ -167,8 +166,8 @@ impl OpenBatch {
         }
     }
 
-    /// Whether the record certainly fits within the maximum batch size.
-    pub(super) fn has_room(&self, record: &RecordParts<'_>) -> bool {
+    /// Whether the record certainly fits into a batch of at most `max_bytes`.
+    pub(super) fn has_room(&self, record: &RecordParts<'_>, max_bytes: usize) -> bool {
         /// Upper bound of the varints of a record, and of each header.
         const OVERHEAD_BYTES: usize = 40;
         let headers: usize = record
@@ -177,7 +176,7 @@ impl OpenBatch {
             .map(|h| h.key.len() + h.value.len() + OVERHEAD_BYTES)
             .sum();
         let size = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-        self.builder.encoded_len() + size + headers + OVERHEAD_BYTES <= BATCH_MAX_BYTES
+        self.builder.encoded_len() + size + headers + OVERHEAD_BYTES <= max_bytes
     }
 
     /// Compresses and checksums the records.

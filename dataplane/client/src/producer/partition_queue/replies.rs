@@ -1,6 +1,6 @@
 //! Replies of the leader, lost streams, and the change of epochs.
 
-use lograft_core::{ProducerEpoch, Reason, Sequence};
+use lograft_core::{ProducerEpoch, Reason, Sequence, TopicKey};
 
 use super::PartitionQueue;
 use super::batch::{Reply, Settled};
@@ -83,6 +83,7 @@ impl<S> PartitionQueue<S> {
     /// Gives up the batch at `index`.
     fn on_refused(&mut self, index: usize, error: ClientError) -> Option<Settled> {
         self.last_error = Some(error.clone());
+        self.learn_topic_limit(&error);
         let refused = self.in_flight.remove(index)?;
         // The leader has a batch of this sequence but not its offset any more: the log has no gap,
         // so the successors keep their stamps.
@@ -94,6 +95,16 @@ impl<S> PartitionQueue<S> {
         let in_doubt = refused.sent.fate.is_in_doubt() || error.may_be_executed_newer();
         self.begin_epoch(index, !in_doubt);
         Some(refused.batch.fail(&self.config, error, in_doubt))
+    }
+
+    /// Takes the limit of the topic from the refusal of a batch that is larger: the metadata of this
+    /// client is older than the change of the topic.
+    fn learn_topic_limit(&mut self, error: &ClientError) {
+        let is_limit = error.reason() == Some(Reason::BatchTooLarge)
+            && error.metadata("field") == Some(TopicKey::BatchMaxBytes.name());
+        if is_limit && let Some(Ok(bytes)) = error.metadata("bound").map(str::parse) {
+            self.set_topic_max_bytes(Some(bytes));
+        }
     }
 
     /// Starts the next epoch (epoch bump), because a batch before those in flight from index `from`

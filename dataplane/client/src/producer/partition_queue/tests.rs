@@ -24,6 +24,7 @@ fn config(idempotent: bool) -> QueueConfig {
         partition: PartitionId(0),
         compression: Compression::None,
         batch_max_bytes: 64,
+        topic_max_bytes: None,
         linger: Duration::ZERO,
         delivery_timeout: TIMEOUT,
         idempotent,
@@ -308,6 +309,55 @@ fn a_late_batch_fails_and_reports_whether_it_may_be_stored() {
     }
     assert!(!maybe(result(&young).unwrap().unwrap_err()));
     assert!(queue.is_empty());
+}
+
+#[test]
+fn batches_stay_within_the_limit_of_the_topic() {
+    let now = Instant::now();
+    let mut queue = queue(true);
+    queue.config.batch_max_bytes = 64 * 1024;
+    queue.set_topic_max_bytes(Some(1024));
+    let value = vec![0; 300];
+    let parts = RecordParts {
+        value: Some(&value),
+        ..RecordParts::default()
+    };
+    for _ in 0..10 {
+        queue.push(&parts, || now).unwrap();
+    }
+    queue.flush();
+    let mut sizes = Vec::new();
+    while let Some(batch) = take(&mut queue, sizes.len() as u64, now) {
+        sizes.push(batch.encoded.bytes.len());
+    }
+    assert!(
+        sizes.len() >= 4 && sizes.iter().all(|size| *size <= 1024),
+        "{sizes:?}"
+    );
+}
+
+#[test]
+fn the_limit_of_the_topic_is_learned_from_a_refusal() {
+    let now = Instant::now();
+    let mut queue = queue(true);
+    queue.config.batch_max_bytes = 64 * 1024;
+    let value = vec![0; 600];
+    let parts = RecordParts {
+        value: Some(&value),
+        ..RecordParts::default()
+    };
+    let mut send = |queue: &mut Queue, id| {
+        for _ in 0..2 {
+            queue.push(&parts, || now).unwrap();
+        }
+        queue.flush();
+        take(queue, id, now).unwrap().encoded.bytes.len()
+    };
+    assert!(send(&mut queue, 1) > 1200);
+    let metadata = [("field", "batch.max.bytes"), ("bound", "1024")];
+    let refused = Verdict::from_error(error(Reason::BatchTooLarge, &metadata));
+    queue.on_reply(1, refused).unwrap();
+    assert!(send(&mut queue, 2) < 1024);
 }
 
 #[test]

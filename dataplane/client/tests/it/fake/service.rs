@@ -89,6 +89,15 @@ fn refusal(state: &mut State, node: usize, topic: &str, partition: u32) -> Optio
 /// Appends a batch like a leader. Returns its offset, and whether it was appended before.
 fn append(state: &mut State, request: &wire::ProduceRequest) -> Result<(u64, bool), wire::Error> {
     let batch = request.batch.as_ref().unwrap();
+    if let Some(max) = state.batch_max_bytes
+        && batch.data.len() > max as usize
+    {
+        let metadata = [
+            ("field", "batch.max.bytes".into()),
+            ("bound", max.to_string()),
+        ];
+        return Err(error(Reason::BatchTooLarge, &metadata));
+    }
     verify_crc(&batch.data, batch.crc32c).map_err(|_| error(Reason::BatchCorrupt, &[]))?;
     let partition = state.partition(&request.topic, request.partition).unwrap();
     let end = partition.end();
@@ -443,5 +452,6 @@ fn topic(state: &State, name: String) -> wire::Topic {
         topic_id: 1,
         partitions: partitions.collect(),
         error: None,
+        batch_max_bytes: state.batch_max_bytes,
     }
 }

@@ -8,16 +8,32 @@ use crate::limits::TOPICS_MAX_COUNT;
 use crate::metadata::{Growth, MetaError, Metadata, Outcome, Partition, Topic, TopicId};
 use crate::retention::RetentionPolicy;
 use crate::topic;
+use crate::topic_config::{TopicConfig, TopicKey, TopicSettings};
+
+/// A change of a topic's settings.
+pub(super) struct ConfigChange<'a> {
+    /// The new retention, if it changes.
+    pub(super) retention: Option<RetentionPolicy>,
+    /// Other settings to set.
+    pub(super) settings: TopicSettings,
+    /// Other settings to remove.
+    pub(super) reset: &'a [TopicKey],
+}
 
 impl Metadata {
     pub(super) fn create_topic(
         &mut self,
         name: &str,
-        retention: RetentionPolicy,
+        config: TopicConfig,
         assignment: &[Vec<NodeId>],
     ) -> Applied {
+        let TopicConfig {
+            retention,
+            settings,
+        } = config;
         topic::validate_name(name)?;
         topic::validate_retention(retention)?;
+        settings.validate()?;
         topic::validate_partitions(count_u32(assignment.len()), 0)?;
         if self.topics.contains_key(name) {
             return Err(MetaError::TopicExists {
@@ -34,6 +50,7 @@ impl Metadata {
             id,
             replication_factor,
             retention,
+            settings,
             partitions: Vec::new(),
         };
         self.grow(&mut topic, assignment);
@@ -44,9 +61,14 @@ impl Metadata {
     pub(super) fn alter_topic(
         &mut self,
         name: &str,
-        retention: Option<RetentionPolicy>,
+        change: ConfigChange<'_>,
         growth: Option<&Growth>,
     ) -> Applied {
+        let ConfigChange {
+            retention,
+            settings,
+            reset,
+        } = change;
         let Some(topic) = self.topics.get(name) else {
             return Err(MetaError::UnknownTopic {
                 name: name.to_owned(),
@@ -56,6 +78,7 @@ impl Metadata {
         if let Some(retention) = retention {
             topic::validate_retention(retention)?;
         }
+        settings.validate()?;
         // The topic already has this number of partitions if the same command was sent twice.
         let growth = growth.filter(|g| g.total != topic.partition_count());
         if let Some(growth) = growth {
@@ -72,6 +95,10 @@ impl Metadata {
         }
         let altered = Arc::make_mut(&mut topic);
         altered.retention = retention.unwrap_or(altered.retention);
+        for key in reset {
+            altered.settings.remove(*key);
+        }
+        altered.settings.merge(settings);
         if let Some(growth) = growth {
             self.grow(altered, &growth.assignment);
         }

@@ -1,6 +1,6 @@
 //! Descriptions of the cluster in the form of the admin API.
 
-use lograft_core::{NodeId, NodeState, RetentionPolicy};
+use lograft_core::{NodeId, NodeState, RetentionPolicy, TopicConfig, TopicKey};
 use lograft_proto::admin::v1 as proto;
 
 use crate::control::cluster_report::description::{
@@ -39,16 +39,25 @@ pub(super) fn topic(described: TopicDescription) -> proto::TopicDescription {
         name,
         id,
         replication_factor,
-        retention: policy,
+        config,
         partitions,
     } = described;
     proto::TopicDescription {
         name,
         topic_id: id.0,
         replication_factor,
-        retention: Some(retention(policy)),
+        retention: Some(retention(config.retention)),
+        settings: settings(&config),
         partitions: partitions.into_iter().map(partition).collect(),
     }
+}
+
+pub(super) fn settings(config: &TopicConfig) -> Vec<proto::TopicSetting> {
+    let setting = |(key, value): (TopicKey, u64)| proto::TopicSetting {
+        key: key.name().to_owned(),
+        value: Some(proto::topic_setting::Value::Number(value)),
+    };
+    config.entries().map(setting).collect()
 }
 
 pub(super) fn retention(policy: RetentionPolicy) -> proto::Retention {

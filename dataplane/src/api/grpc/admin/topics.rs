@@ -1,6 +1,7 @@
 //! Topics: create, alter, delete, list, describe.
 
 use lograft_core::RetentionPolicy;
+use lograft_core::topic_config::{SettingValue, SettingsChange};
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
@@ -20,11 +21,13 @@ pub(crate) async fn create_topic(
         replication_factor,
         retention,
         timeout_ms,
+        settings,
     } = request;
     let topic = NewTopic {
         name: name.clone(),
         partitions: set(partitions),
         replication_factor: set(replication_factor),
+        settings: settings_change(retention, &settings, &[])?,
         retention: retention.map(policy),
         ready_timeout: ready_timeout(timeout_ms),
     };
@@ -43,10 +46,13 @@ pub(crate) async fn alter_topic(
         partitions,
         retention,
         timeout_ms,
+        settings,
+        reset_settings,
     } = request;
     let change = TopicChange {
         name: name.clone(),
         partitions,
+        settings: settings_change(retention, &settings, &reset_settings)?,
         retention: retention.map(policy),
         ready_timeout: ready_timeout(timeout_ms),
     };
@@ -73,6 +79,7 @@ pub(crate) fn list_topics(control: &Control) -> Result<proto::ListTopicsReply, S
         partitions: topic.partition_count(),
         replication_factor: topic.replication_factor,
         retention: Some(encode::retention(topic.retention)),
+        settings: encode::settings(&topic.config()),
     });
     Ok(proto::ListTopicsReply {
         topics: topics.collect(),
@@ -100,9 +107,98 @@ fn set(number: u32) -> Option<u32> {
     Some(number).filter(|number| *number > 0)
 }
 
+/// The settings that a request sets and removes; the old field `retention` may be set instead of
+/// the keys of the retention.
+fn settings_change(
+    retention: Option<proto::Retention>,
+    settings: &[proto::TopicSetting],
+    removed: &[String],
+) -> Result<SettingsChange, ApiError> {
+    use proto::topic_setting::Value;
+    let mut change = SettingsChange::default();
+    for proto::TopicSetting { key, value } in settings {
+        let value = value.as_ref().map(|value| match value {
+            Value::Number(number) => SettingValue::Number(*number),
+            Value::Text(text) => SettingValue::Text(text),
+        });
+        change.set(key, value)?;
+    }
+    for key in removed {
+        change.remove(key)?;
+    }
+    if retention.is_some() {
+        change.check_no_retention()?;
+    }
+    Ok(change)
+}
+
 const fn policy(retention: proto::Retention) -> RetentionPolicy {
     RetentionPolicy {
         bytes: retention.bytes,
         ms: retention.ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lograft_core::Reason;
+    use proto::topic_setting::Value;
+
+    use super::*;
+
+    fn setting(key: &str, value: Option<Value>) -> proto::TopicSetting {
+        proto::TopicSetting {
+            key: key.to_owned(),
+            value,
+        }
+    }
+
+    #[test]
+    fn invalid_settings_name_the_key_and_the_bound() {
+        let number = |key, number| setting(key, Some(Value::Number(number)));
+        let text = setting("batch.max.bytes", Some(Value::Text("1MiB".to_owned())));
+        let retention = Some(proto::Retention::default());
+        let twice = [number("retention.ms", 5000), number("retention.ms", 6000)];
+        let cases = [
+            (None, vec![number("no.such", 1)], vec![], "no.such"),
+            (None, vec![text], vec![], "batch.max.bytes"),
+            (
+                None,
+                vec![setting("retention.ms", None)],
+                vec![],
+                "retention.ms",
+            ),
+            (
+                None,
+                vec![number("batch.max.bytes", 1023)],
+                vec![],
+                "batch.max.bytes",
+            ),
+            (None, twice.to_vec(), vec![], "retention.ms"),
+            (
+                None,
+                twice[..1].to_vec(),
+                vec!["retention.ms"],
+                "retention.ms",
+            ),
+            (None, vec![], vec!["no.such"], "no.such"),
+            (retention, twice[..1].to_vec(), vec![], "retention.ms"),
+            (
+                retention,
+                vec![],
+                vec!["retention.bytes"],
+                "retention.bytes",
+            ),
+        ];
+        for (retention, settings, removed, field) in cases {
+            let removed: Vec<String> = removed.into_iter().map(str::to_owned).collect();
+            let error = settings_change(retention, &settings, &removed).unwrap_err();
+            assert_eq!(error.reason(), Some(Reason::InvalidArgument));
+            let details: Vec<_> = error.details().collect();
+            assert_eq!(details[0], ("field", field));
+            assert!(details[1].0 == "bound" && !details[1].1.is_empty());
+        }
+        let valid = [number("batch.max.bytes", 4096)];
+        assert!(settings_change(retention, &valid, &[]).is_ok());
     }
 }

@@ -205,6 +205,7 @@ fn topic(view: &ClusterView<'_>, topic: &Topic) -> proto::Topic {
             .map(|(number, found)| partition(view, number, found))
             .collect(),
         error: None,
+        batch_max_bytes: topic.settings.batch_max_bytes,
     }
 }
 

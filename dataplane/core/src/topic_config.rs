@@ -1,0 +1,489 @@
+//! The settings of a topic, by key: one table says which keys there are, with their bounds and
+//! their feature levels. API, command line and node configuration follow the table.
+//!
+//! A setting of a topic is either set or not; without it the topic has no such bound of its own.
+//! Defaults of the cluster are written into a topic when it is created.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::feature_level::FeatureLevel;
+use crate::limits::{
+    BATCH_MAX_BYTES, RETENTION_MIN_BYTES, RETENTION_MIN_MS, TOPIC_BATCH_MIN_BYTES,
+};
+use crate::retention::RetentionPolicy;
+use crate::topic::TopicError;
+
+/// Greatest length of a key in an error message, bytes.
+const SHOWN_KEY_MAX_BYTES: usize = 64;
+
+/// A key of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TopicKey {
+    /// Maximum size of a partition's log before old segments are deleted.
+    #[serde(rename = "retention.bytes")]
+    RetentionBytes,
+    /// Maximum age of records before old segments are deleted.
+    #[serde(rename = "retention.ms")]
+    RetentionMs,
+    /// Maximum size of a batch, as encoded.
+    #[serde(rename = "batch.max.bytes")]
+    BatchMaxBytes,
+}
+
+/// The unit of a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettingUnit {
+    /// A size.
+    Bytes,
+    /// A duration.
+    Milliseconds,
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicKeyInfo {
+    /// The key's name.
+    pub name: &'static str,
+    /// The unit of the value.
+    pub unit: SettingUnit,
+    /// The smallest value.
+    pub min: u64,
+    /// The greatest value, inclusive.
+    pub max: u64,
+    /// The feature level that must be finalized before the key is used.
+    pub level: FeatureLevel,
+}
+
+impl TopicKey {
+    /// All keys.
+    pub const ALL: [Self; 3] = [Self::RetentionBytes, Self::RetentionMs, Self::BatchMaxBytes];
+
+    /// The row of the table.
+    pub const fn info(self) -> TopicKeyInfo {
+        match self {
+            Self::RetentionBytes => TopicKeyInfo {
+                name: "retention.bytes",
+                unit: SettingUnit::Bytes,
+                min: RETENTION_MIN_BYTES,
+                max: u64::MAX,
+                level: FeatureLevel::ZERO,
+            },
+            Self::RetentionMs => TopicKeyInfo {
+                name: "retention.ms",
+                unit: SettingUnit::Milliseconds,
+                min: RETENTION_MIN_MS,
+                max: u64::MAX,
+                level: FeatureLevel::ZERO,
+            },
+            Self::BatchMaxBytes => TopicKeyInfo {
+                name: "batch.max.bytes",
+                unit: SettingUnit::Bytes,
+                min: TOPIC_BATCH_MIN_BYTES as u64,
+                max: BATCH_MAX_BYTES as u64,
+                level: FeatureLevel(1),
+            },
+        }
+    }
+
+    /// The key's name.
+    pub const fn name(self) -> &'static str {
+        self.info().name
+    }
+
+    /// The key of this name.
+    pub fn from_name(name: &str) -> Result<Self, SettingError> {
+        let named = Self::ALL.into_iter().find(|key| key.name() == name);
+        named.ok_or_else(|| SettingError::UnknownKey {
+            key: name[..name.floor_char_boundary(SHOWN_KEY_MAX_BYTES)].to_owned(),
+        })
+    }
+
+    /// Checks the bounds of a value.
+    pub const fn check(self, value: u64) -> Result<(), TopicError> {
+        let TopicKeyInfo { min, max, .. } = self.info();
+        if min <= value && value <= max {
+            return Ok(());
+        }
+        Err(match self {
+            Self::RetentionBytes => TopicError::RetentionBytes { bytes: value },
+            Self::RetentionMs => TopicError::RetentionMs { ms: value },
+            Self::BatchMaxBytes => TopicError::BatchMaxBytes { bytes: value },
+        })
+    }
+}
+
+impl fmt::Display for TopicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The settings of a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// The retention of each partition.
+    pub retention: RetentionPolicy,
+    /// The settings that were added after retention.
+    pub settings: TopicSettings,
+}
+
+/// The settings of a topic that were added after retention, as they are stored in the metadata.
+/// Fields are part of the format and only added; one that is not set is not encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicSettings {
+    /// Maximum size of a batch, as encoded, in bytes. Feature level 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_max_bytes: Option<u32>,
+}
+
+impl TopicSettings {
+    /// Whether no setting is set. Then it is not encoded at all.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The feature level that must be finalized before these settings are used.
+    pub const fn level(&self) -> FeatureLevel {
+        let Self { batch_max_bytes } = self;
+        match batch_max_bytes {
+            Some(_) => TopicKey::BatchMaxBytes.info().level,
+            None => FeatureLevel::ZERO,
+        }
+    }
+
+    /// Checks the bounds of all settings.
+    pub fn validate(&self) -> Result<(), TopicError> {
+        let Self { batch_max_bytes } = *self;
+        match batch_max_bytes {
+            Some(bytes) => TopicKey::BatchMaxBytes.check(bytes.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes over those of `newer` that are set.
+    pub(crate) fn merge(&mut self, newer: Self) {
+        let Self { batch_max_bytes } = newer;
+        self.batch_max_bytes = batch_max_bytes.or(self.batch_max_bytes);
+    }
+
+    /// Removes a setting. Keys of the retention are not part of it.
+    pub(crate) const fn remove(&mut self, key: TopicKey) {
+        match key {
+            TopicKey::RetentionBytes | TopicKey::RetentionMs => {}
+            TopicKey::BatchMaxBytes => self.batch_max_bytes = None,
+        }
+    }
+}
+
+impl TopicConfig {
+    /// The value of a key, if it is set.
+    pub fn get(&self, key: TopicKey) -> Option<u64> {
+        match key {
+            TopicKey::RetentionBytes => self.retention.bytes,
+            TopicKey::RetentionMs => self.retention.ms,
+            TopicKey::BatchMaxBytes => self.settings.batch_max_bytes.map(u64::from),
+        }
+    }
+
+    /// Sets a key. Fails if the value is out of bounds.
+    pub fn set(&mut self, key: TopicKey, value: u64) -> Result<(), TopicError> {
+        key.check(value)?;
+        match key {
+            TopicKey::RetentionBytes => self.retention.bytes = Some(value),
+            TopicKey::RetentionMs => self.retention.ms = Some(value),
+            TopicKey::BatchMaxBytes => self.settings.batch_max_bytes = u32::try_from(value).ok(),
+        }
+        Ok(())
+    }
+
+    /// The keys that are set, in the order of the table.
+    pub fn entries(&self) -> impl Iterator<Item = (TopicKey, u64)> {
+        TopicKey::ALL
+            .into_iter()
+            .filter_map(|key| Some((key, self.get(key)?)))
+    }
+}
+
+/// A value as a client sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettingValue<'a> {
+    /// A number, in the unit of the key.
+    Number(u64),
+    /// A text.
+    Text(&'a str),
+}
+
+/// An invalid setting in a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingError {
+    /// The table has no such key.
+    #[error("topic setting {key:?} not found: known are {}", KeyNames)]
+    UnknownKey {
+        /// The key, cut if it is very long.
+        key: String,
+    },
+    /// The value is a text, or there is none.
+    #[error("{key} must be a number")]
+    NotNumber {
+        /// The key.
+        key: TopicKey,
+    },
+    /// The request has the key more than once.
+    #[error("{key} must be given once, got it twice")]
+    Repeated {
+        /// The key.
+        key: TopicKey,
+    },
+    /// The value is out of bounds.
+    #[error(transparent)]
+    OutOfBounds(#[from] TopicError),
+}
+
+impl SettingError {
+    /// The invalid field: the key.
+    pub fn field(&self) -> &str {
+        match self {
+            Self::UnknownKey { key } => key,
+            Self::NotNumber { key } | Self::Repeated { key } => key.name(),
+            Self::OutOfBounds(error) => error.field(),
+        }
+    }
+
+    /// The violated bound.
+    pub fn bound(&self) -> String {
+        match self {
+            Self::UnknownKey { .. } => KeyNames.to_string(),
+            Self::NotNumber { .. } => "a number".to_owned(),
+            Self::Repeated { .. } => "given once".to_owned(),
+            Self::OutOfBounds(error) => error.bound(),
+        }
+    }
+}
+
+/// The names of all keys, with commas.
+struct KeyNames;
+
+impl fmt::Display for KeyNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, key) in TopicKey::ALL.into_iter().enumerate() {
+            let separator = if position == 0 { "" } else { ", " };
+            write!(f, "{separator}{key}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Settings that a request sets or removes; each key at most once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SettingsChange {
+    set: BTreeMap<TopicKey, u64>,
+    removed: BTreeSet<TopicKey>,
+}
+
+impl SettingsChange {
+    /// Sets the key of this name. Fails if there is no such key, the value is not of its type or
+    /// out of bounds, or the change has the key already.
+    pub fn set(&mut self, name: &str, value: Option<SettingValue<'_>>) -> Result<(), SettingError> {
+        let key = self.unused(name)?;
+        let Some(SettingValue::Number(value)) = value else {
+            return Err(SettingError::NotNumber { key });
+        };
+        key.check(value)?;
+        self.set.insert(key, value);
+        Ok(())
+    }
+
+    /// Removes the key of this name. Fails if there is no such key, or the change has it already.
+    pub fn remove(&mut self, name: &str) -> Result<(), SettingError> {
+        let key = self.unused(name)?;
+        self.removed.insert(key);
+        Ok(())
+    }
+
+    /// Fails if the change has a key of the retention, because the request has a whole retention
+    /// besides.
+    pub fn check_no_retention(&self) -> Result<(), SettingError> {
+        let keys = [TopicKey::RetentionBytes, TopicKey::RetentionMs];
+        match keys.into_iter().find(|key| self.has(*key)) {
+            Some(key) => Err(SettingError::Repeated { key }),
+            None => Ok(()),
+        }
+    }
+
+    fn unused(&self, name: &str) -> Result<TopicKey, SettingError> {
+        let key = TopicKey::from_name(name)?;
+        if self.has(key) {
+            return Err(SettingError::Repeated { key });
+        }
+        Ok(key)
+    }
+
+    fn has(&self, key: TopicKey) -> bool {
+        self.set.contains_key(&key) || self.removed.contains(&key)
+    }
+
+    /// The first key whose level is above the finalized one.
+    pub fn not_finalized(&self, finalized: FeatureLevel) -> Option<TopicKey> {
+        let mut keys = self.set.keys().chain(&self.removed).copied();
+        keys.find(|key| key.info().level > finalized)
+    }
+
+    /// The settings of a new topic that has `defaults` where the change says nothing.
+    pub fn applied_to(&self, defaults: TopicConfig) -> TopicConfig {
+        let mut config = defaults;
+        config.retention = self.retention(config.retention).unwrap_or(config.retention);
+        config.settings.merge(self.settings());
+        for key in self.removed_settings() {
+            config.settings.remove(key);
+        }
+        config
+    }
+
+    /// The new retention of a topic that has `current`; none if the change has no key of it.
+    pub fn retention(&self, current: RetentionPolicy) -> Option<RetentionPolicy> {
+        let value = |key, current| match self.set.get(&key) {
+            Some(value) => Some(*value),
+            None => current,
+        };
+        self.check_no_retention().is_err().then(|| {
+            let kept = |key, current| {
+                if self.removed.contains(&key) {
+                    None
+                } else {
+                    current
+                }
+            };
+            let (bytes, ms) = (TopicKey::RetentionBytes, TopicKey::RetentionMs);
+            RetentionPolicy {
+                bytes: value(bytes, kept(bytes, current.bytes)),
+                ms: value(ms, kept(ms, current.ms)),
+            }
+        })
+    }
+
+    /// The settings besides the retention that are set.
+    pub fn settings(&self) -> TopicSettings {
+        let value = |key| {
+            self.set
+                .get(&key)
+                .and_then(|value| u32::try_from(*value).ok())
+        };
+        TopicSettings {
+            batch_max_bytes: value(TopicKey::BatchMaxBytes),
+        }
+    }
+
+    /// The keys besides those of the retention that are removed.
+    pub fn removed_settings(&self) -> Vec<TopicKey> {
+        let is_retention =
+            |key: &TopicKey| matches!(key, TopicKey::RetentionBytes | TopicKey::RetentionMs);
+        let removed = self.removed.iter().filter(|key| !is_retention(key));
+        removed.copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(value: u64) -> Option<SettingValue<'static>> {
+        Some(SettingValue::Number(value))
+    }
+
+    #[test]
+    fn every_key_has_a_name_and_bounds_and_is_stored() {
+        for key in TopicKey::ALL {
+            let TopicKeyInfo { name, min, max, .. } = key.info();
+            assert_eq!(TopicKey::from_name(name), Ok(key));
+            let stored = serde_json::to_string(&key).unwrap();
+            assert_eq!(stored, format!("{name:?}"), "the name in a reset");
+            let mut config = TopicConfig::default();
+            for value in [min, max] {
+                config.set(key, value).unwrap();
+                assert_eq!(config.entries().collect::<Vec<_>>(), [(key, value)]);
+            }
+            let error = config.set(key, min - 1).unwrap_err();
+            assert_eq!(error.field(), name);
+            if let Some(above) = max.checked_add(1) {
+                assert!(config.set(key, above).is_err());
+            }
+            let mut change = SettingsChange::default();
+            change.set(name, number(max)).unwrap();
+            let config = change.applied_to(TopicConfig::default());
+            assert_eq!(config.get(key), Some(max));
+            let mut removal = SettingsChange::default();
+            removal.remove(name).unwrap();
+            assert_eq!(removal.applied_to(config), TopicConfig::default());
+        }
+    }
+
+    #[test]
+    fn an_invalid_setting_names_its_key_and_bound() {
+        let mut change = SettingsChange::default();
+        let unknown = change.set("no.such", number(1)).unwrap_err();
+        assert_eq!(unknown.field(), "no.such");
+        assert_eq!(
+            unknown.bound(),
+            "retention.bytes, retention.ms, batch.max.bytes"
+        );
+        let long = change.remove(&"ü".repeat(5000)).unwrap_err();
+        assert!(long.to_string().len() < 200, "{long}");
+        for value in [None, Some(SettingValue::Text("1MiB"))] {
+            let error = change.set("batch.max.bytes", value).unwrap_err();
+            assert_eq!(error.to_string(), "batch.max.bytes must be a number");
+        }
+        let error = change.set("batch.max.bytes", number(1023)).unwrap_err();
+        assert_eq!(error.field(), "batch.max.bytes");
+        assert_eq!(error.bound(), format!("1024..={BATCH_MAX_BYTES}"));
+        change.set("batch.max.bytes", number(1024)).unwrap();
+        let error = change.remove("batch.max.bytes").unwrap_err();
+        assert_eq!(error.bound(), "given once");
+    }
+
+    #[test]
+    fn a_change_of_one_bound_of_the_retention_keeps_the_other() {
+        let current = RetentionPolicy {
+            bytes: Some(1 << 40),
+            ms: Some(5000),
+        };
+        let mut change = SettingsChange::default();
+        assert_eq!(change.retention(current), None);
+        change.set("batch.max.bytes", number(4096)).unwrap();
+        assert_eq!(change.retention(current), None);
+        change.remove("retention.bytes").unwrap();
+        let found = change.retention(current).unwrap();
+        assert_eq!((found.bytes, found.ms), (None, Some(5000)));
+        change.set("retention.ms", number(9000)).unwrap();
+        let found = change.retention(current).unwrap();
+        assert_eq!((found.bytes, found.ms), (None, Some(9000)));
+        assert!(change.check_no_retention().is_err());
+    }
+
+    #[test]
+    fn the_level_of_a_change_is_that_of_its_newest_key() {
+        let mut change = SettingsChange::default();
+        change.set("retention.ms", number(5000)).unwrap();
+        assert_eq!(change.not_finalized(FeatureLevel::ZERO), None);
+        change.remove("batch.max.bytes").unwrap();
+        let found = change.not_finalized(FeatureLevel::ZERO);
+        assert_eq!(found, Some(TopicKey::BatchMaxBytes));
+        assert_eq!(change.not_finalized(FeatureLevel(1)), None);
+    }
+
+    #[test]
+    fn settings_that_are_not_set_are_not_encoded() {
+        let encoded = |settings: TopicSettings| serde_json::to_string(&settings).unwrap();
+        assert_eq!(encoded(TopicSettings::default()), "{}");
+        let settings = TopicSettings {
+            batch_max_bytes: Some(4096),
+        };
+        assert_eq!(encoded(settings), r#"{"batch_max_bytes":4096}"#);
+        assert!(!settings.is_empty() && TopicSettings::default().is_empty());
+        let later = r#"{"of_a_later_version":1}"#;
+        assert!(serde_json::from_str::<TopicSettings>(later).is_err());
+    }
+}
