@@ -28,6 +28,8 @@ pub const DISK_MIN_BYTES: u64 = 1024 * 1024 * 1024;
 pub const SEGMENT_MIN_BYTES: u64 = 1024 * 1024;
 /// Maximum size of a segment file, bytes; the bound of the data plane.
 pub const SEGMENT_MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// Minimum of the maximum size of a record batch, bytes; the bound of the data plane.
+pub const BATCH_MIN_BYTES: u64 = 1024;
 /// Maximum size of a record batch, bytes; the bound of the data plane.
 pub const BATCH_MAX_BYTES: u64 = 2 * 1024 * 1024;
 /// Maximum length of the text of a size or duration, bytes.

@@ -19,6 +19,7 @@ use crate::record::{Header, Record};
 use crate::record_batch::{BatchBuilder, BatchView};
 use crate::retention::RetentionPolicy;
 use crate::topic::TopicError;
+use crate::topic_config::{TopicKey, TopicSettings};
 use crate::{Compression, metadata::CodecError};
 
 fn fixtures(folder: &'static str) -> Fixtures {
@@ -48,6 +49,9 @@ const BOUNDED: RetentionPolicy = RetentionPolicy {
     bytes: Some(1 << 30),
     ms: Some(86_400_000),
 };
+const SETTINGS: TopicSettings = TopicSettings {
+    batch_max_bytes: Some(524_288),
+};
 const GROUP: GroupId = GroupId(7);
 const NODE: NodeId = NodeId(3);
 
@@ -62,6 +66,7 @@ fn topic_commands() -> Vec<(&'static str, Command)> {
     let create = |retention| Command::CreateTopic {
         name: "orders".to_owned(),
         retention,
+        settings: TopicSettings::default(),
         assignment: vec![nodes(&[1, 2, 3]), nodes(&[2, 3, 1])],
     };
     let growth = || Growth {
@@ -71,9 +76,30 @@ fn topic_commands() -> Vec<(&'static str, Command)> {
     let alter = |retention, growth| Command::AlterTopic {
         name: "orders".to_owned(),
         retention,
+        settings: TopicSettings::default(),
+        reset: Vec::new(),
         growth,
     };
     vec![
+        (
+            "create_topic-settings",
+            Command::CreateTopic {
+                name: "orders".to_owned(),
+                retention: BOUNDED,
+                settings: SETTINGS,
+                assignment: vec![nodes(&[1, 2, 3])],
+            },
+        ),
+        (
+            "alter_topic-settings",
+            Command::AlterTopic {
+                name: "orders".to_owned(),
+                retention: None,
+                settings: SETTINGS,
+                reset: TopicKey::ALL.to_vec(),
+                growth: None,
+            },
+        ),
         ("create_topic", create(BOUNDED)),
         ("create_topic-unbounded", create(RetentionPolicy::default())),
         ("alter_topic", alter(Some(BOUNDED), Some(growth()))),
@@ -322,6 +348,7 @@ fn topic_errors() -> Vec<(&'static str, TopicError)> {
         ),
         ("RetentionBytes", TopicError::RetentionBytes { bytes: 1 }),
         ("RetentionMs", TopicError::RetentionMs { ms: 1 }),
+        ("BatchMaxBytes", TopicError::BatchMaxBytes { bytes: 1 }),
     ]
 }
 
@@ -400,6 +427,7 @@ fn rich_metadata() -> Metadata {
         id: TopicId(id),
         replication_factor: 3,
         retention,
+        settings: TopicSettings::default(),
         partitions,
     };
     let moved = Partition {
@@ -453,6 +481,17 @@ fn rich_metadata() -> Metadata {
     }
 }
 
+fn metadata_with_settings() -> Metadata {
+    let mut metadata = Metadata {
+        finalized_level: FeatureLevel(1),
+        ..rich_metadata()
+    };
+    for topic in metadata.topics.values_mut() {
+        Arc::make_mut(topic).settings = SETTINGS;
+    }
+    metadata
+}
+
 fn groups(topics: &[Topic]) -> BTreeMap<GroupId, (String, PartitionId)> {
     let partitions = topics.iter().flat_map(|topic| {
         let numbered = (0..).map(PartitionId).zip(&topic.partitions);
@@ -472,6 +511,7 @@ fn metadata_checkpoints_keep_their_encoding() {
                 ..rich_metadata()
             },
         ),
+        ("settings", metadata_with_settings()),
         ("empty", Metadata::default()),
     ]);
     fixtures("metadata").check(

@@ -55,6 +55,7 @@ fn full() -> NodeConfig {
             replication_factor: Some(2),
             retention_bytes: Some(1 << 30),
             retention_ms: Some(86_400_000),
+            batch_max_bytes: None,
         },
         log: LogSettings {
             level: "lograft_node=debug,info".to_owned(),
@@ -68,7 +69,12 @@ fn full() -> NodeConfig {
 
 #[test]
 fn configurations_keep_their_form() {
-    let samples = [("full.yaml".to_owned(), full())];
+    let mut level_1 = full();
+    level_1.topics.batch_max_bytes = Some(524_288);
+    let samples = [
+        ("full.yaml".to_owned(), full()),
+        ("full-level_1.yaml".to_owned(), level_1),
+    ];
     fixtures("config").check(
         &samples,
         |config| serde_yaml::to_string(config).unwrap().into_bytes(),
@@ -96,6 +102,7 @@ fn written_by_the_operator(name: &str) -> NodeConfig {
                 replication_factor: Some(3),
                 retention_bytes: Some(20 << 30),
                 retention_ms: Some(2_592_000_000),
+                batch_max_bytes: None,
             },
         ),
         _ => panic!("add the configuration that is expected of {name}"),

@@ -4,8 +4,9 @@
 use std::fmt::Display;
 
 use lograft_crds::limits::{
-    CLUSTER_NAME_MAX_BYTES, DISK_MIN_BYTES, FINALIZE_AFTER_MAX_SECONDS, PARTITIONS_MAX_COUNT,
-    REPLICAS_MAX_COUNT, REPLICATION_FACTOR_MAX_COUNT, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES,
+    BATCH_MAX_BYTES, BATCH_MIN_BYTES, CLUSTER_NAME_MAX_BYTES, DISK_MIN_BYTES,
+    FINALIZE_AFTER_MAX_SECONDS, PARTITIONS_MAX_COUNT, REPLICAS_MAX_COUNT,
+    REPLICATION_FACTOR_MAX_COUNT, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES,
 };
 use lograft_crds::log_cluster::TlsMode;
 use lograft_crds::names::OWN_PREFIXES;
@@ -81,6 +82,8 @@ pub struct ValidCluster {
     pub retention_bytes: Option<u64>,
     /// `spec.log.retention.time` in milliseconds.
     pub retention_ms: Option<i64>,
+    /// `spec.log.maxBatchSize` in bytes.
+    pub batch_max_bytes: Option<u64>,
     /// `spec.storage.size` in bytes.
     pub disk_bytes: u64,
     /// Lifetimes of certificates.
@@ -148,6 +151,12 @@ impl ValidCluster {
                 .map(|time| seconds("spec.log.retention.time", time))
                 .transpose()?
                 .map(|seconds| seconds.saturating_mul(1000)),
+            batch_max_bytes: spec
+                .log
+                .max_batch_size
+                .as_ref()
+                .map(|size| bytes("spec.log.maxBatchSize", size))
+                .transpose()?,
             disk_bytes: bytes("spec.storage.size", &spec.storage.size)?,
             certificate_lifetimes: certificate_lifetimes(spec)?,
             drain_max_seconds: seconds("spec.update.drainTimeout", &spec.update.drain_timeout)?,
@@ -296,6 +305,13 @@ fn check_sizes(spec: &LogClusterSpec) -> Result<(), ValidationError> {
             &bound,
         ));
     }
+    if let Some(size) = &spec.log.max_batch_size {
+        let field = "spec.log.maxBatchSize";
+        if !(BATCH_MIN_BYTES..=BATCH_MAX_BYTES).contains(&bytes(field, size)?) {
+            let bound = format!("between {BATCH_MIN_BYTES} and {BATCH_MAX_BYTES} bytes");
+            return Err(out_of_bounds(field, &size.0, &bound));
+        }
+    }
     Ok(())
 }
 
@@ -341,11 +357,6 @@ fn check_supported(spec: &LogClusterSpec) -> Result<(), ValidationError> {
             spec.listeners.external.is_some(),
             "spec.listeners.external",
             "external listener",
-        ),
-        (
-            spec.log.max_batch_size.is_some(),
-            "spec.log.maxBatchSize",
-            "batch size limit per cluster",
         ),
         (
             spec.observability.otlp_endpoint.is_some(),

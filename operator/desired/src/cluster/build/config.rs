@@ -122,6 +122,7 @@ fn topics(input: &BuildInput<'_>) -> TopicDefaults {
         replication_factor: log.replication_factor,
         retention_bytes: input.cluster.retention_bytes,
         retention_ms: input.cluster.retention_ms,
+        batch_max_bytes: input.cluster.batch_max_bytes,
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) struct TopicDefaults {
     pub(super) retention_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) retention_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) batch_max_bytes: Option<u64>,
 }
 
 /// Addresses under which others reach the node.

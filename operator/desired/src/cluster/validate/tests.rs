@@ -122,6 +122,14 @@ fn keys_of_the_operator_are_invalid() {
     }
 }
 
+#[test]
+fn the_maximum_batch_size_is_bounded() {
+    for size in ["1023", "0", "3Mi", "x"] {
+        let found = invalid_field(|s| s.log.max_batch_size = Some(size.into()));
+        assert_eq!(found, "spec.log.maxBatchSize", "{size}");
+    }
+}
+
 /// Above all authorization: nobody must believe that it is on.
 #[test]
 fn unsupported_features_are_invalid() {
@@ -133,8 +141,6 @@ fn unsupported_features_are_invalid() {
     };
     let found = invalid_field(|s| s.listeners.external = Some(external));
     assert_eq!(found, "spec.listeners.external");
-    let found = invalid_field(|s| s.log.max_batch_size = Some("1Mi".into()));
-    assert_eq!(found, "spec.log.maxBatchSize");
     let found = invalid_field(|s| s.observability.otlp_endpoint = Some("http://x".to_owned()));
     assert_eq!(found, "spec.observability.otlpEndpoint");
     let found = invalid_field(|s| s.observability.service_monitor = true);
