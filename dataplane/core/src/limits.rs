@@ -8,6 +8,9 @@
 
 use std::time::Duration;
 
+/// Maximum length of an unknown key of a topic setting in an error message, in bytes. A longer one
+/// is cut.
+pub const SETTING_KEY_SHOWN_MAX_BYTES: usize = 64;
 /// Minimum of a topic's `batch.max.bytes`. Its maximum is `BATCH_MAX_BYTES`.
 pub const TOPIC_BATCH_MIN_BYTES: usize = 1024;
 /// Maximum length of a topic name, in bytes; the same bound as in Kafka.

@@ -11,13 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::feature_level::FeatureLevel;
 use crate::limits::{
-    BATCH_MAX_BYTES, RETENTION_MIN_BYTES, RETENTION_MIN_MS, TOPIC_BATCH_MIN_BYTES,
+    BATCH_MAX_BYTES, RETENTION_MIN_BYTES, RETENTION_MIN_MS, SETTING_KEY_SHOWN_MAX_BYTES,
+    TOPIC_BATCH_MIN_BYTES,
 };
 use crate::retention::RetentionPolicy;
 use crate::topic::TopicError;
-
-/// Greatest length of a key in an error message, bytes.
-const SHOWN_KEY_MAX_BYTES: usize = 64;
 
 /// A key of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -97,7 +95,7 @@ impl TopicKey {
     pub fn from_name(name: &str) -> Result<Self, SettingError> {
         let named = Self::ALL.into_iter().find(|key| key.name() == name);
         named.ok_or_else(|| SettingError::UnknownKey {
-            key: name[..name.floor_char_boundary(SHOWN_KEY_MAX_BYTES)].to_owned(),
+            key: name[..name.floor_char_boundary(SETTING_KEY_SHOWN_MAX_BYTES)].to_owned(),
         })
     }
 
@@ -206,6 +204,16 @@ impl TopicConfig {
             .into_iter()
             .filter_map(|key| Some((key, self.get(key)?)))
     }
+}
+
+/// The settings that a command of the meta group changes.
+pub(crate) struct ConfigChange<'a> {
+    /// The new retention, if it changes.
+    pub(crate) retention: Option<RetentionPolicy>,
+    /// Other settings to set.
+    pub(crate) settings: TopicSettings,
+    /// Other settings to remove.
+    pub(crate) reset: &'a [TopicKey],
 }
 
 /// A value as a client sends it.

@@ -92,8 +92,8 @@ impl LogEngine {
         self.producer_ids.next(&*self.meta_handle).await
     }
 
-    /// Maximum size of a batch of a topic, as encoded, bytes. Read for each append, so that a change
-    /// of the topic applies at once.
+    /// Maximum size of a batch of a topic, as encoded, bytes. Read for each append, so that a
+    /// change of the topic applies at once.
     pub(super) fn batch_max_bytes(&self, topic: &str) -> usize {
         let metadata = self.locator.meta.load();
         let settings = metadata.topic(topic).map(|topic| topic.settings);

@@ -341,6 +341,7 @@ impl Cluster {
             replication_factor: rf,
             retention: None,
             timeout_ms: 30_000,
+            ..admin::CreateTopicRequest::default()
         };
         let reply = self
             .admin(at)

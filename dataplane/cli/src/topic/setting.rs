@@ -15,8 +15,8 @@ pub(super) enum SettingArgError {
     Unit(#[from] UnitError),
 }
 
-/// Parses `batch.max.bytes=512KiB`. The value of a key that this version does not know is sent as it
-/// is: the cluster may be newer, and refuses it otherwise.
+/// Parses `batch.max.bytes=512KiB`. The value of a key that this version does not know is sent as
+/// it is: the cluster may be newer, and refuses it otherwise.
 pub(super) fn parse(text: &str) -> Result<TopicSetting, SettingArgError> {
     let (key, value) = text
         .split_once('=')

@@ -7,14 +7,13 @@ mod topics;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use self::topics::ConfigChange;
 use super::{Command, MetaError, Metadata, Node, NodeState, Outcome, Partition};
 use crate::feature_level::FeatureLevel;
 use crate::ids::{GroupId, NodeId, ProducerId};
 use crate::limits::{CLUSTER_REPLICAS_MAX_COUNT, PRODUCERS_ALLOCATE_MAX_COUNT};
 use crate::offset::LogIndex;
 use crate::topic;
-use crate::topic_config::TopicConfig;
+use crate::topic_config::{ConfigChange, TopicConfig};
 
 /// The result of applying a command.
 type Applied = Result<Outcome, MetaError>;

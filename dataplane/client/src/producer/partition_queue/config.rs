@@ -15,8 +15,8 @@ pub(crate) struct QueueConfig {
     pub(crate) compression: Compression,
     /// Size at which a batch is closed, bytes. The last record may exceed it.
     pub(crate) batch_max_bytes: usize,
-    /// Maximum size of a batch of the topic, bytes, if the topic sets one. Never exceeded by a batch
-    /// of several records.
+    /// Maximum size of a batch of the topic, bytes, if the topic sets one. A batch of several
+    /// records never exceeds it.
     pub(crate) topic_max_bytes: Option<u32>,
     pub(crate) linger: Duration,
     pub(crate) delivery_timeout: Duration,

@@ -97,8 +97,8 @@ impl<S> PartitionQueue<S> {
         Some(refused.batch.fail(&self.config, error, in_doubt))
     }
 
-    /// Takes the limit of the topic from the refusal of a batch that is larger: the metadata of this
-    /// client is older than the change of the topic.
+    /// Takes the limit of the topic from the refusal of a batch that is larger: the metadata of
+    /// this client is older than the change of the topic.
     fn learn_topic_limit(&mut self, error: &ClientError) {
         let is_limit = error.reason() == Some(Reason::BatchTooLarge)
             && error.metadata("field") == Some(TopicKey::BatchMaxBytes.name());

@@ -331,7 +331,7 @@ fn batches_stay_within_the_limit_of_the_topic() {
         sizes.push(batch.encoded.bytes.len());
     }
     assert!(
-        sizes.len() >= 4 && sizes.iter().all(|size| *size <= 1024),
+        sizes.len() >= 3 && sizes.iter().all(|size| *size <= 1024),
         "{sizes:?}"
     );
 }

@@ -6,19 +6,8 @@ use super::{Applied, check_limit, count_u32};
 use crate::ids::{GroupId, NodeId, PartitionId};
 use crate::limits::TOPICS_MAX_COUNT;
 use crate::metadata::{Growth, MetaError, Metadata, Outcome, Partition, Topic, TopicId};
-use crate::retention::RetentionPolicy;
 use crate::topic;
-use crate::topic_config::{TopicConfig, TopicKey, TopicSettings};
-
-/// A change of a topic's settings.
-pub(super) struct ConfigChange<'a> {
-    /// The new retention, if it changes.
-    pub(super) retention: Option<RetentionPolicy>,
-    /// Other settings to set.
-    pub(super) settings: TopicSettings,
-    /// Other settings to remove.
-    pub(super) reset: &'a [TopicKey],
-}
+use crate::topic_config::{ConfigChange, TopicConfig};
 
 impl Metadata {
     pub(super) fn create_topic(

@@ -96,10 +96,9 @@ async fn the_limit_of_a_topic_holds_at_once_on_every_way() {
     }
     alter(&cluster.nodes[0], None);
     leader.produce(batch(5000)).await.unwrap();
-    let refused = leader
-        .produce(batch(BATCH_MAX_BYTES + 1))
-        .await
-        .unwrap_err();
+    let mut huge = batch(5000);
+    huge.batch.as_mut().unwrap().data = vec![0; BATCH_MAX_BYTES + 1].into();
+    let refused = leader.produce(huge).await.unwrap_err();
     assert_eq!(wire_error(&refused).metadata["field"], "batch bytes");
 }
 
@@ -108,8 +107,8 @@ async fn plain_records_up_to_the_limit_are_accepted() {
     let cluster = TestCluster::new(1, 1).await;
     let mut client = cluster.nodes[0].client.clone();
     alter(&cluster.nodes[0], Some(1024));
-    // 28 bytes of header, 1 of the timestamp, 1 of the absent key, 2 of the value's length, 1 of the
-    // number of headers.
+    // 28 bytes of header, 1 of the timestamp, 1 of the absent key, 2 of the value's length, 1 of
+    // the number of headers.
     client.produce(record(1024 - 33)).await.unwrap();
     let refused = client.produce(record(1024 - 32)).await.unwrap_err();
     assert_too_large(&refused, 1024);
