@@ -346,7 +346,7 @@ fn the_limit_of_the_topic_is_learned_from_a_refusal() {
         value: Some(&value),
         ..RecordParts::default()
     };
-    let mut send = |queue: &mut Queue, id| {
+    let send = |queue: &mut Queue, id| {
         for _ in 0..2 {
             queue.push(&parts, || now).unwrap();
         }
