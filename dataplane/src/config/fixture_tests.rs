@@ -67,6 +67,13 @@ fn full() -> NodeConfig {
     }
 }
 
+fn with_list() -> NodeConfig {
+    NodeConfig {
+        ignore_if_unknown: vec!["topics.batch_max_bytes".to_owned()],
+        ..full()
+    }
+}
+
 #[test]
 fn configurations_keep_their_form() {
     let mut level_1 = full();
@@ -74,6 +81,7 @@ fn configurations_keep_their_form() {
     let samples = [
         ("full.yaml".to_owned(), full()),
         ("full-level_1.yaml".to_owned(), level_1),
+        ("ignore_if_unknown.yaml".to_owned(), with_list()),
     ];
     fixtures("config").check(
         &samples,
@@ -94,7 +102,8 @@ fn written_by_the_operator(name: &str) -> NodeConfig {
                 ..TopicDefaults::default()
             },
         ),
-        "production.yaml" => (
+        // "finalized.yaml" is "production.yaml" of a cluster at level 1, with a field of that level.
+        "production.yaml" | "finalized.yaml" => (
             "events",
             1..3,
             TopicDefaults {
@@ -102,7 +111,7 @@ fn written_by_the_operator(name: &str) -> NodeConfig {
                 replication_factor: Some(3),
                 retention_bytes: Some(20 << 30),
                 retention_ms: Some(2_592_000_000),
-                batch_max_bytes: None,
+                batch_max_bytes: (name == "finalized.yaml").then_some(524_288),
             },
         ),
         _ => panic!("add the configuration that is expected of {name}"),
@@ -143,7 +152,11 @@ fn written_by_the_operator(name: &str) -> NodeConfig {
                 format: LogFormat::Json,
             }
         },
-        ignore_if_unknown: Vec::new(),
+        ignore_if_unknown: if name == "finalized.yaml" {
+            vec!["topics.batch_max_bytes".to_owned()]
+        } else {
+            Vec::new()
+        },
         ignored: Vec::new(),
         file: None,
     }
