@@ -73,7 +73,7 @@ pub(in crate::cases) async fn versions_run_side_by_side_and_go_back_until_finali
     let result = async {
         chart.install_operator(&former_operator).await?;
         let before = pod_incarnations(sandbox).await?;
-        let spec = json!({"observability": {"logLevel": "debug"}});
+        let spec = json!({"observability": {"logFormat": "text"}});
         sandbox.change(spec).await?;
         await_replaced(sandbox, &before).await
     };
