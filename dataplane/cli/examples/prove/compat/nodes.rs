@@ -314,14 +314,10 @@ impl Cluster {
         Ok(format!("{status}: {}", lines.last().unwrap_or_default()))
     }
 
-    /// Stops all nodes and looks for panics and fatal errors in their logs.
+    /// Looks for panics and fatal errors in the logs of the nodes, and stops them.
     pub(super) async fn finish(mut self) -> Result<()> {
         self.check_running()?;
-        for node in &mut self.nodes {
-            node.signal(Signal::TERM)?;
-        }
-        for node in &mut self.nodes {
-            node.wait_end().await?;
+        for node in &self.nodes {
             let text = std::fs::read_to_string(&node.log)?;
             let is_bad = |line: &&str| {
                 ["panicked at", "node failed", "fatal error"]
@@ -331,6 +327,12 @@ impl Cluster {
             if let Some(line) = text.lines().find(is_bad) {
                 bail!("log of {}: {line}", node.name);
             }
+        }
+        for node in &mut self.nodes {
+            node.signal(Signal::TERM)?;
+        }
+        for node in &mut self.nodes {
+            node.wait_end().await?;
         }
         Ok(())
     }

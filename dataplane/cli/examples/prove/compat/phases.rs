@@ -24,6 +24,8 @@ const FIRST: [usize; 2] = [0, 1];
 const SECOND: [usize; 2] = [2, 3];
 /// The node that is decommissioned and joins again.
 const SPARE: usize = 3;
+/// Option of `topic create` that sets a topic's settings.
+const SETTING_OPTION: &str = "--set";
 const MIXED_POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The arguments of a run.
@@ -249,14 +251,14 @@ impl Run<'_> {
     /// Topic settings, which level 1 brings.
     async fn use_settings(&mut self) -> Result<()> {
         let new = self.cluster.cli(Version::New);
-        if !new.help_has(&["topic", "create"], "--set ").await? {
+        if !new.help_has(&["topic", "create"], SETTING_OPTION).await? {
             self.report
                 .note("the new version has no topic settings: not tested".to_owned());
             return Ok(());
         }
-        let set = "batch.max.bytes=65536";
-        new.run(&["topic", "create", "settings", "-p", "1", "--set", set])
-            .await?;
+        let setting = [SETTING_OPTION, "batch.max.bytes=65536"];
+        let create = ["topic", "create", "settings", "-p", "1"];
+        new.run(&[create.as_slice(), &setting].concat()).await?;
         let described = new
             .json(&["topic", "describe", "settings", "--json"])
             .await?;
