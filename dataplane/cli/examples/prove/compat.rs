@@ -13,6 +13,7 @@ mod report;
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -51,9 +52,9 @@ pub(crate) struct Compat {
 }
 
 impl Compat {
-    /// Runs the upgrade and prints its phases. Fails if a record was lost or duplicated, a node
-    /// ended by itself, or a command failed. All processes are ended in any case.
-    pub(crate) async fn run(self, args: &ProveArgs) -> Result<()> {
+    /// Runs the upgrade and prints its phases and a verdict: it fails if a record was lost or
+    /// duplicated, a node ended by itself, or a command failed. All processes are ended in any case.
+    pub(crate) async fn run(self, args: &ProveArgs) -> Result<ExitCode> {
         let programs = Programs {
             old_node: absolute(&self.old_node)?,
             old_cli: absolute(&self.old_cli)?,
@@ -79,11 +80,11 @@ impl Compat {
         if let Err(error) = outcome {
             println!("logs and data: {}", folder.display());
             println!("FAILED: {error:#}");
-            bail!("versions are not compatible, or the run was cut short");
+            return Ok(ExitCode::FAILURE);
         }
         fs::remove_dir_all(&folder)?;
         println!("OK");
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -15,6 +15,8 @@ mod nats;
 mod proc;
 mod text;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -50,19 +52,20 @@ enum Command {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn main() -> Result<ExitCode> {
     let Arguments { prove, command } = Arguments::parse();
-    match command {
+    let done = match command {
         Command::KillLeader(crashes) => crashes.run(&prove, Victims::Leader).await,
         Command::KillAll(crashes) => crashes.run(&prove, Victims::All).await,
         Command::Retention(retention) => retention.run(&prove).await,
         Command::Text(text) => text.run(&prove),
         Command::Footprint(footprint) => footprint.run(&prove).await,
         Command::Compare(args) => compare::run(args, &prove).await,
-        Command::Compat(compat) => compat.run(&prove).await,
+        Command::Compat(compat) => return compat.run(&prove).await,
         Command::NatsLoad(load) => {
             println!("{}", serde_json::to_string(&load.run().await?)?);
             Ok(())
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use lograft_client::{Client, ProducerConfig, RecordParts, TopicProducer};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -54,8 +54,13 @@ impl Soak {
 
     /// Fails if it has ended.
     pub(super) fn check_running(&mut self) -> Result<()> {
-        let ended = self.process.try_wait()?;
-        ensure!(ended.is_none(), "{} ended: {ended:?}", self.name);
+        if let Some(status) = self.process.try_wait()? {
+            bail!(
+                "{} ended: {status}; see {}",
+                self.name,
+                self.report.display()
+            );
+        }
         Ok(())
     }
 

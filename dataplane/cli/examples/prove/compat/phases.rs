@@ -86,14 +86,18 @@ impl Upgrade<'_> {
     /// The cluster of the old version, its topics, and the load.
     async fn start<'a>(&self, report: &'a mut Report) -> Result<Run<'a>> {
         report.begin("old version: create, load, features");
-        let cluster = Cluster::create(self.folder, &self.programs).await?;
+        let mut cluster = Cluster::create(self.folder, &self.programs).await?;
         let old = cluster.cli(Version::Old);
         let create = ["topic", "create", PROBE_TOPIC, "-p", "1", "-r", "3"];
         old.run(&create).await?;
-        let mut soaks = Vec::new();
-        for (topic, partitions, version) in SOAK_TOPICS {
+        for (topic, partitions, _) in SOAK_TOPICS {
             let create = ["topic", "create", topic, "-p", partitions, "-r", "3"];
             old.run(&create).await?;
+        }
+        // On a slow machine a new partition may not have a leader yet.
+        cluster.wait_healthy().await?;
+        let mut soaks = Vec::new();
+        for (topic, _, version) in SOAK_TOPICS {
             let cli = cluster.cli(version);
             soaks.push(Soak::start(&cli, topic, self.rate, self.folder)?);
         }
@@ -101,13 +105,14 @@ impl Upgrade<'_> {
         for version in Version::BOTH {
             use_all(&cluster, version, 0, "start").await?;
         }
-        report.end(Some(probe.take_longest_pause()));
-        Ok(Run {
+        let mut run = Run {
             cluster,
             probe,
             soaks,
             report,
-        })
+        };
+        run.end_phase()?;
+        Ok(run)
     }
 }
 
