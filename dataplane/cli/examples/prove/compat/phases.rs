@@ -124,11 +124,19 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Features through both command lines at these nodes.
+    /// Features at these nodes, through one command line and the other in turn.
     async fn use_features(&mut self, nodes: &[usize], round: &str) -> Result<()> {
-        for version in Version::BOTH {
-            for at in nodes {
-                use_all(&self.cluster, version, *at, round).await?;
+        for (at, version) in nodes.iter().zip(Version::BOTH.into_iter().cycle()) {
+            use_all(&self.cluster, version, *at, round).await?;
+        }
+        Ok(())
+    }
+
+    /// Features at all nodes, through both command lines.
+    async fn use_features_everywhere(&mut self, round: &str) -> Result<()> {
+        for at in 0..self.cluster.nodes.len() {
+            for version in Version::BOTH {
+                use_all(&self.cluster, version, at, round).await?;
             }
         }
         Ok(())
@@ -156,7 +164,7 @@ impl Run<'_> {
     async fn mixed(&mut self, duration: Duration) -> Result<()> {
         let started = Instant::now();
         self.report.begin("mixed: features at all nodes");
-        self.use_features(&[0, 1, 2, 3], "mixed").await?;
+        self.use_features_everywhere("mixed").await?;
         self.end_phase()?;
 
         self.report.begin("mixed: metadata led by each version");
