@@ -15,6 +15,7 @@ use lograft_core::limits::{
 };
 use lograft_raft::RaftTiming;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 pub use topics::TopicDefaults;
 pub(crate) use topics::TopicDefaultsSource;
@@ -276,6 +277,13 @@ impl NodeConfig {
             self.zone = zone;
         }
         Ok(self)
+    }
+
+    /// Logs a warning for each field that was ignored.
+    pub(crate) fn log_ignored(&self) {
+        for field in &self.ignored {
+            warn!(field = %field, "ignored unknown configuration field of a newer version");
+        }
     }
 
     /// Checks every bound; a configuration made in code goes through here too.

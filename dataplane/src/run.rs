@@ -25,7 +25,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tonic_health::server::HealthReporter;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{ConfigError, NodeConfig, TopicDefaultsSource};
@@ -207,9 +207,7 @@ impl Node {
     /// Builds a node and lets it run. It may not be ready yet, nor belong to a cluster.
     pub async fn start(config: NodeConfig, mut env: NodeEnv) -> Result<Self, RunError> {
         config.check()?;
-        for field in &config.ignored {
-            warn!(field = %field, "ignored unknown configuration field of a newer version");
-        }
+        config.log_ignored();
         let tls = Arc::new(Tls::load(config.tls.clone())?);
         let metrics = Arc::new(Metrics::new()?);
         env.fs = Arc::new(MeteredFs::new(env.fs, &metrics));

@@ -146,7 +146,7 @@ impl fmt::Display for Step {
             Self::Bootstrap => write!(f, "bootstrap the cluster on the first node"),
             Self::Decommission(node_id) => write!(f, "decommission node {node_id}"),
             Self::Recommission(node_id) => write!(f, "cancel the decommission of node {node_id}"),
-            Self::FinalizeLevel(FeatureLevel(level)) => write!(f, "finalize feature level {level}"),
+            Self::FinalizeLevel(level) => write!(f, "finalize {level}"),
         }
     }
 }

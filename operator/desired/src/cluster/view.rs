@@ -1,11 +1,19 @@
 //! The cluster as one of its nodes describes it.
 
+use std::fmt;
+
 use lograft_crds::log_cluster::MemberRole;
 
 /// Feature level of a program or of the cluster. A program of level N has all features of the
 /// levels up to N; the cluster uses those up to its finalized level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FeatureLevel(pub u32);
+
+impl fmt::Display for FeatureLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "feature level {}", self.0)
+    }
+}
 
 /// The cluster as one of its nodes describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

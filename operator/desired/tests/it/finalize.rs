@@ -219,8 +219,8 @@ fn in_manual_mode_status_names_the_command() {
     assert_eq!(status.blocked[0].reason, "UpgradeNotFinalized");
     assert_eq!(
         status.blocked[0].message,
-        "the upgrade is not finalized: all nodes support feature level 1, level 0 is in use; run \
-         `lograft cluster finalize`, after which no node can go back"
+        "the upgrade is not finalized: all nodes support feature level 1, the cluster uses feature \
+         level 0; run `lograft cluster finalize`, after which no node can go back"
     );
     let progressing = status.conditions.iter().find(|c| c.type_ == "Progressing");
     assert_eq!(progressing.unwrap().reason, "NotFinalized");

@@ -85,8 +85,7 @@ pub(crate) fn plan(input: &Input<'_>) -> FinalizeLane {
 /// An event once the level is finalized, by the operator or by a person.
 fn report_finalized(lane: &mut Lane, cluster: &ValidCluster, finalized: FeatureLevel) {
     if cluster.finalized_level.is_some_and(|old| old < finalized) {
-        let FeatureLevel(level) = finalized;
-        let text = format!("finalized feature level {level}: older versions no longer start");
+        let text = format!("finalized {finalized}: older versions no longer start");
         lane.emit_event("LevelFinalized", text);
     }
 }

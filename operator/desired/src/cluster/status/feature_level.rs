@@ -5,7 +5,7 @@ use lograft_crds::log_cluster::FeatureLevelStatus;
 use super::time;
 use crate::cluster::observed::Observed;
 use crate::cluster::plan::Plan;
-use crate::cluster::view::FeatureLevel;
+use crate::cluster::view::{ClusterView, FeatureLevel};
 
 /// The level as the cluster reports it. Without a report the finalized level is kept: it never
 /// decreases, and the configuration of the nodes depends on it.
@@ -20,7 +20,7 @@ pub(super) fn next(
     let stable = plan.stable_nodes.as_ref();
     Some(FeatureLevelStatus {
         finalized: finalized.max()?,
-        available: view.and_then(|view| view.lowest_level()).map(number),
+        available: view.and_then(ClusterView::lowest_level).map(number),
         stable_version: stable.map(|nodes| nodes.version.clone()),
         stable_since: stable.and_then(|nodes| time(nodes.since_unix_seconds)),
     })

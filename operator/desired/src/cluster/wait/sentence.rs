@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::{Intervention, Progress, Wait};
-use crate::cluster::view::FeatureLevel;
 
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,12 +40,7 @@ impl fmt::Display for Wait {
             }
             Self::ViewForRollout => write!(f, "a node to describe the cluster for the rollout"),
             Self::MajorityWithout { pod, groups } => {
-                let first = groups.first().map_or("every group", String::as_str);
-                write!(f, "{first}")?;
-                if groups.len() > 1 {
-                    write!(f, " and {} more group(s)", groups.len() - 1)?;
-                }
-                write!(f, " to have a majority without pod {pod}")
+                write!(f, "{} to have a majority without pod {pod}", listed(groups))
             }
             Self::StopPrepared(stop) => {
                 write!(
@@ -70,15 +64,24 @@ impl fmt::Display for Wait {
                 write!(f, "{missing} of {wanted} node(s) to become ready")
             }
             Self::LevelFinalized {
-                level: FeatureLevel(level),
+                level,
                 version,
                 after_seconds,
             } => write!(
                 f,
-                "all nodes to run {version} in good health for {after_seconds} s, then feature \
-                 level {level} is finalized; until then the former version can be restored"
+                "all nodes to run {version} in good health for {after_seconds} s, then {level} is \
+                 finalized; until then the former version can be restored"
             ),
         }
+    }
+}
+
+/// The first group and the number of the others.
+fn listed(groups: &[String]) -> String {
+    match groups {
+        [] => "every group".to_owned(),
+        [group] => group.clone(),
+        [first, others @ ..] => format!("{first} and {} more group(s)", others.len()),
     }
 }
 
@@ -121,14 +124,10 @@ impl fmt::Display for Intervention {
                     "new pod {pod} does not start: {why}; fix or revert the spec"
                 )
             }
-            Self::LevelNotFinalized {
-                level: FeatureLevel(level),
-                finalized: FeatureLevel(finalized),
-            } => write!(
+            Self::LevelNotFinalized { level, finalized } => write!(
                 f,
-                "the upgrade is not finalized: all nodes support feature level {level}, level \
-                 {finalized} is in use; run `lograft cluster finalize`, after which no node can go \
-                 back"
+                "the upgrade is not finalized: all nodes support {level}, the cluster uses \
+                 {finalized}; run `lograft cluster finalize`, after which no node can go back"
             ),
         }
     }
