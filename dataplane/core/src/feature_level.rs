@@ -10,7 +10,7 @@
 //! | level | version | features |
 //! |---|---|---|
 //! | 0 | 0.1 | all that 0.1 knows |
-//! | 1 | 0.2 | the command `FinalizeLevel`; checkpoints of the metadata with a finalized level |
+//! | 1 | 0.2 | the command `FinalizeLevel`; checkpoints with a finalized level; `batch.max.bytes` |
 
 use std::fmt;
 

@@ -207,6 +207,7 @@ impl TopicConfig {
 }
 
 /// The settings that a command of the meta group changes.
+#[derive(Clone, Copy)]
 pub(crate) struct ConfigChange<'a> {
     /// The new retention, if it changes.
     pub(crate) retention: Option<RetentionPolicy>,
@@ -398,8 +399,8 @@ impl SettingsChange {
 mod tests {
     use super::*;
 
-    fn number(value: u64) -> Option<SettingValue<'static>> {
-        Some(SettingValue::Number(value))
+    const fn number(value: u64) -> SettingValue<'static> {
+        SettingValue::Number(value)
     }
 
     #[test]
@@ -420,7 +421,7 @@ mod tests {
                 assert!(config.set(key, above).is_err());
             }
             let mut change = SettingsChange::default();
-            change.set(name, number(max)).unwrap();
+            change.set(name, Some(number(max))).unwrap();
             let config = change.applied_to(TopicConfig::default());
             assert_eq!(config.get(key), Some(max));
             let mut removal = SettingsChange::default();
@@ -432,7 +433,7 @@ mod tests {
     #[test]
     fn an_invalid_setting_names_its_key_and_bound() {
         let mut change = SettingsChange::default();
-        let unknown = change.set("no.such", number(1)).unwrap_err();
+        let unknown = change.set("no.such", Some(number(1))).unwrap_err();
         assert_eq!(unknown.field(), "no.such");
         assert_eq!(
             unknown.bound(),
@@ -444,10 +445,12 @@ mod tests {
             let error = change.set("batch.max.bytes", value).unwrap_err();
             assert_eq!(error.to_string(), "batch.max.bytes must be a number");
         }
-        let error = change.set("batch.max.bytes", number(1023)).unwrap_err();
+        let error = change
+            .set("batch.max.bytes", Some(number(1023)))
+            .unwrap_err();
         assert_eq!(error.field(), "batch.max.bytes");
         assert_eq!(error.bound(), format!("1024..={BATCH_MAX_BYTES}"));
-        change.set("batch.max.bytes", number(1024)).unwrap();
+        change.set("batch.max.bytes", Some(number(1024))).unwrap();
         let error = change.remove("batch.max.bytes").unwrap_err();
         assert_eq!(error.bound(), "given once");
     }
@@ -460,12 +463,12 @@ mod tests {
         };
         let mut change = SettingsChange::default();
         assert_eq!(change.retention(current), None);
-        change.set("batch.max.bytes", number(4096)).unwrap();
+        change.set("batch.max.bytes", Some(number(4096))).unwrap();
         assert_eq!(change.retention(current), None);
         change.remove("retention.bytes").unwrap();
         let found = change.retention(current).unwrap();
         assert_eq!((found.bytes, found.ms), (None, Some(5000)));
-        change.set("retention.ms", number(9000)).unwrap();
+        change.set("retention.ms", Some(number(9000))).unwrap();
         let found = change.retention(current).unwrap();
         assert_eq!((found.bytes, found.ms), (None, Some(9000)));
         assert!(change.check_no_retention().is_err());
@@ -474,7 +477,7 @@ mod tests {
     #[test]
     fn the_level_of_a_change_is_that_of_its_newest_key() {
         let mut change = SettingsChange::default();
-        change.set("retention.ms", number(5000)).unwrap();
+        change.set("retention.ms", Some(number(5000))).unwrap();
         assert_eq!(change.not_finalized(FeatureLevel::ZERO), None);
         change.remove("batch.max.bytes").unwrap();
         let found = change.not_finalized(FeatureLevel::ZERO);
