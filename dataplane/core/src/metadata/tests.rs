@@ -535,13 +535,14 @@ fn the_encoding_of_commands_is_stable() {
 
 #[test]
 fn unknown_fields_are_refused_at_every_depth() {
+    type Decodes<'a> = &'a dyn Fn(&[u8]) -> bool;
     let mut metadata = cluster(2);
     apply(&mut metadata, &create("t", &[&[1, 2]]));
     let commands = [init(), create("t", &[&[1]])];
     let commands = commands.map(|command| command.encode().unwrap());
     let decode_command = |bytes: &[u8]| Command::decode(bytes).is_ok();
     let decode_checkpoint = |bytes: &[u8]| Metadata::decode(bytes).is_ok();
-    let decoders: [(&[u8], &dyn Fn(&[u8]) -> bool); 3] = [
+    let decoders: [(&[u8], Decodes<'_>); 3] = [
         (&commands[0], &decode_command),
         (&commands[1], &decode_command),
         (&metadata.encode().unwrap(), &decode_checkpoint),
