@@ -11,7 +11,7 @@ use crate::converge::{NOW, Sim, running};
 fn upgraded() -> Sim {
     let mut sim = running();
     for node in &mut sim.observed.view.as_mut().unwrap().nodes {
-        node.version = "0.2.0".to_owned();
+        "0.2.0".clone_into(&mut node.version);
         node.feature_level = FeatureLevel(1);
     }
     sim
@@ -101,8 +101,8 @@ fn the_time_starts_again_after_a_disturbance() {
     let disturbances: [(&str, Change, Change); 8] = [
         (
             "a node runs another version",
-            |sim| view(sim).nodes[1].version = "0.2.1".to_owned(),
-            |sim| view(sim).nodes[1].version = "0.2.0".to_owned(),
+            |sim| "0.2.1".clone_into(&mut view(sim).nodes[1].version),
+            |sim| "0.2.0".clone_into(&mut view(sim).nodes[1].version),
         ),
         (
             "a node is of the former level",
@@ -167,7 +167,7 @@ fn the_time_starts_again_when_all_nodes_change_their_version() {
     let mut sim = upgraded();
     reconcile(&mut sim, 0);
     for node in &mut view(&mut sim).nodes {
-        node.version = "0.2.1".to_owned();
+        "0.2.1".clone_into(&mut node.version);
     }
     assert!(!finalizes(&mut sim, 600));
     assert_eq!(since(&sim), Some(600));

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 use super::cli::Version;
 use super::nodes::Cluster;
@@ -133,7 +132,7 @@ async fn transfer(cluster: &Cluster, version: Version, at: usize, topic: &str) -
 /// Transfers the leadership of the metadata group to a node.
 pub(super) async fn transfer_meta(cluster: &Cluster, version: Version, to: usize) -> Result<()> {
     let id = cluster.node_id(to).await?;
-    if cluster.status().await?["meta_leader_node"] == Value::from(id) {
+    if cluster.status().await?["meta_leader_node"] == id {
         return Ok(());
     }
     let args = ["cluster", "transfer", "meta", "--to", &id.to_string()];

@@ -310,8 +310,9 @@ impl Cluster {
         ensure!(!status.success(), "{} ended with {status}", node.name);
         let text = std::fs::read_to_string(&log)?;
         ensure!(!text.contains("panicked"), "it panicked: {text}");
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        Ok(format!("{status}: {}", lines.last().unwrap_or_default()))
+        let mut lines = text.lines().map(str::trim).rev();
+        let last = lines.find(|line| !line.is_empty()).unwrap_or_default();
+        Ok(format!("{status}: {last}"))
     }
 
     /// Looks for panics and fatal errors in the logs of the nodes, and stops them.
