@@ -25,7 +25,7 @@ const SECOND: [usize; 2] = [2, 3];
 /// The node that is decommissioned and joins again.
 const SPARE: usize = 3;
 /// Option of `topic create` that sets a topic's settings.
-const SETTING_OPTION: &str = "--set";
+const SETTING_OPTION: &str = "--config";
 const MIXED_POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The arguments of a run.
