@@ -76,6 +76,13 @@ impl Cli {
         serde_json::from_str(&out).with_context(|| format!("{}: no JSON", self.label(args)))
     }
 
+    /// The status of the cluster, also if it is not healthy: the command fails then, and prints it.
+    pub(super) async fn status(&self) -> Result<Value> {
+        let args = ["cluster", "status", "--json"];
+        let (_, out, error) = self.output(&args).await?;
+        serde_json::from_str(&out).with_context(|| format!("{}: {error}", self.label(&args)))
+    }
+
     /// Whether the help of a command has this text: whether this version has a feature.
     pub(super) async fn help_has(&self, args: &[&str], text: &str) -> Result<bool> {
         let (_, out, _) = self.output(&[args, &["--help"]].concat()).await?;

@@ -228,9 +228,7 @@ impl Cluster {
 
     /// The status as JSON of the new version.
     pub(super) async fn status(&self) -> Result<Value> {
-        self.cli(Version::New)
-            .json(&["cluster", "status", "--json"])
-            .await
+        self.cli(Version::New).status().await
     }
 
     /// ID of a node.
