@@ -63,6 +63,14 @@ impl Cli {
         Ok(out)
     }
 
+    /// Runs a command that may be refused for this reason. Returns whether it succeeded.
+    pub(super) async fn run_unless(&self, reason: &str, args: &[&str]) -> Result<bool> {
+        let (is_success, out, error) = self.output(args).await?;
+        let is_expected = is_success || error.contains(reason);
+        ensure!(is_expected, "{}: {error}{out}", self.label(args));
+        Ok(is_success)
+    }
+
     /// Runs a command that must fail.
     pub(super) async fn run_refused(&self, args: &[&str]) -> Result<String> {
         let (is_success, _, error) = self.output(args).await?;
