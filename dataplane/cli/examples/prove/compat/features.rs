@@ -63,7 +63,7 @@ pub(super) async fn use_all(
 
     cli.run(&["topic", "delete", topic]).await?;
     cli.run_refused(&["topic", "describe", topic]).await?;
-    let status = cli.json(&["cluster", "status", "--json"]).await?;
+    let status = cli.status().await?;
     ensure!(status["nodes"].is_array(), "status without nodes");
     Ok(())
 }
