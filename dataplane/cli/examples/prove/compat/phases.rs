@@ -286,14 +286,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// A node of the old version must refuse to start, and the others go on.
+    /// A node of the old version must refuse to start. The others continue: the loads run on.
     async fn refuse_old(&mut self) -> Result<()> {
         self.report.begin("old version refused after finalizing");
         self.cluster.stop(SPARE).await?;
         let said = self.cluster.start_refused(SPARE, Version::Old).await?;
         self.report.note(format!("the old version refused: {said}"));
-        use_all(&self.cluster, Version::New, FIRST[0], "refused").await?;
         self.cluster.start(SPARE, Version::New).await?;
+        use_all(&self.cluster, Version::New, FIRST[0], "refused").await?;
         self.end_phase()
     }
 
