@@ -354,23 +354,14 @@ impl SettingsChange {
 
     /// The new retention of a topic that has `current`; none if the change has no key of it.
     pub fn retention(&self, current: RetentionPolicy) -> Option<RetentionPolicy> {
-        let value = |key, current| match self.set.get(&key) {
+        let (bytes, ms) = (TopicKey::RetentionBytes, TopicKey::RetentionMs);
+        let value = |key, current: Option<u64>| match self.set.get(&key) {
             Some(value) => Some(*value),
-            None => current,
+            None => current.filter(|_| !self.removed.contains(&key)),
         };
-        self.check_no_retention().is_err().then(|| {
-            let kept = |key, current| {
-                if self.removed.contains(&key) {
-                    None
-                } else {
-                    current
-                }
-            };
-            let (bytes, ms) = (TopicKey::RetentionBytes, TopicKey::RetentionMs);
-            RetentionPolicy {
-                bytes: value(bytes, kept(bytes, current.bytes)),
-                ms: value(ms, kept(ms, current.ms)),
-            }
+        (self.has(bytes) || self.has(ms)).then(|| RetentionPolicy {
+            bytes: value(bytes, current.bytes),
+            ms: value(ms, current.ms),
         })
     }
 

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Command, MetaError, Metadata, Node, NodeState, Outcome, Partition};
-use crate::feature_level::FeatureLevel;
 use crate::ids::{GroupId, NodeId, ProducerId};
 use crate::limits::{CLUSTER_REPLICAS_MAX_COUNT, PRODUCERS_ALLOCATE_MAX_COUNT};
 use crate::offset::LogIndex;
@@ -30,7 +29,7 @@ impl Metadata {
         if self.cluster_id.is_none() && !matches!(command, Command::InitCluster { .. }) {
             return Err(MetaError::NotBootstrapped);
         }
-        command.check_level(self.finalized_level, FeatureLevel(u32::MAX))?;
+        command.check_finalized(self.finalized_level)?;
         let outcome = self.dispatch(command)?;
         self.version = index;
         Ok(outcome)

@@ -281,7 +281,7 @@ impl Command {
     }
 
     /// Checks that a program which knows levels up to `known` may use the command in a cluster with
-    /// this finalized level. Checked before a command is proposed, and again when it is applied.
+    /// this finalized level. Checked before a command is proposed.
     pub fn check_level(
         &self,
         finalized: FeatureLevel,
@@ -292,13 +292,21 @@ impl Command {
                 level: *level,
                 known,
             }),
-            command if command.level() > finalized => Err(MetaError::NotFinalized {
-                feature: command.name().to_owned(),
-                level: command.level(),
-                finalized,
-            }),
-            _ => Ok(()),
+            command => command.check_finalized(finalized),
         }
+    }
+
+    /// Checks that the level of the command is finalized.
+    pub(super) fn check_finalized(&self, finalized: FeatureLevel) -> Result<(), MetaError> {
+        let level = self.level();
+        if level <= finalized {
+            return Ok(());
+        }
+        Err(MetaError::NotFinalized {
+            feature: self.name().to_owned(),
+            level,
+            finalized,
+        })
     }
 }
 
