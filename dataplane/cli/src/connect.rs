@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 
+use lograft_client::admin_wire::DescribeClusterReply;
 use lograft_client::{Admin, Client, ClientConfig, ClientError, TlsFiles};
 use lograft_core::limits::HEALTH_POLL_INTERVAL;
 
@@ -99,13 +100,25 @@ pub(crate) async fn bootstrap(
         .map(drop)
 }
 
-/// Waits until the cluster reports that it is healthy.
-pub(crate) async fn wait_until_healthy(context: ClusterContext) -> Result<(), ClientError> {
+/// Waits until the cluster reports that it is healthy. Returns its description, without healthy
+/// partitions.
+pub(crate) async fn wait_until_healthy(
+    context: ClusterContext,
+) -> Result<DescribeClusterReply, ClientError> {
     let admin = Client::connect(client_config(&context)).await?.admin();
-    while !admin.describe_cluster(true).await?.healthy {
+    loop {
+        let cluster = admin.describe_cluster(true).await?;
+        if cluster.healthy {
+            return Ok(cluster);
+        }
         tokio::time::sleep(HEALTH_POLL_INTERVAL).await;
     }
-    Ok(())
+}
+
+/// Whether all nodes know a newer feature level than the finalized one.
+pub(crate) fn is_upgrade_not_finalized(cluster: &DescribeClusterReply) -> bool {
+    let mut problems = cluster.problems.iter();
+    problems.any(|problem| problem.kind == "UPGRADE_NOT_FINALIZED")
 }
 
 /// Finalizes the newest feature level that all nodes know. Returns it if that changed anything.

@@ -209,7 +209,8 @@ impl DevCluster {
         let settled = deadline.min(Instant::now() + DEV_HEALTHY_MAX);
         let healthy = connect::wait_until_healthy(self.context.clone());
         let healthy = self.handle_events_during(settled, healthy).await?;
-        if healthy.is_some_and(|outcome| outcome.is_ok()) {
+        let healthy = healthy.and_then(Result::ok);
+        if healthy.is_some_and(|cluster| connect::is_upgrade_not_finalized(&cluster)) {
             self.finalize_level().await?;
         }
         self.look_up_ids().await;
