@@ -84,6 +84,12 @@ impl Cli {
         serde_json::from_str(&out).with_context(|| format!("{}: no JSON", self.label(args)))
     }
 
+    /// Waits until the cluster is healthy.
+    pub(super) async fn wait_healthy(&self) -> Result<()> {
+        let args = ["cluster", "status", "--wait", "90s"];
+        self.run(&args).await.map(drop)
+    }
+
     /// The status of the cluster, also if it is not healthy: the command fails then, and prints it.
     pub(super) async fn status(&self) -> Result<Value> {
         let args = ["cluster", "status", "--json"];

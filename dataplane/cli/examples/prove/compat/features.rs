@@ -11,7 +11,6 @@ use super::nodes::Cluster;
 /// Number of records of one round.
 const RECORDS_COUNT: usize = 200;
 const KEYS_COUNT: usize = 20;
-const HEALTHY: [&str; 4] = ["cluster", "status", "--wait", "90s"];
 
 /// Creates a topic, alters it, produces with keys, consumes, reads by time, transfers a leadership
 /// and deletes the topic. `round` makes the topic's name unique.
@@ -27,7 +26,7 @@ pub(super) async fn use_all(
     cli.run(&["topic", "create", topic, "-p", "2", "-r", "3"])
         .await?;
     // On a slow machine a new partition may not have a leader yet.
-    cli.run(&HEALTHY).await?;
+    cli.wait_healthy().await?;
     let alter = [
         "topic",
         "alter",
@@ -38,7 +37,7 @@ pub(super) async fn use_all(
         "64MiB",
     ];
     cli.run(&alter).await?;
-    cli.run(&HEALTHY).await?;
+    cli.wait_healthy().await?;
     let described = cli.json(&["topic", "describe", topic, "--json"]).await?;
     ensure!(described["partition_count"] == 3, "{topic}: {described}");
     ensure!(

@@ -220,10 +220,9 @@ impl Cluster {
 
     /// Waits until the cluster reports that it is healthy.
     pub(super) async fn wait_healthy(&mut self) -> Result<()> {
-        let cli = self.cli(Version::New);
-        let waited = cli.run(&["cluster", "status", "--wait", "90s"]).await;
+        let waited = self.cli(Version::New).wait_healthy().await;
         self.check_running()?;
-        waited.map(drop)
+        waited
     }
 
     /// The status as JSON of the new version.
@@ -319,9 +318,9 @@ impl Cluster {
         for node in &self.nodes {
             let text = std::fs::read_to_string(&node.log)?;
             let is_bad = |line: &&str| {
-                ["panicked at", "node failed", "fatal error"]
-                    .iter()
-                    .any(|word| line.contains(word))
+                // The last is the text of versions before 0.2.0.
+                let words = ["panicked at", "node failed", "fatal error", "cannot go on"];
+                words.iter().any(|word| line.contains(word))
             };
             if let Some(line) = text.lines().find(is_bad) {
                 bail!("log of {}: {line}", node.name);
