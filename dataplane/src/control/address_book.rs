@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use lograft_core::limits::{DESCRIBE_MAX, META_LEADER_UNKNOWN_MAX};
+use lograft_core::metadata::Metadata;
+use lograft_core::{NodeId, NodeState};
 use tokio::sync::watch;
 
 use super::local_member::LocalMember;
@@ -11,6 +13,16 @@ use super::seeds::Seeds;
 use crate::net::AddressBook;
 use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
+
+/// The addresses of the members, and of removed nodes that the meta group still replicates to:
+/// without its address, a removed node would never learn of its removal.
+fn known_addresses(metadata: &Metadata, is_in_meta_group: impl Fn(NodeId) -> bool) -> AddressBook {
+    metadata
+        .nodes()
+        .filter(|node| node.state != NodeState::Removed || is_in_meta_group(node.id))
+        .map(|node| (node.id, node.registration.peer_address.as_str().into()))
+        .collect()
+}
 
 /// The address book loop.
 ///
@@ -49,16 +61,22 @@ impl AddressBookLoop {
         meta.raft.watch().borrow().leader.is_some()
     }
 
+    fn is_in_meta_group(&self, node: NodeId) -> bool {
+        let Some(meta) = self.replicas.meta() else {
+            return false;
+        };
+        let status = meta.raft.watch();
+        let status = status.borrow();
+        status.voters.contains(&node) || status.learners.contains(&node)
+    }
+
     /// Publishes the addresses in the metadata; those in `discovered` take precedence.
     fn publish(&self, discovered: &AddressBook) {
         let metadata = self.view.load();
         if metadata.cluster_id().is_none() {
             return;
         }
-        let mut book: AddressBook = metadata
-            .members()
-            .map(|node| (node.id, node.registration.peer_address.as_str().into()))
-            .collect();
+        let mut book = known_addresses(&metadata, |node| self.is_in_meta_group(node));
         for (node, address) in discovered {
             if let Some(known) = book.get_mut(node) {
                 *known = Arc::clone(address);
@@ -86,5 +104,24 @@ impl AddressBookLoop {
             .into_iter()
             .flatten()
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lograft_core::metadata::Command;
+
+    use super::*;
+    use crate::control::test_metadata::{apply, cluster};
+
+    #[test]
+    fn a_removed_node_keeps_its_address_while_the_meta_group_replicates_to_it() {
+        let mut metadata = cluster(2);
+        let node = NodeId(2);
+        apply(&mut metadata, &Command::DrainNode { node });
+        apply(&mut metadata, &Command::RemoveNode { node });
+        let known = |is_in| known_addresses(&metadata, |_| is_in).contains_key(&node);
+        assert!(known(true), "it must receive its removal");
+        assert!(!known(false), "another node may use its address now");
     }
 }
