@@ -11,6 +11,7 @@
 //! |---|---|---|
 //! | 0 | 0.1 | all that 0.1 knows |
 //! | 1 | 0.2 | the command `FinalizeLevel`; checkpoints with a finalized level; `batch.max.bytes` |
+//! | 2 | 0.3 | none yet |
 
 use std::fmt;
 
@@ -27,7 +28,7 @@ impl FeatureLevel {
     /// The level of the programs that know no levels, and of a cluster that never finalized one.
     pub const ZERO: Self = Self(0);
     /// The newest level that this program knows.
-    pub const CURRENT: Self = Self(1);
+    pub const CURRENT: Self = Self(2);
 
     /// The number.
     pub const fn get(self) -> u32 {

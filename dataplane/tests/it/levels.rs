@@ -114,10 +114,11 @@ async fn an_upgrade_goes_back_until_it_is_finalized() {
         ["old", "new", "back", "after"]
     );
     let joined = cluster.add().await;
+    let bound = format!("feature level of node n3 must be at least {NEW}");
     eventually("the join to be refused", async || {
         cluster
             .waits_for(joined)
-            .filter(|text| text.contains("feature level of node n3 must be at least 1"))
+            .filter(|text| text.contains(&bound))
     })
     .await;
     assert_eq!(cluster.describe(0).await.nodes.len(), 3);
