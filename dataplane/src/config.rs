@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lograft_core::limits::{
-    DISK_RESERVE_DEFAULT_BYTES, NODE_NAME_MAX_BYTES, SEEDS_MAX_COUNT, SEGMENT_MAX_BYTES,
-    SEGMENT_MIN_BYTES, TAIL_CACHE_DEFAULT_BYTES, TAIL_CACHE_MIN_BYTES, WORKER_THREADS_MAX_COUNT,
-    WRITER_THREADS_DEFAULT_COUNT, WRITER_THREADS_MAX_COUNT,
+    CLUSTER_REPLICAS_MAX_COUNT, DISK_RESERVE_DEFAULT_BYTES, NODE_NAME_MAX_BYTES, SEEDS_MAX_COUNT,
+    SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES, TAIL_CACHE_DEFAULT_BYTES, TAIL_CACHE_MIN_BYTES,
+    WORKER_THREADS_MAX_COUNT, WRITER_THREADS_DEFAULT_COUNT, WRITER_THREADS_MAX_COUNT,
 };
 use lograft_raft::RaftTiming;
 use serde::{Deserialize, Serialize};
@@ -158,6 +158,10 @@ pub struct RuntimeSettings {
     /// may use. More than its share of the cores only costs wakeups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_threads_count: Option<usize>,
+    /// Replicas that new topics may place on this node; without a number, as many as its cores
+    /// carry. The limit of open files bounds it too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas_max_count: Option<u32>,
 }
 
 /// Disk and caches.
@@ -300,6 +304,10 @@ impl NodeConfig {
         if let Some(count) = self.runtime.worker_threads_count {
             let name = "runtime.worker_threads_count";
             within(name, count, 1, WORKER_THREADS_MAX_COUNT, "threads")?;
+        }
+        if let Some(count) = self.runtime.replicas_max_count {
+            let (name, count) = ("runtime.replicas_max_count", count as usize);
+            within(name, count, 1, CLUSTER_REPLICAS_MAX_COUNT, "replicas")?;
         }
         unknown_fields::check_list(&self.ignore_if_unknown)?;
         self.storage.check()?;

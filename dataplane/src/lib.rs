@@ -15,6 +15,7 @@ mod error;
 mod error_text;
 mod fatal;
 pub mod health;
+pub mod host;
 mod identity;
 mod listen;
 mod log_limit;

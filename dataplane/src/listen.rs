@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use lograft_core::capacity::Capacity;
 use lograft_core::limits::{
-    ACCEPT_RETRY_INTERVAL, CLIENT_CONNECTIONS_MAX_COUNT, HANDSHAKE_MAX, HANDSHAKES_MAX_COUNT,
-    HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES, HTTP2_KEEPALIVE_INTERVAL,
-    HTTP2_KEEPALIVE_MAX, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX_COUNT,
-    PEER_CONNECTIONS_MAX_COUNT, REFUSAL_LOG_INTERVAL, TLS_READ_BUFFER_BYTES,
-    TLS_WRITE_BUFFER_BYTES, WRITES_GATHERED_MAX_BYTES,
+    ACCEPT_RETRY_INTERVAL, HANDSHAKE_MAX, HANDSHAKES_MAX_COUNT, HTTP2_CONNECTION_WINDOW_BYTES,
+    HTTP2_FRAME_MAX_BYTES, HTTP2_KEEPALIVE_INTERVAL, HTTP2_KEEPALIVE_MAX,
+    HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX_COUNT, REFUSAL_LOG_INTERVAL,
+    TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES, WRITES_GATHERED_MAX_BYTES,
 };
 use lograft_proto::gather::Gather;
 use prometheus::IntGauge;
@@ -66,12 +66,12 @@ pub(crate) struct ListenLimits {
 }
 
 impl ListenLimits {
-    /// Those of a port.
-    pub(crate) const fn of(port: Port) -> Self {
+    /// Those of a port on a node with this capacity.
+    pub(crate) const fn of(port: Port, capacity: Capacity) -> Self {
         Self {
             connections_max_count: match port {
-                Port::Client => CLIENT_CONNECTIONS_MAX_COUNT,
-                Port::Peer => PEER_CONNECTIONS_MAX_COUNT,
+                Port::Client => capacity.client_connections_max_count,
+                Port::Peer => capacity.peer_connections_max_count,
             },
             handshakes_max_count: HANDSHAKES_MAX_COUNT,
             handshake_max: HANDSHAKE_MAX,

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::FeatureLevel;
+use lograft_core::capacity::{Capacity, HostLimits};
 use lograft_core::limits::{
     STOP_CONNECTIONS_MAX, STOP_MAX, STOP_RUNTIME_MAX, STOP_TRANSFER_AGAIN_MAX, STOP_TRANSFER_MAX,
 };
@@ -33,6 +34,8 @@ use crate::control::{Control, ControlLoops, ControlParts, NodeInfo};
 use crate::error_text::error_chain;
 use crate::fatal::{FatalCell, FatalError, FatalSink as _};
 use crate::health::{self, Health, Readiness};
+use crate::host::{self, TooFewFiles};
+use crate::listen::ListenLimits;
 use crate::metrics::disk::MeteredFs;
 use crate::metrics::{Metrics, MetricsError};
 use crate::net::{AddressBook, Listener, Net, TcpNet};
@@ -56,6 +59,9 @@ pub enum RunError {
     /// The configuration cannot work.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The host's limits are too low.
+    #[error(transparent)]
+    TooFewFiles(#[from] TooFewFiles),
     /// The TLS files cannot be used.
     #[error("cannot load the TLS files")]
     Tls(#[from] TlsError),
@@ -103,7 +109,7 @@ impl RunError {
     /// The exit code of the process.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => EXIT_CONFIG,
+            Self::Config(_) | Self::TooFewFiles(_) => EXIT_CONFIG,
             Self::Fatal(_) => EXIT_FATAL,
             _ => EXIT_FAILED,
         }
@@ -120,16 +126,19 @@ pub struct NodeEnv {
     pub clock: Arc<dyn Clock>,
     /// The newest feature level that the node knows; tests of upgrades set an older one.
     pub level: FeatureLevel,
+    /// The limits of the host.
+    pub host: HostLimits,
 }
 
 impl NodeEnv {
-    /// TCP, the file system, the system's clock, the level of this program.
+    /// TCP, the file system, the system's clock, the level of this program, the host's limits.
     pub fn real() -> Self {
         Self {
             net: Arc::new(TcpNet),
             fs: Arc::new(RealFs),
             clock: Arc::new(SystemClock),
             level: FeatureLevel::CURRENT,
+            host: host::limits(),
         }
     }
 }
@@ -170,7 +179,11 @@ struct Ports {
 }
 
 impl Ports {
-    async fn bind(net: &dyn Net, config: &NodeConfig) -> Result<Self, RunError> {
+    async fn bind(
+        net: &dyn Net,
+        config: &NodeConfig,
+        capacity: Capacity,
+    ) -> Result<Self, RunError> {
         let bind = async |what: &'static str, address: SocketAddr| {
             let failed = |source| RunError::Listen {
                 what,
@@ -188,10 +201,12 @@ impl Ports {
             client: BoundPort {
                 port: Port::Client,
                 listener: client,
+                limits: ListenLimits::of(Port::Client, capacity),
             },
             peer: BoundPort {
                 port: Port::Peer,
                 listener: peer,
+                limits: ListenLimits::of(Port::Peer, capacity),
             },
             health,
             addresses: Addresses {
@@ -208,6 +223,8 @@ impl Node {
     pub async fn start(config: NodeConfig, mut env: NodeEnv) -> Result<Self, RunError> {
         config.check()?;
         config.log_ignored();
+        host::check(env.host)?;
+        let capacity = capacity(&config, env.host);
         let tls = Arc::new(Tls::load(config.tls.clone())?);
         let metrics = Arc::new(Metrics::new()?);
         env.fs = Arc::new(MeteredFs::new(env.fs, &metrics));
@@ -217,7 +234,7 @@ impl Node {
             peer,
             health,
             addresses,
-        } = Ports::bind(&*env.net, &config).await?;
+        } = Ports::bind(&*env.net, &config, capacity).await?;
         let storage = open_storage(&config, Arc::clone(&env.fs), &fatal).await?;
         let (book, addresses_known) = watch::channel(AddressBook::new());
         let net = Arc::clone(&env.net);
@@ -349,6 +366,7 @@ impl ControlResources {
             fs,
             clock,
             level,
+            host: _,
         } = env;
         let peers = Arc::new(pool.clone());
         let parts = ControlParts {
@@ -373,6 +391,23 @@ impl ControlResources {
         };
         Control::new(parts, MetaView::new(Metadata::default()))
     }
+}
+
+fn capacity(config: &NodeConfig, host: HostLimits) -> Capacity {
+    let cores = config.runtime.worker_threads_count.unwrap_or(host.cores);
+    let capacity = Capacity::of(
+        HostLimits { cores, ..host },
+        config.runtime.replicas_max_count,
+    );
+    let HostLimits { open_files, .. } = host;
+    info!(
+        open_files,
+        replicas_max = capacity.replicas_max_count,
+        client_connections_max = capacity.client_connections_max_count,
+        peer_connections_max = capacity.peer_connections_max_count,
+        "capacity of the node"
+    );
+    capacity
 }
 
 fn node_info(config: &NodeConfig, addresses: Addresses) -> NodeInfo {

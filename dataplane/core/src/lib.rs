@@ -2,6 +2,7 @@
 //! and no global randomness. Time and random numbers are arguments.
 
 pub mod assignment;
+pub mod capacity;
 pub mod compression;
 pub mod entry;
 pub mod feature_level;

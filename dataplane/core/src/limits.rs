@@ -21,6 +21,19 @@ pub const TOPICS_MAX_COUNT: usize = 10_000;
 pub const TOPIC_PARTITIONS_MAX_COUNT: u32 = 10_000;
 /// Maximum number of partition replicas in a cluster, over all topics.
 pub const CLUSTER_REPLICAS_MAX_COUNT: usize = 100_000;
+/// Maximum number of replicas per core of a node. At 2,500 per core a cluster was measured to spend
+/// its time with elections.
+pub const REPLICAS_PER_CORE_MAX_COUNT: usize = 1000;
+/// Maximum number of files that a replica has open: its newest segment, and one that is being
+/// written beside it (the next segment, an index, the hard state).
+pub const FILES_PER_REPLICA_MAX_COUNT: u64 = 2;
+/// Open files that are not for replicas or connections of clients and nodes: sealed segments that
+/// are being read, the health port, listening sockets, the runtime.
+pub const OPEN_FILES_RESERVED_COUNT: u64 = 256;
+/// Minimum limit of open files that a node starts with.
+pub const OPEN_FILES_MIN_COUNT: u64 = 512;
+/// The limit of open files that a node asks for at most.
+pub const OPEN_FILES_MAX_COUNT: u64 = 1024 * 1024;
 /// Maximum replication factor. Seven replicas survive the loss of three nodes.
 pub const REPLICATION_FACTOR_MAX_COUNT: u32 = 7;
 /// Maximum number of voters of the meta group; the remaining nodes are its learners. Five voters

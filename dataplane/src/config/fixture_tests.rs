@@ -38,6 +38,7 @@ fn full() -> NodeConfig {
         seeds: vec!["node-1.example:9501".to_owned(), "[::1]:9501".to_owned()],
         runtime: RuntimeSettings {
             worker_threads_count: Some(3),
+            replicas_max_count: None,
         },
         storage: StorageSettings {
             segment_max_bytes: 4 << 20,

@@ -173,6 +173,11 @@ fn bounds_are_named() {
             "at least 1",
         ),
         (
+            "runtime: {replicas_max_count: 0}",
+            "runtime.replicas_max_count",
+            "at least 1",
+        ),
+        (
             "storage: {writer_threads_count: 0}",
             "storage.writer_threads_count",
             "at least 1",

@@ -8,6 +8,7 @@ use tokio_stream::StreamExt;
 
 use super::*;
 use crate::config::TlsConfig;
+use crate::host;
 use crate::net::{Net, TcpNet};
 use crate::pki::Ca;
 
@@ -29,6 +30,10 @@ fn paths(dir: &Path) -> TlsConfig {
         key: dir.join("tls.key"),
         ca: dir.join("ca.crt"),
     }
+}
+
+fn limits() -> ListenLimits {
+    ListenLimits::of(Port::Peer, Capacity::of(host::limits(), None))
 }
 
 async fn fixture(limits: ListenLimits) -> Fixture {
@@ -84,7 +89,7 @@ async fn closed(io: &mut (impl AsyncRead + Unpin)) {
 
 #[tokio::test]
 async fn a_connection_tells_who_is_there() {
-    let mut port = fixture(ListenLimits::of(Port::Peer)).await;
+    let mut port = fixture(limits()).await;
     let mut near = port.connect().await.unwrap();
     let mut accepted = port.accept().await;
     assert_eq!(
@@ -115,7 +120,7 @@ async fn a_connection_tells_who_is_there() {
 async fn one_connection_too_many_is_closed() {
     let limits = ListenLimits {
         connections_max_count: 1,
-        ..ListenLimits::of(Port::Peer)
+        ..limits()
     };
     let mut port = fixture(limits).await;
     let _first = port.connect().await.unwrap();
@@ -137,7 +142,7 @@ async fn a_silent_client_is_closed_and_holds_up_nobody() {
     let limits = ListenLimits {
         handshake_max: Duration::from_millis(100),
         handshakes_max_count: 2,
-        ..ListenLimits::of(Port::Peer)
+        ..limits()
     };
     let mut port = fixture(limits).await;
     let mut silent = TcpStream::connect(port.address).await.unwrap();
@@ -153,7 +158,7 @@ async fn a_silent_client_is_closed_and_holds_up_nobody() {
 
 #[tokio::test]
 async fn a_cut_ends_connections_and_a_dropped_stream_the_port() {
-    let mut port = fixture(ListenLimits::of(Port::Peer)).await;
+    let mut port = fixture(limits()).await;
     let _near = port.connect().await.unwrap();
     let mut accepted = port.accept().await;
     port.cut.send_replace(true);

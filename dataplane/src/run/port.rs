@@ -18,20 +18,20 @@ use crate::tls::{Port, Tls};
 pub(super) struct BoundPort {
     pub(super) port: Port,
     pub(super) listener: Box<dyn Listener>,
+    pub(super) limits: ListenLimits,
 }
 
 impl BoundPort {
     pub(super) fn serve(self, tls: Arc<Tls>, metrics: &Metrics, routes: Routes) -> ServedPort {
-        let Self { port, listener } = self;
+        let Self {
+            port,
+            listener,
+            limits,
+        } = self;
         let (cut, is_cut) = watch::channel(false);
         let (stop, mut is_stopped) = watch::channel(false);
-        let (incoming, accepting) = listen::incoming(
-            listener,
-            (port, ListenLimits::of(port)),
-            tls,
-            metrics,
-            is_cut,
-        );
+        let (incoming, accepting) =
+            listen::incoming(listener, (port, limits), tls, metrics, is_cut);
         let task = tokio::spawn(async move {
             let stopped = async move {
                 // A sender that is gone stops as well.

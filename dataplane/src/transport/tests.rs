@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use lograft_core::capacity::Capacity;
 use lograft_core::{ClusterId, Entry, EntryKind, GroupId, LogId, LogIndex, Proposal, Term, Vote};
 use lograft_raft::{
     BoxError, GroupConfig, PeerTransport, RaftGroup, Response, StateMachine, TransportError, wire,
@@ -17,6 +18,7 @@ use super::*;
 use crate::api::grpc::peer_checks::GroupLookup;
 use crate::api::grpc::raft_service::RaftApi;
 use crate::config::TlsConfig;
+use crate::host;
 use crate::identity::Member;
 use crate::listen::{self, ListenLimits};
 use crate::net::TcpNet;
@@ -150,7 +152,8 @@ impl TestNode {
         let (cut, is_cut) = watch::channel(false);
         let listener = net.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.local_address().unwrap().to_string();
-        let limited = (Port::Peer, ListenLimits::of(Port::Peer));
+        let capacity = Capacity::of(host::limits(), None);
+        let limited = (Port::Peer, ListenLimits::of(Port::Peer, capacity));
         let (incoming, _) = listen::incoming(listener, limited, Arc::clone(&tls), &metrics, is_cut);
         let service = RaftApi::server(Arc::clone(&groups) as Arc<dyn GroupLookup>);
         let server = tokio::spawn(async move {

@@ -86,6 +86,7 @@ pub(crate) fn write_config(
         seeds: others.map(|other| other.peer.to_string()).collect(),
         runtime: RuntimeSettings {
             worker_threads_count: Some(worker_threads(plan.len())),
+            replicas_max_count: None,
         },
         storage: StorageSettings::default(),
         raft: RaftSettings::default(),
