@@ -223,8 +223,7 @@ impl Node {
     pub async fn start(config: NodeConfig, mut env: NodeEnv) -> Result<Self, RunError> {
         config.check()?;
         config.log_ignored();
-        host::check(env.host)?;
-        let capacity = capacity(&config, env.host);
+        let capacity = capacity(&config, env.host)?;
         let tls = Arc::new(Tls::load(config.tls.clone())?);
         let metrics = Arc::new(Metrics::new()?);
         env.fs = Arc::new(MeteredFs::new(env.fs, &metrics));
@@ -393,7 +392,8 @@ impl ControlResources {
     }
 }
 
-fn capacity(config: &NodeConfig, host: HostLimits) -> Capacity {
+fn capacity(config: &NodeConfig, host: HostLimits) -> Result<Capacity, TooFewFiles> {
+    host::check(host)?;
     let cores = config.runtime.worker_threads_count.unwrap_or(host.cores);
     let capacity = Capacity::of(
         HostLimits { cores, ..host },
@@ -407,7 +407,7 @@ fn capacity(config: &NodeConfig, host: HostLimits) -> Capacity {
         peer_connections_max = capacity.peer_connections_max_count,
         "capacity of the node"
     );
-    capacity
+    Ok(capacity)
 }
 
 fn node_info(config: &NodeConfig, addresses: Addresses) -> NodeInfo {
