@@ -72,6 +72,7 @@ pub enum Reason {
     NodeLost,
     QuorumLost,
     DataPlaneUnreachable,
+    CheckRaised,
     Issued,
     Issuing,
     RenewalFailed,
@@ -134,6 +135,7 @@ pub const TABLE: &[Row] = rows! {
     Degraded true Transient NodeLost "A node is lost; its partitions still have a majority";
     Degraded true Terminal QuorumLost "A partition has no majority and accepts no writes";
     Degraded true Transient DataPlaneUnreachable "No node answers the operator";
+    Degraded true Transient CheckRaised "A node has raised a check; the message has the next step";
     CertificatesReady true Transient Issued "Every certificate is valid and not due for renewal";
     CertificatesReady false Transient Issuing "Certificates are being issued";
     CertificatesReady false Terminal RenewalFailed "A certificate is due and its renewal fails";

@@ -145,6 +145,10 @@ pub const LEASE_RENEW_SECONDS: u64 = 4;
 pub const LEASE_RENEW_MAX_SECONDS: u64 = 10;
 /// Timeout of the shutdown: running reconciles and the release of the Lease.
 pub const SHUTDOWN_MAX_SECONDS: u64 = 20;
+/// Maximum number of checks that are read from a node's description of the cluster.
+pub const CHECKS_MAX_COUNT: usize = 64;
+/// Maximum length of a text of such a check, bytes. A longer one is cut.
+pub const CHECK_TEXT_MAX_BYTES: usize = 1024;
 /// Maximum size of the head of a request to the health port, bytes.
 pub const HTTP_HEAD_MAX_BYTES: usize = 16 * 1024;
 /// Maximum number of open connections to the health port.

@@ -12,6 +12,7 @@
 mod address_book;
 mod blocking;
 mod catch_up;
+mod checks_state;
 pub(crate) mod cluster_entry;
 pub(crate) mod cluster_report;
 mod control_loop;
@@ -31,6 +32,7 @@ mod local_member;
 mod meta_replica;
 mod meta_voters;
 pub(crate) mod node_admin;
+mod node_checkup;
 mod node_info;
 pub(crate) mod node_report;
 mod node_reporter;
@@ -39,7 +41,6 @@ pub(crate) mod peer_calls;
 mod preferred_leaders;
 pub(crate) mod propose;
 mod reachability;
-mod readiness;
 mod readiness_state;
 mod reassignment;
 mod reconcile;
@@ -67,6 +68,7 @@ use tokio::sync::watch;
 
 use self::address_book::AddressBookLoop;
 use self::catch_up::CatchUp;
+use self::checks_state::ChecksState;
 use self::cluster_entry::ClusterEntry;
 use self::cluster_report::ClusterReporter;
 use self::control_loop::{ControlLoop, PartitionChecks};
@@ -81,12 +83,12 @@ use self::level_admin::LevelAdmin;
 use self::meta_replica::MetaReplicaStarter;
 use self::meta_voters::MetaVoters;
 use self::node_admin::NodeAdmin;
+use self::node_checkup::NodeCheckup;
 use self::partition_start::PartitionStart;
 use self::peer_calls::PeerCalls;
 use self::preferred_leaders::PreferredLeaders;
 use self::propose::MetaProposer;
 use self::reachability::Reachability;
-use self::readiness::ReadinessCheck;
 use self::reassignment::Reassignment;
 use self::reconcile::Reconciler;
 use self::registration::RegistrationFile;
@@ -99,6 +101,7 @@ use self::task_registry::TaskRegistry;
 use self::topic_admin::TopicAdmin;
 use crate::clock::Clock;
 use crate::config::TopicDefaultsSource;
+use crate::exchange::NodeExchange;
 use crate::fatal::FatalSink;
 use crate::net::AddressBook;
 use crate::serving::meta_group::MetaHandle;
@@ -143,6 +146,8 @@ pub(crate) struct ControlParts {
     pub(crate) fatal: Arc<dyn FatalSink>,
     /// The newest feature level that this node knows.
     pub(crate) level: FeatureLevel,
+    /// The readings of this node and the others.
+    pub(crate) exchange: NodeExchange,
 }
 
 /// The parts of control that the rest of the node uses. Cheap to clone.
@@ -180,6 +185,8 @@ pub(crate) struct Control {
     pub(crate) leader_admin: LeaderAdmin,
     /// Finalizes feature levels.
     pub(crate) levels: LevelAdmin,
+    /// The readings of this node and the others.
+    pub(crate) exchange: NodeExchange,
 }
 
 /// The loops of control.
@@ -215,6 +222,7 @@ impl ControlLoops {
 struct Shared {
     member: LocalMember,
     readiness: ReadinessState,
+    checks: ChecksState,
     replicas: ReplicaMap,
     view: MetaView,
     catch_up: CatchUp,
@@ -265,6 +273,7 @@ impl Shared {
         });
         Self {
             readiness: ReadinessState::default(),
+            checks: ChecksState::default(),
             catch_up: CatchUp::default(),
             reachability: Arc::default(),
             led_groups: LedGroupsPublisher::new(replicas.clone()),
@@ -302,6 +311,8 @@ impl Shared {
             storage: parts.storage,
             certificates: parts.certificates,
             level: parts.level,
+            checks: self.checks.clone(),
+            exchange: parts.exchange.clone(),
         });
         let cluster = Arc::new(ClusterReporter {
             member: self.member.clone(),
@@ -355,6 +366,7 @@ impl Shared {
             reporter,
             cluster,
             transfers,
+            exchange: parts.exchange,
         }
     }
 
@@ -466,12 +478,17 @@ impl Shared {
                 tasks: self.tasks.clone(),
                 is_settled: false,
             },
-            readiness: ReadinessCheck {
+            checkup: NodeCheckup {
                 member: self.member.clone(),
                 replicas: self.replicas.clone(),
                 catch_up: self.catch_up.clone(),
                 holdings: self.holdings.clone(),
+                storage: parts.storage.clone(),
+                exchange: parts.exchange.clone(),
+                checks: self.checks.clone(),
                 readiness: self.readiness.clone(),
+                has_started: false,
+                measured: None,
             },
         }
     }

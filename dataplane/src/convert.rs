@@ -10,6 +10,7 @@ use lograft_core::{
 use lograft_proto::raft::v1 as proto;
 use lograft_raft::{MembershipCodecError, wire};
 
+pub(crate) mod reading;
 pub(crate) mod snapshot;
 
 /// Why a peer's request or answer makes no sense.

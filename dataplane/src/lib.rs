@@ -13,6 +13,7 @@ mod control;
 mod convert;
 mod error;
 mod error_text;
+pub mod exchange;
 mod fatal;
 pub mod health;
 pub mod host;

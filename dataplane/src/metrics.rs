@@ -6,6 +6,7 @@
 use std::sync::{Arc, OnceLock};
 
 use lograft_core::FeatureLevel;
+use lograft_core::check::{CheckName, CheckScope, NodeChecks};
 use lograft_core::limits::METRICS_PARTITIONS_MAX_COUNT;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -78,6 +79,7 @@ struct Sampled {
     disk_free: IntGauge,
     disk_total: IntGauge,
     disk_low: IntGauge,
+    checks: IntGaugeVec,
     certificate_expiry: Gauge,
     resident: Gauge,
     cpu: Gauge,
@@ -286,6 +288,12 @@ impl Sampled {
                 "lograft_disk_low",
                 "1 while writes are refused because the disk is nearly full.",
             )?,
+            checks: gauges(
+                r,
+                "lograft_check",
+                "1 while the check of this node is raised, else 0.",
+                &["name", "severity"],
+            )?,
             certificate_expiry,
             resident,
             cpu,
@@ -323,8 +331,24 @@ impl Sampled {
         self.disk_free.set(int(sample.disk_free_bytes));
         self.disk_total.set(int(sample.disk_total_bytes));
         self.disk_low.set(i64::from(sample.disk_low));
+        self.take_checks(&sample.checks);
         self.certificate_expiry
             .set(seconds(sample.certificate_expiry_s));
+    }
+
+    /// Each check that a node can raise, also those that are not raised: an alert on a series that
+    /// does not exist never fires.
+    fn take_checks(&self, raised: &NodeChecks) {
+        for name in CheckName::ALL {
+            let info = name.info();
+            if info.scope == CheckScope::Cluster {
+                continue;
+            }
+            let is_raised = raised.iter().any(|check| check.name == info.name);
+            self.checks
+                .with_label_values(&[info.name, info.severity.as_str()])
+                .set(is_raised.into());
+        }
     }
 
     fn take_partition(&self, sample: &PartitionSample) {

@@ -32,6 +32,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{ConfigError, NodeConfig, TopicDefaultsSource};
 use crate::control::{Control, ControlLoops, ControlParts, NodeInfo};
 use crate::error_text::error_chain;
+use crate::exchange::NodeExchange;
 use crate::fatal::{FatalCell, FatalError, FatalSink as _};
 use crate::health::{self, Health, Readiness};
 use crate::host::{self, TooFewFiles};
@@ -237,8 +238,15 @@ impl Node {
         let storage = open_storage(&config, Arc::clone(&env.fs), &fatal).await?;
         let (book, addresses_known) = watch::channel(AddressBook::new());
         let net = Arc::clone(&env.net);
-        let pool = PeerPool::new(net, Arc::clone(&tls), Arc::clone(&metrics), addresses_known);
         let clock = Arc::clone(&env.clock);
+        let exchange = NodeExchange::new(Arc::clone(&clock), env.level);
+        let pool = PeerPool::new(
+            net,
+            Arc::clone(&tls),
+            Arc::clone(&metrics),
+            exchange,
+            addresses_known,
+        );
         let resources = ControlResources {
             pool: pool.clone(),
             storage: storage.clone(),
@@ -368,7 +376,9 @@ impl ControlResources {
             host: _,
         } = env;
         let peers = Arc::new(pool.clone());
+        let exchange = pool.exchange().clone();
         let parts = ControlParts {
+            exchange,
             info: node_info(config, addresses),
             topic_defaults: TopicDefaultsSource::new(config),
             seeds: config

@@ -23,6 +23,7 @@ use lograft_core::limits::{
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::exchange::NodeExchange;
 use crate::metrics::Metrics;
 use crate::net::{AddressBook, Net};
 use crate::tls::Tls;
@@ -73,6 +74,7 @@ struct Connections {
     net: Arc<dyn Net>,
     tls: Arc<Tls>,
     metrics: Arc<Metrics>,
+    exchange: NodeExchange,
     book: watch::Receiver<AddressBook>,
     links: Mutex<HashMap<(NodeId, ChannelClass), Link>>,
 }
@@ -88,6 +90,7 @@ impl PeerPool {
         net: Arc<dyn Net>,
         tls: Arc<Tls>,
         metrics: Arc<Metrics>,
+        exchange: NodeExchange,
         book: watch::Receiver<AddressBook>,
     ) -> Self {
         let links = Mutex::default();
@@ -96,10 +99,16 @@ impl PeerPool {
                 net,
                 tls,
                 metrics,
+                exchange,
                 book,
                 links,
             }),
         }
+    }
+
+    /// The readings that are exchanged with the other nodes.
+    pub(crate) fn exchange(&self) -> &NodeExchange {
+        &self.connections.exchange
     }
 
     /// The channel to a node; it connects when first used. Get it again for each call: a node whose

@@ -3,12 +3,14 @@
 
 pub mod assignment;
 pub mod capacity;
+pub mod check;
 pub mod compression;
 pub mod entry;
 pub mod feature_level;
 pub mod ids;
 pub mod limits;
 pub mod metadata;
+pub mod node_reading;
 pub mod offset;
 pub mod partition;
 pub mod partitioner;
@@ -32,6 +34,7 @@ pub use entry::{Entry, EntryKind, LogId, Membership, ProducerStamp, Proposal, Vo
 pub use feature_level::FeatureLevel;
 pub use ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence};
 pub use metadata::NodeState;
+pub use node_reading::{DiskMark, DiskReading, NodeReading};
 pub use offset::{LogIndex, Offset, Term};
 pub use partition::{Admission, Applied, LeaderState, PartitionState, Rejection};
 pub use reason::{Reason, ReceivedReason};

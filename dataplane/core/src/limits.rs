@@ -201,6 +201,26 @@ pub const ERROR_METADATA_KEY_MAX_BYTES: usize = 64;
 /// out.
 pub const ERROR_METADATA_VALUE_MAX_BYTES: usize = 1024;
 
+// The exchange between nodes, and named checks.
+
+/// Greatest clock reading of a peer that is used, in milliseconds since the Unix epoch: the end of
+/// the year 9999.
+pub const CLOCK_READING_MAX_MS: i64 = 253_402_300_799_999;
+/// Maximum age of an unflushed write that is shown; a greater one is shown as this.
+pub const UNFLUSHED_AGE_SHOWN_MAX: Duration = Duration::from_hours(24);
+/// Interval between two readings on a leader-watch stream. Heartbeats carry one each.
+pub const READING_INTERVAL: Duration = Duration::from_secs(1);
+/// Age above which the reading of a peer is not used any more: the peer counts as silent.
+pub const READING_MAX_AGE: Duration = Duration::from_secs(10);
+/// Maximum number of raised checks of one node.
+pub const CHECKS_MAX_COUNT: usize = 64;
+/// Maximum length of the name of a check, or of a key of its evidence, in bytes.
+pub const CHECK_NAME_MAX_BYTES: usize = 64;
+/// Maximum length of a text of a check, in bytes. A longer one is cut.
+pub const CHECK_TEXT_MAX_BYTES: usize = 512;
+/// Maximum number of facts that a check has as its evidence.
+pub const CHECK_EVIDENCE_MAX_COUNT: usize = 16;
+
 // The command line tool.
 
 /// Maximum number of nodes of a `lograft dev` cluster.

@@ -90,7 +90,7 @@ fn describe_cluster(
     ClusterDescription {
         cluster: metadata.cluster_id(),
         finalized_level: metadata.finalized_level(),
-        healthy: !problems.iter().any(|problem| problem.degrades),
+        healthy: !problems.iter().any(|problem| problem.severity.degrades()),
         meta_leader: meta_leader.map(|(node, _)| node),
         answered_by,
         nodes,

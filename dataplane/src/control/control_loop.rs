@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use super::catch_up::CatchUp;
 use super::led_groups::LedGroupsPublisher;
 use super::meta_voters::MetaVoters;
+use super::node_checkup::NodeCheckup;
 use super::partition_start::PartitionStart;
 use super::preferred_leaders::PreferredLeaders;
-use super::readiness::ReadinessCheck;
 use super::reassignment::Reassignment;
 use super::registration_check::RegistrationCheck;
 use super::repair::ReplicaRepair;
@@ -37,7 +37,7 @@ pub(crate) struct ControlLoop {
     pub(crate) preferred_leaders: PreferredLeaders,
     pub(crate) meta_voters: MetaVoters,
     pub(crate) registration: RegistrationCheck,
-    pub(crate) readiness: ReadinessCheck,
+    pub(crate) checkup: NodeCheckup,
 }
 
 impl ControlLoop {
@@ -67,7 +67,7 @@ impl ControlLoop {
             self.registration.check_phase(&metadata).await;
         }
         self.registration.check_addresses(&metadata);
-        self.readiness.check(&metadata);
+        self.checkup.check(&metadata);
     }
 }
 

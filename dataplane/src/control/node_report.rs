@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lograft_core::{FeatureLevel, GroupId, LogIndex, NodeId, Offset, Term};
+use lograft_core::check::NodeChecks;
+use lograft_core::{FeatureLevel, GroupId, LogIndex, NodeId, NodeReading, Offset, Term};
 
 use crate::identity::Member;
 
@@ -29,6 +30,10 @@ pub(crate) struct NodeReport {
     pub(crate) certificate_not_after_s: Option<i64>,
     /// SHA-256 in hex of each CA certificate that it has loaded.
     pub(crate) ca_fingerprints: Vec<String>,
+    /// Its raised checks; none from programs before 0.3.0.
+    pub(crate) checks: NodeChecks,
+    /// The state that it sends with heartbeats; `None` from programs before 0.3.0.
+    pub(crate) reading: Option<NodeReading>,
 }
 
 /// Report of a replica by its node.

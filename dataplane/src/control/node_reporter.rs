@@ -6,8 +6,10 @@ use lograft_core::{FeatureLevel, LogId, LogIndex};
 use lograft_raft::{GroupStatus, Role};
 use lograft_storage::{GroupLog, Storage};
 
+use super::checks_state::ChecksState;
 use super::local_member::LocalMember;
 use super::node_report::{NodeReport, ReplicaReport};
+use crate::exchange::NodeExchange;
 use crate::metrics::{PartitionSample, Sample};
 use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
@@ -26,6 +28,8 @@ pub(crate) struct NodeReporter {
     pub(crate) certificates: CertificateReader,
     /// The newest feature level that this node knows.
     pub(crate) level: FeatureLevel,
+    pub(crate) checks: ChecksState,
+    pub(crate) exchange: NodeExchange,
 }
 
 impl NodeReporter {
@@ -44,6 +48,8 @@ impl NodeReporter {
             meta_applied_index: self.view.load().version(),
             certificate_not_after_s: Some(certificates.not_after_s),
             ca_fingerprints: certificates.ca_fingerprints,
+            checks: (*self.checks.load()).clone(),
+            reading: Some(self.exchange.own()),
         }
     }
 
@@ -78,6 +84,7 @@ impl NodeReporter {
             disk_free_bytes: space.map_or(0, |space| space.free_bytes),
             disk_total_bytes: space.map_or(0, |space| space.total_bytes),
             disk_low: self.storage.is_disk_low(),
+            checks: (*self.checks.load()).clone(),
             ..Sample::default()
         };
         for replica in self.replicas.all().values() {

@@ -32,11 +32,6 @@ impl ReadinessState {
         self.set(Readiness::Waiting(why.into()));
     }
 
-    /// Whether the node was published as ready.
-    pub(crate) fn is_ready(&self) -> bool {
-        *self.0.borrow() == Readiness::Ready
-    }
-
     /// Receives changes.
     pub(crate) fn watch(&self) -> watch::Receiver<Readiness> {
         self.0.subscribe()

@@ -1,6 +1,7 @@
 //! Current values, taken when somebody scrapes.
 
 use lograft_core::FeatureLevel;
+use lograft_core::check::NodeChecks;
 
 /// One replica of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct Sample {
     pub disk_total_bytes: u64,
     /// Whether writes are refused for space.
     pub disk_low: bool,
+    /// The raised checks.
+    pub checks: NodeChecks,
     /// When the node's certificate expires, seconds since the Unix epoch.
     pub certificate_expiry_s: i64,
 }

@@ -89,9 +89,13 @@ impl Services {
 
     /// For nodes.
     pub(super) fn peer_port(&self) -> Routes {
+        let control = &self.parts.control;
         self.shared()
-            .add_service(RaftApi::server(Arc::new(self.parts.control.clone())))
-            .add_service(NodeApi::server(self.parts.control.clone()))
+            .add_service(RaftApi::server(
+                Arc::new(control.clone()),
+                control.exchange.clone(),
+            ))
+            .add_service(NodeApi::server(control.clone()))
     }
 
     /// Publishes control's readiness until dropped; builds the log service once

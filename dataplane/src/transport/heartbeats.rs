@@ -238,9 +238,14 @@ impl Heartbeats {
         let request = proto::HeartbeatsRequest {
             route: Some(route.to_proto()),
             heartbeats,
+            reading: Some(convert::reading::to_proto(self.pool.exchange().own())),
         };
         let mut replies = client.heartbeats(request).await?.into_inner();
         while let Some(reply) = replies.message().await? {
+            if let Some(reading) = reply.reading {
+                let reading = convert::reading::from_proto(reading);
+                self.pool.exchange().record(to, reading);
+            }
             for proto::HeartbeatAnswer { position, result } in reply.answers {
                 let position = usize::try_from(position).unwrap_or(usize::MAX);
                 if let Some(answer) = answers.get_mut(position).and_then(Option::take) {

@@ -5,6 +5,7 @@ use lograft_core::{ClusterId, FeatureLevel, GroupId, LogIndex, NodeId, Offset, T
 use lograft_proto::raft::v1 as proto;
 
 use crate::control::node_report::{NodeReport, ReplicaReport};
+use crate::convert::reading;
 use crate::identity::Member;
 
 /// Encodes a report.
@@ -20,6 +21,8 @@ pub(crate) fn to_proto(report: NodeReport) -> proto::NodeReport {
         certificate_not_after_s,
         ca_fingerprints,
         level,
+        checks,
+        reading,
     } = report;
     proto::NodeReport {
         node_id: member.map_or(0, |member| member.node.get()),
@@ -35,6 +38,8 @@ pub(crate) fn to_proto(report: NodeReport) -> proto::NodeReport {
         certificate_not_after_s,
         ca_fingerprints,
         feature_level: level.get(),
+        checks: reading::checks_to_proto(&checks),
+        reading: reading.map(reading::to_proto),
     }
 }
 
@@ -52,6 +57,8 @@ pub(crate) fn from_proto(report: proto::NodeReport) -> NodeReport {
         certificate_not_after_s,
         ca_fingerprints,
         feature_level,
+        checks,
+        reading,
     } = report;
     let cluster = <[u8; 16]>::try_from(cluster_id.as_ref()).ok();
     let member = cluster.filter(|_| node_id != 0).map(|bytes| Member {
@@ -69,6 +76,8 @@ pub(crate) fn from_proto(report: proto::NodeReport) -> NodeReport {
         certificate_not_after_s,
         ca_fingerprints,
         level: FeatureLevel(feature_level),
+        checks: reading::checks_from_proto(checks),
+        reading: reading.map(reading::from_proto),
     }
 }
 
@@ -159,6 +168,9 @@ fn replica_from_proto(report: proto::ReplicaReport) -> ReplicaReport {
 
 #[cfg(test)]
 mod tests {
+    use lograft_core::NodeReading;
+    use lograft_core::check::{CheckName, NodeChecks, RaisedCheck};
+
     use super::*;
     use crate::control::test_metadata::ids;
 
@@ -195,6 +207,8 @@ mod tests {
             meta_applied_index: LogIndex(11),
             certificate_not_after_s: Some(77),
             ca_fingerprints: vec!["ab".to_owned()],
+            checks: NodeChecks::of(&[RaisedCheck::new(CheckName::DiskLow, [])]),
+            reading: Some(NodeReading::default()),
         };
         assert_eq!(from_proto(to_proto(report.clone())), report);
         let outside = NodeReport::default();

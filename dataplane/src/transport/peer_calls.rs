@@ -25,7 +25,7 @@ use crate::control::peer_calls::{
     AppliedCommand, CallRoute, JoinAnswer, JoinCall, LeaderChangeStream, LeaderMove, PeerAnswer,
     PeerCallError, PeerCalls, PeerFailure,
 };
-use crate::convert::Route;
+use crate::convert::{self, Route};
 use crate::error_text::error_chain;
 use crate::identity::Member;
 
@@ -76,16 +76,18 @@ impl PeerCalls for PeerPool {
         let request = proto::WatchLeadersRequest {
             route: Some(route_to_proto(route, GroupId::META)),
         };
-        let node = self.node(route.to);
+        let (node, exchange) = (self.node(route.to), self.exchange().clone());
         Box::pin(async move {
             let mut node = node.map_err(|error| unreachable(&error))?;
             let opened = node.watch_leaders(Request::new(request)).await;
             let failed = |status: Status| failed(&status, "WatchLeaders");
             let stream = opened.map_err(failed)?.into_inner();
             let changes = stream.map(move |batch| {
-                batch
-                    .map(|batch| batch.hints.iter().map(change_from_proto).collect())
-                    .map_err(failed)
+                let proto::LeaderHints { hints, reading } = batch.map_err(failed)?;
+                if let Some(reading) = reading {
+                    exchange.record(route.to, convert::reading::from_proto(reading));
+                }
+                Ok(hints.iter().map(change_from_proto).collect())
             });
             Ok(changes.boxed())
         })

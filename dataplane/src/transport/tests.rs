@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lograft_core::capacity::Capacity;
-use lograft_core::{ClusterId, Entry, EntryKind, GroupId, LogId, LogIndex, Proposal, Term, Vote};
+use lograft_core::{
+    ClusterId, Entry, EntryKind, FeatureLevel, GroupId, LogId, LogIndex, Proposal, Term, Vote,
+};
 use lograft_raft::{
     BoxError, GroupConfig, PeerTransport, RaftGroup, Response, StateMachine, TransportError, wire,
 };
@@ -17,6 +19,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::api::grpc::peer_checks::GroupLookup;
 use crate::api::grpc::raft_service::RaftApi;
+use crate::clock::SystemClock;
 use crate::config::TlsConfig;
 use crate::host;
 use crate::identity::Member;
@@ -90,11 +93,16 @@ impl GroupLookup for Groups {
     }
 }
 
+fn exchange() -> NodeExchange {
+    NodeExchange::new(Arc::new(SystemClock), FeatureLevel::CURRENT)
+}
+
 struct TestNode {
     groups: Arc<Groups>,
     peers: Arc<RaftPeers>,
     raft: RaftGroup,
     applied: watch::Receiver<u64>,
+    exchange: NodeExchange,
     cut: watch::Sender<bool>,
     server: JoinHandle<()>,
     _dir: TempDir,
@@ -155,7 +163,9 @@ impl TestNode {
         let capacity = Capacity::of(host::limits(), None);
         let limited = (Port::Peer, ListenLimits::of(Port::Peer, capacity));
         let (incoming, _) = listen::incoming(listener, limited, Arc::clone(&tls), &metrics, is_cut);
-        let service = RaftApi::server(Arc::clone(&groups) as Arc<dyn GroupLookup>);
+        let exchange = exchange();
+        let lookup = Arc::clone(&groups) as Arc<dyn GroupLookup>;
+        let service = RaftApi::server(lookup, exchange.clone());
         let server = tokio::spawn(async move {
             listen::server()
                 .add_service(service)
@@ -165,7 +175,7 @@ impl TestNode {
         });
         book.send_modify(|book| drop(book.insert(node, address.into())));
 
-        let pool = PeerPool::new(net, tls, metrics, book.subscribe());
+        let pool = PeerPool::new(net, tls, metrics, exchange.clone(), book.subscribe());
         let peers = Arc::new(RaftPeers::new(pool, member));
         let (count, applied) = watch::channel(0);
         let raft = RaftGroup::start(
@@ -182,6 +192,7 @@ impl TestNode {
             peers,
             raft,
             applied,
+            exchange,
             cut,
             server,
             _dir: dir,
@@ -323,7 +334,8 @@ async fn another_cluster_is_refused_by_id_and_by_ca() {
     let ask = async |ca: &Ca, cluster: ClusterId| {
         let tls = tls(ca, dir.path(), "node/n1");
         let metrics = Arc::new(Metrics::new().unwrap());
-        let pool = PeerPool::new(Arc::new(TcpNet), tls, metrics, book.subscribe());
+        let net = Arc::new(TcpNet);
+        let pool = PeerPool::new(net, tls, metrics, exchange(), book.subscribe());
         let peers = RaftPeers::new(
             pool,
             Member {

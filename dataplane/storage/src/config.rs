@@ -66,13 +66,17 @@ pub struct Identity {
     pub node_id: NodeId,
 }
 
-/// Size and free space of the file system of the data directory, bytes.
+/// Size and free space of the file system of the data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     /// The size of the file system.
     pub total_bytes: u64,
     /// The bytes that this process may still write.
     pub free_bytes: u64,
+    /// The number of inodes; 0 if the file system has no fixed number.
+    pub total_inodes: u64,
+    /// The inodes that this process may still use.
+    pub free_inodes: u64,
     /// The bytes that must stay free.
     pub reserve_bytes: u64,
 }

@@ -308,6 +308,8 @@ impl Storage {
         Ok(Space {
             total_bytes: space.total_bytes,
             free_bytes: space.free_bytes,
+            total_inodes: space.total_inodes,
+            free_inodes: space.free_inodes,
             reserve_bytes: config.reserve_bytes,
         })
     }

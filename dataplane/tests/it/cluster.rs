@@ -8,10 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use lograft_core::FeatureLevel;
 use lograft_core::limits::SEGMENT_MIN_BYTES;
+use lograft_node::clock::SystemClock;
 use lograft_node::config::{
     AdvertiseConfig, ListenConfig, LogFormat, LogSettings, NodeConfig, RaftSettings,
     RuntimeSettings, StorageSettings, TlsConfig, TopicDefaults,
 };
+use lograft_node::exchange::NodeExchange;
 use lograft_node::health::Readiness;
 use lograft_node::metrics::Metrics;
 use lograft_node::net::{AddressBook, TcpNet};
@@ -82,7 +84,13 @@ impl Cluster {
         let tls = Arc::new(Tls::load(certificates(&ca, &dir.path().join("tester"))).unwrap());
         let metrics = Arc::new(Metrics::new().unwrap());
         let book = watch::Sender::new(AddressBook::new());
-        let pool = PeerPool::new(Arc::new(TcpNet), tls, metrics, book.subscribe());
+        let pool = PeerPool::new(
+            Arc::new(TcpNet),
+            tls,
+            metrics,
+            NodeExchange::new(Arc::new(SystemClock), FeatureLevel::CURRENT),
+            book.subscribe(),
+        );
         Self {
             ca,
             dir,

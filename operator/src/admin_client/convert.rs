@@ -1,8 +1,10 @@
 //! Conversion of a node's description of the cluster.
 
+use lograft_crds::limits::{CHECK_TEXT_MAX_BYTES, CHECKS_MAX_COUNT};
 use lograft_crds::log_cluster::MemberRole;
 use lograft_operator_desired::cluster::{
-    ClusterView, FeatureLevel, NodeState, ObservedNode, ObservedPartition, ObservedReplica,
+    ClusterView, FeatureLevel, NodeState, ObservedCheck, ObservedNode, ObservedPartition,
+    ObservedReplica,
 };
 use lograft_proto::admin::v1 as proto;
 
@@ -12,7 +14,22 @@ pub(super) fn view(reply: &proto::DescribeClusterReply) -> ClusterView {
         partitions: reply.partitions.iter().map(partition).collect(),
         meta_leader: reply.meta_leader_node,
         finalized_level: FeatureLevel(reply.finalized_level),
+        checks: checks(&reply.problems),
     }
+}
+
+/// The checks that nodes have raised for themselves. Those of the cluster have waits of their own.
+fn checks(problems: &[proto::Problem]) -> Vec<ObservedCheck> {
+    let raised = problems.iter();
+    let raised = raised.filter(|problem| problem.degrades && problem.node_id.is_some());
+    let cut = |text: &str| text[..text.floor_char_boundary(CHECK_TEXT_MAX_BYTES)].to_owned();
+    raised
+        .take(CHECKS_MAX_COUNT)
+        .map(|problem| ObservedCheck {
+            text: cut(&problem.text),
+            next_step: cut(&problem.next_step),
+        })
+        .collect()
 }
 
 fn node(node: &proto::NodeDescription) -> ObservedNode {

@@ -1,5 +1,6 @@
 //! Cluster status as text and JSON.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use lograft_client::admin_wire::{
@@ -35,6 +36,10 @@ struct ProblemJson {
     kind: String,
     text: String,
     degrades: bool,
+    severity: String,
+    next_step: String,
+    evidence: BTreeMap<String, String>,
+    node_id: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,6 +70,10 @@ pub(crate) fn status_json(cluster: &DescribeClusterReply) -> StatusJson {
         kind: problem.kind.clone(),
         text: problem.text.clone(),
         degrades: problem.degrades,
+        severity: problem.severity.clone(),
+        next_step: problem.next_step.clone(),
+        evidence: problem.evidence.clone().into_iter().collect(),
+        node_id: problem.node_id,
     };
     StatusJson {
         cluster_id: cluster.cluster_id.clone(),
@@ -131,6 +140,10 @@ pub(crate) fn status(cluster: &DescribeClusterReply, all: bool, paint: Paint) ->
             paint.warn("note")
         };
         let _ = writeln!(out, "{mark}: {}", problem.text);
+        // Some sentences already end with the step; nodes before 0.3.0 send none.
+        if !problem.next_step.is_empty() && !problem.text.ends_with(&problem.next_step) {
+            let _ = writeln!(out, "  next step: {}", problem.next_step);
+        }
     }
     out
 }
@@ -297,6 +310,8 @@ mod tests {
                 kind: "NODE_UNREACHABLE".into(),
                 text: "node 2 does not answer".into(),
                 degrades: true,
+                next_step: "check whether it runs".into(),
+                ..Problem::default()
             }],
             meta_leader_node: Some(1),
             answered_by: 3,
@@ -317,6 +332,7 @@ ID  NAME    STATE        CLIENT          META    LEADERS  REPLICAS  DISK FREE  V
  3  node-3  draining     127.0.0.1:9420  voter         1         3   12.0 GiB  0.2.0        1
 
 problem: node 2 does not answer
+  next step: check whether it runs
 ";
         assert_eq!(status(&cluster(), false, Paint::plain()), expected);
     }

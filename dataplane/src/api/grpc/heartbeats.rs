@@ -15,6 +15,7 @@ use tonic::Status;
 use super::peer_checks::{GroupLookup, PeerRefusal, check_route, find_group};
 use super::status::{malformed, raft_failed};
 use crate::convert::{self, ConvertError};
+use crate::exchange::NodeExchange;
 
 /// The replies to one call.
 pub(super) type HeartbeatsReplies = BoxStream<'static, Result<proto::HeartbeatsReply, Status>>;
@@ -22,10 +23,18 @@ pub(super) type HeartbeatsReplies = BoxStream<'static, Result<proto::HeartbeatsR
 /// Passes heartbeats to their groups, all at once.
 pub(super) fn answers(
     lookup: &dyn GroupLookup,
+    exchange: &NodeExchange,
     request: proto::HeartbeatsRequest,
 ) -> Result<HeartbeatsReplies, Status> {
-    let proto::HeartbeatsRequest { route, heartbeats } = request;
-    check_route(lookup, route.as_ref())?;
+    let proto::HeartbeatsRequest {
+        route,
+        heartbeats,
+        reading,
+    } = request;
+    let route = check_route(lookup, route.as_ref())?;
+    if let Some(reading) = reading {
+        exchange.record(route.from, convert::reading::from_proto(reading));
+    }
     let (count, max_count) = (heartbeats.len(), HEARTBEATS_MAX_COUNT);
     if count > max_count {
         return Err(PeerRefusal::Heartbeats { count, max_count }.into());
@@ -42,7 +51,12 @@ pub(super) fn answers(
             }
         })
         .collect();
-    let replies = stream::unfold(asked, next_reply)
+    let exchange = exchange.clone();
+    let replies = stream::unfold(asked, next_answers)
+        .map(move |answers| proto::HeartbeatsReply {
+            answers,
+            reading: Some(convert::reading::to_proto(exchange.own())),
+        })
         .take_until(tokio::time::sleep(HEARTBEATS_ANSWERS_MAX))
         .map(Ok);
     Ok(replies.boxed())
@@ -70,9 +84,9 @@ fn refused(status: &Status) -> Answer {
 }
 
 /// The next answer, and those that follow within a moment: usually all.
-async fn next_reply<F>(
+async fn next_answers<F>(
     mut asked: FuturesUnordered<F>,
-) -> Option<(proto::HeartbeatsReply, FuturesUnordered<F>)>
+) -> Option<(Vec<proto::HeartbeatAnswer>, FuturesUnordered<F>)>
 where
     F: Future<Output = proto::HeartbeatAnswer>,
 {
@@ -86,5 +100,5 @@ where
     tokio::time::timeout(HEARTBEATS_ANSWERS_GATHER_MAX, others)
         .await
         .ok();
-    Some((proto::HeartbeatsReply { answers }, asked))
+    Some((answers, asked))
 }

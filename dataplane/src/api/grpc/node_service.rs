@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use lograft_core::NodeId;
+use lograft_core::limits::READING_INTERVAL;
 use lograft_core::metadata::Outcome;
 use lograft_proto::raft::v1 as proto;
 use lograft_proto::raft::v1::node_service_server::{NodeService, NodeServiceServer};
@@ -17,8 +18,9 @@ use super::status::{not_proposed, outcome_unknown, to_wire, transfer_failed, une
 use crate::control::Control;
 use crate::control::known_leaders::{LeaderChange, LedGroups, leader_changes};
 use crate::control::propose::ProposeAttempt;
-use crate::convert::Route;
+use crate::convert::{self, Route};
 use crate::error::ApiError;
+use crate::exchange::NodeExchange;
 use crate::transport::node_report;
 
 /// Hands requests to control.
@@ -87,7 +89,8 @@ impl NodeService for NodeApi {
     ) -> Result<Response<Hints>, Status> {
         authorize_node(request.extensions())?;
         self.admit(request.into_inner().route.as_ref())?;
-        Ok(Response::new(leaderships(self.control.led_groups.watch())))
+        let (led, exchange) = (&self.control.led_groups, &self.control.exchange);
+        Ok(Response::new(leaderships(led.watch(), exchange.clone())))
     }
 
     async fn move_leader(
@@ -112,25 +115,33 @@ impl NodeService for NodeApi {
 
 type Led = Arc<LedGroups>;
 
-/// All groups led, then each change.
-fn leaderships(led: watch::Receiver<Led>) -> Hints {
-    let first = (led, None::<Led>);
-    let hints = stream::unfold(first, |(mut led, told)| async move {
-        let told = match told {
-            None => Led::default(),
-            Some(told) => {
-                led.changed().await.ok()?;
-                told
-            }
-        };
-        let now = Arc::clone(&led.borrow_and_update());
-        let hints = proto::LeaderHints {
-            hints: leader_changes(&told, &now)
-                .iter()
-                .map(change_to_proto)
-                .collect(),
-        };
-        Some((Ok(hints), (led, Some(now))))
+/// All groups led, then each change; with each, and at an interval, the state of this node.
+fn leaderships(led: watch::Receiver<Led>, exchange: NodeExchange) -> Hints {
+    let interval = tokio::time::interval(READING_INTERVAL);
+    let first = (led, None::<Led>, interval);
+    let hints = stream::unfold(first, move |(mut led, told, mut interval)| {
+        let exchange = exchange.clone();
+        async move {
+            let told = match told {
+                None => Led::default(),
+                Some(told) => {
+                    tokio::select! {
+                        changed = led.changed() => changed.ok()?,
+                        _ = interval.tick() => {}
+                    }
+                    told
+                }
+            };
+            let now = Arc::clone(&led.borrow_and_update());
+            let hints = proto::LeaderHints {
+                hints: leader_changes(&told, &now)
+                    .iter()
+                    .map(change_to_proto)
+                    .collect(),
+                reading: Some(convert::reading::to_proto(exchange.own())),
+            };
+            Some((Ok(hints), (led, Some(now), interval)))
+        }
     });
     hints.boxed()
 }
@@ -146,9 +157,10 @@ fn change_to_proto(change: &LeaderChange) -> proto::LeaderHint {
 
 #[cfg(test)]
 mod tests {
-    use lograft_core::{GroupId, Term};
+    use lograft_core::{FeatureLevel, GroupId, Term};
 
     use super::*;
+    use crate::clock::SystemClock;
 
     fn led(groups: &[u64]) -> Led {
         Arc::new(
@@ -159,12 +171,14 @@ mod tests {
         )
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn leaderships_are_told_at_once_and_as_they_change() {
         let leads = watch::Sender::new(led(&[]));
-        let mut hints = leaderships(leads.subscribe());
+        let exchange = NodeExchange::new(Arc::new(SystemClock), FeatureLevel::CURRENT);
+        let mut hints = leaderships(leads.subscribe(), exchange);
         let mut next = async || -> Vec<(u64, bool)> {
             let batch = hints.next().await.unwrap().unwrap();
+            assert!(batch.reading.is_some_and(|reading| reading.clock_ms > 0));
             batch
                 .hints
                 .iter()
@@ -176,10 +190,15 @@ mod tests {
             [],
             "also when there are none: the node is there"
         );
+        // The first tick of the interval is at once.
+        assert_eq!(next().await, []);
         leads.send_replace(led(&[3, 4]));
         assert_eq!(next().await, [(3, true), (4, true)]);
         leads.send_replace(led(&[4]));
         assert_eq!(next().await, [(3, false)]);
+        let before = tokio::time::Instant::now();
+        assert_eq!(next().await, [], "the state of the node at an interval");
+        assert_eq!(before.elapsed(), READING_INTERVAL);
         drop(leads);
         assert!(hints.next().await.is_none());
     }

@@ -19,16 +19,21 @@ use super::status::{malformed, raft_failed};
 use crate::convert::snapshot::Assembly;
 use crate::convert::{self, ConvertError};
 use crate::error_text::error_chain;
+use crate::exchange::NodeExchange;
 
 /// The raft service of a node.
 pub(crate) struct RaftApi {
     lookup: Arc<dyn GroupLookup>,
+    exchange: NodeExchange,
 }
 
 impl RaftApi {
     /// The service over a node's groups, with its limits.
-    pub(crate) fn server(lookup: Arc<dyn GroupLookup>) -> RaftServiceServer<Self> {
-        RaftServiceServer::new(Self { lookup })
+    pub(crate) fn server(
+        lookup: Arc<dyn GroupLookup>,
+        exchange: NodeExchange,
+    ) -> RaftServiceServer<Self> {
+        RaftServiceServer::new(Self { lookup, exchange })
             .max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
             .max_encoding_message_size(GRPC_MESSAGE_MAX_BYTES)
     }
@@ -107,7 +112,7 @@ impl RaftService for RaftApi {
         request: Request<proto::HeartbeatsRequest>,
     ) -> Result<Response<HeartbeatsReplies>, Status> {
         authorize_node(request.extensions())?;
-        let replies = heartbeats::answers(&*self.lookup, request.into_inner())?;
+        let replies = heartbeats::answers(&*self.lookup, &self.exchange, request.into_inner())?;
         Ok(Response::new(replies))
     }
 

@@ -1,5 +1,6 @@
 //! The state of the cluster for operators: nodes, partitions and problems.
 
+use lograft_core::check::{CheckName, CheckReport, Evidence, Severity};
 use lograft_core::metadata::{Registration, TopicId};
 use lograft_core::{
     ClusterId, FeatureLevel, GroupId, NodeId, NodeState, Offset, PartitionId, Term, TopicConfig,
@@ -149,53 +150,62 @@ pub(crate) enum ReplicaState {
     Unreachable,
 }
 
-/// Something that is wrong.
+/// A raised check, of one node or of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
-    /// Its kind, for programs.
-    pub(crate) kind: ProblemKind,
+    /// The public name of the check, which may be one of a later version.
+    pub(crate) kind: String,
     /// A sentence for people.
     pub(crate) text: String,
-    /// Whether the cluster counts as unhealthy because of it.
-    pub(crate) degrades: bool,
+    /// Its severity.
+    pub(crate) severity: Severity,
+    /// Next step, for people.
+    pub(crate) next_step: String,
+    /// The facts: key and value.
+    pub(crate) evidence: Vec<(String, String)>,
+    /// The node that raised it; `None` if it is about the cluster.
+    pub(crate) node: Option<NodeId>,
 }
 
-/// Kinds of problems.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ProblemKind {
-    /// The meta group has no leader.
-    MetaNoLeader,
-    /// The meta group has fewer voters than it could.
-    MetaFewVoters,
-    /// A partition has no leader.
-    PartitionUnavailable,
-    /// A replica is corrupt.
-    ReplicaCorrupt,
-    /// A node does not answer.
-    NodeUnreachable,
-    /// A node rejects writes because its disk is almost full.
-    DiskLow,
-    /// A node is being decommissioned.
-    NodeDraining,
-    /// A partition has a replica that is not in sync.
-    PartitionUnderReplicated,
-    /// All nodes know a newer feature level than the finalized one.
-    UpgradeNotFinalized,
-}
-
-impl ProblemKind {
-    /// The public name.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::MetaNoLeader => "META_NO_LEADER",
-            Self::MetaFewVoters => "META_FEW_VOTERS",
-            Self::PartitionUnavailable => "PARTITION_UNAVAILABLE",
-            Self::ReplicaCorrupt => "REPLICA_CORRUPT",
-            Self::NodeUnreachable => "NODE_UNREACHABLE",
-            Self::DiskLow => "DISK_LOW",
-            Self::NodeDraining => "NODE_DRAINING",
-            Self::PartitionUnderReplicated => "PARTITION_UNDER_REPLICATED",
-            Self::UpgradeNotFinalized => "UPGRADE_NOT_FINALIZED",
+impl Problem {
+    /// A check of the cluster, with a sentence that says what it is about.
+    pub(crate) fn of_cluster(name: CheckName, text: String, evidence: &[Evidence]) -> Self {
+        let info = name.info();
+        let pair = |evidence: &Evidence| (evidence.key().to_owned(), evidence.value());
+        Self {
+            kind: info.name.to_owned(),
+            text,
+            severity: info.severity,
+            next_step: info.next_step.to_owned(),
+            evidence: evidence.iter().map(pair).collect(),
+            node: None,
         }
+    }
+
+    /// A check that a node has raised; `subject` names the node.
+    pub(crate) fn of_node(node: NodeId, subject: &str, check: &CheckReport) -> Self {
+        let CheckReport {
+            name,
+            severity,
+            not_ready: _,
+            text,
+            next_step,
+            evidence,
+        } = check.clone();
+        Self {
+            kind: name,
+            text: format!("{subject} {text}"),
+            severity,
+            next_step,
+            evidence,
+            node: Some(node),
+        }
+    }
+
+    /// Rank among the problems of a cluster: the order of the table of checks, then unknown ones.
+    pub(crate) fn rank(&self) -> usize {
+        let mut all = CheckName::ALL.iter();
+        let known = all.position(|name| name.as_str() == self.kind);
+        known.unwrap_or(usize::MAX)
     }
 }

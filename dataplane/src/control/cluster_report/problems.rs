@@ -1,13 +1,15 @@
 //! Problems of the cluster, with a sentence for each.
 
-use lograft_core::NodeState;
+use lograft_core::check::{CheckName, CheckReport, Evidence, RaisedCheck};
 use lograft_core::limits::PROBLEM_NAMES_MAX_COUNT;
 use lograft_core::metadata::Metadata;
+use lograft_core::{NodeId, NodeState};
 
 use super::description::{
-    NodeDescription, PartitionDescription, PartitionHealth, Problem, ProblemKind, ReplicaState,
+    NodeDescription, PartitionDescription, PartitionHealth, Problem, ReplicaState,
 };
 use super::reports::Reports;
+use crate::control::node_report::NodeReport;
 
 /// State of the meta group, as far as problems depend on it.
 #[derive(Clone, Copy, Debug)]
@@ -34,21 +36,22 @@ pub(crate) fn find(
     };
     let mut problems = meta_problems(meta);
     problems.extend(partition_problem(
-        ProblemKind::PartitionUnavailable,
+        CheckName::PartitionUnavailable,
         with(PartitionHealth::Unavailable),
         "no leader",
     ));
     problems.extend(partition_problem(
-        ProblemKind::ReplicaCorrupt,
+        CheckName::ReplicaCorrupt,
         partitions.iter().filter(is_corrupt).map(name),
         "a corrupt replica, which is not served",
     ));
-    problems.extend(nodes.iter().filter_map(node_problem));
+    problems.extend(nodes.iter().flat_map(node_problems));
     problems.extend(partition_problem(
-        ProblemKind::PartitionUnderReplicated,
+        CheckName::PartitionUnderReplicated,
         with(PartitionHealth::UnderReplicated),
         "a replica that is missing or behind",
     ));
+    problems.sort_by_key(Problem::rank);
     problems
 }
 
@@ -57,33 +60,28 @@ pub(crate) fn find(
 pub(crate) fn not_finalized(metadata: &Metadata, reports: &Reports) -> Option<Problem> {
     let finalized = metadata.finalized_level();
     let common = reports.lowest_level(metadata).ok()?;
-    (common > finalized).then(|| Problem {
-        kind: ProblemKind::UpgradeNotFinalized,
-        text: format!(
+    (common > finalized).then(|| {
+        let text = format!(
             "all nodes know feature level {common}, and the cluster uses level {finalized}: \
              run \"lograft cluster finalize\" once no return to the former version is needed"
-        ),
-        degrades: false,
+        );
+        Problem::of_cluster(CheckName::UpgradeNotFinalized, text, &[])
     })
 }
 
 fn meta_problems(meta: MetaHealth) -> Vec<Problem> {
-    let problem = |kind, text: &str| Problem {
-        kind,
-        text: text.to_owned(),
-        degrades: true,
-    };
+    let problem = |name, text: &str| Problem::of_cluster(name, text.to_owned(), &[]);
     let mut problems = Vec::new();
     if !meta.has_leader {
         problems.push(problem(
-            ProblemKind::MetaNoLeader,
+            CheckName::MetaNoLeader,
             "the meta group has no leader, as far as the answering node can see: topics and nodes \
              cannot be changed",
         ));
     }
     if meta.lacks_voters {
         problems.push(problem(
-            ProblemKind::MetaFewVoters,
+            CheckName::MetaFewVoters,
             "the meta group has fewer voters than the number of nodes allows: it may not survive \
              the loss of one",
         ));
@@ -95,39 +93,53 @@ fn name(partition: &PartitionDescription) -> String {
     format!("{}/{}", partition.topic, partition.partition)
 }
 
-fn node_problem(node: &NodeDescription) -> Option<Problem> {
+/// The problems of a node: those that the others see, and the checks that it raises itself.
+fn node_problems(node: &NodeDescription) -> Vec<Problem> {
     let who = format!("node {} ({})", node.id, node.registration.name);
     if node.state == NodeState::Removed {
-        return None;
+        return Vec::new();
     }
     let Some(report) = &node.report else {
-        return Some(Problem {
-            kind: ProblemKind::NodeUnreachable,
-            text: format!("{who} does not answer"),
-            degrades: true,
-        });
+        let text = format!("{who} does not answer");
+        let evidence = [Evidence::Node(node.id)];
+        return vec![Problem::of_cluster(
+            CheckName::NodeUnreachable,
+            text,
+            &evidence,
+        )];
     };
-    if report.disk_low {
-        let free_mib = report.disk_free_bytes / (1024 * 1024);
-        return Some(Problem {
-            kind: ProblemKind::DiskLow,
-            text: format!("{who} rejects writes: its disk has only {free_mib} MiB free"),
-            degrades: true,
-        });
+    let raised = report.checks.iter();
+    let raised = raised.map(|check| Problem::of_node(node.id, &who, check));
+    let mut problems: Vec<Problem> = raised.collect();
+    problems.extend(disk_of_older_node(node.id, &who, report));
+    if node.state == NodeState::Draining {
+        let left = node.replica_count;
+        let text = format!("{who} is being decommissioned, {left} replicas left");
+        let evidence = [Evidence::Node(node.id), Evidence::Count(left.into())];
+        problems.push(Problem::of_cluster(
+            CheckName::NodeDraining,
+            text,
+            &evidence,
+        ));
     }
-    (node.state == NodeState::Draining).then(|| Problem {
-        kind: ProblemKind::NodeDraining,
-        text: format!(
-            "{who} is being decommissioned, {} replicas left",
-            node.replica_count
-        ),
-        degrades: false,
-    })
+    problems
+}
+
+/// The low disk of a node that reports no checks: it is older than 0.3.0.
+fn disk_of_older_node(node: NodeId, who: &str, report: &NodeReport) -> Option<Problem> {
+    let names = [CheckName::DiskLow, CheckName::DiskFull].map(CheckName::as_str);
+    let mut raised = report.checks.iter();
+    if !report.disk_low || raised.any(|check| names.contains(&check.name.as_str())) {
+        return None;
+    }
+    let evidence = [Evidence::FreeBytes(report.disk_free_bytes)];
+    let check = CheckReport::from(&RaisedCheck::new(CheckName::DiskLow, evidence));
+    Some(Problem::of_node(node, who, &check))
 }
 
 /// A problem of the named partitions, each of which has `defect`; `None` if there are none.
 fn partition_problem(
-    kind: ProblemKind,
+    check: CheckName,
     names: impl Iterator<Item = String>,
     defect: &str,
 ) -> Option<Problem> {
@@ -144,9 +156,9 @@ fn partition_problem(
             n - PROBLEM_NAMES_MAX_COUNT
         ),
     };
-    Some(Problem {
-        kind,
+    Some(Problem::of_cluster(
+        check,
         text,
-        degrades: true,
-    })
+        &[Evidence::Count(count as u64)],
+    ))
 }

@@ -1,7 +1,9 @@
 use lograft_core::metadata::Command;
 use lograft_core::{ClusterId, Offset, Term};
 
-use super::description::{PartitionHealth, ProblemKind, ReplicaState};
+use lograft_core::check::{CheckName, NodeChecks, RaisedCheck, Severity};
+
+use super::description::{PartitionHealth, ReplicaState};
 use super::*;
 use crate::control::node_report::NodeReport;
 use crate::control::test_metadata::{apply, cluster, create, ids};
@@ -182,6 +184,22 @@ fn corruption_lag_and_a_full_disk_are_problems() {
 }
 
 #[test]
+fn checks_that_a_node_raises_are_problems_in_the_order_of_the_table() {
+    let mut reports = healthy();
+    let clock = RaisedCheck::new(CheckName::ClockOff, []);
+    let opening = RaisedCheck::new(CheckName::ReplicasOpening, []);
+    reports[1].checks = NodeChecks::of(&[clock]);
+    reports[2].checks = NodeChecks::of(&[opening]);
+    let described = describe(&metadata(), reports);
+    assert_eq!(kinds(&described), ["REPLICAS_OPENING", "CLOCK_OFF"]);
+    let clock = &described.problems[1];
+    assert!(clock.text.starts_with("node 2 (node-2) has a clock"));
+    assert_eq!(clock.node, Some(NodeId(2)));
+    assert_eq!(clock.next_step, "correct the clock of its machine");
+    assert!(!described.healthy, "a warning degrades");
+}
+
+#[test]
 fn many_problems_of_one_kind_are_one_sentence_and_a_drain_does_not_degrade() {
     let mut metadata = cluster(2);
     let replicas: Vec<&[u64]> = vec![&[1]; 8];
@@ -197,8 +215,7 @@ fn many_problems_of_one_kind_are_one_sentence_and_a_drain_does_not_degrade() {
         described.problems[0].text,
         "8 partitions have no leader: t/0, t/1, t/2, t/3, t/4 and 3 more"
     );
-    assert_eq!(described.problems[1].kind, ProblemKind::NodeDraining);
-    assert!(!described.problems[1].degrades);
+    assert_eq!(described.problems[1].severity, Severity::Note);
 }
 
 #[test]

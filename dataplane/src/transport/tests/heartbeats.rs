@@ -3,8 +3,10 @@
 use std::time::Instant;
 
 use futures_util::future::join_all;
+use lograft_core::{DiskMark, DiskReading};
 
 use super::*;
+use crate::exchange::{LocalState, PeerReading};
 
 /// Node 1's first heartbeat as the leader of a group: the follower's vote changes with it.
 fn heartbeat() -> wire::AppendRequest {
@@ -52,6 +54,33 @@ async fn ask(
 
 fn calls_taken(node: &TestNode) -> usize {
     node.groups.calls.load(Ordering::Relaxed)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heartbeats_and_their_answers_carry_readings() {
+    let ca = Ca::new();
+    let book = watch::Sender::new(AddressBook::new());
+    let one = TestNode::start(&ca, 1, &book).await;
+    let two = TestNode::start(&ca, 2, &book).await;
+    let disk = DiskReading {
+        mark: DiskMark::Low,
+        free_bytes: 5,
+        total_bytes: 9,
+        ..DiskReading::default()
+    };
+    two.exchange.set_local(LocalState {
+        disk,
+        oldest_unflushed: Duration::from_millis(30),
+    });
+    let before = one.exchange.own().clock_ms;
+    ask(&one, GROUP.get(), PATIENCE).await.unwrap();
+    let PeerReading { reading, .. } = one.exchange.peer(NodeId(2)).unwrap();
+    assert_eq!((reading.disk, reading.level), (disk, FeatureLevel::CURRENT));
+    assert_eq!(reading.oldest_unflushed, Duration::from_millis(30));
+    assert!(reading.clock_ms >= before);
+    let back = two.exchange.peer(NodeId(1)).unwrap();
+    assert!(back.reading.clock_ms >= before);
+    assert_eq!(back.reading.disk.mark, DiskMark::Unknown);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

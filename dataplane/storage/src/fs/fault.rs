@@ -176,6 +176,8 @@ impl Fs for FaultFs {
         Ok(FsSpace {
             total_bytes: disk.capacity_bytes,
             free_bytes,
+            total_inodes: 0,
+            free_inodes: 0,
         })
     }
 

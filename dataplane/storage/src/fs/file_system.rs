@@ -18,13 +18,17 @@ pub enum OpenMode {
     Create,
 }
 
-/// Size and free space of a file system, bytes.
+/// Size and free space of a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FsSpace {
     /// The size of the file system.
     pub total_bytes: u64,
     /// The bytes that this process may still write.
     pub free_bytes: u64,
+    /// The number of inodes; 0 if the file system has no fixed number.
+    pub total_inodes: u64,
+    /// The inodes that this process may still use.
+    pub free_inodes: u64,
 }
 
 /// A file system.

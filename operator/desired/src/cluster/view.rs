@@ -26,6 +26,17 @@ pub struct ClusterView {
     pub meta_leader: Option<u64>,
     /// Finalized feature level; 0 from a node that reports none.
     pub finalized_level: FeatureLevel,
+    /// Checks that nodes have raised and that make the cluster unhealthy, the most important first.
+    pub checks: Vec<ObservedCheck>,
+}
+
+/// A check that a node has raised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedCheck {
+    /// What is wrong: a sentence that names the node.
+    pub text: String,
+    /// Next step.
+    pub next_step: String,
 }
 
 /// A node as its peers describe it.

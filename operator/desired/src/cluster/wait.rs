@@ -7,7 +7,7 @@ use lograft_crds::log_cluster::BlockedReason;
 
 use crate::ObjectKey;
 use crate::cluster::outcome::{RefusedGrowth, StepFailure, UnpreparedStop};
-use crate::cluster::view::FeatureLevel;
+use crate::cluster::view::{FeatureLevel, ObservedCheck};
 
 /// Unfinished work. Display is one sentence for people.
 ///
@@ -199,6 +199,13 @@ pub enum Progress {
         /// Name of its pod.
         pod: String,
     },
+    /// A node has raised a check.
+    CheckRaised {
+        /// The most important check.
+        check: ObservedCheck,
+        /// Number of other checks.
+        others: usize,
+    },
     /// The cluster has not been ready yet.
     Starting,
     /// It is not known that every partition accepts writes.
@@ -368,6 +375,7 @@ impl Progress {
             Self::Bootstrapping => Reason::Bootstrapping,
             Self::ReplacingPods { .. } => Reason::RollingOut,
             Self::NodeUnreachable { .. } => Reason::NodeLost,
+            Self::CheckRaised { .. } => Reason::CheckRaised,
             Self::Starting => Reason::Starting,
             Self::NotAllWritable => Reason::NodesNotReady,
             Self::StartingPods { .. } => Reason::ScalingUp,

@@ -180,12 +180,19 @@ fn problem(described: Problem) -> proto::Problem {
     let Problem {
         kind,
         text,
-        degrades,
+        severity,
+        next_step,
+        evidence,
+        node,
     } = described;
     proto::Problem {
-        kind: kind.as_str().to_owned(),
+        kind,
         text,
-        degrades,
+        degrades: severity.degrades(),
+        severity: severity.as_str().to_owned(),
+        next_step,
+        evidence: evidence.into_iter().collect(),
+        node_id: node.map(NodeId::get),
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) fn waits(input: &Input<'_>) -> Vec<Wait> {
         waits.extend(leaderless.map(|group| Wait::Leader { group }));
         waits.extend(unreachable_node(input.observed));
         waits.extend(no_answer(input.observed));
+        waits.extend(raised_check(input.observed));
     }
     if !input.bootstrapped {
         waits.push(Progress::Starting.into());
@@ -61,6 +62,14 @@ fn unreachable_node(observed: &Observed) -> Option<Wait> {
         node_id: node.id,
         pod: node.name.clone(),
     }))
+}
+
+/// The most important check that a node has raised.
+fn raised_check(observed: &Observed) -> Option<Wait> {
+    let checks = &observed.view.as_ref()?.checks;
+    let check = checks.first()?.clone();
+    let others = checks.len() - 1;
+    Some(Progress::CheckRaised { check, others }.into())
 }
 
 /// Pods run, but none of their nodes describes the cluster.

@@ -5,6 +5,7 @@ use lograft_crds::log_cluster::Blocked;
 use super::*;
 use crate::ObjectKey;
 use crate::cluster::outcome::{Step, StepFailure};
+use crate::cluster::view::{ClusterView, ObservedCheck};
 use crate::cluster::wait::Progress;
 
 const NOW: i64 = 1_800_000_000;
@@ -196,6 +197,43 @@ fn an_expired_certificate_outranks_its_failed_renewal() {
     let status = status_of(NOW, &LogClusterStatus::default(), &expired, &outcome);
     assert_eq!(condition(&status, "CertificatesReady").reason, "Expired");
     assert_eq!(status.blocked[0].reason, "RenewalFailed");
+}
+
+#[test]
+fn the_most_important_check_of_a_node_degrades_the_cluster() {
+    let check = |text: &str| ObservedCheck {
+        text: text.to_owned(),
+        next_step: "grow the disk".to_owned(),
+    };
+    let raw = raw(Some(LogClusterStatus {
+        bootstrapped: true,
+        ..LogClusterStatus::default()
+    }));
+    let cluster = ValidCluster::new(&raw).unwrap();
+    let mut observed = Observed {
+        now_unix_seconds: NOW,
+        view: Some(ClusterView {
+            meta_leader: Some(1),
+            checks: vec![check("node 3 (events-2) rejects writes"), check("b")],
+            ..ClusterView::default()
+        }),
+        ..Observed::default()
+    };
+    let status = |observed: &Observed| {
+        let (plan, outcome) = (Plan::default(), Outcome::default());
+        next(&raw, &cluster, observed, &plan, &outcome)
+    };
+    let degraded = status(&observed);
+    let degraded = condition(&degraded, "Degraded");
+    assert_eq!(
+        (&*degraded.status, &*degraded.reason),
+        ("True", "CheckRaised")
+    );
+    let message = "node 3 (events-2) rejects writes; next step: grow the disk (and 1 more checks)";
+    assert_eq!(degraded.message, message);
+    observed.view.as_mut().unwrap().checks.clear();
+    let whole = status(&observed);
+    assert_eq!(condition(&whole, "Degraded").reason, "Whole");
 }
 
 #[test]

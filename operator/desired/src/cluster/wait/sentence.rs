@@ -144,6 +144,13 @@ impl fmt::Display for Progress {
             Self::NodeUnreachable { node_id, pod } => {
                 write!(f, "node {node_id} ({pod}) is unreachable")
             }
+            Self::CheckRaised { check, others } => {
+                write!(f, "{}; next step: {}", check.text, check.next_step)?;
+                match others {
+                    0 => Ok(()),
+                    more => write!(f, " (and {more} more checks)"),
+                }
+            }
             Self::Starting => write!(f, "the cluster has not been ready yet"),
             Self::NotAllWritable => write!(f, "not every partition is known to accept writes"),
             Self::StartingPods { ready, pods } => write!(f, "{ready} of {pods} nodes are ready"),

@@ -1,0 +1,146 @@
+//! The checks of one node, from its local facts.
+
+use super::{CheckName, Evidence, RaisedCheck};
+use crate::node_reading::{DiskMark, DiskReading};
+
+/// Progress of a node's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartPhase {
+    /// It belongs to no cluster yet.
+    #[default]
+    Outside,
+    /// It knows no leader of the meta group.
+    MetaLeaderUnknown,
+    /// It reads the meta group's log.
+    CatchingUp,
+    /// It opens its replicas; so many are not open yet.
+    Opening(u64),
+    /// It has been ready.
+    Done,
+    /// It was decommissioned.
+    Decommissioned,
+}
+
+/// A node's clock compared with those of the other nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClockState {
+    /// It agrees with a majority of the nodes.
+    #[default]
+    Agreed,
+    /// It differs from a majority by more than the bound, by so many milliseconds; negative if it
+    /// is behind.
+    Off {
+        /// The difference, milliseconds.
+        difference_ms: i64,
+    },
+    /// Fewer than a majority of the nodes have reported their clock recently.
+    Unconfirmed {
+        /// Nodes that have, with this one.
+        reported_count: u64,
+    },
+}
+
+/// The facts that a node's checks depend on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// Progress of its start.
+    pub start: StartPhase,
+    /// Its data disk.
+    pub disk: DiskReading,
+    /// Its clock.
+    pub clock: ClockState,
+}
+
+/// The raised checks, in the order of the table.
+pub fn evaluate(facts: &NodeFacts) -> Vec<RaisedCheck> {
+    let NodeFacts { start, disk, clock } = *facts;
+    let raised = [start_check(start), disk_check(disk), clock_check(clock)];
+    let mut raised: Vec<RaisedCheck> = raised.into_iter().flatten().collect();
+    raised.sort_by_key(|check| check.name);
+    raised
+}
+
+fn start_check(start: StartPhase) -> Option<RaisedCheck> {
+    let plain = |name| Some(RaisedCheck::new(name, []));
+    match start {
+        StartPhase::Outside => plain(CheckName::NotInCluster),
+        StartPhase::MetaLeaderUnknown => plain(CheckName::MetaLeaderUnknown),
+        StartPhase::CatchingUp => plain(CheckName::CatchingUp),
+        StartPhase::Opening(count) => Some(RaisedCheck::new(
+            CheckName::ReplicasOpening,
+            [Evidence::Count(count)],
+        )),
+        StartPhase::Done => None,
+        StartPhase::Decommissioned => plain(CheckName::Decommissioned),
+    }
+}
+
+fn disk_check(disk: DiskReading) -> Option<RaisedCheck> {
+    let name = match disk.mark {
+        DiskMark::Unknown | DiskMark::Ok => return None,
+        DiskMark::Low => CheckName::DiskLow,
+        DiskMark::Full => CheckName::DiskFull,
+    };
+    let evidence = [
+        Evidence::FreeBytes(disk.free_bytes),
+        Evidence::FreeInodes(disk.free_inodes),
+    ];
+    Some(RaisedCheck::new(name, evidence))
+}
+
+fn clock_check(clock: ClockState) -> Option<RaisedCheck> {
+    match clock {
+        ClockState::Agreed => None,
+        ClockState::Off { difference_ms } => Some(RaisedCheck::new(
+            CheckName::ClockOff,
+            [Evidence::DifferenceMs(difference_ms)],
+        )),
+        ClockState::Unconfirmed { reported_count } => Some(RaisedCheck::new(
+            CheckName::ClockUnconfirmed,
+            [Evidence::Count(reported_count)],
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(facts: &NodeFacts) -> Vec<CheckName> {
+        evaluate(facts).iter().map(|check| check.name).collect()
+    }
+
+    #[test]
+    fn a_node_in_good_health_raises_nothing() {
+        let facts = NodeFacts {
+            start: StartPhase::Done,
+            ..NodeFacts::default()
+        };
+        assert_eq!(names(&facts), []);
+    }
+
+    #[test]
+    fn checks_are_in_the_order_of_the_table() {
+        let mut facts = NodeFacts {
+            start: StartPhase::Opening(2),
+            clock: ClockState::Off { difference_ms: -7 },
+            ..NodeFacts::default()
+        };
+        facts.disk.mark = DiskMark::Low;
+        let expected = [
+            CheckName::ReplicasOpening,
+            CheckName::DiskLow,
+            CheckName::ClockOff,
+        ];
+        assert_eq!(names(&facts), expected);
+        facts.disk.mark = DiskMark::Full;
+        facts.start = StartPhase::Decommissioned;
+        facts.clock = ClockState::Unconfirmed { reported_count: 1 };
+        let expected = [
+            CheckName::Decommissioned,
+            CheckName::DiskFull,
+            CheckName::ClockUnconfirmed,
+        ];
+        assert_eq!(names(&facts), expected);
+    }
+}
