@@ -144,6 +144,19 @@ impl NodeEnv {
     }
 }
 
+impl NodeEnv {
+    fn peer_pool(
+        &self,
+        tls: &Arc<Tls>,
+        metrics: &Arc<Metrics>,
+        addresses: watch::Receiver<AddressBook>,
+    ) -> PeerPool {
+        let exchange = NodeExchange::new(Arc::clone(&self.clock), self.level);
+        let (net, tls) = (Arc::clone(&self.net), Arc::clone(tls));
+        PeerPool::new(net, tls, Arc::clone(metrics), exchange, addresses)
+    }
+}
+
 /// The addresses that a node listens on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
@@ -237,16 +250,8 @@ impl Node {
         } = Ports::bind(&*env.net, &config, capacity).await?;
         let storage = open_storage(&config, Arc::clone(&env.fs), &fatal).await?;
         let (book, addresses_known) = watch::channel(AddressBook::new());
-        let net = Arc::clone(&env.net);
         let clock = Arc::clone(&env.clock);
-        let exchange = NodeExchange::new(Arc::clone(&clock), env.level);
-        let pool = PeerPool::new(
-            net,
-            Arc::clone(&tls),
-            Arc::clone(&metrics),
-            exchange,
-            addresses_known,
-        );
+        let pool = env.peer_pool(&tls, &metrics, addresses_known);
         let resources = ControlResources {
             pool: pool.clone(),
             storage: storage.clone(),
