@@ -126,7 +126,10 @@ mod tests {
     #[test]
     fn only_checks_that_say_so_make_a_node_unready() {
         let low = RaisedCheck::new(CheckName::DiskLow, [Evidence::FreeBytes(0)]);
-        assert_eq!(readiness(&NodeChecks::of(&[low.clone()])), Readiness::Ready);
+        assert_eq!(
+            readiness(&NodeChecks::of(std::slice::from_ref(&low))),
+            Readiness::Ready
+        );
         let opening = RaisedCheck::new(CheckName::ReplicasOpening, [Evidence::Count(2)]);
         let text = "it has 2 replicas that are not open yet";
         assert_eq!(
