@@ -14,9 +14,24 @@ use crate::error::ApiError;
 /// The outcome of a forwarded request.
 pub(crate) type Forwarded<T> = BoxFuture<'static, Result<T, ForwardError>>;
 
-/// Outcomes of the appends of a stream, in the order of its requests. An error ends the stream.
-pub(crate) type AppendReplies =
-    BoxStream<'static, Result<Result<Appended, ApiError>, ForwardError>>;
+/// An append of a stream, with the number by which its reply is recognized. Numbers start at 1 and
+/// are unique within the stream.
+#[derive(Clone, Debug)]
+pub(crate) struct NumberedAppend {
+    pub(crate) number: u64,
+    pub(crate) request: AppendRequest,
+}
+
+/// The reply to the append of this number and partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NumberedReply {
+    pub(crate) number: u64,
+    pub(crate) partition: u32,
+    pub(crate) outcome: Result<Appended, ApiError>,
+}
+
+/// Replies to the appends of a stream. An error ends the stream.
+pub(crate) type AppendReplies = BoxStream<'static, Result<NumberedReply, ForwardError>>;
 
 /// Chunks of a consume.
 pub(crate) type FetchedStream = BoxStream<'static, Result<Fetched, ApiError>>;
@@ -28,12 +43,12 @@ pub(crate) trait Forward: Send + Sync + 'static {
     /// Appends one batch.
     fn append(&self, to: NodeId, request: AppendRequest) -> Forwarded<Appended>;
 
-    /// Appends batches in the order of `requests`. When the replies end, `requests` MUST be
-    /// dropped: its sender notices by that.
+    /// Appends batches in the order of `requests`. Each reply carries the number of its request.
+    /// When the replies end, `requests` MUST be dropped: its sender notices by that.
     fn append_stream(
         &self,
         to: NodeId,
-        requests: BoxStream<'static, AppendRequest>,
+        requests: BoxStream<'static, NumberedAppend>,
     ) -> Forwarded<AppendReplies>;
 
     /// Reads once.

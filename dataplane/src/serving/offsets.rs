@@ -125,11 +125,21 @@ async fn bounds(
     })
 }
 
+/// The bounds of the partitions that were asked for, whatever else the answer contains.
+fn answered(partitions: Vec<u32>, found: PartitionBounds) -> PartitionBounds {
+    let mut found: BTreeMap<_, _> = found.into_iter().collect();
+    let missing = || Err(ApiError::new(Reason::NoLeader, "the leader gave no answer"));
+    partitions
+        .into_iter()
+        .map(|partition| (partition, found.remove(&partition).unwrap_or_else(missing)))
+        .collect()
+}
+
 /// Asks another node about the partitions that it leads.
 async fn ask(engine: &LogEngine, node: NodeId, request: ListOffsetsRequest) -> PartitionBounds {
     let partitions = request.partitions.clone();
     let error = match engine.forward.list_offsets(node, request).await {
-        Ok(found) => return found,
+        Ok(found) => return answered(partitions, found),
         Err(ForwardError::Refused(error)) if error.reason() != Some(Reason::NotReady) => error,
         Err(_) => ApiError::new(Reason::NoLeader, "the leader does not respond"),
     };

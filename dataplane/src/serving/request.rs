@@ -37,6 +37,16 @@ pub(crate) enum Content {
     Plain(Vec<PlainRecord>),
 }
 
+impl Content {
+    /// The number of records, as the client states it.
+    pub(crate) fn record_count(&self) -> usize {
+        match self {
+            Self::Encoded(batch) => batch.record_count as usize,
+            Self::Plain(records) => records.len(),
+        }
+    }
+}
+
 /// A batch as its client encoded it.
 #[derive(Clone, Debug)]
 pub(crate) struct UncheckedBatch {

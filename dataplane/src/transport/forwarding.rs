@@ -19,7 +19,9 @@ use super::status::{error_of, is_unknown_call, is_unsent};
 use super::{ChannelClass, ChannelError, PeerPool};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
-use crate::serving::forward::{AppendReplies, FetchedStream, Forward, ForwardError, Forwarded};
+use crate::serving::forward::{
+    AppendReplies, FetchedStream, Forward, ForwardError, Forwarded, NumberedAppend, NumberedReply,
+};
 use crate::serving::request::{
     AppendRequest, Appended, ConsumeRequest, FetchRequest, Fetched, ListOffsetsRequest,
     OffsetBounds,
@@ -122,7 +124,7 @@ impl Forward for GrpcForward {
     fn append_stream(
         &self,
         to: NodeId,
-        requests: BoxStream<'static, AppendRequest>,
+        requests: BoxStream<'static, NumberedAppend>,
     ) -> Forwarded<AppendReplies> {
         let channel = self.channels.channel(to);
         let outcomes = self.outcomes.clone();
@@ -169,14 +171,14 @@ impl Forward for GrpcForward {
 }
 
 /// Requests of a stream as messages.
-struct Requests(BoxStream<'static, AppendRequest>);
+struct Requests(BoxStream<'static, NumberedAppend>);
 
 impl Stream for Requests {
     type Item = proto::ProduceRequest;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = std::task::ready!(self.0.as_mut().poll_next(cx));
-        Poll::Ready(next.map(messages::append))
+        Poll::Ready(next.map(messages::numbered_append))
     }
 }
 
@@ -191,14 +193,15 @@ async fn open_stream(
     let failed = move |status: Status| failed(&status, to, "ProduceStream");
     let replies = opened.map_err(failed)?.into_inner();
     let replies = replies.map(move |reply| {
-        let outcome = reply.map_err(failed).map(messages::appended);
-        match &outcome {
-            Ok(Err(error)) => {
-                outcomes.with_label_values(&[error.label()]).inc();
-            }
-            Ok(Ok(_)) | Err(_) => count(&outcomes, &outcome),
+        let reply = reply.map_err(failed).map(messages::numbered_reply);
+        match &reply {
+            Ok(NumberedReply {
+                outcome: Err(error),
+                ..
+            }) => outcomes.with_label_values(&[error.label()]).inc(),
+            Ok(_) | Err(_) => count(&outcomes, &reply),
         }
-        outcome
+        reply
     });
     Ok(replies.boxed())
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use lograft_core::limits::{GRPC_MESSAGE_MAX_BYTES, HEARTBEATS_GATHER_MAX, HEARTBEATS_MAX_COUNT};
 use lograft_core::{GroupId, NodeId};
 use lograft_proto::raft::v1 as proto;
-use lograft_proto::raft::v1::heartbeat_answer::Result as Answer;
+use lograft_proto::raft::v1::heartbeat_answer::Result as AnswerResult;
 use lograft_proto::raft::v1::raft_service_client::RaftServiceClient;
 use lograft_raft::TransportError;
 use lograft_raft::wire::{AppendReply, AppendRequest};
@@ -65,15 +65,28 @@ struct Heartbeat {
     request: AppendRequest,
     /// Deadline of the caller.
     until: Instant,
-    answer: oneshot::Sender<Result<AppendReply, TransportError>>,
+    answer: Answer,
 }
 
-type Answers = Vec<Option<oneshot::Sender<Result<AppendReply, TransportError>>>>;
+type Answer = oneshot::Sender<Result<AppendReply, TransportError>>;
 
-/// Why a call failed for all of its heartbeats.
+/// The callers of a call's heartbeats, by position, with their groups. None once answered.
+type Callers = Vec<(GroupId, Option<Answer>)>;
+
+/// Why a call failed for its unanswered heartbeats.
 enum CallFailure {
     UnknownNode,
     Status(Status),
+    Mismatch(AnswerMismatch),
+}
+
+/// An answer fits none of the call's unanswered heartbeats. Passed on, it could count as the
+/// acknowledgement of another group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the node answered heartbeat {position} of group {group}, which is not waiting", group = .group.map_or_else(|| "?".to_owned(), |group| group.to_string()))]
+struct AnswerMismatch {
+    position: u32,
+    group: Option<GroupId>,
 }
 
 /// The node ended a call without an answer for the group.
@@ -197,23 +210,21 @@ impl Heartbeats {
         let Some(until) = heartbeats.iter().map(|heartbeat| heartbeat.until).max() else {
             return;
         };
-        let (heartbeats, mut answers): (_, Answers) = heartbeats
+        let (heartbeats, mut callers): (_, Callers) = heartbeats
             .into_iter()
             .map(|heartbeat| {
-                (
-                    to_proto(heartbeat.group, heartbeat.request),
-                    Some(heartbeat.answer),
-                )
+                let caller = (heartbeat.group, Some(heartbeat.answer));
+                (to_proto(heartbeat.group, heartbeat.request), caller)
             })
             .unzip();
-        let exchange = self.exchange(to, heartbeats, &mut answers);
+        let exchange = self.exchange(to, heartbeats, &mut callers);
         let Ok(Err(failure)) = tokio::time::timeout_at(until, exchange).await else {
             return;
         };
         if matches!(failure, CallFailure::UnknownNode) {
             self.peers().remove(&to);
         }
-        for answer in answers.into_iter().flatten() {
+        for answer in callers.into_iter().filter_map(|(_, answer)| answer) {
             answer.send(Err(failure.error(to))).ok();
         }
     }
@@ -222,7 +233,7 @@ impl Heartbeats {
         &self,
         to: NodeId,
         heartbeats: Vec<proto::Heartbeat>,
-        answers: &mut Answers,
+        callers: &mut Callers,
     ) -> Result<(), CallFailure> {
         let channel = self.pool.channel(to, ChannelClass::Control)?;
         let mut client = RaftServiceClient::new(channel)
@@ -246,11 +257,10 @@ impl Heartbeats {
                 let reading = convert::reading::from_proto(reading);
                 self.pool.exchange().record(to, reading);
             }
-            for proto::HeartbeatAnswer { position, result } in reply.answers {
-                let position = usize::try_from(position).unwrap_or(usize::MAX);
-                if let Some(answer) = answers.get_mut(position).and_then(Option::take) {
-                    answer.send(from_proto(to, result)).ok();
-                }
+            for answer in reply.answers {
+                take_caller(callers, &answer)?
+                    .send(from_proto(to, answer.result))
+                    .ok();
             }
         }
         Ok(())
@@ -262,7 +272,17 @@ impl CallFailure {
         match self {
             Self::UnknownNode => TransportError::UnknownNode(to),
             Self::Status(status) => raft_error_of(to, status.clone()),
+            Self::Mismatch(mismatch) => TransportError::Refused {
+                node: to,
+                source: (*mismatch).into(),
+            },
         }
+    }
+}
+
+impl From<AnswerMismatch> for CallFailure {
+    fn from(mismatch: AnswerMismatch) -> Self {
+        Self::Mismatch(mismatch)
     }
 }
 
@@ -288,14 +308,32 @@ fn to_proto(group: GroupId, request: AppendRequest) -> proto::Heartbeat {
     }
 }
 
-fn from_proto(from: NodeId, result: Option<Answer>) -> Result<AppendReply, TransportError> {
+/// Removes the caller that an answer is for: its position must be unanswered, and its group that of
+/// the heartbeat. Nodes before feature level 2 do not name the group.
+fn take_caller(
+    callers: &mut Callers,
+    answer: &proto::HeartbeatAnswer,
+) -> Result<Answer, AnswerMismatch> {
+    let position = usize::try_from(answer.position).unwrap_or(usize::MAX);
+    let group = answer.group_id.map(GroupId);
+    callers
+        .get_mut(position)
+        .filter(|(asked, _)| group.is_none_or(|group| group == *asked))
+        .and_then(|(_, caller)| caller.take())
+        .ok_or(AnswerMismatch {
+            position: answer.position,
+            group,
+        })
+}
+
+fn from_proto(from: NodeId, result: Option<AnswerResult>) -> Result<AppendReply, TransportError> {
     let malformed = |error: ConvertError| TransportError::Refused {
         node: from,
         source: error.into(),
     };
     match result.ok_or_else(|| malformed(ConvertError::Missing("result")))? {
-        Answer::Reply(reply) => convert::append_reply_from_proto(reply).map_err(malformed),
-        Answer::Refused(proto::Refusal { code, text }) => {
+        AnswerResult::Reply(reply) => convert::append_reply_from_proto(reply).map_err(malformed),
+        AnswerResult::Refused(proto::Refusal { code, text }) => {
             let code = i32::try_from(code).map_or(Code::Internal, Code::from);
             Err(TransportError::Refused {
                 node: from,
@@ -342,6 +380,33 @@ mod tests {
             gathered.add(2, start, short),
             Dispatch::CallAt(start + short)
         );
+    }
+
+    #[test]
+    fn an_answer_is_for_the_heartbeat_of_its_position_and_group_and_only_once() {
+        let answer = |position, group: Option<u64>| proto::HeartbeatAnswer {
+            position,
+            group_id: group,
+            result: None,
+        };
+        let mut callers: Callers = (0..3)
+            .map(|n| (GroupId(10 + n), Some(oneshot::channel().0)))
+            .collect();
+        for wrong in [
+            answer(0, Some(11)),
+            answer(3, Some(10)),
+            answer(u32::MAX, None),
+        ] {
+            assert!(take_caller(&mut callers, &wrong).is_err(), "{wrong:?}");
+        }
+        assert!(callers.iter().all(|(_, caller)| caller.is_some()));
+        take_caller(&mut callers, &answer(1, Some(11))).unwrap();
+        // A node of an older version.
+        take_caller(&mut callers, &answer(2, None)).unwrap();
+        for again in [answer(1, Some(11)), answer(2, None)] {
+            let mismatch = take_caller(&mut callers, &again).unwrap_err();
+            assert_eq!(mismatch.position, again.position);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use lograft_proto::log::v1 as proto;
 
 use super::status::error_from_wire;
 use crate::error::ApiError;
+use crate::serving::forward::{NumberedAppend, NumberedReply};
 use crate::serving::request::{
     AppendRequest, Appended, ConsumeRequest, Content, FetchRequest, Fetched, FetchedBatch,
     FetchedData, FetchedRecord, Format, ListOffsetsRequest, OffsetBounds, PlainRecord, Position,
@@ -32,6 +33,16 @@ pub(super) fn append(request: AppendRequest) -> proto::ProduceRequest {
         timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
         request_id: 0,
         forwarded: true,
+    }
+}
+
+/// The number is the request id, which nodes of all versions copy into the reply.
+pub(super) fn numbered_append(
+    NumberedAppend { number, request }: NumberedAppend,
+) -> proto::ProduceRequest {
+    proto::ProduceRequest {
+        request_id: number,
+        ..append(request)
     }
 }
 
@@ -69,6 +80,14 @@ const fn producer(stamp: ProducerStamp) -> proto::ProducerStamp {
         producer_id: stamp.id.get(),
         producer_epoch: stamp.epoch.get(),
         base_sequence: stamp.base_sequence.get(),
+    }
+}
+
+pub(super) fn numbered_reply(reply: proto::ProduceReply) -> NumberedReply {
+    NumberedReply {
+        number: reply.request_id,
+        partition: reply.partition,
+        outcome: appended(reply),
     }
 }
 

@@ -83,6 +83,7 @@ impl Requests {
         let request = InFlightRequest {
             request_id,
             partition: Arc::clone(partition),
+            record_count: batch.encoded.record_count,
             bytes,
             partial: batch.partial,
             sent_at: now,
@@ -169,20 +170,59 @@ async fn exchange(
     };
     loop {
         match replies.message().await {
-            Ok(Some(reply)) => on_reply(queue, state, reply),
+            Ok(Some(reply)) => {
+                if let Err(mismatch) = on_reply(queue, state, reply) {
+                    // Nothing that the node says on this stream may be believed any more. The
+                    // batches in flight are in doubt, as if the connection had broken.
+                    return Status::unavailable(mismatch.to_string());
+                }
+            }
             Ok(None) => return Status::unavailable("the node ended the stream"),
             Err(status) => return status,
         }
     }
 }
 
-fn on_reply(queue: &Arc<ProduceQueue>, state: &ProducerState, reply: wire::ProduceReply) {
+/// A reply that fits no request in flight. Applied, it would acknowledge another batch than the one
+/// that was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum ReplyMismatch {
+    #[error("the node answered request {0}, which is not in flight")]
+    UnknownRequest(u64),
+    #[error("the node answered request {0} for another partition")]
+    Partition(u64),
+    #[error("the node stored {got} records of request {request_id}, which has {expected}")]
+    RecordCount {
+        request_id: u64,
+        expected: u32,
+        got: u32,
+    },
+}
+
+fn on_reply(
+    queue: &Arc<ProduceQueue>,
+    state: &ProducerState,
+    reply: wire::ProduceReply,
+) -> Result<(), ReplyMismatch> {
     let request_id = reply.request_id;
-    if let Some(partition) = queue.remove_in_flight(request_id) {
-        let verdict = verdict(&queue.address, reply);
-        state.on_reply(queue, &partition, request_id, verdict);
+    let request = queue
+        .remove_in_flight(request_id)
+        .ok_or(ReplyMismatch::UnknownRequest(request_id))?;
+    let partition = &request.partition;
+    if reply.topic != *partition.topic || reply.partition != partition.number.get() {
+        return Err(ReplyMismatch::Partition(request_id));
     }
+    if reply.error.is_none() && reply.record_count != request.record_count {
+        return Err(ReplyMismatch::RecordCount {
+            request_id,
+            expected: request.record_count,
+            got: reply.record_count,
+        });
+    }
+    let verdict = verdict(&queue.address, reply);
+    state.on_reply(queue, partition, request_id, verdict);
     queue.wake();
+    Ok(())
 }
 
 fn verdict(endpoint: &str, reply: wire::ProduceReply) -> Verdict {

@@ -44,6 +44,7 @@ struct OpenWork<P> {
 pub(super) struct InFlightRequest<P> {
     pub(super) request_id: u64,
     pub(super) partition: P,
+    pub(super) record_count: u32,
     pub(super) bytes: usize,
     pub(super) partial: bool,
     pub(super) sent_at: Instant,
@@ -152,8 +153,8 @@ impl<P> StreamQueue<P> {
         }
     }
 
-    /// Removes an answered request. Returns its partition, if the request was in flight.
-    pub(super) fn remove_in_flight(&self, request_id: u64) -> Option<P> {
+    /// Removes an answered request and returns it, if it was in flight.
+    pub(super) fn remove_in_flight(&self, request_id: u64) -> Option<InFlightRequest<P>> {
         let mut guard = self.work();
         let Work::Open(work) = &mut *guard else {
             return None;
@@ -168,7 +169,7 @@ impl<P> StreamQueue<P> {
             work.partial_count -= 1;
             work.ready.extend(work.throttled.pop_front());
         }
-        Some(request.partition)
+        Some(request)
     }
 
     /// Wakes gRPC, if there is something to send.

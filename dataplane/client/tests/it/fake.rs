@@ -37,6 +37,17 @@ pub(crate) enum Fault {
     AppendThenDrop,
     /// The batch is appended, and another node becomes the leader.
     AppendThenMoveLeader,
+    /// The batch is not appended, and the acknowledgement of another batch is sent.
+    AckAnother(Other),
+}
+
+/// How the acknowledgement of another batch differs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Other {
+    Request,
+    Topic,
+    Partition,
+    RecordCount,
 }
 
 /// The fault of one reply to a consumer.

@@ -9,7 +9,7 @@ use lograft_client::{
 };
 use tokio::time::timeout;
 
-use crate::fake::{Cluster, Fault, TOPIC, until};
+use crate::fake::{Cluster, Fault, Other, TOPIC, until};
 
 /// Batches of about ten records, so that many are in flight.
 fn small_batches() -> ProducerConfig {
@@ -107,6 +107,25 @@ async fn a_new_leader_gets_the_remaining_batches_in_order() {
     produce_and_check(&cluster, &producer, 4, 500).await;
     assert!(cluster.state().faults.is_empty());
     assert!(producer.stats().resent_batches > 0);
+}
+
+/// The batches behind it fail the same way if the client believes the first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ack_of_another_batch_is_not_believed() {
+    for other in [
+        Other::Request,
+        Other::Topic,
+        Other::Partition,
+        Other::RecordCount,
+    ] {
+        let cluster = Cluster::start(2, 2);
+        let faults = [Fault::None, Fault::AckAnother(other), Fault::None];
+        cluster.state().faults.extend(faults.repeat(3));
+        let producer = open(&cluster, small_batches()).await;
+        produce_and_check(&cluster, &producer, 4, 100).await;
+        assert!(cluster.state().faults.is_empty(), "{other:?}");
+        assert!(producer.stats().resent_batches > 0, "{other:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

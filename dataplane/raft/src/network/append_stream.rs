@@ -9,20 +9,22 @@
 //!   (deadlock).
 //! - A stream ends with an error if its follower owes a reply and stays silent, or if it is
 //!   aborted.
+//! - An accepted request is answered with the id of its last entry. Any other id ends the stream
+//!   with an error: the follower would be counted as the owner of entries that it did not confirm.
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use futures_util::task::AtomicWaker;
-use lograft_core::NodeId;
 use lograft_core::limits::{APPEND_IN_FLIGHT_MAX_COUNT, APPEND_STALL_MAX};
+use lograft_core::{LogId, NodeId};
 use openraft::raft::AppendEntriesRequest;
 use tokio::time::{Instant, Sleep};
 
@@ -36,12 +38,19 @@ use crate::wire::{AppendReply, AppendRequest};
 struct RequestWindow<S> {
     /// Taken when the replies end.
     input: Mutex<Option<S>>,
-    in_flight_count: AtomicUsize,
+    /// The last entry of each unanswered request, in the order of the requests.
+    in_flight: Mutex<VecDeque<Option<LogId>>>,
     /// Wakes the transport when the window opens or closes.
     waker: AtomicWaker,
 }
 
 impl<S> RequestWindow<S> {
+    fn in_flight(&self) -> MutexGuard<'_, VecDeque<Option<LogId>>> {
+        self.in_flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Drops the requests and wakes the transport, which finds its stream at the end.
     fn close(&self) {
         let input = self
@@ -74,7 +83,7 @@ pub(super) fn windowed<S>(
 ) -> (WindowedRequests<S>, WindowGuard<S>) {
     let window = Arc::new(RequestWindow {
         input: Mutex::new(Some(input)),
-        in_flight_count: AtomicUsize::new(0),
+        in_flight: Mutex::default(),
         waker: AtomicWaker::new(),
     });
     (
@@ -119,7 +128,7 @@ where
         let Some(open) = input.as_mut() else {
             return Poll::Ready(None);
         };
-        if window.in_flight_count.load(Ordering::Acquire) >= APPEND_IN_FLIGHT_MAX_COUNT {
+        if window.in_flight().len() >= APPEND_IN_FLIGHT_MAX_COUNT {
             return Poll::Pending;
         }
         match Pin::new(open).poll_next(cx) {
@@ -129,11 +138,21 @@ where
                 Poll::Ready(None)
             }
             Poll::Ready(Some(request)) => {
-                window.in_flight_count.fetch_add(1, Ordering::AcqRel);
-                Poll::Ready(Some(request_from_raft(request)))
+                let request = request_from_raft(request);
+                let last = request.entries.last().map(|entry| entry.id);
+                window.in_flight().push_back(last.or(request.prev));
+                Poll::Ready(Some(request))
             }
         }
     }
+}
+
+/// A follower accepted another entry than the last of the oldest unanswered request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the node accepted {got:?} instead of {expected:?}")]
+struct ReplyMismatch {
+    expected: Option<LogId>,
+    got: Option<LogId>,
 }
 
 /// The replies as openraft reads them. The stream ends with the first error, conflict or higher
@@ -160,7 +179,7 @@ impl<S> WindowedReplies<S> {
             .alarm
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(interval)));
         while alarm.as_mut().poll(cx).is_ready() {
-            if self.guard.window.in_flight_count.load(Ordering::Acquire) == 0 {
+            if self.guard.window.in_flight().is_empty() {
                 self.reply_count_at_alarm = None;
             } else if self.reply_count_at_alarm == Some(self.reply_count) {
                 let error = TransportError::Timeout {
@@ -174,6 +193,25 @@ impl<S> WindowedReplies<S> {
             alarm.as_mut().reset(Instant::now() + interval);
         }
         Poll::Pending
+    }
+
+    /// Takes the reply to the oldest unanswered request.
+    fn on_accepted(&mut self, last: Option<LogId>) -> Result<AppendReply, TransportError> {
+        let expected = self.guard.window.in_flight().pop_front();
+        if expected != Some(last) {
+            self.end();
+            return Err(TransportError::Refused {
+                node: self.guard.to,
+                source: ReplyMismatch {
+                    expected: expected.flatten(),
+                    got: last,
+                }
+                .into(),
+            });
+        }
+        self.reply_count += 1;
+        self.guard.window.waker.wake();
+        Ok(AppendReply::Accepted(last))
     }
 
     fn end(&mut self) {
@@ -202,13 +240,7 @@ where
         }
         match Pin::new(&mut this.inner).poll_next(cx) {
             Poll::Ready(Some(Ok(AppendReply::Accepted(last)))) => {
-                this.reply_count += 1;
-                this.guard
-                    .window
-                    .in_flight_count
-                    .fetch_sub(1, Ordering::AcqRel);
-                this.guard.window.waker.wake();
-                Poll::Ready(Some(Ok(AppendReply::Accepted(last))))
+                Poll::Ready(Some(this.on_accepted(last)))
             }
             Poll::Ready(item) => {
                 this.end();

@@ -47,7 +47,11 @@ pub(super) fn answers(
             async move {
                 let answered = answer(group, request).await;
                 let result = Some(answered.map_or_else(|status| refused(&status), Answer::Reply));
-                proto::HeartbeatAnswer { position, result }
+                proto::HeartbeatAnswer {
+                    position,
+                    group_id: Some(group_id),
+                    result,
+                }
             }
         })
         .collect();

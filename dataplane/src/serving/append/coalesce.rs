@@ -136,8 +136,17 @@ async fn write_all(coalescer: Arc<Coalescer>, clock: Arc<dyn Clock>) {
     }
 }
 
-/// Gives each call its part of the entry.
+/// Gives each call its part of the entry. An entry of another size is not the one that was written:
+/// no call may take its success.
 fn acknowledge(calls: Vec<Call>, mut appended: Result<Appended, ApiError>) {
+    let written: usize = calls.iter().map(|call| call.records.len()).sum();
+    if let Ok(whole) = &appended
+        && whole.record_count as usize != written
+    {
+        appended = Err(ApiError::outcome_unknown(
+            "the entry does not have the size of its requests",
+        ));
+    }
     for Call { records, done, .. } in calls {
         let count = u32::try_from(records.len()).unwrap_or(u32::MAX);
         let part = appended.as_ref().map(|whole| Appended {

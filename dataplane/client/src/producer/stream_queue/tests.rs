@@ -40,6 +40,7 @@ impl Stream {
         let request = InFlightRequest {
             request_id,
             partition: 0,
+            record_count: 1,
             bytes,
             partial,
             sent_at: Instant::now(),
@@ -66,11 +67,11 @@ fn the_bytes_in_flight_are_bounded() {
     stream.queue.enqueue(7);
     stream.send(1, 100, false);
     assert!(stream.poll().is_pending());
-    assert_eq!(stream.queue.remove_in_flight(1), Some(0));
+    assert_eq!(stream.queue.remove_in_flight(1).unwrap().partition, 0);
     stream.queue.wake();
     assert!(stream.flag.was_set());
     assert!(stream.poll().is_ready());
-    assert_eq!(stream.queue.remove_in_flight(1), None);
+    assert!(stream.queue.remove_in_flight(1).is_none());
 }
 
 #[test]
@@ -99,6 +100,6 @@ fn a_closed_stream_ends_and_takes_nothing() {
     stream.queue.enqueue(7);
     stream.send(2, 1, false);
     assert_eq!(stream.poll(), Poll::Ready(None));
-    assert_eq!(stream.queue.remove_in_flight(1), None);
+    assert!(stream.queue.remove_in_flight(1).is_none());
     assert_eq!(stream.queue.oldest_sent_at(), None);
 }

@@ -14,7 +14,7 @@ use lograft_proto::log::v1::{self as wire, position::At};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::{ClusterState, Fault, ReadFault, State, Stored};
+use super::{ClusterState, Fault, Other, ReadFault, State, Stored};
 
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -164,6 +164,16 @@ fn produce(
         }
         Fault::RejectNewer { retryable } => {
             reply.error = Some(newer(retryable));
+            return Ok(reply);
+        }
+        Fault::AckAnother(other) => {
+            reply.record_count = request.batch.as_ref().unwrap().record_count;
+            match other {
+                Other::Request => reply.request_id += 1_000_000,
+                Other::Topic => reply.topic.push('x'),
+                Other::Partition => reply.partition += 1,
+                Other::RecordCount => reply.record_count += 1,
+            }
             return Ok(reply);
         }
         _ => {}

@@ -9,9 +9,13 @@ use tokio::sync::mpsc;
 
 use super::super::stream_abort::AppendStreams;
 use super::*;
-use crate::convert::vote_to_raft;
+use crate::convert::{log_id_to_raft, vote_to_raft};
 
 const PEER: NodeId = NodeId(2);
+const LAST: LogId = LogId {
+    term: Term(1),
+    index: LogIndex(1),
+};
 const VOTE: Vote = Vote {
     term: Term(1),
     voted_for: NodeId(1),
@@ -21,7 +25,7 @@ const VOTE: Vote = Vote {
 fn request() -> AppendEntriesRequest<Types> {
     AppendEntriesRequest {
         vote: vote_to_raft(VOTE),
-        prev_log_id: None,
+        prev_log_id: Some(log_id_to_raft(LAST)),
         entries: Vec::new(),
         leader_commit: None,
     }
@@ -49,10 +53,40 @@ fn replies() -> (ReplySender, AppendReplies) {
 }
 
 fn accepted() -> AppendReply {
-    AppendReply::Accepted(Some(LogId {
-        term: Term(1),
-        index: LogIndex(1),
-    }))
+    AppendReply::Accepted(Some(LAST))
+}
+
+#[tokio::test]
+async fn a_follower_that_accepts_other_entries_than_it_was_sent_ends_the_stream() {
+    let next = LogId {
+        index: LogIndex(2),
+        ..LAST
+    };
+    let older = LogId {
+        term: Term(0),
+        ..LAST
+    };
+    for wrong in [Some(next), Some(older), None] {
+        let (input, alive) = endless();
+        let (mut requests, guard) = windowed(input, PEER, Arc::default());
+        let (tx, inner) = replies();
+        let mut replies = guard.replies(inner);
+        assert!(requests.next().await.is_some());
+        tx.send(Ok(AppendReply::Accepted(wrong))).unwrap();
+        let ended = replies.next().await;
+        assert!(
+            matches!(ended, Some(Err(TransportError::Refused { .. }))),
+            "{wrong:?}: {ended:?}"
+        );
+        assert!(replies.next().await.is_none());
+        assert_eq!(Arc::strong_count(&alive), 1);
+    }
+    // A reply to no request.
+    let (_requests, guard) = windowed(endless().0, PEER, Arc::default());
+    let (tx, inner) = replies();
+    tx.send(Ok(accepted())).unwrap();
+    let ended = guard.replies(inner).next().await;
+    assert!(matches!(ended, Some(Err(TransportError::Refused { .. }))));
 }
 
 #[tokio::test]
