@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use lograft_core::limits::{TLS_FILE_MAX_BYTES, TLS_RELOAD_INTERVAL};
+use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -388,6 +389,11 @@ impl Keys<'_> {
             })?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         config.ignore_client_order = true;
+        // A resumed session skips the certificate of the client: one that has expired, or whose CA
+        // has been removed, could open new connections for as long as the node runs. Connections
+        // are few and long-lived, so each pays for its whole handshake.
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Arc::new(config))
     }
 
@@ -413,6 +419,8 @@ impl Keys<'_> {
                 source,
             })?;
         config.alpn_protocols = vec![b"h2".to_vec()];
+        // A resumed session skips the certificate of the peer. Peers of older versions offer it.
+        config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
     }
 }

@@ -21,6 +21,7 @@ use lograft_proto::admin::v1::{
     BootstrapRequest, DecommissionNodeRequest, DescribeClusterReply, DescribeClusterRequest,
     FinalizeLevelRequest, PrepareStopRequest, RecommissionNodeRequest,
 };
+use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -120,6 +121,8 @@ impl AdminClient {
             .with_client_auth_cert(chain, key)
             .map_err(NodeError::Tls)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
+        // A resumed session skips the certificate of the node.
+        config.resumption = Resumption::disabled();
         Ok(Self {
             tls: Arc::new(config),
         })

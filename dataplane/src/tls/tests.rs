@@ -1,5 +1,8 @@
 use std::path::Path;
+use std::time::Duration;
 
+use rustls::time_provider::TimeProvider;
+use rustls_pki_types::UnixTime;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -159,6 +162,92 @@ async fn a_node_connects_to_nodes_only() {
         .unwrap();
     let (_, connected) = shake(Arc::new(fake), tls.connect()).await;
     assert!(connected.contains("is not a node"), "{connected}");
+}
+
+/// The time of a server, seconds since the Unix epoch.
+#[derive(Debug)]
+struct At(u64);
+
+impl TimeProvider for At {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0)))
+    }
+}
+
+/// The same port, with the same sessions, at another time.
+fn at(port: &ServerConfig, time_s: u64) -> Arc<ServerConfig> {
+    let mut config = port.clone();
+    config.time_provider = Arc::new(At(time_s));
+    Arc::new(config)
+}
+
+#[tokio::test]
+async fn an_expired_certificate_opens_no_connection_by_resuming_a_session() {
+    let ca = Ca::new();
+    let (_dir, tls) = node(&ca, "node/a");
+    let expires = rcgen::date_time_ymd(2030, 1, 1);
+    let expires_s = u64::try_from(expires.unix_timestamp()).unwrap();
+    for port in [Port::Client, Port::Peer] {
+        let leaf = ca.issue_with(&[uri("node/b")], |params| params.not_after = expires);
+        // One configuration for both connections: a client keeps its sessions in it.
+        let client = client(&ca, Some(leaf));
+        let server = tls.server(port);
+        for hour in 1..=3 {
+            let earlier = at(&server, expires_s - hour * 3600);
+            assert_eq!(shake(earlier, Arc::clone(&client)).await.0, "ok");
+        }
+        let later = at(&server, expires_s + 3600);
+        let (served, connected) = shake(later, client).await;
+        assert!(served.contains("expired"), "{port:?}: {served}");
+        assert!(connected.contains("alert"), "{port:?}: {connected}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_a_removed_ca_opens_no_connection_by_resuming_a_session() {
+    let (old, new) = (Ca::new(), Ca::new());
+    let (dir, tls) = node(&old, "node/a");
+    // During a rotation of the CA both are trusted, and the client trusts both.
+    std::fs::write(dir.path().join("ca.crt"), old.pem() + &new.pem()).unwrap();
+    assert!(tls.reload().unwrap());
+    let client = client(&old, Some(old.issue(&[uri("user/u")])));
+    assert_eq!(
+        shake(tls.server(Port::Client), Arc::clone(&client)).await.0,
+        "ok"
+    );
+    std::fs::write(dir.path().join("ca.crt"), new.pem()).unwrap();
+    assert!(tls.reload().unwrap());
+    let (served, _) = shake(tls.server(Port::Client), client).await;
+    assert!(served.contains("invalid peer certificate"), "{served}");
+}
+
+#[tokio::test]
+async fn a_node_resumes_no_session_with_a_peer_that_offers_it() {
+    let ca = Ca::new();
+    let (_dir, tls) = node(&ca, "node/a");
+    let expires = rcgen::date_time_ymd(2030, 1, 1);
+    let leaf = ca.issue_with(&[uri("node/b")], |params| params.not_after = expires);
+    // As nodes before 0.3.0 did: with tickets.
+    let peer = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(leaf.cert.as_bytes()).unwrap()],
+            PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap(),
+        )
+        .unwrap();
+    let peer = Arc::new(peer);
+    let connect = |time_s| {
+        let mut config = (*tls.connect()).clone();
+        config.time_provider = Arc::new(At(time_s));
+        Arc::new(config)
+    };
+    let expires_s = u64::try_from(expires.unix_timestamp()).unwrap();
+    let before = shake(Arc::clone(&peer), connect(expires_s - 60)).await;
+    assert_eq!(before, ("ok".to_owned(), "ok".to_owned()));
+    let (_, connected) = shake(peer, connect(expires_s + 60)).await;
+    assert!(connected.contains("expired"), "{connected}");
 }
 
 #[tokio::test]

@@ -35,6 +35,15 @@ impl Ca {
 
     /// A certificate for loopback with these URIs.
     pub(crate) fn issue(&self, uris: &[String]) -> Leaf {
+        self.issue_with(uris, |_| {})
+    }
+
+    /// The same with changed parameters.
+    pub(crate) fn issue_with(
+        &self,
+        uris: &[String],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Leaf {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let mut params = CertificateParams::new(names).unwrap();
         for uri in uris {
@@ -42,6 +51,7 @@ impl Ca {
                 .subject_alt_names
                 .push(SanType::URI(uri.as_str().try_into().unwrap()));
         }
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.0).unwrap();
         Leaf {

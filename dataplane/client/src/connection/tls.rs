@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -144,6 +145,8 @@ fn build(pem: &TlsPem) -> Result<ClientConfig, TlsError> {
         _ => return Err(TlsError::HalfIdentity),
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
+    // A resumed session skips the certificate of the node.
+    config.resumption = Resumption::disabled();
     Ok(config)
 }
 
@@ -160,7 +163,72 @@ fn provider() -> CryptoProvider {
 
 #[cfg(test)]
 mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::{ClientConnection, HandshakeKind, ServerConfig, ServerConnection};
+
     use super::*;
+
+    /// Exchanges all bytes of both ends, and one byte of data, with which tickets arrive.
+    fn shake(near: Arc<ClientConfig>, far: Arc<ServerConfig>) -> Option<HandshakeKind> {
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = ClientConnection::new(near, name).unwrap();
+        let mut server = ServerConnection::new(far).unwrap();
+        for _ in 0..4 {
+            let mut bytes = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut bytes).unwrap();
+            }
+            let mut unread = bytes.as_slice();
+            while !unread.is_empty() {
+                server.read_tls(&mut unread).unwrap();
+                server.process_new_packets().unwrap();
+            }
+            let mut bytes = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut bytes).unwrap();
+            }
+            let mut unread = bytes.as_slice();
+            while !unread.is_empty() {
+                client.read_tls(&mut unread).unwrap();
+                client.process_new_packets().unwrap();
+            }
+        }
+        client.handshake_kind()
+    }
+
+    #[test]
+    fn no_session_is_resumed_with_a_node_that_offers_it() {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let cert = params.self_signed(&key).unwrap();
+        let pem = TlsPem {
+            ca: cert.pem(),
+            cert: None,
+            key: None,
+        };
+        let server = ServerConfig::builder_with_provider(Arc::new(provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![cert.der().clone()],
+                PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap(),
+            )
+            .unwrap();
+        let mut server = server;
+        server.alpn_protocols = vec![b"h2".to_vec()];
+        let (server, client) = (Arc::new(server), Arc::new(build(&pem).unwrap()));
+        for _ in 0..2 {
+            let kind = shake(Arc::clone(&client), Arc::clone(&server));
+            assert_eq!(kind, Some(HandshakeKind::Full));
+        }
+        // The same node resumes the sessions of a client that asks for it.
+        let mut resuming = (*client).clone();
+        resuming.resumption = Resumption::default();
+        let resuming = Arc::new(resuming);
+        shake(Arc::clone(&resuming), Arc::clone(&server));
+        assert_eq!(shake(resuming, server), Some(HandshakeKind::Resumed));
+    }
 
     #[test]
     fn host_of_removes_port_and_brackets() {
