@@ -151,8 +151,16 @@ pub const CHECKS_MAX_COUNT: usize = 64;
 pub const CHECK_TEXT_MAX_BYTES: usize = 1024;
 /// Maximum size of the head of a request to the health port, bytes.
 pub const HTTP_HEAD_MAX_BYTES: usize = 16 * 1024;
-/// Maximum number of open connections to the health port.
+/// Maximum number of open connections to the health port. For a further one the oldest silent one
+/// is closed.
 pub const HEALTH_CONNECTIONS_MAX_COUNT: usize = 64;
+/// Maximum number of open connections to the health port from one IPv4 address or IPv6 /64. For a
+/// further one the oldest silent one of the same origin is closed.
+pub const HEALTH_CONNECTIONS_PER_ORIGIN_MAX_COUNT: usize = 16;
+/// Timeout of the head of a request to the health port.
+pub const HEALTH_HEAD_MAX_SECONDS: u64 = 1;
+/// Pause after a failure to accept a connection, for example because of too many open files.
+pub const ACCEPT_RETRY_MILLIS: u64 = 50;
 /// Maximum lifetime of a connection to the health port.
 pub const HEALTH_CONNECTION_MAX_SECONDS: u64 = 10;
 /// Timeout of a reconcile.

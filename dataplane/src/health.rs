@@ -15,8 +15,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use lograft_core::limits::{HEALTH_CONNECTIONS_MAX_COUNT, HEALTH_REQUEST_MAX};
-use tokio::sync::{Semaphore, watch};
+use lograft_core::limits::{
+    HEALTH_CONNECTIONS_MAX_COUNT, HEALTH_CONNECTIONS_PER_ORIGIN_MAX_COUNT, HEALTH_HEAD_MAX,
+    HEALTH_HEAD_MAX_BYTES, HEALTH_REQUEST_MAX,
+};
+use lograft_proto::places::{SharedPlaces, TakenPlace};
+use tokio::sync::watch;
 use tracing::debug;
 
 use crate::metrics::Metrics;
@@ -39,21 +43,27 @@ pub struct Health {
     pub metrics: Arc<Metrics>,
 }
 
-/// Serves until dropped.
+/// Serves until dropped. A new connection is always accepted: if all places are taken, a silent one
+/// is closed for it. Otherwise a few dozen silent connections, which need no certificate, would
+/// hold up the probes of kubelet until it restarts the node.
 pub async fn serve(listener: Box<dyn Listener>, health: Arc<Health>) {
-    let places = Arc::new(Semaphore::new(HEALTH_CONNECTIONS_MAX_COUNT));
+    let places = SharedPlaces::new(
+        HEALTH_CONNECTIONS_MAX_COUNT,
+        HEALTH_CONNECTIONS_PER_ORIGIN_MAX_COUNT,
+    );
     loop {
         match listener.accept().await {
-            Ok((io, _)) => {
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                    continue;
-                };
+            Ok((io, remote)) => {
+                let (place, lost) = places.take(remote.ip());
                 let health = Arc::clone(&health);
                 tokio::spawn(async move {
-                    if let Err(error) = serve_one(io, health).await {
+                    let served = tokio::select! {
+                        served = serve_one(io, health, place) => served,
+                        _ = lost => Err(io::ErrorKind::ConnectionAborted.into()),
+                    };
+                    if let Err(error) = served {
                         debug!(%error, "health connection failed");
                     }
-                    drop(place);
                 });
             }
             Err(error) => {
@@ -65,14 +75,16 @@ pub async fn serve(listener: Box<dyn Listener>, health: Arc<Health>) {
 }
 
 /// One request per connection, so that no idle one holds a place.
-async fn serve_one(io: BoxIo, health: Arc<Health>) -> Result<(), io::Error> {
+async fn serve_one(io: BoxIo, health: Arc<Health>, place: TakenPlace) -> Result<(), io::Error> {
     let service = service_fn(move |request: Request<Incoming>| {
+        place.on_spoken();
         let answer = answer(request.method(), request.uri().path(), &health);
         async move { Ok::<_, Infallible>(answer) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEALTH_REQUEST_MAX)
+        .header_read_timeout(HEALTH_HEAD_MAX)
+        .max_buf_size(HEALTH_HEAD_MAX_BYTES)
         .keep_alive(false)
         .serve_connection(TokioIo::new(io), service);
     match tokio::time::timeout(HEALTH_REQUEST_MAX, connection).await {
@@ -137,6 +149,59 @@ mod tests {
         let mut answer = String::new();
         io.read_to_string(&mut answer).await.unwrap();
         answer
+    }
+
+    /// Opens connections that each send `bytes` and then read nothing.
+    async fn open(address: SocketAddr, count: usize, bytes: &[u8]) -> Vec<BoxIo> {
+        let mut all = Vec::new();
+        for _ in 0..count {
+            let mut io = TcpNet.connect(&address.to_string()).await.unwrap();
+            // One that has lost its place already cannot be written to.
+            io.write_all(bytes).await.ok();
+            all.push(io);
+        }
+        all
+    }
+
+    async fn start() -> (SocketAddr, watch::Sender<Readiness>) {
+        let (ready, readiness) = watch::channel(Readiness::Ready);
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let listener = TcpNet.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = listener.local_address().unwrap();
+        tokio::spawn(serve(listener, Arc::new(Health { readiness, metrics })));
+        (address, ready)
+    }
+
+    #[tokio::test]
+    async fn a_probe_is_answered_whatever_other_connections_do() {
+        let (address, _ready) = start().await;
+        let others: [&[u8]; 3] = [
+            b"",
+            b"GET /healthz HT",
+            b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+        ];
+        for bytes in others {
+            let mut held = Vec::new();
+            for _ in 0..4 {
+                held.extend(open(address, 50, bytes).await);
+                let probe = tokio::time::timeout(HEALTH_HEAD_MAX, get(address, "GET /readyz"));
+                let answer = probe.await.expect("the probe is answered in time");
+                assert!(answer.starts_with("HTTP/1.1 200"), "{bytes:?}: {answer}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_a_whole_head_is_closed_after_a_second() {
+        let (address, _ready) = start().await;
+        for bytes in ["", "GET /healthz HT"] {
+            let mut io = open(address, 1, bytes.as_bytes()).await.remove(0);
+            let started = tokio::time::Instant::now();
+            let mut answer = Vec::new();
+            let ended = tokio::time::timeout(HEALTH_HEAD_MAX * 3, io.read_to_end(&mut answer));
+            ended.await.expect("closed in time").ok();
+            assert!(started.elapsed() >= HEALTH_HEAD_MAX / 2, "{bytes}");
+        }
     }
 
     #[tokio::test]

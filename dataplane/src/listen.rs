@@ -1,6 +1,9 @@
 //! A port of the node: takes connections, does the TLS handshake beside the accept loop, and
 //! hands over those whose certificate passes. Handshakes and connections are bounded.
 
+mod handshakes;
+mod user_connections;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -11,16 +14,17 @@ use std::time::Duration;
 
 use lograft_core::capacity::Capacity;
 use lograft_core::limits::{
-    ACCEPT_RETRY_INTERVAL, HANDSHAKE_MAX, HANDSHAKES_MAX_COUNT, HTTP2_CONNECTION_WINDOW_BYTES,
-    HTTP2_FRAME_MAX_BYTES, HTTP2_KEEPALIVE_INTERVAL, HTTP2_KEEPALIVE_MAX,
-    HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX_COUNT, REFUSAL_LOG_INTERVAL,
-    TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES, WRITES_GATHERED_MAX_BYTES,
+    ACCEPT_RETRY_INTERVAL, CLIENT_CONNECTIONS_PER_USER_SHARE, HANDSHAKE_MAX, HANDSHAKES_MAX_COUNT,
+    HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES, HTTP2_KEEPALIVE_INTERVAL,
+    HTTP2_KEEPALIVE_MAX, HTTP2_PREFACE_MAX, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX_COUNT,
+    REFUSAL_LOG_INTERVAL, TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES, WRITES_GATHERED_MAX_BYTES,
 };
 use lograft_proto::gather::Gather;
 use prometheus::IntGauge;
-use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -32,6 +36,8 @@ use crate::metrics::Metrics;
 use crate::net::{BoxFuture, BoxIo, Listener};
 use crate::tls::{Port, Tls};
 use crate::{LogLimit, error_chain};
+use handshakes::{HandshakeGuard, Handshakes};
+use user_connections::{UserConnection, UserConnections};
 
 /// Why a handshake did not end in a connection.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +46,15 @@ enum HandshakeError {
     Timeout(Duration),
     #[error("TLS handshake failed")]
     Tls(#[source] io::Error),
+    #[error("TLS handshake made no progress while other connections waited")]
+    Evicted,
     #[error("cannot identify the peer")]
     Identity(#[source] IdentityError),
+    #[error("connections of {user} must be at most {max_count}")]
+    TooManyOfUser {
+        user: Arc<PeerIdentity>,
+        max_count: usize,
+    },
 }
 
 impl Port {
@@ -59,10 +72,14 @@ impl Port {
 pub(crate) struct ListenLimits {
     /// Connections at once, those in their handshake included; more are closed unanswered.
     pub connections_max_count: usize,
+    /// Connections of one identity at once; more are closed unanswered.
+    pub per_user_max_count: usize,
     /// Handshakes at once; more wait in the system's backlog.
     pub handshakes_max_count: usize,
     /// Longest wait for a handshake.
     pub handshake_max: Duration,
+    /// Longest wait for the HTTP/2 preface after it.
+    pub preface_max: Duration,
 }
 
 impl ListenLimits {
@@ -73,8 +90,15 @@ impl ListenLimits {
                 Port::Client => capacity.client_connections_max_count,
                 Port::Peer => capacity.peer_connections_max_count,
             },
+            per_user_max_count: match port {
+                Port::Client => {
+                    capacity.client_connections_max_count / CLIENT_CONNECTIONS_PER_USER_SHARE
+                }
+                Port::Peer => capacity.peer_connections_max_count,
+            },
             handshakes_max_count: HANDSHAKES_MAX_COUNT,
             handshake_max: HANDSHAKE_MAX,
+            preface_max: HTTP2_PREFACE_MAX,
         }
     }
 }
@@ -111,7 +135,8 @@ pub(crate) fn incoming(
         cut,
         sender,
         connections: Arc::new(Semaphore::new(limits.connections_max_count)),
-        handshakes: Arc::new(Semaphore::new(limits.handshakes_max_count)),
+        users: UserConnections::new(limits.per_user_max_count),
+        handshakes: Handshakes::new(limits.handshakes_max_count),
         open: metrics.connections.with_label_values(name),
         refused: metrics.connections_refused.with_label_values(name),
         failed: metrics.handshakes_failed.with_label_values(name),
@@ -130,7 +155,8 @@ struct PortAcceptor {
     cut: watch::Receiver<bool>,
     sender: mpsc::Sender<Result<Accepted, Infallible>>,
     connections: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
+    users: UserConnections,
+    handshakes: Arc<Handshakes>,
     open: IntGauge,
     refused: prometheus::IntCounter,
     failed: prometheus::IntCounter,
@@ -142,17 +168,16 @@ struct PortAcceptor {
 async fn accept_all(listener: Box<dyn Listener>, acceptor: Arc<PortAcceptor>) {
     loop {
         let next = async {
-            let turn = Arc::clone(&acceptor.handshakes).acquire_owned().await;
-            (turn, listener.accept().await)
+            let accepted = listener.accept().await;
+            acceptor.handshakes.room().await;
+            accepted
         };
-        let (turn, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = acceptor.sender.closed() => return,
-            next = next => next,
+            accepted = next => accepted,
         };
-        // The semaphore is never closed.
-        let Ok(turn) = turn else { return };
         match accepted {
-            Ok((io, remote)) => acceptor.admit(io, remote, turn),
+            Ok((io, remote)) => acceptor.admit(io, remote),
             Err(error) => {
                 if let Some(held_back) = acceptor.accept_log.pass() {
                     warn!(port = acceptor.port.name(), %error, held_back, "cannot accept a connection");
@@ -164,7 +189,7 @@ async fn accept_all(listener: Box<dyn Listener>, acceptor: Arc<PortAcceptor>) {
 }
 
 impl PortAcceptor {
-    fn admit(self: &Arc<Self>, io: BoxIo, remote: SocketAddr, turn: OwnedSemaphorePermit) {
+    fn admit(self: &Arc<Self>, io: BoxIo, remote: SocketAddr) {
         let Ok(place) = Arc::clone(&self.connections).try_acquire_owned() else {
             self.refused.inc();
             if let Some(held_back) = self.refused_log.pass() {
@@ -174,9 +199,13 @@ impl PortAcceptor {
             return;
         };
         let this = Arc::clone(self);
+        let (running, evicted) = self.handshakes.start(remote);
         tokio::spawn(async move {
-            let result = this.handshake(io, place).await;
-            drop(turn);
+            let result = tokio::select! {
+                result = this.handshake(io, place, &running) => result,
+                _ = evicted => Err(HandshakeError::Evicted),
+            };
+            drop(running);
             match result {
                 // The other end of the channel is gone only when the node stops.
                 Ok(accepted) => drop(this.sender.send(Ok(accepted)).await),
@@ -189,11 +218,17 @@ impl PortAcceptor {
         &self,
         io: BoxIo,
         place: OwnedSemaphorePermit,
+        running: &HandshakeGuard,
     ) -> Result<Accepted, HandshakeError> {
         let acceptor = TlsAcceptor::from(self.tls.server(self.port));
-        let buffered = BufReader::with_capacity(TLS_READ_BUFFER_BYTES, Gather::new(io));
+        let mut buffered = BufReader::with_capacity(TLS_READ_BUFFER_BYTES, Gather::new(io));
         let max = self.limits.handshake_max;
-        let mut stream = tokio::time::timeout(max, acceptor.accept(buffered))
+        let handshake = async {
+            buffered.fill_buf().await?;
+            running.on_spoken();
+            acceptor.accept(buffered).await
+        };
+        let mut stream = tokio::time::timeout(max, handshake)
             .await
             .map_err(|_| HandshakeError::Timeout(max))?
             .map_err(HandshakeError::Tls)?;
@@ -205,14 +240,23 @@ impl PortAcceptor {
             .ok_or(IdentityError::Certificate)
             .and_then(PeerIdentity::from_certificate)
             .map_err(HandshakeError::Identity)?;
-        let caller = Caller {
-            identity: Arc::new(identity),
+        let identity = Arc::new(identity);
+        let user = self.users.add(&identity);
+        let user = user.ok_or_else(|| HandshakeError::TooManyOfUser {
+            user: Arc::clone(&identity),
+            max_count: self.limits.per_user_max_count,
+        })?;
+        let open = Open {
+            gauge: self.open.clone(),
+            _place: place,
+            _user: user,
         };
         Ok(Accepted {
             stream,
-            caller,
+            caller: Caller { identity },
             cut: Some(Box::pin(cut_off(self.cut.clone()))),
-            _open: Open::new(self.open.clone(), place),
+            preface: Some(Preface::within(self.limits.preface_max)),
+            _open: open.count(),
         })
     }
 
@@ -237,15 +281,13 @@ async fn cut_off(mut cut: watch::Receiver<bool>) {
 struct Open {
     gauge: IntGauge,
     _place: OwnedSemaphorePermit,
+    _user: UserConnection,
 }
 
 impl Open {
-    fn new(gauge: IntGauge, place: OwnedSemaphorePermit) -> Self {
-        gauge.inc();
-        Self {
-            gauge,
-            _place: place,
-        }
+    fn count(self) -> Self {
+        self.gauge.inc();
+        self
     }
 }
 
@@ -255,11 +297,32 @@ impl Drop for Open {
     }
 }
 
+/// The HTTP/2 preface that a client has not sent completely yet. Until then the server sends no
+/// keepalive pings, so a client that stays silent would keep its place indefinitely.
+struct Preface {
+    missing_bytes: usize,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl Preface {
+    /// The fixed text and the head of the SETTINGS frame behind it.
+    const BYTES: usize = 24 + 9;
+
+    fn within(max: Duration) -> Self {
+        Self {
+            missing_bytes: Self::BYTES,
+            deadline: Box::pin(tokio::time::sleep(max)),
+        }
+    }
+}
+
 /// A connection whose peer is known.
 pub(crate) struct Accepted {
     stream: TlsStream<BufReader<Gather<BoxIo>>>,
     caller: Caller,
     cut: Option<BoxFuture<'static, ()>>,
+    /// None once it has arrived.
+    preface: Option<Preface>,
     _open: Open,
 }
 
@@ -278,7 +341,17 @@ impl AsyncRead for Accepted {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        let filled_before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        if let Some(preface) = &mut this.preface {
+            let read_bytes = buffer.filled().len() - filled_before;
+            preface.missing_bytes = preface.missing_bytes.saturating_sub(read_bytes);
+            if preface.missing_bytes == 0 {
+                this.preface = None;
+            } else if read.is_pending() && preface.deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
         if read.is_ready() {
             return read;
         }

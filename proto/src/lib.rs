@@ -6,6 +6,7 @@
 pub mod codec;
 pub mod error_text;
 pub mod gather;
+pub mod places;
 
 /// For producers and consumers.
 pub mod log {

@@ -35,6 +35,12 @@ pub struct NetworkAccess {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = POLICY_PEERS_MAX_COUNT), extend("x-kubernetes-list-type" = "atomic"))]
     pub clients: Vec<NetworkPolicyPeer>,
+    /// Peers that may connect to the health and metrics port, which needs no certificate: those
+    /// that read metrics. If empty, the pods in the namespace of the cluster may. kubelet always
+    /// may: Kubernetes never limits traffic between a pod and the machine that it runs on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = POLICY_PEERS_MAX_COUNT), extend("x-kubernetes-list-type" = "atomic"))]
+    pub metrics: Vec<NetworkPolicyPeer>,
 }
 
 impl Default for NetworkAccess {
@@ -42,6 +48,7 @@ impl Default for NetworkAccess {
         Self {
             enabled: true,
             clients: Vec::new(),
+            metrics: Vec::new(),
         }
     }
 }

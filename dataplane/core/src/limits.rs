@@ -116,8 +116,19 @@ pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// Timeout of a TLS handshake.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Maximum number of concurrent TLS handshakes per port. Further connections wait in the kernel's
-/// accept backlog.
+/// accept backlog, until a handshake ends or is evicted.
 pub const HANDSHAKES_MAX_COUNT: usize = 256;
+/// Age from which a handshake without a single byte from its client is evicted for a connection
+/// that waits.
+pub const HANDSHAKE_SILENT_MAX: Duration = Duration::from_millis(200);
+/// Age from which any handshake is evicted for a connection that waits.
+pub const HANDSHAKE_STALLED_MAX: Duration = Duration::from_secs(2);
+/// Time after its TLS handshake in which a client must send its HTTP/2 preface. Later, keepalive
+/// pings find a client that is gone.
+pub const HTTP2_PREFACE_MAX: Duration = Duration::from_secs(5);
+/// One user may have this share (1/2) of the connections to the client port, so that it cannot lock
+/// out the others. Further connections are closed without a reply.
+pub const CLIENT_CONNECTIONS_PER_USER_SHARE: usize = 2;
 /// Size of the read buffer of a TLS connection, in bytes.
 pub const TLS_READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Maximum size of the encrypted data that is buffered for a TLS connection, in bytes.
@@ -152,10 +163,17 @@ pub const PEER_BACKOFF_MAX: Duration = Duration::from_millis(400);
 pub const SNAPSHOT_CHUNK_MAX_BYTES: usize = 256 * 1024;
 /// Maximum size of a snapshot's state, in bytes. It holds derived tables, never records.
 pub const SNAPSHOT_STATE_MAX_BYTES: usize = 64 * 1024 * 1024;
-/// Maximum number of connections to the health and metrics port. Further connections are closed
-/// without a reply.
+/// Maximum number of connections to the health and metrics port. For a further one the oldest
+/// silent one is closed.
 pub const HEALTH_CONNECTIONS_MAX_COUNT: usize = 64;
-/// Timeout of a request to the health and metrics port.
+/// Maximum number of connections to the health and metrics port from one IPv4 address or IPv6 /64.
+/// For a further one the oldest silent one of the same origin is closed.
+pub const HEALTH_CONNECTIONS_PER_ORIGIN_MAX_COUNT: usize = 16;
+/// Timeout of the head of a request to the health and metrics port.
+pub const HEALTH_HEAD_MAX: Duration = Duration::from_secs(1);
+/// Maximum size of the head of a request to the health and metrics port, in bytes.
+pub const HEALTH_HEAD_MAX_BYTES: usize = 16 * 1024;
+/// Timeout of a request to the health and metrics port, its head included.
 pub const HEALTH_REQUEST_MAX: Duration = Duration::from_secs(5);
 /// Maximum number of partitions with their own metric labels. The remaining partitions share one
 /// label, which bounds the cardinality.
@@ -481,6 +499,9 @@ pub const LEADER_WAIT_MAX: Duration = Duration::from_millis(2500);
 pub const LEADER_POLL_INTERVAL: Duration = Duration::from_millis(25);
 /// Time that a request for an unknown topic waits for this node's metadata to catch up.
 pub const METADATA_LAG_MAX: Duration = Duration::from_millis(300);
+/// Maximum age of the metadata that a node returns to clients: the time since its last contact with
+/// the meta group. Longer than an election, so that clients do not notice one.
+pub const METADATA_AGE_MAX: Duration = Duration::from_secs(5);
 /// Maximum size of the unanswered batches of one ProduceStream, in bytes. Above it, the stream is
 /// not read.
 pub const PRODUCE_STREAM_IN_FLIGHT_MAX_BYTES: usize = 4 * 1024 * 1024;

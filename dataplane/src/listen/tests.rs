@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use lograft_core::limits::{HANDSHAKE_SILENT_MAX, HANDSHAKE_STALLED_MAX};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -154,6 +155,98 @@ async fn a_silent_client_is_closed_and_holds_up_nobody() {
         text.contains("lograft_handshakes_failed_total{port=\"peer\"} 1"),
         "{text}"
     );
+}
+
+/// Twice as many connections as may be in their handshake, each with a part of its first message.
+async fn open_silent(port: &Fixture, bytes: &[u8]) -> Vec<TcpStream> {
+    let mut silent = Vec::new();
+    for _ in 0..2 * HANDSHAKES_MAX_COUNT {
+        let mut io = TcpStream::connect(port.address).await.unwrap();
+        io.write_all(bytes).await.unwrap();
+        silent.push(io);
+    }
+    silent
+}
+
+#[tokio::test]
+async fn a_client_is_served_in_time_whatever_silent_connections_there_are() {
+    // A TLS record of which only the head ever arrives: the slowest kind to be noticed.
+    let halves: [(&[u8], Duration); 2] = [
+        (b"", HANDSHAKE_SILENT_MAX * 4),
+        (b"\x16\x03\x01\x02\x00", HANDSHAKE_STALLED_MAX * 2),
+    ];
+    for (bytes, max) in halves {
+        let mut port = fixture(ListenLimits::of(Port::Peer)).await;
+        let _silent = open_silent(&port, bytes).await;
+        let started = tokio::time::Instant::now();
+        let near = tokio::time::timeout(max, port.connect()).await;
+        let _near = near.expect("served in time").unwrap();
+        port.accept().await;
+        assert!(started.elapsed() < max, "{:?}", started.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn clients_that_return_all_at_once_are_all_served() {
+    let limits = ListenLimits {
+        handshakes_max_count: 4,
+        ..ListenLimits::of(Port::Peer)
+    };
+    let mut port = fixture(limits).await;
+    let clients: Vec<_> = (0..200)
+        .map(|_| {
+            let (address, tls) = (port.address, Arc::clone(&port.tls));
+            tokio::spawn(async move {
+                let io = TcpStream::connect(address).await?;
+                let name = "localhost".try_into().unwrap();
+                TlsConnector::from(tls.connect()).connect(name, io).await
+            })
+        })
+        .collect();
+    let mut accepted = Vec::new();
+    for _ in 0..200 {
+        accepted.push(port.accept().await);
+    }
+    for client in clients {
+        client.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_silent_after_its_handshake_is_closed() {
+    let limits = ListenLimits {
+        preface_max: Duration::from_millis(300),
+        ..ListenLimits::of(Port::Peer)
+    };
+    for sent in [b"".as_slice(), b"PRI * HTTP/2.0\r\n"] {
+        let mut port = fixture(limits).await;
+        let mut near = port.connect().await.unwrap();
+        let mut accepted = port.accept().await;
+        near.write_all(sent).await.unwrap();
+        near.flush().await.unwrap();
+        let started = tokio::time::Instant::now();
+        let mut rest = Vec::new();
+        let read = accepted.read_to_end(&mut rest);
+        let ended = tokio::time::timeout(PATIENCE, read)
+            .await
+            .unwrap()
+            .unwrap_err();
+        assert_eq!(ended.kind(), std::io::ErrorKind::TimedOut);
+        assert_eq!(rest, sent);
+        assert!(started.elapsed() >= limits.preface_max / 2);
+    }
+}
+
+#[tokio::test]
+async fn a_client_with_a_preface_may_be_silent() {
+    let mut port = fixture(ListenLimits::of(Port::Peer)).await;
+    let mut near = port.connect().await.unwrap();
+    let mut accepted = port.accept().await;
+    near.write_all(&[1; Preface::BYTES]).await.unwrap();
+    near.flush().await.unwrap();
+    let mut got = [0; Preface::BYTES];
+    accepted.read_exact(&mut got).await.unwrap();
+    assert!(accepted.preface.is_none());
 }
 
 #[tokio::test]

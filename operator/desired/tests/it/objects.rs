@@ -189,7 +189,25 @@ fn the_operator_is_allowed_where_other_clients_are_not() {
     assert_eq!(operator["kubernetes.io/metadata.name"], "lograft-system");
     let set = object(&desired, "StatefulSet", "");
     assert_eq!(from(9401)[0]["podSelector"], set["spec"]["selector"]);
-    assert!(from(9403).is_null());
+}
+
+#[test]
+fn the_health_port_is_open_to_the_namespace_or_to_the_peers_of_the_spec() {
+    let from = |cluster: &LogCluster| {
+        let policy = object(
+            &build(cluster, &Observed::default()),
+            "NetworkPolicy",
+            "-nodes",
+        );
+        let rules = policy["spec"]["ingress"].as_array().unwrap().clone();
+        let rule = rules.iter().find(|rule| rule["ports"][0]["port"] == 9403);
+        rule.unwrap()["from"].clone()
+    };
+    let mut cluster = sample("production");
+    assert_eq!(from(&cluster), json!([{"podSelector": {}}]));
+    let monitoring = json!({"namespaceSelector": {"matchLabels": {"monitoring": "true"}}});
+    cluster.spec.network_policy.metrics = vec![serde_json::from_value(monitoring.clone()).unwrap()];
+    assert_eq!(from(&cluster), json!([monitoring]));
 }
 
 #[test]

@@ -15,8 +15,9 @@ use super::BuildInput;
 /// Label of a namespace that holds its name.
 const LABEL_NAMESPACE: &str = "kubernetes.io/metadata.name";
 
-/// Allows clients from the spec, peers of the same cluster, and kubelet and Prometheus from
-/// anywhere. Outgoing connections are not limited: a node connects to its peers only.
+/// Allows clients and readers of metrics from the spec, and peers of the same cluster. kubelet
+/// needs no rule: traffic from the machine of a pod is always allowed. Outgoing connections are not
+/// limited: a node connects to its peers only.
 pub(super) fn build(input: &BuildInput<'_>) -> Option<NetworkPolicy> {
     let access = &input.cluster.spec.network_policy;
     if !access.enabled {
@@ -33,6 +34,15 @@ pub(super) fn build(input: &BuildInput<'_>) -> Option<NetworkPolicy> {
         clients.push(operator(input));
         clients
     });
+    // The port needs no certificate, so it is never open to everybody.
+    let metrics = if access.metrics.is_empty() {
+        vec![NetworkPolicyPeer {
+            pod_selector: Some(LabelSelector::default()),
+            ..NetworkPolicyPeer::default()
+        }]
+    } else {
+        access.metrics.clone()
+    };
     Some(NetworkPolicy {
         metadata: input.metadata(input.names().network_policy()),
         spec: Some(NetworkPolicySpec {
@@ -41,7 +51,7 @@ pub(super) fn build(input: &BuildInput<'_>) -> Option<NetworkPolicy> {
             ingress: Some(vec![
                 rule(PORT_CLIENT, clients),
                 rule(PORT_PEER, Some(vec![peers])),
-                rule(PORT_HEALTH, None),
+                rule(PORT_HEALTH, Some(metrics)),
             ]),
             ..NetworkPolicySpec::default()
         }),
