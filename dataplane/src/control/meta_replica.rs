@@ -1,8 +1,8 @@
 //! Starts this node's replica of the meta group. With that the node is a member of its cluster.
 
 use lograft_core::limits::META_SEGMENT_MAX_BYTES;
-use lograft_core::{FeatureLevel, GroupId, LogIndex};
-use lograft_raft::{RaftError, RaftGroup};
+use lograft_core::{FeatureLevel, GroupId};
+use lograft_raft::RaftError;
 use lograft_storage::{GroupLog, GroupOptions, NewerFormat, OpenError, Recovered, Storage};
 use std::sync::Arc;
 use tracing::{info, warn};
@@ -72,7 +72,7 @@ impl MetaReplicaStarter {
         if let Some(torn) = recovered.torn {
             warn!(group = %GroupId::META, index = %torn.index, "torn log tail truncated");
         }
-        let last_index = log.last_id().map(|id| id.index);
+        let last = log.last_id();
         let fatal = Arc::clone(&self.fatal);
         let machine = Box::new(MetaMachine::new(self.view.clone(), self.level, fatal));
         let started = self
@@ -86,7 +86,18 @@ impl MetaReplicaStarter {
                 return Err(MetaReplicaError::Start(error));
             }
         };
-        self.watch_catch_up(&raft, last_index);
+        match last {
+            None => self.catch_up.set_done(),
+            Some(last) => {
+                let caught_up = self.catch_up.clone().follow(raft.watch(), last);
+                let wake = Arc::clone(&self.groups.wake);
+                tokio::spawn(async move {
+                    if caught_up.await {
+                        wake.notify_one();
+                    }
+                });
+            }
+        }
         self.replicas.set_meta(MetaReplica { raft, log });
         self.member.set(member);
         info!(cluster = %member.cluster, node_id = %member.node, "node is a cluster member");
@@ -111,27 +122,5 @@ impl MetaReplicaStarter {
             self.fatal.report(FatalError::NewerFormat(newer));
         }
         MetaReplicaError::Open(error)
-    }
-
-    /// Marks the view as caught up once the log's last entry at the start has been applied: the
-    /// node cannot have applied anything beyond it before it stopped.
-    fn watch_catch_up(&self, raft: &RaftGroup, last_index: Option<LogIndex>) {
-        let Some(last_index) = last_index else {
-            return self.catch_up.set_done();
-        };
-        let mut status = raft.watch();
-        let catch_up = self.catch_up.clone();
-        let wake = Arc::clone(&self.groups.wake);
-        tokio::spawn(async move {
-            let is_caught_up = |id: &lograft_core::LogId| id.index >= last_index;
-            if status
-                .wait_for(|now| now.applied.as_ref().is_some_and(is_caught_up))
-                .await
-                .is_ok()
-            {
-                catch_up.set_done();
-                wake.notify_one();
-            }
-        });
     }
 }
