@@ -258,6 +258,7 @@ impl Shared {
     fn new(parts: &ControlParts, view: MetaView) -> Self {
         let (member, replicas) = (LocalMember::default(), ReplicaMap::default());
         let (tasks, known_leaders) = (TaskRegistry::default(), Arc::<KnownLeaders>::default());
+        let catch_up = CatchUp::default();
         let leaders = LeaderLookup {
             replicas: replicas.clone(),
             known: Arc::clone(&known_leaders),
@@ -266,6 +267,7 @@ impl Shared {
             member: member.clone(),
             replicas: replicas.clone(),
             view: view.clone(),
+            catch_up: catch_up.clone(),
             leaders: leaders.clone(),
             peers: Arc::clone(&parts.peers),
             clock: Arc::clone(&parts.clock),
@@ -274,7 +276,7 @@ impl Shared {
         Self {
             readiness: ReadinessState::default(),
             checks: ChecksState::default(),
-            catch_up: CatchUp::default(),
+            catch_up,
             reachability: Arc::default(),
             led_groups: LedGroupsPublisher::new(replicas.clone()),
             groups: GroupStarter {

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use lograft_core::metadata::{Command, Metadata, Outcome};
 use lograft_core::{
-    BatchBuilder, Compression, GroupId, NodeId, PartitionId, PartitionState, ProducerId, Term,
+    BatchBuilder, Compression, GroupId, NodeId, PartitionId, PartitionState, ProducerId, Reason,
+    Term,
 };
 use lograft_proto::log::v1 as proto;
 use lograft_proto::log::v1::log_service_client::LogServiceClient;
@@ -23,6 +25,7 @@ use crate::api::grpc::log_service::LogApi;
 use crate::api::grpc::status::to_wire;
 use crate::clock::SystemClock;
 use crate::control::test_metadata;
+use crate::error::ApiError;
 use crate::fatal::{FatalError, FatalSink};
 use crate::identity::Caller;
 use crate::metrics::Metrics;
@@ -48,6 +51,8 @@ pub(crate) struct TestNode {
     pub(crate) metrics: Arc<Metrics>,
     /// The node's copy of the metadata.
     pub(crate) meta: MetaView,
+    /// Whether that copy is current.
+    pub(crate) meta_is_current: Arc<AtomicBool>,
 }
 
 /// Nodes from 1 on; the first `replicas` of them hold the topic's only partition.
@@ -72,7 +77,9 @@ impl LeaderHints for NoHints {
     }
 }
 
-struct Meta;
+struct Meta {
+    is_current: Arc<AtomicBool>,
+}
 
 impl ProposeMeta for Meta {
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>> {
@@ -84,6 +91,14 @@ impl ProposeMeta for Meta {
             count,
         }))
         .boxed()
+    }
+
+    fn check_current(&self) -> Result<(), ApiError> {
+        if self.is_current.load(Ordering::Relaxed) {
+            Ok(())
+        } else {
+            Err(ApiError::new(Reason::NotReady, "its metadata may be old"))
+        }
     }
 }
 
@@ -155,11 +170,14 @@ async fn start_node(
     }
     let metrics = Arc::new(Metrics::new().unwrap());
     let meta = MetaView::new(metadata.clone());
+    let is_current = Arc::new(AtomicBool::new(true));
     let api = LogApi::new(LogEngine::new(LogEngineParts {
         node: id,
         replicas,
         meta: meta.clone(),
-        meta_handle: Arc::new(Meta),
+        meta_handle: Arc::new(Meta {
+            is_current: Arc::clone(&is_current),
+        }),
         hints: Arc::new(NoHints),
         forward: Arc::new(GrpcForward::new(peers.clone(), &metrics)),
         storage,
@@ -173,6 +191,7 @@ async fn start_node(
         client: LogServiceClient::new(peers.0[&id].clone()),
         metrics,
         meta,
+        meta_is_current: is_current,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The handle of a group's replica on this node.
 
+mod contact;
 mod inbound;
 mod membership;
 mod propose;
@@ -49,6 +50,7 @@ struct Inner {
     snapshots: Snapshots,
     purge: purge::PurgeState,
     append_streams: AppendStreams,
+    contact: contact::LeaderContact,
     status: watch::Receiver<GroupStatus>,
     stopping: Arc<AtomicBool>,
 }
@@ -110,6 +112,7 @@ impl RaftGroup {
             snapshots,
             purge,
             append_streams,
+            contact: contact::LeaderContact::default(),
             status,
             stopping,
         };

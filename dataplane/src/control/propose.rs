@@ -6,13 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use lograft_core::limits::{
-    META_ATTEMPT_MAX, META_BACKOFF_MAX, META_BACKOFF_MIN, META_PROPOSE_MAX, PEER_TEXT_MAX_BYTES,
+    META_ATTEMPT_MAX, META_BACKOFF_MAX, META_BACKOFF_MIN, META_PROPOSE_MAX, METADATA_AGE_MAX,
+    PEER_TEXT_MAX_BYTES,
 };
 use lograft_core::metadata::{CodecError, Command, MetaError, Outcome};
 use lograft_core::{EntryKind, FeatureLevel, GroupId, LogIndex, NodeId, Proposal, Reason};
 use lograft_raft::{ProposeError, Response};
 use tokio::time::{Instant, timeout_at};
 
+use super::catch_up::CatchUp;
 use super::leader_lookup::LeaderLookup;
 use super::local_member::LocalMember;
 use super::peer_calls::{AppliedCommand, PeerCallError, PeerCalls, PeerFailure};
@@ -43,6 +45,7 @@ pub(crate) struct MetaProposer {
     pub(crate) member: LocalMember,
     pub(crate) replicas: ReplicaMap,
     pub(crate) view: MetaView,
+    pub(crate) catch_up: CatchUp,
     pub(crate) leaders: LeaderLookup,
     pub(crate) peers: Arc<dyn PeerCalls>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -53,6 +56,25 @@ pub(crate) struct MetaProposer {
 impl ProposeMeta for MetaProposer {
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>> {
         Box::pin(self.propose_until(command, Instant::now() + META_PROPOSE_MAX))
+    }
+
+    fn check_current(&self) -> Result<(), ApiError> {
+        let not_current = |text: String| Err(ApiError::new(Reason::NotReady, text));
+        let Some(meta) = self.replicas.meta() else {
+            return not_current(NOT_A_MEMBER.to_owned());
+        };
+        if !self.catch_up.is_done() {
+            return not_current("this node is catching up with the metadata".to_owned());
+        }
+        match meta.raft.contact_age() {
+            Some(age) if age <= METADATA_AGE_MAX => Ok(()),
+            Some(age) => not_current(format!(
+                "this node has had no contact with the meta group for {} s: its metadata may be \
+                 old",
+                age.as_secs()
+            )),
+            None => not_current("this node has no contact with the meta group yet".to_owned()),
+        }
     }
 }
 

@@ -92,6 +92,11 @@ impl LogEngine {
         self.producer_ids.next(&*self.meta_handle).await
     }
 
+    /// Fails with NOT_READY unless this node's metadata is current.
+    pub(crate) fn check_metadata(&self) -> Result<(), ApiError> {
+        self.meta_handle.check_current()
+    }
+
     /// Maximum size of a batch of a topic, as encoded, bytes. Read for each append, so that a
     /// change of the topic applies at once.
     pub(super) fn batch_max_bytes(&self, topic: &str) -> usize {

@@ -43,6 +43,10 @@ pub(crate) trait ProposeMeta: Send + Sync + 'static {
     /// Commits a command. Returns once this node has applied it too, so that a read of the metadata
     /// that follows sees the change. `Unavailable` with TIMEOUT means that the outcome is unknown.
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>>;
+
+    /// Whether this node's copy of the metadata is current: it has been caught up since the start,
+    /// and is at most `limits::METADATA_AGE_MAX` old. NOT_READY if it is not.
+    fn check_current(&self) -> Result<(), ApiError>;
 }
 
 /// Proposes commands to the meta group. Cheap to clone.

@@ -64,6 +64,10 @@ mod tests {
             let first = ProducerId(1 + asked * 1000);
             std::future::ready(Ok(Outcome::Producers { first, count })).boxed()
         }
+
+        fn check_current(&self) -> Result<(), ApiError> {
+            Ok(())
+        }
     }
 
     #[tokio::test]

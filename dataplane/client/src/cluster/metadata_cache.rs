@@ -13,6 +13,9 @@ use crate::error::ClientError;
 #[derive(Debug, Default)]
 pub(crate) struct MetadataCache {
     cluster_id: String,
+    /// The greatest version of the cluster's metadata in a reply. Nodes apply changes at different
+    /// times; a smaller version is older.
+    version: u64,
     nodes: BTreeMap<NodeId, NodeInfo>,
     topics: BTreeMap<Arc<str>, Arc<TopicInfo>>,
 }
@@ -45,13 +48,29 @@ impl LeaderHint {
 }
 
 impl MetadataCache {
+    /// Whether a reply is older than what is known already: it is of a node that lags behind, and
+    /// may lack topics that exist. Versions of different clusters cannot be compared.
+    pub(crate) fn is_stale(&self, reply: &wire::GetMetadataReply) -> bool {
+        reply.cluster_id == self.cluster_id && reply.metadata_version < self.version
+    }
+
     /// Stores a reply.
+    ///
+    /// A stale reply removes nothing: a topic that one lagging node does not know yet is in use
+    /// elsewhere. It only adds what is missing, and newer leaders.
     ///
     /// Of two leaders of a partition the one with the greater epoch is kept. Nodes learn of leader
     /// changes at different times, so the reply of a lagging node would otherwise bring back an old
     /// leader and send the client in circles.
     pub(crate) fn update(&mut self, reply: wire::GetMetadataReply) {
+        if self.is_stale(&reply) {
+            return self.update_stale(reply);
+        }
+        if reply.cluster_id != self.cluster_id {
+            *self = Self::default();
+        }
         self.cluster_id = reply.cluster_id;
+        self.version = reply.metadata_version;
         self.nodes = reply
             .nodes
             .into_iter()
@@ -66,14 +85,27 @@ impl MetadataCache {
             }
             let mut fresh = topic_info(Arc::clone(&name), topic);
             if let Some(known) = self.topics.get(&name).filter(|known| known.id == fresh.id) {
-                for (fresh, known) in fresh.partitions.iter_mut().zip(&known.partitions) {
-                    if known.leader_epoch > fresh.leader_epoch {
-                        fresh.leader = known.leader;
-                        fresh.leader_epoch = known.leader_epoch;
-                    }
-                }
+                take_newer_leaders(&mut fresh, known);
             }
             self.topics.insert(name, Arc::new(fresh));
+        }
+    }
+
+    fn update_stale(&mut self, reply: wire::GetMetadataReply) {
+        for node in reply.nodes.into_iter().map(node_info) {
+            self.nodes.entry(node.id).or_insert(node);
+        }
+        let existing = |topic: &wire::Topic| topic.error.is_none();
+        for topic in reply.topics.into_iter().filter(existing) {
+            let name: Arc<str> = topic.name.as_str().into();
+            let stale = topic_info(Arc::clone(&name), topic);
+            let known = self
+                .topics
+                .entry(name)
+                .or_insert_with(|| Arc::new(stale.clone()));
+            if known.id == stale.id {
+                take_newer_leaders(Arc::make_mut(known), &stale);
+            }
         }
     }
 
@@ -172,6 +204,16 @@ impl MetadataCache {
     }
 }
 
+/// Takes the leaders of `other`, another state of the same topic, that have greater epochs.
+fn take_newer_leaders(topic: &mut TopicInfo, other: &TopicInfo) {
+    for (own, other) in topic.partitions.iter_mut().zip(&other.partitions) {
+        if other.leader_epoch > own.leader_epoch {
+            own.leader = other.leader;
+            own.leader_epoch = other.leader_epoch;
+        }
+    }
+}
+
 fn node_info(node: wire::Node) -> NodeInfo {
     NodeInfo {
         id: NodeId(node.node_id),
@@ -262,6 +304,73 @@ mod tests {
         gone.topics[0].error = Some(wire::Error::default());
         cache.update(gone);
         assert!(cache.topic("t").is_none());
+    }
+
+    /// The same reply with the version of the metadata, of a node that does not know the topic.
+    fn unknown(version: u64) -> wire::GetMetadataReply {
+        let mut reply = versioned(version, 1, None, 0);
+        reply.topics[0].error = Some(wire::Error::default());
+        reply
+    }
+
+    fn versioned(
+        version: u64,
+        topic_id: u64,
+        leader: Option<u64>,
+        epoch: u64,
+    ) -> wire::GetMetadataReply {
+        wire::GetMetadataReply {
+            cluster_id: "c".into(),
+            metadata_version: version,
+            ..reply(topic_id, leader, epoch)
+        }
+    }
+
+    #[test]
+    fn a_stale_reply_removes_and_replaces_nothing() {
+        let mut cache = MetadataCache::default();
+        cache.update(versioned(10, 1, Some(1), 5));
+        cache.update(unknown(9));
+        assert_eq!(leader(&cache), Some(1));
+        // A topic of the same name from before.
+        cache.update(versioned(8, 7, Some(2), 9));
+        assert_eq!(cache.topic("t").unwrap().id, 1);
+        let mut without_nodes = versioned(9, 1, None, 0);
+        without_nodes.nodes.clear();
+        cache.update(without_nodes);
+        assert_eq!(leader(&cache), Some(1));
+        // Leaders have no part in the version.
+        cache.update(versioned(9, 1, Some(2), 6));
+        assert_eq!(leader(&cache), Some(2));
+        assert!(cache.is_stale(&versioned(9, 1, None, 0)));
+        assert!(!cache.is_stale(&versioned(10, 1, None, 0)));
+    }
+
+    #[test]
+    fn a_topic_is_forgotten_on_the_word_of_newer_metadata_alone() {
+        let mut cache = MetadataCache::default();
+        cache.update(versioned(10, 1, Some(1), 5));
+        cache.update(unknown(11));
+        assert!(cache.topic("t").is_none());
+        cache.update(versioned(12, 2, Some(2), 1));
+        assert_eq!(leader(&cache), Some(2));
+    }
+
+    #[test]
+    fn versions_of_another_cluster_are_not_compared() {
+        let mut cache = MetadataCache::default();
+        cache.update(versioned(10, 1, Some(1), 5));
+        let other = wire::GetMetadataReply {
+            cluster_id: "d".into(),
+            ..versioned(3, 4, Some(2), 1)
+        };
+        cache.update(other);
+        assert_eq!(leader(&cache), Some(2));
+        assert_eq!(cache.topic("t").unwrap().id, 4);
+        assert!(cache.is_stale(&wire::GetMetadataReply {
+            cluster_id: "d".into(),
+            ..versioned(2, 4, None, 0)
+        }));
     }
 
     #[test]

@@ -117,6 +117,14 @@ pub(crate) struct State {
     pub(crate) produce_bytes: usize,
     /// Accept produce requests and never reply.
     pub(crate) hold: bool,
+    /// The version of the metadata.
+    pub(crate) metadata_version: u64,
+    /// Nodes with an old copy of the metadata, of this version, without any topic.
+    pub(crate) lagging: BTreeMap<usize, u64>,
+    /// Nodes that say so if they are asked for their metadata.
+    pub(crate) not_ready: BTreeSet<usize>,
+    /// Nodes that have returned metadata, in order.
+    pub(crate) metadata_by: Vec<usize>,
 }
 
 impl State {

@@ -12,3 +12,4 @@ mod connect;
 mod consume;
 mod fake;
 mod produce;
+mod stale;

@@ -35,6 +35,7 @@ impl RaftGroup {
         S: Stream<Item = AppendRequest> + Send + 'static,
     {
         let failure = RequestFailure::default();
+        let contact = self.inner.contact.clone();
         let checked = CheckedRequests {
             requests: Box::pin(requests),
             failure: failure.clone(),
@@ -43,8 +44,12 @@ impl RaftGroup {
             .inner
             .raft
             .stream_append(checked)
-            .map(|result| match result {
-                Ok(result) => Ok(reply_from_raft(&result)),
+            .map(move |result| match result {
+                Ok(result) => {
+                    let reply = reply_from_raft(&result);
+                    contact.on_reply(&reply);
+                    Ok(reply)
+                }
                 Err(_) => Err(RaftError::Stopped),
             });
         let failure = stream::once(async move { failure.take() });
@@ -70,7 +75,9 @@ impl RaftGroup {
             // A request that starts with the first entry has no predecessor to conflict with.
             return Err(RaftError::Stopped);
         }
-        Ok(reply_from_raft(&response.into_stream_result(prev, last)))
+        let reply = reply_from_raft(&response.into_stream_result(prev, last));
+        self.inner.contact.on_reply(&reply);
+        Ok(reply)
     }
 
     /// Handles a candidate's vote or pre-vote request. Fails with [`RaftError::Stopped`].

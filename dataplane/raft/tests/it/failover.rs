@@ -229,3 +229,56 @@ async fn a_group_of_one_commits_alone_and_survives_a_restart() {
         .await
         .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_restarts_with_an_uncommitted_tail_continues_with_a_shorter_log() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.write(batch(1, 1, 8)).await;
+    let old = cluster.leader().await;
+    let others: BTreeSet<NodeId> = nodes(1..=3).into_iter().filter(|n| *n != old).collect();
+    let term = cluster.group(old).status().term;
+    cluster.net.cut(old);
+    for n in 0..20 {
+        let proposal = batch(10 + n, 1, 8);
+        drop(cluster.group(old).propose(proposal, term).await.unwrap());
+    }
+    until(cluster.group(old), "the tail is written", |s| {
+        s.last > s.committed && s.last.is_some_and(|last| last.index.get() >= 20)
+    })
+    .await;
+    cluster.leader_among(&others).await;
+    cluster.crash(old).await;
+    cluster.start(old).await;
+    let before = cluster.group(old).status().last.unwrap();
+    cluster.net.reconnect(old);
+    until(cluster.group(old), "it follows the next leader", |s| {
+        s.applied.is_some_and(|applied| applied >= before)
+    })
+    .await;
+    // It has applied all that is committed, and has not reached the index of its former end.
+    let applied = cluster.group(old).status().applied.unwrap();
+    assert!(applied.index < before.index, "{applied} after {before}");
+    assert_eq!(cluster.converged().await.batches, 1);
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_is_cut_off_knows_how_old_its_state_is() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    let is_recent = |node: NodeId| {
+        let age = cluster.group(node).contact_age();
+        age.is_some_and(|age| age < Duration::from_secs(1))
+    };
+    for node in nodes(1..=3) {
+        eventually("all have contact", || is_recent(node)).await;
+    }
+    let follower = *nodes(1..=3).iter().find(|n| **n != leader).unwrap();
+    for cut in [follower, leader] {
+        cluster.net.cut(cut);
+        eventually("it has no contact", || !is_recent(cut)).await;
+        cluster.net.reconnect(cut);
+        eventually("it has contact again", || is_recent(cut)).await;
+    }
+    cluster.shutdown().await;
+}

@@ -128,8 +128,14 @@ impl LogService for LogApi {
         request: Request<proto::GetMetadataRequest>,
     ) -> Result<Response<proto::GetMetadataReply>, Status> {
         authorize_call(request.extensions(), Operation::Describe, Resource::Cluster)?;
-        let view = ClusterView::of(&self.engine);
-        let reply = encode::metadata(&view, &request.get_ref().topics);
+        let proto::GetMetadataRequest {
+            topics,
+            allow_stale,
+        } = request.get_ref();
+        if !allow_stale {
+            self.engine.check_metadata()?;
+        }
+        let reply = encode::metadata(&ClusterView::of(&self.engine), topics);
         Ok(Response::new(reply))
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lograft_core::{NodeId, PartitionId, Reason, limits};
 use lograft_proto::log::v1 as wire;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Duration, Instant, timeout};
 use tonic::{Response, Status};
 
 use super::NodePool;
@@ -13,30 +13,55 @@ use crate::cluster::metadata_cache::{LeaderHint, MetadataCache};
 use crate::cluster::node::{Node, Retry};
 use crate::error::ClientError;
 
+/// Whether a node may answer although its copy of the metadata may be old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Staleness {
+    Refused,
+    Allowed,
+}
+
 impl NodePool {
     async fn request_metadata(
         &self,
-        topics: &[String],
+        (topics, staleness): (&[String], Staleness),
         node: Node,
     ) -> Result<Response<wire::GetMetadataReply>, Status> {
         let request = wire::GetMetadataRequest {
             topics: topics.to_vec(),
+            allow_stale: staleness == Staleness::Allowed,
         };
         node.log().get_metadata(request).await
+    }
+
+    /// Asks each node once, until one whose metadata is current replies. If there is none, because
+    /// the meta group has no majority, the reply of any node serves.
+    async fn fetch_metadata(
+        &self,
+        topics: &[String],
+        per_node: Duration,
+    ) -> Result<wire::GetMetadataReply, ClientError> {
+        let ask = async |staleness| {
+            let request = &mut |node| self.request_metadata((topics, staleness), node);
+            self.try_each_node("fetch metadata", per_node, Retry::Always, request)
+                .await
+        };
+        match ask(Staleness::Refused).await {
+            Err(error) if is_not_ready(&error) => ask(Staleness::Allowed).await,
+            reply => reply,
+        }
     }
 
     /// Fetches all metadata and caches the nodes and the topics that are in use. Fails after each
     /// node was tried once.
     pub(crate) async fn fetch_all(&self) -> Result<Metadata, ClientError> {
         let per_node = self.config.connect_timeout + limits::CLIENT_METADATA_TIMEOUT;
-        let request = &mut |node| self.request_metadata(&[], node);
-        let mut reply = self
-            .try_each_node("fetch metadata", per_node, Retry::Always, request)
-            .await?;
+        let mut reply = self.fetch_metadata(&[], per_node).await?;
         let mut all = MetadataCache::default();
         all.update(reply.clone());
         let mut cache = self.metadata();
-        cache.retain_topics(&reply.topics);
+        if !cache.is_stale(&reply) {
+            cache.retain_topics(&reply.topics);
+        }
         reply
             .topics
             .retain(|topic| cache.topic(&topic.name).is_some());
@@ -56,12 +81,12 @@ impl NodePool {
             return;
         }
         let per_node = limits::CLIENT_METADATA_TIMEOUT;
-        let request = &mut |node| self.request_metadata(&topics, node);
-        match self
-            .try_each_node("fetch metadata", per_node, Retry::Always, request)
-            .await
-        {
-            Ok(reply) => self.metadata().update(reply),
+        match self.fetch_metadata(&topics, per_node).await {
+            Ok(reply) => {
+                // One node alone does not make this client forget topics that it uses.
+                let newest = self.newest(&topics, reply).await;
+                self.metadata().update(newest);
+            }
             Err(error) => tracing::debug!(%error, "metadata refresh failed"),
         }
         *refreshed_at = Some(Instant::now());
@@ -73,11 +98,19 @@ impl NodePool {
             return Ok(Arc::clone(topic));
         }
         let topics = [name.to_owned()];
-        let request = |node| self.request_metadata(&topics, node);
-        let mut reply = self.call("find topic", Retry::Always, request).await?;
-        if has_error(&reply) {
-            reply = self.ask_other_nodes(&topics, reply).await;
-        }
+        let reply = match self
+            .fetch_metadata(&topics, limits::CLIENT_METADATA_TIMEOUT)
+            .await
+        {
+            Ok(reply) => reply,
+            Err(error) if Retry::Always.allows(&error) => {
+                let any = (topics.as_slice(), Staleness::Allowed);
+                let request = |node| self.request_metadata(any, node);
+                self.call("find topic", Retry::Always, request).await?
+            }
+            Err(error) => return Err(error),
+        };
+        let reply = self.newest(&topics, reply).await;
         let error = reply.topics.first().and_then(|topic| topic.error.clone());
         self.metadata().update(reply);
         if let Some(error) = error {
@@ -90,25 +123,35 @@ impl NodePool {
         })
     }
 
-    /// Asks all nodes for topics that one node does not know, because a lagging node does not know
-    /// a topic that was just created. Returns the first reply without an error, or else `reply`.
-    async fn ask_other_nodes(
+    /// Asks the other nodes too, if `reply` is older than what this client has seen, or lacks one
+    /// of the topics: a lagging node does not know a topic that was just created. Returns the newest
+    /// reply.
+    async fn newest(
         &self,
         topics: &[String],
         reply: wire::GetMetadataReply,
     ) -> wire::GetMetadataReply {
+        let is_enough =
+            |reply: &wire::GetMetadataReply| !has_error(reply) && !self.metadata().is_stale(reply);
+        let rank = |reply: &wire::GetMetadataReply| (reply.metadata_version, !has_error(reply));
+        let mut newest = reply;
         for address in self.candidates() {
+            if is_enough(&newest) {
+                break;
+            }
             let Ok(node) = self.call_node(&address) else {
                 continue;
             };
-            let request = self.request_metadata(topics, node);
-            if let Ok(Ok(other)) = timeout(limits::CLIENT_METADATA_TIMEOUT, request).await
-                && !has_error(other.get_ref())
-            {
-                return other.into_inner();
+            let request = self.request_metadata((topics, Staleness::Refused), node);
+            if let Ok(Ok(other)) = timeout(limits::CLIENT_METADATA_TIMEOUT, request).await {
+                let other = other.into_inner();
+                let is_same_cluster = other.cluster_id == newest.cluster_id;
+                if is_same_cluster && rank(&other) > rank(&newest) {
+                    newest = other;
+                }
             }
         }
-        reply
+        newest
     }
 
     /// Offset bounds of a topic's partitions (all if `partitions` is empty), and the offsets that
@@ -169,4 +212,12 @@ impl NodePool {
 
 fn has_error(reply: &wire::GetMetadataReply) -> bool {
     reply.topics.iter().any(|topic| topic.error.is_some())
+}
+
+/// Whether a node refused because its metadata may be old.
+fn is_not_ready(error: &ClientError) -> bool {
+    match error {
+        ClientError::NoEndpoint(failures) => failures.iter().any(is_not_ready),
+        error => error.reason() == Some(Reason::NotReady),
+    }
 }

@@ -405,8 +405,16 @@ impl LogService for Fake {
         &self,
         request: Request<wire::GetMetadataRequest>,
     ) -> Result<Response<wire::GetMetadataReply>, Status> {
-        let requested = request.into_inner().topics;
-        let state = self.shared.state();
+        let wire::GetMetadataRequest {
+            topics: requested,
+            allow_stale,
+        } = request.into_inner();
+        let mut state = self.shared.state();
+        if state.not_ready.contains(&self.node) && !allow_stale {
+            return Err(status(error(Reason::NotReady, &[])));
+        }
+        state.metadata_by.push(self.node);
+        let lagging = state.lagging.get(&self.node).copied();
         let nodes = (1..)
             .zip(&state.addresses)
             .map(|(node_id, address)| wire::Node {
@@ -420,10 +428,16 @@ impl LogService for Fake {
         } else {
             requested
         };
-        let topics = names.into_iter().map(|name| topic(&state, name)).collect();
+        let topics = names.into_iter().map(|name| match lagging {
+            None => topic(&state, name),
+            Some(_) => unknown_topic(name),
+        });
+        let topics = topics.collect();
         Ok(Response::new(wire::GetMetadataReply {
+            cluster_id: "fake".to_owned(),
             nodes,
             topics,
+            metadata_version: lagging.unwrap_or(state.metadata_version),
             ..Default::default()
         }))
     }
@@ -442,14 +456,17 @@ impl LogService for Fake {
     }
 }
 
+fn unknown_topic(name: String) -> wire::Topic {
+    wire::Topic {
+        name,
+        error: Some(error(Reason::UnknownTopic, &[])),
+        ..wire::Topic::default()
+    }
+}
+
 fn topic(state: &State, name: String) -> wire::Topic {
     let Some(partitions) = state.topics.get(&name) else {
-        let error = Some(error(Reason::UnknownTopic, &[]));
-        return wire::Topic {
-            name,
-            error,
-            ..wire::Topic::default()
-        };
+        return unknown_topic(name);
     };
     let partitions = (0..).zip(partitions).map(|(partition, p)| wire::Partition {
         partition,

@@ -1,9 +1,11 @@
 //! The calls about offsets, metadata and producers.
 
+use std::sync::atomic::Ordering;
+
 use lograft_core::Reason;
 use lograft_proto::log::v1 as proto;
 
-use crate::fixture::{TOPIC, TestCluster, produce};
+use crate::fixture::{TOPIC, TestCluster, produce, wire_error};
 use crate::transport::status::reason_of;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,7 +74,10 @@ async fn metadata_names_nodes_topics_and_leaders() {
 
     let topics = vec!["other".into(), TOPIC.into()];
     let some = client
-        .get_metadata(proto::GetMetadataRequest { topics })
+        .get_metadata(proto::GetMetadataRequest {
+            topics,
+            ..Default::default()
+        })
         .await
         .unwrap();
     let topics = some.into_inner().topics;
@@ -82,6 +87,35 @@ async fn metadata_names_nodes_topics_and_leaders() {
     );
     assert!(topics[0].error.is_none());
     assert_eq!(topics[1].error.as_ref().unwrap().reason, "UNKNOWN_TOPIC");
+}
+
+#[tokio::test]
+async fn a_node_with_old_metadata_says_so_unless_the_client_takes_it() {
+    let cluster = TestCluster::new(1, 1).await;
+    let node = &cluster.nodes[0];
+    node.meta_is_current.store(false, Ordering::Relaxed);
+    let mut client = node.client.clone();
+    let request = proto::GetMetadataRequest::default();
+    let status = client.get_metadata(request.clone()).await.unwrap_err();
+    let error = wire_error(&status);
+    assert_eq!(error.reason, "NOT_READY");
+    assert_eq!(error.retryable, Some(true));
+    let old = proto::GetMetadataRequest {
+        allow_stale: true,
+        ..request.clone()
+    };
+    assert_eq!(
+        client
+            .get_metadata(old)
+            .await
+            .unwrap()
+            .into_inner()
+            .topics
+            .len(),
+        1
+    );
+    node.meta_is_current.store(true, Ordering::Relaxed);
+    client.get_metadata(request).await.unwrap();
 }
 
 #[tokio::test]
