@@ -176,7 +176,7 @@ async fn a_client_is_served_in_time_whatever_silent_connections_there_are() {
         (b"\x16\x03\x01\x02\x00", HANDSHAKE_STALLED_MAX * 2),
     ];
     for (bytes, max) in halves {
-        let mut port = fixture(ListenLimits::of(Port::Peer)).await;
+        let mut port = fixture(limits()).await;
         let _silent = open_silent(&port, bytes).await;
         let started = tokio::time::Instant::now();
         let near = tokio::time::timeout(max, port.connect()).await;
@@ -190,7 +190,7 @@ async fn a_client_is_served_in_time_whatever_silent_connections_there_are() {
 async fn clients_that_return_all_at_once_are_all_served() {
     let limits = ListenLimits {
         handshakes_max_count: 4,
-        ..ListenLimits::of(Port::Peer)
+        ..limits()
     };
     let mut port = fixture(limits).await;
     let clients: Vec<_> = (0..200)
@@ -216,7 +216,7 @@ async fn clients_that_return_all_at_once_are_all_served() {
 async fn a_client_that_is_silent_after_its_handshake_is_closed() {
     let limits = ListenLimits {
         preface_max: Duration::from_millis(300),
-        ..ListenLimits::of(Port::Peer)
+        ..limits()
     };
     for sent in [b"".as_slice(), b"PRI * HTTP/2.0\r\n"] {
         let mut port = fixture(limits).await;
@@ -239,7 +239,7 @@ async fn a_client_that_is_silent_after_its_handshake_is_closed() {
 
 #[tokio::test]
 async fn a_client_with_a_preface_may_be_silent() {
-    let mut port = fixture(ListenLimits::of(Port::Peer)).await;
+    let mut port = fixture(limits()).await;
     let mut near = port.connect().await.unwrap();
     let mut accepted = port.accept().await;
     near.write_all(&[1; Preface::BYTES]).await.unwrap();

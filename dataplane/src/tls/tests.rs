@@ -191,12 +191,12 @@ async fn an_expired_certificate_opens_no_connection_by_resuming_a_session() {
         let leaf = ca.issue_with(&[uri("node/b")], |params| params.not_after = expires);
         // One configuration for both connections: a client keeps its sessions in it.
         let client = client(&ca, Some(leaf));
-        let server = tls.server(port);
+        let config = tls.server(port);
         for hour in 1..=3 {
-            let earlier = at(&server, expires_s - hour * 3600);
+            let earlier = at(&config, expires_s - hour * 3600);
             assert_eq!(shake(earlier, Arc::clone(&client)).await.0, "ok");
         }
-        let later = at(&server, expires_s + 3600);
+        let later = at(&config, expires_s + 3600);
         let (served, connected) = shake(later, client).await;
         assert!(served.contains("expired"), "{port:?}: {served}");
         assert!(connected.contains("alert"), "{port:?}: {connected}");
