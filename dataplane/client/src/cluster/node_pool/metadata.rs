@@ -124,8 +124,8 @@ impl NodePool {
     }
 
     /// Asks the other nodes too, if `reply` is older than what this client has seen, or lacks one
-    /// of the topics: a lagging node does not know a topic that was just created. Returns the newest
-    /// reply.
+    /// of the topics: a lagging node does not know a topic that was just created. Returns the
+    /// newest reply.
     async fn newest(
         &self,
         topics: &[String],
