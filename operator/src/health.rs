@@ -135,8 +135,8 @@ mod tests {
                 held.push(stream);
             }
             let mut probe = TcpStream::connect(address).await.unwrap();
-            let head = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n";
-            probe.write_all(head).await.unwrap();
+            let request = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n";
+            probe.write_all(request).await.unwrap();
             let mut answer = String::new();
             let read = probe.read_to_string(&mut answer);
             let read = tokio::time::timeout(Duration::from_secs(1), read).await;
