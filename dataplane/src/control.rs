@@ -38,6 +38,7 @@ pub(crate) mod node_report;
 mod node_reporter;
 mod partition_start;
 pub(crate) mod peer_calls;
+mod placement;
 mod preferred_leaders;
 pub(crate) mod propose;
 mod reachability;

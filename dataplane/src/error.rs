@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
+use lograft_core::capacity::TooManyReplicas;
 use lograft_core::metadata::MetaError;
 use lograft_core::record_batch::BatchError;
 use lograft_core::topic::TopicError;
@@ -95,6 +96,14 @@ impl ApiError {
             "partition {partition} of topic {topic:?} not found: the topic has {count} partitions"
         );
         Self::new(Reason::UnknownPartition, text).with("bound", count)
+    }
+
+    /// A node would have more replicas than it carries.
+    pub(crate) fn too_many_replicas(error: TooManyReplicas) -> Self {
+        Self::new(Reason::LimitExceeded, error.to_string())
+            .with("field", "replicas")
+            .with("node", error.node)
+            .with("bound", format!("1..={}", error.max))
     }
 
     /// The node is not in the metadata.

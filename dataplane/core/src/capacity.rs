@@ -5,6 +5,8 @@
 //! the cluster never settles. So the number is bounded by the cores. Each replica also has a file
 //! open, and each connection a socket: together they are bounded by the limit of open files.
 
+use crate::assignment::Candidate;
+use crate::ids::NodeId;
 use crate::limits::{
     CLIENT_CONNECTIONS_MAX_COUNT, FILES_PER_REPLICA_MAX_COUNT, OPEN_FILES_RESERVED_COUNT,
     PEER_CONNECTIONS_MAX_COUNT, REPLICAS_PER_CORE_MAX_COUNT,
@@ -54,9 +56,80 @@ impl Capacity {
     }
 }
 
+/// New partitions would place more replicas on a node than it carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "replicas of node {node} must be at most {max}, got {found}; add nodes, or use fewer partitions"
+)]
+pub struct TooManyReplicas {
+    /// The node.
+    pub node: NodeId,
+    /// The number of replicas with the new ones.
+    pub found: u64,
+    /// The maximum.
+    pub max: u32,
+}
+
+/// Checks that each node can carry its replicas once the new partitions are `assignment`.
+/// `max` is the capacity of a node, `None` if it is not known: such a node is not checked.
+///
+/// The check is made before the command is proposed, from reports of the nodes: two topics that
+/// are created at the same moment may exceed the bound together. It is far enough below what a node
+/// was measured to carry.
+pub fn check_replicas(
+    nodes: &[Candidate],
+    assignment: &[Vec<NodeId>],
+    max: impl Fn(NodeId) -> Option<u32>,
+) -> Result<(), TooManyReplicas> {
+    for Candidate { id, replicas, .. } in nodes {
+        let new = assignment.iter().flatten().filter(|node| *node == id);
+        let new = new.count() as u64;
+        let found = u64::from(*replicas) + new;
+        match max(*id) {
+            Some(max) if new > 0 && found > u64::from(max) => {
+                return Err(TooManyReplicas {
+                    node: *id,
+                    found,
+                    max,
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn node(id: u64, replicas: u32) -> Candidate {
+        Candidate {
+            id: NodeId(id),
+            zone: String::new(),
+            replicas,
+            leaders: 0,
+        }
+    }
+
+    #[test]
+    fn a_node_takes_replicas_up_to_its_capacity() {
+        let nodes = [node(1, 8), node(2, 2), node(3, 50)];
+        let assignment = [vec![NodeId(1), NodeId(2)], vec![NodeId(1)]];
+        let check = |max| check_replicas(&nodes, &assignment, |_| max);
+        assert_eq!(check(Some(10)), Ok(()), "node 3 gets no new replica");
+        assert_eq!(check(None), Ok(()), "an unknown capacity");
+        let refused = check(Some(9)).unwrap_err();
+        assert_eq!(
+            (refused.node, refused.found, refused.max),
+            (NodeId(1), 10, 9)
+        );
+        let text = refused.to_string();
+        assert!(
+            text.starts_with("replicas of node 1 must be at most 9, got 10"),
+            "{text}"
+        );
+    }
 
     fn capacity(cores: usize, open_files: u64, replicas: Option<u32>) -> (u32, usize, usize) {
         let capacity = Capacity::of(HostLimits { cores, open_files }, replicas);
@@ -70,8 +143,8 @@ mod tests {
     #[test]
     fn cores_bound_the_replicas_and_a_configuration_replaces_that_bound() {
         let all = (CLIENT_CONNECTIONS_MAX_COUNT, PEER_CONNECTIONS_MAX_COUNT);
-        assert_eq!(capacity(2, 524_288, None), (2000, all.0, all.1));
-        assert_eq!(capacity(0, u64::MAX, None), (1000, all.0, all.1));
+        assert_eq!(capacity(2, 524_288, None), (3000, all.0, all.1));
+        assert_eq!(capacity(0, u64::MAX, None), (1500, all.0, all.1));
         assert_eq!(capacity(2, 524_288, Some(5000)), (5000, all.0, all.1));
         assert_eq!(capacity(usize::MAX, u64::MAX, None).0, u32::MAX);
     }

@@ -23,7 +23,7 @@ pub const TOPIC_PARTITIONS_MAX_COUNT: u32 = 10_000;
 pub const CLUSTER_REPLICAS_MAX_COUNT: usize = 100_000;
 /// Maximum number of replicas per core of a node. At 2,500 per core a cluster was measured to spend
 /// its time with elections.
-pub const REPLICAS_PER_CORE_MAX_COUNT: usize = 1000;
+pub const REPLICAS_PER_CORE_MAX_COUNT: usize = 1500;
 /// Maximum number of files that a replica has open: its newest segment, and one that is being
 /// written beside it (the next segment, an index, the hard state).
 pub const FILES_PER_REPLICA_MAX_COUNT: u64 = 2;

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lograft_core::assignment::{candidates, place_topic};
 use lograft_core::limits::{
     LEADER_POLL_INTERVAL, TOPIC_ASSIGNMENT_ATTEMPTS_MAX_COUNT, TOPIC_READY_DEFAULT, TOPIC_READY_MAX,
 };
-use lograft_core::metadata::{Command, Growth, MetaError, Metadata};
+use lograft_core::metadata::{Command, MetaError, Metadata};
 use lograft_core::topic_config::SettingsChange;
 use lograft_core::{RetentionPolicy, topic};
 use tokio::time::Instant;
 
 use super::leader_lookup::LeaderLookup;
+use super::placement::Placement;
 use crate::config::TopicDefaultsSource;
 use crate::error::ApiError;
 use crate::serving::meta_group::{MetaHandle, ProposeMetaError};
@@ -28,6 +28,7 @@ pub(crate) struct TopicAdmin {
     pub(crate) leaders: LeaderLookup,
     pub(crate) proposer: MetaHandle,
     pub(crate) defaults: Arc<TopicDefaultsSource>,
+    pub(crate) placement: Placement,
 }
 
 /// A topic to create; what is not set takes the default.
@@ -88,7 +89,7 @@ impl TopicAdmin {
         }
         self.propose_placed(|metadata| {
             let factor = replication_factor.unwrap_or_else(|| default_factor(metadata));
-            let assignment = place_topic(candidates(metadata), partitions, factor)?;
+            let assignment = self.placement.place(metadata, partitions, factor)?;
             Ok(Command::CreateTopic {
                 name: name.clone(),
                 retention: config.retention,
@@ -117,7 +118,7 @@ impl TopicAdmin {
                 retention: retention.or_else(|| changed_retention(metadata, &name, &settings)),
                 settings: settings.settings(),
                 reset: settings.removed_settings(),
-                growth: growth(metadata, &name, partitions)?,
+                growth: self.placement.growth(metadata, &name, partitions)?,
             })
         })
         .await?;
@@ -203,46 +204,10 @@ fn changed_retention(
     settings.retention(metadata.topic(name)?.retention)
 }
 
-/// The partitions to add to a topic; none if it has `partitions` already.
-fn growth(
-    metadata: &Metadata,
-    name: &str,
-    partitions: Option<u32>,
-) -> Result<Option<Growth>, ApiError> {
-    let known = metadata
-        .topic(name)
-        .ok_or_else(|| ApiError::unknown_topic(name))?;
-    let existing = known.partition_count();
-    let Some(total) = partitions.filter(|total| *total != existing) else {
-        return Ok(None);
-    };
-    topic::validate_partitions(total, existing)?;
-    let assignment = place_topic(
-        candidates(metadata),
-        total - existing,
-        known.replication_factor,
-    )?;
-    Ok(Some(Growth { total, assignment }))
-}
-
 #[cfg(test)]
 mod tests {
-    use lograft_core::Reason;
-
     use super::*;
-    use crate::control::test_metadata::{cluster, create};
-
-    #[test]
-    fn a_topic_grows_only() {
-        let mut metadata = cluster(2);
-        create(&mut metadata, "t", &[&[1], &[2]]);
-        let grown = growth(&metadata, "t", Some(3)).unwrap().unwrap();
-        assert_eq!((grown.total, grown.assignment.len()), (3, 1));
-        assert_eq!(growth(&metadata, "t", None).unwrap(), None);
-        assert_eq!(growth(&metadata, "t", Some(2)).unwrap(), None);
-        let refused = growth(&metadata, "t", Some(1)).unwrap_err();
-        assert_eq!(refused.reason(), Some(Reason::InvalidPartitionCount));
-    }
+    use crate::control::test_metadata::cluster;
 
     #[test]
     fn the_default_replication_factor_is_bounded_by_the_nodes() {
