@@ -87,6 +87,7 @@ use self::node_admin::NodeAdmin;
 use self::node_checkup::NodeCheckup;
 use self::partition_start::PartitionStart;
 use self::peer_calls::PeerCalls;
+use self::placement::Placement;
 use self::preferred_leaders::PreferredLeaders;
 use self::propose::MetaProposer;
 use self::reachability::Reachability;
@@ -330,6 +331,10 @@ impl Shared {
             reachability: Arc::clone(&self.reachability),
             peers: parts.peers,
         };
+        let (exchange, member) = (parts.exchange.clone(), self.member.clone());
+        let placement = Placement {
+            replicas_max: Arc::new(move |node| exchange.replicas_max_count(member.node(), node)),
+        };
         Control {
             stops: StopPreparation {
                 view: self.view.clone(),
@@ -343,6 +348,7 @@ impl Shared {
                 leaders: self.leaders.clone(),
                 proposer: self.meta_handle(),
                 defaults: Arc::new(parts.topic_defaults),
+                placement,
             },
             nodes: NodeAdmin {
                 view: self.view.clone(),

@@ -5,6 +5,7 @@
 //! connect each node to each other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub struct NodeExchange(Arc<Inner>);
 struct Inner {
     clock: Arc<dyn Clock>,
     level: FeatureLevel,
+    replicas_max_count: AtomicU32,
     local: RwLock<LocalState>,
     peers: RwLock<BTreeMap<NodeId, PeerReading>>,
 }
@@ -49,6 +51,7 @@ impl NodeExchange {
         Self(Arc::new(Inner {
             clock,
             level,
+            replicas_max_count: AtomicU32::new(0),
             local: RwLock::default(),
             peers: RwLock::default(),
         }))
@@ -65,7 +68,25 @@ impl NodeExchange {
             disk,
             oldest_unflushed,
             level: self.0.level,
+            replicas_max_count: self.0.replicas_max_count.load(Ordering::Relaxed),
         }
+    }
+
+    /// Publishes the number of replicas that this node carries at most.
+    pub fn set_replicas_max_count(&self, count: u32) {
+        self.0.replicas_max_count.store(count, Ordering::Relaxed);
+    }
+
+    /// The number of replicas that a node carries at most, `None` if it has not reported it. `own`
+    /// is the id of this node.
+    pub fn replicas_max_count(&self, own: Option<NodeId>, node: NodeId) -> Option<u32> {
+        let reading = if own == Some(node) {
+            Some(self.own())
+        } else {
+            self.peer(node).map(|peer| peer.reading)
+        };
+        let count = reading?.replicas_max_count;
+        (count > 0).then_some(count)
     }
 
     /// The last measured state of this node.
@@ -147,5 +168,9 @@ mod tests {
         }
         assert_eq!(exchange.peers().len(), NODES_MAX_COUNT);
         assert_eq!(exchange.own().level, FeatureLevel(2));
+        exchange.set_replicas_max_count(9);
+        let own = Some(NodeId(1));
+        assert_eq!(exchange.replicas_max_count(own, NodeId(1)), Some(9));
+        assert_eq!(exchange.replicas_max_count(own, NodeId(3)), None);
     }
 }

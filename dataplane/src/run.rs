@@ -378,10 +378,11 @@ impl ControlResources {
             fs,
             clock,
             level,
-            host: _,
+            host,
         } = env;
         let peers = Arc::new(pool.clone());
         let exchange = pool.exchange().clone();
+        exchange.set_replicas_max_count(capacity_of(config, host).replicas_max_count);
         let parts = ControlParts {
             exchange,
             info: node_info(config, addresses),
@@ -423,6 +424,14 @@ fn capacity(config: &NodeConfig, host: HostLimits) -> Result<Capacity, TooFewFil
         "capacity of the node"
     );
     Ok(capacity)
+}
+
+fn capacity_of(config: &NodeConfig, host: HostLimits) -> Capacity {
+    let cores = config.runtime.worker_threads_count.unwrap_or(host.cores);
+    Capacity::of(
+        HostLimits { cores, ..host },
+        config.runtime.replicas_max_count,
+    )
 }
 
 fn node_info(config: &NodeConfig, addresses: Addresses) -> NodeInfo {

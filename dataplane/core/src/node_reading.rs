@@ -45,6 +45,8 @@ pub struct NodeReading {
     pub oldest_unflushed: Duration,
     /// The newest feature level that it knows.
     pub level: FeatureLevel,
+    /// Number of replicas that it carries at most; 0 if it does not report it.
+    pub replicas_max_count: u32,
 }
 
 impl NodeReading {
@@ -57,6 +59,7 @@ impl NodeReading {
             disk,
             oldest_unflushed,
             level,
+            replicas_max_count,
         } = self;
         Self {
             clock_ms: clock_ms.clamp(0, CLOCK_READING_MAX_MS),
@@ -69,6 +72,7 @@ impl NodeReading {
             },
             oldest_unflushed: oldest_unflushed.min(UNFLUSHED_AGE_SHOWN_MAX),
             level,
+            replicas_max_count,
         }
     }
 }
@@ -90,6 +94,7 @@ mod tests {
             },
             oldest_unflushed: Duration::MAX,
             level: FeatureLevel(u32::MAX),
+            replicas_max_count: u32::MAX,
         };
         let bounded = reading.bounded();
         assert_eq!(bounded.clock_ms, CLOCK_READING_MAX_MS);

@@ -12,6 +12,7 @@ pub(crate) fn to_proto(reading: NodeReading) -> proto::NodeReading {
         disk,
         oldest_unflushed,
         level,
+        replicas_max_count,
     } = reading;
     let DiskReading {
         mark,
@@ -35,6 +36,7 @@ pub(crate) fn to_proto(reading: NodeReading) -> proto::NodeReading {
         disk_total_inodes: total_inodes,
         oldest_unflushed_ms: u64::try_from(oldest_unflushed.as_millis()).unwrap_or(u64::MAX),
         feature_level: level.get(),
+        replicas_max_count,
     }
 }
 
@@ -56,6 +58,7 @@ pub(crate) fn from_proto(reading: proto::NodeReading) -> NodeReading {
         disk_total_inodes,
         oldest_unflushed_ms,
         feature_level,
+        replicas_max_count,
     } = reading;
     let reading = NodeReading {
         clock_ms,
@@ -68,6 +71,7 @@ pub(crate) fn from_proto(reading: proto::NodeReading) -> NodeReading {
         },
         oldest_unflushed: Duration::from_millis(oldest_unflushed_ms),
         level: FeatureLevel(feature_level),
+        replicas_max_count,
     };
     reading.bounded()
 }
@@ -138,6 +142,7 @@ mod tests {
             },
             oldest_unflushed: Duration::from_millis(50),
             level: FeatureLevel(2),
+            replicas_max_count: 3000,
         };
         assert_eq!(from_proto(to_proto(reading)), reading);
         let later = proto::NodeReading {

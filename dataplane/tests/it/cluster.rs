@@ -57,6 +57,8 @@ pub(crate) struct Cluster {
     members: Vec<Member>,
     /// The newest feature level that the nodes started from now on know.
     pub(crate) level: FeatureLevel,
+    /// The number of replicas that the nodes started from now on carry.
+    pub(crate) replicas_max_count: Option<u32>,
     pool: PeerPool,
     _book: watch::Sender<AddressBook>,
 }
@@ -96,6 +98,7 @@ impl Cluster {
             dir,
             members: Vec::new(),
             level: FeatureLevel::CURRENT,
+            replicas_max_count: None,
             pool,
             _book: book,
         }
@@ -178,7 +181,10 @@ impl Cluster {
                 .iter()
                 .map(|m| m.addresses.peer.to_string())
                 .collect(),
-            runtime: RuntimeSettings::default(),
+            runtime: RuntimeSettings {
+                replicas_max_count: self.replicas_max_count,
+                ..RuntimeSettings::default()
+            },
             storage: StorageSettings {
                 reserve_bytes: 1,
                 // Small, so that retention has something to give up.

@@ -324,3 +324,24 @@ async fn old_records_go_and_the_disk_stays_bounded() {
         .await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_are_bounded_by_what_each_node_reports_to_carry() {
+    let mut cluster = Cluster::new();
+    cluster.add().await;
+    cluster.bootstrap(0).await.unwrap();
+    cluster.replicas_max_count = Some(2);
+    cluster.add().await;
+    cluster.ready(0).await;
+    cluster.ready(1).await;
+    // Node 1 must have heard from node 2.
+    let refused = eventually("a refusal", async || {
+        let topic = new_topic(&uuid::Uuid::new_v4().to_string(), 3, 2);
+        cluster.admin(0).create_topic(topic).await.err()
+    })
+    .await;
+    assert_eq!(reason(&refused), Some(Reason::LimitExceeded));
+    assert_eq!(bound(&refused), "1..=2");
+    let text = "replicas of node 2 must be at most 2, got ";
+    assert!(refused.message().contains(text), "{refused:?}");
+}
