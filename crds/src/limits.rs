@@ -160,7 +160,7 @@ pub const HEALTH_CONNECTIONS_PER_ORIGIN_MAX_COUNT: usize = 16;
 /// Timeout of the head of a request to the health port.
 pub const HEALTH_HEAD_MAX_SECONDS: u64 = 1;
 /// Pause after a failure to accept a connection, for example because of too many open files.
-pub const ACCEPT_RETRY_MILLIS: u64 = 50;
+pub const ACCEPT_RETRY_MS: u64 = 50;
 /// Maximum lifetime of a connection to the health port.
 pub const HEALTH_CONNECTION_MAX_SECONDS: u64 = 10;
 /// Timeout of a reconcile.

@@ -514,6 +514,7 @@ impl Shared {
                 reachability: Arc::clone(&self.reachability),
                 proposer: self.meta_handle(),
                 tasks: self.tasks.clone(),
+                turns: Arc::default(),
             },
             Retention {
                 clock: Arc::clone(&parts.clock),

@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use lograft_core::capacity::Capacity;
 use lograft_core::limits::{
-    ACCEPT_RETRY_INTERVAL, CLIENT_CONNECTIONS_PER_USER_SHARE, HANDSHAKE_MAX, HANDSHAKES_MAX_COUNT,
-    HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES, HTTP2_KEEPALIVE_INTERVAL,
-    HTTP2_KEEPALIVE_MAX, HTTP2_PREFACE_MAX, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX_COUNT,
-    REFUSAL_LOG_INTERVAL, TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES, WRITES_GATHERED_MAX_BYTES,
+    ACCEPT_RETRY_INTERVAL, CLIENT_CONNECTIONS_PER_USER_MAX_PERCENT, HANDSHAKE_MAX,
+    HANDSHAKES_MAX_COUNT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES,
+    HTTP2_KEEPALIVE_INTERVAL, HTTP2_KEEPALIVE_MAX, HTTP2_PREFACE_MAX, HTTP2_STREAM_WINDOW_BYTES,
+    HTTP2_STREAMS_MAX_COUNT, REFUSAL_LOG_INTERVAL, TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES,
+    WRITES_GATHERED_MAX_BYTES,
 };
 use lograft_proto::gather::Gather;
 use prometheus::IntGauge;
@@ -92,7 +93,8 @@ impl ListenLimits {
             },
             per_user_max_count: match port {
                 Port::Client => {
-                    capacity.client_connections_max_count / CLIENT_CONNECTIONS_PER_USER_SHARE
+                    capacity.client_connections_max_count * CLIENT_CONNECTIONS_PER_USER_MAX_PERCENT
+                        / 100
                 }
                 Port::Peer => capacity.peer_connections_max_count,
             },

@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use lograft_crds::limits::{
-    ACCEPT_RETRY_MILLIS, HEALTH_CONNECTION_MAX_SECONDS, HEALTH_CONNECTIONS_MAX_COUNT,
+    ACCEPT_RETRY_MS, HEALTH_CONNECTION_MAX_SECONDS, HEALTH_CONNECTIONS_MAX_COUNT,
     HEALTH_CONNECTIONS_PER_ORIGIN_MAX_COUNT, HEALTH_HEAD_MAX_SECONDS, HTTP_HEAD_MAX_BYTES,
 };
 use lograft_proto::places::{SharedPlaces, TakenPlace};
@@ -52,7 +52,7 @@ pub(crate) async fn serve(listener: TcpListener, health: Arc<HealthState>) {
             }
             Err(error) => {
                 debug!(%error, "cannot accept a health connection");
-                tokio::time::sleep(Duration::from_millis(ACCEPT_RETRY_MILLIS)).await;
+                tokio::time::sleep(Duration::from_millis(ACCEPT_RETRY_MS)).await;
             }
         }
     }

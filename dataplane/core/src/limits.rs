@@ -126,9 +126,9 @@ pub const HANDSHAKE_STALLED_MAX: Duration = Duration::from_secs(2);
 /// Time after its TLS handshake in which a client must send its HTTP/2 preface. Later, keepalive
 /// pings find a client that is gone.
 pub const HTTP2_PREFACE_MAX: Duration = Duration::from_secs(5);
-/// One user may have this share (1/2) of the connections to the client port, so that it cannot lock
-/// out the others. Further connections are closed without a reply.
-pub const CLIENT_CONNECTIONS_PER_USER_SHARE: usize = 2;
+/// Maximum share of the connections to the client port that one user may have, so that it cannot
+/// lock out the others. Further connections are closed without a reply.
+pub const CLIENT_CONNECTIONS_PER_USER_MAX_PERCENT: usize = 50;
 /// Size of the read buffer of a TLS connection, in bytes.
 pub const TLS_READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Maximum size of the encrypted data that is buffered for a TLS connection, in bytes.
@@ -453,6 +453,9 @@ pub const REASSIGNMENT_LAG_MAX_COUNT: u64 = 64;
 pub const HANDOVER_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// Maximum number of concurrent partition reassignments per leading node.
 pub const REASSIGNMENTS_MAX_COUNT: usize = 4;
+/// Time without progress after which a reassignment gives its place to the next one that waits. It
+/// has another turn later.
+pub const REASSIGNMENT_STALLED_MAX: Duration = Duration::from_secs(10);
 /// Maximum number of commands that one iteration of a drain proposes.
 pub const DRAIN_COMMANDS_MAX_COUNT: usize = 64;
 /// Time that a removed node stays a learner of the meta group, so that it learns of its own

@@ -100,18 +100,20 @@ impl PartitionChecks {
     fn check(&mut self, metadata: &Metadata, now: Instant) {
         let replicas = self.replicas.all();
         self.opened.retain(&replicas);
+        let mut due = Vec::new();
         for (group, replica) in replicas.iter() {
             let Some(place) = metadata.group(*group) else {
                 continue;
             };
             let open_for = now.duration_since(self.opened.since(*group, now));
             if place.partition.started {
-                self.reassignment.check(place.partition, replica);
+                due.extend(self.reassignment.is_due(place.partition, replica));
                 self.retention.check(place.topic.retention, replica);
             } else {
                 self.start.check(place.partition, replica, open_for);
             }
         }
+        self.reassignment.start(&due, &replicas);
     }
 }
 

@@ -28,7 +28,8 @@ struct DueTransfers {
 impl DueTransfers {
     /// The group to transfer now: the one that waited longest, of those that waited long enough.
     /// `candidates` are all groups that could be transferred. The wait of a group that is not one
-    /// of them starts again.
+    /// of them starts again, and so does that of the group whose turn it is: one that cannot be
+    /// transferred must not take the turns of the others.
     fn due(&mut self, candidates: &[GroupId], now: Instant) -> Option<GroupId> {
         self.since.retain(|group, _| candidates.contains(group));
         for group in candidates {
@@ -41,8 +42,9 @@ impl DueTransfers {
             .since
             .iter()
             .filter(|(group, since)| is_due(**group, **since));
-        due.min_by_key(|(group, since)| (**since, **group))
-            .map(|(group, _)| *group)
+        let (_, group) = due.map(|(group, since)| (*since, *group)).min()?;
+        self.since.insert(group, now);
+        Some(group)
     }
 }
 
@@ -96,6 +98,9 @@ impl PreferredLeaders {
 
     /// Starts the transfer that is due, if there is one.
     pub(crate) fn check(&mut self, metadata: &Metadata, now: Instant) {
+        if self.tasks.count(|kind| *kind == TaskKind::PreferredLeader) > 0 {
+            return;
+        }
         let replicas = self.replicas.all();
         let now_ms = self.clock.now_ms();
         let mut better: BTreeMap<GroupId, NodeId> = BTreeMap::new();
@@ -212,6 +217,9 @@ mod tests {
         transfers.due(&[early, late], start + Duration::from_millis(1));
         let due = transfers.due(&[early, late], start + Duration::from_mins(1));
         assert_eq!(due, Some(early));
+        // It cannot be transferred, and is still a candidate: the other one has its turn.
+        let due = transfers.due(&[early, late], start + Duration::from_mins(1));
+        assert_eq!(due, Some(late));
         assert_ne!(jitter(early), jitter(late));
         assert!((0..100).all(|g| jitter(GroupId(g)) < PREFERRED_JITTER_MAX));
     }

@@ -7,6 +7,7 @@
 mod admission;
 mod check;
 mod coalesce;
+mod held_proposal;
 mod leader_streams;
 mod pipeline;
 mod unary;

@@ -1,5 +1,10 @@
 //! Memory of unacknowledged appends, bounded for all clients of a node together. Without the bound,
 //! a slow disk or a lost majority would let the requests of clients fill the memory.
+//!
+//! Requests that may be forwarded and requests at their last hop have budgets of their own. With a
+//! common one, two nodes could wait for each other: each has lent all its memory to requests for
+//! the other, which has none left to admit them. A request at its last hop waits for no other node
+//! but the majority of its partition.
 
 use std::sync::Arc;
 
@@ -7,35 +12,67 @@ use lograft_core::Reason;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::request::Target;
 use crate::error::ApiError;
 
 /// The bytes that may still be reserved.
 #[derive(Debug)]
 pub(super) struct AppendBudget {
+    may_forward: Share,
+    last_hop: Share,
+}
+
+/// The budget of one kind of request.
+#[derive(Debug)]
+struct Share {
     free: Arc<Semaphore>,
     max_bytes: usize,
 }
 
+/// Memory that is reserved until the last clone is dropped. It is held until the outcome of the
+/// append is known, and not only for as long as the client waits: the batch stays in a queue.
+#[derive(Clone, Debug)]
+pub(super) struct Reserved(#[expect(dead_code, reason = "held")] Arc<OwnedSemaphorePermit>);
+
 impl AppendBudget {
+    /// A budget of `max_bytes`, half of it for each kind of request.
     pub(super) fn new(max_bytes: usize) -> Self {
+        Self {
+            may_forward: Share::new(max_bytes / 2),
+            last_hop: Share::new(max_bytes / 2),
+        }
+    }
+
+    /// Reserves memory for an append; waits while the budget is used up, until `deadline`. Fails
+    /// with TIMEOUT then: the append was certainly not carried out, and the client may retry.
+    pub(super) async fn reserve(
+        &self,
+        target: &Target,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<Reserved, ApiError> {
+        let share = if target.is_forwarded {
+            &self.last_hop
+        } else {
+            &self.may_forward
+        };
+        share.reserve(bytes, deadline).await
+    }
+}
+
+impl Share {
+    fn new(max_bytes: usize) -> Self {
         Self {
             free: Arc::new(Semaphore::new(max_bytes)),
             max_bytes,
         }
     }
 
-    /// Reserves memory for an append until the permit is dropped; waits while the budget is used
-    /// up, until `deadline`. Fails with TIMEOUT then: the append was certainly not carried out, and
-    /// the client may retry.
-    pub(super) async fn reserve(
-        &self,
-        bytes: usize,
-        deadline: Instant,
-    ) -> Result<OwnedSemaphorePermit, ApiError> {
+    async fn reserve(&self, bytes: usize, deadline: Instant) -> Result<Reserved, ApiError> {
         let permits = u32::try_from(bytes.min(self.max_bytes)).unwrap_or(u32::MAX);
         let reserved = Arc::clone(&self.free).acquire_many_owned(permits);
         match tokio::time::timeout_at(deadline, reserved).await {
-            Ok(Ok(reserved)) => Ok(reserved),
+            Ok(Ok(reserved)) => Ok(Reserved(Arc::new(reserved))),
             Ok(Err(_)) => Err(ApiError::new(Reason::NotReady, "the node is stopping")),
             Err(_) => Err(ApiError::new(
                 Reason::Timeout,
@@ -53,16 +90,53 @@ impl AppendBudget {
 mod tests {
     use std::time::Duration;
 
+    use futures_util::future::join_all;
+
     use super::*;
+
+    fn target(is_forwarded: bool) -> Target {
+        Target {
+            topic: "t".to_owned(),
+            partition: 0,
+            is_forwarded,
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_append_waits_for_memory_and_is_refused_at_its_deadline() {
-        let budget = AppendBudget::new(100);
+        let budget = AppendBudget::new(200);
         let deadline = || Instant::now() + Duration::from_secs(1);
-        let whole = budget.reserve(1000, deadline()).await.unwrap();
-        let refused = budget.reserve(1, deadline()).await.unwrap_err();
-        assert_eq!(refused.reason(), Some(Reason::Timeout));
-        drop(whole);
-        assert!(budget.reserve(100, deadline()).await.is_ok());
+        for is_forwarded in [false, true] {
+            let target = target(is_forwarded);
+            let whole = budget.reserve(&target, 1000, deadline()).await.unwrap();
+            let held = whole.clone();
+            drop(whole);
+            let refused = budget.reserve(&target, 1, deadline()).await.unwrap_err();
+            assert_eq!(refused.reason(), Some(Reason::Timeout));
+            drop(held);
+            assert!(budget.reserve(&target, 100, deadline()).await.is_ok());
+        }
+    }
+
+    /// A client's request at one node, whose partition the other node leads.
+    async fn forwarded(here: &AppendBudget, there: &AppendBudget) -> Result<(), ApiError> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let _here = here.reserve(&target(false), 60, deadline).await?;
+        tokio::task::yield_now().await;
+        let _there = there.reserve(&target(true), 60, deadline).await?;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nodes_that_forward_to_each_other_do_not_wait_for_each_other() {
+        let (a, b) = (AppendBudget::new(200), AppendBudget::new(200));
+        let requests = (0..40).map(|n| {
+            let (here, there) = if n % 2 == 0 { (&a, &b) } else { (&b, &a) };
+            forwarded(here, there)
+        });
+        for outcome in join_all(requests).await {
+            outcome.unwrap();
+        }
     }
 }

@@ -14,12 +14,14 @@ use std::sync::Arc;
 
 use lograft_core::limits::LEADER_WAIT_MAX;
 use lograft_core::{Admission, LeaderState, Offset, ProducerStamp, Term};
-use lograft_raft::{Committed, Fence, ProposeError, ProposeHandle, RaftGroup, Response};
+use lograft_raft::{Committed, Fence, ProposeError, RaftGroup, Response};
 use lograft_storage::GroupLog;
 use tokio::sync::{Mutex, watch};
 
 use super::check::CheckedBatch;
+use super::held_proposal::HeldProposal;
 use crate::error::ApiError;
+use crate::serving::append_budget::Reserved;
 use crate::serving::leadership::Leadership;
 use crate::serving::request::Appended;
 use crate::state_machine::SharedState;
@@ -57,7 +59,7 @@ pub(crate) struct PendingAppend {
 
 enum Stage {
     /// Queued at raft.
-    Proposed(ProposeHandle),
+    Proposed(HeldProposal),
     /// A retry of a batch that is in the log, or in flight.
     Duplicate {
         stamp: ProducerStamp,
@@ -77,12 +79,14 @@ impl PartitionAppender {
     }
 
     /// Admits a batch and proposes it to raft. Batches are in the log in the order of these calls.
+    /// `reserved` is held until the outcome is known.
     /// Fails if this node does not lead, or if the batch is out of order or from a fenced producer;
     /// the batch is not in the log then.
     pub(super) async fn append(
         self: &Arc<Self>,
         batch: CheckedBatch,
         now_ms: i64,
+        reserved: Option<Reserved>,
     ) -> Result<PendingAppend, ApiError> {
         let mut guard = self.chain.lock().await;
         let chain = &mut *guard;
@@ -122,7 +126,7 @@ impl PartitionAppender {
                 let proposed = self.raft.propose_fenced(proposal, term, fence).await;
                 let handle = proposed.map_err(|_| ApiError::replica_closing())?;
                 unproposed.close();
-                Stage::Proposed(handle)
+                Stage::Proposed(HeldProposal::new(handle, reserved))
             }
         };
         Ok(PendingAppend {

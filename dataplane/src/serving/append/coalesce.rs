@@ -14,6 +14,7 @@ use super::admission::PartitionAppender;
 use super::check::{self, CheckedBatch};
 use crate::clock::Clock;
 use crate::error::ApiError;
+use crate::serving::append_budget::Reserved;
 use crate::serving::request::{Appended, PlainRecord};
 
 /// Coalesces the unary appends of one partition.
@@ -29,9 +30,41 @@ struct Waiting {
     writers_count: usize,
 }
 
+/// Records that wait for their entry.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    pub(super) records: Vec<PlainRecord>,
+    /// Held until the outcome of their entry is known: the records are in memory until then.
+    pub(super) reserved: Reserved,
+}
+
+/// A call without an outcome. If it is cancelled, it leaves the queue: while a majority is lost no
+/// entry ends and no writer takes calls out of the queue, so the calls of clients that retry would
+/// accumulate there.
+struct Unanswered<'a> {
+    coalescer: &'a Coalescer,
+    is_open: bool,
+}
+
+impl Unanswered<'_> {
+    fn close(mut self) {
+        self.is_open = false;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if self.is_open {
+            let mut waiting = self.coalescer.lock();
+            waiting.calls.retain(|call| !call.done.is_closed());
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Call {
     records: Vec<PlainRecord>,
+    _reserved: Reserved,
     bytes: usize,
     /// Most bytes of an entry with these records: the limit of the topic when they were checked.
     entry_max_bytes: usize,
@@ -50,7 +83,7 @@ impl Coalescer {
     /// most `max_bytes` long, the limit of the topic.
     pub(super) async fn append(
         self: &Arc<Self>,
-        records: Vec<PlainRecord>,
+        Unsent { records, reserved }: Unsent,
         max_bytes: usize,
         clock: &Arc<dyn Clock>,
     ) -> Result<Appended, ApiError> {
@@ -60,6 +93,7 @@ impl Coalescer {
             let mut waiting = self.lock();
             waiting.calls.push_back(Call {
                 records,
+                _reserved: reserved,
                 bytes,
                 entry_max_bytes: check::plain_max_bytes(max_bytes),
                 done,
@@ -73,9 +107,20 @@ impl Coalescer {
             // calls of the entry would be cancelled too.
             tokio::spawn(write_all(Arc::clone(self), Arc::clone(clock)));
         }
-        appended
-            .await
-            .unwrap_or_else(|_| Err(ApiError::outcome_unknown("the node is stopping")))
+        let unanswered = Unanswered {
+            coalescer: self,
+            is_open: true,
+        };
+        // A cancelled call drops the receiver first, which closes the sender in the queue.
+        let outcome = { appended }.await;
+        unanswered.close();
+        outcome.unwrap_or_else(|_| Err(ApiError::outcome_unknown("the node is stopping")))
+    }
+
+    /// Number of calls without an entry.
+    #[cfg(test)]
+    pub(crate) fn waiting_count(&self) -> usize {
+        self.lock().calls.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -115,7 +160,9 @@ impl Coalescer {
             encoded: builder.finish()?,
             stamp: None,
         };
-        self.appender.append(batch, now_ms).await?.applied().await
+        // The calls hold the memory, and this task waits for the outcome.
+        let pending = self.appender.append(batch, now_ms, None).await?;
+        pending.applied().await
     }
 }
 

@@ -23,6 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tracing::warn;
 
 use crate::error::ApiError;
+use crate::serving::append_budget::Reserved;
 use crate::serving::forward::{Forward, ForwardError, NumberedAppend, NumberedReply};
 use crate::serving::locate::{Safety, final_error};
 use crate::serving::request::{AppendRequest, Appended, Target};
@@ -54,6 +55,8 @@ struct WaitingRequest {
     partition: u32,
     record_count: usize,
     reply: oneshot::Sender<Outcome>,
+    /// Held while the request may be in a queue, also if nobody waits for its reply any more.
+    _reserved: Reserved,
 }
 
 /// A reply, or how its stream ended.
@@ -75,13 +78,19 @@ enum ReplyMismatch {
 
 impl Waiting {
     /// Registers a request and returns its number.
-    fn push(&mut self, request: &AppendRequest, reply: oneshot::Sender<Outcome>) -> u64 {
+    fn push(
+        &mut self,
+        request: &AppendRequest,
+        reply: oneshot::Sender<Outcome>,
+        reserved: Reserved,
+    ) -> u64 {
         self.last_number += 1;
         self.requests.push_back(WaitingRequest {
             number: self.last_number,
             partition: request.target.partition,
             record_count: request.content.record_count(),
             reply,
+            _reserved: reserved,
         });
         self.last_number
     }
@@ -124,7 +133,12 @@ impl LeaderStreams {
 
     /// Sends a request to a node, behind all requests sent to it before. Waits while too many are
     /// unanswered. Cancel safe: a request whose call is dropped was not sent.
-    pub(super) async fn send(&mut self, node: NodeId, request: AppendRequest) -> RemoteReply {
+    pub(super) async fn send(
+        &mut self,
+        node: NodeId,
+        request: AppendRequest,
+        reserved: Reserved,
+    ) -> RemoteReply {
         let stream = self
             .open
             .remove(&node)
@@ -138,7 +152,7 @@ impl LeaderStreams {
         let mut waiting = lock(&stream.waiting);
         match place {
             Ok(place) if !waiting.has_ended => {
-                let number = waiting.push(&request, tx);
+                let number = waiting.push(&request, tx, reserved);
                 place.send(NumberedAppend { number, request });
             }
             Ok(_) | Err(_) => {

@@ -40,16 +40,17 @@ impl AppendPipeline {
     ) -> Result<PendingReply, ApiError> {
         let engine = Arc::clone(&self.engine);
         let bytes = check::content_bytes(&request.content);
-        let reserved = engine.append_budget.reserve(bytes, deadline).await?;
-        let replica = match engine.locator.locate(&request.target).await? {
+        let target = &request.target;
+        let reserved = engine
+            .append_budget
+            .reserve(target, bytes, deadline)
+            .await?;
+        let replica = match engine.locator.locate(target).await? {
             Location::Here(replica) => replica,
             Location::There(node) => {
-                let target = request.target.clone();
-                let reply = self.leaders.send(node, request).await;
-                return Ok(Box::pin(async move {
-                    let _reserved = reserved;
-                    outcome_of(reply, &target).await
-                }));
+                let target = target.clone();
+                let reply = self.leaders.send(node, request, reserved).await;
+                return Ok(Box::pin(async move { outcome_of(reply, &target).await }));
             }
         };
         engine.check_disk()?;
@@ -58,10 +59,9 @@ impl AppendPipeline {
         let now_ms = engine.clock.now_ms();
         let batch = check::check(content, stamp, now_ms, max_bytes).await?;
         let group = replica.group;
-        let pending = replica.appender.append(batch, now_ms).await;
+        let pending = replica.appender.append(batch, now_ms, Some(reserved)).await;
         let pending = pending.map_err(|error| engine.locator.with_leader(error, group))?;
         Ok(Box::pin(async move {
-            let _reserved = reserved;
             let applied = pending.applied().await;
             applied.map_err(|error| engine.locator.with_leader(error, group))
         }))

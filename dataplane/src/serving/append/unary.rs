@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::coalesce::Unsent;
 use super::{check, too_late};
 use crate::error::ApiError;
+use crate::serving::append_budget::Reserved;
 use crate::serving::engine::LogEngine;
 use crate::serving::locate::Safety;
 use crate::serving::replica::Replica;
@@ -34,9 +36,13 @@ async fn append_until(
     bytes: usize,
     deadline: Instant,
 ) -> Result<Appended, ApiError> {
-    let _reserved = engine.append_budget.reserve(bytes, deadline).await?;
+    let target = &request.target;
+    let reserved = &engine
+        .append_budget
+        .reserve(target, bytes, deadline)
+        .await?;
     let request = &request;
-    let here = |replica| append_here(engine, replica, request.clone());
+    let here = |replica| append_here(engine, replica, request.clone(), reserved.clone());
     let there = |node| engine.forward.append(node, request.clone());
     engine
         .locator
@@ -48,6 +54,7 @@ async fn append_here(
     engine: &LogEngine,
     replica: Arc<Replica>,
     request: AppendRequest,
+    reserved: Reserved,
 ) -> Result<Appended, ApiError> {
     engine.check_disk()?;
     let max_bytes = engine.batch_max_bytes(&request.target.topic);
@@ -57,13 +64,14 @@ async fn append_here(
         Content::Plain(records) if stamp.is_none() => {
             check::check_plain(&records, now_ms, max_bytes)?;
             let coalescer = &replica.coalescer;
-            coalescer.append(records, max_bytes, &engine.clock).await
+            let unsent = Unsent { records, reserved };
+            coalescer.append(unsent, max_bytes, &engine.clock).await
         }
         content => {
             let batch = check::check(content, stamp, now_ms, max_bytes).await?;
             replica
                 .appender
-                .append(batch, now_ms)
+                .append(batch, now_ms, Some(reserved))
                 .await?
                 .applied()
                 .await

@@ -6,8 +6,10 @@ use futures_util::FutureExt;
 use futures_util::stream::{self, BoxStream};
 use lograft_core::{Offset, Term};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::*;
+use crate::serving::append_budget::AppendBudget;
 use crate::serving::forward::{AppendReplies, FetchedStream, Forwarded};
 use crate::serving::request::{
     ConsumeRequest, Content, FetchRequest, Fetched, ListOffsetsRequest, OffsetBounds, PlainRecord,
@@ -105,6 +107,13 @@ fn request(tag: u64) -> AppendRequest {
     }
 }
 
+/// Memory of a budget that is never used up.
+async fn reserved() -> Reserved {
+    let budget = AppendBudget::new(1000);
+    let target = request(0).target;
+    budget.reserve(&target, 1, Instant::now()).await.unwrap()
+}
+
 async fn offset(reply: RemoteReply) -> u64 {
     reply.await.unwrap().unwrap().base_offset.get()
 }
@@ -134,13 +143,15 @@ async fn a_call_cancelled_at_any_point_gives_no_other_call_its_reply() {
             let mut streams = leader.streams();
             let mut replies = Vec::new();
             for tag in 0..waiting {
-                let sent = streams.send(LEADER, request(tag as u64)).now_or_never();
+                let sent = streams
+                    .send(LEADER, request(tag as u64), reserved().await)
+                    .now_or_never();
                 replies.extend(sent.map(|reply| (tag as u64, reply)));
             }
-            give_up_after(polls, streams.send(LEADER, request(100))).await;
+            give_up_after(polls, streams.send(LEADER, request(100), reserved().await)).await;
             permits.add_permits(1000);
             for tag in 200..220 {
-                let reply = streams.send(LEADER, request(tag)).await;
+                let reply = streams.send(LEADER, request(tag), reserved().await).await;
                 replies.push((tag, reply));
             }
             for (tag, reply) in replies {
@@ -176,8 +187,8 @@ async fn a_reply_that_fits_no_request_ends_the_stream_for_all_requests() {
             distort,
         };
         let mut streams = leader.streams();
-        let first = streams.send(LEADER, request(1)).await;
-        let second = streams.send(LEADER, request(2)).await;
+        let first = streams.send(LEADER, request(1), reserved().await).await;
+        let second = streams.send(LEADER, request(2), reserved().await).await;
         for reply in [first, second] {
             let error = outcome_of(reply, &request(0).target).await.unwrap_err();
             assert!(
@@ -186,7 +197,7 @@ async fn a_reply_that_fits_no_request_ends_the_stream_for_all_requests() {
             );
         }
         // The next request opens another stream.
-        let third = streams.send(LEADER, request(3));
+        let third = streams.send(LEADER, request(3), reserved().await);
         assert!(third.now_or_never().is_some());
     }
 }
@@ -197,7 +208,7 @@ async fn replies_in_another_order_find_their_requests() {
     let mut receivers = Vec::new();
     for tag in 1..=3 {
         let (tx, reply) = oneshot::channel();
-        waiting.push(&request(tag), tx);
+        waiting.push(&request(tag), tx, reserved().await);
         receivers.push(reply);
     }
     for number in [3, 1, 2] {
