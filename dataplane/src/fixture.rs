@@ -42,6 +42,7 @@ use crate::transport::{ChannelError, GrpcForward, LeaderChannels};
 pub(crate) const TOPIC: &str = "orders";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const GROUP: GroupId = GroupId(1);
+const TAIL_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 /// One node.
 pub(crate) struct TestNode {
@@ -140,7 +141,7 @@ async fn start_replica(storage: &Storage, node: NodeId, net: &Net) -> Arc<Replic
 async fn start_node(
     id: NodeId,
     listener: TcpListener,
-    metadata: &Metadata,
+    (metadata, tail_cache_max_bytes): (&Metadata, usize),
     peers: &Arc<Peers>,
     net: Option<&Net>,
 ) -> TestNode {
@@ -148,6 +149,7 @@ async fn start_node(
     let config = StorageConfig {
         writers: WriterDrive::Threads(1),
         reserve_bytes: 0,
+        tail_cache_max_bytes,
         ..StorageConfig::new(dir.path())
     };
     // The directory lives as long as the storage: the tasks that hold it outlive the test's
@@ -212,7 +214,7 @@ pub(crate) async fn node_behind<S: LogService>(leader: Option<S>) -> TestNode {
     start_node(
         NodeId(2),
         second,
-        &metadata,
+        (&metadata, TAIL_CACHE_BYTES),
         &Arc::new(Peers(channels)),
         None,
     )
@@ -230,6 +232,11 @@ async fn listen() -> (TcpListener, Channel) {
 impl TestCluster {
     /// `nodes` nodes, of which `replicas` hold the partition, with a leader that is ready.
     pub(crate) async fn new(nodes: u8, replicas: u8) -> Self {
+        Self::with_cache(nodes, replicas, TAIL_CACHE_BYTES).await
+    }
+
+    /// The same with a tail cache of this size.
+    pub(crate) async fn with_cache(nodes: u8, replicas: u8, cache_bytes: usize) -> Self {
         let net = Net::default();
         let mut metadata = test_metadata::cluster(nodes);
         let ids: Vec<u64> = (1..=u64::from(replicas)).collect();
@@ -246,7 +253,8 @@ impl TestCluster {
         for (id, listener) in (1..).map(NodeId).zip(listeners) {
             let has_replica = id.get() <= u64::from(replicas);
             let net = Some(&net).filter(|_| has_replica);
-            started.push(start_node(id, listener, &metadata, &peers, net).await);
+            let setup = (&metadata, cache_bytes);
+            started.push(start_node(id, listener, setup, &peers, net).await);
         }
         let voters: BTreeSet<NodeId> = ids.into_iter().map(NodeId).collect();
         started[0]

@@ -9,8 +9,12 @@ mod fetch_tests;
 #[cfg(test)]
 mod limit_tests;
 #[cfg(test)]
+mod memory_tests;
+#[cfg(test)]
 mod produce_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod version_tests;
+#[cfg(test)]
+mod watermark_tests;
