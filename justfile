@@ -65,3 +65,7 @@ compat REV *ARGS:
     exec "$CARGO_TARGET_DIR/debug/examples/prove" compat {{ARGS}} \
       --old-node target/compat/old/lograft-node --old-cli target/compat/old/lograft \
       --new-node target/compat/new/lograft-node --new-cli target/compat/new/lograft
+
+# Break safety lines one at a time and check that a test notices each. Takes hours; not in the gate.
+mutants *ARGS:
+    cargo run --quiet -p lograft --example mutants -- {{ARGS}}

@@ -14,6 +14,9 @@ mod frozen;
 mod imports;
 mod layout;
 mod limits;
+#[path = "../mutants/table.rs"]
+mod mutant_table;
+mod mutants;
 mod names;
 mod protos;
 mod rust;
@@ -229,4 +232,16 @@ fn public_names_are_frozen() {
         std::fs::write(&list, frozen::blessed(&names, &listed)).unwrap();
     }
     report(&frozen::differences(&names, &tree.read(frozen::LIST)));
+}
+
+#[test]
+fn mutants_apply() {
+    let tree = Tree::of_repository();
+    let table = tree.read(mutants::TABLE);
+    let paths = tree.paths();
+    let found = mutants::stale(&table, |path| {
+        paths.contains(&path).then(|| tree.read(path))
+    });
+    report(&found);
+    assert!(mutant_table::parse(&table).unwrap().len() >= 40);
 }
