@@ -124,14 +124,14 @@ fn check(reply: &proto::FetchReply) {
     );
 }
 
-fn position(at: At) -> Option<proto::Position> {
-    Some(proto::Position { at: Some(at) })
+fn position(at: At) -> proto::Position {
+    proto::Position { at: Some(at) }
 }
 
 fn consume(at: At, format: FetchFormat, follow: bool) -> proto::ConsumeRequest {
     proto::ConsumeRequest {
         topic: TOPIC.into(),
-        position: position(at),
+        position: Some(position(at)),
         format: format.into(),
         max_bytes: CHUNK_BYTES,
         follow,
@@ -159,7 +159,7 @@ async fn a_fetch_ends_at_the_high_watermark() {
             ] {
                 let request = proto::FetchRequest {
                     topic: TOPIC.into(),
-                    position: position(at),
+                    position: Some(position(at)),
                     format: format.into(),
                     max_wait_ms,
                     min_bytes,
@@ -182,7 +182,7 @@ async fn an_offset_behind_the_high_watermark_is_out_of_range() {
         let at = At::Offset(COMMITTED + 1);
         let request = proto::FetchRequest {
             topic: TOPIC.into(),
-            position: position(at),
+            position: Some(position(at)),
             format: format.into(),
             ..Default::default()
         };
