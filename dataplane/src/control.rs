@@ -17,6 +17,7 @@ pub(crate) mod cluster_entry;
 pub(crate) mod cluster_report;
 mod control_loop;
 mod decommission;
+mod disk_handover;
 mod group_starter;
 mod holdings;
 mod join;
@@ -73,6 +74,7 @@ use self::checks_state::ChecksState;
 use self::cluster_entry::ClusterEntry;
 use self::cluster_report::ClusterReporter;
 use self::control_loop::{ControlLoop, PartitionChecks};
+use self::disk_handover::DiskHandover;
 use self::group_starter::GroupStarter;
 use self::holdings::HoldingsReader;
 use self::join::SeedJoin;
@@ -466,9 +468,11 @@ impl Shared {
                 proposer: self.meta_handle(),
                 tasks: self.tasks.clone(),
             },
+            disk_handover: self.disk_handover(parts),
             preferred_leaders: PreferredLeaders::new(
                 self.replicas.clone(),
                 Arc::clone(&self.reachability),
+                parts.exchange.clone(),
                 Arc::clone(&parts.clock),
                 self.tasks.clone(),
             ),
@@ -499,6 +503,16 @@ impl Shared {
                 has_started: false,
                 measured: None,
             },
+        }
+    }
+
+    fn disk_handover(&self, parts: &ControlParts) -> DiskHandover {
+        DiskHandover {
+            replicas: self.replicas.clone(),
+            storage: parts.storage.clone(),
+            exchange: parts.exchange.clone(),
+            reachability: Arc::clone(&self.reachability),
+            tasks: self.tasks.clone(),
         }
     }
 

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use lograft_core::limits::NODES_MAX_COUNT;
-use lograft_core::{DiskReading, FeatureLevel, NodeId, NodeReading};
+use lograft_core::limits::{NODES_MAX_COUNT, READING_MAX_AGE};
+use lograft_core::{DiskMark, DiskReading, FeatureLevel, NodeId, NodeReading};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -115,6 +115,19 @@ impl NodeExchange {
     /// The last reading of a node, however old.
     pub fn peer(&self, node: NodeId) -> Option<PeerReading> {
         self.peers_ref().get(&node).copied()
+    }
+
+    /// The last reading of a node, unless it is too old.
+    pub fn recent(&self, node: NodeId) -> Option<NodeReading> {
+        let reading = self.peer(node)?;
+        (reading.received.elapsed() <= READING_MAX_AGE).then_some(reading.reading)
+    }
+
+    /// Whether the disk of any other node was low at its last reading.
+    pub fn is_any_peer_low(&self) -> bool {
+        let peers = self.peers_ref();
+        let mut marks = peers.values().map(|peer| peer.reading.disk.mark);
+        marks.any(|mark| mark >= DiskMark::Low)
     }
 
     /// The last readings of all other nodes, however old.

@@ -2,6 +2,7 @@
 //! may be wrong, and a restart recovers from the disk.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use lograft_core::metadata::CodecError;
 use lograft_core::partition::PartitionStateError;
@@ -15,6 +16,15 @@ pub enum FatalError {
     /// A write or a sync failed; the cause names the file.
     #[error("storage failed")]
     Storage(#[source] StorageError),
+    /// A write or a sync does not return.
+    #[error(
+        "the disk hangs: a write has not returned for {} s; the process ends once the disk \
+         returns, check the disk of the data directory", stuck.as_secs()
+    )]
+    DiskHung {
+        /// The time since the write was started.
+        stuck: Duration,
+    },
     /// A file was written by a newer version, and this one must not change it.
     #[error(transparent)]
     NewerFormat(NewerFormat),

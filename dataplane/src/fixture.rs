@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use lograft_core::limits::PRODUCE_NODE_IN_FLIGHT_MAX_BYTES;
 use lograft_core::metadata::{Command, Metadata, Outcome};
 use lograft_core::{
-    BatchBuilder, Compression, GroupId, NodeId, PartitionId, PartitionState, ProducerId, Reason,
-    Term,
+    BatchBuilder, Compression, FeatureLevel, GroupId, NodeId, PartitionId, PartitionState,
+    ProducerId, Reason, Term,
 };
 use lograft_proto::log::v1 as proto;
 use lograft_proto::log::v1::log_service_client::LogServiceClient;
@@ -26,6 +27,7 @@ use crate::api::grpc::status::to_wire;
 use crate::clock::SystemClock;
 use crate::control::test_metadata;
 use crate::error::ApiError;
+use crate::exchange::NodeExchange;
 use crate::fatal::{FatalError, FatalSink};
 use crate::identity::Caller;
 use crate::metrics::Metrics;
@@ -183,6 +185,8 @@ async fn start_node(
         hints: Arc::new(NoHints),
         forward: Arc::new(GrpcForward::new(peers.clone(), &metrics)),
         storage,
+        exchange: NodeExchange::new(Arc::new(SystemClock), FeatureLevel::CURRENT),
+        in_flight_max_bytes: PRODUCE_NODE_IN_FLIGHT_MAX_BYTES,
         clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
     }));

@@ -20,6 +20,7 @@ pub mod host;
 mod identity;
 mod listen;
 mod log_limit;
+mod memory_limit;
 pub mod metrics;
 pub mod net;
 pub mod run;
@@ -28,6 +29,7 @@ mod state_machine;
 pub mod telemetry;
 pub mod tls;
 pub mod transport;
+mod watchdog;
 
 pub use error_text::error_chain;
 pub use log_limit::LogLimit;

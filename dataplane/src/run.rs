@@ -4,6 +4,7 @@
 //! Stop: not ready, leaderships transferred, client port closed after its calls have ended,
 //! replicas stopped and their logs flushed, peer port closed.
 
+mod disk;
 mod port;
 mod sampler;
 mod services;
@@ -21,7 +22,7 @@ use lograft_core::limits::{
     STOP_CONNECTIONS_MAX, STOP_MAX, STOP_RUNTIME_MAX, STOP_TRANSFER_AGAIN_MAX, STOP_TRANSFER_MAX,
 };
 use lograft_core::metadata::Metadata;
-use lograft_storage::{Fs, RealFs, Storage, StorageConfig, StorageError, WriterDrive};
+use lograft_storage::{Fs, RealFs, Storage, StorageError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -33,7 +34,7 @@ use crate::config::{ConfigError, NodeConfig, TopicDefaultsSource};
 use crate::control::{Control, ControlLoops, ControlParts, NodeInfo};
 use crate::error_text::error_chain;
 use crate::exchange::NodeExchange;
-use crate::fatal::{FatalCell, FatalError, FatalSink as _};
+use crate::fatal::{FatalCell, FatalError};
 use crate::health::{self, Health, Readiness};
 use crate::host::{self, TooFewFiles};
 use crate::listen::ListenLimits;
@@ -43,6 +44,8 @@ use crate::net::{AddressBook, Listener, Net, TcpNet};
 use crate::state_machine::MetaView;
 use crate::tls::{Port, Tls, TlsError};
 use crate::transport::{PeerPool, RaftPeers};
+use crate::watchdog::Watchdog;
+use disk::OpenDisk;
 use port::{BoundPort, ServedPort};
 use sampler::NodeSampler;
 use services::Services;
@@ -129,6 +132,8 @@ pub struct NodeEnv {
     pub level: FeatureLevel,
     /// The limits of the host.
     pub host: HostLimits,
+    /// Ends the process: called if a disk that hangs keeps the node from ending by itself.
+    pub end_process: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl NodeEnv {
@@ -140,6 +145,7 @@ impl NodeEnv {
             clock: Arc::new(SystemClock),
             level: FeatureLevel::CURRENT,
             host: host::limits(),
+            end_process: Arc::new(|| std::process::exit(i32::from(EXIT_FATAL))),
         }
     }
 }
@@ -183,6 +189,18 @@ pub struct Node {
     storage: Storage,
     /// Ends with the node: control, health, the look at the TLS files.
     tasks: JoinSet<()>,
+    _watchdog: Watchdog,
+}
+
+impl Addresses {
+    fn log(self) {
+        let Self {
+            client,
+            peer,
+            health,
+        } = self;
+        info!(%client, %peer, %health, "node is listening");
+    }
 }
 
 struct Ports {
@@ -248,7 +266,11 @@ impl Node {
             health,
             addresses,
         } = Ports::bind(&*env.net, &config, capacity).await?;
-        let storage = open_storage(&config, Arc::clone(&env.fs), &fatal).await?;
+        let OpenDisk {
+            storage,
+            budgets,
+            watchdog,
+        } = OpenDisk::open(&config, &env, &fatal).await?;
         let (book, addresses_known) = watch::channel(AddressBook::new());
         let clock = Arc::clone(&env.clock);
         let pool = env.peer_pool(&tls, &metrics, addresses_known);
@@ -267,6 +289,7 @@ impl Node {
         let services = Services::new(services::ServiceParts {
             control: control.clone(),
             storage: storage.clone(),
+            budgets,
             pool,
             metrics: Arc::clone(&metrics),
             clock,
@@ -274,6 +297,7 @@ impl Node {
         let readiness = watch::Sender::new(Readiness::Waiting("the node is starting".to_owned()));
         let mut tasks = JoinSet::new();
         tasks.spawn(loops.run());
+        tasks.spawn(disk::watch_room(storage.clone()));
         tasks.spawn(Arc::clone(&tls).watch_files());
         let told = Health {
             readiness: readiness.subscribe(),
@@ -281,15 +305,9 @@ impl Node {
         };
         tasks.spawn(health::serve(health, Arc::new(told)));
         let telling = tasks.spawn(services.follow(readiness.clone()));
-        let reporter = services.reporter();
         let client_port = client.serve(Arc::clone(&tls), &metrics, services.client_port()?);
         let peer_port = peer.serve(tls, &metrics, services.peer_port());
-        let Addresses {
-            client,
-            peer,
-            health,
-        } = addresses;
-        info!(%client, %peer, %health, "node is listening");
+        addresses.log();
         Ok(Self {
             addresses,
             control,
@@ -298,9 +316,10 @@ impl Node {
             client_port,
             peer_port,
             telling,
-            reporter,
+            reporter: services.reporter(),
             storage,
             tasks,
+            _watchdog: watchdog,
         })
     }
 
@@ -317,6 +336,49 @@ impl Node {
     /// Waits for a fault that the node cannot live on after.
     pub async fn fault(&self) -> FatalError {
         self.fatal.wait().await
+    }
+
+    /// Runs until a shutdown signal or a fatal error, as [`run`] does.
+    pub async fn run(self, mut told_to_stop: impl AsyncFnMut()) -> Result<(), RunError> {
+        let fault = tokio::select! {
+            () = told_to_stop() => None,
+            fault = self.fault() => Some(fault),
+        };
+        match fault {
+            Some(fault @ FatalError::DiskHung { .. }) => {
+                self.close_ports().await;
+                Err(RunError::Fatal(fault))
+            }
+            // Its memory may be wrong: no hand-over, no answer, the disk is recovered at the start.
+            Some(fault) => Err(RunError::Fatal(fault)),
+            None => {
+                let fatal = Arc::clone(&self.fatal);
+                tokio::select! {
+                    ended = stop::within(STOP_MAX, self.stop(), told_to_stop()) => ended,
+                    fault = fatal.wait() => Err(RunError::Fatal(fault)),
+                }
+            }
+        }
+    }
+
+    /// Closes all ports and their connections, without waiting for their calls.
+    async fn close_ports(self) {
+        let Self {
+            control,
+            client_port,
+            peer_port,
+            mut tasks,
+            ..
+        } = self;
+        control
+            .readiness
+            .set(Readiness::Waiting("its disk hangs".to_owned()));
+        // The health port is among them.
+        tasks.abort_all();
+        tokio::join!(
+            client_port.stop(Duration::ZERO),
+            peer_port.stop(Duration::ZERO)
+        );
     }
 
     /// Stops in order, within seconds.
@@ -379,6 +441,7 @@ impl ControlResources {
             clock,
             level,
             host,
+            end_process: _,
         } = env;
         let peers = Arc::new(pool.clone());
         let exchange = pool.exchange().clone();
@@ -446,43 +509,11 @@ fn node_info(config: &NodeConfig, addresses: Addresses) -> NodeInfo {
     }
 }
 
-async fn open_storage(
-    config: &NodeConfig,
-    fs: Arc<dyn Fs>,
-    fatal: &Arc<FatalCell>,
-) -> Result<Storage, RunError> {
-    let settings = StorageConfig {
-        segment_max_bytes: config.storage.segment_max_bytes,
-        writers: WriterDrive::Threads(config.storage.writer_threads_count),
-        tail_cache_max_bytes: config.storage.tail_cache_max_bytes,
-        reserve_bytes: config.storage.reserve_bytes,
-        ..StorageConfig::new(&config.data_dir)
-    };
-    let sink = Arc::clone(fatal);
-    let on_fatal = Arc::new(move |error| sink.report(FatalError::Storage(error)));
-    tokio::task::spawn_blocking(move || Storage::open(fs, settings, on_fatal))
-        .await
-        .map_err(RunError::Task)?
-        .map_err(RunError::Storage)
-}
-
 /// Runs a node until a shutdown signal or a fatal error. A second signal, or a shutdown that takes
 /// too long, ends it at once. That loses nothing: acknowledged records are on disk at all times.
-pub async fn run(config: NodeConfig, mut told_to_stop: impl AsyncFnMut()) -> Result<(), RunError> {
+pub async fn run(config: NodeConfig, told_to_stop: impl AsyncFnMut()) -> Result<(), RunError> {
     let node = Node::start(config, NodeEnv::real()).await?;
-    let fault = tokio::select! {
-        () = told_to_stop() => None,
-        fault = node.fault() => Some(fault),
-    };
-    if let Some(fault) = fault {
-        // Its memory may be wrong: no hand-over, no answer, the disk is recovered at the start.
-        return Err(RunError::Fatal(fault));
-    }
-    let fatal = Arc::clone(&node.fatal);
-    tokio::select! {
-        ended = stop::within(STOP_MAX, node.stop(), told_to_stop()) => ended,
-        fault = fatal.wait() => Err(RunError::Fatal(fault)),
-    }
+    node.run(told_to_stop).await
 }
 
 /// Runs a node as this whole process, until SIGTERM or SIGINT.
@@ -505,6 +536,12 @@ pub fn main(config: NodeConfig) -> ExitCode {
         Ok(()) => {
             runtime.shutdown_timeout(STOP_RUNTIME_MAX);
             ExitCode::SUCCESS
+        }
+        // Its connections to other nodes end with their tasks. The process may stay for as long as
+        // the disk hangs, and its open sockets with it.
+        Err(error @ RunError::Fatal(FatalError::DiskHung { .. })) => {
+            runtime.shutdown_timeout(STOP_RUNTIME_MAX);
+            ended(&error)
         }
         Err(error) => {
             runtime.shutdown_background();

@@ -5,7 +5,7 @@
 
 pub(crate) mod append;
 mod append_budget;
-mod disk_gauge;
+mod disk_room;
 pub(crate) mod engine;
 pub(crate) mod fetch;
 pub(crate) mod forward;

@@ -140,6 +140,9 @@ checks! {
     Cluster Critical NodeUnreachable = "NODE_UNREACHABLE",
         "a node does not answer",
         "check whether the node runs, and its network";
+    NotReady Critical DiskHung = "DISK_HUNG",
+        "has a disk that hangs: a write has not returned for {for_ms} ms",
+        "check the disk; the node ends by itself and is back once the disk works";
     Node Critical DiskFull = "DISK_FULL",
         "takes no records: its disk has only {free_bytes} and {free_inodes} inodes free",
         "grow the disk, or lower the retention of topics";

@@ -321,9 +321,52 @@ pub const RAFT_STATUS_IDLE_INTERVAL: Duration = Duration::from_secs(1);
 pub const WRITER_THREADS_DEFAULT_COUNT: usize = 4;
 /// Default size of the tail cache of a node, over all groups, in bytes.
 pub const TAIL_CACHE_DEFAULT_BYTES: usize = 64 * 1024 * 1024;
+/// Maximum size of the entries of a node that are in memory and not yet on disk, over all groups,
+/// in bytes. Above it, produce requests and append streams of peers wait.
+pub const UNFLUSHED_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Minimum of that size on a node with little memory, in bytes: a few of the largest entries.
+pub const UNFLUSHED_MIN_BYTES: usize = 8 * 1024 * 1024;
+/// Time that a produce request waits for its leader's disk to flush earlier entries before it is
+/// refused.
+pub const UNFLUSHED_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Age of the oldest unflushed write above which a leader gives up its leaderships. Far above the
+/// latency of a busy disk, and below the time in which clients notice.
+pub const FLUSH_LAG_MAX: Duration = Duration::from_secs(2);
+/// Interval at which a leader checks that age.
+pub const FLUSH_LAG_INTERVAL: Duration = Duration::from_millis(250);
+/// Time that a produce request whose entry waits for a lagging disk still gets after
+/// `FLUSH_LAG_MAX`, before it is answered with TIMEOUT.
+pub const FLUSH_LAG_GRACE: Duration = Duration::from_secs(1);
+/// Time without any progress of a writer after which its node is not ready.
+pub const FLUSH_HANG_SHOWN_MIN: Duration = Duration::from_secs(5);
+/// Time without any progress of a writer after which its disk counts as hung and the node ends.
+pub const FLUSH_HANG_MAX: Duration = Duration::from_secs(10);
+/// Interval at which the watchdog checks the writers.
+pub const WATCHDOG_INTERVAL: Duration = Duration::from_millis(250);
+/// Time that a node with a hung disk gets to close its connections before the watchdog ends the
+/// process.
+pub const WATCHDOG_END_MAX: Duration = Duration::from_secs(5);
 /// Default free disk space, in bytes, below which a node rejects produce requests. A full disk
 /// would make writes fail, and a failed write ends the node.
 pub const DISK_RESERVE_DEFAULT_BYTES: u64 = 512 * 1024 * 1024;
+/// Part of the reserve, 1/n, below which the free space of a disk counts as full: the node takes no
+/// more records at all.
+pub const DISK_FULL_SHARE: u64 = 4;
+/// Free inodes below which a disk counts as low. A quarter of them counts as full.
+pub const INODES_RESERVE_COUNT: u64 = 2048;
+/// Part of the inodes of a file system, 1/n, that the reserve of inodes takes at most.
+pub const INODES_RESERVE_SHARE: u64 = 64;
+/// Part of the reserve, 1/n, that is preallocated and given up when other users of the disk have
+/// filled it: room for the meta group, votes and snapshots. Far below `1 / DISK_FULL_SHARE`, so that
+/// giving it up does not make the disk look roomy.
+pub const PREALLOCATED_SHARE: u64 = 16;
+/// Interval between two measurements of the free space. At the highest write rates, a fraction of
+/// the space between the two marks is written in between.
+pub const DISK_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Interval between two checks for a quota, which the free space does not show.
+pub const DISK_PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// Time before records are sent again to a follower that has refused them for lack of room.
+pub const FOLLOWER_FULL_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// Distance between two entries of a segment's sparse index, in bytes.
 pub const INDEX_INTERVAL_BYTES: u64 = 64 * 1024;
 /// Maximum size of a payload that is copied when it enters the tail cache, in bytes. A slice of a
@@ -513,6 +556,8 @@ pub const PRODUCE_STREAM_IN_FLIGHT_MAX_COUNT: usize = 1024;
 /// Maximum size of the unanswered batches of all clients of a node, in bytes. Above it, requests
 /// wait.
 pub const PRODUCE_NODE_IN_FLIGHT_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Minimum of that size on a node with little memory, in bytes: a few of the largest batches.
+pub const PRODUCE_NODE_IN_FLIGHT_MIN_BYTES: usize = 8 * 1024 * 1024;
 /// Maximum number of requests queued on a stream to the leader they are forwarded to.
 pub const FORWARD_WAITING_MAX_COUNT: usize = 8;
 /// Maximum number of entries in flight per partition that unary produce requests are coalesced
@@ -530,8 +575,6 @@ pub const FETCH_REPLY_DEFAULT_BYTES: usize = 512 * 1024;
 pub const FETCH_REPLY_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// Maximum time that a fetch waits for new records at the end of the log.
 pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(30);
-/// Minimum interval between two checks of the free disk space by produce requests, in milliseconds.
-pub const DISK_CHECK_INTERVAL_MS: i64 = 50;
 /// Number of producer ids that a node allocates from the meta group at once.
 pub const PRODUCER_IDS_BLOCK_COUNT: u32 = 64;
 
@@ -548,6 +591,22 @@ pub const PLAIN_BATCH_MAX_BYTES: usize = BATCH_MAX_BYTES - 64;
 pub const WRITE_PARTS_MAX_COUNT: usize = 1024;
 /// Maximum size of a single read from the log, in bytes.
 pub const LOG_READ_MAX_BYTES: usize = 8 * 1024 * 1024;
+/// Maximum number of threads that read the log for clients. A read that hangs blocks one.
+pub const CLIENT_READ_THREADS_MAX_COUNT: usize = 32;
+/// Maximum number of reads for clients that wait for such a thread. Above it, they are refused.
+pub const CLIENT_READS_WAITING_MAX_COUNT: usize = 1024;
+/// Maximum number of threads that read the log for replication and for the state machines. Their
+/// own, so that the reads of clients cannot delay replication.
+pub const RAFT_READ_THREADS_MAX_COUNT: usize = 8;
+/// Maximum number of reads for replication and for the state machines that wait for such a thread.
+/// Above it, they are retried later.
+pub const RAFT_READS_WAITING_MAX_COUNT: usize = 4096;
+/// Delay before such a read is retried.
+pub const RAFT_READ_RETRY_INTERVAL: Duration = Duration::from_millis(50);
+/// Time without a read after which a thread that reads ends.
+pub const READ_THREAD_IDLE_MAX: Duration = Duration::from_secs(10);
+/// Timeout of a client's read of the log from disk.
+pub const CLIENT_READ_MAX: Duration = Duration::from_secs(10);
 /// Number of times that a read is restarted because its segment was removed concurrently.
 pub const LOG_READ_ATTEMPTS_MAX_COUNT: usize = 8;
 /// Minimum size that one round of eviction frees from a group's tail cache, in bytes.

@@ -108,6 +108,10 @@ reasons! {
     Timeout = "TIMEOUT", DeadlineExceeded, true;
     /// The free disk space is below the reserve. Writes are rejected, reads still work.
     DiskFull = "DISK_FULL", ResourceExhausted, true;
+    /// The leader's disk flushes more slowly than batches arrive. The batch was not appended.
+    DiskSlow = "DISK_SLOW", Unavailable, true;
+    /// Too many reads wait for the disk of this node.
+    TooManyReads = "TOO_MANY_READS", ResourceExhausted, true;
     /// The files of this replica are corrupt. It serves no requests until it is repaired.
     ReplicaCorrupt = "REPLICA_CORRUPT", DataLoss, true;
     /// There is no client certificate, or the cluster's CA did not issue it.

@@ -72,6 +72,9 @@ pub enum RaftError {
         /// The awaited event.
         what: &'static str,
     },
+    /// The disk of this replica has no room for records. The leader retries later.
+    #[error("the disk has no room for more records")]
+    NoRoom,
     /// The CRC-32C of the payload of a peer's entry is wrong.
     #[error("payload checksum of entry {index} from a peer does not match")]
     EntryCorrupt {

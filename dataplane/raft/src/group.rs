@@ -1,6 +1,7 @@
 //! The handle of a group's replica on this node.
 
 mod contact;
+mod flush_guard;
 mod inbound;
 mod membership;
 mod propose;
@@ -52,6 +53,7 @@ struct Inner {
     append_streams: AppendStreams,
     contact: contact::LeaderContact,
     status: watch::Receiver<GroupStatus>,
+    stalled: watch::Receiver<bool>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -105,7 +107,9 @@ impl RaftGroup {
             stopping: stopping.clone(),
         };
         let status = watcher::spawn(source);
+        let (stalled, is_stalled) = watch::channel(false);
         let inner = Inner {
+            stalled: is_stalled,
             config,
             raft,
             log,
@@ -116,9 +120,11 @@ impl RaftGroup {
             status,
             stopping,
         };
-        Ok(Self {
+        let this = Self {
             inner: Arc::new(inner),
-        })
+        };
+        flush_guard::spawn(&this, stalled);
+        Ok(this)
     }
 
     /// The group.

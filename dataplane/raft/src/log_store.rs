@@ -10,12 +10,10 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::ops::{Bound, RangeBounds, RangeInclusive};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::ops::{Bound, Range, RangeBounds, RangeInclusive};
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, stream};
 use lograft_core::limits::{APPEND_MAX_BYTES, APPLY_CHUNK_MAX_COUNT};
 use lograft_core::{Entry, EntryKind, LogId, LogIndex, Offset, Proposal, Term};
 use lograft_storage::{GroupLog, StorageError};
@@ -27,6 +25,7 @@ use crate::convert::{
 };
 use crate::fence::FenceCheck;
 use crate::flush::flushed;
+use crate::read::read_for_raft;
 use crate::types::{RaftEntry, RaftLogId, RaftVote, Types};
 
 /// The log of one group, as openraft's core writes it and its replication tasks read it.
@@ -97,6 +96,14 @@ fn to_raft(entries: Vec<Entry>) -> io::Result<Vec<RaftEntry>> {
         .collect()
 }
 
+/// Reads entries of a range from its start: from the cache at once, else on a thread for reads.
+async fn read_entries(log: &GroupLog, range: Range<LogIndex>) -> Result<Vec<Entry>, StorageError> {
+    if log.is_cached(range.start) {
+        return log.read(range, APPEND_MAX_BYTES);
+    }
+    read_for_raft(log, move |log| log.read(range.clone(), APPEND_MAX_BYTES)).await?
+}
+
 impl RaftLogReader<Types> for LogStore {
     async fn try_get_log_entries<RB>(&mut self, range: RB) -> io::Result<Vec<RaftEntry>>
     where
@@ -105,9 +112,9 @@ impl RaftLogReader<Types> for LogStore {
         let (mut next, end) = self.bounds(&range);
         let mut entries = Vec::new();
         while next < end {
-            let chunk = self
-                .log
-                .read(LogIndex(next)..LogIndex(end), APPEND_MAX_BYTES)
+            let range = LogIndex(next)..LogIndex(end);
+            let chunk = read_entries(&self.log, range)
+                .await
                 .map_err(io::Error::other)?;
             let Some(last) = chunk.last() else { break };
             next = last.id.index.get() + 1;
@@ -129,16 +136,7 @@ impl RaftLogReader<Types> for LogStore {
         end: u64,
     ) -> io::Result<Vec<RaftEntry>> {
         let range = LogIndex(start)..LogIndex(end);
-        let entries = if self.log.is_cached(range.start) {
-            self.log.read(range, APPEND_MAX_BYTES)
-        } else {
-            // The follower is far behind: a disk read must not block the runtime's threads.
-            let log = self.log.clone();
-            let read = move || log.read(range, APPEND_MAX_BYTES);
-            tokio::task::spawn_blocking(read)
-                .await
-                .map_err(io::Error::other)?
-        };
+        let entries = read_entries(&self.log, range).await;
         let entries = entries.map_err(io::Error::other)?;
         if entries
             .first()
@@ -157,12 +155,17 @@ impl RaftLogReader<Types> for LogStore {
         RB: RangeBounds<u64> + Clone + Debug + Send,
     {
         let (next, end) = self.bounds(&range);
-        CommittedEntries {
+        let committed = CommittedEntries {
             log: self.log.clone(),
             next,
             end,
             chunk: Vec::new().into_iter(),
-        }
+        };
+        // Boxed: openraft requires `Unpin`.
+        Box::pin(stream::unfold(committed, |mut committed| async move {
+            let item = committed.next().await?;
+            Some((item, committed))
+        }))
     }
 
     /// The last entry of each term, found by binary search. (The trait's documentation says the
@@ -265,9 +268,12 @@ impl RaftLogStorage<Types> for LogStore {
         self.log.append(entries, done).map_err(io::Error::other)
     }
 
+    // The place of the cut may have to be read from disk.
     async fn truncate_after(&mut self, last: Option<RaftLogId>) -> io::Result<()> {
-        self.log
-            .truncate_after(last.as_ref().map(log_id_from_raft))
+        let keep = last.as_ref().map(log_id_from_raft);
+        read_for_raft(&self.log, move |log| log.truncate_after(keep))
+            .await
+            .and_then(|truncated| truncated)
             .map_err(io::Error::other)
     }
 
@@ -285,22 +291,25 @@ struct CommittedEntries {
     chunk: std::vec::IntoIter<Entry>,
 }
 
-impl Stream for CommittedEntries {
-    type Item = io::Result<RaftEntry>;
-
-    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        if this.chunk.len() == 0 && this.next < this.end {
-            let end = this.end.min(this.next + APPLY_CHUNK_MAX_COUNT);
-            match this.log.read_meta(LogIndex(this.next)..LogIndex(end)) {
-                Ok(chunk) => this.chunk = chunk.into_iter(),
-                Err(error) => return Poll::Ready(Some(Err(io::Error::other(error)))),
+impl CommittedEntries {
+    async fn next(&mut self) -> Option<io::Result<RaftEntry>> {
+        if self.chunk.len() == 0 && self.next < self.end {
+            match self.read().await {
+                Ok(chunk) => self.chunk = chunk.into_iter(),
+                Err(error) => return Some(Err(io::Error::other(error))),
             }
         }
-        let item = this.chunk.next().map(|entry| {
-            this.next = entry.id.index.get() + 1;
-            entry_to_raft(entry).map_err(io::Error::other)
-        });
-        Poll::Ready(item)
+        let entry = self.chunk.next()?;
+        self.next = entry.id.index.get() + 1;
+        Some(entry_to_raft(entry).map_err(io::Error::other))
+    }
+
+    async fn read(&self) -> Result<Vec<Entry>, StorageError> {
+        let end = self.end.min(self.next + APPLY_CHUNK_MAX_COUNT);
+        let range = LogIndex(self.next)..LogIndex(end);
+        if self.log.is_cached(range.start) {
+            return self.log.read_meta(range);
+        }
+        read_for_raft(&self.log, move |log| log.read_meta(range.clone())).await?
     }
 }

@@ -2,12 +2,15 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Either, select};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use futures_util::{FutureExt, Stream, pin_mut};
-use lograft_core::limits::{RAFT_BACKOFF_MAX, RAFT_BACKOFF_MIN, RAFT_SNAPSHOT_TIMEOUT};
+use lograft_core::limits::{
+    FOLLOWER_FULL_RETRY_INTERVAL, RAFT_BACKOFF_MAX, RAFT_BACKOFF_MIN, RAFT_SNAPSHOT_TIMEOUT,
+};
 use lograft_core::{GroupId, NodeId};
 use lograft_storage::Checkpoint;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
@@ -51,6 +54,7 @@ impl RaftNetworkFactory<Types> for PeerClientFactory {
             to: target,
             transport: self.transport.clone(),
             append_streams: self.append_streams.clone(),
+            has_no_room: Arc::default(),
         }
     }
 }
@@ -63,6 +67,8 @@ pub(crate) struct PeerClient {
     to: NodeId,
     transport: Arc<dyn PeerTransport>,
     append_streams: AppendStreams,
+    /// The peer has refused records for lack of room.
+    has_no_room: Arc<AtomicBool>,
 }
 
 type AppendResult = Result<StreamAppendResult<Types>, RPCError<Types>>;
@@ -101,6 +107,11 @@ impl PeerClient {
         let client = self.clone();
         let (group, to) = (self.group, self.to);
         let opened = async move {
+            // A follower with a full disk would refuse each stream after its first requests: without
+            // the pause, the leader would send it records as fast as its backoff allows.
+            if client.has_no_room.swap(false, Ordering::Relaxed) {
+                tokio::time::sleep(FOLLOWER_FULL_RETRY_INTERVAL).await;
+            }
             let abort = client.append_streams.register(to);
             let (requests, guard) = windowed(input, to, abort);
             let opened = client
@@ -112,7 +123,11 @@ impl PeerClient {
                     .replies(replies)
                     .map(move |reply| match reply {
                         Ok(reply) => Ok(append_result(reply)),
-                        Err(error) => Err(client.error(RPCTypes::AppendEntries, &error)),
+                        Err(error) => {
+                            let no_room = matches!(error, TransportError::NoRoom { .. });
+                            client.has_no_room.fetch_or(no_room, Ordering::Relaxed);
+                            Err(client.error(RPCTypes::AppendEntries, &error))
+                        }
                     })
                     .left_stream(),
                 Err(error) => {

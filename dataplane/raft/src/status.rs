@@ -69,12 +69,16 @@ pub struct GroupStatus {
     pub role: Role,
     /// The leader of the term, if known.
     pub leader: Option<NodeId>,
-    /// Whether this replica is the leader and has applied the blank entry of its own term.
+    /// Whether this replica is the leader, has applied the blank entry of its own term, and its
+    /// disk flushes.
     ///
     /// Its state machine then includes all entries that were committed in earlier terms. A leader
     /// MUST NOT check proposals against its state before that: an acknowledged batch of the
     /// previous leader could still be missing, and its retry would be appended a second time.
     pub ready: bool,
+    /// Whether the replica's disk has not flushed a write for `limits::FLUSH_LAG_MAX`. A leader
+    /// gives up its leadership then.
+    pub is_stalled: bool,
     /// The voters. During a membership change, the voters before it.
     pub voters: BTreeSet<NodeId>,
     /// During a membership change, the voters after it.

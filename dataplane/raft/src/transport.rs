@@ -36,6 +36,13 @@ pub enum TransportError {
         /// The timeout.
         after: Duration,
     },
+    /// The node's disk has no room for records. It is not sent records again before
+    /// `limits::FOLLOWER_FULL_RETRY_INTERVAL`.
+    #[error("the disk of node {node} has no room for more records")]
+    NoRoom {
+        /// The node.
+        node: NodeId,
+    },
     /// This replica aborted the append stream in order to purge entries that the node does not
     /// have.
     #[error("append stream to node {node} was aborted to purge its next entries")]

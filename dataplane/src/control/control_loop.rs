@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::catch_up::CatchUp;
+use super::disk_handover::DiskHandover;
 use super::led_groups::LedGroupsPublisher;
 use super::meta_voters::MetaVoters;
 use super::node_checkup::NodeCheckup;
@@ -34,6 +35,7 @@ pub(crate) struct ControlLoop {
     pub(crate) led_groups: LedGroupsPublisher,
     pub(crate) partitions: PartitionChecks,
     pub(crate) repair: ReplicaRepair,
+    pub(crate) disk_handover: DiskHandover,
     pub(crate) preferred_leaders: PreferredLeaders,
     pub(crate) meta_voters: MetaVoters,
     pub(crate) registration: RegistrationCheck,
@@ -62,6 +64,7 @@ impl ControlLoop {
             let now = Instant::now();
             self.partitions.check(&metadata, now);
             self.repair.check(&metadata);
+            self.disk_handover.check();
             self.preferred_leaders.check(&metadata, now);
             self.meta_voters.check(&metadata, now);
             self.registration.check_phase(&metadata).await;

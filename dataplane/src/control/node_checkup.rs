@@ -1,11 +1,9 @@
 //! Evaluates the named checks of this node, and from them whether it is ready.
 
-use std::time::Duration;
-
+use lograft_core::DiskReading;
 use lograft_core::check::{ClockState, NodeChecks, NodeFacts, StartPhase, evaluate};
 use lograft_core::limits::READING_INTERVAL;
 use lograft_core::metadata::Metadata;
-use lograft_core::{DiskMark, DiskReading};
 use lograft_storage::Storage;
 use tokio::time::Instant;
 
@@ -44,6 +42,7 @@ impl NodeCheckup {
         let facts = NodeFacts {
             start,
             disk: self.exchange.local().disk,
+            disk_stuck: self.storage.write_probe().health().stuck,
             clock: ClockState::default(),
         };
         let checks = NodeChecks::of(&evaluate(&facts));
@@ -87,7 +86,7 @@ impl NodeCheckup {
         self.measured = Some(now);
         self.exchange.set_local(LocalState {
             disk: disk_reading(&self.storage),
-            oldest_unflushed: Duration::ZERO,
+            oldest_unflushed: self.storage.write_probe().health().lag,
         });
     }
 }
@@ -96,13 +95,8 @@ fn disk_reading(storage: &Storage) -> DiskReading {
     let Ok(space) = storage.space() else {
         return DiskReading::default();
     };
-    let mark = if storage.is_disk_low() {
-        DiskMark::Low
-    } else {
-        DiskMark::Ok
-    };
     DiskReading {
-        mark,
+        mark: storage.disk_mark(),
         free_bytes: space.free_bytes,
         total_bytes: space.total_bytes,
         free_inodes: space.free_inodes,

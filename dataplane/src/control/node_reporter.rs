@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lograft_core::{FeatureLevel, LogId, LogIndex};
+use lograft_core::{DiskMark, FeatureLevel, LogId, LogIndex};
 use lograft_raft::{GroupStatus, Role};
 use lograft_storage::{GroupLog, Storage};
 
@@ -43,7 +43,7 @@ impl NodeReporter {
             level: self.level,
             disk_total_bytes: space.map_or(0, |space| space.total_bytes),
             disk_free_bytes: space.map_or(0, |space| space.free_bytes),
-            disk_low: self.storage.is_disk_low(),
+            disk_low: self.storage.disk_mark() >= DiskMark::Low,
             replicas: self.replica_reports(),
             meta_applied_index: self.view.load().version(),
             certificate_not_after_s: Some(certificates.not_after_s),
@@ -83,7 +83,7 @@ impl NodeReporter {
             finalized_level: self.view.load().finalized_level(),
             disk_free_bytes: space.map_or(0, |space| space.free_bytes),
             disk_total_bytes: space.map_or(0, |space| space.total_bytes),
-            disk_low: self.storage.is_disk_low(),
+            disk_low: self.storage.disk_mark() >= DiskMark::Low,
             checks: (*self.checks.load()).clone(),
             ..Sample::default()
         };

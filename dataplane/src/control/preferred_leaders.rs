@@ -13,10 +13,12 @@ use lograft_raft::GroupStatus;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
+use super::disk_handover::has_bad_disk;
 use super::reachability::Reachability;
 use super::task_registry::{TaskKind, TaskRegistry};
 use crate::clock::Clock;
 use crate::error_text::error_chain;
+use crate::exchange::NodeExchange;
 use crate::serving::replica::ReplicaMap;
 
 /// Groups that could be transferred to their preferred leader, with the start of their wait.
@@ -74,6 +76,7 @@ fn is_resting(metadata: &Metadata, node: NodeId, now_ms: i64) -> bool {
 pub(crate) struct PreferredLeaders {
     replicas: ReplicaMap,
     reachability: Arc<Reachability>,
+    exchange: NodeExchange,
     clock: Arc<dyn Clock>,
     tasks: TaskRegistry,
     transfers: DueTransfers,
@@ -84,12 +87,14 @@ impl PreferredLeaders {
     pub(crate) fn new(
         replicas: ReplicaMap,
         reachability: Arc<Reachability>,
+        exchange: NodeExchange,
         clock: Arc<dyn Clock>,
         tasks: TaskRegistry,
     ) -> Self {
         Self {
             replicas,
             reachability,
+            exchange,
             clock,
             tasks,
             transfers: DueTransfers::default(),
@@ -110,7 +115,9 @@ impl PreferredLeaders {
                 .group(*group)
                 .and_then(|place| better_leader(place.partition, &status.borrow()))
                 .filter(|to| {
-                    self.reachability.is_reachable(*to) && !is_resting(metadata, *to, now_ms)
+                    self.reachability.is_reachable(*to)
+                        && !is_resting(metadata, *to, now_ms)
+                        && !has_bad_disk(&self.exchange, *to)
                 });
             if let Some(to) = to {
                 better.insert(*group, to);

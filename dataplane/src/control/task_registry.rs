@@ -20,6 +20,8 @@ pub(crate) enum TaskKind {
     Repair(GroupId),
     /// Transfers a leadership to its preferred leader; one at a time.
     PreferredLeader,
+    /// Hands leaderships over because the disk is low; one group after the other.
+    DiskHandover,
     /// Changes the meta group's membership, or continues a decommission.
     Meta,
     /// Updates this node's registration.

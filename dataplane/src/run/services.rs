@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use lograft_core::MemoryBudgets;
 use lograft_proto::admin::v1::admin_service_server::AdminServiceServer;
 use lograft_proto::log::v1::log_service_server::LogServiceServer;
 use lograft_storage::Storage;
@@ -33,6 +34,7 @@ use crate::transport::{GrpcForward, PeerPool};
 pub(super) struct ServiceParts {
     pub(super) control: Control,
     pub(super) storage: Storage,
+    pub(super) budgets: MemoryBudgets,
     pub(super) pool: PeerPool,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
@@ -139,6 +141,7 @@ fn log_service(parts: &ServiceParts, member: Member) -> LogServiceServer<LogApi>
     let ServiceParts {
         control,
         storage,
+        budgets,
         pool,
         metrics,
         clock,
@@ -151,6 +154,8 @@ fn log_service(parts: &ServiceParts, member: Member) -> LogServiceServer<LogApi>
         hints: Arc::new(control.leaders.clone()) as Arc<dyn LeaderHints>,
         forward: Arc::new(GrpcForward::new(Arc::new(pool.clone()), metrics)),
         storage: storage.clone(),
+        exchange: control.exchange.clone(),
+        in_flight_max_bytes: budgets.produce_in_flight_bytes,
         clock: Arc::clone(clock),
         metrics: Arc::clone(metrics),
     }))

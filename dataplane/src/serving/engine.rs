@@ -2,22 +2,23 @@
 
 use std::sync::Arc;
 
-use lograft_core::limits::{BATCH_MAX_BYTES, PRODUCE_NODE_IN_FLIGHT_MAX_BYTES};
-use lograft_core::{NodeId, ProducerId, Reason};
-use lograft_storage::Storage;
+use lograft_core::limits::{BATCH_MAX_BYTES, UNFLUSHED_WAIT_MAX};
+use lograft_core::{DiskMark, NodeId, ProducerId, Reason};
+use lograft_storage::{Storage, WriteBudget};
 use prometheus::IntCounter;
 use tokio::time::Instant;
 
 use super::append_budget::AppendBudget;
-use super::disk_gauge::DiskGauge;
+use super::disk_room::ReplicaDisks;
 use super::forward::Forward;
 use super::locate::Locator;
 use super::meta_group::{LeaderHints, MetaHandle};
 use super::producer_ids::ProducerIds;
-use super::replica::ReplicaMap;
+use super::replica::{Replica, ReplicaMap};
 use super::request::Appended;
 use crate::clock::Clock;
 use crate::error::ApiError;
+use crate::exchange::NodeExchange;
 use crate::metrics::Metrics;
 use crate::state_machine::MetaView;
 
@@ -37,6 +38,10 @@ pub(crate) struct LogEngineParts {
     pub(crate) forward: Arc<dyn Forward>,
     /// The data directory, asked for its free space.
     pub(crate) storage: Storage,
+    /// The readings of the other nodes.
+    pub(crate) exchange: NodeExchange,
+    /// Maximum size of the unanswered batches of all clients, bytes.
+    pub(crate) in_flight_max_bytes: usize,
     /// The clock of append times.
     pub(crate) clock: Arc<dyn Clock>,
     /// Counters of requests.
@@ -50,13 +55,14 @@ pub(crate) struct LogEngine {
     pub(crate) clock: Arc<dyn Clock>,
     meta_handle: MetaHandle,
     storage: Storage,
+    exchange: NodeExchange,
+    write_budget: Arc<WriteBudget>,
     metrics: Arc<Metrics>,
     /// The counters of successful requests, looked up once.
     appended_ok: IntCounter,
     fetched_ok: IntCounter,
     pub(super) append_budget: AppendBudget,
     producer_ids: ProducerIds,
-    disk: DiskGauge,
 }
 
 impl LogEngine {
@@ -69,6 +75,8 @@ impl LogEngine {
             hints,
             forward,
             storage,
+            exchange,
+            in_flight_max_bytes,
             clock,
             metrics,
         } = parts;
@@ -77,13 +85,14 @@ impl LogEngine {
             forward,
             clock,
             meta_handle,
+            write_budget: storage.write_budget(),
             storage,
+            exchange,
             appended_ok: metrics.produce_requests.with_label_values(&["OK"]),
             fetched_ok: metrics.fetch_requests.with_label_values(&["OK"]),
             metrics,
-            append_budget: AppendBudget::new(PRODUCE_NODE_IN_FLIGHT_MAX_BYTES),
+            append_budget: AppendBudget::new(in_flight_max_bytes),
             producer_ids: ProducerIds::default(),
-            disk: DiskGauge::default(),
         }
     }
 
@@ -106,13 +115,44 @@ impl LogEngine {
         bytes.map_or(BATCH_MAX_BYTES, |bytes| bytes as usize)
     }
 
-    /// Refuses appends while the disk has less free space than its reserve.
-    pub(super) fn check_disk(&self) -> Result<(), ApiError> {
-        if self.disk.is_low(&self.storage, self.clock.now_ms()) {
-            let text = "the disk of this node is nearly full: it accepts reads only";
-            return Err(ApiError::new(Reason::DiskFull, text));
+    /// Refuses appends to a partition that this node leads while its disk, or those of so many of
+    /// the replicas that no majority is left, are low.
+    pub(super) fn check_disk(&self, replica: &Replica) -> Result<(), ApiError> {
+        let own = self.storage.disk_mark();
+        if own < DiskMark::Low && !self.exchange.is_any_peer_low() {
+            return Ok(());
         }
-        Ok(())
+        let status = replica.raft.watch();
+        let status = status.borrow();
+        let disks = ReplicaDisks {
+            leader: status.node,
+            voters: &status.voters,
+        };
+        disks.check(|node| match self.exchange.recent(node) {
+            _ if node == status.node => own,
+            Some(reading) => reading.disk.mark,
+            None => DiskMark::Unknown,
+        })
+    }
+
+    /// Waits until the disk has flushed enough of the earlier entries, for at most
+    /// `UNFLUSHED_WAIT_MAX`.
+    pub(super) async fn wait_for_flushes(&self) -> Result<(), ApiError> {
+        let budget = &self.write_budget;
+        if budget.has_room() {
+            return Ok(());
+        }
+        let room = std::future::poll_fn(|cx| budget.poll_room(cx));
+        tokio::time::timeout(UNFLUSHED_WAIT_MAX, room)
+            .await
+            .map_err(|_| {
+                let max_bytes = budget.max_bytes();
+                let text = format!(
+                    "the disk of this node is slow: unflushed entries have reached their limit of \
+                     {max_bytes} bytes"
+                );
+                ApiError::new(Reason::DiskSlow, text)
+            })
     }
 
     /// Counts the outcome of an append.

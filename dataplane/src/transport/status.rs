@@ -85,6 +85,9 @@ pub(crate) fn is_unsent(status: &Status) -> bool {
 pub(super) fn raft_error_of(node: NodeId, status: Status) -> TransportError {
     let is_unreachable =
         status.source().is_some() || matches!(status.code(), Code::Cancelled | Code::Unknown);
+    if !is_unreachable && status.code() == Code::ResourceExhausted {
+        return TransportError::NoRoom { node };
+    }
     let source = status.into();
     if is_unreachable {
         TransportError::Unreachable { node, source }

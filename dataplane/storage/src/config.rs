@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use lograft_core::limits::{
-    DISK_RESERVE_DEFAULT_BYTES, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES, TAIL_CACHE_DEFAULT_BYTES,
+    DISK_FULL_SHARE, DISK_RESERVE_DEFAULT_BYTES, INODES_RESERVE_COUNT, INODES_RESERVE_SHARE,
+    SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES, TAIL_CACHE_DEFAULT_BYTES, UNFLUSHED_MAX_BYTES,
     WRITER_THREADS_DEFAULT_COUNT,
 };
-use lograft_core::{ClusterId, NodeId};
+use lograft_core::{ClusterId, DiskMark, NodeId};
 
 /// The threads that write and sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,15 @@ pub enum WriterDrive {
     Threads(usize),
     /// No threads: [`crate::Storage::step`] executes the pending writes. For tests and simulation.
     Manual,
+}
+
+/// The purpose of a read from disk. Each has threads of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadLane {
+    /// Reads for clients.
+    Client,
+    /// Reads for replication and for the state machines.
+    Raft,
 }
 
 /// The settings of a storage.
@@ -32,6 +42,8 @@ pub struct StorageConfig {
     /// Budget of the tail caches of all groups together, bytes. Entries that are not on disk yet
     /// stay cached even above it.
     pub tail_cache_max_bytes: usize,
+    /// Budget of unflushed entries of all groups together, bytes (see [`crate::WriteBudget`]).
+    pub unflushed_max_bytes: usize,
     /// Free space below which the disk counts as low, bytes.
     pub reserve_bytes: u64,
 }
@@ -45,6 +57,7 @@ impl StorageConfig {
             segment_max_bytes: SEGMENT_MAX_BYTES,
             writers: WriterDrive::Threads(WRITER_THREADS_DEFAULT_COUNT),
             tail_cache_max_bytes: TAIL_CACHE_DEFAULT_BYTES,
+            unflushed_max_bytes: UNFLUSHED_MAX_BYTES,
             reserve_bytes: DISK_RESERVE_DEFAULT_BYTES,
         }
     }
@@ -82,8 +95,68 @@ pub struct Space {
 }
 
 impl Space {
-    /// Whether less than the reserve is free.
-    pub const fn is_low(self) -> bool {
-        self.free_bytes < self.reserve_bytes
+    /// Free bytes below which the disk counts as full.
+    pub const fn full_bytes(self) -> u64 {
+        self.reserve_bytes / DISK_FULL_SHARE
+    }
+
+    /// The room that is left, by bytes and by inodes.
+    pub fn mark(self) -> DiskMark {
+        let bytes = mark_of(self.free_bytes, self.reserve_bytes);
+        if self.total_inodes == 0 || self.reserve_bytes == 0 {
+            return bytes;
+        }
+        let reserve = INODES_RESERVE_COUNT.min(self.total_inodes / INODES_RESERVE_SHARE);
+        bytes.max(mark_of(self.free_inodes, reserve))
+    }
+}
+
+fn mark_of(free: u64, reserve: u64) -> DiskMark {
+    if free < reserve / DISK_FULL_SHARE {
+        DiskMark::Full
+    } else if free < reserve {
+        DiskMark::Low
+    } else {
+        DiskMark::Ok
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn space(free_bytes: u64, free_inodes: u64) -> Space {
+        Space {
+            total_bytes: 10_000,
+            free_bytes,
+            reserve_bytes: 1000,
+            total_inodes: 64_000,
+            free_inodes,
+        }
+    }
+
+    #[test]
+    fn the_marks_are_the_reserve_and_a_quarter_of_it_for_bytes_and_for_inodes() {
+        for (bytes, inodes, mark) in [
+            (1000, 1000, DiskMark::Ok),
+            (999, 1000, DiskMark::Low),
+            (250, 1000, DiskMark::Low),
+            (249, 1000, DiskMark::Full),
+            (9000, 999, DiskMark::Low),
+            (9000, 249, DiskMark::Full),
+            (900, 100, DiskMark::Full),
+        ] {
+            assert_eq!(space(bytes, inodes).mark(), mark, "{bytes} {inodes}");
+        }
+        let unbounded = Space {
+            total_inodes: 0,
+            ..space(1000, 0)
+        };
+        assert_eq!(unbounded.mark(), DiskMark::Ok);
+        let no_reserve = Space {
+            reserve_bytes: 0,
+            ..space(0, 0)
+        };
+        assert_eq!(no_reserve.mark(), DiskMark::Ok);
     }
 }

@@ -72,6 +72,15 @@ pub enum StorageError {
     /// A writer thread could not be started.
     #[error("cannot start a writer thread")]
     Spawn(#[source] Arc<io::Error>),
+    /// A write has not returned for long, and the writers were given up.
+    #[error("the disk hangs")]
+    Hung,
+    /// Too many reads wait for the disk. The caller may retry.
+    #[error("reads that wait for the disk have reached their limit of {max_count}")]
+    ReadsBusy {
+        /// The limit.
+        max_count: usize,
+    },
     /// The group was closed or removed.
     #[error("group {0} is closed")]
     Closed(GroupId),

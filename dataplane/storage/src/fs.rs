@@ -4,6 +4,6 @@ mod fault;
 mod file_system;
 mod real;
 
-pub use fault::{Crash, FaultFs};
+pub use fault::{Crash, DiskCall, FaultFs};
 pub use file_system::{FileMap, Fs, FsFile, FsSpace, OpenMode};
 pub use real::RealFs;

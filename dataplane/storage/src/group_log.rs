@@ -16,16 +16,19 @@ mod write_batch;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lograft_core::limits::CACHE_COPY_MAX_BYTES;
-use lograft_core::{Entry, GroupId, LogId, LogIndex, Offset, Term, Vote};
+use lograft_core::{DiskMark, Entry, GroupId, LogId, LogIndex, Offset, Term, Vote};
 
 use self::read::ReadParts;
 use crate::checkpoint::Checkpoint;
+use crate::config::ReadLane;
 use crate::error::{ReadError, StorageError};
 use crate::hard_state::HardState;
 use crate::op::{FlushCallback, Op};
+use crate::write_budget::WriteBudget;
 
 pub(crate) use group_writer::{ActiveSegment, GroupWriter};
 pub use info::{Recovered, SegmentInfo, TornTail};
@@ -205,6 +208,40 @@ impl GroupLog {
     /// The last entry that is on disk.
     pub fn flushed_index(&self) -> Option<LogIndex> {
         self.0.state.lock().flushed_end.prev()
+    }
+
+    /// Runs reads of this log on a thread for reads, where they may wait for the disk. `done` is
+    /// called there with their result; it is dropped uncalled if the storage is dropped before.
+    /// Fails with [`StorageError::ReadsBusy`], after which the caller may retry.
+    pub fn run_read<T>(
+        &self,
+        lane: ReadLane,
+        read: impl FnOnce(&Self) -> T + Send + 'static,
+        done: impl FnOnce(T) + Send + 'static,
+    ) -> Result<(), StorageError> {
+        let log = self.clone();
+        self.0.env.run_read(lane, move || {
+            let result = read(&log);
+            // The log first: its caller may close the group as soon as it has the result.
+            drop(log);
+            done(result);
+        })
+    }
+
+    /// The age of the oldest write of this group's writer that is not on disk. Makes no call to
+    /// the disk.
+    pub fn flush_lag(&self) -> Duration {
+        self.0.env.delay_of(self.0.id).lag
+    }
+
+    /// The room on the disk at the last check. Makes no call to the disk.
+    pub fn disk_mark(&self) -> DiskMark {
+        self.0.env.room.mark()
+    }
+
+    /// The budget of unflushed bytes, which all groups share.
+    pub fn write_budget(&self) -> &Arc<WriteBudget> {
+        &self.0.env.write_budget
     }
 
     /// Reads entries of `range` from its start, up to `max_bytes` of payload, but at least one if

@@ -9,6 +9,7 @@
 mod cache_eviction;
 mod checkpoint;
 mod config;
+mod disk_room;
 mod error;
 mod fail_stop;
 mod files;
@@ -20,6 +21,7 @@ mod hard_state;
 mod layout;
 mod op;
 mod open_segments;
+mod read_pool;
 mod recovery;
 mod recycler;
 mod scan;
@@ -28,6 +30,8 @@ mod storage;
 mod storage_env;
 mod tail_cache;
 mod walker;
+mod write_budget;
+mod write_probe;
 mod write_queue;
 
 #[cfg(test)]
@@ -35,10 +39,12 @@ mod write_queue;
 mod fixtures;
 
 pub use checkpoint::Checkpoint;
-pub use config::{GroupOptions, Identity, Space, StorageConfig, WriterDrive};
+pub use config::{GroupOptions, Identity, ReadLane, Space, StorageConfig, WriterDrive};
 pub use error::{Action, Damage, NewerFormat, OpenError, ReadError, StorageError};
-pub use fs::{Crash, FaultFs, FileMap, Fs, FsFile, FsSpace, OpenMode, RealFs};
+pub use fs::{Crash, DiskCall, FaultFs, FileMap, Fs, FsFile, FsSpace, OpenMode, RealFs};
 pub use group_log::{GroupLog, Recovered, SegmentInfo, TornTail};
 pub use hard_state::HardState;
 pub use op::FlushCallback;
 pub use storage::Storage;
+pub use write_budget::WriteBudget;
+pub use write_probe::{WriteHealth, WriteProbe};

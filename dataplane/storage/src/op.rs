@@ -21,6 +21,8 @@ pub(crate) enum Op {
         segment: Arc<Segment>,
         position: u64,
         entries: Vec<Entry>,
+        /// The size of the entries in memory, bytes.
+        bytes: usize,
         truncation_epoch: u64,
         done: Option<FlushCallback>,
     },
@@ -45,6 +47,16 @@ pub(crate) enum Op {
     Barrier(FlushCallback),
     /// The last operation before the group is closed.
     Close(FlushCallback),
+}
+
+impl Op {
+    /// The size of the entries that it keeps in memory, bytes.
+    pub(crate) fn entries_bytes(&self) -> usize {
+        match self {
+            Self::Append { bytes, .. } => *bytes,
+            _ => 0,
+        }
+    }
 }
 
 /// A sealed segment and the contents of its index file.

@@ -5,8 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use lograft_core::GroupId;
 use lograft_core::limits::CORRUPT_COPIES_MAX_COUNT;
+use lograft_core::{DiskMark, GroupId};
 use parking_lot::Mutex;
 
 use crate::config::{GroupOptions, Identity, Space, StorageConfig};
@@ -22,6 +22,8 @@ use crate::layout::{
 };
 use crate::recovery::{self, RecoveredGroup, RecoveryError};
 use crate::storage_env::StorageEnv;
+use crate::write_budget::WriteBudget;
+use crate::write_probe::WriteProbe;
 
 /// The storage of a node. Clones share it; dropping the last one waits until the pending writes are
 /// done. The data directory stays locked until all clones and all `GroupLog`s are dropped.
@@ -85,14 +87,18 @@ impl Storage {
         env.files.create_dir_all(&groups)?;
         env.recycler.recover(&env.files)?;
         remove_leftovers(&env)?;
-        env.files.sync_dir(&dir)?;
-        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            env.files.sync_dir(parent)?;
-        }
-        Ok(Self(Arc::new(StorageInner {
+        let storage = Self(Arc::new(StorageInner {
             env,
             groups: Mutex::default(),
-        })))
+        }));
+        // Before anything is written: on a disk that others have filled, this makes room.
+        storage.check_disk()?;
+        let files = &storage.0.env.files;
+        files.sync_dir(&dir)?;
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            files.sync_dir(parent)?;
+        }
+        Ok(storage)
     }
 
     /// The cluster and node of the data directory; `None` until [`Self::write_identity`].
@@ -314,14 +320,30 @@ impl Storage {
         })
     }
 
-    /// Whether less than the reserve is free; the node then refuses produces. The recycled segments
-    /// are removed first.
-    pub fn is_disk_low(&self) -> bool {
-        let is_low = || self.space().is_ok_and(Space::is_low);
-        is_low() && {
-            let env = &self.0.env;
-            !env.recycler.clear(&env.files).unwrap_or(false) || is_low()
+    /// Measures the room on the disk, by bytes, inodes and quota. If it is not roomy, the recycled
+    /// segments are removed first. Blocks; the caller repeats it at an interval.
+    pub fn check_disk(&self) -> Result<DiskMark, StorageError> {
+        let env = &self.0.env;
+        let mut space = self.space()?;
+        if space.mark() != DiskMark::Ok && env.recycler.clear(&env.files)? {
+            space = self.space()?;
         }
+        env.room.update(&env.files, space)
+    }
+
+    /// The room on the disk at the last [`Self::check_disk`]. Makes no call to the disk.
+    pub fn disk_mark(&self) -> DiskMark {
+        self.0.env.room.mark()
+    }
+
+    /// The budget of unflushed bytes.
+    pub fn write_budget(&self) -> Arc<WriteBudget> {
+        Arc::clone(&self.0.env.write_budget)
+    }
+
+    /// Observes the writers.
+    pub fn write_probe(&self) -> WriteProbe {
+        self.0.env.probe()
     }
 
     /// Bytes in the tail caches of all groups.

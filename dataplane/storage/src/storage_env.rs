@@ -4,18 +4,35 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lograft_core::limits::{
+    CLIENT_READ_THREADS_MAX_COUNT, CLIENT_READS_WAITING_MAX_COUNT, RAFT_READ_THREADS_MAX_COUNT,
+    RAFT_READS_WAITING_MAX_COUNT,
+};
 use lograft_core::{ClusterId, GroupId};
 use parking_lot::Mutex;
 
 use crate::cache_eviction::TailCaches;
-use crate::config::{Identity, StorageConfig, WriterDrive};
+use crate::config::{Identity, ReadLane, StorageConfig, WriterDrive};
+use crate::disk_room::DiskRoom;
 use crate::error::StorageError;
 use crate::fail_stop::{FailStop, OnFatal};
 use crate::files::Files;
 use crate::layout::{group_name, groups_dir, recycled_dir};
 use crate::open_segments::OpenSegments;
+use crate::read_pool::{PoolFull, ReadLimits, ReadPool};
 use crate::recycler::Recycler;
-use crate::write_queue::WriteQueue;
+use crate::write_budget::WriteBudget;
+use crate::write_probe::WriteProbe;
+use crate::write_queue::{QueueDelay, WriteQueue};
+
+const CLIENT_READS: ReadLimits = ReadLimits {
+    threads_max_count: CLIENT_READ_THREADS_MAX_COUNT,
+    waiting_max_count: CLIENT_READS_WAITING_MAX_COUNT,
+};
+const RAFT_READS: ReadLimits = ReadLimits {
+    threads_max_count: RAFT_READ_THREADS_MAX_COUNT,
+    waiting_max_count: RAFT_READS_WAITING_MAX_COUNT,
+};
 
 pub(crate) struct StorageEnv {
     pub(crate) files: Files,
@@ -23,8 +40,12 @@ pub(crate) struct StorageEnv {
     pub(crate) identity: Mutex<Option<Identity>>,
     pub(crate) tail_caches: TailCaches,
     pub(crate) recycler: Recycler,
+    pub(crate) room: DiskRoom,
     pub(crate) open_segments: OpenSegments,
-    pub(crate) fail_stop: FailStop,
+    pub(crate) fail_stop: Arc<FailStop>,
+    pub(crate) write_budget: Arc<WriteBudget>,
+    client_reads: ReadPool,
+    raft_reads: ReadPool,
     write_queues: Vec<Arc<WriteQueue>>,
     /// Dropped last: once it is free, another process may use the data directory.
     _lock: Box<dyn Send + Sync>,
@@ -37,20 +58,25 @@ impl StorageEnv {
         on_fatal: OnFatal,
         lock: Box<dyn Send + Sync>,
     ) -> Result<Self, StorageError> {
+        let write_budget = Arc::new(WriteBudget::new(config.unflushed_max_bytes));
         let write_queues = match config.writers {
             WriterDrive::Threads(count) => (0..count.max(1))
-                .map(WriteQueue::with_thread)
+                .map(|nth| WriteQueue::with_thread(nth, Arc::clone(&write_budget)))
                 .collect::<Result<_, _>>()
                 .map_err(|source| StorageError::Spawn(Arc::new(source)))?,
-            WriterDrive::Manual => vec![WriteQueue::manual()],
+            WriterDrive::Manual => vec![WriteQueue::manual(Arc::clone(&write_budget))],
         };
         Ok(Self {
             files,
             identity: Mutex::default(),
             tail_caches: TailCaches::new(config.tail_cache_max_bytes),
+            room: DiskRoom::new(&config.data_dir),
             recycler: Recycler::new(recycled_dir(&config.data_dir), config.segment_max_bytes),
             open_segments: OpenSegments::default(),
-            fail_stop: FailStop::new(on_fatal),
+            fail_stop: Arc::new(FailStop::new(on_fatal)),
+            write_budget,
+            client_reads: ReadPool::new("client-read", CLIENT_READS),
+            raft_reads: ReadPool::new("raft-read", RAFT_READS),
             write_queues,
             _lock: lock,
             config,
@@ -87,6 +113,43 @@ impl StorageEnv {
                 .filter(|queue| queue.step())
                 .count()
                 > 0
+    }
+
+    /// Runs a read on a thread for reads. Fails with [`StorageError::ReadsBusy`].
+    pub(crate) fn run_read(
+        &self,
+        lane: ReadLane,
+        read: impl FnOnce() + Send + 'static,
+    ) -> Result<(), StorageError> {
+        let (pool, limits) = match lane {
+            ReadLane::Client => (&self.client_reads, CLIENT_READS),
+            ReadLane::Raft => (&self.raft_reads, RAFT_READS),
+        };
+        pool.run(read).map_err(|PoolFull| StorageError::ReadsBusy {
+            max_count: limits.waiting_max_count,
+        })
+    }
+
+    /// How far the writer of a group is behind; zero with [`WriterDrive::Manual`], where the
+    /// caller decides when operations are executed.
+    pub(crate) fn delay_of(&self, group: GroupId) -> QueueDelay {
+        match self.config.writers {
+            WriterDrive::Threads(_) => self.write_queue(group).delay(),
+            WriterDrive::Manual => QueueDelay::default(),
+        }
+    }
+
+    /// Observes the writers.
+    pub(crate) fn probe(&self) -> WriteProbe {
+        let queues = match self.config.writers {
+            WriterDrive::Threads(_) => self.write_queues.clone(),
+            WriterDrive::Manual => Vec::new(),
+        };
+        WriteProbe {
+            budget: Arc::clone(&self.write_budget),
+            queues,
+            fail_stop: self.fail_stop.clone(),
+        }
     }
 
     /// Waits until all queued operations are executed.

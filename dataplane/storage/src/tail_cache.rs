@@ -50,7 +50,8 @@ pub(crate) struct TailCache {
     bytes: usize,
 }
 
-fn cost_bytes(entry: &Entry) -> usize {
+/// Memory that an entry takes, bytes.
+pub(crate) fn cost_bytes(entry: &Entry) -> usize {
     entry.proposal.payload.len() + OVERHEAD_BYTES
 }
 

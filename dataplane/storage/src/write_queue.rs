@@ -2,14 +2,16 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lograft_core::GroupId;
 use lograft_core::limits::LAZY_WRITE_MAX;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::op::Op;
+use crate::write_budget::WriteBudget;
 
 /// A group whose operations the writer executes.
 pub(crate) trait OpRunner: Send + Sync {
@@ -27,6 +29,10 @@ struct QueuedOp {
 }
 
 pub(crate) struct WriteQueue {
+    budget: Arc<WriteBudget>,
+    created_at: Instant,
+    /// When the thread last completed the operations of a group, milliseconds since `created_at`.
+    progress_ms: AtomicU64,
     pending: Mutex<PendingOps>,
     wake: Condvar,
     idle: Condvar,
@@ -37,12 +43,27 @@ pub(crate) struct WriteQueue {
 struct PendingOps {
     /// Operations that a caller or a later operation waits for.
     urgent: Vec<QueuedOp>,
+    /// When the first of `urgent` was queued.
+    urgent_since: Option<Instant>,
+    /// When the first of the operations that the thread executes was queued.
+    executing_since: Option<Instant>,
     /// Operations that nobody waits for; executed at `lazy_due`.
     lazy: Vec<QueuedOp>,
     /// The deadline of the lazy operations. The thread does not sleep longer.
     lazy_due: Option<Instant>,
     stopping: bool,
+    /// Nobody waits for the thread any more: it hangs in a call to the disk.
+    abandoned: bool,
     thread: ThreadState,
+}
+
+/// How far a queue is behind.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct QueueDelay {
+    /// The age of the oldest operation that waits or is executed.
+    pub(crate) lag: Duration,
+    /// The time for which the thread has been executing operations of one group.
+    pub(crate) stuck: Duration,
 }
 
 /// The state of the thread of a queue.
@@ -64,6 +85,7 @@ impl PendingOps {
     /// with `all`.
     fn take(&mut self, all: bool, into: &mut Vec<QueuedOp>) {
         into.append(&mut self.urgent);
+        self.executing_since = self.urgent_since.take();
         if all || self.lazy_due.is_some_and(|due| due <= Instant::now()) {
             into.append(&mut self.lazy);
             self.lazy_due = None;
@@ -86,9 +108,12 @@ impl PendingOps {
 
 impl WriteQueue {
     /// A queue without a thread: only [`Self::step`] executes its operations.
-    pub(crate) fn manual() -> Arc<Self> {
+    pub(crate) fn manual(budget: Arc<WriteBudget>) -> Arc<Self> {
         let (wake, idle) = (Condvar::new(), Condvar::new());
         Arc::new(Self {
+            budget,
+            created_at: Instant::now(),
+            progress_ms: AtomicU64::new(0),
             pending: Mutex::default(),
             wake,
             idle,
@@ -97,8 +122,8 @@ impl WriteQueue {
     }
 
     /// A queue with its own writer thread.
-    pub(crate) fn with_thread(nth: usize) -> io::Result<Arc<Self>> {
-        let queue = Self::manual();
+    pub(crate) fn with_thread(nth: usize, budget: Arc<WriteBudget>) -> io::Result<Arc<Self>> {
+        let queue = Self::manual(budget);
         let run = Arc::clone(&queue);
         let thread = thread::Builder::new()
             .name(format!("lograft-writer-{nth}"))
@@ -116,6 +141,7 @@ impl WriteQueue {
         let mut pending = self.pending.lock();
         let had_urgent = !pending.urgent.is_empty();
         for op in ops {
+            self.budget.add(op.entries_bytes());
             let is_lazy = matches!(op, Op::SaveCommitted);
             let queued = QueuedOp {
                 group: runner.group_id(),
@@ -134,8 +160,11 @@ impl WriteQueue {
         if sets_deadline {
             pending.lazy_due = Some(Instant::now() + LAZY_WRITE_MAX);
         }
-        let wake = (!had_urgent && !pending.urgent.is_empty())
-            || (sets_deadline && pending.thread == ThreadState::Asleep);
+        let has_first_urgent = !had_urgent && !pending.urgent.is_empty();
+        if has_first_urgent {
+            pending.urgent_since = Some(Instant::now());
+        }
+        let wake = has_first_urgent || (sets_deadline && pending.thread == ThreadState::Asleep);
         drop(pending);
         if wake {
             self.wake.notify_one();
@@ -147,8 +176,39 @@ impl WriteQueue {
         let mut ops = Vec::new();
         self.pending.lock().take(true, &mut ops);
         let any = !ops.is_empty();
-        execute(&mut ops);
+        self.execute(&mut ops);
+        self.pending.lock().executing_since = None;
         any
+    }
+
+    /// How far the queue is behind.
+    pub(crate) fn delay(&self) -> QueueDelay {
+        let pending = self.pending.lock();
+        let now = Instant::now();
+        let oldest = [pending.executing_since, pending.urgent_since];
+        let oldest = oldest.into_iter().flatten().min();
+        let stuck = if pending.thread == ThreadState::Busy {
+            let progress = Duration::from_millis(self.progress_ms.load(Ordering::Relaxed));
+            now.saturating_duration_since(self.created_at + progress)
+        } else {
+            Duration::ZERO
+        };
+        QueueDelay {
+            lag: oldest.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
+            stuck,
+        }
+    }
+
+    /// Gives up the thread, which hangs: nobody waits for it any more.
+    pub(crate) fn abandon(&self) {
+        self.pending.lock().abandoned = true;
+        self.idle.notify_all();
+    }
+
+    fn note_progress(&self) {
+        let millis = self.created_at.elapsed().as_millis();
+        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+        self.progress_ms.store(millis, Ordering::Relaxed);
     }
 
     /// Empties the queue: waits until the thread has executed the pending operations, or drops
@@ -165,11 +225,14 @@ impl WriteQueue {
             None => {
                 let mut dropped = Vec::new();
                 self.pending.lock().take(true, &mut dropped);
+                for queued in &dropped {
+                    self.budget.sub(queued.op.entries_bytes());
+                }
             }
             Some(id) if id == thread::current().id() => {}
             Some(_) => {
                 let mut pending = self.pending.lock();
-                while pending.has_work() {
+                while pending.has_work() && !pending.abandoned {
                     pending.lazy_due = pending.lazy_due.map(|_| Instant::now());
                     self.wake.notify_one();
                     self.idle.wait(&mut pending);
@@ -179,9 +242,13 @@ impl WriteQueue {
     }
 
     pub(crate) fn stop(&self) {
-        self.pending.lock().stopping = true;
+        let is_abandoned = {
+            let mut pending = self.pending.lock();
+            pending.stopping = true;
+            pending.abandoned
+        };
         self.wake.notify_one();
-        let thread = self.thread.lock().take();
+        let thread = self.thread.lock().take().filter(|_| !is_abandoned);
         // The last owner of the environment may be an operation that this very thread executes. A
         // thread cannot join itself: it then ends by itself, without a join.
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id())
@@ -200,6 +267,7 @@ impl WriteQueue {
             {
                 let mut pending = self.pending.lock();
                 pending.thread = ThreadState::Awake;
+                pending.executing_since = None;
                 self.idle.notify_all();
                 if pending.stopping && pending.is_empty() {
                     return;
@@ -210,11 +278,32 @@ impl WriteQueue {
                 let stopping = pending.stopping;
                 pending.take(stopping, &mut ops);
                 if !ops.is_empty() {
+                    self.note_progress();
                     pending.thread = ThreadState::Busy;
                 }
             }
             expects_lazy = !ops.is_empty();
-            execute(&mut ops);
+            self.execute(&mut ops);
+        }
+    }
+
+    /// Executes the operations group by group; the operations of each group keep their order.
+    fn execute(&self, ops: &mut Vec<QueuedOp>) {
+        // The sort must be stable: the order within a group is the order in which the log, the hard
+        // state and the segments were changed, and recovery relies on it. No order is kept between
+        // groups, since their files are independent.
+        ops.sort_by_key(|queued| queued.group);
+        let mut queue = ops.drain(..).peekable();
+        while let Some(QueuedOp { group, runner, op }) = queue.next() {
+            let mut bytes = op.entries_bytes();
+            let mut batch = vec![op];
+            while let Some(next) = queue.next_if(|next| next.group == group) {
+                bytes += next.op.entries_bytes();
+                batch.push(next.op);
+            }
+            runner.run_ops(batch);
+            self.note_progress();
+            self.budget.sub(bytes);
         }
     }
 
@@ -244,22 +333,6 @@ impl Drop for MarkEnded<'_> {
     }
 }
 
-/// Executes the operations group by group; the operations of each group keep their order.
-fn execute(ops: &mut Vec<QueuedOp>) {
-    // The sort must be stable: the order within a group is the order in which the log, the hard
-    // state and the segments were changed, and recovery relies on it. No order is kept between
-    // groups, since their files are independent.
-    ops.sort_by_key(|queued| queued.group);
-    let mut queue = ops.drain(..).peekable();
-    while let Some(QueuedOp { group, runner, op }) = queue.next() {
-        let mut batch = vec![op];
-        while let Some(next) = queue.next_if(|next| next.group == group) {
-            batch.push(next.op);
-        }
-        runner.run_ops(batch);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,7 +351,8 @@ mod tests {
 
     #[test]
     fn a_panic_of_the_writer_ends_the_wait_for_it() {
-        let queue = WriteQueue::with_thread(0).unwrap();
+        let budget = Arc::new(WriteBudget::new(1));
+        let queue = WriteQueue::with_thread(0, budget).unwrap();
         queue.push(&Arc::new(Panics), [Op::SaveCommitted]);
         queue.drain();
         assert!(queue.pending.lock().thread == ThreadState::Ended);

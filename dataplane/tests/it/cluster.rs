@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lograft_core::FeatureLevel;
-use lograft_core::limits::SEGMENT_MIN_BYTES;
+use lograft_core::limits::{SEGMENT_MIN_BYTES, TAIL_CACHE_MIN_BYTES};
 use lograft_node::clock::SystemClock;
 use lograft_node::config::{
     AdvertiseConfig, ListenConfig, LogFormat, LogSettings, NodeConfig, RaftSettings,
@@ -24,7 +24,7 @@ use lograft_proto::admin::v1 as admin;
 use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
 use lograft_proto::log::v1 as log;
 use lograft_proto::log::v1::log_service_client::LogServiceClient;
-use lograft_storage::StorageError;
+use lograft_storage::{FaultFs, Fs, StorageError};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -59,6 +59,8 @@ pub(crate) struct Cluster {
     pub(crate) level: FeatureLevel,
     /// The number of replicas that the nodes started from now on carry.
     pub(crate) replicas_max_count: Option<u32>,
+    /// The file system of the nodes that are added from now on, if not the real one.
+    pub(crate) fs: Option<FaultFs>,
     pool: PeerPool,
     _book: watch::Sender<AddressBook>,
 }
@@ -99,6 +101,7 @@ impl Cluster {
             members: Vec::new(),
             level: FeatureLevel::CURRENT,
             replicas_max_count: None,
+            fs: None,
             pool,
             _book: book,
         }
@@ -189,6 +192,7 @@ impl Cluster {
                 reserve_bytes: 1,
                 // Small, so that retention has something to give up.
                 segment_max_bytes: SEGMENT_MIN_BYTES,
+                tail_cache_max_bytes: TAIL_CACHE_MIN_BYTES,
                 ..StorageSettings::default()
             },
             raft: RaftSettings::default(),
@@ -202,10 +206,21 @@ impl Cluster {
     }
 
     fn env(&self) -> NodeEnv {
+        let real = NodeEnv::real();
         NodeEnv {
             level: self.level,
-            ..NodeEnv::real()
+            fs: self
+                .fs
+                .clone()
+                .map_or(real.fs, |disk| Arc::new(disk) as Arc<dyn Fs>),
+            end_process: Arc::new(|| ()),
+            ..real
         }
+    }
+
+    /// Takes a node out, to run it.
+    pub(crate) fn take(&mut self, at: usize) -> Node {
+        self.members[at].node.take().unwrap()
     }
 
     /// The fault that ends a node.

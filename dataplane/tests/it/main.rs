@@ -9,6 +9,7 @@
 mod cluster;
 mod control;
 mod decommission;
+mod disk;
 mod levels;
 mod lifecycle;
 mod load;

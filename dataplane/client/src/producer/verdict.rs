@@ -52,6 +52,7 @@ impl Verdict {
                         Reason::NoLeader
                             | Reason::NotReady
                             | Reason::DiskFull
+                            | Reason::DiskSlow
                             | Reason::BatchCorrupt
                     )
                 );

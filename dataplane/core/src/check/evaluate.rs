@@ -1,6 +1,9 @@
 //! The checks of one node, from its local facts.
 
+use std::time::Duration;
+
 use super::{CheckName, Evidence, RaisedCheck};
+use crate::limits::FLUSH_HANG_SHOWN_MIN;
 use crate::node_reading::{DiskMark, DiskReading};
 
 /// Progress of a node's start.
@@ -47,14 +50,26 @@ pub struct NodeFacts {
     pub start: StartPhase,
     /// Its data disk.
     pub disk: DiskReading,
+    /// Time for which its disk has not completed a write.
+    pub disk_stuck: Duration,
     /// Its clock.
     pub clock: ClockState,
 }
 
 /// The raised checks, in the order of the table.
 pub fn evaluate(facts: &NodeFacts) -> Vec<RaisedCheck> {
-    let NodeFacts { start, disk, clock } = *facts;
-    let raised = [start_check(start), disk_check(disk), clock_check(clock)];
+    let NodeFacts {
+        start,
+        disk,
+        disk_stuck,
+        clock,
+    } = *facts;
+    let raised = [
+        start_check(start),
+        hang_check(disk_stuck),
+        disk_check(disk),
+        clock_check(clock),
+    ];
     let mut raised: Vec<RaisedCheck> = raised.into_iter().flatten().collect();
     raised.sort_by_key(|check| check.name);
     raised
@@ -73,6 +88,12 @@ fn start_check(start: StartPhase) -> Option<RaisedCheck> {
         StartPhase::Done => None,
         StartPhase::Decommissioned => plain(CheckName::Decommissioned),
     }
+}
+
+fn hang_check(stuck: Duration) -> Option<RaisedCheck> {
+    let millis = u64::try_from(stuck.as_millis()).unwrap_or(u64::MAX);
+    let evidence = Evidence::ForMs(millis);
+    (stuck >= FLUSH_HANG_SHOWN_MIN).then(|| RaisedCheck::new(CheckName::DiskHung, [evidence]))
 }
 
 fn disk_check(disk: DiskReading) -> Option<RaisedCheck> {
@@ -117,6 +138,22 @@ mod tests {
             ..NodeFacts::default()
         };
         assert_eq!(names(&facts), []);
+    }
+
+    #[test]
+    fn a_disk_that_hangs_makes_the_node_unready() {
+        let mut facts = NodeFacts {
+            start: StartPhase::Done,
+            disk_stuck: FLUSH_HANG_SHOWN_MIN / 2,
+            ..NodeFacts::default()
+        };
+        assert_eq!(names(&facts), []);
+        facts.disk_stuck = FLUSH_HANG_SHOWN_MIN;
+        assert_eq!(names(&facts), [CheckName::DiskHung]);
+        assert!(matches!(
+            CheckName::DiskHung.info().scope,
+            crate::check::CheckScope::NotReady
+        ));
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
-use lograft_storage::Checkpoint;
+use lograft_core::{DiskMark, EntryKind};
+use lograft_storage::{Checkpoint, GroupLog};
 use openraft::raft::AppendEntriesRequest;
 
 use super::RaftGroup;
@@ -38,6 +39,7 @@ impl RaftGroup {
         let contact = self.inner.contact.clone();
         let checked = CheckedRequests {
             requests: Box::pin(requests),
+            log: self.inner.log.clone(),
             failure: failure.clone(),
         };
         let replies = self
@@ -156,9 +158,24 @@ impl RequestFailure {
     }
 }
 
-/// The requests up to the first with a corrupt or malformed entry.
+/// Refuses records while the disk is full.
+// The replica stays a follower: it answers heartbeats, votes, and takes entries without records. It
+// acknowledges nothing that it does not have, so the leader sees a follower that lags. Once the
+// leader has purged the entries that it missed, it gets a snapshot, which empties its log.
+fn check_room(log: &GroupLog, request: &AppendRequest) -> Result<(), RaftError> {
+    let mut kinds = request.entries.iter().map(|entry| entry.proposal.kind);
+    if log.disk_mark() == DiskMark::Full && kinds.any(|kind| kind == EntryKind::Records) {
+        return Err(RaftError::NoRoom);
+    }
+    Ok(())
+}
+
+/// The requests up to the first with a corrupt or malformed entry. The next one is taken only once
+/// there is room for unflushed entries: a slow disk slows down the leader's stream through its
+/// flow control, instead of filling the memory.
 struct CheckedRequests<S> {
     requests: Pin<Box<S>>,
+    log: GroupLog,
     failure: RequestFailure,
 }
 
@@ -169,15 +186,17 @@ where
     type Item = AppendEntriesRequest<Types>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.requests
-            .as_mut()
-            .poll_next(cx)
-            .map(|request| match request_to_raft(request?) {
+        ready!(self.log.write_budget().poll_room(cx));
+        self.requests.as_mut().poll_next(cx).map(|request| {
+            let request = request?;
+            let admitted = check_room(&self.log, &request).and_then(|()| request_to_raft(request));
+            match admitted {
                 Ok(request) => Some(request),
                 Err(error) => {
                     self.failure.set(error);
                     None
                 }
-            })
+            }
+        })
     }
 }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::RaftGroup;
 use crate::convert::log_id_to_raft;
 use crate::error::RaftError;
+use crate::read::read_for_raft;
 use crate::status::{GroupStatus, PurgeStatus, Role};
 
 /// The followers that delay a replica's purge. Clones share it.
@@ -118,7 +119,9 @@ impl RaftGroup {
             return Ok(None);
         };
         let bound = up_to.min(applied.index);
-        let Some(checkpoint) = self.inner.log.checkpoint_at_or_below(bound) else {
+        let log = &self.inner.log;
+        let found = read_for_raft(log, move |log| log.checkpoint_at_or_below(bound)).await;
+        let Some(checkpoint) = found.map_err(|_| RaftError::Stopped)? else {
             return Ok(status.purged);
         };
         let boundary = checkpoint.last;

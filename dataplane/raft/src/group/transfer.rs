@@ -65,15 +65,15 @@ impl RaftGroup {
                 Ok(Ok(now)) => return Err(RaftError::NotLeader { leader: now.leader }),
             }
         }
-        self.step_down().await;
+        self.step_down("leadership transfer timed out").await;
         Err(RaftError::Timeout {
             what: "the new leader",
         })
     }
 
     /// Stops the heartbeats until the followers have elected another leader.
-    async fn step_down(&self) {
-        tracing::warn!(group = %self.group(), "leadership transfer timed out, stepping down");
+    pub(super) async fn step_down(&self, reason: &'static str) {
+        tracing::warn!(group = %self.group(), reason, "stepping down");
         let heartbeat = |enabled| self.inner.raft.runtime_config().heartbeat(enabled);
         heartbeat(false);
         let mut status = self.watch();

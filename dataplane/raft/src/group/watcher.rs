@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lograft_core::limits::{RAFT_STATUS_IDLE_INTERVAL, RAFT_STATUS_INTERVAL};
+use lograft_core::limits::{FLUSH_LAG_MAX, RAFT_STATUS_IDLE_INTERVAL, RAFT_STATUS_INTERVAL};
 use lograft_core::{LogId, NodeId, Term};
 use lograft_storage::GroupLog;
 use openraft::ServerState;
@@ -54,13 +54,15 @@ impl StatusSource {
             .map(log_id_from_raft);
         let term = Term(server.vote.leader_id.term);
         let membership = membership_from_raft(server.membership_config.membership());
+        let is_stalled = self.log.flush_lag() >= FLUSH_LAG_MAX;
         GroupStatus {
             group: self.config.group,
             node: self.config.node,
             term,
             role,
             leader: server.current_leader,
-            ready: is_leader && applied.is_some_and(|id| id.term == term),
+            ready: is_leader && !is_stalled && applied.is_some_and(|id| id.term == term),
+            is_stalled,
             voters: membership.voters,
             joint: membership.joint,
             learners: membership.learners,

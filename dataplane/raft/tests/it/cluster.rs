@@ -21,6 +21,12 @@ pub(crate) const GROUP: GroupId = GroupId(7);
 /// A timeout for every wait of a test, long enough for a busy machine.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(20);
 
+/// The budget of unflushed bytes of each node: less than a leader sends ahead of the replies.
+pub(crate) const UNFLUSHED_MAX_BYTES: usize = 2 * 1024 * 1024;
+
+/// The reserve of simulated disks.
+pub(crate) const RESERVE_BYTES: u64 = 4 * 1024 * 1024;
+
 /// Short timing, so that the tests are fast, but above scheduling noise.
 fn timing() -> RaftTiming {
     RaftTiming {
@@ -33,7 +39,7 @@ fn timing() -> RaftTiming {
 pub(crate) struct Replica {
     pub(crate) group: RaftGroup,
     pub(crate) published: Published,
-    storage: Storage,
+    pub(crate) storage: Storage,
 }
 
 impl Replica {
@@ -49,6 +55,8 @@ pub(crate) struct Cluster {
     timing: RaftTiming,
     /// The simulated disk of each node. Empty if the real file system is used.
     disks: BTreeMap<NodeId, FaultFs>,
+    /// Free space below which a disk is low, bytes.
+    reserve_bytes: u64,
     dir: TempDir,
 }
 
@@ -109,6 +117,7 @@ impl Cluster {
             replicas,
             segment_max_bytes,
             timing,
+            reserve_bytes: if disks.is_empty() { 0 } else { RESERVE_BYTES },
             disks,
             dir,
         };
@@ -129,7 +138,8 @@ impl Cluster {
         let mut config = StorageConfig::new(self.dir.path().join(node.to_string()));
         config.segment_max_bytes = self.segment_max_bytes;
         config.segment_min_bytes = config.segment_min_bytes.min(self.segment_max_bytes);
-        config.reserve_bytes = 0;
+        config.reserve_bytes = self.reserve_bytes;
+        config.unflushed_max_bytes = UNFLUSHED_MAX_BYTES;
         let storage = open_storage(self.disks.get(&node), config).await;
         let cluster_id = ClusterId::from_bytes([1; 16]);
         storage
@@ -184,6 +194,11 @@ impl Cluster {
         for node in nodes {
             self.start(node).await;
         }
+    }
+
+    /// The simulated disk of a node.
+    pub(crate) fn disk(&self, node: NodeId) -> &FaultFs {
+        &self.disks[&node]
     }
 
     /// Makes every further sync of a node's disk fail.

@@ -160,9 +160,12 @@ impl PeerTransport for NodeTransport {
         };
         async move {
             let replies = group?.on_append_stream(requests.take_until(broken(cut.clone())));
-            let replies = replies.map_err(move |error| TransportError::Refused {
-                node: to,
-                source: error.into(),
+            let replies = replies.map_err(move |error| match error {
+                RaftError::NoRoom => TransportError::NoRoom { node: to },
+                error => TransportError::Refused {
+                    node: to,
+                    source: error.into(),
+                },
             });
             Ok(replies.take_until(broken(cut)).boxed())
         }

@@ -1,13 +1,17 @@
 //! Power failures of all nodes at once, which lose the writes that were not synced, and disk
 //! failures.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
-use lograft_core::{LogId, Term};
+use lograft_core::limits::{APPEND_MAX_BYTES, FLUSH_LAG_MAX};
+use lograft_core::{DiskMark, LogId, LogIndex, NodeId, Term};
 use lograft_raft::{RaftGroup, Role};
+use lograft_storage::DiskCall;
 
-use crate::cluster::{Cluster, batch, eventually, until};
+use crate::cluster::{Cluster, RESERVE_BYTES, UNFLUSHED_MAX_BYTES, batch, eventually, until};
 
 type Acknowledged = Arc<Mutex<Vec<(LogId, u64)>>>;
 
@@ -27,6 +31,29 @@ async fn write_until_failure(group: RaftGroup, term: Term, acknowledged: Acknowl
             }
         }
     }
+}
+
+/// Checks that all acknowledged batches are in the leader's log.
+async fn check_acknowledged(cluster: &Cluster, acknowledged: &[(LogId, u64)]) {
+    let leader = cluster.leader().await;
+    let log = cluster.group(leader).log().clone();
+    for (id, n) in acknowledged {
+        let found = log.read(id.index..id.index.next(), 1).unwrap();
+        assert_eq!(found.len(), 1, "entry {id} is lost");
+        assert_eq!(found[0].id, *id);
+        assert_eq!(
+            found[0].proposal.payload[..8],
+            n.to_le_bytes(),
+            "entry {id}"
+        );
+    }
+}
+
+/// All nodes but one.
+fn others(cluster: &Cluster, node: NodeId) -> BTreeSet<NodeId> {
+    let mut others: BTreeSet<NodeId> = cluster.replicas.keys().copied().collect();
+    others.remove(&node);
+    others
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,19 +76,8 @@ async fn acknowledged_batches_survive_a_power_failure_of_all_nodes() {
             cluster.power_failure().await;
             writer.await.unwrap();
         }
-        let leader = cluster.leader().await;
-        let log = cluster.group(leader).log().clone();
-        for (id, n) in expected {
-            let found = log.read(id.index..id.index.next(), 1).unwrap();
-            assert_eq!(found.len(), 1, "seed {seed}: entry {id} is lost");
-            assert_eq!(found[0].id, id, "seed {seed}");
-            assert_eq!(
-                found[0].proposal.payload[..8],
-                n.to_le_bytes(),
-                "seed {seed}: entry {id}"
-            );
-        }
         cluster.converged().await;
+        check_acknowledged(&cluster, &expected).await;
         cluster.shutdown().await;
     }
 }
@@ -85,12 +101,157 @@ async fn a_disk_failure_stops_the_replica_with_a_fatal_status() {
     assert!(!status.ready);
     // The proposer cannot know whether the entry reached the other replicas.
     assert!(result.map_or_else(|error| error.is_outcome_unknown(), |_| true));
-    let mut others = cluster
-        .replicas
-        .keys()
-        .copied()
-        .collect::<std::collections::BTreeSet<_>>();
-    others.remove(&leader);
+    let others = others(&cluster, leader);
     let next = cluster.leader_among(&others).await;
     assert_ne!(next, leader);
+}
+
+/// A leader whose disk hangs commits through its followers' disks, and its heartbeats arrive: it
+/// must give up its leadership by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_disk_hangs_gives_up_its_leadership_and_nothing_is_lost() {
+    for seed in 0..3 {
+        let cluster = Cluster::on_fault_disks(3, 500 + seed).await;
+        let first = cluster.leader().await;
+        let group = cluster.group(first).clone();
+        let term = group.status().term;
+        let acknowledged = Acknowledged::default();
+        let writer = tokio::spawn(write_until_failure(group, term, acknowledged.clone()));
+        eventually("some batches are acknowledged", || {
+            acknowledged.lock().unwrap().len() > 50
+        })
+        .await;
+        cluster.disk(first).hang(DiskCall::Sync);
+        let hung_at = tokio::time::Instant::now();
+        let others = others(&cluster, first);
+        let next = loop {
+            let next = cluster.leader_among(&others).await;
+            if cluster.group(next).status().term > term {
+                break next;
+            }
+        };
+        let took = hung_at.elapsed();
+        assert!(took < FLUSH_LAG_MAX + Duration::from_secs(3), "{took:?}");
+        let written = cluster
+            .group(next)
+            .propose(batch(1, 1, 100), cluster.group(next).status().term);
+        assert!(written.await.unwrap().await.is_ok(), "seed {seed}");
+        assert!(!cluster.group(first).watch().borrow().ready, "seed {seed}");
+        // It returns as a follower once its disk works again.
+        cluster.disk(first).release();
+        until(cluster.group(first), "it follows", |status| {
+            status.role == Role::Follower && status.leader == Some(next)
+        })
+        .await;
+        writer.await.unwrap();
+        let acknowledged = acknowledged.lock().unwrap().clone();
+        cluster.converged().await;
+        check_acknowledged(&cluster, &acknowledged).await;
+        cluster.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_whose_disk_hangs_takes_no_more_than_its_budget_and_catches_up() {
+    let cluster = Cluster::on_fault_disks(3, 600).await;
+    let leader = cluster.leader().await;
+    let slow = others(&cluster, leader).pop_first().unwrap();
+    cluster.disk(slow).hang(DiskCall::Sync);
+    let budget = cluster.replicas[&slow].storage.write_budget();
+    let group = cluster.group(leader);
+    let mut most = 0;
+    for n in 0..40 {
+        let written = group.propose(batch(n, 1, 512 * 1024), group.status().term);
+        written.await.unwrap().await.unwrap();
+        most = most.max(budget.pending_bytes());
+    }
+    eventually("the budget is spent", || !budget.has_room()).await;
+    most = most.max(budget.pending_bytes());
+    let bound = UNFLUSHED_MAX_BYTES + APPEND_MAX_BYTES + 512 * 1024;
+    assert!(most <= bound, "{most} bytes, at most {bound} expected");
+    cluster.disk(slow).release();
+    cluster.converged().await;
+    eventually("all is flushed", || budget.pending_bytes() == 0).await;
+    cluster.shutdown().await;
+}
+
+/// Leaves a node's disk so many free bytes, and lets the node notice.
+fn leave_free(cluster: &Cluster, node: NodeId, bytes: u64) -> DiskMark {
+    let disk = cluster.disk(node);
+    disk.set_capacity(disk.used_bytes() + bytes);
+    cluster.replicas[&node].storage.check_disk().unwrap()
+}
+
+async fn write_all(cluster: &Cluster, from: u64, count: u64) {
+    for n in from..from + count {
+        cluster.write(batch(n, 1, 100 * 1024)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_with_a_full_disk_takes_no_records_stays_a_follower_and_catches_up() {
+    let cluster = Cluster::on_fault_disks(3, 700).await;
+    let leader = cluster.leader().await;
+    let full = others(&cluster, leader).pop_first().unwrap();
+    write_all(&cluster, 0, 5).await;
+    cluster.converged().await;
+    // Below the first mark it still takes what the leader has.
+    assert_eq!(leave_free(&cluster, full, RESERVE_BYTES - 1), DiskMark::Low);
+    write_all(&cluster, 5, 5).await;
+    cluster.converged().await;
+    let free = RESERVE_BYTES / 4 - 1;
+    assert_eq!(leave_free(&cluster, full, free), DiskMark::Full);
+    let used = cluster.disk(full).used_bytes();
+    write_all(&cluster, 10, 20).await;
+    let status = cluster.group(full).status();
+    assert_eq!(status.role, Role::Follower);
+    assert_eq!(status.leader, Some(leader), "it hears the leader");
+    assert!(status.fatal.is_none());
+    assert!(cluster.disk(full).used_bytes() < used + 100 * 1024);
+    assert!(
+        cluster.group(full).log().flushed_index() < cluster.group(leader).log().flushed_index()
+    );
+    // Space is freed: it catches up by itself.
+    assert_eq!(leave_free(&cluster, full, 1 << 30), DiskMark::Ok);
+    cluster.converged().await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_follower_gets_a_snapshot_instead_of_the_entries_that_were_purged() {
+    let cluster = Cluster::on_fault_disks(3, 800).await;
+    let leader = cluster.leader().await;
+    let full = others(&cluster, leader).pop_first().unwrap();
+    write_all(&cluster, 0, 10).await;
+    cluster.converged().await;
+    let free = RESERVE_BYTES / 4 - 1;
+    assert_eq!(leave_free(&cluster, full, free), DiskMark::Full);
+    let used = cluster.disk(full).used_bytes();
+    write_all(&cluster, 10, 20).await;
+    let group = cluster.group(leader);
+    group.set_purge_hold(Duration::ZERO);
+    let end = group.status().applied.unwrap().index;
+    let behind = group.status().followers[&full].matched.unwrap().index;
+    eventually_purged(group, end, behind).await;
+    eventually("the full node has installed the snapshot", || {
+        cluster.net.snapshots() > 0 && cluster.disk(full).used_bytes() < used - 500 * 1024
+    })
+    .await;
+    assert!(cluster.group(full).status().fatal.is_none());
+    // Its old entries are gone: there is room for the new ones.
+    cluster.replicas[&full].storage.check_disk().unwrap();
+    cluster.converged().await;
+    cluster.shutdown().await;
+}
+
+async fn eventually_purged(group: &RaftGroup, end: LogIndex, above: LogIndex) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let purged = group.snapshot_and_purge(end).await.unwrap();
+        if purged.is_some_and(|purged| purged.index > above) {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "not purged");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

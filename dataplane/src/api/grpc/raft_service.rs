@@ -7,10 +7,10 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use lograft_core::limits::GRPC_MESSAGE_MAX_BYTES;
 use lograft_proto::raft::v1 as proto;
 use lograft_proto::raft::v1::raft_service_server::{RaftService, RaftServiceServer};
-use lograft_raft::RaftGroup;
 use lograft_raft::wire::AppendRequest;
+use lograft_raft::{RaftError, RaftGroup};
 use tonic::{Request, Response, Status, Streaming};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::heartbeats::{self, HeartbeatsReplies};
 use super::peer_checks::{GroupLookup, check_route, find_group};
@@ -97,6 +97,11 @@ impl RaftService for RaftApi {
             .on_append_stream(requests)
             .map(move |reply| match reply {
                 Ok(reply) => Ok(convert::append_reply_to_proto(reply)),
+                // The leader repeats the stream while the disk is full.
+                Err(error @ RaftError::NoRoom) => {
+                    debug!(group = %id, "append stream refused: the disk is full");
+                    Err(raft_failed(&error))
+                }
                 Err(error) => {
                     warn!(group = %id, error = %error_chain(&error), "append stream failed");
                     Err(raft_failed(&error))

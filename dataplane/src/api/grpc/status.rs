@@ -73,6 +73,7 @@ pub(super) fn raft_failed(error: &RaftError) -> Status {
     match error {
         RaftError::EntryCorrupt { .. } => Status::data_loss(text),
         RaftError::EntryMalformed { .. } => Status::invalid_argument(text),
+        RaftError::NoRoom => Status::resource_exhausted(text),
         _ => Status::unavailable(text),
     }
 }

@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use lograft_core::limits::LEADER_WAIT_MAX;
+use lograft_core::limits::{FLUSH_LAG_GRACE, LEADER_WAIT_MAX};
 use lograft_core::{Admission, LeaderState, Offset, ProducerStamp, Term};
 use lograft_raft::{Committed, Fence, ProposeError, RaftGroup, Response};
 use lograft_storage::GroupLog;
@@ -168,6 +168,20 @@ impl PartitionAppender {
         Ok(())
     }
 
+    /// Waits until the disk of this leader has not flushed for so long that another leader has
+    /// probably taken over.
+    async fn disk_hangs(&self) {
+        let mut stalled = self.raft.watch_stalled();
+        while stalled.wait_for(|stalled| *stalled).await.is_ok() {
+            let over = stalled.wait_for(|stalled| !*stalled);
+            if tokio::time::timeout(FLUSH_LAG_GRACE, over).await.is_err() {
+                return;
+            }
+        }
+        // The replica has stopped, and its proposals are answered.
+        std::future::pending::<()>().await;
+    }
+
     /// The offset of an applied batch.
     fn find(&self, stamp: ProducerStamp, record_count: u32) -> Option<Offset> {
         let state = self.state.lock();
@@ -247,7 +261,15 @@ impl PendingAppend {
                 return Ok(appended(base_offset, record_count, true));
             }
         };
-        let error = match handle.await {
+        let outcome = tokio::select! {
+            biased;
+            outcome = handle => outcome,
+            () = appender.disk_hangs() => {
+                appender.mark_broken(chain);
+                return Err(ApiError::outcome_unknown("the disk of the leader does not flush"));
+            }
+        };
+        let error = match outcome {
             Ok(Committed {
                 response:
                     Response::Records {

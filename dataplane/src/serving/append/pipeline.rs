@@ -53,7 +53,8 @@ impl AppendPipeline {
                 return Ok(Box::pin(async move { outcome_of(reply, &target).await }));
             }
         };
-        engine.check_disk()?;
+        engine.check_disk(&replica)?;
+        engine.wait_for_flushes().await?;
         let max_bytes = engine.batch_max_bytes(&request.target.topic);
         let AppendRequest { content, stamp, .. } = request;
         let now_ms = engine.clock.now_ms();

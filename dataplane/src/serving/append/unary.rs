@@ -56,7 +56,8 @@ async fn append_here(
     request: AppendRequest,
     reserved: Reserved,
 ) -> Result<Appended, ApiError> {
-    engine.check_disk()?;
+    engine.check_disk(&replica)?;
+    engine.wait_for_flushes().await?;
     let max_bytes = engine.batch_max_bytes(&request.target.topic);
     let AppendRequest { content, stamp, .. } = request;
     let now_ms = engine.clock.now_ms();

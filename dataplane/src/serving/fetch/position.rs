@@ -5,6 +5,7 @@ use std::sync::Arc;
 use lograft_core::Offset;
 use lograft_raft::RaftError;
 
+use super::reader::read_from_disk;
 use crate::error::ApiError;
 use crate::serving::replica::Replica;
 use crate::serving::request::Position;
@@ -56,15 +57,12 @@ pub(crate) async fn at_time(
     time_ms: i64,
 ) -> Result<Option<Offset>, ApiError> {
     const ACTION: &str = "find the offset of a timestamp";
-    let replica = Arc::clone(replica);
-    let find = move || {
+    read_from_disk(Arc::clone(replica), move |replica| {
         let marks = replica.state.watermarks();
-        let found = replica.log.offset_for_time(time_ms, marks.high_watermark)?;
+        let found = replica.log.offset_for_time(time_ms, marks.high_watermark);
+        let found = found.map_err(|error| ApiError::internal(ACTION, &error))?;
         // The oldest segment may start below the log start offset.
         Ok(found.map(|offset| offset.max(marks.log_start_offset)))
-    };
-    tokio::task::spawn_blocking(find)
-        .await
-        .map_err(|error| ApiError::internal(ACTION, &error))?
-        .map_err(|error: lograft_storage::StorageError| ApiError::internal(ACTION, &error))
+    })
+    .await
 }

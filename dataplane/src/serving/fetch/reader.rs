@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use lograft_core::limits::{FETCH_REPLY_DEFAULT_BYTES, FETCH_REPLY_MAX_BYTES};
+use lograft_core::limits::{CLIENT_READ_MAX, FETCH_REPLY_DEFAULT_BYTES, FETCH_REPLY_MAX_BYTES};
 use lograft_core::{Entry, Offset, Reason};
-use lograft_storage::{ReadError, StorageError};
+use lograft_storage::{ReadError, ReadLane, StorageError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -239,11 +239,10 @@ impl Reader {
             return read_log(&self.replica, from, below, max_bytes);
         }
         let replica = Arc::clone(&self.replica);
-        let reading =
-            tokio::task::spawn_blocking(move || read_log(&replica, from, below, max_bytes));
-        reading
-            .await
-            .map_err(|error| ApiError::internal("read the log", &error))?
+        read_from_disk(replica, move |replica| {
+            read_log(replica, from, below, max_bytes)
+        })
+        .await
     }
 
     /// Starts to read the next entries from the disk while the client takes the current ones.
@@ -252,10 +251,12 @@ impl Reader {
         let (from, max_bytes) = (self.next, self.options.max_bytes);
         if from < below && !self.is_cached(from) {
             let replica = Arc::clone(&self.replica);
-            let read = move || read_log(&replica, from, below, max_bytes);
+            let read = read_from_disk(replica, move |replica| {
+                read_log(replica, from, below, max_bytes)
+            });
             self.ahead = Some(ReadAhead {
                 from,
-                entries: tokio::task::spawn_blocking(read),
+                entries: tokio::spawn(read),
             });
         }
     }
@@ -265,6 +266,27 @@ impl Reader {
             .log
             .cached_from()
             .is_some_and(|first| first <= from)
+    }
+}
+
+/// Runs a read on one of the threads for reads of clients. Fails with TOO_MANY_READS or with
+/// TIMEOUT, after which the client may retry.
+pub(super) async fn read_from_disk<T: Send + 'static>(
+    replica: Arc<Replica>,
+    read: impl FnOnce(&Replica) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let log = replica.log.clone();
+    let reading = lograft_raft::read_log(&log, ReadLane::Client, move |_| read(&replica));
+    match tokio::time::timeout(CLIENT_READ_MAX, reading).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error @ StorageError::ReadsBusy { .. })) => {
+            Err(ApiError::new(Reason::TooManyReads, error.to_string()))
+        }
+        Ok(Err(_)) => Err(ApiError::replica_closing()),
+        Err(_) => Err(ApiError::new(
+            Reason::Timeout,
+            format!("the disk of this node did not answer within {CLIENT_READ_MAX:?}"),
+        )),
     }
 }
 

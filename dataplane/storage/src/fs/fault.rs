@@ -1,6 +1,7 @@
 //! A simulated disk in memory that fails as disks do, and deterministically: the same seed gives
 //! the same faults.
 
+mod delays;
 mod disk;
 mod file_names;
 mod inode;
@@ -10,10 +11,13 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
+use self::delays::Delays;
+pub use self::delays::DiskCall;
 use self::disk::SimulatedDisk;
 use super::file_system::{FileMap, Fs, FsFile, FsSpace, OpenMode};
 
@@ -34,6 +38,7 @@ pub enum Crash {
 #[derive(Clone)]
 pub struct FaultFs {
     disk: Arc<Mutex<SimulatedDisk>>,
+    delays: Arc<Delays>,
     /// The incarnation of the machine to which this handle belongs. After a crash, handles of
     /// earlier incarnations return errors.
     incarnation: u64,
@@ -62,6 +67,7 @@ impl FaultFs {
     pub fn new(seed: u64) -> Self {
         Self {
             disk: Arc::new(Mutex::new(SimulatedDisk::new(seed))),
+            delays: Arc::default(),
             incarnation: 0,
         }
     }
@@ -71,10 +77,34 @@ impl FaultFs {
     pub fn crash(&self, crash: Crash) -> Self {
         let mut disk = self.disk.lock();
         disk.crash(crash == Crash::Power);
-        Self {
+        let crashed = Self {
             disk: Arc::clone(&self.disk),
+            delays: Arc::clone(&self.delays),
             incarnation: disk.incarnation,
-        }
+        };
+        drop(disk);
+        self.delays.release();
+        crashed
+    }
+
+    /// Makes calls hang until [`Self::release`] or a crash.
+    pub fn hang(&self, call: DiskCall) {
+        self.delays.hang(call);
+    }
+
+    /// Delays each call.
+    pub fn slow_down(&self, call: DiskCall, by: Duration) {
+        self.delays.slow_down(call, by);
+    }
+
+    /// Ends the calls that hang, and all delays.
+    pub fn release(&self) {
+        self.delays.release();
+    }
+
+    /// The number of calls that hang at the moment.
+    pub fn hung_count(&self) -> usize {
+        self.delays.hung_count()
     }
 
     /// Lets `writes` more writes succeed; the next one fails with `EIO`, half written.
@@ -91,6 +121,17 @@ impl FaultFs {
     /// Sets the size of the disk, bytes; writes beyond it fail with `ENOSPC`.
     pub fn set_capacity(&self, bytes: u64) {
         self.disk.lock().capacity_bytes = bytes;
+    }
+
+    /// Sets a quota, bytes: writes beyond it fail with `EDQUOT`, although the disk shows more free
+    /// space.
+    pub fn set_quota(&self, bytes: u64) {
+        self.disk.lock().quota_bytes = bytes;
+    }
+
+    /// Sets the number of files that the disk can hold; creating more fails with `ENOSPC`.
+    pub fn set_inodes(&self, count: u64) {
+        self.disk.lock().inodes_max_count = Some(count);
     }
 
     /// Bytes in use.
@@ -167,6 +208,7 @@ impl Fs for FaultFs {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.delays.wait(DiskCall::Sync);
         self.current_disk()?.sync_dir(path)
     }
 
@@ -176,8 +218,8 @@ impl Fs for FaultFs {
         Ok(FsSpace {
             total_bytes: disk.capacity_bytes,
             free_bytes,
-            total_inodes: 0,
-            free_inodes: 0,
+            total_inodes: disk.inodes_max_count.unwrap_or(0),
+            free_inodes: disk.free_inodes(),
         })
     }
 
@@ -214,10 +256,12 @@ impl FsFile for FaultFile {
     }
 
     fn read_at(&self, position: u64, len: usize) -> io::Result<Bytes> {
+        self.fs.delays.wait(DiskCall::Read);
         Ok(self.fs.current_disk()?.read(self.inode, position, len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.fs.delays.wait(DiskCall::Sync);
         self.fs.current_disk()?.sync(self.inode)
     }
 

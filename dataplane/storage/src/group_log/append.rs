@@ -9,6 +9,7 @@ use super::log_state::{LogState, StateInputs};
 use crate::error::StorageError;
 use crate::format::entry_size_bytes;
 use crate::op::{FlushCallback, Op, SealedSegment};
+use crate::tail_cache::cost_bytes;
 
 /// The factor between the sizes of consecutive segments.
 const GROWTH: u64 = 4;
@@ -151,6 +152,7 @@ impl LogState {
             Some(extent) => ops.push(Op::Append {
                 segment: Arc::clone(&extent.segment),
                 position: extent.end_position - bytes,
+                bytes: entries.iter().map(cost_bytes).sum(),
                 entries,
                 truncation_epoch: self.truncation_epoch,
                 done,

@@ -1,9 +1,9 @@
 //! The file of a new segment: a recycled one, or a new one with reserved blocks.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::disk_room::is_no_space;
 use crate::error::{Action, StorageError};
 use crate::fs::{FsFile, OpenMode};
 use crate::segment::Segment;
@@ -45,7 +45,7 @@ fn reserve_blocks(
     match file.allocate(bytes) {
         // Another writer took the space in between. A full disk is a state to live with, not a
         // failed write: the blocks that were reserved are given back.
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => file
+        Err(error) if is_no_space(&error) => file
             .set_len(0)
             .map_err(|source| fail(Action::SetLength, source)),
         outcome => outcome.map_err(|source| fail(Action::Allocate, source)),

@@ -27,6 +27,7 @@ impl OpRunner for OpenGroup {
                     segment,
                     position,
                     entries,
+                    bytes: _,
                     truncation_epoch,
                     done,
                 } => {

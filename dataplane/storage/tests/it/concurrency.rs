@@ -156,17 +156,3 @@ fn small_writes_mostly_hit_written_blocks() {
     // 400 KB: the file grows by a page up to 16 KiB, and then doubles, by at most 256 KiB.
     assert!((6..16).contains(&grown), "the file grew {grown} times");
 }
-
-#[test]
-fn a_low_disk_is_noticed_and_recovers() {
-    let (mut disk, fs) = TestDisk::fault(2);
-    disk.config.reserve_bytes = 100_000;
-    let storage = disk.open();
-    assert!(!storage.is_disk_low());
-    fs.set_capacity(fs.used_bytes() + 99_000);
-    assert!(storage.is_disk_low());
-    let space = storage.space().unwrap();
-    assert_eq!((space.free_bytes, space.reserve_bytes), (99_000, 100_000));
-    fs.set_capacity(1 << 30);
-    assert!(!storage.is_disk_low());
-}

@@ -558,7 +558,7 @@ fn the_directory_is_locked_and_has_one_identity(disk: &TestDisk) {
     ));
     let storage = restart(disk, storage);
     assert_eq!(storage.identity(), Some(identity()));
-    assert!(!storage.is_disk_low());
+    assert_eq!(storage.check_disk().unwrap(), DiskMark::Ok);
 }
 
 fn oversized_entries_have_a_segment_of_their_own(disk: &TestDisk) {

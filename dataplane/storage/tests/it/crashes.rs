@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use lograft_core::{NodeId, Term, Vote};
+use lograft_core::{DiskMark, NodeId, Term, Vote};
 use lograft_storage::{
     Checkpoint, Crash, FaultFs, GroupLog, GroupOptions, OpenError, ReadError, Storage,
     StorageConfig, StorageError, WriterDrive,
@@ -246,7 +246,8 @@ impl Run {
             33..36 => self.purge(log),
             36 if self.dice.one_in(4) => self.reset(log),
             37 if self.dice.one_in(4) => {
-                assert!(!storage.is_disk_low(), "there is no reserve");
+                let mark = storage.check_disk().unwrap();
+                assert_eq!(mark, DiskMark::Ok, "there is no reserve");
                 assert!(log.bytes_on_disk() < 1 << 30);
             }
             _ => {

@@ -11,6 +11,7 @@ mod concurrency;
 mod conformance;
 mod crashes;
 mod data_directories;
+mod disk_room;
 #[path = "../../../core/tests/support/fixtures.rs"]
 #[expect(dead_code, reason = "only whole directories are compared here")]
 mod fixtures;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lograft_core::{
-    ClusterId, Entry, EntryKind, GroupId, LogId, LogIndex, NodeId, Offset, Proposal, Term,
+    ClusterId, Entry, EntryKind, GroupId, LogId, LogIndex, NodeId, Offset, Proposal, Term, Vote,
 };
 use lograft_storage::{
     FaultFs, FlushCallback, Fs, GroupLog, GroupOptions, Identity, RealFs, Storage, StorageConfig,
@@ -162,6 +162,13 @@ impl Flush {
 pub(crate) fn append(storage: &Storage, log: &GroupLog, entries: Vec<Entry>) {
     let flush = Flush::default();
     log.append(entries, flush.callback()).unwrap();
+    flush.wait(storage).unwrap();
+}
+
+/// Saves a vote and waits until it is on disk.
+pub(crate) fn flush_vote(storage: &Storage, log: &GroupLog, vote: Vote) {
+    let flush = Flush::default();
+    log.save_vote(vote, flush.callback());
     flush.wait(storage).unwrap();
 }
 

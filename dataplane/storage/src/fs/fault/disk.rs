@@ -11,6 +11,7 @@ use crate::fs::file_system::OpenMode;
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
+const EDQUOT: i32 = 122;
 
 pub(super) struct SimulatedDisk {
     /// Counts the crashes: handles opened before the last one are invalid.
@@ -18,6 +19,9 @@ pub(super) struct SimulatedDisk {
     pub(super) random: Random,
     pub(super) locks: BTreeSet<PathBuf>,
     pub(super) capacity_bytes: u64,
+    pub(super) quota_bytes: u64,
+    /// The number of files that it can hold; `None` without a bound.
+    pub(super) inodes_max_count: Option<u64>,
     /// Writes that still succeed before one fails.
     pub(super) fail_write: Option<u64>,
     /// Syncs that still succeed before one fails.
@@ -40,6 +44,8 @@ impl SimulatedDisk {
             random: Random::new(seed),
             locks: BTreeSet::new(),
             capacity_bytes: u64::MAX,
+            quota_bytes: u64::MAX,
+            inodes_max_count: None,
             fail_write: None,
             fail_sync: None,
             writes: 0,
@@ -73,6 +79,25 @@ impl SimulatedDisk {
         }
     }
 
+    pub(super) fn free_inodes(&self) -> u64 {
+        let used = self.names.files().count() as u64;
+        self.inodes_max_count
+            .map_or(u64::MAX, |max| max.saturating_sub(used))
+    }
+
+    /// Fails if a file cannot grow by so many bytes.
+    fn check_growth(&self, grows: usize) -> io::Result<()> {
+        let after = self.used_bytes().saturating_add(grows as u64);
+        let error = if grows == 0 || after <= self.capacity_bytes.min(self.quota_bytes) {
+            return Ok(());
+        } else if after > self.capacity_bytes {
+            ENOSPC
+        } else {
+            EDQUOT
+        };
+        Err(io::Error::from_raw_os_error(error))
+    }
+
     pub(super) fn used_bytes(&self) -> u64 {
         let files = self.names.files();
         files
@@ -102,6 +127,9 @@ impl SimulatedDisk {
             (OpenMode::Create, None) => {
                 if path.parent().is_none_or(|dir| !self.names.has_dir(dir)) {
                     return Err(io::ErrorKind::NotFound.into());
+                }
+                if self.free_inodes() == 0 {
+                    return Err(io::Error::from_raw_os_error(ENOSPC));
                 }
                 let inode = self.next_inode;
                 self.next_inode += 1;
@@ -167,9 +195,7 @@ impl SimulatedDisk {
         self.writes += 1;
         let position = size(position);
         let grows = (position + bytes.len()).saturating_sub(self.inode(inode).current.len());
-        if self.used_bytes().saturating_add(grows as u64) > self.capacity_bytes {
-            return Err(io::Error::from_raw_os_error(ENOSPC));
-        }
+        self.check_growth(grows)?;
         if let Some(left) = &mut self.fail_write {
             if *left == 0 {
                 self.fail_write = None;
@@ -211,9 +237,7 @@ impl SimulatedDisk {
     pub(super) fn allocate(&mut self, inode: u64, len: u64) -> io::Result<()> {
         let grows = size(len).saturating_sub(self.inode(inode).current.len());
         if grows > 0 {
-            if self.used_bytes().saturating_add(grows as u64) > self.capacity_bytes {
-                return Err(io::Error::from_raw_os_error(ENOSPC));
-            }
+            self.check_growth(grows)?;
             self.set_len(inode, len);
         }
         Ok(())
