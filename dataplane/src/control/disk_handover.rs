@@ -65,7 +65,7 @@ impl DiskHandover {
                 let group = raft.group();
                 match raft.transfer_leader(to).await {
                     Ok(()) => {
-                        info!(%group, to_node_id = %to, "disk is low, handed leadership over")
+                        info!(%group, to_node_id = %to, "disk is low, handed leadership over");
                     }
                     Err(error) => {
                         let error = error_chain(&error);

@@ -77,7 +77,7 @@ impl DiskRoom {
             files.remove_file(&self.reserve_path)?;
             checks.has_reserve = Some(false);
         } else if !has_reserve && mark == DiskMark::Ok && space.reserve_bytes > 0 {
-            checks.has_reserve = Some(self.allocate(files, &self.reserve_path, reserve_bytes)?);
+            checks.has_reserve = Some(Self::allocate(files, &self.reserve_path, reserve_bytes)?);
         }
         Ok(mark)
     }
@@ -105,14 +105,9 @@ impl DiskRoom {
             return Ok(checks.probed);
         }
         checks.probed_at = Some(Instant::now());
-        let has_room = |bytes| {
-            let allocated = self.allocate(files, &self.probe_path, bytes)?;
-            files.remove_file(&self.probe_path)?;
-            Ok(allocated)
-        };
-        checks.probed = if has_room(space.reserve_bytes)? {
+        checks.probed = if self.has_room(files, space.reserve_bytes)? {
             DiskMark::Ok
-        } else if has_room(space.full_bytes())? {
+        } else if self.has_room(files, space.full_bytes())? {
             DiskMark::Low
         } else {
             DiskMark::Full
@@ -120,8 +115,15 @@ impl DiskRoom {
         Ok(checks.probed)
     }
 
+    /// Whether a file of so many bytes can be created. It is removed again.
+    fn has_room(&self, files: &Files, bytes: u64) -> Result<bool, StorageError> {
+        let has_room = Self::allocate(files, &self.probe_path, bytes)?;
+        files.remove_file(&self.probe_path)?;
+        Ok(has_room)
+    }
+
     /// Creates a file with reserved blocks; `false` if there is no room for it.
-    fn allocate(&self, files: &Files, path: &Path, bytes: u64) -> Result<bool, StorageError> {
+    fn allocate(files: &Files, path: &Path, bytes: u64) -> Result<bool, StorageError> {
         let fail = |source| StorageError::io(Action::Allocate, path, source);
         let allocated = match files.fs().open(path, OpenMode::Create) {
             Ok(file) => file.allocate(bytes),

@@ -117,6 +117,11 @@ impl Load {
         }
     }
 
+    /// Stops the load without waiting for records in flight.
+    pub(crate) fn abandon(self) {
+        self.task.abort();
+    }
+
     /// Stops the load, waits for records in flight and returns the number after the last record.
     pub(crate) async fn finish(self) -> Result<u64> {
         self.stop.send_replace(true);

@@ -7,6 +7,7 @@
 mod cluster;
 mod compare;
 mod compat;
+mod disks;
 mod faults;
 mod footprint;
 mod ledger;
@@ -39,6 +40,10 @@ enum Command {
     KillAll(faults::Crashes),
     /// Write far more than the retention of a topic while a node is stopped
     Retention(faults::Retention),
+    /// Freeze the leader's disk under load (needs root)
+    DiskFreeze(disks::Freeze),
+    /// Fill the disk of one node under load, then of two of three (needs root)
+    DiskFull(disks::Full),
     /// Produce and consume a text file through the CLI and compare the result
     Text(text::Text),
     /// Measure memory and idle CPU of the nodes
@@ -58,6 +63,8 @@ async fn main() -> Result<ExitCode> {
         Command::KillLeader(crashes) => crashes.run(&prove, Victims::Leader).await,
         Command::KillAll(crashes) => crashes.run(&prove, Victims::All).await,
         Command::Retention(retention) => retention.run(&prove).await,
+        Command::DiskFreeze(freeze) => freeze.run(&prove).await,
+        Command::DiskFull(full) => full.run(&prove).await,
         Command::Text(text) => text.run(&prove),
         Command::Footprint(footprint) => footprint.run(&prove).await,
         Command::Compare(args) => compare::run(args, &prove).await,

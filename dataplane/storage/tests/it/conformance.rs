@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use lograft_core::limits::ENTRY_MAX_BYTES;
-use lograft_core::{LogId, LogIndex, NodeId, Offset, Term, Vote};
+use lograft_core::{DiskMark, LogId, LogIndex, NodeId, Offset, Term, Vote};
 use lograft_storage::{
     Checkpoint, GroupOptions, HardState, Identity, OpenError, ReadError, Storage, StorageError,
 };

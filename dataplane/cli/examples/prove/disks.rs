@@ -1,0 +1,253 @@
+//! Nodes on small file systems of their own: a disk that freezes under load, and disks that fill.
+//! Needs root: each file system is an ext4 image on a loop device.
+
+mod loop_disk;
+
+use std::net::ToSocketAddrs as _;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lograft_client::{Client, NewTopic};
+
+use crate::cluster::{Cluster, Node, ProveArgs};
+use crate::ledger::{Load, PARTITION, verify};
+use crate::proc::Memory;
+use loop_disk::LoopDisk;
+
+const TOPIC: &str = "disks";
+const OTHER_TOPIC: &str = "other";
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_mins(3);
+const MIB: u64 = 1024 * 1024;
+
+/// Options of the disk-freeze command.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Freeze {
+    /// Time of full load before the disk freezes, in milliseconds.
+    #[arg(long, default_value_t = 5000)]
+    load_ms: u64,
+    /// Maximum resident memory of the frozen node, in MiB.
+    #[arg(long, default_value_t = 400)]
+    rss_max_mib: u64,
+    /// Maximum time until writes go on elsewhere, in milliseconds.
+    #[arg(long, default_value_t = 5000)]
+    resume_max_ms: u64,
+}
+
+/// Options of the disk-full command.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Full {
+    /// Size of the first small disk, in MiB. The second one is twice as large.
+    #[arg(long, default_value_t = 1024)]
+    disk_mib: u64,
+}
+
+fn topic(name: &str) -> NewTopic {
+    NewTopic {
+        name: name.to_owned(),
+        partitions: 1,
+        replication_factor: 3,
+        ..NewTopic::default()
+    }
+}
+
+async fn leader(cluster: &Cluster, client: &Client) -> Result<Node> {
+    let metadata = client.metadata().await?;
+    let topics = &metadata.topics;
+    let topic = topics.iter().find(|topic| *topic.name == *TOPIC);
+    let topic = topic.context("topic not found")?;
+    let partition = topic.partitions.iter().find(|p| p.partition == PARTITION);
+    let leader = partition
+        .and_then(|p| p.leader)
+        .context("partition has no leader")?;
+    let node = metadata.nodes.iter().find(|node| node.id == leader);
+    let address = &node.context("leader is not a known node")?.address;
+    let nodes = cluster.nodes()?;
+    let found = nodes.into_iter().find(|node| node.client == **address);
+    found.context("leader has no process")
+}
+
+/// Waits until `condition` holds, and returns how long that took.
+async fn wait(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<Duration> {
+    let started = Instant::now();
+    while !condition()? {
+        ensure!(
+            started.elapsed() < PATIENCE,
+            "not within {PATIENCE:?}: {what}"
+        );
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+    Ok(started.elapsed())
+}
+
+fn is_open(address: &str) -> bool {
+    let found = address
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut all| all.next());
+    let timeout = Duration::from_millis(500);
+    found.is_some_and(|address| std::net::TcpStream::connect_timeout(&address, timeout).is_ok())
+}
+
+impl Freeze {
+    /// Freezes the leader's disk under load. Fails if its memory or the pause are above their
+    /// bounds, if its ports stay open, or if a record is lost.
+    pub(crate) async fn run(self, args: &ProveArgs) -> Result<()> {
+        let folder = args.empty_folder("disk-freeze")?;
+        let disks = (1..=3)
+            .map(|id| LoopDisk::mount(&folder, &format!("node-{id}"), 6 * 1024 * MIB))
+            .collect::<Result<Vec<_>>>()?;
+        let mut cluster = Cluster::start(&args.program()?, &folder, 3)?;
+        let client = cluster.client().await?;
+        client.admin().create_topic(topic(TOPIC)).await?;
+        let load = Load::start(client.clone(), TOPIC, 1024, 0);
+        let ledger = load.ledger.clone();
+        wait("a first acknowledgement", || Ok(ledger.records() > 0)).await?;
+        tokio::time::sleep(Duration::from_millis(self.load_ms)).await;
+        let victim = leader(&cluster, &client).await?;
+        let disk = disks.iter().find(|disk| disk.name == victim.name);
+        let disk = disk.context("disk of the leader not found")?;
+        let (records, (epoch, _)) = (ledger.records(), ledger.epoch());
+        let before = Memory::of(victim.pid)?.resident_bytes;
+        println!(
+            "{} leads, {records} records acknowledged, freezing its disk",
+            victim.name
+        );
+        let frozen = disk.freeze()?;
+        let started = Instant::now();
+        let (mut most, mut resumed, mut closed) = (before, None, None);
+        while closed.is_none() {
+            ensure!(
+                started.elapsed() < PATIENCE,
+                "the ports of the frozen node stay open"
+            );
+            if let Ok(memory) = Memory::of(victim.pid) {
+                most = most.max(memory.resident_bytes);
+            }
+            if let (now, Some(since)) = ledger.epoch()
+                && now > epoch
+            {
+                resumed.get_or_insert(since.saturating_duration_since(started));
+            }
+            if !is_open(&victim.client) {
+                closed = Some(started.elapsed());
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        let resumed = resumed.context("writes did not go on before the ports closed")?;
+        let closed = closed.context("ports are open")?;
+        println!(
+            "| resident before | most while frozen | writes went on after | ports closed after |"
+        );
+        println!("|---|---|---|---|");
+        println!(
+            "| {} MiB | {} MiB | {:.2} s | {:.2} s |",
+            before / MIB,
+            most / MIB,
+            resumed.as_secs_f64(),
+            closed.as_secs_f64()
+        );
+        drop(frozen);
+        let healthy = tokio::task::block_in_place(|| cluster.wait_healthy(PATIENCE))?;
+        println!(
+            "healthy {:.1} s after the disk was thawed",
+            healthy.as_secs_f64()
+        );
+        load.finish().await?;
+        ensure!(ledger.failed().is_empty(), "failed: {:?}", ledger.failed());
+        let verdict = verify(&client, TOPIC, 0, 0, &ledger).await?;
+        println!(
+            "{} records read, {} acknowledged, none lost",
+            verdict.read, verdict.acked
+        );
+        cluster.stop()?;
+        ensure!(
+            most <= self.rss_max_mib * MIB,
+            "{} MiB resident",
+            most / MIB
+        );
+        ensure!(
+            resumed <= Duration::from_millis(self.resume_max_ms),
+            "writes went on only after {resumed:?}"
+        );
+        Ok(())
+    }
+}
+
+impl Full {
+    /// Fills the disk of one node under load, then that of a second one, and deletes the topic.
+    /// Fails if a node ends, if one full disk stops the writes, if two do not, or if the cluster
+    /// does not heal.
+    pub(crate) async fn run(self, args: &ProveArgs) -> Result<()> {
+        let folder = args.empty_folder("disk-full")?;
+        let size = self.disk_mib * MIB;
+        let _third = LoopDisk::mount(&folder, "node-3", size)?;
+        let _second = LoopDisk::mount(&folder, "node-2", 2 * size)?;
+        let mut cluster = Cluster::start(&args.program()?, &folder, 3)?;
+        let client = cluster.client().await?;
+        client.admin().create_topic(topic(TOPIC)).await?;
+        client.admin().create_topic(topic(OTHER_TOPIC)).await?;
+        let pids = cluster.pids()?;
+        let load = Load::start(client.clone(), TOPIC, 1024, 0);
+        let ledger = load.ledger.clone();
+        let started = Instant::now();
+        let status = || -> Result<String> {
+            let output = cluster.command(&["cluster", "status"]).output()?;
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        let is_low = |text: &str, node: u32| {
+            let name = format!("(node-{node})");
+            let mut lines = text.lines();
+            lines.any(|line| line.contains(&name) && line.contains("its disk"))
+        };
+        wait("node 3 has a low disk", || Ok(is_low(&status()?, 3))).await?;
+        let (low_at, low_records) = (started.elapsed(), ledger.records());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let records = ledger.records();
+        println!(
+            "node-3 low after {:.1} s; {} MiB acknowledged before, {} MiB in the 10 s after it",
+            low_at.as_secs_f64(),
+            low_records * 1024 / MIB,
+            (records - low_records) * 1024 / MIB
+        );
+        ensure!(records > low_records, "one full disk stopped the writes");
+        ensure!(cluster.pids()? == pids, "a node ended");
+        wait("node 2 has a low disk", || Ok(is_low(&status()?, 2))).await?;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let stopped = ledger.records();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        ensure!(
+            ledger.records() == stopped,
+            "two low disks of three do not stop the writes"
+        );
+        ensure!(cluster.pids()? == pids, "a node ended");
+        let refused = cluster
+            .command(&["produce", OTHER_TOPIC, "--value", "x"])
+            .output()?;
+        println!(
+            "node-2 low as well; {} MiB acknowledged; a produce is refused: {}",
+            stopped * 1024 / MIB,
+            String::from_utf8_lossy(&refused.stderr).trim()
+        );
+        println!("{}", status()?);
+        client.admin().delete_topic(TOPIC).await?;
+        let deleted = Instant::now();
+        load.abandon();
+        let other = Load::start(client.clone(), OTHER_TOPIC, 1024, 0);
+        let written = other.ledger.clone();
+        wait("writes go on", || Ok(written.records() > 0)).await?;
+        println!(
+            "writes went on {:.1} s after the topic was deleted",
+            deleted.elapsed().as_secs_f64()
+        );
+        other.finish().await?;
+        tokio::task::block_in_place(|| cluster.wait_healthy(PATIENCE))?;
+        println!(
+            "healthy {:.1} s after the topic was deleted",
+            deleted.elapsed().as_secs_f64()
+        );
+        ensure!(cluster.pids()? == pids, "a node ended");
+        verify(&client, OTHER_TOPIC, 0, 0, &written).await?;
+        cluster.stop()
+    }
+}
