@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use lograft_client::{Client, NewTopic};
 
 use crate::cluster::{Cluster, Node, ProveArgs};
-use crate::ledger::{Load, PARTITION, verify};
+use crate::ledger::{Ledger, Load, PARTITION, verify};
 use crate::proc::Memory;
 use loop_disk::LoopDisk;
 
@@ -89,6 +89,39 @@ fn is_open(address: &str) -> bool {
     found.is_some_and(|address| std::net::TcpStream::connect_timeout(&address, timeout).is_ok())
 }
 
+/// A node with a frozen disk, until its ports are closed.
+struct Observed {
+    /// The most resident memory.
+    most_bytes: u64,
+    /// Time until another leader acknowledged a write.
+    resumed: Duration,
+    /// Time until its client port was closed.
+    closed: Duration,
+}
+
+async fn observe(victim: &Node, ledger: &Ledger, epoch: u64) -> Result<Observed> {
+    let started = Instant::now();
+    let (mut most_bytes, mut resumed) = (0, None);
+    while is_open(&victim.client) {
+        let took = started.elapsed();
+        ensure!(took < PATIENCE, "the ports of the frozen node stay open");
+        if let Ok(memory) = Memory::of(victim.pid) {
+            most_bytes = most_bytes.max(memory.resident_bytes);
+        }
+        if let (now, Some(since)) = ledger.epoch()
+            && now > epoch
+        {
+            resumed.get_or_insert(since.saturating_duration_since(started));
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+    Ok(Observed {
+        most_bytes,
+        resumed: resumed.context("writes did not go on before the ports closed")?,
+        closed: started.elapsed(),
+    })
+}
+
 impl Freeze {
     /// Freezes the leader's disk under load. Fails if its memory or the pause are above their
     /// bounds, if its ports stay open, or if a record is lost.
@@ -114,28 +147,11 @@ impl Freeze {
             victim.name
         );
         let frozen = disk.freeze()?;
-        let started = Instant::now();
-        let (mut most, mut resumed, mut closed) = (before, None, None);
-        while closed.is_none() {
-            ensure!(
-                started.elapsed() < PATIENCE,
-                "the ports of the frozen node stay open"
-            );
-            if let Ok(memory) = Memory::of(victim.pid) {
-                most = most.max(memory.resident_bytes);
-            }
-            if let (now, Some(since)) = ledger.epoch()
-                && now > epoch
-            {
-                resumed.get_or_insert(since.saturating_duration_since(started));
-            }
-            if !is_open(&victim.client) {
-                closed = Some(started.elapsed());
-            }
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
-        let resumed = resumed.context("writes did not go on before the ports closed")?;
-        let closed = closed.context("ports are open")?;
+        let Observed {
+            most_bytes,
+            resumed,
+            closed,
+        } = observe(&victim, &ledger, epoch).await?;
         println!(
             "| resident before | most while frozen | writes went on after | ports closed after |"
         );
@@ -143,7 +159,7 @@ impl Freeze {
         println!(
             "| {} MiB | {} MiB | {:.2} s | {:.2} s |",
             before / MIB,
-            most / MIB,
+            most_bytes / MIB,
             resumed.as_secs_f64(),
             closed.as_secs_f64()
         );
@@ -161,11 +177,8 @@ impl Freeze {
             verdict.read, verdict.acked
         );
         cluster.stop()?;
-        ensure!(
-            most <= self.rss_max_mib * MIB,
-            "{} MiB resident",
-            most / MIB
-        );
+        let is_bounded = most_bytes <= self.rss_max_mib * MIB;
+        ensure!(is_bounded, "{} MiB resident", most_bytes / MIB);
         ensure!(
             resumed <= Duration::from_millis(self.resume_max_ms),
             "writes went on only after {resumed:?}"
@@ -230,24 +243,29 @@ impl Full {
             String::from_utf8_lossy(&refused.stderr).trim()
         );
         println!("{}", status()?);
-        client.admin().delete_topic(TOPIC).await?;
-        let deleted = Instant::now();
         load.abandon();
-        let other = Load::start(client.clone(), OTHER_TOPIC, 1024, 0);
-        let written = other.ledger.clone();
-        wait("writes go on", || Ok(written.records() > 0)).await?;
-        println!(
-            "writes went on {:.1} s after the topic was deleted",
-            deleted.elapsed().as_secs_f64()
-        );
-        other.finish().await?;
-        tokio::task::block_in_place(|| cluster.wait_healthy(PATIENCE))?;
-        println!(
-            "healthy {:.1} s after the topic was deleted",
-            deleted.elapsed().as_secs_f64()
-        );
+        let written = heal(&mut cluster, &client).await?;
         ensure!(cluster.pids()? == pids, "a node ended");
         verify(&client, OTHER_TOPIC, 0, 0, &written).await?;
         cluster.stop()
     }
+}
+
+/// Deletes the topic that fills the disks, and waits until the cluster has healed. Returns the
+/// records written to another topic.
+async fn heal(cluster: &mut Cluster, client: &Client) -> Result<Ledger> {
+    client.admin().delete_topic(TOPIC).await?;
+    let deleted = Instant::now();
+    let seconds = || deleted.elapsed().as_secs_f64();
+    let load = Load::start(client.clone(), OTHER_TOPIC, 1024, 0);
+    let written = load.ledger.clone();
+    wait("writes go on", || Ok(written.records() > 0)).await?;
+    println!(
+        "writes went on {:.1} s after the topic was deleted",
+        seconds()
+    );
+    load.finish().await?;
+    tokio::task::block_in_place(|| cluster.wait_healthy(PATIENCE))?;
+    println!("healthy {:.1} s after the topic was deleted", seconds());
+    Ok(written)
 }
