@@ -351,15 +351,15 @@ pub const WATCHDOG_END_MAX: Duration = Duration::from_secs(5);
 pub const DISK_RESERVE_DEFAULT_BYTES: u64 = 512 * 1024 * 1024;
 /// Part of the reserve, 1/n, below which the free space of a disk counts as full: the node takes no
 /// more records at all.
-pub const DISK_FULL_SHARE: u64 = 4;
+pub const DISK_FULL_PARTS_COUNT: u64 = 4;
 /// Free inodes below which a disk counts as low. A quarter of them counts as full.
 pub const INODES_RESERVE_COUNT: u64 = 2048;
 /// Part of the inodes of a file system, 1/n, that the reserve of inodes takes at most.
-pub const INODES_RESERVE_SHARE: u64 = 64;
+pub const INODES_RESERVE_PARTS_COUNT: u64 = 64;
 /// Part of the reserve, 1/n, that is preallocated and given up when other users of the disk have
-/// filled it: room for the meta group, votes and snapshots. Far below `1 / DISK_FULL_SHARE`, so that
-/// giving it up does not make the disk look roomy.
-pub const PREALLOCATED_SHARE: u64 = 16;
+/// filled it: room for the meta group, votes and snapshots. Far below the part that counts as full,
+/// so that giving it up does not make the disk look roomy.
+pub const PREALLOCATED_PARTS_COUNT: u64 = 16;
 /// Interval between two measurements of the free space. At the highest write rates, a fraction of
 /// the space between the two marks is written in between.
 pub const DISK_CHECK_INTERVAL: Duration = Duration::from_millis(100);

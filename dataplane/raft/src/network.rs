@@ -107,8 +107,8 @@ impl PeerClient {
         let client = self.clone();
         let (group, to) = (self.group, self.to);
         let opened = async move {
-            // A follower with a full disk would refuse each stream after its first requests: without
-            // the pause, the leader would send it records as fast as its backoff allows.
+            // A follower with a full disk would refuse each stream after its first requests:
+            // without the pause, it would be sent records as fast as the backoff allows.
             if client.has_no_room.swap(false, Ordering::Relaxed) {
                 tokio::time::sleep(FOLLOWER_FULL_RETRY_INTERVAL).await;
             }

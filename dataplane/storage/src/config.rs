@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use lograft_core::limits::{
-    DISK_FULL_SHARE, DISK_RESERVE_DEFAULT_BYTES, INODES_RESERVE_COUNT, INODES_RESERVE_SHARE,
-    SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES, TAIL_CACHE_DEFAULT_BYTES, UNFLUSHED_MAX_BYTES,
-    WRITER_THREADS_DEFAULT_COUNT,
+    DISK_FULL_PARTS_COUNT, DISK_RESERVE_DEFAULT_BYTES, INODES_RESERVE_COUNT,
+    INODES_RESERVE_PARTS_COUNT, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES, TAIL_CACHE_DEFAULT_BYTES,
+    UNFLUSHED_MAX_BYTES, WRITER_THREADS_DEFAULT_COUNT,
 };
 use lograft_core::{ClusterId, DiskMark, NodeId};
 
@@ -97,7 +97,7 @@ pub struct Space {
 impl Space {
     /// Free bytes below which the disk counts as full.
     pub const fn full_bytes(self) -> u64 {
-        self.reserve_bytes / DISK_FULL_SHARE
+        self.reserve_bytes / DISK_FULL_PARTS_COUNT
     }
 
     /// The room that is left, by bytes and by inodes.
@@ -106,13 +106,13 @@ impl Space {
         if self.total_inodes == 0 || self.reserve_bytes == 0 {
             return bytes;
         }
-        let reserve = INODES_RESERVE_COUNT.min(self.total_inodes / INODES_RESERVE_SHARE);
+        let reserve = INODES_RESERVE_COUNT.min(self.total_inodes / INODES_RESERVE_PARTS_COUNT);
         bytes.max(mark_of(self.free_inodes, reserve))
     }
 }
 
 fn mark_of(free: u64, reserve: u64) -> DiskMark {
-    if free < reserve / DISK_FULL_SHARE {
+    if free < reserve / DISK_FULL_PARTS_COUNT {
         DiskMark::Full
     } else if free < reserve {
         DiskMark::Low

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use lograft_core::DiskMark;
-use lograft_core::limits::{DISK_PROBE_INTERVAL, PREALLOCATED_SHARE};
+use lograft_core::limits::{DISK_PROBE_INTERVAL, PREALLOCATED_PARTS_COUNT};
 use parking_lot::Mutex;
 
 use crate::config::Space;
@@ -67,7 +67,7 @@ impl DiskRoom {
         let mut checks = self.checks.lock();
         let mark = space.mark().max(self.probe(files, space, &mut checks)?);
         self.mark.store(mark as u8, Ordering::Relaxed);
-        let reserve_bytes = space.reserve_bytes / PREALLOCATED_SHARE;
+        let reserve_bytes = space.reserve_bytes / PREALLOCATED_PARTS_COUNT;
         let has_reserve = match checks.has_reserve {
             Some(has) => has,
             None => self.len_of_reserve(files)? >= reserve_bytes,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use lograft_core::limits::{DISK_PROBE_INTERVAL, PREALLOCATED_SHARE};
+use lograft_core::limits::{DISK_PROBE_INTERVAL, PREALLOCATED_PARTS_COUNT};
 use lograft_core::{DiskMark, NodeId, Term, Vote};
 use lograft_storage::{FaultFs, Fs, GroupOptions, OpenMode};
 
@@ -11,7 +11,7 @@ use crate::setup::{GROUP, TestDisk, append, blank, flush_vote, records};
 
 const MIB: u64 = 1024 * 1024;
 const RESERVE_BYTES: u64 = 64 * MIB;
-const PREALLOCATED_BYTES: u64 = RESERVE_BYTES / PREALLOCATED_SHARE;
+const PREALLOCATED_BYTES: u64 = RESERVE_BYTES / PREALLOCATED_PARTS_COUNT;
 
 fn create(fs: &FaultFs, path: &str) {
     fs.open(Path::new(path), OpenMode::Create).unwrap();
