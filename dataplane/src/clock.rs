@@ -7,6 +7,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since the Unix epoch.
     fn now_ms(&self) -> i64;
+
+    /// Whether its time may get into a log. Not at the start of a node, until it has compared its
+    /// clock with those of others.
+    fn is_usable(&self) -> bool {
+        true
+    }
 }
 
 /// The system's clock.

@@ -531,7 +531,7 @@ impl Shared {
                 turns: Arc::default(),
             },
             Retention {
-                clock: Arc::clone(&parts.clock),
+                exchange: parts.exchange.clone(),
                 tasks: self.tasks.clone(),
             },
         )

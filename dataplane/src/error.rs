@@ -8,6 +8,7 @@ use std::fmt::Display;
 use lograft_core::capacity::TooManyReplicas;
 use lograft_core::metadata::MetaError;
 use lograft_core::record_batch::BatchError;
+use lograft_core::record_time::TimestampError;
 use lograft_core::topic::TopicError;
 use lograft_core::topic_config::SettingError;
 use lograft_core::{NodeId, Offset, Reason, ReceivedReason, Rejection, Term};
@@ -159,6 +160,12 @@ impl ApiError {
         Self::new(Reason::NotReady, "the replica is closing")
     }
 
+    /// The node has just started and has not compared its clock with those of the other nodes.
+    pub(crate) fn clock_not_compared() -> Self {
+        let text = "the node has not compared its clock with those of the other nodes yet";
+        Self::new(Reason::NotReady, text)
+    }
+
     /// Fewer than a majority of the partition's replicas respond.
     pub(crate) fn no_majority() -> Self {
         Self::new(
@@ -195,6 +202,14 @@ impl From<BatchError> for ApiError {
             Some((field, bound)) => new.with("field", field).with("bound", bound),
             None => new,
         }
+    }
+}
+
+impl From<TimestampError> for ApiError {
+    fn from(error: TimestampError) -> Self {
+        Self::new(Reason::InvalidTimestamp, error.to_string())
+            .with("field", TimestampError::FIELD)
+            .with("bound", error.bound())
     }
 }
 

@@ -272,7 +272,6 @@ impl Node {
             watchdog,
         } = OpenDisk::open(&config, &env, &fatal).await?;
         let (book, addresses_known) = watch::channel(AddressBook::new());
-        let clock = Arc::clone(&env.clock);
         let pool = env.peer_pool(&tls, &metrics, addresses_known);
         let resources = ControlResources {
             pool: pool.clone(),
@@ -292,7 +291,6 @@ impl Node {
             budgets,
             pool,
             metrics: Arc::clone(&metrics),
-            clock,
         });
         let readiness = watch::Sender::new(Readiness::Waiting("the node is starting".to_owned()));
         let mut tasks = JoinSet::new();

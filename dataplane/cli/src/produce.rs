@@ -170,7 +170,7 @@ impl ProduceRun {
 
     async fn send(&mut self, block: &Block) -> Result<(), CliError> {
         let partition = self.args.partition.map(PartitionId);
-        let timestamp_ms = now_ms();
+        let timestamp_ms = Some(now_ms());
         let headers = self.args.headers.as_slice();
         let splitter = self
             .args

@@ -51,6 +51,8 @@ const BOUNDED: RetentionPolicy = RetentionPolicy {
 };
 const SETTINGS: TopicSettings = TopicSettings {
     batch_max_bytes: Some(524_288),
+    timestamp_after_max_ms: None,
+    timestamp_before_max_ms: None,
 };
 const GROUP: GroupId = GroupId(7);
 const NODE: NodeId = NodeId(3);
@@ -96,7 +98,28 @@ fn topic_commands() -> Vec<(&'static str, Command)> {
                 name: "orders".to_owned(),
                 retention: None,
                 settings: SETTINGS,
-                reset: TopicKey::ALL.to_vec(),
+                reset: vec![
+                    TopicKey::RetentionBytes,
+                    TopicKey::RetentionMs,
+                    TopicKey::BatchMaxBytes,
+                ],
+                growth: None,
+            },
+        ),
+        (
+            "alter_topic-timestamps",
+            Command::AlterTopic {
+                name: "orders".to_owned(),
+                retention: None,
+                settings: TopicSettings {
+                    timestamp_after_max_ms: Some(60_000),
+                    timestamp_before_max_ms: Some(120_000),
+                    ..TopicSettings::default()
+                },
+                reset: vec![
+                    TopicKey::TimestampAfterMaxMs,
+                    TopicKey::TimestampBeforeMaxMs,
+                ],
                 growth: None,
             },
         ),
@@ -349,6 +372,14 @@ fn topic_errors() -> Vec<(&'static str, TopicError)> {
         ("RetentionBytes", TopicError::RetentionBytes { bytes: 1 }),
         ("RetentionMs", TopicError::RetentionMs { ms: 1 }),
         ("BatchMaxBytes", TopicError::BatchMaxBytes { bytes: 1 }),
+        (
+            "TimestampAfterMaxMs",
+            TopicError::TimestampAfterMaxMs { ms: 1 },
+        ),
+        (
+            "TimestampBeforeMaxMs",
+            TopicError::TimestampBeforeMaxMs { ms: 1 },
+        ),
     ]
 }
 
@@ -573,7 +604,7 @@ fn records() -> Vec<Record> {
         value: Bytes::from_static(value.as_bytes()),
     };
     let record = |timestamp_ms, key, value| Record {
-        timestamp_ms,
+        timestamp_ms: Some(timestamp_ms),
         key,
         value,
         headers: Vec::new(),
@@ -591,11 +622,11 @@ fn records() -> Vec<Record> {
 fn batch(compression: Compression) -> Vec<u8> {
     let mut builder = BatchBuilder::new(compression);
     for record in records() {
-        builder.push(&record).unwrap();
+        builder.push(&record, 0).unwrap();
     }
     // Repeated, so that the block is compressed at all.
     for record in records().iter().cycle().take(100) {
-        builder.push(record).unwrap();
+        builder.push(record, 0).unwrap();
     }
     builder.finish().unwrap().bytes.to_vec()
 }

@@ -4,6 +4,7 @@
 pub mod assignment;
 pub mod capacity;
 pub mod check;
+pub mod cluster_time;
 pub mod compression;
 pub mod entry;
 pub mod feature_level;
@@ -19,6 +20,7 @@ pub mod producer_table;
 pub mod reason;
 pub mod record;
 pub mod record_batch;
+pub mod record_time;
 pub mod retention;
 pub mod topic;
 pub mod topic_config;

@@ -74,6 +74,12 @@ pub const RETENTION_MIN_BYTES: u64 = 1024 * 1024;
 /// Minimum of `retention.ms`, in milliseconds.
 pub const RETENTION_MIN_MS: u64 = 1000;
 
+/// Minimum of the bounds of a record's timestamp before and after its append time, in milliseconds.
+pub const TIMESTAMP_BOUND_MIN_MS: u64 = 1000;
+/// Time that a record's timestamp may be after its append time unless its topic sets another bound,
+/// in milliseconds: one hour.
+pub const TIMESTAMP_AFTER_DEFAULT_MS: u64 = 3_600_000;
+
 /// Maximum size of a segment file, in bytes.
 pub const SEGMENT_MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// Initial size of a partition's segment files, in bytes. Small, so that an idle partition takes
@@ -230,6 +236,15 @@ pub const UNFLUSHED_AGE_SHOWN_MAX: Duration = Duration::from_hours(24);
 pub const READING_INTERVAL: Duration = Duration::from_secs(1);
 /// Age above which the reading of a peer is not used any more: the peer counts as silent.
 pub const READING_MAX_AGE: Duration = Duration::from_secs(10);
+/// Maximum difference between a node's clock and those of a majority of the nodes, in milliseconds.
+/// Append times do not follow a clock that differs by more. Well above the skew of clocks that are
+/// synchronized at all, and above the delay of a reading on an overloaded machine.
+pub const CLOCK_DIFFERENCE_MAX_MS: i64 = 10_000;
+/// Time after its start that a node rejects produce requests for lack of clock readings from a
+/// majority of the nodes. After it, the node uses its own clock.
+pub const CLOCK_FIRST_AGREEMENT_MAX: Duration = Duration::from_secs(5);
+/// Maximum number of segments whose append times one check of a partition's retention reads.
+pub const APPEND_TIMES_READ_MAX_COUNT: usize = 64;
 /// Maximum number of raised checks of one node.
 pub const CHECKS_MAX_COUNT: usize = 64;
 /// Maximum length of the name of a check, or of a key of its evidence, in bytes.

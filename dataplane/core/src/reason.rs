@@ -76,6 +76,8 @@ reasons! {
     InvalidPartitionCount = "INVALID_PARTITION_COUNT", InvalidArgument, false;
     /// A batch or record is above its limit. Metadata: `field`, `bound`.
     BatchTooLarge = "BATCH_TOO_LARGE", InvalidArgument, false;
+    /// A record's timestamp is too far from its append time. Metadata: `field`, `bound`.
+    InvalidTimestamp = "INVALID_TIMESTAMP", InvalidArgument, false;
     /// The CRC-32C of the batch is wrong: it was corrupted in transit.
     BatchCorrupt = "BATCH_CORRUPT", InvalidArgument, true;
     /// The batch cannot be decoded.

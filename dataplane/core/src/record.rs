@@ -6,8 +6,9 @@ use bytes::Bytes;
 /// batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// The producer's timestamp, milliseconds since the Unix epoch.
-    pub timestamp_ms: i64,
+    /// The producer's timestamp, milliseconds since the Unix epoch; `None` to send the record
+    /// without one. A decoded record has one.
+    pub timestamp_ms: Option<i64>,
     /// The key, which decides the partition. No key and an empty key are different.
     pub key: Option<Bytes>,
     /// The value. No value and an empty value are different.

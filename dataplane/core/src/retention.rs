@@ -16,7 +16,8 @@ use crate::offset::Offset;
 pub struct RetentionPolicy {
     /// Size per partition, in bytes. Segments are deleted while at least this much remains.
     pub bytes: Option<u64>,
-    /// Age in milliseconds. Segments whose newest record is older are deleted.
+    /// Age in milliseconds since the append, by the clocks of the leaders. Segments whose last
+    /// record is older are deleted. Timestamps of clients do not count.
     pub ms: Option<u64>,
 }
 
@@ -29,8 +30,9 @@ pub struct SegmentSummary {
     pub next_offset: Offset,
     /// The size of the segment, bytes.
     pub bytes: u64,
-    /// The greatest record timestamp, milliseconds since the Unix epoch.
-    pub max_time_ms: i64,
+    /// The latest append time of its records, milliseconds since the Unix epoch; `None` if it has
+    /// not been read from the segment yet, or there are no records.
+    pub append_time_ms: Option<i64>,
     /// Whether the segment is sealed, so that no more records are written to it.
     pub sealed: bool,
 }
@@ -39,19 +41,22 @@ pub struct SegmentSummary {
 /// partition, in order.
 ///
 /// Retention by size never covers the active segment. Retention by age may: the log start then
-/// moves past records whose file remains until it is sealed.
+/// moves past records whose file remains until it is sealed. Without `now_ms` the age is not known,
+/// and only the size counts.
+///
+/// The age is that of the append by the leader. A timestamp of a client is a claim: records with
+/// timestamp 0 would be deleted at once, and one of a later year would retain all records after it.
 pub fn trim_to(
     segments: &[SegmentSummary],
     policy: RetentionPolicy,
-    now_ms: i64,
+    now_ms: Option<i64>,
 ) -> Option<Offset> {
     let start = segments.first()?.base_offset;
     let by_size = policy
         .bytes
         .map_or(start, |bytes| past_size(segments, bytes, start));
-    let by_age = policy
-        .ms
-        .map_or(start, |ms| past_age(segments, ms, now_ms, start));
+    let oldest_kept = oldest_kept(policy, now_ms);
+    let by_age = oldest_kept.map_or(start, |oldest| past_age(segments, oldest, start));
     let target = by_size.max(by_age);
     (target > start).then_some(target)
 }
@@ -69,13 +74,20 @@ fn past_size(segments: &[SegmentSummary], keep_bytes: u64, start: Offset) -> Off
     target
 }
 
-fn past_age(segments: &[SegmentSummary], keep_ms: u64, now_ms: i64, start: Offset) -> Offset {
-    let oldest_kept = now_ms.saturating_sub_unsigned(keep_ms);
-    segments
-        .iter()
-        .take_while(|s| s.next_offset == s.base_offset || s.max_time_ms < oldest_kept)
-        .last()
-        .map_or(start, |s| s.next_offset)
+/// The append time of the oldest records that are retained, if there is a bound of the age and the
+/// time is known.
+pub fn oldest_kept(policy: RetentionPolicy, now_ms: Option<i64>) -> Option<i64> {
+    Some(now_ms?.saturating_sub_unsigned(policy.ms?))
+}
+
+/// A segment whose append time is not known is retained, with all after it.
+fn past_age(segments: &[SegmentSummary], oldest_kept: i64, start: Offset) -> Offset {
+    let is_old = |s: &&SegmentSummary| {
+        let is_older = |append_time_ms| append_time_ms < oldest_kept;
+        s.next_offset == s.base_offset || s.append_time_ms.is_some_and(is_older)
+    };
+    let old = segments.iter().take_while(is_old);
+    old.last().map_or(start, |s| s.next_offset)
 }
 
 #[cfg(test)]
@@ -87,7 +99,7 @@ mod tests {
             base_offset: Offset(base),
             next_offset: Offset(next),
             bytes,
-            max_time_ms: time,
+            append_time_ms: Some(time),
             sealed,
         }
     }
@@ -103,14 +115,14 @@ mod tests {
     #[test]
     fn no_bound_retains_everything() {
         assert_eq!(
-            trim_to(&three(), RetentionPolicy::default(), i64::MAX),
+            trim_to(&three(), RetentionPolicy::default(), Some(i64::MAX)),
             None
         );
         let all = RetentionPolicy {
             bytes: Some(1),
             ms: Some(1),
         };
-        assert_eq!(trim_to(&[], all, 0), None);
+        assert_eq!(trim_to(&[], all, Some(0)), None);
     }
 
     #[test]
@@ -122,7 +134,7 @@ mod tests {
                     bytes: Some(bytes),
                     ms: None,
                 },
-                0,
+                None,
             )
         };
         assert_eq!(trim(250), None);
@@ -133,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn age_is_that_of_the_newest_record_of_a_segment() {
+    fn age_is_that_of_the_last_append_to_a_segment() {
         let trim = |now| {
             trim_to(
                 &three(),
@@ -141,7 +153,7 @@ mod tests {
                     bytes: None,
                     ms: Some(500),
                 },
-                now,
+                Some(now),
             )
         };
         assert_eq!(trim(1500), None);
@@ -156,18 +168,35 @@ mod tests {
             bytes: Some(150),
             ms: Some(500),
         };
-        assert_eq!(trim_to(&three(), both, 0), Some(Offset(10)));
-        assert_eq!(trim_to(&three(), both, 2501), Some(Offset(20)));
+        assert_eq!(trim_to(&three(), both, Some(0)), Some(Offset(10)));
+        assert_eq!(trim_to(&three(), both, Some(2501)), Some(Offset(20)));
     }
 
     #[test]
     fn a_segment_with_a_newer_record_retains_all_segments_after_it() {
         let mut segments = three();
-        segments[0].max_time_ms = 9000;
+        segments[0].append_time_ms = Some(9000);
         let policy = RetentionPolicy {
             bytes: None,
             ms: Some(500),
         };
-        assert_eq!(trim_to(&segments, policy, 3501), None);
+        assert_eq!(trim_to(&segments, policy, Some(3501)), None);
+    }
+
+    #[test]
+    fn without_a_known_time_nothing_is_trimmed_by_age() {
+        let policy = RetentionPolicy {
+            bytes: None,
+            ms: Some(500),
+        };
+        assert_eq!(trim_to(&three(), policy, None), None);
+        let mut segments = three();
+        segments[1].append_time_ms = None;
+        let trim = trim_to(&segments, policy, Some(i64::MAX));
+        assert_eq!(
+            trim,
+            Some(Offset(10)),
+            "retains the second and all after it"
+        );
     }
 }

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::ids::NodeId;
 use crate::limits::{
     BATCH_MAX_BYTES, REPLICATION_FACTOR_MAX_COUNT, RETENTION_MIN_BYTES, RETENTION_MIN_MS,
-    TOPIC_BATCH_MIN_BYTES, TOPIC_NAME_MAX_BYTES, TOPIC_PARTITIONS_MAX_COUNT,
+    TIMESTAMP_BOUND_MIN_MS, TOPIC_BATCH_MIN_BYTES, TOPIC_NAME_MAX_BYTES,
+    TOPIC_PARTITIONS_MAX_COUNT,
 };
 use crate::reason::Reason;
 use crate::retention::RetentionPolicy;
@@ -74,6 +75,18 @@ pub enum TopicError {
         /// The requested size, bytes.
         bytes: u64,
     },
+    /// The bound of timestamps after the append time is too small. Feature level 2.
+    #[error("timestamp.after.max.ms must be at least {TIMESTAMP_BOUND_MIN_MS}, got {ms}")]
+    TimestampAfterMaxMs {
+        /// The requested bound, milliseconds.
+        ms: u64,
+    },
+    /// The bound of timestamps before the append time is too small. Feature level 2.
+    #[error("timestamp.before.max.ms must be at least {TIMESTAMP_BOUND_MIN_MS}, got {ms}")]
+    TimestampBeforeMaxMs {
+        /// The requested bound, milliseconds.
+        ms: u64,
+    },
 }
 
 impl TopicError {
@@ -87,9 +100,11 @@ impl TopicError {
                 Reason::InvalidPartitionCount
             }
             Self::ReplicationFactor { .. } => Reason::InvalidReplicationFactor,
-            Self::RetentionBytes { .. } | Self::RetentionMs { .. } | Self::BatchMaxBytes { .. } => {
-                Reason::InvalidArgument
-            }
+            Self::RetentionBytes { .. }
+            | Self::RetentionMs { .. }
+            | Self::BatchMaxBytes { .. }
+            | Self::TimestampAfterMaxMs { .. }
+            | Self::TimestampBeforeMaxMs { .. } => Reason::InvalidArgument,
         }
     }
 
@@ -104,6 +119,8 @@ impl TopicError {
             Self::RetentionBytes { .. } => "retention.bytes",
             Self::RetentionMs { .. } => "retention.ms",
             Self::BatchMaxBytes { .. } => "batch.max.bytes",
+            Self::TimestampAfterMaxMs { .. } => "timestamp.after.max.ms",
+            Self::TimestampBeforeMaxMs { .. } => "timestamp.before.max.ms",
         }
     }
 
@@ -121,6 +138,9 @@ impl TopicError {
             Self::RetentionBytes { .. } => format!("{RETENTION_MIN_BYTES}.."),
             Self::RetentionMs { .. } => format!("{RETENTION_MIN_MS}.."),
             Self::BatchMaxBytes { .. } => format!("{TOPIC_BATCH_MIN_BYTES}..={BATCH_MAX_BYTES}"),
+            Self::TimestampAfterMaxMs { .. } | Self::TimestampBeforeMaxMs { .. } => {
+                format!("{TIMESTAMP_BOUND_MIN_MS}..")
+            }
         }
     }
 }

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::feature_level::FeatureLevel;
 use crate::limits::{
     BATCH_MAX_BYTES, RETENTION_MIN_BYTES, RETENTION_MIN_MS, SETTING_KEY_SHOWN_MAX_BYTES,
-    TOPIC_BATCH_MIN_BYTES,
+    TIMESTAMP_AFTER_DEFAULT_MS, TIMESTAMP_BOUND_MIN_MS, TOPIC_BATCH_MIN_BYTES,
 };
+use crate::record_time::TimestampBounds;
 use crate::retention::RetentionPolicy;
 use crate::topic::TopicError;
 
@@ -29,6 +30,12 @@ pub enum TopicKey {
     /// Maximum size of a batch, as encoded.
     #[serde(rename = "batch.max.bytes")]
     BatchMaxBytes,
+    /// Maximum time that a record's timestamp may be after its append time.
+    #[serde(rename = "timestamp.after.max.ms")]
+    TimestampAfterMaxMs,
+    /// Maximum time that a record's timestamp may be before its append time.
+    #[serde(rename = "timestamp.before.max.ms")]
+    TimestampBeforeMaxMs,
 }
 
 /// The unit of a setting.
@@ -57,7 +64,13 @@ pub struct TopicKeyInfo {
 
 impl TopicKey {
     /// All keys.
-    pub const ALL: [Self; 3] = [Self::RetentionBytes, Self::RetentionMs, Self::BatchMaxBytes];
+    pub const ALL: [Self; 5] = [
+        Self::RetentionBytes,
+        Self::RetentionMs,
+        Self::BatchMaxBytes,
+        Self::TimestampAfterMaxMs,
+        Self::TimestampBeforeMaxMs,
+    ];
 
     /// The row of the table.
     pub const fn info(self) -> TopicKeyInfo {
@@ -82,6 +95,20 @@ impl TopicKey {
                 min: TOPIC_BATCH_MIN_BYTES as u64,
                 max: BATCH_MAX_BYTES as u64,
                 level: FeatureLevel(1),
+            },
+            Self::TimestampAfterMaxMs => TopicKeyInfo {
+                name: "timestamp.after.max.ms",
+                unit: SettingUnit::Milliseconds,
+                min: TIMESTAMP_BOUND_MIN_MS,
+                max: u64::MAX,
+                level: FeatureLevel(2),
+            },
+            Self::TimestampBeforeMaxMs => TopicKeyInfo {
+                name: "timestamp.before.max.ms",
+                unit: SettingUnit::Milliseconds,
+                min: TIMESTAMP_BOUND_MIN_MS,
+                max: u64::MAX,
+                level: FeatureLevel(2),
             },
         }
     }
@@ -109,6 +136,8 @@ impl TopicKey {
             Self::RetentionBytes => TopicError::RetentionBytes { bytes: value },
             Self::RetentionMs => TopicError::RetentionMs { ms: value },
             Self::BatchMaxBytes => TopicError::BatchMaxBytes { bytes: value },
+            Self::TimestampAfterMaxMs => TopicError::TimestampAfterMaxMs { ms: value },
+            Self::TimestampBeforeMaxMs => TopicError::TimestampBeforeMaxMs { ms: value },
         })
     }
 }
@@ -136,6 +165,14 @@ pub struct TopicSettings {
     /// Maximum size of a batch, as encoded, in bytes. Feature level 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_max_bytes: Option<u32>,
+    /// Maximum time that a record's timestamp may be after its append time, milliseconds. Feature
+    /// level 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp_after_max_ms: Option<u64>,
+    /// Maximum time that a record's timestamp may be before its append time, milliseconds. Feature
+    /// level 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp_before_max_ms: Option<u64>,
 }
 
 impl TopicSettings {
@@ -145,35 +182,63 @@ impl TopicSettings {
     }
 
     /// The feature level that must be finalized before these settings are used.
-    pub const fn level(&self) -> FeatureLevel {
-        let Self { batch_max_bytes } = self;
-        match batch_max_bytes {
-            Some(_) => TopicKey::BatchMaxBytes.info().level,
-            None => FeatureLevel::ZERO,
-        }
+    pub fn level(&self) -> FeatureLevel {
+        let levels = self.entries().map(|(key, _)| key.info().level);
+        levels.max().unwrap_or_default()
     }
 
     /// Checks the bounds of all settings.
     pub fn validate(&self) -> Result<(), TopicError> {
-        let Self { batch_max_bytes } = *self;
-        match batch_max_bytes {
-            Some(bytes) => TopicKey::BatchMaxBytes.check(bytes.into()),
-            None => Ok(()),
+        self.entries().try_for_each(|(key, value)| key.check(value))
+    }
+
+    /// The bounds of a record's timestamp.
+    pub fn timestamp_bounds(&self) -> TimestampBounds {
+        let after = self.timestamp_after_max_ms;
+        TimestampBounds {
+            after_max_ms: after.unwrap_or(TIMESTAMP_AFTER_DEFAULT_MS),
+            before_max_ms: self.timestamp_before_max_ms,
+        }
+    }
+
+    /// The settings that are set.
+    fn entries(&self) -> impl Iterator<Item = (TopicKey, u64)> {
+        TopicKey::ALL
+            .into_iter()
+            .filter_map(|key| Some((key, self.get(key)?)))
+    }
+
+    fn get(&self, key: TopicKey) -> Option<u64> {
+        match key {
+            TopicKey::RetentionBytes | TopicKey::RetentionMs => None,
+            TopicKey::BatchMaxBytes => self.batch_max_bytes.map(u64::from),
+            TopicKey::TimestampAfterMaxMs => self.timestamp_after_max_ms,
+            TopicKey::TimestampBeforeMaxMs => self.timestamp_before_max_ms,
+        }
+    }
+
+    /// Sets a key to a value in its bounds. Keys of the retention are not part of it.
+    fn set(&mut self, key: TopicKey, value: Option<u64>) {
+        match key {
+            TopicKey::RetentionBytes | TopicKey::RetentionMs => {}
+            TopicKey::BatchMaxBytes => {
+                self.batch_max_bytes = value.and_then(|value| u32::try_from(value).ok());
+            }
+            TopicKey::TimestampAfterMaxMs => self.timestamp_after_max_ms = value,
+            TopicKey::TimestampBeforeMaxMs => self.timestamp_before_max_ms = value,
         }
     }
 
     /// Takes over those of `newer` that are set.
     pub(crate) fn merge(&mut self, newer: Self) {
-        let Self { batch_max_bytes } = newer;
-        self.batch_max_bytes = batch_max_bytes.or(self.batch_max_bytes);
+        for (key, value) in newer.entries() {
+            self.set(key, Some(value));
+        }
     }
 
     /// Removes a setting. Keys of the retention are not part of it.
-    pub(crate) const fn remove(&mut self, key: TopicKey) {
-        match key {
-            TopicKey::RetentionBytes | TopicKey::RetentionMs => {}
-            TopicKey::BatchMaxBytes => self.batch_max_bytes = None,
-        }
+    pub(crate) fn remove(&mut self, key: TopicKey) {
+        self.set(key, None);
     }
 }
 
@@ -183,7 +248,7 @@ impl TopicConfig {
         match key {
             TopicKey::RetentionBytes => self.retention.bytes,
             TopicKey::RetentionMs => self.retention.ms,
-            TopicKey::BatchMaxBytes => self.settings.batch_max_bytes.map(u64::from),
+            _ => self.settings.get(key),
         }
     }
 
@@ -193,7 +258,7 @@ impl TopicConfig {
         match key {
             TopicKey::RetentionBytes => self.retention.bytes = Some(value),
             TopicKey::RetentionMs => self.retention.ms = Some(value),
-            TopicKey::BatchMaxBytes => self.settings.batch_max_bytes = u32::try_from(value).ok(),
+            _ => self.settings.set(key, Some(value)),
         }
         Ok(())
     }
@@ -367,14 +432,11 @@ impl SettingsChange {
 
     /// The settings besides the retention that are set.
     pub fn settings(&self) -> TopicSettings {
-        let value = |key| {
-            self.set
-                .get(&key)
-                .and_then(|value| u32::try_from(*value).ok())
-        };
-        TopicSettings {
-            batch_max_bytes: value(TopicKey::BatchMaxBytes),
+        let mut settings = TopicSettings::default();
+        for (key, value) in &self.set {
+            settings.set(*key, Some(*value));
         }
+        settings
     }
 
     /// The keys besides those of the retention that are removed.
@@ -428,7 +490,8 @@ mod tests {
         assert_eq!(unknown.field(), "no.such");
         assert_eq!(
             unknown.bound(),
-            "retention.bytes, retention.ms, batch.max.bytes"
+            "retention.bytes, retention.ms, batch.max.bytes, timestamp.after.max.ms, \
+             timestamp.before.max.ms"
         );
         let long = change.remove(&"ü".repeat(5000)).unwrap_err();
         assert!(long.to_string().len() < 200, "{long}");
@@ -474,6 +537,10 @@ mod tests {
         let found = change.not_finalized(FeatureLevel::ZERO);
         assert_eq!(found, Some(TopicKey::BatchMaxBytes));
         assert_eq!(change.not_finalized(FeatureLevel(1)), None);
+        let key = TopicKey::TimestampBeforeMaxMs;
+        change.set(key.name(), Some(number(5000))).unwrap();
+        assert_eq!(change.not_finalized(FeatureLevel(1)), Some(key));
+        assert_eq!(change.settings().level(), FeatureLevel(2));
     }
 
     #[test]
@@ -482,6 +549,7 @@ mod tests {
         assert_eq!(encoded(TopicSettings::default()), "{}");
         let settings = TopicSettings {
             batch_max_bytes: Some(4096),
+            ..TopicSettings::default()
         };
         assert_eq!(encoded(settings), r#"{"batch_max_bytes":4096}"#);
         assert!(!settings.is_empty() && TopicSettings::default().is_empty());

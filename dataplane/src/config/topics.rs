@@ -88,7 +88,10 @@ impl TopicDefaults {
         }
         TopicConfig {
             retention,
-            settings: TopicSettings { batch_max_bytes },
+            settings: TopicSettings {
+                batch_max_bytes,
+                ..TopicSettings::default()
+            },
         }
     }
 }

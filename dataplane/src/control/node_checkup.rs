@@ -1,9 +1,9 @@
 //! Evaluates the named checks of this node, and from them whether it is ready.
 
-use lograft_core::DiskReading;
-use lograft_core::check::{ClockState, NodeChecks, NodeFacts, StartPhase, evaluate};
+use lograft_core::check::{NodeChecks, NodeFacts, StartPhase, evaluate};
 use lograft_core::limits::READING_INTERVAL;
 use lograft_core::metadata::Metadata;
+use lograft_core::{DiskReading, FeatureLevel};
 use lograft_storage::Storage;
 use tokio::time::Instant;
 
@@ -16,6 +16,9 @@ use super::reconcile::plan::missing_count;
 use crate::exchange::{LocalState, NodeExchange};
 use crate::health::Readiness;
 use crate::serving::replica::ReplicaMap;
+
+/// Once it is finalized, every node is known to send readings.
+const READINGS_LEVEL: FeatureLevel = FeatureLevel(2);
 
 /// Evaluates the checks.
 pub(crate) struct NodeCheckup {
@@ -37,19 +40,20 @@ impl NodeCheckup {
     /// Measures this node and publishes its checks and its readiness.
     pub(crate) fn check(&mut self, metadata: &Metadata) {
         self.measure(Instant::now());
+        let members = metadata.members().map(|node| node.id).collect();
+        let all_report = metadata.finalized_level() >= READINGS_LEVEL;
+        self.exchange.set_members(&members, all_report);
         let start = self.start_phase(metadata);
         self.has_started |= start == StartPhase::Done;
         let facts = NodeFacts {
             start,
             disk: self.exchange.local().disk,
             disk_stuck: self.storage.write_probe().health().stuck,
-            clock: ClockState::default(),
+            clock: self.exchange.time().state,
         };
         let checks = NodeChecks::of(&evaluate(&facts));
         self.readiness.set(readiness(&checks));
         self.checks.set(checks);
-        let members = metadata.members().map(|node| node.id).collect();
-        self.exchange.retain(&members);
     }
 
     /// A node that has been ready has started, whatever happens to the cluster later. If it became

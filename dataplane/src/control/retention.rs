@@ -3,15 +3,19 @@
 
 use std::sync::Arc;
 
-use lograft_core::retention::{RetentionPolicy, SegmentSummary, trim_to};
+use lograft_core::check::ClockState;
+use lograft_core::cluster_time::ClusterTime;
+use lograft_core::limits::APPEND_TIMES_READ_MAX_COUNT;
+use lograft_core::retention::{RetentionPolicy, SegmentSummary, oldest_kept, trim_to};
 use lograft_core::{EntryKind, LogIndex, Offset, PartitionState, Proposal, Term};
 use lograft_raft::RaftGroup;
-use lograft_storage::SegmentInfo;
+use lograft_storage::{GroupLog, SegmentInfo};
 use tracing::{debug, warn};
 
+use super::blocking::run_blocking;
 use super::task_registry::{TaskKind, TaskRegistry};
-use crate::clock::Clock;
 use crate::error_text::error_chain;
+use crate::exchange::NodeExchange;
 use crate::serving::replica::Replica;
 
 /// The next step of a partition's retention.
@@ -21,6 +25,8 @@ enum Step {
     Trim(Offset, Term),
     /// Delete the segments up to this entry, inclusive.
     Purge(LogIndex),
+    /// Read the append times of the oldest segments, up to one of this time or later.
+    ReadTimes(i64),
 }
 
 /// The last entry of the last whole segment below the log start, if it has not been purged.
@@ -50,7 +56,7 @@ fn summary(segment: &SegmentInfo) -> SegmentSummary {
         base_offset,
         next_offset,
         bytes,
-        max_time_ms,
+        append_time_ms,
         sealed,
         ..
     } = *segment;
@@ -58,7 +64,7 @@ fn summary(segment: &SegmentInfo) -> SegmentSummary {
         base_offset,
         next_offset,
         bytes,
-        max_time_ms,
+        append_time_ms,
         sealed,
     }
 }
@@ -66,7 +72,7 @@ fn summary(segment: &SegmentInfo) -> SegmentSummary {
 /// Applies the retention of partitions.
 #[derive(Clone)]
 pub(crate) struct Retention {
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) exchange: NodeExchange,
     pub(crate) tasks: TaskRegistry,
 }
 
@@ -85,6 +91,11 @@ impl Retention {
                         purge(&replica.raft, up_to).await;
                         false
                     }
+                    Step::ReadTimes(oldest_kept) => {
+                        let log = replica.log.clone();
+                        run_blocking(move || read_append_times(&log, oldest_kept)).await;
+                        true
+                    }
                 }
             });
     }
@@ -100,7 +111,12 @@ impl Retention {
         let status = status.borrow();
         if status.ready {
             let summaries: Vec<SegmentSummary> = segments.iter().map(summary).collect();
-            let due = trim_to(&summaries, policy, self.clock.now_ms());
+            let now_ms = self.known_time();
+            let oldest_kept = oldest_kept(policy, now_ms);
+            if let Some(oldest) = oldest_kept.filter(|_| has_unknown_time(&segments)) {
+                return Some(Step::ReadTimes(oldest));
+            }
+            let due = trim_to(&summaries, policy, now_ms);
             // Never beyond the high watermark: records above it are not committed. They may still
             // be replaced by another leader's, or acknowledged later.
             let to = due.map(|to| to.min(replica.state.watermarks().high_watermark));
@@ -112,10 +128,17 @@ impl Retention {
         purgeable(&segments, log_start, purged).map(Step::Purge)
     }
 
+    /// The time by which records expire; `None` while this node's clock differs from those of the
+    /// others, or is not compared with them: nothing expires by age then.
+    fn known_time(&self) -> Option<i64> {
+        let ClusterTime { now_ms, state } = self.exchange.time();
+        (state == ClockState::Agreed).then_some(now_ms)
+    }
+
     async fn trim(&self, replica: &Replica, to: Offset, term: Term) -> bool {
         let group = replica.group;
         let payload = PartitionState::trim_payload(to);
-        let proposal = Proposal::control(EntryKind::Trim, self.clock.now_ms(), payload);
+        let proposal = Proposal::control(EntryKind::Trim, self.exchange.time().now_ms, payload);
         let committed = async { replica.raft.propose(proposal, term).await?.await };
         match committed.await {
             Ok(_) => {
@@ -125,6 +148,33 @@ impl Retention {
             Err(error) => {
                 debug!(%group, error = error_chain(&error), "cannot move the log start, will retry");
                 false
+            }
+        }
+    }
+}
+
+/// Whether the append time of the oldest segment is not known: after a restart, that of a sealed
+/// segment has to be read from it, since its index file does not have it.
+fn has_unknown_time(segments: &[SegmentInfo]) -> bool {
+    let mut with_records = segments.iter().filter(|s| s.next_offset > s.base_offset);
+    with_records
+        .next()
+        .is_some_and(|segment| segment.append_time_ms.is_none())
+}
+
+/// Reads the append times of the oldest segments, up to the first that is not older.
+fn read_append_times(log: &GroupLog, oldest_kept: i64) {
+    let segments = log.segments();
+    for segment in segments.iter().take(APPEND_TIMES_READ_MAX_COUNT) {
+        match log.read_append_time(segment.base_index) {
+            Ok(Some(time_ms)) if time_ms >= oldest_kept => return,
+            Ok(_) => {}
+            Err(error) => {
+                let error = error_chain(&error);
+                return warn!(
+                    error,
+                    "cannot read the append time of a segment, will retry"
+                );
             }
         }
     }
@@ -155,6 +205,7 @@ mod tests {
             next_offset: Offset(next),
             bytes: 1000,
             max_time_ms: 0,
+            append_time_ms: Some(0),
             sealed,
         }
     }
@@ -177,6 +228,21 @@ mod tests {
             "the active segment stays"
         );
         assert_eq!(purgeable(&[], Offset(30), None), None);
+    }
+
+    #[test]
+    fn only_the_oldest_segment_with_records_needs_its_append_time() {
+        let mut segments = [
+            segment(0, 0, 1, true),
+            segment(0, 10, 4, true),
+            segment(10, 20, 9, true),
+        ];
+        segments[0].append_time_ms = None;
+        segments[2].append_time_ms = None;
+        assert!(!has_unknown_time(&segments));
+        segments[1].append_time_ms = None;
+        assert!(has_unknown_time(&segments));
+        assert!(!has_unknown_time(&[]));
     }
 
     #[test]

@@ -20,7 +20,6 @@ use crate::api::grpc::late::Late;
 use crate::api::grpc::log_service::LogApi;
 use crate::api::grpc::node_service::NodeApi;
 use crate::api::grpc::raft_service::RaftApi;
-use crate::clock::Clock;
 use crate::control::Control;
 use crate::health::Readiness;
 use crate::identity::Member;
@@ -37,7 +36,6 @@ pub(super) struct ServiceParts {
     pub(super) budgets: MemoryBudgets,
     pub(super) pool: PeerPool,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) clock: Arc<dyn Clock>,
 }
 
 /// The services; one instance of each for both ports.
@@ -144,7 +142,6 @@ fn log_service(parts: &ServiceParts, member: Member) -> LogServiceServer<LogApi>
         budgets,
         pool,
         metrics,
-        clock,
     } = parts;
     LogApi::new(LogEngine::new(LogEngineParts {
         node: member.node,
@@ -156,7 +153,7 @@ fn log_service(parts: &ServiceParts, member: Member) -> LogServiceServer<LogApi>
         storage: storage.clone(),
         exchange: control.exchange.clone(),
         in_flight_max_bytes: budgets.produce_in_flight_bytes,
-        clock: Arc::clone(clock),
+        clock: Arc::new(control.exchange.clone()),
         metrics: Arc::clone(metrics),
     }))
     .server()

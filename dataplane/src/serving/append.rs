@@ -17,6 +17,7 @@ use std::time::Duration;
 use crate::error::ApiError;
 
 pub(crate) use admission::PartitionAppender;
+pub(crate) use check::BatchRules;
 pub(crate) use coalesce::Coalescer;
 pub(crate) use pipeline::{AppendPipeline, PendingReply};
 pub(crate) use unary::append;

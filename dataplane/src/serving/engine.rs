@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use lograft_core::limits::{BATCH_MAX_BYTES, UNFLUSHED_WAIT_MAX};
-use lograft_core::{DiskMark, NodeId, ProducerId, Reason};
+use lograft_core::{DiskMark, NodeId, ProducerId, Reason, TopicKey};
 use lograft_storage::{Storage, WriteBudget};
 use prometheus::IntCounter;
 use tokio::time::Instant;
 
+use super::append::BatchRules;
 use super::append_budget::AppendBudget;
 use super::disk_room::ReplicaDisks;
 use super::forward::Forward;
@@ -106,13 +107,27 @@ impl LogEngine {
         self.meta_handle.check_current()
     }
 
-    /// Maximum size of a batch of a topic, as encoded, bytes. Read for each append, so that a
-    /// change of the topic applies at once.
-    pub(super) fn batch_max_bytes(&self, topic: &str) -> usize {
+    /// The limits of a topic's batches. Read for each append, so that a change of the topic applies
+    /// at once.
+    pub(super) fn batch_rules(&self, topic: &str) -> BatchRules {
         let metadata = self.locator.meta.load();
         let settings = metadata.topic(topic).map(|topic| topic.settings);
-        let bytes = settings.and_then(|settings| settings.batch_max_bytes);
-        bytes.map_or(BATCH_MAX_BYTES, |bytes| bytes as usize)
+        let settings = settings.unwrap_or_default();
+        let bytes = settings.batch_max_bytes;
+        let level = TopicKey::TimestampAfterMaxMs.info().level;
+        let has_bounds = metadata.finalized_level() >= level;
+        BatchRules {
+            max_bytes: bytes.map_or(BATCH_MAX_BYTES, |bytes| bytes as usize),
+            timestamps: has_bounds.then(|| settings.timestamp_bounds()),
+        }
+    }
+
+    /// Refuses appends right after the start, until this node has compared its clock with others.
+    pub(super) fn check_clock(&self) -> Result<(), ApiError> {
+        if self.clock.is_usable() {
+            return Ok(());
+        }
+        Err(ApiError::clock_not_compared())
     }
 
     /// Refuses appends to a partition that this node leads while its disk, or those of so many of

@@ -211,7 +211,7 @@ fn record(fetched: proto::FetchedRecord) -> FetchedRecord {
     FetchedRecord {
         offset: Offset(fetched.offset),
         record: Record {
-            timestamp_ms: timestamp_ms.unwrap_or_default(),
+            timestamp_ms,
             key,
             value,
             headers: headers.into_iter().map(header).collect(),

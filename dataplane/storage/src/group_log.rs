@@ -318,9 +318,28 @@ impl GroupLog {
                 next_offset: extent.next_offset,
                 bytes: extent.end_position,
                 max_time_ms: extent.max_time_ms,
+                append_time_ms: extent.append_time_ms,
                 sealed: nth + 1 < count,
             });
         infos.collect()
+    }
+
+    /// The latest append time of the records in the segment with this base index, read from its
+    /// last entries if it is not known; `None` without records, or if there is no such segment.
+    /// Fails if the segment cannot be read.
+    pub fn read_append_time(&self, base: LogIndex) -> Result<Option<i64>, StorageError> {
+        self.0.read_append_time(base)
+    }
+
+    /// The latest append time of the records in the last segment with records, read if it is not
+    /// known; `None` if the log has no records. Fails if the segment cannot be read.
+    pub fn last_append_time(&self) -> Result<Option<i64>, StorageError> {
+        let segments = self.segments();
+        let mut with_records = segments.iter().rev();
+        let last = with_records.find(|segment| segment.next_offset > segment.base_offset);
+        last.map_or(Ok(None), |segment| {
+            self.read_append_time(segment.base_index)
+        })
     }
 
     /// The length of all segments on disk, bytes.

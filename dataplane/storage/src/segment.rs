@@ -83,6 +83,9 @@ pub(crate) struct SegmentExtent {
     pub(crate) next_offset: Offset,
     /// The highest record time, milliseconds; `i64::MIN` without records.
     pub(crate) max_time_ms: i64,
+    /// The latest append time of its records, milliseconds. The index file does not hold it: of a
+    /// sealed segment it is `None` after a restart, until it is read from the last entries.
+    pub(crate) append_time_ms: Option<i64>,
     /// The sparse index, until the index file is written.
     pub(crate) points: Vec<IndexPoint>,
     /// The index file is written, and `points` is empty.
@@ -96,6 +99,7 @@ pub(crate) struct EntrySummary {
     pub(crate) base_offset: Offset,
     pub(crate) next_offset: Offset,
     pub(crate) record_count: u32,
+    pub(crate) append_time_ms: i64,
     pub(crate) max_time_ms: i64,
 }
 
@@ -106,6 +110,7 @@ impl From<&Entry> for EntrySummary {
             base_offset: entry.base_offset,
             next_offset: entry.next_offset(),
             record_count: entry.proposal.record_count,
+            append_time_ms: entry.proposal.append_time_ms,
             max_time_ms: entry.proposal.max_time_ms,
         }
     }
@@ -118,6 +123,7 @@ impl From<&EntryHeader> for EntrySummary {
             base_offset: header.base_offset,
             next_offset: header.next_offset(),
             record_count: header.record_count,
+            append_time_ms: header.append_time_ms,
             max_time_ms: header.max_time_ms,
         }
     }
@@ -131,6 +137,7 @@ impl SegmentExtent {
             last: segment.prev,
             next_offset: segment.base_offset,
             max_time_ms: i64::MIN,
+            append_time_ms: None,
             points: Vec::new(),
             index_on_disk: false,
             segment,
@@ -173,6 +180,14 @@ impl SegmentExtent {
         self.next_offset = entry.next_offset;
         if entry.record_count > 0 {
             self.max_time_ms = self.max_time_ms.max(entry.max_time_ms);
+            self.append_time_ms = self.append_time_ms.max(Some(entry.append_time_ms));
+        }
+    }
+
+    /// Takes over the append time that was read from the segment with this base index.
+    pub(crate) fn learn_append_time(&mut self, base: LogIndex, found: Option<i64>) {
+        if self.segment.base == base {
+            self.append_time_ms = self.append_time_ms.max(found);
         }
     }
 

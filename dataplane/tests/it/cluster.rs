@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use lograft_core::FeatureLevel;
 use lograft_core::limits::{SEGMENT_MIN_BYTES, TAIL_CACHE_MIN_BYTES};
-use lograft_node::clock::SystemClock;
+use lograft_node::clock::{Clock, SystemClock};
 use lograft_node::config::{
     AdvertiseConfig, ListenConfig, LogFormat, LogSettings, NodeConfig, RaftSettings,
     RuntimeSettings, StorageSettings, TlsConfig, TopicDefaults,
@@ -65,7 +66,18 @@ pub(crate) struct Cluster {
     _book: watch::Sender<AddressBook>,
 }
 
+/// The system's clock, set off by so many milliseconds.
+#[derive(Default)]
+struct ShiftedClock(AtomicI64);
+
+impl Clock for ShiftedClock {
+    fn now_ms(&self) -> i64 {
+        SystemClock.now_ms() + self.0.load(Ordering::Relaxed)
+    }
+}
+
 struct Member {
+    clock: Arc<ShiftedClock>,
     config: NodeConfig,
     addresses: Addresses,
     node: Option<Node>,
@@ -125,12 +137,14 @@ impl Cluster {
     pub(crate) async fn add(&mut self) -> usize {
         let at = self.members.len();
         let config = self.next_config();
-        let env = self.env();
+        let clock = Arc::<ShiftedClock>::default();
+        let env = self.env(&clock);
         let node = Node::start(config.clone(), env).await.unwrap();
         let addresses = node.addresses();
         self.members.push(Member {
             config,
             addresses,
+            clock,
             node: Some(node),
         });
         at
@@ -157,6 +171,7 @@ impl Cluster {
         self.members.push(Member {
             config,
             addresses,
+            clock: Arc::default(),
             node: None,
         });
         process
@@ -205,10 +220,11 @@ impl Cluster {
         }
     }
 
-    fn env(&self) -> NodeEnv {
+    fn env(&self, clock: &Arc<ShiftedClock>) -> NodeEnv {
         let real = NodeEnv::real();
         NodeEnv {
             level: self.level,
+            clock: Arc::clone(clock) as Arc<dyn Clock>,
             fs: self
                 .fs
                 .clone()
@@ -216,6 +232,11 @@ impl Cluster {
             end_process: Arc::new(|| ()),
             ..real
         }
+    }
+
+    /// Sets the clock of a node by so many milliseconds off the right time.
+    pub(crate) fn shift_clock(&self, at: usize, ms: i64) {
+        self.members[at].clock.0.store(ms, Ordering::Relaxed);
     }
 
     /// Takes a node out, to run it.
@@ -245,8 +266,10 @@ impl Cluster {
     /// Starts a stopped node again, where it was.
     pub(crate) async fn restart(&mut self, at: usize) {
         let level = self.level;
+        let clock = Arc::clone(&self.members[at].clock);
         let env = || NodeEnv {
             level,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
             ..NodeEnv::real()
         };
         let member = &mut self.members[at];

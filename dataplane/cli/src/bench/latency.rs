@@ -106,7 +106,7 @@ async fn one_by_one(
     while counters.is_running() {
         let started = Instant::now();
         let record = RecordParts {
-            timestamp_ms: now_ms(),
+            timestamp_ms: Some(now_ms()),
             value: Some(&value),
             ..RecordParts::default()
         };

@@ -142,7 +142,7 @@ impl Worker {
         let count = (SEND_BYTES / size).max(1);
         let mut at = 0;
         while self.counters.is_running() {
-            let (started, timestamp_ms) = (Instant::now(), now_ms());
+            let (started, timestamp_ms) = (Instant::now(), Some(now_ms()));
             let records = (0..count).map(|_| {
                 at = (at + size) % (pool.len() - size);
                 let value = Some(&pool[at..at + size]);

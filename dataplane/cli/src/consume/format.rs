@@ -156,7 +156,7 @@ mod tests {
 
     fn record(key: Option<&'static [u8]>, value: Option<&'static [u8]>) -> Record {
         Record {
-            timestamp_ms: 4,
+            timestamp_ms: Some(4),
             key: key.map(Into::into),
             value: value.map(Into::into),
             headers: Vec::new(),

@@ -1,6 +1,7 @@
 //! Appending records to partition queues, many under one lock.
 
 use std::sync::{Arc, MutexGuard};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use lograft_core::PartitionId;
 use tokio::time::Instant;
@@ -47,7 +48,11 @@ impl<'a> QueueGuard<'a> {
         if state.is_closed() {
             return Err(ClientError::Closed);
         }
-        let pushed = self.queue.push(record, Instant::now)?;
+        let record = RecordParts {
+            timestamp_ms: record.timestamp_ms.or_else(|| Some(wall_clock_ms())),
+            ..*record
+        };
+        let pushed = self.queue.push(&record, Instant::now)?;
         self.bytes += pushed.bytes;
         self.opened |= pushed.opened;
         self.closed |= pushed.closed;
@@ -94,6 +99,12 @@ impl<'a> QueueGuard<'a> {
                 .enqueue(partition, until, SupervisorReason::Linger);
         }
     }
+}
+
+/// Milliseconds since the Unix epoch; 0 before it.
+fn wall_clock_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
 }
 
 impl ProducerState {

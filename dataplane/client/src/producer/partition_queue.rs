@@ -130,9 +130,11 @@ impl<S> PartitionQueue<S> {
             .headers
             .iter()
             .map(|h| (h.key.as_str(), h.value.as_ref()));
-        let pushed =
-            open.builder
-                .push_parts(record.timestamp_ms, record.key, record.value, headers);
+        // The caller has set the time: this state machine has no clock.
+        let timestamp_ms = record.timestamp_ms.unwrap_or_default();
+        let pushed = open
+            .builder
+            .push_parts(timestamp_ms, record.key, record.value, headers);
         if let Err(error) = pushed {
             if open.builder.is_empty() {
                 self.open = None;

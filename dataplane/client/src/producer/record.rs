@@ -9,8 +9,9 @@ use lograft_proto::log::v1::Durability;
 /// A borrowed record. It is encoded directly into a batch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RecordParts<'a> {
-    /// Creation time, in milliseconds since the Unix epoch.
-    pub timestamp_ms: i64,
+    /// Creation time, in milliseconds since the Unix epoch; `None`: the time of the call that sends
+    /// the record.
+    pub timestamp_ms: Option<i64>,
     /// Key, which selects the partition.
     pub key: Option<&'a [u8]>,
     /// Value.

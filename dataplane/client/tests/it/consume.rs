@@ -31,7 +31,7 @@ async fn fill(client: &Client, partition: u32, numbers: std::ops::Range<u32>) {
 
 fn numbered_parts((n, value): &(u32, String)) -> RecordParts<'_> {
     RecordParts {
-        timestamp_ms: i64::from(*n),
+        timestamp_ms: Some(i64::from(*n)),
         value: Some(value.as_bytes()),
         ..RecordParts::default()
     }

@@ -661,7 +661,10 @@ fn any_command() -> impl Strategy<Value = Command> {
             |(name, retention, total, assignment)| Command::AlterTopic {
                 name,
                 retention,
-                settings: TopicSettings { batch_max_bytes: (total > 2).then_some(total * 1000) },
+                settings: TopicSettings {
+                    batch_max_bytes: (total > 2).then_some(total * 1000),
+                    ..TopicSettings::default()
+                },
                 reset: (total < 2).then_some(TopicKey::BatchMaxBytes).into_iter().collect(),
                 growth: Some(Growth { total, assignment }),
             }
@@ -821,7 +824,10 @@ fn limit(batch_max_bytes: Option<u32>, reset: &[TopicKey]) -> Command {
     Command::AlterTopic {
         name: "t".into(),
         retention: None,
-        settings: TopicSettings { batch_max_bytes },
+        settings: TopicSettings {
+            batch_max_bytes,
+            ..TopicSettings::default()
+        },
         reset: reset.to_vec(),
         growth: None,
     }

@@ -58,14 +58,15 @@ impl BatchBuilder {
         }
     }
 
-    /// Adds a record. Fails without changing the batch if a limit would be exceeded.
-    pub fn push(&mut self, record: &Record) -> Result<(), BatchError> {
+    /// Adds a record; one without a timestamp gets `now_ms`. Fails without changing the batch if a
+    /// limit would be exceeded.
+    pub fn push(&mut self, record: &Record, now_ms: i64) -> Result<(), BatchError> {
         let headers = record
             .headers
             .iter()
             .map(|h| (h.key.as_str(), h.value.as_ref()));
         self.push_parts(
-            record.timestamp_ms,
+            record.timestamp_ms.unwrap_or(now_ms),
             record.key.as_deref(),
             record.value.as_deref(),
             headers,

@@ -13,7 +13,7 @@ const ALL: [Compression; 3] = [Compression::None, Compression::Lz4, Compression:
 
 fn record(timestamp_ms: i64, key: Option<&'static str>, value: Option<&'static str>) -> Record {
     Record {
-        timestamp_ms,
+        timestamp_ms: Some(timestamp_ms),
         key: key.map(Bytes::from),
         value: value.map(Bytes::from),
         headers: Vec::new(),
@@ -23,7 +23,7 @@ fn record(timestamp_ms: i64, key: Option<&'static str>, value: Option<&'static s
 fn encode(compression: Compression, records: &[Record]) -> EncodedBatch {
     let mut builder = BatchBuilder::new(compression);
     for record in records {
-        builder.push(record).unwrap();
+        builder.push(record, 0).unwrap();
     }
     builder.finish().unwrap()
 }
@@ -33,7 +33,8 @@ fn decode(bytes: &Bytes) -> Result<Vec<Record>, BatchError> {
 }
 
 fn validate(bytes: Vec<u8>) -> Result<(), BatchError> {
-    BatchView::parse(Bytes::from(bytes))?.validate(&BatchLimits::default())
+    let view = BatchView::parse(Bytes::from(bytes))?;
+    view.validate(&BatchLimits::default()).map(drop)
 }
 
 #[test]
@@ -81,6 +82,7 @@ fn no_part_and_an_empty_part_are_different() {
 fn text_is_compressed_and_small_batches_are_stored_uncompressed() {
     let text = Record {
         value: Some(Bytes::from(vec![b'a'; 5000])),
+        timestamp_ms: Some(0),
         ..Record::default()
     };
     for compression in [Compression::Lz4, Compression::Zstd] {
@@ -228,7 +230,7 @@ fn any_record() -> impl Strategy<Value = Record> {
         proptest::collection::vec(header, 0..4),
     )
         .prop_map(|(timestamp_ms, key, value, headers)| Record {
-            timestamp_ms,
+            timestamp_ms: Some(timestamp_ms),
             key,
             value,
             headers,
@@ -242,7 +244,7 @@ proptest! {
         prop_assert_eq!(batch.record_count as usize, records.len());
         let view = BatchView::parse(batch.bytes.clone()).unwrap();
         view.validate(&BatchLimits::default()).unwrap();
-        let latest = records.iter().map(|r| r.timestamp_ms).max();
+        let latest = records.iter().filter_map(|r| r.timestamp_ms).max();
         prop_assert_eq!(Some(view.max_time_ms()), latest);
         let refs = view.decode().unwrap();
         for (found, record) in refs.iter().zip(&records) {

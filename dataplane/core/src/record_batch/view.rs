@@ -7,6 +7,7 @@ use super::{BatchError, COMPRESSION_MASK, HEADER_BYTES, VERSION};
 use crate::compression::{Compression, decompress};
 use crate::limits;
 use crate::record::{Header, Record};
+use crate::record_time::TimestampRange;
 
 /// The limits that a batch is checked against, all inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +106,8 @@ impl BatchView {
     }
 
     /// Decodes all records and checks structure, count, sizes and the max timestamp. Fails with the
-    /// first violation.
-    pub fn validate(&self, limits: &BatchLimits) -> Result<(), BatchError> {
+    /// first violation. Returns the earliest and the latest timestamp.
+    pub fn validate(&self, limits: &BatchLimits) -> Result<TimestampRange, BatchError> {
         // The leader validates each batch of a client before it proposes it. A batch in the log is
         // replicated and served as it is: with a wrong record count, the offsets of all later
         // records would be wrong, and a batch that does not decode would stop every consumer at its
@@ -114,7 +115,7 @@ impl BatchView {
         self.check_header(limits)?;
         let block = self.block()?;
         let mut records = RecordRefs::new(&block, self.base_time_ms, self.record_count);
-        let mut max_time_ms = i64::MIN;
+        let (mut min_time_ms, mut max_time_ms) = (i64::MAX, i64::MIN);
         for record in records.by_ref() {
             let record = record?;
             let bound = limits.headers_max_count;
@@ -124,6 +125,7 @@ impl BatchView {
                 record.payload_len()?,
                 limits.record_max_bytes,
             )?;
+            min_time_ms = min_time_ms.min(record.timestamp_ms);
             max_time_ms = max_time_ms.max(record.timestamp_ms);
         }
         if !records.rest().is_empty() {
@@ -138,7 +140,10 @@ impl BatchView {
                 found: max_time_ms,
             });
         }
-        Ok(())
+        Ok(TimestampRange {
+            min_ms: min_time_ms,
+            max_ms: max_time_ms,
+        })
     }
 
     /// The decompressed records block. Its length is the one in the header, which was checked.
@@ -269,7 +274,7 @@ impl Records {
             })
             .collect::<Result<Vec<_>, _>>();
         Some(headers.map(|headers| Record {
-            timestamp_ms: record.timestamp_ms,
+            timestamp_ms: Some(record.timestamp_ms),
             key: record.key.map(slice),
             value: record.value.map(slice),
             headers,

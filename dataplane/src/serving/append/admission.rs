@@ -11,6 +11,7 @@
 //! checked against the log itself. `broken` only makes it notice earlier.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use lograft_core::limits::{FLUSH_LAG_GRACE, LEADER_WAIT_MAX};
 use lograft_core::{Admission, LeaderState, Offset, ProducerStamp, Term};
@@ -37,6 +38,10 @@ pub(crate) struct PartitionAppender {
     chain: Mutex<Chain>,
     /// The newest chain known to be broken.
     broken: watch::Sender<u64>,
+    /// Append time of the last batch, milliseconds since the Unix epoch; that of the next is not
+    /// earlier. Records would expire before older ones, and the expiry of a segment is read from
+    /// its last entry.
+    last_time_ms: AtomicI64,
 }
 
 /// Batches that build on each other's offsets and sequence numbers.
@@ -75,7 +80,28 @@ impl PartitionAppender {
             state,
             chain: Mutex::default(),
             broken: watch::Sender::new(0),
+            last_time_ms: AtomicI64::new(i64::MIN),
         }
+    }
+
+    /// The append time of a batch that is appended at `now_ms`: not earlier than the last one.
+    pub(super) fn append_time(&self, now_ms: i64) -> i64 {
+        now_ms.max(self.last_time_ms.load(Ordering::Acquire))
+    }
+
+    /// Takes over the append time of the last record in the log, which another leader may have
+    /// appended.
+    async fn load_last_time(&self) -> Result<(), ApiError> {
+        let log = self.log.clone();
+        let read = tokio::task::spawn_blocking(move || log.last_append_time());
+        let last = read
+            .await
+            .map_err(|error| ApiError::internal("read the last append time", &error))?
+            .map_err(|error| ApiError::internal("read the last append time", &error))?;
+        if let Some(last_ms) = last {
+            self.last_time_ms.fetch_max(last_ms, Ordering::AcqRel);
+        }
+        Ok(())
     }
 
     /// Admits a batch and proposes it to raft. Batches are in the log in the order of these calls.
@@ -98,6 +124,7 @@ impl PartitionAppender {
             Some(leader) if leader.term() == term && chain.number > broken => leader,
             _ => {
                 self.wait_until_applied().await?;
+                self.load_last_time().await?;
                 chain.number = broken.max(chain.number) + 1;
                 chain
                     .leader
@@ -106,6 +133,8 @@ impl PartitionAppender {
         };
         let record_count = batch.encoded.record_count;
         let stamp = batch.stamp;
+        let append_time_ms = self.append_time(now_ms);
+        self.last_time_ms.store(append_time_ms, Ordering::Release);
         let admission = leader.admit(&self.state.lock(), stamp, record_count);
         let stage = match (admission, stamp) {
             (Admission::Reject(rejection), _) => return Err(rejection.into()),
@@ -117,7 +146,7 @@ impl PartitionAppender {
                     chain: chain.number,
                     base_offset,
                 };
-                let proposal = batch.into_proposal(now_ms);
+                let proposal = batch.into_proposal(append_time_ms);
                 let unproposed = Unproposed {
                     appender: self,
                     chain: chain.number,
@@ -131,7 +160,7 @@ impl PartitionAppender {
         };
         Ok(PendingAppend {
             appender: Arc::clone(self),
-            append_time_ms: now_ms,
+            append_time_ms,
             record_count,
             term,
             chain: chain.number,

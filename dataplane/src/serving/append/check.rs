@@ -5,6 +5,7 @@ use lograft_core::limits::{
     BATCH_MAX_BYTES, BATCH_RECORDS_MAX_COUNT, CHECK_INLINE_MAX_BYTES, PLAIN_BATCH_MAX_BYTES,
 };
 use lograft_core::record_batch::verify_crc;
+use lograft_core::record_time::{TimestampBounds, TimestampRange};
 use lograft_core::{
     BatchBuilder, BatchError, BatchLimits, BatchView, Compression, EncodedBatch, EntryKind,
     ProducerStamp, Proposal, Reason, TopicKey,
@@ -17,6 +18,24 @@ use crate::serving::request::{Content, PlainRecord, UncheckedBatch};
 const RECORD_OVERHEAD_BYTES: usize = 24;
 /// Most bytes that a header takes besides its name and value.
 const HEADER_OVERHEAD_BYTES: usize = 8;
+
+/// The limits that a topic sets for its batches.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchRules {
+    /// Maximum size, as encoded, bytes.
+    pub(crate) max_bytes: usize,
+    /// Bounds of the records' timestamps; `None` until their feature level is finalized.
+    pub(crate) timestamps: Option<TimestampBounds>,
+}
+
+impl BatchRules {
+    fn check_times(&self, range: TimestampRange, now_ms: i64) -> Result<(), ApiError> {
+        match self.timestamps {
+            Some(bounds) => Ok(bounds.check(range, now_ms)?),
+            None => Ok(()),
+        }
+    }
+}
 
 /// A batch that may go into the log.
 #[derive(Clone, Debug)]
@@ -77,28 +96,35 @@ fn payload_bytes(record: &PlainRecord) -> usize {
 }
 
 /// Checks a content and encodes plain records; those without a timestamp get `now_ms`. The batch
-/// must be at most `max_bytes` long, the limit of its topic. Large compressed batches are checked
-/// on a thread for blocking work.
+/// must follow the rules of its topic. Large compressed batches are checked on a thread for
+/// blocking work.
 pub(super) async fn check(
     content: Content,
     stamp: Option<ProducerStamp>,
     now_ms: i64,
-    max_bytes: usize,
+    rules: BatchRules,
 ) -> Result<CheckedBatch, ApiError> {
     let encoded = match content {
-        Content::Plain(records) => encode(&records, now_ms, max_bytes)?,
-        Content::Encoded(batch) => check_encoded(batch, max_bytes).await?,
+        Content::Plain(records) => {
+            check_plain_times(&records, now_ms, rules)?;
+            encode(&records, now_ms, rules.max_bytes)?
+        }
+        Content::Encoded(batch) => check_encoded(batch, now_ms, rules).await?,
     };
     Ok(CheckedBatch { encoded, stamp })
 }
 
-async fn check_encoded(batch: UncheckedBatch, max_bytes: usize) -> Result<EncodedBatch, ApiError> {
+async fn check_encoded(
+    batch: UncheckedBatch,
+    now_ms: i64,
+    rules: BatchRules,
+) -> Result<EncodedBatch, ApiError> {
     let UncheckedBatch {
         data,
         crc32c,
         record_count,
     } = batch;
-    check_batch_bytes(data.len(), max_bytes)?;
+    check_batch_bytes(data.len(), rules.max_bytes)?;
     verify_crc(&data, crc32c)?;
     let view = BatchView::parse(data)?;
     if view.record_count() != record_count {
@@ -109,15 +135,19 @@ async fn check_encoded(batch: UncheckedBatch, max_bytes: usize) -> Result<Encode
         return Err(ApiError::new(Reason::BatchMalformed, text));
     }
     let is_compressed = view.compression() != Compression::None;
-    let view = if is_compressed && view.uncompressed_len() > CHECK_INLINE_MAX_BYTES {
-        let check = move || view.validate(&BatchLimits::default()).map(|()| view);
+    let (view, times) = if is_compressed && view.uncompressed_len() > CHECK_INLINE_MAX_BYTES {
+        let check = move || {
+            let times = view.validate(&BatchLimits::default())?;
+            Ok::<_, BatchError>((view, times))
+        };
         tokio::task::spawn_blocking(check)
             .await
             .map_err(|error| ApiError::internal("check a batch", &error))??
     } else {
-        view.validate(&BatchLimits::default())?;
-        view
+        let times = view.validate(&BatchLimits::default())?;
+        (view, times)
     };
+    rules.check_times(times, now_ms)?;
     Ok(EncodedBatch {
         bytes: view.bytes().clone(),
         crc32c,
@@ -156,6 +186,22 @@ pub(super) const fn plain_max_bytes(max_bytes: usize) -> usize {
     max_bytes.saturating_sub(BATCH_MAX_BYTES - PLAIN_BATCH_MAX_BYTES)
 }
 
+/// Checks the timestamps of plain records.
+fn check_plain_times(
+    records: &[PlainRecord],
+    now_ms: i64,
+    rules: BatchRules,
+) -> Result<(), ApiError> {
+    let mut times = records.iter().filter_map(|record| record.timestamp_ms);
+    times.try_for_each(|ms| {
+        let range = TimestampRange {
+            min_ms: ms,
+            max_ms: ms,
+        };
+        rules.check_times(range, now_ms)
+    })
+}
+
 /// Adds plain records to a batch.
 pub(super) fn push_all(
     builder: &mut BatchBuilder,
@@ -178,12 +224,14 @@ pub(super) fn push_all(
 }
 
 /// Checks the sizes of plain records of a call. They share a batch with other calls, which must not
-/// fail because of one record that is too large. `max_bytes` is the limit of the topic.
+/// fail because of one record that breaks the rules of the topic.
 pub(super) fn check_plain(
     records: &[PlainRecord],
     now_ms: i64,
-    max_bytes: usize,
+    rules: BatchRules,
 ) -> Result<(), ApiError> {
+    check_plain_times(records, now_ms, rules)?;
+    let max_bytes = rules.max_bytes;
     let limits = BatchLimits::default();
     let count_max = BATCH_RECORDS_MAX_COUNT as usize;
     if records.len() > count_max {

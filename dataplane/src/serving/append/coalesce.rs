@@ -178,7 +178,8 @@ async fn write_all(coalescer: Arc<Coalescer>, clock: Arc<dyn Clock>) {
         if calls.is_empty() {
             continue;
         }
-        let appended = coalescer.write(&calls, clock.now_ms()).await;
+        let now_ms = coalescer.appender.append_time(clock.now_ms());
+        let appended = coalescer.write(&calls, now_ms).await;
         acknowledge(calls, appended);
     }
 }

@@ -53,12 +53,13 @@ impl AppendPipeline {
                 return Ok(Box::pin(async move { outcome_of(reply, &target).await }));
             }
         };
+        engine.check_clock()?;
         engine.check_disk(&replica)?;
         engine.wait_for_flushes().await?;
-        let max_bytes = engine.batch_max_bytes(&request.target.topic);
+        let rules = engine.batch_rules(&request.target.topic);
         let AppendRequest { content, stamp, .. } = request;
-        let now_ms = engine.clock.now_ms();
-        let batch = check::check(content, stamp, now_ms, max_bytes).await?;
+        let now_ms = replica.appender.append_time(engine.clock.now_ms());
+        let batch = check::check(content, stamp, now_ms, rules).await?;
         let group = replica.group;
         let pending = replica.appender.append(batch, now_ms, Some(reserved)).await;
         let pending = pending.map_err(|error| engine.locator.with_leader(error, group))?;

@@ -56,20 +56,22 @@ async fn append_here(
     request: AppendRequest,
     reserved: Reserved,
 ) -> Result<Appended, ApiError> {
+    engine.check_clock()?;
     engine.check_disk(&replica)?;
     engine.wait_for_flushes().await?;
-    let max_bytes = engine.batch_max_bytes(&request.target.topic);
+    let rules = engine.batch_rules(&request.target.topic);
     let AppendRequest { content, stamp, .. } = request;
-    let now_ms = engine.clock.now_ms();
+    let now_ms = replica.appender.append_time(engine.clock.now_ms());
     match content {
         Content::Plain(records) if stamp.is_none() => {
-            check::check_plain(&records, now_ms, max_bytes)?;
+            check::check_plain(&records, now_ms, rules)?;
             let coalescer = &replica.coalescer;
             let unsent = Unsent { records, reserved };
+            let max_bytes = rules.max_bytes;
             coalescer.append(unsent, max_bytes, &engine.clock).await
         }
         content => {
-            let batch = check::check(content, stamp, now_ms, max_bytes).await?;
+            let batch = check::check(content, stamp, now_ms, rules).await?;
             replica
                 .appender
                 .append(batch, now_ms, Some(reserved))

@@ -36,6 +36,10 @@ pub struct SegmentInfo {
     pub bytes: u64,
     /// The highest record time, milliseconds since the Unix epoch; `i64::MIN` without records.
     pub max_time_ms: i64,
+    /// The latest append time of its records, milliseconds since the Unix epoch; `None` if it is
+    /// not known yet ([`GroupLog::read_append_time`](crate::GroupLog::read_append_time)), or
+    /// without records.
+    pub append_time_ms: Option<i64>,
     /// Whether it gets no more entries.
     pub sealed: bool,
 }

@@ -215,6 +215,53 @@ impl OpenGroup {
             .filter(|offset| *offset < below))
     }
 
+    /// The latest append time of the records in the segment with this base index, read from its
+    /// last entry with records if it is not known.
+    // Append times do not go back, so that of the last entry with records is the latest. Entries
+    // without records do not count: each election appends one, and the records of an idle partition
+    // would never get old.
+    pub(super) fn read_append_time(&self, base: LogIndex) -> Result<Option<i64>, StorageError> {
+        let mut attempts = 0;
+        loop {
+            let disk = {
+                let state = self.state.lock();
+                let at = state.segment_of(base);
+                let Some((at, extent)) = at.map(|at| (at, &state.segments[at])) else {
+                    return Ok(None);
+                };
+                let segment = &extent.segment;
+                if extent.append_time_ms.is_some() || segment.base != base {
+                    return Ok(extent.append_time_ms.filter(|_| segment.base == base));
+                }
+                let last = extent.next_offset.prev();
+                let Some(last) = last.filter(|last| *last >= segment.base_offset) else {
+                    return Ok(None);
+                };
+                let mut cached = state.cache.entries_from_offset(last);
+                if let Some(entry) = cached.next().filter(|entry| entry.base_offset <= last) {
+                    return Ok(Some(entry.proposal.append_time_ms));
+                }
+                state.disk_range(ReadFrom::Offset(last), at)
+            };
+            let mut found = None;
+            let outcome = self.read_segment(&disk, &mut attempts, |disk| {
+                self.walk(disk, HEADERS_CHUNK_BYTES, |walker, header| {
+                    walker.skip(header);
+                    found = Some(header.append_time_ms);
+                    Ok(false)
+                })
+            })?;
+            if outcome == ReadOutcome::Outdated {
+                continue;
+            }
+            let mut state = self.state.lock();
+            if let Some(at) = state.segment_of(base) {
+                state.segments[at].learn_append_time(base, found);
+            }
+            return Ok(found);
+        }
+    }
+
     /// The place of the entry at `index`, read from disk if necessary; `None` if there is no such
     /// entry.
     pub(super) fn entry_place(&self, index: LogIndex) -> Result<Option<EntryPlace>, StorageError> {

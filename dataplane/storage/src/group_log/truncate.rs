@@ -110,6 +110,8 @@ impl LogState {
             extent.end_position = place.position;
             extent.next_offset = place.base_offset;
             extent.last = Some(last);
+            // It may be that of an entry that is cut off.
+            extent.append_time_ms = None;
             extent.points.retain(|point| point.index <= last.index);
         }
         let terms = self.terms.within(extent.segment.base, last.index);

@@ -198,6 +198,7 @@ fn read_index(
         last: Some(last),
         next_offset,
         max_time_ms,
+        append_time_ms: None,
         points: Vec::new(),
         index_on_disk: true,
     };

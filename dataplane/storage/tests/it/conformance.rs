@@ -28,6 +28,7 @@ on_both!(
     a_long_log_reads_the_same_from_cache_and_disk,
     reads_by_offset_hold_whole_batches,
     offsets_are_found_by_time,
+    append_times_are_read_after_a_restart,
     a_vote_and_a_commit_survive_a_restart,
     truncation_survives_a_restart,
     truncation_to_nothing_and_twice,
@@ -71,6 +72,36 @@ fn fill(storage: &Storage, log: &lograft_storage::GroupLog, from: u64, to: u64) 
         }
     }
     settle(storage, log);
+}
+
+/// The index file of a sealed segment does not hold the append time of its records. It is read from
+/// the last entry with records; entries without records do not count.
+fn append_times_are_read_after_a_restart(disk: &TestDisk) {
+    let storage = disk.open();
+    let log = open_group(&storage);
+    assert_eq!(log.last_append_time().unwrap(), None);
+    fill(&storage, &log, 0, 301);
+    let before = log.segments();
+    assert!(before.len() > 3 && before[0].append_time_ms.is_some());
+    let last = log.last_append_time().unwrap();
+    assert_eq!(last, Some(1299), "the last entry, 300, has no records");
+    drop(log);
+    let storage = restart(disk, storage);
+    let log = open_group(&storage);
+    assert_eq!(log.segments()[0].append_time_ms, None);
+    for segment in &before {
+        let found = log.read_append_time(segment.base_index).unwrap();
+        assert_eq!(found, segment.append_time_ms, "{segment:?}");
+    }
+    assert_eq!(log.last_append_time().unwrap(), last);
+    let after = log.segments().into_iter();
+    let after: Vec<_> = after.map(|segment| segment.append_time_ms).collect();
+    let known: Vec<_> = before
+        .iter()
+        .map(|segment| segment.append_time_ms)
+        .collect();
+    assert_eq!(after, known, "a time that was read is kept");
+    assert_eq!(log.read_append_time(LogIndex(9999)).unwrap(), None);
 }
 
 fn count(index: u64) -> u32 {

@@ -69,7 +69,7 @@ pub(super) async fn write_partition(
         let number = ledger.lock().send();
         write_value(&mut value, load.run, number);
         let record = RecordParts {
-            timestamp_ms: now_ms(),
+            timestamp_ms: Some(now_ms()),
             value: Some(&value),
             ..RecordParts::default()
         };

@@ -134,7 +134,7 @@ fn record(fetched: FetchedRecord) -> proto::FetchedRecord {
             key,
             value,
             headers: headers.into_iter().map(header).collect(),
-            timestamp_ms: Some(timestamp_ms),
+            timestamp_ms,
         }),
         append_time_ms,
     }

@@ -25,7 +25,10 @@ fn alter(node: &TestNode, batch_max_bytes: Option<u32>) {
     let command = Command::AlterTopic {
         name: TOPIC.to_owned(),
         retention: None,
-        settings: TopicSettings { batch_max_bytes },
+        settings: TopicSettings {
+            batch_max_bytes,
+            ..TopicSettings::default()
+        },
         reset,
         growth: None,
     };
