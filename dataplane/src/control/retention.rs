@@ -93,8 +93,8 @@ impl Retention {
                     }
                     Step::ReadTimes(oldest_kept) => {
                         let log = replica.log.clone();
-                        run_blocking(move || read_append_times(&log, oldest_kept)).await;
-                        true
+                        let read = run_blocking(move || read_append_times(&log, oldest_kept));
+                        read.await.unwrap_or(false)
                     }
                 }
             });
@@ -109,13 +109,11 @@ impl Retention {
         let segments = replica.log.segments();
         let status = replica.raft.watch();
         let status = status.borrow();
+        let mut unknown = None;
         if status.ready {
             let summaries: Vec<SegmentSummary> = segments.iter().map(summary).collect();
             let now_ms = self.known_time();
-            let oldest_kept = oldest_kept(policy, now_ms);
-            if let Some(oldest) = oldest_kept.filter(|_| has_unknown_time(&segments)) {
-                return Some(Step::ReadTimes(oldest));
-            }
+            unknown = oldest_kept(policy, now_ms);
             let due = trim_to(&summaries, policy, now_ms);
             // Never beyond the high watermark: records above it are not committed. They may still
             // be replaced by another leader's, or acknowledged later.
@@ -125,7 +123,11 @@ impl Retention {
             }
         }
         let purged = status.purged.map(|id| id.index);
-        purgeable(&segments, log_start, purged).map(Step::Purge)
+        // Last, because it may fail again and again: a disk that cannot be read must not hold up
+        // the retention by size.
+        let unknown = unknown.filter(|_| has_unknown_time(&segments, log_start));
+        let purge = purgeable(&segments, log_start, purged).map(Step::Purge);
+        purge.or(unknown.map(Step::ReadTimes))
     }
 
     /// The time by which records expire; `None` while this node's clock differs from those of the
@@ -153,31 +155,32 @@ impl Retention {
     }
 }
 
-/// Whether the append time of the oldest segment is not known: after a restart, that of a sealed
-/// segment has to be read from it, since its index file does not have it.
-fn has_unknown_time(segments: &[SegmentInfo]) -> bool {
-    let mut with_records = segments.iter().filter(|s| s.next_offset > s.base_offset);
+/// Whether the append time of the oldest segment with readable records is not known: after a
+/// restart, that of a sealed segment has to be read from it, since its index file does not have it.
+fn has_unknown_time(segments: &[SegmentInfo], log_start: Offset) -> bool {
+    let readable = |s: &&SegmentInfo| s.next_offset > s.base_offset.max(log_start);
+    let mut with_records = segments.iter().filter(readable);
     with_records
         .next()
         .is_some_and(|segment| segment.append_time_ms.is_none())
 }
 
-/// Reads the append times of the oldest segments, up to the first that is not older.
-fn read_append_times(log: &GroupLog, oldest_kept: i64) {
+/// Reads the append times of the oldest segments, up to the first that is not older. Returns
+/// whether all of them could be read.
+fn read_append_times(log: &GroupLog, oldest_kept: i64) -> bool {
     let segments = log.segments();
     for segment in segments.iter().take(APPEND_TIMES_READ_MAX_COUNT) {
         match log.read_append_time(segment.base_index) {
-            Ok(Some(time_ms)) if time_ms >= oldest_kept => return,
+            Ok(Some(time_ms)) if time_ms >= oldest_kept => return true,
             Ok(_) => {}
             Err(error) => {
-                let error = error_chain(&error);
-                return warn!(
-                    error,
-                    "cannot read the append time of a segment, will retry"
-                );
+                let (group, error) = (log.id(), error_chain(&error));
+                warn!(%group, error, "cannot read the append time of a segment, will retry");
+                return false;
             }
         }
     }
+    true
 }
 
 /// Takes a snapshot of the group's state and deletes its log up to `up_to`, inclusive.
@@ -239,10 +242,15 @@ mod tests {
         ];
         segments[0].append_time_ms = None;
         segments[2].append_time_ms = None;
-        assert!(!has_unknown_time(&segments));
+        let has_unknown = |segments: &[_], start| has_unknown_time(segments, Offset(start));
+        assert!(!has_unknown(&segments, 0));
+        assert!(
+            has_unknown(&segments, 10),
+            "the one before is below the log start"
+        );
         segments[1].append_time_ms = None;
-        assert!(has_unknown_time(&segments));
-        assert!(!has_unknown_time(&[]));
+        assert!(has_unknown(&segments, 0));
+        assert!(!has_unknown(&[], 0));
     }
 
     #[test]
