@@ -139,7 +139,7 @@ mod tests {
 
     fn printed(format: &Format, record: &Record) -> String {
         let mut builder = BatchBuilder::new(Compression::None);
-        builder.push(record).unwrap();
+        builder.push(record, 0).unwrap();
         let batch = BatchView::parse(builder.finish().unwrap().bytes).unwrap();
         let batch = batch.decode().unwrap();
         let record = batch.iter().next().unwrap().unwrap();
