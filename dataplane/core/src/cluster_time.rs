@@ -1,5 +1,5 @@
-//! The time of the cluster, as one node sees it: its own clock within a bound around the clocks of a
-//! majority of the nodes.
+//! The time of the cluster, as one node sees it: its own clock within a bound around the clocks of
+//! a majority of the nodes.
 //!
 //! Append times come from the clock of the partition's leader. If it jumps, for example at a start
 //! with a wrong clock, records would expire on all replicas, and the idle time of all producers
