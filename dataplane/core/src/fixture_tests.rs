@@ -59,6 +59,7 @@ const NODE: NodeId = NodeId(3);
 
 fn commands() -> Vec<(&'static str, Command)> {
     let mut commands = topic_commands();
+    commands.extend(settings_commands());
     commands.extend(node_commands());
     commands.extend(partition_commands());
     commands
@@ -82,6 +83,27 @@ fn topic_commands() -> Vec<(&'static str, Command)> {
         reset: Vec::new(),
         growth,
     };
+    vec![
+        ("create_topic", create(BOUNDED)),
+        ("create_topic-unbounded", create(RetentionPolicy::default())),
+        ("alter_topic", alter(Some(BOUNDED), Some(growth()))),
+        ("alter_topic-retention", alter(Some(BOUNDED), None)),
+        ("alter_topic-growth", alter(None, Some(growth()))),
+        ("alter_topic-nothing", alter(None, None)),
+        (
+            "delete_topic",
+            Command::DeleteTopic {
+                name: "orders".to_owned(),
+            },
+        ),
+        (
+            "allocate_producers",
+            Command::AllocateProducers { count: 10 },
+        ),
+    ]
+}
+
+fn settings_commands() -> Vec<(&'static str, Command)> {
     vec![
         (
             "create_topic-settings",
@@ -122,22 +144,6 @@ fn topic_commands() -> Vec<(&'static str, Command)> {
                 ],
                 growth: None,
             },
-        ),
-        ("create_topic", create(BOUNDED)),
-        ("create_topic-unbounded", create(RetentionPolicy::default())),
-        ("alter_topic", alter(Some(BOUNDED), Some(growth()))),
-        ("alter_topic-retention", alter(Some(BOUNDED), None)),
-        ("alter_topic-growth", alter(None, Some(growth()))),
-        ("alter_topic-nothing", alter(None, None)),
-        (
-            "delete_topic",
-            Command::DeleteTopic {
-                name: "orders".to_owned(),
-            },
-        ),
-        (
-            "allocate_producers",
-            Command::AllocateProducers { count: 10 },
         ),
     ]
 }
