@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 
 use lograft_core::capacity::TooManyReplicas;
-use lograft_core::metadata::MetaError;
+use lograft_core::metadata::{MetaError, TopicId};
 use lograft_core::record_batch::BatchError;
 use lograft_core::record_time::TimestampError;
 use lograft_core::topic::TopicError;
@@ -89,6 +89,12 @@ impl ApiError {
     /// The topic does not exist.
     pub(crate) fn unknown_topic(topic: &str) -> Self {
         Self::new(Reason::UnknownTopic, format!("topic {topic:?} not found"))
+    }
+
+    /// The client means a topic that was deleted; `current` has the name now.
+    pub(crate) fn topic_recreated(topic: &str, current: TopicId) -> Self {
+        let text = format!("topic {topic:?} was deleted and created again");
+        Self::new(Reason::TopicRecreated, text).with("topic_id", current)
     }
 
     /// The topic has `count` partitions, and this is none of them.

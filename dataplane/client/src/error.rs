@@ -105,6 +105,13 @@ pub enum ClientError {
     /// A record or batch cannot be encoded or decoded.
     #[error(transparent)]
     Batch(Arc<BatchError>),
+    /// The topic was deleted, and another one was created under its name. Records that were not
+    /// acknowledged are not in the new topic, and positions mean nothing in it.
+    #[error("topic {topic:?} was deleted and created again")]
+    TopicRecreated {
+        /// Topic name.
+        topic: Arc<str>,
+    },
     /// The topic has no such partition.
     #[error("partition {topic}/{partition} not found: the topic has {count} partitions")]
     UnknownPartition {
@@ -150,6 +157,7 @@ impl ClientError {
             Self::Batch(error) => Some(error.reason()),
             Self::NoLeader { .. } => Some(Reason::NoLeader),
             Self::UnknownPartition { .. } => Some(Reason::UnknownPartition),
+            Self::TopicRecreated { .. } => Some(Reason::TopicRecreated),
             Self::Timeout { last, .. } | Self::Undelivered { last, .. } => Some(
                 last.as_ref()
                     .and_then(|l| l.reason())

@@ -76,6 +76,9 @@ reasons! {
     InvalidPartitionCount = "INVALID_PARTITION_COUNT", InvalidArgument, false;
     /// A batch or record is above its limit. Metadata: `field`, `bound`.
     BatchTooLarge = "BATCH_TOO_LARGE", InvalidArgument, false;
+    /// The topic was deleted, and one of the same name was created: the client means the former.
+    /// Metadata: `topic_id`, the id of the topic that has the name now.
+    TopicRecreated = "TOPIC_RECREATED", FailedPrecondition, false;
     /// A record's timestamp is too far from its append time. Metadata: `field`, `bound`.
     InvalidTimestamp = "INVALID_TIMESTAMP", InvalidArgument, false;
     /// The CRC-32C of the batch is wrong: it was corrupted in transit.

@@ -153,9 +153,22 @@ impl Locator {
 
     fn known_group(&self, target: &Target) -> Result<GroupId, ApiError> {
         let Target {
-            topic, partition, ..
+            topic,
+            topic_id,
+            partition,
+            is_forwarded: _,
         } = target;
         let metadata = self.meta.load();
+        let current = metadata.topic(topic).map(|found| found.id);
+        if let Some((wanted, current)) = topic_id.zip(current).filter(|(a, b)| a != b) {
+            // Ids only grow. A topic that is newer than the one known here has not reached this
+            // node yet.
+            return Err(if wanted < current {
+                ApiError::topic_recreated(topic, current)
+            } else {
+                ApiError::unknown_topic(topic)
+            });
+        }
         if let Some(found) = metadata.partition(topic, PartitionId(*partition)) {
             return Ok(found.partition.group);
         }
@@ -316,6 +329,7 @@ mod tests {
         assert!(!attempts.again(&unknown, Safety::Repeatable).await);
         let target = Target {
             topic: "t".to_owned(),
+            topic_id: None,
             partition: 0,
             is_forwarded: false,
         };

@@ -24,7 +24,7 @@ pub(crate) async fn list_offsets(
     mut request: ListOffsetsRequest,
 ) -> Result<PartitionBounds, ApiError> {
     let asked = std::mem::take(&mut request.partitions);
-    request.partitions = existing(engine, &request.topic, asked).await?;
+    request.partitions = existing(engine, &request, asked).await?;
     let mut found = Vec::new();
     let mut attempts = Attempts::new();
     loop {
@@ -45,7 +45,7 @@ pub(crate) async fn list_offsets(
 /// Asks the leaders of all partitions at once, each node with one request.
 async fn find_once(engine: &LogEngine, request: &ListOffsetsRequest) -> PartitionBounds {
     let located = request.partitions.iter().map(async |partition| {
-        let target = target(&request.topic, *partition, request.is_forwarded);
+        let target = target(request, *partition, request.is_forwarded);
         engine.locator.locate(&target).await
     });
     let located = join_all(located).await;
@@ -77,11 +77,12 @@ async fn find_once(engine: &LogEngine, request: &ListOffsetsRequest) -> Partitio
 /// The partitions asked for, without duplicates; all partitions of the topic if none is named.
 async fn existing(
     engine: &LogEngine,
-    topic: &str,
+    request: &ListOffsetsRequest,
     mut partitions: Vec<u32>,
 ) -> Result<Vec<u32>, ApiError> {
     // Waits for the metadata of a topic that was just created.
-    let first = target(topic, partitions.first().copied().unwrap_or(0), false);
+    let topic = request.topic.as_str();
+    let first = target(request, partitions.first().copied().unwrap_or(0), false);
     engine.locator.group(&first).await?;
     let metadata = engine.locator.meta.load();
     let count = metadata
@@ -98,9 +99,10 @@ async fn existing(
     }
 }
 
-fn target(topic: &str, partition: u32, is_forwarded: bool) -> Target {
+fn target(request: &ListOffsetsRequest, partition: u32, is_forwarded: bool) -> Target {
     Target {
-        topic: topic.to_owned(),
+        topic: request.topic.clone(),
+        topic_id: request.topic_id,
         partition,
         is_forwarded,
     }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use lograft_core::metadata::TopicId;
 use lograft_core::record::Header;
 use lograft_core::{Offset, ProducerStamp, Record, Term};
 
@@ -11,6 +12,8 @@ use lograft_core::{Offset, ProducerStamp, Record, Term};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) topic: String,
+    /// The topic that the client means; `None`: whichever has the name now.
+    pub(crate) topic_id: Option<TopicId>,
     pub(crate) partition: u32,
     /// Whether another node has forwarded the request. It is not forwarded a second time: two nodes
     /// that each take the other for the leader would send it back and forth.
@@ -172,6 +175,8 @@ pub(crate) struct FetchedRecord {
 #[derive(Clone, Debug)]
 pub(crate) struct ListOffsetsRequest {
     pub(crate) topic: String,
+    /// The topic that the client means; `None`: whichever has the name now.
+    pub(crate) topic_id: Option<TopicId>,
     /// All partitions of the topic if empty.
     pub(crate) partitions: Vec<u32>,
     /// Also find the first offset of this time or later, milliseconds since the Unix epoch.

@@ -33,6 +33,7 @@ pub(super) fn append(request: AppendRequest) -> proto::ProduceRequest {
         timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
         request_id: 0,
         forwarded: true,
+        topic_id: target.topic_id.map(|id| id.0),
     }
 }
 
@@ -122,6 +123,7 @@ pub(super) fn fetch(request: FetchRequest) -> proto::FetchRequest {
         min_bytes,
         format: format(records_or_batches),
         forwarded: true,
+        topic_id: target.topic_id.map(|id| id.0),
     }
 }
 
@@ -143,6 +145,7 @@ pub(super) fn consume(request: ConsumeRequest) -> proto::ConsumeRequest {
         follow,
         max_records: max_records.unwrap_or(0),
         forwarded: true,
+        topic_id: target.topic_id.map(|id| id.0),
     }
 }
 
@@ -223,6 +226,7 @@ fn record(fetched: proto::FetchedRecord) -> FetchedRecord {
 pub(super) fn list_offsets(request: ListOffsetsRequest) -> proto::ListOffsetsRequest {
     let ListOffsetsRequest {
         topic,
+        topic_id,
         partitions,
         timestamp_ms,
         is_forwarded: _,
@@ -232,6 +236,7 @@ pub(super) fn list_offsets(request: ListOffsetsRequest) -> proto::ListOffsetsReq
         partitions,
         timestamp_ms,
         forwarded: true,
+        topic_id: topic_id.map(|id| id.0),
     }
 }
 

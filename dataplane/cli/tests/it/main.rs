@@ -7,5 +7,6 @@ mod completion;
 mod contexts;
 mod dev;
 mod help;
+mod recreated;
 mod refused;
 mod support;

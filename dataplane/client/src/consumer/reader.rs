@@ -25,6 +25,8 @@ pub(super) struct PartitionReader {
     connections: Arc<ConsumerConnections>,
     config: Arc<ConsumerConfig>,
     partition: PartitionId,
+    /// The topic that the position belongs to. Another topic of the same name is another topic.
+    topic_id: u64,
     // The read position is kept here and not in the stream: it advances only when a verified batch
     // is returned to the caller. A new stream, to the same or another leader, starts from it, so a
     // leader change neither skips nor repeats records. Leaders only serve committed records below
@@ -53,7 +55,9 @@ impl PartitionReader {
         config: Arc<ConsumerConfig>,
         start: StartPosition,
     ) -> Self {
+        let known = connections.pool.metadata().topic(&config.topic).cloned();
         Self {
+            topic_id: known.map_or(0, |topic| topic.id),
             connections,
             config,
             partition: start.partition,
@@ -201,6 +205,15 @@ impl PartitionReader {
     }
 
     async fn connect(&mut self) -> Result<LeaderStream, ClientError> {
+        // Fails at once if the topic does not exist any more, on any node that answers. Otherwise
+        // the search for its leader would go on until the retry timeout.
+        let topic = self.pool().topic(&self.config.topic).await?;
+        if self.topic_id == 0 {
+            self.topic_id = topic.id;
+        } else if self.topic_id != topic.id {
+            let topic = Arc::clone(&topic.name);
+            return Err(ClientError::TopicRecreated { topic });
+        }
         let (leader, epoch) = {
             let metadata = self.pool().metadata();
             let (topic, partition) = (&self.config.topic, self.partition);
@@ -234,6 +247,7 @@ impl PartitionReader {
             follow: self.config.follow,
             max_records: 0,
             forwarded: false,
+            topic_id: Some(self.topic_id).filter(|id| *id != 0),
         }
     }
 

@@ -48,6 +48,11 @@ impl<'a> QueueGuard<'a> {
         if state.is_closed() {
             return Err(ClientError::Closed);
         }
+        if self.partition.is_retired() {
+            return Err(ClientError::TopicRecreated {
+                topic: Arc::clone(&self.partition.topic),
+            });
+        }
         let record = RecordParts {
             timestamp_ms: record.timestamp_ms.or_else(|| Some(wall_clock_ms())),
             ..*record

@@ -16,10 +16,14 @@ pub(super) type ProduceQueue = StreamQueue<Arc<ProducerPartition>>;
 #[derive(Debug)]
 pub(super) struct ProducerPartition {
     pub(super) topic: Arc<str>,
+    /// The topic's id. Another topic of the same name is another topic.
+    pub(super) topic_id: u64,
     pub(super) number: PartitionId,
     queue: Mutex<PartitionQueue<Arc<ProduceQueue>>>,
     /// Records without a key avoid the partition while its leader is unavailable.
     leader_unavailable: AtomicBool,
+    /// Whether the topic was created again under its name. Records are refused.
+    retired: AtomicBool,
     /// The topic's partition for records without a key.
     sticky: Arc<AtomicU32>,
     /// Bytes sent in partial batches since they last added up to a full one.
@@ -27,12 +31,14 @@ pub(super) struct ProducerPartition {
 }
 
 impl ProducerPartition {
-    pub(super) fn new(config: QueueConfig, sticky: Arc<AtomicU32>) -> Self {
+    pub(super) fn new(config: QueueConfig, topic_id: u64, sticky: Arc<AtomicU32>) -> Self {
         Self {
             topic: Arc::clone(&config.topic),
+            topic_id,
             number: config.partition,
             queue: Mutex::new(PartitionQueue::new(config)),
             leader_unavailable: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
             sticky,
             partial_bytes: AtomicUsize::new(0),
         }
@@ -40,6 +46,15 @@ impl ProducerPartition {
 
     pub(super) fn queue(&self) -> MutexGuard<'_, PartitionQueue<Arc<ProduceQueue>>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses records from now on. The caller then fails the queue under its lock.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     pub(super) fn set_leader_unavailable(&self, unavailable: bool) {

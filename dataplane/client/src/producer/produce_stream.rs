@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::Stream;
-use lograft_core::{Offset, Term};
+use lograft_core::{Offset, Reason, Term};
 use lograft_proto::log::NO_FORWARD_HEADER;
 use lograft_proto::log::v1 as wire;
 use tokio::time::{Duration, Instant};
@@ -121,6 +121,7 @@ impl Requests {
             timeout_ms: whole_millis(self.state.config.request_timeout),
             request_id,
             forwarded: false,
+            topic_id: Some(partition.topic_id),
         }
     }
 }
@@ -220,9 +221,17 @@ fn on_reply(
         });
     }
     let verdict = verdict(&queue.address, reply);
+    let is_recreated = matches!(&verdict, Verdict::Refused(error) if is_recreated(error));
     state.on_reply(queue, partition, request_id, verdict);
+    if is_recreated {
+        state.on_recreated(&partition.topic, partition.topic_id);
+    }
     queue.wake();
     Ok(())
+}
+
+fn is_recreated(error: &ClientError) -> bool {
+    error.reason() == Some(Reason::TopicRecreated)
 }
 
 fn verdict(endpoint: &str, reply: wire::ProduceReply) -> Verdict {

@@ -125,7 +125,8 @@ impl ProducerState {
         let first_sticky = u32::try_from(first_sticky).unwrap_or(0);
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         let topic = topics.entry(Arc::clone(&info.name)).or_insert_with(|| {
-            Arc::new(TopicPartitions::new(Arc::clone(&info.name), first_sticky))
+            let name = Arc::clone(&info.name);
+            Arc::new(TopicPartitions::new(name, info.id, first_sticky))
         });
         self.apply_info(topic, &info);
         Ok(Arc::clone(topic))
@@ -157,9 +158,37 @@ impl ProducerState {
     pub(super) fn apply_metadata(&self) {
         for topic in self.topics() {
             let info = self.pool.metadata().topic(topic.name()).map(Arc::clone);
-            if let Some(info) = info {
-                self.apply_info(&topic, &info);
+            match info {
+                Some(info) if info.id == topic.id() => self.apply_info(&topic, &info),
+                Some(_) => self.on_recreated(topic.name(), topic.id()),
+                None => {}
             }
+        }
+    }
+
+    /// The topic of this id was deleted, and another one has its name now: fails the records that
+    /// were not acknowledged, and forgets the topic. Records that are sent later go to the new
+    /// topic, with sequences from 0. A handle of the former topic refuses them.
+    // Nothing crosses into the new topic by itself: the application may have deleted the topic to
+    // be rid of the old records.
+    pub(super) fn on_recreated(&self, name: &Arc<str>, id: u64) {
+        let former = {
+            let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+            match topics.get(name) {
+                Some(topic) if topic.id() == id => topics.remove(name),
+                _ => None,
+            }
+        };
+        let Some(former) = former else { return };
+        self.pool.forget_topic(name, id);
+        let error = ClientError::TopicRecreated {
+            topic: Arc::clone(name),
+        };
+        let partitions: Vec<_> = former.partitions().clone();
+        for partition in partitions {
+            partition.retire();
+            let settled = partition.queue().fail_all(&error);
+            self.settle(settled);
         }
     }
 

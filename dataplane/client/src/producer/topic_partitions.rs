@@ -14,6 +14,7 @@ use crate::error::ClientError;
 #[derive(Debug)]
 pub(super) struct TopicPartitions {
     name: Arc<str>,
+    id: u64,
     partitions: RwLock<Vec<Arc<ProducerPartition>>>,
     /// The partition for records without a key, modulo the number of partitions.
     ///
@@ -24,9 +25,10 @@ pub(super) struct TopicPartitions {
 }
 
 impl TopicPartitions {
-    pub(super) fn new(name: Arc<str>, first_sticky: u32) -> Self {
+    pub(super) fn new(name: Arc<str>, id: u64, first_sticky: u32) -> Self {
         Self {
             name,
+            id,
             partitions: RwLock::default(),
             sticky: Arc::new(AtomicU32::new(first_sticky)),
         }
@@ -34,6 +36,10 @@ impl TopicPartitions {
 
     pub(super) const fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    pub(super) const fn id(&self) -> u64 {
+        self.id
     }
 
     pub(super) fn partitions(&self) -> RwLockReadGuard<'_, Vec<Arc<ProducerPartition>>> {
@@ -57,7 +63,8 @@ impl TopicPartitions {
             .unwrap_or_else(PoisonError::into_inner);
         while partitions.len() < count {
             let number = PartitionId(u32::try_from(partitions.len()).unwrap_or(u32::MAX));
-            let partition = ProducerPartition::new(config(number), Arc::clone(&self.sticky));
+            let partition =
+                ProducerPartition::new(config(number), self.id, Arc::clone(&self.sticky));
             partitions.push(Arc::new(partition));
         }
     }
@@ -111,7 +118,7 @@ mod tests {
     use super::*;
 
     fn topic(count: usize) -> TopicPartitions {
-        let topic = TopicPartitions::new("t".into(), 0);
+        let topic = TopicPartitions::new("t".into(), 1, 0);
         grow(&topic, count);
         topic
     }

@@ -123,6 +123,14 @@ impl NodePool {
         })
     }
 
+    /// Forgets a topic that was created again, unless the new one is known already.
+    pub(crate) fn forget_topic(&self, name: &str, id: u64) {
+        let mut cache = self.metadata();
+        if cache.topic(name).is_some_and(|topic| topic.id == id) {
+            cache.remove_topic(name);
+        }
+    }
+
     /// Asks the other nodes too, if `reply` is older than what this client has seen, or lacks one
     /// of the topics: a lagging node does not know a topic that was just created. Returns the
     /// newest reply.
@@ -167,6 +175,7 @@ impl NodePool {
             partitions: partitions.iter().map(|p| p.get()).collect(),
             timestamp_ms,
             forwarded: false,
+            topic_id: None,
         };
         self.call("list offsets", Retry::Always, |node| {
             let request = request.clone();

@@ -23,6 +23,9 @@ impl PartitionReader {
         if error.reason() == Some(Reason::OffsetOutOfRange) {
             return self.on_out_of_range(error);
         }
+        if error.reason() == Some(Reason::TopicRecreated) {
+            return self.on_recreated(error).await;
+        }
         if let ClientError::Batch(cause) = &error {
             // Corruption on the way to the client is cured by fetching again; a batch that the node
             // stores or encodes wrongly is not, so the number of retries is bounded.
@@ -77,6 +80,27 @@ impl PartitionReader {
         let metadata = self.pool().metadata();
         let topic = metadata.topic(&self.config.topic);
         is_unknown && topic.is_some_and(|topic| topic.partitions.len() > partition)
+    }
+
+    /// The position belongs to a topic that was deleted. As with a position that the log does not
+    /// have any more, the reset policy decides.
+    async fn on_recreated(&mut self, error: ClientError) -> Result<(), ClientError> {
+        self.position = match self.config.out_of_range {
+            OutOfRange::Error => return Err(error),
+            OutOfRange::Earliest => StartAt::Earliest,
+            OutOfRange::Latest => StartAt::Latest,
+        };
+        let name = &self.config.topic;
+        self.pool().forget_topic(name, self.topic_id);
+        let topic = self.pool().topic(name).await?;
+        if self.topic_id == topic.id {
+            // The node that replied does not know the new topic yet.
+            self.pool().forget_topic(name, topic.id);
+            sleep(self.pool().backoff(1)).await;
+        }
+        self.topic_id = topic.id;
+        self.end = None;
+        Ok(())
     }
 
     fn on_out_of_range(&mut self, error: ClientError) -> Result<(), ClientError> {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use lograft_core::metadata::TopicId;
 use lograft_core::record::Header;
 use lograft_core::{Offset, ProducerEpoch, ProducerId, ProducerStamp, Sequence};
 use lograft_proto::log::v1 as proto;
@@ -25,6 +26,7 @@ pub(crate) fn append(request: proto::ProduceRequest) -> Result<AppendRequest, Ap
         timeout_ms,
         request_id: _,
         forwarded,
+        topic_id,
     } = request;
     let content = match (batch, records) {
         (Some(batch), records) if records.is_empty() => Content::Encoded(UncheckedBatch {
@@ -45,6 +47,7 @@ pub(crate) fn append(request: proto::ProduceRequest) -> Result<AppendRequest, Ap
     Ok(AppendRequest {
         target: Target {
             topic,
+            topic_id: topic_id.map(TopicId),
             partition,
             is_forwarded: forwarded,
         },
@@ -87,6 +90,7 @@ pub(crate) fn fetch(request: proto::FetchRequest) -> Result<FetchRequest, ApiErr
         max_wait: Duration::from_millis(u64::from(request.max_wait_ms)),
         target: Target {
             topic: request.topic,
+            topic_id: request.topic_id.map(TopicId),
             partition: request.partition,
             is_forwarded: request.forwarded,
         },
@@ -102,6 +106,7 @@ pub(crate) fn consume(request: proto::ConsumeRequest) -> Result<ConsumeRequest, 
         follow: request.follow,
         target: Target {
             topic: request.topic,
+            topic_id: request.topic_id.map(TopicId),
             partition: request.partition,
             is_forwarded: request.forwarded,
         },
@@ -114,9 +119,11 @@ pub(crate) fn list_offsets(request: proto::ListOffsetsRequest) -> ListOffsetsReq
         partitions,
         timestamp_ms,
         forwarded,
+        topic_id,
     } = request;
     ListOffsetsRequest {
         topic,
+        topic_id: topic_id.map(TopicId),
         partitions,
         timestamp_ms,
         is_forwarded: forwarded,

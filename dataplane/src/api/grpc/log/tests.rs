@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 
 use lograft_core::Reason;
 use lograft_proto::log::v1 as proto;
+use lograft_proto::log::v1::position::At;
 
-use crate::fixture::{TOPIC, TestCluster, produce, wire_error};
+use crate::fixture::{TOPIC, TestCluster, TestNode, produce, wire_error};
 use crate::transport::status::reason_of;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,6 +45,80 @@ async fn every_node_tells_offsets() {
         };
         let status = client.list_offsets(request).await.unwrap_err();
         assert_eq!(reason_of(&status), Some(Reason::UnknownPartition));
+    }
+}
+
+async fn topic_id(cluster: &TestCluster) -> u64 {
+    let mut client = cluster.nodes[0].client.clone();
+    let request = proto::GetMetadataRequest::default();
+    let reply = client.get_metadata(request).await.unwrap();
+    reply.into_inner().topics[0].topic_id
+}
+
+/// The outcome of each call for the topic of this id, and that of a batch on a stream.
+async fn outcomes(node: &TestNode, topic_id: Option<u64>) -> Vec<Option<Reason>> {
+    let mut client = node.client.clone();
+    let topic = TOPIC.to_owned();
+    let position = proto::Position {
+        at: Some(At::Earliest(true)),
+    };
+    let request = proto::ProduceRequest {
+        topic_id,
+        ..produce(0, 5)
+    };
+    let failed = |status: tonic::Status| reason_of(&status).unwrap();
+    let produced = client.produce(request.clone()).await.map_err(failed).err();
+    let stream = tokio_stream::iter([request]);
+    let mut replies = client.produce_stream(stream).await.unwrap().into_inner();
+    let reply = replies.message().await.unwrap().unwrap();
+    let streamed = reply
+        .error
+        .map(|error| Reason::from_wire(&error.reason).unwrap());
+    let fetch = proto::FetchRequest {
+        topic: topic.clone(),
+        topic_id,
+        position: Some(position),
+        ..Default::default()
+    };
+    let fetched = client.fetch(fetch).await.map_err(failed).err();
+    let consume = proto::ConsumeRequest {
+        topic: topic.clone(),
+        topic_id,
+        position: Some(position),
+        ..Default::default()
+    };
+    let consumed = match client.consume(consume).await {
+        Ok(replies) => replies.into_inner().message().await.map_err(failed).err(),
+        Err(status) => Some(failed(status)),
+    };
+    let offsets = proto::ListOffsetsRequest {
+        topic,
+        topic_id,
+        ..Default::default()
+    };
+    let listed = client.list_offsets(offsets).await.map_err(failed).err();
+    vec![produced, streamed, fetched, consumed, listed]
+}
+
+/// On the leader, on a follower and on a node without a replica: forwarded requests keep the id.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_for_a_former_topic_of_the_name_are_refused() {
+    let cluster = TestCluster::new(3, 2).await;
+    let current = topic_id(&cluster).await;
+    for node in &cluster.nodes {
+        for (topic_id, expected) in [
+            (None, None),
+            (Some(current), None),
+            (Some(current - 1), Some(Reason::TopicRecreated)),
+            // The node has not heard of that one yet.
+            (Some(current + 1), Some(Reason::UnknownTopic)),
+        ] {
+            assert_eq!(
+                outcomes(node, topic_id).await,
+                [expected; 5],
+                "{topic_id:?}"
+            );
+        }
     }
 }
 
