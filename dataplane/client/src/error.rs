@@ -210,6 +210,7 @@ impl ClientError {
             | Self::Tls(_)
             | Self::Protocol { .. }
             | Self::UnknownPartition { .. }
+            | Self::TopicRecreated { .. }
             | Self::Closed => false,
         }
     }
