@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use lograft_client::{
     Client, ClientConfig, ClientError, Consumer, ConsumerConfig, NewTopic, Offset, OutOfRange,
-    ProducerConfig, Reason, Record, StartAt, TlsFiles,
+    ProducerConfig, Reason, Record, RecordParts, StartAt, TlsFiles,
 };
 
 use crate::support::{DevProcess, TestHome};
@@ -72,7 +72,10 @@ async fn recreated(home: &TestHome) {
     let producer = client.producer(ProducerConfig::default()).await.unwrap();
     let handle = producer.topic(TOPIC).await.unwrap();
     for value in ["a", "b", "c"] {
-        let sent = handle.send(record(value), None).await.unwrap();
+        let sent = handle
+            .send(RecordParts::from(&record(value)), None)
+            .await
+            .unwrap();
         sent.await.unwrap();
     }
     let mut strict = client.consumer(follow(OutOfRange::Error)).await.unwrap();
@@ -89,7 +92,7 @@ async fn recreated(home: &TestHome) {
 
     // The producer has sequence 3 in the old topic. Whatever is sent by the old handle fails.
     let started = Instant::now();
-    let sent = match handle.send(record("old"), None).await {
+    let sent = match handle.send(RecordParts::from(&record("old")), None).await {
         Ok(delivery) => tokio::time::timeout(SOON, delivery)
             .await
             .unwrap()

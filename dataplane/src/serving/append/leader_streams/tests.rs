@@ -95,6 +95,7 @@ fn request(tag: u64) -> AppendRequest {
     AppendRequest {
         target: Target {
             topic: "t".to_owned(),
+            topic_id: None,
             partition: 3,
             is_forwarded: false,
         },
