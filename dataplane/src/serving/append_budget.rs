@@ -97,6 +97,7 @@ mod tests {
     fn target(is_forwarded: bool) -> Target {
         Target {
             topic: "t".to_owned(),
+            topic_id: None,
             partition: 0,
             is_forwarded,
         }
