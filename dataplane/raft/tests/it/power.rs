@@ -207,7 +207,8 @@ async fn a_follower_with_a_full_disk_takes_no_records_stays_a_follower_and_catch
     assert_eq!(status.role, Role::Follower);
     assert_eq!(status.leader, Some(leader), "it hears the leader");
     assert!(status.fatal.is_none());
-    assert!(cluster.disk(full).used_bytes() < used + 100 * 1024);
+    // 20 batches would be 2 MB; an entry that was accepted before may still have been in the queue.
+    assert!(cluster.disk(full).used_bytes() < used + 500 * 1024);
     assert!(
         cluster.group(full).log().flushed_index() < cluster.group(leader).log().flushed_index()
     );
