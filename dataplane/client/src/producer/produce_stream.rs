@@ -222,9 +222,14 @@ fn on_reply(
     }
     let verdict = verdict(&queue.address, reply);
     let is_recreated = matches!(&verdict, Verdict::Refused(error) if is_recreated(error));
+    // Forgotten before the reply is delivered: who has seen the failure and sends again by name
+    // must reach the new topic.
+    let former = is_recreated
+        .then(|| state.forget_former(&partition.topic, partition.topic_id))
+        .flatten();
     state.on_reply(queue, partition, request_id, verdict);
-    if is_recreated {
-        state.on_recreated(&partition.topic, partition.topic_id);
+    if let Some(former) = former {
+        state.fail_former(&former);
     }
     queue.wake();
     Ok(())

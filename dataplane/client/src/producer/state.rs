@@ -172,17 +172,28 @@ impl ProducerState {
     // Nothing crosses into the new topic by itself: the application may have deleted the topic to
     // be rid of the old records.
     pub(super) fn on_recreated(&self, name: &Arc<str>, id: u64) {
+        if let Some(former) = self.forget_former(name, id) {
+            self.fail_former(&former);
+        }
+    }
+
+    /// Forgets the topic of this id. Returns it, if it was known: its records are to be failed.
+    pub(super) fn forget_former(&self, name: &Arc<str>, id: u64) -> Option<Arc<TopicPartitions>> {
         let former = {
             let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
             match topics.get(name) {
                 Some(topic) if topic.id() == id => topics.remove(name),
                 _ => None,
             }
-        };
-        let Some(former) = former else { return };
+        }?;
         self.pool.forget_topic(name, id);
+        Some(former)
+    }
+
+    /// Fails the records of a topic that was forgotten.
+    pub(super) fn fail_former(&self, former: &TopicPartitions) {
         let error = ClientError::TopicRecreated {
-            topic: Arc::clone(name),
+            topic: Arc::clone(former.name()),
         };
         let partitions: Vec<_> = former.partitions().clone();
         for partition in partitions {
