@@ -318,7 +318,6 @@ impl Shared {
             certificates: parts.certificates,
             level: parts.level,
             checks: self.checks.clone(),
-            exchange: parts.exchange.clone(),
         });
         let cluster = Arc::new(ClusterReporter {
             member: self.member.clone(),

@@ -5,7 +5,6 @@
 //! connect each node to each other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -33,7 +32,7 @@ pub struct NodeExchange(Arc<Inner>);
 struct Inner {
     clock: Arc<dyn Clock>,
     level: FeatureLevel,
-    replicas_max_count: AtomicU32,
+    replicas_max_count: u32,
     started: Instant,
     local: RwLock<LocalState>,
     peers: RwLock<BTreeMap<NodeId, PeerReading>>,
@@ -63,12 +62,13 @@ pub struct LocalState {
 }
 
 impl NodeExchange {
-    /// Without readings. `level` is the newest that this node knows.
-    pub fn new(clock: Arc<dyn Clock>, level: FeatureLevel) -> Self {
+    /// Without readings. `level` is the newest that this node knows, `replicas_max_count` the number
+    /// of replicas that it carries at most.
+    pub fn new(clock: Arc<dyn Clock>, level: FeatureLevel, replicas_max_count: u32) -> Self {
         Self(Arc::new(Inner {
             clock,
             level,
-            replicas_max_count: AtomicU32::new(0),
+            replicas_max_count,
             started: Instant::now(),
             local: RwLock::default(),
             peers: RwLock::default(),
@@ -87,13 +87,8 @@ impl NodeExchange {
             disk,
             oldest_unflushed,
             level: self.0.level,
-            replicas_max_count: self.0.replicas_max_count.load(Ordering::Relaxed),
+            replicas_max_count: self.0.replicas_max_count,
         }
-    }
-
-    /// Publishes the number of replicas that this node carries at most.
-    pub fn set_replicas_max_count(&self, count: u32) {
-        self.0.replicas_max_count.store(count, Ordering::Relaxed);
     }
 
     /// The number of replicas that a node carries at most, `None` if it has not reported it. `own`
@@ -282,7 +277,7 @@ mod tests {
 
     #[test]
     fn the_last_reading_of_each_peer_is_kept_and_bounded() {
-        let exchange = NodeExchange::new(Arc::new(SystemClock), FeatureLevel(2));
+        let exchange = NodeExchange::new(Arc::new(SystemClock), FeatureLevel(2), 9);
         exchange.record(NodeId(2), reading(5));
         exchange.record(NodeId(2), reading(i64::MAX));
         exchange.record(NodeId(3), reading(7));
@@ -298,7 +293,6 @@ mod tests {
         }
         assert_eq!(exchange.peers().len(), NODES_MAX_COUNT);
         assert_eq!(exchange.own().level, FeatureLevel(2));
-        exchange.set_replicas_max_count(9);
         let own = Some(NodeId(1));
         assert_eq!(exchange.replicas_max_count(own, NodeId(1)), Some(9));
         assert_eq!(exchange.replicas_max_count(own, NodeId(3)), None);
@@ -322,7 +316,7 @@ mod tests {
 
     fn of_three() -> (Arc<SetClock>, NodeExchange) {
         let clock = Arc::new(SetClock(AtomicI64::new(NOW_MS)));
-        let exchange = NodeExchange::new(clock.clone(), FeatureLevel(2));
+        let exchange = NodeExchange::new(clock.clone(), FeatureLevel(2), 0);
         exchange.set_members(&set(&[1, 2, 3]), true);
         (clock, exchange)
     }

@@ -185,7 +185,7 @@ async fn start_node(
         hints: Arc::new(NoHints),
         forward: Arc::new(GrpcForward::new(peers.clone(), &metrics)),
         storage,
-        exchange: NodeExchange::new(Arc::new(SystemClock), FeatureLevel::CURRENT),
+        exchange: NodeExchange::new(Arc::new(SystemClock), FeatureLevel::CURRENT, 0),
         in_flight_max_bytes: PRODUCE_NODE_IN_FLIGHT_MAX_BYTES,
         clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
@@ -366,12 +366,16 @@ pub(crate) fn encoded(seed: u64, count: u32) -> proto::EncodedBatch {
             .push_parts(1000, None, Some(value.as_bytes()), [])
             .unwrap();
     }
+    finished(builder)
+}
+
+/// A batch as a client sends it.
+pub(crate) fn finished(builder: BatchBuilder) -> proto::EncodedBatch {
     let batch = builder.finish().unwrap();
-    let record_count = batch.record_count;
     proto::EncodedBatch {
         data: batch.bytes,
         crc32c: batch.crc32c,
-        record_count,
+        record_count: batch.record_count,
     }
 }
 

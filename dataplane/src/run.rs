@@ -153,11 +153,13 @@ impl NodeEnv {
 impl NodeEnv {
     fn peer_pool(
         &self,
+        capacity: Capacity,
         tls: &Arc<Tls>,
         metrics: &Arc<Metrics>,
         addresses: watch::Receiver<AddressBook>,
     ) -> PeerPool {
-        let exchange = NodeExchange::new(Arc::clone(&self.clock), self.level);
+        let (clock, replicas_max_count) = (Arc::clone(&self.clock), capacity.replicas_max_count);
+        let exchange = NodeExchange::new(clock, self.level, replicas_max_count);
         let (net, tls) = (Arc::clone(&self.net), Arc::clone(tls));
         PeerPool::new(net, tls, Arc::clone(metrics), exchange, addresses)
     }
@@ -272,7 +274,7 @@ impl Node {
             watchdog,
         } = OpenDisk::open(&config, &env, &fatal).await?;
         let (book, addresses_known) = watch::channel(AddressBook::new());
-        let pool = env.peer_pool(&tls, &metrics, addresses_known);
+        let pool = env.peer_pool(capacity, &tls, &metrics, addresses_known);
         let resources = ControlResources {
             pool: pool.clone(),
             storage: storage.clone(),
@@ -438,12 +440,11 @@ impl ControlResources {
             fs,
             clock,
             level,
-            host,
+            host: _,
             end_process: _,
         } = env;
         let peers = Arc::new(pool.clone());
         let exchange = pool.exchange().clone();
-        exchange.set_replicas_max_count(capacity_of(config, host).replicas_max_count);
         let parts = ControlParts {
             exchange,
             info: node_info(config, addresses),
@@ -485,14 +486,6 @@ fn capacity(config: &NodeConfig, host: HostLimits) -> Result<Capacity, TooFewFil
         "capacity of the node"
     );
     Ok(capacity)
-}
-
-fn capacity_of(config: &NodeConfig, host: HostLimits) -> Capacity {
-    let cores = config.runtime.worker_threads_count.unwrap_or(host.cores);
-    Capacity::of(
-        HostLimits { cores, ..host },
-        config.runtime.replicas_max_count,
-    )
 }
 
 fn node_info(config: &NodeConfig, addresses: Addresses) -> NodeInfo {

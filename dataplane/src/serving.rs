@@ -5,6 +5,7 @@
 
 pub(crate) mod append;
 mod append_budget;
+mod disk_read;
 mod disk_room;
 pub(crate) mod engine;
 pub(crate) mod fetch;

@@ -233,6 +233,11 @@ impl Evidence {
         }
     }
 
+    /// Key and value, for programs.
+    pub fn pair(self) -> (String, String) {
+        (self.key().to_owned(), self.value())
+    }
+
     /// The value, for people.
     fn text(self) -> String {
         match self {

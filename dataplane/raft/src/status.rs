@@ -76,9 +76,6 @@ pub struct GroupStatus {
     /// MUST NOT check proposals against its state before that: an acknowledged batch of the
     /// previous leader could still be missing, and its retry would be appended a second time.
     pub ready: bool,
-    /// Whether the replica's disk has not flushed a write for `limits::FLUSH_LAG_MAX`. A leader
-    /// gives up its leadership then.
-    pub is_stalled: bool,
     /// The voters. During a membership change, the voters before it.
     pub voters: BTreeSet<NodeId>,
     /// During a membership change, the voters after it.
@@ -112,6 +109,16 @@ impl GroupStatus {
     /// Whether this replica knows that its group was initialized.
     pub fn is_initialized(&self) -> bool {
         !self.voters.is_empty()
+    }
+
+    /// The follower with the smallest lag, of those that `is_candidate` accepts; `None` on a replica
+    /// that is not the leader.
+    pub fn closest_follower(&self, is_candidate: impl Fn(NodeId) -> bool) -> Option<NodeId> {
+        let followers = self.followers.iter();
+        followers
+            .filter(|(node, _)| is_candidate(**node))
+            .min_by_key(|(node, follower)| (follower.lag, **node))
+            .map(|(node, _)| *node)
     }
 
     /// Whether `node` is a member that is at most `lag_max` entries behind the leader. Always false

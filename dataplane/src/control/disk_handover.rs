@@ -83,12 +83,10 @@ fn successor(status: &GroupStatus, is_good: impl Fn(NodeId) -> bool) -> Option<N
     if !status.is_leader() || status.joint.is_some() {
         return None;
     }
-    let followers = status.followers.iter();
-    let good = followers.filter(|(node, _)| status.voters.contains(node) && is_good(**node));
-    let (node, _) = good.min_by_key(|(node, follower)| (follower.lag, **node))?;
+    let node = status.closest_follower(|node| status.voters.contains(&node) && is_good(node))?;
     status
-        .is_caught_up(*node, PREFERRED_LAG_MAX_COUNT)
-        .then_some(*node)
+        .is_caught_up(node, PREFERRED_LAG_MAX_COUNT)
+        .then_some(node)
 }
 
 #[cfg(test)]

@@ -165,12 +165,9 @@ impl LeaderTransfer {
 
 /// The reachable voter with the smallest lag.
 fn successor(status: &GroupStatus, is_reachable: impl Fn(NodeId) -> bool) -> Option<NodeId> {
-    let voters = status.voters.iter().filter(|node| **node != status.node);
-    let followers = voters.filter_map(|node| status.followers.get(node).map(|f| (f.lag, *node)));
-    followers
-        .filter(|(_, node)| is_reachable(*node))
-        .min()
-        .map(|(_, node)| node)
+    status.closest_follower(|node| {
+        node != status.node && status.voters.contains(&node) && is_reachable(node)
+    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lograft_core::check::NodeChecks;
-use lograft_core::{FeatureLevel, GroupId, LogIndex, NodeId, NodeReading, Offset, Term};
+use lograft_core::{FeatureLevel, GroupId, LogIndex, NodeId, Offset, Term};
 
 use crate::identity::Member;
 
@@ -32,8 +32,6 @@ pub(crate) struct NodeReport {
     pub(crate) ca_fingerprints: Vec<String>,
     /// Its raised checks; none from programs before 0.3.0.
     pub(crate) checks: NodeChecks,
-    /// The state that it sends with heartbeats; `None` from programs before 0.3.0.
-    pub(crate) reading: Option<NodeReading>,
 }
 
 /// Report of a replica by its node.

@@ -9,7 +9,6 @@ use lograft_storage::{GroupLog, Storage};
 use super::checks_state::ChecksState;
 use super::local_member::LocalMember;
 use super::node_report::{NodeReport, ReplicaReport};
-use crate::exchange::NodeExchange;
 use crate::metrics::{PartitionSample, Sample};
 use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
@@ -29,7 +28,6 @@ pub(crate) struct NodeReporter {
     /// The newest feature level that this node knows.
     pub(crate) level: FeatureLevel,
     pub(crate) checks: ChecksState,
-    pub(crate) exchange: NodeExchange,
 }
 
 impl NodeReporter {
@@ -49,7 +47,6 @@ impl NodeReporter {
             certificate_not_after_s: Some(certificates.not_after_s),
             ca_fingerprints: certificates.ca_fingerprints,
             checks: (*self.checks.load()).clone(),
-            reading: Some(self.exchange.own()),
         }
     }
 

@@ -19,7 +19,6 @@ pub(crate) fn leading(node: u64, voters: &[u64]) -> GroupStatus {
         role: Role::Leader,
         leader: Some(NodeId(node)),
         ready: true,
-        is_stalled: false,
         voters: ids(voters),
         joint: None,
         learners: ids(&[]),

@@ -122,8 +122,16 @@ impl LogEngine {
         }
     }
 
+    /// Checks that this node can append to a partition that it leads: its clock is known to be
+    /// right, the disks have room, and its own disk flushes.
+    pub(super) async fn admit_append(&self, replica: &Replica) -> Result<(), ApiError> {
+        self.check_clock()?;
+        self.check_disk(replica)?;
+        self.wait_for_flushes().await
+    }
+
     /// Refuses appends right after the start, until this node has compared its clock with others.
-    pub(super) fn check_clock(&self) -> Result<(), ApiError> {
+    fn check_clock(&self) -> Result<(), ApiError> {
         if self.clock.is_usable() {
             return Ok(());
         }
@@ -132,7 +140,7 @@ impl LogEngine {
 
     /// Refuses appends to a partition that this node leads while its disk, or those of so many of
     /// the replicas that no majority is left, are low.
-    pub(super) fn check_disk(&self, replica: &Replica) -> Result<(), ApiError> {
+    fn check_disk(&self, replica: &Replica) -> Result<(), ApiError> {
         let own = self.storage.disk_mark();
         if own < DiskMark::Low && !self.exchange.is_any_peer_low() {
             return Ok(());
@@ -152,7 +160,7 @@ impl LogEngine {
 
     /// Waits until the disk has flushed enough of the earlier entries, for at most
     /// `UNFLUSHED_WAIT_MAX`.
-    pub(super) async fn wait_for_flushes(&self) -> Result<(), ApiError> {
+    async fn wait_for_flushes(&self) -> Result<(), ApiError> {
         let budget = &self.write_budget;
         if budget.has_room() {
             return Ok(());

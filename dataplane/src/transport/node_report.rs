@@ -22,7 +22,6 @@ pub(crate) fn to_proto(report: NodeReport) -> proto::NodeReport {
         ca_fingerprints,
         level,
         checks,
-        reading,
     } = report;
     proto::NodeReport {
         node_id: member.map_or(0, |member| member.node.get()),
@@ -39,7 +38,6 @@ pub(crate) fn to_proto(report: NodeReport) -> proto::NodeReport {
         ca_fingerprints,
         feature_level: level.get(),
         checks: reading::checks_to_proto(&checks),
-        reading: reading.map(reading::to_proto),
     }
 }
 
@@ -58,7 +56,6 @@ pub(crate) fn from_proto(report: proto::NodeReport) -> NodeReport {
         ca_fingerprints,
         feature_level,
         checks,
-        reading,
     } = report;
     let cluster = <[u8; 16]>::try_from(cluster_id.as_ref()).ok();
     let member = cluster.filter(|_| node_id != 0).map(|bytes| Member {
@@ -77,7 +74,6 @@ pub(crate) fn from_proto(report: proto::NodeReport) -> NodeReport {
         ca_fingerprints,
         level: FeatureLevel(feature_level),
         checks: reading::checks_from_proto(checks),
-        reading: reading.map(reading::from_proto),
     }
 }
 
@@ -168,7 +164,6 @@ fn replica_from_proto(report: proto::ReplicaReport) -> ReplicaReport {
 
 #[cfg(test)]
 mod tests {
-    use lograft_core::NodeReading;
     use lograft_core::check::{CheckName, NodeChecks, RaisedCheck};
 
     use super::*;
@@ -208,7 +203,6 @@ mod tests {
             certificate_not_after_s: Some(77),
             ca_fingerprints: vec!["ab".to_owned()],
             checks: NodeChecks::of(&[RaisedCheck::new(CheckName::DiskLow, [])]),
-            reading: Some(NodeReading::default()),
         };
         assert_eq!(from_proto(to_proto(report.clone())), report);
         let outside = NodeReport::default();

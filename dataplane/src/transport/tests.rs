@@ -94,7 +94,7 @@ impl GroupLookup for Groups {
 }
 
 fn exchange() -> NodeExchange {
-    NodeExchange::new(Arc::new(SystemClock), FeatureLevel::CURRENT)
+    NodeExchange::new(Arc::new(SystemClock), FeatureLevel::CURRENT, 0)
 }
 
 struct TestNode {

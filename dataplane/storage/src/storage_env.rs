@@ -146,7 +146,6 @@ impl StorageEnv {
             WriterDrive::Manual => Vec::new(),
         };
         WriteProbe {
-            budget: Arc::clone(&self.write_budget),
             queues,
             fail_stop: self.fail_stop.clone(),
         }

@@ -5,14 +5,11 @@ use std::time::Duration;
 
 use crate::error::StorageError;
 use crate::fail_stop::FailStop;
-use crate::write_budget::WriteBudget;
 use crate::write_queue::WriteQueue;
 
 /// How far the writes of a storage are behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WriteHealth {
-    /// Unflushed bytes.
-    pub pending_bytes: usize,
     /// The age of the oldest write that is not on disk.
     pub lag: Duration,
     /// The time for which a writer has been waiting for the disk with the writes of one group.
@@ -22,7 +19,6 @@ pub struct WriteHealth {
 /// Observes the writers of a storage. It does not keep the storage open.
 #[derive(Clone)]
 pub struct WriteProbe {
-    pub(crate) budget: Arc<WriteBudget>,
     pub(crate) queues: Vec<Arc<WriteQueue>>,
     pub(crate) fail_stop: Arc<FailStop>,
 }
@@ -31,14 +27,9 @@ impl WriteProbe {
     /// How far the writes are behind. Makes no call to the disk.
     pub fn health(&self) -> WriteHealth {
         let delays = self.queues.iter().map(|queue| queue.delay());
-        let start = WriteHealth {
-            pending_bytes: self.budget.pending_bytes(),
-            ..WriteHealth::default()
-        };
-        delays.fold(start, |worst, delay| WriteHealth {
+        delays.fold(WriteHealth::default(), |worst, delay| WriteHealth {
             lag: worst.lag.max(delay.lag),
             stuck: worst.stuck.max(delay.stuck),
-            ..worst
         })
     }
 

@@ -104,7 +104,7 @@ impl Cluster {
             Arc::new(TcpNet),
             tls,
             metrics,
-            NodeExchange::new(Arc::new(SystemClock), FeatureLevel::CURRENT),
+            NodeExchange::new(Arc::new(SystemClock), FeatureLevel::CURRENT, 0),
             book.subscribe(),
         );
         Self {

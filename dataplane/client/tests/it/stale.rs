@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use lograft_client::{ClientConfig, ProducerConfig, Record};
+use lograft_client::{ClientConfig, Producer, ProducerConfig, Record};
 
 use crate::fake::{Cluster, TOPIC, until};
 
@@ -22,6 +22,14 @@ fn record() -> Record {
     }
 }
 
+/// A producer that has written to the topic.
+async fn used_producer(client: &lograft_client::Client) -> Producer {
+    let producer = client.producer(ProducerConfig::default()).await.unwrap();
+    let sent = producer.send(TOPIC, record(), None).await.unwrap();
+    sent.await.unwrap();
+    producer
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_in_use_survives_answers_of_nodes_that_lag_behind() {
     let cluster = Cluster::start(3, 3);
@@ -29,13 +37,7 @@ async fn a_topic_in_use_survives_answers_of_nodes_that_lag_behind() {
     let client = lograft_client::Client::connect(restless(&cluster))
         .await
         .unwrap();
-    let producer = client.producer(ProducerConfig::default()).await.unwrap();
-    producer
-        .send(TOPIC, record(), None)
-        .await
-        .unwrap()
-        .await
-        .unwrap();
+    let producer = used_producer(&client).await;
     // All nodes but one lag behind, and all are asked many times.
     let mut lagging_answers = 0;
     for current in 0..3 {
@@ -65,13 +67,7 @@ async fn a_topic_in_use_survives_even_if_no_current_node_is_left_to_ask() {
     let client = lograft_client::Client::connect(restless(&cluster))
         .await
         .unwrap();
-    let producer = client.producer(ProducerConfig::default()).await.unwrap();
-    producer
-        .send(TOPIC, record(), None)
-        .await
-        .unwrap()
-        .await
-        .unwrap();
+    let producer = used_producer(&client).await;
     cluster.state().lagging = [(0, 9), (1, 8)].into();
     cluster.state().metadata_by.clear();
     until("lagging nodes were asked", || {
@@ -98,11 +94,5 @@ async fn a_node_that_is_not_ready_is_passed_over_and_asked_again_if_there_is_no_
     cluster.state().not_ready = [0, 1, 2].into();
     let client = cluster.client().await;
     assert_eq!(client.metadata().await.unwrap().topics.len(), 1);
-    let producer = client.producer(ProducerConfig::default()).await.unwrap();
-    producer
-        .send(TOPIC, record(), None)
-        .await
-        .unwrap()
-        .await
-        .unwrap();
+    used_producer(&client).await;
 }

@@ -1,6 +1,6 @@
 //! Raised checks as other nodes and clients see them: texts, also of checks of a later version.
 
-use super::{CheckScope, RaisedCheck, Severity};
+use super::{CheckScope, Evidence, RaisedCheck, Severity};
 use crate::limits::{
     CHECK_EVIDENCE_MAX_COUNT, CHECK_NAME_MAX_BYTES, CHECK_TEXT_MAX_BYTES, CHECKS_MAX_COUNT,
 };
@@ -32,9 +32,7 @@ impl From<&RaisedCheck> for CheckReport {
             not_ready: info.scope == CheckScope::NotReady,
             text: raised.text(),
             next_step: info.next_step.to_owned(),
-            evidence: evidence
-                .map(|evidence| (evidence.key().to_owned(), evidence.value()))
-                .collect(),
+            evidence: evidence.copied().map(Evidence::pair).collect(),
         }
     }
 }
@@ -95,7 +93,7 @@ impl NodeChecks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{CheckName, Evidence};
+    use crate::check::CheckName;
 
     #[test]
     fn a_report_has_the_row_of_its_check() {

@@ -21,7 +21,7 @@ use crate::error::RaftError;
 use crate::status::{GroupStatus, Role};
 
 /// Steps between the checks of different groups, so that not all give up at the same moment.
-const JITTER_STEPS: u64 = 16;
+const JITTER_STEPS: u32 = 16;
 
 /// Checks the flushes of a replica while it leads, until it stops. `stalled` says whether they
 /// lag.
@@ -31,8 +31,8 @@ pub(super) fn spawn(group: &RaftGroup, stalled: watch::Sender<bool>) {
     let inner = Arc::downgrade(&group.inner);
     let (id, mut status) = (group.group(), group.watch());
     tokio::spawn(async move {
-        let step = u32::try_from(id.get() % JITTER_STEPS).unwrap_or(0);
-        let jitter: Duration = FLUSH_LAG_INTERVAL * step / 16;
+        let step = u32::try_from(id.get() % u64::from(JITTER_STEPS)).unwrap_or(0);
+        let jitter: Duration = FLUSH_LAG_INTERVAL * step / JITTER_STEPS;
         loop {
             let now = status.wait_for(|now| now.is_leader() || now.role == Role::Stopped);
             match now.await {
@@ -101,12 +101,8 @@ fn is_voter(status: &GroupStatus, node: NodeId) -> bool {
 
 /// The voter with the smallest lag, if it can take over.
 fn successor(status: &GroupStatus) -> Option<NodeId> {
-    let voters = status
-        .followers
-        .iter()
-        .filter(|(node, _)| is_voter(status, **node));
-    let (node, _) = voters.min_by_key(|(node, follower)| (follower.lag, **node))?;
+    let node = status.closest_follower(|node| is_voter(status, node))?;
     status
-        .is_caught_up(*node, TRANSFER_LAG_MAX_COUNT)
-        .then_some(*node)
+        .is_caught_up(node, TRANSFER_LAG_MAX_COUNT)
+        .then_some(node)
 }

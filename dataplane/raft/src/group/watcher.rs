@@ -62,7 +62,6 @@ impl StatusSource {
             role,
             leader: server.current_leader,
             ready: is_leader && !is_stalled && applied.is_some_and(|id| id.term == term),
-            is_stalled,
             voters: membership.voters,
             joint: membership.joint,
             learners: membership.learners,

@@ -174,7 +174,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn leaderships_are_told_at_once_and_as_they_change() {
         let leads = watch::Sender::new(led(&[]));
-        let exchange = NodeExchange::new(Arc::new(SystemClock), FeatureLevel::CURRENT);
+        let exchange = NodeExchange::new(Arc::new(SystemClock), FeatureLevel::CURRENT, 0);
         let mut hints = leaderships(leads.subscribe(), exchange);
         let mut next = async || -> Vec<(u64, bool)> {
             let batch = hints.next().await.unwrap().unwrap();

@@ -171,13 +171,12 @@ impl Problem {
     /// A check of the cluster, with a sentence that says what it is about.
     pub(crate) fn of_cluster(name: CheckName, text: String, evidence: &[Evidence]) -> Self {
         let info = name.info();
-        let pair = |evidence: &Evidence| (evidence.key().to_owned(), evidence.value());
         Self {
             kind: info.name.to_owned(),
             text,
             severity: info.severity,
             next_step: info.next_step.to_owned(),
-            evidence: evidence.iter().map(pair).collect(),
+            evidence: evidence.iter().copied().map(Evidence::pair).collect(),
             node: None,
         }
     }

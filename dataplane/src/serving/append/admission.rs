@@ -23,6 +23,7 @@ use super::check::CheckedBatch;
 use super::held_proposal::HeldProposal;
 use crate::error::ApiError;
 use crate::serving::append_budget::Reserved;
+use crate::serving::disk_read::read_from_disk;
 use crate::serving::leadership::Leadership;
 use crate::serving::request::Appended;
 use crate::state_machine::SharedState;
@@ -92,13 +93,11 @@ impl PartitionAppender {
     /// Takes over the append time of the last record in the log, which another leader may have
     /// appended.
     async fn load_last_time(&self) -> Result<(), ApiError> {
-        let log = self.log.clone();
-        let read = tokio::task::spawn_blocking(move || log.last_append_time());
-        let last = read
-            .await
-            .map_err(|error| ApiError::internal("read the last append time", &error))?
-            .map_err(|error| ApiError::internal("read the last append time", &error))?;
-        if let Some(last_ms) = last {
+        let read = read_from_disk(self.log.clone(), |log| {
+            let last = log.last_append_time();
+            last.map_err(|error| ApiError::internal("read the last append time", &error))
+        });
+        if let Some(last_ms) = read.await? {
             self.last_time_ms.fetch_max(last_ms, Ordering::AcqRel);
         }
         Ok(())

@@ -53,9 +53,7 @@ impl AppendPipeline {
                 return Ok(Box::pin(async move { outcome_of(reply, &target).await }));
             }
         };
-        engine.check_clock()?;
-        engine.check_disk(&replica)?;
-        engine.wait_for_flushes().await?;
+        engine.admit_append(&replica).await?;
         let rules = engine.batch_rules(&request.target.topic);
         let AppendRequest { content, stamp, .. } = request;
         let now_ms = replica.appender.append_time(engine.clock.now_ms());

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use lograft_core::Offset;
 use lograft_raft::RaftError;
 
-use super::reader::read_from_disk;
 use crate::error::ApiError;
+use crate::serving::disk_read::read_from_disk;
 use crate::serving::replica::Replica;
 use crate::serving::request::Position;
 
@@ -57,7 +57,8 @@ pub(crate) async fn at_time(
     time_ms: i64,
 ) -> Result<Option<Offset>, ApiError> {
     const ACTION: &str = "find the offset of a timestamp";
-    read_from_disk(Arc::clone(replica), move |replica| {
+    let replica = Arc::clone(replica);
+    read_from_disk(replica.log.clone(), move |_| {
         let marks = replica.state.watermarks();
         let found = replica.log.offset_for_time(time_ms, marks.high_watermark);
         let found = found.map_err(|error| ApiError::internal(ACTION, &error))?;

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use lograft_core::limits::{CLIENT_READ_MAX, FETCH_REPLY_DEFAULT_BYTES, FETCH_REPLY_MAX_BYTES};
+use lograft_core::limits::{FETCH_REPLY_DEFAULT_BYTES, FETCH_REPLY_MAX_BYTES};
 use lograft_core::{Entry, Offset, Reason};
-use lograft_storage::{ReadError, ReadLane, StorageError};
+use lograft_storage::{ReadError, StorageError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::decode::Decoder;
 use crate::error::ApiError;
 use crate::error_text::error_chain;
+use crate::serving::disk_read::read_from_disk;
 use crate::serving::leadership::Leadership;
 use crate::serving::replica::Replica;
 use crate::serving::request::{Fetched, FetchedBatch, FetchedData, Format};
@@ -238,25 +239,29 @@ impl Reader {
         if self.is_cached(from) {
             return read_log(&self.replica, from, below, max_bytes);
         }
+        self.read_disk(below).await
+    }
+
+    /// Reads the next entries from the disk.
+    fn read_disk(
+        &self,
+        below: Offset,
+    ) -> impl Future<Output = Result<Vec<Entry>, ApiError>> + use<> {
+        let (from, max_bytes) = (self.next, self.options.max_bytes);
         let replica = Arc::clone(&self.replica);
-        read_from_disk(replica, move |replica| {
-            read_log(replica, from, below, max_bytes)
+        read_from_disk(self.replica.log.clone(), move |_| {
+            read_log(&replica, from, below, max_bytes)
         })
-        .await
     }
 
     /// Starts to read the next entries from the disk while the client takes the current ones.
     /// Entries in the cache need no head start.
     fn read_ahead(&mut self, below: Offset) {
-        let (from, max_bytes) = (self.next, self.options.max_bytes);
+        let from = self.next;
         if from < below && !self.is_cached(from) {
-            let replica = Arc::clone(&self.replica);
-            let read = read_from_disk(replica, move |replica| {
-                read_log(replica, from, below, max_bytes)
-            });
             self.ahead = Some(ReadAhead {
                 from,
-                entries: tokio::spawn(read),
+                entries: tokio::spawn(self.read_disk(below)),
             });
         }
     }
@@ -266,27 +271,6 @@ impl Reader {
             .log
             .cached_from()
             .is_some_and(|first| first <= from)
-    }
-}
-
-/// Runs a read on one of the threads for reads of clients. Fails with TOO_MANY_READS or with
-/// TIMEOUT, after which the client may retry.
-pub(super) async fn read_from_disk<T: Send + 'static>(
-    replica: Arc<Replica>,
-    read: impl FnOnce(&Replica) -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let log = replica.log.clone();
-    let reading = lograft_raft::read_log(&log, ReadLane::Client, move |_| read(&replica));
-    match tokio::time::timeout(CLIENT_READ_MAX, reading).await {
-        Ok(Ok(found)) => found,
-        Ok(Err(error @ StorageError::ReadsBusy { .. })) => {
-            Err(ApiError::new(Reason::TooManyReads, error.to_string()))
-        }
-        Ok(Err(_)) => Err(ApiError::replica_closing()),
-        Err(_) => Err(ApiError::new(
-            Reason::Timeout,
-            format!("the disk of this node did not answer within {CLIENT_READ_MAX:?}"),
-        )),
     }
 }
 

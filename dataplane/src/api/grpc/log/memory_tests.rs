@@ -5,7 +5,7 @@ use lograft_core::limits::PRODUCE_NODE_IN_FLIGHT_MAX_BYTES;
 use lograft_core::{BatchBuilder, Compression, NodeId};
 use lograft_proto::log::v1 as proto;
 
-use crate::fixture::{TOPIC, TestCluster, eventually, plain, produce};
+use crate::fixture::{TOPIC, TestCluster, eventually, finished, plain, produce};
 
 const BATCH_BYTES: usize = 900 * 1024;
 const TIMEOUT_MS: u32 = 100;
@@ -23,13 +23,8 @@ fn large() -> proto::ProduceRequest {
     let mut builder = BatchBuilder::new(Compression::None);
     let value = vec![7; BATCH_BYTES];
     builder.push_parts(1000, None, Some(&value), []).unwrap();
-    let batch = builder.finish().unwrap();
     proto::ProduceRequest {
-        batch: Some(proto::EncodedBatch {
-            data: batch.bytes,
-            crc32c: batch.crc32c,
-            record_count: batch.record_count,
-        }),
+        batch: Some(finished(builder)),
         timeout_ms: TIMEOUT_MS,
         ..produce(0, 1)
     }

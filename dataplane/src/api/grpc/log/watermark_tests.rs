@@ -12,7 +12,7 @@ use lograft_proto::log::v1 as proto;
 use lograft_proto::log::v1::FetchFormat;
 use lograft_proto::log::v1::position::At;
 
-use crate::fixture::{PATIENCE, TOPIC, TestCluster, eventually, produce};
+use crate::fixture::{PATIENCE, TOPIC, TestCluster, eventually, finished, produce};
 use crate::serving::replica::Replica;
 
 /// The number of records in each batch.
@@ -36,13 +36,8 @@ fn batch(seed: u64, time_ms: i64, value_bytes: usize) -> proto::ProduceRequest {
     for _ in 0..BATCH {
         builder.push_parts(time_ms, None, Some(&value), []).unwrap();
     }
-    let batch = builder.finish().unwrap();
     proto::ProduceRequest {
-        batch: Some(proto::EncodedBatch {
-            data: batch.bytes,
-            crc32c: batch.crc32c,
-            record_count: batch.record_count,
-        }),
+        batch: Some(finished(builder)),
         ..produce(seed, 1)
     }
 }
