@@ -62,8 +62,8 @@ pub struct LocalState {
 }
 
 impl NodeExchange {
-    /// Without readings. `level` is the newest that this node knows, `replicas_max_count` the number
-    /// of replicas that it carries at most.
+    /// Without readings. `level` is the newest that this node knows, `replicas_max_count` the
+    /// number of replicas that it carries at most.
     pub fn new(clock: Arc<dyn Clock>, level: FeatureLevel, replicas_max_count: u32) -> Self {
         Self(Arc::new(Inner {
             clock,

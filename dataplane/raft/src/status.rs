@@ -111,8 +111,8 @@ impl GroupStatus {
         !self.voters.is_empty()
     }
 
-    /// The follower with the smallest lag, of those that `is_candidate` accepts; `None` on a replica
-    /// that is not the leader.
+    /// The follower with the smallest lag, of those that `is_candidate` accepts; `None` on a
+    /// replica that is not the leader.
     pub fn closest_follower(&self, is_candidate: impl Fn(NodeId) -> bool) -> Option<NodeId> {
         let followers = self.followers.iter();
         followers
