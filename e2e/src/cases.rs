@@ -70,6 +70,7 @@ api_cases! {
     life::an_object_of_another_owner_is_not_touched,
     life::a_killed_operator_repeats_nothing,
     life::a_stopped_operator_releases_its_lease,
+    life::silent_connections_hold_up_no_probe,
     blocked::a_blocked_cluster_lists_reasons_with_their_times,
     blocked::a_status_of_a_former_operator_keeps_its_time,
     blocked::a_failed_renewal_is_reported,

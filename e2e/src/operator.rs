@@ -93,12 +93,24 @@ impl Operator {
 
     /// Its metrics in the Prometheus text format.
     pub(crate) async fn metrics(&self) -> anyhow::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
-        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        self.get("/metrics").await
+    }
+
+    /// The answer of its health port, with its head.
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<String> {
+        let mut stream = self.connect().await?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut text = String::new();
         stream.read_to_string(&mut text).await?;
         Ok(text)
+    }
+
+    /// A connection to its health port.
+    pub(crate) async fn connect(&self) -> anyhow::Result<TcpStream> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await;
+        stream.context("cannot connect to the operator's health port")
     }
 
     /// Resident memory, bytes.

@@ -345,3 +345,27 @@ pub(super) async fn a_stopped_operator_releases_its_lease(
     );
     Ok(())
 }
+
+pub(super) async fn silent_connections_hold_up_no_probe(
+    _: &Sandbox,
+    operator: &mut Operator,
+) -> anyhow::Result<()> {
+    const SILENT: usize = 200;
+    let ends = std::time::Instant::now() + Duration::from_secs(20);
+    let mut silent = Vec::new();
+    while std::time::Instant::now() < ends {
+        // As many again in each round, because the operator closes silent connections.
+        let mut opened = Vec::new();
+        for _ in 0..SILENT {
+            opened.push(operator.connect().await?);
+        }
+        drop(std::mem::replace(&mut silent, opened));
+        for path in ["/healthz", "/readyz", "/metrics"] {
+            let answer = tokio::time::timeout(Duration::from_secs(1), operator.get(path)).await;
+            let answer = answer.with_context(|| format!("{path} not answered in time"))??;
+            ensure!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    Ok(())
+}

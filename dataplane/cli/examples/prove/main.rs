@@ -14,6 +14,7 @@ mod ledger;
 mod measure;
 mod nats;
 mod proc;
+mod silent;
 mod text;
 
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ enum Command {
     DiskFreeze(disks::Freeze),
     /// Fill the disk of one node under load, then of two of three (needs root)
     DiskFull(disks::Full),
+    /// Hold silent connections to every port while probes, new clients and produce go on
+    Silent(silent::Silent),
     /// Produce and consume a text file through the CLI and compare the result
     Text(text::Text),
     /// Measure memory and idle CPU of the nodes
@@ -65,6 +68,7 @@ async fn main() -> Result<ExitCode> {
         Command::Retention(retention) => retention.run(&prove).await,
         Command::DiskFreeze(freeze) => freeze.run(&prove).await,
         Command::DiskFull(full) => full.run(&prove).await,
+        Command::Silent(silent) => silent.run(&prove).await,
         Command::Text(text) => text.run(&prove),
         Command::Footprint(footprint) => footprint.run(&prove).await,
         Command::Compare(args) => compare::run(args, &prove).await,

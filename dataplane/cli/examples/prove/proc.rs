@@ -1,10 +1,11 @@
 //! CPU time, memory and IO of processes, from /proc.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 
 use crate::measure::to_f64;
 
@@ -67,6 +68,38 @@ impl Memory {
 fn read(pid: u32, file: &str) -> Result<String> {
     let path = Path::new("/proc").join(pid.to_string()).join(file);
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The TCP ports on which a process listens, ascending.
+pub(crate) fn listening_ports(pid: u32) -> Result<Vec<u16>> {
+    const LISTEN: &str = "0A";
+    let mut sockets = BTreeSet::new();
+    let folder = Path::new("/proc").join(pid.to_string()).join("fd");
+    for descriptor in fs::read_dir(&folder)?.flatten() {
+        let target = fs::read_link(descriptor.path()).unwrap_or_default();
+        let inode = target.to_str().and_then(|text| {
+            let text = text.strip_prefix("socket:[")?;
+            text.strip_suffix(']')?.parse::<u64>().ok()
+        });
+        sockets.extend(inode);
+    }
+    let table = read(pid, "net/tcp")? + &read(pid, "net/tcp6")?;
+    let port = |line: &str| {
+        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (local, state, inode) = (columns.get(1)?, columns.get(3)?, columns.get(9)?);
+        let is_own = *state == LISTEN && sockets.contains(&inode.parse().ok()?);
+        let (_, port) = local.rsplit_once(':').filter(|_| is_own)?;
+        u16::from_str_radix(port, 16).ok()
+    };
+    let ports: BTreeSet<u16> = table.lines().filter_map(port).collect();
+    Ok(ports.into_iter().collect())
+}
+
+/// Raises this process's soft limit of open files to the hard one.
+pub(crate) fn raise_open_files() -> Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).context("cannot raise the limit of open files")
 }
 
 /// The first number in the line that starts with `name`, or 0 if there is none.

@@ -142,7 +142,7 @@ impl LeaderStreams {
         let stream = self
             .open
             .remove(&node)
-            .filter(|stream| !stream.requests.is_closed())
+            .filter(|stream| !stream.has_ended())
             .unwrap_or_else(|| LeaderStream::open(Arc::clone(&self.forward), node));
         let stream = self.open.entry(node).or_insert(stream);
         let (tx, reply) = oneshot::channel();
@@ -174,6 +174,10 @@ impl LeaderStream {
         let waiting = Arc::<Mutex<Waiting>>::default();
         tokio::spawn(run(forward, node, receiver, Arc::clone(&waiting)));
         Self { requests, waiting }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.requests.is_closed() || lock(&self.waiting).has_ended
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::BoxStream;
 use lograft_core::{Offset, Term};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -25,9 +25,19 @@ type Distort = fn(NumberedReply) -> NumberedReply;
 struct Leader {
     permits: Arc<Semaphore>,
     distort: Distort,
+    /// With a permit the replies end, while the connection still takes requests.
+    end: Arc<Semaphore>,
 }
 
 impl Leader {
+    fn new(permits: usize) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(permits)),
+            distort: |reply| reply,
+            end: Arc::new(Semaphore::new(0)),
+        }
+    }
+
     fn streams(self) -> LeaderStreams {
         LeaderStreams::new(Arc::new(self))
     }
@@ -62,14 +72,19 @@ impl Forward for Leader {
         requests: BoxStream<'static, NumberedAppend>,
     ) -> Forwarded<AppendReplies> {
         let (permits, distort) = (Arc::clone(&self.permits), self.distort);
-        let replies = stream::unfold(requests, move |mut requests| {
-            let permits = Arc::clone(&permits);
-            async move {
+        let (end, (replies, taken)) = (Arc::clone(&self.end), mpsc::channel(1));
+        tokio::spawn(async move {
+            let mut requests = requests;
+            loop {
                 permits.acquire().await.unwrap().forget();
-                let append = requests.next().await?;
-                Some((Ok(distort(reply_to(&append))), requests))
+                let Some(append) = requests.next().await else {
+                    return;
+                };
+                replies.send(Ok(distort(reply_to(&append)))).await.ok();
             }
         });
+        let ended = async move { end.acquire().await.unwrap().forget() };
+        let replies = ReceiverStream::new(taken).take_until(Box::pin(ended));
         std::future::ready(Ok(replies.boxed())).boxed()
     }
 
@@ -136,11 +151,8 @@ async fn a_call_cancelled_at_any_point_gives_no_other_call_its_reply() {
     // `waiting` requests are on the stream already: from none to more than it may hold.
     for waiting in 0..=FORWARD_WAITING_MAX_COUNT + 1 {
         for polls in 0..4 {
-            let permits = Arc::new(Semaphore::new(0));
-            let leader = Leader {
-                permits: Arc::clone(&permits),
-                distort: |reply| reply,
-            };
+            let leader = Leader::new(0);
+            let permits = Arc::clone(&leader.permits);
             let mut streams = leader.streams();
             let mut replies = Vec::new();
             for tag in 0..waiting {
@@ -184,8 +196,8 @@ async fn a_reply_that_fits_no_request_ends_the_stream_for_all_requests() {
     ];
     for (what, distort) in wrong {
         let leader = Leader {
-            permits: Arc::new(Semaphore::new(1)),
             distort,
+            ..Leader::new(1)
         };
         let mut streams = leader.streams();
         let first = streams.send(LEADER, request(1), reserved().await).await;
@@ -229,4 +241,37 @@ async fn replies_in_another_order_find_their_requests() {
     for (tag, reply) in (1..).zip(receivers) {
         assert_eq!(offset(reply).await, tag);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_for_its_place_while_the_stream_ends_was_not_sent() {
+    let leader = Leader::new(0);
+    let (permits, end) = (Arc::clone(&leader.permits), Arc::clone(&leader.end));
+    let mut streams = leader.streams();
+    let mut lost = Vec::new();
+    for tag in 0..FORWARD_WAITING_MAX_COUNT as u64 {
+        lost.push(streams.send(LEADER, request(tag), reserved().await).await);
+    }
+    let held = reserved().await;
+    let waiting = {
+        let mut late = std::pin::pin!(streams.send(LEADER, request(100), held));
+        assert!(late.as_mut().now_or_never().is_none(), "there was a place");
+        end.add_permits(1);
+        for reply in lost {
+            assert!(matches!(reply.await, Ok(Err(ForwardError::Lost(_)))));
+        }
+        // The connection takes a request of the stream that has ended, which makes a place.
+        permits.add_permits(1);
+        late.await
+    };
+    let outcome = tokio::time::timeout(Duration::from_mins(1), waiting).await;
+    let outcome = outcome.expect("nobody answers the request");
+    assert!(matches!(outcome, Ok(Err(ForwardError::Unsent(_)))));
+    permits.add_permits(1000);
+    let next = streams.send(LEADER, request(7), reserved().await).await;
+    assert_eq!(
+        offset(next).await,
+        7,
+        "the next request opens another stream"
+    );
 }
