@@ -58,6 +58,7 @@ pub async fn serve(listener: Box<dyn Listener>, health: Arc<Health>) {
                 let health = Arc::clone(&health);
                 tokio::spawn(async move {
                     let served = tokio::select! {
+                        biased; // a request that has arrived is answered first
                         served = serve_one(io, health, place) => served,
                         _ = lost => Err(io::ErrorKind::ConnectionAborted.into()),
                     };

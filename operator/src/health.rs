@@ -45,6 +45,7 @@ pub(crate) async fn serve(listener: TcpListener, health: Arc<HealthState>) {
                 let health = Arc::clone(&health);
                 tokio::spawn(async move {
                     tokio::select! {
+                        biased; // a request that has arrived is answered first
                         () = serve_one(stream, health, place) => {}
                         _ = lost => debug!("health connection closed for a newer one"),
                     }

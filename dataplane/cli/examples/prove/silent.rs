@@ -1,12 +1,12 @@
 //! Silent connections to every open port of every node: probes, new clients and produce go on.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lograft_client::NewTopic;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -19,6 +19,9 @@ const TOPIC: &str = "silent";
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Time until a probe or a new client must have its answer: kubelet's default is one second.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// The address that probes come from, as kubelet's do from that of its host: silent connections of
+/// others must not cost them their places.
+const PROBER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), 0);
 /// What a silent connection sends first, in turn: nothing, or the start of a head or a handshake.
 const BEGINNINGS: [&[u8]; 3] = [b"", b"GET /rea", b"\x16\x03\x01\x02\x00\x01"];
 
@@ -57,7 +60,9 @@ async fn stay_silent(port: SocketAddr, beginning: &'static [u8]) {
 
 /// The status line of a GET request over plain HTTP.
 async fn get(port: SocketAddr, path: &str) -> Result<String> {
-    let mut io = TcpStream::connect(port).await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(PROBER)?;
+    let mut io = socket.connect(port).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     io.write_all(request.as_bytes()).await?;
     let mut reply = Vec::new();
