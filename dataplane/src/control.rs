@@ -30,6 +30,7 @@ mod leader_watch;
 mod led_groups;
 pub(crate) mod level_admin;
 mod local_member;
+pub(crate) mod meta_repair;
 mod meta_replica;
 mod meta_voters;
 pub(crate) mod node_admin;
@@ -83,6 +84,7 @@ use self::leader_admin::LeaderAdmin;
 use self::leader_transfer::LeaderTransfer;
 use self::leader_watch::LeaderWatch;
 use self::level_admin::LevelAdmin;
+use self::meta_repair::MetaRejoin;
 use self::meta_replica::MetaReplicaStarter;
 use self::meta_voters::MetaVoters;
 use self::node_admin::NodeAdmin;
@@ -97,7 +99,7 @@ use self::reassignment::Reassignment;
 use self::reconcile::Reconciler;
 use self::registration::RegistrationFile;
 use self::registration_check::RegistrationCheck;
-use self::repair::ReplicaRepair;
+use self::repair::{ReplicaRepair, SetAside};
 use self::retention::Retention;
 use self::seeds::Seeds;
 use self::stop_preparation::StopPreparation;
@@ -398,8 +400,16 @@ impl Shared {
                 registration: self.registration.clone(),
                 addresses: parts.addresses.clone(),
             },
+            rejoin: MetaRejoin {
+                storage: parts.storage.clone(),
+                registration: self.registration.clone(),
+                seeds: self.seeds.clone(),
+                peers: Arc::clone(&parts.peers),
+                addresses: parts.addresses.clone(),
+            },
             meta_replica: MetaReplicaStarter {
                 storage: parts.storage.clone(),
+                aside: self.set_aside(parts),
                 groups: self.groups.clone(),
                 view: self.view.clone(),
                 catch_up: self.catch_up.clone(),
@@ -417,6 +427,14 @@ impl Shared {
         }
     }
 
+    fn set_aside(&self, parts: &ControlParts) -> SetAside {
+        SetAside {
+            storage: parts.storage.clone(),
+            replicas: self.replicas.clone(),
+            fatal: Arc::clone(&parts.fatal),
+        }
+    }
+
     fn reconciler(&self, parts: &ControlParts) -> Reconciler {
         Reconciler {
             member: self.member.clone(),
@@ -425,6 +443,7 @@ impl Shared {
             holdings: self.holdings.clone(),
             replicas: self.replicas.clone(),
             storage: parts.storage.clone(),
+            aside: self.set_aside(parts),
             groups: self.groups.clone(),
             wake: self.tasks.wake(),
             fatal: Arc::clone(&parts.fatal),
@@ -461,9 +480,8 @@ impl Shared {
             partitions: self.partition_checks(parts),
             repair: ReplicaRepair {
                 member: self.member.clone(),
-                replicas: self.replicas.clone(),
                 holdings: self.holdings.clone(),
-                storage: parts.storage.clone(),
+                aside: self.set_aside(parts),
                 proposer: self.meta_handle(),
                 tasks: self.tasks.clone(),
             },

@@ -37,6 +37,13 @@ pub enum FatalError {
         #[source]
         source: PartitionStateError,
     },
+    /// The log of the meta group is damaged. Its files were set aside, and the next start
+    /// replicates the log again.
+    #[error("log of the meta group was set aside: {damage}")]
+    MetaLogDamaged {
+        /// The damaged file and position.
+        damage: String,
+    },
     /// A raft core ended.
     #[error("raft core of group {group} failed: {cause}")]
     Raft {

@@ -394,12 +394,14 @@ pub const ZERO_AHEAD_WRITE_MAX_BYTES: u64 = 16 * 1024;
 pub const ZERO_AHEAD_FROM_BYTES: u64 = 16 * 1024;
 /// Maximum size of the blocks that one write zeroes in advance, in bytes.
 pub const ZERO_AHEAD_MAX_BYTES: u64 = 256 * 1024;
+/// Delay before a writer that found no free file descriptor tries again.
+pub const DESCRIPTOR_RETRY_INTERVAL: Duration = Duration::from_millis(20);
 /// Maximum number of sealed segments per node whose file and index stay open.
 pub const OPEN_SEGMENTS_MAX_COUNT: usize = 128;
 /// Time that a write without a waiting caller may stay in memory.
 pub const LAZY_WRITE_MAX: Duration = Duration::from_millis(200);
-/// Maximum number of corrupt copies of a group that are kept for inspection. The oldest are deleted
-/// first.
+/// Maximum number of corrupt copies of a group, which are kept until the replica is repaired. The
+/// oldest are deleted first.
 pub const CORRUPT_COPIES_MAX_COUNT: usize = 3;
 
 // The client.
@@ -487,6 +489,10 @@ pub const META_SEGMENT_MAX_BYTES: u64 = 1024 * 1024;
 pub const DESCRIBE_MAX: Duration = Duration::from_secs(2);
 /// Interval between two attempts of an empty node to join through its seeds.
 pub const JOIN_INTERVAL: Duration = Duration::from_millis(500);
+/// Time that the meta group's leader may need to remove a node with a damaged log from the group.
+pub const META_EVICTION_MAX: Duration = Duration::from_secs(10);
+/// Delay between two steps of such a removal.
+pub const META_EVICTION_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Timeout of a join request to a seed: longer than `META_PROPOSE_MAX`, the time that the seed may
 /// need.
 pub const JOIN_MAX: Duration = Duration::from_secs(12);
@@ -622,7 +628,10 @@ pub const RAFT_READ_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 pub const READ_THREAD_IDLE_MAX: Duration = Duration::from_secs(10);
 /// Timeout of a client's read of the log from disk.
 pub const CLIENT_READ_MAX: Duration = Duration::from_secs(10);
-/// Number of times that a read is restarted because its segment was removed concurrently.
+/// Delay before raft repeats a read of its log for which the host had no resources, and before it
+/// reads again from a log that is damaged.
+pub const LOG_READ_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// Maximum number of attempts of a read during which the log is truncated or purged each time.
 pub const LOG_READ_ATTEMPTS_MAX_COUNT: usize = 8;
 /// Minimum size that one round of eviction frees from a group's tail cache, in bytes.
 pub const TAIL_CACHE_EVICT_MIN_BYTES: usize = 64 * 1024;

@@ -1,6 +1,7 @@
 //! Errors of a group's operations.
 
 use lograft_core::{GroupId, LogIndex, NodeId};
+use lograft_storage::StorageError;
 
 /// The cause of an error, of any type.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -25,6 +26,15 @@ pub enum RaftError {
         /// The cause.
         #[source]
         source: BoxError,
+    },
+    /// A checkpoint cannot be read now. The caller may retry.
+    #[error("cannot read the log of group {group}")]
+    Read {
+        /// The group.
+        group: GroupId,
+        /// The cause.
+        #[source]
+        source: StorageError,
     },
     /// The replica has a log or a vote, so its group was initialized before.
     #[error("group {group} is already initialized")]
@@ -93,6 +103,19 @@ pub enum RaftError {
     /// The replica was shut down or has failed (see [`crate::GroupStatus::fatal`]).
     #[error("the replica is stopped")]
     Stopped,
+}
+
+impl RaftError {
+    /// Whether the host lacked resources to read the log: the same call may succeed later.
+    pub fn is_out_of_resources(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => source.is_retryable(),
+            Self::Start { source, .. } => source
+                .downcast_ref::<StorageError>()
+                .is_some_and(StorageError::is_retryable),
+            _ => false,
+        }
+    }
 }
 
 /// The failure of a proposal.

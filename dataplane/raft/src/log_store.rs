@@ -7,6 +7,12 @@
 //! openraft requires: a vote that was saved before an append is on disk before it. Otherwise a
 //! crash could keep an entry and lose the vote of its leader's term, and the restarted replica
 //! could vote for another candidate in that term.
+//!
+//! A read for which the host has no descriptor or memory is repeated until it succeeds: an error
+//! would end openraft's core, and the log is sound. A read that meets damage ends the core where it
+//! needs the entry (apply, truncation, start), and only stops the replication to one follower where
+//! it does not. The log remembers the damage ([`GroupLog::damage`]), so that the replica is set
+//! aside in both cases.
 
 use std::fmt::Debug;
 use std::io;
@@ -14,7 +20,7 @@ use std::ops::{Bound, Range, RangeBounds, RangeInclusive};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use lograft_core::limits::{APPEND_MAX_BYTES, APPLY_CHUNK_MAX_COUNT};
+use lograft_core::limits::{APPEND_MAX_BYTES, APPLY_CHUNK_MAX_COUNT, LOG_READ_RETRY_INTERVAL};
 use lograft_core::{Entry, EntryKind, LogId, LogIndex, Offset, Proposal, Term};
 use lograft_storage::{GroupLog, StorageError};
 use openraft::EntryPayload;
@@ -89,6 +95,22 @@ fn fenced_entry(fences: &mut FenceCheck, entry: RaftEntry, next_offset: Offset) 
     entry
 }
 
+/// Runs a read on a thread for reads, and repeats it while the host has no resources for it.
+async fn patiently<T: Send + 'static>(
+    log: &GroupLog,
+    read: impl Fn(&GroupLog) -> Result<T, StorageError> + Clone + Send + 'static,
+) -> Result<T, StorageError> {
+    loop {
+        let result = read_for_raft(log, read.clone()).await;
+        match result.and_then(|read| read) {
+            Err(error) if error.is_retryable() => {
+                tokio::time::sleep(LOG_READ_RETRY_INTERVAL).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 fn to_raft(entries: Vec<Entry>) -> io::Result<Vec<RaftEntry>> {
     entries
         .into_iter()
@@ -101,10 +123,13 @@ async fn read_entries(log: &GroupLog, range: Range<LogIndex>) -> Result<Vec<Entr
     if log.is_cached(range.start) {
         return log.read(range, APPEND_MAX_BYTES);
     }
-    read_for_raft(log, move |log| log.read(range.clone(), APPEND_MAX_BYTES)).await?
+    patiently(log, move |log| log.read(range.clone(), APPEND_MAX_BYTES)).await
 }
 
 impl RaftLogReader<Types> for LogStore {
+    // openraft calls this only at the start, to apply committed entries and to find the membership:
+    // it needs no records, so their payloads are neither read nor returned. Entries to send come
+    // from `limited_get_log_entries`.
     async fn try_get_log_entries<RB>(&mut self, range: RB) -> io::Result<Vec<RaftEntry>>
     where
         RB: RangeBounds<u64> + Clone + Debug + Send,
@@ -112,8 +137,9 @@ impl RaftLogReader<Types> for LogStore {
         let (mut next, end) = self.bounds(&range);
         let mut entries = Vec::new();
         while next < end {
-            let range = LogIndex(next)..LogIndex(end);
-            let chunk = read_entries(&self.log, range)
+            let chunk_end = end.min(next + APPLY_CHUNK_MAX_COUNT);
+            let range = LogIndex(next)..LogIndex(chunk_end);
+            let chunk = patiently(&self.log, move |log| log.read_meta(range.clone()))
                 .await
                 .map_err(io::Error::other)?;
             let Some(last) = chunk.last() else { break };
@@ -130,14 +156,24 @@ impl RaftLogReader<Types> for LogStore {
     // Returns no entries if `start` has been purged in the meantime. openraft sends the entries
     // with the log id before `start` as their predecessor: entries that start later would leave a
     // hole in the follower's log. Without entries, the request is only a heartbeat.
+    //
+    // The same if an entry is damaged, and the follower waits for it. An error would end openraft's
+    // core at once, and a leader could not hand its leadership over before it is set aside.
     async fn limited_get_log_entries(
         &mut self,
         start: u64,
         end: u64,
     ) -> io::Result<Vec<RaftEntry>> {
         let range = LogIndex(start)..LogIndex(end);
-        let entries = read_entries(&self.log, range).await;
-        let entries = entries.map_err(io::Error::other)?;
+        let entries = match read_entries(&self.log, range).await {
+            Ok(entries) => entries,
+            Err(error) if error.is_damage() => {
+                // openraft asks again at once.
+                tokio::time::sleep(LOG_READ_RETRY_INTERVAL).await;
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(io::Error::other(error)),
+        };
         if entries
             .first()
             .is_some_and(|first| first.id.index.get() != start)
@@ -271,9 +307,8 @@ impl RaftLogStorage<Types> for LogStore {
     // The place of the cut may have to be read from disk.
     async fn truncate_after(&mut self, last: Option<RaftLogId>) -> io::Result<()> {
         let keep = last.as_ref().map(log_id_from_raft);
-        read_for_raft(&self.log, move |log| log.truncate_after(keep))
+        patiently(&self.log, move |log| log.truncate_after(keep))
             .await
-            .and_then(|truncated| truncated)
             .map_err(io::Error::other)
     }
 
@@ -310,6 +345,9 @@ impl CommittedEntries {
         if self.log.is_cached(range.start) {
             return self.log.read_meta(range);
         }
-        read_for_raft(&self.log, move |log| log.read_meta(range.clone())).await?
+        patiently(&self.log, move |log| log.read_meta(range.clone())).await
     }
 }
+
+#[cfg(test)]
+mod tests;

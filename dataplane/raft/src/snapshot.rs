@@ -8,8 +8,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lograft_core::LogIndex;
-use lograft_storage::{Checkpoint, GroupLog};
+use lograft_storage::Checkpoint;
 use openraft::storage::{RaftSnapshotBuilder, Snapshot, SnapshotMeta};
 
 use crate::convert::{log_id_to_raft, stored_membership};
@@ -29,8 +28,8 @@ pub(crate) struct Snapshots {
 #[derive(Default)]
 struct SnapshotState {
     current: Option<Checkpoint>,
-    /// The purge boundary that the next snapshot is built at.
-    requested: Option<LogIndex>,
+    /// The checkpoint at the purge boundary, from which the next snapshot is built.
+    requested: Option<Checkpoint>,
 }
 
 impl Snapshots {
@@ -42,8 +41,8 @@ impl Snapshots {
         self.lock().current = checkpoint;
     }
 
-    /// Requests that the next snapshot is built at a purge boundary.
-    pub(crate) fn request(&self, boundary: LogIndex) {
+    /// Requests that the next snapshot is built from the checkpoint at a purge boundary.
+    pub(crate) fn request(&self, boundary: Checkpoint) {
         self.lock().requested = Some(boundary);
     }
 
@@ -53,7 +52,6 @@ impl Snapshots {
 }
 
 pub(crate) struct SnapshotBuilder {
-    pub(crate) log: GroupLog,
     pub(crate) snapshots: Snapshots,
     /// Used instead of the checkpoint at the boundary.
     pub(crate) forced: Option<Checkpoint>,
@@ -64,11 +62,7 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
         let mut state = self.snapshots.lock();
-        let requested = state.requested;
-        let at_boundary = self
-            .forced
-            .take()
-            .or_else(|| requested.and_then(|index| self.log.checkpoint_at_or_below(index)));
+        let at_boundary = self.forced.take().or_else(|| state.requested.clone());
         let newer = match (&state.current, at_boundary) {
             (Some(current), Some(found)) if found.last > current.last => Some(found),
             (None, found) => found,
@@ -77,8 +71,8 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
         if newer.is_some() {
             state.current = newer;
         }
-        // An error would stop openraft's core, and with it the replica. `snapshot_and_purge`
-        // requests a snapshot only after it has found the checkpoint.
+        // An error would stop openraft's core, and with it the replica. `snapshot_and_purge` reads
+        // the checkpoint before it requests a snapshot, so that nothing is read here.
         match &state.current {
             Some(checkpoint) => to_snapshot(checkpoint.clone()),
             None => Err(io::Error::other("no checkpoint at the purge boundary")),

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::{Stream, StreamExt};
 use lograft_core::limits::APPLY_CHUNK_MAX_COUNT;
 use lograft_core::{Entry, EntryKind, LogId, LogIndex, Membership, Offset};
-use lograft_storage::{Checkpoint, GroupLog};
+use lograft_storage::{Checkpoint, GroupLog, StorageError};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 
 use crate::convert::{entry_from_raft, log_id_to_raft, stored_membership};
@@ -60,9 +60,10 @@ impl AppliedPosition {
 }
 
 impl StateMachineAdapter {
-    /// Restores the state machine from the log's newest checkpoint and applies the entries after it
-    /// that are known to be committed. Fails if a purged log has no checkpoint at its start, or a
-    /// checkpoint does not decode.
+    /// Restores the state machine from the log's newest checkpoint. openraft then applies the
+    /// entries after it that were known to be committed (`LogStore::read_committed`). Fails if a
+    /// purged log has no checkpoint at its start, which is damage, or if a checkpoint cannot be
+    /// read or does not decode.
     pub(crate) fn open(
         log: GroupLog,
         machine: Box<dyn StateMachine>,
@@ -79,8 +80,10 @@ impl StateMachineAdapter {
             unpublished_count: 0,
         };
         if let Some(purged) = this.log.purged_id() {
-            let base = log_base(&this.log, purged)
-                .ok_or_else(|| format!("no checkpoint at the log start {purged}"))?;
+            let base = log_base(&this.log, purged)?.ok_or_else(|| {
+                this.log
+                    .report_damage("no checkpoint at the start of the log")
+            })?;
             // The snapshot must be at the log's start (see `snapshot`): purge up to it.
             if base.last != purged {
                 this.log.purge_to(base.last);
@@ -88,11 +91,11 @@ impl StateMachineAdapter {
             this.snapshots.set_current(Some(base));
         }
         let end = this.log.last_id().or_else(|| this.log.purged_id());
-        match end.and_then(|end| newest_checkpoint(&this.log, end.index)) {
+        let newest = end.map(|end| newest_checkpoint(&this.log, end.index));
+        match newest.transpose()?.flatten() {
             Some(checkpoint) => this.restore(&checkpoint)?,
             None => this.machine().restore(&[])?,
         }
-        this.replay()?;
         Ok(this)
     }
 
@@ -110,33 +113,6 @@ impl StateMachineAdapter {
         self.checkpointed = Some(checkpoint.last.index);
         self.unpublished_count = 0;
         self.machine().batch_done(checkpoint.last);
-        Ok(())
-    }
-
-    /// Applies the entries that were known to be committed before the restart.
-    fn replay(&mut self) -> Result<(), BoxError> {
-        let Some(committed) = self.log.hard_state().committed else {
-            return Ok(());
-        };
-        let end = self
-            .log
-            .last_id()
-            .map_or(committed.index, |last| last.index.min(committed.index));
-        let mut next = self
-            .position
-            .applied
-            .map_or(LogIndex::ZERO, |id| id.index.next());
-        while next <= end {
-            let chunk_end = LogIndex(end.next().get().min(next.get() + APPLY_CHUNK_MAX_COUNT));
-            let chunk = self.log.read_meta(next..chunk_end)?;
-            let Some(last) = chunk.last() else { break };
-            next = last.id.index.next();
-            self.update_checkpoint_due();
-            for entry in &chunk {
-                self.apply_one(entry, None)?;
-            }
-            self.publish();
-        }
         Ok(())
     }
 
@@ -230,34 +206,36 @@ impl StateMachineAdapter {
 
 /// The first checkpoint at or above the log's start, from which a snapshot is made. It is exactly
 /// at the start, unless it came with a snapshot of a leader whose segments end at other entries.
-fn log_base(log: &GroupLog, purged: LogId) -> Option<Checkpoint> {
+fn log_base(log: &GroupLog, purged: LogId) -> Result<Option<Checkpoint>, StorageError> {
     let end = log.last_id().map_or(purged.index, |last| last.index);
-    let mut found =
-        newest_checkpoint(log, end).filter(|newest| newest.last.index >= purged.index)?;
-    while let Some(below) = found
-        .last
-        .index
-        .prev()
-        .and_then(|i| log.checkpoint_at_or_below(i))
-    {
-        if below.last.index < purged.index {
-            break;
-        }
-        found = below;
+    let mut base = None;
+    let mut next = newest_checkpoint(log, end)?;
+    while let Some(found) = next.filter(|found| found.last.index >= purged.index) {
+        next = match found.last.index.prev() {
+            Some(below) => log.checkpoint_at_or_below(below)?,
+            None => None,
+        };
+        base = Some(found);
     }
-    Some(found)
+    Ok(base)
 }
 
 /// The newest checkpoint whose last entry is in this log, by index and term.
-fn newest_checkpoint(log: &GroupLog, end: LogIndex) -> Option<Checkpoint> {
+fn newest_checkpoint(log: &GroupLog, end: LogIndex) -> Result<Option<Checkpoint>, StorageError> {
     // After a crash, a checkpoint may be beyond the log's end, or at an index whose entry has
     // another term because a truncation or reset was not finished. Restoring it would apply entries
     // that are not in this log.
-    let mut found = log.checkpoint_at_or_below(end)?;
-    while log.term_at(found.last.index) != Some(found.last.term) {
-        found = log.checkpoint_at_or_below(found.last.index.prev()?)?;
+    let mut below = Some(end);
+    while let Some(index) = below {
+        let Some(found) = log.checkpoint_at_or_below(index)? else {
+            break;
+        };
+        if log.term_at(found.last.index) == Some(found.last.term) {
+            return Ok(Some(found));
+        }
+        below = found.last.index.prev();
     }
-    Some(found)
+    Ok(None)
 }
 
 impl RaftStateMachine<Types> for StateMachineAdapter {
@@ -318,10 +296,8 @@ impl RaftStateMachine<Types> for StateMachineAdapter {
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        let (log, snapshots) = (self.log.clone(), self.snapshots.clone());
         SnapshotBuilder {
-            log,
-            snapshots,
+            snapshots: self.snapshots.clone(),
             forced: None,
         }
     }

@@ -15,6 +15,7 @@ use tracing::{error, info};
 use super::blocking::run_blocking;
 use super::join::{SeedAnswer, SeedJoin};
 use super::local_member::LocalMember;
+use super::meta_repair::{MetaRejoin, MetaRejoinError};
 use super::meta_replica::{MetaReplicaError, MetaReplicaStarter};
 use super::node_info::NodeInfo;
 use super::readiness_state::ReadinessState;
@@ -60,6 +61,9 @@ pub(crate) enum EnterError {
     /// The meta group's replica does not start.
     #[error(transparent)]
     MetaReplica(MetaReplicaError),
+    /// The log of the meta group was damaged, and the node cannot rejoin the group yet.
+    #[error(transparent)]
+    Rejoin(#[from] MetaRejoinError),
     /// Raft refused to initialize the meta group.
     #[error("cannot initialize the meta group")]
     Initialize(#[source] RaftError),
@@ -83,6 +87,7 @@ impl EnterError {
             Self::Registration(_)
             | Self::Identity(_)
             | Self::MetaReplica(_)
+            | Self::Rejoin(_)
             | Self::Initialize(_) => Reason::Internal,
         }
     }
@@ -124,6 +129,7 @@ pub(crate) struct ClusterEntry {
     pub(crate) registration: RegistrationFile,
     pub(crate) seeds: SeedJoin,
     pub(crate) meta_replica: MetaReplicaStarter,
+    pub(crate) rejoin: MetaRejoin,
     pub(crate) member: LocalMember,
     pub(crate) replicas: ReplicaMap,
     pub(crate) view: MetaView,
@@ -162,8 +168,16 @@ impl ClusterEntry {
         let Some(member) = self.stored_member() else {
             return self.join().await;
         };
-        let state = self.registration.load_or_create().await?;
-        self.meta_replica.start(member, state.phase).await?;
+        let mut state = self.registration.load_or_create().await?;
+        let started = match self.meta_replica.start(member, state.phase).await {
+            Err(MetaReplicaError::SetAside) => {
+                self.rejoin.prepare(member, state).await?;
+                state.phase = Phase::Joining;
+                self.meta_replica.start(member, state.phase).await
+            }
+            started => started,
+        };
+        started?;
         if let Phase::Bootstrapping(cluster) = state.phase {
             self.init_cluster(cluster, state).await?;
         }

@@ -60,6 +60,7 @@ impl ControlLoop {
     async fn check_all(&mut self) {
         let metadata = self.view.load();
         self.led_groups.publish();
+        self.repair.check_meta();
         if self.catch_up.is_done() {
             let now = Instant::now();
             self.partitions.check(&metadata, now);

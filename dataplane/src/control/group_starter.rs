@@ -6,6 +6,7 @@ use lograft_core::GroupId;
 use lograft_raft::{GroupConfig, PeerTransport, RaftError, RaftGroup, RaftTiming, StateMachine};
 use lograft_storage::GroupLog;
 use tokio::sync::Notify;
+use tracing::error;
 
 use crate::error_text::error_chain;
 use crate::fatal::{FatalError, FatalSink};
@@ -44,10 +45,12 @@ impl GroupStarter {
 
     /// Wakes the control loop when the group's term, leader or membership changes, and reports a
     /// failed raft core as fatal: it has stopped in an unknown state, and only a restart recovers
-    /// it from the log.
+    /// it from the log. A core that met damage of its log has stopped in a known one: its replica
+    /// alone is set aside and repaired, and the node goes on with all other groups.
     fn watch(&self, raft: &RaftGroup) {
         let group = raft.group();
         let mut status = raft.watch();
+        let log = raft.log().clone();
         let (wake, fatal) = (Arc::clone(&self.wake), Arc::clone(&self.fatal));
         tokio::spawn(async move {
             let mut seen = None;
@@ -56,6 +59,10 @@ impl GroupStarter {
                     let status = status.borrow_and_update();
                     if let Some(failure) = &status.fatal {
                         let cause = error_chain(&**failure.cause);
+                        if log.damage().is_some() {
+                            error!(%group, error = cause, "raft core stopped at a damaged log");
+                            return wake.notify_one();
+                        }
                         return fatal.report(FatalError::Raft { group, cause });
                     }
                     (

@@ -1,11 +1,13 @@
 //! The replicas and files that this node holds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lograft_core::GroupId;
-use lograft_storage::Storage;
+use lograft_storage::{Storage, StorageError};
+use tracing::warn;
 
+use crate::error_text::error_chain;
 use crate::fatal::{FatalError, FatalSink};
 use crate::serving::replica::ReplicaMap;
 
@@ -20,6 +22,8 @@ pub(crate) struct Holdings {
     pub(crate) on_disk: BTreeSet<GroupId>,
     /// Groups without files whose corrupt files were set aside.
     pub(crate) set_aside: BTreeSet<GroupId>,
+    /// The number of corrupt copies of each group that has any.
+    pub(crate) copies: BTreeMap<GroupId, usize>,
 }
 
 /// Reads the holdings. Cheap to clone.
@@ -31,9 +35,17 @@ pub(crate) struct HoldingsReader {
 }
 
 impl HoldingsReader {
-    /// The current holdings. Reads directories.
-    pub(crate) fn read(&self) -> Holdings {
-        Holdings {
+    /// The current holdings; `None` if a directory cannot be read now. Reads directories.
+    ///
+    /// Holdings without the directory of corrupt copies would let a replica that lost its log start
+    /// with an empty one: it could vote a second time in a term in which it has voted before
+    /// (double vote). So nothing is opened without them; a failure other than a lack of file
+    /// descriptors is fatal.
+    pub(crate) fn read(&self) -> Option<Holdings> {
+        let read = self.storage.set_aside_groups();
+        let set_aside = self.or_fatal(read)?.into_iter().collect();
+        let copies = self.or_fatal(self.storage.corrupt_copies())?;
+        Some(Holdings {
             open: self.replicas.all().keys().copied().collect(),
             corrupt: self.replicas.all_corrupt().keys().copied().collect(),
             // If the directory cannot be listed now, its leftovers are removed later.
@@ -43,20 +55,22 @@ impl HoldingsReader {
                 .unwrap_or_default()
                 .into_iter()
                 .collect(),
-            set_aside: self.set_aside(),
-        }
+            set_aside,
+            copies,
+        })
     }
 
-    /// The groups whose corrupt files were set aside. Reads a directory.
-    ///
-    /// A failure is fatal. An empty answer would let a replica that lost its log start with an
-    /// empty one: it could vote a second time in a term in which it has voted before (double vote).
-    pub(crate) fn set_aside(&self) -> BTreeSet<GroupId> {
-        match self.storage.set_aside_groups() {
-            Ok(groups) => groups.into_iter().collect(),
+    fn or_fatal<T>(&self, read: Result<T, StorageError>) -> Option<T> {
+        match read {
+            Ok(found) => Some(found),
+            Err(error) if error.is_retryable() => {
+                let error = error_chain(&error);
+                warn!(error, "cannot list the replicas on disk, will retry");
+                None
+            }
             Err(error) => {
                 self.fatal.report(FatalError::Storage(error));
-                BTreeSet::new()
+                None
             }
         }
     }

@@ -3,15 +3,19 @@
 use lograft_core::limits::META_SEGMENT_MAX_BYTES;
 use lograft_core::{FeatureLevel, GroupId};
 use lograft_raft::RaftError;
-use lograft_storage::{GroupLog, GroupOptions, NewerFormat, OpenError, Recovered, Storage};
+use lograft_storage::{
+    GroupLog, GroupOptions, NewerFormat, OpenError, Recovered, Storage, StorageError,
+};
 use std::sync::Arc;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::blocking::run_blocking;
 use super::catch_up::CatchUp;
 use super::group_starter::GroupStarter;
 use super::local_member::LocalMember;
+use super::meta_repair::is_set_aside;
 use super::registration::Phase;
+use super::repair::SetAside;
 use crate::fatal::{FatalError, FatalSink};
 use crate::identity::Member;
 use crate::serving::replica::{MetaReplica, ReplicaMap};
@@ -34,6 +38,12 @@ pub(crate) enum MetaReplicaError {
         /// The membership that the data directory still states.
         member: Member,
     },
+    /// The log of this node was damaged and set aside, and the group has not evicted the node yet.
+    #[error("the log of the meta group was damaged and set aside")]
+    SetAside,
+    /// The directories of the logs cannot be read.
+    #[error("cannot list the logs")]
+    List(#[source] StorageError),
     /// Raft does not start.
     #[error("cannot start the meta group")]
     Start(#[source] RaftError),
@@ -46,6 +56,7 @@ pub(crate) enum MetaReplicaError {
 #[derive(Clone)]
 pub(crate) struct MetaReplicaStarter {
     pub(crate) storage: Storage,
+    pub(crate) aside: SetAside,
     pub(crate) groups: GroupStarter,
     pub(crate) view: MetaView,
     pub(crate) catch_up: CatchUp,
@@ -60,6 +71,14 @@ impl MetaReplicaStarter {
     /// Opens the meta group's log, starts raft over it and publishes the membership. May be
     /// repeated after an error.
     pub(crate) async fn start(&self, member: Member, phase: Phase) -> Result<(), MetaReplicaError> {
+        let storage = self.storage.clone();
+        let set_aside = run_blocking(move || is_set_aside(&storage)).await;
+        if set_aside
+            .ok_or(MetaReplicaError::Stopping)?
+            .map_err(MetaReplicaError::List)?
+        {
+            return Err(MetaReplicaError::SetAside);
+        }
         let (log, recovered) = self.open().await?;
         // A member's meta log holds its votes and commands that it has acknowledged. With an empty
         // log it could vote a second time in a term (double vote), and a quorum that counts it
@@ -81,6 +100,11 @@ impl MetaReplicaStarter {
         let raft = match started.await {
             Ok(raft) => raft,
             Err(error) => {
+                if let Some(damage) = log.damage() {
+                    let why = damage.to_string();
+                    self.aside.close_and_move(GroupId::META, &why).await;
+                    return Err(MetaReplicaError::SetAside);
+                }
                 // The next attempt must be able to open the log.
                 let _ = self.storage.close_group(GroupId::META);
                 return Err(MetaReplicaError::Start(error));
@@ -99,6 +123,7 @@ impl MetaReplicaStarter {
             }
         }
         self.replicas.set_meta(MetaReplica { raft, log });
+        self.replicas.set_corrupt(GroupId::META, None);
         self.member.set(member);
         info!(cluster = %member.cluster, node_id = %member.node, "node is a cluster member");
         Ok(())
@@ -117,9 +142,17 @@ impl MetaReplicaStarter {
 
     /// Ends the node if a newer version wrote the log: no later attempt of this one succeeds.
     fn cannot_open(&self, error: OpenError) -> MetaReplicaError {
-        if let OpenError::NewerFormat { newer, .. } = &error {
-            let newer = NewerFormat::clone(newer);
-            self.fatal.report(FatalError::NewerFormat(newer));
+        match &error {
+            OpenError::NewerFormat { newer, .. } => {
+                let newer = NewerFormat::clone(newer);
+                self.fatal.report(FatalError::NewerFormat(newer));
+            }
+            OpenError::Corrupt { damage, kept, .. } => {
+                let path = kept.display();
+                error!(%damage, %path, "log of the meta group is damaged, its files were set aside");
+                return MetaReplicaError::SetAside;
+            }
+            _ => {}
         }
         MetaReplicaError::Open(error)
     }

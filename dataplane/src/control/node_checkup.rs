@@ -75,7 +75,11 @@ impl NodeCheckup {
         if !self.catch_up.is_done() || metadata.node(me).is_none() {
             return StartPhase::CatchingUp;
         }
-        match missing_count(metadata, me, &self.holdings.read()) {
+        // Without a free descriptor for its directories, the node waits as before they were read.
+        let Some(holdings) = self.holdings.read() else {
+            return StartPhase::CatchingUp;
+        };
+        match missing_count(metadata, me, &holdings) {
             0 => StartPhase::Done,
             count => StartPhase::Opening(count as u64),
         }

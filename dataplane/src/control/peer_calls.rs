@@ -141,6 +141,9 @@ pub(crate) trait PeerCalls: Send + Sync + 'static {
         timeout: Duration,
     ) -> PeerAnswer<(NodeId, Term)>;
 
+    /// Requests the leader of the meta group to remove this node from the group.
+    fn evict_meta(&self, route: CallRoute, timeout: Duration) -> PeerAnswer<()>;
+
     /// Registers this node with the cluster of the node at an address.
     fn join(&self, address: Arc<str>, call: JoinCall, timeout: Duration) -> PeerAnswer<JoinAnswer>;
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use lograft_core::limits::{RECONCILE_RETRY_INTERVAL, REPLICAS_OPENING_MAX_COUNT};
-use lograft_core::{GroupId, PartitionState};
+use lograft_core::{DiskMark, GroupId, PartitionState};
+use lograft_raft::RaftError;
 use lograft_storage::{GroupLog, GroupOptions, NewerFormat, OpenError, Storage};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
@@ -18,6 +19,7 @@ use super::catch_up::CatchUp;
 use super::group_starter::GroupStarter;
 use super::holdings::HoldingsReader;
 use super::local_member::LocalMember;
+use super::repair::SetAside;
 use crate::error_text::error_chain;
 use crate::fatal::{FatalError, FatalSink};
 use crate::identity::Member;
@@ -35,6 +37,7 @@ pub(crate) struct Reconciler {
     pub(crate) holdings: HoldingsReader,
     pub(crate) replicas: ReplicaMap,
     pub(crate) storage: Storage,
+    pub(crate) aside: SetAside,
     pub(crate) groups: GroupStarter,
     pub(crate) wake: Arc<Notify>,
     pub(crate) fatal: Arc<dyn FatalSink>,
@@ -67,8 +70,8 @@ impl Reconciler {
     /// Plans and executes one pass. Returns whether there was nothing to do.
     async fn reconcile(&self, me: Member) -> bool {
         let (view, holdings) = (self.view.clone(), self.holdings.clone());
-        let planned = run_blocking(move || plan(&view.load(), me.node, &holdings.read())).await;
-        let Some(steps) = planned else {
+        let planning = move || Some(plan(&view.load(), me.node, &holdings.read()?));
+        let Some(steps) = run_blocking(planning).await.flatten() else {
             return false;
         };
         let is_in_sync = steps.is_empty();
@@ -84,6 +87,7 @@ impl Reconciler {
         match step {
             Step::Open(assigned) => self.open(me, assigned).await,
             Step::Remove(group) => self.remove(group).await,
+            Step::RemoveCopies(group) => self.remove_copies(group).await,
             Step::MarkCorrupt(group) => {
                 let text = "its files were corrupt and have been set aside";
                 self.replicas.set_corrupt(group, Some(text));
@@ -105,12 +109,7 @@ impl Reconciler {
         let started = self.groups.start(me, group, log.clone(), Box::new(machine));
         let raft = match started.await {
             Ok(raft) => raft,
-            Err(error) => {
-                let error = error_chain(&error);
-                error!(%group, topic, %partition, error, "cannot start the replica");
-                let _ = self.storage.close_group(group);
-                return self.replicas.set_corrupt(group, Some(&error));
-            }
+            Err(error) => return self.cannot_start(group, &log, &error).await,
         };
         let key = PartitionKey {
             group,
@@ -122,6 +121,21 @@ impl Reconciler {
         self.wake.notify_one();
     }
 
+    /// Handles a replica whose raft does not start. Damage met by the start (an entry to apply, a
+    /// checkpoint) is damage like any other: the replica is set aside and repaired.
+    async fn cannot_start(&self, group: GroupId, log: &GroupLog, error: &RaftError) {
+        let text = error_chain(error);
+        if log.damage().is_some() {
+            self.aside.close_and_move(group, &text).await;
+            return self.wake.notify_one();
+        }
+        error!(%group, error = text, "cannot start the replica");
+        let _ = self.storage.close_group(group);
+        if !error.is_out_of_resources() {
+            self.replicas.set_corrupt(group, Some(&text));
+        }
+    }
+
     async fn open_log(&self, assigned: &Assigned) -> Option<GroupLog> {
         let Assigned {
             group,
@@ -129,7 +143,11 @@ impl Reconciler {
             partition,
         } = assigned;
         let (storage, id) = (self.storage.clone(), *group);
-        let opened = run_blocking(move || storage.open_group(id, GroupOptions::default())).await?;
+        let opening = move || {
+            make_room(&storage, id);
+            storage.open_group(id, GroupOptions::default())
+        };
+        let opened = run_blocking(opening).await?;
         let (log, recovered) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -152,6 +170,7 @@ impl Reconciler {
         let text = error_chain(error);
         match error {
             OpenError::Corrupt { .. } | OpenError::OtherCluster { .. } => {
+                self.wake.notify_one();
                 error!(%group, topic, %partition, error = text, "replica marked corrupt");
                 self.replicas.set_corrupt(*group, Some(&text));
             }
@@ -160,6 +179,9 @@ impl Reconciler {
             OpenError::NewerFormat { newer, .. } => {
                 self.fatal
                     .report(FatalError::NewerFormat(NewerFormat::clone(newer)));
+            }
+            OpenError::Storage { source, .. } if source.is_retryable() => {
+                warn!(%group, topic, %partition, error = text, "cannot open the replica, will retry");
             }
             OpenError::Storage { source, .. } => {
                 self.fatal.report(FatalError::Storage(source.clone()));
@@ -188,5 +210,33 @@ impl Reconciler {
             }
             None => {}
         }
+    }
+
+    async fn remove_copies(&self, group: GroupId) {
+        let storage = self.storage.clone();
+        match run_blocking(move || storage.remove_repaired_copies(group)).await {
+            Some(Ok(())) => info!(%group, "replica repaired, its corrupt copies were deleted"),
+            Some(Err(error)) => {
+                warn!(%group, error = error_chain(&error), "cannot delete the corrupt copies");
+            }
+            None => {}
+        }
+    }
+}
+
+/// Frees the space of the corrupt copies of a group that is opened again, if the disk is low.
+// The group has evicted the replica before, so the others have all committed entries. Without the
+// space, the replica could not be replicated again.
+fn make_room(storage: &Storage, group: GroupId) {
+    let has_copies = || {
+        let copies = storage.corrupt_copies();
+        copies.is_ok_and(|copies| copies.contains_key(&group))
+    };
+    let is_low = || storage.check_disk().is_ok_and(|mark| mark != DiskMark::Ok);
+    if has_copies()
+        && is_low()
+        && let Err(error) = storage.empty_set_aside(group)
+    {
+        warn!(%group, error = error_chain(&error), "cannot delete the corrupt copies");
     }
 }

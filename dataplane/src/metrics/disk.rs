@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use lograft_storage::{FileMap, Fs, FsFile, FsSpace, OpenMode};
+use lograft_storage::{Fs, FsFile, FsSpace, OpenMode};
 use prometheus::{Histogram, IntCounter};
 
 use super::Metrics;
@@ -52,10 +52,6 @@ impl Fs for MeteredFs {
             inner,
             meters: self.meters.clone(),
         }))
-    }
-
-    fn map(&self, path: &Path) -> io::Result<FileMap> {
-        self.inner.map(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -1,6 +1,5 @@
 //! A partition's applied state, which the rest of the node shares.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lograft_core::{Offset, PartitionState};
@@ -30,7 +29,6 @@ impl Watermarks {
 pub(crate) struct SharedState {
     state: Arc<Mutex<PartitionState>>,
     watermarks: Arc<watch::Sender<Watermarks>>,
-    is_damaged: Arc<AtomicBool>,
 }
 
 impl SharedState {
@@ -40,7 +38,6 @@ impl SharedState {
         Self {
             state: Arc::new(Mutex::new(state)),
             watermarks,
-            is_damaged: Arc::default(),
         }
     }
 
@@ -61,17 +58,6 @@ impl SharedState {
     /// The current watermarks.
     pub(crate) fn watermarks(&self) -> Watermarks {
         *self.watermarks.borrow()
-    }
-
-    /// Notes that a read has found corrupt bytes: `control` sets the replica aside and repairs it
-    /// from the others.
-    pub(crate) fn report_damage(&self) {
-        self.is_damaged.store(true, Ordering::Release);
-    }
-
-    /// Whether a read has found corrupt bytes.
-    pub(crate) fn is_damaged(&self) -> bool {
-        self.is_damaged.load(Ordering::Acquire)
     }
 
     /// Follows the watermarks; ends when the replica is closed.

@@ -114,6 +114,17 @@ impl PeerCalls for PeerPool {
         })
     }
 
+    fn evict_meta(&self, route: CallRoute, timeout: Duration) -> PeerAnswer<()> {
+        let request = proto::EvictMetaReplicaRequest {
+            route: Some(route_to_proto(route, GroupId::META)),
+        };
+        let limit = Limit("EvictMetaReplica", timeout);
+        let answer = call(self.node(route.to), limit, |mut node| async move {
+            node.evict_meta_replica(request).await
+        });
+        Box::pin(async move { answer.await.map(|proto::EvictMetaReplicaReply {}| ()) })
+    }
+
     fn join(&self, address: Arc<str>, join: JoinCall, timeout: Duration) -> PeerAnswer<JoinAnswer> {
         let JoinCall {
             registration,

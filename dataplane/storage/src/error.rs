@@ -25,7 +25,6 @@ pub enum Action {
     Remove,
     List,
     Lock,
-    Map,
     SetLength,
     Measure,
     MeasureSpace,
@@ -44,7 +43,6 @@ impl fmt::Display for Action {
             Self::Remove => "remove",
             Self::List => "list",
             Self::Lock => "lock",
-            Self::Map => "map",
             Self::SetLength => "set the length of",
             Self::Measure => "read the length of",
             Self::MeasureSpace => "measure the free space of",
@@ -87,6 +85,9 @@ pub enum StorageError {
     /// Another caller is opening the group.
     #[error("group {0} is being opened by another caller")]
     Opening(GroupId),
+    /// The log was truncated or purged again and again while it was read. The caller may retry.
+    #[error("log of group {0} changed while it was read; retry the read")]
+    Outdated(GroupId),
     /// Entries must continue the log without a gap.
     #[error("group {group}: log index must be {expected}, got {got}")]
     NotConsecutive {
@@ -131,8 +132,8 @@ pub enum StorageError {
         /// The maximum length, bytes.
         bound: usize,
     },
-    /// Bytes on disk are not the bytes written (bit rot, lost write). The replica must be fetched
-    /// again from the others.
+    /// Bytes on disk are not the bytes written (bit rot, lost write), or the disk cannot read them.
+    /// The replica must be fetched again from the others.
     #[error("group {group}: {damage}")]
     Corrupt {
         /// The group.

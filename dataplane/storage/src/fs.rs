@@ -5,5 +5,5 @@ mod file_system;
 mod real;
 
 pub use fault::{Crash, DiskCall, FaultFs};
-pub use file_system::{FileMap, Fs, FsFile, FsSpace, OpenMode};
+pub use file_system::{Fs, FsFile, FsSpace, OpenMode};
 pub use real::RealFs;

@@ -25,7 +25,7 @@ use lograft_core::{DiskMark, Entry, GroupId, LogId, LogIndex, Offset, Term, Vote
 use self::read::ReadParts;
 use crate::checkpoint::Checkpoint;
 use crate::config::ReadLane;
-use crate::error::{ReadError, StorageError};
+use crate::error::{Damage, ReadError, StorageError};
 use crate::hard_state::HardState;
 use crate::op::{FlushCallback, Op};
 use crate::write_budget::WriteBudget;
@@ -245,8 +245,11 @@ impl GroupLog {
     }
 
     /// Reads entries of `range` from its start, up to `max_bytes` of payload, but at least one if
-    /// the log has any. Purged entries are skipped. Fails if a file cannot be read, or with
-    /// [`StorageError::Corrupt`].
+    /// the log has any. Purged entries at its start are skipped. All entries are consecutive and
+    /// of one state of the log, also if it is truncated or purged during the read.
+    ///
+    /// Fails with [`StorageError::Corrupt`] if the files are damaged; the caller may retry if
+    /// [`StorageError::is_retryable`] holds.
     pub fn read(
         &self,
         range: Range<LogIndex>,
@@ -379,22 +382,49 @@ impl GroupLog {
         self.0.push(&state, [Op::PutCheckpoint(checkpoint)]);
     }
 
-    /// The newest checkpoint.
-    pub fn latest_checkpoint(&self) -> Option<Checkpoint> {
+    /// The newest checkpoint. Fails as [`Self::checkpoint_at_or_below`] does.
+    pub fn latest_checkpoint(&self) -> Result<Option<Checkpoint>, StorageError> {
         self.checkpoint_at_or_below(LogIndex(u64::MAX))
     }
 
     /// The newest checkpoint whose last entry is at or below `index`. Damaged checkpoints are
-    /// skipped.
-    pub fn checkpoint_at_or_below(&self, index: LogIndex) -> Option<Checkpoint> {
+    /// skipped. Fails if the host has no resources for the read; the caller may retry.
+    pub fn checkpoint_at_or_below(
+        &self,
+        index: LogIndex,
+    ) -> Result<Option<Checkpoint>, StorageError> {
         let candidates: Vec<(LogIndex, Option<Arc<Checkpoint>>)> = {
             let state = self.0.state.lock();
             let below = state.checkpoints.range(..=index).rev();
             below.map(|(last, held)| (*last, held.clone())).collect()
         };
-        candidates.into_iter().find_map(|(last, held)| match held {
-            Some(checkpoint) => Some(Checkpoint::clone(&checkpoint)),
-            None => self.0.load_checkpoint(last),
+        for (last, held) in candidates {
+            let found = match held {
+                Some(checkpoint) => Some(Checkpoint::clone(&checkpoint)),
+                None => self.0.load_checkpoint(last)?,
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first damage of the group's files that a read has met; `None` if they are sound as far
+    /// as is known. The replica MUST be set aside then ([`crate::Storage::set_aside_group`]) and
+    /// replicated again: it cannot give others the entries that it has acknowledged.
+    pub fn damage(&self) -> Option<&Damage> {
+        self.0.damage()
+    }
+
+    /// Records damage that only the layers above can find, for example a state that no checkpoint
+    /// holds any more. Returns it as an error.
+    pub fn report_damage(&self, what: &'static str) -> StorageError {
+        self.0.damaged(Damage {
+            path: self.0.env.group_dir(self.0.id),
+            position: 0,
+            index: None,
+            what,
         })
     }
 }

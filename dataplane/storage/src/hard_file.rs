@@ -3,10 +3,12 @@
 //! A vote is written into two slots with one sync, while the third slot still holds the previous
 //! record. A crash in between therefore loses no vote, and after it any one slot may be damaged.
 //! Records that nobody waits for are written into the third slot alone.
+//!
+//! The file is opened for each write and closed after it: votes and committed ids are rare, and a
+//! node with thousands of groups would otherwise need a descriptor for each of them.
 
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use lograft_core::{ClusterId, GroupId, LogIndex};
 
@@ -16,6 +18,7 @@ use crate::format::{HARD_RECORD_BYTES, HARD_SLOT_POSITIONS, HardRecord};
 use crate::fs::{FsFile, OpenMode};
 use crate::hard_state::HardState;
 use crate::layout::hard_state_path;
+use crate::read_failure::{FailureClass, class_of};
 
 const SLOTS: usize = HARD_SLOT_POSITIONS.len();
 
@@ -28,7 +31,6 @@ pub(crate) struct FileOwner {
 
 pub(crate) struct HardFile {
     path: PathBuf,
-    file: Arc<dyn FsFile>,
     owner: FileOwner,
     /// The record last written.
     record: HardRecord,
@@ -72,10 +74,16 @@ impl HardFile {
         };
         sync_and_drop_pages(&path, file.as_ref())?;
         let mut slots = [None; SLOTS];
+        let mut unreadable_count = 0;
         for (slot, position) in slots.iter_mut().zip(HARD_SLOT_POSITIONS) {
-            let bytes = file
-                .read_at(position, HARD_RECORD_BYTES)
-                .map_err(|source| StorageError::io(Action::Read, &path, source))?;
+            let bytes = match file.read_at(position, HARD_RECORD_BYTES) {
+                Ok(bytes) => bytes,
+                Err(error) if class_of(&error) == FailureClass::Damage => {
+                    unreadable_count += 1;
+                    continue;
+                }
+                Err(source) => return Err(StorageError::io(Action::Read, &path, source)),
+            };
             *slot = HardRecord::decode(&bytes, owner.group);
             if let Some(newer) = HardRecord::newer(&bytes) {
                 return Ok(HardFileContents::Newer(newer.in_file(&path, position)));
@@ -87,6 +95,12 @@ impl HardFile {
             .find(|(_, cluster)| *cluster != owner.cluster)
         {
             return Ok(HardFileContents::OtherCluster(*other));
+        }
+        // A torn write can damage two slots, but it leaves no sector unreadable. Besides an
+        // unreadable slot, both others must therefore be valid: with only one of them, the vote
+        // that was synced last may be lost, and the replica could vote twice in its term.
+        if unreadable_count > 0 && slots.iter().flatten().count() < SLOTS - 1 {
+            return Ok(HardFileContents::Damaged);
         }
         let newest = (0..SLOTS)
             .filter_map(|slot| slots[slot].map(|(record, _)| (record, slot)))
@@ -117,48 +131,40 @@ impl HardFile {
             hard,
             durable_end,
         };
-        let mut bytes = Vec::new();
-        for position in HARD_SLOT_POSITIONS {
-            bytes.resize(usize::try_from(position).unwrap_or(0), 0);
-            bytes.extend_from_slice(&record.encode(owner.group, owner.cluster));
-        }
-        files.write_file(&hard_state_path(dir), &bytes, true)?;
-        let newest = NewestRecord {
+        write_copies(files, dir, owner, &record)?;
+        Ok(Self {
+            path: hard_state_path(dir),
+            owner,
             record,
-            slot: 0,
-            needs_copies: false,
-        };
-        Self::open(files, dir, owner, newest)
+            spare_slot: 1,
+        })
     }
 
-    /// Opens the file whose newest record was read; if only one slot has its vote, copies it.
+    /// Continues with the newest record that was read. If another slot has not its vote, the file
+    /// is replaced by one with the record in all slots.
+    // A vote in a single slot is one bad sector away from being lost, and a replica that forgets
+    // its vote could vote twice in one term and elect two leaders. The copies are made before the
+    // group is used. They go to a new file: a write into a page that the disk cannot read fails.
     pub(crate) fn open(
         files: &Files,
         dir: &Path,
         owner: FileOwner,
         newest: NewestRecord,
     ) -> Result<Self, StorageError> {
-        let path = hard_state_path(dir);
-        let file = files.open(&path, OpenMode::Write)?;
         let NewestRecord {
             record,
             slot,
             needs_copies,
         } = newest;
-        let mut open = Self {
-            path,
-            file,
+        if needs_copies {
+            write_copies(files, dir, owner, &record)?;
+        }
+        Ok(Self {
+            path: hard_state_path(dir),
             owner,
             record,
             spare_slot: (slot + 1) % SLOTS,
-        };
-        // A vote in a single slot is one bad sector away from being lost, and a replica that
-        // forgets its vote could vote twice in one term and elect two leaders. The copies are made
-        // before the group is used.
-        if needs_copies {
-            open.write_synced(record.hard, record.durable_end)?;
-        }
-        Ok(open)
+        })
     }
 
     /// The record last written.
@@ -169,15 +175,13 @@ impl HardFile {
     /// Writes a record into the spare slot, without a sync.
     pub(crate) fn write(
         &mut self,
+        files: &Files,
         hard: HardState,
         durable_end: LogIndex,
     ) -> Result<(), StorageError> {
-        self.record = HardRecord {
-            sequence: self.record.sequence + 1,
-            hard,
-            durable_end,
-        };
-        self.write_slot(self.spare_slot)
+        let file = files.open(&self.path, OpenMode::Write)?;
+        self.advance(hard, durable_end);
+        self.write_slot(file.as_ref(), self.spare_slot)
     }
 
     /// Writes a record into two slots and syncs them.
@@ -186,22 +190,46 @@ impl HardFile {
     // never none. Nobody has heard of the new vote before the sync: forgetting it is safe.
     pub(crate) fn write_synced(
         &mut self,
+        files: &Files,
         hard: HardState,
         durable_end: LogIndex,
     ) -> Result<(), StorageError> {
-        self.write(hard, durable_end)?;
-        self.write_slot((self.spare_slot + 1) % SLOTS)?;
-        self.file
-            .sync_data()
+        let file = files.open(&self.path, OpenMode::Write)?;
+        self.advance(hard, durable_end);
+        self.write_slot(file.as_ref(), self.spare_slot)?;
+        self.write_slot(file.as_ref(), (self.spare_slot + 1) % SLOTS)?;
+        file.sync_data()
             .map_err(|source| StorageError::io(Action::Sync, &self.path, source))?;
         self.spare_slot = (self.spare_slot + 2) % SLOTS;
         Ok(())
     }
 
-    fn write_slot(&self, slot: usize) -> Result<(), StorageError> {
+    fn advance(&mut self, hard: HardState, durable_end: LogIndex) {
+        self.record = HardRecord {
+            sequence: self.record.sequence + 1,
+            hard,
+            durable_end,
+        };
+    }
+
+    fn write_slot(&self, file: &dyn FsFile, slot: usize) -> Result<(), StorageError> {
         let bytes = self.record.encode(self.owner.group, self.owner.cluster);
-        self.file
-            .write_vectored_at(&mut [IoSlice::new(&bytes)], HARD_SLOT_POSITIONS[slot])
+        file.write_vectored_at(&mut [IoSlice::new(&bytes)], HARD_SLOT_POSITIONS[slot])
             .map_err(|source| StorageError::io(Action::Write, &self.path, source))
     }
+}
+
+/// Replaces the file by one with the record in all slots, durably.
+fn write_copies(
+    files: &Files,
+    dir: &Path,
+    owner: FileOwner,
+    record: &HardRecord,
+) -> Result<(), StorageError> {
+    let mut bytes = Vec::new();
+    for position in HARD_SLOT_POSITIONS {
+        bytes.resize(usize::try_from(position).unwrap_or(0), 0);
+        bytes.extend_from_slice(&record.encode(owner.group, owner.cluster));
+    }
+    files.write_file(&hard_state_path(dir), &bytes, true)
 }

@@ -3,8 +3,8 @@
 //! written once, with one `pwritev` and one `fdatasync` for all appends that wait (group commit).
 //!
 //! All disk access goes through [`Fs`], so that the same code runs on [`RealFs`] and on
-//! [`FaultFs`], which simulates torn writes, lost writes and bit rot. The layout of every file is
-//! in `dataplane/docs/format.md`.
+//! [`FaultFs`], which simulates torn writes, lost writes, bit rot and reads that fail. The layout
+//! of every file is in `dataplane/docs/format.md`.
 
 mod cache_eviction;
 mod checkpoint;
@@ -18,9 +18,12 @@ mod fs;
 mod group_log;
 mod hard_file;
 mod hard_state;
+mod held_index;
 mod layout;
 mod op;
 mod open_segments;
+mod patient_fs;
+mod read_failure;
 mod read_pool;
 mod recovery;
 mod recycler;
@@ -41,7 +44,7 @@ mod fixtures;
 pub use checkpoint::Checkpoint;
 pub use config::{GroupOptions, Identity, ReadLane, Space, StorageConfig, WriterDrive};
 pub use error::{Action, Damage, NewerFormat, OpenError, ReadError, StorageError};
-pub use fs::{Crash, DiskCall, FaultFs, FileMap, Fs, FsFile, FsSpace, OpenMode, RealFs};
+pub use fs::{Crash, DiskCall, FaultFs, Fs, FsFile, FsSpace, OpenMode, RealFs};
 pub use group_log::{GroupLog, Recovered, SegmentInfo, TornTail};
 pub use hard_state::HardState;
 pub use op::FlushCallback;

@@ -26,4 +26,16 @@ impl OpenSegments {
             segment.close();
         }
     }
+
+    /// Closes the files of all sealed segments, because the process has no descriptor left.
+    /// Returns whether there were any. MUST NOT be called under the lock of a segment's files: two
+    /// callers would wait for each other.
+    pub(crate) fn close_all(&self) -> bool {
+        let open = std::mem::take(&mut *self.0.lock());
+        let mut any = false;
+        for segment in open.iter().filter_map(Weak::upgrade) {
+            any |= segment.close();
+        }
+        any
+    }
 }

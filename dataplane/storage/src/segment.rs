@@ -9,7 +9,8 @@ use lograft_core::{Entry, GroupId, LogId, LogIndex, Offset};
 use parking_lot::Mutex;
 
 use crate::format::{EntryHeader, IndexHead, IndexPoint, SEGMENT_HEADER_BYTES, SegmentFacts};
-use crate::fs::{FileMap, FsFile};
+use crate::fs::FsFile;
+use crate::held_index::HeldIndex;
 
 /// A segment: its properties and its open files.
 pub(crate) struct Segment {
@@ -25,7 +26,7 @@ pub(crate) struct OpenFiles {
     /// The segment file.
     pub(crate) file: Option<Arc<dyn FsFile>>,
     /// The validated index file; only of a sealed segment.
-    pub(crate) index: Option<Arc<FileMap>>,
+    pub(crate) index: Option<Arc<HeldIndex>>,
 }
 
 impl Segment {
@@ -41,11 +42,12 @@ impl Segment {
         &self.facts
     }
 
-    /// Closes the files; the next reader opens them again.
-    pub(crate) fn close(&self) {
+    /// Closes the files; the next reader opens them again. Returns whether the segment file was
+    /// open.
+    pub(crate) fn close(&self) -> bool {
         let mut open = self.open_files.lock();
-        open.file = None;
         open.index = None;
+        open.file.take().is_some()
     }
 
     /// Keeps readers from opening the files again. Returns the segment file if it was open.

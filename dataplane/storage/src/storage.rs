@@ -1,6 +1,6 @@
 //! The storage of a node: the data directory and the groups in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -68,7 +68,7 @@ impl Storage {
         on_fatal: Arc<dyn Fn(StorageError) + Send + Sync>,
     ) -> Result<Self, StorageError> {
         let dir = config.data_dir.clone();
-        let files = Files::new(fs);
+        let files = Files::new(Arc::clone(&fs));
         files.create_dir_all(&dir)?;
         let lock_path = lock_path(&dir);
         let lock = files
@@ -80,12 +80,12 @@ impl Storage {
                 },
                 _ => StorageError::io(Action::Lock, &lock_path, source),
             })?;
-        let env = Arc::new(StorageEnv::new(files, config, on_fatal, lock)?);
+        let env = Arc::new(StorageEnv::new(fs, config, on_fatal, lock)?);
         // Before anything is changed: the directory may be of a newer version.
         *env.identity.lock() = read_identity(&env)?;
         let groups = env.groups_dir();
         env.files.create_dir_all(&groups)?;
-        env.recycler.recover(&env.files)?;
+        env.recycler.recover(&env.write_files)?;
         remove_leftovers(&env)?;
         let storage = Self(Arc::new(StorageInner {
             env,
@@ -93,7 +93,7 @@ impl Storage {
         }));
         // Before anything is written: on a disk that others have filled, this makes room.
         storage.check_disk()?;
-        let files = &storage.0.env.files;
+        let files = &storage.0.env.write_files;
         files.sync_dir(&dir)?;
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             files.sync_dir(parent)?;
@@ -122,7 +122,7 @@ impl Storage {
             None => {
                 let env = &self.0.env;
                 let path = identity_path(&env.config.data_dir);
-                env.files
+                env.write_files
                     .write_file(&path, &encode_identity(identity), true)?;
                 *current = Some(*identity);
                 Ok(())
@@ -175,12 +175,17 @@ impl Storage {
             min_bytes,
             max_bytes,
         };
+        // Damage is read twice before the replica is set aside: an error on the way from the disk
+        // does not come back. Recovery may be repeated: each of its changes leaves a valid log.
+        let opened = match recovery::open_group(env, owner, sizes) {
+            Err(RecoveryError::Damaged(..)) => recovery::open_group(env, owner, sizes),
+            outcome => outcome,
+        };
         let RecoveredGroup {
             state,
             writer,
             recovered,
-        } = recovery::open_group(env, owner, sizes)
-            .map_err(|failure| self.open_error(owner.group, failure))?;
+        } = opened.map_err(|failure| self.open_error(owner.group, failure))?;
         let open = OpenGroup::new(owner.group, Arc::clone(env), state, writer);
         Ok((GroupLog(open), recovered))
     }
@@ -208,8 +213,8 @@ impl Storage {
     }
 
     /// Closes a group and moves its files aside as a corrupt copy: for a replica of which a read
-    /// has failed with [`StorageError::Corrupt`]. Returns their new directory. The next open
-    /// creates an empty log.
+    /// has met damage ([`GroupLog::damage`]). Returns their new directory. The next open creates an
+    /// empty log. If the files cannot be moved, the node must end unless the error is retryable.
     pub fn set_aside_group(&self, group: GroupId) -> Result<PathBuf, StorageError> {
         self.close_group(group)?;
         self.move_aside(group)
@@ -218,22 +223,16 @@ impl Storage {
     fn move_aside(&self, group: GroupId) -> Result<PathBuf, StorageError> {
         let env = &self.0.env;
         let groups_dir = env.groups_dir();
-        let prefix = corrupt_copy_prefix(group);
-        let mut numbers: BTreeSet<u64> = env
-            .files
-            .list(&groups_dir)?
-            .iter()
-            .filter_map(|name| name.strip_prefix(&prefix)?.parse().ok())
-            .collect();
-        let copy = |number: u64| groups_dir.join(format!("{prefix}{number}"));
-        let kept = copy(numbers.last().map_or(1, |last| last + 1));
-        while numbers.len() >= CORRUPT_COPIES_MAX_COUNT {
-            if let Some(oldest) = numbers.pop_first() {
-                env.files.remove_dir_all(&copy(oldest))?;
+        let mut copies = self.copies_of(group)?;
+        let number = copies.keys().next_back().map_or(1, |last| last + 1);
+        let kept = groups_dir.join(format!("{}{number}", corrupt_copy_prefix(group)));
+        while copies.len() >= CORRUPT_COPIES_MAX_COUNT {
+            if let Some((_, oldest)) = copies.pop_first() {
+                env.write_files.remove_dir_all(&oldest)?;
             }
         }
-        env.files.rename(&env.group_dir(group), &kept)?;
-        env.files.sync_dir(&groups_dir)?;
+        env.write_files.rename(&env.group_dir(group), &kept)?;
+        env.write_files.sync_dir(&groups_dir)?;
         Ok(kept)
     }
 
@@ -294,17 +293,76 @@ impl Storage {
         Ok(groups)
     }
 
+    /// The number of corrupt copies of each group that has any. Two copies of a group that has no
+    /// other files mean that the replica was damaged again while it was being repaired: it MUST
+    /// leave its raft group once more before it is opened.
+    pub fn corrupt_copies(&self) -> Result<BTreeMap<GroupId, usize>, StorageError> {
+        let mut counts = BTreeMap::new();
+        for name in self.0.env.files.list(&self.0.env.groups_dir())? {
+            if let Some(group) = parse_corrupt_copy_name(&name) {
+                *counts.entry(group).or_default() += 1;
+            }
+        }
+        Ok(counts)
+    }
+
     /// Removes the corrupt copies of a group. Blocks until they are removed.
     pub fn remove_set_aside(&self, group: GroupId) -> Result<(), StorageError> {
-        let env = &self.0.env;
-        let groups_dir = env.groups_dir();
-        let prefix = corrupt_copy_prefix(group);
-        for name in env.files.list(&groups_dir)? {
-            if name.starts_with(&prefix) {
-                env.files.remove_dir_all(&groups_dir.join(name))?;
+        for copy in self.copies_of(group)?.into_values() {
+            self.0.env.write_files.remove_dir_all(&copy)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the corrupt copies of a group that is open again and repaired. Does nothing if it is
+    /// not open: a copy may then be the only sign that the replica lost its log.
+    pub fn remove_repaired_copies(&self, group: GroupId) -> Result<(), StorageError> {
+        // Listed while the group is known to be open: a copy made after that has another number.
+        let copies = {
+            let groups = self.0.groups.lock();
+            if !groups.get(&group).is_some_and(GroupSlot::is_in_use) {
+                return Ok(());
+            }
+            self.copies_of(group)?
+        };
+        for copy in copies.into_values() {
+            self.0.env.write_files.remove_dir_all(&copy)?;
+        }
+        Ok(())
+    }
+
+    /// Removes all corrupt copies of a group but the oldest, which has the most entries: the group
+    /// has evicted the replica again since the newest was made. Blocks until they are removed.
+    pub fn merge_set_aside(&self, group: GroupId) -> Result<(), StorageError> {
+        for copy in self.copies_of(group)?.into_values().skip(1) {
+            self.0.env.write_files.remove_dir_all(&copy)?;
+        }
+        self.0.env.write_files.sync_dir(&self.0.env.groups_dir())
+    }
+
+    /// Removes the files of the corrupt copies of a group, because the disk is low, and keeps their
+    /// empty directories: they still say that the replica lost its log. MUST be called only when
+    /// the group goes on without the replica, so that other nodes have all committed entries.
+    pub fn empty_set_aside(&self, group: GroupId) -> Result<(), StorageError> {
+        let files = &self.0.env.write_files;
+        for copy in self.copies_of(group)?.into_values() {
+            for name in files.list(&copy)? {
+                files.remove_file(&copy.join(name))?;
             }
         }
         Ok(())
+    }
+
+    /// The directories of the corrupt copies of a group, by their number.
+    fn copies_of(&self, group: GroupId) -> Result<BTreeMap<u64, PathBuf>, StorageError> {
+        let groups_dir = self.0.env.groups_dir();
+        let prefix = corrupt_copy_prefix(group);
+        let names = self.0.env.write_files.list(&groups_dir)?;
+        let copies = names.iter().filter_map(|name| {
+            let number = name.strip_prefix(&prefix)?.parse().ok()?;
+            Some((number, groups_dir.join(name)))
+        });
+        Ok(copies.collect())
     }
 
     /// Size and free space of the disk.
@@ -376,7 +434,7 @@ fn remove_leftovers(env: &StorageEnv) -> Result<(), StorageError> {
 
 fn read_identity(env: &StorageEnv) -> Result<Option<Identity>, StorageError> {
     let path = identity_path(&env.config.data_dir);
-    match env.files.read_file(&path)? {
+    match env.write_files.read_file(&path)? {
         None => Ok(None),
         Some(bytes) => match newer_identity(&bytes) {
             Some(newer) => Err(newer.in_file(&path, 0).into()),

@@ -17,8 +17,10 @@ use crate::disk_room::DiskRoom;
 use crate::error::StorageError;
 use crate::fail_stop::{FailStop, OnFatal};
 use crate::files::Files;
+use crate::fs::Fs;
 use crate::layout::{group_name, groups_dir, recycled_dir};
 use crate::open_segments::OpenSegments;
+use crate::patient_fs::PatientFs;
 use crate::read_pool::{PoolFull, ReadLimits, ReadPool};
 use crate::recycler::Recycler;
 use crate::write_budget::WriteBudget;
@@ -35,13 +37,17 @@ const RAFT_READS: ReadLimits = ReadLimits {
 };
 
 pub(crate) struct StorageEnv {
+    /// For readers and for opening a group: a call without a free descriptor fails, and may be
+    /// retried.
     pub(crate) files: Files,
+    /// For writers: a call waits for a free descriptor.
+    pub(crate) write_files: Files,
     pub(crate) config: StorageConfig,
     pub(crate) identity: Mutex<Option<Identity>>,
     pub(crate) tail_caches: TailCaches,
     pub(crate) recycler: Recycler,
     pub(crate) room: DiskRoom,
-    pub(crate) open_segments: OpenSegments,
+    pub(crate) open_segments: Arc<OpenSegments>,
     pub(crate) fail_stop: Arc<FailStop>,
     pub(crate) write_budget: Arc<WriteBudget>,
     client_reads: ReadPool,
@@ -53,7 +59,7 @@ pub(crate) struct StorageEnv {
 
 impl StorageEnv {
     pub(crate) fn new(
-        files: Files,
+        fs: Arc<dyn Fs>,
         config: StorageConfig,
         on_fatal: OnFatal,
         lock: Box<dyn Send + Sync>,
@@ -66,13 +72,19 @@ impl StorageEnv {
                 .map_err(|source| StorageError::Spawn(Arc::new(source)))?,
             WriterDrive::Manual => vec![WriteQueue::manual(Arc::clone(&write_budget))],
         };
+        let open_segments = Arc::new(OpenSegments::default());
+        let patient = PatientFs {
+            inner: Arc::clone(&fs),
+            open_segments: Arc::clone(&open_segments),
+        };
         Ok(Self {
-            files,
+            files: Files::new(fs),
+            write_files: Files::new(Arc::new(patient)),
             identity: Mutex::default(),
             tail_caches: TailCaches::new(config.tail_cache_max_bytes),
             room: DiskRoom::new(&config.data_dir),
             recycler: Recycler::new(recycled_dir(&config.data_dir), config.segment_max_bytes),
-            open_segments: OpenSegments::default(),
+            open_segments,
             fail_stop: Arc::new(FailStop::new(on_fatal)),
             write_budget,
             client_reads: ReadPool::new("client-read", CLIENT_READS),

@@ -449,6 +449,18 @@ impl Cluster {
         .await
     }
 
+    /// Every value of a partition, from its beginning; `None` if the read fails.
+    pub(crate) async fn try_read_all(&self, at: usize, partition: u32) -> Option<Vec<String>> {
+        self.try_read(at, partition).await.ok()
+    }
+
+    /// Whether no fault has ended the node so far.
+    pub(crate) async fn is_running(&self, at: usize) -> bool {
+        let fault = self.members[at].node.as_ref().unwrap().fault();
+        let soon = std::time::Duration::from_millis(100);
+        tokio::time::timeout(soon, fault).await.is_err()
+    }
+
     /// Follows a partition for ever.
     pub(crate) async fn follow(&self, at: usize) -> tonic::Streaming<log::FetchReply> {
         let request = log::ConsumeRequest {

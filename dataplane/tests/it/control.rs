@@ -1,5 +1,7 @@
 //! Topics are made and altered, leaders come back, damage is mended, old records go.
 
+use std::path::{Path, PathBuf};
+
 use lograft_core::Reason;
 use lograft_proto::admin::v1 as admin;
 use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
@@ -173,6 +175,42 @@ async fn topics_are_created_refused_altered_and_deleted() {
     .await;
 }
 
+/// The files of a group on a node with this suffix, sorted.
+fn files_of(cluster: &Cluster, at: usize, group: u64, suffix: &str) -> Vec<PathBuf> {
+    let dir = cluster.data_dir(at).join(format!("groups/group-{group}"));
+    let files = std::fs::read_dir(dir).unwrap();
+    let mut files: Vec<PathBuf> = files
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.to_string_lossy().ends_with(suffix))
+        .collect();
+    files.sort();
+    files
+}
+
+fn flip_byte(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[at] ^= 0x10;
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Waits until all three nodes have a voter of the first partition, and no corrupt copy is left.
+async fn repaired(cluster: &Cluster, damaged: usize) {
+    eventually("the damage to be mended", async || {
+        let described = cluster.describe(usize::from(damaged == 0)).await;
+        let replicas = described.partitions[0].replicas.iter();
+        let voters = replicas.filter(|replica| replica.voter).count();
+        let groups = std::fs::read_dir(cluster.data_dir(damaged).join("groups")).unwrap();
+        let copies = groups
+            .filter(|dir| {
+                let name = dir.as_ref().unwrap().file_name();
+                name.to_string_lossy().contains("corrupt")
+            })
+            .count();
+        (described.healthy && voters == 3 && copies == 0).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_replica_is_fetched_again() {
     let mut cluster = Cluster::of(3).await;
@@ -185,39 +223,104 @@ async fn a_damaged_replica_is_fetched_again() {
     let group = cluster.describe(0).await.partitions[0].group_id;
     let damaged = 1;
     cluster.stop(damaged).await;
-    let groups = cluster.data_dir(damaged).join("groups");
-    let dir = groups.join(format!("group-{group}"));
-    let files = std::fs::read_dir(&dir)
-        .unwrap()
-        .map(|file| file.unwrap().path());
-    let segment = files
-        .filter(|path| path.extension().is_some_and(|e| e == "seg"))
-        .min()
-        .unwrap();
-    let mut bytes = std::fs::read(&segment).unwrap();
-    bytes[20_000] ^= 0x10;
-    std::fs::write(&segment, bytes).unwrap();
+    flip_byte(&files_of(&cluster, damaged, group, ".seg")[0], 20_000);
     cluster.produce(0, 0, "meanwhile").await;
 
     cluster.restart(damaged).await;
     cluster.ready(damaged).await;
-    eventually("the damage to be mended", async || {
-        let kept = groups.join(format!("group-{group}.corrupt-1")).exists();
-        let described = cluster.describe(0).await;
-        let voters = described.partitions[0]
-            .replicas
-            .iter()
-            .filter(|r| r.voter)
-            .count();
-        (kept && described.healthy && voters == 3).then_some(())
-    })
-    .await;
+    repaired(&cluster, damaged).await;
     // It serves what it fetched, alone with one other.
     cluster.stop(0).await;
     cluster.produce(damaged, 0, "after").await;
     let read = cluster.read_all(damaged, 0).await;
     assert_eq!(read.len(), 42);
     assert_eq!(read[41], "after");
+}
+
+/// Rot that only a read meets, while the node runs: its replica alone is set aside and repaired.
+/// The node keeps running, serves its other groups, and no wrong record is served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_met_while_running_costs_one_replica() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.create_topic(0, "t", 2, 3).await;
+    let value = "x".repeat(60 << 10);
+    let count = 40;
+    for at in 0..count {
+        cluster.produce(at % 3, 0, &format!("{at} {value}")).await;
+        cluster.produce(at % 3, 1, &format!("other {at}")).await;
+    }
+    cluster.healthy(0, 3).await;
+    let group = cluster.describe(0).await.partitions[0].group_id;
+    let damaged = 2;
+    let damaged_id = cluster.id_of(damaged).await;
+    cluster.stop(damaged).await;
+    // A sealed segment is not scanned at the start.
+    let segments = files_of(&cluster, damaged, group, ".seg");
+    assert!(segments.len() > 1, "{segments:?}");
+    flip_byte(&segments[0], 100_000);
+    cluster.restart(damaged).await;
+    cluster.ready(damaged).await;
+    cluster.healthy(0, 3).await;
+    let request = admin::TransferLeadershipRequest {
+        topic: "t".to_owned(),
+        partition: 0,
+        group_id: 0,
+        to_node: damaged_id,
+    };
+    eventually("the damaged replica to lead", async || {
+        let moved = cluster.admin(0).transfer_leadership(request.clone()).await;
+        moved.ok()
+    })
+    .await;
+    // The read meets the damage on the leader, which hands over and is repaired.
+    let is_right = |(at, record): (usize, &String)| *record == format!("{at} {value}");
+    eventually("all records to be read", async || {
+        let read = cluster.try_read_all(damaged, 0).await?;
+        let all_right = read.iter().enumerate().all(is_right);
+        assert!(all_right, "a wrong record was served");
+        (read.len() == count).then_some(())
+    })
+    .await;
+    assert_eq!(cluster.read_all(damaged, 1).await.len(), count);
+    repaired(&cluster, damaged).await;
+    assert!(cluster.is_running(damaged).await, "the node has ended");
+}
+
+/// The log of the meta group concerns the whole node: it leaves the group, and replicates the log
+/// again, by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_log_of_the_meta_group_is_replicated_again() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.create_topic(0, "t", 1, 3).await;
+    cluster.produce(0, 0, "before").await;
+    cluster.healthy(0, 3).await;
+    let damaged = 2;
+    let node_id = cluster.id_of(damaged).await;
+    for round in 0..2 {
+        cluster.stop(damaged).await;
+        if round == 0 {
+            flip_byte(&files_of(&cluster, damaged, 0, ".seg")[0], 150);
+        } else {
+            std::fs::remove_file(&files_of(&cluster, damaged, 0, "hard_state")[0]).unwrap();
+        }
+        cluster.restart(damaged).await;
+        cluster.ready(damaged).await;
+        assert_eq!(cluster.id_of(damaged).await, node_id);
+        repaired(&cluster, damaged).await;
+        eventually("the node to vote in the meta group again", async || {
+            let described = cluster.describe(0).await;
+            let voters = described.nodes.iter().filter(|node| {
+                node.meta_role() == admin::MetaRole::Voter
+                    || node.meta_role() == admin::MetaRole::Leader
+            });
+            (voters.count() == 3).then_some(())
+        })
+        .await;
+    }
+    // It counts for the majority again.
+    cluster.stop(1).await;
+    cluster.produce(damaged, 0, "after").await;
+    assert_eq!(cluster.read_all(damaged, 0).await, ["before", "after"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

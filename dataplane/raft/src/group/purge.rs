@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use lograft_core::limits::{PURGE_HOLD_MAX, RAFT_SNAPSHOT_BUILD_TIMEOUT};
 use lograft_core::{LogId, LogIndex, NodeId};
+use lograft_storage::Checkpoint;
 use tokio::time::Instant;
 
 use super::RaftGroup;
@@ -108,7 +109,8 @@ impl RaftGroup {
     /// follower, and the caller must repeat the call later.
     ///
     /// Returns the last entry that is purged or is about to be, if any. Fails with
-    /// [`RaftError::Timeout`], after which the caller may retry, or with [`RaftError::Stopped`].
+    /// [`RaftError::Timeout`] or [`RaftError::Read`], after which the caller may retry, or with
+    /// [`RaftError::Stopped`].
     pub async fn snapshot_and_purge(&self, up_to: LogIndex) -> Result<Option<LogId>, RaftError> {
         self.inner.purge.request(up_to);
         let status = self.status();
@@ -121,7 +123,11 @@ impl RaftGroup {
         let bound = up_to.min(applied.index);
         let log = &self.inner.log;
         let found = read_for_raft(log, move |log| log.checkpoint_at_or_below(bound)).await;
-        let Some(checkpoint) = found.map_err(|_| RaftError::Stopped)? else {
+        let group = self.group();
+        let found = found
+            .and_then(|found| found)
+            .map_err(|source| RaftError::Read { group, source })?;
+        let Some(checkpoint) = found else {
             return Ok(status.purged);
         };
         let boundary = checkpoint.last;
@@ -135,7 +141,7 @@ impl RaftGroup {
         else {
             return Ok(status.purged);
         };
-        self.build_snapshot(boundary).await?;
+        self.build_snapshot(checkpoint).await?;
         let trigger = self
             .inner
             .raft
@@ -156,8 +162,9 @@ impl RaftGroup {
         Ok(Some(boundary))
     }
 
-    async fn build_snapshot(&self, boundary: LogId) -> Result<(), RaftError> {
-        self.inner.snapshots.request(boundary.index);
+    async fn build_snapshot(&self, checkpoint: Checkpoint) -> Result<(), RaftError> {
+        let boundary = checkpoint.last;
+        self.inner.snapshots.request(checkpoint);
         let trigger = self.inner.raft.trigger().snapshot().await;
         trigger.map_err(|_| RaftError::Stopped)?;
         let mut progress = self.inner.raft.watch_snapshot_progress();

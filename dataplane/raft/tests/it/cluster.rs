@@ -7,10 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use lograft_core::{ClusterId, EntryKind, GroupId, NodeId, Proposal, Term};
 use lograft_raft::{
-    Committed, GroupConfig, GroupStatus, ProposeError, RaftGroup, RaftTiming, Role,
+    Committed, GroupConfig, GroupStatus, ProposeError, RaftError, RaftGroup, RaftTiming, Role,
 };
 use lograft_storage::{
-    Crash, FaultFs, Fs, GroupOptions, Identity, RealFs, Storage, StorageConfig, StorageError,
+    Crash, FaultFs, Fs, GroupOptions, Identity, OpenError, RealFs, Storage, StorageConfig,
+    StorageError,
 };
 use tempfile::TempDir;
 
@@ -133,8 +134,8 @@ impl Cluster {
         cluster
     }
 
-    /// Starts the replica of a node, on its existing files if there are any.
-    pub(crate) async fn start(&mut self, node: NodeId) {
+    /// Opens the storage of a node.
+    async fn storage(&self, node: NodeId) -> Storage {
         let mut config = StorageConfig::new(self.dir.path().join(node.to_string()));
         config.segment_max_bytes = self.segment_max_bytes;
         config.segment_min_bytes = config.segment_min_bytes.min(self.segment_max_bytes);
@@ -148,6 +149,17 @@ impl Cluster {
                 node_id: node,
             })
             .unwrap();
+        storage
+    }
+
+    /// Starts the replica of a node, on its existing files if there are any.
+    pub(crate) async fn start(&mut self, node: NodeId) {
+        let started = self.start_replica(node).await;
+        started.unwrap();
+    }
+
+    async fn start_replica(&mut self, node: NodeId) -> Result<(), RaftError> {
+        let storage = self.storage(node).await;
         let (log, _) = storage.open_group(GROUP, GroupOptions::default()).unwrap();
         let (machine, published) = SumMachine::new();
         let config = GroupConfig {
@@ -155,8 +167,17 @@ impl Cluster {
             node,
             timing: self.timing,
         };
-        let group = RaftGroup::start(config, log, Box::new(machine), self.net.from(node)).await;
-        let group = group.unwrap();
+        let starting =
+            RaftGroup::start(config, log.clone(), Box::new(machine), self.net.from(node));
+        let group = match starting.await {
+            Ok(group) => group,
+            Err(error) => {
+                assert!(log.damage().is_some(), "{error}");
+                drop(log);
+                storage.set_aside_group(GROUP).unwrap();
+                return Err(error);
+            }
+        };
         self.net.attach(node, group.clone());
         self.net.reconnect(node);
         self.replicas.insert(
@@ -167,6 +188,7 @@ impl Cluster {
                 storage,
             },
         );
+        Ok(())
     }
 
     /// Disconnects a node and stops its replica.
@@ -199,6 +221,40 @@ impl Cluster {
     /// The simulated disk of a node.
     pub(crate) fn disk(&self, node: NodeId) -> &FaultFs {
         &self.disks[&node]
+    }
+
+    /// Starts the replica of a node, if its log is not damaged where the start reads it: it is set
+    /// aside then.
+    pub(crate) async fn try_start(&mut self, node: NodeId) -> bool {
+        let storage = self.storage(node).await;
+        let opened = storage.open_group(GROUP, GroupOptions::default());
+        let is_damaged = matches!(opened, Err(OpenError::Corrupt { .. }));
+        assert!(is_damaged || opened.is_ok(), "{opened:?}");
+        drop((opened, storage));
+        !is_damaged && self.start_replica(node).await.is_ok()
+    }
+
+    /// Makes a part of one of a stopped node's segments unreadable.
+    pub(crate) fn fail_a_segment(&self, node: NodeId, seed: u64) {
+        let disk = &self.disks[&node];
+        let files = disk.files().into_iter();
+        let segments: Vec<_> = files
+            .filter(|(path, _)| path.extension().is_some_and(|suffix| suffix == "seg"))
+            .filter(|(path, _)| path.to_string_lossy().contains("group-"))
+            .collect();
+        let nth = usize::try_from(seed).unwrap() % segments.len();
+        let (path, _) = &segments[nth];
+        let at = 200 + seed * 4096 % 40_000;
+        disk.fail_reads(path, at..at + 512);
+    }
+
+    /// Closes a node's replica and sets its files aside.
+    pub(crate) async fn set_aside(&mut self, node: NodeId) {
+        self.net.cut(node);
+        self.net.detach(node);
+        let replica = self.replicas.remove(&node).unwrap();
+        replica.group.shutdown().await;
+        replica.storage.set_aside_group(GROUP).unwrap();
     }
 
     /// Makes every further sync of a node's disk fail.

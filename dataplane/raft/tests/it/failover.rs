@@ -282,3 +282,28 @@ async fn a_replica_that_is_cut_off_knows_how_old_its_state_is() {
     }
     cluster.shutdown().await;
 }
+
+/// A replica that restarts alone serves what it knew to be committed: it needs no leader for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn committed_entries_are_applied_at_the_start_without_a_leader() {
+    let mut cluster = Cluster::of(3).await;
+    for n in 0..20 {
+        cluster.write(batch(n, 1, 100)).await;
+    }
+    let before = cluster.converged().await;
+    let leader = cluster.leader().await;
+    let others: Vec<_> = cluster
+        .replicas
+        .keys()
+        .copied()
+        .filter(|node| *node != leader)
+        .collect();
+    for node in others {
+        cluster.crash(node).await;
+    }
+    cluster.crash(leader).await;
+    cluster.start(leader).await;
+    assert!(cluster.group(leader).status().leader.is_none());
+    assert_eq!(cluster.replicas[&leader].sum(), before);
+    cluster.shutdown().await;
+}

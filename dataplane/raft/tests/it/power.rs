@@ -11,7 +11,9 @@ use lograft_core::{DiskMark, LogId, LogIndex, NodeId, Term};
 use lograft_raft::{RaftGroup, Role};
 use lograft_storage::DiskCall;
 
-use crate::cluster::{Cluster, RESERVE_BYTES, UNFLUSHED_MAX_BYTES, batch, eventually, until};
+use crate::cluster::{
+    Cluster, RESERVE_BYTES, UNFLUSHED_MAX_BYTES, batch, eventually, nodes, until,
+};
 
 type Acknowledged = Arc<Mutex<Vec<(LogId, u64)>>>;
 
@@ -254,5 +256,77 @@ async fn eventually_purged(group: &RaftGroup, end: LogIndex, above: LogIndex) {
         }
         assert!(tokio::time::Instant::now() < deadline, "not purged");
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The number of seeds of the runs on failing disks; `LOGRAFT_RAFT_SEEDS` sets another.
+fn seeds() -> u64 {
+    let seeds = std::env::var("LOGRAFT_RAFT_SEEDS").ok();
+    seeds.and_then(|seeds| seeds.parse().ok()).unwrap_or(4)
+}
+
+/// A bad sector in the log of one node: the others go on, no acknowledged batch is lost, and the
+/// node never answers with another entry than the one written. Its replica, set aside and evicted,
+/// rejoins empty and gets the whole log again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_sector_costs_one_replica_and_no_acknowledged_batch() {
+    for seed in 0..seeds() {
+        let mut cluster = Cluster::on_fault_disks(3, 1000 + seed).await;
+        for n in 0..60 {
+            cluster.write(batch(n, 1, 16 * 1024)).await;
+        }
+        let before = cluster.converged().await;
+        // The victim is restarted, so that it reads its disk and not its cache: as a leader, which
+        // replicates, or as a follower, which applies.
+        let leader = cluster.leader().await;
+        let all = nodes(1..=3);
+        let is_victim = |node: &NodeId| (*node == leader) == (seed % 2 == 0);
+        let victim = all.iter().copied().find(is_victim).unwrap();
+        let others: BTreeSet<NodeId> = all.iter().copied().filter(|node| *node != victim).collect();
+        cluster.crash(victim).await;
+        cluster.fail_a_segment(victim, seed);
+        let opened = cluster.try_start(victim).await;
+        for n in 60..80 {
+            cluster.write(batch(n, 1, 16 * 1024)).await;
+        }
+        if opened {
+            let log = cluster.group(victim).log().clone();
+            let end = log.last_id().unwrap().index;
+            for index in 1..end.get() {
+                let index = LogIndex(index);
+                match log.read(index..index.next(), 1) {
+                    Ok(entries) => assert!(entries.iter().all(|entry| entry.id.index == index)),
+                    Err(error) => assert!(error.is_damage(), "seed {seed}: {error}"),
+                }
+            }
+            assert!(
+                log.damage().is_some(),
+                "seed {seed}: the read met no damage"
+            );
+            drop(log);
+            // As a node does: it hands its leadership over, closes the replica and sets it aside.
+            let to = *others.first().unwrap();
+            let _ = cluster.group(victim).transfer_leader(to).await;
+            cluster.set_aside(victim).await;
+        }
+        let leader = cluster.leader_among(&others).await;
+        let group = cluster.group(leader).clone();
+        group.change_voters(others.clone()).await.unwrap();
+        let learners = group.status().learners.contains(&victim);
+        if learners {
+            group.remove_learner(victim).await.unwrap();
+        }
+        cluster.start(victim).await;
+        assert!(cluster.group(victim).log().last_id().is_none());
+        group.add_learner(victim).await.unwrap();
+        until(&group, "the victim caught up", |s| {
+            s.is_caught_up(victim, 0)
+        })
+        .await;
+        group.change_voters(all).await.unwrap();
+        let after = cluster.converged().await;
+        assert_eq!(after.batches, before.batches + 20, "seed {seed}");
+        drop(group);
+        cluster.shutdown().await;
     }
 }

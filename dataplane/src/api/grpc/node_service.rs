@@ -17,6 +17,7 @@ use super::principal::authorize_node;
 use super::status::{not_proposed, outcome_unknown, to_wire, transfer_failed, unencodable};
 use crate::control::Control;
 use crate::control::known_leaders::{LeaderChange, LedGroups, leader_changes};
+use crate::control::meta_repair::MetaEviction;
 use crate::control::propose::ProposeAttempt;
 use crate::convert::{self, Route};
 use crate::error::ApiError;
@@ -110,6 +111,18 @@ impl NodeService for NodeApi {
             term: term.get(),
         };
         Ok(Response::new(reply))
+    }
+
+    async fn evict_meta_replica(
+        &self,
+        request: Request<proto::EvictMetaReplicaRequest>,
+    ) -> Result<Response<proto::EvictMetaReplicaReply>, Status> {
+        authorize_node(request.extensions())?;
+        // Only the sender itself is evicted: it alone knows that its log is lost.
+        let route = self.admit(request.into_inner().route.as_ref())?;
+        let replicas = self.control.replicas.clone();
+        MetaEviction { replicas }.evict(route.from).await?;
+        Ok(Response::new(proto::EvictMetaReplicaReply {}))
     }
 }
 

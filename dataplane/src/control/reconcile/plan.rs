@@ -17,6 +17,8 @@ pub(crate) enum Step {
     MarkCorrupt(GroupId),
     /// Close the replica and delete its files.
     Remove(GroupId),
+    /// Delete the corrupt copies of a replica that is repaired.
+    RemoveCopies(GroupId),
 }
 
 /// A partition assigned to this node.
@@ -46,9 +48,14 @@ pub(crate) fn plan(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> Vec<
         };
         open_step(place.partition, me, holdings, assigned)
     });
+    let repaired = holdings.copies.keys().filter(|group| {
+        let place = metadata.group(**group);
+        place.is_some_and(|place| is_repaired(place.partition, me, holdings))
+    });
     removed
         .into_iter()
         .map(Step::Remove)
+        .chain(repaired.copied().map(Step::RemoveCopies))
         .chain(opened)
         .collect()
 }
@@ -60,6 +67,7 @@ fn removable(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> BTreeSet<G
         corrupt,
         on_disk,
         set_aside,
+        copies: _,
     } = holdings;
     let is_assigned = |group: &GroupId| {
         metadata
@@ -93,14 +101,27 @@ fn open_step(
     // A replica that lost its log must leave the raft group before it rejoins empty: otherwise it
     // could vote twice in one term, or elect a leader without committed entries. The group's
     // leader evicts it first, and the metadata records that with `is_evicted`.
-    if is_set_aside && !is_evicted(partition, me) {
+    //
+    // With a second copy, the replica was damaged again during its repair. The recorded eviction is
+    // older than that, so it is reported again, and waits for the next one.
+    let is_damaged_again = holdings.copies.get(&group).is_some_and(|count| *count > 1);
+    if is_set_aside && (is_damaged_again || !is_evicted(partition, me)) {
         return (!is_corrupt).then_some(Step::MarkCorrupt(group));
     }
     let is_waiting_for_set_aside = is_corrupt && !is_set_aside;
     (!is_waiting_for_set_aside).then(|| Step::Open(assigned()))
 }
 
-fn is_evicted(partition: &Partition, me: NodeId) -> bool {
+/// Whether the replica was repaired: its corrupt copies are not needed any more, because another
+/// whole copy is committed.
+fn is_repaired(partition: &Partition, me: NodeId, holdings: &Holdings) -> bool {
+    partition.is_on(me)
+        && holdings.open.contains(&partition.group)
+        && partition.repair.is_none_or(|repair| repair.node != me)
+}
+
+/// Whether the raft group has evicted the replica of `me`, so that it may rejoin with an empty log.
+pub(crate) fn is_evicted(partition: &Partition, me: NodeId) -> bool {
     partition.repair
         == Some(Repair {
             node: me,
@@ -133,7 +154,7 @@ mod tests {
             .iter()
             .filter_map(|step| match step {
                 Step::Open(assigned) => Some(assigned.group.get()),
-                Step::Remove(_) | Step::MarkCorrupt(_) => None,
+                Step::Remove(_) | Step::MarkCorrupt(_) | Step::RemoveCopies(_) => None,
             })
             .collect()
     }
@@ -230,6 +251,60 @@ mod tests {
         holdings.set_aside = BTreeSet::new();
         holdings.open = groups(&[1]);
         assert_eq!(plan(&metadata, me, &holdings), [], "it has files again");
+    }
+
+    /// A replica damaged again during its repair has lost votes and entries that are newer than
+    /// its recorded eviction: opened empty, it could vote twice in a term.
+    #[test]
+    fn a_replica_that_is_damaged_again_waits_for_another_eviction() {
+        let mut metadata = cluster(3);
+        create(&mut metadata, "a", &[&[1, 2]]);
+        let group = group(&metadata, "a", 0);
+        let me = NodeId(1);
+        for command in [
+            Command::StartPartition { group },
+            Command::ReportDamage { group, node: me },
+            Command::CommitEviction { group, node: me },
+        ] {
+            apply(&mut metadata, &command);
+        }
+        let mut holdings = Holdings {
+            set_aside: groups(&[1]),
+            corrupt: groups(&[1]),
+            ..Holdings::default()
+        };
+        holdings.copies.insert(group, 2);
+        assert_eq!(plan(&metadata, me, &holdings), []);
+        apply(&mut metadata, &Command::ReportDamage { group, node: me });
+        assert_eq!(plan(&metadata, me, &holdings), []);
+        holdings.copies.insert(group, 1); // merged after the report
+        assert_eq!(plan(&metadata, me, &holdings), [], "not evicted yet");
+        apply(&mut metadata, &Command::CommitEviction { group, node: me });
+        assert_eq!(opened(&plan(&metadata, me, &holdings)), [1]);
+    }
+
+    #[test]
+    fn corrupt_copies_are_kept_until_the_replica_is_repaired() {
+        let mut metadata = cluster(3);
+        create(&mut metadata, "a", &[&[1, 2]]);
+        let group = group(&metadata, "a", 0);
+        let me = NodeId(1);
+        for command in [
+            Command::StartPartition { group },
+            Command::ReportDamage { group, node: me },
+            Command::CommitEviction { group, node: me },
+        ] {
+            apply(&mut metadata, &command);
+        }
+        let mut holdings = Holdings {
+            open: groups(&[1]),
+            on_disk: groups(&[1]),
+            ..Holdings::default()
+        };
+        holdings.copies.insert(group, 1);
+        assert_eq!(plan(&metadata, me, &holdings), [], "it is catching up");
+        apply(&mut metadata, &Command::CommitRepair { group, node: me });
+        assert_eq!(plan(&metadata, me, &holdings), [Step::RemoveCopies(group)]);
     }
 
     #[test]

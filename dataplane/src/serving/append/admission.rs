@@ -23,7 +23,7 @@ use super::check::CheckedBatch;
 use super::held_proposal::HeldProposal;
 use crate::error::ApiError;
 use crate::serving::append_budget::Reserved;
-use crate::serving::disk_read::read_from_disk;
+use crate::serving::disk_read::{failed_read, read_from_disk};
 use crate::serving::leadership::Leadership;
 use crate::serving::request::Appended;
 use crate::state_machine::SharedState;
@@ -95,7 +95,7 @@ impl PartitionAppender {
     async fn load_last_time(&self) -> Result<(), ApiError> {
         let read = read_from_disk(self.log.clone(), |log| {
             let last = log.last_append_time();
-            last.map_err(|error| ApiError::internal("read the last append time", &error))
+            last.map_err(|error| failed_read(log, "read the last append time", &error))
         });
         if let Some(last_ms) = read.await? {
             self.last_time_ms.fetch_max(last_ms, Ordering::AcqRel);

@@ -6,7 +6,7 @@ use lograft_core::Offset;
 use lograft_raft::RaftError;
 
 use crate::error::ApiError;
-use crate::serving::disk_read::read_from_disk;
+use crate::serving::disk_read::{failed_read, read_from_disk};
 use crate::serving::replica::Replica;
 use crate::serving::request::Position;
 
@@ -58,10 +58,10 @@ pub(crate) async fn at_time(
 ) -> Result<Option<Offset>, ApiError> {
     const ACTION: &str = "find the offset of a timestamp";
     let replica = Arc::clone(replica);
-    read_from_disk(replica.log.clone(), move |_| {
+    read_from_disk(replica.log.clone(), move |log| {
         let marks = replica.state.watermarks();
-        let found = replica.log.offset_for_time(time_ms, marks.high_watermark);
-        let found = found.map_err(|error| ApiError::internal(ACTION, &error))?;
+        let found = log.offset_for_time(time_ms, marks.high_watermark);
+        let found = found.map_err(|error| failed_read(log, ACTION, &error))?;
         // The oldest segment may start below the log start offset.
         Ok(found.map(|offset| offset.max(marks.log_start_offset)))
     })

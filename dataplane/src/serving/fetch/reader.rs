@@ -10,8 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::decode::Decoder;
 use crate::error::ApiError;
-use crate::error_text::error_chain;
-use crate::serving::disk_read::read_from_disk;
+use crate::serving::disk_read::{failed_read, read_from_disk};
 use crate::serving::leadership::Leadership;
 use crate::serving::replica::Replica;
 use crate::serving::request::{Fetched, FetchedBatch, FetchedData, Format};
@@ -285,22 +284,7 @@ fn read_log(
         .read_from_offset(from, below, max_bytes)
         .map_err(|error| match error {
             ReadError::Purged { .. } => out_of_range(from, replica.state.watermarks()),
-            ReadError::Storage {
-                source: StorageError::Corrupt { .. },
-                ..
-            } => {
-                replica.state.report_damage();
-                tracing::error!(
-                    group = %replica.group,
-                    error = %error_chain(&error),
-                    "corrupt entry read from disk"
-                );
-                ApiError::new(
-                    Reason::ReplicaCorrupt,
-                    "this node's replica of the partition is corrupt and being repaired",
-                )
-            }
-            ReadError::Storage { .. } => ApiError::internal("read the log", &error),
+            ReadError::Storage { source, .. } => failed_read(&replica.log, "read the log", &source),
         })
 }
 

@@ -6,9 +6,11 @@ mod disk;
 mod file_names;
 mod inode;
 mod random;
+mod read_faults;
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +21,7 @@ use parking_lot::{Mutex, MutexGuard};
 use self::delays::Delays;
 pub use self::delays::DiskCall;
 use self::disk::SimulatedDisk;
-use super::file_system::{FileMap, Fs, FsFile, FsSpace, OpenMode};
+use super::file_system::{Fs, FsFile, FsSpace, OpenMode};
 
 /// The kind of a simulated crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +146,49 @@ impl FaultFs {
         self.disk.lock().flip_bit(path, byte, bit);
     }
 
+    /// Makes bytes of a file unreadable: a read that touches the range fails with `EIO`, until a
+    /// write covers it. The range may lie behind the end of the file.
+    pub fn fail_reads(&self, path: &Path, range: Range<u64>) {
+        self.disk.lock().fail_reads(path, range);
+    }
+
+    /// Lets `reads` more reads succeed; the next one fails with `EIO`, the ones after it succeed.
+    pub fn fail_read_after(&self, reads: u64) {
+        self.disk.lock().reads.fail_read = Some(reads);
+    }
+
+    /// Lets `reads` more reads succeed; the next one returns a flipped bit. The disk is sound: the
+    /// same read then returns the right bytes.
+    pub fn flip_read_after(&self, reads: u64) {
+        self.disk.lock().reads.flip_read = Some(reads);
+    }
+
+    /// Lets `reads` more reads pass; the next one is slow: `during` runs before it returns.
+    pub fn slow_read_after(&self, reads: u64, during: impl FnOnce() + Send + 'static) {
+        self.disk.lock().reads.during_read = Some((reads, Box::new(during)));
+    }
+
+    /// Lets `opens` more opens succeed, of files and directories; the next `count` ones fail with
+    /// `EMFILE`.
+    pub fn refuse_opens_after(&self, opens: u64, count: u64) {
+        self.disk.lock().reads.refuse_opens = Some((opens, count));
+    }
+
+    /// Sets the number of files that may be open; opens beyond it fail with `EMFILE`.
+    pub fn limit_open_files(&self, max: Option<u64>) {
+        self.disk.lock().reads.open_max = max;
+    }
+
+    /// The number of open files.
+    pub fn open_files(&self) -> u64 {
+        self.disk.lock().reads.open_count
+    }
+
+    /// The number of reads so far.
+    pub fn reads(&self) -> u64 {
+        self.disk.lock().reads.reads
+    }
+
     /// All files and their lengths, bytes.
     pub fn files(&self) -> Vec<(PathBuf, u64)> {
         self.disk.lock().files()
@@ -182,14 +227,6 @@ impl Fs for FaultFs {
         Ok(Arc::new(FaultFile { fs, inode }))
     }
 
-    fn map(&self, path: &Path) -> io::Result<FileMap> {
-        let bytes = self
-            .current_disk()?
-            .bytes_of(path)
-            .ok_or(io::ErrorKind::NotFound)?;
-        Ok(FileMap::Held(bytes.into()))
-    }
-
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.current_disk()?.rename(from, to)
     }
@@ -204,7 +241,7 @@ impl Fs for FaultFs {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        Ok(self.current_disk()?.list(path))
+        self.current_disk()?.list(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -238,6 +275,14 @@ impl Fs for FaultFs {
     }
 }
 
+impl Drop for FaultFile {
+    fn drop(&mut self) {
+        if let Ok(mut disk) = self.fs.current_disk() {
+            disk.reads.open_count -= 1;
+        }
+    }
+}
+
 impl Drop for FaultLock {
     fn drop(&mut self) {
         if let Ok(mut disk) = self.fs.current_disk() {
@@ -257,7 +302,12 @@ impl FsFile for FaultFile {
 
     fn read_at(&self, position: u64, len: usize) -> io::Result<Bytes> {
         self.fs.delays.wait(DiskCall::Read);
-        Ok(self.fs.current_disk()?.read(self.inode, position, len))
+        // Without the lock of the disk: the function uses the disk meanwhile.
+        let during = self.fs.current_disk()?.reads.begin_read();
+        if let Some(during) = during {
+            during();
+        }
+        self.fs.current_disk()?.read(self.inode, position, len)
     }
 
     fn sync_data(&self) -> io::Result<()> {

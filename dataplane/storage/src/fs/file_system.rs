@@ -1,7 +1,6 @@
 //! The file system traits and the plain types of their calls.
 
 use std::io::{self, IoSlice};
-use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,10 +42,6 @@ pub trait Fs: Send + Sync + 'static {
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Opens a file.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn FsFile>>;
-    /// Maps a file read-only. The file MUST NOT get shorter while the map exists: an access
-    /// behind its new end would kill the process with SIGBUS. Removing the file, or renaming
-    /// another one over it, is allowed.
-    fn map(&self, path: &Path) -> io::Result<FileMap>;
     /// Renames a file or directory atomically.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
@@ -90,25 +85,5 @@ pub trait FsFile: Send + Sync {
     /// Whether the file length is zero.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
-    }
-}
-
-/// The bytes of a mapped file.
-#[derive(Debug)]
-pub enum FileMap {
-    /// Mapped by the kernel.
-    Mapped(memmap2::Mmap),
-    /// A copy in memory, for file systems without memory maps.
-    Held(Bytes),
-}
-
-impl Deref for FileMap {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Held(bytes) => bytes,
-        }
     }
 }

@@ -11,7 +11,7 @@ use lograft_core::limits::WRITE_PARTS_MAX_COUNT;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 
-use super::file_system::{FileMap, Fs, FsFile, FsSpace, OpenMode};
+use super::file_system::{Fs, FsFile, FsSpace, OpenMode};
 
 /// The file system of the kernel: buffered reads and writes, `fdatasync`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,19 +37,6 @@ impl Fs for RealFs {
             }
         }
         Ok(Arc::new(RealFile(options.open(path)?)))
-    }
-
-    #[expect(
-        unsafe_code,
-        reason = "a map is sound while its file does not get shorter; only \
-        index files are mapped, and those are replaced by rename, never cut or written again"
-    )]
-    fn map(&self, path: &Path) -> io::Result<FileMap> {
-        let file = File::open(path)?;
-        // SAFETY: the file never gets shorter, see the reason above. The bytes are checked against
-        // their CRC before they are used.
-        let map = unsafe { memmap2::Mmap::map(&file)? };
-        Ok(FileMap::Mapped(map))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

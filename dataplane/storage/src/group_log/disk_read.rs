@@ -1,16 +1,18 @@
 //! Reading of entries from a segment file.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use lograft_core::limits::LOG_READ_ATTEMPTS_MAX_COUNT;
-use lograft_core::{LogIndex, Offset};
+use lograft_core::{GroupId, LogIndex, Offset};
 
 use super::log_state::LogState;
 use super::open_group::OpenGroup;
 use crate::error::{Action, Damage, StorageError};
 use crate::format::{EntryHeader, IndexFile, IndexPoint, SEGMENT_HEADER_BYTES, entry_seed};
-use crate::fs::{FileMap, FsFile, OpenMode};
+use crate::fs::{FsFile, OpenMode};
+use crate::held_index::HeldIndex;
 use crate::layout::{index_path, segment_path};
 use crate::segment::Segment;
 use crate::walker::Walker;
@@ -65,9 +67,29 @@ pub(super) enum DiskReadError {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadOutcome {
     Complete,
-    /// The segment left the log, or the log was truncated, during the read. The caller repeats the
-    /// read from the new state.
-    Outdated,
+    /// The caller repeats the read from the new state: the segment left the log, or the log was
+    /// truncated, during the read, or damage is to be confirmed by a second read.
+    Repeat,
+}
+
+/// The failed attempts of one read.
+#[derive(Default)]
+pub(super) struct ReadAttempts {
+    outdated_count: usize,
+    is_suspect: bool,
+}
+
+impl ReadAttempts {
+    /// Counts an attempt during which the log changed. Fails with [`StorageError::Outdated`], never
+    /// as damage, if there were too many.
+    pub(super) fn outdated(&mut self, group: GroupId) -> Result<(), StorageError> {
+        self.outdated_count += 1;
+        if self.outdated_count < LOG_READ_ATTEMPTS_MAX_COUNT {
+            Ok(())
+        } else {
+            Err(StorageError::Outdated(group))
+        }
+    }
 }
 
 impl LogState {
@@ -89,39 +111,56 @@ impl LogState {
 impl OpenGroup {
     /// Runs a read of a segment file, and decides what a failure means.
     // No lock is held during a read, so the writer may purge, recycle or truncate the segment.
-    // A failure then says nothing about the disk. It counts as corruption only if the segment is
-    // still part of the log and nothing was truncated since the range was made: a false report
-    // would make the node discard a healthy replica.
+    // A failure then says nothing about the disk. It counts as damage only if the segment is still
+    // part of the log and nothing was truncated since the range was made: a false report would
+    // make the node discard a healthy replica. For the same reason damage is read twice: an error
+    // on the way from the disk does not come back.
     pub(super) fn read_segment(
         &self,
         disk: &DiskRange,
-        attempts: &mut usize,
+        attempts: &mut ReadAttempts,
         read: impl FnOnce(&DiskRange) -> Result<(), DiskReadError>,
     ) -> Result<ReadOutcome, StorageError> {
         let Err(error) = read(disk) else {
             return Ok(ReadOutcome::Complete);
         };
-        *attempts += 1;
         let segment = &disk.segment;
         let is_outdated = {
             let state = self.state.lock();
+            if state.closed {
+                return Err(StorageError::Closed(self.id));
+            }
             !state.has_segment(segment) || state.truncation_epoch != disk.truncation_epoch
         };
-        if is_outdated && *attempts < LOG_READ_ATTEMPTS_MAX_COUNT {
-            return Ok(ReadOutcome::Outdated);
+        if is_outdated {
+            attempts.outdated(self.id)?;
+            return Ok(ReadOutcome::Repeat);
         }
-        Err(match error {
-            DiskReadError::Io(error) => error,
-            DiskReadError::Invalid(position, index, what) => StorageError::Corrupt {
-                group: self.id,
-                damage: Damage {
-                    path: segment_path(&self.env.group_dir(self.id), segment.base),
+        let group = self.id;
+        let error = match error {
+            DiskReadError::Io(error) => error.of_group(group),
+            DiskReadError::Invalid(position, index, what) => {
+                let path = self.segment_path(segment);
+                let damage = Damage {
+                    path,
                     position,
                     index,
                     what,
-                },
-            },
-        })
+                };
+                StorageError::Corrupt { group, damage }
+            }
+        };
+        if error.is_damage() && !std::mem::replace(&mut attempts.is_suspect, true) {
+            if let Some(file) = &segment.open_files.lock().file {
+                let _ = file.advise_dont_need(); // the second read comes from the disk if it can
+            }
+            return Ok(ReadOutcome::Repeat);
+        }
+        Err(self.read_failed(error))
+    }
+
+    fn segment_path(&self, segment: &Segment) -> PathBuf {
+        segment_path(&self.env.group_dir(self.id), segment.base)
     }
 
     /// Calls `visit` for the entries of a range until it returns `false` or the range ends. `visit`
@@ -160,8 +199,7 @@ impl OpenGroup {
                 return Err(
                     match newer.map_err(|source| self.read_error(disk, source))? {
                         Some(newer) => {
-                            let path =
-                                segment_path(&self.env.group_dir(self.id), disk.segment.base);
+                            let path = self.segment_path(&disk.segment);
                             DiskReadError::Io(newer.in_file(&path, position).into())
                         }
                         None => DiskReadError::Invalid(
@@ -188,32 +226,43 @@ impl OpenGroup {
     }
 
     pub(super) fn read_error(&self, disk: &DiskRange, source: io::Error) -> DiskReadError {
-        let path = segment_path(&self.env.group_dir(self.id), disk.segment.base);
+        let path = self.segment_path(&disk.segment);
         DiskReadError::Io(StorageError::io(Action::Read, &path, source))
     }
 
     /// The last point before the start of the read, from the index file.
     fn indexed_start(&self, disk: &DiskRange) -> Option<IndexPoint> {
         let index = self.segment_index(&disk.segment)?;
-        let (mut low, mut high) = (0, IndexFile::points_count(&index));
+        let index = index.bytes();
+        let (mut low, mut high) = (0, IndexFile::points_count(index));
         while low < high {
             let middle = low.midpoint(high);
-            if disk.from.is_at_or_behind(&IndexFile::point(&index, middle)) {
+            if disk.from.is_at_or_behind(&IndexFile::point(index, middle)) {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
-        Some(IndexFile::point(&index, low.checked_sub(1)?))
+        Some(IndexFile::point(index, low.checked_sub(1)?))
     }
 
-    /// The open file of a segment.
+    /// The open file of a segment. Without a free descriptor, the files of other segments are
+    /// closed first.
     fn segment_file(&self, segment: &Arc<Segment>) -> Result<Arc<dyn FsFile>, StorageError> {
+        match self.open_segment_file(segment) {
+            Err(error) if error.is_retryable() && self.env.open_segments.close_all() => {
+                self.open_segment_file(segment)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn open_segment_file(&self, segment: &Arc<Segment>) -> Result<Arc<dyn FsFile>, StorageError> {
         let mut open = segment.open_files.lock();
         if let Some(file) = &open.file {
             return Ok(Arc::clone(file));
         }
-        let path = segment_path(&self.env.group_dir(self.id), segment.base);
+        let path = self.segment_path(segment);
         // Never by name after the removal: a new segment may have taken the name.
         if open.removed {
             let removed = io::ErrorKind::NotFound.into();
@@ -226,23 +275,29 @@ impl OpenGroup {
         Ok(file)
     }
 
-    /// The mapped index file of a segment; `None` if it is missing or not valid: a read then
-    /// starts at the start of the segment.
-    fn segment_index(&self, segment: &Arc<Segment>) -> Option<Arc<FileMap>> {
-        let mut open = segment.open_files.lock();
-        if open.removed {
-            return None;
-        }
-        if let Some(index) = &open.index {
-            return Some(Arc::clone(index));
+    /// The index of a segment; `None` if its file is missing, not valid or cannot be read: a read
+    /// then starts at the start of the segment.
+    fn segment_index(&self, segment: &Arc<Segment>) -> Option<Arc<HeldIndex>> {
+        {
+            let open = segment.open_files.lock();
+            if open.removed {
+                return None;
+            }
+            if let Some(index) = &open.index {
+                return Some(Arc::clone(index));
+            }
         }
         let path = index_path(&self.env.group_dir(self.id), segment.base);
-        let map = Arc::new(self.env.files.fs().map(&path).ok()?);
-        let head = IndexFile::decode(&map)?;
+        let bytes = self.env.files.read_file(&path).ok()??;
+        let head = IndexFile::decode(&bytes)?;
         if head.uid != segment.uid || head.group != self.id {
             return None;
         }
-        open.index = Some(Arc::clone(&map));
-        Some(map)
+        let index = Arc::new(HeldIndex::new(&bytes)?);
+        let mut open = segment.open_files.lock();
+        if !open.removed {
+            open.index = Some(Arc::clone(&index));
+        }
+        Some(index)
     }
 }

@@ -9,6 +9,7 @@ use super::new_file::create_segment_file;
 use super::write_batch::{HeaderInputs, WriteBatch};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Action, StorageError};
+use crate::files::Files;
 use crate::format::{IndexFile, SegmentHeader, encode_checkpoint, entry_seed};
 use crate::fs::{FsFile, OpenMode};
 use crate::hard_file::{FileOwner, HardFile};
@@ -111,8 +112,8 @@ impl GroupWriter {
         written.map_err(|source| StorageError::io(Action::Write, &new, source))?;
         file.sync_data()
             .map_err(|source| StorageError::io(Action::Sync, &new, source))?;
-        env.files.rename(&new, &path)?;
-        env.files.sync_dir(&self.dir)?;
+        env.write_files.rename(&new, &path)?;
+        env.write_files.sync_dir(&self.dir)?;
         segment.open_files.lock().file = Some(Arc::clone(&file));
         self.active = Some(ActiveSegment {
             segment: Arc::clone(segment),
@@ -134,7 +135,7 @@ impl GroupWriter {
         if let Some(head) = extent.index_head(self.owner.group, terms.clone()) {
             let bytes = IndexFile::encode(&head, &extent.points);
             let path = index_path(&self.dir, extent.segment.base);
-            env.files.write_file(&path, &bytes, false)?;
+            env.write_files.write_file(&path, &bytes, false)?;
         }
         let uid = extent.segment.uid;
         if let Some(active) = self.active.take_if(|active| active.segment.uid == uid)
@@ -149,18 +150,17 @@ impl GroupWriter {
     }
 
     /// Adds the points of the old index file to a shortened segment that has no points in memory.
-    fn with_points(
-        &self,
-        env: &StorageEnv,
-        sealed: &SealedSegment,
-    ) -> Result<SealedSegment, StorageError> {
+    // An index that cannot be read adds none: the new index is sparser, and reads of the segment
+    // start further back. It must not fail the truncation, a failed write, which ends the node.
+    fn with_points(&self, env: &StorageEnv, sealed: &SealedSegment) -> SealedSegment {
         let mut extent = sealed.extent.clone();
         if extent.index_on_disk {
             let path = index_path(&self.dir, extent.segment.base);
-            let bytes = env.files.read_file(&path)?;
+            let bytes = env.write_files.read_file(&path);
             let uid = extent.segment.uid;
-            let valid =
-                bytes.filter(|bytes| IndexFile::decode(bytes).is_some_and(|head| head.uid == uid));
+            let valid = bytes
+                .unwrap_or_default()
+                .filter(|bytes| IndexFile::decode(bytes).is_some_and(|head| head.uid == uid));
             if let Some(bytes) = valid {
                 let all =
                     (0..IndexFile::points_count(&bytes)).map(|nth| IndexFile::point(&bytes, nth));
@@ -170,18 +170,19 @@ impl GroupWriter {
             }
         }
         let terms = sealed.terms.clone();
-        Ok(SealedSegment { extent, terms })
+        SealedSegment { extent, terms }
     }
 
     pub(crate) fn save_hard_state(
         &mut self,
+        files: &Files,
         hard: HardState,
         sync: bool,
     ) -> Result<(), StorageError> {
         if sync {
-            self.hard.write_synced(hard, self.durable_end)
+            self.hard.write_synced(files, hard, self.durable_end)
         } else {
-            self.hard.write(hard, self.durable_end)
+            self.hard.write(files, hard, self.durable_end)
         }
     }
 
@@ -189,11 +190,12 @@ impl GroupWriter {
     // Two reasons for the sync before the removal. The old record claims that the removed entries
     // are on disk: recovery after a crash would report corruption. And the entries below `end` may
     // lose the later entries whose headers prove that they are durable: the record now proves it.
-    fn lower_durable_end(&mut self, end: LogIndex) -> Result<(), StorageError> {
+    fn lower_durable_end(&mut self, env: &StorageEnv, end: LogIndex) -> Result<(), StorageError> {
         self.durable_end = self.durable_end.min(end);
         if self.hard.record().durable_end != self.durable_end {
             let hard = self.hard.record().hard;
-            self.hard.write_synced(hard, self.durable_end)?;
+            self.hard
+                .write_synced(&env.write_files, hard, self.durable_end)?;
         }
         Ok(())
     }
@@ -208,23 +210,24 @@ impl GroupWriter {
         env: &StorageEnv,
         cut: &Truncation,
     ) -> Result<(), StorageError> {
-        self.lower_durable_end(cut.next.base)?;
+        self.lower_durable_end(env, cut.next.base)?;
         self.active = None;
         for index in &cut.checkpoints {
-            env.files.remove_file(&checkpoint_path(&self.dir, *index))?;
+            env.write_files
+                .remove_file(&checkpoint_path(&self.dir, *index))?;
         }
         if !cut.checkpoints.is_empty() {
-            env.files.sync_dir(&self.dir)?;
+            env.write_files.sync_dir(&self.dir)?;
         }
         self.remove_newest_first(env, &cut.removed, cut.next.base)?;
         if let Some(sealed) = &cut.shortened {
             let path = segment_path(&self.dir, sealed.extent.segment.base);
-            let file = env.files.open(&path, OpenMode::Write)?;
+            let file = env.write_files.open(&path, OpenMode::Write)?;
             file.set_len(sealed.extent.end_position)
                 .map_err(|source| StorageError::io(Action::SetLength, &path, source))?;
             file.sync_data()
                 .map_err(|source| StorageError::io(Action::Sync, &path, source))?;
-            self.seal(env, &self.with_points(env, sealed)?)?;
+            self.seal(env, &self.with_points(env, sealed))?;
         }
         self.create_segment(env, &cut.next, None)
     }
@@ -236,7 +239,7 @@ impl GroupWriter {
     // checkpoint its name. Segments at or above the new base must go before the rename: behind the
     // new segment they would count as a part of the new log.
     pub(crate) fn reset(&mut self, env: &StorageEnv, reset: &Reset) -> Result<(), StorageError> {
-        self.lower_durable_end(LogIndex::ZERO)?;
+        self.lower_durable_end(env, LogIndex::ZERO)?;
         self.active = None;
         let provisional = reset.checkpoint.as_ref().map(|checkpoint| {
             let path = checkpoint_path(&self.dir, checkpoint.last.index);
@@ -244,7 +247,7 @@ impl GroupWriter {
         });
         if let (Some((new, _)), Some(checkpoint)) = (&provisional, &reset.checkpoint) {
             let bytes = encode_checkpoint(checkpoint, self.owner.group, self.owner.cluster);
-            env.files.write_file(new, &bytes, true)?;
+            env.write_files.write_file(new, &bytes, true)?;
         }
         let base = reset.next.base;
         let (after, before): (Vec<_>, Vec<_>) = reset
@@ -256,8 +259,8 @@ impl GroupWriter {
         self.durable_end = base;
         self.create_segment(env, &reset.next, None)?;
         if let Some((new, path)) = &provisional {
-            env.files.rename(new, path)?;
-            env.files.sync_dir(&self.dir)?;
+            env.write_files.rename(new, path)?;
+            env.write_files.sync_dir(&self.dir)?;
         }
         for segment in before.iter().rev() {
             self.remove_segment(env, segment, true)?;
@@ -271,7 +274,8 @@ impl GroupWriter {
             .iter()
             .filter(|index| Some(**index) != kept)
         {
-            env.files.remove_file(&checkpoint_path(&self.dir, *index))?;
+            env.write_files
+                .remove_file(&checkpoint_path(&self.dir, *index))?;
         }
         Ok(())
     }
@@ -286,7 +290,7 @@ impl GroupWriter {
     ) -> Result<(), StorageError> {
         for segment in segments {
             if segment.base == replaced_by {
-                env.files
+                env.write_files
                     .remove_file(&index_path(&self.dir, segment.base))?;
                 segment.mark_removed();
             } else {
@@ -296,7 +300,7 @@ impl GroupWriter {
         if segments.is_empty() {
             Ok(())
         } else {
-            env.files.sync_dir(&self.dir)
+            env.write_files.sync_dir(&self.dir)
         }
     }
 
@@ -312,7 +316,8 @@ impl GroupWriter {
             self.remove_segment(env, segment, true)?;
         }
         for index in checkpoints {
-            env.files.remove_file(&checkpoint_path(&self.dir, *index))?;
+            env.write_files
+                .remove_file(&checkpoint_path(&self.dir, *index))?;
         }
         Ok(())
     }
@@ -328,21 +333,22 @@ impl GroupWriter {
         // the segment has left the log, and is repeated from there.
         let file = segment.mark_removed();
         let path = segment_path(&self.dir, segment.base);
-        env.files
+        env.write_files
             .remove_file(&index_path(&self.dir, segment.base))?;
         if recycle && segment.capacity_bytes == env.config.segment_max_bytes {
             let file = match file {
-                Some(file) => file,
-                None => env.files.open(&path, OpenMode::Read)?,
+                Some(file) => Ok(file),
+                None => env.write_files.open(&path, OpenMode::Read),
             };
-            let len = file
-                .len()
-                .map_err(|source| StorageError::io(Action::Measure, &path, source))?;
-            if env.recycler.put(&env.files, &path, len)? {
+            // A file that cannot be opened or measured is not worth keeping: it is removed.
+            let len = file.ok().and_then(|file| file.len().ok());
+            if let Some(len) = len
+                && env.recycler.put(&env.write_files, &path, len)?
+            {
                 return Ok(());
             }
         }
-        env.files.remove_file(&path)
+        env.write_files.remove_file(&path)
     }
 
     /// Writes a checkpoint, durably.
@@ -353,6 +359,6 @@ impl GroupWriter {
     ) -> Result<(), StorageError> {
         let bytes = encode_checkpoint(checkpoint, self.owner.group, self.owner.cluster);
         let path = checkpoint_path(&self.dir, checkpoint.last.index);
-        env.files.write_file(&path, &bytes, true)
+        env.write_files.write_file(&path, &bytes, true)
     }
 }

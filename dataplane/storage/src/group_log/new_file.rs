@@ -17,11 +17,11 @@ pub(super) fn create_segment_file(
     new: &Path,
 ) -> Result<(Arc<dyn FsFile>, u64), StorageError> {
     let capacity_bytes = segment.capacity_bytes;
-    if env.recycler.take(&env.files, new, capacity_bytes)? {
-        let file = env.files.open(new, OpenMode::Write)?;
+    if env.recycler.take(&env.write_files, new, capacity_bytes)? {
+        let file = env.write_files.open(new, OpenMode::Write)?;
         return Ok((file, capacity_bytes));
     }
-    let file = env.files.open(new, OpenMode::Create)?;
+    let file = env.write_files.open(new, OpenMode::Create)?;
     // A small segment may never be filled: it grows as it is written.
     if capacity_bytes > env.config.segment_min_bytes {
         reserve_blocks(env, new, file.as_ref(), capacity_bytes)?;
@@ -38,7 +38,7 @@ fn reserve_blocks(
     bytes: u64,
 ) -> Result<(), StorageError> {
     let fail = |action, source| StorageError::io(action, path, source);
-    let space = env.files.space(path)?;
+    let space = env.write_files.space(path)?;
     if space.free_bytes < env.config.reserve_bytes.saturating_add(bytes) {
         return Ok(());
     }

@@ -1,6 +1,6 @@
 //! An open group: its state in memory and the writer of its files.
 
-use std::sync::{Arc, Weak, mpsc};
+use std::sync::{Arc, OnceLock, Weak, mpsc};
 
 use lograft_core::{GroupId, LogIndex};
 use parking_lot::Mutex;
@@ -9,7 +9,7 @@ use super::group_writer::GroupWriter;
 use super::log_state::{LogState, StateInputs};
 use crate::cache_eviction::{CacheHolder, Evicted, share_bytes};
 use crate::checkpoint::Checkpoint;
-use crate::error::StorageError;
+use crate::error::{Damage, StorageError};
 use crate::format::{HardRecord, decode_checkpoint};
 use crate::layout::checkpoint_path;
 use crate::op::Op;
@@ -23,6 +23,8 @@ pub(crate) struct OpenGroup {
     pub(crate) state: Mutex<LogState>,
     /// Locked only by the writer of the group's queue, so it is never contended.
     pub(crate) writer: Mutex<GroupWriter>,
+    /// The first damage that a read has met. It stays until the group is set aside.
+    damage: OnceLock<Damage>,
 }
 
 impl OpenGroup {
@@ -37,6 +39,7 @@ impl OpenGroup {
             env,
             state: Mutex::new(state),
             writer: Mutex::new(writer),
+            damage: OnceLock::new(),
         })
     }
 
@@ -71,11 +74,42 @@ impl OpenGroup {
         }
     }
 
-    /// Reads a checkpoint file; `None` if it is damaged.
-    pub(crate) fn load_checkpoint(&self, last: LogIndex) -> Option<Checkpoint> {
+    /// The first damage that a read has met.
+    pub(crate) fn damage(&self) -> Option<&Damage> {
+        self.damage.get()
+    }
+
+    /// Remembers damage of the files of this group, and returns it as an error.
+    pub(crate) fn damaged(&self, damage: Damage) -> StorageError {
+        let _ = self.damage.set(damage.clone()); // the first one is kept
+        let group = self.id;
+        StorageError::Corrupt { group, damage }
+    }
+
+    /// The meaning of a failed read of a file of this group. Damage is remembered.
+    pub(crate) fn read_failed(&self, error: StorageError) -> StorageError {
+        match error.damage() {
+            // The files of a closed group may have been moved or removed.
+            Some(_) if self.state.lock().closed => StorageError::Closed(self.id),
+            Some(damage) => self.damaged(damage),
+            None => error,
+        }
+    }
+
+    /// Reads a checkpoint file; `None` if it is damaged. Fails if the host has no resources for the
+    /// read: to skip the checkpoint then would restore an older state from a healthy log.
+    pub(crate) fn load_checkpoint(
+        &self,
+        last: LogIndex,
+    ) -> Result<Option<Checkpoint>, StorageError> {
         let path = checkpoint_path(&self.env.group_dir(self.id), last);
-        let bytes = self.env.files.read_file(&path).ok()??;
-        decode_checkpoint(&bytes, self.id, self.env.cluster_id()?)
+        let bytes = match self.env.files.read_file(&path) {
+            Ok(bytes) => bytes.unwrap_or_default(),
+            Err(error) if error.damage().is_some() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let cluster = self.env.cluster_id();
+        Ok(cluster.and_then(|cluster| decode_checkpoint(&bytes, self.id, cluster)))
     }
 
     /// Refuses all further calls and waits until all queued operations are executed.
@@ -128,7 +162,7 @@ impl Drop for OpenGroup {
         // A closed group may be open again by now, with another writer for its files.
         if is_outdated && !closed && self.env.fail_stop.stopped().is_none() {
             hard.committed = committed;
-            let _ = writer.save_hard_state(hard, false); // best effort
+            let _ = writer.save_hard_state(&self.env.files, hard, false); // best effort
         }
         self.state
             .get_mut()

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use lograft_core::limits::LOG_READ_MAX_BYTES;
 use lograft_core::{Entry, EntryKind, LogIndex, Offset};
 
-use super::disk_read::{DiskRange, DiskReadError, ReadFrom, ReadOutcome};
+use super::disk_read::{DiskRange, DiskReadError, ReadAttempts, ReadFrom, ReadOutcome};
+use super::log_state::LogState;
 use super::open_group::OpenGroup;
 use super::truncate::EntryPlace;
 use crate::error::StorageError;
@@ -74,6 +75,31 @@ impl EntryCollector {
     }
 }
 
+/// The source of the next entries of a read.
+enum Source {
+    /// They are in the cache, and were collected.
+    Cache,
+    /// They are in the file of a segment.
+    Disk(DiskRange),
+    /// There are none.
+    End,
+}
+
+/// The truncation epoch of the log that a read has taken its entries from.
+// A read takes the lock once per segment. If the log is truncated in between, the entries collected
+// so far may have left the log, and the next ones follow on others. Such a mix was never the log of
+// any replica, so the read starts again from its beginning.
+#[derive(Default)]
+struct ReadEpoch(Option<u64>);
+
+impl ReadEpoch {
+    /// Whether the log was truncated since the last call.
+    fn has_changed(&mut self, state: &LogState) -> bool {
+        let before = self.0.replace(state.truncation_epoch);
+        before.is_some_and(|before| before != state.truncation_epoch)
+    }
+}
+
 impl OpenGroup {
     /// Reads `range` completely, or until the next entry would exceed `max_bytes` of payload.
     pub(super) fn read_range(
@@ -84,25 +110,23 @@ impl OpenGroup {
     ) -> Result<Vec<Entry>, StorageError> {
         let mut found = EntryCollector::new(max_bytes);
         let mut next = range.start;
-        let mut attempts = 0;
+        let (mut attempts, mut epoch) = (ReadAttempts::default(), ReadEpoch::default());
         while next < range.end && !found.is_full {
-            let disk = {
+            let source = {
                 let state = self.state.lock();
-                next = next.max(state.first_index());
-                if next >= state.end_index() {
+                if epoch.has_changed(&state) {
+                    attempts.outdated(self.id)?;
+                    (found, next) = (EntryCollector::new(max_bytes), range.start);
+                }
+                // Purged entries are skipped before the first one that is found, never behind it:
+                // the caller would get a log with a hole.
+                if next < state.first_index() && !found.entries.is_empty() {
                     break;
                 }
-                let in_cache = state.cache.first_index().is_some_and(|first| first <= next);
-                match (in_cache, state.segment_of(next)) {
-                    (false, Some(at)) => state.disk_range(ReadFrom::Index(next), at),
-                    (true, _) => {
-                        let cached = state.cache.entries_from_index(next);
-                        found.extend(cached.take_while(|entry| entry.id.index < range.end));
-                        break;
-                    }
-                    (false, None) => break,
-                }
+                next = next.max(state.first_index());
+                state.source_of_index(next, range.end, &mut found)
             };
+            let Source::Disk(disk) = source else { break };
             let is_single = range.end.0.saturating_sub(next.0) == 1;
             let request = EntryRequest { parts, is_single };
             self.read_segment(&disk, &mut attempts, |disk| {
@@ -128,31 +152,17 @@ impl OpenGroup {
     ) -> Result<Vec<Entry>, StorageError> {
         let mut found = EntryCollector::new(max_bytes);
         let mut next = from;
-        let mut attempts = 0;
+        let (mut attempts, mut epoch) = (ReadAttempts::default(), ReadEpoch::default());
         while next < below && !found.is_full {
-            let disk = {
+            let source = {
                 let state = self.state.lock();
-                if next >= state.next_offset {
-                    break;
+                if epoch.has_changed(&state) {
+                    attempts.outdated(self.id)?;
+                    (found, next) = (EntryCollector::new(max_bytes), from);
                 }
-                let in_cache = state
-                    .cache
-                    .first_offset()
-                    .is_some_and(|first| first <= next);
-                match (in_cache, state.segment_of_offset(next)) {
-                    (false, Some(at)) => state.disk_range(ReadFrom::Offset(next), at),
-                    (true, _) => {
-                        let cached = state.cache.entries_from_offset(next);
-                        found.extend(
-                            cached
-                                .filter(|entry| entry.proposal.kind == EntryKind::Records)
-                                .take_while(|entry| entry.next_offset() <= below),
-                        );
-                        break;
-                    }
-                    (false, None) => break, // purged in the meantime
-                }
+                state.source_of_offset(next, below, &mut found)
             };
+            let Source::Disk(disk) = source else { break };
             let before = found.entries.len();
             let request = EntryRequest {
                 parts: ReadParts::All,
@@ -168,7 +178,7 @@ impl OpenGroup {
                 .retain(|entry| entry.proposal.kind == EntryKind::Records);
             match found.entries[before..].last() {
                 Some(entry) => next = entry.next_offset(),
-                None if outcome == ReadOutcome::Outdated => {}
+                None if outcome == ReadOutcome::Repeat => {}
                 None => break, // the entry that holds `next` ends above `below`
             }
         }
@@ -181,8 +191,23 @@ impl OpenGroup {
         time_ms: i64,
         below: Offset,
     ) -> Result<Option<Offset>, StorageError> {
+        let mut attempts = ReadAttempts::default();
+        loop {
+            let mut found = None;
+            let outcome = self.find_time_once(time_ms, &mut attempts, &mut found)?;
+            if outcome == ReadOutcome::Complete {
+                return Ok(found.filter(|offset| *offset < below));
+            }
+        }
+    }
+
+    fn find_time_once(
+        &self,
+        time_ms: i64,
+        attempts: &mut ReadAttempts,
+        found: &mut Option<Offset>,
+    ) -> Result<ReadOutcome, StorageError> {
         let matches = |count: u32, max_ms: i64| count > 0 && max_ms >= time_ms;
-        let mut attempts = 0;
         let candidates: Vec<DiskRange> = {
             let state = self.state.lock();
             let segments = state.segments.iter().enumerate();
@@ -192,27 +217,25 @@ impl OpenGroup {
                 .collect()
         };
         for disk in &candidates {
-            let mut found = None;
-            self.read_segment(disk, &mut attempts, |disk| {
+            let outcome = self.read_segment(disk, attempts, |disk| {
                 self.walk(disk, HEADERS_CHUNK_BYTES, |walker, header| {
                     walker.skip(header);
                     if matches(header.record_count, header.max_time_ms) {
-                        found = Some(header.base_offset);
+                        *found = Some(header.base_offset);
                     }
                     Ok(found.is_none())
                 })
             })?;
-            if found.is_some() {
-                return Ok(found.filter(|offset| *offset < below));
+            if found.is_some() || outcome == ReadOutcome::Repeat {
+                return Ok(outcome);
             }
         }
         let state = self.state.lock();
         let mut cached = state.cache.entries_from_offset(Offset::ZERO);
-        let found =
+        let matching =
             cached.find(|entry| matches(entry.proposal.record_count, entry.proposal.max_time_ms));
-        Ok(found
-            .map(|entry| entry.base_offset)
-            .filter(|offset| *offset < below))
+        *found = matching.map(|entry| entry.base_offset);
+        Ok(ReadOutcome::Complete)
     }
 
     /// The latest append time of the records in the segment with this base index, read from its
@@ -221,7 +244,7 @@ impl OpenGroup {
     // without records do not count: each election appends one, and the records of an idle partition
     // would never get old.
     pub(super) fn read_append_time(&self, base: LogIndex) -> Result<Option<i64>, StorageError> {
-        let mut attempts = 0;
+        let mut attempts = ReadAttempts::default();
         loop {
             let disk = {
                 let state = self.state.lock();
@@ -251,7 +274,7 @@ impl OpenGroup {
                     Ok(false)
                 })
             })?;
-            if outcome == ReadOutcome::Outdated {
+            if outcome == ReadOutcome::Repeat {
                 continue;
             }
             let mut state = self.state.lock();
@@ -265,28 +288,33 @@ impl OpenGroup {
     /// The place of the entry at `index`, read from disk if necessary; `None` if there is no such
     /// entry.
     pub(super) fn entry_place(&self, index: LogIndex) -> Result<Option<EntryPlace>, StorageError> {
-        let disk = {
-            let state = self.state.lock();
-            if let Some(place) = state.place_without_read(index) {
-                return Ok(Some(place));
-            }
-            let Some(at) = state.segment_of(index) else {
-                return Ok(None);
+        let mut attempts = ReadAttempts::default();
+        loop {
+            let disk = {
+                let state = self.state.lock();
+                if let Some(place) = state.place_without_read(index) {
+                    return Ok(Some(place));
+                }
+                let Some(at) = state.segment_of(index) else {
+                    return Ok(None);
+                };
+                state.disk_range(ReadFrom::Index(index), at)
             };
-            state.disk_range(ReadFrom::Index(index), at)
-        };
-        let mut place = None;
-        self.read_segment(&disk, &mut 0, |disk| {
-            self.walk(disk, HEADERS_CHUNK_BYTES, |walker, header| {
-                place = Some(EntryPlace {
-                    position: walker.position(),
-                    base_offset: header.base_offset,
-                });
-                walker.skip(header);
-                Ok(false)
-            })
-        })?;
-        Ok(place)
+            let mut place = None;
+            let outcome = self.read_segment(&disk, &mut attempts, |disk| {
+                self.walk(disk, HEADERS_CHUNK_BYTES, |walker, header| {
+                    place = Some(EntryPlace {
+                        position: walker.position(),
+                        base_offset: header.base_offset,
+                    });
+                    walker.skip(header);
+                    Ok(false)
+                })
+            })?;
+            if outcome == ReadOutcome::Complete {
+                return Ok(place);
+            }
+        }
     }
 
     /// Collects entries of a segment while `is_requested` holds and `found` has room for them.
@@ -331,6 +359,44 @@ impl OpenGroup {
             walker.skip(header);
             found.push(header.into_entry(payload), bytes);
             Ok(true)
+        })
+    }
+}
+
+impl LogState {
+    /// The source of the entries of `next..end`; those in the cache are collected.
+    fn source_of_index(&self, next: LogIndex, end: LogIndex, found: &mut EntryCollector) -> Source {
+        if next >= self.end_index() {
+            return Source::End;
+        }
+        if self.cache.first_index().is_some_and(|first| first <= next) {
+            let cached = self.cache.entries_from_index(next);
+            found.extend(cached.take_while(|entry| entry.id.index < end));
+            return Source::Cache;
+        }
+        self.segment_of(next).map_or(Source::End, |at| {
+            Source::Disk(self.disk_range(ReadFrom::Index(next), at))
+        })
+    }
+
+    /// The source of the entries of kind `Records` from the one that holds `next`, which end at or
+    /// below `below`; those in the cache are collected.
+    fn source_of_offset(&self, next: Offset, below: Offset, found: &mut EntryCollector) -> Source {
+        if next >= self.next_offset {
+            return Source::End;
+        }
+        if self.cache.first_offset().is_some_and(|first| first <= next) {
+            let cached = self.cache.entries_from_offset(next);
+            found.extend(
+                cached
+                    .filter(|entry| entry.proposal.kind == EntryKind::Records)
+                    .take_while(|entry| entry.next_offset() <= below),
+            );
+            return Source::Cache;
+        }
+        // Without a segment, it was purged in the meantime.
+        self.segment_of_offset(next).map_or(Source::End, |at| {
+            Source::Disk(self.disk_range(ReadFrom::Offset(next), at))
         })
     }
 }

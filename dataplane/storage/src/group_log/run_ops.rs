@@ -99,7 +99,7 @@ impl OpenGroup {
         let mut hard = writer.hard.record().hard;
         hard.committed = committed;
         // Nobody waits for it, and a failure was reported to `on_fatal`.
-        let _ = self.attempt(|| writer.save_hard_state(hard, false));
+        let _ = self.attempt(|| writer.save_hard_state(&self.env.write_files, hard, false));
     }
 
     fn run_op(self: &Arc<Self>, writer: &mut GroupWriter, op: Op) {
@@ -116,7 +116,7 @@ impl OpenGroup {
                 let result = self.attempt(|| {
                     let mut hard = writer.hard.record().hard;
                     hard.vote = Some(vote);
-                    writer.save_hard_state(hard, true)
+                    writer.save_hard_state(&env.write_files, hard, true)
                 });
                 done(result);
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lograft_core::LogIndex;
 
-use super::directory::{GroupDirectory, RecoveryError, file_damage};
+use super::directory::{GroupDirectory, RecoveryError, file_damage, read_replaceable};
 use crate::checkpoint::Checkpoint;
 use crate::format::decode_checkpoint;
 use crate::group_log::LogState;
@@ -38,7 +38,7 @@ pub(super) fn recover(
         }
         // Older ones than the newest valid one are checked when they are used.
         if !newest_is_valid {
-            let bytes = env.files.read_file(&path)?.unwrap_or_default();
+            let bytes = read_replaceable(directory, &path, u64::MAX)?;
             match decode_checkpoint(&bytes, owner.group, owner.cluster) {
                 Some(checkpoint) if checkpoint.last.index == last => newest_is_valid = true,
                 _ => {

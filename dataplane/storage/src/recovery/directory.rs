@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use lograft_core::{ClusterId, LogIndex};
 
 use crate::error::{Damage, NewerFormat, StorageError};
@@ -17,11 +18,14 @@ pub(crate) enum RecoveryError {
     Storage(StorageError),
 }
 
+// All failed reads of recovery pass here: a file that the disk cannot read is damage of this group,
+// and concerns no other. A failed write or sync stays what it is, and ends the node.
 impl From<StorageError> for RecoveryError {
     fn from(error: StorageError) -> Self {
-        match error {
-            StorageError::NewerFormat(newer) => Self::Newer(newer),
-            error => Self::Storage(error),
+        match (error.damage(), error) {
+            (_, StorageError::NewerFormat(newer)) => Self::Newer(newer),
+            (Some(damage), _) => Self::Damaged(damage, None),
+            (None, error) => Self::Storage(error),
         }
     }
 }
@@ -51,6 +55,19 @@ impl GroupDirectory<'_> {
             .filter_map(|number| number.parse().ok())
             .map(LogIndex)
             .collect()
+    }
+}
+
+/// The bytes of a file that other files can replace, empty if it is missing or if the disk cannot
+/// read it: the caller takes it for invalid. Fails if the host has no resources for the read.
+pub(super) fn read_replaceable(
+    directory: &GroupDirectory<'_>,
+    path: &Path,
+    max_bytes: u64,
+) -> Result<Bytes, StorageError> {
+    match directory.env.files.read_file_prefix(path, max_bytes) {
+        Err(error) if error.damage().is_some() => Ok(Bytes::new()),
+        outcome => outcome.map(Option::unwrap_or_default),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The search for files of a newer version, before recovery changes anything.
 
-use super::directory::{GroupDirectory, RecoveryError};
-use crate::error::StorageError;
+use super::directory::{GroupDirectory, RecoveryError, read_replaceable};
 use crate::format::{CHECKPOINT, INDEX, RecordFormat, SEGMENT, SEGMENT_HEADER_BYTES};
 use crate::layout::RESET_SUFFIX;
 
@@ -39,10 +38,8 @@ fn check_file(
     max_bytes: u64,
 ) -> Result<(), RecoveryError> {
     let path = directory.dir.join(name);
-    let read = |max_bytes| -> Result<_, StorageError> {
-        let bytes = directory.env.files.read_file_prefix(&path, max_bytes)?;
-        Ok(bytes.unwrap_or_default())
-    };
+    // A file that cannot be read says nothing of its version: it is damage where it is needed.
+    let read = |max_bytes| read_replaceable(directory, &path, max_bytes);
     // The head alone first: the whole of every index and checkpoint would be much to read.
     if format.unknown_value(&read(HEAD_BYTES)?).is_none() {
         return Ok(());

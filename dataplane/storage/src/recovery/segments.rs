@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lograft_core::LogIndex;
 
-use super::directory::{GroupDirectory, RecoveryError, file_damage};
+use super::directory::{GroupDirectory, RecoveryError, file_damage, read_replaceable};
 use crate::error::{Action, Damage, StorageError};
 use crate::files::sync_and_drop_pages;
 use crate::format::{IndexFile, IndexHead, SEGMENT_HEADER_BYTES, SegmentFacts, SegmentHeader};
@@ -173,8 +173,8 @@ fn read_index(
 ) -> Result<Option<ScannedSegment>, StorageError> {
     let facts = &header.facts;
     let path = index_path(&directory.dir, facts.base);
-    let bytes = directory.env.files.read_file(&path)?;
-    let Some(head) = bytes.and_then(|bytes| IndexFile::decode(&bytes)) else {
+    let bytes = read_replaceable(directory, &path, u64::MAX)?;
+    let Some(head) = IndexFile::decode(&bytes) else {
         return Ok(None);
     };
     let IndexHead {

@@ -346,13 +346,13 @@ fn truncation_to_nothing_and_twice(disk: &TestDisk) {
     log.truncate_after(Some(id(1, 50))).unwrap();
     log.truncate_after(Some(id(1, 20))).unwrap();
     assert_eq!(log.last_id(), Some(id(1, 20)));
-    assert_eq!(log.latest_checkpoint().unwrap().last, id(1, 10));
+    assert_eq!(log.latest_checkpoint().unwrap().unwrap().last, id(1, 10));
     settle(&storage, &log);
     drop(log);
     let storage = restart(disk, storage);
     let log = open_group(&storage);
     assert_eq!(log.last_id(), Some(id(1, 20)));
-    assert_eq!(log.latest_checkpoint().unwrap().last, id(1, 10));
+    assert_eq!(log.latest_checkpoint().unwrap().unwrap().last, id(1, 10));
     log.truncate_after(None).unwrap();
     assert_eq!((log.last_id(), log.log_end_offset()), (None, Offset::ZERO));
     append(
@@ -400,7 +400,7 @@ fn purge_drops_whole_segments_behind_a_checkpoint(disk: &TestDisk) {
         (Some(purged), purged.index.0 + 1)
     );
     log.put_checkpoint(checkpoint.clone());
-    assert_eq!(log.latest_checkpoint(), Some(checkpoint.clone()));
+    assert_eq!(log.latest_checkpoint().unwrap(), Some(checkpoint.clone()));
     settle(&storage, &log);
     assert_eq!(log.segments().len(), segments.len() - 3);
     let bytes: u64 = log.segments().iter().map(|segment| segment.bytes).sum();
@@ -411,7 +411,7 @@ fn purge_drops_whole_segments_behind_a_checkpoint(disk: &TestDisk) {
     let second = checkpoint_at(&log, log.segments()[0].last.unwrap().index);
     log.put_checkpoint(second.clone());
     assert_eq!(
-        log.checkpoint_at_or_below(third.index),
+        log.checkpoint_at_or_below(third.index).unwrap(),
         Some(checkpoint.clone())
     );
     settle(&storage, &log);
@@ -421,9 +421,12 @@ fn purge_drops_whole_segments_behind_a_checkpoint(disk: &TestDisk) {
     let log = open_group(&storage);
     assert_eq!(log.purged_id(), Some(third));
     assert_eq!(log.term_at(third.index), Some(third.term));
-    assert_eq!(log.latest_checkpoint(), Some(second));
-    assert_eq!(log.checkpoint_at_or_below(third.index), Some(checkpoint));
-    assert_eq!(log.checkpoint_at_or_below(LogIndex(3)), None);
+    assert_eq!(log.latest_checkpoint().unwrap(), Some(second));
+    assert_eq!(
+        log.checkpoint_at_or_below(third.index).unwrap(),
+        Some(checkpoint)
+    );
+    assert_eq!(log.checkpoint_at_or_below(LogIndex(3)).unwrap(), None);
     check_filled(&log, third.index.0 + 1, 500);
 }
 
@@ -496,7 +499,7 @@ fn a_reset_starts_an_empty_log(disk: &TestDisk) {
     let storage = restart(disk, storage);
     let log = open_group(&storage);
     assert_eq!(log.last_id(), Some(id(8, 5000)));
-    assert_eq!(log.latest_checkpoint(), Some(checkpoint));
+    assert_eq!(log.latest_checkpoint().unwrap(), Some(checkpoint));
     append(&storage, &log, vec![records(8, 5001, 2, 30)]);
     assert_eq!(log.log_end_offset(), Offset(12_347));
     assert_eq!(log.segments().len(), 1);

@@ -233,6 +233,7 @@ impl Run {
     }
 
     fn act(&mut self, storage: &Storage, log: &GroupLog) {
+        self.model.take_flushes(); // a slow read may have let the writer go on
         if storage.stopped().is_none() {
             self.check_flushed(log);
         }
@@ -324,7 +325,7 @@ impl Run {
     }
 
     fn recover_checkpoints(&mut self, log: &GroupLog, has_bit_rot: bool) {
-        let latest = log.latest_checkpoint();
+        let latest = log.latest_checkpoint().unwrap();
         if let Some(latest) = &latest {
             assert_eq!(self.model.checkpoints.get(&latest.last.index), Some(latest));
             assert!(log.last_id().unwrap() >= latest.last);
@@ -450,6 +451,78 @@ fn bit_rot(seed: u64) {
     }
     let now = run.model.now().clone();
     matches(&log, &now).unwrap();
+}
+
+/// Lets reads of the next calls fail, be slow, or find no descriptor. Returns whether damage may be
+/// reported: an error that a second read does not meet again, and a missing descriptor, are none.
+fn fail_reads(run: &mut Run, fs: &FaultFs, storage: &Storage, log: &GroupLog) -> bool {
+    // One at a time: two that follow each other would meet both attempts of one read.
+    fs.fail_read_after(u64::MAX);
+    fs.flip_read_after(u64::MAX);
+    match run.dice.below(6) {
+        0 => fs.fail_read_after(run.dice.below(6)),
+        1 => fs.flip_read_after(run.dice.below(6)),
+        2 => fs.refuse_opens_after(run.dice.below(6), 1 + run.dice.below(2)),
+        3 => {
+            // Meanwhile the writer executes what is queued: flushes, truncations, purges.
+            let (steps, other) = (storage.clone(), log.clone());
+            fs.slow_read_after(run.dice.below(6), move || {
+                while steps.step() {}
+                assert!(other.last_id() >= other.purged_id());
+            });
+        }
+        4 => {
+            let files = fs.files();
+            let (path, len) = &files[run.dice.index(files.len())];
+            let at = run.dice.below(*len);
+            fs.fail_reads(path, at..at + 512);
+            return true;
+        }
+        _ => {}
+    }
+    false
+}
+
+/// Crashes, and reads that fail while the node runs and while it starts.
+fn failing_reads(seed: u64) {
+    let mut run = Run::new(seed);
+    let mut fs = FaultFs::new(seed);
+    let mut has_bad_sectors = false;
+    for _ in 0..=run.dice.below(3) {
+        let is_open = run.recover(&fs, has_bad_sectors);
+        let Some((storage, log)) = is_open else {
+            return;
+        };
+        for _ in 0..5 + run.dice.below(60) {
+            if run.dice.one_in(5) {
+                has_bad_sectors |= fail_reads(&mut run, &fs, &storage, &log);
+            }
+            run.act(&storage, &log);
+            if log.damage().is_some() {
+                assert!(
+                    has_bad_sectors,
+                    "a healthy log was reported: {:?}",
+                    log.damage()
+                );
+                assert!(storage.stopped().is_none());
+                break;
+            }
+        }
+        run.model.take_flushes();
+        fs = crash(&mut run, &fs);
+        if storage.stopped().is_some() {
+            return; // a write into a bad sector
+        }
+        if log.damage().is_some() {
+            return;
+        }
+    }
+    let _ = run.recover(&fs, has_bad_sectors);
+}
+
+#[test]
+fn reads_that_fail_serve_nothing_wrong_and_end_nothing() {
+    run_seeds(failing_reads);
 }
 
 #[test]

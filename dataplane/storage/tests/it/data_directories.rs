@@ -98,7 +98,8 @@ fn write(dir: &Path) {
     for index in 0..END {
         append(&storage, &log, vec![entry(index)]);
     }
-    while let Some(index) = log.next_checkpoint_after(log.latest_checkpoint().map(|c| c.last.index))
+    while let Some(index) =
+        log.next_checkpoint_after(log.latest_checkpoint().unwrap().map(|c| c.last.index))
     {
         log.put_checkpoint(checkpoint(index.0));
         settle(&storage, &log);
@@ -118,7 +119,7 @@ fn check(log: &GroupLog, end: u64) {
     let read = log.read(LogIndex(first)..LogIndex(END + 9), usize::MAX);
     assert_eq!(read.unwrap(), (first..end).map(entry).collect::<Vec<_>>());
     let end = LogIndex(END);
-    for last in [LogIndex(first), end].map(|index| log.checkpoint_at_or_below(index)) {
+    for last in [LogIndex(first), end].map(|index| log.checkpoint_at_or_below(index).unwrap()) {
         let found = last.unwrap();
         assert_eq!(found, checkpoint(found.last.index.0));
     }

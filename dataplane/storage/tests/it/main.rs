@@ -12,6 +12,7 @@ mod conformance;
 mod crashes;
 mod data_directories;
 mod disk_room;
+mod failed_reads;
 #[path = "../../../core/tests/support/fixtures.rs"]
 #[expect(dead_code, reason = "only whole directories are compared here")]
 mod fixtures;

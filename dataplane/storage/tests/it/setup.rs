@@ -72,7 +72,7 @@ pub(crate) fn blank(term: u64, index: u64) -> Entry {
 pub(crate) struct TestDisk {
     pub(crate) fs: Arc<dyn Fs>,
     pub(crate) config: StorageConfig,
-    _dir: Option<tempfile::TempDir>,
+    pub(crate) _dir: Option<tempfile::TempDir>,
 }
 
 impl TestDisk {

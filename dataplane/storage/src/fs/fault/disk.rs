@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
 
 use super::file_names::{NameChange, NameTable};
 use super::inode::{Change, Inode};
 use super::random::Random;
+use super::read_faults::{EIO, ReadFaults};
 use crate::fs::file_system::OpenMode;
 
-const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 const EDQUOT: i32 = 122;
 
@@ -28,6 +31,7 @@ pub(super) struct SimulatedDisk {
     pub(super) fail_sync: Option<u64>,
     pub(super) writes: u64,
     pub(super) syncs: u64,
+    pub(super) reads: ReadFaults,
     names: NameTable,
     inodes: BTreeMap<u64, Inode>,
     next_inode: u64,
@@ -50,6 +54,7 @@ impl SimulatedDisk {
             fail_sync: None,
             writes: 0,
             syncs: 0,
+            reads: ReadFaults::default(),
             names: NameTable::default(),
             inodes: BTreeMap::new(),
             next_inode: 1,
@@ -62,6 +67,7 @@ impl SimulatedDisk {
         self.locks.clear();
         self.fail_write = None;
         self.fail_sync = None;
+        self.reads.crash();
         if !power_loss {
             return;
         }
@@ -118,6 +124,12 @@ impl SimulatedDisk {
     }
 
     pub(super) fn open(&mut self, path: &Path, mode: OpenMode) -> io::Result<u64> {
+        let inode = self.find_or_create(path, mode)?;
+        self.reads.open(true)?;
+        Ok(inode)
+    }
+
+    fn find_or_create(&mut self, path: &Path, mode: OpenMode) -> io::Result<u64> {
         let found = self.names.inode(path);
         match (mode, found) {
             (OpenMode::Create, Some(inode)) => {
@@ -162,11 +174,13 @@ impl SimulatedDisk {
         self.names.change(NameChange::RemoveDir(path.to_owned()));
     }
 
-    pub(super) fn list(&self, dir: &Path) -> Vec<String> {
-        self.names.list(dir)
+    pub(super) fn list(&mut self, dir: &Path) -> io::Result<Vec<String>> {
+        self.reads.open(false)?;
+        Ok(self.names.list(dir))
     }
 
     pub(super) fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
+        self.reads.open(false)?;
         self.count_sync()?;
         self.names.sync_dir(dir);
         Ok(())
@@ -193,6 +207,8 @@ impl SimulatedDisk {
 
     pub(super) fn write(&mut self, inode: u64, position: u64, bytes: Vec<u8>) -> io::Result<()> {
         self.writes += 1;
+        self.reads
+            .written(inode, &(position..position + bytes.len() as u64));
         let position = size(position);
         let grows = (position + bytes.len()).saturating_sub(self.inode(inode).current.len());
         self.check_growth(grows)?;
@@ -209,11 +225,19 @@ impl SimulatedDisk {
         Ok(())
     }
 
-    pub(super) fn read(&mut self, inode: u64, position: u64, len: usize) -> bytes::Bytes {
+    pub(super) fn read(&mut self, inode: u64, position: u64, len: usize) -> io::Result<Bytes> {
         let current = &self.inode(inode).current;
         let start = size(position).min(current.len());
         let end = start.saturating_add(len).min(current.len());
-        bytes::Bytes::copy_from_slice(&current[start..end])
+        let bytes = Bytes::copy_from_slice(&current[start..end]);
+        self.reads.end_read(inode, position, bytes)
+    }
+
+    /// Makes bytes of a file unreadable.
+    pub(super) fn fail_reads(&mut self, path: &Path, range: Range<u64>) {
+        if let Some(inode) = self.names.inode(path) {
+            self.reads.add_bad_range(inode, range);
+        }
     }
 
     pub(super) fn sync(&mut self, inode: u64) -> io::Result<()> {
