@@ -286,9 +286,15 @@ impl GroupLog {
         if from < start {
             return Err(ReadError::Purged { group, from, start });
         }
-        self.0
+        let entries = self
+            .0
             .read_records(from, below, max_bytes)
-            .map_err(|source| ReadError::Storage { group, source })
+            .map_err(|source| ReadError::Storage { group, source })?;
+        let start = self.first_offset();
+        if entries.is_empty() && from < start {
+            return Err(ReadError::Purged { group, from, start }); // during the read
+        }
+        Ok(entries)
     }
 
     /// The first cached offset; `None` if nothing is cached.

@@ -2,7 +2,7 @@
 //! a full disk and IO errors. `LOGRAFT_SEEDS` sets the number of seeds, `LOGRAFT_SEED` runs one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use lograft_core::{DiskMark, NodeId, Term, Vote};
@@ -98,6 +98,8 @@ struct Run {
     model: Model,
     term: u64,
     fatals: Arc<AtomicU64>,
+    /// The writer executes operations.
+    is_stepping: Arc<AtomicBool>,
 }
 
 impl Run {
@@ -108,6 +110,7 @@ impl Run {
             model: Model::default(),
             term: 1,
             fatals,
+            is_stepping: Arc::default(),
         }
     }
 
@@ -225,7 +228,9 @@ impl Run {
     }
 
     fn step(&mut self, storage: &Storage) {
+        self.is_stepping.store(true, Ordering::Relaxed);
         while storage.step() {}
+        self.is_stepping.store(false, Ordering::Relaxed);
         self.model.take_flushes();
         if storage.stopped().is_none() {
             self.model.all_done();
@@ -284,6 +289,9 @@ impl Run {
                     let expected = now.get(entry.id.index.0);
                     assert!(expected.is_none_or(|expected| *expected == entry));
                 }
+            }
+            Err(ReadError::Purged { start, .. }) => {
+                assert!(from < start && start > first, "not purged meanwhile");
             }
             Err(error) => assert!(matches!(error, ReadError::Storage { .. }), "{error:?}"),
         }
@@ -466,7 +474,12 @@ fn fail_reads(run: &mut Run, fs: &FaultFs, storage: &Storage, log: &GroupLog) ->
         3 => {
             // Meanwhile the writer executes what is queued: flushes, truncations, purges.
             let (steps, other) = (storage.clone(), log.clone());
+            let is_stepping = Arc::clone(&run.is_stepping);
             fs.slow_read_after(run.dice.below(6), move || {
+                // A read by the writer itself: it cannot go on meanwhile.
+                if is_stepping.load(Ordering::Relaxed) {
+                    return;
+                }
                 while steps.step() {}
                 assert!(other.last_id() >= other.purged_id());
             });

@@ -436,3 +436,27 @@ fn a_slow_read_delays_nothing_else() {
     assert_eq!(read_all(&log).unwrap(), 200);
     assert_eq!(log.last_id(), Some(id(1, 200)));
 }
+
+/// Nothing is left of the last segment, or of all, and the hard state says that their entries were
+/// durable: the shorter log must not pass for the whole one, or the replica could elect a leader
+/// without them.
+#[test]
+fn a_last_segment_that_is_missing_below_the_durable_end_is_damage() {
+    for (is_all, what) in [
+        (false, "durable entry is not valid"),
+        (true, "durable entries are missing"),
+    ] {
+        let (disk, fs) = filled();
+        let (disk, fs) = reopened(&disk, &fs);
+        let segments = files_of(&fs, ".seg");
+        let kept = if is_all { 0 } else { segments.len() - 1 };
+        for path in &segments[kept..] {
+            lograft_storage::Fs::remove_file(&fs, path).unwrap();
+        }
+        let opened = disk.open().open_group(GROUP, GroupOptions::default());
+        let Err(OpenError::Corrupt { damage, .. }) = opened else {
+            panic!("a shorter log was accepted: {opened:?}");
+        };
+        assert_eq!(damage.what, what);
+    }
+}
