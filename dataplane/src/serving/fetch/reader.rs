@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use lograft_core::limits::{FETCH_REPLY_DEFAULT_BYTES, FETCH_REPLY_MAX_BYTES};
-use lograft_core::{Entry, Offset, Reason};
-use lograft_storage::{ReadError, StorageError};
+use lograft_core::{Entry, Offset};
+use lograft_storage::ReadError;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
