@@ -265,6 +265,31 @@ impl Cluster {
 
     /// Starts a stopped node again, where it was.
     pub(crate) async fn restart(&mut self, at: usize) {
+        let Addresses {
+            client,
+            peer,
+            health,
+        } = self.members[at].addresses;
+        let listen = ListenConfig {
+            client,
+            peer,
+            health,
+        };
+        self.restart_at(at, listen).await;
+    }
+
+    /// Starts a stopped node again, on other ports. Nobody is told.
+    pub(crate) async fn restart_elsewhere(&mut self, at: usize) {
+        let (client, peer, health) = (any_port(), any_port(), any_port());
+        let listen = ListenConfig {
+            client,
+            peer,
+            health,
+        };
+        self.restart_at(at, listen).await;
+    }
+
+    async fn restart_at(&mut self, at: usize, listen: ListenConfig) {
         let level = self.level;
         let clock = Arc::clone(&self.members[at].clock);
         let env = || NodeEnv {
@@ -273,16 +298,7 @@ impl Cluster {
             ..NodeEnv::real()
         };
         let member = &mut self.members[at];
-        let Addresses {
-            client,
-            peer,
-            health,
-        } = member.addresses;
-        member.config.listen = ListenConfig {
-            client,
-            peer,
-            health,
-        };
+        member.config.listen = listen;
         // The last tasks of the stopped node may hold its data directory for a moment.
         let node = eventually("the node to start again", async || {
             match Node::start(member.config.clone(), env()).await {
@@ -292,21 +308,6 @@ impl Cluster {
             }
         })
         .await;
-        member.node = Some(node);
-    }
-
-    /// Starts a stopped node again, on other ports. Nobody is told.
-    pub(crate) async fn restart_elsewhere(&mut self, at: usize) {
-        let member = &mut self.members[at];
-        let (client, peer, health) = (any_port(), any_port(), any_port());
-        member.config.listen = ListenConfig {
-            client,
-            peer,
-            health,
-        };
-        let node = Node::start(member.config.clone(), NodeEnv::real())
-            .await
-            .unwrap();
         member.addresses = node.addresses();
         member.node = Some(node);
     }
