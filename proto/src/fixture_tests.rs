@@ -212,6 +212,7 @@ fn the_generated_types_read_every_request_and_reply() {
         SnapshotChunk, SnapshotReply, TransferLeaderRequest, TransferLeaderReply,
         ProposeMetaRequest, ProposeMetaReply, DescribeNodeRequest, NodeReport,
         WatchLeadersRequest, LeaderHints, MoveLeaderRequest, MoveLeaderReply,
+        EvictMetaReplicaRequest, EvictMetaReplicaReply,
     );
     for method in pool()
         .services()
