@@ -185,15 +185,7 @@ impl Cluster {
 
     /// Connects a new client.
     pub(crate) async fn client(&self) -> Result<Client> {
-        let text = fs::read_to_string(self.folder.join("contexts.yaml"))?;
-        let contexts: Contexts = serde_yaml::from_str(&text)?;
-        let context = contexts
-            .contexts
-            .get("dev")
-            .context("context dev not found")?;
-        let tls = TlsFiles::new(&context.ca, &context.cert, &context.key);
-        let config = ClientConfig::new(context.endpoints.iter().cloned(), tls);
-        Ok(Client::connect(config).await?)
+        connect(&self.folder).await
     }
 
     /// Stops the cluster with SIGINT.
@@ -202,6 +194,34 @@ impl Cluster {
         self.dev.wait()?;
         Ok(())
     }
+}
+
+/// Connects a new client to the cluster in a folder.
+pub(crate) async fn connect(folder: &Path) -> Result<Client> {
+    Ok(Client::connect(client_config(folder)?).await?)
+}
+
+/// Connects a new client to one node of the cluster in a folder. The node forwards to the others.
+pub(crate) async fn connect_to(folder: &Path, at: usize) -> Result<Client> {
+    let config = client_config(folder)?;
+    let endpoints = config.endpoints.get(at).cloned();
+    let config = ClientConfig {
+        endpoints: vec![endpoints.context("no such node")?],
+        endpoints_only: true,
+        ..config
+    };
+    Ok(Client::connect(config).await?)
+}
+
+fn client_config(folder: &Path) -> Result<ClientConfig> {
+    let text = fs::read_to_string(folder.join("contexts.yaml"))?;
+    let contexts: Contexts = serde_yaml::from_str(&text)?;
+    let context = contexts
+        .contexts
+        .get("dev")
+        .context("context dev not found")?;
+    let tls = TlsFiles::new(&context.ca, &context.cert, &context.key);
+    Ok(ClientConfig::new(context.endpoints.iter().cloned(), tls))
 }
 
 impl Drop for Cluster {

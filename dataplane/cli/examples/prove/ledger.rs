@@ -1,6 +1,7 @@
 //! Records that a producer has sent, their acknowledgements, and the comparison with the log.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -101,13 +102,26 @@ pub(crate) struct Load {
 impl Load {
     /// Starts the load. Records are numbered from `first`.
     pub(crate) fn start(client: Client, topic: &str, record_bytes: usize, first: u64) -> Self {
-        let ledger = Ledger::default();
+        let numbers = first..u64::MAX;
+        Self::of(client, topic, record_bytes, numbers, Ledger::default())
+    }
+
+    /// Starts to write records with these numbers, rounded up to whole calls, and adds the
+    /// acknowledgements to a ledger.
+    pub(crate) fn of(
+        client: Client,
+        topic: &str,
+        record_bytes: usize,
+        numbers: Range<u64>,
+        ledger: Ledger,
+    ) -> Self {
         let (stop, stopped) = watch::channel(false);
         let sender = Sender {
             client,
             topic: topic.to_owned(),
             record_bytes,
-            next: first,
+            next: numbers.start,
+            end: numbers.end,
         };
         let work = sender.run(ledger.clone(), stopped);
         Self {
@@ -120,6 +134,11 @@ impl Load {
     /// Stops the load without waiting for records in flight.
     pub(crate) fn abandon(self) {
         self.task.abort();
+    }
+
+    /// Waits until all records are acknowledged, and returns the number after the last record.
+    pub(crate) async fn complete(self) -> Result<u64> {
+        self.task.await?
     }
 
     /// Stops the load, waits for records in flight and returns the number after the last record.
@@ -135,6 +154,7 @@ struct Sender {
     topic: String,
     record_bytes: usize,
     next: u64,
+    end: u64,
 }
 
 impl Sender {
@@ -146,7 +166,7 @@ impl Sender {
         let size = self.record_bytes;
         let count = usize::try_from(SEND_RECORDS)?;
         let mut values = vec![0_u8; size * count];
-        while !*stopped.borrow() {
+        while !*stopped.borrow() && self.next < self.end {
             let first = self.next;
             for value in values.chunks_exact_mut(size) {
                 value[..8].copy_from_slice(&self.next.to_le_bytes());
@@ -225,11 +245,15 @@ pub(crate) async fn verify(
         for record in batch.iter() {
             let (offset, record) = record?;
             let offset = offset.get();
-            let head = record
+            let value = record
                 .value
-                .and_then(|v| v.first_chunk::<8>())
-                .context("value is too short")?;
+                .and_then(|value| value.split_first_chunk::<8>());
+            let (head, rest) = value.context("value is too short")?;
             let number = u64::from_le_bytes(*head);
+            ensure!(
+                rest.iter().all(|byte| *byte == 0),
+                "record {number} at offset {offset} has other bytes than were written"
+            );
             let expected = verdict.next_offset;
             ensure!(
                 offset == expected,

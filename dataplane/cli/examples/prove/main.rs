@@ -9,10 +9,13 @@ mod compare;
 mod compat;
 mod disks;
 mod faults;
+mod flipped;
 mod footprint;
+mod host_limits;
 mod ledger;
 mod measure;
 mod nats;
+mod node_set;
 mod proc;
 mod silent;
 mod text;
@@ -47,6 +50,10 @@ enum Command {
     DiskFull(disks::Full),
     /// Hold silent connections to every port while probes, new clients and produce go on
     Silent(silent::Silent),
+    /// Flip one byte in every kind of file of a node, running and stopped
+    FlippedByte(flipped::FlippedByte),
+    /// Carry many replicas on each node within small limits of open files
+    HostLimits(host_limits::HostLimits),
     /// Produce and consume a text file through the CLI and compare the result
     Text(text::Text),
     /// Measure memory and idle CPU of the nodes
@@ -69,6 +76,8 @@ async fn main() -> Result<ExitCode> {
         Command::DiskFreeze(freeze) => freeze.run(&prove).await,
         Command::DiskFull(full) => full.run(&prove).await,
         Command::Silent(silent) => silent.run(&prove).await,
+        Command::FlippedByte(flipped) => flipped.run(&prove).await,
+        Command::HostLimits(limits) => limits.run(&prove).await,
         Command::Text(text) => text.run(&prove),
         Command::Footprint(footprint) => footprint.run(&prove).await,
         Command::Compare(args) => compare::run(args, &prove).await,
