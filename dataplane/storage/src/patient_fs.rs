@@ -10,6 +10,7 @@ use lograft_core::limits::DESCRIPTOR_RETRY_INTERVAL;
 use crate::fs::{Fs, FsFile, FsSpace, OpenMode};
 use crate::open_segments::OpenSegments;
 use crate::read_failure::is_out_of_descriptors;
+use crate::write_queue::note_wait;
 
 /// A file system whose calls wait until the process has a file descriptor for them.
 // A writer cannot refuse its operation as a reader can: the entries are in the log already. EMFILE
@@ -17,7 +18,7 @@ use crate::read_failure::is_out_of_descriptors;
 // repeating it is safe: nothing was written, and no fsync was tried. To end the node would not help
 // either: it would start again with the same limit. The wait has no bound, because the shortage
 // ends when connections close; meanwhile the group is as slow as on a slow disk, and its callers
-// have their own timeouts.
+// have their own timeouts. To the watchdog the writer makes progress: the disk does not hang.
 pub(crate) struct PatientFs {
     pub(crate) inner: Arc<dyn Fs>,
     /// The sealed segments: their files are closed first.
@@ -31,6 +32,7 @@ impl PatientFs {
                 Err(error) if is_out_of_descriptors(&error) => {
                     // Readers open them again when they need them.
                     if !self.open_segments.close_all() {
+                        note_wait();
                         thread::sleep(DESCRIPTOR_RETRY_INTERVAL);
                     }
                 }

@@ -1,8 +1,9 @@
 //! The queue of one writer: the operations, in order, of all groups that share the writer.
 
+use std::cell::RefCell;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,19 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::op::Op;
 use crate::write_budget::WriteBudget;
+
+thread_local! {
+    /// The queue of the writer that runs on this thread.
+    static OWN_QUEUE: RefCell<Weak<WriteQueue>> = const { RefCell::new(Weak::new()) };
+}
+
+/// Notes progress of the writer on this thread, if there is one: it waits, but not for the disk.
+/// Without this, the watchdog would take the wait for a disk that hangs, and end the node.
+pub(crate) fn note_wait() {
+    if let Some(queue) = OWN_QUEUE.with_borrow(Weak::upgrade) {
+        queue.note_progress();
+    }
+}
 
 /// A group whose operations the writer executes.
 pub(crate) trait OpRunner: Send + Sync {
@@ -127,7 +141,10 @@ impl WriteQueue {
         let run = Arc::clone(&queue);
         let thread = thread::Builder::new()
             .name(format!("lograft-writer-{nth}"))
-            .spawn(move || run.run())?;
+            .spawn(move || {
+                OWN_QUEUE.set(Arc::downgrade(&run));
+                run.run();
+            })?;
         *queue.thread.lock() = Some(thread);
         Ok(queue)
     }

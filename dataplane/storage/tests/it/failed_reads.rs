@@ -2,11 +2,13 @@
 //! descriptor (which says nothing about the files).
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lograft_core::{GroupId, LogIndex, NodeId, Offset, Term, Vote};
 use lograft_storage::{
-    Checkpoint, Crash, FaultFs, GroupLog, GroupOptions, OpenError, ReadError, Storage, StorageError,
+    Checkpoint, Crash, FaultFs, GroupLog, GroupOptions, OpenError, ReadError, Storage,
+    StorageError, WriterDrive,
 };
 
 use crate::setup::{Flush, GROUP, TestDisk, append, id, open_group, records, settle};
@@ -276,6 +278,27 @@ fn no_free_descriptor_stops_no_writing() {
         assert_eq!(log.last_id(), Some(id(1, end + 4)));
         assert_eq!(log.hard_state().vote, Some(vote(2 + nth)));
     }
+}
+
+/// The watchdog ends a node whose writer hangs in a call to the disk. One that waits for a
+/// descriptor does not: it is late, as the lag says, and its leaderships go elsewhere.
+#[test]
+fn a_writer_that_waits_for_a_descriptor_does_not_count_as_a_disk_that_hangs() {
+    let (mut disk, fs) = filled();
+    disk.config.writers = WriterDrive::Threads(1);
+    let (disk, fs) = reopened(&disk, &fs);
+    let storage = disk.open();
+    let log = open_group(&storage);
+    fs.limit_open_files(Some(0));
+    let flush = Flush::default();
+    log.save_vote(vote(9), flush.callback());
+    std::thread::sleep(Duration::from_millis(600));
+    let health = storage.write_probe().health();
+    fs.limit_open_files(None);
+    flush.wait(&storage).unwrap();
+    assert!(health.lag >= Duration::from_millis(500), "{health:?}");
+    assert!(health.stuck < Duration::from_millis(300), "{health:?}");
+    assert_eq!(log.hard_state().vote, Some(vote(9)));
 }
 
 fn checkpoint_when_possible(log: &GroupLog, index: u64) {
