@@ -403,6 +403,9 @@ pub const LAZY_WRITE_MAX: Duration = Duration::from_millis(200);
 /// Maximum number of corrupt copies of a group, which are kept until the replica is repaired. The
 /// oldest are deleted first.
 pub const CORRUPT_COPIES_MAX_COUNT: usize = 3;
+/// Maximum size of the corrupt copies of all groups of a node. Above it, those of groups that have
+/// evicted the replica are emptied, the oldest first.
+pub const CORRUPT_COPIES_MAX_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 
 // The client.
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lograft_core::GroupId;
-use lograft_storage::{Storage, StorageError};
+use lograft_storage::{CorruptCopies, Storage, StorageError};
 use tracing::warn;
 
 use crate::error_text::error_chain;
@@ -22,8 +22,15 @@ pub(crate) struct Holdings {
     pub(crate) on_disk: BTreeSet<GroupId>,
     /// Groups without files whose corrupt files were set aside.
     pub(crate) set_aside: BTreeSet<GroupId>,
-    /// The number of corrupt copies of each group that has any.
-    pub(crate) copies: BTreeMap<GroupId, usize>,
+    /// The corrupt copies of each group that has any.
+    pub(crate) copies: BTreeMap<GroupId, CorruptCopies>,
+}
+
+impl Holdings {
+    /// The number of corrupt copies of a group.
+    pub(crate) fn copies_count(&self, group: GroupId) -> usize {
+        self.copies.get(&group).map_or(0, |copies| copies.count)
+    }
 }
 
 /// Reads the holdings. Cheap to clone.

@@ -12,10 +12,13 @@
 //! without the node is committed; then the phase becomes `Joining`, as for a new node, and last the
 //! copy is deleted. A crash between two of the steps repeats them.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lograft_core::limits::{JOIN_MAX, META_EVICTION_MAX, META_EVICTION_POLL_INTERVAL};
+use lograft_core::limits::{
+    DESCRIBE_MAX, META_EVICTION_MAX, META_EVICTION_POLL_INTERVAL, NODES_MAX_COUNT,
+};
 use lograft_core::{GroupId, NodeId, Reason};
 use lograft_raft::{GroupStatus, RaftError, RaftGroup};
 use lograft_storage::{Storage, StorageError};
@@ -149,10 +152,10 @@ pub(crate) struct MetaRejoin {
 /// Error of preparing to rejoin the meta group.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MetaRejoinError {
-    /// No leader of the meta group has evicted this node.
+    /// No leader of the meta group was found, or it has not evicted this node.
     #[error(
-        "the log of the meta group is damaged, and no seed that leads the group has evicted this \
-         node from it yet"
+        "the log of the meta group is damaged, and no leader of the group among the seeds and the \
+         nodes that they know has evicted this node from it yet"
     )]
     NotEvicted,
     /// The registration file cannot be used.
@@ -191,21 +194,26 @@ impl MetaRejoin {
         Ok(())
     }
 
-    /// Asks each seed whether it leads the meta group, and the leader to evict this node.
+    /// Asks each known node whether it leads the meta group, and the leader to evict this node.
+    /// The metadata are lost, so the search starts at the seeds; the leader may be none of them.
     async fn is_evicted(&self, member: Member) -> bool {
-        for seed in self.seeds.iter() {
-            let report = self.peers.describe_at(Arc::clone(&seed), JOIN_MAX).await;
-            let Ok(report) = report else { continue };
+        let mut known = KnownAddresses::default();
+        known.extend(self.seeds.iter());
+        while let Some(address) = known.next() {
+            let asked = self.peers.describe_at(Arc::clone(&address), DESCRIBE_MAX);
+            let Ok(report) = asked.await else { continue };
+            let others = report.peers.iter().filter(|(node, _)| *node != member.node);
+            known.extend(others.map(|(_, address)| Arc::clone(address)));
             let leads = report
                 .replicas
                 .iter()
                 .any(|replica| replica.group == GroupId::META && replica.ready_leader);
-            let same_cluster = report.member.filter(|seed| seed.cluster == member.cluster);
+            let same_cluster = report.member.filter(|peer| peer.cluster == member.cluster);
             let Some(leader) = same_cluster.filter(|_| leads) else {
                 continue;
             };
             self.addresses
-                .send_modify(|book| book.extend([(leader.node, Arc::clone(&seed))]));
+                .send_modify(|book| book.extend([(leader.node, Arc::clone(&address))]));
             let route = CallRoute {
                 from: member,
                 to: leader.node,
@@ -220,6 +228,27 @@ impl MetaRejoin {
             }
         }
         false
+    }
+}
+
+/// The addresses to ask, each once, at most [`NODES_MAX_COUNT`].
+#[derive(Default)]
+struct KnownAddresses {
+    seen: BTreeSet<Arc<str>>,
+    to_ask: VecDeque<Arc<str>>,
+}
+
+impl KnownAddresses {
+    fn extend(&mut self, addresses: impl Iterator<Item = Arc<str>>) {
+        for address in addresses {
+            if self.seen.len() < NODES_MAX_COUNT && self.seen.insert(Arc::clone(&address)) {
+                self.to_ask.push_back(address);
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Arc<str>> {
+        self.to_ask.pop_front()
     }
 }
 

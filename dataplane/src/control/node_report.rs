@@ -1,6 +1,7 @@
 //! The state that a node reports about itself and its replicas.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use lograft_core::check::NodeChecks;
 use lograft_core::{FeatureLevel, GroupId, LogIndex, NodeId, Offset, Term};
@@ -32,6 +33,8 @@ pub(crate) struct NodeReport {
     pub(crate) ca_fingerprints: Vec<String>,
     /// Its raised checks; none from programs before 0.3.0.
     pub(crate) checks: NodeChecks,
+    /// Peer addresses of the nodes that it knows; none from programs before 0.3.0.
+    pub(crate) peers: Vec<(NodeId, Arc<str>)>,
 }
 
 /// Report of a replica by its node.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lograft_core::{DiskMark, FeatureLevel, LogId, LogIndex};
+use lograft_core::{DiskMark, FeatureLevel, LogId, LogIndex, NodeId, NodeState};
 use lograft_raft::{GroupStatus, Role};
 use lograft_storage::{GroupLog, Storage};
 
@@ -47,7 +47,18 @@ impl NodeReporter {
             certificate_not_after_s: Some(certificates.not_after_s),
             ca_fingerprints: certificates.ca_fingerprints,
             checks: (*self.checks.load()).clone(),
+            peers: self.peers(),
         }
+    }
+
+    /// The addresses of the members.
+    fn peers(&self) -> Vec<(NodeId, Arc<str>)> {
+        let metadata = self.view.load();
+        let nodes = metadata.nodes();
+        let members = nodes.filter(|node| node.state != NodeState::Removed);
+        members
+            .map(|node| (node.id, node.registration.peer_address.as_str().into()))
+            .collect()
     }
 
     fn replica_reports(&self) -> Vec<ReplicaReport> {

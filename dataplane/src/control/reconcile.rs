@@ -6,7 +6,9 @@ pub(crate) mod plan;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use lograft_core::limits::{RECONCILE_RETRY_INTERVAL, REPLICAS_OPENING_MAX_COUNT};
+use lograft_core::limits::{
+    CORRUPT_COPIES_MAX_BYTES, RECONCILE_RETRY_INTERVAL, REPLICAS_OPENING_MAX_COUNT,
+};
 use lograft_core::{DiskMark, GroupId, PartitionState};
 use lograft_raft::RaftError;
 use lograft_storage::{GroupLog, GroupOptions, NewerFormat, OpenError, Storage};
@@ -88,6 +90,7 @@ impl Reconciler {
             Step::Open(assigned) => self.open(me, assigned).await,
             Step::Remove(group) => self.remove(group).await,
             Step::RemoveCopies(group) => self.remove_copies(group).await,
+            Step::EmptyCopies(group) => self.empty_copies(group).await,
             Step::MarkCorrupt(group) => {
                 let text = "its files were corrupt and have been set aside";
                 self.replicas.set_corrupt(group, Some(text));
@@ -218,6 +221,20 @@ impl Reconciler {
             Some(Ok(())) => info!(%group, "replica repaired, its corrupt copies were deleted"),
             Some(Err(error)) => {
                 warn!(%group, error = error_chain(&error), "cannot delete the corrupt copies");
+            }
+            None => {}
+        }
+    }
+
+    async fn empty_copies(&self, group: GroupId) {
+        let storage = self.storage.clone();
+        match run_blocking(move || storage.empty_set_aside(group)).await {
+            Some(Ok(())) => {
+                let bound = CORRUPT_COPIES_MAX_BYTES;
+                info!(%group, bound, "corrupt copies of the node were too large, oldest emptied");
+            }
+            Some(Err(error)) => {
+                warn!(%group, error = error_chain(&error), "cannot empty the corrupt copies");
             }
             None => {}
         }

@@ -3,6 +3,11 @@
 //! The token makes a repeated join idempotent: the cluster answers it with the same node id. The
 //! phase distinguishes a node that has just entered a cluster, whose meta log may be empty, from
 //! a member whose meta log was wiped and which must not vote again.
+//!
+//! There are two files with the same bytes and a checksum, so that one flipped byte costs nothing.
+//! The copy is written first. A crash in between leaves the former state in the first file, which
+//! counts while it is valid; and should that file rot then, the copy has the state that the caller
+//! was about to have. Version 0.2 reads and writes the first file alone, without a checksum.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -10,13 +15,15 @@ use std::sync::Arc;
 
 use lograft_core::ClusterId;
 use lograft_core::metadata::RegistrationToken;
-use lograft_storage::{Fs, OpenMode};
+use lograft_storage::{Fs, OpenMode, is_unreadable};
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::blocking::run_blocking;
 
 const FILE: &str = "registration.json";
-const FILE_NEW: &str = "registration.json.new";
+const COPY: &str = "registration.copy.json";
 
 /// Error of reading or writing the registration file.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +37,8 @@ pub(crate) enum RegistrationError {
         #[source]
         source: io::Error,
     },
-    /// The content is not a registration.
-    #[error("cannot decode {path}")]
+    /// No file has a valid registration.
+    #[error("cannot decode {path}, and no valid copy of it exists")]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -125,48 +132,122 @@ impl RegistrationFile {
     }
 }
 
-/// Reads the state; `None` if there is no file.
-fn load(fs: &dyn Fs, dir: &Path) -> Result<Option<RegistrationState>, RegistrationError> {
-    let path = dir.join(FILE);
-    let io = |source| RegistrationError::Io {
-        path: path.clone(),
-        source,
-    };
-    let file = match fs.open(&path, OpenMode::Read) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io(error)),
-    };
-    let len = usize::try_from(file.len().map_err(io)?).unwrap_or(usize::MAX);
-    let bytes = file.read_at(0, len).map_err(io)?;
-    let malformed = |source| RegistrationError::Malformed {
-        path: path.clone(),
-        source,
-    };
-    serde_json::from_slice(&bytes).map(Some).map_err(malformed)
+/// The content of a file.
+#[derive(Serialize, Deserialize)]
+struct StoredState {
+    token: RegistrationToken,
+    phase: Phase,
+    /// CRC-32C of the state as JSON without this field. Version 0.2 does not write it.
+    #[serde(default)]
+    checksum: Option<u32>,
 }
 
-/// Writes the state durably: to a new file that is synced and then renamed over the old one, so
-/// that a crash leaves one of both, and never a part.
-fn store(state: RegistrationState, fs: &dyn Fs, dir: &Path) -> Result<(), RegistrationError> {
-    let path = dir.join(FILE);
-    let malformed = |source| RegistrationError::Malformed {
-        path: path.clone(),
-        source,
-    };
-    let bytes = serde_json::to_vec(&state).map_err(malformed)?;
-    let write = || {
-        let new = dir.join(FILE_NEW);
-        let file = fs.open(&new, OpenMode::Create)?;
-        file.write_vectored_at(&mut [IoSlice::new(&bytes)], 0)?;
-        file.sync_data()?;
-        fs.rename(&new, &path)?;
-        fs.sync_dir(dir)
-    };
-    write().map_err(|source| RegistrationError::Io {
-        path: path.clone(),
-        source,
+fn checksum(state: &RegistrationState) -> Result<u32, serde_json::Error> {
+    serde_json::to_vec(state).map(|bytes| crc32c::crc32c(&bytes))
+}
+
+fn encode(state: RegistrationState) -> Result<Vec<u8>, serde_json::Error> {
+    let RegistrationState { token, phase } = state;
+    serde_json::to_vec(&StoredState {
+        token,
+        phase,
+        checksum: Some(checksum(&state)?),
     })
+}
+
+fn decode(bytes: &[u8]) -> Result<RegistrationState, serde_json::Error> {
+    let StoredState {
+        token,
+        phase,
+        checksum: stored,
+    } = serde_json::from_slice(bytes)?;
+    let state = RegistrationState { token, phase };
+    let expected = checksum(&state)?;
+    match stored {
+        Some(stored) if stored != expected => {
+            let text = format!("checksum must be {expected}, got {stored}");
+            Err(serde_json::Error::custom(text))
+        }
+        _ => Ok(state),
+    }
+}
+
+/// Reads the state; `None` if there is no file. Makes both files equal if they are not.
+fn load(fs: &dyn Fs, dir: &Path) -> Result<Option<RegistrationState>, RegistrationError> {
+    let paths = [FILE, COPY].map(|name| dir.join(name));
+    let [first, copy] = [read(fs, &paths[0])?, read(fs, &paths[1])?];
+    let decoded = [&first, &copy].map(|bytes| bytes.as_deref().map(decode));
+    let state = match decoded {
+        [None, None] => return Ok(None),
+        [Some(Ok(state)), copy] => {
+            if let Some(Err(_)) = copy {
+                let path = paths[1].display();
+                warn!(%path, "copy of the registration file was damaged, restored from the file");
+            }
+            state
+        }
+        [_, Some(Ok(state))] => {
+            let path = paths[0].display();
+            warn!(%path, "registration file was missing or damaged, restored from its copy");
+            state
+        }
+        [Some(Err(source)), _] | [None, Some(Err(source))] => {
+            let [path, _] = paths;
+            return Err(RegistrationError::Malformed { path, source });
+        }
+    };
+    if first != copy || first.as_deref().is_some_and(is_unchecked) {
+        store(state, fs, dir)?;
+    }
+    Ok(Some(state))
+}
+
+/// Whether version 0.2 wrote the file.
+fn is_unchecked(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<StoredState>(bytes).is_ok_and(|stored| stored.checksum.is_none())
+}
+
+/// The bytes of a file, none of them if the disk cannot read it; `None` if it does not exist.
+fn read(fs: &dyn Fs, path: &Path) -> Result<Option<Vec<u8>>, RegistrationError> {
+    let read = || {
+        let file = fs.open(path, OpenMode::Read)?;
+        let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+        file.read_at(0, len)
+    };
+    match read() {
+        Ok(bytes) => Ok(Some(bytes.to_vec())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if is_unreadable(&error) => Ok(Some(Vec::new())),
+        Err(source) => Err(RegistrationError::Io {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Writes both files durably: each to a new file that is synced and then renamed over the old one,
+/// so that a crash leaves one of both, and never a part.
+fn store(state: RegistrationState, fs: &dyn Fs, dir: &Path) -> Result<(), RegistrationError> {
+    for name in [COPY, FILE] {
+        let path = dir.join(name);
+        let bytes = match encode(state) {
+            Ok(bytes) => bytes,
+            Err(source) => return Err(RegistrationError::Malformed { path, source }),
+        };
+        let write = || {
+            let new = dir.join(format!("{name}.new"));
+            let file = fs.open(&new, OpenMode::Create)?;
+            file.write_vectored_at(&mut [IoSlice::new(&bytes)], 0)?;
+            file.sync_data()?;
+            fs.rename(&new, &path)?;
+            fs.sync_dir(dir)
+        };
+        write().map_err(|source| RegistrationError::Io {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -191,8 +272,76 @@ mod tests {
             store(state, &fs, dir.path()).unwrap();
             assert_eq!(load(&fs, dir.path()).unwrap(), Some(state));
         }
-        std::fs::write(dir.path().join(FILE), "{").unwrap();
+        for name in [FILE, COPY] {
+            std::fs::write(dir.path().join(name), "{").unwrap();
+        }
         let error = load(&fs, dir.path()).unwrap_err();
         assert!(matches!(error, RegistrationError::Malformed { .. }));
+    }
+
+    fn stored(dir: &Path, phase: Phase) -> RegistrationState {
+        let token = RegistrationState::random(&RealFs).token;
+        let state = RegistrationState { token, phase };
+        store(state, &RealFs, dir).unwrap();
+        state
+    }
+
+    #[test]
+    fn a_flipped_byte_in_either_file_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let cluster = ClusterId::from_bytes([3; 16]);
+        for phase in [Phase::Joining, Phase::Bootstrapping(cluster), Phase::Member] {
+            let state = stored(dir.path(), phase);
+            let whole = std::fs::read(dir.path().join(FILE)).unwrap();
+            for name in [FILE, COPY] {
+                for at in 0..whole.len() {
+                    let mut flipped = whole.clone();
+                    flipped[at] ^= 1 << (at % 8);
+                    std::fs::write(dir.path().join(name), &flipped).unwrap();
+                    let loaded = load(&RealFs, dir.path()).unwrap();
+                    assert_eq!(loaded, Some(state), "byte {at} of {name}");
+                    for name in [FILE, COPY] {
+                        assert_eq!(std::fs::read(dir.path().join(name)).unwrap(), whole);
+                    }
+                }
+                std::fs::remove_file(dir.path().join(name)).unwrap();
+                assert_eq!(load(&RealFs, dir.path()).unwrap(), Some(state));
+            }
+        }
+    }
+
+    /// Version 0.2 writes the first file alone, without a checksum: it counts, whatever the copy of
+    /// an upgrade that was taken back says.
+    #[test]
+    fn the_file_of_version_0_2_goes_before_an_older_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = stored(dir.path(), Phase::Joining);
+        let state = RegistrationState {
+            phase: Phase::Member,
+            ..old
+        };
+        let bytes = serde_json::to_vec(&state).unwrap();
+        std::fs::write(dir.path().join(FILE), &bytes).unwrap();
+        assert_eq!(load(&RealFs, dir.path()).unwrap(), Some(state));
+        // Now both have it, and version 0.2 reads it.
+        std::fs::remove_file(dir.path().join(COPY)).unwrap();
+        let bytes = std::fs::read(dir.path().join(FILE)).unwrap();
+        assert_eq!(
+            serde_json::from_slice::<RegistrationState>(&bytes).unwrap(),
+            state
+        );
+        assert_eq!(load(&RealFs, dir.path()).unwrap(), Some(state));
+    }
+
+    #[test]
+    fn a_crash_between_the_two_writes_leaves_the_former_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = stored(dir.path(), Phase::Joining);
+        let first = std::fs::read(dir.path().join(FILE)).unwrap();
+        let new = stored(dir.path(), Phase::Member);
+        std::fs::write(dir.path().join(FILE), first).unwrap();
+        assert_eq!(load(&RealFs, dir.path()).unwrap(), Some(old));
+        assert_eq!(load(&RealFs, dir.path()).unwrap(), Some(old));
+        let _ = new;
     }
 }

@@ -27,8 +27,8 @@ use crate::serving::replica::{Replica, ReplicaMap};
 /// the log from, or if a repair is in progress. A replica that was damaged again after the group
 /// had evicted it, during its repair, must be evicted once more.
 fn is_reportable(partition: &Partition, me: NodeId, holdings: &Holdings) -> bool {
-    let copies_count = holdings.copies.get(&partition.group).copied();
-    let is_damaged_again = is_evicted(partition, me) && copies_count > Some(1);
+    let copies_count = holdings.copies_count(partition.group);
+    let is_damaged_again = is_evicted(partition, me) && copies_count > 1;
     partition.started
         && partition.replicas.len() > 1
         && (partition.repair.is_none() || is_damaged_again)
@@ -212,7 +212,7 @@ mod tests {
     use lograft_core::metadata::Repair;
 
     use super::*;
-    use crate::control::test_metadata::ids;
+    use crate::control::test_metadata::{copies, ids};
     use crate::control::test_status::{caught_up, leading};
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
         };
         let me = NodeId(1);
         let mut holdings = Holdings::default();
-        holdings.copies.insert(group, 1);
+        holdings.copies.insert(group, copies(1));
         assert!(is_reportable(&partition, me, &holdings));
         for is_evicted in [false, true] {
             let node = me;
@@ -238,7 +238,7 @@ mod tests {
                 "reported, or evicted since the copy was made"
             );
         }
-        holdings.copies.insert(group, 2);
+        holdings.copies.insert(group, copies(2));
         assert!(
             is_reportable(&partition, me, &holdings),
             "damaged again after the eviction"

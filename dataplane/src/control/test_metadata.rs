@@ -4,6 +4,7 @@ use lograft_core::metadata::{Command, Metadata, Registration, RegistrationToken}
 use lograft_core::{
     ClusterId, FeatureLevel, GroupId, LogIndex, NodeId, PartitionId, RetentionPolicy, TopicSettings,
 };
+use lograft_storage::CorruptCopies;
 
 /// The registration of node `n`.
 pub(crate) fn registration(n: u8) -> Registration {
@@ -40,6 +41,15 @@ pub(crate) fn cluster(nodes: u8) -> Metadata {
         apply(&mut metadata, &Command::RegisterNode(registration(n)));
     }
     metadata
+}
+
+/// Corrupt copies of a group.
+pub(crate) fn copies(count: usize) -> CorruptCopies {
+    CorruptCopies {
+        count,
+        oldest: 1,
+        bytes: 1000,
+    }
 }
 
 /// Creates a topic with these replicas.

@@ -100,8 +100,13 @@ async fn open_storage(
     };
     let sink = Arc::clone(fatal);
     let on_fatal = Arc::new(move |error| sink.report(FatalError::Storage(error)));
-    tokio::task::spawn_blocking(move || Storage::open(fs, settings, on_fatal))
+    let opened = tokio::task::spawn_blocking(move || Storage::open(fs, settings, on_fatal))
         .await
         .map_err(RunError::Task)?
-        .map_err(RunError::Storage)
+        .map_err(RunError::Storage)?;
+    if let Some(path) = opened.damaged_identity() {
+        let path = path.display();
+        warn!(%path, "identity file was damaged, restored from its copy");
+    }
+    Ok(opened)
 }

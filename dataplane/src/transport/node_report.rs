@@ -1,6 +1,7 @@
 //! A node's report on the wire.
 
 use bytes::Bytes;
+use lograft_core::limits::NODES_MAX_COUNT;
 use lograft_core::{ClusterId, FeatureLevel, GroupId, LogIndex, NodeId, Offset, Term};
 use lograft_proto::raft::v1 as proto;
 
@@ -22,6 +23,7 @@ pub(crate) fn to_proto(report: NodeReport) -> proto::NodeReport {
         ca_fingerprints,
         level,
         checks,
+        peers,
     } = report;
     proto::NodeReport {
         node_id: member.map_or(0, |member| member.node.get()),
@@ -38,6 +40,13 @@ pub(crate) fn to_proto(report: NodeReport) -> proto::NodeReport {
         ca_fingerprints,
         feature_level: level.get(),
         checks: reading::checks_to_proto(&checks),
+        peers: peers
+            .into_iter()
+            .map(|(node, address)| proto::PeerAddress {
+                node_id: node.get(),
+                address: (*address).to_owned(),
+            })
+            .collect(),
     }
 }
 
@@ -56,6 +65,7 @@ pub(crate) fn from_proto(report: proto::NodeReport) -> NodeReport {
         ca_fingerprints,
         feature_level,
         checks,
+        peers,
     } = report;
     let cluster = <[u8; 16]>::try_from(cluster_id.as_ref()).ok();
     let member = cluster.filter(|_| node_id != 0).map(|bytes| Member {
@@ -74,6 +84,11 @@ pub(crate) fn from_proto(report: proto::NodeReport) -> NodeReport {
         ca_fingerprints,
         level: FeatureLevel(feature_level),
         checks: reading::checks_from_proto(checks),
+        peers: peers
+            .into_iter()
+            .take(NODES_MAX_COUNT)
+            .map(|peer| (NodeId(peer.node_id), peer.address.into()))
+            .collect(),
     }
 }
 
@@ -203,6 +218,7 @@ mod tests {
             certificate_not_after_s: Some(77),
             ca_fingerprints: vec!["ab".to_owned()],
             checks: NodeChecks::of(&[RaisedCheck::new(CheckName::DiskLow, [])]),
+            peers: vec![(NodeId(3), "node-3:9401".into())],
         };
         assert_eq!(from_proto(to_proto(report.clone())), report);
         let outside = NodeReport::default();

@@ -79,6 +79,17 @@ pub struct Identity {
     pub node_id: NodeId,
 }
 
+/// The corrupt copies of a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CorruptCopies {
+    /// The number of copies.
+    pub count: usize,
+    /// The number in the name of the oldest one: it grows with each copy that the node makes.
+    pub oldest: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+}
+
 /// Size and free space of the file system of the data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {

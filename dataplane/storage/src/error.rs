@@ -153,10 +153,17 @@ pub enum StorageError {
         /// The node it belongs to.
         node_id: NodeId,
     },
-    /// The identity file is not valid.
-    #[error("identity file {path} is corrupt")]
+    /// No file with the identity is valid. Without it, the data directory cannot be used: remove
+    /// the node from its cluster, and start it with an empty directory.
+    #[error("identity file {path} is corrupt, and no valid copy of it exists")]
     IdentityDamaged {
         /// The file.
+        path: PathBuf,
+    },
+    /// The two files with the identity are valid and different: one was copied from another node.
+    #[error("identity file {path} is of another node than the file beside it")]
+    IdentitiesDiffer {
+        /// The second file.
         path: PathBuf,
     },
     /// Another process uses the data directory.

@@ -19,6 +19,11 @@ pub(crate) fn identity_path(data_dir: &Path) -> PathBuf {
     data_dir.join("identity")
 }
 
+/// The second file with the identity.
+pub(crate) fn identity_copy_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("identity.copy")
+}
+
 pub(crate) fn recycled_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("recycled")
 }
@@ -42,10 +47,10 @@ pub(crate) fn corrupt_copy_prefix(group: GroupId) -> String {
     format!("{}.corrupt-", group_name(group))
 }
 
-/// The group of a corrupt copy with this directory name; `None` for all other names.
-pub(crate) fn parse_corrupt_copy_name(name: &str) -> Option<GroupId> {
-    let (group, _) = name.split_once(".corrupt-")?;
-    parse_group_name(group)
+/// The group and the number of a corrupt copy with this directory name; `None` for all other names.
+pub(crate) fn parse_corrupt_copy_name(name: &str) -> Option<(GroupId, u64)> {
+    let (group, number) = name.split_once(".corrupt-")?;
+    Some((parse_group_name(group)?, number.parse().unwrap_or(0)))
 }
 
 /// The file of the segment with this base index.

@@ -9,6 +9,7 @@
 mod cache_eviction;
 mod checkpoint;
 mod config;
+mod corrupt_copies;
 mod disk_room;
 mod error;
 mod fail_stop;
@@ -19,6 +20,7 @@ mod group_log;
 mod hard_file;
 mod hard_state;
 mod held_index;
+mod identity_files;
 mod layout;
 mod op;
 mod open_segments;
@@ -42,12 +44,15 @@ mod write_queue;
 mod fixtures;
 
 pub use checkpoint::Checkpoint;
-pub use config::{GroupOptions, Identity, ReadLane, Space, StorageConfig, WriterDrive};
+pub use config::{
+    CorruptCopies, GroupOptions, Identity, ReadLane, Space, StorageConfig, WriterDrive,
+};
 pub use error::{Action, Damage, NewerFormat, OpenError, ReadError, StorageError};
 pub use fs::{Crash, DiskCall, FaultFs, Fs, FsFile, FsSpace, OpenMode, RealFs};
 pub use group_log::{GroupLog, Recovered, SegmentInfo, TornTail};
 pub use hard_state::HardState;
 pub use op::FlushCallback;
+pub use read_failure::is_unreadable;
 pub use storage::Storage;
 pub use write_budget::WriteBudget;
 pub use write_probe::{WriteHealth, WriteProbe};

@@ -47,6 +47,11 @@ pub(crate) fn class_of(error: &io::Error) -> FailureClass {
     }
 }
 
+/// Whether a read has failed because the disk has lost the bytes.
+pub fn is_unreadable(error: &io::Error) -> bool {
+    class_of(error) == FailureClass::Damage
+}
+
 /// Whether the process or the host has no file descriptor left. Only a call that opens a file or a
 /// directory fails so, and it has changed nothing: it may always be repeated.
 pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {

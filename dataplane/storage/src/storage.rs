@@ -2,24 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use lograft_core::limits::CORRUPT_COPIES_MAX_COUNT;
 use lograft_core::{DiskMark, GroupId};
 use parking_lot::Mutex;
 
 use crate::config::{GroupOptions, Identity, Space, StorageConfig};
 use crate::error::{Action, OpenError, StorageError};
 use crate::files::Files;
-use crate::format::{decode_identity, encode_identity, newer_identity};
 use crate::fs::Fs;
 use crate::group_log::{GroupLog, OpenGroup, Recovered, SegmentSizes};
 use crate::hard_file::FileOwner;
-use crate::layout::{
-    REMOVED_SUFFIX, corrupt_copy_prefix, group_name, identity_path, lock_path,
-    parse_corrupt_copy_name, parse_group_name, with_suffix,
-};
+use crate::identity_files::{FoundIdentity, write_identity};
+use crate::layout::{REMOVED_SUFFIX, lock_path, parse_group_name, with_suffix};
 use crate::recovery::{self, RecoveredGroup, RecoveryError};
 use crate::storage_env::StorageEnv;
 use crate::write_budget::WriteBudget;
@@ -33,6 +29,7 @@ pub struct Storage(Arc<StorageInner>);
 struct StorageInner {
     env: Arc<StorageEnv>,
     groups: Mutex<BTreeMap<GroupId, GroupSlot>>,
+    damaged_identity: Option<PathBuf>,
 }
 
 /// The state of a group that is in use.
@@ -82,7 +79,8 @@ impl Storage {
             })?;
         let env = Arc::new(StorageEnv::new(fs, config, on_fatal, lock)?);
         // Before anything is changed: the directory may be of a newer version.
-        *env.identity.lock() = read_identity(&env)?;
+        let found = FoundIdentity::read(&env.write_files, &dir)?;
+        *env.identity.lock() = found.identity;
         let groups = env.groups_dir();
         env.files.create_dir_all(&groups)?;
         env.recycler.recover(&env.write_files)?;
@@ -90,10 +88,12 @@ impl Storage {
         let storage = Self(Arc::new(StorageInner {
             env,
             groups: Mutex::default(),
+            damaged_identity: found.damaged.clone(),
         }));
         // Before anything is written: on a disk that others have filled, this makes room.
         storage.check_disk()?;
         let files = &storage.0.env.write_files;
+        found.complete(files)?;
         files.sync_dir(&dir)?;
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             files.sync_dir(parent)?;
@@ -104,6 +104,11 @@ impl Storage {
     /// The cluster and node of the data directory; `None` until [`Self::write_identity`].
     pub fn identity(&self) -> Option<Identity> {
         *self.0.env.identity.lock()
+    }
+
+    /// The identity file that was damaged at the start, and replaced by its copy.
+    pub fn damaged_identity(&self) -> Option<&Path> {
+        self.0.damaged_identity.as_deref()
     }
 
     /// Writes the identity, durably. Writing the same one again succeeds; another one fails with
@@ -121,9 +126,7 @@ impl Storage {
             }),
             None => {
                 let env = &self.0.env;
-                let path = identity_path(&env.config.data_dir);
-                env.write_files
-                    .write_file(&path, &encode_identity(identity), true)?;
+                write_identity(&env.write_files, &env.config.data_dir, identity)?;
                 *current = Some(*identity);
                 Ok(())
             }
@@ -212,28 +215,15 @@ impl Storage {
         }
     }
 
-    /// Closes a group and moves its files aside as a corrupt copy: for a replica of which a read
-    /// has met damage ([`GroupLog::damage`]). Returns their new directory. The next open creates an
-    /// empty log. If the files cannot be moved, the node must end unless the error is retryable.
-    pub fn set_aside_group(&self, group: GroupId) -> Result<PathBuf, StorageError> {
-        self.close_group(group)?;
-        self.move_aside(group)
+    pub(crate) fn env(&self) -> &StorageEnv {
+        &self.0.env
     }
 
-    fn move_aside(&self, group: GroupId) -> Result<PathBuf, StorageError> {
-        let env = &self.0.env;
-        let groups_dir = env.groups_dir();
-        let mut copies = self.copies_of(group)?;
-        let number = copies.keys().next_back().map_or(1, |last| last + 1);
-        let kept = groups_dir.join(format!("{}{number}", corrupt_copy_prefix(group)));
-        while copies.len() >= CORRUPT_COPIES_MAX_COUNT {
-            if let Some((_, oldest)) = copies.pop_first() {
-                env.write_files.remove_dir_all(&oldest)?;
-            }
-        }
-        env.write_files.rename(&env.group_dir(group), &kept)?;
-        env.write_files.sync_dir(&groups_dir)?;
-        Ok(kept)
+    /// Calls `with` if a group is in use, and keeps others from opening or closing it meanwhile.
+    pub(crate) fn if_in_use<T>(&self, group: GroupId, with: impl FnOnce() -> T) -> Option<T> {
+        let groups = self.0.groups.lock();
+        let is_in_use = groups.get(&group).is_some_and(GroupSlot::is_in_use);
+        is_in_use.then(with)
     }
 
     /// Closes a group, so that it can be opened again. Waits until all of its writes are done;
@@ -277,92 +267,6 @@ impl Storage {
             .collect();
         groups.sort_unstable();
         Ok(groups)
-    }
-
-    /// The groups that have only a corrupt copy: their files were moved aside, and no new ones were
-    /// created since. Opening such a group creates an empty log, without the vote and the
-    /// acknowledged entries of the old one.
-    pub fn set_aside_groups(&self) -> Result<Vec<GroupId>, StorageError> {
-        let names = self.0.env.files.list(&self.0.env.groups_dir())?;
-        let mut groups: Vec<GroupId> = names
-            .iter()
-            .filter_map(|name| parse_corrupt_copy_name(name))
-            .filter(|group| !names.contains(&group_name(*group)))
-            .collect();
-        groups.dedup();
-        Ok(groups)
-    }
-
-    /// The number of corrupt copies of each group that has any. Two copies of a group that has no
-    /// other files mean that the replica was damaged again while it was being repaired: it MUST
-    /// leave its raft group once more before it is opened.
-    pub fn corrupt_copies(&self) -> Result<BTreeMap<GroupId, usize>, StorageError> {
-        let mut counts = BTreeMap::new();
-        for name in self.0.env.files.list(&self.0.env.groups_dir())? {
-            if let Some(group) = parse_corrupt_copy_name(&name) {
-                *counts.entry(group).or_default() += 1;
-            }
-        }
-        Ok(counts)
-    }
-
-    /// Removes the corrupt copies of a group. Blocks until they are removed.
-    pub fn remove_set_aside(&self, group: GroupId) -> Result<(), StorageError> {
-        for copy in self.copies_of(group)?.into_values() {
-            self.0.env.write_files.remove_dir_all(&copy)?;
-        }
-        Ok(())
-    }
-
-    /// Removes the corrupt copies of a group that is open again and repaired. Does nothing if it is
-    /// not open: a copy may then be the only sign that the replica lost its log.
-    pub fn remove_repaired_copies(&self, group: GroupId) -> Result<(), StorageError> {
-        // Listed while the group is known to be open: a copy made after that has another number.
-        let copies = {
-            let groups = self.0.groups.lock();
-            if !groups.get(&group).is_some_and(GroupSlot::is_in_use) {
-                return Ok(());
-            }
-            self.copies_of(group)?
-        };
-        for copy in copies.into_values() {
-            self.0.env.write_files.remove_dir_all(&copy)?;
-        }
-        Ok(())
-    }
-
-    /// Removes all corrupt copies of a group but the oldest, which has the most entries: the group
-    /// has evicted the replica again since the newest was made. Blocks until they are removed.
-    pub fn merge_set_aside(&self, group: GroupId) -> Result<(), StorageError> {
-        for copy in self.copies_of(group)?.into_values().skip(1) {
-            self.0.env.write_files.remove_dir_all(&copy)?;
-        }
-        self.0.env.write_files.sync_dir(&self.0.env.groups_dir())
-    }
-
-    /// Removes the files of the corrupt copies of a group, because the disk is low, and keeps their
-    /// empty directories: they still say that the replica lost its log. MUST be called only when
-    /// the group goes on without the replica, so that other nodes have all committed entries.
-    pub fn empty_set_aside(&self, group: GroupId) -> Result<(), StorageError> {
-        let files = &self.0.env.write_files;
-        for copy in self.copies_of(group)?.into_values() {
-            for name in files.list(&copy)? {
-                files.remove_file(&copy.join(name))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The directories of the corrupt copies of a group, by their number.
-    fn copies_of(&self, group: GroupId) -> Result<BTreeMap<u64, PathBuf>, StorageError> {
-        let groups_dir = self.0.env.groups_dir();
-        let prefix = corrupt_copy_prefix(group);
-        let names = self.0.env.write_files.list(&groups_dir)?;
-        let copies = names.iter().filter_map(|name| {
-            let number = name.strip_prefix(&prefix)?.parse().ok()?;
-            Some((number, groups_dir.join(name)))
-        });
-        Ok(copies.collect())
     }
 
     /// Size and free space of the disk.
@@ -430,17 +334,4 @@ fn remove_leftovers(env: &StorageEnv) -> Result<(), StorageError> {
         }
     }
     Ok(())
-}
-
-fn read_identity(env: &StorageEnv) -> Result<Option<Identity>, StorageError> {
-    let path = identity_path(&env.config.data_dir);
-    match env.write_files.read_file(&path)? {
-        None => Ok(None),
-        Some(bytes) => match newer_identity(&bytes) {
-            Some(newer) => Err(newer.in_file(&path, 0).into()),
-            None => decode_identity(&bytes)
-                .map(Some)
-                .ok_or(StorageError::IdentityDamaged { path }),
-        },
-    }
 }

@@ -1,6 +1,7 @@
 //! The state that all groups of a storage share: the files, the write queues, the tail cache
 //! budget, the open segments and the recycled ones.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -50,6 +51,8 @@ pub(crate) struct StorageEnv {
     pub(crate) open_segments: Arc<OpenSegments>,
     pub(crate) fail_stop: Arc<FailStop>,
     pub(crate) write_budget: Arc<WriteBudget>,
+    /// Bytes of the corrupt copies, as far as they were measured.
+    pub(crate) copies_bytes: Mutex<BTreeMap<PathBuf, u64>>,
     client_reads: ReadPool,
     raft_reads: ReadPool,
     write_queues: Vec<Arc<WriteQueue>>,
@@ -87,6 +90,7 @@ impl StorageEnv {
             open_segments,
             fail_stop: Arc::new(FailStop::new(on_fatal)),
             write_budget,
+            copies_bytes: Mutex::default(),
             client_reads: ReadPool::new("client-read", CLIENT_READS),
             raft_reads: ReadPool::new("raft-read", RAFT_READS),
             write_queues,

@@ -312,6 +312,12 @@ impl Cluster {
         member.node = Some(node);
     }
 
+    /// Sets the seeds that a node has at its next start.
+    pub(crate) fn set_seeds(&mut self, at: usize, seeds: &[usize]) {
+        let address = |seed: &usize| self.members[*seed].addresses.peer.to_string();
+        self.members[at].config.seeds = seeds.iter().map(address).collect();
+    }
+
     pub(crate) fn data_dir(&self, at: usize) -> PathBuf {
         self.members[at].config.data_dir.clone()
     }

@@ -286,8 +286,22 @@ async fn damage_met_while_running_costs_one_replica() {
     assert!(cluster.is_running(damaged).await, "the node has ended");
 }
 
+/// Makes a node the leader of the meta group.
+async fn lead_meta(cluster: &Cluster, at: usize) {
+    let to_node = cluster.id_of(at).await;
+    let request = admin::TransferLeadershipRequest {
+        to_node,
+        ..admin::TransferLeadershipRequest::default()
+    };
+    eventually("the node to lead the meta group", async || {
+        let moved = cluster.admin(at).transfer_leadership(request.clone()).await;
+        moved.ok()
+    })
+    .await;
+}
+
 /// The log of the meta group concerns the whole node: it leaves the group, and replicates the log
-/// again, by itself.
+/// again, by itself. It has lost the addresses with the metadata, and its only seed does not lead.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_log_of_the_meta_group_is_replicated_again() {
     let mut cluster = Cluster::of(3).await;
@@ -298,6 +312,8 @@ async fn a_damaged_log_of_the_meta_group_is_replicated_again() {
     let node_id = cluster.id_of(damaged).await;
     for round in 0..2 {
         cluster.stop(damaged).await;
+        cluster.set_seeds(damaged, &[1]);
+        lead_meta(&cluster, 0).await;
         if round == 0 {
             flip_byte(&files_of(&cluster, damaged, 0, ".seg")[0], 150);
         } else {

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 
+use lograft_core::limits::CORRUPT_COPIES_MAX_BYTES;
 use lograft_core::metadata::{Metadata, Partition, Repair};
 use lograft_core::{GroupId, NodeId, PartitionId};
+use lograft_storage::CorruptCopies;
 
 use crate::control::holdings::Holdings;
 
@@ -19,6 +21,8 @@ pub(crate) enum Step {
     Remove(GroupId),
     /// Delete the corrupt copies of a replica that is repaired.
     RemoveCopies(GroupId),
+    /// Delete the files in the corrupt copies of a replica that the group goes on without.
+    EmptyCopies(GroupId),
 }
 
 /// A partition assigned to this node.
@@ -56,6 +60,7 @@ pub(crate) fn plan(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> Vec<
         .into_iter()
         .map(Step::Remove)
         .chain(repaired.copied().map(Step::RemoveCopies))
+        .chain(crowded(metadata, me, holdings).map(Step::EmptyCopies))
         .chain(opened)
         .collect()
 }
@@ -104,12 +109,37 @@ fn open_step(
     //
     // With a second copy, the replica was damaged again during its repair. The recorded eviction is
     // older than that, so it is reported again, and waits for the next one.
-    let is_damaged_again = holdings.copies.get(&group).is_some_and(|count| *count > 1);
+    let is_damaged_again = holdings.copies_count(group) > 1;
     if is_set_aside && (is_damaged_again || !is_evicted(partition, me)) {
         return (!is_corrupt).then_some(Step::MarkCorrupt(group));
     }
     let is_waiting_for_set_aside = is_corrupt && !is_set_aside;
     (!is_waiting_for_set_aside).then(|| Step::Open(assigned()))
+}
+
+/// The groups whose corrupt copies make those of the node too large, the oldest first. Never a copy
+/// that may be the only one of committed entries: only of groups that have evicted the replica, and
+/// continue with a majority of others.
+fn crowded(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> impl Iterator<Item = GroupId> {
+    let all = holdings.copies.values().map(|copies| copies.bytes);
+    let mut excess = all.sum::<u64>().saturating_sub(CORRUPT_COPIES_MAX_BYTES);
+    let is_spare = |group: GroupId, copies: &CorruptCopies| {
+        let place = metadata.group(group);
+        let is_evicted = place.is_some_and(|place| is_evicted(place.partition, me));
+        is_evicted && copies.count == 1 && copies.bytes > 0
+    };
+    let mut spare: Vec<_> = holdings
+        .copies
+        .iter()
+        .filter(|(group, copies)| is_spare(**group, copies))
+        .map(|(group, copies)| (copies.oldest, *group, copies.bytes))
+        .collect();
+    spare.sort_unstable();
+    spare.into_iter().map_while(move |(_, group, bytes)| {
+        let is_needed = excess > 0;
+        excess = excess.saturating_sub(bytes);
+        is_needed.then_some(group)
+    })
 }
 
 /// Whether the replica was repaired: its corrupt copies are not needed any more, because another
@@ -143,7 +173,7 @@ mod tests {
     use lograft_core::metadata::Command;
 
     use super::*;
-    use crate::control::test_metadata::{apply, cluster, create, group};
+    use crate::control::test_metadata::{apply, cluster, copies, create, group};
 
     fn groups(ids: &[u64]) -> BTreeSet<GroupId> {
         ids.iter().copied().map(GroupId).collect()
@@ -154,7 +184,7 @@ mod tests {
             .iter()
             .filter_map(|step| match step {
                 Step::Open(assigned) => Some(assigned.group.get()),
-                Step::Remove(_) | Step::MarkCorrupt(_) | Step::RemoveCopies(_) => None,
+                _ => None,
             })
             .collect()
     }
@@ -273,11 +303,11 @@ mod tests {
             corrupt: groups(&[1]),
             ..Holdings::default()
         };
-        holdings.copies.insert(group, 2);
+        holdings.copies.insert(group, copies(2));
         assert_eq!(plan(&metadata, me, &holdings), []);
         apply(&mut metadata, &Command::ReportDamage { group, node: me });
         assert_eq!(plan(&metadata, me, &holdings), []);
-        holdings.copies.insert(group, 1); // merged after the report
+        holdings.copies.insert(group, copies(1)); // merged after the report
         assert_eq!(plan(&metadata, me, &holdings), [], "not evicted yet");
         apply(&mut metadata, &Command::CommitEviction { group, node: me });
         assert_eq!(opened(&plan(&metadata, me, &holdings)), [1]);
@@ -301,10 +331,51 @@ mod tests {
             on_disk: groups(&[1]),
             ..Holdings::default()
         };
-        holdings.copies.insert(group, 1);
+        holdings.copies.insert(group, copies(1));
         assert_eq!(plan(&metadata, me, &holdings), [], "it is catching up");
         apply(&mut metadata, &Command::CommitRepair { group, node: me });
         assert_eq!(plan(&metadata, me, &holdings), [Step::RemoveCopies(group)]);
+    }
+
+    /// Two replicas were damaged and evicted, a third one waits for its eviction: its copy may have
+    /// the only entries of a batch that was committed with it.
+    #[test]
+    fn too_large_corrupt_copies_are_emptied_the_oldest_first_and_never_the_only_ones() {
+        let mut metadata = cluster(3);
+        create(&mut metadata, "a", &[&[1, 2], &[1, 2], &[1, 2]]);
+        let me = NodeId(1);
+        let all = [0, 1, 2].map(|partition| group(&metadata, "a", partition));
+        for group in all {
+            apply(&mut metadata, &Command::StartPartition { group });
+            apply(&mut metadata, &Command::ReportDamage { group, node: me });
+        }
+        for group in [all[0], all[2]] {
+            apply(&mut metadata, &Command::CommitEviction { group, node: me });
+        }
+        let mut holdings = Holdings {
+            open: groups(&[all[0].get(), all[2].get()]),
+            on_disk: groups(&[all[0].get(), all[2].get()]),
+            set_aside: groups(&[all[1].get()]),
+            corrupt: groups(&[all[1].get()]),
+            ..Holdings::default()
+        };
+        let sized = |oldest, bytes| CorruptCopies {
+            count: 1,
+            oldest,
+            bytes,
+        };
+        let half = CORRUPT_COPIES_MAX_BYTES / 2;
+        for (group, oldest) in [(all[0], 3), (all[1], 1), (all[2], 2)] {
+            holdings.copies.insert(group, sized(oldest, half));
+        }
+        assert_eq!(plan(&metadata, me, &holdings), [Step::EmptyCopies(all[2])]);
+        holdings.copies.insert(all[1], sized(1, 9 * half));
+        let both = [all[2], all[0]].map(Step::EmptyCopies);
+        assert_eq!(plan(&metadata, me, &holdings), both);
+        for group in [all[0], all[2]] {
+            holdings.copies.insert(group, sized(2, 0));
+        }
+        assert_eq!(plan(&metadata, me, &holdings), [], "emptied once");
     }
 
     #[test]

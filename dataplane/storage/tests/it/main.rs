@@ -16,6 +16,7 @@ mod failed_reads;
 #[path = "../../../core/tests/support/fixtures.rs"]
 #[expect(dead_code, reason = "only whole directories are compared here")]
 mod fixtures;
+mod identities;
 mod model;
 mod newer_versions;
 mod setup;

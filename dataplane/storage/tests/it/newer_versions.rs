@@ -153,14 +153,15 @@ fn records_with_a_newer_version_or_unknown_flags_are_refused() {
 
 #[test]
 fn an_identity_of_a_newer_version_is_refused() {
-    for (change, field, found) in [
-        ((8, 2), "identity version", 2),
-        ((9, 1), "identity flags", 1),
+    for (file, change, field, found) in [
+        ("identity", (8, 2), "identity version", 2),
+        ("identity", (9, 1), "identity flags", 1),
+        ("identity.copy", (8, 2), "identity version", 2),
     ] {
         let dir = good_directory();
         // Leftovers that an open would remove.
         fs::create_dir(dir.path().join("groups/group-9.removed")).unwrap();
-        let path = dir.path().join("identity");
+        let path = dir.path().join(file);
         patch(&path, |bytes| patch_record(bytes, 0, 48, change));
         let before = contents(dir.path());
         let Err(StorageError::NewerFormat(newer)) = open(dir.path()) else {
