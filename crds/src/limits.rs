@@ -133,6 +133,11 @@ pub const CAUSE_TEXT_MAX_BYTES: usize = 256;
 
 /// Maximum length of a message of Kubernetes about a container that is kept, characters.
 pub const TROUBLE_TEXT_MAX_COUNT: usize = 120;
+/// Restarts of a container after which it crashes again and again, also while it runs for a moment.
+pub const CRASHES_MIN_COUNT: i32 = 2;
+/// Time after a pod's start within which kubelet reports it as not ready for the first time. A pod
+/// that becomes not ready later was ready in between.
+pub const UNREADY_AT_START_MAX_SECONDS: i64 = 2;
 /// Maximum length, in characters, of the API server's refusal to grow a disk in status.
 pub const GROWTH_REFUSAL_MAX_COUNT: usize = 200;
 

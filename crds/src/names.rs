@@ -45,6 +45,9 @@ pub const PORT_PEER: i32 = 9401;
 /// Port of health and metrics, plain HTTP.
 pub const PORT_HEALTH: i32 = 9403;
 
+/// Name of the container that runs a node. Other controllers may inject containers beside it, and
+/// kubelet sorts the states of containers by name.
+pub const CONTAINER: &str = "node";
 /// Name of the volume claim template: the prefix of each disk claim's name.
 pub const DISK: &str = "data";
 

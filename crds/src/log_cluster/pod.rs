@@ -87,6 +87,9 @@ impl Default for Topology {
 pub struct Update {
     /// Maximum wait for a pod to transfer its leaderships before it is replaced.
     pub drain_timeout: Period,
+    /// Time by which a new pod must have become ready. After it the rollout is reported as stuck,
+    /// with its cause, and stays stopped until the pod becomes ready or the spec is changed.
+    pub progress_deadline: Period,
     /// If true, changes that replace pods wait. Certificates, disks and repairs continue.
     pub paused: bool,
     /// When the feature level of a new version is finalized. Before it is, the nodes may go back
@@ -112,6 +115,7 @@ impl Default for Update {
     fn default() -> Self {
         Self {
             drain_timeout: Period::from("5m"),
+            progress_deadline: Period::from("15m"),
             paused: false,
             finalize: Finalize::default(),
             finalize_after_seconds: FINALIZE_AFTER_DEFAULT_SECONDS,

@@ -88,6 +88,7 @@ const BOUNDS: &str = r#"{
     ".spec.observability.logLevel": {"default": "info", "maxLength": 512},
     ".spec.observability.logFormat": {"enum": ["json", "text"], "default": "json"},
     ".spec.update.drainTimeout": {"default": "5m"},
+    ".spec.update.progressDeadline": {"default": "15m"},
     ".spec.update.paused": {"default": false},
     ".spec.paused": {"default": false},
     ".status.members": {"x-kubernetes-list-map-keys": ["name"], "maxItems": 198},
@@ -123,6 +124,7 @@ fn sizes_and_times_have_patterns() {
     for path in [
         ".spec.tls.caValidity",
         ".spec.update.drainTimeout",
+        ".spec.update.progressDeadline",
         ".spec.log.retention.time",
     ] {
         assert_eq!(at(path)["pattern"], lograft_crds::quantity::PERIOD_PATTERN);

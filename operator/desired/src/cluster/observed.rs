@@ -29,7 +29,7 @@ pub struct Observed {
     /// Owners of Secrets that have a name of the cluster's but belong to somebody else, by name.
     /// Nothing in them is read.
     pub foreign_secrets: BTreeMap<String, String>,
-    /// Answers of the nodes in running pods, by ordinal.
+    /// Answers of the nodes in pods that have an address, by ordinal.
     pub answers: BTreeMap<i32, NodeAnswer>,
     /// The cluster as a node described it; none if no node did.
     pub view: Option<ClusterView>,
@@ -44,8 +44,14 @@ pub struct ObservedPod {
     pub hash: Option<String>,
     /// Whether it is ready.
     pub ready: bool,
-    /// Whether its container runs.
+    /// Whether it has been ready since it was created.
+    pub was_ready: bool,
+    /// Since when it has not been ready, seconds since 1970; none if it is ready or not known.
+    pub unready_since: Option<i64>,
+    /// Whether the container of the node runs; containers that others inject do not count.
     pub running: bool,
+    /// Whether it has an IP address, so that its node can be asked.
+    pub has_address: bool,
     /// Whether it is being deleted.
     pub terminating: bool,
     /// Why it does not start, if Kubernetes gives a reason, such as an image that cannot be pulled.
@@ -118,6 +124,17 @@ impl Observed {
     pub fn replicas(&self) -> i32 {
         let spec = self.stateful_set.as_ref().and_then(|set| set.spec.as_ref());
         spec.and_then(|spec| spec.replicas).unwrap_or(0)
+    }
+
+    /// Whether the node in this pod is heard: it answers the operator, or its peers reach it. It is
+    /// alive then, whatever the states of its containers say.
+    pub(crate) fn is_heard(&self, ordinal: i32, pod: &str) -> bool {
+        let has_answered = match self.answers.get(&ordinal) {
+            Some(NodeAnswer::Empty | NodeAnswer::Member { .. }) => true,
+            Some(NodeAnswer::Silent(_)) | None => false,
+        };
+        let node = self.view.as_ref().and_then(|view| view.node_of(pod));
+        has_answered || node.is_some_and(|node| node.reachable)
     }
 
     /// Zone of the pod with this ordinal, once it is scheduled.

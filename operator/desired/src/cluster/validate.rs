@@ -90,6 +90,8 @@ pub struct ValidCluster {
     pub certificate_lifetimes: CertificateLifetimes,
     /// `spec.update.drainTimeout` in seconds.
     pub drain_max_seconds: i64,
+    /// `spec.update.progressDeadline` in seconds.
+    pub progress_max_seconds: i64,
 }
 
 /// Lifetimes in `spec.tls`.
@@ -160,6 +162,10 @@ impl ValidCluster {
             disk_bytes: bytes("spec.storage.size", &spec.storage.size)?,
             certificate_lifetimes: certificate_lifetimes(spec)?,
             drain_max_seconds: seconds("spec.update.drainTimeout", &spec.update.drain_timeout)?,
+            progress_max_seconds: seconds(
+                "spec.update.progressDeadline",
+                &spec.update.progress_deadline,
+            )?,
         })
     }
 }

@@ -150,22 +150,34 @@ impl ClusterView {
     /// The groups that would have no majority of healthy voters without this node: the metadata
     /// group and partitions.
     pub(crate) fn groups_at_risk_without(&self, node: u64) -> Vec<String> {
+        let mut groups = self.voters();
+        groups.retain(|(_, voters)| !has_majority_without(voters, node));
+        groups.into_iter().map(|(group, _)| group).collect()
+    }
+
+    /// The groups that have a majority of healthy voters, and would have none without this node.
+    pub(crate) fn groups_lost_without(&self, node: u64) -> Vec<String> {
+        let mut groups = self.voters();
+        groups.retain(|(_, voters)| {
+            let healthy = voters.iter().filter(|(_, is_healthy)| *is_healthy).count();
+            healthy > voters.len() / 2 && !has_majority_without(voters, node)
+        });
+        groups.into_iter().map(|(group, _)| group).collect()
+    }
+
+    /// The voters of each group, with their health, by the group's name in sentences.
+    fn voters(&self) -> Vec<(String, Vec<(u64, bool)>)> {
         let is_voter =
             |role: Option<MemberRole>| matches!(role, Some(MemberRole::Leader | MemberRole::Voter));
-        let voters = self.nodes.iter().filter(|other| is_voter(other.meta));
-        let meta: Vec<_> = voters.map(|voter| (voter.id, voter.reachable)).collect();
-        let mut at_risk = Vec::new();
-        if !has_majority_without(&meta, node) {
-            at_risk.push(META_GROUP.to_owned());
-        }
+        let meta = self.nodes.iter().filter(|other| is_voter(other.meta));
+        let meta = meta.map(|voter| (voter.id, voter.reachable)).collect();
+        let mut groups = vec![(META_GROUP.to_owned(), meta)];
         for partition in &self.partitions {
             let voters = partition.replicas.iter().filter(|replica| replica.voter);
-            let voters: Vec<_> = voters.map(|voter| (voter.node, voter.in_sync)).collect();
-            if !has_majority_without(&voters, node) {
-                at_risk.push(partition.label());
-            }
+            let voters = voters.map(|voter| (voter.node, voter.in_sync)).collect();
+            groups.push((partition.label(), voters));
         }
-        at_risk
+        groups
     }
 }
 

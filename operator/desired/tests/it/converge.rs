@@ -1,8 +1,8 @@
 //! Plans carried out in a simulated cluster that contains only the planned objects, until nothing
 //! is planned any more.
 
-use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lograft_crds::LogCluster;
 use lograft_crds::names::ClusterNames;
@@ -27,15 +27,19 @@ pub(crate) struct Sim {
     /// All requests to the data plane, in order.
     pub(crate) asked: Vec<Ask>,
     /// All replaced pods, in order.
-    replaced: Vec<String>,
+    pub(crate) replaced: Vec<String>,
     /// Nodes that were asked to prepare their stop, in order.
     stopped: Vec<u64>,
     /// Whether leaderships cannot be transferred.
     is_sticky: bool,
     /// Pods with this hash do not start.
-    broken_hash: Option<String>,
+    pub(crate) broken_hash: Option<String>,
     /// Pods with this hash run but never become ready.
-    unready_hash: Option<String>,
+    pub(crate) unready_hash: Option<String>,
+    /// Whether the nodes of these pods do not answer either.
+    pub(crate) is_unready_silent: bool,
+    /// Answers of nodes that are silent now, by ordinal.
+    silenced: BTreeMap<i32, NodeAnswer>,
 }
 
 impl Sim {
@@ -56,6 +60,8 @@ impl Sim {
             is_sticky: false,
             broken_hash: None,
             unready_hash: None,
+            is_unready_silent: false,
+            silenced: BTreeMap::new(),
         }
     }
 
@@ -219,7 +225,7 @@ impl Sim {
     }
 
     /// The StatefulSet controller, kubelet, and nodes that join.
-    fn kubernetes(&mut self) {
+    pub(crate) fn kubernetes(&mut self) {
         let key = ObjectKey {
             kind: "StatefulSet".to_owned(),
             name: self.names().stateful_set(),
@@ -233,6 +239,7 @@ impl Sim {
             self.observed.answers.retain(|at, _| *at < replicas);
         }
         let is_broken = hash.is_some() && hash == self.broken_hash;
+        let now = self.observed.now_unix_seconds;
         for at in 0..replicas {
             let uid = self.uid();
             let disk = ObservedDisk {
@@ -250,13 +257,32 @@ impl Sim {
                 hash: hash.clone(),
                 ready: false,
                 running: !is_broken,
+                has_address: true,
+                unready_since: Some(now),
                 trouble: is_broken.then(|| "ImagePullBackOff".to_owned()),
                 ..ObservedPod::default()
             });
             self.observed.answers.entry(at).or_insert(NodeAnswer::Empty);
         }
+        self.silence();
         if self.observed.view.is_some() {
             self.join();
+        }
+    }
+
+    /// The nodes of pods that do not run are silent, and so are those of an image without a node.
+    fn silence(&mut self) {
+        for (at, pod) in &self.observed.pods {
+            let is_mute = self.is_unready_silent && pod.hash == self.unready_hash;
+            if !pod.running || is_mute {
+                let silent = NodeAnswer::Silent("connection refused".to_owned());
+                match self.observed.answers.insert(*at, silent) {
+                    Some(NodeAnswer::Silent(_)) | None => {}
+                    Some(answer) => drop(self.silenced.insert(*at, answer)),
+                }
+            } else if let Some(answer) = self.silenced.remove(at) {
+                self.observed.answers.insert(*at, answer);
+            }
         }
     }
 
@@ -285,6 +311,10 @@ impl Sim {
             }
             let is_unready = pod.hash.is_some() && pod.hash == self.unready_hash;
             pod.ready = pod.running && !is_unready && view.node_of(&pod_name).is_some();
+            pod.was_ready |= pod.ready;
+            if pod.ready {
+                pod.unready_since = None;
+            }
         }
         for node in &mut view.nodes {
             let at = ClusterNames(&name).ordinal(&node.name).unwrap();
@@ -310,7 +340,17 @@ impl Sim {
         panic!("does not converge: {:#?}", self.plan());
     }
 
-    fn wait_text(&self) -> String {
+    /// Rollout hash of the template that is desired now.
+    pub(crate) fn desired_hash(&self) -> String {
+        let plan = self.plan();
+        let mut applied = plan.apply.iter();
+        let set = applied.find(|object| object["kind"] == "StatefulSet");
+        let set = set.expect("the template has changed");
+        let hash = &set["spec"]["template"]["metadata"]["annotations"]["lograft.io/rollout-hash"];
+        hash.as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn wait_text(&self) -> String {
         let waits = self.plan().waits;
         let blocking = waits.iter().find(|wait| is_blocking(wait));
         blocking.map(Wait::to_string).unwrap_or_default()
@@ -543,14 +583,7 @@ fn leaderships_that_cannot_be_transferred_delay_a_pod_until_the_drain_timeout() 
 fn an_image_that_cannot_start_stops_the_rollout_and_can_be_reverted() {
     let mut sim = running();
     sim.cluster.spec.version = Some("broken".to_owned());
-    let apply = sim.plan();
-    let set = apply
-        .apply
-        .iter()
-        .find(|object| object["kind"] == "StatefulSet")
-        .unwrap();
-    let hash = &set["spec"]["template"]["metadata"]["annotations"]["lograft.io/rollout-hash"];
-    sim.broken_hash = Some(hash.as_str().unwrap().to_owned());
+    sim.broken_hash = Some(sim.desired_hash());
     sim.converge();
     assert_eq!(sim.replaced, ["lograft-2"]);
     let text = sim.wait_text();
@@ -707,14 +740,7 @@ fn a_set_recreated_during_a_decommission_removes_no_pod() {
 fn a_pod_that_runs_but_is_not_ready_is_repaired_by_a_revert() {
     let mut sim = running();
     sim.cluster.spec.version = Some("broken".to_owned());
-    let plan = sim.plan();
-    let set = plan
-        .apply
-        .iter()
-        .find(|object| object["kind"] == "StatefulSet");
-    let hash =
-        &set.unwrap()["spec"]["template"]["metadata"]["annotations"]["lograft.io/rollout-hash"];
-    sim.unready_hash = Some(hash.as_str().unwrap().to_owned());
+    sim.unready_hash = Some(sim.desired_hash());
     sim.converge();
     assert_eq!(sim.replaced, ["lograft-2"]);
     sim.cluster.spec.version = None;

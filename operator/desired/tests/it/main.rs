@@ -6,6 +6,7 @@
 )]
 
 mod always;
+mod bad_pods;
 mod converge;
 mod finalize;
 mod golden;

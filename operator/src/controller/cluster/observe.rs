@@ -1,5 +1,7 @@
 //! Reads everything that a plan depends on. All reads of a reconcile are here.
 
+mod pod;
+
 use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
@@ -7,11 +9,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::Api;
 use kube::api::ListParams;
-use lograft_crds::limits::TROUBLE_TEXT_MAX_COUNT;
-use lograft_crds::names::{
-    ANNOTATION_DRAINING_SINCE, ANNOTATION_ROLLOUT_HASH, ClusterNames, DISK, LABEL_MANAGED_BY,
-    OPERATOR,
-};
+use lograft_crds::names::{ClusterNames, DISK, LABEL_MANAGED_BY, OPERATOR};
 use lograft_operator_desired::cluster::{
     NodeAnswer, Observed, ObservedDisk, ObservedPod, ValidCluster,
 };
@@ -73,8 +71,9 @@ pub(super) async fn observe(
             .inspect_err(|error| debug!(error = error_text(error), "cannot create a node client"))
             .ok()
     });
-    let running = pods.iter().filter(|(_, pod)| pod.running);
-    let hosts: BTreeMap<i32, String> = running
+    // Also those whose containers are said not to run: their nodes may answer all the same.
+    let reachable = pods.iter().filter(|(_, pod)| pod.has_address);
+    let hosts: BTreeMap<i32, String> = reachable
         .map(|(at, _)| (*at, names.pod_host(*at, namespace)))
         .collect();
     let reports = ask_nodes(admin.as_ref(), hosts).await;
@@ -117,7 +116,7 @@ fn foreign_owner(secret: &Secret, uid: &str) -> Option<String> {
     }
 }
 
-/// Asks the nodes of the running pods.
+/// Asks the nodes of the pods that have an address.
 async fn ask_nodes(admin: Option<&AdminClient>, hosts: BTreeMap<i32, String>) -> NodeReports {
     let Some(admin) = admin else {
         let silent = || NodeAnswer::Silent("the operator has no certificate yet".to_owned());
@@ -196,50 +195,9 @@ async fn pods(
     let pods = api.list(&own).await.map_err(failed("the pods"))?;
     let pods = pods.items.into_iter().filter_map(|pod| {
         let ordinal = names.ordinal(pod.metadata.name.as_deref()?)?;
-        Some((ordinal, observe_pod(&pod, zone_key)))
+        Some((ordinal, pod::observe(&pod, zone_key)))
     });
     Ok(pods.collect())
-}
-
-fn observe_pod(pod: &Pod, zone_key: &str) -> ObservedPod {
-    let metadata = &pod.metadata;
-    let annotation = |key: &str| metadata.annotations.as_ref()?.get(key).cloned();
-    let status = pod.status.clone().unwrap_or_default();
-    let is_true = |kind: &str| {
-        let mut conditions = status.conditions.iter().flatten();
-        conditions.any(|c| c.type_ == kind && c.status == "True")
-    };
-    let container = status.container_statuses.iter().flatten().next();
-    let state = container.and_then(|container| container.state.as_ref());
-    let waiting = state.and_then(|state| state.waiting.as_ref());
-    let trouble = waiting.and_then(|waiting| {
-        let reason = waiting.reason.as_deref()?;
-        // Reasons of every start.
-        let is_usual = ["ContainerCreating", "PodInitializing"].contains(&reason);
-        let message = waiting.message.as_deref().unwrap_or_default();
-        let message: String = message.chars().take(TROUBLE_TEXT_MAX_COUNT).collect();
-        (!is_usual).then(|| format!("{reason} {message}").trim_end().to_owned())
-    });
-    ObservedPod {
-        uid: metadata.uid.clone().unwrap_or_default(),
-        hash: annotation(ANNOTATION_ROLLOUT_HASH),
-        ready: is_true("Ready"),
-        running: state.is_some_and(|state| state.running.is_some()),
-        terminating: metadata.deletion_timestamp.is_some(),
-        trouble,
-        draining_since: annotation(ANNOTATION_DRAINING_SINCE).and_then(|text| text.parse().ok()),
-        owner_uid: metadata
-            .owner_references
-            .iter()
-            .flatten()
-            .find(|owner| owner.controller == Some(true))
-            .map(|owner| owner.uid.clone()),
-        // Kubernetes copies the topology labels of the host to the pod.
-        zone: metadata
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get(zone_key).cloned()),
-    }
 }
 
 async fn disks(

@@ -12,7 +12,7 @@ use lograft_crds::limits::{
     LIVENESS_FAILURES_MAX_COUNT, POD_GRACE_MAX_SECONDS, PROBE_PERIOD_SECONDS,
     PROBE_TIMEOUT_MAX_SECONDS, READINESS_FAILURES_MAX_COUNT, STARTUP_FAILURES_MAX_COUNT,
 };
-use lograft_crds::names::{DISK, PORT_CLIENT, PORT_HEALTH, PORT_PEER};
+use lograft_crds::names::{CONTAINER, DISK, PORT_CLIENT, PORT_HEALTH, PORT_PEER};
 
 use super::config::{CONFIG_PATH, DISK_PATH, TLS_PATH};
 use super::{BuildInput, placement};
@@ -80,7 +80,7 @@ fn container(input: &BuildInput<'_>) -> Container {
     ];
     env.extend(spec.pod_template.env.iter().cloned());
     Container {
-        name: "node".to_owned(),
+        name: CONTAINER.to_owned(),
         image: Some(image(input)),
         command: Some(vec!["lograft-node".to_owned()]),
         // Kubernetes inserts the name of the pod: one template, one file per pod.

@@ -126,10 +126,10 @@ fn unstarted_nodes(names: ClusterNames<'_>, observed: &Observed, pods: i32) -> O
         .pods
         .get(&first)
         .and_then(|pod| pod.trouble.clone());
-    let why = match observed.answers.get(&first) {
+    let why = trouble.or_else(|| match observed.answers.get(&first) {
         Some(NodeAnswer::Silent(why)) => Some(why.clone()),
-        _ => trouble,
-    };
+        _ => None,
+    });
     Some(Wait::NodesStarted {
         count: unstarted.len(),
         first: names.pod(first),

@@ -10,8 +10,18 @@
 //!    catching up, so the data plane is asked, and without its answer no pod is replaced.
 //! 5. The node transfers its leaderships and confirms its stop before the pod is deleted.
 //!
-//! Pods without a running process are exempt from 3 to 5: deleting them loses nothing, and it is
-//! the way back from an image that does not start.
+//! Pods that serve nobody are exempt from 3 to 5, because they are the way back from a bad template:
+//!
+//! - A dead pod: its container does not run, and nobody hears its node. The state of the container
+//!   alone is not believed: a pod whose node answers, or is reached by its peers, is alive. While no
+//!   node describes the cluster, only one pod at a time is deleted, so that a wrong state of all
+//!   pods costs one of them.
+//! - A useless pod: it runs, but its node is not heard; or it has never been ready, and no node
+//!   describes the cluster. One at a time.
+//! - A pod that has never been ready, if no group loses the majority that it has: it is stopped like
+//!   any other, also while others are down.
+
+mod pod_health;
 
 use std::cmp::Reverse;
 
@@ -21,7 +31,7 @@ use crate::cluster::action::{Action, Delete, Event, Stop};
 use crate::cluster::lane::Lane;
 use crate::cluster::observed::{Observed, ObservedPod};
 use crate::cluster::validate::ValidCluster;
-use crate::cluster::view::NodeState;
+use crate::cluster::view::{ClusterView, NodeState};
 use crate::cluster::wait::{Intervention, Progress, Wait};
 use crate::{ObjectKey, ObjectRef};
 
@@ -31,7 +41,7 @@ enum Step {
     None,
     /// Wait.
     Wait(Wait),
-    /// Delete the pod at once: it runs no process, or its node never joined.
+    /// Delete the pod at once: it serves nobody, or its node never joined.
     Delete(i32),
     /// Start the drain of the pod.
     Drain(i32),
@@ -102,22 +112,9 @@ impl Rollout<'_> {
         pod.hash.as_deref() != Some(self.hash)
     }
 
-    /// The new pod that does not start, if there is one.
-    fn broken_pod(&self) -> Option<Intervention> {
-        let mut new = self.pods.iter().filter(|(_, pod)| !self.is_outdated(pod));
-        new.find_map(|(at, pod)| {
-            Some(Intervention::BrokenPod {
-                pod: self.names.pod(*at),
-                why: pod.trouble.clone()?,
-            })
-        })
-    }
-
     fn next_step(&self, is_stuck: bool) -> Step {
-        // A pod without a running process serves nobody: this is the way back from a bad image.
-        let is_idle = |pod: &ObservedPod| self.is_outdated(pod) && !pod.running && !pod.terminating;
-        if let Some((at, _)) = self.pods.iter().find(|(_, pod)| is_idle(pod)) {
-            return Step::Delete(*at);
+        if let Some(at) = self.dead_pod() {
+            return Step::Delete(at);
         }
         if is_stuck {
             return Step::None;
@@ -129,35 +126,55 @@ impl Rollout<'_> {
             let outdated = pods.find(|(_, pod)| self.is_outdated(pod));
             return outdated.map_or(Step::None, |(at, _)| Step::Delete(*at));
         }
-        let replicas = self.observed.replicas();
-        let missing = (0..replicas).find(|at| !self.observed.pods.contains_key(at));
         let down: Vec<_> = self
             .pods
             .iter()
             .filter(|(_, pod)| !pod.ready || pod.terminating)
+            .copied()
             .collect();
         let down_first = down.first().map(|(at, _)| *at);
-        if let Some(at) = missing.or(down_first) {
-            // The only pod that is down may be outdated: the new template may repair it.
-            return match down.as_slice() {
-                [(at, pod)] if missing.is_none() && self.is_repairable(pod) => {
-                    self.replace(&[(*at, *pod)])
-                }
-                _ => Step::Wait(Wait::PodReady {
-                    pod: self.names.pod(at),
-                }),
-            };
+        match self.missing_pod().or(down_first) {
+            Some(first) => self.repair(first, &down),
+            None => self.replace(&self.pods, ClusterView::groups_at_risk_without),
         }
-        self.replace(&self.pods)
     }
 
-    fn is_repairable(&self, pod: &ObservedPod) -> bool {
-        self.is_outdated(pod) && !pod.terminating
+    /// The next step while pods are missing or down, of which `first` is the first.
+    fn repair(&self, first: i32, down: &[(i32, &ObservedPod)]) -> Step {
+        let wait = Step::Wait(Wait::PodReady {
+            pod: self.names.pod(first),
+        });
+        if self.is_any_away() {
+            return wait;
+        }
+        if let Some(at) = self.useless_pod(down) {
+            return Step::Delete(at);
+        }
+        match down {
+            // The only pod that is down may be outdated: the new template may repair it.
+            [(_, pod)] if self.is_outdated(pod) => {
+                self.replace(down, ClusterView::groups_at_risk_without)
+            }
+            _ => {
+                let new = |pod: &ObservedPod| self.is_outdated(pod) && !pod.was_ready;
+                let never_ready: Vec<_> =
+                    down.iter().filter(|(_, pod)| new(pod)).copied().collect();
+                if never_ready.is_empty() {
+                    return wait;
+                }
+                self.replace(&never_ready, ClusterView::groups_lost_without)
+            }
+        }
     }
 
     /// Drains or stops the next outdated one of these pods, from the highest ordinal, the leader of
     /// the metadata group last: each transfer of that leadership delays all metadata changes.
-    fn replace(&self, pods: &[(i32, &ObservedPod)]) -> Step {
+    /// `at_risk` names the groups that forbid to stop a node.
+    fn replace(
+        &self,
+        pods: &[(i32, &ObservedPod)],
+        at_risk: impl Fn(&ClusterView, u64) -> Vec<String>,
+    ) -> Step {
         let Some(view) = &self.observed.view else {
             return Step::Wait(Wait::ViewForRollout);
         };
@@ -178,7 +195,7 @@ impl Rollout<'_> {
             // The node never joined: it holds no replica.
             return Step::Delete(*ordinal);
         };
-        let groups = view.groups_at_risk_without(node.id);
+        let groups = at_risk(view, node.id);
         if !groups.is_empty() {
             return Step::Wait(Wait::MajorityWithout { pod: name, groups });
         }

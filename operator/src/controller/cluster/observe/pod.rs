@@ -1,0 +1,254 @@
+//! A pod as Kubernetes reports it. Only the container of the node says whether the node runs; other
+//! containers, which somebody else may have injected, only explain why a pod is not ready.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use lograft_crds::limits::{
+    CRASHES_MIN_COUNT, TROUBLE_TEXT_MAX_COUNT, UNREADY_AT_START_MAX_SECONDS,
+};
+use lograft_crds::names::{ANNOTATION_DRAINING_SINCE, ANNOTATION_ROLLOUT_HASH, CONTAINER};
+use lograft_operator_desired::cluster::ObservedPod;
+
+/// Reasons for which the container of every starting pod waits.
+const USUAL_WAITS: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+
+pub(super) fn observe(pod: &Pod, zone_key: &str) -> ObservedPod {
+    let metadata = &pod.metadata;
+    let annotation = |key: &str| metadata.annotations.as_ref()?.get(key).cloned();
+    let status = pod.status.clone().unwrap_or_default();
+    let ready = Readiness::of(&status);
+    let node = status.container_statuses.iter().flatten();
+    let node = node.into_iter().find(|status| status.name == CONTAINER);
+    let is_running = node.is_some_and(|status| {
+        let state = status.state.as_ref();
+        state.is_some_and(|state| state.running.is_some())
+    });
+    ObservedPod {
+        uid: metadata.uid.clone().unwrap_or_default(),
+        hash: annotation(ANNOTATION_ROLLOUT_HASH),
+        ready: ready.is_ready,
+        was_ready: ready.was_ready,
+        unready_since: ready.unready_since,
+        running: is_running,
+        has_address: status.pod_ip.as_ref().is_some_and(|ip| !ip.is_empty()),
+        terminating: metadata.deletion_timestamp.is_some(),
+        trouble: (!ready.is_ready).then(|| trouble(&status)).flatten(),
+        draining_since: annotation(ANNOTATION_DRAINING_SINCE).and_then(|text| text.parse().ok()),
+        owner_uid: metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .find(|owner| owner.controller == Some(true))
+            .map(|owner| owner.uid.clone()),
+        // Kubernetes copies the topology labels of the host to the pod.
+        zone: metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(zone_key).cloned()),
+    }
+}
+
+/// The condition `Ready` of a pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Readiness {
+    is_ready: bool,
+    was_ready: bool,
+    unready_since: Option<i64>,
+}
+
+impl Readiness {
+    fn of(status: &PodStatus) -> Self {
+        let mut conditions = status.conditions.iter().flatten();
+        let Some(ready) = conditions.find(|condition| condition.type_ == "Ready") else {
+            return Self::default();
+        };
+        let seconds =
+            |time: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Time| time.0.as_second();
+        let changed = ready.last_transition_time.as_ref().map(seconds);
+        if ready.status == "True" {
+            return Self {
+                is_ready: true,
+                was_ready: true,
+                unready_since: None,
+            };
+        }
+        // The condition is false from the start of the pod on. If it changed later, it was true in
+        // between.
+        let started = status.start_time.as_ref().map(seconds);
+        let was_ready = match (changed, started) {
+            (Some(changed), Some(started)) => changed - started > UNREADY_AT_START_MAX_SECONDS,
+            _ => false,
+        };
+        Self {
+            is_ready: false,
+            was_ready,
+            unready_since: changed,
+        }
+    }
+}
+
+/// Why a pod is not ready, if one of its containers says so: that of the node first, then those that
+/// run before it, then those beside it.
+fn trouble(status: &PodStatus) -> Option<String> {
+    let containers = || status.container_statuses.iter().flatten();
+    let node = containers().filter(|status| status.name == CONTAINER);
+    let others = containers().filter(|status| status.name != CONTAINER);
+    let before = status.init_container_statuses.iter().flatten();
+    if let Some(text) = node.clone().find_map(container_trouble) {
+        return Some(text);
+    }
+    before.chain(others).find_map(|status| {
+        let text = container_trouble(status)?;
+        Some(format!("container {}: {text}", status.name))
+    })
+}
+
+/// Why a container does not run, or does not stay up. The text is the same throughout a crash loop,
+/// in which the state alternates between running, terminated and waiting.
+fn container_trouble(container: &ContainerStatus) -> Option<String> {
+    let last_state = container.last_state.as_ref();
+    let state = container.state.as_ref();
+    let exit = state.and_then(|state| state.terminated.as_ref());
+    let exit = exit.or_else(|| last_state.and_then(|state| state.terminated.as_ref()));
+    let waiting = state.and_then(|state| state.waiting.as_ref());
+    let waits_for = waiting.and_then(|waiting| waiting.reason.as_deref());
+    let is_crash_loop = waits_for == Some("CrashLoopBackOff")
+        || (container.restart_count >= CRASHES_MIN_COUNT && !container.ready);
+    if let Some(exit) = exit.filter(|exit| is_crash_loop && exit.exit_code != 0) {
+        let reason = exit.reason.as_deref().unwrap_or("Error");
+        let message = exit.message.as_deref().unwrap_or_default();
+        let text = format!(
+            "crashes again and again: exit code {} ({reason})",
+            exit.exit_code
+        );
+        return Some(with_message(&text, message));
+    }
+    let reason = waits_for.filter(|reason| !USUAL_WAITS.contains(reason))?;
+    let message = waiting.and_then(|waiting| waiting.message.as_deref());
+    Some(with_message(reason, message.unwrap_or_default()))
+}
+
+/// A text and the start of a message, cut between words.
+fn with_message(text: &str, message: &str) -> String {
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    if message.is_empty() {
+        return text.to_owned();
+    }
+    let Some((end, _)) = message.char_indices().nth(TROUBLE_TEXT_MAX_COUNT) else {
+        return format!("{text}: {message}");
+    };
+    let start = &message[..end];
+    let start = start.rsplit_once(' ').map_or(start, |(words, _)| words);
+    format!("{text}: {start} ...")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const START: &str = "2026-01-01T00:00:00Z";
+
+    fn pod(status: &Value) -> ObservedPod {
+        let pod = json!({"metadata": {"name": "events-0"}, "status": status});
+        observe(&serde_json::from_value(pod).unwrap(), "zone")
+    }
+
+    fn container(name: &str, state: &Value, restarts: i32) -> Value {
+        json!({
+            "name": name, "image": "i", "imageID": "i", "ready": false, "restartCount": restarts,
+            "state": state,
+            "lastState": {"terminated": {"exitCode": 3, "reason": "Error", "message": "bad  port"}},
+        })
+    }
+
+    fn running() -> Value {
+        json!({"running": {"startedAt": START}})
+    }
+
+    fn waiting(reason: &str, message: &str) -> Value {
+        json!({"waiting": {"reason": reason, "message": message}})
+    }
+
+    #[test]
+    fn only_the_container_of_the_node_says_whether_the_node_runs() {
+        let crash = waiting("CrashLoopBackOff", "back-off 5m0s");
+        // Kubelet sorts by name: injected containers come before and after it.
+        for other in ["istio-proxy", "zz-agent"] {
+            for field in ["containerStatuses", "initContainerStatuses"] {
+                let node = container("node", &running(), 0);
+                let mut status = json!({"podIP": "10.0.0.1", "containerStatuses": [node]});
+                let mut all = status[field].as_array().cloned().unwrap_or_default();
+                all.push(container(other, &crash, 9));
+                all.sort_by_key(|status| status["name"].as_str().unwrap().to_owned());
+                status[field] = json!(all);
+                let seen = pod(&status);
+                assert!(seen.running && seen.has_address, "{other} in {field}");
+                let trouble = seen.trouble.unwrap();
+                assert!(
+                    trouble.starts_with(&format!("container {other}: crashes")),
+                    "{trouble}"
+                );
+            }
+        }
+        let mut status = json!({"containerStatuses": [
+            container("istio-proxy", &running(), 0), container("node", &crash, 9),
+        ]});
+        assert!(!pod(&status).running);
+        // Without its container a pod does not run a node.
+        status["containerStatuses"].as_array_mut().unwrap().pop();
+        assert!(!pod(&status).running);
+    }
+
+    #[test]
+    fn a_crash_loop_has_one_text_in_all_of_its_states() {
+        let ended =
+            json!({"terminated": {"exitCode": 3, "reason": "Error", "message": "bad port"}});
+        let states = [
+            running(),
+            ended,
+            waiting("CrashLoopBackOff", "back-off 10s"),
+        ];
+        for state in states {
+            let seen = pod(&json!({"containerStatuses": [container("node", &state, 7)]}));
+            let text = "crashes again and again: exit code 3 (Error): bad port";
+            assert_eq!(seen.trouble.as_deref(), Some(text), "{state}");
+        }
+        // A container that has been restarted once may be on its way.
+        let seen = pod(&json!({"containerStatuses": [container("node", &running(), 1)]}));
+        assert_eq!(seen.trouble, None);
+    }
+
+    #[test]
+    fn usual_waits_are_no_trouble_and_messages_are_cut_between_words() {
+        for usual in USUAL_WAITS {
+            let state = waiting(usual, "");
+            let seen = pod(&json!({"containerStatuses": [container("node", &state, 0)]}));
+            assert_eq!(seen.trouble, None);
+        }
+        let message = "word ".repeat(100);
+        let state = waiting("ImagePullBackOff", &message);
+        let seen = pod(&json!({"containerStatuses": [container("node", &state, 0)]}));
+        let trouble = seen.trouble.unwrap();
+        assert!(
+            trouble.starts_with("ImagePullBackOff: word word"),
+            "{trouble}"
+        );
+        assert!(trouble.ends_with("word ..."), "{trouble}");
+    }
+
+    #[test]
+    fn a_pod_was_ready_if_its_condition_changed_after_its_start() {
+        let at = |status: &str, changed: &str| {
+            let seen = pod(&json!({"startTime": START, "conditions": [
+                {"type": "Ready", "status": status, "lastTransitionTime": changed},
+            ]}));
+            (seen.ready, seen.was_ready, seen.unready_since.is_some())
+        };
+        assert_eq!(at("False", START), (false, false, true));
+        assert_eq!(at("False", "2026-01-01T00:00:01Z"), (false, false, true));
+        assert_eq!(at("False", "2026-01-01T00:01:00Z"), (false, true, true));
+        assert_eq!(at("True", "2026-01-01T00:00:09Z"), (true, true, false));
+        assert_eq!(pod(&json!({})).unready_since, None);
+    }
+}
