@@ -44,14 +44,12 @@ pub struct ObservedPod {
     pub hash: Option<String>,
     /// Whether it is ready.
     pub ready: bool,
-    /// Whether it has been ready since it was created.
-    pub was_ready: bool,
-    /// Since when it has not been ready, seconds since 1970; none if it is ready or not known.
-    pub unready_since: Option<i64>,
+    /// If it has never been ready: since when it could have been, seconds since 1970.
+    pub never_ready_since: Option<i64>,
     /// Whether the container of the node runs; containers that others inject do not count.
     pub running: bool,
-    /// Whether it has an IP address, so that its node can be asked.
-    pub has_address: bool,
+    /// Its IP address, once it has one: its node can be asked then.
+    pub address: Option<String>,
     /// Whether it is being deleted.
     pub terminating: bool,
     /// Why it does not start, if Kubernetes gives a reason, such as an image that cannot be pulled.

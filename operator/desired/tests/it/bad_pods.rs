@@ -172,7 +172,7 @@ fn a_new_pod_that_never_gets_ready_is_reported_as_stuck_after_the_deadline() {
         }
         // A pod that was ready once is no failed rollout.
         let pod = sim.observed.pods.get_mut(&2).unwrap();
-        pod.was_ready = true;
+        pod.never_ready_since = None;
         assert!(!sim.wait_text().contains("progressDeadline"));
     }
 }

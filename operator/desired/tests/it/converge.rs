@@ -257,8 +257,8 @@ impl Sim {
                 hash: hash.clone(),
                 ready: false,
                 running: !is_broken,
-                has_address: true,
-                unready_since: Some(now),
+                address: Some("10.0.0.1".to_owned()),
+                never_ready_since: Some(now),
                 trouble: is_broken.then(|| "ImagePullBackOff".to_owned()),
                 ..ObservedPod::default()
             });
@@ -311,9 +311,8 @@ impl Sim {
             }
             let is_unready = pod.hash.is_some() && pod.hash == self.unready_hash;
             pod.ready = pod.running && !is_unready && view.node_of(&pod_name).is_some();
-            pod.was_ready |= pod.ready;
             if pod.ready {
-                pod.unready_since = None;
+                pod.never_ready_since = None;
             }
         }
         for node in &mut view.nodes {

@@ -72,7 +72,7 @@ pub(super) async fn observe(
             .ok()
     });
     // Also those whose containers are said not to run: their nodes may answer all the same.
-    let reachable = pods.iter().filter(|(_, pod)| pod.has_address);
+    let reachable = pods.iter().filter(|(_, pod)| pod.address.is_some());
     let hosts: BTreeMap<i32, String> = reachable
         .map(|(at, _)| (*at, names.pod_host(*at, namespace)))
         .collect();

@@ -156,7 +156,8 @@ impl Rollout<'_> {
                 self.replace(down, ClusterView::groups_at_risk_without)
             }
             _ => {
-                let new = |pod: &ObservedPod| self.is_outdated(pod) && !pod.was_ready;
+                let new =
+                    |pod: &ObservedPod| self.is_outdated(pod) && pod.never_ready_since.is_some();
                 let never_ready: Vec<_> =
                     down.iter().filter(|(_, pod)| new(pod)).copied().collect();
                 if never_ready.is_empty() {

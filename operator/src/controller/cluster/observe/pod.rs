@@ -1,7 +1,8 @@
 //! A pod as Kubernetes reports it. Only the container of the node says whether the node runs; other
 //! containers, which somebody else may have injected, only explain why a pod is not ready.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lograft_crds::limits::{
     CRASHES_MIN_COUNT, TROUBLE_TEXT_MAX_COUNT, UNREADY_AT_START_MAX_SECONDS,
 };
@@ -15,7 +16,7 @@ pub(super) fn observe(pod: &Pod, zone_key: &str) -> ObservedPod {
     let metadata = &pod.metadata;
     let annotation = |key: &str| metadata.annotations.as_ref()?.get(key).cloned();
     let status = pod.status.clone().unwrap_or_default();
-    let ready = Readiness::of(&status);
+    let is_ready = ready_condition(&status).is_some_and(|ready| ready.status == "True");
     let node = status.container_statuses.iter().flatten();
     let node = node.into_iter().find(|status| status.name == CONTAINER);
     let is_running = node.is_some_and(|status| {
@@ -25,13 +26,12 @@ pub(super) fn observe(pod: &Pod, zone_key: &str) -> ObservedPod {
     ObservedPod {
         uid: metadata.uid.clone().unwrap_or_default(),
         hash: annotation(ANNOTATION_ROLLOUT_HASH),
-        ready: ready.is_ready,
-        was_ready: ready.was_ready,
-        unready_since: ready.unready_since,
+        ready: is_ready,
+        never_ready_since: never_ready_since(pod, &status),
         running: is_running,
-        has_address: status.pod_ip.as_ref().is_some_and(|ip| !ip.is_empty()),
+        address: status.pod_ip.clone().filter(|ip| !ip.is_empty()),
         terminating: metadata.deletion_timestamp.is_some(),
-        trouble: (!ready.is_ready).then(|| trouble(&status)).flatten(),
+        trouble: (!is_ready).then(|| trouble(&status)).flatten(),
         draining_since: annotation(ANNOTATION_DRAINING_SINCE).and_then(|text| text.parse().ok()),
         owner_uid: metadata
             .owner_references
@@ -47,43 +47,27 @@ pub(super) fn observe(pod: &Pod, zone_key: &str) -> ObservedPod {
     }
 }
 
-/// The condition `Ready` of a pod.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Readiness {
-    is_ready: bool,
-    was_ready: bool,
-    unready_since: Option<i64>,
+/// The condition `Ready` of a pod, if it has one.
+fn ready_condition(status: &PodStatus) -> Option<&PodCondition> {
+    let mut conditions = status.conditions.iter().flatten();
+    conditions.find(|condition| condition.type_ == "Ready")
 }
 
-impl Readiness {
-    fn of(status: &PodStatus) -> Self {
-        let mut conditions = status.conditions.iter().flatten();
-        let Some(ready) = conditions.find(|condition| condition.type_ == "Ready") else {
-            return Self::default();
-        };
-        let seconds =
-            |time: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Time| time.0.as_second();
-        let changed = ready.last_transition_time.as_ref().map(seconds);
-        if ready.status == "True" {
-            return Self {
-                is_ready: true,
-                was_ready: true,
-                unready_since: None,
-            };
-        }
-        // The condition is false from the start of the pod on. If it changed later, it was true in
-        // between.
-        let started = status.start_time.as_ref().map(seconds);
-        let was_ready = match (changed, started) {
-            (Some(changed), Some(started)) => changed - started > UNREADY_AT_START_MAX_SECONDS,
-            _ => false,
-        };
-        Self {
-            is_ready: false,
-            was_ready,
-            unready_since: changed,
-        }
+/// Since when a pod that has never been ready could have been.
+fn never_ready_since(pod: &Pod, status: &PodStatus) -> Option<i64> {
+    let seconds = |time: &Time| time.0.as_second();
+    let created = pod.metadata.creation_timestamp.as_ref().map_or(0, seconds);
+    let Some(ready) = ready_condition(status) else {
+        return Some(created);
+    };
+    if ready.status == "True" {
+        return None;
     }
+    // The condition is false from the start of the pod on. If it changed later, it was true in
+    // between.
+    let started = status.start_time.as_ref().map_or(created, seconds);
+    let changed = ready.last_transition_time.as_ref().map_or(started, seconds);
+    (changed - started <= UNREADY_AT_START_MAX_SECONDS).then_some(started)
 }
 
 /// Why a pod is not ready, if one of its containers says so: that of the node first, then those that
@@ -183,7 +167,7 @@ mod tests {
                 all.sort_by_key(|status| status["name"].as_str().unwrap().to_owned());
                 status[field] = json!(all);
                 let seen = pod(&status);
-                assert!(seen.running && seen.has_address, "{other} in {field}");
+                assert!(seen.running && seen.address.is_some(), "{other} in {field}");
                 let trouble = seen.trouble.unwrap();
                 assert!(
                     trouble.starts_with(&format!("container {other}: crashes")),
@@ -243,12 +227,12 @@ mod tests {
             let seen = pod(&json!({"startTime": START, "conditions": [
                 {"type": "Ready", "status": status, "lastTransitionTime": changed},
             ]}));
-            (seen.ready, seen.was_ready, seen.unready_since.is_some())
+            (seen.ready, seen.never_ready_since.is_none())
         };
-        assert_eq!(at("False", START), (false, false, true));
-        assert_eq!(at("False", "2026-01-01T00:00:01Z"), (false, false, true));
-        assert_eq!(at("False", "2026-01-01T00:01:00Z"), (false, true, true));
-        assert_eq!(at("True", "2026-01-01T00:00:09Z"), (true, true, false));
-        assert_eq!(pod(&json!({})).unready_since, None);
+        assert_eq!(at("False", START), (false, false));
+        assert_eq!(at("False", "2026-01-01T00:00:01Z"), (false, false));
+        assert_eq!(at("False", "2026-01-01T00:01:00Z"), (false, true));
+        assert_eq!(at("True", "2026-01-01T00:00:09Z"), (true, true));
+        assert_eq!(pod(&json!({})).never_ready_since, Some(0));
     }
 }

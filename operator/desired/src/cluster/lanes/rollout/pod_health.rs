@@ -19,10 +19,10 @@ impl Rollout<'_> {
     /// Why a new pod has not become ready by the deadline, if it has not.
     fn overdue(&self, at: i32, pod: &ObservedPod) -> Option<String> {
         // Before the bootstrap no pod becomes ready.
-        if !self.cluster.bootstrapped || pod.ready || pod.was_ready || pod.terminating {
+        if !self.cluster.bootstrapped || pod.terminating {
             return None;
         }
-        let waited = self.observed.now_unix_seconds - pod.unready_since?;
+        let waited = self.observed.now_unix_seconds - pod.never_ready_since?;
         let deadline = &self.cluster.spec.update.progress_deadline.0;
         (waited >= self.cluster.progress_max_seconds).then(|| {
             let cause = match self.observed.answers.get(&at) {
@@ -58,7 +58,7 @@ impl Rollout<'_> {
     pub(super) fn useless_pod(&self, down: &[(i32, &ObservedPod)]) -> Option<i32> {
         let is_blind = self.observed.view.is_none();
         let is_useless = |at: i32, pod: &ObservedPod| {
-            let is_alive = self.is_heard(at) && !(is_blind && !pod.was_ready);
+            let is_alive = self.is_heard(at) && (pod.never_ready_since.is_none() || !is_blind);
             self.is_outdated(pod) && !is_alive
         };
         let useless = down.iter().find(|(at, pod)| is_useless(*at, pod))?;
