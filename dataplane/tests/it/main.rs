@@ -10,6 +10,7 @@ mod clocks;
 mod cluster;
 mod control;
 mod decommission;
+mod descriptors;
 mod disk;
 mod levels;
 mod lifecycle;
