@@ -169,7 +169,18 @@ impl Test {
             replication_factor: 3,
             ..NewTopic::default()
         };
-        self.client.admin().create_topic(topic).await?;
+        let started = Instant::now();
+        loop {
+            let created = self.client.admin().create_topic(topic.clone()).await;
+            let Err(error) = created else { break };
+            match error.reason() {
+                // An attempt whose answer was lost on a busy machine.
+                Some(Reason::TopicExists) => break,
+                Some(Reason::LimitExceeded) => return Err(error.into()),
+                _ if started.elapsed() > PATIENCE => return Err(error.into()),
+                _ => sleep(RETRY_INTERVAL).await,
+            }
+        }
         self.topics.push((name, partitions));
         self.nodes.wait_healthy(PATIENCE).await?;
         Ok(())
