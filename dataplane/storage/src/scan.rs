@@ -28,8 +28,6 @@ pub(crate) struct ScannedSegment {
     pub(crate) terms: Vec<LogId>,
     /// The CRC of the last valid header.
     pub(crate) prev_crc32c: u32,
-    /// The entry after the valid part has a valid header, but its payload is damaged or incomplete.
-    pub(crate) bad_payload: bool,
 }
 
 /// The entries that a segment file holds behind its valid part.
@@ -58,7 +56,6 @@ pub(crate) fn scan_segment(
         extent: SegmentExtent::empty(Segment::new(header.facts.clone())),
         terms: Vec::new(),
         prev_crc32c: header.crc32c,
-        bad_payload: false,
     };
     let mut next = header.facts.base;
     while last.is_none_or(|last| next <= last) {
@@ -80,7 +77,6 @@ pub(crate) fn scan_segment(
             break;
         }
         if walker.payload(&entry).map_err(fail)?.is_none() {
-            scan.bad_payload = true;
             break;
         }
         if scan
@@ -144,6 +140,7 @@ pub(crate) fn scan_behind(
 #[cfg(test)]
 mod tests {
     use std::io::IoSlice;
+    use std::sync::Arc;
 
     use bytes::Bytes;
     use lograft_core::{ClusterId, Entry, EntryKind, GroupId, Offset, Proposal, Term};
@@ -153,6 +150,7 @@ mod tests {
     use crate::fs::{FaultFs, Fs as _, OpenMode};
 
     const GROUP: GroupId = GroupId(1);
+    const PATH: &str = "a segment";
 
     fn entry(term: u64, index: u64) -> Entry {
         let payload = Bytes::from(format!("term {term:04}"));
@@ -182,15 +180,12 @@ mod tests {
         crc
     }
 
-    /// The remains of a torn write are not accepted behind a later write, even with a fitting
-    /// position, index and term.
-    #[test]
-    fn remains_of_a_torn_write_do_not_continue_a_later_write() {
+    /// A segment without entries from index 10 on, and its header.
+    fn segment() -> (Arc<dyn FsFile>, SegmentHeader) {
         let fs = FaultFs::new(0);
-        let path = Path::new("a segment");
         fs.create_dir_all(Path::new("/")).unwrap();
         let file = fs
-            .open(&Path::new("/").join(path), OpenMode::Create)
+            .open(&Path::new("/").join(PATH), OpenMode::Create)
             .unwrap();
         let facts = SegmentFacts {
             base: LogIndex(10),
@@ -201,33 +196,63 @@ mod tests {
             starts_log: false,
         };
         let cluster = ClusterId::from_bytes([0; 16]);
-        let (bytes, crc) = SegmentHeader::encode(&facts, GROUP, cluster);
+        let (bytes, _) = SegmentHeader::encode(&facts, GROUP, cluster);
         file.write_vectored_at(&mut [IoSlice::new(&bytes)], 0)
             .unwrap();
-        let header = SegmentHeader::decode(&bytes).unwrap();
-        let segment_file = SegmentFile {
-            file: file.as_ref(),
-            path,
-        };
-        let scan = || {
-            scan_segment(segment_file, &header, None)
-                .unwrap()
-                .extent
-                .last
-        };
-        assert_eq!(scan(), None);
+        (file, SegmentHeader::decode(&bytes).unwrap())
+    }
+
+    fn last(file: &dyn FsFile, header: &SegmentHeader) -> Option<LogId> {
+        let path = Path::new(PATH);
+        let scan = scan_segment(SegmentFile { file, path }, header, None).unwrap();
+        scan.extent.last
+    }
+
+    /// The remains of a torn write are not accepted behind a later write, even with a fitting
+    /// position, index and term.
+    #[test]
+    fn remains_of_a_torn_write_do_not_continue_a_later_write() {
+        let (file, header) = segment();
+        let file = file.as_ref();
+        let (start, crc) = (SEGMENT_HEADER_BYTES, header.crc32c);
+        assert_eq!(last(file, &header), None);
         write(
-            file.as_ref(),
-            SEGMENT_HEADER_BYTES,
+            file,
+            start,
             crc,
             &[entry(4, 10), entry(4, 11), entry(6, 12)],
         );
-        assert_eq!(scan(), Some(entry(6, 12).id));
-        write(file.as_ref(), SEGMENT_HEADER_BYTES, crc, &[entry(3, 10)]);
-        assert_eq!(scan(), Some(entry(3, 10).id));
-        assert!(scan_behind(segment_file, &header, 200).unwrap().has_entries);
+        assert_eq!(last(file, &header), Some(entry(6, 12).id));
+        write(file, start, crc, &[entry(3, 10)]);
+        assert_eq!(last(file, &header), Some(entry(3, 10).id));
+        let path = Path::new(PATH);
+        let behind = |header| scan_behind(SegmentFile { file, path }, header, 200).unwrap();
+        assert!(behind(&header).has_entries);
         let mut other = header.clone();
         other.facts.uid = 6;
-        assert!(!scan_behind(segment_file, &other, 200).unwrap().has_entries);
+        assert!(!behind(&other).has_entries);
+    }
+
+    #[test]
+    fn an_entry_of_an_earlier_term_does_not_continue_a_log() {
+        let (file, header) = segment();
+        let file = file.as_ref();
+        let entries = [entry(4, 10), entry(4, 11), entry(3, 12)];
+        write(file, SEGMENT_HEADER_BYTES, header.crc32c, &entries);
+        assert_eq!(last(file, &header), Some(entry(4, 11).id));
+    }
+
+    #[test]
+    fn an_entry_with_a_damaged_payload_ends_a_log() {
+        let (file, header) = segment();
+        let file = file.as_ref();
+        let entries = [entry(4, 10), entry(4, 11), entry(4, 12)];
+        write(file, SEGMENT_HEADER_BYTES, header.crc32c, &entries);
+        let size = crate::format::entry_size_bytes(entries[0].proposal.payload.len());
+        let payload = SEGMENT_HEADER_BYTES + size + u64::try_from(ENTRY_HEADER_BYTES).unwrap();
+        let flipped = [!entries[1].proposal.payload[0]];
+        file.write_vectored_at(&mut [IoSlice::new(&flipped)], payload)
+            .unwrap();
+        assert_eq!(last(file, &header), Some(entry(4, 10).id));
     }
 }

@@ -206,7 +206,6 @@ fn read_index(
         extent,
         terms,
         prev_crc32c: 0,
-        bad_payload: false,
     }))
 }
 
@@ -233,7 +232,7 @@ fn read_last(
     if known_durable.max(behind.durable_end) > end {
         return Err(damage_at_end(&path, &scan.extent, "durable entry is not valid").into());
     }
-    if behind.has_entries || scan.bad_payload {
+    if behind.has_entries {
         found.torn = Some(TornTail {
             index: end,
             position: scan.extent.end_position,
