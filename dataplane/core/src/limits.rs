@@ -349,6 +349,10 @@ pub const UNFLUSHED_WAIT_MAX: Duration = Duration::from_secs(1);
 pub const FLUSH_LAG_MAX: Duration = Duration::from_secs(2);
 /// Interval at which a leader checks that age.
 pub const FLUSH_LAG_INTERVAL: Duration = Duration::from_millis(250);
+/// Age of the oldest read that raft waits for above which a leader gives up its leaderships: its
+/// followers may need what it cannot read. Reads of clients on the same disk make such a read slow;
+/// this is well above that.
+pub const READ_LAG_MAX: Duration = Duration::from_secs(5);
 /// Time that a produce request whose entry waits for a lagging disk still gets after
 /// `FLUSH_LAG_MAX`, before it is answered with TIMEOUT.
 pub const FLUSH_LAG_GRACE: Duration = Duration::from_secs(1);

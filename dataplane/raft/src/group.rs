@@ -106,8 +106,8 @@ impl RaftGroup {
             purge: purge.clone(),
             stopping: stopping.clone(),
         };
-        let status = watcher::spawn(source);
         let (stalled, is_stalled) = watch::channel(false);
+        let status = watcher::spawn(source, is_stalled.clone());
         let inner = Inner {
             stalled: is_stalled,
             config,

@@ -85,7 +85,8 @@ impl NodeCheckup {
         }
     }
 
-    /// Measures the disk at an interval; the loop itself may run far more often.
+    /// Publishes the measurement of the disk at an interval; the loop itself may run far more
+    /// often.
     fn measure(&mut self, now: Instant) {
         let is_recent = |measured| now.duration_since(measured) < READING_INTERVAL;
         if self.measured.is_some_and(is_recent) {
@@ -94,13 +95,14 @@ impl NodeCheckup {
         self.measured = Some(now);
         self.exchange.set_local(LocalState {
             disk: disk_reading(&self.storage),
-            oldest_unflushed: self.storage.write_probe().health().lag,
+            oldest_unflushed: self.storage.disk_lag(),
         });
     }
 }
 
 fn disk_reading(storage: &Storage) -> DiskReading {
-    let Ok(space) = storage.space() else {
+    // A call to the disk here would block control while the disk hangs.
+    let Some(space) = storage.measured_space() else {
         return DiskReading::default();
     };
     DiskReading {

@@ -31,9 +31,9 @@ pub(crate) struct NodeReporter {
 }
 
 impl NodeReporter {
-    /// The node's report. Reads the free space of its disk.
+    /// The node's report. Makes no call to the disk.
     pub(crate) fn report(&self) -> NodeReport {
-        let space = self.storage.space().ok();
+        let space = self.storage.measured_space();
         let certificates = (self.certificates)();
         NodeReport {
             member: self.member.get(),
@@ -85,7 +85,7 @@ impl NodeReporter {
 
     /// The values for the metrics, except the expiry of the certificate.
     pub(crate) fn sample(&self) -> Sample {
-        let space = self.storage.space().ok();
+        let space = self.storage.measured_space();
         let mut sample = Sample {
             corrupt_count: self.replicas.all_corrupt().len(),
             finalized_level: self.view.load().finalized_level(),

@@ -1,22 +1,25 @@
 //! The parts that all requests of clients share: the way to the partitions, limits and counters.
 
+use std::pin::pin;
 use std::sync::Arc;
 
-use lograft_core::limits::{BATCH_MAX_BYTES, UNFLUSHED_WAIT_MAX};
+use lograft_core::limits::{
+    BATCH_MAX_BYTES, FLUSH_LAG_INTERVAL, FLUSH_LAG_MAX, UNFLUSHED_WAIT_MAX,
+};
 use lograft_core::{DiskMark, NodeId, ProducerId, Reason, TopicKey};
 use lograft_storage::{Storage, WriteBudget};
 use prometheus::IntCounter;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::append::BatchRules;
-use super::append_budget::AppendBudget;
+use super::append_budget::{AppendBudget, Reserved};
 use super::disk_room::ReplicaDisks;
 use super::forward::Forward;
 use super::locate::Locator;
 use super::meta_group::{LeaderHints, MetaHandle};
 use super::producer_ids::ProducerIds;
 use super::replica::{Replica, ReplicaMap};
-use super::request::Appended;
+use super::request::{Appended, Target};
 use crate::clock::Clock;
 use crate::error::ApiError;
 use crate::exchange::NodeExchange;
@@ -62,7 +65,7 @@ pub(crate) struct LogEngine {
     /// The counters of successful requests, looked up once.
     appended_ok: IntCounter,
     fetched_ok: IntCounter,
-    pub(super) append_budget: AppendBudget,
+    append_budget: AppendBudget,
     producer_ids: ProducerIds,
 }
 
@@ -122,6 +125,29 @@ impl LogEngine {
         }
     }
 
+    /// Reserves memory for an append; waits while the budget is used up, until `deadline`. Fails
+    /// with TIMEOUT then, or with DISK_SLOW; the append was certainly not carried out.
+    // While the disk does not flush, appends hold their memory until it does. A request that waits
+    // for memory then would wait for the disk, also one for a partition that another node leads.
+    pub(super) async fn reserve_append(
+        &self,
+        target: &Target,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<Reserved, ApiError> {
+        let mut reserved = pin!(self.append_budget.reserve(target, bytes, deadline));
+        loop {
+            if let Ok(reserved) = timeout(FLUSH_LAG_INTERVAL, &mut reserved).await {
+                return reserved;
+            }
+            if self.storage.write_probe().health().lag >= FLUSH_LAG_MAX {
+                let text =
+                    "the disk of this node does not flush, and no memory is left for appends";
+                return Err(ApiError::new(Reason::DiskSlow, text));
+            }
+        }
+    }
+
     /// Checks that this node can append to a partition that it leads: its clock is known to be
     /// right, the disks have room, and its own disk flushes.
     pub(super) async fn admit_append(&self, replica: &Replica) -> Result<(), ApiError> {
@@ -166,16 +192,14 @@ impl LogEngine {
             return Ok(());
         }
         let room = std::future::poll_fn(|cx| budget.poll_room(cx));
-        tokio::time::timeout(UNFLUSHED_WAIT_MAX, room)
-            .await
-            .map_err(|_| {
-                let max_bytes = budget.max_bytes();
-                let text = format!(
-                    "the disk of this node is slow: unflushed entries have reached their limit of \
+        timeout(UNFLUSHED_WAIT_MAX, room).await.map_err(|_| {
+            let max_bytes = budget.max_bytes();
+            let text = format!(
+                "the disk of this node is slow: unflushed entries have reached their limit of \
                      {max_bytes} bytes"
-                );
-                ApiError::new(Reason::DiskSlow, text)
-            })
+            );
+            ApiError::new(Reason::DiskSlow, text)
+        })
     }
 
     /// Counts the outcome of an append.

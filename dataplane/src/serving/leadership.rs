@@ -8,13 +8,14 @@ use lograft_raft::{RaftGroup, Role};
 pub(crate) enum Leadership {
     /// This node. It has applied everything that was committed before its term, so it may serve.
     Ready(Term),
-    /// This node, but it has not yet applied everything that was committed before its term. A read
-    /// now could miss acknowledged records.
-    NotReady,
+    /// This node, in this term, but it may not serve: it has not yet applied everything that was
+    /// committed before its term, so a read now could miss acknowledged records; or its disk does
+    /// not flush, so that another node has probably taken over.
+    NotReady(Term),
     /// Another node.
     Other(NodeId, Term),
-    /// No node, as far as the replica knows.
-    Unknown,
+    /// No node, as far as the replica knows. It has seen this term.
+    Unknown(Term),
 }
 
 impl Leadership {
@@ -24,11 +25,11 @@ impl Leadership {
         let status = status.borrow();
         match (status.role, status.leader) {
             (Role::Leader, _) if status.ready => Self::Ready(status.term),
-            (Role::Leader, _) => Self::NotReady,
+            (Role::Leader, _) => Self::NotReady(status.term),
             (Role::Follower | Role::Learner, Some(node)) if node != status.node => {
                 Self::Other(node, status.term)
             }
-            _ => Self::Unknown,
+            _ => Self::Unknown(status.term),
         }
     }
 }

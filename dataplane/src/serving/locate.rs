@@ -100,8 +100,18 @@ impl Locator {
     /// an election takes. A forwarded request is carried out here or refused.
     pub(crate) async fn locate(&self, target: &Target) -> Result<Location, ApiError> {
         let group = self.group(target).await?;
+        self.locate_group(target, group, Instant::now() + LEADER_WAIT_MAX)
+            .await
+    }
+
+    /// The same for the group of the partition. Waits for a leader until `deadline`.
+    pub(super) async fn locate_group(
+        &self,
+        target: &Target,
+        group: GroupId,
+        deadline: Instant,
+    ) -> Result<Location, ApiError> {
         let no_leader = || ApiError::no_leader(&target.topic, target.partition);
-        let deadline = Instant::now() + LEADER_WAIT_MAX;
         loop {
             let Some(replica) = self.replicas.get(group) else {
                 if let Some(node) = self.leader_elsewhere(group) {
@@ -115,15 +125,22 @@ impl Locator {
             };
             let mut status = replica.raft.watch();
             status.mark_unchanged();
-            match Leadership::of(&replica.raft) {
-                Leadership::Ready(_) => return Ok(Location::Here(replica)),
-                Leadership::Other(node, _) => return self.elsewhere(target, group, node),
-                Leadership::Unknown if target.is_forwarded => return Err(no_leader()),
-                Leadership::Unknown | Leadership::NotReady => {}
+            let leadership = Leadership::of(&replica.raft);
+            if matches!(leadership, Leadership::Ready(_)) {
+                return Ok(Location::Here(replica));
             }
-            let changed = tokio::time::timeout_at(deadline, status.changed()).await;
-            if !matches!(changed, Ok(Ok(()))) {
+            if let Some((node, _)) = self.leader_by(leadership, group) {
+                return self.elsewhere(target, group, node);
+            }
+            if target.is_forwarded && matches!(leadership, Leadership::Unknown(_)) {
                 return Err(no_leader());
+            }
+            // The replica is notified of its own status, and not of what other nodes announce.
+            let poll_at = deadline.min(Instant::now() + LEADER_POLL_INTERVAL);
+            match tokio::time::timeout_at(poll_at, status.changed()).await {
+                Ok(Err(_)) => return Err(no_leader()),
+                Err(_) if Instant::now() >= deadline => return Err(no_leader()),
+                Ok(Ok(())) | Err(_) => {}
             }
         }
     }
@@ -211,14 +228,29 @@ impl Locator {
 
     /// The leader of a group and its term, as far as this node knows.
     pub(crate) fn known_leader(&self, group: GroupId) -> Option<(NodeId, Term)> {
-        if let Some(replica) = self.replicas.get(group) {
-            match Leadership::of(&replica.raft) {
-                Leadership::Ready(term) => return Some((self.node, term)),
-                Leadership::Other(node, term) => return Some((node, term)),
-                Leadership::NotReady | Leadership::Unknown => return None,
-            }
+        match self.replicas.get(group) {
+            Some(replica) => self.leader_by(Leadership::of(&replica.raft), group),
+            None => self.hints.leader(group),
         }
-        self.hints.leader(group)
+    }
+
+    /// The leader of a group with a replica here, by what the replica sees and what other nodes
+    /// have announced.
+    // A replica whose disk hangs cannot learn of a new leader: raft changes its vote only once the
+    // new one is on disk. Its node is still reachable, and a client that believed it would not find
+    // the leader until the node ends. So the leader of a newer term counts, whoever announces it.
+    fn leader_by(&self, seen: Leadership, group: GroupId) -> Option<(NodeId, Term)> {
+        let (own, term) = match seen {
+            Leadership::Ready(term) => return Some((self.node, term)),
+            Leadership::Other(node, term) => (Some((node, term)), term),
+            Leadership::NotReady(term) | Leadership::Unknown(term) => (None, term),
+        };
+        let announced = self.hints.leader(group);
+        let newer = announced.filter(|(node, announced_term)| {
+            *node != self.node
+                && (*announced_term > term || own.is_none() && *announced_term == term)
+        });
+        newer.or(own)
     }
 
     /// The leader of a group with its client address.
@@ -317,6 +349,39 @@ mod tests {
         }
         assert!(started.elapsed() <= LEADER_WAIT_MAX && started.elapsed() * 2 > LEADER_WAIT_MAX);
         assert!((5..50).contains(&retries), "{retries}");
+    }
+
+    struct Announced(NodeId, Term);
+
+    impl LeaderHints for Announced {
+        fn leader(&self, _: GroupId) -> Option<(NodeId, Term)> {
+            Some((self.0, self.1))
+        }
+    }
+
+    #[test]
+    fn an_announced_leader_of_a_newer_term_replaces_what_a_stuck_replica_sees() {
+        let leader = |seen, announced: (u64, u64)| {
+            let hints = Announced(NodeId(announced.0), Term(announced.1));
+            let meta = MetaView::new(lograft_core::metadata::Metadata::default());
+            let replicas = ReplicaMap::default();
+            let locator = Locator::new(NodeId(1), replicas, meta, Arc::new(hints));
+            let found = locator.leader_by(seen, GroupId(7));
+            found.map(|(node, term)| (node.get(), term.get()))
+        };
+        // A leader whose disk hangs cannot step down: it has not saved the vote of the new term.
+        assert_eq!(leader(Leadership::NotReady(Term(5)), (2, 6)), Some((2, 6)));
+        assert_eq!(leader(Leadership::NotReady(Term(5)), (2, 4)), None);
+        assert_eq!(
+            leader(Leadership::NotReady(Term(5)), (1, 6)),
+            None,
+            "itself"
+        );
+        assert_eq!(leader(Leadership::Unknown(Term(5)), (2, 5)), Some((2, 5)));
+        let follower = Leadership::Other(NodeId(3), Term(5));
+        assert_eq!(leader(follower, (2, 6)), Some((2, 6)));
+        assert_eq!(leader(follower, (2, 5)), Some((3, 5)));
+        assert_eq!(leader(Leadership::Ready(Term(5)), (2, 4)), Some((1, 5)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,6 +26,7 @@ use crate::fs::OpenMode;
 /// The last known room on the disk.
 pub(crate) struct DiskRoom {
     mark: AtomicU8,
+    measured: Mutex<Option<Space>>,
     /// The preallocated file.
     reserve_path: PathBuf,
     /// A file that is extended and cut again.
@@ -46,6 +47,7 @@ impl DiskRoom {
     pub(crate) fn new(data_dir: &Path) -> Self {
         Self {
             mark: AtomicU8::new(DiskMark::Ok as u8),
+            measured: Mutex::default(),
             reserve_path: data_dir.join("reserve"),
             probe_path: data_dir.join("reserve.probe"),
             checks: Mutex::default(),
@@ -61,9 +63,15 @@ impl DiskRoom {
         }
     }
 
+    /// The space at the last check. Makes no call to the disk.
+    pub(crate) fn measured(&self) -> Option<Space> {
+        *self.measured.lock()
+    }
+
     /// Records the result of a check, after `space` was measured and a quota was probed, and keeps
     /// or gives back the preallocated file.
     pub(crate) fn update(&self, files: &Files, space: Space) -> Result<DiskMark, StorageError> {
+        *self.measured.lock() = Some(space);
         let mut checks = self.checks.lock();
         let mark = space.mark().max(self.probe(files, space, &mut checks)?);
         self.mark.store(mark as u8, Ordering::Relaxed);

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lograft_core::limits::CACHE_COPY_MAX_BYTES;
+use lograft_core::limits::{CACHE_COPY_MAX_BYTES, FLUSH_LAG_MAX, READ_LAG_MAX};
 use lograft_core::{DiskMark, Entry, GroupId, LogId, LogIndex, Offset, Term, Vote};
 
 use self::read::ReadParts;
@@ -135,6 +135,10 @@ impl GroupLog {
         let mut state = self.0.state.lock();
         let truncation = state.truncate_from(index, place, &self.0.state_inputs());
         self.0.push(&state, [Op::Truncate(Box::new(truncation))]);
+        drop(state);
+        // The cut may have taken the last append time with it. A failure is met again when it is
+        // needed.
+        let _ = self.last_append_time();
         Ok(())
     }
 
@@ -232,6 +236,13 @@ impl GroupLog {
     /// the disk.
     pub fn flush_lag(&self) -> Duration {
         self.0.env.delay_of(self.0.id).lag
+    }
+
+    /// Whether the disk lags so far that this replica must not lead: a write of it has not been
+    /// flushed for `limits::FLUSH_LAG_MAX`, or a read for replication or for the state machine of
+    /// any group has been running for `limits::READ_LAG_MAX`. Makes no call to the disk.
+    pub fn disk_lags(&self) -> bool {
+        self.flush_lag() >= FLUSH_LAG_MAX || self.0.env.raft_read_lag() >= READ_LAG_MAX
     }
 
     /// The room on the disk at the last check. Makes no call to the disk.
@@ -343,12 +354,25 @@ impl GroupLog {
     /// The latest append time of the records in the last segment with records, read if it is not
     /// known; `None` if the log has no records. Fails if the segment cannot be read.
     pub fn last_append_time(&self) -> Result<Option<i64>, StorageError> {
-        let segments = self.segments();
-        let mut with_records = segments.iter().rev();
-        let last = with_records.find(|segment| segment.next_offset > segment.base_offset);
-        last.map_or(Ok(None), |segment| {
-            self.read_append_time(segment.base_index)
+        self.last_with_records().map_or(Ok(None), |(base, known)| {
+            known.map_or_else(|| self.read_append_time(base), |known| Ok(Some(known)))
         })
+    }
+
+    /// Whether [`Self::last_append_time`] makes no call to the disk. It does only after a failed
+    /// read: the time is read when the log is opened and when it is truncated.
+    pub fn is_last_append_time_known(&self) -> bool {
+        self.last_with_records()
+            .is_none_or(|(_, known)| known.is_some())
+    }
+
+    /// The base index of the last segment with records, and the latest append time of those, if it
+    /// is known.
+    fn last_with_records(&self) -> Option<(LogIndex, Option<i64>)> {
+        let state = self.0.state.lock();
+        let mut extents = state.segments.iter().rev();
+        let last = extents.find(|extent| extent.next_offset > extent.segment.base_offset)?;
+        Some((last.segment.base, last.append_time_ms))
     }
 
     /// The length of all segments on disk, bytes.

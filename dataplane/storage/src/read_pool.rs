@@ -4,9 +4,10 @@
 //! threads are soon all blocked; further reads are then refused instead of piling up, and threads
 //! that serve writes, heartbeats and cached reads are not affected.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use lograft_core::limits::READ_THREAD_IDLE_MAX;
 use parking_lot::{Condvar, Mutex};
@@ -37,6 +38,9 @@ struct PoolShared {
 #[derive(Default)]
 struct PoolState {
     waiting: VecDeque<Read>,
+    /// When each read that runs was started, by a number in that order.
+    running: BTreeMap<u64, Instant>,
+    next_number: u64,
     threads_count: usize,
     /// Threads that wait for a read.
     idle_count: usize,
@@ -92,6 +96,15 @@ impl ReadPool {
     }
 }
 
+impl ReadPool {
+    /// The time for which the oldest read has been running; zero if none runs.
+    pub(crate) fn oldest_running(&self) -> Duration {
+        let state = self.shared.state.lock();
+        let oldest = state.running.first_key_value();
+        oldest.map_or(Duration::ZERO, |(_, since)| since.elapsed())
+    }
+}
+
 impl Drop for ReadPool {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
@@ -108,11 +121,14 @@ impl PoolShared {
     /// Runs reads until the pool is dropped or there is nothing to read for a while.
     fn serve(&self) {
         loop {
-            let read = {
+            let (number, read) = {
                 let mut state = self.state.lock();
                 loop {
                     if let Some(read) = state.waiting.pop_front() {
-                        break read;
+                        let number = state.next_number;
+                        state.next_number += 1;
+                        state.running.insert(number, Instant::now());
+                        break (number, read);
                     }
                     if state.is_closed {
                         state.threads_count -= 1;
@@ -128,6 +144,7 @@ impl PoolShared {
                 }
             };
             read();
+            self.state.lock().running.remove(&number);
         }
     }
 }
@@ -135,7 +152,6 @@ impl PoolShared {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::Duration;
 
     use super::*;
 
@@ -168,6 +184,10 @@ mod tests {
         }
         assert_eq!(pool.run(|| ()), Err(PoolFull));
         assert!(results.try_recv().is_err(), "all threads hang");
+        let hung_for = pool.oldest_running();
+        assert!(hung_for > Duration::ZERO);
+        thread::sleep(Duration::from_millis(2));
+        assert!(pool.oldest_running() > hung_for);
         drop(end);
         let mut found: Vec<i32> = (0..3)
             .map(|_| results.recv_timeout(PATIENCE).unwrap())
@@ -194,5 +214,6 @@ mod tests {
             }
         }
         assert_eq!(pool.shared.state.lock().threads_count, 1);
+        assert_eq!(pool.oldest_running(), Duration::ZERO);
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+use lograft_core::limits::READ_LAG_MAX;
 use lograft_core::{DiskMark, GroupId};
 use parking_lot::Mutex;
 
@@ -189,8 +191,10 @@ impl Storage {
             writer,
             recovered,
         } = opened.map_err(|failure| self.open_error(owner.group, failure))?;
-        let open = OpenGroup::new(owner.group, Arc::clone(env), state, writer);
-        Ok((GroupLog(open), recovered))
+        let log = GroupLog(OpenGroup::new(owner.group, Arc::clone(env), state, writer));
+        // While the caller waits for the disk anyway. A failure is met again when it is needed.
+        let _ = log.last_append_time();
+        Ok((log, recovered))
     }
 
     fn open_error(&self, group: GroupId, failure: RecoveryError) -> OpenError {
@@ -296,6 +300,24 @@ impl Storage {
     /// The room on the disk at the last [`Self::check_disk`]. Makes no call to the disk.
     pub fn disk_mark(&self) -> DiskMark {
         self.0.env.room.mark()
+    }
+
+    /// Size and free space of the disk at the last [`Self::check_disk`]; `None` before it. Makes no
+    /// call to the disk.
+    pub fn measured_space(&self) -> Option<Space> {
+        self.0.env.room.measured()
+    }
+
+    /// The age of the oldest write that is not on disk, or of the oldest read that raft waits for
+    /// if it is above `limits::READ_LAG_MAX`. Makes no call to the disk.
+    pub fn disk_lag(&self) -> Duration {
+        let reads = self.0.env.raft_read_lag();
+        let writes = self.write_probe().health().lag;
+        if reads >= READ_LAG_MAX {
+            writes.max(reads)
+        } else {
+            writes
+        }
     }
 
     /// The budget of unflushed bytes.

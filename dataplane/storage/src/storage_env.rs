@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lograft_core::limits::{
     CLIENT_READ_THREADS_MAX_COUNT, CLIENT_READS_WAITING_MAX_COUNT, RAFT_READ_THREADS_MAX_COUNT,
@@ -153,6 +154,11 @@ impl StorageEnv {
             WriterDrive::Threads(_) => self.write_queue(group).delay(),
             WriterDrive::Manual => QueueDelay::default(),
         }
+    }
+
+    /// The time for which the oldest read for replication or a state machine has been running.
+    pub(crate) fn raft_read_lag(&self) -> Duration {
+        self.raft_reads.oldest_running()
     }
 
     /// Observes the writers.

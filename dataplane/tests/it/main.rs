@@ -12,6 +12,7 @@ mod control;
 mod decommission;
 mod descriptors;
 mod disk;
+mod hung_leader;
 mod levels;
 mod lifecycle;
 mod load;

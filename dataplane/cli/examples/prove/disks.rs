@@ -7,7 +7,7 @@ use std::net::ToSocketAddrs as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lograft_client::{Client, NewTopic};
+use lograft_client::{Client, NewTopic, ProducerConfig, Reason, RecordParts};
 
 use crate::cluster::{Cluster, Node, ProveArgs};
 use crate::ledger::{Ledger, Load, PARTITION, verify};
@@ -234,13 +234,10 @@ impl Full {
             "two low disks of three do not stop the writes"
         );
         ensure!(cluster.pids()? == pids, "a node ended");
-        let refused = cluster
-            .command(&["produce", OTHER_TOPIC, "--value", "x"])
-            .output()?;
+        let refused = refused_produce(&client, &["node-2", "node-3"]).await?;
         println!(
-            "node-2 low as well; {} MiB acknowledged; a produce is refused: {}",
+            "node-2 low as well; {} MiB acknowledged; a produce is refused: {refused:#}",
             stopped * 1024 / MIB,
-            String::from_utf8_lossy(&refused.stderr).trim()
         );
         println!("{}", status()?);
         load.abandon();
@@ -249,6 +246,47 @@ impl Full {
         verify(&client, OTHER_TOPIC, 0, 0, &written).await?;
         cluster.stop()
     }
+}
+
+/// Produces to a topic whose replicas are on these nodes with low disks. Fails unless the record is
+/// refused with an error that names them; returns the error.
+async fn refused_produce(client: &Client, low: &[&str]) -> Result<anyhow::Error> {
+    let config = ProducerConfig {
+        delivery_timeout: Duration::from_secs(5),
+        request_timeout: Duration::from_secs(2),
+        ..ProducerConfig::default()
+    };
+    let producer = client.producer(config).await?;
+    let topic = producer.topic(OTHER_TOPIC).await?;
+    let record = RecordParts {
+        value: Some(b"refused"),
+        ..RecordParts::default()
+    };
+    let sent = topic.send_many([record], Some(PARTITION)).await?;
+    let delivery = sent.into_iter().next().context("nothing was sent")?;
+    let Err(error) = delivery.await else {
+        anyhow::bail!("two low disks of three do not refuse a record");
+    };
+    let reason = error.reason();
+    ensure!(
+        reason == Some(Reason::DiskFull),
+        "refused by {reason:?}: {error}"
+    );
+    let metadata = client.metadata().await?;
+    let is_low = |name: &str| low.contains(&name);
+    let expected = metadata.nodes.iter().filter(|node| is_low(&node.name));
+    let expected: Vec<String> = expected.map(|node| node.id.to_string()).collect();
+    let mut named: Vec<&str> = error
+        .metadata("nodes")
+        .unwrap_or_default()
+        .split(',')
+        .collect();
+    named.sort_unstable();
+    ensure!(
+        named == expected,
+        "it names the nodes {named:?}, not {expected:?}"
+    );
+    Ok(error.into())
 }
 
 /// Deletes the topic that fills the disks, and waits until the cluster has healed. Returns the

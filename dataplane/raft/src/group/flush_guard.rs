@@ -1,9 +1,12 @@
-//! A leader whose own disk does not flush gives up its leadership.
+//! A leader whose own disk does not flush, or does not answer reads, gives up its leadership.
 //!
 //! Raft commits an entry once a majority has it on disk, and the leader need not be part of it. A
 //! leader with a disk that hangs could therefore lead on through its followers' disks: it would
 //! collect entries in memory that it can neither flush nor drop, and no replica that it stops
 //! being ready for would notice, since its heartbeats still arrive.
+//!
+//! Reads are the same: a leader that cannot read the entries that its followers or its own state
+//! machine need commits nothing more, and its heartbeats still arrive.
 //!
 //! The successor is a voter that has nearly all of the log on disk, which proves that its disk
 //! works. If there is none, the leader stops its heartbeats, and any voter may be elected.
@@ -12,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::NodeId;
-use lograft_core::limits::{FLUSH_LAG_INTERVAL, FLUSH_LAG_MAX, TRANSFER_LAG_MAX_COUNT};
+use lograft_core::limits::{FLUSH_LAG_INTERVAL, TRANSFER_LAG_MAX_COUNT};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -23,7 +26,7 @@ use crate::status::{GroupStatus, Role};
 /// Steps between the checks of different groups, so that not all give up at the same moment.
 const JITTER_STEPS: u32 = 16;
 
-/// Checks the flushes of a replica while it leads, until it stops. `stalled` says whether they
+/// Checks the disk of a replica while it leads, until it stops. `stalled` says whether they
 /// lag.
 // The task keeps the replica alive only while it checks it: a node that stops closes its logs as
 // soon as the replicas have stopped.
@@ -47,7 +50,7 @@ pub(super) fn spawn(group: &RaftGroup, stalled: watch::Sender<bool>) {
                 return;
             };
             let group = RaftGroup { inner };
-            let is_stalled = group.log().flush_lag() >= FLUSH_LAG_MAX;
+            let is_stalled = group.log().disk_lags();
             stalled.send_if_modified(|known| std::mem::replace(known, is_stalled) != is_stalled);
             if is_stalled {
                 group.give_up_leadership().await;

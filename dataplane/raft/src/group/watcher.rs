@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lograft_core::limits::{FLUSH_LAG_MAX, RAFT_STATUS_IDLE_INTERVAL, RAFT_STATUS_INTERVAL};
+use lograft_core::limits::{RAFT_STATUS_IDLE_INTERVAL, RAFT_STATUS_INTERVAL};
 use lograft_core::{LogId, NodeId, Term};
 use lograft_storage::GroupLog;
 use openraft::ServerState;
@@ -54,7 +54,7 @@ impl StatusSource {
             .map(log_id_from_raft);
         let term = Term(server.vote.leader_id.term);
         let membership = membership_from_raft(server.membership_config.membership());
-        let is_stalled = self.log.flush_lag() >= FLUSH_LAG_MAX;
+        let is_stalled = self.log.disk_lags();
         GroupStatus {
             group: self.config.group,
             node: self.config.node,
@@ -144,14 +144,22 @@ fn role_of(state: ServerState) -> Role {
     }
 }
 
-/// Publishes the status until openraft's core task ends.
-pub(super) fn spawn(source: StatusSource) -> watch::Receiver<GroupStatus> {
+/// Publishes the status until openraft's core task ends. `stalled` changes when the disk of a
+/// leader starts or stops lagging.
+pub(super) fn spawn(
+    source: StatusSource,
+    stalled: watch::Receiver<bool>,
+) -> watch::Receiver<GroupStatus> {
     let (tx, rx) = watch::channel(source.read());
-    tokio::spawn(publish(source, tx));
+    tokio::spawn(publish(source, tx, stalled));
     rx
 }
 
-async fn publish(source: StatusSource, status: watch::Sender<GroupStatus>) {
+async fn publish(
+    source: StatusSource,
+    status: watch::Sender<GroupStatus>,
+    mut stalled: watch::Receiver<bool>,
+) {
     let mut server = source.raft.server_metrics();
     let mut applied = source.raft.watch_apply_progress();
     loop {
@@ -187,6 +195,8 @@ async fn publish(source: StatusSource, status: watch::Sender<GroupStatus>) {
         let alive = tokio::select! {
             result = server.changed() => result.is_ok(),
             result = progress => result.is_ok(),
+            // Nothing is applied while the disk lags, and the core may wait for it.
+            Ok(()) = stalled.changed() => true,
         };
         if !alive {
             break;

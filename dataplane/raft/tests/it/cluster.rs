@@ -25,6 +25,9 @@ pub(crate) const WAIT_MAX: Duration = Duration::from_secs(20);
 /// The budget of unflushed bytes of each node: less than a leader sends ahead of the replies.
 pub(crate) const UNFLUSHED_MAX_BYTES: usize = 2 * 1024 * 1024;
 
+/// The tail cache of a node on a simulated disk.
+pub(crate) const FAULT_DISK_CACHE_BYTES: usize = 2 * 1024 * 1024;
+
 /// The reserve of simulated disks.
 pub(crate) const RESERVE_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -141,6 +144,10 @@ impl Cluster {
         config.segment_min_bytes = config.segment_min_bytes.min(self.segment_max_bytes);
         config.reserve_bytes = self.reserve_bytes;
         config.unflushed_max_bytes = UNFLUSHED_MAX_BYTES;
+        if !self.disks.is_empty() {
+            // Small, so that a replica that lags is served from the disk.
+            config.tail_cache_max_bytes = FAULT_DISK_CACHE_BYTES;
+        }
         let storage = open_storage(self.disks.get(&node), config).await;
         let cluster_id = ClusterId::from_bytes([1; 16]);
         storage

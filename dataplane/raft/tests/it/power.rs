@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
-use lograft_core::limits::{APPEND_MAX_BYTES, FLUSH_LAG_MAX};
+use lograft_core::limits::{APPEND_MAX_BYTES, FLUSH_LAG_MAX, READ_LAG_MAX};
 use lograft_core::{DiskMark, LogId, LogIndex, NodeId, Term};
 use lograft_raft::{RaftGroup, Role};
 use lograft_storage::DiskCall;
 
 use crate::cluster::{
-    Cluster, RESERVE_BYTES, UNFLUSHED_MAX_BYTES, batch, eventually, nodes, until,
+    Cluster, FAULT_DISK_CACHE_BYTES, RESERVE_BYTES, UNFLUSHED_MAX_BYTES, batch, eventually, nodes,
+    until,
 };
 
 type Acknowledged = Arc<Mutex<Vec<(LogId, u64)>>>;
@@ -151,6 +152,42 @@ async fn a_leader_whose_disk_hangs_gives_up_its_leadership_and_nothing_is_lost()
         check_acknowledged(&cluster, &acknowledged).await;
         cluster.shutdown().await;
     }
+}
+
+/// A leader that cannot read what its followers miss commits nothing once they are needed, and its
+/// heartbeats arrive: it must give up its leadership as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_reads_hang_gives_up_its_leadership() {
+    let cluster = Cluster::on_fault_disks(3, 650).await;
+    let first = cluster.leader().await;
+    let term = cluster.group(first).status().term;
+    let others = others(&cluster, first);
+    let behind = *others.first().unwrap();
+    cluster.net.cut(behind);
+    // More than the tail cache holds.
+    write_all(
+        &cluster,
+        0,
+        2 * (FAULT_DISK_CACHE_BYTES / (100 * 1024)) as u64,
+    )
+    .await;
+    assert_eq!(cluster.leader().await, first);
+    cluster.disk(first).hang(DiskCall::Read);
+    cluster.net.reconnect(behind);
+    let hung_at = tokio::time::Instant::now();
+    let next = loop {
+        let next = cluster.leader_among(&others).await;
+        if cluster.group(next).status().term > term {
+            break next;
+        }
+    };
+    let took = hung_at.elapsed();
+    assert!(took < READ_LAG_MAX + Duration::from_secs(4), "{took:?}");
+    cluster.write(batch(1, 1, 100)).await;
+    assert_ne!(next, first);
+    cluster.disk(first).release();
+    cluster.converged().await;
+    cluster.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

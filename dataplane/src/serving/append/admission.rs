@@ -92,12 +92,19 @@ impl PartitionAppender {
 
     /// Takes over the append time of the last record in the log, which another leader may have
     /// appended.
+    // The caller holds the lock of the chain: a read that hangs, or waits behind reads of clients
+    // that hang, would hold up all writes of the partition.
     async fn load_last_time(&self) -> Result<(), ApiError> {
-        let read = read_from_disk(self.log.clone(), |log| {
+        let read = |log: &GroupLog| {
             let last = log.last_append_time();
             last.map_err(|error| failed_read(log, "read the last append time", &error))
-        });
-        if let Some(last_ms) = read.await? {
+        };
+        let last = if self.log.is_last_append_time_known() {
+            read(&self.log)?
+        } else {
+            read_from_disk(self.log.clone(), read).await?
+        };
+        if let Some(last_ms) = last {
             self.last_time_ms.fetch_max(last_ms, Ordering::AcqRel);
         }
         Ok(())
@@ -106,8 +113,22 @@ impl PartitionAppender {
     /// Admits a batch and proposes it to raft. Batches are in the log in the order of these calls.
     /// `reserved` is held until the outcome is known.
     /// Fails if this node does not lead, or if the batch is out of order or from a fenced producer;
-    /// the batch is not in the log then.
+    /// the batch is not in the log then. Fails with TIMEOUT, after which the outcome is unknown, if
+    /// the disk of this node does not flush: raft may take no proposals then.
     pub(super) async fn append(
+        self: &Arc<Self>,
+        batch: CheckedBatch,
+        now_ms: i64,
+        reserved: Option<Reserved>,
+    ) -> Result<PendingAppend, ApiError> {
+        tokio::select! {
+            biased;
+            admitted = self.admit(batch, now_ms, reserved) => admitted,
+            () = self.disk_hangs() => Err(does_not_flush()),
+        }
+    }
+
+    async fn admit(
         self: &Arc<Self>,
         batch: CheckedBatch,
         now_ms: i64,
@@ -189,6 +210,7 @@ impl PartitionAppender {
             applied = marks.wait_for(|marks| marks.high_watermark >= end) => applied.is_err(),
             voided = broken.wait_for(|broken| *broken >= chain) => voided.is_err(),
             deposed = status.wait_for(|status| !status.is_leader()) => deposed.is_err(),
+            () = self.disk_hangs() => return Err(does_not_flush()),
         };
         if is_closing {
             return Err(ApiError::replica_closing());
@@ -232,6 +254,10 @@ impl PartitionAppender {
             is_newer
         });
     }
+}
+
+fn does_not_flush() -> ApiError {
+    ApiError::outcome_unknown("the disk of the leader does not flush")
 }
 
 /// A batch that was admitted and is not proposed yet. The caller may be cancelled at this point;
@@ -294,7 +320,7 @@ impl PendingAppend {
             outcome = handle => outcome,
             () = appender.disk_hangs() => {
                 appender.mark_broken(chain);
-                return Err(ApiError::outcome_unknown("the disk of the leader does not flush"));
+                return Err(does_not_flush());
             }
         };
         let error = match outcome {

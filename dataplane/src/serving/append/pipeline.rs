@@ -1,17 +1,20 @@
 //! Appends of a stream: the next batch is admitted before the previous one is acknowledged.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use lograft_core::GroupId;
+use lograft_core::limits::LEADER_WAIT_MAX;
 use tokio::time::Instant;
 
 use super::check;
 use super::leader_streams::{LeaderStreams, outcome_of};
 use crate::error::ApiError;
 use crate::serving::engine::LogEngine;
-use crate::serving::locate::Location;
-use crate::serving::request::{AppendRequest, Appended};
+use crate::serving::locate::{Location, is_about_leaders};
+use crate::serving::request::{AppendRequest, Appended, Target};
 
 /// The outcome of a batch that was admitted.
 pub(crate) type PendingReply = Pin<Box<dyn Future<Output = Result<Appended, ApiError>> + Send>>;
@@ -20,6 +23,10 @@ pub(crate) type PendingReply = Pin<Box<dyn Future<Output = Result<Appended, ApiE
 pub(crate) struct AppendPipeline {
     engine: Arc<LogEngine>,
     leaders: LeaderStreams,
+    /// Until when the requests of the stream wait for a leader of a group without one.
+    // Requests are admitted one after the other. If each waited by itself, a stream with a few
+    // batches in flight would be silent for many times the time of an election.
+    leaderless: BTreeMap<GroupId, Instant>,
 }
 
 impl AppendPipeline {
@@ -27,6 +34,7 @@ impl AppendPipeline {
         Self {
             leaders: LeaderStreams::new(Arc::clone(&engine.forward)),
             engine,
+            leaderless: BTreeMap::new(),
         }
     }
 
@@ -41,11 +49,9 @@ impl AppendPipeline {
         let engine = Arc::clone(&self.engine);
         let bytes = check::content_bytes(&request.content);
         let target = &request.target;
-        let reserved = engine
-            .append_budget
-            .reserve(target, bytes, deadline)
-            .await?;
-        let replica = match engine.locator.locate(target).await? {
+        let location = self.locate(target).await?;
+        let reserved = engine.reserve_append(target, bytes, deadline).await?;
+        let replica = match location {
             Location::Here(replica) => replica,
             Location::There(node) => {
                 let target = target.clone();
@@ -65,5 +71,27 @@ impl AppendPipeline {
             let applied = pending.applied().await;
             applied.map_err(|error| engine.locator.with_leader(error, group))
         }))
+    }
+
+    /// Finds the leader. The requests of the stream wait for it together.
+    async fn locate(&mut self, target: &Target) -> Result<Location, ApiError> {
+        let locator = &self.engine.locator;
+        let group = locator.group(target).await?;
+        let now = Instant::now();
+        let waited = self.leaderless.get(&group).copied();
+        // Long after the last wait it is another election.
+        let deadline = waited
+            .filter(|until| *until + LEADER_WAIT_MAX > now)
+            .unwrap_or(now + LEADER_WAIT_MAX);
+        let location = locator.locate_group(target, group, deadline).await;
+        match &location {
+            Err(error) if is_about_leaders(error) => {
+                self.leaderless.insert(group, deadline);
+            }
+            Ok(_) | Err(_) => {
+                self.leaderless.remove(&group);
+            }
+        }
+        location
     }
 }

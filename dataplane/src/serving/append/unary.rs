@@ -37,10 +37,7 @@ async fn append_until(
     deadline: Instant,
 ) -> Result<Appended, ApiError> {
     let target = &request.target;
-    let reserved = &engine
-        .append_budget
-        .reserve(target, bytes, deadline)
-        .await?;
+    let reserved = &engine.reserve_append(target, bytes, deadline).await?;
     let request = &request;
     let here = |replica| append_here(engine, replica, request.clone(), reserved.clone());
     let there = |node| engine.forward.append(node, request.clone());

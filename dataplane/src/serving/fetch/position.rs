@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lograft_core::Offset;
+use lograft_core::limits::LEADER_WAIT_MAX;
 use lograft_raft::RaftError;
 
 use crate::error::ApiError;
@@ -14,14 +15,12 @@ use crate::serving::request::Position;
 /// leader that was deposed without noticing would otherwise serve a stale end of the log. Fails if
 /// this node does not lead, or if a majority does not respond; the client may retry.
 pub(crate) async fn catch_up(replica: &Replica) -> Result<(), ApiError> {
-    replica
-        .raft
-        .ensure_linearizable()
-        .await
-        .map_err(|error| match error {
-            RaftError::NotLeader { .. } => ApiError::not_leader(None),
-            _ => ApiError::no_majority(),
-        })
+    // Raft does not answer while it waits for a disk that hangs.
+    match tokio::time::timeout(LEADER_WAIT_MAX, replica.raft.ensure_linearizable()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(RaftError::NotLeader { .. })) => Err(ApiError::not_leader(None)),
+        Ok(Err(_)) | Err(_) => Err(ApiError::no_majority()),
+    }
 }
 
 /// The offset of a position. Positions that depend on the end of the log are linearizable.

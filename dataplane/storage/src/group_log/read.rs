@@ -247,7 +247,7 @@ impl OpenGroup {
         let mut attempts = ReadAttempts::default();
         loop {
             let disk = {
-                let state = self.state.lock();
+                let mut state = self.state.lock();
                 let at = state.segment_of(base);
                 let Some((at, extent)) = at.map(|at| (at, &state.segments[at])) else {
                     return Ok(None);
@@ -261,9 +261,14 @@ impl OpenGroup {
                     return Ok(None);
                 };
                 let mut cached = state.cache.entries_from_offset(last);
-                if let Some(entry) = cached.next().filter(|entry| entry.base_offset <= last) {
-                    return Ok(Some(entry.proposal.append_time_ms));
+                let entry = cached.next().filter(|entry| entry.base_offset <= last);
+                if let Some(entry) = entry {
+                    let found = Some(entry.proposal.append_time_ms);
+                    drop(cached);
+                    state.segments[at].learn_append_time(base, found);
+                    return Ok(found);
                 }
+                drop(cached);
                 state.disk_range(ReadFrom::Offset(last), at)
             };
             let mut found = None;

@@ -89,6 +89,7 @@ fn append_times_are_read_after_a_restart(disk: &TestDisk) {
     let storage = restart(disk, storage);
     let log = open_group(&storage);
     assert_eq!(log.segments()[0].append_time_ms, None);
+    assert!(log.is_last_append_time_known(), "read when it was opened");
     for segment in &before {
         let found = log.read_append_time(segment.base_index).unwrap();
         assert_eq!(found, segment.append_time_ms, "{segment:?}");
@@ -102,6 +103,9 @@ fn append_times_are_read_after_a_restart(disk: &TestDisk) {
         .collect();
     assert_eq!(after, known, "a time that was read is kept");
     assert_eq!(log.read_append_time(LogIndex(9999)).unwrap(), None);
+    log.truncate_after(Some(id(3, 251))).unwrap();
+    assert!(log.is_last_append_time_known(), "read when it was cut");
+    assert_eq!(log.last_append_time().unwrap(), Some(1251));
 }
 
 fn count(index: u64) -> u32 {

@@ -206,6 +206,7 @@ impl NodePool {
                 Reason::NotLeader
                 | Reason::NoLeader
                 | Reason::NotReady
+                | Reason::Timeout
                 | Reason::ReplicaCorrupt
                 | Reason::UnknownTopic
                 | Reason::UnknownPartition,
