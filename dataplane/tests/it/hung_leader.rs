@@ -101,7 +101,7 @@ async fn call_all(
         let request = log::FetchRequest {
             topic: "t".to_owned(),
             position: Some(latest()),
-            max_wait_ms: 30_000,
+            max_wait_ms: 2000,
             ..log::FetchRequest::default()
         };
         cluster.log(0).fetch(request).await
