@@ -10,16 +10,17 @@
 //!    catching up, so the data plane is asked, and without its answer no pod is replaced.
 //! 5. The node transfers its leaderships and confirms its stop before the pod is deleted.
 //!
-//! Pods that serve nobody are exempt from 3 to 5, because they are the way back from a bad template:
+//! Pods that serve nobody are exempt from 3 to 5, because they are the way back from a bad
+//! template:
 //!
 //! - A dead pod: its container does not run, and nobody hears its node. The state of the container
-//!   alone is not believed: a pod whose node answers, or is reached by its peers, is alive. While no
-//!   node describes the cluster, only one pod at a time is deleted, so that a wrong state of all
+//!   alone is not believed: a pod whose node answers, or is reached by its peers, is alive. While
+//!   no node describes the cluster, only one pod at a time is deleted, so that a wrong state of all
 //!   pods costs one of them.
 //! - A useless pod: it runs, but its node is not heard; or it has never been ready, and no node
 //!   describes the cluster. One at a time.
-//! - A pod that has never been ready, if no group loses the majority that it has: it is stopped like
-//!   any other, also while others are down.
+//! - A pod that has never been ready, if no group loses the majority that it has: it is stopped
+//!   like any other, also while others are down.
 
 mod pod_health;
 

@@ -70,8 +70,8 @@ fn never_ready_since(pod: &Pod, status: &PodStatus) -> Option<i64> {
     (changed - started <= UNREADY_AT_START_MAX_SECONDS).then_some(started)
 }
 
-/// Why a pod is not ready, if one of its containers says so: that of the node first, then those that
-/// run before it, then those beside it.
+/// Why a pod is not ready, if one of its containers says so: that of the node first, then those
+/// that run before it, then those beside it.
 fn trouble(status: &PodStatus) -> Option<String> {
     let containers = || status.container_statuses.iter().flatten();
     let node = containers().filter(|status| status.name == CONTAINER);
