@@ -176,3 +176,34 @@ fn a_new_pod_that_never_gets_ready_is_reported_as_stuck_after_the_deadline() {
         assert!(!sim.wait_text().contains("progressDeadline"));
     }
 }
+
+/// Whether the replicas of node 2 are in sync.
+fn sync_second(sim: &mut Sim, in_sync: bool) {
+    for partition in &mut sim.observed.view.as_mut().unwrap().partitions {
+        partition.replicas[1].in_sync = in_sync;
+    }
+}
+
+#[test]
+fn pods_that_only_a_sidecar_keeps_from_being_ready_are_replaced_one_at_a_time() {
+    let mut sim = running();
+    sim.unready_hash = sim.observed.hash().cloned();
+    sim.kubernetes();
+    assert!(sim.observed.pods.values().all(|pod| !pod.ready));
+    sim.cluster.spec.version = Some("0.2.0".to_owned());
+    let apply = sim.plan();
+    sim.carry_out(&apply);
+    sync_second(&mut sim, false);
+    let plan = sim.plan();
+    assert!(
+        taken(&plan).is_empty() && plan.drain.is_empty(),
+        "{plan:#?}"
+    );
+    let text = sim.wait_text();
+    assert!(text.contains("majority without pod lograft-2"), "{text}");
+    sync_second(&mut sim, true);
+    sim.converge();
+    assert_eq!(sim.replaced, ["lograft-2", "lograft-1", "lograft-0"]);
+    assert_eq!(sim.stopped.len(), 3, "each was prepared for its stop");
+    assert!(sim.observed.pods.values().all(|pod| pod.ready));
+}

@@ -29,7 +29,7 @@ pub(crate) struct Sim {
     /// All replaced pods, in order.
     pub(crate) replaced: Vec<String>,
     /// Nodes that were asked to prepare their stop, in order.
-    stopped: Vec<u64>,
+    pub(crate) stopped: Vec<u64>,
     /// Whether leaderships cannot be transferred.
     is_sticky: bool,
     /// Pods with this hash do not start.

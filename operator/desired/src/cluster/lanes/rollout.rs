@@ -21,6 +21,9 @@
 //!   describes the cluster. One at a time.
 //! - A pod that has never been ready, if no group loses the majority that it has: it is stopped
 //!   like any other, also while others are down.
+//!
+//! Outdated pods that are not ready although their nodes are alive, because of a sidecar for
+//! example, are exempt from 3 alone.
 
 mod pod_health;
 
@@ -151,22 +154,19 @@ impl Rollout<'_> {
         if let Some(at) = self.useless_pod(down) {
             return Step::Delete(at);
         }
-        match down {
-            // The only pod that is down may be outdated: the new template may repair it.
-            [(_, pod)] if self.is_outdated(pod) => {
-                self.replace(down, ClusterView::groups_at_risk_without)
-            }
-            _ => {
-                let new =
-                    |pod: &ObservedPod| self.is_outdated(pod) && pod.never_ready_since.is_some();
-                let never_ready: Vec<_> =
-                    down.iter().filter(|(_, pod)| new(pod)).copied().collect();
-                if never_ready.is_empty() {
-                    return wait;
-                }
-                self.replace(&never_ready, ClusterView::groups_lost_without)
-            }
+        let is_new = |pod: &ObservedPod| !self.is_outdated(pod);
+        let was_never_ready = |pod: &ObservedPod| !is_new(pod) && pod.never_ready_since.is_some();
+        let never_ready = down.iter().filter(|(_, pod)| was_never_ready(pod));
+        let never_ready: Vec<_> = never_ready.copied().collect();
+        if !never_ready.is_empty() {
+            return self.replace(&never_ready, ClusterView::groups_lost_without);
         }
+        // The new template may repair the outdated ones. But a new pod has to be ready first:
+        // otherwise its template repairs nothing.
+        if down.iter().any(|(_, pod)| is_new(pod)) {
+            return wait;
+        }
+        self.replace(down, ClusterView::groups_at_risk_without)
     }
 
     /// Drains or stops the next outdated one of these pods, from the highest ordinal, the leader of
