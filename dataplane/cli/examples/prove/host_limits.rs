@@ -119,12 +119,7 @@ impl HostLimits {
             self.replicas,
             created.as_secs_f64()
         );
-        test.serves().await?;
-        test.print_usage().await?;
-        test.restart().await?;
-        test.serves().await?;
-        test.check_ends()?;
-        test.nodes.stop_all().await
+        test.restart_and_stop().await
     }
 
     async fn few_files(self, args: &ProveArgs, limits: FileLimits) -> Result<()> {
@@ -146,16 +141,21 @@ impl HostLimits {
             "{} replicas on each node, then: {refused:#}",
             test.replicas()
         );
-        test.serves().await?;
-        test.print_usage().await?;
-        test.restart().await?;
-        test.serves().await?;
-        test.check_ends()?;
-        test.nodes.stop_all().await
+        test.restart_and_stop().await
     }
 }
 
 impl Test {
+    /// Serves, restarts and serves again. Fails if a node ended by itself.
+    async fn restart_and_stop(&mut self) -> Result<()> {
+        self.serves().await?;
+        self.print_usage().await?;
+        self.restart().await?;
+        self.serves().await?;
+        self.check_ends()?;
+        self.nodes.stop_all().await
+    }
+
     fn replicas(&self) -> u32 {
         self.topics.iter().map(|(_, partitions)| partitions).sum()
     }

@@ -283,21 +283,27 @@ mod tests {
         assert_eq!(plan(&metadata, me, &holdings), [], "it has files again");
     }
 
+    /// A partition with replicas on nodes 1 and 2, of which that of `node` was damaged and evicted.
+    fn with_an_eviction(node: NodeId) -> (Metadata, GroupId) {
+        let mut metadata = cluster(3);
+        create(&mut metadata, "a", &[&[1, 2]]);
+        let group = group(&metadata, "a", 0);
+        for command in [
+            Command::StartPartition { group },
+            Command::ReportDamage { group, node },
+            Command::CommitEviction { group, node },
+        ] {
+            apply(&mut metadata, &command);
+        }
+        (metadata, group)
+    }
+
     /// A replica damaged again during its repair has lost votes and entries that are newer than
     /// its recorded eviction: opened empty, it could vote twice in a term.
     #[test]
     fn a_replica_that_is_damaged_again_waits_for_another_eviction() {
-        let mut metadata = cluster(3);
-        create(&mut metadata, "a", &[&[1, 2]]);
-        let group = group(&metadata, "a", 0);
         let me = NodeId(1);
-        for command in [
-            Command::StartPartition { group },
-            Command::ReportDamage { group, node: me },
-            Command::CommitEviction { group, node: me },
-        ] {
-            apply(&mut metadata, &command);
-        }
+        let (mut metadata, group) = with_an_eviction(me);
         let mut holdings = Holdings {
             set_aside: groups(&[1]),
             corrupt: groups(&[1]),
@@ -315,17 +321,8 @@ mod tests {
 
     #[test]
     fn corrupt_copies_are_kept_until_the_replica_is_repaired() {
-        let mut metadata = cluster(3);
-        create(&mut metadata, "a", &[&[1, 2]]);
-        let group = group(&metadata, "a", 0);
         let me = NodeId(1);
-        for command in [
-            Command::StartPartition { group },
-            Command::ReportDamage { group, node: me },
-            Command::CommitEviction { group, node: me },
-        ] {
-            apply(&mut metadata, &command);
-        }
+        let (mut metadata, group) = with_an_eviction(me);
         let mut holdings = Holdings {
             open: groups(&[1]),
             on_disk: groups(&[1]),

@@ -17,12 +17,10 @@ pub(super) fn observe(pod: &Pod, zone_key: &str) -> ObservedPod {
     let annotation = |key: &str| metadata.annotations.as_ref()?.get(key).cloned();
     let status = pod.status.clone().unwrap_or_default();
     let is_ready = ready_condition(&status).is_some_and(|ready| ready.status == "True");
-    let node = status.container_statuses.iter().flatten();
-    let node = node.into_iter().find(|status| status.name == CONTAINER);
-    let is_running = node.is_some_and(|status| {
-        let state = status.state.as_ref();
-        state.is_some_and(|state| state.running.is_some())
-    });
+    let mut containers = status.container_statuses.iter().flatten();
+    let node = containers.find(|container| container.name == CONTAINER);
+    let state = node.and_then(|container| container.state.as_ref());
+    let is_running = state.is_some_and(|state| state.running.is_some());
     ObservedPod {
         uid: metadata.uid.clone().unwrap_or_default(),
         hash: annotation(ANNOTATION_ROLLOUT_HASH),
@@ -74,10 +72,10 @@ fn never_ready_since(pod: &Pod, status: &PodStatus) -> Option<i64> {
 /// that run before it, then those beside it.
 fn trouble(status: &PodStatus) -> Option<String> {
     let containers = || status.container_statuses.iter().flatten();
-    let node = containers().filter(|status| status.name == CONTAINER);
+    let mut node = containers().filter(|status| status.name == CONTAINER);
     let others = containers().filter(|status| status.name != CONTAINER);
     let before = status.init_container_statuses.iter().flatten();
-    if let Some(text) = node.clone().find_map(container_trouble) {
+    if let Some(text) = node.find_map(container_trouble) {
         return Some(text);
     }
     before.chain(others).find_map(|status| {
