@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use lograft_core::limits::{
-    META_ATTEMPT_MAX, META_BACKOFF_MAX, META_BACKOFF_MIN, META_PROPOSE_MAX, METADATA_AGE_MAX,
-    PEER_TEXT_MAX_BYTES,
+    FLUSH_LAG_INTERVAL, META_ATTEMPT_MAX, META_BACKOFF_MAX, META_BACKOFF_MIN, META_PROPOSE_MAX,
+    METADATA_AGE_MAX, PEER_TEXT_MAX_BYTES,
 };
 use lograft_core::metadata::{CodecError, Command, MetaError, Outcome};
 use lograft_core::{EntryKind, FeatureLevel, GroupId, LogIndex, NodeId, Proposal, Reason};
@@ -91,7 +91,9 @@ impl MetaProposer {
         loop {
             let text = match self.attempt(&bytes).await {
                 ProposeAttempt::Applied(index, Ok(outcome)) => {
-                    self.wait_applied(index, deadline).await?;
+                    if is_read_afterwards(&command) {
+                        self.wait_applied(index, deadline).await?;
+                    }
                     return Ok(outcome);
                 }
                 ProposeAttempt::Applied(_, Err(refusal)) => {
@@ -164,7 +166,14 @@ impl MetaProposer {
         let now_ms = self.clock.now_ms();
         let proposal = Proposal::control(EntryKind::Command, now_ms, command.clone());
         let committed = async { meta.raft.propose(proposal, status.term).await?.await };
-        match tokio::time::timeout(META_ATTEMPT_MAX, committed).await {
+        let committed = tokio::time::timeout(META_ATTEMPT_MAX, committed);
+        let committed = tokio::select! {
+            committed = committed => committed,
+            () = meta.raft.disk_hangs() => {
+                return ProposeAttempt::Unknown("the disk of the leader does not flush".to_owned());
+            }
+        };
+        match committed {
             Err(_) => {
                 let text = format!("not committed within {META_ATTEMPT_MAX:?}");
                 ProposeAttempt::Unknown(text)
@@ -193,21 +202,33 @@ impl MetaProposer {
     }
 
     /// Waits until this node has applied the entry at `index`, so that the caller reads its own
-    /// change from this node afterwards.
+    /// change from this node afterwards. Fails early if the disk of this node hangs: nothing is
+    /// applied before what comes before it is on disk.
     async fn wait_applied(
         &self,
         index: LogIndex,
         deadline: Instant,
     ) -> Result<(), ProposeMetaError> {
         let mut version = self.view.watch();
-        let is_applied = version.wait_for(|version| *version >= index);
-        timeout_at(deadline, is_applied).await.map_or_else(
-            |_| {
-                let text = "the change was committed, but this node has not applied it in time";
-                Err(unavailable(Reason::Timeout, text.to_owned()))
-            },
-            |_| Ok(()),
-        )
+        loop {
+            let poll_at = deadline.min(Instant::now() + FLUSH_LAG_INTERVAL);
+            let is_applied = version.wait_for(|version| *version >= index);
+            if timeout_at(poll_at, is_applied).await.is_ok() {
+                return Ok(());
+            }
+            let meta = self.replicas.meta();
+            let hangs = meta.is_some_and(|meta| meta.raft.log().disk_lags());
+            if hangs || poll_at == deadline {
+                let why = if hangs {
+                    "its disk does not flush"
+                } else {
+                    "it is too slow"
+                };
+                let text =
+                    format!("the change was committed, but this node has not applied it: {why}");
+                return Err(unavailable(Reason::Timeout, text));
+            }
+        }
     }
 
     /// Waits for `pause`, or less if the meta group gets a new leader.
@@ -287,6 +308,12 @@ fn encode_failed(error: &CodecError) -> ProposeMetaError {
 
 fn unavailable(reason: Reason, text: String) -> ProposeMetaError {
     ProposeMetaError::Unavailable { reason, text }
+}
+
+/// Whether a caller may read the effect of a command from this node next. Nobody reads which
+/// producer ids are taken.
+fn is_read_afterwards(command: &Command) -> bool {
+    !matches!(command, Command::AllocateProducers { .. })
 }
 
 /// Whether a command that is executed twice returns the same outcome as one executed once.

@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use lograft_core::limits::PRODUCER_IDS_BLOCK_COUNT;
+use lograft_core::limits::{META_PROPOSE_MAX, PRODUCER_IDS_BLOCK_COUNT};
 use lograft_core::metadata::{Command, Outcome};
 use lograft_core::{ProducerId, Reason};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::error::ApiError;
 use crate::serving::meta_group::ProposeMeta;
@@ -17,7 +18,12 @@ pub(super) struct ProducerIds(Mutex<Range<u64>>);
 impl ProducerIds {
     /// An id that no other producer has.
     pub(super) async fn next(&self, meta: &dyn ProposeMeta) -> Result<ProducerId, ApiError> {
-        let mut block = self.0.lock().await;
+        // Without the bound, callers in a cluster without a majority would wait one after the other,
+        // each for the whole time of a proposal.
+        let Ok(mut block) = timeout(META_PROPOSE_MAX, self.0.lock()).await else {
+            let text = "cannot get producer ids: earlier requests for them wait for the meta group";
+            return Err(ApiError::new(Reason::NoLeader, text));
+        };
         if block.is_empty() {
             let command = Command::AllocateProducers {
                 count: PRODUCER_IDS_BLOCK_COUNT,
@@ -79,5 +85,36 @@ mod tests {
         }
         assert_eq!(meta.asked.load(Ordering::Relaxed), 1);
         assert_eq!(ids.next(&meta).await, Ok(ProducerId(1001)));
+    }
+
+    struct NoMajority;
+
+    impl ProposeMeta for NoMajority {
+        fn propose(&self, _: Command) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>> {
+            Box::pin(async {
+                tokio::time::sleep(META_PROPOSE_MAX).await;
+                let (reason, text) = (Reason::NoLeader, String::new());
+                Err(ProposeMetaError::Unavailable { reason, text })
+            })
+        }
+
+        fn check_current(&self) -> Result<(), ApiError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_caller_waits_behind_all_others_while_the_meta_group_has_no_majority() {
+        let ids = ProducerIds::default();
+        let started = tokio::time::Instant::now();
+        let asked = (0..100).map(|_| ids.next(&NoMajority));
+        for answer in futures_util::future::join_all(asked).await {
+            assert_eq!(answer.unwrap_err().reason(), Some(Reason::NoLeader));
+        }
+        assert!(
+            started.elapsed() <= 2 * META_PROPOSE_MAX,
+            "{:?}",
+            started.elapsed()
+        );
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use lograft_core::limits::{FLUSH_LAG_GRACE, FLUSH_LAG_MAX, LEADER_WAIT_MAX};
+use lograft_proto::admin::v1 as admin;
 use lograft_proto::log::NO_FORWARD_HEADER;
 use lograft_proto::log::v1 as log;
 use lograft_storage::DiskCall;
@@ -121,6 +122,18 @@ async fn call_all(
         let request = log::InitProducerRequest::default();
         cluster.log(0).init_producer(request).await
     };
+    let alter = async || {
+        let retention = admin::Retention {
+            ms: Some(3_600_000),
+            ..admin::Retention::default()
+        };
+        let request = admin::AlterTopicRequest {
+            name: "t".to_owned(),
+            retention: Some(retention),
+            ..admin::AlterTopicRequest::default()
+        };
+        cluster.admin(0).alter_topic(request).await
+    };
     let found = tokio::join!(
         repeat(stop.clone(), async || unary(0).await),
         repeat(stop.clone(), async || unary(1).await),
@@ -128,6 +141,7 @@ async fn call_all(
         repeat(stop.clone(), offsets),
         repeat(stop.clone(), metadata),
         repeat(stop.clone(), producer),
+        repeat(stop.clone(), alter),
     );
     BTreeMap::from([
         ("produce", found.0),
@@ -136,6 +150,7 @@ async fn call_all(
         ("list offsets", found.3),
         ("metadata", found.4),
         ("producer id", found.5),
+        ("alter topic", found.6),
     ])
 }
 

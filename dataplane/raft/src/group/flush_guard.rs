@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::NodeId;
-use lograft_core::limits::{FLUSH_LAG_INTERVAL, TRANSFER_LAG_MAX_COUNT};
+use lograft_core::limits::{FLUSH_LAG_GRACE, FLUSH_LAG_INTERVAL, TRANSFER_LAG_MAX_COUNT};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -60,11 +60,19 @@ pub(super) fn spawn(group: &RaftGroup, stalled: watch::Sender<bool>) {
 }
 
 impl RaftGroup {
-    /// Whether the disk of this replica lags while it leads. A proposal may then stay without an
-    /// answer although another leader has taken over: this replica notices its successor only
-    /// once its disk has written the vote for it.
-    pub fn watch_stalled(&self) -> watch::Receiver<bool> {
-        self.inner.stalled.clone()
+    /// Waits until the disk of this leader has lagged for so long that another leader has probably
+    /// taken over. A proposal may stay without an answer then: this replica notices its successor
+    /// only once its disk has written the vote for it.
+    pub async fn disk_hangs(&self) {
+        let mut stalled = self.inner.stalled.clone();
+        while stalled.wait_for(|stalled| *stalled).await.is_ok() {
+            let over = stalled.wait_for(|stalled| !*stalled);
+            if timeout(FLUSH_LAG_GRACE, over).await.is_err() {
+                return;
+            }
+        }
+        // The replica has stopped, and its proposals are answered.
+        std::future::pending::<()>().await;
     }
 
     /// Hands the leadership over to a voter that has nearly all of the log on disk; if there is

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use lograft_core::limits::{FLUSH_LAG_GRACE, LEADER_WAIT_MAX};
+use lograft_core::limits::LEADER_WAIT_MAX;
 use lograft_core::{Admission, LeaderState, Offset, ProducerStamp, Term};
 use lograft_raft::{Committed, Fence, ProposeError, RaftGroup, Response};
 use lograft_storage::GroupLog;
@@ -124,7 +124,7 @@ impl PartitionAppender {
         tokio::select! {
             biased;
             admitted = self.admit(batch, now_ms, reserved) => admitted,
-            () = self.disk_hangs() => Err(does_not_flush()),
+            () = self.raft.disk_hangs() => Err(does_not_flush()),
         }
     }
 
@@ -210,26 +210,12 @@ impl PartitionAppender {
             applied = marks.wait_for(|marks| marks.high_watermark >= end) => applied.is_err(),
             voided = broken.wait_for(|broken| *broken >= chain) => voided.is_err(),
             deposed = status.wait_for(|status| !status.is_leader()) => deposed.is_err(),
-            () = self.disk_hangs() => return Err(does_not_flush()),
+            () = self.raft.disk_hangs() => return Err(does_not_flush()),
         };
         if is_closing {
             return Err(ApiError::replica_closing());
         }
         Ok(())
-    }
-
-    /// Waits until the disk of this leader has not flushed for so long that another leader has
-    /// probably taken over.
-    async fn disk_hangs(&self) {
-        let mut stalled = self.raft.watch_stalled();
-        while stalled.wait_for(|stalled| *stalled).await.is_ok() {
-            let over = stalled.wait_for(|stalled| !*stalled);
-            if tokio::time::timeout(FLUSH_LAG_GRACE, over).await.is_err() {
-                return;
-            }
-        }
-        // The replica has stopped, and its proposals are answered.
-        std::future::pending::<()>().await;
     }
 
     /// The offset of an applied batch.
@@ -318,7 +304,7 @@ impl PendingAppend {
         let outcome = tokio::select! {
             biased;
             outcome = handle => outcome,
-            () = appender.disk_hangs() => {
+            () = appender.raft.disk_hangs() => {
                 appender.mark_broken(chain);
                 return Err(does_not_flush());
             }
