@@ -18,8 +18,8 @@ pub(super) struct ProducerIds(Mutex<Range<u64>>);
 impl ProducerIds {
     /// An id that no other producer has.
     pub(super) async fn next(&self, meta: &dyn ProposeMeta) -> Result<ProducerId, ApiError> {
-        // Without the bound, callers in a cluster without a majority would wait one after the other,
-        // each for the whole time of a proposal.
+        // Without the bound, callers in a cluster without a majority would wait one after the
+        // other, each for the whole time of a proposal.
         let Ok(mut block) = timeout(META_PROPOSE_MAX, self.0.lock()).await else {
             let text = "cannot get producer ids: earlier requests for them wait for the meta group";
             return Err(ApiError::new(Reason::NoLeader, text));

@@ -62,8 +62,9 @@ async fn stream_until_redirected(cluster: &Cluster, at: usize, old_leader: u64) 
                 longest = longest.max(last.elapsed());
                 last = Instant::now();
                 answered += 1;
-                let leader = reply.error.and_then(|error| error.metadata.get("leader_node").cloned());
-                if leader.is_some_and(|leader| leader != old_leader.to_string()) {
+                let refusal = reply.error.map(|error| error.metadata).unwrap_or_default();
+                let leader = refusal.get("leader_node");
+                if leader.is_some_and(|leader| *leader != old_leader.to_string()) {
                     return longest;
                 }
             }
