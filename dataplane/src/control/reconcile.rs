@@ -183,7 +183,7 @@ impl Reconciler {
                 self.fatal
                     .report(FatalError::NewerFormat(NewerFormat::clone(newer)));
             }
-            OpenError::Storage { source, .. } if source.is_retryable() => {
+            OpenError::Storage { source, .. } if source.is_retryable() || source.is_no_room() => {
                 warn!(%group, topic, %partition, error = text, "cannot open the replica, will retry");
             }
             OpenError::Storage { source, .. } => {

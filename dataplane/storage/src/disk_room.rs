@@ -9,9 +9,8 @@
 //! If other users of the disk take the rest as well, a preallocated file is given back to the file
 //! system. Then there is room for the entries without records, the hard state and a snapshot.
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Instant;
 
 use lograft_core::DiskMark;
@@ -19,7 +18,7 @@ use lograft_core::limits::{DISK_PROBE_INTERVAL, PREALLOCATED_PARTS_COUNT};
 use parking_lot::Mutex;
 
 use crate::config::Space;
-use crate::error::{Action, StorageError};
+use crate::error::{Action, StorageError, is_no_space};
 use crate::files::Files;
 use crate::fs::OpenMode;
 
@@ -27,6 +26,8 @@ use crate::fs::OpenMode;
 pub(crate) struct DiskRoom {
     mark: AtomicU8,
     measured: Mutex<Option<Space>>,
+    /// Whether a write has found no room since the last probe.
+    must_probe: AtomicBool,
     /// The preallocated file.
     reserve_path: PathBuf,
     /// A file that is extended and cut again.
@@ -48,6 +49,7 @@ impl DiskRoom {
         Self {
             mark: AtomicU8::new(DiskMark::Ok as u8),
             measured: Mutex::default(),
+            must_probe: AtomicBool::new(false),
             reserve_path: data_dir.join("reserve"),
             probe_path: data_dir.join("reserve.probe"),
             checks: Mutex::default(),
@@ -66,6 +68,17 @@ impl DiskRoom {
     /// The space at the last check. Makes no call to the disk.
     pub(crate) fn measured(&self) -> Option<Space> {
         *self.measured.lock()
+    }
+
+    /// A write has found no room: the disk counts as full from now on, until the next check. Gives
+    /// the preallocated file back. Returns whether there was one.
+    pub(crate) fn on_no_room(&self, files: &Files) -> bool {
+        self.mark.store(DiskMark::Full as u8, Ordering::Relaxed);
+        self.must_probe.store(true, Ordering::Relaxed);
+        let mut checks = self.checks.lock();
+        let may_exist = checks.has_reserve != Some(false);
+        checks.has_reserve = Some(false);
+        may_exist && files.remove_file(&self.reserve_path).is_ok()
     }
 
     /// Records the result of a check, after `space` was measured and a quota was probed, and keeps
@@ -106,9 +119,10 @@ impl DiskRoom {
         space: Space,
         checks: &mut Checks,
     ) -> Result<DiskMark, StorageError> {
-        let is_due = checks
-            .probed_at
-            .is_none_or(|at| at.elapsed() >= DISK_PROBE_INTERVAL);
+        let is_due = self.must_probe.swap(false, Ordering::Relaxed)
+            || checks
+                .probed_at
+                .is_none_or(|at| at.elapsed() >= DISK_PROBE_INTERVAL);
         if space.mark() != DiskMark::Ok || space.reserve_bytes == 0 || !is_due {
             return Ok(checks.probed);
         }
@@ -146,12 +160,4 @@ impl DiskRoom {
             Err(error) => Err(fail(error)),
         }
     }
-}
-
-/// Whether the file system or a quota has no room for a file or its bytes.
-pub(crate) fn is_no_space(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
 }

@@ -175,6 +175,20 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// Whether the disk or a quota has no room for a new file or for its blocks. Nothing was
+    /// written, and the call may be repeated once there is room. A write or sync that finds no room
+    /// is not meant: it went into space that counted as allocated.
+    pub fn is_no_room(&self) -> bool {
+        match self {
+            Self::Io {
+                action: Action::Create | Action::Allocate | Action::Rename,
+                source,
+                ..
+            } => is_no_space(source),
+            _ => false,
+        }
+    }
+
     pub(crate) fn io(action: Action, path: &Path, source: io::Error) -> Self {
         Self::Io {
             action,
@@ -182,6 +196,14 @@ impl StorageError {
             source: Arc::new(source),
         }
     }
+}
+
+/// Whether the file system or a quota has no room for a file or its bytes.
+pub(crate) fn is_no_space(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// A damaged place in a file.

@@ -51,6 +51,7 @@ impl Files {
     }
 
     /// Replaces a small file atomically: readers and recovery find the old bytes or the new ones.
+    // The blocks first: a full disk is no failed write (see `StorageError::is_no_room`).
     // Write, fsync, rename, fsync the directory. Without the fsync before the rename, a power loss
     // could leave the final name with no bytes or with part of them. With `durable: false` that
     // can happen; only index files are written so, and they have a CRC and can be rebuilt.
@@ -62,6 +63,8 @@ impl Files {
     ) -> Result<(), StorageError> {
         let new = with_suffix(path, NEW_SUFFIX);
         let file = self.open(&new, OpenMode::Create)?;
+        file.allocate(bytes.len() as u64)
+            .map_err(|source| StorageError::io(Action::Allocate, &new, source))?;
         file.write_vectored_at(&mut [io::IoSlice::new(bytes)], 0)
             .map_err(|source| StorageError::io(Action::Write, &new, source))?;
         if durable {

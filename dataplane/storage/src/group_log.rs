@@ -7,6 +7,7 @@ mod info;
 mod log_state;
 mod new_file;
 mod open_group;
+mod parked;
 mod read;
 mod run_ops;
 mod term_runs;
@@ -232,10 +233,17 @@ impl GroupLog {
         })
     }
 
-    /// The age of the oldest write of this group's writer that is not on disk. Makes no call to
-    /// the disk.
+    /// The age of the oldest write of this group's writer that is not on disk, or the time for
+    /// which writes of the group have been waiting for room. Makes no call to the disk.
     pub fn flush_lag(&self) -> Duration {
-        self.0.env.delay_of(self.0.id).lag
+        let parked = self.0.state.lock().parked_since;
+        let parked = parked.map_or(Duration::ZERO, |since| since.elapsed());
+        self.0.env.delay_of(self.0.id).lag.max(parked)
+    }
+
+    /// Whether writes of this group wait for room on the disk.
+    pub fn waits_for_room(&self) -> bool {
+        self.0.state.lock().parked_since.is_some()
     }
 
     /// Whether the disk lags so far that this replica must not lead: a write of it has not been

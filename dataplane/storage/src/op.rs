@@ -43,6 +43,8 @@ pub(crate) enum Op {
     Reset(Box<Reset>),
     /// Writes a checkpoint of the in-memory state.
     PutCheckpoint(Arc<Checkpoint>),
+    /// Tries the operations that wait for room on the disk again.
+    Retry,
     /// Writes nothing; `done` is called after all earlier operations.
     Barrier(FlushCallback),
     /// The last operation before the group is closed.

@@ -96,6 +96,7 @@ fn create(
             hard,
             active: None,
             durable_end: LogIndex::ZERO,
+            parked: Vec::new(),
         },
         recovered: Recovered {
             created: true,
@@ -160,6 +161,7 @@ fn recover(
         hard,
         active,
         durable_end: state.end_index(),
+        parked: Vec::new(),
     };
     Ok(RecoveredGroup {
         state,

@@ -52,7 +52,7 @@ impl Recycler {
     }
 
     /// Keeps the file of a removed segment. Returns `false`, and leaves the file, if its length
-    /// does not fit or enough files are kept.
+    /// does not fit, enough files are kept, or the disk has no room for another name.
     pub(crate) fn put(&self, files: &Files, path: &Path, len: u64) -> Result<bool, StorageError> {
         if len != self.file_bytes {
             return Ok(false);
@@ -65,7 +65,10 @@ impl Recycler {
             spare.next_number += 1;
             self.dir.join(format!("{:08}.seg", spare.next_number - 1))
         };
-        files.rename(path, &to)?;
+        match files.rename(path, &to) {
+            Err(error) if error.is_no_room() => return Ok(false),
+            renamed => renamed?,
+        }
         // The rename must be durable before `take` can hand the file out. Otherwise a power loss
         // could bring the old name back with the bytes of another segment, and the recovery of the
         // old group would find a segment header that is not its own: corruption.

@@ -287,14 +287,17 @@ impl Storage {
     }
 
     /// Measures the room on the disk, by bytes, inodes and quota. If it is not roomy, the recycled
-    /// segments are removed first. Blocks; the caller repeats it at an interval.
+    /// segments are removed first. Writes that wait for room are tried again. Blocks; the caller
+    /// repeats it at an interval.
     pub fn check_disk(&self) -> Result<DiskMark, StorageError> {
         let env = &self.0.env;
         let mut space = self.space()?;
         if space.mark() != DiskMark::Ok && env.recycler.clear(&env.files)? {
             space = self.space()?;
         }
-        env.room.update(&env.files, space)
+        let mark = env.room.update(&env.files, space);
+        env.retry_parked();
+        mark
     }
 
     /// The room on the disk at the last [`Self::check_disk`]. Makes no call to the disk.

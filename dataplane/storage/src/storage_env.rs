@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use lograft_core::limits::{
@@ -27,7 +27,7 @@ use crate::read_pool::{PoolFull, ReadLimits, ReadPool};
 use crate::recycler::Recycler;
 use crate::write_budget::WriteBudget;
 use crate::write_probe::WriteProbe;
-use crate::write_queue::{QueueDelay, WriteQueue};
+use crate::write_queue::{OpRunner, QueueDelay, WriteQueue};
 
 const CLIENT_READS: ReadLimits = ReadLimits {
     threads_max_count: CLIENT_READ_THREADS_MAX_COUNT,
@@ -54,6 +54,8 @@ pub(crate) struct StorageEnv {
     pub(crate) write_budget: Arc<WriteBudget>,
     /// Bytes of the corrupt copies, as far as they were measured.
     pub(crate) copies_bytes: Mutex<BTreeMap<PathBuf, u64>>,
+    /// Groups with operations that wait for room on the disk.
+    parked: Mutex<BTreeMap<GroupId, Weak<dyn OpRunner>>>,
     client_reads: ReadPool,
     raft_reads: ReadPool,
     write_queues: Vec<Arc<WriteQueue>>,
@@ -92,6 +94,7 @@ impl StorageEnv {
             fail_stop: Arc::new(FailStop::new(on_fatal)),
             write_budget,
             copies_bytes: Mutex::default(),
+            parked: Mutex::default(),
             client_reads: ReadPool::new("client-read", CLIENT_READS),
             raft_reads: ReadPool::new("raft-read", RAFT_READS),
             write_queues,
@@ -159,6 +162,26 @@ impl StorageEnv {
     /// The time for which the oldest read for replication or a state machine has been running.
     pub(crate) fn raft_read_lag(&self) -> Duration {
         self.raft_reads.oldest_running()
+    }
+
+    /// A write has found no room: gives up the reserve and the recycled segments. Returns whether
+    /// there were any.
+    pub(crate) fn make_room(&self) -> bool {
+        let has_recycled = self.recycler.clear(&self.files).unwrap_or(false);
+        self.room.on_no_room(&self.files) || has_recycled
+    }
+
+    /// Notes that operations of a group wait for room.
+    pub(crate) fn register_parked(&self, group: GroupId, runner: Weak<dyn OpRunner>) {
+        self.parked.lock().insert(group, runner);
+    }
+
+    /// Tries the operations that wait for room again.
+    pub(crate) fn retry_parked(&self) {
+        let parked = std::mem::take(&mut *self.parked.lock());
+        for group in parked.values().filter_map(Weak::upgrade) {
+            group.retry();
+        }
     }
 
     /// Observes the writers.

@@ -33,6 +33,9 @@ pub(crate) trait OpRunner: Send + Sync {
 
     /// Executes operations of this group in their order, on the writer thread.
     fn run_ops(self: Arc<Self>, ops: Vec<Op>);
+
+    /// Queues another attempt at the operations that wait for room on the disk.
+    fn retry(self: Arc<Self>);
 }
 
 /// An operation and the group that it belongs to.
@@ -364,6 +367,8 @@ mod tests {
         fn run_ops(self: Arc<Self>, _: Vec<Op>) {
             panic!("a defect of an operation");
         }
+
+        fn retry(self: Arc<Self>) {}
     }
 
     #[test]

@@ -225,6 +225,18 @@ impl Cluster {
         }
     }
 
+    /// Restarts a node whose process has ended; what its disk has kept depends on `crash`.
+    pub(crate) async fn restart(&mut self, node: NodeId, crash: Crash) {
+        let disk = self.disks[&node].crash(crash);
+        self.disks.insert(node, disk);
+        self.net.cut(node);
+        self.net.detach(node);
+        if let Some(replica) = self.replicas.remove(&node) {
+            replica.group.shutdown().await;
+        }
+        self.start(node).await;
+    }
+
     /// The simulated disk of a node.
     pub(crate) fn disk(&self, node: NodeId) -> &FaultFs {
         &self.disks[&node]

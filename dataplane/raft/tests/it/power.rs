@@ -9,7 +9,8 @@ use futures_util::stream::{FuturesOrdered, StreamExt};
 use lograft_core::limits::{APPEND_MAX_BYTES, FLUSH_LAG_MAX, READ_LAG_MAX};
 use lograft_core::{DiskMark, LogId, LogIndex, NodeId, Term};
 use lograft_raft::{RaftGroup, Role};
-use lograft_storage::DiskCall;
+use lograft_storage::{Crash, DiskCall};
+use tokio::time::timeout;
 
 use crate::cluster::{
     Cluster, FAULT_DISK_CACHE_BYTES, RESERVE_BYTES, UNFLUSHED_MAX_BYTES, batch, eventually, nodes,
@@ -282,6 +283,97 @@ async fn a_full_follower_gets_a_snapshot_instead_of_the_entries_that_were_purged
     cluster.replicas[&full].storage.check_disk().unwrap();
     cluster.converged().await;
     cluster.shutdown().await;
+}
+
+/// A pseudorandom number below `bound` for each call.
+fn below(state: &mut u64, bound: u64) -> u64 {
+    let next = state.wrapping_mul(6_364_136_223_846_793_005);
+    *state = next.wrapping_add(1_442_695_040_888_963_407);
+    (*state >> 33) % bound
+}
+
+/// Proposes a batch to the current leader and notes it if it is acknowledged in a bounded time.
+/// Checks the disks, as a node does.
+async fn try_write(cluster: &Cluster, n: u64, len: usize, acknowledged: &mut Vec<(LogId, u64)>) {
+    for replica in cluster.replicas.values() {
+        replica.storage.check_disk().ok();
+    }
+    let ready = cluster
+        .replicas
+        .values()
+        .filter(|it| it.group.status().ready);
+    let Some(leader) = ready.max_by_key(|it| it.group.status().term) else {
+        return tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let (group, term) = (leader.group.clone(), leader.group.status().term);
+    let written = async { group.propose(batch(n, 1, len), term).await?.await };
+    if let Ok(Ok(committed)) = timeout(Duration::from_millis(300), written).await {
+        acknowledged.push((committed.id, n));
+    }
+}
+
+/// One fault of one disk at a time, with writes meanwhile; a node whose storage has stopped is
+/// restarted, as its pod would be.
+async fn survives_disk_faults(seed: u64) {
+    let mut state = seed ^ 0x5eed;
+    let mut cluster = Cluster::on_fault_disks(3, 1000 + seed).await;
+    let mut acknowledged = Vec::new();
+    for round in 0..5 {
+        let node = NodeId(1 + below(&mut state, 3));
+        let disk = cluster.disk(node).clone();
+        match below(&mut state, 6) {
+            0 => drop(leave_free(
+                &cluster,
+                node,
+                below(&mut state, RESERVE_BYTES / 4),
+            )),
+            1 => disk.fail_allocations(Some(2 + below(&mut state, 3))),
+            2 => disk.hang(DiskCall::Sync),
+            3 => disk.hang(DiskCall::Read),
+            4 => disk.fail_sync_after(below(&mut state, 20)),
+            _ => disk.fail_write_after(below(&mut state, 20)),
+        }
+        for nth in 0..12 {
+            let len = 100 + usize::try_from(below(&mut state, 60_000)).unwrap();
+            try_write(&cluster, round * 100 + nth, len, &mut acknowledged).await;
+        }
+        disk.set_capacity(u64::MAX);
+        disk.fail_allocations(None);
+        disk.fail_sync_after(u64::MAX);
+        disk.fail_write_after(u64::MAX);
+        disk.release();
+        let has_stopped = cluster.replicas[&node].storage.stopped().is_some();
+        if has_stopped || below(&mut state, 4) == 0 {
+            let crash =
+                [Crash::Process, Crash::Power][usize::try_from(below(&mut state, 2)).unwrap()];
+            cluster.restart(node, crash).await;
+        }
+    }
+    // A node whose disk was full notices that there is room.
+    cluster.write(batch(9999, 1, 100)).await;
+    eventually("no write waits for room", || {
+        let mut replicas = cluster.replicas.values();
+        replicas.all(|it| it.storage.check_disk().is_ok() && !it.group.log().waits_for_room())
+    })
+    .await;
+    cluster.converged().await;
+    check_acknowledged(&cluster, &acknowledged).await;
+    assert!(!acknowledged.is_empty());
+    cluster.shutdown().await;
+}
+
+/// `LOGRAFT_SEEDS` sets the number of seeds, `LOGRAFT_SEED` runs one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledged_batches_survive_full_hung_and_failing_disks() {
+    let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+    let seeds = match number("LOGRAFT_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("LOGRAFT_SEEDS").unwrap_or(4),
+    };
+    for seed in seeds {
+        println!("seed {seed}");
+        survives_disk_faults(seed).await;
+    }
 }
 
 async fn eventually_purged(group: &RaftGroup, end: LogIndex, above: LogIndex) {

@@ -136,6 +136,12 @@ impl FaultFs {
         self.disk.lock().inodes_max_count = Some(count);
     }
 
+    /// Makes one in `chances` of the calls that take new space fail with `ENOSPC`: creating a file,
+    /// allocating blocks, renaming. `None` ends that.
+    pub fn fail_allocations(&self, chances: Option<u64>) {
+        self.disk.lock().fail_allocations = chances;
+    }
+
     /// Bytes in use.
     pub fn used_bytes(&self) -> u64 {
         self.disk.lock().used_bytes()

@@ -1,11 +1,12 @@
 //! The writer of a group's files. Only the writer thread of the group's queue calls it.
 
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lograft_core::LogIndex;
+use lograft_core::{DiskMark, LogIndex};
 
-use super::new_file::create_segment_file;
+use super::new_file::{NewFile, create_segment_file};
 use super::write_batch::{HeaderInputs, WriteBatch};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Action, StorageError};
@@ -17,7 +18,7 @@ use crate::hard_state::HardState;
 use crate::layout::{
     NEW_SUFFIX, RESET_SUFFIX, checkpoint_path, index_path, segment_path, with_suffix,
 };
-use crate::op::{Reset, SealedSegment, Truncation};
+use crate::op::{Op, Reset, SealedSegment, Truncation};
 use crate::segment::Segment;
 use crate::storage_env::StorageEnv;
 
@@ -29,6 +30,8 @@ pub(crate) struct GroupWriter {
     pub(crate) active: Option<ActiveSegment>,
     /// Entries below this index are on disk.
     pub(crate) durable_end: LogIndex,
+    /// Operations that wait for room on the disk.
+    pub(crate) parked: Vec<Op>,
 }
 
 /// A segment that is being written.
@@ -40,6 +43,29 @@ pub(crate) struct ActiveSegment {
     /// Blocks below this position are known to be written, bytes: writing into them again changes
     /// no metadata of the file system.
     pub(crate) written_end: u64,
+    /// Blocks below this position are allocated, bytes.
+    pub(crate) allocated_end: u64,
+}
+
+impl ActiveSegment {
+    /// Allocates the blocks up to `end`.
+    fn allocate(&mut self, path: &Path, end: u64) -> Result<(), StorageError> {
+        let missing = self.allocated_end..end;
+        self.allocated_end = allocate(self.file.as_ref(), path, missing)?;
+        Ok(())
+    }
+}
+
+/// Allocates the blocks of a file up to the end of `missing`; those below its start are allocated.
+/// Returns the new end of the allocated blocks.
+// Before the bytes are written: a failed write ends the node, and a full disk must not.
+fn allocate(file: &dyn FsFile, path: &Path, missing: Range<u64>) -> Result<u64, StorageError> {
+    if missing.is_empty() {
+        return Ok(missing.start);
+    }
+    file.allocate(missing.end)
+        .map_err(|source| StorageError::io(Action::Allocate, path, source))?;
+    Ok(missing.end)
 }
 
 impl GroupWriter {
@@ -65,6 +91,7 @@ impl GroupWriter {
                     durable_end: self.durable_end,
                 };
                 let zeros_end = batch.zeros_end(active.written_end);
+                active.allocate(&path, zeros_end)?;
                 let (crc, written) = batch.with_parts(&[], inputs, zeros_end, |parts| {
                     active.file.write_vectored_at(parts, batch.position)
                 });
@@ -95,12 +122,18 @@ impl GroupWriter {
     ) -> Result<(), StorageError> {
         let path = segment_path(&self.dir, segment.base);
         let new = with_suffix(&path, NEW_SUFFIX);
-        let (file, recycled_end) = create_segment_file(env, segment, &new)?;
+        let NewFile {
+            file,
+            written_end: recycled_end,
+            allocated_end,
+        } = create_segment_file(env, segment, &new)?;
         let FileOwner { group, cluster } = self.owner;
         let (header, header_crc) = SegmentHeader::encode(segment.facts(), group, cluster);
         let empty = WriteBatch::new(Arc::clone(segment), header.len() as u64, 0);
         let first = first.unwrap_or(&empty);
         let zeros_end = first.zeros_end(recycled_end);
+        let missing = allocated_end..zeros_end;
+        let allocated_end = allocate(file.as_ref(), &new, missing)?;
         let inputs = HeaderInputs {
             seed: entry_seed(group, segment.uid),
             prev_crc32c: header_crc,
@@ -120,6 +153,7 @@ impl GroupWriter {
             file,
             prev_crc32c: crc,
             written_end: zeros_end.max(recycled_end),
+            allocated_end,
         });
         Ok(())
     }
@@ -132,11 +166,6 @@ impl GroupWriter {
         sealed: &SealedSegment,
     ) -> Result<(), StorageError> {
         let SealedSegment { extent, terms } = sealed;
-        if let Some(head) = extent.index_head(self.owner.group, terms.clone()) {
-            let bytes = IndexFile::encode(&head, &extent.points);
-            let path = index_path(&self.dir, extent.segment.base);
-            env.write_files.write_file(&path, &bytes, false)?;
-        }
         let uid = extent.segment.uid;
         if let Some(active) = self.active.take_if(|active| active.segment.uid == uid)
             && active.segment.capacity_bytes >= env.config.segment_max_bytes
@@ -146,6 +175,12 @@ impl GroupWriter {
             let _ = active.file.advise_dont_need();
         }
         env.open_segments.register(&extent.segment);
+        // Last: there may be no room for it.
+        if let Some(head) = extent.index_head(self.owner.group, terms.clone()) {
+            let bytes = IndexFile::encode(&head, &extent.points);
+            let path = index_path(&self.dir, extent.segment.base);
+            env.write_files.write_file(&path, &bytes, false)?;
+        }
         Ok(())
     }
 
@@ -257,7 +292,11 @@ impl GroupWriter {
             .partition(|segment| segment.base >= base);
         self.remove_newest_first(env, &after, base)?;
         self.durable_end = base;
-        self.create_segment(env, &reset.next, None)?;
+        if let Err(error) = self.create_segment(env, &reset.next, None) {
+            // A vote may be written before the reset is tried again, with the durable end.
+            self.durable_end = LogIndex::ZERO;
+            return Err(error);
+        }
         if let Some((new, path)) = &provisional {
             env.write_files.rename(new, path)?;
             env.write_files.sync_dir(&self.dir)?;
@@ -335,7 +374,8 @@ impl GroupWriter {
         let path = segment_path(&self.dir, segment.base);
         env.write_files
             .remove_file(&index_path(&self.dir, segment.base))?;
-        if recycle && segment.capacity_bytes == env.config.segment_max_bytes {
+        let is_roomy = env.room.mark() <= DiskMark::Ok;
+        if recycle && is_roomy && segment.capacity_bytes == env.config.segment_max_bytes {
             let file = match file {
                 Some(file) => Ok(file),
                 None => env.write_files.open(&path, OpenMode::Read),

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use lograft_core::{GroupId, LogId, LogIndex, Offset, Term};
 
@@ -57,6 +58,8 @@ pub(crate) struct LogState {
     pub(crate) checkpoints: BTreeMap<LogIndex, Option<Arc<Checkpoint>>>,
     /// The group is registered for cache eviction.
     pub(crate) is_caching: bool,
+    /// Since when operations have been waiting for room on the disk; `None` if none wait.
+    pub(crate) parked_since: Option<Instant>,
     pub(crate) closed: bool,
 }
 
@@ -78,6 +81,7 @@ impl LogState {
             committed_queued: false,
             checkpoints: BTreeMap::new(),
             is_caching: false,
+            parked_since: None,
             closed: false,
         }
     }

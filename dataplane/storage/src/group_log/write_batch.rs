@@ -8,8 +8,9 @@ use lograft_core::limits::{
 };
 use lograft_core::{Entry, LogIndex};
 
+use super::parked::call_all;
 use crate::format::{ENTRY_HEADER_BYTES, EntryHeader, entry_size_bytes};
-use crate::op::FlushCallback;
+use crate::op::{FlushCallback, Op};
 use crate::segment::Segment;
 
 /// Consecutive appends to one segment.
@@ -25,6 +26,8 @@ pub(crate) struct WriteBatch {
     pub(crate) callbacks: Vec<FlushCallback>,
     entries: Vec<Vec<Entry>>,
     count: usize,
+    /// The size of the entries in memory, bytes.
+    bytes: usize,
 }
 
 /// The properties of the headers of a batch that depend on what was written before it.
@@ -52,6 +55,7 @@ impl WriteBatch {
             callbacks: Vec::new(),
             entries: Vec::new(),
             count: 0,
+            bytes: 0,
         }
     }
 
@@ -62,7 +66,9 @@ impl WriteBatch {
             && self.truncation_epoch == truncation_epoch
     }
 
-    pub(crate) fn add(&mut self, entries: Vec<Entry>, done: Option<FlushCallback>) {
+    /// Adds entries that take `bytes` of memory.
+    pub(crate) fn add(&mut self, entries: Vec<Entry>, bytes: usize, done: Option<FlushCallback>) {
+        self.bytes += bytes;
         for entry in &entries {
             self.end_position += entry_size_bytes(entry.proposal.payload.len());
             self.end = Some(entry.id.index.next());
@@ -70,6 +76,18 @@ impl WriteBatch {
         self.count += entries.len();
         self.entries.push(entries);
         self.callbacks.extend(done);
+    }
+
+    /// The appends as a single operation, which has not been executed.
+    pub(super) fn into_op(self) -> Op {
+        Op::Append {
+            segment: self.segment,
+            position: self.position,
+            entries: self.entries.into_iter().flatten().collect(),
+            bytes: self.bytes,
+            truncation_epoch: self.truncation_epoch,
+            done: call_all(self.callbacks),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -238,6 +238,9 @@ fn read_last(
             position: scan.extent.end_position,
         });
     }
+    let allocated_end = file
+        .len()
+        .map_err(|source| StorageError::io(Action::Measure, &path, source))?;
     let segment = Arc::clone(&scan.extent.segment);
     segment.open_files.lock().file = Some(Arc::clone(&file));
     // The remains of a torn write stay in the file, and appends overwrite them. A remaining entry
@@ -248,6 +251,7 @@ fn read_last(
         file,
         prev_crc32c: scan.prev_crc32c,
         written_end: scan.extent.end_position,
+        allocated_end,
     });
     Ok(scan)
 }

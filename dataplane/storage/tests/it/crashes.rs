@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use lograft_core::{DiskMark, NodeId, Term, Vote};
+use lograft_core::{DiskMark, LogIndex, NodeId, Term, Vote};
 use lograft_storage::{
     Checkpoint, Crash, FaultFs, GroupLog, GroupOptions, OpenError, ReadError, Storage,
     StorageConfig, StorageError, WriterDrive,
 };
 
-use crate::model::{Model, matches};
+use crate::model::{Log, Model, matches};
 use crate::setup::{Flush, GROUP, blank, id, identity, records};
 
 const SEEDS_DEFAULT_COUNT: u64 = 1000;
@@ -227,24 +227,25 @@ impl Run {
         self.model.vote(vote, flush);
     }
 
-    fn step(&mut self, storage: &Storage) {
+    fn step(&mut self, storage: &Storage, log: &GroupLog) {
         self.is_stepping.store(true, Ordering::Relaxed);
         while storage.step() {}
         self.is_stepping.store(false, Ordering::Relaxed);
         self.model.take_flushes();
-        if storage.stopped().is_none() {
+        if storage.stopped().is_none() && !log.waits_for_room() {
             self.model.all_done();
         }
     }
 
     fn act(&mut self, storage: &Storage, log: &GroupLog) {
         self.model.take_flushes(); // a slow read may have let the writer go on
-        if storage.stopped().is_none() {
+        // While writes wait for room, an append may be on disk in part.
+        if storage.stopped().is_none() && !log.waits_for_room() {
             self.check_flushed(log);
         }
         match self.dice.below(40) {
             0..17 => self.append(log),
-            17..24 => self.step(storage),
+            17..24 => self.step(storage, log),
             24..26 => self.vote(log),
             26 | 27 => log.save_committed(self.model.now().last()),
             28 | 29 => self.truncate(log),
@@ -362,6 +363,7 @@ enum Fault {
     Write,
     Sync,
     Space,
+    Allocation,
 }
 
 fn live(run: &mut Run, fs: &FaultFs, storage: &Storage, log: &GroupLog) {
@@ -372,17 +374,22 @@ fn live(run: &mut Run, fs: &FaultFs, storage: &Storage, log: &GroupLog) {
         Fault::Write,
         Fault::Sync,
         Fault::Space,
-    ][run.dice.index(6)];
+        Fault::Allocation,
+    ][run.dice.index(7)];
     match fault {
         Fault::None => {}
         Fault::Write => fs.fail_write_after(run.dice.below(30)),
         Fault::Sync => fs.fail_sync_after(run.dice.below(30)),
         Fault::Space => fs.set_capacity(fs.used_bytes() + run.dice.below(20_000)),
+        Fault::Allocation => fs.fail_allocations(Some(2 + run.dice.below(4))),
     }
     let fatals = run.fatals.load(Ordering::Relaxed);
     let most = if run.dice.one_in(4) { 250 } else { 60 };
     for _ in 0..5 + run.dice.below(most) {
         run.act(storage, log);
+    }
+    if matches!(fault, Fault::Space | Fault::Allocation) && run.dice.one_in(2) {
+        heal(run, fs, storage, log);
     }
     run.model.take_flushes();
     let fatals = run.fatals.load(Ordering::Relaxed) - fatals;
@@ -391,13 +398,30 @@ fn live(run: &mut Run, fs: &FaultFs, storage: &Storage, log: &GroupLog) {
         u64::from(storage.stopped().is_some()),
         "on_fatal is called exactly once"
     );
-    assert!(fault != Fault::None || fatals == 0);
+    let may_end = matches!(fault, Fault::Write | Fault::Sync);
+    assert!(may_end || fatals == 0, "a full disk ends no node");
     if fatals > 0 {
         let refused = log
             .append(vec![blank(99, 99)], Box::new(|_| ()))
             .unwrap_err();
         assert!(matches!(refused, StorageError::Stopped(_)));
     }
+}
+
+/// There is room again: everything that has waited for it gets to the disk.
+fn heal(run: &mut Run, fs: &FaultFs, storage: &Storage, log: &GroupLog) {
+    fs.set_capacity(u64::MAX);
+    fs.fail_allocations(None);
+    storage.check_disk().unwrap();
+    run.step(storage, log);
+    assert!(!log.waits_for_room());
+    let now = run.model.now().clone();
+    assert_eq!(log.flushed_index().map(LogIndex::next), last_end(&now));
+    matches(log, &now).unwrap();
+}
+
+fn last_end(log: &Log) -> Option<LogIndex> {
+    (log.end() > 0).then(|| LogIndex(log.end()))
 }
 
 fn crash(run: &mut Run, fs: &FaultFs) -> FaultFs {
@@ -455,7 +479,7 @@ fn bit_rot(seed: u64) {
     }
     for _ in 0..20 {
         run.append(&log);
-        run.step(&storage);
+        run.step(&storage, &log);
     }
     let now = run.model.now().clone();
     matches(&log, &now).unwrap();

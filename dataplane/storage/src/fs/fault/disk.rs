@@ -29,6 +29,8 @@ pub(super) struct SimulatedDisk {
     pub(super) fail_write: Option<u64>,
     /// Syncs that still succeed before one fails.
     pub(super) fail_sync: Option<u64>,
+    /// Of so many calls that take new space one fails.
+    pub(super) fail_allocations: Option<u64>,
     pub(super) writes: u64,
     pub(super) syncs: u64,
     pub(super) reads: ReadFaults,
@@ -52,6 +54,7 @@ impl SimulatedDisk {
             inodes_max_count: None,
             fail_write: None,
             fail_sync: None,
+            fail_allocations: None,
             writes: 0,
             syncs: 0,
             reads: ReadFaults::default(),
@@ -68,6 +71,7 @@ impl SimulatedDisk {
         self.fail_write = None;
         self.fail_sync = None;
         self.reads.crash();
+        self.fail_allocations = None;
         if !power_loss {
             return;
         }
@@ -104,6 +108,16 @@ impl SimulatedDisk {
         Err(io::Error::from_raw_os_error(error))
     }
 
+    /// Fails at random, if it must.
+    fn check_allocation(&mut self) -> io::Result<()> {
+        match self.fail_allocations {
+            Some(chances) if self.random.next().is_multiple_of(chances.max(1)) => {
+                Err(io::Error::from_raw_os_error(ENOSPC))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn used_bytes(&self) -> u64 {
         let files = self.names.files();
         files
@@ -130,6 +144,9 @@ impl SimulatedDisk {
     }
 
     fn find_or_create(&mut self, path: &Path, mode: OpenMode) -> io::Result<u64> {
+        if mode == OpenMode::Create {
+            self.check_allocation()?;
+        }
         let found = self.names.inode(path);
         match (mode, found) {
             (OpenMode::Create, Some(inode)) => {
@@ -157,6 +174,7 @@ impl SimulatedDisk {
         if self.names.inode(from).is_none() && !self.names.has_dir(from) {
             return Err(io::ErrorKind::NotFound.into());
         }
+        self.check_allocation()?;
         self.names
             .change(NameChange::Rename(from.to_owned(), to.to_owned()));
         Ok(())
@@ -261,6 +279,7 @@ impl SimulatedDisk {
     pub(super) fn allocate(&mut self, inode: u64, len: u64) -> io::Result<()> {
         let grows = size(len).saturating_sub(self.inode(inode).current.len());
         if grows > 0 {
+            self.check_allocation()?;
             self.check_growth(grows)?;
             self.set_len(inode, len);
         }
