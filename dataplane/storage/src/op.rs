@@ -13,6 +13,18 @@ use crate::segment::{Segment, SegmentExtent};
 /// be quick, and MUST NOT wait for other operations of the writer.
 pub type FlushCallback = Box<dyn FnOnce(Result<(), StorageError>) + Send>;
 
+/// One callback that calls all of these.
+pub(crate) fn call_all(mut callbacks: Vec<FlushCallback>) -> Option<FlushCallback> {
+    if callbacks.len() <= 1 {
+        return callbacks.pop();
+    }
+    Some(Box::new(move |result| {
+        for done in callbacks {
+            done(result.clone());
+        }
+    }))
+}
+
 /// One operation of the writer for one group.
 pub(crate) enum Op {
     /// Writes entries of one segment at `position`. If an append spans several segments, `done`

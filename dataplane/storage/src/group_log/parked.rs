@@ -18,7 +18,7 @@ use std::time::Instant;
 use super::group_writer::GroupWriter;
 use super::open_group::OpenGroup;
 use crate::error::StorageError;
-use crate::op::{FlushCallback, Op};
+use crate::op::{Op, call_all};
 
 /// An operation found no room on the disk, and has changed nothing.
 #[derive(Clone, Copy, Debug)]
@@ -142,16 +142,4 @@ pub(super) fn collapse(waiting: &mut Vec<Op>) -> bool {
     waiting.push(Op::Reset(reset));
     waiting.extend(behind);
     has_replaced
-}
-
-/// One callback that calls all of these.
-pub(super) fn call_all(mut callbacks: Vec<FlushCallback>) -> Option<FlushCallback> {
-    if callbacks.len() <= 1 {
-        return callbacks.pop();
-    }
-    Some(Box::new(move |result| {
-        for done in callbacks {
-            done(result.clone());
-        }
-    }))
 }

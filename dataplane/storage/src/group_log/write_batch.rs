@@ -8,9 +8,8 @@ use lograft_core::limits::{
 };
 use lograft_core::{Entry, LogIndex};
 
-use super::parked::call_all;
 use crate::format::{ENTRY_HEADER_BYTES, EntryHeader, entry_size_bytes};
-use crate::op::{FlushCallback, Op};
+use crate::op::{FlushCallback, Op, call_all};
 use crate::segment::Segment;
 
 /// Consecutive appends to one segment.
