@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lograft_core::limits::WRITE_PARTS_MAX_COUNT;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::file_system::{Fs, FsFile, FsSpace, OpenMode};
 
@@ -146,7 +146,8 @@ impl FsFile for RealFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len) {
+        // Some file systems, tmpfs among them, give up at any signal.
+        match retry_on_intr(|| rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len)) {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
