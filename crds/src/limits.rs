@@ -131,6 +131,10 @@ pub const NODE_ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// Maximum length of an error text in an event or in status, bytes.
 pub const CAUSE_TEXT_MAX_BYTES: usize = 256;
 
+/// Maximum number of fields that an event about a reverted edit names.
+pub const EDITED_FIELDS_MAX_COUNT: usize = 4;
+/// Maximum number of objects of a cluster that are looked up by name at the same time.
+pub const LOOKUPS_MAX_COUNT: usize = 8;
 /// Maximum length of a message of Kubernetes about a container that is kept, characters.
 pub const TROUBLE_TEXT_MAX_COUNT: usize = 120;
 /// Restarts of a container after which it crashes again and again, also while it runs for a moment.

@@ -8,6 +8,7 @@ macro_rules! delete {
 }
 
 mod blocked;
+mod edits;
 mod life;
 mod many;
 mod pods;
@@ -71,6 +72,11 @@ api_cases! {
     life::a_killed_operator_repeats_nothing,
     life::a_stopped_operator_releases_its_lease,
     life::silent_connections_hold_up_no_probe,
+    edits::additions_to_objects_are_removed,
+    edits::an_edit_that_blocks_an_apply_is_reverted,
+    edits::an_immutable_config_map_is_made_again,
+    edits::secrets_are_owned_again_after_an_orphaning_delete,
+    edits::a_pod_without_labels_gets_them_back,
     blocked::a_blocked_cluster_lists_reasons_with_their_times,
     blocked::a_status_of_a_former_operator_keeps_its_time,
     blocked::a_failed_renewal_is_reported,

@@ -13,8 +13,12 @@
   resources: [logclusters/finalizers]
   verbs: [update]
 - apiGroups: [""]
-  resources: [services, configmaps, secrets, serviceaccounts]
+  resources: [services, secrets, serviceaccounts]
   verbs: [get, list, watch, create, patch]
+# Recreated if somebody made it immutable.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch]
@@ -26,6 +30,10 @@
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [get, list, watch, create, patch, delete]
+# The template that a pod was created from, if the StatefulSet has been edited.
+- apiGroups: [apps]
+  resources: [controllerrevisions]
+  verbs: [get]
 # A rollout annotates and deletes pods, one at a time; the StatefulSet recreates them.
 - apiGroups: [""]
   resources: [pods]

@@ -19,7 +19,7 @@ use crate::sandbox::{Sandbox, await_condition};
 const WHOLE: usize = 13;
 
 /// Creates a cluster and waits until all of its objects exist.
-async fn whole(sandbox: &Sandbox) -> anyhow::Result<()> {
+pub(super) async fn whole(sandbox: &Sandbox) -> anyhow::Result<()> {
     sandbox.create(json!({})).await?;
     await_whole(sandbox).await?;
     quiet(sandbox).await
@@ -33,7 +33,7 @@ async fn await_whole(sandbox: &Sandbox) -> anyhow::Result<()> {
 }
 
 /// Waits until nothing has changed for some seconds.
-async fn quiet(sandbox: &Sandbox) -> anyhow::Result<()> {
+pub(super) async fn quiet(sandbox: &Sandbox) -> anyhow::Result<()> {
     await_condition("quiet", || async {
         let before = sandbox.objects("resourceVersion").await?;
         tokio::time::sleep(Duration::from_secs(4)).await;

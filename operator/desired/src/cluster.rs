@@ -13,14 +13,16 @@ mod replicas;
 mod rollout_hash;
 mod secret_plan;
 pub mod status;
+mod template;
 mod validate;
 mod view;
 mod wait;
 
-pub use action::{Ask, Delete, Event, Grow, Identity, Stop};
+pub use action::{Ask, Delete, Event, Grow, Identity, Mend, Stop};
 pub use build::Desired;
 pub use observed::{
-    NodeAnswer, Observed, ObservedCertificate, ObservedDisk, ObservedPod, ObservedSecret,
+    NodeAnswer, Observed, ObservedCertificate, ObservedDisk, ObservedMetadata, ObservedPod,
+    ObservedSecret,
 };
 pub use outcome::{Outcome, RefusedGrowth, Step, StepFailure, UnpreparedStop};
 pub use plan::{Plan, PlanError, plan};

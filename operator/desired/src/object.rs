@@ -47,8 +47,8 @@ pub struct ObjectRef {
     pub uid: String,
 }
 
-/// Annotates an object with a hash of its desired state, so that a removed field is detected as
-/// drift: `is_subset_of` alone ignores fields that are no longer desired.
+/// Annotates an object with a hash of its desired state. It distinguishes a new desired state from
+/// an edit by somebody else, and shows that an annotation is no longer desired: others may add some.
 pub(crate) fn with_hash_annotation(mut object: Value) -> Value {
     let hash = XxHash64::oneshot(0, object.to_string().as_bytes());
     let metadata = &mut object["metadata"];
@@ -57,6 +57,12 @@ pub(crate) fn with_hash_annotation(mut object: Value) -> Value {
     }
     metadata["annotations"][ANNOTATION_APPLIED] = Value::from(format!("{hash:016x}"));
     object
+}
+
+/// Whether the live object was last applied with this desired state.
+pub(crate) fn has_same_hash(desired: &Value, live: &Value) -> bool {
+    let hash = |object: &Value| object["metadata"]["annotations"][ANNOTATION_APPLIED].clone();
+    hash(desired) == hash(live)
 }
 
 /// The controller of an object, if it is not the owner with `owner_uid`.

@@ -21,6 +21,8 @@ pub(crate) enum Action {
     WriteSecret(SecretPlan),
     /// Grow a disk.
     Grow(Grow),
+    /// Patch an object that others have changed.
+    Mend(Mend),
     /// Apply an object.
     Apply(Value),
     /// Start the drain of a pod.
@@ -52,6 +54,15 @@ pub struct Grow {
     pub uid: String,
     /// New requested size.
     pub bytes: u64,
+}
+
+/// An object to patch so that it has its desired state again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mend {
+    /// The object.
+    pub object: ObjectRef,
+    /// JSON merge patch.
+    pub patch: Value,
 }
 
 /// An object to delete.

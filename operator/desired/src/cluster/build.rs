@@ -160,14 +160,19 @@ pub(crate) fn owned_metadata(cluster: &ValidCluster, name: String) -> ObjectMeta
         name: Some(name),
         namespace: Some(cluster.namespace.clone()),
         labels: Some(ClusterNames(&cluster.name).labels()),
-        owner_references: Some(vec![OwnerReference {
-            api_version: API_VERSION.to_owned(),
-            kind: "LogCluster".to_owned(),
-            name: cluster.name.clone(),
-            uid: cluster.uid.clone(),
-            controller: Some(true),
-            block_owner_deletion: Some(true),
-        }]),
+        owner_references: Some(vec![owner(cluster)]),
         ..ObjectMeta::default()
+    }
+}
+
+/// The LogCluster as the owner of an object.
+pub(crate) fn owner(cluster: &ValidCluster) -> OwnerReference {
+    OwnerReference {
+        api_version: API_VERSION.to_owned(),
+        kind: "LogCluster".to_owned(),
+        name: cluster.name.clone(),
+        uid: cluster.uid.clone(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod certificates;
 pub(crate) mod disks;
 pub(crate) mod finalize;
 pub(crate) mod leftover_disks;
+pub(crate) mod metadata;
 pub(crate) mod objects;
 pub(crate) mod rollout;
 pub(crate) mod scale;

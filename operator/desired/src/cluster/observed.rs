@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use lograft_crds::names::{ANNOTATION_ROLLOUT_HASH, ClusterNames};
 use serde_json::Value;
 
@@ -20,6 +21,12 @@ pub struct Observed {
     pub stateful_set: Option<StatefulSet>,
     /// The existing objects in the form of the API server, without Secrets, pods and PVCs.
     pub live: BTreeMap<ObjectKey, Value>,
+    /// Labels and owners of the existing Secrets, pods and PVCs that have a name of the cluster's.
+    /// Pods and PVCs that lack a label of the cluster are here alone.
+    pub metadata: BTreeMap<ObjectKey, ObservedMetadata>,
+    /// Templates of revisions of the StatefulSet from which pods were created, by name, without
+    /// that of the current revision.
+    pub revisions: BTreeMap<String, Value>,
     /// Pods by ordinal.
     pub pods: BTreeMap<i32, ObservedPod>,
     /// PVCs by ordinal, those of pods that have been removed included.
@@ -35,6 +42,21 @@ pub struct Observed {
     pub view: Option<ClusterView>,
 }
 
+/// Labels and owners of an object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ObservedMetadata {
+    /// UID.
+    pub uid: String,
+    /// Version of the object.
+    pub resource_version: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Rollout hash in its annotations: the operator's template has made it.
+    pub hash: Option<String>,
+    /// Owners.
+    pub owners: Vec<OwnerReference>,
+}
+
 /// A pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObservedPod {
@@ -42,6 +64,8 @@ pub struct ObservedPod {
     pub uid: String,
     /// Rollout hash of the template that it was created from.
     pub hash: Option<String>,
+    /// Name of the revision of the StatefulSet that it was created from.
+    pub revision: Option<String>,
     /// Whether it is ready.
     pub ready: bool,
     /// If it has never been ready: since when it could have been, seconds since 1970.
@@ -146,6 +170,13 @@ impl Observed {
         let claim = spec.volume_claim_templates.as_ref()?.first()?;
         let requests = claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?;
         requests.get("storage").map(|size| size.0.clone())
+    }
+
+    /// The StatefulSet in the form of the API server.
+    pub(crate) fn stateful_set_value(&self) -> Option<&Value> {
+        let mut live = self.live.iter();
+        let set = live.find(|(key, _)| key.kind == "StatefulSet")?;
+        Some(set.1)
     }
 
     /// Rollout hash of the template in the StatefulSet.

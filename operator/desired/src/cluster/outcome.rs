@@ -73,6 +73,8 @@ pub enum Step {
     WriteSecret(String),
     /// Grow a PVC.
     Grow(String),
+    /// Restore an object that others have changed.
+    Mend(ObjectKey),
     /// Apply an object.
     Apply(ObjectKey),
     /// Mark a pod as draining.
@@ -104,6 +106,7 @@ impl Step {
             | Self::IssueCertificates(_)
             | Self::WriteSecret(_)
             | Self::Grow(_)
+            | Self::Mend(_)
             | Self::Apply(_)
             | Self::Drain(_)
             | Self::Delete(_) => false,
@@ -123,7 +126,9 @@ impl Step {
                 Some(format!("Secret {name}"))
             }
             Self::Grow(claim) => Some(format!("PersistentVolumeClaim {claim}")),
-            Self::Apply(key) | Self::Drain(key) | Self::Delete(key) => Some(key.to_string()),
+            Self::Mend(key) | Self::Apply(key) | Self::Drain(key) | Self::Delete(key) => {
+                Some(key.to_string())
+            }
             Self::PrepareStop(pod) => Some(format!("Pod {pod}")),
             Self::Decommission(node_id) | Self::Recommission(node_id) => {
                 Some(format!("node {node_id}"))
@@ -139,6 +144,7 @@ impl fmt::Display for Step {
             Self::IssueCertificates(name) => write!(f, "issue certificates for Secret {name}"),
             Self::WriteSecret(name) => write!(f, "write Secret {name}"),
             Self::Grow(claim) => write!(f, "grow PVC {claim}"),
+            Self::Mend(key) => write!(f, "restore {key}"),
             Self::Apply(key) => write!(f, "apply {key}"),
             Self::Drain(key) => write!(f, "drain {key}"),
             Self::Delete(key) => write!(f, "delete {key}"),

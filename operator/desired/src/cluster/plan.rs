@@ -6,16 +6,17 @@ use lograft_crds::limits::{
 use lograft_crds::log_cluster::BlockedReason;
 use serde_json::Value;
 
-use crate::cluster::action::{Action, Ask, Delete, Event, Grow, Identity, Stop};
+use crate::cluster::action::{Action, Ask, Delete, Event, Grow, Identity, Mend, Stop};
 use crate::cluster::build::{BuildError, desired};
 use crate::cluster::lane::Lane;
 use crate::cluster::lanes::certificates::CertificatesLane;
 use crate::cluster::lanes::finalize::FinalizeLane;
 use crate::cluster::lanes::{
-    bootstrap, certificates, disks, finalize, leftover_disks, objects, rollout, scale,
+    bootstrap, certificates, disks, finalize, leftover_disks, metadata, objects, rollout, scale,
 };
 use crate::cluster::observed::Observed;
 use crate::cluster::secret_plan::SecretPlan;
+use crate::cluster::template::Template;
 use crate::cluster::validate::ValidCluster;
 use crate::cluster::view::StableNodes;
 use crate::cluster::wait::{Intervention, Wait};
@@ -43,6 +44,8 @@ pub struct Plan {
     pub secrets: Vec<SecretPlan>,
     /// PVCs to grow.
     pub grow: Vec<Grow>,
+    /// Objects to patch because others have changed them.
+    pub mend: Vec<Mend>,
     /// Objects to apply.
     pub apply: Vec<Value>,
     /// Pods whose drain starts.
@@ -73,11 +76,12 @@ pub struct Plan {
 /// 1. certificates: needs the number of pods.
 /// 2. disks.
 /// 3. objects: needs from disks whether the StatefulSet is recreated, and does not apply it then.
-/// 4. bootstrap: needs the number of pods.
-/// 5. leftover disks.
-/// 6. rollout: needs the hash of the desired template.
-/// 7. scale: needs from rollout whether it stops a pod, and starts no decommission then.
-/// 8. finalize: needs the hash, the number of pods, and whether all other lanes are idle.
+/// 4. metadata: labels and owners of Secrets, pods and PVCs.
+/// 5. bootstrap: needs the number of pods.
+/// 6. leftover disks.
+/// 7. rollout: needs the desired template.
+/// 8. scale: needs from rollout whether it stops a pod, and starts no decommission then.
+/// 9. finalize: needs the template, the number of pods, and whether all other lanes are idle.
 ///
 /// No lane waits for another: certificates are renewed and disks grow while a rollout is stuck.
 pub fn plan(
@@ -107,9 +111,11 @@ pub fn plan(
         desired_objects,
         recreates_set,
     ));
+    plan.add(metadata::plan(cluster, observed, &plan.secrets));
     plan.add(bootstrap::plan(cluster, observed, pods));
     plan.add(leftover_disks::plan(cluster, observed));
-    let rollout = rollout::plan(cluster, observed, desired.rollout_hash());
+    let template = Template::new(&desired, observed).map_err(PlanError::Encode)?;
+    let rollout = rollout::plan(cluster, observed, &template);
     let stops_pod = rollout.stops_pod();
     plan.add(rollout);
     plan.add(scale::plan(cluster, observed, stops_pod));
@@ -120,7 +126,7 @@ pub fn plan(
     } = finalize::plan(&finalize::Input {
         cluster,
         observed,
-        hash: desired.rollout_hash(),
+        template: &template,
         pods,
         is_idle: plan.is_empty() && plan.waits.len() == spec_waits_count,
     });
@@ -159,6 +165,7 @@ impl Plan {
                 Action::MarkBootstrapped => self.mark_bootstrapped = true,
                 Action::WriteSecret(secret) => self.secrets.push(secret),
                 Action::Grow(grow) => self.grow.push(grow),
+                Action::Mend(mend) => self.mend.push(mend),
                 Action::Apply(object) => self.apply.push(object),
                 Action::Drain(pod) => self.drain.push(pod),
                 Action::Stop(stop) => self.stop = Some(stop),
@@ -215,6 +222,7 @@ impl Plan {
             mark_bootstrapped,
             secrets,
             grow,
+            mend,
             apply,
             drain,
             stop,
@@ -226,7 +234,8 @@ impl Plan {
             pods: _,
             requeue_seconds: _,
         } = self;
-        let writes_nothing = secrets.is_empty() && grow.is_empty() && apply.is_empty();
+        let writes_nothing =
+            secrets.is_empty() && grow.is_empty() && mend.is_empty() && apply.is_empty();
         let stops_nothing = drain.is_empty() && stop.is_none() && delete.is_empty();
         let keeps_identity = *identity == Identity::Keep && !mark_bootstrapped;
         keeps_identity && writes_nothing && stops_nothing && ask.is_empty() && events.is_empty()

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use lograft_crds::LogCluster;
 use lograft_crds::names::ClusterNames;
 use lograft_operator_desired::cluster::{
-    Ask, ClusterView, Identity, Intervention, NodeAnswer, NodeState, Observed, ObservedCertificate,
-    ObservedDisk, ObservedPartition, ObservedPod, ObservedReplica, ObservedSecret, Plan, Stop,
-    ValidCluster, Wait, plan,
+    Ask, ClusterView, Identity, Intervention, Mend, NodeAnswer, NodeState, Observed,
+    ObservedCertificate, ObservedDisk, ObservedPartition, ObservedPod, ObservedReplica,
+    ObservedSecret, Plan, Stop, ValidCluster, Wait, plan,
 };
 use lograft_operator_desired::{ObjectKey, ObjectRef};
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ pub(crate) struct Sim {
 }
 
 impl Sim {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut cluster = sample("minimal");
         cluster.status = None;
         let observed = Observed {
@@ -100,6 +100,9 @@ impl Sim {
                 disk.actual_bytes = Some(grow.bytes);
             }
         }
+        for mend in &plan.mend {
+            self.mend(mend);
+        }
         for object in &plan.apply {
             let mut live = object.clone();
             live["metadata"]["uid"] = json!(self.uid());
@@ -128,6 +131,26 @@ impl Sim {
             }
         }
         self.kubernetes();
+    }
+
+    /// The API server's merge patch.
+    fn mend(&mut self, mend: &Mend) {
+        let key = &mend.object.key;
+        if let Some(live) = self.observed.live.get_mut(key) {
+            assert_eq!(live["metadata"]["uid"], mend.object.uid);
+            merge(live, &mend.patch);
+            return;
+        }
+        let found = self.observed.metadata.get_mut(key).unwrap();
+        assert_eq!(found.uid, mend.object.uid);
+        let metadata = &mend.patch["metadata"];
+        for (label, value) in metadata["labels"].as_object().into_iter().flatten() {
+            let value = value.as_str().unwrap().to_owned();
+            found.labels.insert(label.clone(), value);
+        }
+        if metadata["ownerReferences"].is_array() {
+            found.owners = serde_json::from_value(metadata["ownerReferences"].clone()).unwrap();
+        }
     }
 
     fn issue(&mut self, plan: &Plan) {
@@ -361,6 +384,25 @@ impl Sim {
             _ => None,
         });
         ids.collect()
+    }
+}
+
+/// A JSON merge patch.
+fn merge(live: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else {
+        *live = patch.clone();
+        return;
+    };
+    if !live.is_object() {
+        *live = json!({});
+    }
+    let live = live.as_object_mut().unwrap();
+    for (key, value) in fields {
+        if value.is_null() {
+            live.remove(key);
+        } else {
+            merge(live.entry(key.clone()).or_insert(Value::Null), value);
+        }
     }
 }
 

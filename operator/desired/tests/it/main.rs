@@ -8,6 +8,7 @@
 mod always;
 mod bad_pods;
 mod converge;
+mod drift;
 mod finalize;
 mod golden;
 mod objects;

@@ -11,8 +11,8 @@ use lograft_crds::LogCluster;
 use lograft_crds::limits::GROWTH_REFUSAL_MAX_COUNT;
 use lograft_crds::names::{ANNOTATION_DRAINING_SINCE, ClusterNames, OPERATOR};
 use lograft_operator_desired::cluster::{
-    self as desired, Ask, Delete, Grow, Identity, Outcome, Plan, RefusedGrowth, SecretPlan, Step,
-    StepFailure, Stop, UnpreparedStop,
+    self as desired, Ask, Delete, Grow, Identity, Mend, Outcome, Plan, RefusedGrowth, SecretPlan,
+    Step, StepFailure, Stop, UnpreparedStop,
 };
 use lograft_operator_desired::{ObjectKey, ObjectRef};
 use serde_json::{Value, json};
@@ -52,6 +52,9 @@ pub(super) async fn apply(
         applier.write_secrets(&plan.secrets).await;
         for grow in &plan.grow {
             applier.grow(grow).await;
+        }
+        for mend in &plan.mend {
+            applier.mend(mend).await;
         }
         for object in &plan.apply {
             applier.apply_object(object).await;
@@ -179,6 +182,21 @@ impl Applier<'_> {
         self.count_write(&key.kind);
         if let Err(error) = written {
             self.failed(Step::Apply(key), &error);
+        }
+    }
+
+    async fn mend(&mut self, mend: &Mend) {
+        let ObjectKey { kind, name } = &mend.object.key;
+        let api = match kinds::api(&self.reconciler.client, self.namespace, kind) {
+            Ok(api) => api,
+            Err(error) => return self.failed(Step::Mend(mend.object.key.clone()), &error),
+        };
+        let mut patch = mend.patch.clone();
+        patch["metadata"]["uid"] = json!(mend.object.uid);
+        let written = api.patch(name, &as_operator(), &Patch::Merge(&patch)).await;
+        self.count_write(kind);
+        if let Err(error) = written {
+            self.failed(Step::Mend(mend.object.key.clone()), &error);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Reads everything that a plan depends on. All reads of a reconcile are here.
 
 mod pod;
+mod strays;
 
 use std::collections::BTreeMap;
 
@@ -63,6 +64,23 @@ pub(super) async fn observe(
         .collect();
     let own_secrets = secrets.iter();
     let own_secrets = own_secrets.filter(|(name, _)| !foreign_secrets.contains_key(*name));
+    let replicas = stateful_set
+        .as_ref()
+        .and_then(|set| set.spec.as_ref()?.replicas);
+    let looked_up = strays::Lookup {
+        reconciler,
+        namespace,
+        names,
+        ordinals: 0..replicas.unwrap_or(0).max(cluster.spec.replicas),
+    };
+    let (mut metadata, revisions) = tokio::try_join!(
+        looked_up.metadata(&pods, &disks),
+        looked_up.revisions(stateful_set.as_ref(), &pods),
+    )?;
+    metadata.extend(secrets.iter().map(|(name, secret)| {
+        let key = ObjectKey::new("Secret", name.clone());
+        (key, strays::metadata_of(&secret.metadata))
+    }));
     let own_secrets: BTreeMap<String, &Secret> = own_secrets
         .map(|(name, secret)| (name.clone(), secret))
         .collect();
@@ -86,6 +104,8 @@ pub(super) async fn observe(
         secrets: observed_secrets.collect(),
         foreign_secrets,
         live,
+        metadata,
+        revisions,
         pods,
         disks,
         answers: reports.answers,
@@ -146,10 +166,9 @@ async fn objects(
             return Ok(None);
         };
         let found = api.get_opt(&key.name).await;
-        let Some(mut object) = found.map_err(failed(key.to_string()))? else {
+        let Some(object) = found.map_err(failed(key.to_string()))? else {
             return Ok(None);
         };
-        object.metadata.managed_fields = None;
         let value = serde_json::to_value(object).map_err(|source| ReconcileError::Decode {
             what: key.to_string(),
             source,

@@ -87,6 +87,11 @@ fn former_cluster(cluster: &ValidCluster, observed: &Observed) -> Option<Wait> {
 /// Adopts the cluster on the existing disks, or generates an ID if all of them are empty.
 fn find_identity(names: ClusterNames<'_>, observed: &Observed, ids: &[String], pods: i32) -> Lane {
     let mut lane = Lane::default();
+    let mut unlabelled = observed.metadata.keys();
+    if unlabelled.any(|key| key.kind == "PersistentVolumeClaim") {
+        // Any disk may hold a cluster. In the next step it has its labels and is one of the disks.
+        return lane;
+    }
     match ids {
         [] => {
             let has_disks = !observed.disks.is_empty();

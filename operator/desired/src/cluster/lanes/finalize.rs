@@ -11,6 +11,7 @@ use lograft_crds::names::ClusterNames;
 use crate::cluster::action::Ask;
 use crate::cluster::lane::Lane;
 use crate::cluster::observed::Observed;
+use crate::cluster::template::Template;
 use crate::cluster::validate::ValidCluster;
 use crate::cluster::view::{
     ClusterView, FeatureLevel, NodeState, ObservedNode, ObservedPartition, StableNodes,
@@ -21,8 +22,7 @@ use crate::cluster::wait::{Intervention, Wait};
 pub(crate) struct Input<'a> {
     pub(crate) cluster: &'a ValidCluster,
     pub(crate) observed: &'a Observed,
-    /// Rollout hash of the desired template.
-    pub(crate) hash: &'a str,
+    pub(crate) template: &'a Template,
     /// Number of desired pods.
     pub(crate) pods: i32,
     /// Whether no other lane acts or waits.
@@ -100,7 +100,7 @@ fn stable_version(input: &Input<'_>, view: &ClusterView) -> Option<String> {
     let Input {
         cluster,
         observed,
-        hash,
+        template,
         pods,
         is_idle: _,
     } = input;
@@ -108,7 +108,7 @@ fn stable_version(input: &Input<'_>, view: &ClusterView) -> Option<String> {
     let is_settled = |ordinal: i32| {
         let node = view.node_of(&names.pod(ordinal));
         let pod = observed.pods.get(&ordinal);
-        pod.is_some_and(|pod| pod.ready && !pod.terminating && pod.hash.as_deref() == Some(*hash))
+        pod.is_some_and(|pod| pod.ready && !pod.terminating && !template.is_outdated(pod))
             && node.is_some_and(is_healthy_member)
     };
     let count = usize::try_from(*pods).ok()?;

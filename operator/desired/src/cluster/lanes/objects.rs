@@ -1,16 +1,22 @@
 //! Objects are applied when they differ from their desired state, and recreated when they were
 //! deleted. Objects of other owners are left alone.
+//!
+//! Server-side apply sets fields and removes those that the operator has set before. It does not
+//! remove what others have added, and with that an object may be invalid: a variable with a value
+//! and a source, a budget with a minimum and a maximum. So an object with additions gets one patch
+//! that removes them and sets the rest.
 
+use lograft_crds::limits::EDITED_FIELDS_MAX_COUNT;
 use lograft_crds::names::ClusterNames;
 use serde_json::Value;
 
-use crate::cluster::action::{Action, Delete};
+use crate::cluster::action::{Action, Delete, Mend};
 use crate::cluster::lane::Lane;
 use crate::cluster::observed::Observed;
 use crate::cluster::validate::ValidCluster;
 use crate::cluster::wait::{Intervention, Progress};
-use crate::drift::is_subset_of;
-use crate::object::{foreign_owner, owned_uid, with_hash_annotation};
+use crate::drift::{Drift, managers_of, merge_patch};
+use crate::object::{foreign_owner, has_same_hash, owned_uid, with_hash_annotation};
 use crate::{ObjectKey, ObjectRef};
 
 /// Plans the application of the desired `objects`. `recreates_set` is a result of the disks' lane.
@@ -28,23 +34,27 @@ pub(crate) fn plan(
     delete_policy(&mut lane, cluster, observed, &desired);
     for object in desired {
         let key = ObjectKey::of(&object);
-        let live = observed.live.get(&key);
-        if live.is_some_and(|live| is_subset_of(&object, live)) {
+        let Some(live) = observed.live.get(&key) else {
+            lane.waits.push(Progress::CreatingObject { key }.into());
+            lane.actions.push(Action::Apply(object));
+            continue;
+        };
+        let drift = Drift::of(&object, live);
+        if drift.is_empty() {
             continue;
         }
-        if let Some(owner) = live.and_then(|live| foreign_owner(live, &cluster.uid)) {
+        if let Some(owner) = foreign_owner(live, &cluster.uid) {
             let foreign = Intervention::ForeignObject { key, owner };
             lane.waits.push(foreign.into());
             continue;
         }
-        if live.is_none() {
-            let key = key.clone();
-            lane.waits.push(Progress::CreatingObject { key }.into());
-        }
         if recreated.is_some() && key == set {
             continue;
         }
-        lane.actions.push(Action::Apply(object));
+        if has_same_hash(&object, live) {
+            lane.emit_event_about(key.clone(), "RevertingEdit", edit_text(&key, live, &drift));
+        }
+        lane.actions.push(restoration(key, object, live, &drift));
     }
     if let Some(object) = recreated {
         // The pods stay and keep serving; the next plan creates the set again and it adopts them.
@@ -56,6 +66,52 @@ pub(crate) fn plan(
         }));
     }
     lane
+}
+
+/// The action that ends the drift of an object.
+fn restoration(key: ObjectKey, object: Value, live: &Value, drift: &Drift) -> Action {
+    let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
+    let reference = ObjectRef {
+        key,
+        uid: uid.to_owned(),
+    };
+    // Neither the data of an immutable object nor the mark can be changed, so it is made again.
+    if live["immutable"] == true {
+        return Action::Delete(Delete {
+            object: reference,
+            orphan: false,
+        });
+    }
+    if drift.added.is_empty() {
+        return Action::Apply(object);
+    }
+    let mut patch = merge_patch(live, &drift.mended);
+    // Lists are replaced as a whole: the API server refuses the patch if the object has changed.
+    patch["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+    Action::Mend(Mend {
+        object: reference,
+        patch,
+    })
+}
+
+/// Describes an edit: its first fields, and who has made it if that is known.
+fn edit_text(key: &ObjectKey, live: &Value, drift: &Drift) -> String {
+    let paths: Vec<String> = drift.paths().map(ToString::to_string).collect();
+    let named = paths.iter().take(EDITED_FIELDS_MAX_COUNT);
+    let mut fields = named.cloned().collect::<Vec<_>>().join(", ");
+    let others = paths.len().saturating_sub(EDITED_FIELDS_MAX_COUNT);
+    if others > 0 {
+        fields = format!("{fields} and {others} more field(s)");
+    }
+    let mut managers: Vec<String> = drift.paths().flat_map(|p| managers_of(live, p)).collect();
+    managers.sort_unstable();
+    managers.dedup();
+    let by = if managers.is_empty() {
+        String::new()
+    } else {
+        format!(" by {}", managers.join(", "))
+    };
+    format!("reverting a change of {key}{by}: {fields}")
 }
 
 /// Deletes the network policy if it is switched off.

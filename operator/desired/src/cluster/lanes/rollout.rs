@@ -34,6 +34,7 @@ use lograft_crds::names::ClusterNames;
 use crate::cluster::action::{Action, Delete, Event, Stop};
 use crate::cluster::lane::Lane;
 use crate::cluster::observed::{Observed, ObservedPod};
+use crate::cluster::template::Template;
 use crate::cluster::validate::ValidCluster;
 use crate::cluster::view::{ClusterView, NodeState};
 use crate::cluster::wait::{Intervention, Progress, Wait};
@@ -62,19 +63,18 @@ struct Rollout<'a> {
     cluster: &'a ValidCluster,
     observed: &'a Observed,
     names: ClusterNames<'a>,
-    /// Hash of the desired template.
-    hash: &'a str,
+    template: &'a Template,
     pods: Vec<(i32, &'a ObservedPod)>,
 }
 
-/// Plans the next step towards the template with this hash.
-pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, hash: &str) -> Lane {
+/// Plans the next step towards the desired template.
+pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, template: &Template) -> Lane {
     let pods = observed.pods.iter().map(|(at, pod)| (*at, pod));
     let rollout = Rollout {
         cluster,
         observed,
         names: ClusterNames(&cluster.name),
-        hash,
+        template,
         pods: pods.filter(|(at, _)| *at < observed.replicas()).collect(),
     };
     rollout.lane()
@@ -96,8 +96,7 @@ impl Rollout<'_> {
             return lane;
         }
         // A pod that is deleted before the set has the new template is created from the old one.
-        let is_applied = self.observed.hash().is_some_and(|hash| hash == self.hash);
-        let step = if is_applied {
+        let step = if self.template.is_applied {
             self.next_step(is_stuck)
         } else {
             Step::None
@@ -113,7 +112,7 @@ impl Rollout<'_> {
     }
 
     fn is_outdated(&self, pod: &ObservedPod) -> bool {
-        pod.hash.as_deref() != Some(self.hash)
+        self.template.is_outdated(pod)
     }
 
     fn next_step(&self, is_stuck: bool) -> Step {

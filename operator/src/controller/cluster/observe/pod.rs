@@ -9,6 +9,8 @@ use lograft_crds::limits::{
 use lograft_crds::names::{ANNOTATION_DRAINING_SINCE, ANNOTATION_ROLLOUT_HASH, CONTAINER};
 use lograft_operator_desired::cluster::ObservedPod;
 
+/// Label of a pod of a StatefulSet: the revision that it was created from.
+const LABEL_REVISION: &str = "controller-revision-hash";
 /// Reasons for which the container of every starting pod waits.
 const USUAL_WAITS: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
@@ -24,6 +26,10 @@ pub(super) fn observe(pod: &Pod, zone_key: &str) -> ObservedPod {
     ObservedPod {
         uid: metadata.uid.clone().unwrap_or_default(),
         hash: annotation(ANNOTATION_ROLLOUT_HASH),
+        revision: metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(LABEL_REVISION).cloned()),
         ready: is_ready,
         never_ready_since: never_ready_since(pod, &status),
         running: is_running,
