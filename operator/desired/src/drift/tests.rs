@@ -83,7 +83,7 @@ fn listed_fields_may_stay_and_other_values_of_them_may_not() {
             "spec": {"clusterIP": "10.0.0.1", "sessionAffinity": affinity, "selector": {"a": "b"}},
         })
     };
-    let desired = json!({"kind": "Service", "spec": {"selector": {"a": "b"}}});
+    let desired = json!({"kind": "Service", "metadata": {}, "spec": {"selector": {"a": "b"}}});
     assert_eq!(drift(desired.clone(), live("None")), none());
     let (_, added) = drift(desired, live("ClientIP"));
     assert_eq!(added, ["spec.sessionAffinity"]);
