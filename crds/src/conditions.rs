@@ -66,6 +66,8 @@ pub enum Reason {
     ScalingUp,
     Decommissioning,
     RolloutStuck,
+    Contested,
+    DowngradeRefused,
     Finalizing,
     NotFinalized,
     Whole,
@@ -129,6 +131,8 @@ pub const TABLE: &[Row] = rows! {
     Progressing true Transient ScalingUp "New nodes join and catch up";
     Progressing true Transient Decommissioning "Nodes move their replicas away and leave";
     Progressing false Terminal RolloutStuck "A new pod does not become ready; change the spec";
+    Progressing false Terminal Contested "Somebody else undoes changes of the operator; the message names the object";
+    Progressing false Terminal DowngradeRefused "The requested version is below the running one; allow it or change the spec";
     Progressing true Transient Finalizing "The new version runs; its feature level is not finalized yet";
     Progressing false Terminal NotFinalized "The upgrade waits for `lograft cluster finalize`";
     Degraded false Transient Whole "Nothing is lost or at risk";

@@ -152,6 +152,21 @@ pub const LEASE_RENEW_SECONDS: u64 = 4;
 /// Time without a renewal after which a leader exits: shorter than the Lease, so that it stops
 /// before another leader starts.
 pub const LEASE_RENEW_MAX_SECONDS: u64 = 10;
+/// Duration of the Lease of a namespace: longer than a reconcile that started just before the next
+/// renewal was due, so that two operators never act on one LogCluster.
+pub const SCOPE_LEASE_MAX_SECONDS: i32 = 180;
+/// Age of the last renewal of a namespace's Lease from which a reconcile renews it first.
+pub const SCOPE_RENEW_SECONDS: u64 = 15;
+/// Interval between looks at a namespace that another operator manages.
+pub const SCOPE_CONCEDED_SECONDS: u64 = 30;
+/// Number of writes of a field that somebody undoes before the operator says so and writes seldom.
+pub const CONTEST_ROUNDS_COUNT: u32 = 3;
+/// Time after a write within which a change of the same field belongs to the same contest.
+pub const CONTEST_WINDOW_SECONDS: i64 = 60;
+/// Initial pause between writes of a contested field; it doubles with each round.
+pub const CONTEST_PAUSE_MIN_SECONDS: i64 = 30;
+/// Maximum pause between writes of a contested field.
+pub const CONTEST_PAUSE_MAX_SECONDS: i64 = 600;
 /// Timeout of the shutdown: running reconciles and the release of the Lease.
 pub const SHUTDOWN_MAX_SECONDS: u64 = 20;
 /// Maximum number of checks that are read from a node's description of the cluster.

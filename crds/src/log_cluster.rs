@@ -68,7 +68,8 @@ pub struct LogClusterSpec {
     #[schemars(range(min = 1, max = REPLICAS_MAX_COUNT))]
     pub replicas: i32,
     /// Version of Lograft to run: a tag of the operator's node image repository. Default: the
-    /// version of the operator.
+    /// operator's default at the time when the cluster was created; a later operator moves it only
+    /// if it is told so (`node.upgradeClusters` of the chart).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128), regex(pattern = "^[A-Za-z0-9_][A-Za-z0-9._-]*$"))]
     pub version: Option<String>,

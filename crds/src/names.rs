@@ -12,6 +12,10 @@ pub const API_VERSION: &str = "lograft.io/v1alpha1";
 /// Field manager of all objects that the operator applies, and the value of [`LABEL_MANAGED_BY`].
 pub const OPERATOR: &str = "lograft-operator";
 
+/// Lease in each namespace with LogClusters: its holder is the release of the operator that manages
+/// them.
+pub const SCOPE_LEASE: &str = "lograft-logclusters";
+
 /// Label: the program.
 pub const LABEL_NAME: &str = "app.kubernetes.io/name";
 /// Label: the cluster, for Kubernetes tools that group by it.
@@ -28,6 +32,10 @@ pub const OWN_PREFIXES: [&str; 2] = ["app.kubernetes.io/", "lograft.io/"];
 /// Annotation of pods: hash of all settings that take effect only after a restart of the pod.
 pub const ANNOTATION_ROLLOUT_HASH: &str = "lograft.io/rollout-hash";
 
+/// Annotation of a LogCluster, copied to its pods: another value restarts them, one at a time.
+pub const ANNOTATION_RESTART_AT: &str = "lograft.io/restart-at";
+/// Annotation of a pod template that `kubectl rollout restart` sets.
+pub const ANNOTATION_KUBECTL_RESTART: &str = "kubectl.kubernetes.io/restartedAt";
 /// Annotation of objects: hash of the applied object. With it a field that is no longer desired is
 /// distinguished from a field that somebody else added.
 pub const ANNOTATION_APPLIED: &str = "lograft.io/applied";

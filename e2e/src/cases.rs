@@ -13,6 +13,8 @@ mod life;
 mod many;
 mod pods;
 mod refusals;
+mod rivals;
+mod versions;
 
 use std::pin::Pin;
 
@@ -77,9 +79,13 @@ api_cases! {
     edits::an_immutable_config_map_is_made_again,
     edits::secrets_are_owned_again_after_an_orphaning_delete,
     edits::a_pod_without_labels_gets_them_back,
+    rivals::two_operators_of_one_namespace_do_not_fight,
+    rivals::a_field_that_a_controller_rewrites_is_named_and_then_mended,
     blocked::a_blocked_cluster_lists_reasons_with_their_times,
     blocked::a_status_of_a_former_operator_keeps_its_time,
     blocked::a_failed_renewal_is_reported,
+    versions::a_version_below_the_running_one_is_refused_unless_allowed,
+    versions::another_default_version_moves_clusters_only_if_told_so,
     many::a_hundred_clusters_settle,
 }
 

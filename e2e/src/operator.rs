@@ -15,6 +15,10 @@ pub(crate) struct Operator {
     namespaces: String,
     home: String,
     log: PathBuf,
+    /// Version of the nodes of clusters that name none.
+    node_version: Option<String>,
+    /// Whether it moves existing clusters to that version.
+    upgrades_clusters: bool,
     /// Kubeconfig of its API server; none: from the environment.
     kubeconfig: Option<PathBuf>,
     /// Port of its metrics.
@@ -25,8 +29,7 @@ pub(crate) struct Operator {
 impl Operator {
     /// Manages these namespaces; its Lease is in the first.
     pub(crate) fn new(namespaces: &[String], kubeconfig: Option<PathBuf>) -> anyhow::Result<Self> {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").context("cannot find a free port")?;
-        let port = free.local_addr()?.port();
+        let port = free_port()?;
         let beside = std::env::current_exe()?.with_file_name("lograft-operator");
         let program = std::env::var_os("LOGRAFT_OPERATOR").map_or(beside, PathBuf::from);
         ensure!(
@@ -40,10 +43,33 @@ impl Operator {
             namespaces: namespaces.join(","),
             log: std::env::temp_dir().join(format!("{home}-operator.log")),
             home,
+            node_version: None,
+            upgrades_clusters: false,
             kubeconfig,
             port,
             child: None,
         })
+    }
+
+    /// Another release that watches this namespace; its own namespace is `home`.
+    pub(crate) fn rival(&self, namespace: &str, home: &str, version: &str) -> anyhow::Result<Self> {
+        Ok(Self {
+            program: self.program.clone(),
+            namespaces: namespace.to_owned(),
+            log: std::env::temp_dir().join(format!("{home}-operator.log")),
+            home: home.to_owned(),
+            node_version: Some(version.to_owned()),
+            upgrades_clusters: false,
+            kubeconfig: self.kubeconfig.clone(),
+            port: free_port()?,
+            child: None,
+        })
+    }
+
+    /// Sets the default version of the nodes for the next start; none: its own version.
+    pub(crate) fn set_node_version(&mut self, version: Option<&str>, upgrades_clusters: bool) {
+        self.node_version = version.map(str::to_owned);
+        self.upgrades_clusters = upgrades_clusters;
     }
 
     pub(crate) fn start(&mut self) -> anyhow::Result<()> {
@@ -55,6 +81,15 @@ impl Operator {
             .env("LOGRAFT_WATCH_NAMESPACES", &self.namespaces)
             .env("LOGRAFT_NAMESPACE", &self.home)
             .env("LOGRAFT_LISTEN", format!("127.0.0.1:{}", self.port))
+            .envs(
+                self.node_version
+                    .iter()
+                    .map(|v| ("LOGRAFT_NODE_VERSION", v)),
+            )
+            .env(
+                "LOGRAFT_UPGRADE_CLUSTERS",
+                self.upgrades_clusters.to_string(),
+            )
             .envs(self.kubeconfig.iter().map(|path| ("KUBECONFIG", path)))
             .stdin(Stdio::null())
             .stderr(log.context("cannot open the operator's log")?)
@@ -128,4 +163,9 @@ impl Operator {
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(12)..].join("\n")
     }
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").context("cannot find a free port")?;
+    Ok(free.local_addr()?.port())
 }

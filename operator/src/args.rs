@@ -20,9 +20,17 @@ pub(crate) struct Args {
         default_value = "ghcr.io/lograft/lograft-node"
     )]
     pub(crate) node_image: String,
-    /// Lograft version of LogClusters without `spec.version`.
+    /// Lograft version of new LogClusters without `spec.version`.
     #[arg(long, env = "LOGRAFT_NODE_VERSION", default_value = env!("CARGO_PKG_VERSION"))]
     pub(crate) node_version: String,
+    /// Whether existing LogClusters without `spec.version` move to that version, if it is newer.
+    #[arg(
+        long,
+        env = "LOGRAFT_UPGRADE_CLUSTERS",
+        default_value_t = false,
+        action = clap::ArgAction::Set
+    )]
+    pub(crate) upgrade_clusters: bool,
     /// Namespace of the operator and of its Lease.
     #[arg(long, env = "LOGRAFT_NAMESPACE", default_value = "default")]
     pub(crate) namespace: String,
@@ -58,8 +66,14 @@ impl Args {
         Settings {
             image_repository: self.node_image.clone(),
             version: self.node_version.clone(),
+            upgrade_clusters: self.upgrade_clusters,
             operator_namespace: self.namespace.clone(),
         }
+    }
+
+    /// Name of the release among those that may watch the same namespaces.
+    pub(crate) fn identity(&self) -> String {
+        format!("{}/{}", self.namespace, self.lease)
     }
 
     /// The namespaces to watch, each once; empty for all.

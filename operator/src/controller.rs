@@ -24,7 +24,8 @@ use kube::{Api, Client, Resource};
 use lograft_crds::LogCluster;
 use lograft_crds::limits::{RECONCILES_MAX_COUNT, RETRY_MAX_SECONDS, RETRY_MIN_SECONDS};
 use lograft_crds::names::{LABEL_CLUSTER, LABEL_MANAGED_BY, OPERATOR};
-use lograft_operator_desired::Settings;
+use lograft_operator_desired::cluster::Contest;
+use lograft_operator_desired::{ObjectKey, Settings};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tracing::warn;
@@ -32,6 +33,7 @@ use tracing::warn;
 use crate::args::Args;
 use crate::error_text::error_text;
 use crate::metrics::Metrics;
+use crate::scope::Scopes;
 use cluster::ReconcileError;
 
 /// Clients and counters that all reconciles share.
@@ -40,6 +42,10 @@ pub(crate) struct Reconciler {
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
     pub(crate) recorder: Recorder,
+    /// Which namespaces it manages.
+    pub(crate) scopes: Scopes,
+    /// Contested fields by cluster.
+    contests: Mutex<BTreeMap<String, BTreeMap<ObjectKey, Contest>>>,
     /// Number of consecutive failures by cluster.
     failures: Mutex<BTreeMap<String, u32>>,
 }
@@ -52,6 +58,8 @@ impl Reconciler {
         };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
+            scopes: Scopes::new(client.clone(), args.identity()),
+            contests: Mutex::default(),
             client,
             settings: args.settings(),
             metrics,
@@ -68,6 +76,22 @@ impl Reconciler {
             .unwrap_or(RETRY_MAX_SECONDS);
         *count = (*count + 1).min(16);
         Duration::from_secs(seconds.min(RETRY_MAX_SECONDS))
+    }
+
+    /// The contested fields of a cluster.
+    pub(crate) fn contests(&self, cluster: &str) -> BTreeMap<ObjectKey, Contest> {
+        let contests = self.contests.lock().unwrap_or_else(PoisonError::into_inner);
+        contests.get(cluster).cloned().unwrap_or_default()
+    }
+
+    /// Keeps the contested fields of a cluster for its next plan.
+    pub(crate) fn keep_contests(&self, cluster: &str, next: BTreeMap<ObjectKey, Contest>) {
+        let mut contests = self.contests.lock().unwrap_or_else(PoisonError::into_inner);
+        if next.is_empty() {
+            contests.remove(cluster);
+        } else {
+            contests.insert(cluster.to_owned(), next);
+        }
     }
 
     /// Resets the back-off of a cluster after a success.
@@ -166,7 +190,16 @@ where
     K: Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let own = watcher::Config::default().labels(&format!("{LABEL_MANAGED_BY}={OPERATOR}"));
-    controller.owns(scoped::<K>(client, namespace), own)
+    // By its label if it has lost its owner: that has to be put back.
+    let cluster = |object: K| owner_of(&object).or_else(|| cluster_of(&object));
+    controller.watches(scoped::<K>(client, namespace), own, cluster)
+}
+
+fn owner_of<K: Resource>(object: &K) -> Option<ObjectRef<LogCluster>> {
+    let mut owners = object.meta().owner_references.iter().flatten();
+    let owner = owners.find(|owner| owner.kind == "LogCluster")?;
+    let namespace = object.meta().namespace.as_ref()?;
+    Some(ObjectRef::new(&owner.name).within(namespace))
 }
 
 fn cluster_of<K: Resource>(object: &K) -> Option<ObjectRef<LogCluster>> {

@@ -24,12 +24,29 @@ pub(crate) struct LeaderLease {
     api: Api<Lease>,
     name: String,
     holder: String,
+    max_seconds: i32,
 }
 
 /// The version of a Lease and the local time at which it was first observed.
-struct ObservedLease {
+pub(crate) struct ObservedLease {
     version: Option<String>,
     since: Instant,
+    holder: Option<String>,
+}
+
+impl ObservedLease {
+    pub(crate) fn new() -> Self {
+        Self {
+            version: None,
+            since: Instant::now(),
+            holder: None,
+        }
+    }
+
+    /// Its holder, if it has one.
+    pub(crate) fn holder(&self) -> Option<&str> {
+        self.holder.as_deref().filter(|holder| !holder.is_empty())
+    }
 }
 
 impl LeaderLease {
@@ -38,16 +55,22 @@ impl LeaderLease {
             api: Api::namespaced(client, namespace),
             name: name.to_owned(),
             holder,
+            max_seconds: LEASE_MAX_SECONDS,
+        }
+    }
+
+    /// The same Lease with another duration.
+    pub(crate) fn lasting(self, max_seconds: i32) -> Self {
+        Self {
+            max_seconds,
+            ..self
         }
     }
 
     /// Waits until this operator holds the Lease. Each attempt reports whether the API server was
     /// reached.
     pub(crate) async fn acquire(&self, mut report_reached: impl FnMut(bool)) {
-        let mut observed = ObservedLease {
-            version: None,
-            since: Instant::now(),
-        };
+        let mut observed = ObservedLease::new();
         loop {
             let acquired = self.try_acquire(&mut observed).await;
             report_reached(acquired.is_ok());
@@ -63,7 +86,12 @@ impl LeaderLease {
         }
     }
 
-    async fn try_acquire(&self, observed: &mut ObservedLease) -> Result<bool, kube::Error> {
+    /// Takes the Lease if it is free or expired, or renews it. Returns false if another operator
+    /// holds it, or was faster.
+    pub(crate) async fn try_acquire(
+        &self,
+        observed: &mut ObservedLease,
+    ) -> Result<bool, kube::Error> {
         let Some(lease) = self.api.get_opt(&self.name).await? else {
             let fresh = self.held(Lease::default());
             return is_written(self.api.create(&PostParams::default(), &fresh).await);
@@ -75,6 +103,7 @@ impl LeaderLease {
             observed.since = Instant::now();
         }
         let spec = lease.spec.clone().unwrap_or_default();
+        observed.holder.clone_from(&spec.holder_identity);
         let holder = spec.holder_identity.unwrap_or_default();
         let duration = spec.lease_duration_seconds.unwrap_or(LEASE_MAX_SECONDS);
         let duration = Duration::from_secs(u64::try_from(duration).unwrap_or(0));
@@ -150,7 +179,7 @@ impl LeaderLease {
             },
             spec: Some(LeaseSpec {
                 holder_identity: Some(self.holder.clone()),
-                lease_duration_seconds: Some(LEASE_MAX_SECONDS),
+                lease_duration_seconds: Some(self.max_seconds),
                 acquire_time: if is_new {
                     Some(now.clone())
                 } else {

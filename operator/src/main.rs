@@ -13,6 +13,7 @@ mod lease;
 mod metrics;
 mod pki;
 mod run;
+mod scope;
 
 use std::process::ExitCode;
 

@@ -17,6 +17,8 @@ pub(crate) struct Metrics {
     pub(crate) writes: IntCounterVec,
     /// Failed watches.
     pub(crate) watch_errors: IntCounter,
+    /// Clusters that are left to other operators.
+    pub(crate) conceded: IntGauge,
     /// 1 while this operator is the leader.
     pub(crate) leads: IntGauge,
 }
@@ -50,6 +52,10 @@ impl Metrics {
             "lograft_operator_watch_errors_total",
             "Watches of the API server that failed and were restarted",
         )?;
+        let conceded = IntGauge::new(
+            "lograft_operator_conceded_clusters",
+            "LogClusters in watched namespaces that another operator manages",
+        )?;
         let leads = IntGauge::new(
             "lograft_operator_leader",
             "1 while this operator is the leader, else 0",
@@ -58,6 +64,7 @@ impl Metrics {
         registry.register(Box::new(reconcile_seconds.clone()))?;
         registry.register(Box::new(writes.clone()))?;
         registry.register(Box::new(watch_errors.clone()))?;
+        registry.register(Box::new(conceded.clone()))?;
         registry.register(Box::new(leads.clone()))?;
         Ok(Self {
             registry,
@@ -65,6 +72,7 @@ impl Metrics {
             reconcile_seconds,
             writes,
             watch_errors,
+            conceded,
             leads,
         })
     }

@@ -43,6 +43,15 @@
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [list, watch, patch, delete]
+# One operator manages the LogClusters of a namespace: the holder of this Lease. The verb create
+# cannot be restricted to a name.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [lograft-logclusters]
+  verbs: [get, update]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

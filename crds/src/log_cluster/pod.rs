@@ -90,6 +90,9 @@ pub struct Update {
     /// Time by which a new pod must have become ready. After it the rollout is reported as stuck,
     /// with its cause, and stays stopped until the pod becomes ready or the spec is changed.
     pub progress_deadline: Period,
+    /// If true, the nodes may go to a version below the one that they run, as far as the finalized
+    /// feature level permits it. Otherwise such a change is refused, and the version stays.
+    pub allow_downgrade: bool,
     /// If true, changes that replace pods wait. Certificates, disks and repairs continue.
     pub paused: bool,
     /// When the feature level of a new version is finalized. Before it is, the nodes may go back
@@ -116,6 +119,7 @@ impl Default for Update {
         Self {
             drain_timeout: Period::from("5m"),
             progress_deadline: Period::from("15m"),
+            allow_downgrade: false,
             paused: false,
             finalize: Finalize::default(),
             finalize_after_seconds: FINALIZE_AFTER_DEFAULT_SECONDS,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::{
     BLOCKED_MAX_COUNT, BLOCKED_MESSAGE_MAX_BYTES, BLOCKED_ON_MAX_BYTES, BLOCKED_REASON_MAX_BYTES,
-    BLOCKED_SUBJECT_MAX_BYTES, REPLICAS_MAX_COUNT,
+    BLOCKED_SUBJECT_MAX_BYTES, REPLICAS_MAX_COUNT, TEXT_MAX_BYTES,
 };
 use crate::rules;
 
@@ -19,6 +19,10 @@ pub struct LogClusterStatus {
     /// Generation of the spec that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Release of the operator that manages the cluster: its namespace and the name of its Lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = TEXT_MAX_BYTES))]
+    pub operator: Option<String>,
     /// UUID of the cluster, generated once. It never changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
@@ -64,6 +68,15 @@ pub struct LogClusterStatus {
     /// Version that every ready node runs; `from > to` during an upgrade.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Image of the nodes that was accepted last. A change to a version below is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = TEXT_MAX_BYTES))]
+    pub image: Option<String>,
+    /// Version without `spec.version` and `spec.image`: the operator's default when the cluster was
+    /// created. Another default of the operator does not move it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = TEXT_MAX_BYTES))]
+    pub default_version: Option<String>,
     /// Feature level of the cluster; absent before a node has reported it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feature_level: Option<FeatureLevelStatus>,
@@ -140,6 +153,8 @@ blocked_reasons! {
     RootNotLoaded,
     /// An object that the operator needs belongs to another owner.
     NotOwned,
+    /// Somebody else changes a field again after each write of the operator.
+    Contested,
     /// A disk is nearly full and may not grow.
     DiskNearlyFull,
     /// The API server refused the growth of a disk.
@@ -164,6 +179,9 @@ blocked_reasons! {
     NodesNotReady,
     /// A partition or the metadata group has no leader.
     QuorumLost,
+    /// The requested version is below the running one, and `spec.update.allowDowngrade` is false
+    /// or the finalized feature level does not permit it.
+    DowngradeRefused,
     /// A replaced pod does not start.
     RolloutStuck,
     /// A pod is not ready, so the next pod is not replaced.
@@ -194,7 +212,7 @@ pub struct FeatureLevelStatus {
     /// Version that all nodes have run since `stableSince`; absent if nothing is to be finalized,
     /// or while the cluster is not healthy and settled.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = crate::limits::TEXT_MAX_BYTES))]
+    #[schemars(length(max = TEXT_MAX_BYTES))]
     pub stable_version: Option<String>,
     /// Start of the time after which the available level is finalized.
     #[serde(skip_serializing_if = "Option::is_none")]

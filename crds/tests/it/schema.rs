@@ -89,6 +89,7 @@ const BOUNDS: &str = r#"{
     ".spec.observability.logFormat": {"enum": ["json", "text"], "default": "json"},
     ".spec.update.drainTimeout": {"default": "5m"},
     ".spec.update.progressDeadline": {"default": "15m"},
+    ".spec.update.allowDowngrade": {"default": false},
     ".spec.update.paused": {"default": false},
     ".spec.paused": {"default": false},
     ".status.members": {"x-kubernetes-list-map-keys": ["name"], "maxItems": 198},

@@ -198,10 +198,12 @@ pub(super) async fn a_pod_without_labels_gets_them_back(
     let volumes = template["spec"]["volumes"].as_array_mut();
     volumes.context("no volumes")?.push(claim);
     template["metadata"]["name"] = json!("events-0");
-    template["metadata"]["labels"] = json!({"team": "a"});
+    template["metadata"]["labels"]["team"] = json!("a");
     let pods = sandbox.api::<Pod>();
     let pod: Pod = serde_json::from_value(template)?;
     pods.create(&PostParams::default(), &pod).await?;
+    let unlabelled = json!({"metadata": {"labels": {LABEL_CLUSTER: null}}});
+    sandbox.edit::<Pod>("events-0", unlabelled).await?;
     await_condition("the labels of the pod", || async {
         let labels = pods.get("events-0").await?.metadata.labels;
         let labels = labels.unwrap_or_default();

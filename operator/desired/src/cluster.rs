@@ -4,6 +4,9 @@
 
 mod action;
 pub mod build;
+mod contest;
+mod contests;
+mod image;
 mod lane;
 mod lanes;
 mod observed;
@@ -20,6 +23,7 @@ mod wait;
 
 pub use action::{Ask, Delete, Event, Grow, Identity, Mend, Stop};
 pub use build::Desired;
+pub use contest::Contest;
 pub use observed::{
     NodeAnswer, Observed, ObservedCertificate, ObservedDisk, ObservedMetadata, ObservedPod,
     ObservedSecret,

@@ -10,6 +10,7 @@ mod drift;
 mod object;
 mod quantity;
 mod settings;
+mod version;
 
 pub use object::{ObjectKey, ObjectRef};
 pub use quantity::bytes_of;

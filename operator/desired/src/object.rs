@@ -48,7 +48,8 @@ pub struct ObjectRef {
 }
 
 /// Annotates an object with a hash of its desired state. It distinguishes a new desired state from
-/// an edit by somebody else, and shows that an annotation is no longer desired: others may add some.
+/// an edit by somebody else, and shows that an annotation is no longer desired: others may add
+/// annotations.
 pub(crate) fn with_hash_annotation(mut object: Value) -> Value {
     let hash = XxHash64::oneshot(0, object.to_string().as_bytes());
     let metadata = &mut object["metadata"];
@@ -61,8 +62,13 @@ pub(crate) fn with_hash_annotation(mut object: Value) -> Value {
 
 /// Whether the live object was last applied with this desired state.
 pub(crate) fn has_same_hash(desired: &Value, live: &Value) -> bool {
-    let hash = |object: &Value| object["metadata"]["annotations"][ANNOTATION_APPLIED].clone();
-    hash(desired) == hash(live)
+    hash_of(desired) == hash_of(live)
+}
+
+/// The hash of the desired state in the annotations of an object; empty if there is none.
+pub(crate) fn hash_of(object: &Value) -> &str {
+    let hash = &object["metadata"]["annotations"][ANNOTATION_APPLIED];
+    hash.as_str().unwrap_or_default()
 }
 
 /// The controller of an object, if it is not the owner with `owner_uid`.

@@ -5,8 +5,10 @@
 pub struct Settings {
     /// Repository of the nodes' image, without a tag.
     pub image_repository: String,
-    /// Version of clusters whose spec names none.
+    /// Version of new clusters whose spec names none.
     pub version: String,
+    /// Whether existing clusters whose spec names no version move to `version`, if it is newer.
+    pub upgrade_clusters: bool,
     /// Namespace of the operator; network policies let it reach every cluster.
     pub operator_namespace: String,
 }

@@ -2,8 +2,10 @@
 
 mod apply;
 mod observe;
+mod ownership;
 mod update_status;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +15,10 @@ use kube::runtime::controller::Action;
 use lograft_crds::LogCluster;
 use lograft_crds::limits::{RECONCILE_MAX_SECONDS, REQUEUE_QUIET_SECONDS};
 use lograft_crds::names::ClusterNames;
-use lograft_operator_desired::cluster::{Outcome, Plan, PlanError, ValidCluster, plan, status};
+use lograft_operator_desired::ObjectKey;
+use lograft_operator_desired::cluster::{
+    Contest, Outcome, Plan, PlanError, Step, ValidCluster, plan, status,
+};
 use tracing::{debug, info};
 
 use crate::controller::Reconciler;
@@ -30,6 +35,9 @@ pub(crate) enum ReconcileError {
         #[source]
         source: Box<kube::Error>,
     },
+    /// It is not known which operator manages the namespace.
+    #[error("cannot claim the Lease of the namespace")]
+    Claim(#[source] Box<kube::Error>),
     /// An object does not have the form of its kind.
     #[error("cannot decode {what}")]
     Decode {
@@ -103,13 +111,19 @@ async fn steps(cached: &LogCluster, reconciler: &Reconciler) -> Result<Action, R
         })?;
     let Some(raw) = found.filter(|raw| raw.metadata.deletion_timestamp.is_none()) else {
         // Kubernetes deletes the objects together with their owner.
+        reconciler.scopes.reclaim(&key(cached));
+        reconciler.keep_contests(&key(cached), BTreeMap::new());
         return Ok(Action::await_change());
     };
+    if let Some(action) = ownership::stand_aside(reconciler, &raw).await? {
+        return Ok(action);
+    }
     let now = Timestamp::now().as_second();
     let cluster = match ValidCluster::new(&raw) {
         Ok(cluster) => cluster,
         Err(error) => {
-            let next = status::invalid(&raw, &error, now);
+            let mut next = status::invalid(&raw, &error, now);
+            next.operator = Some(reconciler.scopes.identity().to_owned());
             update_status::write(&api, &raw, &next, reconciler).await?;
             return Ok(Action::requeue(Duration::from_secs(REQUEUE_QUIET_SECONDS)));
         }
@@ -120,7 +134,9 @@ async fn steps(cached: &LogCluster, reconciler: &Reconciler) -> Result<Action, R
     let plan = plan(&cluster, observed, &reconciler.settings).map_err(ReconcileError::Plan)?;
     log(&key(&raw), &plan);
     let outcome = apply::apply(reconciler, &raw, &observation, &plan).await;
-    let next = status::next(&raw, &cluster, observed, &plan, &outcome);
+    reconciler.keep_contests(&key(&raw), lasting_contests(&plan, &outcome));
+    let mut next = status::next(&raw, &cluster, observed, &plan, &outcome);
+    next.operator = Some(reconciler.scopes.identity().to_owned());
     update_status::write(&api, &raw, &next, reconciler).await?;
     if let Some(first) = outcome.api_failures().next() {
         return Err(ReconcileError::Apply {
@@ -132,6 +148,17 @@ async fn steps(cached: &LogCluster, reconciler: &Reconciler) -> Result<Action, R
     Ok(Action::requeue(Duration::from_secs(seconds)))
 }
 
+/// The contests of a plan without objects whose write failed: nobody has undone that.
+fn lasting_contests(plan: &Plan, outcome: &Outcome) -> BTreeMap<ObjectKey, Contest> {
+    let mut contests = plan.contests.clone();
+    for failure in &outcome.failures {
+        if let Step::Mend(key) | Step::Apply(key) = &failure.step {
+            contests.remove(key);
+        }
+    }
+    contests
+}
+
 fn log(cluster: &str, plan: &Plan) {
     if plan.is_empty() {
         debug!(cluster, "nothing to do");
@@ -141,6 +168,7 @@ fn log(cluster: &str, plan: &Plan) {
         cluster,
         applies = plan.apply.len(),
         asks = plan.ask.len(),
+        mends = plan.mend.len(),
         deletes = plan.delete.len(),
         "applying plan"
     );

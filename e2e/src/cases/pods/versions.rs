@@ -63,7 +63,7 @@ pub(in crate::cases) async fn versions_run_side_by_side_and_go_back_until_finali
         (std::env::var(FORMER_NODE)?, std::env::var(FORMER_OPERATOR)?);
     let (former, present) = (tag(&former_node)?, tag(&chart.node_image)?);
     // The present operator with former nodes.
-    let spec = json!({"version": former, "update": {"finalize": "Manual"}});
+    let spec = json!({"version": former, "update": {"finalize": "Manual", "allowDowngrade": true}});
     ready(sandbox, spec).await?;
     await_levels(sandbox, 0, 0).await?;
     let load = Load::start(sandbox, &former_node, LOAD, None).await?;

@@ -20,6 +20,7 @@ use lograft_crds::names::{ANNOTATION_ROLLOUT_HASH, API_VERSION, ClusterNames};
 use serde_json::Value;
 
 use crate::Settings;
+use crate::cluster::image;
 use crate::cluster::observed::Observed;
 use crate::cluster::replicas::desired_replicas;
 use crate::cluster::validate::ValidCluster;
@@ -121,6 +122,7 @@ pub fn desired(
         observed,
         settings,
         pods: desired_replicas(cluster, observed),
+        image: image::choose(cluster, observed, settings).image,
     };
     Ok(Desired {
         service_account: account::build(&input),
@@ -141,6 +143,8 @@ struct BuildInput<'a> {
     settings: &'a Settings,
     /// Desired number of pods.
     pods: i32,
+    /// Image of the nodes.
+    image: String,
 }
 
 impl BuildInput<'_> {

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use lograft_crds::names::{ANNOTATION_ROLLOUT_HASH, ClusterNames};
+use lograft_crds::names::{ANNOTATION_KUBECTL_RESTART, ANNOTATION_ROLLOUT_HASH, ClusterNames};
 use serde_json::Value;
 
 use crate::ObjectKey;
+use crate::cluster::contest::Contest;
 use crate::cluster::validate::ValidCluster;
 use crate::cluster::view::ClusterView;
 
@@ -27,6 +28,8 @@ pub struct Observed {
     /// Templates of revisions of the StatefulSet from which pods were created, by name, without
     /// that of the current revision.
     pub revisions: BTreeMap<String, Value>,
+    /// Contested fields, as the last plan left them.
+    pub contests: BTreeMap<ObjectKey, Contest>,
     /// Pods by ordinal.
     pub pods: BTreeMap<i32, ObservedPod>,
     /// PVCs by ordinal, those of pods that have been removed included.
@@ -66,6 +69,8 @@ pub struct ObservedPod {
     pub hash: Option<String>,
     /// Name of the revision of the StatefulSet that it was created from.
     pub revision: Option<String>,
+    /// Restart by `kubectl rollout restart` that it was created after.
+    pub restarted_at: Option<String>,
     /// Whether it is ready.
     pub ready: bool,
     /// If it has never been ready: since when it could have been, seconds since 1970.
@@ -184,6 +189,13 @@ impl Observed {
         let spec = self.stateful_set.as_ref()?.spec.as_ref()?;
         let annotations = spec.template.metadata.as_ref()?.annotations.as_ref()?;
         annotations.get(ANNOTATION_ROLLOUT_HASH)
+    }
+
+    /// The last restart by `kubectl rollout restart`, in the template of the StatefulSet.
+    pub(crate) fn restarted_at(&self) -> Option<&String> {
+        let spec = self.stateful_set.as_ref()?.spec.as_ref()?;
+        let annotations = spec.template.metadata.as_ref()?.annotations.as_ref()?;
+        annotations.get(ANNOTATION_KUBECTL_RESTART)
     }
 
     /// Number of ordinals that may still hold data: the highest one in use, plus one.

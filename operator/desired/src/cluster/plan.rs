@@ -1,5 +1,7 @@
 //! The next step for a cluster, as data.
 
+use std::collections::BTreeMap;
+
 use lograft_crds::limits::{
     REQUEUE_FILLING_SECONDS, REQUEUE_QUIET_SECONDS, REQUEUE_WAITING_SECONDS,
 };
@@ -8,6 +10,9 @@ use serde_json::Value;
 
 use crate::cluster::action::{Action, Ask, Delete, Event, Grow, Identity, Mend, Stop};
 use crate::cluster::build::{BuildError, desired};
+use crate::cluster::contest::Contest;
+use crate::cluster::contests::Contests;
+use crate::cluster::image;
 use crate::cluster::lane::Lane;
 use crate::cluster::lanes::certificates::CertificatesLane;
 use crate::cluster::lanes::finalize::FinalizeLane;
@@ -20,7 +25,7 @@ use crate::cluster::template::Template;
 use crate::cluster::validate::ValidCluster;
 use crate::cluster::view::StableNodes;
 use crate::cluster::wait::{Intervention, Wait};
-use crate::{ObjectRef, Settings};
+use crate::{ObjectKey, ObjectRef, Settings};
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +68,12 @@ pub struct Plan {
     /// Since when all nodes run one version in good health, for status; none if nothing is to be
     /// finalized.
     pub stable_nodes: Option<StableNodes>,
+    /// Contested fields, for the next plan.
+    pub contests: BTreeMap<ObjectKey, Contest>,
+    /// Image of the nodes, for status; empty if there is no choice.
+    pub image: String,
+    /// Version for a spec that names none, for status; empty if there is no choice.
+    pub default_version: String,
     /// Number of pods in the desired StatefulSet.
     pub pods: i32,
     /// Time until the next reconcile.
@@ -92,26 +103,25 @@ pub fn plan(
     let desired = desired(cluster, observed, settings).map_err(PlanError::Build)?;
     let desired_objects = desired.objects().map_err(PlanError::Encode)?;
     let pods = desired.replicas();
-    let spec_waits = spec_waits(cluster);
+    let chosen = image::choose(cluster, observed, settings);
+    let mut spec_waits = spec_waits(cluster);
+    spec_waits.extend(chosen.refusal.map(Wait::from));
     let spec_waits_count = spec_waits.len();
     let mut plan = Plan {
         pods,
         waits: spec_waits,
         requeue_seconds: REQUEUE_QUIET_SECONDS,
+        image: chosen.image,
+        default_version: chosen.default_version,
         ..Plan::default()
     };
+    plan.events.extend(chosen.event);
     let CertificatesLane { lane, next_check } = certificates::plan(cluster, observed, pods);
     plan.add(lane);
     let disks = disks::plan(cluster, observed);
     plan.add(disks.lane);
     let recreates_set = disks.recreates_set;
-    plan.add(objects::plan(
-        cluster,
-        observed,
-        desired_objects,
-        recreates_set,
-    ));
-    plan.add(metadata::plan(cluster, observed, &plan.secrets));
+    let contests_check = plan.restore(cluster, observed, desired_objects, recreates_set);
     plan.add(bootstrap::plan(cluster, observed, pods));
     plan.add(leftover_disks::plan(cluster, observed));
     let template = Template::new(&desired, observed).map_err(PlanError::Encode)?;
@@ -132,7 +142,8 @@ pub fn plan(
     });
     plan.add(lane);
     plan.stable_nodes = stable_nodes;
-    let next_check = next_check.into_iter().chain(due).min();
+    let checks = [next_check, contests_check, due];
+    let next_check = checks.into_iter().flatten().min();
     plan.requeue_seconds = plan.requeue(cluster, observed, next_check);
     if cluster.spec.paused {
         plan.keep_waits_only();
@@ -175,6 +186,33 @@ impl Plan {
         self.ask.extend(asks);
         self.waits.extend(waits);
         self.events.extend(events);
+    }
+
+    /// Adds the lanes that restore objects and their metadata. Returns when a contest about them
+    /// changes by itself, seconds since 1970.
+    fn restore(
+        &mut self,
+        cluster: &ValidCluster,
+        observed: &Observed,
+        objects: Vec<Value>,
+        recreates_set: bool,
+    ) -> Option<i64> {
+        let mut contests = Contests::new(observed);
+        self.add(objects::plan(objects::Input {
+            cluster,
+            observed,
+            objects,
+            recreates_set,
+            contests: &mut contests,
+        }));
+        let secrets = &self.secrets;
+        let lane = metadata::plan(cluster, observed, secrets, &mut contests);
+        self.add(lane);
+        let next_check = contests.next_check();
+        let (contests, waits) = contests.finish();
+        self.contests = contests;
+        self.waits.extend(waits);
+        next_check
     }
 
     /// Time until the next reconcile.
@@ -231,6 +269,9 @@ impl Plan {
             events,
             waits: _,
             stable_nodes: _,
+            contests: _,
+            image: _,
+            default_version: _,
             pods: _,
             requeue_seconds: _,
         } = self;

@@ -70,6 +70,7 @@ pub fn next(
     let blocked = blocked::next(&old, &waits, now);
     LogClusterStatus {
         observed_generation: generation,
+        operator: old.operator,
         cluster_id: outcome.cluster_id.clone().or(old.cluster_id),
         bootstrapped,
         conditions,
@@ -84,7 +85,14 @@ pub fn next(
         ca: ca(names, observed),
         blocked_on: blocked::sentence(&blocked),
         blocked,
-        version: members::version(observed),
+        image: Some(plan.image.clone())
+            .filter(|image| !image.is_empty())
+            .or(old.image),
+        default_version: Some(plan.default_version.clone())
+            .filter(|version| !version.is_empty())
+            .or(old.default_version),
+        // Without an answer the last one counts: a downgrade is refused also then.
+        version: members::version(observed).or(old.version),
         feature_level: feature_level::next(old.feature_level.as_ref(), observed, plan),
         replicas: i32::try_from(observed.pods.len()).unwrap_or(i32::MAX),
         ready_replicas: ready,

@@ -9,7 +9,7 @@ use lograft_crds::limits::{
     REPLICATION_FACTOR_MAX_COUNT, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES,
 };
 use lograft_crds::log_cluster::TlsMode;
-use lograft_crds::names::OWN_PREFIXES;
+use lograft_crds::names::{ANNOTATION_RESTART_AT, OWN_PREFIXES};
 use lograft_crds::{ByteSize, LogCluster, LogClusterSpec, LogClusterStatus, Period, QuantityError};
 
 use crate::cluster::view::{FeatureLevel, StableNodes};
@@ -68,6 +68,14 @@ pub struct ValidCluster {
     pub spec: LogClusterSpec,
     /// Whether the cluster was bootstrapped.
     pub bootstrapped: bool,
+    /// Annotation that asks for a restart of all pods.
+    pub restart_at: Option<String>,
+    /// Image in the stored status: the last one that was accepted.
+    pub image: Option<String>,
+    /// Version in the stored status for a spec that names none.
+    pub default_version: Option<String>,
+    /// Lowest of the versions in the stored status that nodes ran.
+    pub lowest_version: Option<String>,
     /// Finalized feature level in the stored status, once a node has reported it.
     pub finalized_level: Option<FeatureLevel>,
     /// Since when all nodes run one version in good health, as in the stored status.
@@ -135,6 +143,17 @@ impl ValidCluster {
             cluster_id: status.as_ref().and_then(|s| s.cluster_id.clone()),
             spec: spec.clone(),
             bootstrapped,
+            restart_at: metadata
+                .annotations
+                .as_ref()
+                .and_then(|all| all.get(ANNOTATION_RESTART_AT).cloned()),
+            image: status.as_ref().and_then(|s| s.image.clone()),
+            default_version: status.as_ref().and_then(|s| s.default_version.clone()),
+            // `from > to` while there are two.
+            lowest_version: status.as_ref().and_then(|s| {
+                let first = s.version.as_ref()?.split(" > ").next()?;
+                Some(first.to_owned())
+            }),
             finalized_level: status.as_ref().and_then(finalized_level),
             stable_nodes: status.as_ref().and_then(stable_nodes),
             members_count: status.as_ref().map_or(0, |status| {

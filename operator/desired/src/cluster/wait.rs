@@ -2,6 +2,8 @@
 
 mod sentence;
 
+pub(crate) use sentence::shortened;
+
 use lograft_crds::conditions::Reason;
 use lograft_crds::log_cluster::BlockedReason;
 
@@ -134,6 +136,24 @@ pub enum Intervention {
         key: ObjectKey,
         /// Its owner.
         owner: String,
+    },
+    /// Somebody else changes fields of an object again after each write.
+    Contested {
+        /// The object.
+        key: ObjectKey,
+        /// Paths of the fields.
+        fields: Vec<String>,
+        /// Field managers that own them; none if it is an admission webhook.
+        managers: Vec<String>,
+    },
+    /// The requested version is below the one that the nodes run.
+    DowngradeRefused {
+        /// Lowest version that a node runs.
+        running: String,
+        /// The requested version.
+        requested: String,
+        /// The finalized feature level, if it forbids the requested version.
+        finalized: Option<FeatureLevel>,
     },
     /// A disk belongs to another cluster.
     ForeignDisk {
@@ -326,6 +346,8 @@ impl Intervention {
             Self::UpdatePaused => Reason::RollingOut,
             Self::ForeignSecret { .. } => Reason::Issuing,
             Self::ForeignObject { .. } => Reason::CreatingObjects,
+            Self::Contested { .. } => Reason::Contested,
+            Self::DowngradeRefused { .. } => Reason::DowngradeRefused,
             Self::ForeignDisk { .. } | Self::DifferentClusters { .. } => Reason::Bootstrapping,
             Self::DiskFull { .. } => Reason::DiskNearlyFull,
             Self::GrowthRefused(_) => Reason::GrowthRefused,
@@ -340,6 +362,8 @@ impl Intervention {
             Self::Paused => BlockedReason::PausedBySpec,
             Self::UpdatePaused => BlockedReason::UpdatePaused,
             Self::ForeignSecret { .. } | Self::ForeignObject { .. } => BlockedReason::NotOwned,
+            Self::Contested { .. } => BlockedReason::Contested,
+            Self::DowngradeRefused { .. } => BlockedReason::DowngradeRefused,
             Self::ForeignDisk { .. } | Self::DifferentClusters { .. } => BlockedReason::ForeignDisk,
             Self::DiskFull { .. } => BlockedReason::DiskNearlyFull,
             Self::GrowthRefused(_) => BlockedReason::GrowthRefused,
@@ -351,7 +375,7 @@ impl Intervention {
     fn subject(&self) -> Option<String> {
         match self {
             Self::ForeignSecret { secret, .. } => Some(format!("Secret {secret}")),
-            Self::ForeignObject { key, .. } => Some(key.to_string()),
+            Self::ForeignObject { key, .. } | Self::Contested { key, .. } => Some(key.to_string()),
             Self::DiskFull { claim } | Self::GrowthRefused(RefusedGrowth { claim, .. }) => {
                 Some(claim_subject(claim))
             }
@@ -359,6 +383,7 @@ impl Intervention {
             Self::InvalidSpec { .. }
             | Self::Paused
             | Self::UpdatePaused
+            | Self::DowngradeRefused { .. }
             | Self::ForeignDisk { .. }
             | Self::DifferentClusters { .. }
             | Self::LevelNotFinalized { .. } => None,

@@ -92,6 +92,11 @@ impl Sim {
             Identity::Adopt(id) => status.cluster_id = Some(id.clone()),
         }
         status.bootstrapped |= plan.mark_bootstrapped;
+        if !plan.image.is_empty() {
+            status.default_version = Some(plan.default_version.clone());
+            status.image = Some(plan.image.clone());
+        }
+        self.observed.contests.clone_from(&plan.contests);
         self.issue(plan);
         for grow in &plan.grow {
             let disks = self.observed.disks.values_mut();
@@ -261,6 +266,12 @@ impl Sim {
             self.observed.pods.retain(|at, _| *at < replicas);
             self.observed.answers.retain(|at, _| *at < replicas);
         }
+        let set = self.observed.live.get(&key);
+        let annotations = set.map(|set| &set["spec"]["template"]["metadata"]["annotations"]);
+        let restarted_at = annotations.and_then(|all| {
+            let at = all["kubectl.kubernetes.io/restartedAt"].as_str();
+            at.map(str::to_owned)
+        });
         let is_broken = hash.is_some() && hash == self.broken_hash;
         let now = self.observed.now_unix_seconds;
         for at in 0..replicas {
@@ -277,6 +288,7 @@ impl Sim {
             };
             vacant.insert(ObservedPod {
                 uid,
+                restarted_at: restarted_at.clone(),
                 hash: hash.clone(),
                 ready: false,
                 running: !is_broken,

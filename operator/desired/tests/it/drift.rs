@@ -23,86 +23,89 @@ fn events(sim: &Sim) -> Vec<String> {
     events.map(|event| event.text).collect()
 }
 
+type Edit = fn(&mut Value);
+
+/// Kind and end of the name of an object, an edit of it, and the path of what it adds.
+const EDITS: [(&str, &str, Edit, &str); 10] = [
+    (
+        "Service",
+        "-client",
+        |live| live["spec"]["selector"]["team"] = json!("a"),
+        "spec.selector.team",
+    ),
+    (
+        "Service",
+        "-nodes",
+        |live| live["spec"]["selector"]["team"] = json!("a"),
+        "spec.selector.team",
+    ),
+    (
+        "Service",
+        "-client",
+        |live| live["spec"]["externalIPs"] = json!(["10.0.0.1"]),
+        "spec.externalIPs",
+    ),
+    (
+        "StatefulSet",
+        "lograft",
+        |live| {
+            let env = template(live)["containers"][0]["env"].as_array_mut();
+            env.unwrap().insert(0, json!({"name": "X", "value": "1"}));
+        },
+        "spec.template.spec.containers[node].env[X]",
+    ),
+    (
+        "StatefulSet",
+        "lograft",
+        |live| template(live)["nodeSelector"] = json!({"disk": "none"}),
+        "spec.template.spec.nodeSelector",
+    ),
+    (
+        "StatefulSet",
+        "lograft",
+        |live| template(live)["initContainers"] = json!([{"name": "wait", "image": "x"}]),
+        "spec.template.spec.initContainers",
+    ),
+    (
+        "ConfigMap",
+        "-peers",
+        |live| live["data"]["extra"] = json!("x"),
+        "data.extra",
+    ),
+    (
+        "PodDisruptionBudget",
+        "-nodes",
+        |live| {
+            let spec = live["spec"].as_object_mut().unwrap();
+            spec.remove("maxUnavailable");
+            spec.insert("minAvailable".to_owned(), json!(3));
+        },
+        "spec.minAvailable",
+    ),
+    (
+        "NetworkPolicy",
+        "-nodes",
+        |live| {
+            let rules = live["spec"]["ingress"].as_array_mut().unwrap();
+            rules.push(json!({"from": [{"podSelector": {}}]}));
+        },
+        "spec.ingress[3]",
+    ),
+    (
+        "StatefulSet",
+        "lograft",
+        |live| {
+            // `kubectl set env` on a variable that has a source.
+            let env = &mut template(live)["containers"][0]["env"][0];
+            *env = json!({"name": "POD_NAME", "value": "x"});
+        },
+        "spec.template.spec.containers[node].env[POD_NAME].value",
+    ),
+];
+
 #[test]
 fn what_others_add_to_an_object_is_removed() {
-    type Edit = fn(&mut Value);
-    let edits: [(&str, &str, Edit, &str); 10] = [
-        (
-            "Service",
-            "-client",
-            |live| live["spec"]["selector"]["team"] = json!("a"),
-            "spec.selector.team",
-        ),
-        (
-            "Service",
-            "-nodes",
-            |live| live["spec"]["selector"]["team"] = json!("a"),
-            "spec.selector.team",
-        ),
-        (
-            "Service",
-            "-client",
-            |live| live["spec"]["externalIPs"] = json!(["10.0.0.1"]),
-            "spec.externalIPs",
-        ),
-        (
-            "StatefulSet",
-            "lograft",
-            |live| {
-                let env = template(live)["containers"][0]["env"].as_array_mut();
-                env.unwrap().insert(0, json!({"name": "X", "value": "1"}));
-            },
-            "spec.template.spec.containers[node].env[X]",
-        ),
-        (
-            "StatefulSet",
-            "lograft",
-            |live| template(live)["nodeSelector"] = json!({"disk": "none"}),
-            "spec.template.spec.nodeSelector",
-        ),
-        (
-            "StatefulSet",
-            "lograft",
-            |live| template(live)["initContainers"] = json!([{"name": "wait", "image": "x"}]),
-            "spec.template.spec.initContainers",
-        ),
-        (
-            "ConfigMap",
-            "-peers",
-            |live| live["data"]["extra"] = json!("x"),
-            "data.extra",
-        ),
-        (
-            "PodDisruptionBudget",
-            "-nodes",
-            |live| {
-                let spec = live["spec"].as_object_mut().unwrap();
-                spec.remove("maxUnavailable");
-                spec.insert("minAvailable".to_owned(), json!(3));
-            },
-            "spec.minAvailable",
-        ),
-        (
-            "NetworkPolicy",
-            "-nodes",
-            |live| {
-                let rules = live["spec"]["ingress"].as_array_mut().unwrap();
-                rules.push(json!({"from": [{"podSelector": {}}]}));
-            },
-            "spec.ingress[3]",
-        ),
-        (
-            "StatefulSet",
-            "lograft",
-            |live| {
-                // `kubectl set env` on a variable that has a source.
-                let env = &mut template(live)["containers"][0]["env"][0];
-                *env = json!({"name": "POD_NAME", "value": "x"});
-            },
-            "spec.template.spec.containers[node].env[POD_NAME].value",
-        ),
-    ];
-    for (kind, ending, change, path) in edits {
+    for (kind, ending, change, path) in EDITS {
         let mut sim = running();
         let before = sim.observed.live.clone();
         edit(&mut sim.observed, kind, ending, change);

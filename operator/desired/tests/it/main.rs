@@ -7,13 +7,16 @@
 
 mod always;
 mod bad_pods;
+mod contest;
 mod converge;
 mod drift;
 mod finalize;
 mod golden;
 mod objects;
+mod restart;
 mod rollout;
 mod scale;
+mod versions;
 
 use std::collections::BTreeSet;
 
@@ -50,6 +53,7 @@ fn settings() -> Settings {
     Settings {
         image_repository: "registry.example/lograft/node".to_owned(),
         version: "0.1.0".to_owned(),
+        upgrade_clusters: false,
         operator_namespace: "lograft-system".to_owned(),
     }
 }

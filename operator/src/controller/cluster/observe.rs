@@ -64,23 +64,13 @@ pub(super) async fn observe(
         .collect();
     let own_secrets = secrets.iter();
     let own_secrets = own_secrets.filter(|(name, _)| !foreign_secrets.contains_key(*name));
-    let replicas = stateful_set
-        .as_ref()
-        .and_then(|set| set.spec.as_ref()?.replicas);
-    let looked_up = strays::Lookup {
-        reconciler,
-        namespace,
-        names,
-        ordinals: 0..replicas.unwrap_or(0).max(cluster.spec.replicas),
+    let found = strays::Found {
+        set: stateful_set.as_ref(),
+        pods: &pods,
+        disks: &disks,
+        secrets: &secrets,
     };
-    let (mut metadata, revisions) = tokio::try_join!(
-        looked_up.metadata(&pods, &disks),
-        looked_up.revisions(stateful_set.as_ref(), &pods),
-    )?;
-    metadata.extend(secrets.iter().map(|(name, secret)| {
-        let key = ObjectKey::new("Secret", name.clone());
-        (key, strays::metadata_of(&secret.metadata))
-    }));
+    let strays = strays::look_up(reconciler, cluster, found).await?;
     let own_secrets: BTreeMap<String, &Secret> = own_secrets
         .map(|(name, secret)| (name.clone(), secret))
         .collect();
@@ -104,8 +94,9 @@ pub(super) async fn observe(
         secrets: observed_secrets.collect(),
         foreign_secrets,
         live,
-        metadata,
-        revisions,
+        metadata: strays.metadata,
+        revisions: strays.revisions,
+        contests: reconciler.contests(&format!("{namespace}/{}", cluster.name)),
         pods,
         disks,
         answers: reports.answers,

@@ -12,7 +12,9 @@ use lograft_crds::limits::{
     LIVENESS_FAILURES_MAX_COUNT, POD_GRACE_MAX_SECONDS, PROBE_PERIOD_SECONDS,
     PROBE_TIMEOUT_MAX_SECONDS, READINESS_FAILURES_MAX_COUNT, STARTUP_FAILURES_MAX_COUNT,
 };
-use lograft_crds::names::{CONTAINER, DISK, PORT_CLIENT, PORT_HEALTH, PORT_PEER};
+use lograft_crds::names::{
+    ANNOTATION_RESTART_AT, CONTAINER, DISK, PORT_CLIENT, PORT_HEALTH, PORT_PEER,
+};
 
 use super::config::{CONFIG_PATH, DISK_PATH, TLS_PATH};
 use super::{BuildInput, placement};
@@ -30,10 +32,13 @@ pub(super) fn template(input: &BuildInput<'_>) -> PodTemplateSpec {
     let user = &input.cluster.spec.pod_template;
     let mut labels = user.labels.clone();
     labels.extend(input.names().selector());
+    let mut annotations = user.annotations.clone();
+    let restart_at = input.cluster.restart_at.clone();
+    annotations.extend(restart_at.map(|at| (ANNOTATION_RESTART_AT.to_owned(), at)));
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels),
-            annotations: (!user.annotations.is_empty()).then(|| user.annotations.clone()),
+            annotations: (!annotations.is_empty()).then_some(annotations),
             ..ObjectMeta::default()
         }),
         spec: Some(spec(input)),
@@ -81,7 +86,7 @@ fn container(input: &BuildInput<'_>) -> Container {
     env.extend(spec.pod_template.env.iter().cloned());
     Container {
         name: CONTAINER.to_owned(),
-        image: Some(image(input)),
+        image: Some(input.image.clone()),
         command: Some(vec!["lograft-node".to_owned()]),
         // Kubernetes inserts the name of the pod: one template, one file per pod.
         args: Some(vec![
@@ -114,15 +119,6 @@ fn container(input: &BuildInput<'_>) -> Container {
         ]),
         ..Container::default()
     }
-}
-
-fn image(input: &BuildInput<'_>) -> String {
-    let spec = &input.cluster.spec;
-    let version = spec.version.as_ref().unwrap_or(&input.settings.version);
-    let repository = &input.settings.image_repository;
-    spec.image
-        .clone()
-        .unwrap_or_else(|| format!("{repository}:{version}"))
 }
 
 /// A variable that Kubernetes sets from a field of the pod.

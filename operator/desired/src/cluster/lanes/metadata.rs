@@ -6,7 +6,7 @@
 //! without its owner outlives the cluster, with the key of its CA; that is the state in which an
 //! orphaning delete leaves it, and the next LogCluster of the name takes it over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use lograft_crds::names::ClusterNames;
@@ -14,16 +14,23 @@ use serde_json::{Value, json};
 
 use crate::cluster::action::{Action, Mend};
 use crate::cluster::build::owner;
+use crate::cluster::contest::Difference;
+use crate::cluster::contests::Contests;
 use crate::cluster::lane::Lane;
 use crate::cluster::observed::{Observed, ObservedMetadata};
 use crate::cluster::secret_plan::SecretPlan;
 use crate::cluster::validate::ValidCluster;
-use crate::cluster::wait::Intervention;
+use crate::cluster::wait::{Intervention, shortened};
 use crate::{ObjectKey, ObjectRef};
 
 /// Plans the repair of metadata. `written` are the Secrets that another lane writes in this step,
 /// with their metadata.
-pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, written: &[SecretPlan]) -> Lane {
+pub(crate) fn plan(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    written: &[SecretPlan],
+    contests: &mut Contests<'_>,
+) -> Lane {
     let names = ClusterNames(&cluster.name);
     let mut lane = Lane::default();
     for (key, found) in &observed.metadata {
@@ -45,6 +52,19 @@ pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, written: &[Secre
                 .push(Intervention::ForeignObject { key, owner }.into());
             continue;
         }
+        let labels = missing
+            .keys()
+            .map(|label| format!("metadata.labels.{label}"));
+        let owners = (!is_owned).then(|| "metadata.ownerReferences".to_owned());
+        let difference = Difference {
+            desired: String::new(),
+            fields: labels.chain(owners).collect(),
+            managers: BTreeSet::new(),
+        };
+        let fields: Vec<String> = difference.fields.iter().cloned().collect();
+        if !contests.may_write(key, difference) {
+            continue;
+        }
         lane.actions.push(Action::Mend(Mend {
             object: ObjectRef {
                 key: key.clone(),
@@ -52,17 +72,8 @@ pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, written: &[Secre
             },
             patch: patch(&missing, found, owner.filter(|_| !is_owned)),
         }));
-        let what: Vec<String> = missing
-            .keys()
-            .map(|label| format!("label {label}"))
-            .collect();
-        let owner = (!is_owned).then(|| "owner".to_owned());
-        let what = what.into_iter().chain(owner).collect::<Vec<_>>().join(", ");
-        lane.emit_event_about(
-            key.clone(),
-            "RestoringMetadata",
-            format!("restoring metadata of {key}: {what}"),
-        );
+        let text = format!("restoring metadata of {key}: {}", shortened(&fields));
+        lane.emit_event_about(key.clone(), "RestoringMetadata", text);
     }
     lane
 }

@@ -6,26 +6,40 @@
 //! and a source, a budget with a minimum and a maximum. So an object with additions gets one patch
 //! that removes them and sets the rest.
 
-use lograft_crds::limits::EDITED_FIELDS_MAX_COUNT;
 use lograft_crds::names::ClusterNames;
 use serde_json::Value;
 
 use crate::cluster::action::{Action, Delete, Mend};
+use crate::cluster::contest::Difference;
+use crate::cluster::contests::Contests;
 use crate::cluster::lane::Lane;
 use crate::cluster::observed::Observed;
 use crate::cluster::validate::ValidCluster;
-use crate::cluster::wait::{Intervention, Progress};
+use crate::cluster::wait::{Intervention, Progress, shortened};
 use crate::drift::{Drift, managers_of, merge_patch};
-use crate::object::{foreign_owner, has_same_hash, owned_uid, with_hash_annotation};
+use crate::object::{foreign_owner, has_same_hash, hash_of, owned_uid, with_hash_annotation};
 use crate::{ObjectKey, ObjectRef};
 
-/// Plans the application of the desired `objects`. `recreates_set` is a result of the disks' lane.
-pub(crate) fn plan(
-    cluster: &ValidCluster,
-    observed: &Observed,
-    objects: Vec<Value>,
-    recreates_set: bool,
-) -> Lane {
+/// The arguments of [`plan`].
+pub(crate) struct Input<'a, 'b> {
+    pub(crate) cluster: &'a ValidCluster,
+    pub(crate) observed: &'a Observed,
+    /// The desired objects.
+    pub(crate) objects: Vec<Value>,
+    /// Whether the disks' lane recreates the StatefulSet.
+    pub(crate) recreates_set: bool,
+    pub(crate) contests: &'a mut Contests<'b>,
+}
+
+/// Plans the application of the desired objects.
+pub(crate) fn plan(input: Input<'_, '_>) -> Lane {
+    let Input {
+        cluster,
+        observed,
+        objects,
+        recreates_set,
+        contests,
+    } = input;
     let names = ClusterNames(&cluster.name);
     let set = ObjectKey::new("StatefulSet", names.stateful_set());
     let recreated = owned(cluster, observed, &set).filter(|_| recreates_set);
@@ -51,8 +65,14 @@ pub(crate) fn plan(
         if recreated.is_some() && key == set {
             continue;
         }
+        let difference = difference(&object, live, &drift);
+        let text = edit_text(&key, &difference);
+        if !contests.may_write(&key, difference) {
+            continue;
+        }
+        // A new desired state is no edit of somebody else.
         if has_same_hash(&object, live) {
-            lane.emit_event_about(key.clone(), "RevertingEdit", edit_text(&key, live, &drift));
+            lane.emit_event_about(key.clone(), "RevertingEdit", text);
         }
         lane.actions.push(restoration(key, object, live, &drift));
     }
@@ -95,23 +115,27 @@ fn restoration(key: ObjectKey, object: Value, live: &Value, drift: &Drift) -> Ac
 }
 
 /// Describes an edit: its first fields, and who has made it if that is known.
-fn edit_text(key: &ObjectKey, live: &Value, drift: &Drift) -> String {
-    let paths: Vec<String> = drift.paths().map(ToString::to_string).collect();
-    let named = paths.iter().take(EDITED_FIELDS_MAX_COUNT);
-    let mut fields = named.cloned().collect::<Vec<_>>().join(", ");
-    let others = paths.len().saturating_sub(EDITED_FIELDS_MAX_COUNT);
-    if others > 0 {
-        fields = format!("{fields} and {others} more field(s)");
-    }
-    let mut managers: Vec<String> = drift.paths().flat_map(|p| managers_of(live, p)).collect();
-    managers.sort_unstable();
-    managers.dedup();
+fn edit_text(key: &ObjectKey, difference: &Difference) -> String {
+    let fields: Vec<String> = difference.fields.iter().cloned().collect();
+    let managers: Vec<String> = difference.managers.iter().cloned().collect();
     let by = if managers.is_empty() {
         String::new()
     } else {
         format!(" by {}", managers.join(", "))
     };
-    format!("reverting a change of {key}{by}: {fields}")
+    format!("reverting a change of {key}{by}: {}", shortened(&fields))
+}
+
+/// The fields that differ, and who has set them.
+fn difference(desired: &Value, live: &Value, drift: &Drift) -> Difference {
+    Difference {
+        desired: hash_of(desired).to_owned(),
+        fields: drift.paths().map(ToString::to_string).collect(),
+        managers: drift
+            .paths()
+            .flat_map(|path| managers_of(live, path))
+            .collect(),
+    }
 }
 
 /// Deletes the network policy if it is switched off.

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use lograft_crds::limits::EDITED_FIELDS_MAX_COUNT;
+
 use super::{Intervention, Progress, Wait};
+use crate::cluster::view::FeatureLevel;
 
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,6 +88,36 @@ fn listed(groups: &[String]) -> String {
     }
 }
 
+/// The first fields and the number of the others.
+pub(crate) fn shortened(fields: &[String]) -> String {
+    let named = fields.iter().take(EDITED_FIELDS_MAX_COUNT).cloned();
+    let text = named.collect::<Vec<_>>().join(", ");
+    match fields.len().saturating_sub(EDITED_FIELDS_MAX_COUNT) {
+        0 => text,
+        others => format!("{text} and {others} more field(s)"),
+    }
+}
+
+fn downgrade_advice(running: &str, requested: &str, finalized: Option<FeatureLevel>) -> String {
+    match finalized {
+        Some(level) => format!(
+            "{level} is finalized, so {requested} would not start: set spec.version or spec.image \
+             to {running} or later"
+        ),
+        None => {
+            format!("set spec.update.allowDowngrade to true, or spec.version to {running} or later")
+        }
+    }
+}
+
+fn changer(managers: &[String]) -> String {
+    if managers.is_empty() {
+        "an admission webhook or policy".to_owned()
+    } else {
+        managers.join(", ")
+    }
+}
+
 impl fmt::Display for Intervention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -101,6 +134,26 @@ impl fmt::Display for Intervention {
             Self::ForeignObject { key, owner } => write!(
                 f,
                 "{key} belongs to {owner}; delete it, so that the operator can create it"
+            ),
+            Self::Contested {
+                key,
+                fields,
+                managers,
+            } => write!(
+                f,
+                "{key}: {} is changed after each write of the operator, by {}; exempt the object \
+                 there, until then the operator writes it less often",
+                shortened(fields),
+                changer(managers),
+            ),
+            Self::DowngradeRefused {
+                running,
+                requested,
+                finalized,
+            } => write!(
+                f,
+                "version {requested} is below {running}, which the nodes run; {}",
+                downgrade_advice(running, requested, *finalized)
             ),
             Self::ForeignDisk { found, own } => write!(
                 f,

@@ -6,7 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lograft_crds::limits::{
     CRASHES_MIN_COUNT, TROUBLE_TEXT_MAX_COUNT, UNREADY_AT_START_MAX_SECONDS,
 };
-use lograft_crds::names::{ANNOTATION_DRAINING_SINCE, ANNOTATION_ROLLOUT_HASH, CONTAINER};
+use lograft_crds::names::{
+    ANNOTATION_DRAINING_SINCE, ANNOTATION_KUBECTL_RESTART, ANNOTATION_ROLLOUT_HASH, CONTAINER,
+};
 use lograft_operator_desired::cluster::ObservedPod;
 
 /// Label of a pod of a StatefulSet: the revision that it was created from.
@@ -30,6 +32,7 @@ pub(super) fn observe(pod: &Pod, zone_key: &str) -> ObservedPod {
             .labels
             .as_ref()
             .and_then(|labels| labels.get(LABEL_REVISION).cloned()),
+        restarted_at: annotation(ANNOTATION_KUBECTL_RESTART),
         ready: is_ready,
         never_ready_since: never_ready_since(pod, &status),
         running: is_running,

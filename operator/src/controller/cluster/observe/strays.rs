@@ -7,14 +7,16 @@ use std::ops::Range;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::api::{ListParams, ObjectMeta};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource};
 use lograft_crds::limits::LOOKUPS_MAX_COUNT;
 use lograft_crds::names::{ANNOTATION_ROLLOUT_HASH, ClusterNames};
 use lograft_operator_desired::ObjectKey;
-use lograft_operator_desired::cluster::{ObservedDisk, ObservedMetadata, ObservedPod};
+use lograft_operator_desired::cluster::{
+    ObservedDisk, ObservedMetadata, ObservedPod, ValidCluster,
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -22,18 +24,60 @@ use super::failed;
 use crate::controller::Reconciler;
 use crate::controller::cluster::ReconcileError;
 
+/// What was found by labels and names.
+pub(super) struct Found<'a> {
+    pub(super) set: Option<&'a StatefulSet>,
+    pub(super) pods: &'a BTreeMap<i32, ObservedPod>,
+    pub(super) disks: &'a BTreeMap<i32, ObservedDisk>,
+    pub(super) secrets: &'a BTreeMap<String, Secret>,
+}
+
+/// What else there is.
+pub(super) struct Strays {
+    /// Labels and owners of Secrets, and of pods and PVCs without the labels of the cluster.
+    pub(super) metadata: BTreeMap<ObjectKey, ObservedMetadata>,
+    /// Templates of revisions of the StatefulSet by name.
+    pub(super) revisions: BTreeMap<String, Value>,
+}
+
+pub(super) async fn look_up(
+    reconciler: &Reconciler,
+    cluster: &ValidCluster,
+    found: Found<'_>,
+) -> Result<Strays, ReconcileError> {
+    let replicas = found.set.and_then(|set| set.spec.as_ref()?.replicas);
+    let lookup = Lookup {
+        reconciler,
+        namespace: &cluster.namespace,
+        names: ClusterNames(&cluster.name),
+        ordinals: 0..replicas.unwrap_or(0).max(cluster.spec.replicas),
+    };
+    let (mut metadata, revisions) = tokio::try_join!(
+        lookup.metadata(found.pods, found.disks),
+        lookup.revisions(found.set, found.pods),
+    )?;
+    metadata.extend(found.secrets.iter().map(|(name, secret)| {
+        let key = ObjectKey::new("Secret", name.clone());
+        (key, metadata_of(&secret.metadata))
+    }));
+    Ok(Strays {
+        metadata,
+        revisions,
+    })
+}
+
 /// Lookups by name for the pods of a StatefulSet.
-pub(super) struct Lookup<'a> {
-    pub(super) reconciler: &'a Reconciler,
-    pub(super) namespace: &'a str,
-    pub(super) names: ClusterNames<'a>,
+struct Lookup<'a> {
+    reconciler: &'a Reconciler,
+    namespace: &'a str,
+    names: ClusterNames<'a>,
     /// Ordinals of its pods.
-    pub(super) ordinals: Range<i32>,
+    ordinals: Range<i32>,
 }
 
 impl Lookup<'_> {
     /// The pods and PVCs that exist, but were not found by their labels.
-    pub(super) async fn metadata(
+    async fn metadata(
         &self,
         pods: &BTreeMap<i32, ObservedPod>,
         disks: &BTreeMap<i32, ObservedDisk>,
@@ -69,8 +113,8 @@ impl Lookup<'_> {
         let lookups = names.into_iter().map(|name| {
             let api = api.clone();
             async move {
-                let named = ListParams::default().fields(&format!("metadata.name={name}"));
-                let found = api.list_metadata(&named).await;
+                let params = ListParams::default().fields(&format!("metadata.name={name}"));
+                let found = api.list_metadata(&params).await;
                 let found = found.map_err(failed(format!("{kind} {name}")))?;
                 let first = found.items.into_iter().next();
                 let found = first.map(|object| metadata_of(&object.metadata));
@@ -83,7 +127,7 @@ impl Lookup<'_> {
     }
 
     /// Templates of the revisions that pods were created from, without the current revision.
-    pub(super) async fn revisions(
+    async fn revisions(
         &self,
         set: Option<&StatefulSet>,
         pods: &BTreeMap<i32, ObservedPod>,
@@ -112,7 +156,7 @@ impl Lookup<'_> {
     }
 }
 
-pub(super) fn metadata_of(metadata: &ObjectMeta) -> ObservedMetadata {
+fn metadata_of(metadata: &ObjectMeta) -> ObservedMetadata {
     let annotations = metadata.annotations.as_ref();
     ObservedMetadata {
         uid: metadata.uid.clone().unwrap_or_default(),

@@ -1,0 +1,69 @@
+//! A LogCluster in a namespace that another release of the operator manages is left alone.
+
+use std::time::Duration;
+
+use kube::Resource as _;
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Event, EventType};
+use lograft_crds::LogCluster;
+use lograft_crds::limits::SCOPE_CONCEDED_SECONDS;
+use tracing::warn;
+
+use super::{ReconcileError, key};
+use crate::controller::Reconciler;
+use crate::error_text::error_text;
+use crate::scope::Claim;
+
+/// What to do instead of a reconcile, if another release manages the cluster. Fails if it is not
+/// known which one does.
+pub(super) async fn stand_aside(
+    reconciler: &Reconciler,
+    raw: &LogCluster,
+) -> Result<Option<Action>, ReconcileError> {
+    let scopes = &reconciler.scopes;
+    let namespace = raw.metadata.namespace.as_deref().unwrap_or_default();
+    let claim = scopes.claim(namespace).await;
+    let claim = claim.map_err(|source| ReconcileError::Claim(Box::new(source)))?;
+    let cluster = key(raw);
+    let count = |reconciler: &Reconciler| {
+        let count = i64::try_from(scopes.conceded_count()).unwrap_or(i64::MAX);
+        reconciler.metrics.conceded.set(count);
+    };
+    let Claim::Conceded { holder } = claim else {
+        scopes.reclaim(&cluster);
+        count(reconciler);
+        return Ok(None);
+    };
+    if scopes.concede(&cluster, &holder) {
+        count(reconciler);
+        report(reconciler, raw, &holder).await;
+    }
+    let pause = Duration::from_secs(SCOPE_CONCEDED_SECONDS);
+    Ok(Some(Action::requeue(pause)))
+}
+
+/// Says once that the cluster is left to another release. Its status is not touched: that release
+/// writes it.
+async fn report(reconciler: &Reconciler, raw: &LogCluster, holder: &str) {
+    let cluster = key(raw);
+    warn!(
+        cluster,
+        holder, "another operator manages the namespace, leaving the cluster to it"
+    );
+    let own = reconciler.scopes.identity();
+    let event = Event {
+        type_: EventType::Warning,
+        reason: "ManagedByAnother".to_owned(),
+        note: Some(format!(
+            "operator {own} leaves this cluster to operator {holder}, which manages its namespace; \
+             two operators must not watch the same namespace"
+        )),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    let reference = raw.object_ref(&());
+    if let Err(error) = reconciler.recorder.publish(&event, &reference).await {
+        let error = error_text(&error);
+        warn!(cluster, error, "cannot publish the event");
+    }
+}
