@@ -9,7 +9,7 @@ use lograft_crds::limits::OPERATOR_MEMORY_MAX_BYTES;
 use serde_json::json;
 
 use crate::operator::Operator;
-use crate::sandbox::{Sandbox, await_for};
+use crate::sandbox::{Sandbox, await_condition, await_for};
 
 const CLUSTERS_COUNT: usize = 100;
 /// Timeout for the objects of all clusters, on a machine with other load.
@@ -45,7 +45,8 @@ pub(super) async fn a_hundred_clusters_settle(
     sandbox: &Sandbox,
     operator: &mut Operator,
 ) -> anyhow::Result<()> {
-    let before = operator.metrics().await?;
+    // The operator may have been started a moment ago.
+    let before = await_condition("metrics", || async { Ok(operator.metrics().await.ok()) }).await?;
     let started = Instant::now();
     for number in 0..CLUSTERS_COUNT {
         sandbox
