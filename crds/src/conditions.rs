@@ -58,6 +58,7 @@ pub enum Reason {
     Serving,
     Starting,
     NodesNotReady,
+    PodBlocked,
     InvalidSpec,
     Settled,
     CreatingObjects,
@@ -71,6 +72,7 @@ pub enum Reason {
     Finalizing,
     NotFinalized,
     Whole,
+    NotCreated,
     NodeLost,
     QuorumLost,
     DataPlaneUnreachable,
@@ -123,6 +125,7 @@ pub const TABLE: &[Row] = rows! {
     Ready true Transient Serving "Every partition accepts writes and every node is ready";
     Ready false Transient Starting "The cluster has not been ready yet";
     Ready false Transient NodesNotReady "Some nodes are not ready";
+    Ready false Transient PodBlocked "A pod cannot be created, scheduled or started";
     Ready false Terminal InvalidSpec "The spec is invalid; the message names the field";
     Progressing false Transient Settled "The cluster matches its spec";
     Progressing true Transient CreatingObjects "Objects are being created";
@@ -136,6 +139,7 @@ pub const TABLE: &[Row] = rows! {
     Progressing true Transient Finalizing "The new version runs; its feature level is not finalized yet";
     Progressing false Terminal NotFinalized "The upgrade waits for `lograft cluster finalize`";
     Degraded false Transient Whole "Nothing is lost or at risk";
+    Degraded false Transient NotCreated "The cluster is being created; no node has been asked yet";
     Degraded true Transient NodeLost "A node is lost; its partitions still have a majority";
     Degraded true Terminal QuorumLost "A partition has no majority and accepts no writes";
     Degraded true Transient DataPlaneUnreachable "No node answers the operator";

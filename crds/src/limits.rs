@@ -109,6 +109,8 @@ pub const REQUEUE_QUIET_SECONDS: u64 = 60;
 /// Interval between reconciles of a cluster at rest whose disks can grow: the maximum time that
 /// writes are refused before a disk grows.
 pub const REQUEUE_FILLING_SECONDS: u64 = 15;
+/// Interval between reconciles of a cluster none of whose pods runs.
+pub const REQUEUE_OBSTRUCTED_SECONDS: u64 = 10;
 /// Interval between reconciles of a cluster that waits for something.
 pub const REQUEUE_WAITING_SECONDS: u64 = 3;
 /// Initial back-off after a failed reconcile; it doubles.
@@ -128,6 +130,8 @@ pub const NODE_PREPARE_MAX_SECONDS: u64 = 15;
 /// Maximum size of a node's reply, bytes: the description of a cluster with the maximum number of
 /// partitions.
 pub const NODE_ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
+/// Maximum length of the message of an event, bytes; the bound of the API server.
+pub const EVENT_TEXT_MAX_BYTES: usize = 1024;
 /// Maximum length of an error text in an event or in status, bytes.
 pub const CAUSE_TEXT_MAX_BYTES: usize = 256;
 
@@ -135,15 +139,47 @@ pub const CAUSE_TEXT_MAX_BYTES: usize = 256;
 pub const EDITED_FIELDS_MAX_COUNT: usize = 4;
 /// Maximum number of objects of a cluster that are looked up by name at the same time.
 pub const LOOKUPS_MAX_COUNT: usize = 8;
-/// Maximum length of a message of Kubernetes about a container that is kept, characters.
-pub const TROUBLE_TEXT_MAX_COUNT: usize = 120;
+/// Maximum length of what Kubernetes says about a container in status, bytes.
+pub const TROUBLE_TEXT_MAX_BYTES: usize = 240;
 /// Restarts of a container after which it crashes again and again, also while it runs for a moment.
 pub const CRASHES_MIN_COUNT: i32 = 2;
+/// Time that such a container has to run until its crashes are over. Kubelet forgets them after the
+/// same time.
+pub const CRASHES_OVER_AFTER_SECONDS: i64 = 600;
+/// Age of a pod or claim below which what keeps it waiting is not reported: it may be on its way.
+pub const OBSTACLE_MIN_AGE_SECONDS: i64 = 10;
+/// Age above which a warning event about an object no longer explains its state. The StatefulSet
+/// controller repeats a refused creation at intervals of up to 17 minutes.
+pub const OBSTACLE_EVENT_MAX_AGE_SECONDS: i64 = 1200;
+/// Maximum number of objects of one kind whose warning events are read in a reconcile.
+pub const OBSTACLE_OBJECTS_MAX_COUNT: usize = 3;
+/// Maximum number of events that are read of an object.
+pub const OBSTACLE_EVENTS_MAX_COUNT: u32 = 50;
+/// Maximum length of the message of such an event in status, bytes.
+pub const OBSTACLE_TEXT_MAX_BYTES: usize = 400;
+/// Time for which a pod that has been replaced does not count as lost: its node starts and joins.
+pub const REPLACEMENT_MAX_SECONDS: i64 = 120;
+/// Time after the end of its grace period for which a pod that is being deleted does not count as
+/// lost.
+pub const DELETION_SLACK_SECONDS: i64 = 30;
+/// Time for which a ready pod may stay unreachable for its peers, which look at intervals.
+pub const REACHED_AFTER_SECONDS: i64 = 10;
+/// Time without a leader after which a group counts as having lost its majority. A new topic and an
+/// election need less.
+pub const LEADERLESS_MAX_SECONDS: i64 = 10;
+/// Time for which an ended wait is remembered: if it starts again, it is the same one.
+pub const WAIT_REMEMBERED_SECONDS: i64 = 120;
+/// Age of a wait that needs a person at which a Warning event is published.
+pub const WARNING_AFTER_SECONDS: i64 = 10;
+/// Interval at which the event is repeated while the wait lasts.
+pub const WARNING_REPEAT_SECONDS: i64 = 600;
+/// Maximum number of waits of all clusters for which the operator knows when it has warned.
+pub const WARNINGS_KNOWN_MAX_COUNT: usize = 10_000;
 /// Time after a pod's start within which kubelet reports it as not ready for the first time. A pod
 /// that becomes not ready later was ready in between.
 pub const UNREADY_AT_START_MAX_SECONDS: i64 = 2;
-/// Maximum length, in characters, of the API server's refusal to grow a disk in status.
-pub const GROWTH_REFUSAL_MAX_COUNT: usize = 200;
+/// Maximum length of the API server's refusal to grow a disk in status, bytes.
+pub const GROWTH_REFUSAL_MAX_BYTES: usize = 200;
 
 /// Duration of the Lease: a leader that does not renew it for this long may be replaced.
 pub const LEASE_MAX_SECONDS: i32 = 15;

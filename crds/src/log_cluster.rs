@@ -23,8 +23,8 @@ pub use log::{LogDefaults, Retention};
 pub use observability::{LogFormat, Observability};
 pub use pod::{Finalize, PodTemplate, Spread, Topology, Update};
 pub use status::{
-    Blocked, BlockedReason, CaStatus, Endpoints, FeatureLevelStatus, LogClusterStatus, MemberRole,
-    MemberStatus,
+    Blocked, BlockedReason, CaStatus, Endpoints, FeatureLevelStatus, FormerBlocked,
+    LogClusterStatus, MemberRole, MemberStatus,
 };
 pub use storage::{AutoGrow, Storage};
 pub use tls::{IssuerRef, Tls, TlsMode};

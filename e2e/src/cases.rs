@@ -11,6 +11,7 @@ mod blocked;
 mod edits;
 mod life;
 mod many;
+mod obstacles;
 mod pods;
 mod refusals;
 mod rivals;
@@ -86,6 +87,8 @@ api_cases! {
     blocked::a_failed_renewal_is_reported,
     versions::a_version_below_the_running_one_is_refused_unless_allowed,
     versions::another_default_version_moves_clusters_only_if_told_so,
+    obstacles::what_keeps_a_pod_from_running_is_named,
+    obstacles::a_crash_loop_is_one_state_and_one_event,
     many::a_hundred_clusters_settle,
 }
 
@@ -105,6 +108,11 @@ pod_cases! {
     losses::a_recreated_cluster_adopts_its_disks,
     losses::the_operator_is_killed_in_each_lane,
     losses::pods_keep_running_without_an_operator,
+    obstacles::a_quota_is_named_and_the_cluster_starts_without_it,
+    obstacles::an_unknown_storage_class_is_named,
+    obstacles::pods_that_no_host_takes_have_the_words_of_the_scheduler,
+    obstacles::a_crash_loop_is_one_state_and_one_event,
+    obstacles::a_planned_replacement_is_no_alarm,
     changes::a_disk_that_fills_up_grows needs pods::changes::lacks_sized_disks,
     losses::a_lost_host_is_reported_and_survived needs pods::losses::lacks_node_faults,
     versions::versions_run_side_by_side_and_go_back_until_finalized

@@ -21,7 +21,7 @@ const OPERATORS: i32 = 2;
 /// The chart with the images to install.
 pub(crate) struct Chart {
     client: Client,
-    operator_image: String,
+    pub(crate) operator_image: String,
     /// Image of the nodes, which also contains the CLI.
     pub(crate) node_image: String,
 }

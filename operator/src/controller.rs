@@ -17,7 +17,6 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Action, Config, Error};
-use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, Resource};
@@ -32,16 +31,18 @@ use tracing::warn;
 
 use crate::args::Args;
 use crate::error_text::error_text;
+use crate::events::Publisher;
 use crate::metrics::Metrics;
 use crate::scope::Scopes;
-use cluster::ReconcileError;
+use cluster::{ReconcileError, Warned};
 
 /// Clients and counters that all reconciles share.
 pub(crate) struct Reconciler {
     pub(crate) client: Client,
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
-    pub(crate) recorder: Recorder,
+    pub(crate) events: Publisher,
+    pub(crate) warned: Warned,
     /// Which namespaces it manages.
     pub(crate) scopes: Scopes,
     /// Contested fields by cluster.
@@ -52,12 +53,9 @@ pub(crate) struct Reconciler {
 
 impl Reconciler {
     pub(crate) fn new(client: Client, args: &Args, metrics: Metrics) -> Self {
-        let reporter = Reporter {
-            controller: OPERATOR.to_owned(),
-            instance: Some(args.pod_name.clone()),
-        };
         Self {
-            recorder: Recorder::new(client.clone(), reporter),
+            events: Publisher::new(client.clone(), args.pod_name.clone()),
+            warned: Warned::default(),
             scopes: Scopes::new(client.clone(), args.identity()),
             contests: Mutex::default(),
             client,

@@ -7,6 +7,7 @@ mod admin_client;
 mod args;
 mod controller;
 mod error_text;
+mod events;
 mod health;
 mod kinds;
 mod lease;

@@ -52,7 +52,8 @@
   resources: [leases]
   resourceNames: [lograft-logclusters]
   verbs: [get, update]
-- apiGroups: [events.k8s.io]
+# Read only while a pod or its disk is not as it should be: they say why.
+- apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [get, list, create, patch]
 {{- end -}}

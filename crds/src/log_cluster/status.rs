@@ -65,6 +65,11 @@ pub struct LogClusterStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = BLOCKED_ON_MAX_BYTES))]
     pub blocked_on: Option<String>,
+    /// Waits that ended a short time ago. One that starts again keeps its start: a state that
+    /// alternates is one state.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = BLOCKED_MAX_COUNT))]
+    pub recently_blocked: Vec<FormerBlocked>,
     /// Version that every ready node runs; `from > to` during an upgrade.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -114,6 +119,26 @@ pub struct Blocked {
     pub message: String,
     /// Start of the wait. It is kept while reason and subject are the same.
     pub since: Time,
+}
+
+/// Something that the operator waited for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FormerBlocked {
+    /// Reason, as in `blocked`.
+    #[schemars(
+        length(max = BLOCKED_REASON_MAX_BYTES),
+        regex(pattern = "^[A-Z][A-Za-z0-9]*$")
+    )]
+    pub reason: String,
+    /// Object, as in `blocked`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = BLOCKED_SUBJECT_MAX_BYTES))]
+    pub subject: Option<String>,
+    /// Start of the wait.
+    pub since: Time,
+    /// End of the wait.
+    pub until: Time,
 }
 
 macro_rules! blocked_reasons {
@@ -177,11 +202,19 @@ blocked_reasons! {
     DataPlaneUnreachable,
     /// Some nodes are not ready.
     NodesNotReady,
-    /// A partition or the metadata group has no leader.
+    /// A partition or the metadata group has no leader; an election may be under way.
+    NoLeader,
+    /// A partition or the metadata group has had no leader for longer than an election takes.
     QuorumLost,
     /// The requested version is below the running one, and `spec.update.allowDowngrade` is false
     /// or the finalized feature level does not permit it.
     DowngradeRefused,
+    /// Kubernetes refuses to create a pod.
+    PodNotCreated,
+    /// No host can take a pod.
+    PodNotScheduled,
+    /// A pod has a host, but its containers do not start.
+    PodNotStarted,
     /// A replaced pod does not start.
     RolloutStuck,
     /// A pod is not ready, so the next pod is not replaced.

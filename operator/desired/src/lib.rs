@@ -10,8 +10,10 @@ mod drift;
 mod object;
 mod quantity;
 mod settings;
+mod text;
 mod version;
 
 pub use object::{ObjectKey, ObjectRef};
 pub use quantity::bytes_of;
 pub use settings::Settings;
+pub use text::{cut_words, end_words};

@@ -6,6 +6,7 @@ use lograft_operator_desired::cluster::{
     ClusterView, FeatureLevel, NodeState, ObservedCheck, ObservedNode, ObservedPartition,
     ObservedReplica,
 };
+use lograft_operator_desired::cut_words;
 use lograft_proto::admin::v1 as proto;
 
 pub(super) fn view(reply: &proto::DescribeClusterReply) -> ClusterView {
@@ -22,7 +23,7 @@ pub(super) fn view(reply: &proto::DescribeClusterReply) -> ClusterView {
 fn checks(problems: &[proto::Problem]) -> Vec<ObservedCheck> {
     let raised = problems.iter();
     let raised = raised.filter(|problem| problem.degrades && problem.node_id.is_some());
-    let cut = |text: &str| text[..text.floor_char_boundary(CHECK_TEXT_MAX_BYTES)].to_owned();
+    let cut = |text: &str| cut_words(text, CHECK_TEXT_MAX_BYTES);
     raised
         .take(CHECKS_MAX_COUNT)
         .map(|problem| ObservedCheck {

@@ -4,6 +4,7 @@ mod apply;
 mod observe;
 mod ownership;
 mod update_status;
+mod warn;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use lograft_operator_desired::cluster::{
 use tracing::{debug, info};
 
 use crate::controller::Reconciler;
+
+pub(crate) use warn::Warned;
 
 /// Why a reconcile failed. Each is retried with a back-off.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +128,7 @@ async fn steps(cached: &LogCluster, reconciler: &Reconciler) -> Result<Action, R
             let mut next = status::invalid(&raw, &error, now);
             next.operator = Some(reconciler.scopes.identity().to_owned());
             update_status::write(&api, &raw, &next, reconciler).await?;
+            warn::publish(reconciler, &raw, &next, now).await;
             return Ok(Action::requeue(Duration::from_secs(REQUEUE_QUIET_SECONDS)));
         }
     };
@@ -138,6 +142,7 @@ async fn steps(cached: &LogCluster, reconciler: &Reconciler) -> Result<Action, R
     let mut next = status::next(&raw, &cluster, observed, &plan, &outcome);
     next.operator = Some(reconciler.scopes.identity().to_owned());
     update_status::write(&api, &raw, &next, reconciler).await?;
+    warn::publish(reconciler, &raw, &next, now).await;
     if let Some(first) = outcome.api_failures().next() {
         return Err(ReconcileError::Apply {
             first: first.to_string(),

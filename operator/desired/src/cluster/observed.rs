@@ -39,6 +39,8 @@ pub struct Observed {
     /// Owners of Secrets that have a name of the cluster's but belong to somebody else, by name.
     /// Nothing in them is read.
     pub foreign_secrets: BTreeMap<String, String>,
+    /// The latest warning of Kubernetes about objects that are not as they should be.
+    pub warnings: BTreeMap<ObjectKey, String>,
     /// Answers of the nodes in pods that have an address, by ordinal.
     pub answers: BTreeMap<i32, NodeAnswer>,
     /// The cluster as a node described it; none if no node did.
@@ -73,6 +75,8 @@ pub struct ObservedPod {
     pub restarted_at: Option<String>,
     /// Whether it is ready.
     pub ready: bool,
+    /// If it is ready: since when, seconds since 1970.
+    pub ready_since: Option<i64>,
     /// If it has never been ready: since when it could have been, seconds since 1970.
     pub never_ready_since: Option<i64>,
     /// Whether the container of the node runs; containers that others inject do not count.
@@ -81,7 +85,12 @@ pub struct ObservedPod {
     pub address: Option<String>,
     /// Whether it is being deleted.
     pub terminating: bool,
-    /// Why it does not start, if Kubernetes gives a reason, such as an image that cannot be pulled.
+    /// If it is being deleted: the end of its grace period, seconds since 1970.
+    pub gone_by: Option<i64>,
+    /// Why no host takes it, in the words of the scheduler.
+    pub unscheduled: Option<String>,
+    /// Why it does not start or stay up, if Kubernetes gives a reason, such as an image that cannot
+    /// be pulled.
     pub trouble: Option<String>,
     /// Start of its drain, seconds since 1970.
     pub draining_since: Option<i64>,
@@ -102,6 +111,8 @@ pub struct ObservedDisk {
     pub actual_bytes: Option<u64>,
     /// Whether it is being deleted.
     pub terminating: bool,
+    /// Time of its creation, seconds since 1970.
+    pub created: i64,
 }
 
 /// The certificates in a Secret, without private keys.

@@ -119,7 +119,7 @@ impl Step {
     }
 
     /// The object of the step; none if it is about the whole cluster.
-    pub(crate) fn subject(&self) -> Option<String> {
+    pub fn subject(&self) -> Option<String> {
         match self {
             Self::StoreIdentity | Self::Bootstrap | Self::FinalizeLevel(_) => None,
             Self::IssueCertificates(name) | Self::WriteSecret(name) => {

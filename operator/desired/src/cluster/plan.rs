@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use lograft_crds::limits::{
-    REQUEUE_FILLING_SECONDS, REQUEUE_QUIET_SECONDS, REQUEUE_WAITING_SECONDS,
+    REQUEUE_FILLING_SECONDS, REQUEUE_OBSTRUCTED_SECONDS, REQUEUE_QUIET_SECONDS,
+    REQUEUE_WAITING_SECONDS,
 };
 use lograft_crds::log_cluster::BlockedReason;
 use serde_json::Value;
@@ -23,7 +24,7 @@ use crate::cluster::observed::Observed;
 use crate::cluster::secret_plan::SecretPlan;
 use crate::cluster::template::Template;
 use crate::cluster::validate::ValidCluster;
-use crate::cluster::view::StableNodes;
+use crate::cluster::view::{ClusterView, StableNodes};
 use crate::cluster::wait::{Intervention, Wait};
 use crate::{ObjectKey, ObjectRef, Settings};
 
@@ -224,15 +225,21 @@ impl Plan {
             .any(|reason| reason != BlockedReason::UpgradeNotFinalized);
         let ready = observed.pods.values().filter(|pod| pod.ready).count();
         let are_all_ready = i32::try_from(ready) == Ok(self.pods);
+        let is_whole = observed.view.as_ref().is_some_and(ClusterView::is_whole);
         let is_unfinished =
-            is_blocked || !self.is_empty() || !are_all_ready || !cluster.bootstrapped;
-        // Without a running pod the next change is one of Kubernetes, and watches report those.
+            is_blocked || !self.is_empty() || !are_all_ready || !is_whole || !cluster.bootstrapped;
+        // Without a running pod the next change is one of Kubernetes, and watches report most of
+        // those.
         let is_running = observed.pods.values().any(|pod| pod.running);
         if (is_running || !self.is_empty()) && is_unfinished {
             return REQUEUE_WAITING_SECONDS;
         }
+        // Nor does a watch report why a pod does not start: that is read from events.
+        let is_obstructed = !are_all_ready && observed.stateful_set.is_some();
         // No watch reports that a disk fills up.
-        let longest = if is_running && cluster.spec.storage.auto_grow.is_some() {
+        let longest = if is_obstructed {
+            REQUEUE_OBSTRUCTED_SECONDS
+        } else if is_running && cluster.spec.storage.auto_grow.is_some() {
             REQUEUE_FILLING_SECONDS
         } else {
             REQUEUE_QUIET_SECONDS

@@ -6,6 +6,8 @@ mod conditions;
 mod feature_level;
 mod health;
 mod members;
+mod obstacles;
+mod warnings;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -20,6 +22,8 @@ use crate::cluster::secret_plan::ROOTS_FIELD;
 use crate::cluster::validate::{ValidCluster, ValidationError};
 use crate::cluster::wait::{Intervention, Wait};
 
+pub use warnings::{Warning, warnings};
+
 /// The status of a cluster whose spec is invalid. Everything but the readiness stays as it was.
 pub fn invalid(
     raw: &LogCluster,
@@ -33,9 +37,10 @@ pub fn invalid(
     }
     let waits = [Intervention::InvalidSpec { why }.into()];
     let generation = raw.metadata.generation;
-    let blocked = blocked::next(&old, &waits, now_unix_seconds);
+    let (blocked, recently_blocked) = blocked::next(&old, &waits, now_unix_seconds);
     LogClusterStatus {
         observed_generation: generation,
+        recently_blocked,
         conditions: conditions::not_ready(&old.conditions, &waits, generation, now_unix_seconds),
         blocked_on: blocked::sentence(&blocked),
         blocked,
@@ -56,10 +61,19 @@ pub fn next(
     let now = observed.now_unix_seconds;
     let ready = ready_pods(observed);
     let bootstrapped = old.bootstrapped || plan.mark_bootstrapped || outcome.bootstrapped;
+    let obstacles = obstacles::find(names, observed, &plan.waits);
     let mut waits = outcome_waits(outcome);
-    waits.extend(plan.waits.iter().cloned());
+    // What a person or Kubernetes must change explains the waits behind it.
+    let is_for_people = |wait: &&Wait| matches!(wait, Wait::Intervention(_));
+    let (for_people, others): (Vec<&Wait>, Vec<&Wait>) = plan.waits.iter().partition(is_for_people);
+    waits.extend(for_people.into_iter().cloned());
+    waits.extend(obstacles.iter().cloned().map(Wait::Obstacle));
+    waits.extend(others.into_iter().cloned());
     waits.extend(health::waits(&health::Input {
+        names,
+        old: &old,
         observed,
+        obstacles: &obstacles,
         bootstrapped,
         ready,
         wanted: cluster.spec.replicas,
@@ -67,7 +81,7 @@ pub fn next(
     }));
     let generation = raw.metadata.generation;
     let conditions = conditions::next(&old.conditions, &waits, generation, now);
-    let blocked = blocked::next(&old, &waits, now);
+    let (blocked, recently_blocked) = blocked::next(&old, &waits, now);
     LogClusterStatus {
         observed_generation: generation,
         operator: old.operator,
@@ -85,6 +99,7 @@ pub fn next(
         ca: ca(names, observed),
         blocked_on: blocked::sentence(&blocked),
         blocked,
+        recently_blocked,
         image: Some(plan.image.clone())
             .filter(|image| !image.is_empty())
             .or(old.image),

@@ -140,6 +140,19 @@ impl ClusterView {
         nodes.filter(|node| node.state != NodeState::Removed)
     }
 
+    /// A partition without a leader, or else the metadata group if it has none.
+    pub(crate) fn leaderless_group(&self) -> Option<String> {
+        let mut partitions = self.partitions.iter();
+        let partition = partitions.find(|partition| partition.leader.is_none());
+        let meta = self.meta_leader.is_none().then(|| META_GROUP.to_owned());
+        partition.map(ObservedPartition::label).or(meta)
+    }
+
+    /// Whether every member is reachable and every group has a leader.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.leaderless_group().is_none() && self.members().all(|node| node.reachable)
+    }
+
     /// The highest level that every member supports; none while one of them is not reachable.
     pub(crate) fn lowest_level(&self) -> Option<FeatureLevel> {
         let reached = |node: &ObservedNode| node.reachable.then_some(node.feature_level);

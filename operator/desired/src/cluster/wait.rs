@@ -81,8 +81,15 @@ pub enum Wait {
         /// Name of its pod.
         pod: String,
     },
+    /// What keeps a pod from running is removed.
+    Obstacle(Obstacle),
     /// A group elects a leader.
     Leader {
+        /// The group.
+        group: String,
+    },
+    /// A group has had no leader for longer than an election takes.
+    Majority {
         /// The group.
         group: String,
     },
@@ -109,6 +116,32 @@ pub enum Wait {
     },
     /// Work that does not block.
     UnderWay(Progress),
+}
+
+/// What keeps a pod from running, as Kubernetes says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Where it lies.
+    pub kind: ObstacleKind,
+    /// Name of the pod.
+    pub pod: String,
+    /// Name of its PVC.
+    pub claim: String,
+    /// Reason given by Kubernetes.
+    pub why: String,
+}
+
+/// Where an obstacle lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObstacleKind {
+    /// The pod cannot be created.
+    Created,
+    /// The PVC of the pod cannot be bound.
+    Bound,
+    /// No host takes the pod.
+    Scheduled,
+    /// The containers of the pod do not start.
+    Started,
 }
 
 /// A problem that stays until a person changes something.
@@ -273,10 +306,17 @@ impl Wait {
             | Self::MajorityWithout { .. }
             | Self::StopPrepared(_) => Reason::RollingOut,
             Self::ViewForDecommission | Self::NodeDecommissioned { .. } => Reason::Decommissioning,
-            Self::Leader { .. } => Reason::QuorumLost,
+            Self::Obstacle(obstacle) if obstacle.kind == ObstacleKind::Bound => {
+                return vec![Reason::PodBlocked, Reason::Binding];
+            }
+            Self::Obstacle(_) => Reason::PodBlocked,
+            Self::Majority { .. } => Reason::QuorumLost,
             Self::AnyAnswer { .. } => Reason::DataPlaneUnreachable,
-            Self::NodesReady { .. } => Reason::NodesNotReady,
+            Self::Leader { .. } | Self::NodesReady { .. } => Reason::NodesNotReady,
             Self::LevelFinalized { .. } => Reason::Finalizing,
+            Self::UnderWay(Progress::Starting) => {
+                return vec![Reason::Starting, Reason::NotCreated];
+            }
             Self::UnderWay(progress) => progress.condition_reason(),
         };
         vec![reason]
@@ -301,7 +341,9 @@ impl Wait {
             Self::MajorityWithout { .. } => BlockedReason::MajorityAtRisk,
             Self::StopPrepared(_) => BlockedReason::StopNotPrepared,
             Self::NodeDecommissioned { .. } => BlockedReason::NodeDecommissioning,
-            Self::Leader { .. } => BlockedReason::QuorumLost,
+            Self::Obstacle(obstacle) => obstacle.kind.blocked_reason(),
+            Self::Leader { .. } => BlockedReason::NoLeader,
+            Self::Majority { .. } => BlockedReason::QuorumLost,
             Self::AnyAnswer { .. } => BlockedReason::DataPlaneUnreachable,
             Self::NodesReady { .. } => BlockedReason::NodesNotReady,
             Self::LevelFinalized { .. } => BlockedReason::UpgradeNotFinalized,
@@ -323,6 +365,7 @@ impl Wait {
             | Self::MajorityWithout { pod, .. }
             | Self::StopPrepared(UnpreparedStop { pod, .. }) => Some(format!("Pod {pod}")),
             Self::NodeDecommissioned { node_id, .. } => Some(format!("node {node_id}")),
+            Self::Obstacle(obstacle) => Some(obstacle.subject()),
             Self::RootLoaded
             | Self::FormerSetDeleted
             | Self::FormerPodsDeleted { .. }
@@ -330,10 +373,33 @@ impl Wait {
             | Self::ViewForRollout
             | Self::ViewForDecommission
             | Self::Leader { .. }
+            | Self::Majority { .. }
             | Self::AnyAnswer { .. }
             | Self::NodesReady { .. }
             | Self::LevelFinalized { .. }
             | Self::UnderWay(_) => None,
+        }
+    }
+}
+
+impl Obstacle {
+    fn subject(&self) -> String {
+        match self.kind {
+            ObstacleKind::Bound => claim_subject(&self.claim),
+            ObstacleKind::Created | ObstacleKind::Scheduled | ObstacleKind::Started => {
+                format!("Pod {}", self.pod)
+            }
+        }
+    }
+}
+
+impl ObstacleKind {
+    fn blocked_reason(self) -> BlockedReason {
+        match self {
+            Self::Created => BlockedReason::PodNotCreated,
+            Self::Bound => BlockedReason::ClaimNotBound,
+            Self::Scheduled => BlockedReason::PodNotScheduled,
+            Self::Started => BlockedReason::PodNotStarted,
         }
     }
 }

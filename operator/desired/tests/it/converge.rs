@@ -281,6 +281,7 @@ impl Sim {
                 requested_bytes: 10 << 30,
                 actual_bytes: Some(10 << 30),
                 terminating: false,
+                created: self.observed.now_unix_seconds,
             };
             self.observed.disks.entry(at).or_insert(disk);
             let Entry::Vacant(vacant) = self.observed.pods.entry(at) else {

@@ -17,6 +17,7 @@ mod restart;
 mod rollout;
 mod scale;
 mod versions;
+mod worlds;
 
 use std::collections::BTreeSet;
 

@@ -3,18 +3,17 @@
 
 use std::error::Error;
 
-use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolumeClaim, Secret};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource as _};
 use lograft_crds::LogCluster;
-use lograft_crds::limits::GROWTH_REFUSAL_MAX_COUNT;
+use lograft_crds::limits::GROWTH_REFUSAL_MAX_BYTES;
 use lograft_crds::names::{ANNOTATION_DRAINING_SINCE, ClusterNames, OPERATOR};
 use lograft_operator_desired::cluster::{
     self as desired, Ask, Delete, Grow, Identity, Mend, Outcome, Plan, RefusedGrowth, SecretPlan,
     Step, StepFailure, Stop, UnpreparedStop,
 };
-use lograft_operator_desired::{ObjectKey, ObjectRef};
+use lograft_operator_desired::{ObjectKey, ObjectRef, cut_words};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -23,6 +22,7 @@ use super::observe::Observation;
 use super::update_status;
 use crate::controller::Reconciler;
 use crate::error_text::error_text;
+use crate::events::Happening;
 use crate::{kinds, pki};
 
 struct Applier<'a> {
@@ -77,7 +77,7 @@ pub(super) async fn apply(
 }
 
 impl Applier<'_> {
-    fn failed(&mut self, step: Step, error: &dyn Error) {
+    fn failed(&mut self, step: Step, error: &(dyn Error + 'static)) {
         let error = error_text(error);
         warn!(
             cluster = super::key(self.raw),
@@ -161,10 +161,9 @@ impl Applier<'_> {
             Ok(_) => {}
             // Refused by the storage class or by a quota: a retry does not help.
             Err(kube::Error::Api(status)) if [403, 422].contains(&status.code) => {
-                let why = status.message.chars();
                 self.outcome.refused_growth = Some(RefusedGrowth {
                     claim: grow.claim.clone(),
-                    why: why.take(GROWTH_REFUSAL_MAX_COUNT).collect(),
+                    why: cut_words(&status.message, GROWTH_REFUSAL_MAX_BYTES),
                 });
             }
             Err(error) => self.failed(Step::Grow(grow.claim.clone()), &error),
@@ -240,7 +239,7 @@ impl Applier<'_> {
             orphan: false,
         };
         self.delete(&delete).await;
-        self.publish(&self.event(&stop.event)).await;
+        self.publish(&stop.event).await;
     }
 
     async fn ask(&mut self, ask: &Ask) {
@@ -294,41 +293,37 @@ impl Applier<'_> {
 
     async fn publish_events(&mut self, events: &[desired::Event]) {
         for event in events {
-            self.publish(&self.event(event)).await;
+            self.publish(event).await;
         }
         if let Some(failure) = self.outcome.failures.first() {
-            self.publish(&Event {
-                type_: EventType::Warning,
-                reason: "Failed".to_owned(),
-                note: Some(failure.to_string()),
-                action: "Reconcile".to_owned(),
-                secondary: None,
+            let text = failure.to_string();
+            let about = failure.step.subject();
+            self.publish_happening(&Happening {
+                is_warning: true,
+                reason: "Failed",
+                text: &text,
+                about: about.as_deref(),
             })
             .await;
         }
     }
 
-    /// An event of a plan in the form of the API server.
-    fn event(&self, event: &desired::Event) -> Event {
-        let reference = |about: &ObjectKey| ObjectReference {
-            kind: Some(about.kind.clone()),
-            name: Some(about.name.clone()),
-            namespace: Some(self.namespace.to_owned()),
-            ..ObjectReference::default()
-        };
-        Event {
-            type_: EventType::Normal,
-            reason: event.reason.to_owned(),
-            note: Some(event.text.clone()),
-            action: event.reason.to_owned(),
-            secondary: event.about.as_ref().map(reference),
-        }
+    async fn publish(&self, event: &desired::Event) {
+        let about = event.about.as_ref().map(ToString::to_string);
+        self.publish_happening(&Happening {
+            is_warning: false,
+            reason: event.reason,
+            text: &event.text,
+            about: about.as_deref(),
+        })
+        .await;
     }
 
     /// Publishes an event. It is not retried: status has the same information.
-    async fn publish(&self, event: &Event) {
-        let reference = self.raw.object_ref(&());
-        if let Err(error) = self.reconciler.recorder.publish(event, &reference).await {
+    async fn publish_happening(&self, happening: &Happening<'_>) {
+        let regarding = self.raw.object_ref(&());
+        let published = self.reconciler.events.publish(&regarding, happening);
+        if let Err(error) = published.await {
             let error = error_text(&error);
             warn!(
                 cluster = super::key(self.raw),

@@ -2,6 +2,7 @@
 
 mod pod;
 mod strays;
+mod warnings;
 
 use std::collections::BTreeMap;
 
@@ -49,7 +50,7 @@ pub(super) async fn observe(
     let (live, secrets, pods, disks) = tokio::try_join!(
         objects(reconciler, namespace, names),
         secrets(reconciler, namespace, names),
-        pods(reconciler, namespace, names, zone_key),
+        pods(reconciler, namespace, names, zone_key, now),
         disks(reconciler, namespace, names),
     )?;
     let set = live.iter().find(|(key, _)| key.kind == "StatefulSet");
@@ -58,6 +59,14 @@ pub(super) async fn observe(
         what: "the StatefulSet".to_owned(),
         source,
     })?;
+    let seen = warnings::Seen {
+        names,
+        stateful_set: stateful_set.as_ref(),
+        pods: &pods,
+        disks: &disks,
+        now,
+    };
+    let warnings = warnings::read(reconciler, namespace, &seen).await?;
     let foreign_secrets: BTreeMap<String, String> = secrets
         .iter()
         .filter_map(|(name, secret)| Some((name.clone(), foreign_owner(secret, &cluster.uid)?)))
@@ -99,6 +108,7 @@ pub(super) async fn observe(
         contests: reconciler.contests(&format!("{namespace}/{}", cluster.name)),
         pods,
         disks,
+        warnings,
         answers: reports.answers,
         view: reports.view,
     };
@@ -199,13 +209,14 @@ async fn pods(
     namespace: &str,
     names: ClusterNames<'_>,
     zone_key: &str,
+    now: i64,
 ) -> Result<BTreeMap<i32, ObservedPod>, ReconcileError> {
     let api: Api<Pod> = Api::namespaced(reconciler.client.clone(), namespace);
     let own = ListParams::default().labels(&names.selector_text());
     let pods = api.list(&own).await.map_err(failed("the pods"))?;
     let pods = pods.items.into_iter().filter_map(|pod| {
         let ordinal = names.ordinal(pod.metadata.name.as_deref()?)?;
-        Some((ordinal, pod::observe(&pod, zone_key)))
+        Some((ordinal, pod::observe(&pod, zone_key, now)))
     });
     Ok(pods.collect())
 }
@@ -237,6 +248,11 @@ fn observe_disk(
         uid: claim.metadata.uid.clone().unwrap_or_default(),
         requested_bytes: bytes_of(&requests.get("storage")?.0)?,
         terminating: claim.metadata.deletion_timestamp.is_some(),
+        created: claim
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map_or(0, |created| created.0.as_second()),
         actual_bytes: capacity.and_then(|all| bytes_of(&all.get("storage")?.0)),
     };
     Some((names.ordinal(pod)?, disk))

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use kube::Resource as _;
 use kube::runtime::controller::Action;
-use kube::runtime::events::{Event, EventType};
 use lograft_crds::LogCluster;
 use lograft_crds::limits::SCOPE_CONCEDED_SECONDS;
 use tracing::warn;
@@ -12,6 +11,7 @@ use tracing::warn;
 use super::{ReconcileError, key};
 use crate::controller::Reconciler;
 use crate::error_text::error_text;
+use crate::events::Happening;
 use crate::scope::Claim;
 
 /// What to do instead of a reconcile, if another release manages the cluster. Fails if it is not
@@ -51,18 +51,18 @@ async fn report(reconciler: &Reconciler, raw: &LogCluster, holder: &str) {
         holder, "another operator manages the namespace, leaving the cluster to it"
     );
     let own = reconciler.scopes.identity();
-    let event = Event {
-        type_: EventType::Warning,
-        reason: "ManagedByAnother".to_owned(),
-        note: Some(format!(
-            "operator {own} leaves this cluster to operator {holder}, which manages its namespace; \
-             two operators must not watch the same namespace"
-        )),
-        action: "Reconcile".to_owned(),
-        secondary: None,
+    let text = format!(
+        "operator {own} leaves this cluster to operator {holder}, which manages its namespace; two \
+         operators must not watch the same namespace"
+    );
+    let happening = Happening {
+        is_warning: true,
+        reason: "ManagedByAnother",
+        text: &text,
+        about: None,
     };
-    let reference = raw.object_ref(&());
-    if let Err(error) = reconciler.recorder.publish(&event, &reference).await {
+    let regarding = raw.object_ref(&());
+    if let Err(error) = reconciler.events.publish(&regarding, &happening).await {
         let error = error_text(&error);
         warn!(cluster, error, "cannot publish the event");
     }

@@ -103,6 +103,8 @@ fn container(input: &BuildInput<'_>) -> Container {
         startup_probe: Some(probe("/healthz", STARTUP_FAILURES_MAX_COUNT)),
         readiness_probe: Some(probe("/readyz", READINESS_FAILURES_MAX_COUNT)),
         liveness_probe: Some(probe("/healthz", LIVENESS_FAILURES_MAX_COUNT)),
+        // The end of the output says why a node has ended; status repeats it.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),

@@ -1,11 +1,13 @@
+use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use lograft_crds::LogClusterSpec;
 use lograft_crds::log_cluster::Blocked;
 
 use super::*;
 use crate::ObjectKey;
+use crate::cluster::observed::ObservedPod;
 use crate::cluster::outcome::{Step, StepFailure};
-use crate::cluster::view::{ClusterView, ObservedCheck};
+use crate::cluster::view::{ClusterView, FeatureLevel, NodeState, ObservedCheck, ObservedNode};
 use crate::cluster::wait::Progress;
 
 const NOW: i64 = 1_800_000_000;
@@ -96,9 +98,30 @@ fn another_subject_or_reason_has_its_own_time() {
     assert_eq!((since(&second, 0), since(&second, 1)), (NOW + 60, NOW));
     let third = status_at(NOW + 90, &second, &[Intervention::UpdatePaused.into()]);
     assert_eq!(since(&third, 0), NOW + 90);
-    // A wait that has ended starts again with a new time.
-    let fourth = status_at(NOW + 120, &third, &[pod_ready("events-0")]);
-    assert_eq!(since(&fourth, 0), NOW + 120);
+    // A wait that has ended a while ago starts again with a new time.
+    let fourth = status_at(NOW + 400, &third, &[pod_ready("events-0")]);
+    assert_eq!(since(&fourth, 0), NOW + 400);
+}
+
+#[test]
+fn waits_that_alternate_keep_their_times() {
+    let mut status = LogClusterStatus::default();
+    for step in 0..20 {
+        let wait = if step % 2 == 0 {
+            pod_ready("events-0")
+        } else {
+            Intervention::UpdatePaused.into()
+        };
+        status = status_at(NOW + 30 * step, &status, &[wait]);
+        assert_eq!(since(&status, 0), NOW + 30 * (step % 2), "step {step}");
+        assert_eq!(status.blocked.len(), 1);
+    }
+    assert_eq!(status.recently_blocked.len(), 1);
+    let status = status_at(NOW + 900, &status, &[]);
+    let ended = &status.recently_blocked;
+    assert_eq!(ended.len(), 1, "{ended:?}");
+    let status = status_at(NOW + 2000, &status, &[]);
+    assert_eq!(status.recently_blocked, []);
 }
 
 #[test]
@@ -261,4 +284,183 @@ fn an_invalid_spec_changes_the_readiness_only() {
         "{sentence}"
     );
     assert_eq!(condition(&status, "Paused").reason, "Running");
+}
+
+/// A bootstrapped cluster of one node, described by it.
+fn one_node(reachable: bool, pod: Option<ObservedPod>) -> Observed {
+    let node = ObservedNode {
+        id: 1,
+        name: "events-0".to_owned(),
+        state: NodeState::Active,
+        reachable,
+        version: String::new(),
+        feature_level: FeatureLevel(0),
+        disk_total_bytes: 0,
+        disk_free_bytes: 0,
+        disk_low: false,
+        leaders: 0,
+        meta: None,
+        lag_entries: 0,
+        certificate_not_after: None,
+        roots: Vec::new(),
+    };
+    let spec = StatefulSetSpec {
+        replicas: Some(1),
+        ..StatefulSetSpec::default()
+    };
+    Observed {
+        now_unix_seconds: NOW,
+        stateful_set: Some(StatefulSet {
+            spec: Some(spec),
+            ..StatefulSet::default()
+        }),
+        pods: pod.into_iter().map(|pod| (0, pod)).collect(),
+        view: Some(ClusterView {
+            nodes: vec![node],
+            meta_leader: Some(1),
+            ..ClusterView::default()
+        }),
+        ..Observed::default()
+    }
+}
+
+fn bootstrapped() -> LogClusterStatus {
+    LogClusterStatus {
+        bootstrapped: true,
+        ..LogClusterStatus::default()
+    }
+}
+
+fn status_seen(old: &LogClusterStatus, observed: &Observed) -> LogClusterStatus {
+    let raw = raw(Some(old.clone()));
+    let cluster = ValidCluster::new(&raw).unwrap();
+    next(
+        &raw,
+        &cluster,
+        observed,
+        &Plan::default(),
+        &Outcome::default(),
+    )
+}
+
+#[test]
+fn a_node_is_lost_only_if_its_pod_is_not_being_replaced() {
+    let degraded = |observed: &Observed| {
+        let status = status_seen(&bootstrapped(), observed);
+        condition(&status, "Degraded").reason.clone()
+    };
+    let pod = ObservedPod::default;
+    let replaced = [
+        None,
+        Some(ObservedPod {
+            terminating: true,
+            gone_by: Some(NOW + 60),
+            ..pod()
+        }),
+        Some(ObservedPod {
+            never_ready_since: Some(NOW - 30),
+            ..pod()
+        }),
+        Some(ObservedPod {
+            ready: true,
+            ready_since: Some(NOW - 2),
+            ..pod()
+        }),
+    ];
+    for pod in replaced {
+        assert_eq!(degraded(&one_node(false, pod.clone())), "Whole", "{pod:?}");
+    }
+    let lost = [
+        ObservedPod {
+            terminating: true,
+            gone_by: Some(NOW - 60),
+            ..pod()
+        },
+        ObservedPod {
+            never_ready_since: Some(NOW - 600),
+            ..pod()
+        },
+        ObservedPod {
+            ready: true,
+            ready_since: Some(NOW - 60),
+            ..pod()
+        },
+        // It was ready, and is not any more.
+        pod(),
+    ];
+    for pod in lost {
+        let found = degraded(&one_node(false, Some(pod.clone())));
+        assert_eq!(found, "NodeLost", "{pod:?}");
+        assert_eq!(degraded(&one_node(true, Some(pod))), "Whole");
+    }
+    // A pod that cannot be created is not about to start.
+    let mut refused = one_node(false, None);
+    let text = "create Pod events-0 in StatefulSet events failed error: exceeded quota";
+    let set = ObjectKey::new("StatefulSet", "events");
+    refused.warnings.insert(set, text.to_owned());
+    assert_eq!(degraded(&refused), "NodeLost");
+    let status = status_seen(&bootstrapped(), &refused);
+    assert_eq!(condition(&status, "Ready").reason, "PodBlocked");
+    assert_eq!(status.blocked[0].reason, "PodNotCreated");
+}
+
+#[test]
+fn a_group_without_a_leader_has_lost_its_majority_after_a_time() {
+    let pod = ObservedPod {
+        ready: true,
+        ..ObservedPod::default()
+    };
+    let mut observed = one_node(true, Some(pod));
+    observed.view.as_mut().unwrap().meta_leader = None;
+    let first = status_seen(&bootstrapped(), &observed);
+    assert_eq!(condition(&first, "Degraded").reason, "Whole");
+    assert_eq!(condition(&first, "Ready").status, "False");
+    assert_eq!(first.blocked[0].reason, "NoLeader");
+    observed.now_unix_seconds = NOW + 10;
+    let later = status_seen(&first, &observed);
+    assert_eq!(condition(&later, "Degraded").reason, "QuorumLost");
+    assert_eq!(
+        (&*later.blocked[0].reason, since(&later, 0)),
+        ("QuorumLost", NOW)
+    );
+    observed.now_unix_seconds = NOW + 70;
+    let last = status_seen(&later, &observed);
+    assert_eq!(
+        (&*last.blocked[0].reason, since(&last, 0)),
+        ("QuorumLost", NOW)
+    );
+}
+
+#[test]
+fn nothing_is_whole_where_nobody_was_asked() {
+    let unseen = Observed {
+        view: None,
+        ..one_node(true, None)
+    };
+    let status = status_seen(&bootstrapped(), &unseen);
+    let degraded = condition(&status, "Degraded");
+    assert_eq!(degraded.reason, "DataPlaneUnreachable");
+    assert!(degraded.message.ends_with("no node runs"), "{degraded:?}");
+    let status = status_seen(&LogClusterStatus::default(), &unseen);
+    assert_eq!(condition(&status, "Degraded").reason, "NotCreated");
+}
+
+#[test]
+fn what_needs_a_person_is_warned_of_once_it_lasts() {
+    let broken = Intervention::BrokenPod {
+        pod: "events-0".to_owned(),
+        why: "crashes".to_owned(),
+    };
+    let waits = [broken.into(), pod_ready("events-1")];
+    let status = status_at(NOW, &LogClusterStatus::default(), &waits);
+    assert_eq!(warnings(&status, NOW + 9), []);
+    let found = warnings(&status, NOW + 10);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].reason, "RolloutStuck");
+    assert_eq!(found[0].subject.as_deref(), Some("Pod events-0"));
+    let lost = ObservedPod::default();
+    let status = status_seen(&bootstrapped(), &one_node(false, Some(lost)));
+    let found = warnings(&status, NOW + 10);
+    let found: Vec<&str> = found.iter().map(|warning| &*warning.reason).collect();
+    assert_eq!(found, ["NodeLost"]);
 }

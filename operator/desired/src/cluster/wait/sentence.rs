@@ -4,19 +4,37 @@ use std::fmt;
 
 use lograft_crds::limits::EDITED_FIELDS_MAX_COUNT;
 
-use super::{Intervention, Progress, Wait};
+use super::{Intervention, Obstacle, ObstacleKind, Progress, Wait};
 use crate::cluster::view::FeatureLevel;
 
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Intervention(intervention) => return intervention.fmt(f),
-            Self::Retry(failure) => return write!(f, "retrying: {failure}"),
-            Self::UnderWay(progress) => return progress.fmt(f),
-            _ => write!(f, "waiting for ")?,
+            Self::Intervention(intervention) => intervention.fmt(f),
+            Self::Retry(failure) => write!(f, "retrying: {failure}"),
+            Self::UnderWay(progress) => progress.fmt(f),
+            Self::Obstacle(obstacle) => obstacle.fmt(f),
+            Self::Majority { group } => write!(
+                f,
+                "{group} has no leader, so a majority of its voters is missing"
+            ),
+            _ => {
+                write!(f, "waiting for ")?;
+                self.fmt_awaited(f)
+            }
         }
+    }
+}
+
+impl Wait {
+    /// What is waited for.
+    fn fmt_awaited(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Intervention(_) | Self::Retry(_) | Self::UnderWay(_) => Ok(()),
+            Self::Intervention(_)
+            | Self::Retry(_)
+            | Self::UnderWay(_)
+            | Self::Obstacle(_)
+            | Self::Majority { .. } => Ok(()),
             Self::RootLoaded => write!(f, "every node to load the new CA root"),
             Self::ClaimGrown { claim } => write!(f, "PVC {claim} to grow"),
             Self::ClaimBound { claim } => write!(f, "PVC {claim} to be bound"),
@@ -75,6 +93,23 @@ impl fmt::Display for Wait {
                 "all nodes to run {version} in good health for {after_seconds} s, then {level} is \
                  finalized; until then the former version can be restored"
             ),
+        }
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kind,
+            pod,
+            claim,
+            why,
+        } = self;
+        match kind {
+            ObstacleKind::Created => write!(f, "pod {pod} cannot be created: {why}"),
+            ObstacleKind::Bound => write!(f, "PVC {claim} cannot be bound: {why}"),
+            ObstacleKind::Scheduled => write!(f, "pod {pod} cannot be scheduled: {why}"),
+            ObstacleKind::Started => write!(f, "pod {pod} does not start: {why}"),
         }
     }
 }

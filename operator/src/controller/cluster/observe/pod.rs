@@ -4,19 +4,23 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lograft_crds::limits::{
-    CRASHES_MIN_COUNT, TROUBLE_TEXT_MAX_COUNT, UNREADY_AT_START_MAX_SECONDS,
+    CRASHES_MIN_COUNT, CRASHES_OVER_AFTER_SECONDS, OBSTACLE_TEXT_MAX_BYTES, TROUBLE_TEXT_MAX_BYTES,
+    UNREADY_AT_START_MAX_SECONDS,
 };
 use lograft_crds::names::{
     ANNOTATION_DRAINING_SINCE, ANNOTATION_KUBECTL_RESTART, ANNOTATION_ROLLOUT_HASH, CONTAINER,
 };
 use lograft_operator_desired::cluster::ObservedPod;
+use lograft_operator_desired::{cut_words, end_words};
 
 /// Label of a pod of a StatefulSet: the revision that it was created from.
 const LABEL_REVISION: &str = "controller-revision-hash";
-/// Reasons for which the container of every starting pod waits.
-const USUAL_WAITS: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+/// Reasons for which a container waits without trouble. One that has just crashed for the first
+/// time may be on its way; if it is not, its restarts say so.
+const USUAL_WAITS: [&str; 3] = ["ContainerCreating", "PodInitializing", "CrashLoopBackOff"];
 
-pub(super) fn observe(pod: &Pod, zone_key: &str) -> ObservedPod {
+/// The pod at `now`, seconds since 1970.
+pub(super) fn observe(pod: &Pod, zone_key: &str, now: i64) -> ObservedPod {
     let metadata = &pod.metadata;
     let annotation = |key: &str| metadata.annotations.as_ref()?.get(key).cloned();
     let status = pod.status.clone().unwrap_or_default();
@@ -34,11 +38,22 @@ pub(super) fn observe(pod: &Pod, zone_key: &str) -> ObservedPod {
             .and_then(|labels| labels.get(LABEL_REVISION).cloned()),
         restarted_at: annotation(ANNOTATION_KUBECTL_RESTART),
         ready: is_ready,
+        ready_since: is_ready
+            .then(|| ready_condition(&status)?.last_transition_time.as_ref())
+            .flatten()
+            .map(seconds),
         never_ready_since: never_ready_since(pod, &status),
         running: is_running,
         address: status.pod_ip.clone().filter(|ip| !ip.is_empty()),
         terminating: metadata.deletion_timestamp.is_some(),
-        trouble: (!is_ready).then(|| trouble(&status)).flatten(),
+        // Kubernetes adds the grace period to it.
+        gone_by: metadata.deletion_timestamp.as_ref().map(seconds),
+        unscheduled: unscheduled(&status),
+        trouble: if is_ready {
+            node.and_then(|container| crash_loop(container, now))
+        } else {
+            trouble(&status, now)
+        },
         draining_since: annotation(ANNOTATION_DRAINING_SINCE).and_then(|text| text.parse().ok()),
         owner_uid: metadata
             .owner_references
@@ -60,9 +75,22 @@ fn ready_condition(status: &PodStatus) -> Option<&PodCondition> {
     conditions.find(|condition| condition.type_ == "Ready")
 }
 
+fn seconds(time: &Time) -> i64 {
+    time.0.as_second()
+}
+
+/// Why no host takes a pod.
+fn unscheduled(status: &PodStatus) -> Option<String> {
+    let mut conditions = status.conditions.iter().flatten();
+    let scheduled = conditions.find(|condition| condition.type_ == "PodScheduled")?;
+    let why = scheduled.message.as_ref().or(scheduled.reason.as_ref());
+    let is_refused = scheduled.status == "False";
+    why.filter(|_| is_refused)
+        .map(|why| cut_words(why, OBSTACLE_TEXT_MAX_BYTES))
+}
+
 /// Since when a pod that has never been ready could have been.
 fn never_ready_since(pod: &Pod, status: &PodStatus) -> Option<i64> {
-    let seconds = |time: &Time| time.0.as_second();
     let created = pod.metadata.creation_timestamp.as_ref().map_or(0, seconds);
     let Some(ready) = ready_condition(status) else {
         return Some(created);
@@ -79,7 +107,8 @@ fn never_ready_since(pod: &Pod, status: &PodStatus) -> Option<i64> {
 
 /// Why a pod is not ready, if one of its containers says so: that of the node first, then those
 /// that run before it, then those beside it.
-fn trouble(status: &PodStatus) -> Option<String> {
+fn trouble(status: &PodStatus, now: i64) -> Option<String> {
+    let container_trouble = |status| container_trouble(status, now);
     let containers = || status.container_statuses.iter().flatten();
     let mut node = containers().filter(|status| status.name == CONTAINER);
     let others = containers().filter(|status| status.name != CONTAINER);
@@ -93,56 +122,75 @@ fn trouble(status: &PodStatus) -> Option<String> {
     })
 }
 
-/// Why a container does not run, or does not stay up. The text is the same throughout a crash loop,
-/// in which the state alternates between running, terminated and waiting.
-fn container_trouble(container: &ContainerStatus) -> Option<String> {
-    let last_state = container.last_state.as_ref();
-    let state = container.state.as_ref();
-    let exit = state.and_then(|state| state.terminated.as_ref());
-    let exit = exit.or_else(|| last_state.and_then(|state| state.terminated.as_ref()));
-    let waiting = state.and_then(|state| state.waiting.as_ref());
-    let waits_for = waiting.and_then(|waiting| waiting.reason.as_deref());
-    let is_crash_loop = waits_for == Some("CrashLoopBackOff")
-        || (container.restart_count >= CRASHES_MIN_COUNT && !container.ready);
-    if let Some(exit) = exit.filter(|exit| is_crash_loop && exit.exit_code != 0) {
-        let reason = exit.reason.as_deref().unwrap_or("Error");
-        let message = exit.message.as_deref().unwrap_or_default();
-        let text = format!(
-            "crashes again and again: exit code {} ({reason})",
-            exit.exit_code
-        );
-        return Some(with_message(&text, message));
+/// Why a container does not run, or does not stay up.
+fn container_trouble(container: &ContainerStatus, now: i64) -> Option<String> {
+    if let Some(text) = crash_loop(container, now) {
+        return Some(text);
     }
-    let reason = waits_for.filter(|reason| !USUAL_WAITS.contains(reason))?;
-    let message = waiting.and_then(|waiting| waiting.message.as_deref());
-    Some(with_message(reason, message.unwrap_or_default()))
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref()?;
+    let is_usual = USUAL_WAITS.contains(&reason);
+    let message = one_line(waiting.message.as_deref().unwrap_or_default());
+    (!is_usual).then(|| with_message(reason, &cut_words(&message, TROUBLE_TEXT_MAX_BYTES)))
 }
 
-/// A text and the start of a message, cut between words.
+/// The last exit of a container that crashes again and again. The text is the same throughout a
+/// crash loop, in which the state alternates between running, ready, terminated and waiting: it is
+/// over once the container has run for a time.
+fn crash_loop(container: &ContainerStatus, now: i64) -> Option<String> {
+    let state = container.state.as_ref();
+    let last_state = container.last_state.as_ref();
+    let ended = state.and_then(|state| state.terminated.as_ref());
+    let exit = ended.or_else(|| last_state.and_then(|state| state.terminated.as_ref()))?;
+    let running = state.and_then(|state| state.running.as_ref());
+    let ran_since = running.and_then(|running| running.started_at.as_ref());
+    let is_steady = ran_since.is_some_and(|at| now - seconds(at) >= CRASHES_OVER_AFTER_SECONDS);
+    // An init container that has done its work is ready, and has ended.
+    let has_finished = ended.is_some() && container.ready;
+    if container.restart_count < CRASHES_MIN_COUNT || is_steady || has_finished {
+        return None;
+    }
+    let reason = exit.reason.as_deref().unwrap_or("Error");
+    let text = format!(
+        "crashes again and again: exit code {} ({reason})",
+        exit.exit_code
+    );
+    // Without a message of its own, it is the end of the container's output: the cause is its end.
+    let message = one_line(exit.message.as_deref().unwrap_or_default());
+    Some(with_message(
+        &text,
+        &end_words(&message, TROUBLE_TEXT_MAX_BYTES),
+    ))
+}
+
 fn with_message(text: &str, message: &str) -> String {
-    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     if message.is_empty() {
         return text.to_owned();
     }
-    let Some((end, _)) = message.char_indices().nth(TROUBLE_TEXT_MAX_COUNT) else {
-        return format!("{text}: {message}");
-    };
-    let start = &message[..end];
-    let start = start.rsplit_once(' ').map_or(start, |(words, _)| words);
-    format!("{text}: {start} ...")
+    format!("{text}: {message}")
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::jiff::Timestamp;
     use serde_json::{Value, json};
 
     use super::*;
 
     const START: &str = "2026-01-01T00:00:00Z";
 
+    /// A minute after the start.
+    fn now() -> i64 {
+        START.parse::<Timestamp>().unwrap().as_second() + 60
+    }
+
     fn pod(status: &Value) -> ObservedPod {
         let pod = json!({"metadata": {"name": "events-0"}, "status": status});
-        observe(&serde_json::from_value(pod).unwrap(), "zone")
+        observe(&serde_json::from_value(pod).unwrap(), "zone", now())
     }
 
     fn container(name: &str, state: &Value, restarts: i32) -> Value {
@@ -206,8 +254,39 @@ mod tests {
             assert_eq!(seen.trouble.as_deref(), Some(text), "{state}");
         }
         // A container that has been restarted once may be on its way.
-        let seen = pod(&json!({"containerStatuses": [container("node", &running(), 1)]}));
-        assert_eq!(seen.trouble, None);
+        for state in [running(), waiting("CrashLoopBackOff", "back-off 10s")] {
+            let seen = pod(&json!({"containerStatuses": [container("node", &state, 1)]}));
+            assert_eq!(seen.trouble, None);
+        }
+    }
+
+    #[test]
+    fn a_crash_loop_is_over_once_the_container_has_run_for_a_time() {
+        let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": START});
+        let node = container("node", &running(), 7);
+        let raw = json!({"status": {"conditions": [ready], "containerStatuses": [node]}});
+        let raw: Pod = serde_json::from_value(raw).unwrap();
+        let trouble_after = |seconds: i64| {
+            let seen = observe(&raw, "zone", now() - 60 + seconds);
+            assert!(seen.ready);
+            seen.trouble.is_some()
+        };
+        assert!(trouble_after(CRASHES_OVER_AFTER_SECONDS - 1));
+        assert!(!trouble_after(CRASHES_OVER_AFTER_SECONDS));
+    }
+
+    #[test]
+    fn the_words_of_the_scheduler_are_kept() {
+        let condition = |status: &str| {
+            let message = "0/3 nodes are available: 3 Insufficient cpu.";
+            let condition = json!({
+                "type": "PodScheduled", "status": status, "reason": "Unschedulable",
+                "message": message,
+            });
+            pod(&json!({"conditions": [condition]})).unscheduled
+        };
+        assert!(condition("False").unwrap().ends_with("Insufficient cpu."));
+        assert_eq!(condition("True"), None);
     }
 
     #[test]
