@@ -47,11 +47,23 @@ impl Rollout<'_> {
         if self.observed.view.is_none() && self.is_any_away() {
             return None;
         }
-        let mut outdated = self.pods.iter().filter(|(_, pod)| self.is_outdated(pod));
-        let is_dead =
-            |at: i32, pod: &ObservedPod| !pod.running && !pod.terminating && !self.is_heard(at);
-        let dead = outdated.find(|(at, pod)| is_dead(*at, pod))?;
+        let is_dead = |at: i32, pod: &ObservedPod| {
+            let is_silent = !pod.running && !pod.terminating && !self.is_heard(at);
+            self.may_go(pod) && is_silent
+        };
+        let dead = self.pods.iter().find(|(at, pod)| is_dead(*at, pod))?;
         Some(dead.0)
+    }
+
+    /// Whether a pod is outdated, and none is more likely to serve nobody. While no node describes
+    /// the cluster, one that has never been ready is: it may be the one that was deleted last, from
+    /// a template that has changed again since.
+    fn may_go(&self, pod: &ObservedPod) -> bool {
+        let was_never_ready =
+            |pod: &ObservedPod| self.is_outdated(pod) && pod.never_ready_since.is_some();
+        let is_any_likelier =
+            self.observed.view.is_none() && self.pods.iter().any(|(_, pod)| was_never_ready(pod));
+        self.is_outdated(pod) && (!is_any_likelier || was_never_ready(pod))
     }
 
     /// The first outdated pod of these that is useless.
@@ -59,7 +71,7 @@ impl Rollout<'_> {
         let is_blind = self.observed.view.is_none();
         let is_useless = |at: i32, pod: &ObservedPod| {
             let is_alive = self.is_heard(at) && (pod.never_ready_since.is_none() || !is_blind);
-            self.is_outdated(pod) && !is_alive
+            self.may_go(pod) && !is_alive
         };
         let useless = down.iter().find(|(at, pod)| is_useless(*at, pod))?;
         Some(useless.0)
