@@ -53,12 +53,7 @@ pub(super) async fn observe(
         pods(reconciler, namespace, names, zone_key, now),
         disks(reconciler, namespace, names),
     )?;
-    let set = live.iter().find(|(key, _)| key.kind == "StatefulSet");
-    let set = set.map(|(_, set)| serde_json::from_value::<StatefulSet>(set.clone()));
-    let stateful_set = set.transpose().map_err(|source| ReconcileError::Decode {
-        what: "the StatefulSet".to_owned(),
-        source,
-    })?;
+    let stateful_set = stateful_set(&live)?;
     let seen = warnings::Seen {
         names,
         stateful_set: stateful_set.as_ref(),
@@ -83,11 +78,9 @@ pub(super) async fn observe(
     let own_secrets: BTreeMap<String, &Secret> = own_secrets
         .map(|(name, secret)| (name.clone(), secret))
         .collect();
-    let admin = own_secrets.get(&names.operator_tls()).and_then(|secret| {
-        AdminClient::new(secret)
-            .inspect_err(|error| debug!(error = error_text(error), "cannot create a node client"))
-            .ok()
-    });
+    let admin = own_secrets
+        .get(&names.operator_tls())
+        .and_then(|secret| admin_client(secret));
     // Also those whose containers are said not to run: their nodes may answer all the same.
     let reachable = pods.iter().filter(|(_, pod)| pod.address.is_some());
     let hosts: BTreeMap<i32, String> = reachable
@@ -119,6 +112,22 @@ pub(super) async fn observe(
         first_host: names.pod_host(0, namespace),
         reporter: reports.reporter,
     })
+}
+
+fn stateful_set(live: &BTreeMap<ObjectKey, Value>) -> Result<Option<StatefulSet>, ReconcileError> {
+    let set = live.iter().find(|(key, _)| key.kind == "StatefulSet");
+    let set = set.map(|(_, set)| serde_json::from_value::<StatefulSet>(set.clone()));
+    set.transpose().map_err(|source| ReconcileError::Decode {
+        what: "the StatefulSet".to_owned(),
+        source,
+    })
+}
+
+/// A client for the nodes, if the Secret holds a valid certificate of the operator.
+fn admin_client(secret: &Secret) -> Option<AdminClient> {
+    AdminClient::new(secret)
+        .inspect_err(|error| debug!(error = error_text(error), "cannot create a node client"))
+        .ok()
 }
 
 /// The owner of a Secret, if it is not the cluster: another object controls it, or none does and it
