@@ -18,7 +18,7 @@ const NAME: &str = "load";
 /// Records per second in each partition.
 const RATE: &str = "50";
 /// A handover, and the start of a node, take several writes one after the other, each on two nodes.
-const STALLS_MAX_COUNT: u32 = 10;
+const STALLS_PER_PAUSE: u32 = 10;
 /// Pause between two measurements of the machine.
 const CONTROL_PAUSE: Duration = Duration::from_millis(10);
 /// Folder on a real disk.
@@ -67,8 +67,8 @@ pub(crate) struct Load<'a> {
     control: Control,
 }
 
-/// A small write and sync, one after the other, while a load runs: how long the machine itself stalls
-/// such a thing. A pause of the cluster is judged by it.
+/// A small write and sync, one after the other, while a load runs: how long the machine itself
+/// stalls such a thing. A pause of the cluster is judged by it.
 #[derive(Clone)]
 struct Control {
     longest_ns: Arc<AtomicU64>,
@@ -195,12 +195,12 @@ impl<'a> Load<'a> {
     }
 
     /// Waits for the end of the load. Fails if a partition had no acknowledgement for longer than
-    /// `most`, and [`STALLS_MAX_COUNT`] times the longest stall of the machine meanwhile.
+    /// `most`, and [`STALLS_PER_PAUSE`] times the longest stall of the machine meanwhile.
     pub(crate) async fn finish_within(self, most: Duration) -> anyhow::Result<()> {
         let (sandbox, control) = (self.sandbox, self.control.clone());
         let soaked = self.finish().await?;
         let (pause, stall) = (soaked.longest_pause, control.longest());
-        let most = most + stall * STALLS_MAX_COUNT;
+        let most = most + stall * STALLS_PER_PAUSE;
         sandbox.report_figure(format!(
             "{} records acknowledged, longest pause of a partition {:.2} s (at most {:.2} s; \
              longest stall of the machine {:.2} s)",
