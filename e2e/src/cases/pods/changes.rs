@@ -83,7 +83,7 @@ pub(in crate::cases) async fn an_image_that_cannot_start_stops_at_the_first_pod(
         AvailabilityWatch::start(sandbox, 3),
     );
     sandbox
-        .change(json!({"version": "0.0.0-is-not-there"}))
+        .change(json!({"version": "99.0.0-is-not-there"}))
         .await?;
     let says = |status: &LogClusterStatus| {
         let text = status.blocked_on.clone().unwrap_or_default();
