@@ -109,8 +109,10 @@ pub const REQUEUE_QUIET_SECONDS: u64 = 60;
 /// Interval between reconciles of a cluster at rest whose disks can grow: the maximum time that
 /// writes are refused before a disk grows.
 pub const REQUEUE_FILLING_SECONDS: u64 = 15;
-/// Interval between reconciles of a cluster none of whose pods runs.
+/// Interval between reconciles of a cluster none of whose pods runs, while it is young.
 pub const REQUEUE_OBSTRUCTED_SECONDS: u64 = 10;
+/// Age of a StatefulSet and of its pods up to which that interval is used.
+pub const OBSTRUCTED_MAX_SECONDS: i64 = 60;
 /// Interval between reconciles of a cluster that waits for something.
 pub const REQUEUE_WAITING_SECONDS: u64 = 3;
 /// Initial back-off after a failed reconcile; it doubles.

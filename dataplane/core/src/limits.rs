@@ -566,6 +566,9 @@ pub const TOPIC_READY_MAX: Duration = Duration::from_mins(1);
 pub const PRODUCE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Maximum timeout that a produce request may ask for.
 pub const PRODUCE_TIMEOUT_MAX: Duration = Duration::from_mins(2);
+/// Time that a read waits until a majority confirms that this node still leads. One round of
+/// heartbeats; the rest is for nodes without enough CPU.
+pub const READ_CONFIRM_MAX: Duration = Duration::from_secs(5);
 /// Time that a request waits for its partition to have a leader: longer than an election.
 pub const LEADER_WAIT_MAX: Duration = Duration::from_millis(2500);
 /// Delay before a request checks again for a leader that its node is not notified of. Forwarding

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use lograft_core::Offset;
-use lograft_core::limits::LEADER_WAIT_MAX;
+use lograft_core::limits::READ_CONFIRM_MAX;
 use lograft_raft::RaftError;
+use tokio::time::timeout;
 
 use crate::error::ApiError;
 use crate::serving::disk_read::{failed_read, read_from_disk};
@@ -15,8 +16,13 @@ use crate::serving::request::Position;
 /// leader that was deposed without noticing would otherwise serve a stale end of the log. Fails if
 /// this node does not lead, or if a majority does not respond; the client may retry.
 pub(crate) async fn catch_up(replica: &Replica) -> Result<(), ApiError> {
-    // Raft does not answer while it waits for a disk that hangs.
-    match tokio::time::timeout(LEADER_WAIT_MAX, replica.raft.ensure_linearizable()).await {
+    let confirmed = timeout(READ_CONFIRM_MAX, replica.raft.ensure_linearizable());
+    let confirmed = tokio::select! {
+        confirmed = confirmed => confirmed,
+        // Raft does not answer while it waits for a disk that hangs.
+        () = replica.raft.disk_hangs() => return Err(ApiError::no_majority()),
+    };
+    match confirmed {
         Ok(Ok(())) => Ok(()),
         Ok(Err(RaftError::NotLeader { .. })) => Err(ApiError::not_leader(None)),
         Ok(Err(_)) | Err(_) => Err(ApiError::no_majority()),

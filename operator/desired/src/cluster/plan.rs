@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use lograft_crds::limits::{
-    REQUEUE_FILLING_SECONDS, REQUEUE_OBSTRUCTED_SECONDS, REQUEUE_QUIET_SECONDS,
-    REQUEUE_WAITING_SECONDS,
+    OBSTRUCTED_MAX_SECONDS, REQUEUE_FILLING_SECONDS, REQUEUE_OBSTRUCTED_SECONDS,
+    REQUEUE_QUIET_SECONDS, REQUEUE_WAITING_SECONDS,
 };
 use lograft_crds::log_cluster::BlockedReason;
 use serde_json::Value;
@@ -152,6 +152,19 @@ pub fn plan(
     Ok(plan)
 }
 
+/// Whether the StatefulSet or a pod was created a short time ago.
+fn is_young(observed: &Observed) -> bool {
+    let set = observed.stateful_set.as_ref();
+    let created = set.and_then(|set| set.metadata.creation_timestamp.as_ref());
+    let created = created.map(|created| created.0.as_second());
+    let started = observed
+        .pods
+        .values()
+        .filter_map(|pod| pod.never_ready_since);
+    let youngest = started.chain(created).max();
+    youngest.is_some_and(|at| observed.now_unix_seconds - at < OBSTRUCTED_MAX_SECONDS)
+}
+
 /// Waits that the spec itself causes.
 fn spec_waits(cluster: &ValidCluster) -> Vec<Wait> {
     let invalid = cluster.unsupported.as_ref();
@@ -235,7 +248,7 @@ impl Plan {
             return REQUEUE_WAITING_SECONDS;
         }
         // Nor does a watch report why a pod does not start: that is read from events.
-        let is_obstructed = !are_all_ready && observed.stateful_set.is_some();
+        let is_obstructed = !are_all_ready && is_young(observed);
         // No watch reports that a disk fills up.
         let longest = if is_obstructed {
             REQUEUE_OBSTRUCTED_SECONDS
