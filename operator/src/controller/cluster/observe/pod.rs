@@ -50,9 +50,20 @@ pub(super) fn observe(pod: &Pod, zone_key: &str, now: i64) -> ObservedPod {
         gone_by: metadata.deletion_timestamp.as_ref().map(seconds),
         unscheduled: unscheduled(&status),
         trouble: if is_ready {
-            node.and_then(|container| crash_loop(container, now))
+            let patience = Patience {
+                now,
+                restarts: CRASHES_MIN_COUNT,
+            };
+            node.and_then(|container| crash_loop(container, patience))
         } else {
-            trouble(&status, now)
+            // A pod that was ready may be on its way back. One that never was has just failed.
+            let was_never_ready = never_ready_since(pod, &status).is_some();
+            let restarts = if was_never_ready {
+                0
+            } else {
+                CRASHES_MIN_COUNT
+            };
+            trouble(&status, Patience { now, restarts })
         },
         draining_since: annotation(ANNOTATION_DRAINING_SINCE).and_then(|text| text.parse().ok()),
         owner_uid: metadata
@@ -67,6 +78,15 @@ pub(super) fn observe(pod: &Pod, zone_key: &str, now: i64) -> ObservedPod {
             .as_ref()
             .and_then(|labels| labels.get(zone_key).cloned()),
     }
+}
+
+/// When exits of a container count as trouble.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Seconds since 1970.
+    now: i64,
+    /// Restarts from which on they do.
+    restarts: i32,
 }
 
 /// The condition `Ready` of a pod, if it has one.
@@ -107,8 +127,8 @@ fn never_ready_since(pod: &Pod, status: &PodStatus) -> Option<i64> {
 
 /// Why a pod is not ready, if one of its containers says so: that of the node first, then those
 /// that run before it, then those beside it.
-fn trouble(status: &PodStatus, now: i64) -> Option<String> {
-    let container_trouble = |status| container_trouble(status, now);
+fn trouble(status: &PodStatus, patience: Patience) -> Option<String> {
+    let container_trouble = |status| container_trouble(status, patience);
     let containers = || status.container_statuses.iter().flatten();
     let mut node = containers().filter(|status| status.name == CONTAINER);
     let others = containers().filter(|status| status.name != CONTAINER);
@@ -123,8 +143,8 @@ fn trouble(status: &PodStatus, now: i64) -> Option<String> {
 }
 
 /// Why a container does not run, or does not stay up.
-fn container_trouble(container: &ContainerStatus, now: i64) -> Option<String> {
-    if let Some(text) = crash_loop(container, now) {
+fn container_trouble(container: &ContainerStatus, patience: Patience) -> Option<String> {
+    if let Some(text) = crash_loop(container, patience) {
         return Some(text);
     }
     let waiting = container.state.as_ref()?.waiting.as_ref()?;
@@ -134,10 +154,11 @@ fn container_trouble(container: &ContainerStatus, now: i64) -> Option<String> {
     (!is_usual).then(|| with_message(reason, &cut_words(&message, TROUBLE_TEXT_MAX_BYTES)))
 }
 
-/// The last exit of a container that crashes again and again. The text is the same throughout a
-/// crash loop, in which the state alternates between running, ready, terminated and waiting: it is
-/// over once the container has run for a time.
-fn crash_loop(container: &ContainerStatus, now: i64) -> Option<String> {
+/// The last exit of a container that crashes. The text is the same throughout a crash loop, in
+/// which the state alternates between running, ready, terminated and waiting: it is over once the
+/// container has run for a time.
+fn crash_loop(container: &ContainerStatus, patience: Patience) -> Option<String> {
+    let Patience { now, restarts } = patience;
     let state = container.state.as_ref();
     let last_state = container.last_state.as_ref();
     let ended = state.and_then(|state| state.terminated.as_ref());
@@ -147,14 +168,16 @@ fn crash_loop(container: &ContainerStatus, now: i64) -> Option<String> {
     let is_steady = ran_since.is_some_and(|at| now - seconds(at) >= CRASHES_OVER_AFTER_SECONDS);
     // An init container that has done its work is ready, and has ended.
     let has_finished = ended.is_some() && container.ready;
-    if container.restart_count < CRASHES_MIN_COUNT || is_steady || has_finished {
+    if container.restart_count < restarts || is_steady || has_finished {
         return None;
     }
+    let what = if container.restart_count < CRASHES_MIN_COUNT {
+        "has ended"
+    } else {
+        "crashes again and again"
+    };
     let reason = exit.reason.as_deref().unwrap_or("Error");
-    let text = format!(
-        "crashes again and again: exit code {} ({reason})",
-        exit.exit_code
-    );
+    let text = format!("{what}: exit code {} ({reason})", exit.exit_code);
     // Without a message of its own, it is the end of the container's output: the cause is its end.
     let message = one_line(exit.message.as_deref().unwrap_or_default());
     Some(with_message(
@@ -194,11 +217,15 @@ mod tests {
     }
 
     fn container(name: &str, state: &Value, restarts: i32) -> Value {
-        json!({
+        let mut container = json!({
             "name": name, "image": "i", "imageID": "i", "ready": false, "restartCount": restarts,
             "state": state,
-            "lastState": {"terminated": {"exitCode": 3, "reason": "Error", "message": "bad  port"}},
-        })
+        });
+        if restarts > 0 {
+            let exit = json!({"exitCode": 3, "reason": "Error", "message": "bad  port"});
+            container["lastState"] = json!({"terminated": exit});
+        }
+        container
     }
 
     fn running() -> Value {
@@ -253,10 +280,17 @@ mod tests {
             let text = "crashes again and again: exit code 3 (Error): bad port";
             assert_eq!(seen.trouble.as_deref(), Some(text), "{state}");
         }
-        // A container that has been restarted once may be on its way.
+        // From the first exit on, while the pod has never been ready.
         for state in [running(), waiting("CrashLoopBackOff", "back-off 10s")] {
-            let seen = pod(&json!({"containerStatuses": [container("node", &state, 1)]}));
-            assert_eq!(seen.trouble, None);
+            let mut raw = json!({"containerStatuses": [container("node", &state, 1)]});
+            let text = "has ended: exit code 3 (Error): bad port";
+            assert_eq!(pod(&raw).trouble.as_deref(), Some(text), "{state}");
+            // A pod that was ready may be on its way back.
+            raw["startTime"] = json!("2025-01-01T00:00:00Z");
+            raw["conditions"] = json!([
+                {"type": "Ready", "status": "False", "lastTransitionTime": START},
+            ]);
+            assert_eq!(pod(&raw).trouble, None, "{state}");
         }
     }
 
