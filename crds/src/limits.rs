@@ -109,10 +109,6 @@ pub const REQUEUE_QUIET_SECONDS: u64 = 60;
 /// Interval between reconciles of a cluster at rest whose disks can grow: the maximum time that
 /// writes are refused before a disk grows.
 pub const REQUEUE_FILLING_SECONDS: u64 = 15;
-/// Interval between reconciles of a cluster none of whose pods runs, while it is young.
-pub const REQUEUE_OBSTRUCTED_SECONDS: u64 = 10;
-/// Age of a StatefulSet and of its pods up to which that interval is used.
-pub const OBSTRUCTED_MAX_SECONDS: i64 = 60;
 /// Interval between reconciles of a cluster that waits for something.
 pub const REQUEUE_WAITING_SECONDS: u64 = 3;
 /// Initial back-off after a failed reconcile; it doubles.
@@ -150,6 +146,8 @@ pub const CRASHES_MIN_COUNT: i32 = 2;
 pub const CRASHES_OVER_AFTER_SECONDS: i64 = 600;
 /// Age of a pod or claim below which what keeps it waiting is not reported: it may be on its way.
 pub const OBSTACLE_MIN_AGE_SECONDS: i64 = 10;
+/// Age at which the cluster of such an object is looked at again.
+pub const OBSTACLE_LOOK_AFTER_SECONDS: i64 = OBSTACLE_MIN_AGE_SECONDS + 5;
 /// Age above which a warning event about an object no longer explains its state. The StatefulSet
 /// controller repeats a refused creation at intervals of up to 17 minutes.
 pub const OBSTACLE_EVENT_MAX_AGE_SECONDS: i64 = 1200;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use lograft_crds::limits::{
-    OBSTRUCTED_MAX_SECONDS, REQUEUE_FILLING_SECONDS, REQUEUE_OBSTRUCTED_SECONDS,
-    REQUEUE_QUIET_SECONDS, REQUEUE_WAITING_SECONDS,
+    OBSTACLE_LOOK_AFTER_SECONDS, REQUEUE_FILLING_SECONDS, REQUEUE_QUIET_SECONDS,
+    REQUEUE_WAITING_SECONDS,
 };
 use lograft_crds::log_cluster::BlockedReason;
 use serde_json::Value;
@@ -152,17 +152,18 @@ pub fn plan(
     Ok(plan)
 }
 
-/// Whether the StatefulSet or a pod was created a short time ago.
-fn is_young(observed: &Observed) -> bool {
+/// Time until what keeps the youngest object from being ready can be told: it may be on its way
+/// before. None once it has been looked at.
+fn next_look(observed: &Observed) -> Option<u64> {
     let set = observed.stateful_set.as_ref();
     let created = set.and_then(|set| set.metadata.creation_timestamp.as_ref());
     let created = created.map(|created| created.0.as_second());
-    let started = observed
-        .pods
-        .values()
-        .filter_map(|pod| pod.never_ready_since);
-    let youngest = started.chain(created).max();
-    youngest.is_some_and(|at| observed.now_unix_seconds - at < OBSTRUCTED_MAX_SECONDS)
+    let pods = observed.pods.values();
+    let started = pods.filter_map(|pod| pod.never_ready_since);
+    let claims = observed.disks.values().map(|disk| disk.created);
+    let youngest = started.chain(claims).chain(created).max()?;
+    let left = youngest + OBSTACLE_LOOK_AFTER_SECONDS - observed.now_unix_seconds;
+    u64::try_from(left).ok().filter(|left| *left > 0)
 }
 
 /// Waits that the spec itself causes.
@@ -247,16 +248,19 @@ impl Plan {
         if (is_running || !self.is_empty()) && is_unfinished {
             return REQUEUE_WAITING_SECONDS;
         }
-        // Nor does a watch report why a pod does not start: that is read from events.
-        let is_obstructed = !are_all_ready && is_young(observed);
         // No watch reports that a disk fills up.
-        let longest = if is_obstructed {
-            REQUEUE_OBSTRUCTED_SECONDS
-        } else if is_running && cluster.spec.storage.auto_grow.is_some() {
+        let longest = if is_running && cluster.spec.storage.auto_grow.is_some() {
             REQUEUE_FILLING_SECONDS
         } else {
             REQUEUE_QUIET_SECONDS
         };
+        // Nor does one report why a pod does not start: that is read from events.
+        let next_look = if are_all_ready {
+            None
+        } else {
+            next_look(observed)
+        };
+        let longest = next_look.map_or(longest, |look| look.min(longest));
         next_check.map_or(longest, |check| {
             let left = u64::try_from(check - observed.now_unix_seconds).unwrap_or(0);
             left.clamp(1, longest)
