@@ -70,7 +70,7 @@ async fn a_node_whose_disk_hangs_hands_over_closes_its_ports_and_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "not yet stable: fails about once in ten runs on a loaded machine"]
+#[ignore = "24 s long, and its bounds need a quiet machine"]
 async fn reads_that_hang_are_answered_and_block_no_writes_and_no_control() {
     let (cluster, disk) = with_a_simulated_disk().await;
     // More than the tail cache holds, so that the first records are read from disk.

@@ -17,6 +17,8 @@ use clap::Parser;
 
 use table::Mutant;
 
+/// Time for a build, or for the tests of a mutant.
+const TEST_MAX_SECONDS: &str = "1200";
 const TABLE: &str = "dataplane/core/tests/mutants/table.txt";
 
 /// Break safety lines one at a time and check that a test notices each.
@@ -159,8 +161,13 @@ impl Scratch {
 
     /// Whether the tests of a mutant pass.
     fn test(&self, mutant: &Mutant, options: &[&str], filters: &[String]) -> Result<bool> {
-        let mut command = Command::new(&self.cargo);
+        // A broken line may make a test wait without end: `timeout` ends all of its processes, and
+        // the line counts as noticed.
+        let mut command = Command::new("timeout");
         command
+            .arg("--kill-after=5")
+            .arg(TEST_MAX_SECONDS)
+            .arg(&self.cargo)
             .current_dir(&self.tree)
             .env("CARGO_TARGET_DIR", &self.target)
             .args([
@@ -176,7 +183,7 @@ impl Scratch {
             .args(filters)
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let status = command.status().context("cannot run cargo")?;
+        let status = command.status().context("cannot run timeout and cargo")?;
         Ok(status.success())
     }
 }
