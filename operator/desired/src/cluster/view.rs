@@ -216,6 +216,29 @@ fn has_majority_without(voters: &[(u64, bool)], without: u64) -> bool {
 }
 
 #[cfg(test)]
+impl ObservedNode {
+    /// A reachable member that has reported nothing else.
+    pub(crate) fn member(id: u64, name: String) -> Self {
+        Self {
+            id,
+            name,
+            state: NodeState::Active,
+            reachable: true,
+            version: String::new(),
+            feature_level: FeatureLevel(0),
+            disk_total_bytes: 0,
+            disk_free_bytes: 0,
+            disk_low: false,
+            leaders: 0,
+            meta: None,
+            lag_entries: 0,
+            certificate_not_after: None,
+            roots: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

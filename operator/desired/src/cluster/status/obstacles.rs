@@ -84,33 +84,14 @@ fn unready(
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
-
+    use super::super::tests::{NOW, one_pod};
     use super::*;
     use crate::cluster::observed::ObservedDisk;
-
-    const NOW: i64 = 1000;
 
     fn waiting() -> ObservedPod {
         ObservedPod {
             never_ready_since: Some(NOW - 60),
             ..ObservedPod::default()
-        }
-    }
-
-    fn observed(pod: Option<ObservedPod>) -> Observed {
-        let spec = StatefulSetSpec {
-            replicas: Some(1),
-            ..StatefulSetSpec::default()
-        };
-        Observed {
-            now_unix_seconds: NOW,
-            stateful_set: Some(StatefulSet {
-                spec: Some(spec),
-                ..StatefulSet::default()
-            }),
-            pods: pod.into_iter().map(|pod| (0, pod)).collect(),
-            ..Observed::default()
         }
     }
 
@@ -127,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_refused_pod_has_the_words_of_the_api_server() {
-        let mut seen = observed(None);
+        let mut seen = one_pod(None);
         assert_eq!(sentences(&seen), Vec::<String>::new());
         let text = "create Pod events-0 in StatefulSet events failed error: pods \"events-0\" is \
                     forbidden: exceeded quota: small";
@@ -144,7 +125,7 @@ mod tests {
     fn a_pod_without_a_host_has_the_words_of_the_scheduler_or_of_the_provisioner() {
         let mut pod = waiting();
         pod.unscheduled = Some("0/3 nodes are available: 3 Insufficient cpu.".to_owned());
-        let mut seen = observed(Some(pod));
+        let mut seen = one_pod(Some(pod));
         seen.disks.insert(0, ObservedDisk::default());
         let scheduler = "pod events-0 cannot be scheduled: 0/3 nodes are available: 3 \
                          Insufficient cpu.";
@@ -161,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_pod_with_a_host_has_the_words_of_kubelet() {
-        let mut seen = observed(Some(waiting()));
+        let mut seen = one_pod(Some(waiting()));
         warn(
             &mut seen,
             "Pod",
@@ -183,12 +164,12 @@ mod tests {
             unscheduled: Some("unbound".to_owned()),
             ..ObservedPod::default()
         };
-        assert_eq!(sentences(&observed(Some(young))), Vec::<String>::new());
+        assert_eq!(sentences(&one_pod(Some(young))), Vec::<String>::new());
         let crashing = ObservedPod {
             trouble: Some("crashes".to_owned()),
             ..waiting()
         };
-        let seen = observed(Some(crashing.clone()));
+        let seen = one_pod(Some(crashing.clone()));
         let broken = Intervention::BrokenPod {
             pod: "events-0".to_owned(),
             why: "crashes".to_owned(),
@@ -198,6 +179,6 @@ mod tests {
             ready: true,
             ..crashing
         };
-        assert_eq!(sentences(&observed(Some(ready))), Vec::<String>::new());
+        assert_eq!(sentences(&one_pod(Some(ready))), Vec::<String>::new());
     }
 }

@@ -7,10 +7,10 @@ use super::*;
 use crate::ObjectKey;
 use crate::cluster::observed::ObservedPod;
 use crate::cluster::outcome::{Step, StepFailure};
-use crate::cluster::view::{ClusterView, FeatureLevel, NodeState, ObservedCheck, ObservedNode};
+use crate::cluster::view::{ClusterView, ObservedCheck, ObservedNode};
 use crate::cluster::wait::Progress;
 
-const NOW: i64 = 1_800_000_000;
+pub(super) const NOW: i64 = 1_800_000_000;
 
 fn raw(status: Option<LogClusterStatus>) -> LogCluster {
     let mut raw = LogCluster::new("events", LogClusterSpec::default());
@@ -289,21 +289,21 @@ fn an_invalid_spec_changes_the_readiness_only() {
 /// A bootstrapped cluster of one node, described by it.
 fn one_node(reachable: bool, pod: Option<ObservedPod>) -> Observed {
     let node = ObservedNode {
-        id: 1,
-        name: "events-0".to_owned(),
-        state: NodeState::Active,
         reachable,
-        version: String::new(),
-        feature_level: FeatureLevel(0),
-        disk_total_bytes: 0,
-        disk_free_bytes: 0,
-        disk_low: false,
-        leaders: 0,
-        meta: None,
-        lag_entries: 0,
-        certificate_not_after: None,
-        roots: Vec::new(),
+        ..ObservedNode::member(1, "events-0".to_owned())
     };
+    Observed {
+        view: Some(ClusterView {
+            nodes: vec![node],
+            meta_leader: Some(1),
+            ..ClusterView::default()
+        }),
+        ..one_pod(pod)
+    }
+}
+
+/// A StatefulSet of one pod, and the pod if it exists.
+pub(super) fn one_pod(pod: Option<ObservedPod>) -> Observed {
     let spec = StatefulSetSpec {
         replicas: Some(1),
         ..StatefulSetSpec::default()
@@ -315,11 +315,6 @@ fn one_node(reachable: bool, pod: Option<ObservedPod>) -> Observed {
             ..StatefulSet::default()
         }),
         pods: pod.into_iter().map(|pod| (0, pod)).collect(),
-        view: Some(ClusterView {
-            nodes: vec![node],
-            meta_leader: Some(1),
-            ..ClusterView::default()
-        }),
         ..Observed::default()
     }
 }

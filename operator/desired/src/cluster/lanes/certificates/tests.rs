@@ -1,7 +1,6 @@
 use lograft_crds::{LogCluster, LogClusterSpec};
 
 use super::*;
-use crate::cluster::view::{FeatureLevel, NodeState};
 
 const NOW: i64 = 1_800_000_000;
 const DAY: i64 = 86_400;
@@ -242,22 +241,12 @@ fn view(observed: &Observed, roots: &[String], is_current: bool) -> ClusterView 
     let names = ClusterNames("events");
     let expiries = expiries(observed, &names.node_tls());
     let node = |at: i32| ObservedNode {
-        id: u64::try_from(at).unwrap() + 1,
-        name: names.pod(at),
-        state: NodeState::Active,
-        reachable: true,
         version: "0.1.0".to_owned(),
-        feature_level: FeatureLevel(0),
-        disk_total_bytes: 0,
-        disk_free_bytes: 0,
-        disk_low: false,
-        leaders: 0,
-        meta: None,
-        lag_entries: 0,
         certificate_not_after: expiries
             .get(&format!("{}.crt", names.pod(at)))
             .map(|expiry| expiry - i64::from(!is_current)),
         roots: roots.to_vec(),
+        ..ObservedNode::member(u64::try_from(at).unwrap() + 1, names.pod(at))
     };
     ClusterView {
         nodes: (0..3).map(node).collect(),
