@@ -15,6 +15,7 @@ mod obstacles;
 mod pods;
 mod refusals;
 mod rivals;
+mod said;
 mod versions;
 
 use std::pin::Pin;

@@ -7,18 +7,13 @@ use anyhow::{Context as _, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use lograft_crds::LogClusterStatus;
-use lograft_crds::log_cluster::Blocked;
 use serde_json::{Value, json};
 
+use super::said::{blocked_for, condition, one_warning};
 use crate::operator::Operator;
 use crate::sandbox::{Sandbox, await_condition};
-
-/// The entry with this reason.
-fn entry<'a>(status: &'a LogClusterStatus, reason: &str) -> Option<&'a Blocked> {
-    status.blocked.iter().find(|entry| entry.reason == reason)
-}
 
 /// Writes a warning about an object, as a controller does.
 async fn warn(sandbox: &Sandbox, about: Value, reason: &str, text: &str) -> anyhow::Result<()> {
@@ -32,6 +27,14 @@ async fn warn(sandbox: &Sandbox, about: Value, reason: &str, text: &str) -> anyh
     let api = sandbox.api::<Event>();
     api.create(&PostParams::default(), &event).await?;
     Ok(())
+}
+
+/// Waits for the StatefulSet.
+async fn stateful_set(sandbox: &Sandbox) -> anyhow::Result<StatefulSet> {
+    await_condition("the StatefulSet", || async {
+        Ok(sandbox.api::<StatefulSet>().get_opt("events").await?)
+    })
+    .await
 }
 
 /// Creates the first pod of the StatefulSet.
@@ -78,10 +81,7 @@ async fn set_pod_status(sandbox: &Sandbox, status: Value) -> anyhow::Result<()> 
 
 /// A quota refuses the first pod.
 async fn refuse_pod(sandbox: &Sandbox) -> anyhow::Result<()> {
-    let set = await_condition("the StatefulSet", || async {
-        Ok(sandbox.api::<StatefulSet>().get_opt("events").await?)
-    })
-    .await?;
+    let set = stateful_set(sandbox).await?;
     let namespace = set.metadata.namespace.clone();
     let set = json!({
         "kind": "StatefulSet", "name": "events", "namespace": namespace, "uid": set.metadata.uid,
@@ -91,26 +91,20 @@ async fn refuse_pod(sandbox: &Sandbox) -> anyhow::Result<()> {
     warn(sandbox, set, "FailedCreate", &refused).await?;
     let status = sandbox
         .status("the quota", |status| {
-            entry(status, "PodNotCreated").is_some()
+            blocked_for(status, "PodNotCreated").is_some()
         })
         .await?;
-    let found = entry(&status, "PodNotCreated").context("no entry")?;
+    let found = blocked_for(&status, "PodNotCreated").context("no entry")?;
     let sentence = format!("pod events-0 cannot be created: {quota}");
     ensure!(found.message == sentence, "{found:?}");
     ensure!(
         found.subject.as_deref() == Some("Pod events-0"),
         "{found:?}"
     );
-    let blocked_on = status.blocked_on.unwrap_or_default();
+    let blocked_on = status.blocked_on.clone().unwrap_or_default();
     ensure!(blocked_on.starts_with(&sentence), "{blocked_on}");
-    ensure!(
-        status
-            .conditions
-            .iter()
-            .any(|c| c.type_ == "Ready" && c.message == sentence),
-        "{:?}",
-        status.conditions
-    );
+    let ready = condition(&status, "Ready")?;
+    ensure!(ready.message == sentence, "{ready:?}");
     Ok(())
 }
 
@@ -128,13 +122,13 @@ pub(super) async fn what_keeps_a_pod_from_running_is_named(
     set_pod_status(sandbox, json!({"conditions": [unscheduled]})).await?;
     let status = sandbox
         .status("the scheduler", |status| {
-            entry(status, "PodNotScheduled").is_some()
+            blocked_for(status, "PodNotScheduled").is_some()
         })
         .await?;
-    let found = entry(&status, "PodNotScheduled").context("no entry")?;
+    let found = blocked_for(&status, "PodNotScheduled").context("no entry")?;
     ensure!(found.message.ends_with(words), "{found:?}");
     ensure!(
-        entry(&status, "PodNotCreated").is_none(),
+        blocked_for(&status, "PodNotCreated").is_none(),
         "{:?}",
         status.blocked
     );
@@ -147,11 +141,10 @@ pub(super) async fn what_keeps_a_pod_from_running_is_named(
     let unknown = "storageclass.storage.k8s.io \"fast\" not found";
     warn(sandbox, claim, "ProvisioningFailed", unknown).await?;
     let names_class = |status: &LogClusterStatus| {
-        entry(status, "ClaimNotBound").is_some_and(|entry| entry.message.ends_with(unknown))
+        blocked_for(status, "ClaimNotBound").is_some_and(|entry| entry.message.ends_with(unknown))
     };
     let status = sandbox.status("the storage class", names_class).await?;
-    let storage = status.conditions.iter().find(|c| c.type_ == "StorageReady");
-    let storage = storage.context("no condition")?;
+    let storage = condition(&status, "StorageReady")?;
     ensure!(storage.message.ends_with(unknown), "{storage:?}");
     Ok(())
 }
@@ -161,10 +154,7 @@ pub(super) async fn a_crash_loop_is_one_state_and_one_event(
     _: &mut Operator,
 ) -> anyhow::Result<()> {
     sandbox.create(json!({})).await?;
-    await_condition("the StatefulSet", || async {
-        Ok(sandbox.api::<StatefulSet>().get_opt("events").await?)
-    })
-    .await?;
+    stateful_set(sandbox).await?;
     create_pod(sandbox).await?;
     let exit = json!({"terminated": {"exitCode": 3, "reason": "Error", "message": "bad port"}});
     let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
@@ -184,10 +174,10 @@ pub(super) async fn a_crash_loop_is_one_state_and_one_event(
             tokio::time::sleep(Duration::from_secs(2)).await;
             let status = sandbox
                 .status("the crash loop", |status| {
-                    entry(status, "RolloutStuck").is_some()
+                    blocked_for(status, "RolloutStuck").is_some()
                 })
                 .await?;
-            let found = entry(&status, "RolloutStuck").context("no entry")?;
+            let found = blocked_for(&status, "RolloutStuck").context("no entry")?;
             ensure!(
                 found.message.contains("exit code 3 (Error): bad port"),
                 "{found:?}"
@@ -196,14 +186,8 @@ pub(super) async fn a_crash_loop_is_one_state_and_one_event(
             ensure!(*first == found.since, "{first:?}, then {found:?}");
         }
     }
-    let own = ListParams::default().fields("type=Warning,reason=RolloutStuck");
-    let events = sandbox.api::<Event>().list(&own).await?.items;
-    ensure!(events.len() == 1, "{events:#?}");
-    let event = &events[0];
-    ensure!(
-        event.count == Some(1) && event.last_timestamp.is_some(),
-        "{event:#?}"
-    );
+    let event = one_warning(sandbox, "RolloutStuck").await?;
+    ensure!(event.count == Some(1), "{event:#?}");
     ensure!(
         event.involved_object.kind.as_deref() == Some("LogCluster"),
         "{event:#?}"

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use k8s_openapi::api::core::v1::{Event, ResourceQuota};
-use kube::api::{DeleteParams, ListParams, PostParams};
+use k8s_openapi::api::core::v1::ResourceQuota;
+use kube::api::{DeleteParams, PostParams};
 use lograft_crds::LogClusterStatus;
 use serde_json::json;
 
 use super::{CHANGE_MAX, await_ready, ready};
+use crate::cases::said::{blocked_for, condition, one_warning};
 use crate::chart::Chart;
 use crate::sandbox::Sandbox;
 
@@ -45,8 +46,7 @@ pub(in crate::cases) async fn a_quota_is_named_and_the_cluster_starts_without_it
     api.create(&PostParams::default(), &quota).await?;
     sandbox.create(json!({"storage": {"size": "1Gi"}})).await?;
     let status = await_blocked(sandbox, "PodNotCreated", &["events-", "exceeded quota"]).await?;
-    let ready = status.conditions.iter().find(|c| c.type_ == "Ready");
-    let ready = ready.context("no condition")?;
+    let ready = condition(&status, "Ready")?;
     ensure!(ready.reason == "PodBlocked", "{ready:?}");
     api.delete("small", &DeleteParams::default()).await?;
     // The StatefulSet controller tries again after up to 17 minutes: an edit makes it try at once.
@@ -93,12 +93,7 @@ pub(in crate::cases) async fn a_crash_loop_is_one_state_and_one_event(
     sandbox
         .change(json!({"image": chart.operator_image}))
         .await?;
-    let is_stuck = |status: &LogClusterStatus| {
-        let mut entries = status.blocked.iter();
-        entries
-            .find(|entry| entry.reason == "RolloutStuck")
-            .cloned()
-    };
+    let is_stuck = |status: &LogClusterStatus| blocked_for(status, "RolloutStuck").cloned();
     let status = sandbox
         .status_for(CHANGE_MAX, "the rollout to be stuck", |status| {
             is_stuck(status).is_some()
@@ -116,21 +111,17 @@ pub(in crate::cases) async fn a_crash_loop_is_one_state_and_one_event(
         let entry = is_stuck(&status);
         let entry = entry.with_context(|| format!("not stuck: {:?}", status.blocked))?;
         ensure!(entry.since == first.since, "{first:?}, then {entry:?}");
-        let progressing = status.conditions.iter().find(|c| c.type_ == "Progressing");
-        let progressing = progressing.context("no condition")?;
+        let progressing = condition(&status, "Progressing")?;
         ensure!(progressing.reason == "RolloutStuck", "{progressing:?}");
         looks += 1;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    let own = ListParams::default().fields("type=Warning,reason=RolloutStuck");
-    let events = sandbox.api::<Event>().list(&own).await?.items;
-    ensure!(events.len() == 1, "{events:#?}");
-    let count = events[0].count.unwrap_or(0);
+    let event = one_warning(sandbox, "RolloutStuck").await?;
+    let count = event.count.unwrap_or(0);
     sandbox.report_figure(format!(
         "{looks} looks in {} s: one reason, one since; one event, count {count}",
         watched.as_secs()
     ));
-    ensure!(events[0].last_timestamp.is_some(), "{events:#?}");
     // The way back.
     sandbox.change(json!({"image": null})).await?;
     await_ready(sandbox, CHANGE_MAX).await?;
@@ -147,8 +138,7 @@ pub(in crate::cases) async fn a_planned_replacement_is_no_alarm(
     let watch = async {
         loop {
             let status = sandbox.status("a status", |_| true).await?;
-            let degraded = status.conditions.iter().find(|c| c.type_ == "Degraded");
-            let degraded = degraded.context("no condition")?;
+            let degraded = condition(&status, "Degraded")?;
             ensure!(degraded.status == "False", "{degraded:?}");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
