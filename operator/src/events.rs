@@ -6,11 +6,15 @@ use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource as _};
+use lograft_crds::LogCluster;
 use lograft_crds::limits::EVENT_TEXT_MAX_BYTES;
 use lograft_crds::names::OPERATOR;
-use lograft_operator_desired::cut_words;
+use lograft_operator_desired::{cut_words, hash_text};
 use serde_json::json;
+use tracing::warn;
+
+use crate::error_text::error_text;
 
 /// Something that has happened to a LogCluster.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +42,22 @@ impl Publisher {
         Self { client, instance }
     }
 
+    /// Publishes an event about a LogCluster. A failure is logged and not repeated: status has the
+    /// same information.
+    pub(crate) async fn report(&self, cluster: &LogCluster, happening: &Happening<'_>) {
+        let regarding = cluster.object_ref(&());
+        if let Err(error) = self.publish(&regarding, happening).await {
+            let part = |name: Option<String>| name.unwrap_or_default();
+            warn!(
+                cluster = format!("{}/{}", part(regarding.namespace), part(regarding.name)),
+                error = error_text(&error),
+                "cannot publish the event"
+            );
+        }
+    }
+
     /// Publishes an event about the object `regarding`, or counts it if it is known.
-    pub(crate) async fn publish(
+    async fn publish(
         &self,
         regarding: &ObjectReference,
         happening: &Happening<'_>,
@@ -93,16 +111,13 @@ impl Publisher {
 }
 
 /// The name of the event: the same for all happenings that are counted as one.
-// FNV-1a, 64 bits. A collision would count two events as one, and changes nothing else.
+// A collision of the hash would count two events as one, and changes nothing else.
 fn name(regarding: &ObjectReference, happening: &Happening<'_>) -> String {
     let uid = regarding.uid.as_deref().unwrap_or_default();
     let about = happening.about.unwrap_or_default();
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in [uid, happening.reason, about].join("\n").bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
     let cluster = regarding.name.as_deref().unwrap_or_default();
-    format!("{cluster}.{hash:016x}")
+    let hash = hash_text(&[uid, happening.reason, about].join("\n"));
+    format!("{cluster}.{hash}")
 }
 
 /// A reference to an object by its kind and name in one text, such as `Pod data-0`; none for what

@@ -16,4 +16,4 @@ mod version;
 pub use object::{ObjectKey, ObjectRef};
 pub use quantity::bytes_of;
 pub use settings::Settings;
-pub use text::{cut_words, end_words};
+pub use text::{cut_words, end_words, hash_text};

@@ -5,7 +5,8 @@ use std::fmt;
 
 use lograft_crds::names::ANNOTATION_APPLIED;
 use serde_json::{Value, json};
-use twox_hash::XxHash64;
+
+use crate::text::hash_text;
 
 /// Kind and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,12 +52,12 @@ pub struct ObjectRef {
 /// an edit by somebody else, and shows that an annotation is no longer desired: others may add
 /// annotations.
 pub(crate) fn with_hash_annotation(mut object: Value) -> Value {
-    let hash = XxHash64::oneshot(0, object.to_string().as_bytes());
+    let hash = hash_text(&object.to_string());
     let metadata = &mut object["metadata"];
     if !metadata["annotations"].is_object() {
         metadata["annotations"] = json!({});
     }
-    metadata["annotations"][ANNOTATION_APPLIED] = Value::from(format!("{hash:016x}"));
+    metadata["annotations"][ANNOTATION_APPLIED] = Value::from(hash);
     object
 }
 

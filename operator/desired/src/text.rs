@@ -1,4 +1,6 @@
-//! Texts of bounded length.
+//! Texts of bounded length, and their hashes.
+
+use twox_hash::XxHash64;
 
 /// What follows a text that was cut.
 const CUT: &str = " ...";
@@ -25,6 +27,11 @@ pub fn end_words(text: &str, max_bytes: usize) -> String {
     let end = &text[start..];
     let whole = end.split_once(' ').map_or(end, |(_, words)| words);
     format!("{CUT}{whole}")
+}
+
+/// Sixteen hexadecimal digits: xxh64 of the text.
+pub fn hash_text(text: &str) -> String {
+    format!("{:016x}", XxHash64::oneshot(0, text.as_bytes()))
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde::Serialize;
-use twox_hash::XxHash64;
+
+use crate::text::hash_text;
 
 /// Hash of everything that takes effect only by a restart of the pod: the template and the
 /// configuration that all nodes share. Seeds, zones and the number of pods are not part of it,
@@ -16,5 +17,5 @@ pub(crate) fn rollout_hash(
     config: &impl Serialize,
 ) -> Result<String, serde_json::Error> {
     let text = serde_json::to_string(&(template, config))?;
-    Ok(format!("{:016x}", XxHash64::oneshot(0, text.as_bytes())))
+    Ok(hash_text(&text))
 }

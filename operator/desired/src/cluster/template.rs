@@ -42,9 +42,8 @@ impl Template {
     }
 
     /// Whether a pod was created from another template, or before the last restart that somebody
-    /// asked for. The hash alone does not say it: somebody
-    /// may have edited the template in the StatefulSet, for example by `kubectl set env`, and the
-    /// edit does not change the hash.
+    /// asked for. The hash alone does not say it: somebody may have edited the template in the
+    /// StatefulSet, for example by `kubectl set env`, and the edit does not change the hash.
     pub(crate) fn is_outdated(&self, pod: &ObservedPod) -> bool {
         let revision = pod.revision.as_ref();
         let is_restarted = self.restarted_at.is_none() || pod.restarted_at == self.restarted_at;

@@ -98,7 +98,6 @@ const TABLE: &[Row] = &[
     container("startupProbe.httpGet.scheme", Text("HTTP")),
     container("startupProbe.successThreshold", Number(1)),
     container("terminationMessagePath", Text("/dev/termination-log")),
-    container("terminationMessagePolicy", Text("File")),
 ];
 
 /// Path of the containers in a template.

@@ -4,8 +4,8 @@
 use std::error::Error;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
+use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use kube::{Api, Resource as _};
 use lograft_crds::LogCluster;
 use lograft_crds::limits::GROWTH_REFUSAL_MAX_BYTES;
 use lograft_crds::names::{ANNOTATION_DRAINING_SINCE, ClusterNames, OPERATOR};
@@ -298,7 +298,7 @@ impl Applier<'_> {
         if let Some(failure) = self.outcome.failures.first() {
             let text = failure.to_string();
             let about = failure.step.subject();
-            self.publish_happening(&Happening {
+            self.report(&Happening {
                 is_warning: true,
                 reason: "Failed",
                 text: &text,
@@ -310,7 +310,7 @@ impl Applier<'_> {
 
     async fn publish(&self, event: &desired::Event) {
         let about = event.about.as_ref().map(ToString::to_string);
-        self.publish_happening(&Happening {
+        self.report(&Happening {
             is_warning: false,
             reason: event.reason,
             text: &event.text,
@@ -319,17 +319,8 @@ impl Applier<'_> {
         .await;
     }
 
-    /// Publishes an event. It is not retried: status has the same information.
-    async fn publish_happening(&self, happening: &Happening<'_>) {
-        let regarding = self.raw.object_ref(&());
-        let published = self.reconciler.events.publish(&regarding, happening);
-        if let Err(error) = published.await {
-            let error = error_text(&error);
-            warn!(
-                cluster = super::key(self.raw),
-                error, "cannot publish the event"
-            );
-        }
+    async fn report(&self, happening: &Happening<'_>) {
+        self.reconciler.events.report(self.raw, happening).await;
     }
 }
 

@@ -61,20 +61,22 @@ pub(super) async fn observe(
         disks: &disks,
         now,
     };
-    let warnings = warnings::read(reconciler, namespace, &seen).await?;
-    let foreign_secrets: BTreeMap<String, String> = secrets
-        .iter()
-        .filter_map(|(name, secret)| Some((name.clone(), foreign_owner(secret, &cluster.uid)?)))
-        .collect();
-    let own_secrets = secrets.iter();
-    let own_secrets = own_secrets.filter(|(name, _)| !foreign_secrets.contains_key(*name));
     let found = strays::Found {
         set: stateful_set.as_ref(),
         pods: &pods,
         disks: &disks,
         secrets: &secrets,
     };
-    let strays = strays::look_up(reconciler, cluster, found).await?;
+    let (warnings, strays) = tokio::try_join!(
+        warnings::read(reconciler, namespace, &seen),
+        strays::look_up(reconciler, cluster, found),
+    )?;
+    let foreign_secrets: BTreeMap<String, String> = secrets
+        .iter()
+        .filter_map(|(name, secret)| Some((name.clone(), foreign_owner(secret, &cluster.uid)?)))
+        .collect();
+    let own_secrets = secrets.iter();
+    let own_secrets = own_secrets.filter(|(name, _)| !foreign_secrets.contains_key(*name));
     let own_secrets: BTreeMap<String, &Secret> = own_secrets
         .map(|(name, secret)| (name.clone(), secret))
         .collect();

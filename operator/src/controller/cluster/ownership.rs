@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use kube::Resource as _;
 use kube::runtime::controller::Action;
 use lograft_crds::LogCluster;
 use lograft_crds::limits::SCOPE_CONCEDED_SECONDS;
@@ -10,7 +9,6 @@ use tracing::warn;
 
 use super::{ReconcileError, key};
 use crate::controller::Reconciler;
-use crate::error_text::error_text;
 use crate::events::Happening;
 use crate::scope::Claim;
 
@@ -61,9 +59,5 @@ async fn report(reconciler: &Reconciler, raw: &LogCluster, holder: &str) {
         text: &text,
         about: None,
     };
-    let regarding = raw.object_ref(&());
-    if let Err(error) = reconciler.events.publish(&regarding, &happening).await {
-        let error = error_text(&error);
-        warn!(cluster, error, "cannot publish the event");
-    }
+    reconciler.events.report(raw, &happening).await;
 }

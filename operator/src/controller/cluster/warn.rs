@@ -3,14 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use kube::Resource as _;
 use lograft_crds::limits::{WARNING_REPEAT_SECONDS, WARNINGS_KNOWN_MAX_COUNT};
 use lograft_crds::{LogCluster, LogClusterStatus};
 use lograft_operator_desired::cluster::status;
-use tracing::warn;
 
 use crate::controller::Reconciler;
-use crate::error_text::error_text;
 use crate::events::Happening;
 
 /// When what was warned of, seconds since 1970. A restart of the operator forgets it: the events
@@ -52,11 +49,7 @@ pub(super) async fn publish(
             text: &warning.text,
             about: subject,
         };
-        let regarding = raw.object_ref(&());
-        if let Err(error) = reconciler.events.publish(&regarding, &happening).await {
-            let error = error_text(&error);
-            warn!(cluster = super::key(raw), error, "cannot publish the event");
-        }
+        reconciler.events.report(raw, &happening).await;
     }
 }
 

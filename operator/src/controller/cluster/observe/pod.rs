@@ -24,7 +24,16 @@ pub(super) fn observe(pod: &Pod, zone_key: &str, now: i64) -> ObservedPod {
     let metadata = &pod.metadata;
     let annotation = |key: &str| metadata.annotations.as_ref()?.get(key).cloned();
     let status = pod.status.clone().unwrap_or_default();
-    let is_ready = ready_condition(&status).is_some_and(|ready| ready.status == "True");
+    let ready = ready_condition(&status).filter(|ready| ready.status == "True");
+    let is_ready = ready.is_some();
+    let never_ready_since = never_ready_since(pod, &status);
+    // A pod that was ready may be on its way back. One that never was has just failed.
+    let restarts = if never_ready_since.is_some() {
+        0
+    } else {
+        CRASHES_MIN_COUNT
+    };
+    let patience = Patience { now, restarts };
     let mut containers = status.container_statuses.iter().flatten();
     let node = containers.find(|container| container.name == CONTAINER);
     let state = node.and_then(|container| container.state.as_ref());
@@ -38,11 +47,10 @@ pub(super) fn observe(pod: &Pod, zone_key: &str, now: i64) -> ObservedPod {
             .and_then(|labels| labels.get(LABEL_REVISION).cloned()),
         restarted_at: annotation(ANNOTATION_KUBECTL_RESTART),
         ready: is_ready,
-        ready_since: is_ready
-            .then(|| ready_condition(&status)?.last_transition_time.as_ref())
-            .flatten()
+        ready_since: ready
+            .and_then(|ready| ready.last_transition_time.as_ref())
             .map(seconds),
-        never_ready_since: never_ready_since(pod, &status),
+        never_ready_since,
         running: is_running,
         address: status.pod_ip.clone().filter(|ip| !ip.is_empty()),
         terminating: metadata.deletion_timestamp.is_some(),
@@ -50,20 +58,9 @@ pub(super) fn observe(pod: &Pod, zone_key: &str, now: i64) -> ObservedPod {
         gone_by: metadata.deletion_timestamp.as_ref().map(seconds),
         unscheduled: unscheduled(&status),
         trouble: if is_ready {
-            let patience = Patience {
-                now,
-                restarts: CRASHES_MIN_COUNT,
-            };
             node.and_then(|container| crash_loop(container, patience))
         } else {
-            // A pod that was ready may be on its way back. One that never was has just failed.
-            let was_never_ready = never_ready_since(pod, &status).is_some();
-            let restarts = if was_never_ready {
-                0
-            } else {
-                CRASHES_MIN_COUNT
-            };
-            trouble(&status, Patience { now, restarts })
+            trouble(&status, patience)
         },
         draining_since: annotation(ANNOTATION_DRAINING_SINCE).and_then(|text| text.parse().ok()),
         owner_uid: metadata
