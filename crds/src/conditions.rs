@@ -152,7 +152,7 @@ pub const TABLE: &[Row] = rows! {
     StorageReady false Transient Binding "Disks are being bound";
     StorageReady false Transient Growing "Disks are being grown";
     StorageReady false Terminal DiskNearlyFull "A disk is nearly full and cannot grow further";
-    StorageReady false Terminal GrowthRefused "The storage class cannot grow disks";
+    StorageReady false Terminal GrowthRefused "A disk cannot grow; the message says why";
     Paused false Transient Running "The operator reconciles this cluster";
     Paused true Terminal PausedBySpec "spec.paused is true; set it to false to resume";
 };

@@ -171,6 +171,10 @@ pub const LEADERLESS_MAX_SECONDS: i64 = 10;
 pub const WAIT_REMEMBERED_SECONDS: i64 = 120;
 /// Age of a wait that needs a person at which a Warning event is published.
 pub const WARNING_AFTER_SECONDS: i64 = 10;
+/// Age at which a wait that should end by itself needs a person.
+pub const WARNING_LATE_SECONDS: i64 = 1800;
+/// The same for a wait in which data is moved or a file system grows.
+pub const WARNING_MOVING_SECONDS: i64 = 21_600;
 /// Interval at which the event is repeated while the wait lasts.
 pub const WARNING_REPEAT_SECONDS: i64 = 600;
 /// Maximum number of waits of all clusters for which the operator knows when it has warned.

@@ -9,6 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use crate::sandbox::await_condition;
+
 /// The operator's process.
 pub(crate) struct Operator {
     program: PathBuf,
@@ -107,8 +109,17 @@ impl Operator {
         Ok(())
     }
 
-    /// Stops the process with SIGTERM, like kubelet; it must exit with success.
+    /// Stops the process with SIGTERM, like kubelet; it must exit with success. One that has just
+    /// been started gets the signal once it can take it: until then it ends by any signal, as each
+    /// program does.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
+        if self.child.is_none() {
+            return Ok(());
+        }
+        await_condition("the operator to listen", || async {
+            Ok(self.connect().await.ok().map(drop))
+        })
+        .await?;
         let Some(mut child) = self.child.take() else {
             return Ok(());
         };

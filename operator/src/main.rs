@@ -21,9 +21,11 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    // First of all: a signal that arrives before its handler ends the process with a failure.
+    let process = run::Process::start();
     let args = args::Args::parse();
     args::init_log(&args);
-    match run::main(args) {
+    match process.and_then(|process| process.run(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "operator failed");

@@ -9,6 +9,7 @@ use anyhow::{Context as _, anyhow, bail};
 use kube::Client;
 use lograft_crds::limits::SHUTDOWN_MAX_SECONDS;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -21,24 +22,39 @@ use crate::health::{self, HealthState};
 use crate::lease::LeaderLease;
 use crate::metrics::Metrics;
 
-/// Runs until a signal, or until the Lease is lost.
-pub(crate) fn main(args: Args) -> anyhow::Result<()> {
-    // Before the first use of TLS: rustls panics if it cannot choose a provider.
-    if rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .is_err()
-    {
-        bail!("another TLS provider is already installed");
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.context("cannot start the async runtime")?;
-    runtime.block_on(run(args))
+/// The runtime, and whether the process should stop.
+pub(crate) struct Process {
+    runtime: Runtime,
+    stopped: watch::Receiver<bool>,
 }
 
-async fn run(args: Args) -> anyhow::Result<()> {
-    let stopped = watch_signals().context("cannot listen for signals")?;
+impl Process {
+    /// Starts the runtime. From here on a signal stops the process with success, whatever it does.
+    pub(crate) fn start() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.context("cannot start the async runtime")?;
+        let entered = runtime.enter();
+        let stopped = watch_signals().context("cannot listen for signals")?;
+        drop(entered);
+        Ok(Self { runtime, stopped })
+    }
+
+    /// Runs until a signal, or until the Lease is lost.
+    pub(crate) fn run(self, args: Args) -> anyhow::Result<()> {
+        // Before the first use of TLS: rustls panics if it cannot choose a provider.
+        if rustls::crypto::aws_lc_rs::default_provider()
+            .install_default()
+            .is_err()
+        {
+            bail!("another TLS provider is already installed");
+        }
+        self.runtime.block_on(run(args, self.stopped))
+    }
+}
+
+async fn run(args: Args, stopped: watch::Receiver<bool>) -> anyhow::Result<()> {
     let metrics = Metrics::new().context("cannot register the metrics")?;
     let health = Arc::new(HealthState {
         ready: AtomicBool::new(false),

@@ -188,6 +188,8 @@ blocked_reasons! {
     ClaimNotGrown,
     /// A PVC is not bound to a volume.
     ClaimNotBound,
+    /// A PVC cannot be bound: the message has the words of Kubernetes.
+    ClaimNotProvisioned,
     /// A PVC of a decommissioned node is not deleted yet.
     LeftoverClaim,
     /// Objects of a deleted LogCluster with the same name are not deleted yet.

@@ -11,7 +11,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use lograft_crds::LogClusterStatus;
 use serde_json::{Value, json};
 
-use super::said::{blocked_for, condition, one_warning};
+use super::said::{await_warning, blocked_for, condition, one_warning};
 use crate::operator::Operator;
 use crate::sandbox::{Sandbox, await_condition};
 
@@ -105,6 +105,7 @@ async fn refuse_pod(sandbox: &Sandbox) -> anyhow::Result<()> {
     ensure!(blocked_on.starts_with(&sentence), "{blocked_on}");
     let ready = condition(&status, "Ready")?;
     ensure!(ready.message == sentence, "{ready:?}");
+    await_warning(sandbox, "PodNotCreated").await?;
     Ok(())
 }
 
@@ -132,6 +133,7 @@ pub(super) async fn what_keeps_a_pod_from_running_is_named(
         "{:?}",
         status.blocked
     );
+    await_warning(sandbox, "PodNotScheduled").await?;
 
     let claim = create_claim(sandbox).await?;
     let claim = json!({
@@ -141,11 +143,15 @@ pub(super) async fn what_keeps_a_pod_from_running_is_named(
     let unknown = "storageclass.storage.k8s.io \"fast\" not found";
     warn(sandbox, claim, "ProvisioningFailed", unknown).await?;
     let names_class = |status: &LogClusterStatus| {
-        blocked_for(status, "ClaimNotBound").is_some_and(|entry| entry.message.ends_with(unknown))
+        blocked_for(status, "ClaimNotProvisioned")
+            .is_some_and(|entry| entry.message.ends_with(unknown))
     };
     let status = sandbox.status("the storage class", names_class).await?;
     let storage = condition(&status, "StorageReady")?;
     ensure!(storage.message.ends_with(unknown), "{storage:?}");
+    let event = await_warning(sandbox, "ClaimNotProvisioned").await?;
+    let note = event.message.clone().unwrap_or_default();
+    ensure!(note.ends_with(unknown), "{event:#?}");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use kube::api::ListParams;
 use lograft_crds::LogClusterStatus;
 use lograft_crds::log_cluster::Blocked;
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, await_condition};
 
 /// The first entry in `status.blocked` with this reason.
 pub(super) fn blocked_for<'a>(status: &'a LogClusterStatus, reason: &str) -> Option<&'a Blocked> {
@@ -33,4 +33,13 @@ pub(super) async fn one_warning(sandbox: &Sandbox, reason: &str) -> anyhow::Resu
     let event = events.remove(0);
     ensure!(event.last_timestamp.is_some(), "{event:#?}");
     Ok(event)
+}
+
+/// Waits for the Warning event with this reason.
+pub(super) async fn await_warning(sandbox: &Sandbox, reason: &str) -> anyhow::Result<Event> {
+    let own = ListParams::default().fields(&format!("type=Warning,reason={reason}"));
+    await_condition(&format!("the warning {reason}"), || async {
+        Ok(sandbox.api::<Event>().list(&own).await?.items.pop())
+    })
+    .await
 }

@@ -13,9 +13,9 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::runtime::controller::Action;
-use lograft_crds::LogCluster;
 use lograft_crds::limits::{RECONCILE_MAX_SECONDS, REQUEUE_QUIET_SECONDS};
 use lograft_crds::names::ClusterNames;
+use lograft_crds::{LogCluster, LogClusterStatus};
 use lograft_operator_desired::ObjectKey;
 use lograft_operator_desired::cluster::{
     Contest, Outcome, Plan, PlanError, Step, ValidCluster, plan, status,
@@ -129,7 +129,7 @@ async fn steps(cached: &LogCluster, reconciler: &Reconciler) -> Result<Action, R
             next.operator = Some(reconciler.scopes.identity().to_owned());
             update_status::write(&api, &raw, &next, reconciler).await?;
             warn::publish(reconciler, &raw, &next, now).await;
-            return Ok(Action::requeue(Duration::from_secs(REQUEUE_QUIET_SECONDS)));
+            return Ok(requeue(REQUEUE_QUIET_SECONDS, &next, now));
         }
     };
     let names = ClusterNames(&cluster.name);
@@ -149,8 +149,14 @@ async fn steps(cached: &LogCluster, reconciler: &Reconciler) -> Result<Action, R
             count: outcome.api_failures().count(),
         });
     }
-    let seconds = requeue_seconds(&plan, &outcome);
-    Ok(Action::requeue(Duration::from_secs(seconds)))
+    Ok(requeue(requeue_seconds(&plan, &outcome), &next, now))
+}
+
+/// Reconciles again after `seconds`, or earlier if a warning is due before.
+fn requeue(seconds: u64, status: &LogClusterStatus, now: i64) -> Action {
+    let warning = status::next_warning_seconds(status, now);
+    let seconds = warning.map_or(seconds, |warning| warning.min(seconds));
+    Action::requeue(Duration::from_secs(seconds))
 }
 
 /// The contests of a plan without objects whose write failed: nobody has undone that.

@@ -63,7 +63,12 @@ pub(in crate::cases) async fn an_unknown_storage_class_is_named(
 ) -> anyhow::Result<()> {
     let storage = json!({"size": "1Gi", "storageClassName": "is-not-there"});
     sandbox.create(json!({"storage": storage})).await?;
-    await_blocked(sandbox, "ClaimNotBound", &["data-events-0", "is-not-there"]).await?;
+    await_blocked(
+        sandbox,
+        "ClaimNotProvisioned",
+        &["data-events-0", "is-not-there"],
+    )
+    .await?;
     Ok(())
 }
 

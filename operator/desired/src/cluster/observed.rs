@@ -157,6 +157,14 @@ pub enum NodeAnswer {
     Silent(String),
 }
 
+impl ObservedDisk {
+    /// Whether its volume has not reached the requested size.
+    pub fn is_growing(&self) -> bool {
+        self.actual_bytes
+            .is_some_and(|bytes| bytes < self.requested_bytes)
+    }
+}
+
 impl Observed {
     /// Number of pods that the StatefulSet asks for; 0 if there is none.
     pub fn replicas(&self) -> i32 {

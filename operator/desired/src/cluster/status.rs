@@ -22,7 +22,7 @@ use crate::cluster::secret_plan::ROOTS_FIELD;
 use crate::cluster::validate::{ValidCluster, ValidationError};
 use crate::cluster::wait::{Intervention, Wait};
 
-pub use warnings::{Warning, warnings};
+pub use warnings::{Warning, next_warning_seconds, warnings};
 
 /// The status of a cluster whose spec is invalid. Everything but the readiness stays as it was.
 pub fn invalid(
@@ -67,8 +67,20 @@ pub fn next(
     let is_for_people = |wait: &&Wait| matches!(wait, Wait::Intervention(_));
     let (for_people, others): (Vec<&Wait>, Vec<&Wait>) = plan.waits.iter().partition(is_for_people);
     waits.extend(for_people.into_iter().cloned());
-    waits.extend(obstacles.iter().cloned().map(Wait::Obstacle));
-    waits.extend(others.into_iter().cloned());
+    let growths = obstacles::growths(names, observed);
+    let is_unexplained = |wait: &&Wait| {
+        ![&obstacles, &growths]
+            .iter()
+            .any(|found| obstacles::explain(found, wait))
+    };
+    waits.extend(
+        obstacles
+            .iter()
+            .chain(&growths)
+            .cloned()
+            .map(Wait::Obstacle),
+    );
+    waits.extend(others.into_iter().filter(is_unexplained).cloned());
     waits.extend(health::waits(&health::Input {
         names,
         old: &old,

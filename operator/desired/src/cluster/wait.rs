@@ -118,7 +118,7 @@ pub enum Wait {
     UnderWay(Progress),
 }
 
-/// What keeps a pod from running, as Kubernetes says it.
+/// What keeps a pod from running, or its disk from growing, as Kubernetes says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
     /// Where it lies.
@@ -138,6 +138,8 @@ pub enum ObstacleKind {
     Created,
     /// The PVC of the pod cannot be bound.
     Bound,
+    /// The PVC of the pod cannot grow. The pod runs.
+    Grown,
     /// No host takes the pod.
     Scheduled,
     /// The containers of the pod do not start.
@@ -306,10 +308,7 @@ impl Wait {
             | Self::MajorityWithout { .. }
             | Self::StopPrepared(_) => Reason::RollingOut,
             Self::ViewForDecommission | Self::NodeDecommissioned { .. } => Reason::Decommissioning,
-            Self::Obstacle(obstacle) if obstacle.kind == ObstacleKind::Bound => {
-                return vec![Reason::PodBlocked, Reason::Binding];
-            }
-            Self::Obstacle(_) => Reason::PodBlocked,
+            Self::Obstacle(obstacle) => return obstacle.kind.condition_reasons(),
             Self::Majority { .. } => Reason::QuorumLost,
             Self::AnyAnswer { .. } => Reason::DataPlaneUnreachable,
             Self::Leader { .. } | Self::NodesReady { .. } => Reason::NodesNotReady,
@@ -385,7 +384,7 @@ impl Wait {
 impl Obstacle {
     fn subject(&self) -> String {
         match self.kind {
-            ObstacleKind::Bound => claim_subject(&self.claim),
+            ObstacleKind::Bound | ObstacleKind::Grown => claim_subject(&self.claim),
             ObstacleKind::Created | ObstacleKind::Scheduled | ObstacleKind::Started => {
                 format!("Pod {}", self.pod)
             }
@@ -394,10 +393,19 @@ impl Obstacle {
 }
 
 impl ObstacleKind {
+    fn condition_reasons(self) -> Vec<Reason> {
+        match self {
+            Self::Bound => vec![Reason::PodBlocked, Reason::Binding],
+            Self::Grown => vec![Reason::GrowthRefused],
+            Self::Created | Self::Scheduled | Self::Started => vec![Reason::PodBlocked],
+        }
+    }
+
     fn blocked_reason(self) -> BlockedReason {
         match self {
             Self::Created => BlockedReason::PodNotCreated,
-            Self::Bound => BlockedReason::ClaimNotBound,
+            Self::Bound => BlockedReason::ClaimNotProvisioned,
+            Self::Grown => BlockedReason::GrowthRefused,
             Self::Scheduled => BlockedReason::PodNotScheduled,
             Self::Started => BlockedReason::PodNotStarted,
         }

@@ -85,7 +85,7 @@ fn sort(cluster: &ValidCluster, observed: &Observed) -> Disks {
                 uid: disk.uid.clone(),
                 bytes: wanted,
             });
-        } else if disk.actual_bytes < Some(disk.requested_bytes) {
+        } else if disk.is_growing() {
             found.growing.push(claim);
         }
     }

@@ -88,7 +88,13 @@ fn remembered(old: &LogClusterStatus, now: &Time) -> Vec<FormerBlocked> {
 
 /// Whether a wait with the reason `former` becomes one with the reason `now` as time passes.
 fn is_start_of(former: &str, now: BlockedReason) -> bool {
-    now == BlockedReason::QuorumLost && former == BlockedReason::NoLeader.name()
+    let start = match now {
+        BlockedReason::QuorumLost => BlockedReason::NoLeader,
+        BlockedReason::ClaimNotProvisioned => BlockedReason::ClaimNotBound,
+        BlockedReason::GrowthRefused => BlockedReason::ClaimNotGrown,
+        _ => return false,
+    };
+    former == start.name()
 }
 
 /// Since when a group without a leader has been waited for, by the old status; `now` if it was not.

@@ -34,6 +34,36 @@ pub(super) fn find(names: ClusterNames<'_>, observed: &Observed, waits: &[Wait])
     ordinals.filter_map(obstacle).collect()
 }
 
+/// Disks that Kubernetes has tried to grow and cannot. Their pods run, so these explain nothing
+/// about pods.
+pub(super) fn growths(names: ClusterNames<'_>, observed: &Observed) -> Vec<Obstacle> {
+    let disks = observed.disks.iter();
+    let growing = disks.filter(|(_, disk)| disk.is_growing());
+    let obstacle = |at: i32| {
+        let claim = names.disk_claim(at);
+        let key = ObjectKey::new("PersistentVolumeClaim", claim.clone());
+        let why = observed.warnings.get(&key)?;
+        Some(Obstacle {
+            kind: ObstacleKind::Grown,
+            pod: names.pod(at),
+            claim,
+            why: cut_words(why, OBSTACLE_TEXT_MAX_BYTES),
+        })
+    };
+    growing.filter_map(|(at, _)| obstacle(*at)).collect()
+}
+
+/// Whether an obstacle says why a claim is waited for.
+pub(super) fn explain(obstacles: &[Obstacle], wait: &Wait) -> bool {
+    let (kind, claim) = match wait {
+        Wait::ClaimBound { claim } => (ObstacleKind::Bound, claim),
+        Wait::ClaimGrown { claim } => (ObstacleKind::Grown, claim),
+        _ => return false,
+    };
+    let mut obstacles = obstacles.iter();
+    obstacles.any(|obstacle| obstacle.kind == kind && obstacle.claim == *claim)
+}
+
 /// Why the StatefulSet cannot create a pod, or its PVC.
 fn refusal(names: ClusterNames<'_>, observed: &Observed, at: i32) -> Option<String> {
     const CAUSE: &str = "failed error: ";

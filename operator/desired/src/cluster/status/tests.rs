@@ -5,7 +5,7 @@ use lograft_crds::log_cluster::Blocked;
 
 use super::*;
 use crate::ObjectKey;
-use crate::cluster::observed::ObservedPod;
+use crate::cluster::observed::{ObservedDisk, ObservedPod};
 use crate::cluster::outcome::{Step, StepFailure};
 use crate::cluster::view::{ClusterView, ObservedCheck, ObservedNode};
 use crate::cluster::wait::Progress;
@@ -438,6 +438,137 @@ fn nothing_is_whole_where_nobody_was_asked() {
     assert!(degraded.message.ends_with("no node runs"), "{degraded:?}");
     let status = status_seen(&LogClusterStatus::default(), &unseen);
     assert_eq!(condition(&status, "Degraded").reason, "NotCreated");
+}
+
+/// Reasons of the warnings at this age of the first wait.
+fn warned(status: &LogClusterStatus, age: i64) -> Vec<String> {
+    let found = warnings(status, since(status, 0) + age).into_iter();
+    found.map(|warning| warning.reason).collect()
+}
+
+/// A claim that is waited for, and the reasons without and with a warning of Kubernetes.
+struct ClaimCase {
+    pod: ObservedPod,
+    disk: ObservedDisk,
+    wait: Wait,
+    plain: &'static str,
+    explained: &'static str,
+}
+
+const CLAIM: &str = "data-events-0";
+
+fn claim_that_is_not_bound() -> ClaimCase {
+    let unbound = "pod has unbound immediate PersistentVolumeClaims";
+    ClaimCase {
+        pod: ObservedPod {
+            never_ready_since: Some(NOW - 60),
+            unscheduled: Some(unbound.to_owned()),
+            ..ObservedPod::default()
+        },
+        disk: ObservedDisk::default(),
+        wait: Wait::ClaimBound {
+            claim: CLAIM.to_owned(),
+        },
+        plain: "ClaimNotBound",
+        explained: "ClaimNotProvisioned",
+    }
+}
+
+fn claim_that_has_not_grown() -> ClaimCase {
+    ClaimCase {
+        pod: ObservedPod {
+            ready: true,
+            ..ObservedPod::default()
+        },
+        disk: ObservedDisk {
+            requested_bytes: 2,
+            actual_bytes: Some(1),
+            ..ObservedDisk::default()
+        },
+        wait: Wait::ClaimGrown {
+            claim: CLAIM.to_owned(),
+        },
+        plain: "ClaimNotGrown",
+        explained: "GrowthRefused",
+    }
+}
+
+#[test]
+fn a_claim_that_cannot_be_bound_or_grown_needs_a_person_and_one_under_way_does_not() {
+    let text = "storageclass.storage.k8s.io \"fast\" not found";
+    for case in [claim_that_is_not_bound(), claim_that_has_not_grown()] {
+        let ClaimCase {
+            pod,
+            disk,
+            wait,
+            plain,
+            explained,
+        } = case;
+        let plan = Plan {
+            waits: vec![wait],
+            ..Plan::default()
+        };
+        let status_after = |old: &LogClusterStatus, seen: &Observed| {
+            let raw = raw(Some(old.clone()));
+            let cluster = ValidCluster::new(&raw).unwrap();
+            next(&raw, &cluster, seen, &plan, &Outcome::default())
+        };
+        let mut seen = one_pod(Some(pod));
+        seen.disks.insert(0, disk);
+        let before = status_after(&LogClusterStatus::default(), &seen);
+        assert_eq!(counts(&before, [plain, explained]), [1, 0]);
+        assert!(!warned(&before, 60).contains(&plain.to_owned()), "{plain}");
+        let key = ObjectKey::new("PersistentVolumeClaim", CLAIM.to_owned());
+        seen.warnings.insert(key, text.to_owned());
+        seen.now_unix_seconds += 20;
+        let after = status_after(&before, &seen);
+        assert_eq!(counts(&after, [plain, explained]), [0, 1]);
+        let mut blocked = after.blocked.iter();
+        let entry = blocked.find(|it| it.reason == explained).unwrap();
+        assert!(entry.message.ends_with(text), "{entry:?}");
+        assert_eq!(
+            entry.since.0.as_second(),
+            NOW,
+            "the wait is the same one as before"
+        );
+        assert!(warned(&after, 20).contains(&explained.to_owned()));
+        assert!(condition(&after, "StorageReady").message.ends_with(text));
+    }
+}
+
+/// Number of entries in `status.blocked` with each reason.
+fn counts(status: &LogClusterStatus, reasons: [&str; 2]) -> [usize; 2] {
+    reasons.map(|reason| {
+        let with_reason = status.blocked.iter().filter(|it| it.reason == reason);
+        with_reason.count()
+    })
+}
+
+#[test]
+fn a_wait_that_should_end_by_itself_needs_a_person_when_it_does_not() {
+    let claim = || "data-events-0".to_owned();
+    let rows: [(Wait, Option<i64>); 5] = [
+        (Wait::ClaimBound { claim: claim() }, Some(1800)),
+        (Wait::ClaimDeleted { claim: claim() }, Some(1800)),
+        (Wait::FormerSetDeleted, Some(1800)),
+        (Wait::ClaimGrown { claim: claim() }, Some(21_600)),
+        (Intervention::UpdatePaused.into(), None),
+    ];
+    for (wait, patience) in rows {
+        let status = status_at(
+            NOW,
+            &LogClusterStatus::default(),
+            std::slice::from_ref(&wait),
+        );
+        let late = patience.unwrap_or(1_000_000);
+        assert_eq!(warned(&status, late - 1), Vec::<String>::new(), "{wait:?}");
+        let expected = usize::from(patience.is_some());
+        assert_eq!(warned(&status, late).len(), expected, "{wait:?}");
+        // The operator looks again when it is due, and not for it afterwards.
+        let left = next_warning_seconds(&status, NOW + late - 7);
+        assert_eq!(left, patience.map(|_| 7), "{wait:?}");
+        assert_eq!(next_warning_seconds(&status, NOW + late), None, "{wait:?}");
+    }
 }
 
 #[test]

@@ -108,6 +108,7 @@ impl fmt::Display for Obstacle {
         match kind {
             ObstacleKind::Created => write!(f, "pod {pod} cannot be created: {why}"),
             ObstacleKind::Bound => write!(f, "PVC {claim} cannot be bound: {why}"),
+            ObstacleKind::Grown => write!(f, "PVC {claim} cannot grow: {why}"),
             ObstacleKind::Scheduled => write!(f, "pod {pod} cannot be scheduled: {why}"),
             ObstacleKind::Started => write!(f, "pod {pod} does not start: {why}"),
         }

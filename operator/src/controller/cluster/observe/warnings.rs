@@ -38,16 +38,16 @@ pub(super) async fn read(
     seen: &Seen<'_>,
 ) -> Result<BTreeMap<ObjectKey, String>, ReconcileError> {
     let api: Api<Event> = Api::namespaced(reconciler.client.clone(), namespace);
-    let reads = objects(seen).into_iter().map(|object| {
+    let reads = objects(seen).into_iter().map(|Asked { object, about }| {
         let api = api.clone();
         async move {
             let ObjectKey { kind, name } = &object.key;
             let fields =
                 format!("involvedObject.kind={kind},involvedObject.name={name},type=Warning");
-            let about = ListParams::default()
+            let own = ListParams::default()
                 .fields(&fields)
                 .limit(OBSTACLE_EVENTS_MAX_COUNT);
-            let events = match api.list(&about).await {
+            let events = match api.list(&own).await {
                 Ok(events) => events,
                 // A role that somebody else maintains may not allow it. The rest works without.
                 Err(kube::Error::Api(status)) if status.code == 403 => return Ok(None),
@@ -55,15 +55,45 @@ pub(super) async fn read(
                     return Err(failed(format!("the events of {}", object.key))(error));
                 }
             };
-            let text = latest(&events.items, &object.uid, seen.now);
+            let events = events.items.into_iter();
+            let events: Vec<Event> = events.filter(|event| about.concerns(event)).collect();
+            let text = latest(&events, &object.uid, seen.now);
             Ok::<_, ReconcileError>(text.map(|text| (object.key, text)))
         }
     });
     Ok(try_join_all(reads).await?.into_iter().flatten().collect())
 }
 
+/// An object, and which warnings about it count.
+struct Asked {
+    object: ObjectRef,
+    about: About,
+}
+
+/// Which warnings about an object count.
+#[derive(Clone, Copy)]
+enum About {
+    /// All.
+    Everything,
+    /// Failures to grow: a bound volume may have older warnings, from the time before it was bound.
+    Growth,
+}
+
+impl About {
+    fn concerns(self, event: &Event) -> bool {
+        const FAILED: &str = "ResizeFailed";
+        match self {
+            Self::Everything => true,
+            Self::Growth => {
+                let reason = event.reason.as_deref();
+                reason.is_some_and(|reason| reason.ends_with(FAILED))
+            }
+        }
+    }
+}
+
 /// The objects about which there may be a warning.
-fn objects(seen: &Seen<'_>) -> Vec<ObjectRef> {
+fn objects(seen: &Seen<'_>) -> Vec<Asked> {
     let Some(set) = seen.stateful_set else {
         return Vec::new();
     };
@@ -83,16 +113,35 @@ fn objects(seen: &Seen<'_>) -> Vec<ObjectRef> {
         key: ObjectKey::new("Pod", seen.names.pod(*at)),
         uid: pod.uid.clone(),
     });
-    let of_claims = seen.disks.iter().filter(|(at, disk)| {
-        disk.actual_bytes.is_none() && ordinals.contains(at) && is_old(disk.created)
-    });
-    let of_claims = of_claims.map(|(at, disk)| ObjectRef {
-        key: ObjectKey::new("PersistentVolumeClaim", seen.names.disk_claim(*at)),
-        uid: disk.uid.clone(),
-    });
     let of_pods = of_pods.take(OBSTACLE_OBJECTS_MAX_COUNT);
-    let of_claims = of_claims.take(OBSTACLE_OBJECTS_MAX_COUNT);
-    of_set.into_iter().chain(of_pods).chain(of_claims).collect()
+    let all = of_set.into_iter().chain(of_pods).map(|object| Asked {
+        object,
+        about: About::Everything,
+    });
+    all.chain(claims(seen, |at| ordinals.contains(&at)))
+        .collect()
+}
+
+/// Claims that are not bound for a while, and claims whose volume has not grown.
+fn claims(seen: &Seen<'_>, is_in_use: impl Fn(i32) -> bool) -> impl Iterator<Item = Asked> {
+    let is_old = |disk: &ObservedDisk| seen.now - disk.created >= OBSTACLE_MIN_AGE_SECONDS;
+    let about = |disk: &ObservedDisk| match disk.actual_bytes {
+        None => is_old(disk).then_some(About::Everything),
+        Some(_) => disk.is_growing().then_some(About::Growth),
+    };
+    let disks = seen.disks.iter().filter(|(at, _)| is_in_use(**at));
+    let asked = disks.filter_map(|(at, disk)| {
+        let object = ObjectRef {
+            key: ObjectKey::new("PersistentVolumeClaim", seen.names.disk_claim(*at)),
+            uid: disk.uid.clone(),
+        };
+        let about = about(disk)?;
+        Some(Asked { object, about })
+    });
+    asked
+        .take(OBSTACLE_OBJECTS_MAX_COUNT)
+        .collect::<Vec<_>>()
+        .into_iter()
 }
 
 /// The message of the latest event about the object with this UID that is not too old.
@@ -177,7 +226,7 @@ mod tests {
             };
             let objects = objects(&seen).into_iter();
             objects
-                .map(|object| object.key.to_string())
+                .map(|asked| asked.object.key.to_string())
                 .collect::<Vec<_>>()
         };
         assert_eq!(asked(&pods, &disks), Vec::<String>::new());
@@ -202,5 +251,32 @@ mod tests {
         pods.get_mut(&1).unwrap().never_ready_since = Some(95);
         disks.get_mut(&1).unwrap().created = 95;
         assert_eq!(asked(&pods, &disks), Vec::<String>::new(), "young");
+        disks.insert(
+            1,
+            ObservedDisk {
+                requested_bytes: 2,
+                ..bound()
+            },
+        );
+        let growing = ["PersistentVolumeClaim data-events-1"];
+        assert_eq!(asked(&pods, &disks), growing);
+    }
+
+    #[test]
+    fn only_failed_growth_counts_for_a_volume_that_grows() {
+        let reasons = [
+            "ProvisioningFailed",
+            "VolumeResizeFailed",
+            "FileSystemResizeFailed",
+        ];
+        let counts = reasons.map(|reason| {
+            let event = Event {
+                reason: Some(reason.to_owned()),
+                ..Event::default()
+            };
+            let is_asked = About::Everything.concerns(&event);
+            (is_asked, About::Growth.concerns(&event))
+        });
+        assert_eq!(counts, [(true, false), (true, true), (true, true)]);
     }
 }
