@@ -73,6 +73,7 @@ pub enum Reason {
     NotFinalized,
     Whole,
     NotCreated,
+    SingleReplica,
     NodeLost,
     QuorumLost,
     DataPlaneUnreachable,
@@ -140,6 +141,7 @@ pub const TABLE: &[Row] = rows! {
     Progressing false Terminal NotFinalized "The upgrade waits for `lograft cluster finalize`";
     Degraded false Transient Whole "Nothing is lost or at risk";
     Degraded false Transient NotCreated "The cluster is being created; no node has been asked yet";
+    Degraded false Transient SingleReplica "Nothing is lost, but some records exist on one node only";
     Degraded true Transient NodeLost "A node is lost; its partitions still have a majority";
     Degraded true Terminal QuorumLost "A partition has no majority and accepts no writes";
     Degraded true Transient DataPlaneUnreachable "No node answers the operator";

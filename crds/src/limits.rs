@@ -60,6 +60,8 @@ pub const BLOCKED_ON_MAX_BYTES: usize = 1024;
 pub const BLOCKED_MESSAGE_MAX_BYTES: usize = BLOCKED_ON_MAX_BYTES - 64;
 /// Maximum number of entries in `status.blocked`.
 pub const BLOCKED_MAX_COUNT: usize = 16;
+/// Maximum number of entries in `status.notes`.
+pub const NOTES_MAX_COUNT: usize = 16;
 /// Maximum length of a reason in `status.blocked`, bytes.
 pub const BLOCKED_REASON_MAX_BYTES: usize = 64;
 /// Maximum length of a subject in `status.blocked`, bytes: a kind and a name.

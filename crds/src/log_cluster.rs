@@ -24,7 +24,7 @@ pub use observability::{LogFormat, Observability};
 pub use pod::{Finalize, PodTemplate, Spread, Topology, Update};
 pub use status::{
     Blocked, BlockedReason, CaStatus, Endpoints, FeatureLevelStatus, FormerBlocked,
-    LogClusterStatus, MemberRole, MemberStatus,
+    LogClusterStatus, MemberRole, MemberStatus, Note,
 };
 pub use storage::{AutoGrow, Storage};
 pub use tls::{IssuerRef, Tls, TlsMode};

@@ -312,6 +312,7 @@ impl Shared {
     }
 
     fn into_control(self, parts: ControlParts, entry: Arc<ClusterEntry>) -> Control {
+        let defaults = Arc::new(parts.topic_defaults);
         let reporter = Arc::new(NodeReporter {
             member: self.member.clone(),
             replicas: self.replicas.clone(),
@@ -320,20 +321,16 @@ impl Shared {
             certificates: parts.certificates,
             level: parts.level,
             checks: self.checks.clone(),
+            defaults: Arc::clone(&defaults),
         });
         let cluster = Arc::new(ClusterReporter {
             member: self.member.clone(),
             view: self.view.clone(),
             peers: Arc::clone(&parts.peers),
             local: Arc::clone(&reporter),
+            defaults: Arc::clone(&defaults),
         });
-        let transfers = LeaderTransfer {
-            member: self.member.clone(),
-            replicas: self.replicas.clone(),
-            leaders: self.leaders.clone(),
-            reachability: Arc::clone(&self.reachability),
-            peers: parts.peers,
-        };
+        let transfers = self.transfers(parts.peers);
         let (exchange, member) = (parts.exchange.clone(), self.member.clone());
         let placement = Placement {
             replicas_max: Arc::new(move |node| exchange.replicas_max_count(member.node(), node)),
@@ -350,7 +347,7 @@ impl Shared {
                 view: self.view.clone(),
                 leaders: self.leaders.clone(),
                 proposer: self.meta_handle(),
-                defaults: Arc::new(parts.topic_defaults),
+                defaults,
                 placement,
             },
             nodes: NodeAdmin {
@@ -379,6 +376,16 @@ impl Shared {
             cluster,
             transfers,
             exchange: parts.exchange,
+        }
+    }
+
+    fn transfers(&self, peers: Arc<dyn PeerCalls>) -> LeaderTransfer {
+        LeaderTransfer {
+            member: self.member.clone(),
+            replicas: self.replicas.clone(),
+            leaders: self.leaders.clone(),
+            reachability: Arc::clone(&self.reachability),
+            peers,
         }
     }
 

@@ -291,7 +291,7 @@ impl Sampled {
             checks: gauges(
                 r,
                 "lograft_check",
-                "1 while the check of this node is raised, else 0.",
+                "1 while the check is raised, else 0. Those of topics and of nodes without replicas are the same on all nodes.",
                 &["name", "severity"],
             )?,
             certificate_expiry,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::{
     BLOCKED_MAX_COUNT, BLOCKED_MESSAGE_MAX_BYTES, BLOCKED_ON_MAX_BYTES, BLOCKED_REASON_MAX_BYTES,
-    BLOCKED_SUBJECT_MAX_BYTES, REPLICAS_MAX_COUNT, TEXT_MAX_BYTES,
+    BLOCKED_SUBJECT_MAX_BYTES, NOTES_MAX_COUNT, REPLICAS_MAX_COUNT, TEXT_MAX_BYTES,
 };
 use crate::rules;
 
@@ -70,6 +70,14 @@ pub struct LogClusterStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = BLOCKED_MAX_COUNT))]
     pub recently_blocked: Vec<FormerBlocked>,
+    /// What nobody has to repair, but should know: topics with few replicas, nodes without any.
+    /// `lograft cluster status` shows the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = NOTES_MAX_COUNT),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
+    pub notes: Vec<Note>,
     /// Version that every ready node runs; `from > to` during an upgrade.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -119,6 +127,18 @@ pub struct Blocked {
     pub message: String,
     /// Start of the wait. It is kept while reason and subject are the same.
     pub since: Time,
+}
+
+/// A raised check of the cluster that does not make it unhealthy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Note {
+    /// Name of the check, for programs.
+    #[schemars(length(max = BLOCKED_REASON_MAX_BYTES))]
+    pub check: String,
+    /// Sentence for people, with the next step.
+    #[schemars(length(max = BLOCKED_MESSAGE_MAX_BYTES))]
+    pub message: String,
 }
 
 /// Something that the operator waited for.

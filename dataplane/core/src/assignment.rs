@@ -195,7 +195,7 @@ pub fn meta_voters(
 }
 
 /// The replicas of a partition after its current move.
-fn final_replicas(partition: &Partition) -> &[NodeId] {
+pub(crate) fn final_replicas(partition: &Partition) -> &[NodeId] {
     partition.target.as_ref().unwrap_or(&partition.replicas)
 }
 

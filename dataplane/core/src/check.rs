@@ -4,6 +4,7 @@
 //! cluster status`, DescribeCluster and the status of a LogCluster all show the same list.
 
 mod evaluate;
+mod placement;
 mod report;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::fmt;
 use crate::ids::NodeId;
 
 pub use evaluate::{ClockState, NodeFacts, StartPhase, evaluate};
+pub use placement::PlacementFindings;
 pub use report::{CheckReport, NodeChecks};
 
 /// How severe a raised check is.
@@ -60,6 +62,8 @@ pub enum CheckScope {
     NotReady,
     /// The cluster: evaluated by the node that describes it.
     Cluster,
+    /// The cluster: evaluated by each node from the metadata alone, with the same result.
+    Metadata,
 }
 
 /// A row of the table.
@@ -166,6 +170,17 @@ checks! {
     Cluster Warning PartitionUnderReplicated = "PARTITION_UNDER_REPLICATED",
         "a partition has a replica that is missing or behind",
         "wait; check the nodes that hold its replicas";
+    Metadata Note PartitionSingleReplica = "PARTITION_SINGLE_REPLICA",
+        "{count} topics have partitions with one replica, although more nodes could hold one: a \
+         lost disk loses their records",
+        "create the topics again with more replicas; the number of replicas of a topic is fixed";
+    Metadata Note PartitionFewReplicas = "PARTITION_FEW_REPLICAS",
+        "{count} topics have partitions with fewer replicas than new topics get",
+        "create the topics again with more replicas; the number of replicas of a topic is fixed";
+    Metadata Note NodeWithoutReplicas = "NODE_WITHOUT_REPLICAS",
+        "{count} nodes have no replicas, while others have several",
+        "create topics or add partitions: they use these nodes; existing replicas stay where they \
+         are";
     Cluster Note UpgradeNotFinalized = "UPGRADE_NOT_FINALIZED",
         "all nodes know a newer feature level than the finalized one",
         "run \"lograft cluster finalize\" once no return to the former version is needed";

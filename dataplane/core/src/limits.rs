@@ -36,6 +36,8 @@ pub const OPEN_FILES_MIN_COUNT: u64 = 512;
 pub const OPEN_FILES_MAX_COUNT: u64 = 1024 * 1024;
 /// Maximum replication factor. Seven replicas survive the loss of three nodes.
 pub const REPLICATION_FACTOR_MAX_COUNT: u32 = 7;
+/// Replicas of a partition whose topic sets none, if there are enough nodes.
+pub const REPLICATION_FACTOR_DEFAULT_COUNT: u32 = 3;
 /// Maximum number of voters of the meta group; the remaining nodes are its learners. Five voters
 /// survive the loss of two nodes, and more would only slow down its commits.
 pub const META_VOTERS_MAX_COUNT: usize = 5;

@@ -2,9 +2,11 @@
 //! restart.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lograft_core::limits::{
-    REPLICATION_FACTOR_MAX_COUNT, RETENTION_MIN_BYTES, RETENTION_MIN_MS, TOPIC_PARTITIONS_MAX_COUNT,
+    REPLICATION_FACTOR_DEFAULT_COUNT, REPLICATION_FACTOR_MAX_COUNT, RETENTION_MIN_BYTES,
+    RETENTION_MIN_MS, TOPIC_PARTITIONS_MAX_COUNT,
 };
 use lograft_core::topic_config::TopicKeyInfo;
 use lograft_core::{FeatureLevel, RetentionPolicy, TopicConfig, TopicKey, TopicSettings};
@@ -69,6 +71,12 @@ impl TopicDefaults {
         Ok(())
     }
 
+    /// Replicas of a new topic, if there are enough nodes.
+    pub(crate) fn replication_factor(&self) -> u32 {
+        self.replication_factor
+            .unwrap_or(REPLICATION_FACTOR_DEFAULT_COUNT)
+    }
+
     /// The default settings of a topic in a cluster with this finalized level. A default above it
     /// is not used: programs that the cluster may still return to would not know the setting.
     pub(crate) fn config(&self, finalized: FeatureLevel) -> TopicConfig {
@@ -101,6 +109,8 @@ impl TopicDefaults {
 pub(crate) struct TopicDefaultsSource {
     file: Option<PathBuf>,
     at_start: TopicDefaults,
+    /// What was read last.
+    latest: Arc<Mutex<TopicDefaults>>,
 }
 
 impl TopicDefaultsSource {
@@ -108,11 +118,23 @@ impl TopicDefaultsSource {
         Self {
             file: config.file.clone(),
             at_start: config.topics,
+            latest: Arc::new(Mutex::new(config.topics)),
         }
     }
 
     /// Those of the file; those of the start where it cannot be used.
     pub(crate) async fn read(&self) -> TopicDefaults {
+        let defaults = self.load().await;
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = defaults;
+        defaults
+    }
+
+    /// Those that were read last. Makes no call to the disk.
+    pub(crate) fn latest(&self) -> TopicDefaults {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn load(&self) -> TopicDefaults {
         let Some(file) = self.file.clone() else {
             return self.at_start;
         };

@@ -11,12 +11,13 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use lograft_core::check::PlacementFindings;
 use lograft_core::limits::DESCRIBE_MAX;
 use lograft_core::metadata::{Metadata, Node};
 use lograft_core::{GroupId, NodeId};
 
 use self::description::{
-    ClusterDescription, MetaRole, NodeDescription, PartitionDescription, TopicDescription,
+    ClusterDescription, MetaRole, NodeDescription, PartitionDescription, Problem, TopicDescription,
 };
 use self::problems::MetaHealth;
 use self::reports::{Reports, lacks_meta_voters};
@@ -24,6 +25,7 @@ use super::local_member::LocalMember;
 use super::node_report::ReplicaReport;
 use super::node_reporter::NodeReporter;
 use super::peer_calls::PeerCalls;
+use crate::config::TopicDefaultsSource;
 use crate::state_machine::MetaView;
 
 /// Collects the reports of all nodes and describes the cluster.
@@ -32,6 +34,7 @@ pub(crate) struct ClusterReporter {
     pub(crate) view: MetaView,
     pub(crate) peers: Arc<dyn PeerCalls>,
     pub(crate) local: Arc<NodeReporter>,
+    pub(crate) defaults: Arc<TopicDefaultsSource>,
 }
 
 impl ClusterReporter {
@@ -54,7 +57,14 @@ impl ClusterReporter {
     /// Describes the whole cluster.
     pub(crate) async fn describe_cluster(&self) -> ClusterDescription {
         let reports = self.collect().await;
-        describe_cluster(&self.view.load(), &reports, self.member.node())
+        let metadata = self.view.load();
+        let factor = self.defaults.read().await.replication_factor();
+        let mut described = describe_cluster(&metadata, &reports, self.member.node());
+        let findings = PlacementFindings::new(&metadata, factor);
+        let problems = problems::of_placement(&metadata, &findings);
+        described.problems.extend(problems);
+        described.problems.sort_by_key(Problem::rank);
+        described
     }
 
     /// Describes a topic; `None` if it does not exist.

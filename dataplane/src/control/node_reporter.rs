@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lograft_core::check::{CheckReport, NodeChecks, PlacementFindings};
 use lograft_core::{DiskMark, FeatureLevel, LogId, LogIndex, NodeId, NodeState};
 use lograft_raft::{GroupStatus, Role};
 use lograft_storage::{GroupLog, Storage};
@@ -9,6 +10,7 @@ use lograft_storage::{GroupLog, Storage};
 use super::checks_state::ChecksState;
 use super::local_member::LocalMember;
 use super::node_report::{NodeReport, ReplicaReport};
+use crate::config::TopicDefaultsSource;
 use crate::metrics::{PartitionSample, Sample};
 use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
@@ -28,6 +30,7 @@ pub(crate) struct NodeReporter {
     /// The newest feature level that this node knows.
     pub(crate) level: FeatureLevel,
     pub(crate) checks: ChecksState,
+    pub(crate) defaults: Arc<TopicDefaultsSource>,
 }
 
 impl NodeReporter {
@@ -83,6 +86,15 @@ impl NodeReporter {
         reports
     }
 
+    /// The raised checks of this node, and those that each node computes from the metadata.
+    fn all_checks(&self) -> NodeChecks {
+        let factor = self.defaults.latest().replication_factor();
+        let placement = PlacementFindings::new(&self.view.load(), factor).raised();
+        let own = self.checks.load();
+        let own = own.iter().cloned();
+        NodeChecks::new(own.chain(placement.iter().map(CheckReport::from)))
+    }
+
     /// The values for the metrics, except the expiry of the certificate.
     pub(crate) fn sample(&self) -> Sample {
         let space = self.storage.measured_space();
@@ -92,7 +104,7 @@ impl NodeReporter {
             disk_free_bytes: space.map_or(0, |space| space.free_bytes),
             disk_total_bytes: space.map_or(0, |space| space.total_bytes),
             disk_low: self.storage.disk_mark() >= DiskMark::Low,
-            checks: (*self.checks.load()).clone(),
+            checks: self.all_checks(),
             ..Sample::default()
         };
         for replica in self.replicas.all().values() {

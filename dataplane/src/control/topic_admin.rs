@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::limits::{
-    LEADER_POLL_INTERVAL, TOPIC_ASSIGNMENT_ATTEMPTS_MAX_COUNT, TOPIC_READY_DEFAULT, TOPIC_READY_MAX,
+    LEADER_POLL_INTERVAL, REPLICATION_FACTOR_DEFAULT_COUNT, TOPIC_ASSIGNMENT_ATTEMPTS_MAX_COUNT,
+    TOPIC_READY_DEFAULT, TOPIC_READY_MAX,
 };
 use lograft_core::metadata::{Command, MetaError, Metadata};
 use lograft_core::topic_config::SettingsChange;
@@ -17,9 +18,6 @@ use crate::config::TopicDefaultsSource;
 use crate::error::ApiError;
 use crate::serving::meta_group::{MetaHandle, ProposeMetaError};
 use crate::state_machine::MetaView;
-
-/// Replication factor of a topic that does not set one, if the cluster has enough nodes.
-const REPLICATION_FACTOR_DEFAULT: u32 = 3;
 
 /// Changes topics. Cheap to clone.
 #[derive(Clone)]
@@ -191,7 +189,7 @@ impl TopicAdmin {
 fn default_factor(metadata: &Metadata) -> u32 {
     u32::try_from(metadata.active_nodes().count())
         .unwrap_or(u32::MAX)
-        .clamp(1, REPLICATION_FACTOR_DEFAULT)
+        .clamp(1, REPLICATION_FACTOR_DEFAULT_COUNT)
 }
 
 /// The new retention of a topic, if the change has one of its keys. Level 0 stores both bounds

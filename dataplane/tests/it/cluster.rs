@@ -360,6 +360,18 @@ impl Cluster {
         LogServiceClient::new(self.channel(at)).max_decoding_message_size(64 << 20)
     }
 
+    /// The answer of a node's health port, with its head.
+    pub(crate) async fn get(&self, at: usize, path: &str) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let to = self.members[at].addresses.health;
+        let mut io = tokio::net::TcpStream::connect(to).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        io.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        io.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
     /// Connects to a port with a certificate of the cluster's CA for this role, and waits for the
     /// server's first bytes: a refusal comes after a TLS 1.3 client's handshake.
     pub(crate) async fn connect_as(&self, role: &str, to: SocketAddr) -> std::io::Result<()> {

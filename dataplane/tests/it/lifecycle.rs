@@ -102,3 +102,56 @@ async fn a_stopped_leader_hands_over_first() {
     .await;
     assert!(after.leader_epoch > before.leader_epoch);
 }
+
+/// Names of the raised checks in a node's metrics.
+fn raised_in_metrics(text: &str) -> Vec<String> {
+    let lines = text.lines().filter_map(|line| {
+        let labels = line.strip_prefix("lograft_check{")?.strip_suffix("} 1")?;
+        let name = labels.split("name=\"").nth(1)?.split('"').next()?;
+        Some(name.to_owned())
+    });
+    let mut names: Vec<String> = lines.collect();
+    names.sort();
+    names
+}
+
+/// A cluster starts with one node and its topics get one replica. More nodes change nothing about
+/// that, and it is said: in the description, without making the cluster unhealthy, and in the
+/// metrics of each node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_of_one_that_grows_says_which_topics_and_nodes_stay_behind() {
+    let mut cluster = Cluster::of(1).await;
+    cluster.create_topic(0, "first", 3, 1).await;
+    cluster.healthy(0, 1).await;
+    let kinds = async |cluster: &Cluster, at: usize| {
+        let described = cluster.describe(at).await;
+        assert!(described.healthy, "{:?}", described.problems);
+        let problems = described.problems.into_iter();
+        problems
+            .map(|problem| (problem.kind, problem.text))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&cluster, 0).await, []);
+    for at in 1..3 {
+        cluster.add().await;
+        cluster.ready(at).await;
+    }
+    cluster.healthy(2, 3).await;
+    let expected = ["PARTITION_SINGLE_REPLICA", "NODE_WITHOUT_REPLICAS"];
+    for at in 0..3 {
+        let found = kinds(&cluster, at).await;
+        let names: Vec<&str> = found.iter().map(|(kind, _)| kind.as_str()).collect();
+        assert_eq!(names, expected, "node {at}");
+        assert!(found[0].1.contains("topic first has"), "{found:?}");
+        let metrics = cluster.get(at, "/metrics").await;
+        let mut names = expected;
+        names.sort_unstable();
+        assert_eq!(raised_in_metrics(&metrics), names, "{metrics}");
+    }
+    // A topic that all nodes have a replica of ends the second one.
+    cluster.create_topic(1, "second", 1, 3).await;
+    cluster.healthy(0, 3).await;
+    let found = kinds(&cluster, 0).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, "PARTITION_SINGLE_REPLICA");
+}

@@ -1,7 +1,5 @@
 //! What the ports answer besides the log itself.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -14,15 +12,7 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use crate::cluster::{Cluster, eventually};
 
 async fn get(cluster: &Cluster, path: &str) -> String {
-    let mut io = TcpStream::connect(cluster.addresses(0).health)
-        .await
-        .unwrap();
-    io.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
-        .await
-        .unwrap();
-    let mut answer = String::new();
-    io.read_to_string(&mut answer).await.unwrap();
-    answer
+    cluster.get(0, path).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

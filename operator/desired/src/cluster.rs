@@ -33,7 +33,7 @@ pub use plan::{Plan, PlanError, plan};
 pub use secret_plan::{Leaf, ROOTS_FIELD, SecretPlan, key_field};
 pub use validate::ValidCluster;
 pub use view::{
-    ClusterView, FeatureLevel, NodeState, ObservedCheck, ObservedNode, ObservedPartition,
-    ObservedReplica, StableNodes,
+    ClusterView, FeatureLevel, NodeState, ObservedCheck, ObservedNode, ObservedNote,
+    ObservedPartition, ObservedReplica, StableNodes,
 };
 pub use wait::{Intervention, Progress, Wait};

@@ -1,10 +1,12 @@
 //! Conversion of a node's description of the cluster.
 
-use lograft_crds::limits::{CHECK_TEXT_MAX_BYTES, CHECKS_MAX_COUNT};
+use lograft_crds::limits::{
+    BLOCKED_REASON_MAX_BYTES, CHECK_TEXT_MAX_BYTES, CHECKS_MAX_COUNT, NOTES_MAX_COUNT,
+};
 use lograft_crds::log_cluster::MemberRole;
 use lograft_operator_desired::cluster::{
-    ClusterView, FeatureLevel, NodeState, ObservedCheck, ObservedNode, ObservedPartition,
-    ObservedReplica,
+    ClusterView, FeatureLevel, NodeState, ObservedCheck, ObservedNode, ObservedNote,
+    ObservedPartition, ObservedReplica,
 };
 use lograft_operator_desired::cut_words;
 use lograft_proto::admin::v1 as proto;
@@ -16,6 +18,7 @@ pub(super) fn view(reply: &proto::DescribeClusterReply) -> ClusterView {
         meta_leader: reply.meta_leader_node,
         finalized_level: FeatureLevel(reply.finalized_level),
         checks: checks(&reply.problems),
+        notes: notes(&reply.problems),
     }
 }
 
@@ -29,6 +32,24 @@ fn checks(problems: &[proto::Problem]) -> Vec<ObservedCheck> {
         .map(|problem| ObservedCheck {
             text: cut(&problem.text),
             next_step: cut(&problem.next_step),
+        })
+        .collect()
+}
+
+/// The checks of the cluster that do not make it unhealthy, without those that have waits of their
+/// own.
+fn notes(problems: &[proto::Problem]) -> Vec<ObservedNote> {
+    const WAITED_FOR: [&str; 2] = ["NODE_DRAINING", "UPGRADE_NOT_FINALIZED"];
+    let raised = problems.iter().filter(|problem| {
+        let is_note = !problem.degrades && problem.node_id.is_none();
+        is_note && !WAITED_FOR.contains(&problem.kind.as_str())
+    });
+    raised
+        .take(NOTES_MAX_COUNT)
+        .map(|problem| ObservedNote {
+            check: cut_words(&problem.kind, BLOCKED_REASON_MAX_BYTES),
+            text: cut_words(&problem.text, CHECK_TEXT_MAX_BYTES),
+            next_step: cut_words(&problem.next_step, CHECK_TEXT_MAX_BYTES),
         })
         .collect()
 }
@@ -74,5 +95,35 @@ fn partition(partition: &proto::PartitionDescription) -> ObservedPartition {
         number: partition.partition,
         leader: partition.leader_node,
         replicas: partition.replicas.iter().map(replica).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_of_the_cluster_are_no_checks_and_those_with_a_wait_are_left_out() {
+        let problem = |kind: &str, degrades, node_id| proto::Problem {
+            kind: kind.to_owned(),
+            text: "x".repeat(4000),
+            degrades,
+            node_id,
+            ..proto::Problem::default()
+        };
+        let reply = proto::DescribeClusterReply {
+            problems: vec![
+                problem("PARTITION_SINGLE_REPLICA", false, None),
+                problem("UPGRADE_NOT_FINALIZED", false, None),
+                problem("NODE_UNREACHABLE", true, None),
+                problem("CLOCK_UNCONFIRMED", false, Some(1)),
+                problem("DISK_LOW", true, Some(2)),
+            ],
+            ..proto::DescribeClusterReply::default()
+        };
+        let view = view(&reply);
+        assert_eq!((view.notes.len(), view.checks.len()), (1, 1));
+        assert_eq!(view.notes[0].check, "PARTITION_SINGLE_REPLICA");
+        assert!(view.notes[0].text.len() <= CHECK_TEXT_MAX_BYTES);
     }
 }

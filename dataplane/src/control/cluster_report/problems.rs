@@ -1,6 +1,6 @@
 //! Problems of the cluster, with a sentence for each.
 
-use lograft_core::check::{CheckName, CheckReport, Evidence, RaisedCheck};
+use lograft_core::check::{CheckName, CheckReport, Evidence, PlacementFindings, RaisedCheck};
 use lograft_core::limits::PROBLEM_NAMES_MAX_COUNT;
 use lograft_core::metadata::Metadata;
 use lograft_core::{NodeId, NodeState};
@@ -67,6 +67,63 @@ pub(crate) fn not_finalized(metadata: &Metadata, reports: &Reports) -> Option<Pr
         );
         Problem::of_cluster(CheckName::UpgradeNotFinalized, text, &[])
     })
+}
+
+/// Notes about where replicas are. They degrade nothing: such topics may be wanted.
+pub(crate) fn of_placement(metadata: &Metadata, findings: &PlacementFindings) -> Vec<Problem> {
+    let raised = findings.raised().into_iter();
+    let problems = raised.map(|RaisedCheck { name, evidence }| {
+        let text = match name {
+            CheckName::PartitionSingleReplica => format!(
+                "{} partitions with one replica, although more nodes could hold one: a lost disk \
+                 loses their records",
+                having("topic", &findings.single)
+            ),
+            CheckName::PartitionFewReplicas => format!(
+                "{} partitions with fewer replicas than new topics get",
+                having("topic", &findings.few)
+            ),
+            _ => {
+                let names: Vec<String> = findings
+                    .empty
+                    .iter()
+                    .map(|id| node(metadata, *id))
+                    .collect();
+                format!(
+                    "{} no replicas, while others have several",
+                    having("node", &names)
+                )
+            }
+        };
+        Problem::of_cluster(name, text, &evidence)
+    });
+    problems.collect()
+}
+
+/// A node as its id and name.
+fn node(metadata: &Metadata, id: NodeId) -> String {
+    match metadata.node(id) {
+        Some(node) => format!("{id} ({})", node.registration.name),
+        None => id.to_string(),
+    }
+}
+
+/// Start of a sentence about things that have something: the first names, and how many more.
+fn having(kind: &str, names: &[String]) -> String {
+    match names {
+        [name] => format!("{kind} {name} has"),
+        names => format!("{kind}s {} have", listed(names)),
+    }
+}
+
+/// The first names, and how many more there are.
+fn listed(names: &[String]) -> String {
+    let first = &names[..names.len().min(PROBLEM_NAMES_MAX_COUNT)];
+    let text = first.join(", ");
+    match names.len() - first.len() {
+        0 => text,
+        others => format!("{text} and {others} more"),
+    }
 }
 
 fn meta_problems(meta: MetaHealth) -> Vec<Problem> {
@@ -144,17 +201,11 @@ fn partition_problem(
     defect: &str,
 ) -> Option<Problem> {
     let names: Vec<String> = names.collect();
-    let (first, count) = (names.iter().take(PROBLEM_NAMES_MAX_COUNT), names.len());
-    let listed: Vec<&str> = first.map(String::as_str).collect();
-    let listed = listed.join(", ");
+    let (listed, count) = (listed(&names), names.len());
     let text = match count {
         0 => return None,
         1 => format!("partition {listed} has {defect}"),
-        n if n <= PROBLEM_NAMES_MAX_COUNT => format!("{n} partitions have {defect}: {listed}"),
-        n => format!(
-            "{n} partitions have {defect}: {listed} and {} more",
-            n - PROBLEM_NAMES_MAX_COUNT
-        ),
+        n => format!("{n} partitions have {defect}: {listed}"),
     };
     Some(Problem::of_cluster(
         check,

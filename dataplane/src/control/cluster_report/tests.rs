@@ -1,7 +1,7 @@
 use lograft_core::metadata::Command;
 use lograft_core::{ClusterId, Offset, Term};
 
-use lograft_core::check::{CheckName, NodeChecks, RaisedCheck, Severity};
+use lograft_core::check::{CheckName, NodeChecks, PlacementFindings, RaisedCheck, Severity};
 
 use super::description::{PartitionHealth, ReplicaState};
 use super::*;
@@ -57,6 +57,37 @@ fn healthy() -> Vec<NodeReport> {
         report(2, vec![follower(0, 1), leader(1, 2, &[(1, 3), (3, 0)])]),
         report(3, vec![follower(0, 1), follower(1, 2)]),
     ]
+}
+
+/// Kinds, severities and texts of the notes about where replicas are.
+fn placement_notes(metadata: &Metadata) -> Vec<(String, Severity, String)> {
+    let findings = PlacementFindings::new(metadata, 3);
+    let problems = problems::of_placement(metadata, &findings).into_iter();
+    problems
+        .map(|problem| (problem.kind, problem.severity, problem.text))
+        .collect()
+}
+
+#[test]
+fn topics_with_too_few_replicas_and_nodes_without_any_are_named() {
+    let mut metadata = cluster(4);
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        create(&mut metadata, name, &[&[1]]);
+    }
+    create(&mut metadata, "g", &[&[1, 2]]);
+    let single = "topics a, b, c, d, e and 1 more have partitions with one replica, although more \
+                  nodes could hold one: a lost disk loses their records";
+    let few = "topic g has partitions with fewer replicas than new topics get";
+    let empty = "nodes 3 (node-3), 4 (node-4) have no replicas, while others have several";
+    let note = |kind: &str, text: &str| (kind.to_owned(), Severity::Note, text.to_owned());
+    let expected = [
+        note("PARTITION_SINGLE_REPLICA", single),
+        note("PARTITION_FEW_REPLICAS", few),
+        note("NODE_WITHOUT_REPLICAS", empty),
+    ];
+    assert_eq!(placement_notes(&metadata), expected);
+    let whole = super::tests::metadata();
+    assert_eq!(placement_notes(&whole), []);
 }
 
 fn describe(

@@ -13,6 +13,7 @@ use super::{
     AvailabilityWatch, CHANGE_MAX, PAUSE_MAX, await_ready, await_replaced, capacity, is_up,
     pod_incarnations, pods, ready,
 };
+use crate::cases::said::condition;
 use crate::chart::Chart;
 use crate::load::Load;
 use crate::sandbox::{Sandbox, await_condition, await_for};
@@ -224,6 +225,35 @@ pub(in crate::cases) async fn certificates_are_reloaded_without_a_restart(
         "a pod was restarted"
     );
     load.finish_within(PAUSE_MAX).await?;
+    Ok(())
+}
+
+/// A topic that was made with one node keeps one replica, and the new nodes hold nothing: both are
+/// said, without an alarm.
+pub(in crate::cases) async fn a_cluster_of_one_that_grows_says_what_stays_behind(
+    sandbox: &Sandbox,
+    chart: &Chart,
+) -> anyhow::Result<()> {
+    ready(sandbox, json!({"replicas": 1})).await?;
+    let load = Load::start(sandbox, &chart.node_image, Duration::from_mins(1), None).await?;
+    sandbox.change(json!({"replicas": 3})).await?;
+    let has_note = |status: &LogClusterStatus, check: &str| {
+        let mut notes = status.notes.iter();
+        notes.any(|note| note.check == check)
+    };
+    let is_said = |status: &LogClusterStatus| {
+        let checks = ["PARTITION_SINGLE_REPLICA", "NODE_WITHOUT_REPLICAS"];
+        super::is_ready(status)
+            && status.members.len() == 3
+            && checks.iter().all(|check| has_note(status, check))
+    };
+    let status = sandbox
+        .status_for(CHANGE_MAX, "three nodes and both notes", is_said)
+        .await?;
+    let degraded = condition(&status, "Degraded")?;
+    ensure!(degraded.reason == "SingleReplica", "{degraded:?}");
+    sandbox.report_figure(format!("Degraded: {}", degraded.message));
+    load.finish().await?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod conditions;
 mod feature_level;
 mod health;
 mod members;
+mod notes;
 mod obstacles;
 mod warnings;
 
@@ -112,6 +113,7 @@ pub fn next(
         blocked_on: blocked::sentence(&blocked),
         blocked,
         recently_blocked,
+        notes: notes::next(&old.notes, observed),
         image: Some(plan.image.clone())
             .filter(|image| !image.is_empty())
             .or(old.image),

@@ -28,6 +28,19 @@ pub struct ClusterView {
     pub finalized_level: FeatureLevel,
     /// Checks that nodes have raised and that make the cluster unhealthy, the most important first.
     pub checks: Vec<ObservedCheck>,
+    /// Checks of the whole cluster that do not make it unhealthy.
+    pub notes: Vec<ObservedNote>,
+}
+
+/// A check of the whole cluster that does not make it unhealthy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedNote {
+    /// Name of the check.
+    pub check: String,
+    /// What is so: a sentence.
+    pub text: String,
+    /// Next step.
+    pub next_step: String,
 }
 
 /// A check that a node has raised.

@@ -261,6 +261,13 @@ pub enum Progress {
         /// Number of other checks.
         others: usize,
     },
+    /// Some topics have one replica.
+    SingleReplica {
+        /// The sentence of the node that described the cluster.
+        text: String,
+    },
+    /// The cluster has one node.
+    SingleNode,
     /// The cluster has not been ready yet.
     Starting,
     /// It is not known that every partition accepts writes.
@@ -475,6 +482,7 @@ impl Progress {
             Self::ReplacingPods { .. } => Reason::RollingOut,
             Self::NodeUnreachable { .. } => Reason::NodeLost,
             Self::CheckRaised { .. } => Reason::CheckRaised,
+            Self::SingleReplica { .. } | Self::SingleNode => Reason::SingleReplica,
             Self::Starting => Reason::Starting,
             Self::NotAllWritable => Reason::NodesNotReady,
             Self::StartingPods { .. } => Reason::ScalingUp,

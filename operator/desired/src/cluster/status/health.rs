@@ -59,7 +59,25 @@ pub(super) fn waits(input: &Input<'_>) -> Vec<Wait> {
         };
         waits.push(progress.into());
     }
+    if input.bootstrapped {
+        waits.extend(records_that_exist_once(input.observed));
+    }
     waits
+}
+
+/// Records that one lost disk loses. The cluster is not degraded: that may be wanted.
+fn records_that_exist_once(observed: &Observed) -> Option<Wait> {
+    const CHECK: &str = "PARTITION_SINGLE_REPLICA";
+    let view = observed.view.as_ref()?;
+    let mut notes = view.notes.iter();
+    let progress = match notes.find(|note| note.check == CHECK) {
+        Some(note) => Progress::SingleReplica {
+            text: note.text.clone(),
+        },
+        None if view.members().count() == 1 => Progress::SingleNode,
+        None => return None,
+    };
+    Some(progress.into())
 }
 
 /// A new topic has no leader at first, and an election takes a moment: neither is a lost majority.

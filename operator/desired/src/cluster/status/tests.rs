@@ -7,7 +7,7 @@ use super::*;
 use crate::ObjectKey;
 use crate::cluster::observed::{ObservedDisk, ObservedPod};
 use crate::cluster::outcome::{Step, StepFailure};
-use crate::cluster::view::{ClusterView, ObservedCheck, ObservedNode};
+use crate::cluster::view::{ClusterView, ObservedCheck, ObservedNode, ObservedNote};
 use crate::cluster::wait::Progress;
 
 pub(super) const NOW: i64 = 1_800_000_000;
@@ -363,7 +363,8 @@ fn a_node_is_lost_only_if_its_pod_is_not_being_replaced() {
         }),
     ];
     for pod in replaced {
-        assert_eq!(degraded(&one_node(false, pod.clone())), "Whole", "{pod:?}");
+        let found = degraded(&one_node(false, pod.clone()));
+        assert_eq!(found, "SingleReplica", "{pod:?}");
     }
     let lost = [
         ObservedPod {
@@ -386,7 +387,7 @@ fn a_node_is_lost_only_if_its_pod_is_not_being_replaced() {
     for pod in lost {
         let found = degraded(&one_node(false, Some(pod.clone())));
         assert_eq!(found, "NodeLost", "{pod:?}");
-        assert_eq!(degraded(&one_node(true, Some(pod))), "Whole");
+        assert_eq!(degraded(&one_node(true, Some(pod))), "SingleReplica");
     }
     // A pod that cannot be created is not about to start.
     let mut refused = one_node(false, None);
@@ -408,7 +409,7 @@ fn a_group_without_a_leader_has_lost_its_majority_after_a_time() {
     let mut observed = one_node(true, Some(pod));
     observed.view.as_mut().unwrap().meta_leader = None;
     let first = status_seen(&bootstrapped(), &observed);
-    assert_eq!(condition(&first, "Degraded").reason, "Whole");
+    assert_eq!(condition(&first, "Degraded").status, "False");
     assert_eq!(condition(&first, "Ready").status, "False");
     assert_eq!(first.blocked[0].reason, "NoLeader");
     observed.now_unix_seconds = NOW + 10;
@@ -438,6 +439,55 @@ fn nothing_is_whole_where_nobody_was_asked() {
     assert!(degraded.message.ends_with("no node runs"), "{degraded:?}");
     let status = status_seen(&LogClusterStatus::default(), &unseen);
     assert_eq!(condition(&status, "Degraded").reason, "NotCreated");
+}
+
+#[test]
+fn records_that_exist_once_are_said_without_an_alarm() {
+    let mut seen = one_node(true, None);
+    let said = |seen: &Observed| {
+        let status = status_seen(&bootstrapped(), seen);
+        let degraded = condition(&status, "Degraded").clone();
+        assert_eq!(degraded.status, "False", "{degraded:?}");
+        assert_eq!(warnings(&status, NOW + 100_000), []);
+        let notes = status.notes.iter().map(|note| note.message.clone());
+        let notes: Vec<String> = notes.collect();
+        (degraded.reason, degraded.message, notes)
+    };
+    let (reason, message, notes) = said(&seen);
+    assert_eq!((&*reason, notes.len()), ("SingleReplica", 0));
+    assert_eq!(
+        message,
+        "the cluster has one node: every record exists once"
+    );
+    let view = seen.view.as_mut().unwrap();
+    let second = ObservedNode {
+        reachable: true,
+        ..ObservedNode::member(2, "events-1".to_owned())
+    };
+    view.nodes.push(second);
+    assert_eq!(said(&seen).0, "Whole");
+    let note = |check: &str, text: &str| ObservedNote {
+        check: check.to_owned(),
+        text: text.to_owned(),
+        next_step: "create topics".to_owned(),
+    };
+    let view = seen.view.as_mut().unwrap();
+    view.notes = vec![note("NODE_WITHOUT_REPLICAS", "node 2 has no replicas")];
+    let (reason, _, notes) = said(&seen);
+    assert_eq!(reason, "Whole", "an empty node puts nothing at risk");
+    let expected = "node 2 has no replicas; next step: create topics";
+    assert_eq!(notes, [expected]);
+    let view = seen.view.as_mut().unwrap();
+    let single = "topic t has partitions with one replica";
+    view.notes
+        .insert(0, note("PARTITION_SINGLE_REPLICA", single));
+    let (reason, message, notes) = said(&seen);
+    assert_eq!((&*reason, &*message), ("SingleReplica", single));
+    assert_eq!(notes.len(), 2);
+    // They stay while no node answers.
+    let status = status_seen(&bootstrapped(), &seen);
+    seen.view = None;
+    assert_eq!(status_seen(&status, &seen).notes, status.notes);
 }
 
 /// Reasons of the warnings at this age of the first wait.

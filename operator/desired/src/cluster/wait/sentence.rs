@@ -240,6 +240,8 @@ impl fmt::Display for Progress {
                     more => write!(f, " (and {more} more checks)"),
                 }
             }
+            Self::SingleReplica { text } => write!(f, "{text}"),
+            Self::SingleNode => write!(f, "the cluster has one node: every record exists once"),
             Self::Starting => write!(f, "the cluster has not been ready yet"),
             Self::NotAllWritable => write!(f, "not every partition is known to accept writes"),
             Self::StartingPods { ready, pods } => write!(f, "{ready} of {pods} nodes are ready"),
