@@ -62,6 +62,7 @@ test_permissions() {
   may yes "$watched" create events.events.k8s.io
   may no "$watched" delete secrets
   may no "$watched" update logclusters.lograft.io
+  may yes "$watched" create pods --subresource eviction
   may no "$watched" create pods
   may no "$watched" create pods --subresource exec
   may yes "$watched" delete persistentvolumeclaims

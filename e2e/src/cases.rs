@@ -115,6 +115,10 @@ pod_cases! {
     obstacles::pods_that_no_host_takes_have_the_words_of_the_scheduler,
     obstacles::a_crash_loop_is_one_state_and_one_event,
     obstacles::a_planned_replacement_is_no_alarm,
+    evictions::a_rollout_restart_under_load_takes_one_pod_at_a_time,
+    evictions::a_drain_beside_a_crash_loop_ends,
+    evictions::an_interrupted_spot_host_loses_nothing,
+    evictions::evictions_during_a_rollout_take_one_pod_at_a_time,
     changes::a_disk_that_fills_up_grows needs pods::changes::lacks_sized_disks,
     losses::a_lost_host_is_reported_and_survived needs pods::losses::lacks_node_faults,
     versions::versions_run_side_by_side_and_go_back_until_finalized

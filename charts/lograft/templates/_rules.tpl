@@ -34,10 +34,14 @@
 - apiGroups: [apps]
   resources: [controllerrevisions]
   verbs: [get]
-# A rollout annotates and deletes pods, one at a time; the StatefulSet recreates them.
+# A rollout annotates and evicts pods, one at a time; the StatefulSet recreates them. A pod that
+# serves nobody is deleted.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, patch, delete]
+- apiGroups: [""]
+  resources: [pods/eviction]
+  verbs: [create]
 # Disks grow through their claims. A claim is deleted when a new node replaces a decommissioned node
 # that held no data.
 - apiGroups: [""]

@@ -103,5 +103,8 @@ mod tests {
             + STOP_CUT_MAX;
         assert!(parts < STOP_MAX, "{parts:?}");
         assert!((STOP_MAX + STOP_RUNTIME_MAX) * 2 < Duration::from_mins(1));
+        // Clouds take a spot host 30 s after their notice, or later.
+        let spot_notice = Duration::from_secs(30);
+        assert!(STOP_MAX + STOP_RUNTIME_MAX < spot_notice);
     }
 }

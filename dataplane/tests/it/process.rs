@@ -75,6 +75,12 @@ impl Process {
         assert!(kill.unwrap().success());
     }
 
+    /// Ends it without a grace period, as kubelet does after the grace period or a host that
+    /// vanishes.
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+
     /// How it ends by itself.
     async fn ended(&mut self) -> ExitStatus {
         eventually("the process to end", async || {
@@ -122,12 +128,12 @@ const SLOW: RaftSettings = RaftSettings {
 const ELECTION: Duration = Duration::from_millis(SLOW.election_min_ms);
 
 /// Three processes; a topic of three partitions, all of it led by the first.
-async fn three() -> (Cluster, Vec<Process>) {
+async fn three(raft: RaftSettings) -> (Cluster, Vec<Process>) {
     let mut cluster = Cluster::new();
-    let mut processes = vec![cluster.add_process(SLOW, &[]).await];
+    let mut processes = vec![cluster.add_process(raft.clone(), &[]).await];
     cluster.bootstrap(0).await.unwrap();
     for _ in 1..3 {
-        processes.push(cluster.add_process(SLOW, &[]).await);
+        processes.push(cluster.add_process(raft.clone(), &[]).await);
     }
     for at in 0..3 {
         serves(&cluster, at).await;
@@ -141,7 +147,7 @@ async fn three() -> (Cluster, Vec<Process>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_told_to_stop_under_load_loses_nothing_and_makes_no_election_due() {
-    let (cluster, mut processes) = three().await;
+    let (cluster, mut processes) = three(SLOW).await;
     let (stop, stopped) = watch::channel(false);
     let producers = (0..2).map(|p| produce_steadily(&cluster, 1, p, stopped.clone()));
     // One speaks to the leader itself, until that hangs up.
@@ -201,6 +207,79 @@ async fn a_leader_that_is_told_to_stop_under_load_loses_nothing_and_makes_no_ele
             "partition {partition}: {longest_gap:?}"
         );
         assert_kept(&cluster, 1, partition, &acknowledged).await;
+    }
+}
+
+/// Longest pause of writes after a kill, which needs an election, on a busy machine.
+const KILLED_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// When a process is killed that was told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Killed {
+    AtOnce,
+    /// As soon as it says that it stops.
+    WhileItStops,
+    /// After the grace period of a host in a hurry.
+    AfterFiveSeconds,
+}
+
+impl Killed {
+    async fn wait(self, process: &Process) {
+        match self {
+            Self::AtOnce => {}
+            Self::WhileItStops => {
+                eventually("it to stop", async || process.said("node is stopping")).await;
+            }
+            Self::AfterFiveSeconds => sleep(Duration::from_secs(5)).await,
+        }
+    }
+}
+
+/// A grace period that is too short, or none: the process is killed before or while it stops.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_killed_while_it_stops_under_load_loses_nothing() {
+    for killed in [
+        Killed::AtOnce,
+        Killed::WhileItStops,
+        Killed::AfterFiveSeconds,
+    ] {
+        let (cluster, mut processes) = three(RaftSettings::default()).await;
+        let (stop, stopped) = watch::channel(false);
+        let producers = (0..2).map(|p| produce_steadily(&cluster, 1, p, stopped.clone()));
+        let killing = async {
+            for partition in 0..2 {
+                cluster.produce(1, partition, "first").await;
+            }
+            sleep(Duration::from_millis(500)).await;
+            processes[0].terminate();
+            killed.wait(&processes[0]).await;
+            processes[0].kill();
+            let status = processes[0].ended().await;
+            println!("killed {killed:?}: {status:?}");
+            for partition in 0..2 {
+                cluster.produce(1, partition, "last").await;
+            }
+            sleep(Duration::from_secs(1)).await;
+            stop.send(true).unwrap();
+            status.code()
+        };
+        let all = futures_util::future::join_all(producers);
+        let (produced, code) = tokio::join!(all, killing);
+        let is_cut_short = killed != Killed::AfterFiveSeconds;
+        assert!(!is_cut_short || code != Some(0), "it had stopped before");
+        for (partition, produced) in (0..).zip(produced) {
+            let Produced {
+                acknowledged,
+                longest_gap,
+            } = produced;
+            println!("{} records, {longest_gap:?}", acknowledged.len());
+            assert!(acknowledged.len() > 10, "there was no load");
+            assert!(
+                longest_gap < KILLED_PAUSE_MAX,
+                "{killed:?}: {longest_gap:?}"
+            );
+            assert_kept(&cluster, 1, partition, &acknowledged).await;
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Cases with real pods.
 
 pub(super) mod changes;
+pub(super) mod evictions;
 pub(super) mod losses;
 pub(super) mod obstacles;
 pub(super) mod serving;

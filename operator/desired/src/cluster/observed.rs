@@ -183,6 +183,21 @@ impl Observed {
         has_answered || node.is_some_and(|node| node.reachable)
     }
 
+    /// Another pod that was ready and is not any more in `now`, if there is one: somebody else has
+    /// taken it since. Then the pod `stopping` has to stay, or two would be away at once.
+    pub fn lost_since(&self, now: &BTreeMap<i32, ObservedPod>, stopping: i32) -> Option<i32> {
+        let serves = |pod: &ObservedPod| pod.ready && !pod.terminating;
+        let is_lost = |at: i32, before: &ObservedPod| {
+            let now = now.get(&at);
+            let is_same = now.is_some_and(|now| now.uid == before.uid && serves(now));
+            serves(before) && !is_same
+        };
+        let mut others = self.pods.iter().filter(|(at, _)| **at != stopping);
+        others
+            .find(|(at, pod)| is_lost(**at, pod))
+            .map(|(at, _)| *at)
+    }
+
     /// Zone of the pod with this ordinal, once it is scheduled.
     pub fn zone(&self, ordinal: i32) -> Option<&String> {
         self.pods.get(&ordinal)?.zone.as_ref()
@@ -258,5 +273,47 @@ impl Observed {
         (0..self.replicas_in_use(cluster))
             .filter(is_emptied)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(uid: &str, ready: bool, terminating: bool) -> ObservedPod {
+        ObservedPod {
+            uid: uid.to_owned(),
+            ready,
+            terminating,
+            ..ObservedPod::default()
+        }
+    }
+
+    #[test]
+    fn a_pod_that_somebody_takes_meanwhile_is_noticed() {
+        let before = Observed {
+            pods: BTreeMap::from([
+                (0, pod("a", true, false)),
+                (1, pod("b", true, false)),
+                // It was away before: that has been considered.
+                (2, pod("c", false, false)),
+            ]),
+            ..Observed::default()
+        };
+        let same = before.pods.clone();
+        assert_eq!(before.lost_since(&same, 0), None);
+        let taken = [
+            Some(pod("b", true, true)),
+            Some(pod("b", false, false)),
+            Some(pod("another", false, false)),
+            None,
+        ];
+        for other in taken {
+            let mut now = same.clone();
+            now.remove(&1);
+            now.extend(other.clone().map(|pod| (1, pod)));
+            assert_eq!(before.lost_since(&now, 0), Some(1), "{other:?}");
+            assert_eq!(before.lost_since(&now, 1), None, "it is the one that stops");
+        }
     }
 }

@@ -256,3 +256,48 @@ fn the_image_follows_version_and_image() {
     cluster.spec.image = Some("other/node@sha256:1".to_owned());
     assert_eq!(image(&cluster), "other/node@sha256:1");
 }
+
+/// A drain works by default, and what an autoscaler or a host that is lost may do is the user's.
+#[test]
+fn annotations_of_autoscalers_and_tolerations_of_lost_hosts_are_the_users() {
+    let template = |cluster: &LogCluster| {
+        let built = build(cluster, &Observed::default());
+        object(&built, "StatefulSet", "")["spec"]["template"].clone()
+    };
+    let mut cluster = sample("minimal");
+    let plain = template(&cluster);
+    assert!(
+        plain["metadata"]["annotations"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .all(|key| key.starts_with("lograft.io/"))
+    );
+    assert!(plain["spec"]["tolerations"].is_null());
+    let annotations = [
+        ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
+        ("karpenter.sh/do-not-disrupt", "true"),
+    ];
+    for (key, value) in annotations {
+        let user = &mut cluster.spec.pod_template.annotations;
+        user.insert(key.to_owned(), value.to_owned());
+    }
+    let tolerations = json!([
+        {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"},
+        {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute",
+         "tolerationSeconds": 60},
+    ]);
+    cluster.spec.pod_template.tolerations = serde_json::from_value(tolerations.clone()).unwrap();
+    let changed = template(&cluster);
+    for (key, value) in annotations {
+        assert_eq!(changed["metadata"]["annotations"][key], value);
+    }
+    assert_eq!(changed["spec"]["tolerations"], tolerations);
+    let hash =
+        |template: &Value| template["metadata"]["annotations"]["lograft.io/rollout-hash"].clone();
+    assert_ne!(
+        hash(&plain),
+        hash(&changed),
+        "a change of them is a rollout"
+    );
+}

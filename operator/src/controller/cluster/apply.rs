@@ -1,9 +1,11 @@
 //! Carries a plan out in its order and makes no decisions. A failed step is reported; the steps of
 //! other lanes continue.
 
+mod evict;
+
 use std::error::Error;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use lograft_crds::LogCluster;
@@ -18,12 +20,13 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::observe::Observation;
+use super::observe::{self, Observation};
 use super::update_status;
 use crate::controller::Reconciler;
 use crate::error_text::error_text;
 use crate::events::Happening;
 use crate::{kinds, pki};
+use evict::Eviction;
 
 struct Applier<'a> {
     reconciler: &'a Reconciler,
@@ -226,20 +229,74 @@ impl Applier<'_> {
         let prepared = admin.prepare_stop(stop.node_id, stop.is_due, reporter);
         match prepared.await {
             Ok(None) => {}
-            Ok(Some(why)) => {
-                let pod = name.clone();
-                self.outcome.unprepared_stop = Some(UnpreparedStop { pod, why });
-                return;
-            }
+            Ok(Some(why)) => return self.not_stopped(&stop.pod, why),
             Err(error) => return self.failed(Step::PrepareStop(name.clone()), &error),
         }
+        if !self.is_only_one_away(&stop.pod).await {
+            return;
+        }
         info!(cluster = super::key(self.raw), pod = name, "replacing pod");
-        let delete = Delete {
-            object: stop.pod.clone(),
-            orphan: false,
+        // The budget would hold pods that are not ready while several are not, and nothing would
+        // replace them any more.
+        let evicted = if self.is_ready(&stop.pod) {
+            let api: Api<Pod> = Api::namespaced(self.reconciler.client.clone(), self.namespace);
+            self.count_write("Pod");
+            evict::evict(&api, &stop.pod).await
+        } else {
+            Ok(Eviction::NotPossible)
         };
-        self.delete(&delete).await;
+        match evicted {
+            Ok(Eviction::Done) => {}
+            Ok(Eviction::Refused(why)) => return self.not_stopped(&stop.pod, why),
+            Ok(Eviction::NotPossible) => {
+                let delete = Delete {
+                    object: stop.pod.clone(),
+                    orphan: false,
+                };
+                self.delete(&delete).await;
+            }
+            Err(error) => return self.failed(Step::Delete(stop.pod.key.clone()), &error),
+        }
         self.publish(&stop.event).await;
+    }
+
+    /// Whether a pod was ready when it was observed.
+    fn is_ready(&self, pod: &ObjectRef) -> bool {
+        let mut pods = self.observation.observed.pods.values();
+        pods.any(|observed| observed.uid == pod.uid && observed.ready)
+    }
+
+    /// Whether no other pod has gone since the observation: a drain of its host may have taken one
+    /// while leaderships were transferred. Its node still answers while it stops, so nodes do not
+    /// notice.
+    async fn is_only_one_away(&mut self, pod: &ObjectRef) -> bool {
+        let name = self.raw.metadata.name.clone().unwrap_or_default();
+        let names = ClusterNames(&name);
+        let observed = &self.observation.observed;
+        let now = observe::pods_now(self.reconciler, self.namespace, names).await;
+        let lost = match now {
+            Ok(now) => {
+                let stopping = names.ordinal(&pod.key.name).unwrap_or(-1);
+                observed.lost_since(&now, stopping)
+            }
+            Err(error) => {
+                self.failed(Step::Delete(pod.key.clone()), &error);
+                return false;
+            }
+        };
+        if let Some(lost) = lost {
+            let why = format!(
+                "pod {} has just been stopped by somebody else",
+                names.pod(lost)
+            );
+            self.not_stopped(pod, why);
+        }
+        lost.is_none()
+    }
+
+    fn not_stopped(&mut self, pod: &ObjectRef, why: String) {
+        let pod = pod.key.name.clone();
+        self.outcome.unprepared_stop = Some(UnpreparedStop { pod, why });
     }
 
     async fn ask(&mut self, ask: &Ask) {

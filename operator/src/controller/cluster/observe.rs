@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use futures_util::future::try_join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::ListParams;
 use lograft_crds::names::{ClusterNames, DISK, LABEL_MANAGED_BY, OPERATOR};
@@ -230,6 +231,16 @@ async fn pods(
         Some((ordinal, pod::observe(&pod, zone_key, now)))
     });
     Ok(pods.collect())
+}
+
+/// The pods as they are now, without their zones.
+pub(super) async fn pods_now(
+    reconciler: &Reconciler,
+    namespace: &str,
+    names: ClusterNames<'_>,
+) -> Result<BTreeMap<i32, ObservedPod>, ReconcileError> {
+    let now = Timestamp::now().as_second();
+    pods(reconciler, namespace, names, "", now).await
 }
 
 async fn disks(
