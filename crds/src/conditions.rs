@@ -67,6 +67,7 @@ pub enum Reason {
     ScalingUp,
     Decommissioning,
     RolloutStuck,
+    RolloutHeld,
     Contested,
     DowngradeRefused,
     Finalizing,
@@ -135,6 +136,7 @@ pub const TABLE: &[Row] = rows! {
     Progressing true Transient ScalingUp "New nodes join and catch up";
     Progressing true Transient Decommissioning "Nodes move their replicas away and leave";
     Progressing false Terminal RolloutStuck "A new pod does not become ready; change the spec";
+    Progressing true Transient RolloutHeld "A changed template waits for its turn";
     Progressing false Terminal Contested "Somebody else undoes changes of the operator; the message names the object";
     Progressing false Terminal DowngradeRefused "The requested version is below the running one; allow it or change the spec";
     Progressing true Transient Finalizing "The new version runs; its feature level is not finalized yet";

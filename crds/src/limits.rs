@@ -73,6 +73,35 @@ pub const FINALIZE_AFTER_DEFAULT_SECONDS: i64 = 600;
 /// Maximum of `finalizeAfterSeconds`: seven days.
 pub const FINALIZE_AFTER_MAX_SECONDS: i64 = 604_800;
 
+/// Minimum and maximum of the annotation `lograft.io/rollout-wave`.
+pub const ROLLOUT_WAVE_MAX_COUNT: i32 = 999;
+/// Default number of rollouts at the same time.
+pub const ROLLOUTS_DEFAULT_COUNT: u16 = 2;
+/// Maximum number of rollouts at the same time.
+pub const ROLLOUTS_MAX_COUNT: u16 = 1000;
+/// Default time for which the first cluster with a change of the operator has to stay healthy
+/// before others get it.
+pub const CANARY_SOAK_DEFAULT_SECONDS: u32 = 300;
+/// Maximum of that time: seven days.
+pub const CANARY_SOAK_MAX_SECONDS: u32 = 604_800;
+/// Time after the operator's start for which a rollout waits until all other clusters have been
+/// looked at. One that cannot be read by then does not hold up the others.
+pub const FLEET_SURVEY_MAX_SECONDS: i64 = 120;
+/// Age above which it is checked that a cluster that others wait for exists: each is reconciled
+/// more often than that.
+pub const FLEET_MEMBER_FRESH_SECONDS: i64 = 90;
+/// Interval between reconciles of a cluster whose rollout waits for its turn.
+pub const REQUEUE_HELD_SECONDS: i64 = 20;
+/// Maximum size of a kept pod template, bytes: the API server limits all annotations of an object
+/// to 256 KiB.
+pub const KEPT_TEMPLATE_MAX_BYTES: usize = 128 * 1024;
+/// Maximum number of maintenance windows of a cluster.
+pub const WINDOWS_MAX_COUNT: usize = 16;
+/// Minimum duration of a maintenance window: a pod has to be replaced within it.
+pub const WINDOW_MIN_SECONDS: u64 = 300;
+/// Maximum duration of a maintenance window.
+pub const WINDOW_MAX_SECONDS: u64 = 86_400;
+
 /// Termination grace period of a pod: time to transfer its leaderships and close its files.
 pub const POD_GRACE_MAX_SECONDS: i64 = 60;
 /// Interval of kubelet's probes.

@@ -4,9 +4,11 @@ mod access;
 mod log;
 mod observability;
 mod pod;
+mod rollout_status;
 mod status;
 mod storage;
 mod tls;
+mod window;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use kube::CustomResource;
@@ -22,12 +24,14 @@ pub use access::{
 pub use log::{LogDefaults, Retention};
 pub use observability::{LogFormat, Observability};
 pub use pod::{Finalize, PodTemplate, Spread, Topology, Update};
+pub use rollout_status::RolloutStatus;
 pub use status::{
     Blocked, BlockedReason, CaStatus, Endpoints, FeatureLevelStatus, FormerBlocked,
     LogClusterStatus, MemberRole, MemberStatus, Note,
 };
 pub use storage::{AutoGrow, Storage};
 pub use tls::{IssuerRef, Tls, TlsMode};
+pub use window::{MaintenanceWindow, Weekday};
 
 /// A raft-replicated event log.
 #[derive(CustomResource, JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]

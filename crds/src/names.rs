@@ -34,6 +34,15 @@ pub const ANNOTATION_ROLLOUT_HASH: &str = "lograft.io/rollout-hash";
 
 /// Annotation of a LogCluster, copied to its pods: another value restarts them, one at a time.
 pub const ANNOTATION_RESTART_AT: &str = "lograft.io/restart-at";
+/// Annotation of a LogCluster: its place in the order in which clusters get a change that the
+/// operator causes, an integer; clusters of a lower wave go first. Default 0.
+pub const ANNOTATION_ROLLOUT_WAVE: &str = "lograft.io/rollout-wave";
+/// Annotation of a LogCluster: with the value `true` its rollouts wait for no other cluster and for
+/// no maintenance window.
+pub const ANNOTATION_ROLLOUT_NOW: &str = "lograft.io/rollout-now";
+/// Annotation of a StatefulSet: the pod template, as JSON, that stays while a changed one waits for
+/// its turn. Without it an edit of the template could not be told from the template.
+pub const ANNOTATION_KEPT_TEMPLATE: &str = "lograft.io/kept-template";
 /// Annotation of a pod template that `kubectl rollout restart` sets.
 pub const ANNOTATION_KUBECTL_RESTART: &str = "kubectl.kubernetes.io/restartedAt";
 /// Annotation of objects: hash of the applied object. With it a field that is no longer desired is

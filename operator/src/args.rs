@@ -3,7 +3,14 @@
 use std::net::SocketAddr;
 
 use clap::{Parser, ValueEnum};
+use lograft_crds::limits::{
+    CANARY_SOAK_DEFAULT_SECONDS, CANARY_SOAK_MAX_SECONDS, ROLLOUTS_DEFAULT_COUNT,
+    ROLLOUTS_MAX_COUNT,
+};
 use lograft_operator_desired::Settings;
+use lograft_operator_desired::cluster::build::BuildError;
+use lograft_operator_desired::cluster::revision;
+use lograft_operator_desired::fleet::Policy;
 use tracing_subscriber::EnvFilter;
 
 /// Manage LogClusters: create their objects, issue certificates, roll out changes.
@@ -31,6 +38,31 @@ pub(crate) struct Args {
         action = clap::ArgAction::Set
     )]
     pub(crate) upgrade_clusters: bool,
+    /// Maximum number of LogClusters whose pods are replaced at the same time.
+    #[arg(
+        long,
+        env = "LOGRAFT_MAX_CONCURRENT_ROLLOUTS",
+        default_value_t = ROLLOUTS_DEFAULT_COUNT,
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(ROLLOUTS_MAX_COUNT))
+    )]
+    pub(crate) max_concurrent_rollouts: u16,
+    /// Time in seconds for which the first LogCluster with a change that comes with the operator
+    /// has to stay healthy before others get it.
+    #[arg(
+        long,
+        env = "LOGRAFT_CANARY_SOAK_SECONDS",
+        default_value_t = CANARY_SOAK_DEFAULT_SECONDS,
+        value_parser = clap::value_parser!(u32).range(..=i64::from(CANARY_SOAK_MAX_SECONDS))
+    )]
+    pub(crate) canary_soak_seconds: u32,
+    /// Whether changes that come with the operator wait.
+    #[arg(
+        long,
+        env = "LOGRAFT_PAUSE_ROLLOUTS",
+        default_value_t = false,
+        action = clap::ArgAction::Set
+    )]
+    pub(crate) pause_rollouts: bool,
     /// Namespace of the operator and of its Lease.
     #[arg(long, env = "LOGRAFT_NAMESPACE", default_value = "default")]
     pub(crate) namespace: String,
@@ -61,13 +93,27 @@ pub(crate) enum LogFormat {
 }
 
 impl Args {
-    /// The settings that plans depend on.
-    pub(crate) fn settings(&self) -> Settings {
-        Settings {
+    /// The settings that plans depend on. Fails if no template can be built with them.
+    pub(crate) fn settings(&self) -> Result<Settings, BuildError> {
+        let settings = Settings {
             image_repository: self.node_image.clone(),
             version: self.node_version.clone(),
             upgrade_clusters: self.upgrade_clusters,
+            revision: String::new(),
             operator_namespace: self.namespace.clone(),
+        };
+        Ok(Settings {
+            revision: revision(&settings, env!("CARGO_PKG_VERSION"))?,
+            ..settings
+        })
+    }
+
+    /// Pace of rollouts.
+    pub(crate) fn rollout_policy(&self) -> Policy {
+        Policy {
+            concurrent_max_count: usize::from(self.max_concurrent_rollouts),
+            soak_seconds: i64::from(self.canary_soak_seconds),
+            is_paused: self.pause_rollouts,
         }
     }
 

@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::jiff::Timestamp;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Action, Config, Error};
 use kube::runtime::reflector::ObjectRef;
@@ -24,6 +25,7 @@ use lograft_crds::LogCluster;
 use lograft_crds::limits::{RECONCILES_MAX_COUNT, RETRY_MAX_SECONDS, RETRY_MIN_SECONDS};
 use lograft_crds::names::{LABEL_CLUSTER, LABEL_MANAGED_BY, OPERATOR};
 use lograft_operator_desired::cluster::Contest;
+use lograft_operator_desired::cluster::build::BuildError;
 use lograft_operator_desired::{ObjectKey, Settings};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -32,6 +34,7 @@ use tracing::warn;
 use crate::args::Args;
 use crate::error_text::error_text;
 use crate::events::Publisher;
+use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::scope::Scopes;
 use cluster::{ReconcileError, Warned};
@@ -45,6 +48,8 @@ pub(crate) struct Reconciler {
     pub(crate) warned: Warned,
     /// Which namespaces it manages.
     pub(crate) scopes: Scopes,
+    /// Which cluster gets a changed template next.
+    pub(crate) fleet: Fleet,
     /// Contested fields by cluster.
     contests: Mutex<BTreeMap<String, BTreeMap<ObjectKey, Contest>>>,
     /// Number of consecutive failures by cluster.
@@ -52,17 +57,21 @@ pub(crate) struct Reconciler {
 }
 
 impl Reconciler {
-    pub(crate) fn new(client: Client, args: &Args, metrics: Metrics) -> Self {
-        Self {
+    /// Fails if no template can be built with the settings.
+    pub(crate) fn new(client: Client, args: &Args, metrics: Metrics) -> Result<Self, BuildError> {
+        let settings = args.settings()?;
+        let now = Timestamp::now().as_second();
+        Ok(Self {
+            fleet: Fleet::new(args.rollout_policy(), settings.revision.clone(), now),
             events: Publisher::new(client.clone(), args.pod_name.clone()),
             warned: Warned::default(),
             scopes: Scopes::new(client.clone(), args.identity()),
             contests: Mutex::default(),
             client,
-            settings: args.settings(),
+            settings,
             metrics,
             failures: Mutex::default(),
-        }
+        })
     }
 
     /// The back-off after a failure; it doubles with each consecutive failure of the cluster.
@@ -106,6 +115,22 @@ pub(crate) async fn run(
     namespaces: Vec<String>,
     stopped: watch::Receiver<bool>,
 ) {
+    while let Err(error) = reconciler
+        .fleet
+        .survey(&reconciler.client, &namespaces)
+        .await
+    {
+        warn!(
+            error = error_text(&error),
+            "cannot list the LogClusters, will retry"
+        );
+        let mut stopped = stopped.clone();
+        let pause = Duration::from_secs(RETRY_MIN_SECONDS);
+        let stop = stopped.wait_for(|is_stopped| *is_stopped);
+        if tokio::time::timeout(pause, stop).await.is_ok() {
+            return;
+        }
+    }
     let scopes: Vec<Option<String>> = if namespaces.is_empty() {
         vec![None]
     } else {

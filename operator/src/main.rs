@@ -8,6 +8,7 @@ mod args;
 mod controller;
 mod error_text;
 mod events;
+mod fleet;
 mod health;
 mod kinds;
 mod lease;

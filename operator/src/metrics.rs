@@ -1,8 +1,8 @@
 //! Metrics for Prometheus.
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// The operator's metrics.
@@ -19,6 +19,8 @@ pub(crate) struct Metrics {
     pub(crate) watch_errors: IntCounter,
     /// Clusters that are left to other operators.
     pub(crate) conceded: IntGauge,
+    /// Clusters by the state of their rollout: rolling, stuck or waiting.
+    pub(crate) rollouts: IntGaugeVec,
     /// 1 while this operator is the leader.
     pub(crate) leads: IntGauge,
 }
@@ -56,6 +58,13 @@ impl Metrics {
             "lograft_operator_conceded_clusters",
             "LogClusters in watched namespaces that another operator manages",
         )?;
+        let rollouts = IntGaugeVec::new(
+            Opts::new(
+                "lograft_operator_rollouts",
+                "LogClusters by the state of their rollout: rolling, stuck or waiting",
+            ),
+            &["state"],
+        )?;
         let leads = IntGauge::new(
             "lograft_operator_leader",
             "1 while this operator is the leader, else 0",
@@ -65,6 +74,7 @@ impl Metrics {
         registry.register(Box::new(writes.clone()))?;
         registry.register(Box::new(watch_errors.clone()))?;
         registry.register(Box::new(conceded.clone()))?;
+        registry.register(Box::new(rollouts.clone()))?;
         registry.register(Box::new(leads.clone()))?;
         Ok(Self {
             registry,
@@ -73,6 +83,7 @@ impl Metrics {
             writes,
             watch_errors,
             conceded,
+            rollouts,
             leads,
         })
     }

@@ -74,7 +74,8 @@ async fn run(args: Args, stopped: watch::Receiver<bool>) -> anyhow::Result<()> {
         () = wait(stopped.clone()) => return Ok(()),
     }
     metrics.leads.set(1);
-    let reconciler = Arc::new(Reconciler::new(client, &args, metrics.clone()));
+    let reconciler = Reconciler::new(client, &args, metrics.clone());
+    let reconciler = Arc::new(reconciler.context("cannot build the template of the nodes")?);
     let controllers = controller::run(reconciler, args.namespaces(), stopped.clone());
     let result = lead(&lease, controllers, stopped).await;
     metrics.leads.set(0);

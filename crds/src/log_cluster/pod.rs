@@ -6,9 +6,10 @@ use k8s_openapi::api::core::v1::{Affinity, EnvVar, Toleration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::MaintenanceWindow;
 use crate::limits::{
     FINALIZE_AFTER_DEFAULT_SECONDS, FINALIZE_AFTER_MAX_SECONDS, TOLERATIONS_MAX_COUNT,
-    USER_ENV_MAX_COUNT, USER_LABELS_MAX_COUNT,
+    USER_ENV_MAX_COUNT, USER_LABELS_MAX_COUNT, WINDOWS_MAX_COUNT,
 };
 use crate::quantity::Period;
 use crate::rules;
@@ -95,6 +96,11 @@ pub struct Update {
     pub allow_downgrade: bool,
     /// If true, changes that replace pods wait. Certificates, disks and repairs continue.
     pub paused: bool,
+    /// Times in which a rollout may start; none: at any time. One that has started is completed.
+    /// A change of the spec does not wait while the cluster is not ready.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = WINDOWS_MAX_COUNT), extend("x-kubernetes-list-type" = "atomic"))]
+    pub maintenance_windows: Vec<MaintenanceWindow>,
     /// When the feature level of a new version is finalized. Before it is, the nodes may go back
     /// to the former version; afterwards the former version refuses to start.
     pub finalize: Finalize,
@@ -121,6 +127,7 @@ impl Default for Update {
             progress_deadline: Period::from("15m"),
             allow_downgrade: false,
             paused: false,
+            maintenance_windows: Vec::new(),
             finalize: Finalize::default(),
             finalize_after_seconds: FINALIZE_AFTER_DEFAULT_SECONDS,
         }

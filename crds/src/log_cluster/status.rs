@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::RolloutStatus;
 use crate::limits::{
     BLOCKED_MAX_COUNT, BLOCKED_MESSAGE_MAX_BYTES, BLOCKED_ON_MAX_BYTES, BLOCKED_REASON_MAX_BYTES,
     BLOCKED_SUBJECT_MAX_BYTES, NOTES_MAX_COUNT, REPLICAS_MAX_COUNT, TEXT_MAX_BYTES,
@@ -90,6 +91,9 @@ pub struct LogClusterStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = TEXT_MAX_BYTES))]
     pub default_version: Option<String>,
+    /// The last rollout of a pod template that was started; absent before the first one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// Feature level of the cluster; absent before a node has reported it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feature_level: Option<FeatureLevelStatus>,
@@ -239,6 +243,8 @@ blocked_reasons! {
     PodNotStarted,
     /// A replaced pod does not start.
     RolloutStuck,
+    /// A changed template waits for other clusters or for a maintenance window.
+    RolloutHeld,
     /// A pod is not ready, so the next pod is not replaced.
     PodNotReady,
     /// Without this pod a group would lose its majority.

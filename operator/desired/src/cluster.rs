@@ -17,9 +17,11 @@ mod rollout_hash;
 mod secret_plan;
 pub mod status;
 mod template;
+mod turn;
 mod validate;
 mod view;
 mod wait;
+mod windows;
 
 pub use action::{Ask, Delete, Event, Grow, Identity, Mend, Stop};
 pub use build::Desired;
@@ -31,9 +33,11 @@ pub use observed::{
 pub use outcome::{Outcome, RefusedGrowth, Step, StepFailure, UnpreparedStop};
 pub use plan::{Plan, PlanError, plan};
 pub use secret_plan::{Leaf, ROOTS_FIELD, SecretPlan, key_field};
-pub use validate::ValidCluster;
+pub use turn::{member, revision};
+pub use validate::{RolloutRecord, ValidCluster, wave_of_annotations};
 pub use view::{
     ClusterView, FeatureLevel, NodeState, ObservedCheck, ObservedNode, ObservedNote,
     ObservedPartition, ObservedReplica, StableNodes,
 };
 pub use wait::{Intervention, Progress, Wait};
+pub use windows::Window;

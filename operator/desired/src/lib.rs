@@ -7,10 +7,12 @@
 
 pub mod cluster;
 mod drift;
+pub mod fleet;
 mod object;
 mod quantity;
 mod settings;
 mod text;
+mod time;
 mod version;
 
 pub use object::{ObjectKey, ObjectRef};

@@ -9,6 +9,8 @@ pub struct Settings {
     pub version: String,
     /// Whether existing clusters whose spec names no version move to `version`, if it is newer.
     pub upgrade_clusters: bool,
+    /// Revision of the operator and its settings: with another one, templates may change.
+    pub revision: String,
     /// Namespace of the operator; network policies let it reach every cluster.
     pub operator_namespace: String,
 }

@@ -3,6 +3,7 @@
 mod apply;
 mod observe;
 mod ownership;
+mod turn;
 mod update_status;
 mod warn;
 
@@ -116,6 +117,7 @@ async fn steps(cached: &LogCluster, reconciler: &Reconciler) -> Result<Action, R
         // Kubernetes deletes the objects together with their owner.
         reconciler.scopes.reclaim(&key(cached));
         reconciler.keep_contests(&key(cached), BTreeMap::new());
+        reconciler.fleet.forget(&key(cached));
         return Ok(Action::await_change());
     };
     if let Some(action) = ownership::stand_aside(reconciler, &raw).await? {
@@ -127,13 +129,15 @@ async fn steps(cached: &LogCluster, reconciler: &Reconciler) -> Result<Action, R
         Err(error) => {
             let mut next = status::invalid(&raw, &error, now);
             next.operator = Some(reconciler.scopes.identity().to_owned());
+            reconciler.fleet.forget(&key(&raw));
             update_status::write(&api, &raw, &next, reconciler).await?;
             warn::publish(reconciler, &raw, &next, now).await;
             return Ok(requeue(REQUEUE_QUIET_SECONDS, &next, now));
         }
     };
     let names = ClusterNames(&cluster.name);
-    let observation = observe::observe(reconciler, &cluster, names, now).await?;
+    let mut observation = observe::observe(reconciler, &cluster, names, now).await?;
+    observation.observed.held = turn::ask(reconciler, &cluster, &observation.observed).await?;
     let observed = &observation.observed;
     let plan = plan(&cluster, observed, &reconciler.settings).map_err(ReconcileError::Plan)?;
     log(&key(&raw), &plan);

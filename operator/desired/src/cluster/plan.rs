@@ -6,7 +6,7 @@ use lograft_crds::limits::{
     OBSTACLE_LOOK_AFTER_SECONDS, REQUEUE_FILLING_SECONDS, REQUEUE_QUIET_SECONDS,
     REQUEUE_WAITING_SECONDS,
 };
-use lograft_crds::log_cluster::BlockedReason;
+use lograft_crds::log_cluster::{BlockedReason, RolloutStatus};
 use serde_json::Value;
 
 use crate::cluster::action::{Action, Ask, Delete, Event, Grow, Identity, Mend, Stop};
@@ -23,10 +23,17 @@ use crate::cluster::lanes::{
 use crate::cluster::observed::Observed;
 use crate::cluster::secret_plan::SecretPlan;
 use crate::cluster::template::Template;
+use crate::cluster::turn::{self, Turn};
 use crate::cluster::validate::ValidCluster;
 use crate::cluster::view::{ClusterView, StableNodes};
 use crate::cluster::wait::{Intervention, Wait};
 use crate::{ObjectKey, ObjectRef, Settings};
+
+/// Waits during which nothing changes at once.
+const WAITS_AT_REST: [BlockedReason; 2] = [
+    BlockedReason::UpgradeNotFinalized,
+    BlockedReason::RolloutHeld,
+];
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +82,8 @@ pub struct Plan {
     pub image: String,
     /// Version for a spec that names none, for status; empty if there is no choice.
     pub default_version: String,
+    /// Rollouts, for status.
+    pub rollout: Option<RolloutStatus>,
     /// Number of pods in the desired StatefulSet.
     pub pods: i32,
     /// Time until the next reconcile.
@@ -101,12 +110,19 @@ pub fn plan(
     observed: &Observed,
     settings: &Settings,
 ) -> Result<Plan, PlanError> {
-    let desired = desired(cluster, observed, settings).map_err(PlanError::Build)?;
+    let mut desired = desired(cluster, observed, settings).map_err(PlanError::Build)?;
+    let turn = Turn::new(cluster, observed, &desired, settings);
+    let turn_wait = turn.wait(observed.held.as_ref(), &cluster.namespace);
+    let is_held = turn_wait.is_some();
+    if is_held {
+        turn::keep_template(&mut desired, observed);
+    }
     let desired_objects = desired.objects().map_err(PlanError::Encode)?;
     let pods = desired.replicas();
     let chosen = image::choose(cluster, observed, settings);
     let mut spec_waits = spec_waits(cluster);
     spec_waits.extend(chosen.refusal.map(Wait::from));
+    spec_waits.extend(turn_wait);
     let spec_waits_count = spec_waits.len();
     let mut plan = Plan {
         pods,
@@ -114,6 +130,7 @@ pub fn plan(
         requeue_seconds: REQUEUE_QUIET_SECONDS,
         image: chosen.image,
         default_version: chosen.default_version,
+        rollout: Some(turn.status(is_held)),
         ..Plan::default()
     };
     plan.events.extend(chosen.event);
@@ -121,12 +138,18 @@ pub fn plan(
     plan.add(lane);
     let disks = disks::plan(cluster, observed);
     plan.add(disks.lane);
-    let recreates_set = disks.recreates_set;
+    // A StatefulSet that is made again would have the template that waits.
+    let recreates_set = disks.recreates_set && !is_held;
     let contests_check = plan.restore(cluster, observed, desired_objects, recreates_set);
     plan.add(bootstrap::plan(cluster, observed, pods));
     plan.add(leftover_disks::plan(cluster, observed));
     let template = Template::new(&desired, observed).map_err(PlanError::Encode)?;
-    let rollout = rollout::plan(cluster, observed, &template);
+    // The StatefulSet was deleted and made again while the template waits.
+    let rollout = if is_held && !turn.is_granted(&template) {
+        Lane::default()
+    } else {
+        rollout::plan(cluster, observed, &template)
+    };
     let stops_pod = rollout.stops_pod();
     plan.add(rollout);
     plan.add(scale::plan(cluster, observed, stops_pod));
@@ -143,7 +166,8 @@ pub fn plan(
     });
     plan.add(lane);
     plan.stable_nodes = stable_nodes;
-    let checks = [next_check, contests_check, due];
+    let turn_check = is_held.then(|| turn.next_check(observed.now_unix_seconds));
+    let checks = [next_check, contests_check, due, turn_check];
     let next_check = checks.into_iter().flatten().min();
     plan.requeue_seconds = plan.requeue(cluster, observed, next_check);
     if cluster.spec.paused {
@@ -236,7 +260,7 @@ impl Plan {
             .waits
             .iter()
             .filter_map(Wait::blocked_reason)
-            .any(|reason| reason != BlockedReason::UpgradeNotFinalized);
+            .any(|reason| !WAITS_AT_REST.contains(&reason));
         let ready = observed.pods.values().filter(|pod| pod.ready).count();
         let are_all_ready = i32::try_from(ready) == Ok(self.pods);
         let is_whole = observed.view.as_ref().is_some_and(ClusterView::is_whole);
@@ -296,6 +320,7 @@ impl Plan {
             contests: _,
             image: _,
             default_version: _,
+            rollout: _,
             pods: _,
             requeue_seconds: _,
         } = self;

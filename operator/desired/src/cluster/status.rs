@@ -10,8 +10,6 @@ mod notes;
 mod obstacles;
 mod warnings;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
 use lograft_crds::log_cluster::{CaStatus, Endpoints};
 use lograft_crds::names::{ClusterNames, PORT_CLIENT};
 use lograft_crds::{LogCluster, LogClusterStatus};
@@ -22,6 +20,7 @@ use crate::cluster::plan::Plan;
 use crate::cluster::secret_plan::ROOTS_FIELD;
 use crate::cluster::validate::{ValidCluster, ValidationError};
 use crate::cluster::wait::{Intervention, Wait};
+use crate::time::time;
 
 pub use warnings::{Warning, next_warning_seconds, warnings};
 
@@ -122,6 +121,7 @@ pub fn next(
             .or(old.default_version),
         // Without an answer the last one counts: a downgrade is refused also then.
         version: members::version(observed).or(old.version),
+        rollout: plan.rollout.clone().or(old.rollout),
         feature_level: feature_level::next(old.feature_level.as_ref(), observed, plan),
         replicas: i32::try_from(observed.pods.len()).unwrap_or(i32::MAX),
         ready_replicas: ready,
@@ -153,10 +153,6 @@ fn ca(names: ClusterNames<'_>, observed: &Observed) -> Option<CaStatus> {
         fingerprint: ca.fingerprint.clone(),
         not_after: time(ca.not_after)?,
     })
-}
-
-fn time(unix_seconds: i64) -> Option<Time> {
-    Timestamp::from_second(unix_seconds).ok().map(Time)
 }
 
 #[cfg(test)]

@@ -41,6 +41,11 @@ impl Template {
         })
     }
 
+    /// Its rollout hash.
+    pub(crate) fn hash(&self) -> &str {
+        &self.hash
+    }
+
     /// Whether a pod was created from another template, or before the last restart that somebody
     /// asked for. The hash alone does not say it: somebody may have edited the template in the
     /// StatefulSet, for example by `kubectl set env`, and the edit does not change the hash.

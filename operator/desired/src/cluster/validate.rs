@@ -1,6 +1,8 @@
 //! Validation of a LogCluster. The API server checks the same with the schema and its rules, but a
 //! stored object may be older than they are.
 
+mod rollout;
+
 use std::fmt::Display;
 
 use lograft_crds::limits::{
@@ -13,6 +15,9 @@ use lograft_crds::names::{ANNOTATION_RESTART_AT, OWN_PREFIXES};
 use lograft_crds::{ByteSize, LogCluster, LogClusterSpec, LogClusterStatus, Period, QuantityError};
 
 use crate::cluster::view::{FeatureLevel, StableNodes};
+use crate::cluster::windows::Window;
+
+pub use rollout::{RolloutRecord, wave_of_annotations};
 
 /// Why a LogCluster is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -100,6 +105,10 @@ pub struct ValidCluster {
     pub drain_max_seconds: i64,
     /// `spec.update.progressDeadline` in seconds.
     pub progress_max_seconds: i64,
+    /// `spec.update.maintenanceWindows`.
+    pub windows: Vec<Window>,
+    /// Its rollouts.
+    pub rollout: RolloutRecord,
 }
 
 /// Lifetimes in `spec.tls`.
@@ -185,6 +194,8 @@ impl ValidCluster {
                 "spec.update.progressDeadline",
                 &spec.update.progress_deadline,
             )?,
+            windows: rollout::windows(&spec.update.maintenance_windows)?,
+            rollout: RolloutRecord::new(cluster)?,
         })
     }
 }

@@ -10,6 +10,7 @@ use lograft_crds::log_cluster::BlockedReason;
 use crate::ObjectKey;
 use crate::cluster::outcome::{RefusedGrowth, StepFailure, UnpreparedStop};
 use crate::cluster::view::{FeatureLevel, ObservedCheck};
+use crate::fleet::Held;
 
 /// Unfinished work. Display is one sentence for people.
 ///
@@ -70,6 +71,8 @@ pub enum Wait {
         /// Groups that would lose it.
         groups: Vec<String>,
     },
+    /// A changed template gets its turn.
+    Turn(Held),
     /// A node is prepared for its stop.
     StopPrepared(UnpreparedStop),
     /// A node describes the cluster to the lane that removes nodes.
@@ -314,6 +317,7 @@ impl Wait {
             | Self::ViewForRollout
             | Self::MajorityWithout { .. }
             | Self::StopPrepared(_) => Reason::RollingOut,
+            Self::Turn(_) => Reason::RolloutHeld,
             Self::ViewForDecommission | Self::NodeDecommissioned { .. } => Reason::Decommissioning,
             Self::Obstacle(obstacle) => return obstacle.kind.condition_reasons(),
             Self::Majority { .. } => Reason::QuorumLost,
@@ -345,6 +349,7 @@ impl Wait {
             Self::PodReady { .. } => BlockedReason::PodNotReady,
             Self::ViewForRollout | Self::ViewForDecommission => BlockedReason::ClusterNotDescribed,
             Self::MajorityWithout { .. } => BlockedReason::MajorityAtRisk,
+            Self::Turn(_) => BlockedReason::RolloutHeld,
             Self::StopPrepared(_) => BlockedReason::StopNotPrepared,
             Self::NodeDecommissioned { .. } => BlockedReason::NodeDecommissioning,
             Self::Obstacle(obstacle) => obstacle.kind.blocked_reason(),
@@ -383,6 +388,7 @@ impl Wait {
             | Self::AnyAnswer { .. }
             | Self::NodesReady { .. }
             | Self::LevelFinalized { .. }
+            | Self::Turn(_)
             | Self::UnderWay(_) => None,
         }
     }

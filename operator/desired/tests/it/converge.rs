@@ -20,6 +20,7 @@ pub(crate) const NOW: i64 = 1_800_000_000;
 const ID: &str = "11111111-2222-4333-8444-555555555555";
 
 /// A LogCluster and the simulated cluster.
+#[derive(Clone)]
 pub(crate) struct Sim {
     pub(crate) cluster: LogCluster,
     pub(crate) observed: Observed,
@@ -96,6 +97,7 @@ impl Sim {
             status.default_version = Some(plan.default_version.clone());
             status.image = Some(plan.image.clone());
         }
+        status.rollout.clone_from(&plan.rollout);
         self.observed.contests.clone_from(&plan.contests);
         self.issue(plan);
         for grow in &plan.grow {

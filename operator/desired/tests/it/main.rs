@@ -11,11 +11,13 @@ mod contest;
 mod converge;
 mod drift;
 mod finalize;
+mod fleet;
 mod golden;
 mod objects;
 mod restart;
 mod rollout;
 mod scale;
+mod turn;
 mod versions;
 mod worlds;
 
@@ -55,6 +57,7 @@ fn settings() -> Settings {
         image_repository: "registry.example/lograft/node".to_owned(),
         version: "0.1.0".to_owned(),
         upgrade_clusters: false,
+        revision: "0.1.0-sample".to_owned(),
         operator_namespace: "lograft-system".to_owned(),
     }
 }

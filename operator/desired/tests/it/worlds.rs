@@ -12,6 +12,7 @@ use lograft_operator_desired::ObjectKey;
 use lograft_operator_desired::cluster::{
     ClusterView, NodeAnswer, Observed, ObservedPod, Plan, ValidCluster, plan,
 };
+use lograft_operator_desired::fleet::Held;
 
 use crate::converge::{NOW, Sim, running};
 use crate::{build, object, settings};
@@ -19,7 +20,8 @@ use crate::{build, object, settings};
 /// Steps with faults, and steps after them until everything must be well.
 const FAULTY_STEPS: usize = 40;
 const CALM_STEPS: usize = 200;
-/// Number of worlds; `LOGRAFT_WORLDS` sets another, `LOGRAFT_WORLD` runs one.
+/// Number of worlds; `LOGRAFT_WORLDS` sets another. `LOGRAFT_WORLD` is the first one, and the only
+/// one without `LOGRAFT_WORLDS`.
 const WORLDS: u64 = 15;
 
 /// A pseudorandom number generator (splitmix64).
@@ -113,6 +115,8 @@ struct World {
     now: i64,
     nodes: Vec<TrueNode>,
     qualities: BTreeMap<String, Quality>,
+    /// Other clusters go first until then.
+    held_until: i64,
     /// The operator reaches no node until then.
     blind_until: i64,
     /// Pods as they were in the step before.
@@ -131,8 +135,7 @@ fn name(at: usize) -> String {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
-        let sim = running();
+    fn new(seed: u64, sim: Sim) -> Self {
         let hash = sim.observed.hash().cloned();
         let pod = |at: usize| TruePod {
             uid: format!("first-{at}"),
@@ -155,6 +158,7 @@ impl World {
             sim,
             now: NOW,
             qualities: BTreeMap::new(),
+            held_until: 0,
             blind_until: 0,
             former: None,
             former_view: None,
@@ -168,6 +172,8 @@ impl World {
     fn change_spec(&mut self, quality: Quality) {
         self.uids += 1;
         self.sim.cluster.spec.version = Some(format!("0.2.{}", self.uids));
+        let generation = self.sim.cluster.metadata.generation.get_or_insert(1);
+        *generation += 1;
         let hash = self.wanted_hash();
         self.qualities.insert(hash, quality);
     }
@@ -175,7 +181,7 @@ impl World {
     fn fault(&mut self) {
         let at = usize::try_from(self.dice.below(3)).unwrap();
         let lasts = self.now + self.dice.seconds(120);
-        match self.dice.below(12) {
+        match self.dice.below(13) {
             0 => self.nodes[at].down_until = lasts,
             1 => {
                 let gone_at = self.now + self.dice.seconds(20);
@@ -196,6 +202,7 @@ impl World {
                 self.change_spec(bad[nth]);
             }
             7 => self.sim.cluster.spec.update.paused ^= true,
+            8 => self.held_until = lasts,
             _ => {}
         }
     }
@@ -307,6 +314,7 @@ impl World {
         observed.now_unix_seconds = self.now;
         observed.pods.clone_from(&pods);
         observed.view.clone_from(&view);
+        observed.held = (self.now < self.held_until).then_some(Held::FleetPaused);
         let stale = if with_faults { self.dice.below(10) } else { 9 };
         self.is_view_stale = stale == 1;
         match stale {
@@ -349,11 +357,16 @@ impl World {
             }
             let key = ObjectKey::of(object);
             if key.kind == "StatefulSet" {
+                self.check_turn(object);
                 self.sim.observed.stateful_set = serde_json::from_value(object.clone()).ok();
             }
             let mut live = object.clone();
             live["metadata"]["uid"] = "uid".into();
             self.sim.observed.live.insert(key, live);
+        }
+        if may_write() {
+            let status = self.sim.cluster.status.as_mut().unwrap();
+            status.rollout.clone_from(&plan.rollout);
         }
         for drain in &plan.drain {
             let at = self.ordinal(&drain.key.name);
@@ -378,6 +391,23 @@ impl World {
                 self.delete(&delete.object.key.name, &delete.object.uid);
             }
         }
+    }
+
+    /// A changed template is not applied while others go first.
+    fn check_turn(&self, set: &serde_json::Value) {
+        let annotations = &set["spec"]["template"]["metadata"]["annotations"];
+        let hash = annotations["lograft.io/rollout-hash"].as_str();
+        let live = self.sim.observed.hash().map(String::as_str);
+        // One that had its turn before, and whose write failed.
+        let status = self.sim.cluster.status.as_ref().unwrap();
+        let granted = status.rollout.as_ref();
+        let granted = granted.map(|rollout| rollout.template_hash.as_str());
+        let is_held = self.now < self.held_until;
+        assert!(
+            !is_held || hash == live || hash == granted,
+            "world {}: a template that waits is applied",
+            self.seed
+        );
     }
 
     fn ordinal(&self, pod: &str) -> usize {
@@ -406,10 +436,12 @@ impl World {
                 is_undecidable || !self.costs_majority(at),
                 "world {seed}: {pod} costs the majority"
             );
-            // Nobody can say whether the replicas of a pod that is ready are in sync.
+            // Nobody can say whether the replicas of a pod that is ready are in sync, nor whether the
+            // host of one that is not ready has failed since it was.
             let is_away = |other: &&usize| {
-                let is_ready = self.nodes[**other].serves(now);
-                **other != at && !(is_undecidable && is_ready)
+                let node = &self.nodes[**other];
+                let is_unknown = node.serves(now) || now < node.down_until;
+                **other != at && !(is_undecidable && is_unknown)
             };
             let others: Vec<_> = self.taken.iter().filter(is_away).collect();
             assert!(
@@ -444,10 +476,15 @@ impl World {
     }
 
     fn is_settled(&self) -> bool {
-        let wanted = self.wanted_hash();
+        let are_healthy = self.nodes.iter().all(|node| node.is_healthy(self.now));
+        let wanted = if are_healthy {
+            self.wanted_hash()
+        } else {
+            return false;
+        };
         self.nodes.iter().all(|node| {
             let is_new = |pod: &TruePod| pod.hash.as_deref() == Some(&wanted);
-            node.is_healthy(self.now) && node.pod.as_ref().is_some_and(is_new)
+            node.pod.as_ref().is_some_and(is_new)
         })
     }
 
@@ -460,7 +497,7 @@ impl World {
         }
         self.sim.cluster.spec.update.paused = false;
         self.change_spec(Quality::Good);
-        self.blind_until = 0;
+        (self.blind_until, self.held_until) = (0, 0);
         for node in &mut self.nodes {
             (node.lie_until, node.down_until) = (0, 0);
         }
@@ -482,11 +519,12 @@ fn no_world_loses_two_nodes_or_a_majority_by_the_operators_hand_and_each_settles
         reason = "the number of worlds of a longer run"
     )]
     let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
-    let worlds = match number("LOGRAFT_WORLD") {
-        Some(world) => world..world + 1,
-        None => 0..number("LOGRAFT_WORLDS").unwrap_or(WORLDS),
-    };
-    for world in worlds {
-        World::new(world).run();
+    let first = number("LOGRAFT_WORLD");
+    let default = if first.is_some() { 1 } else { WORLDS };
+    let count = number("LOGRAFT_WORLDS").unwrap_or(default);
+    let first = first.unwrap_or(0);
+    let sim = running();
+    for world in first..first + count {
+        World::new(world, sim.clone()).run();
     }
 }

@@ -72,12 +72,9 @@ pub(super) async fn observe(
         warnings::read(reconciler, namespace, &seen),
         strays::look_up(reconciler, cluster, found),
     )?;
-    let foreign_secrets: BTreeMap<String, String> = secrets
-        .iter()
-        .filter_map(|(name, secret)| Some((name.clone(), foreign_owner(secret, &cluster.uid)?)))
-        .collect();
-    let own_secrets = secrets.iter();
-    let own_secrets = own_secrets.filter(|(name, _)| !foreign_secrets.contains_key(*name));
+    let foreign_secrets = foreign_owners(&secrets, &cluster.uid);
+    let is_own = |(name, _): &(&String, &Secret)| !foreign_secrets.contains_key(*name);
+    let own_secrets = secrets.iter().filter(is_own);
     let own_secrets: BTreeMap<String, &Secret> = own_secrets
         .map(|(name, secret)| (name.clone(), secret))
         .collect();
@@ -107,6 +104,7 @@ pub(super) async fn observe(
         warnings,
         answers: reports.answers,
         view: reports.view,
+        ..Observed::default()
     };
     Ok(Observation {
         observed,
@@ -131,6 +129,14 @@ fn admin_client(secret: &Secret) -> Option<AdminClient> {
     AdminClient::new(secret)
         .inspect_err(|error| debug!(error = error_text(error), "cannot create a node client"))
         .ok()
+}
+
+/// Owners of the Secrets that do not belong to the cluster, by name.
+fn foreign_owners(secrets: &BTreeMap<String, Secret>, uid: &str) -> BTreeMap<String, String> {
+    let found = secrets.iter();
+    found
+        .filter_map(|(name, secret)| Some((name.clone(), foreign_owner(secret, uid)?)))
+        .collect()
 }
 
 /// The owner of a Secret, if it is not the cluster: another object controls it, or none does and it

@@ -32,6 +32,7 @@ pub(super) async fn stand_aside(
         count(reconciler);
         return Ok(None);
     };
+    reconciler.fleet.forget(&cluster);
     if scopes.concede(&cluster, &holder) {
         count(reconciler);
         report(reconciler, raw, &holder).await;

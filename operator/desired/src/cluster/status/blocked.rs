@@ -12,9 +12,9 @@ use lograft_crds::limits::{
 };
 use lograft_crds::log_cluster::{Blocked, BlockedReason, FormerBlocked};
 
-use super::time;
 use crate::cluster::wait::Wait;
 use crate::text::cut_words;
+use crate::time::time;
 
 /// Between the message and the time in `blockedOn`.
 const SINCE: &str = ", since ";

@@ -3,8 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use lograft_crds::conditions::{ConditionType, Reason};
 
-use super::time;
 use crate::cluster::wait::Wait;
+use crate::time::time;
 
 /// Reasons of conditions that no wait concerns.
 const HEALTHY: [Reason; 6] = [

@@ -2,10 +2,10 @@
 
 use lograft_crds::log_cluster::FeatureLevelStatus;
 
-use super::time;
 use crate::cluster::observed::Observed;
 use crate::cluster::plan::Plan;
 use crate::cluster::view::{ClusterView, FeatureLevel};
+use crate::time::time;
 
 /// The level as the cluster reports it. Without a report the finalized level is kept: it never
 /// decreases, and the configuration of the nodes depends on it.

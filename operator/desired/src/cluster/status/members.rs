@@ -5,10 +5,10 @@ use lograft_crds::limits::{FREE_BYTES_STEPS_COUNT, LAG_MIN_COUNT};
 use lograft_crds::log_cluster::MemberStatus;
 use lograft_crds::names::ClusterNames;
 
-use super::time;
 use crate::cluster::lanes::certificates;
 use crate::cluster::observed::Observed;
 use crate::cluster::validate::ValidCluster;
+use crate::time::time;
 
 /// One member per pod.
 pub(super) fn members(cluster: &ValidCluster, observed: &Observed, pods: i32) -> Vec<MemberStatus> {

@@ -98,6 +98,8 @@ fn patience(reason: BlockedReason) -> Option<i64> {
         }
         BlockedReason::PausedBySpec
         | BlockedReason::UpdatePaused
+        // Where it waits for a cluster that is stuck, that one warns.
+        | BlockedReason::RolloutHeld
         | BlockedReason::UpgradeNotFinalized
         // An event reports each failure.
         | BlockedReason::StepFailed

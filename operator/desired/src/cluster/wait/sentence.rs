@@ -6,6 +6,8 @@ use lograft_crds::limits::EDITED_FIELDS_MAX_COUNT;
 
 use super::{Intervention, Obstacle, ObstacleKind, Progress, Wait};
 use crate::cluster::view::FeatureLevel;
+use crate::fleet::Held;
+use crate::time::time_text;
 
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,6 +72,7 @@ impl Wait {
                     stop.pod, stop.why
                 )
             }
+            Self::Turn(held) => write!(f, "{held}"),
             Self::ViewForDecommission => {
                 write!(f, "a node to describe the cluster before nodes are removed")
             }
@@ -111,6 +114,51 @@ impl fmt::Display for Obstacle {
             ObstacleKind::Grown => write!(f, "PVC {claim} cannot grow: {why}"),
             ObstacleKind::Scheduled => write!(f, "pod {pod} cannot be scheduled: {why}"),
             ObstacleKind::Started => write!(f, "pod {pod} does not start: {why}"),
+        }
+    }
+}
+
+/// The goal that a changed template waits for.
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FleetPaused => write!(
+                f,
+                "the platform team to resume changes that come with the operator"
+            ),
+            Self::Window(opens) => write!(
+                f,
+                "its next maintenance window, which opens at {}, to replace outdated pods",
+                time_text(*opens)
+            ),
+            Self::NotHealthy => write!(
+                f,
+                "the cluster to be ready before a change that comes with the operator is applied"
+            ),
+            Self::Survey => write!(f, "the operator to have looked at all LogClusters"),
+            Self::Stuck(other) => write!(
+                f,
+                "the rollout of LogCluster {other}, which is stuck with the same change"
+            ),
+            Self::Canary(other) => write!(
+                f,
+                "the rollout of LogCluster {other}, which gets the change first"
+            ),
+            Self::Soak(other, until) => write!(
+                f,
+                "LogCluster {other}, which got the change first, to stay healthy until {}",
+                time_text(*until)
+            ),
+            Self::Sick(other) => write!(
+                f,
+                "LogCluster {other} to be ready, which it is not since it got the same change"
+            ),
+            Self::Wave(other) => write!(
+                f,
+                "the rollout of LogCluster {other}, which has a lower lograft.io/rollout-wave"
+            ),
+            Self::Slots(count) => write!(f, "one of {count} rollouts of other LogClusters to end"),
+            Self::Turn(other) => write!(f, "the rollout of LogCluster {other}, which is next"),
         }
     }
 }
