@@ -186,14 +186,15 @@ impl Observed {
         has_answered || node.is_some_and(|node| node.reachable)
     }
 
-    /// Another pod that was ready and is not any more in `now`, if there is one: somebody else has
-    /// taken it since. Then the pod `stopping` has to stay, or two would be away at once.
+    /// Another pod that is being deleted, gone or no longer ready in `now`, and was not before, if
+    /// there is one: somebody else has taken it since. Then the pod `stopping` has to stay, or two
+    /// would be away at once. Readiness alone does not decide: it may be reported wrongly of a node
+    /// that serves.
     pub fn lost_since(&self, now: &BTreeMap<i32, ObservedPod>, stopping: i32) -> Option<i32> {
-        let serves = |pod: &ObservedPod| pod.ready && !pod.terminating;
         let is_lost = |at: i32, before: &ObservedPod| {
-            let now = now.get(&at);
-            let is_same = now.is_some_and(|now| now.uid == before.uid && serves(now));
-            serves(before) && !is_same
+            let now = now.get(&at).filter(|now| now.uid == before.uid);
+            let stays = |now: &ObservedPod| !now.terminating && (now.ready || !before.ready);
+            !before.terminating && !now.is_some_and(stays)
         };
         let mut others = self.pods.iter().filter(|(at, _)| **at != stopping);
         others
@@ -298,13 +299,20 @@ mod tests {
             pods: BTreeMap::from([
                 (0, pod("a", true, false)),
                 (1, pod("b", true, false)),
-                // It was away before: that has been considered.
+                // These were away before: that has been considered.
                 (2, pod("c", false, false)),
+                (3, pod("d", true, true)),
             ]),
             ..Observed::default()
         };
         let same = before.pods.clone();
         assert_eq!(before.lost_since(&same, 0), None);
+        let mut unready = same.clone();
+        unready.insert(2, pod("c", false, true));
+        assert_eq!(before.lost_since(&unready, 0), Some(2));
+        let mut gone = same.clone();
+        gone.remove(&3);
+        assert_eq!(before.lost_since(&gone, 0), None);
         let taken = [
             Some(pod("b", true, true)),
             Some(pod("b", false, false)),

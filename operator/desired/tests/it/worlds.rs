@@ -1,6 +1,7 @@
 //! The planner in random worlds: pods that are slow, broken, mute or deleted by others, hosts that
-//! fail, containers whose states are wrong, stale reads, failed writes, and an operator that
-//! crashes between any two writes.
+//! fail, containers whose states are wrong, stale reads, failed writes, drains that take a pod
+//! while the operator is about to stop another one, and an operator that crashes between any two
+//! writes.
 //!
 //! If the operator can ask nobody, and Kubernetes says that nothing runs, nothing distinguishes a
 //! lie from a cluster that has to be repaired: then one node at most is lost, and maybe a majority.
@@ -339,7 +340,7 @@ impl World {
     }
 
     /// Carries a plan out, up to a random write if the operator crashes.
-    fn carry_out(&mut self, plan: &Plan, with_faults: bool) {
+    fn carry_out(&mut self, observed: &Observed, plan: &Plan, with_faults: bool) {
         let crashes = with_faults && self.dice.one_in(5);
         let mut left = if crashes {
             self.dice.below(4)
@@ -381,8 +382,14 @@ impl World {
             // The node refuses at times, and checks the majorities itself: that is what stands
             // between a stale description and a lost majority.
             let at = self.ordinal(&stop.pod.key.name);
+            if with_faults && self.dice.one_in(3) {
+                self.evict_another(at);
+            }
             let is_refused = self.is_view_stale && self.costs_majority(at);
-            if !is_refused && (stop.is_due || !self.dice.one_in(3)) {
+            // The operator looks again: its last observation may be many seconds old.
+            let stopping = i32::try_from(at).unwrap();
+            let is_lost = observed.lost_since(&self.seen_pods(), stopping).is_some();
+            if !is_refused && !is_lost && (stop.is_due || !self.dice.one_in(3)) {
                 self.delete(&stop.pod.key.name, &stop.pod.uid);
             }
         }
@@ -419,6 +426,15 @@ impl World {
     fn costs_majority(&self, at: usize) -> bool {
         let healthy = self.nodes.iter().filter(|node| node.is_healthy(self.now));
         self.nodes[at].is_healthy(self.now) && healthy.count() == 2
+    }
+
+    /// A drain or a host takes another pod than `at`.
+    fn evict_another(&mut self, at: usize) {
+        let other = usize::try_from(self.dice.below(3)).unwrap();
+        let gone_at = self.now + self.dice.seconds(20);
+        if let Some(pod) = self.nodes[other].pod.as_mut().filter(|_| other != at) {
+            pod.gone_at.get_or_insert(gone_at);
+        }
     }
 
     /// Deletes a pod by the operator's hand.
@@ -458,7 +474,7 @@ impl World {
         let observed = self.observe(with_faults);
         let cluster = ValidCluster::new(&self.sim.cluster).unwrap();
         let plan = plan(&cluster, &observed, &settings()).unwrap();
-        self.carry_out(&plan, with_faults);
+        self.carry_out(&observed, &plan, with_faults);
     }
 
     /// Rollout hash of the template that the spec asks for.
