@@ -24,7 +24,7 @@ pub mod record_time;
 pub mod retention;
 pub mod topic;
 pub mod topic_config;
-mod varint;
+pub mod varint;
 
 #[cfg(test)]
 mod fixture_tests;

@@ -256,6 +256,59 @@ pub const CHECK_TEXT_MAX_BYTES: usize = 512;
 /// Maximum number of facts that a check has as its evidence.
 pub const CHECK_EVIDENCE_MAX_COUNT: usize = 16;
 
+// Discovery: gossip, seeds.
+
+/// Maximum size of a gossip datagram, in bytes. With the headers of IPv6 and UDP it fits into the
+/// minimum MTU of IPv6 (1280 bytes), so no path fragments it.
+pub const GOSSIP_DATAGRAM_MAX_BYTES: usize = 1200;
+/// Maximum encoded size of the facts that a node gossips about itself, in bytes. With the longest
+/// sender name they fit into one datagram.
+pub const GOSSIP_FACTS_MAX_BYTES: usize = 480;
+/// Maximum number of nodes that gossip keeps. The longest unreachable one gives way to a new one.
+pub const GOSSIP_NODES_MAX_COUNT: usize = NODES_MAX_COUNT;
+/// Interval between two gossip rounds of a node.
+pub const GOSSIP_INTERVAL: Duration = Duration::from_millis(500);
+/// Number of nodes that a node gossips with in a round, and to which it passes on a change.
+pub const GOSSIP_FANOUT_COUNT: usize = 2;
+/// Maximum number of datagrams that a node sends between two rounds to pass on changes and to
+/// continue an exchange that did not fit into one datagram.
+pub const GOSSIP_EXTRA_SENDS_MAX_COUNT: usize = 64;
+/// Maximum number of addresses that gossip starts from.
+pub const GOSSIP_SEEDS_MAX_COUNT: usize = 256;
+/// Maximum difference between the clocks of sender and receiver of a gossip datagram. It bounds
+/// how late a recorded datagram can be replayed to a node that has restarted.
+pub const GOSSIP_CLOCK_DIFFERENCE_MAX: Duration = Duration::from_mins(1);
+/// Maximum number of sender sessions whose sequence numbers are remembered to detect replays.
+pub const GOSSIP_SESSIONS_MAX_COUNT: usize = 2 * NODES_MAX_COUNT;
+/// Maximum number of sources with a rate limit of their own. All others share one.
+pub const GOSSIP_SOURCES_MAX_COUNT: usize = 2 * NODES_MAX_COUNT;
+/// Maximum rate of datagrams of a source that sent a valid one before, per second.
+pub const GOSSIP_SOURCE_RATE_MAX_COUNT: u32 = 200;
+/// Maximum rate of datagrams of all unknown sources together, per second.
+pub const GOSSIP_UNKNOWN_RATE_MAX_COUNT: u32 = 500;
+/// Maximum rate of datagrams that a node decrypts, per second.
+pub const GOSSIP_RATE_MAX_COUNT: u32 = 5000;
+/// Maximum number of gossip keys: one sends, the other is still or already accepted.
+pub const GOSSIP_KEYS_MAX_COUNT: usize = 2;
+/// Maximum size of a gossip key file, in bytes.
+pub const GOSSIP_KEY_FILE_MAX_BYTES: u64 = 4096;
+/// Time without a heartbeat after which a node is forgotten by gossip.
+pub const GOSSIP_FORGET_MAX: Duration = Duration::from_mins(10);
+/// Time without a heartbeat after which a node is no longer passed on to others. Before
+/// `GOSSIP_FORGET_MAX`, so that no node learns again of a node that the others have forgotten.
+pub const GOSSIP_SILENT_MAX: Duration = Duration::from_mins(9);
+/// Maximum number of sightings of one source of the membership view.
+pub const SIGHTINGS_MAX_COUNT: usize = NODES_MAX_COUNT;
+/// Interval at which the DNS names of seeds are looked up again.
+pub const SEED_LOOKUP_INTERVAL: Duration = Duration::from_secs(5);
+/// Timeout of a DNS lookup.
+pub const DNS_LOOKUP_MAX: Duration = Duration::from_secs(2);
+/// Maximum number of addresses of one DNS name that are used.
+pub const DNS_ADDRESSES_MAX_COUNT: usize = 64;
+/// Head start of an attempt to connect before the next address of the same peer is tried too
+/// (RFC 8305, section 8).
+pub const CONNECT_ATTEMPT_DELAY: Duration = Duration::from_millis(200);
+
 // The command line tool.
 
 /// Maximum number of nodes of a `lograft dev` cluster.

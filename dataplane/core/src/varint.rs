@@ -1,11 +1,11 @@
 //! LEB128 variable-length integers, and zigzag for signed ones.
 
 /// Maximum length of a 64-bit varint, bytes.
-pub(crate) const MAX_BYTES: usize = 10;
+pub const MAX_BYTES: usize = 10;
 
 /// Appends `value` to `out`.
 #[inline]
-pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
+pub fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(low_byte(value) | 0x80);
         value >>= 7;
@@ -16,7 +16,7 @@ pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
 /// Writes `value` into `out` at `at` and returns the position after it. Panics if `out` is too
 /// short.
 #[inline]
-pub(crate) fn write(out: &mut [u8], mut at: usize, mut value: u64) -> usize {
+pub fn write(out: &mut [u8], mut at: usize, mut value: u64) -> usize {
     while value >= 0x80 {
         out[at] = low_byte(value) | 0x80;
         value >>= 7;
@@ -33,7 +33,7 @@ const fn low_byte(value: u64) -> u8 {
 
 /// Splits a varint off the front of `input`; `None` if it is truncated or has more than 64 bits.
 #[inline]
-pub(crate) fn take(input: &mut &[u8]) -> Option<u64> {
+pub fn take(input: &mut &[u8]) -> Option<u64> {
     let (&first, rest) = input.split_first()?;
     if first < 0x80 {
         *input = rest;
@@ -61,13 +61,13 @@ fn take_long(input: &mut &[u8]) -> Option<u64> {
 
 /// Maps signed to unsigned integers so that small magnitudes give small numbers.
 #[inline]
-pub(crate) const fn zigzag(value: i64) -> u64 {
+pub const fn zigzag(value: i64) -> u64 {
     (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned()
 }
 
 /// The inverse of [`zigzag`].
 #[inline]
-pub(crate) const fn unzigzag(value: u64) -> i64 {
+pub const fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
 }
 

@@ -20,11 +20,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("lograft-e2e", &["lograft-crds", "lograft-client"]),
     ("lograft-storage", &["lograft-core"]),
+    ("lograft-discovery", &["lograft-core"]),
     ("lograft-raft", &["lograft-storage", "lograft-core"]),
     (
         "lograft-node",
         &[
             "lograft-raft",
+            "lograft-discovery",
             "lograft-storage",
             "lograft-core",
             "lograft-proto",

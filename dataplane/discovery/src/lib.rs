@@ -1,0 +1,18 @@
+//! How the nodes of a cluster find each other, and what they know of each other's health.
+//!
+//! Nothing in this crate decides who votes: raft's membership does. An address found here is
+//! where to dial; who answers there is checked by the certificate.
+
+pub mod facts;
+pub mod gossip;
+pub mod membership;
+pub mod net;
+pub mod seeds;
+pub mod source;
+
+#[cfg(test)]
+mod conformance;
+
+pub use facts::{NodeFacts, NodeName};
+pub use membership::{MemberView, Membership, MembershipView, SeenBy};
+pub use source::{Sighting, Sightings, Source, SourceKind};
