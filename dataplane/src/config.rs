@@ -1,6 +1,7 @@
 //! The configuration of a node: a YAML file, read at the start. `dataplane/docs/config.md`
 //! documents every field with its default and bounds.
 
+mod discovery;
 mod topics;
 mod unknown_fields;
 
@@ -17,6 +18,7 @@ use lograft_raft::RaftTiming;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+pub use discovery::{DiscoverySettings, GossipSettings};
 pub use topics::TopicDefaults;
 pub(crate) use topics::TopicDefaultsSource;
 use unknown_fields::ListOnly;
@@ -79,6 +81,9 @@ pub struct NodeConfig {
     /// Peer addresses, `host:port`, of nodes that may know a cluster to join.
     #[serde(default)]
     pub seeds: Vec<String>,
+    /// How the node finds the others, beside the seeds.
+    #[serde(default, skip_serializing_if = "DiscoverySettings::is_default")]
+    pub discovery: DiscoverySettings,
     /// Threads.
     #[serde(default)]
     pub runtime: RuntimeSettings,
@@ -310,6 +315,7 @@ impl NodeConfig {
             within(name, count, 1, CLUSTER_REPLICAS_MAX_COUNT, "replicas")?;
         }
         unknown_fields::check_list(&self.ignore_if_unknown)?;
+        self.discovery.check()?;
         self.storage.check()?;
         self.topics.check()?;
         self.raft.check()

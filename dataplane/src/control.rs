@@ -65,6 +65,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lograft_core::FeatureLevel;
+use lograft_discovery::{DiscoveryReader, MembershipReader};
 use lograft_raft::RaftTiming;
 use lograft_storage::{Fs, Storage};
 use tokio::sync::watch;
@@ -128,6 +129,8 @@ pub(crate) struct ControlParts {
     pub(crate) info: NodeInfo,
     /// Peer addresses of nodes that may know a cluster to join.
     pub(crate) seeds: Vec<Arc<str>>,
+    /// The nodes that discovery has found, and its state.
+    pub(crate) discovery: DiscoveryReader,
     /// The data directory.
     pub(crate) data_dir: PathBuf,
     /// The file system under the data directory, and the source of random numbers.
@@ -191,6 +194,8 @@ pub(crate) struct Control {
     pub(crate) leader_admin: LeaderAdmin,
     /// Finalizes feature levels.
     pub(crate) levels: LevelAdmin,
+    /// The nodes that discovery has found.
+    pub(crate) membership: MembershipReader,
     /// The readings of this node and the others.
     pub(crate) exchange: NodeExchange,
 }
@@ -296,7 +301,11 @@ impl Shared {
                 storage: parts.storage.clone(),
                 fatal: Arc::clone(&parts.fatal),
             },
-            seeds: Seeds::new(&parts.seeds, &parts.info),
+            seeds: Seeds::new(
+                &parts.seeds,
+                parts.discovery.membership.clone(),
+                &parts.info,
+            ),
             registration: RegistrationFile {
                 fs: Arc::clone(&parts.fs),
                 dir: parts.data_dir.clone(),
@@ -322,6 +331,7 @@ impl Shared {
             level: parts.level,
             checks: self.checks.clone(),
             defaults: Arc::clone(&defaults),
+            discovery: parts.discovery.clone(),
         });
         let cluster = Arc::new(ClusterReporter {
             member: self.member.clone(),
@@ -375,6 +385,7 @@ impl Shared {
             reporter,
             cluster,
             transfers,
+            membership: parts.discovery.membership,
             exchange: parts.exchange,
         }
     }
@@ -472,6 +483,7 @@ impl Shared {
             member: self.member.clone(),
             view: self.view.clone(),
             replicas: self.replicas.clone(),
+            membership: parts.discovery.membership.clone(),
             seeds: self.seeds.clone(),
             peers: Arc::clone(&parts.peers),
             addresses: parts.addresses.clone(),

@@ -80,6 +80,22 @@ impl PeerIdentity {
         uri.parse()
     }
 
+    /// The cluster without the role: what its nodes have in common.
+    pub fn scope(&self) -> String {
+        let Self {
+            trust_domain,
+            namespace,
+            cluster,
+            role: _,
+        } = self;
+        format!("{trust_domain}/ns/{namespace}/cluster/{cluster}")
+    }
+
+    /// Whether this is the node of a name.
+    pub fn is_node_named(&self, name: &str) -> bool {
+        matches!(&self.role, Role::Node(found) if found == name)
+    }
+
     /// Whether the role is that of a node.
     pub const fn is_node(&self) -> bool {
         matches!(self.role, Role::Node(_))

@@ -14,10 +14,12 @@ use prometheus::{
 };
 
 pub mod disk;
+mod gossip;
 mod process;
 pub mod sample;
 
-pub use sample::{PartitionSample, Sample, Sampler};
+use gossip::GossipMetrics;
+pub use sample::{MemberCounts, PartitionSample, Sample, Sampler};
 
 /// Seconds, from a tenth of a millisecond to ten seconds.
 const LATENCY_BUCKETS_S: [f64; 16] = [
@@ -80,6 +82,7 @@ struct Sampled {
     disk_total: IntGauge,
     disk_low: IntGauge,
     checks: IntGaugeVec,
+    gossip: GossipMetrics,
     certificate_expiry: Gauge,
     resident: Gauge,
     cpu: Gauge,
@@ -294,6 +297,7 @@ impl Sampled {
                 "1 while the check is raised, else 0. Those of topics and of nodes without replicas are the same on all nodes.",
                 &["name", "severity"],
             )?,
+            gossip: GossipMetrics::new(r)?,
             certificate_expiry,
             resident,
             cpu,
@@ -332,6 +336,9 @@ impl Sampled {
         self.disk_total.set(int(sample.disk_total_bytes));
         self.disk_low.set(i64::from(sample.disk_low));
         self.take_checks(&sample.checks);
+        if let Some(report) = &sample.gossip {
+            self.gossip.take(sample.members, report);
+        }
         self.certificate_expiry
             .set(seconds(sample.certificate_expiry_s));
     }

@@ -4,8 +4,10 @@
 //! Stop: not ready, leaderships transferred, client port closed after its calls have ended,
 //! replicas stopped and their logs flushed, peer port closed.
 
+mod discovery;
 mod disk;
 mod port;
+mod ports;
 mod sampler;
 mod services;
 mod stop;
@@ -22,6 +24,8 @@ use lograft_core::limits::{
     STOP_CONNECTIONS_MAX, STOP_MAX, STOP_RUNTIME_MAX, STOP_TRANSFER_AGAIN_MAX, STOP_TRANSFER_MAX,
 };
 use lograft_core::metadata::Metadata;
+use lograft_discovery::DiscoveryReader;
+use lograft_discovery::net::{DatagramNet, Resolver, SystemNet};
 use lograft_storage::{Fs, RealFs, Storage, StorageError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -37,18 +41,23 @@ use crate::exchange::NodeExchange;
 use crate::fatal::{FatalCell, FatalError};
 use crate::health::{self, Health, Readiness};
 use crate::host::{self, TooFewFiles};
-use crate::listen::ListenLimits;
+use crate::identity::PeerIdentity;
 use crate::metrics::disk::MeteredFs;
 use crate::metrics::{Metrics, MetricsError};
-use crate::net::{AddressBook, Listener, Net, TcpNet};
+use crate::net::{AddressBook, Net, TcpNet};
 use crate::state_machine::MetaView;
-use crate::tls::{Port, Tls, TlsError};
+use crate::tls::{Tls, TlsError};
 use crate::transport::{PeerPool, RaftPeers};
 use crate::watchdog::Watchdog;
+use discovery::Discovery;
 use disk::OpenDisk;
-use port::{BoundPort, ServedPort};
+use port::ServedPort;
+use ports::Ports;
 use sampler::NodeSampler;
 use services::Services;
+
+pub use discovery::DiscoveryError;
+pub use ports::Addresses;
 
 /// Exit code for a failure at the start.
 pub const EXIT_FAILED: u8 = 1;
@@ -69,6 +78,19 @@ pub enum RunError {
     /// The TLS files cannot be used.
     #[error("cannot load the TLS files")]
     Tls(#[from] TlsError),
+    /// Peers reach the node by the name in its certificate.
+    #[error(
+        "configuration field name must be that of the node's certificate {identity}, got {name}"
+    )]
+    Name {
+        /// The configured name.
+        name: String,
+        /// The identity in the certificate.
+        identity: Arc<PeerIdentity>,
+    },
+    /// Discovery cannot start.
+    #[error("cannot start discovery")]
+    Discovery(#[from] DiscoveryError),
     /// The data directory cannot be used.
     #[error("cannot open the data directory")]
     Storage(#[source] StorageError),
@@ -113,7 +135,7 @@ impl RunError {
     /// The exit code of the process.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::TooFewFiles(_) => EXIT_CONFIG,
+            Self::Config(_) | Self::TooFewFiles(_) | Self::Name { .. } => EXIT_CONFIG,
             Self::Fatal(_) => EXIT_FATAL,
             _ => EXIT_FAILED,
         }
@@ -124,6 +146,10 @@ impl RunError {
 pub struct NodeEnv {
     /// Listens and connects.
     pub net: Arc<dyn Net>,
+    /// Sends and receives datagrams.
+    pub datagrams: Arc<dyn DatagramNet>,
+    /// Looks up host names.
+    pub resolver: Arc<dyn Resolver>,
     /// Files and random numbers.
     pub fs: Arc<dyn Fs>,
     /// The wall clock.
@@ -141,6 +167,8 @@ impl NodeEnv {
     pub fn real() -> Self {
         Self {
             net: Arc::new(TcpNet),
+            datagrams: Arc::new(SystemNet),
+            resolver: Arc::new(SystemNet),
             fs: Arc::new(RealFs),
             clock: Arc::new(SystemClock),
             level: FeatureLevel::CURRENT,
@@ -165,17 +193,6 @@ impl NodeEnv {
     }
 }
 
-/// The addresses that a node listens on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Addresses {
-    /// Clients.
-    pub client: SocketAddr,
-    /// Peers.
-    pub peer: SocketAddr,
-    /// Health and metrics.
-    pub health: SocketAddr,
-}
-
 /// A node at work.
 pub struct Node {
     addresses: Addresses,
@@ -194,71 +211,13 @@ pub struct Node {
     _watchdog: Watchdog,
 }
 
-impl Addresses {
-    fn log(self) {
-        let Self {
-            client,
-            peer,
-            health,
-        } = self;
-        info!(%client, %peer, %health, "node is listening");
-    }
-}
-
-struct Ports {
-    client: BoundPort,
-    peer: BoundPort,
-    health: Box<dyn Listener>,
-    addresses: Addresses,
-}
-
-impl Ports {
-    async fn bind(
-        net: &dyn Net,
-        config: &NodeConfig,
-        capacity: Capacity,
-    ) -> Result<Self, RunError> {
-        let bind = async |what: &'static str, address: SocketAddr| {
-            let failed = |source| RunError::Listen {
-                what,
-                address,
-                source,
-            };
-            let listener = net.listen(address).await.map_err(failed)?;
-            let bound = listener.local_address().map_err(failed)?;
-            Ok::<_, RunError>((listener, bound))
-        };
-        let (client, client_address) = bind("clients", config.listen.client).await?;
-        let (peer, peer_address) = bind("peers", config.listen.peer).await?;
-        let (health, health_address) = bind("health", config.listen.health).await?;
-        Ok(Self {
-            client: BoundPort {
-                port: Port::Client,
-                listener: client,
-                limits: ListenLimits::of(Port::Client, capacity),
-            },
-            peer: BoundPort {
-                port: Port::Peer,
-                listener: peer,
-                limits: ListenLimits::of(Port::Peer, capacity),
-            },
-            health,
-            addresses: Addresses {
-                client: client_address,
-                peer: peer_address,
-                health: health_address,
-            },
-        })
-    }
-}
-
 impl Node {
     /// Builds a node and lets it run. It may not be ready yet, nor belong to a cluster.
     pub async fn start(config: NodeConfig, mut env: NodeEnv) -> Result<Self, RunError> {
         config.check()?;
         config.log_ignored();
         let capacity = capacity(&config, env.host)?;
-        let tls = Arc::new(Tls::load(config.tls.clone())?);
+        let tls = load_tls(&config)?;
         let metrics = Arc::new(Metrics::new()?);
         env.fs = Arc::new(MeteredFs::new(env.fs, &metrics));
         let fatal = Arc::new(FatalCell::default());
@@ -266,13 +225,16 @@ impl Node {
             client,
             peer,
             health,
+            gossip,
             addresses,
-        } = Ports::bind(&*env.net, &config, capacity).await?;
+        } = Ports::bind(&env, &config, capacity).await?;
         let OpenDisk {
             storage,
             budgets,
             watchdog,
         } = OpenDisk::open(&config, &env, &fatal).await?;
+        let info = node_info(&config, addresses);
+        let discovery = Discovery::new(&config, &env, &tls, (&info, gossip)).await?;
         let (book, addresses_known) = watch::channel(AddressBook::new());
         let pool = env.peer_pool(capacity, &tls, &metrics, addresses_known);
         let resources = ControlResources {
@@ -280,8 +242,11 @@ impl Node {
             storage: storage.clone(),
             tls: Arc::clone(&tls),
             fatal: Arc::clone(&fatal),
+            discovery: discovery.reader(),
         };
-        let (control, loops) = resources.control((&config, addresses), env, book);
+        let (control, loops) = resources.control((&config, info), env, book);
+        let mut tasks = JoinSet::new();
+        discovery.spawn(&mut tasks, &control);
         let sampler = NodeSampler {
             reporter: Arc::downgrade(&control.reporter),
             tls: Arc::clone(&tls),
@@ -295,7 +260,6 @@ impl Node {
             metrics: Arc::clone(&metrics),
         });
         let readiness = watch::Sender::new(Readiness::Waiting("the node is starting".to_owned()));
-        let mut tasks = JoinSet::new();
         tasks.spawn(loops.run());
         tasks.spawn(disk::watch_room(storage.clone()));
         tasks.spawn(Arc::clone(&tls).watch_files());
@@ -420,12 +384,13 @@ struct ControlResources {
     storage: Storage,
     tls: Arc<Tls>,
     fatal: Arc<FatalCell>,
+    discovery: DiscoveryReader,
 }
 
 impl ControlResources {
     fn control(
         self,
-        (config, addresses): (&NodeConfig, Addresses),
+        (config, info): (&NodeConfig, NodeInfo),
         env: NodeEnv,
         book: watch::Sender<AddressBook>,
     ) -> (Control, ControlLoops) {
@@ -434,9 +399,12 @@ impl ControlResources {
             storage,
             tls,
             fatal,
+            discovery,
         } = self;
         let NodeEnv {
             net: _,
+            datagrams: _,
+            resolver: _,
             fs,
             clock,
             level,
@@ -447,7 +415,8 @@ impl ControlResources {
         let exchange = pool.exchange().clone();
         let parts = ControlParts {
             exchange,
-            info: node_info(config, addresses),
+            info,
+            discovery,
             topic_defaults: TopicDefaultsSource::new(config),
             seeds: config
                 .seeds
@@ -468,6 +437,18 @@ impl ControlResources {
         };
         Control::new(parts, MetaView::new(Metadata::default()))
     }
+}
+
+/// Loads the certificate, which must be that of this node: its peers look for it by name, whatever
+/// its address.
+fn load_tls(config: &NodeConfig) -> Result<Arc<Tls>, RunError> {
+    let tls = Tls::load(config.tls.clone())?;
+    let identity = tls.identity();
+    if !identity.is_node_named(&config.name) {
+        let name = config.name.clone();
+        return Err(RunError::Name { name, identity });
+    }
+    Ok(Arc::new(tls))
 }
 
 fn capacity(config: &NodeConfig, host: HostLimits) -> Result<Capacity, TooFewFiles> {

@@ -123,6 +123,7 @@ struct Material {
     client_port: Arc<ServerConfig>,
     peer_port: Arc<ServerConfig>,
     connect: Arc<ClientConfig>,
+    check_node: CheckNode,
 }
 
 /// The certificates that a node has loaded, for its report.
@@ -159,9 +160,22 @@ impl Tls {
         }
     }
 
-    /// The configuration for new connections to peers.
-    pub fn connect(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.current.load().connect)
+    /// The configuration for new connections to the node of a name, or to any node of the cluster
+    /// if there is no name.
+    pub fn connect(&self, name: Option<&Arc<str>>) -> Arc<ClientConfig> {
+        let current = self.current.load();
+        let Some(name) = name else {
+            return Arc::clone(&current.connect);
+        };
+        let mut config = (*current.connect).clone();
+        let verifier = CheckNode {
+            name: Some(Arc::clone(name)),
+            ..current.check_node.clone()
+        };
+        config
+            .dangerous()
+            .set_certificate_verifier(Arc::new(verifier));
+        Arc::new(config)
     }
 
     /// The node's own identity.
@@ -318,6 +332,7 @@ impl Material {
             client_port: keys.server(Port::Client)?,
             peer_port: keys.server(Port::Peer)?,
             connect: keys.connect()?,
+            check_node: keys.check_node()?,
             identity: keys.identity,
         })
     }
@@ -397,17 +412,26 @@ impl Keys<'_> {
         Ok(Arc::new(config))
     }
 
-    fn connect(&self) -> Result<Arc<ClientConfig>, TlsError> {
+    fn check_node(&self) -> Result<CheckNode, TlsError> {
+        let provider = provider();
+        let algorithms = provider.signature_verification_algorithms;
         let inner = rustls::client::WebPkiServerVerifier::builder_with_provider(
             Arc::clone(&self.roots),
-            provider(),
+            provider,
         )
         .build()
         .map_err(TlsError::Verifier)?;
-        let verifier = CheckNode {
+        Ok(CheckNode {
             inner,
+            roots: Arc::clone(&self.roots),
+            algorithms,
             own: Arc::clone(&self.identity),
-        };
+            name: None,
+        })
+    }
+
+    fn connect(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        let verifier = self.check_node()?;
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::Protocol)?

@@ -25,7 +25,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::exchange::NodeExchange;
 use crate::metrics::Metrics;
-use crate::net::{AddressBook, Net};
+use crate::net::{AddressBook, Net, PeerTarget};
 use crate::tls::Tls;
 
 pub use connect::ConnectError;
@@ -80,7 +80,7 @@ struct Connections {
 }
 
 struct Link {
-    address: Arc<str>,
+    target: PeerTarget,
     channel: Channel,
 }
 
@@ -120,33 +120,34 @@ impl PeerPool {
             .links
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let Some(address) = known else {
+        let Some(target) = known else {
             links.retain(|(to, _), _| *to != node);
             return Err(ChannelError::UnknownNode(node));
         };
         if let Some(link) = links.get(&(node, class))
-            && link.address == address
+            && link.target == target
         {
             return Ok(link.channel.clone());
         }
-        let channel = self.channel_to(&address)?;
+        let channel = self.channel_to(&target)?;
         links.insert(
             (node, class),
             Link {
-                address,
+                target,
                 channel: channel.clone(),
             },
         );
         Ok(channel)
     }
 
-    /// A separate channel to an address whose node is unknown: a seed.
-    pub fn channel_to(&self, address: &Arc<str>) -> Result<Channel, ChannelError> {
+    /// A separate channel, not shared: to a seed, say.
+    pub fn channel_to(&self, target: &PeerTarget) -> Result<Channel, ChannelError> {
         let Connections {
             net, tls, metrics, ..
         } = &*self.connections;
+        let address = target.label();
         let refused = |source| ChannelError::Address {
-            address: Arc::clone(address),
+            address: Arc::clone(&address),
             source,
         };
         // http, not https: the connector adds TLS.
@@ -158,12 +159,8 @@ impl PeerPool {
             .http2_keep_alive_interval(HTTP2_KEEPALIVE_INTERVAL)
             .keep_alive_timeout(HTTP2_KEEPALIVE_MAX)
             .keep_alive_while_idle(true);
-        let connector = connect::Connector::new(
-            Arc::clone(net),
-            Arc::clone(tls),
-            Arc::clone(address),
-            metrics,
-        );
+        let connector =
+            connect::Connector::new(Arc::clone(net), Arc::clone(tls), target.clone(), metrics);
         Ok(endpoint.connect_with_connector_lazy(connector))
     }
 }

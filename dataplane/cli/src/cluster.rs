@@ -1,5 +1,6 @@
 //! `lograft cluster`: health, leadership and membership.
 
+mod members;
 mod render;
 
 use std::time::Duration;
@@ -33,6 +34,12 @@ pub(crate) enum ClusterCommand {
         /// Wait up to DURATION for the cluster to become healthy
         #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
         wait: Option<Duration>,
+    },
+    /// Show the other nodes as discovery sees them: state, address, sources
+    Members {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Transfer leadership of a partition to another replica
     Transfer(TransferArgs),
@@ -138,6 +145,7 @@ pub(crate) async fn run(command: ClusterCommand, global: &GlobalArgs) -> Result<
         ClusterCommand::Status { json, all, wait } => {
             status(&client.admin(), json, all, wait).await
         }
+        ClusterCommand::Members { json } => members(&client.admin(), json).await,
         ClusterCommand::Transfer(args) => transfer(&client.admin(), args).await,
         ClusterCommand::Decommission(args) => decommission(&client, args).await,
         ClusterCommand::Finalize { level } => finalize(&client.admin(), level).await,
@@ -172,6 +180,16 @@ async fn status(
         Ok(())
     } else {
         Err(ClusterError::NotHealthy.into())
+    }
+}
+
+async fn members(admin: &Admin, json: bool) -> Result<(), CliError> {
+    let reply = admin.describe_cluster(true).await;
+    let cluster = reply.map_err(cannot("describe the cluster"))?;
+    if json {
+        print_json(&members::json(&cluster))
+    } else {
+        print(&members::text(&cluster, Paint::stdout()))
     }
 }
 

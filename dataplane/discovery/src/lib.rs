@@ -6,6 +6,7 @@
 pub mod facts;
 pub mod gossip;
 pub mod membership;
+pub mod merge;
 pub mod net;
 pub mod seeds;
 pub mod source;
@@ -15,4 +16,5 @@ mod conformance;
 
 pub use facts::{NodeFacts, NodeName};
 pub use membership::{MemberView, Membership, MembershipView, SeenBy};
+pub use merge::{DiscoveryReader, MembershipLoop, MembershipReader};
 pub use source::{Sighting, Sightings, Source, SourceKind};

@@ -36,6 +36,7 @@ fn full() -> NodeConfig {
             ca: PathBuf::from("/tls/ca.crt"),
         },
         seeds: vec!["node-1.example:9501".to_owned(), "[::1]:9501".to_owned()],
+        discovery: DiscoverySettings::default(),
         runtime: RuntimeSettings {
             worker_threads_count: Some(3),
             replicas_max_count: None,
@@ -135,6 +136,7 @@ fn written_by_the_operator(name: &str) -> NodeConfig {
             ca: tls("ca.crt"),
         },
         seeds: seeds.map(|n| address(n, 9401)).collect(),
+        discovery: DiscoverySettings::default(),
         runtime: RuntimeSettings::default(),
         storage: StorageSettings {
             segment_max_bytes: if is_development { 4 << 20 } else { 64 << 20 },

@@ -42,7 +42,7 @@ impl SeedJoin {
     /// request may be repeated, its token makes it idempotent.
     pub(crate) async fn register(&self) -> Result<SeedAnswer, RegistrationError> {
         let mut state = self.registration.load_or_create().await?;
-        for seed in self.seeds.iter() {
+        for seed in self.seeds.list() {
             let registration = self.info.registration(state.token);
             let call = JoinCall {
                 registration,
@@ -85,6 +85,7 @@ impl SeedJoin {
         let JoinAnswer { member, members } = answer;
         info!(cluster = %member.cluster, node_id = %member.node, "node registered");
         // The meta group's leader must be reachable before the metadata arrives from it.
+        let members = members.into_iter().map(|(node, at)| (node, at.into()));
         self.addresses.send_modify(|book| book.extend(members));
         self.registration
             .store(RegistrationState {

@@ -198,7 +198,7 @@ impl MetaRejoin {
     /// The metadata are lost, so the search starts at the seeds; the leader may be none of them.
     async fn is_evicted(&self, member: Member) -> bool {
         let mut known = KnownAddresses::default();
-        known.extend(self.seeds.iter());
+        known.extend(self.seeds.list().into_iter());
         while let Some(address) = known.next() {
             let asked = self.peers.describe_at(Arc::clone(&address), DESCRIBE_MAX);
             let Ok(report) = asked.await else { continue };
@@ -213,7 +213,7 @@ impl MetaRejoin {
                 continue;
             };
             self.addresses
-                .send_modify(|book| book.extend([(leader.node, Arc::clone(&address))]));
+                .send_modify(|book| book.extend([(leader.node, Arc::clone(&address).into())]));
             let route = CallRoute {
                 from: member,
                 to: leader.node,

@@ -35,6 +35,8 @@ pub(crate) struct NodeReport {
     pub(crate) checks: NodeChecks,
     /// Peer addresses of the nodes that it knows; none from programs before 0.3.0.
     pub(crate) peers: Vec<(NodeId, Arc<str>)>,
+    /// Ids of the gossip keys that it has loaded, the one that it sends with first.
+    pub(crate) gossip_key_ids: Vec<String>,
 }
 
 /// Report of a replica by its node.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use lograft_core::check::{CheckReport, NodeChecks, PlacementFindings};
 use lograft_core::{DiskMark, FeatureLevel, LogId, LogIndex, NodeId, NodeState};
+use lograft_discovery::DiscoveryReader;
+use lograft_discovery::gossip::Gossip;
 use lograft_raft::{GroupStatus, Role};
 use lograft_storage::{GroupLog, Storage};
 
@@ -11,7 +13,7 @@ use super::checks_state::ChecksState;
 use super::local_member::LocalMember;
 use super::node_report::{NodeReport, ReplicaReport};
 use crate::config::TopicDefaultsSource;
-use crate::metrics::{PartitionSample, Sample};
+use crate::metrics::{MemberCounts, PartitionSample, Sample};
 use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
 use crate::state_machine::Watermarks;
@@ -31,6 +33,7 @@ pub(crate) struct NodeReporter {
     pub(crate) level: FeatureLevel,
     pub(crate) checks: ChecksState,
     pub(crate) defaults: Arc<TopicDefaultsSource>,
+    pub(crate) discovery: DiscoveryReader,
 }
 
 impl NodeReporter {
@@ -51,7 +54,13 @@ impl NodeReporter {
             ca_fingerprints: certificates.ca_fingerprints,
             checks: (*self.checks.load()).clone(),
             peers: self.peers(),
+            gossip_key_ids: self.gossip_key_ids(),
         }
+    }
+
+    fn gossip_key_ids(&self) -> Vec<String> {
+        let gossip = self.discovery.gossip.as_ref().map(Gossip::report);
+        gossip.map_or_else(Vec::new, |report| report.key_ids)
     }
 
     /// The addresses of the members.
@@ -95,6 +104,19 @@ impl NodeReporter {
         NodeChecks::new(own.chain(placement.iter().map(CheckReport::from)))
     }
 
+    fn member_counts(&self) -> MemberCounts {
+        let view = self.discovery.membership.load();
+        let gossip = view
+            .members
+            .iter()
+            .filter_map(|member| member.gossip.as_ref());
+        let (reachable, unreachable): (Vec<_>, Vec<_>) = gossip.partition(|node| node.is_alive);
+        MemberCounts {
+            reachable: reachable.len(),
+            unreachable: unreachable.len(),
+        }
+    }
+
     /// The values for the metrics, except the expiry of the certificate.
     pub(crate) fn sample(&self) -> Sample {
         let space = self.storage.measured_space();
@@ -105,6 +127,8 @@ impl NodeReporter {
             disk_total_bytes: space.map_or(0, |space| space.total_bytes),
             disk_low: self.storage.disk_mark() >= DiskMark::Low,
             checks: self.all_checks(),
+            members: self.member_counts(),
+            gossip: self.discovery.gossip.as_ref().map(Gossip::report),
             ..Sample::default()
         };
         for replica in self.replicas.all().values() {

@@ -1,23 +1,52 @@
-//! The configured seed addresses.
+//! The addresses at which a node looks for its cluster.
 
 use std::sync::Arc;
 
+use lograft_core::limits::NODES_MAX_COUNT;
+use lograft_discovery::{MemberView, MembershipReader};
+
 use super::node_info::NodeInfo;
 
-/// Peer addresses of nodes that may know the cluster. Cheap to clone.
+/// Peer addresses of nodes that may know the cluster: those of the membership view, then the
+/// configured ones. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Seeds(Arc<[Arc<str>]>);
+pub(crate) struct Seeds {
+    configured: Arc<[Arc<str>]>,
+    membership: MembershipReader,
+    own: Arc<str>,
+}
 
 impl Seeds {
-    /// The configured addresses except this node's own.
-    pub(crate) fn new(configured: &[Arc<str>], info: &NodeInfo) -> Self {
-        let own = info.peer_address.as_str();
-        let others = configured.iter().filter(|seed| ***seed != *own);
-        Self(others.cloned().collect())
+    /// The addresses except this node's own.
+    pub(crate) fn new(
+        configured: &[Arc<str>],
+        membership: MembershipReader,
+        info: &NodeInfo,
+    ) -> Self {
+        Self {
+            configured: configured.into(),
+            membership,
+            own: info.peer_address.as_str().into(),
+        }
     }
 
-    /// The addresses, in the configured order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Arc<str>> {
-        self.0.iter().cloned()
+    /// The addresses now, without duplicates: first those of nodes that gossip says are ready.
+    pub(crate) fn list(&self) -> Vec<Arc<str>> {
+        let view = self.membership.load();
+        let mut members: Vec<&MemberView> = view.members.iter().collect();
+        members.sort_by_key(|member| !is_ready(member));
+        let found = members.into_iter().flat_map(MemberView::addresses);
+        let mut out: Vec<Arc<str>> = Vec::new();
+        for address in found.chain(self.configured.iter().cloned()) {
+            if out.len() < NODES_MAX_COUNT && address != self.own && !out.contains(&address) {
+                out.push(address);
+            }
+        }
+        out
     }
+}
+
+fn is_ready(member: &MemberView) -> bool {
+    let gossip = member.gossip.as_ref();
+    gossip.is_some_and(|gossip| gossip.is_alive && gossip.facts.is_ready)
 }

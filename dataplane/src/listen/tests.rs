@@ -68,7 +68,7 @@ impl Fixture {
     async fn connect(&self) -> std::io::Result<ClientStream<TcpStream>> {
         let io = TcpStream::connect(self.address).await?;
         let name = "localhost".try_into().unwrap();
-        TlsConnector::from(self.tls.connect())
+        TlsConnector::from(self.tls.connect(None))
             .connect(name, io)
             .await
     }
@@ -199,7 +199,9 @@ async fn clients_that_return_all_at_once_are_all_served() {
             tokio::spawn(async move {
                 let io = TcpStream::connect(address).await?;
                 let name = "localhost".try_into().unwrap();
-                TlsConnector::from(tls.connect()).connect(name, io).await
+                TlsConnector::from(tls.connect(None))
+                    .connect(name, io)
+                    .await
             })
         })
         .collect();

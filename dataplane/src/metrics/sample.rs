@@ -2,6 +2,7 @@
 
 use lograft_core::FeatureLevel;
 use lograft_core::check::NodeChecks;
+use lograft_discovery::gossip::GossipReport;
 
 /// One replica of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,15 @@ pub struct PartitionSample {
     pub bytes: u64,
     /// Entries that the slowest follower is behind; on the leader.
     pub lag_entries: Option<u64>,
+}
+
+/// Other nodes as gossip knows them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemberCounts {
+    /// Phi is below its bound.
+    pub reachable: usize,
+    /// Phi is above it.
+    pub unreachable: usize,
 }
 
 /// A node at one moment.
@@ -49,6 +59,10 @@ pub struct Sample {
     pub checks: NodeChecks,
     /// When the node's certificate expires, seconds since the Unix epoch.
     pub certificate_expiry_s: i64,
+    /// The state of gossip, if it is on.
+    pub gossip: Option<GossipReport>,
+    /// The other nodes as gossip knows them.
+    pub members: MemberCounts,
 }
 
 /// Knows the current values.

@@ -1,3 +1,5 @@
+use lograft_discovery::gossip::GossipReport;
+
 use super::*;
 
 struct Fixed(Sample);
@@ -33,6 +35,11 @@ fn what_is_counted_and_sampled_is_shown() {
         leaders_count: 1,
         partitions: vec![partition(0)],
         disk_low: true,
+        gossip: Some(GossipReport::default()),
+        members: MemberCounts {
+            reachable: 2,
+            unreachable: 1,
+        },
         ..Sample::default()
     })));
     let text = metrics.encode().unwrap();
@@ -44,6 +51,8 @@ fn what_is_counted_and_sampled_is_shown() {
         "lograft_partition_high_watermark{partition=\"0\",topic=\"t\"} 100",
         "lograft_partition_follower_lag_entries{partition=\"0\",topic=\"t\"} 3",
         "lograft_disk_low 1",
+        "lograft_gossip_members{state=\"unreachable\"} 1",
+        "lograft_gossip_dropped_datagrams_total{reason=\"FORGED\"} 0",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
     }

@@ -147,7 +147,7 @@ async fn a_node_connects_to_nodes_only() {
     let ca = Ca::new();
     let (_dir, tls) = node(&ca, "node/a");
     let (_peer_dir, peer) = node(&ca, "node/b");
-    let both = shake(peer.server(Port::Peer), tls.connect()).await;
+    let both = shake(peer.server(Port::Peer), tls.connect(None)).await;
     assert_eq!(both, ("ok".to_owned(), "ok".to_owned()));
 
     let leaf = ca.issue(&[uri("user/mallory")]);
@@ -160,7 +160,7 @@ async fn a_node_connects_to_nodes_only() {
             PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap(),
         )
         .unwrap();
-    let (_, connected) = shake(Arc::new(fake), tls.connect()).await;
+    let (_, connected) = shake(Arc::new(fake), tls.connect(None)).await;
     assert!(connected.contains("is not a node"), "{connected}");
 }
 
@@ -179,6 +179,22 @@ fn at(port: &ServerConfig, time_s: u64) -> Arc<ServerConfig> {
     let mut config = port.clone();
     config.time_provider = Arc::new(At(time_s));
     Arc::new(config)
+}
+
+#[tokio::test]
+async fn a_named_node_must_answer_itself_whatever_its_address() {
+    let ca = Ca::new();
+    let (_near, tls) = node(&ca, "node/a");
+    let (_far, peer) = node(&ca, "node/b");
+    for (name, is_accepted) in [(None, true), (Some("b"), true), (Some("a"), false)] {
+        let name: Option<Arc<str>> = name.map(Into::into);
+        let (_, connected) = shake(peer.server(Port::Peer), tls.connect(name.as_ref())).await;
+        assert_eq!(connected == "ok", is_accepted, "{name:?}: {connected}");
+        assert!(
+            is_accepted || connected.contains("node/b is not node a"),
+            "{connected}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -239,7 +255,7 @@ async fn a_node_resumes_no_session_with_a_peer_that_offers_it() {
         .unwrap();
     let peer = Arc::new(peer);
     let connect = |time_s| {
-        let mut config = (*tls.connect()).clone();
+        let mut config = (*tls.connect(None)).clone();
         config.time_provider = Arc::new(At(time_s));
         Arc::new(config)
     };

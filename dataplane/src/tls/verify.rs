@@ -3,16 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
+    SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::Port;
-use crate::identity::{IdentityError, PeerIdentity};
+use crate::identity::{IdentityError, PeerIdentity, Role};
 
 /// Why a certificate of the right CA is refused all the same.
 #[derive(thiserror::Error)]
@@ -23,6 +26,11 @@ enum Refused {
     OtherCluster(PeerIdentity),
     #[error("{0} is not a node")]
     NotANode(PeerIdentity),
+    #[error("{identity} is not node {name}")]
+    OtherNode {
+        identity: PeerIdentity,
+        name: Arc<str>,
+    },
 }
 
 /// rustls shows the `Debug` form of such a cause to people.
@@ -42,7 +50,7 @@ fn check(
     certificate: &CertificateDer<'_>,
     own: &PeerIdentity,
     must_be_node: bool,
-) -> Result<(), Refused> {
+) -> Result<PeerIdentity, Refused> {
     let identity = PeerIdentity::from_certificate(certificate).map_err(Refused::Identity)?;
     if !identity.is_same_cluster(own) {
         return Err(Refused::OtherCluster(identity));
@@ -50,7 +58,7 @@ fn check(
     if must_be_node && !identity.is_node() {
         return Err(Refused::NotANode(identity));
     }
-    Ok(())
+    Ok(identity)
 }
 
 /// Checks the certificates of clients of a port.
@@ -104,11 +112,18 @@ impl ClientCertVerifier for CheckClient {
     }
 }
 
-/// Checks the certificate of a peer that this node connects to.
-#[derive(Debug)]
+/// Checks the certificate of a peer that this node connects to: its chain and its identity. The
+/// host name that was dialed does not count. A pod's address changes and says nothing, and a
+/// certificate that has the names of all nodes' service would answer for any of them.
+#[derive(Clone, Debug)]
 pub(super) struct CheckNode {
+    /// Checks signatures.
     pub(super) inner: Arc<WebPkiServerVerifier>,
+    pub(super) roots: Arc<RootCertStore>,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
     pub(super) own: Arc<PeerIdentity>,
+    /// The name that the node must have, if that is known.
+    pub(super) name: Option<Arc<str>>,
 }
 
 impl ServerCertVerifier for CheckNode {
@@ -116,19 +131,25 @@ impl ServerCertVerifier for CheckNode {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _: &ServerName<'_>,
+        _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified = self.inner.verify_server_cert(
-            end_entity,
+        verify_server_cert_signed_by_trust_anchor(
+            &ParsedCertificate::try_from(end_entity)?,
+            &self.roots,
             intermediates,
-            server_name,
-            ocsp_response,
             now,
+            self.algorithms.all,
         )?;
-        check(end_entity, &self.own, true)?;
-        Ok(verified)
+        let identity = check(end_entity, &self.own, true)?;
+        match (&self.name, &identity.role) {
+            (Some(name), Role::Node(found)) if **name != **found => {
+                let name = Arc::clone(name);
+                Err(Refused::OtherNode { identity, name }.into())
+            }
+            _ => Ok(ServerCertVerified::assertion()),
+        }
     }
 
     fn verify_tls12_signature(

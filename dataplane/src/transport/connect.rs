@@ -23,7 +23,7 @@ use tracing::debug;
 
 use crate::error_text::error_chain;
 use crate::metrics::Metrics;
-use crate::net::{BoxFuture, BoxIo, Net};
+use crate::net::{BoxFuture, BoxIo, Net, PeerTarget, staggered};
 use crate::tls::Tls;
 
 /// Why there is no connection.
@@ -77,7 +77,7 @@ pub(super) struct Connector {
 struct Target {
     net: Arc<dyn Net>,
     tls: Arc<Tls>,
-    address: Arc<str>,
+    peer: PeerTarget,
     pause: Mutex<Pause>,
     connected: IntCounter,
     failed: IntCounter,
@@ -105,13 +105,13 @@ impl Connector {
     pub(super) fn new(
         net: Arc<dyn Net>,
         tls: Arc<Tls>,
-        address: Arc<str>,
+        peer: PeerTarget,
         metrics: &Metrics,
     ) -> Self {
         let target = Target {
             net,
             tls,
-            address,
+            peer,
             pause: Mutex::default(),
             connected: metrics.peer_connects.with_label_values(&["OK"]),
             failed: metrics.peer_connects.with_label_values(&["FAILED"]),
@@ -145,11 +145,19 @@ impl Target {
 
     async fn connect(&self) -> Result<Connection, ConnectError> {
         if !self.pause().is_over(Instant::now()) {
-            return Err(ConnectError::Pause(Arc::clone(&self.address)));
+            return Err(ConnectError::Pause(self.peer.label()));
         }
-        let result = tokio::time::timeout(PEER_CONNECT_MAX, self.attempt())
-            .await
-            .unwrap_or_else(|_| Err(ConnectError::Timeout(Arc::clone(&self.address))));
+        // TLS is part of an attempt: another cluster's pod may have got a former address.
+        let mut attempts = Vec::with_capacity(self.peer.addresses.len());
+        for address in &self.peer.addresses {
+            attempts.push(self.attempt(address));
+        }
+        let attempts = staggered(attempts);
+        let connected = tokio::time::timeout(PEER_CONNECT_MAX, attempts).await;
+        let result = connected
+            .ok()
+            .flatten()
+            .unwrap_or_else(|| Err(ConnectError::Timeout(self.peer.label())));
         match &result {
             Ok(_) => {
                 self.connected.inc();
@@ -158,27 +166,27 @@ impl Target {
             Err(error) => {
                 self.failed.inc();
                 self.pause().failed(Instant::now());
-                debug!(address = %self.address, error = %error_chain(error), "cannot connect to a peer");
+                debug!(address = %self.peer.label(), error = %error_chain(error), "cannot connect to a peer");
             }
         }
         result
     }
 
-    async fn attempt(&self) -> Result<Connection, ConnectError> {
-        let address = || Arc::clone(&self.address);
-        let name = server_name(&self.address).map_err(|source| ConnectError::Host {
+    async fn attempt(&self, to: &Arc<str>) -> Result<Connection, ConnectError> {
+        let address = || Arc::clone(to);
+        let name = server_name(to).map_err(|source| ConnectError::Host {
             address: address(),
             source,
         })?;
         let io = self
             .net
-            .connect(&self.address)
+            .connect(to)
             .await
             .map_err(|source| ConnectError::Tcp {
                 address: address(),
                 source,
             })?;
-        let mut stream = TlsConnector::from(self.tls.connect())
+        let mut stream = TlsConnector::from(self.tls.connect(self.peer.name.as_ref()))
             .connect(
                 name,
                 BufReader::with_capacity(TLS_READ_BUFFER_BYTES, Gather::new(io)),
@@ -195,7 +203,8 @@ impl Target {
     }
 }
 
-/// The name that the peer's certificate must have: the address without its port.
+/// The name that is sent to the peer (SNI): the address without its port. It is not verified, see
+/// `tls/verify.rs`.
 fn server_name(address: &str) -> Result<ServerName<'static>, InvalidDnsNameError> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host
@@ -210,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_host_of_an_address_is_verified() {
+    fn the_host_of_an_address_is_sent() {
         let name = |address| server_name(address).unwrap().to_str().into_owned();
         assert_eq!(name("node-0.ns.svc:9401"), "node-0.ns.svc");
         assert_eq!(name("127.0.0.1:9401"), "127.0.0.1");

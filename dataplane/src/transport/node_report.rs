@@ -24,6 +24,7 @@ pub(crate) fn to_proto(report: NodeReport) -> proto::NodeReport {
         level,
         checks,
         peers,
+        gossip_key_ids,
     } = report;
     proto::NodeReport {
         node_id: member.map_or(0, |member| member.node.get()),
@@ -47,6 +48,7 @@ pub(crate) fn to_proto(report: NodeReport) -> proto::NodeReport {
                 address: (*address).to_owned(),
             })
             .collect(),
+        gossip_key_ids,
     }
 }
 
@@ -66,6 +68,7 @@ pub(crate) fn from_proto(report: proto::NodeReport) -> NodeReport {
         feature_level,
         checks,
         peers,
+        gossip_key_ids,
     } = report;
     let cluster = <[u8; 16]>::try_from(cluster_id.as_ref()).ok();
     let member = cluster.filter(|_| node_id != 0).map(|bytes| Member {
@@ -89,6 +92,7 @@ pub(crate) fn from_proto(report: proto::NodeReport) -> NodeReport {
             .take(NODES_MAX_COUNT)
             .map(|peer| (NodeId(peer.node_id), peer.address.into()))
             .collect(),
+        gossip_key_ids,
     }
 }
 
@@ -219,6 +223,7 @@ mod tests {
             ca_fingerprints: vec!["ab".to_owned()],
             checks: NodeChecks::of(&[RaisedCheck::new(CheckName::DiskLow, [])]),
             peers: vec![(NodeId(3), "node-3:9401".into())],
+            gossip_key_ids: vec!["ab".to_owned(), "cd".to_owned()],
         };
         assert_eq!(from_proto(to_proto(report.clone())), report);
         let outside = NodeReport::default();

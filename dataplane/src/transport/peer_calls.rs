@@ -68,7 +68,7 @@ impl PeerCalls for PeerPool {
     fn describe_at(&self, address: Arc<str>, timeout: Duration) -> PeerAnswer<NodeReport> {
         // Without a route: the caller wants to learn the id of the node at the address.
         let request = proto::DescribeNodeRequest { route: None };
-        let node = self.channel_to(&address).map(node_client);
+        let node = self.channel_to(&address.into()).map(node_client);
         describe(node, request, timeout)
     }
 
@@ -145,7 +145,9 @@ impl PeerCalls for PeerPool {
             zone,
             feature_level: level.get(),
         };
-        let admin = self.channel_to(&address).map(AdminServiceClient::new);
+        let admin = self
+            .channel_to(&address.into())
+            .map(AdminServiceClient::new);
         let answer = call(admin, Limit("Join", timeout), |mut admin| async move {
             admin.join(request).await
         });

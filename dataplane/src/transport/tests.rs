@@ -24,7 +24,7 @@ use crate::config::TlsConfig;
 use crate::host;
 use crate::identity::Member;
 use crate::listen::{self, ListenLimits};
-use crate::net::TcpNet;
+use crate::net::{PeerTarget, TcpNet};
 use crate::pki::Ca;
 use crate::tls::Port;
 
@@ -318,7 +318,7 @@ async fn a_request_for_somebody_else_is_refused() {
     ));
 
     // Node 3's address has passed to node 2.
-    book.send_modify(|book| drop(book.insert(NodeId(3), Arc::clone(&book[&NodeId(2)]))));
+    book.send_modify(|book| drop(book.insert(NodeId(3), book[&NodeId(2)].clone())));
     assert!(refusal(vote(3, GROUP.get()).await).contains("this is node 2, not node 3"));
 
     two.groups.removed.lock().unwrap().push(NodeId(1));
@@ -370,7 +370,7 @@ async fn a_dead_address_fails_fast_and_a_new_one_is_taken() {
     let closed = TcpNet.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
     let dead: Arc<str> = closed.local_address().unwrap().to_string().into();
     drop(closed);
-    book.send_modify(|book| drop(book.insert(NodeId(2), dead)));
+    book.send_modify(|book| drop(book.insert(NodeId(2), dead.into())));
     for _ in 0..20 {
         let vote = one
             .peers
@@ -387,6 +387,37 @@ async fn a_dead_address_fails_fast_and_a_new_one_is_taken() {
         .await
         .unwrap();
     drop(two);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_node_at_a_former_address_is_passed_over() {
+    let ca = Ca::new();
+    let book = watch::Sender::new(AddressBook::new());
+    let one = TestNode::start(&ca, 1, &book).await;
+    let two = TestNode::start(&ca, 2, &book).await;
+    let three = TestNode::start(&ca, 3, &book).await;
+    let address = |node: u64| book.borrow()[&NodeId(node)].label();
+    let target = |name: &str| PeerTarget {
+        name: Some(name.into()),
+        addresses: vec![address(3), address(2)],
+    };
+    let by_name = [target("n2"), target("n9")];
+    let mut votes = Vec::new();
+    for target in by_name {
+        book.send_modify(|book| drop(book.insert(NodeId(2), target)));
+        votes.push(
+            one.peers
+                .vote(NodeId(2), GROUP, vote_request(), PATIENCE)
+                .await,
+        );
+    }
+    assert!(votes[0].is_ok(), "{:?}", votes[0]);
+    assert!(
+        matches!(votes[1], Err(TransportError::Unreachable { .. })),
+        "nobody has that name: {:?}",
+        votes[1]
+    );
+    drop((two, three));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,17 +2,19 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use lograft_core::FeatureLevel;
 use lograft_core::limits::{SEGMENT_MIN_BYTES, TAIL_CACHE_MIN_BYTES};
+use lograft_discovery::gossip::key_file_text;
+use lograft_discovery::net::{BoxFuture, Resolver};
 use lograft_node::clock::{Clock, SystemClock};
 use lograft_node::config::{
-    AdvertiseConfig, ListenConfig, LogFormat, LogSettings, NodeConfig, RaftSettings,
-    RuntimeSettings, StorageSettings, TlsConfig, TopicDefaults,
+    AdvertiseConfig, DiscoverySettings, GossipSettings, ListenConfig, LogFormat, LogSettings,
+    NodeConfig, RaftSettings, RuntimeSettings, StorageSettings, TlsConfig, TopicDefaults,
 };
 use lograft_node::exchange::NodeExchange;
 use lograft_node::health::Readiness;
@@ -60,10 +62,29 @@ pub(crate) struct Cluster {
     pub(crate) level: FeatureLevel,
     /// The number of replicas that the nodes started from now on carry.
     pub(crate) replicas_max_count: Option<u32>,
+    /// Whether the nodes that are added from now on gossip. Then they have no seeds but the gossip
+    /// address of the first such node.
+    pub(crate) gossip: bool,
+    /// If set, the seed of the nodes that are added from now on is [`SEEDS_NAME`], which is looked
+    /// up here.
+    pub(crate) names: Option<Names>,
     /// The file system of the nodes that are added from now on, if not the real one.
     pub(crate) fs: Option<FaultFs>,
     pool: PeerPool,
     _book: watch::Sender<AddressBook>,
+}
+
+/// A host name that only [`Names`] knows.
+pub(crate) const SEEDS_NAME: &str = "nodes.lograft.invalid:9401";
+
+/// A name server that knows one name.
+#[derive(Clone, Default)]
+pub(crate) struct Names(pub(crate) Arc<Mutex<Vec<SocketAddr>>>);
+
+impl Resolver for Names {
+    fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, std::io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(self.0.lock().unwrap().clone()) })
+    }
 }
 
 /// The system's clock, set off by so many milliseconds.
@@ -113,6 +134,8 @@ impl Cluster {
             members: Vec::new(),
             level: FeatureLevel::CURRENT,
             replicas_max_count: None,
+            gossip: false,
+            names: None,
             fs: None,
             pool,
             _book: book,
@@ -194,11 +217,8 @@ impl Cluster {
             },
             advertise: AdvertiseConfig::default(),
             tls: certificates(&self.ca, &self.dir.path().join(&name)),
-            seeds: self
-                .members
-                .iter()
-                .map(|m| m.addresses.peer.to_string())
-                .collect(),
+            seeds: self.seeds(),
+            discovery: self.discovery(),
             runtime: RuntimeSettings {
                 replicas_max_count: self.replicas_max_count,
                 ..RuntimeSettings::default()
@@ -220,6 +240,39 @@ impl Cluster {
         }
     }
 
+    fn seeds(&self) -> Vec<String> {
+        if self.names.is_some() {
+            return vec![SEEDS_NAME.to_owned()];
+        }
+        let others = self.members.iter().filter(|_| !self.gossip);
+        others
+            .map(|member| member.addresses.peer.to_string())
+            .collect()
+    }
+
+    fn discovery(&self) -> DiscoverySettings {
+        let gossip = self.gossip.then(|| {
+            if !self.gossip_keys().exists() {
+                std::fs::write(self.gossip_keys(), key_file_text(&[7; 32])).unwrap();
+            }
+            let first = self
+                .members
+                .iter()
+                .find_map(|member| member.addresses.gossip);
+            GossipSettings {
+                listen: any_port(),
+                key_file: self.gossip_keys(),
+                seeds: first.iter().map(ToString::to_string).collect(),
+            }
+        });
+        DiscoverySettings { gossip }
+    }
+
+    /// The key file of all nodes.
+    pub(crate) fn gossip_keys(&self) -> PathBuf {
+        self.dir.path().join("gossip.keys")
+    }
+
     fn env(&self, clock: &Arc<ShiftedClock>) -> NodeEnv {
         let real = NodeEnv::real();
         NodeEnv {
@@ -230,6 +283,10 @@ impl Cluster {
                 .clone()
                 .map_or(real.fs, |disk| Arc::new(disk) as Arc<dyn Fs>),
             end_process: Arc::new(|| ()),
+            resolver: self
+                .names
+                .clone()
+                .map_or(real.resolver, |names| Arc::new(names) as Arc<dyn Resolver>),
             ..real
         }
     }
@@ -269,7 +326,9 @@ impl Cluster {
             client,
             peer,
             health,
+            gossip,
         } = self.members[at].addresses;
+        self.gossip_at(at, gossip.unwrap_or_else(any_port));
         let listen = ListenConfig {
             client,
             peer,
@@ -281,12 +340,19 @@ impl Cluster {
     /// Starts a stopped node again, on other ports. Nobody is told.
     pub(crate) async fn restart_elsewhere(&mut self, at: usize) {
         let (client, peer, health) = (any_port(), any_port(), any_port());
+        self.gossip_at(at, any_port());
         let listen = ListenConfig {
             client,
             peer,
             health,
         };
         self.restart_at(at, listen).await;
+    }
+
+    fn gossip_at(&mut self, at: usize, listen: SocketAddr) {
+        if let Some(settings) = &mut self.members[at].config.discovery.gossip {
+            settings.listen = listen;
+        }
     }
 
     async fn restart_at(&mut self, at: usize, listen: ListenConfig) {

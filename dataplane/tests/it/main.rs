@@ -12,6 +12,7 @@ mod control;
 mod decommission;
 mod descriptors;
 mod disk;
+mod gossip;
 mod hung_leader;
 mod levels;
 mod lifecycle;

@@ -65,6 +65,9 @@ impl Process {
             client: address("client"),
             peer: address("peer"),
             health: address("health"),
+            gossip: line["fields"]["gossip"]
+                .as_str()
+                .map(|text| text.parse().unwrap()),
         }
     }
 

@@ -61,6 +61,7 @@ struct NodeJson {
     meta_role: &'static str,
     certificate_not_after_s: Option<i64>,
     ca_fingerprints: Vec<String>,
+    gossip_key_ids: Vec<String>,
     lag_entries: u64,
 }
 
@@ -108,6 +109,7 @@ fn node_json(node: &NodeDescription) -> NodeJson {
         meta_role: meta_role(node.meta_role()),
         certificate_not_after_s: node.certificate_not_after_s,
         ca_fingerprints: node.ca_fingerprints.clone(),
+        gossip_key_ids: node.gossip_key_ids.clone(),
         lag_entries: node.lag_entries,
     }
 }
@@ -318,6 +320,7 @@ mod tests {
             topic_count: 1,
             partition_count: 3,
             finalized_level: 1,
+            ..DescribeClusterReply::default()
         }
     }
 

@@ -12,6 +12,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
+use rustix::rand::{GetRandomFlags, getrandom};
 use time::{Duration, OffsetDateTime};
 use x509_parser::pem::parse_x509_pem;
 
@@ -23,6 +24,8 @@ const LEAF_VALID_DAYS: i64 = 365;
 const LEAF_RENEW_DAYS: i64 = 30;
 /// How far certificates are backdated, to tolerate clock differences.
 const BACKDATE_HOURS: i64 = 1;
+/// Length of a gossip key.
+const GOSSIP_KEY_BYTES: usize = 32;
 /// Prefix of the identities in URI SANs.
 const IDENTITY_PREFIX: &str = "spiffe://lograft.io/ns/dev/cluster/dev";
 
@@ -74,6 +77,25 @@ impl Pki {
             dir: dir.into(),
             issuer,
         })
+    }
+
+    /// The file of the gossip key that all nodes share; created by the first call.
+    pub(crate) fn gossip_keys(&self) -> Result<PathBuf, PkiError> {
+        let path = self.dir.join("gossip.keys");
+        if path.exists() {
+            return Ok(path);
+        }
+        let mut key = [0_u8; GOSSIP_KEY_BYTES];
+        let random = getrandom(&mut key, GetRandomFlags::empty()).map_err(io::Error::from);
+        if let Err(source) = random.and_then(|read| whole(read, &key)) {
+            return Err(PkiError::Write { path, source });
+        }
+        let mut text = key
+            .iter()
+            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        text.push('\n');
+        write_private(&path, &text)?;
+        Ok(path)
     }
 
     /// PEM file of the CA certificate.
@@ -144,6 +166,14 @@ impl Pki {
         write_private(&identity.cert, &cert.pem())?;
         Ok(identity)
     }
+}
+
+/// The system returns fewer bytes only for much longer requests.
+fn whole(read: usize, wanted: &[u8]) -> io::Result<()> {
+    if read == wanted.len() {
+        return Ok(());
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
 }
 
 fn create_ca(cert_path: &Path, key_path: &Path) -> Result<(), PkiError> {

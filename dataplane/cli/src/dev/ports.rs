@@ -1,7 +1,7 @@
 //! Ports of the nodes: ten for each node, on loopback.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
 use lograft_core::limits::DEV_NODES_MAX_COUNT;
 
@@ -42,6 +42,8 @@ pub(crate) struct NodePorts {
     pub(crate) client: SocketAddr,
     pub(crate) peer: SocketAddr,
     pub(crate) health: SocketAddr,
+    /// UDP.
+    pub(crate) gossip: SocketAddr,
 }
 
 /// Name of a node by its number.
@@ -67,6 +69,7 @@ pub(crate) fn plan(base: u16, numbers: &[u32]) -> Result<Vec<NodePorts>, PortErr
             client: at(first),
             peer: at(first + 1),
             health: at(first + 3),
+            gossip: at(first + 4),
         })
     };
     numbers.iter().map(ports).collect()
@@ -81,10 +84,12 @@ pub(crate) fn check_free(plan: &[NodePorts]) -> Result<(), PortError> {
             (ports.peer, "peer"),
             (ports.health, "health"),
         ];
-        for (address, role) in all {
+        let tcp = all.map(|(address, role)| (address, role, TcpListener::bind(address).map(drop)));
+        let udp = UdpSocket::bind(ports.gossip).map(drop);
+        for (address, role, bound) in tcp.into_iter().chain([(ports.gossip, "gossip", udp)]) {
             let (port, node) = (address.port(), node.clone());
-            match TcpListener::bind(address) {
-                Ok(_) => {}
+            match bound {
+                Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                     return Err(PortError::InUse { port, role, node });
                 }
@@ -137,10 +142,15 @@ mod tests {
         let plan = plan(9400, &[1, 3]).unwrap();
         let ports = |at: usize| {
             let node: &NodePorts = &plan[at];
-            (node.client.port(), node.peer.port(), node.health.port())
+            (
+                node.client.port(),
+                node.peer.port(),
+                node.health.port(),
+                node.gossip.port(),
+            )
         };
-        assert_eq!(ports(0), (9400, 9401, 9403));
-        assert_eq!(ports(1), (9420, 9421, 9423));
+        assert_eq!(ports(0), (9400, 9401, 9403, 9404));
+        assert_eq!(ports(1), (9420, 9421, 9423, 9424));
     }
 
     #[test]
@@ -161,7 +171,7 @@ mod tests {
     fn the_error_for_a_used_port_names_it() {
         let base = find_free(&[1, 2]).unwrap();
         let plan = plan(base, &[1, 2]).unwrap();
-        let _taken = TcpListener::bind(plan[1].peer).unwrap();
+        let taken = TcpListener::bind(plan[1].peer).unwrap();
         let text = check_free(&plan).unwrap_err().to_string();
         assert_eq!(
             text,
@@ -170,5 +180,9 @@ mod tests {
                 base + 11
             )
         );
+        drop(taken);
+        let _taken = UdpSocket::bind(plan[0].gossip).unwrap();
+        let text = check_free(&plan).unwrap_err().to_string();
+        assert!(text.contains("(gossip of node-1) is in use"), "{text}");
     }
 }

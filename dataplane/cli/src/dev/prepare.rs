@@ -1,8 +1,8 @@
 //! Preparation before processes are started: number of nodes, ports and configuration files.
 
 use lograft_node::config::{
-    AdvertiseConfig, ListenConfig, LogSettings, NodeConfig, RaftSettings, RuntimeSettings,
-    StorageSettings, TlsConfig, TopicDefaults,
+    AdvertiseConfig, DiscoverySettings, GossipSettings, ListenConfig, LogSettings, NodeConfig,
+    RaftSettings, RuntimeSettings, StorageSettings, TlsConfig, TopicDefaults,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -83,7 +83,14 @@ pub(crate) fn write_config(
             key: identity.key,
             ca: pki.ca_cert(),
         },
-        seeds: others.map(|other| other.peer.to_string()).collect(),
+        seeds: others.clone().map(|other| other.peer.to_string()).collect(),
+        discovery: DiscoverySettings {
+            gossip: Some(GossipSettings {
+                listen: ports.gossip,
+                key_file: pki.gossip_keys()?,
+                seeds: others.map(|other| other.gossip.to_string()).collect(),
+            }),
+        },
         runtime: RuntimeSettings {
             worker_threads_count: Some(worker_threads(plan.len())),
             replicas_max_count: None,

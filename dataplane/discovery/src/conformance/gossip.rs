@@ -107,11 +107,11 @@ fn gossiping(
     };
     let random = u64::from(peer.port()) << 8 | incarnation;
     let session = random ^ u64::from_le_bytes(name.repeat(8).as_bytes()[..8].try_into().unwrap());
-    let seed_numbers = GossipSeed {
+    let random_numbers = GossipSeed {
         session,
         choices: session,
     };
-    let node = GossipNode::new(name.into(), facts.clone(), keys(&[1]), seed_numbers).unwrap();
+    let node = GossipNode::new(name.into(), facts.clone(), keys(&[1]), random_numbers).unwrap();
     let (own, own_watched) = watch::channel(OwnState {
         cluster: None,
         facts,
@@ -122,14 +122,14 @@ fn gossiping(
         addresses: vec![seed.to_string().into()],
         gossip: None,
     });
-    let seeds = Sightings {
+    let start_from = Sightings {
         items: items.into_iter().collect(),
         error: None,
     };
     let inputs = GossipInputs {
         own: own_watched,
         keys: keys_watched,
-        seeds: watch::channel(Arc::new(seeds)).1,
+        seeds: watch::channel(Arc::new(start_from)).1,
         wall_clock_ms: Arc::new(|| 1_800_000_000_000),
     };
     let (run, gossip) = GossipLoop::new(name.into(), node, socket, inputs);

@@ -23,12 +23,15 @@ struct Simulated {
     next_tick: Duration,
 }
 
+/// Arrival, order of sending, sender, receiver, bytes.
+type OnTheWire = (Duration, u64, SocketAddr, SocketAddr, Vec<u8>);
+
 struct World {
     now: Duration,
     random: Random,
     nodes: BTreeMap<u64, Simulated>,
     /// Datagrams under way: arrival, order of sending, sender, receiver.
-    wire: BinaryHeap<Reverse<(Duration, u64, SocketAddr, SocketAddr, Vec<u8>)>>,
+    wire: BinaryHeap<Reverse<OnTheWire>>,
     sent: u64,
     loss_percent: u64,
     /// Nodes that are cut off from all others.
@@ -127,7 +130,7 @@ impl World {
         let begun = self.now;
         while self.now < begun + length {
             if done(self) {
-                return Some(self.now - begun);
+                return Some(self.now.saturating_sub(begun));
             }
             self.now += Duration::from_millis(10);
             self.step();
@@ -166,8 +169,8 @@ impl World {
     }
 
     fn sees(&self, of: u64, other: u64) -> Option<GossipMember> {
-        let members = self.members(of).into_iter();
-        members.filter(|member| *member.name == *name(other)).next()
+        let mut members = self.members(of).into_iter();
+        members.find(|member| *member.name == *name(other))
     }
 
     /// Whether every node sees exactly these nodes alive.

@@ -39,7 +39,7 @@ pub struct GossipInputs {
 }
 
 /// The state of gossip for reports and metrics.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GossipReport {
     /// What was sent, received and dropped so far.
     pub counters: GossipCounters,

@@ -1,6 +1,7 @@
 //! The calls of the admin service.
 
 mod cluster;
+mod discovered;
 mod encode;
 mod nodes;
 mod stop;

@@ -4,7 +4,7 @@ use lograft_core::{FeatureLevel, GroupId, NodeId, PartitionId};
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
-use super::{check_member, encode};
+use super::{check_member, discovered, encode};
 use crate::control::Control;
 use crate::control::leader_admin::TransferGroup;
 use crate::control::level_admin::FinalizedLevel;
@@ -15,6 +15,7 @@ pub(crate) async fn describe_cluster(
 ) -> Result<proto::DescribeClusterReply, Status> {
     check_member(control)?;
     let mut reply = encode::cluster(control.cluster.describe_cluster().await);
+    discovered::add(&mut reply, &control.membership);
     if request.omit_healthy_partitions {
         reply
             .partitions

@@ -31,6 +31,9 @@ pub(super) fn cluster(described: ClusterDescription) -> proto::DescribeClusterRe
         nodes: nodes.into_iter().map(node).collect(),
         partitions: partitions.into_iter().map(partition).collect(),
         problems: problems.into_iter().map(problem).collect(),
+        // `discovered.rs` adds them.
+        discovered: Vec::new(),
+        discovery_errors: Vec::new(),
     }
 }
 
@@ -105,6 +108,7 @@ fn node(described: NodeDescription) -> proto::NodeDescription {
         certificate_not_after_s: report.certificate_not_after_s,
         ca_fingerprints: report.ca_fingerprints,
         lag_entries,
+        gossip_key_ids: report.gossip_key_ids,
     }
 }
 

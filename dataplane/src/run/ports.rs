@@ -1,0 +1,111 @@
+//! The ports of a node, bound before anything else starts.
+
+use std::net::SocketAddr;
+
+use lograft_core::capacity::Capacity;
+use lograft_discovery::net::DatagramSocket;
+use tracing::field::display;
+use tracing::info;
+
+use super::port::BoundPort;
+use super::{NodeEnv, RunError};
+use crate::config::NodeConfig;
+use crate::listen::ListenLimits;
+use crate::net::Listener;
+use crate::tls::Port;
+
+/// The addresses that a node listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Clients.
+    pub client: SocketAddr,
+    /// Peers.
+    pub peer: SocketAddr,
+    /// Health and metrics.
+    pub health: SocketAddr,
+    /// Gossip, if it is on.
+    pub gossip: Option<SocketAddr>,
+}
+
+impl Addresses {
+    pub(super) fn log(self) {
+        let Self {
+            client,
+            peer,
+            health,
+            gossip,
+        } = self;
+        let gossip = gossip.map(display);
+        info!(%client, %peer, %health, gossip, "node is listening");
+    }
+}
+
+/// The bound ports of a node.
+pub(super) struct Ports {
+    pub(super) client: BoundPort,
+    pub(super) peer: BoundPort,
+    pub(super) health: Box<dyn Listener>,
+    /// The gossip socket, if gossip is on.
+    pub(super) gossip: Option<Box<dyn DatagramSocket>>,
+    pub(super) addresses: Addresses,
+}
+
+impl Ports {
+    pub(super) async fn bind(
+        env: &NodeEnv,
+        config: &NodeConfig,
+        capacity: Capacity,
+    ) -> Result<Self, RunError> {
+        let bind = async |what: &'static str, address: SocketAddr| {
+            let failed = |source| RunError::Listen {
+                what,
+                address,
+                source,
+            };
+            let listener = env.net.listen(address).await.map_err(failed)?;
+            let bound = listener.local_address().map_err(failed)?;
+            Ok::<_, RunError>((listener, bound))
+        };
+        let (client, client_address) = bind("clients", config.listen.client).await?;
+        let (peer, peer_address) = bind("peers", config.listen.peer).await?;
+        let (health, health_address) = bind("health", config.listen.health).await?;
+        let (gossip, gossip_address) = bind_gossip(env, config).await?.unzip();
+        Ok(Self {
+            client: BoundPort {
+                port: Port::Client,
+                listener: client,
+                limits: ListenLimits::of(Port::Client, capacity),
+            },
+            peer: BoundPort {
+                port: Port::Peer,
+                listener: peer,
+                limits: ListenLimits::of(Port::Peer, capacity),
+            },
+            health,
+            gossip,
+            addresses: Addresses {
+                client: client_address,
+                peer: peer_address,
+                health: health_address,
+                gossip: gossip_address,
+            },
+        })
+    }
+}
+
+type BoundSocket = (Box<dyn DatagramSocket>, SocketAddr);
+
+async fn bind_gossip(env: &NodeEnv, config: &NodeConfig) -> Result<Option<BoundSocket>, RunError> {
+    let Some(settings) = &config.discovery.gossip else {
+        return Ok(None);
+    };
+    let address = settings.listen;
+    let failed = |source| RunError::Listen {
+        what: "gossip",
+        address,
+        source,
+    };
+    let socket = env.datagrams.bind(address).await.map_err(failed)?;
+    let bound = socket.local_address().map_err(failed)?;
+    Ok(Some((socket, bound)))
+}
