@@ -299,8 +299,12 @@ pub const GOSSIP_FORGET_MAX: Duration = Duration::from_mins(10);
 pub const GOSSIP_SILENT_MAX: Duration = Duration::from_mins(9);
 /// Maximum number of sightings of one source of the membership view.
 pub const SIGHTINGS_MAX_COUNT: usize = NODES_MAX_COUNT;
-/// Interval at which the DNS names of seeds are looked up again.
+/// Interval at which the DNS names of seeds are looked up again, if they are few.
 pub const SEED_LOOKUP_INTERVAL: Duration = Duration::from_secs(5);
+/// Minimum time per seed between two lookups of all: it bounds the load of the name server.
+pub const SEED_LOOKUP_SPACING: Duration = Duration::from_millis(500);
+/// Maximum number of seeds that are looked up at the same time. Each blocks a thread.
+pub const SEED_LOOKUPS_MAX_COUNT: usize = 8;
 /// Timeout of a DNS lookup.
 pub const DNS_LOOKUP_MAX: Duration = Duration::from_secs(2);
 /// Maximum number of addresses of one DNS name that are used.

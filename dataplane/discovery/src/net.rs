@@ -46,6 +46,8 @@ impl DatagramNet for SystemNet {
     fn bind(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn DatagramSocket>>> {
         Box::pin(async move {
             let socket = UdpSocket::bind(address).await?;
+            // Before the runtime knows that it is, each send is refused.
+            socket.writable().await?;
             Ok(Box::new(socket) as Box<dyn DatagramSocket>)
         })
     }

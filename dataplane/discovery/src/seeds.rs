@@ -1,11 +1,16 @@
 //! The configured seed addresses as a source: host names are looked up again and again.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use lograft_core::limits::{DNS_LOOKUP_MAX, SEED_LOOKUP_INTERVAL};
+use lograft_core::limits::{
+    DNS_LOOKUP_MAX, SEED_LOOKUP_INTERVAL, SEED_LOOKUP_SPACING, SEED_LOOKUPS_MAX_COUNT,
+};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::net::Resolver;
@@ -82,38 +87,48 @@ impl SeedLookup {
                 *current = found;
                 is_new
             });
-            tokio::time::sleep(SEED_LOOKUP_INTERVAL).await;
+            tokio::time::sleep(self.interval()).await;
         }
+    }
+
+    fn interval(&self) -> Duration {
+        let count = u32::try_from(self.addresses.len()).unwrap_or(u32::MAX);
+        SEED_LOOKUP_INTERVAL.max(SEED_LOOKUP_SPACING.saturating_mul(count))
     }
 
     /// Looks each name up, and returns an error if one could not be.
     async fn look_up(&self, last: &mut BTreeMap<Arc<str>, Vec<SocketAddr>>) -> Option<String> {
-        let mut lookups = tokio::task::JoinSet::new();
-        for address in &self.addresses {
-            let (address, resolver) = (Arc::clone(address), Arc::clone(&self.resolver));
-            lookups.spawn(async move {
-                // Also a resolver without a bound of its own must not stop the others.
-                let found = tokio::time::timeout(DNS_LOOKUP_MAX * 2, resolver.resolve(&address));
-                let found = found
-                    .await
-                    .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut)));
-                (address, found)
-            });
-        }
+        let mut waiting = self.addresses.iter();
+        let mut lookups = JoinSet::new();
         let mut failed = None;
-        while let Some(looked_up) = lookups.join_next().await {
-            match looked_up {
-                Ok((address, Ok(found))) => {
+        loop {
+            while lookups.len() < SEED_LOOKUPS_MAX_COUNT
+                && let Some(address) = waiting.next()
+            {
+                let lookup = look_up(Arc::clone(address), Arc::clone(&self.resolver));
+                lookups.spawn(lookup);
+            }
+            match lookups.join_next().await {
+                None => return failed,
+                Some(Ok((address, Ok(found)))) => {
                     last.insert(address, found);
                 }
-                Ok((address, Err(error))) => {
+                Some(Ok((address, Err(error)))) => {
                     failed = Some(format!("cannot look up {address}: {error}"));
                 }
-                Err(_) => {}
+                Some(Err(_)) => {}
             }
         }
-        failed
     }
+}
+
+type LookedUp = (Arc<str>, io::Result<Vec<SocketAddr>>);
+
+async fn look_up(address: Arc<str>, resolver: Arc<dyn Resolver>) -> LookedUp {
+    // A resolver without a bound of its own must not hold the others up either.
+    let found = tokio::time::timeout(DNS_LOOKUP_MAX * 2, resolver.resolve(&address)).await;
+    let found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    (address, found)
 }
 
 fn is_literal(address: &str) -> bool {
