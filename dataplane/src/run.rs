@@ -247,11 +247,7 @@ impl Node {
         let (control, loops) = resources.control((&config, info), env, book);
         let mut tasks = JoinSet::new();
         discovery.spawn(&mut tasks, &control);
-        let sampler = NodeSampler {
-            reporter: Arc::downgrade(&control.reporter),
-            tls: Arc::clone(&tls),
-        };
-        metrics.set_sampler(Arc::new(sampler));
+        metrics.set_sampler(Arc::new(NodeSampler::new(&control, &tls)));
         let services = Services::new(services::ServiceParts {
             control: control.clone(),
             storage: storage.clone(),

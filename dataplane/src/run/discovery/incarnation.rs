@@ -4,7 +4,7 @@
 //! then gossip raises the order itself once it hears of the former process.
 
 use std::io::{self, IoSlice};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use lograft_storage::{Fs, OpenMode, is_unreadable};
@@ -24,9 +24,9 @@ pub(super) async fn raise(fs: &Arc<dyn Fs>, dir: &Path) -> Result<u64, Discovery
     raised.await.map_err(DiscoveryError::Task)?
 }
 
-fn raise_blocking(fs: &dyn Fs, path: &PathBuf) -> Result<u64, DiscoveryError> {
+fn raise_blocking(fs: &dyn Fs, path: &Path) -> Result<u64, DiscoveryError> {
     let failed = |source| DiscoveryError::Incarnation {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     };
     let former = read(fs, path).map_err(failed)?;
