@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use lograft_core::NodeId;
 use lograft_core::limits::{CONNECT_ATTEMPT_DELAY, DNS_ADDRESSES_MAX_COUNT, DNS_LOOKUP_MAX};
+use lograft_proto::connect::{ConnectLimits, connect_tcp};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -84,34 +84,11 @@ pub trait Listener: Send + Sync + 'static {
     fn accept(&self) -> BoxFuture<'_, io::Result<(BoxIo, SocketAddr)>>;
 }
 
-/// Makes attempts side by side (RFC 8305, section 5): the next one starts when the former one has
-/// failed, or has not succeeded within [`CONNECT_ATTEMPT_DELAY`]. The first success counts and ends
-/// the others; the last error is returned if all fail, and `None` if there are no attempts.
-pub(crate) async fn staggered<T, E, F>(
-    attempts: impl IntoIterator<Item = F>,
-) -> Option<Result<T, E>>
-where
-    F: Future<Output = Result<T, E>>,
-{
-    let mut waiting = attempts.into_iter();
-    let mut running = FuturesUnordered::new();
-    let mut failed = None;
-    let mut next = waiting.next();
-    loop {
-        if let Some(attempt) = next.take() {
-            running.push(attempt);
-            next = waiting.next();
-        }
-        tokio::select! {
-            ended = running.next() => match ended {
-                Some(Ok(connected)) => return Some(Ok(connected)),
-                Some(Err(error)) => failed = Some(Err(error)),
-                None => return failed,
-            },
-            () = tokio::time::sleep(CONNECT_ATTEMPT_DELAY), if next.is_some() => {}
-        }
-    }
-}
+const CONNECT_LIMITS: ConnectLimits = ConnectLimits {
+    lookup_max: DNS_LOOKUP_MAX,
+    addresses_max_count: DNS_ADDRESSES_MAX_COUNT,
+    attempt_delay: CONNECT_ATTEMPT_DELAY,
+};
 
 /// The system's TCP.
 #[derive(Clone, Copy, Debug, Default)]
@@ -127,11 +104,7 @@ impl Net for TcpNet {
 
     fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<BoxIo>> {
         Box::pin(async move {
-            let lookup = tokio::time::timeout(DNS_LOOKUP_MAX, tokio::net::lookup_host(address));
-            let found = lookup.await.map_err(|_| io::ErrorKind::TimedOut)??;
-            let attempts = found.take(DNS_ADDRESSES_MAX_COUNT).map(TcpStream::connect);
-            let stream = staggered(attempts).await;
-            let stream = stream.ok_or(io::ErrorKind::AddrNotAvailable)??;
+            let stream = connect_tcp(address, CONNECT_LIMITS).await?;
             stream.set_nodelay(true)?;
             Ok(Box::new(stream) as BoxIo)
         })
@@ -149,60 +122,5 @@ impl Listener for TcpListener {
             stream.set_nodelay(true)?;
             Ok((Box::new(stream) as BoxIo, remote))
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::time::{Instant, sleep};
-
-    use super::*;
-
-    type Attempt = BoxFuture<'static, Result<u8, u8>>;
-
-    fn after(ms: u64, result: Result<u8, u8>) -> Attempt {
-        Box::pin(async move {
-            sleep(Duration::from_millis(ms)).await;
-            result
-        })
-    }
-
-    fn black_hole() -> Attempt {
-        Box::pin(std::future::pending())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_address_that_never_answers_costs_less_than_300_ms() {
-        let begun = Instant::now();
-        let connected = staggered([black_hole(), after(5, Ok(2))]).await;
-        assert_eq!(connected, Some(Ok(2)));
-        assert!(
-            begun.elapsed() < Duration::from_millis(300),
-            "{:?}",
-            begun.elapsed()
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_refused_address_costs_nothing_and_the_first_success_counts() {
-        let begun = Instant::now();
-        let connected = staggered([after(0, Err(1)), after(0, Err(2)), after(1, Ok(3))]).await;
-        assert_eq!(connected, Some(Ok(3)));
-        assert!(
-            begun.elapsed() < Duration::from_millis(50),
-            "{:?}",
-            begun.elapsed()
-        );
-        let slow_first = staggered([after(250, Ok(1)), after(500, Ok(2))]).await;
-        assert_eq!(slow_first, Some(Ok(1)), "an attempt under way goes on");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_a_success_the_last_error_is_returned() {
-        let failed = staggered([after(900, Err(1)), after(0, Err(2))]).await;
-        assert_eq!(failed, Some(Err(1)), "the last one to fail");
-        assert_eq!(staggered(std::iter::empty::<Attempt>()).await, None);
     }
 }

@@ -4,6 +4,7 @@
 //! CLI, [`raft`] for peers. Fields are only ever added.
 
 pub mod codec;
+pub mod connect;
 pub mod error_text;
 pub mod gather;
 pub mod places;

@@ -8,9 +8,10 @@ use std::time::Duration;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use lograft_core::limits::{
-    PEER_BACKOFF_MAX, PEER_BACKOFF_MIN, PEER_CONNECT_MAX, TLS_READ_BUFFER_BYTES,
-    TLS_WRITE_BUFFER_BYTES, WRITES_GATHERED_MAX_BYTES,
+    CONNECT_ATTEMPT_DELAY, PEER_BACKOFF_MAX, PEER_BACKOFF_MIN, PEER_CONNECT_MAX,
+    TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES, WRITES_GATHERED_MAX_BYTES,
 };
+use lograft_proto::connect::staggered;
 use lograft_proto::gather::Gather;
 use prometheus::IntCounter;
 use rustls_pki_types::{InvalidDnsNameError, ServerName};
@@ -23,7 +24,7 @@ use tracing::debug;
 
 use crate::error_text::error_chain;
 use crate::metrics::Metrics;
-use crate::net::{BoxFuture, BoxIo, Net, PeerTarget, staggered};
+use crate::net::{BoxFuture, BoxIo, Net, PeerTarget};
 use crate::tls::Tls;
 
 /// Why there is no connection.
@@ -152,7 +153,7 @@ impl Target {
         for address in &self.peer.addresses {
             attempts.push(self.attempt(address));
         }
-        let attempts = staggered(attempts);
+        let attempts = staggered(attempts, CONNECT_ATTEMPT_DELAY);
         let connected = tokio::time::timeout(PEER_CONNECT_MAX, attempts).await;
         let result = connected
             .ok()

@@ -1,5 +1,8 @@
 //! Nodes that find each other by gossip, without any seed for the join.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lograft_discovery::gossip::key_file_text;
@@ -8,6 +11,7 @@ use lograft_proto::admin::v1::{DiscoveredMember, GossipedNode};
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::{Cluster, Names, eventually};
+use crate::process::get;
 
 impl Cluster {
     /// A node as another one sees it by gossip.
@@ -184,4 +188,44 @@ async fn nodes_form_a_cluster_by_a_host_name_alone() {
             .iter()
             .all(|member| member.sightings[0].source == "seeds")
     );
+}
+
+/// Sends garbage to a port until told to stop, and returns the number of datagrams.
+fn flood(to: SocketAddr, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<u64> {
+    std::thread::spawn(move || {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut sent = 0_u64;
+        while !stop.load(Ordering::Relaxed) {
+            let bytes = sent.to_le_bytes().repeat(20);
+            // The receiver's buffer may be full.
+            sent += u64::from(socket.send_to(&bytes, to).is_ok());
+        }
+        sent
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_garbage_loses_no_member_and_no_record() {
+    let cluster = three().await;
+    cluster.create_topic(0, "t", 1, 3).await;
+    let stop = Arc::<AtomicBool>::default();
+    let flooding = flood(cluster.addresses(0).gossip.unwrap(), Arc::clone(&stop));
+    let begun = Instant::now();
+    // Longer than it takes to call a silent node unreachable.
+    let longest = Duration::from_secs(14);
+    let mut produced = 0_u32;
+    while begun.elapsed() < longest {
+        cluster.produce(1, 0, "x").await;
+        produced += 1;
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(cluster.alive(0).await, 2, "a member was lost");
+    }
+    stop.store(true, Ordering::Relaxed);
+    let sent = flooding.join().unwrap();
+    let metrics = get(&cluster, 0, "/metrics").await.unwrap();
+    let line = "lograft_gossip_dropped_datagrams_total{reason=\"GARBAGE\"} ";
+    let dropped = metrics.lines().find_map(|l| l.strip_prefix(line)).unwrap();
+    println!("{sent} datagrams sent, {dropped} dropped, {produced} records");
+    assert!(dropped.parse::<u64>().unwrap() > 1000);
+    assert!(produced > 20, "{produced}");
 }

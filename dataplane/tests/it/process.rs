@@ -102,7 +102,7 @@ impl Drop for Process {
 }
 
 /// The answer of a health port, or nothing if there is none.
-async fn get(cluster: &Cluster, at: usize, path: &str) -> Option<String> {
+pub(crate) async fn get(cluster: &Cluster, at: usize, path: &str) -> Option<String> {
     let mut io = TcpStream::connect(cluster.addresses(at).health)
         .await
         .ok()?;

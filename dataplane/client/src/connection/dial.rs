@@ -4,8 +4,9 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 
+use lograft_core::limits::{CONNECT_ATTEMPT_DELAY, DNS_ADDRESSES_MAX_COUNT, DNS_LOOKUP_MAX};
+use lograft_proto::connect::{ConnectLimits, connect_tcp};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
 /// A byte stream to a node.
 pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -21,7 +22,13 @@ pub trait Dial: Send + Sync {
     fn dial(&self, address: &str) -> Dialling;
 }
 
-/// Opens TCP connections with `TCP_NODELAY`.
+const CONNECT_LIMITS: ConnectLimits = ConnectLimits {
+    lookup_max: DNS_LOOKUP_MAX,
+    addresses_max_count: DNS_ADDRESSES_MAX_COUNT,
+    attempt_delay: CONNECT_ATTEMPT_DELAY,
+};
+
+/// Opens TCP connections with `TCP_NODELAY`. All addresses of a host are tried side by side.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpDialer;
 
@@ -29,7 +36,7 @@ impl Dial for TcpDialer {
     fn dial(&self, address: &str) -> Dialling {
         let address = address.to_owned();
         Box::pin(async move {
-            let stream = TcpStream::connect(address).await?;
+            let stream = connect_tcp(&address, CONNECT_LIMITS).await?;
             stream.set_nodelay(true)?;
             Ok(Box::new(stream) as Box<dyn Wire>)
         })
