@@ -19,6 +19,11 @@ pub struct ConnectLimits {
 }
 
 /// Connects to `host:port`. All addresses of the host are tried side by side.
+///
+/// # Errors
+///
+/// The host name cannot be looked up in time, or no address accepts a connection. The caller may
+/// retry.
 pub async fn connect_tcp(address: &str, limits: ConnectLimits) -> io::Result<TcpStream> {
     let ConnectLimits {
         lookup_max,
