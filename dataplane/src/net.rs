@@ -12,7 +12,7 @@ use lograft_core::NodeId;
 use lograft_core::limits::{CONNECT_ATTEMPT_DELAY, DNS_ADDRESSES_MAX_COUNT, DNS_LOOKUP_MAX};
 use lograft_proto::connect::{ConnectLimits, connect_tcp};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 /// A future in a box.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

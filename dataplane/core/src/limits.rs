@@ -264,6 +264,8 @@ pub const GOSSIP_DATAGRAM_MAX_BYTES: usize = 1200;
 /// Maximum encoded size of the facts that a node gossips about itself, in bytes. With the longest
 /// sender name they fit into one datagram.
 pub const GOSSIP_FACTS_MAX_BYTES: usize = 480;
+/// Maximum length of the version of a node's program, in bytes.
+pub const NODE_VERSION_MAX_BYTES: usize = 64;
 /// Maximum number of nodes that gossip keeps. The longest unreachable one gives way to a new one.
 pub const GOSSIP_NODES_MAX_COUNT: usize = NODES_MAX_COUNT;
 /// Interval between two gossip rounds of a node.

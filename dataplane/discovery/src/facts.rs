@@ -5,18 +5,17 @@
 //! zone | version | feature level | ready u8 | leaders | disk free | disk total
 //! ```
 //!
-//! The client address has no host if it is that of the peer address. Numbers are varints, texts a varint length and UTF-8. Fields are only ever added at the end: a
-//! reader ignores those that it does not know, and takes the default for those that are missing.
+//! The client address has no host if it is that of the peer address. Numbers are varints, texts a
+//! varint length and UTF-8. Fields are only ever added at the end: a reader ignores those that it does not know, and takes the default for those that are missing.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use lograft_core::limits::{GOSSIP_FACTS_MAX_BYTES, NODE_ADDRESS_MAX_BYTES, NODE_NAME_MAX_BYTES};
+use lograft_core::limits::{
+    GOSSIP_FACTS_MAX_BYTES, NODE_ADDRESS_MAX_BYTES, NODE_NAME_MAX_BYTES, NODE_VERSION_MAX_BYTES,
+};
 use lograft_core::varint;
 use lograft_core::{FeatureLevel, NodeId};
-
-/// Maximum length of a version, in bytes.
-const VERSION_MAX_BYTES: usize = 64;
 
 /// The name of a node.
 pub type NodeName = Arc<str>;
@@ -148,7 +147,7 @@ impl NodeFacts {
             client_address,
             gossip_address: gossip.parse().ok(),
             zone: take_text(input, NODE_NAME_MAX_BYTES)?.into(),
-            version: take_text(input, VERSION_MAX_BYTES)?.into(),
+            version: take_text(input, NODE_VERSION_MAX_BYTES)?.into(),
             level: FeatureLevel(u32::try_from(varint::take(input)?).ok()?),
             is_ready: varint::take(input)? != 0,
             leaders_count: u32::try_from(varint::take(input)?).ok()?,

@@ -16,12 +16,10 @@ mod udp;
 mod view;
 
 #[cfg(test)]
-mod simulation;
+mod simulation_tests;
 
-pub use detector::PHI_UNREACHABLE;
 pub use drops::{DropReason, GossipCounters};
 pub use exchange::Now;
 pub use node::{Datagram, GossipNode, GossipSeed};
 pub use seal::{GOSSIP_KEY_BYTES, GossipKeyError, GossipKeys, key_file_text};
 pub use udp::{Gossip, GossipInputs, GossipLoop, GossipReport, OwnState};
-pub use view::GossipMember;

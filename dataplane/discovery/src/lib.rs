@@ -5,6 +5,7 @@
 
 pub mod facts;
 pub mod gossip;
+pub mod gossip_member;
 pub mod membership;
 pub mod merge;
 pub mod net;
@@ -12,9 +13,10 @@ pub mod seeds;
 pub mod source;
 
 #[cfg(test)]
-mod conformance;
+mod conformance_tests;
 
 pub use facts::{NodeFacts, NodeName};
+pub use gossip_member::{GossipMember, PHI_UNREACHABLE};
 pub use membership::{MemberView, Membership, MembershipView, SeenBy};
 pub use merge::{DiscoveryReader, MembershipLoop, MembershipReader};
 pub use source::{Sighting, Sightings, Source, SourceKind};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lograft_core::limits::SIGHTINGS_MAX_COUNT;
 
 use crate::facts::NodeName;
-use crate::gossip::GossipMember;
+use crate::gossip_member::GossipMember;
 use crate::source::{Sighting, Sightings, SourceKind};
 
 /// Identifies a node among the sightings of a source: by name, or else by address.

@@ -37,16 +37,6 @@ impl Source for Seeds {
     }
 }
 
-impl Seeds {
-    /// The socket addresses found, as they change.
-    pub fn socket_addresses(sightings: &Sightings) -> Vec<SocketAddr> {
-        let addresses = sightings.items.iter().flat_map(|item| &item.addresses);
-        addresses
-            .filter_map(|address| address.parse().ok())
-            .collect()
-    }
-}
-
 impl SeedLookup {
     /// Nothing is looked up before [`Self::run`]; addresses without a host name are there at once.
     pub fn new(addresses: Vec<Arc<str>>, resolver: Arc<dyn Resolver>) -> (Self, Seeds) {

@@ -1,12 +1,13 @@
 //! The sources of the membership view.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use crate::facts::NodeName;
-use crate::gossip::GossipMember;
+use crate::gossip_member::GossipMember;
 
 /// The kind of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +53,15 @@ pub struct Sightings {
     /// Why the source could not be read the last time. Its items are then those of the last time
     /// that it could.
     pub error: Option<String>,
+}
+
+impl Sightings {
+    /// The addresses without a host name.
+    pub(crate) fn socket_addresses(&self) -> Vec<SocketAddr> {
+        let addresses = self.items.iter().flat_map(|item| &item.addresses);
+        let parsed = addresses.filter_map(|address| address.parse().ok());
+        parsed.collect()
+    }
 }
 
 /// A source.

@@ -17,8 +17,8 @@ use crate::net::{AddressBook, PeerTarget};
 use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
 
-/// The names and addresses of the members, and of removed nodes that the meta group still replicates to:
-/// without its address, a removed node would never learn of its removal.
+/// The names and addresses of the members, and of removed nodes that the meta group still
+/// replicates to: without its address, a removed node would never learn of its removal.
 fn known_addresses(metadata: &Metadata, is_in_meta_group: impl Fn(NodeId) -> bool) -> AddressBook {
     metadata
         .nodes()
@@ -57,9 +57,9 @@ fn put_first(target: &mut PeerTarget, addresses: &[Arc<str>]) {
 /// The address book loop.
 ///
 /// Names are taken from the metadata, and addresses from there and from the membership view, which
-/// learns of a node that has moved without a quorum. If the meta group has no known leader for a while, the
-/// node requests the ids of its seeds: after all nodes have moved to new addresses, the metadata
-/// cannot be updated without a quorum, and no quorum forms with the old addresses.
+/// learns of a node that has moved without a quorum. If the meta group has no known leader for a
+/// while, the node requests the ids of its seeds: after all nodes have moved to new addresses, the
+/// metadata cannot be updated without a quorum, and no quorum forms with the old addresses.
 pub(crate) struct AddressBookLoop {
     pub(crate) member: LocalMember,
     pub(crate) view: MetaView,
@@ -154,8 +154,7 @@ impl AddressBookLoop {
 mod tests {
     use lograft_core::metadata::Command;
 
-    use lograft_discovery::gossip::GossipMember;
-    use lograft_discovery::{MemberView, NodeFacts, SeenBy, SourceKind};
+    use lograft_discovery::{GossipMember, MemberView, NodeFacts, SeenBy, SourceKind};
 
     use super::*;
     use crate::control::test_metadata::{apply, cluster};

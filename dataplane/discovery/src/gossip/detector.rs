@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use lograft_core::limits::GOSSIP_INTERVAL;
 
-/// Phi from which a node counts as unreachable: about 18 mean intervals without a heartbeat.
-pub const PHI_UNREACHABLE: f64 = 8.0;
+use crate::gossip_member::PHI_UNREACHABLE;
 
 /// Upper bound of the mean interval: one long pause must not make the detector blind.
 const MEAN_MAX: Duration = Duration::from_secs(2);

@@ -20,8 +20,8 @@ use lograft_core::varint;
 use super::seal::SEAL_OVERHEAD_BYTES;
 use crate::facts::{NodeName, put_text, take_byte, take_text};
 
-/// Maximum size of an encoded message, in bytes.
-pub(crate) const MESSAGE_MAX_BYTES: usize = GOSSIP_DATAGRAM_MAX_BYTES - SEAL_OVERHEAD_BYTES;
+/// Room for a message in a datagram, in bytes.
+pub(crate) const MESSAGE_ROOM_BYTES: usize = GOSSIP_DATAGRAM_MAX_BYTES - SEAL_OVERHEAD_BYTES;
 
 const TAG_STAMP: u8 = 1;
 const TAG_WANT: u8 = 2;
@@ -139,7 +139,7 @@ impl MessageWriter {
         observed: Option<SocketAddr>,
         window: &Window,
     ) -> Self {
-        let mut out = Vec::with_capacity(MESSAGE_MAX_BYTES);
+        let mut out = Vec::with_capacity(MESSAGE_ROOM_BYTES);
         out.push(match kind {
             Kind::Syn => 1,
             Kind::Ack => 2,
@@ -163,7 +163,7 @@ impl MessageWriter {
     /// message: smaller ones behind it wait too, or large ones would never be sent.
     fn put(&mut self, tag: u8, bytes: &[u8]) -> bool {
         // Tag, length and the mark that there is more.
-        if self.is_full || self.out.len() + bytes.len() + 5 > MESSAGE_MAX_BYTES {
+        if self.is_full || self.out.len() + bytes.len() + 5 > MESSAGE_ROOM_BYTES {
             self.is_full = true;
             return false;
         }
@@ -195,7 +195,7 @@ impl MessageWriter {
         self.put(TAG_ENTRY, &item)
     }
 
-    /// The encoded message, at most [`MESSAGE_MAX_BYTES`].
+    /// The encoded message, at most [`MESSAGE_ROOM_BYTES`].
     pub(crate) fn finish(mut self) -> Vec<u8> {
         if self.is_full {
             self.out.extend([TAG_MORE, 0]);
@@ -312,7 +312,7 @@ mod tests {
         assert!(writer.entry(&entry));
         assert!(!writer.entry(&entry), "a second one cannot fit");
         let bytes = writer.finish();
-        assert!(bytes.len() <= MESSAGE_MAX_BYTES);
+        assert!(bytes.len() <= MESSAGE_ROOM_BYTES);
         let message = Message::decode(&bytes).unwrap();
         assert_eq!(message.entries, [entry]);
         assert_eq!(message.observed, observed);
@@ -355,7 +355,7 @@ mod tests {
                 .collect();
             let count = fitted.len();
             let bytes = writer.finish();
-            prop_assert!(bytes.len() <= MESSAGE_MAX_BYTES);
+            prop_assert!(bytes.len() <= MESSAGE_ROOM_BYTES);
             let message = Message::decode(&bytes).unwrap();
             prop_assert_eq!(message.stamps.len(), count);
             prop_assert_eq!(message.has_more, count < names.len());

@@ -11,8 +11,9 @@ use super::exchange::{Exchange, Now, Outgoing};
 use super::guard::{RateLimit, ReplayWindow};
 use super::message::Message;
 use super::seal::{GossipKeys, Sealer};
-use super::view::GossipMember;
+use super::view;
 use crate::facts::{FactsTooLarge, NodeFacts, NodeName};
+use crate::gossip_member::GossipMember;
 
 /// A datagram and its receiver.
 pub type Datagram = (SocketAddr, Vec<u8>);
@@ -153,7 +154,7 @@ impl GossipNode {
 
     /// All nodes known, this one first.
     pub fn members(&self, now: Now) -> Vec<GossipMember> {
-        GossipMember::list(&self.exchange, now.elapsed)
+        view::members(&self.exchange, now.elapsed)
     }
 
     /// Changes with each change of a node's facts or address.

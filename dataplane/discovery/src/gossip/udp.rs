@@ -11,9 +11,9 @@ use tracing::{debug, warn};
 
 use super::node::{Datagram, GossipNode};
 use super::seal::GossipKeys;
-use super::view::GossipMember;
 use super::{GossipCounters, Now};
 use crate::facts::{NodeFacts, NodeName};
+use crate::gossip_member::GossipMember;
 use crate::net::DatagramSocket;
 use crate::source::{Sighting, Sightings, Source, SourceKind};
 
@@ -181,8 +181,7 @@ impl GossipLoop {
 
     fn take_seeds(&mut self) {
         let sightings = Arc::clone(&self.inputs.seeds.borrow_and_update());
-        let seeds = crate::seeds::Seeds::socket_addresses(&sightings);
-        self.node.set_seeds(seeds);
+        self.node.set_seeds(sightings.socket_addresses());
     }
 
     fn send(&self, datagrams: Vec<Datagram>) {

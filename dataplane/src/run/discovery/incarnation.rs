@@ -14,7 +14,7 @@ use super::DiscoveryError;
 
 const FILE: &str = "incarnation";
 /// More than any valid content: a number, a space, a checksum in hexadecimal, a line end.
-const CONTENT_MAX_BYTES: usize = 64;
+const READ_BYTES: usize = 64;
 
 /// Raises the number durably and returns it. Never the same number twice, as long as the file is
 /// there: it is on the disk before anybody hears of it.
@@ -41,7 +41,7 @@ fn content(number: u64) -> String {
 }
 
 fn read(fs: &dyn Fs, path: &Path) -> io::Result<u64> {
-    let read = || fs.open(path, OpenMode::Read)?.read_at(0, CONTENT_MAX_BYTES);
+    let read = || fs.open(path, OpenMode::Read)?.read_at(0, READ_BYTES);
     let bytes = match read() {
         Ok(bytes) => bytes.to_vec(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),

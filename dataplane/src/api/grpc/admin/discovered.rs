@@ -1,7 +1,6 @@
 //! The nodes that discovery has found, as messages.
 
-use lograft_discovery::gossip::GossipMember;
-use lograft_discovery::{MemberView, MembershipReader, SeenBy};
+use lograft_discovery::{GossipMember, MemberView, MembershipReader, SeenBy};
 use lograft_proto::admin::v1 as proto;
 
 /// Adds the membership view to the description of the cluster.

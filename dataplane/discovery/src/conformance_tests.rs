@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 use crate::source::{Sightings, Source};
 
-mod gossip;
-mod seeds;
+mod gossip_tests;
+mod seed_tests;
 
 /// A source and the world that it watches.
 pub(crate) trait Harness {

@@ -12,8 +12,9 @@ use lograft_core::{ClusterId, NodeId};
 use super::drops::DropReason;
 use super::random::Random;
 use super::seal::tests::keys;
-use super::{Datagram, GossipMember, GossipNode, GossipSeed, Now};
+use super::{Datagram, GossipNode, GossipSeed, Now};
 use crate::facts::NodeFacts;
+use crate::gossip_member::GossipMember;
 
 const DELAY: Duration = Duration::from_millis(2);
 
