@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The client address has no host if it is that of the peer address. Numbers are varints, texts a
-//! varint length and UTF-8. Fields are only ever added at the end: a reader ignores those that it does not know, and takes the default for those that are missing.
+//! varint length and UTF-8. Fields are only ever added at the end, and a reader ignores those that
+//! it does not know.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

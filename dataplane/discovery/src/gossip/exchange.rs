@@ -1,5 +1,6 @@
-//! The gossip protocol: anti-entropy in three steps, as in Scuttlebutt (van Renesse et al., "Efficient
-//! reconciliation and flow control for anti-entropy protocols", 2008), with messages of bounded size.
+//! The gossip protocol: anti-entropy in three steps, as in Scuttlebutt (van Renesse et al.,
+//! "Efficient reconciliation and flow control for anti-entropy protocols", 2008), with messages of
+//! bounded size.
 //!
 //! In each round a node raises its heartbeat and opens exchanges with a few others. `Syn` has the
 //! stamps of a window of names; `Ack` answers with newer heartbeats, with the entries that the

@@ -346,7 +346,9 @@ mod tests {
         }
 
         #[test]
-        fn a_message_never_exceeds_a_datagram(names in prop::collection::vec("[a-z]{1,253}", 0..60)) {
+        fn a_message_never_exceeds_a_datagram(
+            names in prop::collection::vec("[a-z]{1,253}", 0..60),
+        ) {
             let window = Window::nothing();
             let mut writer = MessageWriter::new(Kind::Syn, &sender("a"), None, &window);
             let fitted: Vec<_> = names
