@@ -212,12 +212,12 @@ async fn nodes_on_loopback_find_each_other_and_follow_facts_and_keys() {
         let peer = |port| SocketAddr::new(any.ip(), port);
         let one = gossiping("one", 1, peer(1), (first, None));
         let two = gossiping("two", 1, peer(2), (second, Some(seed)));
-        let sees = |at: SocketAddr| {
+        let finds = |at: SocketAddr| {
             let at: Arc<str> = at.to_string().into();
             move |now: &Sightings| now.items.iter().any(|item| item.addresses.contains(&at))
         };
-        until(&one.gossip, "one sees two", sees(peer(2))).await;
-        until(&two.gossip, "two sees one", sees(peer(1))).await;
+        until(&one.gossip, "one sees two", finds(peer(2))).await;
+        until(&two.gossip, "two sees one", finds(peer(1))).await;
         two.own.send_modify(|own| own.facts.leaders_count = 7);
         until(&one.gossip, "a changed fact", |now| {
             let gossip = now.items[0].gossip.as_ref().unwrap();
