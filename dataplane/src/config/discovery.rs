@@ -68,6 +68,9 @@ impl GossipSettings {
             return self.seeds.clone();
         }
         let port = self.listen.port();
+        if port == 0 {
+            return Vec::new();
+        }
         let hosts = peer_seeds.iter().filter_map(|seed| seed.rsplit_once(':'));
         hosts.map(|(host, _)| format!("{host}:{port}")).collect()
     }

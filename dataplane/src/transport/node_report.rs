@@ -1,7 +1,7 @@
 //! A node's report on the wire.
 
 use bytes::Bytes;
-use lograft_core::limits::NODES_MAX_COUNT;
+use lograft_core::limits::{GOSSIP_KEYS_MAX_COUNT, NODES_MAX_COUNT};
 use lograft_core::{ClusterId, FeatureLevel, GroupId, LogIndex, NodeId, Offset, Term};
 use lograft_proto::raft::v1 as proto;
 
@@ -92,7 +92,10 @@ pub(crate) fn from_proto(report: proto::NodeReport) -> NodeReport {
             .take(NODES_MAX_COUNT)
             .map(|peer| (NodeId(peer.node_id), peer.address.into()))
             .collect(),
-        gossip_key_ids,
+        gossip_key_ids: gossip_key_ids
+            .into_iter()
+            .take(GOSSIP_KEYS_MAX_COUNT)
+            .collect(),
     }
 }
 

@@ -404,7 +404,7 @@ impl Exchange {
             if let Some(ours) = known
                 .filter(|ours| ours.facts() == theirs.facts() && ours.heartbeat > theirs.heartbeat)
             {
-                ack.stamp(name, ours);
+                ack.stamp_if_room(name, ours);
             }
         }
     }

@@ -23,6 +23,9 @@ use crate::facts::{NodeName, put_text, take_byte, take_text};
 /// Room for a message in a datagram, in bytes.
 pub(crate) const MESSAGE_ROOM_BYTES: usize = GOSSIP_DATAGRAM_MAX_BYTES - SEAL_OVERHEAD_BYTES;
 
+/// More than a name's length and a stamp take.
+const STAMP_BYTES: usize = 34;
+
 const TAG_STAMP: u8 = 1;
 const TAG_WANT: u8 = 2;
 const TAG_ENTRY: u8 = 3;
@@ -162,8 +165,7 @@ impl MessageWriter {
     /// Appends an item, and returns whether it fitted. The first item that does not fit ends the
     /// message: smaller ones behind it wait too, or large ones would never be sent.
     fn put(&mut self, tag: u8, bytes: &[u8]) -> bool {
-        // Tag, length and the mark that there is more.
-        if self.is_full || self.out.len() + bytes.len() + 5 > MESSAGE_ROOM_BYTES {
+        if self.is_full || !self.has_room(bytes.len()) {
             self.is_full = true;
             return false;
         }
@@ -171,6 +173,18 @@ impl MessageWriter {
         varint::put(&mut self.out, bytes.len() as u64);
         self.out.extend_from_slice(bytes);
         true
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        // Tag, length and the mark that there is more.
+        self.out.len() + bytes + 5 <= MESSAGE_ROOM_BYTES
+    }
+
+    /// Appends a stamp, or leaves it out without a mark that there is more.
+    pub(crate) fn stamp_if_room(&mut self, name: &str, stamp: Stamp) {
+        if self.has_room(name.len() + STAMP_BYTES) {
+            self.stamp(name, stamp);
+        }
     }
 
     pub(crate) fn stamp(&mut self, name: &str, stamp: Stamp) -> bool {

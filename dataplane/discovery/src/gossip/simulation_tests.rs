@@ -381,6 +381,20 @@ fn two_processes_of_one_name_do_not_make_the_others_gossip_more() {
     );
 }
 
+/// In a large cluster the newer heartbeats never fit into one answer: that is no reason to ask again.
+#[test]
+fn heartbeats_alone_do_not_prolong_an_exchange() {
+    let mut world = World::new(150, 12);
+    world.settle();
+    world.run(SECONDS_10, |_| false);
+    let sent = |world: &World| world.nodes[&1].node.counters().sent_count;
+    let before = sent(&world);
+    world.run(SECONDS_10, |_| false);
+    let per_round = (sent(&world) - before) / 20;
+    // Two exchanges of its own, as many of others, and rare changes.
+    assert!(per_round <= 8, "{per_round} datagrams per round");
+}
+
 /// The cost of an idle cluster. Run it with `--nocapture` to see the numbers.
 #[test]
 fn the_cost_of_an_idle_cluster_is_bounded() {
