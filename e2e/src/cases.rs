@@ -119,6 +119,9 @@ pod_cases! {
     evictions::a_drain_beside_a_crash_loop_ends,
     evictions::an_interrupted_spot_host_loses_nothing,
     evictions::evictions_during_a_rollout_take_one_pod_at_a_time,
+    fleet::a_change_of_the_operator_stops_at_the_first_cluster_that_gets_stuck,
+    fleet::a_change_of_the_operator_goes_to_one_cluster_first_then_by_wave
+        needs pods::versions::lacks_former_images,
     changes::a_disk_that_fills_up_grows needs pods::changes::lacks_sized_disks,
     losses::a_lost_host_is_reported_and_survived needs pods::losses::lacks_node_faults,
     versions::versions_run_side_by_side_and_go_back_until_finalized

@@ -88,6 +88,16 @@ impl Chart {
 
     /// Installs the chart with another image of the operator, for example that of a former version.
     pub(crate) async fn install_operator(&self, image: &str) -> anyhow::Result<()> {
+        self.install_operator_with(image, &[]).await
+    }
+
+    /// Installs the chart with further values, such as `node.version=0.3.0`.
+    pub(crate) async fn install_with(&self, values: &[&str]) -> anyhow::Result<()> {
+        self.install_operator_with(&self.operator_image, values)
+            .await
+    }
+
+    async fn install_operator_with(&self, image: &str, values: &[&str]) -> anyhow::Result<()> {
         let split = |image: &str| {
             let (repository, tag) = image.rsplit_once(':').unwrap_or((image, ""));
             (repository.to_owned(), tag.to_owned())
@@ -99,7 +109,9 @@ impl Chart {
             "image.repository={operator},image.tag={operator_tag},node.image.repository={node},\
              node.version={node_tag},replicas={OPERATORS}"
         );
-        helm(&["upgrade", "--install", RELEASE, path, "--set", &images]).await
+        let mut words = vec!["upgrade", "--install", RELEASE, path, "--set", &images];
+        words.extend(values.iter().flat_map(|value| ["--set", value]));
+        helm(&words).await
     }
 
     pub(crate) async fn remove(&self) -> anyhow::Result<()> {

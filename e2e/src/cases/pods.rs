@@ -2,6 +2,7 @@
 
 pub(super) mod changes;
 pub(super) mod evictions;
+pub(super) mod fleet;
 pub(super) mod losses;
 pub(super) mod obstacles;
 pub(super) mod serving;

@@ -28,7 +28,12 @@ pub(in crate::cases) fn lacks_former_images() -> Option<String> {
     Some(format!("{missing} is not set"))
 }
 
-fn tag(image: &str) -> anyhow::Result<&str> {
+/// The node image of the former version.
+pub(super) fn former_node() -> anyhow::Result<String> {
+    std::env::var(FORMER_NODE).with_context(|| format!("{FORMER_NODE} is not set"))
+}
+
+pub(super) fn tag(image: &str) -> anyhow::Result<&str> {
     let (_, tag) = image.rsplit_once(':').context("the image has no tag")?;
     Ok(tag)
 }
@@ -59,16 +64,21 @@ pub(in crate::cases) async fn versions_run_side_by_side_and_go_back_until_finali
     sandbox: &Sandbox,
     chart: &Chart,
 ) -> anyhow::Result<()> {
-    let (former_node, former_operator) =
-        (std::env::var(FORMER_NODE)?, std::env::var(FORMER_OPERATOR)?);
+    let (former_node, former_operator) = (former_node()?, std::env::var(FORMER_OPERATOR)?);
     let (former, present) = (tag(&former_node)?, tag(&chart.node_image)?);
     // The present operator with former nodes.
     let spec = json!({"version": former, "update": {"finalize": "Manual", "allowDowngrade": true}});
     ready(sandbox, spec).await?;
-    await_levels(sandbox, 0, 0).await?;
+    let has_level = |status: &lograft_crds::LogClusterStatus| {
+        let level = status.feature_level.as_ref();
+        level.is_some_and(|level| level.available == Some(level.finalized))
+    };
+    let what = "the level of the former version to be finalized";
+    let status = sandbox.status_for(CHANGE_MAX, what, has_level).await?;
+    let level = status.feature_level.map_or(0, |level| level.finalized);
     let load = Load::start(sandbox, &former_node, LOAD, None).await?;
     change_version(sandbox, present).await?;
-    await_levels(sandbox, 0, 1).await?;
+    await_levels(sandbox, level, level + 1).await?;
     // The former operator with present nodes.
     let result = async {
         chart.install_operator(&former_operator).await?;
@@ -84,11 +94,11 @@ pub(in crate::cases) async fn versions_run_side_by_side_and_go_back_until_finali
     change_version(sandbox, former).await?;
     change_version(sandbox, present).await?;
     load.finish_within(PAUSE_MAX).await?;
-    await_levels(sandbox, 0, 1).await?;
+    await_levels(sandbox, level, level + 1).await?;
     let before = pod_incarnations(sandbox).await?;
     let spec = json!({"update": {"finalize": "Auto", "finalizeAfterSeconds": 5}});
     sandbox.change(spec).await?;
-    await_levels(sandbox, 1, 1).await?;
+    await_levels(sandbox, level + 1, level + 1).await?;
     ensure!(
         before == pod_incarnations(sandbox).await?,
         "finalizing replaced a pod"

@@ -2,6 +2,9 @@
 //! it, and the operator's default version does not move clusters that exist: `helm upgrade` without
 //! the former values would otherwise replace all nodes of all clusters by another version.
 
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use lograft_crds::names::CONTAINER;
+
 use crate::Settings;
 use crate::cluster::action::Event;
 use crate::cluster::observed::Observed;
@@ -38,7 +41,8 @@ pub(crate) fn choose(
     let spec = &cluster.spec;
     let repository = &settings.image_repository;
     let former = former_version(cluster, observed, settings);
-    let default_version = moved_version(&former, settings);
+    let running = running_version(cluster, observed);
+    let default_version = moved_version(&former, settings, running.as_ref());
     let version = spec.version.as_ref().unwrap_or(&default_version);
     let requested = spec.image.clone();
     let requested = requested.unwrap_or_else(|| format!("{repository}:{version}"));
@@ -81,10 +85,11 @@ fn former_version(cluster: &ValidCluster, observed: &Observed, settings: &Settin
     stored.unwrap_or_else(|| settings.version.clone())
 }
 
-/// The version for a spec that names none, from now on.
-fn moved_version(former: &str, settings: &Settings) -> String {
+/// The version for a spec that names none, from now on. A former one that not all nodes have
+/// reached can be taken back: it may be the one that does not start.
+fn moved_version(former: &str, settings: &Settings, running: Option<&Version>) -> String {
     let is_older = match (Version::parse(&settings.version), Version::parse(former)) {
-        (Some(new), Some(former)) => new < former,
+        (Some(new), Some(former)) => new < former && running.is_none_or(|running| new < *running),
         _ => false,
     };
     if settings.upgrade_clusters && !is_older {
@@ -140,13 +145,16 @@ fn tag(image: &str) -> Option<&str> {
 }
 
 /// The image of the nodes in the existing StatefulSet.
-fn live_image(observed: &Observed) -> Option<String> {
+pub(crate) fn live_image(observed: &Observed) -> Option<String> {
     let set = observed.stateful_set.as_ref()?.spec.as_ref()?;
-    let containers = &set.template.spec.as_ref()?.containers;
-    let mut nodes = containers
-        .iter()
-        .filter(|c| c.name == lograft_crds::names::CONTAINER);
-    nodes.next()?.image.clone()
+    image_of(&set.template)
+}
+
+/// The image of the nodes in a template.
+pub(crate) fn image_of(template: &PodTemplateSpec) -> Option<String> {
+    let mut containers = template.spec.as_ref()?.containers.iter();
+    let node = containers.find(|container| container.name == CONTAINER)?;
+    node.image.clone()
 }
 
 #[cfg(test)]

@@ -128,12 +128,13 @@ pub fn plan(
         pods,
         waits: spec_waits,
         requeue_seconds: REQUEUE_QUIET_SECONDS,
-        image: chosen.image,
-        default_version: chosen.default_version,
+        // A version that waits can be taken back: it is not the accepted one yet.
+        image: unless(is_held, chosen.image),
+        default_version: unless(is_held, chosen.default_version),
         rollout: Some(turn.status(is_held)),
         ..Plan::default()
     };
-    plan.events.extend(chosen.event);
+    plan.events.extend(chosen.event.filter(|_| !is_held));
     let CertificatesLane { lane, next_check } = certificates::plan(cluster, observed, pods);
     plan.add(lane);
     let disks = disks::plan(cluster, observed);
@@ -188,6 +189,10 @@ fn next_look(observed: &Observed) -> Option<u64> {
     let youngest = started.chain(claims).chain(created).max()?;
     let left = youngest + OBSTACLE_LOOK_AFTER_SECONDS - observed.now_unix_seconds;
     u64::try_from(left).ok().filter(|left| *left > 0)
+}
+
+fn unless(is_held: bool, text: String) -> String {
+    if is_held { String::new() } else { text }
 }
 
 /// Waits that the spec itself causes.

@@ -8,12 +8,13 @@
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use lograft_crds::limits::{KEPT_TEMPLATE_MAX_BYTES, REQUEUE_HELD_SECONDS};
 use lograft_crds::log_cluster::{BlockedReason, RolloutStatus};
-use lograft_crds::names::{ANNOTATION_KEPT_TEMPLATE, CONTAINER};
+use lograft_crds::names::ANNOTATION_KEPT_TEMPLATE;
 use lograft_crds::{LogCluster, LogClusterSpec};
 use serde::Serialize;
 
 use crate::Settings;
 use crate::cluster::build::{BuildError, Desired, desired};
+use crate::cluster::image::{image_of, live_image};
 use crate::cluster::observed::Observed;
 use crate::cluster::template::Template;
 use crate::cluster::validate::ValidCluster;
@@ -328,17 +329,6 @@ fn image(desired: &Desired) -> String {
     let spec = desired.stateful_set.spec.as_ref();
     spec.and_then(|spec| image_of(&spec.template))
         .unwrap_or_default()
-}
-
-fn live_image(observed: &Observed) -> Option<String> {
-    let spec = observed.stateful_set.as_ref()?.spec.as_ref()?;
-    image_of(&spec.template)
-}
-
-fn image_of(template: &PodTemplateSpec) -> Option<String> {
-    let mut containers = template.spec.as_ref()?.containers.iter();
-    let node = containers.find(|container| container.name == CONTAINER)?;
-    node.image.clone()
 }
 
 /// Replaces the template in the desired StatefulSet by the one that stays. Without an existing

@@ -1,6 +1,7 @@
 //! Versions: never below the running one without a word, and never moved by another default.
 
 use lograft_operator_desired::cluster::{FeatureLevel, Plan, ValidCluster, plan};
+use lograft_operator_desired::fleet::Held;
 use lograft_operator_desired::{ObjectKey, Settings};
 
 use crate::converge::{Sim, running};
@@ -134,6 +135,27 @@ fn the_default_is_pinned_and_moves_only_if_the_operator_is_told_so() {
         texts[0].contains("from version 0.1.0 to 0.2.0"),
         "{texts:?}"
     );
+}
+
+/// The first cluster of a fleet does not start with the new default, which is taken back then.
+#[test]
+fn a_default_that_not_all_nodes_have_reached_can_be_taken_back() {
+    let mut sim = running();
+    let status = sim.cluster.status.as_mut().unwrap();
+    status.default_version = Some("0.9.9".to_owned());
+    let with = |version: &str| Settings {
+        version: version.to_owned(),
+        upgrade_clusters: true,
+        ..settings()
+    };
+    assert_eq!(plan_with(&sim, &with("0.1.0")).default_version, "0.1.0");
+    assert_eq!(plan_with(&sim, &with("0.0.9")).default_version, "0.9.9");
+    // One that waits for its turn has not moved.
+    sim.cluster.status.as_mut().unwrap().default_version = Some("0.1.0".to_owned());
+    sim.observed.held = Some(Held::Survey);
+    let plan = plan_with(&sim, &with("0.9.9"));
+    assert_eq!((plan.image, plan.default_version), Default::default());
+    assert!(plan.events.is_empty(), "{:?}", plan.events);
 }
 
 /// A cluster of an operator that pinned nothing is pinned to the version that it runs.
