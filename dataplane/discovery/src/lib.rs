@@ -16,7 +16,7 @@ pub mod source;
 mod conformance_tests;
 
 pub use facts::{NodeFacts, NodeName};
-pub use gossip_member::{GossipMember, PHI_UNREACHABLE};
+pub use gossip_member::{GossipMember, PHI_UNREACHABLE_MILLI};
 pub use membership::{MemberView, Membership, MembershipView, SeenBy};
 pub use merge::{DiscoveryReader, MembershipLoop, MembershipReader};
 pub use source::{Sighting, Sightings, Source, SourceKind};

@@ -175,7 +175,7 @@ mod tests {
                     ..NodeFacts::default()
                 },
                 gossip_address: None,
-                phi: 0.0,
+                phi_milli: 0,
                 is_alive: true,
                 since: std::time::Duration::ZERO,
             }),

@@ -35,7 +35,7 @@ struct SightingJson {
 struct GossipJson {
     node_id: Option<u64>,
     incarnation: u64,
-    phi: f64,
+    phi_milli: u64,
     reachable: bool,
     ready: bool,
     client_address: String,
@@ -85,7 +85,7 @@ fn gossip_json(node: &GossipedNode) -> GossipJson {
     GossipJson {
         node_id: node.node_id,
         incarnation: node.incarnation,
-        phi: node.phi,
+        phi_milli: node.phi_milli,
         reachable: node.reachable,
         ready: node.ready,
         client_address: node.client_address,
@@ -148,13 +148,18 @@ fn row(member: &DiscoveredMember) -> Vec<Cell> {
                 .map(|id| id.to_string()),
         ),
         state.unwrap_or_else(|| "?".into()),
-        or_unknown(gossip.map(|node| format!("{:.1}", node.phi))),
+        or_unknown(gossip.map(|node| phi(node.phi_milli))),
         or_unknown(gossip.map(|node| node.incarnation.to_string())),
         or_unknown(addresses.next().cloned()),
         or_unknown(gossip.map(|node| node.zone.clone())),
         or_unknown(gossip.map(|node| node.version.clone())),
         seen.join(", ").into(),
     ]
+}
+
+/// Phi with one decimal place.
+fn phi(milli: u64) -> String {
+    format!("{}.{}", milli / 1000, milli % 1000 / 100)
 }
 
 fn or_unknown(text: Option<String>) -> Cell {
@@ -185,7 +190,7 @@ mod tests {
                     gossip: Some(GossipedNode {
                         node_id: Some(2),
                         incarnation: 3,
-                        phi: 9.25,
+                        phi_milli: 9250,
                         version: "0.3.0".to_owned(),
                         ..GossipedNode::default()
                     }),

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use lograft_core::limits::GOSSIP_INTERVAL;
 
-use crate::gossip_member::PHI_UNREACHABLE;
+use crate::gossip_member::PHI_UNREACHABLE_MILLI;
 
 /// Upper bound of the mean interval: one long pause must not make the detector blind.
 const MEAN_MAX: Duration = Duration::from_secs(2);
+
+/// The decimal logarithm of e, thousandths.
+const LOG10_E_MILLI: u128 = 434;
 
 /// The heartbeats of one node.
 #[derive(Clone, Copy, Debug)]
@@ -39,14 +42,15 @@ impl Detector {
         now.saturating_sub(self.last)
     }
 
-    /// Phi now.
-    pub(crate) fn phi(&self, now: Duration) -> f64 {
-        self.silent(now).as_secs_f64() / self.mean.as_secs_f64() * std::f64::consts::LOG10_E
+    /// Phi now, thousandths.
+    pub(crate) fn phi_milli(&self, now: Duration) -> u64 {
+        let phi = self.silent(now).as_millis() * LOG10_E_MILLI / self.mean.as_millis();
+        u64::try_from(phi).unwrap_or(u64::MAX)
     }
 
     /// Whether the node counts as reachable.
     pub(crate) fn is_alive(&self, now: Duration) -> bool {
-        self.phi(now) < PHI_UNREACHABLE
+        self.phi_milli(now) < PHI_UNREACHABLE_MILLI
     }
 }
 
@@ -60,7 +64,7 @@ mod tests {
         let mut now = Duration::ZERO;
         for _ in 0..100 {
             now += GOSSIP_INTERVAL;
-            assert!(detector.phi(now) < 1.0);
+            assert!(detector.phi_milli(now) < 1000);
             detector.heartbeat(now);
         }
         assert!(detector.is_alive(now + Duration::from_secs(9)));

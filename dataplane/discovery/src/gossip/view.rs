@@ -13,7 +13,7 @@ pub(crate) fn members(exchange: &Exchange, now: Duration) -> Vec<GossipMember> {
         generation: exchange.generation(),
         facts: exchange.facts().clone(),
         gossip_address: exchange.facts().gossip_address,
-        phi: 0.0,
+        phi_milli: 0,
         is_alive: true,
         since: Duration::ZERO,
     };
@@ -22,7 +22,7 @@ pub(crate) fn members(exchange: &Exchange, now: Duration) -> Vec<GossipMember> {
         generation: known.stamp.generation,
         facts: known.facts.clone(),
         gossip_address: known.address(),
-        phi: known.detector.phi(now),
+        phi_milli: known.detector.phi_milli(now),
         is_alive: known.detector.is_alive(now),
         since: known.since,
     });

@@ -41,7 +41,7 @@ fn gossiped(member: &GossipMember) -> proto::GossipedNode {
     proto::GossipedNode {
         node_id: facts.node.map(lograft_core::NodeId::get),
         incarnation: facts.incarnation,
-        phi: member.phi,
+        phi_milli: member.phi_milli,
         reachable: member.is_alive,
         ready: facts.is_ready,
         client_address: (*facts.client_address).to_owned(),
