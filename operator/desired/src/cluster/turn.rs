@@ -40,8 +40,26 @@ pub(crate) struct Turn {
 #[derive(Clone, Copy, Debug)]
 enum OwnHold {
     Paused,
+    UpdatePaused,
     Window(i64),
 }
+
+/// Waits during which a rollout goes on only if something else changes. Others, such as that for
+/// the finalization of a level, may last for days beside it.
+const HOLD_UP_ROLLOUT: [BlockedReason; 12] = [
+    BlockedReason::StepFailed,
+    BlockedReason::ClaimNotBound,
+    BlockedReason::ClaimNotProvisioned,
+    BlockedReason::ClusterNotDescribed,
+    BlockedReason::DataPlaneUnreachable,
+    BlockedReason::QuorumLost,
+    BlockedReason::PodNotCreated,
+    BlockedReason::PodNotScheduled,
+    BlockedReason::PodNotStarted,
+    BlockedReason::PodNotReady,
+    BlockedReason::MajorityAtRisk,
+    BlockedReason::StopNotPrepared,
+];
 
 /// The revision of an operator: it changes with the version, the settings, and with the template
 /// that they give.
@@ -102,7 +120,7 @@ impl Turn {
             cause,
             new_image: Some(self::image(desired)).filter(|new| *new != image),
             may_start: own_hold.is_none(),
-            is_paused: matches!(own_hold, Some(OwnHold::Paused)),
+            is_paused: matches!(own_hold, Some(OwnHold::Paused | OwnHold::UpdatePaused)),
         });
         let member = Member {
             wave: cluster.rollout.wave,
@@ -129,7 +147,8 @@ impl Turn {
     pub(crate) fn wait(&self, held: Option<&Held>, namespace: &str) -> Option<Wait> {
         self.member.request.as_ref()?;
         match self.own_hold {
-            Some(OwnHold::Paused) => Some(Intervention::UpdatePaused.into()),
+            Some(OwnHold::Paused) => Some(Intervention::Paused.into()),
+            Some(OwnHold::UpdatePaused) => Some(Intervention::UpdatePaused.into()),
             Some(OwnHold::Window(opens)) => Some(Wait::Turn(Held::Window(opens))),
             None => held.map(|held| Wait::Turn(without_others(held, namespace))),
         }
@@ -295,8 +314,11 @@ fn spec_hash(cluster: &ValidCluster) -> String {
 }
 
 fn own_hold(cluster: &ValidCluster, observed: &Observed, cause: Cause) -> Option<OwnHold> {
-    if cluster.spec.update.paused {
+    if cluster.spec.paused {
         return Some(OwnHold::Paused);
+    }
+    if cluster.spec.update.paused {
+        return Some(OwnHold::UpdatePaused);
     }
     let is_repair = cause == Cause::Spec && !cluster.rollout.was_ready;
     if cluster.rollout.is_urgent || cause == Cause::Restart || is_repair {
@@ -317,11 +339,13 @@ fn progress(cluster: &ValidCluster, granted: &RolloutStatus, now_unix_seconds: i
 }
 
 /// Whether a rollout makes no progress by itself: the last status says that it is stuck, or it has
-/// waited for the same thing for longer than a pod may take to become ready.
+/// been held up by the same thing for longer than a pod may take to become ready.
 fn is_stuck(cluster: &ValidCluster, now_unix_seconds: i64) -> bool {
+    let holds_up = |reason: &str| HOLD_UP_ROLLOUT.iter().any(|other| other.name() == reason);
     cluster.rollout.blocked.iter().any(|wait| {
         let waited = now_unix_seconds - wait.since.0.as_second();
-        wait.reason == BlockedReason::RolloutStuck.name() || waited >= cluster.progress_max_seconds
+        let is_overdue = waited >= cluster.progress_max_seconds;
+        wait.reason == BlockedReason::RolloutStuck.name() || is_overdue && holds_up(&wait.reason)
     })
 }
 

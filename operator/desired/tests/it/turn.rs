@@ -220,6 +220,40 @@ fn a_rollout_is_complete_when_all_pods_have_the_template_and_are_ready() {
 }
 
 #[test]
+fn a_paused_cluster_asks_for_no_turn_that_it_would_not_use() {
+    let mut sim = ready();
+    change_spec(&mut sim, "0.2.0");
+    sim.cluster.spec.paused = true;
+    let cluster = ValidCluster::new(&sim.cluster).unwrap();
+    let member = member(&cluster, &sim.observed, &settings()).unwrap();
+    let request = member.request.unwrap();
+    assert!(request.is_paused && !request.may_start);
+}
+
+#[test]
+fn only_what_holds_up_a_rollout_makes_it_stuck() {
+    let mut sim = ready();
+    change_spec(&mut sim, "0.2.0");
+    sim.carry_out(&sim.plan());
+    let progress = |sim: &mut Sim, reason: &str, seconds: i64| {
+        let since = k8s_openapi::jiff::Timestamp::from_second(NOW - seconds).unwrap();
+        let wait = json!({"reason": reason, "message": "", "since": since.to_string()});
+        let status = sim.cluster.status.as_mut().unwrap();
+        status.blocked = vec![serde_json::from_value(wait).unwrap()];
+        let cluster = ValidCluster::new(&sim.cluster).unwrap();
+        let member = member(&cluster, &sim.observed, &settings()).unwrap();
+        member.progress
+    };
+    let day = 86_400;
+    assert_eq!(progress(&mut sim, "RolloutStuck", 0), Progress::Stuck);
+    assert_eq!(progress(&mut sim, "MajorityAtRisk", 899), Progress::Rolling);
+    assert_eq!(progress(&mut sim, "MajorityAtRisk", 900), Progress::Stuck);
+    for other in ["UpgradeNotFinalized", "Contested", "NodesNotReady"] {
+        assert_eq!(progress(&mut sim, other, day), Progress::Rolling, "{other}");
+    }
+}
+
+#[test]
 fn other_teams_are_not_named() {
     let mut sim = ready();
     change_spec(&mut sim, "0.2.0");
