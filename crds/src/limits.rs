@@ -98,9 +98,9 @@ pub const KEPT_TEMPLATE_MAX_BYTES: usize = 128 * 1024;
 /// Maximum number of maintenance windows of a cluster.
 pub const WINDOWS_MAX_COUNT: usize = 16;
 /// Minimum duration of a maintenance window: a pod has to be replaced within it.
-pub const WINDOW_MIN_SECONDS: u64 = 300;
+pub const WINDOW_MIN_SECONDS: i64 = 300;
 /// Maximum duration of a maintenance window.
-pub const WINDOW_MAX_SECONDS: u64 = 86_400;
+pub const WINDOW_MAX_SECONDS: i64 = 86_400;
 
 /// Termination grace period of a pod: time to transfer its leaderships and close its files.
 pub const POD_GRACE_MAX_SECONDS: i64 = 60;

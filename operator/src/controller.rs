@@ -20,7 +20,7 @@ use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Action, Config, Error};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
-use kube::{Api, Client, Resource};
+use kube::{Client, Resource};
 use lograft_crds::LogCluster;
 use lograft_crds::limits::{RECONCILES_MAX_COUNT, RETRY_MAX_SECONDS, RETRY_MIN_SECONDS};
 use lograft_crds::names::{LABEL_CLUSTER, LABEL_MANAGED_BY, OPERATOR};
@@ -35,6 +35,7 @@ use crate::args::Args;
 use crate::error_text::error_text;
 use crate::events::Publisher;
 use crate::fleet::Fleet;
+use crate::kinds::{key, scoped};
 use crate::metrics::Metrics;
 use crate::scope::Scopes;
 use cluster::{ReconcileError, Warned};
@@ -115,11 +116,12 @@ pub(crate) async fn run(
     namespaces: Vec<String>,
     stopped: watch::Receiver<bool>,
 ) {
-    while let Err(error) = reconciler
-        .fleet
-        .survey(&reconciler.client, &namespaces)
-        .await
-    {
+    let scopes: Vec<Option<String>> = if namespaces.is_empty() {
+        vec![None]
+    } else {
+        namespaces.into_iter().map(Some).collect()
+    };
+    while let Err(error) = reconciler.fleet.survey(&reconciler.client, &scopes).await {
         warn!(
             error = error_text(&error),
             "cannot list the LogClusters, will retry"
@@ -131,11 +133,6 @@ pub(crate) async fn run(
             return;
         }
     }
-    let scopes: Vec<Option<String>> = if namespaces.is_empty() {
-        vec![None]
-    } else {
-        namespaces.into_iter().map(Some).collect()
-    };
     let controllers = scopes.into_iter().map(|namespace| {
         let reconciler = Arc::clone(&reconciler);
         let stopped = stopped.clone();
@@ -175,7 +172,7 @@ async fn run_one(
         });
     let on_error =
         |cluster: Arc<LogCluster>, error: &ReconcileError, reconciler: Arc<Reconciler>| {
-            let key = cluster::key(&cluster);
+            let key = key(&*cluster);
             let pause = reconciler.back_off(&key);
             warn!(
                 cluster = key,
@@ -229,14 +226,4 @@ fn cluster_of<K: Resource>(object: &K) -> Option<ObjectRef<LogCluster>> {
     let name = object.meta().labels.as_ref()?.get(LABEL_CLUSTER)?;
     let namespace = object.meta().namespace.as_ref()?;
     Some(ObjectRef::new(name).within(namespace))
-}
-
-fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
 }

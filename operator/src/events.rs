@@ -15,6 +15,7 @@ use serde_json::json;
 use tracing::warn;
 
 use crate::error_text::error_text;
+use crate::kinds::key;
 
 /// Something that has happened to a LogCluster.
 #[derive(Clone, Copy, Debug)]
@@ -47,12 +48,8 @@ impl Publisher {
     pub(crate) async fn report(&self, cluster: &LogCluster, happening: &Happening<'_>) {
         let regarding = cluster.object_ref(&());
         if let Err(error) = self.publish(&regarding, happening).await {
-            let part = |name: Option<String>| name.unwrap_or_default();
-            warn!(
-                cluster = format!("{}/{}", part(regarding.namespace), part(regarding.name)),
-                error = error_text(&error),
-                "cannot publish the event"
-            );
+            let error = error_text(&error);
+            warn!(cluster = key(cluster), error, "cannot publish the event");
         }
     }
 

@@ -8,8 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kube::api::{Api, ListParams};
-use kube::core::PartialObjectMeta;
+use kube::api::ListParams;
 use kube::{Client, ResourceExt as _};
 use lograft_crds::LogCluster;
 use lograft_crds::limits::{FLEET_MEMBER_FRESH_SECONDS, FLEET_SURVEY_MAX_SECONDS};
@@ -17,21 +16,25 @@ use lograft_operator_desired::cluster::wave_of_annotations;
 use lograft_operator_desired::fleet::{Held, Member, Policy, Progress, admit};
 use tracing::info;
 
+use crate::kinds::{key, scoped};
+
 /// The fleet.
 pub(crate) struct Fleet {
     policy: Policy,
     revision: String,
     /// Start of this leader, seconds since 1970.
     started: i64,
-    clusters: Mutex<BTreeMap<String, Entry>>,
+    clusters: Mutex<Clusters>,
 }
 
-/// A cluster as it was at its last reconcile.
-#[derive(Clone, Debug)]
-struct Entry {
-    member: Member,
-    seen: i64,
-    held: Option<Held>,
+/// The clusters as they were at their last reconciles, by key.
+#[derive(Debug, Default)]
+struct Clusters {
+    members: BTreeMap<String, Member>,
+    /// Times of the reconciles, seconds since 1970.
+    seen: BTreeMap<String, i64>,
+    /// Those that wait for others.
+    held: BTreeMap<String, Held>,
 }
 
 /// Numbers of clusters, for metrics.
@@ -53,110 +56,99 @@ impl Fleet {
         }
     }
 
-    /// Enters all existing clusters, so that none is granted its turn before those that go first
-    /// have been looked at.
+    /// Enters all existing clusters of these scopes, so that none is granted its turn before those
+    /// that go first have been looked at.
     pub(crate) async fn survey(
         &self,
         client: &Client,
-        namespaces: &[String],
+        scopes: &[Option<String>],
     ) -> Result<(), kube::Error> {
-        let apis: Vec<Api<LogCluster>> = if namespaces.is_empty() {
-            vec![Api::all(client.clone())]
-        } else {
-            let scoped = namespaces.iter();
-            scoped
-                .map(|namespace| Api::namespaced(client.clone(), namespace))
-                .collect()
-        };
-        for api in apis {
+        for scope in scopes {
+            let api = scoped::<LogCluster>(client, scope.as_deref());
             let found = api.list_metadata(&ListParams::default()).await?;
             let mut clusters = self.lock();
             for cluster in found.items {
-                clusters.entry(key(&cluster)).or_insert_with(|| Entry {
-                    member: Member::unknown(wave_of_annotations(cluster.annotations())),
-                    seen: self.started,
-                    held: None,
-                });
+                let unknown = Member::unknown(wave_of_annotations(cluster.annotations()));
+                let key = key(&cluster);
+                clusters.seen.entry(key.clone()).or_insert(self.started);
+                clusters.members.entry(key).or_insert(unknown);
             }
         }
         Ok(())
     }
 
     /// Whether a cluster may get its changed template now, or why not.
-    pub(crate) fn decide(&self, cluster: &str, member: Member, now: i64) -> Option<Held> {
+    pub(crate) fn decide(&self, cluster: &str, member: &Member, now: i64) -> Option<Held> {
         let mut clusters = self.lock();
+        let Clusters {
+            members,
+            seen,
+            held,
+        } = &mut *clusters;
         if now - self.started >= FLEET_SURVEY_MAX_SECONDS {
             // Their reconciles fail: they must not hold up the others.
-            clusters.retain(|_, entry| entry.member.progress != Progress::Unknown);
+            members.retain(|_, member| member.progress != Progress::Unknown);
         }
-        let former = clusters.get(cluster).and_then(|entry| entry.held.clone());
-        let entry = Entry {
-            member,
-            seen: now,
-            held: None,
-        };
-        let request = entry.member.request.as_ref();
-        let waits_by_itself = request.is_some_and(|request| !request.may_start);
-        clusters.insert(cluster.to_owned(), entry);
-        if waits_by_itself {
+        members.insert(cluster.to_owned(), member.clone());
+        seen.insert(cluster.to_owned(), now);
+        let former = held.remove(cluster);
+        let request = member.request.as_ref()?;
+        // It waits for a person or for its maintenance window.
+        if !request.may_start {
             return None;
         }
-        let members: BTreeMap<String, Member> = clusters
-            .iter()
-            .map(|(key, entry)| (key.clone(), entry.member.clone()))
-            .collect();
-        let held = admit(&members, cluster, &self.revision, &self.policy, now).err();
-        let entry = clusters.get_mut(cluster)?;
-        if held.is_none()
-            && let Some(request) = entry.member.request.take()
-        {
-            info!(
-                cluster,
-                cause = ?request.cause,
-                "rolling out a changed template"
-            );
-            entry.member.progress = Progress::Rolling;
-            entry.member.revision = Some(self.revision.clone());
-            entry.member.cause = Some(request.cause);
-        } else if held != former
-            && let Some(held) = &held
-        {
-            info!(cluster, waiting_for = %held, "a changed template waits");
+        match admit(members, cluster, &self.revision, &self.policy, now) {
+            Ok(()) => {
+                info!(cluster, cause = ?request.cause, "rolling out a changed template");
+                let granted = Member {
+                    progress: Progress::Rolling,
+                    revision: Some(self.revision.clone()),
+                    cause: Some(request.cause),
+                    request: None,
+                    ..member.clone()
+                };
+                members.insert(cluster.to_owned(), granted);
+                None
+            }
+            Err(why) => {
+                if former.as_ref() != Some(&why) {
+                    info!(cluster, waiting_for = %why, "a changed template waits");
+                }
+                held.insert(cluster.to_owned(), why.clone());
+                Some(why)
+            }
         }
-        entry.held.clone_from(&held);
-        held
     }
 
     /// Removes a cluster that is gone, or that another release manages.
     pub(crate) fn forget(&self, cluster: &str) {
-        self.lock().remove(cluster);
+        let mut clusters = self.lock();
+        clusters.members.remove(cluster);
+        clusters.seen.remove(cluster);
+        clusters.held.remove(cluster);
     }
 
     /// Whether a cluster that another one waits for may be gone: it has not been reconciled for
     /// longer than each one is.
     pub(crate) fn may_be_gone(&self, cluster: &str, now: i64) -> bool {
         let clusters = self.lock();
-        let entry = clusters.get(cluster);
-        entry.is_some_and(|entry| now - entry.seen > FLEET_MEMBER_FRESH_SECONDS)
+        let seen = clusters.seen.get(cluster);
+        seen.is_some_and(|seen| now - seen > FLEET_MEMBER_FRESH_SECONDS)
     }
 
     /// Numbers of clusters.
     pub(crate) fn counts(&self) -> Counts {
         let clusters = self.lock();
-        let count = |is: fn(&Entry) -> bool| clusters.values().filter(|entry| is(entry)).count();
+        let members = || clusters.members.values();
+        let count = |progress| members().filter(|it| it.progress == progress).count();
         Counts {
-            rolling: count(|entry| entry.member.progress == Progress::Rolling),
-            stuck: count(|entry| entry.member.progress == Progress::Stuck),
-            held: count(|entry| entry.member.request.is_some()),
+            rolling: count(Progress::Rolling),
+            stuck: count(Progress::Stuck),
+            held: members().filter(|it| it.request.is_some()).count(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Clusters> {
         self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn key(cluster: &PartialObjectMeta<LogCluster>) -> String {
-    let namespace = cluster.namespace().unwrap_or_default();
-    format!("{namespace}/{}", cluster.name_any())
 }

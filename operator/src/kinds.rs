@@ -1,4 +1,4 @@
-//! The kinds of objects in plans.
+//! The kinds of objects in plans, and access to objects by kind and namespace.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{
@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{ApiResource, DynamicObject};
-use kube::{Api, Client};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource, ResourceExt};
 use lograft_crds::names::ClusterNames;
 use lograft_operator_desired::ObjectKey;
 
@@ -50,4 +51,23 @@ pub(crate) fn objects(names: ClusterNames<'_>) -> Vec<ObjectKey> {
         key("NetworkPolicy", names.network_policy()),
         key("StatefulSet", names.stateful_set()),
     ]
+}
+
+/// The objects of a kind in a namespace, or in all.
+pub(crate) fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Namespace and name.
+pub(crate) fn key(cluster: &impl ResourceExt) -> String {
+    let metadata = cluster.meta();
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    let name = metadata.name.as_deref().unwrap_or_default();
+    format!("{namespace}/{name}")
 }

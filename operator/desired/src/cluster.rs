@@ -31,9 +31,9 @@ pub use observed::{
     ObservedSecret,
 };
 pub use outcome::{Outcome, RefusedGrowth, Step, StepFailure, UnpreparedStop};
-pub use plan::{Plan, PlanError, plan};
+pub use plan::{Plan, PlanError, Proposal, plan};
 pub use secret_plan::{Leaf, ROOTS_FIELD, SecretPlan, key_field};
-pub use turn::{member, revision};
+pub use turn::revision;
 pub use validate::{RolloutRecord, ValidCluster, wave_of_annotations};
 pub use view::{
     ClusterView, FeatureLevel, NodeState, ObservedCheck, ObservedNode, ObservedNote,

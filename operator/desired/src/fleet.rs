@@ -146,7 +146,12 @@ pub enum Held {
 
 impl Held {
     /// The other cluster that it names.
-    pub fn other(&self) -> Option<&str> {
+    pub fn other(&self) -> Option<String> {
+        self.clone().other_mut().cloned()
+    }
+
+    /// The other cluster that it names.
+    pub(crate) fn other_mut(&mut self) -> Option<&mut String> {
         match self {
             Self::Stuck(other)
             | Self::Canary(other)

@@ -19,11 +19,12 @@ use lograft_crds::names::ClusterNames;
 use lograft_crds::{LogCluster, LogClusterStatus};
 use lograft_operator_desired::ObjectKey;
 use lograft_operator_desired::cluster::{
-    Contest, Outcome, Plan, PlanError, Step, ValidCluster, plan, status,
+    Contest, Outcome, Plan, PlanError, Proposal, Step, ValidCluster, plan, status,
 };
 use tracing::{debug, info};
 
 use crate::controller::Reconciler;
+use crate::kinds::key;
 
 pub(crate) use warn::Warned;
 
@@ -70,13 +71,6 @@ pub(crate) enum ReconcileError {
     TimedOut,
 }
 
-/// Namespace and name.
-pub(crate) fn key(cluster: &LogCluster) -> String {
-    let namespace = cluster.metadata.namespace.as_deref().unwrap_or_default();
-    let name = cluster.metadata.name.as_deref().unwrap_or_default();
-    format!("{namespace}/{name}")
-}
-
 /// Plans the next step of a cluster and carries it out.
 pub(crate) async fn reconcile(
     cluster: Arc<LogCluster>,
@@ -94,7 +88,7 @@ pub(crate) async fn reconcile(
         .with_label_values(&[outcome])
         .inc();
     if result.is_ok() {
-        reconciler.reset_back_off(&key(&cluster));
+        reconciler.reset_back_off(&key(&*cluster));
     }
     result
 }
@@ -136,10 +130,13 @@ async fn steps(cached: &LogCluster, reconciler: &Reconciler) -> Result<Action, R
         }
     };
     let names = ClusterNames(&cluster.name);
-    let mut observation = observe::observe(reconciler, &cluster, names, now).await?;
-    observation.observed.held = turn::ask(reconciler, &cluster, &observation.observed).await?;
+    let contests = reconciler.contests(&key(&raw));
+    let observation = observe::observe(reconciler, &cluster, names, (contests, now)).await?;
     let observed = &observation.observed;
-    let plan = plan(&cluster, observed, &reconciler.settings).map_err(ReconcileError::Plan)?;
+    let proposal = Proposal::new(&cluster, observed, &reconciler.settings);
+    let proposal = proposal.map_err(ReconcileError::Plan)?;
+    let held = turn::ask(reconciler, &key(&raw), proposal.member(), now).await?;
+    let plan = plan(proposal, held.as_ref()).map_err(ReconcileError::Plan)?;
     log(&key(&raw), &plan);
     let outcome = apply::apply(reconciler, &raw, &observation, &plan).await;
     reconciler.keep_contests(&key(&raw), lasting_contests(&plan, &outcome));

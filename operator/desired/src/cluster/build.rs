@@ -117,12 +117,23 @@ pub fn desired(
     observed: &Observed,
     settings: &Settings,
 ) -> Result<Desired, BuildError> {
+    let chosen = image::choose(cluster, observed, settings);
+    desired_with(cluster, observed, settings, &chosen.image)
+}
+
+/// The desired objects with this image of the nodes.
+pub(crate) fn desired_with(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    settings: &Settings,
+    image: &str,
+) -> Result<Desired, BuildError> {
     let input = BuildInput {
         cluster,
         observed,
         settings,
         pods: desired_replicas(cluster, observed),
-        image: image::choose(cluster, observed, settings).image,
+        image,
     };
     Ok(Desired {
         service_account: account::build(&input),
@@ -144,7 +155,7 @@ struct BuildInput<'a> {
     /// Desired number of pods.
     pods: i32,
     /// Image of the nodes.
-    image: String,
+    image: &'a str,
 }
 
 impl BuildInput<'_> {

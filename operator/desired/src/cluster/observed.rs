@@ -12,7 +12,6 @@ use crate::ObjectKey;
 use crate::cluster::contest::Contest;
 use crate::cluster::validate::ValidCluster;
 use crate::cluster::view::ClusterView;
-use crate::fleet::Held;
 
 /// One snapshot of a cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,8 +45,6 @@ pub struct Observed {
     pub answers: BTreeMap<i32, NodeAnswer>,
     /// The cluster as a node described it; none if no node did.
     pub view: Option<ClusterView>,
-    /// Why a changed template has to wait for other clusters; none if it need not.
-    pub held: Option<Held>,
 }
 
 /// Labels and owners of an object.

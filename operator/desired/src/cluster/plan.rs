@@ -10,10 +10,10 @@ use lograft_crds::log_cluster::{BlockedReason, RolloutStatus};
 use serde_json::Value;
 
 use crate::cluster::action::{Action, Ask, Delete, Event, Grow, Identity, Mend, Stop};
-use crate::cluster::build::{BuildError, desired};
+use crate::cluster::build::{BuildError, Desired, desired_with};
 use crate::cluster::contest::Contest;
 use crate::cluster::contests::Contests;
-use crate::cluster::image;
+use crate::cluster::image::{self, ImageChoice};
 use crate::cluster::lane::Lane;
 use crate::cluster::lanes::certificates::CertificatesLane;
 use crate::cluster::lanes::finalize::FinalizeLane;
@@ -27,6 +27,7 @@ use crate::cluster::turn::{self, Turn};
 use crate::cluster::validate::ValidCluster;
 use crate::cluster::view::{ClusterView, StableNodes};
 use crate::cluster::wait::{Intervention, Wait};
+use crate::fleet::{Held, Member};
 use crate::{ObjectKey, ObjectRef, Settings};
 
 /// Waits during which nothing changes at once.
@@ -90,7 +91,42 @@ pub struct Plan {
     pub requeue_seconds: u64,
 }
 
-/// Plans the next step. A cluster that has its desired state gets an empty plan.
+/// The desired objects of a cluster, before it is decided whether a changed template waits.
+pub struct Proposal<'a> {
+    cluster: &'a ValidCluster,
+    observed: &'a Observed,
+    desired: Desired,
+    turn: Turn,
+    image: ImageChoice,
+}
+
+impl<'a> Proposal<'a> {
+    /// Fails if the objects cannot be built.
+    pub fn new(
+        cluster: &'a ValidCluster,
+        observed: &'a Observed,
+        settings: &Settings,
+    ) -> Result<Self, PlanError> {
+        let image = image::choose(cluster, observed, settings);
+        let desired = desired_with(cluster, observed, settings, &image.image);
+        let desired = desired.map_err(PlanError::Build)?;
+        Ok(Self {
+            turn: Turn::new(cluster, observed, &desired, settings),
+            cluster,
+            observed,
+            desired,
+            image,
+        })
+    }
+
+    /// The cluster as a member of the fleet.
+    pub fn member(&self) -> &Member {
+        &self.turn.member
+    }
+}
+
+/// Plans the next step. A cluster that has its desired state gets an empty plan. `held` is why the
+/// fleet lets a changed template wait; none if it need not.
 ///
 /// The lanes in their order, which is also that of their waits in status:
 ///
@@ -105,21 +141,21 @@ pub struct Plan {
 /// 9. finalize: needs the template, the number of pods, and whether all other lanes are idle.
 ///
 /// No lane waits for another: certificates are renewed and disks grow while a rollout is stuck.
-pub fn plan(
-    cluster: &ValidCluster,
-    observed: &Observed,
-    settings: &Settings,
-) -> Result<Plan, PlanError> {
-    let mut desired = desired(cluster, observed, settings).map_err(PlanError::Build)?;
-    let turn = Turn::new(cluster, observed, &desired, settings);
-    let turn_wait = turn.wait(observed.held.as_ref(), &cluster.namespace);
+pub fn plan(proposal: Proposal<'_>, held: Option<&Held>) -> Result<Plan, PlanError> {
+    let Proposal {
+        cluster,
+        observed,
+        mut desired,
+        turn,
+        image: chosen,
+    } = proposal;
+    let turn_wait = turn.wait(held, &cluster.namespace);
     let is_held = turn_wait.is_some();
     if is_held {
         turn::keep_template(&mut desired, observed);
     }
     let desired_objects = desired.objects().map_err(PlanError::Encode)?;
     let pods = desired.replicas();
-    let chosen = image::choose(cluster, observed, settings);
     let mut spec_waits = spec_waits(cluster);
     spec_waits.extend(chosen.refusal.map(Wait::from));
     spec_waits.extend(turn_wait);

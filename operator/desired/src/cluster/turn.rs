@@ -88,20 +88,6 @@ pub fn revision(settings: &Settings, operator_version: &str) -> Result<String, B
     Ok(format!("{operator_version}-{}", hash_text(&text)))
 }
 
-/// The cluster as a member of the fleet. `revision` is that of the operator.
-///
-/// # Errors
-///
-/// If the objects cannot be built.
-pub fn member(
-    cluster: &ValidCluster,
-    observed: &Observed,
-    settings: &Settings,
-) -> Result<Member, BuildError> {
-    let desired = desired(cluster, observed, settings)?;
-    Ok(Turn::new(cluster, observed, &desired, settings).member)
-}
-
 impl Turn {
     pub(crate) fn new(
         cluster: &ValidCluster,
@@ -110,8 +96,8 @@ impl Turn {
         settings: &Settings,
     ) -> Self {
         let hash = desired.rollout_hash();
-        let granted = granted(cluster, observed, hash);
         let requested = requested(cluster, hash, settings);
+        let granted = granted(cluster, observed, &requested);
         let cause = cause(cluster, &granted, &requested);
         let has_changed = granted.template_hash != requested.template_hash;
         let own_hold = own_hold(cluster, observed, cause);
@@ -199,46 +185,35 @@ impl Turn {
 
 /// A team does not learn the names of the clusters of other teams.
 fn without_others(held: &Held, namespace: &str) -> Held {
-    let is_foreign = |key: &str| {
-        key.split_once('/')
-            .is_none_or(|(other, _)| other != namespace)
-    };
-    let name = |key: &String| {
-        if is_foreign(key) {
-            "of another namespace".to_owned()
-        } else {
-            key.clone()
-        }
-    };
-    match held {
-        Held::Stuck(other) => Held::Stuck(name(other)),
-        Held::Canary(other) => Held::Canary(name(other)),
-        Held::Soak(other, until) => Held::Soak(name(other), *until),
-        Held::Sick(other) => Held::Sick(name(other)),
-        Held::Wave(other) => Held::Wave(name(other)),
-        Held::Turn(other) => Held::Turn(name(other)),
-        Held::FleetPaused | Held::Window(_) | Held::NotHealthy | Held::Survey | Held::Slots(_) => {
-            held.clone()
-        }
+    let mut held = held.clone();
+    if let Some(other) = held.other_mut()
+        && other.split_once('/').is_none_or(|(of, _)| of != namespace)
+    {
+        "of another namespace".clone_into(other);
     }
+    held
 }
 
 /// The rollout that was granted last. Before the bootstrap, or without a StatefulSet and pods,
 /// there is nothing to lose: every template is granted. A cluster of an operator that kept no
 /// rollouts has the one of its StatefulSet.
-fn granted(cluster: &ValidCluster, observed: &Observed, hash: &str) -> RolloutStatus {
+fn granted(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    requested: &RolloutStatus,
+) -> RolloutStatus {
     let stored = cluster.rollout.stored.clone();
     let mut granted = stored.unwrap_or_else(|| RolloutStatus {
         template_hash: observed.hash().cloned().unwrap_or_default(),
-        spec_generation: cluster.rollout.generation,
-        spec_hash: Some(spec_hash(cluster)),
-        restart_at: cluster.restart_at.clone(),
-        ..RolloutStatus::default()
+        operator_revision: None,
+        ..requested.clone()
     });
     let has_nothing = observed.stateful_set.is_none() && observed.pods.is_empty();
     let is_new = has_nothing || !cluster.bootstrapped;
     if is_new || granted.template_hash.is_empty() {
-        hash.clone_into(&mut granted.template_hash);
+        requested
+            .template_hash
+            .clone_into(&mut granted.template_hash);
     }
     let is_complete = !is_new && is_complete(observed, &granted.template_hash);
     if is_complete && granted.completed.is_none() {

@@ -9,9 +9,10 @@ use lograft_crds::names::ClusterNames;
 use lograft_operator_desired::cluster::{
     Ask, ClusterView, Identity, Intervention, Mend, NodeAnswer, NodeState, Observed,
     ObservedCertificate, ObservedDisk, ObservedPartition, ObservedPod, ObservedReplica,
-    ObservedSecret, Plan, Stop, ValidCluster, Wait, plan,
+    ObservedSecret, Plan, Proposal, Stop, ValidCluster, Wait, plan,
 };
-use lograft_operator_desired::{ObjectKey, ObjectRef};
+use lograft_operator_desired::fleet::{Held, Member};
+use lograft_operator_desired::{ObjectKey, ObjectRef, Settings};
 use serde_json::{Value, json};
 
 use crate::{node, sample, settings};
@@ -24,6 +25,8 @@ const ID: &str = "11111111-2222-4333-8444-555555555555";
 pub(crate) struct Sim {
     pub(crate) cluster: LogCluster,
     pub(crate) observed: Observed,
+    /// Why a changed template waits for other clusters.
+    pub(crate) held: Option<Held>,
     uids: u64,
     /// All requests to the data plane, in order.
     pub(crate) asked: Vec<Ask>,
@@ -54,6 +57,7 @@ impl Sim {
         Self {
             cluster,
             observed,
+            held: None,
             uids: 0,
             asked: Vec::new(),
             replaced: Vec::new(),
@@ -67,12 +71,21 @@ impl Sim {
     }
 
     pub(crate) fn plan(&self) -> Plan {
-        plan(
-            &ValidCluster::new(&self.cluster).unwrap(),
-            &self.observed,
-            &settings(),
-        )
-        .unwrap()
+        self.plan_with(&settings())
+    }
+
+    /// The plan of an operator with these settings.
+    pub(crate) fn plan_with(&self, settings: &Settings) -> Plan {
+        let cluster = ValidCluster::new(&self.cluster).unwrap();
+        let proposal = Proposal::new(&cluster, &self.observed, settings).unwrap();
+        plan(proposal, self.held.as_ref()).unwrap()
+    }
+
+    /// The cluster as a member of the fleet of an operator with these settings.
+    pub(crate) fn member(&self, settings: &Settings) -> Member {
+        let cluster = ValidCluster::new(&self.cluster).unwrap();
+        let proposal = Proposal::new(&cluster, &self.observed, settings).unwrap();
+        proposal.member().clone()
     }
 
     fn names(&self) -> ClusterNames<'_> {

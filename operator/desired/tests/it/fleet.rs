@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use lograft_operator_desired::fleet::{Cause, Held, Member, Policy, Progress, Request, admit};
 
+use crate::dice::Dice;
+
 const R: &str = "2";
 const NOW: i64 = 1_800_000_000;
 const SOAK: i64 = 300;
@@ -197,19 +199,6 @@ fn a_pause_of_the_fleet_leaves_specs_and_urgent_clusters_alone() {
     }
 }
 
-/// A pseudorandom number generator (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-}
-
 /// A fleet in which clusters ask in a random order.
 struct Random {
     seed: u64,
@@ -252,11 +241,11 @@ impl Random {
         let key = self.members.keys().nth(nth).unwrap().clone();
         let member = self.members[&key].clone();
         match member.progress {
-            Progress::Rolling if may_break && self.dice.below(40) == 0 => {
+            Progress::Rolling if may_break && self.dice.one_in(40) => {
                 self.members.get_mut(&key).unwrap().progress = Progress::Stuck;
                 self.stuck.get_or_insert(key);
             }
-            Progress::Rolling if self.dice.below(3) == 0 => {
+            Progress::Rolling if self.dice.one_in(3) => {
                 self.members.get_mut(&key).unwrap().progress = Progress::Settled(Some(self.now));
             }
             _ => self.ask(&key, &member),

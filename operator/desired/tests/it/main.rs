@@ -9,6 +9,7 @@ mod always;
 mod bad_pods;
 mod contest;
 mod converge;
+mod dice;
 mod drift;
 mod finalize;
 mod fleet;

@@ -3,7 +3,7 @@
 
 use lograft_crds::log_cluster::{MaintenanceWindow, Weekday};
 use lograft_operator_desired::ObjectKey;
-use lograft_operator_desired::cluster::{Intervention, ValidCluster, Wait, member, revision};
+use lograft_operator_desired::cluster::{Intervention, Wait, revision};
 use lograft_operator_desired::fleet::{Cause, Held, Progress};
 use serde_json::{Value, json};
 
@@ -41,9 +41,7 @@ fn change_spec(sim: &mut Sim, version: &str) {
 }
 
 fn request_cause(sim: &Sim) -> Option<Cause> {
-    let cluster = ValidCluster::new(&sim.cluster).unwrap();
-    let member = member(&cluster, &sim.observed, &settings()).unwrap();
-    Some(member.request?.cause)
+    Some(sim.member(&settings()).request?.cause)
 }
 
 #[test]
@@ -51,7 +49,7 @@ fn a_template_that_waits_is_not_applied_and_an_edit_of_the_kept_one_is_reverted(
     let mut sim = ready();
     let former = image(&sim);
     change_spec(&mut sim, "0.2.0");
-    sim.observed.held = Some(Held::Slots(2));
+    sim.held = Some(Held::Slots(2));
     let plan = sim.plan();
     assert!(
         plan.waits.contains(&Wait::Turn(Held::Slots(2))),
@@ -79,7 +77,7 @@ fn a_template_that_waits_is_not_applied_and_an_edit_of_the_kept_one_is_reverted(
     sim.converge();
     assert!(sim.replaced.is_empty());
     // Its turn.
-    sim.observed.held = None;
+    sim.held = None;
     sim.converge();
     assert_ne!(image(&sim), former);
     assert_eq!(sim.replaced.len(), 3);
@@ -92,7 +90,7 @@ fn a_template_that_waits_is_not_applied_and_an_edit_of_the_kept_one_is_reverted(
 fn a_stateful_set_that_is_deleted_while_its_template_waits_replaces_no_pod() {
     let mut sim = ready();
     change_spec(&mut sim, "0.2.0");
-    sim.observed.held = Some(Held::Slots(2));
+    sim.held = Some(Held::Slots(2));
     sim.converge();
     sim.observed
         .live
@@ -100,7 +98,7 @@ fn a_stateful_set_that_is_deleted_while_its_template_waits_replaces_no_pod() {
     sim.observed.stateful_set = None;
     sim.converge();
     assert!(sim.replaced.is_empty());
-    sim.observed.held = None;
+    sim.held = None;
     sim.converge();
     assert_eq!(sim.replaced.len(), 3);
 }
@@ -179,10 +177,7 @@ fn what_has_changed_a_template_is_known() {
     // The operator's default version moves it.
     let mut newer = settings();
     (newer.version, newer.upgrade_clusters) = ("0.2.0".to_owned(), true);
-    let of_operator = |sim: &Sim| {
-        let cluster = ValidCluster::new(&sim.cluster).unwrap();
-        member(&cluster, &sim.observed, &newer).unwrap()
-    };
+    let of_operator = |sim: &Sim| sim.member(&newer);
     assert_eq!(of_operator(&sim).request.unwrap().cause, Cause::Operator);
     // A scaling while it waits does not make it a change of the spec.
     sim.cluster.spec.replicas = 4;
@@ -200,10 +195,7 @@ fn what_has_changed_a_template_is_known() {
 #[test]
 fn a_rollout_is_complete_when_all_pods_have_the_template_and_are_ready() {
     let mut sim = ready();
-    let progress = |sim: &Sim| {
-        let cluster = ValidCluster::new(&sim.cluster).unwrap();
-        member(&cluster, &sim.observed, &settings()).unwrap()
-    };
+    let progress = |sim: &Sim| sim.member(&settings());
     change_spec(&mut sim, "0.2.0");
     let plan = sim.plan();
     sim.carry_out(&plan);
@@ -224,9 +216,7 @@ fn a_paused_cluster_asks_for_no_turn_that_it_would_not_use() {
     let mut sim = ready();
     change_spec(&mut sim, "0.2.0");
     sim.cluster.spec.paused = true;
-    let cluster = ValidCluster::new(&sim.cluster).unwrap();
-    let member = member(&cluster, &sim.observed, &settings()).unwrap();
-    let request = member.request.unwrap();
+    let request = sim.member(&settings()).request.unwrap();
     assert!(request.is_paused && !request.may_start);
 }
 
@@ -240,9 +230,7 @@ fn only_what_holds_up_a_rollout_makes_it_stuck() {
         let wait = json!({"reason": reason, "message": "", "since": since.to_string()});
         let status = sim.cluster.status.as_mut().unwrap();
         status.blocked = vec![serde_json::from_value(wait).unwrap()];
-        let cluster = ValidCluster::new(&sim.cluster).unwrap();
-        let member = member(&cluster, &sim.observed, &settings()).unwrap();
-        member.progress
+        sim.member(&settings()).progress
     };
     let day = 86_400;
     assert_eq!(progress(&mut sim, "RolloutStuck", 0), Progress::Stuck);
@@ -261,7 +249,7 @@ fn other_teams_are_not_named() {
         ("prod/a", "LogCluster prod/a"),
         ("rival/a", "of another namespace"),
     ] {
-        sim.observed.held = Some(Held::Canary(other.to_owned()));
+        sim.held = Some(Held::Canary(other.to_owned()));
         let waits = sim.plan().waits;
         let found = waits.iter().find(|wait| matches!(wait, Wait::Turn(_)));
         let sentence = found.unwrap().to_string();

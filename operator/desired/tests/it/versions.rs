@@ -1,6 +1,6 @@
 //! Versions: never below the running one without a word, and never moved by another default.
 
-use lograft_operator_desired::cluster::{FeatureLevel, Plan, ValidCluster, plan};
+use lograft_operator_desired::cluster::FeatureLevel;
 use lograft_operator_desired::fleet::Held;
 use lograft_operator_desired::{ObjectKey, Settings};
 
@@ -102,11 +102,6 @@ fn without_an_answer_the_version_in_status_counts() {
     );
 }
 
-fn plan_with(sim: &Sim, settings: &Settings) -> Plan {
-    let cluster = ValidCluster::new(&sim.cluster).unwrap();
-    plan(&cluster, &sim.observed, settings).unwrap()
-}
-
 /// `helm upgrade` that brings another default, or has forgotten `node.version`.
 #[test]
 fn the_default_is_pinned_and_moves_only_if_the_operator_is_told_so() {
@@ -120,14 +115,14 @@ fn the_default_is_pinned_and_moves_only_if_the_operator_is_told_so() {
         ..settings()
     };
     for version in ["0.2.0", "0.0.9", "main"] {
-        let plan = plan_with(&sim, &with(version, false));
+        let plan = sim.plan_with(&with(version, false));
         assert!(plan.is_empty(), "{plan:#?}");
         assert_eq!(plan.default_version, "0.1.0");
     }
     // Never to an older one, whatever the operator is told.
-    let plan = plan_with(&sim, &with("0.0.9", true));
+    let plan = sim.plan_with(&with("0.0.9", true));
     assert!(plan.is_empty(), "{plan:#?}");
-    let plan = plan_with(&sim, &with("0.2.0", true));
+    let plan = sim.plan_with(&with("0.2.0", true));
     assert_eq!(plan.default_version, "0.2.0");
     assert_eq!(plan.apply.len(), 1);
     let texts: Vec<&String> = plan.events.iter().map(|event| &event.text).collect();
@@ -148,12 +143,12 @@ fn a_default_that_not_all_nodes_have_reached_can_be_taken_back() {
         upgrade_clusters: true,
         ..settings()
     };
-    assert_eq!(plan_with(&sim, &with("0.1.0")).default_version, "0.1.0");
-    assert_eq!(plan_with(&sim, &with("0.0.9")).default_version, "0.9.9");
+    assert_eq!(sim.plan_with(&with("0.1.0")).default_version, "0.1.0");
+    assert_eq!(sim.plan_with(&with("0.0.9")).default_version, "0.9.9");
     // One that waits for its turn has not moved.
     sim.cluster.status.as_mut().unwrap().default_version = Some("0.1.0".to_owned());
-    sim.observed.held = Some(Held::Survey);
-    let plan = plan_with(&sim, &with("0.9.9"));
+    sim.held = Some(Held::Survey);
+    let plan = sim.plan_with(&with("0.9.9"));
     assert_eq!((plan.image, plan.default_version), Default::default());
     assert!(plan.events.is_empty(), "{:?}", plan.events);
 }
@@ -167,7 +162,7 @@ fn the_default_of_an_old_cluster_is_that_of_its_image() {
         version: "0.2.0".to_owned(),
         ..settings()
     };
-    let plan = plan_with(&sim, &newer);
+    let plan = sim.plan_with(&newer);
     assert!(plan.is_empty(), "{plan:#?}");
     assert_eq!(plan.default_version, "0.1.0");
 }

@@ -11,11 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lograft_operator_desired::ObjectKey;
 use lograft_operator_desired::cluster::{
-    ClusterView, NodeAnswer, Observed, ObservedPod, Plan, ValidCluster, plan,
+    ClusterView, NodeAnswer, Observed, ObservedPod, Plan, Proposal, ValidCluster, plan,
 };
 use lograft_operator_desired::fleet::Held;
 
 use crate::converge::{NOW, Sim, running};
+use crate::dice::Dice;
 use crate::{build, object, settings};
 
 /// Steps with faults, and steps after them until everything must be well.
@@ -24,27 +25,6 @@ const CALM_STEPS: usize = 200;
 /// Number of worlds; `LOGRAFT_WORLDS` sets another. `LOGRAFT_WORLD` is the first one, and the only
 /// one without `LOGRAFT_WORLDS`.
 const WORLDS: u64 = 15;
-
-/// A pseudorandom number generator (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-
-    fn one_in(&mut self, chances: u64) -> bool {
-        self.below(chances) == 0
-    }
-
-    fn seconds(&mut self, bound: u64) -> i64 {
-        i64::try_from(self.below(bound)).unwrap()
-    }
-}
 
 /// What a template makes of its pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -315,7 +295,6 @@ impl World {
         observed.now_unix_seconds = self.now;
         observed.pods.clone_from(&pods);
         observed.view.clone_from(&view);
-        observed.held = (self.now < self.held_until).then_some(Held::FleetPaused);
         let stale = if with_faults { self.dice.below(10) } else { 9 };
         self.is_view_stale = stale == 1;
         match stale {
@@ -473,7 +452,9 @@ impl World {
     fn step(&mut self, with_faults: bool) {
         let observed = self.observe(with_faults);
         let cluster = ValidCluster::new(&self.sim.cluster).unwrap();
-        let plan = plan(&cluster, &observed, &settings()).unwrap();
+        let held = (self.now < self.held_until).then_some(Held::FleetPaused);
+        let proposal = Proposal::new(&cluster, &observed, &settings()).unwrap();
+        let plan = plan(proposal, held.as_ref()).unwrap();
         self.carry_out(&observed, &plan, with_faults);
     }
 

@@ -83,7 +83,7 @@ impl Applier<'_> {
     fn failed(&mut self, step: Step, error: &(dyn Error + 'static)) {
         let error = error_text(error);
         warn!(
-            cluster = super::key(self.raw),
+            cluster = kinds::key(self.raw),
             step = step.to_string(),
             error,
             "plan step failed"
@@ -235,7 +235,7 @@ impl Applier<'_> {
         if !self.is_only_one_away(&stop.pod).await {
             return;
         }
-        info!(cluster = super::key(self.raw), pod = name, "replacing pod");
+        info!(cluster = kinds::key(self.raw), pod = name, "replacing pod");
         // The budget would hold pods that are not ready while several are not, and nothing would
         // replace them any more.
         let evicted = if self.is_ready(&stop.pod) {
@@ -310,7 +310,7 @@ impl Applier<'_> {
             Ask::FinalizeLevel { level } => Step::FinalizeLevel(*level),
         };
         info!(
-            cluster = super::key(self.raw),
+            cluster = kinds::key(self.raw),
             step = step.to_string(),
             "sending a request to the data plane"
         );

@@ -14,7 +14,7 @@ use kube::Api;
 use kube::api::ListParams;
 use lograft_crds::names::{ClusterNames, DISK, LABEL_MANAGED_BY, OPERATOR};
 use lograft_operator_desired::cluster::{
-    NodeAnswer, Observed, ObservedDisk, ObservedPod, ValidCluster,
+    Contest, NodeAnswer, Observed, ObservedDisk, ObservedPod, ValidCluster,
 };
 use lograft_operator_desired::{ObjectKey, bytes_of};
 use serde_json::Value;
@@ -44,7 +44,7 @@ pub(super) async fn observe(
     reconciler: &Reconciler,
     cluster: &ValidCluster,
     names: ClusterNames<'_>,
-    now: i64,
+    (contests, now): (BTreeMap<ObjectKey, Contest>, i64),
 ) -> Result<Observation, ReconcileError> {
     let namespace = cluster.namespace.as_str();
     let zone_key = &cluster.spec.topology.zone_key;
@@ -98,13 +98,12 @@ pub(super) async fn observe(
         live,
         metadata: strays.metadata,
         revisions: strays.revisions,
-        contests: reconciler.contests(&format!("{namespace}/{}", cluster.name)),
+        contests,
         pods,
         disks,
         warnings,
         answers: reports.answers,
         view: reports.view,
-        ..Observed::default()
     };
     Ok(Observation {
         observed,

@@ -7,9 +7,10 @@ use lograft_crds::LogCluster;
 use lograft_crds::limits::SCOPE_CONCEDED_SECONDS;
 use tracing::warn;
 
-use super::{ReconcileError, key};
+use super::ReconcileError;
 use crate::controller::Reconciler;
 use crate::events::Happening;
+use crate::kinds::key;
 use crate::scope::Claim;
 
 /// What to do instead of a reconcile, if another release manages the cluster. Fails if it is not

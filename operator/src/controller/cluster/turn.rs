@@ -2,33 +2,28 @@
 
 use kube::Api;
 use lograft_crds::LogCluster;
-use lograft_operator_desired::cluster::{Observed, PlanError, ValidCluster, member};
-use lograft_operator_desired::fleet::Held;
+use lograft_operator_desired::fleet::{Held, Member};
 
 use super::ReconcileError;
 use crate::controller::Reconciler;
 
-/// Why a changed template of the cluster has to wait for others; none if it need not. A cluster
-/// that is waited for without being seen may have been deleted: that is looked up.
+/// Why a changed template of the cluster with this key has to wait for others; none if it need not.
+/// A cluster that is waited for without being seen may have been deleted: that is looked up.
 pub(super) async fn ask(
     reconciler: &Reconciler,
-    cluster: &ValidCluster,
-    observed: &Observed,
+    cluster: &str,
+    member: &Member,
+    now: i64,
 ) -> Result<Option<Held>, ReconcileError> {
-    let member = member(cluster, observed, &reconciler.settings)
-        .map_err(|error| ReconcileError::Plan(PlanError::Build(error)))?;
-    let key = format!("{}/{}", cluster.namespace, cluster.name);
-    let now = observed.now_unix_seconds;
     let fleet = &reconciler.fleet;
-    let held = fleet.decide(&key, member.clone(), now);
+    let mut held = fleet.decide(cluster, member, now);
     let other = held.as_ref().and_then(Held::other);
-    let held = match other.filter(|other| fleet.may_be_gone(other, now)) {
-        Some(other) if is_gone(reconciler, other).await? => {
-            fleet.forget(other);
-            fleet.decide(&key, member, now)
-        }
-        _ => held,
-    };
+    if let Some(other) = other.filter(|other| fleet.may_be_gone(other, now))
+        && is_gone(reconciler, &other).await?
+    {
+        fleet.forget(&other);
+        held = fleet.decide(cluster, member, now);
+    }
     let counts = fleet.counts();
     let set = |state: &str, count: usize| {
         let gauge = reconciler.metrics.rollouts.with_label_values(&[state]);

@@ -86,7 +86,7 @@ fn container(input: &BuildInput<'_>) -> Container {
     env.extend(spec.pod_template.env.iter().cloned());
     Container {
         name: CONTAINER.to_owned(),
-        image: Some(input.image.clone()),
+        image: Some(input.image.to_owned()),
         command: Some(vec!["lograft-node".to_owned()]),
         // Kubernetes inserts the name of the pod: one template, one file per pod.
         args: Some(vec![

@@ -75,9 +75,7 @@ fn window(window: &MaintenanceWindow) -> Result<Window, ValidationError> {
         .ok_or_else(|| out_of_bounds(field, &window.start, &"a time like 02:30"))?;
     let field = "spec.update.maintenanceWindows.duration";
     let duration_seconds = super::seconds(field, &window.duration)?;
-    let bounds = i64::try_from(WINDOW_MIN_SECONDS).unwrap_or(0)
-        ..=i64::try_from(WINDOW_MAX_SECONDS).unwrap_or(i64::MAX);
-    if !bounds.contains(&duration_seconds) {
+    if !(WINDOW_MIN_SECONDS..=WINDOW_MAX_SECONDS).contains(&duration_seconds) {
         return Err(out_of_bounds(
             field,
             &window.duration.0,

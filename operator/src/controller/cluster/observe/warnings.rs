@@ -123,7 +123,7 @@ fn objects(seen: &Seen<'_>) -> Vec<Asked> {
 }
 
 /// Claims that are not bound for a while, and claims whose volume has not grown.
-fn claims(seen: &Seen<'_>, is_in_use: impl Fn(i32) -> bool) -> impl Iterator<Item = Asked> {
+fn claims(seen: &Seen<'_>, is_in_use: impl Fn(i32) -> bool) -> Vec<Asked> {
     let is_old = |disk: &ObservedDisk| seen.now - disk.created >= OBSTACLE_MIN_AGE_SECONDS;
     let about = |disk: &ObservedDisk| match disk.actual_bytes {
         None => is_old(disk).then_some(About::Everything),
@@ -138,10 +138,7 @@ fn claims(seen: &Seen<'_>, is_in_use: impl Fn(i32) -> bool) -> impl Iterator<Ite
         let about = about(disk)?;
         Some(Asked { object, about })
     });
-    asked
-        .take(OBSTACLE_OBJECTS_MAX_COUNT)
-        .collect::<Vec<_>>()
-        .into_iter()
+    asked.take(OBSTACLE_OBJECTS_MAX_COUNT).collect()
 }
 
 /// The message of the latest event about the object with this UID that is not too old.
