@@ -12,18 +12,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use lograft_core::limits::{TLS_FILE_MAX_BYTES, TLS_RELOAD_INTERVAL};
+use lograft_core::limits::TLS_FILE_MAX_BYTES;
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::config::TlsConfig;
-use crate::error_text::error_chain;
 use crate::identity::{IdentityError, PeerIdentity};
+use crate::reload;
 use verify::{CheckClient, CheckNode};
 
 /// Why the TLS files cannot be used.
@@ -211,33 +211,23 @@ impl Tls {
 
     /// Checks the files for changes periodically; never returns.
     pub async fn watch_files(self: Arc<Self>) {
-        let mut refused: Option<String> = None;
-        loop {
-            tokio::time::sleep(TLS_RELOAD_INTERVAL).await;
+        const REFUSAL: &str = "cannot use the changed TLS files, keeping the previous ones";
+        reload::watch(REFUSAL, || {
             let this = Arc::clone(&self);
-            let Ok(result) = tokio::task::spawn_blocking(move || this.reload()).await else {
-                continue;
-            };
-            match result {
-                Ok(true) => {
-                    refused = None;
-                    info!(identity = %self.identity(), not_after_s = self.not_after_s(),
-                        "TLS files reloaded");
-                }
-                Ok(false) => refused = None,
-                Err(error) => {
-                    let text = error_chain(&error);
-                    // The same fault again is no news.
-                    if refused.as_ref() != Some(&text) {
-                        warn!(
-                            error = text,
-                            "cannot use the changed TLS files, keeping the previous ones"
-                        );
-                        refused = Some(text);
+            async move {
+                let that = Arc::clone(&this);
+                let reloaded = tokio::task::spawn_blocking(move || that.reload())
+                    .await
+                    .ok()?;
+                Some(reloaded.map(|is_new| {
+                    if is_new {
+                        info!(identity = %this.identity(), not_after_s = this.not_after_s(),
+                            "TLS files reloaded");
                     }
-                }
+                }))
             }
-        }
+        })
+        .await;
     }
 }
 
@@ -325,14 +315,15 @@ impl Material {
             roots: Arc::new(roots),
             identity,
         };
+        let check_node = keys.check_node()?;
         Ok(Self {
             files,
             not_after_s,
             ca_fingerprints,
             client_port: keys.server(Port::Client)?,
             peer_port: keys.server(Port::Peer)?,
-            connect: keys.connect()?,
-            check_node: keys.check_node()?,
+            connect: keys.connect(check_node.clone())?,
+            check_node,
             identity: keys.identity,
         })
     }
@@ -430,8 +421,7 @@ impl Keys<'_> {
         })
     }
 
-    fn connect(&self) -> Result<Arc<ClientConfig>, TlsError> {
-        let verifier = self.check_node()?;
+    fn connect(&self, verifier: CheckNode) -> Result<Arc<ClientConfig>, TlsError> {
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::Protocol)?

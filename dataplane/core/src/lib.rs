@@ -17,6 +17,7 @@ pub mod offset;
 pub mod partition;
 pub mod partitioner;
 pub mod producer_table;
+pub mod random;
 pub mod reason;
 pub mod record;
 pub mod record_batch;

@@ -6,7 +6,7 @@ mod codec;
 mod command;
 mod error;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;

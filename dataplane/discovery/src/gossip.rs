@@ -9,7 +9,6 @@ mod exchange;
 mod guard;
 mod message;
 mod node;
-mod random;
 mod seal;
 mod table;
 mod udp;

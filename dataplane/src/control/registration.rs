@@ -9,18 +9,19 @@
 //! counts while it is valid; and should that file rot then, the copy has the state that the caller
 //! was about to have. Version 0.2 reads and writes the first file alone, without a checksum.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lograft_core::ClusterId;
 use lograft_core::metadata::RegistrationToken;
-use lograft_storage::{Fs, OpenMode, is_unreadable};
+use lograft_storage::Fs;
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::blocking::run_blocking;
+use crate::small_file;
 
 const FILE: &str = "registration.json";
 const COPY: &str = "registration.copy.json";
@@ -207,26 +208,14 @@ fn is_unchecked(bytes: &[u8]) -> bool {
     serde_json::from_slice::<StoredState>(bytes).is_ok_and(|stored| stored.checksum.is_none())
 }
 
-/// The bytes of a file, none of them if the disk cannot read it; `None` if it does not exist.
 fn read(fs: &dyn Fs, path: &Path) -> Result<Option<Vec<u8>>, RegistrationError> {
-    let read = || {
-        let file = fs.open(path, OpenMode::Read)?;
-        let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
-        file.read_at(0, len)
-    };
-    match read() {
-        Ok(bytes) => Ok(Some(bytes.to_vec())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) if is_unreadable(&error) => Ok(Some(Vec::new())),
-        Err(source) => Err(RegistrationError::Io {
-            path: path.to_owned(),
-            source,
-        }),
-    }
+    small_file::read(fs, path, u64::MAX).map_err(|source| RegistrationError::Io {
+        path: path.to_owned(),
+        source,
+    })
 }
 
-/// Writes both files durably: each to a new file that is synced and then renamed over the old one,
-/// so that a crash leaves one of both, and never a part.
+/// Writes both files durably, one after the other.
 fn store(state: RegistrationState, fs: &dyn Fs, dir: &Path) -> Result<(), RegistrationError> {
     for name in [COPY, FILE] {
         let path = dir.join(name);
@@ -234,18 +223,8 @@ fn store(state: RegistrationState, fs: &dyn Fs, dir: &Path) -> Result<(), Regist
             Ok(bytes) => bytes,
             Err(source) => return Err(RegistrationError::Malformed { path, source }),
         };
-        let write = || {
-            let new = dir.join(format!("{name}.new"));
-            let file = fs.open(&new, OpenMode::Create)?;
-            file.write_vectored_at(&mut [IoSlice::new(&bytes)], 0)?;
-            file.sync_data()?;
-            fs.rename(&new, &path)?;
-            fs.sync_dir(dir)
-        };
-        write().map_err(|source| RegistrationError::Io {
-            path: path.clone(),
-            source,
-        })?;
+        small_file::replace(fs, &path, &bytes)
+            .map_err(|source| RegistrationError::Io { path, source })?;
     }
     Ok(())
 }

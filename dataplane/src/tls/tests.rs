@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
+use crate::error_text::error_chain;
 use crate::pki::{Ca, uri};
 
 fn paths(dir: &Path) -> TlsConfig {

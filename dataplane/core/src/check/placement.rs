@@ -75,53 +75,13 @@ fn empty(nodes: &[Candidate]) -> Vec<NodeId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::ClusterId;
-    use crate::metadata::{Command, Registration, RegistrationToken};
-    use crate::offset::LogIndex;
-    use crate::retention::RetentionPolicy;
-    use crate::topic_config::TopicSettings;
-
-    fn apply(metadata: &mut Metadata, command: &Command) {
-        let index = LogIndex(metadata.version().get() + 1);
-        metadata.apply(command, index).unwrap();
-    }
-
-    fn registration(n: u8) -> Registration {
-        Registration {
-            token: RegistrationToken::from_random([n; 16]),
-            name: format!("node-{n}"),
-            client_address: format!("host-{n}:9400"),
-            peer_address: format!("host-{n}:9401"),
-            zone: String::new(),
-        }
-    }
+    use crate::metadata::Command;
+    use crate::metadata::tests::{apply, cluster, create, registration};
 
     fn grow(metadata: &mut Metadata, nodes: std::ops::RangeInclusive<u8>) {
         for n in nodes {
             apply(metadata, &Command::RegisterNode(registration(n)));
         }
-    }
-
-    fn one_node() -> Metadata {
-        let mut metadata = Metadata::default();
-        let init = Command::InitCluster {
-            cluster_id: ClusterId::from_bytes([1; 16]),
-            first_node: registration(1),
-            level: crate::FeatureLevel::ZERO,
-        };
-        apply(&mut metadata, &init);
-        metadata
-    }
-
-    fn create(metadata: &mut Metadata, name: &str, assignment: &[&[u64]]) {
-        let ids = |replicas: &&[u64]| replicas.iter().copied().map(NodeId).collect();
-        let create = Command::CreateTopic {
-            name: name.to_owned(),
-            retention: RetentionPolicy::default(),
-            settings: TopicSettings::default(),
-            assignment: assignment.iter().map(ids).collect(),
-        };
-        apply(metadata, &create);
     }
 
     fn names(findings: &PlacementFindings) -> Vec<&'static str> {
@@ -131,9 +91,9 @@ mod tests {
 
     #[test]
     fn topics_of_one_node_have_too_few_replicas_once_there_are_three() {
-        let mut metadata = one_node();
-        create(&mut metadata, "a", &[&[1], &[1], &[1]]);
-        create(&mut metadata, "b", &[&[1]]);
+        let mut metadata = cluster(1);
+        apply(&mut metadata, &create("a", &[&[1], &[1], &[1]]));
+        apply(&mut metadata, &create("b", &[&[1]]));
         assert_eq!(
             PlacementFindings::new(&metadata, 3),
             PlacementFindings::default()
@@ -151,16 +111,16 @@ mod tests {
         let text = findings.raised()[0].text();
         assert!(text.starts_with("2 topics have partitions"), "{text}");
         // A topic that uses them ends the second one, and only that.
-        create(&mut metadata, "c", &[&[2, 3, 1]]);
+        apply(&mut metadata, &create("c", &[&[2, 3, 1]]));
         let findings = PlacementFindings::new(&metadata, 3);
         assert_eq!(names(&findings), ["PARTITION_SINGLE_REPLICA"]);
     }
 
     #[test]
     fn a_topic_has_few_replicas_only_against_what_a_new_one_gets() {
-        let mut metadata = one_node();
+        let mut metadata = cluster(1);
         grow(&mut metadata, 2..=2);
-        create(&mut metadata, "two", &[&[1, 2], &[2, 1]]);
+        apply(&mut metadata, &create("two", &[&[1, 2], &[2, 1]]));
         assert_eq!(names(&PlacementFindings::new(&metadata, 3)), [""; 0]);
         grow(&mut metadata, 3..=3);
         let findings = PlacementFindings::new(&metadata, 3);
@@ -168,15 +128,15 @@ mod tests {
         // As many as the default asks for.
         assert_eq!(PlacementFindings::new(&metadata, 2).few, [""; 0]);
         // One replica is said even where that is the default: its records exist once.
-        create(&mut metadata, "one", &[&[3]]);
+        apply(&mut metadata, &create("one", &[&[3]]));
         assert_eq!(PlacementFindings::new(&metadata, 1).single, ["one"]);
     }
 
     #[test]
     fn a_decommission_changes_nothing_while_replicas_move() {
-        let mut metadata = one_node();
+        let mut metadata = cluster(1);
         grow(&mut metadata, 2..=4);
-        create(&mut metadata, "t", &[&[1, 2, 3], &[1, 2, 3]]);
+        apply(&mut metadata, &create("t", &[&[1, 2, 3], &[1, 2, 3]]));
         let before = PlacementFindings::new(&metadata, 3);
         assert_eq!(before.empty, [NodeId(4)]);
         apply(&mut metadata, &Command::DrainNode { node: NodeId(3) });
@@ -195,11 +155,11 @@ mod tests {
 
     #[test]
     fn a_node_is_empty_only_if_others_have_several_replicas() {
-        let mut metadata = one_node();
+        let mut metadata = cluster(1);
         grow(&mut metadata, 2..=4);
-        create(&mut metadata, "t", &[&[1, 2, 3]]);
+        apply(&mut metadata, &create("t", &[&[1, 2, 3]]));
         assert_eq!(PlacementFindings::new(&metadata, 3).empty, []);
-        create(&mut metadata, "u", &[&[2, 3, 1]]);
+        apply(&mut metadata, &create("u", &[&[2, 3, 1]]));
         assert_eq!(PlacementFindings::new(&metadata, 3).empty, [NodeId(4)]);
     }
 }

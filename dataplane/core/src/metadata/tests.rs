@@ -10,7 +10,7 @@ use crate::topic_config::TopicKey;
 
 const CLUSTER: [u8; 16] = [7; 16];
 
-fn registration(n: u8) -> Registration {
+pub(crate) fn registration(n: u8) -> Registration {
     Registration {
         token: RegistrationToken::from_random([n; 16]),
         name: format!("node-{n}"),
@@ -30,7 +30,7 @@ fn init() -> Command {
 }
 
 /// The metadata of a cluster of `nodes` nodes.
-fn cluster(nodes: u8) -> Metadata {
+pub(crate) fn cluster(nodes: u8) -> Metadata {
     let mut metadata = Metadata::default();
     metadata.apply(&init(), LogIndex(1)).unwrap();
     for n in 2..=nodes {
@@ -45,7 +45,7 @@ fn ids(numbers: &[u64]) -> Vec<NodeId> {
     numbers.iter().copied().map(NodeId).collect()
 }
 
-fn create(name: &str, assignment: &[&[u64]]) -> Command {
+pub(crate) fn create(name: &str, assignment: &[&[u64]]) -> Command {
     Command::CreateTopic {
         name: name.to_owned(),
         retention: RetentionPolicy::default(),
@@ -65,7 +65,7 @@ fn rejected(metadata: &mut Metadata, command: &Command) -> MetaError {
     error
 }
 
-fn apply(metadata: &mut Metadata, command: &Command) -> Outcome {
+pub(crate) fn apply(metadata: &mut Metadata, command: &Command) -> Outcome {
     let index = metadata.version().next();
     metadata
         .apply(command, index)

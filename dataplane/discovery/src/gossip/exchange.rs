@@ -17,9 +17,9 @@ use lograft_core::ClusterId;
 use lograft_core::limits::{
     GOSSIP_EXTRA_SENDS_MAX_COUNT, GOSSIP_FANOUT_COUNT, GOSSIP_SEEDS_MAX_COUNT,
 };
+use lograft_core::random::SplitMix64;
 
 use super::message::{Entry, Kind, Message, MessageWriter, Sender, Stamp, Window};
-use super::random::Random;
 use super::table::{Merged, NodeTable};
 use crate::facts::{FactsTooLarge, NodeFacts, NodeName};
 
@@ -54,7 +54,7 @@ pub(crate) struct Exchange {
     revision: u64,
     /// Sends that are left until the next round.
     extra_sends: usize,
-    random: Random,
+    random: SplitMix64,
 }
 
 impl Exchange {
@@ -81,7 +81,7 @@ impl Exchange {
             candidate: None,
             revision: 0,
             extra_sends: GOSSIP_EXTRA_SENDS_MAX_COUNT,
-            random: Random::new(random),
+            random: SplitMix64::new(random),
         })
     }
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lograft_core::limits::{GOSSIP_DATAGRAM_MAX_BYTES, GOSSIP_FORGET_MAX, GOSSIP_INTERVAL};
+use lograft_core::random::SplitMix64;
 use lograft_core::{ClusterId, NodeId};
 
 use super::drops::DropReason;
-use super::random::Random;
 use super::seal::tests::keys;
 use super::{Datagram, GossipNode, GossipSeed, Now};
 use crate::facts::NodeFacts;
@@ -29,7 +29,7 @@ type OnTheWire = (Duration, u64, SocketAddr, SocketAddr, Vec<u8>);
 
 struct World {
     now: Duration,
-    random: Random,
+    random: SplitMix64,
     nodes: BTreeMap<u64, Simulated>,
     /// Datagrams under way: arrival, order of sending, sender, receiver.
     wire: BinaryHeap<Reverse<OnTheWire>>,
@@ -69,7 +69,7 @@ impl World {
     fn new(count: u64, seed: u64) -> Self {
         let mut world = Self {
             now: Duration::from_secs(1),
-            random: Random::new(seed),
+            random: SplitMix64::new(seed),
             nodes: BTreeMap::new(),
             wire: BinaryHeap::new(),
             sent: 0,
@@ -426,7 +426,7 @@ fn a_hundred_thousand_garbage_datagrams_leave_no_trace_but_counters() {
     let mut world = World::new(3, 10);
     world.settle();
     let now = world.wall();
-    let mut random = Random::new(11);
+    let mut random = SplitMix64::new(11);
     let authentic = world.recorded[0].clone();
     let node = &mut world.nodes.get_mut(&1).unwrap().node;
     let before = node.members(now).len();

@@ -3,18 +3,19 @@
 //! It orders what the processes of one node say. A file that was lost or damaged starts again at 1:
 //! then gossip raises the order itself once it hears of the former process.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use lograft_storage::{Fs, OpenMode, is_unreadable};
+use lograft_storage::Fs;
 use tracing::warn;
 
 use super::DiscoveryError;
+use crate::small_file;
 
 const FILE: &str = "incarnation";
 /// More than any valid content: a number, a space, a checksum in hexadecimal, a line end.
-const READ_BYTES: usize = 64;
+const READ_BYTES: u64 = 64;
 
 /// Raises the number durably and returns it. Never the same number twice, as long as the file is
 /// there: it is on the disk before anybody hears of it.
@@ -31,7 +32,7 @@ fn raise_blocking(fs: &dyn Fs, path: &Path) -> Result<u64, DiscoveryError> {
     };
     let former = read(fs, path).map_err(failed)?;
     let next = former.saturating_add(1);
-    write(fs, path, next).map_err(failed)?;
+    small_file::replace(fs, path, content(next).as_bytes()).map_err(failed)?;
     Ok(next)
 }
 
@@ -41,12 +42,8 @@ fn content(number: u64) -> String {
 }
 
 fn read(fs: &dyn Fs, path: &Path) -> io::Result<u64> {
-    let read = || fs.open(path, OpenMode::Read)?.read_at(0, READ_BYTES);
-    let bytes = match read() {
-        Ok(bytes) => bytes.to_vec(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(error) if is_unreadable(&error) => Vec::new(),
-        Err(error) => return Err(error),
+    let Some(bytes) = small_file::read(fs, path, READ_BYTES)? else {
+        return Ok(0);
     };
     let text = String::from_utf8_lossy(&bytes);
     let number = text
@@ -58,17 +55,6 @@ fn read(fs: &dyn Fs, path: &Path) -> io::Result<u64> {
         warn!(path = %path.display(), "incarnation file was damaged, counting from 1 again");
     }
     Ok(valid.unwrap_or(0))
-}
-
-/// Replaces the file: a crash leaves the former or the new one.
-fn write(fs: &dyn Fs, path: &Path, number: u64) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let file = fs.open(&new, OpenMode::Create)?;
-    let bytes = content(number).into_bytes();
-    file.write_vectored_at(&mut [IoSlice::new(&bytes)], 0)?;
-    file.sync_data()?;
-    fs.rename(&new, path)?;
-    path.parent().map_or(Ok(()), |dir| fs.sync_dir(dir))
 }
 
 #[cfg(test)]

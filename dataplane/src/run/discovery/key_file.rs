@@ -3,13 +3,13 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use lograft_core::limits::{GOSSIP_KEY_FILE_MAX_BYTES, TLS_RELOAD_INTERVAL};
+use lograft_core::limits::GOSSIP_KEY_FILE_MAX_BYTES;
 use lograft_discovery::gossip::GossipKeys;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::DiscoveryError;
-use crate::error_text::error_chain;
+use crate::reload;
 
 /// The key file.
 pub(super) struct KeyFile {
@@ -33,27 +33,13 @@ impl KeyFile {
     /// Checks the file for changes periodically; never returns. Keys that cannot be used change
     /// nothing.
     pub(super) async fn watch(self) {
-        let mut refused: Option<String> = None;
-        loop {
-            tokio::time::sleep(TLS_RELOAD_INTERVAL).await;
-            match read(self.path.clone(), self.scope.clone()).await {
-                Ok(keys) => {
-                    refused = None;
-                    self.take(keys);
-                }
-                Err(error) => {
-                    let text = error_chain(&error);
-                    if refused.as_ref() != Some(&text) {
-                        let error = &text;
-                        warn!(
-                            error,
-                            "cannot use the changed gossip keys, keeping the previous ones"
-                        );
-                        refused = Some(text);
-                    }
-                }
-            }
-        }
+        const REFUSAL: &str = "cannot use the changed gossip keys, keeping the previous ones";
+        let this = &self;
+        reload::watch(REFUSAL, || async move {
+            let keys = read(this.path.clone(), this.scope.clone()).await;
+            Some(keys.map(|keys| this.take(keys)))
+        })
+        .await;
     }
 
     fn take(&self, keys: GossipKeys) {
@@ -93,7 +79,10 @@ fn read_blocking(path: &Path, scope: &str) -> Result<GossipKeys, DiscoveryError>
 mod tests {
     use lograft_discovery::gossip::key_file_text;
 
+    use lograft_core::limits::TLS_RELOAD_INTERVAL;
+
     use super::*;
+    use crate::error_text::error_chain;
 
     #[tokio::test(start_paused = true)]
     async fn changed_keys_are_taken_and_broken_ones_are_not() {

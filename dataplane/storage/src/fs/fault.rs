@@ -5,7 +5,6 @@ mod delays;
 mod disk;
 mod file_names;
 mod inode;
-mod random;
 mod read_faults;
 
 use std::fmt;

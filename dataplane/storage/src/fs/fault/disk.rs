@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use lograft_core::random::SplitMix64;
+
 use super::file_names::{NameChange, NameTable};
 use super::inode::{Change, Inode};
-use super::random::Random;
 use super::read_faults::{EIO, ReadFaults};
 use crate::fs::file_system::OpenMode;
 
@@ -19,7 +20,7 @@ const EDQUOT: i32 = 122;
 pub(super) struct SimulatedDisk {
     /// Counts the crashes: handles opened before the last one are invalid.
     pub(super) incarnation: u64,
-    pub(super) random: Random,
+    pub(super) random: SplitMix64,
     pub(super) locks: BTreeSet<PathBuf>,
     pub(super) capacity_bytes: u64,
     pub(super) quota_bytes: u64,
@@ -47,7 +48,7 @@ impl SimulatedDisk {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             incarnation: 0,
-            random: Random::new(seed),
+            random: SplitMix64::new(seed),
             locks: BTreeSet::new(),
             capacity_bytes: u64::MAX,
             quota_bytes: u64::MAX,

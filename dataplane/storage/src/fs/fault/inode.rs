@@ -1,6 +1,6 @@
 //! The bytes of one file on a simulated disk: synced, and only written.
 
-use super::random::Random;
+use lograft_core::random::SplitMix64;
 
 /// The unit that a disk writes atomically, bytes.
 const SECTOR_BYTES: usize = 512;
@@ -50,7 +50,7 @@ impl Inode {
 
     /// A sync that fails: some of the unsynced bytes reach the disk, the others never will, and
     /// the process still reads all of them from the page cache.
-    pub(super) fn fail_sync(&mut self, random: &mut Random) {
+    pub(super) fn fail_sync(&mut self, random: &mut SplitMix64) {
         let current = self.current.clone();
         self.lose_power(random);
         self.current = current;
@@ -64,7 +64,7 @@ impl Inode {
     }
 
     /// Keeps none of the unsynced changes, all of them, or a part of each.
-    pub(super) fn lose_power(&mut self, random: &mut Random) {
+    pub(super) fn lose_power(&mut self, random: &mut SplitMix64) {
         let outcome = random.below(4);
         for change in std::mem::take(&mut self.unsynced) {
             match change {
@@ -84,7 +84,7 @@ impl Inode {
 }
 
 /// Writes a random subset of the sectors that the bytes touch.
-fn tear(durable: &mut Vec<u8>, position: usize, bytes: &[u8], random: &mut Random) {
+fn tear(durable: &mut Vec<u8>, position: usize, bytes: &[u8], random: &mut SplitMix64) {
     let mut at = 0;
     while at < bytes.len() {
         let sector_end = (position + at + 1).next_multiple_of(SECTOR_BYTES) - position;
