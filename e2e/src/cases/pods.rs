@@ -149,6 +149,28 @@ impl AvailabilityWatch {
     }
 }
 
+/// The replacement of all three pods by a change, in which never two are not ready.
+struct Replacement {
+    before: BTreeMap<String, (String, i32)>,
+    availability: AvailabilityWatch,
+}
+
+impl Replacement {
+    /// Has to be called before the change is made.
+    async fn start(sandbox: &Sandbox) -> anyhow::Result<Self> {
+        Ok(Self {
+            before: pod_incarnations(sandbox).await?,
+            availability: AvailabilityWatch::start(sandbox, 3),
+        })
+    }
+
+    /// Waits until every pod is replaced and the cluster is ready.
+    async fn finish(self, sandbox: &Sandbox) -> anyhow::Result<()> {
+        await_replaced(sandbox, &self.before).await?;
+        self.availability.finish().await
+    }
+}
+
 /// Waits until every pod is replaced and the cluster is ready.
 async fn await_replaced(
     sandbox: &Sandbox,

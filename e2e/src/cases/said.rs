@@ -27,8 +27,7 @@ pub(super) fn condition<'a>(
 /// The Warning event with this reason. Fails unless there is one, with the time of its last
 /// occurrence.
 pub(super) async fn one_warning(sandbox: &Sandbox, reason: &str) -> anyhow::Result<Event> {
-    let own = ListParams::default().fields(&format!("type=Warning,reason={reason}"));
-    let mut events = sandbox.api::<Event>().list(&own).await?.items;
+    let mut events = warnings(sandbox, reason).await?;
     ensure!(events.len() == 1, "{events:#?}");
     let event = events.remove(0);
     ensure!(event.last_timestamp.is_some(), "{event:#?}");
@@ -37,9 +36,13 @@ pub(super) async fn one_warning(sandbox: &Sandbox, reason: &str) -> anyhow::Resu
 
 /// Waits for the Warning event with this reason.
 pub(super) async fn await_warning(sandbox: &Sandbox, reason: &str) -> anyhow::Result<Event> {
-    let own = ListParams::default().fields(&format!("type=Warning,reason={reason}"));
     await_condition(&format!("the warning {reason}"), || async {
-        Ok(sandbox.api::<Event>().list(&own).await?.items.pop())
+        Ok(warnings(sandbox, reason).await?.pop())
     })
     .await
+}
+
+async fn warnings(sandbox: &Sandbox, reason: &str) -> anyhow::Result<Vec<Event>> {
+    let own = ListParams::default().fields(&format!("type=Warning,reason={reason}"));
+    Ok(sandbox.api::<Event>().list(&own).await?.items)
 }

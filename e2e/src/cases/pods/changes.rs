@@ -10,7 +10,7 @@ use lograft_crds::LogClusterStatus;
 use serde_json::json;
 
 use super::{
-    AvailabilityWatch, CHANGE_MAX, PAUSE_MAX, await_ready, await_replaced, capacity, is_up,
+    AvailabilityWatch, CHANGE_MAX, PAUSE_MAX, Replacement, await_ready, capacity, is_up,
     pod_incarnations, pods, ready,
 };
 use crate::cases::said::condition;
@@ -27,15 +27,11 @@ pub(in crate::cases) async fn a_rolling_change_under_load_loses_nothing(
 ) -> anyhow::Result<()> {
     ready(sandbox, json!({})).await?;
     let load = Load::start(sandbox, &chart.node_image, LOAD, None).await?;
-    let (before, availability) = (
-        pod_incarnations(sandbox).await?,
-        AvailabilityWatch::start(sandbox, 3),
-    );
+    let replacement = Replacement::start(sandbox).await?;
     sandbox
         .change(json!({"observability": {"logLevel": "debug"}}))
         .await?;
-    await_replaced(sandbox, &before).await?;
-    availability.finish().await?;
+    replacement.finish(sandbox).await?;
     load.finish_within(PAUSE_MAX).await?;
     Ok(())
 }
@@ -45,16 +41,14 @@ pub(in crate::cases) async fn a_change_during_another_change(
     _: &Chart,
 ) -> anyhow::Result<()> {
     ready(sandbox, json!({})).await?;
-    let (before, availability) = (
-        pod_incarnations(sandbox).await?,
-        AvailabilityWatch::start(sandbox, 3),
-    );
+    let replacement = Replacement::start(sandbox).await?;
     sandbox
         .change(json!({"observability": {"logLevel": "debug"}}))
         .await?;
     await_for(CHANGE_MAX, "the first pod to be replaced", || async {
         let now = pod_incarnations(sandbox).await?;
-        Ok((before
+        Ok((replacement
+            .before
             .iter()
             .any(|(name, life)| now.get(name) != Some(life)))
         .then_some(()))
@@ -63,8 +57,7 @@ pub(in crate::cases) async fn a_change_during_another_change(
     sandbox
         .change(json!({"observability": {"logLevel": "info", "logFormat": "text"}}))
         .await?;
-    await_replaced(sandbox, &before).await?;
-    availability.finish().await?;
+    replacement.finish(sandbox).await?;
     let hash = |pod: &k8s_openapi::api::core::v1::Pod| {
         let annotations = pod.metadata.annotations.as_ref();
         annotations.and_then(|all| all.get("lograft.io/rollout-hash").cloned())

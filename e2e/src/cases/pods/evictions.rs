@@ -10,7 +10,7 @@ use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::{
-    AvailabilityWatch, CHANGE_MAX, LOSS_PAUSE_MAX, PAUSE_MAX, await_ready, await_replaced,
+    AvailabilityWatch, CHANGE_MAX, LOSS_PAUSE_MAX, PAUSE_MAX, Replacement, await_ready,
     pod_incarnations, pods, ready, up_count,
 };
 use crate::chart::Chart;
@@ -103,18 +103,14 @@ pub(in crate::cases) async fn a_rollout_restart_under_load_takes_one_pod_at_a_ti
 ) -> anyhow::Result<()> {
     ready(sandbox, json!({})).await?;
     let load = Load::start(sandbox, &chart.node_image, Duration::from_secs(50), None).await?;
-    let (before, availability) = (
-        pod_incarnations(sandbox).await?,
-        AvailabilityWatch::start(sandbox, 3),
-    );
+    let replacement = Replacement::start(sandbox).await?;
     // What `kubectl rollout restart statefulset events` writes.
     let at = k8s_openapi::jiff::Timestamp::now().to_string();
     let annotations = json!({"kubectl.kubernetes.io/restartedAt": at});
     let template = json!({"metadata": {"annotations": annotations}});
     let patch = json!({"spec": {"template": template}});
     sandbox.edit::<StatefulSet>("events", patch).await?;
-    await_replaced(sandbox, &before).await?;
-    availability.finish().await?;
+    replacement.finish(sandbox).await?;
     load.finish_within(PAUSE_MAX).await
 }
 
@@ -197,10 +193,7 @@ pub(in crate::cases) async fn evictions_during_a_rollout_take_one_pod_at_a_time(
     ready(sandbox, json!({})).await?;
     let length = Duration::from_secs(80);
     let load = Load::start(sandbox, &chart.node_image, length, None).await?;
-    let (before, availability) = (
-        pod_incarnations(sandbox).await?,
-        AvailabilityWatch::start(sandbox, 3),
-    );
+    let replacement = Replacement::start(sandbox).await?;
     sandbox
         .change(json!({"observability": {"logLevel": "debug"}}))
         .await?;
@@ -214,8 +207,7 @@ pub(in crate::cases) async fn evictions_during_a_rollout_take_one_pod_at_a_time(
     }
     sandbox.report_figure(format!("{evicted} evictions allowed"));
     ensure!(evicted > 0, "no eviction was allowed");
-    await_replaced(sandbox, &before).await?;
+    replacement.finish(sandbox).await?;
     ensure!(up_count(sandbox).await? == 3, "not all pods are up");
-    availability.finish().await?;
     load.finish_within(PAUSE_MAX).await
 }

@@ -11,6 +11,7 @@ use lograft_crds::{LogCluster, LogClusterStatus};
 use serde_json::json;
 
 use super::{CHANGE_MAX, is_ready, is_up, versions};
+use crate::cases::said::{blocked_for, condition};
 use crate::chart::Chart;
 use crate::sandbox::{Sandbox, await_for};
 
@@ -79,8 +80,7 @@ async fn pods(sandbox: &Sandbox) -> anyhow::Result<Pods> {
 /// Whether a reason is in `status.blocked` of a cluster.
 async fn is_blocked_by(sandbox: &Sandbox, name: &str, reason: &str) -> anyhow::Result<bool> {
     let status = sandbox.api::<LogCluster>().get(name).await?.status;
-    let blocked = status.map(|status| status.blocked).unwrap_or_default();
-    Ok(blocked.iter().any(|wait| wait.reason == reason))
+    Ok(status.is_some_and(|status| blocked_for(&status, reason).is_some()))
 }
 
 pub(in crate::cases) async fn a_change_of_the_operator_stops_at_the_first_cluster_that_gets_stuck(
@@ -203,8 +203,7 @@ async fn one_after_the_other(sandbox: &Sandbox, chart: &Chart) -> anyhow::Result
     ));
     // The feature level of the new version is finalized later.
     let is_serving = |status: &LogClusterStatus| {
-        let mut conditions = status.conditions.iter();
-        conditions.any(|it| it.type_ == "Ready" && it.status == "True")
+        condition(status, "Ready").is_ok_and(|ready| ready.status == "True")
     };
     await_all(sandbox, CHANGE_MAX, "all clusters to be ready", is_serving).await
 }

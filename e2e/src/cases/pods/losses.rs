@@ -13,8 +13,8 @@ use serde_json::json;
 use tokio::process::Command;
 
 use super::{
-    AvailabilityWatch, CHANGE_MAX, LOSS_PAUSE_MAX, PAUSE_MAX, await_ready, await_replaced,
-    pod_incarnations, pods, ready, up_count,
+    CHANGE_MAX, LOSS_PAUSE_MAX, PAUSE_MAX, Replacement, await_ready, pod_incarnations, pods, ready,
+    up_count,
 };
 use crate::chart::Chart;
 use crate::load::Load;
@@ -196,10 +196,7 @@ pub(in crate::cases) async fn the_operator_is_killed_in_each_lane(
     joined.sort_unstable();
     ensure!(joined == [Some(1), Some(2), Some(3)], "{made:?}");
 
-    let (before, availability) = (
-        pod_incarnations(sandbox).await?,
-        AvailabilityWatch::start(sandbox, 3),
-    );
+    let replacement = Replacement::start(sandbox).await?;
     sandbox
         .change(json!({"observability": {"logLevel": "debug"}}))
         .await?;
@@ -209,8 +206,7 @@ pub(in crate::cases) async fn the_operator_is_killed_in_each_lane(
     })
     .await?;
     chart.kill().await?;
-    await_replaced(sandbox, &before).await?;
-    availability.finish().await?;
+    replacement.finish(sandbox).await?;
 
     sandbox.change(json!({"replicas": 4})).await?;
     await_condition("a fourth pod", || async {

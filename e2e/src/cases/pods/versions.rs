@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 
-use super::{AvailabilityWatch, CHANGE_MAX, await_replaced, pod_incarnations, ready};
+use super::{CHANGE_MAX, Replacement, await_replaced, pod_incarnations, ready};
 use crate::chart::Chart;
 use crate::load::Load;
 use crate::sandbox::Sandbox;
@@ -40,11 +40,9 @@ pub(super) fn tag(image: &str) -> anyhow::Result<&str> {
 
 /// Replaces the pods by those of another version, at most one at a time.
 async fn change_version(sandbox: &Sandbox, version: &str) -> anyhow::Result<()> {
-    let before = pod_incarnations(sandbox).await?;
-    let availability = AvailabilityWatch::start(sandbox, 3);
+    let replacement = Replacement::start(sandbox).await?;
     sandbox.change(json!({"version": version})).await?;
-    await_replaced(sandbox, &before).await?;
-    availability.finish().await
+    replacement.finish(sandbox).await
 }
 
 /// Waits until the status has this finalized and this available feature level.
