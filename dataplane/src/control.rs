@@ -17,7 +17,9 @@ pub(crate) mod cluster_entry;
 pub(crate) mod cluster_report;
 mod control_loop;
 mod decommission;
+pub(crate) mod disk_fence;
 mod disk_handover;
+mod foreign_disk;
 mod group_starter;
 mod holdings;
 mod join;
@@ -38,6 +40,7 @@ mod node_checkup;
 mod node_info;
 pub(crate) mod node_report;
 mod node_reporter;
+pub(crate) mod older_disk;
 mod partition_start;
 pub(crate) mod peer_calls;
 mod placement;
@@ -64,7 +67,7 @@ pub(crate) mod topic_admin;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lograft_core::FeatureLevel;
+use lograft_core::{ClusterId, FeatureLevel};
 use lograft_discovery::{DiscoveryReader, MembershipReader};
 use lograft_raft::RaftTiming;
 use lograft_storage::{Fs, Storage};
@@ -76,7 +79,9 @@ use self::checks_state::ChecksState;
 use self::cluster_entry::ClusterEntry;
 use self::cluster_report::ClusterReporter;
 use self::control_loop::{ControlLoop, PartitionChecks};
+use self::disk_fence::{DiskFence, DiskFenceParts, DiskState};
 use self::disk_handover::DiskHandover;
+use self::foreign_disk::ForeignDiskCheck;
 use self::group_starter::GroupStarter;
 use self::holdings::HoldingsReader;
 use self::join::SeedJoin;
@@ -90,6 +95,7 @@ use self::meta_replica::MetaReplicaStarter;
 use self::meta_voters::MetaVoters;
 use self::node_admin::NodeAdmin;
 use self::node_checkup::NodeCheckup;
+use self::older_disk::OlderDisk;
 use self::partition_start::PartitionStart;
 use self::peer_calls::PeerCalls;
 use self::placement::Placement;
@@ -110,6 +116,8 @@ use crate::clock::Clock;
 use crate::config::TopicDefaultsSource;
 use crate::exchange::NodeExchange;
 use crate::fatal::FatalSink;
+use crate::incarnation::IncarnationFiles;
+use crate::incarnation::group_marks::GroupMarks;
 use crate::net::AddressBook;
 use crate::serving::meta_group::MetaHandle;
 use crate::serving::replica::ReplicaMap;
@@ -157,6 +165,10 @@ pub(crate) struct ControlParts {
     pub(crate) level: FeatureLevel,
     /// The readings of this node and the others.
     pub(crate) exchange: NodeExchange,
+    /// The files with incarnations.
+    pub(crate) incarnations: IncarnationFiles,
+    /// The groups that were opened on the disk.
+    pub(crate) marks: GroupMarks,
 }
 
 /// The parts of control that the rest of the node uses. Cheap to clone.
@@ -194,6 +206,8 @@ pub(crate) struct Control {
     pub(crate) leader_admin: LeaderAdmin,
     /// Finalizes feature levels.
     pub(crate) levels: LevelAdmin,
+    /// Accepts older disks.
+    pub(crate) older_disk: OlderDisk,
     /// The nodes that discovery has found.
     pub(crate) membership: MembershipReader,
     /// The readings of this node and the others.
@@ -203,6 +217,8 @@ pub(crate) struct Control {
 /// The loops of control.
 pub(crate) struct ControlLoops {
     entry: Arc<ClusterEntry>,
+    disk_fence: DiskFence,
+    foreign_disk: ForeignDiskCheck,
     reconciler: Reconciler,
     control: ControlLoop,
     leader_watch: LeaderWatch,
@@ -214,18 +230,24 @@ impl ControlLoops {
     pub(crate) async fn run(self) {
         let Self {
             entry,
+            disk_fence,
+            foreign_disk,
             reconciler,
             control,
             leader_watch,
             addresses,
         } = self;
-        entry.enter().await;
-        tokio::join!(
-            reconciler.run(),
-            control.run(),
-            leader_watch.run(),
-            addresses.run(),
-        );
+        let inside = async {
+            entry.enter().await;
+            tokio::join!(
+                reconciler.run(),
+                control.run(),
+                leader_watch.run(),
+                addresses.run(),
+                foreign_disk.run(),
+            );
+        };
+        tokio::join!(disk_fence.run(), inside);
     }
 }
 
@@ -247,6 +269,9 @@ struct Shared {
     holdings: HoldingsReader,
     seeds: Seeds,
     registration: RegistrationFile,
+    released: watch::Sender<bool>,
+    disk_state: watch::Sender<DiskState>,
+    foreign: watch::Sender<Option<ClusterId>>,
 }
 
 impl Control {
@@ -256,6 +281,8 @@ impl Control {
         let entry = Arc::new(shared.entry(&parts));
         let loops = ControlLoops {
             entry: Arc::clone(&entry),
+            disk_fence: shared.disk_fence(&parts),
+            foreign_disk: shared.foreign_disk(&parts),
             reconciler: shared.reconciler(&parts),
             control: shared.control_loop(&parts),
             leader_watch: shared.leader_watch(&parts),
@@ -270,6 +297,7 @@ impl Shared {
         let (member, replicas) = (LocalMember::default(), ReplicaMap::default());
         let (tasks, known_leaders) = (TaskRegistry::default(), Arc::<KnownLeaders>::default());
         let catch_up = CatchUp::default();
+        let released = watch::Sender::new(false);
         let leaders = LeaderLookup {
             replicas: replicas.clone(),
             known: Arc::clone(&known_leaders),
@@ -295,6 +323,9 @@ impl Shared {
                 timing: parts.timing,
                 wake: tasks.wake(),
                 fatal: Arc::clone(&parts.fatal),
+                marks: parts.marks.clone(),
+                known: parts.exchange.incarnations().clone(),
+                released: released.subscribe(),
             },
             holdings: HoldingsReader {
                 replicas: replicas.clone(),
@@ -317,6 +348,9 @@ impl Shared {
             known_leaders,
             leaders,
             proposer,
+            released,
+            disk_state: watch::Sender::default(),
+            foreign: watch::Sender::default(),
         }
     }
 
@@ -340,6 +374,7 @@ impl Shared {
             local: Arc::clone(&reporter),
             defaults: Arc::clone(&defaults),
         });
+        let older_disk = self.older_disk(parts.marks, &parts.exchange, &parts.peers);
         let transfers = self.transfers(parts.peers);
         let (exchange, member) = (parts.exchange.clone(), self.member.clone());
         let placement = Placement {
@@ -374,6 +409,7 @@ impl Shared {
                 proposer: self.meta_handle(),
                 cluster: Arc::clone(&cluster),
             },
+            older_disk,
             member: self.member,
             readiness: self.readiness,
             replicas: self.replicas,
@@ -387,6 +423,22 @@ impl Shared {
             transfers,
             membership: parts.discovery.membership,
             exchange: parts.exchange,
+        }
+    }
+
+    fn older_disk(
+        &self,
+        marks: GroupMarks,
+        exchange: &NodeExchange,
+        peers: &Arc<dyn PeerCalls>,
+    ) -> OlderDisk {
+        OlderDisk {
+            member: self.member.clone(),
+            view: self.view.clone(),
+            replicas: self.replicas.clone(),
+            marks,
+            known: exchange.incarnations().clone(),
+            peers: Arc::clone(peers),
         }
     }
 
@@ -450,6 +502,30 @@ impl Shared {
             storage: parts.storage.clone(),
             replicas: self.replicas.clone(),
             fatal: Arc::clone(&parts.fatal),
+        }
+    }
+
+    fn disk_fence(&self, parts: &ControlParts) -> DiskFence {
+        DiskFence::new(DiskFenceParts {
+            member: self.member.clone(),
+            view: self.view.clone(),
+            replicas: self.replicas.clone(),
+            storage: parts.storage.clone(),
+            peers: Arc::clone(&parts.peers),
+            known: parts.exchange.incarnations().clone(),
+            files: parts.incarnations.clone(),
+            marks: parts.marks.clone(),
+            released: self.released.clone(),
+            state: self.disk_state.clone(),
+        })
+    }
+
+    fn foreign_disk(&self, parts: &ControlParts) -> ForeignDiskCheck {
+        ForeignDiskCheck {
+            member: self.member.clone(),
+            seeds: self.seeds.clone(),
+            peers: Arc::clone(&parts.peers),
+            foreign: self.foreign.clone(),
         }
     }
 
@@ -525,6 +601,8 @@ impl Shared {
                 file: self.registration.clone(),
                 proposer: self.meta_handle(),
                 tasks: self.tasks.clone(),
+                known: parts.exchange.incarnations().clone(),
+                replicas: self.replicas.clone(),
                 is_settled: false,
             },
             checkup: NodeCheckup {
@@ -536,6 +614,8 @@ impl Shared {
                 exchange: parts.exchange.clone(),
                 checks: self.checks.clone(),
                 readiness: self.readiness.clone(),
+                disk_state: self.disk_state.subscribe(),
+                foreign: self.foreign.subscribe(),
                 has_started: false,
                 measured: None,
             },

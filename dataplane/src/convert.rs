@@ -283,6 +283,7 @@ pub(crate) fn append_reply_to_proto(reply: wire::AppendReply) -> proto::AppendRe
     };
     proto::AppendReply {
         result: Some(result),
+        follower: None,
     }
 }
 
@@ -315,6 +316,8 @@ pub(crate) fn vote_request_to_proto(
         last: last.map(log_id_to_proto),
         pre_vote,
         leadership_transfer,
+        sender: None,
+        receiver_seen: None,
     }
 }
 
@@ -327,6 +330,8 @@ pub(crate) fn vote_request_from_proto(
         last,
         pre_vote,
         leadership_transfer,
+        sender: _,
+        receiver_seen: _,
     } = request;
     Ok(wire::VoteRequest {
         vote: vote_from_proto(vote)?,
@@ -346,6 +351,7 @@ pub(crate) fn vote_reply_to_proto(reply: wire::VoteReply) -> proto::VoteReply {
         vote: Some(vote_to_proto(vote)),
         granted,
         last: last.map(log_id_to_proto),
+        voter: None,
     }
 }
 
@@ -356,6 +362,7 @@ pub(crate) fn vote_reply_from_proto(
         vote,
         granted,
         last,
+        voter: _,
     } = reply;
     Ok(wire::VoteReply {
         vote: vote_from_proto(vote)?,

@@ -15,6 +15,7 @@ use lograft_core::{DiskMark, DiskReading, FeatureLevel, NodeId, NodeReading};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::incarnation::Incarnations;
 
 /// The last reading of another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,7 @@ struct Inner {
     level: FeatureLevel,
     replicas_max_count: u32,
     started: Instant,
+    incarnations: Incarnations,
     local: RwLock<LocalState>,
     peers: RwLock<BTreeMap<NodeId, PeerReading>>,
     agreement: RwLock<Agreement>,
@@ -70,6 +72,7 @@ impl NodeExchange {
             level,
             replicas_max_count,
             started: Instant::now(),
+            incarnations: Incarnations::default(),
             local: RwLock::default(),
             peers: RwLock::default(),
             agreement: RwLock::default(),
@@ -88,7 +91,13 @@ impl NodeExchange {
             oldest_unflushed,
             level: self.0.level,
             replicas_max_count: self.0.replicas_max_count,
+            incarnation: self.0.incarnations.own(),
         }
+    }
+
+    /// The incarnations of this node and the others.
+    pub fn incarnations(&self) -> &Incarnations {
+        &self.0.incarnations
     }
 
     /// The number of replicas that a node carries at most, `None` if it has not reported it. `own`
@@ -116,6 +125,9 @@ impl NodeExchange {
     /// Records the reading of another node. A node above the maximum number of nodes is ignored:
     /// the id is a claim of the sender.
     pub fn record(&self, node: NodeId, reading: NodeReading) {
+        if let Some(incarnation) = reading.incarnation {
+            self.0.incarnations.observe(node, incarnation);
+        }
         let received = PeerReading {
             reading: reading.bounded(),
             received: Instant::now(),

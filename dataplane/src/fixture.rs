@@ -126,6 +126,7 @@ async fn start_replica(storage: &Storage, node: NodeId, net: &Net) -> Arc<Replic
         group: GROUP,
         node,
         timing,
+        start: lograft_raft::GroupStart::default(),
     };
     let raft = RaftGroup::start(config, log.clone(), Box::new(machine), net.from(node))
         .await

@@ -43,6 +43,15 @@ pub struct Health {
     pub metrics: Arc<Metrics>,
 }
 
+impl Health {
+    pub(crate) fn new(readiness: &watch::Sender<Readiness>, metrics: &Arc<Metrics>) -> Self {
+        Self {
+            readiness: readiness.subscribe(),
+            metrics: Arc::clone(metrics),
+        }
+    }
+}
+
 /// Serves until dropped. A new connection is always accepted: if all places are taken, a silent one
 /// is closed for it. Otherwise a few dozen silent connections, which need no certificate, would
 /// hold up the probes of kubelet until it restarts the node.

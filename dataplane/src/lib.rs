@@ -18,6 +18,7 @@ mod fatal;
 pub mod health;
 pub mod host;
 mod identity;
+pub mod incarnation;
 mod listen;
 mod log_limit;
 mod memory_limit;

@@ -71,6 +71,7 @@ pub struct Metrics {
 
 struct Sampled {
     finalized_level: IntGauge,
+    replicas_fenced: IntGauge,
     replicas: IntGaugeVec,
     term: IntGaugeVec,
     leads: IntGaugeVec,
@@ -233,29 +234,25 @@ fn histogram(registry: &Registry, name: &str, text: &str) -> Result<Histogram, M
     Ok(made)
 }
 
+fn float_gauge(registry: &Registry, name: &str, text: &str) -> Result<Gauge, MetricsError> {
+    let made = Gauge::new(name, text)?;
+    registry.register(Box::new(made.clone()))?;
+    Ok(made)
+}
+
 impl Sampled {
     fn new(r: &Registry) -> Result<Self, MetricsError> {
         let at = &["topic", "partition"];
-        let certificate_expiry = Gauge::new(
-            "lograft_certificate_expiry_timestamp_seconds",
-            "Expiry of the node's certificate, since the Unix epoch.",
-        )?;
-        r.register(Box::new(certificate_expiry.clone()))?;
-        let resident = Gauge::new(
-            "lograft_process_resident_memory_bytes",
-            "Resident memory of the process.",
-        )?;
-        r.register(Box::new(resident.clone()))?;
-        let cpu = Gauge::new(
-            "lograft_process_cpu_seconds_total",
-            "User and system CPU time of the process.",
-        )?;
-        r.register(Box::new(cpu.clone()))?;
         Ok(Self {
             finalized_level: gauge(
                 r,
                 "lograft_finalized_feature_level",
                 "Feature level that the cluster has finalized, as this node knows it.",
+            )?,
+            replicas_fenced: gauge(
+                r,
+                "lograft_replicas_fenced",
+                "Replicas that do not vote because the disk is older than their votes.",
             )?,
             replicas: gauges(r, "lograft_replicas", "Replicas on this node.", &["role"])?,
             term: gauges(r, "lograft_raft_term", "Raft term of a replica.", at)?,
@@ -298,9 +295,21 @@ impl Sampled {
                 &["name", "severity"],
             )?,
             gossip: GossipMetrics::new(r)?,
-            certificate_expiry,
-            resident,
-            cpu,
+            certificate_expiry: float_gauge(
+                r,
+                "lograft_certificate_expiry_timestamp_seconds",
+                "Expiry of the node's certificate, since the Unix epoch.",
+            )?,
+            resident: float_gauge(
+                r,
+                "lograft_process_resident_memory_bytes",
+                "Resident memory of the process.",
+            )?,
+            cpu: float_gauge(
+                r,
+                "lograft_process_cpu_seconds_total",
+                "User and system CPU time of the process.",
+            )?,
         })
     }
 
@@ -330,6 +339,7 @@ impl Sampled {
         for partition in sample.partitions.iter().take(METRICS_PARTITIONS_MAX_COUNT) {
             self.take_partition(partition);
         }
+        self.replicas_fenced.set(int(sample.fenced_count as u64));
         self.finalized_level
             .set(i64::from(sample.finalized_level.get()));
         self.disk_free.set(int(sample.disk_free_bytes));

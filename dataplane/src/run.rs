@@ -42,6 +42,7 @@ use crate::fatal::{FatalCell, FatalError};
 use crate::health::{self, Health, Readiness};
 use crate::host::{self, TooFewFiles};
 use crate::identity::PeerIdentity;
+use crate::incarnation::IncarnationError;
 use crate::metrics::disk::MeteredFs;
 use crate::metrics::{Metrics, MetricsError};
 use crate::net::{AddressBook, Net, TcpNet};
@@ -50,7 +51,7 @@ use crate::tls::{Tls, TlsError};
 use crate::transport::{PeerPool, RaftPeers};
 use crate::watchdog::Watchdog;
 use discovery::Discovery;
-use disk::OpenDisk;
+use disk::{DiskHistory, OpenDisk};
 use port::ServedPort;
 use ports::Ports;
 use sampler::NodeSampler;
@@ -88,6 +89,9 @@ pub enum RunError {
         /// The identity in the certificate.
         identity: Arc<PeerIdentity>,
     },
+    /// The history of the data directory cannot be read or continued.
+    #[error("cannot raise the incarnation of the node")]
+    Incarnation(#[from] IncarnationError),
     /// Discovery cannot start.
     #[error("cannot start discovery")]
     Discovery(#[from] DiscoveryError),
@@ -234,15 +238,18 @@ impl Node {
             watchdog,
         } = OpenDisk::open(&config, &env, &fatal).await?;
         let info = node_info(&config, addresses);
-        let discovery = Discovery::new(&config, &env, &tls, (&info, gossip)).await?;
         let (book, addresses_known) = watch::channel(AddressBook::new());
         let pool = env.peer_pool(capacity, &tls, &metrics, addresses_known);
+        let history = DiskHistory::open(&config, &env, &storage, pool.exchange()).await?;
+        let own = (&info, history.incarnation.number);
+        let discovery = Discovery::new(&config, &env, &tls, own, gossip).await?;
         let resources = ControlResources {
             pool: pool.clone(),
             storage: storage.clone(),
             tls: Arc::clone(&tls),
             fatal: Arc::clone(&fatal),
             discovery: discovery.reader(),
+            history,
         };
         let (control, loops) = resources.control((&config, info), env, book);
         let mut tasks = JoinSet::new();
@@ -259,10 +266,7 @@ impl Node {
         tasks.spawn(loops.run());
         tasks.spawn(disk::watch_room(storage.clone()));
         tasks.spawn(Arc::clone(&tls).watch_files());
-        let told = Health {
-            readiness: readiness.subscribe(),
-            metrics: Arc::clone(&metrics),
-        };
+        let told = Health::new(&readiness, &metrics);
         tasks.spawn(health::serve(health, Arc::new(told)));
         let telling = tasks.spawn(services.follow(readiness.clone()));
         let client_port = client.serve(Arc::clone(&tls), &metrics, services.client_port()?);
@@ -381,6 +385,7 @@ struct ControlResources {
     tls: Arc<Tls>,
     fatal: Arc<FatalCell>,
     discovery: DiscoveryReader,
+    history: DiskHistory,
 }
 
 impl ControlResources {
@@ -396,6 +401,7 @@ impl ControlResources {
             tls,
             fatal,
             discovery,
+            history,
         } = self;
         let NodeEnv {
             net: _,
@@ -411,6 +417,8 @@ impl ControlResources {
         let exchange = pool.exchange().clone();
         let parts = ControlParts {
             exchange,
+            incarnations: history.files,
+            marks: history.marks,
             info,
             discovery,
             topic_defaults: TopicDefaultsSource::new(config),

@@ -206,13 +206,15 @@ fn the_generated_types_read_every_request_and_reply() {
         TransferLeadershipRequest, TransferLeadershipReply, DecommissionNodeRequest,
         DecommissionNodeReply, RecommissionNodeRequest, RecommissionNodeReply,
         PrepareStopRequest, PrepareStopReply, FinalizeLevelRequest, FinalizeLevelReply,
+        AcceptOlderDiskRequest, AcceptOlderDiskReply,
     );
     check_generated!(checked, raft::v1:
         AppendRequest, AppendReply, HeartbeatsRequest, HeartbeatsReply, VoteRequest, VoteReply,
         SnapshotChunk, SnapshotReply, TransferLeaderRequest, TransferLeaderReply,
         ProposeMetaRequest, ProposeMetaReply, DescribeNodeRequest, NodeReport,
         WatchLeadersRequest, LeaderHints, MoveLeaderRequest, MoveLeaderReply,
-        EvictMetaReplicaRequest, EvictMetaReplicaReply,
+        EvictMetaReplicaRequest, EvictMetaReplicaReply, CatchUpTargetRequest, CatchUpTargetReply,
+        AcceptOlderDiskRequest, AcceptOlderDiskReply,
     );
     for method in pool()
         .services()

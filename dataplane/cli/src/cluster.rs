@@ -1,6 +1,7 @@
 //! `lograft cluster`: health, leadership and membership.
 
 mod members;
+mod older_disk;
 mod render;
 
 use std::time::Duration;
@@ -51,6 +52,8 @@ pub(crate) enum ClusterCommand {
         #[arg(long, value_name = "LEVEL")]
         level: Option<u32>,
     },
+    /// Let a node vote although its disk is older than its votes; records may be lost
+    AcceptOlderDisk(AcceptOlderDiskArgs),
     /// Cancel the decommission of a node that still holds replicas
     Recommission {
         /// Node id or name
@@ -76,6 +79,19 @@ enum Group {
     Partition { topic: String, partition: u32 },
 }
 
+/// Options of `lograft cluster accept-older-disk`.
+#[derive(Debug, Args)]
+pub(crate) struct AcceptOlderDiskArgs {
+    /// Node id or name
+    node: String,
+    /// Only this group: TOPIC/PARTITION, or "meta" for the meta group (cluster metadata)
+    #[arg(long, value_parser = parse_group)]
+    group: Option<Group>,
+    /// Do it; otherwise only show what may be lost
+    #[arg(long)]
+    yes: bool,
+}
+
 /// Options of `lograft cluster decommission`.
 #[derive(Debug, Args)]
 pub(crate) struct DecommissionArgs {
@@ -96,6 +112,8 @@ enum ClusterError {
     NotHealthy,
     #[error("node {name} not found")]
     NodeNotFound { name: String },
+    #[error("nothing was changed")]
+    NotConfirmed,
     #[error("cannot decommission node {node} within {after}: it still holds {left} replicas")]
     StillDraining { node: u64, left: u32, after: String },
 }
@@ -108,6 +126,7 @@ impl CommandError for ClusterError {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::NotHealthy => return None,
+            Self::NotConfirmed => "add --yes to accept the loss",
             Self::NodeNotFound { .. } => "run `lograft cluster status` to list nodes",
             Self::StillDraining { .. } => {
                 "the decommission continues; run the same command to keep waiting"
@@ -149,6 +168,7 @@ pub(crate) async fn run(command: ClusterCommand, global: &GlobalArgs) -> Result<
         ClusterCommand::Transfer(args) => transfer(&client.admin(), args).await,
         ClusterCommand::Decommission(args) => decommission(&client, args).await,
         ClusterCommand::Finalize { level } => finalize(&client.admin(), level).await,
+        ClusterCommand::AcceptOlderDisk(args) => older_disk::accept(&client.admin(), args).await,
         ClusterCommand::Recommission { node } => recommission(&client.admin(), &node).await,
     }
 }

@@ -275,6 +275,23 @@ impl Admin {
             .await
     }
 
+    /// Accepts the older disk of a node: the fence of its groups is lifted although they were not
+    /// caught up, and records after the end of their logs may be lost. Returns these groups;
+    /// `dry_run` changes nothing.
+    pub async fn accept_older_disk(
+        &self,
+        request: wire::AcceptOlderDiskRequest,
+    ) -> Result<Vec<wire::FencedGroup>, ClientError> {
+        let reply = self
+            .pool
+            .call("accept older disk", Retry::Always, |node| {
+                let request = request.clone();
+                async move { node.admin().accept_older_disk(request).await }
+            })
+            .await?;
+        Ok(reply.groups)
+    }
+
     /// Finalizes a feature level, by default the newest that all nodes know. Irreversible: no node
     /// can return to a version that does not know it. Idempotent.
     pub async fn finalize_level(

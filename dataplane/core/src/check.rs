@@ -9,9 +9,9 @@ mod report;
 
 use std::fmt;
 
-use crate::ids::NodeId;
+use crate::ids::{ClusterId, NodeId};
 
-pub use evaluate::{ClockState, NodeFacts, StartPhase, evaluate};
+pub use evaluate::{ClockState, ForeignDisk, NodeFacts, StartPhase, evaluate};
 pub use placement::PlacementFindings;
 pub use report::{CheckReport, NodeChecks};
 
@@ -126,6 +126,9 @@ checks! {
     NotReady Note Decommissioned = "DECOMMISSIONED",
         "has been decommissioned permanently",
         "delete the node and its disk";
+    NotReady Critical DiskForeign = "DISK_FOREIGN",
+        "has a disk of cluster {disk_cluster}, but its seeds belong to cluster {cluster}",
+        "give the node its own disk, or an empty data directory: then it joins as a new node";
     NotReady Note NotInCluster = "NOT_IN_CLUSTER",
         "does not belong to a cluster",
         "bootstrap it, or configure seeds";
@@ -147,6 +150,14 @@ checks! {
     NotReady Critical DiskHung = "DISK_HUNG",
         "has a disk that hangs: a write has not returned for {for_ms} ms",
         "check the disk; the node ends by itself and is back once the disk works";
+    Node Critical DiskRunsTwice = "DISK_RUNS_TWICE",
+        "shares its disk with another process, which runs on a copy of it",
+        "stop one of the two processes, and restart the other one";
+    Node Critical DiskOlder = "DISK_OLDER",
+        "has a disk that is older than its votes: {count} groups do not vote on it before the \
+         other nodes have caught them up",
+        "wait; groups without a majority on other nodes wait for \"lograft cluster \
+         accept-older-disk\"";
     Node Critical DiskFull = "DISK_FULL",
         "takes no records: its disk has only {free_bytes} and {free_inodes} inodes free",
         "grow the disk, or lower the retention of topics";
@@ -222,6 +233,10 @@ pub enum Evidence {
     ForMs(u64),
     /// A node that the check is about.
     Node(NodeId),
+    /// The cluster that the check is about.
+    Cluster(ClusterId),
+    /// The cluster that the disk of the node belongs to.
+    DiskCluster(ClusterId),
 }
 
 impl Evidence {
@@ -234,6 +249,8 @@ impl Evidence {
             Self::DifferenceMs(_) => "difference_ms",
             Self::ForMs(_) => "for_ms",
             Self::Node(_) => "node_id",
+            Self::Cluster(_) => "cluster",
+            Self::DiskCluster(_) => "disk_cluster",
         }
     }
 
@@ -245,6 +262,7 @@ impl Evidence {
             }
             Self::DifferenceMs(ms) => ms.to_string(),
             Self::Node(node) => node.to_string(),
+            Self::Cluster(cluster) | Self::DiskCluster(cluster) => cluster.to_string(),
         }
     }
 
@@ -316,6 +334,8 @@ mod tests {
             Evidence::DifferenceMs(-4),
             Evidence::ForMs(5),
             Evidence::Node(NodeId(6)),
+            Evidence::Cluster(ClusterId::from_bytes([7; 16])),
+            Evidence::DiskCluster(ClusterId::from_bytes([8; 16])),
         ];
         for check in CheckName::ALL {
             let text = RaisedCheck::new(*check, all).text();

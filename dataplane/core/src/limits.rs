@@ -571,6 +571,31 @@ pub const BOOTSTRAP_MAX: Duration = Duration::from_secs(15);
 pub const META_LEADER_UNKNOWN_MAX: Duration = Duration::from_secs(3);
 /// Delay before a broken leader watch stream is reopened.
 pub const LEADER_WATCH_RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// Interval at which a node raises its incarnation while it votes or acknowledges entries, and
+/// stores what it has seen of the others. A copy of a disk that is older than about twice this is
+/// found.
+pub const INCARNATION_INTERVAL: Duration = Duration::from_secs(2);
+/// Time that the other nodes get at a start to say which incarnation of the node they have seen,
+/// before its groups campaign. Below the lower bound of the election timeout, which they wait for
+/// anyway; a group with one voter waits for this.
+pub const INCARNATION_ANSWERS_MAX: Duration = Duration::from_millis(500);
+/// Interval at which their answers are looked for.
+pub const INCARNATION_ANSWERS_INTERVAL: Duration = Duration::from_millis(20);
+/// Interval at which a node asks its seeds for their cluster, until one confirms its own.
+pub const FOREIGN_DISK_INTERVAL: Duration = Duration::from_secs(10);
+/// Interval of checks of fenced groups.
+pub const DISK_FENCE_INTERVAL: Duration = Duration::from_millis(500);
+/// Minimum duration of a fence: longer than an election, and than it takes the other nodes to tell
+/// each other's incarnations (`READING_INTERVAL`).
+pub const DISK_FENCE_MIN: Duration = Duration::from_secs(3);
+/// Timeout of a fenced replica's question for the end of its leader's log.
+pub const CATCH_UP_TARGET_MAX: Duration = Duration::from_secs(2);
+/// Maximum number of groups that ask concurrently.
+pub const CATCH_UP_TARGETS_MAX_COUNT: usize = 16;
+/// Timeout of a request to another node to accept its older disk.
+pub const ACCEPT_OLDER_DISK_MAX: Duration = Duration::from_secs(5);
+/// Time without a new entry after which a fenced replica asks again.
+pub const FENCED_PROGRESS_MAX: Duration = Duration::from_secs(5);
 /// Delay before replicas are reconciled again after an iteration that changed something.
 pub const RECONCILE_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// Maximum number of replicas that are opened concurrently.

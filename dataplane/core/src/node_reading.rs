@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::feature_level::FeatureLevel;
+use crate::incarnation::Incarnation;
 use crate::limits::{CLOCK_READING_MAX_MS, UNFLUSHED_AGE_SHOWN_MAX};
 
 /// Whether a node's disk has room, in the order of severity.
@@ -47,6 +48,8 @@ pub struct NodeReading {
     pub level: FeatureLevel,
     /// Number of replicas that it carries at most; 0 if it does not report it.
     pub replicas_max_count: u32,
+    /// Its incarnation; `None` if it does not report it.
+    pub incarnation: Option<Incarnation>,
 }
 
 impl NodeReading {
@@ -60,6 +63,7 @@ impl NodeReading {
             oldest_unflushed,
             level,
             replicas_max_count,
+            incarnation,
         } = self;
         Self {
             clock_ms: clock_ms.clamp(0, CLOCK_READING_MAX_MS),
@@ -73,6 +77,7 @@ impl NodeReading {
             oldest_unflushed: oldest_unflushed.min(UNFLUSHED_AGE_SHOWN_MAX),
             level,
             replicas_max_count,
+            incarnation,
         }
     }
 }
@@ -95,6 +100,7 @@ mod tests {
             oldest_unflushed: Duration::MAX,
             level: FeatureLevel(u32::MAX),
             replicas_max_count: u32::MAX,
+            incarnation: None,
         };
         let bounded = reading.bounded();
         assert_eq!(bounded.clock_ms, CLOCK_READING_MAX_MS);

@@ -40,6 +40,18 @@ pub struct GroupConfig {
     pub node: NodeId,
     /// The timing of the group.
     pub timing: RaftTiming,
+    /// How the replica starts.
+    pub start: GroupStart,
+}
+
+/// How a replica starts in its group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupStart {
+    /// Fenced, because its disk is older than its promises: see
+    /// [`RaftGroup::fence`](crate::RaftGroup::fence).
+    pub is_fenced: bool,
+    /// Without campaigns until [`RaftGroup::release`](crate::RaftGroup::release).
+    pub is_held: bool,
 }
 
 impl GroupConfig {
@@ -49,6 +61,7 @@ impl GroupConfig {
             group,
             node,
             timing: RaftTiming::default(),
+            start: GroupStart::default(),
         }
     }
 }

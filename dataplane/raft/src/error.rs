@@ -100,6 +100,16 @@ pub enum RaftError {
         #[source]
         source: BoxError,
     },
+    /// The disk of this replica is older than its promises: it neither votes nor leads, and takes
+    /// entries only from a leader that is confirmed without it.
+    #[error("the disk of this replica is older than its votes, so it is fenced")]
+    Fenced,
+    /// The node is not a member of the group by its committed membership.
+    #[error("node {node} is not a member of the group")]
+    NotMember {
+        /// The node.
+        node: NodeId,
+    },
     /// The replica was shut down or has failed (see [`crate::GroupStatus::fatal`]).
     #[error("the replica is stopped")]
     Stopped,

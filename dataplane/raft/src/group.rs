@@ -1,6 +1,7 @@
 //! The handle of a group's replica on this node.
 
 mod contact;
+mod fencing;
 mod flush_guard;
 mod inbound;
 mod membership;
@@ -34,6 +35,7 @@ use crate::state_machine_adapter::{Raft, StateMachineAdapter};
 use crate::status::{GroupStatus, Role};
 use crate::transport::PeerTransport;
 use crate::types::Types;
+use crate::vote_fence::{FenceStage, VoteFence};
 
 pub use propose::{Committed, ProposeHandle};
 
@@ -52,6 +54,7 @@ struct Inner {
     purge: purge::PurgeState,
     append_streams: AppendStreams,
     contact: contact::LeaderContact,
+    fence: VoteFence,
     status: watch::Receiver<GroupStatus>,
     stalled: watch::Receiver<bool>,
     stopping: Arc<AtomicBool>,
@@ -79,7 +82,15 @@ impl RaftGroup {
         transport: Arc<dyn PeerTransport>,
     ) -> Result<Self, RaftError> {
         let group = config.group;
-        let raft_config = raft_config(group, config.timing)?;
+        let start = config.start;
+        let stage = if start.is_fenced {
+            FenceStage::Asking
+        } else {
+            FenceStage::Lifted
+        };
+        let fence = VoteFence::new(stage, start.is_held);
+        let mut raft_config = raft_config(group, config.timing)?;
+        raft_config.enable_elect = fence.may_campaign();
         let snapshots = Snapshots::default();
         let machine = StateMachineAdapter::open(log.clone(), machine, snapshots.clone())
             .map_err(|source| RaftError::Start { group, source })?;
@@ -89,6 +100,7 @@ impl RaftGroup {
             node: config.node,
             transport,
             append_streams: append_streams.clone(),
+            fence: fence.clone(),
         };
         let store = LogStore::new(log.clone());
         let raft = Raft::new(config.node, Arc::new(raft_config), network, store, machine)
@@ -104,6 +116,7 @@ impl RaftGroup {
             raft: raft.clone(),
             log: log.clone(),
             purge: purge.clone(),
+            fence: fence.clone(),
             stopping: stopping.clone(),
         };
         let (stalled, is_stalled) = watch::channel(false);
@@ -117,6 +130,7 @@ impl RaftGroup {
             purge,
             append_streams,
             contact: contact::LeaderContact::default(),
+            fence,
             status,
             stopping,
         };
@@ -143,8 +157,9 @@ impl RaftGroup {
     /// first one (split brain).
     ///
     /// Fails with [`RaftError::AlreadyInitialized`] if this replica has a log or a vote,
-    /// [`RaftError::NotAmongVoters`] or [`RaftError::Stopped`].
+    /// [`RaftError::NotAmongVoters`], [`RaftError::Fenced`] or [`RaftError::Stopped`].
     pub async fn initialize(&self, voters: BTreeSet<NodeId>) -> Result<(), RaftError> {
+        self.check_fence()?;
         self.inner
             .raft
             .initialize(voters)
@@ -184,6 +199,7 @@ impl RaftGroup {
             raft: self.inner.raft.clone(),
             log: self.inner.log.clone(),
             purge: self.inner.purge.clone(),
+            fence: self.inner.fence.clone(),
             stopping: self.inner.stopping.clone(),
         }
     }
@@ -255,6 +271,10 @@ fn raft_config(group: GroupId, timing: RaftTiming) -> Result<Config, RaftError> 
         // and `GroupStatus::ready` (an applied entry of the current term) would be true too early:
         // the check for duplicate batches would then miss those entries.
         enable_leader_restore: Some(false),
+        // A follower whose disk was put back to an older copy is sent the entries again. It cannot
+        // vote before it has them (see `vote_fence`), which is what makes this safe. Otherwise the
+        // leader would keep it at the end that it remembers, and never reach it.
+        allow_log_reversion: Some(true),
         ..Config::default()
     };
     config.validate().map_err(|error| RaftError::Timing {

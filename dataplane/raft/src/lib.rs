@@ -25,6 +25,7 @@ mod state_machine_adapter;
 mod status;
 mod transport;
 mod types;
+mod vote_fence;
 pub mod wire;
 
 #[cfg(test)]
@@ -33,7 +34,7 @@ mod fixture_tests;
 #[path = "../../core/tests/support/fixtures.rs"]
 mod fixtures;
 
-pub use config::{GroupConfig, RaftTiming};
+pub use config::{GroupConfig, GroupStart, RaftTiming};
 pub use error::{BoxError, ProposeError, RaftError};
 pub use fence::Fence;
 pub use group::{Committed, ProposeHandle, RaftGroup};
@@ -42,3 +43,4 @@ pub use read::read_log;
 pub use state_machine::{Response, StateMachine};
 pub use status::{FollowerStatus, GroupFatal, GroupStatus, PurgeStatus, Role};
 pub use transport::{AppendReplies, PeerTransport, TransportError};
+pub use vote_fence::FenceStage;

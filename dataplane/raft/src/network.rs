@@ -22,10 +22,12 @@ use openraft::raft::{
 use openraft::{OptionalSend, RPCTypes};
 
 use crate::convert::{log_id_to_raft, vote_from_raft, vote_to_raft};
+use crate::error::RaftError;
 use crate::membership::decode_membership;
 use crate::snapshot::RaftSnapshot;
 use crate::transport::{PeerTransport, TransportError};
 use crate::types::{RaftVote, Types};
+use crate::vote_fence::VoteFence;
 use crate::wire::{self, AppendReply};
 
 mod append_stream;
@@ -42,6 +44,7 @@ pub(crate) struct PeerClientFactory {
     pub(crate) node: NodeId,
     pub(crate) transport: Arc<dyn PeerTransport>,
     pub(crate) append_streams: AppendStreams,
+    pub(crate) fence: VoteFence,
 }
 
 impl RaftNetworkFactory<Types> for PeerClientFactory {
@@ -54,6 +57,7 @@ impl RaftNetworkFactory<Types> for PeerClientFactory {
             to: target,
             transport: self.transport.clone(),
             append_streams: self.append_streams.clone(),
+            fence: self.fence.clone(),
             has_no_room: Arc::default(),
         }
     }
@@ -67,6 +71,7 @@ pub(crate) struct PeerClient {
     to: NodeId,
     transport: Arc<dyn PeerTransport>,
     append_streams: AppendStreams,
+    fence: VoteFence,
     /// The peer has refused records for lack of room.
     has_no_room: Arc<AtomicBool>,
 }
@@ -86,11 +91,20 @@ impl PeerClient {
         }
     }
 
+    /// A fenced replica sends nothing: a leader among them ends there, its followers elect another.
+    fn check_fence(&self) -> Result<(), RPCError<Types>> {
+        if self.fence.stage().is_lifted() {
+            return Ok(());
+        }
+        Err(RPCError::Unreachable(Unreachable::new(&RaftError::Fenced)))
+    }
+
     async fn heartbeat(
         &self,
         request: AppendEntriesRequest<Types>,
         timeout: Duration,
     ) -> Result<AppendReply, RPCError<Types>> {
+        self.check_fence()?;
         let request = request_from_raft(request);
         let reply = self
             .transport
@@ -165,6 +179,7 @@ impl RaftNetworkV2<Types> for PeerClient {
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
         async move {
+            self.check_fence()?;
             let Some(first) = input.next().await else {
                 return Ok(stream::empty().boxed());
             };
@@ -217,6 +232,7 @@ impl RaftNetworkV2<Types> for PeerClient {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        self.check_fence()?;
         let checkpoint = snapshot.snapshot;
         let membership = decode_membership(&checkpoint.membership)
             .map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))?;
@@ -251,6 +267,7 @@ impl RaftNetworkV2<Types> for PeerClient {
         request: TransferLeaderRequest<Types>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        self.check_fence()?;
         let sent = transfer_from_raft(&request);
         let reply = self
             .transport
@@ -276,6 +293,7 @@ impl PeerClient {
         pre_vote: bool,
         timeout: Duration,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.check_fence()?;
         let sent = vote_from_request(request, pre_vote);
         let reply = self
             .transport

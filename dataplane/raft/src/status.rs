@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lograft_core::{GroupId, LogId, LogIndex, NodeId, Term};
 
 use crate::error::BoxError;
+use crate::vote_fence::FenceStage;
 
 /// The role of a replica in its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +97,8 @@ pub struct GroupStatus {
     pub followers: BTreeMap<NodeId, FollowerStatus>,
     /// The progress of the replica's purge.
     pub purge: PurgeStatus,
+    /// Whether the replica may vote and lead.
+    pub fence: FenceStage,
     /// Set if the raft core has failed.
     pub fatal: Option<GroupFatal>,
 }

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use lograft_core::GroupId;
-use lograft_raft::{GroupConfig, PeerTransport, RaftError, RaftGroup, RaftTiming, StateMachine};
+use lograft_raft::{
+    GroupConfig, GroupStart, PeerTransport, RaftError, RaftGroup, RaftTiming, StateMachine,
+};
 use lograft_storage::GroupLog;
-use tokio::sync::Notify;
-use tracing::error;
+use tokio::sync::{Notify, watch};
+use tracing::{error, warn};
 
 use crate::error_text::error_chain;
 use crate::fatal::{FatalError, FatalSink};
 use crate::identity::Member;
+use crate::incarnation::Incarnations;
+use crate::incarnation::group_marks::GroupMarks;
 
 /// Makes the raft transport for a member of a cluster.
 pub(crate) type TransportFactory = Arc<dyn Fn(Member) -> Arc<dyn PeerTransport> + Send + Sync>;
@@ -22,6 +26,17 @@ pub(crate) struct GroupStarter {
     pub(crate) timing: RaftTiming,
     pub(crate) wake: Arc<Notify>,
     pub(crate) fatal: Arc<dyn FatalSink>,
+    pub(crate) marks: GroupMarks,
+    pub(crate) known: Incarnations,
+    /// Whether groups may campaign.
+    pub(crate) released: watch::Receiver<bool>,
+}
+
+/// The log that a replica starts on.
+pub(crate) struct OpenedLog {
+    pub(crate) log: GroupLog,
+    /// Whether it is empty although its group has started: its folder may have been lost.
+    pub(crate) is_unexpectedly_empty: bool,
 }
 
 impl GroupStarter {
@@ -30,17 +45,54 @@ impl GroupStarter {
         &self,
         member: Member,
         group: GroupId,
-        log: GroupLog,
+        opened: OpenedLog,
         machine: Box<dyn StateMachine>,
     ) -> Result<RaftGroup, RaftError> {
+        let start = GroupStart {
+            is_fenced: self.is_fenced(group, &opened).await,
+            is_held: !*self.released.borrow(),
+        };
+        let log = opened.log;
         let config = GroupConfig {
             group,
             node: member.node,
             timing: self.timing,
+            start,
         };
         let raft = RaftGroup::start(config, log, machine, (self.transport)(member)).await?;
         self.watch(&raft);
+        if start.is_held {
+            self.release_later(raft.clone());
+        }
         Ok(raft)
+    }
+
+    /// Marks the group as opened, before its first vote. Returns whether it is fenced.
+    async fn is_fenced(&self, group: GroupId, opened: &OpenedLog) -> bool {
+        let is_lost = opened.is_unexpectedly_empty && self.marks.is_known(group);
+        if is_lost {
+            error!(
+                %group,
+                "replica folder is missing: it does not vote until the others have caught it up"
+            );
+        }
+        let marked = self.marks.open(group, is_lost).await;
+        let is_fenced = marked.unwrap_or_else(|error| {
+            let error = error_chain(&error);
+            warn!(%group, error, "cannot mark the group as opened");
+            is_lost
+        });
+        is_fenced || self.known.heard().is_some()
+    }
+
+    fn release_later(&self, raft: RaftGroup) {
+        let mut released = self.released.clone();
+        tokio::spawn(async move {
+            // At its end, the node stops.
+            if released.wait_for(|released| *released).await.is_ok() {
+                raft.release();
+            }
+        });
     }
 
     /// Wakes the control loop when the group's term, leader or membership changes, and reports a

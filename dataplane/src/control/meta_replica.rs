@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use super::blocking::run_blocking;
 use super::catch_up::CatchUp;
-use super::group_starter::GroupStarter;
+use super::group_starter::{GroupStarter, OpenedLog};
 use super::local_member::LocalMember;
 use super::meta_repair::is_set_aside;
 use super::registration::Phase;
@@ -94,9 +94,11 @@ impl MetaReplicaStarter {
         let last = log.last_id();
         let fatal = Arc::clone(&self.fatal);
         let machine = Box::new(MetaMachine::new(self.view.clone(), self.level, fatal));
-        let started = self
-            .groups
-            .start(member, GroupId::META, log.clone(), machine);
+        let opened = OpenedLog {
+            log: log.clone(),
+            is_unexpectedly_empty: false,
+        };
+        let started = self.groups.start(member, GroupId::META, opened, machine);
         let raft = match started.await {
             Ok(raft) => raft,
             Err(error) => {

@@ -1,14 +1,16 @@
 //! Evaluates the named checks of this node, and from them whether it is ready.
 
-use lograft_core::check::{NodeChecks, NodeFacts, StartPhase, evaluate};
+use lograft_core::check::{ForeignDisk, NodeChecks, NodeFacts, StartPhase, evaluate};
 use lograft_core::limits::READING_INTERVAL;
 use lograft_core::metadata::Metadata;
-use lograft_core::{DiskReading, FeatureLevel};
+use lograft_core::{ClusterId, DiskReading, FeatureLevel};
 use lograft_storage::Storage;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::catch_up::CatchUp;
 use super::checks_state::ChecksState;
+use super::disk_fence::DiskState;
 use super::holdings::HoldingsReader;
 use super::local_member::LocalMember;
 use super::readiness_state::ReadinessState;
@@ -30,6 +32,8 @@ pub(crate) struct NodeCheckup {
     pub(crate) exchange: NodeExchange,
     pub(crate) checks: ChecksState,
     pub(crate) readiness: ReadinessState,
+    pub(crate) disk_state: watch::Receiver<DiskState>,
+    pub(crate) foreign: watch::Receiver<Option<ClusterId>>,
     /// Whether the node has been ready once.
     pub(crate) has_started: bool,
     /// When the disk was measured last.
@@ -45,11 +49,17 @@ impl NodeCheckup {
         self.exchange.set_members(&members, all_report);
         let start = self.start_phase(metadata);
         self.has_started |= start == StartPhase::Done;
+        let disk_state = *self.disk_state.borrow();
+        let own = self.member.get().map(|member| member.cluster);
+        let foreign = own.zip(*self.foreign.borrow());
         let facts = NodeFacts {
             start,
             disk: self.exchange.local().disk,
             disk_stuck: self.storage.write_probe().health().stuck,
             clock: self.exchange.time().state,
+            foreign_disk: foreign.map(|(of_disk, of_seeds)| ForeignDisk { of_disk, of_seeds }),
+            fenced_count: disk_state.fenced_count,
+            disk_runs_twice: disk_state.runs_twice,
         };
         let checks = NodeChecks::of(&evaluate(&facts));
         self.readiness.set(readiness(&checks));

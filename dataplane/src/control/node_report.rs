@@ -72,4 +72,6 @@ pub(crate) struct ReplicaReport {
     pub(crate) bytes: u64,
     /// Entries that each follower is behind. Only a leader reports them.
     pub(crate) lags: BTreeMap<NodeId, u64>,
+    /// Whether it does not vote, because the disk is older than its votes.
+    pub(crate) fenced: bool,
 }

@@ -6,7 +6,7 @@ use lograft_core::check::{CheckReport, NodeChecks, PlacementFindings};
 use lograft_core::{DiskMark, FeatureLevel, LogId, LogIndex, NodeId, NodeState};
 use lograft_discovery::DiscoveryReader;
 use lograft_discovery::gossip::Gossip;
-use lograft_raft::{GroupStatus, Role};
+use lograft_raft::{GroupStatus, RaftGroup, Role};
 use lograft_storage::{GroupLog, Storage};
 
 use super::checks_state::ChecksState;
@@ -131,7 +131,11 @@ impl NodeReporter {
             gossip: self.discovery.gossip.as_ref().map(Gossip::report),
             ..Sample::default()
         };
+        let meta = self.replicas.meta();
+        let is_fenced = |raft: &RaftGroup| !raft.fence_stage().is_lifted();
+        sample.fenced_count += usize::from(meta.is_some_and(|meta| is_fenced(&meta.raft)));
         for replica in self.replicas.all().values() {
+            sample.fenced_count += usize::from(is_fenced(&replica.raft));
             let status = replica.raft.watch();
             let status = status.borrow();
             match status.role {
@@ -176,5 +180,6 @@ fn replica_report(status: &GroupStatus, log: &GroupLog, marks: Watermarks) -> Re
         high_watermark: marks.high_watermark,
         bytes: log.bytes_on_disk(),
         lags: lags.map(|(node, follower)| (*node, follower.lag)).collect(),
+        fenced: !status.fence.is_lifted(),
     }
 }

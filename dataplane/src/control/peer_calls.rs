@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use lograft_core::metadata::Registration;
-use lograft_core::{FeatureLevel, GroupId, LogIndex, NodeId, Term};
+use lograft_core::{FeatureLevel, GroupId, LogId, LogIndex, NodeId, Offset, Term};
 
 use super::known_leaders::LeaderChange;
 use super::node_report::NodeReport;
@@ -93,6 +93,24 @@ pub(crate) struct LeaderMove {
     pub(crate) to: NodeId,
 }
 
+/// Which fences are lifted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AcceptedGroups {
+    /// Only this group; all if there is none.
+    pub(crate) group: Option<GroupId>,
+    /// Whether nothing changes.
+    pub(crate) is_dry_run: bool,
+}
+
+/// A replica that is fenced, or was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FencedReplica {
+    /// The group.
+    pub(crate) group: GroupId,
+    /// The offset after its last record.
+    pub(crate) log_end: Offset,
+}
+
 /// Request of an empty node to join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct JoinCall {
@@ -143,6 +161,24 @@ pub(crate) trait PeerCalls: Send + Sync + 'static {
 
     /// Requests the leader of the meta group to remove this node from the group.
     fn evict_meta(&self, route: CallRoute, timeout: Duration) -> PeerAnswer<()>;
+
+    /// Asks a node for the end of a group's log, confirmed by a majority after the call: what this
+    /// node's fenced replica must have before it votes again. `None` if the node does not lead the
+    /// group. In any case, it has seen the incarnation of this node.
+    fn catch_up_target(
+        &self,
+        route: CallRoute,
+        group: GroupId,
+        timeout: Duration,
+    ) -> PeerAnswer<Option<LogId>>;
+
+    /// Lifts fences of a node on the decision of an operator.
+    fn accept_older_disk(
+        &self,
+        route: CallRoute,
+        groups: AcceptedGroups,
+        timeout: Duration,
+    ) -> PeerAnswer<Vec<FencedReplica>>;
 
     /// Registers this node with the cluster of the node at an address.
     fn join(&self, address: Arc<str>, call: JoinCall, timeout: Duration) -> PeerAnswer<JoinAnswer>;

@@ -18,7 +18,8 @@ use tracing::{error, info, warn};
 use self::plan::{Assigned, Step, plan};
 use super::blocking::run_blocking;
 use super::catch_up::CatchUp;
-use super::group_starter::GroupStarter;
+use super::disk_fence::FENCE_LEVEL;
+use super::group_starter::{GroupStarter, OpenedLog};
 use super::holdings::HoldingsReader;
 use super::local_member::LocalMember;
 use super::repair::SetAside;
@@ -99,7 +100,7 @@ impl Reconciler {
     }
 
     async fn open(&self, me: Member, assigned: Assigned) {
-        let Some(log) = self.open_log(&assigned).await else {
+        let Some(opened) = self.open_log(&assigned).await else {
             return;
         };
         let Assigned {
@@ -109,7 +110,8 @@ impl Reconciler {
         } = assigned;
         let state = SharedState::new(PartitionState::default());
         let machine = PartitionMachine::new(group, state.clone(), Arc::clone(&self.fatal));
-        let started = self.groups.start(me, group, log.clone(), Box::new(machine));
+        let log = opened.log.clone();
+        let started = self.groups.start(me, group, opened, Box::new(machine));
         let raft = match started.await {
             Ok(raft) => raft,
             Err(error) => return self.cannot_start(group, &log, &error).await,
@@ -139,7 +141,7 @@ impl Reconciler {
         }
     }
 
-    async fn open_log(&self, assigned: &Assigned) -> Option<GroupLog> {
+    async fn open_log(&self, assigned: &Assigned) -> Option<OpenedLog> {
         let Assigned {
             group,
             topic,
@@ -148,9 +150,10 @@ impl Reconciler {
         let (storage, id) = (self.storage.clone(), *group);
         let opening = move || {
             make_room(&storage, id);
-            storage.open_group(id, GroupOptions::default())
+            let opened = storage.open_group(id, GroupOptions::default());
+            (opened, has_copies(&storage, id))
         };
-        let opened = run_blocking(opening).await?;
+        let (opened, is_repaired) = run_blocking(opening).await?;
         let (log, recovered) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -161,7 +164,20 @@ impl Reconciler {
         if let Some(torn) = recovered.torn {
             warn!(%group, topic, %partition, index = %torn.index, "torn log tail truncated");
         }
-        Some(log)
+        Some(OpenedLog {
+            log,
+            // A replica that is repaired was evicted before, and starts empty.
+            is_unexpectedly_empty: recovered.created && !is_repaired && self.has_started(*group),
+        })
+    }
+
+    /// Whether the group has started, in a cluster whose nodes all mark the groups that they open.
+    fn has_started(&self, group: GroupId) -> bool {
+        let metadata = self.view.load();
+        metadata.finalized_level() >= FENCE_LEVEL
+            && metadata
+                .group(group)
+                .is_some_and(|place| place.partition.started)
     }
 
     fn cannot_open(&self, assigned: &Assigned, error: &OpenError) {
@@ -207,7 +223,12 @@ impl Reconciler {
             storage.remove_set_aside(group)
         };
         match run_blocking(removing).await {
-            Some(Ok(())) => info!(%group, "replica removed"),
+            Some(Ok(())) => {
+                info!(%group, "replica removed");
+                if let Err(error) = self.groups.marks.forget(group).await {
+                    warn!(%group, error = error_chain(&error), "cannot forget the removed group");
+                }
+            }
             Some(Err(error)) => {
                 warn!(%group, error = error_chain(&error), "cannot delete the replica's files");
             }
@@ -245,15 +266,17 @@ impl Reconciler {
 // The group has evicted the replica before, so the others have all committed entries. Without the
 // space, the replica could not be replicated again.
 fn make_room(storage: &Storage, group: GroupId) {
-    let has_copies = || {
-        let copies = storage.corrupt_copies();
-        copies.is_ok_and(|copies| copies.contains_key(&group))
-    };
     let is_low = || storage.check_disk().is_ok_and(|mark| mark != DiskMark::Ok);
-    if has_copies()
+    if has_copies(storage, group)
         && is_low()
         && let Err(error) = storage.empty_set_aside(group)
     {
         warn!(%group, error = error_chain(&error), "cannot delete the corrupt copies");
     }
+}
+
+/// Whether corrupt files of the group were set aside.
+fn has_copies(storage: &Storage, group: GroupId) -> bool {
+    let copies = storage.corrupt_copies();
+    copies.is_ok_and(|copies| copies.contains_key(&group))
 }

@@ -4,12 +4,15 @@ use lograft_core::NodeState;
 use lograft_core::metadata::{Command, Metadata};
 use tracing::{info, warn};
 
+use super::disk_fence::is_enforced;
 use super::local_member::LocalMember;
 use super::node_info::NodeInfo;
 use super::registration::{Phase, RegistrationError, RegistrationFile, RegistrationState};
 use super::task_registry::{TaskKind, TaskRegistry};
 use crate::error_text::error_chain;
+use crate::incarnation::Incarnations;
 use crate::serving::meta_group::MetaHandle;
+use crate::serving::replica::ReplicaMap;
 
 /// Checks the registration.
 pub(crate) struct RegistrationCheck {
@@ -18,13 +21,19 @@ pub(crate) struct RegistrationCheck {
     pub(crate) file: RegistrationFile,
     pub(crate) proposer: MetaHandle,
     pub(crate) tasks: TaskRegistry,
+    pub(crate) known: Incarnations,
+    pub(crate) replicas: ReplicaMap,
     /// Whether the file is known to say `Phase::Member`.
     pub(crate) is_settled: bool,
 }
 
 impl RegistrationCheck {
-    /// Proposes this node's name and addresses if the metadata has others.
+    /// Proposes this node's name and addresses if the metadata has others. Not while the disk is
+    /// fenced: of two processes on copies of one disk, the others must keep the one that they know.
     pub(crate) fn check_addresses(&self, metadata: &Metadata) {
+        if !self.is_current(metadata) {
+            return;
+        }
         let Some(node) = self.member.node().and_then(|node| metadata.node(node)) else {
             return;
         };
@@ -45,6 +54,15 @@ impl RegistrationCheck {
             }
             updated.is_ok()
         });
+    }
+
+    /// Whether another node has seen this process as the current one of the node.
+    fn is_current(&self, metadata: &Metadata) -> bool {
+        let meta = self.replicas.meta();
+        let is_fenced = meta.is_none_or(|meta| !meta.raft.fence_stage().is_lifted());
+        let is_alone = metadata.members().count() <= 1;
+        let is_unknown = is_enforced(metadata) == Some(true) && !self.known.is_confirmed();
+        !is_fenced && self.known.heard().is_none() && (is_alone || !is_unknown)
     }
 
     /// Records durably that this node is a member, once the metadata contains it. From then on an

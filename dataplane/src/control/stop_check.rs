@@ -223,6 +223,7 @@ impl Group<'_> {
         match (self.reports.replica(node, self.id), lag) {
             (None, _) => Some("has not created its replica yet"),
             (Some(replica), _) if replica.corrupt => Some("has a corrupt replica"),
+            (Some(replica), _) if replica.fenced => Some("does not vote, its disk is older"),
             (Some(_), Some(lag)) if *lag <= IN_SYNC_LAG_MAX_COUNT => None,
             (Some(_), _) => Some("is behind"),
         }

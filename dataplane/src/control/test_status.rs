@@ -1,7 +1,7 @@
 //! Raft statuses for the tests of control.
 
 use lograft_core::{GroupId, LogId, LogIndex, NodeId, Term};
-use lograft_raft::{FollowerStatus, GroupStatus, PurgeStatus, Role};
+use lograft_raft::{FenceStage, FollowerStatus, GroupStatus, PurgeStatus, Role};
 
 use super::test_metadata::ids;
 
@@ -29,6 +29,7 @@ pub(crate) fn leading(node: u64, voters: &[u64]) -> GroupStatus {
         purged: None,
         followers: std::collections::BTreeMap::new(),
         purge: PurgeStatus::default(),
+        fence: FenceStage::Lifted,
         fatal: None,
     }
 }

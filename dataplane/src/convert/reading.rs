@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lograft_core::check::{CheckReport, NodeChecks, Severity};
-use lograft_core::{DiskMark, DiskReading, FeatureLevel, NodeReading};
+use lograft_core::{DiskMark, DiskReading, FeatureLevel, Incarnation, NodeReading};
 use lograft_proto::raft::v1 as proto;
 
 pub(crate) fn to_proto(reading: NodeReading) -> proto::NodeReading {
@@ -13,6 +13,7 @@ pub(crate) fn to_proto(reading: NodeReading) -> proto::NodeReading {
         oldest_unflushed,
         level,
         replicas_max_count,
+        incarnation,
     } = reading;
     let DiskReading {
         mark,
@@ -37,7 +38,18 @@ pub(crate) fn to_proto(reading: NodeReading) -> proto::NodeReading {
         oldest_unflushed_ms: u64::try_from(oldest_unflushed.as_millis()).unwrap_or(u64::MAX),
         feature_level: level.get(),
         replicas_max_count,
+        incarnation: incarnation.map(incarnation_to_proto),
     }
+}
+
+pub(crate) const fn incarnation_to_proto(incarnation: Incarnation) -> proto::Incarnation {
+    let Incarnation { number, session } = incarnation;
+    proto::Incarnation { number, session }
+}
+
+pub(crate) const fn incarnation_from_proto(incarnation: proto::Incarnation) -> Incarnation {
+    let proto::Incarnation { number, session } = incarnation;
+    Incarnation { number, session }
 }
 
 /// Every value is in its bounds afterwards. An unknown mark is of a later version and counts as
@@ -59,6 +71,7 @@ pub(crate) fn from_proto(reading: proto::NodeReading) -> NodeReading {
         oldest_unflushed_ms,
         feature_level,
         replicas_max_count,
+        incarnation,
     } = reading;
     let reading = NodeReading {
         clock_ms,
@@ -72,6 +85,7 @@ pub(crate) fn from_proto(reading: proto::NodeReading) -> NodeReading {
         oldest_unflushed: Duration::from_millis(oldest_unflushed_ms),
         level: FeatureLevel(feature_level),
         replicas_max_count,
+        incarnation: incarnation.map(incarnation_from_proto),
     };
     reading.bounded()
 }
@@ -143,6 +157,10 @@ mod tests {
             oldest_unflushed: Duration::from_millis(50),
             level: FeatureLevel(2),
             replicas_max_count: 3000,
+            incarnation: Some(Incarnation {
+                number: 7,
+                session: u64::MAX,
+            }),
         };
         assert_eq!(from_proto(to_proto(reading)), reading);
         let later = proto::NodeReading {

@@ -45,6 +45,8 @@ pub struct Sample {
     pub learners_count: usize,
     /// Replicas whose files are damaged.
     pub corrupt_count: usize,
+    /// Replicas that do not vote because the disk is older than their votes, with the meta group.
+    pub fenced_count: usize,
     /// Each partition's replica; those beyond `METRICS_PARTITIONS_MAX_COUNT` are not shown.
     pub partitions: Vec<PartitionSample>,
     /// The finalized feature level, as this node knows it.

@@ -1,6 +1,5 @@
 //! The wiring of discovery: gossip and seeds into the membership view.
 
-mod incarnation;
 mod key_file;
 mod own_state;
 
@@ -50,15 +49,6 @@ pub enum DiscoveryError {
     /// The node's zone and addresses are too long for a datagram.
     #[error("cannot gossip the state of this node")]
     Facts(#[from] FactsTooLarge),
-    /// The incarnation cannot be stored.
-    #[error("cannot store the incarnation in {path}")]
-    Incarnation {
-        /// The file.
-        path: PathBuf,
-        /// The error of the system.
-        #[source]
-        source: io::Error,
-    },
     /// A thread that read files has panicked.
     #[error("startup task panicked or was cancelled")]
     Task(#[source] tokio::task::JoinError),
@@ -80,12 +70,13 @@ struct RunningGossip {
 }
 
 impl Discovery {
-    /// Reads the keys and raises the incarnation. The data directory is open, thus locked.
+    /// Reads the keys. `number` is that of the node's incarnation.
     pub(super) async fn new(
         config: &NodeConfig,
         env: &NodeEnv,
         tls: &Arc<Tls>,
-        (info, socket): (&NodeInfo, Option<Box<dyn DatagramSocket>>),
+        (info, number): (&NodeInfo, u64),
+        socket: Option<Box<dyn DatagramSocket>>,
     ) -> Result<Self, DiscoveryError> {
         let lookup = |addresses: &[String]| {
             let addresses = addresses.iter().map(|address| address.as_str().into());
@@ -98,7 +89,7 @@ impl Discovery {
             let (seed_lookup, gossip_seeds) = lookup(&settings.seeds(&config.seeds));
             lookups.push(seed_lookup);
             let facts = NodeFacts {
-                incarnation: incarnation::raise(&env.fs, &config.data_dir).await?,
+                incarnation: number,
                 ..facts(info, env.level)
             };
             let start = GossipStart {

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use lograft_core::MemoryBudgets;
 use lograft_core::limits::{DISK_CHECK_INTERVAL, REFUSAL_LOG_INTERVAL};
+use lograft_core::{Incarnation, MemoryBudgets};
 use lograft_storage::{Fs, Storage, StorageConfig, WriterDrive};
 use tracing::{info, warn};
 
 use super::{NodeEnv, RunError};
 use crate::config::NodeConfig;
+use crate::exchange::NodeExchange;
 use crate::fatal::{FatalCell, FatalError, FatalSink};
+use crate::incarnation::group_marks::GroupMarks;
+use crate::incarnation::{IncarnationError, IncarnationFiles};
 use crate::watchdog::Watchdog;
 use crate::{LogLimit, error_chain, memory_limit};
 
@@ -18,6 +21,34 @@ pub(super) struct OpenDisk {
     pub(super) storage: Storage,
     pub(super) budgets: MemoryBudgets,
     pub(super) watchdog: Watchdog,
+}
+
+/// The past of the data directory.
+pub(super) struct DiskHistory {
+    pub(super) files: IncarnationFiles,
+    pub(super) marks: GroupMarks,
+    pub(super) incarnation: Incarnation,
+}
+
+impl DiskHistory {
+    /// Raises the incarnation, before anybody hears of this process. The data directory is open,
+    /// thus locked.
+    pub(super) async fn open(
+        config: &NodeConfig,
+        env: &NodeEnv,
+        storage: &Storage,
+        exchange: &NodeExchange,
+    ) -> Result<Self, IncarnationError> {
+        let files = IncarnationFiles::new(Arc::clone(&env.fs), &config.data_dir);
+        let fs = Arc::clone(&env.fs);
+        let marks = GroupMarks::load(fs, &config.data_dir, storage.clone()).await?;
+        let incarnation = files.start(exchange.incarnations()).await?;
+        Ok(Self {
+            files,
+            marks,
+            incarnation,
+        })
+    }
 }
 
 /// Measures the room on the disk at an interval, until dropped. A measurement that hangs takes one

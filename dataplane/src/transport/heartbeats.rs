@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::status::raft_error_of;
+use super::status::{older_disk, raft_error_of};
 use super::{ChannelClass, ChannelError, PeerPool};
 use crate::convert::{self, ConvertError, Route};
 use crate::identity::Member;
@@ -255,6 +255,11 @@ impl Heartbeats {
         while let Some(reply) = replies.message().await? {
             if let Some(reading) = reply.reading {
                 let reading = convert::reading::from_proto(reading);
+                let known = self.pool.exchange().incarnations();
+                let incarnation = reading.incarnation;
+                if incarnation.is_some_and(|incarnation| !known.observe(to, incarnation)) {
+                    return Err(older_disk(to).into());
+                }
                 self.pool.exchange().record(to, reading);
             }
             for answer in reply.answers {

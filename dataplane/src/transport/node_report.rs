@@ -116,6 +116,7 @@ fn replica_to_proto(report: ReplicaReport) -> proto::ReplicaReport {
         high_watermark,
         bytes,
         lags,
+        fenced,
     } = report;
     let ids = |nodes: std::collections::BTreeSet<NodeId>| nodes.iter().map(|n| n.get()).collect();
     proto::ReplicaReport {
@@ -140,6 +141,7 @@ fn replica_to_proto(report: ReplicaReport) -> proto::ReplicaReport {
             .collect(),
         ready_leader,
         joint_voters: ids(joint_voters),
+        fenced,
     }
 }
 
@@ -160,6 +162,7 @@ fn replica_from_proto(report: proto::ReplicaReport) -> ReplicaReport {
         lags,
         ready_leader,
         joint_voters,
+        fenced,
     } = report;
     let ids = |nodes: Vec<u64>| nodes.into_iter().map(NodeId).collect();
     ReplicaReport {
@@ -181,6 +184,7 @@ fn replica_from_proto(report: proto::ReplicaReport) -> ReplicaReport {
             .into_iter()
             .map(|lag| (NodeId(lag.node_id), lag.entries))
             .collect(),
+        fenced,
     }
 }
 
@@ -209,6 +213,7 @@ mod tests {
             high_watermark: Offset(6),
             bytes: 1000,
             lags: [(NodeId(1), 0), (NodeId(3), 2)].into(),
+            fenced: true,
         };
         let report = NodeReport {
             member: Some(Member {

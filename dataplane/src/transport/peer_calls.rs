@@ -8,7 +8,7 @@ use futures_util::stream::StreamExt;
 use lograft_core::limits::GRPC_MESSAGE_MAX_BYTES;
 use lograft_core::metadata::Registration;
 use lograft_core::reason::cut_text;
-use lograft_core::{ClusterId, GroupId, LogIndex, NodeId, Term};
+use lograft_core::{ClusterId, GroupId, LogId, LogIndex, NodeId, Offset, Term};
 use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
 use lograft_proto::admin::v1::{JoinReply, JoinRequest};
 use lograft_proto::raft::v1 as proto;
@@ -21,6 +21,7 @@ use super::status::{error_from_wire, error_of, is_unknown_call};
 use super::{ChannelClass, ChannelError, PeerPool};
 use crate::control::known_leaders::LeaderChange;
 use crate::control::node_report::NodeReport;
+use crate::control::peer_calls::{AcceptedGroups, FencedReplica};
 use crate::control::peer_calls::{
     AppliedCommand, CallRoute, JoinAnswer, JoinCall, LeaderChangeStream, LeaderMove, PeerAnswer,
     PeerCallError, PeerCalls, PeerFailure,
@@ -73,20 +74,32 @@ impl PeerCalls for PeerPool {
     }
 
     fn watch_leaders(&self, route: CallRoute) -> PeerAnswer<LeaderChangeStream> {
+        let exchange = self.exchange().clone();
+        let own = exchange.incarnations().own();
         let request = proto::WatchLeadersRequest {
             route: Some(route_to_proto(route, GroupId::META)),
+            incarnation: own.map(convert::reading::incarnation_to_proto),
         };
-        let (node, exchange) = (self.node(route.to), self.exchange().clone());
+        let node = self.node(route.to);
         Box::pin(async move {
             let mut node = node.map_err(|error| unreachable(&error))?;
             let opened = node.watch_leaders(Request::new(request)).await;
             let failed = |status: Status| failed(&status, "WatchLeaders");
             let stream = opened.map_err(failed)?.into_inner();
             let changes = stream.map(move |batch| {
-                let proto::LeaderHints { hints, reading } = batch.map_err(failed)?;
+                let proto::LeaderHints {
+                    hints,
+                    reading,
+                    receiver_seen,
+                } = batch.map_err(failed)?;
                 if let Some(reading) = reading {
                     exchange.record(route.to, convert::reading::from_proto(reading));
                 }
+                if let Some(seen) = receiver_seen {
+                    let seen = convert::reading::incarnation_from_proto(seen);
+                    exchange.incarnations().hear_of_self(route.to, seen);
+                }
+                exchange.incarnations().set_answered(route.to);
                 Ok(hints.iter().map(change_from_proto).collect())
             });
             Ok(changes.boxed())
@@ -123,6 +136,53 @@ impl PeerCalls for PeerPool {
             node.evict_meta_replica(request).await
         });
         Box::pin(async move { answer.await.map(|proto::EvictMetaReplicaReply {}| ()) })
+    }
+
+    fn catch_up_target(
+        &self,
+        route: CallRoute,
+        group: GroupId,
+        timeout: Duration,
+    ) -> PeerAnswer<Option<LogId>> {
+        let own = self.exchange().incarnations().own();
+        let request = proto::CatchUpTargetRequest {
+            route: Some(route_to_proto(route, group)),
+            incarnation: own.map(convert::reading::incarnation_to_proto),
+        };
+        let limit = Limit("CatchUpTarget", timeout);
+        let answer = call(self.node(route.to), limit, |mut node| async move {
+            node.catch_up_target(request).await
+        });
+        Box::pin(async move {
+            let proto::CatchUpTargetReply { last } = answer.await?;
+            Ok(last.map(convert::log_id_from_proto))
+        })
+    }
+
+    fn accept_older_disk(
+        &self,
+        route: CallRoute,
+        groups: AcceptedGroups,
+        timeout: Duration,
+    ) -> PeerAnswer<Vec<FencedReplica>> {
+        let AcceptedGroups { group, is_dry_run } = groups;
+        let request = proto::AcceptOlderDiskRequest {
+            route: Some(route_to_proto(route, GroupId::META)),
+            group_id: group.map(GroupId::get),
+            dry_run: is_dry_run,
+        };
+        let limit = Limit("AcceptOlderDisk", timeout);
+        let answer = call(self.node(route.to), limit, |mut node| async move {
+            node.accept_older_disk(request).await
+        });
+        Box::pin(async move {
+            let proto::AcceptOlderDiskReply { replicas } = answer.await?;
+            let replicas = replicas.into_iter().map(|replica| FencedReplica {
+                group: GroupId(replica.group_id),
+                log_end: Offset(replica.log_end_offset),
+            });
+            Ok(replicas.collect())
+        })
     }
 
     fn join(&self, address: Arc<str>, join: JoinCall, timeout: Duration) -> PeerAnswer<JoinAnswer> {

@@ -22,10 +22,11 @@ use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
 use super::heartbeats::Heartbeats;
-use super::status::raft_error_of;
+use super::status::{older_disk, raft_error_of};
 use super::{ChannelClass, ChannelError, PeerPool};
 use crate::convert::{self, ConvertError, Route};
 use crate::identity::Member;
+use crate::incarnation::Incarnations;
 
 /// Raft's way to the other replicas.
 pub struct RaftPeers {
@@ -108,6 +109,7 @@ impl PeerTransport for RaftPeers {
         requests: BoxStream<'static, AppendRequest>,
     ) -> BoxFuture<'static, Result<AppendReplies, TransportError>> {
         let client = self.client(to, ChannelClass::Appends);
+        let known = self.pool.exchange().incarnations().clone();
         let route = Some(self.route(to, group));
         let (alive, ended) = oneshot::channel();
         let requests = Requests {
@@ -124,6 +126,7 @@ impl PeerTransport for RaftPeers {
                 from: to,
                 inner: Some(inner),
                 alive: Some(alive),
+                known,
             }
             .boxed())
         })
@@ -147,8 +150,26 @@ impl PeerTransport for RaftPeers {
         request: VoteRequest,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<VoteReply, TransportError>> {
-        let request = convert::vote_request_to_proto(request, self.route(to, group));
-        let call = |mut client: Client| async move { client.vote(request).await };
+        let known = self.pool.exchange().incarnations();
+        let incarnation = convert::reading::incarnation_to_proto;
+        let request = proto::VoteRequest {
+            sender: known.own().map(incarnation),
+            receiver_seen: known.seen(to).map(incarnation),
+            ..convert::vote_request_to_proto(request, self.route(to, group))
+        };
+        let known = known.clone();
+        let call = |mut client: Client| async move {
+            let reply = client.vote(request).await?;
+            // The vote of a node that another process on a newer disk has taken the place of.
+            let voter = reply
+                .get_ref()
+                .voter
+                .map(convert::reading::incarnation_from_proto);
+            match voter {
+                Some(voter) if !known.observe(to, voter) => Err(older_disk(to)),
+                _ => Ok(reply),
+            }
+        };
         self.ask(
             to,
             (ChannelClass::Control, timeout),
@@ -226,12 +247,17 @@ struct Replies {
     from: NodeId,
     inner: Option<Streaming<proto::AppendReply>>,
     alive: Option<oneshot::Sender<()>>,
+    known: Incarnations,
 }
 
 impl Replies {
     fn read(&self, reply: Result<proto::AppendReply, Status>) -> ReplyResult {
         let node = self.from;
         let reply = reply.map_err(|status| raft_error_of(node, status))?;
+        let follower = reply.follower.map(convert::reading::incarnation_from_proto);
+        if follower.is_some_and(|follower| !self.known.observe(node, follower)) {
+            return Err(raft_error_of(node, older_disk(node)));
+        }
         convert::append_reply_from_proto(reply).map_err(|error| TransportError::Refused {
             node,
             source: error.into(),

@@ -80,6 +80,12 @@ pub(crate) fn is_unsent(status: &Status) -> bool {
     false
 }
 
+/// The reply of a process that another one on a newer disk has taken the place of: its vote or its
+/// acknowledgement must not count, because the other one may promise something else.
+pub(super) fn older_disk(node: NodeId) -> Status {
+    Status::unavailable(format!("the disk of node {node} is older than its votes"))
+}
+
 /// Why a raft request failed. A status with a cause, or with a code that no node sends, was made on
 /// this side: the peer was not reached.
 pub(super) fn raft_error_of(node: NodeId, status: Status) -> TransportError {

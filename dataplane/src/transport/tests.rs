@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use lograft_core::capacity::Capacity;
 use lograft_core::{
-    ClusterId, Entry, EntryKind, FeatureLevel, GroupId, LogId, LogIndex, Proposal, Term, Vote,
+    ClusterId, Entry, EntryKind, FeatureLevel, GroupId, Incarnation, LogId, LogIndex, Proposal,
+    Term, Vote,
 };
 use lograft_raft::{
     BoxError, GroupConfig, PeerTransport, RaftGroup, Response, StateMachine, TransportError, wire,
@@ -23,6 +24,7 @@ use crate::clock::SystemClock;
 use crate::config::TlsConfig;
 use crate::host;
 use crate::identity::Member;
+use crate::incarnation::Incarnations;
 use crate::listen::{self, ListenLimits};
 use crate::net::{PeerTarget, TcpNet};
 use crate::pki::Ca;
@@ -72,6 +74,7 @@ struct Groups {
     /// One for each call: its route is checked.
     calls: AtomicUsize,
     removed: Mutex<Vec<NodeId>>,
+    incarnations: Incarnations,
 }
 
 impl GroupLookup for Groups {
@@ -90,6 +93,10 @@ impl GroupLookup for Groups {
 
     fn is_removed(&self, node: NodeId) -> bool {
         self.removed.lock().unwrap().contains(&node)
+    }
+
+    fn incarnations(&self) -> Option<Incarnations> {
+        Some(self.incarnations.clone())
     }
 }
 
@@ -323,6 +330,37 @@ async fn a_request_for_somebody_else_is_refused() {
 
     two.groups.removed.lock().unwrap().push(NodeId(1));
     assert!(refusal(vote(2, GROUP.get()).await).contains("was removed"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vote_from_or_to_an_older_disk_is_refused() {
+    let ca = Ca::new();
+    let book = watch::Sender::new(AddressBook::new());
+    let one = TestNode::start(&ca, 1, &book).await;
+    let two = TestNode::start(&ca, 2, &book).await;
+    let of = |number, session| Incarnation { number, session };
+    let (sender, receiver) = (one.exchange.incarnations(), &two.groups.incarnations);
+    sender.set_own(of(5, 1));
+    receiver.set_own(of(9, 2));
+    let vote = || one.peers.vote(NodeId(2), GROUP, vote_request(), PATIENCE);
+    let refusal = |result: Result<wire::VoteReply, TransportError>| match result {
+        Err(TransportError::Refused { source, .. }) => source.to_string(),
+        other => panic!("expected a refusal, got {other:?}"),
+    };
+    vote().await.unwrap();
+    assert_eq!(receiver.seen(NodeId(1)), Some(of(5, 1)));
+    // Another process of the sender was there.
+    assert!(receiver.observe(NodeId(1), of(7, 3)));
+    assert!(refusal(vote().await).contains("the disk of node 1 is older"));
+    sender.set_own(of(8, 1));
+    vote().await.unwrap();
+    // The sender has seen a newer process of the receiver.
+    sender.observe(NodeId(2), of(10, 4));
+    assert!(refusal(vote().await).contains("the disk of this node is older"));
+    let heard = receiver.heard().map(|heard| heard.incarnation);
+    assert_eq!(heard, Some(of(10, 4)));
+    receiver.set_own(of(11, 2));
+    vote().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -200,6 +200,48 @@ impl Cluster {
         process
     }
 
+    /// Starts the process of a node again, where it was.
+    pub(crate) async fn restart_process(&mut self, at: usize) -> Process {
+        let member = &mut self.members[at];
+        let Addresses {
+            client,
+            peer,
+            health,
+            gossip: _,
+        } = member.addresses;
+        member.config.listen = ListenConfig {
+            client,
+            peer,
+            health,
+        };
+        let config = member.config.clone();
+        self.start_process(&config).await
+    }
+
+    /// Starts a second process of a node on another data directory and on ports of its own.
+    pub(crate) async fn start_copy(&self, at: usize, data_dir: PathBuf) -> Process {
+        let config = NodeConfig {
+            data_dir,
+            listen: ListenConfig {
+                client: any_port(),
+                peer: any_port(),
+                health: any_port(),
+            },
+            seeds: self.seeds(),
+            ..self.members[at].config.clone()
+        };
+        self.start_process(&config).await
+    }
+
+    async fn start_process(&self, config: &NodeConfig) -> Process {
+        let name = config.data_dir.parent().and_then(Path::file_name).unwrap();
+        let file = self.file(&name.to_string_lossy());
+        std::fs::write(&file, serde_yaml::to_string(config).unwrap()).unwrap();
+        let process = Process::start(&file, &[]);
+        process.addresses().await;
+        process
+    }
+
     /// Of the configuration of a node that runs as a process.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(format!("{name}.yaml"))

@@ -103,7 +103,7 @@ async fn a_node_that_comes_back_on_other_ports_is_reached_within_2_s() {
     let took = begun.elapsed();
     println!("reached after {took:?}");
     assert!(took < Duration::from_secs(2), "{took:?}");
-    assert_eq!(cluster.gossiped(0, "n2").await.unwrap().incarnation, 2);
+    assert!(cluster.gossiped(0, "n2").await.unwrap().incarnation > 1);
 }
 
 /// The metadata have none of the addresses, and no quorum can change them.

@@ -18,6 +18,7 @@ mod levels;
 mod lifecycle;
 mod load;
 mod newer_disk;
+mod older_disk;
 mod ports;
 mod prepare_stop;
 mod process;

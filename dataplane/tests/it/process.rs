@@ -49,7 +49,7 @@ impl Process {
         whole.lines().map(line).collect()
     }
 
-    fn said(&self, text: &str) -> Option<Value> {
+    pub(crate) fn said(&self, text: &str) -> Option<Value> {
         let is_it = |line: &Value| line["fields"]["message"].as_str() == Some(text);
         self.lines().into_iter().find(is_it)
     }
@@ -80,12 +80,12 @@ impl Process {
 
     /// Ends it without a grace period, as kubelet does after the grace period or a host that
     /// vanishes.
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
     }
 
     /// How it ends by itself.
-    async fn ended(&mut self) -> ExitStatus {
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         eventually("the process to end", async || {
             self.child.try_wait().unwrap()
         })
@@ -113,7 +113,7 @@ pub(crate) async fn get(cluster: &Cluster, at: usize, path: &str) -> Option<Stri
     Some(answer)
 }
 
-async fn serves(cluster: &Cluster, at: usize) {
+pub(crate) async fn serves(cluster: &Cluster, at: usize) {
     eventually("the process to be ready", async || {
         let answer = get(cluster, at, "/readyz").await?;
         answer.starts_with("HTTP/1.1 200").then_some(())
@@ -131,7 +131,7 @@ const SLOW: RaftSettings = RaftSettings {
 const ELECTION: Duration = Duration::from_millis(SLOW.election_min_ms);
 
 /// Three processes; a topic of three partitions, all of it led by the first.
-async fn three(raft: RaftSettings) -> (Cluster, Vec<Process>) {
+pub(crate) async fn three(raft: RaftSettings) -> (Cluster, Vec<Process>) {
     let mut cluster = Cluster::new();
     let mut processes = vec![cluster.add_process(raft.clone(), &[]).await];
     cluster.bootstrap(0).await.unwrap();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{CheckName, Evidence, RaisedCheck};
+use crate::ids::ClusterId;
 use crate::limits::FLUSH_HANG_SHOWN_MIN;
 use crate::node_reading::{DiskMark, DiskReading};
 
@@ -43,6 +44,15 @@ pub enum ClockState {
     },
 }
 
+/// A disk of another cluster than the seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForeignDisk {
+    /// The cluster of the disk.
+    pub of_disk: ClusterId,
+    /// The cluster of the seeds.
+    pub of_seeds: ClusterId,
+}
+
 /// The facts that a node's checks depend on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
@@ -54,6 +64,12 @@ pub struct NodeFacts {
     pub disk_stuck: Duration,
     /// Its clock.
     pub clock: ClockState,
+    /// The cluster of its disk and that of its seeds, if they differ.
+    pub foreign_disk: Option<ForeignDisk>,
+    /// Number of groups that do not vote because its disk is older than their votes.
+    pub fenced_count: u64,
+    /// Whether another process runs on a copy of its disk.
+    pub disk_runs_twice: bool,
 }
 
 /// The raised checks, in the order of the table.
@@ -63,12 +79,18 @@ pub fn evaluate(facts: &NodeFacts) -> Vec<RaisedCheck> {
         disk,
         disk_stuck,
         clock,
+        foreign_disk,
+        fenced_count,
+        disk_runs_twice,
     } = *facts;
     let raised = [
         start_check(start),
         hang_check(disk_stuck),
         disk_check(disk),
         clock_check(clock),
+        foreign_disk.map(foreign_check),
+        older_check(fenced_count),
+        disk_runs_twice.then(|| RaisedCheck::new(CheckName::DiskRunsTwice, [])),
     ];
     let mut raised: Vec<RaisedCheck> = raised.into_iter().flatten().collect();
     raised.sort_by_key(|check| check.name);
@@ -107,6 +129,17 @@ fn disk_check(disk: DiskReading) -> Option<RaisedCheck> {
         Evidence::FreeInodes(disk.free_inodes),
     ];
     Some(RaisedCheck::new(name, evidence))
+}
+
+fn foreign_check(foreign: ForeignDisk) -> RaisedCheck {
+    let ForeignDisk { of_disk, of_seeds } = foreign;
+    let evidence = [Evidence::DiskCluster(of_disk), Evidence::Cluster(of_seeds)];
+    RaisedCheck::new(CheckName::DiskForeign, evidence)
+}
+
+fn older_check(fenced_count: u64) -> Option<RaisedCheck> {
+    let evidence = Evidence::Count(fenced_count);
+    (fenced_count > 0).then(|| RaisedCheck::new(CheckName::DiskOlder, [evidence]))
 }
 
 fn clock_check(clock: ClockState) -> Option<RaisedCheck> {

@@ -19,6 +19,7 @@ use crate::network::wire_form::{
 };
 use crate::snapshot::to_snapshot;
 use crate::types::Types;
+use crate::vote_fence::VoteFence;
 use crate::wire::{
     AppendReply, AppendRequest, SnapshotReply, SnapshotRequest, TransferReply, TransferRequest,
     VoteReply, VoteRequest,
@@ -37,9 +38,11 @@ impl RaftGroup {
     {
         let failure = RequestFailure::default();
         let contact = self.inner.contact.clone();
+        let fence = self.inner.fence.clone();
         let checked = CheckedRequests {
             requests: Box::pin(requests),
             log: self.inner.log.clone(),
+            fence: fence.clone(),
             failure: failure.clone(),
         };
         let replies = self
@@ -47,6 +50,8 @@ impl RaftGroup {
             .raft
             .stream_append(checked)
             .map(move |result| match result {
+                // Checked again: the replica may have been fenced since the request.
+                Ok(_) if !fence.stage().takes_entries() => Err(RaftError::Fenced),
                 Ok(result) => {
                     let reply = reply_from_raft(&result);
                     contact.on_reply(&reply);
@@ -62,8 +67,10 @@ impl RaftGroup {
 
     /// Handles a leader's heartbeat or probe.
     ///
-    /// Fails if an entry is corrupt or malformed, or with [`RaftError::Stopped`].
+    /// Fails if an entry is corrupt or malformed, or with [`RaftError::Fenced`] or
+    /// [`RaftError::Stopped`].
     pub async fn on_heartbeat(&self, request: AppendRequest) -> Result<AppendReply, RaftError> {
+        self.check_entries_allowed()?;
         let request = request_to_raft(request)?;
         let prev = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);
@@ -73,6 +80,7 @@ impl RaftGroup {
             .append_entries(request)
             .await
             .map_err(|_| RaftError::Stopped)?;
+        self.check_entries_allowed()?;
         if response.is_conflict() && prev.is_none() {
             // A request that starts with the first entry has no predecessor to conflict with.
             return Err(RaftError::Stopped);
@@ -82,8 +90,10 @@ impl RaftGroup {
         Ok(reply)
     }
 
-    /// Handles a candidate's vote or pre-vote request. Fails with [`RaftError::Stopped`].
+    /// Handles a candidate's vote or pre-vote request. Fails with [`RaftError::Fenced`] or
+    /// [`RaftError::Stopped`].
     pub async fn on_vote(&self, request: VoteRequest) -> Result<VoteReply, RaftError> {
+        self.check_fence()?;
         // openraft answers a granted vote only after `LogStore::save_vote` has flushed it. A
         // pre-vote changes nothing and is not written.
         let pre_vote = request.pre_vote;
@@ -94,6 +104,9 @@ impl RaftGroup {
             self.inner.raft.vote(request).await
         };
         let response = response.map_err(|_| RaftError::Stopped)?;
+        // A vote that was granted while the replica was fenced is not delivered, so it counts for
+        // nobody.
+        self.check_fence()?;
         Ok(VoteReply {
             vote: vote_from_raft(&response.vote),
             granted: response.vote_granted,
@@ -104,8 +117,9 @@ impl RaftGroup {
     /// Installs a leader's snapshot and replies when it is on disk.
     ///
     /// Fails with [`RaftError::EntryMalformed`] if its membership does not decode, or with
-    /// [`RaftError::Stopped`].
+    /// [`RaftError::Fenced`] or [`RaftError::Stopped`].
     pub async fn on_snapshot(&self, request: SnapshotRequest) -> Result<SnapshotReply, RaftError> {
+        self.check_entries_allowed()?;
         let SnapshotRequest { vote, snapshot } = request;
         tracing::info!(group = %self.group(), last = %snapshot.last, "installing snapshot");
         let index = snapshot.last.index;
@@ -131,11 +145,13 @@ impl RaftGroup {
         })
     }
 
-    /// Handles the leader's request to transfer its leadership. Fails with [`RaftError::Stopped`].
+    /// Handles the leader's request to transfer its leadership. Fails with [`RaftError::Fenced`] or
+    /// [`RaftError::Stopped`].
     pub async fn on_transfer_leader(
         &self,
         request: TransferRequest,
     ) -> Result<TransferReply, RaftError> {
+        self.check_fence()?;
         let request = transfer_to_raft(request);
         match self.inner.raft.handle_transfer_leader(request).await {
             Ok(reply) => Ok(transfer_reply_from_raft(&reply)),
@@ -158,6 +174,15 @@ impl RequestFailure {
     }
 }
 
+/// Refuses all entries while the replica is fenced and has no target.
+fn check_fence(fence: &VoteFence) -> Result<(), RaftError> {
+    if fence.stage().takes_entries() {
+        Ok(())
+    } else {
+        Err(RaftError::Fenced)
+    }
+}
+
 /// Refuses records while the disk is full.
 // The replica stays a follower: it answers heartbeats, votes, and takes entries without records. It
 // acknowledges nothing that it does not have, so the leader sees a follower that lags. Once the
@@ -176,6 +201,7 @@ fn check_room(log: &GroupLog, request: &AppendRequest) -> Result<(), RaftError> 
 struct CheckedRequests<S> {
     requests: Pin<Box<S>>,
     log: GroupLog,
+    fence: VoteFence,
     failure: RequestFailure,
 }
 
@@ -189,7 +215,9 @@ where
         ready!(self.log.write_budget().poll_room(cx));
         self.requests.as_mut().poll_next(cx).map(|request| {
             let request = request?;
-            let admitted = check_room(&self.log, &request).and_then(|()| request_to_raft(request));
+            let admitted = check_fence(&self.fence)
+                .and_then(|()| check_room(&self.log, &request))
+                .and_then(|()| request_to_raft(request));
             match admitted {
                 Ok(request) => Some(request),
                 Err(error) => {

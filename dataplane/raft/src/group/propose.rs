@@ -93,6 +93,10 @@ impl RaftGroup {
         data: AppData,
         expected_term: Term,
     ) -> Result<ProposeHandle, ProposeError> {
+        // The only voter of a group commits alone: it must not while its disk is older.
+        if !self.inner.fence.stage().is_lifted() {
+            return Err(ProposeError::NotLeader { leader: None });
+        }
         // `with_leader` makes openraft reject the proposal if the term has changed. Without it, a
         // batch that was checked for duplicates against the state of one term could enter the log
         // in a later one, after another leader has already appended a retry of the same batch.

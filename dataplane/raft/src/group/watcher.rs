@@ -19,6 +19,7 @@ use crate::convert::{log_id_from_raft, membership_from_raft};
 use crate::error::{BoxError, RaftError};
 use crate::state_machine_adapter::Raft;
 use crate::status::{FollowerStatus, GroupFatal, GroupStatus, Role};
+use crate::vote_fence::VoteFence;
 
 /// The parts of a replica that its status is read from.
 pub(super) struct StatusSource {
@@ -26,6 +27,7 @@ pub(super) struct StatusSource {
     pub(super) raft: Raft,
     pub(super) log: GroupLog,
     pub(super) purge: PurgeState,
+    pub(super) fence: VoteFence,
     pub(super) stopping: Arc<AtomicBool>,
 }
 
@@ -54,7 +56,8 @@ impl StatusSource {
             .map(log_id_from_raft);
         let term = Term(server.vote.leader_id.term);
         let membership = membership_from_raft(server.membership_config.membership());
-        let is_stalled = self.log.disk_lags();
+        let fence = self.fence.stage();
+        let is_stalled = self.log.disk_lags() || !fence.is_lifted();
         GroupStatus {
             group: self.config.group,
             node: self.config.node,
@@ -77,6 +80,7 @@ impl StatusSource {
                 BTreeMap::new()
             },
             purge: self.purge.status(),
+            fence,
             fatal,
         }
     }

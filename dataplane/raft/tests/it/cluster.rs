@@ -1,13 +1,15 @@
 //! Replicas of one group, each with its own storage.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use lograft_core::{ClusterId, EntryKind, GroupId, NodeId, Proposal, Term};
 use lograft_raft::{
-    Committed, GroupConfig, GroupStatus, ProposeError, RaftError, RaftGroup, RaftTiming, Role,
+    Committed, GroupConfig, GroupStart, GroupStatus, ProposeError, RaftError, RaftGroup,
+    RaftTiming, Role,
 };
 use lograft_storage::{
     Crash, FaultFs, Fs, GroupOptions, Identity, OpenError, RealFs, Storage, StorageConfig,
@@ -61,6 +63,8 @@ pub(crate) struct Cluster {
     disks: BTreeMap<NodeId, FaultFs>,
     /// Free space below which a disk is low, bytes.
     reserve_bytes: u64,
+    /// How replicas start from now on.
+    pub(crate) next_start: GroupStart,
     dir: TempDir,
 }
 
@@ -123,6 +127,7 @@ impl Cluster {
             timing,
             reserve_bytes: if disks.is_empty() { 0 } else { RESERVE_BYTES },
             disks,
+            next_start: GroupStart::default(),
             dir,
         };
         for id in 1..=voters {
@@ -139,7 +144,7 @@ impl Cluster {
 
     /// Opens the storage of a node.
     async fn storage(&self, node: NodeId) -> Storage {
-        let mut config = StorageConfig::new(self.dir.path().join(node.to_string()));
+        let mut config = StorageConfig::new(self.data_dir(node));
         config.segment_max_bytes = self.segment_max_bytes;
         config.segment_min_bytes = config.segment_min_bytes.min(self.segment_max_bytes);
         config.reserve_bytes = self.reserve_bytes;
@@ -173,6 +178,7 @@ impl Cluster {
             group: GROUP,
             node,
             timing: self.timing,
+            start: self.next_start,
         };
         let starting =
             RaftGroup::start(config, log.clone(), Box::new(machine), self.net.from(node));
@@ -206,6 +212,11 @@ impl Cluster {
         replica.group.shutdown().await;
         assert!(replica.group.status().fatal.is_none());
         replica.storage.close_group(GROUP).unwrap();
+    }
+
+    /// The data directory of a node.
+    pub(crate) fn data_dir(&self, node: NodeId) -> PathBuf {
+        self.dir.path().join(node.to_string())
     }
 
     /// Cuts the power of all nodes at once and restarts them.

@@ -10,6 +10,7 @@ mod cluster;
 mod failover;
 mod members;
 mod net;
+mod older_disk;
 mod power;
 mod purging;
 mod sum;

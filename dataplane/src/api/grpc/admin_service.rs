@@ -145,6 +145,16 @@ impl AdminService for AdminApi {
             .map(Response::new)
     }
 
+    async fn accept_older_disk(
+        &self,
+        request: Request<proto::AcceptOlderDiskRequest>,
+    ) -> Answer<proto::AcceptOlderDiskReply> {
+        authorize_call(request.extensions(), Operation::Alter, Resource::Cluster)?;
+        admin::accept_older_disk(&self.control, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
     async fn finalize_level(
         &self,
         request: Request<proto::FinalizeLevelRequest>,

@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use lograft_core::NodeId;
 use lograft_core::limits::READING_INTERVAL;
 use lograft_core::metadata::Outcome;
+use lograft_core::{GroupId, NodeId};
 use lograft_proto::raft::v1 as proto;
 use lograft_proto::raft::v1::node_service_server::{NodeService, NodeServiceServer};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use super::peer_checks::check_route;
+use super::peer_checks::{check_route, check_sender, find_group};
 use super::principal::authorize_node;
 use super::status::{not_proposed, outcome_unknown, to_wire, transfer_failed, unencodable};
 use crate::control::Control;
 use crate::control::known_leaders::{LeaderChange, LedGroups, leader_changes};
 use crate::control::meta_repair::MetaEviction;
+use crate::control::peer_calls::AcceptedGroups;
 use crate::control::propose::ProposeAttempt;
 use crate::convert::{self, Route};
 use crate::error::ApiError;
@@ -89,9 +90,18 @@ impl NodeService for NodeApi {
         request: Request<proto::WatchLeadersRequest>,
     ) -> Result<Response<Hints>, Status> {
         authorize_node(request.extensions())?;
-        self.admit(request.into_inner().route.as_ref())?;
+        let proto::WatchLeadersRequest { route, incarnation } = request.into_inner();
+        let to = self.admit(route.as_ref())?.from;
         let (led, exchange) = (&self.control.led_groups, &self.control.exchange);
-        Ok(Response::new(leaderships(led.watch(), exchange.clone())))
+        if let Some(incarnation) = incarnation {
+            let incarnation = convert::reading::incarnation_from_proto(incarnation);
+            exchange.incarnations().observe(to, incarnation);
+        }
+        Ok(Response::new(leaderships(
+            to,
+            led.watch(),
+            exchange.clone(),
+        )))
     }
 
     async fn move_leader(
@@ -113,6 +123,48 @@ impl NodeService for NodeApi {
         Ok(Response::new(reply))
     }
 
+    async fn catch_up_target(
+        &self,
+        request: Request<proto::CatchUpTargetRequest>,
+    ) -> Result<Response<proto::CatchUpTargetReply>, Status> {
+        authorize_node(request.extensions())?;
+        let proto::CatchUpTargetRequest { route, incarnation } = request.into_inner();
+        let route = self.admit(route.as_ref())?;
+        let sender = incarnation.map(convert::reading::incarnation_from_proto);
+        check_sender(&self.control, route.from, sender)?;
+        let last = match find_group(&self.control, route.group) {
+            Ok(group) => group.catch_up_target(route.from).await.ok(),
+            Err(_) => None,
+        };
+        let last = last.map(convert::log_id_to_proto);
+        Ok(Response::new(proto::CatchUpTargetReply { last }))
+    }
+
+    async fn accept_older_disk(
+        &self,
+        request: Request<proto::AcceptOlderDiskRequest>,
+    ) -> Result<Response<proto::AcceptOlderDiskReply>, Status> {
+        authorize_node(request.extensions())?;
+        let proto::AcceptOlderDiskRequest {
+            route,
+            group_id,
+            dry_run,
+        } = request.into_inner();
+        self.admit(route.as_ref())?;
+        let groups = AcceptedGroups {
+            group: group_id.map(GroupId),
+            is_dry_run: dry_run,
+        };
+        let accepted = self.control.older_disk.accept_own(groups).await?;
+        let replicas = accepted.iter().map(|replica| proto::FencedReplica {
+            group_id: replica.group.get(),
+            log_end_offset: replica.log_end.get(),
+        });
+        Ok(Response::new(proto::AcceptOlderDiskReply {
+            replicas: replicas.collect(),
+        }))
+    }
+
     async fn evict_meta_replica(
         &self,
         request: Request<proto::EvictMetaReplicaRequest>,
@@ -129,7 +181,7 @@ impl NodeService for NodeApi {
 type Led = Arc<LedGroups>;
 
 /// All groups led, then each change; with each, and at an interval, the state of this node.
-fn leaderships(led: watch::Receiver<Led>, exchange: NodeExchange) -> Hints {
+fn leaderships(to: NodeId, led: watch::Receiver<Led>, exchange: NodeExchange) -> Hints {
     let interval = tokio::time::interval(READING_INTERVAL);
     let first = (led, None::<Led>, interval);
     let hints = stream::unfold(first, move |(mut led, told, mut interval)| {
@@ -152,6 +204,10 @@ fn leaderships(led: watch::Receiver<Led>, exchange: NodeExchange) -> Hints {
                     .map(change_to_proto)
                     .collect(),
                 reading: Some(convert::reading::to_proto(exchange.own())),
+                receiver_seen: exchange
+                    .incarnations()
+                    .seen(to)
+                    .map(convert::reading::incarnation_to_proto),
             };
             Some((Ok(hints), (led, Some(now), interval)))
         }
@@ -170,7 +226,7 @@ fn change_to_proto(change: &LeaderChange) -> proto::LeaderHint {
 
 #[cfg(test)]
 mod tests {
-    use lograft_core::{FeatureLevel, GroupId, Term};
+    use lograft_core::{FeatureLevel, Term};
 
     use super::*;
     use crate::clock::SystemClock;
@@ -188,7 +244,7 @@ mod tests {
     async fn leaderships_are_told_at_once_and_as_they_change() {
         let leads = watch::Sender::new(led(&[]));
         let exchange = NodeExchange::new(Arc::new(SystemClock), FeatureLevel::CURRENT, 0);
-        let mut hints = leaderships(leads.subscribe(), exchange);
+        let mut hints = leaderships(NodeId(2), leads.subscribe(), exchange);
         let mut next = async || -> Vec<(u64, bool)> {
             let batch = hints.next().await.unwrap().unwrap();
             assert!(batch.reading.is_some_and(|reading| reading.clock_ms > 0));

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
 use super::heartbeats::{self, HeartbeatsReplies};
-use super::peer_checks::{GroupLookup, check_route, find_group};
+use super::peer_checks::{GroupLookup, VoteClaims, check_incarnations, check_route, find_group};
 use super::principal::authorize_node;
 use super::status::{malformed, raft_failed};
 use crate::convert::snapshot::Assembly;
@@ -93,10 +93,14 @@ impl RaftService for RaftApi {
         let requests = stream::once(std::future::ready(first))
             .chain(decoded_requests(requests, failure.clone()));
         let id = group.group();
+        let known = self.exchange.incarnations().clone();
         let replies = group
             .on_append_stream(requests)
             .map(move |reply| match reply {
-                Ok(reply) => Ok(convert::append_reply_to_proto(reply)),
+                Ok(reply) => Ok(proto::AppendReply {
+                    follower: known.own().map(convert::reading::incarnation_to_proto),
+                    ..convert::append_reply_to_proto(reply)
+                }),
                 // The leader repeats the stream while the disk is full.
                 Err(error @ RaftError::NoRoom) => {
                     debug!(group = %id, "append stream refused: the disk is full");
@@ -127,14 +131,25 @@ impl RaftService for RaftApi {
     ) -> Result<Response<proto::VoteReply>, Status> {
         authorize_node(request.extensions())?;
         let request = request.into_inner();
-        let group = self.group(request.route.as_ref())?;
+        let route = check_route(&*self.lookup, request.route.as_ref())?;
+        let read = convert::reading::incarnation_from_proto;
+        let claims = VoteClaims {
+            sender: request.sender.map(read),
+            receiver_seen: request.receiver_seen.map(read),
+        };
+        check_incarnations(&*self.lookup, route.from, claims)?;
+        let group = find_group(&*self.lookup, route.group)?;
         let request =
             convert::vote_request_from_proto(&request).map_err(|error| malformed(&error))?;
         let reply = group
             .on_vote(request)
             .await
             .map_err(|error| raft_failed(&error))?;
-        Ok(Response::new(convert::vote_reply_to_proto(reply)))
+        let own = self.exchange.incarnations().own();
+        Ok(Response::new(proto::VoteReply {
+            voter: own.map(convert::reading::incarnation_to_proto),
+            ..convert::vote_reply_to_proto(reply)
+        }))
     }
 
     async fn install_snapshot(

@@ -58,6 +58,7 @@ impl From<PeerRefusal> for Status {
             | PeerRefusal::OtherNode { .. } => Self::failed_precondition(text),
             PeerRefusal::Removed(_) => Self::permission_denied(text),
             PeerRefusal::NoReplica(_) => Self::not_found(text),
+            PeerRefusal::OlderDisk | PeerRefusal::OlderSender(_) => Self::unavailable(text),
         }
     }
 }

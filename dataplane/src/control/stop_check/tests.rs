@@ -110,6 +110,13 @@ fn a_replica_that_is_behind_corrupt_or_missing_does_not_count() {
     corrupt[0].replicas[1].corrupt = true;
     let found = check(&three(), corrupt, 3);
     assert_eq!(found.waits_for, [why("node 1 has a corrupt replica")]);
+    let mut fenced = reports(ALL, groups);
+    fenced[0].replicas[1].fenced = true;
+    let found = check(&three(), fenced, 3);
+    assert_eq!(
+        found.waits_for,
+        [why("node 1 does not vote, its disk is older")]
+    );
     let mut empty = reports(ALL, groups);
     empty[0].replicas.truncate(1);
     let found = check(&three(), empty, 3);

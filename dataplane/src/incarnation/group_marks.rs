@@ -1,0 +1,276 @@
+//! The groups that were opened on this disk, and which of them are fenced, in `groups_opened` in
+//! the data directory.
+//!
+//! A group is in the file before its replica votes or acknowledges for the first time. So a folder
+//! that is missing later is found: without the mark, the group would start empty, and its replica
+//! would vote as if it never had. A removed group leaves the file.
+//!
+//! One line for each group: its id and `open` or `fenced`; then a line with the CRC-32C of the
+//! lines before it. There are two files with the same bytes, so that one flipped byte costs
+//! nothing; the copy is written first. If both are damaged, every group with a folder counts as
+//! fenced: which of them were is not known.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use lograft_core::GroupId;
+use lograft_storage::{Fs, Storage};
+use tokio::sync::Mutex;
+use tracing::warn;
+
+use super::{IncarnationError, with_checksum, without_checksum};
+use crate::small_file;
+
+const FILE: &str = "groups_opened";
+const COPY: &str = "groups_opened.copy";
+
+/// Whether the replica of a group on this disk may vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    Open,
+    Fenced,
+}
+
+type Marks = BTreeMap<GroupId, Mark>;
+
+/// The marks. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct GroupMarks(Arc<Inner>);
+
+struct Inner {
+    fs: Arc<dyn Fs>,
+    /// The copy, then the file.
+    paths: [PathBuf; 2],
+    /// As on disk.
+    marks: ArcSwap<Marks>,
+    /// Held during a change.
+    changing: Mutex<()>,
+}
+
+impl GroupMarks {
+    /// Reads the files of a data directory.
+    pub(crate) async fn load(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        storage: Storage,
+    ) -> Result<Self, IncarnationError> {
+        let dir = dir.to_owned();
+        let read = tokio::task::spawn_blocking(move || {
+            let on_disk = storage.groups().map_err(IncarnationError::List)?;
+            Self::read(fs, &dir, on_disk)
+        });
+        read.await.map_err(|_| IncarnationError::Stopping)?
+    }
+
+    /// Reads the files. `on_disk` are the groups with a folder.
+    fn read(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        on_disk: impl IntoIterator<Item = GroupId>,
+    ) -> Result<Self, IncarnationError> {
+        let paths = [dir.join(COPY), dir.join(FILE)];
+        let [copy, file] = [read(&*fs, &paths[0])?, read(&*fs, &paths[1])?];
+        let marks = match [file, copy] {
+            [Content::Missing, Content::Missing] => Marks::new(),
+            [Content::Valid(marks), _] | [_, Content::Valid(marks)] => marks,
+            _ => {
+                warn!(path = %paths[1].display(), "files of opened groups are damaged, all are fenced");
+                let fenced = on_disk.into_iter().map(|group| (group, Mark::Fenced));
+                fenced.collect()
+            }
+        };
+        Ok(Self(Arc::new(Inner {
+            fs,
+            paths,
+            marks: ArcSwap::from_pointee(marks),
+            changing: Mutex::default(),
+        })))
+    }
+
+    /// Whether the group was opened on this disk before.
+    pub(crate) fn is_known(&self, group: GroupId) -> bool {
+        self.0.marks.load().contains_key(&group)
+    }
+
+    /// The fenced groups.
+    pub(crate) fn fenced(&self) -> BTreeSet<GroupId> {
+        let marks = self.0.marks.load();
+        let fenced = marks.iter().filter(|(_, mark)| **mark == Mark::Fenced);
+        fenced.map(|(group, _)| *group).collect()
+    }
+
+    /// Marks a group before its first use. Returns whether it is fenced. `is_lost`: its folder is
+    /// missing although it was opened before, so it is fenced from now on.
+    pub(crate) async fn open(
+        &self,
+        group: GroupId,
+        is_lost: bool,
+    ) -> Result<bool, IncarnationError> {
+        self.change(move |marks| {
+            let mark = marks.entry(group).or_insert(Mark::Open);
+            if is_lost {
+                *mark = Mark::Fenced;
+            }
+        })
+        .await?;
+        Ok(self.fenced().contains(&group))
+    }
+
+    /// Fences these groups and all that are known.
+    pub(crate) async fn fence_all(
+        &self,
+        on_disk: impl IntoIterator<Item = GroupId>,
+    ) -> Result<(), IncarnationError> {
+        let on_disk: Vec<GroupId> = on_disk.into_iter().collect();
+        self.change(move |marks| {
+            let known: Vec<GroupId> = marks.keys().copied().collect();
+            let all = known.into_iter().chain(on_disk);
+            marks.extend(all.map(|group| (group, Mark::Fenced)));
+        })
+        .await
+    }
+
+    /// Lifts the fence of a group.
+    pub(crate) async fn lift(&self, group: GroupId) -> Result<(), IncarnationError> {
+        self.change(move |marks| {
+            marks.insert(group, Mark::Open);
+        })
+        .await
+    }
+
+    /// Forgets a group whose files were deleted.
+    pub(crate) async fn forget(&self, group: GroupId) -> Result<(), IncarnationError> {
+        self.change(move |marks| {
+            marks.remove(&group);
+        })
+        .await
+    }
+
+    /// Changes the marks on disk, then in memory.
+    async fn change(&self, change: impl FnOnce(&mut Marks)) -> Result<(), IncarnationError> {
+        let _changing = self.0.changing.lock().await;
+        let before = self.0.marks.load_full();
+        let mut after = Marks::clone(&before);
+        change(&mut after);
+        if after == *before {
+            return Ok(());
+        }
+        let text = encode(&after);
+        let inner = Arc::clone(&self.0);
+        let written = tokio::task::spawn_blocking(move || {
+            inner.paths.iter().try_for_each(|path| {
+                let written = small_file::replace(&*inner.fs, path, text.as_bytes());
+                let path = path.clone();
+                written.map_err(|source| IncarnationError::Io { path, source })
+            })
+        });
+        written.await.map_err(|_| IncarnationError::Stopping)??;
+        self.0.marks.store(Arc::new(after));
+        Ok(())
+    }
+}
+
+enum Content {
+    Missing,
+    Damaged,
+    Valid(Marks),
+}
+
+fn read(fs: &dyn Fs, path: &Path) -> Result<Content, IncarnationError> {
+    match small_file::read(fs, path, u64::MAX) {
+        Ok(None) => Ok(Content::Missing),
+        Ok(Some(bytes)) => Ok(decode(&bytes).map_or(Content::Damaged, Content::Valid)),
+        Err(source) => Err(IncarnationError::Io {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+fn encode(marks: &Marks) -> String {
+    let lines = marks.iter().map(|(group, mark)| {
+        let mark = match mark {
+            Mark::Open => "open",
+            Mark::Fenced => "fenced",
+        };
+        format!("{} {mark}\n", group.get())
+    });
+    with_checksum(&lines.collect::<String>())
+}
+
+fn decode(bytes: &[u8]) -> Option<Marks> {
+    let text = without_checksum(bytes)?;
+    let marks = text.lines().map(|line| {
+        let (group, mark) = line.split_once(' ')?;
+        let mark = match mark {
+            "open" => Mark::Open,
+            "fenced" => Mark::Fenced,
+            _ => return None,
+        };
+        Some((GroupId(group.parse().ok()?), mark))
+    });
+    marks.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use lograft_storage::RealFs;
+
+    use super::*;
+
+    fn marks_in(dir: &Path, on_disk: &[u64]) -> GroupMarks {
+        let on_disk = on_disk.iter().copied().map(GroupId);
+        GroupMarks::read(Arc::new(RealFs), dir, on_disk).unwrap()
+    }
+
+    #[tokio::test]
+    async fn marks_are_kept_over_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let marks = marks_in(dir.path(), &[1]);
+        assert!(!marks.is_known(GroupId(1)), "an upgrade: nothing is fenced");
+        assert!(!marks.open(GroupId(1), false).await.unwrap());
+        assert!(!marks.open(GroupId(2), false).await.unwrap());
+        assert!(
+            marks.open(GroupId(2), true).await.unwrap(),
+            "its folder is lost"
+        );
+        let marks = marks_in(dir.path(), &[]);
+        assert!(marks.is_known(GroupId(1)));
+        assert_eq!(marks.fenced(), [GroupId(2)].into());
+        assert!(marks.open(GroupId(2), false).await.unwrap());
+        marks.lift(GroupId(2)).await.unwrap();
+        marks.fence_all([GroupId(3)]).await.unwrap();
+        marks.forget(GroupId(1)).await.unwrap();
+        let marks = marks_in(dir.path(), &[]);
+        assert_eq!(marks.fenced(), [GroupId(2), GroupId(3)].into());
+        assert!(!marks.is_known(GroupId(1)));
+    }
+
+    #[tokio::test]
+    async fn damage_fences_all_groups_with_a_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let marks = marks_in(dir.path(), &[]);
+        marks.open(GroupId(1), false).await.unwrap();
+        let [file, copy] = [FILE, COPY].map(|name| dir.path().join(name));
+        let whole = std::fs::read(&file).unwrap();
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            for path in [&file, &copy] {
+                std::fs::write(path, &damaged).unwrap();
+                assert!(
+                    marks_in(dir.path(), &[1, 4]).fenced().is_empty(),
+                    "byte {at}"
+                );
+                std::fs::write(path, &whole).unwrap();
+            }
+            std::fs::write(&file, &damaged).unwrap();
+            std::fs::write(&copy, &damaged).unwrap();
+            let fenced = marks_in(dir.path(), &[1, 4]).fenced();
+            assert_eq!(fenced, [GroupId(1), GroupId(4)].into(), "byte {at}");
+            std::fs::write(&copy, &whole).unwrap();
+        }
+    }
+}
