@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::source::{Sightings, Source};
 
+mod endpoint_tests;
 mod gossip_tests;
 mod seed_tests;
 

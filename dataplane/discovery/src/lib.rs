@@ -3,6 +3,7 @@
 //! Nothing in this crate decides who votes: raft's membership does. An address found here is
 //! where to dial; who answers there is checked by the certificate.
 
+pub mod endpoints;
 pub mod facts;
 pub mod gossip;
 pub mod gossip_member;

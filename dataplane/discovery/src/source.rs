@@ -14,6 +14,8 @@ use crate::gossip_member::GossipMember;
 pub enum SourceKind {
     /// Datagrams of the nodes themselves.
     Gossip,
+    /// The EndpointSlices of the nodes' Service in Kubernetes.
+    Endpoints,
     /// The configured seed addresses.
     Seeds,
 }
@@ -23,6 +25,7 @@ impl SourceKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Gossip => "gossip",
+            Self::Endpoints => "endpoints",
             Self::Seeds => "seeds",
         }
     }
