@@ -114,11 +114,15 @@ impl Harness for EndpointHarness {
     }
 
     async fn appear(&mut self, name: &str, at: SocketAddr) {
-        self.change(|cluster| drop(cluster.pods.insert(name.to_owned(), at)));
+        self.change(|cluster| {
+            cluster.pods.insert(name.to_owned(), at);
+        });
     }
 
     async fn vanish(&mut self, name: &str) {
-        self.change(|cluster| drop(cluster.pods.remove(name)));
+        self.change(|cluster| {
+            cluster.pods.remove(name);
+        });
     }
 
     async fn set_readable(&mut self, readable: bool) {
