@@ -123,6 +123,15 @@ pub const CERTIFICATE_BACKDATE_SECONDS: i64 = 3600;
 /// Time until every node and client has a new root: kubelet's next sync of the Secret, then a
 /// reload.
 pub const ROOT_SETTLE_MAX_SECONDS: i64 = 600;
+/// Maximum number of gossip keys in the Secret; the bound of the data plane.
+pub const GOSSIP_KEYS_MAX_COUNT: usize = 2;
+/// Minimum time between two replacements of the gossip key.
+pub const GOSSIP_KEY_VALIDITY_MIN_SECONDS: i64 = 3600;
+/// Time between two steps of a replacement of the gossip key, beside that every node has reported
+/// the last step: kubelet's next sync of the Secret. A node that does not answer has the file then.
+pub const GOSSIP_KEY_SETTLE_SECONDS: i64 = 120;
+/// Lifetime of the token with which a node watches EndpointSlices; kubelet renews it in time.
+pub const TOKEN_SECONDS: i64 = 3600;
 /// Maximum number of roots in a bundle; the oldest are removed first.
 pub const ROOTS_MAX_COUNT: usize = 4;
 /// Step by which a full disk grows, percent of its size.

@@ -1,6 +1,7 @@
 //! LogCluster: the desired state of a Lograft cluster, and its status as reported by the operator.
 
 mod access;
+mod discovery;
 mod log;
 mod observability;
 mod pod;
@@ -21,6 +22,7 @@ use crate::rules;
 pub use access::{
     Authorization, ExternalListener, ExternalType, InternalListener, Listeners, NetworkAccess,
 };
+pub use discovery::{Discovery, GossipSpec, Seeds};
 pub use log::{LogDefaults, Retention};
 pub use observability::{LogFormat, Observability};
 pub use pod::{Finalize, PodTemplate, Spread, Topology, Update};
@@ -105,6 +107,9 @@ pub struct LogClusterSpec {
     /// Services through which clients reach the cluster.
     #[serde(default)]
     pub listeners: Listeners,
+    /// How the nodes find each other.
+    #[serde(default)]
+    pub discovery: Discovery,
     /// Defaults for new topics, and log limits.
     #[serde(default)]
     pub log: LogDefaults,
@@ -137,6 +142,7 @@ impl Default for LogClusterSpec {
             authorization: Authorization::default(),
             network_policy: NetworkAccess::default(),
             listeners: Listeners::default(),
+            discovery: Discovery::default(),
             log: LogDefaults::default(),
             observability: Observability::default(),
             update: Update::default(),

@@ -40,6 +40,8 @@ pub const ANNOTATION_ROLLOUT_WAVE: &str = "lograft.io/rollout-wave";
 /// Annotation of a LogCluster: with the value `true` its rollouts wait for no other cluster and for
 /// no maintenance window.
 pub const ANNOTATION_ROLLOUT_NOW: &str = "lograft.io/rollout-now";
+/// Annotation of a LogCluster: another value replaces the gossip key, without a restart.
+pub const ANNOTATION_ROTATE_GOSSIP_KEY: &str = "lograft.io/rotate-gossip-key-at";
 /// Annotation of a StatefulSet: the pod template, as JSON, that stays while a changed one waits for
 /// its turn. Without it an edit of the template could not be told from the template.
 pub const ANNOTATION_KEPT_TEMPLATE: &str = "lograft.io/kept-template";
@@ -59,6 +61,8 @@ pub const FIRST_USER: &str = "admin";
 pub const PORT_CLIENT: i32 = 9400;
 /// Port of gRPC for peers, mTLS.
 pub const PORT_PEER: i32 = 9401;
+/// Port of gossip between peers, UDP.
+pub const PORT_GOSSIP: i32 = 9404;
 /// Port of health and metrics, plain HTTP.
 pub const PORT_HEALTH: i32 = 9403;
 
@@ -91,6 +95,11 @@ impl ClusterNames<'_> {
     /// The headless Service that gives each pod its DNS name.
     pub fn nodes_service(&self) -> String {
         format!("{}-nodes", self.0)
+    }
+
+    /// The headless Service of the ready pods, for clients without the client library.
+    pub fn ready_service(&self) -> String {
+        format!("{}-ready", self.0)
     }
 
     /// The Service for clients.
@@ -128,6 +137,11 @@ impl ClusterNames<'_> {
         format!("{}-admin-tls", self.0)
     }
 
+    /// The Secret with the keys of gossip.
+    pub fn gossip_keys(&self) -> String {
+        format!("{}-gossip-keys", self.0)
+    }
+
     /// The ordinal of the pod with this name, if it belongs to the cluster.
     pub fn ordinal(&self, pod: &str) -> Option<i32> {
         let digits = pod.strip_prefix(self.0)?.strip_prefix('-')?;
@@ -137,12 +151,22 @@ impl ClusterNames<'_> {
 
     /// The identity in a certificate; `role` is `node/<pod>`, `user/<name>` or `operator`.
     pub fn identity(&self, namespace: &str, role: &str) -> String {
+        format!("spiffe://{}/{role}", self.identity_scope(namespace))
+    }
+
+    /// The part that all identities of the cluster have in common, without `spiffe://`.
+    pub fn identity_scope(&self, namespace: &str) -> String {
         let cluster = self.0;
-        format!("spiffe://{TRUST_DOMAIN}/ns/{namespace}/cluster/{cluster}/{role}")
+        format!("{TRUST_DOMAIN}/ns/{namespace}/cluster/{cluster}")
     }
 
     /// The pods' ServiceAccount.
     pub fn service_account(&self) -> String {
+        format!("{}-node", self.0)
+    }
+
+    /// The Role of the pods' ServiceAccount, and its binding.
+    pub fn endpoints_role(&self) -> String {
         format!("{}-node", self.0)
     }
 
@@ -204,6 +228,7 @@ mod tests {
             names.pod(last),
             names.nodes_service(),
             names.client_service(),
+            names.ready_service(),
             names.service_account(),
             names.disruption_budget(),
             names.network_policy(),

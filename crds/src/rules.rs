@@ -138,6 +138,21 @@ pub const TLS: &[Rule] = &[
     ),
 ];
 
+/// Rules for `spec.discovery`.
+pub const DISCOVERY: &[Rule] = &[
+    rule_at(
+        ".seeds",
+        "self.seeds != 'None' || self.endpoints || self.gossip.enabled",
+        "spec.discovery.seeds must not be None without endpoints and gossip: the nodes would find \
+         nobody; choose Pods or Service, or enable one of the two",
+    ),
+    rule_at(
+        ".gossip.keyValidity",
+        "duration(self.gossip.keyValidity) >= duration('1h')",
+        "spec.discovery.gossip.keyValidity must be at least 1h: raise it",
+    ),
+];
+
 /// Rules for `spec.log`.
 pub const LOG: &[Rule] = &[
     rule_at(

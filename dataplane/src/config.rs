@@ -18,7 +18,7 @@ use lograft_raft::RaftTiming;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-pub use discovery::{DiscoverySettings, GossipSettings};
+pub use discovery::{DiscoverySettings, EndpointSettings, GossipSettings};
 pub use topics::TopicDefaults;
 pub(crate) use topics::TopicDefaultsSource;
 use unknown_fields::ListOnly;

@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::jiff::Timestamp;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Action, Config, Error};
@@ -160,6 +161,8 @@ async fn run_one(
     let controller = owns::<Service>(controller, client, namespace);
     let controller = owns::<PodDisruptionBudget>(controller, client, namespace);
     let controller = owns::<NetworkPolicy>(controller, client, namespace);
+    let controller = owns::<Role>(controller, client, namespace);
+    let controller = owns::<RoleBinding>(controller, client, namespace);
     let controller = owns::<StatefulSet>(controller, client, namespace);
     let pods = scoped::<Pod>(client, namespace);
     let disks = scoped::<PersistentVolumeClaim>(client, namespace);

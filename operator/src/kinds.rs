@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -29,6 +30,8 @@ pub(crate) fn api(
         "PersistentVolumeClaim" => ApiResource::erase::<PersistentVolumeClaim>(&()),
         "Pod" => ApiResource::erase::<Pod>(&()),
         "PodDisruptionBudget" => ApiResource::erase::<PodDisruptionBudget>(&()),
+        "Role" => ApiResource::erase::<Role>(&()),
+        "RoleBinding" => ApiResource::erase::<RoleBinding>(&()),
         "Secret" => ApiResource::erase::<Secret>(&()),
         "Service" => ApiResource::erase::<Service>(&()),
         "ServiceAccount" => ApiResource::erase::<ServiceAccount>(&()),
@@ -43,9 +46,12 @@ pub(crate) fn objects(names: ClusterNames<'_>) -> Vec<ObjectKey> {
     let key = |kind: &str, name: String| ObjectKey::new(kind, name);
     vec![
         key("ServiceAccount", names.service_account()),
+        key("Role", names.endpoints_role()),
+        key("RoleBinding", names.endpoints_role()),
         key("ConfigMap", names.config()),
         key("ConfigMap", names.peers()),
         key("Service", names.nodes_service()),
+        key("Service", names.ready_service()),
         key("Service", names.client_service()),
         key("PodDisruptionBudget", names.disruption_budget()),
         key("NetworkPolicy", names.network_policy()),

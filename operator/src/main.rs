@@ -9,6 +9,7 @@ mod controller;
 mod error_text;
 mod events;
 mod fleet;
+mod gossip_keys;
 mod health;
 mod kinds;
 mod lease;

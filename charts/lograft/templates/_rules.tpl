@@ -56,6 +56,14 @@
   resources: [leases]
   resourceNames: [lograft-logclusters]
   verbs: [get, update]
+# The nodes watch the EndpointSlices of their Service: their Role is deleted when the LogCluster
+# switches that off. Kubernetes lets nobody grant what he does not hold himself.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [get, list, watch]
 # Read only while a pod or its disk is not as it should be: they say why.
 - apiGroups: [""]
   resources: [events]

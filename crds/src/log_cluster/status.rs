@@ -200,6 +200,8 @@ blocked_reasons! {
     RenewalFailed,
     /// Not every node has loaded the new CA root.
     RootNotLoaded,
+    /// Not every node has loaded the changed gossip keys.
+    GossipKeysNotLoaded,
     /// An object that the operator needs belongs to another owner.
     NotOwned,
     /// Somebody else changes a field again after each write of the operator.

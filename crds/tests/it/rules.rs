@@ -2,7 +2,9 @@
 
 use kube::core::cel::Validator;
 use lograft_crds::LogCluster;
-use lograft_crds::rules::{LOG, POD_TEMPLATE, RETENTION, ROOT, Rule, SPEC, STATUS, STORAGE, TLS};
+use lograft_crds::rules::{
+    DISCOVERY, LOG, POD_TEMPLATE, RETENTION, ROOT, Rule, SPEC, STATUS, STORAGE, TLS,
+};
 use serde_json::{Value, json};
 
 use crate::{root, walk};
@@ -86,6 +88,18 @@ fn breaking() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
                 "/spec/podTemplate/env",
                 json!([{"name": "LOGRAFT_LOG", "value": "x"}]),
             )],
+        ),
+        (
+            DISCOVERY[0],
+            vec![
+                ("/spec/discovery/seeds", json!("None")),
+                ("/spec/discovery/endpoints", json!(false)),
+                ("/spec/discovery/gossip/enabled", json!(false)),
+            ],
+        ),
+        (
+            DISCOVERY[1],
+            vec![("/spec/discovery/gossip/keyValidity", json!("59m"))],
         ),
         (TLS[0], vec![("/spec/tls/mode", json!("certManager"))]),
         (TLS[1], vec![("/spec/tls/caValidity", json!("2160h"))]),
@@ -194,6 +208,7 @@ fn each_rule_stands_in_the_schema_and_has_a_case() {
         (".spec", SPEC),
         (".spec.storage", STORAGE),
         (".spec.podTemplate", POD_TEMPLATE),
+        (".spec.discovery", DISCOVERY),
         (".spec.tls", TLS),
         (".spec.log", LOG),
         (".spec.log.retention", RETENTION),

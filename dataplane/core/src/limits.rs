@@ -105,6 +105,8 @@ pub const APPEND_IN_FLIGHT_MAX_COUNT: usize = 8;
 
 /// Maximum length of a node or zone name, in bytes: the maximum length of a DNS name.
 pub const NODE_NAME_MAX_BYTES: usize = 253;
+/// Maximum length of the name of a Kubernetes Service or namespace, in bytes.
+pub const KUBERNETES_NAME_MAX_BYTES: usize = 63;
 /// Maximum number of seed addresses in a node's configuration.
 pub const SEEDS_MAX_COUNT: usize = 128;
 /// Maximum number of fields that a node's configuration lists to be ignored if unknown.
@@ -301,6 +303,14 @@ pub const GOSSIP_FORGET_MAX: Duration = Duration::from_mins(10);
 pub const GOSSIP_SILENT_MAX: Duration = Duration::from_mins(9);
 /// Maximum number of sightings of one source of the membership view.
 pub const SIGHTINGS_MAX_COUNT: usize = NODES_MAX_COUNT;
+/// Time after which a watch of EndpointSlices is renewed: a connection that died silently is
+/// noticed then.
+pub const ENDPOINTS_WATCH_MAX_SECONDS: u32 = 60;
+/// Timeout for a connection to the API server of Kubernetes.
+pub const ENDPOINTS_CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Timeout for the next bytes of the API server of Kubernetes. Longer than
+/// `ENDPOINTS_WATCH_MAX_SECONDS`: a watch without a change is silent for as long as that.
+pub const ENDPOINTS_READ_MAX: Duration = Duration::from_secs(75);
 /// Interval at which the DNS names of seeds are looked up again, if they are few.
 pub const SEED_LOOKUP_INTERVAL: Duration = Duration::from_secs(5);
 /// Minimum time per seed between two lookups of all: it bounds the load of the name server.

@@ -10,7 +10,10 @@ use futures_util::StreamExt as _;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
-use kube::{Api, Client};
+use kube::{Api, Client, Config};
+use lograft_core::limits::{
+    ENDPOINTS_CONNECT_MAX, ENDPOINTS_READ_MAX, ENDPOINTS_WATCH_MAX_SECONDS,
+};
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -21,8 +24,16 @@ use crate::source::{Sighting, Sightings, Source, SourceKind};
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 /// The name of the Service's port for the other nodes.
 const PEER_PORT_NAME: &str = "peer";
-/// Seconds after which a watch is renewed: a connection that died silently is noticed then.
-const WATCH_MAX_S: u32 = 60;
+/// Why the API server cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointsError {
+    /// The process runs in no pod, or its ServiceAccount's token is not mounted.
+    #[error("cannot read the address and the token for the API server of Kubernetes")]
+    NoPod(#[source] kube::config::InClusterError),
+    /// The client refused its configuration.
+    #[error("cannot create a client for the API server of Kubernetes")]
+    Client(#[source] Box<kube::Error>),
+}
 
 /// Watches the EndpointSlices of a Service.
 pub struct EndpointWatch {
@@ -46,6 +57,18 @@ impl Source for Endpoints {
 }
 
 impl EndpointWatch {
+    /// With the address, the CA and the token that Kubernetes gives a pod; the token is read again
+    /// when it is renewed. An error is permanent.
+    pub fn in_pod(namespace: &str, service: &str) -> Result<(Self, Endpoints), EndpointsError> {
+        let mut config = Config::incluster().map_err(EndpointsError::NoPod)?;
+        // A list is short, and a watch is renewed more often than this.
+        config.connect_timeout = Some(ENDPOINTS_CONNECT_MAX);
+        config.read_timeout = Some(ENDPOINTS_READ_MAX);
+        let client = Client::try_from(config);
+        let client = client.map_err(|source| EndpointsError::Client(Box::new(source)))?;
+        Ok(Self::new(client, namespace, service))
+    }
+
     /// Nothing is requested before [`Self::run`].
     pub fn new(client: Client, namespace: &str, service: &str) -> (Self, Endpoints) {
         let (found, receiver) = watch::channel(Arc::default());
@@ -61,7 +84,7 @@ impl EndpointWatch {
     pub async fn run(self) {
         let config = watcher::Config::default()
             .labels(&format!("{SERVICE_LABEL}={}", self.service))
-            .timeout(WATCH_MAX_S);
+            .timeout(ENDPOINTS_WATCH_MAX_SECONDS);
         let events = watcher::watcher(self.slices.clone(), config).default_backoff();
         let mut events = pin!(events);
         let mut slices = Slices::default();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lograft_core::limits::{DESCRIBE_MAX, META_LEADER_UNKNOWN_MAX};
 use lograft_core::metadata::Metadata;
 use lograft_core::{NodeId, NodeState};
-use lograft_discovery::{MembershipReader, MembershipView};
+use lograft_discovery::{MembershipReader, MembershipView, NodeName};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -34,16 +34,30 @@ fn known_addresses(metadata: &Metadata, is_in_meta_group: impl Fn(NodeId) -> boo
 }
 
 /// Puts the addresses that the membership view has of a node before those of the metadata. They
-/// count if the node itself says that it has this id: a node with a wiped disk keeps its name.
+/// count if the node itself says that it has this id: a node with a wiped disk keeps its name. A
+/// source that knows names only counts for a name that one node has: it says as much as the name
+/// server says of the registered address.
 fn add_discovered(book: &mut AddressBook, view: &MembershipView) {
     for member in &view.members {
-        let node = member.gossip.as_ref().and_then(|gossip| gossip.facts.node);
+        let node = match &member.gossip {
+            Some(gossip) => gossip.facts.node,
+            None => only_node_named(book, member.name.as_ref()),
+        };
         if let Some(target) = node.and_then(|node| book.get_mut(&node))
             && target.name == member.name
         {
             put_first(target, &member.addresses());
         }
     }
+}
+
+fn only_node_named(book: &AddressBook, name: Option<&NodeName>) -> Option<NodeId> {
+    let name = name?;
+    let mut named = book
+        .iter()
+        .filter(|(_, known)| known.name.as_ref() == Some(name));
+    let (node, _) = named.next()?;
+    named.next().is_none().then_some(*node)
 }
 
 fn put_first(target: &mut PeerTarget, addresses: &[Arc<str>]) {
@@ -204,6 +218,34 @@ mod tests {
         // Its disk was wiped: another node under the same name, or one that is not known yet.
         assert_eq!(found(&name(2), 1), registered);
         assert_eq!(found(&name(2), 7), registered);
+    }
+
+    #[test]
+    fn an_address_without_an_id_counts_for_a_name_that_one_node_has() {
+        let metadata = cluster(3);
+        let registered = known_addresses(&metadata, |_| false);
+        let name = registered[&NodeId(2)].name.clone();
+        let named = |name: &str| MembershipView {
+            members: vec![MemberView {
+                gossip: None,
+                ..seen(name, 2, "10.0.0.9:9401")
+            }],
+            ..MembershipView::default()
+        };
+        let view = named(&name.clone().unwrap());
+        let mut book = registered.clone();
+        add_discovered(&mut book, &view);
+        let target = &book[&NodeId(2)];
+        assert_eq!(&*target.addresses[0], "10.0.0.9:9401");
+        assert_eq!(target.addresses[1..], registered[&NodeId(2)].addresses);
+        // Its disk was wiped: a new node has the same name, and the pod is either of them.
+        let mut twins = registered.clone();
+        twins.get_mut(&NodeId(3)).unwrap().name = name;
+        let mut book = twins.clone();
+        add_discovered(&mut book, &view);
+        assert_eq!(book, twins);
+        add_discovered(&mut book, &named("somebody"));
+        assert_eq!(book, twins);
     }
 
     #[test]

@@ -88,6 +88,7 @@ impl LeaderWatch {
         // The first item lists everything that the node leads: older announcements are void.
         self.leaders.forget(node);
         self.reachability.set_reachable(node);
+        info!(node_id = %node, "node became reachable");
         while let Some(Ok(changes)) = stream.next().await {
             self.leaders.record(node, &changes);
         }

@@ -1,4 +1,4 @@
-//! The wiring of discovery: gossip and seeds into the membership view.
+//! The wiring of discovery: gossip, endpoints and seeds into the membership view.
 
 mod key_file;
 mod own_state;
@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lograft_core::FeatureLevel;
+use lograft_discovery::endpoints::{EndpointWatch, Endpoints, EndpointsError};
 use lograft_discovery::facts::FactsTooLarge;
 use lograft_discovery::gossip::{
     Gossip, GossipInputs, GossipKeyError, GossipLoop, GossipNode, GossipSeed, OwnState,
@@ -19,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::NodeEnv;
-use crate::config::{GossipSettings, NodeConfig};
+use crate::config::{EndpointSettings, GossipSettings, NodeConfig};
 use crate::control::{Control, NodeInfo};
 use crate::tls::Tls;
 use key_file::KeyFile;
@@ -49,6 +50,17 @@ pub enum DiscoveryError {
     /// The node's zone and addresses are too long for a datagram.
     #[error("cannot gossip the state of this node")]
     Facts(#[from] FactsTooLarge),
+    /// The EndpointSlices cannot be watched.
+    #[error("cannot watch the endpoints of Service {namespace}/{service}")]
+    Endpoints {
+        /// Namespace of the Service.
+        namespace: String,
+        /// Name of the Service.
+        service: String,
+        /// The cause.
+        #[source]
+        source: EndpointsError,
+    },
     /// A thread that read files has panicked.
     #[error("startup task panicked or was cancelled")]
     Task(#[source] tokio::task::JoinError),
@@ -59,6 +71,7 @@ pub(super) struct Discovery {
     membership: MembershipLoop,
     reader: DiscoveryReader,
     lookups: Vec<SeedLookup>,
+    endpoints: Option<EndpointWatch>,
     gossip: Option<RunningGossip>,
 }
 
@@ -100,7 +113,10 @@ impl Discovery {
             };
             gossip = Some(start.build(&config.name, env, tls).await?);
         }
+        let endpoints = config.discovery.endpoints.as_ref().map(watch_endpoints);
+        let (watch, endpoints) = endpoints.transpose()?.unzip();
         let mut sources: Vec<&dyn Source> = vec![&seeds];
+        sources.extend(endpoints.as_ref().map(|endpoints| endpoints as &dyn Source));
         sources.extend(gossip.as_ref().map(|gossip| &gossip.gossip as &dyn Source));
         let (run, membership) = MembershipLoop::new(&sources);
         let reader = DiscoveryReader {
@@ -111,6 +127,7 @@ impl Discovery {
             membership: run,
             reader,
             lookups,
+            endpoints: watch,
             gossip,
         })
     }
@@ -125,12 +142,26 @@ impl Discovery {
             tasks.spawn(lookup.run());
         }
         tasks.spawn(self.membership.run());
+        if let Some(endpoints) = self.endpoints {
+            tasks.spawn(endpoints.run());
+        }
         if let Some(running) = self.gossip {
             tasks.spawn(running.keys.watch());
             tasks.spawn(OwnStateLoop::new(control, running.own).run());
             tasks.spawn(running.run.run());
         }
     }
+}
+
+fn watch_endpoints(
+    settings: &EndpointSettings,
+) -> Result<(EndpointWatch, Endpoints), DiscoveryError> {
+    let EndpointSettings { namespace, service } = settings;
+    EndpointWatch::in_pod(namespace, service).map_err(|source| DiscoveryError::Endpoints {
+        namespace: namespace.clone(),
+        service: service.clone(),
+        source,
+    })
 }
 
 struct GossipStart<'a> {

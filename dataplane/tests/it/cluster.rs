@@ -307,7 +307,10 @@ impl Cluster {
                 seeds: first.iter().map(ToString::to_string).collect(),
             }
         });
-        DiscoverySettings { gossip }
+        DiscoverySettings {
+            gossip,
+            ..DiscoverySettings::default()
+        }
     }
 
     /// The key file of all nodes.

@@ -1,6 +1,7 @@
 //! Cases with real pods.
 
 pub(super) mod changes;
+pub(super) mod discovery;
 pub(super) mod evictions;
 pub(super) mod fleet;
 pub(super) mod losses;

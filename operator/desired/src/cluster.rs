@@ -6,6 +6,7 @@ mod action;
 pub mod build;
 mod contest;
 mod contests;
+mod gossip_keys;
 mod image;
 mod lane;
 mod lanes;
@@ -26,6 +27,9 @@ mod windows;
 pub use action::{Ask, Delete, Event, Grow, Identity, Mend, Stop};
 pub use build::Desired;
 pub use contest::Contest;
+pub use gossip_keys::{
+    GOSSIP_KEYS_FIELD, GossipKeyPlan, GossipKeySource, GossipKeyState, ObservedGossipKeys,
+};
 pub use observed::{
     NodeAnswer, Observed, ObservedCertificate, ObservedDisk, ObservedMetadata, ObservedPod,
     ObservedSecret,

@@ -75,6 +75,7 @@ fn node(node: &proto::NodeDescription) -> ObservedNode {
         lag_entries: node.lag_entries,
         certificate_not_after: node.certificate_not_after_s,
         roots: node.ca_fingerprints.clone(),
+        gossip_key_ids: node.gossip_key_ids.clone(),
         meta: match node.meta_role() {
             proto::MetaRole::Leader => Some(MemberRole::Leader),
             proto::MetaRole::Voter => Some(MemberRole::Voter),

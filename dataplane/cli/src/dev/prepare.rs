@@ -90,6 +90,7 @@ pub(crate) fn write_config(
                 key_file: pki.gossip_keys()?,
                 seeds: others.map(|other| other.gossip.to_string()).collect(),
             }),
+            endpoints: None,
         },
         runtime: RuntimeSettings {
             worker_threads_count: Some(worker_threads(plan.len())),

@@ -274,6 +274,14 @@ pub(crate) mod tests {
         GossipKeys::parse(&lines, SCOPE).unwrap()
     }
 
+    /// The operator has the same test: it waits for the ids of the keys that it wrote.
+    #[test]
+    fn the_id_of_a_key_is_that_of_the_operator() {
+        let key = std::array::from_fn(|at| u8::try_from(at).unwrap());
+        let keys = GossipKeys::parse(&key_file_text(&key), "lograft.io/ns/prod/cluster/events");
+        assert_eq!(keys.unwrap().ids(), ["08397d33"]);
+    }
+
     #[test]
     fn a_key_file_has_one_or_two_keys_and_comments() {
         let both = format!("# rotation\n\n{}  {}", text(1), text(2));

@@ -2,16 +2,13 @@
 
 use serde_json::Value;
 
+use crate::cluster::gossip_keys::GossipKeyPlan;
 use crate::cluster::secret_plan::SecretPlan;
 use crate::cluster::view::FeatureLevel;
 use crate::{ObjectKey, ObjectRef};
 
 /// An action of a lane. A plan sorts the actions of all lanes by their kind.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a plan has few actions and lives for one reconcile"
-)]
 pub(crate) enum Action {
     /// Store the cluster ID in status.
     SetIdentity(Identity),
@@ -19,6 +16,8 @@ pub(crate) enum Action {
     MarkBootstrapped,
     /// Issue certificates and write them.
     WriteSecret(SecretPlan),
+    /// Write the keys of gossip.
+    WriteGossipKeys(GossipKeyPlan),
     /// Grow a disk.
     Grow(Grow),
     /// Patch an object that others have changed.

@@ -3,6 +3,7 @@
 mod account;
 mod budget;
 mod config;
+mod endpoints_access;
 mod newer_fields;
 mod node_config;
 mod placement;
@@ -15,6 +16,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use lograft_crds::names::{ANNOTATION_ROLLOUT_HASH, API_VERSION, ClusterNames};
 use serde_json::Value;
@@ -48,15 +50,20 @@ pub enum BuildError {
 /// The desired objects in the order in which they are applied: no object refers to a later one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
-    /// Service account of the pods. It has no permissions and its token is not mounted: a node does
-    /// not use the API server.
+    /// Service account of the pods. Its token is mounted only if nodes watch endpoints.
     pub service_account: ServiceAccount,
+    /// What a node may do with its token; none if it watches no endpoints.
+    pub endpoints_role: Option<Role>,
+    /// The binding of the role.
+    pub endpoints_binding: Option<RoleBinding>,
     /// Configuration of each node.
     pub config: ConfigMap,
     /// Addresses of the cluster, for people and clients.
     pub peers: ConfigMap,
     /// Headless Service: DNS name of each pod.
     pub nodes_service: Service,
+    /// Headless Service of the ready pods.
+    pub ready_service: Service,
     /// Service for clients.
     pub client_service: Service,
     /// Limit on evictions by others.
@@ -72,22 +79,30 @@ impl Desired {
     pub fn objects(&self) -> Result<Vec<Value>, serde_json::Error> {
         let Self {
             service_account,
+            endpoints_role,
+            endpoints_binding,
             config,
             peers,
             nodes_service,
+            ready_service,
             client_service,
             disruption_budget,
             network_policy,
             stateful_set,
         } = self;
-        let mut objects = vec![
-            serde_json::to_value(service_account)?,
+        let mut objects = vec![serde_json::to_value(service_account)?];
+        if let (Some(role), Some(binding)) = (endpoints_role, endpoints_binding) {
+            objects.push(serde_json::to_value(role)?);
+            objects.push(serde_json::to_value(binding)?);
+        }
+        objects.extend([
             serde_json::to_value(config)?,
             serde_json::to_value(peers)?,
             serde_json::to_value(nodes_service)?,
+            serde_json::to_value(ready_service)?,
             serde_json::to_value(client_service)?,
             serde_json::to_value(disruption_budget)?,
-        ];
+        ]);
         if let Some(policy) = network_policy {
             objects.push(serde_json::to_value(policy)?);
         }
@@ -137,9 +152,12 @@ pub(crate) fn desired_with(
     };
     Ok(Desired {
         service_account: account::build(&input),
+        endpoints_role: endpoints_access::role(&input),
+        endpoints_binding: endpoints_access::binding(&input),
         config: config::nodes(&input)?,
         peers: config::peers(&input),
         nodes_service: service::nodes(&input),
+        ready_service: service::ready(&input),
         client_service: service::client(&input),
         disruption_budget: budget::build(&input),
         network_policy: policy::build(&input),

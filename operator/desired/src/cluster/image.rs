@@ -137,6 +137,16 @@ fn level(version: &Version) -> Option<FeatureLevel> {
     Some(found.1)
 }
 
+/// The level of the program in an image, by its tag. An image whose tag is no version has at least
+/// the newest level that is known here.
+pub(crate) fn assumed_level(image: &str) -> FeatureLevel {
+    let [.., (_, newest)] = LEVELS;
+    let version = tag(image).and_then(Version::parse);
+    version
+        .and_then(|version| level(&version))
+        .unwrap_or(newest)
+}
+
 /// The tag of an image, if it has one and no digest.
 fn tag(image: &str) -> Option<&str> {
     let (_, tag) = image.rsplit_once(':')?;
@@ -175,6 +185,20 @@ mod tests {
             Some((version.minor(), FeatureLevel(cells.next()?.parse().ok()?)))
         });
         assert_eq!(rows.collect::<Vec<_>>(), LEVELS);
+    }
+
+    #[test]
+    fn the_level_of_an_image_is_that_of_its_tag() {
+        for (image, level) in [
+            ("node:0.1.7", 0),
+            ("node:0.2.0", 1),
+            ("node:v0.3.1-rc.1", 2),
+            ("node:9.0.0", 2),
+            ("node:mine", 2),
+            ("node@sha256:ab", 2),
+        ] {
+            assert_eq!(assumed_level(image), FeatureLevel(level), "{image}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub(crate) mod bootstrap;
 pub(crate) mod certificates;
 pub(crate) mod disks;
 pub(crate) mod finalize;
+pub(crate) mod gossip_keys;
 pub(crate) mod leftover_disks;
 pub(crate) mod metadata;
 pub(crate) mod objects;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::ObjectKey;
 use crate::cluster::contest::Contest;
+use crate::cluster::gossip_keys::ObservedGossipKeys;
 use crate::cluster::validate::ValidCluster;
 use crate::cluster::view::ClusterView;
 
@@ -36,6 +37,8 @@ pub struct Observed {
     pub disks: BTreeMap<i32, ObservedDisk>,
     /// Secrets of the cluster by name.
     pub secrets: BTreeMap<String, ObservedSecret>,
+    /// Keys of gossip; none if there is no Secret with usable keys.
+    pub gossip_keys: Option<ObservedGossipKeys>,
     /// Owners of Secrets that have a name of the cluster's but belong to somebody else, by name.
     /// Nothing in them is read.
     pub foreign_secrets: BTreeMap<String, String>,

@@ -13,12 +13,13 @@ use crate::cluster::action::{Action, Ask, Delete, Event, Grow, Identity, Mend, S
 use crate::cluster::build::{BuildError, Desired, desired_with};
 use crate::cluster::contest::Contest;
 use crate::cluster::contests::Contests;
+use crate::cluster::gossip_keys::GossipKeyPlan;
 use crate::cluster::image::{self, ImageChoice};
 use crate::cluster::lane::Lane;
-use crate::cluster::lanes::certificates::CertificatesLane;
 use crate::cluster::lanes::finalize::FinalizeLane;
 use crate::cluster::lanes::{
-    bootstrap, certificates, disks, finalize, leftover_disks, metadata, objects, rollout, scale,
+    bootstrap, certificates, disks, finalize, gossip_keys, leftover_disks, metadata, objects,
+    rollout, scale,
 };
 use crate::cluster::observed::Observed;
 use crate::cluster::secret_plan::SecretPlan;
@@ -56,6 +57,8 @@ pub struct Plan {
     pub mark_bootstrapped: bool,
     /// Secrets to write.
     pub secrets: Vec<SecretPlan>,
+    /// Keys of gossip to write.
+    pub gossip_keys: Option<GossipKeyPlan>,
     /// PVCs to grow.
     pub grow: Vec<Grow>,
     /// Objects to patch because others have changed them.
@@ -131,14 +134,15 @@ impl<'a> Proposal<'a> {
 /// The lanes in their order, which is also that of their waits in status:
 ///
 /// 1. certificates: needs the number of pods.
-/// 2. disks.
-/// 3. objects: needs from disks whether the StatefulSet is recreated, and does not apply it then.
-/// 4. metadata: labels and owners of Secrets, pods and PVCs.
-/// 5. bootstrap: needs the number of pods.
-/// 6. leftover disks.
-/// 7. rollout: needs the desired template.
-/// 8. scale: needs from rollout whether it stops a pod, and starts no decommission then.
-/// 9. finalize: needs the template, the number of pods, and whether all other lanes are idle.
+/// 2. gossip keys.
+/// 3. disks.
+/// 4. objects: needs from disks whether the StatefulSet is recreated, and does not apply it then.
+/// 5. metadata: labels and owners of Secrets, pods and PVCs.
+/// 6. bootstrap: needs the number of pods.
+/// 7. leftover disks.
+/// 8. rollout: needs the desired template.
+/// 9. scale: needs from rollout whether it stops a pod, and starts no decommission then.
+/// 10. finalize: needs the template, the number of pods, and whether all other lanes are idle.
 ///
 /// No lane waits for another: certificates are renewed and disks grow while a rollout is stuck.
 pub fn plan(proposal: Proposal<'_>, held: Option<&Held>) -> Result<Plan, PlanError> {
@@ -171,8 +175,7 @@ pub fn plan(proposal: Proposal<'_>, held: Option<&Held>) -> Result<Plan, PlanErr
         ..Plan::default()
     };
     plan.events.extend(chosen.event.filter(|_| !is_held));
-    let CertificatesLane { lane, next_check } = certificates::plan(cluster, observed, pods);
-    plan.add(lane);
+    let secrets_check = plan.add_secrets(cluster, observed);
     let disks = disks::plan(cluster, observed);
     plan.add(disks.lane);
     // A StatefulSet that is made again would have the template that waits.
@@ -204,7 +207,7 @@ pub fn plan(proposal: Proposal<'_>, held: Option<&Held>) -> Result<Plan, PlanErr
     plan.add(lane);
     plan.stable_nodes = stable_nodes;
     let turn_check = is_held.then(|| turn.next_check(observed.now_unix_seconds));
-    let checks = [next_check, contests_check, due, turn_check];
+    let checks = [secrets_check, contests_check, due, turn_check];
     let next_check = checks.into_iter().flatten().min();
     plan.requeue_seconds = plan.requeue(cluster, observed, next_check);
     if cluster.spec.paused {
@@ -255,6 +258,7 @@ impl Plan {
                 Action::SetIdentity(identity) => self.identity = identity,
                 Action::MarkBootstrapped => self.mark_bootstrapped = true,
                 Action::WriteSecret(secret) => self.secrets.push(secret),
+                Action::WriteGossipKeys(keys) => self.gossip_keys = Some(keys),
                 Action::Grow(grow) => self.grow.push(grow),
                 Action::Mend(mend) => self.mend.push(mend),
                 Action::Apply(object) => self.apply.push(object),
@@ -266,6 +270,17 @@ impl Plan {
         self.ask.extend(asks);
         self.waits.extend(waits);
         self.events.extend(events);
+    }
+
+    /// Adds the lanes that write Secrets; the number of pods is known. Returns when one of them has
+    /// to be checked again, seconds since 1970.
+    fn add_secrets(&mut self, cluster: &ValidCluster, observed: &Observed) -> Option<i64> {
+        let certificates = certificates::plan(cluster, observed, self.pods);
+        let gossip_keys = gossip_keys::plan(cluster, observed);
+        self.add(certificates.lane);
+        self.add(gossip_keys.lane);
+        let checks = [certificates.next_check, gossip_keys.next_check];
+        checks.into_iter().flatten().min()
     }
 
     /// Adds the lanes that restore objects and their metadata. Returns when a contest about them
@@ -285,8 +300,9 @@ impl Plan {
             recreates_set,
             contests: &mut contests,
         }));
-        let secrets = &self.secrets;
-        let lane = metadata::plan(cluster, observed, secrets, &mut contests);
+        let secrets = self.secrets.iter().map(SecretPlan::name);
+        let written = secrets.chain(self.gossip_keys.as_ref().map(GossipKeyPlan::name));
+        let lane = metadata::plan(cluster, observed, &written.collect(), &mut contests);
         self.add(lane);
         let next_check = contests.next_check();
         let (contests, waits) = contests.finish();
@@ -348,6 +364,7 @@ impl Plan {
             identity,
             mark_bootstrapped,
             secrets,
+            gossip_keys,
             grow,
             mend,
             apply,
@@ -365,8 +382,9 @@ impl Plan {
             pods: _,
             requeue_seconds: _,
         } = self;
+        let writes_no_secrets = secrets.is_empty() && gossip_keys.is_none();
         let writes_nothing =
-            secrets.is_empty() && grow.is_empty() && mend.is_empty() && apply.is_empty();
+            writes_no_secrets && grow.is_empty() && mend.is_empty() && apply.is_empty();
         let stops_nothing = drain.is_empty() && stop.is_none() && delete.is_empty();
         let keeps_identity = *identity == Identity::Keep && !mark_bootstrapped;
         keeps_identity && writes_nothing && stops_nothing && ask.is_empty() && events.is_empty()

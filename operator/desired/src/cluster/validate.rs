@@ -7,15 +7,16 @@ use std::fmt::Display;
 
 use lograft_crds::limits::{
     BATCH_MAX_BYTES, BATCH_MIN_BYTES, CLUSTER_NAME_MAX_BYTES, DISK_MIN_BYTES,
-    FINALIZE_AFTER_MAX_SECONDS, PARTITIONS_MAX_COUNT, REPLICAS_MAX_COUNT,
-    REPLICATION_FACTOR_MAX_COUNT, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES,
+    FINALIZE_AFTER_MAX_SECONDS, GOSSIP_KEY_VALIDITY_MIN_SECONDS, PARTITIONS_MAX_COUNT,
+    REPLICAS_MAX_COUNT, REPLICATION_FACTOR_MAX_COUNT, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES,
 };
-use lograft_crds::log_cluster::TlsMode;
-use lograft_crds::names::{ANNOTATION_RESTART_AT, OWN_PREFIXES};
+use lograft_crds::log_cluster::{Seeds, TlsMode};
+use lograft_crds::names::{ANNOTATION_RESTART_AT, ANNOTATION_ROTATE_GOSSIP_KEY, OWN_PREFIXES};
 use lograft_crds::{ByteSize, LogCluster, LogClusterSpec, LogClusterStatus, Period, QuantityError};
 
 use crate::cluster::view::{FeatureLevel, StableNodes};
 use crate::cluster::windows::Window;
+use crate::text::hash_text;
 
 pub use rollout::{RolloutRecord, wave_of_annotations};
 
@@ -73,6 +74,10 @@ pub struct ValidCluster {
     pub spec: LogClusterSpec,
     /// Whether the cluster was bootstrapped.
     pub bootstrapped: bool,
+    /// Hash of the annotation that asks for another gossip key.
+    pub gossip_key_request: Option<String>,
+    /// `spec.discovery.gossip.keyValidity` in seconds.
+    pub gossip_key_seconds: i64,
     /// Annotation that asks for a restart of all pods.
     pub restart_at: Option<String>,
     /// Image in the stored status: the last one that was accepted.
@@ -137,6 +142,7 @@ impl ValidCluster {
         check_counts(spec)?;
         check_sizes(spec)?;
         check_pods(spec)?;
+        check_discovery(spec)?;
         let bootstrapped = status.as_ref().is_some_and(|s| s.bootstrapped);
         // A new cluster is not created without a requested feature. A bootstrapped one is still
         // reconciled: its certificates would expire.
@@ -152,10 +158,10 @@ impl ValidCluster {
             cluster_id: status.as_ref().and_then(|s| s.cluster_id.clone()),
             spec: spec.clone(),
             bootstrapped,
-            restart_at: metadata
-                .annotations
-                .as_ref()
-                .and_then(|all| all.get(ANNOTATION_RESTART_AT).cloned()),
+            restart_at: annotation(cluster, ANNOTATION_RESTART_AT).cloned(),
+            gossip_key_request: annotation(cluster, ANNOTATION_ROTATE_GOSSIP_KEY)
+                .map(|text| hash_text(text)),
+            gossip_key_seconds: gossip_key_seconds(spec)?,
             image: status.as_ref().and_then(|s| s.image.clone()),
             default_version: status.as_ref().and_then(|s| s.default_version.clone()),
             // `from > to` while there are two.
@@ -198,6 +204,10 @@ impl ValidCluster {
             rollout: RolloutRecord::new(cluster)?,
         })
     }
+}
+
+fn annotation<'a>(cluster: &'a LogCluster, name: &str) -> Option<&'a String> {
+    cluster.metadata.annotations.as_ref()?.get(name)
 }
 
 fn finalized_level(status: &LogClusterStatus) -> Option<FeatureLevel> {
@@ -310,6 +320,27 @@ fn certificate_lifetimes(spec: &LogClusterSpec) -> Result<CertificateLifetimes, 
         }
         _ => Ok(lifetimes),
     }
+}
+
+fn gossip_key_seconds(spec: &LogClusterSpec) -> Result<i64, ValidationError> {
+    let field = "spec.discovery.gossip.keyValidity";
+    let validity = &spec.discovery.gossip.key_validity;
+    let found = seconds(field, validity)?;
+    if found < GOSSIP_KEY_VALIDITY_MIN_SECONDS {
+        let bound = format!("at least {GOSSIP_KEY_VALIDITY_MIN_SECONDS} s");
+        return Err(out_of_bounds(field, &validity.0, &bound));
+    }
+    Ok(found)
+}
+
+/// Without any of the three a node would find nobody.
+fn check_discovery(spec: &LogClusterSpec) -> Result<(), ValidationError> {
+    let discovery = &spec.discovery;
+    if discovery.seeds != Seeds::None || discovery.endpoints || discovery.gossip.enabled {
+        return Ok(());
+    }
+    let bound = "Pods or Service without endpoints and gossip";
+    Err(out_of_bounds("spec.discovery.seeds", &"None", &bound))
 }
 
 fn check_sizes(spec: &LogClusterSpec) -> Result<(), ValidationError> {

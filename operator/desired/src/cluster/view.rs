@@ -83,6 +83,9 @@ pub struct ObservedNode {
     pub certificate_not_after: Option<i64>,
     /// SHA-256 of each CA root that it has loaded, hexadecimal; none if not reachable.
     pub roots: Vec<String>,
+    /// Ids of the gossip keys that it has loaded, the one that it sends with first; none if gossip
+    /// is off or it is not reachable.
+    pub gossip_key_ids: Vec<String>,
 }
 
 /// All nodes run one version in good health.
@@ -247,6 +250,7 @@ impl ObservedNode {
             lag_entries: 0,
             certificate_not_after: None,
             roots: Vec::new(),
+            gossip_key_ids: Vec::new(),
         }
     }
 }

@@ -24,6 +24,8 @@ pub enum Wait {
     Retry(StepFailure),
     /// Every node loads the new CA root.
     RootLoaded,
+    /// Every node loads the changed gossip keys.
+    GossipKeysLoaded,
     /// The volume of a PVC and its file system reach their new size.
     ClaimGrown {
         /// Name of the PVC.
@@ -306,7 +308,7 @@ impl Wait {
                 return vec![Reason::RenewalFailed, Reason::CreatingObjects];
             }
             Self::Retry(_) => Reason::CreatingObjects,
-            Self::RootLoaded => Reason::Issuing,
+            Self::RootLoaded | Self::GossipKeysLoaded => Reason::Issuing,
             Self::ClaimGrown { .. } => Reason::Growing,
             Self::ClaimBound { .. } => Reason::Binding,
             Self::FormerSetDeleted | Self::FormerPodsDeleted { .. } | Self::NodesStarted { .. } => {
@@ -339,6 +341,7 @@ impl Wait {
             Self::Retry(failure) if failure.step.is_renewal() => BlockedReason::RenewalFailed,
             Self::Retry(_) => BlockedReason::StepFailed,
             Self::RootLoaded => BlockedReason::RootNotLoaded,
+            Self::GossipKeysLoaded => BlockedReason::GossipKeysNotLoaded,
             Self::ClaimGrown { .. } => BlockedReason::ClaimNotGrown,
             Self::ClaimBound { .. } => BlockedReason::ClaimNotBound,
             Self::FormerSetDeleted | Self::FormerPodsDeleted { .. } => {
@@ -378,6 +381,7 @@ impl Wait {
             Self::NodeDecommissioned { node_id, .. } => Some(format!("node {node_id}")),
             Self::Obstacle(obstacle) => Some(obstacle.subject()),
             Self::RootLoaded
+            | Self::GossipKeysLoaded
             | Self::FormerSetDeleted
             | Self::FormerPodsDeleted { .. }
             | Self::NodesStarted { .. }

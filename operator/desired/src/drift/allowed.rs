@@ -87,6 +87,11 @@ const TABLE: &[Row] = &[
     ),
     // The former name of `serviceAccountName`; the API server keeps them equal.
     row(SET, "spec.template.spec.serviceAccount", Any),
+    row(
+        SET,
+        "spec.template.spec.volumes[].projected.sources[].downwardAPI.items[].fieldRef.apiVersion",
+        Text("v1"),
+    ),
     container("env[].valueFrom.fieldRef.apiVersion", Text("v1")),
     container("env[].valueFrom.resourceFieldRef.divisor", Text("0")),
     container("imagePullPolicy", Text("Always")),

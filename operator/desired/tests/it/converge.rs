@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use lograft_crds::LogCluster;
 use lograft_crds::names::ClusterNames;
 use lograft_operator_desired::cluster::{
-    Ask, ClusterView, Identity, Intervention, Mend, NodeAnswer, NodeState, Observed,
-    ObservedCertificate, ObservedDisk, ObservedPartition, ObservedPod, ObservedReplica,
-    ObservedSecret, Plan, Proposal, Stop, ValidCluster, Wait, plan,
+    Ask, ClusterView, FeatureLevel, Identity, Intervention, Mend, NodeAnswer, NodeState, Observed,
+    ObservedCertificate, ObservedDisk, ObservedGossipKeys, ObservedPartition, ObservedPod,
+    ObservedReplica, ObservedSecret, Plan, Proposal, Stop, ValidCluster, Wait, plan,
 };
 use lograft_operator_desired::fleet::{Held, Member};
 use lograft_operator_desired::{ObjectKey, ObjectRef, Settings};
@@ -25,6 +25,8 @@ const ID: &str = "11111111-2222-4333-8444-555555555555";
 pub(crate) struct Sim {
     pub(crate) cluster: LogCluster,
     pub(crate) observed: Observed,
+    /// Feature level with which the cluster is created.
+    pub(crate) first_level: FeatureLevel,
     /// Why a changed template waits for other clusters.
     pub(crate) held: Option<Held>,
     uids: u64,
@@ -57,6 +59,7 @@ impl Sim {
         Self {
             cluster,
             observed,
+            first_level: FeatureLevel(0),
             held: None,
             uids: 0,
             asked: Vec::new(),
@@ -111,6 +114,10 @@ impl Sim {
             status.image = Some(plan.image.clone());
         }
         status.rollout.clone_from(&plan.rollout);
+        if let Some(view) = &self.observed.view {
+            let level = status.feature_level.get_or_insert_default();
+            level.finalized = view.finalized_level.0.into();
+        }
         self.observed.contests.clone_from(&plan.contests);
         self.issue(plan);
         for grow in &plan.grow {
@@ -208,6 +215,12 @@ impl Sim {
             fresh.roots = vec![ca];
             self.observed.secrets.insert(name, fresh);
         }
+        if let Some(written) = &plan.gossip_keys {
+            self.observed.gossip_keys = Some(ObservedGossipKeys {
+                ids: vec!["first".to_owned(); written.keys.len()],
+                state: written.state.clone(),
+            });
+        }
     }
 
     /// Prepares a node for its stop: its leaderships go to other nodes first.
@@ -243,6 +256,7 @@ impl Sim {
                 );
                 self.observed.view = Some(ClusterView {
                     meta_leader: Some(1),
+                    finalized_level: self.first_level,
                     ..ClusterView::default()
                 });
             }
@@ -464,7 +478,7 @@ fn a_new_cluster_is_bootstrapped_once_and_converges() {
     let first = sim.plan();
     assert_eq!(first.identity, Identity::Mint);
     assert_eq!(first.ask, []);
-    assert_eq!((first.secrets.len(), first.apply.len()), (4, 8));
+    assert_eq!((first.secrets.len(), first.apply.len()), (4, 11));
     sim.converge();
     assert_eq!(
         sim.asked,

@@ -7,9 +7,13 @@ use lograft_operator_desired::cluster::{
 
 use crate::converge::{NOW, Sim, running};
 
-/// A converged cluster whose nodes run 0.2.0 with level 1; level 0 is finalized.
+/// A converged cluster whose nodes run 0.2.0 with level 1; level 0 is finalized. Its configuration
+/// has no field above level 0.
 fn upgraded() -> Sim {
     let mut sim = running();
+    sim.cluster.spec.discovery.endpoints = false;
+    sim.cluster.spec.discovery.gossip.enabled = false;
+    sim.converge();
     for node in &mut sim.observed.view.as_mut().unwrap().nodes {
         "0.2.0".clone_into(&mut node.version);
         node.feature_level = FeatureLevel(1);
@@ -247,9 +251,32 @@ fn nodes_without_a_level_have_nothing_to_finalize() {
 fn a_new_cluster_has_nothing_to_finalize() {
     let mut sim = upgraded();
     view(&mut sim).finalized_level = FeatureLevel(1);
+    sim.cluster.status.as_mut().unwrap().feature_level = None;
     let plan = reconcile(&mut sim, 0);
     assert!(plan.is_empty() && plan.waits.is_empty());
     assert_eq!(level(&sim).finalized, 1);
+}
+
+/// No field is added to the configuration of a new cluster once its level is known: that would
+/// restart all pods.
+#[test]
+fn the_pods_of_a_new_cluster_are_not_replaced_when_its_level_is_reported() {
+    for (version, level) in [("0.1.0", 0), ("0.2.0", 1), ("0.3.0", 2)] {
+        let mut sim = Sim::new();
+        sim.cluster.spec.version = Some(version.to_owned());
+        sim.first_level = FeatureLevel(level);
+        sim.converge();
+        let finalized = &sim.cluster.status.as_ref().unwrap().feature_level;
+        assert_eq!(finalized.as_ref().unwrap().finalized, i64::from(level));
+        assert!(sim.replaced.is_empty(), "{version}: {:?}", sim.replaced);
+        let config = sim
+            .observed
+            .live
+            .values()
+            .find(|o| o["kind"] == "ConfigMap");
+        let text = config.unwrap()["data"]["lograft-0.yaml"].as_str().unwrap();
+        assert_eq!(text.contains("discovery:"), level > 0, "{version}");
+    }
 }
 
 /// The configuration of the nodes depends on the finalized level: it is kept while no node answers.

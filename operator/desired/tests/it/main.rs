@@ -85,6 +85,7 @@ fn node(id: u64, name: &str) -> ObservedNode {
         lag_entries: 0,
         certificate_not_after: None,
         roots: Vec::new(),
+        gossip_key_ids: Vec::new(),
     }
 }
 

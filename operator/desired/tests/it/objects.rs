@@ -1,6 +1,7 @@
 //! Requirements of the design on the objects, one by one.
 
 use lograft_crds::LogCluster;
+use lograft_crds::log_cluster::Seeds;
 use lograft_operator_desired::cluster::Observed;
 use serde_json::{Value, json};
 
@@ -54,8 +55,9 @@ fn pods_pass_the_restricted_profile() {
             assert!(pod[absent].is_null(), "{absent}");
         }
         for volume in pod["volumes"].as_array().unwrap() {
-            let known = volume["configMap"].is_object() || volume["secret"].is_object();
-            assert!(known, "{volume}");
+            let known = ["configMap", "secret", "projected"];
+            let is_known = known.iter().any(|kind| volume[kind].is_object());
+            assert!(is_known, "{volume}");
         }
         let containers = pod["containers"].as_array().unwrap();
         assert_eq!(containers.len(), 1);
@@ -68,18 +70,62 @@ fn pods_pass_the_restricted_profile() {
     }
 }
 
+/// The token is mounted explicitly, and permits what the Role says.
 #[test]
-fn pods_have_no_token() {
-    let desired = build(&sample("minimal"), &Observed::default());
+fn pods_may_watch_endpoints_and_nothing_else() {
+    let cluster = sample("minimal");
+    let desired = build(&cluster, &Observed::default());
     let account = object(&desired, "ServiceAccount", "-node");
     assert_eq!(account["automountServiceAccountToken"], false);
     let pod = pod_spec("minimal");
     assert_eq!(pod["automountServiceAccountToken"], false);
     assert_eq!(pod["serviceAccountName"], account["metadata"]["name"]);
-    assert!(
-        !text(&desired).contains("kind: Role"),
-        "a node does not use the API server"
-    );
+    let role = object(&desired, "Role", "-node");
+    let verbs = ["get", "list", "watch"];
+    let permission = json!({
+        "apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": verbs,
+    });
+    assert_eq!(role["rules"], json!([permission]));
+    let binding = object(&desired, "RoleBinding", "-node");
+    assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
+    assert_eq!(binding["subjects"][0]["name"], account["metadata"]["name"]);
+    assert!(!text(&desired).contains("kind: ClusterRole"));
+}
+
+#[test]
+fn without_endpoints_and_gossip_pods_have_neither_token_nor_key() {
+    let mut cluster = sample("minimal");
+    cluster.spec.discovery.endpoints = false;
+    cluster.spec.discovery.gossip.enabled = false;
+    let desired = build(&cluster, &Observed::default());
+    let text = text(&desired);
+    for absent in [
+        "kind: Role",
+        "serviceAccountToken",
+        "gossip-keys",
+        "discovery:",
+    ] {
+        assert!(!text.contains(absent), "{absent}");
+    }
+}
+
+#[test]
+fn seeds_are_those_of_the_spec() {
+    let seeds = |seeds: Seeds| {
+        let mut cluster = sample("minimal");
+        cluster.spec.discovery.seeds = seeds;
+        let desired = build(&cluster, &Observed::default());
+        let text = desired.config.data.unwrap()["lograft-1.yaml"].clone();
+        let config: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+        serde_yaml::from_value::<Vec<String>>(config["seeds"].clone()).unwrap()
+    };
+    let others = [
+        "lograft-0.lograft-nodes.prod.svc:9401",
+        "lograft-2.lograft-nodes.prod.svc:9401",
+    ];
+    assert_eq!(seeds(Seeds::Pods), others);
+    assert_eq!(seeds(Seeds::Service), ["lograft-nodes.prod.svc:9401"]);
+    assert!(seeds(Seeds::None).is_empty());
 }
 
 #[test]

@@ -12,8 +12,8 @@ use lograft_crds::LogCluster;
 use lograft_crds::limits::GROWTH_REFUSAL_MAX_BYTES;
 use lograft_crds::names::{ANNOTATION_DRAINING_SINCE, ClusterNames, OPERATOR};
 use lograft_operator_desired::cluster::{
-    self as desired, Ask, Delete, Grow, Identity, Mend, Outcome, Plan, RefusedGrowth, SecretPlan,
-    Step, StepFailure, Stop, UnpreparedStop,
+    self as desired, Ask, Delete, GossipKeyPlan, Grow, Identity, Mend, Outcome, Plan,
+    RefusedGrowth, SecretPlan, Step, StepFailure, Stop, UnpreparedStop,
 };
 use lograft_operator_desired::{ObjectKey, ObjectRef, cut_words};
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ use super::update_status;
 use crate::controller::Reconciler;
 use crate::error_text::error_text;
 use crate::events::Happening;
-use crate::{kinds, pki};
+use crate::{gossip_keys, kinds, pki};
 use evict::Eviction;
 
 struct Applier<'a> {
@@ -53,6 +53,9 @@ pub(super) async fn apply(
     // which no status knows would belong to no cluster after a crash.
     if applier.store_identity(plan).await {
         applier.write_secrets(&plan.secrets).await;
+        if let Some(keys) = &plan.gossip_keys {
+            applier.write_gossip_keys(keys).await;
+        }
         for grow in &plan.grow {
             applier.grow(grow).await;
         }
@@ -126,7 +129,6 @@ impl Applier<'_> {
         let cluster = self.raw.metadata.name.as_deref().unwrap_or_default();
         let existing = &self.observation.secrets;
         let mut ca = existing.get(&ClusterNames(cluster).ca()).cloned();
-        let api: Api<Secret> = Api::namespaced(self.reconciler.client.clone(), self.namespace);
         for plan in plans {
             let name = plan.name();
             let now = self.observation.observed.now_unix_seconds;
@@ -136,17 +138,36 @@ impl Applier<'_> {
                     return self.failed(Step::IssueCertificates(name.to_owned()), &error);
                 }
             };
-            let params = PatchParams::apply(OPERATOR).force();
-            let written = api.patch(name, &params, &Patch::Apply(&secret)).await;
-            self.count_write("Secret");
-            if let Err(error) = written {
-                // The CA is the first Secret: nothing is issued by a CA that was not stored.
-                return self.failed(Step::WriteSecret(name.to_owned()), &error);
+            // The CA is the first Secret: nothing is issued by a CA that was not stored.
+            if !self.write_secret(name, &secret).await {
+                return;
             }
             if plan.is_ca {
                 ca = Some(secret);
             }
         }
+    }
+
+    async fn write_gossip_keys(&mut self, plan: &GossipKeyPlan) {
+        let name = plan.name();
+        match gossip_keys::fill(plan, self.observation.secrets.get(name)) {
+            Ok(secret) => {
+                self.write_secret(name, &secret).await;
+            }
+            Err(error) => self.failed(Step::WriteSecret(name.to_owned()), &error),
+        }
+    }
+
+    /// Whether it was written.
+    async fn write_secret(&mut self, name: &str, secret: &Secret) -> bool {
+        let api: Api<Secret> = Api::namespaced(self.reconciler.client.clone(), self.namespace);
+        let params = PatchParams::apply(OPERATOR).force();
+        let written = api.patch(name, &params, &Patch::Apply(secret)).await;
+        self.count_write("Secret");
+        let written = written.map_err(|error| {
+            self.failed(Step::WriteSecret(name.to_owned()), &error);
+        });
+        written.is_ok()
     }
 
     async fn grow(&mut self, grow: &Grow) {

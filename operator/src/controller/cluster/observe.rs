@@ -24,7 +24,7 @@ use super::ReconcileError;
 use crate::admin_client::{AdminClient, NodeReports};
 use crate::controller::Reconciler;
 use crate::error_text::error_text;
-use crate::{kinds, pki};
+use crate::{gossip_keys, kinds, pki};
 
 /// The observation of a cluster, and what carrying a plan out needs beside it.
 pub(super) struct Observation {
@@ -74,10 +74,7 @@ pub(super) async fn observe(
     )?;
     let foreign_secrets = foreign_owners(&secrets, &cluster.uid);
     let is_own = |(name, _): &(&String, &Secret)| !foreign_secrets.contains_key(*name);
-    let own_secrets = secrets.iter().filter(is_own);
-    let own_secrets: BTreeMap<String, &Secret> = own_secrets
-        .map(|(name, secret)| (name.clone(), secret))
-        .collect();
+    let own_secrets: BTreeMap<&String, &Secret> = secrets.iter().filter(is_own).collect();
     let admin = own_secrets
         .get(&names.operator_tls())
         .and_then(|secret| admin_client(secret));
@@ -87,13 +84,17 @@ pub(super) async fn observe(
         .map(|(at, _)| (*at, names.pod_host(*at, namespace)))
         .collect();
     let reports = ask_nodes(admin.as_ref(), hosts).await;
+    let gossip_keys = own_secrets
+        .get(&names.gossip_keys())
+        .and_then(|secret| gossip_keys::observe(secret, &names.identity_scope(namespace)));
     let observed_secrets = own_secrets
         .iter()
-        .map(|(name, secret)| (name.clone(), pki::observe(secret)));
+        .map(|(name, secret)| ((*name).clone(), pki::observe(secret)));
     let observed = Observed {
         now_unix_seconds: now,
         stateful_set,
         secrets: observed_secrets.collect(),
+        gossip_keys,
         foreign_secrets,
         live,
         metadata: strays.metadata,
@@ -207,6 +208,7 @@ async fn secrets(
         names.node_tls(),
         names.operator_tls(),
         names.admin_tls(),
+        names.gossip_keys(),
     ];
     let reads = all.into_iter().map(|name| {
         let api = api.clone();

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use lograft_crds::limits::SEEDS_MAX_COUNT;
-use lograft_crds::log_cluster::LogFormat;
-use lograft_crds::names::{PORT_CLIENT, PORT_HEALTH, PORT_PEER};
+use lograft_crds::log_cluster::{LogFormat, Seeds};
+use lograft_crds::names::{PORT_CLIENT, PORT_GOSSIP, PORT_HEALTH, PORT_PEER};
 
 use super::newer_fields::{self, NEWER_FIELDS};
 use super::node_config::{
-    Advertise, Listen, LogConfig, NodeConfig, RestartConfig, StorageConfig, TlsFiles, TopicDefaults,
+    Advertise, DiscoveryConfig, EndpointsConfig, GossipConfig, Listen, LogConfig, NodeConfig,
+    RestartConfig, StorageConfig, TlsFiles, TopicDefaults,
 };
 use super::{BuildError, BuildInput};
+use crate::cluster::gossip_keys::GOSSIP_KEYS_FIELD;
+use crate::cluster::image;
+use crate::cluster::view::FeatureLevel;
 
 /// Mount path of the disk.
 pub(super) const DISK_PATH: &str = "/var/lib/lograft";
@@ -20,9 +24,12 @@ pub(super) const CONFIG_PATH: &str = "/etc/lograft/config";
 /// Mount path of the certificates: `<pod>.crt`, `<pod>.key`, `ca.crt`.
 pub(super) const TLS_PATH: &str = "/etc/lograft/tls";
 
+/// Mount path of the gossip keys.
+pub(super) const GOSSIP_PATH: &str = "/etc/lograft/gossip";
+
 /// The configuration of each node, in the field `<pod>.yaml`.
 pub(super) fn nodes(input: &BuildInput<'_>) -> Result<ConfigMap, BuildError> {
-    let finalized = input.cluster.finalized_level.unwrap_or_default();
+    let finalized = lowest_level(input);
     let mut data = BTreeMap::new();
     for ordinal in 0..input.pods {
         let pod = input.names().pod(ordinal);
@@ -38,6 +45,23 @@ pub(super) fn nodes(input: &BuildInput<'_>) -> Result<ConfigMap, BuildError> {
         data: Some(data),
         ..ConfigMap::default()
     })
+}
+
+/// The lowest level of a program that may read the configuration. Before a node has reported the
+/// finalized level, that of the images that pods may be made from: a new cluster has one, and its
+/// nodes shall not restart once they have reported.
+fn lowest_level(input: &BuildInput<'_>) -> FeatureLevel {
+    if let Some(finalized) = input.cluster.finalized_level {
+        return finalized;
+    }
+    let live = image::live_image(input.observed);
+    let images = [
+        Some(input.image),
+        input.cluster.image.as_deref(),
+        live.as_deref(),
+    ];
+    let levels = images.into_iter().flatten().map(image::assumed_level);
+    levels.min().unwrap_or_default()
 }
 
 /// The addresses of the cluster, one per line, and its ID once it has one.
@@ -82,6 +106,7 @@ fn restart_config(input: &BuildInput<'_>) -> RestartConfig {
                 LogFormat::Text => "text",
             },
         },
+        discovery: discovery(input),
     }
 }
 
@@ -90,13 +115,12 @@ fn restart_config(input: &BuildInput<'_>) -> RestartConfig {
 pub(super) fn written_restart_config(
     input: &BuildInput<'_>,
 ) -> Result<serde_yaml::Value, serde_yaml::Error> {
-    let finalized = input.cluster.finalized_level.unwrap_or_default();
+    let finalized = lowest_level(input);
     newer_fields::written(&restart_config(input), finalized, NEWER_FIELDS)
 }
 
 fn node(input: &BuildInput<'_>, ordinal: i32) -> NodeConfig {
     let pod = input.names().pod(ordinal);
-    let seeds = (0..input.pods.min(SEEDS_MAX_COUNT)).filter(|seed| *seed != ordinal);
     NodeConfig {
         zone: input.observed.zone(ordinal).cloned().unwrap_or_default(),
         advertise: Advertise {
@@ -108,11 +132,43 @@ fn node(input: &BuildInput<'_>, ordinal: i32) -> NodeConfig {
             key: format!("{TLS_PATH}/{pod}.key"),
             ca: format!("{TLS_PATH}/ca.crt"),
         },
-        seeds: seeds.map(|seed| address(input, seed, PORT_PEER)).collect(),
+        seeds: seeds(input, ordinal),
         topics: topics(input),
         restart: restart_config(input),
         name: pod,
     }
+}
+
+fn seeds(input: &BuildInput<'_>, ordinal: i32) -> Vec<String> {
+    match input.cluster.spec.discovery.seeds {
+        Seeds::Pods => {
+            let seeds = (0..input.pods.min(SEEDS_MAX_COUNT)).filter(|seed| *seed != ordinal);
+            seeds.map(|seed| address(input, seed, PORT_PEER)).collect()
+        }
+        Seeds::Service => vec![service_address(input, PORT_PEER)],
+        Seeds::None => Vec::new(),
+    }
+}
+
+/// Gossip starts from all pods, also those that are not ready.
+fn discovery(input: &BuildInput<'_>) -> Option<DiscoveryConfig> {
+    let spec = &input.cluster.spec.discovery;
+    let gossip = spec.gossip.enabled.then(|| GossipConfig {
+        listen: format!("0.0.0.0:{PORT_GOSSIP}"),
+        key_file: format!("{GOSSIP_PATH}/{GOSSIP_KEYS_FIELD}"),
+        seeds: vec![service_address(input, PORT_GOSSIP)],
+    });
+    let endpoints = spec.endpoints.then(|| EndpointsConfig {
+        namespace: input.cluster.namespace.clone(),
+        service: input.names().nodes_service(),
+    });
+    let is_any = gossip.is_some() || endpoints.is_some();
+    is_any.then_some(DiscoveryConfig { gossip, endpoints })
+}
+
+fn service_address(input: &BuildInput<'_>, port: i32) -> String {
+    let service = input.names().nodes_service();
+    format!("{service}.{}.svc:{port}", input.cluster.namespace)
 }
 
 fn topics(input: &BuildInput<'_>) -> TopicDefaults {

@@ -27,10 +27,16 @@ pub(super) struct NewerField {
 
 /// Every field above level 0 that the operator writes. A field that is added to `node_config.rs`
 /// must be added here too, or nodes of the former level refuse their configuration.
-pub(super) const NEWER_FIELDS: &[NewerField] = &[NewerField {
-    path: "topics.batch_max_bytes",
-    level: FeatureLevel(1),
-}];
+pub(super) const NEWER_FIELDS: &[NewerField] = &[
+    NewerField {
+        path: "topics.batch_max_bytes",
+        level: FeatureLevel(1),
+    },
+    NewerField {
+        path: "discovery",
+        level: FeatureLevel(2),
+    },
+];
 
 /// The part of a configuration that may be written at this finalized level, without the list.
 /// Fails if it cannot be encoded.

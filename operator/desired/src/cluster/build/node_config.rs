@@ -24,6 +24,8 @@ pub(super) struct RestartConfig {
     pub(super) listen: Listen,
     pub(super) storage: StorageConfig,
     pub(super) log: LogConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) discovery: Option<DiscoveryConfig>,
 }
 
 /// Defaults for new topics.
@@ -74,4 +76,28 @@ pub(super) struct StorageConfig {
 pub(super) struct LogConfig {
     pub(super) level: String,
     pub(super) format: &'static str,
+}
+
+/// How the node finds the others, beside its seeds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct DiscoveryConfig {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) gossip: Option<GossipConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) endpoints: Option<EndpointsConfig>,
+}
+
+/// Gossip.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct GossipConfig {
+    pub(super) listen: String,
+    pub(super) key_file: String,
+    pub(super) seeds: Vec<String>,
+}
+
+/// The Service whose EndpointSlices are watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct EndpointsConfig {
+    pub(super) namespace: String,
+    pub(super) service: String,
 }

@@ -13,11 +13,11 @@ use lograft_crds::limits::{
     PROBE_TIMEOUT_MAX_SECONDS, READINESS_FAILURES_MAX_COUNT, STARTUP_FAILURES_MAX_COUNT,
 };
 use lograft_crds::names::{
-    ANNOTATION_RESTART_AT, CONTAINER, DISK, PORT_CLIENT, PORT_HEALTH, PORT_PEER,
+    ANNOTATION_RESTART_AT, CONTAINER, DISK, PORT_CLIENT, PORT_GOSSIP, PORT_HEALTH, PORT_PEER,
 };
 
-use super::config::{CONFIG_PATH, DISK_PATH, TLS_PATH};
-use super::{BuildInput, placement};
+use super::config::{CONFIG_PATH, DISK_PATH, GOSSIP_PATH, TLS_PATH};
+use super::{BuildInput, endpoints_access, placement};
 
 /// User and group of the image and of the files on the disk: `nonroot` of distroless.
 const USER: i64 = 65532;
@@ -27,6 +27,12 @@ const FILE_MODE: i32 = 0o440;
 const CONFIG: &str = "config";
 /// Volume of the certificates.
 const TLS: &str = "tls";
+/// Volume of the gossip keys.
+const GOSSIP: &str = "gossip-keys";
+/// Volume of the token for the API server.
+const TOKEN: &str = "api-token";
+/// Path at which Kubernetes clients look for the token.
+const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 pub(super) fn template(input: &BuildInput<'_>) -> PodTemplateSpec {
     let user = &input.cluster.spec.pod_template;
@@ -70,7 +76,7 @@ fn spec(input: &BuildInput<'_>) -> PodSpec {
         affinity: Some(placement::affinity(input)),
         topology_spread_constraints: Some(vec![placement::spread(input)]),
         containers: vec![container(input)],
-        volumes: Some(vec![config_volume(input), tls_volume(input)]),
+        volumes: Some(volumes(input)),
         ..PodSpec::default()
     }
 }
@@ -94,11 +100,7 @@ fn container(input: &BuildInput<'_>) -> Container {
             format!("{CONFIG_PATH}/$(POD_NAME).yaml"),
         ]),
         env: Some(env),
-        ports: Some(vec![
-            port("client", PORT_CLIENT),
-            port("peer", PORT_PEER),
-            port("health", PORT_HEALTH),
-        ]),
+        ports: Some(ports(input)),
         resources: Some(spec.resources.clone().unwrap_or_else(default_resources)),
         startup_probe: Some(probe("/healthz", STARTUP_FAILURES_MAX_COUNT)),
         readiness_probe: Some(probe("/readyz", READINESS_FAILURES_MAX_COUNT)),
@@ -114,11 +116,7 @@ fn container(input: &BuildInput<'_>) -> Container {
             }),
             ..SecurityContext::default()
         }),
-        volume_mounts: Some(vec![
-            mount(DISK, DISK_PATH, false),
-            mount(CONFIG, CONFIG_PATH, true),
-            mount(TLS, TLS_PATH, true),
-        ]),
+        volume_mounts: Some(mounts(input)),
         ..Container::default()
     }
 }
@@ -149,6 +147,18 @@ fn default_resources() -> ResourceRequirements {
     }
 }
 
+fn ports(input: &BuildInput<'_>) -> Vec<ContainerPort> {
+    let mut ports = vec![port("client", PORT_CLIENT), port("peer", PORT_PEER)];
+    if input.cluster.spec.discovery.gossip.enabled {
+        ports.push(ContainerPort {
+            protocol: Some("UDP".to_owned()),
+            ..port("gossip", PORT_GOSSIP)
+        });
+    }
+    ports.push(port("health", PORT_HEALTH));
+    ports
+}
+
 fn port(name: &str, number: i32) -> ContainerPort {
     ContainerPort {
         name: Some(name.to_owned()),
@@ -172,6 +182,32 @@ fn probe(path: &str, failures: i32) -> Probe {
     }
 }
 
+fn mounts(input: &BuildInput<'_>) -> Vec<VolumeMount> {
+    let discovery = &input.cluster.spec.discovery;
+    let gossip = mount(GOSSIP, GOSSIP_PATH, true);
+    let token = mount(TOKEN, TOKEN_PATH, true);
+    let mut mounts = vec![
+        mount(DISK, DISK_PATH, false),
+        mount(CONFIG, CONFIG_PATH, true),
+        mount(TLS, TLS_PATH, true),
+    ];
+    mounts.extend(discovery.gossip.enabled.then_some(gossip));
+    mounts.extend(discovery.endpoints.then_some(token));
+    mounts
+}
+
+/// The Secrets are not optional: without them the pod waits, so a node never starts without its
+/// certificate or its gossip key.
+fn volumes(input: &BuildInput<'_>) -> Vec<Volume> {
+    let (names, discovery) = (input.names(), &input.cluster.spec.discovery);
+    let gossip = secret_volume(GOSSIP, names.gossip_keys());
+    let token = endpoints_access::token_volume(TOKEN, FILE_MODE);
+    let mut volumes = vec![config_volume(input), secret_volume(TLS, names.node_tls())];
+    volumes.extend(discovery.gossip.enabled.then_some(gossip));
+    volumes.extend(discovery.endpoints.then_some(token));
+    volumes
+}
+
 fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
     VolumeMount {
         name: name.to_owned(),
@@ -193,13 +229,11 @@ fn config_volume(input: &BuildInput<'_>) -> Volume {
     }
 }
 
-/// The Secret is not optional: without it the pod waits, so a node never starts without its
-/// certificate.
-fn tls_volume(input: &BuildInput<'_>) -> Volume {
+fn secret_volume(name: &str, secret: String) -> Volume {
     Volume {
-        name: TLS.to_owned(),
+        name: name.to_owned(),
         secret: Some(SecretVolumeSource {
-            secret_name: Some(input.names().node_tls()),
+            secret_name: Some(secret),
             default_mode: Some(FILE_MODE),
             ..SecretVolumeSource::default()
         }),

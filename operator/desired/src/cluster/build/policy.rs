@@ -8,7 +8,7 @@ use k8s_openapi::api::networking::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use lograft_crds::names::{LABEL_NAME, OPERATOR, PORT_CLIENT, PORT_HEALTH, PORT_PEER};
+use lograft_crds::names::{LABEL_NAME, OPERATOR, PORT_CLIENT, PORT_GOSSIP, PORT_HEALTH, PORT_PEER};
 
 use super::BuildInput;
 
@@ -49,9 +49,9 @@ pub(super) fn build(input: &BuildInput<'_>) -> Option<NetworkPolicy> {
             pod_selector: Some(selector),
             policy_types: Some(vec!["Ingress".to_owned()]),
             ingress: Some(vec![
-                rule(PORT_CLIENT, clients),
-                rule(PORT_PEER, Some(vec![peers])),
-                rule(PORT_HEALTH, Some(metrics)),
+                rule(&[tcp(PORT_CLIENT)], clients),
+                rule(&[tcp(PORT_PEER), udp(PORT_GOSSIP)], Some(vec![peers])),
+                rule(&[tcp(PORT_HEALTH)], Some(metrics)),
             ]),
             ..NetworkPolicySpec::default()
         }),
@@ -75,13 +75,27 @@ fn selector(labels: BTreeMap<String, String>) -> LabelSelector {
     }
 }
 
-fn rule(port: i32, from: Option<Vec<NetworkPolicyPeer>>) -> NetworkPolicyIngressRule {
+fn rule(
+    ports: &[NetworkPolicyPort],
+    from: Option<Vec<NetworkPolicyPeer>>,
+) -> NetworkPolicyIngressRule {
     NetworkPolicyIngressRule {
         from,
-        ports: Some(vec![NetworkPolicyPort {
-            port: Some(IntOrString::Int(port)),
-            protocol: Some("TCP".to_owned()),
-            ..NetworkPolicyPort::default()
-        }]),
+        ports: Some(ports.to_vec()),
+    }
+}
+
+fn tcp(port: i32) -> NetworkPolicyPort {
+    NetworkPolicyPort {
+        port: Some(IntOrString::Int(port)),
+        protocol: Some("TCP".to_owned()),
+        ..NetworkPolicyPort::default()
+    }
+}
+
+fn udp(port: i32) -> NetworkPolicyPort {
+    NetworkPolicyPort {
+        protocol: Some("UDP".to_owned()),
+        ..tcp(port)
     }
 }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use lograft_crds::names::{PORT_CLIENT, PORT_HEALTH, PORT_PEER};
+use lograft_crds::names::{PORT_CLIENT, PORT_GOSSIP, PORT_HEALTH, PORT_PEER};
 
 use super::BuildInput;
 
@@ -18,8 +18,24 @@ pub(super) fn nodes(input: &BuildInput<'_>) -> Service {
             ports: Some(vec![
                 port("client", PORT_CLIENT),
                 port("peer", PORT_PEER),
+                gossip_port(),
                 port("health", PORT_HEALTH),
             ]),
+            ..ServiceSpec::default()
+        }),
+        ..Service::default()
+    }
+}
+
+/// The headless Service of the ready pods: their addresses, for clients that do not ask a node for
+/// them.
+pub(super) fn ready(input: &BuildInput<'_>) -> Service {
+    Service {
+        metadata: input.metadata(input.names().ready_service()),
+        spec: Some(ServiceSpec {
+            cluster_ip: Some("None".to_owned()),
+            selector: Some(input.names().selector()),
+            ports: Some(vec![port("client", PORT_CLIENT)]),
             ..ServiceSpec::default()
         }),
         ..Service::default()
@@ -50,5 +66,12 @@ fn port(name: &str, number: i32) -> ServicePort {
         target_port: Some(IntOrString::String(name.to_owned())),
         protocol: Some("TCP".to_owned()),
         ..ServicePort::default()
+    }
+}
+
+fn gossip_port() -> ServicePort {
+    ServicePort {
+        protocol: Some("UDP".to_owned()),
+        ..port("gossip", PORT_GOSSIP)
     }
 }

@@ -283,33 +283,35 @@ impl CertificatePlanner<'_> {
     }
 }
 
-/// The certificate of a pod: it serves under its own name and under the clients' Service, with and
-/// without the default cluster domain.
+/// The certificate of a pod: it serves under its own name and under the names of all Services, with
+/// and without the default cluster domain.
 fn node_leaf(cluster: &ValidCluster, ordinal: i32) -> Leaf {
     let names = ClusterNames(&cluster.name);
     let pod = names.pod(ordinal);
     let namespace = &cluster.namespace;
-    let service = names.client_service();
-    let own = names.pod_host(ordinal, namespace);
-    let shared = format!("{service}.{namespace}.svc");
-    let full = |host: &str| format!("{host}.cluster.local");
+    let client = names.client_service();
+    let services = [&client, &names.nodes_service(), &names.ready_service()];
+    let shared = services.map(|service| format!("{service}.{namespace}.svc"));
+    let hosts = [names.pod_host(ordinal, namespace)]
+        .into_iter()
+        .chain(shared);
+    let both = |host: String| [format!("{host}.cluster.local"), host];
     Leaf {
         field: format!("{pod}.crt"),
         uri: names.identity(namespace, &format!("node/{pod}")),
-        hosts: vec![
-            full(&own),
-            own,
-            full(&shared),
-            shared,
-            format!("{service}.{namespace}"),
-            service,
-            "localhost".to_owned(),
-        ],
+        hosts: hosts
+            .flat_map(both)
+            .chain([
+                format!("{client}.{namespace}"),
+                client,
+                "localhost".to_owned(),
+            ])
+            .collect(),
         name: pod,
     }
 }
 
-fn secret_object(cluster: &ValidCluster, name: &str) -> Secret {
+pub(crate) fn secret_object(cluster: &ValidCluster, name: &str) -> Secret {
     Secret {
         metadata: owned_metadata(cluster, name.to_owned()),
         type_: Some("Opaque".to_owned()),

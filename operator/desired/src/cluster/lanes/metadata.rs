@@ -18,23 +18,22 @@ use crate::cluster::contest::Difference;
 use crate::cluster::contests::Contests;
 use crate::cluster::lane::Lane;
 use crate::cluster::observed::{Observed, ObservedMetadata};
-use crate::cluster::secret_plan::SecretPlan;
 use crate::cluster::validate::ValidCluster;
 use crate::cluster::wait::{Intervention, shortened};
 use crate::{ObjectKey, ObjectRef};
 
-/// Plans the repair of metadata. `written` are the Secrets that another lane writes in this step,
+/// Plans the repair of metadata. `written` are the Secrets that other lanes write in this step,
 /// with their metadata.
 pub(crate) fn plan(
     cluster: &ValidCluster,
     observed: &Observed,
-    written: &[SecretPlan],
+    written: &BTreeSet<&str>,
     contests: &mut Contests<'_>,
 ) -> Lane {
     let names = ClusterNames(&cluster.name);
     let mut lane = Lane::default();
     for (key, found) in &observed.metadata {
-        let is_written = written.iter().any(|secret| secret.name() == key.name);
+        let is_written = written.contains(key.name.as_str());
         let is_foreign = observed.foreign_secrets.contains_key(&key.name);
         let (labels, owner) = match key.kind.as_str() {
             "Secret" if is_written || is_foreign => continue,

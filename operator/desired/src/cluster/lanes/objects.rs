@@ -45,7 +45,7 @@ pub(crate) fn plan(input: Input<'_, '_>) -> Lane {
     let recreated = owned(cluster, observed, &set).filter(|_| recreates_set);
     let desired: Vec<Value> = objects.into_iter().map(with_hash_annotation).collect();
     let mut lane = Lane::default();
-    delete_policy(&mut lane, cluster, observed, &desired);
+    delete_unwanted(&mut lane, cluster, observed, &desired);
     for object in desired {
         let key = ObjectKey::of(&object);
         let Some(live) = observed.live.get(&key) else {
@@ -138,18 +138,30 @@ fn difference(desired: &Value, live: &Value, drift: &Drift) -> Difference {
     }
 }
 
-/// Deletes the network policy if it is switched off.
-fn delete_policy(lane: &mut Lane, cluster: &ValidCluster, observed: &Observed, desired: &[Value]) {
+/// Deletes objects that the spec switches off.
+fn delete_unwanted(
+    lane: &mut Lane,
+    cluster: &ValidCluster,
+    observed: &Observed,
+    desired: &[Value],
+) {
     let names = ClusterNames(&cluster.name);
-    let policy = ObjectKey::new("NetworkPolicy", names.network_policy());
-    if desired.iter().any(|object| ObjectKey::of(object) == policy) {
-        return;
-    }
-    if let Some(object) = owned(cluster, observed, &policy) {
-        lane.actions.push(Action::Delete(Delete {
-            object,
-            orphan: false,
-        }));
+    // The binding first: a role is not changed while somebody has it.
+    let optional = [
+        ObjectKey::new("NetworkPolicy", names.network_policy()),
+        ObjectKey::new("RoleBinding", names.endpoints_role()),
+        ObjectKey::new("Role", names.endpoints_role()),
+    ];
+    for key in optional {
+        if desired.iter().any(|object| ObjectKey::of(object) == key) {
+            continue;
+        }
+        if let Some(object) = owned(cluster, observed, &key) {
+            lane.actions.push(Action::Delete(Delete {
+                object,
+                orphan: false,
+            }));
+        }
     }
 }
 

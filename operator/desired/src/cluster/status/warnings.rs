@@ -85,6 +85,7 @@ fn patience(reason: BlockedReason) -> Option<i64> {
         // These should end by themselves. If they do not, the cause is not in the operator, such
         // as a finalizer of somebody else or a network that is closed.
         BlockedReason::RootNotLoaded
+        | BlockedReason::GossipKeysNotLoaded
         | BlockedReason::ClaimNotBound
         | BlockedReason::LeftoverClaim
         | BlockedReason::FormerClusterNotDeleted

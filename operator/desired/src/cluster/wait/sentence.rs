@@ -38,6 +38,7 @@ impl Wait {
             | Self::Obstacle(_)
             | Self::Majority { .. } => Ok(()),
             Self::RootLoaded => write!(f, "every node to load the new CA root"),
+            Self::GossipKeysLoaded => write!(f, "every node to load the changed gossip keys"),
             Self::ClaimGrown { claim } => write!(f, "PVC {claim} to grow"),
             Self::ClaimBound { claim } => write!(f, "PVC {claim} to be bound"),
             Self::FormerSetDeleted => {

@@ -1,0 +1,198 @@
+//! How pods find each other: each source alone, changed addresses, and the replacement of the
+//! gossip key.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{DeleteParams, LogParams, Patch, PatchParams};
+use lograft_crds::LogCluster;
+use lograft_crds::names::ANNOTATION_ROTATE_GOSSIP_KEY;
+use serde_json::{Value, json};
+
+use super::{CHANGE_MAX, PAUSE_MAX, await_ready, pod_incarnations, pods, ready};
+use crate::chart::Chart;
+use crate::load::{Load, run_cli};
+use crate::sandbox::{Sandbox, await_for};
+
+/// Time from the start of a node at another address until the others reach it.
+const REACHED_MAX: Duration = Duration::from_secs(2);
+/// Timeout of a replacement of the gossip key: three steps, each with kubelet's sync.
+const ROTATION_MAX: Duration = Duration::from_mins(10);
+
+pub(in crate::cases) async fn pods_find_each_other_by_endpoints_alone(
+    sandbox: &Sandbox,
+    chart: &Chart,
+) -> anyhow::Result<()> {
+    let discovery = json!({"seeds": "None", "gossip": {"enabled": false}});
+    form_by(sandbox, chart, discovery, "endpoints").await
+}
+
+pub(in crate::cases) async fn pods_find_each_other_by_gossip_alone(
+    sandbox: &Sandbox,
+    chart: &Chart,
+) -> anyhow::Result<()> {
+    let discovery = json!({"seeds": "None", "endpoints": false});
+    form_by(sandbox, chart, discovery, "gossip").await
+}
+
+pub(in crate::cases) async fn pods_find_each_other_by_dns_alone(
+    sandbox: &Sandbox,
+    chart: &Chart,
+) -> anyhow::Result<()> {
+    let discovery = json!({
+        "seeds": "Service", "endpoints": false, "gossip": {"enabled": false},
+    });
+    form_by(sandbox, chart, discovery, "seeds").await
+}
+
+/// Forms a cluster whose nodes have this source alone, and moves a node to another address.
+async fn form_by(
+    sandbox: &Sandbox,
+    chart: &Chart,
+    discovery: Value,
+    source: &str,
+) -> anyhow::Result<()> {
+    ready(sandbox, json!({"discovery": discovery})).await?;
+    let words = ["cluster", "members", "--json"];
+    let text = run_cli(sandbox, &chart.node_image, &words).await?;
+    let view: Value = serde_json::from_str(&text).context("members are no JSON")?;
+    let members = view["members"].as_array().context("no members")?;
+    let sources = members.iter().flat_map(|member| {
+        let sightings = member["sightings"].as_array();
+        sightings.into_iter().flatten().map(|seen| &seen["source"])
+    });
+    let sources: Vec<&Value> = sources.collect();
+    ensure!(
+        sources.len() >= 2 && sources.iter().all(|found| **found == source),
+        "{text}"
+    );
+    let load = Load::start(sandbox, &chart.node_image, Duration::from_secs(30), None).await?;
+    move_a_pod(sandbox).await?;
+    load.finish_within(PAUSE_MAX).await
+}
+
+/// A pod that gets another address is reached by the others within two seconds of its start.
+pub(in crate::cases) async fn a_pod_at_another_address_is_reached_within_two_seconds(
+    sandbox: &Sandbox,
+    chart: &Chart,
+) -> anyhow::Result<()> {
+    ready(sandbox, json!({})).await?;
+    let load = Load::start(sandbox, &chart.node_image, Duration::from_secs(40), None).await?;
+    let reached = move_a_pod(sandbox).await?;
+    load.finish_within(PAUSE_MAX).await?;
+    ensure!(reached <= REACHED_MAX, "reached after {reached:?}");
+    Ok(())
+}
+
+/// Deletes the pod of the third node, and returns the time between the start of its node at another
+/// address and the moment when both others reach it, by their logs.
+async fn move_a_pod(sandbox: &Sandbox) -> anyhow::Result<Duration> {
+    const MOVED: &str = "events-2";
+    let address = |pods: &BTreeMap<String, Pod>| {
+        let pod = pods.get(MOVED)?;
+        let status = pod.status.as_ref()?;
+        Some((pod.metadata.uid.clone()?, status.pod_ip.clone()?))
+    };
+    let (former, _) = address(&pods(sandbox).await?).context("no address")?;
+    let api = sandbox.api::<Pod>();
+    api.delete(MOVED, &DeleteParams::default()).await?;
+    let deleted = Timestamp::now();
+    let listening = await_for(CHANGE_MAX, "the moved pod to listen", || async {
+        let moved = address(&pods(sandbox).await?).filter(|(uid, _)| *uid != former);
+        if moved.is_none() {
+            return Ok(None);
+        }
+        logged(sandbox, MOVED, "node is listening", None, deleted).await
+    })
+    .await?;
+    let mut longest = Duration::ZERO;
+    for other in ["events-0", "events-1"] {
+        let reached = await_for(CHANGE_MAX, "the moved pod to be reached", || async {
+            let message = "node became reachable";
+            logged(sandbox, other, message, Some("3"), listening).await
+        })
+        .await?;
+        longest = longest.max(reached.duration_since(listening).unsigned_abs());
+    }
+    sandbox.report_figure(format!(
+        "reached at its new address {:.2} s after it listens",
+        longest.as_secs_f32()
+    ));
+    await_ready(sandbox, CHANGE_MAX).await?;
+    Ok(longest)
+}
+
+/// When a pod has logged a message after `since`, about the node with this id if one is given.
+async fn logged(
+    sandbox: &Sandbox,
+    pod: &str,
+    message: &str,
+    node: Option<&str>,
+    since: Timestamp,
+) -> anyhow::Result<Option<Timestamp>> {
+    let text = sandbox.api::<Pod>().logs(pod, &LogParams::default()).await;
+    let Ok(text) = text else {
+        // Its container has not started.
+        return Ok(None);
+    };
+    let lines = text.lines().filter_map(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let time: Timestamp = line["timestamp"].as_str()?.parse().ok()?;
+        let is_about = node.is_none_or(|node| line["node_id"] == node);
+        (line["message"] == message && is_about && time >= since).then_some(time)
+    });
+    Ok(lines.min())
+}
+
+/// The key is replaced while records are written: no pod restarts, and the nodes hear each other
+/// all the time.
+pub(in crate::cases) async fn the_gossip_key_is_replaced_under_load(
+    sandbox: &Sandbox,
+    chart: &Chart,
+) -> anyhow::Result<()> {
+    ready(sandbox, json!({})).await?;
+    let incarnations = pod_incarnations(sandbox).await?;
+    let key = gossip_keys(sandbox).await?;
+    ensure!(key.len() == 1, "{} keys", key.len());
+    let load = Load::start(sandbox, &chart.node_image, Duration::from_mins(4), None).await?;
+    let request = json!({"metadata": {"annotations": {ANNOTATION_ROTATE_GOSSIP_KEY: "now"}}});
+    let clusters = sandbox.api::<LogCluster>();
+    let params = PatchParams::default();
+    clusters
+        .patch("events", &params, &Patch::Merge(&request))
+        .await?;
+    let started = std::time::Instant::now();
+    let mut heard = 0_usize;
+    await_for(ROTATION_MAX, "the new key to be alone", || async {
+        let keys = gossip_keys(sandbox).await?;
+        Ok((keys.len() == 1 && keys != key).then_some(()))
+    })
+    .await?;
+    let words = ["cluster", "members", "--json"];
+    let text = run_cli(sandbox, &chart.node_image, &words).await?;
+    let view: Value = serde_json::from_str(&text).context("members are no JSON")?;
+    for member in view["members"].as_array().into_iter().flatten() {
+        heard += usize::from(member["gossip"]["reachable"] == true);
+    }
+    ensure!(heard == 2, "{text}");
+    sandbox.report_figure(format!(
+        "replaced in {:.0} s",
+        started.elapsed().as_secs_f32()
+    ));
+    await_ready(sandbox, CHANGE_MAX).await?;
+    let after = pod_incarnations(sandbox).await?;
+    ensure!(after == incarnations, "pods were restarted or replaced");
+    load.finish_within(PAUSE_MAX).await
+}
+
+async fn gossip_keys(sandbox: &Sandbox) -> anyhow::Result<Vec<String>> {
+    let secret = sandbox.api::<Secret>().get("events-gossip-keys").await?;
+    let data = secret.data.unwrap_or_default();
+    let text = data.get("keys").context("no field keys")?;
+    let text = String::from_utf8(text.0.clone())?;
+    let keys = text.lines().filter(|line| !line.starts_with('#'));
+    Ok(keys.map(str::to_owned).collect())
+}
