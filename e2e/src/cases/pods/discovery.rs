@@ -8,11 +8,11 @@ use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, LogParams, Patch, PatchParams};
-use lograft_crds::LogCluster;
 use lograft_crds::names::ANNOTATION_ROTATE_GOSSIP_KEY;
+use lograft_crds::{LogCluster, LogClusterStatus};
 use serde_json::{Value, json};
 
-use super::{CHANGE_MAX, PAUSE_MAX, await_ready, pod_incarnations, pods, ready};
+use super::{CHANGE_MAX, PAUSE_MAX, READY_MAX, await_ready, pod_incarnations, pods, ready};
 use crate::chart::Chart;
 use crate::load::{Load, run_cli};
 use crate::sandbox::{Sandbox, await_for};
@@ -55,7 +55,7 @@ async fn form_by(
     discovery: Value,
     source: &str,
 ) -> anyhow::Result<()> {
-    ready(sandbox, json!({"discovery": discovery})).await?;
+    let status = ready(sandbox, json!({"discovery": discovery})).await?;
     let words = ["cluster", "members", "--json"];
     let text = run_cli(sandbox, &chart.node_image, &words).await?;
     let view: Value = serde_json::from_str(&text).context("members are no JSON")?;
@@ -70,7 +70,7 @@ async fn form_by(
         "{text}"
     );
     let load = Load::start(sandbox, &chart.node_image, Duration::from_secs(30), None).await?;
-    move_a_pod(sandbox).await?;
+    move_a_pod(sandbox, &status).await?;
     load.finish_within(PAUSE_MAX).await
 }
 
@@ -79,9 +79,9 @@ pub(in crate::cases) async fn a_pod_at_another_address_is_reached_within_two_sec
     sandbox: &Sandbox,
     chart: &Chart,
 ) -> anyhow::Result<()> {
-    ready(sandbox, json!({})).await?;
+    let status = ready(sandbox, json!({})).await?;
     let load = Load::start(sandbox, &chart.node_image, Duration::from_secs(40), None).await?;
-    let reached = move_a_pod(sandbox).await?;
+    let reached = move_a_pod(sandbox, &status).await?;
     load.finish_within(PAUSE_MAX).await?;
     ensure!(reached <= REACHED_MAX, "reached after {reached:?}");
     Ok(())
@@ -89,8 +89,11 @@ pub(in crate::cases) async fn a_pod_at_another_address_is_reached_within_two_sec
 
 /// Deletes the pod of the third node, and returns the time between the start of its node at another
 /// address and the moment when both others reach it, by their logs.
-async fn move_a_pod(sandbox: &Sandbox) -> anyhow::Result<Duration> {
+async fn move_a_pod(sandbox: &Sandbox, status: &LogClusterStatus) -> anyhow::Result<Duration> {
     const MOVED: &str = "events-2";
+    let member = status.members.iter().find(|member| member.name == MOVED);
+    let id = member.and_then(|member| member.node_id).context("no id")?;
+    let id = id.to_string();
     let address = |pods: &BTreeMap<String, Pod>| {
         let pod = pods.get(MOVED)?;
         let status = pod.status.as_ref()?;
@@ -110,9 +113,9 @@ async fn move_a_pod(sandbox: &Sandbox) -> anyhow::Result<Duration> {
     .await?;
     let mut longest = Duration::ZERO;
     for other in ["events-0", "events-1"] {
-        let reached = await_for(CHANGE_MAX, "the moved pod to be reached", || async {
+        let reached = await_for(READY_MAX, "the moved pod to be reached", || async {
             let message = "node became reachable";
-            logged(sandbox, other, message, Some("3"), listening).await
+            logged(sandbox, other, message, Some(&id), listening).await
         })
         .await?;
         longest = longest.max(reached.duration_since(listening).unsigned_abs());
@@ -141,8 +144,9 @@ async fn logged(
     let lines = text.lines().filter_map(|line| {
         let line: Value = serde_json::from_str(line).ok()?;
         let time: Timestamp = line["timestamp"].as_str()?.parse().ok()?;
-        let is_about = node.is_none_or(|node| line["node_id"] == node);
-        (line["message"] == message && is_about && time >= since).then_some(time)
+        let fields = &line["fields"];
+        let is_about = node.is_none_or(|node| fields["node_id"] == node);
+        (fields["message"] == message && is_about && time >= since).then_some(time)
     });
     Ok(lines.min())
 }
