@@ -331,3 +331,26 @@ fn the_operators_files_are_taken() {
     assert_eq!(taken[0].log.format, LogFormat::Text);
     assert_eq!(taken[1].seeds.len(), 2);
 }
+
+/// The names of Service and namespace become parts of a URL.
+#[test]
+fn names_of_the_endpoints_are_dns_labels() {
+    let with = |namespace: &str, service: &str| {
+        let endpoints = format!("namespace: '{namespace}', service: '{service}'");
+        format!("{SMALLEST}discovery: {{endpoints: {{{endpoints}}}}}\n")
+    };
+    let (longest, longer) = ("a".repeat(63), "a".repeat(64));
+    for name in ["prod", "a-1", &longest] {
+        parse(&with(name, name)).unwrap();
+    }
+    for name in ["", "Prod", "a/b", "a.b", "../x", "-a", "a-", "a b", &longer] {
+        let (field, _) = refused_field(&with(name, "events-nodes"));
+        assert_eq!(field, "discovery.endpoints.namespace", "{name}");
+        let (field, _) = refused_field(&with("prod", name));
+        assert_eq!(field, "discovery.endpoints.service", "{name}");
+    }
+    let error = parse_error(&format!(
+        "{SMALLEST}discovery: {{endpoints: {{service: a}}}}\n"
+    ));
+    assert!(error.contains("namespace"), "{error}");
+}
