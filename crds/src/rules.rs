@@ -149,7 +149,7 @@ pub const DISCOVERY: &[Rule] = &[
     rule_at(
         ".gossip.keyValidity",
         "duration(self.gossip.keyValidity) >= duration('1h')",
-        "spec.discovery.gossip.keyValidity must be at least 1h: raise it",
+        "spec.discovery.gossip.keyValidity must be at least 1h: choose a longer time",
     ),
 ];
 
