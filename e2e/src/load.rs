@@ -17,6 +17,10 @@ use crate::sandbox::{Sandbox, await_for};
 const NAME: &str = "load";
 /// Records per second in each partition.
 const RATE: &str = "50";
+/// Start of the line that `bench soak` prints once it writes.
+const WRITING: &str = "writing to ";
+/// Time after which a load writes if it does not say so.
+const SILENT_START: Duration = Duration::from_secs(15);
 /// A handover, and the start of a node, take several writes one after the other, each on two nodes.
 const STALLS_PER_PAUSE: u32 = 10;
 /// The same in writes of the cluster itself: votes, the first entry of a leader, metadata, retries.
@@ -205,8 +209,24 @@ impl<'a> Load<'a> {
             control,
         };
         load.until("Running", Duration::from_mins(1)).await?;
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        load.until_it_writes().await?;
         Ok(load)
+    }
+
+    /// A disturbance before the first record would be none of a load. A program of a former version
+    /// does not say when it writes: it has the whole time to start.
+    async fn until_it_writes(&self) -> anyhow::Result<()> {
+        let started = Instant::now();
+        await_for(Duration::from_mins(1), "the load to write", || async {
+            let text = self.text().await;
+            ensure!(!text.contains("error:"), "the load failed: {text}");
+            let is_writing = text.contains(WRITING) || started.elapsed() > SILENT_START;
+            Ok(is_writing.then_some(()))
+        })
+        .await?;
+        // Some records of each partition.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok(())
     }
 
     async fn until(&self, phase: &str, timeout: Duration) -> anyhow::Result<()> {
@@ -262,7 +282,8 @@ impl<'a> Load<'a> {
         self.until("Succeeded", self.duration + Duration::from_mins(1))
             .await?;
         let text = self.text().await;
-        let mut reports = serde_json::Deserializer::from_str(&text).into_iter::<Report>();
+        let json = text.find('{').map_or("", |start| &text[start..]);
+        let mut reports = serde_json::Deserializer::from_str(json).into_iter::<Report>();
         let report = reports.next().context("the load printed no report")?;
         let report = report.with_context(|| format!("cannot parse {text}"))?;
         for (number, partition) in report.partitions.iter().enumerate() {

@@ -7,6 +7,7 @@ mod value;
 mod verify;
 mod writer;
 
+use std::io::{self, Write as _};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -141,6 +142,14 @@ async fn soak(
             ledger: SharedLedger::default(),
         })
         .collect();
+    // For programs that disturb the cluster meanwhile: not before it is written to. A closed standard
+    // error is no reason to stop.
+    let line = format!(
+        "writing to {} partitions of {}",
+        written.len(),
+        topic.name()
+    );
+    drop(writeln!(io::stderr(), "{}", Paint::stderr().faint(line)));
     let writer = |part: &PartitionLoad| {
         let (load, ledger) = (Arc::clone(&load), part.ledger.clone());
         tokio::spawn(write_partition(load, part.partition, ledger))
