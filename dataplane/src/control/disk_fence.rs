@@ -116,9 +116,7 @@ impl DiskFence {
         loop {
             self.check_heard().await;
             self.record().await;
-            self.fence_marked();
-            self.lift().await;
-            self.publish();
+            self.check_groups().await;
             tokio::select! {
                 changed = heard.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(DISK_FENCE_INTERVAL) => {}
@@ -137,7 +135,7 @@ impl DiskFence {
         };
         if is_enforced {
             // Also those that are being caught up: a second process may have promised more since.
-            for (_, raft) in parts.groups() {
+            for raft in parts.replicas.rafts() {
                 raft.fence();
             }
             if let Err(error) = parts.fence_durably().await {
@@ -193,10 +191,8 @@ impl DiskFence {
             let status = status.borrow();
             (status.term, status.last)
         };
-        let groups = parts.groups().into_iter();
-        let promised: BTreeMap<_, _> = groups
-            .map(|(group, raft)| (group, promise(&raft)))
-            .collect();
+        let rafts = parts.replicas.rafts().into_iter();
+        let promised: BTreeMap<_, _> = rafts.map(|raft| (raft.group(), promise(&raft))).collect();
         if promised != self.promised {
             parts.files.raise(&parts.known, 0).await?;
             self.promised = promised;
@@ -213,24 +209,32 @@ impl DiskFence {
         Ok(())
     }
 
+    /// Fences and lifts, group by group, and publishes the outcome.
+    async fn check_groups(&mut self) {
+        let rafts = self.parts.replicas.rafts();
+        self.fence_marked(&rafts);
+        self.lift(&rafts).await;
+        self.publish(&rafts);
+    }
+
     /// Fences replicas that started while the marks changed.
-    fn fence_marked(&self) {
+    fn fence_marked(&self, rafts: &[RaftGroup]) {
         let fenced = self.parts.marks.fenced();
-        for (group, raft) in self.parts.groups() {
-            if fenced.contains(&group) && raft.fence_stage().is_lifted() {
+        for raft in rafts {
+            if fenced.contains(&raft.group()) && raft.fence_stage().is_lifted() {
                 raft.fence();
             }
         }
     }
 
     /// Lifts the fence of groups that were caught up, and asks for the targets of the others.
-    async fn lift(&mut self) {
+    async fn lift(&mut self, rafts: &[RaftGroup]) {
         if self.parts.known.heard().is_some() {
             return;
         }
         let mut asking = Vec::new();
-        for (group, raft) in self.parts.groups() {
-            let now = Instant::now();
+        for raft in rafts {
+            let (group, now) = (raft.group(), Instant::now());
             match raft.fence_stage() {
                 FenceStage::Lifted => {
                     self.progress.remove(&group);
@@ -238,31 +242,29 @@ impl DiskFence {
                 }
                 FenceStage::Asking => {
                     self.fenced_since.entry(group).or_insert(now);
-                    asking.push((group, raft));
+                    asking.push(raft);
                 }
                 FenceStage::CatchingUp(_) if raft.is_caught_up_to_target() => {
                     // Elections from before have ended by then, and all other nodes have heard of
                     // this process: should a second one run, one of both has learned of it.
                     let since = *self.fenced_since.entry(group).or_insert(now);
                     if now.duration_since(since) >= DISK_FENCE_MIN {
-                        self.parts.lift_caught_up(group, &raft).await;
+                        self.parts.lift_caught_up(raft).await;
                     }
                 }
-                FenceStage::CatchingUp(_) => self.check_progress(group, &raft),
+                FenceStage::CatchingUp(_) => self.check_progress(raft),
             }
         }
         let parts = &self.parts;
         futures_util::stream::iter(asking)
-            .for_each_concurrent(CATCH_UP_TARGETS_MAX_COUNT, |(group, raft)| async move {
-                parts.ask(group, &raft).await;
-            })
+            .for_each_concurrent(CATCH_UP_TARGETS_MAX_COUNT, |raft| parts.ask(raft))
             .await;
     }
 
     /// Asks again if the replica has got nothing for a while: the leader that named the target may
     /// have lost its leadership, and the target with it.
-    fn check_progress(&mut self, group: GroupId, raft: &RaftGroup) {
-        let (now, flushed) = (Instant::now(), raft.flushed());
+    fn check_progress(&mut self, raft: &RaftGroup) {
+        let (group, now, flushed) = (raft.group(), Instant::now(), raft.flushed());
         let last = self.progress.entry(group).or_insert((flushed, now));
         if last.0 != flushed {
             *last = (flushed, now);
@@ -272,11 +274,8 @@ impl DiskFence {
         }
     }
 
-    fn publish(&self) {
-        let groups = self.parts.groups();
-        let fenced = groups
-            .iter()
-            .filter(|(_, raft)| !raft.fence_stage().is_lifted());
+    fn publish(&self, rafts: &[RaftGroup]) {
+        let fenced = rafts.iter().filter(|raft| !raft.fence_stage().is_lifted());
         let state = DiskState {
             fenced_count: fenced.count() as u64,
             runs_twice: self.second.is_some(),
@@ -330,28 +329,19 @@ impl DiskFenceParts {
         }
     }
 
-    /// The groups with a running replica.
-    fn groups(&self) -> Vec<(GroupId, RaftGroup)> {
-        let meta = self.replicas.meta();
-        let meta = meta.map(|meta| (GroupId::META, meta.raft.clone()));
-        let replicas = self.replicas.all();
-        let partitions = replicas.iter();
-        let partitions = partitions.map(|(group, replica)| (*group, replica.raft.clone()));
-        meta.into_iter().chain(partitions).collect()
-    }
-
     async fn fence_durably(&self) -> Result<(), IncarnationError> {
         let storage = self.storage.clone();
         let on_disk = run_blocking(move || storage.groups()).await;
         let on_disk = on_disk.ok_or(IncarnationError::Stopping)?;
         let on_disk = on_disk.map_err(IncarnationError::List)?;
-        let running = self.groups().into_iter().map(|(group, _)| group);
+        let running = self.replicas.rafts().into_iter().map(|raft| raft.group());
         self.marks.fence_all(running.chain(on_disk)).await
     }
 
     /// Names the replica its target, if a leader does.
-    async fn ask(&self, group: GroupId, raft: &RaftGroup) {
-        let candidates = self.candidates(group, raft);
+    async fn ask(&self, raft: &RaftGroup) {
+        let group = raft.group();
+        let candidates = self.candidates(raft);
         let majority = majority_of_others(candidates.len());
         let asks = candidates.into_iter().filter_map(|node| {
             let route = self.member.route_to(node)?;
@@ -379,17 +369,18 @@ impl DiskFenceParts {
     }
 
     /// The other nodes that may lead the group. A replica whose folder was lost knows no voters.
-    fn candidates(&self, group: GroupId, raft: &RaftGroup) -> BTreeSet<NodeId> {
+    fn candidates(&self, raft: &RaftGroup) -> BTreeSet<NodeId> {
         let status = raft.status();
         let metadata = self.view.load();
-        let place = metadata.group(group);
+        let place = metadata.group(raft.group());
         let assigned = place.iter().flat_map(|place| &place.partition.replicas);
         let joint = status.joint.iter().flatten();
         let all = status.voters.iter().chain(joint).chain(assigned);
         all.copied().filter(|node| *node != status.node).collect()
     }
 
-    async fn lift_caught_up(&self, group: GroupId, raft: &RaftGroup) {
+    async fn lift_caught_up(&self, raft: &RaftGroup) {
+        let group = raft.group();
         match self.marks.lift(group).await {
             Ok(()) => {
                 raft.lift_fence();

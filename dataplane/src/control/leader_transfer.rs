@@ -123,13 +123,8 @@ impl LeaderTransfer {
     /// Transfers all leaderships of this node to other nodes, as far as one can take over. Returns
     /// after `timeout` at the latest.
     pub(crate) async fn transfer_all(&self, timeout: Duration) {
-        let meta = self.replicas.meta().map(|meta| meta.raft.clone());
-        let partitions = self.replicas.all();
-        let rafts = partitions
-            .values()
-            .map(|replica| replica.raft.clone())
-            .chain(meta);
-        let transfers = rafts.map(|raft| async move { self.transfer_to_successor(&raft).await });
+        let rafts = self.replicas.rafts();
+        let transfers = rafts.iter().map(|raft| self.transfer_to_successor(raft));
         let all = futures_util::future::join_all(transfers);
         if tokio::time::timeout(timeout, all).await.is_err() {
             info!(?timeout, "leadership transfer timed out");

@@ -63,11 +63,7 @@ impl OlderDisk {
             let text = "another process runs on a copy of this disk: stop one of them first";
             return Err(ApiError::new(Reason::NotReady, text));
         }
-        let meta = self.replicas.meta().map(|meta| meta.raft.clone());
-        let partitions = self.replicas.all();
-        let partitions = partitions.values().map(|replica| replica.raft.clone());
-        let all = meta.into_iter().chain(partitions);
-        let fenced = all.filter(|raft| {
+        let fenced = self.replicas.rafts().into_iter().filter(|raft| {
             let is_asked = group.is_none_or(|group| group == raft.group());
             is_asked && !raft.fence_stage().is_lifted()
         });

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use lograft_core::GroupId;
 use lograft_core::limits::STOP_REPLICAS_MAX;
+use lograft_raft::RaftGroup;
 use lograft_storage::Storage;
 use tracing::warn;
 
@@ -15,13 +16,8 @@ use crate::serving::replica::ReplicaMap;
 
 /// Stops every replica.
 pub(super) async fn shut_down(replicas: &ReplicaMap) {
-    let partitions = replicas.all();
-    let meta = replicas.meta().map(|meta| meta.raft.clone());
-    let rafts = partitions
-        .values()
-        .map(|replica| replica.raft.clone())
-        .chain(meta);
-    let ended = join_all(rafts.map(|raft| async move { raft.shutdown().await }));
+    let rafts = replicas.rafts();
+    let ended = join_all(rafts.iter().map(RaftGroup::shutdown));
     if tokio::time::timeout(STOP_REPLICAS_MAX, ended)
         .await
         .is_err()

@@ -114,6 +114,14 @@ impl ReplicaMap {
         self.get(group).map(|replica| replica.raft.clone())
     }
 
+    /// The local members of all raft groups, the meta group first.
+    pub(crate) fn rafts(&self) -> Vec<RaftGroup> {
+        let meta = self.raft(GroupId::META);
+        let partitions = self.all();
+        let partitions = partitions.values().map(|replica| replica.raft.clone());
+        meta.into_iter().chain(partitions).collect()
+    }
+
     /// All replicas with corrupt files, and why.
     pub(crate) fn all_corrupt(&self) -> Arc<BTreeMap<GroupId, Arc<str>>> {
         self.0.corrupt.load_full()
