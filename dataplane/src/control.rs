@@ -10,7 +10,6 @@
 //! rest of the node sees of them.
 
 mod address_book;
-mod blocking;
 mod catch_up;
 mod checks_state;
 pub(crate) mod cluster_entry;

@@ -18,6 +18,8 @@ use lograft_core::{Incarnation, NodeId, SeenIncarnations};
 use lograft_storage::{Fs, StorageError};
 use tokio::sync::watch;
 
+use crate::blocking::run_blocking;
+
 /// Error of a file with incarnations.
 #[derive(Debug, thiserror::Error)]
 pub enum IncarnationError {
@@ -245,9 +247,9 @@ impl IncarnationFiles {
         access: impl FnOnce(&dyn Fs, &Path) -> Result<T, IncarnationError> + Send + 'static,
     ) -> Result<T, IncarnationError> {
         let Self { fs, dir } = self.clone();
-        tokio::task::spawn_blocking(move || access(&*fs, &dir))
+        run_blocking(move || access(&*fs, &dir))
             .await
-            .map_err(|_| IncarnationError::Stopping)?
+            .ok_or(IncarnationError::Stopping)?
     }
 }
 

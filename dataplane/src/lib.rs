@@ -7,6 +7,7 @@
 
 mod access;
 mod api;
+mod blocking;
 pub mod clock;
 pub mod config;
 mod control;

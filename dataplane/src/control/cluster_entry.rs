@@ -12,7 +12,6 @@ use lograft_storage::{Identity, Storage, StorageError};
 use tokio::sync::Mutex;
 use tracing::{error, info};
 
-use super::blocking::run_blocking;
 use super::join::{SeedAnswer, SeedJoin};
 use super::local_member::LocalMember;
 use super::meta_repair::{MetaRejoin, MetaRejoinError};
@@ -20,6 +19,7 @@ use super::meta_replica::{MetaReplicaError, MetaReplicaStarter};
 use super::node_info::NodeInfo;
 use super::readiness_state::ReadinessState;
 use super::registration::{Phase, RegistrationError, RegistrationFile, RegistrationState};
+use crate::blocking::run_blocking;
 use crate::error_text::error_chain;
 use crate::identity::Member;
 use crate::serving::meta_group::{MetaHandle, ProposeMetaError};

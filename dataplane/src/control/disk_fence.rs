@@ -28,9 +28,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use super::blocking::run_blocking;
 use super::local_member::LocalMember;
 use super::peer_calls::PeerCalls;
+use crate::blocking::run_blocking;
 use crate::error_text::error_chain;
 use crate::incarnation::group_marks::GroupMarks;
 use crate::incarnation::{IncarnationError, IncarnationFiles, Incarnations};

@@ -26,10 +26,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::blocking::run_blocking;
 use super::peer_calls::{CallRoute, PeerCalls};
 use super::registration::{Phase, RegistrationError, RegistrationFile, RegistrationState};
 use super::seeds::Seeds;
+use crate::blocking::run_blocking;
 use crate::error::ApiError;
 use crate::error_text::error_chain;
 use crate::identity::Member;

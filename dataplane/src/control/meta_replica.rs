@@ -9,13 +9,13 @@ use lograft_storage::{
 use std::sync::Arc;
 use tracing::{error, info, warn};
 
-use super::blocking::run_blocking;
 use super::catch_up::CatchUp;
 use super::group_starter::{GroupStarter, OpenedLog};
 use super::local_member::LocalMember;
 use super::meta_repair::is_set_aside;
 use super::registration::Phase;
 use super::repair::SetAside;
+use crate::blocking::run_blocking;
 use crate::fatal::{FatalError, FatalSink};
 use crate::identity::Member;
 use crate::serving::replica::{MetaReplica, ReplicaMap};

@@ -16,13 +16,13 @@ use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use self::plan::{Assigned, Step, plan};
-use super::blocking::run_blocking;
 use super::catch_up::CatchUp;
 use super::disk_fence::FENCE_LEVEL;
 use super::group_starter::{GroupStarter, OpenedLog};
 use super::holdings::HoldingsReader;
 use super::local_member::LocalMember;
 use super::repair::SetAside;
+use crate::blocking::run_blocking;
 use crate::error_text::error_chain;
 use crate::fatal::{FatalError, FatalSink};
 use crate::identity::Member;

@@ -20,7 +20,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::blocking::run_blocking;
+use crate::blocking::run_blocking;
 use crate::small_file;
 
 const FILE: &str = "registration.json";

@@ -13,11 +13,11 @@ use lograft_raft::{GroupStatus, RaftGroup, Role};
 use lograft_storage::Storage;
 use tracing::{error, info, warn};
 
-use super::blocking::run_blocking;
 use super::holdings::{Holdings, HoldingsReader};
 use super::local_member::LocalMember;
 use super::reconcile::plan::is_evicted;
 use super::task_registry::{TaskKind, TaskRegistry};
+use crate::blocking::run_blocking;
 use crate::error_text::error_chain;
 use crate::fatal::{FatalError, FatalSink};
 use crate::serving::meta_group::MetaHandle;

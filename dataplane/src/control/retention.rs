@@ -12,8 +12,8 @@ use lograft_raft::RaftGroup;
 use lograft_storage::{GroupLog, SegmentInfo};
 use tracing::{debug, warn};
 
-use super::blocking::run_blocking;
 use super::task_registry::{TaskKind, TaskRegistry};
+use crate::blocking::run_blocking;
 use crate::error_text::error_chain;
 use crate::exchange::NodeExchange;
 use crate::serving::replica::Replica;

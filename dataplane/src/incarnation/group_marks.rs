@@ -21,6 +21,7 @@ use tokio::sync::Mutex;
 use tracing::warn;
 
 use super::{IncarnationError, with_checksum, without_checksum};
+use crate::blocking::run_blocking;
 use crate::small_file;
 
 const FILE: &str = "groups_opened";
@@ -57,11 +58,11 @@ impl GroupMarks {
         storage: Storage,
     ) -> Result<Self, IncarnationError> {
         let dir = dir.to_owned();
-        let read = tokio::task::spawn_blocking(move || {
+        let read = run_blocking(move || {
             let on_disk = storage.groups().map_err(IncarnationError::List)?;
             Self::read(fs, &dir, on_disk)
         });
-        read.await.map_err(|_| IncarnationError::Stopping)?
+        read.await.ok_or(IncarnationError::Stopping)?
     }
 
     /// Reads the files. `on_disk` are the groups with a folder.
@@ -159,14 +160,14 @@ impl GroupMarks {
         }
         let text = encode(&after);
         let inner = Arc::clone(&self.0);
-        let written = tokio::task::spawn_blocking(move || {
+        let written = run_blocking(move || {
             inner.paths.iter().try_for_each(|path| {
                 let written = small_file::replace(&*inner.fs, path, text.as_bytes());
                 let path = path.clone();
                 written.map_err(|source| IncarnationError::Io { path, source })
             })
         });
-        written.await.map_err(|_| IncarnationError::Stopping)??;
+        written.await.ok_or(IncarnationError::Stopping)??;
         self.0.marks.store(Arc::new(after));
         Ok(())
     }
