@@ -9,7 +9,6 @@ mod number_file;
 mod seen_file;
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -19,19 +18,14 @@ use lograft_storage::{Fs, StorageError};
 use tokio::sync::watch;
 
 use crate::blocking::run_blocking;
+use crate::small_file::FileError;
 
 /// Error of a file with incarnations.
 #[derive(Debug, thiserror::Error)]
 pub enum IncarnationError {
     /// The file system failed.
-    #[error("cannot read or write {path}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The error of the system.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The directories of the logs cannot be read.
     #[error("cannot list the logs")]
     List(#[source] StorageError),
@@ -244,12 +238,11 @@ impl IncarnationFiles {
 
     async fn blocking<T: Send + 'static>(
         &self,
-        access: impl FnOnce(&dyn Fs, &Path) -> Result<T, IncarnationError> + Send + 'static,
+        access: impl FnOnce(&dyn Fs, &Path) -> Result<T, FileError> + Send + 'static,
     ) -> Result<T, IncarnationError> {
         let Self { fs, dir } = self.clone();
-        run_blocking(move || access(&*fs, &dir))
-            .await
-            .ok_or(IncarnationError::Stopping)?
+        let accessed = run_blocking(move || access(&*fs, &dir)).await;
+        Ok(accessed.ok_or(IncarnationError::Stopping)??)
     }
 }
 

@@ -9,7 +9,6 @@
 //! counts while it is valid; and should that file rot then, the copy has the state that the caller
 //! was about to have. Version 0.2 reads and writes the first file alone, without a checksum.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::blocking::run_blocking;
-use crate::small_file;
+use crate::small_file::{FileError, FilePair};
 
 const FILE: &str = "registration.json";
 const COPY: &str = "registration.copy.json";
@@ -30,14 +29,8 @@ const COPY: &str = "registration.copy.json";
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RegistrationError {
     /// The file system failed.
-    #[error("cannot read or write {path}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// No file has a valid registration.
     #[error("cannot decode {path}, and no valid copy of it exists")]
     Malformed {
@@ -175,25 +168,25 @@ fn decode(bytes: &[u8]) -> Result<RegistrationState, serde_json::Error> {
 
 /// Reads the state; `None` if there is no file. Makes both files equal if they are not.
 fn load(fs: &dyn Fs, dir: &Path) -> Result<Option<RegistrationState>, RegistrationError> {
-    let paths = [FILE, COPY].map(|name| dir.join(name));
-    let [first, copy] = [read(fs, &paths[0])?, read(fs, &paths[1])?];
+    let files = files(dir);
+    let [first, copy] = files.read(fs)?;
     let decoded = [&first, &copy].map(|bytes| bytes.as_deref().map(decode));
     let state = match decoded {
         [None, None] => return Ok(None),
         [Some(Ok(state)), copy] => {
             if let Some(Err(_)) = copy {
-                let path = paths[1].display();
+                let path = files.copy.display();
                 warn!(%path, "copy of the registration file was damaged, restored from the file");
             }
             state
         }
         [_, Some(Ok(state))] => {
-            let path = paths[0].display();
+            let path = files.file.display();
             warn!(%path, "registration file was missing or damaged, restored from its copy");
             state
         }
         [Some(Err(source)), _] | [None, Some(Err(source))] => {
-            let [path, _] = paths;
+            let path = files.file;
             return Err(RegistrationError::Malformed { path, source });
         }
     };
@@ -208,25 +201,21 @@ fn is_unchecked(bytes: &[u8]) -> bool {
     serde_json::from_slice::<StoredState>(bytes).is_ok_and(|stored| stored.checksum.is_none())
 }
 
-fn read(fs: &dyn Fs, path: &Path) -> Result<Option<Vec<u8>>, RegistrationError> {
-    small_file::read(fs, path, u64::MAX).map_err(|source| RegistrationError::Io {
-        path: path.to_owned(),
-        source,
-    })
+fn files(dir: &Path) -> FilePair {
+    let [file, copy] = [FILE, COPY].map(|name| dir.join(name));
+    FilePair { file, copy }
 }
 
 /// Writes both files durably, one after the other.
 fn store(state: RegistrationState, fs: &dyn Fs, dir: &Path) -> Result<(), RegistrationError> {
-    for name in [COPY, FILE] {
-        let path = dir.join(name);
-        let bytes = match encode(state) {
-            Ok(bytes) => bytes,
-            Err(source) => return Err(RegistrationError::Malformed { path, source }),
-        };
-        small_file::replace(fs, &path, &bytes)
-            .map_err(|source| RegistrationError::Io { path, source })?;
+    let files = files(dir);
+    match encode(state) {
+        Ok(bytes) => Ok(files.replace(fs, &bytes)?),
+        Err(source) => {
+            let path = files.file;
+            Err(RegistrationError::Malformed { path, source })
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]

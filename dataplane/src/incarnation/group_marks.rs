@@ -11,7 +11,7 @@
 //! fenced: which of them were is not known.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -22,7 +22,7 @@ use tracing::warn;
 
 use super::{IncarnationError, with_checksum, without_checksum};
 use crate::blocking::run_blocking;
-use crate::small_file;
+use crate::small_file::{FileError, FilePair};
 
 const FILE: &str = "groups_opened";
 const COPY: &str = "groups_opened.copy";
@@ -42,8 +42,7 @@ pub(crate) struct GroupMarks(Arc<Inner>);
 
 struct Inner {
     fs: Arc<dyn Fs>,
-    /// The copy, then the file.
-    paths: [PathBuf; 2],
+    files: FilePair,
     /// As on disk.
     marks: ArcSwap<Marks>,
     /// Held during a change.
@@ -60,7 +59,7 @@ impl GroupMarks {
         let dir = dir.to_owned();
         let read = run_blocking(move || {
             let on_disk = storage.groups().map_err(IncarnationError::List)?;
-            Self::read(fs, &dir, on_disk)
+            Ok(Self::read(fs, &dir, on_disk)?)
         });
         read.await.ok_or(IncarnationError::Stopping)?
     }
@@ -70,21 +69,22 @@ impl GroupMarks {
         fs: Arc<dyn Fs>,
         dir: &Path,
         on_disk: impl IntoIterator<Item = GroupId>,
-    ) -> Result<Self, IncarnationError> {
-        let paths = [dir.join(COPY), dir.join(FILE)];
-        let [copy, file] = [read(&*fs, &paths[0])?, read(&*fs, &paths[1])?];
-        let marks = match [file, copy] {
-            [Content::Missing, Content::Missing] => Marks::new(),
-            [Content::Valid(marks), _] | [_, Content::Valid(marks)] => marks,
+    ) -> Result<Self, FileError> {
+        let [file, copy] = [FILE, COPY].map(|name| dir.join(name));
+        let files = FilePair { file, copy };
+        let decoded = files.read(&*fs)?.map(|bytes| bytes.as_deref().map(decode));
+        let marks = match decoded {
+            [None, None] => Marks::new(),
+            [Some(Some(marks)), _] | [_, Some(Some(marks))] => marks,
             _ => {
-                warn!(path = %paths[1].display(), "files of opened groups are damaged, all are fenced");
+                warn!(path = %files.file.display(), "files of opened groups are damaged, all are fenced");
                 let fenced = on_disk.into_iter().map(|group| (group, Mark::Fenced));
                 fenced.collect()
             }
         };
         Ok(Self(Arc::new(Inner {
             fs,
-            paths,
+            files,
             marks: ArcSwap::from_pointee(marks),
             changing: Mutex::default(),
         })))
@@ -160,33 +160,10 @@ impl GroupMarks {
         }
         let text = encode(&after);
         let inner = Arc::clone(&self.0);
-        let written = run_blocking(move || {
-            inner.paths.iter().try_for_each(|path| {
-                let written = small_file::replace(&*inner.fs, path, text.as_bytes());
-                let path = path.clone();
-                written.map_err(|source| IncarnationError::Io { path, source })
-            })
-        });
+        let written = run_blocking(move || inner.files.replace(&*inner.fs, text.as_bytes()));
         written.await.ok_or(IncarnationError::Stopping)??;
         self.0.marks.store(Arc::new(after));
         Ok(())
-    }
-}
-
-enum Content {
-    Missing,
-    Damaged,
-    Valid(Marks),
-}
-
-fn read(fs: &dyn Fs, path: &Path) -> Result<Content, IncarnationError> {
-    match small_file::read(fs, path, u64::MAX) {
-        Ok(None) => Ok(Content::Missing),
-        Ok(Some(bytes)) => Ok(decode(&bytes).map_or(Content::Damaged, Content::Valid)),
-        Err(source) => Err(IncarnationError::Io {
-            path: path.to_owned(),
-            source,
-        }),
     }
 }
 

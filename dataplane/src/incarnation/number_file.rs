@@ -3,14 +3,12 @@
 //! A file that was lost or damaged starts again at 1: the other nodes have seen more, so the disk
 //! counts as an older one.
 
-use std::io;
 use std::path::Path;
 
-use lograft_storage::Fs;
+use lograft_storage::{Fs, is_no_space};
 use tracing::warn;
 
-use super::IncarnationError;
-use crate::small_file;
+use crate::small_file::{self, FileError};
 
 const FILE: &str = "incarnation";
 /// More than any valid content: a number, a space, a checksum in hexadecimal, a line end.
@@ -18,21 +16,17 @@ const READ_BYTES: u64 = 64;
 
 /// Raises the number above that of the file and above `floor`, durably, and returns it. Never the
 /// same number twice, as long as the file is there: it is on the disk before anybody hears of it.
-pub(super) fn raise(fs: &dyn Fs, dir: &Path, floor: u64) -> Result<u64, IncarnationError> {
+pub(super) fn raise(fs: &dyn Fs, dir: &Path, floor: u64) -> Result<u64, FileError> {
     let path = dir.join(FILE);
-    let failed = |source| IncarnationError::Io {
-        path: path.clone(),
-        source,
-    };
     let next = read(fs, &path)?.max(floor).saturating_add(1);
-    small_file::replace(fs, &path, content(next).as_bytes()).map_err(failed)?;
+    small_file::replace(fs, &path, content(next).as_bytes())?;
     Ok(next)
 }
 
 /// Raises the number, in memory alone if the disk is full.
-pub(super) fn raise_at_start(fs: &dyn Fs, dir: &Path) -> Result<u64, IncarnationError> {
+pub(super) fn raise_at_start(fs: &dyn Fs, dir: &Path) -> Result<u64, FileError> {
     match raise(fs, dir, 0) {
-        Err(IncarnationError::Io { path, source }) if is_full(&source) => {
+        Err(FileError { path, source }) if is_no_space(&source) => {
             warn!(error = %source, path = %path.display(), "cannot store the incarnation");
             Ok(read(fs, &path)?.saturating_add(1))
         }
@@ -40,25 +34,13 @@ pub(super) fn raise_at_start(fs: &dyn Fs, dir: &Path) -> Result<u64, Incarnation
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
-}
-
 fn content(number: u64) -> String {
     let digits = number.to_string();
     format!("{digits} {:08x}\n", crc32c::crc32c(digits.as_bytes()))
 }
 
-fn read(fs: &dyn Fs, path: &Path) -> Result<u64, IncarnationError> {
-    let read = small_file::read(fs, path, READ_BYTES);
-    let bytes = read.map_err(|source| IncarnationError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    let Some(bytes) = bytes else {
+fn read(fs: &dyn Fs, path: &Path) -> Result<u64, FileError> {
+    let Some(bytes) = small_file::read(fs, path, READ_BYTES)? else {
         return Ok(0);
     };
     let text = String::from_utf8_lossy(&bytes);

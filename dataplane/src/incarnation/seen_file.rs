@@ -12,34 +12,26 @@ use lograft_core::{Incarnation, NodeId, SeenIncarnations};
 use lograft_storage::Fs;
 use tracing::warn;
 
-use super::{IncarnationError, with_checksum, without_checksum};
-use crate::small_file;
+use super::{with_checksum, without_checksum};
+use crate::small_file::{self, FileError};
 
 const FILE: &str = "incarnations_seen";
 /// More than a line for each node: three numbers of 20 digits.
 const READ_BYTES: u64 = 64 * (NODES_MAX_COUNT as u64 + 1);
 
-pub(super) fn write(
-    fs: &dyn Fs,
-    dir: &Path,
-    seen: &SeenIncarnations,
-) -> Result<(), IncarnationError> {
-    let path = dir.join(FILE);
+pub(super) fn write(fs: &dyn Fs, dir: &Path, seen: &SeenIncarnations) -> Result<(), FileError> {
     let lines = seen.iter().map(|(node, incarnation)| {
         let Incarnation { number, session } = incarnation;
         format!("{} {number} {session}\n", node.get())
     });
     let text = with_checksum(&lines.collect::<String>());
-    small_file::replace(fs, &path, text.as_bytes())
-        .map_err(|source| IncarnationError::Io { path, source })
+    small_file::replace(fs, &dir.join(FILE), text.as_bytes())
 }
 
-pub(super) fn read(fs: &dyn Fs, dir: &Path) -> Result<SeenIncarnations, IncarnationError> {
+pub(super) fn read(fs: &dyn Fs, dir: &Path) -> Result<SeenIncarnations, FileError> {
     let path = dir.join(FILE);
-    let bytes = match small_file::read(fs, &path, READ_BYTES) {
-        Ok(None) => return Ok(SeenIncarnations::default()),
-        Ok(Some(bytes)) => bytes,
-        Err(source) => return Err(IncarnationError::Io { path, source }),
+    let Some(bytes) = small_file::read(fs, &path, READ_BYTES)? else {
+        return Ok(SeenIncarnations::default());
     };
     let text = without_checksum(&bytes);
     let seen = text.and_then(|text| text.lines().map(parse).collect());

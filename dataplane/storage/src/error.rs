@@ -199,7 +199,7 @@ impl StorageError {
 }
 
 /// Whether the file system or a quota has no room for a file or its bytes.
-pub(crate) fn is_no_space(error: &io::Error) -> bool {
+pub fn is_no_space(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded

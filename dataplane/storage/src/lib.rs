@@ -47,7 +47,7 @@ pub use checkpoint::Checkpoint;
 pub use config::{
     CorruptCopies, GroupOptions, Identity, ReadLane, Space, StorageConfig, WriterDrive,
 };
-pub use error::{Action, Damage, NewerFormat, OpenError, ReadError, StorageError};
+pub use error::{Action, Damage, NewerFormat, OpenError, ReadError, StorageError, is_no_space};
 pub use fs::{Crash, DiskCall, FaultFs, Fs, FsFile, FsSpace, OpenMode, RealFs};
 pub use group_log::{GroupLog, Recovered, SegmentInfo, TornTail};
 pub use hard_state::HardState;
