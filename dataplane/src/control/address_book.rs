@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lograft_core::limits::{DESCRIBE_MAX, META_LEADER_UNKNOWN_MAX};
+use lograft_core::limits::META_LEADER_UNKNOWN_MAX;
 use lograft_core::metadata::Metadata;
 use lograft_core::{NodeId, NodeState};
 use lograft_discovery::{MembershipReader, MembershipView, NodeName};
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::local_member::LocalMember;
 use super::peer_calls::PeerCalls;
-use super::seeds::Seeds;
+use super::seeds::{Seeds, members_at};
 use crate::net::{AddressBook, PeerTarget};
 use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
@@ -151,15 +151,11 @@ impl AddressBookLoop {
         let Some(me) = self.member.get() else {
             return BTreeMap::new();
         };
-        let asked = self.seeds.list().into_iter().map(|seed| async move {
-            let report = self.peers.describe_at(Arc::clone(&seed), DESCRIBE_MAX);
-            let found = report.await.ok()?.member?;
-            (found.cluster == me.cluster).then_some((found.node, seed))
-        });
-        futures_util::future::join_all(asked)
-            .await
+        let found = members_at(self.seeds.list(), &*self.peers).await;
+        found
             .into_iter()
-            .flatten()
+            .filter(|(member, _)| member.cluster == me.cluster)
+            .map(|(member, address)| (member.node, address))
             .collect()
     }
 }

@@ -38,7 +38,7 @@ use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
 
 /// Once it is finalized, every node reports its incarnation, and every leader can lift a fence.
-pub(super) const FENCE_LEVEL: FeatureLevel = FeatureLevel(2);
+const FENCE_LEVEL: FeatureLevel = FeatureLevel(2);
 
 /// Why this disk is fenced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

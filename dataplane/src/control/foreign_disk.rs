@@ -5,13 +5,13 @@
 use std::sync::Arc;
 
 use lograft_core::ClusterId;
-use lograft_core::limits::{DESCRIBE_MAX, FOREIGN_DISK_INTERVAL};
+use lograft_core::limits::FOREIGN_DISK_INTERVAL;
 use tokio::sync::watch;
 use tracing::error;
 
 use super::local_member::LocalMember;
 use super::peer_calls::PeerCalls;
-use super::seeds::Seeds;
+use super::seeds::{Seeds, members_at};
 
 /// Compares the cluster of the disk with that of the seeds.
 pub(crate) struct ForeignDiskCheck {
@@ -43,14 +43,8 @@ impl ForeignDiskCheck {
     }
 
     async fn clusters_of_seeds(&self) -> Vec<ClusterId> {
-        let asked = self.seeds.list().into_iter();
-        let asked = asked.map(|seed| self.peers.describe_at(seed, DESCRIBE_MAX));
-        let answers = futures_util::future::join_all(asked).await;
-        let members = answers
-            .into_iter()
-            .flatten()
-            .filter_map(|report| report.member);
-        members.map(|member| member.cluster).collect()
+        let found = members_at(self.seeds.list(), &*self.peers).await;
+        found.iter().map(|(member, _)| member.cluster).collect()
     }
 }
 

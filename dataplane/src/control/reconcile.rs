@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use self::plan::{Assigned, Step, plan};
 use super::catch_up::CatchUp;
-use super::disk_fence::FENCE_LEVEL;
+use super::disk_fence::is_enforced;
 use super::group_starter::{GroupStarter, OpenedLog};
 use super::holdings::HoldingsReader;
 use super::local_member::LocalMember;
@@ -149,9 +149,12 @@ impl Reconciler {
         } = assigned;
         let (storage, id) = (self.storage.clone(), *group);
         let opening = move || {
-            make_room(&storage, id);
+            let is_repaired = has_copies(&storage, id);
+            if is_repaired {
+                make_room(&storage, id);
+            }
             let opened = storage.open_group(id, GroupOptions::default());
-            (opened, has_copies(&storage, id))
+            (opened, is_repaired)
         };
         let (opened, is_repaired) = run_blocking(opening).await?;
         let (log, recovered) = match opened {
@@ -174,7 +177,7 @@ impl Reconciler {
     /// Whether the group has started, in a cluster whose nodes all mark the groups that they open.
     fn has_started(&self, group: GroupId) -> bool {
         let metadata = self.view.load();
-        metadata.finalized_level() >= FENCE_LEVEL
+        is_enforced(&metadata) == Some(true)
             && metadata
                 .group(group)
                 .is_some_and(|place| place.partition.started)
@@ -267,8 +270,7 @@ impl Reconciler {
 // space, the replica could not be replicated again.
 fn make_room(storage: &Storage, group: GroupId) {
     let is_low = || storage.check_disk().is_ok_and(|mark| mark != DiskMark::Ok);
-    if has_copies(storage, group)
-        && is_low()
+    if is_low()
         && let Err(error) = storage.empty_set_aside(group)
     {
         warn!(%group, error = error_chain(&error), "cannot delete the corrupt copies");

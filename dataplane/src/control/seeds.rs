@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use lograft_core::limits::NODES_MAX_COUNT;
+use futures_util::future::join_all;
+use lograft_core::limits::{DESCRIBE_MAX, NODES_MAX_COUNT};
 use lograft_discovery::{MemberView, MembershipReader};
 
 use super::node_info::NodeInfo;
+use super::peer_calls::PeerCalls;
+use crate::identity::Member;
 
 /// Peer addresses of nodes that may know the cluster: those of the membership view, then the
 /// configured ones. Cheap to clone.
@@ -44,6 +47,18 @@ impl Seeds {
         }
         out
     }
+}
+
+/// The nodes at these addresses that have answered and belong to a cluster, with their addresses.
+pub(super) async fn members_at(
+    addresses: Vec<Arc<str>>,
+    peers: &dyn PeerCalls,
+) -> Vec<(Member, Arc<str>)> {
+    let asked = addresses.into_iter().map(|address| async move {
+        let report = peers.describe_at(Arc::clone(&address), DESCRIBE_MAX);
+        Some((report.await.ok()?.member?, address))
+    });
+    join_all(asked).await.into_iter().flatten().collect()
 }
 
 fn is_ready(member: &MemberView) -> bool {
