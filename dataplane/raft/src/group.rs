@@ -159,7 +159,7 @@ impl RaftGroup {
     /// Fails with [`RaftError::AlreadyInitialized`] if this replica has a log or a vote,
     /// [`RaftError::NotAmongVoters`], [`RaftError::Fenced`] or [`RaftError::Stopped`].
     pub async fn initialize(&self, voters: BTreeSet<NodeId>) -> Result<(), RaftError> {
-        self.check_fence()?;
+        self.inner.fence.check_lifted()?;
         self.inner
             .raft
             .initialize(voters)

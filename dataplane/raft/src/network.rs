@@ -22,7 +22,6 @@ use openraft::raft::{
 use openraft::{OptionalSend, RPCTypes};
 
 use crate::convert::{log_id_to_raft, vote_from_raft, vote_to_raft};
-use crate::error::RaftError;
 use crate::membership::decode_membership;
 use crate::snapshot::RaftSnapshot;
 use crate::transport::{PeerTransport, TransportError};
@@ -93,10 +92,8 @@ impl PeerClient {
 
     /// A fenced replica sends nothing: a leader among them ends there, its followers elect another.
     fn check_fence(&self) -> Result<(), RPCError<Types>> {
-        if self.fence.stage().is_lifted() {
-            return Ok(());
-        }
-        Err(RPCError::Unreachable(Unreachable::new(&RaftError::Fenced)))
+        let checked = self.fence.check_lifted();
+        checked.map_err(|error| RPCError::Unreachable(Unreachable::new(&error)))
     }
 
     async fn heartbeat(

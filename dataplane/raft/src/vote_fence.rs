@@ -26,6 +26,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lograft_core::LogId;
 
+use crate::error::RaftError;
+
 /// The rights of a replica in its group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FenceStage {
@@ -83,6 +85,18 @@ impl VoteFence {
 
     pub(crate) fn stage(&self) -> FenceStage {
         self.lock().stage
+    }
+
+    /// Fails with [`RaftError::Fenced`] unless the replica may vote, campaign and lead.
+    pub(crate) fn check_lifted(&self) -> Result<(), RaftError> {
+        let is_lifted = self.stage().is_lifted();
+        is_lifted.then_some(()).ok_or(RaftError::Fenced)
+    }
+
+    /// Fails with [`RaftError::Fenced`] unless the replica may take and acknowledge entries.
+    pub(crate) fn check_takes_entries(&self) -> Result<(), RaftError> {
+        let takes_entries = self.stage().takes_entries();
+        takes_entries.then_some(()).ok_or(RaftError::Fenced)
     }
 
     pub(crate) fn set(&self, stage: FenceStage) {

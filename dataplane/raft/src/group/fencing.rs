@@ -62,7 +62,7 @@ impl RaftGroup {
     /// [`RaftError::NotLeader`], [`RaftError::NoQuorum`], [`RaftError::Fenced`] or
     /// [`RaftError::Stopped`].
     pub async fn catch_up_target(&self, node: NodeId) -> Result<LogId, RaftError> {
-        self.check_fence()?;
+        self.inner.fence.check_lifted()?;
         let status = self.status();
         let not_leader = RaftError::NotLeader {
             leader: status.leader,
@@ -84,22 +84,6 @@ impl RaftGroup {
             return Err(not_leader);
         }
         Ok(last)
-    }
-
-    pub(super) fn check_fence(&self) -> Result<(), RaftError> {
-        if self.inner.fence.stage().is_lifted() {
-            Ok(())
-        } else {
-            Err(RaftError::Fenced)
-        }
-    }
-
-    pub(super) fn check_entries_allowed(&self) -> Result<(), RaftError> {
-        if self.inner.fence.stage().takes_entries() {
-            Ok(())
-        } else {
-            Err(RaftError::Fenced)
-        }
     }
 
     fn update_campaigns(&self) {

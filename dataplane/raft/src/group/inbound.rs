@@ -70,7 +70,7 @@ impl RaftGroup {
     /// Fails if an entry is corrupt or malformed, or with [`RaftError::Fenced`] or
     /// [`RaftError::Stopped`].
     pub async fn on_heartbeat(&self, request: AppendRequest) -> Result<AppendReply, RaftError> {
-        self.check_entries_allowed()?;
+        self.inner.fence.check_takes_entries()?;
         let request = request_to_raft(request)?;
         let prev = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);
@@ -80,7 +80,7 @@ impl RaftGroup {
             .append_entries(request)
             .await
             .map_err(|_| RaftError::Stopped)?;
-        self.check_entries_allowed()?;
+        self.inner.fence.check_takes_entries()?;
         if response.is_conflict() && prev.is_none() {
             // A request that starts with the first entry has no predecessor to conflict with.
             return Err(RaftError::Stopped);
@@ -93,7 +93,7 @@ impl RaftGroup {
     /// Handles a candidate's vote or pre-vote request. Fails with [`RaftError::Fenced`] or
     /// [`RaftError::Stopped`].
     pub async fn on_vote(&self, request: VoteRequest) -> Result<VoteReply, RaftError> {
-        self.check_fence()?;
+        self.inner.fence.check_lifted()?;
         // openraft answers a granted vote only after `LogStore::save_vote` has flushed it. A
         // pre-vote changes nothing and is not written.
         let pre_vote = request.pre_vote;
@@ -106,7 +106,7 @@ impl RaftGroup {
         let response = response.map_err(|_| RaftError::Stopped)?;
         // A vote that was granted while the replica was fenced is not delivered, so it counts for
         // nobody.
-        self.check_fence()?;
+        self.inner.fence.check_lifted()?;
         Ok(VoteReply {
             vote: vote_from_raft(&response.vote),
             granted: response.vote_granted,
@@ -119,7 +119,7 @@ impl RaftGroup {
     /// Fails with [`RaftError::EntryMalformed`] if its membership does not decode, or with
     /// [`RaftError::Fenced`] or [`RaftError::Stopped`].
     pub async fn on_snapshot(&self, request: SnapshotRequest) -> Result<SnapshotReply, RaftError> {
-        self.check_entries_allowed()?;
+        self.inner.fence.check_takes_entries()?;
         let SnapshotRequest { vote, snapshot } = request;
         tracing::info!(group = %self.group(), last = %snapshot.last, "installing snapshot");
         let index = snapshot.last.index;
@@ -151,7 +151,7 @@ impl RaftGroup {
         &self,
         request: TransferRequest,
     ) -> Result<TransferReply, RaftError> {
-        self.check_fence()?;
+        self.inner.fence.check_lifted()?;
         let request = transfer_to_raft(request);
         match self.inner.raft.handle_transfer_leader(request).await {
             Ok(reply) => Ok(transfer_reply_from_raft(&reply)),
@@ -171,15 +171,6 @@ impl RequestFailure {
 
     fn take(&self) -> Option<RaftError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-/// Refuses all entries while the replica is fenced and has no target.
-fn check_fence(fence: &VoteFence) -> Result<(), RaftError> {
-    if fence.stage().takes_entries() {
-        Ok(())
-    } else {
-        Err(RaftError::Fenced)
     }
 }
 
@@ -215,7 +206,10 @@ where
         ready!(self.log.write_budget().poll_room(cx));
         self.requests.as_mut().poll_next(cx).map(|request| {
             let request = request?;
-            let admitted = check_fence(&self.fence)
+            // All entries are refused while the replica is fenced and has no target.
+            let admitted = self
+                .fence
+                .check_takes_entries()
                 .and_then(|()| check_room(&self.log, &request))
                 .and_then(|()| request_to_raft(request));
             match admitted {
