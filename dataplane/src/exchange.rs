@@ -11,7 +11,7 @@ use std::time::Duration;
 use lograft_core::check::ClockState;
 use lograft_core::cluster_time::{ClusterTime, PeerClock, cluster_time, majority_time};
 use lograft_core::limits::{CLOCK_FIRST_AGREEMENT_MAX, NODES_MAX_COUNT, READING_MAX_AGE};
-use lograft_core::{DiskMark, DiskReading, FeatureLevel, NodeId, NodeReading};
+use lograft_core::{DiskMark, DiskReading, FeatureLevel, NodeId, NodeReading, majority_of};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -256,7 +256,7 @@ impl NodeExchange {
 
 impl Agreement {
     fn is_confirmed(&self) -> bool {
-        self.members_count > 0 && self.reported_count > self.members_count / 2
+        self.members_count > 0 && self.reported_count >= majority_of(self.members_count)
     }
 }
 

@@ -246,9 +246,14 @@ impl IncarnationFiles {
     }
 }
 
-/// A text with a checksum in its last line, as the files with incarnations have it.
+/// The checksum of a text, as a file has it.
+fn checksum(text: &str) -> String {
+    format!("{:08x}", crc32c::crc32c(text.as_bytes()))
+}
+
+/// A text with a checksum in its last line, as the files with several lines have it.
 fn with_checksum(text: &str) -> String {
-    format!("{text}{:08x}\n", crc32c::crc32c(text.as_bytes()))
+    format!("{text}{}\n", checksum(text))
 }
 
 /// The text without its checksum; `None` if that is wrong.

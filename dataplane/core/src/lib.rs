@@ -11,6 +11,7 @@ pub mod feature_level;
 pub mod ids;
 pub mod incarnation;
 pub mod limits;
+pub mod majority;
 pub mod memory;
 pub mod metadata;
 pub mod node_reading;
@@ -39,6 +40,7 @@ pub use entry::{Entry, EntryKind, LogId, Membership, ProducerStamp, Proposal, Vo
 pub use feature_level::FeatureLevel;
 pub use ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence};
 pub use incarnation::{Incarnation, SeenIncarnations};
+pub use majority::majority_of;
 pub use memory::MemoryBudgets;
 pub use metadata::NodeState;
 pub use node_reading::{DiskMark, DiskReading, NodeReading};

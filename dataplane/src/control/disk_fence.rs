@@ -21,7 +21,9 @@ use lograft_core::limits::{
     INCARNATION_INTERVAL,
 };
 use lograft_core::metadata::Metadata;
-use lograft_core::{FeatureLevel, GroupId, Incarnation, LogId, NodeId, SeenIncarnations};
+use lograft_core::{
+    FeatureLevel, GroupId, Incarnation, LogId, NodeId, SeenIncarnations, majority_of,
+};
 use lograft_raft::{FenceStage, RaftGroup};
 use lograft_storage::Storage;
 use tokio::sync::watch;
@@ -288,12 +290,6 @@ impl DiskFence {
     }
 }
 
-/// The majority of a group with so many replicas besides this one, without this one.
-const fn majority_of_others(others_count: usize) -> usize {
-    let all_count = others_count + 1;
-    all_count / 2 + 1
-}
-
 /// Whether the cluster has finalized the level of the fence; `None` if that is not known yet.
 pub(crate) fn is_enforced(metadata: &Metadata) -> Option<bool> {
     metadata.cluster_id()?;
@@ -342,7 +338,8 @@ impl DiskFenceParts {
     async fn ask(&self, raft: &RaftGroup) {
         let group = raft.group();
         let candidates = self.candidates(raft);
-        let majority = majority_of_others(candidates.len());
+        // A majority of the whole group; this replica does not count towards it.
+        let majority = majority_of(candidates.len() + 1);
         let asks = candidates.into_iter().filter_map(|node| {
             let route = self.member.route_to(node)?;
             Some(
@@ -390,20 +387,6 @@ impl DiskFenceParts {
                 let error = error_chain(&error);
                 warn!(%group, error, "cannot lift the fence of a replica, will retry");
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_majority_without_this_replica_is_one_of_the_whole_group() {
-        for others in 1..9 {
-            let all = others + 1;
-            assert!(majority_of_others(others) * 2 > all);
-            assert!((majority_of_others(others) - 1) * 2 <= all);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use lograft_core::limits::{IN_SYNC_LAG_MAX_COUNT, PROBLEM_NAMES_MAX_COUNT};
 use lograft_core::metadata::{Metadata, PartitionRef};
-use lograft_core::{GroupId, NodeId};
+use lograft_core::{GroupId, NodeId, majority_of};
 
 use super::cluster_report::reports::{Reports, lacks_meta_voters};
 use super::node_report::ReplicaReport;
@@ -174,7 +174,7 @@ impl Group<'_> {
                 continue;
             }
             let others = voters.iter().copied().filter(|id| *id != node);
-            let (majority, others) = (voters.len() / 2 + 1, others.collect::<Vec<_>>());
+            let (majority, others) = (majority_of(voters.len()), others.collect::<Vec<_>>());
             let needs_node = others.len() < majority;
             if needs_node && lacks_voters {
                 return Without::FewVoters;

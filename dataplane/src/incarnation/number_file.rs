@@ -8,6 +8,7 @@ use std::path::Path;
 use lograft_storage::{Fs, is_no_space};
 use tracing::warn;
 
+use super::checksum;
 use crate::small_file::{self, FileError};
 
 const FILE: &str = "incarnation";
@@ -36,7 +37,7 @@ pub(super) fn raise_at_start(fs: &dyn Fs, dir: &Path) -> Result<u64, FileError> 
 
 fn content(number: u64) -> String {
     let digits = number.to_string();
-    format!("{digits} {:08x}\n", crc32c::crc32c(digits.as_bytes()))
+    format!("{digits} {}\n", checksum(&digits))
 }
 
 fn read(fs: &dyn Fs, path: &Path) -> Result<u64, FileError> {

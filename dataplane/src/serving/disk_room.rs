@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lograft_core::{DiskMark, NodeId, Reason};
+use lograft_core::{DiskMark, NodeId, Reason, majority_of};
 
 use crate::error::ApiError;
 
@@ -26,7 +26,7 @@ impl ReplicaDisks<'_> {
         let low: Vec<NodeId> = self.voters.iter().copied().filter(is_low).collect();
         let is_leader_low = mark_of(self.leader) >= DiskMark::Low;
         let roomy_count = self.voters.len() - low.len();
-        if !is_leader_low && (low.is_empty() || roomy_count * 2 > self.voters.len()) {
+        if !is_leader_low && (low.is_empty() || roomy_count >= majority_of(self.voters.len())) {
             return Ok(());
         }
         let nodes = if is_leader_low && low.is_empty() {
