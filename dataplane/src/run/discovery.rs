@@ -19,7 +19,7 @@ use lograft_discovery::{DiscoveryReader, MembershipLoop, NodeFacts, Source};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::NodeEnv;
+use super::node_env::NodeEnv;
 use crate::config::{EndpointSettings, GossipSettings, NodeConfig};
 use crate::control::{Control, NodeInfo};
 use crate::tls::Tls;

@@ -7,7 +7,8 @@ use lograft_core::{Incarnation, MemoryBudgets};
 use lograft_storage::{Fs, Storage, StorageConfig, WriterDrive};
 use tracing::{info, warn};
 
-use super::{NodeEnv, RunError};
+use super::error::RunError;
+use super::node_env::NodeEnv;
 use crate::config::NodeConfig;
 use crate::exchange::NodeExchange;
 use crate::fatal::{FatalCell, FatalError, FatalSink};

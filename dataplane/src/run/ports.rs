@@ -7,8 +7,9 @@ use lograft_discovery::net::DatagramSocket;
 use tracing::field::display;
 use tracing::info;
 
+use super::error::RunError;
+use super::node_env::NodeEnv;
 use super::port::BoundPort;
-use super::{NodeEnv, RunError};
 use crate::config::NodeConfig;
 use crate::listen::ListenLimits;
 use crate::net::Listener;

@@ -14,7 +14,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 use tonic_reflection::server::Builder as Reflection;
 
-use super::RunError;
+use super::error::RunError;
 use crate::api::grpc::admin_service::AdminApi;
 use crate::api::grpc::late::Late;
 use crate::api::grpc::log_service::LogApi;

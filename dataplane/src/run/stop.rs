@@ -10,7 +10,7 @@ use lograft_raft::RaftGroup;
 use lograft_storage::Storage;
 use tracing::warn;
 
-use super::RunError;
+use super::error::RunError;
 use crate::error_text::error_chain;
 use crate::serving::replica::ReplicaMap;
 

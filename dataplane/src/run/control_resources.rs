@@ -1,0 +1,83 @@
+//! What a node gives to its control.
+
+use std::sync::Arc;
+
+use lograft_core::metadata::Metadata;
+use lograft_discovery::DiscoveryReader;
+use lograft_storage::Storage;
+use tokio::sync::watch;
+
+use super::disk::DiskHistory;
+use super::node_env::NodeEnv;
+use crate::config::{NodeConfig, TopicDefaultsSource};
+use crate::control::{Control, ControlLoops, ControlParts, NodeInfo};
+use crate::fatal::FatalCell;
+use crate::net::AddressBook;
+use crate::state_machine::MetaView;
+use crate::tls::Tls;
+use crate::transport::{PeerPool, RaftPeers};
+
+/// The parts of a node that control is built from.
+pub(super) struct ControlResources {
+    pub(super) pool: PeerPool,
+    pub(super) storage: Storage,
+    pub(super) tls: Arc<Tls>,
+    pub(super) fatal: Arc<FatalCell>,
+    pub(super) discovery: DiscoveryReader,
+    pub(super) history: DiskHistory,
+}
+
+impl ControlResources {
+    pub(super) fn control(
+        self,
+        (config, info): (&NodeConfig, NodeInfo),
+        env: NodeEnv,
+        book: watch::Sender<AddressBook>,
+    ) -> (Control, ControlLoops) {
+        let Self {
+            pool,
+            storage,
+            tls,
+            fatal,
+            discovery,
+            history,
+        } = self;
+        let NodeEnv {
+            net: _,
+            datagrams: _,
+            resolver: _,
+            fs,
+            clock,
+            level,
+            host: _,
+            end_process: _,
+        } = env;
+        let peers = Arc::new(pool.clone());
+        let exchange = pool.exchange().clone();
+        let parts = ControlParts {
+            exchange,
+            incarnations: history.files,
+            marks: history.marks,
+            info,
+            discovery,
+            topic_defaults: TopicDefaultsSource::new(config),
+            seeds: config
+                .seeds
+                .iter()
+                .map(|seed| Arc::from(seed.as_str()))
+                .collect(),
+            data_dir: config.data_dir.clone(),
+            fs,
+            storage,
+            transport: Arc::new(move |member| Arc::new(RaftPeers::new(pool.clone(), member))),
+            peers,
+            clock,
+            timing: config.raft.timing(),
+            addresses: book,
+            certificates: Arc::new(move || tls.loaded()),
+            fatal,
+            level,
+        };
+        Control::new(parts, MetaView::new(Metadata::default()))
+    }
+}
