@@ -54,6 +54,19 @@ pub const POLICY_PEERS_MAX_COUNT: usize = 64;
 pub const SUPER_USERS_MAX_COUNT: usize = 64;
 /// Maximum length of a name, address or image given by a user, bytes.
 pub const TEXT_MAX_BYTES: usize = 512;
+
+/// Time for which the operator remembers the zone of a host, and that it may not read hosts, in
+/// seconds.
+pub const HOST_ZONES_MAX_SECONDS: u64 = 600;
+
+/// Hosts whose zone the operator remembers.
+pub const HOST_ZONES_MAX_COUNT: usize = 10_000;
+
+/// Nodes that are taken from what one node has discovered.
+pub const MEMBERS_SEEN_MAX_COUNT: usize = 2 * REPLICAS_MAX_COUNT as usize;
+
+/// Sources of discovery that status names for a node.
+pub const SOURCES_MAX_COUNT: usize = 8;
 /// Maximum length of `blockedOn`, bytes: one sentence.
 pub const BLOCKED_ON_MAX_BYTES: usize = 1024;
 /// Maximum length of a message in `status.blocked`, bytes: `blockedOn` without its time.

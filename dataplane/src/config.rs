@@ -4,6 +4,7 @@
 mod discovery;
 mod topics;
 mod unknown_fields;
+mod zone;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ pub use discovery::{DiscoverySettings, EndpointSettings, GossipSettings};
 pub use topics::TopicDefaults;
 pub(crate) use topics::TopicDefaultsSource;
 use unknown_fields::ListOnly;
+pub(crate) use zone::{Zone, ZoneFile};
 
 /// The variable of the environment that goes before the configuration's `zone`.
 pub const ZONE_VARIABLE: &str = "LOGRAFT_ZONE";
@@ -109,6 +111,9 @@ pub struct NodeConfig {
     /// The file that it was read from, if it was.
     #[serde(skip)]
     pub file: Option<PathBuf>,
+    /// Whether the environment gives the zone: the file's does not count then.
+    #[serde(skip)]
+    pub is_zone_fixed: bool,
 }
 
 /// The addresses to listen on; port 0 takes a free one.
@@ -284,6 +289,7 @@ impl NodeConfig {
         if let Some(zone) = variable(ZONE_VARIABLE).filter(|zone| !zone.is_empty()) {
             check_zone(ZONE_VARIABLE, &zone)?;
             self.zone = zone;
+            self.is_zone_fixed = true;
         }
         Ok(self)
     }

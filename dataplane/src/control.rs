@@ -162,6 +162,7 @@ impl Shared {
             checks: self.checks.clone(),
             defaults: Arc::clone(&defaults),
             discovery: parts.discovery.clone(),
+            readiness: self.readiness.clone(),
         });
         let cluster = Arc::new(ClusterReporter {
             member: self.member.clone(),

@@ -120,6 +120,7 @@ pod_cases! {
     discovery::pods_find_each_other_by_dns_alone,
     discovery::a_pod_at_another_address_is_reached_within_two_seconds,
     discovery::the_gossip_key_is_replaced_under_load,
+    discovery::a_zone_that_pods_have_no_label_for_is_that_of_the_host,
     evictions::a_rollout_restart_under_load_takes_one_pod_at_a_time,
     evictions::a_drain_beside_a_crash_loop_ends,
     evictions::an_interrupted_spot_host_loses_nothing,

@@ -15,7 +15,9 @@ use lograft_crds::limits::{
     NODE_PREPARE_MAX_SECONDS, NODES_ASKED_MAX_COUNT,
 };
 use lograft_crds::names::PORT_CLIENT;
-use lograft_operator_desired::cluster::{Ask, ClusterView, FeatureLevel, NodeAnswer, ROOTS_FIELD};
+use lograft_operator_desired::cluster::{
+    Ask, ClusterView, FeatureLevel, NodeAnswer, ROOTS_FIELD, SeenNode,
+};
 use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
 use lograft_proto::admin::v1::{
     BootstrapRequest, DecommissionNodeRequest, DescribeClusterReply, DescribeClusterRequest,
@@ -139,9 +141,14 @@ impl AdminClient {
         let mut asked = futures_util::stream::iter(asked).buffer_unordered(NODES_ASKED_MAX_COUNT);
         let mut reports = NodeReports::default();
         let mut best: Option<((bool, usize), String, DescribeClusterReply)> = None;
+        let mut seen: BTreeMap<String, Vec<SeenNode>> = BTreeMap::new();
         while let Some((at, host, reply)) = asked.next().await {
             let answer = match reply {
                 Ok(reply) => {
+                    // No node sees itself, so what all of them see is put together.
+                    for (name, node) in convert::seen(&reply) {
+                        seen.entry(name).or_default().push(node);
+                    }
                     let answer = NodeAnswer::Member {
                         cluster_id: reply.cluster_id.clone(),
                         node_id: reply.answered_by,
@@ -160,7 +167,13 @@ impl AdminClient {
             reports.answers.insert(at, answer);
         }
         if let Some((_, host, reply)) = best {
-            reports.view = Some(convert::view(&reply));
+            let seen = seen.into_iter();
+            let seen = seen.map(|(name, views)| (name, SeenNode::merged(&views)));
+            let view = convert::view(&reply);
+            reports.view = Some(ClusterView {
+                seen: seen.collect(),
+                ..view
+            });
             reports.reporter = Some(host);
         }
         reports

@@ -36,6 +36,7 @@ use crate::args::Args;
 use crate::error_text::error_text;
 use crate::events::Publisher;
 use crate::fleet::Fleet;
+use crate::host_zones::HostZones;
 use crate::kinds::{key, scoped};
 use crate::metrics::Metrics;
 use crate::scope::Scopes;
@@ -52,6 +53,8 @@ pub(crate) struct Reconciler {
     pub(crate) scopes: Scopes,
     /// Which cluster gets a changed template next.
     pub(crate) fleet: Fleet,
+    /// Zones of hosts.
+    pub(crate) host_zones: HostZones,
     /// Contested fields by cluster.
     contests: Mutex<BTreeMap<String, BTreeMap<ObjectKey, Contest>>>,
     /// Number of consecutive failures by cluster.
@@ -68,6 +71,7 @@ impl Reconciler {
             events: Publisher::new(client.clone(), args.pod_name.clone()),
             warned: Warned::default(),
             scopes: Scopes::new(client.clone(), args.identity()),
+            host_zones: HostZones::new(client.clone()),
             contests: Mutex::default(),
             client,
             settings,

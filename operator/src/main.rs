@@ -11,6 +11,7 @@ mod events;
 mod fleet;
 mod gossip_keys;
 mod health;
+mod host_zones;
 mod kinds;
 mod lease;
 mod metrics;

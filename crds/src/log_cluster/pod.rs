@@ -55,7 +55,8 @@ pub struct PodTemplate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Topology {
-    /// Label of Kubernetes nodes that names their zone.
+    /// Label of Kubernetes nodes that names their zone. The nodes of the cluster learn it from the
+    /// label of the same name of their pod, else from the operator within about a minute.
     #[schemars(length(min = 1, max = 317))]
     pub zone_key: String,
     /// Whether the spread is required or preferred.

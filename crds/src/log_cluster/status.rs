@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::RolloutStatus;
 use crate::limits::{
     BLOCKED_MAX_COUNT, BLOCKED_MESSAGE_MAX_BYTES, BLOCKED_ON_MAX_BYTES, BLOCKED_REASON_MAX_BYTES,
-    BLOCKED_SUBJECT_MAX_BYTES, NOTES_MAX_COUNT, REPLICAS_MAX_COUNT, TEXT_MAX_BYTES,
+    BLOCKED_SUBJECT_MAX_BYTES, NOTES_MAX_COUNT, REPLICAS_MAX_COUNT, SOURCES_MAX_COUNT,
+    TEXT_MAX_BYTES,
 };
 use crate::rules;
 
@@ -299,6 +300,37 @@ pub struct MemberStatus {
     /// Whether the pod is ready.
     #[serde(default)]
     pub ready: bool,
+    /// Since when the pod is ready, or is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// Why it is not ready, as one CamelCase word, for programs. New versions may add reasons.
+    // A string and not an enum: a status that a newer operator wrote must load after a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = BLOCKED_REASON_MAX_BYTES),
+        regex(pattern = "^[A-Z][A-Za-z0-9]*$")
+    )]
+    pub reason: Option<String>,
+    /// Why it is not ready, as a sentence for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = TEXT_MAX_BYTES))]
+    pub message: Option<String>,
+    /// Address at which discovery finds it, `host:port` for the other nodes; absent if no other
+    /// node sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = TEXT_MAX_BYTES))]
+    pub address: Option<String>,
+    /// Sources of discovery by which other nodes see it: `endpoints`, `gossip`, `seeds`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = SOURCES_MAX_COUNT),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub seen_by: Vec<String>,
+    /// Number of starts on its disk, as it gossips it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub incarnation: Option<i64>,
     /// Version that the node runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,

@@ -66,6 +66,7 @@ fn full() -> NodeConfig {
         ignore_if_unknown: Vec::new(),
         ignored: Vec::new(),
         file: None,
+        is_zone_fixed: false,
     }
 }
 
@@ -162,6 +163,7 @@ fn written_by_the_operator(name: &str) -> NodeConfig {
         },
         ignored: Vec::new(),
         file: None,
+        is_zone_fixed: false,
     }
 }
 

@@ -2,13 +2,15 @@
 
 use lograft_core::metadata::{Registration, RegistrationToken};
 
+use crate::config::Zone;
+
 /// Name and addresses of this node, from its configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct NodeInfo {
     /// The node's name.
     pub(crate) name: String,
-    /// The failure domain; empty if none.
-    pub(crate) zone: String,
+    /// The failure zone, which may become known after the start.
+    pub(crate) zone: Zone,
     /// `host:port` of the client port.
     pub(crate) client_address: String,
     /// `host:port` of the peer port.
@@ -16,7 +18,7 @@ pub(crate) struct NodeInfo {
 }
 
 impl NodeInfo {
-    /// The registration of this node under a token.
+    /// The registration of this node under a token, as of now.
     pub(crate) fn registration(&self, token: RegistrationToken) -> Registration {
         let Self {
             name,
@@ -29,7 +31,7 @@ impl NodeInfo {
             name,
             client_address,
             peer_address,
-            zone,
+            zone: (*zone.get()).to_owned(),
         }
     }
 }

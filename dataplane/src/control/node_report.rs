@@ -37,6 +37,8 @@ pub(crate) struct NodeReport {
     pub(crate) peers: Vec<(NodeId, Arc<str>)>,
     /// Ids of the gossip keys that it has loaded, the one that it sends with first.
     pub(crate) gossip_key_ids: Vec<String>,
+    /// What it waits for before it can serve; empty if it is ready.
+    pub(crate) waits_for: String,
 }
 
 /// Report of a replica by its node.

@@ -12,6 +12,7 @@ use lograft_storage::{GroupLog, Storage};
 use super::checks_state::ChecksState;
 use super::local_member::LocalMember;
 use super::node_report::{NodeReport, ReplicaReport};
+use super::readiness_state::ReadinessState;
 use crate::config::TopicDefaultsSource;
 use crate::metrics::{MemberCounts, PartitionSample, Sample};
 use crate::serving::replica::ReplicaMap;
@@ -34,6 +35,7 @@ pub(crate) struct NodeReporter {
     pub(crate) checks: ChecksState,
     pub(crate) defaults: Arc<TopicDefaultsSource>,
     pub(crate) discovery: DiscoveryReader,
+    pub(crate) readiness: ReadinessState,
 }
 
 impl NodeReporter {
@@ -55,6 +57,7 @@ impl NodeReporter {
             checks: (*self.checks.load()).clone(),
             peers: self.peers(),
             gossip_key_ids: self.gossip_key_ids(),
+            waits_for: self.readiness.waits_for(),
         }
     }
 

@@ -32,6 +32,14 @@ impl ReadinessState {
         self.set(Readiness::Waiting(why.into()));
     }
 
+    /// What the node waits for; empty if it is ready.
+    pub(crate) fn waits_for(&self) -> String {
+        match &*self.0.borrow() {
+            Readiness::Ready => String::new(),
+            Readiness::Waiting(why) => why.clone(),
+        }
+    }
+
     /// Receives changes.
     pub(crate) fn watch(&self) -> watch::Receiver<Readiness> {
         self.0.subscribe()

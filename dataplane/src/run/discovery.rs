@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::node_env::NodeEnv;
-use crate::config::{EndpointSettings, GossipSettings, NodeConfig};
+use crate::config::{EndpointSettings, GossipSettings, NodeConfig, Zone};
 use crate::control::{Control, NodeInfo};
 use crate::tls::Tls;
 use key_file::KeyFile;
@@ -80,6 +80,7 @@ struct RunningGossip {
     run: GossipLoop,
     own: watch::Sender<OwnState>,
     keys: KeyFile,
+    zone: Zone,
 }
 
 impl Discovery {
@@ -108,6 +109,7 @@ impl Discovery {
             let start = GossipStart {
                 settings,
                 facts,
+                zone: info.zone.clone(),
                 seeds: gossip_seeds.sightings(),
                 socket,
             };
@@ -147,7 +149,7 @@ impl Discovery {
         }
         if let Some(running) = self.gossip {
             tasks.spawn(running.keys.watch());
-            tasks.spawn(OwnStateLoop::new(control, running.own).run());
+            tasks.spawn(OwnStateLoop::new(control, running.zone, running.own).run());
             tasks.spawn(running.run.run());
         }
     }
@@ -167,6 +169,7 @@ fn watch_endpoints(
 struct GossipStart<'a> {
     settings: &'a GossipSettings,
     facts: NodeFacts,
+    zone: Zone,
     seeds: watch::Receiver<Arc<lograft_discovery::Sightings>>,
     socket: Box<dyn DatagramSocket>,
 }
@@ -181,6 +184,7 @@ impl GossipStart<'_> {
         let Self {
             settings,
             facts,
+            zone,
             seeds,
             socket,
         } = self;
@@ -209,6 +213,7 @@ impl GossipStart<'_> {
             run,
             own,
             keys,
+            zone,
         })
     }
 }
@@ -223,7 +228,7 @@ fn facts(info: &NodeInfo, level: FeatureLevel) -> NodeFacts {
     NodeFacts {
         peer_address: peer_address.as_str().into(),
         client_address: client_address.as_str().into(),
-        zone: zone.as_str().into(),
+        zone: zone.get(),
         version: env!("CARGO_PKG_VERSION").into(),
         level,
         ..NodeFacts::default()

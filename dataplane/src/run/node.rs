@@ -24,7 +24,7 @@ use super::ports::{Addresses, Ports};
 use super::sampler::NodeSampler;
 use super::services::Services;
 use super::{disk, services, stop};
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, Zone, ZoneFile};
 use crate::control::{Control, NodeInfo};
 use crate::fatal::{FatalCell, FatalError};
 use crate::health::{Health, Readiness};
@@ -76,7 +76,7 @@ impl Node {
             budgets,
             watchdog,
         } = OpenDisk::open(&config, &env, &fatal).await?;
-        let info = node_info(&config, addresses);
+        let (info, zone_file) = node_info(&config, addresses);
         let (book, addresses_known) = watch::channel(AddressBook::new());
         let pool = env.peer_pool(capacity, &tls, &metrics, addresses_known);
         let history = DiskHistory::open(&config, &env, &storage, pool.exchange()).await?;
@@ -92,6 +92,7 @@ impl Node {
         };
         let (control, loops) = resources.control((&config, info), env, book);
         let mut tasks = JoinSet::new();
+        tasks.spawn(zone_file.watch());
         discovery.spawn(&mut tasks, &control);
         metrics.set_sampler(Arc::new(NodeSampler::new(&control, &tls)));
         let services = Services::new(services::ServiceParts {
@@ -247,14 +248,17 @@ fn capacity(config: &NodeConfig, host: HostLimits) -> Result<Capacity, TooFewFil
     Ok(capacity)
 }
 
-fn node_info(config: &NodeConfig, addresses: Addresses) -> NodeInfo {
+/// What the node registers with, and what keeps its zone up to date.
+fn node_info(config: &NodeConfig, addresses: Addresses) -> (NodeInfo, ZoneFile) {
     let or = |given: &Option<String>, bound: SocketAddr| {
         given.clone().unwrap_or_else(|| bound.to_string())
     };
-    NodeInfo {
+    let (zone, zone_file) = Zone::new(config);
+    let info = NodeInfo {
         name: config.name.clone(),
-        zone: config.zone.clone(),
+        zone,
         client_address: or(&config.advertise.client, addresses.client),
         peer_address: or(&config.advertise.peer, addresses.peer),
-    }
+    };
+    (info, zone_file)
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use lograft_core::limits::{GOSSIP_KEYS_MAX_COUNT, NODES_MAX_COUNT};
+use lograft_core::reason::cut_text;
 use lograft_core::{ClusterId, FeatureLevel, GroupId, LogIndex, NodeId, Offset, Term};
 use lograft_proto::raft::v1 as proto;
 
@@ -25,6 +26,7 @@ pub(crate) fn to_proto(report: NodeReport) -> proto::NodeReport {
         checks,
         peers,
         gossip_key_ids,
+        waits_for,
     } = report;
     proto::NodeReport {
         node_id: member.map_or(0, |member| member.node.get()),
@@ -49,6 +51,7 @@ pub(crate) fn to_proto(report: NodeReport) -> proto::NodeReport {
             })
             .collect(),
         gossip_key_ids,
+        waits_for,
     }
 }
 
@@ -69,6 +72,7 @@ pub(crate) fn from_proto(report: proto::NodeReport) -> NodeReport {
         checks,
         peers,
         gossip_key_ids,
+        waits_for,
     } = report;
     let cluster = <[u8; 16]>::try_from(cluster_id.as_ref()).ok();
     let member = cluster.filter(|_| node_id != 0).map(|bytes| Member {
@@ -96,6 +100,7 @@ pub(crate) fn from_proto(report: proto::NodeReport) -> NodeReport {
             .into_iter()
             .take(GOSSIP_KEYS_MAX_COUNT)
             .collect(),
+        waits_for: cut_text(&waits_for).to_owned(),
     }
 }
 
@@ -232,6 +237,7 @@ mod tests {
             checks: NodeChecks::of(&[RaisedCheck::new(CheckName::DiskLow, [])]),
             peers: vec![(NodeId(3), "node-3:9401".into())],
             gossip_key_ids: vec!["ab".to_owned(), "cd".to_owned()],
+            waits_for: "the node is starting".to_owned(),
         };
         assert_eq!(from_proto(to_proto(report.clone())), report);
         let outside = NodeReport::default();

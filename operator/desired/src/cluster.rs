@@ -41,7 +41,7 @@ pub use turn::revision;
 pub use validate::{RolloutRecord, ValidCluster, wave_of_annotations};
 pub use view::{
     ClusterView, FeatureLevel, NodeState, ObservedCheck, ObservedNode, ObservedNote,
-    ObservedPartition, ObservedReplica, StableNodes,
+    ObservedPartition, ObservedReplica, SeenNode, StableNodes,
 };
 pub use wait::{Intervention, Progress, Wait};
 pub use windows::Window;

@@ -1,12 +1,15 @@
 //! Conversion of a node's description of the cluster.
 
+use std::collections::BTreeMap;
+
 use lograft_crds::limits::{
-    BLOCKED_REASON_MAX_BYTES, CHECK_TEXT_MAX_BYTES, CHECKS_MAX_COUNT, NOTES_MAX_COUNT,
+    BLOCKED_REASON_MAX_BYTES, CHECK_TEXT_MAX_BYTES, CHECKS_MAX_COUNT, MEMBERS_SEEN_MAX_COUNT,
+    NOTES_MAX_COUNT, SOURCES_MAX_COUNT, TEXT_MAX_BYTES,
 };
 use lograft_crds::log_cluster::MemberRole;
 use lograft_operator_desired::cluster::{
     ClusterView, FeatureLevel, NodeState, ObservedCheck, ObservedNode, ObservedNote,
-    ObservedPartition, ObservedReplica,
+    ObservedPartition, ObservedReplica, SeenNode,
 };
 use lograft_operator_desired::cut_words;
 use lograft_proto::admin::v1 as proto;
@@ -19,6 +22,29 @@ pub(super) fn view(reply: &proto::DescribeClusterReply) -> ClusterView {
         finalized_level: FeatureLevel(reply.finalized_level),
         checks: checks(&reply.problems),
         notes: notes(&reply.problems),
+        seen: BTreeMap::new(),
+    }
+}
+
+/// The nodes that the replying node has discovered, with bounds: one that lies must not fill the
+/// status.
+pub(super) fn seen(reply: &proto::DescribeClusterReply) -> BTreeMap<String, SeenNode> {
+    let named = reply.discovered.iter().filter(|it| !it.name.is_empty());
+    let members = named.take(MEMBERS_SEEN_MAX_COUNT);
+    members
+        .map(|member| (member.name.clone(), seen_node(member)))
+        .collect()
+}
+
+fn seen_node(member: &proto::DiscoveredMember) -> SeenNode {
+    let sightings = &member.sightings;
+    let mut addresses = sightings.iter().flat_map(|seen| &seen.addresses);
+    let fits = |text: &String| text.len() <= TEXT_MAX_BYTES;
+    let sources = sightings.iter().map(|seen| seen.source.clone());
+    SeenNode {
+        address: addresses.find(|address| fits(address)).cloned(),
+        sources: sources.filter(fits).take(SOURCES_MAX_COUNT).collect(),
+        incarnation: member.gossip.as_ref().map(|gossip| gossip.incarnation),
     }
 }
 
@@ -76,6 +102,7 @@ fn node(node: &proto::NodeDescription) -> ObservedNode {
         certificate_not_after: node.certificate_not_after_s,
         roots: node.ca_fingerprints.clone(),
         gossip_key_ids: node.gossip_key_ids.clone(),
+        waits_for: cut_words(&node.waits_for, TEXT_MAX_BYTES),
         meta: match node.meta_role() {
             proto::MetaRole::Leader => Some(MemberRole::Leader),
             proto::MetaRole::Voter => Some(MemberRole::Voter),

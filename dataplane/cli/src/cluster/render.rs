@@ -62,6 +62,7 @@ struct NodeJson {
     certificate_not_after_s: Option<i64>,
     ca_fingerprints: Vec<String>,
     gossip_key_ids: Vec<String>,
+    waits_for: String,
     lag_entries: u64,
 }
 
@@ -110,6 +111,7 @@ fn node_json(node: &NodeDescription) -> NodeJson {
         certificate_not_after_s: node.certificate_not_after_s,
         ca_fingerprints: node.ca_fingerprints.clone(),
         gossip_key_ids: node.gossip_key_ids.clone(),
+        waits_for: node.waits_for.clone(),
         lag_entries: node.lag_entries,
     }
 }
@@ -210,6 +212,7 @@ fn nodes(nodes: &[NodeDescription], paint: Paint) -> String {
     {
         let (state, tone) = match (node.reachable, node.state()) {
             (false, _) => ("unreachable", Tone::Bad),
+            (true, NodeState::Active) if !node.waits_for.is_empty() => ("not ready", Tone::Warn),
             (true, NodeState::Active) => ("active", Tone::Good),
             (true, other) => (state_name(other), Tone::Warn),
         };
@@ -243,7 +246,11 @@ fn nodes(nodes: &[NodeDescription], paint: Paint) -> String {
             level.into(),
         ]);
     }
-    table.render(paint, 0)
+    let mut out = table.render(paint, 0);
+    for node in nodes.iter().filter(|node| !node.waits_for.is_empty()) {
+        let _ = writeln!(out, "{} is not ready: {}", node.name, node.waits_for);
+    }
+    out
 }
 
 fn state_name(state: NodeState) -> &'static str {

@@ -102,6 +102,7 @@ pub(crate) fn write_config(
         ignore_if_unknown: Vec::new(),
         ignored: Vec::new(),
         file: None,
+        is_zone_fixed: false,
         log: LogSettings {
             level: LOG_LEVEL.into(),
             ..LogSettings::default()

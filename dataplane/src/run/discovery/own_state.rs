@@ -6,6 +6,7 @@ use lograft_discovery::NodeFacts;
 use lograft_discovery::gossip::OwnState;
 use tokio::sync::watch;
 
+use crate::config::Zone;
 use crate::control::{Control, LocalMember, ReadinessState};
 use crate::exchange::NodeExchange;
 use crate::health::Readiness;
@@ -22,16 +23,18 @@ pub(super) struct OwnStateLoop {
     readiness: ReadinessState,
     replicas: ReplicaMap,
     exchange: NodeExchange,
+    zone: Zone,
     own: watch::Sender<OwnState>,
 }
 
 impl OwnStateLoop {
-    pub(super) fn new(control: &Control, own: watch::Sender<OwnState>) -> Self {
+    pub(super) fn new(control: &Control, zone: Zone, own: watch::Sender<OwnState>) -> Self {
         Self {
             member: control.member.clone(),
             readiness: control.readiness.clone(),
             replicas: control.replicas.clone(),
             exchange: control.exchange.clone(),
+            zone,
             own,
         }
     }
@@ -71,6 +74,7 @@ impl OwnStateLoop {
                     leaders_count,
                     disk_free_bytes: free / part * part,
                     disk_total_bytes: total,
+                    zone: self.zone.get(),
                     ..own.facts.clone()
                 },
             };

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{Node, Pod, Secret};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, LogParams, Patch, PatchParams};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams};
 use lograft_crds::names::ANNOTATION_ROTATE_GOSSIP_KEY;
 use lograft_crds::{LogCluster, LogClusterStatus};
 use serde_json::{Value, json};
@@ -21,6 +22,10 @@ use crate::sandbox::{Sandbox, await_for};
 const REACHED_MAX: Duration = Duration::from_secs(2);
 /// Timeout of a replacement of the gossip key: three steps, each with kubelet's sync.
 const ROTATION_MAX: Duration = Duration::from_mins(10);
+/// Timeout for a zone on its way to a node: the operator, then kubelet's sync.
+const ZONE_MAX: Duration = Duration::from_mins(4);
+/// Label of hosts that Kubernetes does not copy to pods.
+const RACK: &str = "e2e.lograft.io/rack";
 
 pub(in crate::cases) async fn pods_find_each_other_by_endpoints_alone(
     sandbox: &Sandbox,
@@ -199,4 +204,80 @@ async fn gossip_keys(sandbox: &Sandbox) -> anyhow::Result<Vec<String>> {
     let text = String::from_utf8(text.0.clone())?;
     let keys = text.lines().filter(|line| !line.starts_with('#'));
     Ok(keys.map(str::to_owned).collect())
+}
+
+/// Zones by a label that pods do not get: status and nodes have it all the same, without a restart.
+/// Status says where and by which sources each node is seen.
+pub(in crate::cases) async fn a_zone_that_pods_have_no_label_for_is_that_of_the_host(
+    sandbox: &Sandbox,
+    chart: &Chart,
+) -> anyhow::Result<()> {
+    let hosts: Api<Node> = Api::all(sandbox.client.clone());
+    let names = hosts.list(&ListParams::default()).await?.items;
+    let names: Vec<String> = names
+        .into_iter()
+        .filter_map(|host| host.metadata.name)
+        .collect();
+    label_hosts(&hosts, &names, |host| json!(format!("rack-of-{host}"))).await?;
+    let found = zones_of_racks(sandbox, chart).await;
+    label_hosts(&hosts, &names, |_| Value::Null).await?;
+    found
+}
+
+async fn label_hosts(
+    hosts: &Api<Node>,
+    names: &[String],
+    rack: impl Fn(&str) -> Value,
+) -> anyhow::Result<()> {
+    for name in names {
+        let labels = json!({"metadata": {"labels": {RACK: rack(name)}}});
+        let (params, patch) = (PatchParams::default(), Patch::Merge(&labels));
+        hosts.patch_metadata(name, &params, &patch).await?;
+    }
+    Ok(())
+}
+
+async fn zones_of_racks(sandbox: &Sandbox, chart: &Chart) -> anyhow::Result<()> {
+    ready(sandbox, json!({"topology": {"zoneKey": RACK}})).await?;
+    let before = pod_incarnations(sandbox).await?;
+    let pods = pods(sandbox).await?;
+    let zone = |name: &str| {
+        let spec = pods.get(name)?.spec.as_ref()?;
+        Some(format!("rack-of-{}", spec.node_name.as_ref()?))
+    };
+    let is_told = |status: &LogClusterStatus| {
+        let mut members = status.members.iter();
+        members.all(|member| {
+            let is_seen = ["endpoints", "gossip", "seeds"]
+                .iter()
+                .all(|source| member.seen_by.iter().any(|seen| seen == source));
+            let is_placed = member.zone.is_some() && member.zone == zone(&member.name);
+            let is_at = member.address.as_ref();
+            let is_found = is_at.is_some_and(|address| address.ends_with(":9401"));
+            let has_started = member.incarnation.is_some_and(|number| number >= 1);
+            is_seen && is_placed && is_found && has_started && member.since.is_some()
+        })
+    };
+    let what = "status to say the zones, and where nodes are seen";
+    sandbox.status_for(CHANGE_MAX, what, is_told).await?;
+    let started = std::time::Instant::now();
+    await_for(ZONE_MAX, "the nodes to know their zones", || async {
+        let words = ["cluster", "status", "--json"];
+        let text = run_cli(sandbox, &chart.node_image, &words).await?;
+        let view: Value = serde_json::from_str(&text).context("status is no JSON")?;
+        let nodes = view["nodes"].as_array().context("no nodes")?;
+        let knows = |node: &Value| {
+            let name = node["name"].as_str();
+            name.and_then(zone).is_some_and(|zone| node["zone"] == zone)
+        };
+        Ok(nodes.iter().all(knows).then_some(()))
+    })
+    .await?;
+    sandbox.report_figure(format!(
+        "the nodes know their zones {:.0} s after the operator",
+        started.elapsed().as_secs_f32()
+    ));
+    let after = pod_incarnations(sandbox).await?;
+    ensure!(after == before, "pods were restarted or replaced");
+    Ok(())
 }

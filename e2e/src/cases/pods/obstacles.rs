@@ -106,6 +106,15 @@ pub(in crate::cases) async fn a_crash_loop_is_one_state_and_one_event(
         .await?;
     let first = is_stuck(&status).context("no entry")?;
     sandbox.report_figure(format!("message: {}", first.message));
+    let unready = |status: &LogClusterStatus| {
+        let mut members = status.members.iter();
+        members.find(|member| !member.ready).cloned()
+    };
+    let member = unready(&status).context("each member is ready")?;
+    ensure!(
+        member.reason.as_deref() == Some("PodNotStarted"),
+        "{member:?}"
+    );
     let watched = std::env::var("LOGRAFT_E2E_CRASH_SECONDS").ok();
     let watched = watched.and_then(|seconds| seconds.parse().ok());
     let watched = watched.map_or(CRASH_WATCH, Duration::from_secs);
@@ -116,6 +125,8 @@ pub(in crate::cases) async fn a_crash_loop_is_one_state_and_one_event(
         let entry = is_stuck(&status);
         let entry = entry.with_context(|| format!("not stuck: {:?}", status.blocked))?;
         ensure!(entry.since == first.since, "{first:?}, then {entry:?}");
+        let now = unready(&status).context("each member is ready")?;
+        ensure!(now.since == member.since, "{member:?}, then {now:?}");
         let progressing = condition(&status, "Progressing")?;
         ensure!(progressing.reason == "RolloutStuck", "{progressing:?}");
         looks += 1;

@@ -13,7 +13,7 @@ mod service;
 mod stateful_set;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -53,9 +53,7 @@ pub struct Desired {
     /// Service account of the pods. Its token is mounted only if nodes watch endpoints.
     pub service_account: ServiceAccount,
     /// What a node may do with its token; none if it watches no endpoints.
-    pub endpoints_role: Option<Role>,
-    /// The binding of the role.
-    pub endpoints_binding: Option<RoleBinding>,
+    pub endpoints_access: Option<(Role, RoleBinding)>,
     /// Configuration of each node.
     pub config: ConfigMap,
     /// Addresses of the cluster, for people and clients.
@@ -79,8 +77,7 @@ impl Desired {
     pub fn objects(&self) -> Result<Vec<Value>, serde_json::Error> {
         let Self {
             service_account,
-            endpoints_role,
-            endpoints_binding,
+            endpoints_access,
             config,
             peers,
             nodes_service,
@@ -91,7 +88,7 @@ impl Desired {
             stateful_set,
         } = self;
         let mut objects = vec![serde_json::to_value(service_account)?];
-        if let (Some(role), Some(binding)) = (endpoints_role, endpoints_binding) {
+        if let Some((role, binding)) = endpoints_access {
             objects.push(serde_json::to_value(role)?);
             objects.push(serde_json::to_value(binding)?);
         }
@@ -152,8 +149,7 @@ pub(crate) fn desired_with(
     };
     Ok(Desired {
         service_account: account::build(&input),
-        endpoints_role: endpoints_access::role(&input),
-        endpoints_binding: endpoints_access::binding(&input),
+        endpoints_access: endpoints_access::build(&input),
         config: config::nodes(&input)?,
         peers: config::peers(&input),
         nodes_service: service::nodes(&input),
@@ -195,6 +191,15 @@ pub(crate) fn owned_metadata(cluster: &ValidCluster, name: String) -> ObjectMeta
         labels: Some(ClusterNames(&cluster.name).labels()),
         owner_references: Some(vec![owner(cluster)]),
         ..ObjectMeta::default()
+    }
+}
+
+/// A Secret without data, with this metadata.
+pub(crate) fn owned_secret(cluster: &ValidCluster, name: &str) -> Secret {
+    Secret {
+        metadata: owned_metadata(cluster, name.to_owned()),
+        type_: Some("Opaque".to_owned()),
+        ..Secret::default()
     }
 }
 

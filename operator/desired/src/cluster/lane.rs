@@ -17,6 +17,23 @@ pub(crate) struct Lane {
     pub(crate) events: Vec<Event>,
 }
 
+/// A lane with work that becomes due.
+#[derive(Debug, Default)]
+pub(crate) struct TimedLane {
+    pub(crate) lane: Lane,
+    /// When to look again, seconds since 1970; none if nothing becomes due.
+    pub(crate) next_check: Option<i64>,
+}
+
+impl From<Lane> for TimedLane {
+    fn from(lane: Lane) -> Self {
+        Self {
+            lane,
+            next_check: None,
+        }
+    }
+}
+
 impl Lane {
     /// A lane that does nothing but wait.
     pub(crate) fn waiting(wait: impl Into<Wait>) -> Self {

@@ -13,6 +13,7 @@ use crate::cluster::contest::Contest;
 use crate::cluster::gossip_keys::ObservedGossipKeys;
 use crate::cluster::validate::ValidCluster;
 use crate::cluster::view::ClusterView;
+use crate::cluster::wait::Intervention;
 
 /// One snapshot of a cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -97,7 +98,9 @@ pub struct ObservedPod {
     pub trouble: Option<String>,
     /// Start of its drain, seconds since 1970.
     pub draining_since: Option<i64>,
-    /// Zone that it is scheduled in.
+    /// The host that it is scheduled to.
+    pub host: Option<String>,
+    /// Zone of that host.
     pub zone: Option<String>,
     /// UID of the controlling object, if there is one.
     pub owner_uid: Option<String>,
@@ -202,9 +205,20 @@ impl Observed {
             .map(|(at, _)| *at)
     }
 
-    /// Zone of the pod with this ordinal, once it is scheduled.
-    pub fn zone(&self, ordinal: i32) -> Option<&String> {
-        self.pods.get(&ordinal)?.zone.as_ref()
+    /// Zone of the pod with this ordinal, once it has a host; until then that of its last host: its
+    /// disk is there, and a node whose zone went and came back would register twice.
+    pub fn zone<'a>(&'a self, cluster: &'a ValidCluster, ordinal: i32) -> Option<&'a String> {
+        match self.pods.get(&ordinal) {
+            Some(pod) if pod.host.is_some() => pod.zone.as_ref(),
+            Some(_) | None => cluster.zones.get(&ClusterNames(&cluster.name).pod(ordinal)),
+        }
+    }
+
+    /// The intervention that a Secret of another owner asks for; none if it is free or our own.
+    pub(crate) fn foreign_secret(&self, secret: &str) -> Option<Intervention> {
+        let owner = self.foreign_secrets.get(secret)?.clone();
+        let secret = secret.to_owned();
+        Some(Intervention::ForeignSecret { secret, owner })
     }
 
     /// Size of new disks in the StatefulSet. It cannot change there.
@@ -282,6 +296,8 @@ impl Observed {
 
 #[cfg(test)]
 mod tests {
+    use lograft_crds::{LogCluster, LogClusterSpec};
+
     use super::*;
 
     fn pod(uid: &str, ready: bool, terminating: bool) -> ObservedPod {
@@ -291,6 +307,33 @@ mod tests {
             terminating,
             ..ObservedPod::default()
         }
+    }
+
+    #[test]
+    fn a_pod_without_a_host_has_the_zone_of_its_last_one() {
+        let mut raw = LogCluster::new("events", LogClusterSpec::default());
+        raw.metadata.namespace = Some("prod".to_owned());
+        raw.metadata.uid = Some("u".to_owned());
+        let status = r#"{"members": [{"name": "events-0", "zone": "a"}]}"#;
+        raw.status = Some(serde_json::from_str(status).unwrap());
+        let cluster = ValidCluster::new(&raw).unwrap();
+        let zone = |pod: Option<ObservedPod>| {
+            let pods = pod.map(|pod| (0, pod)).into_iter().collect();
+            let observed = Observed {
+                pods,
+                ..Observed::default()
+            };
+            observed.zone(&cluster, 0).cloned()
+        };
+        let on_host = |zone: Option<&str>| ObservedPod {
+            host: Some("host".to_owned()),
+            zone: zone.map(ToOwned::to_owned),
+            ..ObservedPod::default()
+        };
+        assert_eq!(zone(None).as_deref(), Some("a"));
+        assert_eq!(zone(Some(ObservedPod::default())).as_deref(), Some("a"));
+        assert_eq!(zone(Some(on_host(Some("b")))).as_deref(), Some("b"));
+        assert_eq!(zone(Some(on_host(None))), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod health;
 mod members;
 mod notes;
 mod obstacles;
+mod unready;
 mod warnings;
 
 use lograft_crds::log_cluster::{CaStatus, Endpoints};
@@ -100,7 +101,7 @@ pub fn next(
         cluster_id: outcome.cluster_id.clone().or(old.cluster_id),
         bootstrapped,
         conditions,
-        members: members::members(cluster, observed, plan.pods),
+        members: members::members(cluster, observed, plan.pods, &old.members),
         endpoints: Some(Endpoints {
             internal: format!(
                 "{}.{}.svc:{PORT_CLIENT}",

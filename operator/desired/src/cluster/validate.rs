@@ -3,6 +3,7 @@
 
 mod rollout;
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use lograft_crds::limits::{
@@ -92,6 +93,8 @@ pub struct ValidCluster {
     pub stable_nodes: Option<StableNodes>,
     /// Number of members in the stored status.
     pub members_count: i32,
+    /// Last known zones of the members in the stored status, by name.
+    pub zones: BTreeMap<String, String>,
     /// A field of the spec that is not supported. A bootstrapped cluster is reconciled without it.
     pub unsupported: Option<ValidationError>,
     /// `spec.log.segmentSize` in bytes.
@@ -174,6 +177,7 @@ impl ValidCluster {
             members_count: status.as_ref().map_or(0, |status| {
                 i32::try_from(status.members.len()).unwrap_or(i32::MAX)
             }),
+            zones: status.as_ref().map_or_else(BTreeMap::new, last_zones),
             unsupported,
             segment_bytes: bytes("spec.log.segmentSize", &spec.log.segment_size)?,
             retention_bytes: kept
@@ -208,6 +212,13 @@ impl ValidCluster {
 
 fn annotation<'a>(cluster: &'a LogCluster, name: &str) -> Option<&'a String> {
     cluster.metadata.annotations.as_ref()?.get(name)
+}
+
+fn last_zones(status: &LogClusterStatus) -> BTreeMap<String, String> {
+    let members = status.members.iter();
+    members
+        .filter_map(|member| Some((member.name.clone(), member.zone.clone()?)))
+        .collect()
 }
 
 fn finalized_level(status: &LogClusterStatus) -> Option<FeatureLevel> {

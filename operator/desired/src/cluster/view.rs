@@ -1,5 +1,6 @@
 //! The cluster as one of its nodes describes it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use lograft_crds::log_cluster::MemberRole;
@@ -30,6 +31,34 @@ pub struct ClusterView {
     pub checks: Vec<ObservedCheck>,
     /// Checks of the whole cluster that do not make it unhealthy.
     pub notes: Vec<ObservedNote>,
+    /// Nodes as the others discover them, by name.
+    pub seen: BTreeMap<String, SeenNode>,
+}
+
+/// A node as the other nodes discover it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeenNode {
+    /// `host:port` for the other nodes.
+    pub address: Option<String>,
+    /// Names of the sources that see it.
+    pub sources: BTreeSet<String>,
+    /// Number of starts on its disk; none if it does not gossip.
+    pub incarnation: Option<u64>,
+}
+
+impl SeenNode {
+    /// What several nodes see of one, whatever their order. The address of the newest process
+    /// counts: a node may remember where it was before.
+    pub fn merged(views: &[Self]) -> Self {
+        let located = views.iter().filter(|view| view.address.is_some());
+        let latest = located.max_by_key(|view| (view.incarnation, &view.address));
+        let sources = views.iter().flat_map(|view| &view.sources);
+        Self {
+            address: latest.and_then(|view| view.address.clone()),
+            sources: sources.cloned().collect(),
+            incarnation: views.iter().filter_map(|view| view.incarnation).max(),
+        }
+    }
 }
 
 /// A check of the whole cluster that does not make it unhealthy.
@@ -86,6 +115,8 @@ pub struct ObservedNode {
     /// Ids of the gossip keys that it has loaded, the one that it sends with first; none if gossip
     /// is off or it is not reachable.
     pub gossip_key_ids: Vec<String>,
+    /// What it waits for before it can serve; empty if it is ready or not reachable.
+    pub waits_for: String,
 }
 
 /// All nodes run one version in good health.
@@ -251,6 +282,7 @@ impl ObservedNode {
             certificate_not_after: None,
             roots: Vec::new(),
             gossip_key_ids: Vec::new(),
+            waits_for: String::new(),
         }
     }
 }
@@ -258,6 +290,28 @@ impl ObservedNode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_several_nodes_see_is_put_together() {
+        let seen = |address: Option<&str>, source: &str, incarnation| SeenNode {
+            address: address.map(ToOwned::to_owned),
+            sources: BTreeSet::from([source.to_owned()]),
+            incarnation,
+        };
+        let mut views = vec![
+            seen(Some("10.0.0.9:9401"), "gossip", Some(3)),
+            seen(Some("10.0.0.1:9401"), "gossip", Some(4)),
+            seen(None, "endpoints", Some(5)),
+            seen(Some("10.0.0.8:9401"), "seeds", None),
+        ];
+        let merged = SeenNode::merged(&views);
+        assert_eq!(merged.address.as_deref(), Some("10.0.0.1:9401"));
+        assert_eq!(merged.incarnation, Some(5));
+        assert_eq!(merged.sources.len(), 3);
+        views.reverse();
+        assert_eq!(SeenNode::merged(&views), merged);
+        assert_eq!(SeenNode::merged(&[]), SeenNode::default());
+    }
 
     #[test]
     fn a_majority_is_counted_over_all_voters() {

@@ -418,7 +418,8 @@ impl ObstacleKind {
         }
     }
 
-    fn blocked_reason(self) -> BlockedReason {
+    /// The reason in `status.blocked`.
+    pub(crate) fn blocked_reason(self) -> BlockedReason {
         match self {
             Self::Created => BlockedReason::PodNotCreated,
             Self::Bound => BlockedReason::ClaimNotProvisioned,

@@ -86,6 +86,7 @@ fn node(id: u64, name: &str) -> ObservedNode {
         certificate_not_after: None,
         roots: Vec::new(),
         gossip_key_ids: Vec::new(),
+        waits_for: String::new(),
     }
 }
 

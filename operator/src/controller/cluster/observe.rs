@@ -51,7 +51,7 @@ pub(super) async fn observe(
     let (live, secrets, pods, disks) = tokio::try_join!(
         objects(reconciler, namespace, names),
         secrets(reconciler, namespace, names),
-        pods(reconciler, namespace, names, zone_key, now),
+        zoned_pods(reconciler, namespace, names, zone_key, now),
         disks(reconciler, namespace, names),
     )?;
     let stateful_set = stateful_set(&live)?;
@@ -221,6 +221,23 @@ async fn secrets(
         }
     });
     Ok(try_join_all(reads).await?.into_iter().flatten().collect())
+}
+
+/// The pods with their zones, those without the label from their hosts.
+async fn zoned_pods(
+    reconciler: &Reconciler,
+    namespace: &str,
+    names: ClusterNames<'_>,
+    zone_key: &str,
+    now: i64,
+) -> Result<BTreeMap<i32, ObservedPod>, ReconcileError> {
+    let mut pods = pods(reconciler, namespace, names, zone_key, now).await?;
+    for pod in pods.values_mut().filter(|pod| pod.zone.is_none()) {
+        if let Some(host) = &pod.host {
+            pod.zone = reconciler.host_zones.zone(host, zone_key).await;
+        }
+    }
+    Ok(pods)
 }
 
 async fn pods(

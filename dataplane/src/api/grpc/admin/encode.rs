@@ -109,6 +109,7 @@ fn node(described: NodeDescription) -> proto::NodeDescription {
         ca_fingerprints: report.ca_fingerprints,
         lag_entries,
         gossip_key_ids: report.gossip_key_ids,
+        waits_for: report.waits_for,
     }
 }
 

@@ -122,7 +122,11 @@ pub(super) fn written_restart_config(
 fn node(input: &BuildInput<'_>, ordinal: i32) -> NodeConfig {
     let pod = input.names().pod(ordinal);
     NodeConfig {
-        zone: input.observed.zone(ordinal).cloned().unwrap_or_default(),
+        zone: input
+            .observed
+            .zone(input.cluster, ordinal)
+            .cloned()
+            .unwrap_or_default(),
         advertise: Advertise {
             client: address(input, ordinal, PORT_CLIENT),
             peer: address(input, ordinal, PORT_PEER),

@@ -15,11 +15,17 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 /// ConfigMap that Kubernetes keeps in each namespace: the CA of the API server.
 const ROOT_CA: &str = "kube-root-ca.crt";
 
+/// The role and its binding; none if the nodes watch no endpoints.
+pub(super) fn build(input: &BuildInput<'_>) -> Option<(Role, RoleBinding)> {
+    let is_on = input.cluster.spec.discovery.endpoints;
+    is_on.then(|| (role(input), binding(input)))
+}
+
 /// Get, list and watch cannot be restricted to the slices of one Service: their names are made up
 /// by Kubernetes. So a node can see the addresses of all pods behind Services of its namespace.
-pub(super) fn role(input: &BuildInput<'_>) -> Option<Role> {
+fn role(input: &BuildInput<'_>) -> Role {
     let text = |text: &str| text.to_owned();
-    input.cluster.spec.discovery.endpoints.then(|| Role {
+    Role {
         metadata: input.metadata(input.names().endpoints_role()),
         rules: Some(vec![PolicyRule {
             api_groups: Some(vec![text("discovery.k8s.io")]),
@@ -27,10 +33,10 @@ pub(super) fn role(input: &BuildInput<'_>) -> Option<Role> {
             verbs: ["get", "list", "watch"].map(text).into(),
             ..PolicyRule::default()
         }]),
-    })
+    }
 }
 
-pub(super) fn binding(input: &BuildInput<'_>) -> Option<RoleBinding> {
+fn binding(input: &BuildInput<'_>) -> RoleBinding {
     let names = input.names();
     let subject = Subject {
         kind: "ServiceAccount".to_owned(),
@@ -38,7 +44,7 @@ pub(super) fn binding(input: &BuildInput<'_>) -> Option<RoleBinding> {
         namespace: Some(input.cluster.namespace.clone()),
         ..Subject::default()
     };
-    input.cluster.spec.discovery.endpoints.then(|| RoleBinding {
+    RoleBinding {
         metadata: input.metadata(names.endpoints_role()),
         role_ref: RoleRef {
             api_group: RBAC.to_owned(),
@@ -46,7 +52,7 @@ pub(super) fn binding(input: &BuildInput<'_>) -> Option<RoleBinding> {
             name: names.endpoints_role(),
         },
         subjects: Some(vec![subject]),
-    })
+    }
 }
 
 /// The token, the CA of the API server and the namespace, as Kubernetes mounts them by default. Not

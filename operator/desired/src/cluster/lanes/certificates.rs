@@ -8,7 +8,6 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Secret;
 use lograft_crds::limits::{
     CERTIFICATE_BACKDATE_SECONDS, ROOT_SETTLE_MAX_SECONDS, ROOTS_MAX_COUNT,
 };
@@ -16,24 +15,16 @@ use lograft_crds::names::{ClusterNames, FIRST_USER};
 
 use crate::ObjectKey;
 use crate::cluster::action::Action;
-use crate::cluster::build::owned_metadata;
-use crate::cluster::lane::Lane;
+use crate::cluster::build::owned_secret;
+use crate::cluster::lane::{Lane, TimedLane};
 use crate::cluster::observed::{Observed, ObservedCertificate, ObservedSecret};
 use crate::cluster::secret_plan::{Leaf, ROOTS_FIELD, SecretPlan};
 use crate::cluster::validate::ValidCluster;
 use crate::cluster::view::{ClusterView, ObservedNode};
-use crate::cluster::wait::{Intervention, Progress, Wait};
-
-/// The lane, and the time of the next check.
-#[derive(Debug, Default)]
-pub(crate) struct CertificatesLane {
-    pub(crate) lane: Lane,
-    /// When a certificate or a root has to be checked again, seconds since 1970.
-    pub(crate) next_check: Option<i64>,
-}
+use crate::cluster::wait::{Progress, Wait};
 
 /// Plans the certificates of a cluster of `pods` pods.
-pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, pods: i32) -> CertificatesLane {
+pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, pods: i32) -> TimedLane {
     let mut planner = CertificatePlanner {
         cluster,
         observed,
@@ -78,14 +69,11 @@ impl CertificatePlanner<'_> {
             names.operator_tls(),
             names.admin_tls(),
         ];
-        let foreign = own.into_iter().find_map(|secret| {
-            let owner = self.observed.foreign_secrets.get(&secret)?.clone();
-            Some(Intervention::ForeignSecret { secret, owner }.into())
-        });
-        if foreign.is_some() {
+        let mut own = own.iter();
+        if let Some(foreign) = own.find_map(|secret| self.observed.foreign_secret(secret)) {
             // Nothing of another owner is overwritten, and without it the other Secrets are
             // useless.
-            self.wait = foreign;
+            self.wait = Some(foreign.into());
             return;
         }
         self.plan_ca(&names.ca());
@@ -103,7 +91,7 @@ impl CertificatePlanner<'_> {
         self.plan_leaves(&names.admin_tls(), &[user]);
     }
 
-    fn finish(self) -> CertificatesLane {
+    fn finish(self) -> TimedLane {
         let mut lane = Lane::default();
         if let Some(name) = self.expired {
             let progress = Progress::ExpiredCertificate { name };
@@ -126,7 +114,7 @@ impl CertificatePlanner<'_> {
             }
             lane.actions.push(Action::WriteSecret(secret));
         }
-        CertificatesLane {
+        TimedLane {
             lane,
             next_check: self.next_check,
         }
@@ -152,7 +140,7 @@ impl CertificatePlanner<'_> {
             return;
         }
         self.secrets.push(SecretPlan {
-            object: secret_object(self.cluster, name),
+            object: owned_secret(self.cluster, name),
             is_ca: true,
             issue: Vec::new(),
             keep: Vec::new(),
@@ -180,7 +168,7 @@ impl CertificatePlanner<'_> {
             && self.has_roots(secret, &keep_roots);
         if !issue.is_empty() || !is_complete {
             self.secrets.push(SecretPlan {
-                object: secret_object(self.cluster, name),
+                object: owned_secret(self.cluster, name),
                 is_ca: false,
                 issue,
                 keep,
@@ -308,14 +296,6 @@ fn node_leaf(cluster: &ValidCluster, ordinal: i32) -> Leaf {
             ])
             .collect(),
         name: pod,
-    }
-}
-
-pub(crate) fn secret_object(cluster: &ValidCluster, name: &str) -> Secret {
-    Secret {
-        metadata: owned_metadata(cluster, name.to_owned()),
-        type_: Some("Opaque".to_owned()),
-        ..Secret::default()
     }
 }
 

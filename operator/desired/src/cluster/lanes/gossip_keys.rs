@@ -9,51 +9,33 @@
 use lograft_crds::limits::GOSSIP_KEY_SETTLE_SECONDS;
 use lograft_crds::names::ClusterNames;
 
-use super::certificates::secret_object;
 use crate::ObjectKey;
 use crate::cluster::action::Action;
+use crate::cluster::build::owned_secret;
 use crate::cluster::gossip_keys::{
     GossipKeyPlan, GossipKeySource, GossipKeyState, ObservedGossipKeys,
 };
-use crate::cluster::lane::Lane;
+use crate::cluster::lane::{Lane, TimedLane};
 use crate::cluster::observed::Observed;
 use crate::cluster::validate::ValidCluster;
-use crate::cluster::wait::{Intervention, Wait};
-
-/// The lane, and the time of the next check.
-#[derive(Debug, Default)]
-pub(crate) struct GossipKeysLane {
-    pub(crate) lane: Lane,
-    /// When the keys have to be checked again, seconds since 1970.
-    pub(crate) next_check: Option<i64>,
-}
+use crate::cluster::wait::Wait;
 
 /// Plans the Secret of the keys.
-pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed) -> GossipKeysLane {
+pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed) -> TimedLane {
     if !cluster.spec.discovery.gossip.enabled {
-        return GossipKeysLane::default();
+        return TimedLane::default();
     }
     let secret = ClusterNames(&cluster.name).gossip_keys();
-    if let Some(owner) = observed.foreign_secrets.get(&secret) {
-        let owner = owner.clone();
-        return GossipKeysLane {
-            lane: Lane::waiting(Intervention::ForeignSecret { secret, owner }),
-            next_check: None,
-        };
+    if let Some(foreign) = observed.foreign_secret(&secret) {
+        return Lane::waiting(foreign).into();
     }
     match next(cluster, observed) {
-        Next::Nothing { check } => GossipKeysLane {
+        Next::Nothing { check } => TimedLane {
             lane: Lane::default(),
             next_check: Some(check),
         },
-        Next::Loading => GossipKeysLane {
-            lane: Lane::waiting(Wait::GossipKeysLoaded),
-            next_check: None,
-        },
-        Next::Write(step) => GossipKeysLane {
-            lane: write(cluster, observed, &secret, &step),
-            next_check: None,
-        },
+        Next::Loading => Lane::waiting(Wait::GossipKeysLoaded).into(),
+        Next::Write(step) => write(cluster, observed, &secret, &step).into(),
     }
 }
 
@@ -72,6 +54,13 @@ struct Step {
     is_promoted: bool,
     /// Request that the keys answer to.
     request: String,
+    event: StepEvent,
+}
+
+/// The event of a step. Each step has a reason of its own: Kubernetes merges events with the same
+/// one, and only the last text would be left.
+struct StepEvent {
+    reason: &'static str,
     text: &'static str,
 }
 
@@ -84,7 +73,10 @@ fn next(cluster: &ValidCluster, observed: &Observed) -> Next {
             keys: vec![New],
             is_promoted: false,
             request: wanted,
-            text: "creating the gossip key",
+            event: StepEvent {
+                reason: "CreatingGossipKey",
+                text: "creating the gossip key",
+            },
         });
     };
     let ObservedGossipKeys { ids, state } = keys;
@@ -101,7 +93,10 @@ fn next(cluster: &ValidCluster, observed: &Observed) -> Next {
             keys: vec![Kept(0), New],
             is_promoted: false,
             request: wanted,
-            text: "adding a new gossip key",
+            event: StepEvent {
+                reason: "AddingGossipKey",
+                text: "adding a new gossip key",
+            },
         });
     }
     let settled = state.changed.saturating_add(GOSSIP_KEY_SETTLE_SECONDS);
@@ -113,16 +108,24 @@ fn next(cluster: &ValidCluster, observed: &Observed) -> Next {
     }
     // Keys that somebody else wrote are sent with as they stand: the first one is meant.
     let is_last = state.is_promoted || state.changed == 0;
-    let (keys, text) = if is_last {
-        (vec![Kept(0)], "removing the former gossip key")
+    let (keys, event) = if is_last {
+        let event = StepEvent {
+            reason: "RemovingGossipKey",
+            text: "removing the former gossip key",
+        };
+        (vec![Kept(0)], event)
     } else {
-        (vec![Kept(1), Kept(0)], "sending with the new gossip key")
+        let event = StepEvent {
+            reason: "UsingGossipKey",
+            text: "sending with the new gossip key",
+        };
+        (vec![Kept(1), Kept(0)], event)
     };
     Next::Write(Step {
         keys,
         is_promoted: !is_last,
         request: state.request.clone(),
-        text,
+        event,
     })
 }
 
@@ -137,11 +140,11 @@ fn is_loaded(observed: &Observed, ids: &[String]) -> bool {
 
 fn write(cluster: &ValidCluster, observed: &Observed, secret: &str, step: &Step) -> Lane {
     let mut lane = Lane::default();
-    let text = format!("{} in Secret {secret}", step.text);
+    let StepEvent { reason, text } = step.event;
     let about = ObjectKey::new("Secret", secret);
-    lane.emit_event_about(about, "WritingGossipKeys", text);
+    lane.emit_event_about(about, reason, format!("{text} in Secret {secret}"));
     lane.actions.push(Action::WriteGossipKeys(GossipKeyPlan {
-        object: secret_object(cluster, secret),
+        object: owned_secret(cluster, secret),
         keys: step.keys.clone(),
         state: GossipKeyState {
             is_promoted: step.is_promoted,

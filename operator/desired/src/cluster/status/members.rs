@@ -1,30 +1,45 @@
 //! The members in status. Numbers that change all the time are rounded down, so that status is not
 //! written after every record.
 
-use lograft_crds::limits::{FREE_BYTES_STEPS_COUNT, LAG_MIN_COUNT};
+use lograft_crds::limits::{FREE_BYTES_STEPS_COUNT, LAG_MIN_COUNT, TEXT_MAX_BYTES};
 use lograft_crds::log_cluster::MemberStatus;
 use lograft_crds::names::ClusterNames;
 
+use super::unready;
 use crate::cluster::lanes::certificates;
 use crate::cluster::observed::Observed;
 use crate::cluster::validate::ValidCluster;
+use crate::text::cut_words;
 use crate::time::time;
 
-/// One member per pod.
-pub(super) fn members(cluster: &ValidCluster, observed: &Observed, pods: i32) -> Vec<MemberStatus> {
+/// One member per pod. `old` are those of the stored status.
+pub(super) fn members(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    pods: i32,
+    old: &[MemberStatus],
+) -> Vec<MemberStatus> {
     let names = ClusterNames(&cluster.name);
     let expiries = certificates::expiries(observed, &names.node_tls());
     let member = |ordinal: i32| {
         let name = names.pod(ordinal);
-        let pod = observed.pods.get(&ordinal);
         let node = observed.view.as_ref().and_then(|view| view.node_of(&name));
         let reachable = node.filter(|node| node.reachable);
+        let seen = observed.view.as_ref().and_then(|view| view.seen.get(&name));
         let loaded_expiry = reachable.and_then(|node| node.certificate_not_after);
         let issued_expiry = expiries.get(&format!("{name}.crt")).copied();
+        let unready = unready::why(names, observed, ordinal);
+        let old = old.iter().find(|old| old.name == name);
         MemberStatus {
             node_id: node.and_then(|node| i64::try_from(node.id).ok()),
-            zone: observed.zone(ordinal).cloned(),
-            ready: pod.is_some_and(|pod| pod.ready && !pod.terminating),
+            zone: observed.zone(cluster, ordinal).cloned(),
+            ready: unready.is_none(),
+            since: time(unready::since(observed, ordinal, old)),
+            reason: unready.as_ref().map(|(reason, _)| (*reason).to_owned()),
+            message: unready.map(|(_, why)| cut_words(&why, TEXT_MAX_BYTES)),
+            address: seen.and_then(|seen| seen.address.clone()),
+            seen_by: seen.map_or_else(Vec::new, |seen| seen.sources.iter().cloned().collect()),
+            incarnation: seen.and_then(|seen| i64::try_from(seen.incarnation?).ok()),
             version: reachable.map(|node| node.version.clone()),
             role: node.and_then(|node| node.meta),
             leaders: reachable.and_then(|node| i32::try_from(node.leaders).ok()),

@@ -19,19 +19,22 @@ pub(super) fn find(names: ClusterNames<'_>, observed: &Observed, waits: &[Wait])
         })
     };
     let ordinals = (0..observed.replicas()).filter(|at| !is_explained(&names.pod(*at)));
-    let obstacle = |at: i32| {
-        let (kind, why) = match observed.pods.get(&at) {
-            None => (ObstacleKind::Created, refusal(names, observed, at)?),
-            Some(pod) => unready(names, observed, at, pod)?,
-        };
-        Some(Obstacle {
-            kind,
-            pod: names.pod(at),
-            claim: names.disk_claim(at),
-            why: cut_words(&why, OBSTACLE_TEXT_MAX_BYTES),
-        })
-    };
+    let obstacle = |at| of_pod(names, observed, at);
     ordinals.filter_map(obstacle).collect()
+}
+
+/// What keeps one pod from running.
+pub(super) fn of_pod(names: ClusterNames<'_>, observed: &Observed, at: i32) -> Option<Obstacle> {
+    let (kind, why) = match observed.pods.get(&at) {
+        None => (ObstacleKind::Created, refusal(names, observed, at)?),
+        Some(pod) => unready(names, observed, at, pod)?,
+    };
+    Some(Obstacle {
+        kind,
+        pod: names.pod(at),
+        claim: names.disk_claim(at),
+        why: cut_words(&why, OBSTACLE_TEXT_MAX_BYTES),
+    })
 }
 
 /// Disks that Kubernetes has tried to grow and cannot. Their pods run, so these explain nothing

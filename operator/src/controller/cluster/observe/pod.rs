@@ -69,7 +69,8 @@ pub(super) fn observe(pod: &Pod, zone_key: &str, now: i64) -> ObservedPod {
             .flatten()
             .find(|owner| owner.controller == Some(true))
             .map(|owner| owner.uid.clone()),
-        // Kubernetes copies the topology labels of the host to the pod.
+        host: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        // Kubernetes 1.35 and later copy two topology labels of the host to the pod.
         zone: metadata
             .labels
             .as_ref()

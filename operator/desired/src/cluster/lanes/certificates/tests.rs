@@ -98,7 +98,7 @@ impl Planned {
 }
 
 fn planned(cluster: &ValidCluster, observed: &Observed, pods: i32) -> Planned {
-    let CertificatesLane { lane, next_check } = plan(cluster, observed, pods);
+    let TimedLane { lane, next_check } = plan(cluster, observed, pods);
     let secrets = lane.actions.into_iter().map(|action| match action {
         Action::WriteSecret(secret) => secret,
         other => panic!("not a Secret: {other:?}"),

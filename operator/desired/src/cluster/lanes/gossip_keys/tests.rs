@@ -3,6 +3,7 @@ use lograft_crds::{LogCluster, LogClusterSpec, Period};
 
 use super::*;
 use crate::cluster::view::{ClusterView, ObservedNode};
+use crate::cluster::wait::Intervention;
 
 const NOW: i64 = 1_800_000_000;
 const DAY: i64 = 86_400;
@@ -55,7 +56,7 @@ impl Sim {
     }
 
     /// Plans and carries out. A node that is not reachable reports nothing.
-    fn step(&mut self) -> GossipKeysLane {
+    fn step(&mut self) -> TimedLane {
         let mut nodes = self.nodes.clone();
         for node in nodes.iter_mut().filter(|node| !node.reachable) {
             node.gossip_key_ids.clear();
