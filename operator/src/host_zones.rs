@@ -34,6 +34,14 @@ struct Known {
     refused_until: Option<Instant>,
 }
 
+/// What is remembered of a host.
+enum Memory {
+    /// Its zone; none if it has none or may not be read.
+    Recent(Option<String>),
+    /// Nothing: it has to be read.
+    Outdated,
+}
+
 impl HostZones {
     pub(crate) fn new(client: Client) -> Self {
         Self {
@@ -45,8 +53,8 @@ impl HostZones {
     /// The zone of a host; none if it has no such label, or cannot be read.
     pub(crate) async fn zone(&self, host: &str, zone_key: &str) -> Option<String> {
         let key = (host.to_owned(), zone_key.to_owned());
-        if let Some(known) = self.recall(&key, Instant::now()) {
-            return known;
+        if let Memory::Recent(zone) = self.recall(&key, Instant::now()) {
+            return zone;
         }
         let read = self.hosts.get_metadata_opt(host).await;
         let now = Instant::now();
@@ -71,14 +79,14 @@ impl HostZones {
         }
     }
 
-    /// What is known of a host; none if it has to be read.
-    fn recall(&self, key: &Key, now: Instant) -> Option<Option<String>> {
+    fn recall(&self, key: &Key, now: Instant) -> Memory {
         let known = self.known();
         let zone = known.zones.get(key).filter(|(until, _)| now < *until);
         let is_refused = known.refused_until.is_some_and(|until| now < until);
         match zone {
-            Some((_, zone)) => Some(zone.clone()),
-            None => is_refused.then_some(None),
+            Some((_, zone)) => Memory::Recent(zone.clone()),
+            None if is_refused => Memory::Recent(None),
+            None => Memory::Outdated,
         }
     }
 

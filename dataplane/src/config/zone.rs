@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::info;
 
-use super::{ConfigError, NodeConfig};
+use super::NodeConfig;
+use crate::blocking::run_blocking;
 use crate::reload;
 
 /// Logged once for each different error of the file.
@@ -48,8 +49,7 @@ impl ZoneFile {
         reload::watch(REFUSAL, || {
             let path = file.clone();
             async move {
-                let loaded = tokio::task::spawn_blocking(move || NodeConfig::load(&path));
-                let loaded: Result<NodeConfig, ConfigError> = loaded.await.ok()?;
+                let loaded = run_blocking(move || NodeConfig::load(&path)).await?;
                 Some(loaded.map(|config| follow(zone, &config.zone)))
             }
         })

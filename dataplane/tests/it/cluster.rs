@@ -277,6 +277,7 @@ impl Cluster {
             ignore_if_unknown: Vec::new(),
             ignored: Vec::new(),
             file: None,
+            is_zone_fixed: false,
             log: LogSettings::default(),
             name,
         }
