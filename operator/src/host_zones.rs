@@ -34,7 +34,7 @@ struct Known {
     refused_until: Option<Instant>,
 }
 
-/// What is remembered of a host.
+/// The memory of a host.
 enum Memory {
     /// Its zone; none if it has none or may not be read.
     Recent(Option<String>),

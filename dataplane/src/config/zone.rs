@@ -22,7 +22,7 @@ impl Zone {
     /// The zone of this configuration, and what follows its file.
     pub(crate) fn new(config: &NodeConfig) -> (Self, ZoneFile) {
         let (zone, reader) = watch::channel(config.zone.as_str().into());
-        // What the environment says holds until the end of the process.
+        // A zone from the environment holds until the end of the process.
         let file = config.file.clone().filter(|_| !config.is_zone_fixed);
         (Self(reader), ZoneFile { file, zone })
     }

@@ -37,7 +37,7 @@ pub(crate) struct NodeReport {
     pub(crate) peers: Vec<(NodeId, Arc<str>)>,
     /// Ids of the gossip keys that it has loaded, the one that it sends with first.
     pub(crate) gossip_key_ids: Vec<String>,
-    /// What it waits for before it can serve; empty if it is ready.
+    /// Why it cannot serve yet, one sentence; empty if it is ready.
     pub(crate) waits_for: String,
 }
 

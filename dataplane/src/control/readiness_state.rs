@@ -32,7 +32,7 @@ impl ReadinessState {
         self.set(Readiness::Waiting(why.into()));
     }
 
-    /// What the node waits for; empty if it is ready.
+    /// Why the node cannot serve yet; empty if it is ready.
     pub(crate) fn waits_for(&self) -> String {
         match &*self.0.borrow() {
             Readiness::Ready => String::new(),

@@ -248,7 +248,7 @@ fn capacity(config: &NodeConfig, host: HostLimits) -> Result<Capacity, TooFewFil
     Ok(capacity)
 }
 
-/// What the node registers with, and what keeps its zone up to date.
+/// Name and addresses of the node, and the task that keeps its zone up to date.
 fn node_info(config: &NodeConfig, addresses: Addresses) -> (NodeInfo, ZoneFile) {
     let or = |given: &Option<String>, bound: SocketAddr| {
         given.clone().unwrap_or_else(|| bound.to_string())

@@ -47,7 +47,7 @@ pub struct SeenNode {
 }
 
 impl SeenNode {
-    /// What several nodes see of one, whatever their order. The address of the newest process
+    /// The views of several nodes together, whatever their order. The address of the newest process
     /// counts: a node may remember where it was before.
     pub fn merged(views: &[Self]) -> Self {
         let located = views.iter().filter(|view| view.address.is_some());
@@ -115,7 +115,7 @@ pub struct ObservedNode {
     /// Ids of the gossip keys that it has loaded, the one that it sends with first; none if gossip
     /// is off or it is not reachable.
     pub gossip_key_ids: Vec<String>,
-    /// What it waits for before it can serve; empty if it is ready or not reachable.
+    /// Why it cannot serve yet, one sentence; empty if it is ready or not reachable.
     pub waits_for: String,
 }
 

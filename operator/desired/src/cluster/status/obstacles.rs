@@ -23,7 +23,7 @@ pub(super) fn find(names: ClusterNames<'_>, observed: &Observed, waits: &[Wait])
     ordinals.filter_map(obstacle).collect()
 }
 
-/// What keeps one pod from running.
+/// The obstacle of one pod.
 pub(super) fn of_pod(names: ClusterNames<'_>, observed: &Observed, at: i32) -> Option<Obstacle> {
     let (kind, why) = match observed.pods.get(&at) {
         None => (ObstacleKind::Created, refusal(names, observed, at)?),

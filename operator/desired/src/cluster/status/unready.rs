@@ -41,7 +41,7 @@ const fn is_ready(pod: &ObservedPod) -> bool {
     pod.ready && !pod.terminating
 }
 
-/// What Kubernetes says about the pod.
+/// The reason that Kubernetes gives.
 fn of_pod(pod: &ObservedPod) -> Option<Why> {
     let (reason, why) = if pod.terminating {
         ("PodStopping", "the pod is being stopped".to_owned())
@@ -60,7 +60,7 @@ fn of_pod(pod: &ObservedPod) -> Option<Why> {
     Some((reason, why))
 }
 
-/// What the node in a running pod says, or others say about it.
+/// The reason that the node in a running pod gives, or others give for it.
 fn of_node(observed: &Observed, ordinal: i32, name: &str) -> Why {
     let node = observed.view.as_ref().and_then(|view| view.node_of(name));
     let waits_for = node.map_or("", |node| node.waits_for.as_str());
