@@ -213,7 +213,8 @@ pub(crate) async fn connect_to(folder: &Path, at: usize) -> Result<Client> {
     Ok(Client::connect(config).await?)
 }
 
-fn client_config(folder: &Path) -> Result<ClientConfig> {
+/// Configuration of a client of the cluster in a folder.
+pub(crate) fn client_config(folder: &Path) -> Result<ClientConfig> {
     let text = fs::read_to_string(folder.join("contexts.yaml"))?;
     let contexts: Contexts = serde_yaml::from_str(&text)?;
     let context = contexts

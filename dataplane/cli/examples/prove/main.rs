@@ -15,6 +15,7 @@ mod host_limits;
 mod ledger;
 mod measure;
 mod nats;
+mod networks;
 mod node_set;
 mod proc;
 mod silent;
@@ -62,6 +63,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Upgrade a cluster under load from an old version to a new one, back, and up again
     Compat(compat::Compat),
+    /// Cut, slow down, flap and flood the links of nodes in network namespaces (needs root)
+    Networks(networks::Networks),
     /// Load a NATS JetStream cluster and print the measurement as JSON
     NatsLoad(nats::NatsLoad),
 }
@@ -82,6 +85,7 @@ async fn main() -> Result<ExitCode> {
         Command::Footprint(footprint) => footprint.run(&prove).await,
         Command::Compare(args) => compare::run(args, &prove).await,
         Command::Compat(compat) => return compat.run(&prove).await,
+        Command::Networks(networks) => return networks.run(&prove).await,
         Command::NatsLoad(load) => {
             println!("{}", serde_json::to_string(&load.run().await?)?);
             Ok(())

@@ -65,6 +65,10 @@ pub(super) fn all_kinds() -> Vec<Kind> {
         "identity.copy",
         "registration.json",
         "registration.copy.json",
+        "incarnation",
+        "incarnations_seen",
+        "groups_opened",
+        "groups_opened.copy",
         "reserve",
     ];
     let files = [
