@@ -1,7 +1,7 @@
 //! Nodes in network namespaces of their own, joined by a bridge whose paths fail: cut off, in one
-//! direction, slow, lossy, up and down, flooded. The load and its checks run in a further namespace.
-//! Needs root. All traffic stays in the namespaces, which have no route out and are removed at the
-//! end, also after a failure or Ctrl-C.
+//! direction, slow, lossy, up and down, flooded. The load and its checks run in a further
+//! namespace. Needs root. All traffic stays in the namespaces, which have no route out and are
+//! removed at the end, also after a failure or Ctrl-C.
 
 mod command;
 mod cuts;
@@ -133,8 +133,8 @@ impl Networks {
         Ok(ExitCode::FAILURE)
     }
 
-    /// Runs a case in a thread of its own, which is moved to the client's namespace with all threads
-    /// and processes that it starts.
+    /// Runs a case in a thread of its own, which is moved to the client's namespace with all
+    /// threads and processes that it starts.
     async fn run_case(
         &self,
         case: Case,

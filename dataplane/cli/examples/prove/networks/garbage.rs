@@ -1,5 +1,5 @@
-//! Produce while garbage arrives at the gossip ports, against a control whose datagrams go to a port
-//! of the same namespaces that nobody reads.
+//! Produce while garbage arrives at the gossip ports, against a control whose datagrams go to a
+//! port of the same namespaces that nobody reads.
 
 use std::collections::BTreeMap;
 use std::net::UdpSocket;

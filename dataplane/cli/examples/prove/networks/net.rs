@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -183,7 +183,14 @@ impl Net {
     /// Joins all hosts by the bridge again, without delay.
     pub(super) fn end_delay(&mut self) -> Result<()> {
         self.join(|_| "br0".to_owned())?;
-        self.wire.take().map_or(Ok(()), Wire::stop)
+        self.wire.take().map_or(Ok(()), Wire::stop)?;
+        let counters = run(
+            "ip",
+            &format!("netns exec {} cat /proc/net/snmp", wire_namespace()),
+        )?;
+        let lost = overflows(&counters).context("no counters of UDP")?;
+        ensure!(lost == 0, "the switch has lost {lost} frames: no CPU left");
+        Ok(())
     }
 }
 
@@ -199,6 +206,16 @@ impl Drop for Net {
             }
         }
     }
+}
+
+/// Datagrams that did not fit into a socket's buffer, from the kernel's counters: a line of names
+/// and a line of values.
+fn overflows(counters: &str) -> Option<u64> {
+    let mut lines = counters.lines().filter(|line| line.starts_with("Udp:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let mut pairs = names.split(' ').zip(values.split(' '));
+    let (_, value) = pairs.find(|(name, _)| *name == "RcvbufErrors")?;
+    value.parse().ok()
 }
 
 /// Removes a namespace and ends the processes in it.

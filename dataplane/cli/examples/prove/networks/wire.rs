@@ -11,12 +11,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
 /// Upper bound of the frames under way; further ones are dropped, as by a full buffer.
 const FRAMES_MAX_COUNT: usize = 100_000;
 const FRAME_MAX_BYTES: usize = 16 * 1024;
 const HOST_AT: usize = 6;
 const RECEIVER_AT: usize = 8;
+/// Room for the frames that arrive while this program has no CPU.
+const RECEIVE_BUFFER_BYTES: usize = 16 * 1024 * 1024;
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The running switch.
@@ -38,6 +41,7 @@ impl Wire {
     /// Starts to pass frames on between these hosts.
     pub(super) fn start(socket: UdpSocket, hosts: Vec<u8>, delay: Duration) -> Result<Self> {
         socket.set_read_timeout(Some(POLL_INTERVAL))?;
+        set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER_BYTES)?;
         let is_stopped = Arc::<AtomicBool>::default();
         let overflows = Arc::<AtomicU64>::default();
         let switch = Switch {
