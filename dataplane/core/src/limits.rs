@@ -498,6 +498,9 @@ pub const CLIENT_METADATA_MIN_AGE: Duration = Duration::from_millis(20);
 pub const CLIENT_BACKOFF_MIN: Duration = Duration::from_millis(20);
 /// Maximum backoff of a client's retries. It bounds how late a new leader is noticed.
 pub const CLIENT_BACKOFF_MAX: Duration = Duration::from_millis(250);
+/// Maximum number of further nodes that a client asks in one refresh while it knows no leader of a
+/// partition.
+pub const CLIENT_LEADER_ASKS_MAX_COUNT: usize = 4;
 /// Timeout of a metadata request to one node.
 pub const CLIENT_METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 /// Default size at which a producer closes a batch, in bytes. With small records it gives a tenth

@@ -21,6 +21,14 @@ pub struct RaftTiming {
     pub election_max: Duration,
 }
 
+impl RaftTiming {
+    /// Time without an acknowledgement by a majority after which a leader does not serve any more.
+    /// By then the others have elected another one, if they can.
+    pub const fn contact_max(&self) -> Duration {
+        self.election_max.saturating_mul(2)
+    }
+}
+
 impl Default for RaftTiming {
     fn default() -> Self {
         Self {

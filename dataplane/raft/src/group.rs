@@ -57,6 +57,8 @@ struct Inner {
     fence: VoteFence,
     status: watch::Receiver<GroupStatus>,
     stalled: watch::Receiver<bool>,
+    /// Whether it leads without contact to a majority.
+    isolated: watch::Receiver<bool>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -120,9 +122,10 @@ impl RaftGroup {
             stopping: stopping.clone(),
         };
         let (stalled, is_stalled) = watch::channel(false);
-        let status = watcher::spawn(source, is_stalled.clone());
+        let (status, isolated) = watcher::spawn(source, is_stalled.clone());
         let inner = Inner {
             stalled: is_stalled,
+            isolated,
             config,
             raft,
             log,

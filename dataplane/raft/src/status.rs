@@ -70,13 +70,16 @@ pub struct GroupStatus {
     pub role: Role,
     /// The leader of the term, if known.
     pub leader: Option<NodeId>,
-    /// Whether this replica is the leader, has applied the blank entry of its own term, and its
-    /// disk flushes.
+    /// Whether this replica is the leader, has applied the blank entry of its own term, its disk
+    /// flushes, and it has contact with a majority.
     ///
     /// Its state machine then includes all entries that were committed in earlier terms. A leader
     /// MUST NOT check proposals against its state before that: an acknowledged batch of the
     /// previous leader could still be missing, and its retry would be appended a second time.
     pub ready: bool,
+    /// False on a leader that no majority has acknowledged for `RaftTiming::contact_max`: another
+    /// replica may lead by now. True on all others.
+    pub has_contact: bool,
     /// The voters. During a membership change, the voters before it.
     pub voters: BTreeSet<NodeId>,
     /// During a membership change, the voters after it.

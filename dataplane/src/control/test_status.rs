@@ -19,6 +19,7 @@ pub(crate) fn leading(node: u64, voters: &[u64]) -> GroupStatus {
         role: Role::Leader,
         leader: Some(NodeId(node)),
         ready: true,
+        has_contact: true,
         voters: ids(voters),
         joint: None,
         learners: ids(&[]),

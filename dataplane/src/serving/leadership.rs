@@ -10,7 +10,7 @@ pub(crate) enum Leadership {
     Ready(Term),
     /// This node, in this term, but it may not serve: it has not yet applied everything that was
     /// committed before its term, so a read now could miss acknowledged records; or its disk does
-    /// not flush, so that another node has probably taken over.
+    /// not flush or no majority acknowledges it, so that another node has probably taken over.
     NotReady(Term),
     /// Another node.
     Other(NodeId, Term),

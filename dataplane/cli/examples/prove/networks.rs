@@ -29,6 +29,7 @@ use tokio::time::timeout;
 use crate::cluster::ProveArgs;
 use lab::{Lab, Shown};
 use net::{CLIENT, Net};
+use nodes::Shape;
 
 /// Time for the start of a cluster and the checks, beside the fault.
 const BESIDE_MAX: Duration = Duration::from_mins(10);
@@ -69,6 +70,9 @@ pub(crate) struct Networks {
     /// Time of delay, and of loss
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     link_seconds: u64,
+    /// raft.heartbeat_ms of the nodes in the case of delay
+    #[arg(long, value_name = "MS", default_value_t = 1000)]
+    delay_heartbeat_ms: u64,
     /// Time of flapping
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     flap_seconds: u64,
@@ -142,13 +146,10 @@ impl Networks {
         folder: &Path,
         mut stopped: channel::Receiver<bool>,
     ) -> Result<Shown> {
-        let (options, nodes) = (
-            self.clone(),
-            if case == Case::LeaderCutFive { 5 } else { 3 },
-        );
+        let (options, shape) = (self.clone(), self.shape(case));
         let (program, folder) = (program.to_owned(), folder.to_owned());
         let work = move || {
-            let net = Net::create(nodes)?;
+            let net = Net::create(shape.count)?;
             net::enter(&net::namespace(CLIENT))?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
@@ -156,7 +157,7 @@ impl Networks {
             // On every way out the processes are ended first, then the namespaces removed.
             runtime.block_on(async {
                 let bound = BESIDE_MAX + options.time_of(case);
-                let bounded = timeout(bound, options.steps(case, net, &program, &folder, nodes));
+                let bounded = timeout(bound, options.steps(case, net, &program, &folder, shape));
                 tokio::select! {
                     shown = bounded => shown.context("the case did not end")?,
                     _ = stopped.wait_for(|is_stopped| *is_stopped) => bail!("interrupted"),
@@ -168,6 +169,21 @@ impl Networks {
             ended.unwrap_or_else(|_| bail!("the case panicked"))
         })
         .await?
+    }
+
+    /// The cluster of a case. A round trip has to fit into 3/4 of the heartbeat interval.
+    const fn shape(&self, case: Case) -> Shape {
+        Shape {
+            count: if matches!(case, Case::LeaderCutFive) {
+                5
+            } else {
+                3
+            },
+            heartbeat_ms: match case {
+                Case::Delay => Some(self.delay_heartbeat_ms),
+                _ => None,
+            },
+        }
     }
 
     const fn time_of(&self, case: Case) -> Duration {
@@ -187,11 +203,11 @@ impl Networks {
         net: Net,
         program: &Path,
         folder: &Path,
-        nodes: u8,
+        shape: Shape,
     ) -> Result<Shown> {
         let time = self.time_of(case);
         if case == Case::Garbage {
-            let lab = Lab::quiet(net, program, folder, nodes).await?;
+            let lab = Lab::quiet(net, program, folder, shape).await?;
             let options = garbage::Options {
                 rate: self.garbage_rate,
                 time: Duration::from_secs(self.garbage_seconds),
@@ -200,7 +216,7 @@ impl Networks {
             };
             return garbage::flood(lab, options).await;
         }
-        let mut lab = Lab::start(net, program, folder, nodes).await?;
+        let mut lab = Lab::start(net, program, folder, shape).await?;
         match case {
             Case::LeaderCut | Case::LeaderCutFive => cuts::leader(&mut lab, time).await?,
             Case::OneWay => cuts::one_way(&mut lab, time / 2).await?,

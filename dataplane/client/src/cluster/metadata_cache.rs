@@ -64,7 +64,7 @@ impl MetadataCache {
     /// leader and send the client in circles.
     pub(crate) fn update(&mut self, reply: wire::GetMetadataReply) {
         if self.is_stale(&reply) {
-            return self.update_stale(reply);
+            return self.add(reply);
         }
         if reply.cluster_id != self.cluster_id {
             *self = Self::default();
@@ -91,7 +91,22 @@ impl MetadataCache {
         }
     }
 
-    fn update_stale(&mut self, reply: wire::GetMetadataReply) {
+    /// Whether the leader of a partition of one of these topics is unknown.
+    pub(crate) fn lacks_leader(&self, topics: &[String]) -> bool {
+        let known = topics
+            .iter()
+            .filter_map(|name| self.topics.get(name.as_str()));
+        let mut partitions = known.flat_map(|topic| &topic.partitions);
+        partitions.any(|partition| partition.leader.is_none())
+    }
+
+    /// Whether a reply is from the cluster of this cache.
+    pub(crate) fn is_same_cluster(&self, reply: &wire::GetMetadataReply) -> bool {
+        reply.cluster_id == self.cluster_id
+    }
+
+    /// Adds what is missing of a reply, and newer leaders. Removes nothing.
+    pub(crate) fn add(&mut self, reply: wire::GetMetadataReply) {
         for node in reply.nodes.into_iter().map(node_info) {
             self.nodes.entry(node.id).or_insert(node);
         }
@@ -344,6 +359,20 @@ mod tests {
         assert_eq!(leader(&cache), Some(2));
         assert!(cache.is_stale(&versioned(9, 1, None, 0)));
         assert!(!cache.is_stale(&versioned(10, 1, None, 0)));
+    }
+
+    #[test]
+    fn another_node_adds_the_leader_that_the_first_one_does_not_know() {
+        let mut cache = MetadataCache::default();
+        let topics = ["t".to_owned()];
+        assert!(!cache.lacks_leader(&topics));
+        cache.update(versioned(10, 1, None, 5));
+        assert!(cache.lacks_leader(&topics));
+        cache.add(versioned(10, 1, Some(1), 5));
+        assert!(cache.lacks_leader(&topics), "the same epoch is no news");
+        cache.add(versioned(11, 1, Some(2), 6));
+        assert_eq!(leader(&cache), Some(2));
+        assert!(!cache.lacks_leader(&topics));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use openraft::async_runtime::{Instant as _, WatchReceiver};
 use tokio::time::Instant;
 
 use super::RaftGroup;
+use crate::state_machine_adapter::Raft;
 use crate::status::Role;
 use crate::wire::AppendReply;
 
@@ -43,8 +44,23 @@ impl RaftGroup {
         if is_alone {
             return Some(Duration::ZERO);
         }
-        let data = self.inner.raft.data_metrics();
-        let acked = data.borrow_watched().last_quorum_acked?;
-        Some(acked.into_inner().elapsed())
+        quorum_contact_age(&self.inner.raft)
     }
+
+    /// Waits until this replica leads without contact to a majority: its proposals may stay
+    /// undecided for as long as it is cut off.
+    pub async fn contact_lost(&self) {
+        let mut isolated = self.inner.isolated.clone();
+        if isolated.wait_for(|isolated| *isolated).await.is_err() {
+            // The replica has stopped, and its proposals are answered.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// On a leader, the time since a majority acknowledged it; `None` before the first time.
+pub(super) fn quorum_contact_age(raft: &Raft) -> Option<Duration> {
+    let data = raft.data_metrics();
+    let acked = data.borrow_watched().last_quorum_acked?;
+    Some(acked.into_inner().elapsed())
 }

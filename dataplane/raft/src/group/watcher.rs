@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lograft_core::limits::{RAFT_STATUS_IDLE_INTERVAL, RAFT_STATUS_INTERVAL};
-use lograft_core::{LogId, NodeId, Term};
+use lograft_core::{LogId, Membership, NodeId, Term};
 use lograft_storage::GroupLog;
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
@@ -13,6 +13,7 @@ use openraft::errors::Fatal;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::contact::quorum_contact_age;
 use super::purge::PurgeState;
 use crate::config::GroupConfig;
 use crate::convert::{log_id_from_raft, membership_from_raft};
@@ -57,7 +58,8 @@ impl StatusSource {
         let term = Term(server.vote.leader_id.term);
         let membership = membership_from_raft(server.membership_config.membership());
         let fence = self.fence.stage();
-        let is_stalled = self.log.disk_lags() || !fence.is_lifted();
+        let has_contact = !is_leader || self.has_contact(&membership);
+        let is_stalled = self.log.disk_lags() || !fence.is_lifted() || !has_contact;
         GroupStatus {
             group: self.config.group,
             node: self.config.node,
@@ -65,6 +67,7 @@ impl StatusSource {
             role,
             leader: server.current_leader,
             ready: is_leader && !is_stalled && applied.is_some_and(|id| id.term == term),
+            has_contact,
             voters: membership.voters,
             joint: membership.joint,
             learners: membership.learners,
@@ -83,6 +86,14 @@ impl StatusSource {
             fence,
             fatal,
         }
+    }
+
+    /// Whether a majority has acknowledged this leader lately.
+    fn has_contact(&self, membership: &Membership) -> bool {
+        let Membership { voters, joint, .. } = membership;
+        let is_alone = joint.is_none() && voters.iter().eq([&self.config.node]);
+        let age = quorum_contact_age(&self.raft);
+        is_alone || age.is_none_or(|age| age <= self.config.timing.contact_max())
     }
 
     fn followers(&self, last: Option<LogId>) -> BTreeMap<NodeId, FollowerStatus> {
@@ -148,20 +159,23 @@ fn role_of(state: ServerState) -> Role {
     }
 }
 
-/// Publishes the status until openraft's core task ends. `stalled` changes when the disk of a
-/// leader starts or stops lagging.
+/// Publishes the status until openraft's core task ends, and whether the replica leads without
+/// contact. `stalled` changes when the disk of a leader starts or stops lagging.
+// The contact has a channel of its own: each undecided proposal waits for its loss, and would wake
+// at every change of the status.
 pub(super) fn spawn(
     source: StatusSource,
     stalled: watch::Receiver<bool>,
-) -> watch::Receiver<GroupStatus> {
-    let (tx, rx) = watch::channel(source.read());
-    tokio::spawn(publish(source, tx, stalled));
-    rx
+) -> (watch::Receiver<GroupStatus>, watch::Receiver<bool>) {
+    let (status, published) = watch::channel(source.read());
+    let (isolated, is_isolated) = watch::channel(false);
+    tokio::spawn(publish(source, (status, isolated), stalled));
+    (published, is_isolated)
 }
 
 async fn publish(
     source: StatusSource,
-    status: watch::Sender<GroupStatus>,
+    (status, isolated): (watch::Sender<GroupStatus>, watch::Sender<bool>),
     mut stalled: watch::Receiver<bool>,
 ) {
     let mut server = source.raft.server_metrics();
@@ -170,6 +184,8 @@ async fn publish(
         let read_at = Instant::now();
         let now = source.read();
         let stopped = now.role == Role::Stopped;
+        let is_isolated = !now.has_contact;
+        isolated.send_if_modified(|known| std::mem::replace(known, is_isolated) != is_isolated);
         // A new leader becomes ready by an apply, and its clients are waiting: publish it at once.
         let is_urgent = now.role == Role::Leader && !now.ready;
         let changed = status.send_if_modified(|published| {

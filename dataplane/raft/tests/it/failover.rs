@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use lograft_core::{NodeId, Offset, Term};
-use lograft_raft::{ProposeError, Response};
+use lograft_raft::{ProposeError, RaftTiming, Response};
 
 use crate::cluster::{Cluster, batch, eventually, nodes, propose, until};
 
@@ -280,6 +280,33 @@ async fn a_replica_that_is_cut_off_knows_how_old_its_state_is() {
         cluster.net.reconnect(cut);
         eventually("it has contact again", || is_recent(cut)).await;
     }
+    cluster.shutdown().await;
+}
+
+/// A leader that is cut off keeps its role, and serves no more: nothing that it takes is committed
+/// before it has contact again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_cut_off_is_not_ready_and_tells_those_who_wait() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    cluster.write(batch(0, 1, 100)).await;
+    let group = cluster.group(leader).clone();
+    eventually("the leader is ready", || group.status().ready).await;
+    let waiting = {
+        let group = group.clone();
+        tokio::spawn(async move { group.contact_lost().await })
+    };
+    tokio::time::sleep(RaftTiming::default().contact_max()).await;
+    assert!(!waiting.is_finished(), "it has contact");
+    cluster.net.cut(leader);
+    tokio::time::timeout(Duration::from_secs(20), waiting)
+        .await
+        .expect("the loss is told")
+        .unwrap();
+    let status = group.status();
+    assert!(!status.is_leader() || !status.has_contact && !status.ready);
+    cluster.net.reconnect(leader);
+    eventually("it has contact again", || group.status().has_contact).await;
     cluster.shutdown().await;
 }
 

@@ -211,6 +211,7 @@ impl PartitionAppender {
             voided = broken.wait_for(|broken| *broken >= chain) => voided.is_err(),
             deposed = status.wait_for(|status| !status.is_leader()) => deposed.is_err(),
             () = self.raft.disk_hangs() => return Err(does_not_flush()),
+            () = self.raft.contact_lost() => return Err(has_no_contact()),
         };
         if is_closing {
             return Err(ApiError::replica_closing());
@@ -240,6 +241,10 @@ impl PartitionAppender {
             is_newer
         });
     }
+}
+
+fn has_no_contact() -> ApiError {
+    ApiError::outcome_unknown("the leader has no contact with a majority")
 }
 
 fn does_not_flush() -> ApiError {
@@ -307,6 +312,12 @@ impl PendingAppend {
             () = appender.raft.disk_hangs() => {
                 appender.mark_broken(chain);
                 return Err(does_not_flush());
+            }
+            // Another replica may have been elected: the client shall look for it, and not wait
+            // here until the end of its request.
+            () = appender.raft.contact_lost() => {
+                appender.mark_broken(chain);
+                return Err(has_no_contact());
             }
         };
         let error = match outcome {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::net::{Fault, Net};
-use super::nodes::Nodes;
+use super::nodes::{Nodes, Shape};
 use super::watch::{Watch, Watched};
 use super::writers::{Writer, Written};
 
@@ -48,9 +48,14 @@ pub(super) struct Lab {
 
 impl Lab {
     /// Starts a cluster without load.
-    pub(super) async fn quiet(net: Net, program: &Path, folder: &Path, nodes: u8) -> Result<Self> {
+    pub(super) async fn quiet(
+        net: Net,
+        program: &Path,
+        folder: &Path,
+        shape: Shape,
+    ) -> Result<Self> {
         Ok(Self {
-            nodes: Nodes::create(program, folder, nodes).await?,
+            nodes: Nodes::create(program, folder, shape).await?,
             net,
             writers: Vec::new(),
             cut_off: None,
@@ -60,8 +65,13 @@ impl Lab {
     }
 
     /// Starts a cluster, its load and the watch.
-    pub(super) async fn start(net: Net, program: &Path, folder: &Path, nodes: u8) -> Result<Self> {
-        let mut lab = Self::quiet(net, program, folder, nodes).await?;
+    pub(super) async fn start(
+        net: Net,
+        program: &Path,
+        folder: &Path,
+        shape: Shape,
+    ) -> Result<Self> {
+        let mut lab = Self::quiet(net, program, folder, shape).await?;
         for topic in TOPICS {
             lab.nodes.create_topic(topic).await?;
         }

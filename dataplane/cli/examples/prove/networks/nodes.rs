@@ -99,6 +99,15 @@ async fn get(host: u8, path: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&reply).into_owned())
 }
 
+/// Which cluster a case needs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// Number of nodes.
+    pub(super) count: u8,
+    /// `raft.heartbeat_ms` of the nodes; their default without it.
+    pub(super) heartbeat_ms: Option<u64>,
+}
+
 /// The nodes of a cluster, and a client of all.
 pub(super) struct Nodes {
     /// One view per node, by host.
@@ -111,7 +120,8 @@ pub(super) struct Nodes {
 impl Nodes {
     /// Creates a cluster with its certificates by `lograft dev`, on the loopback device of this
     /// thread's namespace, and starts its nodes at their addresses.
-    pub(super) async fn create(program: &Path, folder: &Path, count: u8) -> Result<Self> {
+    pub(super) async fn create(program: &Path, folder: &Path, shape: Shape) -> Result<Self> {
+        let count = shape.count;
         let dev = || Cluster::start(program, folder, count.into())?.stop();
         tokio::task::block_in_place(dev)?;
         let node_program = program.with_file_name("lograft-node");
@@ -122,7 +132,7 @@ impl Nodes {
         );
         let mut nodes = Vec::new();
         for host in 1..=count {
-            nodes.push(start(&node_program, folder, host, count)?);
+            nodes.push(start(&node_program, folder, host, shape)?);
         }
         let addresses = (1..=count).map(client_address).collect();
         let client = connect(folder, addresses, false).await?;
@@ -298,7 +308,7 @@ fn client_address(host: u8) -> String {
 }
 
 /// Gives a node's configuration its addresses, and starts the node.
-fn start(program: &Path, folder: &Path, host: u8, count: u8) -> Result<Node> {
+fn start(program: &Path, folder: &Path, host: u8, shape: Shape) -> Result<Node> {
     let name = name(host);
     let config = folder.join("data").join(format!("{name}.yaml"));
     let keys = keys(folder, host);
@@ -312,7 +322,7 @@ fn start(program: &Path, folder: &Path, host: u8, count: u8) -> Result<Node> {
         fields["advertise"][kind] = at(host, port);
     }
     fields["listen"]["health"] = at(host, HEALTH_PORT);
-    let others = || (1..=count).filter(|other| *other != host);
+    let others = || (1..=shape.count).filter(|other| *other != host);
     fields["seeds"] = others().map(|other| at(other, PEER_PORT)).collect();
     // Datagrams to the stranger are those that it sends again.
     let gossip_seeds = others().chain([STRANGER]);
@@ -320,6 +330,12 @@ fn start(program: &Path, folder: &Path, host: u8, count: u8) -> Result<Node> {
     gossip["listen"] = at(host, GOSSIP_PORT);
     gossip["seeds"] = gossip_seeds.map(|other| at(other, GOSSIP_PORT)).collect();
     gossip["key_file"] = Value::from(keys.to_str().context("path")?);
+    if let Some(heartbeat_ms) = shape.heartbeat_ms {
+        let raft = &mut fields["raft"];
+        raft["heartbeat_ms"] = Value::from(heartbeat_ms);
+        raft["election_min_ms"] = Value::from(3 * heartbeat_ms);
+        raft["election_max_ms"] = Value::from(4 * heartbeat_ms);
+    }
     fs::write(&config, serde_yaml::to_string(&fields)?)?;
     let log = folder.join(format!("{name}.log"));
     let output = OpenOptions::new().create(true).append(true).open(&log)?;

@@ -86,10 +86,33 @@ impl NodePool {
                 // One node alone does not make this client forget topics that it uses.
                 let newest = self.newest(&topics, reply).await;
                 self.metadata().update(newest);
+                self.look_for_leaders(&topics).await;
             }
             Err(error) => tracing::debug!(%error, "metadata refresh failed"),
         }
         *refreshed_at = Some(Instant::now());
+    }
+
+    /// Asks further nodes while the leader of a partition is unknown. The node that replied first
+    /// may be cut off from the others: it knows that it leads no more, and not who does.
+    async fn look_for_leaders(&self, topics: &[String]) {
+        let others = self.candidates().into_iter().skip(1);
+        for address in others.take(limits::CLIENT_LEADER_ASKS_MAX_COUNT) {
+            if !self.metadata().lacks_leader(topics) {
+                return;
+            }
+            let Ok(node) = self.call_node(&address) else {
+                continue;
+            };
+            let request = self.request_metadata((topics, Staleness::Refused), node);
+            let Ok(Ok(reply)) = timeout(limits::CLIENT_METADATA_TIMEOUT, request).await else {
+                continue;
+            };
+            let (reply, mut cache) = (reply.into_inner(), self.metadata());
+            if cache.is_same_cluster(&reply) {
+                cache.add(reply);
+            }
+        }
     }
 
     /// One topic, from the cache or fetched with retries.
