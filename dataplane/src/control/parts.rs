@@ -1,4 +1,4 @@
-//! What control needs from the rest of the node.
+//! The parts of the node that control needs.
 
 use std::path::PathBuf;
 use std::sync::Arc;

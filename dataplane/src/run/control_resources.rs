@@ -1,4 +1,4 @@
-//! What a node gives to its control.
+//! The parts of a node that its control gets.
 
 use std::sync::Arc;
 

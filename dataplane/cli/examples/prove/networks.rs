@@ -34,7 +34,7 @@ use nodes::Shape;
 /// Time for the start of a cluster and the checks, beside the fault.
 const BESIDE_MAX: Duration = Duration::from_mins(10);
 
-/// What happens to the network.
+/// A fault of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Case {
     /// The leader is cut off from the other nodes

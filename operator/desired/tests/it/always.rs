@@ -40,6 +40,7 @@ fn clusters() -> impl Strategy<Value = (LogCluster, Observed)> {
             for (at, zone) in zones.into_iter().filter(|(at, _)| *at < existing) {
                 let zone = Some(zone);
                 let pod = ObservedPod {
+                    host: Some("host-a".to_owned()),
                     zone,
                     ..ObservedPod::default()
                 };

@@ -20,6 +20,7 @@ fn hash_in(cluster: &LogCluster, observed: &Observed) -> String {
 /// An observation of one pod in this zone.
 fn in_zone(ordinal: i32, zone: &str) -> Observed {
     let pod = ObservedPod {
+        host: Some("host-a".to_owned()),
         zone: Some(zone.to_owned()),
         ..ObservedPod::default()
     };

@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_micros(500);
 /// Where the id of the key is in a datagram.
 const KEY_ID: std::ops::Range<usize> = 3..7;
 
-/// What a flood is.
+/// The options of a flood.
 #[derive(Clone, Debug)]
 pub(super) struct Flood {
     /// Host numbers and port that get the datagrams in turn.
@@ -34,7 +34,7 @@ pub(super) struct Flood {
     pub(super) garbage: std::sync::Arc<[Vec<u8>]>,
 }
 
-/// What was sent.
+/// The datagrams that were sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Flooded {
     pub(super) sent: u64,

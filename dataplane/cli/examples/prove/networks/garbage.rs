@@ -34,7 +34,7 @@ enum Kind {
     Garbage,
 }
 
-/// What a phase has shown.
+/// The figures of a phase.
 #[derive(Debug)]
 struct Phase {
     records: u64,

@@ -21,7 +21,7 @@ const WARM_UP: Duration = Duration::from_secs(3);
 /// election: it tells a pause from a standstill.
 pub(super) const GOES_ON_MAX: Duration = Duration::from_secs(20);
 
-/// What a case has shown.
+/// The figures of a case.
 #[derive(Debug, Default)]
 pub(super) struct Shown {
     pub(super) records: u64,

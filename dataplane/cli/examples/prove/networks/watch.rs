@@ -17,7 +17,7 @@ type Voters = BTreeMap<String, BTreeSet<u64>>;
 /// The highest term that any node has of each partition.
 type Terms = BTreeMap<String, u64>;
 
-/// What was sampled.
+/// The samples.
 #[derive(Debug, Default)]
 pub(super) struct Samples {
     /// Answers of nodes.

@@ -37,7 +37,7 @@ pub(super) struct Writer {
     task: tokio::task::JoinHandle<Result<()>>,
 }
 
-/// What a writer has seen.
+/// The records of a writer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Written {
     /// Acknowledged records, each of which was read back once.
