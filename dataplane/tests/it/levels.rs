@@ -9,6 +9,8 @@ use tonic::Status;
 
 use crate::cluster::{CLUSTER_ID, Cluster, eventually};
 use crate::control::reason;
+use crate::load::assert_kept;
+use crate::older_disk::{DiskCopy, raises, write_for_a_while};
 
 const OLD: FeatureLevel = FeatureLevel(FeatureLevel::CURRENT.get() - 1);
 const NEW: FeatureLevel = FeatureLevel::CURRENT;
@@ -165,4 +167,54 @@ async fn an_older_leader_refuses_commands_that_it_does_not_know() {
     cluster.stop(0).await;
     cluster.restart(0).await;
     cluster.ready(0).await;
+}
+
+/// Puts the disk of a node back to an older copy, and starts the node.
+async fn restore(cluster: &mut Cluster, at: usize, copy: &DiskCopy) {
+    cluster.stop(at).await;
+    copy.put_back(cluster, at);
+    cluster.restart(at).await;
+}
+
+/// While the former level is finalized, nodes of both levels are one cluster, and none is fenced: a
+/// node of the former level could not say what it has seen. From the new level on it counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_disk_counts_from_the_finalized_level_on() {
+    let mut cluster = Cluster::new();
+    cluster.level = OLD;
+    cluster.add().await;
+    cluster.bootstrap(0).await.unwrap();
+    cluster.add().await;
+    cluster.add().await;
+    for at in 0..3 {
+        cluster.ready(at).await;
+    }
+    cluster.create_topic(0, "t", 1, 3).await;
+    change_version(&mut cluster, 0, NEW).await;
+    change_version(&mut cluster, 1, NEW).await;
+    levels(&cluster, 0, &[NEW, NEW, OLD]).await;
+    let id = cluster.id_of(1).await;
+    let mut acknowledged = Vec::new();
+    write_for_a_while(&cluster, 0, &mut acknowledged).await;
+    let copy = DiskCopy::take(&cluster, 1);
+    write_for_a_while(&cluster, 0, &mut acknowledged).await;
+    restore(&mut cluster, 1, &copy).await;
+    cluster.ready(1).await;
+    assert!(!raises(&cluster, 0, id, "DISK_OLDER").await);
+    cluster.healthy(0, 3).await;
+    assert_kept(&cluster, 0, 0, &acknowledged).await;
+
+    change_version(&mut cluster, 2, NEW).await;
+    levels(&cluster, 0, &[NEW; 3]).await;
+    assert!(finalize(&cluster, 0, None).await.unwrap().changed);
+    write_for_a_while(&cluster, 0, &mut acknowledged).await;
+    let copy = DiskCopy::take(&cluster, 1);
+    write_for_a_while(&cluster, 0, &mut acknowledged).await;
+    restore(&mut cluster, 1, &copy).await;
+    eventually("the older disk to be noticed", async || {
+        raises(&cluster, 0, id, "DISK_OLDER").await.then_some(())
+    })
+    .await;
+    cluster.healthy(0, 3).await;
+    assert_kept(&cluster, 0, 0, &acknowledged).await;
 }

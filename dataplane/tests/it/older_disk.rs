@@ -35,12 +35,12 @@ fn copy_dir(from: &Path, to: &Path) {
 }
 
 /// A copy of a node's data directory, taken while the node runs and nobody writes.
-struct DiskCopy {
+pub(crate) struct DiskCopy {
     dir: TempDir,
 }
 
 impl DiskCopy {
-    fn take(cluster: &Cluster, at: usize) -> Self {
+    pub(crate) fn take(cluster: &Cluster, at: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         copy_dir(&cluster.data_dir(at), &dir.path().join("data"));
         Self { dir }
@@ -51,7 +51,7 @@ impl DiskCopy {
     }
 
     /// The node must not run.
-    fn put_back(&self, cluster: &Cluster, at: usize) {
+    pub(crate) fn put_back(&self, cluster: &Cluster, at: usize) {
         let disk = cluster.data_dir(at);
         std::fs::remove_dir_all(&disk).unwrap();
         copy_dir(&self.path(), &disk);
@@ -63,14 +63,18 @@ async fn says(process: &Process, text: &str) -> Value {
 }
 
 /// Whether a node has raised a check, as another one sees it.
-async fn raises(cluster: &Cluster, asked: usize, node_id: u64, check: &str) -> bool {
+pub(crate) async fn raises(cluster: &Cluster, asked: usize, node_id: u64, check: &str) -> bool {
     let problems = cluster.describe(asked).await.problems;
     let mut problems = problems.iter();
     problems.any(|problem| problem.kind == check && problem.node_id == Some(node_id))
 }
 
 /// Writes to a partition until the others have seen several new incarnations.
-async fn write_for_a_while(cluster: &Cluster, at: usize, acknowledged: &mut Vec<String>) {
+pub(crate) async fn write_for_a_while(
+    cluster: &Cluster,
+    at: usize,
+    acknowledged: &mut Vec<String>,
+) {
     let until = Instant::now() + INCARNATION_INTERVAL * 3 + Duration::from_secs(1);
     while Instant::now() < until {
         let value = format!("v-{}", acknowledged.len());
@@ -291,6 +295,60 @@ async fn the_only_replica_on_an_older_disk_waits_for_an_operator() {
     processes[at] = cluster.restart_process(at).await;
     cluster.produce(other, 0, "again").await;
     assert!(accept(&cluster, other, leader, true).await.is_empty());
+}
+
+/// Of two replicas the newer one has all records, and needs the vote of the older one to lead. An
+/// operator gives it, and nothing is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_older_one_of_two_replicas_votes_when_an_operator_accepts_it() {
+    let mut cluster = Cluster::new();
+    let mut processes = vec![cluster.add_process(RaftSettings::default(), &[]).await];
+    cluster.bootstrap(0).await.unwrap();
+    for _ in 1..3 {
+        processes.push(cluster.add_process(RaftSettings::default(), &[]).await);
+    }
+    for at in 0..3 {
+        serves(&cluster, at).await;
+    }
+    cluster.create_topic(0, "t", 1, 2).await;
+    cluster.healthy(0, 3).await;
+    let partition = cluster.describe(0).await.partitions.remove(0);
+    let leader = partition.leader_node.unwrap();
+    let holds = |id: u64| partition.replicas.iter().any(|held| held.node_id == id);
+    let (mut older, mut asked) = (0, 0);
+    for at in 0..3 {
+        let id = cluster.id_of(at).await;
+        if id == leader {
+            older = at;
+        } else if !holds(id) {
+            asked = at;
+        }
+    }
+    let mut acknowledged = Vec::new();
+    write_for_a_while(&cluster, asked, &mut acknowledged).await;
+    let snapshot = DiskCopy::take(&cluster, older);
+    write_for_a_while(&cluster, asked, &mut acknowledged).await;
+    processes[older].kill();
+    processes[older].ended().await;
+    snapshot.put_back(&cluster, older);
+    processes[older] = cluster.restart_process(older).await;
+    says(&processes[older], OLDER).await;
+    eventually("the check to be raised", async || {
+        let is_raised = raises(&cluster, asked, leader, "DISK_OLDER").await;
+        is_raised.then_some(())
+    })
+    .await;
+    assert!(cluster.try_produce(asked, 0, "refused").await.is_err());
+    let fenced = eventually("the partition alone to be fenced", async || {
+        let fenced = accept(&cluster, asked, leader, true).await;
+        (fenced.len() == 1 && fenced[0].topic == "t").then_some(fenced)
+    })
+    .await;
+    assert_eq!(accept(&cluster, asked, leader, false).await, fenced);
+    cluster.produce(asked, 0, "new").await;
+    acknowledged.push("new".to_owned());
+    assert_kept(&cluster, asked, 0, &acknowledged).await;
+    cluster.healthy(asked, 3).await;
 }
 
 /// A disk of another cluster, in a node whose seeds belong to this one.
