@@ -5,9 +5,27 @@
 
 pub mod codec;
 pub mod connect;
+pub mod decode_cost;
 pub mod error_text;
 pub mod gather;
 pub mod places;
+
+#[path = "../../dataplane/core/src/limits.rs"]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    clippy::doc_markdown,
+    reason = "the limits of the whole data plane"
+)]
+mod limits;
+
+/// The messages of all calls, and the shapes of the requests.
+mod calls {
+    include!(concat!(env!("OUT_DIR"), "/lograft.calls.rs"));
+}
+
+#[cfg(test)]
+use calls::REQUEST_SHAPES;
 
 /// For producers and consumers.
 pub mod log {

@@ -53,10 +53,33 @@ pub const BATCH_MAX_BYTES: usize = 2 * 1024 * 1024;
 pub const BATCH_UNCOMPRESSED_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Maximum number of records in a batch.
 pub const BATCH_RECORDS_MAX_COUNT: u32 = 100_000;
+/// Memory that a decoded record takes besides its key, value and headers, in bytes. A record
+/// without content takes 4 bytes in a batch and 2 in a request, so its bytes alone bound nothing.
+pub const RECORD_DECODED_BYTES: usize = 128;
+/// Memory that a decoded header takes besides its name and value, in bytes. On the wire an empty
+/// one takes 2.
+pub const HEADER_DECODED_BYTES: usize = 64;
+/// Memory that a batch takes in a read of the log besides its bytes, in bytes.
+pub const BATCH_READ_BYTES: usize = 256;
+/// Maximum memory that the records of a batch take when they are decoded, in bytes. The largest
+/// block of as many records as a batch may have takes two thirds of it, so that only batches with
+/// hundreds of thousands of short headers exceed it.
+pub const BATCH_DECODED_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// zstd compression level of record batches. Above 1, the CPU time costs more than the saved bytes.
 pub const ZSTD_LEVEL: i32 = 1;
 /// Maximum size of a gRPC message, sent or received, in bytes.
 pub const GRPC_MESSAGE_MAX_BYTES: usize = 8 * 1024 * 1024;
+/// Maximum size of a request of the log service, in bytes: twice the largest batch. Short plain
+/// records are longer in a request than in a batch.
+pub const LOG_REQUEST_MAX_BYTES: usize = 2 * BATCH_MAX_BYTES;
+/// Maximum memory that the repeated fields of a request take when they are decoded, in bytes. It is
+/// more than any plain records take that fit into `PLAIN_BATCH_MAX_BYTES`. Vectors grow by
+/// doubling, so that decoding takes up to three times as much for a moment.
+pub const REQUEST_DECODED_MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Maximum memory that a byte of a request takes when it is decoded, in bytes: that of an empty
+/// message in a repeated field, which takes two bytes. Requests that are too short to exceed
+/// `REQUEST_DECODED_MAX_BYTES` at this rate are not measured.
+pub const REQUEST_DECODED_PER_BYTE_MAX_BYTES: usize = 128;
 
 /// Maximum length of a text that a node passes on from another node, in bytes; the rest is cut.
 pub const PEER_TEXT_MAX_BYTES: usize = 512;
@@ -703,6 +726,12 @@ pub const FETCH_REPLY_DEFAULT_BYTES: usize = 512 * 1024;
 /// Maximum size of the batches in one reply, in bytes: half of the message size that every gRPC
 /// client accepts by default (4 MiB).
 pub const FETCH_REPLY_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Maximum size of the batches of a node that are being decompressed, in bytes, all clients and
+/// reads and writes together. Above it, the next ones wait. Batches up to `CHECK_INLINE_MAX_BYTES`
+/// do not count.
+pub const DECOMPRESSION_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Minimum of that size on a node with little memory, in bytes: two of the largest batches.
+pub const DECOMPRESSION_MIN_BYTES: usize = 2 * BATCH_UNCOMPRESSED_MAX_BYTES;
 /// Maximum time that a fetch waits for new records at the end of the log.
 pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Number of producer ids that a node allocates from the meta group at once.
