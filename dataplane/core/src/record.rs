@@ -2,6 +2,14 @@
 
 use bytes::Bytes;
 
+use crate::limits::{HEADER_DECODED_BYTES, RECORD_DECODED_BYTES};
+
+/// The memory that a decoded record takes, bytes: `payload_len` is the size of its key, value and
+/// headers.
+pub const fn decoded_bytes(payload_len: usize, header_count: usize) -> usize {
+    RECORD_DECODED_BYTES + header_count * HEADER_DECODED_BYTES + payload_len
+}
+
 /// A record. In a decoded record, `key`, `value` and the values of the headers are slices of the
 /// batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +45,11 @@ impl Record {
         self.key.as_ref().map_or(0, Bytes::len)
             + self.value.as_ref().map_or(0, Bytes::len)
             + headers
+    }
+
+    /// The memory that the record takes, in bytes.
+    pub fn decoded_bytes(&self) -> usize {
+        decoded_bytes(self.payload_len(), self.headers.len())
     }
 }
 

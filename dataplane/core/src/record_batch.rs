@@ -40,5 +40,8 @@ pub(crate) const HEADER_BYTES: usize = 28;
 
 /// The version of the layout.
 pub(crate) const VERSION: u8 = 1;
+/// The field of the errors about `BATCH_DECODED_MAX_BYTES`.
+pub(crate) const DECODED_FIELD: &str = "batch decoded bytes";
+
 /// The attribute bits of the compression.
 pub(crate) const COMPRESSION_MASK: u8 = 0b111;

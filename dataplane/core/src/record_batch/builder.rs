@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 
-use super::{BatchError, HEADER_BYTES, VERSION};
+use super::{BatchError, DECODED_FIELD, HEADER_BYTES, VERSION};
 use crate::compression::{Compression, compress_onto};
 use crate::limits::{
-    BATCH_MAX_BYTES, BATCH_RECORDS_MAX_COUNT, RECORD_HEADERS_MAX_COUNT, RECORD_MAX_BYTES,
+    BATCH_DECODED_MAX_BYTES, BATCH_MAX_BYTES, BATCH_RECORDS_MAX_COUNT, RECORD_HEADERS_MAX_COUNT,
+    RECORD_MAX_BYTES,
 };
-use crate::record::Record;
+use crate::record::{self, Record};
 use crate::varint::{self, zigzag};
 
 /// A finished batch and the values that are sent beside it.
@@ -33,9 +34,15 @@ pub struct BatchBuilder {
     /// Space for the header, followed by the records block.
     buffer: Vec<u8>,
     record_count: u32,
+    /// Memory that the records take when they are decoded, bytes.
+    decoded_bytes: usize,
     base_time_ms: i64,
     max_time_ms: i64,
 }
+
+/// The memory that the largest record takes when it is decoded, bytes.
+const LARGEST_RECORD_BYTES: usize =
+    record::decoded_bytes(RECORD_MAX_BYTES, RECORD_HEADERS_MAX_COUNT);
 
 impl BatchBuilder {
     /// An empty batch.
@@ -53,6 +60,7 @@ impl BatchBuilder {
             compression,
             buffer,
             record_count: 0,
+            decoded_bytes: 0,
             base_time_ms: 0,
             max_time_ms: 0,
         }
@@ -104,12 +112,12 @@ impl BatchBuilder {
         }
         let start = self.buffer.len();
         self.append(timestamp_ms, key, value);
-        let checked = self
-            .append_headers(headers, size)
-            .and_then(|()| BatchError::check("batch bytes", self.buffer.len(), BATCH_MAX_BYTES));
-        if checked.is_err() {
-            self.buffer.truncate(start);
-            return checked;
+        match self.append_headers(headers, size) {
+            Ok(decoded_bytes) => self.decoded_bytes = decoded_bytes,
+            Err(error) => {
+                self.buffer.truncate(start);
+                return Err(error);
+            }
         }
         self.record_count += 1;
         self.max_time_ms = self.max_time_ms.max(timestamp_ms);
@@ -133,12 +141,15 @@ impl BatchBuilder {
         self.buffer.extend_from_slice(value.unwrap_or_default());
     }
 
+    /// Appends the headers of a record whose key and value have `size` bytes, and checks the batch
+    /// with it. Returns the memory that all records take then.
     fn append_headers<'a>(
         &mut self,
         headers: impl ExactSizeIterator<Item = (&'a str, &'a [u8])>,
         mut size: usize,
-    ) -> Result<(), BatchError> {
-        varint::put(&mut self.buffer, headers.len() as u64);
+    ) -> Result<usize, BatchError> {
+        let header_count = headers.len();
+        varint::put(&mut self.buffer, header_count as u64);
         for (key, value) in headers {
             size += key.len() + value.len();
             BatchError::check("record bytes", size, RECORD_MAX_BYTES)?;
@@ -147,7 +158,10 @@ impl BatchBuilder {
             varint::put(&mut self.buffer, value.len() as u64);
             self.buffer.extend_from_slice(value);
         }
-        Ok(())
+        BatchError::check("batch bytes", self.buffer.len(), BATCH_MAX_BYTES)?;
+        let decoded_bytes = self.decoded_bytes + record::decoded_bytes(size, header_count);
+        BatchError::check(DECODED_FIELD, decoded_bytes, BATCH_DECODED_MAX_BYTES)?;
+        Ok(decoded_bytes)
     }
 
     /// The length of the batch if it were finished now and did not compress, in bytes.
@@ -165,9 +179,12 @@ impl BatchBuilder {
         self.record_count == 0
     }
 
-    /// Whether the batch has reached `max_bytes` or the maximum number of records.
+    /// Whether the batch has reached `max_bytes` or the maximum number of records, or may have no
+    /// memory left for the next record when it is decoded.
     pub fn is_full(&self, max_bytes: usize) -> bool {
-        self.encoded_len() >= max_bytes || self.record_count >= BATCH_RECORDS_MAX_COUNT
+        self.encoded_len() >= max_bytes
+            || self.record_count >= BATCH_RECORDS_MAX_COUNT
+            || self.decoded_bytes > BATCH_DECODED_MAX_BYTES - LARGEST_RECORD_BYTES
     }
 
     /// Compresses the batch and computes its checksum. Fails only if the batch is empty.
@@ -176,6 +193,7 @@ impl BatchBuilder {
             compression,
             buffer,
             record_count,
+            decoded_bytes: _,
             base_time_ms,
             max_time_ms,
         } = self;

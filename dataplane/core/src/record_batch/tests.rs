@@ -4,8 +4,11 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::compression::Compression;
-use crate::limits::{BATCH_MAX_BYTES, BATCH_UNCOMPRESSED_MAX_BYTES, RECORD_MAX_BYTES};
+use crate::compression::{Compression, compress_onto};
+use crate::limits::{
+    BATCH_DECODED_MAX_BYTES, BATCH_MAX_BYTES, BATCH_RECORDS_MAX_COUNT,
+    BATCH_UNCOMPRESSED_MAX_BYTES, RECORD_MAX_BYTES,
+};
 use crate::reason::Reason;
 use crate::record::{Header, Record};
 
@@ -175,6 +178,74 @@ fn a_wrong_header_is_rejected() {
     ));
     let huge = vec![1; BATCH_MAX_BYTES + 1];
     assert!(validate(huge).is_err());
+}
+
+/// 20,000 empty records with 128 empty headers each: about 500 bytes, and 146 MB when decoded.
+fn small_and_costly() -> Vec<u8> {
+    const RECORD_COUNT: u32 = 20_000;
+    let record = [&[0, 0, 0, 0x80, 1][..], &[0; 2 * 128]].concat();
+    let block = record.repeat(RECORD_COUNT as usize);
+    let mut bytes = vec![VERSION, Compression::Zstd.code(), 0, 0];
+    bytes.extend(RECORD_COUNT.to_le_bytes());
+    bytes.extend([0; 16]);
+    bytes.extend(u32::try_from(block.len()).unwrap().to_le_bytes());
+    assert!(compress_onto(Compression::Zstd, &block, &mut bytes));
+    assert!(bytes.len() < 1000, "{}", bytes.len());
+    bytes
+}
+
+#[test]
+fn a_batch_that_takes_too_much_memory_is_refused_and_still_readable() {
+    let bytes = small_and_costly();
+    let error = validate(bytes.clone()).unwrap_err();
+    let bound = ("batch decoded bytes", BATCH_DECODED_MAX_BYTES);
+    assert_eq!(error.bound(), Some(bound));
+    assert_eq!(error.reason(), Reason::BatchTooLarge);
+    // It may be in a log that an earlier version has written.
+    let view = BatchView::parse(Bytes::from(bytes)).unwrap();
+    assert_eq!(view.records().unwrap().map(Result::unwrap).count(), 20_000);
+}
+
+#[test]
+fn records_are_skipped() {
+    let all: Vec<_> = (0..5).map(|n| record(n, None, Some("value"))).collect();
+    for compression in ALL {
+        let view = BatchView::parse(encode(compression, &all).bytes).unwrap();
+        for count in 0_usize..7 {
+            let mut records = view.records().unwrap();
+            records.skip_records(count as u64).unwrap();
+            let left: Vec<_> = records.map(Result::unwrap).collect();
+            assert_eq!(left, all[count.min(5)..]);
+        }
+    }
+}
+
+#[test]
+fn a_builder_stays_within_the_memory_of_a_batch() {
+    let mut builder = BatchBuilder::new(Compression::Zstd);
+    let headers = [("", &b""[..]); 128];
+    while !builder.is_full(usize::MAX) {
+        builder.push_parts(0, None, None, headers).unwrap();
+    }
+    builder.push_parts(0, None, None, headers).unwrap();
+    let refused = loop {
+        let len = builder.encoded_len();
+        if let Err(error) = builder.push_parts(0, None, None, headers) {
+            assert_eq!(builder.encoded_len(), len);
+            break error;
+        }
+    };
+    assert_eq!(refused.bound().unwrap().0, "batch decoded bytes");
+    validate(builder.finish().unwrap().bytes.to_vec()).unwrap();
+}
+
+#[test]
+fn as_many_small_records_as_a_batch_may_have_fit_into_its_memory() {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for _ in 0..BATCH_RECORDS_MAX_COUNT {
+        builder.push_parts(0, None, Some(b"value"), []).unwrap();
+    }
+    validate(builder.finish().unwrap().bytes.to_vec()).unwrap();
 }
 
 #[test]

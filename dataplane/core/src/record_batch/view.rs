@@ -3,10 +3,10 @@
 use bytes::Bytes;
 
 use super::walk::RecordRefs;
-use super::{BatchError, COMPRESSION_MASK, HEADER_BYTES, VERSION};
+use super::{BatchError, COMPRESSION_MASK, DECODED_FIELD, HEADER_BYTES, VERSION};
 use crate::compression::{Compression, decompress};
 use crate::limits;
-use crate::record::{Header, Record};
+use crate::record::{self, Header, Record};
 use crate::record_time::TimestampRange;
 
 /// The limits that a batch is checked against, all inclusive.
@@ -22,6 +22,8 @@ pub struct BatchLimits {
     pub record_max_bytes: usize,
     /// Number of headers of one record.
     pub headers_max_count: usize,
+    /// Memory of all decoded records, bytes.
+    pub decoded_max_bytes: usize,
 }
 
 impl Default for BatchLimits {
@@ -32,6 +34,7 @@ impl Default for BatchLimits {
             records_max_count: limits::BATCH_RECORDS_MAX_COUNT,
             record_max_bytes: limits::RECORD_MAX_BYTES,
             headers_max_count: limits::RECORD_HEADERS_MAX_COUNT,
+            decoded_max_bytes: limits::BATCH_DECODED_MAX_BYTES,
         }
     }
 }
@@ -110,21 +113,22 @@ impl BatchView {
     pub fn validate(&self, limits: &BatchLimits) -> Result<TimestampRange, BatchError> {
         // The leader validates each batch of a client before it proposes it. A batch in the log is
         // replicated and served as it is: with a wrong record count, the offsets of all later
-        // records would be wrong, and a batch that does not decode would stop every consumer at its
-        // offset.
+        // records would be wrong, and a batch that does not decode, or takes more memory than its
+        // readers have, would stop every consumer at its offset.
         self.check_header(limits)?;
         let block = self.block()?;
         let mut records = RecordRefs::new(&block, self.base_time_ms, self.record_count);
         let (mut min_time_ms, mut max_time_ms) = (i64::MAX, i64::MIN);
+        let mut decoded_bytes = 0;
         for record in records.by_ref() {
             let record = record?;
-            let bound = limits.headers_max_count;
-            BatchError::check("record headers", record.header_count, bound)?;
-            BatchError::check(
-                "record bytes",
-                record.payload_len()?,
-                limits.record_max_bytes,
-            )?;
+            let header_count = record.header_count;
+            BatchError::check("record headers", header_count, limits.headers_max_count)?;
+            let payload_len = record.payload_len()?;
+            BatchError::check("record bytes", payload_len, limits.record_max_bytes)?;
+            decoded_bytes += record::decoded_bytes(payload_len, header_count);
+            let bound = limits.decoded_max_bytes;
+            BatchError::check(DECODED_FIELD, decoded_bytes, bound)?;
             min_time_ms = min_time_ms.min(record.timestamp_ms);
             max_time_ms = max_time_ms.max(record.timestamp_ms);
         }
@@ -254,6 +258,19 @@ pub struct Records {
 }
 
 impl Records {
+    /// Skips the next records without building them.
+    pub fn skip_records(&mut self, count: u64) -> Result<(), BatchError> {
+        let block = &self.batch.block;
+        let mut refs = RecordRefs::new(&block[self.taken..], self.base_time_ms, self.left);
+        for _ in 0..count {
+            let Some(record) = refs.next() else { break };
+            record?;
+            self.left -= 1;
+        }
+        self.taken = block.len() - refs.rest().len();
+        Ok(())
+    }
+
     fn read(&mut self) -> Option<Result<Record, BatchError>> {
         let block = &self.batch.block;
         let mut refs = RecordRefs::new(&block[self.taken..], self.base_time_ms, self.left);
