@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use lograft_core::limits::PRODUCE_NODE_IN_FLIGHT_MAX_BYTES;
 use lograft_core::metadata::{Command, Metadata, Outcome};
 use lograft_core::{
-    BatchBuilder, Compression, FeatureLevel, GroupId, NodeId, PartitionId, PartitionState,
-    ProducerId, Reason, Term,
+    BatchBuilder, Compression, FeatureLevel, GroupId, MemoryBudgets, NodeId, PartitionId,
+    PartitionState, ProducerId, Reason, Term,
 };
 use lograft_proto::log::v1 as proto;
 use lograft_proto::log::v1::log_service_client::LogServiceClient;
@@ -56,6 +55,7 @@ pub(crate) struct TestNode {
     pub(crate) meta: MetaView,
     /// Whether that copy is current.
     pub(crate) meta_is_current: Arc<AtomicBool>,
+    pub(crate) engine: Arc<LogEngine>,
 }
 
 /// Nodes from 1 on; the first `replicas` of them hold the topic's only partition.
@@ -187,10 +187,11 @@ async fn start_node(
         forward: Arc::new(GrpcForward::new(peers.clone(), &metrics)),
         storage,
         exchange: NodeExchange::new(Arc::new(SystemClock), FeatureLevel::CURRENT, 0),
-        in_flight_max_bytes: PRODUCE_NODE_IN_FLIGHT_MAX_BYTES,
+        budgets: MemoryBudgets::within(None, tail_cache_max_bytes),
         clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
     }));
+    let engine = api.engine();
     tokio::spawn(serve(api, listener));
     TestNode {
         id,
@@ -199,6 +200,7 @@ async fn start_node(
         metrics,
         meta,
         meta_is_current: is_current,
+        engine,
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod append;
 mod append_budget;
+pub(crate) mod decompression;
 mod disk_read;
 mod disk_room;
 pub(crate) mod engine;

@@ -1,12 +1,13 @@
 //! The memory that a node gives to its largest consumers, from the limit under which it runs.
 
 use crate::limits::{
-    PRODUCE_NODE_IN_FLIGHT_MAX_BYTES, PRODUCE_NODE_IN_FLIGHT_MIN_BYTES, TAIL_CACHE_MIN_BYTES,
-    UNFLUSHED_MAX_BYTES, UNFLUSHED_MIN_BYTES,
+    DECOMPRESSION_MAX_BYTES, DECOMPRESSION_MIN_BYTES, PRODUCE_NODE_IN_FLIGHT_MAX_BYTES,
+    PRODUCE_NODE_IN_FLIGHT_MIN_BYTES, TAIL_CACHE_MIN_BYTES, UNFLUSHED_MAX_BYTES,
+    UNFLUSHED_MIN_BYTES,
 };
 
-/// Each budget takes at most an eighth of the memory limit, all of them three eighths. The rest is
-/// for connections, decoding, replies and the tables of partitions and producers.
+/// Each budget takes at most an eighth of the memory limit, all of them a half. The rest is for
+/// connections, requests, replies and the tables of partitions and producers.
 const SHARE: u64 = 8;
 
 /// The memory budgets of a node.
@@ -18,6 +19,8 @@ pub struct MemoryBudgets {
     pub unflushed_bytes: usize,
     /// Size of the unanswered batches of all clients, bytes.
     pub produce_in_flight_bytes: usize,
+    /// Size of the batches that are being decompressed, bytes.
+    pub decompression_bytes: usize,
 }
 
 impl MemoryBudgets {
@@ -34,6 +37,7 @@ impl MemoryBudgets {
                 PRODUCE_NODE_IN_FLIGHT_MAX_BYTES,
                 PRODUCE_NODE_IN_FLIGHT_MIN_BYTES,
             ),
+            decompression_bytes: budget(DECOMPRESSION_MAX_BYTES, DECOMPRESSION_MIN_BYTES),
         }
     }
 }
@@ -41,7 +45,7 @@ impl MemoryBudgets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::{BATCH_MAX_BYTES, TAIL_CACHE_DEFAULT_BYTES};
+    use crate::limits::{BATCH_MAX_BYTES, BATCH_UNCOMPRESSED_MAX_BYTES, TAIL_CACHE_DEFAULT_BYTES};
 
     const MIB: u64 = 1024 * 1024;
 
@@ -58,6 +62,7 @@ mod tests {
         assert_eq!(small.tail_cache_bytes, 32 * 1024 * 1024);
         assert_eq!(small.unflushed_bytes, 32 * 1024 * 1024);
         assert_eq!(small.produce_in_flight_bytes, 32 * 1024 * 1024);
+        assert_eq!(small.decompression_bytes, 32 * 1024 * 1024);
     }
 
     #[test]
@@ -66,6 +71,7 @@ mod tests {
         assert_eq!(tiny.tail_cache_bytes, TAIL_CACHE_MIN_BYTES);
         assert!(tiny.unflushed_bytes >= 2 * BATCH_MAX_BYTES);
         assert!(tiny.produce_in_flight_bytes >= 2 * BATCH_MAX_BYTES);
+        assert!(tiny.decompression_bytes >= BATCH_UNCOMPRESSED_MAX_BYTES);
         let configured = MemoryBudgets::within(Some(1), TAIL_CACHE_MIN_BYTES / 2);
         assert_eq!(configured.tail_cache_bytes, TAIL_CACHE_MIN_BYTES / 2);
     }

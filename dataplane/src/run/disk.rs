@@ -108,10 +108,15 @@ fn memory_budgets(config: &NodeConfig) -> MemoryBudgets {
         tail_cache_bytes,
         unflushed_bytes,
         produce_in_flight_bytes,
+        decompression_bytes,
     } = budgets;
     info!(
         limit_bytes,
-        tail_cache_bytes, unflushed_bytes, produce_in_flight_bytes, "memory budgets"
+        tail_cache_bytes,
+        unflushed_bytes,
+        produce_in_flight_bytes,
+        decompression_bytes,
+        "memory budgets"
     );
     budgets
 }

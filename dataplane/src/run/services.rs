@@ -152,7 +152,7 @@ fn log_service(parts: &ServiceParts, member: Member) -> LogServiceServer<LogApi>
         forward: Arc::new(GrpcForward::new(Arc::new(pool.clone()), metrics)),
         storage: storage.clone(),
         exchange: control.exchange.clone(),
-        in_flight_max_bytes: budgets.produce_in_flight_bytes,
+        budgets: *budgets,
         clock: Arc::new(control.exchange.clone()),
         metrics: Arc::clone(metrics),
     }))

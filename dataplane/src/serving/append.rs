@@ -34,9 +34,14 @@ pub(crate) fn append_timeout(timeout_ms: u32) -> Duration {
     }
 }
 
-/// About how many bytes of memory an append holds until it is acknowledged.
+/// The bytes of a batch, or about how many plain records take as one.
 pub(crate) fn content_bytes(content: &Content) -> usize {
     check::content_bytes(content)
+}
+
+/// About how many bytes of memory an append holds until it is acknowledged.
+pub(crate) fn memory_bytes(content: &Content) -> usize {
+    check::memory_bytes(content)
 }
 
 /// The error of an append that was not acknowledged in time.

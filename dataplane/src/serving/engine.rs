@@ -6,13 +6,14 @@ use std::sync::Arc;
 use lograft_core::limits::{
     BATCH_MAX_BYTES, FLUSH_LAG_INTERVAL, FLUSH_LAG_MAX, UNFLUSHED_WAIT_MAX,
 };
-use lograft_core::{DiskMark, NodeId, ProducerId, Reason, TopicKey};
+use lograft_core::{DiskMark, MemoryBudgets, NodeId, ProducerId, Reason, TopicKey};
 use lograft_storage::{Storage, WriteBudget};
 use prometheus::IntCounter;
 use tokio::time::{Instant, timeout};
 
 use super::append::BatchRules;
 use super::append_budget::{AppendBudget, Reserved};
+use super::decompression::Decompression;
 use super::disk_room::ReplicaDisks;
 use super::forward::Forward;
 use super::locate::Locator;
@@ -44,8 +45,8 @@ pub(crate) struct LogEngineParts {
     pub(crate) storage: Storage,
     /// The readings of the other nodes.
     pub(crate) exchange: NodeExchange,
-    /// Maximum size of the unanswered batches of all clients, bytes.
-    pub(crate) in_flight_max_bytes: usize,
+    /// The memory for requests of clients.
+    pub(crate) budgets: MemoryBudgets,
     /// The clock of append times.
     pub(crate) clock: Arc<dyn Clock>,
     /// Counters of requests.
@@ -66,6 +67,8 @@ pub(crate) struct LogEngine {
     appended_ok: IntCounter,
     fetched_ok: IntCounter,
     append_budget: AppendBudget,
+    /// Memory of batches that are being decompressed.
+    pub(crate) decompression: Decompression,
     producer_ids: ProducerIds,
 }
 
@@ -80,7 +83,7 @@ impl LogEngine {
             forward,
             storage,
             exchange,
-            in_flight_max_bytes,
+            budgets,
             clock,
             metrics,
         } = parts;
@@ -95,7 +98,8 @@ impl LogEngine {
             appended_ok: metrics.produce_requests.with_label_values(&["OK"]),
             fetched_ok: metrics.fetch_requests.with_label_values(&["OK"]),
             metrics,
-            append_budget: AppendBudget::new(in_flight_max_bytes),
+            append_budget: AppendBudget::new(budgets.produce_in_flight_bytes),
+            decompression: Decompression::new(budgets.decompression_bytes),
             producer_ids: ProducerIds::default(),
         }
     }

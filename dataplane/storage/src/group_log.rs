@@ -293,7 +293,8 @@ impl GroupLog {
     }
 
     /// Reads entries of kind `Records`. The first one holds `from`, all of them end at or below
-    /// `below` (exclusive); up to `max_bytes` of payload, but at least one entry if there is any.
+    /// `below` (exclusive); up to `max_bytes` of payload and `BATCH_READ_BYTES` for each, but at
+    /// least one entry if there is any.
     /// Fails with [`ReadError::Purged`] if `from` is below [`Self::first_offset`].
     pub fn read_from_offset(
         &self,

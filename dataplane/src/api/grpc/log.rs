@@ -13,6 +13,8 @@ mod memory_tests;
 #[cfg(test)]
 mod produce_tests;
 #[cfg(test)]
+mod small_request_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod version_tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use lograft_core::limits::GRPC_MESSAGE_MAX_BYTES;
+use lograft_core::limits::{GRPC_MESSAGE_MAX_BYTES, LOG_REQUEST_MAX_BYTES, TOPICS_MAX_COUNT};
 use lograft_proto::log::NO_FORWARD_HEADER;
 use lograft_proto::log::v1 as proto;
 use lograft_proto::log::v1::log_service_server::{LogService, LogServiceServer};
@@ -38,8 +38,13 @@ impl LogApi {
     /// The service with its limits.
     pub(crate) fn server(&self) -> LogServiceServer<Self> {
         LogServiceServer::new(self.clone())
-            .max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
+            .max_decoding_message_size(LOG_REQUEST_MAX_BYTES)
             .max_encoding_message_size(GRPC_MESSAGE_MAX_BYTES)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn engine(&self) -> Arc<LogEngine> {
+        Arc::clone(&self.engine)
     }
 }
 
@@ -132,6 +137,10 @@ impl LogService for LogApi {
             topics,
             allow_stale,
         } = request.get_ref();
+        if topics.len() > TOPICS_MAX_COUNT {
+            let bound = format_args!("at most {TOPICS_MAX_COUNT}, got {}", topics.len());
+            return Err(ApiError::invalid("topics", bound).into());
+        }
         if !allow_stale {
             self.engine.check_metadata()?;
         }

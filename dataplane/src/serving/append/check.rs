@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use lograft_core::limits::{
-    BATCH_MAX_BYTES, BATCH_RECORDS_MAX_COUNT, CHECK_INLINE_MAX_BYTES, PLAIN_BATCH_MAX_BYTES,
+    BATCH_DECODED_MAX_BYTES, BATCH_MAX_BYTES, BATCH_RECORDS_MAX_COUNT, HEADER_DECODED_BYTES,
+    PLAIN_BATCH_MAX_BYTES, RECORD_DECODED_BYTES,
 };
+use lograft_core::record::decoded_bytes;
 use lograft_core::record_batch::verify_crc;
 use lograft_core::record_time::{TimestampBounds, TimestampRange};
 use lograft_core::{
@@ -12,12 +14,20 @@ use lograft_core::{
 };
 
 use crate::error::ApiError;
+use crate::serving::decompression::{Decompression, is_large};
 use crate::serving::request::{Content, PlainRecord, UncheckedBatch};
 
 /// Most bytes that a record takes in a batch besides its key, value and headers.
 const RECORD_OVERHEAD_BYTES: usize = 24;
 /// Most bytes that a header takes besides its name and value.
 const HEADER_OVERHEAD_BYTES: usize = 8;
+
+// So plain records of unary calls are within `BATCH_DECODED_MAX_BYTES` by their estimate.
+const _: () = assert!(
+    RECORD_DECODED_BYTES / RECORD_OVERHEAD_BYTES * PLAIN_BATCH_MAX_BYTES <= BATCH_DECODED_MAX_BYTES
+        && HEADER_DECODED_BYTES / HEADER_OVERHEAD_BYTES * PLAIN_BATCH_MAX_BYTES
+            <= BATCH_DECODED_MAX_BYTES
+);
 
 /// The limits that a topic sets for its batches.
 #[derive(Clone, Copy, Debug)]
@@ -65,11 +75,22 @@ impl CheckedBatch {
     }
 }
 
-/// About how many bytes of memory a content holds.
+/// The bytes of a batch, or about how many plain records take as one.
 pub(super) fn content_bytes(content: &Content) -> usize {
     match content {
         Content::Encoded(batch) => batch.data.len(),
         Content::Plain(records) => plain_bytes(records),
+    }
+}
+
+/// About how many bytes of memory a content holds.
+pub(super) fn memory_bytes(content: &Content) -> usize {
+    match content {
+        Content::Encoded(batch) => batch.data.len(),
+        Content::Plain(records) => {
+            let bytes = |record| decoded_bytes(payload_bytes(record), record.headers.len());
+            records.iter().map(bytes).sum()
+        }
     }
 }
 
@@ -97,19 +118,19 @@ fn payload_bytes(record: &PlainRecord) -> usize {
 
 /// Checks a content and encodes plain records; those without a timestamp get `now_ms`. The batch
 /// must follow the rules of its topic. Large compressed batches are checked on a thread for
-/// blocking work.
+/// blocking work, and wait for their memory: the caller MUST bound the wait.
 pub(super) async fn check(
     content: Content,
     stamp: Option<ProducerStamp>,
     now_ms: i64,
-    rules: BatchRules,
+    (rules, decompression): (BatchRules, &Decompression),
 ) -> Result<CheckedBatch, ApiError> {
     let encoded = match content {
         Content::Plain(records) => {
             check_plain_times(&records, now_ms, rules)?;
             encode(&records, now_ms, rules.max_bytes)?
         }
-        Content::Encoded(batch) => check_encoded(batch, now_ms, rules).await?,
+        Content::Encoded(batch) => check_encoded(batch, now_ms, rules, decompression).await?,
     };
     Ok(CheckedBatch { encoded, stamp })
 }
@@ -118,6 +139,7 @@ async fn check_encoded(
     batch: UncheckedBatch,
     now_ms: i64,
     rules: BatchRules,
+    decompression: &Decompression,
 ) -> Result<EncodedBatch, ApiError> {
     let UncheckedBatch {
         data,
@@ -134,10 +156,11 @@ async fn check_encoded(
         );
         return Err(ApiError::new(Reason::BatchMalformed, text));
     }
-    let is_compressed = view.compression() != Compression::None;
-    let (view, times) = if is_compressed && view.uncompressed_len() > CHECK_INLINE_MAX_BYTES {
+    let (view, times) = if is_large(&view) {
+        let memory = decompression.reserve(&view).await;
         let check = move || {
             let times = view.validate(&BatchLimits::default())?;
+            drop(memory);
             Ok::<_, BatchError>((view, times))
         };
         tokio::task::spawn_blocking(check)

@@ -47,7 +47,7 @@ impl AppendPipeline {
         deadline: Instant,
     ) -> Result<PendingReply, ApiError> {
         let engine = Arc::clone(&self.engine);
-        let bytes = check::content_bytes(&request.content);
+        let bytes = check::memory_bytes(&request.content);
         let target = &request.target;
         let location = self.locate(target).await?;
         let reserved = engine.reserve_append(target, bytes, deadline).await?;
@@ -63,7 +63,7 @@ impl AppendPipeline {
         let rules = engine.batch_rules(&request.target.topic);
         let AppendRequest { content, stamp, .. } = request;
         let now_ms = replica.appender.append_time(engine.clock.now_ms());
-        let batch = check::check(content, stamp, now_ms, rules).await?;
+        let batch = check::check(content, stamp, now_ms, (rules, &engine.decompression)).await?;
         let group = replica.group;
         let pending = replica.appender.append(batch, now_ms, Some(reserved)).await;
         let pending = pending.map_err(|error| engine.locator.with_leader(error, group))?;

@@ -22,7 +22,7 @@ pub(crate) async fn append(
     let bytes = check::content_bytes(&request.content);
     let timeout = request.timeout;
     let deadline = started + timeout;
-    let appending = append_until(engine, request, bytes, deadline);
+    let appending = append_until(engine, request, deadline);
     let outcome = tokio::time::timeout_at(deadline, appending)
         .await
         .unwrap_or_else(|_| Err(too_late(timeout)));
@@ -33,9 +33,9 @@ pub(crate) async fn append(
 async fn append_until(
     engine: &LogEngine,
     request: AppendRequest,
-    bytes: usize,
     deadline: Instant,
 ) -> Result<Appended, ApiError> {
+    let bytes = check::memory_bytes(&request.content);
     let target = &request.target;
     let reserved = &engine.reserve_append(target, bytes, deadline).await?;
     let request = &request;
@@ -66,7 +66,8 @@ async fn append_here(
             coalescer.append(unsent, max_bytes, &engine.clock).await
         }
         content => {
-            let batch = check::check(content, stamp, now_ms, rules).await?;
+            let batch =
+                check::check(content, stamp, now_ms, (rules, &engine.decompression)).await?;
             replica
                 .appender
                 .append(batch, now_ms, Some(reserved))

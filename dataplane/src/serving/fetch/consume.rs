@@ -58,7 +58,7 @@ async fn consume_here(
         replica.state.watermarks().high_watermark
     };
     let group = replica.group;
-    let reader = Reader::new(replica, from, options);
+    let reader = Reader::new(replica, from, options, engine.decompression.clone());
     reader.check_range()?;
     let consumer = Consumer {
         engine: Arc::clone(engine),

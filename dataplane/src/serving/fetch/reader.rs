@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::decode::Decoder;
 use crate::error::ApiError;
+use crate::serving::decompression::Decompression;
 use crate::serving::disk_read::{failed_read, read_from_disk};
 use crate::serving::leadership::Leadership;
 use crate::serving::replica::Replica;
@@ -79,6 +80,7 @@ struct ReadAhead {
 pub(super) struct Reader {
     replica: Arc<Replica>,
     options: ReadOptions,
+    decompression: Decompression,
     next: Offset,
     marks: watch::Receiver<Watermarks>,
     /// Entries that were read and are not yet decoded.
@@ -88,11 +90,17 @@ pub(super) struct Reader {
 
 impl Reader {
     /// A reader that starts at `from`.
-    pub(super) fn new(replica: Arc<Replica>, from: Offset, options: ReadOptions) -> Self {
+    pub(super) fn new(
+        replica: Arc<Replica>,
+        from: Offset,
+        options: ReadOptions,
+        decompression: Decompression,
+    ) -> Self {
         let marks = replica.state.watch();
         Self {
             replica,
             options,
+            decompression,
             next: from,
             marks,
             decoder: Decoder::default(),
@@ -207,7 +215,9 @@ impl Reader {
                 self.decoder = Decoder::new(entries, self.next);
             }
             let max_bytes = self.options.max_bytes;
-            records = self.decoder.take(max_bytes, max_records).await?;
+            let decompression = &self.decompression;
+            let taking = self.decoder.take(max_bytes, max_records, decompression);
+            records = taking.await?;
             self.next = self.decoder.next_offset();
         }
         Ok(Chunk {

@@ -36,7 +36,7 @@ async fn fetch_here(
     let from = position::resolve(&replica, request.position).await?;
     let deadline = Instant::now() + request.max_wait.min(FETCH_WAIT_MAX);
     let enough = (request.min_bytes.max(1) as usize).min(options.max_bytes);
-    let mut reader = Reader::new(replica, from, options);
+    let mut reader = Reader::new(replica, from, options, engine.decompression.clone());
     let mut whole = reader.read(Offset(u64::MAX), u64::MAX).await?;
     while whole.bytes < enough && may_grow(&whole.fetched.data) {
         match tokio::time::timeout_at(deadline, reader.wait()).await {

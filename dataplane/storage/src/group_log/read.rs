@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use lograft_core::limits::LOG_READ_MAX_BYTES;
+use lograft_core::limits::{BATCH_READ_BYTES, LOG_READ_MAX_BYTES};
 use lograft_core::{Entry, EntryKind, LogIndex, Offset};
 
 use super::disk_read::{DiskRange, DiskReadError, ReadAttempts, ReadFrom, ReadOutcome};
@@ -36,10 +36,12 @@ struct EntryRequest {
     is_single: bool,
 }
 
-/// The entries that a read has found, up to its maximum of payload bytes.
+/// The entries that a read has found, up to its maximum of bytes.
 struct EntryCollector {
     entries: Vec<Entry>,
     left_bytes: usize,
+    /// Bytes that an entry counts besides its payload.
+    each_bytes: usize,
     is_full: bool,
 }
 
@@ -48,18 +50,29 @@ impl EntryCollector {
         Self {
             entries: Vec::new(),
             left_bytes: max_bytes,
+            each_bytes: 0,
             is_full: false,
+        }
+    }
+
+    /// Counts the memory of each entry too: a batch of one record may be shorter than that.
+    fn of_memory(max_bytes: usize) -> Self {
+        Self {
+            each_bytes: BATCH_READ_BYTES,
+            ..Self::new(max_bytes)
         }
     }
 
     /// Whether an entry of this payload length fits; the first entry always does.
     fn admits(&mut self, payload_bytes: usize) -> bool {
-        self.is_full |= !self.entries.is_empty() && payload_bytes > self.left_bytes;
+        let bytes = payload_bytes + self.each_bytes;
+        self.is_full |= !self.entries.is_empty() && bytes > self.left_bytes;
         !self.is_full
     }
 
     fn push(&mut self, entry: Entry, payload_bytes: usize) {
-        self.left_bytes = self.left_bytes.saturating_sub(payload_bytes);
+        let bytes = payload_bytes + self.each_bytes;
+        self.left_bytes = self.left_bytes.saturating_sub(bytes);
         self.entries.push(entry);
     }
 
@@ -150,7 +163,7 @@ impl OpenGroup {
         below: Offset,
         max_bytes: usize,
     ) -> Result<Vec<Entry>, StorageError> {
-        let mut found = EntryCollector::new(max_bytes);
+        let mut found = EntryCollector::of_memory(max_bytes);
         let mut next = from;
         let (mut attempts, mut epoch) = (ReadAttempts::default(), ReadEpoch::default());
         while next < below && !found.is_full {
@@ -158,7 +171,7 @@ impl OpenGroup {
                 let state = self.state.lock();
                 if epoch.has_changed(&state) {
                     attempts.outdated(self.id)?;
-                    (found, next) = (EntryCollector::new(max_bytes), from);
+                    (found, next) = (EntryCollector::of_memory(max_bytes), from);
                 }
                 state.source_of_offset(next, below, &mut found)
             };

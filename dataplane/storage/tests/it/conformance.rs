@@ -2,7 +2,7 @@
 //! simulated one with manual steps.
 
 use bytes::Bytes;
-use lograft_core::limits::ENTRY_MAX_BYTES;
+use lograft_core::limits::{BATCH_READ_BYTES, ENTRY_MAX_BYTES};
 use lograft_core::{DiskMark, LogId, LogIndex, NodeId, Offset, Term, Vote};
 use lograft_storage::{
     Checkpoint, GroupOptions, HardState, Identity, OpenError, ReadError, Storage, StorageError,
@@ -225,7 +225,7 @@ fn reads_by_offset_hold_whole_batches(disk: &TestDisk) {
         assert!(
             got.iter()
                 .skip(1)
-                .map(|entry| entry.proposal.payload.len())
+                .map(|entry| entry.proposal.payload.len() + BATCH_READ_BYTES)
                 .sum::<usize>()
                 <= 3000
         );

@@ -22,10 +22,10 @@ use crate::access::{Operation, Resource, authorize};
 use crate::error::ApiError;
 use crate::identity::PeerIdentity;
 use crate::serving::append::{
-    AppendPipeline, PendingReply, append_timeout, content_bytes, too_late,
+    AppendPipeline, PendingReply, append_timeout, content_bytes, memory_bytes, too_late,
 };
 use crate::serving::engine::LogEngine;
-use crate::serving::request::{AppendRequest, Appended};
+use crate::serving::request::{AppendRequest, Appended, Content};
 
 /// A request that is being admitted: resolves to its pending reply once the next may follow.
 type Admitting = Pin<Box<dyn Future<Output = (AppendPipeline, PendingReply)> + Send>>;
@@ -52,7 +52,9 @@ pub(crate) struct ProduceStream {
 /// A request without a reply.
 struct InFlight {
     tag: ProduceTag,
+    /// The size of the batch.
     bytes: usize,
+    memory_bytes: usize,
     started: Instant,
     deadline: Instant,
 }
@@ -110,10 +112,13 @@ impl ProduceStream {
         let tag = ProduceTag::of(&message);
         let deadline = started + append_timeout(message.timeout_ms);
         let request = self.decode(message);
-        let bytes = request
-            .as_ref()
-            .map_or(0, |request| content_bytes(&request.content));
-        self.in_flight_bytes += bytes;
+        let measured = |bytes: fn(&Content) -> usize| {
+            request
+                .as_ref()
+                .map_or(0, |request| bytes(&request.content))
+        };
+        let (bytes, memory_bytes) = (measured(content_bytes), measured(memory_bytes));
+        self.in_flight_bytes += memory_bytes;
         let admitting = async move {
             let admitted = async { pipeline.append(request?, deadline).await };
             let reply = match tokio::time::timeout_at(deadline, admitted).await {
@@ -126,6 +131,7 @@ impl ProduceStream {
         let request = InFlight {
             tag,
             bytes,
+            memory_bytes,
             started,
             deadline,
         };
@@ -169,7 +175,7 @@ impl ProduceStream {
         };
         self.engine
             .count_append(&outcome, request.bytes, request.started);
-        self.in_flight_bytes -= request.bytes;
+        self.in_flight_bytes -= request.memory_bytes;
         Poll::Ready(encode_outcome(request.tag, outcome))
     }
 }

@@ -1,0 +1,60 @@
+//! Memory of batches that are being decompressed, bounded for all clients of a node together. A
+//! batch of a few hundred bytes may be megabytes long when it is decompressed.
+
+use std::sync::Arc;
+
+use lograft_core::limits::{BATCH_UNCOMPRESSED_MAX_BYTES, CHECK_INLINE_MAX_BYTES};
+use lograft_core::{BatchView, Compression};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The memory of decompressed batches.
+///
+/// It is reserved for as long as a batch is checked or records are taken from it, never until a
+/// client takes something: so everybody who waits gets it soon.
+#[derive(Clone, Debug)]
+pub(crate) struct Decompression {
+    free: Arc<Semaphore>,
+}
+
+/// Memory that is reserved until this is dropped.
+#[derive(Debug)]
+pub(super) struct DecompressionMemory(
+    #[expect(dead_code, reason = "held")] Option<OwnedSemaphorePermit>,
+);
+
+impl Decompression {
+    /// Up to `max_bytes`, and at least one batch.
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        let max_bytes = max_bytes.clamp(BATCH_UNCOMPRESSED_MAX_BYTES, Semaphore::MAX_PERMITS);
+        Self {
+            free: Arc::new(Semaphore::new(max_bytes)),
+        }
+    }
+
+    /// Reserves all of it, as others do.
+    #[cfg(test)]
+    pub(crate) async fn hold_all(&self) -> OwnedSemaphorePermit {
+        let all = u32::try_from(self.free.available_permits()).unwrap();
+        Arc::clone(&self.free)
+            .acquire_many_owned(all)
+            .await
+            .unwrap()
+    }
+
+    /// Reserves the memory of a batch; waits while it is used up. The caller MUST bound the wait.
+    pub(super) async fn reserve(&self, batch: &BatchView) -> DecompressionMemory {
+        if !is_large(batch) {
+            // The threads of the runtime bound how many are decompressed at once.
+            return DecompressionMemory(None);
+        }
+        let permits = u32::try_from(batch.uncompressed_len()).unwrap_or(u32::MAX);
+        let reserved = Arc::clone(&self.free).acquire_many_owned(permits).await;
+        // It is never closed.
+        DecompressionMemory(reserved.ok())
+    }
+}
+
+/// Whether a batch takes so long to decompress that it is done on a thread for blocking work.
+pub(super) fn is_large(batch: &BatchView) -> bool {
+    batch.compression() != Compression::None && batch.uncompressed_len() > CHECK_INLINE_MAX_BYTES
+}
