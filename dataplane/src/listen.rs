@@ -2,6 +2,7 @@
 //! hands over those whose certificate passes. Handshakes and connections are bounded.
 
 mod handshakes;
+mod judge;
 mod user_connections;
 
 use std::convert::Infallible;
@@ -22,6 +23,7 @@ use lograft_core::limits::{
 };
 use lograft_proto::gather::Gather;
 use prometheus::IntGauge;
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -32,12 +34,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
-use crate::identity::{Caller, IdentityError, PeerIdentity};
+use crate::identity::{Caller, IdentityError, PeerIdentity, not_after_s};
 use crate::metrics::Metrics;
 use crate::net::{BoxFuture, BoxIo, Listener};
 use crate::tls::{Port, Tls};
 use crate::{LogLimit, error_chain};
 use handshakes::{HandshakeGuard, Handshakes};
+use judge::Judge;
 use user_connections::{UserConnection, UserConnections};
 
 /// Why a handshake did not end in a connection.
@@ -144,6 +147,7 @@ pub(crate) fn incoming(
         failed: metrics.handshakes_failed.with_label_values(name),
         refused_log: LogLimit::new(REFUSAL_LOG_INTERVAL),
         failed_log: LogLimit::new(REFUSAL_LOG_INTERVAL),
+        ended_log: Arc::new(LogLimit::new(REFUSAL_LOG_INTERVAL)),
         accept_log: LogLimit::new(REFUSAL_LOG_INTERVAL),
     });
     let accepting = tokio::spawn(accept_all(listener, acceptor));
@@ -164,6 +168,7 @@ struct PortAcceptor {
     failed: prometheus::IntCounter,
     refused_log: LogLimit,
     failed_log: LogLimit,
+    ended_log: Arc<LogLimit>,
     accept_log: LogLimit,
 }
 
@@ -237,12 +242,8 @@ impl PortAcceptor {
         let (io, session) = stream.get_mut();
         io.get_mut().start(WRITES_GATHERED_MAX_BYTES);
         session.set_buffer_limit(Some(TLS_WRITE_BUFFER_BYTES));
-        let leaf = session.peer_certificates().and_then(<[_]>::first);
-        let identity = leaf
-            .ok_or(IdentityError::Certificate)
-            .and_then(PeerIdentity::from_certificate)
-            .map_err(HandshakeError::Identity)?;
-        let identity = Arc::new(identity);
+        let chain = session.peer_certificates().unwrap_or_default();
+        let (identity, judge) = self.identify(chain).map_err(HandshakeError::Identity)?;
         let user = self.users.add(&identity);
         let user = user.ok_or_else(|| HandshakeError::TooManyOfUser {
             user: Arc::clone(&identity),
@@ -255,10 +256,46 @@ impl PortAcceptor {
         };
         Ok(Accepted {
             stream,
-            caller: Caller { identity },
-            cut: Some(Box::pin(cut_off(self.cut.clone()))),
+            caller: Caller {
+                identity: Arc::clone(&identity),
+            },
+            cut: Some(self.end_of(judge, identity)),
             preface: Some(Preface::within(self.limits.preface_max)),
             _open: open.count(),
+        })
+    }
+
+    fn identify(
+        &self,
+        chain: &[CertificateDer<'static>],
+    ) -> Result<(Arc<PeerIdentity>, Judge), IdentityError> {
+        let leaf = chain.first().ok_or(IdentityError::Certificate)?;
+        let identity = Arc::new(PeerIdentity::from_certificate(leaf)?);
+        let judge = Judge {
+            tls: Arc::clone(&self.tls),
+            port: self.port,
+            not_after_s: not_after_s(leaf)?,
+            chain: chain.to_vec(),
+        };
+        Ok((identity, judge))
+    }
+
+    /// Ready when a connection has to end: the port is cut, or its certificate does not pass any
+    /// more.
+    fn end_of(&self, judge: Judge, peer: Arc<PeerIdentity>) -> BoxFuture<'static, ()> {
+        let (cut, port, log) = (
+            self.cut.clone(),
+            self.port.name(),
+            Arc::clone(&self.ended_log),
+        );
+        Box::pin(async move {
+            let refusal = tokio::select! {
+                () = cut_off(cut) => return,
+                refusal = judge.refusal() => error_chain(&refusal),
+            };
+            if let Some(held_back) = log.pass() {
+                warn!(port, %peer, held_back, error = refusal, "connection ended");
+            }
         })
     }
 
@@ -322,6 +359,7 @@ impl Preface {
 pub(crate) struct Accepted {
     stream: TlsStream<BufReader<Gather<BoxIo>>>,
     caller: Caller,
+    /// Ready when it has to end; none once it has.
     cut: Option<BoxFuture<'static, ()>>,
     /// None once it has arrived.
     preface: Option<Preface>,
@@ -343,6 +381,16 @@ impl AsyncRead for Accepted {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        // First of all: a connection on which something always arrives has to end too.
+        if let Some(cut) = &mut this.cut
+            && cut.as_mut().poll(cx).is_ready()
+        {
+            // A finished future is not polled again.
+            this.cut = None;
+        }
+        if this.cut.is_none() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let filled_before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
         if let Some(preface) = &mut this.preface {
@@ -354,17 +402,7 @@ impl AsyncRead for Accepted {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }
-        if read.is_ready() {
-            return read;
-        }
-        if let Some(cut) = &mut this.cut
-            && cut.as_mut().poll(cx).is_pending()
-        {
-            return Poll::Pending;
-        }
-        // A finished future is not polled again.
-        this.cut = None;
-        Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+        read
     }
 }
 

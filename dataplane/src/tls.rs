@@ -2,8 +2,8 @@
 //! checked inside the handshake so that a stranger gets a TLS alert and no HTTP.
 //!
 //! The files are looked at every few seconds. When they have changed and hold together, connections
-//! made from then on use them; running ones go on. When they do not hold together (half of them is
-//! replaced) the old ones stay in use.
+//! made from then on use them; running ones go on if their certificates still pass. When they do not
+//! hold together (half of them is replaced) the old ones stay in use.
 
 mod verify;
 
@@ -15,10 +15,12 @@ use arc_swap::ArcSwap;
 use lograft_core::limits::TLS_FILE_MAX_BYTES;
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use tokio::sync::watch;
 use tracing::info;
 
 use crate::config::TlsConfig;
@@ -124,6 +126,9 @@ struct Material {
     peer_port: Arc<ServerConfig>,
     connect: Arc<ClientConfig>,
     check_node: CheckNode,
+    /// Who may connect to each port.
+    check_client: Arc<dyn ClientCertVerifier>,
+    check_peer: Arc<dyn ClientCertVerifier>,
 }
 
 /// The certificates that a node has loaded, for its report.
@@ -139,6 +144,8 @@ pub struct LoadedCertificates {
 pub struct Tls {
     paths: TlsConfig,
     current: ArcSwap<Material>,
+    /// Notified when other files are in use.
+    changed: watch::Sender<()>,
 }
 
 impl Tls {
@@ -148,6 +155,7 @@ impl Tls {
         Ok(Self {
             paths,
             current: ArcSwap::from_pointee(material),
+            changed: watch::Sender::default(),
         })
     }
 
@@ -158,6 +166,30 @@ impl Tls {
             Port::Client => Arc::clone(&current.client_port),
             Port::Peer => Arc::clone(&current.peer_port),
         }
+    }
+
+    /// Whether the certificate at the start of a chain may be connected with to a port, as of `now`
+    /// and the files in use.
+    pub(crate) fn check_client(
+        &self,
+        port: Port,
+        chain: &[CertificateDer<'static>],
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let current = self.current.load();
+        let check = match port {
+            Port::Client => &current.check_client,
+            Port::Peer => &current.check_peer,
+        };
+        let (leaf, intermediates) = chain
+            .split_first()
+            .ok_or(rustls::Error::NoCertificatesPresented)?;
+        check.verify_client_cert(leaf, intermediates, now).map(drop)
+    }
+
+    /// Notified when other files are in use.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// The configuration for new connections to the node of a name, or to any node of the cluster
@@ -206,6 +238,7 @@ impl Tls {
         }
         let material = Material::build(&self.paths, files)?;
         self.current.store(Arc::new(material));
+        self.changed.send_replace(());
         Ok(true)
     }
 
@@ -316,14 +349,18 @@ impl Material {
             identity,
         };
         let check_node = keys.check_node()?;
+        let check_client = keys.check_client(Port::Client)?;
+        let check_peer = keys.check_client(Port::Peer)?;
         Ok(Self {
             files,
             not_after_s,
             ca_fingerprints,
-            client_port: keys.server(Port::Client)?,
-            peer_port: keys.server(Port::Peer)?,
+            client_port: keys.server(&check_client)?,
+            peer_port: keys.server(&check_peer)?,
             connect: keys.connect(check_node.clone())?,
             check_node,
+            check_client,
+            check_peer,
             identity: keys.identity,
         })
     }
@@ -374,20 +411,26 @@ struct Keys<'a> {
 }
 
 impl Keys<'_> {
-    fn server(&self, port: Port) -> Result<Arc<ServerConfig>, TlsError> {
+    fn check_client(&self, port: Port) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
         let inner =
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), provider())
                 .build()
                 .map_err(TlsError::Verifier)?;
-        let verifier = CheckClient {
+        Ok(Arc::new(CheckClient {
             inner,
             own: Arc::clone(&self.identity),
             port,
-        };
+        }))
+    }
+
+    fn server(
+        &self,
+        verifier: &Arc<dyn ClientCertVerifier>,
+    ) -> Result<Arc<ServerConfig>, TlsError> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::Protocol)?
-            .with_client_cert_verifier(Arc::new(verifier))
+            .with_client_cert_verifier(Arc::clone(verifier))
             .with_single_cert(self.chain.clone(), self.key.clone_key())
             .map_err(|source| TlsError::Pair {
                 path: self.path.to_owned(),

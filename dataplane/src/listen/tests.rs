@@ -22,7 +22,8 @@ struct Fixture {
     metrics: Metrics,
     tls: Arc<Tls>,
     cut: watch::Sender<bool>,
-    _dir: tempfile::TempDir,
+    ca: Ca,
+    dir: tempfile::TempDir,
 }
 
 fn paths(dir: &Path) -> TlsConfig {
@@ -39,7 +40,8 @@ fn limits() -> ListenLimits {
 
 async fn fixture(limits: ListenLimits) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
-    Ca::new().write(dir.path(), "node/a");
+    let ca = Ca::new();
+    ca.write(dir.path(), "node/a");
     let tls = Arc::new(Tls::load(paths(dir.path())).unwrap());
     let metrics = Metrics::new().unwrap();
     let listener = TcpNet.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
@@ -59,7 +61,8 @@ async fn fixture(limits: ListenLimits) -> Fixture {
         metrics,
         tls,
         cut,
-        _dir: dir,
+        ca,
+        dir,
     }
 }
 
@@ -277,4 +280,66 @@ async fn a_cut_ends_connections_and_a_dropped_stream_the_port() {
         .unwrap()
         .unwrap();
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+/// Asserts that a connection ends although its client goes on sending.
+async fn ends(accepted: &mut Accepted, near: &mut ClientStream<TcpStream>) {
+    let ended = async {
+        loop {
+            // It may have been closed already.
+            let _ = near.write_all(b"x").await;
+            let _ = near.flush().await;
+            match accepted.read_u8().await {
+                Ok(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(error) => return error.kind(),
+            }
+        }
+    };
+    let ended = tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    assert_eq!(ended, std::io::ErrorKind::ConnectionAborted);
+}
+
+async fn serves(accepted: &mut Accepted, near: &mut ClientStream<TcpStream>) {
+    near.write_all(b"x").await.unwrap();
+    near.flush().await.unwrap();
+    assert_eq!(accepted.read_u8().await.unwrap(), b'x');
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_certificate_whatever_arrives() {
+    let mut port = fixture(limits()).await;
+    let dir = tempfile::tempdir().unwrap();
+    port.ca.write(dir.path(), "node/b");
+    let soon = std::time::SystemTime::now() + Duration::from_secs(2);
+    let leaf = port.ca.issue_with(&[crate::pki::uri("node/b")], |params| {
+        params.not_after = soon.into();
+    });
+    std::fs::write(dir.path().join("tls.crt"), leaf.cert).unwrap();
+    std::fs::write(dir.path().join("tls.key"), leaf.key).unwrap();
+    let client = Tls::load(paths(dir.path())).unwrap();
+    let io = TcpStream::connect(port.address).await.unwrap();
+    let name = "localhost".try_into().unwrap();
+    let connector = TlsConnector::from(client.connect(None));
+    let mut near = connector.connect(name, io).await.unwrap();
+    let mut accepted = port.accept().await;
+    serves(&mut accepted, &mut near).await;
+    ends(&mut accepted, &mut near).await;
+    assert!(std::time::SystemTime::now() >= soon - Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_connection_outlives_another_certificate_of_its_ca_but_not_the_ca() {
+    let mut port = fixture(limits()).await;
+    let mut near = port.connect().await.unwrap();
+    let mut accepted = port.accept().await;
+    port.ca.write(port.dir.path(), "node/a");
+    assert!(port.tls.reload().unwrap());
+    serves(&mut accepted, &mut near).await;
+    let both = port.ca.pem() + &Ca::new().pem();
+    std::fs::write(port.dir.path().join("ca.crt"), both).unwrap();
+    assert!(port.tls.reload().unwrap());
+    serves(&mut accepted, &mut near).await;
+    Ca::new().write(port.dir.path(), "node/a");
+    assert!(port.tls.reload().unwrap());
+    ends(&mut accepted, &mut near).await;
 }
