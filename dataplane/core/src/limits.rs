@@ -148,7 +148,7 @@ pub const TLS_FILE_MAX_BYTES: u64 = 1024 * 1024;
 pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// Interval at which the end of a connection's certificate is compared with the wall clock, which
 /// may have been set.
-pub const CERTIFICATE_EXPIRY_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+pub const CERTIFICATE_EXPIRY_CHECK_INTERVAL: Duration = Duration::from_mins(1);
 /// Timeout of a TLS handshake.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Maximum number of concurrent TLS handshakes per port. Further connections wait in the kernel's

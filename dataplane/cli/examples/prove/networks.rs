@@ -157,7 +157,7 @@ impl Networks {
             // On every way out the processes are ended first, then the namespaces removed.
             runtime.block_on(async {
                 let bound = BESIDE_MAX + options.time_of(case);
-                let bounded = timeout(bound, options.steps(case, net, &program, &folder, shape));
+                let bounded = timeout(bound, options.steps(case, net, (&program, &folder), shape));
                 tokio::select! {
                     shown = bounded => shown.context("the case did not end")?,
                     _ = stopped.wait_for(|is_stopped| *is_stopped) => bail!("interrupted"),
@@ -201,8 +201,7 @@ impl Networks {
         &self,
         case: Case,
         net: Net,
-        program: &Path,
-        folder: &Path,
+        (program, folder): (&Path, &Path),
         shape: Shape,
     ) -> Result<Shown> {
         let time = self.time_of(case);

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use tokio::time::sleep;
 
 use super::lab::{GOES_ON_MAX, Lab, TOPICS};
-use super::net::Fault;
+use super::net::{Fault, Net};
 use super::writers::Writer;
 
 const MINORITY_TOPIC: &str = "minority";
@@ -42,7 +42,7 @@ pub(super) async fn leader(lab: &mut Lab, time: Duration) -> Result<()> {
     let writer = Writer::start(&lab.nodes.client_of(leader)?, MINORITY_TOPIC).await?;
     writer.wait_ack(GOES_ON_MAX).await?;
     lab.nodes.lead(leader, &[TOPICS[0], MINORITY_TOPIC]).await?;
-    lab.net.set_faults(&between(&minority, &majority))?;
+    Net::set_faults(&between(&minority, &majority))?;
     sleep(IN_FLIGHT_MAX).await;
     let (before, others_before) = (writer.records(), all_records(lab));
     sleep(time).await;
@@ -75,18 +75,21 @@ pub(super) async fn one_way(lab: &mut Lab, time: Duration) -> Result<()> {
         lab.nodes.lead(leader, &TOPICS[..1]).await?;
         let others = lab.nodes.hosts().into_iter().filter(|host| *host != leader);
         let faults: Vec<Fault> = others
-            .map(|other| match is_outbound {
-                true => (leader, other),
-                false => (other, leader),
+            .map(|other| {
+                let (from, to) = if is_outbound {
+                    (leader, other)
+                } else {
+                    (other, leader)
+                };
+                Fault::Drop { from, to }
             })
-            .map(|(from, to)| Fault::Drop { from, to })
             .collect();
         let before = all_records(lab);
         lab.hold(&faults, time).await?;
         let direction = if is_outbound { "from" } else { "to" };
         let records = all_records(lab) - before;
         pauses.push(format!("{direction} leader {leader}: {records} records"));
-        lab.net.set_faults(&[])?;
+        Net::set_faults(&[])?;
         lab.nodes.wait_healthy().await?;
     }
     lab.notes.push(pauses.join(", "));

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::lab::Lab;
 use super::links::LOSS_PERCENT;
-use super::net::Fault;
+use super::net::{Fault, Net};
 use super::nodes::Nodes;
 
 /// Interval between two rotations.
@@ -66,7 +66,7 @@ async fn loaded(nodes: &Nodes) -> Result<Vec<String>> {
 
 /// Rotates the key for a time. No node may lose another one from its view by gossip.
 pub(super) async fn rotate(lab: &mut Lab, time: Duration) -> Result<()> {
-    lab.net.set_faults(&[Fault::LossPercent(LOSS_PERCENT)])?;
+    Net::set_faults(&[Fault::LossPercent(LOSS_PERCENT)])?;
     let host = lab.nodes.hosts();
     let mut old = fs::read_to_string(lab.nodes.keys(host[0]))?;
     let mut ids = loaded(&lab.nodes).await?;

@@ -98,14 +98,14 @@ impl Lab {
     /// Sets faults for a time, in which the load must go on. Fails if at the end of that time a
     /// topic does not take records.
     pub(super) async fn hold(&self, faults: &[Fault], time: Duration) -> Result<()> {
-        self.net.set_faults(faults)?;
+        Net::set_faults(faults)?;
         tokio::time::sleep(time).await;
         self.goes_on().await
     }
 
     /// Ends all faults, and checks what must be true afterwards.
     pub(super) async fn finish(mut self) -> Result<Shown> {
-        self.net.set_faults(&[])?;
+        Net::set_faults(&[])?;
         let agreed_after = self.nodes.gossip_agrees(AGREEMENT_MAX).await?;
         self.goes_on().await?;
         let mut all = Written::default();

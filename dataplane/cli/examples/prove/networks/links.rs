@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use tokio::time::{Instant, sleep};
 
 use super::lab::{Lab, TOPICS};
-use super::net::Fault;
+use super::net::{Fault, Net};
 
 /// Part of the frames that are lost.
 pub(super) const LOSS_PERCENT: u32 = 5;
@@ -63,9 +63,9 @@ pub(super) async fn flap(lab: &mut Lab, time: Duration, seed: u64) -> Result<()>
     let end = Instant::now() + time;
     let mut count = 0_u32;
     while Instant::now() < end {
-        lab.net.set_link(host, false)?;
+        Net::set_link(host, false)?;
         sleep(random.duration_ms(&FLAP_MS).div_f64(1.5)).await;
-        lab.net.set_link(host, true)?;
+        Net::set_link(host, true)?;
         sleep(random.duration_ms(&FLAP_MS)).await;
         lab.nodes.check_running()?;
         count += 1;

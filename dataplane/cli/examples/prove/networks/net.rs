@@ -111,7 +111,7 @@ impl Net {
     }
 
     /// Replaces the faults of the paths.
-    pub(super) fn set_faults(&self, faults: &[Fault]) -> Result<()> {
+    pub(super) fn set_faults(faults: &[Fault]) -> Result<()> {
         let mut rules = String::from(
             "add table bridge faults\ndelete table bridge faults\nadd table bridge faults\n\
              add chain bridge faults forward { type filter hook forward priority 0; }\n",
@@ -127,7 +127,7 @@ impl Net {
     }
 
     /// Connects or disconnects a host.
-    pub(super) fn set_link(&self, host: u8, is_up: bool) -> Result<()> {
+    pub(super) fn set_link(host: u8, is_up: bool) -> Result<()> {
         let state = if is_up { "up" } else { "down" };
         run("ip", &format!("-n {} link set p{host} {state}", hub())).map(drop)
     }

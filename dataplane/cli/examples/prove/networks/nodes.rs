@@ -114,7 +114,7 @@ pub(super) struct Nodes {
     pub(super) views: Vec<NodeView>,
     pub(super) client: Client,
     folder: PathBuf,
-    nodes: Vec<Node>,
+    all: Vec<Node>,
 }
 
 impl Nodes {
@@ -145,7 +145,7 @@ impl Nodes {
             views,
             client,
             folder: folder.to_owned(),
-            nodes,
+            all: nodes,
         };
         cluster.wait_healthy().await?;
         cluster.gossip_agrees(STEP_TIMEOUT).await?;
@@ -170,12 +170,12 @@ impl Nodes {
 
     /// Process ids of the nodes.
     pub(super) fn pids(&self) -> Result<Vec<u32>> {
-        self.nodes.iter().map(Node::pid).collect()
+        self.all.iter().map(Node::pid).collect()
     }
 
     /// Fails if a node has ended.
     pub(super) fn check_running(&mut self) -> Result<()> {
-        for node in &mut self.nodes {
+        for node in &mut self.all {
             if let Some(status) = node.process.try_wait()? {
                 bail!("{} ended: {status}; see {}", node.name, node.log.display());
             }
@@ -206,7 +206,7 @@ impl Nodes {
         let topic = NewTopic {
             name: name.to_owned(),
             partitions: 1,
-            replication_factor: u32::try_from(self.nodes.len())?,
+            replication_factor: u32::try_from(self.all.len())?,
             ..NewTopic::default()
         };
         self.client.admin().create_topic(topic).await?;
@@ -266,10 +266,10 @@ impl Nodes {
     /// Stops the nodes. Fails if one had ended, or has logged a panic.
     pub(super) async fn stop(mut self) -> Result<()> {
         self.check_running()?;
-        for node in &self.nodes {
+        for node in &self.all {
             proc::signal(node.pid()?, Signal::TERM)?;
         }
-        for node in &mut self.nodes {
+        for node in &mut self.all {
             let ended = timeout(STEP_TIMEOUT, node.process.wait()).await;
             ended.with_context(|| format!("{} does not end", node.name))??;
             let text = fs::read_to_string(&node.log)?;
