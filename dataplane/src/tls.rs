@@ -2,7 +2,7 @@
 //! checked inside the handshake so that a stranger gets a TLS alert and no HTTP.
 //!
 //! The files are looked at every few seconds. When they have changed and hold together, connections
-//! made from then on use them; running ones go on if their certificates still pass. When they do not
+//! made from then on use them; running ones go on while their certificates pass. When they do not
 //! hold together (half of them is replaced) the old ones stay in use.
 
 mod verify;
