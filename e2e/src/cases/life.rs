@@ -8,6 +8,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
@@ -15,8 +16,8 @@ use serde_json::{Value, json};
 use crate::operator::Operator;
 use crate::sandbox::{Sandbox, await_condition};
 
-/// Eight objects, four Secrets, and the LogCluster.
-const WHOLE: usize = 13;
+/// Eleven objects, five Secrets, and the LogCluster.
+const WHOLE: usize = 17;
 
 /// Creates a cluster and waits until all of its objects exist.
 pub(super) async fn whole(sandbox: &Sandbox) -> anyhow::Result<()> {
@@ -78,6 +79,9 @@ pub(super) async fn deleted_objects_are_recreated(
         sandbox,
         Service: "events-client",
         Service: "events-nodes",
+        Service: "events-ready",
+        Role: "events-node",
+        RoleBinding: "events-node",
         ConfigMap: "events-config",
         ConfigMap: "events-peers",
         ServiceAccount: "events-node",
@@ -85,6 +89,7 @@ pub(super) async fn deleted_objects_are_recreated(
         NetworkPolicy: "events-nodes",
         Secret: "events-admin-tls",
         Secret: "events-ca",
+        Secret: "events-gossip-keys",
         StatefulSet: "events"
     );
     await_condition("all objects but three to be recreated", || async {
