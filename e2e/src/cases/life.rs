@@ -17,7 +17,7 @@ use crate::operator::Operator;
 use crate::sandbox::{Sandbox, await_condition};
 
 /// Eleven objects, five Secrets, and the LogCluster.
-const WHOLE: usize = 17;
+pub(super) const WHOLE: usize = 17;
 
 /// Creates a cluster and waits until all of its objects exist.
 pub(super) async fn whole(sandbox: &Sandbox) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ use lograft_crds::LogCluster;
 use lograft_crds::limits::OPERATOR_MEMORY_MAX_BYTES;
 use serde_json::json;
 
+use super::life::WHOLE;
 use crate::operator::Operator;
 use crate::sandbox::{Sandbox, await_condition, await_for};
 
@@ -72,8 +73,7 @@ pub(super) async fn a_hundred_clusters_settle(
     await_for(TIMEOUT, "all objects to exist and to rest", || async {
         let first = versions().await?;
         tokio::time::sleep(Duration::from_secs(5)).await;
-        // Twelve objects per cluster, and the LogCluster.
-        let is_whole = first.len() == CLUSTERS_COUNT * 13;
+        let is_whole = first.len() == CLUSTERS_COUNT * WHOLE;
         Ok((is_whole && versions().await? == first).then_some(()))
     })
     .await?;
