@@ -227,6 +227,7 @@ impl PortAcceptor {
         place: OwnedSemaphorePermit,
         running: &HandshakeGuard,
     ) -> Result<Accepted, HandshakeError> {
+        let changes = self.tls.changes();
         let acceptor = TlsAcceptor::from(self.tls.server(self.port));
         let mut buffered = BufReader::with_capacity(TLS_READ_BUFFER_BYTES, Gather::new(io));
         let max = self.limits.handshake_max;
@@ -243,7 +244,9 @@ impl PortAcceptor {
         io.get_mut().start(WRITES_GATHERED_MAX_BYTES);
         session.set_buffer_limit(Some(TLS_WRITE_BUFFER_BYTES));
         let chain = session.peer_certificates().unwrap_or_default();
-        let (identity, judge) = self.identify(chain).map_err(HandshakeError::Identity)?;
+        let (identity, judge) = self
+            .identify(chain, changes)
+            .map_err(HandshakeError::Identity)?;
         let user = self.users.add(&identity);
         let user = user.ok_or_else(|| HandshakeError::TooManyOfUser {
             user: Arc::clone(&identity),
@@ -268,12 +271,14 @@ impl PortAcceptor {
     fn identify(
         &self,
         chain: &[CertificateDer<'static>],
+        changes: watch::Receiver<()>,
     ) -> Result<(Arc<PeerIdentity>, Judge), IdentityError> {
         let leaf = chain.first().ok_or(IdentityError::Certificate)?;
         let identity = Arc::new(PeerIdentity::from_certificate(leaf)?);
         let judge = Judge {
             tls: Arc::clone(&self.tls),
             port: self.port,
+            changes,
             not_after_s: not_after_s(leaf)?,
             chain: chain.to_vec(),
         };

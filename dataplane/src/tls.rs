@@ -23,6 +23,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio::sync::watch;
 use tracing::info;
 
+use crate::blocking::run_blocking;
 use crate::config::TlsConfig;
 use crate::identity::{IdentityError, PeerIdentity};
 use crate::reload;
@@ -249,9 +250,7 @@ impl Tls {
             let this = Arc::clone(&self);
             async move {
                 let that = Arc::clone(&this);
-                let reloaded = tokio::task::spawn_blocking(move || that.reload())
-                    .await
-                    .ok()?;
+                let reloaded = run_blocking(move || that.reload()).await?;
                 Some(reloaded.map(|is_new| {
                     if is_new {
                         info!(identity = %this.identity(), not_after_s = this.not_after_s(),

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::{ConfigError, NodeConfig, within};
+use crate::blocking::run_blocking;
 use crate::error_text::error_chain;
 
 /// Defaults for new topics.
@@ -138,17 +139,16 @@ impl TopicDefaultsSource {
         let Some(file) = self.file.clone() else {
             return self.at_start;
         };
-        let loaded = tokio::task::spawn_blocking(move || NodeConfig::load(&file)).await;
-        match loaded {
-            Ok(Ok(config)) => config.topics,
-            Ok(Err(error)) => {
+        match run_blocking(move || NodeConfig::load(&file)).await {
+            Some(Ok(config)) => config.topics,
+            Some(Err(error)) => {
                 warn!(
                     error = %error_chain(&error),
                     "cannot reload the configuration, keeping the topic defaults from startup"
                 );
                 self.at_start
             }
-            Err(_) => self.at_start,
+            None => self.at_start,
         }
     }
 }

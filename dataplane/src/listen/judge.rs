@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lograft_core::limits::CERTIFICATE_EXPIRY_CHECK_INTERVAL;
 use rustls_pki_types::{CertificateDer, UnixTime};
+use tokio::sync::watch;
 
 use crate::tls::{Port, Tls};
 
@@ -15,6 +16,9 @@ use crate::tls::{Port, Tls};
 pub(super) struct Judge {
     pub(super) tls: Arc<Tls>,
     pub(super) port: Port,
+    /// Changes of the files since before the handshake, which has checked the certificate by those
+    /// of then.
+    pub(super) changes: watch::Receiver<()>,
     /// The certificate, then those between it and its CA.
     pub(super) chain: Vec<CertificateDer<'static>>,
     /// Its end, seconds since the Unix epoch.
@@ -23,34 +27,32 @@ pub(super) struct Judge {
 
 impl Judge {
     /// Waits until the certificate does not pass any more, and returns why.
-    pub(super) async fn refusal(self) -> rustls::Error {
-        let mut changes = self.tls.changes();
+    pub(super) async fn refusal(mut self) -> rustls::Error {
         loop {
-            changes.borrow_and_update();
+            tokio::select! {
+                // The TLS outlives the connection.
+                _ = self.changes.changed() => {}
+                () = expiry(self.not_after_s) => {}
+            }
             let now = UnixTime::now();
             if let Err(refusal) = self.tls.check_client(self.port, &self.chain, now) {
                 return refusal;
             }
-            tokio::select! {
-                // The TLS outlives the connection.
-                _ = changes.changed() => {}
-                () = self.expiry() => {}
-            }
         }
     }
+}
 
-    /// Waits for the end of the certificate. The wall clock may be set meanwhile, so it is read
-    /// again from time to time.
-    async fn expiry(&self) {
-        loop {
-            let now_s = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
-            let left_s = self.not_after_s.saturating_sub(now_s);
-            let Ok(left_s) = u64::try_from(left_s) else {
-                return;
-            };
-            // Valid up to and including its last second.
-            let left = Duration::from_secs(left_s.saturating_add(1));
-            tokio::time::sleep(left.min(CERTIFICATE_EXPIRY_CHECK_INTERVAL)).await;
-        }
+/// Waits for the end of a certificate, seconds since the Unix epoch. The wall clock may be set
+/// meanwhile, so it is read again from time to time.
+async fn expiry(not_after_s: i64) {
+    loop {
+        let now_s = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+        let left_s = not_after_s.saturating_sub(now_s);
+        let Ok(left_s) = u64::try_from(left_s) else {
+            return;
+        };
+        // Valid up to and including its last second.
+        let left = Duration::from_secs(left_s.saturating_add(1));
+        tokio::time::sleep(left.min(CERTIFICATE_EXPIRY_CHECK_INTERVAL)).await;
     }
 }

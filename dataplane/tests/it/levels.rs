@@ -25,6 +25,21 @@ async fn finalize(
     Ok(reply.into_inner())
 }
 
+/// A cluster of the former level with one topic.
+async fn three_old() -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.level = OLD;
+    cluster.add().await;
+    cluster.bootstrap(0).await.unwrap();
+    cluster.add().await;
+    cluster.add().await;
+    for at in 0..3 {
+        cluster.ready(at).await;
+    }
+    cluster.create_topic(0, "t", 1, 3).await;
+    cluster
+}
+
 /// Restarts a node with a program of a level, and waits until it is ready.
 async fn change_version(cluster: &mut Cluster, at: usize, level: FeatureLevel) {
     cluster.level = level;
@@ -53,16 +68,7 @@ fn notes(description: &admin::DescribeClusterReply) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgrade_goes_back_until_it_is_finalized() {
-    let mut cluster = Cluster::new();
-    cluster.level = OLD;
-    cluster.add().await;
-    cluster.bootstrap(0).await.unwrap();
-    cluster.add().await;
-    cluster.add().await;
-    for at in 0..3 {
-        cluster.ready(at).await;
-    }
-    cluster.create_topic(0, "t", 1, 3).await;
+    let mut cluster = three_old().await;
     cluster.produce(0, 0, "old").await;
     levels(&cluster, 0, &[OLD; 3]).await;
     assert_eq!(cluster.describe(0).await.finalized_level, OLD.get());
@@ -180,16 +186,7 @@ async fn restore(cluster: &mut Cluster, at: usize, copy: &DiskCopy) {
 /// node of the former level could not say what it has seen. From the new level on it counts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_disk_counts_from_the_finalized_level_on() {
-    let mut cluster = Cluster::new();
-    cluster.level = OLD;
-    cluster.add().await;
-    cluster.bootstrap(0).await.unwrap();
-    cluster.add().await;
-    cluster.add().await;
-    for at in 0..3 {
-        cluster.ready(at).await;
-    }
-    cluster.create_topic(0, "t", 1, 3).await;
+    let mut cluster = three_old().await;
     change_version(&mut cluster, 0, NEW).await;
     change_version(&mut cluster, 1, NEW).await;
     levels(&cluster, 0, &[NEW, NEW, OLD]).await;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::cluster::{CLUSTER_ID, Cluster, Names, eventually};
 use crate::load::assert_kept;
-use crate::process::{Process, serves, three};
+use crate::process::{Process, serves, three, three_empty};
 
 const OLDER: &str = "disk is older than the other nodes have seen it: its replicas do not vote \
                      until the others have caught them up";
@@ -232,15 +232,7 @@ async fn accept(
 /// operator accepts what is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_only_replica_on_an_older_disk_waits_for_an_operator() {
-    let mut cluster = Cluster::new();
-    let mut processes = vec![cluster.add_process(RaftSettings::default(), &[]).await];
-    cluster.bootstrap(0).await.unwrap();
-    for _ in 1..3 {
-        processes.push(cluster.add_process(RaftSettings::default(), &[]).await);
-    }
-    for at in 0..3 {
-        serves(&cluster, at).await;
-    }
+    let (mut cluster, mut processes) = three_empty(RaftSettings::default()).await;
     cluster.create_topic(0, "t", 1, 1).await;
     cluster.healthy(0, 3).await;
     let leader = cluster.describe(0).await.partitions[0].leader_node.unwrap();
@@ -301,15 +293,7 @@ async fn the_only_replica_on_an_older_disk_waits_for_an_operator() {
 /// operator gives it, and nothing is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_older_one_of_two_replicas_votes_when_an_operator_accepts_it() {
-    let mut cluster = Cluster::new();
-    let mut processes = vec![cluster.add_process(RaftSettings::default(), &[]).await];
-    cluster.bootstrap(0).await.unwrap();
-    for _ in 1..3 {
-        processes.push(cluster.add_process(RaftSettings::default(), &[]).await);
-    }
-    for at in 0..3 {
-        serves(&cluster, at).await;
-    }
+    let (mut cluster, mut processes) = three_empty(RaftSettings::default()).await;
     cluster.create_topic(0, "t", 1, 2).await;
     cluster.healthy(0, 3).await;
     let partition = cluster.describe(0).await.partitions.remove(0);

@@ -130,8 +130,8 @@ const SLOW: RaftSettings = RaftSettings {
 /// The pause of an election: the least silence before it.
 const ELECTION: Duration = Duration::from_millis(SLOW.election_min_ms);
 
-/// Three processes; a topic of three partitions, all of it led by the first.
-pub(crate) async fn three(raft: RaftSettings) -> (Cluster, Vec<Process>) {
+/// Three processes of one cluster, without a topic.
+pub(crate) async fn three_empty(raft: RaftSettings) -> (Cluster, Vec<Process>) {
     let mut cluster = Cluster::new();
     let mut processes = vec![cluster.add_process(raft.clone(), &[]).await];
     cluster.bootstrap(0).await.unwrap();
@@ -141,6 +141,12 @@ pub(crate) async fn three(raft: RaftSettings) -> (Cluster, Vec<Process>) {
     for at in 0..3 {
         serves(&cluster, at).await;
     }
+    (cluster, processes)
+}
+
+/// Three processes; a topic of three partitions, all of it led by the first.
+pub(crate) async fn three(raft: RaftSettings) -> (Cluster, Vec<Process>) {
+    let (cluster, processes) = three_empty(raft).await;
     cluster.create_topic(1, "t", 3, 3).await;
     cluster.healthy(1, 3).await;
     let node_id = cluster.id_of(0).await;

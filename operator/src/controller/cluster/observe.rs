@@ -24,6 +24,7 @@ use super::ReconcileError;
 use crate::admin_client::{AdminClient, NodeReports};
 use crate::controller::Reconciler;
 use crate::error_text::error_text;
+use crate::host_zones::HostZones;
 use crate::{gossip_keys, kinds, pki};
 
 /// The observation of a cluster, and what carrying a plan out needs beside it.
@@ -48,12 +49,13 @@ pub(super) async fn observe(
 ) -> Result<Observation, ReconcileError> {
     let namespace = cluster.namespace.as_str();
     let zone_key = &cluster.spec.topology.zone_key;
-    let (live, secrets, pods, disks) = tokio::try_join!(
+    let (live, secrets, mut pods, disks) = tokio::try_join!(
         objects(reconciler, namespace, names),
         secrets(reconciler, namespace, names),
-        zoned_pods(reconciler, namespace, names, zone_key, now),
+        pods(reconciler, namespace, names, zone_key, now),
         disks(reconciler, namespace, names),
     )?;
+    add_zones_of_hosts(&reconciler.host_zones, zone_key, &mut pods).await;
     let stateful_set = stateful_set(&live)?;
     let seen = warnings::Seen {
         names,
@@ -223,21 +225,17 @@ async fn secrets(
     Ok(try_join_all(reads).await?.into_iter().flatten().collect())
 }
 
-/// The pods with their zones, those without the label from their hosts.
-async fn zoned_pods(
-    reconciler: &Reconciler,
-    namespace: &str,
-    names: ClusterNames<'_>,
+/// Adds the zones of pods that have no label with it, from their hosts.
+async fn add_zones_of_hosts(
+    hosts: &HostZones,
     zone_key: &str,
-    now: i64,
-) -> Result<BTreeMap<i32, ObservedPod>, ReconcileError> {
-    let mut pods = pods(reconciler, namespace, names, zone_key, now).await?;
+    pods: &mut BTreeMap<i32, ObservedPod>,
+) {
     for pod in pods.values_mut().filter(|pod| pod.zone.is_none()) {
         if let Some(host) = &pod.host {
-            pod.zone = reconciler.host_zones.zone(host, zone_key).await;
+            pod.zone = hosts.zone(host, zone_key).await;
         }
     }
-    Ok(pods)
 }
 
 async fn pods(
