@@ -10,9 +10,10 @@ use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet, MessageOptions};
 
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
     "lograft/log/v1/log.proto",
     "lograft/admin/v1/admin.proto",
+    "lograft/admin/v1/access.proto",
     "lograft/raft/v1/raft.proto",
 ];
 
@@ -22,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out_dir.join("lograft.binpb"), descriptors.encode_to_vec())?;
     fs::write(out_dir.join("lograft.calls.rs"), calls(&descriptors)?)?;
+    fs::write(out_dir.join("lograft.methods.rs"), methods(&descriptors)?)?;
     tonic_prost_build::configure()
         .bytes(".")
         .codec_path("crate::codec::LargeCodec")
@@ -79,6 +81,36 @@ fn calls(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Error>> {
         shapes.join(", ")
     )?;
     Ok(code)
+}
+
+/// The code of the enum of all methods: `AdminCreateTopic` for the method `CreateTopic` of
+/// `AdminService`.
+fn methods(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Error>> {
+    let (mut variants, mut all, mut paths) = (String::new(), String::new(), String::new());
+    for file in &descriptors.file {
+        for service in &file.service {
+            let prefix = service.name().trim_end_matches("Service");
+            for method in &service.method {
+                let name = format!("{prefix}{}", method.name());
+                let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                writeln!(variants, "/// `{path}`\n{name},")?;
+                write!(all, "Self::{name}, ")?;
+                writeln!(paths, "Self::{name} => {path:?},")?;
+            }
+        }
+    }
+    Ok(format!(
+        "/// A method of a service.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Method {{ {variants} }}
+        impl Method {{
+            /// All methods of all services.
+            pub const ALL: &[Self] = &[{all}];
+
+            /// The path of the method's calls.
+            pub const fn path(self) -> &'static str {{ match self {{ {paths} }} }}
+        }}\n"
+    ))
 }
 
 /// The type that prost generates for a message of a file.

@@ -1,112 +1,275 @@
-//! Authorization: the one function that all services of all protocols ask before they act.
+//! Authorization: the one place that all services of all protocols ask before they act.
 //!
-//! Every identity that the cluster's CA has issued may produce, consume and administer. Calls
-//! between nodes are for nodes alone.
+//! Rules are in the metadata, and hold as soon as this node has applied them. How they are used is
+//! in the node's configuration, which a lock-out cannot reach.
 
-use std::fmt;
+mod call_rules;
+mod command_rules;
+mod decision;
+mod grant;
+#[cfg(test)]
+mod tests;
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
 use lograft_core::Reason;
+use lograft_core::acl::{Operation, Principal, Resource};
+use lograft_core::limits::REFUSAL_LOG_INTERVAL;
+use lograft_core::metadata::Command;
+use lograft_proto::Method;
+use prometheus::IntCounterVec;
+use tracing::warn;
 
+pub(crate) use call_rules::{CallRule, rule_of};
+use command_rules::rule_of_command;
+pub(crate) use decision::{Decider, Decision, DecisionBasis};
+pub(crate) use grant::Grant;
+
+use crate::LogLimit;
+use crate::config::{AuthorizationMode, CurrentAuthorization};
 use crate::error::ApiError;
-use crate::identity::{PeerIdentity, Role};
+use crate::metrics::Metrics;
+use crate::state_machine::MetaView;
 
-/// An operation of a caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    /// Read records, or find their offsets.
-    Read,
-    /// Append records.
-    Write,
-    Create,
-    Alter,
-    Delete,
-    Describe,
-    /// Calls between nodes: replicate, join, forward requests. A user who could mark a request as
-    /// forwarded could keep it from reaching the leader.
-    ClusterAction,
+/// The time since the last contact with the meta group; none before the metadata are caught up.
+pub(crate) type RulesAge = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
+
+/// The parts of an [`Access`].
+pub(crate) struct AccessParts {
+    /// The metadata, with the rules.
+    pub(crate) view: MetaView,
+    /// How the rules are used.
+    pub(crate) settings: CurrentAuthorization,
+    /// How old the metadata are.
+    pub(crate) rules_age: RulesAge,
+    /// Counters.
+    pub(crate) metrics: Arc<Metrics>,
 }
 
-/// The object of an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Resource<'a> {
-    Topic(&'a str),
-    Cluster,
+/// Authorization of a node. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Access(Arc<Shared>);
+
+struct Shared {
+    view: MetaView,
+    settings: CurrentAuthorization,
+    rules_age: RulesAge,
+    basis: ArcSwap<DecisionBasis>,
+    /// Held while the rules are compiled, so that it is done once.
+    compiling: Mutex<()>,
+    /// Refused calls, by what was done about it.
+    refusals: IntCounterVec,
+    log: LogLimit,
 }
 
-/// Fails with PERMISSION_DENIED if the principal may not apply the operation to the resource.
-pub(crate) fn authorize(
-    principal: &PeerIdentity,
-    operation: Operation,
-    resource: Resource<'_>,
-) -> Result<(), ApiError> {
-    let is_allowed = match (&principal.role, operation) {
-        (Role::Node(_), _) => true,
-        (Role::User(_) | Role::Operator, operation) => operation != Operation::ClusterAction,
-    };
-    if is_allowed {
+impl Access {
+    pub(crate) fn new(parts: AccessParts) -> Self {
+        let AccessParts {
+            view,
+            settings,
+            rules_age,
+            metrics,
+        } = parts;
+        let basis = DecisionBasis::new(settings.load_full(), &view.load());
+        Self(Arc::new(Shared {
+            view,
+            settings,
+            rules_age,
+            basis: ArcSwap::from_pointee(basis),
+            compiling: Mutex::new(()),
+            refusals: metrics.authorization_refusals.clone(),
+            log: LogLimit::new(REFUSAL_LOG_INTERVAL),
+        }))
+    }
+
+    /// Fails with PERMISSION_DENIED if a principal may not make a call for a resource, and with
+    /// NOT_READY if this node cannot know.
+    ///
+    /// The resource must be of the kind that the method's rule names, [`Resource::Cluster`] for a
+    /// rule that names none. Otherwise everybody is refused: a service that checks the wrong
+    /// resource does not let anybody in.
+    pub(crate) fn check(
+        &self,
+        principal: &Principal,
+        method: Method,
+        resource: Resource<'_>,
+    ) -> Result<(), ApiError> {
+        self.check_by(&self.basis(), principal, method, resource)
+    }
+
+    fn check_by(
+        &self,
+        basis: &DecisionBasis,
+        principal: &Principal,
+        method: Method,
+        resource: Resource<'_>,
+    ) -> Result<(), ApiError> {
+        let standing = || basis.standing(principal);
+        let (operation, decision) = match rule_of(method) {
+            CallRule::On(kind, operation) if kind == resource.kind() => {
+                (operation, standing().decide(operation, resource))
+            }
+            CallRule::OnSomeTopic(operation) => {
+                (operation, standing().decide_on_some_topic(operation))
+            }
+            CallRule::Filtered => return Ok(()),
+            CallRule::NodesOnly => return check_node(principal, method),
+            CallRule::On(kind, _) => {
+                let text = format!("{} was checked for another {kind}", method.path());
+                return Err(ApiError::new(Reason::Internal, text));
+            }
+        };
+        // Also before a refusal: a rule that allows it may have been added meanwhile.
+        if decision.decider == Decider::Rules && basis.mode() == AuthorizationMode::On {
+            self.check_age(basis)?;
+        }
+        if decision.is_allowed {
+            return Ok(());
+        }
+        self.refuse(basis, principal, (operation, resource))
+    }
+
+    /// Checks a metadata command that another node proposes, on behalf of the principal that it
+    /// names. Fails as [`Access::check`] does.
+    ///
+    /// A node whose certificate was stolen can name any principal, but nothing that no principal
+    /// may do, and each change has a name.
+    pub(crate) fn check_command(
+        &self,
+        on_behalf_of: Option<&Principal>,
+        command: &Command,
+    ) -> Result<(), ApiError> {
+        let basis = self.basis();
+        let wrong_name = match command {
+            Command::ChangeRules { changed_by, .. }
+            | Command::ChangeRevocations { changed_by, .. } => Some(changed_by) != on_behalf_of,
+            _ => false,
+        };
+        match (rule_of_command(command), on_behalf_of) {
+            (None, None) => Ok(()),
+            (Some((operation, resource)), Some(principal)) if !wrong_name => {
+                if basis.decide(principal, operation, resource).is_allowed {
+                    return Ok(());
+                }
+                self.refuse(&basis, principal, (operation, resource))
+            }
+            // Nodes of before 0.3.0 name no principal. They do not know the level of rules.
+            (Some(_), None) if basis.mode() == AuthorizationMode::Off && !wrong_name => Ok(()),
+            (_, _) => {
+                let text = format!(
+                    "command {} was proposed for another principal than it is for",
+                    command.name()
+                );
+                Err(ApiError::new(Reason::PermissionDenied, text))
+            }
+        }
+    }
+
+    /// What a principal may see.
+    pub(crate) fn visibility<'a>(&self, principal: &'a Principal) -> Visibility<'a> {
+        Visibility {
+            basis: self.basis(),
+            principal,
+        }
+    }
+
+    /// What decisions depend on at this moment. Compiles the rules if they have changed.
+    pub(crate) fn basis(&self) -> Arc<DecisionBasis> {
+        let shared = &*self.0;
+        let current = shared.basis.load();
+        if current.is_current(&shared.settings.load(), &shared.view.load()) {
+            return Arc::clone(&current);
+        }
+        let _compiling = shared
+            .compiling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (settings, metadata) = (shared.settings.load_full(), shared.view.load());
+        let current = shared.basis.load_full();
+        if current.is_current(&settings, &metadata) {
+            return current;
+        }
+        let new = Arc::new(DecisionBasis::new(settings, &metadata));
+        shared.basis.store(Arc::clone(&new));
+        new
+    }
+
+    /// Fails if the rules of this node are too old to decide by them: a right may have been revoked.
+    fn check_age(&self, basis: &DecisionBasis) -> Result<(), ApiError> {
+        let max_ms = basis.settings.rules_max_age_ms;
+        let age = (self.0.rules_age)();
+        if age.is_some_and(|age| age <= Duration::from_millis(max_ms)) {
+            return Ok(());
+        }
+        let text = "this node has had no contact with the meta group for too long to know the \
+                    authorization rules";
+        Err(ApiError::new(Reason::NotReady, text)
+            .with("field", "authorization.rules_max_age_ms")
+            .with("bound", max_ms))
+    }
+
+    /// Refuses a request, or only reports that.
+    fn refuse(
+        &self,
+        basis: &DecisionBasis,
+        principal: &Principal,
+        (operation, resource): (Operation, Resource<'_>),
+    ) -> Result<(), ApiError> {
+        let is_enforced = basis.mode() == AuthorizationMode::On;
+        let result = if is_enforced { "refused" } else { "reported" };
+        self.0.refusals.with_label_values(&[result]).inc();
+        if let Some(held_back) = self.0.log.pass() {
+            warn!(%principal, %operation, %resource, result, held_back, "request not authorized");
+        }
+        if !is_enforced {
+            return Ok(());
+        }
+        Err(denied(principal, operation, resource))
+    }
+}
+
+fn denied(principal: &Principal, operation: Operation, resource: Resource<'_>) -> ApiError {
+    let text = format!("{principal} is not allowed to {operation} {resource}");
+    ApiError::new(Reason::PermissionDenied, text)
+}
+
+/// Fails with PERMISSION_DENIED unless the principal is a node.
+fn check_node(principal: &Principal, method: Method) -> Result<(), ApiError> {
+    if matches!(principal, Principal::Node(_)) {
         return Ok(());
     }
-    let text = format!("{principal} is not allowed to {operation} {resource}");
+    let text = format!(
+        "{principal} is not allowed to call {}: it is for nodes",
+        method.path()
+    );
     Err(ApiError::new(Reason::PermissionDenied, text))
 }
 
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Create => "create",
-            Self::Alter => "alter",
-            Self::Delete => "delete",
-            Self::Describe => "describe",
-            Self::ClusterAction => "act as a node of",
-        })
-    }
+/// What one principal may see. For one request: later changes of the rules do not show.
+pub(crate) struct Visibility<'a> {
+    basis: Arc<DecisionBasis>,
+    principal: &'a Principal,
 }
 
-impl fmt::Display for Resource<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Topic(name) => write!(f, "topic {name:?}"),
-            Self::Cluster => f.write_str("the cluster"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn may(role: &str, operation: Operation, resource: Resource<'_>) -> bool {
-        let principal = format!("spiffe://lograft.io/ns/a/cluster/b/{role}");
-        match authorize(&principal.parse().unwrap(), operation, resource) {
-            Ok(()) => true,
-            Err(error) => {
-                assert_eq!(error.reason(), Some(Reason::PermissionDenied));
-                false
-            }
-        }
+impl Visibility<'_> {
+    /// Whether the principal may see a topic.
+    pub(crate) fn includes_topic(&self, name: &str) -> bool {
+        self.includes(Resource::Topic(name))
     }
 
-    #[test]
-    fn only_nodes_act_as_nodes() {
-        let action = |role| may(role, Operation::ClusterAction, Resource::Cluster);
-        assert!(action("node/a"));
-        assert!(!action("user/a"));
-        assert!(!action("operator"));
+    /// The error for a topic that the principal may not see, whether or not it exists.
+    pub(crate) fn hidden_topic(&self, name: &str) -> ApiError {
+        denied(self.principal, Operation::Describe, Resource::Topic(name))
     }
 
-    #[test]
-    fn every_identity_may_do_the_rest() {
-        for role in ["node/a", "user/a", "operator"] {
-            for operation in [Operation::Read, Operation::Write] {
-                assert!(may(role, operation, Resource::Topic("t")));
-            }
-            let cluster = Resource::Cluster;
-            assert!(may(role, Operation::Alter, cluster));
-            assert!(may(role, Operation::Describe, cluster));
-            assert!(may(role, Operation::Create, Resource::Topic("t")));
-            assert!(may(role, Operation::Delete, Resource::Topic("t")));
-        }
+    fn includes(&self, resource: Resource<'_>) -> bool {
+        let is_enforced = self.basis.mode() == AuthorizationMode::On;
+        let decide = || {
+            self.basis
+                .decide(self.principal, Operation::Describe, resource)
+        };
+        !is_enforced || decide().is_allowed
     }
 }

@@ -1,6 +1,7 @@
 //! The configuration of a node: a YAML file, read at the start. `dataplane/docs/config.md`
 //! documents every field with its default and bounds.
 
+mod authorization;
 mod discovery;
 mod topics;
 mod unknown_fields;
@@ -19,6 +20,8 @@ use lograft_raft::RaftTiming;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+pub(crate) use authorization::{AuthorizationFile, CurrentAuthorization};
+pub use authorization::{AuthorizationMode, AuthorizationSettings};
 pub use discovery::{DiscoverySettings, EndpointSettings, GossipSettings};
 pub use topics::TopicDefaults;
 pub(crate) use topics::TopicDefaultsSource;
@@ -101,6 +104,9 @@ pub struct NodeConfig {
     /// Log lines.
     #[serde(default)]
     pub log: LogSettings,
+    /// How the authorization rules are used.
+    #[serde(default, skip_serializing_if = "AuthorizationSettings::is_default")]
+    pub authorization: AuthorizationSettings,
     /// Fields, with dots for nesting, that a node which does not know them ignores with a warning
     /// instead of refusing the configuration. Writers of a newer version list their fields here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -322,6 +328,7 @@ impl NodeConfig {
         }
         unknown_fields::check_list(&self.ignore_if_unknown)?;
         self.discovery.check()?;
+        self.authorization.check()?;
         self.storage.check()?;
         self.topics.check()?;
         self.raft.check()

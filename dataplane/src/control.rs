@@ -9,6 +9,7 @@
 //! Each loop is a struct that holds exactly what it uses. [`ControlLoops`] builds and runs them.
 //! [`Control`] is what the rest of the node sees of control.
 
+pub(crate) mod access_admin;
 mod address_book;
 mod catch_up;
 mod checks_state;
@@ -70,6 +71,7 @@ use std::sync::Arc;
 
 use lograft_discovery::MembershipReader;
 
+use self::access_admin::AccessAdmin;
 use self::cluster_entry::ClusterEntry;
 use self::cluster_report::ClusterReporter;
 use self::leader_admin::LeaderAdmin;
@@ -132,6 +134,8 @@ pub(crate) struct Control {
     pub(crate) leader_admin: LeaderAdmin,
     /// Finalizes feature levels.
     pub(crate) levels: LevelAdmin,
+    /// Changes who may do what.
+    pub(crate) access: AccessAdmin,
     /// Accepts older disks.
     pub(crate) older_disk: OlderDisk,
     /// The nodes that discovery has found.
@@ -182,6 +186,11 @@ impl Shared {
                 view: self.view.clone(),
                 cluster: Arc::clone(&cluster),
                 transfers: transfers.clone(),
+                proposer: self.meta_handle(),
+                clock: Arc::clone(&parts.clock),
+            },
+            access: AccessAdmin {
+                view: self.view.clone(),
                 proposer: self.meta_handle(),
                 clock: parts.clock,
             },

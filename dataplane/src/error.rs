@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
+use lograft_core::acl::RuleError;
 use lograft_core::capacity::TooManyReplicas;
 use lograft_core::metadata::{MetaError, TopicId};
 use lograft_core::record_batch::BatchError;
@@ -84,6 +85,13 @@ impl ApiError {
         Self::new(Reason::InvalidArgument, format!("{field} must be {bound}"))
             .with("field", field)
             .with("bound", bound)
+    }
+
+    /// A part of an authorization rule is invalid.
+    pub(crate) fn invalid_rule(error: &RuleError) -> Self {
+        Self::new(Reason::InvalidArgument, error.to_string())
+            .with("field", error.field())
+            .with("bound", error.bound())
     }
 
     /// The topic does not exist.

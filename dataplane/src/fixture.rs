@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
 
+use crate::access::{Access, AccessParts};
 use crate::api::grpc::log_service::LogApi;
 use crate::api::grpc::status::to_wire;
 use crate::clock::SystemClock;
@@ -31,7 +32,7 @@ use crate::fatal::{FatalError, FatalSink};
 use crate::identity::Caller;
 use crate::metrics::Metrics;
 use crate::serving::engine::{LogEngine, LogEngineParts};
-use crate::serving::meta_group::{LeaderHints, ProposeMeta, ProposeMetaError};
+use crate::serving::meta_group::{LeaderHints, MetaProposal, ProposeMeta, ProposeMetaError};
 use crate::serving::replica::{PartitionKey, Replica, ReplicaMap};
 use crate::state_machine::MetaView;
 use crate::state_machine::PartitionMachine;
@@ -85,9 +86,9 @@ struct Meta {
 }
 
 impl ProposeMeta for Meta {
-    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>> {
-        let Command::AllocateProducers { count } = command else {
-            panic!("{command:?}")
+    fn propose(&self, proposal: MetaProposal) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>> {
+        let Command::AllocateProducers { count } = proposal.command else {
+            panic!("{proposal:?}")
         };
         std::future::ready(Ok(Outcome::Producers {
             first: ProducerId(1),
@@ -176,7 +177,13 @@ async fn start_node(
     let metrics = Arc::new(Metrics::new().unwrap());
     let meta = MetaView::new(metadata.clone());
     let is_current = Arc::new(AtomicBool::new(true));
-    let api = LogApi::new(LogEngine::new(LogEngineParts {
+    let access = Access::new(AccessParts {
+        view: meta.clone(),
+        settings: Arc::default(),
+        rules_age: Arc::new(|| Some(Duration::ZERO)),
+        metrics: Arc::clone(&metrics),
+    });
+    let engine = LogEngine::new(LogEngineParts {
         node: id,
         replicas,
         meta: meta.clone(),
@@ -190,7 +197,8 @@ async fn start_node(
         budgets: MemoryBudgets::within(None, tail_cache_max_bytes),
         clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
-    }));
+    });
+    let api = LogApi::new(engine, access);
     let engine = api.engine();
     tokio::spawn(serve(api, listener));
     TestNode {

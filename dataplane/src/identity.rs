@@ -1,10 +1,13 @@
 //! Who is at the other end of a connection: the SPIFFE identity in the URI SAN of its certificate,
-//! `spiffe://<trust domain>/ns/<namespace>/cluster/<cluster>/{node/<name>,user/<name>,operator}`.
+//! `spiffe://<trust domain>/ns/<namespace>/cluster/<cluster>/<principal>`. The principal is
+//! `node/<name>`, `user/<name>`, `user/<namespace>/<name>` for a user of another namespace, or
+//! `operator`.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use lograft_core::acl::{Principal, is_name};
 use lograft_core::{ClusterId, NodeId};
 use rustls_pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
@@ -17,32 +20,21 @@ pub enum IdentityError {
     /// The certificate does not decode.
     #[error("cannot decode the certificate")]
     Certificate,
-    /// There is no `spiffe://` URI among the certificate's names.
-    #[error("the certificate has no spiffe:// URI in its subject alternative names")]
+    /// There is no URI among the certificate's names.
+    #[error("the certificate has no URI in its subject alternative names")]
     Missing,
-    /// There is more than one, which SPIFFE forbids.
-    #[error("the certificate has more than one spiffe:// URI in its subject alternative names")]
+    /// There is more than one URI, which SPIFFE forbids.
+    #[error("the certificate has more than one URI in its subject alternative names")]
     Ambiguous,
     /// The URI is no identity of ours.
     #[error(
         "{uri:?} is not spiffe://<trust domain>/ns/<namespace>/cluster/<cluster>/\
-         {{node/<name>,user/<name>,operator}}"
+         {{node/<name>,user/<name>,user/<namespace>/<name>,operator}}"
     )]
     Malformed {
         /// The URI.
         uri: String,
     },
-}
-
-/// The role of an identity, with its name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// A node of the cluster.
-    Node(String),
-    /// A client.
-    User(String),
-    /// The operator.
-    Operator,
 }
 
 /// An identity.
@@ -54,8 +46,8 @@ pub struct PeerIdentity {
     pub namespace: String,
     /// The cluster's name.
     pub cluster: String,
-    /// Role and name.
-    pub role: Role,
+    /// The principal in the cluster.
+    pub principal: Arc<Principal>,
 }
 
 impl PeerIdentity {
@@ -70,7 +62,7 @@ impl PeerIdentity {
             .iter()
             .flat_map(|names| &names.value.general_names)
             .filter_map(|n| match n {
-                GeneralName::URI(uri) if uri.starts_with("spiffe://") => Some(*uri),
+                GeneralName::URI(uri) => Some(*uri),
                 _ => None,
             });
         let uri = uris.next().ok_or(IdentityError::Missing)?;
@@ -86,19 +78,19 @@ impl PeerIdentity {
             trust_domain,
             namespace,
             cluster,
-            role: _,
+            principal: _,
         } = self;
         format!("{trust_domain}/ns/{namespace}/cluster/{cluster}")
     }
 
     /// Whether this is the node of a name.
     pub fn is_node_named(&self, name: &str) -> bool {
-        matches!(&self.role, Role::Node(found) if found == name)
+        matches!(&*self.principal, Principal::Node(found) if found == name)
     }
 
-    /// Whether the role is that of a node.
-    pub const fn is_node(&self) -> bool {
-        matches!(self.role, Role::Node(_))
+    /// Whether it is a node.
+    pub fn is_node(&self) -> bool {
+        matches!(*self.principal, Principal::Node(_))
     }
 
     /// Whether both belong to the same cluster, by their certificates.
@@ -115,17 +107,12 @@ impl fmt::Display for PeerIdentity {
             trust_domain,
             namespace,
             cluster,
-            role,
+            principal,
         } = self;
         write!(
             f,
-            "spiffe://{trust_domain}/ns/{namespace}/cluster/{cluster}/"
-        )?;
-        match role {
-            Role::Node(name) => write!(f, "node/{name}"),
-            Role::User(name) => write!(f, "user/{name}"),
-            Role::Operator => f.write_str("operator"),
-        }
+            "spiffe://{trust_domain}/ns/{namespace}/cluster/{cluster}/{principal}"
+        )
     }
 }
 
@@ -139,31 +126,27 @@ impl FromStr for PeerIdentity {
     }
 }
 
+/// Reads a URI of exactly this form. Nothing is decoded, folded or trimmed: an identity has one
+/// text.
 fn parse(uri: &str) -> Option<PeerIdentity> {
-    let mut parts = uri.strip_prefix("spiffe://")?.split('/');
-    let mut named = |expected: Option<&str>| {
-        if let Some(expected) = expected {
-            (parts.next()? == expected).then_some(())?;
-        }
-        parts
-            .next()
-            .filter(|part| !part.is_empty())
-            .map(str::to_owned)
-    };
-    let trust_domain = named(None)?;
-    let namespace = named(Some("ns"))?;
-    let cluster = named(Some("cluster"))?;
-    let role = match named(None)?.as_str() {
-        "node" => Role::Node(named(None)?),
-        "user" => Role::User(named(None)?),
-        "operator" => Role::Operator,
-        _ => return None,
-    };
-    parts.next().is_none().then_some(PeerIdentity {
-        trust_domain,
-        namespace,
-        cluster,
-        role,
+    let (trust_domain, rest) = uri.strip_prefix("spiffe://")?.split_once('/')?;
+    let (namespace, rest) = rest.strip_prefix("ns/")?.split_once('/')?;
+    let (cluster, principal) = rest.strip_prefix("cluster/")?.split_once('/')?;
+    if ![trust_domain, namespace, cluster].into_iter().all(is_name) {
+        return None;
+    }
+    let principal: Principal = principal.parse().ok()?;
+    let is_second_text = matches!(
+        &principal,
+        Principal::User { namespace: Some(of), .. } if of == namespace
+    );
+    // A user of the cluster's own namespace is user/<name> and nothing else: rules for one of two
+    // texts would not hold for the other.
+    (!is_second_text).then(|| PeerIdentity {
+        trust_domain: trust_domain.to_owned(),
+        namespace: namespace.to_owned(),
+        cluster: cluster.to_owned(),
+        principal: Arc::new(principal),
     })
 }
 
@@ -195,12 +178,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_role_reads_back() {
-        for role in ["node/lograft-0", "user/alice", "operator"] {
-            let uri = format!("spiffe://lograft.io/ns/prod/cluster/main/{role}");
+    fn every_principal_reads_back() {
+        for principal in [
+            "node/lograft-0",
+            "user/alice",
+            "user/team/alice",
+            "operator",
+        ] {
+            let uri = format!("spiffe://lograft.io/ns/prod/cluster/main/{principal}");
             let identity: PeerIdentity = uri.parse().unwrap();
             assert_eq!(identity.to_string(), uri);
-            assert_eq!(identity.is_node(), role.starts_with("node/"));
+            assert_eq!(identity.is_node(), principal.starts_with("node/"));
         }
     }
 
@@ -216,6 +204,18 @@ mod tests {
             "spiffe://lograft.io/ns/a/cluster/b/operator/x",
             "spiffe://lograft.io/ns/a/cluster/b/root/x",
             "spiffe:///ns/a/cluster/b/node/x",
+            "SPIFFE://lograft.io/ns/a/cluster/b/node/x",
+            "spiffe://lograft.io/ns/a/cluster/b/user/x/",
+            "spiffe://lograft.io/ns/a/cluster/b/user/*",
+            "spiffe://lograft.io/ns/a/cluster/b/user/%61",
+            "spiffe://lograft.io/ns/a/cluster/b/user/a/x",
+            "spiffe://lograft.io/ns/a/cluster/b/User/x",
+            "spiffe://lograft.io/ns/a/cluster/b/user/x?y",
+            "spiffe://lograft.io/ns/a/cluster/b/user/x#y",
+            "spiffe://lograft.io/ns/a/cluster/../b/user/x",
+            "spiffe://lograft.io:443/ns/a/cluster/b/user/x",
+            "spiffe://user@lograft.io/ns/a/cluster/b/user/x",
+            "spiffe://lograft.io/ns/a/cluster/b//user/x",
             "spiffe://lograft.io/sa/a/cluster/b/node/x",
         ];
         for uri in refused {

@@ -61,6 +61,9 @@ pub struct Metrics {
     pub fetch_records: IntCounter,
     /// Requests forwarded to a leader, by result: `OK` or the reason.
     pub forwards: IntCounterVec,
+    /// Requests that the authorization rules refuse, by result: `refused`, or `reported` if they
+    /// were executed.
+    pub authorization_refusals: IntCounterVec,
     /// The time of an fdatasync, seconds.
     pub storage_flush_seconds: Histogram,
     /// Bytes written to the data directory.
@@ -140,6 +143,12 @@ impl Metrics {
                 r,
                 "lograft_forwarded_requests_total",
                 "Requests forwarded to a leader.",
+                "result",
+            )?,
+            authorization_refusals: counters(
+                r,
+                "lograft_authorization_refusals_total",
+                "Requests that the authorization rules refuse, executed ones included.",
                 "result",
             )?,
             storage_flush_seconds: histogram(

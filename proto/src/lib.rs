@@ -27,6 +27,13 @@ mod calls {
 #[cfg(test)]
 use calls::REQUEST_SHAPES;
 
+/// The methods of all services, for tables that must have a row for each of them.
+mod methods {
+    include!(concat!(env!("OUT_DIR"), "/lograft.methods.rs"));
+}
+
+pub use methods::Method;
+
 /// For producers and consumers.
 pub mod log {
     /// Request header that disables forwarding. If it is present, with any value, a node that is
@@ -106,6 +113,7 @@ mod tests {
             [
                 "lograft.log.v1.LogService",
                 "lograft.admin.v1.AdminService",
+                "lograft.admin.v1.AccessService",
                 "lograft.raft.v1.RaftService",
                 "lograft.raft.v1.NodeService",
             ]

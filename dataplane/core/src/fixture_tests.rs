@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::acl::{
+    Effect, Operation, Principal, RevocationChange, Rule, RuleChange, RuleError, Serial,
+};
 use crate::feature_level::FeatureLevel;
 use crate::fixtures::{Fixtures, LEVEL};
 use crate::ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence};
@@ -62,7 +65,69 @@ fn commands() -> Vec<(&'static str, Command)> {
     commands.extend(settings_commands());
     commands.extend(node_commands());
     commands.extend(partition_commands());
+    commands.extend(authorization_commands());
     commands
+}
+
+fn rule(effect: Effect, principal: &str, resource: &str) -> Rule {
+    Rule {
+        principal: principal.parse().unwrap(),
+        effect,
+        operations: [Operation::Alter, Operation::Describe]
+            .into_iter()
+            .collect(),
+        resource: resource.parse().unwrap(),
+    }
+}
+
+fn rules() -> Vec<Rule> {
+    vec![
+        rule(Effect::Allow, "user/alice", "topic:orders"),
+        rule(Effect::Deny, "user/team-a/bob", "topic:audit.*"),
+        rule(Effect::Allow, "user/team-a/*", "group:*"),
+        rule(Effect::Allow, "user/*", "cluster"),
+    ]
+}
+
+fn revocations() -> Vec<RevocationChange> {
+    let principal: Principal = "user/team-a/bob".parse().unwrap();
+    let serial: Serial = "0aff".parse().unwrap();
+    vec![
+        RevocationChange::RevokeSerial {
+            serial,
+            not_after_s: 1_900_000_000,
+        },
+        RevocationChange::RevokePrincipal {
+            principal,
+            not_before_s: 1_800_000_000,
+        },
+    ]
+}
+
+fn authorization_commands() -> Vec<(&'static str, Command)> {
+    let changes = rules().into_iter().enumerate().map(|(position, rule)| {
+        let change = if position == 1 {
+            RuleChange::Remove
+        } else {
+            RuleChange::Add
+        };
+        change(rule)
+    });
+    let rules = Command::ChangeRules {
+        changes: changes.collect(),
+        changed_by: Principal::user("admin"),
+        changed_at_ms: 1_790_000_000_000,
+    };
+    let allowed = [
+        RevocationChange::AllowSerial("ff".parse().unwrap()),
+        RevocationChange::AllowPrincipal("node/a-0".parse().unwrap()),
+    ];
+    let revocations = Command::ChangeRevocations {
+        changes: revocations().into_iter().chain(allowed).collect(),
+        changed_by: Principal::Operator,
+        changed_at_ms: 1_790_000_000_000,
+    };
+    vec![("change_rules", rules), ("change_revocations", revocations)]
 }
 
 fn topic_commands() -> Vec<(&'static str, Command)> {
@@ -389,6 +454,29 @@ fn topic_errors() -> Vec<(&'static str, TopicError)> {
     ]
 }
 
+fn rule_errors() -> Vec<(&'static str, RuleError)> {
+    let found = || "?".to_owned();
+    vec![
+        ("Principal", RuleError::Principal { found: found() }),
+        (
+            "PrincipalPattern",
+            RuleError::PrincipalPattern { found: found() },
+        ),
+        ("Resource", RuleError::Resource { found: found() }),
+        ("Operation", RuleError::Operation { found: found() }),
+        ("Serial", RuleError::Serial { found: found() }),
+        ("NoOperation", RuleError::NoOperation),
+        (
+            "OtherOperations",
+            RuleError::OtherOperations {
+                kind: "cluster".to_owned(),
+                known: "alter,describe,admin".to_owned(),
+                found: "read".to_owned(),
+            },
+        ),
+    ]
+}
+
 #[test]
 fn outcomes_keep_their_encoding() {
     let errors = [errors(), partition_errors(), level_errors()].concat();
@@ -400,6 +488,11 @@ fn outcomes_keep_their_encoding() {
         .map(|(name, error)| (*name, MetaError::Topic(error.clone())));
     samples.extend(refused.map(|(name, error)| (format!("err-{name}"), Err(error))));
     samples.extend(topic.map(|(name, error)| (format!("err-Topic-{name}"), Err(error))));
+    let rule_errors = rule_errors();
+    let rule = rule_errors
+        .iter()
+        .map(|(name, error)| (*name, MetaError::Rule(error.clone())));
+    samples.extend(rule.map(|(name, error)| (format!("err-Rule-{name}"), Err(error))));
     fixtures("outcome").check(
         &samples,
         |outcome: &MetaOutcome| Outcome::encode(outcome).unwrap(),
@@ -413,10 +506,12 @@ fn outcomes_keep_their_encoding() {
     let ok = outcomes().into_iter().map(|(name, _)| name).collect();
     assert_eq!(without("ok-", ok), unknown("\x01{\"Ok\":\"?\"}"));
     let mut all = errors.iter().map(|(name, _)| *name).collect::<Vec<_>>();
-    all.push("Topic");
+    all.extend(["Topic", "Rule"]);
     assert_eq!(without("", all), unknown("\x01{\"Err\":\"?\"}"));
     let all = topic_errors.iter().map(|(name, _)| *name).collect();
     assert_eq!(without("", all), unknown("\x01{\"Err\":{\"Topic\":\"?\"}}"));
+    let all = rule_errors.iter().map(|(name, _)| *name).collect();
+    assert_eq!(without("", all), unknown("\x01{\"Err\":{\"Rule\":\"?\"}}"));
 }
 
 /// The variants that the samples have, from their names.
@@ -515,7 +610,26 @@ fn rich_metadata() -> Metadata {
             topic: TopicId(4),
             producer: ProducerId(21),
         },
+        rules: Arc::default(),
+        revocations: Arc::default(),
     }
+}
+
+fn metadata_with_rules() -> Metadata {
+    let mut metadata = Metadata {
+        finalized_level: FeatureLevel(2),
+        ..rich_metadata()
+    };
+    let table = Arc::make_mut(&mut metadata.rules);
+    for rule in rules() {
+        let add = RuleChange::Add(rule);
+        table.change(&add, "user/admin", 1_790_000_000_000).unwrap();
+    }
+    let table = Arc::make_mut(&mut metadata.revocations);
+    for change in revocations() {
+        table.change(&change, 1_790_000_000_000);
+    }
+    metadata
 }
 
 fn metadata_with_settings() -> Metadata {
@@ -549,6 +663,7 @@ fn metadata_checkpoints_keep_their_encoding() {
             },
         ),
         ("settings", metadata_with_settings()),
+        ("rules", metadata_with_rules()),
         ("empty", Metadata::default()),
     ]);
     fixtures("metadata").check(

@@ -1,6 +1,7 @@
 //! The decisions of Lograft as pure functions and state machines: no clock, no IO, no async runtime
 //! and no global randomness. Time and random numbers are arguments.
 
+pub mod acl;
 pub mod assignment;
 pub mod capacity;
 pub mod check;

@@ -740,6 +740,41 @@ pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Number of producer ids that a node allocates from the meta group at once.
 pub const PRODUCER_IDS_BLOCK_COUNT: u32 = 64;
 
+// Authorization.
+
+/// Maximum length of a name in an identity: a user, a namespace or a node. That of a Kubernetes
+/// object.
+pub const PRINCIPAL_NAME_MAX_BYTES: usize = 253;
+/// Maximum number of authorization rules in a cluster. Each node keeps them in memory twice, as
+/// they are and compiled: some 10 MB of the longest.
+pub const ACL_RULES_MAX_COUNT: usize = 10_000;
+/// Maximum number of changes of rules in one command.
+pub const ACL_CHANGES_MAX_COUNT: usize = 1000;
+/// Maximum number of rules in one reply.
+pub const ACL_PAGE_MAX_COUNT: usize = 1000;
+/// Maximum number of super users in a node's configuration.
+pub const SUPER_USERS_MAX_COUNT: usize = 100;
+/// Default maximum age of the rules that a node decides by: the time since its last contact with
+/// the meta group. A node that is cut off for longer refuses users, since their rights may have
+/// been revoked.
+pub const ACL_AGE_DEFAULT: Duration = Duration::from_mins(1);
+/// Minimum of that age that a configuration may set: longer than an election.
+pub const ACL_AGE_MIN: Duration = Duration::from_secs(10);
+/// Maximum of that age.
+pub const ACL_AGE_MAX: Duration = Duration::from_hours(24);
+/// Time for which a stream relies on its last decision while neither rules nor settings change:
+/// the age of the rules is checked again after it.
+pub const ACL_GRANT_MAX: Duration = Duration::from_secs(1);
+/// Maximum number of revoked serial numbers in a cluster, until their certificates expire.
+pub const REVOKED_SERIALS_MAX_COUNT: usize = 10_000;
+/// Maximum number of principals in a cluster whose older certificates are revoked.
+pub const REVOKED_PRINCIPALS_MAX_COUNT: usize = 10_000;
+/// Time for which the revocation of a serial number is kept after the end of its certificate,
+/// milliseconds: more than clocks of nodes may differ.
+pub const REVOKED_SERIAL_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
+/// Maximum length of a certificate's serial number (RFC 5280), in bytes.
+pub const SERIAL_MAX_BYTES: usize = 20;
+
 // Bounds inside single components: concurrency, retries, output.
 
 /// Number of times in a row that a producer follows a redirect to another leader without backoff.

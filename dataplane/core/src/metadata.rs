@@ -1,5 +1,5 @@
 //! The cluster metadata that the meta group replicates: the cluster id, nodes, topics, partition
-//! assignments and the next ids. Only [`Metadata::apply`] changes it.
+//! assignments, authorization rules and the next ids. Only [`Metadata::apply`] changes it.
 
 mod apply;
 mod codec;
@@ -21,6 +21,7 @@ pub use codec::CodecError;
 pub use command::{Command, Growth, Outcome, Registration};
 pub use error::MetaError;
 
+use crate::acl::{RevocationTable, RuleTable};
 use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerId};
 use crate::limits::STOP_REST_MAX;
@@ -45,6 +46,10 @@ pub struct Metadata {
     pub(crate) groups: BTreeMap<GroupId, (String, PartitionId)>,
     /// The next ids to allocate.
     pub(crate) next: NextIds,
+    /// The authorization rules.
+    pub(crate) rules: Arc<RuleTable>,
+    /// The revoked certificates.
+    pub(crate) revocations: Arc<RevocationTable>,
 }
 
 /// The next id of each kind. They only grow, also over deletions, so that no id is allocated twice.
@@ -201,6 +206,8 @@ impl Default for Metadata {
                 topic: TopicId(1),
                 producer: ProducerId(1),
             },
+            rules: Arc::default(),
+            revocations: Arc::default(),
         }
     }
 }
@@ -280,6 +287,16 @@ impl Metadata {
                     partition,
                 })
         })
+    }
+
+    /// The authorization rules. The same table until one changes.
+    pub const fn rules(&self) -> &Arc<RuleTable> {
+        &self.rules
+    }
+
+    /// The revoked certificates. The same table until one changes.
+    pub const fn revocations(&self) -> &Arc<RevocationTable> {
+        &self.revocations
     }
 
     /// The next id of each kind.

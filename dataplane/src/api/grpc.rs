@@ -1,5 +1,7 @@
 //! The gRPC services of a node. They decode, authorize, call `serving` or `control`, and encode.
 
+mod access;
+pub(crate) mod access_service;
 mod admin;
 pub(crate) mod admin_service;
 mod heartbeats;

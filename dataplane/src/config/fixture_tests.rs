@@ -36,6 +36,7 @@ fn full() -> NodeConfig {
             ca: PathBuf::from("/tls/ca.crt"),
         },
         seeds: vec!["node-1.example:9501".to_owned(), "[::1]:9501".to_owned()],
+        authorization: AuthorizationSettings::default(),
         discovery: DiscoverySettings::default(),
         runtime: RuntimeSettings {
             worker_threads_count: Some(3),
@@ -145,6 +146,7 @@ fn written_by_the_operator(name: &str) -> NodeConfig {
         },
         raft: RaftSettings::default(),
         topics,
+        authorization: AuthorizationSettings::default(),
         log: if is_development {
             LogSettings {
                 level: "lograft_node=debug,info".to_owned(),

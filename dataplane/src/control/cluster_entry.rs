@@ -262,7 +262,7 @@ impl ClusterEntry {
             first_node: self.info.registration(state.token),
             level: self.level,
         };
-        let proposed = tokio::time::timeout(BOOTSTRAP_MAX, self.proposer.propose(command));
+        let proposed = tokio::time::timeout(BOOTSTRAP_MAX, self.proposer.propose(command.into()));
         let error = match proposed.await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => error,

@@ -1,11 +1,14 @@
 //! Transfers leaderships permanently: the metadata prefers the new leader from then on.
 
+use std::sync::Arc;
+
+use lograft_core::acl::Principal;
 use lograft_core::metadata::{Command, Metadata};
 use lograft_core::{GroupId, NodeId, PartitionId, Term};
 
 use super::leader_transfer::LeaderTransfer;
 use crate::error::ApiError;
-use crate::serving::meta_group::MetaHandle;
+use crate::serving::meta_group::{MetaHandle, MetaProposal};
 use crate::state_machine::MetaView;
 
 /// The group of a transfer.
@@ -35,14 +38,14 @@ impl LeaderAdmin {
     /// group has no preferred leader. Returns the new leader and its term.
     pub(crate) async fn transfer(
         &self,
-        group: TransferGroup,
-        to: NodeId,
+        (group, to): (TransferGroup, NodeId),
+        by: &Arc<Principal>,
     ) -> Result<(NodeId, Term), ApiError> {
         let group = find_group(&self.view.load(), &group, to)?;
         if group != GroupId::META {
             // Otherwise the balancing of preferred leaders would soon move it back.
             let command = Command::SetPreferredLeader { group, node: to };
-            self.proposer.propose(command).await?;
+            self.proposer.propose(MetaProposal::of(by, command)).await?;
         }
         Ok(self.transfers.transfer(group, to).await?)
     }

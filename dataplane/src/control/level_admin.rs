@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use lograft_core::acl::Principal;
 use lograft_core::metadata::{Command, Metadata};
 use lograft_core::{FeatureLevel, Reason};
 
 use super::cluster_report::ClusterReporter;
 use super::cluster_report::reports::Reports;
 use crate::error::ApiError;
-use crate::serving::meta_group::MetaHandle;
+use crate::serving::meta_group::{MetaHandle, MetaProposal};
 use crate::state_machine::MetaView;
 
 /// Finalizes feature levels. Cheap to clone.
@@ -35,6 +36,7 @@ impl LevelAdmin {
     pub(crate) async fn finalize(
         &self,
         requested: Option<FeatureLevel>,
+        by: &Arc<Principal>,
     ) -> Result<FinalizedLevel, ApiError> {
         let finalized = self.view.load().finalized_level();
         if requested.is_some_and(|level| level <= finalized) {
@@ -49,7 +51,7 @@ impl LevelAdmin {
         let is_changed = level > metadata.finalized_level();
         if is_changed {
             let command = Command::FinalizeLevel { level };
-            self.proposer.propose(command).await?;
+            self.proposer.propose(MetaProposal::of(by, command)).await?;
         }
         Ok(FinalizedLevel {
             level: self.view.load().finalized_level(),

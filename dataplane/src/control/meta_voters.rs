@@ -234,7 +234,7 @@ async fn change_membership(raft: &RaftGroup, step: Step) -> Result<(), RaftError
 
 async fn propose_all(proposer: &MetaHandle, commands: Vec<Command>) -> bool {
     for command in commands {
-        if let Err(error) = proposer.propose(command).await {
+        if let Err(error) = proposer.propose(command.into()).await {
             let error = error_chain(&error);
             warn!(error, "decommission step failed, will retry");
             return false;

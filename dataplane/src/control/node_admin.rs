@@ -1,5 +1,8 @@
 //! Registers, decommissions and recommissions nodes.
 
+use std::sync::Arc;
+
+use lograft_core::acl::Principal;
 use lograft_core::metadata::{Command, MetaError, Outcome, Registration};
 use lograft_core::{NodeId, NodeState, Reason};
 
@@ -7,7 +10,7 @@ use super::decommission::replicas_left;
 use super::peer_calls::JoinCall;
 use crate::error::ApiError;
 use crate::identity::Member;
-use crate::serving::meta_group::{MetaHandle, ProposeMetaError};
+use crate::serving::meta_group::{MetaHandle, MetaProposal, ProposeMetaError};
 use crate::state_machine::MetaView;
 
 /// Administers nodes. Cheap to clone.
@@ -57,7 +60,7 @@ impl NodeAdmin {
         }
         let registered = self
             .proposer
-            .propose(Command::RegisterNode(registration))
+            .propose(Command::RegisterNode(registration).into())
             .await?;
         let metadata = self.view.load();
         let (Outcome::Node(node), Some(cluster)) = (registered, metadata.cluster_id()) else {
@@ -78,8 +81,10 @@ impl NodeAdmin {
     pub(crate) async fn decommission(
         &self,
         node: NodeId,
+        by: &Arc<Principal>,
     ) -> Result<DecommissionProgress, ApiError> {
-        match self.proposer.propose(Command::DrainNode { node }).await {
+        let drain = MetaProposal::of(by, Command::DrainNode { node });
+        match self.proposer.propose(drain).await {
             Ok(_) | Err(ProposeMetaError::Refused(MetaError::NodeDecommissioned { .. })) => {}
             Err(error) => return Err(error.into()),
         }
@@ -94,8 +99,13 @@ impl NodeAdmin {
     }
 
     /// Cancels the decommission of a node that has not been removed yet.
-    pub(crate) async fn recommission(&self, node: NodeId) -> Result<NodeState, ApiError> {
-        self.proposer.propose(Command::UndrainNode { node }).await?;
+    pub(crate) async fn recommission(
+        &self,
+        node: NodeId,
+        by: &Arc<Principal>,
+    ) -> Result<NodeState, ApiError> {
+        let undrain = MetaProposal::of(by, Command::UndrainNode { node });
+        self.proposer.propose(undrain).await?;
         Ok(NodeState::Active)
     }
 }

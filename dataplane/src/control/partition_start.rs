@@ -80,7 +80,7 @@ impl PartitionStart {
         let proposer = self.proposer.clone();
         self.tasks.spawn_once(TaskKind::Start(group), async move {
             let command = Command::StartPartition { group };
-            let recorded = proposer.propose(command).await;
+            let recorded = proposer.propose(command.into()).await;
             if let Err(error) = &recorded {
                 let error = error_chain(error);
                 debug!(%group, error, "cannot record the partition start, will retry");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use lograft_core::acl::Principal;
 use lograft_core::metadata::Registration;
 use lograft_core::{FeatureLevel, GroupId, LogId, LogIndex, NodeId, Offset, Term};
 
@@ -129,16 +130,24 @@ pub(crate) struct JoinAnswer {
     pub(crate) members: Vec<(NodeId, Arc<str>)>,
 }
 
+/// An encoded metadata command.
+#[derive(Clone, Debug)]
+pub(crate) struct EncodedProposal {
+    pub(crate) command: Bytes,
+    /// The principal whose request it carries out.
+    pub(crate) on_behalf_of: Option<Arc<Principal>>,
+}
+
 /// Calls to other nodes over their peer ports.
 ///
 /// A call with a `timeout` MUST fail after it by itself. Calls MAY be repeated: each of them is
 /// idempotent, except `propose_meta`, where the command decides.
 pub(crate) trait PeerCalls: Send + Sync + 'static {
-    /// Proposes an encoded metadata command on a node that leads the meta group.
+    /// Proposes a metadata command on a node that leads the meta group.
     fn propose_meta(
         &self,
         route: CallRoute,
-        command: Bytes,
+        proposal: EncodedProposal,
         timeout: Duration,
     ) -> PeerAnswer<AppliedCommand>;
 

@@ -17,11 +17,11 @@ use tokio::time::{Instant, timeout_at};
 use super::catch_up::CatchUp;
 use super::leader_lookup::LeaderLookup;
 use super::local_member::LocalMember;
-use super::peer_calls::{AppliedCommand, PeerCallError, PeerCalls, PeerFailure};
+use super::peer_calls::{AppliedCommand, EncodedProposal, PeerCallError, PeerCalls, PeerFailure};
 use crate::clock::Clock;
 use crate::error::ApiError;
 use crate::error_text::error_chain;
-use crate::serving::meta_group::{ProposeMeta, ProposeMetaError};
+use crate::serving::meta_group::{MetaProposal, ProposeMeta, ProposeMetaError};
 use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
 
@@ -54,8 +54,8 @@ pub(crate) struct MetaProposer {
 }
 
 impl ProposeMeta for MetaProposer {
-    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>> {
-        Box::pin(self.propose_until(command, Instant::now() + META_PROPOSE_MAX))
+    fn propose(&self, proposal: MetaProposal) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>> {
+        Box::pin(self.propose_until(proposal, Instant::now() + META_PROPOSE_MAX))
     }
 
     fn check_current(&self) -> Result<(), ApiError> {
@@ -79,17 +79,31 @@ impl ProposeMeta for MetaProposer {
 }
 
 impl MetaProposer {
+    /// The time since this node's last contact with the meta group; none before its metadata are
+    /// caught up.
+    pub(crate) fn metadata_age(&self) -> Option<Duration> {
+        let meta = self.replicas.meta()?;
+        meta.raft.contact_age().filter(|_| self.catch_up.is_done())
+    }
+
     async fn propose_until(
         &self,
-        command: Command,
+        proposal: MetaProposal,
         deadline: Instant,
     ) -> Result<Outcome, ProposeMetaError> {
+        let MetaProposal {
+            command,
+            on_behalf_of,
+        } = proposal;
         self.check_level(&command)
             .map_err(ProposeMetaError::Refused)?;
-        let bytes: Bytes = command.encode().map_err(|e| encode_failed(&e))?.into();
+        let encoded = EncodedProposal {
+            command: command.encode().map_err(|e| encode_failed(&e))?.into(),
+            on_behalf_of,
+        };
         let mut pause = META_BACKOFF_MIN;
         loop {
-            let text = match self.attempt(&bytes).await {
+            let text = match self.attempt(&encoded).await {
                 ProposeAttempt::Applied(index, Ok(outcome)) => {
                     if is_read_afterwards(&command) {
                         self.wait_applied(index, deadline).await?;
@@ -140,7 +154,7 @@ impl MetaProposer {
         }
     }
 
-    async fn attempt(&self, command: &Bytes) -> ProposeAttempt {
+    async fn attempt(&self, proposal: &EncodedProposal) -> ProposeAttempt {
         let Some(me) = self.member.node() else {
             return ProposeAttempt::NotProposed(NOT_A_MEMBER.to_owned());
         };
@@ -148,8 +162,8 @@ impl MetaProposer {
         // but must be able to propose its new address.
         match self.leaders.leader_of(GroupId::META) {
             None => ProposeAttempt::NotProposed("the meta group has no known leader".to_owned()),
-            Some((leader, _)) if leader == me => self.attempt_here(command).await,
-            Some((leader, _)) => self.attempt_at(leader, command).await,
+            Some((leader, _)) if leader == me => self.attempt_here(&proposal.command).await,
+            Some((leader, _)) => self.attempt_at(leader, proposal).await,
         }
     }
 
@@ -188,13 +202,13 @@ impl MetaProposer {
         }
     }
 
-    async fn attempt_at(&self, leader: NodeId, command: &Bytes) -> ProposeAttempt {
+    async fn attempt_at(&self, leader: NodeId, proposal: &EncodedProposal) -> ProposeAttempt {
         let Some(route) = self.member.route_to(leader) else {
             return ProposeAttempt::NotProposed(NOT_A_MEMBER.to_owned());
         };
         let proposed = self
             .peers
-            .propose_meta(route, command.clone(), META_ATTEMPT_MAX);
+            .propose_meta(route, proposal.clone(), META_ATTEMPT_MAX);
         match proposed.await {
             Ok(answer) => applied_elsewhere(answer),
             Err(error) => not_applied(leader, error),

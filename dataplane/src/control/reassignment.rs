@@ -149,7 +149,7 @@ impl Reassignment {
     }
 
     async fn propose(&self, command: Command) -> Result<(), String> {
-        let proposed = self.proposer.propose(command).await;
+        let proposed = self.proposer.propose(command.into()).await;
         proposed.map(drop).map_err(|error| error_chain(&error))
     }
 }

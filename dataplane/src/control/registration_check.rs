@@ -44,7 +44,7 @@ impl RegistrationCheck {
         let (node, proposer) = (node.id, self.proposer.clone());
         self.tasks.spawn_once(TaskKind::Registration, async move {
             let command = Command::UpdateNode { node, registration };
-            let updated = proposer.propose(command).await;
+            let updated = proposer.propose(command.into()).await;
             match &updated {
                 Ok(_) => info!("node registration updated"),
                 Err(error) => {

@@ -188,7 +188,7 @@ impl ReplicaRepair {
         let storage = self.aside.storage.clone();
         self.tasks.spawn_once(TaskKind::Repair(group), async move {
             let reported = proposer
-                .propose(Command::ReportDamage { group, node })
+                .propose(Command::ReportDamage { group, node }.into())
                 .await;
             if let Err(error) = reported {
                 let error = error_chain(&error);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use lograft_core::acl::Principal;
 use lograft_core::limits::{
     PREPARE_STOP_POLL_INTERVAL, PREPARE_STOP_TRANSFER_MAX, PREPARE_STOP_TRANSFERS_MAX_COUNT,
     STOP_REST_MAX, STOP_REST_RENEW_MAX,
@@ -19,7 +20,7 @@ use super::leader_transfer::LeaderTransfer;
 use super::stop_check::{StopCheck, check_stop};
 use crate::clock::Clock;
 use crate::error_text::error_chain;
-use crate::serving::meta_group::{MetaHandle, ProposeMetaError};
+use crate::serving::meta_group::{MetaHandle, MetaProposal, ProposeMetaError};
 use crate::state_machine::MetaView;
 
 /// Error of preparing a stop.
@@ -46,7 +47,11 @@ pub(crate) struct StopPreparation {
 impl StopPreparation {
     /// Checks whether a node may be stopped, and transfers its leaderships if all majorities
     /// survive. Returns within about `PREPARE_STOP_TRANSFER_MAX`. May be repeated.
-    pub(crate) async fn prepare(&self, node: NodeId) -> Result<StopCheck, StopError> {
+    pub(crate) async fn prepare(
+        &self,
+        node: NodeId,
+        by: &Arc<Principal>,
+    ) -> Result<StopCheck, StopError> {
         let state = self.view.load().node(node).map(|node| node.state);
         match state {
             None => return Err(StopError::UnknownNode(node)),
@@ -60,7 +65,7 @@ impl StopPreparation {
             return Ok(check);
         }
         let deadline = Instant::now() + PREPARE_STOP_TRANSFER_MAX;
-        self.rest(node).await.map_err(StopError::Propose)?;
+        self.rest(node, by).await.map_err(StopError::Propose)?;
         // A new leader needs a moment until it can serve and knows the progress of its followers.
         while !check.is_ready() && Instant::now() < deadline {
             if check.keeps_majorities() {
@@ -86,7 +91,7 @@ impl StopPreparation {
 
     /// Excludes the node from the balancing of leaders for a while: preferred leaderships would
     /// otherwise return to it before it is stopped.
-    async fn rest(&self, node: NodeId) -> Result<(), ProposeMetaError> {
+    async fn rest(&self, node: NodeId, by: &Arc<Principal>) -> Result<(), ProposeMetaError> {
         let now_ms = self.clock.now_ms();
         let metadata = self.view.load();
         let left = metadata
@@ -98,8 +103,9 @@ impl StopPreparation {
         }
         let rest_ms = i64::try_from(STOP_REST_MAX.as_millis()).unwrap_or(i64::MAX);
         let until_ms = now_ms.saturating_add(rest_ms);
+        let command = Command::RestNode { node, until_ms };
         self.proposer
-            .propose(Command::RestNode { node, until_ms })
+            .propose(MetaProposal::of(by, command))
             .await
             .map(drop)
     }

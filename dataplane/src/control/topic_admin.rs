@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lograft_core::acl::Principal;
 use lograft_core::limits::{
     LEADER_POLL_INTERVAL, REPLICATION_FACTOR_DEFAULT_COUNT, TOPIC_ASSIGNMENT_ATTEMPTS_MAX_COUNT,
     TOPIC_READY_DEFAULT, TOPIC_READY_MAX,
@@ -16,7 +17,7 @@ use super::leader_lookup::LeaderLookup;
 use super::placement::Placement;
 use crate::config::TopicDefaultsSource;
 use crate::error::ApiError;
-use crate::serving::meta_group::{MetaHandle, ProposeMetaError};
+use crate::serving::meta_group::{MetaHandle, MetaProposal, ProposeMetaError};
 use crate::state_machine::MetaView;
 
 /// Changes topics. Cheap to clone.
@@ -64,7 +65,11 @@ pub(crate) fn ready_timeout(timeout_ms: u32) -> Duration {
 impl TopicAdmin {
     /// Creates a topic. Returns whether all of its partitions had a leader in time; the topic
     /// exists in either case.
-    pub(crate) async fn create(&self, topic: NewTopic) -> Result<bool, ApiError> {
+    pub(crate) async fn create(
+        &self,
+        topic: NewTopic,
+        by: &Arc<Principal>,
+    ) -> Result<bool, ApiError> {
         let NewTopic {
             name,
             partitions,
@@ -85,7 +90,7 @@ impl TopicAdmin {
         if self.view.load().topic(&name).is_some() {
             return Err(MetaError::TopicExists { name }.into());
         }
-        self.propose_placed(|metadata| {
+        self.propose_placed(by, |metadata| {
             let factor = replication_factor.unwrap_or_else(|| default_factor(metadata));
             let assignment = self.placement.place(metadata, partitions, factor)?;
             Ok(Command::CreateTopic {
@@ -101,7 +106,11 @@ impl TopicAdmin {
 
     /// Changes a topic. Returns whether all of its partitions had a leader in time; the change is
     /// made in either case.
-    pub(crate) async fn alter(&self, change: TopicChange) -> Result<bool, ApiError> {
+    pub(crate) async fn alter(
+        &self,
+        change: TopicChange,
+        by: &Arc<Principal>,
+    ) -> Result<bool, ApiError> {
         let TopicChange {
             name,
             partitions,
@@ -110,7 +119,7 @@ impl TopicAdmin {
             ready_timeout,
         } = change;
         self.check_level(&settings)?;
-        self.propose_placed(|metadata| {
+        self.propose_placed(by, |metadata| {
             Ok(Command::AlterTopic {
                 name: name.clone(),
                 retention: retention.or_else(|| changed_retention(metadata, &name, &settings)),
@@ -124,8 +133,9 @@ impl TopicAdmin {
     }
 
     /// Deletes a topic and its records.
-    pub(crate) async fn delete(&self, name: String) -> Result<(), ApiError> {
-        self.proposer.propose(Command::DeleteTopic { name }).await?;
+    pub(crate) async fn delete(&self, name: String, by: &Arc<Principal>) -> Result<(), ApiError> {
+        let proposal = MetaProposal::of(by, Command::DeleteTopic { name });
+        self.proposer.propose(proposal).await?;
         Ok(())
     }
 
@@ -147,12 +157,13 @@ impl TopicAdmin {
     /// decommissioned in the meantime.
     async fn propose_placed(
         &self,
+        by: &Arc<Principal>,
         command: impl Fn(&Metadata) -> Result<Command, ApiError>,
     ) -> Result<(), ApiError> {
         let mut attempts = 1;
         loop {
-            let command = command(&self.view.load())?;
-            match self.proposer.propose(command).await {
+            let proposal = MetaProposal::of(by, command(&self.view.load())?);
+            match self.proposer.propose(proposal).await {
                 Ok(_) => return Ok(()),
                 Err(ProposeMetaError::Refused(MetaError::NodeDecommissioned { .. }))
                     if attempts < TOPIC_ASSIGNMENT_ATTEMPTS_MAX_COUNT =>

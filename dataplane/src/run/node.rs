@@ -24,7 +24,8 @@ use super::ports::{Addresses, Ports};
 use super::sampler::NodeSampler;
 use super::services::Services;
 use super::{disk, services, stop};
-use crate::config::{NodeConfig, Zone, ZoneFile};
+use crate::access::{Access, AccessParts};
+use crate::config::{AuthorizationFile, CurrentAuthorization, NodeConfig, Zone, ZoneFile};
 use crate::control::{Control, NodeInfo};
 use crate::fatal::{FatalCell, FatalError};
 use crate::health::{Health, Readiness};
@@ -77,6 +78,7 @@ impl Node {
             watchdog,
         } = OpenDisk::open(&config, &env, &fatal).await?;
         let (info, zone_file) = node_info(&config, addresses);
+        let (authorization, authorization_file) = AuthorizationFile::new(&config);
         let (book, addresses_known) = watch::channel(AddressBook::new());
         let pool = env.peer_pool(capacity, &tls, &metrics, addresses_known);
         let history = DiskHistory::open(&config, &env, &storage, pool.exchange()).await?;
@@ -93,6 +95,7 @@ impl Node {
         let (control, loops) = resources.control((&config, info), env, book);
         let mut tasks = JoinSet::new();
         tasks.spawn(zone_file.watch());
+        tasks.spawn(authorization_file.watch());
         discovery.spawn(&mut tasks, &control);
         metrics.set_sampler(Arc::new(NodeSampler::new(&control, &tls)));
         let services = Services::new(services::ServiceParts {
@@ -100,6 +103,7 @@ impl Node {
             storage: storage.clone(),
             budgets,
             pool,
+            access: access(&control, authorization, &metrics),
             metrics: Arc::clone(&metrics),
         });
         let readiness = watch::Sender::new(Readiness::Waiting("the node is starting".to_owned()));
@@ -246,6 +250,17 @@ fn capacity(config: &NodeConfig, host: HostLimits) -> Result<Capacity, TooFewFil
         "capacity of the node"
     );
     Ok(capacity)
+}
+
+/// Authorization by the metadata that control keeps up to date.
+fn access(control: &Control, settings: CurrentAuthorization, metrics: &Arc<Metrics>) -> Access {
+    let proposer = Arc::clone(&control.proposer);
+    Access::new(AccessParts {
+        view: control.view.clone(),
+        settings,
+        rules_age: Arc::new(move || proposer.metadata_age()),
+        metrics: Arc::clone(metrics),
+    })
 }
 
 /// Name and addresses of the node, and the task that keeps its zone up to date.

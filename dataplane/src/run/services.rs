@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use lograft_core::MemoryBudgets;
+use lograft_proto::admin::v1::access_service_server::AccessServiceServer;
 use lograft_proto::admin::v1::admin_service_server::AdminServiceServer;
 use lograft_proto::log::v1::log_service_server::LogServiceServer;
 use lograft_storage::Storage;
@@ -15,6 +16,8 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tonic_reflection::server::Builder as Reflection;
 
 use super::error::RunError;
+use crate::access::Access;
+use crate::api::grpc::access_service::AccessApi;
 use crate::api::grpc::admin_service::AdminApi;
 use crate::api::grpc::late::Late;
 use crate::api::grpc::log_service::LogApi;
@@ -35,6 +38,7 @@ pub(super) struct ServiceParts {
     pub(super) storage: Storage,
     pub(super) budgets: MemoryBudgets,
     pub(super) pool: PeerPool,
+    pub(super) access: Access,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -46,10 +50,11 @@ pub(super) struct Services {
 }
 
 /// The services whose health is reported, and the node as a whole under the empty name.
-const TOLD: [&str; 3] = [
+const TOLD: [&str; 4] = [
     "",
     LogServiceServer::<LogApi>::NAME,
     AdminServiceServer::<AdminApi>::NAME,
+    AccessServiceServer::<AccessApi>::NAME,
 ];
 
 impl Services {
@@ -67,8 +72,11 @@ impl Services {
     }
 
     fn shared(&self) -> Routes {
+        let ServiceParts {
+            control, access, ..
+        } = &self.parts;
         Routes::new(Late::new(Arc::clone(&self.log)))
-            .add_service(AdminApi::server(self.parts.control.clone()))
+            .add_service(AdminApi::server(control.clone(), access.clone()))
     }
 
     /// For users, the operator and nodes.
@@ -83,6 +91,10 @@ impl Services {
         Ok(self
             .shared()
             .add_service(health)
+            .add_service(AccessApi::server(
+                self.parts.control.clone(),
+                self.parts.access.clone(),
+            ))
             .add_service(reflection().build_v1().map_err(RunError::Reflection)?)
             .add_service(reflection().build_v1alpha().map_err(RunError::Reflection)?))
     }
@@ -95,7 +107,7 @@ impl Services {
                 Arc::new(control.clone()),
                 control.exchange.clone(),
             ))
-            .add_service(NodeApi::server(control.clone()))
+            .add_service(NodeApi::server(control.clone(), self.parts.access.clone()))
     }
 
     /// Publishes control's readiness until dropped; builds the log service once
@@ -141,9 +153,10 @@ fn log_service(parts: &ServiceParts, member: Member) -> LogServiceServer<LogApi>
         storage,
         budgets,
         pool,
+        access,
         metrics,
     } = parts;
-    LogApi::new(LogEngine::new(LogEngineParts {
+    let engine = LogEngine::new(LogEngineParts {
         node: member.node,
         replicas: control.replicas.clone(),
         meta: control.view.clone(),
@@ -155,6 +168,6 @@ fn log_service(parts: &ServiceParts, member: Member) -> LogServiceServer<LogApi>
         budgets: *budgets,
         clock: Arc::new(control.exchange.clone()),
         metrics: Arc::clone(metrics),
-    }))
-    .server()
+    });
+    LogApi::new(engine, access.clone()).server()
 }

@@ -93,6 +93,7 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
+    use lograft_core::acl::Principal;
 
     fn target(is_forwarded: bool) -> Target {
         Target {
@@ -100,6 +101,7 @@ mod tests {
             topic_id: None,
             partition: 0,
             is_forwarded,
+            principal: Arc::new(Principal::Operator),
         }
     }
 

@@ -174,6 +174,7 @@ impl Locator {
             topic_id,
             partition,
             is_forwarded: _,
+            principal: _,
         } = target;
         let metadata = self.meta.load();
         let current = metadata.topic(topic).map(|found| found.id);
@@ -336,6 +337,8 @@ pub(crate) fn is_about_leaders(error: &ApiError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use lograft_core::acl::Principal;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -397,6 +400,7 @@ mod tests {
             topic_id: None,
             partition: 0,
             is_forwarded: false,
+            principal: Arc::new(Principal::Operator),
         };
         let error = final_error(lost, &target, Safety::Once);
         assert_eq!(error.reason(), Some(Reason::Timeout));

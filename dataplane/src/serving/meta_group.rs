@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use lograft_core::acl::Principal;
 use lograft_core::metadata::{Command, MetaError, Outcome};
 use lograft_core::{GroupId, NodeId, Reason, Term};
 
@@ -38,11 +39,40 @@ impl From<ProposeMetaError> for ApiError {
     }
 }
 
+/// A command to propose.
+#[derive(Clone, Debug)]
+pub(crate) struct MetaProposal {
+    pub(crate) command: Command,
+    /// The principal whose request the command carries out; none for the work of the node itself.
+    /// The leader's node checks its right too.
+    pub(crate) on_behalf_of: Option<Arc<Principal>>,
+}
+
+impl MetaProposal {
+    /// A command that carries out a request of a principal.
+    pub(crate) fn of(principal: &Arc<Principal>, command: Command) -> Self {
+        Self {
+            command,
+            on_behalf_of: Some(Arc::clone(principal)),
+        }
+    }
+}
+
+impl From<Command> for MetaProposal {
+    /// The work of the node itself.
+    fn from(command: Command) -> Self {
+        Self {
+            command,
+            on_behalf_of: None,
+        }
+    }
+}
+
 /// Proposes commands to the meta group, wherever its leader is.
 pub(crate) trait ProposeMeta: Send + Sync + 'static {
     /// Commits a command. Returns once this node has applied it too, so that a read of the metadata
     /// that follows sees the change. `Unavailable` with TIMEOUT means that the outcome is unknown.
-    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>>;
+    fn propose(&self, proposal: MetaProposal) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>>;
 
     /// Whether this node's copy of the metadata is current: it has been caught up since the start,
     /// and is at most `limits::METADATA_AGE_MAX` old. NOT_READY if it is not.

@@ -105,6 +105,7 @@ fn target(request: &ListOffsetsRequest, partition: u32, is_forwarded: bool) -> T
         topic_id: request.topic_id,
         partition,
         is_forwarded,
+        principal: Arc::clone(&request.principal),
     }
 }
 

@@ -28,7 +28,7 @@ impl ProducerIds {
             let command = Command::AllocateProducers {
                 count: PRODUCER_IDS_BLOCK_COUNT,
             };
-            let Outcome::Producers { first, count } = meta.propose(command).await? else {
+            let Outcome::Producers { first, count } = meta.propose(command.into()).await? else {
                 return Err(ApiError::new(
                     Reason::Internal,
                     "the meta group allocated no producer ids",
@@ -54,7 +54,7 @@ mod tests {
     use futures_util::future::BoxFuture;
 
     use super::*;
-    use crate::serving::meta_group::ProposeMetaError;
+    use crate::serving::meta_group::{MetaProposal, ProposeMetaError};
 
     #[derive(Default)]
     struct Meta {
@@ -62,9 +62,12 @@ mod tests {
     }
 
     impl ProposeMeta for Meta {
-        fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>> {
-            let Command::AllocateProducers { count } = command else {
-                panic!("{command:?}")
+        fn propose(
+            &self,
+            proposal: MetaProposal,
+        ) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>> {
+            let Command::AllocateProducers { count } = proposal.command else {
+                panic!("{proposal:?}")
             };
             let asked = self.asked.fetch_add(1, Ordering::Relaxed);
             let first = ProducerId(1 + asked * 1000);
@@ -90,7 +93,7 @@ mod tests {
     struct NoMajority;
 
     impl ProposeMeta for NoMajority {
-        fn propose(&self, _: Command) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>> {
+        fn propose(&self, _: MetaProposal) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>> {
             Box::pin(async {
                 tokio::time::sleep(META_PROPOSE_MAX).await;
                 let (reason, text) = (Reason::NoLeader, String::new());

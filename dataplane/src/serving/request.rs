@@ -1,9 +1,11 @@
 //! Requests of clients and their results, as every protocol and every hop between nodes carries
 //! them. Payloads are `Bytes`: they move from the connection to the log and back without a copy.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lograft_core::acl::Principal;
 use lograft_core::metadata::TopicId;
 use lograft_core::record::Header;
 use lograft_core::{Offset, ProducerStamp, Record, Term};
@@ -18,6 +20,9 @@ pub(crate) struct Target {
     /// Whether another node has forwarded the request. It is not forwarded a second time: two nodes
     /// that each take the other for the leader would send it back and forth.
     pub(crate) is_forwarded: bool,
+    /// The principal whose request it is. It goes along when the request is forwarded, and the other
+    /// node checks it too.
+    pub(crate) principal: Arc<Principal>,
 }
 
 /// Appends one batch to a partition.
@@ -182,6 +187,8 @@ pub(crate) struct ListOffsetsRequest {
     /// Also find the first offset of this time or later, milliseconds since the Unix epoch.
     pub(crate) timestamp_ms: Option<i64>,
     pub(crate) is_forwarded: bool,
+    /// The principal whose request it is.
+    pub(crate) principal: Arc<Principal>,
 }
 
 /// The bounds of a partition.

@@ -131,7 +131,7 @@ async fn a_certificate_without_one_identity_of_this_cluster_is_refused() {
     let (_dir, tls) = node(&ca, "node/a");
     let other = "spiffe://lograft.io/ns/test/cluster/other/user/alice".to_owned();
     let cases = [
-        (vec![], "no spiffe:// URI"),
+        (vec![], "has no URI"),
         (vec![other], "another cluster"),
         (vec![uri("user/a"), uri("user/b")], "more than one"),
         (vec!["spiffe://lograft.io/x".to_owned()], "is not spiffe://"),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use lograft_core::acl::Principal;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::WebPkiSupportedAlgorithms;
@@ -15,7 +16,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::Port;
-use crate::identity::{IdentityError, PeerIdentity, Role};
+use crate::identity::{IdentityError, PeerIdentity};
 
 /// Why a certificate of the right CA is refused all the same.
 #[derive(thiserror::Error)]
@@ -143,8 +144,8 @@ impl ServerCertVerifier for CheckNode {
             self.algorithms.all,
         )?;
         let identity = check(end_entity, &self.own, true)?;
-        match (&self.name, &identity.role) {
-            (Some(name), Role::Node(found)) if **name != **found => {
+        match (&self.name, &*identity.principal) {
+            (Some(name), Principal::Node(found)) if **name != **found => {
                 let name = Arc::clone(name);
                 Err(Refused::OtherNode { identity, name }.into())
             }

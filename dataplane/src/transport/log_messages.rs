@@ -34,6 +34,7 @@ pub(super) fn append(request: AppendRequest) -> proto::ProduceRequest {
         request_id: 0,
         forwarded: true,
         topic_id: target.topic_id.map(|id| id.0),
+        principal: target.principal.to_string(),
     }
 }
 
@@ -124,6 +125,7 @@ pub(super) fn fetch(request: FetchRequest) -> proto::FetchRequest {
         format: format(records_or_batches),
         forwarded: true,
         topic_id: target.topic_id.map(|id| id.0),
+        principal: target.principal.to_string(),
     }
 }
 
@@ -146,6 +148,7 @@ pub(super) fn consume(request: ConsumeRequest) -> proto::ConsumeRequest {
         max_records: max_records.unwrap_or(0),
         forwarded: true,
         topic_id: target.topic_id.map(|id| id.0),
+        principal: target.principal.to_string(),
     }
 }
 
@@ -230,6 +233,7 @@ pub(super) fn list_offsets(request: ListOffsetsRequest) -> proto::ListOffsetsReq
         partitions,
         timestamp_ms,
         is_forwarded: _,
+        principal,
     } = request;
     proto::ListOffsetsRequest {
         topic,
@@ -237,6 +241,7 @@ pub(super) fn list_offsets(request: ListOffsetsRequest) -> proto::ListOffsetsReq
         timestamp_ms,
         forwarded: true,
         topic_id: topic_id.map(|id| id.0),
+        principal: principal.to_string(),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::stream::StreamExt;
 use lograft_core::limits::GRPC_MESSAGE_MAX_BYTES;
 use lograft_core::metadata::Registration;
@@ -23,8 +22,8 @@ use crate::control::known_leaders::LeaderChange;
 use crate::control::node_report::NodeReport;
 use crate::control::peer_calls::{AcceptedGroups, FencedReplica};
 use crate::control::peer_calls::{
-    AppliedCommand, CallRoute, JoinAnswer, JoinCall, LeaderChangeStream, LeaderMove, PeerAnswer,
-    PeerCallError, PeerCalls, PeerFailure,
+    AppliedCommand, CallRoute, EncodedProposal, JoinAnswer, JoinCall, LeaderChangeStream,
+    LeaderMove, PeerAnswer, PeerCallError, PeerCalls, PeerFailure,
 };
 use crate::convert::{self, Route};
 use crate::error_text::error_chain;
@@ -34,12 +33,17 @@ impl PeerCalls for PeerPool {
     fn propose_meta(
         &self,
         route: CallRoute,
-        command: Bytes,
+        proposal: EncodedProposal,
         timeout: Duration,
     ) -> PeerAnswer<AppliedCommand> {
+        let EncodedProposal {
+            command,
+            on_behalf_of,
+        } = proposal;
         let request = proto::ProposeMetaRequest {
             route: Some(route_to_proto(route, GroupId::META)),
             command,
+            principal: on_behalf_of.map_or_else(String::new, |principal| principal.to_string()),
         };
         let limit = Limit("ProposeMeta", timeout);
         let answer = call(self.node(route.to), limit, |mut node| async move {

@@ -13,8 +13,9 @@ use lograft_discovery::gossip::key_file_text;
 use lograft_discovery::net::{BoxFuture, Resolver};
 use lograft_node::clock::{Clock, SystemClock};
 use lograft_node::config::{
-    AdvertiseConfig, DiscoverySettings, GossipSettings, ListenConfig, LogFormat, LogSettings,
-    NodeConfig, RaftSettings, RuntimeSettings, StorageSettings, TlsConfig, TopicDefaults,
+    AdvertiseConfig, AuthorizationSettings, DiscoverySettings, GossipSettings, ListenConfig,
+    LogFormat, LogSettings, NodeConfig, RaftSettings, RuntimeSettings, StorageSettings, TlsConfig,
+    TopicDefaults,
 };
 use lograft_node::exchange::NodeExchange;
 use lograft_node::health::Readiness;
@@ -36,6 +37,7 @@ use tonic::transport::Channel;
 
 use crate::pki::Ca;
 use crate::process::Process;
+use crate::user_channel::{self, client_tls, try_connect};
 
 /// How long anything may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -68,6 +70,8 @@ pub(crate) struct Cluster {
     /// If set, the seed of the nodes that are added from now on is [`SEEDS_NAME`], which is looked
     /// up here.
     pub(crate) names: Option<Names>,
+    /// How the nodes that are added from now on use the authorization rules.
+    pub(crate) authorization: AuthorizationSettings,
     /// The file system of the nodes that are added from now on, if not the real one.
     pub(crate) fs: Option<FaultFs>,
     pool: PeerPool,
@@ -118,9 +122,9 @@ impl Cluster {
             .try_init();
         let ca = Ca::new();
         let dir = tempfile::tempdir().unwrap();
+        let book = watch::Sender::new(AddressBook::new());
         let tls = Arc::new(Tls::load(certificates(&ca, &dir.path().join("tester"))).unwrap());
         let metrics = Arc::new(Metrics::new().unwrap());
-        let book = watch::Sender::new(AddressBook::new());
         let pool = PeerPool::new(
             Arc::new(TcpNet),
             tls,
@@ -136,6 +140,7 @@ impl Cluster {
             replicas_max_count: None,
             gossip: false,
             names: None,
+            authorization: AuthorizationSettings::default(),
             fs: None,
             pool,
             _book: book,
@@ -274,6 +279,7 @@ impl Cluster {
             },
             raft: RaftSettings::default(),
             topics: TopicDefaults::default(),
+            authorization: self.authorization.clone(),
             ignore_if_unknown: Vec::new(),
             ignored: Vec::new(),
             file: None,
@@ -484,30 +490,17 @@ impl Cluster {
         answer
     }
 
-    /// Connects to a port with a certificate of the cluster's CA for this role, and waits for the
-    /// server's first bytes: a refusal comes after a TLS 1.3 client's handshake.
-    pub(crate) async fn connect_as(&self, role: &str, to: SocketAddr) -> std::io::Result<()> {
-        use rustls_pki_types::pem::PemObject;
-        use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-        use tokio::io::AsyncReadExt;
-        let leaf = self.ca.issue(&[crate::pki::uri(role)]);
-        let mut roots = rustls::RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(self.ca.pem().as_bytes()).unwrap())
-            .unwrap();
-        let mut config = rustls::ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(
-                vec![CertificateDer::from_pem_slice(leaf.cert.as_bytes()).unwrap()],
-                PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap(),
-            )
-            .unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let io = tokio::net::TcpStream::connect(to).await?;
-        let name = "localhost".try_into().unwrap();
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        // The server's HTTP/2 settings.
-        connector.connect(name, io).await?.read_u8().await.map(drop)
+    /// Connects to a port with a certificate of the cluster's CA for this principal.
+    pub(crate) async fn connect_as(&self, principal: &str, to: SocketAddr) -> std::io::Result<()> {
+        let leaf = self.ca.issue(&[crate::pki::uri(principal)]);
+        try_connect(client_tls(&self.ca, Some(&leaf)), to).await
+    }
+
+    /// A channel of a principal to a node's client port.
+    pub(crate) fn channel_of(&self, principal: &str, at: usize) -> Channel {
+        let leaf = self.ca.issue(&[crate::pki::uri(principal)]);
+        let tls = client_tls(&self.ca, Some(&leaf));
+        user_channel::channel(tls, self.members[at].addresses.client)
     }
 
     pub(crate) async fn bootstrap(&self, at: usize) -> Result<admin::BootstrapReply, Status> {

@@ -136,6 +136,7 @@ async fn an_upgrade_goes_back_until_it_is_finalized() {
 async fn offer(cluster: &Cluster, command: Vec<u8>) -> Result<Outcome, MetaError> {
     let cluster_id: lograft_core::ClusterId = CLUSTER_ID.parse().unwrap();
     let request = raft::ProposeMetaRequest {
+        principal: String::new(),
         route: Some(raft::Route {
             cluster_id: cluster_id.to_bytes().to_vec().into(),
             from_node: 1,

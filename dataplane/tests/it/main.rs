@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod authorization;
 mod clocks;
 mod cluster;
 mod control;
@@ -22,6 +23,7 @@ mod older_disk;
 mod ports;
 mod prepare_stop;
 mod process;
+mod user_channel;
 
 #[path = "../support/pki.rs"]
 mod pki;

@@ -1,5 +1,6 @@
 //! Applying commands to the metadata.
 
+mod authorization;
 mod nodes;
 mod partitions;
 mod topics;
@@ -85,6 +86,16 @@ impl Metadata {
             Command::RemoveNode { node } => self.remove_node(*node),
             Command::UndrainNode { node } => self.undrain_node(*node),
             Command::RestNode { node, until_ms } => self.rest_node(*node, *until_ms),
+            Command::ChangeRules {
+                changes,
+                changed_by,
+                changed_at_ms,
+            } => self.change_rules(changes, changed_by, *changed_at_ms),
+            Command::ChangeRevocations {
+                changes,
+                changed_by: _,
+                changed_at_ms,
+            } => self.change_revocations(changes, *changed_at_ms),
             Command::FinalizeLevel { level } => {
                 self.finalized_level = self.finalized_level.max(*level);
                 Ok(Outcome::Done)

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Metadata, NextIds, Node, Topic};
+use crate::acl::{RevocationTable, RuleTable, StoredRule};
 use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, PartitionId};
 use crate::offset::LogIndex;
@@ -64,6 +65,10 @@ struct StoredMetadata<N, T> {
     next: NextIds,
     nodes: Vec<N>,
     topics: Vec<T>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<StoredRule>,
+    #[serde(default, skip_serializing_if = "RevocationTable::is_empty")]
+    revocations: RevocationTable,
 }
 
 pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
@@ -93,6 +98,16 @@ fn decode_version<T: DeserializeOwned>(bytes: &[u8], newest: u8) -> Result<T, Co
     }
 }
 
+fn rules_of(stored: Vec<StoredRule>) -> Result<RuleTable, CodecError> {
+    let mut rules = RuleTable::default();
+    for rule in stored {
+        if !rules.insert_stored(rule) {
+            return Err(CodecError::Inconsistent { what: "rule" });
+        }
+    }
+    Ok(rules)
+}
+
 impl Metadata {
     /// Encodes the metadata for a checkpoint.
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
@@ -103,6 +118,8 @@ impl Metadata {
             next: self.next,
             nodes: self.nodes.values().collect(),
             topics: self.topics.values().map(AsRef::as_ref).collect(),
+            rules: self.rules.iter().collect(),
+            revocations: (*self.revocations).clone(),
         };
         let version = if self.finalized_level == FeatureLevel::ZERO {
             VERSION
@@ -124,6 +141,8 @@ impl Metadata {
             topics: BTreeMap::new(),
             groups: BTreeMap::new(),
             next: stored.next,
+            rules: Arc::new(rules_of(stored.rules)?),
+            revocations: Arc::new(stored.revocations),
         };
         for node in stored.nodes {
             let is_allocated = node.id < metadata.next.node;

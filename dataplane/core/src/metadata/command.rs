@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{self, CodecError};
 use super::{MetaError, RegistrationToken, TopicId};
+use crate::acl::{Principal, RevocationChange, RuleChange};
 use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId, ProducerId};
 use crate::retention::RetentionPolicy;
@@ -148,6 +149,24 @@ pub enum Command {
         /// The end of the exclusion, milliseconds since the Unix epoch.
         until_ms: i64,
     },
+    /// Changes the authorization rules, all changes or none. Feature level 2.
+    ChangeRules {
+        /// The changes, in order.
+        changes: Vec<RuleChange>,
+        /// The principal that asked for them.
+        changed_by: Principal,
+        /// The time, milliseconds since the Unix epoch.
+        changed_at_ms: i64,
+    },
+    /// Changes which certificates are revoked, all changes or none. Feature level 2.
+    ChangeRevocations {
+        /// The changes, in order.
+        changes: Vec<RevocationChange>,
+        /// The principal that asked for them.
+        changed_by: Principal,
+        /// The time, milliseconds since the Unix epoch.
+        changed_at_ms: i64,
+    },
     /// Finalizes a feature level. A lower level than the finalized one changes nothing.
     FinalizeLevel {
         /// The level.
@@ -235,6 +254,7 @@ impl Command {
                     .map(|key| key.info().level.max(FeatureLevel(1)));
                 reset.fold(settings.level(), FeatureLevel::max)
             }
+            Self::ChangeRules { .. } | Self::ChangeRevocations { .. } => FeatureLevel(2),
             Self::InitCluster { .. }
             | Self::FinalizeLevel { .. }
             | Self::RegisterNode(_)
@@ -277,6 +297,8 @@ impl Command {
             Self::RemoveNode { .. } => "remove_node",
             Self::UndrainNode { .. } => "undrain_node",
             Self::RestNode { .. } => "rest_node",
+            Self::ChangeRules { .. } => "change_rules",
+            Self::ChangeRevocations { .. } => "change_revocations",
         }
     }
 

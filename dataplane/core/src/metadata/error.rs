@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::acl::RuleError;
 use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId};
 use crate::reason::Reason;
@@ -59,6 +60,9 @@ pub enum MetaError {
     /// A setting of the topic is invalid.
     #[error(transparent)]
     Topic(#[from] TopicError),
+    /// An authorization rule is invalid. Feature level 2.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
     /// The topic already exists.
     #[error("topic {name} already exists")]
     TopicExists {
@@ -213,6 +217,7 @@ impl MetaError {
             | Self::BadCount { .. }
             | Self::BadAssignment { .. }
             | Self::NotReplica { .. }
+            | Self::Rule(_)
             | Self::OtherTarget { .. } => Reason::InvalidArgument,
             Self::LimitExceeded { .. } => Reason::LimitExceeded,
             Self::Topic(error) => error.reason(),
@@ -237,6 +242,7 @@ impl MetaError {
             | Self::BadCount { field, .. }
             | Self::LimitExceeded { field, .. } => Some(field),
             Self::Topic(error) => Some(error.field()),
+            Self::Rule(error) => Some(error.field()),
             Self::BadAssignment { .. } => Some("assignment"),
             Self::NotReplica { .. } | Self::OnlyReplica { .. } | Self::OtherRepair { .. } => {
                 Some("node")
@@ -256,6 +262,7 @@ impl MetaError {
                 Some(format!("1..={max}"))
             }
             Self::Topic(error) => Some(error.bound()),
+            Self::Rule(error) => Some(error.bound()),
             Self::TooFewNodes { needed, .. } => Some(needed.to_string()),
             Self::NotFinalized { level, .. } => Some(format!("feature level {level} or newer")),
             Self::UnknownLevel { known, .. } => Some(format!("0..={known}")),

@@ -20,7 +20,7 @@ pub(crate) use topics::{alter_topic, create_topic, delete_topic, describe_topic,
 
 /// Rejects calls while the node belongs to no cluster, or has not caught up with its own. The two
 /// have different reasons: a caller may bootstrap only a node that belongs to no cluster.
-fn check_member(control: &Control) -> Result<(), ApiError> {
+pub(super) fn check_member(control: &Control) -> Result<(), ApiError> {
     let is_member = control.member.get().is_some();
     if is_member && control.view.load().cluster_id().is_some() {
         return Ok(());

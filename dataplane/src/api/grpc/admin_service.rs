@@ -1,24 +1,48 @@
 //! The admin service: changes and describes the cluster. On the client port for operators, and on
 //! the peer port for joining nodes. Any node answers; it proposes changes to the meta group.
 
+use std::sync::Arc;
+
+use lograft_core::acl::{Principal, Resource};
+use lograft_proto::Method;
 use lograft_proto::admin::v1 as proto;
 use lograft_proto::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
-use tonic::{Request, Response, Status};
+use tonic::{Extensions, Request, Response, Status};
 
 use super::admin;
-use super::principal::{authorize_call, authorize_node};
-use crate::access::{Operation, Resource};
+use super::principal::{authorize_call, principal};
+use crate::access::Access;
 use crate::control::Control;
+use crate::error::ApiError;
 
 /// The admin service of a node.
 pub(crate) struct AdminApi {
     control: Control,
+    access: Access,
 }
 
 impl AdminApi {
     /// The service over a node's control.
-    pub(crate) fn server(control: Control) -> AdminServiceServer<Self> {
-        AdminServiceServer::new(Self { control })
+    pub(crate) fn server(control: Control, access: Access) -> AdminServiceServer<Self> {
+        AdminServiceServer::new(Self { control, access })
+    }
+
+    /// Checks that the caller may make a call of the cluster, and returns its principal.
+    fn authorize(
+        &self,
+        extensions: &Extensions,
+        method: Method,
+    ) -> Result<Arc<Principal>, ApiError> {
+        authorize_call(&self.access, extensions, (method, Resource::Cluster))
+    }
+
+    /// Checks that the caller may make a call of a topic, and returns its principal.
+    fn authorize_topic(
+        &self,
+        extensions: &Extensions,
+        (method, topic): (Method, &str),
+    ) -> Result<Arc<Principal>, ApiError> {
+        authorize_call(&self.access, extensions, (method, Resource::Topic(topic)))
     }
 }
 
@@ -30,14 +54,14 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::BootstrapRequest>,
     ) -> Answer<proto::BootstrapReply> {
-        authorize_call(request.extensions(), Operation::Alter, Resource::Cluster)?;
+        self.authorize(request.extensions(), Method::AdminBootstrap)?;
         admin::bootstrap(&self.control, request.into_inner())
             .await
             .map(Response::new)
     }
 
     async fn join(&self, request: Request<proto::JoinRequest>) -> Answer<proto::JoinReply> {
-        authorize_node(request.extensions())?;
+        self.authorize(request.extensions(), Method::AdminJoin)?;
         admin::join(&self.control, request.into_inner())
             .await
             .map(Response::new)
@@ -47,9 +71,9 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::CreateTopicRequest>,
     ) -> Answer<proto::CreateTopicReply> {
-        let topic = Resource::Topic(&request.get_ref().name);
-        authorize_call(request.extensions(), Operation::Create, topic)?;
-        admin::create_topic(&self.control, request.into_inner())
+        let asked = (Method::AdminCreateTopic, &*request.get_ref().name);
+        let by = self.authorize_topic(request.extensions(), asked)?;
+        admin::create_topic(&self.control, request.into_inner(), &by)
             .await
             .map(Response::new)
     }
@@ -58,9 +82,9 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::AlterTopicRequest>,
     ) -> Answer<proto::AlterTopicReply> {
-        let topic = Resource::Topic(&request.get_ref().name);
-        authorize_call(request.extensions(), Operation::Alter, topic)?;
-        admin::alter_topic(&self.control, request.into_inner())
+        let asked = (Method::AdminAlterTopic, &*request.get_ref().name);
+        let by = self.authorize_topic(request.extensions(), asked)?;
+        admin::alter_topic(&self.control, request.into_inner(), &by)
             .await
             .map(Response::new)
     }
@@ -69,9 +93,9 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::DeleteTopicRequest>,
     ) -> Answer<proto::DeleteTopicReply> {
-        let topic = Resource::Topic(&request.get_ref().name);
-        authorize_call(request.extensions(), Operation::Delete, topic)?;
-        admin::delete_topic(&self.control, request.into_inner())
+        let asked = (Method::AdminDeleteTopic, &*request.get_ref().name);
+        let by = self.authorize_topic(request.extensions(), asked)?;
+        admin::delete_topic(&self.control, request.into_inner(), &by)
             .await
             .map(Response::new)
     }
@@ -80,16 +104,17 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::ListTopicsRequest>,
     ) -> Answer<proto::ListTopicsReply> {
-        authorize_call(request.extensions(), Operation::Describe, Resource::Cluster)?;
-        Ok(Response::new(admin::list_topics(&self.control)?))
+        let principal = principal(request.extensions())?;
+        let visible = self.access.visibility(principal);
+        Ok(Response::new(admin::list_topics(&self.control, &visible)?))
     }
 
     async fn describe_topic(
         &self,
         request: Request<proto::DescribeTopicRequest>,
     ) -> Answer<proto::DescribeTopicReply> {
-        let topic = Resource::Topic(&request.get_ref().name);
-        authorize_call(request.extensions(), Operation::Describe, topic)?;
+        let asked = (Method::AdminDescribeTopic, &*request.get_ref().name);
+        self.authorize_topic(request.extensions(), asked)?;
         admin::describe_topic(&self.control, &request.into_inner())
             .await
             .map(Response::new)
@@ -99,18 +124,21 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::DescribeClusterRequest>,
     ) -> Answer<proto::DescribeClusterReply> {
-        authorize_call(request.extensions(), Operation::Describe, Resource::Cluster)?;
-        admin::describe_cluster(&self.control, &request.into_inner())
-            .await
-            .map(Response::new)
+        let principal = self.authorize(request.extensions(), Method::AdminDescribeCluster)?;
+        let visible = self.access.visibility(&principal);
+        let mut reply = admin::describe_cluster(&self.control, &request.into_inner()).await?;
+        reply
+            .partitions
+            .retain(|partition| visible.includes_topic(&partition.topic));
+        Ok(Response::new(reply))
     }
 
     async fn transfer_leadership(
         &self,
         request: Request<proto::TransferLeadershipRequest>,
     ) -> Answer<proto::TransferLeadershipReply> {
-        authorize_call(request.extensions(), Operation::Alter, Resource::Cluster)?;
-        admin::transfer_leadership(&self.control, request.into_inner())
+        let by = self.authorize(request.extensions(), Method::AdminTransferLeadership)?;
+        admin::transfer_leadership(&self.control, request.into_inner(), &by)
             .await
             .map(Response::new)
     }
@@ -119,8 +147,8 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::DecommissionNodeRequest>,
     ) -> Answer<proto::DecommissionNodeReply> {
-        authorize_call(request.extensions(), Operation::Alter, Resource::Cluster)?;
-        admin::decommission_node(&self.control, &request.into_inner())
+        let by = self.authorize(request.extensions(), Method::AdminDecommissionNode)?;
+        admin::decommission_node(&self.control, &request.into_inner(), &by)
             .await
             .map(Response::new)
     }
@@ -129,8 +157,8 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::RecommissionNodeRequest>,
     ) -> Answer<proto::RecommissionNodeReply> {
-        authorize_call(request.extensions(), Operation::Alter, Resource::Cluster)?;
-        admin::recommission_node(&self.control, &request.into_inner())
+        let by = self.authorize(request.extensions(), Method::AdminRecommissionNode)?;
+        admin::recommission_node(&self.control, &request.into_inner(), &by)
             .await
             .map(Response::new)
     }
@@ -139,8 +167,8 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::PrepareStopRequest>,
     ) -> Answer<proto::PrepareStopReply> {
-        authorize_call(request.extensions(), Operation::Alter, Resource::Cluster)?;
-        admin::prepare_stop(&self.control, &request.into_inner())
+        let by = self.authorize(request.extensions(), Method::AdminPrepareStop)?;
+        admin::prepare_stop(&self.control, &request.into_inner(), &by)
             .await
             .map(Response::new)
     }
@@ -149,7 +177,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::AcceptOlderDiskRequest>,
     ) -> Answer<proto::AcceptOlderDiskReply> {
-        authorize_call(request.extensions(), Operation::Alter, Resource::Cluster)?;
+        self.authorize(request.extensions(), Method::AdminAcceptOlderDisk)?;
         admin::accept_older_disk(&self.control, request.into_inner())
             .await
             .map(Response::new)
@@ -159,8 +187,8 @@ impl AdminService for AdminApi {
         &self,
         request: Request<proto::FinalizeLevelRequest>,
     ) -> Answer<proto::FinalizeLevelReply> {
-        authorize_call(request.extensions(), Operation::Alter, Resource::Cluster)?;
-        admin::finalize_level(&self.control, &request.into_inner())
+        let by = self.authorize(request.extensions(), Method::AdminFinalizeLevel)?;
+        admin::finalize_level(&self.control, &request.into_inner(), &by)
             .await
             .map(Response::new)
     }

@@ -5,16 +5,20 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use lograft_core::acl::{Principal, Resource};
 use lograft_core::limits::{GRPC_MESSAGE_MAX_BYTES, LOG_REQUEST_MAX_BYTES, TOPICS_MAX_COUNT};
+use lograft_proto::Method;
 use lograft_proto::log::NO_FORWARD_HEADER;
 use lograft_proto::log::v1 as proto;
 use lograft_proto::log::v1::log_service_server::{LogService, LogServiceServer};
+use tokio::time::Instant;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
+use super::log::decode;
 use super::log::encode::{self, ProduceTag};
-use super::log::{decode, produce_stream::ProduceStream};
-use super::principal::{authorize_call, authorize_node, principal};
-use crate::access::{Operation, Resource};
+use super::log::produce_stream::{ProduceStream, StreamCaller};
+use super::principal::{ForwardMarks, authorize_call, on_behalf_of, principal};
+use crate::access::{Access, Grant};
 use crate::error::ApiError;
 use crate::serving::append::append;
 use crate::serving::engine::LogEngine;
@@ -26,12 +30,14 @@ use crate::serving::offsets::list_offsets;
 #[derive(Clone)]
 pub(crate) struct LogApi {
     engine: Arc<LogEngine>,
+    access: Access,
 }
 
 impl LogApi {
-    pub(crate) fn new(engine: LogEngine) -> Self {
+    pub(crate) fn new(engine: LogEngine, access: Access) -> Self {
         Self {
             engine: Arc::new(engine),
+            access,
         }
     }
 
@@ -48,17 +54,29 @@ impl LogApi {
     }
 }
 
-/// Checks a request for a topic. Only nodes may mark a request as forwarded.
-fn authorize_topic(
-    extensions: &Extensions,
-    operation: Operation,
-    topic: &str,
-    is_forwarded: bool,
-) -> Result<(), ApiError> {
-    if is_forwarded {
-        authorize_node(extensions)?;
+impl LogApi {
+    /// Checks a request for a topic. Returns the principal whose request it is.
+    fn authorize_topic(
+        &self,
+        extensions: &Extensions,
+        method: Method,
+        (topic, marks): (&str, ForwardMarks<'_>),
+    ) -> Result<Arc<Principal>, ApiError> {
+        let principal = on_behalf_of(principal(extensions)?, marks)?;
+        self.access
+            .check(&principal, method, Resource::Topic(topic))?;
+        Ok(principal)
     }
-    authorize_call(extensions, operation, Resource::Topic(topic))
+}
+
+/// The marks of a forwarded request.
+macro_rules! marks {
+    ($message:expr) => {
+        ForwardMarks {
+            is_forwarded: $message.forwarded,
+            principal: &$message.principal,
+        }
+    };
 }
 
 type FetchReplies = BoxStream<'static, Result<proto::FetchReply, Status>>;
@@ -73,10 +91,10 @@ impl LogService for LogApi {
         request: Request<proto::ProduceRequest>,
     ) -> Result<Response<proto::ProduceReply>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let (topic, is_forwarded) = (&message.topic, message.forwarded);
-        authorize_topic(&extensions, Operation::Write, topic, is_forwarded)?;
+        let asked = (&*message.topic, marks!(message));
+        let principal = self.authorize_topic(&extensions, Method::LogProduce, asked)?;
         let tag = ProduceTag::of(&message);
-        let appended = append(&self.engine, decode::append(message)?).await?;
+        let appended = append(&self.engine, decode::append(message, principal)?).await?;
         Ok(Response::new(encode::appended(tag, appended)))
     }
 
@@ -84,13 +102,15 @@ impl LogService for LogApi {
         &self,
         request: Request<Streaming<proto::ProduceRequest>>,
     ) -> Result<Response<ProduceStream>, Status> {
-        let principal = Arc::clone(principal(request.extensions())?);
-        let refuses_to_forward = request.metadata().contains_key(NO_FORWARD_HEADER);
+        let caller = StreamCaller {
+            principal: Arc::clone(principal(request.extensions())?),
+            grant: Grant::new(self.access.clone(), Method::LogProduceStream),
+            refuses_to_forward: request.metadata().contains_key(NO_FORWARD_HEADER),
+        };
         Ok(Response::new(ProduceStream::new(
             Arc::clone(&self.engine),
-            principal,
+            caller,
             request.into_inner(),
-            refuses_to_forward,
         )))
     }
 
@@ -99,9 +119,9 @@ impl LogService for LogApi {
         request: Request<proto::FetchRequest>,
     ) -> Result<Response<proto::FetchReply>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let (topic, is_forwarded) = (&message.topic, message.forwarded);
-        authorize_topic(&extensions, Operation::Read, topic, is_forwarded)?;
-        let fetched = fetch(&self.engine, decode::fetch(message)?).await?;
+        let asked = (&*message.topic, marks!(message));
+        let principal = self.authorize_topic(&extensions, Method::LogFetch, asked)?;
+        let fetched = fetch(&self.engine, decode::fetch(message, principal)?).await?;
         Ok(Response::new(encode::fetched(fetched)))
     }
 
@@ -110,11 +130,23 @@ impl LogService for LogApi {
         request: Request<proto::ConsumeRequest>,
     ) -> Result<Response<FetchReplies>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let (topic, is_forwarded) = (&message.topic, message.forwarded);
-        authorize_topic(&extensions, Operation::Read, topic, is_forwarded)?;
-        let chunks = consume(&self.engine, decode::consume(message)?).await?;
-        let replies = chunks.map(|chunk| chunk.map(encode::fetched).map_err(Status::from));
-        Ok(Response::new(replies.boxed()))
+        let asked = (&*message.topic, marks!(message));
+        let principal = self.authorize_topic(&extensions, Method::LogConsume, asked)?;
+        let topic = message.topic.clone();
+        let request = decode::consume(message, Arc::clone(&principal))?;
+        let chunks = consume(&self.engine, request).await?;
+        let mut grant = Grant::new(self.access.clone(), Method::LogConsume);
+        // A right that is taken away ends the stream before its next records.
+        let replies = chunks.map(move |chunk| {
+            grant.check(&principal, &topic, Instant::now())?;
+            chunk.map(encode::fetched).map_err(Status::from)
+        });
+        let until_failed = replies.scan(false, |has_failed, reply| {
+            let next = (!*has_failed).then_some(reply);
+            *has_failed |= matches!(next, Some(Err(_)));
+            std::future::ready(next)
+        });
+        Ok(Response::new(until_failed.boxed()))
     }
 
     async fn list_offsets(
@@ -122,9 +154,10 @@ impl LogService for LogApi {
         request: Request<proto::ListOffsetsRequest>,
     ) -> Result<Response<proto::ListOffsetsReply>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let (topic, is_forwarded) = (&message.topic, message.forwarded);
-        authorize_topic(&extensions, Operation::Read, topic, is_forwarded)?;
-        let found = list_offsets(&self.engine, decode::list_offsets(message)).await?;
+        let asked = (&*message.topic, marks!(message));
+        let principal = self.authorize_topic(&extensions, Method::LogListOffsets, asked)?;
+        let request = decode::list_offsets(message, principal);
+        let found = list_offsets(&self.engine, request).await?;
         Ok(Response::new(encode::offsets(found)))
     }
 
@@ -132,7 +165,8 @@ impl LogService for LogApi {
         &self,
         request: Request<proto::GetMetadataRequest>,
     ) -> Result<Response<proto::GetMetadataReply>, Status> {
-        authorize_call(request.extensions(), Operation::Describe, Resource::Cluster)?;
+        let principal = principal(request.extensions())?;
+        let visible = self.access.visibility(principal);
         let proto::GetMetadataRequest {
             topics,
             allow_stale,
@@ -144,7 +178,7 @@ impl LogService for LogApi {
         if !allow_stale {
             self.engine.check_metadata()?;
         }
-        let reply = encode::metadata(&ClusterView::of(&self.engine), topics);
+        let reply = encode::metadata(&ClusterView::of(&self.engine), topics, &visible);
         Ok(Response::new(reply))
     }
 
@@ -152,7 +186,8 @@ impl LogService for LogApi {
         &self,
         request: Request<proto::InitProducerRequest>,
     ) -> Result<Response<proto::InitProducerReply>, Status> {
-        authorize_call(request.extensions(), Operation::Write, Resource::Cluster)?;
+        let call = (Method::LogInitProducer, Resource::Cluster);
+        authorize_call(&self.access, request.extensions(), call)?;
         let id = self.engine.next_producer_id().await?;
         Ok(Response::new(proto::InitProducerReply {
             producer_id: id.get(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use lograft_core::limits::READING_INTERVAL;
-use lograft_core::metadata::Outcome;
+use lograft_core::metadata::{Command, Outcome};
 use lograft_core::{GroupId, NodeId};
 use lograft_proto::raft::v1 as proto;
 use lograft_proto::raft::v1::node_service_server::{NodeService, NodeServiceServer};
@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 use super::peer_checks::{check_route, check_sender, find_group};
 use super::principal::authorize_node;
 use super::status::{not_proposed, outcome_unknown, to_wire, transfer_failed, unencodable};
+use crate::access::Access;
 use crate::control::Control;
 use crate::control::known_leaders::{LeaderChange, LedGroups, leader_changes};
 use crate::control::meta_repair::MetaEviction;
@@ -28,12 +29,25 @@ use crate::transport::node_report;
 /// Hands requests to control.
 pub(crate) struct NodeApi {
     control: Control,
+    access: Access,
 }
 
 impl NodeApi {
     /// The service over a node's control.
-    pub(crate) fn server(control: Control) -> NodeServiceServer<Self> {
-        NodeServiceServer::new(Self { control })
+    pub(crate) fn server(control: Control, access: Access) -> NodeServiceServer<Self> {
+        NodeServiceServer::new(Self { control, access })
+    }
+
+    /// Checks a command, unless this version cannot read it: the proposer refuses it then.
+    fn authorize_command(&self, command: &[u8], principal: &str) -> Result<(), ApiError> {
+        let Ok(command) = Command::decode(command) else {
+            return Ok(());
+        };
+        let principal = match principal {
+            "" => None,
+            named => Some(named.parse().map_err(|e| ApiError::invalid_rule(&e))?),
+        };
+        self.access.check_command(principal.as_ref(), &command)
     }
 
     fn admit(&self, route: Option<&proto::Route>) -> Result<Route, Status> {
@@ -50,8 +64,13 @@ impl NodeService for NodeApi {
         request: Request<proto::ProposeMetaRequest>,
     ) -> Result<Response<proto::ProposeMetaReply>, Status> {
         authorize_node(request.extensions())?;
-        let proto::ProposeMetaRequest { route, command } = request.into_inner();
+        let proto::ProposeMetaRequest {
+            route,
+            command,
+            principal,
+        } = request.into_inner();
         self.admit(route.as_ref())?;
+        self.authorize_command(&command, &principal)?;
         match self.control.proposer.attempt_for_peer(&command).await {
             ProposeAttempt::Applied(index, result) => {
                 let outcome = Outcome::encode(&result).map_err(|error| unencodable(&error))?;

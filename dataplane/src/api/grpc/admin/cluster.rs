@@ -1,5 +1,8 @@
 //! The cluster as a whole, and leaderships.
 
+use std::sync::Arc;
+
+use lograft_core::acl::Principal;
 use lograft_core::{FeatureLevel, GroupId, NodeId, PartitionId};
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
@@ -27,9 +30,10 @@ pub(crate) async fn describe_cluster(
 pub(crate) async fn finalize_level(
     control: &Control,
     request: &proto::FinalizeLevelRequest,
+    by: &Arc<Principal>,
 ) -> Result<proto::FinalizeLevelReply, Status> {
     check_member(control)?;
-    let finalized = control.levels.finalize(request.level.map(FeatureLevel));
+    let finalized = control.levels.finalize(request.level.map(FeatureLevel), by);
     let FinalizedLevel { level, is_changed } = finalized.await?;
     Ok(proto::FinalizeLevelReply {
         finalized_level: level.get(),
@@ -40,6 +44,7 @@ pub(crate) async fn finalize_level(
 pub(crate) async fn transfer_leadership(
     control: &Control,
     request: proto::TransferLeadershipRequest,
+    by: &Arc<Principal>,
 ) -> Result<proto::TransferLeadershipReply, Status> {
     check_member(control)?;
     let proto::TransferLeadershipRequest {
@@ -56,7 +61,7 @@ pub(crate) async fn transfer_leadership(
     };
     let (leader, term) = control
         .leader_admin
-        .transfer(group, NodeId(to_node))
+        .transfer((group, NodeId(to_node)), by)
         .await?;
     Ok(proto::TransferLeadershipReply {
         leader_node: leader.get(),

@@ -1,5 +1,8 @@
 //! Bootstrap, join and decommission of nodes.
 
+use std::sync::Arc;
+
+use lograft_core::acl::Principal;
 use lograft_core::metadata::Registration;
 use lograft_core::{ClusterId, FeatureLevel, NodeId};
 use lograft_proto::admin::v1 as proto;
@@ -61,13 +64,14 @@ pub(crate) async fn join(
 pub(crate) async fn decommission_node(
     control: &Control,
     request: &proto::DecommissionNodeRequest,
+    by: &Arc<Principal>,
 ) -> Result<proto::DecommissionNodeReply, Status> {
     check_member(control)?;
     let node = NodeId(request.node_id);
     let DecommissionProgress {
         state,
         replicas_left,
-    } = control.nodes.decommission(node).await?;
+    } = control.nodes.decommission(node, by).await?;
     Ok(proto::DecommissionNodeReply {
         state: node_state(state).into(),
         replicas_left: u32::try_from(replicas_left).unwrap_or(u32::MAX),
@@ -77,9 +81,13 @@ pub(crate) async fn decommission_node(
 pub(crate) async fn recommission_node(
     control: &Control,
     request: &proto::RecommissionNodeRequest,
+    by: &Arc<Principal>,
 ) -> Result<proto::RecommissionNodeReply, Status> {
     check_member(control)?;
-    let state = control.nodes.recommission(NodeId(request.node_id)).await?;
+    let state = control
+        .nodes
+        .recommission(NodeId(request.node_id), by)
+        .await?;
     Ok(proto::RecommissionNodeReply {
         state: node_state(state).into(),
     })

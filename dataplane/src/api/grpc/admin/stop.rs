@@ -1,6 +1,9 @@
 //! Preparing the stop of a node.
 
+use std::sync::Arc;
+
 use lograft_core::NodeId;
+use lograft_core::acl::Principal;
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
@@ -13,10 +16,11 @@ use crate::error::ApiError;
 pub(crate) async fn prepare_stop(
     control: &Control,
     request: &proto::PrepareStopRequest,
+    by: &Arc<Principal>,
 ) -> Result<proto::PrepareStopReply, Status> {
     check_member(control)?;
     let node = NodeId(request.node_id);
-    let check = control.stops.prepare(node).await.map_err(failed)?;
+    let check = control.stops.prepare(node, by).await.map_err(failed)?;
     Ok(reply(node, check))
 }
 

@@ -1,11 +1,15 @@
 //! Topics: create, alter, delete, list, describe.
 
+use std::sync::Arc;
+
 use lograft_core::RetentionPolicy;
+use lograft_core::acl::Principal;
 use lograft_core::topic_config::{SettingValue, SettingsChange};
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
 use super::{check_member, encode};
+use crate::access::Visibility;
 use crate::control::Control;
 use crate::control::topic_admin::{NewTopic, TopicChange, ready_timeout};
 use crate::error::ApiError;
@@ -13,6 +17,7 @@ use crate::error::ApiError;
 pub(crate) async fn create_topic(
     control: &Control,
     request: proto::CreateTopicRequest,
+    by: &Arc<Principal>,
 ) -> Result<proto::CreateTopicReply, Status> {
     check_member(control)?;
     let proto::CreateTopicRequest {
@@ -31,7 +36,7 @@ pub(crate) async fn create_topic(
         retention: retention.map(policy),
         ready_timeout: ready_timeout(timeout_ms),
     };
-    let ready = control.topics.create(topic).await?;
+    let ready = control.topics.create(topic, by).await?;
     let topic = Some(described(control, &name).await?);
     Ok(proto::CreateTopicReply { topic, ready })
 }
@@ -39,6 +44,7 @@ pub(crate) async fn create_topic(
 pub(crate) async fn alter_topic(
     control: &Control,
     request: proto::AlterTopicRequest,
+    by: &Arc<Principal>,
 ) -> Result<proto::AlterTopicReply, Status> {
     check_member(control)?;
     let proto::AlterTopicRequest {
@@ -56,7 +62,7 @@ pub(crate) async fn alter_topic(
         retention: retention.map(policy),
         ready_timeout: ready_timeout(timeout_ms),
     };
-    let ready = control.topics.alter(change).await?;
+    let ready = control.topics.alter(change, by).await?;
     let topic = Some(described(control, &name).await?);
     Ok(proto::AlterTopicReply { topic, ready })
 }
@@ -64,16 +70,23 @@ pub(crate) async fn alter_topic(
 pub(crate) async fn delete_topic(
     control: &Control,
     request: proto::DeleteTopicRequest,
+    by: &Arc<Principal>,
 ) -> Result<proto::DeleteTopicReply, Status> {
     check_member(control)?;
-    control.topics.delete(request.name).await?;
+    control.topics.delete(request.name, by).await?;
     Ok(proto::DeleteTopicReply {})
 }
 
-pub(crate) fn list_topics(control: &Control) -> Result<proto::ListTopicsReply, Status> {
+pub(crate) fn list_topics(
+    control: &Control,
+    visible: &Visibility<'_>,
+) -> Result<proto::ListTopicsReply, Status> {
     check_member(control)?;
     let metadata = control.view.load();
-    let topics = metadata.topics().map(|topic| proto::TopicSummary {
+    let shown = metadata
+        .topics()
+        .filter(|topic| visible.includes_topic(&topic.name));
+    let topics = shown.map(|topic| proto::TopicSummary {
         name: topic.name.clone(),
         topic_id: topic.id.0,
         partitions: topic.partition_count(),

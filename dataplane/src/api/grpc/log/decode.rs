@@ -1,8 +1,10 @@
 //! Requests of the log service from their messages. Fields that every request of a kind must have
 //! are checked here, bounds in `serving`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use lograft_core::acl::Principal;
 use lograft_core::metadata::TopicId;
 use lograft_core::record::Header;
 use lograft_core::{Offset, ProducerEpoch, ProducerId, ProducerStamp, Sequence};
@@ -15,8 +17,11 @@ use crate::serving::request::{
     Position, Target, UncheckedBatch,
 };
 
-/// An append, and the id that its reply repeats.
-pub(crate) fn append(request: proto::ProduceRequest) -> Result<AppendRequest, ApiError> {
+/// An append of a principal.
+pub(crate) fn append(
+    request: proto::ProduceRequest,
+    principal: Arc<Principal>,
+) -> Result<AppendRequest, ApiError> {
     let proto::ProduceRequest {
         topic,
         partition,
@@ -27,6 +32,7 @@ pub(crate) fn append(request: proto::ProduceRequest) -> Result<AppendRequest, Ap
         request_id: _,
         forwarded,
         topic_id,
+        principal: _,
     } = request;
     let content = match (batch, records) {
         (Some(batch), records) if records.is_empty() => Content::Encoded(UncheckedBatch {
@@ -50,6 +56,7 @@ pub(crate) fn append(request: proto::ProduceRequest) -> Result<AppendRequest, Ap
             topic_id: topic_id.map(TopicId),
             partition,
             is_forwarded: forwarded,
+            principal,
         },
         content,
         stamp: producer.map(stamp),
@@ -81,7 +88,10 @@ const fn stamp(stamp: proto::ProducerStamp) -> ProducerStamp {
     }
 }
 
-pub(crate) fn fetch(request: proto::FetchRequest) -> Result<FetchRequest, ApiError> {
+pub(crate) fn fetch(
+    request: proto::FetchRequest,
+    principal: Arc<Principal>,
+) -> Result<FetchRequest, ApiError> {
     Ok(FetchRequest {
         position: position(request.position)?,
         format: format(request.format)?,
@@ -93,11 +103,15 @@ pub(crate) fn fetch(request: proto::FetchRequest) -> Result<FetchRequest, ApiErr
             topic_id: request.topic_id.map(TopicId),
             partition: request.partition,
             is_forwarded: request.forwarded,
+            principal,
         },
     })
 }
 
-pub(crate) fn consume(request: proto::ConsumeRequest) -> Result<ConsumeRequest, ApiError> {
+pub(crate) fn consume(
+    request: proto::ConsumeRequest,
+    principal: Arc<Principal>,
+) -> Result<ConsumeRequest, ApiError> {
     Ok(ConsumeRequest {
         position: position(request.position)?,
         format: format(request.format)?,
@@ -109,17 +123,22 @@ pub(crate) fn consume(request: proto::ConsumeRequest) -> Result<ConsumeRequest, 
             topic_id: request.topic_id.map(TopicId),
             partition: request.partition,
             is_forwarded: request.forwarded,
+            principal,
         },
     })
 }
 
-pub(crate) fn list_offsets(request: proto::ListOffsetsRequest) -> ListOffsetsRequest {
+pub(crate) fn list_offsets(
+    request: proto::ListOffsetsRequest,
+    principal: Arc<Principal>,
+) -> ListOffsetsRequest {
     let proto::ListOffsetsRequest {
         topic,
         partitions,
         timestamp_ms,
         forwarded,
         topic_id,
+        principal: _,
     } = request;
     ListOffsetsRequest {
         topic,
@@ -127,6 +146,7 @@ pub(crate) fn list_offsets(request: proto::ListOffsetsRequest) -> ListOffsetsReq
         partitions,
         timestamp_ms,
         is_forwarded: forwarded,
+        principal,
     }
 }
 

@@ -5,6 +5,7 @@ use lograft_core::record::Header;
 use lograft_core::{Offset, Record};
 use lograft_proto::log::v1 as proto;
 
+use crate::access::Visibility;
 use crate::api::grpc::status;
 use crate::error::ApiError;
 use crate::serving::metadata::ClusterView;
@@ -166,8 +167,21 @@ pub(crate) fn offsets(found: PartitionBounds) -> proto::ListOffsetsReply {
     }
 }
 
-pub(crate) fn metadata(view: &ClusterView<'_>, names: &[String]) -> proto::GetMetadataReply {
-    let topics = view.topics(names).into_iter().map(|(name, found)| {
+pub(crate) fn metadata(
+    view: &ClusterView<'_>,
+    names: &[String],
+    visible: &Visibility<'_>,
+) -> proto::GetMetadataReply {
+    let found = view.topics(names).into_iter();
+    // A topic that was asked for by name is answered with an error, which does not say whether it
+    // exists.
+    let shown = found.filter_map(|(name, found)| {
+        if visible.includes_topic(name) {
+            return Some((name, found));
+        }
+        (!names.is_empty()).then(|| (name, Err(visible.hidden_topic(name))))
+    });
+    let topics = shown.map(|(name, found)| {
         found.map_or_else(
             |error| proto::Topic {
                 name: name.to_owned(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::Stream;
+use lograft_core::acl::Principal;
 use lograft_core::limits::{
     PRODUCE_STREAM_IN_FLIGHT_MAX_BYTES, PRODUCE_STREAM_IN_FLIGHT_MAX_COUNT,
 };
@@ -18,9 +19,9 @@ use tonic::{Status, Streaming};
 
 use super::decode;
 use super::encode::{self, ProduceTag};
-use crate::access::{Operation, Resource, authorize};
+use crate::access::Grant;
+use crate::api::grpc::principal::{ForwardMarks, on_behalf_of};
 use crate::error::ApiError;
-use crate::identity::PeerIdentity;
 use crate::serving::append::{
     AppendPipeline, PendingReply, append_timeout, content_bytes, memory_bytes, too_late,
 };
@@ -33,9 +34,7 @@ type Admitting = Pin<Box<dyn Future<Output = (AppendPipeline, PendingReply)> + S
 /// One client's stream. Yields the replies.
 pub(crate) struct ProduceStream {
     engine: Arc<LogEngine>,
-    principal: Arc<PeerIdentity>,
-    /// Whether requests for other leaders are refused instead of forwarded, as the client asks.
-    refuses_to_forward: bool,
+    caller: StreamCaller,
     /// The source of requests, until the client closes it.
     requests: Option<Streaming<proto::ProduceRequest>>,
     /// The request that is being admitted.
@@ -47,6 +46,15 @@ pub(crate) struct ProduceStream {
     pipeline: Option<AppendPipeline>,
     /// Fires when the next reply is late.
     timer: Pin<Box<Sleep>>,
+}
+
+/// The client of a stream.
+pub(crate) struct StreamCaller {
+    pub(crate) principal: Arc<Principal>,
+    /// The last decision about its requests.
+    pub(crate) grant: Grant,
+    /// Whether requests for other leaders are refused instead of forwarded, as the client asks.
+    pub(crate) refuses_to_forward: bool,
 }
 
 /// A request without a reply.
@@ -62,15 +70,13 @@ struct InFlight {
 impl ProduceStream {
     pub(crate) fn new(
         engine: Arc<LogEngine>,
-        principal: Arc<PeerIdentity>,
+        caller: StreamCaller,
         requests: Streaming<proto::ProduceRequest>,
-        refuses_to_forward: bool,
     ) -> Self {
         Self {
             pipeline: Some(AppendPipeline::new(Arc::clone(&engine))),
             engine,
-            principal,
-            refuses_to_forward,
+            caller,
             requests: Some(requests),
             admitting: None,
             in_flight: VecDeque::new(),
@@ -111,7 +117,7 @@ impl ProduceStream {
         let started = Instant::now();
         let tag = ProduceTag::of(&message);
         let deadline = started + append_timeout(message.timeout_ms);
-        let request = self.decode(message);
+        let request = self.caller.decode(message, started);
         let measured = |bytes: fn(&Content) -> usize| {
             request
                 .as_ref()
@@ -138,21 +144,6 @@ impl ProduceStream {
         self.admitting = Some((Box::pin(admitting), request));
     }
 
-    fn decode(&self, message: proto::ProduceRequest) -> Result<AppendRequest, ApiError> {
-        let mut request = decode::append(message)?;
-        let target = &mut request.target;
-        if target.is_forwarded {
-            authorize(&self.principal, Operation::ClusterAction, Resource::Cluster)?;
-        }
-        authorize(
-            &self.principal,
-            Operation::Write,
-            Resource::Topic(&target.topic),
-        )?;
-        target.is_forwarded |= self.refuses_to_forward;
-        Ok(request)
-    }
-
     /// The next reply, if it is known or late.
     fn next_reply(&mut self, cx: &mut Context<'_>) -> Poll<proto::ProduceReply> {
         let Some((reply, request)) = self.in_flight.front_mut() else {
@@ -177,6 +168,24 @@ impl ProduceStream {
             .count_append(&outcome, request.bytes, request.started);
         self.in_flight_bytes -= request.memory_bytes;
         Poll::Ready(encode_outcome(request.tag, outcome))
+    }
+}
+
+impl StreamCaller {
+    fn decode(
+        &mut self,
+        message: proto::ProduceRequest,
+        now: Instant,
+    ) -> Result<AppendRequest, ApiError> {
+        let marks = ForwardMarks {
+            is_forwarded: message.forwarded,
+            principal: &message.principal,
+        };
+        let principal = on_behalf_of(&self.principal, marks)?;
+        self.grant.check(&principal, &message.topic, now)?;
+        let mut request = decode::append(message, principal)?;
+        request.target.is_forwarded |= self.refuses_to_forward;
+        Ok(request)
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
+use lograft_core::acl::Principal;
 use lograft_core::{Offset, Term};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -113,6 +114,7 @@ fn request(tag: u64) -> AppendRequest {
             topic_id: None,
             partition: 3,
             is_forwarded: false,
+            principal: Arc::new(Principal::Operator),
         },
         content: Content::Plain(vec![PlainRecord {
             timestamp_ms: Some(i64::try_from(tag).unwrap()),

@@ -1,0 +1,61 @@
+//! The right that each call needs. The table has a row for every method of every service: a new
+//! method without one does not compile.
+
+use lograft_core::acl::{Operation, ResourceKind};
+use lograft_proto::Method;
+
+/// The right that a call needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallRule {
+    /// The operation on the resource of this kind that the request names.
+    On(ResourceKind, Operation),
+    /// The operation on any topic: whoever may use it nowhere has no use for the call.
+    OnSomeTopic(Operation),
+    /// None: every identity of the cluster may call it. The answer contains only what the caller
+    /// may describe.
+    Filtered,
+    /// For nodes of the cluster alone.
+    NodesOnly,
+}
+
+/// The right that a method needs.
+pub(crate) const fn rule_of(method: Method) -> CallRule {
+    use Operation::{Admin, Alter, Create, Delete, Describe, Read, Write};
+    use ResourceKind::{Cluster, Topic};
+    match method {
+        Method::LogProduce | Method::LogProduceStream => CallRule::On(Topic, Write),
+        Method::LogFetch | Method::LogConsume => CallRule::On(Topic, Read),
+        Method::LogListOffsets | Method::AdminDescribeTopic => CallRule::On(Topic, Describe),
+        Method::LogInitProducer => CallRule::OnSomeTopic(Write),
+        Method::AdminCreateTopic => CallRule::On(Topic, Create),
+        Method::AdminAlterTopic => CallRule::On(Topic, Alter),
+        Method::AdminDeleteTopic => CallRule::On(Topic, Delete),
+        Method::AdminDescribeCluster => CallRule::On(Cluster, Describe),
+        Method::AdminTransferLeadership | Method::AdminPrepareStop => CallRule::On(Cluster, Alter),
+        Method::AdminBootstrap
+        | Method::AdminDecommissionNode
+        | Method::AdminRecommissionNode
+        | Method::AdminFinalizeLevel
+        | Method::AdminAcceptOlderDisk
+        | Method::AccessChangeRules
+        | Method::AccessListRevocations
+        | Method::AccessChangeRevocations => CallRule::On(Cluster, Admin),
+        Method::LogGetMetadata
+        | Method::AdminListTopics
+        | Method::AccessListRules
+        | Method::AccessExplainAccess => CallRule::Filtered,
+        Method::AdminJoin
+        | Method::RaftAppendStream
+        | Method::RaftHeartbeats
+        | Method::RaftVote
+        | Method::RaftInstallSnapshot
+        | Method::RaftTransferLeader
+        | Method::NodeProposeMeta
+        | Method::NodeDescribeNode
+        | Method::NodeWatchLeaders
+        | Method::NodeMoveLeader
+        | Method::NodeCatchUpTarget
+        | Method::NodeAcceptOlderDisk
+        | Method::NodeEvictMetaReplica => CallRule::NodesOnly,
+    }
+}

@@ -1,0 +1,4 @@
+//! The messages of the access service.
+
+pub(super) mod decode;
+pub(super) mod encode;

@@ -1,0 +1,116 @@
+//! Replies of the access service as messages.
+
+use lograft_core::acl::{
+    Effect, Explanation, Operation, Principal, RevocationTable, Rule, RuleTable, StoredRule,
+};
+use lograft_proto::admin::v1 as proto;
+
+use super::decode::RulesPage;
+use crate::access::{Decider, Decision};
+use crate::config::AuthorizationMode;
+
+/// A page of the rules; only those that match `own`, if it is given.
+pub(in crate::api::grpc) fn page(
+    rules: &RuleTable,
+    request: &RulesPage,
+    own: Option<&Principal>,
+) -> proto::ListRulesReply {
+    let is_shown = |stored: &StoredRule| {
+        let wanted = [own, request.principal.as_ref()];
+        let principal = &stored.rule.principal;
+        wanted.into_iter().flatten().all(|p| principal.matches(p))
+    };
+    let mut left = rules.iter().filter(is_shown).skip(request.skip_count);
+    let page: Vec<proto::StoredAccessRule> = left
+        .by_ref()
+        .take(request.max_count)
+        .map(stored_rule)
+        .collect();
+    let next = left
+        .next()
+        .map(|_| (request.skip_count + page.len()).to_string());
+    proto::ListRulesReply {
+        rules: page,
+        next: next.unwrap_or_default(),
+    }
+}
+
+fn stored_rule(stored: StoredRule) -> proto::StoredAccessRule {
+    let StoredRule {
+        rule: found,
+        changed_by,
+        changed_at_ms,
+    } = stored;
+    proto::StoredAccessRule {
+        rule: Some(rule(&found)),
+        changed_by,
+        changed_at_ms,
+    }
+}
+
+fn rule(rule: &Rule) -> proto::AccessRule {
+    let effect = match rule.effect {
+        Effect::Allow => proto::RuleEffect::Allow,
+        Effect::Deny => proto::RuleEffect::Deny,
+    };
+    let operations = rule.operations.iter().map(Operation::as_str);
+    proto::AccessRule {
+        principal: rule.principal.to_string(),
+        effect: effect.into(),
+        operations: operations.map(str::to_owned).collect(),
+        resource: rule.resource.to_string(),
+    }
+}
+
+/// A decision, with the rules if they decide.
+pub(in crate::api::grpc) fn explanation(
+    decided: Decision,
+    explained: Explanation,
+    mode: AuthorizationMode,
+) -> proto::ExplainAccessReply {
+    let (allowed, decider, rules) = match decided.decider {
+        Decider::Rules => {
+            let decider = if explained.rules.is_empty() {
+                proto::AccessDecider::NoRule
+            } else {
+                proto::AccessDecider::Rules
+            };
+            (explained.is_allowed, decider, explained.rules)
+        }
+        Decider::SuperUser => (true, proto::AccessDecider::SuperUser, Vec::new()),
+        Decider::Fixed => (decided.is_allowed, proto::AccessDecider::Fixed, Vec::new()),
+        Decider::Off => (true, proto::AccessDecider::Off, Vec::new()),
+    };
+    let mode = match mode {
+        AuthorizationMode::Off => proto::AuthorizationMode::Off,
+        AuthorizationMode::ReportOnly => proto::AuthorizationMode::ReportOnly,
+        AuthorizationMode::On => proto::AuthorizationMode::On,
+    };
+    proto::ExplainAccessReply {
+        allowed,
+        decider: decider.into(),
+        rules: rules.iter().map(rule).collect(),
+        mode: mode.into(),
+    }
+}
+
+pub(in crate::api::grpc) fn revocations(table: &RevocationTable) -> proto::ListRevocationsReply {
+    let serials = table
+        .serials()
+        .map(|(serial, not_after_s)| proto::RevokedSerial {
+            serial: serial.to_string(),
+            not_after_s,
+        });
+    let principals = table.principals().map(|(principal, not_before_s)| {
+        let suspended = not_before_s == i64::MAX;
+        proto::RevokedPrincipal {
+            principal: principal.to_string(),
+            not_before_s: if suspended { 0 } else { not_before_s },
+            suspended,
+        }
+    });
+    proto::ListRevocationsReply {
+        serials: serials.collect(),
+        principals: principals.collect(),
+    }
+}
