@@ -10,7 +10,7 @@ use crate::error::{CliError, CommandError};
 use crate::exit::{EXIT_CODES_HELP, Exit};
 use crate::global::GlobalArgs;
 use crate::output::Paint;
-use crate::{bench, cluster, completion, consume, context, dev, node, produce, topic};
+use crate::{acl, bench, cluster, completion, consume, context, dev, node, produce, topic};
 
 /// A replicated event log: a write is acknowledged only after a majority of replicas has fsynced it
 #[derive(Debug, Parser)]
@@ -37,6 +37,9 @@ enum Command {
     /// Show cluster health, transfer leadership, decommission nodes
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Manage and explain who may do what
+    #[command(subcommand)]
+    Acl(acl::AclCommand),
     /// Manage the clusters that commands can connect to
     #[command(subcommand)]
     Context(context::ContextCommand),
@@ -78,6 +81,7 @@ impl Cli {
             Command::Produce(args) => block_on(produce::run(args, global)),
             Command::Consume(args) => block_on(consume::run(args, global)),
             Command::Cluster(command) => block_on(cluster::run(command, global)),
+            Command::Acl(command) => block_on(acl::run(command, global)),
             Command::Bench(command) => block_on(bench::run(command, global)),
         };
         match outcome {

@@ -1,5 +1,6 @@
 //! `lograft`: local clusters, topics, records and benchmarks on the command line.
 
+mod acl;
 mod args;
 mod bench;
 mod call_error;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lograft_core::{Offset, PartitionId};
 use lograft_proto::log::v1 as wire;
 
+use crate::access::AccessAdmin;
 use crate::admin::Admin;
 use crate::cluster::metadata::{Metadata, TopicInfo};
 use crate::cluster::node_pool::NodePool;
@@ -82,6 +83,11 @@ impl Client {
     /// Opens a consumer.
     pub async fn consumer(&self, config: ConsumerConfig) -> Result<Consumer, ClientError> {
         Consumer::open(Arc::clone(&self.pool), config).await
+    }
+
+    /// Calls about authorization rules and revoked certificates.
+    pub fn access(&self) -> AccessAdmin {
+        AccessAdmin::new(Arc::clone(&self.pool))
     }
 
     /// Administrative calls.

@@ -30,6 +30,7 @@
 //! is stored exactly once. A [`Consumer`] reads batches from the leaders of partitions, verifies
 //! their checksums and resumes at its next offset after a retryable failure.
 
+mod access;
 mod admin;
 mod backoff;
 mod client;
@@ -40,6 +41,7 @@ mod consumer;
 mod error;
 mod producer;
 
+pub use access::{AccessAdmin, AccessQuestion};
 pub use admin::{Admin, NewTopic, TopicChange, topic_setting};
 pub use client::{Client, PartitionOffsets};
 pub use cluster::metadata::{Metadata, NodeInfo, PartitionInfo, TopicInfo};
@@ -55,6 +57,7 @@ pub use producer::{
     RecordMetadata, RecordParts, TopicProducer,
 };
 
+pub use lograft_core::acl;
 pub use lograft_core::compression::Compression;
 pub use lograft_core::reason::NewerReason;
 pub use lograft_core::record::{Header, Record, RecordRef};

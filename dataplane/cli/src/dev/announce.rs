@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fmt::{self, Write};
 use std::path::Path;
 
+use super::pki::Identity;
 use crate::output::{Paint, Table};
 
 /// A row of the node table.
@@ -25,6 +26,8 @@ pub(crate) struct Announcement<'a> {
     pub(crate) nodes: &'a [NodeSummary],
     /// How to run this program from a shell.
     pub(crate) program: &'a str,
+    /// Users besides the administrator.
+    pub(crate) users: &'a [(String, Identity)],
     pub(crate) is_ephemeral: bool,
     pub(crate) paint: Paint,
 }
@@ -52,6 +55,12 @@ impl fmt::Display for Announcement<'_> {
             "  context  dev (now the current context in {})",
             self.config.display()
         )?;
+        for (name, _) in self.users {
+            writeln!(
+                f,
+                "  context  dev-{name} (user/{name}, with the rights of its rules)"
+            )?;
+        }
         writeln!(f, "\nTry in another terminal:\n")?;
         let factor = self.nodes.len().min(3);
         for command in [
@@ -199,6 +208,7 @@ mod tests {
                 config: Path::new("/c.yaml"),
                 nodes,
                 program: "lograft",
+                users: &[],
                 is_ephemeral: false,
                 paint: Paint::plain(),
             };

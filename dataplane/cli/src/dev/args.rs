@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use lograft_core::acl::is_name;
 
+use super::pki::ADMIN;
 use super::ports::nodes_range;
 
 /// Options of `lograft dev`.
@@ -22,4 +24,20 @@ pub(crate) struct DevArgs {
     /// 9400]
     #[arg(long, value_name = "PORT")]
     pub(super) base_port: Option<u16>,
+    /// Issue a certificate for this user too, with the context dev-NAME; may be repeated. A user may
+    /// do nothing until `lograft acl` allows it
+    #[arg(long = "user", value_name = "NAME", value_parser = parse_user)]
+    pub(super) users: Vec<String>,
+}
+
+/// A user that `--user` cannot add.
+#[derive(Debug, thiserror::Error)]
+#[error("a user must have a name of letters, digits, '.', '_' and '-', and not {ADMIN}")]
+pub(super) struct UserNameError;
+
+fn parse_user(name: &str) -> Result<String, UserNameError> {
+    if name != ADMIN && is_name(name) {
+        return Ok(name.to_owned());
+    }
+    Err(UserNameError)
 }

@@ -21,7 +21,7 @@ use super::announce::{Announcement, Invocation, NodeSummary};
 use super::args::DevArgs;
 use super::error::DevError;
 use super::layout::{self, DevState, Layout, LayoutError};
-use super::pki::Pki;
+use super::pki::{ADMIN, Identity, Pki, PkiError};
 use super::ports::{self, NodePorts, node_name};
 use super::prepare::{create_temporary, plan_state, write_config};
 use super::signals::Signals;
@@ -68,6 +68,8 @@ struct DevCluster {
     state: DevState,
     config: PathBuf,
     context: ClusterContext,
+    /// Users besides the administrator, with their certificates.
+    users: Vec<(String, Identity)>,
     /// The contexts before this cluster was added.
     contexts_before: ContextsFile,
     program: PathBuf,
@@ -100,7 +102,12 @@ impl DevCluster {
         let plan = ports::plan(state.base_port, &state.node_numbers())?;
         ports::check_free(&plan)?;
         let pki = Pki::open(&layout.pki())?;
-        let admin = pki.user("admin")?;
+        let admin = pki.user(ADMIN)?;
+        let users = args.users.iter().map(|name| {
+            let identity = pki.user(name)?;
+            Ok((name.clone(), identity))
+        });
+        let users = users.collect::<Result<_, PkiError>>()?;
         let logs = layout.root().join("logs");
         fs::create_dir_all(&logs).map_err(|source| LayoutError::Create { path: logs, source })?;
         for ports in &plan {
@@ -142,6 +149,7 @@ impl DevCluster {
             temporary,
             state,
             context,
+            users,
             send,
             events,
             started,
@@ -349,6 +357,7 @@ impl DevCluster {
                 config: &self.config,
                 nodes: &nodes,
                 program: &invocation.command_prefix(),
+                users: &self.users,
                 is_ephemeral: self.temporary.is_some(),
                 paint: self.paint,
             }

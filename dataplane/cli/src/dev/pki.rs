@@ -16,6 +16,8 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use time::{Duration, OffsetDateTime};
 use x509_parser::pem::parse_x509_pem;
 
+/// The user that may do everything.
+pub(crate) const ADMIN: &str = "admin";
 /// Validity of the CA.
 const CA_VALID_DAYS: i64 = 3650;
 /// Validity of a node or user certificate.
@@ -125,8 +127,15 @@ impl Pki {
     /// Certificate of a user, which is only a client.
     pub(crate) fn user(&self, name: &str) -> Result<Identity, PkiError> {
         let usages = [ExtendedKeyUsagePurpose::ClientAuth];
+        // The file of the administrator has its name from before there were others, which must not
+        // get that of a node.
+        let file = if name == ADMIN {
+            name.to_owned()
+        } else {
+            format!("user-{name}")
+        };
         self.leaf(
-            name,
+            &file,
             &format!("{IDENTITY_PREFIX}/user/{name}"),
             &[],
             &usages,

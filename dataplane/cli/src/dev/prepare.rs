@@ -1,8 +1,9 @@
 //! Preparation before processes are started: number of nodes, ports and configuration files.
 
 use lograft_node::config::{
-    AdvertiseConfig, DiscoverySettings, GossipSettings, ListenConfig, LogSettings, NodeConfig,
-    RaftSettings, RuntimeSettings, StorageSettings, TlsConfig, TopicDefaults,
+    AdvertiseConfig, AuthorizationMode, AuthorizationSettings, DiscoverySettings, GossipSettings,
+    ListenConfig, LogSettings, NodeConfig, RaftSettings, RuntimeSettings, StorageSettings,
+    TlsConfig, TopicDefaults,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -10,7 +11,7 @@ use uuid::Uuid;
 use super::args::DevArgs;
 use super::error::DevError;
 use super::layout::{DevState, Layout};
-use super::pki::Pki;
+use super::pki::{ADMIN, Pki};
 use super::ports::{self, NodePorts, node_name};
 
 /// openraft logs every step at `info`, which would hide the messages of the node.
@@ -99,6 +100,11 @@ pub(crate) fn write_config(
         storage: StorageSettings::default(),
         raft: RaftSettings::default(),
         topics: TopicDefaults::default(),
+        authorization: AuthorizationSettings {
+            mode: AuthorizationMode::On,
+            super_users: vec![format!("user/{ADMIN}")],
+            ..AuthorizationSettings::default()
+        },
         ignore_if_unknown: Vec::new(),
         ignored: Vec::new(),
         file: None,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lograft_core::{Reason, limits};
+use lograft_proto::admin::v1::access_service_client::AccessServiceClient;
 use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
 use lograft_proto::log::v1::log_service_client::LogServiceClient;
 use tonic::Status;
@@ -74,6 +75,12 @@ impl Node {
 
     pub(crate) fn log(&self) -> LogServiceClient<Channel> {
         LogServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(limits::GRPC_MESSAGE_MAX_BYTES)
+            .max_encoding_message_size(limits::GRPC_MESSAGE_MAX_BYTES)
+    }
+
+    pub(crate) fn access(&self) -> AccessServiceClient<Channel> {
+        AccessServiceClient::new(self.channel.clone())
             .max_decoding_message_size(limits::GRPC_MESSAGE_MAX_BYTES)
             .max_encoding_message_size(limits::GRPC_MESSAGE_MAX_BYTES)
     }

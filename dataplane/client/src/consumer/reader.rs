@@ -239,6 +239,7 @@ impl PartitionReader {
 
     fn request(&self) -> wire::ConsumeRequest {
         wire::ConsumeRequest {
+            principal: String::new(),
             topic: self.config.topic.clone(),
             partition: self.partition.get(),
             position: Some(wire_position(self.position)),

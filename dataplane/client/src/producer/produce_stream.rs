@@ -109,6 +109,7 @@ impl Requests {
                     base_sequence: stamp.base_sequence.get(),
                 });
         wire::ProduceRequest {
+            principal: String::new(),
             topic: partition.topic.as_ref().to_owned(),
             partition: partition.number.get(),
             records: Vec::new(),

@@ -70,7 +70,8 @@ pub enum RuleError {
     },
     /// The text is no operation.
     #[error(
-        "operation must be read, write, create, delete, alter, describe or admin, got {found:?}"
+        "operations must be among read, write, create, delete, alter, describe and admin, got \
+         {found:?}"
     )]
     Operation {
         /// The start of the text.

@@ -194,6 +194,7 @@ impl NodePool {
         timestamp_ms: Option<i64>,
     ) -> Result<wire::ListOffsetsReply, ClientError> {
         let request = wire::ListOffsetsRequest {
+            principal: String::new(),
             topic: topic.to_owned(),
             partitions: partitions.iter().map(|p| p.get()).collect(),
             timestamp_ms,
