@@ -1,6 +1,7 @@
 //! The configuration of a node: a YAML file, read at the start. `dataplane/docs/config.md`
 //! documents every field with its default and bounds.
 
+mod connections;
 mod discovery;
 mod topics;
 mod unknown_fields;
@@ -19,6 +20,7 @@ use lograft_raft::RaftTiming;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+pub use connections::ConnectionSettings;
 pub use discovery::{DiscoverySettings, EndpointSettings, GossipSettings};
 pub use topics::TopicDefaults;
 pub(crate) use topics::TopicDefaultsSource;
@@ -80,6 +82,9 @@ pub struct NodeConfig {
     pub advertise: AdvertiseConfig,
     /// The node's certificate and the cluster's CA.
     pub tls: TlsConfig,
+    /// Connections of clients.
+    #[serde(default, skip_serializing_if = "ConnectionSettings::is_default")]
+    pub connections: ConnectionSettings,
     /// Peer addresses, `host:port`, of nodes that may know a cluster to join.
     #[serde(default)]
     pub seeds: Vec<String>,
@@ -321,6 +326,7 @@ impl NodeConfig {
             within(name, count, 1, CLUSTER_REPLICAS_MAX_COUNT, "replicas")?;
         }
         unknown_fields::check_list(&self.ignore_if_unknown)?;
+        self.connections.check()?;
         self.discovery.check()?;
         self.storage.check()?;
         self.topics.check()?;

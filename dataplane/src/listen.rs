@@ -1,8 +1,10 @@
 //! A port of the node: takes connections, does the TLS handshake beside the accept loop, and
 //! hands over those whose certificate passes. Handshakes and connections are bounded.
 
+mod age;
 mod handshakes;
 mod judge;
+mod serve;
 mod user_connections;
 
 use std::convert::Infallible;
@@ -15,17 +17,17 @@ use std::time::Duration;
 
 use lograft_core::capacity::Capacity;
 use lograft_core::limits::{
-    ACCEPT_RETRY_INTERVAL, CLIENT_CONNECTIONS_PER_USER_MAX_PERCENT, HANDSHAKE_MAX,
-    HANDSHAKES_MAX_COUNT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES,
+    ACCEPT_RETRY_INTERVAL, CLIENT_CONNECTIONS_PER_USER_MAX_PERCENT, CONNECTION_DRAIN_MAX,
+    HANDSHAKE_MAX, HANDSHAKES_MAX_COUNT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES,
     HTTP2_KEEPALIVE_INTERVAL, HTTP2_KEEPALIVE_MAX, HTTP2_PREFACE_MAX, HTTP2_STREAM_WINDOW_BYTES,
     HTTP2_STREAMS_MAX_COUNT, REFUSAL_LOG_INTERVAL, TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES,
     WRITES_GATHERED_MAX_BYTES,
 };
 use lograft_proto::gather::Gather;
-use prometheus::IntGauge;
+use prometheus::{IntCounterVec, IntGauge};
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
@@ -34,13 +36,17 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
+use crate::closing::Closing;
+use crate::config::ConnectionSettings;
 use crate::identity::{Caller, IdentityError, PeerIdentity, not_after_s};
 use crate::metrics::Metrics;
 use crate::net::{BoxFuture, BoxIo, Listener};
 use crate::tls::{Port, Tls};
 use crate::{LogLimit, error_chain};
+use age::{Lifetime, Lifetimes};
 use handshakes::{HandshakeGuard, Handshakes};
 use judge::Judge;
+pub(crate) use serve::serve;
 use user_connections::{UserConnection, UserConnections};
 
 /// Why a handshake did not end in a connection.
@@ -84,11 +90,15 @@ pub(crate) struct ListenLimits {
     pub handshake_max: Duration,
     /// Longest wait for the HTTP/2 preface after it.
     pub preface_max: Duration,
+    /// Age from which a connection closes, if there is one.
+    pub max_age: Option<Duration>,
+    /// Longest time that a closing connection gets for its requests in progress.
+    pub drain_max: Duration,
 }
 
 impl ListenLimits {
-    /// Those of a port on a node with this capacity.
-    pub(crate) const fn of(port: Port, capacity: Capacity) -> Self {
+    /// Those of a port on a node with this capacity and configuration.
+    pub(crate) const fn of(port: Port, capacity: Capacity, settings: &ConnectionSettings) -> Self {
         Self {
             connections_max_count: match port {
                 Port::Client => capacity.client_connections_max_count,
@@ -104,6 +114,12 @@ impl ListenLimits {
             handshakes_max_count: HANDSHAKES_MAX_COUNT,
             handshake_max: HANDSHAKE_MAX,
             preface_max: HTTP2_PREFACE_MAX,
+            max_age: match port {
+                Port::Client => Some(settings.max_age()),
+                // A few connections, between the same nodes for as long as the cluster lives.
+                Port::Peer => None,
+            },
+            drain_max: CONNECTION_DRAIN_MAX,
         }
     }
 }
@@ -141,10 +157,15 @@ pub(crate) fn incoming(
         sender,
         connections: Arc::new(Semaphore::new(limits.connections_max_count)),
         users: UserConnections::new(limits.per_user_max_count),
+        lifetimes: Lifetimes::new(limits.max_age),
         handshakes: Handshakes::new(limits.handshakes_max_count),
-        open: metrics.connections.with_label_values(name),
-        refused: metrics.connections_refused.with_label_values(name),
-        failed: metrics.handshakes_failed.with_label_values(name),
+        open: metrics.connections.open.with_label_values(name),
+        closes: metrics.connections.expired.clone(),
+        refused: metrics.connections.refused.with_label_values(name),
+        failed: metrics
+            .connections
+            .handshakes_failed
+            .with_label_values(name),
         refused_log: LogLimit::new(REFUSAL_LOG_INTERVAL),
         failed_log: LogLimit::new(REFUSAL_LOG_INTERVAL),
         ended_log: Arc::new(LogLimit::new(REFUSAL_LOG_INTERVAL)),
@@ -162,8 +183,10 @@ struct PortAcceptor {
     sender: mpsc::Sender<Result<Accepted, Infallible>>,
     connections: Arc<Semaphore>,
     users: UserConnections,
+    lifetimes: Lifetimes,
     handshakes: Arc<Handshakes>,
     open: IntGauge,
+    closes: IntCounterVec,
     refused: prometheus::IntCounter,
     failed: prometheus::IntCounter,
     refused_log: LogLimit,
@@ -252,17 +275,21 @@ impl PortAcceptor {
             user: Arc::clone(&identity),
             max_count: self.limits.per_user_max_count,
         })?;
+        let (alive, ended) = oneshot::channel();
         let open = Open {
             gauge: self.open.clone(),
             _place: place,
             _user: user,
+            _alive: alive,
         };
+        let closing = Closing::default();
         Ok(Accepted {
             stream,
-            caller: Caller {
-                identity: Arc::clone(&identity),
-            },
-            cut: Some(self.end_of(judge, identity)),
+            lifetime: self.lifetimes.next(judge.not_after_s),
+            closes: self.closes.clone(),
+            ended: Some(ended),
+            cut: Some(self.end_of(judge, &identity, &closing)),
+            caller: Caller { identity, closing },
             preface: Some(Preface::within(self.limits.preface_max)),
             _open: open.count(),
         })
@@ -285,17 +312,32 @@ impl PortAcceptor {
         Ok((identity, judge))
     }
 
-    /// Ready when a connection has to end: the port is cut, or its certificate does not pass any
-    /// more.
-    fn end_of(&self, judge: Judge, peer: Arc<PeerIdentity>) -> BoxFuture<'static, ()> {
+    /// Ready when a connection has to end: the port is cut, its certificate does not pass any more,
+    /// or it has been closing for too long.
+    fn end_of(
+        &self,
+        judge: Judge,
+        peer: &Arc<PeerIdentity>,
+        closing: &Closing,
+    ) -> BoxFuture<'static, ()> {
         let (cut, port, log) = (
             self.cut.clone(),
             self.port.name(),
             Arc::clone(&self.ended_log),
         );
+        let (peer, closing) = (Arc::clone(peer), closing.started());
+        let drain_max = self.limits.drain_max;
         Box::pin(async move {
+            let drained = async {
+                closing.await;
+                tokio::time::sleep(drain_max).await;
+            };
             let refusal = tokio::select! {
                 () = cut_off(cut) => return,
+                () = drained => {
+                    debug!(port, %peer, "closing connection cut: requests still in progress");
+                    return;
+                }
                 refusal = judge.refusal() => error_chain(&refusal),
             };
             if let Some(held_back) = log.pass() {
@@ -326,6 +368,8 @@ struct Open {
     gauge: IntGauge,
     _place: OwnedSemaphorePermit,
     _user: UserConnection,
+    /// Dropped with the connection.
+    _alive: oneshot::Sender<()>,
 }
 
 impl Open {
@@ -364,6 +408,11 @@ impl Preface {
 pub(crate) struct Accepted {
     stream: TlsStream<BufReader<Gather<BoxIo>>>,
     caller: Caller,
+    lifetime: Lifetime,
+    /// Counts lifetimes that have ended.
+    closes: IntCounterVec,
+    /// Ready once this is dropped.
+    ended: Option<oneshot::Receiver<()>>,
     /// Ready when it has to end; none once it has.
     cut: Option<BoxFuture<'static, ()>>,
     /// None once it has arrived.

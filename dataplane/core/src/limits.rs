@@ -149,6 +149,25 @@ pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// Interval at which the end of a connection's certificate is compared with the wall clock, which
 /// may have been set.
 pub const CERTIFICATE_EXPIRY_CHECK_INTERVAL: Duration = Duration::from_mins(1);
+/// Default of the maximum age of a client's connection. Each connection ends somewhat earlier, see
+/// `CONNECTION_AGE_JITTER_PERCENT`. Clients then spread over the nodes that were added since, and
+/// whatever was decided when the connection was made is decided again twice a day. Each end costs a
+/// handshake of a few milliseconds: 4,096 clients cost one every two seconds.
+pub const CONNECTION_AGE_DEFAULT: Duration = Duration::from_hours(12);
+/// Minimum of the configured maximum age of a connection. Below it, clients would mostly do
+/// handshakes.
+pub const CONNECTION_AGE_MIN: Duration = Duration::from_secs(1);
+/// Maximum of the configured maximum age of a connection.
+pub const CONNECTION_AGE_MAX: Duration = Duration::from_hours(30 * 24);
+/// Maximum part of its age that a connection ends before its maximum age, chosen at random.
+/// Connections of one moment, the start of a node for example, do not end in one moment.
+pub const CONNECTION_AGE_JITTER_PERCENT: u32 = 25;
+/// Time that the requests in progress get on a closing connection before it is cut. Longer than
+/// each of them may take: `PRODUCE_TIMEOUT_MAX` and the time to answer.
+pub const CONNECTION_DRAIN_MAX: Duration = Duration::from_secs(130);
+/// Minimum time between the start of closing a connection and the end of its certificate. With
+/// less, it is only cut at the end.
+pub const CONNECTION_DRAIN_MIN: Duration = Duration::from_secs(1);
 /// Timeout of a TLS handshake.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Maximum number of concurrent TLS handshakes per port. Further connections wait in the kernel's

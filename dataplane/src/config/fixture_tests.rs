@@ -35,6 +35,7 @@ fn full() -> NodeConfig {
             key: PathBuf::from("/tls/node.key"),
             ca: PathBuf::from("/tls/ca.crt"),
         },
+        connections: ConnectionSettings::default(),
         seeds: vec!["node-1.example:9501".to_owned(), "[::1]:9501".to_owned()],
         discovery: DiscoverySettings::default(),
         runtime: RuntimeSettings {
@@ -136,6 +137,7 @@ fn written_by_the_operator(name: &str) -> NodeConfig {
             key: tls(&format!("{node}-0.key")),
             ca: tls("ca.crt"),
         },
+        connections: ConnectionSettings::default(),
         seeds: seeds.map(|n| address(n, 9401)).collect(),
         discovery: DiscoverySettings::default(),
         runtime: RuntimeSettings::default(),

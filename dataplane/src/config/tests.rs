@@ -168,6 +168,16 @@ fn bounds_are_named() {
             "at least 1048576",
         ),
         (
+            "connections: {max_age_ms: 999}",
+            "connections.max_age_ms",
+            "at least 1000",
+        ),
+        (
+            "connections: {max_age_ms: 2592000001}",
+            "connections.max_age_ms",
+            "at most 2592000000",
+        ),
+        (
             "runtime: {worker_threads_count: 0}",
             "runtime.worker_threads_count",
             "at least 1",

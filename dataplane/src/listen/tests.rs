@@ -35,7 +35,8 @@ fn paths(dir: &Path) -> TlsConfig {
 }
 
 fn limits() -> ListenLimits {
-    ListenLimits::of(Port::Peer, Capacity::of(host::limits(), None))
+    let capacity = Capacity::of(host::limits(), None);
+    ListenLimits::of(Port::Peer, capacity, &ConnectionSettings::default())
 }
 
 async fn fixture(limits: ListenLimits) -> Fixture {
@@ -325,6 +326,74 @@ async fn a_connection_ends_with_its_certificate_whatever_arrives() {
     serves(&mut accepted, &mut near).await;
     ends(&mut accepted, &mut near).await;
     assert!(std::time::SystemTime::now() >= soon - Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_closing_connection_is_cut_when_its_requests_do_not_end() {
+    let limits = ListenLimits {
+        drain_max: Duration::from_millis(200),
+        ..limits()
+    };
+    let mut port = fixture(limits).await;
+    let mut near = port.connect().await.unwrap();
+    let mut accepted = port.accept().await;
+    serves(&mut accepted, &mut near).await;
+    let started = tokio::time::Instant::now();
+    accepted.caller.closing.start();
+    serves(&mut accepted, &mut near).await;
+    ends(&mut accepted, &mut near).await;
+    assert!(started.elapsed() >= limits.drain_max);
+}
+
+/// Waits until nothing but the accept loop and the server of the port is left in the runtime.
+async fn tasks_end(tasks_max_count: usize) {
+    let all_ended = async {
+        while tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+            > tasks_max_count
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_ended).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_connection_that_its_client_has_closed() {
+    let port = fixture(limits()).await;
+    let Fixture {
+        incoming,
+        address,
+        tls,
+        cut: _cut,
+        ..
+    } = port;
+    let (stop, is_stopped) = watch::channel(false);
+    let server = tokio::spawn(serve(
+        incoming,
+        tonic::service::Routes::default(),
+        is_stopped,
+    ));
+    for _ in 0..20 {
+        let io = TcpStream::connect(address).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let connector = TlsConnector::from(tls.connect(None));
+        let mut near = connector.connect(name, io).await.unwrap();
+        near.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+            .await
+            .unwrap();
+        near.flush().await.unwrap();
+        // The server's first bytes.
+        near.read_u8().await.unwrap();
+    }
+    tasks_end(2).await;
+    stop.send_replace(true);
+    tokio::time::timeout(PATIENCE, server)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
 }
 
 #[tokio::test]

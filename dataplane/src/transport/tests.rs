@@ -21,7 +21,7 @@ use super::*;
 use crate::api::grpc::peer_checks::GroupLookup;
 use crate::api::grpc::raft_service::RaftApi;
 use crate::clock::SystemClock;
-use crate::config::TlsConfig;
+use crate::config::{ConnectionSettings, TlsConfig};
 use crate::host;
 use crate::identity::Member;
 use crate::incarnation::Incarnations;
@@ -168,7 +168,8 @@ impl TestNode {
         let listener = net.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.local_address().unwrap().to_string();
         let capacity = Capacity::of(host::limits(), None);
-        let limited = (Port::Peer, ListenLimits::of(Port::Peer, capacity));
+        let limits = ListenLimits::of(Port::Peer, capacity, &ConnectionSettings::default());
+        let limited = (Port::Peer, limits);
         let (incoming, _) = listen::incoming(listener, limited, Arc::clone(&tls), &metrics, is_cut);
         let exchange = exchange();
         let lookup = Arc::clone(&groups) as Arc<dyn GroupLookup>;

@@ -13,8 +13,9 @@ use lograft_discovery::gossip::key_file_text;
 use lograft_discovery::net::{BoxFuture, Resolver};
 use lograft_node::clock::{Clock, SystemClock};
 use lograft_node::config::{
-    AdvertiseConfig, DiscoverySettings, GossipSettings, ListenConfig, LogFormat, LogSettings,
-    NodeConfig, RaftSettings, RuntimeSettings, StorageSettings, TlsConfig, TopicDefaults,
+    AdvertiseConfig, ConnectionSettings, DiscoverySettings, GossipSettings, ListenConfig,
+    LogFormat, LogSettings, NodeConfig, RaftSettings, RuntimeSettings, StorageSettings, TlsConfig,
+    TopicDefaults,
 };
 use lograft_node::exchange::NodeExchange;
 use lograft_node::health::Readiness;
@@ -62,6 +63,8 @@ pub(crate) struct Cluster {
     pub(crate) level: FeatureLevel,
     /// The number of replicas that the nodes started from now on carry.
     pub(crate) replicas_max_count: Option<u32>,
+    /// The limits of connections to the nodes that are added from now on.
+    pub(crate) connections: ConnectionSettings,
     /// Whether the nodes that are added from now on gossip. Then they have no seeds but the gossip
     /// address of the first such node.
     pub(crate) gossip: bool,
@@ -134,6 +137,7 @@ impl Cluster {
             members: Vec::new(),
             level: FeatureLevel::CURRENT,
             replicas_max_count: None,
+            connections: ConnectionSettings::default(),
             gossip: false,
             names: None,
             fs: None,
@@ -259,6 +263,7 @@ impl Cluster {
             },
             advertise: AdvertiseConfig::default(),
             tls: certificates(&self.ca, &self.dir.path().join(&name)),
+            connections: self.connections.clone(),
             seeds: self.seeds(),
             discovery: self.discovery(),
             runtime: RuntimeSettings {
@@ -464,6 +469,23 @@ impl Cluster {
             .unwrap()
     }
 
+    /// A channel of another client, with its own certificate files.
+    pub(crate) fn channel_as(&self, tls: TlsConfig, to: SocketAddr) -> Channel {
+        let pool = PeerPool::new(
+            Arc::new(TcpNet),
+            Arc::new(Tls::load(tls).unwrap()),
+            Arc::new(Metrics::new().unwrap()),
+            NodeExchange::new(Arc::new(SystemClock), FeatureLevel::CURRENT, 0),
+            self._book.subscribe(),
+        );
+        pool.channel_to(&to.to_string().into()).unwrap()
+    }
+
+    /// A directory of a client's own.
+    pub(crate) fn client_dir(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     pub(crate) fn admin(&self, at: usize) -> AdminServiceClient<Channel> {
         AdminServiceClient::new(self.channel(at))
     }
@@ -664,7 +686,7 @@ impl Cluster {
     }
 }
 
-fn certificates(ca: &Ca, dir: &Path) -> TlsConfig {
+pub(crate) fn certificates(ca: &Ca, dir: &Path) -> TlsConfig {
     let name = dir.file_name().unwrap().to_string_lossy().into_owned();
     ca.write(dir, &format!("node/{name}"));
     TlsConfig {

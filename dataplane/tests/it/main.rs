@@ -8,6 +8,7 @@
 
 mod clocks;
 mod cluster;
+mod connections;
 mod control;
 mod decommission;
 mod descriptors;

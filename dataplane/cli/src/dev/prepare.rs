@@ -1,8 +1,9 @@
 //! Preparation before processes are started: number of nodes, ports and configuration files.
 
 use lograft_node::config::{
-    AdvertiseConfig, DiscoverySettings, GossipSettings, ListenConfig, LogSettings, NodeConfig,
-    RaftSettings, RuntimeSettings, StorageSettings, TlsConfig, TopicDefaults,
+    AdvertiseConfig, ConnectionSettings, DiscoverySettings, GossipSettings, ListenConfig,
+    LogSettings, NodeConfig, RaftSettings, RuntimeSettings, StorageSettings, TlsConfig,
+    TopicDefaults,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -83,6 +84,7 @@ pub(crate) fn write_config(
             key: identity.key,
             ca: pki.ca_cert(),
         },
+        connections: ConnectionSettings::default(),
         seeds: others.clone().map(|other| other.peer.to_string()).collect(),
         discovery: DiscoverySettings {
             gossip: Some(GossipSettings {

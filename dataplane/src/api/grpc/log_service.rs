@@ -12,8 +12,9 @@ use lograft_proto::log::v1::log_service_server::{LogService, LogServiceServer};
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::log::encode::{self, ProduceTag};
-use super::log::{decode, produce_stream::ProduceStream};
-use super::principal::{authorize_call, authorize_node, principal};
+use super::log::produce_stream::{ProduceStream, StreamOptions};
+use super::log::{decode, until_closing};
+use super::principal::{authorize_call, authorize_node, closing, principal};
 use crate::access::{Operation, Resource};
 use crate::error::ApiError;
 use crate::serving::append::append;
@@ -85,12 +86,16 @@ impl LogService for LogApi {
         request: Request<Streaming<proto::ProduceRequest>>,
     ) -> Result<Response<ProduceStream>, Status> {
         let principal = Arc::clone(principal(request.extensions())?);
+        let closing = closing(request.extensions());
         let refuses_to_forward = request.metadata().contains_key(NO_FORWARD_HEADER);
         Ok(Response::new(ProduceStream::new(
             Arc::clone(&self.engine),
             principal,
             request.into_inner(),
-            refuses_to_forward,
+            StreamOptions {
+                refuses_to_forward,
+                closing,
+            },
         )))
     }
 
@@ -113,7 +118,8 @@ impl LogService for LogApi {
         let (topic, is_forwarded) = (&message.topic, message.forwarded);
         authorize_topic(&extensions, Operation::Read, topic, is_forwarded)?;
         let chunks = consume(&self.engine, decode::consume(message)?).await?;
-        let replies = chunks.map(|chunk| chunk.map(encode::fetched).map_err(Status::from));
+        let replies = until_closing(chunks, &closing(&extensions))
+            .map(|chunk| chunk.map(encode::fetched).map_err(Status::from));
         Ok(Response::new(replies.boxed()))
     }
 

@@ -6,6 +6,7 @@ use lograft_core::Reason;
 use tonic::Extensions;
 
 use crate::access::{Operation, Resource, authorize};
+use crate::closing::Closing;
 use crate::error::ApiError;
 use crate::identity::{Caller, PeerIdentity};
 
@@ -15,6 +16,20 @@ pub(super) fn principal(extensions: &Extensions) -> Result<&Arc<PeerIdentity>, A
     caller
         .map(|caller| &caller.identity)
         .ok_or_else(|| ApiError::new(Reason::Unauthenticated, "no client certificate"))
+}
+
+/// Whether the caller's connection is closing. A call without a connection, in tests, never is.
+pub(super) fn closing(extensions: &Extensions) -> Closing {
+    let caller = extensions.get::<Caller>();
+    caller
+        .map(|caller| caller.closing.clone())
+        .unwrap_or_default()
+}
+
+/// The error at the end of a stream whose connection is closing.
+pub(super) fn connection_closing() -> ApiError {
+    let text = "the connection is closing: continue on another one";
+    ApiError::new(Reason::ConnectionClosing, text)
 }
 
 /// Checks that the caller may apply an operation to a resource.

@@ -19,6 +19,8 @@ use tonic::{Status, Streaming};
 use super::decode;
 use super::encode::{self, ProduceTag};
 use crate::access::{Operation, Resource, authorize};
+use crate::api::grpc::principal::connection_closing;
+use crate::closing::Closing;
 use crate::error::ApiError;
 use crate::identity::PeerIdentity;
 use crate::serving::append::{
@@ -36,8 +38,12 @@ pub(crate) struct ProduceStream {
     principal: Arc<PeerIdentity>,
     /// Whether requests for other leaders are refused instead of forwarded, as the client asks.
     refuses_to_forward: bool,
-    /// The source of requests, until the client closes it.
+    /// The source of requests, until the client closes it or the connection is closing.
     requests: Option<Streaming<proto::ProduceRequest>>,
+    /// Ready once the connection is closing; `None` from then on.
+    closing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Sent after the last reply.
+    end: Option<Status>,
     /// The request that is being admitted.
     admitting: Option<(Admitting, InFlight)>,
     /// Admitted requests without a reply, in order.
@@ -47,6 +53,14 @@ pub(crate) struct ProduceStream {
     pipeline: Option<AppendPipeline>,
     /// Fires when the next reply is late.
     timer: Pin<Box<Sleep>>,
+}
+
+/// What a stream depends on besides its requests.
+pub(crate) struct StreamOptions {
+    /// Whether requests for other leaders are refused instead of forwarded, as the client asks.
+    pub(crate) refuses_to_forward: bool,
+    /// Whether the connection is closing.
+    pub(crate) closing: Closing,
 }
 
 /// A request without a reply.
@@ -64,14 +78,20 @@ impl ProduceStream {
         engine: Arc<LogEngine>,
         principal: Arc<PeerIdentity>,
         requests: Streaming<proto::ProduceRequest>,
-        refuses_to_forward: bool,
+        options: StreamOptions,
     ) -> Self {
+        let StreamOptions {
+            refuses_to_forward,
+            closing,
+        } = options;
         Self {
             pipeline: Some(AppendPipeline::new(Arc::clone(&engine))),
             engine,
             principal,
             refuses_to_forward,
             requests: Some(requests),
+            closing: Some(Box::pin(closing.started())),
+            end: None,
             admitting: None,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
@@ -91,6 +111,7 @@ impl ProduceStream {
                 self.in_flight
                     .extend(request.map(|request| (reply, request)));
             }
+            self.check_closing(cx);
             let is_full = self.in_flight_bytes >= PRODUCE_STREAM_IN_FLIGHT_MAX_BYTES
                 || self.in_flight.len() >= PRODUCE_STREAM_IN_FLIGHT_MAX_COUNT;
             let Some(requests) = self.requests.as_mut().filter(|_| !is_full) else {
@@ -100,6 +121,21 @@ impl ProduceStream {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(None) => self.requests = None,
                 Poll::Ready(Some(request)) => self.start(request?),
+            }
+        }
+    }
+
+    /// Ends the requests once the connection is closing. Those that were admitted get their
+    /// replies, and no later one is read: the client knows which ones to send again.
+    fn check_closing(&mut self, cx: &mut Context<'_>) {
+        let is_closing = self
+            .closing
+            .as_mut()
+            .is_some_and(|closing| closing.as_mut().poll(cx).is_ready());
+        if is_closing {
+            self.closing = None;
+            if self.requests.take().is_some() {
+                self.end = Some(connection_closing().into());
             }
         }
     }
@@ -210,7 +246,7 @@ impl Stream for ProduceStream {
                     && this.admitting.is_none()
                     && this.in_flight.is_empty();
                 if is_done {
-                    Poll::Ready(None)
+                    Poll::Ready(this.end.take().map(Err))
                 } else {
                     Poll::Pending
                 }
