@@ -17,11 +17,22 @@ const FILES: [&str; 4] = [
     "lograft/raft/v1/raft.proto",
 ];
 
+/// The package that only nodes call.
+const NODES_PACKAGE: &str = "lograft.raft.v1";
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"])?;
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out_dir.join("lograft.binpb"), descriptors.encode_to_vec())?;
+    let mut for_clients = descriptors.clone();
+    for_clients
+        .file
+        .retain(|file| file.package() != NODES_PACKAGE);
+    fs::write(
+        out_dir.join("lograft.client.binpb"),
+        for_clients.encode_to_vec(),
+    )?;
     fs::write(out_dir.join("lograft.calls.rs"), calls(&descriptors)?)?;
     fs::write(out_dir.join("lograft.methods.rs"), methods(&descriptors)?)?;
     tonic_prost_build::configure()

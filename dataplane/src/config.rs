@@ -2,6 +2,7 @@
 //! documents every field with its default and bounds.
 
 mod authorization;
+mod connections;
 mod discovery;
 mod topics;
 mod unknown_fields;
@@ -22,6 +23,7 @@ use tracing::warn;
 
 pub(crate) use authorization::{AuthorizationFile, CurrentAuthorization};
 pub use authorization::{AuthorizationMode, AuthorizationSettings};
+pub use connections::ConnectionSettings;
 pub use discovery::{DiscoverySettings, EndpointSettings, GossipSettings};
 pub use topics::TopicDefaults;
 pub(crate) use topics::TopicDefaultsSource;
@@ -83,6 +85,9 @@ pub struct NodeConfig {
     pub advertise: AdvertiseConfig,
     /// The node's certificate and the cluster's CA.
     pub tls: TlsConfig,
+    /// Connections of clients.
+    #[serde(default, skip_serializing_if = "ConnectionSettings::is_default")]
+    pub connections: ConnectionSettings,
     /// Peer addresses, `host:port`, of nodes that may know a cluster to join.
     #[serde(default)]
     pub seeds: Vec<String>,
@@ -327,6 +332,7 @@ impl NodeConfig {
             within(name, count, 1, CLUSTER_REPLICAS_MAX_COUNT, "replicas")?;
         }
         unknown_fields::check_list(&self.ignore_if_unknown)?;
+        self.connections.check()?;
         self.discovery.check()?;
         self.authorization.check()?;
         self.storage.check()?;

@@ -25,6 +25,7 @@ use crate::access::{Access, AccessParts};
 use crate::api::grpc::log_service::LogApi;
 use crate::api::grpc::status::to_wire;
 use crate::clock::SystemClock;
+use crate::closing::Closing;
 use crate::control::test_metadata;
 use crate::error::ApiError;
 use crate::exchange::NodeExchange;
@@ -337,6 +338,7 @@ async fn serve(api: LogApi, listener: TcpListener) {
             .unwrap();
         request.extensions_mut().insert(Caller {
             identity: Arc::new(identity),
+            closing: Closing::default(),
         });
         Ok(request)
     };

@@ -14,6 +14,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
+use crate::closing::Closing;
+
 /// Why a certificate or a text holds no identity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
@@ -171,6 +173,8 @@ pub struct Member {
 pub(crate) struct Caller {
     /// The identity in the caller's certificate, verified by the handshake.
     pub identity: Arc<PeerIdentity>,
+    /// Whether the caller's connection is closing.
+    pub closing: Closing,
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod access;
 mod api;
 mod blocking;
 pub mod clock;
+mod closing;
 pub mod config;
 mod control;
 mod convert;

@@ -13,11 +13,13 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+pub mod connections;
 pub mod disk;
 mod gossip;
 mod process;
 pub mod sample;
 
+use connections::ConnectionMetrics;
 use gossip::GossipMetrics;
 pub use sample::{MemberCounts, PartitionSample, Sample, Sampler};
 
@@ -37,12 +39,8 @@ pub struct Metrics {
     registry: Registry,
     sampler: OnceLock<Arc<dyn Sampler>>,
     sampled: Sampled,
-    /// Open connections, by port.
-    pub connections: IntGaugeVec,
-    /// Connections closed because there were too many, by port.
-    pub connections_refused: IntCounterVec,
-    /// TLS handshakes that failed, by port.
-    pub handshakes_failed: IntCounterVec,
+    /// Connections to the gRPC ports.
+    pub connections: ConnectionMetrics,
     /// Attempts to connect to a peer, by result.
     pub peer_connects: IntCounterVec,
     /// Produce requests, by result: `OK` or the reason.
@@ -99,19 +97,7 @@ impl Metrics {
         let r = &registry;
         register_build_info(r)?;
         Ok(Self {
-            connections: gauges(r, "lograft_connections", "Open connections.", &["port"])?,
-            connections_refused: counters(
-                r,
-                "lograft_connections_refused_total",
-                "Connections closed because there were too many.",
-                "port",
-            )?,
-            handshakes_failed: counters(
-                r,
-                "lograft_handshakes_failed_total",
-                "TLS handshakes that failed.",
-                "port",
-            )?,
+            connections: ConnectionMetrics::new(r)?,
             peer_connects: counters(
                 r,
                 "lograft_peer_connects_total",

@@ -78,8 +78,13 @@ pub mod raft {
     }
 }
 
-/// The encoded `FileDescriptorSet` of all packages, with comments: for gRPC reflection.
+/// The encoded `FileDescriptorSet` of all packages, with comments.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/lograft.binpb"));
+
+/// The encoded `FileDescriptorSet` of the packages for clients, with comments: for gRPC reflection
+/// on the client port.
+pub const CLIENT_FILE_DESCRIPTOR_SET: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/lograft.client.binpb"));
 
 #[cfg(test)]
 mod fixture_tests;

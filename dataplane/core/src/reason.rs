@@ -109,6 +109,9 @@ reasons! {
     NoLeader = "NO_LEADER", Unavailable, true;
     /// The node is starting or stopping.
     NotReady = "NOT_READY", Unavailable, true;
+    /// The connection is closing, because of its age for example. Requests without a reply were not
+    /// carried out: send them on another connection.
+    ConnectionClosing = "CONNECTION_CLOSING", Unavailable, true;
     /// The request was not acknowledged in time. It may or may not be in the log.
     Timeout = "TIMEOUT", DeadlineExceeded, true;
     /// The free disk space is below the reserve. Writes are rejected, reads still work.

@@ -44,7 +44,7 @@ impl Judge {
 
 /// Waits for the end of a certificate, seconds since the Unix epoch. The wall clock may be set
 /// meanwhile, so it is read again from time to time.
-async fn expiry(not_after_s: i64) {
+pub(super) async fn expiry(not_after_s: i64) {
     loop {
         let now_s = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
         let left_s = not_after_s.saturating_sub(now_s);

@@ -7,7 +7,6 @@ use lograft_core::limits::STOP_CUT_MAX;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
-use tracing::warn;
 
 use crate::listen::{self, ListenLimits};
 use crate::metrics::Metrics;
@@ -29,19 +28,10 @@ impl BoundPort {
             limits,
         } = self;
         let (cut, is_cut) = watch::channel(false);
-        let (stop, mut is_stopped) = watch::channel(false);
+        let (stop, is_stopped) = watch::channel(false);
         let (incoming, accepting) =
             listen::incoming(listener, (port, limits), tls, metrics, is_cut);
-        let task = tokio::spawn(async move {
-            let stopped = async move {
-                // A sender that is gone stops as well.
-                let _ = is_stopped.wait_for(|stopped| *stopped).await;
-            };
-            let server = listen::server().add_routes(routes);
-            if let Err(error) = server.serve_with_incoming_shutdown(incoming, stopped).await {
-                warn!(port = port.name(), %error, "gRPC server failed");
-            }
-        });
+        let task = tokio::spawn(listen::serve(incoming, routes, is_stopped));
         ServedPort {
             stop,
             cut,

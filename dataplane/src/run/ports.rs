@@ -75,12 +75,12 @@ impl Ports {
             client: BoundPort {
                 port: Port::Client,
                 listener: client,
-                limits: ListenLimits::of(Port::Client, capacity),
+                limits: ListenLimits::of(Port::Client, capacity, &config.connections),
             },
             peer: BoundPort {
                 port: Port::Peer,
                 listener: peer,
-                limits: ListenLimits::of(Port::Peer, capacity),
+                limits: ListenLimits::of(Port::Peer, capacity, &config.connections),
             },
             health,
             gossip,

@@ -83,11 +83,15 @@ impl Services {
     pub(super) fn client_port(&self) -> Result<Routes, RunError> {
         let health: HealthServer<HealthService> =
             HealthServer::new(HealthService::from_health_reporter(self.reporter.clone()));
-        let reflection = || {
+        // Exactly the services of this port. Each version of reflection adds itself.
+        let reflection = |other_version| {
             Reflection::configure()
-                .register_encoded_file_descriptor_set(lograft_proto::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(lograft_proto::CLIENT_FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(other_version)
         };
+        let v1 = reflection(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET).build_v1();
+        let v1alpha = reflection(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET).build_v1alpha();
         Ok(self
             .shared()
             .add_service(health)
@@ -95,8 +99,8 @@ impl Services {
                 self.parts.control.clone(),
                 self.parts.access.clone(),
             ))
-            .add_service(reflection().build_v1().map_err(RunError::Reflection)?)
-            .add_service(reflection().build_v1alpha().map_err(RunError::Reflection)?))
+            .add_service(v1.map_err(RunError::Reflection)?)
+            .add_service(v1alpha.map_err(RunError::Reflection)?))
     }
 
     /// For nodes.

@@ -100,7 +100,7 @@ impl Caller {
 fn caller(cluster: &Cluster, user: &'static str, at: usize) -> Caller {
     Caller {
         user,
-        channel: cluster.channel_of(user, at),
+        channel: cluster.channel_of(user, cluster.addresses(at).client),
     }
 }
 

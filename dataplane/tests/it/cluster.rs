@@ -13,9 +13,9 @@ use lograft_discovery::gossip::key_file_text;
 use lograft_discovery::net::{BoxFuture, Resolver};
 use lograft_node::clock::{Clock, SystemClock};
 use lograft_node::config::{
-    AdvertiseConfig, AuthorizationSettings, DiscoverySettings, GossipSettings, ListenConfig,
-    LogFormat, LogSettings, NodeConfig, RaftSettings, RuntimeSettings, StorageSettings, TlsConfig,
-    TopicDefaults,
+    AdvertiseConfig, AuthorizationSettings, ConnectionSettings, DiscoverySettings, GossipSettings,
+    ListenConfig, LogFormat, LogSettings, NodeConfig, RaftSettings, RuntimeSettings,
+    StorageSettings, TlsConfig, TopicDefaults,
 };
 use lograft_node::exchange::NodeExchange;
 use lograft_node::health::Readiness;
@@ -35,7 +35,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::pki::Ca;
+use crate::pki::{Ca, Leaf};
 use crate::process::Process;
 use crate::user_channel::{self, client_tls, try_connect};
 
@@ -64,6 +64,8 @@ pub(crate) struct Cluster {
     pub(crate) level: FeatureLevel,
     /// The number of replicas that the nodes started from now on carry.
     pub(crate) replicas_max_count: Option<u32>,
+    /// The limits of connections to the nodes that are added from now on.
+    pub(crate) connections: ConnectionSettings,
     /// Whether the nodes that are added from now on gossip. Then they have no seeds but the gossip
     /// address of the first such node.
     pub(crate) gossip: bool,
@@ -138,6 +140,7 @@ impl Cluster {
             members: Vec::new(),
             level: FeatureLevel::CURRENT,
             replicas_max_count: None,
+            connections: ConnectionSettings::default(),
             gossip: false,
             names: None,
             authorization: AuthorizationSettings::default(),
@@ -264,6 +267,7 @@ impl Cluster {
             },
             advertise: AdvertiseConfig::default(),
             tls: certificates(&self.ca, &self.dir.path().join(&name)),
+            connections: self.connections.clone(),
             seeds: self.seeds(),
             discovery: self.discovery(),
             runtime: RuntimeSettings {
@@ -496,11 +500,21 @@ impl Cluster {
         try_connect(client_tls(&self.ca, Some(&leaf)), to).await
     }
 
-    /// A channel of a principal to a node's client port.
-    pub(crate) fn channel_of(&self, principal: &str, at: usize) -> Channel {
-        let leaf = self.ca.issue(&[crate::pki::uri(principal)]);
-        let tls = client_tls(&self.ca, Some(&leaf));
-        user_channel::channel(tls, self.members[at].addresses.client)
+    /// A channel to a port with a certificate of the cluster's CA for this principal.
+    pub(crate) fn channel_of(&self, principal: &str, to: SocketAddr) -> Channel {
+        self.channel_with(&self.ca.issue(&[crate::pki::uri(principal)]), to)
+    }
+
+    /// A channel to a port with this certificate.
+    pub(crate) fn channel_with(&self, leaf: &Leaf, to: SocketAddr) -> Channel {
+        user_channel::channel(client_tls(&self.ca, Some(leaf)), to)
+    }
+
+    /// Gives a stopped node another name, with a certificate of that name.
+    pub(crate) fn rename(&mut self, at: usize, name: &str) {
+        let config = &mut self.members[at].config;
+        config.tls = certificates(&self.ca, &self.dir.path().join(name));
+        name.clone_into(&mut config.name);
     }
 
     pub(crate) async fn bootstrap(&self, at: usize) -> Result<admin::BootstrapReply, Status> {

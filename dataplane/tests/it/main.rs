@@ -9,12 +9,14 @@
 mod authorization;
 mod clocks;
 mod cluster;
+mod connections;
 mod control;
 mod decommission;
 mod descriptors;
 mod disk;
 mod gossip;
 mod hung_leader;
+mod identities;
 mod levels;
 mod lifecycle;
 mod load;

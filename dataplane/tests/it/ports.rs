@@ -4,10 +4,6 @@ use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use tonic_reflection::pb::v1::ServerReflectionRequest;
-use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::cluster::{Cluster, eventually};
 
@@ -79,41 +75,6 @@ async fn health_follows_readiness() {
             (check(service).await == ServingStatus::Serving).then_some(())
         })
         .await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reflection_lists_the_services() {
-    let mut cluster = Cluster::new();
-    cluster.add().await;
-    let request = ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(MessageRequest::ListServices(String::new())),
-    };
-    let mut client = ServerReflectionClient::new(cluster.channel(0));
-    let requests = tokio_stream::once(request);
-    let mut replies = client
-        .server_reflection_info(requests)
-        .await
-        .unwrap()
-        .into_inner();
-    let reply = replies
-        .message()
-        .await
-        .unwrap()
-        .unwrap()
-        .message_response
-        .unwrap();
-    let MessageResponse::ListServicesResponse(list) = reply else {
-        panic!("{reply:?}")
-    };
-    let names: Vec<_> = list
-        .service
-        .into_iter()
-        .map(|service| service.name)
-        .collect();
-    for name in ["lograft.log.v1.LogService", "lograft.admin.v1.AdminService"] {
-        assert!(names.iter().any(|listed| listed == name), "{names:?}");
     }
 }
 

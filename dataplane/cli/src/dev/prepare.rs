@@ -1,9 +1,9 @@
 //! Preparation before processes are started: number of nodes, ports and configuration files.
 
 use lograft_node::config::{
-    AdvertiseConfig, AuthorizationMode, AuthorizationSettings, DiscoverySettings, GossipSettings,
-    ListenConfig, LogSettings, NodeConfig, RaftSettings, RuntimeSettings, StorageSettings,
-    TlsConfig, TopicDefaults,
+    AdvertiseConfig, AuthorizationMode, AuthorizationSettings, ConnectionSettings,
+    DiscoverySettings, GossipSettings, ListenConfig, LogSettings, NodeConfig, RaftSettings,
+    RuntimeSettings, StorageSettings, TlsConfig, TopicDefaults,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -84,6 +84,7 @@ pub(crate) fn write_config(
             key: identity.key,
             ca: pki.ca_cert(),
         },
+        connections: ConnectionSettings::default(),
         seeds: others.clone().map(|other| other.peer.to_string()).collect(),
         discovery: DiscoverySettings {
             gossip: Some(GossipSettings {

@@ -4,9 +4,13 @@
 #![expect(clippy::panic, reason = "a test that cannot continue fails")]
 
 mod completion;
+mod connection_age;
 mod contexts;
 mod dev;
 mod help;
 mod recreated;
 mod refused;
 mod support;
+
+#[path = "../../../tests/support/pki.rs"]
+mod pki;

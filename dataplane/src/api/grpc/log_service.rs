@@ -17,7 +17,8 @@ use tonic::{Extensions, Request, Response, Status, Streaming};
 use super::log::decode;
 use super::log::encode::{self, ProduceTag};
 use super::log::produce_stream::{ProduceStream, StreamCaller};
-use super::principal::{ForwardMarks, authorize_call, on_behalf_of, principal};
+use super::log::until_closing;
+use super::principal::{ForwardMarks, authorize_call, closing, on_behalf_of, principal};
 use crate::access::{Access, Grant};
 use crate::error::ApiError;
 use crate::serving::append::append;
@@ -106,6 +107,7 @@ impl LogService for LogApi {
             principal: Arc::clone(principal(request.extensions())?),
             grant: Grant::new(self.access.clone(), Method::LogProduceStream),
             refuses_to_forward: request.metadata().contains_key(NO_FORWARD_HEADER),
+            closing: closing(request.extensions()),
         };
         Ok(Response::new(ProduceStream::new(
             Arc::clone(&self.engine),
@@ -137,7 +139,7 @@ impl LogService for LogApi {
         let chunks = consume(&self.engine, request).await?;
         let mut grant = Grant::new(self.access.clone(), Method::LogConsume);
         // A right that is taken away ends the stream before its next records.
-        let replies = chunks.map(move |chunk| {
+        let replies = until_closing(chunks, &closing(&extensions)).map(move |chunk| {
             grant.check(&principal, &topic, Instant::now())?;
             chunk.map(encode::fetched).map_err(Status::from)
         });

@@ -9,15 +9,35 @@ use lograft_proto::Method;
 use tonic::Extensions;
 
 use crate::access::Access;
+use crate::closing::Closing;
 use crate::error::ApiError;
-use crate::identity::Caller;
+use crate::identity::{Caller, PeerIdentity};
+
+/// The identity of the caller. Fails with UNAUTHENTICATED if the connection has none.
+pub(super) fn identity(extensions: &Extensions) -> Result<&Arc<PeerIdentity>, ApiError> {
+    let caller = extensions.get::<Caller>();
+    caller
+        .map(|caller| &caller.identity)
+        .ok_or_else(|| ApiError::new(Reason::Unauthenticated, "no client certificate"))
+}
 
 /// The principal of the caller. Fails with UNAUTHENTICATED if the connection has none.
 pub(super) fn principal(extensions: &Extensions) -> Result<&Arc<Principal>, ApiError> {
+    identity(extensions).map(|identity| &identity.principal)
+}
+
+/// Whether the caller's connection is closing. A call without a connection, in tests, never is.
+pub(super) fn closing(extensions: &Extensions) -> Closing {
     let caller = extensions.get::<Caller>();
     caller
-        .map(|caller| &caller.identity.principal)
-        .ok_or_else(|| ApiError::new(Reason::Unauthenticated, "no client certificate"))
+        .map(|caller| caller.closing.clone())
+        .unwrap_or_default()
+}
+
+/// The error at the end of a stream whose connection is closing.
+pub(crate) fn connection_closing() -> ApiError {
+    let text = "the connection is closing: continue on another one";
+    ApiError::new(Reason::ConnectionClosing, text)
 }
 
 /// Checks that the caller may make a call for a resource, and returns its principal.

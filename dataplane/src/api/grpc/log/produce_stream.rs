@@ -20,7 +20,8 @@ use tonic::{Status, Streaming};
 use super::decode;
 use super::encode::{self, ProduceTag};
 use crate::access::Grant;
-use crate::api::grpc::principal::{ForwardMarks, on_behalf_of};
+use crate::api::grpc::principal::{ForwardMarks, connection_closing, on_behalf_of};
+use crate::closing::Closing;
 use crate::error::ApiError;
 use crate::serving::append::{
     AppendPipeline, PendingReply, append_timeout, content_bytes, memory_bytes, too_late,
@@ -35,8 +36,12 @@ type Admitting = Pin<Box<dyn Future<Output = (AppendPipeline, PendingReply)> + S
 pub(crate) struct ProduceStream {
     engine: Arc<LogEngine>,
     caller: StreamCaller,
-    /// The source of requests, until the client closes it.
+    /// The source of requests, until the client closes it or the connection is closing.
     requests: Option<Streaming<proto::ProduceRequest>>,
+    /// Ready once the connection is closing; `None` from then on.
+    closing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Sent after the last reply.
+    end: Option<Status>,
     /// The request that is being admitted.
     admitting: Option<(Admitting, InFlight)>,
     /// Admitted requests without a reply, in order.
@@ -55,6 +60,8 @@ pub(crate) struct StreamCaller {
     pub(crate) grant: Grant,
     /// Whether requests for other leaders are refused instead of forwarded, as the client asks.
     pub(crate) refuses_to_forward: bool,
+    /// Whether its connection is closing.
+    pub(crate) closing: Closing,
 }
 
 /// A request without a reply.
@@ -76,8 +83,10 @@ impl ProduceStream {
         Self {
             pipeline: Some(AppendPipeline::new(Arc::clone(&engine))),
             engine,
+            closing: Some(Box::pin(caller.closing.clone().started())),
             caller,
             requests: Some(requests),
+            end: None,
             admitting: None,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
@@ -97,6 +106,7 @@ impl ProduceStream {
                 self.in_flight
                     .extend(request.map(|request| (reply, request)));
             }
+            self.check_closing(cx);
             let is_full = self.in_flight_bytes >= PRODUCE_STREAM_IN_FLIGHT_MAX_BYTES
                 || self.in_flight.len() >= PRODUCE_STREAM_IN_FLIGHT_MAX_COUNT;
             let Some(requests) = self.requests.as_mut().filter(|_| !is_full) else {
@@ -106,6 +116,21 @@ impl ProduceStream {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(None) => self.requests = None,
                 Poll::Ready(Some(request)) => self.start(request?),
+            }
+        }
+    }
+
+    /// Ends the requests once the connection is closing. Those that were admitted get their
+    /// replies, and no later one is read: the client knows which ones to send again.
+    fn check_closing(&mut self, cx: &mut Context<'_>) {
+        let is_closing = self
+            .closing
+            .as_mut()
+            .is_some_and(|closing| closing.as_mut().poll(cx).is_ready());
+        if is_closing {
+            self.closing = None;
+            if self.requests.take().is_some() {
+                self.end = Some(connection_closing().into());
             }
         }
     }
@@ -219,7 +244,7 @@ impl Stream for ProduceStream {
                     && this.admitting.is_none()
                     && this.in_flight.is_empty();
                 if is_done {
-                    Poll::Ready(None)
+                    Poll::Ready(this.end.take().map(Err))
                 } else {
                     Poll::Pending
                 }
