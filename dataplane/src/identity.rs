@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use lograft_core::acl::{Principal, is_name};
+use lograft_core::acl::{CertificateId, Principal, Serial, is_name};
 use lograft_core::{ClusterId, NodeId};
 use rustls_pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
@@ -152,11 +152,28 @@ fn parse(uri: &str) -> Option<PeerIdentity> {
     })
 }
 
-/// When a certificate expires, seconds since the Unix epoch.
-pub(crate) fn not_after_s(der: &CertificateDer<'_>) -> Result<i64, IdentityError> {
-    let (_, certificate) =
-        X509Certificate::from_der(der).map_err(|_| IdentityError::Certificate)?;
-    Ok(certificate.validity().not_after.timestamp())
+/// A certificate apart from its identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CertificateFacts {
+    /// By which it is revoked.
+    pub(crate) id: CertificateId,
+    /// Its end, seconds since the Unix epoch.
+    pub(crate) not_after_s: i64,
+}
+
+impl CertificateFacts {
+    pub(crate) fn of(der: &CertificateDer<'_>) -> Result<Self, IdentityError> {
+        let (_, certificate) =
+            X509Certificate::from_der(der).map_err(|_| IdentityError::Certificate)?;
+        let validity = certificate.validity();
+        Ok(Self {
+            id: CertificateId {
+                serial: Serial::from_bytes(certificate.raw_serial()),
+                not_before_s: validity.not_before.timestamp(),
+            },
+            not_after_s: validity.not_after.timestamp(),
+        })
+    }
 }
 
 /// The membership of a node in a cluster.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use lograft_core::acl::Revoked;
 use lograft_core::capacity::Capacity;
 use lograft_core::limits::{
     ACCEPT_RETRY_INTERVAL, CONNECTION_DRAIN_MAX, HANDSHAKE_MAX, HANDSHAKES_MAX_COUNT,
@@ -38,14 +39,16 @@ use tracing::{debug, warn};
 
 use crate::closing::Closing;
 use crate::config::ConnectionSettings;
-use crate::identity::{Caller, IdentityError, PeerIdentity, not_after_s};
+use crate::identity::{Caller, CertificateFacts, IdentityError, PeerIdentity};
 use crate::metrics::Metrics;
 use crate::net::{BoxFuture, BoxIo, Listener};
-use crate::tls::{Port, Tls};
+use crate::tls::Port;
 use crate::{LogLimit, error_chain};
 use age::{Lifetime, Lifetimes};
 use handshakes::{HandshakeGuard, Handshakes};
 use judge::Judge;
+
+pub(crate) use judge::ClientTrust;
 pub(crate) use serve::serve;
 use shares::{Share, Shares};
 
@@ -60,6 +63,8 @@ enum HandshakeError {
     Evicted,
     #[error("cannot identify the peer")]
     Identity(#[source] IdentityError),
+    #[error("certificate refused")]
+    Revoked(#[source] Revoked),
     #[error("connections must be at most {max_count}")]
     TooMany { max_count: usize },
     #[error("connections of {address} must be at most {max_count}")]
@@ -80,6 +85,7 @@ impl HandshakeError {
             Self::TooMany { .. }
             | Self::Timeout(_)
             | Self::Tls(_)
+            | Self::Revoked(_)
             | Self::Evicted
             | Self::Identity(_) => None,
         }
@@ -173,7 +179,7 @@ pub(crate) type Incoming = ReceiverStream<Result<Accepted, Infallible>>;
 pub(crate) fn incoming(
     listener: Box<dyn Listener>,
     (port, limits): (Port, ListenLimits),
-    tls: Arc<Tls>,
+    trust: ClientTrust,
     metrics: &Metrics,
     cut: watch::Receiver<bool>,
 ) -> (Incoming, JoinHandle<()>) {
@@ -182,7 +188,7 @@ pub(crate) fn incoming(
     let acceptor = Arc::new(PortAcceptor {
         port,
         limits,
-        tls,
+        trust,
         cut,
         sender,
         connections: Arc::new(Semaphore::new(limits.connections_max_count)),
@@ -210,7 +216,7 @@ pub(crate) fn incoming(
 struct PortAcceptor {
     port: Port,
     limits: ListenLimits,
-    tls: Arc<Tls>,
+    trust: ClientTrust,
     cut: watch::Receiver<bool>,
     sender: mpsc::Sender<Result<Accepted, Infallible>>,
     connections: Arc<Semaphore>,
@@ -301,8 +307,8 @@ impl PortAcceptor {
         place: Place,
         running: &HandshakeGuard,
     ) -> Result<Accepted, HandshakeError> {
-        let changes = self.tls.changes();
-        let acceptor = TlsAcceptor::from(self.tls.server(self.port));
+        let changes = self.trust.tls.changes();
+        let acceptor = TlsAcceptor::from(self.trust.tls.server(self.port));
         let mut buffered = BufReader::with_capacity(TLS_READ_BUFFER_BYTES, Gather::new(io));
         let max = self.limits.handshake_max;
         let handshake = async {
@@ -318,9 +324,10 @@ impl PortAcceptor {
         io.get_mut().start(WRITES_GATHERED_MAX_BYTES);
         session.set_buffer_limit(Some(TLS_WRITE_BUFFER_BYTES));
         let chain = session.peer_certificates().unwrap_or_default();
-        let (identity, judge) = self
+        let (identity, mut judge) = self
             .identify(chain, changes)
             .map_err(HandshakeError::Identity)?;
+        judge.check_revoked().map_err(HandshakeError::Revoked)?;
         let user = self.users.add(&identity);
         let user = user.ok_or_else(|| HandshakeError::TooManyOfUser {
             user: Arc::clone(&identity),
@@ -336,7 +343,7 @@ impl PortAcceptor {
         let closing = Closing::default();
         Ok(Accepted {
             stream,
-            lifetime: self.lifetimes.next(judge.not_after_s),
+            lifetime: self.lifetimes.next(judge.facts.not_after_s),
             closes: self.closes.clone(),
             ended: Some(ended),
             cut: Some(self.end_of(judge, &identity, &closing)),
@@ -354,10 +361,11 @@ impl PortAcceptor {
         let leaf = chain.first().ok_or(IdentityError::Certificate)?;
         let identity = Arc::new(PeerIdentity::from_certificate(leaf)?);
         let judge = Judge {
-            tls: Arc::clone(&self.tls),
+            trust: self.trust.clone(),
             port: self.port,
+            principal: Arc::clone(&identity.principal),
             changes,
-            not_after_s: not_after_s(leaf)?,
+            facts: CertificateFacts::of(leaf)?,
             chain: chain.to_vec(),
         };
         Ok((identity, judge))

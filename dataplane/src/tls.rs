@@ -397,8 +397,8 @@ fn own_identity(
             identity,
         });
     }
-    let not_after_s = crate::identity::not_after_s(leaf).map_err(refused)?;
-    Ok((identity, not_after_s))
+    let facts = crate::identity::CertificateFacts::of(leaf).map_err(refused)?;
+    Ok((identity, facts.not_after_s))
 }
 
 struct Keys<'a> {

@@ -1,44 +1,86 @@
 //! A connection is judged as long as it lives, not only at its handshake: it ends when the
-//! certificate that it was opened with has expired, or when its CA is no longer trusted. Otherwise
-//! a client whose certificate is not renewed, or was made by a CA that was given up, would keep its
-//! access until it hangs up.
+//! certificate that it was opened with has expired or is revoked, or when its CA is no longer
+//! trusted. Otherwise a client whose certificate is not renewed, or was made by a CA that was given
+//! up, would keep its access until it hangs up.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use lograft_core::acl::{Principal, RevocationTable, Revoked};
 use lograft_core::limits::CERTIFICATE_EXPIRY_CHECK_INTERVAL;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::sync::watch;
 
+use crate::identity::CertificateFacts;
 use crate::tls::{Port, Tls};
+
+/// By what the certificates of clients are judged. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct ClientTrust {
+    /// The CA and the rules of TLS.
+    pub(crate) tls: Arc<Tls>,
+    /// The revoked certificates.
+    pub(crate) revocations: watch::Receiver<Arc<RevocationTable>>,
+}
+
+/// Why a connection ends.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// The certificate is not valid any more.
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+    /// The certificate is revoked.
+    #[error(transparent)]
+    Revoked(#[from] Revoked),
+}
 
 /// The certificate of a client, and what it is judged by.
 pub(super) struct Judge {
-    pub(super) tls: Arc<Tls>,
+    pub(super) trust: ClientTrust,
     pub(super) port: Port,
+    pub(super) principal: Arc<Principal>,
     /// Changes of the files since before the handshake, which has checked the certificate by those
     /// of then.
     pub(super) changes: watch::Receiver<()>,
     /// The certificate, then those between it and its CA.
     pub(super) chain: Vec<CertificateDer<'static>>,
-    /// Its end, seconds since the Unix epoch.
-    pub(super) not_after_s: i64,
+    pub(super) facts: CertificateFacts,
 }
 
 impl Judge {
+    /// Fails if the certificate is revoked.
+    pub(super) fn check_revoked(&mut self) -> Result<(), Revoked> {
+        let revocations = self.trust.revocations.borrow_and_update();
+        revocations.check(&self.principal, &self.facts.id)
+    }
+
     /// Waits until the certificate does not pass any more, and returns why.
-    pub(super) async fn refusal(mut self) -> rustls::Error {
+    pub(super) async fn refusal(mut self) -> Refusal {
         loop {
             tokio::select! {
                 // The TLS outlives the connection.
                 _ = self.changes.changed() => {}
-                () = expiry(self.not_after_s) => {}
+                () = expiry(self.facts.not_after_s) => {}
+                () = revocations_changed(&mut self.trust.revocations) => {
+                    match self.check_revoked() {
+                        Ok(()) => continue,
+                        Err(refusal) => return refusal.into(),
+                    }
+                }
             }
             let now = UnixTime::now();
-            if let Err(refusal) = self.tls.check_client(self.port, &self.chain, now) {
-                return refusal;
+            let valid = self.trust.tls.check_client(self.port, &self.chain, now);
+            if let Err(refusal) = valid {
+                return refusal.into();
             }
         }
+    }
+}
+
+async fn revocations_changed(revocations: &mut watch::Receiver<Arc<RevocationTable>>) {
+    if revocations.changed().await.is_err() {
+        // Nobody changes them any more: the node stops.
+        std::future::pending::<()>().await;
     }
 }
 

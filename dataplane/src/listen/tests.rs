@@ -12,6 +12,7 @@ use crate::config::TlsConfig;
 use crate::host;
 use crate::net::{Net, TcpNet};
 use crate::pki::Ca;
+use crate::tls::Tls;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -51,7 +52,10 @@ async fn fixture(limits: ListenLimits) -> Fixture {
     let (incoming, accepting) = incoming(
         listener,
         (Port::Peer, limits),
-        Arc::clone(&tls),
+        ClientTrust {
+            tls: Arc::clone(&tls),
+            revocations: watch::channel(Arc::default()).1,
+        },
         &metrics,
         is_cut,
     );

@@ -30,6 +30,7 @@ use crate::control::{Control, NodeInfo};
 use crate::fatal::{FatalCell, FatalError};
 use crate::health::{Health, Readiness};
 use crate::host::TooFewFiles;
+use crate::listen::ClientTrust;
 use crate::metrics::Metrics;
 use crate::metrics::disk::MeteredFs;
 use crate::net::AddressBook;
@@ -113,8 +114,12 @@ impl Node {
         let told = Health::new(&readiness, &metrics);
         tasks.spawn(health::serve(health, Arc::new(told)));
         let telling = tasks.spawn(services.follow(readiness.clone()));
-        let client_port = client.serve(Arc::clone(&tls), &metrics, services.client_port()?);
-        let peer_port = peer.serve(tls, &metrics, services.peer_port());
+        let trust = ClientTrust {
+            tls,
+            revocations: control.view.watch_revocations(),
+        };
+        let client_port = client.serve(trust.clone(), &metrics, services.client_port()?);
+        let peer_port = peer.serve(trust, &metrics, services.peer_port());
         addresses.log();
         Ok(Self {
             addresses,

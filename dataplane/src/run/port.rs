@@ -1,6 +1,5 @@
 //! A gRPC port: bound, served, stopped.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::limits::STOP_CUT_MAX;
@@ -8,10 +7,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 
-use crate::listen::{self, ListenLimits};
+use crate::listen::{self, ClientTrust, ListenLimits};
 use crate::metrics::Metrics;
 use crate::net::Listener;
-use crate::tls::{Port, Tls};
+use crate::tls::Port;
 
 /// A port that is bound and not served yet: connections wait until the node can answer.
 pub(super) struct BoundPort {
@@ -21,7 +20,7 @@ pub(super) struct BoundPort {
 }
 
 impl BoundPort {
-    pub(super) fn serve(self, tls: Arc<Tls>, metrics: &Metrics, routes: Routes) -> ServedPort {
+    pub(super) fn serve(self, trust: ClientTrust, metrics: &Metrics, routes: Routes) -> ServedPort {
         let Self {
             port,
             listener,
@@ -30,7 +29,7 @@ impl BoundPort {
         let (cut, is_cut) = watch::channel(false);
         let (stop, is_stopped) = watch::channel(false);
         let (incoming, accepting) =
-            listen::incoming(listener, (port, limits), tls, metrics, is_cut);
+            listen::incoming(listener, (port, limits), trust, metrics, is_cut);
         let task = tokio::spawn(listen::serve(incoming, routes, is_stopped));
         ServedPort {
             stop,

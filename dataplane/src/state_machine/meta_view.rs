@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use lograft_core::LogIndex;
+use lograft_core::acl::RevocationTable;
 use lograft_core::metadata::Metadata;
 use tokio::sync::watch;
 
@@ -12,15 +13,17 @@ use tokio::sync::watch;
 pub(crate) struct MetaView {
     metadata: Arc<ArcSwap<Metadata>>,
     version: Arc<watch::Sender<LogIndex>>,
+    /// Apart, so that the many connections that follow it are not woken by other changes.
+    revocations: Arc<watch::Sender<Arc<RevocationTable>>>,
 }
 
 impl MetaView {
     /// A view of the metadata that the node starts with.
     pub(crate) fn new(metadata: Metadata) -> Self {
-        let version = Arc::new(watch::Sender::new(metadata.version()));
         Self {
+            version: Arc::new(watch::Sender::new(metadata.version())),
+            revocations: Arc::new(watch::Sender::new(Arc::clone(metadata.revocations()))),
             metadata: Arc::new(ArcSwap::from_pointee(metadata)),
-            version,
         }
     }
 
@@ -32,8 +35,19 @@ impl MetaView {
     /// Replaces the metadata. Called by the state machine of the meta group only.
     pub(crate) fn store(&self, metadata: Metadata) {
         let version = metadata.version();
+        let revocations = Arc::clone(metadata.revocations());
         self.metadata.store(Arc::new(metadata));
         self.version.send_replace(version);
+        self.revocations.send_if_modified(|known| {
+            let is_new = **known != *revocations;
+            *known = revocations;
+            is_new
+        });
+    }
+
+    /// Follows the revoked certificates.
+    pub(crate) fn watch_revocations(&self) -> watch::Receiver<Arc<RevocationTable>> {
+        self.revocations.subscribe()
     }
 
     /// Follows the metadata's version.

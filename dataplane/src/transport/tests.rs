@@ -25,6 +25,7 @@ use crate::config::{ConnectionSettings, TlsConfig};
 use crate::host;
 use crate::identity::Member;
 use crate::incarnation::Incarnations;
+use crate::listen::ClientTrust;
 use crate::listen::{self, ListenLimits};
 use crate::net::{PeerTarget, TcpNet};
 use crate::pki::Ca;
@@ -178,7 +179,11 @@ impl TestNode {
         let capacity = Capacity::of(host::limits(), None);
         let limits = ListenLimits::of(Port::Peer, capacity, &ConnectionSettings::default());
         let limited = (Port::Peer, limits);
-        let (incoming, _) = listen::incoming(listener, limited, Arc::clone(&tls), &metrics, is_cut);
+        let trust = ClientTrust {
+            tls: Arc::clone(&tls),
+            revocations: watch::channel(Arc::default()).1,
+        };
+        let (incoming, _) = listen::incoming(listener, limited, trust, &metrics, is_cut);
         let exchange = exchange();
         let lookup = Arc::clone(&groups) as Arc<dyn GroupLookup>;
         let service = RaftApi::server(lookup, exchange.clone());

@@ -601,6 +601,11 @@ impl Cluster {
 
     /// Follows a partition for ever.
     pub(crate) async fn follow(&self, at: usize) -> tonic::Streaming<log::FetchReply> {
+        self.follow_with(self.channel(at)).await
+    }
+
+    /// The same over another channel.
+    pub(crate) async fn follow_with(&self, to: Channel) -> tonic::Streaming<log::FetchReply> {
         let request = log::ConsumeRequest {
             topic: "t".to_owned(),
             position: Some(log::Position {
@@ -609,7 +614,8 @@ impl Cluster {
             follow: true,
             ..log::ConsumeRequest::default()
         };
-        self.log(at).consume(request).await.unwrap().into_inner()
+        let mut log = LogServiceClient::new(to).max_decoding_message_size(64 << 20);
+        log.consume(request).await.unwrap().into_inner()
     }
 
     async fn try_read(&self, at: usize, partition: u32) -> Result<Vec<String>, Status> {

@@ -128,8 +128,15 @@ pub(in crate::api::grpc) fn revocations(
         })
     });
     let principals = revoke_principals.into_iter().map(|revoked| {
+        let principal: Principal = read(&revoked.principal)?;
+        // Nodes and the operator get other certificates by another CA: without them the cluster
+        // would stop, and nobody could take it back.
+        if !matches!(principal, Principal::User { .. }) {
+            let bound = "user/<name> or user/<namespace>/<name>";
+            return Err(ApiError::invalid("principal", bound));
+        }
         Ok(RevocationChange::RevokePrincipal {
-            principal: read(&revoked.principal)?,
+            principal,
             not_before_s: if revoked.suspended {
                 i64::MAX
             } else {
