@@ -152,6 +152,11 @@ impl Incarnations {
         self.read().is_confirmed
     }
 
+    /// Whether another node has said what it has seen of this one.
+    pub(crate) fn has_answers(&self) -> bool {
+        !self.read().answered.is_empty()
+    }
+
     /// Whether all of these nodes have said what they have seen of this one.
     pub(crate) fn have_answered(&self, nodes: &[NodeId]) -> bool {
         let state = self.read();

@@ -31,13 +31,13 @@ impl RegistrationCheck {
     /// Proposes this node's name and addresses if the metadata has others. Not while the disk is
     /// fenced: of two processes on copies of one disk, the others must keep the one that they know.
     pub(crate) fn check_addresses(&self, metadata: &Metadata) {
-        if !self.is_current(metadata) {
-            return;
-        }
         let Some(node) = self.member.node().and_then(|node| metadata.node(node)) else {
             return;
         };
         let registration = self.info.registration(node.registration.token);
+        if !self.is_current(metadata, registration.name != node.registration.name) {
+            return;
+        }
         if node.state == NodeState::Removed || registration == node.registration {
             return;
         }
@@ -56,12 +56,15 @@ impl RegistrationCheck {
         });
     }
 
-    /// Whether another node has seen this process as the current one of the node.
-    fn is_current(&self, metadata: &Metadata) -> bool {
+    /// Whether another node has seen this process as the current one of the node. Until a renamed
+    /// node is registered, the others take over nothing from it: their answer must do, which names
+    /// a newer process if they have seen one.
+    fn is_current(&self, metadata: &Metadata, is_renamed: bool) -> bool {
         let meta = self.replicas.meta();
         let is_fenced = meta.is_none_or(|meta| !meta.raft.fence_stage().is_lifted());
         let is_alone = metadata.members().count() <= 1;
-        let is_unknown = is_enforced(metadata) == Some(true) && !self.known.is_confirmed();
+        let is_confirmed = self.known.is_confirmed() || (is_renamed && self.known.has_answers());
+        let is_unknown = is_enforced(metadata) == Some(true) && !is_confirmed;
         !is_fenced && self.known.heard().is_none() && (is_alone || !is_unknown)
     }
 

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::api::grpc::peer_checks::GroupLookup;
+use crate::api::grpc::peer_checks::{Claim, GroupLookup};
 use crate::api::grpc::raft_service::RaftApi;
 use crate::clock::SystemClock;
 use crate::config::{ConnectionSettings, TlsConfig};
@@ -74,6 +74,7 @@ struct Groups {
     /// One for each call: its route is checked.
     calls: AtomicUsize,
     removed: Mutex<Vec<NodeId>>,
+    names: Mutex<HashMap<NodeId, String>>,
     incarnations: Incarnations,
 }
 
@@ -91,8 +92,15 @@ impl GroupLookup for Groups {
             .cloned()
     }
 
-    fn is_removed(&self, node: NodeId) -> bool {
-        self.removed.lock().unwrap().contains(&node)
+    fn check_claim(&self, node: NodeId, name: &str) -> Claim {
+        if self.removed.lock().unwrap().contains(&node) {
+            return Claim::Removed;
+        }
+        match self.names.lock().unwrap().get(&node) {
+            None => Claim::Unknown,
+            Some(known) if known == name => Claim::Confirmed,
+            Some(_) => Claim::Other,
+        }
     }
 
     fn incarnations(&self) -> Option<Incarnations> {
@@ -328,6 +336,16 @@ async fn a_request_for_somebody_else_is_refused() {
     // Node 3's address has passed to node 2.
     book.send_modify(|book| drop(book.insert(NodeId(3), book[&NodeId(2)].clone())));
     assert!(refusal(vote(3, GROUP.get()).await).contains("this is node 2, not node 3"));
+
+    let names = |name: &str| {
+        let names = [(NodeId(1), name.to_owned())];
+        *two.groups.names.lock().unwrap() = names.into();
+    };
+    names("n1");
+    vote(2, GROUP.get()).await.unwrap();
+    names("n7");
+    let text = refusal(vote(2, GROUP.get()).await);
+    assert!(text.contains("node/n1 is not that of node 1"), "{text}");
 
     two.groups.removed.lock().unwrap().push(NodeId(1));
     assert!(refusal(vote(2, GROUP.get()).await).contains("was removed"));

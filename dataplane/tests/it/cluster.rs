@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper_util::rt::TokioIo;
 use lograft_core::FeatureLevel;
 use lograft_core::limits::{SEGMENT_MIN_BYTES, TAIL_CACHE_MIN_BYTES};
 use lograft_discovery::gossip::key_file_text;
@@ -33,9 +34,9 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::Status;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
-use crate::pki::Ca;
+use crate::pki::{Ca, Leaf};
 use crate::process::Process;
 
 /// How long anything may take.
@@ -359,13 +360,6 @@ impl Cluster {
         lograft_node::error_chain(&fault)
     }
 
-    /// A channel to a node's peer port.
-    pub(crate) fn peer_channel(&self, at: usize) -> Channel {
-        self.pool
-            .channel_to(&self.members[at].addresses.peer.to_string().into())
-            .unwrap()
-    }
-
     /// Stops a node in order.
     pub(crate) async fn stop(&mut self, at: usize) {
         self.members[at].node.take().unwrap().stop().await;
@@ -469,23 +463,6 @@ impl Cluster {
             .unwrap()
     }
 
-    /// A channel of another client, with its own certificate files.
-    pub(crate) fn channel_as(&self, tls: TlsConfig, to: SocketAddr) -> Channel {
-        let pool = PeerPool::new(
-            Arc::new(TcpNet),
-            Arc::new(Tls::load(tls).unwrap()),
-            Arc::new(Metrics::new().unwrap()),
-            NodeExchange::new(Arc::new(SystemClock), FeatureLevel::CURRENT, 0),
-            self._book.subscribe(),
-        );
-        pool.channel_to(&to.to_string().into()).unwrap()
-    }
-
-    /// A directory of a client's own.
-    pub(crate) fn client_dir(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
     pub(crate) fn admin(&self, at: usize) -> AdminServiceClient<Channel> {
         AdminServiceClient::new(self.channel(at))
     }
@@ -509,10 +486,31 @@ impl Cluster {
     /// Connects to a port with a certificate of the cluster's CA for this role, and waits for the
     /// server's first bytes: a refusal comes after a TLS 1.3 client's handshake.
     pub(crate) async fn connect_as(&self, role: &str, to: SocketAddr) -> std::io::Result<()> {
+        use tokio::io::AsyncReadExt;
+        // The server's HTTP/2 settings.
+        let config = self.tls_as(&self.ca.issue(&[crate::pki::uri(role)]));
+        handshake(config, to).await?.read_u8().await.map(drop)
+    }
+
+    /// A channel to a port with a certificate of the cluster's CA for this role.
+    pub(crate) fn channel_of(&self, role: &str, to: SocketAddr) -> Channel {
+        self.channel_with(&self.ca.issue(&[crate::pki::uri(role)]), to)
+    }
+
+    /// A channel to a port with this certificate.
+    pub(crate) fn channel_with(&self, leaf: &Leaf, to: SocketAddr) -> Channel {
+        let config = self.tls_as(leaf);
+        let connect = move |_| {
+            let config = Arc::clone(&config);
+            async move { handshake(config, to).await.map(TokioIo::new) }
+        };
+        Endpoint::from_static("http://localhost")
+            .connect_with_connector_lazy(tower::service_fn(connect))
+    }
+
+    fn tls_as(&self, leaf: &Leaf) -> Arc<rustls::ClientConfig> {
         use rustls_pki_types::pem::PemObject;
         use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-        use tokio::io::AsyncReadExt;
-        let leaf = self.ca.issue(&[crate::pki::uri(role)]);
         let mut roots = rustls::RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_slice(self.ca.pem().as_bytes()).unwrap())
@@ -525,11 +523,14 @@ impl Cluster {
             )
             .unwrap();
         config.alpn_protocols = vec![b"h2".to_vec()];
-        let io = tokio::net::TcpStream::connect(to).await?;
-        let name = "localhost".try_into().unwrap();
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        // The server's HTTP/2 settings.
-        connector.connect(name, io).await?.read_u8().await.map(drop)
+        Arc::new(config)
+    }
+
+    /// Gives a stopped node another name, with a certificate of that name.
+    pub(crate) fn rename(&mut self, at: usize, name: &str) {
+        let config = &mut self.members[at].config;
+        config.tls = certificates(&self.ca, &self.dir.path().join(name));
+        name.clone_into(&mut config.name);
     }
 
     pub(crate) async fn bootstrap(&self, at: usize) -> Result<admin::BootstrapReply, Status> {
@@ -686,7 +687,17 @@ impl Cluster {
     }
 }
 
-pub(crate) fn certificates(ca: &Ca, dir: &Path) -> TlsConfig {
+async fn handshake(
+    config: Arc<rustls::ClientConfig>,
+    to: SocketAddr,
+) -> std::io::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
+    let io = tokio::net::TcpStream::connect(to).await?;
+    let name = "localhost".try_into().unwrap();
+    let connector = tokio_rustls::TlsConnector::from(config);
+    connector.connect(name, io).await
+}
+
+fn certificates(ca: &Ca, dir: &Path) -> TlsConfig {
     let name = dir.file_name().unwrap().to_string_lossy().into_owned();
     ca.write(dir, &format!("node/{name}"));
     TlsConfig {

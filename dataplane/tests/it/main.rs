@@ -15,6 +15,7 @@ mod descriptors;
 mod disk;
 mod gossip;
 mod hung_leader;
+mod identities;
 mod levels;
 mod lifecycle;
 mod load;

@@ -12,7 +12,7 @@ use lograft_proto::raft::v1::heartbeat_answer::Result as Answer;
 use lograft_raft::RaftGroup;
 use tonic::Status;
 
-use super::peer_checks::{GroupLookup, PeerRefusal, check_route, find_group};
+use super::peer_checks::{GroupLookup, PeerRefusal, Sender, find_group};
 use super::status::{malformed, raft_failed};
 use crate::convert::{self, ConvertError};
 use crate::exchange::NodeExchange;
@@ -23,6 +23,7 @@ pub(super) type HeartbeatsReplies = BoxStream<'static, Result<proto::HeartbeatsR
 /// Passes heartbeats to their groups, all at once.
 pub(super) fn answers(
     lookup: &dyn GroupLookup,
+    sender: &Sender,
     exchange: &NodeExchange,
     request: proto::HeartbeatsRequest,
 ) -> Result<HeartbeatsReplies, Status> {
@@ -31,7 +32,7 @@ pub(super) fn answers(
         heartbeats,
         reading,
     } = request;
-    let route = check_route(lookup, route.as_ref())?;
+    let route = sender.check_route(lookup, route.as_ref())?;
     if let Some(reading) = reading {
         exchange.record(route.from, convert::reading::from_proto(reading));
     }

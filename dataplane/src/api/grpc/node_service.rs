@@ -12,8 +12,7 @@ use lograft_proto::raft::v1::node_service_server::{NodeService, NodeServiceServe
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use super::peer_checks::{check_route, check_sender, find_group};
-use super::principal::authorize_node;
+use super::peer_checks::{Claim, Sender, check_sender, find_group};
 use super::status::{not_proposed, outcome_unknown, to_wire, transfer_failed, unencodable};
 use crate::control::Control;
 use crate::control::known_leaders::{LeaderChange, LedGroups, leader_changes};
@@ -36,8 +35,8 @@ impl NodeApi {
         NodeServiceServer::new(Self { control })
     }
 
-    fn admit(&self, route: Option<&proto::Route>) -> Result<Route, Status> {
-        Ok(check_route(&self.control, route)?)
+    fn admit(&self, sender: &Sender, route: Option<&proto::Route>) -> Result<Route, Status> {
+        Ok(sender.check_route(&self.control, route)?)
     }
 }
 
@@ -49,9 +48,11 @@ impl NodeService for NodeApi {
         &self,
         request: Request<proto::ProposeMetaRequest>,
     ) -> Result<Response<proto::ProposeMetaReply>, Status> {
-        authorize_node(request.extensions())?;
+        let sender = Sender::of(request.extensions())?;
         let proto::ProposeMetaRequest { route, command } = request.into_inner();
-        self.admit(route.as_ref())?;
+        let (route, claim) = sender.check_claim(&self.control, route.as_ref())?;
+        let metadata = self.control.view.load();
+        sender.check_command(&metadata, (route.from, claim), &command)?;
         match self.control.proposer.attempt_for_peer(&command).await {
             ProposeAttempt::Applied(index, result) => {
                 let outcome = Outcome::encode(&result).map_err(|error| unencodable(&error))?;
@@ -73,10 +74,10 @@ impl NodeService for NodeApi {
         &self,
         request: Request<proto::DescribeNodeRequest>,
     ) -> Result<Response<proto::NodeReport>, Status> {
-        authorize_node(request.extensions())?;
+        let sender = Sender::of(request.extensions())?;
         // A caller that knows only the address omits the route: it asks which node this is.
         if let Some(route) = request.into_inner().route {
-            self.admit(Some(&route))?;
+            self.admit(&sender, Some(&route))?;
         }
         Ok(Response::new(node_report::to_proto(
             self.control.reporter.report(),
@@ -89,11 +90,13 @@ impl NodeService for NodeApi {
         &self,
         request: Request<proto::WatchLeadersRequest>,
     ) -> Result<Response<Hints>, Status> {
-        authorize_node(request.extensions())?;
+        let sender = Sender::of(request.extensions())?;
         let proto::WatchLeadersRequest { route, incarnation } = request.into_inner();
-        let to = self.admit(route.as_ref())?.from;
+        // Also for a renamed node, which learns by it to whom it can propose its new name.
+        let (route, claim) = sender.check_claim(&self.control, route.as_ref())?;
+        let to = route.from;
         let (led, exchange) = (&self.control.led_groups, &self.control.exchange);
-        if let Some(incarnation) = incarnation {
+        if let Some(incarnation) = incarnation.filter(|_| claim != Claim::Renamed) {
             let incarnation = convert::reading::incarnation_from_proto(incarnation);
             exchange.incarnations().observe(to, incarnation);
         }
@@ -108,9 +111,9 @@ impl NodeService for NodeApi {
         &self,
         request: Request<proto::MoveLeaderRequest>,
     ) -> Result<Response<proto::MoveLeaderReply>, Status> {
-        authorize_node(request.extensions())?;
+        let sender = Sender::of(request.extensions())?;
         let proto::MoveLeaderRequest { route, to_node } = request.into_inner();
-        let route = self.admit(route.as_ref())?;
+        let route = self.admit(&sender, route.as_ref())?;
         let transfers = &self.control.transfers;
         let (leader, term) = transfers
             .transfer_local(route.group, NodeId(to_node))
@@ -127,11 +130,11 @@ impl NodeService for NodeApi {
         &self,
         request: Request<proto::CatchUpTargetRequest>,
     ) -> Result<Response<proto::CatchUpTargetReply>, Status> {
-        authorize_node(request.extensions())?;
+        let sender = Sender::of(request.extensions())?;
         let proto::CatchUpTargetRequest { route, incarnation } = request.into_inner();
-        let route = self.admit(route.as_ref())?;
-        let sender = incarnation.map(convert::reading::incarnation_from_proto);
-        check_sender(&self.control, route.from, sender)?;
+        let route = self.admit(&sender, route.as_ref())?;
+        let incarnation = incarnation.map(convert::reading::incarnation_from_proto);
+        check_sender(&self.control, route.from, incarnation)?;
         let last = match find_group(&self.control, route.group) {
             Ok(group) => group.catch_up_target(route.from).await.ok(),
             Err(_) => None,
@@ -144,13 +147,13 @@ impl NodeService for NodeApi {
         &self,
         request: Request<proto::AcceptOlderDiskRequest>,
     ) -> Result<Response<proto::AcceptOlderDiskReply>, Status> {
-        authorize_node(request.extensions())?;
+        let sender = Sender::of(request.extensions())?;
         let proto::AcceptOlderDiskRequest {
             route,
             group_id,
             dry_run,
         } = request.into_inner();
-        self.admit(route.as_ref())?;
+        self.admit(&sender, route.as_ref())?;
         let groups = AcceptedGroups {
             group: group_id.map(GroupId),
             is_dry_run: dry_run,
@@ -169,9 +172,9 @@ impl NodeService for NodeApi {
         &self,
         request: Request<proto::EvictMetaReplicaRequest>,
     ) -> Result<Response<proto::EvictMetaReplicaReply>, Status> {
-        authorize_node(request.extensions())?;
+        let sender = Sender::of(request.extensions())?;
         // Only the sender itself is evicted: it alone knows that its log is lost.
-        let route = self.admit(request.into_inner().route.as_ref())?;
+        let route = self.admit(&sender, request.into_inner().route.as_ref())?;
         let replicas = self.control.replicas.clone();
         MetaEviction { replicas }.evict(route.from).await?;
         Ok(Response::new(proto::EvictMetaReplicaReply {}))

@@ -1,15 +1,22 @@
 //! Checks of requests between nodes: a request for another node, of another cluster, or from a node
 //! that was removed is refused before any group sees it. Otherwise a node that kept an old address
-//! could vote in a group that it is no member of.
+//! could vote in a group that it is no member of. A node is who its certificate says: it cannot
+//! vote or lead under the id of another node.
 
+use std::sync::Arc;
+
+use lograft_core::metadata::{Command, Metadata};
 use lograft_core::{ClusterId, GroupId, Incarnation, NodeId, NodeState};
 use lograft_proto::raft::v1 as proto;
 use lograft_raft::RaftGroup;
+use tonic::Extensions;
 
+use super::principal::{authorize_node, principal};
 use crate::control::Control;
 use crate::control::disk_fence::is_enforced;
 use crate::convert::{ConvertError, Route};
-use crate::identity::Member;
+use crate::error::ApiError;
+use crate::identity::{Member, PeerIdentity, Role};
 use crate::incarnation::Incarnations;
 
 /// The parts of a node that the checks need.
@@ -20,11 +27,46 @@ pub(crate) trait GroupLookup: Send + Sync + 'static {
     /// The local member of a raft group.
     fn group(&self, group: GroupId) -> Option<RaftGroup>;
 
-    /// Whether a node has been removed from the cluster. Its id is never used again.
-    fn is_removed(&self, node: NodeId) -> bool;
+    /// Compares the id that the sender of a request claims with the name in its certificate.
+    fn check_claim(&self, node: NodeId, name: &str) -> Claim;
 
     /// The known incarnations; `None` while the cluster has nodes that do not report theirs.
     fn incarnations(&self) -> Option<Incarnations>;
+}
+
+/// An id that the sender of a request claims, by the metadata of this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// The id is registered under the name in the certificate.
+    Confirmed,
+    /// The id is not registered, as far as this node knows: its metadata lag, or are not replayed
+    /// yet. They arrive by requests with such ids, from the meta group.
+    Unknown,
+    /// The node was removed from the cluster. Its id is never used again.
+    Removed,
+    /// The id is registered under another name, and no node has the name in the certificate. A node
+    /// that was renamed: it may propose its new registration, and nothing else before that.
+    Renamed,
+    /// The id is that of another node.
+    Other,
+}
+
+impl Claim {
+    fn new(metadata: &Metadata, node: NodeId, name: &str) -> Self {
+        match metadata.node(node) {
+            None => Self::Unknown,
+            Some(node) if node.state == NodeState::Removed => Self::Removed,
+            Some(node) if node.registration.name == name => Self::Confirmed,
+            Some(_)
+                if metadata
+                    .nodes()
+                    .any(|other| other.registration.name == name) =>
+            {
+                Self::Other
+            }
+            Some(_) => Self::Renamed,
+        }
+    }
 }
 
 impl GroupLookup for Control {
@@ -36,11 +78,8 @@ impl GroupLookup for Control {
         self.replicas.raft(group)
     }
 
-    fn is_removed(&self, node: NodeId) -> bool {
-        let metadata = self.view.load();
-        metadata
-            .node(node)
-            .is_some_and(|node| node.state == NodeState::Removed)
+    fn check_claim(&self, node: NodeId, name: &str) -> Claim {
+        Claim::new(&self.view.load(), node, name)
     }
 
     fn incarnations(&self) -> Option<Incarnations> {
@@ -78,6 +117,14 @@ pub(crate) enum PeerRefusal {
     /// The sender was removed from the cluster.
     #[error("node {0} was removed from the cluster")]
     Removed(NodeId),
+    /// The sender claims the id of another node.
+    #[error("the certificate of {identity} is not that of node {claimed}")]
+    OtherSender {
+        /// The identity in the sender's certificate.
+        identity: Arc<PeerIdentity>,
+        /// The id in its request.
+        claimed: NodeId,
+    },
     /// This node has no replica of the group.
     #[error("replica of group {0} not found on this node")]
     NoReplica(GroupId),
@@ -97,29 +144,104 @@ pub(crate) enum PeerRefusal {
     },
 }
 
-/// Checks the route of a request.
-pub(super) fn check_route(
-    lookup: &dyn GroupLookup,
-    route: Option<&proto::Route>,
-) -> Result<Route, PeerRefusal> {
-    let route = Route::from_proto(route)?;
-    let me = lookup.member().ok_or(PeerRefusal::NoCluster)?;
-    if route.cluster != me.cluster {
-        return Err(PeerRefusal::OtherCluster {
-            actual: me.cluster,
-            asked: route.cluster,
-        });
+/// A node as the sender of requests: the identity in its certificate.
+#[derive(Clone, Debug)]
+pub(super) struct Sender {
+    identity: Arc<PeerIdentity>,
+}
+
+impl Sender {
+    /// The sender of a request. Fails with PERMISSION_DENIED if it is not a node.
+    pub(super) fn of(extensions: &Extensions) -> Result<Self, ApiError> {
+        authorize_node(extensions)?;
+        let identity = Arc::clone(principal(extensions)?);
+        Ok(Self { identity })
     }
-    if route.to != me.node {
-        return Err(PeerRefusal::OtherNode {
-            actual: me.node,
-            asked: route.to,
-        });
+
+    fn name(&self) -> &str {
+        match &self.identity.role {
+            Role::Node(name) => name,
+            Role::User(_) | Role::Operator => "",
+        }
     }
-    if lookup.is_removed(route.from) {
-        return Err(PeerRefusal::Removed(route.from));
+
+    /// The route of a request. Refused if it is not for this node of this cluster, if its sender
+    /// was removed from it, or if it is not from the node whose id it has.
+    pub(super) fn check_route(
+        &self,
+        lookup: &dyn GroupLookup,
+        route: Option<&proto::Route>,
+    ) -> Result<Route, PeerRefusal> {
+        match self.check_claim(lookup, route)? {
+            (_, Claim::Renamed) => Err(self.refusal(route)),
+            (route, _) => Ok(route),
+        }
     }
-    Ok(route)
+
+    /// The same for requests that a renamed node may send: MUST not change anything in the name of
+    /// the claimed id.
+    pub(super) fn check_claim(
+        &self,
+        lookup: &dyn GroupLookup,
+        route: Option<&proto::Route>,
+    ) -> Result<(Route, Claim), PeerRefusal> {
+        let decoded = Route::from_proto(route)?;
+        let Some(member) = lookup.member() else {
+            return Err(PeerRefusal::NoCluster);
+        };
+        if decoded.cluster != member.cluster {
+            return Err(PeerRefusal::OtherCluster {
+                actual: member.cluster,
+                asked: decoded.cluster,
+            });
+        }
+        if decoded.to != member.node {
+            return Err(PeerRefusal::OtherNode {
+                actual: member.node,
+                asked: decoded.to,
+            });
+        }
+        match lookup.check_claim(decoded.from, self.name()) {
+            Claim::Removed => Err(PeerRefusal::Removed(decoded.from)),
+            Claim::Other => Err(self.refusal(route)),
+            claim => Ok((decoded, claim)),
+        }
+    }
+
+    /// Checks a metadata command: a node registers itself alone, under the name of its certificate.
+    /// A renamed node may do only that, and must know the secret token of its registration: it is
+    /// on the disk of the node.
+    pub(super) fn check_command(
+        &self,
+        metadata: &Metadata,
+        (from, claim): (NodeId, Claim),
+        command: &[u8],
+    ) -> Result<(), PeerRefusal> {
+        let is_renamed = claim == Claim::Renamed;
+        let is_allowed = match Command::decode(command) {
+            Ok(Command::UpdateNode { node, registration }) => {
+                let known = metadata.node(from).map(|node| node.registration.token);
+                let has_token = !is_renamed || known == Some(registration.token);
+                node == from && registration.name == self.name() && has_token
+            }
+            // A command that does not decode is refused by the one who applies it.
+            Ok(_) | Err(_) => !is_renamed,
+        };
+        if is_allowed {
+            return Ok(());
+        }
+        Err(PeerRefusal::OtherSender {
+            identity: Arc::clone(&self.identity),
+            claimed: from,
+        })
+    }
+
+    fn refusal(&self, route: Option<&proto::Route>) -> PeerRefusal {
+        PeerRefusal::OtherSender {
+            identity: Arc::clone(&self.identity),
+            claimed: NodeId(route.map_or(0, |route| route.from_node)),
+        }
+    }
 }
 
 /// The incarnations in a vote request.

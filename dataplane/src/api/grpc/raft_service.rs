@@ -13,8 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
 use super::heartbeats::{self, HeartbeatsReplies};
-use super::peer_checks::{GroupLookup, VoteClaims, check_incarnations, check_route, find_group};
-use super::principal::authorize_node;
+use super::peer_checks::{GroupLookup, Sender, VoteClaims, check_incarnations, find_group};
 use super::status::{malformed, raft_failed};
 use crate::convert::snapshot::Assembly;
 use crate::convert::{self, ConvertError};
@@ -38,8 +37,8 @@ impl RaftApi {
             .max_encoding_message_size(GRPC_MESSAGE_MAX_BYTES)
     }
 
-    fn group(&self, route: Option<&proto::Route>) -> Result<RaftGroup, Status> {
-        let route = check_route(&*self.lookup, route)?;
+    fn group(&self, sender: &Sender, route: Option<&proto::Route>) -> Result<RaftGroup, Status> {
+        let route = sender.check_route(&*self.lookup, route)?;
         Ok(find_group(&*self.lookup, route.group)?)
     }
 }
@@ -82,12 +81,12 @@ impl RaftService for RaftApi {
         &self,
         request: Request<Streaming<proto::AppendRequest>>,
     ) -> Result<Response<AppendReplies>, Status> {
-        authorize_node(request.extensions())?;
+        let sender = Sender::of(request.extensions())?;
         let mut requests = request.into_inner();
         let Some(first) = requests.message().await? else {
             return Ok(Response::new(stream::empty().boxed()));
         };
-        let group = self.group(first.route.as_ref())?;
+        let group = self.group(&sender, first.route.as_ref())?;
         let first = convert::append_from_proto(first).map_err(|error| malformed(&error))?;
         let failure = Failure::default();
         let requests = stream::once(std::future::ready(first))
@@ -120,8 +119,9 @@ impl RaftService for RaftApi {
         &self,
         request: Request<proto::HeartbeatsRequest>,
     ) -> Result<Response<HeartbeatsReplies>, Status> {
-        authorize_node(request.extensions())?;
-        let replies = heartbeats::answers(&*self.lookup, &self.exchange, request.into_inner())?;
+        let sender = Sender::of(request.extensions())?;
+        let request = request.into_inner();
+        let replies = heartbeats::answers(&*self.lookup, &sender, &self.exchange, request)?;
         Ok(Response::new(replies))
     }
 
@@ -129,9 +129,9 @@ impl RaftService for RaftApi {
         &self,
         request: Request<proto::VoteRequest>,
     ) -> Result<Response<proto::VoteReply>, Status> {
-        authorize_node(request.extensions())?;
+        let sender = Sender::of(request.extensions())?;
         let request = request.into_inner();
-        let route = check_route(&*self.lookup, request.route.as_ref())?;
+        let route = sender.check_route(&*self.lookup, request.route.as_ref())?;
         let read = convert::reading::incarnation_from_proto;
         let claims = VoteClaims {
             sender: request.sender.map(read),
@@ -156,12 +156,15 @@ impl RaftService for RaftApi {
         &self,
         request: Request<Streaming<proto::SnapshotChunk>>,
     ) -> Result<Response<proto::SnapshotReply>, Status> {
-        authorize_node(request.extensions())?;
+        let sender = Sender::of(request.extensions())?;
         let mut chunks = request.into_inner();
         let Some(first) = chunks.message().await? else {
             return Err(malformed(&ConvertError::Missing("head")));
         };
-        let group = self.group(first.head.as_ref().and_then(|head| head.route.as_ref()))?;
+        let group = self.group(
+            &sender,
+            first.head.as_ref().and_then(|head| head.route.as_ref()),
+        )?;
         let mut assembly = Assembly::begin(first).map_err(|error| malformed(&error))?;
         while let Some(chunk) = chunks.message().await? {
             assembly
@@ -181,9 +184,9 @@ impl RaftService for RaftApi {
         &self,
         request: Request<proto::TransferLeaderRequest>,
     ) -> Result<Response<proto::TransferLeaderReply>, Status> {
-        authorize_node(request.extensions())?;
+        let sender = Sender::of(request.extensions())?;
         let request = request.into_inner();
-        let group = self.group(request.route.as_ref())?;
+        let group = self.group(&sender, request.route.as_ref())?;
         let request = convert::transfer_from_proto(&request).map_err(|error| malformed(&error))?;
         let reply = group.on_transfer_leader(request).await;
         let reply = reply.map_err(|error| raft_failed(&error))?;

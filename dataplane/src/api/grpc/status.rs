@@ -56,7 +56,9 @@ impl From<PeerRefusal> for Status {
             PeerRefusal::NoCluster
             | PeerRefusal::OtherCluster { .. }
             | PeerRefusal::OtherNode { .. } => Self::failed_precondition(text),
-            PeerRefusal::Removed(_) => Self::permission_denied(text),
+            PeerRefusal::Removed(_) | PeerRefusal::OtherSender { .. } => {
+                Self::permission_denied(text)
+            }
             PeerRefusal::NoReplica(_) => Self::not_found(text),
             PeerRefusal::OlderDisk | PeerRefusal::OlderSender(_) => Self::unavailable(text),
         }
