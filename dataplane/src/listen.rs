@@ -5,11 +5,11 @@ mod age;
 mod handshakes;
 mod judge;
 mod serve;
-mod user_connections;
+mod shares;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,13 +17,13 @@ use std::time::Duration;
 
 use lograft_core::capacity::Capacity;
 use lograft_core::limits::{
-    ACCEPT_RETRY_INTERVAL, CLIENT_CONNECTIONS_PER_USER_MAX_PERCENT, CONNECTION_DRAIN_MAX,
-    HANDSHAKE_MAX, HANDSHAKES_MAX_COUNT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES,
-    HTTP2_KEEPALIVE_INTERVAL, HTTP2_KEEPALIVE_MAX, HTTP2_PREFACE_MAX, HTTP2_STREAM_WINDOW_BYTES,
-    HTTP2_STREAMS_MAX_COUNT, REFUSAL_LOG_INTERVAL, TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES,
-    WRITES_GATHERED_MAX_BYTES,
+    ACCEPT_RETRY_INTERVAL, CONNECTION_DRAIN_MAX, HANDSHAKE_MAX, HANDSHAKES_MAX_COUNT,
+    HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES, HTTP2_KEEPALIVE_INTERVAL,
+    HTTP2_KEEPALIVE_MAX, HTTP2_PREFACE_MAX, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX_COUNT,
+    REFUSAL_LOG_INTERVAL, TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES, WRITES_GATHERED_MAX_BYTES,
 };
 use lograft_proto::gather::Gather;
+use lograft_proto::places::Origin;
 use prometheus::{IntCounterVec, IntGauge};
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader, ReadBuf};
@@ -47,9 +47,9 @@ use age::{Lifetime, Lifetimes};
 use handshakes::{HandshakeGuard, Handshakes};
 use judge::Judge;
 pub(crate) use serve::serve;
-use user_connections::{UserConnection, UserConnections};
+use shares::{Share, Shares};
 
-/// Why a handshake did not end in a connection.
+/// Why a connection was refused.
 #[derive(Debug, thiserror::Error)]
 enum HandshakeError {
     #[error("TLS handshake not completed within {0:?}")]
@@ -60,11 +60,30 @@ enum HandshakeError {
     Evicted,
     #[error("cannot identify the peer")]
     Identity(#[source] IdentityError),
+    #[error("connections must be at most {max_count}")]
+    TooMany { max_count: usize },
+    #[error("connections of {address} must be at most {max_count}")]
+    TooManyOfAddress { address: IpAddr, max_count: usize },
     #[error("connections of {user} must be at most {max_count}")]
     TooManyOfUser {
         user: Arc<PeerIdentity>,
         max_count: usize,
     },
+}
+
+impl HandshakeError {
+    /// The share that the connection would exceed, as in metrics.
+    const fn exceeded_share(&self) -> Option<&'static str> {
+        match self {
+            Self::TooManyOfAddress { .. } => Some("ADDRESS"),
+            Self::TooManyOfUser { .. } => Some("USER"),
+            Self::TooMany { .. }
+            | Self::Timeout(_)
+            | Self::Tls(_)
+            | Self::Evicted
+            | Self::Identity(_) => None,
+        }
+    }
 }
 
 impl Port {
@@ -84,6 +103,9 @@ pub(crate) struct ListenLimits {
     pub connections_max_count: usize,
     /// Connections of one identity at once; more are closed unanswered.
     pub per_user_max_count: usize,
+    /// Connections of one address at once, those in their handshake included; more are closed
+    /// unanswered.
+    pub per_address_max_count: usize,
     /// Handshakes at once; more wait in the system's backlog.
     pub handshakes_max_count: usize,
     /// Longest wait for a handshake.
@@ -98,30 +120,38 @@ pub(crate) struct ListenLimits {
 
 impl ListenLimits {
     /// Those of a port on a node with this capacity and configuration.
-    pub(crate) const fn of(port: Port, capacity: Capacity, settings: &ConnectionSettings) -> Self {
-        Self {
-            connections_max_count: match port {
-                Port::Client => capacity.client_connections_max_count,
-                Port::Peer => capacity.peer_connections_max_count,
-            },
-            per_user_max_count: match port {
-                Port::Client => {
-                    capacity.client_connections_max_count * CLIENT_CONNECTIONS_PER_USER_MAX_PERCENT
-                        / 100
-                }
-                Port::Peer => capacity.peer_connections_max_count,
-            },
+    pub(crate) fn of(port: Port, capacity: Capacity, settings: &ConnectionSettings) -> Self {
+        let of_port = Self {
+            connections_max_count: capacity.peer_connections_max_count,
+            per_user_max_count: capacity.peer_connections_max_count,
+            // Nodes may share an address, and nobody else passes the handshake.
+            per_address_max_count: capacity.peer_connections_max_count,
             handshakes_max_count: HANDSHAKES_MAX_COUNT,
             handshake_max: HANDSHAKE_MAX,
             preface_max: HTTP2_PREFACE_MAX,
-            max_age: match port {
-                Port::Client => Some(settings.max_age()),
-                // A few connections, between the same nodes for as long as the cluster lives.
-                Port::Peer => None,
-            },
+            // A few connections, between the same nodes for as long as the cluster lives.
+            max_age: None,
             drain_max: CONNECTION_DRAIN_MAX,
+        };
+        match port {
+            Port::Peer => of_port,
+            Port::Client => {
+                let max_count = capacity.client_connections_max_count;
+                Self {
+                    connections_max_count: max_count,
+                    per_user_max_count: share(max_count, settings.per_user_percent),
+                    per_address_max_count: share(max_count, settings.per_address_percent),
+                    max_age: Some(settings.max_age()),
+                    ..of_port
+                }
+            }
         }
     }
+}
+
+/// A share of the connections of a port, at least one.
+fn share(max_count: usize, percent: u32) -> usize {
+    (max_count * percent as usize / 100).max(1)
 }
 
 /// tonic's server with the windows and limits of every port.
@@ -156,8 +186,10 @@ pub(crate) fn incoming(
         cut,
         sender,
         connections: Arc::new(Semaphore::new(limits.connections_max_count)),
-        users: UserConnections::new(limits.per_user_max_count),
+        users: Shares::new(limits.per_user_max_count),
+        addresses: Shares::new(limits.per_address_max_count),
         lifetimes: Lifetimes::new(limits.max_age),
+        over_share: metrics.connections.over_share.clone(),
         handshakes: Handshakes::new(limits.handshakes_max_count),
         open: metrics.connections.open.with_label_values(name),
         closes: metrics.connections.expired.clone(),
@@ -182,12 +214,14 @@ struct PortAcceptor {
     cut: watch::Receiver<bool>,
     sender: mpsc::Sender<Result<Accepted, Infallible>>,
     connections: Arc<Semaphore>,
-    users: UserConnections,
+    users: Shares<Arc<PeerIdentity>>,
+    addresses: Shares<Origin>,
     lifetimes: Lifetimes,
     handshakes: Arc<Handshakes>,
     open: IntGauge,
     closes: IntCounterVec,
     refused: prometheus::IntCounter,
+    over_share: IntCounterVec,
     failed: prometheus::IntCounter,
     refused_log: LogLimit,
     failed_log: LogLimit,
@@ -220,12 +254,7 @@ async fn accept_all(listener: Box<dyn Listener>, acceptor: Arc<PortAcceptor>) {
 
 impl PortAcceptor {
     fn admit(self: &Arc<Self>, io: BoxIo, remote: SocketAddr) {
-        let Ok(place) = Arc::clone(&self.connections).try_acquire_owned() else {
-            self.refused.inc();
-            if let Some(held_back) = self.refused_log.pass() {
-                let max = self.limits.connections_max_count;
-                warn!(port = self.port.name(), %remote, max, held_back, "connection refused: too many connections");
-            }
+        let Some(place) = self.place(remote) else {
             return;
         };
         let this = Arc::clone(self);
@@ -239,15 +268,37 @@ impl PortAcceptor {
             match result {
                 // The other end of the channel is gone only when the node stops.
                 Ok(accepted) => drop(this.sender.send(Ok(accepted)).await),
-                Err(error) => this.tell_failure(&error, remote),
+                Err(error) => this.on_failed(&error, remote),
             }
         });
+    }
+
+    /// A place for a connection; `None` if it is refused.
+    fn place(&self, remote: SocketAddr) -> Option<Place> {
+        let max_count = self.limits.connections_max_count;
+        let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
+            self.refuse(remote, &HandshakeError::TooMany { max_count });
+            return None;
+        };
+        let Some(share) = self.addresses.add(&Origin::from(remote.ip())) else {
+            let max_count = self.limits.per_address_max_count;
+            let address = remote.ip();
+            self.refuse(
+                remote,
+                &HandshakeError::TooManyOfAddress { address, max_count },
+            );
+            return None;
+        };
+        Some(Place {
+            _permit: permit,
+            _share: share,
+        })
     }
 
     async fn handshake(
         &self,
         io: BoxIo,
-        place: OwnedSemaphorePermit,
+        place: Place,
         running: &HandshakeGuard,
     ) -> Result<Accepted, HandshakeError> {
         let changes = self.tls.changes();
@@ -346,7 +397,22 @@ impl PortAcceptor {
         })
     }
 
-    fn tell_failure(&self, error: &HandshakeError, remote: SocketAddr) {
+    /// Counts and logs a connection above a limit.
+    fn refuse(&self, remote: SocketAddr, error: &HandshakeError) {
+        self.refused.inc();
+        if let Some(share) = error.exceeded_share() {
+            self.over_share.with_label_values(&[share]).inc();
+        }
+        if let Some(held_back) = self.refused_log.pass() {
+            let port = self.port.name();
+            warn!(port, %remote, held_back, %error, "connection refused: too many connections");
+        }
+    }
+
+    fn on_failed(&self, error: &HandshakeError, remote: SocketAddr) {
+        if error.exceeded_share().is_some() {
+            return self.refuse(remote, error);
+        }
         self.failed.inc();
         let port = self.port.name();
         let text = error_chain(error);
@@ -363,11 +429,17 @@ async fn cut_off(mut cut: watch::Receiver<bool>) {
     let _ = cut.wait_for(|cut| *cut).await;
 }
 
+/// The place of a connection among all of the port and among those of its address.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    _share: Share<Origin>,
+}
+
 /// Counts a connection while it lives.
 struct Open {
     gauge: IntGauge,
-    _place: OwnedSemaphorePermit,
-    _user: UserConnection,
+    _place: Place,
+    _user: Share<Arc<PeerIdentity>>,
     /// Dropped with the connection.
     _alive: oneshot::Sender<()>,
 }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 /// The part of an address that counts as one origin: an IPv4 address, or the /64 of an IPv6
 /// address, of which one host may use any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(u128);
 
 impl From<IpAddr> for Origin {

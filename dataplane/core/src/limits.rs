@@ -149,24 +149,20 @@ pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// Interval at which the end of a connection's certificate is compared with the wall clock, which
 /// may have been set.
 pub const CERTIFICATE_EXPIRY_CHECK_INTERVAL: Duration = Duration::from_mins(1);
-/// Default of the maximum age of a client's connection. Each connection ends somewhat earlier, see
-/// `CONNECTION_AGE_JITTER_PERCENT`. Clients then spread over the nodes that were added since, and
-/// whatever was decided when the connection was made is decided again twice a day. Each end costs a
-/// handshake of a few milliseconds: 4,096 clients cost one every two seconds.
+/// Default of the maximum age of a client's connection. Clients spread over new nodes, and what was
+/// decided at the handshake is decided again. 4,096 clients cost a handshake every two seconds.
 pub const CONNECTION_AGE_DEFAULT: Duration = Duration::from_hours(12);
-/// Minimum of the configured maximum age of a connection. Below it, clients would mostly do
-/// handshakes.
+/// Minimum of the configured maximum age of a connection.
 pub const CONNECTION_AGE_MIN: Duration = Duration::from_secs(1);
 /// Maximum of the configured maximum age of a connection.
 pub const CONNECTION_AGE_MAX: Duration = Duration::from_hours(30 * 24);
-/// Maximum part of its age that a connection ends before its maximum age, chosen at random.
-/// Connections of one moment, the start of a node for example, do not end in one moment.
+/// Random part of its maximum age by which a connection ends earlier: connections of one moment do
+/// not end in one moment.
 pub const CONNECTION_AGE_JITTER_PERCENT: u32 = 25;
-/// Time that the requests in progress get on a closing connection before it is cut. Longer than
-/// each of them may take: `PRODUCE_TIMEOUT_MAX` and the time to answer.
+/// Time that a closing connection gets for its requests before it is cut: longer than each may take
+/// (`PRODUCE_TIMEOUT_MAX`).
 pub const CONNECTION_DRAIN_MAX: Duration = Duration::from_secs(130);
-/// Minimum time between the start of closing a connection and the end of its certificate. With
-/// less, it is only cut at the end.
+/// Minimum of the part of it that there is before the end of a certificate; else it is only cut.
 pub const CONNECTION_DRAIN_MIN: Duration = Duration::from_secs(1);
 /// Timeout of a TLS handshake.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
@@ -181,9 +177,12 @@ pub const HANDSHAKE_STALLED_MAX: Duration = Duration::from_secs(2);
 /// Time after its TLS handshake in which a client must send its HTTP/2 preface. Later, keepalive
 /// pings find a client that is gone.
 pub const HTTP2_PREFACE_MAX: Duration = Duration::from_secs(5);
-/// Maximum share of the connections to the client port that one user may have, so that it cannot
+/// Default share of the connections to the client port that one user may have, so that it cannot
 /// lock out the others. Further connections are closed without a reply.
-pub const CLIENT_CONNECTIONS_PER_USER_MAX_PERCENT: usize = 50;
+pub const CONNECTIONS_PER_USER_DEFAULT_PERCENT: u32 = 50;
+/// Default share that one IPv4 address or IPv6 /64 may have of them. Above the share of a user, as
+/// many users may have one address, that of a proxy for example.
+pub const CONNECTIONS_PER_ADDRESS_DEFAULT_PERCENT: u32 = 75;
 /// Size of the read buffer of a TLS connection, in bytes.
 pub const TLS_READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Maximum size of the encrypted data that is buffered for a TLS connection, in bytes.

@@ -160,22 +160,39 @@ fn a_missing_field_is_named() {
 }
 
 #[test]
+fn bounds_of_connections_are_named() {
+    let cases = [
+        ("max_age_ms: 999", "connections.max_age_ms", "at least 1000"),
+        (
+            "max_age_ms: 2592000001",
+            "connections.max_age_ms",
+            "at most 2592000000",
+        ),
+        (
+            "per_address_percent: 0",
+            "connections.per_address_percent",
+            "at least 1",
+        ),
+        (
+            "per_user_percent: 101",
+            "connections.per_user_percent",
+            "at most 100",
+        ),
+    ];
+    for (line, name, bound) in cases {
+        let (field, said) = refused_field(&format!("{SMALLEST}connections: {{{line}}}\n"));
+        assert_eq!(field, name, "{line}");
+        assert!(said.contains(bound), "{line}: {said}");
+    }
+}
+
+#[test]
 fn bounds_are_named() {
     let cases = [
         (
             "storage: {segment_max_bytes: 5}",
             "storage.segment_max_bytes",
             "at least 1048576",
-        ),
-        (
-            "connections: {max_age_ms: 999}",
-            "connections.max_age_ms",
-            "at least 1000",
-        ),
-        (
-            "connections: {max_age_ms: 2592000001}",
-            "connections.max_age_ms",
-            "at most 2592000000",
         ),
         (
             "runtime: {worker_threads_count: 0}",

@@ -77,6 +77,17 @@ impl Fixture {
             .await
     }
 
+    /// The same from another address of this host.
+    async fn connect_from(&self, from: IpAddr) -> std::io::Result<ClientStream<TcpStream>> {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        let io = socket.connect(self.address).await?;
+        let name = "localhost".try_into().unwrap();
+        TlsConnector::from(self.tls.connect(None))
+            .connect(name, io)
+            .await
+    }
+
     async fn accept(&mut self) -> Accepted {
         let next = tokio::time::timeout(PATIENCE, self.incoming.next()).await;
         next.unwrap().unwrap().unwrap()
@@ -140,6 +151,78 @@ async fn one_connection_too_many_is_closed() {
     drop(accepted);
     let _second = port.connect().await.unwrap();
     port.accept().await;
+}
+
+#[tokio::test]
+async fn an_address_above_its_share_is_refused_and_others_are_not() {
+    let limits = ListenLimits {
+        connections_max_count: 4,
+        per_address_max_count: 2,
+        ..limits()
+    };
+    let mut port = fixture(limits).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.push((port.connect().await.unwrap(), port.accept().await));
+    }
+    assert!(port.connect().await.is_err());
+    let text = port.metrics.encode().unwrap();
+    let line = "lograft_connections_over_share_total{share=\"ADDRESS\"} 1";
+    assert!(text.contains(line), "{text}");
+    let line = "lograft_connections_refused_total{port=\"peer\"} 1";
+    assert!(text.contains(line), "{text}");
+    // Loopback has more addresses.
+    let _other = port.connect_from([127, 0, 0, 2].into()).await.unwrap();
+    port.accept().await;
+    // A connection without a certificate has a place of its address too, while it may be silent.
+    held.pop();
+    let _silent = TcpStream::connect(port.address).await.unwrap();
+    let refused = tokio::time::timeout(HANDSHAKE_SILENT_MAX * 20, port.connect()).await;
+    assert!(refused.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_user_above_its_share_is_refused() {
+    let limits = ListenLimits {
+        per_user_max_count: 1,
+        ..limits()
+    };
+    let mut port = fixture(limits).await;
+    let _first = (port.connect().await.unwrap(), port.accept().await);
+    // A client of TLS 1.3 has completed its handshake before it is refused.
+    let mut second = port.connect().await.unwrap();
+    closed(&mut second).await;
+    let text = port.metrics.encode().unwrap();
+    for line in [
+        "lograft_connections_over_share_total{share=\"USER\"} 1",
+        "lograft_connections_refused_total{port=\"peer\"} 1",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
+fn shares_are_of_the_connections_of_clients() {
+    let capacity = Capacity {
+        client_connections_max_count: 4096,
+        ..Capacity::of(host::limits(), None)
+    };
+    let settings = ConnectionSettings {
+        per_address_percent: 25,
+        per_user_percent: 100,
+        ..ConnectionSettings::default()
+    };
+    let client = ListenLimits::of(Port::Client, capacity, &settings);
+    assert_eq!(client.per_address_max_count, 1024);
+    assert_eq!(client.per_user_max_count, 4096);
+    let peer = ListenLimits::of(Port::Peer, capacity, &settings);
+    assert_eq!(peer.per_address_max_count, peer.connections_max_count);
+    let tiny = Capacity {
+        client_connections_max_count: 2,
+        ..capacity
+    };
+    let tiny = ListenLimits::of(Port::Client, tiny, &settings);
+    assert_eq!(tiny.per_address_max_count, 1);
 }
 
 #[tokio::test]

@@ -10,6 +10,8 @@ pub struct ConnectionMetrics {
     pub open: IntGaugeVec,
     /// Connections closed because there were too many, by port.
     pub refused: IntCounterVec,
+    /// Those of them that exceeded the share of their address or user.
+    pub over_share: IntCounterVec,
     /// Connections closed at the end of their lifetime, by reason.
     pub expired: IntCounterVec,
     /// TLS handshakes that failed, by port.
@@ -25,6 +27,12 @@ impl ConnectionMetrics {
                 "lograft_connections_refused_total",
                 "Connections closed because there were too many.",
                 "port",
+            )?,
+            over_share: counters(
+                r,
+                "lograft_connections_over_share_total",
+                "Connections closed because their address or user had too many.",
+                "share",
             )?,
             expired: counters(
                 r,

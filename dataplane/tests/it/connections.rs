@@ -10,7 +10,7 @@ use lograft_proto::log::v1::log_service_client::LogServiceClient;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::cluster::{Cluster, certificates, eventually};
+use crate::cluster::{Cluster, eventually};
 use crate::control::reason;
 
 const AGE: Duration = Duration::from_secs(2);
@@ -18,7 +18,10 @@ const AGE: Duration = Duration::from_secs(2);
 /// One node with connections that live for up to [`AGE`], and a topic.
 async fn short_lived() -> Cluster {
     let mut cluster = Cluster::new();
-    cluster.connections = ConnectionSettings { max_age_ms: 2000 };
+    cluster.connections = ConnectionSettings {
+        max_age_ms: 2000,
+        ..ConnectionSettings::default()
+    };
     cluster.add().await;
     cluster.bootstrap(0).await.unwrap();
     cluster.ready(0).await;
@@ -129,17 +132,13 @@ async fn a_request_in_progress_outlives_the_age_of_its_connection() {
 async fn a_connection_closes_before_its_certificate_expires() {
     let cluster = Cluster::of(1).await;
     cluster.create_topic(0, "t", 1, 1).await;
-    let dir = cluster.client_dir("short");
-    let tls = certificates(&cluster.ca, &dir);
     let not_after = SystemTime::now() + Duration::from_secs(8);
     let leaf = cluster
         .ca
-        .issue_with(&[crate::pki::uri("node/short")], |params| {
+        .issue_with(&[crate::pki::uri("user/short")], |params| {
             params.not_after = not_after.into();
         });
-    std::fs::write(&tls.cert, leaf.cert).unwrap();
-    std::fs::write(&tls.key, leaf.key).unwrap();
-    let channel = cluster.channel_as(tls, cluster.addresses(0).client);
+    let channel = cluster.channel_with(&leaf, cluster.addresses(0).client);
     let mut client = LogServiceClient::new(channel);
     let mut follower = client.consume(follow_request()).await.unwrap().into_inner();
     let end = follower.message().await.unwrap_err();

@@ -32,7 +32,10 @@ async fn start(ca: &Ca, dir: &Path) -> Node {
         dir.display()
     );
     let config = NodeConfig {
-        connections: ConnectionSettings { max_age_ms: AGE_MS },
+        connections: ConnectionSettings {
+            max_age_ms: AGE_MS,
+            ..ConnectionSettings::default()
+        },
         ..NodeConfig::parse(&text, Path::new("node.yaml")).unwrap()
     };
     Node::start(config, NodeEnv::real()).await.unwrap()
