@@ -24,6 +24,7 @@ mod older_disk;
 mod ports;
 mod prepare_stop;
 mod process;
+mod producers;
 
 #[path = "../support/pki.rs"]
 mod pki;
