@@ -19,6 +19,7 @@ pub mod node_reading;
 pub mod offset;
 pub mod partition;
 pub mod partitioner;
+pub mod producer_id_key;
 pub mod producer_table;
 pub mod random;
 pub mod reason;

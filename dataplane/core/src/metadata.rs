@@ -26,6 +26,7 @@ use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerId};
 use crate::limits::STOP_REST_MAX;
 use crate::offset::LogIndex;
+use crate::producer_id_key::{ProducerIdKey, SEALED_IDS_LEVEL, is_plain};
 use crate::retention::RetentionPolicy;
 use crate::topic_config::{TopicConfig, TopicSettings};
 
@@ -221,6 +222,29 @@ impl Metadata {
     /// The log index of the last command that changed anything. Equal versions are equal metadata.
     pub const fn version(&self) -> LogIndex {
         self.version
+    }
+
+    /// The key of the ids of producers; `None` before there is a cluster. It comes from the token
+    /// of the first node: random, never changed or removed, and sent to no client.
+    pub fn producer_id_key(&self) -> Option<ProducerIdKey> {
+        let first = self.nodes.get(&NodeId(1))?;
+        Some(ProducerIdKey::new(first.registration.token.0.as_u64_pair()))
+    }
+
+    /// Whether a node of the cluster has issued an id of a producer. Always true below the feature
+    /// level from which on all nodes seal ids.
+    ///
+    /// Ids without a seal are from before. All of them were allocated before that level was
+    /// finalized, so metadata that have the level have the allocations too: a node whose metadata
+    /// lag refuses no id by mistake.
+    pub fn is_producer_issued(&self, id: ProducerId) -> bool {
+        if self.finalized_level < SEALED_IDS_LEVEL {
+            return true;
+        }
+        if is_plain(id) {
+            return id != ProducerId(0) && id < self.next.producer;
+        }
+        self.producer_id_key().is_some_and(|key| key.is_sealed(id))
     }
 
     /// The finalized feature level: only features up to it are used. It only grows.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lograft_core::limits::{
     BATCH_MAX_BYTES, FLUSH_LAG_INTERVAL, FLUSH_LAG_MAX, UNFLUSHED_WAIT_MAX,
 };
-use lograft_core::{DiskMark, MemoryBudgets, NodeId, ProducerId, Reason, TopicKey};
+use lograft_core::{DiskMark, MemoryBudgets, NodeId, ProducerId, ProducerStamp, Reason, TopicKey};
 use lograft_storage::{Storage, WriteBudget};
 use prometheus::IntCounter;
 use tokio::time::{Instant, timeout};
@@ -104,9 +104,18 @@ impl LogEngine {
         }
     }
 
-    /// A producer id that no other producer has.
+    /// A producer id that no other producer has, and that nobody can guess.
     pub(crate) async fn next_producer_id(&self) -> Result<ProducerId, ApiError> {
-        self.producer_ids.next(&*self.meta_handle).await
+        let number = self.producer_ids.next(&*self.meta_handle).await?;
+        let key = self.locator.meta.load().producer_id_key();
+        let key = key.ok_or_else(|| {
+            let text = "this node has not received the cluster's metadata yet";
+            ApiError::new(Reason::NotReady, text)
+        })?;
+        key.seal(number).ok_or_else(|| {
+            let text = "all producer ids of the cluster have been issued";
+            ApiError::new(Reason::LimitExceeded, text)
+        })
     }
 
     /// Fails with NOT_READY unless this node's metadata is current.
@@ -115,18 +124,28 @@ impl LogEngine {
     }
 
     /// The limits of a topic's batches. Read for each append, so that a change of the topic applies
-    /// at once.
-    pub(super) fn batch_rules(&self, topic: &str) -> BatchRules {
+    /// at once. Fails with INVALID_ARGUMENT if no node has issued the id of the batch's producer.
+    pub(super) fn batch_rules(
+        &self,
+        topic: &str,
+        stamp: Option<ProducerStamp>,
+    ) -> Result<BatchRules, ApiError> {
         let metadata = self.locator.meta.load();
+        if let Some(ProducerStamp { id, .. }) = stamp
+            && !metadata.is_producer_issued(id)
+        {
+            let bound = format_args!("an id that InitProducer has returned, got {id}");
+            return Err(ApiError::invalid("producer.producer_id", bound));
+        }
         let settings = metadata.topic(topic).map(|topic| topic.settings);
         let settings = settings.unwrap_or_default();
         let bytes = settings.batch_max_bytes;
         let level = TopicKey::TimestampAfterMaxMs.info().level;
         let has_bounds = metadata.finalized_level() >= level;
-        BatchRules {
+        Ok(BatchRules {
             max_bytes: bytes.map_or(BATCH_MAX_BYTES, |bytes| bytes as usize),
             timestamps: has_bounds.then(|| settings.timestamp_bounds()),
-        }
+        })
     }
 
     /// Reserves memory for an append; waits while the budget is used up, until `deadline`. Fails

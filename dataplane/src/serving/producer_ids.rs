@@ -1,4 +1,5 @@
-//! Producer ids: the meta group allocates them in blocks, a node hands out those of its block.
+//! Numbers of producers: the meta group allocates them in blocks, a node uses those of its block.
+//! An id is such a number, sealed (`lograft_core::producer_id_key`).
 
 use std::ops::Range;
 
@@ -16,7 +17,7 @@ use crate::serving::meta_group::ProposeMeta;
 pub(super) struct ProducerIds(Mutex<Range<u64>>);
 
 impl ProducerIds {
-    /// An id that no other producer has.
+    /// A number that no other producer has.
     pub(super) async fn next(&self, meta: &dyn ProposeMeta) -> Result<ProducerId, ApiError> {
         // Without the bound, callers in a cluster without a majority would wait one after the
         // other, each for the whole time of a proposal.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper_util::rt::TokioIo;
 use lograft_core::FeatureLevel;
 use lograft_core::limits::{SEGMENT_MIN_BYTES, TAIL_CACHE_MIN_BYTES};
 use lograft_discovery::gossip::key_file_text;
@@ -33,7 +34,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::Status;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::pki::{Ca, Leaf};
 use crate::process::Process;
@@ -362,13 +363,6 @@ impl Cluster {
         let fault = self.members[at].node.as_ref().unwrap().fault();
         let fault = tokio::time::timeout(PATIENCE, fault).await.unwrap();
         lograft_node::error_chain(&fault)
-    }
-
-    /// A channel to a node's peer port.
-    pub(crate) fn peer_channel(&self, at: usize) -> Channel {
-        self.pool
-            .channel_to(&self.members[at].addresses.peer.to_string().into())
-            .unwrap()
     }
 
     /// Stops a node in order.

@@ -145,7 +145,8 @@ async fn offer(cluster: &Cluster, command: Vec<u8>) -> Result<Outcome, MetaError
         }),
         command: command.into(),
     };
-    let mut node = NodeServiceClient::new(cluster.peer_channel(0));
+    let channel = cluster.channel_of("node/n0", cluster.addresses(0).peer);
+    let mut node = NodeServiceClient::new(channel);
     let reply = node.propose_meta(request).await.unwrap().into_inner();
     Outcome::decode(&reply.outcome).unwrap()
 }

@@ -25,6 +25,7 @@ mod older_disk;
 mod ports;
 mod prepare_stop;
 mod process;
+mod producers;
 mod revocation;
 mod user_channel;
 

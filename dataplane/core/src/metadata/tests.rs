@@ -480,6 +480,48 @@ fn a_node_rests_until_the_latest_time_also_after_a_checkpoint() {
 }
 
 #[test]
+fn an_id_that_was_never_issued_is_known_as_such_from_its_level_on() {
+    let mut metadata = cluster(2);
+    let key = metadata.producer_id_key().unwrap();
+    apply(&mut metadata, &Command::AllocateProducers { count: 64 });
+    let sealed = key.seal(ProducerId(3)).unwrap();
+    // Issued by a node whose allocation this one has not applied yet.
+    let ahead = key.seal(ProducerId(1000)).unwrap();
+    let issued = [sealed, ahead, ProducerId(1), ProducerId(64)];
+    let never = [
+        ProducerId(0),
+        ProducerId(65),
+        ProducerId(sealed.get() + 1),
+        ProducerId(u64::MAX),
+    ];
+    for id in issued.iter().chain(&never) {
+        assert!(metadata.is_producer_issued(*id), "{id}");
+    }
+    let level = SEALED_IDS_LEVEL;
+    apply(&mut metadata, &Command::FinalizeLevel { level });
+    for id in issued {
+        assert!(metadata.is_producer_issued(id), "{id}");
+    }
+    for id in never {
+        assert!(!metadata.is_producer_issued(id), "{id}");
+    }
+    // The key outlives the first node.
+    let node = NodeId(1);
+    apply(&mut metadata, &Command::DrainNode { node });
+    apply(&mut metadata, &Command::RemoveNode { node });
+    assert!(metadata.is_producer_issued(sealed));
+
+    let mut other = Metadata::default();
+    let bootstrap = Command::InitCluster {
+        cluster_id: ClusterId::from_bytes([8; 16]),
+        first_node: registration(9),
+        level,
+    };
+    apply(&mut other, &bootstrap);
+    assert!(!other.is_producer_issued(sealed), "of another cluster");
+}
+
+#[test]
 fn producer_ids_are_allocated_once() {
     let mut metadata = cluster(1);
     let allocate = Command::AllocateProducers { count: 10 };

@@ -60,7 +60,7 @@ impl AppendPipeline {
             }
         };
         engine.admit_append(&replica).await?;
-        let rules = engine.batch_rules(&request.target.topic);
+        let rules = engine.batch_rules(&request.target.topic, request.stamp)?;
         let AppendRequest { content, stamp, .. } = request;
         let now_ms = replica.appender.append_time(engine.clock.now_ms());
         let batch = check::check(content, stamp, now_ms, (rules, &engine.decompression)).await?;

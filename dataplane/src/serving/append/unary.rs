@@ -54,7 +54,7 @@ async fn append_here(
     reserved: Reserved,
 ) -> Result<Appended, ApiError> {
     engine.admit_append(&replica).await?;
-    let rules = engine.batch_rules(&request.target.topic);
+    let rules = engine.batch_rules(&request.target.topic, request.stamp)?;
     let AppendRequest { content, stamp, .. } = request;
     let now_ms = replica.appender.append_time(engine.clock.now_ms());
     match content {
