@@ -76,6 +76,16 @@ fn calls(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Error>> {
         )?;
         shapes.push(shape);
     }
+    let decoders = requests.iter().map(|name| {
+        let path = rust_path(name);
+        format!("|bytes| <{path} as prost::Message>::decode(bytes).is_ok()")
+    });
+    write!(
+        code,
+        "#[cfg(test)]
+        pub(crate) const REQUEST_DECODERS: &[fn(&[u8]) -> bool] = &[{}];\n",
+        decoders.collect::<Vec<_>>().join(", ")
+    )?;
     for name in replies.difference(&requests) {
         write!(
             code,

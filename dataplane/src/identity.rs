@@ -250,6 +250,26 @@ mod tests {
         }
     }
 
+    /// Certificates of any bytes: the peer of a handshake sends them before anything is known of it.
+    #[test]
+    fn certificates_and_identities_of_any_bytes_neither_panic_nor_grow() {
+        use rustls_pki_types::pem::PemObject;
+        let uri = "spiffe://lograft.io/ns/prod/cluster/main/user/team/alice";
+        let leaf = crate::pki::Ca::new().issue(&[uri.to_owned()]);
+        let der = CertificateDer::from_pem_slice(leaf.cert.as_bytes()).unwrap();
+        crate::fuzz::run("certificates", |random| {
+            let mutated = CertificateDer::from(random.mutated(&der, 8192));
+            let _ = PeerIdentity::from_certificate(&mutated);
+            let _ = CertificateFacts::of(&mutated);
+            let text = random.mutated(uri.as_bytes(), 2048);
+            if let Ok(text) = std::str::from_utf8(&text)
+                && let Ok(identity) = text.parse::<PeerIdentity>()
+            {
+                assert_eq!(identity.to_string(), text, "one text for each identity");
+            }
+        });
+    }
+
     #[test]
     fn another_namespace_is_another_cluster() {
         let a: PeerIdentity = "spiffe://d/ns/a/cluster/c/operator".parse().unwrap();

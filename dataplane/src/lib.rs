@@ -44,6 +44,10 @@ pub use log_limit::LogLimit;
 mod pki;
 
 #[cfg(test)]
+#[path = "../core/tests/support/fuzz.rs"]
+mod fuzz;
+
+#[cfg(test)]
 mod fixture;
 
 #[cfg(test)]

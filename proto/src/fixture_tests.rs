@@ -98,6 +98,13 @@ fn scalar(field: &FieldDescriptor) -> Value {
     }
 }
 
+/// All samples, encoded: valid input for tests of the decoders.
+pub(crate) fn encoded_samples() -> Vec<Vec<u8>> {
+    let pool = pool();
+    let samples = messages(&pool).flat_map(|message| samples(&message));
+    samples.map(|(_, sample)| sample.encode_to_vec()).collect()
+}
+
 #[test]
 fn messages_keep_their_encoding() {
     let pool = pool();

@@ -94,6 +94,12 @@ mod fixture_tests;
 mod fixtures;
 
 #[cfg(test)]
+#[path = "../../dataplane/core/tests/support/fuzz.rs"]
+mod fuzz;
+#[cfg(test)]
+mod fuzz_tests;
+
+#[cfg(test)]
 mod tests {
     use prost::Message as _;
     use prost_types::{DescriptorProto, FileDescriptorSet, MessageOptions};

@@ -21,3 +21,7 @@ pub use gossip_member::{GossipMember, PHI_UNREACHABLE_MILLI};
 pub use membership::{MemberView, Membership, MembershipView, SeenBy};
 pub use merge::{DiscoveryReader, MembershipLoop, MembershipReader};
 pub use source::{Sighting, Sightings, Source, SourceKind};
+
+#[cfg(test)]
+#[path = "../../core/tests/support/fuzz.rs"]
+mod fuzz;

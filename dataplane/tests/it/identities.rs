@@ -86,6 +86,7 @@ async fn reflection_lists_what_its_port_serves_and_nothing_else() {
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
+        "lograft.admin.v1.AccessService",
         "lograft.admin.v1.AdminService",
         "lograft.log.v1.LogService",
     ];

@@ -291,6 +291,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::facts::Facts;
+    use crate::fuzz::run;
+    use crate::gossip::seal::Sealer;
+    use crate::gossip::seal::tests::keys;
 
     const LARGEST: Stamp = Stamp {
         generation: u64::MAX,
@@ -351,6 +355,35 @@ mod tests {
         assert!(writer.put(200, b"newer") && writer.want("b"));
         let message = Message::decode(&writer.finish()).unwrap();
         assert_eq!(message.wants, ["b".into()]);
+    }
+
+    /// What arrives before a datagram is known to be authentic, and what a node of the cluster sends.
+    #[test]
+    fn datagrams_and_messages_of_any_bytes_neither_panic_nor_grow() {
+        let keys = keys(&[1, 2]);
+        let mut sealer = Sealer::new(7);
+        let window = Window::nothing();
+        let entry = Entry {
+            name: "b".into(),
+            stamp: LARGEST,
+            silent_ms: 5,
+            facts: vec![1; 200].into(),
+        };
+        let mut writer = MessageWriter::new(Kind::Push, &sender("a"), None, &window);
+        assert!(writer.entry(&entry) && writer.want("c"));
+        let message = writer.finish();
+        let datagram = sealer.seal(&keys, &message).unwrap();
+        run("gossip", |random| {
+            let mut garbage = random.mutated(&datagram, 2048);
+            if keys.check_header(&garbage).is_ok() {
+                let _ = keys.open(&mut garbage);
+            }
+            let message = random.mutated(&message, 1200);
+            if let Some(message) = Message::decode(&message) {
+                let facts = message.entries.iter().map(|entry| &entry.facts);
+                facts.for_each(|facts| drop(Facts::decode(facts)));
+            }
+        });
     }
 
     proptest! {
