@@ -18,10 +18,11 @@ use std::time::Duration;
 use lograft_core::acl::Revoked;
 use lograft_core::capacity::Capacity;
 use lograft_core::limits::{
-    ACCEPT_RETRY_INTERVAL, CONNECTION_DRAIN_MAX, HANDSHAKE_MAX, HANDSHAKES_MAX_COUNT,
-    HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES, HTTP2_KEEPALIVE_INTERVAL,
-    HTTP2_KEEPALIVE_MAX, HTTP2_PREFACE_MAX, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX_COUNT,
-    REFUSAL_LOG_INTERVAL, TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES, WRITES_GATHERED_MAX_BYTES,
+    ACCEPT_RETRY_INTERVAL, CONNECTION_DRAIN_MAX, CONNECTION_LINGER_MAX, HANDSHAKE_MAX,
+    HANDSHAKES_MAX_COUNT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES,
+    HTTP2_KEEPALIVE_INTERVAL, HTTP2_KEEPALIVE_MAX, HTTP2_PREFACE_MAX, HTTP2_STREAM_WINDOW_BYTES,
+    HTTP2_STREAMS_MAX_COUNT, LINGER_READ_BYTES, REFUSAL_LOG_INTERVAL, TLS_READ_BUFFER_BYTES,
+    TLS_WRITE_BUFFER_BYTES, WRITES_GATHERED_MAX_BYTES,
 };
 use lograft_proto::gather::Gather;
 use lograft_proto::places::Origin;
@@ -349,6 +350,7 @@ impl PortAcceptor {
             cut: Some(self.end_of(judge, &identity, &closing)),
             caller: Caller { identity, closing },
             preface: Some(Preface::within(self.limits.preface_max)),
+            linger: None,
             _open: open.count(),
         })
     }
@@ -497,6 +499,8 @@ pub(crate) struct Accepted {
     cut: Option<BoxFuture<'static, ()>>,
     /// None once it has arrived.
     preface: Option<Preface>,
+    /// Ends the wait for the client to close its side; none before this side is closed.
+    linger: Option<Pin<Box<Sleep>>>,
     _open: Open,
 }
 
@@ -565,8 +569,31 @@ impl AsyncWrite for Accepted {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
+    /// Shuts down the direction to the client, then discards what still arrives until the client has
+    /// closed the other one, for at most `CONNECTION_LINGER_MAX`.
+    ///
+    /// A socket that is closed with unread bytes is reset, and a reset makes the client drop what it
+    /// has received and not read: the last replies and the reason why a stream has ended.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.linger.is_none() {
+            std::task::ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        }
+        let linger = this
+            .linger
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(CONNECTION_LINGER_MAX)));
+        let mut unread = [0; LINGER_READ_BYTES];
+        loop {
+            if linger.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut buffer = ReadBuf::new(&mut unread);
+            let read = Pin::new(&mut this.stream).poll_read(cx, &mut buffer);
+            match std::task::ready!(read) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                Ok(()) | Err(_) => return Poll::Ready(Ok(())),
+            }
+        }
     }
 }
 

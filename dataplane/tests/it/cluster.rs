@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper_util::rt::TokioIo;
 use lograft_core::FeatureLevel;
 use lograft_core::limits::{SEGMENT_MIN_BYTES, TAIL_CACHE_MIN_BYTES};
 use lograft_discovery::gossip::key_file_text;
@@ -34,7 +33,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use crate::pki::{Ca, Leaf};
 use crate::process::Process;

@@ -336,7 +336,20 @@ async fn a_pod_of_one_says_what_it_should_and_ends_with_0_though_a_reader_stays(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn told_a_second_time_it_ends_at_once() {
     let (cluster, mut process) = one_with_a_reader().await;
-    let _reader = cluster.follow(0).await;
+    // A request in progress keeps the connection open; a stream would end by itself.
+    let mut log = cluster.log(0);
+    let waiting = tokio::spawn(async move {
+        let request = lograft_proto::log::v1::FetchRequest {
+            topic: "t".to_owned(),
+            position: Some(lograft_proto::log::v1::Position {
+                at: Some(lograft_proto::log::v1::position::At::Latest(true)),
+            }),
+            max_wait_ms: 30_000,
+            ..lograft_proto::log::v1::FetchRequest::default()
+        };
+        log.fetch(request).await.is_err()
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     process.terminate();
     eventually("it to stop", async || process.said("node is stopping")).await;
     let again = Instant::now();
@@ -349,6 +362,7 @@ async fn told_a_second_time_it_ends_at_once() {
         again.elapsed()
     );
     assert!(process.said("node stopped").is_none());
+    assert!(waiting.await.unwrap(), "its request is cut off");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
