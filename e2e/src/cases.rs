@@ -13,6 +13,7 @@ mod life;
 mod many;
 mod obstacles;
 mod pods;
+mod processes;
 mod refusals;
 mod rivals;
 mod said;
@@ -29,6 +30,8 @@ type Running<'a> = Pin<Box<dyn Future<Output = anyhow::Result<()>> + 'a>>;
 /// A case that needs only an API server.
 pub(crate) struct ApiCase {
     pub(crate) name: &'static str,
+    /// The missing requirement, if there is one.
+    pub(crate) lacks: fn() -> Option<String>,
     pub(crate) run: for<'a> fn(&'a Sandbox, &'a mut Operator) -> Running<'a>,
 }
 
@@ -40,11 +43,21 @@ pub(crate) struct PodCase {
     pub(crate) run: for<'a> fn(&'a Sandbox, &'a Chart) -> Running<'a>,
 }
 
+macro_rules! lacks {
+    () => {
+        || None
+    };
+    ($lacks:path) => {
+        $lacks
+    };
+}
+
 macro_rules! api_cases {
-    ($($module:ident::$case:ident),* $(,)?) => {
+    ($($module:ident::$case:ident $(needs $lacks:path)?),* $(,)?) => {
         /// Listed in execution order.
         pub(crate) const API: &[ApiCase] = &[$(ApiCase {
             name: stringify!($case),
+            lacks: lacks!($($lacks)?),
             run: |sandbox, operator| Box::pin($module::$case(sandbox, operator)),
         }),*];
     };
@@ -55,12 +68,10 @@ macro_rules! pod_cases {
         /// Listed in execution order.
         pub(crate) const PODS: &[PodCase] = &[$(PodCase {
             name: stringify!($case),
-            lacks: pod_cases!(@lacks $($lacks)?),
+            lacks: lacks!($($lacks)?),
             run: |sandbox, chart| Box::pin(pods::$module::$case(sandbox, chart)),
         }),*];
     };
-    (@lacks) => { || None };
-    (@lacks $lacks:path) => { $lacks };
 }
 
 api_cases! {
@@ -91,6 +102,8 @@ api_cases! {
     obstacles::what_keeps_a_pod_from_running_is_named,
     obstacles::a_crash_loop_is_one_state_and_one_event,
     many::a_hundred_clusters_settle,
+    processes::processes_find_each_other_by_endpoints_alone
+        needs crate::node_processes::lacks_processes,
 }
 
 pod_cases! {

@@ -18,7 +18,7 @@ const NAME: &str = "load";
 /// Records per second in each partition.
 const RATE: &str = "50";
 /// Start of the line that `bench soak` prints once it writes.
-const WRITING: &str = "writing to ";
+pub(crate) const WRITING: &str = "writing to ";
 /// Time after which a load writes if it does not say so.
 const SILENT_START: Duration = Duration::from_secs(15);
 /// A handover, and the start of a node, take several writes one after the other, each on two nodes.
@@ -167,6 +167,39 @@ pub(crate) struct Soaked {
     pub(crate) median_latency: Duration,
 }
 
+impl Soaked {
+    /// Reads the report in the output of `bench soak --json`. Fails unless every acknowledged
+    /// record is in the log, once and in order.
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
+        let json = text.find('{').map_or("", |start| &text[start..]);
+        let mut reports = serde_json::Deserializer::from_str(json).into_iter::<Report>();
+        let report = reports.next().context("the load printed no report")?;
+        let report = report.with_context(|| format!("cannot parse {text}"))?;
+        for (number, partition) in report.partitions.iter().enumerate() {
+            let Partition {
+                acked,
+                failed,
+                lost,
+                moved,
+                doubled,
+            } = partition;
+            ensure!(
+                *acked > 0 && [*failed, *lost, *moved, *doubled] == [0; 4],
+                "partition {number}: {partition:?}"
+            );
+        }
+        Ok(Self {
+            acked: report
+                .partitions
+                .iter()
+                .map(|partition| partition.acked)
+                .sum(),
+            longest_pause: Duration::from_secs_f64(report.longest_pause_seconds),
+            median_latency: Duration::from_secs_f64(report.latency_ms.p50 / 1000.0),
+        })
+    }
+}
+
 impl<'a> Load<'a> {
     /// Starts the load and waits until it writes. `host`: the Kubernetes node to run on.
     pub(crate) async fn start(
@@ -282,33 +315,9 @@ impl<'a> Load<'a> {
         self.until("Succeeded", self.duration + Duration::from_mins(1))
             .await?;
         let text = self.text().await;
-        let json = text.find('{').map_or("", |start| &text[start..]);
-        let mut reports = serde_json::Deserializer::from_str(json).into_iter::<Report>();
-        let report = reports.next().context("the load printed no report")?;
-        let report = report.with_context(|| format!("cannot parse {text}"))?;
-        for (number, partition) in report.partitions.iter().enumerate() {
-            let Partition {
-                acked,
-                failed,
-                lost,
-                moved,
-                doubled,
-            } = partition;
-            ensure!(
-                *acked > 0 && [*failed, *lost, *moved, *doubled] == [0; 4],
-                "partition {number}: {partition:?}"
-            );
-        }
+        let soaked = Soaked::parse(&text)?;
         self.sandbox.remove_load().await?;
-        Ok(Soaked {
-            acked: report
-                .partitions
-                .iter()
-                .map(|partition| partition.acked)
-                .sum(),
-            longest_pause: Duration::from_secs_f64(report.longest_pause_seconds),
-            median_latency: Duration::from_secs_f64(report.latency_ms.p50 / 1000.0),
-        })
+        Ok(soaked)
     }
 }
 

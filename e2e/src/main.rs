@@ -6,7 +6,9 @@
 //!
 //! `api` needs only an API server: that of `KUBECONFIG`, else one started from the programs in
 //! `KUBEBUILDER_ASSETS`. The operator runs as a separate process (`cargo build -p
-//! lograft-operator`, or `LOGRAFT_OPERATOR`).
+//! lograft-operator`, or `LOGRAFT_OPERATOR`). Cases with nodes as processes need root and the API
+//! server that this program starts (`cargo build -p lograft-node -p lograft`, or `LOGRAFT_NODE` and
+//! `LOGRAFT_CLI`).
 //!
 //! `pods` needs nodes, helm, and images that the nodes can run: `LOGRAFT_E2E_OPERATOR_IMAGE` and
 //! `LOGRAFT_E2E_NODE_IMAGE`, each `REPOSITORY:TAG`. The operator is installed from the chart.
@@ -24,6 +26,9 @@ mod cases;
 mod chart;
 mod kinds;
 mod load;
+mod network;
+mod node_log;
+mod node_processes;
 mod operator;
 mod sandbox;
 
@@ -176,9 +181,17 @@ async fn run_api(
         tally.none_run(cases.iter().map(|case| case.name), &why);
         return Ok(());
     }
-    let mut sandboxes = Vec::new();
+    let (mut sandboxes, mut runnable) = (Vec::new(), Vec::new());
     for case in cases {
+        if let Some(lack) = (case.lacks)() {
+            tally.not_run(case.name, &lack);
+            continue;
+        }
+        runnable.push(case);
         sandboxes.push(Sandbox::without_pods(client.clone(), case.name).await?);
+    }
+    if runnable.is_empty() {
+        return Ok(());
     }
     let namespaces: Vec<String> = sandboxes
         .iter()
@@ -186,7 +199,7 @@ async fn run_api(
         .collect();
     let mut operator = Operator::new(&namespaces, kubeconfig)?;
     operator.start()?;
-    for (case, sandbox) in cases.iter().zip(&sandboxes) {
+    for (case, sandbox) in runnable.iter().zip(&sandboxes) {
         let started = Instant::now();
         let result = (case.run)(sandbox, &mut operator).await;
         let has_failed = result.is_err();

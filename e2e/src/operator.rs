@@ -1,6 +1,6 @@
 //! The operator as a separate process, outside the cluster.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -130,6 +130,11 @@ impl Operator {
         let status = ended.context("the operator does not exit")??;
         ensure!(status.success(), "the operator exited with {status}");
         Ok(())
+    }
+
+    /// The kubeconfig of its API server; none: from the environment.
+    pub(crate) fn kubeconfig(&self) -> Option<&Path> {
+        self.kubeconfig.as_deref()
     }
 
     /// The namespace of its Lease.

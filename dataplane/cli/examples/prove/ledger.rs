@@ -3,16 +3,20 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
+use hdrhistogram::Histogram;
 use lograft_client::{
     BatchDelivery, BatchMetadata, Client, ClientError, ConsumerConfig, Offset, PartitionId,
     ProducerConfig, RecordParts, StartAt,
 };
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep_until;
+
+use crate::measure::{histogram, micros};
 
 /// Number of records per send call.
 const SEND_RECORDS: u64 = 512;
@@ -31,13 +35,28 @@ pub(crate) struct AckedRange {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger(Arc<Mutex<LedgerState>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct LedgerState {
     acked: VecDeque<AckedRange>,
     failed: Vec<String>,
     epoch: u64,
     epoch_since: Option<Instant>,
     records: u64,
+    /// Microseconds from the time at which records are due until their acknowledgement.
+    latencies: Histogram<u64>,
+}
+
+impl Default for LedgerState {
+    fn default() -> Self {
+        Self {
+            acked: VecDeque::new(),
+            failed: Vec::new(),
+            epoch: 0,
+            epoch_since: None,
+            records: 0,
+            latencies: histogram(),
+        }
+    }
 }
 
 impl Ledger {
@@ -59,6 +78,17 @@ impl Ledger {
     /// Errors of records that failed.
     pub(crate) fn failed(&self) -> Vec<String> {
         self.lock().failed.clone()
+    }
+
+    /// Takes the latencies so far, in microseconds: those of a load count from the time at which
+    /// its records are due.
+    pub(crate) fn take_latencies(&self) -> Histogram<u64> {
+        std::mem::replace(&mut self.lock().latencies, histogram())
+    }
+
+    fn record_latency(&self, latency: Duration, count: u64) {
+        let latencies = &mut self.lock().latencies;
+        latencies.saturating_record_n(micros(latency), count);
     }
 
     /// Records the outcome of `count` consecutive records from number `first`.
@@ -90,7 +120,7 @@ impl Ledger {
     }
 }
 
-/// Writes numbered records at full speed until it is finished.
+/// Writes numbered records until it is finished.
 #[derive(Debug)]
 pub(crate) struct Load {
     /// Acknowledgements of the load.
@@ -100,10 +130,23 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts the load. Records are numbered from `first`.
+    /// Starts the load at full speed. Records are numbered from `first`.
     pub(crate) fn start(client: Client, topic: &str, record_bytes: usize, first: u64) -> Self {
         let numbers = first..u64::MAX;
         Self::of(client, topic, record_bytes, numbers, Ledger::default())
+    }
+
+    /// Starts the load at a steady rate, records per second. Records are numbered from 0.
+    pub(crate) fn paced(client: Client, topic: &str, record_bytes: usize, rate: u64) -> Self {
+        let sender = Sender {
+            client,
+            topic: topic.to_owned(),
+            record_bytes,
+            rate: Some(rate.max(1)),
+            next: 0,
+            end: u64::MAX,
+        };
+        Self::run(sender, Ledger::default())
     }
 
     /// Starts to write records with these numbers, rounded up to whole calls, and adds the
@@ -115,14 +158,19 @@ impl Load {
         numbers: Range<u64>,
         ledger: Ledger,
     ) -> Self {
-        let (stop, stopped) = watch::channel(false);
         let sender = Sender {
             client,
             topic: topic.to_owned(),
             record_bytes,
+            rate: None,
             next: numbers.start,
             end: numbers.end,
         };
+        Self::run(sender, ledger)
+    }
+
+    fn run(sender: Sender, ledger: Ledger) -> Self {
+        let (stop, stopped) = watch::channel(false);
         let work = sender.run(ledger.clone(), stopped);
         Self {
             ledger,
@@ -153,8 +201,17 @@ struct Sender {
     client: Client,
     topic: String,
     record_bytes: usize,
+    /// Records per second; full speed without it.
+    rate: Option<u64>,
     next: u64,
     end: u64,
+}
+
+/// Records of one call.
+struct Sent {
+    first: u64,
+    due: Instant,
+    deliveries: Vec<BatchDelivery>,
 }
 
 impl Sender {
@@ -166,8 +223,14 @@ impl Sender {
         let size = self.record_bytes;
         let count = usize::try_from(SEND_RECORDS)?;
         let mut values = vec![0_u8; size * count];
+        let (started, number) = (Instant::now(), self.next);
         while !*stopped.borrow() && self.next < self.end {
             let first = self.next;
+            let mut due = Instant::now();
+            if let Some(rate) = self.rate {
+                due = started + Duration::from_micros((first - number) * 1_000_000 / rate);
+                sleep_until(due.into()).await;
+            }
             for value in values.chunks_exact_mut(size) {
                 value[..8].copy_from_slice(&self.next.to_le_bytes());
                 self.next += 1;
@@ -180,7 +243,12 @@ impl Sender {
                 }
             });
             let deliveries = handle.send_many(records, Some(PARTITION)).await?;
-            if to_acks.send((first, deliveries)).await.is_err() {
+            let sent = Sent {
+                first,
+                due,
+                deliveries,
+            };
+            if to_acks.send(sent).await.is_err() {
                 break;
             }
         }
@@ -190,20 +258,26 @@ impl Sender {
     }
 }
 
-async fn record_acks(mut sent: mpsc::Receiver<(u64, Vec<BatchDelivery>)>, ledger: Ledger) {
+async fn record_acks(mut sent: mpsc::Receiver<Sent>, ledger: Ledger) {
     let mut pending = FuturesOrdered::new();
     let mut is_open = true;
     while is_open || !pending.is_empty() {
         tokio::select! {
             next = sent.recv(), if is_open && pending.len() < 100_000 => match next {
                 None => is_open = false,
-                Some((mut first, deliveries)) => for delivery in deliveries {
+                Some(Sent { mut first, due, deliveries }) => for delivery in deliveries {
                     let (from, count) = (first, u64::from(delivery.record_count()));
                     first += count;
-                    pending.push_back(async move { (from, count, delivery.await) });
+                    pending.push_back(async move {
+                        let outcome = delivery.await;
+                        (from, count, outcome, due)
+                    });
                 },
             },
-            Some((from, count, outcome)) = pending.next() => ledger.record(from, count, outcome),
+            Some((from, count, outcome, due)) = pending.next() => {
+                ledger.record_latency(due.elapsed(), count);
+                ledger.record(from, count, outcome);
+            }
         }
     }
 }

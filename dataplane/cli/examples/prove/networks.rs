@@ -49,8 +49,10 @@ enum Case {
     Loss,
     /// The link of a leader goes up and down
     Flap,
-    /// Garbage arrives at the gossip ports
+    /// Garbage arrives at the gossip ports while records are produced at full speed
     Garbage,
+    /// Garbage arrives at the gossip ports while records are produced at a steady rate
+    GarbagePaced,
     /// The gossip key is rotated while 5 % of all frames are lost
     Keys,
 }
@@ -85,6 +87,9 @@ pub(crate) struct Networks {
     /// Garbage datagrams per second, to all nodes together
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     garbage_rate: u64,
+    /// Records per second beside garbage, in the case of a steady rate
+    #[arg(long, value_name = "N", default_value_t = 60_000)]
+    garbage_pace: u64,
     /// Time of key rotations
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     keys_seconds: u64,
@@ -192,7 +197,7 @@ impl Networks {
             Case::OneWay => 2 * self.one_way_seconds,
             Case::Delay | Case::Loss => self.link_seconds,
             Case::Flap => self.flap_seconds,
-            Case::Garbage => 3 * self.garbage_seconds,
+            Case::Garbage | Case::GarbagePaced => 3 * self.garbage_seconds,
             Case::Keys => self.keys_seconds,
         })
     }
@@ -205,10 +210,11 @@ impl Networks {
         shape: Shape,
     ) -> Result<Shown> {
         let time = self.time_of(case);
-        if case == Case::Garbage {
+        if matches!(case, Case::Garbage | Case::GarbagePaced) {
             let lab = Lab::quiet(net, program, folder, shape).await?;
             let options = garbage::Options {
                 rate: self.garbage_rate,
+                pace: (case == Case::GarbagePaced).then_some(self.garbage_pace),
                 time: Duration::from_secs(self.garbage_seconds),
                 rounds: self.garbage_rounds,
                 seed: self.seed,
@@ -223,7 +229,7 @@ impl Networks {
             Case::Loss => links::loss(&mut lab, time).await?,
             Case::Flap => links::flap(&mut lab, time, self.seed).await?,
             Case::Keys => keys::rotate(&mut lab, time).await?,
-            Case::Garbage => bail!("no case of links"),
+            Case::Garbage | Case::GarbagePaced => bail!("no case of links"),
         }
         let shown = lab.finish().await?;
         if case == Case::Delay {

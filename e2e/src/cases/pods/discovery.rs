@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::{CHANGE_MAX, PAUSE_MAX, READY_MAX, await_ready, pod_incarnations, pods, ready};
 use crate::chart::Chart;
 use crate::load::{Load, run_cli};
+use crate::node_log;
 use crate::sandbox::{Sandbox, await_for};
 
 /// Time from the start of a node at another address until the others reach it.
@@ -146,14 +147,7 @@ async fn logged(
         // Its container has not started.
         return Ok(None);
     };
-    let lines = text.lines().filter_map(|line| {
-        let line: Value = serde_json::from_str(line).ok()?;
-        let time: Timestamp = line["timestamp"].as_str()?.parse().ok()?;
-        let fields = &line["fields"];
-        let is_about = node.is_none_or(|node| fields["node_id"] == node);
-        (fields["message"] == message && is_about && time >= since).then_some(time)
-    });
-    Ok(lines.min())
+    Ok(node_log::logged(&text, message, node, since))
 }
 
 /// The key is replaced while records are written: no pod restarts, and the nodes hear each other

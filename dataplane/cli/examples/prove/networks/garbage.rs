@@ -6,14 +6,14 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use tokio::time::sleep;
 
 use super::flood::{Flood, Flooded, capture, garbage};
 use super::lab::{Lab, Shown};
-use super::net::{address, namespace, socket};
+use super::net::{address, namespace, overflows, socket};
 use super::nodes::{GOSSIP_PORT, Nodes};
-use crate::ledger::{Load, verify};
+use crate::ledger::{Ledger, Load, verify};
 use crate::measure::{median, to_f64};
 use crate::proc::Usage;
 
@@ -39,14 +39,23 @@ enum Kind {
 struct Phase {
     records: u64,
     records_per_second: f64,
+    p50_ms: f64,
+    p99_ms: f64,
     nodes_cpu_seconds: f64,
+    /// Of this program without the senders of the flood: the load.
+    load_cpu_seconds: f64,
+    /// Datagrams that did not fit into the buffer of a socket of a node.
+    overflows: u64,
     flooded: Flooded,
 }
 
 /// Options of the case.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
+    /// Datagrams per second.
     pub(super) rate: u64,
+    /// Records per second; full speed without it.
+    pub(super) pace: Option<u64>,
     pub(super) time: Duration,
     pub(super) rounds: u32,
     pub(super) seed: u64,
@@ -80,13 +89,14 @@ pub(super) async fn flood(mut lab: Lab, options: Options) -> Result<Shown> {
                 time,
                 garbage: Arc::clone(&all),
             };
-            let phase = run(&mut lab, flood).await?;
+            let phase = run(&mut lab, options.pace, flood).await?;
             shown.records += phase.records;
             phases.entry(kind).or_default().push(phase);
         }
     }
     drop(sinks);
     let after = dropped(&lab.nodes).await?;
+    let full: u64 = phases[&Kind::Garbage].iter().map(|p| p.overflows).sum();
     let counted: u64 = after.values().sum::<u64>() - before.values().sum::<u64>();
     let sent: u64 = phases[&Kind::Garbage]
         .iter()
@@ -97,7 +107,8 @@ pub(super) async fn flood(mut lab: Lab, options: Options) -> Result<Shown> {
         .map(|(reason, count)| format!("{reason} {count}"))
         .collect();
     println!(
-        "  {sent} datagrams sent to the gossip ports, {counted} counted as dropped: {}",
+        "  {sent} datagrams sent to the gossip ports, {counted} counted as dropped: {}; \
+         {full} dropped by the kernel, since a socket was full",
         shares.join(", ")
     );
     let medians = print(&phases);
@@ -115,18 +126,70 @@ pub(super) async fn flood(mut lab: Lab, options: Options) -> Result<Shown> {
     Ok(shown)
 }
 
-/// Produces at full speed to a new topic for the time of a flood.
-async fn run(lab: &mut Lab, flood: Flood) -> Result<Phase> {
+/// Produces to a new topic for the time of a flood.
+async fn run(lab: &mut Lab, pace: Option<u64>, flood: Flood) -> Result<Phase> {
     const TOPIC: &str = "speed";
     let nodes = &mut lab.nodes;
     nodes.create_topic(TOPIC).await?;
     nodes.wait_healthy().await?;
     let leader = nodes.hosts()[0];
     nodes.lead(leader, &[TOPIC]).await?;
-    let load = Load::start(nodes.client.clone(), TOPIC, RECORD_BYTES, 0);
+    let client = nodes.client.clone();
+    let load = match pace {
+        None => Load::start(client, TOPIC, RECORD_BYTES, 0),
+        Some(rate) => Load::paced(client, TOPIC, RECORD_BYTES, rate),
+    };
     let ledger = load.ledger.clone();
     sleep(Duration::from_secs(1)).await;
-    let (before, usage, started) = (ledger.records(), Usage::of(&nodes.pids()?)?, Instant::now());
+    ledger.take_latencies();
+    let before = Counters::read(nodes, &ledger)?;
+    let flooded = watch(nodes, flood).await?;
+    let after = Counters::read(nodes, &ledger)?;
+    let latencies = ledger.take_latencies();
+    load.finish().await?;
+    ensure!(ledger.failed().is_empty(), "failed: {:?}", ledger.failed());
+    verify(&nodes.client, TOPIC, 0, 0, &ledger).await?;
+    nodes.client.admin().delete_topic(TOPIC).await?;
+    let seconds = (after.at - before.at).as_secs_f64();
+    let per_second = |usage: Usage, earlier| usage.since(earlier).cpu_seconds / seconds;
+    let ms = |quantile| to_f64(latencies.value_at_quantile(quantile)) / 1000.0;
+    let own_cpu = per_second(after.own, before.own);
+    Ok(Phase {
+        records: ledger.records(),
+        records_per_second: to_f64(after.records - before.records) / seconds,
+        p50_ms: ms(0.50),
+        p99_ms: ms(0.99),
+        nodes_cpu_seconds: per_second(after.nodes, before.nodes),
+        load_cpu_seconds: own_cpu - flooded.cpu_seconds / seconds,
+        overflows: after.overflows - before.overflows,
+        flooded,
+    })
+}
+
+/// What is counted before and after a flood.
+struct Counters {
+    at: Instant,
+    records: u64,
+    nodes: Usage,
+    own: Usage,
+    overflows: u64,
+}
+
+impl Counters {
+    fn read(nodes: &Nodes, ledger: &Ledger) -> Result<Self> {
+        let full = nodes.hosts().into_iter().map(|h| overflows(&namespace(h)));
+        Ok(Self {
+            at: Instant::now(),
+            records: ledger.records(),
+            nodes: Usage::of(&nodes.pids()?)?,
+            own: Usage::of(&[std::process::id()])?,
+            overflows: full.sum::<Result<u64>>()?,
+        })
+    }
+}
+
+/// Waits for the end of a flood. Fails if gossip loses a node meanwhile.
+async fn watch(nodes: &Nodes, flood: Flood) -> Result<Flooded> {
     let hosts = nodes.hosts();
     let flooding = flood.start();
     let mut unseen = Vec::new();
@@ -139,23 +202,8 @@ async fn run(lab: &mut Lab, flood: Flood) -> Result<Phase> {
             }
         }
     }
-    let seconds = started.elapsed().as_secs_f64();
-    let records = ledger.records() - before;
-    let used = Usage::of(&nodes.pids()?)?.since(usage);
-    let Ok(flooded) = flooding.join() else {
-        bail!("the sender panicked");
-    };
     ensure!(unseen.is_empty(), "gossip has lost the hosts {unseen:?}");
-    load.finish().await?;
-    ensure!(ledger.failed().is_empty(), "failed: {:?}", ledger.failed());
-    verify(&nodes.client, TOPIC, 0, 0, &ledger).await?;
-    nodes.client.admin().delete_topic(TOPIC).await?;
-    Ok(Phase {
-        records: ledger.records(),
-        records_per_second: to_f64(records) / seconds,
-        nodes_cpu_seconds: used.cpu_seconds / seconds,
-        flooded: flooded?,
-    })
+    flooding.join()
 }
 
 /// Datagrams that the nodes have dropped, by reason.
@@ -172,16 +220,19 @@ async fn dropped(nodes: &Nodes) -> Result<BTreeMap<String, u64>> {
 
 /// Prints the medians, and returns those of the records per second.
 fn print(phases: &BTreeMap<Kind, Vec<Phase>>) -> BTreeMap<Kind, f64> {
-    println!("  | datagrams | per second | produce, records/s | CPU of nodes | CPU of sender |");
-    println!("  |---|---|---|---|---|");
+    println!("  | | datagrams/s | records/s | p50 ms | p99 ms | CPU of nodes | load | sender |");
+    println!("  |---|---|---|---|---|---|---|---|");
     let mut medians = BTreeMap::new();
     for (kind, phases) in phases {
         let of = |value: fn(&Phase) -> f64| median(&phases.iter().map(value).collect::<Vec<_>>());
         let speed = of(|phase| phase.records_per_second);
         println!(
-            "  | {kind:?} | {:.0} | {speed:.0} | {:.2} | {:.2} |",
+            "  | {kind:?} | {:.0} | {speed:.0} | {:.1} | {:.1} | {:.2} | {:.2} | {:.2} |",
             of(|phase| to_f64(phase.flooded.sent) / phase.flooded.seconds),
+            of(|phase| phase.p50_ms),
+            of(|phase| phase.p99_ms),
             of(|phase| phase.nodes_cpu_seconds),
+            of(|phase| phase.load_cpu_seconds),
             of(|phase| phase.flooded.cpu_seconds / phase.flooded.seconds)
         );
         medians.insert(*kind, speed);

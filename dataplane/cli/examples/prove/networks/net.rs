@@ -184,11 +184,7 @@ impl Net {
     pub(super) fn end_delay(&mut self) -> Result<()> {
         self.join(|_| "br0".to_owned())?;
         self.wire.take().map_or(Ok(()), Wire::stop)?;
-        let counters = run(
-            "ip",
-            &format!("netns exec {} cat /proc/net/snmp", wire_namespace()),
-        )?;
-        let lost = overflows(&counters).context("no counters of UDP")?;
+        let lost = overflows(&wire_namespace())?;
         ensure!(lost == 0, "the switch has lost {lost} frames: no CPU left");
         Ok(())
     }
@@ -208,14 +204,16 @@ impl Drop for Net {
     }
 }
 
-/// Datagrams that did not fit into a socket's buffer, from the kernel's counters: a line of names
-/// and a line of values.
-fn overflows(counters: &str) -> Option<u64> {
+/// Datagrams that did not fit into the buffer of a socket in a namespace, by the kernel's counters: a
+/// line of names and a line of values.
+pub(super) fn overflows(namespace: &str) -> Result<u64> {
+    let counters = run("ip", &format!("netns exec {namespace} cat /proc/net/snmp"))?;
     let mut lines = counters.lines().filter(|line| line.starts_with("Udp:"));
-    let (names, values) = (lines.next()?, lines.next()?);
+    let (names, values) = lines.next().zip(lines.next()).context("no counters")?;
     let mut pairs = names.split(' ').zip(values.split(' '));
-    let (_, value) = pairs.find(|(name, _)| *name == "RcvbufErrors")?;
-    value.parse().ok()
+    let found = pairs.find(|(name, _)| *name == "RcvbufErrors");
+    let (_, value) = found.context("no counter of full buffers")?;
+    Ok(value.parse()?)
 }
 
 /// Removes a namespace and ends the processes in it.
