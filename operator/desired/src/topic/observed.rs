@@ -25,6 +25,20 @@ pub struct Observed {
     pub refusal: Option<String>,
 }
 
+impl Observed {
+    /// The observation for a LogTopic whose spec is invalid: nothing depends on it.
+    pub fn nothing(now_unix_seconds: i64) -> Self {
+        Self {
+            now_unix_seconds,
+            cluster: ObservedCluster::Missing,
+            namespace_labels: None,
+            topics: ObservedTopics::NotAsked,
+            rivals: Vec::new(),
+            refusal: None,
+        }
+    }
+}
+
 /// The LogCluster that a LogTopic names.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ObservedCluster {
