@@ -2,8 +2,8 @@
 //!
 //! A list counts for some seconds. Who needs a newer one, because what it is about to do cannot be
 //! undone, waits for one that was requested after a given time; all that wait share it. Everybody
-//! else takes the last one if a new one is not there within a second: a cluster that does not answer
-//! holds up nobody.
+//! else takes the last one if a new one is not there within a second: a cluster that does not
+//! answer holds up nobody.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -125,8 +125,8 @@ impl ClusterTopics {
         }
     }
 
-    /// A snapshot that counts, or the last one if taking another takes longer. Fails if the API server does
-    /// not answer.
+    /// A snapshot that counts, or the last one if taking another takes longer. Fails if the API
+    /// server does not answer.
     pub(crate) async fn recent(&self, cluster: &ClusterKey) -> Result<Arc<Snapshot>, kube::Error> {
         let slot = self.slot(cluster);
         if let Some(fresh) = slot.fresh() {
