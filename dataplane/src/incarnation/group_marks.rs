@@ -73,15 +73,26 @@ impl GroupMarks {
         let [file, copy] = [FILE, COPY].map(|name| dir.join(name));
         let files = FilePair { file, copy };
         let decoded = files.read(&*fs)?.map(|bytes| bytes.as_deref().map(decode));
+        let is_whole = matches!(&decoded, [None, None])
+            || matches!(&decoded, [Some(Some(file)), Some(Some(copy))] if file == copy);
         let marks = match decoded {
             [None, None] => Marks::new(),
-            [Some(Some(marks)), _] | [_, Some(Some(marks))] => marks,
+            [Some(Some(marks)), _] => marks,
+            [_, Some(Some(marks))] => {
+                let path = files.file.display();
+                warn!(%path, "file of opened groups was missing or damaged, restored from its copy");
+                marks
+            }
             _ => {
                 warn!(path = %files.file.display(), "files of opened groups are damaged, all are fenced");
                 let fenced = on_disk.into_iter().map(|group| (group, Mark::Fenced));
                 fenced.collect()
             }
         };
+        // At once, not at the next change: until then a second flipped byte would fence all groups.
+        if !is_whole {
+            files.replace(&*fs, encode(&marks).as_bytes())?;
+        }
         Ok(Self(Arc::new(Inner {
             fs,
             files,
@@ -242,12 +253,15 @@ mod tests {
                     marks_in(dir.path(), &[1, 4]).fenced().is_empty(),
                     "byte {at}"
                 );
-                std::fs::write(path, &whole).unwrap();
+                let restored = [&file, &copy].map(|path| std::fs::read(path).unwrap());
+                assert_eq!(restored, [whole.clone(), whole.clone()], "byte {at}");
             }
             std::fs::write(&file, &damaged).unwrap();
             std::fs::write(&copy, &damaged).unwrap();
             let fenced = marks_in(dir.path(), &[1, 4]).fenced();
             assert_eq!(fenced, [GroupId(1), GroupId(4)].into(), "byte {at}");
+            assert_eq!(marks_in(dir.path(), &[]).fenced(), fenced, "written too");
+            std::fs::write(&file, &whole).unwrap();
             std::fs::write(&copy, &whole).unwrap();
         }
     }
