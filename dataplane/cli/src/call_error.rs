@@ -93,6 +93,12 @@ pub(crate) fn hint_for(error: &ClientError) -> Option<String> {
         Reason::Unauthenticated => {
             "run `lograft context show` to see which CA, certificate and key are used"
         }
+        Reason::PermissionDenied => {
+            "run `lograft acl explain me OPERATION RESOURCE` to see which rules decide"
+        }
+        Reason::FeatureNotFinalized => {
+            "run `lograft cluster finalize` once all nodes have the new version"
+        }
         Reason::VersionTooOld => {
             "upgrade that node; `lograft cluster status` lists the versions of all nodes"
         }
