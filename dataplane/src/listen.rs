@@ -17,10 +17,11 @@ use std::time::Duration;
 
 use lograft_core::capacity::Capacity;
 use lograft_core::limits::{
-    ACCEPT_RETRY_INTERVAL, CONNECTION_DRAIN_MAX, HANDSHAKE_MAX, HANDSHAKES_MAX_COUNT,
-    HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES, HTTP2_KEEPALIVE_INTERVAL,
-    HTTP2_KEEPALIVE_MAX, HTTP2_PREFACE_MAX, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX_COUNT,
-    REFUSAL_LOG_INTERVAL, TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES, WRITES_GATHERED_MAX_BYTES,
+    ACCEPT_RETRY_INTERVAL, CONNECTION_DRAIN_MAX, CONNECTION_LINGER_MAX, HANDSHAKE_MAX,
+    HANDSHAKES_MAX_COUNT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES,
+    HTTP2_KEEPALIVE_INTERVAL, HTTP2_KEEPALIVE_MAX, HTTP2_PREFACE_MAX, HTTP2_STREAM_WINDOW_BYTES,
+    HTTP2_STREAMS_MAX_COUNT, REFUSAL_LOG_INTERVAL, TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES,
+    WRITES_GATHERED_MAX_BYTES,
 };
 use lograft_proto::gather::Gather;
 use lograft_proto::places::Origin;
@@ -48,6 +49,11 @@ use handshakes::{HandshakeGuard, Handshakes};
 use judge::Judge;
 pub(crate) use serve::serve;
 use shares::{Share, Shares};
+
+/// How much is discarded at once from a connection that has been closed.
+const DISCARD_BYTES: usize = 8 * 1024;
+/// How often, before other tasks have a turn.
+const DISCARDS_PER_POLL_COUNT: usize = 16;
 
 /// Why a connection was refused.
 #[derive(Debug, thiserror::Error)]
@@ -335,13 +341,14 @@ impl PortAcceptor {
         };
         let closing = Closing::default();
         Ok(Accepted {
-            stream,
+            stream: Box::new(stream),
             lifetime: self.lifetimes.next(judge.not_after_s),
             closes: self.closes.clone(),
             ended: Some(ended),
             cut: Some(self.end_of(judge, &identity, &closing)),
             caller: Caller { identity, closing },
             preface: Some(Preface::within(self.limits.preface_max)),
+            linger: None,
             _open: open.count(),
         })
     }
@@ -478,7 +485,8 @@ impl Preface {
 
 /// A connection whose peer is known.
 pub(crate) struct Accepted {
-    stream: TlsStream<BufReader<Gather<BoxIo>>>,
+    /// Boxed: the futures of a server have several places for a connection.
+    stream: Box<TlsStream<BufReader<Gather<BoxIo>>>>,
     caller: Caller,
     lifetime: Lifetime,
     /// Counts lifetimes that have ended.
@@ -489,6 +497,8 @@ pub(crate) struct Accepted {
     cut: Option<BoxFuture<'static, ()>>,
     /// None once it has arrived.
     preface: Option<Preface>,
+    /// Ends the wait for the client's end; none before this half is closed.
+    linger: Option<Pin<Box<Sleep>>>,
     _open: Open,
 }
 
@@ -557,8 +567,30 @@ impl AsyncWrite for Accepted {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
+    /// Ready once the client has closed its half too, or after a moment. A socket that is closed
+    /// while data arrive resets the connection, and the client loses what it has not read yet: the
+    /// last replies, and the end of its stream.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.linger.is_none() {
+            std::task::ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.linger = Some(Box::pin(tokio::time::sleep(CONNECTION_LINGER_MAX)));
+        }
+        let mut discarded = [0; DISCARD_BYTES];
+        for _ in 0..DISCARDS_PER_POLL_COUNT {
+            let is_over = self
+                .linger
+                .as_mut()
+                .is_none_or(|linger| linger.as_mut().poll(cx).is_ready());
+            let mut buffer = ReadBuf::new(&mut discarded);
+            match self.as_mut().poll_read(cx, &mut buffer) {
+                _ if is_over => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

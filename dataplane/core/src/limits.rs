@@ -164,6 +164,8 @@ pub const CONNECTION_AGE_JITTER_PERCENT: u32 = 25;
 pub const CONNECTION_DRAIN_MAX: Duration = Duration::from_secs(130);
 /// Minimum of the part of it that there is before the end of a certificate; else it is only cut.
 pub const CONNECTION_DRAIN_MIN: Duration = Duration::from_secs(1);
+/// Time that a client gets to read the end of a closed connection while it still sends.
+pub const CONNECTION_LINGER_MAX: Duration = Duration::from_secs(1);
 /// Timeout of a TLS handshake.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Maximum number of concurrent TLS handshakes per port. Further connections wait in the kernel's
