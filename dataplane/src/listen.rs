@@ -21,8 +21,8 @@ use lograft_core::limits::{
     ACCEPT_RETRY_INTERVAL, CONNECTION_DRAIN_MAX, CONNECTION_LINGER_MAX, HANDSHAKE_MAX,
     HANDSHAKES_MAX_COUNT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES,
     HTTP2_KEEPALIVE_INTERVAL, HTTP2_KEEPALIVE_MAX, HTTP2_PREFACE_MAX, HTTP2_STREAM_WINDOW_BYTES,
-    HTTP2_STREAMS_MAX_COUNT, LINGER_READ_BYTES, REFUSAL_LOG_INTERVAL, TLS_READ_BUFFER_BYTES,
-    TLS_WRITE_BUFFER_BYTES, WRITES_GATHERED_MAX_BYTES,
+    HTTP2_STREAMS_MAX_COUNT, REFUSAL_LOG_INTERVAL, TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES,
+    WRITES_GATHERED_MAX_BYTES,
 };
 use lograft_proto::gather::Gather;
 use lograft_proto::places::Origin;
@@ -52,6 +52,11 @@ use judge::Judge;
 pub(crate) use judge::ClientTrust;
 pub(crate) use serve::serve;
 use shares::{Share, Shares};
+
+/// How much is discarded at once from a connection that has been closed.
+const DISCARD_BYTES: usize = 8 * 1024;
+/// How often, before other tasks have a turn.
+const DISCARDS_PER_POLL_COUNT: usize = 16;
 
 /// Why a connection was refused.
 #[derive(Debug, thiserror::Error)]
@@ -343,7 +348,7 @@ impl PortAcceptor {
         };
         let closing = Closing::default();
         Ok(Accepted {
-            stream,
+            stream: Box::new(stream),
             lifetime: self.lifetimes.next(judge.facts.not_after_s),
             closes: self.closes.clone(),
             ended: Some(ended),
@@ -488,7 +493,8 @@ impl Preface {
 
 /// A connection whose peer is known.
 pub(crate) struct Accepted {
-    stream: TlsStream<BufReader<Gather<BoxIo>>>,
+    /// Boxed: the futures of a server have several places for a connection.
+    stream: Box<TlsStream<BufReader<Gather<BoxIo>>>>,
     caller: Caller,
     lifetime: Lifetime,
     /// Counts lifetimes that have ended.
@@ -499,7 +505,7 @@ pub(crate) struct Accepted {
     cut: Option<BoxFuture<'static, ()>>,
     /// None once it has arrived.
     preface: Option<Preface>,
-    /// Ends the wait for the client to close its side; none before this side is closed.
+    /// Ends the wait for the client's end; none before this half is closed.
     linger: Option<Pin<Box<Sleep>>>,
     _open: Open,
 }
@@ -569,31 +575,30 @@ impl AsyncWrite for Accepted {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    /// Shuts down the direction to the client, then discards what still arrives until the client has
-    /// closed the other one, for at most `CONNECTION_LINGER_MAX`.
-    ///
-    /// A socket that is closed with unread bytes is reset, and a reset makes the client drop what it
-    /// has received and not read: the last replies and the reason why a stream has ended.
+    /// Ready once the client has closed its half too, or after a moment. A socket that is closed
+    /// while data arrive resets the connection, and the client loses what it has not read yet: the
+    /// last replies, and the end of its stream.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.linger.is_none() {
-            std::task::ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        if self.linger.is_none() {
+            std::task::ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.linger = Some(Box::pin(tokio::time::sleep(CONNECTION_LINGER_MAX)));
         }
-        let linger = this
-            .linger
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(CONNECTION_LINGER_MAX)));
-        let mut unread = [0; LINGER_READ_BYTES];
-        loop {
-            if linger.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Ok(()));
-            }
-            let mut buffer = ReadBuf::new(&mut unread);
-            let read = Pin::new(&mut this.stream).poll_read(cx, &mut buffer);
-            match std::task::ready!(read) {
-                Ok(()) if !buffer.filled().is_empty() => {}
-                Ok(()) | Err(_) => return Poll::Ready(Ok(())),
+        let mut discarded = [0; DISCARD_BYTES];
+        for _ in 0..DISCARDS_PER_POLL_COUNT {
+            let is_over = self
+                .linger
+                .as_mut()
+                .is_none_or(|linger| linger.as_mut().poll(cx).is_ready());
+            let mut buffer = ReadBuf::new(&mut discarded);
+            match self.as_mut().poll_read(cx, &mut buffer) {
+                _ if is_over => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return Poll::Pending,
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

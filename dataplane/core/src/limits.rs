@@ -162,14 +162,11 @@ pub const CONNECTION_AGE_JITTER_PERCENT: u32 = 25;
 /// Time that a closing connection gets for its requests before it is cut: longer than each may take
 /// (`PRODUCE_TIMEOUT_MAX`).
 pub const CONNECTION_DRAIN_MAX: Duration = Duration::from_secs(130);
-/// Time that a closed connection waits for its client to close it too, so that the last replies are
-/// not lost.
-pub const CONNECTION_LINGER_MAX: Duration = Duration::from_secs(2);
-/// Number of bytes that such a connection reads and discards at once.
-pub const LINGER_READ_BYTES: usize = 4096;
 /// Minimum part of `CONNECTION_DRAIN_MAX` that there is before the end of a certificate; else the
 /// connection is only cut.
 pub const CONNECTION_DRAIN_MIN: Duration = Duration::from_secs(1);
+/// Time that a client gets to read the end of a closed connection while it still sends.
+pub const CONNECTION_LINGER_MAX: Duration = Duration::from_secs(1);
 /// Timeout of a TLS handshake.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Maximum number of concurrent TLS handshakes per port. Further connections wait in the kernel's

@@ -51,8 +51,9 @@ async fn serve_one(mut accepted: Accepted, routes: Routes, mut stopped: watch::R
         closing.start();
     };
     let connection = stream::iter([Ok::<_, Infallible>(accepted)]).chain(stream::pending());
-    let served = server().add_routes(routes);
-    if let Err(error) = served.serve_with_incoming_shutdown(connection, close).await {
+    // Not `add_routes`, which would copy the routes for each connection.
+    let served = server().serve_with_incoming_shutdown(routes, connection, close);
+    if let Err(error) = served.await {
         warn!(error = %error_chain(&error), "gRPC server failed");
     }
 }

@@ -432,6 +432,38 @@ async fn a_closing_connection_is_cut_when_its_requests_do_not_end() {
     assert!(started.elapsed() >= limits.drain_max);
 }
 
+#[tokio::test]
+async fn a_client_that_still_sends_reads_the_end_of_a_closed_connection() {
+    let mut port = fixture(limits()).await;
+    let near = port.connect().await.unwrap();
+    let mut accepted = port.accept().await;
+    let (mut reader, mut writer) = tokio::io::split(near);
+    let sending = tokio::spawn(async move {
+        // Until the other end is gone.
+        while writer.write_all(&[7; 1024]).await.is_ok() && writer.flush().await.is_ok() {}
+    });
+    // The client sends all the time, and nobody reads it.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    accepted.write_all(&vec![1; 100_000]).await.unwrap();
+    accepted.flush().await.unwrap();
+    let started = tokio::time::Instant::now();
+    let closing = tokio::spawn(async move {
+        let closed = accepted.shutdown().await;
+        drop(accepted);
+        closed
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut got = vec![0; 100_000];
+    reader.read_exact(&mut got).await.unwrap();
+    closing.await.unwrap().unwrap();
+    assert!(
+        started.elapsed() >= CONNECTION_LINGER_MAX,
+        "{:?}",
+        started.elapsed()
+    );
+    sending.abort();
+}
+
 /// Waits until nothing but the accept loop and the server of the port is left in the runtime.
 async fn tasks_end(tasks_max_count: usize) {
     let all_ended = async {

@@ -162,7 +162,7 @@ impl CompiledRules {
             Principal::Node(_) | Principal::Operator => return Rights::default(),
         };
         Rights {
-            patterns: [user, of_namespace, self.all.as_ref()].map(|rules| rules.cloned()),
+            patterns: [user, of_namespace, self.all.as_ref()].map(Option::<&_>::cloned),
         }
     }
 

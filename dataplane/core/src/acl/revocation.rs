@@ -2,7 +2,7 @@
 //! a principal had before a time.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -88,12 +88,12 @@ impl Serial {
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let first = bytes.iter().position(|byte| *byte != 0);
         let significant = first.and_then(|first| bytes.get(first..)).unwrap_or(&[0]);
-        Self(
-            significant
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-        )
+        let text = significant.iter().fold(String::new(), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
+        Self(text)
     }
 }
 

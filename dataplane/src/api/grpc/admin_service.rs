@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use lograft_core::Reason;
 use lograft_core::acl::{Principal, Resource};
 use lograft_proto::Method;
 use lograft_proto::admin::v1 as proto;
@@ -46,6 +47,16 @@ impl AdminApi {
     }
 }
 
+/// Checks that a node registers under the name in its certificate: by it the others know who speaks
+/// for the id.
+fn check_own_name(node: &Principal, name: &str) -> Result<(), ApiError> {
+    if matches!(node, Principal::Node(own) if own == name) {
+        return Ok(());
+    }
+    let text = format!("{node} must register under its own name, got {name:?}");
+    Err(ApiError::new(Reason::PermissionDenied, text).with("field", "name"))
+}
+
 type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
@@ -61,7 +72,8 @@ impl AdminService for AdminApi {
     }
 
     async fn join(&self, request: Request<proto::JoinRequest>) -> Answer<proto::JoinReply> {
-        self.authorize(request.extensions(), Method::AdminJoin)?;
+        let node = self.authorize(request.extensions(), Method::AdminJoin)?;
+        check_own_name(&node, &request.get_ref().name)?;
         admin::join(&self.control, request.into_inner())
             .await
             .map(Response::new)
