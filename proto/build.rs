@@ -129,6 +129,7 @@ fn methods(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Error>> {
             pub const ALL: &[Self] = &[{all}];
 
             /// The path of the method's calls.
+            #[must_use]
             pub const fn path(self) -> &'static str {{ match self {{ {paths} }} }}
         }}\n"
     ))

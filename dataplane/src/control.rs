@@ -85,6 +85,7 @@ use self::propose::MetaProposer;
 use self::shared::Shared;
 use self::stop_preparation::StopPreparation;
 use self::topic_admin::TopicAdmin;
+use crate::clock::Clock;
 use crate::exchange::NodeExchange;
 use crate::incarnation::group_marks::GroupMarks;
 use crate::serving::replica::ReplicaMap;
@@ -189,11 +190,7 @@ impl Shared {
                 proposer: self.meta_handle(),
                 clock: Arc::clone(&parts.clock),
             },
-            access: AccessAdmin {
-                view: self.view.clone(),
-                proposer: self.meta_handle(),
-                clock: parts.clock,
-            },
+            access: self.access_admin(parts.clock),
             topics: TopicAdmin {
                 view: self.view.clone(),
                 leaders: self.leaders.clone(),
@@ -210,11 +207,7 @@ impl Shared {
                 proposer: self.meta_handle(),
                 transfers: transfers.clone(),
             },
-            levels: LevelAdmin {
-                view: self.view.clone(),
-                proposer: self.meta_handle(),
-                cluster: Arc::clone(&cluster),
-            },
+            levels: self.level_admin(&cluster),
             older_disk,
             member: self.member,
             readiness: self.readiness,
@@ -229,6 +222,22 @@ impl Shared {
             transfers,
             membership: parts.discovery.membership,
             exchange: parts.exchange,
+        }
+    }
+
+    fn access_admin(&self, clock: Arc<dyn Clock>) -> AccessAdmin {
+        AccessAdmin {
+            view: self.view.clone(),
+            proposer: self.meta_handle(),
+            clock,
+        }
+    }
+
+    fn level_admin(&self, cluster: &Arc<ClusterReporter>) -> LevelAdmin {
+        LevelAdmin {
+            view: self.view.clone(),
+            proposer: self.meta_handle(),
+            cluster: Arc::clone(cluster),
         }
     }
 

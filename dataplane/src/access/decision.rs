@@ -89,8 +89,13 @@ impl DecisionBasis {
             _ if self.mode() == AuthorizationMode::Off => Standing::Everything(Decider::Off),
             Principal::Node(_) => Standing::Node,
             Principal::Operator => Standing::Operator,
-            user if self.super_users.contains(user) => Standing::Everything(Decider::SuperUser),
-            user => Standing::Rules(self.compiled.rights(user)),
+            user @ Principal::User { .. } => {
+                if self.super_users.contains(user) {
+                    Standing::Everything(Decider::SuperUser)
+                } else {
+                    Standing::Rules(self.compiled.rights(user))
+                }
+            }
         }
     }
 

@@ -160,10 +160,9 @@ fn written_by_the_operator(name: &str) -> NodeConfig {
                 format: LogFormat::Json,
             }
         },
-        ignore_if_unknown: if name == "finalized.yaml" {
-            vec!["topics.batch_max_bytes".to_owned()]
-        } else {
-            Vec::new()
+        ignore_if_unknown: match name {
+            "finalized.yaml" => vec!["topics.batch_max_bytes".to_owned()],
+            _ => Vec::new(),
         },
         ignored: Vec::new(),
         file: None,

@@ -59,10 +59,7 @@ pub struct Node {
 impl Node {
     /// Builds a node and lets it run. It may not be ready yet, nor belong to a cluster.
     pub async fn start(config: NodeConfig, mut env: NodeEnv) -> Result<Self, RunError> {
-        config.check()?;
-        config.log_ignored();
-        let capacity = capacity(&config, env.host)?;
-        let tls = load_tls(&config)?;
+        let (capacity, tls) = check(&config, env.host)?;
         let metrics = Arc::new(Metrics::new()?);
         env.fs = Arc::new(MeteredFs::new(env.fs, &metrics));
         let fatal = Arc::new(FatalCell::default());
@@ -78,8 +75,7 @@ impl Node {
             budgets,
             watchdog,
         } = OpenDisk::open(&config, &env, &fatal).await?;
-        let (info, zone_file) = node_info(&config, addresses);
-        let (authorization, authorization_file) = AuthorizationFile::new(&config);
+        let (info, authorization, files) = followed(&config, addresses);
         let (book, addresses_known) = watch::channel(AddressBook::new());
         let pool = env.peer_pool(capacity, &tls, &metrics, addresses_known);
         let history = DiskHistory::open(&config, &env, &storage, pool.exchange()).await?;
@@ -95,29 +91,25 @@ impl Node {
         };
         let (control, loops) = resources.control((&config, info), env, book);
         let mut tasks = JoinSet::new();
-        tasks.spawn(zone_file.watch());
-        tasks.spawn(authorization_file.watch());
+        tasks.spawn(files.watch());
         discovery.spawn(&mut tasks, &control);
         metrics.set_sampler(Arc::new(NodeSampler::new(&control, &tls)));
         let services = Services::new(services::ServiceParts {
+            access: access(&control, authorization, &metrics),
             control: control.clone(),
             storage: storage.clone(),
             budgets,
             pool,
-            access: access(&control, authorization, &metrics),
             metrics: Arc::clone(&metrics),
         });
         let readiness = watch::Sender::new(Readiness::Waiting("the node is starting".to_owned()));
         tasks.spawn(loops.run());
         tasks.spawn(disk::watch_room(storage.clone()));
         tasks.spawn(Arc::clone(&tls).watch_files());
-        let told = Health::new(&readiness, &metrics);
-        tasks.spawn(health::serve(health, Arc::new(told)));
+        let told = Arc::new(Health::new(&readiness, &metrics));
+        tasks.spawn(health::serve(health, told));
         let telling = tasks.spawn(services.follow(readiness.clone()));
-        let trust = ClientTrust {
-            tls,
-            revocations: control.view.watch_revocations(),
-        };
+        let trust = trust(tls, &control);
         let client_port = client.serve(trust.clone(), &metrics, services.client_port()?);
         let peer_port = peer.serve(trust, &metrics, services.peer_port());
         addresses.log();
@@ -227,6 +219,13 @@ impl Node {
     }
 }
 
+/// Checks the configuration, and what the host and the files have for it.
+fn check(config: &NodeConfig, host: HostLimits) -> Result<(Capacity, Arc<Tls>), RunError> {
+    config.check()?;
+    config.log_ignored();
+    Ok((capacity(config, host)?, load_tls(config)?))
+}
+
 /// Loads the certificate, which must be that of this node: its peers look for it by name, whatever
 /// its address.
 fn load_tls(config: &NodeConfig) -> Result<Arc<Tls>, RunError> {
@@ -266,6 +265,41 @@ fn access(control: &Control, settings: CurrentAuthorization, metrics: &Arc<Metri
         rules_age: Arc::new(move || proposer.metadata_age()),
         metrics: Arc::clone(metrics),
     })
+}
+
+/// By what the certificates of clients are judged while they are connected.
+fn trust(tls: Arc<Tls>, control: &Control) -> ClientTrust {
+    ClientTrust {
+        tls,
+        revocations: control.view.watch_revocations(),
+    }
+}
+
+/// The parts of the configuration that are read again while the node runs.
+struct FollowedFiles {
+    zone: ZoneFile,
+    authorization: AuthorizationFile,
+}
+
+impl FollowedFiles {
+    /// Runs until dropped.
+    async fn watch(self) {
+        tokio::join!(self.zone.watch(), self.authorization.watch());
+    }
+}
+
+/// Name and addresses of the node, its authorization settings, and what keeps them up to date.
+fn followed(
+    config: &NodeConfig,
+    addresses: Addresses,
+) -> (NodeInfo, CurrentAuthorization, FollowedFiles) {
+    let (info, zone) = node_info(config, addresses);
+    let (current, authorization) = AuthorizationFile::new(config);
+    let files = FollowedFiles {
+        zone,
+        authorization,
+    };
+    (info, current, files)
 }
 
 /// Name and addresses of the node, and the task that keeps its zone up to date.

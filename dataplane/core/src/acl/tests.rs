@@ -229,10 +229,10 @@ fn short_names() -> Vec<String> {
 
 fn assert_same_decisions(table: &RuleTable, names: &[String]) {
     let compiled = CompiledRules::new(table);
-    let named = names
+    let with_names = names
         .iter()
         .flat_map(|name| [Resource::Topic(name), Resource::Group(name)]);
-    let resources: Vec<Resource<'_>> = named.chain([Resource::Cluster]).collect();
+    let resources: Vec<Resource<'_>> = with_names.chain([Resource::Cluster]).collect();
     for principal in [
         "operator", "node/a", "user/a", "user/b", "user/x/a", "user/y/b",
     ] {

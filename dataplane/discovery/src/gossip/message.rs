@@ -291,7 +291,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::facts::Facts;
+    use crate::facts::NodeFacts;
     use crate::fuzz::run;
     use crate::gossip::seal::Sealer;
     use crate::gossip::seal::tests::keys;
@@ -381,7 +381,7 @@ mod tests {
             let message = random.mutated(&message, 1200);
             if let Some(message) = Message::decode(&message) {
                 let facts = message.entries.iter().map(|entry| &entry.facts);
-                facts.for_each(|facts| drop(Facts::decode(facts)));
+                facts.for_each(|facts| drop(NodeFacts::decode(facts)));
             }
         });
     }

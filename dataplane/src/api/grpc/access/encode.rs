@@ -64,11 +64,11 @@ fn rule(rule: &Rule) -> proto::AccessRule {
 
 /// A decision, with the rules if they decide.
 pub(in crate::api::grpc) fn explanation(
-    decided: Decision,
+    decision: Decision,
     explained: Explanation,
     mode: AuthorizationMode,
 ) -> proto::ExplainAccessReply {
-    let (allowed, decider, rules) = match decided.decider {
+    let (allowed, decider, rules) = match decision.decider {
         Decider::Rules => {
             let decider = if explained.rules.is_empty() {
                 proto::AccessDecider::NoRule
@@ -78,7 +78,7 @@ pub(in crate::api::grpc) fn explanation(
             (explained.is_allowed, decider, explained.rules)
         }
         Decider::SuperUser => (true, proto::AccessDecider::SuperUser, Vec::new()),
-        Decider::Fixed => (decided.is_allowed, proto::AccessDecider::Fixed, Vec::new()),
+        Decider::Fixed => (decision.is_allowed, proto::AccessDecider::Fixed, Vec::new()),
         Decider::Off => (true, proto::AccessDecider::Off, Vec::new()),
     };
     let mode = match mode {
