@@ -213,7 +213,10 @@ fn the_generated_types_read_every_request_and_reply() {
         TransferLeadershipRequest, TransferLeadershipReply, DecommissionNodeRequest,
         DecommissionNodeReply, RecommissionNodeRequest, RecommissionNodeReply,
         PrepareStopRequest, PrepareStopReply, FinalizeLevelRequest, FinalizeLevelReply,
-        AcceptOlderDiskRequest, AcceptOlderDiskReply,
+        AcceptOlderDiskRequest, AcceptOlderDiskReply, ListRulesRequest, ListRulesReply,
+        ChangeRulesRequest, ChangeRulesReply, ExplainAccessRequest, ExplainAccessReply,
+        ListRevocationsRequest, ListRevocationsReply, ChangeRevocationsRequest,
+        ChangeRevocationsReply,
     );
     check_generated!(checked, raft::v1:
         AppendRequest, AppendReply, HeartbeatsRequest, HeartbeatsReply, VoteRequest, VoteReply,
