@@ -3,7 +3,7 @@
 //! Rules are in the metadata, and hold as soon as this node has applied them. How they are used is
 //! in the node's configuration, which a lock-out cannot reach.
 
-mod call_rules;
+mod call_rule;
 mod command_rules;
 mod decision;
 mod grant;
@@ -18,11 +18,10 @@ use lograft_core::Reason;
 use lograft_core::acl::{Operation, Principal, Resource};
 use lograft_core::limits::REFUSAL_LOG_INTERVAL;
 use lograft_core::metadata::Command;
-use lograft_proto::Method;
 use prometheus::IntCounterVec;
 use tracing::warn;
 
-pub(crate) use call_rules::{CallRule, rule_of};
+pub(crate) use call_rule::CallRule;
 use command_rules::rule_of_command;
 pub(crate) use decision::{Decider, Decision, DecisionBasis};
 pub(crate) use grant::Grant;
@@ -87,27 +86,26 @@ impl Access {
     /// Fails with PERMISSION_DENIED if a principal may not make a call for a resource, and with
     /// NOT_READY if this node cannot know.
     ///
-    /// The resource must be of the kind that the method's rule names, [`Resource::Cluster`] for a
-    /// rule that names none. Otherwise everybody is refused: a service that checks the wrong
+    /// The resource must be of the kind that the rule names, [`Resource::Cluster`] for a rule that
+    /// names none. Otherwise everybody is refused: a service that checks the wrong
     /// resource does not let anybody in.
     pub(crate) fn check(
         &self,
         principal: &Principal,
-        method: Method,
+        rule: CallRule,
         resource: Resource<'_>,
     ) -> Result<(), ApiError> {
-        self.check_by(&self.basis(), principal, method, resource)
+        self.check_by(&self.basis(), principal, (rule, resource))
     }
 
     fn check_by(
         &self,
         basis: &DecisionBasis,
         principal: &Principal,
-        method: Method,
-        resource: Resource<'_>,
+        (rule, resource): (CallRule, Resource<'_>),
     ) -> Result<(), ApiError> {
         let standing = || basis.standing(principal);
-        let (operation, decision) = match rule_of(method) {
+        let (operation, decision) = match rule {
             CallRule::On(kind, operation) if kind == resource.kind() => {
                 (operation, standing().decide(operation, resource))
             }
@@ -115,9 +113,9 @@ impl Access {
                 (operation, standing().decide_on_some_topic(operation))
             }
             CallRule::Filtered => return Ok(()),
-            CallRule::NodesOnly => return check_node(principal, method),
+            CallRule::NodesOnly => return check_node(principal),
             CallRule::On(kind, _) => {
-                let text = format!("{} was checked for another {kind}", method.path());
+                let text = format!("a call of a {kind} was checked for another resource");
                 return Err(ApiError::new(Reason::Internal, text));
             }
         };
@@ -167,7 +165,7 @@ impl Access {
         }
     }
 
-    /// What a principal may see.
+    /// The topics that a principal may see.
     pub(crate) fn visibility<'a>(&self, principal: &'a Principal) -> Visibility<'a> {
         Visibility {
             basis: self.basis(),
@@ -175,7 +173,7 @@ impl Access {
         }
     }
 
-    /// What decisions depend on at this moment. Compiles the rules if they have changed.
+    /// The basis of decisions at this moment. Compiles the rules if they have changed.
     pub(crate) fn basis(&self) -> Arc<DecisionBasis> {
         let shared = &*self.0;
         let current = shared.basis.load();
@@ -196,7 +194,8 @@ impl Access {
         new
     }
 
-    /// Fails if the rules of this node are too old to decide by them: a right may have been revoked.
+    /// Fails if the rules of this node are too old to decide by them: a right may have been taken
+    /// away.
     fn check_age(&self, basis: &DecisionBasis) -> Result<(), ApiError> {
         let max_ms = basis.settings.rules_max_age_ms;
         let age = (self.0.rules_age)();
@@ -236,18 +235,15 @@ fn denied(principal: &Principal, operation: Operation, resource: Resource<'_>) -
 }
 
 /// Fails with PERMISSION_DENIED unless the principal is a node.
-fn check_node(principal: &Principal, method: Method) -> Result<(), ApiError> {
+pub(crate) fn check_node(principal: &Principal) -> Result<(), ApiError> {
     if matches!(principal, Principal::Node(_)) {
         return Ok(());
     }
-    let text = format!(
-        "{principal} is not allowed to call {}: it is for nodes",
-        method.path()
-    );
+    let text = format!("{principal} is not allowed to act as a node of the cluster");
     Err(ApiError::new(Reason::PermissionDenied, text))
 }
 
-/// What one principal may see. For one request: later changes of the rules do not show.
+/// The topics that one principal may see. For one request: later changes of the rules do not show.
 pub(crate) struct Visibility<'a> {
     basis: Arc<DecisionBasis>,
     principal: &'a Principal,

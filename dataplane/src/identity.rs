@@ -250,7 +250,7 @@ mod tests {
         }
     }
 
-    /// Certificates of any bytes: the peer of a handshake sends them before anything is known of it.
+    /// Certificates of any bytes: the peer of a handshake sends them before anything is known.
     #[test]
     fn certificates_and_identities_of_any_bytes_neither_panic_nor_grow() {
         use rustls_pki_types::pem::PemObject;

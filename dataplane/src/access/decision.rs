@@ -12,7 +12,7 @@ use crate::config::{AuthorizationMode, AuthorizationSettings};
 /// The feature level from which on there are rules.
 const RULES_LEVEL: FeatureLevel = FeatureLevel(2);
 
-/// What decides.
+/// The ground of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decider {
     /// The rules, or that none matches.
@@ -42,7 +42,7 @@ pub(crate) struct DecisionBasis {
     compiled: CompiledRules,
 }
 
-/// What a principal may do: either everything, for one reason, or what the rules say.
+/// The rights of a principal: to everything, for one reason, or by the rules.
 pub(super) enum Standing {
     Everything(Decider),
     /// A node: it may see everything, so that its operator can look at the cluster from it.
@@ -76,7 +76,7 @@ impl DecisionBasis {
     }
 
     /// The mode in effect. While the level is not known the configured one holds: there are no rules
-    /// yet, so only fixed rights and super users count.
+    /// yet, so that only fixed rights and super users count.
     pub(crate) fn mode(&self) -> AuthorizationMode {
         match self.level {
             Some(level) if level < RULES_LEVEL => AuthorizationMode::Off,

@@ -4,20 +4,19 @@ use std::sync::Arc;
 
 use lograft_core::acl::{Principal, Resource};
 use lograft_core::limits::ACL_GRANT_MAX;
-use lograft_proto::Method;
 use tokio::time::Instant;
 
-use super::{Access, DecisionBasis};
+use super::{Access, CallRule, DecisionBasis};
 use crate::error::ApiError;
 
 /// Authorizes the messages of a stream, which are mostly for the same topic.
 pub(crate) struct Grant {
     access: Access,
-    method: Method,
+    rule: CallRule,
     last: Option<Granted>,
 }
 
-/// What was allowed last.
+/// The request that was allowed last.
 struct Granted {
     principal: Arc<Principal>,
     topic: String,
@@ -27,10 +26,10 @@ struct Granted {
 }
 
 impl Grant {
-    pub(crate) const fn new(access: Access, method: Method) -> Self {
+    pub(crate) const fn new(access: Access, rule: CallRule) -> Self {
         Self {
             access,
-            method,
+            rule,
             last: None,
         }
     }
@@ -55,7 +54,7 @@ impl Grant {
         self.last = None;
         let resource = Resource::Topic(topic);
         self.access
-            .check_by(&basis, principal, self.method, resource)?;
+            .check_by(&basis, principal, (self.rule, resource))?;
         self.last = Some(Granted {
             principal: Arc::clone(principal),
             topic: topic.to_owned(),

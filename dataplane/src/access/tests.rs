@@ -3,9 +3,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lograft_core::acl::{Effect, Rule, RuleChange};
 use lograft_core::metadata::{Command, Metadata};
 use lograft_core::{FeatureLevel, LogIndex};
+use lograft_proto::Method;
 use tokio::time::Instant;
 
 use super::*;
+use crate::api::grpc::call_rules::rule_of;
 use crate::config::AuthorizationSettings;
 use crate::control::test_metadata;
 
@@ -63,7 +65,7 @@ fn world(mode: AuthorizationMode, metadata: Metadata) -> World {
 impl World {
     fn check(&self, principal: &str, method: Method, resource: Resource<'_>) -> Option<Reason> {
         let principal = principal.parse().unwrap();
-        let checked = self.access.check(&principal, method, resource);
+        let checked = self.access.check(&principal, rule_of(method), resource);
         checked.err().map(|error| error.reason().unwrap())
     }
 
@@ -195,7 +197,7 @@ async fn a_grant_ends_with_the_rule_and_with_contact() {
     let world = world(AuthorizationMode::On, finalized());
     let rule = allow("user/a", Operation::Write, "topic:t");
     world.change(RuleChange::Add(rule.clone()));
-    let mut grant = Grant::new(world.access.clone(), Method::LogProduceStream);
+    let mut grant = Grant::new(world.access.clone(), rule_of(Method::LogProduceStream));
     let user = Arc::new(Principal::user("a"));
     let mut check = |user: &Arc<Principal>, topic: &str, now: Instant| {
         let checked = grant.check(user, topic, now);

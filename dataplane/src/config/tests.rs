@@ -331,8 +331,11 @@ fn the_operators_files_are_taken() {
         let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
         for document in serde_yaml::Deserializer::from_str(&text) {
             let object = serde_yaml::Value::deserialize(document).unwrap();
+            if object["kind"].as_str() != Some("ConfigMap") {
+                continue;
+            }
             let name = object["metadata"]["name"].as_str().unwrap();
-            if object["kind"].as_str() != Some("ConfigMap") || !name.ends_with("-config") {
+            if !name.ends_with("-config") {
                 continue;
             }
             for (key, text) in object["data"].as_mapping().unwrap() {

@@ -20,8 +20,8 @@ pub(crate) struct Target {
     /// Whether another node has forwarded the request. It is not forwarded a second time: two nodes
     /// that each take the other for the leader would send it back and forth.
     pub(crate) is_forwarded: bool,
-    /// The principal whose request it is. It goes along when the request is forwarded, and the other
-    /// node checks it too.
+    /// The principal whose request it is. It goes along when the request is forwarded, and the
+    /// other node checks it too.
     pub(crate) principal: Arc<Principal>,
 }
 

@@ -63,7 +63,7 @@ fn rules() -> Vec<admin::AccessRuleChange> {
     ]
 }
 
-/// What the rules above mean, written down once more.
+/// The meaning of the rules above, written down once more.
 fn may(user: &str, operation: &str, topic: &str) -> bool {
     match (user, operation) {
         ("operator", operation) => !matches!(operation, "read" | "write"),

@@ -24,8 +24,8 @@ pub(crate) struct DevArgs {
     /// 9400]
     #[arg(long, value_name = "PORT")]
     pub(super) base_port: Option<u16>,
-    /// Issue a certificate for this user too, with the context dev-NAME; may be repeated. A user may
-    /// do nothing until `lograft acl` allows it
+    /// Issue a certificate for this user too, with the context dev-NAME; may be repeated. It may do
+    /// nothing until `lograft acl` allows it
     #[arg(long = "user", value_name = "NAME", value_parser = parse_user)]
     pub(super) users: Vec<String>,
 }

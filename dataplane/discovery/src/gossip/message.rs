@@ -357,7 +357,7 @@ mod tests {
         assert_eq!(message.wants, ["b".into()]);
     }
 
-    /// What arrives before a datagram is known to be authentic, and what a node of the cluster sends.
+    /// Datagrams before they are known to be authentic, and messages of a node of the cluster.
     #[test]
     fn datagrams_and_messages_of_any_bytes_neither_panic_nor_grow() {
         let keys = keys(&[1, 2]);

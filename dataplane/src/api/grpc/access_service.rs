@@ -10,10 +10,14 @@ use tonic::{Extensions, Request, Response, Status};
 
 use super::access::{decode, encode};
 use super::admin::check_member;
+use super::call_rules::rule_of;
 use super::principal::authorize_call;
-use crate::access::Access;
+use crate::access::{Access, CallRule};
 use crate::control::Control;
 use crate::error::ApiError;
+
+/// The right of those who may see and ask about others.
+const ADMINISTERS: CallRule = rule_of(Method::AccessChangeRules);
 
 /// The access service of a node.
 pub(crate) struct AccessApi {
@@ -38,8 +42,7 @@ impl AccessApi {
         if caller == about {
             return Ok(());
         }
-        self.access
-            .check(caller, Method::AccessChangeRules, Resource::Cluster)
+        self.access.check(caller, ADMINISTERS, Resource::Cluster)
     }
 }
 
@@ -55,7 +58,7 @@ impl AccessService for AccessApi {
         let request = decode::list(request.into_inner())?;
         let sees_all = self
             .access
-            .check(&caller, Method::AccessChangeRules, Resource::Cluster)
+            .check(&caller, ADMINISTERS, Resource::Cluster)
             .is_ok();
         let own = (!sees_all).then_some(&*caller);
         let metadata = self.control.view.load();

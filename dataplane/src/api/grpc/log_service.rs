@@ -14,6 +14,7 @@ use lograft_proto::log::v1::log_service_server::{LogService, LogServiceServer};
 use tokio::time::Instant;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
+use super::call_rules::rule_of;
 use super::log::decode;
 use super::log::encode::{self, ProduceTag};
 use super::log::produce_stream::{ProduceStream, StreamCaller};
@@ -65,7 +66,7 @@ impl LogApi {
     ) -> Result<Arc<Principal>, ApiError> {
         let principal = on_behalf_of(principal(extensions)?, marks)?;
         self.access
-            .check(&principal, method, Resource::Topic(topic))?;
+            .check(&principal, rule_of(method), Resource::Topic(topic))?;
         Ok(principal)
     }
 }
@@ -105,7 +106,7 @@ impl LogService for LogApi {
     ) -> Result<Response<ProduceStream>, Status> {
         let caller = StreamCaller {
             principal: Arc::clone(principal(request.extensions())?),
-            grant: Grant::new(self.access.clone(), Method::LogProduceStream),
+            grant: Grant::new(self.access.clone(), rule_of(Method::LogProduceStream)),
             refuses_to_forward: request.metadata().contains_key(NO_FORWARD_HEADER),
             closing: closing(request.extensions()),
         };
@@ -137,7 +138,7 @@ impl LogService for LogApi {
         let topic = message.topic.clone();
         let request = decode::consume(message, Arc::clone(&principal))?;
         let chunks = consume(&self.engine, request).await?;
-        let mut grant = Grant::new(self.access.clone(), Method::LogConsume);
+        let mut grant = Grant::new(self.access.clone(), rule_of(Method::LogConsume));
         // A right that is taken away ends the stream before its next records.
         let replies = until_closing(chunks, &closing(&extensions)).map(move |chunk| {
             grant.check(&principal, &topic, Instant::now())?;

@@ -8,7 +8,8 @@ use lograft_core::{Reason, acl};
 use lograft_proto::Method;
 use tonic::Extensions;
 
-use crate::access::Access;
+use super::call_rules::rule_of;
+use crate::access::{Access, check_node};
 use crate::closing::Closing;
 use crate::error::ApiError;
 use crate::identity::{Caller, PeerIdentity};
@@ -47,7 +48,7 @@ pub(super) fn authorize_call(
     (method, resource): (Method, Resource<'_>),
 ) -> Result<Arc<Principal>, ApiError> {
     let principal = principal(extensions)?;
-    access.check(principal, method, resource)?;
+    access.check(principal, rule_of(method), resource)?;
     Ok(Arc::clone(principal))
 }
 
@@ -55,14 +56,6 @@ pub(super) fn authorize_call(
 /// this check also holds if a service were moved to another port.
 pub(super) fn authorize_node(extensions: &Extensions) -> Result<(), ApiError> {
     check_node(principal(extensions)?)
-}
-
-fn check_node(principal: &Principal) -> Result<(), ApiError> {
-    if matches!(principal, Principal::Node(_)) {
-        return Ok(());
-    }
-    let text = format!("{principal} is not allowed to act as a node of the cluster");
-    Err(ApiError::new(Reason::PermissionDenied, text))
 }
 
 /// The marks of a request that a node has forwarded.
