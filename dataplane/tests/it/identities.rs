@@ -126,7 +126,15 @@ async fn a_user_reaches_no_call_between_nodes() {
         assert_eq!(code, Code::PermissionDenied, "{role}");
     }
     let node = cluster.channel_of("node/n0", client_port);
-    assert_ne!(call(&node, join, b"").await, Code::PermissionDenied);
+    let join_as = async |name: &str| {
+        let request = lograft_proto::admin::v1::JoinRequest {
+            name: name.to_owned(),
+            ..lograft_proto::admin::v1::JoinRequest::default()
+        };
+        call(&node, join, &request.encode_to_vec()).await
+    };
+    assert_eq!(join_as("n1").await, Code::PermissionDenied, "another name");
+    assert_eq!(join_as("n0").await, Code::InvalidArgument, "only no token");
 }
 
 fn route(from: u64, to: u64) -> proto::Route {
