@@ -3,7 +3,7 @@
 //! 0. Without the key nobody can name the id of another producer, although the numbers are
 //! consecutive, and an id that no node has issued is recognized without a list of those issued.
 //!
-//! Ids of nodes below [`SEALED_IDS_LEVEL`] are the numbers alone: their upper bits are 0.
+//! Ids of nodes below `SEALED_IDS_LEVEL` are the numbers alone: their upper bits are 0.
 
 use std::hash::Hasher;
 
