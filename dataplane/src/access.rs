@@ -120,7 +120,7 @@ impl Access {
             }
         };
         // Also before a refusal: a rule that allows it may have been added meanwhile.
-        if decision.decider == Decider::Rules && basis.mode() == AuthorizationMode::On {
+        if decision.decider == Decider::Rules && basis.mode() == AuthorizationMode::Enforced {
             self.check_age(basis)?;
         }
         if decision.is_allowed {
@@ -154,7 +154,7 @@ impl Access {
                 self.refuse(&basis, principal, (operation, resource))
             }
             // Nodes of before 0.3.0 name no principal. They do not know the level of rules.
-            (Some(_), None) if basis.mode() == AuthorizationMode::Off && !wrong_name => Ok(()),
+            (Some(_), None) if basis.mode() == AuthorizationMode::Disabled && !wrong_name => Ok(()),
             (_, _) => {
                 let text = format!(
                     "command {} was proposed for another principal than it is for",
@@ -216,7 +216,7 @@ impl Access {
         principal: &Principal,
         (operation, resource): (Operation, Resource<'_>),
     ) -> Result<(), ApiError> {
-        let is_enforced = basis.mode() == AuthorizationMode::On;
+        let is_enforced = basis.mode() == AuthorizationMode::Enforced;
         let result = if is_enforced { "refused" } else { "reported" };
         self.0.refusals.with_label_values(&[result]).inc();
         if let Some(held_back) = self.0.log.pass() {
@@ -261,7 +261,7 @@ impl Visibility<'_> {
     }
 
     fn includes(&self, resource: Resource<'_>) -> bool {
-        let is_enforced = self.basis.mode() == AuthorizationMode::On;
+        let is_enforced = self.basis.mode() == AuthorizationMode::Enforced;
         let decide = || {
             self.basis
                 .decide(self.principal, Operation::Describe, resource)

@@ -21,8 +21,8 @@ pub(crate) enum Decider {
     SuperUser,
     /// The rights of nodes and of the operator are fixed.
     Fixed,
-    /// Authorization is off.
-    Off,
+    /// Authorization is disabled.
+    Disabled,
 }
 
 /// A decision.
@@ -79,14 +79,16 @@ impl DecisionBasis {
     /// yet, so that only fixed rights and super users count.
     pub(crate) fn mode(&self) -> AuthorizationMode {
         match self.level {
-            Some(level) if level < RULES_LEVEL => AuthorizationMode::Off,
+            Some(level) if level < RULES_LEVEL => AuthorizationMode::Disabled,
             Some(_) | None => self.settings.mode,
         }
     }
 
     pub(super) fn standing(&self, principal: &Principal) -> Standing {
         match principal {
-            _ if self.mode() == AuthorizationMode::Off => Standing::Everything(Decider::Off),
+            _ if self.mode() == AuthorizationMode::Disabled => {
+                Standing::Everything(Decider::Disabled)
+            }
             Principal::Node(_) => Standing::Node,
             Principal::Operator => Standing::Operator,
             user @ Principal::User { .. } => {

@@ -101,7 +101,7 @@ fn resource_of(method: Method) -> Resource<'static> {
 
 #[test]
 fn without_rules_users_may_do_nothing_and_the_others_their_work() {
-    let world = world(AuthorizationMode::On, finalized());
+    let world = world(AuthorizationMode::Enforced, finalized());
     for method in Method::ALL {
         for role in ROLES {
             let expected = match (rule_of(*method), role) {
@@ -122,9 +122,9 @@ fn without_rules_users_may_do_nothing_and_the_others_their_work() {
 
 #[test]
 fn everybody_may_do_everything_but_act_as_a_node_while_it_is_off() {
-    let off = world(AuthorizationMode::Off, finalized());
+    let off = world(AuthorizationMode::Disabled, finalized());
     // An older cluster has no rules, whatever the configuration says.
-    let old = world(AuthorizationMode::On, test_metadata::cluster(1));
+    let old = world(AuthorizationMode::Enforced, test_metadata::cluster(1));
     let report_only = world(AuthorizationMode::ReportOnly, finalized());
     for world in [off, old, report_only] {
         for method in Method::ALL {
@@ -140,7 +140,7 @@ fn everybody_may_do_everything_but_act_as_a_node_while_it_is_off() {
 
 #[test]
 fn before_the_bootstrap_only_super_users_and_the_operator_may_bootstrap() {
-    let world = world(AuthorizationMode::On, Metadata::default());
+    let world = world(AuthorizationMode::Enforced, Metadata::default());
     world.age_ms.store(u64::MAX, Ordering::Relaxed);
     let bootstrap = |role| world.check(role, Method::AdminBootstrap, Resource::Cluster);
     assert_eq!(bootstrap("user/super"), None);
@@ -151,7 +151,7 @@ fn before_the_bootstrap_only_super_users_and_the_operator_may_bootstrap() {
 
 #[test]
 fn a_change_of_rules_or_settings_holds_at_once() {
-    let world = world(AuthorizationMode::On, finalized());
+    let world = world(AuthorizationMode::Enforced, finalized());
     let produce = || world.check("user/a", Method::LogProduce, Resource::Topic("t"));
     assert_eq!(produce(), Some(Reason::PermissionDenied));
     let rule = allow("user/*", Operation::Write, "topic:t");
@@ -174,7 +174,7 @@ fn a_change_of_rules_or_settings_holds_at_once() {
 
 #[test]
 fn a_node_that_is_cut_off_refuses_what_only_rules_allow() {
-    let world = world(AuthorizationMode::On, finalized());
+    let world = world(AuthorizationMode::Enforced, finalized());
     world.change(RuleChange::Add(allow(
         "user/a",
         Operation::Write,
@@ -194,7 +194,7 @@ fn a_node_that_is_cut_off_refuses_what_only_rules_allow() {
 
 #[tokio::test(start_paused = true)]
 async fn a_grant_ends_with_the_rule_and_with_contact() {
-    let world = world(AuthorizationMode::On, finalized());
+    let world = world(AuthorizationMode::Enforced, finalized());
     let rule = allow("user/a", Operation::Write, "topic:t");
     world.change(RuleChange::Add(rule.clone()));
     let mut grant = Grant::new(world.access.clone(), rule_of(Method::LogProduceStream));
@@ -223,7 +223,7 @@ async fn a_grant_ends_with_the_rule_and_with_contact() {
 
 #[test]
 fn a_principal_sees_the_topics_that_it_may_describe() {
-    let world = world(AuthorizationMode::On, finalized());
+    let world = world(AuthorizationMode::Enforced, finalized());
     world.change(RuleChange::Add(allow("user/a", Operation::Read, "topic:t")));
     let sees = |principal: &str, topic| {
         let principal = principal.parse().unwrap();
@@ -233,13 +233,13 @@ fn a_principal_sees_the_topics_that_it_may_describe() {
     for principal in ["user/super", "operator", "node/n"] {
         assert!(sees(principal, "u"));
     }
-    world.settings.store(settings(AuthorizationMode::Off));
+    world.settings.store(settings(AuthorizationMode::Disabled));
     assert!(sees("user/a", "u"));
 }
 
 #[test]
 fn the_leader_checks_for_whom_a_node_proposes() {
-    let world = world(AuthorizationMode::On, finalized());
+    let world = world(AuthorizationMode::Enforced, finalized());
     let create = |name: &str| Command::CreateTopic {
         name: name.to_owned(),
         retention: lograft_core::RetentionPolicy::default(),
@@ -273,14 +273,14 @@ fn the_leader_checks_for_whom_a_node_proposes() {
     };
     assert!(check(Some("user/super"), &rules));
     assert!(!check(Some("operator"), &rules), "in the name of another");
-    world.settings.store(settings(AuthorizationMode::Off));
+    world.settings.store(settings(AuthorizationMode::Disabled));
     assert!(check(None, &create("a.x")), "proposed by an older node");
     assert!(!check(None, &rules));
 }
 
 #[test]
 fn a_check_of_the_wrong_resource_lets_nobody_in() {
-    let world = world(AuthorizationMode::On, finalized());
+    let world = world(AuthorizationMode::Enforced, finalized());
     for role in ROLES {
         let topic = Resource::Topic("t");
         assert!(

@@ -18,17 +18,17 @@ use crate::reload;
 /// Logged once for each different error of the file.
 const REFUSAL: &str = "cannot reload the configuration, keeping the authorization settings";
 
-/// Whether the rules decide.
+/// Whether the rules decide. Not `on` and `off`: many readers of YAML take these for booleans.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuthorizationMode {
     /// Users may do everything.
     #[default]
-    Off,
+    Disabled,
     /// Users may do everything; operations that the rules refuse are counted and logged.
     ReportOnly,
     /// The rules decide.
-    On,
+    Enforced,
 }
 
 /// How the node uses the authorization rules.
@@ -49,7 +49,7 @@ pub struct AuthorizationSettings {
 impl Default for AuthorizationSettings {
     fn default() -> Self {
         Self {
-            mode: AuthorizationMode::Off,
+            mode: AuthorizationMode::Disabled,
             super_users: Vec::new(),
             rules_max_age_ms: ms(ACL_AGE_DEFAULT),
         }
@@ -178,7 +178,7 @@ mod tests {
     fn a_change_in_the_file_is_followed() {
         let current: CurrentAuthorization = Arc::default();
         let on = AuthorizationSettings {
-            mode: AuthorizationMode::On,
+            mode: AuthorizationMode::Enforced,
             ..AuthorizationSettings::default()
         };
         follow(&current, on.clone());

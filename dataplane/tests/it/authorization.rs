@@ -107,7 +107,7 @@ fn caller(cluster: &Cluster, user: &'static str, at: usize) -> Caller {
 async fn cluster() -> Cluster {
     let mut cluster = Cluster::new();
     cluster.authorization = AuthorizationSettings {
-        mode: AuthorizationMode::On,
+        mode: AuthorizationMode::Enforced,
         super_users: vec!["user/admin".to_owned()],
         ..AuthorizationSettings::default()
     };

@@ -108,7 +108,9 @@ pub(super) fn explanation(
         AccessDecider::NoRule => "no rule matches",
         AccessDecider::SuperUser => "a super user of the node's configuration",
         AccessDecider::Fixed => "the rights of nodes and of the operator are fixed",
-        AccessDecider::Off => "authorization is off, or its feature level is not finalized",
+        AccessDecider::Disabled => {
+            "authorization is disabled, or its feature level is not finalized"
+        }
         AccessDecider::Unspecified => "for a reason that this version does not know",
     };
     let (operation, resource) = (&question.operation, &question.resource);
@@ -210,7 +212,7 @@ mod tests {
             allowed: false,
             decider: AccessDecider::Rules.into(),
             rules: vec![rule],
-            mode: AuthorizationMode::On.into(),
+            mode: AuthorizationMode::Enforced.into(),
         };
         let text = |reply: &ExplainAccessReply| explanation(&question, reply, Paint::plain());
         assert_eq!(

@@ -102,7 +102,7 @@ pub(crate) fn write_config(
         raft: RaftSettings::default(),
         topics: TopicDefaults::default(),
         authorization: AuthorizationSettings {
-            mode: AuthorizationMode::On,
+            mode: AuthorizationMode::Enforced,
             super_users: vec![format!("user/{ADMIN}")],
             ..AuthorizationSettings::default()
         },

@@ -79,12 +79,12 @@ pub(in crate::api::grpc) fn explanation(
         }
         Decider::SuperUser => (true, proto::AccessDecider::SuperUser, Vec::new()),
         Decider::Fixed => (decision.is_allowed, proto::AccessDecider::Fixed, Vec::new()),
-        Decider::Off => (true, proto::AccessDecider::Off, Vec::new()),
+        Decider::Disabled => (true, proto::AccessDecider::Disabled, Vec::new()),
     };
     let mode = match mode {
-        AuthorizationMode::Off => proto::AuthorizationMode::Off,
+        AuthorizationMode::Disabled => proto::AuthorizationMode::Disabled,
         AuthorizationMode::ReportOnly => proto::AuthorizationMode::ReportOnly,
-        AuthorizationMode::On => proto::AuthorizationMode::On,
+        AuthorizationMode::Enforced => proto::AuthorizationMode::Enforced,
     };
     proto::ExplainAccessReply {
         allowed,
