@@ -75,8 +75,8 @@ impl DecisionBasis {
             && self.level == level_of(metadata)
     }
 
-    /// The mode in effect. While the level is not known the configured one holds: there are no rules
-    /// yet, so that only fixed rights and super users count.
+    /// The mode in effect. While the level is not known it is the configured one: there are no
+    /// rules yet, so that only fixed rights and super users count.
     pub(crate) fn mode(&self) -> AuthorizationMode {
         match self.level {
             Some(level) if level < RULES_LEVEL => AuthorizationMode::Disabled,
