@@ -56,6 +56,11 @@ test_permissions() {
   local watched=${WATCHED[0]}
   may yes "$watched" list logclusters.lograft.io
   may yes "$watched" patch logclusters.lograft.io --subresource status
+  may yes "$watched" patch logtopics.lograft.io
+  may yes "$watched" patch logtopics.lograft.io --subresource status
+  may yes "$watched" get "namespaces/$watched"
+  may no "$watched" create logtopics.lograft.io
+  may no "$watched" delete logtopics.lograft.io
   may yes "$watched" create secrets
   may yes "$watched" patch secrets
   may yes "$watched" delete pods
@@ -111,6 +116,7 @@ test_release() {
   says "short name after the upgrade" '["lc"]' short_names
   kubectl wait --for=condition=Established "$DEFINITION" --timeout=30s >/dev/null
   step "sample" kubectl --namespace "${WATCHED[0]}" apply -f ../kind/samples/minimal.yaml
+  step "sample of a topic" kubectl --namespace "${WATCHED[0]}" apply -f ../kind/samples/topic.yaml
   test_permissions
   may yes default list secrets
 
@@ -118,6 +124,8 @@ test_release() {
   test_permissions
   may no default list secrets
   may no default list logclusters.lograft.io
+  may no default list logtopics.lograft.io
+  may no default get namespaces/default
   may no "$NAMESPACE" list secrets
 
   step "uninstall" helm uninstall lograft --namespace "$NAMESPACE"
@@ -140,6 +148,11 @@ test_users() {
     says "viewer lists" yes kubectl $view list logclusters.lograft.io
     says "viewer creates" no kubectl $view create logclusters.lograft.io
     says "editor creates" yes kubectl ${view/viewer/editor} create logclusters.lograft.io
+    says "viewer lists topics" yes kubectl $view list logtopics.lograft.io
+    says "viewer creates topics" no kubectl $view create logtopics.lograft.io
+    says "editor creates topics" yes kubectl ${view/viewer/editor} create logtopics.lograft.io
+    says "editor writes a topic's status" no kubectl ${view/viewer/editor} patch \
+      logtopics.lograft.io --subresource status
     says "editor scales" yes kubectl ${view/viewer/editor} patch logclusters.lograft.io \
       --subresource scale
     says "editor writes status" no kubectl ${view/viewer/editor} patch logclusters.lograft.io \

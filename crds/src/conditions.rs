@@ -1,5 +1,7 @@
-//! The conditions of a LogCluster and all of their reasons in one table. Clients wait for reasons,
-//! not for message texts.
+//! The conditions of a LogCluster and all of their reasons in one table, and the same for a
+//! [LogTopic](topic). Clients wait for reasons, not for message texts.
+
+pub mod topic;
 
 /// Type of a LogCluster condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,13 +94,13 @@ pub enum Reason {
     PausedBySpec,
 }
 
-/// A row of [`TABLE`].
+/// A row of a table: by default of [`TABLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct Row<C = ConditionType, R = Reason> {
     /// The reason.
-    pub reason: Reason,
+    pub reason: R,
     /// The condition that can have this reason.
-    pub condition: ConditionType,
+    pub condition: C,
     /// The status of the condition with this reason.
     pub status: bool,
     /// Whether it can end without intervention.
@@ -110,20 +112,22 @@ pub struct Row {
 }
 
 macro_rules! rows {
-    ($($condition:ident $status:literal $lasting:ident $reason:ident $meaning:literal;)*) => {
-        &[$(Row {
-            reason: Reason::$reason,
-            condition: ConditionType::$condition,
+    ($types:ident $reasons:ident
+     $($condition:ident $status:literal $lasting:ident $reason:ident $meaning:literal;)*) => {
+        &[$($crate::conditions::Row {
+            reason: $reasons::$reason,
+            condition: $types::$condition,
             status: $status,
-            lasting: Lasting::$lasting,
+            lasting: $crate::conditions::Lasting::$lasting,
             name: stringify!($reason),
             meaning: $meaning,
         }),*]
     };
 }
+use rows;
 
 /// Every reason, once.
-pub const TABLE: &[Row] = rows! {
+pub const TABLE: &[Row] = rows! { ConditionType Reason
     Ready true Transient Serving "Every partition accepts writes and every node is ready";
     Ready false Transient Starting "The cluster has not been ready yet";
     Ready false Transient NodesNotReady "Some nodes are not ready";

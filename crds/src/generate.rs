@@ -4,7 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiext
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use crate::LogCluster;
+use crate::{LogCluster, LogTopic};
 
 /// First line of each generated file.
 const HEAD: &str = "# Generated from crds/src by crdgen: change the types, not this file.\n";
@@ -20,22 +20,48 @@ pub enum GenerateError {
     Yaml(#[source] serde_yaml::Error),
 }
 
-/// The definition of LogCluster, used by the operator and `crdgen`.
-///
-/// Unlike in the derived definition, no field is nullable: null then means that the field is
-/// absent, also for CEL's `has`, and a field with a default gets the default.
-pub fn log_cluster() -> Result<apiextensions::CustomResourceDefinition, GenerateError> {
-    let mut value = serde_json::to_value(LogCluster::crd()).map_err(GenerateError::Json)?;
-    drop_nullable(&mut value);
-    serde_json::from_value(value).map_err(GenerateError::Json)
+/// A definition of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Definition {
+    /// LogCluster.
+    LogCluster,
+    /// LogTopic.
+    LogTopic,
 }
 
-/// The content of `crds/generated/logclusters.yaml`.
-pub fn log_cluster_yaml() -> Result<String, GenerateError> {
-    let mut value = serde_json::to_value(log_cluster()?).map_err(GenerateError::Json)?;
-    whole_numbers(&mut value);
-    let body = serde_yaml::to_string(&value).map_err(GenerateError::Yaml)?;
-    Ok(format!("{HEAD}{body}"))
+impl Definition {
+    /// All definitions.
+    pub const ALL: [Self; 2] = [Self::LogCluster, Self::LogTopic];
+
+    /// The plural name of the kind: the name of its file without the ending.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::LogCluster => "logclusters",
+            Self::LogTopic => "logtopics",
+        }
+    }
+
+    /// The definition, used by tests and `crdgen`.
+    ///
+    /// Unlike in the derived definition, no field is nullable: null then means that the field is
+    /// absent, also for CEL's `has`, and a field with a default gets the default.
+    pub fn object(self) -> Result<apiextensions::CustomResourceDefinition, GenerateError> {
+        let derived = match self {
+            Self::LogCluster => LogCluster::crd(),
+            Self::LogTopic => LogTopic::crd(),
+        };
+        let mut value = serde_json::to_value(derived).map_err(GenerateError::Json)?;
+        drop_nullable(&mut value);
+        serde_json::from_value(value).map_err(GenerateError::Json)
+    }
+
+    /// The content of its file in `crds/generated`.
+    pub fn yaml(self) -> Result<String, GenerateError> {
+        let mut value = serde_json::to_value(self.object()?).map_err(GenerateError::Json)?;
+        whole_numbers(&mut value);
+        let body = serde_yaml::to_string(&value).map_err(GenerateError::Yaml)?;
+        Ok(format!("{HEAD}{body}"))
+    }
 }
 
 fn drop_nullable(value: &mut Value) {

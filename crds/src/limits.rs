@@ -17,6 +17,50 @@ pub const REPLICATION_FACTOR_DEFAULT_COUNT: i32 = 3;
 pub const PARTITIONS_MAX_COUNT: i32 = 10_000;
 /// Default number of partitions of a topic.
 pub const PARTITIONS_DEFAULT_COUNT: i32 = 3;
+/// Maximum length of a topic's name, bytes; the bound of the data plane.
+pub const TOPIC_NAME_MAX_BYTES: usize = 249;
+/// Maximum length of a namespace's name, bytes; the bound of Kubernetes.
+pub const NAMESPACE_MAX_BYTES: usize = 63;
+/// Maximum number of settings of a topic that a status names.
+pub const TOPIC_SETTINGS_MAX_COUNT: usize = 16;
+/// Maximum number of namespaces, or labels of namespaces, that a LogCluster allows.
+pub const ALLOWED_NAMESPACES_MAX_COUNT: usize = 64;
+/// Interval between reconciles of a LogTopic.
+pub const TOPIC_REQUEUE_SECONDS: u64 = 30;
+/// Interval between reconciles of a LogTopic that waits for something that ends by itself.
+pub const TOPIC_WAITING_SECONDS: u64 = 5;
+/// Age up to which a list of a cluster's topics counts: all LogTopics of the cluster share it.
+pub const TOPICS_FRESH_SECONDS: u64 = 20;
+/// The same while no node answers, and for a LogCluster that does not exist.
+pub const TOPICS_RETRY_SECONDS: u64 = 4;
+/// Time without a use after which a cluster's list of topics is dropped.
+pub const TOPICS_UNUSED_SECONDS: u64 = 600;
+/// Nodes that are asked for the topics of a cluster before it counts as unreachable.
+pub const TOPIC_NODES_ASKED_MAX_COUNT: usize = 3;
+/// Time that a node waits for leaders of a new topic before it answers, milliseconds: less than the
+/// timeout of the call.
+pub const TOPIC_LEADERS_WAIT_MS: u32 = 1500;
+/// Number of partitions of a cluster up to which all of them are asked for their bytes: the reply
+/// stays below the maximum size of a message. Above it only unhealthy partitions are described.
+pub const TOPIC_BYTES_PARTITIONS_MAX_COUNT: u64 = 15_000;
+/// Number of bits of a topic's bytes in status: otherwise each record would change the status.
+pub const TOPIC_BYTES_BITS_COUNT: u32 = 3;
+/// Minimum size of a topic in status, bytes; less is 0.
+pub const TOPIC_BYTES_MIN_BYTES: u64 = 1024 * 1024;
+/// Initial pause after the cluster has refused a request for a topic; it doubles.
+pub const TOPIC_REFUSED_MIN_SECONDS: i64 = 10;
+/// Maximum pause after such refusals.
+pub const TOPIC_REFUSED_MAX_SECONDS: i64 = 600;
+/// Maximum number of LogTopics whose refusals the operator remembers.
+pub const TOPIC_REFUSALS_MAX_COUNT: usize = 10_000;
+/// Time for which the operator remembers the labels of a namespace.
+pub const NAMESPACE_LABELS_MAX_SECONDS: u64 = 30;
+/// Namespaces whose labels the operator remembers.
+pub const NAMESPACE_LABELS_MAX_COUNT: usize = 10_000;
+/// Number of LogTopics that are reconciled at the same time.
+pub const TOPIC_RECONCILES_MAX_COUNT: u16 = 8;
+/// Maximum memory of an operator with a thousand LogTopics; measured by an e2e case.
+pub const OPERATOR_TOPICS_MEMORY_MAX_BYTES: u64 = 120 * 1024 * 1024;
 /// Maximum number of seeds in a node's configuration: the lowest ordinals, which a scale-down
 /// removes last. It equals the maximum number of meta voters; a longer list would change every pod
 /// at each scaling.
@@ -183,6 +227,8 @@ pub const NODE_PREPARE_MAX_SECONDS: u64 = 15;
 pub const NODE_ANSWER_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// Maximum length of the message of an event, bytes; the bound of the API server.
 pub const EVENT_TEXT_MAX_BYTES: usize = 1024;
+/// Maximum length of the part of an event's name that is the object's name, bytes.
+pub const EVENT_NAME_START_MAX_BYTES: usize = 200;
 /// Maximum length of an error text in an event or in status, bytes.
 pub const CAUSE_TEXT_MAX_BYTES: usize = 256;
 

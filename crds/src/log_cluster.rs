@@ -20,7 +20,8 @@ use crate::limits::{REPLICAS_DEFAULT_COUNT, REPLICAS_MAX_COUNT};
 use crate::rules;
 
 pub use access::{
-    Authorization, ExternalListener, ExternalType, InternalListener, Listeners, NetworkAccess,
+    AllowedNamespaces, Authorization, ExternalListener, ExternalType, InternalListener, Listeners,
+    NamespaceSelector, NetworkAccess,
 };
 pub use discovery::{Discovery, GossipSpec, Seeds};
 pub use log::{LogDefaults, Retention};
@@ -101,6 +102,10 @@ pub struct LogClusterSpec {
     /// Authorization of users.
     #[serde(default)]
     pub authorization: Authorization,
+    /// Other namespaces whose LogTopics may name this cluster. Those of its own namespace always
+    /// may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_namespaces: Option<AllowedNamespaces>,
     /// Network access to the nodes.
     #[serde(default)]
     pub network_policy: NetworkAccess,
@@ -140,6 +145,7 @@ impl Default for LogClusterSpec {
             topology: Topology::default(),
             tls: Tls::default(),
             authorization: Authorization::default(),
+            allowed_namespaces: None,
             network_policy: NetworkAccess::default(),
             listeners: Listeners::default(),
             discovery: Discovery::default(),

@@ -1,14 +1,20 @@
-//! `crdgen`: prints the YAML of Lograft's CRDs. It is checked in as `crds/generated`, and a test
-//! fails when that is stale. To update it:
+//! `crdgen`: writes the YAML of Lograft's CRDs into a folder. It is checked in as `crds/generated`,
+//! and a test fails when that is stale. To update it:
 //!
 //! ```sh
-//! cargo run -q -p lograft-crds --bin crdgen > crds/generated/logclusters.yaml
+//! cargo run -q -p lograft-crds --bin crdgen crds/generated
 //! ```
 
-use std::io::Write;
+use std::path::PathBuf;
+
+use lograft_crds::generate::Definition;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let yaml = lograft_crds::generate::log_cluster_yaml()?;
-    std::io::stdout().write_all(yaml.as_bytes())?;
+    let folder = std::env::args_os().nth(1).map(PathBuf::from);
+    let folder = folder.ok_or("the folder for the files is missing")?;
+    for definition in Definition::ALL {
+        let path = folder.join(format!("{}.yaml", definition.plural()));
+        std::fs::write(path, definition.yaml()?)?;
+    }
     Ok(())
 }

@@ -12,8 +12,10 @@ pub const API_VERSION: &str = "lograft.io/v1alpha1";
 /// Field manager of all objects that the operator applies, and the value of [`LABEL_MANAGED_BY`].
 pub const OPERATOR: &str = "lograft-operator";
 
-/// Lease in each namespace with LogClusters: its holder is the release of the operator that manages
-/// them.
+/// Finalizer of a LogTopic whose topic is deleted with it.
+pub const TOPIC_FINALIZER: &str = "lograft.io/topic";
+/// Lease in each namespace with LogClusters or LogTopics: its holder is the release of the operator
+/// that manages them.
 pub const SCOPE_LEASE: &str = "lograft-logclusters";
 
 /// Label: the program.

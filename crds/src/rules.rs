@@ -175,6 +175,70 @@ pub const RETENTION: &[Rule] = &[rule_at(
     "spec.log.retention.size must be at least 1Mi: raise the size",
 )];
 
+/// Rules for `spec.allowedNamespaces.selector`.
+pub const NAMESPACE_SELECTOR: &[Rule] = &[rule_at(
+    ".matchLabels",
+    "has(self.matchLabels) && size(self.matchLabels) > 0",
+    "spec.allowedNamespaces.selector.matchLabels must have a label: an empty selector would match \
+     every namespace; add one, or remove the selector",
+)];
+
+/// Rules for the LogTopic as a whole.
+pub const TOPIC_ROOT: &[Rule] = &[rule(
+    "has(self.spec.topicName) || size(self.metadata.name) <= 249",
+    "metadata.name must be at most 249 characters: it is the name of the topic; choose a shorter \
+     name, or set spec.topicName",
+)];
+
+/// Rules for the `spec` of a LogTopic.
+pub const TOPIC_SPEC: &[Rule] = &[
+    rule_at(
+        ".clusterRef",
+        "self.clusterRef == oldSelf.clusterRef",
+        "spec.clusterRef is immutable: revert it; for another cluster create a new LogTopic",
+    ),
+    rule_at(
+        ".topicName",
+        "has(self.topicName) == has(oldSelf.topicName) && \
+         (!has(self.topicName) || self.topicName == oldSelf.topicName)",
+        "spec.topicName is immutable: revert it; for another topic create a new LogTopic",
+    ),
+    rule_at(
+        ".topicName",
+        "!has(self.topicName) || (self.topicName != '.' && self.topicName != '..')",
+        "spec.topicName must not be . or ..: choose another name",
+    ),
+    rule_at(
+        ".partitions",
+        "!has(self.partitions) || !has(oldSelf.partitions) || \
+         self.partitions >= oldSelf.partitions",
+        "spec.partitions cannot shrink: revert it; removed partitions would take their records \
+         with them",
+    ),
+    rule_at(
+        ".replicationFactor",
+        "!has(self.replicationFactor) || !has(oldSelf.replicationFactor) || \
+         self.replicationFactor == oldSelf.replicationFactor",
+        "spec.replicationFactor cannot be changed: revert it; for another one create a new LogTopic",
+    ),
+];
+
+/// Rules for the `spec.retention` of a LogTopic.
+pub const TOPIC_RETENTION: &[Rule] = &[rule_at(
+    ".size",
+    "!has(self.size) || quantity(self.size).compareTo(quantity('1Mi')) >= 0",
+    "spec.retention.size must be at least 1Mi: raise the size",
+)];
+
+/// Rules for the `spec.config` of a LogTopic.
+pub const TOPIC_CONFIG: &[Rule] = &[rule_at(
+    ".maxBatchSize",
+    "!has(self.maxBatchSize) || \
+     (quantity(self.maxBatchSize).compareTo(quantity('1Ki')) >= 0 && \
+     quantity(self.maxBatchSize).compareTo(quantity('2Mi')) <= 0)",
+    "spec.config.maxBatchSize must be between 1Ki and 2Mi: choose a size in this range",
+)];
+
 /// Rules for `status`.
 pub const STATUS: &[Rule] = &[
     rule_at(

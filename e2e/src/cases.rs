@@ -16,6 +16,9 @@ mod pods;
 mod refusals;
 mod rivals;
 mod said;
+mod topic_waits;
+mod topics;
+mod topics_many;
 mod versions;
 
 use std::pin::Pin;
@@ -90,6 +93,17 @@ api_cases! {
     versions::another_default_version_moves_clusters_only_if_told_so,
     obstacles::what_keeps_a_pod_from_running_is_named,
     obstacles::a_crash_loop_is_one_state_and_one_event,
+    topics::bad_topics_are_refused_with_advice,
+    topics::a_topic_is_created_changed_and_kept_or_deleted,
+    topics::changes_of_topics_by_others_are_reverted_or_named,
+    topics::a_lost_answer_creates_no_topic_twice,
+    topics::an_existing_topic_is_adopted_only_when_told,
+    topic_waits::topics_name_the_state_of_their_cluster,
+    topic_waits::refused_topics_are_named_and_repeated_seldom,
+    topic_waits::of_two_topics_with_one_name_the_older_owns_it,
+    topic_waits::topics_of_another_namespace_need_consent,
+    topic_waits::a_deleted_topic_waits_for_its_cluster_but_not_for_one_that_is_gone,
+    topics_many::a_thousand_topics_settle_and_are_quiet,
     many::a_hundred_clusters_settle,
 }
 

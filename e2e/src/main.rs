@@ -24,6 +24,7 @@ mod cases;
 mod chart;
 mod kinds;
 mod load;
+mod nodes;
 mod operator;
 mod sandbox;
 
@@ -34,6 +35,7 @@ use anyhow::Context as _;
 use cases::{API, ApiCase, PODS, PodCase};
 use chart::Chart;
 use kube::Client;
+use nodes::Nodes;
 use operator::Operator;
 use sandbox::Sandbox;
 
@@ -150,7 +152,7 @@ async fn run(kind: Option<&str>, part: &str, tally: &mut Tally) -> anyhow::Resul
         Some(server) => server.client().await?,
         None => sandbox::connect().await?,
     };
-    sandbox::install_crd(&client).await?;
+    sandbox::install_crds(&client).await?;
     if !api.is_empty() {
         let kubeconfig = server.as_ref().map(assets::Server::kubeconfig);
         run_api(&client, &api, kubeconfig, tally).await?;
@@ -184,7 +186,8 @@ async fn run_api(
         .iter()
         .map(|sandbox| sandbox.namespace.clone())
         .collect();
-    let mut operator = Operator::new(&namespaces, kubeconfig)?;
+    let nodes = Nodes::start().await?;
+    let mut operator = Operator::new(&namespaces, kubeconfig, nodes)?;
     operator.start()?;
     for (case, sandbox) in cases.iter().zip(&sandboxes) {
         let started = Instant::now();

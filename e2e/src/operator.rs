@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use crate::nodes::Nodes;
 use crate::sandbox::await_condition;
 
 /// The operator's process.
@@ -26,11 +27,17 @@ pub(crate) struct Operator {
     /// Port of its metrics.
     port: u16,
     child: Option<Child>,
+    /// Stand-in for the nodes of all clusters.
+    nodes: Nodes,
 }
 
 impl Operator {
     /// Manages these namespaces; its Lease is in the first.
-    pub(crate) fn new(namespaces: &[String], kubeconfig: Option<PathBuf>) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        namespaces: &[String],
+        kubeconfig: Option<PathBuf>,
+        nodes: Nodes,
+    ) -> anyhow::Result<Self> {
         let port = free_port()?;
         let beside = std::env::current_exe()?.with_file_name("lograft-operator");
         let program = std::env::var_os("LOGRAFT_OPERATOR").map_or(beside, PathBuf::from);
@@ -50,6 +57,7 @@ impl Operator {
             kubeconfig,
             port,
             child: None,
+            nodes,
         })
     }
 
@@ -65,6 +73,7 @@ impl Operator {
             kubeconfig: self.kubeconfig.clone(),
             port: free_port()?,
             child: None,
+            nodes: self.nodes.clone(),
         })
     }
 
@@ -83,6 +92,8 @@ impl Operator {
             .env("LOGRAFT_WATCH_NAMESPACES", &self.namespaces)
             .env("LOGRAFT_NAMESPACE", &self.home)
             .env("LOGRAFT_LISTEN", format!("127.0.0.1:{}", self.port))
+            .arg("--dial")
+            .arg(self.nodes.address().to_string())
             .envs(
                 self.node_version
                     .iter()
@@ -159,14 +170,33 @@ impl Operator {
         stream.context("cannot connect to the operator's health port")
     }
 
+    /// The stand-in for the nodes of clusters.
+    pub(crate) fn nodes(&self) -> &Nodes {
+        &self.nodes
+    }
+
+    /// Watches one more namespace from its next start on.
+    pub(crate) fn watch(&mut self, namespace: &str) {
+        self.namespaces = [&self.namespaces, namespace].join(",");
+    }
+
     /// Resident memory, bytes.
     pub(crate) fn memory_bytes(&self) -> anyhow::Result<u64> {
+        self.memory_field("VmRSS:")
+    }
+
+    /// The most memory that it has had, bytes.
+    pub(crate) fn peak_memory_bytes(&self) -> anyhow::Result<u64> {
+        self.memory_field("VmHWM:")
+    }
+
+    fn memory_field(&self, name: &str) -> anyhow::Result<u64> {
         let id = self.child.as_ref().and_then(Child::id);
         let id = id.context("the operator is not running")?;
         let text = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
         let kib = line.and_then(|line| line.split_whitespace().next());
-        Ok(kib.context("no VmRSS")?.parse::<u64>()? * 1024)
+        Ok(kib.context("no such field")?.parse::<u64>()? * 1024)
     }
 
     pub(crate) fn last_lines(&self) -> String {

@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Pos
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use lograft_crds::names::{LABEL_MANAGED_BY, LABEL_NAME, OPERATOR};
-use lograft_crds::{LogCluster, LogClusterStatus};
+use lograft_crds::{LogCluster, LogClusterStatus, LogTopic};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -51,22 +51,30 @@ pub(crate) async fn connect() -> anyhow::Result<Client> {
 }
 
 /// Applies `crds/generated`, and waits until the API server accepts its objects.
-pub(crate) async fn install_crd(client: &Client) -> anyhow::Result<()> {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../crds/generated/logclusters.yaml"
-    );
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+pub(crate) async fn install_crds(client: &Client) -> anyhow::Result<()> {
+    install_crd::<LogCluster>(client).await?;
+    install_crd::<LogTopic>(client).await
+}
+
+async fn install_crd<K>(client: &Client) -> anyhow::Result<()>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    K: Clone + Debug + serde::de::DeserializeOwned,
+{
+    let plural = K::plural(&());
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/generated");
+    let path = format!("{folder}/{plural}.yaml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let crd: Value = serde_yaml::from_str(&text)?;
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    let name = "logclusters.lograft.io";
-    api.patch(name, &params, &Patch::Apply(&crd))
+    let name = format!("{plural}.lograft.io");
+    api.patch(&name, &params, &Patch::Apply(&crd))
         .await
         .context("cannot apply the CRD")?;
-    let clusters: Api<LogCluster> = Api::all(client.clone());
+    let objects: Api<K> = Api::all(client.clone());
     await_condition("the CRD to be served", || async {
-        Ok(clusters
+        Ok(objects
             .list(&ListParams::default())
             .await
             .is_ok()
@@ -186,15 +194,23 @@ impl Sandbox {
     }
 
     pub(crate) async fn create_as(&self, name: &str, spec: Value) -> Result<(), kube::Error> {
+        self.create_of::<LogCluster>(name, spec).await
+    }
+
+    /// Creates an object of this kind with an untyped spec.
+    pub(crate) async fn create_of<K>(&self, name: &str, spec: Value) -> Result<(), kube::Error>
+    where
+        K: Resource<DynamicType = ()>,
+    {
         let api: Api<DynamicObject> = Api::namespaced_with(
             self.client.clone(),
             &self.namespace,
-            &kube::api::ApiResource::erase::<LogCluster>(&()),
+            &kube::api::ApiResource::erase::<K>(&()),
         );
         let object = DynamicObject {
             types: Some(kube::core::TypeMeta {
-                api_version: "lograft.io/v1alpha1".to_owned(),
-                kind: "LogCluster".to_owned(),
+                api_version: K::api_version(&()).into_owned(),
+                kind: K::kind(&()).into_owned(),
             }),
             metadata: kube::core::ObjectMeta {
                 name: Some(name.to_owned()),
@@ -277,6 +293,12 @@ impl Sandbox {
         if let Ok(clusters) = self.api::<LogCluster>().list(&ListParams::default()).await {
             for cluster in clusters {
                 text += &serde_yaml::to_string(&cluster.status).unwrap_or_default();
+            }
+        }
+        if let Ok(topics) = self.api::<LogTopic>().list(&ListParams::default()).await {
+            // A case may have a thousand.
+            for topic in topics.items.into_iter().take(5) {
+                text += &serde_yaml::to_string(&topic.status).unwrap_or_default();
             }
         }
         if let Ok(events) = self.api::<Event>().list(&ListParams::default()).await {

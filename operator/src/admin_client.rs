@@ -1,9 +1,11 @@
 //! Client of the nodes' admin service over mTLS. All waits are bounded.
 
 mod convert;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,12 +79,22 @@ pub(crate) enum NodeError {
     /// No node described the cluster, so there is none to send the request to.
     #[error("no node of the cluster answers")]
     NoMember,
+    /// Nobody leads the metadata group, as far as the node knows. Others may be behind.
+    #[error("{host} knows no leader of the metadata group")]
+    NoLeader {
+        /// The node.
+        host: String,
+    },
 }
+
+pub(crate) use topics::TopicClient;
 
 /// Client for the nodes of one cluster.
 #[derive(Clone)]
 pub(crate) struct AdminClient {
     tls: Arc<ClientConfig>,
+    /// Address of all nodes, instead of their DNS names.
+    dialed: Option<SocketAddr>,
 }
 
 /// Answers of the nodes.
@@ -98,8 +110,8 @@ pub(crate) struct NodeReports {
 
 impl AdminClient {
     /// A client with the operator's certificate in this Secret. It fails if certificate, key or
-    /// roots cannot be used.
-    pub(crate) fn new(secret: &Secret) -> Result<Self, NodeError> {
+    /// roots cannot be used. With `dialed` it connects to that address, whatever the host is.
+    pub(crate) fn new(secret: &Secret, dialed: Option<SocketAddr>) -> Result<Self, NodeError> {
         let field = |name: &str| {
             let data = secret.data.as_ref().and_then(|data| data.get(name));
             data.map(|text| text.0.as_slice())
@@ -127,6 +139,7 @@ impl AdminClient {
         config.resumption = Resumption::disabled();
         Ok(Self {
             tls: Arc::new(config),
+            dialed,
         })
     }
 
@@ -251,7 +264,8 @@ impl AdminClient {
         let endpoint = endpoint.map_err(failed)?;
         let endpoint = endpoint.connect_timeout(Duration::from_secs(NODE_CONNECT_MAX_SECONDS));
         let tls = TlsConnector::from(Arc::clone(&self.tls));
-        let connect = tower::service_fn(move |uri: Uri| dial(tls.clone(), uri));
+        let dialed = self.dialed;
+        let connect = tower::service_fn(move |uri: Uri| dial(tls.clone(), uri, dialed));
         let channel = endpoint
             .connect_with_connector(connect)
             .await
@@ -294,10 +308,14 @@ async fn send(mut client: AdminServiceClient<Channel>, ask: &Ask) -> Result<(), 
 async fn dial(
     tls: TlsConnector,
     uri: Uri,
+    dialed: Option<SocketAddr>,
 ) -> io::Result<TokioIo<tokio_rustls::client::TlsStream<TcpStream>>> {
     let host = uri.host().unwrap_or_default().to_owned();
     let port = uri.port_u16().unwrap_or_default();
-    let stream = TcpStream::connect((host.as_str(), port)).await?;
+    let stream = match dialed {
+        Some(address) => TcpStream::connect(address).await?,
+        None => TcpStream::connect((host.as_str(), port)).await?,
+    };
     stream.set_nodelay(true)?;
     let name = ServerName::try_from(host).map_err(io::Error::other)?;
     Ok(TokioIo::new(tls.connect(name, stream).await?))

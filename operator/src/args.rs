@@ -75,6 +75,10 @@ pub(crate) struct Args {
     /// Address to serve health and metrics on, plain HTTP.
     #[arg(long, env = "LOGRAFT_LISTEN", default_value = "0.0.0.0:8080")]
     pub(crate) listen: SocketAddr,
+    /// Address to connect to instead of the DNS names of all nodes, for tests outside of a cluster.
+    /// Their certificates are verified by these names all the same.
+    #[arg(long)]
+    pub(crate) dial: Option<SocketAddr>,
     /// Log filter, for example `info` or `lograft_operator=debug,info`.
     #[arg(long, env = "LOGRAFT_LOG", default_value = "info")]
     pub(crate) log: String,

@@ -1,9 +1,12 @@
-//! The controller: watches LogClusters and their objects, and reconciles those that changed.
+//! The controllers: they watch LogClusters with their objects, and LogTopics, and reconcile those
+//! that changed.
 
 pub(crate) mod cluster;
+pub(crate) mod topic;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +44,7 @@ use crate::kinds::{key, scoped};
 use crate::metrics::Metrics;
 use crate::scope::Scopes;
 use cluster::{ReconcileError, Warned};
+use topic::Topics;
 
 /// Clients and counters that all reconciles share.
 pub(crate) struct Reconciler {
@@ -55,9 +59,11 @@ pub(crate) struct Reconciler {
     pub(crate) fleet: Fleet,
     /// Zones of hosts.
     pub(crate) host_zones: HostZones,
+    /// Address of all nodes, instead of their DNS names.
+    pub(crate) dialed: Option<SocketAddr>,
     /// Contested fields by cluster.
     contests: Mutex<BTreeMap<String, BTreeMap<ObjectKey, Contest>>>,
-    /// Number of consecutive failures by cluster.
+    /// Number of consecutive failures by object.
     failures: Mutex<BTreeMap<String, u32>>,
 }
 
@@ -72,6 +78,7 @@ impl Reconciler {
             warned: Warned::default(),
             scopes: Scopes::new(client.clone(), args.identity()),
             host_zones: HostZones::new(client.clone()),
+            dialed: args.dial,
             contests: Mutex::default(),
             client,
             settings,
@@ -80,10 +87,10 @@ impl Reconciler {
         })
     }
 
-    /// The back-off after a failure; it doubles with each consecutive failure of the cluster.
-    fn back_off(&self, cluster: &str) -> Duration {
+    /// The back-off after a failure; it doubles with each consecutive failure of the object.
+    fn back_off(&self, object: &str) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = failures.entry(cluster.to_owned()).or_default();
+        let count = failures.entry(object.to_owned()).or_default();
         let seconds = RETRY_MIN_SECONDS
             .checked_shl(*count)
             .unwrap_or(RETRY_MAX_SECONDS);
@@ -107,20 +114,21 @@ impl Reconciler {
         }
     }
 
-    /// Resets the back-off of a cluster after a success.
-    pub(crate) fn reset_back_off(&self, cluster: &str) {
+    /// Resets the back-off of an object after a success.
+    pub(crate) fn reset_back_off(&self, object: &str) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.remove(cluster);
+        failures.remove(object);
     }
 }
 
-/// Runs one controller per namespace, or one for all namespaces if none is given, until `stopped`
-/// is true.
+/// Runs the controllers of each namespace, or those for all namespaces if none is given, until
+/// `stopped` is true.
 pub(crate) async fn run(
     reconciler: Arc<Reconciler>,
     namespaces: Vec<String>,
     stopped: watch::Receiver<bool>,
 ) {
+    let topics = Arc::new(Topics::new(Arc::clone(&reconciler), namespaces.clone()));
     let scopes: Vec<Option<String>> = if namespaces.is_empty() {
         vec![None]
     } else {
@@ -138,12 +146,12 @@ pub(crate) async fn run(
             return;
         }
     }
-    let controllers = scopes.into_iter().map(|namespace| {
+    let controllers = scopes.iter().map(|namespace| {
         let reconciler = Arc::clone(&reconciler);
-        let stopped = stopped.clone();
-        async move { run_one(reconciler, namespace.as_deref(), stopped).await }
+        run_one(reconciler, namespace.as_deref(), stopped.clone())
     });
-    join_all(controllers).await;
+    let topics = topic::run(topics, &scopes, stopped.clone());
+    tokio::join!(join_all(controllers), topics);
 }
 
 async fn run_one(

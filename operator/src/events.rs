@@ -1,14 +1,13 @@
-//! Events of a LogCluster. They are written with the older of the two APIs, which keeps a count and
-//! the times of the first and last occurrence: `kubectl get events --sort-by=.lastTimestamp` shows
-//! nothing of the newer one.
+//! Events of LogClusters and LogTopics. They are written with the older of the two APIs, which
+//! keeps a count and the times of the first and last occurrence: `kubectl get events
+//! --sort-by=.lastTimestamp` shows nothing of the newer one.
 
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client, Resource as _};
-use lograft_crds::LogCluster;
-use lograft_crds::limits::EVENT_TEXT_MAX_BYTES;
+use kube::{Api, Client, Resource, ResourceExt};
+use lograft_crds::limits::{EVENT_NAME_START_MAX_BYTES, EVENT_TEXT_MAX_BYTES};
 use lograft_crds::names::OPERATOR;
 use lograft_operator_desired::{cut_words, hash_text};
 use serde_json::json;
@@ -17,7 +16,7 @@ use tracing::warn;
 use crate::error_text::error_text;
 use crate::kinds::key;
 
-/// Something that has happened to a LogCluster.
+/// Something that has happened to an object.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Happening<'a> {
     /// Whether it needs attention.
@@ -26,8 +25,8 @@ pub(crate) struct Happening<'a> {
     pub(crate) reason: &'a str,
     /// Sentence for people.
     pub(crate) text: &'a str,
-    /// Object that it is about, beside the LogCluster. Happenings with the same reason about the
-    /// same object are one event, which is counted.
+    /// Object that it is about, beside the one that it has happened to. Happenings with the same
+    /// reason about the same object are one event, which is counted.
     pub(crate) about: Option<&'a str>,
 }
 
@@ -43,13 +42,16 @@ impl Publisher {
         Self { client, instance }
     }
 
-    /// Publishes an event about a LogCluster. A failure is logged and not repeated: status has the
+    /// Publishes an event about an object. A failure is logged and not repeated: status has the
     /// same information.
-    pub(crate) async fn report(&self, cluster: &LogCluster, happening: &Happening<'_>) {
-        let regarding = cluster.object_ref(&());
+    pub(crate) async fn report<K>(&self, object: &K, happening: &Happening<'_>)
+    where
+        K: ResourceExt + Resource<DynamicType = ()>,
+    {
+        let regarding = object.object_ref(&());
         if let Err(error) = self.publish(&regarding, happening).await {
             let error = error_text(&error);
-            warn!(cluster = key(cluster), error, "cannot publish the event");
+            warn!(object = key(object), error, "cannot publish the event");
         }
     }
 
@@ -112,9 +114,12 @@ impl Publisher {
 fn name(regarding: &ObjectReference, happening: &Happening<'_>) -> String {
     let uid = regarding.uid.as_deref().unwrap_or_default();
     let about = happening.about.unwrap_or_default();
-    let cluster = regarding.name.as_deref().unwrap_or_default();
+    let object = regarding.name.as_deref().unwrap_or_default();
+    // The name of a LogTopic may be as long as that of the event.
+    let start = &object[..object.floor_char_boundary(EVENT_NAME_START_MAX_BYTES)];
+    let start = start.trim_end_matches(['-', '.']);
     let hash = hash_text(&[uid, happening.reason, about].join("\n"));
-    format!("{cluster}.{hash}")
+    format!("{start}.{hash}")
 }
 
 /// A reference to an object by its kind and name in one text, such as `Pod data-0`; none for what
@@ -166,5 +171,17 @@ mod tests {
         ] {
             assert_ne!(other, one);
         }
+    }
+
+    #[test]
+    fn a_long_name_is_cut() {
+        let mut object = ObjectReference {
+            name: Some(format!("{}.{}", "a".repeat(199), "b".repeat(53))),
+            ..ObjectReference::default()
+        };
+        let cut = name(&object, &happening("Created", None));
+        assert!(cut.len() <= 253 && !cut.contains(".."), "{cut}");
+        object.name = Some("clicks".to_owned());
+        assert!(name(&object, &happening("Created", None)).starts_with("clicks."));
     }
 }

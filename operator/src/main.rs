@@ -5,6 +5,7 @@
 
 mod admin_client;
 mod args;
+mod cluster_topics;
 mod controller;
 mod error_text;
 mod events;
@@ -15,6 +16,7 @@ mod host_zones;
 mod kinds;
 mod lease;
 mod metrics;
+mod namespace_labels;
 mod pki;
 mod run;
 mod scope;

@@ -23,6 +23,39 @@ pub(crate) struct Metrics {
     pub(crate) rollouts: IntGaugeVec,
     /// 1 while this operator is the leader.
     pub(crate) leads: IntGauge,
+    /// Those of LogTopics.
+    pub(crate) topics: TopicMetrics,
+}
+
+/// Metrics of LogTopics.
+#[derive(Clone)]
+pub(crate) struct TopicMetrics {
+    /// Reconciles by `outcome`: rest (nothing was to be done), ok or failed.
+    pub(crate) reconciles: IntCounterVec,
+    /// Calls of nodes by `call`: list, create, alter or delete.
+    pub(crate) calls: IntCounterVec,
+}
+
+impl TopicMetrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let reconciles = IntCounterVec::new(
+            Opts::new(
+                "lograft_operator_topic_reconciles_total",
+                "Reconciles of LogTopics by outcome",
+            ),
+            &["outcome"],
+        )?;
+        let calls = IntCounterVec::new(
+            Opts::new(
+                "lograft_operator_topic_calls_total",
+                "Calls of nodes for LogTopics by call",
+            ),
+            &["call"],
+        )?;
+        registry.register(Box::new(reconciles.clone()))?;
+        registry.register(Box::new(calls.clone()))?;
+        Ok(Self { reconciles, calls })
+    }
 }
 
 impl Metrics {
@@ -77,6 +110,7 @@ impl Metrics {
         registry.register(Box::new(rollouts.clone()))?;
         registry.register(Box::new(leads.clone()))?;
         Ok(Self {
+            topics: TopicMetrics::new(&registry)?,
             registry,
             reconciles,
             reconcile_seconds,

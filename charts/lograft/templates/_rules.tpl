@@ -1,12 +1,21 @@
-{{/* Permissions of the operator in a namespace whose LogClusters it manages, and no others. Server-side
+{{/* Permissions of the operator in a namespace whose LogClusters and LogTopics it manages, and no others. Server-side
      apply needs create and patch; objects owned by a LogCluster are deleted by the API server. */}}
 {{- define "lograft.rules" -}}
 - apiGroups: [lograft.io]
   resources: [logclusters]
   verbs: [get, list, watch]
+# Patched for the finalizer of a LogTopic whose topic is deleted with it.
 - apiGroups: [lograft.io]
-  resources: [logclusters/status]
+  resources: [logtopics]
+  verbs: [get, list, watch, patch]
+- apiGroups: [lograft.io]
+  resources: [logclusters/status, logtopics/status]
   verbs: [patch]
+# The labels of the namespace, by which a LogCluster may allow its LogTopics. A Role permits to read
+# its own namespace, and no other.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 # Required by some API servers (OwnerReferencesPermissionEnforcement): deletion of the LogCluster
 # waits for the objects that it owns.
 - apiGroups: [lograft.io]

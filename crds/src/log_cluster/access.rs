@@ -6,7 +6,11 @@ use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{POLICY_PEERS_MAX_COUNT, SUPER_USERS_MAX_COUNT, USER_LABELS_MAX_COUNT};
+use crate::limits::{
+    ALLOWED_NAMESPACES_MAX_COUNT, NAMESPACE_MAX_BYTES, POLICY_PEERS_MAX_COUNT,
+    SUPER_USERS_MAX_COUNT, USER_LABELS_MAX_COUNT,
+};
+use crate::rules;
 
 /// Authorization of users.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +27,34 @@ pub struct Authorization {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub super_users: Vec<String>,
+}
+
+/// Namespaces whose objects may name a LogCluster of another namespace: those with one of the
+/// names, and those that the selector matches.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AllowedNamespaces {
+    /// Names of namespaces.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = ALLOWED_NAMESPACES_MAX_COUNT),
+        inner(length(min = 1, max = NAMESPACE_MAX_BYTES)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub names: Vec<String>,
+    /// Labels of namespaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<NamespaceSelector>,
+}
+
+/// A selector of namespaces by the labels of their Namespace objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = rules::NAMESPACE_SELECTOR))]
+pub struct NamespaceSelector {
+    /// Labels that a namespace must have, all of them; at least one.
+    #[schemars(extend("maxProperties" = ALLOWED_NAMESPACES_MAX_COUNT))]
+    pub match_labels: BTreeMap<String, String>,
 }
 
 /// Network access to the nodes. Peers and the operator are always allowed.

@@ -10,18 +10,60 @@ mod drift;
 mod rules;
 mod samples;
 mod schema;
+mod topic;
 
+use kube::core::cel::Validator;
+use lograft_crds::generate::Definition;
 use serde_json::Value;
 
-/// The schema of LogCluster.
-fn definition() -> Value {
-    let definition = lograft_crds::generate::log_cluster().unwrap();
+/// The version of a definition.
+fn version(definition: Definition) -> Value {
+    let definition = definition.object().unwrap();
     serde_json::to_value(&definition.spec.versions[0]).unwrap()
 }
 
-/// The schema's root object.
+/// The root object of a schema.
+fn root_of(definition: Definition) -> Value {
+    version(definition)["schema"]["openAPIV3Schema"].clone()
+}
+
+/// The root object of LogCluster's schema.
 fn root() -> Value {
-    definition()["schema"]["openAPIV3Schema"].clone()
+    root_of(Definition::LogCluster)
+}
+
+/// All rules of a schema with their paths.
+fn rules_of(schema: &Value) -> Vec<(String, Value)> {
+    let mut rules = Vec::new();
+    walk("", schema, &mut |path, schema| {
+        let list = schema["x-kubernetes-validations"].as_array();
+        for rule in list.into_iter().flatten() {
+            rules.push((path.to_owned(), rule.clone()));
+        }
+    });
+    rules
+}
+
+/// The messages with which an object is refused.
+fn refusals_of(schema: &Value, new: &Value, old: Option<&Value>) -> Vec<String> {
+    match Validator::new().validate(schema, new, old) {
+        Ok(()) => Vec::new(),
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Sets a field, or removes it if `change` is null.
+fn put(value: &mut Value, pointer: &str, change: Value) {
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    let parent = value
+        .pointer_mut(parent)
+        .unwrap_or_else(|| panic!("no {parent}"));
+    let map = parent.as_object_mut().unwrap();
+    if change.is_null() {
+        map.remove(name);
+    } else {
+        map.insert(name.to_owned(), change);
+    }
 }
 
 /// Calls `see` for `schema` and each schema below it, with its path.

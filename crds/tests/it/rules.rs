@@ -1,13 +1,13 @@
 //! Evaluates each CEL rule: refused objects with their messages, and accepted ones.
 
-use kube::core::cel::Validator;
 use lograft_crds::LogCluster;
 use lograft_crds::rules::{
-    DISCOVERY, LOG, POD_TEMPLATE, RETENTION, ROOT, Rule, SPEC, STATUS, STORAGE, TLS,
+    DISCOVERY, LOG, NAMESPACE_SELECTOR, POD_TEMPLATE, RETENTION, ROOT, Rule, SPEC, STATUS, STORAGE,
+    TLS,
 };
 use serde_json::{Value, json};
 
-use crate::{root, walk};
+use crate::{put, refusals_of, root, rules_of};
 
 /// A cluster that every rule accepts, modified by `changes`: `(pointer, value)`.
 fn cluster(changes: &[(&str, Value)]) -> Value {
@@ -26,31 +26,15 @@ fn cluster(changes: &[(&str, Value)]) -> Value {
     value
 }
 
-fn put(value: &mut Value, pointer: &str, change: Value) {
-    let (parent, name) = pointer.rsplit_once('/').unwrap();
-    let parent = value
-        .pointer_mut(parent)
-        .unwrap_or_else(|| panic!("no {parent}"));
-    let map = parent.as_object_mut().unwrap();
-    if change.is_null() {
-        map.remove(name);
-    } else {
-        map.insert(name.to_owned(), change);
-    }
-}
-
 /// The messages with which a cluster is refused.
 fn refusals(new: &Value, old: Option<&Value>) -> Vec<String> {
-    match Validator::new().validate(&root(), new, old) {
-        Ok(()) => Vec::new(),
-        Err(errors) => errors.iter().map(ToString::to_string).collect(),
-    }
+    refusals_of(&root(), new, old)
 }
 
 /// One change that violates one rule; transition rules compare with the unchanged cluster.
 fn breaking() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
     let long = "n".repeat(41);
-    vec![
+    let mut cases = vec![
         (ROOT[0], vec![("/metadata/name", json!(long))]),
         (ROOT[1], vec![("/metadata/name", json!("9lives"))]),
         (SPEC[0], vec![("/spec/log/replicationFactor", json!(5))]),
@@ -89,18 +73,6 @@ fn breaking() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
                 json!([{"name": "LOGRAFT_LOG", "value": "x"}]),
             )],
         ),
-        (
-            DISCOVERY[0],
-            vec![
-                ("/spec/discovery/seeds", json!("None")),
-                ("/spec/discovery/endpoints", json!(false)),
-                ("/spec/discovery/gossip/enabled", json!(false)),
-            ],
-        ),
-        (
-            DISCOVERY[1],
-            vec![("/spec/discovery/gossip/keyValidity", json!("59m"))],
-        ),
         (TLS[0], vec![("/spec/tls/mode", json!("certManager"))]),
         (TLS[1], vec![("/spec/tls/caValidity", json!("2160h"))]),
         (TLS[2], vec![("/spec/tls/renewBefore", json!("2160h"))]),
@@ -118,6 +90,33 @@ fn breaking() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
             )],
         ),
         (STATUS[1], vec![("/status/bootstrapped", json!(false))]),
+    ];
+    cases.extend(breaking_access());
+    cases
+}
+
+/// The same for the rules about who finds and who may use the cluster.
+fn breaking_access() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
+    vec![
+        (
+            DISCOVERY[0],
+            vec![
+                ("/spec/discovery/seeds", json!("None")),
+                ("/spec/discovery/endpoints", json!(false)),
+                ("/spec/discovery/gossip/enabled", json!(false)),
+            ],
+        ),
+        (
+            DISCOVERY[1],
+            vec![("/spec/discovery/gossip/keyValidity", json!("59m"))],
+        ),
+        (
+            NAMESPACE_SELECTOR[0],
+            vec![(
+                "/spec/allowedNamespaces",
+                json!({"selector": {"matchLabels": {}}}),
+            )],
+        ),
     ]
 }
 
@@ -160,6 +159,11 @@ fn each_rule_lets_the_good_through() {
             ("/spec/tls/issuerRef", json!({"name": "ca"})),
         ],
         vec![("/spec/tls/renewBefore", json!("24h"))],
+        vec![("/spec/allowedNamespaces", json!({"names": ["a"]}))],
+        vec![(
+            "/spec/allowedNamespaces",
+            json!({"selector": {"matchLabels": {"team": "a"}}}),
+        )],
         vec![("/spec/log/segmentSize", json!("1Mi"))],
         vec![("/spec/log/maxBatchSize", json!("2Mi"))],
         vec![("/spec/log/retention/size", json!("1Mi"))],
@@ -193,16 +197,7 @@ fn a_cluster_id_comes_and_stays() {
 /// Every rule has a case.
 #[test]
 fn each_rule_stands_in_the_schema_and_has_a_case() {
-    let mut standing = Vec::new();
-    walk("", &root(), &mut |path, schema| {
-        for rule in schema["x-kubernetes-validations"]
-            .as_array()
-            .into_iter()
-            .flatten()
-        {
-            standing.push((path.to_owned(), rule.clone()));
-        }
-    });
+    let standing = rules_of(&root());
     let wanted = [
         ("", ROOT),
         (".spec", SPEC),
@@ -210,6 +205,7 @@ fn each_rule_stands_in_the_schema_and_has_a_case() {
         (".spec.podTemplate", POD_TEMPLATE),
         (".spec.discovery", DISCOVERY),
         (".spec.tls", TLS),
+        (".spec.allowedNamespaces.selector", NAMESPACE_SELECTOR),
         (".spec.log", LOG),
         (".spec.log.retention", RETENTION),
         (".status", STATUS),

@@ -1,8 +1,16 @@
 //! Content of the schema.
 
+use lograft_crds::generate::Definition;
 use serde_json::{Value, json};
 
-use crate::{definition, root, walk};
+use crate::{root, root_of, version, walk};
+
+/// Calls `see` for each field of each definition.
+fn walk_all(see: &mut dyn FnMut(&str, &Value)) {
+    for definition in Definition::ALL {
+        walk("", &root_of(definition), see);
+    }
+}
 
 /// The schema at a path like `.spec.storage`.
 fn at(path: &str) -> Value {
@@ -21,7 +29,7 @@ fn at(path: &str) -> Value {
 #[test]
 fn it_is_structural() {
     let mut seen = 0;
-    walk("", &root(), &mut |path, schema| {
+    walk_all(&mut |path, schema| {
         seen += 1;
         let any = schema["x-kubernetes-int-or-string"] == true
             || schema["x-kubernetes-preserve-unknown-fields"] == true;
@@ -43,7 +51,7 @@ fn it_is_structural() {
 /// Other formats make the API server warn at each apply.
 #[test]
 fn formats_are_kubernetes_own() {
-    walk("", &root(), &mut |path, schema| {
+    walk_all(&mut |path, schema| {
         if let Some(format) = schema["format"].as_str() {
             let known = ["int32", "int64", "date-time"].contains(&format);
             assert!(known, "{path} has the format {format}");
@@ -53,7 +61,7 @@ fn formats_are_kubernetes_own() {
 
 #[test]
 fn every_field_is_explained() {
-    walk("", &root(), &mut |path, schema| {
+    walk_all(&mut |path, schema| {
         let is_field = !path.ends_with(['[', ']', '{', '}']);
         let text = schema["description"].as_str().unwrap_or_default();
         assert!(!is_field || text.len() > 8, "{path} is not explained");
@@ -79,6 +87,8 @@ const BOUNDS: &str = r#"{
     ".spec.tls.caValidity": {"default": "43800h"},
     ".spec.tls.leafValidity": {"default": "2160h"},
     ".spec.authorization.superUsers": {"maxItems": 64},
+    ".spec.allowedNamespaces.names": {"maxItems": 64, "x-kubernetes-list-type": "set"},
+    ".spec.allowedNamespaces.selector.matchLabels": {"maxProperties": 64},
     ".spec.networkPolicy.clients": {"maxItems": 64},
     ".spec.networkPolicy.enabled": {"default": true},
     ".spec.listeners.external.type": {"enum": ["LoadBalancer", "NodePort"]},
@@ -177,7 +187,7 @@ fn status_tells_what_the_design_names() {
 
 #[test]
 fn columns_and_scale_stand() {
-    let definition = definition();
+    let definition = version(Definition::LogCluster);
     let columns = definition["additionalPrinterColumns"].as_array().unwrap();
     let names: Vec<&str> = columns
         .iter()
@@ -202,7 +212,7 @@ fn columns_and_scale_stand() {
 
 #[test]
 fn names_are_the_wires() {
-    let definition = lograft_crds::generate::log_cluster().unwrap();
+    let definition = Definition::LogCluster.object().unwrap();
     assert_eq!(
         definition.metadata.name.as_deref(),
         Some("logclusters.lograft.io")

@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_mins(5);
 const REST: Duration = Duration::from_secs(30);
 
 /// The sum of a metric of the operator over its labels.
-fn metric(text: &str, name: &str) -> anyhow::Result<f64> {
+pub(super) fn metric(text: &str, name: &str) -> anyhow::Result<f64> {
     let lines = text.lines().filter_map(|line| line.strip_prefix(name));
     let values = lines.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok());
     let all: Vec<f64> = values.collect();

@@ -9,7 +9,7 @@ use crate::operator::Operator;
 use crate::sandbox::Sandbox;
 
 /// Checks that the request was refused with a message that contains `words`.
-fn refused(result: Result<(), kube::Error>, words: &str) -> anyhow::Result<()> {
+pub(super) fn refused(result: Result<(), kube::Error>, words: &str) -> anyhow::Result<()> {
     match result {
         Err(kube::Error::Api(status)) if status.message.contains(words) => Ok(()),
         Err(error) => anyhow::bail!("refused, but the message lacks {words:?}: {error}"),

@@ -1,11 +1,14 @@
 //! The operator's decisions as pure functions. [`cluster`] holds those for a LogCluster: from the
 //! object and an observation of the cluster to the desired objects, the next step and the status.
+//! [`topic`] holds those for a LogTopic. [`consent`] says whether an object may name a LogCluster.
 //!
 //! Architecture invariant: nothing here reads a clock, a file, the network or a random source, and
 //! no map has an iteration order that differs between runs. The same arguments give the same bytes.
 //! The operator carries plans out and makes no decisions.
 
 pub mod cluster;
+mod condition;
+pub mod consent;
 mod drift;
 pub mod fleet;
 mod object;
@@ -13,9 +16,12 @@ mod quantity;
 mod settings;
 mod text;
 mod time;
+pub mod topic;
+mod validation;
 mod version;
 
 pub use object::{ObjectKey, ObjectRef};
 pub use quantity::bytes_of;
 pub use settings::Settings;
 pub use text::{cut_words, end_words, hash_text};
+pub use validation::ValidationError;

@@ -19,9 +19,10 @@ use crate::cluster::observed::Observed;
 use crate::cluster::outcome::Outcome;
 use crate::cluster::plan::Plan;
 use crate::cluster::secret_plan::ROOTS_FIELD;
-use crate::cluster::validate::{ValidCluster, ValidationError};
+use crate::cluster::validate::ValidCluster;
 use crate::cluster::wait::{Intervention, Wait};
 use crate::time::time;
+use crate::validation::ValidationError;
 
 pub use warnings::{Warning, next_warning_seconds, warnings};
 

@@ -4,7 +4,6 @@
 mod rollout;
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 
 use lograft_crds::limits::{
     BATCH_MAX_BYTES, BATCH_MIN_BYTES, CLUSTER_NAME_MAX_BYTES, DISK_MIN_BYTES,
@@ -13,52 +12,14 @@ use lograft_crds::limits::{
 };
 use lograft_crds::log_cluster::{Seeds, TlsMode};
 use lograft_crds::names::{ANNOTATION_RESTART_AT, ANNOTATION_ROTATE_GOSSIP_KEY, OWN_PREFIXES};
-use lograft_crds::{ByteSize, LogCluster, LogClusterSpec, LogClusterStatus, Period, QuantityError};
+use lograft_crds::{LogCluster, LogClusterSpec, LogClusterStatus};
 
 use crate::cluster::view::{FeatureLevel, StableNodes};
 use crate::cluster::windows::Window;
 use crate::text::hash_text;
+use crate::validation::{ValidationError, bytes, out_of_bounds, required, seconds, within};
 
 pub use rollout::{RolloutRecord, wave_of_annotations};
-
-/// Why a LogCluster is invalid.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ValidationError {
-    /// It has no name, namespace or UID.
-    #[error("{field} is missing: the LogCluster must be read from the API server")]
-    Missing {
-        /// The field.
-        field: &'static str,
-    },
-    /// A field is out of its bounds.
-    #[error("{field} must be {bound}, got {found}")]
-    Field {
-        /// The field.
-        field: &'static str,
-        /// Its value.
-        found: String,
-        /// Its bounds.
-        bound: String,
-    },
-    /// A size or a time could not be parsed.
-    #[error("cannot parse {field}")]
-    Quantity {
-        /// The field.
-        field: &'static str,
-        /// Cause.
-        #[source]
-        source: QuantityError,
-    },
-    /// The data plane does not support a field. To ignore it would be worse than an error: somebody
-    /// who enables authorization must not believe that it is on.
-    #[error("{field} is not supported in this version ({what}); remove it")]
-    Unsupported {
-        /// The field.
-        field: &'static str,
-        /// The missing feature.
-        what: &'static str,
-    },
-}
 
 /// A LogCluster whose fields are within their bounds.
 #[derive(Clone, Debug, PartialEq)]
@@ -234,19 +195,6 @@ fn stable_nodes(status: &LogClusterStatus) -> Option<StableNodes> {
     })
 }
 
-fn required(value: Option<&String>, field: &'static str) -> Result<String, ValidationError> {
-    let value = value.filter(|text| !text.is_empty());
-    value.cloned().ok_or(ValidationError::Missing { field })
-}
-
-fn out_of_bounds(field: &'static str, found: &dyn Display, bound: &dyn Display) -> ValidationError {
-    ValidationError::Field {
-        field,
-        found: found.to_string(),
-        bound: bound.to_string(),
-    }
-}
-
 fn check_name(name: &str) -> Result<(), ValidationError> {
     let starts = name.starts_with(|c: char| c.is_ascii_lowercase());
     let ends = name.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
@@ -259,17 +207,6 @@ fn check_name(name: &str) -> Result<(), ValidationError> {
          {CLUSTER_NAME_MAX_BYTES} characters"
     );
     Err(out_of_bounds("metadata.name", &name, &bound))
-}
-
-fn within(field: &'static str, found: i32, max: i32) -> Result<(), ValidationError> {
-    if (1..=max).contains(&found) {
-        return Ok(());
-    }
-    Err(out_of_bounds(
-        field,
-        &found,
-        &format!("between 1 and {max}"),
-    ))
 }
 
 fn check_counts(spec: &LogClusterSpec) -> Result<(), ValidationError> {
@@ -293,18 +230,6 @@ fn check_counts(spec: &LogClusterSpec) -> Result<(), ValidationError> {
         within("spec.log.replicationFactor", factor, max)?;
     }
     Ok(())
-}
-
-fn bytes(field: &'static str, size: &ByteSize) -> Result<u64, ValidationError> {
-    size.bytes()
-        .map_err(|source| ValidationError::Quantity { field, source })
-}
-
-fn seconds(field: &'static str, period: &Period) -> Result<i64, ValidationError> {
-    let seconds = period
-        .seconds()
-        .map_err(|source| ValidationError::Quantity { field, source })?;
-    i64::try_from(seconds).map_err(|_| out_of_bounds(field, &period.0, &"shorter"))
 }
 
 fn certificate_lifetimes(spec: &LogClusterSpec) -> Result<CertificateLifetimes, ValidationError> {

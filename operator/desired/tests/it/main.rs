@@ -18,6 +18,8 @@ mod objects;
 mod restart;
 mod rollout;
 mod scale;
+mod topic;
+mod topic_world;
 mod turn;
 mod versions;
 mod worlds;

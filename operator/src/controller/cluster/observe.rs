@@ -79,7 +79,7 @@ pub(super) async fn observe(
     let own_secrets: BTreeMap<&String, &Secret> = secrets.iter().filter(is_own).collect();
     let admin = own_secrets
         .get(&names.operator_tls())
-        .and_then(|secret| admin_client(secret));
+        .and_then(|secret| admin_client(reconciler, secret));
     // Also those whose containers are said not to run: their nodes may answer all the same.
     let reachable = pods.iter().filter(|(_, pod)| pod.address.is_some());
     let hosts: BTreeMap<i32, String> = reachable
@@ -127,8 +127,8 @@ fn stateful_set(live: &BTreeMap<ObjectKey, Value>) -> Result<Option<StatefulSet>
 }
 
 /// A client for the nodes, if the Secret holds a valid certificate of the operator.
-fn admin_client(secret: &Secret) -> Option<AdminClient> {
-    AdminClient::new(secret)
+fn admin_client(reconciler: &Reconciler, secret: &Secret) -> Option<AdminClient> {
+    AdminClient::new(secret, reconciler.dialed)
         .inspect_err(|error| debug!(error = error_text(error), "cannot create a node client"))
         .ok()
 }

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use lograft_crds::conditions::{ConditionType, Reason};
 
 use crate::cluster::wait::Wait;
-use crate::time::time;
+use crate::condition::ConditionState;
 
 /// Reasons of conditions that no wait concerns.
 const HEALTHY: [Reason; 6] = [
@@ -86,7 +86,7 @@ fn most_important(findings: &[Finding], kind: ConditionType) -> Option<&Finding>
     findings.iter().filter(is_own).min_by_key(rank)
 }
 
-/// The condition of a finding. Its transition time is kept while its status is.
+/// The condition of a finding.
 fn condition(
     old: &[Condition],
     finding: &Finding,
@@ -94,16 +94,11 @@ fn condition(
     now_unix_seconds: i64,
 ) -> Option<Condition> {
     let row = finding.reason.row()?;
-    let status = if row.status { "True" } else { "False" };
-    let former = old.iter().find(|c| c.type_ == row.condition.name());
-    let since = former.filter(|c| c.status == status);
-    let since = since.map(|c| c.last_transition_time.clone());
-    Some(Condition {
-        type_: row.condition.name().to_owned(),
-        status: status.to_owned(),
-        reason: row.name.to_owned(),
-        message: finding.message.clone(),
-        observed_generation: generation,
-        last_transition_time: since.or_else(|| time(now_unix_seconds))?,
-    })
+    let found = ConditionState {
+        kind: row.condition.name(),
+        is_true: row.status,
+        reason: row.name,
+        message: &finding.message,
+    };
+    found.condition(old, generation, now_unix_seconds)
 }

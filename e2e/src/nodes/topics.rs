@@ -1,0 +1,268 @@
+//! The state of a cluster that is simulated: its topics, and how it answers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lograft_client::{Reason, admin_wire as wire};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// Replicas of a partition whose topic says nothing.
+const FACTOR_DEFAULT: u32 = 3;
+/// Number of nodes.
+const NODES_COUNT: u32 = 3;
+
+/// How the cluster answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// As usual.
+    Normal,
+    /// New connections are closed.
+    Silent,
+    /// It creates and changes topics, and its answers to that are lost.
+    Forgetful,
+    /// Partitions have no leader.
+    Leaderless,
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FakeTopic {
+    pub(crate) id: u64,
+    pub(crate) partitions: u32,
+    pub(crate) replication_factor: u32,
+    pub(crate) settings: BTreeMap<String, u64>,
+}
+
+struct State {
+    topics: BTreeMap<String, FakeTopic>,
+    next_id: u64,
+    mood: Mood,
+    calls: BTreeMap<&'static str, usize>,
+}
+
+/// A cluster.
+pub(crate) struct FakeCluster {
+    id: String,
+    state: Mutex<State>,
+}
+
+impl FakeCluster {
+    pub(super) fn new(id: String) -> Self {
+        Self {
+            id,
+            state: Mutex::new(State {
+                topics: BTreeMap::new(),
+                next_id: 1,
+                mood: Mood::Normal,
+                calls: BTreeMap::new(),
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn mood(&self) -> Mood {
+        self.lock().mood
+    }
+
+    pub(crate) fn set_mood(&self, mood: Mood) {
+        self.lock().mood = mood;
+    }
+
+    /// Number of calls with this name.
+    pub(crate) fn calls(&self, call: &str) -> usize {
+        self.lock().calls.get(call).copied().unwrap_or(0)
+    }
+
+    /// The topic with this name.
+    pub(crate) fn topic(&self, name: &str) -> Option<FakeTopic> {
+        self.lock().topics.get(name).cloned()
+    }
+
+    /// Number of topics.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().topics.len()
+    }
+
+    /// Creates a topic, as somebody else would.
+    pub(crate) fn put(&self, name: &str, partitions: u32, replication_factor: u32) {
+        let mut state = self.lock();
+        let topic = FakeTopic {
+            id: state.next_id,
+            partitions,
+            replication_factor,
+            settings: BTreeMap::new(),
+        };
+        state.next_id += 1;
+        state.topics.insert(name.to_owned(), topic);
+    }
+
+    /// Changes a topic, as somebody else would.
+    pub(crate) fn change(&self, name: &str, change: impl FnOnce(&mut FakeTopic)) {
+        if let Some(topic) = self.lock().topics.get_mut(name) {
+            change(topic);
+        }
+    }
+
+    /// Deletes a topic, as somebody else would.
+    pub(crate) fn remove(&self, name: &str) {
+        self.lock().topics.remove(name);
+    }
+
+    pub(super) fn count_call(&self, call: &'static str) {
+        *self.lock().calls.entry(call).or_default() += 1;
+    }
+
+    pub(super) fn create(
+        &self,
+        request: &wire::CreateTopicRequest,
+    ) -> Result<wire::TopicDescription, Status> {
+        let name = &request.name;
+        if self.topic(name).is_some() {
+            let text = format!("topic {name} already exists");
+            return Err(refusal(Reason::TopicExists, &text, &[]));
+        }
+        let set = |number: u32, default| if number == 0 { default } else { number };
+        let factor = set(request.replication_factor, FACTOR_DEFAULT);
+        if factor > NODES_COUNT {
+            let text = format!("replication factor must be between 1 and {NODES_COUNT}");
+            let facts = [("field", "replication_factor"), ("bound", "1..=3")];
+            return Err(refusal(Reason::InvalidReplicationFactor, &text, &facts));
+        }
+        self.put(name, set(request.partitions, 1), factor);
+        let retention = request.retention.unwrap_or_default();
+        let bounds = [
+            ("retention.bytes", retention.bytes),
+            ("retention.ms", retention.ms),
+        ];
+        let set = bounds
+            .into_iter()
+            .filter_map(|(key, it)| Some((key.to_owned(), it?)));
+        self.set(name, set.chain(numbers(&request.settings)));
+        self.answer(name)
+    }
+
+    pub(super) fn alter(
+        &self,
+        request: &wire::AlterTopicRequest,
+    ) -> Result<wire::TopicDescription, Status> {
+        let name = &request.name;
+        self.described(name)?;
+        self.change(name, |topic| {
+            topic.partitions = request.partitions.unwrap_or(topic.partitions);
+            for key in &request.reset_settings {
+                topic.settings.remove(key);
+            }
+        });
+        self.set(name, numbers(&request.settings));
+        self.answer(name)
+    }
+
+    fn set(&self, name: &str, settings: impl Iterator<Item = (String, u64)>) {
+        self.change(name, |topic| topic.settings.extend(settings));
+    }
+
+    fn answer(&self, name: &str) -> Result<wire::TopicDescription, Status> {
+        if self.mood() == Mood::Forgetful {
+            return Err(Status::unavailable("the answer is lost"));
+        }
+        self.described(name)
+    }
+
+    pub(super) fn delete(&self, name: &str) -> Result<(), Status> {
+        self.described(name)?;
+        self.remove(name);
+        Ok(())
+    }
+
+    pub(super) fn described(&self, name: &str) -> Result<wire::TopicDescription, Status> {
+        let Some(topic) = self.topic(name) else {
+            let text = format!("topic {name} not found");
+            return Err(refusal(Reason::UnknownTopic, &text, &[]));
+        };
+        Ok(wire::TopicDescription {
+            name: name.to_owned(),
+            topic_id: topic.id,
+            replication_factor: topic.replication_factor,
+            partitions: self.partitions(name, &topic),
+            settings: settings(&topic),
+            ..wire::TopicDescription::default()
+        })
+    }
+
+    fn partitions(&self, name: &str, topic: &FakeTopic) -> Vec<wire::PartitionDescription> {
+        let has_leaders = self.mood() != Mood::Leaderless;
+        let health = if has_leaders {
+            wire::PartitionHealth::Healthy
+        } else {
+            wire::PartitionHealth::Unavailable
+        };
+        let partition = |partition| wire::PartitionDescription {
+            topic: name.to_owned(),
+            partition,
+            leader_node: has_leaders.then_some(1),
+            bytes: 1 << 20,
+            health: health.into(),
+            ..wire::PartitionDescription::default()
+        };
+        (0..topic.partitions).map(partition).collect()
+    }
+
+    pub(super) fn list(&self) -> wire::ListTopicsReply {
+        let topics = self.lock().topics.clone();
+        let summary = |(name, topic): (String, FakeTopic)| wire::TopicSummary {
+            settings: settings(&topic),
+            name,
+            topic_id: topic.id,
+            partitions: topic.partitions,
+            replication_factor: topic.replication_factor,
+            retention: None,
+        };
+        wire::ListTopicsReply {
+            topics: topics.into_iter().map(summary).collect(),
+        }
+    }
+
+    pub(super) fn describe(&self) -> wire::DescribeClusterReply {
+        let topics = self.lock().topics.clone();
+        let partitions = topics.iter();
+        let partitions = partitions.flat_map(|(name, topic)| self.partitions(name, topic));
+        let partitions: Vec<wire::PartitionDescription> = partitions.collect();
+        wire::DescribeClusterReply {
+            cluster_id: self.id.clone(),
+            partition_count: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
+            partitions,
+            meta_leader_node: Some(1),
+            answered_by: 1,
+            ..wire::DescribeClusterReply::default()
+        }
+    }
+}
+
+fn numbers(settings: &[wire::TopicSetting]) -> impl Iterator<Item = (String, u64)> {
+    settings.iter().filter_map(|setting| match setting.value {
+        Some(wire::topic_setting::Value::Number(number)) => Some((setting.key.clone(), number)),
+        _ => None,
+    })
+}
+
+fn settings(topic: &FakeTopic) -> Vec<wire::TopicSetting> {
+    let setting = |(key, value): (&String, &u64)| wire::TopicSetting {
+        key: key.clone(),
+        value: Some(wire::topic_setting::Value::Number(*value)),
+    };
+    topic.settings.iter().map(setting).collect()
+}
+
+fn refusal(reason: Reason, text: &str, facts: &[(&str, &str)]) -> Status {
+    let facts = facts.iter();
+    let facts: HashMap<String, String> = facts
+        .map(|(name, fact)| ((*name).to_owned(), (*fact).to_owned()))
+        .collect();
+    let details = ErrorDetails::with_error_info(reason.as_str(), Reason::DOMAIN, facts);
+    let code = Code::from(reason.status() as i32);
+    Status::with_error_details(code, text, details)
+}

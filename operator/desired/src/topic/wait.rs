@@ -1,0 +1,207 @@
+//! What keeps a LogTopic from being ready: a reason of its conditions and a sentence.
+
+use std::fmt;
+
+use lograft_crds::conditions::topic::TopicReason;
+
+use crate::consent::{ClusterKey, ConsentRefusal};
+
+/// Something that a LogTopic waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The spec is invalid.
+    InvalidSpec {
+        /// Cause.
+        why: String,
+    },
+    /// The LogCluster does not exist.
+    ClusterNotFound(ClusterKey),
+    /// The operator does not watch the namespace of the LogCluster.
+    NotWatched(ClusterKey),
+    /// The LogCluster does not consent.
+    NotAllowed(ConsentRefusal),
+    /// The LogCluster is being deleted.
+    ClusterDeleting(ClusterKey),
+    /// The LogCluster is paused.
+    ClusterPaused(ClusterKey),
+    /// The LogCluster has no nodes with a cluster yet.
+    ClusterNotBootstrapped(ClusterKey),
+    /// No node gives an answer that can be used.
+    ClusterUnreachable {
+        /// The LogCluster.
+        cluster: ClusterKey,
+        /// Cause.
+        why: String,
+    },
+    /// Another LogTopic owns the topic.
+    OwnedByAnother {
+        /// Name of the topic.
+        topic: String,
+        /// Namespace and name of its owner.
+        owner: String,
+    },
+    /// The topic exists and is not owned.
+    TopicExists {
+        /// Name of the topic.
+        topic: String,
+    },
+    /// Another topic has the name now.
+    TopicReplaced {
+        /// Name of the topic.
+        topic: String,
+        /// ID of the topic that the LogTopic had.
+        former_id: u64,
+        /// ID of the topic that has the name.
+        id: u64,
+    },
+    /// The cluster refuses a request.
+    Refused {
+        /// Its error, with the action that it is about.
+        why: String,
+    },
+    /// A creation is requested.
+    Creating {
+        /// Name of the topic.
+        topic: String,
+    },
+    /// A change is requested.
+    Changing {
+        /// Name of the topic.
+        topic: String,
+    },
+    /// A deletion is requested.
+    Deleting {
+        /// Name of the topic.
+        topic: String,
+    },
+    /// The topic has more partitions than the spec.
+    CannotShrink {
+        /// Partitions in the spec.
+        wanted: u32,
+        /// Partitions of the topic.
+        found: u32,
+    },
+    /// The topic has another replication factor than the spec.
+    ReplicationFactorFixed {
+        /// Replication factor in the spec.
+        wanted: u32,
+        /// Replication factor of the topic.
+        found: u32,
+    },
+    /// Partitions have no leader.
+    NoLeader {
+        /// Their number.
+        leaderless: u32,
+        /// Number of all partitions.
+        partitions: u32,
+    },
+    /// The deletion of the topic waits for something else.
+    Deletion(Box<Wait>),
+}
+
+impl Wait {
+    /// The reason of the condition `Ready` and in `status.blocked`.
+    pub fn reason(&self) -> TopicReason {
+        match self {
+            Self::InvalidSpec { .. } => TopicReason::InvalidSpec,
+            Self::ClusterNotFound(_) => TopicReason::ClusterNotFound,
+            Self::NotWatched(_) => TopicReason::NamespaceNotWatched,
+            Self::NotAllowed(_) => TopicReason::NamespaceNotAllowed,
+            Self::ClusterDeleting(_) => TopicReason::ClusterDeleting,
+            Self::ClusterPaused(_) => TopicReason::ClusterPaused,
+            Self::ClusterNotBootstrapped(_) => TopicReason::ClusterNotBootstrapped,
+            Self::ClusterUnreachable { .. } => TopicReason::ClusterUnreachable,
+            Self::OwnedByAnother { .. } => TopicReason::OwnedByAnother,
+            Self::TopicExists { .. } => TopicReason::TopicExists,
+            Self::TopicReplaced { .. } => TopicReason::TopicReplaced,
+            Self::Refused { .. } => TopicReason::Refused,
+            Self::Creating { .. } => TopicReason::Creating,
+            Self::Changing { .. } => TopicReason::Changing,
+            Self::Deleting { .. } => TopicReason::Deleting,
+            Self::CannotShrink { .. } => TopicReason::CannotShrink,
+            Self::ReplicationFactorFixed { .. } => TopicReason::ReplicationFactorFixed,
+            Self::NoLeader { .. } => TopicReason::NoLeader,
+            Self::Deletion(wait) => wait.reason(),
+        }
+    }
+
+    /// Whether it may end without a change of the LogTopic, so that it is looked at again soon.
+    pub(super) fn may_end_soon(&self) -> bool {
+        match self {
+            Self::ClusterUnreachable { .. }
+            | Self::Creating { .. }
+            | Self::Changing { .. }
+            | Self::Deleting { .. }
+            | Self::NoLeader { .. } => true,
+            Self::Deletion(wait) => wait.may_end_soon(),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidSpec { why } | Self::Refused { why } => f.write_str(why),
+            Self::ClusterNotFound(cluster) => write!(f, "LogCluster {cluster} does not exist"),
+            Self::NotWatched(cluster) => write!(
+                f,
+                "the operator does not watch namespace {}; add it to watchNamespaces of the chart",
+                cluster.namespace
+            ),
+            Self::NotAllowed(refusal) => refusal.fmt(f),
+            Self::ClusterDeleting(cluster) => write!(f, "LogCluster {cluster} is being deleted"),
+            Self::ClusterPaused(cluster) => {
+                write!(
+                    f,
+                    "LogCluster {cluster} is paused; set its spec.paused to false"
+                )
+            }
+            Self::ClusterNotBootstrapped(cluster) => {
+                write!(f, "LogCluster {cluster} has not been bootstrapped yet")
+            }
+            Self::ClusterUnreachable { cluster, why } => {
+                write!(f, "no usable answer from LogCluster {cluster}: {why}")
+            }
+            Self::OwnedByAnother { topic, owner } => write!(
+                f,
+                "topic {topic} belongs to LogTopic {owner}; delete one of the two LogTopics"
+            ),
+            Self::TopicExists { topic } => write!(
+                f,
+                "topic {topic} exists, and this LogTopic has not created it; set spec.adopt to \
+                 true to take it over, or choose another name"
+            ),
+            Self::TopicReplaced {
+                topic,
+                former_id,
+                id,
+            } => write!(
+                f,
+                "topic {topic} (ID {former_id}) was deleted and created again by somebody else (ID \
+                 {id}); set spec.adopt to true to take it over"
+            ),
+            Self::Creating { topic } => write!(f, "creating topic {topic}"),
+            Self::Changing { topic } => write!(f, "changing topic {topic}"),
+            Self::Deleting { topic } => write!(f, "deleting topic {topic}"),
+            Self::CannotShrink { wanted, found } => write!(
+                f,
+                "the topic has {found} partitions, and partitions cannot be removed: raise \
+                 spec.partitions from {wanted} to {found}"
+            ),
+            Self::ReplicationFactorFixed { wanted, found } => write!(
+                f,
+                "the topic has the replication factor {found}, which cannot be changed: remove \
+                 spec.replicationFactor ({wanted}), or create another LogTopic"
+            ),
+            Self::NoLeader {
+                leaderless,
+                partitions,
+            } => write!(
+                f,
+                "{leaderless} of {partitions} partition(s) have no leader"
+            ),
+            Self::Deletion(wait) => write!(f, "the topic is not deleted yet: {wait}"),
+        }
+    }
+}
