@@ -96,6 +96,10 @@ pub const TOLERATIONS_MAX_COUNT: usize = 32;
 pub const POLICY_PEERS_MAX_COUNT: usize = 64;
 /// Maximum number of superusers.
 pub const SUPER_USERS_MAX_COUNT: usize = 64;
+/// Maximum length of the name of a user or of its namespace, bytes; the bound of the data plane.
+pub const USER_NAME_MAX_BYTES: usize = 253;
+/// Maximum length of a user as text, `user/<namespace>/<name>`, bytes.
+pub const USER_TEXT_MAX_BYTES: usize = 5 + 2 * USER_NAME_MAX_BYTES + 1;
 /// Maximum length of a name, address or image given by a user, bytes.
 pub const TEXT_MAX_BYTES: usize = 512;
 

@@ -20,8 +20,8 @@ use crate::limits::{REPLICAS_DEFAULT_COUNT, REPLICAS_MAX_COUNT};
 use crate::rules;
 
 pub use access::{
-    AllowedNamespaces, Authorization, ExternalListener, ExternalType, InternalListener, Listeners,
-    NamespaceSelector, NetworkAccess,
+    AllowedNamespaces, Authorization, AuthorizationMode, ExternalListener, ExternalType,
+    InternalListener, Listeners, NamespaceSelector, NetworkAccess,
 };
 pub use discovery::{Discovery, GossipSpec, Seeds};
 pub use log::{LogDefaults, Retention};
@@ -29,8 +29,8 @@ pub use observability::{LogFormat, Observability};
 pub use pod::{Finalize, PodTemplate, Spread, Topology, Update};
 pub use rollout_status::RolloutStatus;
 pub use status::{
-    Blocked, BlockedReason, CaStatus, Endpoints, FeatureLevelStatus, FormerBlocked,
-    LogClusterStatus, MemberRole, MemberStatus, Note,
+    AuthorizationStatus, Blocked, BlockedReason, CaStatus, Endpoints, FeatureLevelStatus,
+    FormerBlocked, LogClusterStatus, MemberRole, MemberStatus, Note,
 };
 pub use storage::{AutoGrow, Storage};
 pub use tls::{IssuerRef, Tls, TlsMode};

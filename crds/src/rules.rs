@@ -175,6 +175,23 @@ pub const RETENTION: &[Rule] = &[rule_at(
     "spec.log.retention.size must be at least 1Mi: raise the size",
 )];
 
+/// Rules for `spec.authorization`.
+pub const AUTHORIZATION: &[Rule] = &[
+    rule_at(
+        ".mode",
+        "!self.enabled || !has(self.mode) || self.mode != 'off'",
+        "spec.authorization.mode must not be off while enabled is true: remove enabled, or choose \
+         another mode",
+    ),
+    rule_at(
+        ".superUsers",
+        "!has(self.superUsers) || self.superUsers.all(u, u.matches('^([A-Za-z0-9._-]{1,253}|\
+         user/[A-Za-z0-9._-]{1,253}(/[A-Za-z0-9._-]{1,253})?)$'))",
+        "spec.authorization.superUsers: each must be NAME, user/NAME or user/NAMESPACE/NAME, whose \
+         names are 1 to 253 letters, digits, '.', '_' and '-'; correct it",
+    ),
+];
+
 /// Rules for `spec.allowedNamespaces.selector`.
 pub const NAMESPACE_SELECTOR: &[Rule] = &[rule_at(
     ".matchLabels",

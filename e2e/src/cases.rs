@@ -7,6 +7,7 @@ macro_rules! delete {
     };
 }
 
+mod authorization;
 mod blocked;
 mod edits;
 mod life;
@@ -70,6 +71,8 @@ api_cases! {
     refusals::bad_clusters_are_refused_with_advice,
     refusals::identity_in_status_is_immutable,
     refusals::unsupported_fields_are_reported,
+    authorization::a_new_cluster_is_closed_and_a_change_restarts_nothing,
+    authorization::an_older_cluster_stays_open,
     life::a_new_cluster_gets_its_objects_and_is_then_quiet,
     life::deleted_objects_are_recreated,
     life::edited_objects_are_restored,

@@ -6,6 +6,7 @@
 )]
 
 mod always;
+mod authorization;
 mod bad_pods;
 mod contest;
 mod converge;
