@@ -33,6 +33,9 @@ pub const TOPIC_WAITING_SECONDS: u64 = 5;
 pub const TOPICS_FRESH_SECONDS: u64 = 20;
 /// The same while no node answers, and for a LogCluster that does not exist.
 pub const TOPICS_RETRY_SECONDS: u64 = 4;
+/// Time for which a reconcile waits for such a list that another one has requested, before it takes
+/// the last one.
+pub const TOPICS_WAIT_MAX_SECONDS: u64 = 1;
 /// Time without a use after which a cluster's list of topics is dropped.
 pub const TOPICS_UNUSED_SECONDS: u64 = 600;
 /// Nodes that are asked for the topics of a cluster before it counts as unreachable.

@@ -2,8 +2,8 @@
 //!
 //! A list counts for some seconds. Who needs a newer one, because what it is about to do cannot be
 //! undone, waits for one that was requested after a given time; all that wait share it. Everybody
-//! else takes the last one while a new one is requested: a cluster that does not answer holds up
-//! nobody.
+//! else takes the last one if a new one is not there within a second: a cluster that does not
+//! answer holds up nobody.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
-use lograft_crds::limits::{TOPICS_FRESH_SECONDS, TOPICS_RETRY_SECONDS, TOPICS_UNUSED_SECONDS};
+use lograft_crds::limits::{
+    TOPICS_FRESH_SECONDS, TOPICS_RETRY_SECONDS, TOPICS_UNUSED_SECONDS, TOPICS_WAIT_MAX_SECONDS,
+};
 use lograft_crds::log_cluster::MemberRole;
 use lograft_crds::names::ClusterNames;
 use lograft_crds::{LogCluster, LogClusterStatus};
@@ -21,10 +23,14 @@ use lograft_operator_desired::consent::ClusterKey;
 use lograft_operator_desired::topic::{
     FoundCluster, ObservedCluster, ObservedTopic, ObservedTopics,
 };
+use tokio::time::timeout;
 
 use crate::admin_client::{AdminClient, NodeError, TopicClient};
 use crate::error_text::error_text;
 use crate::metrics::TopicMetrics;
+
+/// Time for which a reconcile waits for a list that another one has requested.
+const WAIT: Duration = Duration::from_secs(TOPICS_WAIT_MAX_SECONDS);
 
 /// A LogCluster and its topics at one time.
 pub(crate) struct Snapshot {
@@ -46,6 +52,10 @@ enum Listing {
 }
 
 impl Snapshot {
+    fn is_listed(&self) -> bool {
+        matches!(self.topics, Listing::Listed(_))
+    }
+
     /// The topic with this name.
     pub(crate) fn topic(&self, name: &str) -> ObservedTopics {
         match &self.topics {
@@ -115,8 +125,8 @@ impl ClusterTopics {
         }
     }
 
-    /// A snapshot that counts, or the last one while another is taken. Fails if the API server does
-    /// not answer.
+    /// A snapshot that counts, or the last one if taking another takes longer. Fails if the API
+    /// server does not answer.
     pub(crate) async fn recent(&self, cluster: &ClusterKey) -> Result<Arc<Snapshot>, kube::Error> {
         let slot = self.slot(cluster);
         if let Some(fresh) = slot.fresh() {
@@ -124,8 +134,13 @@ impl ClusterTopics {
         }
         let taking = match (slot.taking.try_lock(), slot.last()) {
             (Ok(taking), _) => taking,
-            (Err(_), Some(last)) => return Ok(last),
             (Err(_), None) => slot.taking.lock().await,
+            (Err(_), Some(last)) if !last.is_listed() => return Ok(last),
+            // Nodes that answer do so within this time.
+            (Err(_), Some(last)) => match timeout(WAIT, slot.taking.lock()).await {
+                Ok(taking) => taking,
+                Err(_) => return Ok(last),
+            },
         };
         if let Some(fresh) = slot.fresh() {
             return Ok(fresh);
@@ -179,8 +194,7 @@ impl ClusterTopics {
             Some(found) => self.list(cluster, found).await?,
             None => (Listing::NotAsked, None),
         };
-        let is_listed = matches!(topics, Listing::Listed(_));
-        let seconds = if is_listed {
+        let seconds = if matches!(topics, Listing::Listed(_)) {
             TOPICS_FRESH_SECONDS
         } else {
             TOPICS_RETRY_SECONDS

@@ -160,8 +160,11 @@ pub(super) async fn a_topic_is_created_changed_and_kept_or_deleted(
 ) -> anyhow::Result<()> {
     let nodes = cluster(sandbox, operator).await?;
     let more = json!({
-        "topicName": "shop.Clicks", "partitions": 3, "retention": {"time": "24h"},
-        "config": {"maxBatchSize": "1Mi"}, "deletionPolicy": "Delete",
+        "topicName": "shop.Clicks", "partitions": 3, "deletionPolicy": "Delete",
+        "retention": {"size": "1Gi", "time": "24h"},
+        "config": {
+            "maxBatchSize": "1Mi", "timestampAfterMax": "5m", "timestampBeforeMax": "24h",
+        },
     });
     create(sandbox, "clicks", more).await?;
     let status = reason(sandbox, "clicks", "Serving").await?;
@@ -175,10 +178,16 @@ pub(super) async fn a_topic_is_created_changed_and_kept_or_deleted(
         "{status:#?}"
     );
     ensure!(status.bytes == Some(3 << 20), "{status:#?}");
-    ensure!(
-        found.settings.get("retention.ms") == Some(&86_400_000),
-        "{found:?}"
-    );
+    let wanted = [
+        ("batch.max.bytes", 1 << 20),
+        ("retention.bytes", 1 << 30),
+        ("retention.ms", 86_400_000),
+        ("timestamp.after.max.ms", 300_000),
+        ("timestamp.before.max.ms", 86_400_000),
+    ];
+    let settings = found.settings.iter();
+    let settings: Vec<(&str, u64)> = settings.map(|(key, it)| (key.as_str(), *it)).collect();
+    ensure!(settings == wanted, "{found:?}");
     ensure!(
         event(sandbox, "Created").await?.contains("shop.Clicks"),
         "event"

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lograft_client::{Reason, admin_wire as wire};
+use lograft_client::{Reason, TopicKey, admin_wire as wire};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -132,6 +132,7 @@ impl FakeCluster {
             let facts = [("field", "replication_factor"), ("bound", "1..=3")];
             return Err(refusal(Reason::InvalidReplicationFactor, &text, &facts));
         }
+        check(&request.settings)?;
         self.put(name, set(request.partitions, 1), factor);
         let retention = request.retention.unwrap_or_default();
         let bounds = [
@@ -151,6 +152,10 @@ impl FakeCluster {
     ) -> Result<wire::TopicDescription, Status> {
         let name = &request.name;
         self.described(name)?;
+        check(&request.settings)?;
+        for key in &request.reset_settings {
+            TopicKey::from_name(key).map_err(|error| invalid(&error.to_string()))?;
+        }
         self.change(name, |topic| {
             topic.partitions = request.partitions.unwrap_or(topic.partitions);
             for key in &request.reset_settings {
@@ -240,6 +245,25 @@ impl FakeCluster {
             ..wire::DescribeClusterReply::default()
         }
     }
+}
+
+/// Refuses settings that the data plane's table does not have, or whose values are out of bounds.
+fn check(settings: &[wire::TopicSetting]) -> Result<(), Status> {
+    for setting in settings {
+        let key = TopicKey::from_name(&setting.key).map_err(|error| invalid(&error.to_string()))?;
+        match setting.value {
+            Some(wire::topic_setting::Value::Number(number)) => {
+                key.check(number)
+                    .map_err(|error| invalid(&error.to_string()))?;
+            }
+            _ => return Err(invalid("a setting must be a number")),
+        }
+    }
+    Ok(())
+}
+
+fn invalid(text: &str) -> Status {
+    refusal(Reason::InvalidArgument, text, &[])
 }
 
 fn numbers(settings: &[wire::TopicSetting]) -> impl Iterator<Item = (String, u64)> {

@@ -12,7 +12,8 @@ mod refusals;
 mod update_status;
 mod watch;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
@@ -72,6 +73,8 @@ pub(crate) struct Topics {
     refusals: Refusals,
     /// The watched LogTopics of all scopes.
     stores: Mutex<Vec<Store<LogTopic>>>,
+    /// Namespaces that another release of the operator manages, and since when that is known.
+    conceded: Mutex<BTreeMap<String, Instant>>,
 }
 
 impl Topics {
@@ -84,6 +87,7 @@ impl Topics {
             labels: NamespaceLabels::new(client),
             refusals: Refusals::default(),
             stores: Mutex::default(),
+            conceded: Mutex::default(),
             reconciler,
         }
     }
@@ -91,6 +95,30 @@ impl Topics {
     fn stores(&self) -> Vec<Store<LogTopic>> {
         let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
         stores.clone()
+    }
+
+    /// Whether another release of the operator manages the namespace. That is asked once for all
+    /// LogTopics of the namespace.
+    async fn is_conceded(&self, namespace: &str) -> Result<bool, TopicError> {
+        let kept = Duration::from_secs(SCOPE_CONCEDED_SECONDS);
+        let since = self.conceded().get(namespace).copied();
+        if since.is_some_and(|since| since.elapsed() < kept) {
+            return Ok(true);
+        }
+        let claim = self.reconciler.scopes.claim(namespace).await;
+        let claim = claim.map_err(|source| TopicError::Claim(Box::new(source)))?;
+        let is_conceded = claim != Claim::Held;
+        let mut conceded = self.conceded();
+        if is_conceded {
+            conceded.insert(namespace.to_owned(), Instant::now());
+        } else {
+            conceded.remove(namespace);
+        }
+        Ok(is_conceded)
+    }
+
+    fn conceded(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
+        self.conceded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -181,6 +209,10 @@ async fn steps(cached: &LogTopic, topics: &Topics) -> Result<End, TopicError> {
         return Ok(End::Rest(first.action()));
     }
     let namespace = cached.metadata.namespace.as_deref().unwrap_or_default();
+    if topics.is_conceded(namespace).await? {
+        let pause = Duration::from_secs(SCOPE_CONCEDED_SECONDS);
+        return Ok(End::Rest(Action::requeue(pause)));
+    }
     let name = cached.metadata.name.as_deref().unwrap_or_default();
     let api: Api<LogTopic> = Api::namespaced(topics.reconciler.client.clone(), namespace);
     let found = api.get_opt(name).await;
@@ -192,13 +224,6 @@ async fn steps(cached: &LogTopic, topics: &Topics) -> Result<End, TopicError> {
         topics.refusals.clear(&key(cached));
         return Ok(End::Rest(Action::await_change()));
     };
-    let claim = topics.reconciler.scopes.claim(namespace).await;
-    let claim = claim.map_err(|source| TopicError::Claim(Box::new(source)))?;
-    // Another release of the operator manages the LogTopics of this namespace.
-    if let Claim::Conceded { .. } = claim {
-        let pause = Duration::from_secs(SCOPE_CONCEDED_SECONDS);
-        return Ok(End::Rest(Action::requeue(pause)));
-    }
     let mut decision = Decision::new(topics, &raw, observe::Look::Careful).await?;
     if decision.plan.needs_recent_list {
         let look = observe::Look::NewerThan(started);
