@@ -1,7 +1,8 @@
 //! The conditions of a LogCluster and all of their reasons in one table, and the same for a
-//! [LogTopic](topic). Clients wait for reasons, not for message texts.
+//! [LogTopic](topic) and a [LogUser](user). Clients wait for reasons, not for message texts.
 
 pub mod topic;
+pub mod user;
 
 /// Type of a LogCluster condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -256,6 +256,39 @@ pub const TOPIC_CONFIG: &[Rule] = &[rule_at(
     "spec.config.maxBatchSize must be between 1Ki and 2Mi: choose a size in this range",
 )];
 
+/// Rules for the LogUser as a whole.
+pub const USER_ROOT: &[Rule] = &[rule(
+    "has(self.spec.secretName) || size(self.metadata.name) <= 240",
+    "metadata.name must be at most 240 characters: the Secret is named after it; choose a shorter \
+     name, or set spec.secretName",
+)];
+
+/// Rules for the `spec` of a LogUser.
+pub const USER_SPEC: &[Rule] = &[
+    rule_at(
+        ".clusterRef",
+        "self.clusterRef == oldSelf.clusterRef",
+        "spec.clusterRef is immutable: revert it; for another cluster create a new LogUser",
+    ),
+    rule_at(
+        ".secretName",
+        "has(self.secretName) == has(oldSelf.secretName) && \
+         (!has(self.secretName) || self.secretName == oldSelf.secretName)",
+        "spec.secretName is immutable: revert it; for another Secret create a new LogUser",
+    ),
+    rule_at(
+        ".validity",
+        "!has(self.validity) || duration(self.validity) >= duration('1h')",
+        "spec.validity must be at least 1h: choose a longer time",
+    ),
+    rule_at(
+        ".renewBefore",
+        "!has(self.renewBefore) || !has(self.validity) || \
+         duration(self.renewBefore) < duration(self.validity)",
+        "spec.renewBefore must be below validity: lower it, or remove it for the default of a third",
+    ),
+];
+
 /// Rules for `status`.
 pub const STATUS: &[Rule] = &[
     rule_at(

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::{
     ALLOWED_NAMESPACES_MAX_COUNT, NAMESPACE_MAX_BYTES, POLICY_PEERS_MAX_COUNT,
-    SUPER_USERS_MAX_COUNT, USER_LABELS_MAX_COUNT, USER_TEXT_MAX_BYTES,
+    SUPER_USERS_MAX_COUNT, TOPIC_NAME_MAX_BYTES, USER_GRANT_PREFIXES_MAX_COUNT,
+    USER_LABELS_MAX_COUNT, USER_TEXT_MAX_BYTES,
 };
 use crate::rules;
 
@@ -81,6 +82,23 @@ pub struct AllowedNamespaces {
     /// Labels of namespaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<NamespaceSelector>,
+}
+
+/// Bounds of the rules that LogUsers of a namespace may have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserGrant {
+    /// Name of the namespace; `*` for all that have no entry.
+    #[schemars(length(min = 1, max = NAMESPACE_MAX_BYTES))]
+    pub namespace: String,
+    /// Prefixes of the names of topics and groups; `*` for all names. If empty, nothing.
+    #[serde(default)]
+    #[schemars(
+        length(max = USER_GRANT_PREFIXES_MAX_COUNT),
+        inner(length(min = 1, max = TOPIC_NAME_MAX_BYTES)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub prefixes: Vec<String>,
 }
 
 /// A selector of namespaces by the labels of their Namespace objects.

@@ -27,6 +27,7 @@ mod windows;
 
 pub use action::{Ask, Delete, Event, Grow, Identity, Mend, Stop};
 pub use authorization::ValidAuthorization;
+pub(crate) use authorization::super_users;
 pub use build::Desired;
 pub use contest::Contest;
 pub use gossip_keys::{

@@ -28,18 +28,10 @@ impl ValidAuthorization {
     pub(super) fn new(spec: &Authorization, status: Option<&LogClusterStatus>) -> Self {
         let default_mode = default_mode(status);
         let enabled = spec.enabled.then_some(AuthorizationMode::On);
-        let users = spec.super_users.iter();
-        let users = users.filter_map(|user| principal(user));
-        let mut super_users: Vec<String> = users.collect();
-        super_users.sort_unstable();
-        super_users.dedup();
-        if super_users.is_empty() {
-            super_users.push(format!("user/{FIRST_USER}"));
-        }
         Self {
             default_mode,
             mode: spec.mode.or(enabled).unwrap_or(default_mode),
-            super_users,
+            super_users: super_users(spec),
         }
     }
 
@@ -64,6 +56,19 @@ impl ValidAuthorization {
             mode: finalized.map(effective),
         }
     }
+}
+
+/// The super users as principals: those of the spec that are users, else the first user.
+pub(crate) fn super_users(spec: &Authorization) -> Vec<String> {
+    let users = spec.super_users.iter();
+    let users = users.filter_map(|user| principal(user));
+    let mut super_users: Vec<String> = users.collect();
+    super_users.sort_unstable();
+    super_users.dedup();
+    if super_users.is_empty() {
+        super_users.push(format!("user/{FIRST_USER}"));
+    }
+    super_users
 }
 
 /// A cluster with an ID and without a stored mode was created before there was one.

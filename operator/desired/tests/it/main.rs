@@ -22,6 +22,7 @@ mod scale;
 mod topic;
 mod topic_world;
 mod turn;
+mod user;
 mod versions;
 mod worlds;
 
