@@ -108,9 +108,9 @@ pub struct LogClusterSpec {
     pub allowed_namespaces: Option<AllowedNamespaces>,
     /// Bounds of the rules of LogUsers by their namespace; each namespace once, `*` for those
     /// without an entry. Without an entry a namespace may grant topics and groups whose names start
-    /// with its own name and a dot, and the LogCluster's own namespace all topics and groups. The cluster's
-    /// own namespace may also grant `describe` and `alter` of the cluster. `admin` and super users
-    /// cannot be granted.
+    /// with its own name and a dot, and the LogCluster's own namespace all topics and groups. The
+    /// cluster's own namespace may also grant `describe` and `alter` of the cluster. `admin` and
+    /// super users cannot be granted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = USER_GRANTS_MAX_COUNT),
