@@ -1,7 +1,8 @@
 //! The conditions of a LogCluster and all of their reasons in one table, and the same for a
-//! [LogTopic](topic). Clients wait for reasons, not for message texts.
+//! [LogTopic](topic) and a [LogUser](user). Clients wait for reasons, not for message texts.
 
 pub mod topic;
+pub mod user;
 
 /// Type of a LogCluster condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +75,7 @@ pub enum Reason {
     DowngradeRefused,
     Finalizing,
     NotFinalized,
+    AuthorizationNotEffective,
     Whole,
     NotCreated,
     SingleReplica,
@@ -145,6 +147,7 @@ pub const TABLE: &[Row] = rows! { ConditionType Reason
     Progressing false Terminal DowngradeRefused "The requested version is below the running one; allow it or change the spec";
     Progressing true Transient Finalizing "The new version runs; its feature level is not finalized yet";
     Progressing false Terminal NotFinalized "The upgrade waits for `lograft cluster finalize`";
+    Progressing false Terminal AuthorizationNotEffective "Authorization has no effect before feature level 2 is finalized";
     Degraded false Transient Whole "Nothing is lost or at risk";
     Degraded false Transient NotCreated "The cluster is being created; no node has been asked yet";
     Degraded false Transient SingleReplica "Nothing is lost, but some records exist on one node only";

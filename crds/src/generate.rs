@@ -4,7 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiext
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use crate::{LogCluster, LogTopic};
+use crate::{LogCluster, LogTopic, LogUser};
 
 /// First line of each generated file.
 const HEAD: &str = "# Generated from crds/src by crdgen: change the types, not this file.\n";
@@ -27,17 +27,20 @@ pub enum Definition {
     LogCluster,
     /// LogTopic.
     LogTopic,
+    /// LogUser.
+    LogUser,
 }
 
 impl Definition {
     /// All definitions.
-    pub const ALL: [Self; 2] = [Self::LogCluster, Self::LogTopic];
+    pub const ALL: [Self; 3] = [Self::LogCluster, Self::LogTopic, Self::LogUser];
 
     /// The plural name of the kind: the name of its file without the ending.
     pub const fn plural(self) -> &'static str {
         match self {
             Self::LogCluster => "logclusters",
             Self::LogTopic => "logtopics",
+            Self::LogUser => "logusers",
         }
     }
 
@@ -49,6 +52,7 @@ impl Definition {
         let derived = match self {
             Self::LogCluster => LogCluster::crd(),
             Self::LogTopic => LogTopic::crd(),
+            Self::LogUser => LogUser::crd(),
         };
         let mut value = serde_json::to_value(derived).map_err(GenerateError::Json)?;
         drop_nullable(&mut value);

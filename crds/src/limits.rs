@@ -99,6 +99,34 @@ pub const TOLERATIONS_MAX_COUNT: usize = 32;
 pub const POLICY_PEERS_MAX_COUNT: usize = 64;
 /// Maximum number of superusers.
 pub const SUPER_USERS_MAX_COUNT: usize = 64;
+/// Maximum length of the name of a user or of its namespace, bytes; the bound of the data plane.
+pub const USER_NAME_MAX_BYTES: usize = 253;
+/// Maximum length of the name of a Secret, bytes; the bound of Kubernetes.
+pub const SECRET_NAME_MAX_BYTES: usize = 253;
+/// Maximum number of rules of a LogUser.
+pub const USER_RULES_MAX_COUNT: usize = 64;
+/// Maximum number of operations of a rule: all that there are.
+pub const USER_RULE_OPERATIONS_MAX_COUNT: usize = 6;
+/// Maximum length of the resource of a rule, bytes: a kind, a name and `*`.
+pub const USER_RESOURCE_MAX_BYTES: usize = 6 + TOPIC_NAME_MAX_BYTES + 1;
+/// Maximum number of changes of rules in one request; the bound of the data plane.
+pub const USER_CHANGES_MAX_COUNT: usize = 1000;
+/// Rules in one page of the list; the bound of the data plane.
+pub const USER_RULES_PAGE_COUNT: u32 = 1000;
+/// Maximum number of pages of rules that are read: more than the data plane can have.
+pub const USER_RULES_PAGES_MAX_COUNT: usize = 20;
+/// Maximum number of namespaces in `spec.userGrants` of a LogCluster.
+pub const USER_GRANTS_MAX_COUNT: usize = 64;
+/// Maximum number of prefixes of a namespace in `spec.userGrants`.
+pub const USER_GRANT_PREFIXES_MAX_COUNT: usize = 16;
+/// Minimum lifetime of a LogUser's certificate.
+pub const USER_VALIDITY_MIN_SECONDS: i64 = 3600;
+/// Interval between reconciles of a LogUser.
+pub const USER_REQUEUE_SECONDS: u64 = 60;
+/// Number of LogUsers that are reconciled at the same time.
+pub const USER_RECONCILES_MAX_COUNT: u16 = 4;
+/// Maximum length of a user as text, `user/<namespace>/<name>`, bytes.
+pub const USER_TEXT_MAX_BYTES: usize = 5 + 2 * USER_NAME_MAX_BYTES + 1;
 /// Maximum length of a name, address or image given by a user, bytes.
 pub const TEXT_MAX_BYTES: usize = 512;
 

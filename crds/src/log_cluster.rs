@@ -16,12 +16,12 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{REPLICAS_DEFAULT_COUNT, REPLICAS_MAX_COUNT};
+use crate::limits::{REPLICAS_DEFAULT_COUNT, REPLICAS_MAX_COUNT, USER_GRANTS_MAX_COUNT};
 use crate::rules;
 
 pub use access::{
-    AllowedNamespaces, Authorization, ExternalListener, ExternalType, InternalListener, Listeners,
-    NamespaceSelector, NetworkAccess,
+    AllowedNamespaces, Authorization, AuthorizationMode, ExternalListener, ExternalType,
+    InternalListener, Listeners, NamespaceSelector, NetworkAccess, UserGrant,
 };
 pub use discovery::{Discovery, GossipSpec, Seeds};
 pub use log::{LogDefaults, Retention};
@@ -29,8 +29,8 @@ pub use observability::{LogFormat, Observability};
 pub use pod::{Finalize, PodTemplate, Spread, Topology, Update};
 pub use rollout_status::RolloutStatus;
 pub use status::{
-    Blocked, BlockedReason, CaStatus, Endpoints, FeatureLevelStatus, FormerBlocked,
-    LogClusterStatus, MemberRole, MemberStatus, Note,
+    AuthorizationStatus, Blocked, BlockedReason, CaStatus, Endpoints, FeatureLevelStatus,
+    FormerBlocked, LogClusterStatus, MemberRole, MemberStatus, Note,
 };
 pub use storage::{AutoGrow, Storage};
 pub use tls::{IssuerRef, Tls, TlsMode};
@@ -102,10 +102,21 @@ pub struct LogClusterSpec {
     /// Authorization of users.
     #[serde(default)]
     pub authorization: Authorization,
-    /// Other namespaces whose LogTopics may name this cluster. Those of its own namespace always
-    /// may.
+    /// Other namespaces whose LogTopics and LogUsers may name this cluster. Those of its own
+    /// namespace always may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
+    /// Bounds of the rules of LogUsers by their namespace; each namespace once, `*` for those
+    /// without an entry. Without an entry a namespace may grant topics and groups whose names start
+    /// with its own name and a dot, and the LogCluster's own namespace all topics and groups. The
+    /// cluster's own namespace may also grant `describe` and `alter` of the cluster. `admin` and
+    /// super users cannot be granted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = USER_GRANTS_MAX_COUNT),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["namespace"])
+    )]
+    pub user_grants: Vec<UserGrant>,
     /// Network access to the nodes.
     #[serde(default)]
     pub network_policy: NetworkAccess,
@@ -146,6 +157,7 @@ impl Default for LogClusterSpec {
             tls: Tls::default(),
             authorization: Authorization::default(),
             allowed_namespaces: None,
+            user_grants: Vec::new(),
             network_policy: NetworkAccess::default(),
             listeners: Listeners::default(),
             discovery: Discovery::default(),

@@ -14,6 +14,10 @@ pub const OPERATOR: &str = "lograft-operator";
 
 /// Finalizer of a LogTopic whose topic is deleted with it.
 pub const TOPIC_FINALIZER: &str = "lograft.io/topic";
+/// Finalizer of a LogUser: it is revoked before it is gone.
+pub const USER_FINALIZER: &str = "lograft.io/user";
+/// Ending of the name of a LogUser's Secret.
+pub const USER_SECRET_ENDING: &str = "-lograft-user";
 /// Lease in each namespace with LogClusters or LogTopics: its holder is the release of the operator
 /// that manages them.
 pub const SCOPE_LEASE: &str = "lograft-logclusters";

@@ -175,6 +175,23 @@ pub const RETENTION: &[Rule] = &[rule_at(
     "spec.log.retention.size must be at least 1Mi: raise the size",
 )];
 
+/// Rules for `spec.authorization`.
+pub const AUTHORIZATION: &[Rule] = &[
+    rule_at(
+        ".mode",
+        "!self.enabled || !has(self.mode) || self.mode != 'off'",
+        "spec.authorization.mode must not be off while enabled is true: remove enabled, or choose \
+         another mode",
+    ),
+    rule_at(
+        ".superUsers",
+        "!has(self.superUsers) || self.superUsers.all(u, u.matches('^([A-Za-z0-9._-]{1,253}|\
+         user/[A-Za-z0-9._-]{1,253}(/[A-Za-z0-9._-]{1,253})?)$'))",
+        "spec.authorization.superUsers: each must be NAME, user/NAME or user/NAMESPACE/NAME, whose \
+         names are 1 to 253 letters, digits, '.', '_' and '-'; correct it",
+    ),
+];
+
 /// Rules for `spec.allowedNamespaces.selector`.
 pub const NAMESPACE_SELECTOR: &[Rule] = &[rule_at(
     ".matchLabels",
@@ -238,6 +255,39 @@ pub const TOPIC_CONFIG: &[Rule] = &[rule_at(
      quantity(self.maxBatchSize).compareTo(quantity('2Mi')) <= 0)",
     "spec.config.maxBatchSize must be between 1Ki and 2Mi: choose a size in this range",
 )];
+
+/// Rules for the LogUser as a whole.
+pub const USER_ROOT: &[Rule] = &[rule(
+    "has(self.spec.secretName) || size(self.metadata.name) <= 240",
+    "metadata.name must be at most 240 characters: the Secret is named after it; choose a shorter \
+     name, or set spec.secretName",
+)];
+
+/// Rules for the `spec` of a LogUser.
+pub const USER_SPEC: &[Rule] = &[
+    rule_at(
+        ".clusterRef",
+        "self.clusterRef == oldSelf.clusterRef",
+        "spec.clusterRef is immutable: revert it; for another cluster create a new LogUser",
+    ),
+    rule_at(
+        ".secretName",
+        "has(self.secretName) == has(oldSelf.secretName) && \
+         (!has(self.secretName) || self.secretName == oldSelf.secretName)",
+        "spec.secretName is immutable: revert it; for another Secret create a new LogUser",
+    ),
+    rule_at(
+        ".validity",
+        "!has(self.validity) || duration(self.validity) >= duration('1h')",
+        "spec.validity must be at least 1h: choose a longer time",
+    ),
+    rule_at(
+        ".renewBefore",
+        "!has(self.renewBefore) || !has(self.validity) || \
+         duration(self.renewBefore) < duration(self.validity)",
+        "spec.renewBefore must be below validity: lower it, or remove it for the default of a third",
+    ),
+];
 
 /// Rules for `status`.
 pub const STATUS: &[Rule] = &[

@@ -7,6 +7,7 @@ macro_rules! delete {
     };
 }
 
+mod authorization;
 mod blocked;
 mod edits;
 mod life;
@@ -20,6 +21,9 @@ mod said;
 mod topic_waits;
 mod topics;
 mod topics_many;
+mod user_waits;
+mod users;
+mod users_many;
 mod versions;
 
 use std::pin::Pin;
@@ -81,6 +85,8 @@ api_cases! {
     refusals::bad_clusters_are_refused_with_advice,
     refusals::identity_in_status_is_immutable,
     refusals::unsupported_fields_are_reported,
+    authorization::a_new_cluster_is_closed_and_a_change_restarts_nothing,
+    authorization::an_older_cluster_stays_open,
     life::a_new_cluster_gets_its_objects_and_is_then_quiet,
     life::deleted_objects_are_recreated,
     life::edited_objects_are_restored,
@@ -115,6 +121,13 @@ api_cases! {
     topic_waits::topics_of_another_namespace_need_consent,
     topic_waits::a_deleted_topic_waits_for_its_cluster_but_not_for_one_that_is_gone,
     topics_many::a_thousand_topics_settle_and_are_quiet,
+    users::a_user_gets_a_certificate_and_rules_and_is_revoked_when_deleted,
+    users::a_suspended_user_has_a_way_back,
+    users::certificates_follow_the_ca_and_the_key_algorithm,
+    user_waits::users_name_the_state_of_their_cluster,
+    user_waits::names_and_grants_that_are_not_allowed_are_refused,
+    user_waits::users_of_another_namespace_need_consent,
+    users_many::two_hundred_users_settle_and_are_quiet,
     many::a_hundred_clusters_settle,
     processes::processes_find_each_other_by_endpoints_alone
         needs crate::node_processes::lacks_processes,

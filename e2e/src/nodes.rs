@@ -2,6 +2,8 @@
 //! operator is started with its address in place of all nodes (`--dial`); the name of the node that
 //! it asks for says which cluster and certificate are meant.
 
+mod access;
+mod rules;
 mod service;
 mod topics;
 
@@ -12,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
+use lograft_client::admin_wire::access_service_server::AccessServiceServer;
 use lograft_client::admin_wire::admin_service_server::AdminServiceServer;
 use lograft_crds::LogCluster;
 use lograft_crds::names::ClusterNames;
@@ -140,9 +143,12 @@ async fn serve(stream: TcpStream, served: ServedNodes) {
         return;
     };
     let (inner, mut outer) = tokio::io::duplex(BUFFER_BYTES);
+    let access = AccessServiceServer::from_arc(Arc::clone(&node.cluster));
     let service = AdminServiceServer::from_arc(node.cluster);
     let incoming = tokio_stream::once(Ok::<_, std::io::Error>(inner));
-    let router = tonic::transport::Server::builder().add_service(service);
+    let router = tonic::transport::Server::builder()
+        .add_service(service)
+        .add_service(access);
     let serving = router.serve_with_incoming(incoming);
     // An error of either means that the operator has closed the connection.
     let copied = tokio::io::copy_bidirectional(&mut stream, &mut outer);

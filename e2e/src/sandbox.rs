@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Pos
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 use lograft_crds::names::{LABEL_MANAGED_BY, LABEL_NAME, OPERATOR};
-use lograft_crds::{LogCluster, LogClusterStatus, LogTopic};
+use lograft_crds::{LogCluster, LogClusterStatus, LogTopic, LogUser};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -53,7 +53,8 @@ pub(crate) async fn connect() -> anyhow::Result<Client> {
 /// Applies `crds/generated`, and waits until the API server accepts its objects.
 pub(crate) async fn install_crds(client: &Client) -> anyhow::Result<()> {
     install_crd::<LogCluster>(client).await?;
-    install_crd::<LogTopic>(client).await
+    install_crd::<LogTopic>(client).await?;
+    install_crd::<LogUser>(client).await
 }
 
 async fn install_crd<K>(client: &Client) -> anyhow::Result<()>
@@ -299,6 +300,11 @@ impl Sandbox {
             // A case may have a thousand.
             for topic in topics.items.into_iter().take(5) {
                 text += &serde_yaml::to_string(&topic.status).unwrap_or_default();
+            }
+        }
+        if let Ok(users) = self.api::<LogUser>().list(&ListParams::default()).await {
+            for user in users.items.into_iter().take(5) {
+                text += &serde_yaml::to_string(&user.status).unwrap_or_default();
             }
         }
         if let Ok(events) = self.api::<Event>().list(&ListParams::default()).await {

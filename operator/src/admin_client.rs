@@ -1,5 +1,6 @@
 //! Client of the nodes' admin service over mTLS. All waits are bounded.
 
+mod access;
 mod convert;
 mod topics;
 
@@ -87,6 +88,7 @@ pub(crate) enum NodeError {
     },
 }
 
+pub(crate) use access::AccessList;
 pub(crate) use topics::TopicClient;
 
 /// Client for the nodes of one cluster.
@@ -255,6 +257,11 @@ impl AdminClient {
     }
 
     async fn client(&self, host: &str) -> Result<AdminServiceClient<Channel>, NodeError> {
+        let client = AdminServiceClient::new(self.channel(host).await?);
+        Ok(client.max_decoding_message_size(NODE_ANSWER_MAX_BYTES))
+    }
+
+    async fn channel(&self, host: &str) -> Result<Channel, NodeError> {
         let failed = |source| NodeError::Connect {
             host: host.to_owned(),
             source,
@@ -266,12 +273,10 @@ impl AdminClient {
         let tls = TlsConnector::from(Arc::clone(&self.tls));
         let dialed = self.dialed;
         let connect = tower::service_fn(move |uri: Uri| dial(tls.clone(), uri, dialed));
-        let channel = endpoint
+        endpoint
             .connect_with_connector(connect)
             .await
-            .map_err(failed)?;
-        let client = AdminServiceClient::new(channel);
-        Ok(client.max_decoding_message_size(NODE_ANSWER_MAX_BYTES))
+            .map_err(failed)
     }
 }
 

@@ -1,4 +1,5 @@
-//! The topics of each LogCluster, listed once for all of its LogTopics.
+//! The topics of each LogCluster, listed once for all of its LogTopics, and the facts that its
+//! LogUsers depend on, read at the same time if there are any.
 //!
 //! A list counts for some seconds. Who needs a newer one, because what it is about to do cannot be
 //! undone, waits for one that was requested after a given time; all that wait share it. Everybody
@@ -19,6 +20,7 @@ use lograft_crds::limits::{
 use lograft_crds::log_cluster::MemberRole;
 use lograft_crds::names::ClusterNames;
 use lograft_crds::{LogCluster, LogClusterStatus};
+use lograft_operator_desired::cluster::FeatureLevel;
 use lograft_operator_desired::consent::ClusterKey;
 use lograft_operator_desired::topic::{
     FoundCluster, ObservedCluster, ObservedTopic, ObservedTopics,
@@ -26,6 +28,7 @@ use lograft_operator_desired::topic::{
 use tokio::time::timeout;
 
 use crate::admin_client::{AdminClient, NodeError, TopicClient};
+use crate::cluster_users::{self, ClusterUsers};
 use crate::error_text::error_text;
 use crate::metrics::TopicMetrics;
 
@@ -42,6 +45,8 @@ pub(crate) struct Snapshot {
     topics: Listing,
     /// Connection to the node that gave the list.
     pub(crate) client: Option<TopicClient>,
+    /// The facts that LogUsers depend on; none if no LogUser names the cluster.
+    users: Option<ClusterUsers>,
 }
 
 /// The topics of a snapshot.
@@ -52,6 +57,11 @@ enum Listing {
 }
 
 impl Snapshot {
+    /// The facts that LogUsers depend on, if they were read.
+    pub(crate) fn users(&self) -> Option<&ClusterUsers> {
+        self.users.as_ref()
+    }
+
     fn is_listed(&self) -> bool {
         matches!(self.topics, Listing::Listed(_))
     }
@@ -77,11 +87,38 @@ impl Snapshot {
     }
 }
 
+/// The answer of a node to a list.
+struct Listed {
+    topics: Listing,
+    client: Option<TopicClient>,
+    finalized: FeatureLevel,
+}
+
+impl Listed {
+    fn not(topics: Listing) -> Self {
+        Self {
+            topics,
+            client: None,
+            finalized: FeatureLevel::default(),
+        }
+    }
+}
+
+/// Why there is no list; none if the nodes were not asked.
+fn why_not(topics: &Listing) -> Option<String> {
+    match topics {
+        Listing::Unreachable(why) => Some(why.clone()),
+        Listing::NotAsked | Listing::Listed(_) => None,
+    }
+}
+
 /// The last snapshot of a LogCluster.
 #[derive(Default)]
 struct Slot {
     last: Mutex<Option<Arc<Snapshot>>>,
     is_outdated: AtomicBool,
+    /// Whether a LogUser has named the cluster.
+    has_users: AtomicBool,
     /// Held while a snapshot is taken.
     taking: tokio::sync::Mutex<()>,
 }
@@ -164,6 +201,32 @@ impl ClusterTopics {
         self.take(cluster, &slot).await
     }
 
+    /// The same with everything that LogUsers depend on; the last snapshot may be without.
+    pub(crate) async fn recent_users(
+        &self,
+        cluster: &ClusterKey,
+    ) -> Result<Arc<Snapshot>, kube::Error> {
+        self.with_users(cluster);
+        self.recent(cluster).await
+    }
+
+    /// The same whose reads started after `earliest`.
+    pub(crate) async fn newer_users(
+        &self,
+        cluster: &ClusterKey,
+        earliest: Instant,
+    ) -> Result<Arc<Snapshot>, kube::Error> {
+        self.with_users(cluster);
+        self.newer_than(cluster, earliest).await
+    }
+
+    fn with_users(&self, cluster: &ClusterKey) {
+        let slot = self.slot(cluster);
+        if !slot.has_users.swap(true, Ordering::Relaxed) {
+            slot.is_outdated.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// The last snapshot of a LogCluster does not count any more: the LogCluster has changed.
     pub(crate) fn outdate(&self, cluster: &ClusterKey) {
         if let Some(slot) = lock(&self.slots).get(cluster) {
@@ -190,9 +253,20 @@ impl ClusterTopics {
         let started = Instant::now();
         slot.is_outdated.store(false, Ordering::Relaxed);
         let found = self.read(cluster).await?;
-        let (topics, client) = match &found {
+        let Listed {
+            topics,
+            client,
+            finalized,
+        } = match &found {
             Some(found) => self.list(cluster, found).await?,
-            None => (Listing::NotAsked, None),
+            None => Listed::not(Listing::NotAsked),
+        };
+        let users = if found.is_some() && slot.has_users.load(Ordering::Relaxed) {
+            self.calls.calls.with_label_values(&["list_access"]).inc();
+            let asked = client.as_ref().ok_or_else(|| why_not(&topics));
+            Some(cluster_users::read(&self.client, cluster, asked, finalized).await?)
+        } else {
+            None
         };
         let seconds = if matches!(topics, Listing::Listed(_)) {
             TOPICS_FRESH_SECONDS
@@ -209,6 +283,7 @@ impl ClusterTopics {
             },
             topics,
             client,
+            users,
         });
         *lock(&slot.last) = Some(Arc::clone(&snapshot));
         Ok(snapshot)
@@ -227,21 +302,17 @@ impl ClusterTopics {
         api.get_opt(&cluster.name).await
     }
 
-    async fn list(
-        &self,
-        key: &ClusterKey,
-        cluster: &LogCluster,
-    ) -> Result<(Listing, Option<TopicClient>), kube::Error> {
+    async fn list(&self, key: &ClusterKey, cluster: &LogCluster) -> Result<Listed, kube::Error> {
         let facts = FoundCluster::new(cluster);
         if !facts.may_be_asked() {
-            return Ok((Listing::NotAsked, None));
+            return Ok(Listed::not(Listing::NotAsked));
         }
         let names = ClusterNames(&key.name);
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         let secret = secrets.get_opt(&names.operator_tls()).await?;
         let Some(secret) = secret else {
             let why = "the operator has no certificate for it yet".to_owned();
-            return Ok((Listing::Unreachable(why), None));
+            return Ok(Listed::not(Listing::Unreachable(why)));
         };
         self.calls.calls.with_label_values(&["list"]).inc();
         let host_of = |pod: &str| {
@@ -257,14 +328,16 @@ impl ClusterTopics {
             Err(error) => Err(error),
         };
         Ok(match asked {
-            Ok((client, list)) if Some(&list.cluster_id) == facts.id.as_ref() => {
-                (Listing::Listed(Mutex::new(list.topics)), Some(client))
-            }
+            Ok((client, list)) if Some(&list.cluster_id) == facts.id.as_ref() => Listed {
+                topics: Listing::Listed(Mutex::new(list.topics)),
+                client: Some(client),
+                finalized: list.finalized,
+            },
             Ok((_, list)) => {
                 let why = format!("its nodes belong to cluster {}", list.cluster_id);
-                (Listing::Unreachable(why), None)
+                Listed::not(Listing::Unreachable(why))
             }
-            Err(error) => (Listing::Unreachable(node_error(&error)), None),
+            Err(error) => Listed::not(Listing::Unreachable(node_error(&error))),
         })
     }
 }

@@ -1,8 +1,9 @@
-//! The controllers: they watch LogClusters with their objects, and LogTopics, and reconcile those
-//! that changed.
+//! The controllers: they watch LogClusters with their objects, LogTopics and LogUsers, and
+//! reconcile those that changed.
 
 pub(crate) mod cluster;
 pub(crate) mod topic;
+pub(crate) mod user;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -36,6 +37,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::args::Args;
+use crate::cluster_topics::ClusterTopics;
 use crate::error_text::error_text;
 use crate::events::Publisher;
 use crate::fleet::Fleet;
@@ -45,6 +47,7 @@ use crate::metrics::Metrics;
 use crate::scope::Scopes;
 use cluster::{ReconcileError, Warned};
 use topic::Topics;
+use user::Users;
 
 /// Clients and counters that all reconciles share.
 pub(crate) struct Reconciler {
@@ -128,7 +131,14 @@ pub(crate) async fn run(
     namespaces: Vec<String>,
     stopped: watch::Receiver<bool>,
 ) {
-    let topics = Arc::new(Topics::new(Arc::clone(&reconciler), namespaces.clone()));
+    let clusters = Arc::new(ClusterTopics::new(
+        reconciler.client.clone(),
+        reconciler.dialed,
+        namespaces.clone(),
+        reconciler.metrics.topics.clone(),
+    ));
+    let users = Arc::new(Users::new(Arc::clone(&reconciler), Arc::clone(&clusters)));
+    let topics = Arc::new(Topics::new(Arc::clone(&reconciler), clusters));
     let scopes: Vec<Option<String>> = if namespaces.is_empty() {
         vec![None]
     } else {
@@ -151,7 +161,8 @@ pub(crate) async fn run(
         run_one(reconciler, namespace.as_deref(), stopped.clone())
     });
     let topics = topic::run(topics, &scopes, stopped.clone());
-    tokio::join!(join_all(controllers), topics);
+    let users = user::run(users, &scopes, stopped.clone());
+    tokio::join!(join_all(controllers), topics, users);
 }
 
 async fn run_one(

@@ -6,6 +6,7 @@
 mod admin_client;
 mod args;
 mod cluster_topics;
+mod cluster_users;
 mod controller;
 mod error_text;
 mod events;

@@ -23,6 +23,8 @@ pub(crate) struct Metrics {
     pub(crate) rollouts: IntGaugeVec,
     /// 1 while this operator is the leader.
     pub(crate) leads: IntGauge,
+    /// Reconciles of LogUsers by `outcome`: ok or failed.
+    pub(crate) user_reconciles: IntCounterVec,
     /// Those of LogTopics.
     pub(crate) topics: TopicMetrics,
 }
@@ -32,7 +34,8 @@ pub(crate) struct Metrics {
 pub(crate) struct TopicMetrics {
     /// Reconciles by `outcome`: rest (nothing was to be done), ok or failed.
     pub(crate) reconciles: IntCounterVec,
-    /// Calls of nodes by `call`: list, create, alter or delete.
+    /// Calls of nodes by `call`: list, create, alter or delete; those for LogUsers are
+    /// `list_access`, `change_rules` and `change_revocations`.
     pub(crate) calls: IntCounterVec,
 }
 
@@ -48,7 +51,7 @@ impl TopicMetrics {
         let calls = IntCounterVec::new(
             Opts::new(
                 "lograft_operator_topic_calls_total",
-                "Calls of nodes for LogTopics by call",
+                "Calls of nodes for LogTopics and LogUsers by call",
             ),
             &["call"],
         )?;
@@ -65,6 +68,13 @@ impl Metrics {
             Opts::new(
                 "lograft_operator_reconciles_total",
                 "Reconciles of LogClusters by outcome",
+            ),
+            &["outcome"],
+        )?;
+        let user_reconciles = IntCounterVec::new(
+            Opts::new(
+                "lograft_operator_user_reconciles_total",
+                "Reconciles of LogUsers by outcome",
             ),
             &["outcome"],
         )?;
@@ -103,6 +113,7 @@ impl Metrics {
             "1 while this operator is the leader, else 0",
         )?;
         registry.register(Box::new(reconciles.clone()))?;
+        registry.register(Box::new(user_reconciles.clone()))?;
         registry.register(Box::new(reconcile_seconds.clone()))?;
         registry.register(Box::new(writes.clone()))?;
         registry.register(Box::new(watch_errors.clone()))?;
@@ -111,6 +122,7 @@ impl Metrics {
         registry.register(Box::new(leads.clone()))?;
         Ok(Self {
             topics: TopicMetrics::new(&registry)?,
+            user_reconciles,
             registry,
             reconciles,
             reconcile_seconds,

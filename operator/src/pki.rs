@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use lograft_crds::limits::CERTIFICATE_BACKDATE_SECONDS;
+use lograft_crds::log_user::KeyAlgorithm;
 use lograft_operator_desired::cluster::{
     Leaf, ObservedCertificate, ObservedSecret, ROOTS_FIELD, SecretPlan, key_field,
 };
+use lograft_operator_desired::user::{ObservedAuthority, UserCertificate, UserLeaf};
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -22,6 +24,11 @@ use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certi
 
 /// Field of the CA's key in its Secret.
 const CA_KEY: &str = "ca.key";
+/// Fields of a client's certificate and of its key.
+const CERTIFICATE: &str = "tls.crt";
+const KEY: &str = "tls.key";
+/// Object identifier of Ed25519 keys.
+const ED25519: &str = "1.3.101.112";
 
 /// Why certificates could not be issued.
 #[derive(Debug, thiserror::Error)]
@@ -203,6 +210,84 @@ fn former_roots(bundle: Option<&ByteString>, wanted: &[String]) -> Vec<String> {
     parts.filter(is_wanted).collect()
 }
 
+/// The certificate of a user in its Secret, if its key is beside it, and the roots.
+pub(crate) fn observe_user(secret: &Secret) -> (Option<UserCertificate>, Vec<String>) {
+    let empty = BTreeMap::new();
+    let data = secret.data.as_ref().unwrap_or(&empty);
+    let roots = data.get(ROOTS_FIELD);
+    let roots = roots.map(|bundle| parse(&bundle.0)).unwrap_or_default();
+    let roots = roots.into_iter().map(|(root, _)| root.fingerprint);
+    (user_certificate(data), roots.collect())
+}
+
+fn user_certificate(data: &BTreeMap<String, ByteString>) -> Option<UserCertificate> {
+    let der = CertificateDer::pem_slice_iter(&data.get(CERTIFICATE)?.0).next()?;
+    let der = der.ok()?;
+    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+    let key = public_key(&data.get(KEY)?.0)?;
+    let described = describe(&certificate, &der);
+    let serial = certificate.raw_serial();
+    let first = serial.iter().position(|byte| *byte != 0);
+    let significant = first.and_then(|first| serial.get(first..)).unwrap_or(&[0]);
+    let algorithm = certificate.public_key().algorithm.algorithm.to_id_string();
+    (key == certificate.public_key().raw).then(|| UserCertificate {
+        serial: hex(significant),
+        not_before: described.not_before,
+        not_after: described.not_after,
+        issuer_key: described.issuer_key,
+        names: described.names,
+        is_ed25519: algorithm == ED25519,
+    })
+}
+
+/// The data of a user's Secret: a new certificate or the one of `live`, and the bundle. It fails if
+/// the CA cannot be read or a certificate cannot be created.
+pub(crate) fn user_data(
+    plan: &UserLeaf,
+    live: Option<&Secret>,
+    ca: &Secret,
+    bundle: &[u8],
+) -> Result<BTreeMap<String, ByteString>, PkiError> {
+    let old = live.and_then(|live| live.data.as_ref());
+    let kept = |field: &str| old.and_then(|old| old.get(field)).cloned();
+    let (certificate, key) = match (kept(CERTIFICATE), kept(KEY)) {
+        (Some(certificate), Some(key)) if !plan.issues => (certificate, key),
+        _ => {
+            let leaf = Leaf {
+                field: CERTIFICATE.to_owned(),
+                name: plan.name.clone(),
+                uri: plan.uri.clone(),
+                hosts: Vec::new(),
+            };
+            let times = (plan.not_before, plan.not_after);
+            let (certificate, key) = Ca::of(ca)?.sign(&leaf, times, plan.algorithm)?;
+            (
+                ByteString(certificate.into_bytes()),
+                ByteString(key.into_bytes()),
+            )
+        }
+    };
+    let data = [
+        (CERTIFICATE, certificate),
+        (KEY, key),
+        (ROOTS_FIELD, ByteString(bundle.to_vec())),
+    ];
+    Ok(data.map(|(field, text)| (field.to_owned(), text)).into())
+}
+
+/// The CA of a cluster, and the bundle that its first user has.
+pub(crate) fn authority(ca: &Secret, first_user: &Secret) -> Option<ObservedAuthority> {
+    let ca = observe(ca).certificates.remove(ROOTS_FIELD)?;
+    let observed = observe(first_user);
+    let leaf = observed.certificates.get(CERTIFICATE)?;
+    let roots = observed.roots.iter().map(|root| root.fingerprint.clone());
+    Some(ObservedAuthority {
+        is_settled: leaf.issuer_key == ca.own_key,
+        key: ca.own_key,
+        roots: roots.collect(),
+    })
+}
+
 /// A CA with its key.
 struct Ca {
     pem: String,
@@ -230,6 +315,16 @@ impl Ca {
     }
 
     fn issue(&self, leaf: &Leaf, now: i64, life: i64) -> Result<(String, String), PkiError> {
+        let times = (now - CERTIFICATE_BACKDATE_SECONDS, now + life);
+        self.sign(leaf, times, KeyAlgorithm::EcdsaP256)
+    }
+
+    fn sign(
+        &self,
+        leaf: &Leaf,
+        (not_before, not_after): (i64, i64),
+        algorithm: KeyAlgorithm,
+    ) -> Result<(String, String), PkiError> {
         let failed = |source| PkiError::Issue {
             name: leaf.name.clone(),
             source,
@@ -251,10 +346,14 @@ impl Ca {
                 .push(ExtendedKeyUsagePurpose::ServerAuth);
         }
         params.use_authority_key_identifier_extension = true;
-        params.not_before = time(now - CERTIFICATE_BACKDATE_SECONDS)?;
+        params.not_before = time(not_before)?;
         // Nobody trusts a certificate after the end of its CA.
-        params.not_after = time((now + life).min(self.not_after))?;
-        let key = KeyPair::generate().map_err(failed)?;
+        params.not_after = time(not_after.min(self.not_after))?;
+        let algorithm = match algorithm {
+            KeyAlgorithm::EcdsaP256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+            KeyAlgorithm::Ed25519 => &rcgen::PKCS_ED25519,
+        };
+        let key = KeyPair::generate_for(algorithm).map_err(failed)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
         Ok((certificate.pem(), key.serialize_pem()))
     }

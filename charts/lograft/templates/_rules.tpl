@@ -1,25 +1,26 @@
-{{/* Permissions of the operator in a namespace whose LogClusters and LogTopics it manages, and no others. Server-side
+{{/* Permissions of the operator in a namespace whose LogClusters, LogTopics and LogUsers it manages, and no others. Server-side
      apply needs create and patch; objects owned by a LogCluster are deleted by the API server. */}}
 {{- define "lograft.rules" -}}
 - apiGroups: [lograft.io]
   resources: [logclusters]
   verbs: [get, list, watch]
-# Patched for the finalizer of a LogTopic whose topic is deleted with it.
+# Patched for the finalizer of a LogTopic whose topic is deleted with it, and of a LogUser, which is
+# revoked before it is gone.
 - apiGroups: [lograft.io]
-  resources: [logtopics]
+  resources: [logtopics, logusers]
   verbs: [get, list, watch, patch]
 - apiGroups: [lograft.io]
-  resources: [logclusters/status, logtopics/status]
+  resources: [logclusters/status, logtopics/status, logusers/status]
   verbs: [patch]
 # The labels of the namespace, by which a LogCluster may allow its LogTopics. A Role permits to read
 # its own namespace, and no other.
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get]
-# Required by some API servers (OwnerReferencesPermissionEnforcement): deletion of the LogCluster
-# waits for the objects that it owns.
+# Required by some API servers (OwnerReferencesPermissionEnforcement): deletion of the LogCluster or
+# LogUser waits for the objects that it owns.
 - apiGroups: [lograft.io]
-  resources: [logclusters/finalizers]
+  resources: [logclusters/finalizers, logusers/finalizers]
   verbs: [update]
 - apiGroups: [""]
   resources: [services, secrets, serviceaccounts]

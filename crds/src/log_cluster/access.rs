@@ -8,25 +8,62 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::{
     ALLOWED_NAMESPACES_MAX_COUNT, NAMESPACE_MAX_BYTES, POLICY_PEERS_MAX_COUNT,
-    SUPER_USERS_MAX_COUNT, USER_LABELS_MAX_COUNT,
+    SUPER_USERS_MAX_COUNT, TOPIC_NAME_MAX_BYTES, USER_GRANT_PREFIXES_MAX_COUNT,
+    USER_LABELS_MAX_COUNT, USER_TEXT_MAX_BYTES,
 };
 use crate::rules;
 
-/// Authorization of users.
+/// Authorization of users. Rules of the cluster (`lograft acl`) say who may do what. Nodes follow a
+/// change within seconds, without a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = rules::AUTHORIZATION))]
 pub struct Authorization {
-    /// If true, users may do only what their rules allow. If false, every certificate issued by the
-    /// cluster's CA may do everything.
+    /// Use `mode` instead. `enabled: true` without a mode means `on`; if a mode is set, the mode
+    /// counts.
     pub enabled: bool,
-    /// Names of users who may do everything.
+    /// `off`: every certificate issued by the cluster's CA may do everything. `report-only`: the
+    /// same, and nodes log and count what the rules refuse. `on`: users may do only what rules
+    /// allow. Put `on` and `off` in quotes: without them YAML reads a boolean. Default: `on` for
+    /// clusters that were created by an operator with this field, `off` for older ones
+    /// (`status.authorization.defaultMode`). No mode has an effect before feature level 2 is
+    /// finalized.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<AuthorizationMode>,
+    /// Users who may do everything, whatever the rules say: `NAME` or `user/NAME`, and
+    /// `user/NAMESPACE/NAME` for users of another namespace. If empty, the user `admin`, whose
+    /// certificate the operator issues with the cluster.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = SUPER_USERS_MAX_COUNT),
-        inner(length(min = 1, max = 253)),
+        inner(length(min = 1, max = USER_TEXT_MAX_BYTES)),
         extend("x-kubernetes-list-type" = "set")
     )]
     pub super_users: Vec<String>,
+}
+
+/// Whether authorization rules decide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuthorizationMode {
+    /// Users may do everything.
+    #[default]
+    Off,
+    /// Users may do everything; operations that the rules refuse are counted and logged.
+    ReportOnly,
+    /// The rules decide.
+    On,
+}
+
+impl AuthorizationMode {
+    /// The name in the spec and in the configuration of a node.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::ReportOnly => "report-only",
+            Self::On => "on",
+        }
+    }
 }
 
 /// Namespaces whose objects may name a LogCluster of another namespace: those with one of the
@@ -45,6 +82,23 @@ pub struct AllowedNamespaces {
     /// Labels of namespaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<NamespaceSelector>,
+}
+
+/// Bounds of the rules that LogUsers of a namespace may have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserGrant {
+    /// Name of the namespace; `*` for all that have no entry.
+    #[schemars(length(min = 1, max = NAMESPACE_MAX_BYTES))]
+    pub namespace: String,
+    /// Prefixes of the names of topics and groups; `*` for all names. If empty, nothing.
+    #[serde(default)]
+    #[schemars(
+        length(max = USER_GRANT_PREFIXES_MAX_COUNT),
+        inner(length(min = 1, max = TOPIC_NAME_MAX_BYTES)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub prefixes: Vec<String>,
 }
 
 /// A selector of namespaces by the labels of their Namespace objects.

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::RolloutStatus;
+use super::{AuthorizationMode, RolloutStatus};
 use crate::limits::{
     BLOCKED_MAX_COUNT, BLOCKED_MESSAGE_MAX_BYTES, BLOCKED_ON_MAX_BYTES, BLOCKED_REASON_MAX_BYTES,
     BLOCKED_SUBJECT_MAX_BYTES, NOTES_MAX_COUNT, REPLICAS_MAX_COUNT, SOURCES_MAX_COUNT,
@@ -98,6 +98,9 @@ pub struct LogClusterStatus {
     /// Feature level of the cluster; absent before a node has reported it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feature_level: Option<FeatureLevelStatus>,
+    /// Authorization as it is; absent from an operator that did not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<AuthorizationStatus>,
     /// Number of pods.
     #[schemars(range(min = 0))]
     pub replicas: i32,
@@ -258,6 +261,8 @@ blocked_reasons! {
     NodeDecommissioning,
     /// All nodes support a feature level that is not finalized.
     UpgradeNotFinalized,
+    /// Authorization is requested, and the feature level that it needs is not finalized.
+    AuthorizationNotEffective,
 }
 
 /// Feature level of the cluster: commands, formats and settings of a level are used only once it
@@ -281,6 +286,19 @@ pub struct FeatureLevelStatus {
     /// Start of the time after which the available level is finalized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stable_since: Option<Time>,
+}
+
+/// Authorization as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AuthorizationStatus {
+    /// Mode without `spec.authorization.mode`. It is chosen once, before the cluster has an ID:
+    /// `on`, or `off` for clusters that are older than this field.
+    pub default_mode: AuthorizationMode,
+    /// Mode that has an effect: `off` before feature level 2 is finalized. Absent before a node has
+    /// reported the level.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<AuthorizationMode>,
 }
 
 /// A node of the cluster.

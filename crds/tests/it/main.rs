@@ -11,6 +11,7 @@ mod rules;
 mod samples;
 mod schema;
 mod topic;
+mod user;
 
 use kube::core::cel::Validator;
 use lograft_crds::generate::Definition;

@@ -2,8 +2,8 @@
 
 use lograft_crds::LogCluster;
 use lograft_crds::rules::{
-    DISCOVERY, LOG, NAMESPACE_SELECTOR, POD_TEMPLATE, RETENTION, ROOT, Rule, SPEC, STATUS, STORAGE,
-    TLS,
+    AUTHORIZATION, DISCOVERY, LOG, NAMESPACE_SELECTOR, POD_TEMPLATE, RETENTION, ROOT, Rule, SPEC,
+    STATUS, STORAGE, TLS,
 };
 use serde_json::{Value, json};
 
@@ -98,6 +98,20 @@ fn breaking() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
 /// The same for the rules about who finds and who may use the cluster.
 fn breaking_access() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
     vec![
+        (
+            AUTHORIZATION[0],
+            vec![(
+                "/spec/authorization",
+                json!({"enabled": true, "mode": "off"}),
+            )],
+        ),
+        (
+            AUTHORIZATION[1],
+            vec![(
+                "/spec/authorization",
+                json!({"enabled": false, "superUsers": ["root", "user/a", "user/shop/a", "a/b"]}),
+            )],
+        ),
         (
             DISCOVERY[0],
             vec![
@@ -205,6 +219,7 @@ fn each_rule_stands_in_the_schema_and_has_a_case() {
         (".spec.podTemplate", POD_TEMPLATE),
         (".spec.discovery", DISCOVERY),
         (".spec.tls", TLS),
+        (".spec.authorization", AUTHORIZATION),
         (".spec.allowedNamespaces.selector", NAMESPACE_SELECTOR),
         (".spec.log", LOG),
         (".spec.log.retention", RETENTION),

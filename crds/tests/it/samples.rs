@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use lograft_crds::generate::Definition;
-use lograft_crds::{LogCluster, LogTopic};
+use lograft_crds::{LogCluster, LogTopic, LogUser};
 use serde_json::Value;
 
 use crate::{refusals_of, root_of, walk};
@@ -23,7 +23,10 @@ fn samples() -> BTreeMap<String, String> {
 fn filled(text: &str) -> (Definition, Value) {
     let sample: Value = serde_yaml::from_str(text).unwrap();
     let filled = |value: serde_json::Result<Value>| value.unwrap();
-    if sample["kind"] == "LogTopic" {
+    if sample["kind"] == "LogUser" {
+        let user: LogUser = serde_json::from_value(sample).unwrap();
+        (Definition::LogUser, filled(serde_json::to_value(user)))
+    } else if sample["kind"] == "LogTopic" {
         let topic: LogTopic = serde_json::from_value(sample).unwrap();
         (Definition::LogTopic, filled(serde_json::to_value(topic)))
     } else {
@@ -36,7 +39,7 @@ fn filled(text: &str) -> (Definition, Value) {
 }
 
 #[test]
-fn there_are_four() {
+fn there_are_five() {
     let names: Vec<String> = samples().into_keys().collect();
     assert_eq!(
         names,
@@ -44,7 +47,8 @@ fn there_are_four() {
             "development.yaml",
             "minimal.yaml",
             "production.yaml",
-            "topic.yaml"
+            "topic.yaml",
+            "user.yaml"
         ]
     );
     assert_eq!(samples()["minimal.yaml"].lines().count(), 5);

@@ -102,7 +102,7 @@ pub(super) async fn unsupported_fields_are_reported(
     _: &mut Operator,
 ) -> anyhow::Result<()> {
     sandbox
-        .create(json!({"authorization": {"enabled": true}}))
+        .create(json!({"observability": {"serviceMonitor": true}}))
         .await?;
     let status = sandbox
         .status("a refusal", |status| !status.conditions.is_empty())
@@ -113,14 +113,14 @@ pub(super) async fn unsupported_fields_are_reported(
         "{ready:?}"
     );
     let text = status.blocked_on.unwrap_or_default();
-    ensure!(text.contains("spec.authorization.enabled"), "{text}");
+    ensure!(text.contains("spec.observability.serviceMonitor"), "{text}");
     ensure!(
         sandbox.objects("uid").await?.len() == 1,
         "objects were created despite the refusal"
     );
     // After a correction the operator continues.
     sandbox
-        .change(json!({"authorization": {"enabled": false}}))
+        .change(json!({"observability": {"serviceMonitor": false}}))
         .await?;
     sandbox
         .status("an id", |status| status.cluster_id.is_some())

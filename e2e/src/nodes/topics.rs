@@ -7,6 +7,8 @@ use lograft_client::{Reason, TopicKey, admin_wire as wire};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use super::rules::Access;
+
 /// Replicas of a partition whose topic says nothing.
 const FACTOR_DEFAULT: u32 = 3;
 /// Number of nodes.
@@ -38,6 +40,9 @@ struct State {
     topics: BTreeMap<String, FakeTopic>,
     next_id: u64,
     mood: Mood,
+    access: Access,
+    /// The finalized feature level.
+    level: u32,
     calls: BTreeMap<&'static str, usize>,
 }
 
@@ -55,6 +60,8 @@ impl FakeCluster {
                 topics: BTreeMap::new(),
                 next_id: 1,
                 mood: Mood::Normal,
+                access: Access::default(),
+                level: 2,
                 calls: BTreeMap::new(),
             }),
         }
@@ -70,6 +77,18 @@ impl FakeCluster {
 
     pub(crate) fn set_mood(&self, mood: Mood) {
         self.lock().mood = mood;
+    }
+
+    pub(super) fn with_access<T>(&self, with: impl FnOnce(&mut Access) -> T) -> T {
+        with(&mut self.lock().access)
+    }
+
+    pub(super) fn level(&self) -> u32 {
+        self.lock().level
+    }
+
+    pub(crate) fn set_level(&self, level: u32) {
+        self.lock().level = level;
     }
 
     /// Number of calls with this name.
@@ -242,6 +261,7 @@ impl FakeCluster {
             partitions,
             meta_leader_node: Some(1),
             answered_by: 1,
+            finalized_level: self.level(),
             ..wire::DescribeClusterReply::default()
         }
     }
@@ -281,7 +301,7 @@ fn settings(topic: &FakeTopic) -> Vec<wire::TopicSetting> {
     topic.settings.iter().map(setting).collect()
 }
 
-fn refusal(reason: Reason, text: &str, facts: &[(&str, &str)]) -> Status {
+pub(super) fn refusal(reason: Reason, text: &str, facts: &[(&str, &str)]) -> Status {
     let facts = facts.iter();
     let facts: HashMap<String, String> = facts
         .map(|(name, fact)| ((*name).to_owned(), (*fact).to_owned()))

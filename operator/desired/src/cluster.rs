@@ -3,6 +3,7 @@
 //! [`status::next`] the status after the step was carried out.
 
 mod action;
+mod authorization;
 pub mod build;
 mod contest;
 mod contests;
@@ -25,6 +26,8 @@ mod wait;
 mod windows;
 
 pub use action::{Ask, Delete, Event, Grow, Identity, Mend, Stop};
+pub use authorization::ValidAuthorization;
+pub(crate) use authorization::super_users;
 pub use build::Desired;
 pub use contest::Contest;
 pub use gossip_keys::{

@@ -1,6 +1,7 @@
 //! The operator's decisions as pure functions. [`cluster`] holds those for a LogCluster: from the
 //! object and an observation of the cluster to the desired objects, the next step and the status.
-//! [`topic`] holds those for a LogTopic. [`consent`] says whether an object may name a LogCluster.
+//! [`topic`] holds those for a LogTopic, [`user`] those for a LogUser. [`consent`] says whether an
+//! object may name a LogCluster.
 //!
 //! Architecture invariant: nothing here reads a clock, a file, the network or a random source, and
 //! no map has an iteration order that differs between runs. The same arguments give the same bytes.
@@ -17,6 +18,7 @@ mod settings;
 mod text;
 mod time;
 pub mod topic;
+pub mod user;
 mod validation;
 mod version;
 

@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use lograft_crds::limits::{
-    NODE_ANSWER_MAX_SECONDS, TOPIC_BYTES_PARTITIONS_MAX_COUNT, TOPIC_LEADERS_WAIT_MS,
-    TOPIC_NODES_ASKED_MAX_COUNT,
+    NODE_ANSWER_MAX_BYTES, NODE_ANSWER_MAX_SECONDS, TOPIC_BYTES_PARTITIONS_MAX_COUNT,
+    TOPIC_LEADERS_WAIT_MS, TOPIC_NODES_ASKED_MAX_COUNT,
 };
+use lograft_operator_desired::cluster::FeatureLevel;
 use lograft_operator_desired::topic::{
     Failure, NewTopic, ObservedTopic, Outcome, Request, SettingKey, TopicChange,
 };
@@ -33,12 +34,15 @@ pub(crate) struct TopicList {
     pub(crate) cluster_id: String,
     /// The topics by name.
     pub(crate) topics: BTreeMap<String, ObservedTopic>,
+    /// The finalized feature level.
+    pub(crate) finalized: FeatureLevel,
 }
 
 /// A connection to the leader of a cluster's metadata group.
 #[derive(Clone)]
 pub(crate) struct TopicClient {
-    host: String,
+    pub(super) host: String,
+    pub(super) channel: Channel,
     client: AdminServiceClient<Channel>,
 }
 
@@ -93,7 +97,9 @@ impl AdminClient {
 
     async fn survey(&self, host: &str) -> Result<Survey, NodeError> {
         bounded(host, NODE_ANSWER_MAX_SECONDS, async {
-            let mut client = self.client(host).await?;
+            let channel = self.channel(host).await?;
+            let client = AdminServiceClient::new(channel.clone());
+            let mut client = client.max_decoding_message_size(NODE_ANSWER_MAX_BYTES);
             let list = client.list_topics(proto::ListTopicsRequest {}).await;
             let list = list.map_err(|status| rejected(host, status))?.into_inner();
             let counts = list.topics.iter().map(|topic| u64::from(topic.partitions));
@@ -106,6 +112,7 @@ impl AdminClient {
             Ok(Survey {
                 node: TopicClient {
                     host: host.to_owned(),
+                    channel,
                     client,
                 },
                 list,
@@ -279,6 +286,7 @@ fn list(topics: &proto::ListTopicsReply, cluster: &proto::DescribeClusterReply) 
     TopicList {
         cluster_id: cluster.cluster_id.clone(),
         topics,
+        finalized: FeatureLevel(cluster.finalized_level),
     }
 }
 
@@ -342,7 +350,7 @@ fn failure(request: &Request, error: &NodeError) -> Failure {
 }
 
 /// Whether a call with this code has changed nothing and would be refused again.
-fn is_refusal(code: Code) -> bool {
+pub(super) fn is_refusal(code: Code) -> bool {
     matches!(
         code,
         Code::InvalidArgument
@@ -358,7 +366,7 @@ fn is_refusal(code: Code) -> bool {
 }
 
 /// The sentence of an error with its reason, and the field and bound that it names.
-fn refusal_text(status: &Status) -> String {
+pub(super) fn refusal_text(status: &Status) -> String {
     let mut text = status.message().to_owned();
     let Some(info) = status
         .get_details_error_info()

@@ -68,7 +68,7 @@ pub(crate) enum TopicError {
 /// Everything that the reconciles of LogTopics share.
 pub(crate) struct Topics {
     reconciler: Arc<Reconciler>,
-    clusters: ClusterTopics,
+    clusters: Arc<ClusterTopics>,
     labels: NamespaceLabels,
     refusals: Refusals,
     /// The watched LogTopics of all scopes.
@@ -78,12 +78,10 @@ pub(crate) struct Topics {
 }
 
 impl Topics {
-    /// `watched` are the namespaces that the operator watches; empty for all.
-    pub(crate) fn new(reconciler: Arc<Reconciler>, watched: Vec<String>) -> Self {
+    pub(crate) fn new(reconciler: Arc<Reconciler>, clusters: Arc<ClusterTopics>) -> Self {
         let client: Client = reconciler.client.clone();
-        let metrics = reconciler.metrics.topics.clone();
         Self {
-            clusters: ClusterTopics::new(client.clone(), reconciler.dialed, watched, metrics),
+            clusters,
             labels: NamespaceLabels::new(client),
             refusals: Refusals::default(),
             stores: Mutex::default(),

@@ -4,7 +4,8 @@ use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 
 use super::*;
 
@@ -136,4 +137,56 @@ fn kept_certificates_and_former_roots_stay_beside_the_new_root() {
     )
     .unwrap();
     assert!(!is_trusted(&dropped, HOST, NOW + DAY));
+}
+
+/// Whether a node that trusts the roots in a user's Secret accepts its certificate.
+fn is_accepted(data: &BTreeMap<String, ByteString>, at: i64) -> bool {
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(&data[ROOTS_FIELD].0) {
+        roots.add(root.unwrap()).unwrap();
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+    let leaf = CertificateDer::from_pem_slice(&data[CERTIFICATE].0).unwrap();
+    let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(at.try_into().unwrap()));
+    let result = verifier.build().unwrap().verify_client_cert(&leaf, &[], at);
+    result.is_ok()
+}
+
+#[test]
+fn certificates_of_users_are_accepted_and_read_with_each_algorithm() {
+    let ca = ca();
+    let bundle = ca.data.as_ref().unwrap()[ROOTS_FIELD].0.clone();
+    for algorithm in [KeyAlgorithm::EcdsaP256, KeyAlgorithm::Ed25519] {
+        let mut leaf = UserLeaf {
+            issues: true,
+            name: "user/orders".to_owned(),
+            uri: "spiffe://lograft.io/ns/logs/cluster/events/user/orders".to_owned(),
+            algorithm,
+            not_before: NOW,
+            not_after: NOW + DAY,
+        };
+        let data = user_data(&leaf, None, &ca, &bundle).unwrap();
+        assert!(is_accepted(&data, NOW) && !is_accepted(&data, NOW - 1));
+        assert!(!is_accepted(&data, NOW + DAY + 1));
+        // A key of the algorithm can be used for TLS.
+        let key = PrivateKeyDer::from_pem_slice(&data[KEY].0).unwrap();
+        aws_lc_rs::sign::any_supported_type(&key).unwrap();
+        let secret = Secret {
+            data: Some(data.clone()),
+            ..Secret::default()
+        };
+        let (found, roots) = observe_user(&secret);
+        let found = found.unwrap();
+        assert_eq!(found.is_ed25519, algorithm == KeyAlgorithm::Ed25519);
+        assert_eq!((found.not_before, found.not_after), (NOW, NOW + DAY));
+        assert!(found.names.iter().eq([&leaf.uri]));
+        assert!(!found.serial.starts_with("00") && found.serial.len().is_multiple_of(2));
+        assert_eq!(roots, [observe(&ca).roots[0].fingerprint.clone()]);
+        // With another bundle alone the certificate stays.
+        leaf.issues = false;
+        let after = user_data(&leaf, Some(&secret), &ca, b"other").unwrap();
+        assert_eq!(after[CERTIFICATE], data[CERTIFICATE]);
+        assert_eq!(after[ROOTS_FIELD].0, b"other");
+    }
 }

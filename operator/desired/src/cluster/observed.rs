@@ -12,7 +12,7 @@ use crate::ObjectKey;
 use crate::cluster::contest::Contest;
 use crate::cluster::gossip_keys::ObservedGossipKeys;
 use crate::cluster::validate::ValidCluster;
-use crate::cluster::view::ClusterView;
+use crate::cluster::view::{ClusterView, FeatureLevel};
 use crate::cluster::wait::Intervention;
 
 /// One snapshot of a cluster.
@@ -203,6 +203,12 @@ impl Observed {
         others
             .find(|(at, pod)| is_lost(**at, pod))
             .map(|(at, _)| *at)
+    }
+
+    /// The finalized feature level as far as it is known: it never decreases.
+    pub(crate) fn finalized_level(&self, cluster: &ValidCluster) -> Option<FeatureLevel> {
+        let reported = self.view.as_ref().map(|view| view.finalized_level);
+        reported.max(cluster.finalized_level)
     }
 
     /// Zone of the pod with this ordinal, once it has a host; until then that of its last host: its

@@ -6,7 +6,7 @@ use lograft_crds::limits::{
     OBSTACLE_LOOK_AFTER_SECONDS, REQUEUE_FILLING_SECONDS, REQUEUE_QUIET_SECONDS,
     REQUEUE_WAITING_SECONDS,
 };
-use lograft_crds::log_cluster::{BlockedReason, RolloutStatus};
+use lograft_crds::log_cluster::{AuthorizationMode, BlockedReason, RolloutStatus};
 use serde_json::Value;
 
 use crate::cluster::action::{Action, Ask, Delete, Event, Grow, Identity, Mend, Stop};
@@ -32,7 +32,8 @@ use crate::fleet::{Held, Member};
 use crate::{ObjectKey, ObjectRef, Settings};
 
 /// Waits during which nothing changes at once.
-const WAITS_AT_REST: [BlockedReason; 2] = [
+const WAITS_AT_REST: [BlockedReason; 3] = [
+    BlockedReason::AuthorizationNotEffective,
     BlockedReason::UpgradeNotFinalized,
     BlockedReason::RolloutHeld,
 ];
@@ -86,6 +87,8 @@ pub struct Plan {
     pub image: String,
     /// Version for a spec that names none, for status; empty if there is no choice.
     pub default_version: String,
+    /// Authorization mode of a spec without one, stored with the cluster ID.
+    pub default_authorization: AuthorizationMode,
     /// Rollouts, for status.
     pub rollout: Option<RolloutStatus>,
     /// Number of pods in the desired StatefulSet.
@@ -171,6 +174,7 @@ pub fn plan(proposal: Proposal<'_>, held: Option<&Held>) -> Result<Plan, PlanErr
         // A version that waits can be taken back: it is not the accepted one yet.
         image: unless(is_held, chosen.image),
         default_version: unless(is_held, chosen.default_version),
+        default_authorization: cluster.authorization.default_mode,
         rollout: Some(turn.status(is_held)),
         ..Plan::default()
     };
@@ -206,6 +210,8 @@ pub fn plan(proposal: Proposal<'_>, held: Option<&Held>) -> Result<Plan, PlanErr
     });
     plan.add(lane);
     plan.stable_nodes = stable_nodes;
+    let finalized = observed.finalized_level(cluster);
+    plan.waits.extend(cluster.authorization.wait(finalized));
     let turn_check = is_held.then(|| turn.next_check(observed.now_unix_seconds));
     let checks = [secrets_check, contests_check, due, turn_check];
     let next_check = checks.into_iter().flatten().min();
@@ -378,6 +384,7 @@ impl Plan {
             contests: _,
             image: _,
             default_version: _,
+            default_authorization: _,
             rollout: _,
             pods: _,
             requeue_seconds: _,

@@ -103,13 +103,7 @@ pub fn next(
         bootstrapped,
         conditions,
         members: members::members(cluster, observed, plan.pods, &old.members),
-        endpoints: Some(Endpoints {
-            internal: format!(
-                "{}.{}.svc:{PORT_CLIENT}",
-                names.client_service(),
-                cluster.namespace
-            ),
-        }),
+        endpoints: Some(endpoints(names, &cluster.namespace)),
         ca: ca(names, observed),
         blocked_on: blocked::sentence(&blocked),
         blocked,
@@ -125,10 +119,22 @@ pub fn next(
         version: members::version(observed).or(old.version),
         rollout: plan.rollout.clone().or(old.rollout),
         feature_level: feature_level::next(old.feature_level.as_ref(), observed, plan),
+        authorization: Some(
+            cluster
+                .authorization
+                .status(observed.finalized_level(cluster)),
+        ),
         replicas: i32::try_from(observed.pods.len()).unwrap_or(i32::MAX),
         ready_replicas: ready,
         ready_text: Some(format!("{ready}/{}", cluster.spec.replicas)),
         selector: Some(names.selector_text()),
+    }
+}
+
+fn endpoints(names: ClusterNames<'_>, namespace: &str) -> Endpoints {
+    let service = names.client_service();
+    Endpoints {
+        internal: format!("{service}.{namespace}.svc:{PORT_CLIENT}"),
     }
 }
 

@@ -14,6 +14,7 @@ use lograft_crds::log_cluster::{Seeds, TlsMode};
 use lograft_crds::names::{ANNOTATION_RESTART_AT, ANNOTATION_ROTATE_GOSSIP_KEY, OWN_PREFIXES};
 use lograft_crds::{LogCluster, LogClusterSpec, LogClusterStatus};
 
+use crate::cluster::authorization::{self, ValidAuthorization};
 use crate::cluster::view::{FeatureLevel, StableNodes};
 use crate::cluster::windows::Window;
 use crate::text::hash_text;
@@ -50,13 +51,16 @@ pub struct ValidCluster {
     pub lowest_version: Option<String>,
     /// Finalized feature level in the stored status, once a node has reported it.
     pub finalized_level: Option<FeatureLevel>,
+    /// Authorization of users.
+    pub authorization: ValidAuthorization,
     /// Since when all nodes run one version in good health, as in the stored status.
     pub stable_nodes: Option<StableNodes>,
     /// Number of members in the stored status.
     pub members_count: i32,
     /// Last known zones of the members in the stored status, by name.
     pub zones: BTreeMap<String, String>,
-    /// A field of the spec that is not supported. A bootstrapped cluster is reconciled without it.
+    /// A field of the spec that is not supported, or of authorization that is invalid. A
+    /// bootstrapped cluster is reconciled without it.
     pub unsupported: Option<ValidationError>,
     /// `spec.log.segmentSize` in bytes.
     pub segment_bytes: u64,
@@ -134,6 +138,7 @@ impl ValidCluster {
                 Some(first.to_owned())
             }),
             finalized_level: status.as_ref().and_then(finalized_level),
+            authorization: ValidAuthorization::new(&spec.authorization, status.as_ref()),
             stable_nodes: status.as_ref().and_then(stable_nodes),
             members_count: status.as_ref().map_or(0, |status| {
                 i32::try_from(status.members.len()).unwrap_or(i32::MAX)
@@ -350,12 +355,8 @@ fn check_pods(spec: &LogClusterSpec) -> Result<(), ValidationError> {
 }
 
 fn check_supported(spec: &LogClusterSpec) -> Result<(), ValidationError> {
+    authorization::check(spec)?;
     let requested = [
-        (
-            spec.authorization.enabled,
-            "spec.authorization.enabled",
-            "authorization",
-        ),
         (
             spec.listeners.external.is_some(),
             "spec.listeners.external",

@@ -10,6 +10,11 @@ use lograft_crds::log_cluster::MemberRole;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FeatureLevel(pub u32);
 
+impl FeatureLevel {
+    /// The level that brings authorization.
+    pub const AUTHORIZATION: Self = Self(2);
+}
+
 impl fmt::Display for FeatureLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "feature level {}", self.0)

@@ -5,7 +5,7 @@ mod sentence;
 pub(crate) use sentence::shortened;
 
 use lograft_crds::conditions::Reason;
-use lograft_crds::log_cluster::BlockedReason;
+use lograft_crds::log_cluster::{AuthorizationMode, BlockedReason};
 
 use crate::ObjectKey;
 use crate::cluster::outcome::{RefusedGrowth, StepFailure, UnpreparedStop};
@@ -118,6 +118,13 @@ pub enum Wait {
         version: String,
         /// `spec.update.finalizeAfterSeconds`.
         after_seconds: i64,
+    },
+    /// Authorization takes effect.
+    AuthorizationEffective {
+        /// The wanted mode.
+        mode: AuthorizationMode,
+        /// The level in use.
+        finalized: FeatureLevel,
     },
     /// Work that does not block.
     UnderWay(Progress),
@@ -326,6 +333,7 @@ impl Wait {
             Self::AnyAnswer { .. } => Reason::DataPlaneUnreachable,
             Self::Leader { .. } | Self::NodesReady { .. } => Reason::NodesNotReady,
             Self::LevelFinalized { .. } => Reason::Finalizing,
+            Self::AuthorizationEffective { .. } => Reason::AuthorizationNotEffective,
             Self::UnderWay(Progress::Starting) => {
                 return vec![Reason::Starting, Reason::NotCreated];
             }
@@ -361,6 +369,7 @@ impl Wait {
             Self::AnyAnswer { .. } => BlockedReason::DataPlaneUnreachable,
             Self::NodesReady { .. } => BlockedReason::NodesNotReady,
             Self::LevelFinalized { .. } => BlockedReason::UpgradeNotFinalized,
+            Self::AuthorizationEffective { .. } => BlockedReason::AuthorizationNotEffective,
             Self::UnderWay(_) => return None,
         };
         Some(reason)
@@ -392,6 +401,7 @@ impl Wait {
             | Self::AnyAnswer { .. }
             | Self::NodesReady { .. }
             | Self::LevelFinalized { .. }
+            | Self::AuthorizationEffective { .. }
             | Self::Turn(_)
             | Self::UnderWay(_) => None,
         }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use lograft_crds::LogCluster;
-use lograft_crds::log_cluster::{AllowedNamespaces, LogDefaults};
+use lograft_crds::log_cluster::{AllowedNamespaces, LogDefaults, UserGrant};
 
+use crate::cluster::super_users;
 use crate::topic::setting::SettingKey;
 
 /// All reads of a reconcile.
@@ -61,6 +62,12 @@ pub struct FoundCluster {
     pub is_deleting: bool,
     /// Other namespaces whose objects may name it.
     pub allowed: Option<AllowedNamespaces>,
+    /// Users who may do everything, as principals.
+    pub super_users: Vec<String>,
+    /// What LogUsers may grant.
+    pub user_grants: Vec<UserGrant>,
+    /// Lifetime of its certificates.
+    pub leaf_seconds: i64,
     /// Its defaults for new topics.
     pub defaults: BTreeMap<SettingKey, u64>,
 }
@@ -69,12 +76,16 @@ impl FoundCluster {
     /// The facts of a LogCluster.
     pub fn new(cluster: &LogCluster) -> Self {
         let status = cluster.status.as_ref();
+        let leaf = cluster.spec.tls.leaf_validity.seconds();
         let bootstrapped = status.filter(|status| status.bootstrapped);
         Self {
             id: bootstrapped.and_then(|status| status.cluster_id.clone()),
             is_paused: cluster.spec.paused,
             is_deleting: cluster.metadata.deletion_timestamp.is_some(),
             allowed: cluster.spec.allowed_namespaces.clone(),
+            super_users: super_users(&cluster.spec.authorization),
+            user_grants: cluster.spec.user_grants.clone(),
+            leaf_seconds: leaf.ok().and_then(|it| i64::try_from(it).ok()).unwrap_or(0),
             defaults: defaults(&cluster.spec.log),
         }
     }

@@ -54,7 +54,7 @@ pub struct Event {
 }
 
 impl Event {
-    pub(super) fn normal(reason: &'static str, text: String) -> Self {
+    pub(crate) fn normal(reason: &'static str, text: String) -> Self {
         Self {
             is_warning: false,
             reason,
@@ -62,7 +62,7 @@ impl Event {
         }
     }
 
-    pub(super) fn warning(reason: &'static str, text: String) -> Self {
+    pub(crate) fn warning(reason: &'static str, text: String) -> Self {
         Self {
             is_warning: true,
             reason,

@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lograft_crds::LogCluster;
+use lograft_crds::log_cluster::AuthorizationMode;
 use lograft_crds::names::ClusterNames;
 use lograft_operator_desired::cluster::{
     Ask, ClusterView, FeatureLevel, Identity, Intervention, Mend, NodeAnswer, NodeState, Observed,
@@ -52,6 +53,8 @@ impl Sim {
     pub(crate) fn new() -> Self {
         let mut cluster = sample("minimal");
         cluster.status = None;
+        // Most cases use a level that has no authorization, which is a wait of its own.
+        cluster.spec.authorization.mode = Some(AuthorizationMode::Off);
         let observed = Observed {
             now_unix_seconds: NOW,
             ..Observed::default()
@@ -107,6 +110,10 @@ impl Sim {
             Identity::Keep => {}
             Identity::Mint => status.cluster_id = Some(ID.to_owned()),
             Identity::Adopt(id) => status.cluster_id = Some(id.clone()),
+        }
+        if plan.identity != Identity::Keep {
+            let authorization = status.authorization.get_or_insert_default();
+            authorization.default_mode = plan.default_authorization;
         }
         status.bootstrapped |= plan.mark_bootstrapped;
         if !plan.image.is_empty() {
@@ -901,8 +908,11 @@ fn remains_of_a_former_cluster_that_are_being_deleted_are_not_adopted() {
 #[test]
 fn a_bootstrapped_cluster_with_an_unsupported_field_is_reconciled() {
     let mut sim = running();
-    sim.cluster.spec.authorization.enabled = true;
-    assert!(sim.wait_text().contains("spec.authorization.enabled"));
+    sim.cluster.spec.observability.service_monitor = true;
+    assert!(
+        sim.wait_text()
+            .contains("spec.observability.serviceMonitor")
+    );
     sim.observed.secrets.remove(&sim.names().admin_tls());
     assert_eq!(sim.plan().secrets.len(), 1);
     // A new cluster is not created.

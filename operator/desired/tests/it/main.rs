@@ -6,6 +6,7 @@
 )]
 
 mod always;
+mod authorization;
 mod bad_pods;
 mod contest;
 mod converge;
@@ -21,6 +22,7 @@ mod scale;
 mod topic;
 mod topic_world;
 mod turn;
+mod user;
 mod versions;
 mod worlds;
 

@@ -112,6 +112,10 @@ impl Applier<'_> {
         let is_adopted = matches!(plan.identity, Identity::Adopt(_));
         let mut status = self.raw.status.clone().unwrap_or_default();
         status.cluster_id = id.clone().or(status.cluster_id);
+        if id.is_some() {
+            let authorization = status.authorization.get_or_insert_default();
+            authorization.default_mode = plan.default_authorization;
+        }
         status.bootstrapped |= plan.mark_bootstrapped || is_adopted;
         let api = Api::namespaced(self.reconciler.client.clone(), self.namespace);
         let written = update_status::apply(&api, self.raw, &status).await;

@@ -9,8 +9,8 @@ use lograft_crds::names::{PORT_CLIENT, PORT_GOSSIP, PORT_HEALTH, PORT_PEER};
 
 use super::newer_fields::{self, NEWER_FIELDS};
 use super::node_config::{
-    Advertise, DiscoveryConfig, EndpointsConfig, GossipConfig, Listen, LogConfig, NodeConfig,
-    RestartConfig, StorageConfig, TlsFiles, TopicDefaults,
+    Advertise, AuthorizationConfig, DiscoveryConfig, EndpointsConfig, GossipConfig, Listen,
+    LogConfig, NodeConfig, RestartConfig, StorageConfig, TlsFiles, TopicDefaults,
 };
 use super::{BuildError, BuildInput};
 use crate::cluster::gossip_keys::GOSSIP_KEYS_FIELD;
@@ -138,6 +138,10 @@ fn node(input: &BuildInput<'_>, ordinal: i32) -> NodeConfig {
         },
         seeds: seeds(input, ordinal),
         topics: topics(input),
+        authorization: AuthorizationConfig {
+            mode: input.cluster.authorization.mode.name(),
+            super_users: input.cluster.authorization.super_users.clone(),
+        },
         restart: restart_config(input),
         name: pod,
     }

@@ -36,6 +36,10 @@ pub(super) const NEWER_FIELDS: &[NewerField] = &[
         path: "discovery",
         level: FeatureLevel(2),
     },
+    NewerField {
+        path: "authorization",
+        level: FeatureLevel(2),
+    },
 ];
 
 /// The part of a configuration that may be written at this finalized level, without the list.

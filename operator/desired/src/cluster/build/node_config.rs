@@ -13,6 +13,8 @@ pub(super) struct NodeConfig {
     pub(super) seeds: Vec<String>,
     /// Takes effect without a restart.
     pub(super) topics: TopicDefaults,
+    /// Takes effect without a restart.
+    pub(super) authorization: AuthorizationConfig,
     #[serde(flatten)]
     pub(super) restart: RestartConfig,
 }
@@ -40,6 +42,13 @@ pub(super) struct TopicDefaults {
     pub(super) retention_ms: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) batch_max_bytes: Option<u64>,
+}
+
+/// How the node uses the authorization rules of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct AuthorizationConfig {
+    pub(super) mode: &'static str,
+    pub(super) super_users: Vec<String>,
 }
 
 /// Addresses under which others reach the node.

@@ -102,6 +102,7 @@ fn patience(reason: BlockedReason) -> Option<i64> {
         // Where it waits for a cluster that is stuck, that one warns.
         | BlockedReason::RolloutHeld
         | BlockedReason::UpgradeNotFinalized
+        | BlockedReason::AuthorizationNotEffective
         // An event reports each failure.
         | BlockedReason::StepFailed
         // It becomes a lost majority.

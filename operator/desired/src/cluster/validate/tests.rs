@@ -130,11 +130,8 @@ fn the_maximum_batch_size_is_bounded() {
     }
 }
 
-/// Above all authorization: nobody must believe that it is on.
 #[test]
 fn unsupported_features_are_invalid() {
-    let found = invalid_field(|s| s.authorization.enabled = true);
-    assert_eq!(found, "spec.authorization.enabled");
     let external = ExternalListener {
         service_type: ExternalType::NodePort,
         annotations: std::collections::BTreeMap::new(),
@@ -153,6 +150,6 @@ fn unsupported_features_are_invalid() {
 fn errors_name_field_and_bound() {
     let text = error(|c| c.spec.replicas = 100).to_string();
     assert_eq!(text, "spec.replicas must be between 1 and 99, got 100");
-    let text = error(|c| c.spec.authorization.enabled = true).to_string();
+    let text = error(|c| c.spec.observability.service_monitor = true).to_string();
     assert!(text.contains("remove it"), "{text}");
 }

@@ -88,6 +88,13 @@ impl Wait {
             Self::NodesReady { missing, wanted } => {
                 write!(f, "{missing} of {wanted} node(s) to become ready")
             }
+            Self::LevelFinalized { .. } | Self::AuthorizationEffective { .. } => self.fmt_level(f),
+        }
+    }
+
+    /// The feature level that is waited for.
+    fn fmt_level(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::LevelFinalized {
                 level,
                 version,
@@ -97,6 +104,14 @@ impl Wait {
                 "all nodes to run {version} in good health for {after_seconds} s, then {level} is \
                  finalized; until then the former version can be restored"
             ),
+            Self::AuthorizationEffective { mode, finalized } => write!(
+                f,
+                "{} to be finalized, which authorization {} needs; {finalized} is, \
+                 and until then every user may do everything",
+                FeatureLevel::AUTHORIZATION,
+                mode.name()
+            ),
+            _ => Ok(()),
         }
     }
 }

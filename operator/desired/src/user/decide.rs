@@ -1,0 +1,317 @@
+//! From a LogUser and an observation to the next step.
+
+use lograft_crds::LogUser;
+use lograft_crds::names::{FIRST_USER, USER_FINALIZER};
+
+use crate::cluster::FeatureLevel;
+use crate::consent::{Applicant, ConsentRefusal, consent};
+use crate::topic::{Event, FinalizerChange, FoundCluster, ObservedCluster};
+use crate::user::access::{AccessRequest, Revocation, RuleSet};
+use crate::user::observed::{Observed, ObservedAccess, ObservedUserSecret, UserAccess};
+use crate::user::plan::Plan;
+use crate::user::validate::ValidUser;
+use crate::user::wait::Wait;
+use crate::user::{certificate, grant};
+use crate::validation::ValidationError;
+
+/// The plan for a LogUser whose spec is invalid: its certificate and rules stay as they are.
+pub fn of_invalid(user: &LogUser, error: &ValidationError) -> Plan {
+    let mut why = error.to_string();
+    if let Some(cause) = std::error::Error::source(error) {
+        why = format!("{why}: {cause}");
+    }
+    let mut finalizers = user.metadata.finalizers.iter().flatten();
+    let is_held = finalizers.any(|it| it == USER_FINALIZER);
+    if user.metadata.deletion_timestamp.is_some() && is_held {
+        return leaving(&format!("its LogUser is invalid: {why}"));
+    }
+    Plan::waiting(Wait::InvalidSpec { why })
+}
+
+/// The next step of a LogUser.
+pub fn plan(user: &ValidUser, observed: &Observed) -> Plan {
+    if user.is_deleting {
+        return removal(user, observed);
+    }
+    match open(user, observed) {
+        Ok(cluster) => manage(user, observed, cluster),
+        Err(wait) => without_consent(user, observed, wait),
+    }
+}
+
+/// The LogCluster, if its users may be managed.
+fn open<'a>(user: &ValidUser, observed: &'a Observed) -> Result<&'a FoundCluster, Wait> {
+    let key = user.cluster.clone();
+    let applicant = Applicant {
+        namespace: &user.namespace,
+        labels: observed.namespace_labels.as_ref(),
+    };
+    let found = match &observed.cluster {
+        ObservedCluster::NotWatched => return Err(Wait::NotWatched(key)),
+        ObservedCluster::Missing if key.namespace == user.namespace => {
+            return Err(Wait::ClusterNotFound(key));
+        }
+        ObservedCluster::Missing => {
+            let refusal = ConsentRefusal::of_missing(applicant, &key);
+            return Err(Wait::NotAllowed(refusal));
+        }
+        ObservedCluster::Found(found) => found,
+    };
+    consent(applicant, &key, found.allowed.as_ref()).map_err(Wait::NotAllowed)?;
+    if found.is_deleting {
+        return Err(Wait::ClusterDeleting(key));
+    }
+    if found.is_paused {
+        return Err(Wait::ClusterPaused(key));
+    }
+    if found.id.is_none() {
+        return Err(Wait::ClusterNotBootstrapped(key));
+    }
+    if is_first_user(user) || found.super_users.contains(&user.principal) {
+        return Err(Wait::NameReserved {
+            principal: user.principal.clone(),
+            cluster: key,
+        });
+    }
+    if let ObservedUserSecret::Foreign { owner } = &observed.secret {
+        return Err(Wait::SecretNotOwned {
+            secret: user.secret.clone(),
+            owner: owner.clone(),
+        });
+    }
+    Ok(found)
+}
+
+fn is_first_user(user: &ValidUser) -> bool {
+    user.principal == format!("user/{FIRST_USER}")
+}
+
+/// A user that has a certificate of a cluster which does not consent any more is suspended, and has
+/// no rules: the certificate alone would be valid until its end.
+fn without_consent(user: &ValidUser, observed: &Observed, wait: Wait) -> Plan {
+    let is_refused = matches!(wait, Wait::NotAllowed(ConsentRefusal::NotAllowed { .. }));
+    let had_consent = match &observed.cluster {
+        ObservedCluster::Found(found) => {
+            found.may_be_asked() && found.id.is_some() && found.id == user.stored.cluster_id
+        }
+        ObservedCluster::Missing | ObservedCluster::NotWatched => false,
+    };
+    let mut plan = Plan::waiting(wait);
+    if is_refused
+        && had_consent
+        && let ObservedAccess::Listed(access) = &observed.access
+    {
+        let mut wanted = Wanted {
+            rules: Some(RuleSet::default()),
+            is_suspended: true,
+        };
+        wanted.is_suspended &= access.finalized >= FeatureLevel::AUTHORIZATION;
+        wanted.request(user, access, &mut plan);
+        if !plan.requests.is_empty() {
+            let text = format!("{} lost the consent of its LogCluster", user.principal);
+            plan.events.push(Event::warning("Suspended", text));
+        }
+    }
+    plan
+}
+
+/// Rules and suspension that the cluster shall have.
+struct Wanted {
+    /// None: they stay as they are.
+    rules: Option<RuleSet>,
+    is_suspended: bool,
+}
+
+impl Wanted {
+    /// Adds the requests to a plan. Requests that take rights away come first.
+    fn request(&self, user: &ValidUser, access: &UserAccess, plan: &mut Plan) {
+        let is_suspended = access.revocation == Some(Revocation::Suspended);
+        let change = match (self.is_suspended, is_suspended) {
+            (true, false) => Some(AccessRequest::Revocation(Some(Revocation::Suspended))),
+            _ => None,
+        };
+        plan.requests.extend(change);
+        let changes = self.rules.as_ref();
+        let changes = changes.map(|rules| rules.changes_from(&access.rules));
+        let changes = changes.filter(|changes| !changes.is_empty());
+        plan.requests.extend(changes.map(AccessRequest::Rules));
+        // Who else suspends the principal has a reason for it.
+        if is_suspended && !self.is_suspended {
+            if user.stored.suspended {
+                let before = user.stored.revoked_before.map(Revocation::Before);
+                plan.late_requests.push(AccessRequest::Revocation(before));
+            } else {
+                let principal = user.principal.clone();
+                plan.waits.push(Wait::SuspendedByAnother { principal });
+            }
+        }
+        let is_open = access.finalized < FeatureLevel::AUTHORIZATION;
+        let has_requests = !plan.requests.is_empty() || !plan.late_requests.is_empty();
+        if is_open && has_requests {
+            plan.requests.clear();
+            plan.late_requests.clear();
+            plan.waits.push(Wait::LevelNotFinalized(access.finalized));
+        }
+    }
+}
+
+fn manage(user: &ValidUser, observed: &Observed, cluster: &FoundCluster) -> Plan {
+    let mut plan = Plan::default();
+    match &observed.access {
+        ObservedAccess::Listed(access) => {
+            let grants = &cluster.user_grants;
+            let refusal = grant::refusal(&user.rules, &user.namespace, &user.cluster, grants);
+            let wanted = Wanted {
+                rules: refusal.is_none().then(|| RuleSet::of_spec(&user.rules)),
+                is_suspended: user.suspended,
+            };
+            plan.waits
+                .extend(refusal.map(|why| Wait::GrantNotAllowed { why }));
+            wanted.request(user, access, &mut plan);
+            plan.events.extend(reverted(user, &plan));
+        }
+        ObservedAccess::Unreachable(why) => plan.waits.push(Wait::ClusterUnreachable {
+            cluster: user.cluster.clone(),
+            why: why.clone(),
+        }),
+        ObservedAccess::NotAsked => plan.waits.push(Wait::ClusterUnreachable {
+            cluster: user.cluster.clone(),
+            why: "it has not been asked yet".to_owned(),
+        }),
+    }
+    match &observed.authority {
+        Some(authority) => {
+            plan.secret = certificate::plan(user, observed, authority, cluster.leaf_seconds);
+        }
+        None => plan
+            .waits
+            .push(Wait::AuthorityMissing(user.cluster.clone())),
+    }
+    if plan.secret.as_ref().is_some_and(|secret| secret.issues) {
+        let text = format!("issued a certificate in Secret {}", user.secret);
+        plan.events.push(Event::normal("IssuedCertificate", text));
+    }
+    if !user.has_finalizer {
+        plan.finalizer = FinalizerChange::Add;
+    }
+    if !plan.is_empty() {
+        let principal = user.principal.clone();
+        plan.waits.push(Wait::Applying { principal });
+    }
+    plan
+}
+
+/// The events about what others have changed, and about a suspension.
+fn reverted(user: &ValidUser, plan: &Plan) -> Vec<Event> {
+    let principal = &user.principal;
+    let all = plan.requests.iter().chain(&plan.late_requests);
+    let events = all.map(|request| match request {
+        AccessRequest::Rules(changes) if user.stored.was_applied => {
+            let count = changes.len();
+            let text = format!("reverted {count} change(s) of the rules of {principal} by others");
+            Event::normal("RevertedEdit", text)
+        }
+        AccessRequest::Rules(_) => {
+            let text = format!("changed the rules of {principal}");
+            Event::normal("ChangedRules", text)
+        }
+        AccessRequest::Revocation(Some(Revocation::Suspended)) => {
+            Event::normal("Suspended", format!("suspended {principal}"))
+        }
+        AccessRequest::Revocation(_) => Event::normal("Restored", format!("restored {principal}")),
+    });
+    events.collect()
+}
+
+/// The deletion of a LogUser. Its finalizer is removed once the user is revoked, or once it is
+/// known that this cannot be done: no LogUser waits for a cluster that is gone. The consent of the
+/// LogCluster is not needed: nobody else has this principal.
+fn removal(user: &ValidUser, observed: &Observed) -> Plan {
+    if !user.has_finalizer {
+        return Plan::default();
+    }
+    let key = user.cluster.clone();
+    let waiting = |wait| Plan::waiting(Wait::Deletion(Box::new(wait)));
+    let found = match &observed.cluster {
+        ObservedCluster::NotWatched => return leaving(&Wait::NotWatched(key).to_string()),
+        ObservedCluster::Missing => return leaving(&Wait::ClusterNotFound(key).to_string()),
+        ObservedCluster::Found(found) => found,
+    };
+    if found.is_deleting {
+        return leaving(&Wait::ClusterDeleting(key).to_string());
+    }
+    if is_first_user(user) {
+        return leaving("it is the first user of the LogCluster");
+    }
+    let stored_id = user.stored.cluster_id.as_ref();
+    match (&found.id, stored_id) {
+        (None, None) => return leaving("the LogCluster has not been bootstrapped"),
+        (None, Some(_)) => return waiting(Wait::ClusterNotBootstrapped(key)),
+        (Some(id), Some(stored)) if id != stored => {
+            return leaving("its cluster has been replaced by another one");
+        }
+        (Some(_), _) => {}
+    }
+    if found.is_paused {
+        return waiting(Wait::ClusterPaused(key));
+    }
+    let access = match &observed.access {
+        ObservedAccess::Listed(access) => access,
+        ObservedAccess::Unreachable(why) => {
+            let why = why.clone();
+            return waiting(Wait::ClusterUnreachable { cluster: key, why });
+        }
+        ObservedAccess::NotAsked => {
+            let why = "it has not been asked yet".to_owned();
+            return waiting(Wait::ClusterUnreachable { cluster: key, why });
+        }
+    };
+    if access.finalized < FeatureLevel::AUTHORIZATION {
+        return leaving(&Wait::LevelNotFinalized(access.finalized).to_string());
+    }
+    let principal = &user.principal;
+    let mut plan = Plan {
+        finalizer: FinalizerChange::RemoveOnceDone,
+        requests: vec![AccessRequest::Revocation(Some(Revocation::Before(
+            end_of_certificates(user, observed, access),
+        )))],
+        events: vec![Event::normal("Revoked", format!("revoked {principal}"))],
+        waits: vec![Wait::Deleting {
+            principal: principal.clone(),
+        }],
+        ..Plan::default()
+    };
+    let changes = RuleSet::default().changes_from(&access.rules);
+    if !changes.is_empty() {
+        plan.requests.push(AccessRequest::Rules(changes));
+    }
+    plan
+}
+
+/// The time before which certificates must not start once the user is deleted: later than the start
+/// of all that were issued, also of one that was issued in this second.
+fn end_of_certificates(user: &ValidUser, observed: &Observed, access: &UserAccess) -> i64 {
+    let in_secret = match &observed.secret {
+        ObservedUserSecret::Own { certificate, .. } => certificate.as_ref(),
+        ObservedUserSecret::Missing | ObservedUserSecret::Foreign { .. } => None,
+    };
+    let starts = [in_secret.map(|it| it.not_before), user.stored.not_before];
+    let latest = starts.into_iter().flatten().max();
+    let former = match access.revocation {
+        Some(Revocation::Before(time)) => Some(time),
+        Some(Revocation::Suspended) | None => user.stored.revoked_before,
+    };
+    let bound = latest.map(|start| start + 1).max(former);
+    let now = observed.now_unix_seconds;
+    bound.map_or(now, |bound| bound.max(now))
+}
+
+/// Releases the LogUser and leaves its certificate valid until its end.
+fn leaving(why: &str) -> Plan {
+    let text = format!("the user is not revoked: {why}");
+    Plan {
+        finalizer: FinalizerChange::Remove,
+        events: vec![Event::warning("NotRevoked", text)],
+        ..Plan::default()
+    }
+}

@@ -1,0 +1,214 @@
+//! The status of a LogUser: from the observation, the plan and its outcome, after the plan was
+//! carried out.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use lograft_crds::conditions::Lasting;
+use lograft_crds::conditions::user::{USER_TABLE, UserConditionType, UserReason};
+use lograft_crds::limits::{BLOCKED_MAX_COUNT, BLOCKED_MESSAGE_MAX_BYTES};
+use lograft_crds::log_cluster::Blocked;
+use lograft_crds::log_user::UserCertificateStatus;
+use lograft_crds::{LogUser, LogUserStatus};
+
+use crate::condition::ConditionState;
+use crate::text::cut_words;
+use crate::time::time;
+use crate::topic::{Event, ObservedCluster};
+use crate::user::access::{AccessRequest, Revocation, RuleSet};
+use crate::user::certificate::usable;
+use crate::user::observed::{Observed, ObservedAccess, UserCertificate};
+use crate::user::plan::{Failure, Plan};
+use crate::user::validate::ValidUser;
+use crate::user::wait::Wait;
+
+/// The status of a LogUser whose spec is invalid. Everything but the readiness stays as it was.
+pub fn invalid(raw: &LogUser, plan: &Plan, now_unix_seconds: i64) -> LogUserStatus {
+    let old = raw.status.clone().unwrap_or_default();
+    let has_certificate = old.certificate.is_some();
+    let reason = plan.waits.first().map_or(UserReason::Applied, Wait::reason);
+    LogUserStatus {
+        observed_generation: raw.metadata.generation,
+        conditions: conditions(
+            raw,
+            (&plan.waits, reason),
+            has_certificate,
+            now_unix_seconds,
+        ),
+        blocked: blocked(&old, &plan.waits, now_unix_seconds),
+        ..old
+    }
+}
+
+/// The status after a plan was carried out. `written` is the certificate that is now in the Secret,
+/// if one was issued; `failure` why a request failed.
+pub fn next(
+    raw: &LogUser,
+    user: &ValidUser,
+    observed: &Observed,
+    plan: &Plan,
+    (written, failure): (Option<&UserCertificate>, Option<&Failure>),
+) -> LogUserStatus {
+    let old = raw.status.clone().unwrap_or_default();
+    let now = observed.now_unix_seconds;
+    let waits = waits(user, plan, failure);
+    let certificate = written.or_else(|| usable(user, observed));
+    let ready = match waits.first() {
+        Some(wait) => wait.reason(),
+        None if user.suspended => UserReason::Suspended,
+        None => UserReason::Applied,
+    };
+    let mut next = LogUserStatus {
+        observed_generation: raw.metadata.generation,
+        principal: Some(user.principal.clone()),
+        secret_name: Some(user.secret.clone()),
+        certificate: certificate.and_then(certificate_status),
+        conditions: conditions(raw, (&waits, ready), certificate.is_some(), now),
+        blocked: blocked(&old, &waits, now),
+        ..old
+    };
+    if let ObservedCluster::Found(cluster) = &observed.cluster
+        && (user.has_finalizer || !plan.is_empty())
+    {
+        next.cluster_id.clone_from(&cluster.id);
+    }
+    if let ObservedAccess::Listed(access) = &observed.access {
+        let mut rules = access.rules.clone();
+        let mut revocation = access.revocation;
+        for request in done(plan, failure) {
+            match request {
+                AccessRequest::Rules(changes) => rules = changed(rules, changes),
+                AccessRequest::Revocation(set) => revocation = *set,
+            }
+        }
+        next.rules_applied = i32::try_from(rules.0.len()).ok();
+        match revocation {
+            Some(Revocation::Suspended) => {
+                let is_own = !waits
+                    .iter()
+                    .any(|wait| matches!(wait, Wait::SuspendedByAnother { .. }));
+                next.suspended = is_own;
+                // The cluster forgets it when it suspends a principal.
+                if let Some(Revocation::Before(before)) = access.revocation {
+                    next.revoked_before = time(before);
+                }
+            }
+            Some(Revocation::Before(before)) => {
+                next.suspended = false;
+                next.revoked_before = time(before);
+            }
+            None => {
+                next.suspended = false;
+                next.revoked_before = None;
+            }
+        }
+    }
+    next
+}
+
+/// The requests that were carried out: all, or none if one has failed. It is then looked again.
+fn done<'a>(plan: &'a Plan, failure: Option<&Failure>) -> impl Iterator<Item = &'a AccessRequest> {
+    let is_done = failure.is_none();
+    let all = plan.requests.iter().chain(&plan.late_requests);
+    all.filter(move |_| is_done)
+}
+
+fn changed(mut rules: RuleSet, changes: &[crate::user::RuleChange]) -> RuleSet {
+    for change in changes {
+        rules.apply(change);
+    }
+    rules
+}
+
+/// The Warning event about a state that needs a person, if the status before was another one.
+pub fn warning(old: Option<&LogUserStatus>, next: &LogUserStatus) -> Option<Event> {
+    let ready = |status: &LogUserStatus| {
+        let mut conditions = status.conditions.iter();
+        let name = UserConditionType::Ready.name();
+        conditions.find(|it| it.type_ == name).cloned()
+    };
+    let now = ready(next)?;
+    let was = old.and_then(ready);
+    let row = USER_TABLE.iter().find(|row| row.name == now.reason)?;
+    let is_new = was.is_none_or(|was| was.reason != now.reason);
+    (is_new && !row.status && row.lasting == Lasting::Terminal)
+        .then(|| Event::warning(row.name, now.message))
+}
+
+/// The waits of the plan as its outcome has left them.
+fn waits(user: &ValidUser, plan: &Plan, failure: Option<&Failure>) -> Vec<Wait> {
+    let is_step = |wait: &&Wait| matches!(wait, Wait::Applying { .. } | Wait::Deleting { .. });
+    let others = plan.waits.iter().filter(|wait| !is_step(wait)).cloned();
+    let first = failure.map(|failure| {
+        let wait = match failure {
+            Failure::Refused(why) => Wait::Refused { why: why.clone() },
+            Failure::Unknown(why) => Wait::ClusterUnreachable {
+                cluster: user.cluster.clone(),
+                why: why.clone(),
+            },
+        };
+        if user.is_deleting {
+            Wait::Deletion(Box::new(wait))
+        } else {
+            wait
+        }
+    });
+    first.into_iter().chain(others).collect()
+}
+
+fn certificate_status(certificate: &UserCertificate) -> Option<UserCertificateStatus> {
+    Some(UserCertificateStatus {
+        serial: certificate.serial.clone(),
+        not_before: time(certificate.not_before)?,
+        not_after: time(certificate.not_after)?,
+    })
+}
+
+fn conditions(
+    raw: &LogUser,
+    (waits, ready): (&[Wait], UserReason),
+    has_certificate: bool,
+    now_unix_seconds: i64,
+) -> Vec<Condition> {
+    let status = raw.status.as_ref();
+    let old = status.map(|status| status.conditions.as_slice());
+    let old = old.unwrap_or_default();
+    let issued = if has_certificate {
+        UserReason::Issued
+    } else {
+        UserReason::NotIssued
+    };
+    let of = |reason: UserReason, text: Option<String>| {
+        let row = reason.row()?;
+        let text = text.unwrap_or_else(|| row.meaning.to_owned());
+        let state = ConditionState {
+            kind: row.condition.name(),
+            is_true: row.status,
+            reason: row.name,
+            message: &cut_words(&text, BLOCKED_MESSAGE_MAX_BYTES),
+        };
+        state.condition(old, raw.metadata.generation, now_unix_seconds)
+    };
+    let ready = of(ready, waits.first().map(ToString::to_string));
+    ready.into_iter().chain(of(issued, None)).collect()
+}
+
+/// The waits with their times. The time is kept while the reason is the same.
+fn blocked(old: &LogUserStatus, waits: &[Wait], now_unix_seconds: i64) -> Vec<Blocked> {
+    let mut seen = BTreeSet::new();
+    let entries = waits.iter().filter_map(|wait| {
+        let reason = wait.reason().name();
+        if !seen.insert(reason) {
+            return None;
+        }
+        let former = old.blocked.iter().find(|it| it.reason == reason);
+        let since = former.map(|former| former.since.clone());
+        Some(Blocked {
+            reason: reason.to_owned(),
+            subject: None,
+            message: cut_words(&wait.to_string(), BLOCKED_MESSAGE_MAX_BYTES),
+            since: since.or_else(|| time(now_unix_seconds))?,
+        })
+    });
+    entries.take(BLOCKED_MAX_COUNT).collect()
+}

@@ -1,0 +1,125 @@
+//! Authorization: which mode a cluster gets, and that a change of it restarts no pod.
+
+use lograft_crds::log_cluster::{AuthorizationMode, AuthorizationStatus};
+use lograft_crds::names::ClusterNames;
+use lograft_operator_desired::ObjectKey;
+use lograft_operator_desired::cluster::{FeatureLevel, Outcome, ValidCluster, status};
+use serde_json::Value;
+
+use crate::converge::Sim;
+
+/// A converged new cluster without a mode in its spec, of this level.
+fn created(level: u32) -> Sim {
+    let mut sim = Sim::new();
+    sim.first_level = FeatureLevel(level);
+    sim.cluster.spec.authorization.mode = None;
+    sim.converge();
+    sim
+}
+
+/// The authorization section in the file of the first node as it was applied.
+fn section(sim: &Sim) -> Value {
+    let name = sim.cluster.metadata.name.as_deref().unwrap();
+    let names = ClusterNames(name);
+    let key = ObjectKey::new("ConfigMap", names.config());
+    let file = &sim.observed.live[&key]["data"][format!("{}.yaml", names.pod(0))];
+    let file: Value = serde_yaml::from_str(file.as_str().unwrap()).unwrap();
+    if file["authorization"].is_object() {
+        let mut newer = file["ignore_if_unknown"].as_array().unwrap().iter();
+        assert!(newer.any(|path| path == "authorization"), "{file}");
+    }
+    file["authorization"].clone()
+}
+
+fn next_status(sim: &Sim) -> (Option<AuthorizationStatus>, Vec<String>) {
+    let valid = ValidCluster::new(&sim.cluster).unwrap();
+    let (plan, outcome) = (sim.plan(), Outcome::default());
+    let next = status::next(&sim.cluster, &valid, &sim.observed, &plan, &outcome);
+    let reasons = next.blocked.iter().map(|it| it.reason.clone()).collect();
+    (next.authorization, reasons)
+}
+
+#[test]
+fn a_new_cluster_is_closed() {
+    let sim = created(2);
+    assert_eq!(section(&sim)["mode"], "on");
+    assert_eq!(section(&sim)["super_users"][0], "user/admin");
+    let stored = sim.cluster.status.as_ref().unwrap().authorization.as_ref();
+    assert_eq!(stored.unwrap().default_mode, AuthorizationMode::On);
+    let (found, blocked) = next_status(&sim);
+    let mode = Some(AuthorizationMode::On);
+    assert_eq!(found.unwrap().mode, mode);
+    assert_eq!(blocked, [""; 0]);
+}
+
+#[test]
+fn a_cluster_from_before_stays_open() {
+    let mut sim = created(2);
+    sim.cluster.status.as_mut().unwrap().authorization = None;
+    sim.converge();
+    assert_eq!(section(&sim)["mode"], "off");
+    let (found, blocked) = next_status(&sim);
+    let off = AuthorizationStatus {
+        default_mode: AuthorizationMode::Off,
+        mode: Some(AuthorizationMode::Off),
+    };
+    assert_eq!(found, Some(off));
+    assert_eq!(blocked, [""; 0]);
+    // Its status keeps it so.
+    sim.cluster.status.as_mut().unwrap().authorization = found;
+    assert!(sim.plan().is_empty());
+}
+
+#[test]
+fn a_mode_is_changed_without_a_restart() {
+    let mut sim = created(2);
+    let hashes = |sim: &Sim| {
+        let pods = sim.observed.pods.values();
+        pods.map(|pod| pod.hash.clone()).collect::<Vec<_>>()
+    };
+    let before = (hashes(&sim), sim.replaced.clone());
+    for (mode, text) in [
+        (AuthorizationMode::ReportOnly, "report-only"),
+        (AuthorizationMode::Off, "off"),
+        (AuthorizationMode::On, "on"),
+    ] {
+        sim.cluster.spec.authorization.mode = Some(mode);
+        sim.cluster.spec.authorization.super_users = vec!["root".to_owned()];
+        let plan = sim.plan();
+        assert_eq!(plan.apply.len(), 1, "{:#?}", plan.apply);
+        assert_eq!(plan.apply[0]["kind"], "ConfigMap");
+        sim.converge();
+        assert_eq!(section(&sim)["mode"], text);
+        assert_eq!(section(&sim)["super_users"][0], "user/root");
+    }
+    assert_eq!((hashes(&sim), sim.replaced.clone()), before);
+}
+
+/// Nobody must believe that it is on.
+#[test]
+fn before_its_level_status_says_that_it_has_no_effect() {
+    for (level, is_written) in [(0, false), (1, true)] {
+        let sim = created(level);
+        assert_eq!(section(&sim).is_object(), is_written);
+        let (found, blocked) = next_status(&sim);
+        let found = found.unwrap();
+        assert_eq!(found.default_mode, AuthorizationMode::On);
+        assert_eq!(found.mode, Some(AuthorizationMode::Off));
+        assert_eq!(blocked, ["AuthorizationNotEffective"], "level {level}");
+    }
+}
+
+#[test]
+fn an_invalid_super_user_does_not_stop_a_running_cluster() {
+    let mut sim = created(2);
+    sim.cluster.spec.authorization.super_users = vec!["a/b".to_owned(), "root".to_owned()];
+    assert!(sim.wait_text().contains("spec.authorization.superUsers"));
+    sim.converge();
+    assert_eq!(
+        section(&sim)["super_users"],
+        serde_json::json!(["user/root"])
+    );
+    // A new cluster is not created.
+    sim.cluster.status.as_mut().unwrap().bootstrapped = false;
+    assert!(ValidCluster::new(&sim.cluster).is_err());
+}

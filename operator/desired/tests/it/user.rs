@@ -1,0 +1,444 @@
+//! LogUser: plans from an observation, and the statuses after them.
+
+use lograft_crds::log_cluster::UserGrant;
+use lograft_crds::log_user::LogUserStatus;
+use lograft_crds::names::USER_FINALIZER;
+use lograft_crds::{LogUser, LogUserSpec};
+use lograft_operator_desired::cluster::FeatureLevel;
+use lograft_operator_desired::topic::{FinalizerChange, FoundCluster, ObservedCluster};
+use lograft_operator_desired::user::{
+    AccessRequest, Failure, Observed, ObservedAccess, ObservedAuthority, ObservedUserSecret, Plan,
+    Revocation, UserAccess, UserCertificate, ValidUser, plan, status,
+};
+use serde_json::{Value, json};
+
+const NOW: i64 = 1_800_000_000;
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+
+/// A LogUser and what the operator finds.
+struct World {
+    user: LogUser,
+    observed: Observed,
+}
+
+impl World {
+    /// A LogUser `orders` of the namespace `logs`, whose cluster `events` is there too.
+    fn new(more: &Value) -> Self {
+        let mut spec = json!({"clusterRef": {"name": "events", "namespace": "logs"}});
+        for (key, value) in more.as_object().unwrap() {
+            spec[key] = value.clone();
+        }
+        let spec: LogUserSpec = serde_json::from_value(spec).unwrap();
+        let mut user = LogUser::new("orders", spec);
+        user.metadata.namespace = Some("logs".to_owned());
+        user.metadata.generation = Some(1);
+        let cluster = FoundCluster {
+            id: Some("id".to_owned()),
+            super_users: vec!["user/admin".to_owned()],
+            leaf_seconds: 90 * DAY,
+            ..FoundCluster::default()
+        };
+        let authority = ObservedAuthority {
+            key: "ca".to_owned(),
+            is_settled: true,
+            roots: vec!["root".to_owned()],
+        };
+        Self {
+            user,
+            observed: Observed {
+                cluster: ObservedCluster::Found(cluster),
+                authority: Some(authority),
+                access: ObservedAccess::Listed(UserAccess {
+                    finalized: FeatureLevel(2),
+                    ..UserAccess::default()
+                }),
+                ..Observed::nothing(NOW)
+            },
+        }
+    }
+
+    fn cluster(&mut self) -> &mut FoundCluster {
+        match &mut self.observed.cluster {
+            ObservedCluster::Found(found) => found,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn access(&mut self) -> &mut UserAccess {
+        match &mut self.observed.access {
+            ObservedAccess::Listed(access) => access,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn certificate(&mut self) -> &mut UserCertificate {
+        match &mut self.observed.secret {
+            ObservedUserSecret::Own {
+                certificate: Some(certificate),
+                ..
+            } => certificate,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn stored(&self) -> LogUserStatus {
+        self.user.status.clone().unwrap_or_default()
+    }
+
+    fn plan(&self) -> Plan {
+        plan(&ValidUser::new(&self.user).unwrap(), &self.observed)
+    }
+
+    /// Plans, carries the plan out unless a request fails, and stores the status.
+    fn step(&mut self, failure: Option<&Failure>) -> Plan {
+        let valid = ValidUser::new(&self.user).unwrap();
+        let plan = self.plan();
+        let before = self.observed.clone();
+        match plan.finalizer {
+            FinalizerChange::Add => {
+                self.user.metadata.finalizers = Some(vec![USER_FINALIZER.to_owned()]);
+            }
+            FinalizerChange::Remove => self.user.metadata.finalizers = None,
+            FinalizerChange::Keep | FinalizerChange::RemoveOnceDone => {}
+        }
+        let written = plan.secret.as_ref().map(|leaf| UserCertificate {
+            serial: format!("{:x}", leaf.not_before),
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+            issuer_key: "ca".to_owned(),
+            names: [leaf.uri.clone()].into(),
+            is_ed25519: false,
+        });
+        if written.is_some() {
+            self.observed.secret = ObservedUserSecret::Own {
+                certificate: written.clone(),
+                roots: vec!["root".to_owned()],
+            };
+        }
+        if failure.is_none() {
+            for request in plan.requests.iter().chain(&plan.late_requests) {
+                let access = self.access();
+                match request {
+                    AccessRequest::Rules(changes) => {
+                        for change in changes {
+                            access.rules.apply(change);
+                        }
+                    }
+                    AccessRequest::Revocation(revocation) => access.revocation = *revocation,
+                }
+            }
+        }
+        let result = (written.as_ref(), failure);
+        let next = status::next(&self.user, &valid, &before, &plan, result);
+        self.user.status = Some(next);
+        plan
+    }
+
+    /// Steps until nothing is planned.
+    fn settle(&mut self) {
+        for _ in 0..4 {
+            if self.step(None).is_empty() {
+                return;
+            }
+        }
+        panic!("does not settle: {:#?}", self.plan());
+    }
+
+    fn ready(&self) -> (String, String) {
+        let conditions = self.stored().conditions;
+        let ready = conditions.iter().find(|it| it.type_ == "Ready").unwrap();
+        (ready.status.clone(), ready.reason.clone())
+    }
+
+    fn reason(&self) -> String {
+        self.ready().1
+    }
+
+    fn delete(&mut self) {
+        self.user.metadata.deletion_timestamp =
+            Some(serde_json::from_value(json!("2027-01-15T08:00:00Z")).unwrap());
+    }
+}
+
+fn reads(resource: &str) -> Value {
+    json!({"rules": [{"operations": ["read"], "resource": resource}]})
+}
+
+#[test]
+fn a_new_user_gets_a_certificate_and_its_rules_and_is_then_quiet() {
+    let mut world = World::new(&reads("topic:orders.*"));
+    let plan = world.step(None);
+    // The finalizer comes first: a certificate that nobody revokes must not exist.
+    assert_eq!(plan.finalizer, FinalizerChange::Add);
+    let leaf = plan.secret.unwrap();
+    assert_eq!(
+        leaf.uri,
+        "spiffe://lograft.io/ns/logs/cluster/events/user/orders"
+    );
+    assert_eq!(
+        (leaf.not_before, leaf.not_after),
+        (NOW - HOUR, NOW + 90 * DAY)
+    );
+    world.settle();
+    assert_eq!(world.ready(), ("True".to_owned(), "Applied".to_owned()));
+    let stored = world.stored();
+    assert_eq!(stored.rules_applied, Some(1));
+    assert_eq!(stored.secret_name.as_deref(), Some("orders-lograft-user"));
+    assert_eq!(
+        stored.certificate.unwrap().not_before.0.as_second(),
+        NOW - HOUR
+    );
+    assert!(world.plan().is_empty());
+}
+
+#[test]
+fn rules_that_others_change_are_put_back_with_an_event() {
+    let mut world = World::new(&reads("topic:orders.*"));
+    world.settle();
+    world.access().rules.0.clear();
+    let plan = world.step(None);
+    assert_eq!(plan.events[0].reason, "RevertedEdit");
+    assert_eq!(world.access().rules.0.len(), 1);
+    // A change of the spec is none of them.
+    world.user.spec.rules.clear();
+    world.user.metadata.generation = Some(2);
+    let plan = world.step(None);
+    assert_eq!(plan.events[0].reason, "ChangedRules");
+    assert!(world.access().rules.0.is_empty());
+}
+
+#[test]
+fn a_certificate_is_issued_again_when_it_is_due_revoked_or_not_as_wanted() {
+    type Change = fn(&mut World);
+    let changes: [(&str, Change); 8] = [
+        ("due", |w| w.observed.now_unix_seconds = NOW + 61 * DAY),
+        ("revoked", |w| {
+            w.access().revocation = Some(Revocation::Before(NOW));
+        }),
+        ("serial", |w| {
+            let serial = w.certificate().serial.clone();
+            w.access().serials.insert(serial);
+        }),
+        ("algorithm", |w| w.certificate().is_ed25519 = true),
+        ("name", |w| {
+            w.certificate().names.extend(["other".to_owned()]);
+        }),
+        ("gone", |w| w.observed.secret = ObservedUserSecret::Missing),
+        ("tampered", |w| {
+            let roots = vec!["root".to_owned()];
+            w.observed.secret = ObservedUserSecret::Own {
+                certificate: None,
+                roots,
+            };
+        }),
+        ("another CA", |w| {
+            w.observed.authority.as_mut().unwrap().key = "new".to_owned();
+        }),
+    ];
+    for (name, change) in changes {
+        let mut world = World::new(&json!({}));
+        world.settle();
+        change(&mut world);
+        let leaf = world.plan().secret.unwrap_or_else(|| panic!("{name}"));
+        assert!(leaf.issues, "{name}");
+        if name == "revoked" {
+            assert_eq!(leaf.not_before, NOW, "starts when it would be refused");
+        }
+    }
+}
+
+/// A new CA is in the bundle first, and issues the certificate once everybody trusts it.
+#[test]
+fn a_certificate_of_a_former_ca_stays_until_the_new_one_is_trusted() {
+    let mut world = World::new(&json!({}));
+    world.settle();
+    world.observed.authority = Some(ObservedAuthority {
+        key: "new".to_owned(),
+        is_settled: false,
+        roots: vec!["new root".to_owned(), "root".to_owned()],
+    });
+    let leaf = world.plan().secret.unwrap();
+    assert!(!leaf.issues);
+}
+
+#[test]
+fn without_an_answer_a_certificate_starts_now() {
+    let mut world = World::new(&json!({}));
+    world.observed.access = ObservedAccess::Unreachable("no".to_owned());
+    let plan = world.step(None);
+    assert_eq!(plan.secret.unwrap().not_before, NOW);
+    assert_eq!(world.reason(), "ClusterUnreachable");
+}
+
+#[test]
+fn the_lifetime_is_at_most_that_of_the_cluster() {
+    for (validity, wanted) in [("24h", DAY), ("8760h", 90 * DAY)] {
+        let world = World::new(&json!({"validity": validity}));
+        assert_eq!(world.plan().secret.unwrap().not_after, NOW + wanted);
+    }
+}
+
+#[test]
+fn a_suspension_is_taken_back_with_the_revocation_before_it() {
+    let mut world = World::new(&json!({}));
+    world.access().revocation = Some(Revocation::Before(NOW - 100));
+    world.settle();
+    world.user.spec.suspended = true;
+    world.settle();
+    assert_eq!(world.ready(), ("True".to_owned(), "Suspended".to_owned()));
+    assert_eq!(world.access().revocation, Some(Revocation::Suspended));
+    world.user.spec.suspended = false;
+    world.settle();
+    assert_eq!(
+        world.access().revocation,
+        Some(Revocation::Before(NOW - 100))
+    );
+    assert!(!world.stored().suspended);
+    // One by somebody else stays.
+    world.access().revocation = Some(Revocation::Suspended);
+    world.settle();
+    assert_eq!(world.reason(), "SuspendedByAnother");
+    assert_eq!(world.access().revocation, Some(Revocation::Suspended));
+}
+
+#[test]
+fn before_its_level_nothing_is_requested_but_the_certificate_is_issued() {
+    let mut world = World::new(&reads("topic:a"));
+    world.access().finalized = FeatureLevel(1);
+    let plan = world.step(None);
+    assert!(plan.requests.is_empty() && plan.secret.is_some());
+    world.settle();
+    assert_eq!(world.reason(), "LevelNotFinalized");
+    world.user.spec.rules.clear();
+    world.settle();
+    assert_eq!(world.reason(), "Applied");
+}
+
+#[test]
+fn nobody_becomes_a_super_user() {
+    let mut world = World::new(&json!({}));
+    world.cluster().super_users.push("user/orders".to_owned());
+    let plan = world.step(None);
+    assert!(plan.is_empty(), "{plan:#?}");
+    assert_eq!(world.reason(), "NameReserved");
+    // The first user is reserved also if others are super users.
+    let mut world = World::new(&json!({}));
+    world.cluster().super_users = vec!["user/root".to_owned()];
+    world.user.metadata.name = Some("admin".to_owned());
+    assert!(world.step(None).is_empty());
+    assert_eq!(world.reason(), "NameReserved");
+}
+
+#[test]
+fn a_rule_that_may_not_be_granted_changes_none() {
+    let mut world = World::new(&reads("topic:a.x"));
+    world.settle();
+    world.cluster().user_grants = vec![UserGrant {
+        namespace: "logs".to_owned(),
+        prefixes: vec!["b.".to_owned()],
+    }];
+    world.settle();
+    assert_eq!(world.reason(), "GrantNotAllowed");
+    assert_eq!(world.access().rules.0.len(), 1);
+}
+
+#[test]
+fn a_failed_request_is_a_condition_and_is_repeated() {
+    let mut world = World::new(&reads("topic:a"));
+    let why = "no".to_owned();
+    world.step(Some(&Failure::Refused(why.clone())));
+    assert_eq!(world.reason(), "Refused");
+    assert_eq!(world.stored().rules_applied, Some(0));
+    world.step(Some(&Failure::Unknown(why)));
+    assert_eq!(world.reason(), "ClusterUnreachable");
+    world.settle();
+    assert_eq!(world.reason(), "Applied");
+}
+
+#[test]
+fn a_deleted_user_is_revoked_after_the_start_of_its_certificate() {
+    let mut world = World::new(&reads("topic:a"));
+    // Its certificate starts in this second: it had been deleted and created again.
+    world.access().revocation = Some(Revocation::Before(NOW));
+    world.settle();
+    world.delete();
+    let plan = world.step(None);
+    assert_eq!(plan.finalizer, FinalizerChange::RemoveOnceDone);
+    assert_eq!(world.access().revocation, Some(Revocation::Before(NOW + 1)));
+    assert!(world.access().rules.0.is_empty());
+}
+
+#[test]
+fn a_deleted_user_waits_for_its_cluster_but_not_for_one_that_is_gone() {
+    type Change = fn(&mut World);
+    let cases: [(&str, Change, bool); 8] = [
+        ("paused", |w| w.cluster().is_paused = true, true),
+        (
+            "silent",
+            |w| w.observed.access = ObservedAccess::Unreachable(String::new()),
+            true,
+        ),
+        ("no ID", |w| w.cluster().id = None, true),
+        ("deleted", |w| w.cluster().is_deleting = true, false),
+        (
+            "gone",
+            |w| w.observed.cluster = ObservedCluster::Missing,
+            false,
+        ),
+        (
+            "unwatched",
+            |w| w.observed.cluster = ObservedCluster::NotWatched,
+            false,
+        ),
+        (
+            "another",
+            |w| w.cluster().id = Some("other".to_owned()),
+            false,
+        ),
+        ("level", |w| w.access().finalized = FeatureLevel(1), false),
+    ];
+    for (name, change, waits) in cases {
+        let mut world = World::new(&reads("topic:a"));
+        world.settle();
+        world.delete();
+        change(&mut world);
+        let plan = world.plan();
+        assert!(plan.requests.is_empty(), "{name}");
+        if waits {
+            assert_eq!(plan.finalizer, FinalizerChange::Keep, "{name}");
+            assert_eq!(plan.waits.len(), 1, "{name}");
+        } else {
+            assert_eq!(plan.finalizer, FinalizerChange::Remove, "{name}");
+            assert_eq!(plan.events[0].reason, "NotRevoked", "{name}");
+        }
+    }
+}
+
+#[test]
+fn without_consent_a_user_is_suspended_and_its_rules_are_removed() {
+    let mut world = World::new(&reads("topic:shop.a"));
+    world.user.metadata.namespace = Some("shop".to_owned());
+    let plan = world.step(None);
+    assert!(plan.is_empty(), "{plan:#?}");
+    assert_eq!(world.reason(), "NamespaceNotAllowed");
+    let names = json!({"names": ["shop"]});
+    world.cluster().allowed = Some(serde_json::from_value(names).unwrap());
+    world.settle();
+    assert_eq!(
+        world.stored().principal.as_deref(),
+        Some("user/shop/orders")
+    );
+    assert_eq!(world.access().rules.0.len(), 1);
+    let allowed = world.cluster().allowed.take();
+    world.settle();
+    assert_eq!(world.reason(), "NamespaceNotAllowed");
+    assert_eq!(world.access().revocation, Some(Revocation::Suspended));
+    assert!(world.access().rules.0.is_empty());
+    world.cluster().allowed = allowed;
+    world.settle();
+    assert_eq!(
+        (world.access().revocation, world.reason()),
+        (None, "Applied".to_owned())
+    );
+}
