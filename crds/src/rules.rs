@@ -179,8 +179,8 @@ pub const RETENTION: &[Rule] = &[rule_at(
 pub const AUTHORIZATION: &[Rule] = &[
     rule_at(
         ".mode",
-        "!self.enabled || !has(self.mode) || self.mode != 'off'",
-        "spec.authorization.mode must not be off while enabled is true: remove enabled, or choose \
+        "!self.enabled || !has(self.mode) || self.mode != 'disabled'",
+        "spec.authorization.mode must not be disabled while enabled is true: remove enabled, or choose \
          another mode",
     ),
     rule_at(

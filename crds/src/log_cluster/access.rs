@@ -19,15 +19,14 @@ use crate::rules;
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = rules::AUTHORIZATION))]
 pub struct Authorization {
-    /// Use `mode` instead. `enabled: true` without a mode means `on`; if a mode is set, the mode
-    /// counts.
+    /// Use `mode` instead. `enabled: true` without a mode means `enforced`; if a mode is set, the
+    /// mode counts.
     pub enabled: bool,
-    /// `off`: every certificate issued by the cluster's CA may do everything. `report-only`: the
-    /// same, and nodes log and count what the rules refuse. `on`: users may do only what rules
-    /// allow. Put `on` and `off` in quotes: without them YAML reads a boolean. Default: `on` for
-    /// clusters that were created by an operator with this field, `off` for older ones
-    /// (`status.authorization.defaultMode`). No mode has an effect before feature level 2 is
-    /// finalized.
+    /// `disabled`: every certificate issued by the cluster's CA may do everything. `report-only`:
+    /// the same, and nodes log and count what the rules refuse. `enforced`: users may do only what
+    /// rules allow. Default: `enforced` for clusters that were created by an operator with this
+    /// field, `disabled` for older ones (`status.authorization.defaultMode`). No mode has an effect
+    /// before feature level 2 is finalized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<AuthorizationMode>,
     /// Users who may do everything, whatever the rules say: `NAME` or `user/NAME`, and
@@ -48,20 +47,20 @@ pub struct Authorization {
 pub enum AuthorizationMode {
     /// Users may do everything.
     #[default]
-    Off,
+    Disabled,
     /// Users may do everything; operations that the rules refuse are counted and logged.
     ReportOnly,
     /// The rules decide.
-    On,
+    Enforced,
 }
 
 impl AuthorizationMode {
     /// The name in the spec and in the configuration of a node.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Off => "off",
+            Self::Disabled => "disabled",
             Self::ReportOnly => "report-only",
-            Self::On => "on",
+            Self::Enforced => "enforced",
         }
     }
 }

@@ -102,7 +102,7 @@ fn breaking_access() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
             AUTHORIZATION[0],
             vec![(
                 "/spec/authorization",
-                json!({"enabled": true, "mode": "off"}),
+                json!({"enabled": true, "mode": "disabled"}),
             )],
         ),
         (

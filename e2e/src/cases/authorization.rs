@@ -49,13 +49,13 @@ pub(super) async fn a_new_cluster_is_closed_and_a_change_restarts_nothing(
     sandbox: &Sandbox,
     _: &mut Operator,
 ) -> anyhow::Result<()> {
-    let both = json!({"authorization": {"enabled": true, "mode": "off"}});
+    let both = json!({"authorization": {"enabled": true, "mode": "disabled"}});
     refused(sandbox.create(both).await, "remove enabled")?;
     let user = json!({"authorization": {"superUsers": ["shop/orders"]}});
     refused(sandbox.create(user).await, "user/NAMESPACE/NAME")?;
     sandbox.create(json!({})).await?;
-    await_mode(sandbox, "on", json!(["user/admin"])).await?;
-    let on = Some(AuthorizationMode::On);
+    await_mode(sandbox, "enforced", json!(["user/admin"])).await?;
+    let on = Some(AuthorizationMode::Enforced);
     let is_closed = |status: &LogClusterStatus| default_mode(status) == on;
     let status = sandbox.status("the default mode", is_closed).await?;
     // No node has reported its feature level.
@@ -73,12 +73,12 @@ pub(super) async fn a_new_cluster_is_closed_and_a_change_restarts_nothing(
         json!(["user/root", "user/shop/orders"]),
     )
     .await?;
-    let open = json!({"authorization": {"mode": "off", "superUsers": null}});
+    let open = json!({"authorization": {"mode": "disabled", "superUsers": null}});
     sandbox.change(open).await?;
-    await_mode(sandbox, "off", json!(["user/admin"])).await?;
+    await_mode(sandbox, "disabled", json!(["user/admin"])).await?;
     let old = json!({"authorization": {"mode": null, "enabled": true}});
     sandbox.change(old).await?;
-    await_mode(sandbox, "on", json!(["user/admin"])).await?;
+    await_mode(sandbox, "enforced", json!(["user/admin"])).await?;
     let after = rollout_hash(sandbox).await?;
     ensure!(after == hash, "{hash:?} became {after:?}");
     Ok(())
@@ -89,7 +89,7 @@ pub(super) async fn an_older_cluster_stays_open(
     operator: &mut Operator,
 ) -> anyhow::Result<()> {
     sandbox.create(json!({})).await?;
-    await_mode(sandbox, "on", json!(["user/admin"])).await?;
+    await_mode(sandbox, "enforced", json!(["user/admin"])).await?;
     let has_id = |status: &LogClusterStatus| status.cluster_id.is_some();
     sandbox.status("an id", has_id).await?;
     operator.stop().await?;
@@ -99,8 +99,8 @@ pub(super) async fn an_older_cluster_stays_open(
     let params = PatchParams::default();
     api.patch_status("events", &params, &patch).await?;
     operator.start()?;
-    await_mode(sandbox, "off", json!(["user/admin"])).await?;
-    let off = Some(AuthorizationMode::Off);
+    await_mode(sandbox, "disabled", json!(["user/admin"])).await?;
+    let off = Some(AuthorizationMode::Disabled);
     let is_open = |status: &LogClusterStatus| default_mode(status) == off;
     sandbox.status("the default mode", is_open).await?;
     operator.kill().await?;
@@ -108,5 +108,5 @@ pub(super) async fn an_older_cluster_stays_open(
     sandbox
         .change(json!({"authorization": {"superUsers": ["root"]}}))
         .await?;
-    await_mode(sandbox, "off", json!(["user/root"])).await
+    await_mode(sandbox, "disabled", json!(["user/root"])).await
 }

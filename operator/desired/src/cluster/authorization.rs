@@ -27,7 +27,7 @@ pub struct ValidAuthorization {
 impl ValidAuthorization {
     pub(super) fn new(spec: &Authorization, status: Option<&LogClusterStatus>) -> Self {
         let default_mode = default_mode(status);
-        let enabled = spec.enabled.then_some(AuthorizationMode::On);
+        let enabled = spec.enabled.then_some(AuthorizationMode::Enforced);
         Self {
             default_mode,
             mode: spec.mode.or(enabled).unwrap_or(default_mode),
@@ -38,7 +38,8 @@ impl ValidAuthorization {
     /// The wait for the level without which the mode has no effect.
     pub(super) fn wait(&self, finalized: Option<FeatureLevel>) -> Option<Wait> {
         let (mode, finalized) = (self.mode, finalized?);
-        let is_open = mode != AuthorizationMode::Off && finalized < FeatureLevel::AUTHORIZATION;
+        let is_open =
+            mode != AuthorizationMode::Disabled && finalized < FeatureLevel::AUTHORIZATION;
         is_open.then_some(Wait::AuthorizationEffective { mode, finalized })
     }
 
@@ -48,7 +49,7 @@ impl ValidAuthorization {
             if level >= FeatureLevel::AUTHORIZATION {
                 self.mode
             } else {
-                AuthorizationMode::Off
+                AuthorizationMode::Disabled
             }
         };
         AuthorizationStatus {
@@ -76,8 +77,10 @@ fn default_mode(status: Option<&LogClusterStatus>) -> AuthorizationMode {
     let stored = status.and_then(|status| status.authorization.as_ref());
     match stored {
         Some(stored) => stored.default_mode,
-        None if status.is_some_and(|status| status.cluster_id.is_some()) => AuthorizationMode::Off,
-        None => AuthorizationMode::On,
+        None if status.is_some_and(|status| status.cluster_id.is_some()) => {
+            AuthorizationMode::Disabled
+        }
+        None => AuthorizationMode::Enforced,
     }
 }
 
@@ -98,10 +101,10 @@ fn principal(user: &str) -> Option<String> {
 /// Fails on a contradiction and on a super user that is no user.
 pub(super) fn check(spec: &LogClusterSpec) -> Result<(), ValidationError> {
     let authorization = &spec.authorization;
-    if authorization.enabled && authorization.mode == Some(AuthorizationMode::Off) {
+    if authorization.enabled && authorization.mode == Some(AuthorizationMode::Disabled) {
         return Err(out_of_bounds(
             "spec.authorization.mode",
-            &AuthorizationMode::Off.name(),
+            &AuthorizationMode::Disabled.name(),
             &"on or report-only while spec.authorization.enabled is true",
         ));
     }
@@ -138,26 +141,26 @@ mod tests {
         };
         let unset = Authorization::default();
         let new = LogClusterStatus::default();
-        assert_eq!(mode_of(&unset, None), AuthorizationMode::On);
-        assert_eq!(mode_of(&unset, Some(&new)), AuthorizationMode::On);
+        assert_eq!(mode_of(&unset, None), AuthorizationMode::Enforced);
+        assert_eq!(mode_of(&unset, Some(&new)), AuthorizationMode::Enforced);
         let old = LogClusterStatus {
             cluster_id: Some("id".to_owned()),
             ..LogClusterStatus::default()
         };
-        assert_eq!(mode_of(&unset, Some(&old)), AuthorizationMode::Off);
+        assert_eq!(mode_of(&unset, Some(&old)), AuthorizationMode::Disabled);
         let stored = LogClusterStatus {
             authorization: Some(AuthorizationStatus {
-                default_mode: AuthorizationMode::On,
+                default_mode: AuthorizationMode::Enforced,
                 mode: None,
             }),
             ..old.clone()
         };
-        assert_eq!(mode_of(&unset, Some(&stored)), AuthorizationMode::On);
+        assert_eq!(mode_of(&unset, Some(&stored)), AuthorizationMode::Enforced);
         let enabled = Authorization {
             enabled: true,
             ..unset
         };
-        assert_eq!(mode_of(&enabled, Some(&old)), AuthorizationMode::On);
+        assert_eq!(mode_of(&enabled, Some(&old)), AuthorizationMode::Enforced);
         let both = Authorization {
             mode: Some(AuthorizationMode::ReportOnly),
             ..enabled
@@ -198,7 +201,7 @@ mod tests {
     fn a_contradiction_is_invalid() {
         let mut spec = with_users(&[]);
         spec.authorization.enabled = true;
-        spec.authorization.mode = Some(AuthorizationMode::Off);
+        spec.authorization.mode = Some(AuthorizationMode::Disabled);
         let error = check(&spec).unwrap_err().to_string();
         assert!(error.contains("spec.authorization.mode"), "{error}");
     }

@@ -42,12 +42,12 @@ fn next_status(sim: &Sim) -> (Option<AuthorizationStatus>, Vec<String>) {
 #[test]
 fn a_new_cluster_is_closed() {
     let sim = created(2);
-    assert_eq!(section(&sim)["mode"], "on");
+    assert_eq!(section(&sim)["mode"], "enforced");
     assert_eq!(section(&sim)["super_users"][0], "user/admin");
     let stored = sim.cluster.status.as_ref().unwrap().authorization.as_ref();
-    assert_eq!(stored.unwrap().default_mode, AuthorizationMode::On);
+    assert_eq!(stored.unwrap().default_mode, AuthorizationMode::Enforced);
     let (found, blocked) = next_status(&sim);
-    let mode = Some(AuthorizationMode::On);
+    let mode = Some(AuthorizationMode::Enforced);
     assert_eq!(found.unwrap().mode, mode);
     assert_eq!(blocked, [""; 0]);
 }
@@ -57,11 +57,11 @@ fn a_cluster_from_before_stays_open() {
     let mut sim = created(2);
     sim.cluster.status.as_mut().unwrap().authorization = None;
     sim.converge();
-    assert_eq!(section(&sim)["mode"], "off");
+    assert_eq!(section(&sim)["mode"], "disabled");
     let (found, blocked) = next_status(&sim);
     let off = AuthorizationStatus {
-        default_mode: AuthorizationMode::Off,
-        mode: Some(AuthorizationMode::Off),
+        default_mode: AuthorizationMode::Disabled,
+        mode: Some(AuthorizationMode::Disabled),
     };
     assert_eq!(found, Some(off));
     assert_eq!(blocked, [""; 0]);
@@ -80,8 +80,8 @@ fn a_mode_is_changed_without_a_restart() {
     let before = (hashes(&sim), sim.replaced.clone());
     for (mode, text) in [
         (AuthorizationMode::ReportOnly, "report-only"),
-        (AuthorizationMode::Off, "off"),
-        (AuthorizationMode::On, "on"),
+        (AuthorizationMode::Disabled, "disabled"),
+        (AuthorizationMode::Enforced, "enforced"),
     ] {
         sim.cluster.spec.authorization.mode = Some(mode);
         sim.cluster.spec.authorization.super_users = vec!["root".to_owned()];
@@ -103,8 +103,8 @@ fn before_its_level_status_says_that_it_has_no_effect() {
         assert_eq!(section(&sim).is_object(), is_written);
         let (found, blocked) = next_status(&sim);
         let found = found.unwrap();
-        assert_eq!(found.default_mode, AuthorizationMode::On);
-        assert_eq!(found.mode, Some(AuthorizationMode::Off));
+        assert_eq!(found.default_mode, AuthorizationMode::Enforced);
+        assert_eq!(found.mode, Some(AuthorizationMode::Disabled));
         assert_eq!(blocked, ["AuthorizationNotEffective"], "level {level}");
     }
 }

@@ -54,7 +54,7 @@ impl Sim {
         let mut cluster = sample("minimal");
         cluster.status = None;
         // Most cases use a level that has no authorization, which is a wait of its own.
-        cluster.spec.authorization.mode = Some(AuthorizationMode::Off);
+        cluster.spec.authorization.mode = Some(AuthorizationMode::Disabled);
         let observed = Observed {
             now_unix_seconds: NOW,
             ..Observed::default()
