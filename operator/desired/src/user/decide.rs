@@ -73,12 +73,6 @@ fn open<'a>(user: &ValidUser, observed: &'a Observed) -> Result<&'a FoundCluster
             cluster: key,
         });
     }
-    if let ObservedUserSecret::Foreign { owner } = &observed.secret {
-        return Err(Wait::SecretNotOwned {
-            secret: user.secret.clone(),
-            owner: owner.clone(),
-        });
-    }
     Ok(found)
 }
 
@@ -160,13 +154,17 @@ fn manage(user: &ValidUser, observed: &Observed, cluster: &FoundCluster) -> Plan
     match &observed.access {
         ObservedAccess::Listed(access) => {
             let grants = &cluster.user_grants;
+            let invalid = user.invalid_rules.as_ref().map(|error| Wait::InvalidSpec {
+                why: error.to_string(),
+            });
             let refusal = grant::refusal(&user.rules, &user.namespace, &user.cluster, grants);
+            let refusal = refusal.map(|why| Wait::GrantNotAllowed { why });
+            let refusal = invalid.or(refusal);
             let wanted = Wanted {
                 rules: refusal.is_none().then(|| RuleSet::of_spec(&user.rules)),
                 is_suspended: user.suspended,
             };
-            plan.waits
-                .extend(refusal.map(|why| Wait::GrantNotAllowed { why }));
+            plan.waits.extend(refusal);
             wanted.request(user, access, &mut plan);
             plan.events.extend(reverted(user, &plan));
         }
@@ -179,13 +177,19 @@ fn manage(user: &ValidUser, observed: &Observed, cluster: &FoundCluster) -> Plan
             why: "it has not been asked yet".to_owned(),
         }),
     }
-    match &observed.authority {
-        Some(authority) => {
+    // Rules and a suspension do not depend on the Secret.
+    match (&observed.secret, &observed.authority) {
+        (ObservedUserSecret::Foreign { owner }, _) => plan.waits.push(Wait::SecretNotOwned {
+            secret: user.secret.clone(),
+            owner: owner.clone(),
+        }),
+        (_, None) => {
+            let cluster = user.cluster.clone();
+            plan.waits.push(Wait::AuthorityMissing(cluster));
+        }
+        (_, Some(authority)) => {
             plan.secret = certificate::plan(user, observed, authority, cluster.leaf_seconds);
         }
-        None => plan
-            .waits
-            .push(Wait::AuthorityMissing(user.cluster.clone())),
     }
     if plan.secret.as_ref().is_some_and(|secret| secret.issues) {
         let text = format!("issued a certificate in Secret {}", user.secret);

@@ -32,6 +32,8 @@ pub struct ValidUser {
     pub renew_before_seconds: Option<i64>,
     /// The rules; none if it is being deleted.
     pub rules: Vec<UserRule>,
+    /// Why the rules of a suspended user are invalid: it is suspended all the same.
+    pub invalid_rules: Option<ValidationError>,
     /// Whether all certificates are refused.
     pub suspended: bool,
     /// Whether it is being deleted.
@@ -106,10 +108,14 @@ impl ValidUser {
         };
         let secret = secret_name(user);
         let (mut validity_seconds, mut renew_before_seconds) = (None, None);
+        let mut invalid_rules = None;
         if !is_deleting {
             check_names(&name, &secret)?;
-            check_rules(&spec.rules)?;
+            invalid_rules = check_rules(&spec.rules).err();
             (validity_seconds, renew_before_seconds) = lifetimes(spec)?;
+        }
+        if let Some(error) = invalid_rules.clone().filter(|_| !spec.suspended) {
+            return Err(error);
         }
         let mut finalizers = metadata.finalizers.iter().flatten();
         let stored = status.as_ref();
@@ -127,6 +133,7 @@ impl ValidUser {
             } else {
                 spec.rules.clone()
             },
+            invalid_rules,
             suspended: spec.suspended,
             is_deleting,
             has_finalizer: finalizers.any(|it| it == USER_FINALIZER),

@@ -330,6 +330,34 @@ fn nobody_becomes_a_super_user() {
     assert_eq!(world.reason(), "NameReserved");
 }
 
+/// Nobody keeps a user from being suspended by taking the name of its Secret.
+#[test]
+fn a_secret_of_somebody_else_is_left_alone_and_the_rest_goes_on() {
+    let mut world = World::new(&reads("topic:a"));
+    world.settle();
+    world.observed.secret = ObservedUserSecret::Foreign { owner: None };
+    world.user.spec.suspended = true;
+    let plan = world.step(None);
+    assert_eq!(plan.secret, None);
+    assert_eq!(world.access().revocation, Some(Revocation::Suspended));
+    assert_eq!(world.reason(), "SecretNotOwned");
+    let stored = world.stored();
+    assert!(stored.suspended && stored.certificate.is_none());
+}
+
+#[test]
+fn a_user_with_an_invalid_rule_can_be_suspended() {
+    let mut world = World::new(&reads("topic:a"));
+    world.settle();
+    world.user.spec.rules[0].resource = "cluster".to_owned();
+    assert!(ValidUser::new(&world.user).is_err());
+    world.user.spec.suspended = true;
+    world.settle();
+    assert_eq!(world.access().revocation, Some(Revocation::Suspended));
+    assert_eq!(world.access().rules.0.len(), 1);
+    assert_eq!(world.reason(), "InvalidSpec");
+}
+
 #[test]
 fn a_rule_that_may_not_be_granted_changes_none() {
     let mut world = World::new(&reads("topic:a.x"));
