@@ -295,8 +295,8 @@ pub struct AuthorizationStatus {
     /// Mode without `spec.authorization.mode`. It is chosen once, before the cluster has an ID:
     /// `enforced`, or `disabled` for clusters that are older than this field.
     pub default_mode: AuthorizationMode,
-    /// Mode that has an effect: `disabled` before feature level 2 is finalized. Absent before a node
-    /// has reported the level.
+    /// Mode that has an effect: `disabled` before feature level 2 is finalized. Absent before a
+    /// node has reported the level.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<AuthorizationMode>,
 }

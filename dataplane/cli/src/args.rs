@@ -117,4 +117,20 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
+
+    #[test]
+    fn one_thing_is_revoked_or_restored_at_a_time() {
+        let is_taken = |text: &str| Cli::try_parse_from(text.split(' ')).is_ok();
+        assert!(is_taken("lograft acl revoke user/a"));
+        assert!(is_taken("lograft acl revoke user/a --suspend"));
+        assert!(is_taken("lograft acl revoke --certificate a.crt"));
+        assert!(is_taken("lograft acl restore user/a"));
+        assert!(is_taken("lograft acl restore --serial 0a"));
+        assert!(!is_taken("lograft acl revoke"));
+        assert!(!is_taken(
+            "lograft acl revoke --certificate a.crt --suspend"
+        ));
+        assert!(!is_taken("lograft acl revoke user/a --certificate a.crt"));
+        assert!(!is_taken("lograft acl restore"));
+    }
 }

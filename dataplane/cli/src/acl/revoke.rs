@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use lograft_client::AccessAdmin;
 use lograft_client::acl::{Principal, Serial};
 use lograft_client::admin_wire::{ChangeRevocationsRequest, RevokedPrincipal, RevokedSerial};
@@ -16,7 +16,7 @@ use crate::output::{Paint, print, print_json};
 
 /// Options of `lograft acl revoke`.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false, args = ["principal", "certificate"])]
+#[command(group(ArgGroup::new("revoked").required(true).args(["principal", "certificate"])))]
 pub(crate) struct RevokeArgs {
     /// Principal, e.g. user/orders: revokes its certificates that are valid since before now
     principal: Option<Principal>,
@@ -30,7 +30,7 @@ pub(crate) struct RevokeArgs {
 
 /// Options of `lograft acl restore`.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false, args = ["principal", "serial"])]
+#[command(group(ArgGroup::new("restored").required(true).args(["principal", "serial"])))]
 pub(crate) struct RestoreArgs {
     /// Principal, e.g. user/orders
     principal: Option<Principal>,
