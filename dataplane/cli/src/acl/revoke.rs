@@ -24,7 +24,7 @@ pub(crate) struct RevokeArgs {
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
     /// Revoke all certificates of the principal, also those that are issued later
-    #[arg(long, requires = "principal")]
+    #[arg(long, conflicts_with = "certificate")]
     suspend: bool,
 }
 
