@@ -10,6 +10,7 @@ mod grant;
 #[cfg(test)]
 mod tests;
 
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -105,12 +106,13 @@ impl Access {
         (rule, resource): (CallRule, Resource<'_>),
     ) -> Result<(), ApiError> {
         let standing = || basis.standing(principal);
-        let (operation, decision) = match rule {
+        let (operation, object, decision): (_, &dyn Display, _) = match rule {
             CallRule::On(kind, operation) if kind == resource.kind() => {
-                (operation, standing().decide(operation, resource))
+                (operation, &resource, standing().decide(operation, resource))
             }
             CallRule::OnSomeTopic(operation) => {
-                (operation, standing().decide_on_some_topic(operation))
+                let decision = standing().decide_on_some_topic(operation);
+                (operation, &"any topic", decision)
             }
             CallRule::Filtered => return Ok(()),
             CallRule::NodesOnly => return check_node(principal),
@@ -126,7 +128,7 @@ impl Access {
         if decision.is_allowed {
             return Ok(());
         }
-        self.refuse(basis, principal, (operation, resource))
+        self.refuse(basis, principal, (operation, object))
     }
 
     /// Checks a metadata command that another node proposes, on behalf of the principal that it
@@ -151,7 +153,7 @@ impl Access {
                 if basis.decide(principal, operation, resource).is_allowed {
                     return Ok(());
                 }
-                self.refuse(&basis, principal, (operation, resource))
+                self.refuse(&basis, principal, (operation, &resource))
             }
             // Nodes of before 0.3.0 name no principal. They do not know the level of rules.
             (Some(_), None) if basis.mode() == AuthorizationMode::Disabled && !wrong_name => Ok(()),
@@ -214,23 +216,23 @@ impl Access {
         &self,
         basis: &DecisionBasis,
         principal: &Principal,
-        (operation, resource): (Operation, Resource<'_>),
+        (operation, object): (Operation, &dyn Display),
     ) -> Result<(), ApiError> {
         let is_enforced = basis.mode() == AuthorizationMode::Enforced;
         let result = if is_enforced { "refused" } else { "reported" };
         self.0.refusals.with_label_values(&[result]).inc();
         if let Some(held_back) = self.0.log.pass() {
-            warn!(%principal, %operation, %resource, result, held_back, "request not authorized");
+            warn!(%principal, %operation, resource = %object, result, held_back, "request not authorized");
         }
         if !is_enforced {
             return Ok(());
         }
-        Err(denied(principal, operation, resource))
+        Err(denied(principal, operation, object))
     }
 }
 
-fn denied(principal: &Principal, operation: Operation, resource: Resource<'_>) -> ApiError {
-    let text = format!("{principal} is not allowed to {operation} {resource}");
+fn denied(principal: &Principal, operation: Operation, object: &dyn Display) -> ApiError {
+    let text = format!("{principal} is not allowed to {operation} {object}");
     ApiError::new(Reason::PermissionDenied, text)
 }
 
@@ -257,7 +259,7 @@ impl Visibility<'_> {
 
     /// The error for a topic that the principal may not see, whether or not it exists.
     pub(crate) fn hidden_topic(&self, name: &str) -> ApiError {
-        denied(self.principal, Operation::Describe, Resource::Topic(name))
+        denied(self.principal, Operation::Describe, &Resource::Topic(name))
     }
 
     fn includes(&self, resource: Resource<'_>) -> bool {
