@@ -24,6 +24,7 @@ use tracing::warn;
 
 pub(crate) use call_rule::CallRule;
 use command_rules::rule_of_command;
+use decision::Standing;
 pub(crate) use decision::{Decider, Decision, DecisionBasis};
 pub(crate) use grant::Grant;
 
@@ -169,8 +170,15 @@ impl Access {
 
     /// The topics that a principal may see.
     pub(crate) fn visibility<'a>(&self, principal: &'a Principal) -> Visibility<'a> {
+        let basis = self.basis();
+        let standing = match basis.mode() {
+            AuthorizationMode::Enforced => basis.standing(principal),
+            AuthorizationMode::Disabled | AuthorizationMode::ReportOnly => {
+                Standing::Everything(Decider::Disabled)
+            }
+        };
         Visibility {
-            basis: self.basis(),
+            standing,
             principal,
         }
     }
@@ -247,27 +255,21 @@ pub(crate) fn check_node(principal: &Principal) -> Result<(), ApiError> {
 
 /// The topics that one principal may see. For one request: later changes of the rules do not show.
 pub(crate) struct Visibility<'a> {
-    basis: Arc<DecisionBasis>,
+    standing: Standing,
     principal: &'a Principal,
 }
 
 impl Visibility<'_> {
     /// Whether the principal may see a topic.
     pub(crate) fn includes_topic(&self, name: &str) -> bool {
-        self.includes(Resource::Topic(name))
+        let seen = self
+            .standing
+            .decide(Operation::Describe, Resource::Topic(name));
+        seen.is_allowed
     }
 
     /// The error for a topic that the principal may not see, whether or not it exists.
     pub(crate) fn hidden_topic(&self, name: &str) -> ApiError {
         denied(self.principal, Operation::Describe, &Resource::Topic(name))
-    }
-
-    fn includes(&self, resource: Resource<'_>) -> bool {
-        let is_enforced = self.basis.mode() == AuthorizationMode::Enforced;
-        let decide = || {
-            self.basis
-                .decide(self.principal, Operation::Describe, resource)
-        };
-        !is_enforced || decide().is_allowed
     }
 }

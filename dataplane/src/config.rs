@@ -4,6 +4,7 @@
 mod authorization;
 mod connections;
 mod discovery;
+mod followed;
 mod topics;
 mod unknown_fields;
 mod zone;
@@ -17,18 +18,20 @@ use lograft_core::limits::{
     SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES, TAIL_CACHE_DEFAULT_BYTES, TAIL_CACHE_MIN_BYTES,
     WORKER_THREADS_MAX_COUNT, WRITER_THREADS_DEFAULT_COUNT, WRITER_THREADS_MAX_COUNT,
 };
+use lograft_core::topic::is_name_char;
 use lograft_raft::RaftTiming;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-pub(crate) use authorization::{AuthorizationFile, CurrentAuthorization};
+pub(crate) use authorization::CurrentAuthorization;
 pub use authorization::{AuthorizationMode, AuthorizationSettings};
 pub use connections::ConnectionSettings;
 pub use discovery::{DiscoverySettings, EndpointSettings, GossipSettings};
+pub(crate) use followed::FollowedFile;
 pub use topics::TopicDefaults;
 pub(crate) use topics::TopicDefaultsSource;
 use unknown_fields::ListOnly;
-pub(crate) use zone::{Zone, ZoneFile};
+pub(crate) use zone::Zone;
 
 /// The variable of the environment that goes before the configuration's `zone`.
 pub const ZONE_VARIABLE: &str = "LOGRAFT_ZONE";
@@ -430,10 +433,6 @@ fn check_zone(name: &'static str, zone: &str) -> Result<(), ConfigError> {
     }
     let bound = "printable ASCII without spaces".to_owned();
     Err(field(name, &format!("{zone:?}"), bound))
-}
-
-fn is_name_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
 }
 
 fn name_bound(c: char) -> String {

@@ -145,6 +145,11 @@ impl TopicError {
     }
 }
 
+/// Whether names of topics, groups, nodes and users may contain a character.
+pub const fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
 /// Checks a topic name.
 pub fn validate_name(name: &str) -> Result<(), TopicError> {
     if name.is_empty() || name.len() > TOPIC_NAME_MAX_BYTES {
@@ -157,8 +162,7 @@ pub fn validate_name(name: &str) -> Result<(), TopicError> {
             name: name.to_owned(),
         });
     }
-    let is_allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    match name.chars().find(|c| !is_allowed(c)) {
+    match name.chars().find(|c| !is_name_char(*c)) {
         Some(found) => Err(TopicError::NameCharacter { found }),
         None => Ok(()),
     }

@@ -1,7 +1,6 @@
 //! How the node uses the authorization rules of the metadata. Read again when the file changes, so
 //! that a lock-out is mended without a restart.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +11,6 @@ use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use super::{ConfigError, NodeConfig, field, within};
-use crate::blocking::run_blocking;
-use crate::reload;
-
-/// Logged once for each different error of the file.
-const REFUSAL: &str = "cannot reload the configuration, keeping the authorization settings";
 
 /// Whether the rules decide. Not `on` and `off`: many readers of YAML take these for booleans.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,34 +92,18 @@ fn ms(duration: Duration) -> u64 {
 /// The settings as they are now. Cheap to clone.
 pub(crate) type CurrentAuthorization = Arc<ArcSwap<AuthorizationSettings>>;
 
-/// Follows the settings in the file.
-pub(crate) struct AuthorizationFile {
-    file: Option<PathBuf>,
-    current: CurrentAuthorization,
+/// The settings of this configuration, and what changes them.
+pub(super) fn followed(config: &NodeConfig) -> (CurrentAuthorization, AuthorizationFollower) {
+    let current = Arc::new(ArcSwap::from_pointee(config.authorization.clone()));
+    (Arc::clone(&current), AuthorizationFollower(current))
 }
 
-impl AuthorizationFile {
-    /// The settings of this configuration, and what follows its file.
-    pub(crate) fn new(config: &NodeConfig) -> (CurrentAuthorization, Self) {
-        let current = Arc::new(ArcSwap::from_pointee(config.authorization.clone()));
-        let file = config.file.clone();
-        (Arc::clone(&current), Self { file, current })
-    }
+/// Takes over the settings of a newer file.
+pub(super) struct AuthorizationFollower(CurrentAuthorization);
 
-    /// Runs until dropped.
-    pub(crate) async fn watch(self) {
-        let Self { file, current } = &self;
-        let Some(file) = file else {
-            return std::future::pending().await;
-        };
-        reload::watch(REFUSAL, || {
-            let path = file.clone();
-            async move {
-                let loaded = run_blocking(move || NodeConfig::load(&path)).await?;
-                Some(loaded.map(|config| follow(current, config.authorization)))
-            }
-        })
-        .await;
+impl AuthorizationFollower {
+    pub(super) fn follow(&self, new: AuthorizationSettings) {
+        follow(&self.0, new);
     }
 }
 

@@ -1,59 +1,42 @@
 //! The failure zone of the node. In Kubernetes the operator writes it into the file once the pod
 //! has a host, which may be after the node has started: so the file is read again.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tracing::info;
 
 use super::NodeConfig;
-use crate::blocking::run_blocking;
-use crate::reload;
-
-/// Logged once for each different error of the file.
-const REFUSAL: &str = "cannot reload the configuration, keeping the zone";
 
 /// The zone as it is now; empty if there are none. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Zone(watch::Receiver<Arc<str>>);
 
 impl Zone {
-    /// The zone of this configuration, and what follows its file.
-    pub(crate) fn new(config: &NodeConfig) -> (Self, ZoneFile) {
-        let (zone, reader) = watch::channel(config.zone.as_str().into());
-        // A zone from the environment holds until the end of the process.
-        let file = config.file.clone().filter(|_| !config.is_zone_fixed);
-        (Self(reader), ZoneFile { file, zone })
-    }
-
     pub(crate) fn get(&self) -> Arc<str> {
         Arc::clone(&self.0.borrow())
     }
 }
 
-/// Follows the zone in the file.
-pub(crate) struct ZoneFile {
-    file: Option<PathBuf>,
-    zone: watch::Sender<Arc<str>>,
+/// The zone of this configuration, and what changes it.
+pub(super) fn followed(config: &NodeConfig) -> (Zone, ZoneFollower) {
+    let (zone, reader) = watch::channel(config.zone.as_str().into());
+    let is_fixed = config.is_zone_fixed;
+    (Zone(reader), ZoneFollower { zone, is_fixed })
 }
 
-impl ZoneFile {
-    /// Runs until dropped.
-    pub(crate) async fn watch(self) {
-        let Self { file, zone } = &self;
-        let Some(file) = file else {
-            // Kept: a reader of the zone may wait for a change that never comes.
-            return std::future::pending().await;
-        };
-        reload::watch(REFUSAL, || {
-            let path = file.clone();
-            async move {
-                let loaded = run_blocking(move || NodeConfig::load(&path)).await?;
-                Some(loaded.map(|config| follow(zone, &config.zone)))
-            }
-        })
-        .await;
+/// Takes over the zone of a newer file.
+pub(super) struct ZoneFollower {
+    zone: watch::Sender<Arc<str>>,
+    /// A zone from the environment holds until the end of the process.
+    is_fixed: bool,
+}
+
+impl ZoneFollower {
+    pub(super) fn follow(&self, new: &str) {
+        if !self.is_fixed {
+            follow(&self.zone, new);
+        }
     }
 }
 

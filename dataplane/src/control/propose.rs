@@ -144,8 +144,12 @@ impl MetaProposer {
     ///
     /// It is decoded first: once in the log, a command that this version does not know would end
     /// every node of this version, now and at each restart.
-    pub(crate) async fn attempt_for_peer(&self, bytes: &Bytes) -> ProposeAttempt {
-        let checked = Command::decode(bytes)
+    pub(crate) async fn attempt_for_peer(
+        &self,
+        bytes: &Bytes,
+        decoded: Result<Command, CodecError>,
+    ) -> ProposeAttempt {
+        let checked = decoded
             .map_err(|error| unknown_command(&error))
             .and_then(|command| self.check_level(&command));
         match checked {

@@ -25,7 +25,7 @@ use super::sampler::NodeSampler;
 use super::services::Services;
 use super::{disk, services, stop};
 use crate::access::{Access, AccessParts};
-use crate::config::{AuthorizationFile, CurrentAuthorization, NodeConfig, Zone, ZoneFile};
+use crate::config::{CurrentAuthorization, FollowedFile, NodeConfig, Zone};
 use crate::control::{Control, NodeInfo};
 use crate::fatal::{FatalCell, FatalError};
 use crate::health::{Health, Readiness};
@@ -75,7 +75,8 @@ impl Node {
             budgets,
             watchdog,
         } = OpenDisk::open(&config, &env, &fatal).await?;
-        let (info, authorization, files) = followed(&config, addresses);
+        let (followed, followed_file) = FollowedFile::new(&config);
+        let info = node_info(&config, addresses, followed.zone);
         let (book, addresses_known) = watch::channel(AddressBook::new());
         let pool = env.peer_pool(capacity, &tls, &metrics, addresses_known);
         let history = DiskHistory::open(&config, &env, &storage, pool.exchange()).await?;
@@ -91,11 +92,11 @@ impl Node {
         };
         let (control, loops) = resources.control((&config, info), env, book);
         let mut tasks = JoinSet::new();
-        tasks.spawn(files.watch());
+        tasks.spawn(followed_file.watch());
         discovery.spawn(&mut tasks, &control);
         metrics.set_sampler(Arc::new(NodeSampler::new(&control, &tls)));
         let services = Services::new(services::ServiceParts {
-            access: access(&control, authorization, &metrics),
+            access: access(&control, followed.authorization, &metrics),
             control: control.clone(),
             storage: storage.clone(),
             budgets,
@@ -275,44 +276,15 @@ fn trust(tls: Arc<Tls>, control: &Control) -> ClientTrust {
     }
 }
 
-/// The parts of the configuration that are read again while the node runs.
-struct FollowedFiles {
-    zone: ZoneFile,
-    authorization: AuthorizationFile,
-}
-
-impl FollowedFiles {
-    /// Runs until dropped.
-    async fn watch(self) {
-        tokio::join!(self.zone.watch(), self.authorization.watch());
-    }
-}
-
-/// Name and addresses of the node, its authorization settings, and what keeps them up to date.
-fn followed(
-    config: &NodeConfig,
-    addresses: Addresses,
-) -> (NodeInfo, CurrentAuthorization, FollowedFiles) {
-    let (info, zone) = node_info(config, addresses);
-    let (current, authorization) = AuthorizationFile::new(config);
-    let files = FollowedFiles {
-        zone,
-        authorization,
-    };
-    (info, current, files)
-}
-
-/// Name and addresses of the node, and the task that keeps its zone up to date.
-fn node_info(config: &NodeConfig, addresses: Addresses) -> (NodeInfo, ZoneFile) {
+/// Name and addresses of the node.
+fn node_info(config: &NodeConfig, addresses: Addresses, zone: Zone) -> NodeInfo {
     let or = |given: &Option<String>, bound: SocketAddr| {
         given.clone().unwrap_or_else(|| bound.to_string())
     };
-    let (zone, zone_file) = Zone::new(config);
-    let info = NodeInfo {
+    NodeInfo {
         name: config.name.clone(),
         zone,
         client_address: or(&config.advertise.client, addresses.client),
         peer_address: or(&config.advertise.peer, addresses.peer),
-    };
-    (info, zone_file)
+    }
 }

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use lograft_node::config::{AuthorizationMode, AuthorizationSettings};
 use lograft_proto::admin::v1 as admin;
 use lograft_proto::admin::v1::access_service_client::AccessServiceClient;
@@ -14,7 +13,7 @@ use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use crate::cluster::{Cluster, PATIENCE};
+use crate::cluster::{Cluster, PATIENCE, earliest, follow_request, record_for};
 use crate::pki::{Ca, uri};
 use crate::user_channel::{client_tls, try_connect};
 
@@ -146,20 +145,7 @@ fn is_denied<T>(result: &Result<T, Status>) -> bool {
 }
 
 fn produce_request(topic: &str) -> log::ProduceRequest {
-    log::ProduceRequest {
-        topic: topic.to_owned(),
-        records: vec![log::Record {
-            value: Some(Bytes::from_static(b"x")),
-            ..log::Record::default()
-        }],
-        timeout_ms: 5000,
-        ..log::ProduceRequest::default()
-    }
-}
-
-fn earliest() -> log::Position {
-    let at = Some(log::position::At::Earliest(true));
-    log::Position { at }
+    record_for(topic, "x")
 }
 
 /// A call with the operation that it needs, and whether it was denied.
@@ -186,9 +172,8 @@ async fn log_calls(caller: &Caller, topic: &str) -> Vec<Answered> {
         .await;
     let consumed: Result<(), Status> = async {
         let request = log::ConsumeRequest {
-            topic: name(),
-            position: Some(earliest()),
-            ..log::ConsumeRequest::default()
+            follow: false,
+            ..follow_request(topic)
         };
         let mut replies = log.clone().consume(request).await?.into_inner();
         while replies.message().await?.is_some() {}
@@ -366,13 +351,12 @@ async fn a_right_that_is_taken_away_ends_open_streams_on_every_node() {
     let mut streams = Vec::new();
     for at in [0, 1] {
         let reader = caller(&cluster, "user/reader", at);
-        let request = log::ConsumeRequest {
-            topic: "own".to_owned(),
-            position: Some(earliest()),
-            follow: true,
-            ..log::ConsumeRequest::default()
-        };
-        let mut replies = reader.log().consume(request).await.unwrap().into_inner();
+        let mut replies = reader
+            .log()
+            .consume(follow_request("own"))
+            .await
+            .unwrap()
+            .into_inner();
         assert!(replies.message().await.unwrap().is_some());
         streams.push(replies);
     }

@@ -558,16 +558,9 @@ impl Cluster {
         partition: u32,
         value: &str,
     ) -> Result<log::ProduceReply, Status> {
-        let record = log::Record {
-            value: Some(Bytes::copy_from_slice(value.as_bytes())),
-            ..log::Record::default()
-        };
         let request = log::ProduceRequest {
-            topic: "t".to_owned(),
             partition,
-            records: vec![record],
-            timeout_ms: 5000,
-            ..log::ProduceRequest::default()
+            ..record_for("t", value)
         };
         Ok(self.log(at).produce(request).await?.into_inner())
     }
@@ -599,27 +592,16 @@ impl Cluster {
 
     /// The same over another channel.
     pub(crate) async fn follow_with(&self, to: Channel) -> tonic::Streaming<log::FetchReply> {
-        let request = log::ConsumeRequest {
-            topic: "t".to_owned(),
-            position: Some(log::Position {
-                at: Some(log::position::At::Earliest(true)),
-            }),
-            follow: true,
-            ..log::ConsumeRequest::default()
-        };
         let mut log = LogServiceClient::new(to).max_decoding_message_size(64 << 20);
-        log.consume(request).await.unwrap().into_inner()
+        log.consume(follow_request("t")).await.unwrap().into_inner()
     }
 
     async fn try_read(&self, at: usize, partition: u32) -> Result<Vec<String>, Status> {
         let request = log::ConsumeRequest {
-            topic: "t".to_owned(),
             partition,
-            position: Some(log::Position {
-                at: Some(log::position::At::Earliest(true)),
-            }),
             format: log::FetchFormat::Records.into(),
-            ..log::ConsumeRequest::default()
+            follow: false,
+            ..follow_request("t")
         };
         let mut replies = self.log(at).consume(request).await?.into_inner();
         let mut values = Vec::new();
@@ -667,6 +649,36 @@ impl Cluster {
             (reply.healthy && reply.nodes.len() == nodes).then_some(())
         })
         .await;
+    }
+}
+
+/// Asks for the records of the first partition of a topic from its beginning, and for those to
+/// come.
+pub(crate) fn follow_request(topic: &str) -> log::ConsumeRequest {
+    log::ConsumeRequest {
+        topic: topic.to_owned(),
+        position: Some(earliest()),
+        follow: true,
+        ..log::ConsumeRequest::default()
+    }
+}
+
+pub(crate) fn earliest() -> log::Position {
+    let at = Some(log::position::At::Earliest(true));
+    log::Position { at }
+}
+
+/// Asks to append one record to the first partition of a topic.
+pub(crate) fn record_for(topic: &str, value: &str) -> log::ProduceRequest {
+    let record = log::Record {
+        value: Some(Bytes::copy_from_slice(value.as_bytes())),
+        ..log::Record::default()
+    };
+    log::ProduceRequest {
+        topic: topic.to_owned(),
+        records: vec![record],
+        timeout_ms: 5000,
+        ..log::ProduceRequest::default()
     }
 }
 

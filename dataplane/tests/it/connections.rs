@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use lograft_core::Reason;
 use lograft_node::config::ConnectionSettings;
 use lograft_proto::log::v1 as log;
@@ -10,7 +9,7 @@ use lograft_proto::log::v1::log_service_client::LogServiceClient;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::cluster::{Cluster, eventually};
+use crate::cluster::{Cluster, eventually, follow_request, record_for};
 use crate::control::reason;
 
 const AGE: Duration = Duration::from_secs(2);
@@ -31,25 +30,8 @@ async fn short_lived() -> Cluster {
 
 fn produce_request(request_id: u64) -> log::ProduceRequest {
     log::ProduceRequest {
-        topic: "t".to_owned(),
-        records: vec![log::Record {
-            value: Some(Bytes::from(request_id.to_string())),
-            ..log::Record::default()
-        }],
-        timeout_ms: 5000,
         request_id,
-        ..log::ProduceRequest::default()
-    }
-}
-
-fn follow_request() -> log::ConsumeRequest {
-    log::ConsumeRequest {
-        topic: "t".to_owned(),
-        position: Some(log::Position {
-            at: Some(log::position::At::Earliest(true)),
-        }),
-        follow: true,
-        ..log::ConsumeRequest::default()
+        ..record_for("t", &request_id.to_string())
     }
 }
 
@@ -116,7 +98,7 @@ async fn a_request_in_progress_outlives_the_age_of_its_connection() {
     let wait_ms = u32::try_from(AGE.as_millis()).unwrap() + 1500;
     let request = log::FetchRequest {
         topic: "t".to_owned(),
-        position: follow_request().position,
+        position: follow_request("t").position,
         max_wait_ms: wait_ms,
         min_bytes: 1,
         ..log::FetchRequest::default()
@@ -140,7 +122,11 @@ async fn a_connection_closes_before_its_certificate_expires() {
         });
     let channel = cluster.channel_with(&leaf, cluster.addresses(0).client);
     let mut client = LogServiceClient::new(channel);
-    let mut follower = client.consume(follow_request()).await.unwrap().into_inner();
+    let mut follower = client
+        .consume(follow_request("t"))
+        .await
+        .unwrap()
+        .into_inner();
     let end = follower.message().await.unwrap_err();
     assert_eq!(reason(&end), Some(Reason::ConnectionClosing), "{end:?}");
     assert!(SystemTime::now() < not_after - Duration::from_millis(500));

@@ -1,12 +1,11 @@
 //! Ids of producers: nobody can use one that was not issued to it.
 
-use bytes::Bytes;
 use lograft_core::{FeatureLevel, Reason};
 use lograft_proto::admin::v1 as admin;
 use lograft_proto::log::v1 as log;
 use tonic::Status;
 
-use crate::cluster::{Cluster, eventually};
+use crate::cluster::{Cluster, eventually, record_for};
 use crate::control::{bound, reason};
 
 const OLD: FeatureLevel = FeatureLevel(FeatureLevel::CURRENT.get() - 1);
@@ -26,20 +25,13 @@ async fn send(
     (producer_id, producer_epoch, base_sequence): (u64, u32, u64),
     value: &str,
 ) -> Result<log::ProduceReply, Status> {
-    let record = log::Record {
-        value: Some(Bytes::copy_from_slice(value.as_bytes())),
-        ..log::Record::default()
-    };
     let request = log::ProduceRequest {
-        topic: "t".to_owned(),
-        records: vec![record],
         producer: Some(log::ProducerStamp {
             producer_id,
             producer_epoch,
             base_sequence,
         }),
-        timeout_ms: 5000,
-        ..log::ProduceRequest::default()
+        ..record_for("t", value)
     };
     Ok(cluster.log(at).produce(request).await?.into_inner())
 }

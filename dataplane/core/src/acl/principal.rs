@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RuleError;
 use crate::limits::PRINCIPAL_NAME_MAX_BYTES;
+use crate::topic::is_name_char;
 
 /// A caller. Its text is the end of the SPIFFE id in its certificate.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,9 +76,8 @@ impl PrincipalPattern {
 /// `.`, `_` and `-`, but not `.` or `..`. So no name can contain a wildcard, a separator or an
 /// encoded character, and two different texts are never the same principal.
 pub fn is_name(text: &str) -> bool {
-    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     (1..=PRINCIPAL_NAME_MAX_BYTES).contains(&text.len())
-        && text.bytes().all(is_allowed)
+        && text.chars().all(is_name_char)
         && !matches!(text, "." | "..")
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RuleError;
 use crate::limits::TOPIC_NAME_MAX_BYTES;
+use crate::topic::is_name_char;
 
 /// A kind of resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,9 +82,8 @@ impl NamePattern {
             Some(prefix) => (prefix, true),
             None => (text, false),
         };
-        let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         let is_valid =
-            (1..=TOPIC_NAME_MAX_BYTES).contains(&name.len()) && name.bytes().all(is_allowed);
+            (1..=TOPIC_NAME_MAX_BYTES).contains(&name.len()) && name.chars().all(is_name_char);
         let pattern = if is_prefix {
             Self::Prefix
         } else {

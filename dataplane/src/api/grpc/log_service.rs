@@ -71,16 +71,6 @@ impl LogApi {
     }
 }
 
-/// The marks of a forwarded request.
-macro_rules! marks {
-    ($message:expr) => {
-        ForwardMarks {
-            is_forwarded: $message.forwarded,
-            principal: &$message.principal,
-        }
-    };
-}
-
 type FetchReplies = BoxStream<'static, Result<proto::FetchReply, Status>>;
 
 #[tonic::async_trait]
@@ -93,7 +83,7 @@ impl LogService for LogApi {
         request: Request<proto::ProduceRequest>,
     ) -> Result<Response<proto::ProduceReply>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let asked = (&*message.topic, marks!(message));
+        let asked = (&*message.topic, ForwardMarks::from(&message));
         let principal = self.authorize_topic(&extensions, Method::LogProduce, asked)?;
         let tag = ProduceTag::of(&message);
         let appended = append(&self.engine, decode::append(message, principal)?).await?;
@@ -122,7 +112,7 @@ impl LogService for LogApi {
         request: Request<proto::FetchRequest>,
     ) -> Result<Response<proto::FetchReply>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let asked = (&*message.topic, marks!(message));
+        let asked = (&*message.topic, ForwardMarks::from(&message));
         let principal = self.authorize_topic(&extensions, Method::LogFetch, asked)?;
         let fetched = fetch(&self.engine, decode::fetch(message, principal)?).await?;
         Ok(Response::new(encode::fetched(fetched)))
@@ -133,7 +123,7 @@ impl LogService for LogApi {
         request: Request<proto::ConsumeRequest>,
     ) -> Result<Response<FetchReplies>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let asked = (&*message.topic, marks!(message));
+        let asked = (&*message.topic, ForwardMarks::from(&message));
         let principal = self.authorize_topic(&extensions, Method::LogConsume, asked)?;
         let topic = message.topic.clone();
         let request = decode::consume(message, Arc::clone(&principal))?;
@@ -157,7 +147,7 @@ impl LogService for LogApi {
         request: Request<proto::ListOffsetsRequest>,
     ) -> Result<Response<proto::ListOffsetsReply>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let asked = (&*message.topic, marks!(message));
+        let asked = (&*message.topic, ForwardMarks::from(&message));
         let principal = self.authorize_topic(&extensions, Method::LogListOffsets, asked)?;
         let request = decode::list_offsets(message, principal);
         let found = list_offsets(&self.engine, request).await?;

@@ -37,16 +37,12 @@ impl NodeApi {
         NodeServiceServer::new(Self { control, access })
     }
 
-    /// Checks a command, unless this version cannot read it: the proposer refuses it then.
-    fn authorize_command(&self, command: &[u8], principal: &str) -> Result<(), ApiError> {
-        let Ok(command) = Command::decode(command) else {
-            return Ok(());
-        };
+    fn authorize_command(&self, command: &Command, principal: &str) -> Result<(), ApiError> {
         let principal = match principal {
             "" => None,
             named => Some(named.parse().map_err(|e| ApiError::invalid_rule(&e))?),
         };
-        self.access.check_command(principal.as_ref(), &command)
+        self.access.check_command(principal.as_ref(), command)
     }
 
     fn admit(&self, sender: &Sender, route: Option<&proto::Route>) -> Result<Route, Status> {
@@ -70,9 +66,14 @@ impl NodeService for NodeApi {
         } = request.into_inner();
         let (route, claim) = sender.check_claim(&self.control, route.as_ref())?;
         let metadata = self.control.view.load();
-        sender.check_command(&metadata, (route.from, claim), &command)?;
-        self.authorize_command(&command, &principal)?;
-        match self.control.proposer.attempt_for_peer(&command).await {
+        let decoded = Command::decode(&command);
+        sender.check_command(&metadata, (route.from, claim), decoded.as_ref().ok())?;
+        // One that this version cannot read is refused by the proposer.
+        if let Ok(decoded) = &decoded {
+            self.authorize_command(decoded, &principal)?;
+        }
+        let proposer = &self.control.proposer;
+        match proposer.attempt_for_peer(&command, decoded).await {
             ProposeAttempt::Applied(index, result) => {
                 let outcome = Outcome::encode(&result).map_err(|error| unencodable(&error))?;
                 let refusal = result.err().map(ApiError::from);

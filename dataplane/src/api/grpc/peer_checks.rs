@@ -216,17 +216,17 @@ impl Sender {
         &self,
         metadata: &Metadata,
         (from, claim): (NodeId, Claim),
-        command: &[u8],
+        command: Option<&Command>,
     ) -> Result<(), PeerRefusal> {
         let is_renamed = claim == Claim::Renamed;
-        let is_allowed = match Command::decode(command) {
-            Ok(Command::UpdateNode { node, registration }) => {
+        let is_allowed = match command {
+            Some(Command::UpdateNode { node, registration }) => {
                 let known = metadata.node(from).map(|node| node.registration.token);
                 let has_token = !is_renamed || known == Some(registration.token);
-                node == from && registration.name == self.name() && has_token
+                *node == from && registration.name == self.name() && has_token
             }
             // A command that does not decode is refused by the one who applies it.
-            Ok(_) | Err(_) => !is_renamed,
+            Some(_) | None => !is_renamed,
         };
         if is_allowed {
             return Ok(());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lograft_core::acl::{Principal, Resource};
 use lograft_core::{Reason, acl};
 use lograft_proto::Method;
+use lograft_proto::log::v1 as proto;
 use tonic::Extensions;
 
 use super::call_rules::rule_of;
@@ -65,6 +66,27 @@ pub(crate) struct ForwardMarks<'a> {
     /// The principal in the request; empty if there is none.
     pub(crate) principal: &'a str,
 }
+
+/// The marks of the requests that nodes forward.
+macro_rules! marks_of {
+    ($($request:ident),*) => {
+        $(impl<'a> From<&'a proto::$request> for ForwardMarks<'a> {
+            fn from(request: &'a proto::$request) -> Self {
+                Self {
+                    is_forwarded: request.forwarded,
+                    principal: &request.principal,
+                }
+            }
+        })*
+    };
+}
+
+marks_of!(
+    ProduceRequest,
+    FetchRequest,
+    ConsumeRequest,
+    ListOffsetsRequest
+);
 
 /// The principal whose request it is: that of the connection, or that which a node names in a
 /// request that it has forwarded. Fails with PERMISSION_DENIED if somebody else names one: a user

@@ -202,11 +202,7 @@ impl StreamCaller {
         message: proto::ProduceRequest,
         now: Instant,
     ) -> Result<AppendRequest, ApiError> {
-        let marks = ForwardMarks {
-            is_forwarded: message.forwarded,
-            principal: &message.principal,
-        };
-        let principal = on_behalf_of(&self.principal, marks)?;
+        let principal = on_behalf_of(&self.principal, ForwardMarks::from(&message))?;
         self.grant.check(&principal, &message.topic, now)?;
         let mut request = decode::append(message, principal)?;
         request.target.is_forwarded |= self.refuses_to_forward;
