@@ -29,6 +29,7 @@ use lograft_operator_desired::topic::{
 
 use crate::cluster_topics::{ClusterTopics, Snapshot};
 use crate::controller::Reconciler;
+use crate::controller::dependents::back_off_key;
 use crate::kinds::key;
 use crate::namespace_labels::NamespaceLabels;
 use crate::scope::Claim;
@@ -141,15 +142,10 @@ async fn reconcile(topic: Arc<LogTopic>, topics: Arc<Topics>) -> Result<Action, 
     let counter = &topics.reconciler.metrics.topics.reconciles;
     counter.with_label_values(&[outcome]).inc();
     result.map(|end| {
-        topics.reconciler.reset_back_off(&back_off_key(&topic));
+        topics.reconciler.reset_back_off(&back_off_key(&*topic));
         let (End::Rest(action) | End::Done(action)) = end;
         action
     })
-}
-
-/// The key of a LogTopic's back-off, beside those of LogClusters.
-fn back_off_key(topic: &LogTopic) -> String {
-    format!("LogTopic {}", key(topic))
 }
 
 /// A LogTopic with everything that its plan depends on, and the plan.

@@ -20,7 +20,7 @@ use lograft_operator_desired::user::{Observed, Plan, ValidUser, of_invalid, plan
 
 use crate::cluster_topics::ClusterTopics;
 use crate::controller::Reconciler;
-use crate::kinds::key;
+use crate::controller::dependents::back_off_key;
 use crate::namespace_labels::NamespaceLabels;
 use crate::pki::PkiError;
 use crate::scope::Claim;
@@ -86,12 +86,7 @@ async fn reconcile(user: Arc<LogUser>, users: Arc<Users>) -> Result<Action, User
     let outcome = if result.is_ok() { "ok" } else { "failed" };
     let counter = &users.reconciler.metrics.user_reconciles;
     counter.with_label_values(&[outcome]).inc();
-    result.inspect(|_| users.reconciler.reset_back_off(&back_off_key(&user)))
-}
-
-/// The key of a LogUser's back-off, beside those of LogClusters.
-fn back_off_key(user: &LogUser) -> String {
-    format!("LogUser {}", key(user))
+    result.inspect(|_| users.reconciler.reset_back_off(&back_off_key(&*user)))
 }
 
 /// A LogUser with everything that its plan depends on, and the plan.
