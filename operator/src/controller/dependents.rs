@@ -1,6 +1,8 @@
 //! The part that the controllers of LogTopics and LogUsers share. Both kinds depend on the
 //! LogCluster that they name: a change of it triggers their reconcile.
 
+mod write;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,9 @@ use crate::controller::Reconciler;
 use crate::error_text::error_text;
 use crate::kinds::{key, scoped};
 
+pub(crate) use write::WriteError;
+pub(super) use write::{count_write, is_released, publish, set_finalizer, write_status};
+
 /// A kind of objects that name a LogCluster.
 pub(super) trait Dependent:
     Resource<Scope = NamespaceResourceScope, DynamicType = ()>
@@ -34,6 +39,8 @@ pub(super) trait Dependent:
     + Sync
     + 'static
 {
+    /// The operator's finalizer.
+    const FINALIZER: &'static str;
     /// Reconciles of a scope that run at the same time.
     const CONCURRENCY: u16;
 

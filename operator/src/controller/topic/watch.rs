@@ -8,6 +8,7 @@ use kube::runtime::{Controller, watcher};
 use lograft_crds::LogTopic;
 use lograft_crds::limits::TOPIC_RECONCILES_MAX_COUNT;
 use lograft_crds::log_topic::ClusterRef;
+use lograft_crds::names::TOPIC_FINALIZER;
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -18,6 +19,7 @@ use crate::controller::dependents::{self, Dependent, Dependents};
 use crate::kinds::scoped;
 
 impl Dependent for LogTopic {
+    const FINALIZER: &'static str = TOPIC_FINALIZER;
     const CONCURRENCY: u16 = TOPIC_RECONCILES_MAX_COUNT;
 
     fn cluster_ref(&self) -> &ClusterRef {

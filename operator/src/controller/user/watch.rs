@@ -10,7 +10,7 @@ use kube::runtime::{Controller, watcher};
 use lograft_crds::LogUser;
 use lograft_crds::limits::USER_RECONCILES_MAX_COUNT;
 use lograft_crds::log_topic::ClusterRef;
-use lograft_crds::names::{LABEL_MANAGED_BY, OPERATOR};
+use lograft_crds::names::{LABEL_MANAGED_BY, OPERATOR, USER_FINALIZER};
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -21,6 +21,7 @@ use crate::controller::dependents::{self, Dependent, Dependents};
 use crate::kinds::scoped;
 
 impl Dependent for LogUser {
+    const FINALIZER: &'static str = USER_FINALIZER;
     const CONCURRENCY: u16 = USER_RECONCILES_MAX_COUNT;
 
     fn cluster_ref(&self) -> &ClusterRef {
