@@ -10,6 +10,7 @@
 pub mod cluster;
 mod condition;
 pub mod consent;
+mod dependent_status;
 mod drift;
 pub mod fleet;
 mod object;
