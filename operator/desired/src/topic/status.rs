@@ -9,6 +9,7 @@ use lograft_crds::limits::{TOPIC_BYTES_BITS_COUNT, TOPIC_BYTES_MIN_BYTES};
 use lograft_crds::log_cluster::Blocked;
 use lograft_crds::{LogTopic, LogTopicStatus};
 
+use crate::cluster_wait::ClusterWait;
 use crate::dependent_status::{self, FormerConditions};
 use crate::topic::decide::no_leader;
 use crate::topic::observed::{Observed, ObservedCluster, ObservedTopic};
@@ -118,10 +119,10 @@ fn waits(topic: &ValidTopic, plan: &Plan, outcome: &Outcome) -> Vec<Wait> {
 fn failed(topic: &ValidTopic, failure: &Failure, requested: Vec<Wait>) -> Vec<Wait> {
     match failure {
         Failure::Refused(why) => vec![Wait::Refused { why: why.clone() }],
-        Failure::Unknown(why) => vec![Wait::ClusterUnreachable {
+        Failure::Unknown(why) => vec![Wait::Cluster(ClusterWait::Unreachable {
             cluster: topic.cluster.clone(),
             why: why.clone(),
-        }],
+        })],
         // It may be the one whose creation had no answer: the next list shows it.
         Failure::Exists if topic.stored.creating => requested,
         Failure::Exists => vec![Wait::TopicExists {

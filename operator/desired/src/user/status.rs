@@ -7,6 +7,7 @@ use lograft_crds::log_cluster::Blocked;
 use lograft_crds::log_user::UserCertificateStatus;
 use lograft_crds::{LogUser, LogUserStatus};
 
+use crate::cluster_wait::ClusterWait;
 use crate::dependent_status::{self, FormerConditions};
 use crate::time::time;
 use crate::topic::{Event, ObservedCluster};
@@ -129,10 +130,10 @@ fn waits(user: &ValidUser, plan: &Plan, failure: Option<&Failure>) -> Vec<Wait> 
     let first = failure.map(|failure| {
         let wait = match failure {
             Failure::Refused(why) => Wait::Refused { why: why.clone() },
-            Failure::Unknown(why) => Wait::ClusterUnreachable {
+            Failure::Unknown(why) => Wait::Cluster(ClusterWait::Unreachable {
                 cluster: user.cluster.clone(),
                 why: why.clone(),
-            },
+            }),
         };
         if user.is_deleting {
             Wait::Deletion(Box::new(wait))
