@@ -2,6 +2,7 @@
 //! reconcile those that changed.
 
 pub(crate) mod cluster;
+mod dependents;
 pub(crate) mod topic;
 pub(crate) mod user;
 

@@ -8,8 +8,10 @@
 //! The operator carries plans out and makes no decisions.
 
 pub mod cluster;
+mod cluster_wait;
 mod condition;
 pub mod consent;
+mod dependent_status;
 mod drift;
 pub mod fleet;
 mod object;
@@ -22,6 +24,7 @@ pub mod user;
 mod validation;
 mod version;
 
+pub use cluster_wait::ClusterWait;
 pub use object::{ObjectKey, ObjectRef};
 pub use quantity::bytes_of;
 pub use settings::Settings;

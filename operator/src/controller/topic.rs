@@ -9,7 +9,6 @@
 mod apply;
 mod observe;
 mod refusals;
-mod update_status;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -21,7 +20,6 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::Store;
 use kube::{Api, Client};
 use lograft_crds::limits::{RECONCILE_MAX_SECONDS, SCOPE_CONCEDED_SECONDS};
-use lograft_crds::names::TOPIC_FINALIZER;
 use lograft_crds::{LogTopic, LogTopicStatus};
 use lograft_operator_desired::topic::{
     FinalizerChange, Observed, Outcome, Plan, ValidTopic, of_invalid, plan, status,
@@ -29,6 +27,7 @@ use lograft_operator_desired::topic::{
 
 use crate::cluster_topics::{ClusterTopics, Snapshot};
 use crate::controller::Reconciler;
+use crate::controller::dependents::{self, WriteError, back_off_key, is_released};
 use crate::kinds::key;
 use crate::namespace_labels::NamespaceLabels;
 use crate::scope::Claim;
@@ -49,14 +48,8 @@ pub(crate) enum TopicError {
         source: Box<kube::Error>,
     },
     /// A write to the API server failed.
-    #[error("cannot write {what}")]
-    Write {
-        /// Part of the LogTopic.
-        what: &'static str,
-        /// Cause.
-        #[source]
-        source: Box<kube::Error>,
-    },
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// It is not known which operator manages the namespace.
     #[error("cannot claim the Lease of the namespace")]
     Claim(#[source] Box<kube::Error>),
@@ -141,15 +134,10 @@ async fn reconcile(topic: Arc<LogTopic>, topics: Arc<Topics>) -> Result<Action, 
     let counter = &topics.reconciler.metrics.topics.reconciles;
     counter.with_label_values(&[outcome]).inc();
     result.map(|end| {
-        topics.reconciler.reset_back_off(&back_off_key(&topic));
+        topics.reconciler.reset_back_off(&back_off_key(&*topic));
         let (End::Rest(action) | End::Done(action)) = end;
         action
     })
-}
-
-/// The key of a LogTopic's back-off, beside those of LogClusters.
-fn back_off_key(topic: &LogTopic) -> String {
-    format!("LogTopic {}", key(topic))
 }
 
 /// A LogTopic with everything that its plan depends on, and the plan.
@@ -257,16 +245,9 @@ async fn act(
     } else {
         raw.status.as_ref()
     };
-    update_status::write(topics, api, raw, (stored, &next)).await?;
+    dependents::write_status(topics, api, raw, (stored, &next)).await?;
     if let Some(warning) = status::warning(raw.status.as_ref(), &next) {
-        apply::publish(topics, raw, &warning).await;
+        dependents::publish(topics, raw, &warning).await;
     }
     Ok(())
-}
-
-/// Whether the object is being deleted and the operator has nothing to do with it any more.
-fn is_released(topic: &LogTopic) -> bool {
-    let mut finalizers = topic.metadata.finalizers.iter().flatten();
-    let is_held = finalizers.any(|it| it == TOPIC_FINALIZER);
-    topic.metadata.deletion_timestamp.is_some() && !is_held
 }

@@ -14,13 +14,12 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::runtime::controller::Action;
 use lograft_crds::limits::{RECONCILE_MAX_SECONDS, SCOPE_CONCEDED_SECONDS};
-use lograft_crds::names::USER_FINALIZER;
 use lograft_crds::{LogUser, LogUserStatus};
 use lograft_operator_desired::user::{Observed, Plan, ValidUser, of_invalid, plan, status};
 
 use crate::cluster_topics::ClusterTopics;
 use crate::controller::Reconciler;
-use crate::kinds::key;
+use crate::controller::dependents::{self, WriteError, back_off_key, is_released};
 use crate::namespace_labels::NamespaceLabels;
 use crate::pki::PkiError;
 use crate::scope::Claim;
@@ -42,14 +41,8 @@ pub(crate) enum UserError {
         source: Box<kube::Error>,
     },
     /// A write to the API server failed.
-    #[error("cannot write {what}")]
-    Write {
-        /// Part of the LogUser.
-        what: &'static str,
-        /// Cause.
-        #[source]
-        source: Box<kube::Error>,
-    },
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// The certificate could not be issued.
     #[error("cannot issue the certificate")]
     Issue(#[source] PkiError),
@@ -86,12 +79,7 @@ async fn reconcile(user: Arc<LogUser>, users: Arc<Users>) -> Result<Action, User
     let outcome = if result.is_ok() { "ok" } else { "failed" };
     let counter = &users.reconciler.metrics.user_reconciles;
     counter.with_label_values(&[outcome]).inc();
-    result.inspect(|_| users.reconciler.reset_back_off(&back_off_key(&user)))
-}
-
-/// The key of a LogUser's back-off, beside those of LogClusters.
-fn back_off_key(user: &LogUser) -> String {
-    format!("LogUser {}", key(user))
+    result.inspect(|_| users.reconciler.reset_back_off(&back_off_key(&*user)))
 }
 
 /// A LogUser with everything that its plan depends on, and the plan.
@@ -185,16 +173,9 @@ async fn act(
         return Ok(());
     }
     let next = decision.status(raw, &outcome);
-    apply::write_status(users, api, raw, &next).await?;
+    dependents::write_status(users, api, raw, (raw.status.as_ref(), &next)).await?;
     if let Some(warning) = status::warning(raw.status.as_ref(), &next) {
-        apply::publish(users, raw, &warning).await;
+        dependents::publish(users, raw, &warning).await;
     }
     Ok(())
-}
-
-/// Whether the object is being deleted and the operator has nothing to do with it any more.
-fn is_released(user: &LogUser) -> bool {
-    let mut finalizers = user.metadata.finalizers.iter().flatten();
-    let is_held = finalizers.any(|it| it == USER_FINALIZER);
-    user.metadata.deletion_timestamp.is_some() && !is_held
 }

@@ -34,7 +34,8 @@ pub fn plan(topic: &ValidTopic, observed: &Observed) -> Plan {
     if topic.is_deleting {
         return removal::plan(topic, observed);
     }
-    let step = gate::open(topic, observed).and_then(|cluster| {
+    let open = gate::open(topic, observed).map_err(Wait::Cluster);
+    let step = open.and_then(|cluster| {
         gate::check_owner(topic, observed, &cluster)?;
         Ok(match cluster.listed {
             None => create(topic, observed, &cluster),

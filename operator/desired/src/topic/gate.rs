@@ -2,10 +2,9 @@
 //! consents, is not being deleted, is not paused and has been bootstrapped; its nodes answer; no
 //! other LogTopic owns the topic.
 
-use crate::consent::{Applicant, ConsentRefusal, consent};
-use crate::topic::observed::{
-    FoundCluster, Observed, ObservedCluster, ObservedTopic, ObservedTopics,
-};
+use crate::cluster_wait::ClusterWait;
+use crate::consent::Applicant;
+use crate::topic::observed::{FoundCluster, Observed, ObservedTopic, ObservedTopics};
 use crate::topic::owner::preceding;
 use crate::topic::validate::ValidTopic;
 use crate::topic::wait::Wait;
@@ -22,56 +21,34 @@ pub(super) struct OpenCluster<'a> {
 pub(super) fn consenting<'a>(
     topic: &ValidTopic,
     observed: &'a Observed,
-) -> Result<&'a FoundCluster, Wait> {
-    let key = &topic.cluster;
+) -> Result<&'a FoundCluster, ClusterWait> {
     let applicant = Applicant {
         namespace: &topic.namespace,
         labels: observed.namespace_labels.as_ref(),
     };
-    match &observed.cluster {
-        ObservedCluster::NotWatched => Err(Wait::NotWatched(key.clone())),
-        ObservedCluster::Missing if key.namespace == topic.namespace => {
-            Err(Wait::ClusterNotFound(key.clone()))
-        }
-        ObservedCluster::Missing => {
-            let refusal = ConsentRefusal::of_missing(applicant, key);
-            Err(Wait::NotAllowed(refusal))
-        }
-        ObservedCluster::Found(found) => {
-            let consented = consent(applicant, key, found.allowed.as_ref());
-            consented.map(|()| found).map_err(Wait::NotAllowed)
-        }
-    }
+    observed.cluster.consenting(&topic.cluster, applicant)
 }
 
 /// The cluster, if its nodes have answered.
 pub(super) fn open<'a>(
     topic: &ValidTopic,
     observed: &'a Observed,
-) -> Result<OpenCluster<'a>, Wait> {
+) -> Result<OpenCluster<'a>, ClusterWait> {
     let facts = consenting(topic, observed)?;
-    let key = topic.cluster.clone();
-    if facts.is_deleting {
-        return Err(Wait::ClusterDeleting(key));
-    }
-    if facts.is_paused {
-        return Err(Wait::ClusterPaused(key));
-    }
-    let Some(id) = facts.id.as_deref() else {
-        return Err(Wait::ClusterNotBootstrapped(key));
-    };
-    let why = match &observed.topics {
-        ObservedTopics::Listed(listed) => {
-            return Ok(OpenCluster {
-                facts,
-                id,
-                listed: listed.as_ref(),
-            });
+    let key = &topic.cluster;
+    let id = facts.open_id(key)?;
+    match &observed.topics {
+        ObservedTopics::Listed(listed) => Ok(OpenCluster {
+            facts,
+            id,
+            listed: listed.as_ref(),
+        }),
+        ObservedTopics::Unreachable(why) => {
+            let (cluster, why) = (key.clone(), why.clone());
+            Err(ClusterWait::Unreachable { cluster, why })
         }
-        ObservedTopics::Unreachable(why) => why.clone(),
-        ObservedTopics::NotAsked => "it has not been asked yet".to_owned(),
-    };
-    Err(Wait::ClusterUnreachable { cluster: key, why })
+        ObservedTopics::NotAsked => Err(ClusterWait::not_asked(key.clone())),
+    }
 }
 
 /// Fails if another LogTopic owns the topic.

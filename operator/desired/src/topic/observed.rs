@@ -6,6 +6,8 @@ use lograft_crds::LogCluster;
 use lograft_crds::log_cluster::{AllowedNamespaces, LogDefaults, UserGrant};
 
 use crate::cluster::super_users;
+use crate::cluster_wait::ClusterWait;
+use crate::consent::{Applicant, ClusterKey, ConsentRefusal, consent};
 use crate::topic::setting::SettingKey;
 
 /// All reads of a reconcile.
@@ -51,6 +53,30 @@ pub enum ObservedCluster {
     Found(FoundCluster),
 }
 
+impl ObservedCluster {
+    /// The LogCluster `key`, if it exists and consents.
+    pub(crate) fn consenting(
+        &self,
+        key: &ClusterKey,
+        applicant: Applicant<'_>,
+    ) -> Result<&FoundCluster, ClusterWait> {
+        match self {
+            Self::NotWatched => Err(ClusterWait::NotWatched(key.clone())),
+            Self::Missing if key.namespace == applicant.namespace => {
+                Err(ClusterWait::NotFound(key.clone()))
+            }
+            Self::Missing => {
+                let refusal = ConsentRefusal::of_missing(applicant, key);
+                Err(ClusterWait::NotAllowed(refusal))
+            }
+            Self::Found(found) => {
+                let consented = consent(applicant, key, found.allowed.as_ref());
+                consented.map(|()| found).map_err(ClusterWait::NotAllowed)
+            }
+        }
+    }
+}
+
 /// The facts of a LogCluster that its topics depend on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FoundCluster {
@@ -88,6 +114,19 @@ impl FoundCluster {
             leaf_seconds: leaf.ok().and_then(|it| i64::try_from(it).ok()).unwrap_or(0),
             defaults: defaults(&cluster.spec.log),
         }
+    }
+
+    /// The ID of the LogCluster `key`, if it may be managed: it is not being deleted, is not paused
+    /// and has been bootstrapped.
+    pub(crate) fn open_id(&self, key: &ClusterKey) -> Result<&str, ClusterWait> {
+        if self.is_deleting {
+            return Err(ClusterWait::Deleting(key.clone()));
+        }
+        if self.is_paused {
+            return Err(ClusterWait::Paused(key.clone()));
+        }
+        let id = self.id.as_deref();
+        id.ok_or_else(|| ClusterWait::NotBootstrapped(key.clone()))
     }
 
     /// Whether its nodes may be asked.

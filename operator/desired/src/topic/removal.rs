@@ -4,6 +4,7 @@
 
 use lograft_crds::log_topic::DeletionPolicy;
 
+use crate::cluster_wait::ClusterWait;
 use crate::consent::ConsentRefusal;
 use crate::topic::gate;
 use crate::topic::observed::Observed;
@@ -68,7 +69,7 @@ pub(super) fn plan(topic: &ValidTopic, observed: &Observed) -> Plan {
 
 /// The topic cannot be deleted: the LogTopic waits if that may become possible, else it is
 /// released.
-fn blocked(topic: &ValidTopic, observed: &Observed, wait: Wait) -> Plan {
+fn blocked(topic: &ValidTopic, observed: &Observed, wait: ClusterWait) -> Plan {
     let id = gate::consenting(topic, observed).ok();
     let id = id.and_then(|cluster| cluster.id.as_deref());
     // Nothing is known to wait for: no topic was created, or its cluster has been replaced.
@@ -78,13 +79,13 @@ fn blocked(topic: &ValidTopic, observed: &Observed, wait: Wait) -> Plan {
     };
     let may_end = matches!(
         wait,
-        Wait::ClusterPaused(_)
-            | Wait::ClusterNotBootstrapped(_)
-            | Wait::ClusterUnreachable { .. }
-            | Wait::NotAllowed(ConsentRefusal::LabelsUnknown { .. })
+        ClusterWait::Paused(_)
+            | ClusterWait::NotBootstrapped(_)
+            | ClusterWait::Unreachable { .. }
+            | ClusterWait::NotAllowed(ConsentRefusal::LabelsUnknown { .. })
     );
     if may_end && has_topic {
-        return Plan::waiting(Wait::Deletion(Box::new(wait)));
+        return Plan::waiting(Wait::Deletion(Box::new(wait.into())));
     }
     leaving(&wait.to_string())
 }

@@ -4,17 +4,13 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use lograft_crds::conditions::Lasting;
-use lograft_crds::conditions::topic::{TopicConditionType, TopicReason};
-use lograft_crds::limits::{
-    BLOCKED_MAX_COUNT, BLOCKED_MESSAGE_MAX_BYTES, TOPIC_BYTES_BITS_COUNT, TOPIC_BYTES_MIN_BYTES,
-};
+use lograft_crds::conditions::topic::{TOPIC_TABLE, TopicReason};
+use lograft_crds::limits::{TOPIC_BYTES_BITS_COUNT, TOPIC_BYTES_MIN_BYTES};
 use lograft_crds::log_cluster::Blocked;
 use lograft_crds::{LogTopic, LogTopicStatus};
 
-use crate::condition::ConditionState;
-use crate::text::cut_words;
-use crate::time::time;
+use crate::cluster_wait::ClusterWait;
+use crate::dependent_status::{self, FormerConditions};
 use crate::topic::decide::no_leader;
 use crate::topic::observed::{Observed, ObservedCluster, ObservedTopic};
 use crate::topic::outcome::{Failure, Outcome};
@@ -85,18 +81,9 @@ pub fn next(
 
 /// The Warning event about a state that needs a person, if the status before was another one.
 pub fn warning(old: Option<&LogTopicStatus>, next: &LogTopicStatus) -> Option<Event> {
-    let ready = |status: &LogTopicStatus| {
-        let mut conditions = status.conditions.iter();
-        let name = TopicConditionType::Ready.name();
-        conditions.find(|it| it.type_ == name).cloned()
-    };
-    let now = ready(next)?;
-    let was = old.and_then(ready);
-    let mut rows = lograft_crds::conditions::topic::TOPIC_TABLE.iter();
-    let row = rows.find(|row| row.name == now.reason)?;
-    let is_new = was.is_none_or(|was| was.reason != now.reason);
-    (is_new && !row.status && row.lasting == Lasting::Terminal)
-        .then(|| Event::warning(row.name, now.message))
+    let old = old.map(|status| status.conditions.as_slice());
+    let warning = dependent_status::new_warning(TOPIC_TABLE, old, &next.conditions);
+    warning.map(|(reason, text)| Event::warning(reason, text))
 }
 
 /// The waits of the plan as its outcome has left them.
@@ -132,10 +119,10 @@ fn waits(topic: &ValidTopic, plan: &Plan, outcome: &Outcome) -> Vec<Wait> {
 fn failed(topic: &ValidTopic, failure: &Failure, requested: Vec<Wait>) -> Vec<Wait> {
     match failure {
         Failure::Refused(why) => vec![Wait::Refused { why: why.clone() }],
-        Failure::Unknown(why) => vec![Wait::ClusterUnreachable {
+        Failure::Unknown(why) => vec![Wait::Cluster(ClusterWait::Unreachable {
             cluster: topic.cluster.clone(),
             why: why.clone(),
-        }],
+        })],
         // It may be the one whose creation had no answer: the next list shows it.
         Failure::Exists if topic.stored.creating => requested,
         Failure::Exists => vec![Wait::TopicExists {
@@ -184,8 +171,11 @@ fn conditions(
     now_unix_seconds: i64,
 ) -> Vec<Condition> {
     let status = raw.status.as_ref();
-    let old = status.map(|status| status.conditions.as_slice());
-    let old = old.unwrap_or_default();
+    let former = FormerConditions {
+        conditions: status.map_or(&[], |status| &status.conditions),
+        generation: raw.metadata.generation,
+        now_unix_seconds,
+    };
     let ready = waits.first();
     let degraded = match owned {
         None => TopicReason::NotObserved,
@@ -195,14 +185,7 @@ fn conditions(
     };
     let of = |reason: TopicReason, text: Option<String>| {
         let row = reason.row()?;
-        let text = text.unwrap_or_else(|| row.meaning.to_owned());
-        let state = ConditionState {
-            kind: row.condition.name(),
-            is_true: row.status,
-            reason: row.name,
-            message: &cut_words(&text, BLOCKED_MESSAGE_MAX_BYTES),
-        };
-        state.condition(old, raw.metadata.generation, now_unix_seconds)
+        former.next(row.condition.name(), row, text)
     };
     let ready = of(
         ready.map_or(TopicReason::Serving, Wait::reason),
@@ -211,24 +194,10 @@ fn conditions(
     ready.into_iter().chain(of(degraded, None)).collect()
 }
 
-/// The waits with their times. The time is kept while the reason is the same.
 fn blocked(old: &LogTopicStatus, waits: &[Wait], now_unix_seconds: i64) -> Vec<Blocked> {
-    let mut seen = BTreeSet::new();
-    let entries = waits.iter().filter_map(|wait| {
-        let reason = wait.reason().name();
-        if !seen.insert(reason) {
-            return None;
-        }
-        let former = old.blocked.iter().find(|it| it.reason == reason);
-        let since = former.map(|former| former.since.clone());
-        Some(Blocked {
-            reason: reason.to_owned(),
-            subject: None,
-            message: cut_words(&wait.to_string(), BLOCKED_MESSAGE_MAX_BYTES),
-            since: since.or_else(|| time(now_unix_seconds))?,
-        })
-    });
-    entries.take(BLOCKED_MAX_COUNT).collect()
+    let waits = waits.iter();
+    let waits = waits.map(|wait| (wait.reason().name(), wait.to_string()));
+    dependent_status::blocked(&old.blocked, waits, now_unix_seconds)
 }
 
 /// The bytes with their first binary digits only.

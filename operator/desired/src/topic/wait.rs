@@ -4,7 +4,7 @@ use std::fmt;
 
 use lograft_crds::conditions::topic::TopicReason;
 
-use crate::consent::{ClusterKey, ConsentRefusal};
+use crate::cluster_wait::ClusterWait;
 
 /// Something that a LogTopic waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,25 +14,8 @@ pub enum Wait {
         /// Cause.
         why: String,
     },
-    /// The LogCluster does not exist.
-    ClusterNotFound(ClusterKey),
-    /// The operator does not watch the namespace of the LogCluster.
-    NotWatched(ClusterKey),
-    /// The LogCluster does not consent.
-    NotAllowed(ConsentRefusal),
-    /// The LogCluster is being deleted.
-    ClusterDeleting(ClusterKey),
-    /// The LogCluster is paused.
-    ClusterPaused(ClusterKey),
-    /// The LogCluster has no nodes with a cluster yet.
-    ClusterNotBootstrapped(ClusterKey),
-    /// No node gives an answer that can be used.
-    ClusterUnreachable {
-        /// The LogCluster.
-        cluster: ClusterKey,
-        /// Cause.
-        why: String,
-    },
+    /// Something about the LogCluster.
+    Cluster(ClusterWait),
     /// Another LogTopic owns the topic.
     OwnedByAnother {
         /// Name of the topic.
@@ -104,13 +87,13 @@ impl Wait {
     pub fn reason(&self) -> TopicReason {
         match self {
             Self::InvalidSpec { .. } => TopicReason::InvalidSpec,
-            Self::ClusterNotFound(_) => TopicReason::ClusterNotFound,
-            Self::NotWatched(_) => TopicReason::NamespaceNotWatched,
-            Self::NotAllowed(_) => TopicReason::NamespaceNotAllowed,
-            Self::ClusterDeleting(_) => TopicReason::ClusterDeleting,
-            Self::ClusterPaused(_) => TopicReason::ClusterPaused,
-            Self::ClusterNotBootstrapped(_) => TopicReason::ClusterNotBootstrapped,
-            Self::ClusterUnreachable { .. } => TopicReason::ClusterUnreachable,
+            Self::Cluster(ClusterWait::NotFound(_)) => TopicReason::ClusterNotFound,
+            Self::Cluster(ClusterWait::NotWatched(_)) => TopicReason::NamespaceNotWatched,
+            Self::Cluster(ClusterWait::NotAllowed(_)) => TopicReason::NamespaceNotAllowed,
+            Self::Cluster(ClusterWait::Deleting(_)) => TopicReason::ClusterDeleting,
+            Self::Cluster(ClusterWait::Paused(_)) => TopicReason::ClusterPaused,
+            Self::Cluster(ClusterWait::NotBootstrapped(_)) => TopicReason::ClusterNotBootstrapped,
+            Self::Cluster(ClusterWait::Unreachable { .. }) => TopicReason::ClusterUnreachable,
             Self::OwnedByAnother { .. } => TopicReason::OwnedByAnother,
             Self::TopicExists { .. } => TopicReason::TopicExists,
             Self::TopicReplaced { .. } => TopicReason::TopicReplaced,
@@ -128,7 +111,7 @@ impl Wait {
     /// Whether it may end without a change of the LogTopic, so that it is looked at again soon.
     pub(super) fn may_end_soon(&self) -> bool {
         match self {
-            Self::ClusterUnreachable { .. }
+            Self::Cluster(ClusterWait::Unreachable { .. })
             | Self::Creating { .. }
             | Self::Changing { .. }
             | Self::Deleting { .. }
@@ -139,30 +122,17 @@ impl Wait {
     }
 }
 
+impl From<ClusterWait> for Wait {
+    fn from(wait: ClusterWait) -> Self {
+        Self::Cluster(wait)
+    }
+}
+
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidSpec { why } | Self::Refused { why } => f.write_str(why),
-            Self::ClusterNotFound(cluster) => write!(f, "LogCluster {cluster} does not exist"),
-            Self::NotWatched(cluster) => write!(
-                f,
-                "the operator does not watch namespace {}; add it to watchNamespaces of the chart",
-                cluster.namespace
-            ),
-            Self::NotAllowed(refusal) => refusal.fmt(f),
-            Self::ClusterDeleting(cluster) => write!(f, "LogCluster {cluster} is being deleted"),
-            Self::ClusterPaused(cluster) => {
-                write!(
-                    f,
-                    "LogCluster {cluster} is paused; set its spec.paused to false"
-                )
-            }
-            Self::ClusterNotBootstrapped(cluster) => {
-                write!(f, "LogCluster {cluster} has not been bootstrapped yet")
-            }
-            Self::ClusterUnreachable { cluster, why } => {
-                write!(f, "no usable answer from LogCluster {cluster}: {why}")
-            }
+            Self::Cluster(wait) => wait.fmt(f),
             Self::OwnedByAnother { topic, owner } => write!(
                 f,
                 "topic {topic} belongs to LogTopic {owner}; delete one of the two LogTopics"

@@ -4,7 +4,8 @@ use lograft_crds::LogUser;
 use lograft_crds::names::{FIRST_USER, USER_FINALIZER};
 
 use crate::cluster::FeatureLevel;
-use crate::consent::{Applicant, ConsentRefusal, consent};
+use crate::cluster_wait::ClusterWait;
+use crate::consent::{Applicant, ConsentRefusal};
 use crate::topic::{Event, FinalizerChange, FoundCluster, ObservedCluster};
 use crate::user::access::{AccessRequest, Revocation, RuleSet};
 use crate::user::observed::{Observed, ObservedAccess, ObservedUserSecret, UserAccess};
@@ -41,36 +42,17 @@ pub fn plan(user: &ValidUser, observed: &Observed) -> Plan {
 
 /// The LogCluster, if its users may be managed.
 fn open<'a>(user: &ValidUser, observed: &'a Observed) -> Result<&'a FoundCluster, Wait> {
-    let key = user.cluster.clone();
+    let key = &user.cluster;
     let applicant = Applicant {
         namespace: &user.namespace,
         labels: observed.namespace_labels.as_ref(),
     };
-    let found = match &observed.cluster {
-        ObservedCluster::NotWatched => return Err(Wait::NotWatched(key)),
-        ObservedCluster::Missing if key.namespace == user.namespace => {
-            return Err(Wait::ClusterNotFound(key));
-        }
-        ObservedCluster::Missing => {
-            let refusal = ConsentRefusal::of_missing(applicant, &key);
-            return Err(Wait::NotAllowed(refusal));
-        }
-        ObservedCluster::Found(found) => found,
-    };
-    consent(applicant, &key, found.allowed.as_ref()).map_err(Wait::NotAllowed)?;
-    if found.is_deleting {
-        return Err(Wait::ClusterDeleting(key));
-    }
-    if found.is_paused {
-        return Err(Wait::ClusterPaused(key));
-    }
-    if found.id.is_none() {
-        return Err(Wait::ClusterNotBootstrapped(key));
-    }
+    let found = observed.cluster.consenting(key, applicant)?;
+    found.open_id(key)?;
     if is_first_user(user) || found.super_users.contains(&user.principal) {
         return Err(Wait::NameReserved {
             principal: user.principal.clone(),
-            cluster: key,
+            cluster: key.clone(),
         });
     }
     Ok(found)
@@ -83,7 +65,10 @@ fn is_first_user(user: &ValidUser) -> bool {
 /// A user that has a certificate of a cluster which does not consent any more is suspended, and has
 /// no rules: the certificate alone would be valid until its end.
 fn without_consent(user: &ValidUser, observed: &Observed, wait: Wait) -> Plan {
-    let is_refused = matches!(wait, Wait::NotAllowed(ConsentRefusal::NotAllowed { .. }));
+    let is_refused = matches!(
+        wait,
+        Wait::Cluster(ClusterWait::NotAllowed(ConsentRefusal::NotAllowed { .. }))
+    );
     let had_consent = match &observed.cluster {
         ObservedCluster::Found(found) => {
             found.may_be_asked() && found.id.is_some() && found.id == user.stored.cluster_id
@@ -151,8 +136,8 @@ impl Wanted {
 
 fn manage(user: &ValidUser, observed: &Observed, cluster: &FoundCluster) -> Plan {
     let mut plan = Plan::default();
-    match &observed.access {
-        ObservedAccess::Listed(access) => {
+    match observed.access.listed(&user.cluster) {
+        Ok(access) => {
             let grants = &cluster.user_grants;
             let invalid = user.invalid_rules.as_ref().map(|error| Wait::InvalidSpec {
                 why: error.to_string(),
@@ -168,14 +153,7 @@ fn manage(user: &ValidUser, observed: &Observed, cluster: &FoundCluster) -> Plan
             wanted.request(user, access, &mut plan);
             plan.events.extend(reverted(user, &plan));
         }
-        ObservedAccess::Unreachable(why) => plan.waits.push(Wait::ClusterUnreachable {
-            cluster: user.cluster.clone(),
-            why: why.clone(),
-        }),
-        ObservedAccess::NotAsked => plan.waits.push(Wait::ClusterUnreachable {
-            cluster: user.cluster.clone(),
-            why: "it has not been asked yet".to_owned(),
-        }),
+        Err(wait) => plan.waits.push(wait.into()),
     }
     // Rules and a suspension do not depend on the Secret.
     match (&observed.secret, &observed.authority) {
@@ -235,14 +213,14 @@ fn removal(user: &ValidUser, observed: &Observed) -> Plan {
         return Plan::default();
     }
     let key = user.cluster.clone();
-    let waiting = |wait| Plan::waiting(Wait::Deletion(Box::new(wait)));
+    let waiting = |wait: ClusterWait| Plan::waiting(Wait::Deletion(Box::new(wait.into())));
     let found = match &observed.cluster {
-        ObservedCluster::NotWatched => return leaving(&Wait::NotWatched(key).to_string()),
-        ObservedCluster::Missing => return leaving(&Wait::ClusterNotFound(key).to_string()),
+        ObservedCluster::NotWatched => return leaving(&ClusterWait::NotWatched(key).to_string()),
+        ObservedCluster::Missing => return leaving(&ClusterWait::NotFound(key).to_string()),
         ObservedCluster::Found(found) => found,
     };
     if found.is_deleting {
-        return leaving(&Wait::ClusterDeleting(key).to_string());
+        return leaving(&ClusterWait::Deleting(key).to_string());
     }
     if is_first_user(user) {
         return leaving("it is the first user of the LogCluster");
@@ -250,25 +228,18 @@ fn removal(user: &ValidUser, observed: &Observed) -> Plan {
     let stored_id = user.stored.cluster_id.as_ref();
     match (&found.id, stored_id) {
         (None, None) => return leaving("the LogCluster has not been bootstrapped"),
-        (None, Some(_)) => return waiting(Wait::ClusterNotBootstrapped(key)),
+        (None, Some(_)) => return waiting(ClusterWait::NotBootstrapped(key)),
         (Some(id), Some(stored)) if id != stored => {
             return leaving("its cluster has been replaced by another one");
         }
         (Some(_), _) => {}
     }
     if found.is_paused {
-        return waiting(Wait::ClusterPaused(key));
+        return waiting(ClusterWait::Paused(key));
     }
-    let access = match &observed.access {
-        ObservedAccess::Listed(access) => access,
-        ObservedAccess::Unreachable(why) => {
-            let why = why.clone();
-            return waiting(Wait::ClusterUnreachable { cluster: key, why });
-        }
-        ObservedAccess::NotAsked => {
-            let why = "it has not been asked yet".to_owned();
-            return waiting(Wait::ClusterUnreachable { cluster: key, why });
-        }
+    let access = match observed.access.listed(&key) {
+        Ok(access) => access,
+        Err(wait) => return waiting(wait),
     };
     if access.finalized < FeatureLevel::AUTHORIZATION {
         return leaving(&Wait::LevelNotFinalized(access.finalized).to_string());

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::FeatureLevel;
+use crate::cluster_wait::ClusterWait;
+use crate::consent::ClusterKey;
 use crate::topic::ObservedCluster;
 use crate::user::access::{Revocation, RuleSet};
 
@@ -95,6 +97,21 @@ pub enum ObservedAccess {
     Unreachable(String),
     /// They were listed.
     Listed(UserAccess),
+}
+
+impl ObservedAccess {
+    /// The listed ones, or the wait for an answer of the LogCluster.
+    pub(super) fn listed(&self, cluster: &ClusterKey) -> Result<&UserAccess, ClusterWait> {
+        let cluster = cluster.clone();
+        match self {
+            Self::Listed(access) => Ok(access),
+            Self::Unreachable(why) => {
+                let why = why.clone();
+                Err(ClusterWait::Unreachable { cluster, why })
+            }
+            Self::NotAsked => Err(ClusterWait::not_asked(cluster)),
+        }
+    }
 }
 
 /// Rules and revocations of a user.

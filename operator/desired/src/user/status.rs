@@ -1,18 +1,14 @@
 //! The status of a LogUser: from the observation, the plan and its outcome, after the plan was
 //! carried out.
 
-use std::collections::BTreeSet;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use lograft_crds::conditions::Lasting;
-use lograft_crds::conditions::user::{USER_TABLE, UserConditionType, UserReason};
-use lograft_crds::limits::{BLOCKED_MAX_COUNT, BLOCKED_MESSAGE_MAX_BYTES};
+use lograft_crds::conditions::user::{USER_TABLE, UserReason};
 use lograft_crds::log_cluster::Blocked;
 use lograft_crds::log_user::UserCertificateStatus;
 use lograft_crds::{LogUser, LogUserStatus};
 
-use crate::condition::ConditionState;
-use crate::text::cut_words;
+use crate::cluster_wait::ClusterWait;
+use crate::dependent_status::{self, FormerConditions};
 use crate::time::time;
 use crate::topic::{Event, ObservedCluster};
 use crate::user::access::{AccessRequest, Revocation, RuleSet};
@@ -122,17 +118,9 @@ fn changed(mut rules: RuleSet, changes: &[crate::user::RuleChange]) -> RuleSet {
 
 /// The Warning event about a state that needs a person, if the status before was another one.
 pub fn warning(old: Option<&LogUserStatus>, next: &LogUserStatus) -> Option<Event> {
-    let ready = |status: &LogUserStatus| {
-        let mut conditions = status.conditions.iter();
-        let name = UserConditionType::Ready.name();
-        conditions.find(|it| it.type_ == name).cloned()
-    };
-    let now = ready(next)?;
-    let was = old.and_then(ready);
-    let row = USER_TABLE.iter().find(|row| row.name == now.reason)?;
-    let is_new = was.is_none_or(|was| was.reason != now.reason);
-    (is_new && !row.status && row.lasting == Lasting::Terminal)
-        .then(|| Event::warning(row.name, now.message))
+    let old = old.map(|status| status.conditions.as_slice());
+    let warning = dependent_status::new_warning(USER_TABLE, old, &next.conditions);
+    warning.map(|(reason, text)| Event::warning(reason, text))
 }
 
 /// The waits of the plan as its outcome has left them.
@@ -142,10 +130,10 @@ fn waits(user: &ValidUser, plan: &Plan, failure: Option<&Failure>) -> Vec<Wait> 
     let first = failure.map(|failure| {
         let wait = match failure {
             Failure::Refused(why) => Wait::Refused { why: why.clone() },
-            Failure::Unknown(why) => Wait::ClusterUnreachable {
+            Failure::Unknown(why) => Wait::Cluster(ClusterWait::Unreachable {
                 cluster: user.cluster.clone(),
                 why: why.clone(),
-            },
+            }),
         };
         if user.is_deleting {
             Wait::Deletion(Box::new(wait))
@@ -171,8 +159,11 @@ fn conditions(
     now_unix_seconds: i64,
 ) -> Vec<Condition> {
     let status = raw.status.as_ref();
-    let old = status.map(|status| status.conditions.as_slice());
-    let old = old.unwrap_or_default();
+    let former = FormerConditions {
+        conditions: status.map_or(&[], |status| &status.conditions),
+        generation: raw.metadata.generation,
+        now_unix_seconds,
+    };
     let issued = if has_certificate {
         UserReason::Issued
     } else {
@@ -180,35 +171,14 @@ fn conditions(
     };
     let of = |reason: UserReason, text: Option<String>| {
         let row = reason.row()?;
-        let text = text.unwrap_or_else(|| row.meaning.to_owned());
-        let state = ConditionState {
-            kind: row.condition.name(),
-            is_true: row.status,
-            reason: row.name,
-            message: &cut_words(&text, BLOCKED_MESSAGE_MAX_BYTES),
-        };
-        state.condition(old, raw.metadata.generation, now_unix_seconds)
+        former.next(row.condition.name(), row, text)
     };
     let ready = of(ready, waits.first().map(ToString::to_string));
     ready.into_iter().chain(of(issued, None)).collect()
 }
 
-/// The waits with their times. The time is kept while the reason is the same.
 fn blocked(old: &LogUserStatus, waits: &[Wait], now_unix_seconds: i64) -> Vec<Blocked> {
-    let mut seen = BTreeSet::new();
-    let entries = waits.iter().filter_map(|wait| {
-        let reason = wait.reason().name();
-        if !seen.insert(reason) {
-            return None;
-        }
-        let former = old.blocked.iter().find(|it| it.reason == reason);
-        let since = former.map(|former| former.since.clone());
-        Some(Blocked {
-            reason: reason.to_owned(),
-            subject: None,
-            message: cut_words(&wait.to_string(), BLOCKED_MESSAGE_MAX_BYTES),
-            since: since.or_else(|| time(now_unix_seconds))?,
-        })
-    });
-    entries.take(BLOCKED_MAX_COUNT).collect()
+    let waits = waits.iter();
+    let waits = waits.map(|wait| (wait.reason().name(), wait.to_string()));
+    dependent_status::blocked(&old.blocked, waits, now_unix_seconds)
 }

@@ -5,7 +5,8 @@ use std::fmt;
 use lograft_crds::conditions::user::UserReason;
 
 use crate::cluster::FeatureLevel;
-use crate::consent::{ClusterKey, ConsentRefusal};
+use crate::cluster_wait::ClusterWait;
+use crate::consent::ClusterKey;
 
 /// Something that a LogUser waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,25 +16,8 @@ pub enum Wait {
         /// Cause.
         why: String,
     },
-    /// The LogCluster does not exist.
-    ClusterNotFound(ClusterKey),
-    /// The operator does not watch the namespace of the LogCluster.
-    NotWatched(ClusterKey),
-    /// The LogCluster does not consent.
-    NotAllowed(ConsentRefusal),
-    /// The LogCluster is being deleted.
-    ClusterDeleting(ClusterKey),
-    /// The LogCluster is paused.
-    ClusterPaused(ClusterKey),
-    /// The LogCluster has no nodes with a cluster yet.
-    ClusterNotBootstrapped(ClusterKey),
-    /// No node gives an answer that can be used.
-    ClusterUnreachable {
-        /// The LogCluster.
-        cluster: ClusterKey,
-        /// Cause.
-        why: String,
-    },
+    /// Something about the LogCluster.
+    Cluster(ClusterWait),
     /// The principal is a super user of the LogCluster.
     NameReserved {
         /// The principal.
@@ -86,13 +70,13 @@ impl Wait {
     pub fn reason(&self) -> UserReason {
         match self {
             Self::InvalidSpec { .. } => UserReason::InvalidSpec,
-            Self::ClusterNotFound(_) => UserReason::ClusterNotFound,
-            Self::NotWatched(_) => UserReason::NamespaceNotWatched,
-            Self::NotAllowed(_) => UserReason::NamespaceNotAllowed,
-            Self::ClusterDeleting(_) => UserReason::ClusterDeleting,
-            Self::ClusterPaused(_) => UserReason::ClusterPaused,
-            Self::ClusterNotBootstrapped(_) => UserReason::ClusterNotBootstrapped,
-            Self::ClusterUnreachable { .. } => UserReason::ClusterUnreachable,
+            Self::Cluster(ClusterWait::NotFound(_)) => UserReason::ClusterNotFound,
+            Self::Cluster(ClusterWait::NotWatched(_)) => UserReason::NamespaceNotWatched,
+            Self::Cluster(ClusterWait::NotAllowed(_)) => UserReason::NamespaceNotAllowed,
+            Self::Cluster(ClusterWait::Deleting(_)) => UserReason::ClusterDeleting,
+            Self::Cluster(ClusterWait::Paused(_)) => UserReason::ClusterPaused,
+            Self::Cluster(ClusterWait::NotBootstrapped(_)) => UserReason::ClusterNotBootstrapped,
+            Self::Cluster(ClusterWait::Unreachable { .. }) => UserReason::ClusterUnreachable,
             Self::NameReserved { .. } => UserReason::NameReserved,
             Self::SecretNotOwned { .. } => UserReason::SecretNotOwned,
             Self::GrantNotAllowed { .. } => UserReason::GrantNotAllowed,
@@ -109,7 +93,7 @@ impl Wait {
     /// Whether it may end without a change of the LogUser, so that it is looked at again soon.
     pub(super) fn may_end_soon(&self) -> bool {
         match self {
-            Self::ClusterUnreachable { .. }
+            Self::Cluster(ClusterWait::Unreachable { .. })
             | Self::AuthorityMissing(_)
             | Self::Applying { .. }
             | Self::Deleting { .. } => true,
@@ -119,32 +103,19 @@ impl Wait {
     }
 }
 
+impl From<ClusterWait> for Wait {
+    fn from(wait: ClusterWait) -> Self {
+        Self::Cluster(wait)
+    }
+}
+
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidSpec { why } | Self::Refused { why } | Self::GrantNotAllowed { why } => {
                 f.write_str(why)
             }
-            Self::ClusterNotFound(cluster) => write!(f, "LogCluster {cluster} does not exist"),
-            Self::NotWatched(cluster) => write!(
-                f,
-                "the operator does not watch namespace {}; add it to watchNamespaces of the chart",
-                cluster.namespace
-            ),
-            Self::NotAllowed(refusal) => refusal.fmt(f),
-            Self::ClusterDeleting(cluster) => write!(f, "LogCluster {cluster} is being deleted"),
-            Self::ClusterPaused(cluster) => {
-                write!(
-                    f,
-                    "LogCluster {cluster} is paused; set its spec.paused to false"
-                )
-            }
-            Self::ClusterNotBootstrapped(cluster) => {
-                write!(f, "LogCluster {cluster} has not been bootstrapped yet")
-            }
-            Self::ClusterUnreachable { cluster, why } => {
-                write!(f, "no usable answer from LogCluster {cluster}: {why}")
-            }
+            Self::Cluster(wait) => wait.fmt(f),
             Self::NameReserved { principal, cluster } => write!(
                 f,
                 "{principal} is a super user of LogCluster {cluster}, which a LogUser cannot be; \

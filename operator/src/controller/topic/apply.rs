@@ -1,15 +1,12 @@
 //! Carries the plan of a LogTopic out in its order and makes no decisions.
 
 use kube::Api;
-use kube::api::{Patch, PatchParams};
 use lograft_crds::LogTopic;
-use lograft_crds::names::{OPERATOR, TOPIC_FINALIZER};
-use lograft_operator_desired::topic::{Event, Failure, FinalizerChange, Outcome, Request, status};
-use serde_json::json;
+use lograft_operator_desired::topic::{Failure, FinalizerChange, Outcome, Request, status};
 use tracing::{info, warn};
 
-use super::{Decision, TopicError, Topics, update_status};
-use crate::events::Happening;
+use super::{Decision, TopicError, Topics};
+use crate::controller::dependents::{publish, set_finalizer, write_status};
 use crate::kinds::key;
 
 /// Fails if a write to the API server fails: what follows it depends on it.
@@ -28,7 +25,7 @@ pub(super) async fn apply(
     // Before the request: its answer may be lost.
     if plan.marks_creation {
         let marked = status::marked_as_creating(raw);
-        update_status::write(topics, api, raw, (raw.status.as_ref(), &marked)).await?;
+        write_status(topics, api, raw, (raw.status.as_ref(), &marked)).await?;
     }
     let outcome = match &plan.request {
         Some(request) => carry_out(topics, raw, decision, request).await,
@@ -104,58 +101,4 @@ fn failure_text(failure: &Failure) -> &str {
         Failure::Exists => "a topic with this name exists",
         Failure::Replaced => "the topic with this name has another ID",
     }
-}
-
-/// Adds or removes the operator's finalizer. Others' stay.
-async fn set_finalizer(
-    topics: &Topics,
-    api: &Api<LogTopic>,
-    raw: &LogTopic,
-    is_set: bool,
-) -> Result<(), TopicError> {
-    let finalizers = raw.metadata.finalizers.iter().flatten();
-    let mut finalizers: Vec<&str> = finalizers
-        .map(String::as_str)
-        .filter(|it| *it != TOPIC_FINALIZER)
-        .collect();
-    if is_set {
-        finalizers.push(TOPIC_FINALIZER);
-    }
-    // The list is replaced as a whole, so somebody else's change in between must not be undone. The
-    // resource version cannot serve for that: the status has been written since it was read.
-    let patch = json!([
-        {"op": "test", "path": "/metadata/uid", "value": raw.metadata.uid},
-        {"op": "test", "path": "/metadata/finalizers", "value": raw.metadata.finalizers},
-        {"op": "add", "path": "/metadata/finalizers", "value": finalizers},
-    ]);
-    let patch = serde_json::from_value(patch).unwrap_or_default();
-    let name = raw.metadata.name.as_deref().unwrap_or_default();
-    let params = PatchParams {
-        field_manager: Some(OPERATOR.to_owned()),
-        ..PatchParams::default()
-    };
-    let written = api
-        .patch_metadata(name, &params, &Patch::<()>::Json(patch))
-        .await;
-    let writes = &topics.reconciler.metrics.writes;
-    writes.with_label_values(&["LogTopic"]).inc();
-    match written {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 && !is_set => Ok(()),
-        Err(source) => Err(TopicError::Write {
-            what: "the finalizer",
-            source: Box::new(source),
-        }),
-    }
-}
-
-/// Publishes an event about a LogTopic.
-pub(super) async fn publish(topics: &Topics, raw: &LogTopic, event: &Event) {
-    let happening = Happening {
-        is_warning: event.is_warning,
-        reason: event.reason,
-        text: &event.text,
-        about: None,
-    };
-    topics.reconciler.events.report(raw, &happening).await;
 }

@@ -4,17 +4,16 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
-use lograft_crds::names::{API_VERSION, LABEL_MANAGED_BY, OPERATOR, USER_FINALIZER};
-use lograft_crds::{LogUser, LogUserStatus};
-use lograft_operator_desired::topic::{Event, FinalizerChange};
+use lograft_crds::LogUser;
+use lograft_crds::names::{API_VERSION, LABEL_MANAGED_BY, OPERATOR};
+use lograft_operator_desired::topic::FinalizerChange;
 use lograft_operator_desired::user::{
     AccessRequest, Failure, UserCertificate, UserLeaf, ValidUser,
 };
-use serde_json::json;
 use tracing::{info, warn};
 
 use super::{Decision, UserError, Users};
-use crate::events::Happening;
+use crate::controller::dependents::{WriteError, count_write, publish, set_finalizer};
 use crate::kinds::key;
 use crate::pki;
 
@@ -146,8 +145,8 @@ async fn write_secret(
         };
         secrets.create(&params, &secret).await
     };
-    count_write(users, "Secret");
-    written.map_err(|source| UserError::Write {
+    count_write(&users.reconciler, "Secret");
+    written.map_err(|source| WriteError {
         what: "the Secret",
         source: Box::new(source),
     })?;
@@ -163,88 +162,4 @@ fn owner(raw: &LogUser) -> OwnerReference {
         controller: Some(true),
         block_owner_deletion: Some(true),
     }
-}
-
-/// Adds or removes the operator's finalizer. Others' stay.
-async fn set_finalizer(
-    users: &Users,
-    api: &Api<LogUser>,
-    raw: &LogUser,
-    is_set: bool,
-) -> Result<(), UserError> {
-    let finalizers = raw.metadata.finalizers.iter().flatten();
-    let mut finalizers: Vec<&str> = finalizers
-        .map(String::as_str)
-        .filter(|it| *it != USER_FINALIZER)
-        .collect();
-    if is_set {
-        finalizers.push(USER_FINALIZER);
-    }
-    // The list is replaced as a whole, so somebody else's change in between must not be undone.
-    let patch = json!([
-        {"op": "test", "path": "/metadata/uid", "value": raw.metadata.uid},
-        {"op": "test", "path": "/metadata/finalizers", "value": raw.metadata.finalizers},
-        {"op": "add", "path": "/metadata/finalizers", "value": finalizers},
-    ]);
-    let patch = serde_json::from_value(patch).unwrap_or_default();
-    let name = raw.metadata.name.as_deref().unwrap_or_default();
-    let params = PatchParams {
-        field_manager: Some(OPERATOR.to_owned()),
-        ..PatchParams::default()
-    };
-    let written = api
-        .patch_metadata(name, &params, &Patch::<()>::Json(patch))
-        .await;
-    count_write(users, "LogUser");
-    match written {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 && !is_set => Ok(()),
-        Err(source) => Err(UserError::Write {
-            what: "the finalizer",
-            source: Box::new(source),
-        }),
-    }
-}
-
-/// Writes the status unless it equals the stored one. The UID makes the API server reject it if the
-/// LogUser was deleted and created again.
-pub(super) async fn write_status(
-    users: &Users,
-    api: &Api<LogUser>,
-    raw: &LogUser,
-    next: &LogUserStatus,
-) -> Result<(), UserError> {
-    if raw.status.as_ref() == Some(next) {
-        return Ok(());
-    }
-    let name = raw.metadata.name.as_deref().unwrap_or_default();
-    let patch = json!({
-        "apiVersion": API_VERSION,
-        "kind": "LogUser",
-        "metadata": {"name": name, "uid": raw.metadata.uid},
-        "status": next,
-    });
-    let params = PatchParams::apply(OPERATOR).force();
-    let written = api.patch_status(name, &params, &Patch::Apply(&patch)).await;
-    count_write(users, "LogUser/status");
-    written.map(drop).map_err(|source| UserError::Write {
-        what: "the status",
-        source: Box::new(source),
-    })
-}
-
-/// Publishes an event about a LogUser.
-pub(super) async fn publish(users: &Users, raw: &LogUser, event: &Event) {
-    let happening = Happening {
-        is_warning: event.is_warning,
-        reason: event.reason,
-        text: &event.text,
-        about: None,
-    };
-    users.reconciler.events.report(raw, &happening).await;
-}
-
-fn count_write(users: &Users, kind: &str) {
-    let writes = &users.reconciler.metrics.writes;
-    writes.with_label_values(&[kind]).inc();
 }
