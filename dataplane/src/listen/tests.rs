@@ -1,11 +1,12 @@
 use std::path::Path;
 
-use lograft_core::limits::{HANDSHAKE_SILENT_MAX, HANDSHAKE_STALLED_MAX};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use lograft_core::limits::{CONNECTION_LINGER_MAX, HANDSHAKE_SILENT_MAX, HANDSHAKE_STALLED_MAX};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as ClientStream;
 use tokio_stream::StreamExt;
+use tonic::transport::server::Connected;
 
 use super::*;
 use crate::config::TlsConfig;
