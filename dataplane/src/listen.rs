@@ -20,7 +20,8 @@ use lograft_core::limits::{
     ACCEPT_RETRY_INTERVAL, CONNECTION_DRAIN_MAX, HANDSHAKE_MAX, HANDSHAKES_MAX_COUNT,
     HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES, HTTP2_KEEPALIVE_INTERVAL,
     HTTP2_KEEPALIVE_MAX, HTTP2_PREFACE_MAX, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX_COUNT,
-    REFUSAL_LOG_INTERVAL, TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES, WRITES_GATHERED_MAX_BYTES,
+    REFUSAL_LOG_INTERVAL, REVOKED_CONNECTION_MAX, TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES,
+    WRITES_GATHERED_MAX_BYTES,
 };
 use lograft_proto::gather::Gather;
 use lograft_proto::places::Origin;
@@ -47,7 +48,7 @@ use judge::Judge;
 
 pub(crate) use accepted::Accepted;
 pub(crate) use judge::ClientTrust;
-pub(crate) use serve::serve;
+pub(crate) use serve::{serve, serve_alone};
 use shares::{Share, Shares};
 
 /// Why a connection was refused.
@@ -271,7 +272,13 @@ impl PortAcceptor {
             drop(running);
             match result {
                 // The other end of the channel is gone only when the node stops.
-                Ok(accepted) => drop(this.sender.send(Ok(accepted)).await),
+                Ok((accepted, None)) => drop(this.sender.send(Ok(accepted)).await),
+                Ok((accepted, Some(revoked))) => {
+                    this.on_failed(&HandshakeError::Revoked(revoked.clone()), remote);
+                    if let Some(answer) = &this.trust.answer_revoked {
+                        answer(accepted, revoked).await;
+                    }
+                }
                 Err(error) => this.on_failed(&error, remote),
             }
         });
@@ -299,12 +306,13 @@ impl PortAcceptor {
         })
     }
 
+    /// The connection after its handshake, and why its certificate is revoked if it is.
     async fn handshake(
         &self,
         io: BoxIo,
         place: Place,
         running: &HandshakeGuard,
-    ) -> Result<Accepted, HandshakeError> {
+    ) -> Result<(Accepted, Option<Revoked>), HandshakeError> {
         let changes = self.trust.tls.changes();
         let acceptor = TlsAcceptor::from(self.trust.tls.server(self.port));
         let mut buffered = BufReader::with_capacity(TLS_READ_BUFFER_BYTES, Gather::new(io));
@@ -325,7 +333,7 @@ impl PortAcceptor {
         let (identity, mut judge) = self
             .identify(chain, changes)
             .map_err(HandshakeError::Identity)?;
-        judge.check_revoked().map_err(HandshakeError::Revoked)?;
+        let revoked = judge.check_revoked().err();
         let user = self.users.add(&identity);
         let user = user.ok_or_else(|| HandshakeError::TooManyOfUser {
             user: Arc::clone(&identity),
@@ -339,17 +347,21 @@ impl PortAcceptor {
             _alive: alive,
         };
         let closing = Closing::default();
-        Ok(Accepted {
+        let accepted = Accepted {
             stream: Box::new(stream),
             lifetime: self.lifetimes.next(judge.facts.not_after_s),
             closes: self.closes.clone(),
             ended: Some(ended),
-            cut: Some(self.end_of(judge, &identity, &closing)),
+            cut: Some(match &revoked {
+                None => self.end_of(judge, &identity, &closing),
+                Some(_) => self.end_of_revoked(),
+            }),
             caller: Caller { identity, closing },
             preface: Some(Preface::within(self.limits.preface_max)),
             linger: None,
             _open: open.count(),
-        })
+        };
+        Ok((accepted, revoked))
     }
 
     fn identify(
@@ -401,6 +413,15 @@ impl PortAcceptor {
             if let Some(held_back) = log.pass() {
                 warn!(port, %peer, held_back, error = refusal, "connection ended");
             }
+        })
+    }
+
+    /// Ready when the connection of a revoked certificate has to end.
+    fn end_of_revoked(&self) -> BoxFuture<'static, ()> {
+        let cut = self.cut.clone();
+        Box::pin(async move {
+            // The time is over, or the port is cut.
+            let _ = tokio::time::timeout(REVOKED_CONNECTION_MAX, cut_off(cut)).await;
         })
     }
 

@@ -124,6 +124,9 @@ reasons! {
     ReplicaCorrupt = "REPLICA_CORRUPT", DataLoss, true;
     /// There is no client certificate, or the cluster's CA did not issue it.
     Unauthenticated = "UNAUTHENTICATED", Unauthenticated, false;
+    /// The certificate is revoked, or its user is suspended. A retry succeeds only with a newer
+    /// certificate, or once an administrator has restored the user.
+    CertificateRevoked = "CERTIFICATE_REVOKED", Unauthenticated, false;
     /// The identity in the certificate is not allowed to do this.
     PermissionDenied = "PERMISSION_DENIED", PermissionDenied, false;
     /// The node belongs to another cluster.

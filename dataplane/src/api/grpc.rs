@@ -13,4 +13,5 @@ pub(crate) mod node_service;
 pub(crate) mod peer_checks;
 mod principal;
 pub(crate) mod raft_service;
+pub(crate) mod refused;
 pub(crate) mod status;

@@ -11,7 +11,9 @@ use lograft_core::limits::CERTIFICATE_EXPIRY_CHECK_INTERVAL;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::sync::watch;
 
+use super::Accepted;
 use crate::identity::CertificateFacts;
+use crate::net::BoxFuture;
 use crate::tls::{Port, Tls};
 
 /// By what the certificates of clients are judged. Cheap to clone.
@@ -21,7 +23,16 @@ pub(crate) struct ClientTrust {
     pub(crate) tls: Arc<Tls>,
     /// The revoked certificates.
     pub(crate) revocations: watch::Receiver<Arc<RevocationTable>>,
+    /// Answers the calls of a client whose certificate is revoked; none closes its connection
+    /// unanswered.
+    pub(crate) answer_revoked: Option<AnswerRevoked>,
 }
+
+/// Tells a client why its certificate is refused, for as long as its connection is open. Such a
+/// connection never gets to those who serve the others. Without an answer a client could not tell a
+/// revoked certificate from a broken network, and would try again.
+pub(crate) type AnswerRevoked =
+    Arc<dyn Fn(Accepted, Revoked) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Why a connection ends.
 #[derive(Debug, thiserror::Error)]

@@ -58,6 +58,12 @@ async fn serve_one(mut accepted: Accepted, routes: Routes, mut stopped: watch::R
     }
 }
 
+/// Serves one connection until it ends.
+pub(crate) async fn serve_alone(accepted: Accepted, routes: Routes) {
+    let (_running, stopped) = watch::channel(false);
+    serve_one(accepted, routes.prepare(), stopped).await;
+}
+
 /// Ready once the other half is dropped, with the connection.
 async fn connection_end(ended: Option<oneshot::Receiver<()>>) {
     if let Some(ended) = ended {

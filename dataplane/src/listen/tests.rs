@@ -56,6 +56,7 @@ async fn fixture(limits: ListenLimits) -> Fixture {
         ClientTrust {
             tls: Arc::clone(&tls),
             revocations: watch::channel(Arc::default()).1,
+            answer_revoked: None,
         },
         &metrics,
         is_cut,

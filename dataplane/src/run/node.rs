@@ -25,12 +25,13 @@ use super::sampler::NodeSampler;
 use super::services::Services;
 use super::{disk, services, stop};
 use crate::access::{Access, AccessParts};
+use crate::api::grpc::refused::refusing;
 use crate::config::{CurrentAuthorization, FollowedFile, NodeConfig, Zone};
 use crate::control::{Control, NodeInfo};
 use crate::fatal::{FatalCell, FatalError};
 use crate::health::{Health, Readiness};
 use crate::host::TooFewFiles;
-use crate::listen::ClientTrust;
+use crate::listen::{self, ClientTrust};
 use crate::metrics::Metrics;
 use crate::metrics::disk::MeteredFs;
 use crate::net::AddressBook;
@@ -273,6 +274,9 @@ fn trust(tls: Arc<Tls>, control: &Control) -> ClientTrust {
     ClientTrust {
         tls,
         revocations: control.view.watch_revocations(),
+        answer_revoked: Some(Arc::new(|accepted, revoked| {
+            Box::pin(listen::serve_alone(accepted, refusing(&revoked)))
+        })),
     }
 }
 

@@ -182,6 +182,7 @@ impl TestNode {
         let trust = ClientTrust {
             tls: Arc::clone(&tls),
             revocations: watch::channel(Arc::default()).1,
+            answer_revoked: None,
         };
         let (incoming, _) = listen::incoming(listener, limited, trust, &metrics, is_cut);
         let exchange = exchange();

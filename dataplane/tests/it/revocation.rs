@@ -3,15 +3,19 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use lograft_core::Reason;
 use lograft_proto::admin::v1 as admin;
 use lograft_proto::admin::v1::access_service_client::AccessServiceClient;
+use lograft_proto::log::v1 as log;
+use lograft_proto::log::v1::log_service_client::LogServiceClient;
 use rcgen::SerialNumber;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
 use crate::cluster::{Cluster, eventually};
+use crate::control::reason;
 use crate::pki::{Leaf, uri};
-use crate::user_channel::{client_tls, try_connect};
+use crate::user_channel::{self, client_tls};
 
 /// A revocation reaches every node within this time. The nodes share two cores with all the other
 /// tests of this program, so the test of the bound itself is looser.
@@ -24,10 +28,20 @@ fn leaf_of(cluster: &Cluster, user: &str, serial: u8, from_year: i32) -> Leaf {
     })
 }
 
+/// Whether a call with the certificate is answered; a refusal must say why.
 async fn may_connect(cluster: &Cluster, leaf: &Leaf, to: SocketAddr) -> bool {
-    try_connect(client_tls(&cluster.ca, Some(leaf)), to)
-        .await
-        .is_ok()
+    let channel = user_channel::channel(client_tls(&cluster.ca, Some(leaf)), to);
+    let request = log::GetMetadataRequest::default();
+    let called = LogServiceClient::new(channel).get_metadata(request).await;
+    let Err(refused) = called else { return true };
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused:?}");
+    assert_eq!(reason(&refused), Some(Reason::CertificateRevoked));
+    let text = refused.message();
+    assert!(
+        text.contains("revoked") || text.contains("suspended"),
+        "{text}"
+    );
+    false
 }
 
 async fn change(cluster: &Cluster, request: admin::ChangeRevocationsRequest) {
