@@ -43,6 +43,8 @@ pub const TOPIC_NODES_ASKED_MAX_COUNT: usize = 3;
 /// Time that a node waits for leaders of a new topic before it answers, milliseconds: less than the
 /// timeout of the call.
 pub const TOPIC_LEADERS_WAIT_MS: u32 = 1500;
+/// Number of topics in one page of a list.
+pub const TOPICS_PAGE_MAX_COUNT: u32 = 1000;
 /// Number of partitions of a cluster up to which all of them are asked for their bytes: the reply
 /// stays below the maximum size of a message. Above it only unhealthy partitions are described.
 pub const TOPIC_BYTES_PARTITIONS_MAX_COUNT: u64 = 15_000;

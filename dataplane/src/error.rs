@@ -248,6 +248,9 @@ impl From<MetaError> for ApiError {
         if let Some(bound) = error.bound() {
             new = new.with("bound", bound);
         }
+        if let MetaError::TopicRecreated { current, .. } = error {
+            new = new.with("topic_id", current);
+        }
         new
     }
 }

@@ -197,6 +197,7 @@ impl AdminClient {
     async fn describe(&self, host: &str) -> Result<DescribeClusterReply, NodeError> {
         let request = DescribeClusterRequest {
             omit_healthy_partitions: true,
+            ..DescribeClusterRequest::default()
         };
         let call = async {
             let mut client = self.client(host).await?;

@@ -212,6 +212,7 @@ async fn alter(admin: &Admin, args: AlterArgs) -> Result<(), CliError> {
         });
     }
     let change = TopicChange {
+        topic_id: None,
         partitions: args.partitions,
         retention,
         settings: args.config,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lograft_core::limits::ADMIN_PAGE_MAX_COUNT;
 use lograft_core::{FeatureLevel, NodeId, PartitionId, Term, TopicKey};
 use lograft_proto::admin::v1 as wire;
 
@@ -44,6 +45,9 @@ pub struct TopicChange {
     pub settings: Vec<wire::TopicSetting>,
     /// Keys of settings to remove: the topic has no such bound of its own afterwards.
     pub reset_settings: Vec<String>,
+    /// The id that the topic must have, so that a topic which was created again under the same name
+    /// is not changed: the call then fails with `TOPIC_RECREATED`.
+    pub topic_id: Option<u64>,
     /// Time to wait until new partitions have leaders; none selects the server's default.
     pub wait: Option<Duration>,
 }
@@ -133,6 +137,7 @@ impl Admin {
             timeout_ms: millis(change.wait),
             settings: change.settings,
             reset_settings: change.reset_settings,
+            topic_id: change.topic_id,
         };
         let reply = self
             .pool
@@ -150,6 +155,7 @@ impl Admin {
     pub async fn delete_topic(&self, name: &str) -> Result<(), ClientError> {
         let request = wire::DeleteTopicRequest {
             name: name.to_owned(),
+            topic_id: None,
         };
         self.pool
             .call("delete topic", Retry::IfNotExecuted, |node| {
@@ -163,13 +169,24 @@ impl Admin {
 
     /// All topics, sorted by name.
     pub async fn list_topics(&self) -> Result<Vec<wire::TopicSummary>, ClientError> {
-        let reply = self
-            .pool
-            .call("list topics", Retry::Always, |node| async move {
-                node.admin().list_topics(wire::ListTopicsRequest {}).await
-            })
-            .await?;
-        Ok(reply.topics)
+        let mut topics = Vec::new();
+        let mut request = wire::ListTopicsRequest {
+            max_count: ADMIN_PAGE_MAX_COUNT,
+            after: String::new(),
+        };
+        loop {
+            let call = self.pool.call("list topics", Retry::Always, |node| {
+                let request = request.clone();
+                async move { node.admin().list_topics(request).await }
+            });
+            let reply = call.await?;
+            topics.extend(reply.topics);
+            // A node that sends the same page again would never let the list end.
+            if reply.next <= request.after {
+                return Ok(topics);
+            }
+            request.after = reply.next;
+        }
     }
 
     /// Describes a topic with its partitions and replicas.
@@ -199,6 +216,7 @@ impl Admin {
             .call("describe cluster", Retry::Always, |node| async move {
                 let request = wire::DescribeClusterRequest {
                     omit_healthy_partitions,
+                    ..wire::DescribeClusterRequest::default()
                 };
                 node.admin().describe_cluster(request).await
             })

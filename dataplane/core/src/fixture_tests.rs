@@ -147,6 +147,7 @@ fn topic_commands() -> Vec<(&'static str, Command)> {
         settings: TopicSettings::default(),
         reset: Vec::new(),
         growth,
+        topic_id: None,
     };
     vec![
         ("create_topic", create(BOUNDED)),
@@ -159,6 +160,7 @@ fn topic_commands() -> Vec<(&'static str, Command)> {
             "delete_topic",
             Command::DeleteTopic {
                 name: "orders".to_owned(),
+                topic_id: None,
             },
         ),
         (
@@ -191,6 +193,25 @@ fn settings_commands() -> Vec<(&'static str, Command)> {
                     TopicKey::BatchMaxBytes,
                 ],
                 growth: None,
+                topic_id: None,
+            },
+        ),
+        (
+            "alter_topic-id",
+            Command::AlterTopic {
+                name: "orders".to_owned(),
+                retention: None,
+                settings: TopicSettings::default(),
+                reset: Vec::new(),
+                growth: None,
+                topic_id: Some(TopicId(5)),
+            },
+        ),
+        (
+            "delete_topic-id",
+            Command::DeleteTopic {
+                name: "orders".to_owned(),
+                topic_id: Some(TopicId(5)),
             },
         ),
         (
@@ -208,6 +229,7 @@ fn settings_commands() -> Vec<(&'static str, Command)> {
                     TopicKey::TimestampBeforeMaxMs,
                 ],
                 growth: None,
+                topic_id: None,
             },
         ),
     ]
@@ -393,7 +415,12 @@ fn partition_errors() -> Vec<(&'static str, MetaError)> {
 }
 
 fn level_errors() -> Vec<(&'static str, MetaError)> {
+    let recreated = MetaError::TopicRecreated {
+        name: "orders".to_owned(),
+        current: TopicId(6),
+    };
     vec![
+        ("TopicRecreated", recreated),
         (
             "NotFinalized",
             MetaError::NotFinalized {

@@ -167,6 +167,9 @@ pub const CONNECTION_DRAIN_MAX: Duration = Duration::from_secs(130);
 pub const CONNECTION_DRAIN_MIN: Duration = Duration::from_secs(1);
 /// Time that a client gets to read the end of a closed connection while it still sends.
 pub const CONNECTION_LINGER_MAX: Duration = Duration::from_secs(1);
+/// How long a connection with a revoked certificate stays open, so that its client learns why its
+/// calls fail.
+pub const REVOKED_CONNECTION_MAX: Duration = Duration::from_secs(2);
 /// Timeout of a TLS handshake.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Maximum number of concurrent TLS handshakes per port. Further connections wait in the kernel's
@@ -773,6 +776,8 @@ pub const ACL_RULES_MAX_COUNT: usize = 10_000;
 pub const ACL_CHANGES_MAX_COUNT: usize = 1000;
 /// Maximum number of rules in one reply.
 pub const ACL_PAGE_MAX_COUNT: usize = 1000;
+/// Maximum number of topics, or of partitions, in one reply to a caller that asks for pages.
+pub const ADMIN_PAGE_MAX_COUNT: u32 = 1000;
 /// Maximum number of super users in a node's configuration.
 pub const SUPER_USERS_MAX_COUNT: usize = 100;
 /// Default maximum age of the rules that a node decides by: the time since its last contact with

@@ -10,6 +10,7 @@ pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -277,9 +278,30 @@ impl Metadata {
         self.topics.values()
     }
 
+    /// The topics whose names sort after `name`, by name; all of them if it is empty.
+    pub fn topics_after(&self, name: &str) -> impl Iterator<Item = &Arc<Topic>> {
+        let after = (Bound::Excluded(name), Bound::Unbounded);
+        self.topics.range::<str, _>(after).map(|(_, topic)| topic)
+    }
+
     /// The topic with this name.
     pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
         self.topics.get(name)
+    }
+
+    /// The topic with this name. Fails if it does not exist, or if an id is given and another topic
+    /// has the name.
+    pub fn topic_with_id(&self, name: &str, id: Option<TopicId>) -> Result<&Arc<Topic>, MetaError> {
+        match self.topics.get(name) {
+            None => Err(MetaError::UnknownTopic {
+                name: name.to_owned(),
+            }),
+            Some(topic) if id.is_some_and(|id| id != topic.id) => Err(MetaError::TopicRecreated {
+                name: name.to_owned(),
+                current: topic.id,
+            }),
+            Some(topic) => Ok(topic),
+        }
     }
 
     /// The partition with this topic name and number.

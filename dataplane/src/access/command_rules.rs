@@ -11,7 +11,7 @@ pub(super) fn rule_of_command(command: &Command) -> Option<(Operation, Resource<
     match command {
         Command::CreateTopic { name, .. } => Some((Create, Resource::Topic(name))),
         Command::AlterTopic { name, .. } => Some((Alter, Resource::Topic(name))),
-        Command::DeleteTopic { name } => Some((Delete, Resource::Topic(name))),
+        Command::DeleteTopic { name, .. } => Some((Delete, Resource::Topic(name))),
         Command::SetPreferredLeader { .. } | Command::RestNode { .. } => {
             Some((Alter, Resource::Cluster))
         }

@@ -19,7 +19,7 @@ use lograft_core::{GroupId, NodeId};
 use self::description::{
     ClusterDescription, MetaRole, NodeDescription, PartitionDescription, Problem, TopicDescription,
 };
-use self::problems::MetaHealth;
+use self::problems::{IsNamed, MetaHealth};
 use self::reports::{Reports, lacks_meta_voters};
 use super::local_member::LocalMember;
 use super::node_report::ReplicaReport;
@@ -54,14 +54,15 @@ impl ClusterReporter {
         Reports::new(answers.into_iter().flatten().chain([self.local.report()]))
     }
 
-    /// Describes the whole cluster.
-    pub(crate) async fn describe_cluster(&self) -> ClusterDescription {
+    /// Describes the whole cluster. Problems name the topics that `is_named` allows, and count the
+    /// others.
+    pub(crate) async fn describe_cluster(&self, is_named: IsNamed<'_>) -> ClusterDescription {
         let reports = self.collect().await;
         let metadata = self.view.load();
         let factor = self.defaults.read().await.replication_factor();
-        let mut described = describe_cluster(&metadata, &reports, self.member.node());
+        let mut described = describe_cluster(&metadata, (&reports, is_named), self.member.node());
         let findings = PlacementFindings::new(&metadata, factor);
-        let problems = problems::of_placement(&metadata, &findings);
+        let problems = problems::of_placement(&metadata, &findings, is_named);
         described.problems.extend(problems);
         described.problems.sort_by_key(Problem::rank);
         described
@@ -78,7 +79,7 @@ impl ClusterReporter {
 
 fn describe_cluster(
     metadata: &Metadata,
-    reports: &Reports,
+    (reports, is_named): (&Reports, IsNamed<'_>),
     answered_by: Option<NodeId>,
 ) -> ClusterDescription {
     let partitions: Vec<PartitionDescription> = metadata
@@ -95,7 +96,7 @@ fn describe_cluster(
         has_leader: meta_leader.is_some(),
         lacks_voters: meta_leader.is_some_and(|(_, report)| lacks_meta_voters(metadata, report)),
     };
-    let mut problems = problems::find(&nodes, &partitions, meta);
+    let mut problems = problems::find(&nodes, &partitions, (meta, is_named));
     problems.extend(problems::not_finalized(metadata, reports));
     ClusterDescription {
         cluster: metadata.cluster_id(),

@@ -8,7 +8,7 @@ use lograft_core::limits::{
     LEADER_POLL_INTERVAL, REPLICATION_FACTOR_DEFAULT_COUNT, TOPIC_ASSIGNMENT_ATTEMPTS_MAX_COUNT,
     TOPIC_READY_DEFAULT, TOPIC_READY_MAX,
 };
-use lograft_core::metadata::{Command, MetaError, Metadata};
+use lograft_core::metadata::{Command, MetaError, Metadata, TopicId};
 use lograft_core::topic_config::SettingsChange;
 use lograft_core::{RetentionPolicy, topic};
 use tokio::time::Instant;
@@ -46,6 +46,8 @@ pub(crate) struct NewTopic {
 #[derive(Clone, Debug)]
 pub(crate) struct TopicChange {
     pub(crate) name: String,
+    /// The id that the topic must have.
+    pub(crate) id: Option<TopicId>,
     /// The new number of partitions.
     pub(crate) partitions: Option<u32>,
     pub(crate) retention: Option<RetentionPolicy>,
@@ -113,12 +115,14 @@ impl TopicAdmin {
     ) -> Result<bool, ApiError> {
         let TopicChange {
             name,
+            id,
             partitions,
             retention,
             settings,
             ready_timeout,
         } = change;
         self.check_level(&settings)?;
+        let topic_id = self.expected_id(&name, id)?;
         self.propose_placed(by, |metadata| {
             Ok(Command::AlterTopic {
                 name: name.clone(),
@@ -126,17 +130,35 @@ impl TopicAdmin {
                 settings: settings.settings(),
                 reset: settings.removed_settings(),
                 growth: self.placement.growth(metadata, &name, partitions)?,
+                topic_id,
             })
         })
         .await?;
         Ok(self.wait_for_leaders(&name, ready_timeout).await)
     }
 
-    /// Deletes a topic and its records.
-    pub(crate) async fn delete(&self, name: String, by: &Arc<Principal>) -> Result<(), ApiError> {
-        let proposal = MetaProposal::of(by, Command::DeleteTopic { name });
+    /// Deletes a topic and its records; the one with the given id, if there is one.
+    pub(crate) async fn delete(
+        &self,
+        (name, id): (String, Option<TopicId>),
+        by: &Arc<Principal>,
+    ) -> Result<(), ApiError> {
+        let topic_id = self.expected_id(&name, id)?;
+        let proposal = MetaProposal::of(by, Command::DeleteTopic { name, topic_id });
         self.proposer.propose(proposal).await?;
         Ok(())
+    }
+
+    /// The id for a command that is meant for one topic. Below the level of the field this node's
+    /// metadata alone are compared with it: the topic may still be replaced before the command is
+    /// applied.
+    fn expected_id(&self, name: &str, id: Option<TopicId>) -> Result<Option<TopicId>, MetaError> {
+        let metadata = self.view.load();
+        if id.is_some() && metadata.finalized_level() < Command::TOPIC_ID_LEVEL {
+            metadata.topic_with_id(name, id)?;
+            return Ok(None);
+        }
+        Ok(id)
     }
 
     /// Refuses settings whose feature level is not finalized. The proposer refuses the command too,

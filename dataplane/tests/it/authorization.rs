@@ -297,7 +297,7 @@ async fn calls_for_the_cluster_need_a_right_on_it() {
         let writes = TOPICS.iter().any(|topic| may(user, "write", topic));
         assert_eq!(is_denied(&id), !writes, "{user}");
         let topics = admin
-            .list_topics(admin::ListTopicsRequest {})
+            .list_topics(admin::ListTopicsRequest::default())
             .await
             .unwrap();
         let topics = topics.into_inner().topics;

@@ -536,7 +536,7 @@ impl Cluster {
     }
 
     pub(crate) async fn topics(&self, at: usize) -> Vec<admin::TopicSummary> {
-        let request = admin::ListTopicsRequest {};
+        let request = admin::ListTopicsRequest::default();
         let reply = self.admin(at).list_topics(request).await.unwrap();
         reply.into_inner().topics
     }

@@ -74,7 +74,7 @@ async fn settings_of_a_topic_are_set_changed_and_removed() {
     ];
     assert_eq!(altered.topic.unwrap().settings, kept);
     let listed = client
-        .list_topics(admin::ListTopicsRequest {})
+        .list_topics(admin::ListTopicsRequest::default())
         .await
         .unwrap();
     assert_eq!(listed.into_inner().topics[0].settings, kept);
@@ -150,22 +150,37 @@ async fn topics_are_created_refused_altered_and_deleted() {
     alter(&mut client).await;
     let listed = cluster
         .admin(0)
-        .list_topics(admin::ListTopicsRequest {})
+        .list_topics(admin::ListTopicsRequest::default())
         .await
         .unwrap();
     assert_eq!(listed.into_inner().topics[0].partitions, 5);
-    let delete = admin::DeleteTopicRequest {
+    let delete = |topic_id| admin::DeleteTopicRequest {
         name: "t".to_owned(),
+        topic_id,
     };
-    client.delete_topic(delete.clone()).await.unwrap();
-    let gone = client.delete_topic(delete).await.unwrap_err();
+    let former = delete(Some(topic.topic_id));
+    client.delete_topic(former.clone()).await.unwrap();
+    let gone = client.delete_topic(delete(None)).await.unwrap_err();
     assert_eq!(reason(&gone), Some(Reason::UnknownTopic));
     let anew = client
         .create_topic(new_topic("t", 1, 2))
         .await
         .unwrap()
         .into_inner();
-    assert!(anew.topic.unwrap().topic_id > topic.topic_id);
+    let current = anew.topic.unwrap().topic_id;
+    assert!(current > topic.topic_id);
+    let recreated = client.delete_topic(former).await.unwrap_err();
+    assert_eq!(reason(&recreated), Some(Reason::TopicRecreated));
+    let details = recreated.get_error_details();
+    let info = details.error_info().unwrap();
+    assert_eq!(info.metadata["topic_id"], current.to_string());
+    let alter = admin::AlterTopicRequest {
+        name: "t".to_owned(),
+        topic_id: Some(topic.topic_id),
+        ..admin::AlterTopicRequest::default()
+    };
+    let recreated = client.alter_topic(alter).await.unwrap_err();
+    assert_eq!(reason(&recreated), Some(Reason::TopicRecreated));
     eventually("the files to go", async || {
         let groups = std::fs::read_dir(cluster.data_dir(0).join("groups"))
             .unwrap()
@@ -173,6 +188,52 @@ async fn topics_are_created_refused_altered_and_deleted() {
         (groups == 2).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_and_partitions_are_listed_in_pages() {
+    let cluster = Cluster::of(1).await;
+    let mut expected = Vec::new();
+    for topic in ["a", "b", "b.c", "c", "d"] {
+        cluster.create_topic(0, topic, 3, 1).await;
+        expected.extend((0..3).map(|number| (topic.to_owned(), number)));
+    }
+    let mut admin = cluster.admin(0);
+    let mut request = admin::ListTopicsRequest {
+        max_count: 2,
+        after: String::new(),
+    };
+    let mut pages = Vec::new();
+    loop {
+        let page = admin.list_topics(request.clone()).await.unwrap();
+        let page = page.into_inner();
+        pages.push(page.topics.into_iter().map(|t| t.name).collect::<Vec<_>>());
+        if page.next.is_empty() {
+            break;
+        }
+        request.after = page.next;
+    }
+    assert_eq!(pages, [vec!["a", "b"], vec!["b.c", "c"], vec!["d"]]);
+    let mut request = admin::DescribeClusterRequest {
+        max_partition_count: 4,
+        ..admin::DescribeClusterRequest::default()
+    };
+    let mut found = Vec::new();
+    loop {
+        let page = admin.describe_cluster(request.clone()).await.unwrap();
+        let page = page.into_inner();
+        assert!(page.partitions.len() <= 4 && page.partition_count == 15);
+        let partitions = page.partitions.into_iter();
+        found.extend(partitions.map(|p| (p.topic, p.partition)));
+        if page.next_partition.is_empty() {
+            break;
+        }
+        request.after_partition = page.next_partition;
+    }
+    assert_eq!(found, expected);
+    request.after_partition = "a".to_owned();
+    let refused = admin.describe_cluster(request).await.unwrap_err();
+    assert_eq!(reason(&refused), Some(Reason::InvalidArgument));
 }
 
 /// The files of a group on a node with this suffix, sorted.

@@ -38,16 +38,16 @@ impl AdminService for FakeCluster {
         request: Request<wire::DeleteTopicRequest>,
     ) -> Answer<wire::DeleteTopicReply> {
         self.count_call("delete");
-        self.delete(&request.get_ref().name)?;
+        self.delete(request.get_ref())?;
         Ok(Response::new(wire::DeleteTopicReply {}))
     }
 
     async fn list_topics(
         &self,
-        _: Request<wire::ListTopicsRequest>,
+        request: Request<wire::ListTopicsRequest>,
     ) -> Answer<wire::ListTopicsReply> {
         self.count_call("list");
-        Ok(Response::new(self.list()))
+        Ok(Response::new(self.list(request.get_ref())))
     }
 
     async fn describe_topic(

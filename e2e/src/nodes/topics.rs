@@ -170,7 +170,7 @@ impl FakeCluster {
         request: &wire::AlterTopicRequest,
     ) -> Result<wire::TopicDescription, Status> {
         let name = &request.name;
-        self.described(name)?;
+        self.check_id(name, request.topic_id)?;
         check(&request.settings)?;
         for key in &request.reset_settings {
             TopicKey::from_name(key).map_err(|error| invalid(&error.to_string()))?;
@@ -196,10 +196,19 @@ impl FakeCluster {
         self.described(name)
     }
 
-    pub(super) fn delete(&self, name: &str) -> Result<(), Status> {
-        self.described(name)?;
-        self.remove(name);
+    pub(super) fn delete(&self, request: &wire::DeleteTopicRequest) -> Result<(), Status> {
+        self.check_id(&request.name, request.topic_id)?;
+        self.remove(&request.name);
         Ok(())
+    }
+
+    fn check_id(&self, name: &str, expected: Option<u64>) -> Result<(), Status> {
+        let found = self.described(name)?.topic_id;
+        if expected.is_none_or(|id| id == found) {
+            return Ok(());
+        }
+        let text = format!("topic {name} has the id {found}");
+        Err(refusal(Reason::TopicRecreated, &text, &[]))
     }
 
     pub(super) fn described(&self, name: &str) -> Result<wire::TopicDescription, Status> {
@@ -235,8 +244,10 @@ impl FakeCluster {
         (0..topic.partitions).map(partition).collect()
     }
 
-    pub(super) fn list(&self) -> wire::ListTopicsReply {
-        let topics = self.lock().topics.clone();
+    pub(super) fn list(&self, request: &wire::ListTopicsRequest) -> wire::ListTopicsReply {
+        let mut topics = self.lock().topics.clone();
+        topics.retain(|name, _| *name > request.after);
+        let is_last = topics.len() <= request.max_count as usize;
         let summary = |(name, topic): (String, FakeTopic)| wire::TopicSummary {
             settings: settings(&topic),
             name,
@@ -245,8 +256,12 @@ impl FakeCluster {
             replication_factor: topic.replication_factor,
             retention: None,
         };
+        let page = topics.into_iter().take(request.max_count as usize);
+        let topics: Vec<wire::TopicSummary> = page.map(summary).collect();
+        let last = topics.last().filter(|_| !is_last);
         wire::ListTopicsReply {
-            topics: topics.into_iter().map(summary).collect(),
+            next: last.map(|topic| topic.name.clone()).unwrap_or_default(),
+            topics,
         }
     }
 

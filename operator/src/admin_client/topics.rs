@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use lograft_crds::limits::{
     NODE_ANSWER_MAX_BYTES, NODE_ANSWER_MAX_SECONDS, TOPIC_BYTES_PARTITIONS_MAX_COUNT,
-    TOPIC_LEADERS_WAIT_MS, TOPIC_NODES_ASKED_MAX_COUNT,
+    TOPIC_LEADERS_WAIT_MS, TOPIC_NODES_ASKED_MAX_COUNT, TOPICS_PAGE_MAX_COUNT,
 };
 use lograft_operator_desired::cluster::FeatureLevel;
 use lograft_operator_desired::topic::{
@@ -26,6 +26,9 @@ use crate::error_text::error_text;
 const TOPIC_EXISTS: &str = "TOPIC_EXISTS";
 /// Error reason: there is no topic with this name.
 const UNKNOWN_TOPIC: &str = "UNKNOWN_TOPIC";
+
+/// Error reason: another topic has the name now.
+const TOPIC_RECREATED: &str = "TOPIC_RECREATED";
 
 /// All topics of a cluster.
 #[derive(Debug)]
@@ -49,7 +52,7 @@ pub(crate) struct TopicClient {
 /// The answers of one node.
 struct Survey {
     node: TopicClient,
-    list: proto::ListTopicsReply,
+    topics: Vec<proto::TopicSummary>,
     cluster: proto::DescribeClusterReply,
 }
 
@@ -100,12 +103,13 @@ impl AdminClient {
             let channel = self.channel(host).await?;
             let client = AdminServiceClient::new(channel.clone());
             let mut client = client.max_decoding_message_size(NODE_ANSWER_MAX_BYTES);
-            let list = client.list_topics(proto::ListTopicsRequest {}).await;
-            let list = list.map_err(|status| rejected(host, status))?.into_inner();
-            let counts = list.topics.iter().map(|topic| u64::from(topic.partitions));
+            let topics = all_topics(&mut client).await;
+            let topics = topics.map_err(|status| rejected(host, status))?;
+            let counts = topics.iter().map(|topic| u64::from(topic.partitions));
             let is_large = counts.sum::<u64>() > TOPIC_BYTES_PARTITIONS_MAX_COUNT;
             let request = proto::DescribeClusterRequest {
                 omit_healthy_partitions: is_large,
+                ..proto::DescribeClusterRequest::default()
             };
             let cluster = client.describe_cluster(request).await;
             let cluster = cluster.map_err(|status| rejected(host, status))?;
@@ -115,7 +119,7 @@ impl AdminClient {
                     channel,
                     client,
                 },
-                list,
+                topics,
                 cluster: cluster.into_inner(),
             })
         })
@@ -173,7 +177,10 @@ async fn delete(
     }
     let name = topic.to_owned();
     match client
-        .delete_topic(proto::DeleteTopicRequest { name })
+        .delete_topic(proto::DeleteTopicRequest {
+            name,
+            topic_id: Some(id),
+        })
         .await
     {
         Err(status) if reason(&status).as_deref() != Some(UNKNOWN_TOPIC) => Err(status),
@@ -181,8 +188,28 @@ async fn delete(
     }
 }
 
-/// The ID of the topic with this name now. A request names a topic by its name alone: this keeps
-/// the time short in which another topic could get the name.
+/// All topics, page by page. A node of 0.2.0 gives them all in the first one.
+async fn all_topics(
+    client: &mut AdminServiceClient<Channel>,
+) -> Result<Vec<proto::TopicSummary>, Status> {
+    let mut topics = Vec::new();
+    let mut request = proto::ListTopicsRequest {
+        max_count: TOPICS_PAGE_MAX_COUNT,
+        after: String::new(),
+    };
+    loop {
+        let reply = client.list_topics(request.clone()).await?.into_inner();
+        topics.extend(reply.topics);
+        // The last page, or one that does not go on after the former: such a list would not end.
+        if reply.next <= request.after {
+            return Ok(topics);
+        }
+        request.after = reply.next;
+    }
+}
+
+/// The ID of the topic with this name now. Nodes check the ID of a request themselves, from feature
+/// level 2 on; before, this keeps the time short in which another topic could get the name.
 async fn id_of(
     client: &mut AdminServiceClient<Channel>,
     topic: &str,
@@ -239,6 +266,7 @@ fn alteration(change: &TopicChange) -> proto::AlterTopicRequest {
         timeout_ms: TOPIC_LEADERS_WAIT_MS,
         settings: set.collect(),
         reset_settings: removed.map(|(key, _)| key.name().to_owned()).collect(),
+        topic_id: Some(change.id),
     }
 }
 
@@ -252,14 +280,14 @@ fn setting(key: SettingKey, value: u64) -> proto::TopicSetting {
 /// The list, if the node that gave it leads the metadata group.
 fn of_leader(survey: &Survey) -> Option<TopicList> {
     let cluster = &survey.cluster;
-    (cluster.meta_leader_node == Some(cluster.answered_by)).then(|| list(&survey.list, cluster))
+    (cluster.meta_leader_node == Some(cluster.answered_by)).then(|| list(&survey.topics, cluster))
 }
 
 /// The topics with the state of their partitions. If the description has not all partitions, those
 /// that it lacks are healthy, and bytes are not known.
-fn list(topics: &proto::ListTopicsReply, cluster: &proto::DescribeClusterReply) -> TopicList {
-    let summaries = topics.topics.iter();
-    let mut topics: BTreeMap<String, ObservedTopic> = summaries
+fn list(topics: &[proto::TopicSummary], cluster: &proto::DescribeClusterReply) -> TopicList {
+    let mut topics: BTreeMap<String, ObservedTopic> = topics
+        .iter()
         .map(|topic| {
             let observed = ObservedTopic {
                 id: topic.topic_id,
@@ -338,8 +366,10 @@ fn failure(request: &Request, error: &NodeError) -> Failure {
         let error = error_text(error);
         return Failure::Unknown(format!("cannot {verb} topic {topic}: {error}"));
     };
-    if reason(status).as_deref() == Some(TOPIC_EXISTS) {
-        return Failure::Exists;
+    match reason(status).as_deref() {
+        Some(TOPIC_EXISTS) => return Failure::Exists,
+        Some(TOPIC_RECREATED) => return Failure::Replaced,
+        _ => {}
     }
     let text = format!("cannot {verb} topic {topic}: {}", refusal_text(status));
     if is_refusal(status.code()) {
@@ -449,15 +479,13 @@ mod tests {
 
     #[test]
     fn partitions_that_are_left_out_are_healthy_and_their_bytes_unknown() {
-        let topics = proto::ListTopicsReply {
-            topics: vec![proto::TopicSummary {
-                name: "clicks".to_owned(),
-                topic_id: 7,
-                partitions: 3,
-                replication_factor: 3,
-                ..proto::TopicSummary::default()
-            }],
-        };
+        let topics = [proto::TopicSummary {
+            name: "clicks".to_owned(),
+            topic_id: 7,
+            partitions: 3,
+            replication_factor: 3,
+            ..proto::TopicSummary::default()
+        }];
         let partition = |leader_node, health: proto::PartitionHealth| proto::PartitionDescription {
             topic: "clicks".to_owned(),
             leader_node,

@@ -63,15 +63,16 @@ impl Metadata {
                 settings,
                 reset,
                 growth,
+                topic_id,
             } => {
                 let change = ConfigChange {
                     retention: *retention,
                     settings: *settings,
                     reset,
                 };
-                self.alter_topic(name, change, growth.as_ref())
+                self.alter_topic((name, *topic_id), change, growth.as_ref())
             }
-            Command::DeleteTopic { name } => self.delete_topic(name),
+            Command::DeleteTopic { name, topic_id } => self.delete_topic(name, *topic_id),
             Command::AllocateProducers { count } => self.allocate_producers(*count),
             Command::SetPreferredLeader { group, node } => self.set_preferred_leader(*group, *node),
             Command::StartPartition { group } => {

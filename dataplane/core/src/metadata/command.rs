@@ -67,11 +67,18 @@ pub enum Command {
         /// The partitions to add.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         growth: Option<Growth>,
+        /// The id that the topic must have, if the caller means one topic and not whichever has the
+        /// name. Feature level 2.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        topic_id: Option<TopicId>,
     },
     /// Deletes a topic. Not idempotent: fails if the topic does not exist.
     DeleteTopic {
         /// The name of the topic.
         name: String,
+        /// The id that the topic must have, as in `AlterTopic`. Feature level 2.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        topic_id: Option<TopicId>,
     },
     /// Allocates producer ids. Not idempotent: each time new ones.
     AllocateProducers {
@@ -246,20 +253,24 @@ impl Command {
         match self {
             Self::CreateTopic { settings, .. } => settings.level(),
             Self::AlterTopic {
-                settings, reset, ..
+                settings,
+                reset,
+                topic_id,
+                ..
             } => {
                 // Level 0 does not know the field, whichever keys it has.
                 let reset = reset
                     .iter()
                     .map(|key| key.info().level.max(FeatureLevel(1)));
-                reset.fold(settings.level(), FeatureLevel::max)
+                let reset = reset.fold(settings.level(), FeatureLevel::max);
+                reset.max(Self::level_of_topic_id(*topic_id))
             }
+            Self::DeleteTopic { topic_id, .. } => Self::level_of_topic_id(*topic_id),
             Self::ChangeRules { .. } | Self::ChangeRevocations { .. } => FeatureLevel(2),
             Self::InitCluster { .. }
             | Self::FinalizeLevel { .. }
             | Self::RegisterNode(_)
             | Self::UpdateNode { .. }
-            | Self::DeleteTopic { .. }
             | Self::AllocateProducers { .. }
             | Self::SetPreferredLeader { .. }
             | Self::StartPartition { .. }
@@ -273,6 +284,13 @@ impl Command {
             | Self::UndrainNode { .. }
             | Self::RestNode { .. } => FeatureLevel::ZERO,
         }
+    }
+
+    /// The feature level from which on `AlterTopic` and `DeleteTopic` have a topic id.
+    pub const TOPIC_ID_LEVEL: FeatureLevel = FeatureLevel(2);
+
+    fn level_of_topic_id(topic_id: Option<TopicId>) -> FeatureLevel {
+        topic_id.map_or(FeatureLevel::ZERO, |_| Self::TOPIC_ID_LEVEL)
     }
 
     /// The name of the command in the log, for error messages.

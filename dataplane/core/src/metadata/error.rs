@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::TopicId;
 use crate::acl::RuleError;
 use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId};
@@ -74,6 +75,17 @@ pub enum MetaError {
     UnknownTopic {
         /// The name.
         name: String,
+    },
+    /// Another topic has the name now. Feature level 2.
+    #[error(
+        "topic {name} was deleted and created again: its id is {current} now, and the request is \
+         for another one"
+    )]
+    TopicRecreated {
+        /// The name.
+        name: String,
+        /// The id of the topic that has the name.
+        current: TopicId,
     },
     /// No partition has this group.
     #[error("partition of group {group} not found")]
@@ -223,6 +235,7 @@ impl MetaError {
             Self::Topic(error) => error.reason(),
             Self::TopicExists { .. } => Reason::TopicExists,
             Self::UnknownTopic { .. } => Reason::UnknownTopic,
+            Self::TopicRecreated { .. } => Reason::TopicRecreated,
             Self::UnknownGroup { .. } => Reason::UnknownPartition,
             Self::UnknownNode { .. } => Reason::UnknownNode,
             Self::NodeDecommissioned { .. } => Reason::NodeDecommissioned,

@@ -168,6 +168,7 @@ fn a_topic_is_created_altered_and_deleted() {
         settings: TopicSettings::default(),
         reset: Vec::new(),
         growth: Some(growth.clone()),
+        topic_id: None,
     };
     apply(&mut metadata, &alter);
     let once = metadata.topic("t").cloned();
@@ -188,6 +189,7 @@ fn a_topic_is_created_altered_and_deleted() {
             total: 1,
             assignment: Vec::new(),
         }),
+        topic_id: None,
     };
     assert_eq!(
         rejected(&mut metadata, &shrink).reason(),
@@ -199,12 +201,50 @@ fn a_topic_is_created_altered_and_deleted() {
         .unwrap()
         .partition
         .group;
-    apply(&mut metadata, &Command::DeleteTopic { name: "t".into() });
+    let delete = Command::DeleteTopic {
+        name: "t".into(),
+        topic_id: None,
+    };
+    apply(&mut metadata, &delete);
     let error = rejected(&mut metadata, &Command::StartPartition { group });
     assert_eq!(error.reason(), Reason::UnknownPartition);
     apply(&mut metadata, &create("t", &[&[1]]));
     let again = metadata.partition("t", PartitionId(0)).unwrap();
     assert!(again.partition.group > group && again.topic.id > topic.id);
+}
+
+#[test]
+fn a_request_for_a_former_topic_does_not_touch_the_one_that_has_its_name() {
+    let mut metadata = cluster(1);
+    let delete = |topic_id| Command::DeleteTopic {
+        name: "t".into(),
+        topic_id,
+    };
+    let level = Command::TOPIC_ID_LEVEL;
+    apply(&mut metadata, &Command::FinalizeLevel { level });
+    apply(&mut metadata, &create("t", &[&[1]]));
+    let former = Some(metadata.topic("t").unwrap().id);
+    apply(&mut metadata, &delete(former));
+    apply(&mut metadata, &create("t", &[&[1]]));
+    let current = metadata.topic("t").unwrap().id;
+    let alter = |topic_id| Command::AlterTopic {
+        name: "t".into(),
+        retention: Some(RetentionPolicy::default()),
+        settings: TopicSettings::default(),
+        reset: Vec::new(),
+        growth: None,
+        topic_id,
+    };
+    for command in [delete(former), alter(former)] {
+        assert_eq!(command.level(), level);
+        let name = "t".into();
+        let error = rejected(&mut metadata, &command);
+        assert_eq!(error, MetaError::TopicRecreated { name, current });
+        assert_eq!(error.reason(), Reason::TopicRecreated);
+    }
+    apply(&mut metadata, &alter(Some(current)));
+    assert_eq!(delete(None).level(), FeatureLevel::ZERO);
+    assert_eq!(alter(None).level(), FeatureLevel::ZERO);
 }
 
 #[test]
@@ -709,9 +749,11 @@ fn any_command() -> impl Strategy<Value = Command> {
                 },
                 reset: (total < 2).then_some(TopicKey::BatchMaxBytes).into_iter().collect(),
                 growth: Some(Growth { total, assignment }),
+                topic_id: (total == 4).then_some(TopicId(1)),
             }
         ),
-        1 => name.prop_map(|name| Command::DeleteTopic { name }),
+        1 => (name, prop::option::of((1u64..4).prop_map(TopicId)))
+            .prop_map(|(name, topic_id)| Command::DeleteTopic { name, topic_id }),
         1 => (0u32..3).prop_map(|count| Command::AllocateProducers { count }),
         2 => (group.clone(), node.clone())
             .prop_map(|(group, node)| Command::SetPreferredLeader { group, node }),
@@ -872,6 +914,7 @@ fn limit(batch_max_bytes: Option<u32>, reset: &[TopicKey]) -> Command {
         },
         reset: reset.to_vec(),
         growth: None,
+        topic_id: None,
     }
 }
 

@@ -5,6 +5,7 @@ mod discovered;
 mod encode;
 mod nodes;
 mod older_disk;
+mod page;
 mod stop;
 mod topics;
 

@@ -118,7 +118,8 @@ impl AdminService for AdminApi {
     ) -> Answer<proto::ListTopicsReply> {
         let principal = principal(request.extensions())?;
         let visible = self.access.visibility(principal);
-        Ok(Response::new(admin::list_topics(&self.control, &visible)?))
+        let reply = admin::list_topics(&self.control, request.get_ref(), &visible)?;
+        Ok(Response::new(reply))
     }
 
     async fn describe_topic(
@@ -138,11 +139,9 @@ impl AdminService for AdminApi {
     ) -> Answer<proto::DescribeClusterReply> {
         let principal = self.authorize(request.extensions(), Method::AdminDescribeCluster)?;
         let visible = self.access.visibility(&principal);
-        let mut reply = admin::describe_cluster(&self.control, &request.into_inner()).await?;
-        reply
-            .partitions
-            .retain(|partition| visible.includes_topic(&partition.topic));
-        Ok(Response::new(reply))
+        admin::describe_cluster(&self.control, &request.into_inner(), &visible)
+            .await
+            .map(Response::new)
     }
 
     async fn transfer_leadership(

@@ -20,12 +20,18 @@ pub(crate) struct MetaHealth {
     pub(crate) lacks_voters: bool,
 }
 
+/// Whether problems may name a topic.
+pub(crate) type IsNamed<'a> = &'a (dyn Fn(&str) -> bool + Sync);
+
 /// The problems, the most severe first.
 pub(crate) fn find(
     nodes: &[NodeDescription],
     partitions: &[PartitionDescription],
-    meta: MetaHealth,
+    (meta, is_named): (MetaHealth, IsNamed<'_>),
 ) -> Vec<Problem> {
+    let name = |partition: &PartitionDescription| {
+        is_named(&partition.topic).then(|| format!("{}/{}", partition.topic, partition.partition))
+    };
     let with = |health: PartitionHealth| {
         let matching = partitions.iter().filter(move |p| p.health == health);
         matching.map(name)
@@ -70,25 +76,30 @@ pub(crate) fn not_finalized(metadata: &Metadata, reports: &Reports) -> Option<Pr
 }
 
 /// Notes about where replicas are. They degrade nothing: such topics may be wanted.
-pub(crate) fn of_placement(metadata: &Metadata, findings: &PlacementFindings) -> Vec<Problem> {
+pub(crate) fn of_placement(
+    metadata: &Metadata,
+    findings: &PlacementFindings,
+    is_named: IsNamed<'_>,
+) -> Vec<Problem> {
+    let topics = |names: &[String]| {
+        let named = |name: &String| is_named(name).then(|| name.clone());
+        Names::of(names.iter().map(named))
+    };
     let raised = findings.raised().into_iter();
     let problems = raised.map(|RaisedCheck { name, evidence }| {
         let text = match name {
             CheckName::PartitionSingleReplica => format!(
                 "{} partitions with one replica, although more nodes could hold one: a lost disk \
                  loses their records",
-                having("topic", &findings.single)
+                having("topic", &topics(&findings.single))
             ),
             CheckName::PartitionFewReplicas => format!(
                 "{} partitions with fewer replicas than new topics get",
-                having("topic", &findings.few)
+                having("topic", &topics(&findings.few))
             ),
             _ => {
-                let names: Vec<String> = findings
-                    .empty
-                    .iter()
-                    .map(|id| node(metadata, *id))
-                    .collect();
+                let nodes = findings.empty.iter();
+                let names = Names::of(nodes.map(|id| Some(node(metadata, *id))));
                 format!(
                     "{} no replicas, while others have several",
                     having("node", &names)
@@ -108,21 +119,44 @@ fn node(metadata: &Metadata, id: NodeId) -> String {
     }
 }
 
-/// Start of a sentence about things that have something: the first names, and how many more.
-fn having(kind: &str, names: &[String]) -> String {
-    match names {
-        [name] => format!("{kind} {name} has"),
-        names => format!("{kind}s {} have", listed(names)),
+/// Things that have a problem: the first names of those that may be named, and how many there are.
+struct Names {
+    first: Vec<String>,
+    count: usize,
+}
+
+impl Names {
+    fn of(names: impl Iterator<Item = Option<String>>) -> Self {
+        let mut all = Self {
+            first: Vec::new(),
+            count: 0,
+        };
+        for name in names {
+            all.count += 1;
+            let has_room = all.first.len() < PROBLEM_NAMES_MAX_COUNT;
+            all.first.extend(name.filter(|_| has_room));
+        }
+        all
+    }
+
+    /// The first names, and how many more there are; `None` if none may be named.
+    fn list(&self) -> Option<String> {
+        let text = self.first.join(", ");
+        match self.count - self.first.len() {
+            _ if self.first.is_empty() => None,
+            0 => Some(text),
+            others => Some(format!("{text} and {others} more")),
+        }
     }
 }
 
-/// The first names, and how many more there are.
-fn listed(names: &[String]) -> String {
-    let first = &names[..names.len().min(PROBLEM_NAMES_MAX_COUNT)];
-    let text = first.join(", ");
-    match names.len() - first.len() {
-        0 => text,
-        others => format!("{text} and {others} more"),
+/// Start of a sentence about things that have something.
+fn having(kind: &str, names: &Names) -> String {
+    match (names.count, names.list()) {
+        (1, Some(name)) => format!("{kind} {name} has"),
+        (1, None) => format!("1 {kind} has"),
+        (_, Some(list)) => format!("{kind}s {list} have"),
+        (count, None) => format!("{count} {kind}s have"),
     }
 }
 
@@ -144,10 +178,6 @@ fn meta_problems(meta: MetaHealth) -> Vec<Problem> {
         ));
     }
     problems
-}
-
-fn name(partition: &PartitionDescription) -> String {
-    format!("{}/{}", partition.topic, partition.partition)
 }
 
 /// The problems of a node: those that the others see, and the checks that it raises itself.
@@ -194,22 +224,20 @@ fn disk_of_older_node(node: NodeId, who: &str, report: &NodeReport) -> Option<Pr
     Some(Problem::of_node(node, who, &check))
 }
 
-/// A problem of the named partitions, each of which has `defect`; `None` if there are none.
+/// A problem of partitions, each of which has `defect`; `None` if there are none.
 fn partition_problem(
     check: CheckName,
-    names: impl Iterator<Item = String>,
+    names: impl Iterator<Item = Option<String>>,
     defect: &str,
 ) -> Option<Problem> {
-    let names: Vec<String> = names.collect();
-    let (listed, count) = (listed(&names), names.len());
-    let text = match count {
-        0 => return None,
-        1 => format!("partition {listed} has {defect}"),
-        n => format!("{n} partitions have {defect}: {listed}"),
+    let names = Names::of(names);
+    let text = match (names.count, names.list()) {
+        (0, _) => return None,
+        (1, Some(name)) => format!("partition {name} has {defect}"),
+        (1, None) => format!("1 partition has {defect}"),
+        (n, Some(list)) => format!("{n} partitions have {defect}: {list}"),
+        (n, None) => format!("{n} partitions have {defect}"),
     };
-    Some(Problem::of_cluster(
-        check,
-        text,
-        &[Evidence::Count(count as u64)],
-    ))
+    let count = Evidence::Count(names.count as u64);
+    Some(Problem::of_cluster(check, text, &[count]))
 }

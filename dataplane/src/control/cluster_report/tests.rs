@@ -62,7 +62,7 @@ fn healthy() -> Vec<NodeReport> {
 /// Kinds, severities and texts of the notes about where replicas are.
 fn placement_notes(metadata: &Metadata) -> Vec<(String, Severity, String)> {
     let findings = PlacementFindings::new(metadata, 3);
-    let problems = problems::of_placement(metadata, &findings).into_iter();
+    let problems = problems::of_placement(metadata, &findings, &|_| true).into_iter();
     problems
         .map(|problem| (problem.kind, problem.severity, problem.text))
         .collect()
@@ -94,7 +94,16 @@ fn describe(
     metadata: &Metadata,
     reports: impl IntoIterator<Item = NodeReport>,
 ) -> ClusterDescription {
-    describe_cluster(metadata, &Reports::new(reports), Some(NodeId(3)))
+    describe_named(metadata, reports, &|_| true)
+}
+
+fn describe_named(
+    metadata: &Metadata,
+    reports: impl IntoIterator<Item = NodeReport>,
+    is_named: IsNamed<'_>,
+) -> ClusterDescription {
+    let reports = Reports::new(reports);
+    describe_cluster(metadata, (&reports, is_named), Some(NodeId(3)))
 }
 
 fn kinds(described: &ClusterDescription) -> Vec<&str> {
@@ -212,6 +221,32 @@ fn corruption_lag_and_a_full_disk_are_problems() {
             ReplicaState::Behind
         ]
     );
+}
+
+#[test]
+fn topics_that_may_not_be_named_are_counted() {
+    let mut metadata = cluster(2);
+    let replicas: Vec<&[u64]> = vec![&[1]; 3];
+    create(&mut metadata, "secret", &replicas);
+    let reports = || [report(1, vec![leader(0, 1, &[])]), report(2, vec![])];
+    let text = |described: &ClusterDescription| described.problems[0].text.clone();
+    let hidden = describe_named(&metadata, reports(), &|_| false);
+    assert_eq!(text(&hidden), "3 partitions have no leader");
+    create(&mut metadata, "known", &replicas[..1]);
+    let some = describe_named(&metadata, reports(), &|name| name == "known");
+    assert_eq!(
+        text(&some),
+        "4 partitions have no leader: known/0 and 3 more"
+    );
+    let findings = PlacementFindings::new(&metadata, 3);
+    let texts = |is_named: IsNamed<'_>| {
+        let problems = problems::of_placement(&metadata, &findings, is_named);
+        problems.into_iter().map(|p| p.text).collect::<String>()
+    };
+    assert!(texts(&|_| true).contains("topics known, secret have"));
+    let some = texts(&|name| name == "known");
+    assert!(some.contains("topics known and 1 more have") && !some.contains("secret"));
+    assert!(texts(&|_| false).contains("2 topics have"));
 }
 
 #[test]

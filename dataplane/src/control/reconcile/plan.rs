@@ -247,6 +247,7 @@ mod tests {
             &mut metadata,
             &Command::DeleteTopic {
                 name: "b".to_owned(),
+                topic_id: None,
             },
         );
         assert_eq!(
@@ -383,6 +384,7 @@ mod tests {
             &mut metadata,
             &Command::DeleteTopic {
                 name: "a".to_owned(),
+                topic_id: None,
             },
         );
         let holdings = Holdings {

@@ -49,7 +49,7 @@ impl Metadata {
 
     pub(super) fn alter_topic(
         &mut self,
-        name: &str,
+        (name, id): (&str, Option<TopicId>),
         change: ConfigChange<'_>,
         growth: Option<&Growth>,
     ) -> Applied {
@@ -58,12 +58,7 @@ impl Metadata {
             settings,
             reset,
         } = change;
-        let Some(topic) = self.topics.get(name) else {
-            return Err(MetaError::UnknownTopic {
-                name: name.to_owned(),
-            });
-        };
-        let mut topic = Arc::clone(topic);
+        let mut topic = Arc::clone(self.topic_with_id(name, id)?);
         if let Some(retention) = retention {
             topic::validate_retention(retention)?;
         }
@@ -96,18 +91,13 @@ impl Metadata {
         Ok(Outcome::Topic(id))
     }
 
-    pub(super) fn delete_topic(&mut self, name: &str) -> Applied {
-        match self.topics.remove(name) {
-            None => Err(MetaError::UnknownTopic {
-                name: name.to_owned(),
-            }),
-            Some(topic) => {
-                for partition in &topic.partitions {
-                    self.groups.remove(&partition.group);
-                }
-                Ok(Outcome::Topic(topic.id))
-            }
+    pub(super) fn delete_topic(&mut self, name: &str, id: Option<TopicId>) -> Applied {
+        let topic = Arc::clone(self.topic_with_id(name, id)?);
+        self.topics.remove(name);
+        for partition in &topic.partitions {
+            self.groups.remove(&partition.group);
         }
+        Ok(Outcome::Topic(topic.id))
     }
 
     /// Adds partitions to a topic and allocates their groups.

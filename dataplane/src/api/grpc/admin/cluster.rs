@@ -7,24 +7,43 @@ use lograft_core::{FeatureLevel, GroupId, NodeId, PartitionId};
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
+use super::page::{Page, PartitionKey, partition_key};
 use super::{check_member, discovered, encode};
+use crate::access::Visibility;
 use crate::control::Control;
 use crate::control::leader_admin::TransferGroup;
 use crate::control::level_admin::FinalizedLevel;
 
+/// Describes the cluster, its topics as far as the caller may see them.
 pub(crate) async fn describe_cluster(
     control: &Control,
     request: &proto::DescribeClusterRequest,
+    visible: &Visibility<'_>,
 ) -> Result<proto::DescribeClusterReply, Status> {
     check_member(control)?;
-    let mut reply = encode::cluster(control.cluster.describe_cluster().await);
+    let after = partition_key(&request.after_partition)?;
+    let includes = |topic: &str| visible.includes_topic(topic);
+    let mut reply = encode::cluster(control.cluster.describe_cluster(&includes).await);
     discovered::add(&mut reply, &control.membership);
-    if request.omit_healthy_partitions {
-        reply
-            .partitions
-            .retain(|p| p.health() != proto::PartitionHealth::Healthy);
-    }
+    let partitions = std::mem::take(&mut reply.partitions).into_iter();
+    let page = Page::of(
+        partitions.filter(|partition| {
+            is_after(partition, after.as_ref())
+                && !(request.omit_healthy_partitions
+                    && partition.health() == proto::PartitionHealth::Healthy)
+                && includes(&partition.topic)
+        }),
+        request.max_partition_count,
+    );
+    reply.next_partition = page.next(|last| format!("{}/{}", last.topic, last.partition));
+    reply.partitions = page.items;
     Ok(reply)
+}
+
+fn is_after(partition: &proto::PartitionDescription, after: Option<&PartitionKey>) -> bool {
+    after.is_none_or(|(topic, number)| {
+        (&*partition.topic, partition.partition) > (&**topic, number.get())
+    })
 }
 
 pub(crate) async fn finalize_level(

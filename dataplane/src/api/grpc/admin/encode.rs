@@ -34,6 +34,8 @@ pub(super) fn cluster(described: ClusterDescription) -> proto::DescribeClusterRe
         // `discovered.rs` adds them.
         discovered: Vec::new(),
         discovery_errors: Vec::new(),
+        // All partitions so far: `cluster.rs` makes pages of them.
+        next_partition: String::new(),
     }
 }
 

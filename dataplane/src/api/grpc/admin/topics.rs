@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use lograft_core::RetentionPolicy;
 use lograft_core::acl::Principal;
+use lograft_core::metadata::TopicId;
 use lograft_core::topic_config::{SettingValue, SettingsChange};
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
+use super::page::Page;
 use super::{check_member, encode};
 use crate::access::Visibility;
 use crate::control::Control;
@@ -54,9 +56,11 @@ pub(crate) async fn alter_topic(
         timeout_ms,
         settings,
         reset_settings,
+        topic_id,
     } = request;
     let change = TopicChange {
         name: name.clone(),
+        id: topic_id.map(TopicId),
         partitions,
         settings: settings_change(retention, &settings, &reset_settings)?,
         retention: retention.map(policy),
@@ -73,20 +77,26 @@ pub(crate) async fn delete_topic(
     by: &Arc<Principal>,
 ) -> Result<proto::DeleteTopicReply, Status> {
     check_member(control)?;
-    control.topics.delete(request.name, by).await?;
+    let proto::DeleteTopicRequest { name, topic_id } = request;
+    let topic = (name, topic_id.map(TopicId));
+    control.topics.delete(topic, by).await?;
     Ok(proto::DeleteTopicReply {})
 }
 
 pub(crate) fn list_topics(
     control: &Control,
+    request: &proto::ListTopicsRequest,
     visible: &Visibility<'_>,
 ) -> Result<proto::ListTopicsReply, Status> {
     check_member(control)?;
+    let proto::ListTopicsRequest { max_count, after } = request;
     let metadata = control.view.load();
     let shown = metadata
-        .topics()
+        .topics_after(after)
         .filter(|topic| visible.includes_topic(&topic.name));
-    let topics = shown.map(|topic| proto::TopicSummary {
+    let page = Page::of(shown, *max_count);
+    let next = page.next(|last| last.name.clone());
+    let topics = page.items.into_iter().map(|topic| proto::TopicSummary {
         name: topic.name.clone(),
         topic_id: topic.id.0,
         partitions: topic.partition_count(),
@@ -96,6 +106,7 @@ pub(crate) fn list_topics(
     });
     Ok(proto::ListTopicsReply {
         topics: topics.collect(),
+        next,
     })
 }
 

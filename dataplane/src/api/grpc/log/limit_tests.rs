@@ -31,6 +31,7 @@ fn alter(node: &TestNode, batch_max_bytes: Option<u32>) {
         },
         reset,
         growth: None,
+        topic_id: None,
     };
     test_metadata::apply(&mut metadata, &command);
     node.meta.store(metadata);
