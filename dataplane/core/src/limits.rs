@@ -553,6 +553,16 @@ pub const CLIENT_BACKOFF_MAX: Duration = Duration::from_millis(250);
 pub const CLIENT_LEADER_ASKS_MAX_COUNT: usize = 4;
 /// Timeout of a metadata request to one node.
 pub const CLIENT_METADATA_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time without a reply after which a client asks the other nodes whether one of them leads now. The
+/// kernel of a node that hangs still acknowledges what it receives, and so does a connection to it:
+/// only the missing reply and the others tell. Well below an election, which a move has to await.
+pub const CLIENT_SILENCE_MAX: Duration = Duration::from_millis(500);
+/// Interval at which they are asked while the node stays silent.
+pub const CLIENT_SILENCE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// Time without records after which a consumer's stream counts as idle.
+pub const CONSUMER_IDLE_MIN: Duration = Duration::from_secs(30);
+/// Interval at which the consumer of an idle stream asks whether another node leads now.
+pub const CONSUMER_IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Default size at which a producer closes a batch, in bytes. With small records it gives a tenth
 /// more throughput than a third of the size.
 pub const PRODUCER_BATCH_BYTES: usize = 768 * 1024;

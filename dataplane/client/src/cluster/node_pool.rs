@@ -2,7 +2,7 @@
 
 mod metadata;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,6 +36,8 @@ pub(crate) struct NodePool {
     refreshed_at: tokio::sync::Mutex<Option<Instant>>,
     /// Address of the node that replied last.
     last_replied: Mutex<Option<Arc<str>>>,
+    /// Addresses of nodes that owe a reply. They are tried last, until they reply again.
+    silent: Mutex<HashSet<Arc<str>>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -57,6 +59,7 @@ impl NodePool {
             produce_nodes: Mutex::default(),
             refreshed_at: tokio::sync::Mutex::new(None),
             last_replied: Mutex::default(),
+            silent: Mutex::default(),
         })
     }
 
@@ -110,8 +113,23 @@ impl NodePool {
         locked(&self.metadata)
     }
 
+    /// Notes that the node at `address` owes a reply.
+    pub(crate) fn note_silent(&self, address: &Arc<str>) {
+        locked(&self.silent).insert(Arc::clone(address));
+    }
+
+    /// Forgets which nodes owe a reply: the others do not answer either.
+    fn forget_silent(&self) {
+        locked(&self.silent).clear();
+    }
+
+    fn note_replied(&self, address: Arc<str>) {
+        locked(&self.silent).remove(&address);
+        *locked(&self.last_replied) = Some(address);
+    }
+
     /// The addresses to try in order: the node that replied last, the known nodes starting at a
-    /// random one, the configured endpoints.
+    /// random one, the configured endpoints. Those that owe a reply are the last.
     fn candidates(&self) -> Vec<Arc<str>> {
         let mut known: Vec<Arc<str>> = self.metadata().addresses().cloned().collect();
         if !known.is_empty() {
@@ -130,6 +148,20 @@ impl NodePool {
                 all.push(address);
             }
         }
+        let mut silent = locked(&self.silent);
+        silent.retain(|address| all.contains(address));
+        all.sort_by_key(|address| silent.contains(address));
+        all
+    }
+
+    /// The candidates, without those that owe a reply unless there are no others.
+    fn replying_candidates(&self) -> Vec<Arc<str>> {
+        let mut all = self.candidates();
+        let silent = locked(&self.silent);
+        let replying = all.partition_point(|address| !silent.contains(address));
+        if replying > 0 {
+            all.truncate(replying);
+        }
         all
     }
 
@@ -138,7 +170,7 @@ impl NodePool {
     async fn try_each_node<T, F>(
         &self,
         action: &'static str,
-        per_node: Duration,
+        (candidates, per_node): (Vec<Arc<str>>, Duration),
         retry: Retry,
         call: &mut impl FnMut(Node) -> F,
     ) -> Result<T, ClientError>
@@ -146,20 +178,23 @@ impl NodePool {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let mut failures = Vec::new();
-        for address in self.candidates() {
+        for address in candidates {
             let node = self.call_node(&address)?;
             let error = match timeout(per_node, call(node.clone())).await {
                 Ok(Ok(reply)) => {
-                    *locked(&self.last_replied) = Some(address);
+                    self.note_replied(address);
                     return Ok(reply.into_inner());
                 }
                 Ok(Err(status)) => node.error(action, status),
-                Err(_) => ClientError::Broken {
-                    endpoint: address.as_ref().to_owned(),
-                    status: Arc::new(Status::deadline_exceeded(
-                        "no reply within the request timeout",
-                    )),
-                },
+                Err(_) => {
+                    self.note_silent(&address);
+                    ClientError::Broken {
+                        endpoint: address.as_ref().to_owned(),
+                        status: Arc::new(Status::deadline_exceeded(
+                            "no reply within the request timeout",
+                        )),
+                    }
+                }
             };
             let mut last_replied = locked(&self.last_replied);
             if last_replied.as_ref() == Some(&address) {
@@ -207,7 +242,7 @@ impl NodePool {
     {
         self.try_each_node(
             action,
-            self.config.request_timeout,
+            (self.candidates(), self.config.request_timeout),
             Retry::Always,
             &mut call,
         )
@@ -230,7 +265,8 @@ impl NodePool {
         let mut failures = 0;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let error = match self.try_each_node(action, left, retry, &mut call).await {
+            let nodes = (self.candidates(), left);
+            let error = match self.try_each_node(action, nodes, retry, &mut call).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) if retry.allows(&error) => error,
                 Err(error) => return Err(error),

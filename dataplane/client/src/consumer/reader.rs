@@ -152,7 +152,13 @@ impl PartitionReader {
         let Some(stream) = &mut self.stream else {
             return Ok(ControlFlow::Continue(()));
         };
-        let reply = stream.replies.message().await;
+        let read = (&*self.config.topic, self.partition);
+        let from = (stream.leader, &stream.node.address);
+        let reply = tokio::select! {
+            biased;
+            reply = stream.replies.message() => reply,
+            () = self.connections.pool.leader_moves(read, from) => Err(hangs()),
+        };
         match reply.map_err(|status| stream.node.error("consume", status))? {
             Some(reply) => {
                 self.accept(reply);
@@ -227,7 +233,14 @@ impl PartitionReader {
             partition: self.partition,
         })?;
         let node = self.connections.node(&address)?;
-        match node.log().consume(self.request()).await {
+        let read = (&*self.config.topic, self.partition);
+        let mut log = node.log();
+        let opened = tokio::select! {
+            biased;
+            opened = log.consume(self.request()) => opened,
+            () = self.pool().leader_moves(read, (leader, &address)) => Err(hangs()),
+        };
+        match opened {
             Ok(reply) => Ok(LeaderStream::new(leader, node, epoch, reply.into_inner())),
             Err(status) => {
                 let error = node.error("consume", status);
@@ -268,6 +281,11 @@ impl PartitionReader {
             .to_owned();
         ClientError::Protocol { endpoint, what }
     }
+}
+
+/// The error of a read from a node that does not reply, while another one leads the partition.
+fn hangs() -> Status {
+    Status::unavailable("the node does not reply, and another one leads the partition now")
 }
 
 fn wire_position(position: StartAt) -> wire::Position {

@@ -36,6 +36,10 @@ struct OpenWork<P> {
     in_flight: VecDeque<InFlightRequest<P>>,
     in_flight_bytes: usize,
     partial_count: usize,
+    /// Since when the first of `ready` waits to be sent.
+    ready_since: Option<Instant>,
+    /// Time of the last reply.
+    replied_at: Option<Instant>,
     /// Waker of gRPC, while there is nothing to send.
     waker: Option<Waker>,
 }
@@ -58,6 +62,8 @@ impl<P> Default for OpenWork<P> {
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             partial_count: 0,
+            ready_since: None,
+            replied_at: None,
             waker: None,
         }
     }
@@ -98,6 +104,7 @@ impl<P> StreamQueue<P> {
             return;
         };
         work.ready.push_back(partition);
+        work.ready_since.get_or_insert_with(Instant::now);
         let waker = work.waker.take();
         drop(guard);
         if let Some(waker) = waker {
@@ -133,6 +140,7 @@ impl<P> StreamQueue<P> {
         if work.in_flight_bytes < in_flight_max_bytes
             && let Some(partition) = work.ready.pop_front()
         {
+            work.ready_since = (!work.ready.is_empty()).then(Instant::now);
             return Poll::Ready(Some((partition, work.may_send_partial())));
         }
         match &mut work.waker {
@@ -165,6 +173,7 @@ impl<P> StreamQueue<P> {
             .position(|r| r.request_id == request_id)?;
         let request = work.in_flight.remove(index)?;
         work.in_flight_bytes -= request.bytes;
+        work.replied_at = Some(Instant::now());
         if request.partial {
             work.partial_count -= 1;
             work.ready.extend(work.throttled.pop_front());
@@ -189,6 +198,17 @@ impl<P> StreamQueue<P> {
             Work::Open(work) => work.in_flight.front().map(|r| r.sent_at),
             Work::Closed => None,
         }
+    }
+
+    /// Since when the node owes a reply and has sent none; `None` if it owes none. A request that
+    /// cannot even be sent, because the connection does not open, counts too.
+    pub(super) fn silent_since(&self) -> Option<Instant> {
+        let Work::Open(work) = &*self.work() else {
+            return None;
+        };
+        let sent = work.in_flight.front().map(|request| request.sent_at);
+        let owed = sent.or(work.ready_since)?;
+        Some(work.replied_at.map_or(owed, |replied| replied.max(owed)))
     }
 
     /// Requests the end of the stream.

@@ -1,9 +1,10 @@
-//! The supervisor task of a producer: finds the leaders of partitions, waits between retries, and
-//! fails batches that exceed the delivery timeout. It sleeps while all partitions have a leader.
+//! The supervisor task of a producer: finds the leaders of partitions, waits between retries, fails
+//! batches that exceed the delivery timeout, and leaves nodes that hang.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
+use lograft_core::limits::{CLIENT_SILENCE_CHECK_INTERVAL, CLIENT_SILENCE_MAX};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep_until};
 use tonic::Status;
@@ -28,6 +29,7 @@ pub(super) struct Supervisor {
     leaderless: Vec<Arc<ProducerPartition>>,
     refresh: Option<Refresh>,
     next_timeout_check: Instant,
+    next_silence_check: Instant,
     next_refresh: Instant,
 }
 
@@ -43,6 +45,7 @@ impl Supervisor {
         let now = Instant::now();
         Self {
             next_timeout_check: now + timeout_check_interval(&state),
+            next_silence_check: now + CLIENT_SILENCE_MAX,
             next_refresh: now + state.pool.config.metadata_max_age,
             state,
             streams: JoinSet::new(),
@@ -60,6 +63,9 @@ impl Supervisor {
             if now >= self.next_timeout_check {
                 self.check_timeouts(now);
             }
+            if now >= self.next_silence_check {
+                self.check_silence(now);
+            }
             if now >= self.next_refresh {
                 self.next_refresh = now + self.state.pool.config.metadata_max_age;
                 self.start_refresh();
@@ -74,7 +80,11 @@ impl Supervisor {
         let due = self.waiting.iter().map(|(due, _)| *due).min();
         let until = due
             .into_iter()
-            .chain([self.next_timeout_check, self.next_refresh])
+            .chain([
+                self.next_timeout_check,
+                self.next_silence_check,
+                self.next_refresh,
+            ])
             .min();
         let until = until.unwrap_or(self.next_timeout_check);
         let refreshed = async {
@@ -117,17 +127,54 @@ impl Supervisor {
         }
     }
 
+    /// Asks the other nodes about the partitions of a node that owes a reply.
+    fn check_silence(&mut self, now: Instant) {
+        let mut next = now + CLIENT_SILENCE_MAX;
+        for stream in self.state.streams() {
+            if is_silent(&stream, now) {
+                next = now + CLIENT_SILENCE_CHECK_INTERVAL;
+                self.state.pool.note_silent(&stream.address);
+                self.start_refresh();
+            }
+        }
+        self.next_silence_check = next;
+    }
+
     /// The metadata is fresh: partitions without a leader in it wait, and the batches of partitions
     /// that are not in it fail.
     fn on_refreshed(&mut self) {
         self.state.apply_metadata();
         let now = Instant::now();
+        for stream in self.state.streams() {
+            // A node that hangs does not say that it leads no more. The batches in flight are sent
+            // to the new leader under the same sequences: it has them already, or stores them.
+            if is_silent(&stream, now) && self.has_moved(&stream) {
+                stream.kill();
+            }
+        }
         for partition in std::mem::take(&mut self.leaderless) {
             match self.find_leader(&partition, now) {
                 LeaderSearch::Done => {}
                 LeaderSearch::NoLeader => self.on_no_leader(partition, now),
             }
         }
+    }
+
+    /// Whether another node leads one of the partitions of a stream.
+    fn has_moved(&self, stream: &Arc<ProduceQueue>) -> bool {
+        let is_elsewhere = |partition: &Arc<ProducerPartition>| {
+            let is_attached = {
+                let queue = partition.queue();
+                queue.stream().is_some_and(|own| Arc::ptr_eq(own, stream))
+            };
+            let metadata = self.state.pool.metadata();
+            let leader = metadata.leader(&partition.topic, partition.number);
+            is_attached && leader.is_some_and(|(node, _)| node != stream.node)
+        };
+        let topics = self.state.topics();
+        topics
+            .iter()
+            .any(|topic| topic.partitions().iter().any(is_elsewhere))
     }
 
     fn on_no_leader(&mut self, partition: Arc<ProducerPartition>, now: Instant) {
@@ -274,6 +321,12 @@ impl Supervisor {
         }
         expires_at
     }
+}
+
+/// Whether a node owes a reply for so long that it may hang.
+fn is_silent(stream: &ProduceQueue, now: Instant) -> bool {
+    let since = stream.silent_since();
+    since.is_some_and(|since| since + CLIENT_SILENCE_MAX <= now)
 }
 
 /// The time after which a batch that is accepted now may exceed a timeout.

@@ -247,6 +247,24 @@ async fn a_consumer_follows_the_leader() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_leaves_a_leader_that_hangs() {
+    let cluster = Cluster::start(3, 1);
+    let client = cluster.client().await;
+    let config = ConsumerConfig::new(TOPIC, StartAt::Earliest);
+    let mut consumer = client.consumer(config).await.unwrap();
+    fill(&client, 0, 0..1).await;
+    assert_eq!(consumer.next().await.unwrap().unwrap().offset.get(), 0);
+    let _hung = cluster.hang(0);
+    cluster.state().move_leader(TOPIC, 0);
+    let other = cluster.client().await;
+    let filling = fill(&other, 0, 1..2);
+    let reading = timeout(Duration::from_secs(6), consumer.next());
+    let (read, ()) = tokio::join!(reading, filling);
+    let record = read.expect("the consumer went to the new leader");
+    assert_eq!(record.unwrap().unwrap().offset.get(), 1);
+}
+
 #[tokio::test]
 async fn a_consumer_leaves_a_node_that_forwards() {
     let cluster = Cluster::start(2, 1);

@@ -6,7 +6,7 @@ mod service;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -220,6 +220,20 @@ impl Cluster {
         std::thread::spawn(end).join().unwrap();
     }
 
+    /// Stops all of a node, as SIGSTOP does: its kernel accepts connections and bytes, and nothing
+    /// is answered until the guard is dropped.
+    pub(crate) fn hang(&self, node: usize) -> Hung {
+        let (resume, resumed) = mpsc::channel();
+        let (hangs, is_hanging) = mpsc::channel();
+        // The only thread of the node.
+        self.nodes[node].as_ref().unwrap().spawn(async move {
+            hangs.send(()).unwrap();
+            let _ = resumed.recv();
+        });
+        is_hanging.recv().unwrap();
+        Hung { _resume: resume }
+    }
+
     pub(crate) fn restart(&mut self, node: usize) {
         let address = self.state().addresses[node];
         let listener = until("the port is free", || TcpListener::bind(address).ok());
@@ -258,6 +272,11 @@ impl Cluster {
             .map(|record| record.unwrap().value.unwrap())
             .collect()
     }
+}
+
+/// A node that hangs for as long as this exists.
+pub(crate) struct Hung {
+    _resume: mpsc::Sender<()>,
 }
 
 impl Drop for Cluster {

@@ -233,6 +233,61 @@ async fn a_killed_leader_is_replaced_and_restarts() {
     check_order(&logs);
 }
 
+/// Less than the keepalive of HTTP/2 and than the request timeout need to notice.
+const LEFT_WITHIN: Duration = Duration::from_secs(6);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_hangs_is_left_for_the_next_one() {
+    let cluster = Cluster::start(3, 3);
+    let producer = open(&cluster, small_batches()).await;
+    let mut deliveries = Vec::new();
+    let mut send = async |numbers: std::ops::Range<u32>| {
+        for n in numbers {
+            let record = record(None, format!("{}:{}", n % 3, n / 3));
+            let partition = Some(PartitionId(n % 3));
+            deliveries.push(producer.send(TOPIC, record, partition).await.unwrap());
+        }
+    };
+    send(0..60).await;
+    producer.flush().await.unwrap();
+    let hung = cluster.hang(0);
+    send(60..120).await;
+    cluster.state().move_leader(TOPIC, 0);
+    timeout(LEFT_WITHIN, producer.flush())
+        .await
+        .expect("the batches went to the new leader")
+        .unwrap();
+    drop(hung);
+    send(120..180).await;
+    producer.flush().await.unwrap();
+    for delivery in deliveries {
+        delivery.await.unwrap();
+    }
+    let logs: Vec<_> = (0..3).map(|p| cluster.values(p)).collect();
+    assert!(logs.iter().all(|log| log.len() == 60), "lost or duplicated");
+    check_order(&logs);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_leader_that_still_leads_is_not_left() {
+    let cluster = Cluster::start(3, 1);
+    let producer = open(&cluster, small_batches()).await;
+    let send = async |n| {
+        let sent = producer.send(TOPIC, record(None, format!("0:{n}")), None);
+        sent.await.unwrap()
+    };
+    send(0).await.await.unwrap();
+    let hung = cluster.hang(0);
+    let delivery = send(1).await;
+    // Several times as long as it takes until the other nodes are asked.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let asked = cluster.state().metadata_by.iter().any(|node| *node != 0);
+    drop(hung);
+    assert_eq!(delivery.await.unwrap().offset.get(), 1);
+    assert!(asked, "no other node was asked who leads");
+    assert_eq!(producer.stats().resent_batches, 0);
+}
+
 fn round_u32(round: usize) -> u32 {
     u32::try_from(round).unwrap()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lograft_core::{NodeId, PartitionId, Reason, limits};
 use lograft_proto::log::v1 as wire;
-use tokio::time::{Duration, Instant, timeout};
+use tokio::time::{Duration, Instant, sleep, timeout};
 use tonic::{Response, Status};
 
 use super::NodePool;
@@ -42,13 +42,21 @@ impl NodePool {
     ) -> Result<wire::GetMetadataReply, ClientError> {
         let ask = async |staleness| {
             let request = &mut |node| self.request_metadata((topics, staleness), node);
-            self.try_each_node("fetch metadata", per_node, Retry::Always, request)
+            // Without those that owe a reply: a leader that hangs would hold up the search for the
+            // next one.
+            let nodes = (self.replying_candidates(), per_node);
+            self.try_each_node("fetch metadata", nodes, Retry::Always, request)
                 .await
         };
-        match ask(Staleness::Refused).await {
+        let reply = match ask(Staleness::Refused).await {
             Err(error) if is_not_ready(&error) => ask(Staleness::Allowed).await,
             reply => reply,
+        };
+        if reply.is_err() {
+            // The next attempt asks all nodes.
+            self.forget_silent();
         }
+        reply
     }
 
     /// Fetches all metadata and caches the nodes and the topics that are in use. Fails after each
@@ -72,8 +80,39 @@ impl NodePool {
     /// Refreshes the cached topics, unless that was done within the minimum age. A failure is only
     /// logged: callers read the cache again and retry with back-off.
     pub(crate) async fn refresh(&self) {
+        self.refresh_older(limits::CLIENT_METADATA_MIN_AGE).await;
+    }
+
+    /// Waits until another node than `silent` leads a partition. Until then the node may only be
+    /// slow, or have nothing to send: it is the metadata of the others that decides.
+    pub(crate) async fn leader_moves(
+        &self,
+        (topic, partition): (&str, PartitionId),
+        (silent, address): (NodeId, &Arc<str>),
+    ) {
+        let since = Instant::now();
+        let mut wait = limits::CLIENT_SILENCE_MAX;
+        loop {
+            sleep(wait).await;
+            let is_idle = since.elapsed() >= limits::CONSUMER_IDLE_MIN;
+            wait = if is_idle {
+                limits::CONSUMER_IDLE_CHECK_INTERVAL
+            } else {
+                limits::CLIENT_SILENCE_CHECK_INTERVAL
+            };
+            self.note_silent(address);
+            // All readers of a client share one request.
+            self.refresh_older(wait / 2).await;
+            let leader = self.metadata().leader(topic, partition);
+            if leader.is_some_and(|(leader, _)| leader != silent) {
+                return;
+            }
+        }
+    }
+
+    async fn refresh_older(&self, min_age: Duration) {
         let mut refreshed_at = self.refreshed_at.lock().await;
-        if refreshed_at.is_some_and(|at| at.elapsed() < limits::CLIENT_METADATA_MIN_AGE) {
+        if refreshed_at.is_some_and(|at| at.elapsed() < min_age) {
             return;
         }
         let topics = self.metadata().topic_names();
@@ -96,7 +135,7 @@ impl NodePool {
     /// Asks further nodes while the leader of a partition is unknown. The node that replied first
     /// may be cut off from the others: it knows that it leads no more, and not who does.
     async fn look_for_leaders(&self, topics: &[String]) {
-        let others = self.candidates().into_iter().skip(1);
+        let others = self.replying_candidates().into_iter().skip(1);
         for address in others.take(limits::CLIENT_LEADER_ASKS_MAX_COUNT) {
             if !self.metadata().lacks_leader(topics) {
                 return;
@@ -166,7 +205,7 @@ impl NodePool {
             |reply: &wire::GetMetadataReply| !has_error(reply) && !self.metadata().is_stale(reply);
         let rank = |reply: &wire::GetMetadataReply| (reply.metadata_version, !has_error(reply));
         let mut newest = reply;
-        for address in self.candidates() {
+        for address in self.replying_candidates() {
             if is_enough(&newest) {
                 break;
             }
