@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
-use lograft_core::limits::{BATCH_UNCOMPRESSED_MAX_BYTES, CHECK_INLINE_MAX_BYTES};
-use lograft_core::{BatchView, Compression};
+use lograft_core::limits::{BATCH_UNCOMPRESSED_MAX_BYTES, CHECK_INLINE_MAX_BYTES, CLIENT_READ_MAX};
+use lograft_core::{BatchError, BatchView, Compression, Reason};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::error::ApiError;
 
 /// The memory of decompressed batches.
 ///
@@ -52,6 +55,37 @@ impl Decompression {
         // It is never closed.
         DecompressionMemory(reserved.ok())
     }
+
+    /// Runs `read`, which decompresses a batch of the log. A large one waits for its memory, which
+    /// is returned with the result, and is read on a thread for blocking work. Fails with
+    /// TOO_MANY_READS if no memory is free for long.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        view: BatchView,
+        read: impl FnOnce(&BatchView) -> Result<T, BatchError> + Send + 'static,
+    ) -> Result<(T, DecompressionMemory), ApiError> {
+        let memory = timeout(CLIENT_READ_MAX, self.reserve(&view)).await;
+        let memory = memory.map_err(|_| {
+            let text = "the batches that are being decompressed take all the memory for them";
+            ApiError::new(Reason::TooManyReads, text)
+        })?;
+        let (result, memory) = if is_large(&view) {
+            // The memory is held to the end of the work, also if nobody waits for it any more.
+            let reading = tokio::task::spawn_blocking(move || (read(&view), memory));
+            reading.await.map_err(|_| ApiError::replica_closing())?
+        } else {
+            (read(&view), memory)
+        };
+        result
+            .map(|result| (result, memory))
+            .map_err(|error| undecodable(&error))
+    }
+}
+
+/// The error of a batch of the log that cannot be decoded. Every batch was checked before it was
+/// appended, so this is a fault of the node.
+pub(super) fn undecodable(error: &BatchError) -> ApiError {
+    ApiError::internal("decode a batch of the log", error)
 }
 
 /// Whether a batch takes so long to decompress that it is done on a thread for blocking work.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use lograft_core::{NodeId, Reason};
 
+use super::decompression::Decompression;
 use super::engine::LogEngine;
 use super::fetch::position;
 use super::forward::ForwardError;
@@ -60,7 +61,8 @@ async fn find_once(engine: &LogEngine, request: &ListOffsetsRequest) -> Partitio
         }
     }
     let here = here.into_iter().map(async |(partition, replica)| {
-        (partition, bounds(&replica, request.timestamp_ms).await)
+        let bounds = bounds(&replica, request.timestamp_ms, &engine.decompression);
+        (partition, bounds.await)
     });
     let elsewhere = elsewhere.into_iter().map(|(node, partitions)| {
         let request = ListOffsetsRequest {
@@ -113,11 +115,14 @@ fn target(request: &ListOffsetsRequest, partition: u32, is_forwarded: bool) -> T
 async fn bounds(
     replica: &Arc<Replica>,
     timestamp_ms: Option<i64>,
+    decompression: &Decompression,
 ) -> Result<OffsetBounds, ApiError> {
     position::catch_up(replica).await?;
     let marks = replica.state.watermarks();
     let at_timestamp = match timestamp_ms {
-        Some(time_ms) => position::at_time(replica, time_ms).await?,
+        Some(time_ms) => {
+            position::at_time(replica, time_ms, marks.high_watermark, decompression).await?
+        }
         None => None,
     };
     Ok(OffsetBounds {

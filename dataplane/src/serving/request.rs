@@ -95,7 +95,7 @@ pub(crate) enum Position {
     Earliest,
     /// Behind the newest record.
     Latest,
-    /// At the first batch with a record of this time or later, milliseconds since the Unix epoch.
+    /// At the first record whose timestamp is this time or later, milliseconds since the Unix epoch.
     Timestamp(i64),
 }
 
@@ -143,6 +143,9 @@ pub(crate) struct Fetched {
     /// End of the committed records, exclusive.
     pub(crate) high_watermark: Offset,
     pub(crate) log_start_offset: Offset,
+    /// Where the read started: the first batch may have records before it. `None` if a node before
+    /// 0.3.0 has read.
+    pub(crate) start_offset: Option<Offset>,
     /// Where the next read continues.
     pub(crate) next_offset: Offset,
     /// The leader's term.
@@ -184,7 +187,8 @@ pub(crate) struct ListOffsetsRequest {
     pub(crate) topic_id: Option<TopicId>,
     /// All partitions of the topic if empty.
     pub(crate) partitions: Vec<u32>,
-    /// Also find the first offset of this time or later, milliseconds since the Unix epoch.
+    /// Also find the first record whose timestamp is this time or later, milliseconds since the
+    /// Unix epoch.
     pub(crate) timestamp_ms: Option<i64>,
     pub(crate) is_forwarded: bool,
     /// The principal whose request it is.
@@ -197,7 +201,7 @@ pub(crate) struct OffsetBounds {
     pub(crate) log_start_offset: Offset,
     /// End of the committed records, exclusive.
     pub(crate) high_watermark: Offset,
-    /// The offset for the time that was asked for, if the log has a record of it or later.
+    /// The offset of the first record of the time that was asked for or later, if there is one.
     pub(crate) at_timestamp: Option<Offset>,
     /// The leader's term.
     pub(crate) term: Term,

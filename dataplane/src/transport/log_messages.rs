@@ -180,6 +180,7 @@ pub(super) fn fetched(reply: proto::FetchReply) -> Fetched {
         log_start_offset,
         next_offset,
         leader_epoch,
+        start_offset,
     } = reply;
     let data = if records.is_empty() {
         FetchedData::Batches(batches.into_iter().map(batch).collect())
@@ -190,6 +191,7 @@ pub(super) fn fetched(reply: proto::FetchReply) -> Fetched {
         data,
         high_watermark: Offset(high_watermark),
         log_start_offset: Offset(log_start_offset),
+        start_offset: start_offset.map(Offset),
         next_offset: Offset(next_offset),
         term: Term(leader_epoch),
     }

@@ -11,6 +11,7 @@ mod parked;
 mod read;
 mod run_ops;
 mod term_runs;
+mod time_search;
 mod truncate;
 mod write_batch;
 
@@ -203,11 +204,7 @@ impl GroupLog {
     /// The first offset in the files. The log start offset of the partition may be above it, never
     /// below.
     pub fn first_offset(&self) -> Offset {
-        let state = self.0.state.lock();
-        state
-            .segments
-            .front()
-            .map_or(state.next_offset, |extent| extent.segment.base_offset)
+        self.0.state.lock().first_offset()
     }
 
     /// The last entry that is on disk.
@@ -322,14 +319,17 @@ impl GroupLog {
         self.0.state.lock().cache.first_offset()
     }
 
-    /// The base offset of the first batch with a record of `time_ms` or later (milliseconds since
-    /// the Unix epoch), if it is below `below`.
-    pub fn offset_for_time(
+    /// The first batch with a record of `time_ms` or later (milliseconds since the Unix epoch), of
+    /// those that end above `offsets.start` and start below `offsets.end`. The record may be before
+    /// `offsets.start`. Timestamps may be in any order.
+    ///
+    /// Fails as [`Self::read`] does.
+    pub fn batch_for_time(
         &self,
         time_ms: i64,
-        below: Offset,
-    ) -> Result<Option<Offset>, StorageError> {
-        self.0.find_time(time_ms, below)
+        offsets: Range<Offset>,
+    ) -> Result<Option<Entry>, StorageError> {
+        self.0.find_time(time_ms, offsets)
     }
 
     /// The segments, oldest first.

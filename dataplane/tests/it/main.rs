@@ -27,6 +27,7 @@ mod prepare_stop;
 mod process;
 mod producers;
 mod revocation;
+mod times;
 mod user_channel;
 
 #[path = "../support/pki.rs"]

@@ -15,8 +15,8 @@ pub enum StartAt {
     Latest,
     /// This offset (inclusive).
     Offset(Offset),
-    /// The first batch with a record at or after this time, in milliseconds since the Unix epoch.
-    /// If there is none, the end of the log.
+    /// The first record whose timestamp is at or after this time, in milliseconds since the Unix
+    /// epoch; later records may be older. If there is none, the end of the log.
     Timestamp(i64),
 }
 

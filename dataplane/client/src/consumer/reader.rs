@@ -201,11 +201,7 @@ impl PartitionReader {
             self.end = Some(self.high_watermark);
         }
         if self.offset().is_none() {
-            let first = reply
-                .batches
-                .first()
-                .map_or(reply.next_offset, |b| b.base_offset);
-            self.position = StartAt::Offset(Offset(first));
+            self.position = StartAt::Offset(start_offset(&reply));
         }
         self.fetched = reply.batches.into();
     }
@@ -288,6 +284,14 @@ fn hangs() -> Status {
     Status::unavailable("the node does not reply, and another one leads the partition now")
 }
 
+/// The first offset of a reply that belongs to it. Nodes before 0.3.0 do not name it; it is then
+/// that of the first batch, which may have records before the requested position.
+fn start_offset(reply: &wire::FetchReply) -> Offset {
+    let first = reply.batches.first().map(|batch| batch.base_offset);
+    let named = reply.start_offset.or(first);
+    Offset(named.unwrap_or(reply.next_offset))
+}
+
 fn wire_position(position: StartAt) -> wire::Position {
     use wire::position::At;
     let at = match position {
@@ -297,4 +301,30 @@ fn wire_position(position: StartAt) -> wire::Position {
         StartAt::Timestamp(time) => At::TimestampMs(time),
     };
     wire::Position { at: Some(at) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_starts_where_the_node_says_else_at_its_first_batch() {
+        let batch = wire::FetchedBatch {
+            base_offset: 10,
+            record_count: 5,
+            ..wire::FetchedBatch::default()
+        };
+        let reply = |start_offset, batches| wire::FetchReply {
+            start_offset,
+            batches,
+            next_offset: 15,
+            ..wire::FetchReply::default()
+        };
+        assert_eq!(
+            start_offset(&reply(Some(12), vec![batch.clone()])),
+            Offset(12)
+        );
+        assert_eq!(start_offset(&reply(None, vec![batch])), Offset(10));
+        assert_eq!(start_offset(&reply(None, Vec::new())), Offset(15));
+    }
 }

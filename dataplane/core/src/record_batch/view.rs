@@ -227,6 +227,17 @@ impl DecodedBatch {
         RecordRefs::new(&self.block, self.base_time_ms, self.record_count)
     }
 
+    /// The number, from 0, of the first record from number `from` on whose timestamp is `time_ms`
+    /// or later. Fails at a record that cannot be decoded.
+    pub fn position_of_time(&self, from: u64, time_ms: i64) -> Result<Option<u32>, BatchError> {
+        for (position, record) in (0..).zip(self) {
+            if record?.timestamp_ms >= time_ms && u64::from(position) >= from {
+                return Ok(Some(position));
+            }
+        }
+        Ok(None)
+    }
+
     /// The records, each with a reference to the block.
     pub const fn into_records(self) -> Records {
         Records {

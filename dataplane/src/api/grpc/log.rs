@@ -41,6 +41,8 @@ mod small_request_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod time_tests;
+#[cfg(test)]
 mod version_tests;
 #[cfg(test)]
 mod watermark_tests;

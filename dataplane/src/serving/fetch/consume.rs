@@ -48,7 +48,7 @@ async fn consume_here(
     request: &ConsumeRequest,
 ) -> Result<FetchedStream, ApiError> {
     let options = ReadOptions::new(request.max_bytes, request.format);
-    let from = position::resolve(&replica, request.position).await?;
+    let from = position::resolve(&replica, request.position, &engine.decompression).await?;
     let end = if request.follow {
         Offset(u64::MAX)
     } else {

@@ -3,13 +3,11 @@
 use std::vec;
 
 use bytes::Bytes;
-use lograft_core::limits::CLIENT_READ_MAX;
 use lograft_core::record_batch::Records;
-use lograft_core::{BatchError, BatchView, Entry, Offset, Reason, Record};
-use tokio::time::timeout;
+use lograft_core::{BatchView, Entry, Offset, Record};
 
 use crate::error::ApiError;
-use crate::serving::decompression::{Decompression, DecompressionMemory, is_large};
+use crate::serving::decompression::{Decompression, DecompressionMemory, undecodable};
 use crate::serving::request::FetchedRecord;
 
 /// Decodes entries record by record, one reply's worth at a time.
@@ -154,50 +152,29 @@ fn parts(found: &mut FetchedRecord) -> impl Iterator<Item = &mut Bytes> {
     key.iter_mut().chain(value).chain(headers)
 }
 
-/// Opens a batch. Large compressed batches wait for their memory, and are decompressed on a thread
-/// for blocking work. Fails with TOO_MANY_READS if no memory is free for long.
 async fn open_batch(entry: Entry, decompression: &Decompression) -> Result<OpenBatch, ApiError> {
     let (at, end) = (entry.base_offset, entry.next_offset());
     let append_time_ms = entry.proposal.append_time_ms;
     let view = BatchView::parse(entry.proposal.payload).map_err(|error| undecodable(&error))?;
-    let memory = timeout(CLIENT_READ_MAX, decompression.reserve(&view));
-    let memory = memory.await.map_err(|_| {
-        let text = "the batches that are being decompressed take all the memory for them";
-        ApiError::new(Reason::TooManyReads, text)
-    })?;
-    let (records, memory) = if is_large(&view) {
-        let copy = view.clone();
-        // The memory is held to the end of the work, also if nobody waits for it any more.
-        let records = move || (copy.records(), memory);
-        match tokio::task::spawn_blocking(records).await {
-            Ok((records, memory)) => (records, Some(memory)),
-            // The runtime is shutting down.
-            Err(_) => (view.records(), None),
-        }
-    } else {
-        (view.records(), Some(memory))
-    };
+    let (records, memory) = decompression.read(view, BatchView::records).await?;
     Ok(OpenBatch {
-        records: records.map_err(|error| undecodable(&error))?,
+        records,
         at,
         end,
         append_time_ms,
         first: 0,
         is_partial: false,
-        memory,
+        memory: Some(memory),
     })
-}
-
-/// Every batch was checked before it was appended, so this is a fault of the node.
-fn undecodable(error: &BatchError) -> ApiError {
-    ApiError::internal("decode a batch of the log", error)
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use lograft_core::limits::FETCH_REPLY_DEFAULT_BYTES;
-    use lograft_core::{BatchBuilder, Compression, EntryKind, LogId, LogIndex, Proposal, Term};
+    use lograft_core::{
+        BatchBuilder, Compression, EntryKind, LogId, LogIndex, Proposal, Reason, Term,
+    };
 
     use super::*;
 

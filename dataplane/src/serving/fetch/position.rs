@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use lograft_core::Offset;
-use lograft_core::limits::READ_CONFIRM_MAX;
+use lograft_core::limits::{CLIENT_READ_MAX, READ_CONFIRM_MAX};
+use lograft_core::{BatchView, Entry, Offset, Reason};
 use lograft_raft::RaftError;
 use tokio::time::timeout;
 
 use crate::error::ApiError;
+use crate::serving::decompression::{Decompression, undecodable};
 use crate::serving::disk_read::{failed_read, read_from_disk};
 use crate::serving::replica::Replica;
 use crate::serving::request::Position;
@@ -33,6 +34,7 @@ pub(crate) async fn catch_up(replica: &Replica) -> Result<(), ApiError> {
 pub(super) async fn resolve(
     replica: &Arc<Replica>,
     position: Position,
+    decompression: &Decompression,
 ) -> Result<Offset, ApiError> {
     match position {
         Position::Offset(offset) => {
@@ -50,25 +52,73 @@ pub(super) async fn resolve(
         }
         Position::Timestamp(time_ms) => {
             catch_up(replica).await?;
-            let found = at_time(replica, time_ms).await?;
-            Ok(found.unwrap_or_else(|| replica.state.watermarks().high_watermark))
+            // The end that was searched, not one read later: records that are written during the
+            // search may be of the time.
+            let end = replica.state.watermarks().high_watermark;
+            let found = at_time(replica, time_ms, end, decompression).await?;
+            Ok(found.unwrap_or(end))
         }
     }
 }
 
-/// The offset of the first batch with a record of `time_ms` or later.
+/// The offset of the first record below `end` whose timestamp is `time_ms` or later. `end` MUST be
+/// a high watermark. Fails with TOO_MANY_READS or with TIMEOUT, after which the client may retry.
 pub(crate) async fn at_time(
     replica: &Arc<Replica>,
     time_ms: i64,
+    end: Offset,
+    decompression: &Decompression,
+) -> Result<Option<Offset>, ApiError> {
+    let search = search_time(replica, time_ms, end, decompression);
+    let too_late = |_| {
+        let text = format!("the offset of the time was not found within {CLIENT_READ_MAX:?}");
+        ApiError::new(Reason::Timeout, text)
+    };
+    timeout(CLIENT_READ_MAX, search).await.map_err(too_late)?
+}
+
+async fn search_time(
+    replica: &Arc<Replica>,
+    time_ms: i64,
+    end: Offset,
+    decompression: &Decompression,
 ) -> Result<Option<Offset>, ApiError> {
     const ACTION: &str = "find the offset of a timestamp";
-    let replica = Arc::clone(replica);
-    read_from_disk(replica.log.clone(), move |log| {
-        let marks = replica.state.watermarks();
-        let found = log.offset_for_time(time_ms, marks.high_watermark);
-        let found = found.map_err(|error| failed_read(log, ACTION, &error))?;
-        // The oldest segment may start below the log start offset.
-        Ok(found.map(|offset| offset.max(marks.log_start_offset)))
-    })
-    .await
+    let mut from = replica.state.watermarks().log_start_offset;
+    // The log start may be inside of a batch whose late records are all before it. The search then
+    // continues after that batch, and the next one found has a record of the time.
+    loop {
+        let batch = read_from_disk(replica.log.clone(), move |log| {
+            let found = log.batch_for_time(time_ms, from..end);
+            found.map_err(|error| failed_read(log, ACTION, &error))
+        });
+        let Some(batch) = batch.await? else {
+            return Ok(None);
+        };
+        let next = batch.next_offset();
+        let found = first_at(batch, from, time_ms, decompression).await?;
+        let log_start = replica.state.watermarks().log_start_offset;
+        match found {
+            Some(offset) if offset >= log_start => return Ok(Some(offset)),
+            // It was deleted during the search.
+            Some(_) => from = log_start,
+            None => from = next.max(log_start),
+        }
+    }
+}
+
+/// The offset of the first record of a batch, from the offset `from` on, whose timestamp is
+/// `time_ms` or later.
+async fn first_at(
+    batch: Entry,
+    from: Offset,
+    time_ms: i64,
+    decompression: &Decompression,
+) -> Result<Option<Offset>, ApiError> {
+    let base_offset = batch.base_offset;
+    let skipped = from.since(base_offset);
+    let view = BatchView::parse(batch.proposal.payload).map_err(|error| undecodable(&error))?;
+    let read = move |view: &BatchView| view.decode()?.position_of_time(skipped, time_ms);
+    let (position, _) = decompression.read(view, read).await?;
+    Ok(position.map(|position| base_offset.plus(position)))
 }

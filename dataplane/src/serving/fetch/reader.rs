@@ -55,6 +55,7 @@ impl Chunk {
         self.record_count += record_count;
         self.bytes += bytes;
         let before = std::mem::replace(&mut self.fetched, fetched);
+        self.fetched.start_offset = before.start_offset;
         match (before.data, &mut self.fetched.data) {
             (FetchedData::Batches(mut before), FetchedData::Batches(data)) => {
                 before.append(data);
@@ -150,10 +151,12 @@ impl Reader {
     pub(super) async fn read(&mut self, end: Offset, max_records: u64) -> Result<Chunk, ApiError> {
         let marks = self.check_range()?;
         let below = marks.high_watermark.min(end);
-        let chunk = match self.options.format {
+        let start = self.next;
+        let mut chunk = match self.options.format {
             Format::Batches => self.read_batches(marks, below, max_records).await?,
             Format::Records => self.read_records(marks, below, max_records).await?,
         };
+        chunk.fetched.start_offset = Some(start);
         if self.decoder.is_empty() {
             self.read_ahead(below);
         }
@@ -232,6 +235,7 @@ impl Reader {
             data,
             high_watermark: marks.high_watermark,
             log_start_offset: marks.log_start_offset,
+            start_offset: None,
             next_offset: self.next,
             term: self.replica.raft.watch().borrow().term,
         }

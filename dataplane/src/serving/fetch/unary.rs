@@ -33,7 +33,7 @@ async fn fetch_here(
     request: &FetchRequest,
 ) -> Result<Fetched, ApiError> {
     let options = ReadOptions::new(request.max_bytes, request.format);
-    let from = position::resolve(&replica, request.position).await?;
+    let from = position::resolve(&replica, request.position, &engine.decompression).await?;
     let deadline = Instant::now() + request.max_wait.min(FETCH_WAIT_MAX);
     let enough = (request.min_bytes.max(1) as usize).min(options.max_bytes);
     let mut reader = Reader::new(replica, from, options, engine.decompression.clone());

@@ -24,8 +24,9 @@ pub(super) enum ReadFrom {
     Index(LogIndex),
     /// The entry that holds this offset.
     Offset(Offset),
-    /// The first entry of the segment with a record of this time or later, milliseconds.
-    Time(i64),
+    /// The first entry of the segment that ends above the offset `above` and has a record of
+    /// `time_ms` or later.
+    Time { time_ms: i64, above: Offset },
 }
 
 impl ReadFrom {
@@ -34,7 +35,11 @@ impl ReadFrom {
         match self {
             Self::Index(index) => point.index <= index,
             Self::Offset(offset) => point.base_offset <= offset,
-            Self::Time(time_ms) => point.max_time_before_ms < time_ms,
+            // Nothing before the point is late enough, or nothing before it ends above the offset.
+            // Each holds for a prefix of the points, so either does too.
+            Self::Time { time_ms, above } => {
+                point.max_time_before_ms < time_ms || point.base_offset <= above
+            }
         }
     }
 }
@@ -213,8 +218,9 @@ impl OpenGroup {
             index = index.next();
             let is_before = match disk.from {
                 ReadFrom::Index(from) => header.id.index < from,
-                ReadFrom::Offset(from) => header.next_offset() <= from,
-                ReadFrom::Time(_) => false,
+                ReadFrom::Offset(above) | ReadFrom::Time { above, .. } => {
+                    header.next_offset() <= above
+                }
             };
             if is_before {
                 walker.skip(&header);

@@ -98,6 +98,13 @@ impl LogState {
             .map_or(self.end_index(), |extent| extent.segment.base)
     }
 
+    /// The first offset in the files.
+    pub(crate) fn first_offset(&self) -> Offset {
+        self.segments
+            .front()
+            .map_or(self.next_offset, |extent| extent.segment.base_offset)
+    }
+
     /// The first index that is not purged.
     pub(crate) fn first_index(&self) -> LogIndex {
         self.purged

@@ -12,12 +12,13 @@ use super::open_group::OpenGroup;
 use super::truncate::EntryPlace;
 use crate::error::StorageError;
 use crate::format::EntryHeader;
+use crate::walker::Walker;
 
 /// Bytes read in addition to the requested ones, because an index point is only near the start of
 /// a read.
 const SLACK_BYTES: usize = 128 * 1024;
 /// Bytes per read where only headers are needed.
-const HEADERS_CHUNK_BYTES: usize = 16 * 1024;
+pub(super) const HEADERS_CHUNK_BYTES: usize = 16 * 1024;
 
 /// The parts of the entries that a read needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -198,59 +199,6 @@ impl OpenGroup {
         Ok(found.entries)
     }
 
-    /// Finds the first batch, in the order of offsets, with a record of `time_ms` or later.
-    pub(super) fn find_time(
-        &self,
-        time_ms: i64,
-        below: Offset,
-    ) -> Result<Option<Offset>, StorageError> {
-        let mut attempts = ReadAttempts::default();
-        loop {
-            let mut found = None;
-            let outcome = self.find_time_once(time_ms, &mut attempts, &mut found)?;
-            if outcome == ReadOutcome::Complete {
-                return Ok(found.filter(|offset| *offset < below));
-            }
-        }
-    }
-
-    fn find_time_once(
-        &self,
-        time_ms: i64,
-        attempts: &mut ReadAttempts,
-        found: &mut Option<Offset>,
-    ) -> Result<ReadOutcome, StorageError> {
-        let matches = |count: u32, max_ms: i64| count > 0 && max_ms >= time_ms;
-        let candidates: Vec<DiskRange> = {
-            let state = self.state.lock();
-            let segments = state.segments.iter().enumerate();
-            segments
-                .filter(|(_, extent)| extent.max_time_ms >= time_ms)
-                .map(|(at, _)| state.disk_range(ReadFrom::Time(time_ms), at))
-                .collect()
-        };
-        for disk in &candidates {
-            let outcome = self.read_segment(disk, attempts, |disk| {
-                self.walk(disk, HEADERS_CHUNK_BYTES, |walker, header| {
-                    walker.skip(header);
-                    if matches(header.record_count, header.max_time_ms) {
-                        *found = Some(header.base_offset);
-                    }
-                    Ok(found.is_none())
-                })
-            })?;
-            if found.is_some() || outcome == ReadOutcome::Repeat {
-                return Ok(outcome);
-            }
-        }
-        let state = self.state.lock();
-        let mut cached = state.cache.entries_from_offset(Offset::ZERO);
-        let matching =
-            cached.find(|entry| matches(entry.proposal.record_count, entry.proposal.max_time_ms));
-        *found = matching.map(|entry| entry.base_offset);
-        Ok(ReadOutcome::Complete)
-    }
-
     /// The latest append time of the records in the segment with this base index, read from its
     /// last entry with records if it is not known.
     // Append times do not go back, so that of the last entry with records is the latest. Entries
@@ -363,20 +311,29 @@ impl OpenGroup {
                 found.push(header.into_entry(Bytes::new()), 0);
                 return Ok(true);
             }
-            let position = walker.position();
-            let payload = walker
-                .payload(header)
-                .map_err(|source| self.read_error(disk, source))?;
-            let Some(payload) = payload else {
-                return Err(DiskReadError::Invalid(
-                    position,
-                    Some(header.id.index),
-                    "payload CRC does not match",
-                ));
-            };
+            let payload = self.checked_payload(disk, walker, header)?;
             walker.skip(header);
             found.push(header.into_entry(payload), bytes);
             Ok(true)
+        })
+    }
+
+    /// The payload of the walker's entry. Fails if its CRC does not match.
+    pub(super) fn checked_payload(
+        &self,
+        disk: &DiskRange,
+        walker: &mut Walker<'_>,
+        header: &EntryHeader,
+    ) -> Result<Bytes, DiskReadError> {
+        let payload = walker
+            .payload(header)
+            .map_err(|source| self.read_error(disk, source))?;
+        payload.ok_or_else(|| {
+            DiskReadError::Invalid(
+                walker.position(),
+                Some(header.id.index),
+                "payload CRC does not match",
+            )
         })
     }
 }

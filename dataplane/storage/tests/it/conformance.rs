@@ -9,7 +9,8 @@ use lograft_storage::{
 };
 
 use crate::setup::{
-    Flush, GROUP, TestDisk, append, blank, eventually, id, identity, open_group, records, settle,
+    Flush, GROUP, TestDisk, append, blank, eventually, id, identity, offset_for_time, open_group,
+    records, settle,
 };
 
 macro_rules! on_both {
@@ -268,14 +269,10 @@ fn offsets_are_found_by_time(disk: &TestDisk) {
             .iter()
             .find(|entry| entry.proposal.record_count > 0 && entry.proposal.max_time_ms >= time)
             .map(|entry| entry.base_offset);
-        assert_eq!(
-            log.offset_for_time(time, end).unwrap(),
-            expected,
-            "time {time}"
-        );
+        assert_eq!(offset_for_time(&log, time, end), expected, "time {time}");
     }
-    assert_eq!(log.offset_for_time(9999, end).unwrap(), None);
-    assert_eq!(log.offset_for_time(1200, Offset(3)).unwrap(), None);
+    assert_eq!(offset_for_time(&log, 9999, end), None);
+    assert_eq!(offset_for_time(&log, 1200, Offset(3)), None);
 }
 
 fn a_vote_and_a_commit_survive_a_restart(disk: &TestDisk) {
@@ -666,10 +663,7 @@ fn large_segments_are_read_by_their_index(disk: &TestDisk) {
                 *got
             );
             let time = got.proposal.max_time_ms;
-            assert_eq!(
-                log.offset_for_time(time, last).unwrap(),
-                Some(got.base_offset)
-            );
+            assert_eq!(offset_for_time(log, time, last), Some(got.base_offset));
         }
     };
     for index in 0..200 {

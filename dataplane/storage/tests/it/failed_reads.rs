@@ -11,7 +11,9 @@ use lograft_storage::{
     StorageError, WriterDrive,
 };
 
-use crate::setup::{Flush, GROUP, TestDisk, append, id, open_group, records, settle};
+use crate::setup::{
+    Flush, GROUP, TestDisk, append, id, offset_for_time, open_group, records, settle,
+};
 
 const OTHER: GroupId = GroupId(8);
 
@@ -169,8 +171,8 @@ fn every_read_path_remembers_damage_and_serves_no_wrong_entry() {
                 ReadError::Purged { .. } => panic!("{error}"),
             })
         }),
-        ("offset_for_time", |log| {
-            log.offset_for_time(1004, Offset(200)).err()
+        ("batch_for_time", |log| {
+            log.batch_for_time(1004, Offset(0)..Offset(200)).err()
         }),
         ("truncate_after", |log| {
             log.truncate_after(Some(id(1, 4))).err()
@@ -393,10 +395,7 @@ fn an_unreadable_index_harms_nothing() {
         fs.fail_reads(path, 0..96);
     }
     assert_eq!(read_all(&log).unwrap(), 200);
-    assert_eq!(
-        log.offset_for_time(1100, Offset(200)).unwrap(),
-        Some(Offset(100))
-    );
+    assert_eq!(offset_for_time(&log, 1100, Offset(200)), Some(Offset(100)));
     assert_eq!(log.damage(), None);
     // A cut into a segment with an unreadable index rewrites the index.
     let cut = log.segments()[1].last.unwrap().index.0 - 1;

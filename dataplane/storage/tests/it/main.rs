@@ -20,4 +20,5 @@ mod identities;
 mod model;
 mod newer_versions;
 mod setup;
+mod time_search;
 mod truncation_race;

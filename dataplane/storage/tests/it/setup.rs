@@ -181,6 +181,12 @@ pub(crate) fn settle(storage: &Storage, log: &GroupLog) {
     while storage.step() {}
 }
 
+/// The base offset of the first batch below `below` with a record of `time_ms` or later.
+pub(crate) fn offset_for_time(log: &GroupLog, time_ms: i64, below: Offset) -> Option<Offset> {
+    let found = log.batch_for_time(time_ms, Offset::ZERO..below).unwrap();
+    found.map(|batch| batch.base_offset)
+}
+
 /// Waits until `condition` holds.
 pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();

@@ -80,6 +80,7 @@ pub(crate) fn fetched(fetched: Fetched) -> proto::FetchReply {
         data,
         high_watermark,
         log_start_offset,
+        start_offset,
         next_offset,
         term,
     } = fetched;
@@ -94,6 +95,7 @@ pub(crate) fn fetched(fetched: Fetched) -> proto::FetchReply {
         log_start_offset: log_start_offset.get(),
         next_offset: next_offset.get(),
         leader_epoch: term.get(),
+        start_offset: start_offset.map(Offset::get),
     }
 }
 
