@@ -730,6 +730,16 @@ pub const PRODUCE_TIMEOUT_MAX: Duration = Duration::from_mins(2);
 pub const READ_CONFIRM_MAX: Duration = Duration::from_secs(5);
 /// Time that a request waits for its partition to have a leader: longer than an election.
 pub const LEADER_WAIT_MAX: Duration = Duration::from_millis(2500);
+/// Time without an answer of another node after which a forwarded request is given up if that node
+/// does not lead any more.
+pub const FORWARD_SILENCE_MAX: Duration = Duration::from_millis(500);
+/// Interval at which it is checked again whether that node still leads.
+pub const FORWARD_SILENCE_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Time without an answer after which a forwarded request, a stream without new records for
+/// example, counts as idle.
+pub const FORWARD_IDLE_MIN: Duration = Duration::from_secs(30);
+/// Interval at which it is checked then.
+pub const FORWARD_IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// Delay before a request checks again for a leader that its node is not notified of. Forwarding
 /// doubles it up to eight times this value.
 pub const LEADER_POLL_INTERVAL: Duration = Duration::from_millis(25);

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lograft_core::limits::{LEADER_POLL_INTERVAL, LEADER_WAIT_MAX, METADATA_LAG_MAX};
+use lograft_core::limits::{
+    FORWARD_IDLE_CHECK_INTERVAL, FORWARD_IDLE_MIN, FORWARD_SILENCE_CHECK_INTERVAL,
+    FORWARD_SILENCE_MAX, LEADER_POLL_INTERVAL, LEADER_WAIT_MAX, METADATA_LAG_MAX,
+};
 use lograft_core::{GroupId, NodeId, PartitionId, Reason, Term};
 use tokio::time::Instant;
 
@@ -22,8 +25,18 @@ pub(crate) enum Location {
     /// On this node, which leads.
     Here(Arc<Replica>),
     /// On another node.
-    There(NodeId),
+    There(Elsewhere),
 }
+
+/// Another node that leads a partition, as far as this node knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Elsewhere {
+    pub(crate) node: NodeId,
+    pub(crate) group: GroupId,
+}
+
+/// Why a request to a node that hangs was given up.
+pub(super) const NO_ANSWER: &str = "no answer, and another node leads now";
 
 /// Whether a request may be carried out twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +82,7 @@ impl Locator {
         target: &Target,
         safety: Safety,
         here: impl Fn(Arc<Replica>) -> H,
-        there: impl Fn(NodeId) -> F,
+        there: impl Fn(Elsewhere) -> F,
     ) -> Result<T, ApiError>
     where
         H: Future<Output = Result<T, ApiError>>,
@@ -85,9 +98,17 @@ impl Locator {
                         Err(error) => ForwardError::Refused(self.with_leader(error, group)),
                     }
                 }
-                Location::There(node) => match there(node).await {
-                    Ok(done) => return Ok(done),
-                    Err(failure) => failure,
+                Location::There(leader) => tokio::select! {
+                    biased;
+                    done = there(leader) => match done {
+                        Ok(done) => return Ok(done),
+                        Err(failure) => failure,
+                    },
+                    () = self.leader_moves(leader) => {
+                        // The search starts again: the next leader is known.
+                        attempts = Attempts::new();
+                        ForwardError::Lost(NO_ANSWER.to_owned())
+                    }
                 },
             };
             if target.is_forwarded || !attempts.again(&failure, safety).await {
@@ -205,7 +226,7 @@ impl Locator {
         if target.is_forwarded {
             return Err(ApiError::not_leader(self.leader_of(group)));
         }
-        Ok(Location::There(node))
+        Ok(Location::There(Elsewhere { node, group }))
     }
 
     /// The node to ask about a group without a replica here: its leader by the last hint, else its
@@ -225,6 +246,35 @@ impl Locator {
             .collect();
         let turn = self.guesses.fetch_add(1, Ordering::Relaxed);
         others.get(turn.checked_rem(others.len())?).copied()
+    }
+
+    /// Waits until another node leads the group than the one that was asked.
+    pub(crate) async fn leader_moves(&self, asked: Elsewhere) {
+        self.any_leader_moves(&[asked]).await;
+    }
+
+    /// Waits until another node leads one of these groups than the one that was asked. A node that
+    /// hangs does not answer that it leads no more, and its kernel keeps the connection open; what
+    /// the other nodes announce tells. The first moments are not looked at: a node that has handed
+    /// over its leadership answers by itself, and its answer says more.
+    pub(crate) async fn any_leader_moves(&self, asked: &[Elsewhere]) {
+        let since = Instant::now();
+        let mut wait = FORWARD_SILENCE_MAX;
+        loop {
+            tokio::time::sleep(wait).await;
+            let moved = asked.iter().any(|Elsewhere { node, group }| {
+                let leader = self.known_leader(*group);
+                leader.is_some_and(|(leader, _)| leader != *node)
+            });
+            if moved {
+                return;
+            }
+            wait = if since.elapsed() < FORWARD_IDLE_MIN {
+                FORWARD_SILENCE_CHECK_INTERVAL
+            } else {
+                FORWARD_IDLE_CHECK_INTERVAL
+            };
+        }
     }
 
     /// The leader of a group and its term, as far as this node knows.
@@ -338,6 +388,8 @@ pub(crate) fn is_about_leaders(error: &ApiError) -> bool {
 #[cfg(test)]
 mod tests {
     use lograft_core::acl::Principal;
+    use lograft_core::metadata::{Command, Metadata, Registration, RegistrationToken};
+    use lograft_core::{ClusterId, FeatureLevel, LogIndex, RetentionPolicy, TopicSettings};
 
     use super::*;
 
@@ -387,6 +439,85 @@ mod tests {
         assert_eq!(leader(Leadership::Ready(Term(5)), (2, 4)), Some((1, 5)));
     }
 
+    /// Partition 0 of the topic `t`.
+    fn target() -> Target {
+        Target {
+            topic: "t".to_owned(),
+            topic_id: None,
+            partition: 0,
+            is_forwarded: false,
+            principal: Arc::new(Principal::Operator),
+        }
+    }
+
+    /// A cluster of one node with the topic `t`.
+    fn metadata() -> Metadata {
+        let first_node = Registration {
+            token: RegistrationToken::from_random([1; 16]),
+            name: "n".to_owned(),
+            client_address: "n:9400".to_owned(),
+            peer_address: "n:9401".to_owned(),
+            zone: String::new(),
+        };
+        let init = Command::InitCluster {
+            cluster_id: ClusterId::from_bytes([1; 16]),
+            first_node,
+            level: FeatureLevel::ZERO,
+        };
+        let create = Command::CreateTopic {
+            name: "t".to_owned(),
+            retention: RetentionPolicy::default(),
+            settings: TopicSettings::default(),
+            assignment: vec![vec![NodeId(1)]],
+        };
+        let mut metadata = Metadata::default();
+        for (index, command) in (1..).zip([init, create]) {
+            metadata.apply(&command, LogIndex(index)).unwrap();
+        }
+        metadata
+    }
+
+    /// Announces node 2 as the leader for a second, then node 3.
+    struct Hangs(Instant);
+
+    impl LeaderHints for Hangs {
+        fn leader(&self, _: GroupId) -> Option<(NodeId, Term)> {
+            let has_moved = self.0.elapsed() > Duration::from_secs(1);
+            let leader = if has_moved { (3, 6) } else { (2, 5) };
+            Some((NodeId(leader.0), Term(leader.1)))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_hangs_is_asked_only_until_another_one_leads() {
+        for safety in [Safety::Repeatable, Safety::Once] {
+            let started = Instant::now();
+            let replicas = ReplicaMap::default();
+            let hints = Arc::new(Hangs(started));
+            let locator = Locator::new(NodeId(9), replicas, MetaView::new(metadata()), hints);
+            let here = |_| async { unreachable!("this node has no replica") };
+            let there = |leader: Elsewhere| async move {
+                match leader.node {
+                    NodeId(2) => std::future::pending().await,
+                    node => Ok::<_, ForwardError>(node),
+                }
+            };
+            let outcome = locator.at_leader(&target(), safety, here, there).await;
+            match safety {
+                Safety::Repeatable => assert_eq!(outcome.unwrap(), NodeId(3)),
+                Safety::Once => {
+                    assert_eq!(outcome.unwrap_err().reason(), Some(Reason::Timeout));
+                }
+            }
+            let taken = started.elapsed();
+            let noticed = Duration::from_secs(1) + 3 * FORWARD_SILENCE_CHECK_INTERVAL;
+            assert!(
+                taken > Duration::from_secs(1) && taken < noticed,
+                "{taken:?}"
+            );
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn only_reads_are_retried_when_the_outcome_is_unknown() {
         let mut attempts = Attempts::new();
@@ -395,13 +526,7 @@ mod tests {
         assert!(attempts.again(&lost, Safety::Repeatable).await);
         let unknown = ForwardError::Refused(ApiError::unknown_topic("t"));
         assert!(!attempts.again(&unknown, Safety::Repeatable).await);
-        let target = Target {
-            topic: "t".to_owned(),
-            topic_id: None,
-            partition: 0,
-            is_forwarded: false,
-            principal: Arc::new(Principal::Operator),
-        };
+        let target = target();
         let error = final_error(lost, &target, Safety::Once);
         assert_eq!(error.reason(), Some(Reason::Timeout));
     }

@@ -10,7 +10,7 @@ use super::decompression::Decompression;
 use super::engine::LogEngine;
 use super::fetch::position;
 use super::forward::ForwardError;
-use super::locate::{Attempts, Location, is_about_leaders};
+use super::locate::{Attempts, Elsewhere, Location, NO_ANSWER, is_about_leaders};
 use super::replica::Replica;
 use super::request::{ListOffsetsRequest, OffsetBounds, Target};
 use crate::error::ApiError;
@@ -50,13 +50,16 @@ async fn find_once(engine: &LogEngine, request: &ListOffsetsRequest) -> Partitio
         engine.locator.locate(&target).await
     });
     let located = join_all(located).await;
-    let mut elsewhere: BTreeMap<NodeId, Vec<u32>> = BTreeMap::new();
+    let mut elsewhere: BTreeMap<NodeId, Vec<(u32, Elsewhere)>> = BTreeMap::new();
     let mut here = Vec::new();
     let mut found = Vec::new();
     for (partition, location) in request.partitions.iter().copied().zip(located) {
         match location {
             Ok(Location::Here(replica)) => here.push((partition, replica)),
-            Ok(Location::There(node)) => elsewhere.entry(node).or_default().push(partition),
+            Ok(Location::There(leader)) => {
+                let asked = elsewhere.entry(leader.node).or_default();
+                asked.push((partition, leader));
+            }
             Err(error) => found.push((partition, Err(error))),
         }
     }
@@ -64,12 +67,13 @@ async fn find_once(engine: &LogEngine, request: &ListOffsetsRequest) -> Partitio
         let bounds = bounds(&replica, request.timestamp_ms, &engine.decompression);
         (partition, bounds.await)
     });
-    let elsewhere = elsewhere.into_iter().map(|(node, partitions)| {
+    let elsewhere = elsewhere.into_iter().map(|(node, asked)| {
+        let (partitions, leaders): (_, Vec<Elsewhere>) = asked.into_iter().unzip();
         let request = ListOffsetsRequest {
             partitions,
             ..request.clone()
         };
-        ask(engine, node, request)
+        ask(engine, (node, leaders), request)
     });
     let (here, elsewhere) = tokio::join!(join_all(here), join_all(elsewhere));
     found.extend(here.into_iter().chain(elsewhere.into_iter().flatten()));
@@ -144,9 +148,20 @@ fn answered(partitions: Vec<u32>, found: PartitionBounds) -> PartitionBounds {
 }
 
 /// Asks another node about the partitions that it leads.
-async fn ask(engine: &LogEngine, node: NodeId, request: ListOffsetsRequest) -> PartitionBounds {
+async fn ask(
+    engine: &LogEngine,
+    (node, leaders): (NodeId, Vec<Elsewhere>),
+    request: ListOffsetsRequest,
+) -> PartitionBounds {
     let partitions = request.partitions.clone();
-    let error = match engine.forward.list_offsets(node, request).await {
+    let answer = tokio::select! {
+        biased;
+        answer = engine.forward.list_offsets(node, request) => answer,
+        () = engine.locator.any_leader_moves(&leaders) => {
+            Err(ForwardError::Lost(NO_ANSWER.to_owned()))
+        }
+    };
+    let error = match answer {
         Ok(found) => return answered(partitions, found),
         Err(ForwardError::Refused(error)) if error.reason() != Some(Reason::NotReady) => error,
         Err(_) => ApiError::new(Reason::NoLeader, "the leader does not respond"),

@@ -272,13 +272,11 @@ async fn a_leader_that_hangs_is_left_for_the_next_one() {
 async fn a_slow_leader_that_still_leads_is_not_left() {
     let cluster = Cluster::start(3, 1);
     let producer = open(&cluster, small_batches()).await;
-    let send = async |n| {
-        let sent = producer.send(TOPIC, record(None, format!("0:{n}")), None);
-        sent.await.unwrap()
-    };
-    send(0).await.await.unwrap();
+    let first = producer.send(TOPIC, record(None, "0:0".to_owned()), None);
+    first.await.unwrap().await.unwrap();
     let hung = cluster.hang(0);
-    let delivery = send(1).await;
+    let second = producer.send(TOPIC, record(None, "0:1".to_owned()), None);
+    let delivery = second.await.unwrap();
     // Several times as long as it takes until the other nodes are asked.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let asked = cluster.state().metadata_by.iter().any(|node| *node != 0);

@@ -13,7 +13,7 @@ use super::check;
 use super::leader_streams::{LeaderStreams, outcome_of};
 use crate::error::ApiError;
 use crate::serving::engine::LogEngine;
-use crate::serving::locate::{Location, is_about_leaders};
+use crate::serving::locate::{Location, NO_ANSWER, is_about_leaders};
 use crate::serving::request::{AppendRequest, Appended, Target};
 
 /// The outcome of a batch that was admitted.
@@ -53,10 +53,18 @@ impl AppendPipeline {
         let reserved = engine.reserve_append(target, bytes, deadline).await?;
         let replica = match location {
             Location::Here(replica) => replica,
-            Location::There(node) => {
+            Location::There(leader) => {
                 let target = target.clone();
-                let reply = self.leaders.send(node, request, reserved).await;
-                return Ok(Box::pin(async move { outcome_of(reply, &target).await }));
+                let reply = self.leaders.send(leader.node, request, reserved).await;
+                return Ok(Box::pin(async move {
+                    tokio::select! {
+                        biased;
+                        outcome = outcome_of(reply, &target) => outcome,
+                        () = engine.locator.leader_moves(leader) => {
+                            Err(ApiError::outcome_unknown(NO_ANSWER))
+                        }
+                    }
+                }));
             }
         };
         engine.admit_append(&replica).await?;

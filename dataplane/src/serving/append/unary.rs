@@ -9,7 +9,7 @@ use super::{check, too_late};
 use crate::error::ApiError;
 use crate::serving::append_budget::Reserved;
 use crate::serving::engine::LogEngine;
-use crate::serving::locate::Safety;
+use crate::serving::locate::{Elsewhere, Safety};
 use crate::serving::replica::Replica;
 use crate::serving::request::{AppendRequest, Appended, Content};
 
@@ -40,7 +40,7 @@ async fn append_until(
     let reserved = &engine.reserve_append(target, bytes, deadline).await?;
     let request = &request;
     let here = |replica| append_here(engine, replica, request.clone(), reserved.clone());
-    let there = |node| engine.forward.append(node, request.clone());
+    let there = |leader: Elsewhere| engine.forward.append(leader.node, request.clone());
     engine
         .locator
         .at_leader(&request.target, Safety::Once, here, there)

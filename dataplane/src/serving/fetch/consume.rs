@@ -10,7 +10,7 @@ use super::reader::{ReadOptions, Reader};
 use crate::error::ApiError;
 use crate::serving::engine::LogEngine;
 use crate::serving::forward::FetchedStream;
-use crate::serving::locate::Safety;
+use crate::serving::locate::{Elsewhere, Safety};
 use crate::serving::replica::Replica;
 use crate::serving::request::{ConsumeRequest, Fetched};
 
@@ -22,13 +22,40 @@ pub(crate) async fn consume(
 ) -> Result<FetchedStream, ApiError> {
     let request = &request;
     let here = |replica| consume_here(engine, replica, request);
-    let there = |node| engine.forward.consume(node, request.clone());
+    let there = |leader: Elsewhere| {
+        let opened = engine.forward.consume(leader.node, request.clone());
+        async move { Ok(until_leader_moves(engine, leader, opened.await?)) }
+    };
     let outcome = engine
         .locator
         .at_leader(&request.target, Safety::Repeatable, here, there)
         .await;
     engine.count_fetch(outcome.as_ref().err());
     outcome
+}
+
+/// A stream of another node. It ends with NOT_LEADER once that node is silent and leads no more.
+fn until_leader_moves(
+    engine: &Arc<LogEngine>,
+    leader: Elsewhere,
+    chunks: FetchedStream,
+) -> FetchedStream {
+    let engine = Arc::clone(engine);
+    stream::unfold(Some(chunks), move |chunks| {
+        let engine = Arc::clone(&engine);
+        async move {
+            let mut chunks = chunks?;
+            tokio::select! {
+                biased;
+                chunk = chunks.next() => chunk.map(|chunk| (chunk, Some(chunks))),
+                () = engine.locator.leader_moves(leader) => {
+                    let moved = ApiError::not_leader(None);
+                    Some((Err(engine.locator.with_leader(moved, leader.group)), None))
+                }
+            }
+        }
+    })
+    .boxed()
 }
 
 /// The state of one consumer. At most one chunk is read ahead of what the client has taken.

@@ -10,7 +10,7 @@ use super::position;
 use super::reader::{ReadOptions, Reader};
 use crate::error::ApiError;
 use crate::serving::engine::LogEngine;
-use crate::serving::locate::Safety;
+use crate::serving::locate::{Elsewhere, Safety};
 use crate::serving::replica::Replica;
 use crate::serving::request::{FetchRequest, Fetched, FetchedData};
 
@@ -18,7 +18,7 @@ use crate::serving::request::{FetchRequest, Fetched, FetchedData};
 pub(crate) async fn fetch(engine: &LogEngine, request: FetchRequest) -> Result<Fetched, ApiError> {
     let request = &request;
     let here = |replica| fetch_here(engine, replica, request);
-    let there = |node| engine.forward.fetch(node, request.clone());
+    let there = |leader: Elsewhere| engine.forward.fetch(leader.node, request.clone());
     let outcome = engine
         .locator
         .at_leader(&request.target, Safety::Repeatable, here, there)
