@@ -16,6 +16,7 @@ mod obstacles;
 mod pods;
 mod processes;
 mod refusals;
+mod rest;
 mod rivals;
 mod said;
 mod topic_waits;
@@ -128,6 +129,7 @@ api_cases! {
     user_waits::names_and_grants_that_are_not_allowed_are_refused,
     user_waits::users_of_another_namespace_need_consent,
     users_many::two_hundred_users_settle_and_are_quiet,
+    topics_many::a_thousand_topics_and_two_hundred_users_are_quiet_together,
     many::a_hundred_clusters_settle,
     processes::processes_find_each_other_by_endpoints_alone
         needs crate::node_processes::lacks_processes,
