@@ -80,17 +80,7 @@ pub(super) async fn names_and_grants_that_are_not_allowed_are_refused(
     ensure!(text.contains("Secret theirs"), "{text}");
     let data = secrets.get("theirs").await?.data;
     ensure!(data.is_none(), "the Secret was changed");
-    // Operations that a resource does not have.
-    create(
-        sandbox,
-        "wrong",
-        json!({"rules": [
-            {"operations": ["write"], "resource": "group:a"},
-        ]}),
-    )
-    .await?;
-    let text = blocked(sandbox, "wrong", "InvalidSpec").await?;
-    ensure!(text.contains("spec.rules[].operations"), "{text}");
+    an_invalid_rule_changes_none(sandbox, &nodes).await?;
     // All rules or none.
     create(sandbox, "some", reads("topic:a.x")).await?;
     reason(sandbox, "some", "Applied").await?;
@@ -107,6 +97,36 @@ pub(super) async fn names_and_grants_that_are_not_allowed_are_refused(
         nodes.rules_of("user/some") == ["allow read topic:a.x"],
         "rules were changed"
     );
+    Ok(())
+}
+
+/// A rule with an operation that its resource does not have: the certificate is issued again, and
+/// the former rules stay.
+async fn an_invalid_rule_changes_none(
+    sandbox: &Sandbox,
+    nodes: &crate::nodes::FakeCluster,
+) -> anyhow::Result<()> {
+    create(sandbox, "wrong", reads("topic:a")).await?;
+    let before = reason(sandbox, "wrong", "Applied").await?.certificate;
+    let rule = json!({"operations": ["write"], "resource": "group:a"});
+    edit(sandbox, "wrong", json!({"rules": [rule]})).await?;
+    let text = blocked(sandbox, "wrong", "InvalidSpec").await?;
+    ensure!(
+        text.contains("spec.rules[].operations must be of"),
+        "{text}"
+    );
+    let secrets = sandbox.api::<Secret>();
+    let params = DeleteParams::default();
+    secrets.delete("wrong-lograft-user", &params).await?;
+    await_for(NOTICED, "another certificate", || async {
+        let status = reason(sandbox, "wrong", "InvalidSpec").await?;
+        let is_new = status.certificate.is_some() && status.certificate != before;
+        Ok(is_new.then_some(()))
+    })
+    .await?;
+    secrets.get("wrong-lograft-user").await?;
+    let rules = nodes.rules_of("user/wrong");
+    ensure!(rules == ["allow read topic:a"], "{rules:?}");
     Ok(())
 }
 
