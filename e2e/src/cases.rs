@@ -107,6 +107,7 @@ api_cases! {
     blocked::a_blocked_cluster_lists_reasons_with_their_times,
     blocked::a_status_of_a_former_operator_keeps_its_time,
     blocked::a_failed_renewal_is_reported,
+    blocked::an_invalid_spec_does_not_stop_the_renewal_of_certificates,
     versions::a_version_below_the_running_one_is_refused_unless_allowed,
     versions::another_default_version_moves_clusters_only_if_told_so,
     obstacles::what_keeps_a_pod_from_running_is_named,

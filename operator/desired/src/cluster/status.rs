@@ -26,17 +26,14 @@ use crate::validation::ValidationError;
 
 pub use warnings::{Warning, next_warning_seconds, warnings};
 
-/// The status of a cluster whose spec is invalid. Everything but the readiness stays as it was.
+/// The status of a new cluster whose spec is invalid. Everything but the readiness stays as it was.
 pub fn invalid(
     raw: &LogCluster,
     error: &ValidationError,
     now_unix_seconds: i64,
 ) -> LogClusterStatus {
     let old = raw.status.clone().unwrap_or_default();
-    let mut why = error.to_string();
-    if let Some(cause) = std::error::Error::source(error) {
-        why = format!("{why}: {cause}");
-    }
+    let why = error.sentence();
     let waits = [Intervention::InvalidSpec { why }.into()];
     let generation = raw.metadata.generation;
     let (blocked, recently_blocked) = blocked::next(&old, &waits, now_unix_seconds);

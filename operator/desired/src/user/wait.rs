@@ -69,10 +69,7 @@ pub enum Wait {
 impl Wait {
     /// The wait for another spec, with the chain of causes.
     pub(super) fn invalid(error: &ValidationError) -> Self {
-        let mut why = error.to_string();
-        if let Some(cause) = std::error::Error::source(error) {
-            why = format!("{why}: {cause}");
-        }
+        let why = error.sentence();
         Self::InvalidSpec { why }
     }
 
