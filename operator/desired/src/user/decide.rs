@@ -257,6 +257,9 @@ fn removal(user: &ValidUser, observed: &Observed) -> Plan {
     if !changes.is_empty() {
         plan.requests.push(AccessRequest::Rules(changes));
     }
+    if plan.requests.iter().any(AccessRequest::is_partial) {
+        plan.finalizer = FinalizerChange::Keep;
+    }
     plan
 }
 

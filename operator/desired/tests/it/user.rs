@@ -1,14 +1,15 @@
 //! LogUser: plans from an observation, and the statuses after them.
 
+use lograft_crds::limits::USER_CHANGES_MAX_COUNT;
 use lograft_crds::log_cluster::UserGrant;
-use lograft_crds::log_user::LogUserStatus;
+use lograft_crds::log_user::{LogUserStatus, UserRuleEffect};
 use lograft_crds::names::USER_FINALIZER;
 use lograft_crds::{LogUser, LogUserSpec, Period};
 use lograft_operator_desired::cluster::FeatureLevel;
 use lograft_operator_desired::topic::{FinalizerChange, FoundCluster, ObservedCluster};
 use lograft_operator_desired::user::{
     AccessRequest, Failure, Observed, ObservedAccess, ObservedAuthority, ObservedUserSecret, Plan,
-    Revocation, UserAccess, UserCertificate, ValidUser, plan, status,
+    Revocation, RuleChange, UserAccess, UserCertificate, ValidUser, plan, status,
 };
 use serde_json::{Value, json};
 
@@ -453,6 +454,76 @@ fn a_deleted_user_is_revoked_after_the_start_of_its_certificate() {
     assert_eq!(plan.finalizer, FinalizerChange::RemoveOnceDone);
     assert_eq!(world.access().revocation, Some(Revocation::Before(NOW + 1)));
     assert!(world.access().rules.0.is_empty());
+}
+
+/// Somebody has added more rules than one request removes.
+fn flooded(mut world: World) -> World {
+    for number in 0..USER_CHANGES_MAX_COUNT + 1 {
+        world.access().rules.apply(&RuleChange {
+            effect: UserRuleEffect::Allow,
+            resource: format!("topic:t{number}"),
+            operations: ["read".to_owned()].into(),
+            is_removal: false,
+        });
+    }
+    world
+}
+
+#[test]
+fn more_rules_than_a_request_changes_take_more_steps() {
+    let mut world = World::new(&reads("topic:a"));
+    world.settle();
+    let mut world = flooded(world);
+    world.step(None);
+    assert_eq!(world.ready(), ("False".to_owned(), "Applying".to_owned()));
+    world.settle();
+    assert_eq!(world.reason(), "Applied");
+    assert_eq!(world.access().rules.0.len(), 1);
+    let mut world = flooded(world);
+    world.delete();
+    let plan = world.step(None);
+    assert_eq!(plan.finalizer, FinalizerChange::Keep);
+    assert_eq!(world.reason(), "Deleting");
+    let plan = world.step(None);
+    assert_eq!(plan.finalizer, FinalizerChange::RemoveOnceDone);
+    assert!(world.access().rules.0.is_empty());
+}
+
+#[test]
+fn the_states_of_the_cluster_and_its_ca_are_named() {
+    type Change = fn(&mut World);
+    let cases: [(&str, Change); 8] = [
+        ("ClusterNotFound", |w| {
+            w.observed.cluster = ObservedCluster::Missing;
+        }),
+        ("NamespaceNotWatched", |w| {
+            w.observed.cluster = ObservedCluster::NotWatched;
+        }),
+        ("ClusterDeleting", |w| w.cluster().is_deleting = true),
+        ("ClusterPaused", |w| w.cluster().is_paused = true),
+        ("ClusterNotBootstrapped", |w| w.cluster().id = None),
+        ("ClusterUnreachable", |w| {
+            w.observed.access = ObservedAccess::Unreachable("no".to_owned());
+        }),
+        ("AuthorityMissing", |w| w.observed.authority = None),
+        ("Applied", |_| ()),
+    ];
+    for (reason, change) in cases {
+        let mut world = World::new(&json!({}));
+        change(&mut world);
+        world.step(None);
+        world.step(None);
+        assert_eq!(world.reason(), reason);
+        let has_certificate = matches!(reason, "Applied" | "ClusterUnreachable");
+        let conditions = world.stored().conditions;
+        let issued = conditions.iter().find(|it| it.type_ == "CertificateReady");
+        let wanted = if has_certificate {
+            "Issued"
+        } else {
+            "NotIssued"
+        };
+        assert_eq!(issued.unwrap().reason, wanted, "{reason}");
+    }
 }
 
 #[test]
