@@ -186,6 +186,7 @@ pub fn plan(proposal: Proposal<'_>, held: Option<&Held>) -> Result<Plan, PlanErr
     let recreates_set = disks.recreates_set && !is_held;
     let contests_check = plan.restore(cluster, observed, desired_objects, recreates_set);
     plan.add(bootstrap::plan(cluster, observed, pods));
+    plan.keep_former_authorization(observed);
     plan.add(leftover_disks::plan(cluster, observed));
     let template = Template::new(&desired, observed).map_err(PlanError::Encode)?;
     // The StatefulSet was deleted and made again while the template waits.
@@ -281,6 +282,13 @@ fn spec_waits(cluster: &ValidCluster) -> Vec<Wait> {
 }
 
 impl Plan {
+    /// A cluster that adopts disks has the mode that it had, or none if that is not known.
+    fn keep_former_authorization(&mut self, observed: &Observed) {
+        if let Identity::Adopt(_) = self.identity {
+            self.default_authorization = observed.former_authorization().unwrap_or_default();
+        }
+    }
+
     /// Adds a lane; its actions go into the fields of their kind.
     fn add(&mut self, lane: Lane) {
         let Lane {

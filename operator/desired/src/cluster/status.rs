@@ -11,7 +11,7 @@ mod obstacles;
 mod unready;
 mod warnings;
 
-use lograft_crds::log_cluster::{CaStatus, Endpoints};
+use lograft_crds::log_cluster::{AuthorizationStatus, CaStatus, Endpoints};
 use lograft_crds::names::{ClusterNames, PORT_CLIENT};
 use lograft_crds::{LogCluster, LogClusterStatus};
 
@@ -116,16 +116,27 @@ pub fn next(
         version: members::version(observed).or(old.version),
         rollout: plan.rollout.clone().or(old.rollout),
         feature_level: feature_level::next(old.feature_level.as_ref(), observed, plan),
-        authorization: Some(
-            cluster
-                .authorization
-                .status(observed.finalized_level(cluster)),
-        ),
+        authorization: Some(authorization(cluster, observed, plan, outcome)),
         replicas: i32::try_from(observed.pods.len()).unwrap_or(i32::MAX),
         ready_replicas: ready,
         ready_text: Some(format!("{ready}/{}", cluster.spec.replicas)),
         selector: Some(names.selector_text()),
     }
+}
+
+/// With the default mode that was stored in this step, if one was.
+fn authorization(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    plan: &Plan,
+    outcome: &Outcome,
+) -> AuthorizationStatus {
+    let finalized = observed.finalized_level(cluster);
+    let mut status = cluster.authorization.status(finalized);
+    if outcome.cluster_id.is_some() {
+        status.default_mode = plan.default_authorization;
+    }
+    status
 }
 
 fn endpoints(names: ClusterNames<'_>, namespace: &str) -> Endpoints {
