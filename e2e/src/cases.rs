@@ -127,6 +127,7 @@ api_cases! {
     users::a_suspended_user_has_a_way_back,
     users::certificates_follow_the_ca_and_the_key_algorithm,
     user_waits::users_name_the_state_of_their_cluster,
+    user_waits::a_user_waits_for_the_ca_of_its_cluster,
     user_waits::names_and_grants_that_are_not_allowed_are_refused,
     user_waits::users_of_another_namespace_need_consent,
     users_many::two_hundred_users_settle_and_are_quiet,
