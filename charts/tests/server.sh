@@ -5,7 +5,8 @@ readonly DEFINITION=crd/logclusters.lograft.io WATCHED=(lograft-chart-a lograft-
 
 remove_all() {
   helm uninstall lograft --namespace "$NAMESPACE" >/dev/null 2>&1 || true
-  kubectl delete --ignore-not-found --wait=false "$DEFINITION" >/dev/null 2>&1 || true
+  kubectl delete --ignore-not-found --wait=false "$DEFINITION" crd/logtopics.lograft.io \
+    crd/logusers.lograft.io >/dev/null 2>&1 || true
   kubectl delete --ignore-not-found --wait=false namespace "$NAMESPACE" "${WATCHED[@]}" \
     >/dev/null 2>&1 || true
 }
@@ -59,12 +60,17 @@ test_permissions() {
   may yes "$watched" patch logtopics.lograft.io
   may yes "$watched" patch logtopics.lograft.io --subresource status
   may yes "$watched" get "namespaces/$watched"
+  may yes "$watched" patch logusers.lograft.io
+  may yes "$watched" patch logusers.lograft.io --subresource status
+  may yes "$watched" update logusers.lograft.io --subresource finalizers
+  may no "$watched" create logusers.lograft.io
+  may no "$watched" delete logusers.lograft.io
   may no "$watched" create logtopics.lograft.io
   may no "$watched" delete logtopics.lograft.io
   may yes "$watched" create secrets
   may yes "$watched" patch secrets
   may yes "$watched" delete pods
-  may yes "$watched" create events.events.k8s.io
+  may yes "$watched" create events
   may no "$watched" delete secrets
   may no "$watched" update logclusters.lograft.io
   may yes "$watched" create pods --subresource eviction
@@ -73,7 +79,10 @@ test_permissions() {
   may yes "$watched" delete persistentvolumeclaims
   may no "$watched" create persistentvolumeclaims
   may no "$watched" delete logclusters.lograft.io
-  may no "$watched" create rolebindings.rbac.authorization.k8s.io
+  # The nodes have a Role to watch EndpointSlices. Nothing can be granted that the operator may not.
+  may yes "$watched" create rolebindings.rbac.authorization.k8s.io
+  may no "$watched" bind roles.rbac.authorization.k8s.io
+  may no "$watched" escalate roles.rbac.authorization.k8s.io
   may no "$watched" get leases.coordination.k8s.io/lograft-operator
   may yes "$NAMESPACE" create leases.coordination.k8s.io
   may yes "$NAMESPACE" update leases.coordination.k8s.io/lograft-operator
@@ -117,6 +126,7 @@ test_release() {
   kubectl wait --for=condition=Established "$DEFINITION" --timeout=30s >/dev/null
   step "sample" kubectl --namespace "${WATCHED[0]}" apply -f ../kind/samples/minimal.yaml
   step "sample of a topic" kubectl --namespace "${WATCHED[0]}" apply -f ../kind/samples/topic.yaml
+  step "sample of a user" kubectl --namespace "${WATCHED[0]}" apply -f ../kind/samples/user.yaml
   test_permissions
   may yes default list secrets
 
@@ -125,6 +135,7 @@ test_release() {
   may no default list secrets
   may no default list logclusters.lograft.io
   may no default list logtopics.lograft.io
+  may no default list logusers.lograft.io
   may no default get namespaces/default
   may no "$NAMESPACE" list secrets
 
@@ -153,6 +164,11 @@ test_users() {
     says "editor creates topics" yes kubectl ${view/viewer/editor} create logtopics.lograft.io
     says "editor writes a topic's status" no kubectl ${view/viewer/editor} patch \
       logtopics.lograft.io --subresource status
+    says "viewer lists users" yes kubectl $view list logusers.lograft.io
+    says "viewer creates users" no kubectl $view create logusers.lograft.io
+    says "editor creates users" yes kubectl ${view/viewer/editor} create logusers.lograft.io
+    says "editor writes a user's status" no kubectl ${view/viewer/editor} patch \
+      logusers.lograft.io --subresource status
     says "editor scales" yes kubectl ${view/viewer/editor} patch logclusters.lograft.io \
       --subresource scale
     says "editor writes status" no kubectl ${view/viewer/editor} patch logclusters.lograft.io \

@@ -76,8 +76,8 @@ pub struct LogUserSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_before: Option<Period>,
     /// Rules of the user. All of them are applied or, if one is not valid or the LogCluster does
-    /// not permit to grant it, none is changed. Rules that others add for exactly this user are
-    /// removed.
+    /// not permit to grant it, none is changed; the certificate is renewed all the same. Rules that
+    /// others add for exactly this user are removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = USER_RULES_MAX_COUNT),

@@ -32,6 +32,8 @@ pub const LABEL_COMPONENT: &str = "app.kubernetes.io/component";
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Label: the cluster, used in the operator's selectors.
 pub const LABEL_CLUSTER: &str = "lograft.io/cluster";
+/// Label of a PVC: the authorization mode of its cluster, for a LogCluster that adopts the disk.
+pub const LABEL_AUTHORIZATION: &str = "lograft.io/authorization";
 /// Prefixes of labels and annotations that belong to the operator.
 pub const OWN_PREFIXES: [&str; 2] = ["app.kubernetes.io/", "lograft.io/"];
 

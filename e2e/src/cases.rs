@@ -16,6 +16,7 @@ mod obstacles;
 mod pods;
 mod processes;
 mod refusals;
+mod rest;
 mod rivals;
 mod said;
 mod topic_waits;
@@ -106,6 +107,7 @@ api_cases! {
     blocked::a_blocked_cluster_lists_reasons_with_their_times,
     blocked::a_status_of_a_former_operator_keeps_its_time,
     blocked::a_failed_renewal_is_reported,
+    blocked::an_invalid_spec_does_not_stop_the_renewal_of_certificates,
     versions::a_version_below_the_running_one_is_refused_unless_allowed,
     versions::another_default_version_moves_clusters_only_if_told_so,
     obstacles::what_keeps_a_pod_from_running_is_named,
@@ -125,9 +127,11 @@ api_cases! {
     users::a_suspended_user_has_a_way_back,
     users::certificates_follow_the_ca_and_the_key_algorithm,
     user_waits::users_name_the_state_of_their_cluster,
+    user_waits::a_user_waits_for_the_ca_of_its_cluster,
     user_waits::names_and_grants_that_are_not_allowed_are_refused,
     user_waits::users_of_another_namespace_need_consent,
     users_many::two_hundred_users_settle_and_are_quiet,
+    topics_many::a_thousand_topics_and_two_hundred_users_are_quiet_together,
     many::a_hundred_clusters_settle,
     processes::processes_find_each_other_by_endpoints_alone
         needs crate::node_processes::lacks_processes,

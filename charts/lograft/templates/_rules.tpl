@@ -1,5 +1,6 @@
-{{/* Permissions of the operator in a namespace whose LogClusters, LogTopics and LogUsers it manages, and no others. Server-side
-     apply needs create and patch; objects owned by a LogCluster are deleted by the API server. */}}
+{{/* Permissions of the operator in a namespace whose LogClusters, LogTopics and LogUsers it manages,
+     and no others. Server-side apply needs create and patch; objects owned by a LogCluster are
+     deleted by the API server. */}}
 {{- define "lograft.rules" -}}
 - apiGroups: [lograft.io]
   resources: [logclusters]
@@ -12,8 +13,8 @@
 - apiGroups: [lograft.io]
   resources: [logclusters/status, logtopics/status, logusers/status]
   verbs: [patch]
-# The labels of the namespace, by which a LogCluster may allow its LogTopics. A Role permits to read
-# its own namespace, and no other.
+# The labels of the namespace, by which a LogCluster may allow its LogTopics and LogUsers. A Role
+# permits to read its own namespace, and no other.
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get]
@@ -52,8 +53,8 @@
 - apiGroups: [""]
   resources: [pods/eviction]
   verbs: [create]
-# Disks grow through their claims. A claim is deleted when a new node replaces a decommissioned node
-# that held no data.
+# Disks grow through their claims, which have the authorization mode as a label. A claim is deleted
+# when a new node replaces a decommissioned node that held no data.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [list, watch, patch, delete]

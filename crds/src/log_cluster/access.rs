@@ -25,8 +25,9 @@ pub struct Authorization {
     /// `disabled`: every certificate issued by the cluster's CA may do everything. `report-only`:
     /// the same, and nodes log and count what the rules refuse. `enforced`: users may do only what
     /// rules allow. Default: `enforced` for clusters that were created by an operator with this
-    /// field, `disabled` for older ones (`status.authorization.defaultMode`). No mode has an effect
-    /// before feature level 2 is finalized.
+    /// field, `disabled` for older ones (`status.authorization.defaultMode`). A LogCluster that
+    /// adopts the disks of a deleted one keeps the mode of that, or `disabled` if it is not known.
+    /// No mode has an effect before feature level 2 is finalized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<AuthorizationMode>,
     /// Users who may do everything, whatever the rules say: `NAME` or `user/NAME`, and
@@ -41,8 +42,10 @@ pub struct Authorization {
     pub super_users: Vec<String>,
 }
 
-/// Whether authorization rules decide.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Whether authorization rules decide, the most permissive first.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuthorizationMode {
     /// Users may do everything.
@@ -62,6 +65,12 @@ impl AuthorizationMode {
             Self::ReportOnly => "report-only",
             Self::Enforced => "enforced",
         }
+    }
+
+    /// The mode with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let mut all = [Self::Disabled, Self::ReportOnly, Self::Enforced].into_iter();
+        all.find(|mode| mode.name() == name)
     }
 }
 

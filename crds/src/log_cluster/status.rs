@@ -293,7 +293,8 @@ pub struct FeatureLevelStatus {
 #[serde(rename_all = "camelCase", default)]
 pub struct AuthorizationStatus {
     /// Mode without `spec.authorization.mode`. It is chosen once, before the cluster has an ID:
-    /// `enforced`, or `disabled` for clusters that are older than this field.
+    /// `enforced`, `disabled` for clusters that are older than this field, and that of the former
+    /// LogCluster for one that adopts its disks.
     pub default_mode: AuthorizationMode,
     /// Mode that has an effect: `disabled` before feature level 2 is finalized. Absent before a
     /// node has reported the level.

@@ -10,7 +10,7 @@ use lograft_crds::{LogCluster, LogClusterStatus};
 use serde_json::{Value, json};
 
 use crate::operator::Operator;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, await_condition};
 
 /// The entry with this reason and subject.
 fn entry<'a>(
@@ -135,6 +135,41 @@ pub(super) async fn a_failed_renewal_is_reported(
     sandbox
         .status("certificates again", |status| {
             has_reason(status, "CertificatesReady", "Issued")
+        })
+        .await?;
+    Ok(())
+}
+
+/// Annotations have no schema that could refuse a typing error.
+pub(super) async fn an_invalid_spec_does_not_stop_the_renewal_of_certificates(
+    sandbox: &Sandbox,
+    operator: &mut Operator,
+) -> anyhow::Result<()> {
+    sandbox.create(json!({})).await?;
+    operator.nodes().run(sandbox, "events").await?;
+    let wave = json!({"metadata": {"annotations": {"lograft.io/rollout-wave": "first"}}});
+    sandbox.edit::<LogCluster>("events", wave).await?;
+    sandbox
+        .status("InvalidSpec", |status| {
+            has_reason(status, "Ready", "InvalidSpec")
+        })
+        .await?;
+    let api = sandbox.api::<Secret>();
+    let before = api.get("events-admin-tls").await?.data;
+    let before = before.context("no certificate")?;
+    let broken = json!({"data": {"tls.key": "eA=="}});
+    sandbox.edit::<Secret>("events-admin-tls", broken).await?;
+    await_condition("another certificate", || async {
+        let data = api.get("events-admin-tls").await?.data;
+        let data = data.context("no certificate")?;
+        Ok((data.get("tls.crt") != before.get("tls.crt")).then_some(()))
+    })
+    .await?;
+    let fixed = json!({"metadata": {"annotations": {"lograft.io/rollout-wave": null}}});
+    sandbox.edit::<LogCluster>("events", fixed).await?;
+    sandbox
+        .status("another reason", |status| {
+            !has_reason(status, "Ready", "InvalidSpec")
         })
         .await?;
     Ok(())

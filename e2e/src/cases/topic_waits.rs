@@ -10,7 +10,7 @@ use lograft_crds::{LogCluster, LogTopic};
 use serde_json::{Value, json};
 
 use super::topics::{
-    await_gone, blocked, cluster, create, delete, edit, event, nudge, reason, spec,
+    await_gone, blocked, cluster, create, degraded, delete, edit, event, nudge, reason, spec,
 };
 use crate::nodes::Mood;
 use crate::operator::Operator;
@@ -20,6 +20,17 @@ async fn change_cluster(sandbox: &Sandbox, spec: Value) -> anyhow::Result<()> {
     sandbox
         .edit::<LogCluster>("events", json!({"spec": spec}))
         .await
+}
+
+/// Adds or removes a finalizer of somebody else, with which a deleted LogCluster stays.
+pub(super) async fn hold_cluster(sandbox: &Sandbox, is_held: bool) -> anyhow::Result<()> {
+    let finalizers = if is_held {
+        json!(["e2e.lograft.io/hold"])
+    } else {
+        Value::Null
+    };
+    let patch = json!({"metadata": {"finalizers": finalizers}});
+    sandbox.edit::<LogCluster>("events", patch).await
 }
 
 pub(super) async fn topics_name_the_state_of_their_cluster(
@@ -42,7 +53,8 @@ pub(super) async fn topics_name_the_state_of_their_cluster(
     let before = reason(sandbox, "clicks", "Serving").await?;
     nodes.set_mood(Mood::Silent);
     nudge(sandbox).await?;
-    blocked(sandbox, "clicks", "ClusterUnreachable").await?;
+    let status = reason(sandbox, "clicks", "ClusterUnreachable").await?;
+    ensure!(degraded(&status) == "NotObserved", "{status:#?}");
     nodes.set_mood(Mood::Normal);
     let after = reason(sandbox, "clicks", "Serving").await?;
     ensure!(
@@ -51,7 +63,10 @@ pub(super) async fn topics_name_the_state_of_their_cluster(
     );
     // The LogCluster goes, and the LogTopic stays as it is.
     let api = sandbox.api::<LogCluster>();
+    hold_cluster(sandbox, true).await?;
     api.delete("events", &DeleteParams::default()).await?;
+    blocked(sandbox, "clicks", "ClusterDeleting").await?;
+    hold_cluster(sandbox, false).await?;
     let status = reason(sandbox, "clicks", "ClusterNotFound").await?;
     ensure!(status.topic_id == before.topic_id, "{status:#?}");
     Ok(())

@@ -256,13 +256,25 @@ pub(super) async fn changes_of_topics_by_others_are_reverted_or_named(
     edit(sandbox, "clicks", json!({"adopt": true})).await?;
     let status = reason(sandbox, "clicks", "Serving").await?;
     ensure!(status.topic_id > former, "{status:#?}");
+    ensure!(degraded(&status) == "Whole", "{status:#?}");
     nodes.set_mood(Mood::Leaderless);
     nudge(sandbox).await?;
     let status = reason(sandbox, "clicks", "NoLeader").await?;
-    let mut conditions = status.conditions.iter();
-    let is_degraded = conditions.any(|it| it.type_ == "Degraded" && it.status == "True");
-    ensure!(status.leaders == Some(0) && is_degraded, "{status:#?}");
+    ensure!(degraded(&status) == "LeaderMissing", "{status:#?}");
+    ensure!(status.leaders == Some(0), "{status:#?}");
+    nodes.set_mood(Mood::UnderReplicated);
+    nudge(sandbox).await?;
+    let status = reason(sandbox, "clicks", "Serving").await?;
+    ensure!(degraded(&status) == "UnderReplicated", "{status:#?}");
+    ensure!(status.under_replicated == Some(5), "{status:#?}");
     Ok(())
+}
+
+/// The reason of the condition `Degraded`.
+pub(super) fn degraded(status: &LogTopicStatus) -> &str {
+    let mut conditions = status.conditions.iter();
+    let found = conditions.find(|it| it.type_ == "Degraded");
+    found.map_or("", |it| &it.reason)
 }
 
 pub(super) async fn a_lost_answer_creates_no_topic_twice(

@@ -8,32 +8,33 @@ use lograft_crds::LogUser;
 use lograft_crds::limits::OPERATOR_TOPICS_MEMORY_MAX_BYTES;
 use serde_json::json;
 
-use super::many::metric;
+use super::rest::AtRest;
 use super::topics::cluster;
 use super::users::create;
 use crate::operator::Operator;
 use crate::sandbox::{Sandbox, await_for};
 
-const USERS_COUNT: usize = 200;
+pub(super) const USERS_COUNT: usize = 200;
 /// Timeout for all users, on a machine with other load.
 const TIMEOUT: Duration = Duration::from_mins(5);
+/// Lets the status of the last ones be looked at.
+pub(super) const SETTLING: Duration = Duration::from_secs(5);
 /// How long the users are watched at rest.
 const REST: Duration = Duration::from_secs(65);
 const MIB: u64 = 1024 * 1024;
 
-pub(super) async fn two_hundred_users_settle_and_are_quiet(
-    sandbox: &Sandbox,
-    operator: &mut Operator,
-) -> anyhow::Result<()> {
-    let nodes = cluster(sandbox, operator).await?;
-    operator.stop().await?;
-    operator.start()?;
-    let started = Instant::now();
+/// Creates 200 LogUsers with a rule each.
+pub(super) async fn create_all(sandbox: &Sandbox) -> anyhow::Result<()> {
     for number in 0..USERS_COUNT {
         let resource = format!("topic:t{number}.*");
         let rules = json!({"rules": [{"operations": ["read", "write"], "resource": resource}]});
         create(sandbox, &format!("u{number:03}"), rules).await?;
     }
+    Ok(())
+}
+
+/// Waits until all of them are ready.
+pub(super) async fn await_all(sandbox: &Sandbox) -> anyhow::Result<()> {
     let users = sandbox.api::<LogUser>();
     await_for(TIMEOUT, "all users to be ready", || async {
         let all = users.list(&ListParams::default()).await?;
@@ -44,29 +45,42 @@ pub(super) async fn two_hundred_users_settle_and_are_quiet(
         };
         Ok((all.iter().filter(is_ready).count() == USERS_COUNT).then_some(()))
     })
-    .await?;
+    .await
+}
+
+pub(super) async fn two_hundred_users_settle_and_are_quiet(
+    sandbox: &Sandbox,
+    operator: &mut Operator,
+) -> anyhow::Result<()> {
+    let nodes = cluster(sandbox, operator).await?;
+    operator.stop().await?;
+    operator.start()?;
+    let started = Instant::now();
+    create_all(sandbox).await?;
+    await_all(sandbox).await?;
     let ready = started.elapsed();
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    let before = operator.metrics().await?;
+    tokio::time::sleep(SETTLING).await;
+    let before = AtRest::new(sandbox, operator).await?;
     let changes = nodes.calls("change_rules");
     let lists = nodes.calls("list_rules");
     tokio::time::sleep(REST).await;
-    let after = operator.metrics().await?;
-    let count = |name: &str| anyhow::Ok(metric(&after, name)? - metric(&before, name)?);
-    let writes = count("lograft_operator_writes_total")?;
-    let reconciles = count("lograft_operator_user_reconciles_total")?;
+    let after = AtRest::new(sandbox, operator).await?;
+    let writes = after.since(&before, sandbox);
+    let reconciles = after.growth(&before, "lograft_operator_user_reconciles_total")?;
     let lists = nodes.calls("list_rules") - lists;
     let peak = operator.peak_memory_bytes()?;
     sandbox.report_figure(format!(
         "{USERS_COUNT} LogUsers ready after {:.1} s; in {} s at rest {reconciles} reconciles, \
-         {lists} lists of rules, {writes} writes; at most {} MiB",
+         {lists} lists of rules, {} writes; at most {} MiB",
         ready.as_secs_f32(),
         REST.as_secs(),
+        writes.own.len(),
         peak / MIB,
     ));
+    writes.report_others(sandbox);
     ensure!(changes == USERS_COUNT, "{changes} changes of rules");
     ensure!(nodes.calls("change_rules") == changes, "changes at rest");
-    ensure!(writes == 0.0, "{writes} writes at rest");
+    writes.check_none()?;
     ensure!(
         peak < OPERATOR_TOPICS_MEMORY_MAX_BYTES,
         "{peak} bytes of memory"

@@ -7,7 +7,7 @@ use lograft_client::admin_wire as wire;
 use lograft_client::admin_wire::access_service_server::AccessService;
 use tonic::{Request, Response, Status};
 
-use super::topics::{FakeCluster, refusal};
+use super::topics::{FakeCluster, Mood, refusal};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -61,7 +61,15 @@ impl FakeCluster {
         });
     }
 
-    fn check_level(&self) -> Result<(), Status> {
+    fn check_change(&self) -> Result<(), Status> {
+        if self.mood() == Mood::Refusing {
+            let text = "rules must be at most 10000";
+            return Err(refusal(
+                Reason::InvalidArgument,
+                text,
+                &[("field", "rules")],
+            ));
+        }
         if self.level() >= LEVEL {
             return Ok(());
         }
@@ -99,7 +107,7 @@ impl AccessService for FakeCluster {
         request: Request<wire::ChangeRulesRequest>,
     ) -> Answer<wire::ChangeRulesReply> {
         self.count_call("change_rules");
-        self.check_level()?;
+        self.check_change()?;
         let changes = request.into_inner().changes;
         let rule_count = self.with_access(|access| {
             for change in changes {
@@ -145,7 +153,7 @@ impl AccessService for FakeCluster {
         request: Request<wire::ChangeRevocationsRequest>,
     ) -> Answer<wire::ChangeRevocationsReply> {
         self.count_call("change_revocations");
-        self.check_level()?;
+        self.check_change()?;
         let request = request.into_inner();
         self.with_access(|access| {
             for revoked in request.revoke_principals {

@@ -25,6 +25,10 @@ pub(crate) enum Mood {
     Forgetful,
     /// Partitions have no leader.
     Leaderless,
+    /// Partitions lack a replica.
+    UnderReplicated,
+    /// Changes of rules and revocations are refused.
+    Refusing,
 }
 
 /// A topic.
@@ -228,10 +232,12 @@ impl FakeCluster {
 
     fn partitions(&self, name: &str, topic: &FakeTopic) -> Vec<wire::PartitionDescription> {
         let has_leaders = self.mood() != Mood::Leaderless;
-        let health = if has_leaders {
-            wire::PartitionHealth::Healthy
-        } else {
-            wire::PartitionHealth::Unavailable
+        let health = match self.mood() {
+            Mood::Leaderless => wire::PartitionHealth::Unavailable,
+            Mood::UnderReplicated => wire::PartitionHealth::UnderReplicated,
+            Mood::Normal | Mood::Silent | Mood::Forgetful | Mood::Refusing => {
+                wire::PartitionHealth::Healthy
+            }
         };
         let partition = |partition| wire::PartitionDescription {
             topic: name.to_owned(),

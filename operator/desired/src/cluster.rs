@@ -38,7 +38,7 @@ pub use observed::{
     ObservedSecret,
 };
 pub use outcome::{Outcome, RefusedGrowth, Step, StepFailure, UnpreparedStop};
-pub use plan::{Plan, PlanError, Proposal, plan};
+pub use plan::{Plan, PlanError, Proposal, plan, plan_certificates};
 pub use secret_plan::{Leaf, ROOTS_FIELD, SecretPlan, key_field};
 pub use turn::revision;
 pub use validate::{RolloutRecord, ValidCluster, wave_of_annotations};

@@ -43,6 +43,16 @@ pub enum ValidationError {
     },
 }
 
+impl ValidationError {
+    /// The error with its cause, for status.
+    pub(crate) fn sentence(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
+        }
+    }
+}
+
 /// The value of a field that must not be empty.
 pub(crate) fn required(
     value: Option<&String>,

@@ -17,10 +17,11 @@ use kube::runtime::controller::Action;
 use lograft_crds::limits::{RECONCILE_MAX_SECONDS, REQUEUE_QUIET_SECONDS};
 use lograft_crds::names::ClusterNames;
 use lograft_crds::{LogCluster, LogClusterStatus};
-use lograft_operator_desired::ObjectKey;
 use lograft_operator_desired::cluster::{
-    Contest, Outcome, Plan, PlanError, Proposal, Step, ValidCluster, plan, status,
+    Contest, Outcome, Plan, PlanError, Proposal, Step, ValidCluster, plan, plan_certificates,
+    status,
 };
+use lograft_operator_desired::{ObjectKey, ValidationError};
 use tracing::{debug, info};
 
 use crate::controller::Reconciler;
@@ -120,23 +121,24 @@ async fn steps(cached: &LogCluster, reconciler: &Reconciler) -> Result<Action, R
     let now = Timestamp::now().as_second();
     let cluster = match ValidCluster::new(&raw) {
         Ok(cluster) => cluster,
-        Err(error) => {
-            let mut next = status::invalid(&raw, &error, now);
-            next.operator = Some(reconciler.scopes.identity().to_owned());
-            reconciler.fleet.forget(&key(&raw));
-            update_status::write(&api, &raw, &next, reconciler).await?;
-            warn::publish(reconciler, &raw, &next, now).await;
-            return Ok(requeue(REQUEUE_QUIET_SECONDS, &next, now));
-        }
+        Err(error) => match ValidCluster::for_certificates(&raw, &error) {
+            Some(cluster) => cluster,
+            None => return refuse(reconciler, (&api, &raw), &error, now).await,
+        },
     };
     let names = ClusterNames(&cluster.name);
     let contests = reconciler.contests(&key(&raw));
     let observation = observe::observe(reconciler, &cluster, names, (contests, now)).await?;
     let observed = &observation.observed;
-    let proposal = Proposal::new(&cluster, observed, &reconciler.settings);
-    let proposal = proposal.map_err(ReconcileError::Plan)?;
-    let held = turn::ask(reconciler, &key(&raw), proposal.member(), now).await?;
-    let plan = plan(proposal, held.as_ref()).map_err(ReconcileError::Plan)?;
+    let plan = if cluster.certificates_only {
+        reconciler.fleet.forget(&key(&raw));
+        plan_certificates(&cluster, observed)
+    } else {
+        let proposal = Proposal::new(&cluster, observed, &reconciler.settings);
+        let proposal = proposal.map_err(ReconcileError::Plan)?;
+        let held = turn::ask(reconciler, &key(&raw), proposal.member(), now).await?;
+        plan(proposal, held.as_ref()).map_err(ReconcileError::Plan)?
+    };
     log(&key(&raw), &plan);
     let outcome = apply::apply(reconciler, &raw, &observation, &plan).await;
     reconciler.keep_contests(&key(&raw), lasting_contests(&plan, &outcome));
@@ -151,6 +153,21 @@ async fn steps(cached: &LogCluster, reconciler: &Reconciler) -> Result<Action, R
         });
     }
     Ok(requeue(requeue_seconds(&plan, &outcome), &next, now))
+}
+
+/// Reports that a new cluster is not created because its spec is invalid.
+async fn refuse(
+    reconciler: &Reconciler,
+    (api, raw): (&Api<LogCluster>, &LogCluster),
+    error: &ValidationError,
+    now: i64,
+) -> Result<Action, ReconcileError> {
+    let mut next = status::invalid(raw, error, now);
+    next.operator = Some(reconciler.scopes.identity().to_owned());
+    reconciler.fleet.forget(&key(raw));
+    update_status::write(api, raw, &next, reconciler).await?;
+    warn::publish(reconciler, raw, &next, now).await;
+    Ok(requeue(REQUEUE_QUIET_SECONDS, &next, now))
 }
 
 /// Reconciles again after `seconds`, or earlier if a warning is due before.

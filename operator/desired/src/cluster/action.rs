@@ -122,6 +122,8 @@ pub struct Event {
     pub reason: &'static str,
     /// Sentence for people.
     pub text: String,
+    /// Whether it needs attention.
+    pub is_warning: bool,
     /// Object that it is about, beside the LogCluster. Without it, events with the same reason
     /// about different objects would be counted as one.
     pub about: Option<ObjectKey>,

@@ -2,7 +2,10 @@
 //!
 //! A cluster that was created before there was authorization must not refuse its clients after an
 //! upgrade of the operator, and a new one is closed. Which of the two it is, is decided once,
-//! before the cluster has an ID, and stored together with the ID.
+//! before the cluster has an ID, and stored together with the ID. A cluster that adopts the disks
+//! of a deleted one is not new: its users may have no rules. Its mode is on the label of the disks
+//! or, if an operator without that label made them, disabled as for an older cluster. Until it is
+//! known what the disks hold, nodes enforce: a closed cluster is not opened by making it again.
 
 use lograft_crds::limits::{SUPER_USERS_MAX_COUNT, USER_NAME_MAX_BYTES};
 use lograft_crds::log_cluster::{Authorization, AuthorizationMode, AuthorizationStatus};
@@ -20,6 +23,8 @@ pub struct ValidAuthorization {
     pub default_mode: AuthorizationMode,
     /// Mode that is wanted.
     pub mode: AuthorizationMode,
+    /// Whether the spec has one.
+    pub is_chosen: bool,
     /// Users who may do everything, `user/<name>` or `user/<namespace>/<name>`.
     pub super_users: Vec<String>,
 }
@@ -28,9 +33,11 @@ impl ValidAuthorization {
     pub(super) fn new(spec: &Authorization, status: Option<&LogClusterStatus>) -> Self {
         let default_mode = default_mode(status);
         let enabled = spec.enabled.then_some(AuthorizationMode::Enforced);
+        let chosen = spec.mode.or(enabled);
         Self {
             default_mode,
-            mode: spec.mode.or(enabled).unwrap_or(default_mode),
+            mode: chosen.unwrap_or(default_mode),
+            is_chosen: chosen.is_some(),
             super_users: super_users(spec),
         }
     }

@@ -62,6 +62,7 @@ pub(crate) fn choose(
     let event = has_moved.then(|| Event {
         reason: "MovingToDefaultVersion",
         text: format!("moving from version {former} to {default_version}, the operator's default"),
+        is_warning: false,
         about: None,
     });
     ImageChoice {

@@ -48,6 +48,17 @@ impl Lane {
         self.events.push(Event {
             reason,
             text,
+            is_warning: false,
+            about: None,
+        });
+    }
+
+    /// Adds an event that needs attention.
+    pub(crate) fn emit_warning(&mut self, reason: &'static str, text: String) {
+        self.events.push(Event {
+            reason,
+            text,
+            is_warning: true,
             about: None,
         });
     }
@@ -62,6 +73,7 @@ impl Lane {
         self.events.push(Event {
             reason,
             text,
+            is_warning: false,
             about: Some(about),
         });
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use lograft_crds::log_cluster::AuthorizationMode;
 use lograft_crds::names::{ANNOTATION_KUBECTL_RESTART, ANNOTATION_ROLLOUT_HASH, ClusterNames};
 use serde_json::Value;
 
@@ -119,6 +120,8 @@ pub struct ObservedDisk {
     pub terminating: bool,
     /// Time of its creation, seconds since 1970.
     pub created: i64,
+    /// Authorization mode of its cluster, by its label.
+    pub authorization: Option<AuthorizationMode>,
 }
 
 /// The certificates in a Secret, without private keys.
@@ -276,6 +279,12 @@ impl Observed {
         };
         let last = last_pod.max(last_node).map_or(0, |last| last + 1);
         self.replicas().max(last).max(in_status)
+    }
+
+    /// The strictest authorization mode on the disks, which a former LogCluster has left.
+    pub(crate) fn former_authorization(&self) -> Option<AuthorizationMode> {
+        let disks = self.disks.values();
+        disks.filter_map(|disk| disk.authorization).max()
     }
 
     /// Ordinals in use whose pod may be removed: its node was decommissioned, or never joined, and

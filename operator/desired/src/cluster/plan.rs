@@ -15,7 +15,7 @@ use crate::cluster::contest::Contest;
 use crate::cluster::contests::Contests;
 use crate::cluster::gossip_keys::GossipKeyPlan;
 use crate::cluster::image::{self, ImageChoice};
-use crate::cluster::lane::Lane;
+use crate::cluster::lane::{Lane, TimedLane};
 use crate::cluster::lanes::finalize::FinalizeLane;
 use crate::cluster::lanes::{
     bootstrap, certificates, disks, finalize, gossip_keys, leftover_disks, metadata, objects,
@@ -186,6 +186,7 @@ pub fn plan(proposal: Proposal<'_>, held: Option<&Held>) -> Result<Plan, PlanErr
     let recreates_set = disks.recreates_set && !is_held;
     let contests_check = plan.restore(cluster, observed, desired_objects, recreates_set);
     plan.add(bootstrap::plan(cluster, observed, pods));
+    plan.keep_former_authorization(observed);
     plan.add(leftover_disks::plan(cluster, observed));
     let template = Template::new(&desired, observed).map_err(PlanError::Encode)?;
     // The StatefulSet was deleted and made again while the template waits.
@@ -222,6 +223,36 @@ pub fn plan(proposal: Proposal<'_>, held: Option<&Held>) -> Result<Plan, PlanErr
     Ok(plan)
 }
 
+/// Plans the certificates alone: of a bootstrapped cluster with an invalid spec, whose pods and
+/// other objects stay as they are.
+pub fn plan_certificates(cluster: &ValidCluster, observed: &Observed) -> Plan {
+    let mut plan = Plan {
+        pods: observed.replicas_in_use(cluster),
+        waits: spec_waits(cluster),
+        ..Plan::default()
+    };
+    let TimedLane { lane, next_check } = certificates::plan(cluster, observed, plan.pods);
+    plan.add(lane);
+    let longest = if plan.is_empty() {
+        REQUEUE_QUIET_SECONDS
+    } else {
+        REQUEUE_WAITING_SECONDS
+    };
+    plan.requeue_seconds = until(next_check, observed, longest);
+    if cluster.spec.paused {
+        plan.keep_waits_only();
+    }
+    plan
+}
+
+/// Time until a check, at most `longest`, seconds.
+fn until(check: Option<i64>, observed: &Observed, longest: u64) -> u64 {
+    check.map_or(longest, |check| {
+        let left = u64::try_from(check - observed.now_unix_seconds).unwrap_or(0);
+        left.clamp(1, longest)
+    })
+}
+
 /// Time until what keeps the youngest object from being ready can be told: it may be on its way
 /// before. None once it has been looked at.
 fn next_look(observed: &Observed) -> Option<u64> {
@@ -244,13 +275,20 @@ fn unless(is_held: bool, text: String) -> String {
 fn spec_waits(cluster: &ValidCluster) -> Vec<Wait> {
     let invalid = cluster.unsupported.as_ref();
     let invalid = invalid.map(|error| Intervention::InvalidSpec {
-        why: error.to_string(),
+        why: error.sentence(),
     });
     let paused = cluster.spec.paused.then_some(Intervention::Paused);
     invalid.into_iter().chain(paused).map(Wait::from).collect()
 }
 
 impl Plan {
+    /// A cluster that adopts disks has the mode that it had, or none if that is not known.
+    fn keep_former_authorization(&mut self, observed: &Observed) {
+        if let Identity::Adopt(_) = self.identity {
+            self.default_authorization = observed.former_authorization().unwrap_or_default();
+        }
+    }
+
     /// Adds a lane; its actions go into the fields of their kind.
     fn add(&mut self, lane: Lane) {
         let Lane {
@@ -348,10 +386,7 @@ impl Plan {
             next_look(observed)
         };
         let longest = next_look.map_or(longest, |look| look.min(longest));
-        next_check.map_or(longest, |check| {
-            let left = u64::try_from(check - observed.now_unix_seconds).unwrap_or(0);
-            left.clamp(1, longest)
-        })
+        until(next_check, observed, longest)
     }
 
     /// Removes everything but the waits: a paused cluster is only reported on.

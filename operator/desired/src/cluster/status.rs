@@ -11,7 +11,7 @@ mod obstacles;
 mod unready;
 mod warnings;
 
-use lograft_crds::log_cluster::{CaStatus, Endpoints};
+use lograft_crds::log_cluster::{AuthorizationStatus, CaStatus, Endpoints};
 use lograft_crds::names::{ClusterNames, PORT_CLIENT};
 use lograft_crds::{LogCluster, LogClusterStatus};
 
@@ -26,17 +26,14 @@ use crate::validation::ValidationError;
 
 pub use warnings::{Warning, next_warning_seconds, warnings};
 
-/// The status of a cluster whose spec is invalid. Everything but the readiness stays as it was.
+/// The status of a new cluster whose spec is invalid. Everything but the readiness stays as it was.
 pub fn invalid(
     raw: &LogCluster,
     error: &ValidationError,
     now_unix_seconds: i64,
 ) -> LogClusterStatus {
     let old = raw.status.clone().unwrap_or_default();
-    let mut why = error.to_string();
-    if let Some(cause) = std::error::Error::source(error) {
-        why = format!("{why}: {cause}");
-    }
+    let why = error.sentence();
     let waits = [Intervention::InvalidSpec { why }.into()];
     let generation = raw.metadata.generation;
     let (blocked, recently_blocked) = blocked::next(&old, &waits, now_unix_seconds);
@@ -119,16 +116,27 @@ pub fn next(
         version: members::version(observed).or(old.version),
         rollout: plan.rollout.clone().or(old.rollout),
         feature_level: feature_level::next(old.feature_level.as_ref(), observed, plan),
-        authorization: Some(
-            cluster
-                .authorization
-                .status(observed.finalized_level(cluster)),
-        ),
+        authorization: Some(authorization(cluster, observed, plan, outcome)),
         replicas: i32::try_from(observed.pods.len()).unwrap_or(i32::MAX),
         ready_replicas: ready,
         ready_text: Some(format!("{ready}/{}", cluster.spec.replicas)),
         selector: Some(names.selector_text()),
     }
+}
+
+/// With the default mode that was stored in this step, if one was.
+fn authorization(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    plan: &Plan,
+    outcome: &Outcome,
+) -> AuthorizationStatus {
+    let finalized = observed.finalized_level(cluster);
+    let mut status = cluster.authorization.status(finalized);
+    if outcome.cluster_id.is_some() {
+        status.default_mode = plan.default_authorization;
+    }
+    status
 }
 
 fn endpoints(names: ClusterNames<'_>, namespace: &str) -> Endpoints {

@@ -1,6 +1,7 @@
 //! Validation of a LogCluster. The API server checks the same with the schema and its rules, but a
 //! stored object may be older than they are.
 
+mod certificates;
 mod rollout;
 
 use std::collections::BTreeMap;
@@ -60,8 +61,10 @@ pub struct ValidCluster {
     /// Last known zones of the members in the stored status, by name.
     pub zones: BTreeMap<String, String>,
     /// A field of the spec that is not supported, or of authorization that is invalid. A
-    /// bootstrapped cluster is reconciled without it.
+    /// bootstrapped cluster is reconciled without it. With `certificates_only` any field.
     pub unsupported: Option<ValidationError>,
+    /// Whether the spec is invalid and only certificates are renewed.
+    pub certificates_only: bool,
     /// `spec.log.segmentSize` in bytes.
     pub segment_bytes: u64,
     /// `spec.log.retention.size` in bytes.
@@ -140,11 +143,10 @@ impl ValidCluster {
             finalized_level: status.as_ref().and_then(finalized_level),
             authorization: ValidAuthorization::new(&spec.authorization, status.as_ref()),
             stable_nodes: status.as_ref().and_then(stable_nodes),
-            members_count: status.as_ref().map_or(0, |status| {
-                i32::try_from(status.members.len()).unwrap_or(i32::MAX)
-            }),
+            members_count: status.as_ref().map_or(0, members_count),
             zones: status.as_ref().map_or_else(BTreeMap::new, last_zones),
             unsupported,
+            certificates_only: false,
             segment_bytes: bytes("spec.log.segmentSize", &spec.log.segment_size)?,
             retention_bytes: kept
                 .size
@@ -178,6 +180,10 @@ impl ValidCluster {
 
 fn annotation<'a>(cluster: &'a LogCluster, name: &str) -> Option<&'a String> {
     cluster.metadata.annotations.as_ref()?.get(name)
+}
+
+fn members_count(status: &LogClusterStatus) -> i32 {
+    i32::try_from(status.members.len()).unwrap_or(i32::MAX)
 }
 
 fn last_zones(status: &LogClusterStatus) -> BTreeMap<String, String> {

@@ -17,10 +17,7 @@ use crate::validation::ValidationError;
 /// The plan for a LogTopic whose spec is invalid: it waits for a correction, and it can be deleted,
 /// which leaves the topic alone.
 pub fn of_invalid(topic: &LogTopic, error: &ValidationError) -> Plan {
-    let mut why = error.to_string();
-    if let Some(cause) = std::error::Error::source(error) {
-        why = format!("{why}: {cause}");
-    }
+    let why = error.sentence();
     let mut finalizers = topic.metadata.finalizers.iter().flatten();
     let is_held = finalizers.any(|it| it == TOPIC_FINALIZER);
     if topic.metadata.deletion_timestamp.is_some() && is_held {

@@ -40,6 +40,16 @@ pub enum AccessRequest {
     Revocation(Option<Revocation>),
 }
 
+impl AccessRequest {
+    /// Whether it has as many changes as fit: the next step has the rest.
+    pub(super) fn is_partial(&self) -> bool {
+        match self {
+            Self::Rules(changes) => changes.len() >= USER_CHANGES_MAX_COUNT,
+            Self::Revocation(_) => false,
+        }
+    }
+}
+
 impl RuleSet {
     /// The rules of a spec. Those with the same effect and resource are one.
     pub fn of_spec(rules: &[UserRule]) -> Self {

@@ -15,18 +15,14 @@ use crate::user::wait::Wait;
 use crate::user::{certificate, grant};
 use crate::validation::ValidationError;
 
-/// The plan for a LogUser whose spec is invalid: its certificate and rules stay as they are.
+/// The plan for a LogUser whose names are invalid: its certificate and rules stay as they are.
 pub fn of_invalid(user: &LogUser, error: &ValidationError) -> Plan {
-    let mut why = error.to_string();
-    if let Some(cause) = std::error::Error::source(error) {
-        why = format!("{why}: {cause}");
-    }
     let mut finalizers = user.metadata.finalizers.iter().flatten();
     let is_held = finalizers.any(|it| it == USER_FINALIZER);
     if user.metadata.deletion_timestamp.is_some() && is_held {
-        return leaving(&format!("its LogUser is invalid: {why}"));
+        return leaving(&format!("its LogUser is invalid: {}", Wait::invalid(error)));
     }
-    Plan::waiting(Wait::InvalidSpec { why })
+    Plan::waiting(Wait::invalid(error))
 }
 
 /// The next step of a LogUser.
@@ -136,12 +132,12 @@ impl Wanted {
 
 fn manage(user: &ValidUser, observed: &Observed, cluster: &FoundCluster) -> Plan {
     let mut plan = Plan::default();
+    let invalid = user.invalid_lifetimes.as_ref();
+    plan.waits.extend(invalid.map(Wait::invalid));
     match observed.access.listed(&user.cluster) {
         Ok(access) => {
             let grants = &cluster.user_grants;
-            let invalid = user.invalid_rules.as_ref().map(|error| Wait::InvalidSpec {
-                why: error.to_string(),
-            });
+            let invalid = user.invalid_rules.as_ref().map(Wait::invalid);
             let refusal = grant::refusal(&user.rules, &user.namespace, &user.cluster, grants);
             let refusal = refusal.map(|why| Wait::GrantNotAllowed { why });
             let refusal = invalid.or(refusal);
@@ -165,9 +161,10 @@ fn manage(user: &ValidUser, observed: &Observed, cluster: &FoundCluster) -> Plan
             let cluster = user.cluster.clone();
             plan.waits.push(Wait::AuthorityMissing(cluster));
         }
-        (_, Some(authority)) => {
+        (_, Some(authority)) if user.may_issue() => {
             plan.secret = certificate::plan(user, observed, authority, cluster.leaf_seconds);
         }
+        (_, Some(_)) => {}
     }
     if plan.secret.as_ref().is_some_and(|secret| secret.issues) {
         let text = format!("issued a certificate in Secret {}", user.secret);
@@ -259,6 +256,9 @@ fn removal(user: &ValidUser, observed: &Observed) -> Plan {
     let changes = RuleSet::default().changes_from(&access.rules);
     if !changes.is_empty() {
         plan.requests.push(AccessRequest::Rules(changes));
+    }
+    if plan.requests.iter().any(AccessRequest::is_partial) {
+        plan.finalizer = FinalizerChange::Keep;
     }
     plan
 }

@@ -125,7 +125,9 @@ pub fn warning(old: Option<&LogUserStatus>, next: &LogUserStatus) -> Option<Even
 
 /// The waits of the plan as its outcome has left them.
 fn waits(user: &ValidUser, plan: &Plan, failure: Option<&Failure>) -> Vec<Wait> {
-    let is_step = |wait: &&Wait| matches!(wait, Wait::Applying { .. } | Wait::Deleting { .. });
+    let is_whole = !plan.requests.iter().any(AccessRequest::is_partial);
+    let is_step =
+        |wait: &&Wait| is_whole && matches!(wait, Wait::Applying { .. } | Wait::Deleting { .. });
     let others = plan.waits.iter().filter(|wait| !is_step(wait)).cloned();
     let first = failure.map(|failure| {
         let wait = match failure {

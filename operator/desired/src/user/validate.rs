@@ -3,8 +3,8 @@
 
 use lograft_crds::conditions::user::{UserConditionType, UserReason};
 use lograft_crds::limits::{
-    SECRET_NAME_MAX_BYTES, TOPIC_NAME_MAX_BYTES, USER_NAME_MAX_BYTES, USER_RULES_MAX_COUNT,
-    USER_VALIDITY_MIN_SECONDS,
+    CERTIFICATE_BACKDATE_SECONDS, SECRET_NAME_MAX_BYTES, TOPIC_NAME_MAX_BYTES, USER_NAME_MAX_BYTES,
+    USER_RULES_MAX_COUNT, USER_VALIDITY_MIN_SECONDS,
 };
 use lograft_crds::log_user::{KeyAlgorithm, UserOperation, UserRule};
 use lograft_crds::names::{USER_FINALIZER, USER_SECRET_ENDING};
@@ -32,8 +32,11 @@ pub struct ValidUser {
     pub renew_before_seconds: Option<i64>,
     /// The rules; none if it is being deleted.
     pub rules: Vec<UserRule>,
-    /// Why the rules of a suspended user are invalid: it is suspended all the same.
+    /// Why the rules are invalid: those that were applied last stay.
     pub invalid_rules: Option<ValidationError>,
+    /// Why the lifetimes are invalid: a certificate is renewed with the lifetime that it had, and a
+    /// first one is not issued.
+    pub invalid_lifetimes: Option<ValidationError>,
     /// Whether all certificates are refused.
     pub suspended: bool,
     /// Whether it is being deleted.
@@ -55,6 +58,8 @@ pub struct Stored {
     pub revoked_before: Option<i64>,
     /// Start of the last certificate, seconds since 1970.
     pub not_before: Option<i64>,
+    /// End of the last certificate, seconds since 1970.
+    pub not_after: Option<i64>,
     /// Whether the cluster had the rules of this generation of the spec.
     pub was_applied: bool,
 }
@@ -75,8 +80,15 @@ impl Stored {
             suspended: status.suspended,
             revoked_before: revoked_before.map(|time| time.0.as_second()),
             not_before: certificate.map(|found| found.not_before.0.as_second()),
+            not_after: certificate.map(|found| found.not_after.0.as_second()),
             was_applied,
         }
+    }
+
+    /// Lifetime with which the last certificate was issued.
+    fn lifetime_seconds(&self) -> Option<i64> {
+        let seconds = self.not_after? - self.not_before? - CERTIFICATE_BACKDATE_SECONDS;
+        Some(seconds.max(USER_VALIDITY_MIN_SECONDS))
     }
 }
 
@@ -88,8 +100,14 @@ pub(super) fn secret_name(user: &LogUser) -> String {
 }
 
 impl ValidUser {
-    /// Checks all fields that plans depend on. It fails on the first invalid one; a retry helps
-    /// only after a change of the object. Of one that is being deleted only its name is needed.
+    /// Whether a certificate may be issued: its lifetime is known.
+    pub(super) fn may_issue(&self) -> bool {
+        self.invalid_lifetimes.is_none() || self.validity_seconds.is_some()
+    }
+
+    /// Checks all fields that plans depend on. It fails on the first invalid one without which
+    /// there is no certificate; a retry helps only after a change of the object. Of one that is
+    /// being deleted only its name is needed.
     pub fn new(user: &LogUser) -> Result<Self, ValidationError> {
         let LogUser {
             metadata,
@@ -107,37 +125,47 @@ impl ValidUser {
             format!("user/{namespace}/{name}")
         };
         let secret = secret_name(user);
-        let (mut validity_seconds, mut renew_before_seconds) = (None, None);
-        let mut invalid_rules = None;
-        if !is_deleting {
-            check_names(&name, &secret)?;
-            invalid_rules = check_rules(&spec.rules).err();
-            (validity_seconds, renew_before_seconds) = lifetimes(spec)?;
-        }
-        if let Some(error) = invalid_rules.clone().filter(|_| !spec.suspended) {
-            return Err(error);
-        }
-        let mut finalizers = metadata.finalizers.iter().flatten();
         let stored = status.as_ref();
         let stored = stored.map(|status| Stored::new(status, metadata.generation));
+        let stored = stored.unwrap_or_default();
+        let (mut rules, mut lifetimes) = (Ok(()), Ok(Lifetimes::default()));
+        if !is_deleting {
+            check_names(&name, &secret)?;
+            // A typing error in a rule or a time must not let the certificate run out.
+            rules = check_rules(&spec.rules);
+            lifetimes = Lifetimes::new(spec);
+        }
+        let (lifetimes, invalid_lifetimes) = match lifetimes {
+            Ok(lifetimes) => (lifetimes, None),
+            Err(error) => {
+                let validity_seconds = stored.lifetime_seconds();
+                let former = Lifetimes {
+                    validity_seconds,
+                    ..Lifetimes::default()
+                };
+                (former, Some(error))
+            }
+        };
+        let mut finalizers = metadata.finalizers.iter().flatten();
         Ok(Self {
             namespace,
             cluster,
             principal,
             secret,
             algorithm: spec.key_algorithm,
-            validity_seconds,
-            renew_before_seconds,
+            validity_seconds: lifetimes.validity_seconds,
+            renew_before_seconds: lifetimes.renew_before_seconds,
             rules: if is_deleting {
                 Vec::new()
             } else {
                 spec.rules.clone()
             },
-            invalid_rules,
+            invalid_rules: rules.err(),
+            invalid_lifetimes,
             suspended: spec.suspended,
             is_deleting,
             has_finalizer: finalizers.any(|it| it == USER_FINALIZER),
-            stored: stored.unwrap_or_default(),
+            stored,
         })
     }
 }
@@ -154,26 +182,35 @@ fn check_names(name: &str, secret: &str) -> Result<(), ValidationError> {
     Ok(())
 }
 
-fn lifetimes(spec: &LogUserSpec) -> Result<(Option<i64>, Option<i64>), ValidationError> {
-    let validity = spec.validity.as_ref();
-    let validity = validity
-        .map(|it| seconds("spec.validity", it))
-        .transpose()?;
-    let renew_before = spec.renew_before.as_ref();
-    let renew_before = renew_before
-        .map(|it| seconds("spec.renewBefore", it))
-        .transpose()?;
-    if let Some(found) = validity.filter(|found| *found < USER_VALIDITY_MIN_SECONDS) {
-        let bound = format!("at least {USER_VALIDITY_MIN_SECONDS} s");
-        return Err(out_of_bounds("spec.validity", &found, &bound));
-    }
-    match (validity, renew_before) {
-        (Some(validity), Some(before)) if before >= validity => Err(out_of_bounds(
-            "spec.renewBefore",
-            &before,
-            &"below spec.validity",
-        )),
-        _ => Ok((validity, renew_before)),
+/// Lifetimes of certificates in the spec.
+#[derive(Clone, Copy, Default)]
+struct Lifetimes {
+    validity_seconds: Option<i64>,
+    renew_before_seconds: Option<i64>,
+}
+
+impl Lifetimes {
+    fn new(spec: &LogUserSpec) -> Result<Self, ValidationError> {
+        let validity = spec.validity.as_ref();
+        let validity = validity.map(|it| seconds("spec.validity", it));
+        let validity = validity.transpose()?;
+        let before = spec.renew_before.as_ref();
+        let before = before.map(|it| seconds("spec.renewBefore", it));
+        let before = before.transpose()?;
+        if let Some(found) = validity.filter(|found| *found < USER_VALIDITY_MIN_SECONDS) {
+            let bound = format!("at least {USER_VALIDITY_MIN_SECONDS} s");
+            return Err(out_of_bounds("spec.validity", &found, &bound));
+        }
+        if let (Some(validity), Some(before)) = (validity, before)
+            && before >= validity
+        {
+            let bound = "below spec.validity";
+            return Err(out_of_bounds("spec.renewBefore", &before, &bound));
+        }
+        Ok(Self {
+            validity_seconds: validity,
+            renew_before_seconds: before,
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use lograft_crds::conditions::user::UserReason;
 use crate::cluster::FeatureLevel;
 use crate::cluster_wait::ClusterWait;
 use crate::consent::ClusterKey;
+use crate::validation::ValidationError;
 
 /// Something that a LogUser waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,12 @@ pub enum Wait {
 }
 
 impl Wait {
+    /// The wait for another spec, with the chain of causes.
+    pub(super) fn invalid(error: &ValidationError) -> Self {
+        let why = error.sentence();
+        Self::InvalidSpec { why }
+    }
+
     /// The reason of the condition `Ready` and in `status.blocked`.
     pub fn reason(&self) -> UserReason {
         match self {

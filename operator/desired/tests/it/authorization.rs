@@ -3,7 +3,9 @@
 use lograft_crds::log_cluster::{AuthorizationMode, AuthorizationStatus};
 use lograft_crds::names::ClusterNames;
 use lograft_operator_desired::ObjectKey;
-use lograft_operator_desired::cluster::{FeatureLevel, Outcome, ValidCluster, status};
+use lograft_operator_desired::cluster::{
+    FeatureLevel, Identity, Outcome, Plan, ValidCluster, status,
+};
 use serde_json::Value;
 
 use crate::converge::Sim;
@@ -67,6 +69,88 @@ fn a_cluster_from_before_stays_open() {
     assert_eq!(blocked, [""; 0]);
     // Its status keeps it so.
     sim.cluster.status.as_mut().unwrap().authorization = found;
+    assert!(sim.plan().is_empty());
+}
+
+/// The LogCluster was deleted and is created again without a mode; its disks are still there.
+fn adopted(disks: &[Option<AuthorizationMode>], chosen: Option<AuthorizationMode>) -> (Sim, Plan) {
+    let mut sim = created(2);
+    for (disk, mode) in sim.observed.disks.values_mut().zip(disks) {
+        disk.authorization = *mode;
+    }
+    sim.cluster.status = None;
+    sim.cluster.spec.authorization.mode = chosen;
+    let plan = sim.plan();
+    assert!(matches!(plan.identity, Identity::Adopt(_)), "{plan:#?}");
+    sim.converge();
+    (sim, plan)
+}
+
+fn warns(plan: &Plan) -> bool {
+    let mut warnings = plan.events.iter().filter(|event| event.is_warning);
+    warnings.any(|event| {
+        event.reason == "AuthorizationDisabled" && event.text.contains("spec.authorization.mode")
+    })
+}
+
+#[test]
+fn a_cluster_that_adopts_disks_keeps_its_mode() {
+    use AuthorizationMode::{Disabled, Enforced, ReportOnly};
+    let cases: [([Option<AuthorizationMode>; 3], _, bool); 5] = [
+        ([Some(Enforced); 3], Enforced, false),
+        ([Some(Disabled); 3], Disabled, false),
+        // The operator was killed between two disks.
+        ([Some(Disabled), Some(ReportOnly), None], ReportOnly, false),
+        ([None, None, Some(Enforced)], Enforced, false),
+        ([None; 3], Disabled, true),
+    ];
+    for (disks, wanted, has_warning) in cases {
+        let (sim, plan) = adopted(&disks, None);
+        assert_eq!(section(&sim)["mode"], wanted.name(), "{disks:?}");
+        assert_eq!(warns(&plan), has_warning, "{disks:?}");
+        let mut disks = sim.observed.disks.values();
+        assert!(disks.all(|disk| disk.authorization == Some(wanted)));
+        assert!(sim.plan().is_empty());
+    }
+    // Who names a mode needs no advice.
+    let (sim, plan) = adopted(&[None; 3], Some(Enforced));
+    assert_eq!(section(&sim)["mode"], "enforced");
+    assert!(!warns(&plan));
+}
+
+/// The status that is written after the adoption must not have the default of a new cluster.
+#[test]
+fn the_status_of_an_adoption_has_the_mode_that_was_stored() {
+    let mut sim = created(2);
+    for disk in sim.observed.disks.values_mut() {
+        disk.authorization = None;
+    }
+    sim.cluster.status = None;
+    let valid = ValidCluster::new(&sim.cluster).unwrap();
+    let plan = sim.plan();
+    let outcome = Outcome {
+        cluster_id: Some("id".to_owned()),
+        ..Outcome::default()
+    };
+    let next = status::next(&sim.cluster, &valid, &sim.observed, &plan, &outcome);
+    let stored = next.authorization.unwrap().default_mode;
+    assert_eq!(stored, AuthorizationMode::Disabled);
+}
+
+#[test]
+fn a_mode_is_noted_on_the_disks_once() {
+    let mut sim = created(2);
+    let modes = |sim: &Sim| {
+        let disks = sim.observed.disks.values();
+        disks.map(|disk| disk.authorization).collect::<Vec<_>>()
+    };
+    assert_eq!(modes(&sim), [Some(AuthorizationMode::Enforced); 3]);
+    sim.cluster.spec.authorization.mode = Some(AuthorizationMode::ReportOnly);
+    let plan = sim.plan();
+    assert_eq!(plan.mend.len(), 3);
+    assert_eq!(plan.mend[0].object.key.kind, "PersistentVolumeClaim");
+    sim.converge();
+    assert_eq!(modes(&sim), [Some(AuthorizationMode::ReportOnly); 3]);
     assert!(sim.plan().is_empty());
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lograft_crds::LogCluster;
 use lograft_crds::log_cluster::AuthorizationMode;
-use lograft_crds::names::ClusterNames;
+use lograft_crds::names::{ClusterNames, LABEL_AUTHORIZATION};
 use lograft_operator_desired::cluster::{
     Ask, ClusterView, FeatureLevel, Identity, Intervention, Mend, NodeAnswer, NodeState, Observed,
     ObservedCertificate, ObservedDisk, ObservedGossipKeys, ObservedPartition, ObservedPod,
@@ -175,6 +175,13 @@ impl Sim {
             merge(live, &mend.patch);
             return;
         }
+        let mode = &mend.patch["metadata"]["labels"][LABEL_AUTHORIZATION];
+        if let Some(mode) = mode.as_str() {
+            let mut disks = self.observed.disks.values_mut();
+            let disk = disks.find(|disk| disk.uid == mend.object.uid).unwrap();
+            disk.authorization = AuthorizationMode::from_name(mode);
+            return;
+        }
         let found = self.observed.metadata.get_mut(key).unwrap();
         assert_eq!(found.uid, mend.object.uid);
         let metadata = &mend.patch["metadata"];
@@ -318,6 +325,7 @@ impl Sim {
                 actual_bytes: Some(10 << 30),
                 terminating: false,
                 created: self.observed.now_unix_seconds,
+                authorization: None,
             };
             self.observed.disks.entry(at).or_insert(disk);
             let Entry::Vacant(vacant) = self.observed.pods.entry(at) else {

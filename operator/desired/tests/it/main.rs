@@ -15,6 +15,7 @@ mod drift;
 mod finalize;
 mod fleet;
 mod golden;
+mod invalid;
 mod objects;
 mod restart;
 mod rollout;

@@ -1,14 +1,15 @@
 //! LogUser: plans from an observation, and the statuses after them.
 
+use lograft_crds::limits::USER_CHANGES_MAX_COUNT;
 use lograft_crds::log_cluster::UserGrant;
-use lograft_crds::log_user::LogUserStatus;
+use lograft_crds::log_user::{LogUserStatus, UserRuleEffect};
 use lograft_crds::names::USER_FINALIZER;
-use lograft_crds::{LogUser, LogUserSpec};
+use lograft_crds::{LogUser, LogUserSpec, Period};
 use lograft_operator_desired::cluster::FeatureLevel;
 use lograft_operator_desired::topic::{FinalizerChange, FoundCluster, ObservedCluster};
 use lograft_operator_desired::user::{
     AccessRequest, Failure, Observed, ObservedAccess, ObservedAuthority, ObservedUserSecret, Plan,
-    Revocation, UserAccess, UserCertificate, ValidUser, plan, status,
+    Revocation, RuleChange, UserAccess, UserCertificate, ValidUser, plan, status,
 };
 use serde_json::{Value, json};
 
@@ -350,12 +351,70 @@ fn a_user_with_an_invalid_rule_can_be_suspended() {
     let mut world = World::new(&reads("topic:a"));
     world.settle();
     world.user.spec.rules[0].resource = "cluster".to_owned();
-    assert!(ValidUser::new(&world.user).is_err());
     world.user.spec.suspended = true;
     world.settle();
     assert_eq!(world.access().revocation, Some(Revocation::Suspended));
     assert_eq!(world.access().rules.0.len(), 1);
     assert_eq!(world.reason(), "InvalidSpec");
+}
+
+/// No certificate runs out because of a typing error.
+#[test]
+fn an_invalid_spec_keeps_the_rules_and_its_certificate_is_renewed() {
+    type Change = fn(&mut LogUser);
+    let changes: [(&str, Change); 4] = [
+        ("spec.rules[].resource", |user| {
+            user.spec.rules[0].resource = "topic:".to_owned();
+        }),
+        (
+            "spec.rules[].operations must be of alter, describe",
+            |user| {
+                user.spec.rules[0].resource = "cluster".to_owned();
+            },
+        ),
+        ("spec.validity must be at least 3600 s", |user| {
+            user.spec.validity = Some(Period("5m".to_owned()));
+        }),
+        ("spec.renewBefore must be below spec.validity", |user| {
+            user.spec.renew_before = Some(Period("48h".to_owned()));
+        }),
+    ];
+    for (text, change) in changes {
+        let mut spec = reads("topic:a");
+        spec["validity"] = json!("24h");
+        let mut world = World::new(&spec);
+        world.settle();
+        let rules = world.access().rules.clone();
+        change(&mut world.user);
+        world.settle();
+        assert_eq!(world.reason(), "InvalidSpec");
+        let blocked = world.stored().blocked;
+        assert!(blocked[0].message.contains(text), "{blocked:?}");
+        world.observed.now_unix_seconds = NOW + 20 * HOUR;
+        let leaf = world.step(None).secret.unwrap();
+        assert!(leaf.issues, "{text}");
+        assert_eq!(leaf.not_after, NOW + 44 * HOUR, "{text}");
+        world.settle();
+        assert_eq!(world.access().rules, rules, "{text}");
+        assert_eq!(world.reason(), "InvalidSpec");
+    }
+}
+
+/// Rights can be taken away while a time is invalid, and a first certificate needs a valid one.
+#[test]
+fn an_invalid_time_keeps_nothing_else_from_being_applied() {
+    let mut world = World::new(&reads("topic:a"));
+    world.user.spec.validity = Some(Period("5m".to_owned()));
+    world.settle();
+    assert_eq!(world.observed.secret, ObservedUserSecret::Missing);
+    assert_eq!(world.access().rules.0.len(), 1);
+    world.user.spec.rules.clear();
+    world.settle();
+    assert!(world.access().rules.0.is_empty());
+    assert_eq!(world.reason(), "InvalidSpec");
+    world.user.spec.validity = None;
+    world.settle();
+    assert_eq!(world.reason(), "Applied");
 }
 
 #[test]
@@ -395,6 +454,76 @@ fn a_deleted_user_is_revoked_after_the_start_of_its_certificate() {
     assert_eq!(plan.finalizer, FinalizerChange::RemoveOnceDone);
     assert_eq!(world.access().revocation, Some(Revocation::Before(NOW + 1)));
     assert!(world.access().rules.0.is_empty());
+}
+
+/// Somebody has added more rules than one request removes.
+fn flooded(mut world: World) -> World {
+    for number in 0..USER_CHANGES_MAX_COUNT + 1 {
+        world.access().rules.apply(&RuleChange {
+            effect: UserRuleEffect::Allow,
+            resource: format!("topic:t{number}"),
+            operations: ["read".to_owned()].into(),
+            is_removal: false,
+        });
+    }
+    world
+}
+
+#[test]
+fn more_rules_than_a_request_changes_take_more_steps() {
+    let mut world = World::new(&reads("topic:a"));
+    world.settle();
+    let mut world = flooded(world);
+    world.step(None);
+    assert_eq!(world.ready(), ("False".to_owned(), "Applying".to_owned()));
+    world.settle();
+    assert_eq!(world.reason(), "Applied");
+    assert_eq!(world.access().rules.0.len(), 1);
+    let mut world = flooded(world);
+    world.delete();
+    let plan = world.step(None);
+    assert_eq!(plan.finalizer, FinalizerChange::Keep);
+    assert_eq!(world.reason(), "Deleting");
+    let plan = world.step(None);
+    assert_eq!(plan.finalizer, FinalizerChange::RemoveOnceDone);
+    assert!(world.access().rules.0.is_empty());
+}
+
+#[test]
+fn the_states_of_the_cluster_and_its_ca_are_named() {
+    type Change = fn(&mut World);
+    let cases: [(&str, Change); 8] = [
+        ("ClusterNotFound", |w| {
+            w.observed.cluster = ObservedCluster::Missing;
+        }),
+        ("NamespaceNotWatched", |w| {
+            w.observed.cluster = ObservedCluster::NotWatched;
+        }),
+        ("ClusterDeleting", |w| w.cluster().is_deleting = true),
+        ("ClusterPaused", |w| w.cluster().is_paused = true),
+        ("ClusterNotBootstrapped", |w| w.cluster().id = None),
+        ("ClusterUnreachable", |w| {
+            w.observed.access = ObservedAccess::Unreachable("no".to_owned());
+        }),
+        ("AuthorityMissing", |w| w.observed.authority = None),
+        ("Applied", |_| ()),
+    ];
+    for (reason, change) in cases {
+        let mut world = World::new(&json!({}));
+        change(&mut world);
+        world.step(None);
+        world.step(None);
+        assert_eq!(world.reason(), reason);
+        let has_certificate = matches!(reason, "Applied" | "ClusterUnreachable");
+        let conditions = world.stored().conditions;
+        let issued = conditions.iter().find(|it| it.type_ == "CertificateReady");
+        let wanted = if has_certificate {
+            "Issued"
+        } else {
+            "NotIssued"
+        };
+        assert_eq!(issued.unwrap().reason, wanted, "{reason}");
+    }
 }
 
 #[test]

@@ -393,7 +393,7 @@ impl Applier<'_> {
     async fn publish(&self, event: &desired::Event) {
         let about = event.about.as_ref().map(ToString::to_string);
         self.report(&Happening {
-            is_warning: false,
+            is_warning: event.is_warning,
             reason: event.reason,
             text: &event.text,
             about: about.as_deref(),

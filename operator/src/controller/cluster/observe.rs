@@ -12,7 +12,8 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::ListParams;
-use lograft_crds::names::{ClusterNames, DISK, LABEL_MANAGED_BY, OPERATOR};
+use lograft_crds::log_cluster::AuthorizationMode;
+use lograft_crds::names::{ClusterNames, DISK, LABEL_AUTHORIZATION, LABEL_MANAGED_BY, OPERATOR};
 use lograft_operator_desired::cluster::{
     Contest, NodeAnswer, Observed, ObservedDisk, ObservedPod, ValidCluster,
 };
@@ -297,6 +298,11 @@ fn observe_disk(
             .creation_timestamp
             .as_ref()
             .map_or(0, |created| created.0.as_second()),
+        authorization: claim
+            .metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| AuthorizationMode::from_name(labels.get(LABEL_AUTHORIZATION)?)),
         actual_bytes: capacity.and_then(|all| bytes_of(&all.get("storage")?.0)),
     };
     Some((names.ordinal(pod)?, disk))

@@ -22,7 +22,7 @@ pub(crate) fn plan(cluster: &ValidCluster, observed: &Observed, pods: i32) -> La
     let Some(own) = &cluster.cluster_id else {
         return match former_cluster(cluster, observed) {
             Some(wait) => Lane::waiting(wait),
-            None => find_identity(names, observed, &ids, pods),
+            None => find_identity(cluster, observed, &ids, pods),
         };
     };
     if let Some(found) = ids.iter().find(|id| *id != own) {
@@ -85,7 +85,8 @@ fn former_cluster(cluster: &ValidCluster, observed: &Observed) -> Option<Wait> {
 }
 
 /// Adopts the cluster on the existing disks, or generates an ID if all of them are empty.
-fn find_identity(names: ClusterNames<'_>, observed: &Observed, ids: &[String], pods: i32) -> Lane {
+fn find_identity(cluster: &ValidCluster, observed: &Observed, ids: &[String], pods: i32) -> Lane {
+    let names = ClusterNames(&cluster.name);
     let mut lane = Lane::default();
     let mut unlabelled = observed.metadata.keys();
     if unlabelled.any(|key| key.kind == "PersistentVolumeClaim") {
@@ -102,6 +103,12 @@ fn find_identity(names: ClusterNames<'_>, observed: &Observed, ids: &[String], p
         }
         [id] => {
             lane.emit_event("AdoptingDisks", format!("adopting cluster {id}"));
+            if observed.former_authorization().is_none() && !cluster.authorization.is_chosen {
+                let text = "the authorization mode of the adopted cluster is not known, so it is \
+                            disabled; once its users have rules, set spec.authorization.mode to \
+                            enforced";
+                lane.emit_warning("AuthorizationDisabled", text.to_owned());
+            }
             let identity = Identity::Adopt(id.clone());
             lane.actions.push(Action::SetIdentity(identity));
         }

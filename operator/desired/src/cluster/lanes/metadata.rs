@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use lograft_crds::names::ClusterNames;
+use lograft_crds::names::{ClusterNames, LABEL_AUTHORIZATION};
 use serde_json::{Value, json};
 
 use crate::cluster::action::{Action, Mend};
@@ -74,7 +74,42 @@ pub(crate) fn plan(
         let text = format!("restoring metadata of {key}: {}", shortened(&fields));
         lane.emit_event_about(key.clone(), "RestoringMetadata", text);
     }
+    if cluster.cluster_id.is_some() {
+        note_authorization(cluster, observed, contests, &mut lane);
+    }
     lane
+}
+
+/// Writes the authorization mode on the disks: a LogCluster that adopts them keeps it.
+fn note_authorization(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    contests: &mut Contests<'_>,
+    lane: &mut Lane,
+) {
+    let names = ClusterNames(&cluster.name);
+    let mode = cluster.authorization.mode;
+    let outdated = observed.disks.iter().filter(|(_, disk)| {
+        let is_noted = disk.authorization == Some(mode);
+        !is_noted && !disk.terminating
+    });
+    for (ordinal, disk) in outdated {
+        let key = ObjectKey::new("PersistentVolumeClaim", names.disk_claim(*ordinal));
+        let difference = Difference {
+            desired: mode.name().to_owned(),
+            fields: [format!("metadata.labels.{LABEL_AUTHORIZATION}")].into(),
+            managers: BTreeSet::new(),
+        };
+        if !contests.may_write(&key, difference) {
+            continue;
+        }
+        let labels = json!({LABEL_AUTHORIZATION: mode.name()});
+        let uid = disk.uid.clone();
+        lane.actions.push(Action::Mend(Mend {
+            patch: json!({"metadata": {"uid": uid, "labels": labels}}),
+            object: ObjectRef { key, uid },
+        }));
+    }
 }
 
 fn missing_labels(

@@ -266,6 +266,7 @@ fn replacing(pod: &ObjectKey) -> Event {
     Event {
         reason: "ReplacingPod",
         text: format!("replacing {} to apply the new template", pod.name),
+        is_warning: false,
         about: Some(pod.clone()),
     }
 }
