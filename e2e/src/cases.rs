@@ -169,6 +169,18 @@ pod_cases! {
     evictions::a_drain_beside_a_crash_loop_ends,
     evictions::an_interrupted_spot_host_loses_nothing,
     evictions::evictions_during_a_rollout_take_one_pod_at_a_time,
+    topics::topics_are_created_grown_restored_and_deleted
+        needs crate::pod_client::lacks_pod_network,
+    topics::a_namespace_with_topics_and_users_is_deleted
+        needs crate::pod_client::lacks_pod_network,
+    users::rules_of_users_allow_exactly_what_they_say
+        needs crate::pod_client::lacks_pod_network,
+    users::a_suspended_user_works_again_and_a_deleted_one_is_revoked
+        needs crate::pod_client::lacks_pod_network,
+    users::a_user_of_another_namespace_needs_consent
+        needs crate::pod_client::lacks_pod_network,
+    authorization::users_are_served_while_others_are_deleted_and_certificates_replaced
+        needs crate::pod_client::lacks_pod_network,
     fleet::a_change_of_the_operator_stops_at_the_first_cluster_that_gets_stuck,
     fleet::a_change_of_the_operator_goes_to_one_cluster_first_then_by_wave
         needs pods::versions::lacks_former_images,

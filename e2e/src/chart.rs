@@ -1,5 +1,6 @@
 //! The operator as a user installs it: by helm, into a separate namespace.
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
 
 use anyhow::{Context as _, bail, ensure};
@@ -24,6 +25,17 @@ pub(crate) struct Chart {
     pub(crate) operator_image: String,
     /// Image of the nodes, which also contains the CLI.
     pub(crate) node_image: String,
+}
+
+/// UID and container restarts of a pod.
+pub(crate) fn incarnation(pod: &Pod) -> (String, i32) {
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref());
+    let restarts = statuses.into_iter().flatten();
+    let restarts = restarts.map(|status| status.restart_count).sum();
+    (pod.metadata.uid.clone().unwrap_or_default(), restarts)
 }
 
 /// The namespace of a running operator, if there is one.
@@ -120,6 +132,15 @@ impl Chart {
 
     fn pods(&self) -> Api<Pod> {
         Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    /// UID and container restarts of each operator pod.
+    pub(crate) async fn incarnations(&self) -> anyhow::Result<BTreeMap<String, (String, i32)>> {
+        let own = ListParams::default().labels(&operator_label());
+        let pods = self.pods().list(&own).await?.items.into_iter();
+        Ok(pods
+            .filter_map(|pod| Some((pod.metadata.name.clone()?, incarnation(&pod))))
+            .collect())
     }
 
     /// Kills all operator pods at once without a grace period, like the loss of a host.

@@ -14,9 +14,11 @@
 //! `LOGRAFT_E2E_NODE_IMAGE`, each `REPOSITORY:TAG`. The operator is installed from the chart.
 //! `LOGRAFT_E2E_NODE_DOWN` and `_UP` are commands that stop and restart the Kubernetes node named
 //! by `$NODE`; `LOGRAFT_E2E_SIZED_DISKS=1` means that volumes have exactly the size of their claims
-//! and grow with them; `LOGRAFT_E2E_QUIET_SECONDS` is how long a cluster at rest is watched (60).
-//! `LOGRAFT_E2E_FORMER_OPERATOR_IMAGE` and `LOGRAFT_E2E_FORMER_NODE_IMAGE` are images of the former
-//! version.
+//! and grow with them; `LOGRAFT_E2E_POD_NETWORK=1` means that this machine reaches the addresses of
+//! pods; `LOGRAFT_E2E_QUIET_SECONDS` is how long a cluster at rest is watched (60).
+//! `LOGRAFT_E2E_AUTHORIZATION_SECONDS` is how long users are served while rules and certificates
+//! change (60). `LOGRAFT_E2E_FORMER_OPERATOR_IMAGE` and `LOGRAFT_E2E_FORMER_NODE_IMAGE` are images
+//! of the former version.
 //!
 //! Without `api` or `pods` all cases run. A case that cannot run is listed with the missing
 //! requirement, and the exit code is 2: it does not count as passed.
@@ -31,7 +33,9 @@ mod node_log;
 mod node_processes;
 mod nodes;
 mod operator;
+mod pod_client;
 mod sandbox;
+mod user_load;
 
 use std::process::ExitCode;
 use std::time::Instant;

@@ -47,6 +47,13 @@ impl ObservedLease {
     pub(crate) fn holder(&self) -> Option<&str> {
         self.holder.as_deref().filter(|holder| !holder.is_empty())
     }
+
+    /// Whether it was held by another one than `holder` when it was last seen, at most
+    /// `max_seconds` ago.
+    pub(crate) fn is_held_by_another(&self, holder: &str, max_seconds: i32) -> bool {
+        let max = Duration::from_secs(u64::try_from(max_seconds).unwrap_or(0));
+        self.holder().is_some_and(|found| found != holder) && self.since.elapsed() <= max
+    }
 }
 
 impl LeaderLease {

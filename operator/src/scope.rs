@@ -10,6 +10,11 @@
 //! The holder is the release, not a pod: its pods have a leader (`lease.rs`), and a restart does
 //! not move the clusters to another release. For the same reason the Lease is not released at the
 //! end.
+//!
+//! A namespace that is being deleted has no Lease any more, and none can be created in it. Its
+//! objects belong to the release that held the Lease last, or to any if that is not known: nothing
+//! can be created there that two releases could replace, and without a release the finalizers of
+//! LogTopics and LogUsers would hold up the deletion.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,9 +85,15 @@ impl Scopes {
         let Scope {
             lease, observed, ..
         } = &mut *scope;
-        if lease.try_acquire(observed).await? {
-            scope.renewed = Some(started);
-            return Ok(Claim::Held);
+        match lease.try_acquire(observed).await {
+            Ok(true) => {
+                scope.renewed = Some(started);
+                return Ok(Claim::Held);
+            }
+            Ok(false) => {}
+            Err(error) if !is_terminating(&error) => return Err(error),
+            Err(_) if observed.is_held_by_another(&self.identity, SCOPE_LEASE_MAX_SECONDS) => {}
+            Err(_) => return Ok(Claim::Held),
         }
         let holder = scope.observed.holder().unwrap_or("another operator");
         Ok(Claim::Conceded {
@@ -122,6 +133,43 @@ impl Scopes {
     }
 }
 
+/// Whether an object could not be created because its namespace is being deleted.
+fn is_terminating(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 403
+        && causes
+            .into_iter()
+            .any(|cause| cause.reason == "NamespaceTerminating")
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_the_deletion_of_the_namespace_is_taken_for_it() {
+        let error = |causes| {
+            let status = json!({
+                "code": 403, "reason": "Forbidden", "details": {"causes": causes},
+            });
+            kube::Error::Api(serde_json::from_value(status).unwrap())
+        };
+        let terminating =
+            json!([{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]);
+        assert!(is_terminating(&error(terminating)));
+        assert!(!is_terminating(&error(
+            json!([{"reason": "FieldValueInvalid"}])
+        )));
+        // For example a missing permission.
+        assert!(!is_terminating(&error(json!([]))));
+    }
 }

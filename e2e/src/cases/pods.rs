@@ -1,5 +1,6 @@
 //! Cases with real pods.
 
+pub(super) mod authorization;
 pub(super) mod changes;
 pub(super) mod discovery;
 pub(super) mod evictions;
@@ -7,6 +8,8 @@ pub(super) mod fleet;
 pub(super) mod losses;
 pub(super) mod obstacles;
 pub(super) mod serving;
+pub(super) mod topics;
+pub(super) mod users;
 pub(super) mod versions;
 
 use std::collections::BTreeMap;
@@ -21,6 +24,7 @@ use lograft_crds::names::LABEL_CLUSTER;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use crate::chart::incarnation;
 use crate::sandbox::Sandbox;
 
 /// From `kubectl apply` to Ready.
@@ -71,22 +75,10 @@ async fn pods_in(api: &Api<Pod>) -> anyhow::Result<BTreeMap<String, Pod>> {
 
 /// UID and container restarts of each pod.
 async fn pod_incarnations(sandbox: &Sandbox) -> anyhow::Result<BTreeMap<String, (String, i32)>> {
-    let life = |pod: &Pod| {
-        let statuses = pod
-            .status
-            .as_ref()
-            .and_then(|status| status.container_statuses.as_ref());
-        let restarts = statuses
-            .into_iter()
-            .flatten()
-            .map(|status| status.restart_count)
-            .sum();
-        (pod.metadata.uid.clone().unwrap_or_default(), restarts)
-    };
-    Ok(pods(sandbox)
-        .await?
-        .iter()
-        .map(|(name, pod)| (name.clone(), life(pod)))
+    let pods = pods(sandbox).await?;
+    let lives = pods.iter();
+    Ok(lives
+        .map(|(name, pod)| (name.clone(), incarnation(pod)))
         .collect())
 }
 
