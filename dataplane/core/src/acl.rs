@@ -21,6 +21,8 @@ pub use explain::Explanation;
 pub use operation::{Operation, Operations};
 pub use principal::{Principal, PrincipalPattern, is_name};
 pub use resource::{NamePattern, Resource, ResourceKind, ResourcePattern};
-pub use revocation::{CertificateId, RevocationChange, RevocationTable, Revoked, Serial};
+pub use revocation::{
+    CertificateId, RevocationChange, RevocationTable, Revoked, RevokedBefore, Serial,
+};
 pub use rule::{Effect, Rule, RuleError};
 pub use table::{RuleChange, RuleKey, RuleTable, StoredRule};

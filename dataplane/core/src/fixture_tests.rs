@@ -100,6 +100,7 @@ fn revocations() -> Vec<RevocationChange> {
         RevocationChange::RevokePrincipal {
             principal,
             not_before_s: 1_800_000_000,
+            not_after_s: Some(1_850_000_000),
         },
     ]
 }

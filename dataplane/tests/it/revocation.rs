@@ -58,6 +58,7 @@ fn principal(not_before_s: i64, suspended: bool) -> admin::ChangeRevocationsRequ
             principal: "user/a".to_owned(),
             not_before_s,
             suspended,
+            not_after_s: None,
         }],
         ..admin::ChangeRevocationsRequest::default()
     }
@@ -157,6 +158,7 @@ async fn nodes_and_the_operator_cannot_be_revoked_by_name() {
                 principal: principal.to_owned(),
                 not_before_s: 0,
                 suspended: true,
+                not_after_s: None,
             }],
             ..admin::ChangeRevocationsRequest::default()
         };

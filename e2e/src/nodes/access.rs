@@ -55,6 +55,7 @@ impl FakeCluster {
                     principal: name.clone(),
                     not_before_s: 0,
                     suspended,
+                    not_after_s: None,
                 };
                 access.revoked.insert(name, revoked);
             }
@@ -99,7 +100,11 @@ impl AccessService for FakeCluster {
             rules.collect()
         });
         let next = String::new();
-        Ok(Response::new(wire::ListRulesReply { rules, next }))
+        Ok(Response::new(wire::ListRulesReply {
+            rules,
+            next,
+            metadata_version: 0,
+        }))
     }
 
     async fn change_rules(
@@ -145,6 +150,7 @@ impl AccessService for FakeCluster {
         Ok(Response::new(wire::ListRevocationsReply {
             serials: Vec::new(),
             principals,
+            metadata_version: 0,
         }))
     }
 

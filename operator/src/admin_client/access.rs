@@ -127,6 +127,7 @@ async fn send(
             match not_before_s {
                 None => request.allow_principals.push(principal),
                 Some(not_before_s) => request.revoke_principals.push(proto::RevokedPrincipal {
+                    not_after_s: None,
                     principal,
                     not_before_s,
                     suspended,

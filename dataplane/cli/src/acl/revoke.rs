@@ -68,6 +68,7 @@ pub(super) async fn revoke(access: &AccessAdmin, args: RevokeArgs) -> Result<(),
             format!("certificates of {principal} revoked that are valid since before now")
         };
         request.revoke_principals.push(RevokedPrincipal {
+            not_after_s: None,
             principal: principal.to_string(),
             not_before_s: now_s(),
             suspended: suspend,

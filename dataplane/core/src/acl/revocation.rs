@@ -23,10 +23,34 @@ pub struct RevocationTable {
     /// Revoked serial numbers, each with the end of its certificate, seconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     serials: BTreeMap<Serial, i64>,
-    /// Certificates of these principals are revoked if their validity starts before the time,
-    /// seconds since the Unix epoch.
+    /// The principals whose certificates are revoked.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    principals: BTreeMap<Principal, i64>,
+    principals: BTreeMap<Principal, RevokedBefore>,
+}
+
+/// The revocation of a principal's certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokedBefore {
+    /// Certificates are revoked if their validity starts before this time, seconds since the Unix
+    /// epoch; `i64::MAX` for a suspended principal.
+    pub not_before_s: i64,
+    /// The latest end of those certificates, seconds since the Unix epoch: the revocation is dropped
+    /// after it. `None` if it is not known, and the revocation stays until it is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after_s: Option<i64>,
+}
+
+impl RevokedBefore {
+    /// Whether the principal is suspended: all of its certificates are revoked, also later ones.
+    pub const fn is_suspension(&self) -> bool {
+        self.not_before_s == i64::MAX
+    }
+
+    /// Whether it still revokes a certificate that is valid, as of `now_s`.
+    fn is_needed(&self, now_s: i64) -> bool {
+        self.is_suspension() || self.not_after_s.is_none_or(|end_s| end_s >= now_s)
+    }
 }
 
 /// A change of the revocations. Idempotent.
@@ -50,6 +74,10 @@ pub enum RevocationChange {
         principal: Principal,
         /// The time, seconds since the Unix epoch.
         not_before_s: i64,
+        /// The latest end of those certificates, seconds since the Unix epoch, if it is known: the
+        /// revocation is dropped after it, unless it suspends.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        not_after_s: Option<i64>,
     },
     /// Takes back the revocation of a principal.
     AllowPrincipal(Principal),
@@ -114,10 +142,10 @@ impl RevocationTable {
         self.serials.iter().map(|(serial, end_s)| (serial, *end_s))
     }
 
-    /// The principals, each with the time before which its certificates must not start, seconds
-    /// since the Unix epoch.
-    pub fn principals(&self) -> impl Iterator<Item = (&Principal, i64)> {
-        self.principals.iter().map(|(principal, s)| (principal, *s))
+    /// The principals with their revocations.
+    pub fn principals(&self) -> impl Iterator<Item = (&Principal, RevokedBefore)> {
+        let all = self.principals.iter();
+        all.map(|(principal, revoked)| (principal, *revoked))
     }
 
     /// Fails if a certificate of a principal is revoked.
@@ -126,16 +154,16 @@ impl RevocationTable {
             return Err(Revoked::Serial(id.serial.clone()));
         }
         match self.principals.get(principal) {
-            Some(&i64::MAX) => Err(Revoked::Suspended(principal.clone())),
-            Some(not_before_s) if id.not_before_s < *not_before_s => Err(Revoked::Older {
+            Some(revoked) if revoked.is_suspension() => Err(Revoked::Suspended(principal.clone())),
+            Some(revoked) if id.not_before_s < revoked.not_before_s => Err(Revoked::Older {
                 principal: principal.clone(),
-                not_before_s: *not_before_s,
+                not_before_s: revoked.not_before_s,
             }),
             Some(_) | None => Ok(()),
         }
     }
 
-    /// Makes a change at `now_ms`, and drops the serial numbers of certificates that expired long
+    /// Makes a change at `now_ms`, and drops the revocations of certificates that expired long
     /// before.
     pub fn change(&mut self, change: &RevocationChange, now_ms: i64) {
         match change {
@@ -151,9 +179,8 @@ impl RevocationTable {
             RevocationChange::RevokePrincipal {
                 principal,
                 not_before_s,
-            } => {
-                self.principals.insert(principal.clone(), *not_before_s);
-            }
+                not_after_s,
+            } => self.revoke_principal(principal, (*not_before_s, *not_after_s)),
             RevocationChange::AllowPrincipal(principal) => {
                 self.principals.remove(principal);
             }
@@ -163,6 +190,26 @@ impl RevocationTable {
         let expired_s = now_ms.saturating_sub(REVOKED_SERIAL_KEPT_MS) / 1000;
         self.serials
             .retain(|_, not_after_s| *not_after_s >= expired_s);
+        self.principals
+            .retain(|_, revoked| revoked.is_needed(expired_s));
+    }
+
+    /// Revokes a principal. A revocation that it replaces may be for certificates that live longer.
+    fn revoke_principal(&mut self, principal: &Principal, new: (i64, Option<i64>)) {
+        let (not_before_s, not_after_s) = new;
+        let former = self.principals.get(principal);
+        let not_after_s = match former {
+            None => not_after_s,
+            Some(former) => former
+                .not_after_s
+                .zip(not_after_s)
+                .map(|(former_s, new_s)| former_s.max(new_s)),
+        };
+        let revoked = RevokedBefore {
+            not_before_s,
+            not_after_s,
+        };
+        self.principals.insert(principal.clone(), revoked);
     }
 }
 

@@ -286,6 +286,7 @@ fn a_certificate_is_revoked_by_its_serial_number_or_the_time_of_its_principal() 
     let revoke = |not_before_s| RevocationChange::RevokePrincipal {
         principal: Principal::user("a"),
         not_before_s,
+        not_after_s: None,
     };
     table.change(&revoke(100), 0);
     let older = Revoked::Older {
@@ -312,6 +313,42 @@ fn a_certificate_is_revoked_by_its_serial_number_or_the_time_of_its_principal() 
     assert_eq!(table.check(&user, &id("02", 99)), Ok(()));
     table.change(&RevocationChange::AllowSerial(serial), 0);
     assert!(table.is_empty());
+}
+
+#[test]
+fn a_principal_is_revoked_until_its_last_certificate_has_expired_long_ago() {
+    let revoke = |name: &str, not_before_s, not_after_s| RevocationChange::RevokePrincipal {
+        principal: Principal::user(name),
+        not_before_s,
+        not_after_s,
+    };
+    let mut table = RevocationTable::default();
+    let left = |table: &RevocationTable| -> Vec<(String, Option<i64>)> {
+        let all = table.principals();
+        all.map(|(principal, revoked)| (principal.to_string(), revoked.not_after_s))
+            .collect()
+    };
+    for change in [
+        revoke("short", 5, Some(10)),
+        revoke("long", 5, Some(50)),
+        // The certificates of the former revocation live longer, or nobody knows how long.
+        revoke("long", 6, Some(20)),
+        revoke("unknown", 5, None),
+        revoke("unknown", 6, Some(20)),
+        revoke("suspended", i64::MAX, Some(10)),
+    ] {
+        table.change(&change, 0);
+    }
+    let day_ms = 86_400_000;
+    table.change(&revoke("next", 5, Some(100_000)), 30_000 + day_ms);
+    let names = [
+        ("user/long", Some(50)),
+        ("user/next", Some(100_000)),
+        ("user/suspended", Some(10)),
+        ("user/unknown", None),
+    ];
+    let expected = names.map(|(name, end_s)| (name.to_owned(), end_s));
+    assert_eq!(left(&table), expected);
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl AccessService for AccessApi {
             .is_ok();
         let own = (!sees_all).then_some(&*caller);
         let metadata = self.control.view.load();
-        Ok(Response::new(encode::page(metadata.rules(), &request, own)))
+        Ok(Response::new(encode::page(&metadata, &request, own)))
     }
 
     async fn change_rules(
@@ -108,7 +108,7 @@ impl AccessService for AccessApi {
     ) -> Answer<proto::ListRevocationsReply> {
         self.admit(request.extensions(), Method::AccessListRevocations)?;
         let metadata = self.control.view.load();
-        Ok(Response::new(encode::revocations(metadata.revocations())))
+        Ok(Response::new(encode::revocations(&metadata)))
     }
 
     async fn change_revocations(

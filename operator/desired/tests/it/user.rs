@@ -458,7 +458,7 @@ fn a_deleted_user_is_revoked_after_the_start_of_its_certificate() {
 
 /// Somebody has added more rules than one request removes.
 fn flooded(mut world: World) -> World {
-    for number in 0..USER_CHANGES_MAX_COUNT + 1 {
+    for number in 0..=USER_CHANGES_MAX_COUNT {
         world.access().rules.apply(&RuleChange {
             effect: UserRuleEffect::Allow,
             resource: format!("topic:t{number}"),

@@ -167,6 +167,7 @@ mod tests {
         let suspend = RevocationChange::RevokePrincipal {
             principal: Principal::user("a"),
             not_before_s: i64::MAX,
+            not_after_s: Some(0),
         };
         let command = Command::ChangeRevocations {
             changes: vec![suspend],

@@ -142,6 +142,7 @@ pub(in crate::api::grpc) fn revocations(
             } else {
                 revoked.not_before_s
             },
+            not_after_s: revoked.not_after_s,
         })
     });
     let allowed_serials = allow_serials

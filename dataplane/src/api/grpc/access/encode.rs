@@ -1,8 +1,7 @@
 //! Replies of the access service as messages.
 
-use lograft_core::acl::{
-    Effect, Explanation, Operation, Principal, RevocationTable, Rule, RuleTable, StoredRule,
-};
+use lograft_core::acl::{Effect, Explanation, Operation, Principal, Rule, StoredRule};
+use lograft_core::metadata::Metadata;
 use lograft_proto::admin::v1 as proto;
 
 use super::decode::RulesPage;
@@ -11,7 +10,7 @@ use crate::config::AuthorizationMode;
 
 /// A page of the rules; only those that match `own`, if it is given.
 pub(in crate::api::grpc) fn page(
-    rules: &RuleTable,
+    metadata: &Metadata,
     request: &RulesPage,
     own: Option<&Principal>,
 ) -> proto::ListRulesReply {
@@ -20,7 +19,11 @@ pub(in crate::api::grpc) fn page(
         let principal = &stored.rule.principal;
         wanted.into_iter().flatten().all(|p| principal.matches(p))
     };
-    let mut left = rules.iter().filter(is_shown).skip(request.skip_count);
+    let mut left = metadata
+        .rules()
+        .iter()
+        .filter(is_shown)
+        .skip(request.skip_count);
     let page: Vec<proto::StoredAccessRule> = left
         .by_ref()
         .take(request.max_count)
@@ -32,6 +35,7 @@ pub(in crate::api::grpc) fn page(
     proto::ListRulesReply {
         rules: page,
         next: next.unwrap_or_default(),
+        metadata_version: metadata.version().get(),
     }
 }
 
@@ -94,23 +98,26 @@ pub(in crate::api::grpc) fn explanation(
     }
 }
 
-pub(in crate::api::grpc) fn revocations(table: &RevocationTable) -> proto::ListRevocationsReply {
+pub(in crate::api::grpc) fn revocations(metadata: &Metadata) -> proto::ListRevocationsReply {
+    let table = metadata.revocations();
     let serials = table
         .serials()
         .map(|(serial, not_after_s)| proto::RevokedSerial {
             serial: serial.to_string(),
             not_after_s,
         });
-    let principals = table.principals().map(|(principal, not_before_s)| {
-        let suspended = not_before_s == i64::MAX;
+    let principals = table.principals().map(|(principal, revoked)| {
+        let suspended = revoked.is_suspension();
         proto::RevokedPrincipal {
             principal: principal.to_string(),
-            not_before_s: if suspended { 0 } else { not_before_s },
+            not_before_s: if suspended { 0 } else { revoked.not_before_s },
             suspended,
+            not_after_s: revoked.not_after_s,
         }
     });
     proto::ListRevocationsReply {
         serials: serials.collect(),
         principals: principals.collect(),
+        metadata_version: metadata.version().get(),
     }
 }

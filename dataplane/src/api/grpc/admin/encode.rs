@@ -112,6 +112,7 @@ fn node(described: NodeDescription) -> proto::NodeDescription {
         lag_entries,
         gossip_key_ids: report.gossip_key_ids,
         waits_for: report.waits_for,
+        metadata_version: report.meta_applied_index.get(),
     }
 }
 
