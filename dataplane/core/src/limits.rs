@@ -142,7 +142,7 @@ pub const WORKER_THREADS_MAX_COUNT: usize = 1024;
 pub const WRITER_THREADS_MAX_COUNT: usize = 64;
 /// Minimum size of the tail cache in a node's configuration, in bytes.
 pub const TAIL_CACHE_MIN_BYTES: usize = 1024 * 1024;
-/// Maximum size of a PEM file in a node's TLS settings, in bytes.
+/// Maximum size of a PEM file in the TLS settings of a node or a client, in bytes.
 pub const TLS_FILE_MAX_BYTES: u64 = 1024 * 1024;
 /// Interval between two checks whether the TLS files have changed.
 pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(2);
@@ -553,9 +553,9 @@ pub const CLIENT_BACKOFF_MAX: Duration = Duration::from_millis(250);
 pub const CLIENT_LEADER_ASKS_MAX_COUNT: usize = 4;
 /// Timeout of a metadata request to one node.
 pub const CLIENT_METADATA_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time without a reply after which a client asks the other nodes whether one of them leads now. The
-/// kernel of a node that hangs still acknowledges what it receives, and so does a connection to it:
-/// only the missing reply and the others tell. Well below an election, which a move has to await.
+/// Time without a reply after which a client asks the other nodes whether one of them leads now.
+/// The kernel of a node that hangs still acknowledges what it receives: only the missing reply and
+/// the other nodes tell. Well below the duration of an election, which a move has to await.
 pub const CLIENT_SILENCE_MAX: Duration = Duration::from_millis(500);
 /// Interval at which they are asked while the node stays silent.
 pub const CLIENT_SILENCE_CHECK_INTERVAL: Duration = Duration::from_millis(250);

@@ -95,7 +95,8 @@ pub(crate) enum Position {
     Earliest,
     /// Behind the newest record.
     Latest,
-    /// At the first record whose timestamp is this time or later, milliseconds since the Unix epoch.
+    /// At the first record whose timestamp is this time or later, milliseconds since the Unix
+    /// epoch.
     Timestamp(i64),
 }
 

@@ -1,9 +1,11 @@
 //! TLS 1.3 settings with client certificates, from PEM files or PEM data in memory.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use lograft_core::limits::TLS_FILE_MAX_BYTES;
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
@@ -23,6 +25,12 @@ pub enum TlsError {
         /// The error of the operating system.
         #[source]
         source: io::Error,
+    },
+    /// A file is larger than any certificate.
+    #[error("{} must be at most {TLS_FILE_MAX_BYTES} bytes", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
     },
     /// The data is not PEM, or has no section of the required kind.
     #[error("cannot parse the {what} as PEM")]
@@ -64,25 +72,27 @@ impl TlsSettings {
         }
     }
 
-    /// Settings for a new connection. Reads up to three small files.
+    /// Settings for a new connection. Reads up to three small files. Files that do not hold
+    /// together, because only one of two is renewed yet, leave the former settings in use: the next
+    /// connection reads them again. Fails only if no settings were ever usable.
     pub(crate) fn current(&self) -> Result<Arc<ClientConfig>, TlsError> {
-        let pem = match &self.source {
-            TlsSource::Pem(pem) => pem.clone(),
-            TlsSource::Files(files) => TlsPem {
-                ca: read(&files.ca)?,
-                cert: files.cert.as_deref().map(read).transpose()?,
-                key: files.key.as_deref().map(read).transpose()?,
-            },
-        };
+        let pem = self.source.read();
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, config)) = current.as_ref()
-            && *known == pem
-        {
-            return Ok(Arc::clone(config));
+        let built = pem.and_then(|pem| match current.as_ref() {
+            Some((known, config)) if *known == pem => Ok((pem, Arc::clone(config))),
+            _ => build(&pem).map(|config| (pem, Arc::new(config))),
+        });
+        match (built, current.as_ref()) {
+            (Ok((pem, config)), _) => {
+                *current = Some((pem, Arc::clone(&config)));
+                Ok(config)
+            }
+            (Err(error), Some((_, former))) => {
+                tracing::warn!(%error, "cannot use the changed TLS files, keeping the previous ones");
+                Ok(Arc::clone(former))
+            }
+            (Err(error), None) => Err(error),
         }
-        let config = Arc::new(build(&pem)?);
-        *current = Some((pem, Arc::clone(&config)));
-        Ok(config)
     }
 
     /// The name to verify in the certificate of the node at `address`. Fails with the host if that
@@ -102,12 +112,35 @@ fn host_of(address: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }
 
+impl TlsSource {
+    fn read(&self) -> Result<TlsPem, TlsError> {
+        match self {
+            Self::Pem(pem) => Ok(pem.clone()),
+            Self::Files(files) => Ok(TlsPem {
+                ca: read(&files.ca)?,
+                cert: files.cert.as_deref().map(read).transpose()?,
+                key: files.key.as_deref().map(read).transpose()?,
+            }),
+        }
+    }
+}
+
 fn read(path: impl AsRef<Path>) -> Result<String, TlsError> {
     let path = path.as_ref();
-    std::fs::read_to_string(path).map_err(|source| TlsError::Read {
+    let failed = |source| TlsError::Read {
         path: path.into(),
         source,
-    })
+    };
+    let mut text = String::new();
+    let file = File::open(path).map_err(failed)?;
+    let read_bytes = file
+        .take(TLS_FILE_MAX_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    if read_bytes as u64 > TLS_FILE_MAX_BYTES {
+        return Err(TlsError::TooLarge { path: path.into() });
+    }
+    Ok(text)
 }
 
 fn certificates(text: &str, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -167,6 +200,7 @@ mod tests {
     use rustls::{ClientConnection, HandshakeKind, ServerConfig, ServerConnection};
 
     use super::*;
+    use crate::connection::tls_source::TlsFiles;
 
     /// Exchanges all bytes of both ends, and one byte of data, with which tickets arrive.
     fn shake(near: Arc<ClientConfig>, far: Arc<ServerConfig>) -> Option<HandshakeKind> {
@@ -228,6 +262,48 @@ mod tests {
         let resuming = Arc::new(resuming);
         shake(Arc::clone(&resuming), Arc::clone(&server));
         assert_eq!(shake(resuming, server), Some(HandshakeKind::Resumed));
+    }
+
+    fn pair(name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let cert = params.self_signed(&key).unwrap();
+        (cert.pem(), key.serialize_pem())
+    }
+
+    #[test]
+    fn a_renewal_that_is_half_written_leaves_the_former_certificate_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let write = |name: &str, text: &str| std::fs::write(path(name), text).unwrap();
+        let files = TlsFiles::new(path("ca"), path("cert"), path("key"));
+        let settings = TlsSettings::new(files.into(), None);
+        assert!(matches!(settings.current(), Err(TlsError::Read { .. })));
+        let (cert, key) = pair("first");
+        for (name, text) in [("ca", &cert), ("cert", &cert), ("key", &key)] {
+            write(name, text);
+        }
+        let first = settings.current().unwrap();
+        assert!(Arc::ptr_eq(&first, &settings.current().unwrap()));
+        let (cert, key) = pair("second");
+        write("cert", &cert);
+        assert!(
+            Arc::ptr_eq(&first, &settings.current().unwrap()),
+            "half of it"
+        );
+        std::fs::remove_file(path("key")).unwrap();
+        assert!(Arc::ptr_eq(&first, &settings.current().unwrap()), "no key");
+        write("key", &key);
+        let second = settings.current().unwrap();
+        assert!(!Arc::ptr_eq(&first, &second));
+        write(
+            "ca",
+            &"x".repeat(usize::try_from(TLS_FILE_MAX_BYTES).unwrap() + 1),
+        );
+        assert!(
+            Arc::ptr_eq(&second, &settings.current().unwrap()),
+            "too large"
+        );
     }
 
     #[test]

@@ -35,8 +35,9 @@ pub struct RevokedBefore {
     /// Certificates are revoked if their validity starts before this time, seconds since the Unix
     /// epoch; `i64::MAX` for a suspended principal.
     pub not_before_s: i64,
-    /// The latest end of those certificates, seconds since the Unix epoch: the revocation is dropped
-    /// after it. `None` if it is not known, and the revocation stays until it is taken back.
+    /// The latest end of those certificates, seconds since the Unix epoch: the revocation is
+    /// dropped after it. `None` if it is not known; the revocation then stays until it is taken
+    /// back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after_s: Option<i64>,
 }
