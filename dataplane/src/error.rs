@@ -134,6 +134,18 @@ impl ApiError {
             .with("high_watermark", end)
     }
 
+    /// The value of `field` is above `end`, the high watermark of a log that starts at `start`.
+    pub(crate) fn above_end(
+        field: &'static str,
+        offset: Offset,
+        (start, end): (Offset, Offset),
+    ) -> Self {
+        let text = format!("{field} must be at most {end}, the high watermark, got {offset}");
+        Self::new(Reason::OffsetOutOfRange, text)
+            .with("log_start_offset", start)
+            .with("high_watermark", end)
+    }
+
     /// This node does not lead the partition; `leader` does, if that is known.
     pub(crate) fn not_leader(leader: Option<Leader>) -> Self {
         let Some(Leader {

@@ -6,6 +6,7 @@
 pub(crate) mod append;
 mod append_budget;
 pub(crate) mod decompression;
+pub(crate) mod delete_records;
 mod disk_read;
 mod disk_room;
 pub(crate) mod engine;

@@ -203,7 +203,7 @@ fn the_generated_types_read_every_request_and_reply() {
     check_generated!(checked, log::v1:
         ProduceRequest, ProduceReply, FetchRequest, FetchReply, ConsumeRequest,
         ListOffsetsRequest, ListOffsetsReply, GetMetadataRequest, GetMetadataReply,
-        InitProducerRequest, InitProducerReply,
+        InitProducerRequest, InitProducerReply, DeleteRecordsRequest, DeleteRecordsReply,
     );
     check_generated!(checked, admin::v1:
         BootstrapRequest, BootstrapReply, JoinRequest, JoinReply, CreateTopicRequest,

@@ -19,7 +19,7 @@ use crate::output::{OutputError, Paint, Progress, throughput_summary};
 use crate::units;
 
 use format::{ConsumedRecord, Format};
-use start::parse_start;
+pub(crate) use start::parse_start;
 
 /// Size of one write to standard output.
 const OUTPUT_BLOCK_BYTES: usize = 256 * 1024;

@@ -1,5 +1,6 @@
 //! `lograft topic`: create, list, describe, alter and delete topics.
 
+mod delete_records;
 mod render;
 mod setting;
 
@@ -12,6 +13,8 @@ use crate::error::CliError;
 use crate::global::GlobalArgs;
 use crate::output::{Paint, print, print_json};
 use crate::units::{UnitError, parse_millis, parse_size};
+
+use delete_records::DeleteRecordsArgs;
 
 pub(crate) use render::{PartitionJson, partition_json, partitions as partition_table};
 
@@ -36,6 +39,8 @@ pub(crate) enum TopicCommand {
     },
     /// Add partitions to a topic or change its settings
     Alter(AlterArgs),
+    /// Delete the oldest records of a topic, before an offset or a time
+    DeleteRecords(DeleteRecordsArgs),
     /// Delete a topic and all its records
     Delete {
         /// Topic name
@@ -131,8 +136,10 @@ fn parse_retention_ms(text: &str) -> Result<RetentionArg, UnitError> {
 
 /// Runs a subcommand.
 pub(crate) async fn run(command: TopicCommand, global: &GlobalArgs) -> Result<(), CliError> {
-    let admin = global.connect().await?.admin();
+    let client = global.connect().await?;
+    let admin = client.admin();
     match command {
+        TopicCommand::DeleteRecords(args) => delete_records::run(&client, args).await,
         TopicCommand::Create(args) => create(&admin, args).await,
         TopicCommand::List { json } => {
             let topics = admin.list_topics().await.map_err(cannot("list topics"))?;

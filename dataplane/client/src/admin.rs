@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::limits::ADMIN_PAGE_MAX_COUNT;
-use lograft_core::{FeatureLevel, NodeId, PartitionId, Term, TopicKey};
+use lograft_core::{FeatureLevel, NodeId, Offset, PartitionId, Term, TopicKey};
 use lograft_proto::admin::v1 as wire;
+use lograft_proto::log::v1 as log_wire;
 
 use crate::cluster::node::Retry;
 use crate::cluster::node_pool::NodePool;
@@ -50,6 +51,15 @@ pub struct TopicChange {
     pub topic_id: Option<u64>,
     /// Time to wait until new partitions have leaders; none selects the server's default.
     pub wait: Option<Duration>,
+}
+
+/// The records that [`Admin::delete_records`] deletes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteBefore {
+    /// Those before this offset, whose record stays.
+    Offset(Offset),
+    /// All that are readable when the leader handles the call.
+    HighWatermark,
 }
 
 /// A setting of a topic, in the unit of its key: `topic_setting(TopicKey::BatchMaxBytes, 65_536)`.
@@ -165,6 +175,36 @@ impl Admin {
             .await?;
         self.pool.metadata().remove_topic(name);
         Ok(())
+    }
+
+    /// Deletes the records of a partition before an offset, on all replicas. Returns the first
+    /// offset that is still in the log. Reads below it fail with `OFFSET_OUT_OF_RANGE`. An offset
+    /// above the high watermark is refused with `OFFSET_OUT_OF_RANGE`; one below the log start
+    /// changes nothing.
+    pub async fn delete_records(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+        before: DeleteBefore,
+    ) -> Result<Offset, ClientError> {
+        use log_wire::delete_records_request::Before;
+        let request = log_wire::DeleteRecordsRequest {
+            topic: topic.to_owned(),
+            partition: partition.get(),
+            before: Some(match before {
+                DeleteBefore::Offset(offset) => Before::Offset(offset.get()),
+                DeleteBefore::HighWatermark => Before::HighWatermark(true),
+            }),
+            ..log_wire::DeleteRecordsRequest::default()
+        };
+        let reply = self
+            .pool
+            .call("delete records", Retry::Always, |node| {
+                let request = request.clone();
+                async move { node.log().delete_records(request).await }
+            })
+            .await?;
+        Ok(Offset(reply.log_start_offset))
     }
 
     /// All topics, sorted by name.

@@ -24,7 +24,8 @@ pub struct PartitionOffsets {
     pub log_start_offset: Offset,
     /// End of the readable records (exclusive).
     pub high_watermark: Offset,
-    /// Base offset of the first batch with a timestamp at or after the requested one.
+    /// Offset of the first record whose timestamp is at or after the requested one, if there is
+    /// one.
     pub offset_at_timestamp: Option<Offset>,
 }
 

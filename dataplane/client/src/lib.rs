@@ -42,7 +42,7 @@ mod error;
 mod producer;
 
 pub use access::{AccessAdmin, AccessQuestion};
-pub use admin::{Admin, NewTopic, TopicChange, topic_setting};
+pub use admin::{Admin, DeleteBefore, NewTopic, TopicChange, topic_setting};
 pub use client::{Client, PartitionOffsets};
 pub use cluster::metadata::{Metadata, NodeInfo, PartitionInfo, TopicInfo};
 pub use config::ClientConfig;

@@ -206,6 +206,7 @@ impl TopicProducer {
         let mut records = records.into_iter();
         let mut runs = DeliveryRuns::default();
         let state = self.producer.state();
+        state.look_for(&self.topic, partition).await;
         loop {
             state.wait_for_room().await?;
             if state.append_until_closed(&self.topic, &mut records, partition, &mut runs)? {

@@ -6,8 +6,8 @@ use futures_util::stream::BoxStream;
 use lograft_core::{NodeId, Reason};
 
 use super::request::{
-    AppendRequest, Appended, ConsumeRequest, FetchRequest, Fetched, ListOffsetsRequest,
-    OffsetBounds,
+    AppendRequest, Appended, ConsumeRequest, DeleteRecordsRequest, DeletedRecords, FetchRequest,
+    Fetched, ListOffsetsRequest, OffsetBounds,
 };
 use crate::error::ApiError;
 
@@ -63,6 +63,13 @@ pub(crate) trait Forward: Send + Sync + 'static {
         to: NodeId,
         request: ListOffsetsRequest,
     ) -> Forwarded<Vec<(u32, Result<OffsetBounds, ApiError>)>>;
+
+    /// Deletes the records before an offset.
+    fn delete_records(
+        &self,
+        to: NodeId,
+        request: DeleteRecordsRequest,
+    ) -> Forwarded<DeletedRecords>;
 }
 
 /// Why a forwarded request has no result.

@@ -180,6 +180,32 @@ pub(crate) struct FetchedRecord {
     pub(crate) append_time_ms: i64,
 }
 
+/// Deletes the records of a partition before an offset.
+#[derive(Clone, Debug)]
+pub(crate) struct DeleteRecordsRequest {
+    pub(crate) target: Target,
+    pub(crate) before: DeleteBefore,
+}
+
+/// The first record to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeleteBefore {
+    /// The record at this offset.
+    Offset(Offset),
+    /// The next one to be written.
+    HighWatermark,
+}
+
+/// The bounds of a partition after records were deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DeletedRecords {
+    pub(crate) log_start_offset: Offset,
+    /// End of the committed records, exclusive.
+    pub(crate) high_watermark: Offset,
+    /// The leader's term.
+    pub(crate) term: Term,
+}
+
 /// Asks for the bounds of some partitions of a topic.
 #[derive(Clone, Debug)]
 pub(crate) struct ListOffsetsRequest {

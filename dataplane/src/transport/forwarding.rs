@@ -23,8 +23,8 @@ use crate::serving::forward::{
     AppendReplies, FetchedStream, Forward, ForwardError, Forwarded, NumberedAppend, NumberedReply,
 };
 use crate::serving::request::{
-    AppendRequest, Appended, ConsumeRequest, FetchRequest, Fetched, ListOffsetsRequest,
-    OffsetBounds,
+    AppendRequest, Appended, ConsumeRequest, DeleteRecordsRequest, DeletedRecords, FetchRequest,
+    Fetched, ListOffsetsRequest, OffsetBounds,
 };
 
 /// Channels for forwarded requests.
@@ -166,6 +166,19 @@ impl Forward for GrpcForward {
             (to, "ListOffsets"),
             |mut client| async move { client.list_offsets(request).await },
             |reply: proto::ListOffsetsReply| Ok(messages::offsets(reply)),
+        )
+    }
+
+    fn delete_records(
+        &self,
+        to: NodeId,
+        request: DeleteRecordsRequest,
+    ) -> Forwarded<DeletedRecords> {
+        let request = messages::delete_records(request);
+        self.call(
+            (to, "DeleteRecords"),
+            |mut client| async move { client.delete_records(request).await },
+            |reply| Ok(messages::deleted(reply)),
         )
     }
 }

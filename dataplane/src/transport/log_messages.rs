@@ -8,9 +8,9 @@ use super::status::error_from_wire;
 use crate::error::ApiError;
 use crate::serving::forward::{NumberedAppend, NumberedReply};
 use crate::serving::request::{
-    AppendRequest, Appended, ConsumeRequest, Content, FetchRequest, Fetched, FetchedBatch,
-    FetchedData, FetchedRecord, Format, ListOffsetsRequest, OffsetBounds, PlainRecord, Position,
-    UncheckedBatch,
+    AppendRequest, Appended, ConsumeRequest, Content, DeleteBefore, DeleteRecordsRequest,
+    DeletedRecords, FetchRequest, Fetched, FetchedBatch, FetchedData, FetchedRecord, Format,
+    ListOffsetsRequest, OffsetBounds, PlainRecord, Position, UncheckedBatch,
 };
 
 pub(super) fn append(request: AppendRequest) -> proto::ProduceRequest {
@@ -263,4 +263,28 @@ pub(super) fn offsets(
         ),
     };
     reply.partitions.into_iter().map(bounds).collect()
+}
+
+pub(super) fn delete_records(request: DeleteRecordsRequest) -> proto::DeleteRecordsRequest {
+    use proto::delete_records_request::Before;
+    let DeleteRecordsRequest { target, before } = request;
+    proto::DeleteRecordsRequest {
+        topic: target.topic,
+        partition: target.partition,
+        before: Some(match before {
+            DeleteBefore::Offset(offset) => Before::Offset(offset.get()),
+            DeleteBefore::HighWatermark => Before::HighWatermark(true),
+        }),
+        forwarded: true,
+        topic_id: target.topic_id.map(|id| id.0),
+        principal: target.principal.to_string(),
+    }
+}
+
+pub(super) const fn deleted(reply: proto::DeleteRecordsReply) -> DeletedRecords {
+    DeletedRecords {
+        log_start_offset: Offset(reply.log_start_offset),
+        high_watermark: Offset(reply.high_watermark),
+        term: Term(reply.leader_epoch),
+    }
 }

@@ -186,6 +186,14 @@ async fn log_calls(caller: &Caller, topic: &str) -> Vec<Answered> {
             ..log::ListOffsetsRequest::default()
         })
         .await;
+    // Nothing is before it: an allowed call deletes nothing.
+    let deleted = log
+        .delete_records(log::DeleteRecordsRequest {
+            topic: name(),
+            before: Some(log::delete_records_request::Before::Offset(0)),
+            ..log::DeleteRecordsRequest::default()
+        })
+        .await;
     let request = log::GetMetadataRequest {
         topics: vec![name()],
         allow_stale: false,
@@ -197,6 +205,7 @@ async fn log_calls(caller: &Caller, topic: &str) -> Vec<Answered> {
         ("Fetch", "read", is_denied(&fetched)),
         ("Consume", "read", is_denied(&consumed)),
         ("ListOffsets", "describe", is_denied(&listed)),
+        ("DeleteRecords", "delete", is_denied(&deleted)),
         (
             "GetMetadata",
             "describe",
@@ -257,7 +266,7 @@ async fn every_call_for_a_topic_is_decided_by_the_rules_also_when_it_is_forwarde
             }
         }
     }
-    assert_eq!(checked, 2 * 6 * 3 * 9);
+    assert_eq!(checked, 2 * 6 * 3 * 10);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

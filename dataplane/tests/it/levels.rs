@@ -3,12 +3,14 @@
 use lograft_core::metadata::{Command, MetaError, Outcome};
 use lograft_core::{FeatureLevel, Reason};
 use lograft_proto::admin::v1 as admin;
+use lograft_proto::log::v1::delete_records_request::Before;
 use lograft_proto::raft::v1 as raft;
 use lograft_proto::raft::v1::node_service_client::NodeServiceClient;
 use tonic::Status;
 
 use crate::cluster::{CLUSTER_ID, Cluster, eventually};
 use crate::control::reason;
+use crate::delete_records::delete;
 use crate::load::assert_kept;
 use crate::older_disk::{DiskCopy, raises, write_for_a_while};
 
@@ -73,6 +75,8 @@ async fn an_upgrade_goes_back_until_it_is_finalized() {
     levels(&cluster, 0, &[OLD; 3]).await;
     assert_eq!(cluster.describe(0).await.finalized_level, OLD.get());
     assert!(!finalize(&cluster, 0, None).await.unwrap().changed);
+    let refused = delete(&cluster, 0, Before::Offset(0)).await.unwrap_err();
+    assert_eq!(reason(&refused), Some(Reason::FeatureNotFinalized));
 
     change_version(&mut cluster, 0, NEW).await;
     levels(&cluster, 0, &[NEW, OLD, OLD]).await;
@@ -107,6 +111,7 @@ async fn an_upgrade_goes_back_until_it_is_finalized() {
         (described.finalized_level == NEW.get() && notes(&described).is_empty()).then_some(())
     })
     .await;
+    assert_eq!(delete(&cluster, 0, Before::Offset(0)).await.unwrap(), 0);
 
     cluster.level = OLD;
     cluster.stop(2).await;

@@ -12,6 +12,7 @@ mod cluster;
 mod connections;
 mod control;
 mod decommission;
+mod delete_records;
 mod descriptors;
 mod disk;
 mod gossip;

@@ -14,6 +14,7 @@ const COMMANDS: &[&str] = &[
     "topic list",
     "topic describe",
     "topic alter",
+    "topic delete-records",
     "topic delete",
     "produce",
     "consume",

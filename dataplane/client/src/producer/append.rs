@@ -113,6 +113,14 @@ fn wall_clock_ms() -> i64 {
 }
 
 impl ProducerState {
+    /// Reads the metadata again if the partition is not known: the topic may have grown.
+    pub(super) async fn look_for(&self, topic: &TopicPartitions, partition: Option<PartitionId>) {
+        if partition.is_some_and(|partition| partition.get() >= topic.partition_count()) {
+            self.pool.refresh().await;
+            self.apply_metadata();
+        }
+    }
+
     /// Appends one record.
     pub(super) async fn send(
         &self,
@@ -121,6 +129,7 @@ impl ProducerState {
         partition: Option<PartitionId>,
     ) -> Result<Delivery, ClientError> {
         self.wait_for_room().await?;
+        self.look_for(topic, partition).await;
         let partition = {
             let partitions = topic.partitions();
             let index = topic.select(&partitions, record.key, partition)?;

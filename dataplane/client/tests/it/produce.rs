@@ -570,6 +570,19 @@ async fn unknown_partitions_and_topics_and_large_records_are_refused() {
         .send(TOPIC, record(None, "x".into()), Some(PartitionId(2)))
         .await;
     assert_eq!(sent.unwrap_err().reason(), Some(Reason::UnknownPartition));
+    // The topic grows, which the producer reads when it is sent to.
+    let new = crate::fake::Partition {
+        leader: Some(0),
+        epoch: 1,
+        ..Default::default()
+    };
+    cluster.state().topics.get_mut(TOPIC).unwrap().push(new);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let sent = producer
+        .send(TOPIC, record(None, "x".into()), Some(PartitionId(2)))
+        .await;
+    let stored = sent.unwrap().await.unwrap();
+    assert_eq!(stored.partition, PartitionId(2));
     let sent = producer
         .send("nowhere", record(None, "x".into()), None)
         .await;

@@ -88,10 +88,10 @@ impl PartitionState {
         // The log start moves by an entry of the log, not by each replica's own clock or disk: all
         // replicas then serve the same range, also after a change of leader. It only moves forward,
         // and not past the end, so that a repeated or late trim changes nothing.
-        let Some(bytes) = payload.first_chunk() else {
+        let Some(target) = Self::trim_target(payload) else {
             return Applied::Nothing;
         };
-        let target = Offset(u64::from_le_bytes(*bytes)).min(self.next_offset);
+        let target = target.min(self.next_offset);
         if target <= self.log_start_offset {
             return Applied::Nothing;
         }
@@ -99,6 +99,12 @@ impl PartitionState {
         Applied::Trimmed {
             log_start_offset: target,
         }
+    }
+
+    /// The log start offset in the payload of a `Trim` entry; `None` if it is no such payload.
+    pub fn trim_target(payload: &[u8]) -> Option<Offset> {
+        let bytes = payload.first_chunk()?;
+        Some(Offset(u64::from_le_bytes(*bytes)))
     }
 
     /// Encodes the payload of a `Trim` entry.

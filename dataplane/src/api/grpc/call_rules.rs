@@ -17,7 +17,7 @@ pub(crate) const fn rule_of(method: Method) -> CallRule {
         Method::LogInitProducer => CallRule::OnSomeTopic(Write),
         Method::AdminCreateTopic => CallRule::On(Topic, Create),
         Method::AdminAlterTopic => CallRule::On(Topic, Alter),
-        Method::AdminDeleteTopic => CallRule::On(Topic, Delete),
+        Method::AdminDeleteTopic | Method::LogDeleteRecords => CallRule::On(Topic, Delete),
         Method::AdminDescribeCluster => CallRule::On(Cluster, Describe),
         Method::AdminTransferLeadership | Method::AdminPrepareStop => CallRule::On(Cluster, Alter),
         Method::AdminBootstrap

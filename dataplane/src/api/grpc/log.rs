@@ -29,6 +29,8 @@ pub(super) fn until_closing(
 }
 
 #[cfg(test)]
+mod delete_tests;
+#[cfg(test)]
 mod fetch_tests;
 #[cfg(test)]
 mod limit_tests;

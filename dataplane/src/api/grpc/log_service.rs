@@ -23,6 +23,7 @@ use super::principal::{ForwardMarks, authorize_call, closing, on_behalf_of, prin
 use crate::access::{Access, Grant};
 use crate::error::ApiError;
 use crate::serving::append::append;
+use crate::serving::delete_records::delete_records;
 use crate::serving::engine::LogEngine;
 use crate::serving::fetch::{consume, fetch};
 use crate::serving::metadata::ClusterView;
@@ -152,6 +153,18 @@ impl LogService for LogApi {
         let request = decode::list_offsets(message, principal);
         let found = list_offsets(&self.engine, request).await?;
         Ok(Response::new(encode::offsets(found)))
+    }
+
+    async fn delete_records(
+        &self,
+        request: Request<proto::DeleteRecordsRequest>,
+    ) -> Result<Response<proto::DeleteRecordsReply>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let asked = (&*message.topic, ForwardMarks::from(&message));
+        let principal = self.authorize_topic(&extensions, Method::LogDeleteRecords, asked)?;
+        let request = decode::delete_records(message, principal)?;
+        let deleted = delete_records(&self.engine, request).await?;
+        Ok(Response::new(encode::deleted(deleted)))
     }
 
     async fn get_metadata(

@@ -85,7 +85,8 @@ marks_of!(
     ProduceRequest,
     FetchRequest,
     ConsumeRequest,
-    ListOffsetsRequest
+    ListOffsetsRequest,
+    DeleteRecordsRequest
 );
 
 /// The principal whose request it is: that of the connection, or that which a node names in a

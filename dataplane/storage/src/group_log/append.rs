@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lograft_core::limits::ENTRY_MAX_BYTES;
-use lograft_core::{Entry, EntryKind, Offset, Term};
+use lograft_core::{Entry, EntryKind, Offset, PartitionState, Term};
 
 use super::log_state::{LogState, StateInputs};
 use crate::error::StorageError;
@@ -38,9 +38,9 @@ impl LogState {
         let mut part = Vec::with_capacity(entries.len());
         for entry in entries {
             let size_bytes = entry_size_bytes(entry.proposal.payload.len());
-            if self.must_roll(size_bytes) {
+            if let Some(capacity_bytes) = self.next_capacity(&entry, size_bytes) {
                 self.push_part(&mut part, None, ops);
-                self.roll(inputs, ops);
+                self.roll(capacity_bytes, inputs, ops);
             }
             self.add(&entry, size_bytes);
             self.cache.push(entry.clone(), inputs.cache_budget);
@@ -104,26 +104,44 @@ impl LogState {
         Ok(())
     }
 
-    /// Whether an entry needs a new segment. A segment without entries accepts an entry of any
-    /// size.
-    fn must_roll(&self, size_bytes: u64) -> bool {
-        self.segments.back().is_none_or(|extent| {
-            !extent.is_empty() && extent.end_position + size_bytes > extent.segment.capacity_bytes
-        })
+    /// The capacity of the new segment that an entry needs; `None` if it goes into the last one. A
+    /// segment without entries accepts an entry of any size.
+    fn next_capacity(&self, entry: &Entry, size_bytes: u64) -> Option<u64> {
+        let Some(extent) = self.segments.back() else {
+            return Some(self.sizes.min_bytes);
+        };
+        let capacity_bytes = extent.segment.capacity_bytes;
+        if !extent.is_empty() && extent.end_position + size_bytes > capacity_bytes {
+            return Some(capacity_bytes.saturating_mul(GROWTH));
+        }
+        self.empties_log(entry).then_some(self.sizes.min_bytes)
+    }
+
+    /// Whether an entry deletes all records before it, and the last segment has some.
+    // The last segment of a log is never deleted. Without a new one, the file of the deleted
+    // records would stay until as many new ones are written.
+    fn empties_log(&self, entry: &Entry) -> bool {
+        let target = match entry.proposal.kind {
+            EntryKind::Trim => PartitionState::trim_target(&entry.proposal.payload),
+            _ => None,
+        };
+        target.is_some_and(|target| target >= self.next_offset)
+            && self
+                .segments
+                .back()
+                .is_some_and(|extent| extent.next_offset > extent.segment.base_offset)
     }
 
     /// Seals the last segment and adds the next one.
-    fn roll(&mut self, inputs: &StateInputs<'_>, ops: &mut Vec<Op>) {
-        let mut capacity_bytes = self.sizes.min_bytes;
-        if let Some(extent) = self.segments.back() {
-            capacity_bytes = extent.segment.capacity_bytes.saturating_mul(GROWTH);
-            if let Some(last) = extent.last {
-                let terms = self.terms.within(extent.segment.base, last.index);
-                ops.push(Op::Seal(Box::new(SealedSegment {
-                    extent: extent.clone(),
-                    terms,
-                })));
-            }
+    fn roll(&mut self, capacity_bytes: u64, inputs: &StateInputs<'_>, ops: &mut Vec<Op>) {
+        if let Some(extent) = self.segments.back()
+            && let Some(last) = extent.last
+        {
+            let terms = self.terms.within(extent.segment.base, last.index);
+            ops.push(Op::Seal(Box::new(SealedSegment {
+                extent: extent.clone(),
+                terms,
+            })));
         }
         self.begin_segment(capacity_bytes, false, inputs.fs.random_u64());
     }

@@ -3,7 +3,10 @@
 
 use bytes::Bytes;
 use lograft_core::limits::{BATCH_READ_BYTES, ENTRY_MAX_BYTES};
-use lograft_core::{DiskMark, LogId, LogIndex, NodeId, Offset, Term, Vote};
+use lograft_core::{
+    DiskMark, Entry, EntryKind, LogId, LogIndex, NodeId, Offset, PartitionState, Proposal, Term,
+    Vote,
+};
 use lograft_storage::{
     Checkpoint, GroupOptions, HardState, Identity, OpenError, ReadError, Storage, StorageError,
 };
@@ -30,6 +33,7 @@ on_both!(
     reads_by_offset_hold_whole_batches,
     offsets_are_found_by_time,
     append_times_are_read_after_a_restart,
+    a_trim_of_all_records_starts_a_new_segment,
     a_vote_and_a_commit_survive_a_restart,
     truncation_survives_a_restart,
     truncation_to_nothing_and_twice,
@@ -273,6 +277,51 @@ fn offsets_are_found_by_time(disk: &TestDisk) {
     }
     assert_eq!(offset_for_time(&log, 9999, end), None);
     assert_eq!(offset_for_time(&log, 1200, Offset(3)), None);
+}
+
+/// The file of deleted records can be purged then: the last segment of a log never is.
+fn a_trim_of_all_records_starts_a_new_segment(disk: &TestDisk) {
+    let storage = disk.open();
+    let log = open_group(&storage);
+    let trim = |index, to| Entry {
+        proposal: Proposal::control(EntryKind::Trim, 1000, PartitionState::trim_payload(to)),
+        ..blank(1, index)
+    };
+    let lengths = |log: &lograft_storage::GroupLog| -> Vec<u64> {
+        let segments = log.segments();
+        segments
+            .iter()
+            .map(|s| s.next_offset.since(s.base_offset))
+            .collect()
+    };
+    append(
+        &storage,
+        &log,
+        vec![trim(0, Offset(0)), records(1, 1, 3, 100)],
+    );
+    append(&storage, &log, vec![trim(2, Offset(2))]);
+    assert_eq!(lengths(&log), [3], "a record is left");
+    append(&storage, &log, vec![trim(3, Offset(3)), trim(4, Offset(9))]);
+    assert_eq!(lengths(&log), [3, 0], "once");
+    // In one append with the records that it deletes.
+    let entries = vec![
+        records(1, 5, 2, 100),
+        trim(6, Offset(5)),
+        records(1, 7, 1, 100),
+    ];
+    append(&storage, &log, entries);
+    assert_eq!(lengths(&log), [3, 2, 1]);
+    drop(log);
+    let storage = restart(disk, storage);
+    let log = open_group(&storage);
+    assert_eq!(lengths(&log), [3, 2, 1]);
+    assert_eq!(log.last_id(), Some(id(1, 7)));
+    let last = log.segments()[1].last.unwrap();
+    log.put_checkpoint(checkpoint_at(&log, last.index));
+    log.purge_to(last);
+    settle(&storage, &log);
+    assert_eq!(lengths(&log), [1]);
+    assert_eq!(log.first_offset(), Offset(5));
 }
 
 fn a_vote_and_a_commit_survive_a_restart(disk: &TestDisk) {

@@ -376,6 +376,13 @@ impl LogService for Fake {
         ))
     }
 
+    async fn delete_records(
+        &self,
+        _: Request<wire::DeleteRecordsRequest>,
+    ) -> Result<Response<wire::DeleteRecordsReply>, Status> {
+        Err(Status::unimplemented("the fake deletes no records"))
+    }
+
     async fn list_offsets(
         &self,
         request: Request<wire::ListOffsetsRequest>,

@@ -13,8 +13,8 @@ use lograft_proto::log::v1 as proto;
 use crate::error::ApiError;
 use crate::serving::append::append_timeout;
 use crate::serving::request::{
-    AppendRequest, ConsumeRequest, Content, FetchRequest, Format, ListOffsetsRequest, PlainRecord,
-    Position, Target, UncheckedBatch,
+    AppendRequest, ConsumeRequest, Content, DeleteBefore, DeleteRecordsRequest, FetchRequest,
+    Format, ListOffsetsRequest, PlainRecord, Position, Target, UncheckedBatch,
 };
 
 /// An append of a principal.
@@ -148,6 +148,27 @@ pub(crate) fn list_offsets(
         is_forwarded: forwarded,
         principal,
     }
+}
+
+pub(crate) fn delete_records(
+    request: proto::DeleteRecordsRequest,
+    principal: Arc<Principal>,
+) -> Result<DeleteRecordsRequest, ApiError> {
+    use proto::delete_records_request::Before;
+    let before = request.before;
+    Ok(DeleteRecordsRequest {
+        before: match before.ok_or_else(|| ApiError::invalid("before", "set"))? {
+            Before::Offset(offset) => DeleteBefore::Offset(Offset(offset)),
+            Before::HighWatermark(_) => DeleteBefore::HighWatermark,
+        },
+        target: Target {
+            topic: request.topic,
+            topic_id: request.topic_id.map(TopicId),
+            partition: request.partition,
+            is_forwarded: request.forwarded,
+            principal,
+        },
+    })
 }
 
 fn position(position: Option<proto::Position>) -> Result<Position, ApiError> {

@@ -11,7 +11,7 @@ use crate::error::ApiError;
 use crate::serving::metadata::ClusterView;
 use crate::serving::offsets::PartitionBounds;
 use crate::serving::request::{
-    Appended, Fetched, FetchedBatch, FetchedData, FetchedRecord, OffsetBounds,
+    Appended, DeletedRecords, Fetched, FetchedBatch, FetchedData, FetchedRecord, OffsetBounds,
 };
 
 /// The request that a reply of a produce belongs to.
@@ -166,6 +166,19 @@ pub(crate) fn offsets(found: PartitionBounds) -> proto::ListOffsetsReply {
     });
     proto::ListOffsetsReply {
         partitions: partitions.collect(),
+    }
+}
+
+pub(crate) const fn deleted(deleted: DeletedRecords) -> proto::DeleteRecordsReply {
+    let DeletedRecords {
+        log_start_offset,
+        high_watermark,
+        term,
+    } = deleted;
+    proto::DeleteRecordsReply {
+        log_start_offset: log_start_offset.get(),
+        high_watermark: high_watermark.get(),
+        leader_epoch: term.get(),
     }
 }
 

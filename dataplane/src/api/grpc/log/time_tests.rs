@@ -160,7 +160,7 @@ async fn run(seed: u64, cache_bytes: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_time_is_found_as_by_a_scan_of_all_records() {
-    for seed in 1..=4 {
+    for seed in 1..=2 {
         run(seed, 16 << 20).await;
         run(seed + 100, 0).await;
     }

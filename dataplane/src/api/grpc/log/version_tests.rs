@@ -108,6 +108,13 @@ impl LogService for NewerLeader {
         }))
     }
 
+    async fn delete_records(
+        &self,
+        _: Request<proto::DeleteRecordsRequest>,
+    ) -> Result<Response<proto::DeleteRecordsReply>, Status> {
+        Err(self.status())
+    }
+
     async fn get_metadata(
         &self,
         _: Request<proto::GetMetadataRequest>,

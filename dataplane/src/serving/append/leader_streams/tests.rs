@@ -13,7 +13,8 @@ use super::*;
 use crate::serving::append_budget::AppendBudget;
 use crate::serving::forward::{AppendReplies, FetchedStream, Forwarded};
 use crate::serving::request::{
-    ConsumeRequest, Content, FetchRequest, Fetched, ListOffsetsRequest, OffsetBounds, PlainRecord,
+    ConsumeRequest, Content, DeleteRecordsRequest, DeletedRecords, FetchRequest, Fetched,
+    ListOffsetsRequest, OffsetBounds, PlainRecord,
 };
 
 const LEADER: NodeId = NodeId(2);
@@ -102,6 +103,10 @@ impl Forward for Leader {
         _: NodeId,
         _: ListOffsetsRequest,
     ) -> Forwarded<Vec<(u32, Result<OffsetBounds, ApiError>)>> {
+        unreachable!("only streams")
+    }
+
+    fn delete_records(&self, _: NodeId, _: DeleteRecordsRequest) -> Forwarded<DeletedRecords> {
         unreachable!("only streams")
     }
 }
