@@ -25,6 +25,7 @@ fn full() -> NodeConfig {
             client: address(9500),
             peer: address(9501),
             health: address(9503),
+            http: None,
         },
         advertise: AdvertiseConfig {
             client: Some("node-0.example:9500".to_owned()),
@@ -36,6 +37,7 @@ fn full() -> NodeConfig {
             ca: PathBuf::from("/tls/ca.crt"),
         },
         connections: ConnectionSettings::default(),
+        http: HttpSettings::default(),
         seeds: vec!["node-1.example:9501".to_owned(), "[::1]:9501".to_owned()],
         authorization: AuthorizationSettings::default(),
         discovery: DiscoverySettings::default(),
@@ -139,6 +141,7 @@ fn written_by_the_operator(name: &str) -> NodeConfig {
             ca: tls("ca.crt"),
         },
         connections: ConnectionSettings::default(),
+        http: HttpSettings::default(),
         seeds: seeds.map(|n| address(n, 9401)).collect(),
         discovery: DiscoverySettings::default(),
         runtime: RuntimeSettings::default(),

@@ -6,6 +6,7 @@
 mod completion;
 mod connection_age;
 mod contexts;
+mod curl;
 mod dev;
 mod help;
 mod recreated;

@@ -7,7 +7,8 @@ use lograft_core::{FeatureLevel, GroupId, NodeId, PartitionId};
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
-use super::{check_member, discovered, encode};
+use super::{discovered, encode};
+use crate::api::caller::check_member;
 use crate::control::Control;
 use crate::control::leader_admin::TransferGroup;
 use crate::control::level_admin::FinalizedLevel;
