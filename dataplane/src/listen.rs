@@ -3,6 +3,7 @@
 
 mod accepted;
 mod age;
+mod chunked;
 mod framing;
 mod handshakes;
 mod judge;

@@ -58,10 +58,10 @@ impl Capacity {
         }
     }
 
-    /// The capacity of a node that has an HTTP port: a third of the connections of clients are for
+    /// The capacity of a node that has an HTTP port: half of the connections of clients are for
     /// it.
     pub const fn with_http(self) -> Self {
-        let http_connections_max_count = self.client_connections_max_count / 3;
+        let http_connections_max_count = self.client_connections_max_count / 2;
         Self {
             client_connections_max_count: self.client_connections_max_count
                 - http_connections_max_count,
@@ -172,7 +172,7 @@ mod tests {
         };
         let all = Capacity::of(host, None);
         let both = all.with_http();
-        assert_eq!(both.http_connections_max_count, 1365);
+        assert_eq!(both.http_connections_max_count, 2048);
         let sum = both.http_connections_max_count + both.client_connections_max_count;
         assert_eq!(sum, all.client_connections_max_count);
         assert_eq!(all.http_connections_max_count, 0);

@@ -97,6 +97,18 @@ fn configurations_keep_their_form() {
     );
 }
 
+fn log_of_the_operator(is_development: bool) -> LogSettings {
+    let (level, format) = if is_development {
+        ("lograft_node=debug,info", LogFormat::Text)
+    } else {
+        ("info", LogFormat::Json)
+    };
+    LogSettings {
+        level: level.to_owned(),
+        format,
+    }
+}
+
 /// The configuration of the first node of each golden file of the operator.
 fn written_by_the_operator(name: &str) -> NodeConfig {
     let (node, seeds, topics) = match name {
@@ -152,17 +164,7 @@ fn written_by_the_operator(name: &str) -> NodeConfig {
         raft: RaftSettings::default(),
         topics,
         authorization: AuthorizationSettings::default(),
-        log: if is_development {
-            LogSettings {
-                level: "lograft_node=debug,info".to_owned(),
-                format: LogFormat::Text,
-            }
-        } else {
-            LogSettings {
-                level: "info".to_owned(),
-                format: LogFormat::Json,
-            }
-        },
+        log: log_of_the_operator(is_development),
         ignore_if_unknown: match name {
             "finalized.yaml" => vec!["topics.batch_max_bytes".to_owned()],
             _ => Vec::new(),

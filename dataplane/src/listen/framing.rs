@@ -14,6 +14,7 @@ use bytes::{Buf, BytesMut};
 use lograft_core::limits::HTTP_HEAD_MAX_BYTES;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::chunked::{Chunked, Next};
 use super::request_head::{Framed, framing_of};
 
 /// The path of requests that stand for refused ones.
@@ -43,19 +44,6 @@ enum State {
     Unchecked,
     /// Nothing: a request was refused.
     Refused,
-}
-
-/// The place in a chunked body.
-#[derive(Clone, Copy, Debug)]
-enum Chunked {
-    Size(u64),
-    /// Behind the size, up to the end of the line.
-    Extension(u64),
-    Data(u64),
-    /// The line end behind the data.
-    DataEnd,
-    /// A line of the trailers, with its length so far.
-    Trailer(usize),
 }
 
 impl<T> Framing<T> {
@@ -114,7 +102,11 @@ impl<T> Framing<T> {
                 State::Chunked(chunked) => {
                     let byte = bytes.get_u8();
                     self.ready.extend_from_slice(&[byte]);
-                    self.state = chunked.next(byte);
+                    self.state = match chunked.after(byte) {
+                        Next::Inside(chunked) => State::Chunked(chunked),
+                        Next::Ended => State::Head(BytesMut::new()),
+                        Next::Unknown => State::Unchecked,
+                    };
                 }
                 State::Refused => return,
                 State::Body(_) | State::Unchecked => {
@@ -178,33 +170,6 @@ impl<T> Framing<T> {
     fn take_ready(&mut self, buffer: &mut ReadBuf<'_>) {
         let count = self.ready.len().min(buffer.remaining());
         buffer.put_slice(&self.ready.split_to(count));
-    }
-}
-
-impl Chunked {
-    /// The state behind a byte that is not data. hyper refuses what is not understood here.
-    fn next(self, byte: u8) -> State {
-        State::Chunked(match (self, byte) {
-            (Self::Size(size), byte) if byte.is_ascii_hexdigit() => {
-                let digit = char::from(byte).to_digit(16).unwrap_or(0);
-                let Some(size) = size.checked_mul(16) else {
-                    return State::Unchecked;
-                };
-                Self::Size(size + u64::from(digit))
-            }
-            (Self::Size(size) | Self::Extension(size), b'\n') => match size {
-                0 => Self::Trailer(0),
-                size => Self::Data(size),
-            },
-            (Self::Size(size) | Self::Extension(size), _) => Self::Extension(size),
-            (Self::DataEnd, b'\r') => Self::DataEnd,
-            (Self::DataEnd, b'\n') => Self::Size(0),
-            (Self::Trailer(0), b'\n') => return State::Head(BytesMut::new()),
-            (Self::Trailer(_), b'\n') => Self::Trailer(0),
-            (Self::Trailer(length), b'\r') => Self::Trailer(length),
-            (Self::Trailer(length), _) => Self::Trailer(length + 1),
-            (Self::DataEnd | Self::Data(_), _) => return State::Unchecked,
-        })
     }
 }
 

@@ -151,6 +151,36 @@ fn offsets(id: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// Reads so many records of a topic, and connects again at each end of the stream. Returns the
+/// values, and why the streams have ended.
+async fn read_topic(client: HttpClient, count: usize) -> (Vec<String>, Vec<Value>) {
+    let (mut last, mut seen, mut ends) = (String::new(), Vec::new(), Vec::new());
+    while seen.len() < count {
+        let id = (!last.is_empty()).then_some(&*last);
+        let mut tail = Events::open(&client, "/v1/topics/t/records", id).await;
+        while seen.len() < count
+            && let Some(event) = tail.next().await
+        {
+            last.clone_from(&event.id);
+            let data = &event.data;
+            match &*event.name {
+                "open" => {}
+                "end" => {
+                    assert_eq!(data["error"]["retryable"], true, "{data}");
+                    assert_eq!(data["resume"], last);
+                    ends.push(data["error"]["reason"].clone());
+                }
+                _ => {
+                    let at = data["partition"].to_string();
+                    assert_eq!(offsets(&event.id)[&at], data["offset"].as_str().unwrap());
+                    seen.push(value(&event));
+                }
+            }
+        }
+    }
+    (seen, ends)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_topic_is_resumed_over_moves_of_its_leaders() {
     let cluster = Cluster::with_http(3).await;
@@ -161,40 +191,7 @@ async fn a_whole_topic_is_resumed_over_moves_of_its_leaders() {
         cluster.id_of(1).await,
         cluster.id_of(2).await,
     ];
-    let reader = tokio::spawn({
-        let client = client.clone();
-        async move {
-            let (mut last, mut seen, mut ends) = (String::new(), Vec::new(), Vec::new());
-            while seen.len() < 60 {
-                let id = (!last.is_empty()).then_some(&*last);
-                let mut tail = Events::open(&client, "/v1/topics/t/records", id).await;
-                while let Some(event) = tail.next().await {
-                    last.clone_from(&event.id);
-                    match &*event.name {
-                        "open" => {}
-                        "end" => {
-                            let end = event.data;
-                            assert_eq!(end["error"]["retryable"], true, "{end}");
-                            assert_eq!(end["resume"], last);
-                            ends.push(end["error"]["reason"].clone());
-                        }
-                        _ => {
-                            let at = event.data["partition"].to_string();
-                            assert_eq!(
-                                offsets(&event.id)[&at],
-                                event.data["offset"].as_str().unwrap()
-                            );
-                            seen.push(value(&event));
-                            if seen.len() == 60 {
-                                break;
-                            }
-                        }
-                    }
-                }
-            }
-            (seen, ends)
-        }
-    });
+    let reader = tokio::spawn(read_topic(client, 60));
     for n in 0..60_u32 {
         let partition = n % 3;
         cluster
@@ -254,4 +251,37 @@ async fn a_stopping_node_ends_its_tails_with_where_to_resume() {
         assert_eq!(end.data["error"]["retryable"], true, "{end:?}");
         assert_eq!(end.data["resume"], "0");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopping_node_ends_a_stream_of_lines_with_what_it_has_appended() {
+    let mut cluster = Cluster::with_http(1).await;
+    cluster.create_topic(0, "t", 1, 1).await;
+    let client = HttpClient::new(&cluster, (0, "user/admin"));
+    let (lines, body) = tokio::sync::mpsc::channel::<Result<&str, std::io::Error>>(4);
+    let body = Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(body));
+    let request = client
+        .request(Method::POST, "/v1/topics/t/records")
+        .header("content-type", "application/x-ndjson")
+        .body(body)
+        .unwrap();
+    let sent = tokio::spawn(async move { client.send(request).await });
+    for line in [
+        "{\"value\": {\"text\": \"a\"}}\n",
+        "{\"value\": {\"text\": \"b\"}}\n{\"val",
+    ] {
+        lines.send(Ok(line)).await.unwrap();
+        // Nothing waits for the end of the stream.
+        let expected = if line.ends_with('\n') { 1 } else { 2 };
+        eventually("the lines so far", async || {
+            (cluster.read_all(0, 0).await.len() == expected).then_some(())
+        })
+        .await;
+    }
+    cluster.stop(0).await;
+    let answer = sent.await.unwrap();
+    let details = answer.problem(503, "CONNECTION_CLOSING");
+    assert_eq!(details["acknowledged_records"], "2", "{details}");
+    assert_eq!(details["first_unacknowledged_line"], "3", "{details}");
+    drop(lines);
 }

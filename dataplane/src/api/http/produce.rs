@@ -1,6 +1,7 @@
 //! Appending records.
 
 mod batch;
+mod done;
 mod json;
 mod lines;
 mod raw;

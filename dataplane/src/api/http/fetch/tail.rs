@@ -28,7 +28,11 @@ use crate::serving::request::{
 
 /// Most bytes of one read of a stream without an end, unless its client asks for others. There may
 /// be thousands of them, each with two reads in memory.
-const READ_BYTES: u32 = 64 * 1024;
+const FOLLOW_BYTES: u32 = 64 * 1024;
+/// The same of a stream that ends.
+const READ_BYTES: u32 = 512 * 1024;
+/// Bytes of one read of a partition among many, at least.
+const SHARE_BYTES: u32 = 16 * 1024;
 
 /// A read whose caller may make it.
 pub(super) struct TailCall {
@@ -74,18 +78,25 @@ impl TailCall {
             .collect()
     }
 
+    /// Most bytes of one read of each of so many partitions: together they have as many as one.
+    fn read_bytes(&self, partition_count: usize, follow: bool) -> u32 {
+        let default = if follow { FOLLOW_BYTES } else { READ_BYTES };
+        let given = self.query.max_bytes.filter(|bytes| *bytes > 0);
+        let count = u32::try_from(partition_count.max(1)).unwrap_or(u32::MAX);
+        let whole = given.unwrap_or(default);
+        (whole / count).max(SHARE_BYTES.min(whole))
+    }
+
     async fn chunks(
         &self,
         (partition, from): (u32, Position),
-        follow: bool,
+        (follow, max_bytes): (bool, u32),
     ) -> Result<PartitionChunks, ApiError> {
-        // 0 is the default of a single read.
-        let most = if follow { READ_BYTES } else { 0 };
         let request = ConsumeRequest {
             target: self.target(partition),
             position: from,
             format: Format::Records,
-            max_bytes: self.query.max_bytes.unwrap_or(most),
+            max_bytes,
             max_records: self.query.max_records.map(u64::from),
             follow,
         };
@@ -128,9 +139,10 @@ impl Tail {
             (*partition, from, offset)
         });
         let starts: Vec<(u32, Position, Offset)> = starts.collect();
+        let max_bytes = call.read_bytes(starts.len(), follow);
         let opened = starts
             .iter()
-            .map(|(partition, from, _)| call.chunks((*partition, *from), follow));
+            .map(|(partition, from, _)| call.chunks((*partition, *from), (follow, max_bytes)));
         let chunks = stream::select_all(try_join_all(opened).await?);
         let starts = starts.iter();
         Ok(Self {

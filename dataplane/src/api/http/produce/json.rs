@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use axum::extract::Request;
 use axum::response::Response;
+use bytes::Bytes;
 use futures_util::future::join_all;
 use http::StatusCode;
-use lograft_core::ProducerStamp;
+use lograft_core::limits::CHECK_INLINE_MAX_BYTES;
+use lograft_core::{ProducerStamp, Reason};
 
 use super::ProduceCall;
 use super::batch::StampFields;
@@ -18,6 +20,7 @@ use crate::api::http::number::Int;
 use crate::api::http::parts::HttpApi;
 use crate::api::http::problem::Problem;
 use crate::api::http::record::NewRecord;
+use crate::blocking::run_blocking;
 use crate::error::ApiError;
 use crate::serving::append::append;
 use crate::serving::request::{Appended, PlainRecord};
@@ -28,14 +31,12 @@ pub(super) async fn produce(
     request: Request,
 ) -> Result<Response, HttpError> {
     let (body, held) = read_whole(&api.bodies, request).await?;
-    let read = serde_json::from_slice(&body);
-    let body: ProduceBody = read.map_err(|error| HttpError::json("body", &error))?;
     let ProduceBody {
         records,
         producer_id,
         epoch,
         sequence,
-    } = body;
+    } = read(body).await?;
     let stamp = StampFields {
         producer_id,
         epoch,
@@ -44,6 +45,18 @@ pub(super) async fn produce(
     let outcome = append_all(&call, records.0, stamp.stamp()?).await;
     drop(held);
     outcome
+}
+
+/// Reads a body, a large one on a thread for blocking work.
+async fn read(body: Bytes) -> Result<ProduceBody, HttpError> {
+    let read = if body.len() > CHECK_INLINE_MAX_BYTES {
+        let read = run_blocking(move || serde_json::from_slice(&body)).await;
+        let text = "the node is stopping";
+        read.ok_or_else(|| ApiError::new(Reason::NotReady, text))?
+    } else {
+        serde_json::from_slice(&body)
+    };
+    read.map_err(|error| HttpError::json("body", &error))
 }
 
 /// Appends records, those of each partition as one batch.

@@ -19,15 +19,14 @@ use lograft_proto::Method;
 use tokio::time::Instant;
 
 use super::ProduceCall;
+use super::done::Done;
 use super::lines::{Line, Lines};
-use super::schema::{Durability, Streamed, StreamedPartition};
 use crate::access::Grant;
 use crate::api::call_rules::rule_of;
 use crate::api::caller::connection_closing;
 use crate::api::http::answer::json;
 use crate::api::http::body::{BodyBudget, HeldBody};
 use crate::api::http::error::HttpError;
-use crate::api::http::number::Int;
 use crate::api::http::parts::HttpApi;
 use crate::api::http::problem::Problem;
 use crate::api::http::record::NewRecord;
@@ -49,7 +48,7 @@ pub(super) async fn produce(
         return Ok(json(StatusCode::OK, &sender.done.streamed()));
     };
     let unacknowledged = sender.done.first_failed_line;
-    let unacknowledged = unacknowledged.unwrap_or(lines.next_number() - 1).max(1);
+    let unacknowledged = unacknowledged.unwrap_or(lines.next_number());
     let problem = Problem::of(&error).with([
         ("first_unacknowledged_line", unacknowledged.to_string()),
         (
@@ -140,6 +139,12 @@ impl<'a> Sender<'a> {
 
     /// Adds the record of a line to its batch, and sends that if it is full.
     async fn add(&mut self, line: Line) -> Result<(), HttpError> {
+        let number = line.number;
+        let added = self.try_add(line).await;
+        added.inspect_err(|_| self.done.fail(number))
+    }
+
+    async fn try_add(&mut self, line: Line) -> Result<(), HttpError> {
         let Line { number, text } = line;
         let at = |error: serde_json::Error| HttpError::json(format!("line {number}"), &error);
         let record: NewRecord = serde_json::from_slice(&text).map_err(at)?;
@@ -275,51 +280,4 @@ fn record_bytes(record: &PlainRecord) -> usize {
     let parts = [&record.key, &record.value].into_iter().flatten();
     let payload = parts.map(bytes::Bytes::len).sum::<usize>() + headers;
     decoded_bytes(payload, record.headers.len())
-}
-
-/// The records that were appended.
-#[derive(Default)]
-struct Done {
-    partitions: BTreeMap<u32, StreamedPartition>,
-    /// The first line that may not be in the log.
-    first_failed_line: Option<u64>,
-}
-
-impl Done {
-    fn add(&mut self, partition: u32, appended: &Appended) {
-        let first = appended.base_offset;
-        let last = first.plus(appended.record_count.saturating_sub(1)).get();
-        let entry = self
-            .partitions
-            .entry(partition)
-            .or_insert_with(|| StreamedPartition {
-                partition,
-                record_count: Int(0),
-                first_offset: Int(first.get()),
-                last_offset: Int(last),
-            });
-        entry.record_count.0 += u64::from(appended.record_count);
-        entry.first_offset = entry.first_offset.min(Int(first.get()));
-        entry.last_offset = entry.last_offset.max(Int(last));
-    }
-
-    fn fail(&mut self, line: u64) {
-        let first = self.first_failed_line.map_or(line, |first| first.min(line));
-        self.first_failed_line = Some(first);
-    }
-
-    fn record_count(&self) -> u64 {
-        self.partitions
-            .values()
-            .map(|found| found.record_count.0)
-            .sum()
-    }
-
-    fn streamed(self) -> Streamed {
-        Streamed {
-            durability: Durability::MajorityFsync,
-            record_count: Int(self.record_count()),
-            partitions: self.partitions.into_values().collect(),
-        }
-    }
 }
