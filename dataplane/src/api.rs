@@ -1,4 +1,8 @@
 //! The APIs of a node: thin adapters over `serving` and `control`. They decode, authorize, call
 //! and encode; they decide nothing.
 
+pub(crate) mod call_rules;
+mod caller;
 pub(crate) mod grpc;
+pub(crate) mod http;
+mod until_closing;

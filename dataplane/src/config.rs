@@ -5,6 +5,7 @@ mod authorization;
 mod connections;
 mod discovery;
 mod followed;
+mod http;
 mod topics;
 mod unknown_fields;
 mod zone;
@@ -28,6 +29,7 @@ pub use authorization::{AuthorizationMode, AuthorizationSettings};
 pub use connections::ConnectionSettings;
 pub use discovery::{DiscoverySettings, EndpointSettings, GossipSettings};
 pub(crate) use followed::FollowedFile;
+pub use http::HttpSettings;
 pub use topics::TopicDefaults;
 pub(crate) use topics::TopicDefaultsSource;
 use unknown_fields::ListOnly;
@@ -91,6 +93,9 @@ pub struct NodeConfig {
     /// Connections of clients.
     #[serde(default, skip_serializing_if = "ConnectionSettings::is_default")]
     pub connections: ConnectionSettings,
+    /// HTTP requests of clients.
+    #[serde(default, skip_serializing_if = "HttpSettings::is_default")]
+    pub http: HttpSettings,
     /// Peer addresses, `host:port`, of nodes that may know a cluster to join.
     #[serde(default)]
     pub seeds: Vec<String>,
@@ -140,6 +145,9 @@ pub struct ListenConfig {
     pub peer: SocketAddr,
     /// Health and metrics: plain HTTP, no data and no control.
     pub health: SocketAddr,
+    /// Clients: HTTP and JSON over mTLS. Without an address the port is not opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<SocketAddr>,
 }
 
 impl Default for ListenConfig {
@@ -148,6 +156,7 @@ impl Default for ListenConfig {
             client: SocketAddr::from(([0, 0, 0, 0], 9400)),
             peer: SocketAddr::from(([0, 0, 0, 0], 9401)),
             health: SocketAddr::from(([0, 0, 0, 0], 9403)),
+            http: None,
         }
     }
 }
@@ -336,6 +345,7 @@ impl NodeConfig {
         }
         unknown_fields::check_list(&self.ignore_if_unknown)?;
         self.connections.check()?;
+        self.http.check()?;
         self.discovery.check()?;
         self.authorization.check()?;
         self.storage.check()?;

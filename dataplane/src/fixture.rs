@@ -199,7 +199,7 @@ async fn start_node(
         clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
     });
-    let api = LogApi::new(engine, access);
+    let api = LogApi::new(Arc::new(engine), access);
     let engine = api.engine();
     tokio::spawn(serve(api, listener));
     TestNode {

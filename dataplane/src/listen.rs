@@ -3,10 +3,15 @@
 
 mod accepted;
 mod age;
+mod chunked;
+mod framing;
 mod handshakes;
 mod judge;
+mod request_head;
 mod serve;
+mod serve_http;
 mod shares;
+mod stall;
 
 use std::convert::Infallible;
 use std::io;
@@ -39,7 +44,7 @@ use crate::config::ConnectionSettings;
 use crate::identity::{Caller, CertificateFacts, IdentityError, PeerIdentity};
 use crate::metrics::Metrics;
 use crate::net::{BoxFuture, BoxIo, Listener};
-use crate::tls::Port;
+use crate::tls::{HTTP2, Port};
 use crate::{LogLimit, error_chain};
 use accepted::Preface;
 use age::Lifetimes;
@@ -47,8 +52,10 @@ use handshakes::{HandshakeGuard, Handshakes};
 use judge::Judge;
 
 pub(crate) use accepted::Accepted;
+pub(crate) use framing::REFUSED_PATH;
 pub(crate) use judge::ClientTrust;
 pub(crate) use serve::{serve, serve_alone};
+pub(crate) use serve_http::{serve_http, serve_http_alone};
 use shares::{Share, Shares};
 
 /// Why a connection was refused.
@@ -97,6 +104,7 @@ impl Port {
         match self {
             Self::Client => "client",
             Self::Peer => "peer",
+            Self::Http => "http",
         }
     }
 }
@@ -140,8 +148,11 @@ impl ListenLimits {
         };
         match port {
             Port::Peer => of_port,
-            Port::Client => {
-                let max_count = capacity.client_connections_max_count;
+            Port::Client | Port::Http => {
+                let max_count = match port {
+                    Port::Http => capacity.http_connections_max_count,
+                    Port::Client | Port::Peer => capacity.client_connections_max_count,
+                };
                 Self {
                     connections_max_count: max_count,
                     per_user_max_count: share(max_count, settings.per_user_percent),
@@ -329,6 +340,7 @@ impl PortAcceptor {
         let (io, session) = stream.get_mut();
         io.get_mut().start(WRITES_GATHERED_MAX_BYTES);
         session.set_buffer_limit(Some(TLS_WRITE_BUFFER_BYTES));
+        let is_http2 = self.port != Port::Http || session.alpn_protocol() == Some(HTTP2);
         let chain = session.peer_certificates().unwrap_or_default();
         let (identity, mut judge) = self
             .identify(chain, changes)
@@ -357,7 +369,8 @@ impl PortAcceptor {
                 Some(_) => self.end_of_revoked(),
             }),
             caller: Caller { identity, closing },
-            preface: Some(Preface::within(self.limits.preface_max)),
+            preface: is_http2.then(|| Preface::within(self.limits.preface_max)),
+            is_http2,
             linger: None,
             _open: open.count(),
         };

@@ -16,11 +16,13 @@ use prometheus::{
 pub mod connections;
 pub mod disk;
 mod gossip;
+pub mod http;
 mod process;
 pub mod sample;
 
 use connections::ConnectionMetrics;
 use gossip::GossipMetrics;
+use http::HttpMetrics;
 pub use sample::{MemberCounts, PartitionSample, Sample, Sampler};
 
 /// Seconds, from a tenth of a millisecond to ten seconds.
@@ -41,6 +43,8 @@ pub struct Metrics {
     sampled: Sampled,
     /// Connections to the gRPC ports.
     pub connections: ConnectionMetrics,
+    /// Requests over HTTP.
+    pub http: HttpMetrics,
     /// Attempts to connect to a peer, by result.
     pub peer_connects: IntCounterVec,
     /// Produce requests, by result: `OK` or the reason.
@@ -98,6 +102,7 @@ impl Metrics {
         register_build_info(r)?;
         Ok(Self {
             connections: ConnectionMetrics::new(r)?,
+            http: HttpMetrics::new(r)?,
             peer_connects: counters(
                 r,
                 "lograft_peer_connects_total",

@@ -4,6 +4,7 @@
 //! Stop: not ready, leaderships transferred, client port closed after its calls have ended,
 //! replicas stopped and their logs flushed, peer port closed.
 
+mod client_ports;
 mod control_resources;
 mod discovery;
 mod disk;

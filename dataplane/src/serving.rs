@@ -17,6 +17,7 @@ pub(crate) mod locate;
 pub(crate) mod meta_group;
 pub(crate) mod metadata;
 pub(crate) mod offsets;
+pub(crate) mod partitioning;
 mod producer_ids;
 pub(crate) mod replica;
 pub(crate) mod request;

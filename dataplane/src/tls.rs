@@ -101,6 +101,11 @@ pub enum TlsError {
     Protocol(#[source] rustls::Error),
 }
 
+/// HTTP/2 in ALPN.
+pub(crate) const HTTP2: &[u8] = b"h2";
+/// HTTP/1.1 in ALPN.
+const HTTP1: &[u8] = b"http/1.1";
+
 /// A port's rules on who may connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
@@ -108,6 +113,8 @@ pub enum Port {
     Client,
     /// Nodes of this cluster.
     Peer,
+    /// Whoever may connect to the client port, over HTTP/1.1 too.
+    Http,
 }
 
 /// The bytes of the three files, compared to detect changes.
@@ -125,6 +132,7 @@ struct Material {
     ca_fingerprints: Vec<String>,
     client_port: Arc<ServerConfig>,
     peer_port: Arc<ServerConfig>,
+    http_port: Arc<ServerConfig>,
     connect: Arc<ClientConfig>,
     check_node: CheckNode,
     /// Who may connect to each port.
@@ -166,6 +174,7 @@ impl Tls {
         match port {
             Port::Client => Arc::clone(&current.client_port),
             Port::Peer => Arc::clone(&current.peer_port),
+            Port::Http => Arc::clone(&current.http_port),
         }
     }
 
@@ -179,7 +188,7 @@ impl Tls {
     ) -> Result<(), rustls::Error> {
         let current = self.current.load();
         let check = match port {
-            Port::Client => &current.check_client,
+            Port::Client | Port::Http => &current.check_client,
             Port::Peer => &current.check_peer,
         };
         let (leaf, intermediates) = chain
@@ -354,8 +363,9 @@ impl Material {
             files,
             not_after_s,
             ca_fingerprints,
-            client_port: keys.server(&check_client)?,
-            peer_port: keys.server(&check_peer)?,
+            client_port: keys.server(&check_client, &[HTTP2])?,
+            peer_port: keys.server(&check_peer, &[HTTP2])?,
+            http_port: keys.server(&check_client, &[HTTP2, HTTP1])?,
             connect: keys.connect(check_node.clone())?,
             check_node,
             check_client,
@@ -425,6 +435,7 @@ impl Keys<'_> {
     fn server(
         &self,
         verifier: &Arc<dyn ClientCertVerifier>,
+        protocols: &[&[u8]],
     ) -> Result<Arc<ServerConfig>, TlsError> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -435,7 +446,7 @@ impl Keys<'_> {
                 path: self.path.to_owned(),
                 source,
             })?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         config.ignore_client_order = true;
         // A resumed session skips the certificate of the client: one that has expired, or whose CA
         // has been removed, could open new connections for as long as the node runs. Connections

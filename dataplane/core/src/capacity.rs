@@ -28,6 +28,8 @@ pub struct Capacity {
     pub replicas_max_count: u32,
     /// Maximum number of connections of clients.
     pub client_connections_max_count: usize,
+    /// Maximum number of connections of clients over HTTP; they are part of those of clients.
+    pub http_connections_max_count: usize,
     /// Maximum number of connections of other nodes.
     pub peer_connections_max_count: usize,
 }
@@ -51,7 +53,20 @@ impl Capacity {
         Self {
             replicas_max_count: u32::try_from(wanted.min(by_files)).unwrap_or(u32::MAX),
             client_connections_max_count,
+            http_connections_max_count: 0,
             peer_connections_max_count,
+        }
+    }
+
+    /// The capacity of a node that has an HTTP port: half of the connections of clients are for
+    /// it.
+    pub const fn with_http(self) -> Self {
+        let http_connections_max_count = self.client_connections_max_count / 2;
+        Self {
+            client_connections_max_count: self.client_connections_max_count
+                - http_connections_max_count,
+            http_connections_max_count,
+            ..self
         }
     }
 }
@@ -147,6 +162,20 @@ mod tests {
         assert_eq!(capacity(0, u64::MAX, None), (1500, all.0, all.1));
         assert_eq!(capacity(2, 524_288, Some(5000)), (5000, all.0, all.1));
         assert_eq!(capacity(usize::MAX, u64::MAX, None).0, u32::MAX);
+    }
+
+    #[test]
+    fn the_http_port_gets_a_part_of_the_connections() {
+        let host = HostLimits {
+            cores: 2,
+            open_files: 524_288,
+        };
+        let all = Capacity::of(host, None);
+        let both = all.with_http();
+        assert_eq!(both.http_connections_max_count, 2048);
+        let sum = both.http_connections_max_count + both.client_connections_max_count;
+        assert_eq!(sum, all.client_connections_max_count);
+        assert_eq!(all.http_connections_max_count, 0);
     }
 
     #[test]

@@ -784,6 +784,59 @@ pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Number of producer ids that a node allocates from the meta group at once.
 pub const PRODUCER_IDS_BLOCK_COUNT: u32 = 64;
 
+// HTTP and JSON.
+
+/// Maximum number of origins whose pages may read answers.
+pub const HTTP_ORIGINS_MAX_COUNT: usize = 64;
+/// Maximum length of such an origin, in bytes.
+pub const HTTP_ORIGIN_MAX_BYTES: usize = 512;
+/// Time that the head of an HTTP/1.1 request may take, and that a connection may be idle before it.
+pub const HTTP_HEAD_MAX: Duration = Duration::from_secs(30);
+/// Maximum size of the head of a request, in bytes.
+pub const HTTP_HEAD_MAX_BYTES: usize = 64 * 1024;
+/// Maximum number of headers of a request.
+pub const HTTP_HEADERS_MAX_COUNT: usize = 256;
+/// HTTP/2 flow control window of a request's body, in bytes.
+pub const HTTP_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// HTTP/2 flow control window of a connection, in bytes.
+pub const HTTP_CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// Maximum number of concurrent HTTP/2 requests of a connection.
+pub const HTTP_STREAMS_MAX_COUNT: u32 = 256;
+/// Time that a client may take nothing of an HTTP/1.1 answer before its connection is closed.
+pub const HTTP_WRITE_STALL_MAX: Duration = Duration::from_mins(1);
+/// Maximum size of a body that is read as a whole, in bytes, as it is sent and decompressed: a
+/// JSON request of the largest batch, in base64.
+pub const HTTP_BODY_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Time that such a body may take.
+pub const HTTP_BODY_MAX: Duration = Duration::from_secs(30);
+/// Time that a stream of records may send nothing.
+pub const HTTP_BODY_IDLE_MAX: Duration = Duration::from_secs(30);
+/// Maximum size of the bodies that a node holds while they arrive, in bytes. Above it, requests
+/// are refused.
+pub const HTTP_BODIES_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Maximum length of a line of an NDJSON stream, in bytes: a record of the largest size in base64.
+pub const HTTP_LINE_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Size of the batches that an NDJSON stream is cut into, in bytes of their records.
+pub const HTTP_STREAM_BATCH_BYTES: usize = 512 * 1024;
+/// Maximum number of records of such a batch.
+pub const HTTP_STREAM_BATCH_MAX_COUNT: usize = 10_000;
+/// Maximum size of the records of an NDJSON stream that wait until their batches are full, in
+/// bytes. Above it all batches are sent: a topic may have many partitions.
+pub const HTTP_STREAM_WAITING_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Maximum number of records in one answer to a fetch.
+pub const HTTP_FETCH_RECORDS_MAX_COUNT: u32 = 100_000;
+/// Maximum number of partitions of a topic that is read as a whole.
+pub const HTTP_TAIL_PARTITIONS_MAX_COUNT: usize = 64;
+/// Interval between the comments that keep a silent stream of server-sent events alive: shorter
+/// than the idle timeouts of usual proxies.
+pub const HTTP_EVENT_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Time after which a client of server-sent events connects again, milliseconds.
+pub const HTTP_EVENT_RETRY_MS: u64 = 1000;
+/// Maximum number of topics on a page.
+pub const HTTP_PAGE_MAX_COUNT: usize = 1000;
+/// Answers below this size are not compressed, in bytes.
+pub const HTTP_COMPRESS_MIN_BYTES: usize = 1024;
+
 // Authorization.
 
 /// Maximum length of a name in an identity: a user, a namespace or a node. That of a Kubernetes

@@ -7,7 +7,7 @@ use lograft_proto::Method;
 use tokio::time::Instant;
 
 use super::*;
-use crate::api::grpc::call_rules::rule_of;
+use crate::api::call_rules::rule_of;
 use crate::config::AuthorizationSettings;
 use crate::control::test_metadata;
 

@@ -4,7 +4,6 @@ mod access;
 pub(crate) mod access_service;
 mod admin;
 pub(crate) mod admin_service;
-pub(crate) mod call_rules;
 mod heartbeats;
 pub(crate) mod late;
 mod log;

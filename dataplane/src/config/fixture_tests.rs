@@ -25,6 +25,7 @@ fn full() -> NodeConfig {
             client: address(9500),
             peer: address(9501),
             health: address(9503),
+            http: None,
         },
         advertise: AdvertiseConfig {
             client: Some("node-0.example:9500".to_owned()),
@@ -36,6 +37,7 @@ fn full() -> NodeConfig {
             ca: PathBuf::from("/tls/ca.crt"),
         },
         connections: ConnectionSettings::default(),
+        http: HttpSettings::default(),
         seeds: vec!["node-1.example:9501".to_owned(), "[::1]:9501".to_owned()],
         authorization: AuthorizationSettings::default(),
         discovery: DiscoverySettings::default(),
@@ -95,6 +97,18 @@ fn configurations_keep_their_form() {
     );
 }
 
+fn log_of_the_operator(is_development: bool) -> LogSettings {
+    let (level, format) = if is_development {
+        ("lograft_node=debug,info", LogFormat::Text)
+    } else {
+        ("info", LogFormat::Json)
+    };
+    LogSettings {
+        level: level.to_owned(),
+        format,
+    }
+}
+
 /// The configuration of the first node of each golden file of the operator.
 fn written_by_the_operator(name: &str) -> NodeConfig {
     let (node, seeds, topics) = match name {
@@ -139,6 +153,7 @@ fn written_by_the_operator(name: &str) -> NodeConfig {
             ca: tls("ca.crt"),
         },
         connections: ConnectionSettings::default(),
+        http: HttpSettings::default(),
         seeds: seeds.map(|n| address(n, 9401)).collect(),
         discovery: DiscoverySettings::default(),
         runtime: RuntimeSettings::default(),
@@ -149,17 +164,7 @@ fn written_by_the_operator(name: &str) -> NodeConfig {
         raft: RaftSettings::default(),
         topics,
         authorization: AuthorizationSettings::default(),
-        log: if is_development {
-            LogSettings {
-                level: "lograft_node=debug,info".to_owned(),
-                format: LogFormat::Text,
-            }
-        } else {
-            LogSettings {
-                level: "info".to_owned(),
-                format: LogFormat::Json,
-            }
-        },
+        log: log_of_the_operator(is_development),
         ignore_if_unknown: match name {
             "finalized.yaml" => vec!["topics.batch_max_bytes".to_owned()],
             _ => Vec::new(),

@@ -56,7 +56,9 @@ pub(crate) struct Accepted {
     pub(super) ended: Option<oneshot::Receiver<()>>,
     /// Ready when it has to end; none once it has.
     pub(super) cut: Option<BoxFuture<'static, ()>>,
-    /// None once it has arrived.
+    /// Whether the client speaks HTTP/2: always, but on the HTTP port.
+    pub(super) is_http2: bool,
+    /// None once it has arrived, and if none is expected.
     pub(super) preface: Option<Preface>,
     /// Ends the wait for the client's end; none before this half is closed.
     pub(super) linger: Option<Pin<Box<Sleep>>>,

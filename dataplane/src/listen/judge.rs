@@ -28,6 +28,19 @@ pub(crate) struct ClientTrust {
     pub(crate) answer_revoked: Option<AnswerRevoked>,
 }
 
+impl ClientTrust {
+    /// The same, with an answer for clients whose certificate is revoked.
+    pub(crate) fn answering(
+        self,
+        answer: impl Fn(Accepted, Revoked) -> BoxFuture<'static, ()> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            answer_revoked: Some(Arc::new(answer)),
+            ..self
+        }
+    }
+}
+
 /// Tells a client why its certificate is refused, for as long as its connection is open. Such a
 /// connection never gets to those who serve the others. Without an answer a client could not tell a
 /// revoked certificate from a broken network, and would try again.

@@ -14,6 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tonic_health::server::HealthReporter;
 use tracing::info;
 
+use super::client_ports::ClientPorts;
 use super::control_resources::ControlResources;
 use super::discovery::Discovery;
 use super::disk::{DiskHistory, OpenDisk};
@@ -25,13 +26,12 @@ use super::sampler::NodeSampler;
 use super::services::Services;
 use super::{disk, services, stop};
 use crate::access::{Access, AccessParts};
-use crate::api::grpc::refused::refusing;
 use crate::config::{CurrentAuthorization, FollowedFile, NodeConfig, Zone};
 use crate::control::{Control, NodeInfo};
 use crate::fatal::{FatalCell, FatalError};
 use crate::health::{Health, Readiness};
 use crate::host::TooFewFiles;
-use crate::listen::{self, ClientTrust};
+use crate::listen::ClientTrust;
 use crate::metrics::Metrics;
 use crate::metrics::disk::MeteredFs;
 use crate::net::AddressBook;
@@ -45,7 +45,7 @@ pub struct Node {
     control: Control,
     fatal: Arc<FatalCell>,
     readiness: watch::Sender<Readiness>,
-    client_port: ServedPort,
+    client_ports: ClientPorts,
     peer_port: ServedPort,
     /// Publishes control's readiness; stopped first.
     telling: AbortHandle,
@@ -65,7 +65,7 @@ impl Node {
         env.fs = Arc::new(MeteredFs::new(env.fs, &metrics));
         let fatal = Arc::new(FatalCell::default());
         let Ports {
-            client,
+            clients,
             peer,
             health,
             gossip,
@@ -112,7 +112,7 @@ impl Node {
         tasks.spawn(health::serve(health, told));
         let telling = tasks.spawn(services.follow(readiness.clone()));
         let trust = trust(tls, &control);
-        let client_port = client.serve(trust.clone(), &metrics, services.client_port()?);
+        let client_ports = clients.serve(&trust, &metrics, (&services, &config.http))?;
         let peer_port = peer.serve(trust, &metrics, services.peer_port());
         addresses.log();
         Ok(Self {
@@ -120,7 +120,7 @@ impl Node {
             control,
             fatal,
             readiness,
-            client_port,
+            client_ports,
             peer_port,
             telling,
             reporter: services.reporter(),
@@ -172,7 +172,7 @@ impl Node {
     async fn close_ports(self) {
         let Self {
             control,
-            client_port,
+            client_ports,
             peer_port,
             mut tasks,
             ..
@@ -183,7 +183,7 @@ impl Node {
         // The health port is among them.
         tasks.abort_all();
         tokio::join!(
-            client_port.stop(Duration::ZERO),
+            client_ports.stop(Duration::ZERO),
             peer_port.stop(Duration::ZERO)
         );
     }
@@ -193,7 +193,7 @@ impl Node {
         let Self {
             control,
             readiness,
-            client_port,
+            client_ports,
             peer_port,
             telling,
             reporter,
@@ -207,7 +207,7 @@ impl Node {
         services::tell(&reporter, &stops).await;
         readiness.send_replace(stops);
         control.transfers.transfer_all(STOP_TRANSFER_MAX).await;
-        client_port.stop(STOP_CONNECTIONS_MAX).await;
+        client_ports.stop(STOP_CONNECTIONS_MAX).await;
         // Meanwhile an election may have made this node a leader again.
         control
             .transfers
@@ -247,11 +247,16 @@ fn capacity(config: &NodeConfig, host: HostLimits) -> Result<Capacity, TooFewFil
         HostLimits { cores, ..host },
         config.runtime.replicas_max_count,
     );
+    let capacity = match config.listen.http {
+        Some(_) => capacity.with_http(),
+        None => capacity,
+    };
     let HostLimits { open_files, .. } = host;
     info!(
         open_files,
         replicas_max = capacity.replicas_max_count,
         client_connections_max = capacity.client_connections_max_count,
+        http_connections_max = capacity.http_connections_max_count,
         peer_connections_max = capacity.peer_connections_max_count,
         "capacity of the node"
     );
@@ -274,9 +279,8 @@ fn trust(tls: Arc<Tls>, control: &Control) -> ClientTrust {
     ClientTrust {
         tls,
         revocations: control.view.watch_revocations(),
-        answer_revoked: Some(Arc::new(|accepted, revoked| {
-            Box::pin(listen::serve_alone(accepted, refusing(&revoked)))
-        })),
+        // Each port answers in its own protocol.
+        answer_revoked: None,
     }
 }
 

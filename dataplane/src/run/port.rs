@@ -1,13 +1,15 @@
-//! A gRPC port: bound, served, stopped.
+//! A port of clients or peers: bound, served, stopped.
 
 use std::time::Duration;
 
+use axum::Router;
 use lograft_core::limits::STOP_CUT_MAX;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 
-use crate::listen::{self, ClientTrust, ListenLimits};
+use crate::api::{grpc, http};
+use crate::listen::{self, ClientTrust, Incoming, ListenLimits};
 use crate::metrics::Metrics;
 use crate::net::Listener;
 use crate::tls::Port;
@@ -20,7 +22,43 @@ pub(super) struct BoundPort {
 }
 
 impl BoundPort {
+    /// Serves gRPC.
     pub(super) fn serve(self, trust: ClientTrust, metrics: &Metrics, routes: Routes) -> ServedPort {
+        let trust = trust.answering(|accepted, revoked| {
+            Box::pin(listen::serve_alone(
+                accepted,
+                grpc::refused::refusing(&revoked),
+            ))
+        });
+        self.serve_with(trust, metrics, |incoming, stopped| {
+            listen::serve(incoming, routes, stopped)
+        })
+    }
+
+    /// Serves HTTP.
+    pub(super) fn serve_http(
+        self,
+        trust: ClientTrust,
+        metrics: &Metrics,
+        routes: Router,
+    ) -> ServedPort {
+        let trust = trust.answering(|accepted, revoked| {
+            Box::pin(listen::serve_http_alone(
+                accepted,
+                http::refused::refusing(revoked),
+            ))
+        });
+        self.serve_with(trust, metrics, |incoming, stopped| {
+            listen::serve_http(incoming, routes, stopped)
+        })
+    }
+
+    fn serve_with<F: Future<Output = ()> + Send + 'static>(
+        self,
+        trust: ClientTrust,
+        metrics: &Metrics,
+        serve: impl FnOnce(Incoming, watch::Receiver<bool>) -> F,
+    ) -> ServedPort {
         let Self {
             port,
             listener,
@@ -30,7 +68,7 @@ impl BoundPort {
         let (stop, is_stopped) = watch::channel(false);
         let (incoming, accepting) =
             listen::incoming(listener, (port, limits), trust, metrics, is_cut);
-        let task = tokio::spawn(listen::serve(incoming, routes, is_stopped));
+        let task = tokio::spawn(serve(incoming, is_stopped));
         ServedPort {
             stop,
             cut,

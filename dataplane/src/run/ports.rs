@@ -7,6 +7,7 @@ use lograft_discovery::net::DatagramSocket;
 use tracing::field::display;
 use tracing::info;
 
+use super::client_ports::BoundClientPorts;
 use super::error::RunError;
 use super::node_env::NodeEnv;
 use super::port::BoundPort;
@@ -26,6 +27,8 @@ pub struct Addresses {
     pub health: SocketAddr,
     /// Gossip, if it is on.
     pub gossip: Option<SocketAddr>,
+    /// Clients over HTTP, if it is on.
+    pub http: Option<SocketAddr>,
 }
 
 impl Addresses {
@@ -35,15 +38,16 @@ impl Addresses {
             peer,
             health,
             gossip,
+            http,
         } = self;
-        let gossip = gossip.map(display);
-        info!(%client, %peer, %health, gossip, "node is listening");
+        let (gossip, http) = (gossip.map(display), http.map(display));
+        info!(%client, %peer, %health, gossip, http, "node is listening");
     }
 }
 
 /// The bound ports of a node.
 pub(super) struct Ports {
-    pub(super) client: BoundPort,
+    pub(super) clients: BoundClientPorts,
     pub(super) peer: BoundPort,
     pub(super) health: Box<dyn Listener>,
     /// The gossip socket, if gossip is on.
@@ -70,17 +74,30 @@ impl Ports {
         let (client, client_address) = bind("clients", config.listen.client).await?;
         let (peer, peer_address) = bind("peers", config.listen.peer).await?;
         let (health, health_address) = bind("health", config.listen.health).await?;
+        let (http, http_address) = match config.listen.http {
+            Some(address) => Some(bind("HTTP clients", address).await?),
+            None => None,
+        }
+        .unzip();
+        let limits = |port| ListenLimits::of(port, capacity, &config.connections);
         let (gossip, gossip_address) = bind_gossip(env, config).await?.unzip();
         Ok(Self {
-            client: BoundPort {
-                port: Port::Client,
-                listener: client,
-                limits: ListenLimits::of(Port::Client, capacity, &config.connections),
+            clients: BoundClientPorts {
+                grpc: BoundPort {
+                    port: Port::Client,
+                    listener: client,
+                    limits: limits(Port::Client),
+                },
+                http: http.map(|listener| BoundPort {
+                    port: Port::Http,
+                    listener,
+                    limits: limits(Port::Http),
+                }),
             },
             peer: BoundPort {
                 port: Port::Peer,
                 listener: peer,
-                limits: ListenLimits::of(Port::Peer, capacity, &config.connections),
+                limits: limits(Port::Peer),
             },
             health,
             gossip,
@@ -89,6 +106,7 @@ impl Ports {
                 peer: peer_address,
                 health: health_address,
                 gossip: gossip_address,
+                http: http_address,
             },
         })
     }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use axum::Router;
 use lograft_core::MemoryBudgets;
 use lograft_proto::admin::v1::access_service_server::AccessServiceServer;
 use lograft_proto::admin::v1::admin_service_server::AdminServiceServer;
@@ -23,6 +24,8 @@ use crate::api::grpc::late::Late;
 use crate::api::grpc::log_service::LogApi;
 use crate::api::grpc::node_service::NodeApi;
 use crate::api::grpc::raft_service::RaftApi;
+use crate::api::http::{HttpApi, HttpParts};
+use crate::config::HttpSettings;
 use crate::control::Control;
 use crate::health::Readiness;
 use crate::identity::Member;
@@ -46,6 +49,8 @@ pub(super) struct ServiceParts {
 pub(super) struct Services {
     parts: ServiceParts,
     log: Arc<OnceLock<LogServiceServer<LogApi>>>,
+    /// The engine of the log service, for HTTP.
+    engine: Arc<OnceLock<Arc<LogEngine>>>,
     reporter: HealthReporter,
 }
 
@@ -62,6 +67,7 @@ impl Services {
         Self {
             parts,
             log: Arc::default(),
+            engine: Arc::default(),
             reporter: HealthReporter::new(),
         }
     }
@@ -103,6 +109,24 @@ impl Services {
             .add_service(v1alpha.map_err(RunError::Reflection)?))
     }
 
+    /// For users, over HTTP.
+    pub(super) fn http_port(&self, settings: &HttpSettings) -> Router {
+        let ServiceParts {
+            control,
+            access,
+            metrics,
+            ..
+        } = &self.parts;
+        HttpApi::new(HttpParts {
+            engine: Arc::clone(&self.engine),
+            control: control.clone(),
+            access: access.clone(),
+            metrics: Arc::clone(metrics),
+            settings: settings.clone(),
+        })
+        .router()
+    }
+
     /// For nodes.
     pub(super) fn peer_port(&self) -> Routes {
         let control = &self.parts.control;
@@ -121,13 +145,17 @@ impl Services {
         told: watch::Sender<Readiness>,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (parts, log) = (self.parts.clone(), Arc::clone(&self.log));
+        let engine = Arc::clone(&self.engine);
         let reporter = self.reporter.clone();
         async move {
             let mut readiness = parts.control.readiness.watch();
             let mut member = parts.control.member.watch();
             loop {
                 if let Some(member) = *member.borrow_and_update() {
-                    log.get_or_init(|| log_service(&parts, member));
+                    let engine = engine.get_or_init(|| Arc::new(log_engine(&parts, member)));
+                    log.get_or_init(|| {
+                        LogApi::new(Arc::clone(engine), parts.access.clone()).server()
+                    });
                 }
                 let now = readiness.borrow_and_update().clone();
                 tell(&reporter, &now).await;
@@ -151,16 +179,16 @@ pub(super) async fn tell(reporter: &HealthReporter, readiness: &Readiness) {
     }
 }
 
-fn log_service(parts: &ServiceParts, member: Member) -> LogServiceServer<LogApi> {
+fn log_engine(parts: &ServiceParts, member: Member) -> LogEngine {
     let ServiceParts {
         control,
         storage,
         budgets,
         pool,
-        access,
+        access: _,
         metrics,
     } = parts;
-    let engine = LogEngine::new(LogEngineParts {
+    LogEngine::new(LogEngineParts {
         node: member.node,
         replicas: control.replicas.clone(),
         meta: control.view.clone(),
@@ -172,6 +200,5 @@ fn log_service(parts: &ServiceParts, member: Member) -> LogServiceServer<LogApi>
         budgets: *budgets,
         clock: Arc::new(control.exchange.clone()),
         metrics: Arc::clone(metrics),
-    });
-    LogApi::new(engine, access.clone()).server()
+    })
 }

@@ -14,7 +14,7 @@ use lograft_discovery::net::{BoxFuture, Resolver};
 use lograft_node::clock::{Clock, SystemClock};
 use lograft_node::config::{
     AdvertiseConfig, AuthorizationSettings, ConnectionSettings, DiscoverySettings, GossipSettings,
-    ListenConfig, LogFormat, LogSettings, NodeConfig, RaftSettings, RuntimeSettings,
+    HttpSettings, ListenConfig, LogFormat, LogSettings, NodeConfig, RaftSettings, RuntimeSettings,
     StorageSettings, TlsConfig, TopicDefaults,
 };
 use lograft_node::exchange::NodeExchange;
@@ -74,6 +74,8 @@ pub(crate) struct Cluster {
     pub(crate) names: Option<Names>,
     /// How the nodes that are added from now on use the authorization rules.
     pub(crate) authorization: AuthorizationSettings,
+    /// Settings of HTTP of the nodes that are added from now on, which have an HTTP port then.
+    pub(crate) http: Option<HttpSettings>,
     /// The file system of the nodes that are added from now on, if not the real one.
     pub(crate) fs: Option<FaultFs>,
     pool: PeerPool,
@@ -144,6 +146,7 @@ impl Cluster {
             gossip: false,
             names: None,
             authorization: AuthorizationSettings::default(),
+            http: None,
             fs: None,
             pool,
             _book: book,
@@ -152,7 +155,19 @@ impl Cluster {
 
     /// A cluster of so many nodes, all ready.
     pub(crate) async fn of(count: usize) -> Self {
+        Self::new().with_nodes(count).await
+    }
+
+    /// The same whose nodes have HTTP ports.
+    pub(crate) async fn with_http(count: usize) -> Self {
         let mut cluster = Self::new();
+        cluster.http = Some(HttpSettings::default());
+        cluster.with_nodes(count).await
+    }
+
+    /// Adds so many nodes, and waits until all are ready.
+    pub(crate) async fn with_nodes(mut self, count: usize) -> Self {
+        let cluster = &mut self;
         cluster.add().await;
         cluster.bootstrap(0).await.unwrap();
         for _ in 1..count {
@@ -161,7 +176,7 @@ impl Cluster {
         for at in 0..count {
             cluster.ready(at).await;
         }
-        cluster
+        self
     }
 
     /// Starts one more node, with all before it as seeds.
@@ -216,11 +231,13 @@ impl Cluster {
             peer,
             health,
             gossip: _,
+            http,
         } = member.addresses;
         member.config.listen = ListenConfig {
             client,
             peer,
             health,
+            http,
         };
         let config = member.config.clone();
         self.start_process(&config).await
@@ -234,6 +251,7 @@ impl Cluster {
                 client: any_port(),
                 peer: any_port(),
                 health: any_port(),
+                http: None,
             },
             seeds: self.seeds(),
             ..self.members[at].config.clone()
@@ -264,7 +282,9 @@ impl Cluster {
                 client: any_port(),
                 peer: any_port(),
                 health: any_port(),
+                http: self.http.as_ref().map(|_| any_port()),
             },
+            http: self.http.clone().unwrap_or_default(),
             advertise: AdvertiseConfig::default(),
             tls: certificates(&self.ca, &self.dir.path().join(&name)),
             connections: self.connections.clone(),
@@ -376,12 +396,14 @@ impl Cluster {
             peer,
             health,
             gossip,
+            http,
         } = self.members[at].addresses;
         self.gossip_at(at, gossip.unwrap_or_else(any_port));
         let listen = ListenConfig {
             client,
             peer,
             health,
+            http,
         };
         self.restart_at(at, listen).await;
     }
@@ -394,6 +416,7 @@ impl Cluster {
             client,
             peer,
             health,
+            http: self.members[at].addresses.http.map(|_| any_port()),
         };
         self.restart_at(at, listen).await;
     }

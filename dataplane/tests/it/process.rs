@@ -68,6 +68,9 @@ impl Process {
             gossip: line["fields"]["gossip"]
                 .as_str()
                 .map(|text| text.parse().unwrap()),
+            http: line["fields"]["http"]
+                .as_str()
+                .map(|text| text.parse().unwrap()),
         }
     }
 

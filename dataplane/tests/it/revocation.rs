@@ -64,6 +64,11 @@ fn principal(not_before_s: i64, suspended: bool) -> admin::ChangeRevocationsRequ
     }
 }
 
+/// Suspends the user `a`.
+pub(crate) async fn suspend(cluster: &Cluster) {
+    change(cluster, principal(0, true)).await;
+}
+
 /// Waits until a node lets the certificate in, or does not.
 async fn until(cluster: &Cluster, leaf: &Leaf, at: usize, is_allowed: bool) {
     let to = cluster.addresses(at).client;

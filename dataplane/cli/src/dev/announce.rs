@@ -15,6 +15,7 @@ pub(crate) struct NodeSummary {
     pub(crate) id: Option<u64>,
     pub(crate) pid: Option<u32>,
     pub(crate) client: String,
+    pub(crate) http: String,
     pub(crate) health: String,
 }
 
@@ -29,19 +30,24 @@ pub(crate) struct Announcement<'a> {
     /// Users besides the administrator.
     pub(crate) users: &'a [(String, Identity)],
     pub(crate) is_ephemeral: bool,
+    /// Certificate files of the administrator, for other clients.
+    pub(crate) admin: &'a Identity,
+    /// Certificate of the cluster's CA.
+    pub(crate) ca: &'a Path,
     pub(crate) paint: Paint,
 }
 
 impl fmt::Display for Announcement<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (paint, program) = (self.paint, self.program);
-        let mut table = Table::new(&["NODE", ">ID", ">PID", "CLIENT", "HEALTH"]);
+        let mut table = Table::new(&["NODE", ">ID", ">PID", "CLIENT", "HTTP", "HEALTH"]);
         for node in self.nodes {
             table.row([
                 node.name.clone(),
                 node.id.map_or_else(|| "?".into(), |id| id.to_string()),
                 node.pid.map_or_else(|| "-".into(), |pid| pid.to_string()),
                 node.client.clone(),
+                format!("https://{}", node.http),
                 format!("http://{}/metrics", node.health),
             ]);
         }
@@ -74,6 +80,9 @@ impl fmt::Display for Announcement<'_> {
         ] {
             writeln!(f, "  {}", paint.strong(command))?;
         }
+        if let Some(command) = self.curl() {
+            writeln!(f, "  {}", paint.strong(command))?;
+        }
         if let Some(pid) = self
             .nodes
             .last()
@@ -88,6 +97,22 @@ impl fmt::Display for Announcement<'_> {
             "keeps their data"
         };
         write!(f, "\nCtrl-C stops all nodes and {data}.")
+    }
+}
+
+impl Announcement<'_> {
+    /// A request over HTTP that works with the certificates of this cluster.
+    fn curl(&self) -> Option<String> {
+        let node = self.nodes.first()?;
+        let (ca, cert, key) = (
+            quote(self.ca),
+            quote(&self.admin.cert),
+            quote(&self.admin.key),
+        );
+        let url = format!("https://{}/v1/topics/demo/partitions/0/records", node.http);
+        Some(format!(
+            "curl --cacert {ca} --cert {cert} --key {key} '{url}?max_records=2'"
+        ))
     }
 }
 
@@ -200,7 +225,12 @@ mod tests {
             id: Some(1),
             pid: Some(42),
             client: "127.0.0.1:9400".into(),
+            http: "127.0.0.1:9402".into(),
             health: "127.0.0.1:9403".into(),
+        };
+        let admin = Identity {
+            cert: "/d/admin.crt".into(),
+            key: "/d/admin key.pem".into(),
         };
         let text = |nodes: &[NodeSummary]| {
             let announcement = Announcement {
@@ -210,6 +240,8 @@ mod tests {
                 program: "lograft",
                 users: &[],
                 is_ephemeral: false,
+                admin: &admin,
+                ca: Path::new("/d/ca.crt"),
                 paint: Paint::plain(),
             };
             announcement.to_string()
@@ -217,6 +249,9 @@ mod tests {
         let one = text(std::slice::from_ref(&node));
         assert!(one.contains("--replication-factor 1 "), "{one}");
         assert!(!one.contains("kill -9"), "{one}");
+        let curl = "curl --cacert /d/ca.crt --cert /d/admin.crt --key '/d/admin key.pem' \
+                    'https://127.0.0.1:9402/v1/topics/demo/partitions/0/records?max_records=2'";
+        assert!(one.contains(curl), "{one}");
         let two = text(&[node.clone(), node]);
         assert!(two.contains("kill -9 42"), "{two}");
         assert!(

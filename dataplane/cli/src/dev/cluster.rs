@@ -336,6 +336,7 @@ impl DevCluster {
             id: node.id,
             pid: node.pid,
             client: node.ports.client.to_string(),
+            http: node.ports.http.to_string(),
             health: node.ports.health.to_string(),
         };
         let nodes: Vec<NodeSummary> = self.nodes.iter().map(summary).collect();
@@ -350,6 +351,10 @@ impl DevCluster {
         let after = units::elapsed(self.started.elapsed());
         let ready = format!("{} ready", plural(self.nodes.len(), "node"));
         print_line(format_args!("{} after {after}\n", self.paint.good(ready)));
+        let admin = Identity {
+            cert: self.context.cert.clone(),
+            key: self.context.key.clone(),
+        };
         print_line(format_args!(
             "{}",
             Announcement {
@@ -358,6 +363,8 @@ impl DevCluster {
                 nodes: &nodes,
                 program: &invocation.command_prefix(),
                 users: &self.users,
+                admin: &admin,
+                ca: &self.context.ca,
                 is_ephemeral: self.temporary.is_some(),
                 paint: self.paint,
             }

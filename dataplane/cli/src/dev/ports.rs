@@ -41,6 +41,7 @@ pub(crate) struct NodePorts {
     pub(crate) number: u32,
     pub(crate) client: SocketAddr,
     pub(crate) peer: SocketAddr,
+    pub(crate) http: SocketAddr,
     pub(crate) health: SocketAddr,
     /// UDP.
     pub(crate) gossip: SocketAddr,
@@ -68,6 +69,7 @@ pub(crate) fn plan(base: u16, numbers: &[u32]) -> Result<Vec<NodePorts>, PortErr
             number: *number,
             client: at(first),
             peer: at(first + 1),
+            http: at(first + 2),
             health: at(first + 3),
             gossip: at(first + 4),
         })
@@ -82,6 +84,7 @@ pub(crate) fn check_free(plan: &[NodePorts]) -> Result<(), PortError> {
         let all = [
             (ports.client, "client"),
             (ports.peer, "peer"),
+            (ports.http, "http"),
             (ports.health, "health"),
         ];
         let tcp = all.map(|(address, role)| (address, role, TcpListener::bind(address).map(drop)));
@@ -145,12 +148,13 @@ mod tests {
             (
                 node.client.port(),
                 node.peer.port(),
+                node.http.port(),
                 node.health.port(),
                 node.gossip.port(),
             )
         };
-        assert_eq!(ports(0), (9400, 9401, 9403, 9404));
-        assert_eq!(ports(1), (9420, 9421, 9423, 9424));
+        assert_eq!(ports(0), (9400, 9401, 9402, 9403, 9404));
+        assert_eq!(ports(1), (9420, 9421, 9422, 9423, 9424));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use lograft_node::config::{
     AdvertiseConfig, AuthorizationMode, AuthorizationSettings, ConnectionSettings,
-    DiscoverySettings, GossipSettings, ListenConfig, LogSettings, NodeConfig, RaftSettings,
-    RuntimeSettings, StorageSettings, TlsConfig, TopicDefaults,
+    DiscoverySettings, GossipSettings, HttpSettings, ListenConfig, LogSettings, NodeConfig,
+    RaftSettings, RuntimeSettings, StorageSettings, TlsConfig, TopicDefaults,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -74,6 +74,7 @@ pub(crate) fn write_config(
             client: ports.client,
             peer: ports.peer,
             health: ports.health,
+            http: Some(ports.http),
         },
         advertise: AdvertiseConfig {
             client: Some(ports.client.to_string()),
@@ -85,6 +86,7 @@ pub(crate) fn write_config(
             ca: pki.ca_cert(),
         },
         connections: ConnectionSettings::default(),
+        http: HttpSettings::default(),
         seeds: others.clone().map(|other| other.peer.to_string()).collect(),
         discovery: DiscoverySettings {
             gossip: Some(GossipSettings {

@@ -6,6 +6,7 @@
 mod completion;
 mod connection_age;
 mod contexts;
+mod curl;
 mod delete_records;
 mod dev;
 mod help;

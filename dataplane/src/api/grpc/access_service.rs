@@ -9,10 +9,9 @@ use lograft_proto::admin::v1::access_service_server::{AccessService, AccessServi
 use tonic::{Extensions, Request, Response, Status};
 
 use super::access::{decode, encode};
-use super::admin::check_member;
-use super::call_rules::rule_of;
-use super::principal::authorize_call;
 use crate::access::{Access, CallRule};
+use crate::api::call_rules::rule_of;
+use crate::api::caller::{authorize_call, check_member};
 use crate::control::Control;
 use crate::error::ApiError;
 

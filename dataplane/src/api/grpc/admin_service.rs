@@ -11,8 +11,8 @@ use lograft_proto::admin::v1::admin_service_server::{AdminService, AdminServiceS
 use tonic::{Extensions, Request, Response, Status};
 
 use super::admin;
-use super::principal::{authorize_call, principal};
 use crate::access::Access;
+use crate::api::caller::{authorize_call, principal};
 use crate::control::Control;
 use crate::error::ApiError;
 

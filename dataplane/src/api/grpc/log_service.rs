@@ -14,13 +14,14 @@ use lograft_proto::log::v1::log_service_server::{LogService, LogServiceServer};
 use tokio::time::Instant;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
-use super::call_rules::rule_of;
 use super::log::decode;
 use super::log::encode::{self, ProduceTag};
 use super::log::produce_stream::{ProduceStream, StreamCaller};
-use super::log::until_closing;
-use super::principal::{ForwardMarks, authorize_call, closing, on_behalf_of, principal};
+use super::principal::{ForwardMarks, on_behalf_of};
 use crate::access::{Access, Grant};
+use crate::api::call_rules::rule_of;
+use crate::api::caller::{authorize_call, closing, principal};
+use crate::api::until_closing::until_closing;
 use crate::error::ApiError;
 use crate::serving::append::append;
 use crate::serving::delete_records::delete_records;
@@ -37,11 +38,8 @@ pub(crate) struct LogApi {
 }
 
 impl LogApi {
-    pub(crate) fn new(engine: LogEngine, access: Access) -> Self {
-        Self {
-            engine: Arc::new(engine),
-            access,
-        }
+    pub(crate) fn new(engine: Arc<LogEngine>, access: Access) -> Self {
+        Self { engine, access }
     }
 
     /// The service with its limits.

@@ -12,7 +12,7 @@ use lograft_proto::raft::v1 as proto;
 use lograft_raft::RaftGroup;
 use tonic::Extensions;
 
-use super::principal::{authorize_node, identity};
+use crate::api::caller::{authorize_node, identity};
 use crate::control::Control;
 use crate::control::disk_fence::is_enforced;
 use crate::convert::{ConvertError, Route};

@@ -1,63 +1,14 @@
-//! The caller of a gRPC call: the identity in its client certificate, or, in a request that a node
-//! has forwarded, the principal that it names.
+//! The principal whose request a gRPC call is: that of its connection, or, in a request that a node
+//! has forwarded, the one that the request names.
 
 use std::sync::Arc;
 
-use lograft_core::acl::{Principal, Resource};
-use lograft_core::{Reason, acl};
-use lograft_proto::Method;
+use lograft_core::acl;
+use lograft_core::acl::Principal;
 use lograft_proto::log::v1 as proto;
-use tonic::Extensions;
 
-use super::call_rules::rule_of;
-use crate::access::{Access, check_node};
-use crate::closing::Closing;
+use crate::access::check_node;
 use crate::error::ApiError;
-use crate::identity::{Caller, PeerIdentity};
-
-/// The identity of the caller. Fails with UNAUTHENTICATED if the connection has none.
-pub(super) fn identity(extensions: &Extensions) -> Result<&Arc<PeerIdentity>, ApiError> {
-    let caller = extensions.get::<Caller>();
-    caller
-        .map(|caller| &caller.identity)
-        .ok_or_else(|| ApiError::new(Reason::Unauthenticated, "no client certificate"))
-}
-
-/// The principal of the caller. Fails with UNAUTHENTICATED if the connection has none.
-pub(super) fn principal(extensions: &Extensions) -> Result<&Arc<Principal>, ApiError> {
-    identity(extensions).map(|identity| &identity.principal)
-}
-
-/// Whether the caller's connection is closing. A call without a connection, in tests, never is.
-pub(super) fn closing(extensions: &Extensions) -> Closing {
-    let caller = extensions.get::<Caller>();
-    caller
-        .map(|caller| caller.closing.clone())
-        .unwrap_or_default()
-}
-
-/// The error at the end of a stream whose connection is closing.
-pub(crate) fn connection_closing() -> ApiError {
-    let text = "the connection is closing: continue on another one";
-    ApiError::new(Reason::ConnectionClosing, text)
-}
-
-/// Checks that the caller may make a call for a resource, and returns its principal.
-pub(super) fn authorize_call(
-    access: &Access,
-    extensions: &Extensions,
-    (method, resource): (Method, Resource<'_>),
-) -> Result<Arc<Principal>, ApiError> {
-    let principal = principal(extensions)?;
-    access.check(principal, rule_of(method), resource)?;
-    Ok(Arc::clone(principal))
-}
-
-/// Checks that the caller is a node. The handshake of the peer port lets only nodes in already;
-/// this check also holds if a service were moved to another port.
-pub(super) fn authorize_node(extensions: &Extensions) -> Result<(), ApiError> {
-    check_node(principal(extensions)?)
-}
 
 /// The marks of a request that a node has forwarded.
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +68,8 @@ pub(crate) fn on_behalf_of(
 
 #[cfg(test)]
 mod tests {
+    use lograft_core::Reason;
+
     use super::*;
 
     fn asks(caller: &str, is_forwarded: bool, principal: &str) -> Result<String, Option<Reason>> {
@@ -128,12 +81,6 @@ mod tests {
         on_behalf_of(&caller, marks)
             .map(|principal| principal.to_string())
             .map_err(|error| error.reason())
-    }
-
-    #[test]
-    fn a_call_without_a_certificate_is_unauthenticated() {
-        let refused = authorize_node(&Extensions::new()).unwrap_err();
-        assert_eq!(refused.reason(), Some(Reason::Unauthenticated));
     }
 
     #[test]

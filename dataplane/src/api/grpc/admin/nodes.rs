@@ -8,8 +8,8 @@ use lograft_core::{ClusterId, FeatureLevel, NodeId};
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
-use super::check_member;
 use super::encode::node_state;
+use crate::api::caller::check_member;
 use crate::control::Control;
 use crate::control::cluster_entry::{Bootstrapped, EnterError};
 use crate::control::node_admin::{DecommissionProgress, RegisteredNode};

@@ -4,7 +4,7 @@ use lograft_core::{GroupId, NodeId, PartitionId};
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
-use super::check_member;
+use crate::api::caller::check_member;
 use crate::control::Control;
 use crate::control::peer_calls::{AcceptedGroups, FencedReplica};
 use crate::error::ApiError;

@@ -7,7 +7,7 @@ use lograft_core::acl::Principal;
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
-use super::check_member;
+use crate::api::caller::check_member;
 use crate::control::Control;
 use crate::control::stop_check::StopCheck;
 use crate::control::stop_preparation::StopError;

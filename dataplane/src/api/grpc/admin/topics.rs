@@ -9,9 +9,10 @@ use lograft_core::topic_config::{SettingValue, SettingsChange};
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
+use super::encode;
 use super::page::Page;
-use super::{check_member, encode};
 use crate::access::Visibility;
+use crate::api::caller::check_member;
 use crate::control::Control;
 use crate::control::topic_admin::{NewTopic, TopicChange, ready_timeout};
 use crate::error::ApiError;

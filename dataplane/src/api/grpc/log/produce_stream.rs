@@ -20,7 +20,8 @@ use tonic::{Status, Streaming};
 use super::decode;
 use super::encode::{self, ProduceTag};
 use crate::access::Grant;
-use crate::api::grpc::principal::{ForwardMarks, connection_closing, on_behalf_of};
+use crate::api::caller::connection_closing;
+use crate::api::grpc::principal::{ForwardMarks, on_behalf_of};
 use crate::closing::Closing;
 use crate::error::ApiError;
 use crate::serving::append::{
