@@ -406,7 +406,7 @@ async fn topics_are_administered() {
 async fn records_are_deleted_up_to_an_offset() {
     let (_cluster, client) = one_node().await;
     let records: Vec<Value> = (0..5)
-        .map(|n| json!({"partition": 0, "value": {"json": n}}))
+        .map(|n| json!({"partition": 0, "value": {"text": n.to_string()}}))
         .collect();
     let body = json!({"records": records});
     assert!(is_ok(&client.post("/v1/topics/t/records", &body).await));
@@ -421,7 +421,7 @@ async fn records_are_deleted_up_to_an_offset() {
     let details = below.problem(416, "OFFSET_OUT_OF_RANGE");
     assert_eq!(details["log_start_offset"], "3");
     let left = client.get(&format!("{path}?at=earliest")).await;
-    assert_eq!(values(&left), [json!({"json": 3}), json!({"json": 4})]);
+    assert_eq!(values(&left), [json!({"text": "3"}), json!({"text": "4"})]);
     delete("6").await.problem(416, "OFFSET_OUT_OF_RANGE");
     for bad in ["", "-1", "all"] {
         let details = delete(bad).await.problem(400, "INVALID_ARGUMENT");
