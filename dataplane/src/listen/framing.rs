@@ -245,12 +245,18 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Framing<T> {
 mod tests {
     use super::*;
 
-    /// What hyper reads of these bytes, in pieces of any size.
-    fn passed(bytes: &[u8], piece: usize) -> (String, State) {
+    /// Bytes that arrive in pieces of this size.
+    fn arrived(bytes: &[u8], piece: usize) -> Framing<()> {
         let mut framing = Framing::new(());
         for piece in bytes.chunks(piece) {
             framing.check(piece);
         }
+        framing
+    }
+
+    /// What hyper reads of these bytes, in pieces of any size.
+    fn passed(bytes: &[u8], piece: usize) -> (String, State) {
+        let framing = arrived(bytes, piece);
         let passed = String::from_utf8(framing.ready.to_vec()).unwrap();
         (passed, framing.state)
     }
@@ -274,6 +280,24 @@ mod tests {
         }
         let (read, _) = passed(format!("\r\n\r\n{HEAD}\r\n").as_bytes(), 3);
         assert_eq!(read, format!("{HEAD}\r\n"), "empty lines before a request");
+    }
+
+    #[test]
+    fn any_bytes_are_framed_the_same_in_whatever_pieces_they_arrive() {
+        let chunked = "5;a=b\r\nhello\r\nA\r\n0123456789\r\n0\r\nTrailer: a\r\n\r\n";
+        let valid = format!(
+            "{HEAD}Content-Length: 5\r\n\r\nhello\
+             {HEAD}Transfer-Encoding: chunked\r\n\r\n{chunked}{HEAD}\r\n"
+        );
+        crate::fuzz::run("framing of HTTP requests", |random| {
+            let input = random.mutated(valid.as_bytes(), 2 * HTTP_HEAD_MAX_BYTES);
+            let whole = arrived(&input, input.len().max(1));
+            let pieces = arrived(&input, 1 + random.below(64));
+            assert_eq!(whole.ready, pieces.ready);
+            let states = [&whole.state, &pieces.state].map(std::mem::discriminant);
+            assert_eq!(states[0], states[1]);
+            assert!(whole.ready.len() <= input.len() + REFUSED_REQUEST.len());
+        });
     }
 
     #[test]
