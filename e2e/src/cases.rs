@@ -126,6 +126,7 @@ api_cases! {
     users::a_user_gets_a_certificate_and_rules_and_is_revoked_when_deleted,
     users::a_suspended_user_has_a_way_back,
     users::certificates_follow_the_ca_and_the_key_algorithm,
+    users::the_bundle_of_a_lost_secret_has_the_roots_of_the_others,
     user_waits::users_name_the_state_of_their_cluster,
     user_waits::a_user_waits_for_the_ca_of_its_cluster,
     user_waits::names_and_grants_that_are_not_allowed_are_refused,

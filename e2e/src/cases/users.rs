@@ -205,3 +205,42 @@ pub(super) async fn certificates_follow_the_ca_and_the_key_algorithm(
     })
     .await
 }
+
+/// The number of roots in a Secret; none if there is no such Secret.
+async fn roots_in(sandbox: &Sandbox, name: &str) -> anyhow::Result<Option<usize>> {
+    let secret = sandbox.api::<Secret>().get_opt(name).await?;
+    let data = secret.and_then(|it| it.data).unwrap_or_default();
+    let bundle = data.get("ca.crt");
+    let count = |text: &str| text.matches("BEGIN CERTIFICATE").count();
+    Ok(bundle.map(|bundle| count(&String::from_utf8_lossy(&bundle.0))))
+}
+
+/// The CA is lost, and then a Secret with a bundle that has both roots: the certificates of the
+/// others are of the former CA and must be trusted.
+pub(super) async fn the_bundle_of_a_lost_secret_has_the_roots_of_the_others(
+    sandbox: &Sandbox,
+    operator: &mut Operator,
+) -> anyhow::Result<()> {
+    let _nodes = cluster(sandbox, operator).await?;
+    let secrets = sandbox.api::<Secret>();
+    let all = ["events-node-tls", "events-operator-tls", "events-admin-tls"];
+    let params = DeleteParams::default();
+    secrets.delete("events-ca", &params).await?;
+    for lost in [None, Some("events-node-tls"), Some("events-admin-tls")] {
+        if let Some(lost) = lost {
+            secrets.delete(lost, &params).await?;
+        }
+        await_for(NOTICED, "bundles with both roots", || async {
+            for name in all {
+                let roots = roots_in(sandbox, name).await?;
+                ensure!(roots != Some(1) || lost.is_none(), "{name} has one root");
+                if roots != Some(2) {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        })
+        .await?;
+    }
+    Ok(())
+}

@@ -261,6 +261,11 @@ fn a_certificate_of_a_former_ca_stays_until_the_new_one_is_trusted() {
     });
     let leaf = world.plan().secret.unwrap();
     assert!(!leaf.issues);
+    // Also if it is due, but not if it ends before that.
+    for (hours, issues) in [(61 * 24, false), (90 * 24, true)] {
+        world.observed.now_unix_seconds = NOW + hours * HOUR - 60;
+        assert_eq!(world.plan().secret.unwrap().issues, issues, "{hours}");
+    }
 }
 
 #[test]
