@@ -41,10 +41,12 @@ impl ClusterUsers {
             Access::Unreachable(why) => ObservedAccess::Unreachable(why.clone()),
             Access::Listed(list) => {
                 let list = lock(list);
+                let revoked = list.revocations.get(principal).copied();
                 ObservedAccess::Listed(UserAccess {
                     finalized: self.finalized,
                     rules: list.rules.get(principal).cloned().unwrap_or_default(),
-                    revocation: list.revocations.get(principal).copied(),
+                    revocation: revoked.map(|(revocation, _)| revocation),
+                    revocation_end: revoked.and_then(|(_, end)| end),
                     serials: list.serials.clone(),
                 })
             }
@@ -64,10 +66,14 @@ impl ClusterUsers {
                     rules.apply(change);
                 }
             }
-            AccessRequest::Revocation(Some(revocation)) => {
-                list.revocations.insert(principal.to_owned(), *revocation);
+            AccessRequest::Revoke {
+                revocation,
+                not_after,
+            } => {
+                let revoked = (*revocation, *not_after);
+                list.revocations.insert(principal.to_owned(), revoked);
             }
-            AccessRequest::Revocation(None) => {
+            AccessRequest::Restore => {
                 list.revocations.remove(principal);
             }
         }

@@ -31,6 +31,10 @@ pub struct LogUserStatus {
     /// The certificate in the Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<UserCertificateStatus>,
+    /// Latest end of all certificates that were issued for the user. When the user is deleted, the
+    /// cluster keeps the revocation of its certificates until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_not_after: Option<Time>,
     /// Number of rules that the cluster has for exactly this user: one for each effect and
     /// resource. Absent if no node has been asked.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -132,6 +132,12 @@ pub(super) async fn a_user_gets_a_certificate_and_rules_and_is_revoked_when_dele
         !suspended && before > last.not_before.0.as_second(),
         "{before}"
     );
+    // Rotated certificates end before the last one here.
+    let end = nodes.revocation_end(principal);
+    ensure!(
+        end == Some(last.not_after.0.as_second()),
+        "{end:?} {last:?}"
+    );
     // One that is created again gets a certificate that counts. Nothing collects the Secret here.
     let _ = secrets.delete(name, &DeleteParams::default()).await;
     create(sandbox, "orders", json!({})).await?;

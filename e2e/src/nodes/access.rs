@@ -45,6 +45,11 @@ impl FakeCluster {
         })
     }
 
+    /// The end of the revocation of a principal, seconds since 1970, if it has one.
+    pub(crate) fn revocation_end(&self, principal: &str) -> Option<i64> {
+        self.with_access(|access| access.revoked.get(principal)?.not_after_s)
+    }
+
     /// Suspends a principal, as somebody else would; none takes a revocation back.
     pub(crate) fn set_suspended(&self, principal: &str, suspended: bool) {
         let name = principal.to_owned();
@@ -162,7 +167,11 @@ impl AccessService for FakeCluster {
         self.check_change()?;
         let request = request.into_inner();
         self.with_access(|access| {
-            for revoked in request.revoke_principals {
+            for mut revoked in request.revoke_principals {
+                if let Some(former) = access.revoked.get(&revoked.principal) {
+                    let ends = former.not_after_s.zip(revoked.not_after_s);
+                    revoked.not_after_s = ends.map(|(former, new)| former.max(new));
+                }
                 access.revoked.insert(revoked.principal.clone(), revoked);
             }
             for principal in request.allow_principals {

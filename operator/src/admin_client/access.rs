@@ -22,8 +22,8 @@ use crate::error_text::error_text;
 pub(crate) struct AccessList {
     /// Rules by their exact principal.
     pub(crate) rules: BTreeMap<String, RuleSet>,
-    /// Revocations by principal.
-    pub(crate) revocations: BTreeMap<String, Revocation>,
+    /// Revocations by principal, each with its end in seconds since 1970 if it has one.
+    pub(crate) revocations: BTreeMap<String, (Revocation, Option<i64>)>,
     /// Revoked serial numbers.
     pub(crate) serials: BTreeSet<String>,
 }
@@ -98,7 +98,7 @@ async fn list(mut client: AccessServiceClient<Channel>) -> Result<AccessList, St
         } else {
             Revocation::Before(revoked.not_before_s)
         };
-        (revoked.principal, revocation)
+        (revoked.principal, (revocation, revoked.not_after_s))
     });
     list.revocations = principals.collect();
     Ok(list)
@@ -117,22 +117,27 @@ async fn send(
             let request = proto::ChangeRulesRequest { changes };
             client.change_rules(request).await?;
         }
-        AccessRequest::Revocation(revocation) => {
-            let mut request = proto::ChangeRevocationsRequest::default();
+        AccessRequest::Revoke {
+            revocation,
+            not_after,
+        } => {
             let (not_before_s, suspended) = match revocation {
-                None => (None, false),
-                Some(Revocation::Suspended) => (Some(0), true),
-                Some(Revocation::Before(time)) => (Some(*time), false),
+                Revocation::Suspended => (0, true),
+                Revocation::Before(time) => (*time, false),
             };
-            match not_before_s {
-                None => request.allow_principals.push(principal),
-                Some(not_before_s) => request.revoke_principals.push(proto::RevokedPrincipal {
-                    not_after_s: None,
-                    principal,
-                    not_before_s,
-                    suspended,
-                }),
-            }
+            let revoked = proto::RevokedPrincipal {
+                principal,
+                not_before_s,
+                suspended,
+                not_after_s: *not_after,
+            };
+            let mut request = proto::ChangeRevocationsRequest::default();
+            request.revoke_principals.push(revoked);
+            client.change_revocations(request).await?;
+        }
+        AccessRequest::Restore => {
+            let mut request = proto::ChangeRevocationsRequest::default();
+            request.allow_principals.push(principal);
             client.change_revocations(request).await?;
         }
     }

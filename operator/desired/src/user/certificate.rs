@@ -40,10 +40,7 @@ fn identity(user: &ValidUser) -> String {
 
 /// The certificate in the Secret, if it can be used.
 pub(super) fn usable<'a>(user: &ValidUser, observed: &'a Observed) -> Option<&'a UserCertificate> {
-    let ObservedUserSecret::Own { certificate, .. } = &observed.secret else {
-        return None;
-    };
-    let certificate = certificate.as_ref()?;
+    let certificate = observed.secret.certificate()?;
     let is_valid = certificate.not_after > observed.now_unix_seconds
         && certificate.names.iter().eq([&identity(user)])
         && certificate.is_ed25519 == (user.algorithm == KeyAlgorithm::Ed25519);

@@ -126,7 +126,21 @@ impl World {
                             access.rules.apply(change);
                         }
                     }
-                    AccessRequest::Revocation(revocation) => access.revocation = *revocation,
+                    AccessRequest::Revoke {
+                        revocation,
+                        not_after,
+                    } => {
+                        // The cluster keeps the later end, and none for one that it does not know.
+                        access.revocation_end = match access.revocation {
+                            None => *not_after,
+                            Some(_) => (access.revocation_end.zip(*not_after))
+                                .map(|(former, new)| former.max(new)),
+                        };
+                        access.revocation = Some(*revocation);
+                    }
+                    AccessRequest::Restore => {
+                        (access.revocation, access.revocation_end) = (None, None);
+                    }
                 }
             }
         }
@@ -459,6 +473,60 @@ fn a_deleted_user_is_revoked_after_the_start_of_its_certificate() {
     assert_eq!(plan.finalizer, FinalizerChange::RemoveOnceDone);
     assert_eq!(world.access().revocation, Some(Revocation::Before(NOW + 1)));
     assert!(world.access().rules.0.is_empty());
+}
+
+/// The cluster drops a revocation once it is for no certificate that is valid.
+#[test]
+fn a_revocation_ends_with_the_last_certificate_that_was_issued() {
+    let mut world = World::new(&json!({}));
+    world.settle();
+    // A shorter one comes after the first, whose end counts.
+    world.user.spec.validity = Some(Period("24h".to_owned()));
+    world.observed.now_unix_seconds = NOW + HOUR;
+    world.observed.secret = ObservedUserSecret::Missing;
+    world.settle();
+    let first_end = NOW + 90 * DAY;
+    assert_eq!(world.certificate().not_after, NOW + 25 * HOUR);
+    let last = world.stored().last_not_after.unwrap();
+    assert_eq!(last.0.as_second(), first_end);
+    world.user.spec.suspended = true;
+    world.settle();
+    assert_eq!(world.access().revocation_end, Some(first_end));
+    let mut deleted = world;
+    deleted.delete();
+    deleted.step(None);
+    assert_eq!(deleted.access().revocation_end, Some(first_end));
+    // One of the same name has certificates of its own, and those before it may end later.
+    let mut again = World::new(&json!({"validity": "24h"}));
+    again.observed.access = deleted.observed.access.clone();
+    again.observed.now_unix_seconds = NOW + 2 * HOUR;
+    again.settle();
+    again.delete();
+    again.step(None);
+    assert_eq!(again.access().revocation_end, Some(first_end));
+    // The end of a revocation by somebody else is not known: it stays.
+    again.access().revocation_end = None;
+    let requests = again.plan().requests;
+    assert!(matches!(
+        requests[0],
+        AccessRequest::Revoke {
+            not_after: None,
+            ..
+        }
+    ));
+    // Nor is it without any certificate.
+    let mut never = World::new(&json!({}));
+    never.observed.authority = None;
+    never.step(None);
+    never.delete();
+    let requests = never.plan().requests;
+    assert!(matches!(
+        requests[0],
+        AccessRequest::Revoke {
+            not_after: None,
+            ..
+        }
+    ));
 }
 
 /// Somebody has added more rules than one request removes.
