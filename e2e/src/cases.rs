@@ -125,6 +125,7 @@ api_cases! {
     topics_many::a_thousand_topics_settle_and_are_quiet,
     users::a_user_gets_a_certificate_and_rules_and_is_revoked_when_deleted,
     users::a_suspended_user_has_a_way_back,
+    users::nodes_that_apply_the_rules_are_listed,
     users::certificates_follow_the_ca_and_the_key_algorithm,
     users::the_bundle_of_a_lost_secret_has_the_roots_of_the_others,
     user_waits::users_name_the_state_of_their_cluster,

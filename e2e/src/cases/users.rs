@@ -212,6 +212,36 @@ pub(super) async fn certificates_follow_the_ca_and_the_key_algorithm(
     .await
 }
 
+/// Waits until these nodes apply the rules and revocations of `orders`.
+async fn applied_by(sandbox: &Sandbox, wanted: &[&str]) -> anyhow::Result<LogUserStatus> {
+    let api = sandbox.api::<LogUser>();
+    await_for(NOTICED, &format!("{wanted:?} to apply it"), || async {
+        let status = api.get("orders").await?.status.unwrap_or_default();
+        let is_so = status.applied_version.is_some() && status.applied_by == wanted;
+        Ok(is_so.then_some(status))
+    })
+    .await
+}
+
+pub(super) async fn nodes_that_apply_the_rules_are_listed(
+    sandbox: &Sandbox,
+    operator: &mut Operator,
+) -> anyhow::Result<()> {
+    let nodes = cluster(sandbox, operator).await?;
+    create(sandbox, "orders", json!({})).await?;
+    let all = ["events-0", "events-1", "events-2"];
+    let first = applied_by(sandbox, &all).await?;
+    nodes.hold_last(true);
+    let rules = json!({"rules": [{"operations": ["read"], "resource": "topic:a"}]});
+    edit(sandbox, "orders", rules).await?;
+    let two = applied_by(sandbox, &all[..2]).await?;
+    ensure!(two.applied_version > first.applied_version, "{two:?}");
+    nodes.hold_last(false);
+    let whole = applied_by(sandbox, &all).await?;
+    ensure!(whole.applied_version == two.applied_version, "{whole:?}");
+    Ok(())
+}
+
 /// The number of roots in a Secret; none if there is no such Secret.
 async fn roots_in(sandbox: &Sandbox, name: &str) -> anyhow::Result<Option<usize>> {
     let secret = sandbox.api::<Secret>().get_opt(name).await?;

@@ -34,6 +34,7 @@ impl FakeCluster {
         let allow = wire::RuleEffect::Allow.into();
         let key = (principal.to_owned(), allow, resource.to_owned());
         let operations = BTreeSet::from(["read".to_owned()]);
+        self.count_change();
         self.with_access(|access| access.rules.insert(key, operations));
     }
 
@@ -53,6 +54,7 @@ impl FakeCluster {
     /// Suspends a principal, as somebody else would; none takes a revocation back.
     pub(crate) fn set_suspended(&self, principal: &str, suspended: bool) {
         let name = principal.to_owned();
+        self.count_change();
         self.with_access(|access| {
             access.revoked.remove(&name);
             if suspended {
@@ -108,7 +110,7 @@ impl AccessService for FakeCluster {
         Ok(Response::new(wire::ListRulesReply {
             rules,
             next,
-            metadata_version: 0,
+            metadata_version: self.version(),
         }))
     }
 
@@ -118,6 +120,7 @@ impl AccessService for FakeCluster {
     ) -> Answer<wire::ChangeRulesReply> {
         self.count_call("change_rules");
         self.check_change()?;
+        self.count_change();
         let changes = request.into_inner().changes;
         let rule_count = self.with_access(|access| {
             for change in changes {
@@ -155,7 +158,7 @@ impl AccessService for FakeCluster {
         Ok(Response::new(wire::ListRevocationsReply {
             serials: Vec::new(),
             principals,
-            metadata_version: 0,
+            metadata_version: self.version(),
         }))
     }
 
@@ -165,6 +168,7 @@ impl AccessService for FakeCluster {
     ) -> Answer<wire::ChangeRevocationsReply> {
         self.count_call("change_revocations");
         self.check_change()?;
+        self.count_change();
         let request = request.into_inner();
         self.with_access(|access| {
             for mut revoked in request.revoke_principals {

@@ -26,6 +26,8 @@ pub(crate) struct AccessList {
     pub(crate) revocations: BTreeMap<String, (Revocation, Option<i64>)>,
     /// Revoked serial numbers.
     pub(crate) serials: BTreeSet<String>,
+    /// Version of the metadata that has all of it; 0 if it is not known.
+    pub(crate) version: u64,
 }
 
 impl TopicClient {
@@ -61,6 +63,7 @@ impl TopicClient {
 async fn list(mut client: AccessServiceClient<Channel>) -> Result<AccessList, Status> {
     let mut list = AccessList::default();
     let mut after = String::new();
+    let mut versions = Vec::new();
     for _ in 0..USER_RULES_PAGES_MAX_COUNT {
         let request = proto::ListRulesRequest {
             principal: String::new(),
@@ -83,6 +86,7 @@ async fn list(mut client: AccessServiceClient<Channel>) -> Result<AccessList, St
                 is_removal: false,
             });
         }
+        versions.push(page.metadata_version);
         after = page.next;
         if after.is_empty() {
             break;
@@ -92,6 +96,10 @@ async fn list(mut client: AccessServiceClient<Channel>) -> Result<AccessList, St
     let revoked = revoked.await?.into_inner();
     let serials = revoked.serials.into_iter().map(|revoked| revoked.serial);
     list.serials = serials.collect();
+    versions.push(revoked.metadata_version);
+    // Pages are read one after the other: a version that has all of them is that of the last one.
+    let is_known = !versions.contains(&0);
+    list.version = versions.into_iter().max().filter(|_| is_known).unwrap_or(0);
     let principals = revoked.principals.into_iter().map(|revoked| {
         let revocation = if revoked.suspended {
             Revocation::Suspended

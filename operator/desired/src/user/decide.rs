@@ -12,7 +12,7 @@ use crate::user::observed::{Observed, ObservedAccess, ObservedUserSecret, UserAc
 use crate::user::plan::Plan;
 use crate::user::validate::ValidUser;
 use crate::user::wait::Wait;
-use crate::user::{certificate, grant};
+use crate::user::{applied, certificate, grant};
 use crate::validation::ValidationError;
 
 /// The plan for a LogUser whose names are invalid: its certificate and rules stay as they are.
@@ -30,10 +30,12 @@ pub fn plan(user: &ValidUser, observed: &Observed) -> Plan {
     if user.is_deleting {
         return removal(user, observed);
     }
-    match open(user, observed) {
+    let mut plan = match open(user, observed) {
         Ok(cluster) => manage(user, observed, cluster),
         Err(wait) => without_consent(user, observed, wait),
-    }
+    };
+    plan.is_spreading = applied::is_spreading(user, observed, &plan);
+    plan
 }
 
 /// The LogCluster, if its users may be managed.

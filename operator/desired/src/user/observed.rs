@@ -137,4 +137,8 @@ pub struct UserAccess {
     pub revocation_end: Option<i64>,
     /// Serial numbers that are revoked.
     pub serials: BTreeSet<String>,
+    /// Version of the metadata that rules and revocations were listed from; 0 if it is not known.
+    pub version: u64,
+    /// Version that each member has applied, by its name; 0 if it is not known.
+    pub members: BTreeMap<String, u64>,
 }

@@ -12,6 +12,7 @@ use crate::dependent_status::{self, FormerConditions};
 use crate::time::time;
 use crate::topic::{Event, ObservedCluster};
 use crate::user::access::{AccessRequest, Revocation, RuleSet};
+use crate::user::applied;
 use crate::user::certificate::usable;
 use crate::user::observed::{Observed, ObservedAccess, UserCertificate};
 use crate::user::plan::{Failure, Plan};
@@ -103,6 +104,7 @@ pub fn next(
             }
         }
     }
+    applied::enter(&mut next, (user, observed), (plan, failure));
     next
 }
 

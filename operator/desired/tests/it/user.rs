@@ -529,6 +529,60 @@ fn a_revocation_ends_with_the_last_certificate_that_was_issued() {
     ));
 }
 
+/// Each member is listed once it has applied the version in which nothing was to be changed.
+#[test]
+fn members_that_apply_the_rules_are_listed_until_the_rules_change() {
+    fn list(world: &mut World, version: u64, applied: [u64; 3]) {
+        let names = ["events-0", "events-1", "events-2"].map(str::to_owned);
+        world.access().version = version;
+        world.access().members = names.into_iter().zip(applied).collect();
+    }
+    let state = |world: &World| {
+        let stored = world.stored();
+        (stored.applied_version, stored.applied_by.join(" "))
+    };
+    let mut world = World::new(&reads("topic:a"));
+    list(&mut world, 5, [5, 5, 5]);
+    world.step(None);
+    assert_eq!(state(&world), (None, String::new()));
+    // The list is from before the change.
+    list(&mut world, 0, [5, 5, 5]);
+    assert!(world.step(None).requeue_seconds() < 60);
+    assert_eq!(state(&world), (None, String::new()));
+    list(&mut world, 7, [7, 6, 0]);
+    assert!(world.step(None).requeue_seconds() < 60);
+    assert_eq!(state(&world), (Some(7), "events-0".to_owned()));
+    // The version stays; who is away is not waited for.
+    list(&mut world, 9, [9, 8, 0]);
+    world.step(None);
+    assert_eq!(world.plan().requeue_seconds(), 60);
+    assert_eq!(state(&world), (Some(7), "events-0 events-1".to_owned()));
+    let before = world.stored();
+    list(&mut world, 11, [0, 11, 0]);
+    world.step(None);
+    assert_eq!(world.stored(), before, "a node that fails is no change");
+    // A rule that may not be granted leaves those that are applied.
+    world.cluster().user_grants = vec![UserGrant {
+        namespace: "logs".to_owned(),
+        prefixes: vec!["b.".to_owned()],
+    }];
+    list(&mut world, 12, [12, 12, 12]);
+    world.step(None);
+    assert_eq!(
+        state(&world),
+        (Some(7), "events-0 events-1 events-2".to_owned())
+    );
+    world.cluster().user_grants.clear();
+    world.user.spec.rules.clear();
+    world.step(None);
+    assert_eq!(state(&world), (None, String::new()));
+    // Programs that do not say their version are neither listed nor waited for.
+    list(&mut world, 0, [0, 0, 0]);
+    world.step(None);
+    assert_eq!(world.plan().requeue_seconds(), 60);
+    assert_eq!(state(&world), (None, String::new()));
+}
+
 /// Somebody has added more rules than one request removes.
 fn flooded(mut world: World) -> World {
     for number in 0..=USER_CHANGES_MAX_COUNT {

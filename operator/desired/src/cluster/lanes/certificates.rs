@@ -6,10 +6,10 @@
 //! majority without any failure. Between the steps every reachable node has to report that it has
 //! loaded its files, and a settle time passes in which clients reload theirs. No pod is restarted.
 //!
-//! A certificate that is lost in between cannot be issued by the old CA, whose key is gone. It waits
-//! too while a node that can go on without it does not trust the new root. The roots in a lost
-//! Secret are taken from the other Secrets of the cluster. Those of LogUsers only show which roots
-//! are in use: whoever may change them must not add a root to the bundles.
+//! A certificate that is lost in between cannot be issued by the old CA, whose key is gone. It
+//! waits too while a node that can go on without it does not trust the new root. The roots of a
+//! lost Secret are taken from the other Secrets of the cluster. Those of LogUsers only show which
+//! roots are in use: a user who may change such a Secret must not add a root to the bundles.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
