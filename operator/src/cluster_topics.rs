@@ -92,6 +92,8 @@ struct Listed {
     topics: Listing,
     client: Option<TopicClient>,
     finalized: FeatureLevel,
+    /// Version of the metadata that each member has applied, by its name.
+    members: BTreeMap<String, u64>,
 }
 
 impl Listed {
@@ -100,6 +102,7 @@ impl Listed {
             topics,
             client: None,
             finalized: FeatureLevel::default(),
+            members: BTreeMap::new(),
         }
     }
 }
@@ -257,6 +260,7 @@ impl ClusterTopics {
             topics,
             client,
             finalized,
+            members,
         } = match &found {
             Some(found) => self.list(cluster, found).await?,
             None => Listed::not(Listing::NotAsked),
@@ -264,7 +268,8 @@ impl ClusterTopics {
         let users = if found.is_some() && slot.has_users.load(Ordering::Relaxed) {
             self.calls.calls.with_label_values(&["list_access"]).inc();
             let asked = client.as_ref().ok_or_else(|| why_not(&topics));
-            Some(cluster_users::read(&self.client, cluster, asked, finalized).await?)
+            let state = (finalized, members);
+            Some(cluster_users::read(&self.client, cluster, asked, state).await?)
         } else {
             None
         };
@@ -332,6 +337,7 @@ impl ClusterTopics {
                 topics: Listing::Listed(Mutex::new(list.topics)),
                 client: Some(client),
                 finalized: list.finalized,
+                members: list.members,
             },
             Ok((_, list)) => {
                 let why = format!("its nodes belong to cluster {}", list.cluster_id);

@@ -1,5 +1,6 @@
 //! The CA of a LogCluster, and its rules and revocations, read once for all of its LogUsers.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::Secret;
@@ -24,6 +25,8 @@ pub(crate) struct ClusterUsers {
     /// The roots that the first user has.
     pub(crate) bundle: Vec<u8>,
     finalized: FeatureLevel,
+    /// Version that each member has applied, by its name.
+    members: BTreeMap<String, u64>,
     access: Access,
 }
 
@@ -41,11 +44,15 @@ impl ClusterUsers {
             Access::Unreachable(why) => ObservedAccess::Unreachable(why.clone()),
             Access::Listed(list) => {
                 let list = lock(list);
+                let revoked = list.revocations.get(principal).copied();
                 ObservedAccess::Listed(UserAccess {
                     finalized: self.finalized,
                     rules: list.rules.get(principal).cloned().unwrap_or_default(),
-                    revocation: list.revocations.get(principal).copied(),
+                    revocation: revoked.map(|(revocation, _)| revocation),
+                    revocation_end: revoked.and_then(|(_, end)| end),
                     serials: list.serials.clone(),
+                    version: list.version,
+                    members: self.members.clone(),
                 })
             }
         }
@@ -57,6 +64,8 @@ impl ClusterUsers {
             return;
         };
         let mut list = lock(list);
+        // The change is in a later version.
+        list.version = 0;
         match request {
             AccessRequest::Rules(changes) => {
                 let rules = list.rules.entry(principal.to_owned()).or_default();
@@ -64,10 +73,14 @@ impl ClusterUsers {
                     rules.apply(change);
                 }
             }
-            AccessRequest::Revocation(Some(revocation)) => {
-                list.revocations.insert(principal.to_owned(), *revocation);
+            AccessRequest::Revoke {
+                revocation,
+                not_after,
+            } => {
+                let revoked = (*revocation, *not_after);
+                list.revocations.insert(principal.to_owned(), revoked);
             }
-            AccessRequest::Revocation(None) => {
+            AccessRequest::Restore => {
                 list.revocations.remove(principal);
             }
         }
@@ -80,7 +93,7 @@ pub(crate) async fn read(
     client: &Client,
     cluster: &ClusterKey,
     asked: Result<&TopicClient, Option<String>>,
-    finalized: FeatureLevel,
+    (finalized, members): (FeatureLevel, BTreeMap<String, u64>),
 ) -> Result<ClusterUsers, kube::Error> {
     let names = ClusterNames(&cluster.name);
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &cluster.namespace);
@@ -107,6 +120,7 @@ pub(crate) async fn read(
         ca,
         bundle: bundle.map(|bundle| bundle.0).unwrap_or_default(),
         finalized,
+        members,
         access,
     })
 }

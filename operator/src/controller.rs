@@ -57,6 +57,8 @@ pub(crate) struct Reconciler {
     pub(crate) metrics: Metrics,
     pub(crate) events: Publisher,
     pub(crate) warned: Warned,
+    /// The watched namespaces; empty for all.
+    pub(crate) watched: Vec<String>,
     /// Which namespaces it manages.
     pub(crate) scopes: Scopes,
     /// Which cluster gets a changed template next.
@@ -80,6 +82,7 @@ impl Reconciler {
             fleet: Fleet::new(args.rollout_policy(), settings.revision.clone(), now),
             events: Publisher::new(client.clone(), args.pod_name.clone()),
             warned: Warned::default(),
+            watched: args.namespaces(),
             scopes: Scopes::new(client.clone(), args.identity()),
             host_zones: HostZones::new(client.clone()),
             dialed: args.dial,

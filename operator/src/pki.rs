@@ -141,11 +141,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The planned Secret with all its fields. `live` is the existing Secret of that name, `ca` that of
-/// the CA. It fails if the CA cannot be read or a certificate cannot be created.
+/// The planned Secret with all its fields. `existing` are the existing Secrets of the cluster by
+/// name, `ca` is that of the CA. It fails if the CA cannot be read or a certificate cannot be
+/// created.
 pub(crate) fn fill(
     plan: &SecretPlan,
-    live: Option<&Secret>,
+    existing: &BTreeMap<String, Secret>,
     ca: Option<&Secret>,
     now_unix_seconds: i64,
 ) -> Result<Secret, PkiError> {
@@ -166,6 +167,7 @@ pub(crate) fn fill(
     }
     let ca = Ca::of(ca.ok_or(PkiError::Ca)?)?;
     let empty = BTreeMap::new();
+    let live = existing.get(plan.name());
     let old = live.and_then(|live| live.data.as_ref()).unwrap_or(&empty);
     for field in &plan.keep {
         for field in [field, &key_field(field)] {
@@ -180,7 +182,9 @@ pub(crate) fn fill(
         put(&mut data, &key_field(&leaf.field), key);
     }
     let mut roots = ca.pem.clone();
-    for pem in former_roots(old.get(ROOTS_FIELD), &plan.keep_roots) {
+    let bundles = existing.values().filter_map(|secret| secret.data.as_ref());
+    let bundles = bundles.filter_map(|data| data.get(ROOTS_FIELD));
+    for pem in former_roots(bundles, &plan.keep_roots) {
         roots.push_str(&pem);
     }
     put(&mut data, ROOTS_FIELD, roots);
@@ -191,23 +195,24 @@ pub(crate) fn fill(
 /// Last line of a certificate in PEM.
 const END: &str = "-----END CERTIFICATE-----";
 
-/// The roots of a bundle with these fingerprints, each in its original PEM: the certificates are
-/// copied as text, since no library here writes PEM from DER.
-fn former_roots(bundle: Option<&ByteString>, wanted: &[String]) -> Vec<String> {
-    let Some(bundle) = bundle else {
-        return Vec::new();
-    };
-    let text = String::from_utf8_lossy(&bundle.0);
-    let parts = text
-        .split_inclusive(END)
-        .map(|part| format!("{}\n", part.trim()));
-    let is_wanted = |part: &String| {
-        let found = parse(part.as_bytes());
-        found
-            .iter()
-            .any(|(root, _)| wanted.contains(&root.fingerprint))
-    };
-    parts.filter(is_wanted).collect()
+/// The roots with these fingerprints, in their order, each in its original PEM: the certificates
+/// are copied as text, since no library here writes PEM from DER.
+fn former_roots<'a>(
+    bundles: impl Iterator<Item = &'a ByteString>,
+    wanted: &[String],
+) -> Vec<String> {
+    let mut found = BTreeMap::new();
+    for bundle in bundles {
+        let text = String::from_utf8_lossy(&bundle.0);
+        for part in text.split_inclusive(END) {
+            let part = format!("{}\n", part.trim());
+            if let Some((root, _)) = parse(part.as_bytes()).into_iter().next() {
+                found.insert(root.fingerprint, part);
+            }
+        }
+    }
+    let wanted = wanted.iter();
+    wanted.filter_map(|root| found.remove(root)).collect()
 }
 
 /// The certificate of a user in its Secret, if its key is beside it, and the roots.
@@ -275,16 +280,18 @@ pub(crate) fn user_data(
     Ok(data.map(|(field, text)| (field.to_owned(), text)).into())
 }
 
-/// The CA of a cluster, and the bundle that its first user has.
+/// The CA of a cluster, and the bundle that its first user has. Nothing is issued by a CA before
+/// its root is in that bundle: the nodes have it at the same time.
 pub(crate) fn authority(ca: &Secret, first_user: &Secret) -> Option<ObservedAuthority> {
     let ca = observe(ca).certificates.remove(ROOTS_FIELD)?;
     let observed = observe(first_user);
     let leaf = observed.certificates.get(CERTIFICATE)?;
     let roots = observed.roots.iter().map(|root| root.fingerprint.clone());
-    Some(ObservedAuthority {
+    let roots: Vec<String> = roots.collect();
+    roots.contains(&ca.fingerprint).then(|| ObservedAuthority {
         is_settled: leaf.issuer_key == ca.own_key,
         key: ca.own_key,
-        roots: roots.collect(),
+        roots,
     })
 }
 

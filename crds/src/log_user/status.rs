@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{
-    BLOCKED_MAX_COUNT, SECRET_NAME_MAX_BYTES, TEXT_MAX_BYTES, USER_TEXT_MAX_BYTES,
+    BLOCKED_MAX_COUNT, REPLICAS_MAX_COUNT, SECRET_NAME_MAX_BYTES, TEXT_MAX_BYTES,
+    USER_TEXT_MAX_BYTES,
 };
 use crate::log_cluster::Blocked;
 
@@ -31,11 +32,27 @@ pub struct LogUserStatus {
     /// The certificate in the Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<UserCertificateStatus>,
+    /// Latest end of all certificates that were issued for the user. When the user is deleted, the
+    /// cluster keeps the revocation of its certificates until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_not_after: Option<Time>,
     /// Number of rules that the cluster has for exactly this user: one for each effect and
     /// resource. Absent if no node has been asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub rules_applied: Option<i32>,
+    /// Version of the metadata with these rules and revocations. Absent while they are being
+    /// changed, or if no node says which version it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub applied_version: Option<i64>,
+    /// Nodes that have applied that version, or a later one. One that fails later stays here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = REPLICAS_MAX_COUNT),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub applied_by: Vec<String>,
     /// Whether the cluster refuses all certificates of the user.
     pub suspended: bool,
     /// Certificates of the user whose validity starts before this time are refused.

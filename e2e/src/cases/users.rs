@@ -132,6 +132,12 @@ pub(super) async fn a_user_gets_a_certificate_and_rules_and_is_revoked_when_dele
         !suspended && before > last.not_before.0.as_second(),
         "{before}"
     );
+    // Rotated certificates end before the last one here.
+    let end = nodes.revocation_end(principal);
+    ensure!(
+        end == Some(last.not_after.0.as_second()),
+        "{end:?} {last:?}"
+    );
     // One that is created again gets a certificate that counts. Nothing collects the Secret here.
     let _ = secrets.delete(name, &DeleteParams::default()).await;
     create(sandbox, "orders", json!({})).await?;
@@ -204,4 +210,73 @@ pub(super) async fn certificates_follow_the_ca_and_the_key_algorithm(
         Ok((text.matches("BEGIN CERTIFICATE").count() == 2).then_some(()))
     })
     .await
+}
+
+/// Waits until these nodes apply the rules and revocations of `orders`.
+async fn applied_by(sandbox: &Sandbox, wanted: &[&str]) -> anyhow::Result<LogUserStatus> {
+    let api = sandbox.api::<LogUser>();
+    await_for(NOTICED, &format!("{wanted:?} to apply it"), || async {
+        let status = api.get("orders").await?.status.unwrap_or_default();
+        let is_so = status.applied_version.is_some() && status.applied_by == wanted;
+        Ok(is_so.then_some(status))
+    })
+    .await
+}
+
+pub(super) async fn nodes_that_apply_the_rules_are_listed(
+    sandbox: &Sandbox,
+    operator: &mut Operator,
+) -> anyhow::Result<()> {
+    let nodes = cluster(sandbox, operator).await?;
+    create(sandbox, "orders", json!({})).await?;
+    let all = ["events-0", "events-1", "events-2"];
+    let first = applied_by(sandbox, &all).await?;
+    nodes.hold_last(true);
+    let rules = json!({"rules": [{"operations": ["read"], "resource": "topic:a"}]});
+    edit(sandbox, "orders", rules).await?;
+    let two = applied_by(sandbox, &all[..2]).await?;
+    ensure!(two.applied_version > first.applied_version, "{two:?}");
+    nodes.hold_last(false);
+    let whole = applied_by(sandbox, &all).await?;
+    ensure!(whole.applied_version == two.applied_version, "{whole:?}");
+    Ok(())
+}
+
+/// The number of roots in a Secret; none if there is no such Secret.
+async fn roots_in(sandbox: &Sandbox, name: &str) -> anyhow::Result<Option<usize>> {
+    let secret = sandbox.api::<Secret>().get_opt(name).await?;
+    let data = secret.and_then(|it| it.data).unwrap_or_default();
+    let bundle = data.get("ca.crt");
+    let count = |text: &str| text.matches("BEGIN CERTIFICATE").count();
+    Ok(bundle.map(|bundle| count(&String::from_utf8_lossy(&bundle.0))))
+}
+
+/// The CA is lost, and then a Secret with a bundle that has both roots: the certificates of the
+/// others are of the former CA and must be trusted.
+pub(super) async fn the_bundle_of_a_lost_secret_has_the_roots_of_the_others(
+    sandbox: &Sandbox,
+    operator: &mut Operator,
+) -> anyhow::Result<()> {
+    let _nodes = cluster(sandbox, operator).await?;
+    let secrets = sandbox.api::<Secret>();
+    let all = ["events-node-tls", "events-operator-tls", "events-admin-tls"];
+    let params = DeleteParams::default();
+    secrets.delete("events-ca", &params).await?;
+    for lost in [None, Some("events-node-tls"), Some("events-admin-tls")] {
+        if let Some(lost) = lost {
+            secrets.delete(lost, &params).await?;
+        }
+        await_for(NOTICED, "bundles with both roots", || async {
+            for name in all {
+                let roots = roots_in(sandbox, name).await?;
+                ensure!(roots != Some(1) || lost.is_none(), "{name} has one root");
+                if roots != Some(2) {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        })
+        .await?;
+    }
+    Ok(())
 }

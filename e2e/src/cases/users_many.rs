@@ -33,7 +33,8 @@ pub(super) async fn create_all(sandbox: &Sandbox) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until all of them are ready.
+/// Waits until all of them are ready and all nodes are known to apply their rules: each of the two
+/// is a write.
 pub(super) async fn await_all(sandbox: &Sandbox) -> anyhow::Result<()> {
     let users = sandbox.api::<LogUser>();
     await_for(TIMEOUT, "all users to be ready", || async {
@@ -41,7 +42,11 @@ pub(super) async fn await_all(sandbox: &Sandbox) -> anyhow::Result<()> {
         let is_ready = |user: &&LogUser| {
             let conditions = user.status.iter().flat_map(|status| &status.conditions);
             let mut ready = conditions.filter(|it| it.type_ == "Ready");
-            ready.any(|it| it.status == "True")
+            let is_applied = user
+                .status
+                .as_ref()
+                .is_some_and(|it| it.applied_by.len() == 3);
+            is_applied && ready.any(|it| it.status == "True")
         };
         Ok((all.iter().filter(is_ready).count() == USERS_COUNT).then_some(()))
     })

@@ -34,6 +34,7 @@ impl FakeCluster {
         let allow = wire::RuleEffect::Allow.into();
         let key = (principal.to_owned(), allow, resource.to_owned());
         let operations = BTreeSet::from(["read".to_owned()]);
+        self.count_change();
         self.with_access(|access| access.rules.insert(key, operations));
     }
 
@@ -45,9 +46,15 @@ impl FakeCluster {
         })
     }
 
+    /// The end of the revocation of a principal, seconds since 1970, if it has one.
+    pub(crate) fn revocation_end(&self, principal: &str) -> Option<i64> {
+        self.with_access(|access| access.revoked.get(principal)?.not_after_s)
+    }
+
     /// Suspends a principal, as somebody else would; none takes a revocation back.
     pub(crate) fn set_suspended(&self, principal: &str, suspended: bool) {
         let name = principal.to_owned();
+        self.count_change();
         self.with_access(|access| {
             access.revoked.remove(&name);
             if suspended {
@@ -103,7 +110,7 @@ impl AccessService for FakeCluster {
         Ok(Response::new(wire::ListRulesReply {
             rules,
             next,
-            metadata_version: 0,
+            metadata_version: self.version(),
         }))
     }
 
@@ -113,6 +120,7 @@ impl AccessService for FakeCluster {
     ) -> Answer<wire::ChangeRulesReply> {
         self.count_call("change_rules");
         self.check_change()?;
+        self.count_change();
         let changes = request.into_inner().changes;
         let rule_count = self.with_access(|access| {
             for change in changes {
@@ -150,7 +158,7 @@ impl AccessService for FakeCluster {
         Ok(Response::new(wire::ListRevocationsReply {
             serials: Vec::new(),
             principals,
-            metadata_version: 0,
+            metadata_version: self.version(),
         }))
     }
 
@@ -160,9 +168,14 @@ impl AccessService for FakeCluster {
     ) -> Answer<wire::ChangeRevocationsReply> {
         self.count_call("change_revocations");
         self.check_change()?;
+        self.count_change();
         let request = request.into_inner();
         self.with_access(|access| {
-            for revoked in request.revoke_principals {
+            for mut revoked in request.revoke_principals {
+                if let Some(former) = access.revoked.get(&revoked.principal) {
+                    let ends = former.not_after_s.zip(revoked.not_after_s);
+                    revoked.not_after_s = ends.map(|(former, new)| former.max(new));
+                }
                 access.revoked.insert(revoked.principal.clone(), revoked);
             }
             for principal in request.allow_principals {

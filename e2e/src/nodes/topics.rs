@@ -47,6 +47,10 @@ struct State {
     access: Access,
     /// The finalized feature level.
     level: u32,
+    /// Version of the metadata: the number of changes.
+    version: u64,
+    /// Version that the last node does not get beyond.
+    held: Option<u64>,
     calls: BTreeMap<&'static str, usize>,
 }
 
@@ -66,6 +70,8 @@ impl FakeCluster {
                 mood: Mood::Normal,
                 access: Access::default(),
                 level: 2,
+                version: 1,
+                held: None,
                 calls: BTreeMap::new(),
             }),
         }
@@ -85,6 +91,21 @@ impl FakeCluster {
 
     pub(super) fn with_access<T>(&self, with: impl FnOnce(&mut Access) -> T) -> T {
         with(&mut self.lock().access)
+    }
+
+    /// Counts a change of the metadata.
+    pub(super) fn count_change(&self) {
+        self.lock().version += 1;
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.lock().version
+    }
+
+    /// Whether the last node applies no further version.
+    pub(crate) fn hold_last(&self, is_held: bool) {
+        let mut state = self.lock();
+        state.held = is_held.then_some(state.version);
     }
 
     pub(super) fn level(&self) -> u32 {
@@ -113,6 +134,7 @@ impl FakeCluster {
     /// Creates a topic, as somebody else would.
     pub(crate) fn put(&self, name: &str, partitions: u32, replication_factor: u32) {
         let mut state = self.lock();
+        state.version += 1;
         let topic = FakeTopic {
             id: state.next_id,
             partitions,
@@ -271,6 +293,27 @@ impl FakeCluster {
         }
     }
 
+    /// The nodes, each with the version that it has applied.
+    fn nodes(&self) -> Vec<wire::NodeDescription> {
+        let (version, held) = {
+            let state = self.lock();
+            (state.version, state.held)
+        };
+        let node = |number: u32| wire::NodeDescription {
+            node_id: u64::from(number),
+            name: format!("events-{}", number - 1),
+            state: wire::NodeState::Active.into(),
+            reachable: true,
+            metadata_version: if number == NODES_COUNT {
+                held.unwrap_or(version)
+            } else {
+                version
+            },
+            ..wire::NodeDescription::default()
+        };
+        (1..=NODES_COUNT).map(node).collect()
+    }
+
     pub(super) fn describe(&self) -> wire::DescribeClusterReply {
         let topics = self.lock().topics.clone();
         let partitions = topics.iter();
@@ -283,6 +326,7 @@ impl FakeCluster {
             meta_leader_node: Some(1),
             answered_by: 1,
             finalized_level: self.level(),
+            nodes: self.nodes(),
             ..wire::DescribeClusterReply::default()
         }
     }

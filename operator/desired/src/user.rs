@@ -3,6 +3,7 @@
 //! [`status::next`] the status after the step was carried out.
 
 mod access;
+mod applied;
 mod certificate;
 mod decide;
 mod grant;

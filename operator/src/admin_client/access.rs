@@ -22,10 +22,12 @@ use crate::error_text::error_text;
 pub(crate) struct AccessList {
     /// Rules by their exact principal.
     pub(crate) rules: BTreeMap<String, RuleSet>,
-    /// Revocations by principal.
-    pub(crate) revocations: BTreeMap<String, Revocation>,
+    /// Revocations by principal, each with its end in seconds since 1970 if it has one.
+    pub(crate) revocations: BTreeMap<String, (Revocation, Option<i64>)>,
     /// Revoked serial numbers.
     pub(crate) serials: BTreeSet<String>,
+    /// Version of the metadata that has all of it; 0 if it is not known.
+    pub(crate) version: u64,
 }
 
 impl TopicClient {
@@ -61,6 +63,7 @@ impl TopicClient {
 async fn list(mut client: AccessServiceClient<Channel>) -> Result<AccessList, Status> {
     let mut list = AccessList::default();
     let mut after = String::new();
+    let mut versions = Vec::new();
     for _ in 0..USER_RULES_PAGES_MAX_COUNT {
         let request = proto::ListRulesRequest {
             principal: String::new(),
@@ -83,6 +86,7 @@ async fn list(mut client: AccessServiceClient<Channel>) -> Result<AccessList, St
                 is_removal: false,
             });
         }
+        versions.push(page.metadata_version);
         after = page.next;
         if after.is_empty() {
             break;
@@ -92,13 +96,17 @@ async fn list(mut client: AccessServiceClient<Channel>) -> Result<AccessList, St
     let revoked = revoked.await?.into_inner();
     let serials = revoked.serials.into_iter().map(|revoked| revoked.serial);
     list.serials = serials.collect();
+    versions.push(revoked.metadata_version);
+    // Pages are read one after the other: a version that has all of them is that of the last one.
+    let is_known = !versions.contains(&0);
+    list.version = versions.into_iter().max().filter(|_| is_known).unwrap_or(0);
     let principals = revoked.principals.into_iter().map(|revoked| {
         let revocation = if revoked.suspended {
             Revocation::Suspended
         } else {
             Revocation::Before(revoked.not_before_s)
         };
-        (revoked.principal, revocation)
+        (revoked.principal, (revocation, revoked.not_after_s))
     });
     list.revocations = principals.collect();
     Ok(list)
@@ -117,22 +125,27 @@ async fn send(
             let request = proto::ChangeRulesRequest { changes };
             client.change_rules(request).await?;
         }
-        AccessRequest::Revocation(revocation) => {
-            let mut request = proto::ChangeRevocationsRequest::default();
+        AccessRequest::Revoke {
+            revocation,
+            not_after,
+        } => {
             let (not_before_s, suspended) = match revocation {
-                None => (None, false),
-                Some(Revocation::Suspended) => (Some(0), true),
-                Some(Revocation::Before(time)) => (Some(*time), false),
+                Revocation::Suspended => (0, true),
+                Revocation::Before(time) => (*time, false),
             };
-            match not_before_s {
-                None => request.allow_principals.push(principal),
-                Some(not_before_s) => request.revoke_principals.push(proto::RevokedPrincipal {
-                    not_after_s: None,
-                    principal,
-                    not_before_s,
-                    suspended,
-                }),
-            }
+            let revoked = proto::RevokedPrincipal {
+                principal,
+                not_before_s,
+                suspended,
+                not_after_s: *not_after,
+            };
+            let mut request = proto::ChangeRevocationsRequest::default();
+            request.revoke_principals.push(revoked);
+            client.change_revocations(request).await?;
+        }
+        AccessRequest::Restore => {
+            let mut request = proto::ChangeRevocationsRequest::default();
+            request.allow_principals.push(principal);
             client.change_revocations(request).await?;
         }
     }

@@ -39,6 +39,8 @@ pub(crate) struct TopicList {
     pub(crate) topics: BTreeMap<String, ObservedTopic>,
     /// The finalized feature level.
     pub(crate) finalized: FeatureLevel,
+    /// Version of the metadata that each member has applied, by its name; 0 if it is not known.
+    pub(crate) members: BTreeMap<String, u64>,
 }
 
 /// A connection to the leader of a cluster's metadata group.
@@ -315,7 +317,20 @@ fn list(topics: &[proto::TopicSummary], cluster: &proto::DescribeClusterReply) -
         cluster_id: cluster.cluster_id.clone(),
         topics,
         finalized: FeatureLevel(cluster.finalized_level),
+        members: members(&cluster.nodes),
     }
+}
+
+/// Version of the metadata that each member has applied, by its name. Where a pod has lost its
+/// disk, two members have its name: the one that joined last runs there.
+fn members(nodes: &[proto::NodeDescription]) -> BTreeMap<String, u64> {
+    let is_member = |node: &&proto::NodeDescription| node.state() != proto::NodeState::Removed;
+    let mut members: Vec<_> = nodes.iter().filter(is_member).collect();
+    members.sort_unstable_by_key(|node| node.node_id);
+    let members = members.into_iter();
+    members
+        .map(|node| (node.name.clone(), node.metadata_version))
+        .collect()
 }
 
 fn described(topic: &proto::TopicDescription) -> ObservedTopic {

@@ -46,7 +46,12 @@ fn node_plan(keep: &[&str], keep_roots: &[&str]) -> SecretPlan {
 }
 
 fn ca() -> Secret {
-    fill(&ca_plan(), None, None, NOW).unwrap()
+    fill(&ca_plan(), &BTreeMap::new(), None, NOW).unwrap()
+}
+
+/// The nodes' Secret as the only one. Plans here have no name.
+fn existing(nodes: &Secret) -> BTreeMap<String, Secret> {
+    [(String::new(), nodes.clone())].into()
 }
 
 /// Whether a client that trusts the roots in the Secret accepts its certificate for the host.
@@ -71,7 +76,7 @@ fn is_trusted(secret: &Secret, host: &str, at: i64) -> bool {
 #[test]
 fn issued_certificates_are_trusted_and_readable() {
     let ca = ca();
-    let nodes = fill(&node_plan(&[], &[]), None, Some(&ca), NOW).unwrap();
+    let nodes = fill(&node_plan(&[], &[]), &BTreeMap::new(), Some(&ca), NOW).unwrap();
     assert!(is_trusted(&nodes, HOST, NOW + DAY));
     assert!(!is_trusted(&nodes, HOST, NOW + 91 * DAY));
     assert!(!is_trusted(
@@ -99,7 +104,7 @@ fn issued_certificates_are_trusted_and_readable() {
 #[test]
 fn a_certificate_with_another_key_is_ignored() {
     let ca = ca();
-    let mut nodes = fill(&node_plan(&[], &[]), None, Some(&ca), NOW).unwrap();
+    let mut nodes = fill(&node_plan(&[], &[]), &BTreeMap::new(), Some(&ca), NOW).unwrap();
     let key = ca.data.as_ref().unwrap()[CA_KEY].clone();
     nodes
         .data
@@ -109,17 +114,18 @@ fn a_certificate_with_another_key_is_ignored() {
     assert_eq!(observe(&nodes).certificates.len(), 0);
     let mut broken = ca.clone();
     broken.data.as_mut().unwrap().remove(CA_KEY);
-    let error = fill(&node_plan(&[], &[]), None, Some(&broken), NOW).unwrap_err();
+    let error = fill(&node_plan(&[], &[]), &BTreeMap::new(), Some(&broken), NOW).unwrap_err();
     assert!(matches!(error, PkiError::Ca));
 }
 
 #[test]
 fn kept_certificates_and_former_roots_stay_beside_the_new_root() {
     let (old, new) = (ca(), ca());
-    let nodes = fill(&node_plan(&[], &[]), None, Some(&old), NOW).unwrap();
+    let nodes = fill(&node_plan(&[], &[]), &BTreeMap::new(), Some(&old), NOW).unwrap();
     let root = observe(&old).roots[0].fingerprint.clone();
+    let old_root = root.clone();
     let keep = node_plan(&["events-0.crt"], &[&root]);
-    let after = fill(&keep, Some(&nodes), Some(&new), NOW + DAY).unwrap();
+    let after = fill(&keep, &existing(&nodes), Some(&new), NOW + DAY).unwrap();
     let data = |secret: &Secret| secret.data.as_ref().unwrap()["events-0.crt"].clone();
     assert_eq!(data(&after), data(&nodes));
     let roots: Vec<_> = observe(&after)
@@ -129,9 +135,14 @@ fn kept_certificates_and_former_roots_stay_beside_the_new_root() {
         .collect();
     assert_eq!(roots, [observe(&new).roots[0].fingerprint.clone(), root]);
     assert!(is_trusted(&after, HOST, NOW + DAY));
+    // The bundle of a lost Secret is that of the others.
+    let others = [("admin".to_owned(), after.clone())].into();
+    let lost = fill(&node_plan(&[], &[&old_root]), &others, Some(&new), NOW).unwrap();
+    assert_eq!(observe(&lost).roots, observe(&after).roots);
+    assert_ne!(data(&lost), data(&after));
     let dropped = fill(
         &node_plan(&["events-0.crt"], &[]),
-        Some(&after),
+        &existing(&after),
         Some(&new),
         NOW,
     )

@@ -39,6 +39,9 @@ pub struct Observed {
     pub disks: BTreeMap<i32, ObservedDisk>,
     /// Secrets of the cluster by name.
     pub secrets: BTreeMap<String, ObservedSecret>,
+    /// Key identifiers of the issuers of the valid certificates of its LogUsers. Read only while a
+    /// root may be a former one.
+    pub user_issuers: BTreeSet<String>,
     /// Keys of gossip; none if there is no Secret with usable keys.
     pub gossip_keys: Option<ObservedGossipKeys>,
     /// Owners of Secrets that have a name of the cluster's but belong to somebody else, by name.

@@ -36,8 +36,16 @@ pub enum Revocation {
 pub enum AccessRequest {
     /// Change rules.
     Rules(Vec<RuleChange>),
-    /// Set the revocation of the principal, or take it back.
-    Revocation(Option<Revocation>),
+    /// Revoke the principal.
+    Revoke {
+        /// The revocation.
+        revocation: Revocation,
+        /// The latest end of the certificates that it is for, seconds since 1970; none if it is not
+        /// known. The cluster drops the revocation after it, unless it suspends.
+        not_after: Option<i64>,
+    },
+    /// Take the revocation of the principal back.
+    Restore,
 }
 
 impl AccessRequest {
@@ -45,7 +53,7 @@ impl AccessRequest {
     pub(super) fn is_partial(&self) -> bool {
         match self {
             Self::Rules(changes) => changes.len() >= USER_CHANGES_MAX_COUNT,
-            Self::Revocation(_) => false,
+            Self::Revoke { .. } | Self::Restore => false,
         }
     }
 }

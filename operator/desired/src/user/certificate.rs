@@ -5,7 +5,7 @@
 //! start of a certificate is never before the time up to which the principal is revoked, or a user
 //! that is created again would get one that is refused.
 
-use lograft_crds::limits::CERTIFICATE_BACKDATE_SECONDS;
+use lograft_crds::limits::{CERTIFICATE_BACKDATE_SECONDS, ROOT_SETTLE_MAX_SECONDS};
 use lograft_crds::log_user::KeyAlgorithm;
 use lograft_crds::names::ClusterNames;
 
@@ -40,10 +40,7 @@ fn identity(user: &ValidUser) -> String {
 
 /// The certificate in the Secret, if it can be used.
 pub(super) fn usable<'a>(user: &ValidUser, observed: &'a Observed) -> Option<&'a UserCertificate> {
-    let ObservedUserSecret::Own { certificate, .. } = &observed.secret else {
-        return None;
-    };
-    let certificate = certificate.as_ref()?;
+    let certificate = observed.secret.certificate()?;
     let is_valid = certificate.not_after > observed.now_unix_seconds
         && certificate.names.iter().eq([&identity(user)])
         && certificate.is_ed25519 == (user.algorithm == KeyAlgorithm::Ed25519);
@@ -108,6 +105,10 @@ fn is_kept(
         }
         ObservedAccess::NotAsked | ObservedAccess::Unreachable(_) => false,
     };
-    let is_due = due <= observed.now_unix_seconds;
+    let now = observed.now_unix_seconds;
+    // One that is due serves until everybody trusts the new CA.
+    let may_be_late =
+        is_former && !authority.is_settled && found.not_after > now + ROOT_SETTLE_MAX_SECONDS;
+    let is_due = due <= now && !may_be_late;
     !(is_due || is_revoked || is_former && authority.is_settled)
 }

@@ -12,7 +12,7 @@ use crate::user::observed::{Observed, ObservedAccess, ObservedUserSecret, UserAc
 use crate::user::plan::Plan;
 use crate::user::validate::ValidUser;
 use crate::user::wait::Wait;
-use crate::user::{certificate, grant};
+use crate::user::{applied, certificate, grant};
 use crate::validation::ValidationError;
 
 /// The plan for a LogUser whose names are invalid: its certificate and rules stay as they are.
@@ -30,10 +30,12 @@ pub fn plan(user: &ValidUser, observed: &Observed) -> Plan {
     if user.is_deleting {
         return removal(user, observed);
     }
-    match open(user, observed) {
+    let mut plan = match open(user, observed) {
         Ok(cluster) => manage(user, observed, cluster),
         Err(wait) => without_consent(user, observed, wait),
-    }
+    };
+    plan.is_spreading = applied::is_spreading(user, observed, &plan);
+    plan
 }
 
 /// The LogCluster, if its users may be managed.
@@ -81,7 +83,7 @@ fn without_consent(user: &ValidUser, observed: &Observed, wait: Wait) -> Plan {
             is_suspended: true,
         };
         wanted.is_suspended &= access.finalized >= FeatureLevel::AUTHORIZATION;
-        wanted.request(user, access, &mut plan);
+        wanted.request(user, (observed, access), &mut plan);
         if !plan.requests.is_empty() {
             let text = format!("{} lost the consent of its LogCluster", user.principal);
             plan.events.push(Event::warning("Suspended", text));
@@ -99,10 +101,19 @@ struct Wanted {
 
 impl Wanted {
     /// Adds the requests to a plan. Requests that take rights away come first.
-    fn request(&self, user: &ValidUser, access: &UserAccess, plan: &mut Plan) {
+    fn request(
+        &self,
+        user: &ValidUser,
+        (observed, access): (&Observed, &UserAccess),
+        plan: &mut Plan,
+    ) {
+        let revoke = |revocation| AccessRequest::Revoke {
+            revocation,
+            not_after: last_end(user, observed, access),
+        };
         let is_suspended = access.revocation == Some(Revocation::Suspended);
         let change = match (self.is_suspended, is_suspended) {
-            (true, false) => Some(AccessRequest::Revocation(Some(Revocation::Suspended))),
+            (true, false) => Some(revoke(Revocation::Suspended)),
             _ => None,
         };
         plan.requests.extend(change);
@@ -114,7 +125,8 @@ impl Wanted {
         if is_suspended && !self.is_suspended {
             if user.stored.suspended {
                 let before = user.stored.revoked_before.map(Revocation::Before);
-                plan.late_requests.push(AccessRequest::Revocation(before));
+                let restore = before.map_or(AccessRequest::Restore, revoke);
+                plan.late_requests.push(restore);
             } else {
                 let principal = user.principal.clone();
                 plan.waits.push(Wait::SuspendedByAnother { principal });
@@ -146,7 +158,7 @@ fn manage(user: &ValidUser, observed: &Observed, cluster: &FoundCluster) -> Plan
                 is_suspended: user.suspended,
             };
             plan.waits.extend(refusal);
-            wanted.request(user, access, &mut plan);
+            wanted.request(user, (observed, access), &mut plan);
             plan.events.extend(reverted(user, &plan));
         }
         Err(wait) => plan.waits.push(wait.into()),
@@ -194,10 +206,13 @@ fn reverted(user: &ValidUser, plan: &Plan) -> Vec<Event> {
             let text = format!("changed the rules of {principal}");
             Event::normal("ChangedRules", text)
         }
-        AccessRequest::Revocation(Some(Revocation::Suspended)) => {
-            Event::normal("Suspended", format!("suspended {principal}"))
+        AccessRequest::Revoke {
+            revocation: Revocation::Suspended,
+            ..
+        } => Event::normal("Suspended", format!("suspended {principal}")),
+        AccessRequest::Revoke { .. } | AccessRequest::Restore => {
+            Event::normal("Restored", format!("restored {principal}"))
         }
-        AccessRequest::Revocation(_) => Event::normal("Restored", format!("restored {principal}")),
     });
     events.collect()
 }
@@ -244,9 +259,10 @@ fn removal(user: &ValidUser, observed: &Observed) -> Plan {
     let principal = &user.principal;
     let mut plan = Plan {
         finalizer: FinalizerChange::RemoveOnceDone,
-        requests: vec![AccessRequest::Revocation(Some(Revocation::Before(
-            end_of_certificates(user, observed, access),
-        )))],
+        requests: vec![AccessRequest::Revoke {
+            revocation: Revocation::Before(end_of_certificates(user, observed, access)),
+            not_after: last_end(user, observed, access),
+        }],
         events: vec![Event::normal("Revoked", format!("revoked {principal}"))],
         waits: vec![Wait::Deleting {
             principal: principal.clone(),
@@ -266,10 +282,7 @@ fn removal(user: &ValidUser, observed: &Observed) -> Plan {
 /// The time before which certificates must not start once the user is deleted: later than the start
 /// of all that were issued, also of one that was issued in this second.
 fn end_of_certificates(user: &ValidUser, observed: &Observed, access: &UserAccess) -> i64 {
-    let in_secret = match &observed.secret {
-        ObservedUserSecret::Own { certificate, .. } => certificate.as_ref(),
-        ObservedUserSecret::Missing | ObservedUserSecret::Foreign { .. } => None,
-    };
+    let in_secret = observed.secret.certificate();
     let starts = [in_secret.map(|it| it.not_before), user.stored.not_before];
     let latest = starts.into_iter().flatten().max();
     let former = match access.revocation {
@@ -279,6 +292,23 @@ fn end_of_certificates(user: &ValidUser, observed: &Observed, access: &UserAcces
     let bound = latest.map(|start| start + 1).max(former);
     let now = observed.now_unix_seconds;
     bound.map_or(now, |bound| bound.max(now))
+}
+
+/// The latest end of all certificates of the principal, those of a former LogUser of the same name
+/// included: its revocation is still listed then, or they have ended. None if it is not known.
+fn last_end(user: &ValidUser, observed: &Observed, access: &UserAccess) -> Option<i64> {
+    let in_secret = observed.secret.certificate();
+    let stored = &user.stored;
+    let own = [
+        in_secret.map(|it| it.not_after),
+        stored.not_after,
+        stored.last_not_after,
+    ];
+    let own = own.into_iter().flatten().max()?;
+    match access.revocation {
+        Some(_) => Some(access.revocation_end?.max(own)),
+        None => Some(own),
+    }
 }
 
 /// Releases the LogUser and leaves its certificate valid until its end.

@@ -71,6 +71,16 @@ pub enum ObservedUserSecret {
     },
 }
 
+impl ObservedUserSecret {
+    /// The certificate, if the Secret belongs to the LogUser.
+    pub(super) fn certificate(&self) -> Option<&UserCertificate> {
+        match self {
+            Self::Own { certificate, .. } => certificate.as_ref(),
+            Self::Missing | Self::Foreign { .. } => None,
+        }
+    }
+}
+
 /// A certificate of a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserCertificate {
@@ -123,6 +133,12 @@ pub struct UserAccess {
     pub rules: RuleSet,
     /// The revocation of the principal.
     pub revocation: Option<Revocation>,
+    /// The end of that revocation, seconds since 1970; none if it has none.
+    pub revocation_end: Option<i64>,
     /// Serial numbers that are revoked.
     pub serials: BTreeSet<String>,
+    /// Version of the metadata that rules and revocations were listed from; 0 if it is not known.
+    pub version: u64,
+    /// Version that each member has applied, by its name; 0 if it is not known.
+    pub members: BTreeMap<String, u64>,
 }

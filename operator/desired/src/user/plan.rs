@@ -23,6 +23,8 @@ pub struct Plan {
     pub events: Vec<Event>,
     /// Causes that keep the LogUser from being ready, the most important first.
     pub waits: Vec<Wait>,
+    /// Whether a member is about to apply the rules and revocations.
+    pub is_spreading: bool,
 }
 
 /// Why a request to the data plane failed.
@@ -43,18 +45,22 @@ impl Plan {
         }
     }
 
+    /// Whether rules or revocations are to be changed.
+    pub(super) fn changes_access(&self) -> bool {
+        !self.requests.is_empty() || !self.late_requests.is_empty()
+    }
+
     /// Whether nothing is to be done.
     pub fn is_empty(&self) -> bool {
         self.finalizer == FinalizerChange::Keep
             && self.secret.is_none()
-            && self.requests.is_empty()
-            && self.late_requests.is_empty()
+            && !self.changes_access()
             && self.events.is_empty()
     }
 
     /// Time until the LogUser is looked at again.
     pub fn requeue_seconds(&self) -> u64 {
-        if self.waits.iter().any(Wait::may_end_soon) {
+        if self.is_spreading || self.waits.iter().any(Wait::may_end_soon) {
             TOPIC_WAITING_SECONDS
         } else {
             USER_REQUEUE_SECONDS

@@ -1,7 +1,7 @@
 //! The status of a LogUser: from the observation, the plan and its outcome, after the plan was
 //! carried out.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use lograft_crds::conditions::user::{USER_TABLE, UserReason};
 use lograft_crds::log_cluster::Blocked;
 use lograft_crds::log_user::UserCertificateStatus;
@@ -12,6 +12,7 @@ use crate::dependent_status::{self, FormerConditions};
 use crate::time::time;
 use crate::topic::{Event, ObservedCluster};
 use crate::user::access::{AccessRequest, Revocation, RuleSet};
+use crate::user::applied;
 use crate::user::certificate::usable;
 use crate::user::observed::{Observed, ObservedAccess, UserCertificate};
 use crate::user::plan::{Failure, Plan};
@@ -61,6 +62,7 @@ pub fn next(
         certificate: certificate.and_then(certificate_status),
         conditions: conditions(raw, (&waits, ready), certificate.is_some(), now),
         blocked: blocked(&old, &waits, now),
+        last_not_after: last_not_after(&old, observed.secret.certificate(), written),
         ..old
     };
     if let ObservedCluster::Found(cluster) = &observed.cluster
@@ -74,7 +76,10 @@ pub fn next(
         for request in done(plan, failure) {
             match request {
                 AccessRequest::Rules(changes) => rules = changed(rules, changes),
-                AccessRequest::Revocation(set) => revocation = *set,
+                AccessRequest::Revoke {
+                    revocation: new, ..
+                } => revocation = Some(*new),
+                AccessRequest::Restore => revocation = None,
             }
         }
         next.rules_applied = i32::try_from(rules.0.len()).ok();
@@ -99,6 +104,7 @@ pub fn next(
             }
         }
     }
+    applied::enter(&mut next, (user, observed), (plan, failure));
     next
 }
 
@@ -152,6 +158,20 @@ fn certificate_status(certificate: &UserCertificate) -> Option<UserCertificateSt
         not_before: time(certificate.not_before)?,
         not_after: time(certificate.not_after)?,
     })
+}
+
+/// The latest end of all certificates that the user has had: a revocation is kept until then.
+fn last_not_after(
+    old: &LogUserStatus,
+    in_secret: Option<&UserCertificate>,
+    written: Option<&UserCertificate>,
+) -> Option<Time> {
+    let seconds = |time: &Time| time.0.as_second();
+    let former = old.certificate.as_ref().map(|it| seconds(&it.not_after));
+    let now = [in_secret, written].into_iter().flatten();
+    let ends = now.map(|certificate| certificate.not_after);
+    let known = old.last_not_after.as_ref().map(seconds);
+    ends.chain(former).chain(known).max().and_then(time)
 }
 
 fn conditions(

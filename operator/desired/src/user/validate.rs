@@ -60,6 +60,10 @@ pub struct Stored {
     pub not_before: Option<i64>,
     /// End of the last certificate, seconds since 1970.
     pub not_after: Option<i64>,
+    /// The latest end of all certificates that were issued, seconds since 1970.
+    pub last_not_after: Option<i64>,
+    /// Version of the metadata that a member must have applied.
+    pub applied_version: Option<u64>,
     /// Whether the cluster had the rules of this generation of the spec.
     pub was_applied: bool,
 }
@@ -81,6 +85,8 @@ impl Stored {
             revoked_before: revoked_before.map(|time| time.0.as_second()),
             not_before: certificate.map(|found| found.not_before.0.as_second()),
             not_after: certificate.map(|found| found.not_after.0.as_second()),
+            last_not_after: (status.last_not_after.as_ref()).map(|time| time.0.as_second()),
+            applied_version: status.applied_version.and_then(|it| u64::try_from(it).ok()),
             was_applied,
         }
     }

@@ -97,6 +97,17 @@ impl Wait {
         }
     }
 
+    /// Whether the cluster's rules or revocations are not those of the spec and are left so.
+    pub(super) fn leaves_access(&self) -> bool {
+        matches!(
+            self,
+            Self::GrantNotAllowed { .. }
+                | Self::SuspendedByAnother { .. }
+                | Self::LevelNotFinalized(_)
+                | Self::Refused { .. }
+        )
+    }
+
     /// Whether it may end without a change of the LogUser, so that it is looked at again soon.
     pub(super) fn may_end_soon(&self) -> bool {
         match self {

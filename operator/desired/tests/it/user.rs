@@ -126,7 +126,21 @@ impl World {
                             access.rules.apply(change);
                         }
                     }
-                    AccessRequest::Revocation(revocation) => access.revocation = *revocation,
+                    AccessRequest::Revoke {
+                        revocation,
+                        not_after,
+                    } => {
+                        // The cluster keeps the later end, and none for one that it does not know.
+                        access.revocation_end = match access.revocation {
+                            None => *not_after,
+                            Some(_) => (access.revocation_end.zip(*not_after))
+                                .map(|(former, new)| former.max(new)),
+                        };
+                        access.revocation = Some(*revocation);
+                    }
+                    AccessRequest::Restore => {
+                        (access.revocation, access.revocation_end) = (None, None);
+                    }
                 }
             }
         }
@@ -261,6 +275,11 @@ fn a_certificate_of_a_former_ca_stays_until_the_new_one_is_trusted() {
     });
     let leaf = world.plan().secret.unwrap();
     assert!(!leaf.issues);
+    // Also if it is due, but not if it ends before that.
+    for (hours, issues) in [(61 * 24, false), (90 * 24, true)] {
+        world.observed.now_unix_seconds = NOW + hours * HOUR - 60;
+        assert_eq!(world.plan().secret.unwrap().issues, issues, "{hours}");
+    }
 }
 
 #[test]
@@ -454,6 +473,114 @@ fn a_deleted_user_is_revoked_after_the_start_of_its_certificate() {
     assert_eq!(plan.finalizer, FinalizerChange::RemoveOnceDone);
     assert_eq!(world.access().revocation, Some(Revocation::Before(NOW + 1)));
     assert!(world.access().rules.0.is_empty());
+}
+
+/// The cluster drops a revocation once it is for no certificate that is valid.
+#[test]
+fn a_revocation_ends_with_the_last_certificate_that_was_issued() {
+    let mut world = World::new(&json!({}));
+    world.settle();
+    // A shorter one comes after the first, whose end counts.
+    world.user.spec.validity = Some(Period("24h".to_owned()));
+    world.observed.now_unix_seconds = NOW + HOUR;
+    world.observed.secret = ObservedUserSecret::Missing;
+    world.settle();
+    let first_end = NOW + 90 * DAY;
+    assert_eq!(world.certificate().not_after, NOW + 25 * HOUR);
+    let last = world.stored().last_not_after.unwrap();
+    assert_eq!(last.0.as_second(), first_end);
+    world.user.spec.suspended = true;
+    world.settle();
+    assert_eq!(world.access().revocation_end, Some(first_end));
+    let mut deleted = world;
+    deleted.delete();
+    deleted.step(None);
+    assert_eq!(deleted.access().revocation_end, Some(first_end));
+    // One of the same name has certificates of its own, and those before it may end later.
+    let mut again = World::new(&json!({"validity": "24h"}));
+    again.observed.access = deleted.observed.access.clone();
+    again.observed.now_unix_seconds = NOW + 2 * HOUR;
+    again.settle();
+    again.delete();
+    again.step(None);
+    assert_eq!(again.access().revocation_end, Some(first_end));
+    // The end of a revocation by somebody else is not known: it stays.
+    again.access().revocation_end = None;
+    let requests = again.plan().requests;
+    assert!(matches!(
+        requests[0],
+        AccessRequest::Revoke {
+            not_after: None,
+            ..
+        }
+    ));
+    // Nor is it without any certificate.
+    let mut never = World::new(&json!({}));
+    never.observed.authority = None;
+    never.step(None);
+    never.delete();
+    let requests = never.plan().requests;
+    assert!(matches!(
+        requests[0],
+        AccessRequest::Revoke {
+            not_after: None,
+            ..
+        }
+    ));
+}
+
+/// Each member is listed once it has applied the version in which nothing was to be changed.
+#[test]
+fn members_that_apply_the_rules_are_listed_until_the_rules_change() {
+    fn list(world: &mut World, version: u64, applied: [u64; 3]) {
+        let names = ["events-0", "events-1", "events-2"].map(str::to_owned);
+        world.access().version = version;
+        world.access().members = names.into_iter().zip(applied).collect();
+    }
+    let state = |world: &World| {
+        let stored = world.stored();
+        (stored.applied_version, stored.applied_by.join(" "))
+    };
+    let mut world = World::new(&reads("topic:a"));
+    list(&mut world, 5, [5, 5, 5]);
+    world.step(None);
+    assert_eq!(state(&world), (None, String::new()));
+    // The list is from before the change.
+    list(&mut world, 0, [5, 5, 5]);
+    assert!(world.step(None).requeue_seconds() < 60);
+    assert_eq!(state(&world), (None, String::new()));
+    list(&mut world, 7, [7, 6, 0]);
+    assert!(world.step(None).requeue_seconds() < 60);
+    assert_eq!(state(&world), (Some(7), "events-0".to_owned()));
+    // The version stays; who is away is not waited for.
+    list(&mut world, 9, [9, 8, 0]);
+    world.step(None);
+    assert_eq!(world.plan().requeue_seconds(), 60);
+    assert_eq!(state(&world), (Some(7), "events-0 events-1".to_owned()));
+    let before = world.stored();
+    list(&mut world, 11, [0, 11, 0]);
+    world.step(None);
+    assert_eq!(world.stored(), before, "a node that fails is no change");
+    // A rule that may not be granted leaves those that are applied.
+    world.cluster().user_grants = vec![UserGrant {
+        namespace: "logs".to_owned(),
+        prefixes: vec!["b.".to_owned()],
+    }];
+    list(&mut world, 12, [12, 12, 12]);
+    world.step(None);
+    assert_eq!(
+        state(&world),
+        (Some(7), "events-0 events-1 events-2".to_owned())
+    );
+    world.cluster().user_grants.clear();
+    world.user.spec.rules.clear();
+    world.step(None);
+    assert_eq!(state(&world), (None, String::new()));
+    // Programs that do not say their version are neither listed nor waited for.
+    list(&mut world, 0, [0, 0, 0]);
+    world.step(None);
+    assert_eq!(world.plan().requeue_seconds(), 60);
+    assert_eq!(state(&world), (None, String::new()));
 }
 
 /// Somebody has added more rules than one request removes.

@@ -136,7 +136,7 @@ impl Applier<'_> {
         for plan in plans {
             let name = plan.name();
             let now = self.observation.observed.now_unix_seconds;
-            let secret = match pki::fill(plan, existing.get(name), ca.as_ref(), now) {
+            let secret = match pki::fill(plan, existing, ca.as_ref(), now) {
                 Ok(secret) => secret,
                 Err(error) => {
                     return self.failed(Step::IssueCertificates(name.to_owned()), &error);

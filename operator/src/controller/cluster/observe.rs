@@ -2,6 +2,7 @@
 
 mod pod;
 mod strays;
+mod user_issuers;
 mod warnings;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use kube::api::ListParams;
 use lograft_crds::log_cluster::AuthorizationMode;
 use lograft_crds::names::{ClusterNames, DISK, LABEL_AUTHORIZATION, LABEL_MANAGED_BY, OPERATOR};
 use lograft_operator_desired::cluster::{
-    Contest, NodeAnswer, Observed, ObservedDisk, ObservedPod, ValidCluster,
+    Contest, NodeAnswer, Observed, ObservedDisk, ObservedPod, ObservedSecret, ValidCluster,
 };
 use lograft_operator_desired::{ObjectKey, bytes_of};
 use serde_json::Value;
@@ -90,13 +91,13 @@ pub(super) async fn observe(
     let gossip_keys = own_secrets
         .get(&names.gossip_keys())
         .and_then(|secret| gossip_keys::observe(secret, &names.identity_scope(namespace)));
-    let observed_secrets = own_secrets
-        .iter()
-        .map(|(name, secret)| ((*name).clone(), pki::observe(secret)));
+    let observed_secrets = observe_secrets(&own_secrets);
+    let user_issuers = user_issuers::read(reconciler, cluster, &observed_secrets, now).await?;
     let observed = Observed {
         now_unix_seconds: now,
         stateful_set,
-        secrets: observed_secrets.collect(),
+        secrets: observed_secrets,
+        user_issuers,
         gossip_keys,
         foreign_secrets,
         live,
@@ -116,6 +117,12 @@ pub(super) async fn observe(
         first_host: names.pod_host(0, namespace),
         reporter: reports.reporter,
     })
+}
+
+fn observe_secrets(own: &BTreeMap<&String, &Secret>) -> BTreeMap<String, ObservedSecret> {
+    own.iter()
+        .map(|(name, secret)| ((*name).clone(), pki::observe(secret)))
+        .collect()
 }
 
 fn stateful_set(live: &BTreeMap<ObjectKey, Value>) -> Result<Option<StatefulSet>, ReconcileError> {

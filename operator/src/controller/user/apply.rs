@@ -78,7 +78,7 @@ async fn ask(
         };
         let call = match request {
             AccessRequest::Rules(_) => "change_rules",
-            AccessRequest::Revocation(_) => "change_revocations",
+            AccessRequest::Revoke { .. } | AccessRequest::Restore => "change_revocations",
         };
         let calls = &users.reconciler.metrics.topics.calls;
         calls.with_label_values(&[call]).inc();

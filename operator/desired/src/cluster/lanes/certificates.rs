@@ -5,8 +5,14 @@
 //! a client and a node, would reject each other's certificates, and the cluster would lose its
 //! majority without any failure. Between the steps every reachable node has to report that it has
 //! loaded its files, and a settle time passes in which clients reload theirs. No pod is restarted.
+//!
+//! A certificate that is lost in between cannot be issued by the old CA, whose key is gone. It
+//! waits too while a node that can go on without it does not trust the new root. The roots of a
+//! lost Secret are taken from the other Secrets of the cluster. Those of LogUsers only show which
+//! roots are in use: a user who may change such a Secret must not add a root to the bundles.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lograft_crds::limits::{
     CERTIFICATE_BACKDATE_SECONDS, ROOT_SETTLE_MAX_SECONDS, ROOTS_MAX_COUNT,
@@ -162,9 +168,19 @@ impl CertificatePlanner<'_> {
                 None => issue.push(leaf.clone()),
             }
         }
-        let keep_roots = self.keep_roots(secret);
-        let is_complete = observed.secrets.contains_key(name)
-            && secret.certificates.len() == leaves.len()
+        let exists = observed.secrets.contains_key(name);
+        if self.must_wait(&issue) {
+            // Kubelet keeps the files of a Secret that is gone, but removes those of fields that
+            // are: a node that restarts in place needs its former certificate.
+            if !exists {
+                return;
+            }
+            let former = issue.drain(..).map(|leaf| leaf.field);
+            keep.extend(former.filter(|field| secret.certificates.contains_key(field)));
+        }
+        let keep_roots = self.keep_roots();
+        let is_complete = exists
+            && secret.certificates.len() == keep.len()
             && self.has_roots(secret, &keep_roots);
         if !issue.is_empty() || !is_complete {
             self.secrets.push(SecretPlan {
@@ -192,21 +208,85 @@ impl CertificatePlanner<'_> {
         let before = lifetimes.renew_before_seconds.unwrap_or(life / 3);
         // The end of a leaf is limited to that of its CA: a short one must not be due at once.
         let due = (certificate.not_before + life / 2).max(certificate.not_after - before);
-        if !has_names || due <= now {
+        let is_former = (self.ca).is_none_or(|ca| ca.own_key != certificate.issuer_key);
+        let settled = self.settled();
+        // One that is due serves until everybody trusts the new root.
+        let may_be_late = is_former && settled > now && certificate.not_after > settled;
+        if !has_names || due <= now && !may_be_late {
             return false;
         }
         self.check_at(due);
-        let Some(ca) = self.ca.filter(|ca| ca.own_key != certificate.issuer_key) else {
+        let Some(ca) = self.ca.filter(|_| is_former) else {
             return true;
         };
-        let settled = ca.not_before + CERTIFICATE_BACKDATE_SECONDS + ROOT_SETTLE_MAX_SECONDS;
         self.check_at(settled);
         // The settle time is for the clients' bundles; nodes report what they have loaded.
-        let is_loaded = self.all_nodes(|node| node.roots.contains(&ca.fingerprint));
+        let is_loaded = self.is_loaded(ca);
         if settled <= now && !is_loaded {
             self.wait = Some(Wait::RootLoaded);
         }
         settled > now || !is_loaded
+    }
+
+    /// The time at which clients have the root of the CA.
+    fn settled(&self) -> i64 {
+        let created = self
+            .ca
+            .map(|ca| ca.not_before + CERTIFICATE_BACKDATE_SECONDS);
+        created.unwrap_or(self.observed.now_unix_seconds) + ROOT_SETTLE_MAX_SECONDS
+    }
+
+    /// Whether certificates that are missing wait until the new root is trusted.
+    fn must_wait(&mut self, missing: &[Leaf]) -> bool {
+        let (now, settled) = (self.observed.now_unix_seconds, self.settled());
+        if missing.is_empty() || settled <= now || !self.has_former_root() {
+            return false;
+        }
+        // The bundles are written in this step.
+        let Some(ca) = self.ca.filter(|ca| self.is_in_bundles(ca)) else {
+            return true;
+        };
+        let view = self.observed.view.as_ref();
+        // Without a certificate a node can neither start nor load the new root.
+        let runs = |leaf: &Leaf| {
+            let node = view.and_then(|view| view.node_of(&leaf.name));
+            leaf.hosts.is_empty() || node.is_some_and(|node| node.reachable)
+        };
+        if self.is_loaded(ca) || !missing.iter().all(runs) {
+            return false;
+        }
+        self.check_at(settled);
+        self.wait = Some(Wait::RootLoaded);
+        true
+    }
+
+    /// Whether a Secret of the cluster has a valid root that is not that of the CA.
+    fn has_former_root(&self) -> bool {
+        let own = self.ca.map(|ca| &ca.fingerprint);
+        let is_former = |root: &&ObservedCertificate| {
+            root.not_after > self.observed.now_unix_seconds && Some(&root.fingerprint) != own
+        };
+        self.roots().any(|root| is_former(&root))
+    }
+
+    /// Whether the bundles of all Secrets have the root of the CA.
+    fn is_in_bundles(&self, ca: &ObservedCertificate) -> bool {
+        let names = ClusterNames(&self.cluster.name);
+        let all = [names.node_tls(), names.operator_tls(), names.admin_tls()];
+        let mut secrets = all.iter().filter_map(|it| self.observed.secrets.get(it));
+        let has = |root: &ObservedCertificate| root.fingerprint == ca.fingerprint;
+        secrets.all(|secret| secret.roots.iter().any(has))
+    }
+
+    /// The roots in all Secrets of the cluster, some of them several times.
+    fn roots(&self) -> impl Iterator<Item = &ObservedCertificate> {
+        let secrets = self.observed.secrets.values();
+        secrets.flat_map(|secret| &secret.roots)
+    }
+
+    /// Whether every reachable node has loaded the root of the CA.
+    fn is_loaded(&self, ca: &ObservedCertificate) -> bool {
+        self.all_nodes(|node| node.roots.contains(&ca.fingerprint))
     }
 
     /// Whether this is true of every reachable node. An unreachable one reads its files when it
@@ -227,10 +307,11 @@ impl CertificatePlanner<'_> {
         })
     }
 
-    /// Former roots that issued something in use now, or a short time ago.
-    fn keep_roots(&mut self, secret: &ObservedSecret) -> Vec<String> {
+    /// Former roots that issued something in use now, or a short time ago: of all Secrets, since
+    /// one that is lost has taken its bundle with it.
+    fn keep_roots(&mut self) -> Vec<String> {
         let now = self.observed.now_unix_seconds;
-        let own = self.ca.map(|ca| ca.fingerprint.clone());
+        let own = self.ca.map(|ca| &ca.fingerprint);
         let leaves = || {
             let secrets = self.observed.secrets.values();
             let certificates = secrets.flat_map(|secret| &secret.certificates);
@@ -241,13 +322,21 @@ impl CertificatePlanner<'_> {
         let newest = leaves().map(|leaf| leaf.not_before).max().unwrap_or(now);
         let settled = newest + CERTIFICATE_BACKDATE_SECONDS + ROOT_SETTLE_MAX_SECONDS;
         let is_settling = settled > now || !self.are_leaves_loaded();
-        let is_in_use =
-            |root: &ObservedCertificate| leaves().any(|leaf| leaf.issuer_key == root.own_key);
-        let former = secret.roots.iter().filter(|root| {
-            let is_own = Some(&root.fingerprint) == own.as_ref();
+        let is_in_use = |root: &ObservedCertificate| {
+            leaves().any(|leaf| leaf.issuer_key == root.own_key)
+                || self.observed.user_issuers.contains(&root.own_key)
+        };
+        let former = self.roots().filter(|root| {
+            let is_own = Some(&root.fingerprint) == own;
             !is_own && root.not_after > now && (is_in_use(root) || is_settling)
         });
-        let kept = former.map(|root| root.fingerprint.clone());
+        // Those in use first, then the newest: there is not always room for all.
+        let by_need = former.map(|root| {
+            let key = (!is_in_use(root), Reverse(root.not_before));
+            (key, root.fingerprint.clone())
+        });
+        let by_need: BTreeSet<_> = by_need.collect();
+        let kept = by_need.into_iter().map(|(_, fingerprint)| fingerprint);
         let kept: Vec<String> = kept.take(ROOTS_MAX_COUNT - 1).collect();
         if !kept.is_empty() && settled > now {
             self.check_at(settled);

@@ -67,11 +67,10 @@ fn carried_out(observed: &Observed, plan: &Planned, now: i64) -> Observed {
             fresh.certificates.insert(leaf.field.clone(), seen);
         }
         fresh.roots.push(ca);
-        let kept = old
-            .roots
-            .iter()
-            .filter(|r| secret.keep_roots.contains(&r.fingerprint));
-        fresh.roots.extend(kept.cloned());
+        let known: Vec<_> = observed.secrets.values().flat_map(|it| &it.roots).collect();
+        let kept = secret.keep_roots.iter();
+        let kept = kept.map(|root| known.iter().find(|it| it.fingerprint == *root).unwrap());
+        fresh.roots.extend(kept.map(|root| (*root).clone()));
         after.secrets.insert(name, fresh);
     }
     after
@@ -289,4 +288,151 @@ fn a_new_ca_waits_for_nodes_that_have_not_loaded_their_files() {
     observed.view = Some(view(&observed, &both, true));
     let last = planned(&cluster(), &observed, 3);
     assert!(last.secrets.len() == 3 && last.secrets.iter().all(|s| s.keep_roots.is_empty()));
+}
+
+/// The observation some seconds after the CA was lost at `NOW + DAY`, without the nodes' Secret.
+fn without_ca_and_nodes(seconds: i64) -> Observed {
+    let names = ClusterNames("events");
+    let mut observed = at(stable(), NOW + DAY);
+    observed.secrets.remove(&names.ca());
+    let first = planned(&cluster(), &observed, 3);
+    let mut observed = carried_out(&observed, &first, NOW + DAY);
+    observed.secrets.remove(&names.node_tls());
+    at(observed, NOW + DAY + seconds)
+}
+
+fn secret<'a>(plan: &'a Planned, name: &str) -> Option<&'a SecretPlan> {
+    plan.secrets.iter().find(|secret| secret.name() == name)
+}
+
+#[test]
+fn the_bundle_of_a_lost_secret_has_the_roots_of_the_others() {
+    let names = ClusterNames("events");
+    let observed = without_ca_and_nodes(8);
+    let found = planned(&cluster(), &observed, 3);
+    let nodes = secret(&found, &names.node_tls()).unwrap();
+    assert_eq!(nodes.issue.len(), 3);
+    assert_eq!(nodes.keep_roots, [format!("fp-ca@{NOW}")]);
+    // The other Secrets stay as they are, and so does all in the next step.
+    assert_eq!(found.secrets.len(), 1);
+    let observed = carried_out(&observed, &found, NOW + DAY + 8);
+    assert_eq!(planned(&cluster(), &observed, 3).secrets, []);
+}
+
+#[test]
+fn a_lost_certificate_waits_while_its_node_runs_and_others_do_not_trust_the_new_root() {
+    let names = ClusterNames("events");
+    let mut observed = without_ca_and_nodes(8);
+    let old = [format!("fp-ca@{NOW}")];
+    observed.view = Some(view(&observed, &old, true));
+    let held = planned(&cluster(), &observed, 3);
+    assert!(held.secrets.is_empty() && held.is_waiting_for_root());
+    let settled = NOW + DAY + ROOT_SETTLE_MAX_SECONDS;
+    assert_eq!(held.next_check, Some(settled));
+    // A node that is away cannot start without it.
+    let mut away = observed.clone();
+    away.view.as_mut().unwrap().nodes[1].reachable = false;
+    let found = planned(&cluster(), &away, 3);
+    assert_eq!(secret(&found, &names.node_tls()).unwrap().issue.len(), 3);
+    // One of a client waits in the same way, and its bundle does not.
+    let mut client = without_ca_and_nodes(8);
+    client.secrets.remove(&names.admin_tls());
+    client.view = Some(view(&client, &old, true));
+    assert_eq!(planned(&cluster(), &client, 3).secrets, []);
+    let both = [format!("fp-ca@{}", NOW + DAY), old[0].clone()];
+    client.view = Some(view(&client, &both, true));
+    let found = planned(&cluster(), &client, 3);
+    assert_eq!((found.secrets.len(), issued(&found)), (2, 4));
+    assert!(found.secrets.iter().all(|it| it.keep_roots == old));
+    // It does not wait longer than clients need.
+    let found = planned(&cluster(), &at(observed, settled), 3);
+    let nodes = secret(&found, &names.node_tls()).unwrap();
+    assert_eq!((nodes.issue.len(), &nodes.keep_roots[..]), (3, &old[..]));
+}
+
+#[test]
+fn nothing_is_issued_before_all_bundles_have_the_new_root() {
+    let names = ClusterNames("events");
+    let mut observed = at(stable(), NOW + DAY);
+    observed.secrets.remove(&names.ca());
+    observed.secrets.remove(&names.node_tls());
+    let tampered = observed.secrets.get_mut(&names.admin_tls()).unwrap();
+    tampered.certificates.clear();
+    let first = planned(&cluster(), &observed, 3);
+    assert_eq!((first.secrets.len(), issued(&first)), (3, 0));
+    let observed = carried_out(&observed, &first, NOW + DAY);
+    let second = planned(&cluster(), &observed, 3);
+    assert_eq!((second.secrets.len(), issued(&second)), (2, 4));
+    let old = [format!("fp-ca@{NOW}")];
+    assert!(second.secrets.iter().all(|it| it.keep_roots == old));
+}
+
+#[test]
+fn a_second_ca_that_is_lost_leaves_its_root_only_if_it_issued_something() {
+    let names = ClusterNames("events");
+    let twice = |users: &[String]| {
+        let mut observed = at(stable(), NOW + DAY);
+        observed.user_issuers.extend(users.iter().cloned());
+        for minutes in [0, 1] {
+            let now = NOW + DAY + 60 * minutes;
+            observed.secrets.remove(&names.ca());
+            observed = at(observed, now);
+            let plan = planned(&cluster(), &observed, 3);
+            assert_eq!(issued(&plan), 0);
+            observed = carried_out(&observed, &plan, now);
+        }
+        let roots = observed.secrets[&names.node_tls()].roots.iter();
+        let roots: Vec<i64> = roots.map(|root| root.not_before + 3600 - NOW).collect();
+        assert_eq!(planned(&cluster(), &observed, 3).secrets, []);
+        roots
+    };
+    assert_eq!(twice(&[]), [DAY + 60, 0]);
+    // A LogUser has got a certificate in between.
+    let issuer = format!("ca@{}", NOW + DAY);
+    assert_eq!(twice(&[issuer]), [DAY + 60, DAY, 0]);
+}
+
+#[test]
+fn a_root_stays_while_a_log_user_has_a_certificate_of_it() {
+    let names = ClusterNames("events");
+    let mut observed = at(stable(), NOW + DAY);
+    observed.user_issuers.insert(format!("ca@{NOW}"));
+    observed.secrets.remove(&names.ca());
+    let mut now = NOW + DAY;
+    for _ in 0..4 {
+        observed = at(observed, now);
+        observed = carried_out(&observed, &planned(&cluster(), &observed, 3), now);
+        now += ROOT_SETTLE_MAX_SECONDS;
+    }
+    let roots = |observed: &Observed| observed.secrets[&names.node_tls()].roots.len();
+    assert_eq!(roots(&observed), 2);
+    observed.user_issuers.clear();
+    let last = carried_out(&observed, &planned(&cluster(), &observed, 3), now);
+    assert_eq!(roots(&last), 1);
+}
+
+#[test]
+fn a_certificate_that_is_due_while_the_ca_is_replaced_serves_until_the_new_root_is_trusted() {
+    let names = ClusterNames("events");
+    let late = NOW + 61 * DAY;
+    let mut observed = at(stable(), late);
+    observed.secrets.remove(&names.ca());
+    let first = planned(&cluster(), &observed, 3);
+    assert_eq!((first.secrets.len(), issued(&first)), (4, 0));
+    let observed = carried_out(&observed, &first, late);
+    let waiting = planned(&cluster(), &observed, 3);
+    let settled = late + ROOT_SETTLE_MAX_SECONDS;
+    assert_eq!(
+        (waiting.secrets.len(), waiting.next_check),
+        (0, Some(settled))
+    );
+    assert_eq!(issued(&planned(&cluster(), &at(observed, settled), 3)), 5);
+    // One that ends before that time cannot wait.
+    let mut ending = at(stable(), NOW + 90 * DAY - 60);
+    ending.secrets.remove(&names.ca());
+    let first = planned(&cluster(), &ending, 3);
+    let kept = first.secrets.iter().map(|secret| secret.keep.len());
+    assert_eq!(kept.collect::<Vec<_>>(), [0, 3, 1, 1]);
+    let ending = carried_out(&ending, &first, NOW + 90 * DAY - 60);
+    assert_eq!(issued(&planned(&cluster(), &ending, 3)), 5);
 }
