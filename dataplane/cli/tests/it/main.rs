@@ -8,10 +8,13 @@ mod connection_age;
 mod contexts;
 mod delete_records;
 mod dev;
+mod filters;
 mod help;
+mod pipes;
 mod recreated;
 mod refused;
 mod support;
+mod terminal;
 
 #[path = "../../../tests/support/pki.rs"]
 mod pki;
