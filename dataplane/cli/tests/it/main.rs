@@ -8,6 +8,7 @@ mod connection_age;
 mod contexts;
 mod delete_records;
 mod dev;
+mod dump;
 mod filters;
 mod help;
 mod pipes;
