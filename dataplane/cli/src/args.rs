@@ -1,9 +1,11 @@
 //! The command line, and the dispatch of its commands.
 
+use std::ffi::OsString;
 use std::future::Future;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::{CliError, CommandError};
@@ -33,6 +35,7 @@ enum Command {
     /// Write lines from standard input or a file to a topic
     Produce(produce::ProduceArgs),
     /// Read records from a topic
+    #[command(after_long_help = consume::TEMPLATE_HELP)]
     Consume(consume::ConsumeArgs),
     /// Show cluster health, transfer leadership, decommission nodes
     #[command(subcommand)]
@@ -64,6 +67,27 @@ struct RuntimeError {
 impl CommandError for RuntimeError {}
 
 impl Cli {
+    /// Parses the arguments of the process. Ends the process if they are not valid.
+    pub(crate) fn from_args() -> Self {
+        let args: Vec<OsString> = std::env::args_os().collect();
+        Self::parse_args(&args).unwrap_or_else(|error| error.exit())
+    }
+
+    /// `consume -f` is `--follow`, but before a template it is `--format`, as in kcat and rpk. A
+    /// template has a percent sign, which the name of a topic never has, so that no command line is
+    /// valid both ways.
+    fn parse_args(args: &[OsString]) -> Result<Self, clap::Error> {
+        let error = match Self::try_parse_from(args) {
+            Ok(cli) => return Ok(cli),
+            Err(error) => error,
+        };
+        match Self::try_parse_from(long_format(args)) {
+            Ok(cli) if matches!(cli.command, Command::Consume(_)) => Ok(cli),
+            Err(other) if other.kind() == ErrorKind::ValueValidation => Err(other),
+            Ok(_) | Err(_) => Err(error),
+        }
+    }
+
     /// Runs the command, prints its error to standard error and returns the exit code.
     pub(crate) fn run(self) -> ExitCode {
         let global = &self.global;
@@ -97,6 +121,18 @@ impl Cli {
     }
 }
 
+/// The arguments with `--format` for each `-f` before a template.
+fn long_format(args: &[OsString]) -> Vec<OsString> {
+    let mut long = args.to_vec();
+    let is_template = |arg: &OsString| arg.as_encoded_bytes().contains(&b'%');
+    for at in 1..long.len() {
+        if is_template(&long[at]) && long[at - 1] == "-f" {
+            long[at - 1] = "--format".into();
+        }
+    }
+    long
+}
+
 fn block_on(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder
@@ -116,6 +152,38 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_short_form_of_follow_is_that_of_a_template_too() {
+        let parsed = |text: &str| {
+            let args: Vec<OsString> = text.split(' ').map(Into::into).collect();
+            let cli = Cli::parse_args(&args);
+            cli.map(|cli| format!("{:?}", cli.command))
+        };
+        for (text, follow, has_template) in [
+            ("lograft consume t -f", true, false),
+            ("lograft consume -f t", true, false),
+            ("lograft consume -f t -q", true, false),
+            ("lograft consume t -f %v", false, true),
+            ("lograft consume -f %v t", false, true),
+            ("lograft consume t -f -f %v", true, true),
+            ("lograft consume t -f --format %v", true, true),
+        ] {
+            let command = parsed(text).unwrap();
+            let (follow, template) = (
+                format!("follow: {follow}"),
+                format!("format: {}", if has_template { "Some" } else { "None" }),
+            );
+            assert!(command.contains(&follow), "{text}: {command}");
+            assert!(command.contains(&template), "{text}: {command}");
+        }
+        assert!(parsed("lograft produce t -f a%b").is_ok());
+        assert!(parsed("lograft consume a b").is_err());
+        let error = parsed("lograft consume t -f %s").unwrap_err().to_string();
+        assert!(error.contains("placeholder must be"), "{error}");
+        let error = parsed("lograft produce t -f a%b --nope").unwrap_err();
+        assert!(error.to_string().contains("--nope"), "{error}");
     }
 
     #[test]

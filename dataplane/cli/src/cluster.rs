@@ -1,5 +1,6 @@
 //! `lograft cluster`: health, leadership and membership.
 
+mod dump;
 mod members;
 mod older_disk;
 mod render;
@@ -42,6 +43,8 @@ pub(crate) enum ClusterCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Write what a bug report needs into one archive, without records and secrets
+    Dump(dump::DumpArgs),
     /// Transfer leadership of a partition to another replica
     Transfer(TransferArgs),
     /// Move all replicas off a node, then remove it permanently
@@ -159,8 +162,13 @@ fn parse_group(text: &str) -> Result<Group, GroupError> {
 
 /// Runs a subcommand.
 pub(crate) async fn run(command: ClusterCommand, global: &GlobalArgs) -> Result<(), CliError> {
+    if let ClusterCommand::Dump(args) = command {
+        // Also of a cluster that cannot be connected to.
+        return dump::run(args, global).await;
+    }
     let client = global.connect().await?;
     match command {
+        ClusterCommand::Dump(_) => Ok(()),
         ClusterCommand::Status { json, all, wait } => {
             status(&client.admin(), json, all, wait).await
         }

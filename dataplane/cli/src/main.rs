@@ -14,6 +14,7 @@ mod context;
 mod contexts_file;
 mod dev;
 mod error;
+mod escapes;
 mod exit;
 mod global;
 mod node;
@@ -24,10 +25,8 @@ mod units;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
     // Fails only if a provider is already installed, which is harmless.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    args::Cli::parse().run()
+    args::Cli::from_args().run()
 }

@@ -16,7 +16,7 @@ use crate::units::{UnitError, parse_millis, parse_size};
 
 use delete_records::DeleteRecordsArgs;
 
-pub(crate) use render::{PartitionJson, partition_json, partitions as partition_table};
+pub(crate) use render::{PartitionJson, list_json, partition_json, partitions as partition_table};
 
 /// Subcommands of `lograft topic`.
 #[derive(Debug, Subcommand)]

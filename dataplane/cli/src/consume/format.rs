@@ -1,34 +1,35 @@
 //! Output formats of a record.
 
-use std::io::Write;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use lograft_client::RecordRef;
-use serde::Serialize;
-
+use super::json::append_json;
+use super::record::ConsumedRecord;
+use super::template::Template;
 use crate::error::CliError;
-use crate::output::OutputError;
+use crate::escapes::{append_visible, make_json_visible};
 
 /// Output format of records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// The value, optionally after its key, and a line end.
-    Value { separator: Option<String> },
-    /// One JSON object and a line end.
-    Json { topic: String },
+    /// The value, optionally after its key, and the end of a record.
+    Value {
+        key_separator: Option<Vec<u8>>,
+        end: Vec<u8>,
+    },
+    /// One JSON object and the end of a record.
+    Json { end: Vec<u8> },
+    /// A template, which has the end of a record in itself.
+    Template(Template),
 }
 
-/// A record with its partition and offset.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ConsumedRecord<'a> {
-    pub(crate) partition: u32,
-    pub(crate) offset: u64,
-    pub(crate) append_time_ms: i64,
-    pub(crate) record: &'a RecordRef<'a>,
+/// Prints records in a format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Printer {
+    pub(crate) topic: String,
+    pub(crate) format: Format,
+    /// Escape control characters in keys, values and headers: a terminal would obey them.
+    pub(crate) visible: bool,
 }
 
-impl Format {
+impl Printer {
     /// Appends the record to `out`.
     pub(crate) fn append(
         &self,
@@ -36,97 +37,37 @@ impl Format {
         out: &mut Vec<u8>,
     ) -> Result<(), CliError> {
         let record = consumed.record;
-        match self {
-            Self::Value { separator } => {
-                if let Some(separator) = separator {
-                    out.extend_from_slice(record.key.unwrap_or_default());
-                    out.extend_from_slice(separator.as_bytes());
+        match &self.format {
+            Format::Value { key_separator, end } => {
+                if let Some(separator) = key_separator {
+                    self.append_bytes(record.key.unwrap_or_default(), out);
+                    out.extend_from_slice(separator);
                 }
-                out.extend_from_slice(record.value.unwrap_or_default());
+                self.append_bytes(record.value.unwrap_or_default(), out);
+                out.extend_from_slice(end);
             }
-            Self::Json { topic } => append_json(topic, consumed, out)?,
+            Format::Json { end } => {
+                let start = out.len();
+                append_json(&self.topic, consumed, out)?;
+                if self.visible {
+                    make_json_visible(start, out);
+                }
+                out.extend_from_slice(end);
+            }
+            Format::Template(template) => {
+                template.append(&self.topic, consumed, self.visible, out);
+            }
         }
-        out.push(b'\n');
         Ok(())
     }
-}
 
-#[derive(Serialize)]
-struct JsonRecord<'a> {
-    topic: &'a str,
-    partition: u32,
-    offset: u64,
-    timestamp_ms: i64,
-    append_time_ms: i64,
-    #[serde(flatten)]
-    key: JsonKey<'a>,
-    #[serde(flatten)]
-    value: JsonValue<'a>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    headers: Vec<JsonHeader<'a>>,
-}
-
-#[derive(Serialize)]
-enum JsonKey<'a> {
-    #[serde(rename = "key")]
-    Text(Option<&'a str>),
-    #[serde(rename = "key_base64")]
-    Bytes(String),
-}
-
-#[derive(Serialize)]
-enum JsonValue<'a> {
-    #[serde(rename = "value")]
-    Text(Option<&'a str>),
-    #[serde(rename = "value_base64")]
-    Bytes(String),
-}
-
-#[derive(Serialize)]
-struct JsonHeader<'a> {
-    name: &'a str,
-    #[serde(flatten)]
-    value: JsonValue<'a>,
-}
-
-fn json_value(bytes: Option<&[u8]>) -> JsonValue<'_> {
-    match bytes.map(std::str::from_utf8) {
-        None => JsonValue::Text(None),
-        Some(Ok(text)) => JsonValue::Text(Some(text)),
-        Some(Err(_)) => JsonValue::Bytes(STANDARD.encode(bytes.unwrap_or_default())),
+    fn append_bytes(&self, bytes: &[u8], out: &mut Vec<u8>) {
+        if self.visible {
+            append_visible(bytes, out);
+        } else {
+            out.extend_from_slice(bytes);
+        }
     }
-}
-
-fn append_json(
-    topic: &str,
-    consumed: &ConsumedRecord<'_>,
-    out: &mut Vec<u8>,
-) -> Result<(), CliError> {
-    let record = consumed.record;
-    let key = match json_value(record.key) {
-        JsonValue::Text(text) => JsonKey::Text(text),
-        JsonValue::Bytes(text) => JsonKey::Bytes(text),
-    };
-    let json = JsonRecord {
-        topic,
-        partition: consumed.partition,
-        offset: consumed.offset,
-        timestamp_ms: record.timestamp_ms,
-        append_time_ms: consumed.append_time_ms,
-        key,
-        value: json_value(record.value),
-        // Decoding the batch has validated the headers, so none is skipped here.
-        headers: record
-            .headers()
-            .filter_map(Result::ok)
-            .map(|(name, value)| JsonHeader {
-                name,
-                value: json_value(Some(value)),
-            })
-            .collect(),
-    };
-    serde_json::to_writer(out.by_ref(), &json)
-        .map_err(|source| OutputError::Encode { source }.into())
 }
 
 #[cfg(test)]
@@ -137,7 +78,12 @@ mod tests {
 
     use super::*;
 
-    fn printed(format: &Format, record: &Record) -> String {
+    fn printed_bytes(format: Format, visible: bool, record: &Record) -> Vec<u8> {
+        let printer = Printer {
+            topic: "t".into(),
+            format,
+            visible,
+        };
         let mut builder = BatchBuilder::new(Compression::None);
         builder.push(record, 0).unwrap();
         let batch = BatchView::parse(builder.finish().unwrap().bytes).unwrap();
@@ -146,12 +92,17 @@ mod tests {
         let consumed = ConsumedRecord {
             partition: 2,
             offset: 9,
+            leader_epoch: 7,
             append_time_ms: 5,
             record: &record,
         };
-        let mut out = b"before ".to_vec();
-        format.append(&consumed, &mut out).unwrap();
-        String::from_utf8_lossy(&out).into_owned()
+        let mut out = b"> ".to_vec();
+        printer.append(&consumed, &mut out).unwrap();
+        out.split_off(2)
+    }
+
+    fn printed(format: Format, record: &Record) -> String {
+        String::from_utf8_lossy(&printed_bytes(format, false, record)).into_owned()
     }
 
     fn record(key: Option<&'static [u8]>, value: Option<&'static [u8]>) -> Record {
@@ -163,41 +114,131 @@ mod tests {
         }
     }
 
+    fn value(key_separator: Option<&str>, end: &str) -> Format {
+        Format::Value {
+            key_separator: key_separator.map(Into::into),
+            end: end.into(),
+        }
+    }
+
+    fn json() -> Format {
+        Format::Json {
+            end: b"\n".to_vec(),
+        }
+    }
+
+    fn header(name: &str, value: &'static [u8]) -> Header {
+        Header {
+            key: name.to_owned(),
+            value: value.into(),
+        }
+    }
+
     #[test]
     fn values_are_printed_alone_or_after_their_key() {
-        let plain = Format::Value { separator: None };
-        assert_eq!(
-            printed(&plain, &record(Some(b"k"), Some(b"v\tw"))),
-            "before v\tw\n"
-        );
-        assert_eq!(printed(&plain, &record(None, None)), "before \n");
-        let keyed = Format::Value {
-            separator: Some("=>".into()),
-        };
-        assert_eq!(
-            printed(&keyed, &record(Some(b"k"), Some(b"v"))),
-            "before k=>v\n"
-        );
+        let both = record(Some(b"k"), Some(b"v\tw"));
+        assert_eq!(printed(value(None, "\n"), &both), "v\tw\n");
+        assert_eq!(printed(value(None, "\n"), &record(None, None)), "\n");
+        assert_eq!(printed(value(Some("=>"), "\n"), &both), "k=>v\tw\n");
+        assert_eq!(printed(value(None, "--\0"), &both), "v\tw--\0");
+        assert_eq!(printed(value(None, ""), &both), "v\tw");
     }
 
     #[test]
     fn json_distinguishes_text_bytes_and_null() {
-        let json = Format::Json { topic: "t".into() };
-        let header = Header {
-            key: "trace".into(),
-            value: "x\"y".into(),
-        };
         let full = Record {
-            headers: vec![header],
+            headers: vec![header("trace", b"x\"y"), header("trace", b"\xff")],
             ..record(Some(b"\xff"), Some(b""))
         };
         assert_eq!(
-            printed(&json, &full),
-            "before {\"topic\":\"t\",\"partition\":2,\"offset\":9,\"timestamp_ms\":4,\
+            printed(json(), &full),
+            "{\"topic\":\"t\",\"partition\":2,\"offset\":9,\"timestamp_ms\":4,\
              \"append_time_ms\":5,\"key_base64\":\"/w==\",\"value\":\"\",\
-             \"headers\":[{\"name\":\"trace\",\"value\":\"x\\\"y\"}]}\n"
+             \"headers\":[{\"name\":\"trace\",\"value\":\"x\\\"y\"},\
+             {\"name\":\"trace\",\"value_base64\":\"/w==\"}]}\n"
         );
-        let bare = printed(&json, &record(None, None));
+        let bare = printed(json(), &record(None, None));
         assert!(bare.ends_with("\"key\":null,\"value\":null}\n"), "{bare}");
+    }
+
+    #[test]
+    fn every_placeholder_has_a_golden_line() {
+        let full = Record {
+            timestamp_ms: Some(1_700_000_000_250),
+            headers: vec![header("a", b"1"), header("b", b""), header("a", b"2")],
+            ..record(Some(b"\x01k"), Some(b"v\xff"))
+        };
+        let bare = record(None, None);
+        for (template, of_full, of_bare) in [
+            (r"%t %p %o\n", &b"t 2 9\n"[..], &b"t 2 9\n"[..]),
+            ("%e", b"7", b"7"),
+            ("%d", b"1700000000250", b"4"),
+            (
+                "%d{rfc3339}",
+                b"2023-11-14T22:13:20.25Z",
+                b"1970-01-01T00:00:00.004Z",
+            ),
+            (
+                "%a %a{rfc3339}",
+                b"5 1970-01-01T00:00:00.005Z",
+                b"5 1970-01-01T00:00:00.005Z",
+            ),
+            ("<%k>", b"<\x01k>", b"<>"),
+            ("<%v>", b"<v\xff>", b"<>"),
+            ("%k{hex} %v{hex}", b"016b 76ff", b" "),
+            ("%k{base64} %v{base64}", b"AWs= dv8=", b" "),
+            ("%K %V", b"2 2", b"-1 -1"),
+            ("%h", b"a=1,b=,a=2", b""),
+            ("[%h{a}][%h{b}][%h{c}]", b"[1][][]", b"[][][]"),
+            ("%H", b"3", b"0"),
+            (
+                r"100%% \\ \x41\0\e\t\r\n",
+                b"100% \\ A\0\x1b\t\r\n",
+                b"100% \\ A\0\x1b\t\r\n",
+            ),
+            ("plain", b"plain", b"plain"),
+            ("", b"", b""),
+        ] {
+            let format = Format::Template(template.parse().unwrap());
+            let found = printed_bytes(format.clone(), false, &full);
+            assert_eq!(found, of_full, "{template}: {}", found.escape_ascii());
+            assert_eq!(printed_bytes(format, false, &bare), of_bare, "{template}");
+        }
+    }
+
+    #[test]
+    fn templates_that_are_not_valid_are_refused() {
+        for (template, error) in [
+            ("%s", "%H and %%, got %s"),
+            ("a%", "%H and %%, got %"),
+            (
+                "%v{utf8}",
+                "placeholder %v must be hex or base64, got \"utf8\"",
+            ),
+            ("%d{hex}", "placeholder %d must be rfc3339, got \"hex\""),
+            ("%h{name", "%h must end with a brace"),
+            (r"\z", r"got \z"),
+        ] {
+            let found = template.parse::<Template>().unwrap_err().to_string();
+            assert!(found.contains(error), "{template}: {found}");
+        }
+    }
+
+    #[test]
+    fn on_a_terminal_only_the_bytes_of_records_are_escaped() {
+        let evil = Record {
+            headers: vec![header("n\x07", b"\x1b")],
+            ..record(Some(b"\x1bk"), Some(b"v\xff\r"))
+        };
+        let shown = |format| String::from_utf8(printed_bytes(format, true, &evil)).unwrap();
+        assert_eq!(
+            shown(value(Some("\x1e"), "\r\n")),
+            "\\x1bk\x1ev\\xff\\x0d\r\n"
+        );
+        let template = Format::Template(r"\e[1m%k\e[0m %v{hex} %h".parse().unwrap());
+        assert_eq!(shown(template), "\x1b[1m\\x1bk\x1b[0m 76ff0d n\\x07=\\x1b");
+        let line = shown(json());
+        let expected = r#""key":"\u001bk","value_base64":"dv8N""#;
+        assert!(line.contains(expected), "{line}");
     }
 }

@@ -74,14 +74,16 @@ impl Progress {
 
     /// Updates the line, unless the previous update was too recent.
     pub(crate) fn update(&mut self, records: u64, bytes: u64) {
+        let total_bytes = self.total_bytes;
+        self.update_with(|time| line(total_bytes, records, bytes, time));
+    }
+
+    /// Updates the line with the text for the time since the start, unless the previous update was
+    /// too recent.
+    pub(crate) fn update_with(&mut self, text: impl FnOnce(Duration) -> String) {
         if self.status.shown && self.last_update.elapsed() >= DRAW_EVERY {
             self.last_update = Instant::now();
-            self.status.show(&line(
-                self.total_bytes,
-                records,
-                bytes,
-                self.started.elapsed(),
-            ));
+            self.status.show(&text(self.started.elapsed()));
         }
     }
 

@@ -1,23 +1,69 @@
-//! Splits a block into lines, and a line into key and value.
+//! Splits a block into records at a separator, and a record into key and value.
 
-use memchr::{memchr_iter, memmem};
+use memchr::{memchr, memmem, memrchr};
 
-/// The lines of a block without their line ends, including a last line that lacks one.
-pub(crate) fn lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let tail = match memchr::memrchr(b'\n', block) {
-        Some(last) => &block[last + 1..],
-        None => block,
-    };
-    let mut from = 0;
-    let full = memchr_iter(b'\n', block).map(move |at| {
-        let line = &block[from..at];
-        from = at + 1;
-        line
-    });
-    full.chain((!tail.is_empty()).then_some(tail))
+/// The separator of records, one or more bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Separator {
+    finder: memmem::Finder<'static>,
 }
 
-/// Splits lines at a key separator.
+impl Separator {
+    /// `bytes` must not be empty.
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        Self {
+            finder: memmem::Finder::new(bytes).into_owned(),
+        }
+    }
+
+    /// Length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.finder.needle().len()
+    }
+
+    /// Whether records are lines.
+    pub(crate) fn is_newline(&self) -> bool {
+        self.finder.needle() == b"\n"
+    }
+
+    fn find(&self, bytes: &[u8]) -> Option<usize> {
+        match self.finder.needle() {
+            [byte] => memchr(*byte, bytes),
+            _ => self.finder.find(bytes),
+        }
+    }
+
+    /// End of the last separator in `bytes`, of which those before `new` have none. Separators are
+    /// found from the start of `bytes`, as [`Separator::split`] finds them: with a separator like
+    /// `aa`, a search from the end would cut elsewhere.
+    pub(crate) fn end_of_last(&self, bytes: &[u8], new: usize) -> Option<usize> {
+        let from = (new + 1).saturating_sub(self.len());
+        let bytes = &bytes[from..];
+        let at = match self.finder.needle() {
+            [byte] => memrchr(*byte, bytes),
+            _ => self.finder.find_iter(bytes).last(),
+        };
+        at.map(|at| from + at + self.len())
+    }
+
+    /// The records of a block without their separators, including a last record that lacks one.
+    pub(crate) fn split<'b>(&'b self, block: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
+        let mut rest = block;
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let Some(at) = self.find(rest) else {
+                return Some(std::mem::take(&mut rest));
+            };
+            let record = &rest[..at];
+            rest = &rest[at + self.len()..];
+            Some(record)
+        })
+    }
+}
+
+/// Splits records at a key separator.
 pub(crate) struct Splitter<'a> {
     finder: memmem::Finder<'a>,
 }
@@ -30,10 +76,10 @@ impl<'a> Splitter<'a> {
         }
     }
 
-    /// Key and value, or `None` if the line does not contain the separator.
-    pub(crate) fn split<'l>(&self, line: &'l [u8]) -> Option<(&'l [u8], &'l [u8])> {
-        let at = self.finder.find(line)?;
-        Some((&line[..at], &line[at + self.finder.needle().len()..]))
+    /// Key and value, or `None` if the record does not contain the separator.
+    pub(crate) fn split<'l>(&self, record: &'l [u8]) -> Option<(&'l [u8], &'l [u8])> {
+        let at = self.finder.find(record)?;
+        Some((&record[..at], &record[at + self.finder.needle().len()..]))
     }
 }
 
@@ -41,16 +87,41 @@ impl<'a> Splitter<'a> {
 mod tests {
     use super::*;
 
-    fn all(block: &[u8]) -> Vec<&[u8]> {
-        lines(block).collect()
+    fn all<'b>(separator: &'b Separator, block: &'b [u8]) -> Vec<&'b [u8]> {
+        separator.split(block).collect()
     }
 
     #[test]
     fn lines_keep_every_byte_except_the_line_end() {
-        assert_eq!(all(b""), Vec::<&[u8]>::new());
-        assert_eq!(all(b"\n"), [b""]);
-        assert_eq!(all(b"a\r\n\n\xff\0b"), [&b"a\r"[..], b"", b"\xff\0b"]);
-        assert_eq!(all(b"a\nb\n"), [b"a", b"b"]);
+        let lines = Separator::new(b"\n");
+        assert_eq!(all(&lines, b""), Vec::<&[u8]>::new());
+        assert_eq!(all(&lines, b"\n"), [b""]);
+        assert_eq!(
+            all(&lines, b"a\r\n\n\xff\0b"),
+            [&b"a\r"[..], b"", b"\xff\0b"]
+        );
+        assert_eq!(all(&lines, b"a\nb\n"), [b"a", b"b"]);
+    }
+
+    #[test]
+    fn a_separator_may_have_several_bytes() {
+        let separator = Separator::new(b"--\n");
+        assert_eq!(
+            all(&separator, b"a\n--\n--\n-b-\n--"),
+            [&b"a\n"[..], b"", b"-b-\n--"]
+        );
+        assert_eq!(separator.end_of_last(b"a--\nb-", 0), Some(4));
+        assert_eq!(separator.end_of_last(b"a--", 0), None);
+        // The last byte of the separator is new.
+        assert_eq!(separator.end_of_last(b"a--\n", 3), Some(4));
+    }
+
+    #[test]
+    fn the_last_separator_is_the_one_that_splitting_finds() {
+        let separator = Separator::new(b"aa");
+        assert_eq!(separator.end_of_last(b"xaaa", 0), Some(3));
+        assert_eq!(all(&separator, b"xaaa"), [b"x", b"a"]);
+        assert_eq!(separator.end_of_last(b"xaaaa", 0), Some(5));
     }
 
     #[test]

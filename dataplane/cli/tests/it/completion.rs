@@ -17,7 +17,9 @@ fn every_shell_has_a_script() {
     ] {
         let script = home.run(&["completion", shell]).ok();
         assert!(script.contains(text), "{shell}: {script}");
-        assert!(script.contains("decommission"), "{shell}: {script}");
+        for name in ["decommission", "dump", "keep-partitions", "regex"] {
+            assert!(script.contains(name), "{shell} lacks {name}: {script}");
+        }
     }
 }
 

@@ -20,6 +20,7 @@ const COMMANDS: &[&str] = &[
     "consume",
     "cluster",
     "cluster status",
+    "cluster dump",
     "cluster transfer",
     "cluster decommission",
     "cluster recommission",

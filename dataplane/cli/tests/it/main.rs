@@ -9,10 +9,14 @@ mod contexts;
 mod curl;
 mod delete_records;
 mod dev;
+mod dump;
+mod filters;
 mod help;
+mod pipes;
 mod recreated;
 mod refused;
 mod support;
+mod terminal;
 
 #[path = "../../../tests/support/pki.rs"]
 mod pki;

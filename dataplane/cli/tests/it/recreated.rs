@@ -3,28 +3,15 @@
 use std::time::{Duration, Instant};
 
 use lograft_client::{
-    Client, ClientConfig, ClientError, Consumer, ConsumerConfig, NewTopic, Offset, OutOfRange,
-    ProducerConfig, Reason, Record, RecordParts, StartAt, TlsFiles,
+    Client, ClientError, Consumer, ConsumerConfig, NewTopic, Offset, OutOfRange, ProducerConfig,
+    Reason, Record, RecordParts, StartAt,
 };
 
-use crate::support::{DevProcess, TestHome};
+use crate::support::{DevProcess, TestHome, connect};
 
 const TOPIC: &str = "t";
 /// Far below the two minutes that producers and consumers retry.
 const SOON: Duration = Duration::from_secs(20);
-
-async fn connect(home: &TestHome) -> Client {
-    let text = std::fs::read_to_string(home.path("contexts.yaml")).unwrap();
-    let file: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
-    let context = &file["contexts"][file["current"].as_str().unwrap()];
-    let path = |name: &str| context[name].as_str().unwrap().to_owned();
-    let tls = TlsFiles::new(path("ca"), path("cert"), path("key"));
-    let endpoints = context["endpoints"].as_sequence().unwrap();
-    let endpoints = endpoints.iter().map(|endpoint| endpoint.as_str().unwrap());
-    Client::connect(ClientConfig::new(endpoints, tls))
-        .await
-        .unwrap()
-}
 
 fn record(value: &'static str) -> Record {
     Record {

@@ -9,6 +9,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use lograft_client::{Client, ClientConfig, TlsFiles};
+
 /// Maximum time to wait for anything.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -239,6 +241,20 @@ impl Drop for DevProcess {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// A client of the current context's cluster.
+pub(crate) async fn connect(home: &TestHome) -> Client {
+    let text = fs::read_to_string(home.path("contexts.yaml")).unwrap();
+    let file: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+    let context = &file["contexts"][file["current"].as_str().unwrap()];
+    let path = |name: &str| context[name].as_str().unwrap().to_owned();
+    let tls = TlsFiles::new(path("ca"), path("cert"), path("key"));
+    let endpoints = context["endpoints"].as_sequence().unwrap();
+    let endpoints = endpoints.iter().map(|endpoint| endpoint.as_str().unwrap());
+    Client::connect(ClientConfig::new(endpoints, tls))
+        .await
+        .unwrap()
 }
 
 /// Whether the process exists.
