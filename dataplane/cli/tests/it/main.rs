@@ -9,6 +9,7 @@ mod contexts;
 mod delete_records;
 mod dev;
 mod help;
+mod other_languages;
 mod recreated;
 mod refused;
 mod support;
