@@ -375,6 +375,14 @@ fn a_producer_in_python_loses_and_doubles_nothing_while_leaders_are_killed() {
         let feeder = scope.spawn(|| feed(stdin, &stop));
         disturb(&home, &mut dev);
         stop.store(true, Ordering::Release);
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while !feeder.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if !feeder.is_finished() {
+            // It takes no more lines. Its log says why.
+            send_signal(producer.id(), "KILL");
+        }
         feeder.join().unwrap()
     });
     let summary = python.finish(producer);
