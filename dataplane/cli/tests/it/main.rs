@@ -12,6 +12,7 @@ mod dev;
 mod dump;
 mod filters;
 mod help;
+mod other_languages;
 mod pipes;
 mod recreated;
 mod refused;
