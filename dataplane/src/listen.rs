@@ -7,6 +7,7 @@ mod chunked;
 mod framing;
 mod handshakes;
 mod judge;
+mod listen_limits;
 mod request_head;
 mod serve;
 mod serve_http;
@@ -20,13 +21,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::acl::Revoked;
-use lograft_core::capacity::Capacity;
 use lograft_core::limits::{
-    ACCEPT_RETRY_INTERVAL, CONNECTION_DRAIN_MAX, HANDSHAKE_MAX, HANDSHAKES_MAX_COUNT,
-    HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES, HTTP2_KEEPALIVE_INTERVAL,
-    HTTP2_KEEPALIVE_MAX, HTTP2_PREFACE_MAX, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX_COUNT,
-    REFUSAL_LOG_INTERVAL, REVOKED_CONNECTION_MAX, TLS_READ_BUFFER_BYTES, TLS_WRITE_BUFFER_BYTES,
-    WRITES_GATHERED_MAX_BYTES,
+    ACCEPT_RETRY_INTERVAL, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES,
+    HTTP2_KEEPALIVE_INTERVAL, HTTP2_KEEPALIVE_MAX, HTTP2_STREAM_WINDOW_BYTES,
+    HTTP2_STREAMS_MAX_COUNT, REFUSAL_LOG_INTERVAL, REVOKED_CONNECTION_MAX, TLS_READ_BUFFER_BYTES,
+    TLS_WRITE_BUFFER_BYTES, WRITES_GATHERED_MAX_BYTES,
 };
 use lograft_proto::gather::Gather;
 use lograft_proto::places::Origin;
@@ -40,7 +39,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, warn};
 
 use crate::closing::Closing;
-use crate::config::ConnectionSettings;
 use crate::identity::{Caller, CertificateFacts, IdentityError, PeerIdentity};
 use crate::metrics::Metrics;
 use crate::net::{BoxFuture, BoxIo, Listener};
@@ -54,6 +52,7 @@ use judge::Judge;
 pub(crate) use accepted::Accepted;
 pub(crate) use framing::REFUSED_PATH;
 pub(crate) use judge::ClientTrust;
+pub(crate) use listen_limits::ListenLimits;
 pub(crate) use serve::{serve, serve_alone};
 pub(crate) use serve_http::{serve_http, serve_http_alone};
 use shares::{Share, Shares};
@@ -107,67 +106,6 @@ impl Port {
             Self::Http => "http",
         }
     }
-}
-
-/// The limits of a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ListenLimits {
-    /// Connections at once, those in their handshake included; more are closed unanswered.
-    pub connections_max_count: usize,
-    /// Connections of one identity at once; more are closed unanswered.
-    pub per_user_max_count: usize,
-    /// Connections of one address at once, those in their handshake included; more are closed
-    /// unanswered.
-    pub per_address_max_count: usize,
-    /// Handshakes at once; more wait in the system's backlog.
-    pub handshakes_max_count: usize,
-    /// Longest wait for a handshake.
-    pub handshake_max: Duration,
-    /// Longest wait for the HTTP/2 preface after it.
-    pub preface_max: Duration,
-    /// Age from which a connection closes, if there is one.
-    pub max_age: Option<Duration>,
-    /// Longest time that a closing connection gets for its requests in progress.
-    pub drain_max: Duration,
-}
-
-impl ListenLimits {
-    /// Those of a port on a node with this capacity and configuration.
-    pub(crate) fn of(port: Port, capacity: Capacity, settings: &ConnectionSettings) -> Self {
-        let of_port = Self {
-            connections_max_count: capacity.peer_connections_max_count,
-            per_user_max_count: capacity.peer_connections_max_count,
-            // Nodes may share an address, and nobody else passes the handshake.
-            per_address_max_count: capacity.peer_connections_max_count,
-            handshakes_max_count: HANDSHAKES_MAX_COUNT,
-            handshake_max: HANDSHAKE_MAX,
-            preface_max: HTTP2_PREFACE_MAX,
-            // A few connections, between the same nodes for as long as the cluster lives.
-            max_age: None,
-            drain_max: CONNECTION_DRAIN_MAX,
-        };
-        match port {
-            Port::Peer => of_port,
-            Port::Client | Port::Http => {
-                let max_count = match port {
-                    Port::Http => capacity.http_connections_max_count,
-                    Port::Client | Port::Peer => capacity.client_connections_max_count,
-                };
-                Self {
-                    connections_max_count: max_count,
-                    per_user_max_count: share(max_count, settings.per_user_percent),
-                    per_address_max_count: share(max_count, settings.per_address_percent),
-                    max_age: Some(settings.max_age()),
-                    ..of_port
-                }
-            }
-        }
-    }
-}
-
-/// A share of the connections of a port, at least one.
-fn share(max_count: usize, percent: u32) -> usize {
-    (max_count * percent as usize / 100).max(1)
 }
 
 /// tonic's server with the windows and limits of every port.

@@ -15,12 +15,22 @@ use crate::error_chain;
 
 /// Serves the connections of a port. Once `stopped` holds true, no more are taken, and all are
 /// asked to close; returns when they have ended.
-pub(crate) async fn serve(
-    mut incoming: Incoming,
-    routes: Routes,
-    mut stopped: watch::Receiver<bool>,
-) {
+pub(crate) async fn serve(incoming: Incoming, routes: Routes, stopped: watch::Receiver<bool>) {
     let routes = routes.prepare();
+    serve_each(incoming, stopped, |accepted, stopped| {
+        serve_one(accepted, routes.clone(), stopped)
+    })
+    .await;
+}
+
+/// Serves each connection of a port by a task of its own, as [`serve`] says.
+pub(super) async fn serve_each<F>(
+    mut incoming: Incoming,
+    mut stopped: watch::Receiver<bool>,
+    serve_one: impl Fn(Accepted, watch::Receiver<bool>) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
     let mut connections = JoinSet::new();
     loop {
         let next = tokio::select! {
@@ -30,7 +40,7 @@ pub(crate) async fn serve(
             next = incoming.next() => next,
         };
         let Some(Ok(accepted)) = next else { break };
-        connections.spawn(serve_one(accepted, routes.clone(), stopped.clone()));
+        connections.spawn(serve_one(accepted, stopped.clone()));
     }
     // Closes the port.
     drop(incoming);

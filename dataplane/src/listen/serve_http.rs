@@ -4,7 +4,6 @@ use std::pin::pin;
 
 use axum::Router;
 use axum::body::Body;
-use futures_util::StreamExt;
 use http::Request;
 use hyper::body::Incoming as IncomingBody;
 use hyper::server::conn::{http1, http2};
@@ -17,11 +16,11 @@ use lograft_core::limits::{
     HTTP2_KEEPALIVE_INTERVAL, HTTP2_KEEPALIVE_MAX,
 };
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tower::ServiceExt;
 use tracing::debug;
 
 use super::framing::Framing;
+use super::serve::serve_each;
 use super::stall::Stall;
 use super::{Accepted, Incoming};
 use crate::closing::Closing;
@@ -30,25 +29,11 @@ use crate::identity::Caller;
 
 /// Serves the connections of a port. Once `stopped` holds true, no more are taken, and all are
 /// asked to close; returns when they have ended.
-pub(crate) async fn serve_http(
-    mut incoming: Incoming,
-    routes: Router,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let mut connections = JoinSet::new();
-    loop {
-        let next = tokio::select! {
-            // A sender that is gone stops as well.
-            _ = stopped.wait_for(|stopped| *stopped) => break,
-            Some(_) = connections.join_next() => continue,
-            next = incoming.next() => next,
-        };
-        let Some(Ok(accepted)) = next else { break };
-        connections.spawn(serve_one(accepted, routes.clone(), stopped.clone()));
-    }
-    // Closes the port.
-    drop(incoming);
-    while connections.join_next().await.is_some() {}
+pub(crate) async fn serve_http(incoming: Incoming, routes: Router, stopped: watch::Receiver<bool>) {
+    serve_each(incoming, stopped, |accepted, stopped| {
+        serve_one(accepted, routes.clone(), stopped)
+    })
+    .await;
 }
 
 /// Serves one connection until it ends.

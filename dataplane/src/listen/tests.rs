@@ -1,6 +1,9 @@
 use std::path::Path;
 
-use lograft_core::limits::{CONNECTION_LINGER_MAX, HANDSHAKE_SILENT_MAX, HANDSHAKE_STALLED_MAX};
+use lograft_core::capacity::Capacity;
+use lograft_core::limits::{
+    CONNECTION_LINGER_MAX, HANDSHAKE_SILENT_MAX, HANDSHAKE_STALLED_MAX, HANDSHAKES_MAX_COUNT,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -9,7 +12,7 @@ use tokio_stream::StreamExt;
 use tonic::transport::server::Connected;
 
 use super::*;
-use crate::config::TlsConfig;
+use crate::config::{ConnectionSettings, TlsConfig};
 use crate::host;
 use crate::net::{Net, TcpNet};
 use crate::pki::Ca;
