@@ -5,4 +5,5 @@ pub(crate) mod call_rules;
 mod caller;
 pub(crate) mod grpc;
 pub(crate) mod http;
+mod page;
 mod until_closing;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lograft_core::limits::ADMIN_PAGE_MAX_COUNT;
+use lograft_core::limits::PAGE_MAX_COUNT;
 use lograft_core::{FeatureLevel, NodeId, Offset, PartitionId, Term, TopicKey};
 use lograft_proto::admin::v1 as wire;
 use lograft_proto::log::v1 as log_wire;
@@ -211,7 +211,7 @@ impl Admin {
     pub async fn list_topics(&self) -> Result<Vec<wire::TopicSummary>, ClientError> {
         let mut topics = Vec::new();
         let mut request = wire::ListTopicsRequest {
-            max_count: ADMIN_PAGE_MAX_COUNT,
+            max_count: PAGE_MAX_COUNT,
             after: String::new(),
         };
         loop {

@@ -832,8 +832,6 @@ pub const HTTP_TAIL_PARTITIONS_MAX_COUNT: usize = 64;
 pub const HTTP_EVENT_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Time after which a client of server-sent events connects again, milliseconds.
 pub const HTTP_EVENT_RETRY_MS: u64 = 1000;
-/// Maximum number of topics on a page.
-pub const HTTP_PAGE_MAX_COUNT: usize = 1000;
 /// Answers below this size are not compressed, in bytes.
 pub const HTTP_COMPRESS_MIN_BYTES: usize = 1024;
 
@@ -847,10 +845,9 @@ pub const PRINCIPAL_NAME_MAX_BYTES: usize = 253;
 pub const ACL_RULES_MAX_COUNT: usize = 10_000;
 /// Maximum number of changes of rules in one command.
 pub const ACL_CHANGES_MAX_COUNT: usize = 1000;
-/// Maximum number of rules in one reply.
-pub const ACL_PAGE_MAX_COUNT: usize = 1000;
-/// Maximum number of topics, or of partitions, in one reply to a caller that asks for pages.
-pub const ADMIN_PAGE_MAX_COUNT: u32 = 1000;
+/// Maximum number of rules in one reply, and of topics or partitions in one to a caller that asks
+/// for pages.
+pub const PAGE_MAX_COUNT: u32 = 1000;
 /// Maximum number of super users in a node's configuration.
 pub const SUPER_USERS_MAX_COUNT: usize = 100;
 /// Default maximum age of the rules that a node decides by: the time since its last contact with

@@ -5,7 +5,6 @@ mod discovered;
 mod encode;
 mod nodes;
 mod older_disk;
-mod page;
 mod stop;
 mod topics;
 

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
-use lograft_core::limits::HTTP_PAGE_MAX_COUNT;
+use lograft_core::limits::PAGE_MAX_COUNT;
 use lograft_core::metadata::TopicId;
 use lograft_core::topic_config::{SettingValue, SettingsChange};
 use lograft_proto::Method;
@@ -28,6 +28,7 @@ use super::parts::HttpApi;
 use super::produce::TopicPath;
 use super::query::{path, query};
 use crate::api::caller::check_member;
+use crate::api::page::Page;
 use crate::control::topic_admin::{NewTopic, TopicChange, ready_timeout};
 use crate::error::ApiError;
 
@@ -182,31 +183,32 @@ pub(super) async fn list_topics(
         page_size,
         page_token,
     } = query(&head)?;
-    let size = page_size.unwrap_or(HTTP_PAGE_MAX_COUNT);
-    if size == 0 || size > HTTP_PAGE_MAX_COUNT {
-        let bound = format_args!("between 1 and {HTTP_PAGE_MAX_COUNT}, got {size}");
-        return Err(ApiError::invalid("page_size", bound).into());
-    }
+    let size = page_count(page_size)?;
     check_member(api.control())?;
     let visible = api.visibility(&caller);
     let metadata = api.control().view.load();
-    let after = page_token.unwrap_or_default();
-    let mut shown = metadata
-        .topics()
-        .filter(|topic| topic.name > after && visible.includes_topic(&topic.name));
-    let topics: Vec<_> = shown
-        .by_ref()
-        .take(size)
-        .map(|topic| schema::summary(topic))
-        .collect();
-    let next_page_token = shown
-        .next()
-        .and(topics.last().map(|topic| topic.name.clone()));
+    let shown = metadata
+        .topics_after(page_token.as_deref().unwrap_or_default())
+        .filter(|topic| visible.includes_topic(&topic.name));
+    let page = Page::of(shown, size);
+    let next = page.next(|last| last.name.clone());
+    let topics = page.items.into_iter();
     let page = TopicPage {
-        topics,
-        next_page_token,
+        topics: topics.map(|topic| schema::summary(topic)).collect(),
+        next_page_token: Some(next).filter(|next| !next.is_empty()),
     };
     Ok(json(StatusCode::OK, &page))
+}
+
+/// How many topics a page has, if a request asks for so many.
+fn page_count(page_size: Option<usize>) -> Result<u32, ApiError> {
+    let Some(size) = page_size else {
+        return Ok(PAGE_MAX_COUNT);
+    };
+    let count = u32::try_from(size).ok();
+    let count = count.filter(|count| (1..=PAGE_MAX_COUNT).contains(count));
+    let bound = format_args!("between 1 and {PAGE_MAX_COUNT}, got {size}");
+    count.ok_or_else(|| ApiError::invalid("page_size", bound))
 }
 
 async fn read_json<T: DeserializeOwned>(api: &HttpApi, request: Request) -> Result<T, HttpError> {

@@ -4,7 +4,7 @@ use lograft_core::acl::{
     Effect, NamePattern, Operation, Principal, Resource, ResourcePattern, RevocationChange, Rule,
     RuleChange, RuleError,
 };
-use lograft_core::limits::{ACL_CHANGES_MAX_COUNT, ACL_PAGE_MAX_COUNT};
+use lograft_core::limits::{ACL_CHANGES_MAX_COUNT, PAGE_MAX_COUNT};
 use lograft_proto::admin::v1 as proto;
 
 use crate::error::ApiError;
@@ -13,7 +13,8 @@ use crate::error::ApiError;
 pub(in crate::api::grpc) struct RulesPage {
     /// Only rules that match this principal.
     pub(in crate::api::grpc) principal: Option<Principal>,
-    pub(in crate::api::grpc) max_count: usize,
+    /// At least 1.
+    pub(in crate::api::grpc) max_count: u32,
     /// The number of rules on the pages before.
     pub(in crate::api::grpc) skip_count: usize,
 }
@@ -57,9 +58,10 @@ pub(in crate::api::grpc) fn list(request: proto::ListRulesRequest) -> Result<Rul
     };
     Ok(RulesPage {
         principal,
+        // All rules are too many for one reply.
         max_count: match max_count {
-            0 => ACL_PAGE_MAX_COUNT,
-            count => (count as usize).min(ACL_PAGE_MAX_COUNT),
+            0 => PAGE_MAX_COUNT,
+            count => count,
         },
         skip_count,
     })

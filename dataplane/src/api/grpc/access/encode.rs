@@ -6,6 +6,7 @@ use lograft_proto::admin::v1 as proto;
 
 use super::decode::RulesPage;
 use crate::access::{Decider, Decision};
+use crate::api::page::Page;
 use crate::config::AuthorizationMode;
 
 /// A page of the rules; only those that match `own`, if it is given.
@@ -19,22 +20,11 @@ pub(in crate::api::grpc) fn page(
         let principal = &stored.rule.principal;
         wanted.into_iter().flatten().all(|p| principal.matches(p))
     };
-    let mut left = metadata
-        .rules()
-        .iter()
-        .filter(is_shown)
-        .skip(request.skip_count);
-    let page: Vec<proto::StoredAccessRule> = left
-        .by_ref()
-        .take(request.max_count)
-        .map(stored_rule)
-        .collect();
-    let next = left
-        .next()
-        .map(|_| (request.skip_count + page.len()).to_string());
+    let shown = metadata.rules().iter().filter(is_shown);
+    let page = Page::of(shown.skip(request.skip_count), request.max_count);
     proto::ListRulesReply {
-        rules: page,
-        next: next.unwrap_or_default(),
+        next: page.next(|_| (request.skip_count + page.items.len()).to_string()),
+        rules: page.items.into_iter().map(stored_rule).collect(),
         metadata_version: metadata.version().get(),
     }
 }

@@ -7,10 +7,10 @@ use lograft_core::{FeatureLevel, GroupId, NodeId, PartitionId};
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
-use super::page::{Page, PartitionKey, partition_key};
 use super::{discovered, encode};
 use crate::access::Visibility;
 use crate::api::caller::check_member;
+use crate::api::page::{Page, PartitionKey, partition_key};
 use crate::control::Control;
 use crate::control::leader_admin::TransferGroup;
 use crate::control::level_admin::FinalizedLevel;

@@ -10,9 +10,9 @@ use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
 use super::encode;
-use super::page::Page;
 use crate::access::Visibility;
 use crate::api::caller::check_member;
+use crate::api::page::Page;
 use crate::control::Control;
 use crate::control::topic_admin::{NewTopic, TopicChange, ready_timeout};
 use crate::error::ApiError;

@@ -17,6 +17,19 @@ use crate::serving::request::{
     Format, ListOffsetsRequest, PlainRecord, Position, Target, UncheckedBatch,
 };
 
+/// The partition that a request is for; moves the topic out of its message.
+macro_rules! target {
+    ($request:ident, $principal:ident) => {
+        Target {
+            topic: $request.topic,
+            topic_id: $request.topic_id.map(TopicId),
+            partition: $request.partition,
+            is_forwarded: $request.forwarded,
+            principal: $principal,
+        }
+    };
+}
+
 /// An append of a principal.
 pub(crate) fn append(
     request: proto::ProduceRequest,
@@ -98,13 +111,7 @@ pub(crate) fn fetch(
         max_bytes: request.max_bytes,
         min_bytes: request.min_bytes,
         max_wait: Duration::from_millis(u64::from(request.max_wait_ms)),
-        target: Target {
-            topic: request.topic,
-            topic_id: request.topic_id.map(TopicId),
-            partition: request.partition,
-            is_forwarded: request.forwarded,
-            principal,
-        },
+        target: target!(request, principal),
     })
 }
 
@@ -118,13 +125,7 @@ pub(crate) fn consume(
         max_bytes: request.max_bytes,
         max_records: Some(request.max_records).filter(|count| *count > 0),
         follow: request.follow,
-        target: Target {
-            topic: request.topic,
-            topic_id: request.topic_id.map(TopicId),
-            partition: request.partition,
-            is_forwarded: request.forwarded,
-            principal,
-        },
+        target: target!(request, principal),
     })
 }
 
@@ -161,13 +162,7 @@ pub(crate) fn delete_records(
             Before::Offset(offset) => DeleteBefore::Offset(Offset(offset)),
             Before::HighWatermark(_) => DeleteBefore::HighWatermark,
         },
-        target: Target {
-            topic: request.topic,
-            topic_id: request.topic_id.map(TopicId),
-            partition: request.partition,
-            is_forwarded: request.forwarded,
-            principal,
-        },
+        target: target!(request, principal),
     })
 }
 

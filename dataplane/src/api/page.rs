@@ -1,27 +1,27 @@
 //! Pages of long lists: each reply says where the next one goes on.
 
 use lograft_core::PartitionId;
-use lograft_core::limits::ADMIN_PAGE_MAX_COUNT;
+use lograft_core::limits::PAGE_MAX_COUNT;
 
 use crate::error::ApiError;
 
 /// A page of a list, and whether the list goes on after it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Page<T> {
-    pub(super) items: Vec<T>,
-    pub(super) has_more: bool,
+pub(crate) struct Page<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) has_more: bool,
 }
 
 impl<T> Page<T> {
-    /// The first `max_count` of the items, up to `ADMIN_PAGE_MAX_COUNT`; 0 asks for all.
-    pub(super) fn of(mut items: impl Iterator<Item = T>, max_count: u32) -> Self {
+    /// The first `max_count` of the items, up to `PAGE_MAX_COUNT`; 0 asks for all.
+    pub(crate) fn of(mut items: impl Iterator<Item = T>, max_count: u32) -> Self {
         if max_count == 0 {
             return Self {
                 items: items.collect(),
                 has_more: false,
             };
         }
-        let max_count = max_count.min(ADMIN_PAGE_MAX_COUNT) as usize;
+        let max_count = max_count.min(PAGE_MAX_COUNT) as usize;
         Self {
             items: items.by_ref().take(max_count).collect(),
             has_more: items.next().is_some(),
@@ -29,17 +29,17 @@ impl<T> Page<T> {
     }
 
     /// Where the next page starts; empty if this is the last one.
-    pub(super) fn next(&self, key: impl FnOnce(&T) -> String) -> String {
+    pub(crate) fn next(&self, key: impl FnOnce(&T) -> String) -> String {
         let last = self.items.last().filter(|_| self.has_more);
         last.map(key).unwrap_or_default()
     }
 }
 
 /// A partition in the order of a list: its topic and number.
-pub(super) type PartitionKey = (String, PartitionId);
+pub(crate) type PartitionKey = (String, PartitionId);
 
 /// Reads the key of a partition, topic/number; `None` if it is empty: the first page.
-pub(super) fn partition_key(text: &str) -> Result<Option<PartitionKey>, ApiError> {
+pub(crate) fn partition_key(text: &str) -> Result<Option<PartitionKey>, ApiError> {
     if text.is_empty() {
         return Ok(None);
     }
