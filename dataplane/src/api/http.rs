@@ -4,6 +4,7 @@
 mod answer;
 mod authorize;
 mod body;
+mod bounded_list;
 mod cluster;
 mod compress;
 mod content;

@@ -7,12 +7,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Serialize;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use lograft_core::limits::RECORD_HEADERS_MAX_COUNT;
 use lograft_core::record::Header;
+
+use super::bounded_list::BoundedList;
 
 /// Bytes of a key, a value or a header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,32 +119,14 @@ pub(crate) struct HeaderField {
 
 impl<'de> Deserialize<'de> for Headers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(HeadersVisitor)
-    }
-}
-
-struct HeadersVisitor;
-
-impl<'de> Visitor<'de> for HeadersVisitor {
-    type Value = Headers;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "headers: at most {RECORD_HEADERS_MAX_COUNT} objects with key and value"
-        )
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Headers, A::Error> {
-        let mut headers = Vec::new();
-        while let Some(HeaderField { key, value }) = list.next_element()? {
-            if headers.len() == RECORD_HEADERS_MAX_COUNT {
-                return Err(A::Error::invalid_length(headers.len() + 1, &self));
-            }
-            let value = value.0;
-            headers.push(Header { key, value });
-        }
-        Ok(Headers(headers))
+        let what = "objects with key and value";
+        let list = BoundedList::new(("headers", what), RECORD_HEADERS_MAX_COUNT);
+        let fields: Vec<HeaderField> = deserializer.deserialize_seq(list)?;
+        let header = |HeaderField { key, value }| Header {
+            key,
+            value: value.0,
+        };
+        Ok(Self(fields.into_iter().map(header).collect()))
     }
 }
 

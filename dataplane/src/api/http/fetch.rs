@@ -131,24 +131,11 @@ pub(super) async fn fetch(
     const OFFERED: &[AnswerForm] = &[AnswerForm::Json, AnswerForm::Ndjson, AnswerForm::Events];
     let (mut head, _) = request.into_parts();
     let PartitionPath { topic, partition } = path(&mut head).await?;
-    let principal = api.authorize_topic(&head, (Method::LogFetch, &topic))?;
-    let query: FetchQuery = query(&head)?;
-    query.check()?;
+    let call = read_call(&api, &head, Method::LogFetch, (topic, Some(partition)))?;
     let bound = "application/json, application/x-ndjson or text/event-stream";
-    let form = AnswerForm::accepted(&head.headers, OFFERED, bound)?;
-    let call = TailCall {
-        engine: Arc::clone(api.engine()?),
-        access: api.access().clone(),
-        principal,
-        closing: closing(&head.extensions),
-        topic,
-        partition: Some(partition),
-        query,
-    };
-    match form {
+    match AnswerForm::accepted(&head.headers, OFFERED, bound)? {
         AnswerForm::Json => page::fetch(&call, partition).await,
-        AnswerForm::Ndjson => stream(call, &head, AnswerForm::Ndjson).await,
-        AnswerForm::Events => stream(call, &head, AnswerForm::Events).await,
+        form => stream(call, &head, form).await,
     }
 }
 
@@ -176,21 +163,31 @@ pub(super) async fn consume(
     const OFFERED: &[AnswerForm] = &[AnswerForm::Ndjson, AnswerForm::Events];
     let (mut head, _) = request.into_parts();
     let TopicPath { topic } = path(&mut head).await?;
-    let principal = api.authorize_topic(&head, (Method::LogConsume, &topic))?;
-    let query: FetchQuery = query(&head)?;
-    query.check()?;
+    let call = read_call(&api, &head, Method::LogConsume, (topic, None))?;
     let bound = "application/x-ndjson or text/event-stream";
     let form = AnswerForm::accepted(&head.headers, OFFERED, bound)?;
-    let call = TailCall {
+    stream(call, &head, form).await
+}
+
+/// A read that the caller may make, with the parameters of its query.
+fn read_call(
+    api: &HttpApi,
+    head: &Parts,
+    method: Method,
+    (topic, partition): (String, Option<u32>),
+) -> Result<TailCall, HttpError> {
+    let principal = api.authorize_topic(head, (method, &topic))?;
+    let query: FetchQuery = query(head)?;
+    query.check()?;
+    Ok(TailCall {
         engine: Arc::clone(api.engine()?),
         access: api.access().clone(),
         principal,
         closing: closing(&head.extensions),
         topic,
-        partition: None,
+        partition,
         query,
-    };
-    stream(call, &head, form).await
+    })
 }
 
 /// Starts a stream of records.

@@ -1,15 +1,14 @@
 //! Records in JSON, as clients send them and as they are returned.
 
-use std::fmt;
-
 use bytes::Bytes;
 use lograft_core::limits::BATCH_RECORDS_MAX_COUNT;
 use lograft_core::record::Header;
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny};
 use serde::ser::{SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
+use super::bounded_list::BoundedList;
 use super::content::{Content, ContentForms, Form, Formed, HeaderField, Headers};
 use super::number::Int;
 use crate::serving::request::{FetchedRecord, PlainRecord};
@@ -88,28 +87,8 @@ pub(crate) struct NewRecords(pub(crate) Vec<NewRecord>);
 
 impl<'de> Deserialize<'de> for NewRecords {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(RecordsVisitor)
-    }
-}
-
-struct RecordsVisitor;
-
-impl<'de> Visitor<'de> for RecordsVisitor {
-    type Value = NewRecords;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "records: at most {BATCH_RECORDS_MAX_COUNT} records")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<NewRecords, A::Error> {
-        let mut records = Vec::new();
-        while let Some(record) = list.next_element()? {
-            if records.len() == BATCH_RECORDS_MAX_COUNT as usize {
-                return Err(A::Error::invalid_length(records.len() + 1, &self));
-            }
-            records.push(record);
-        }
-        Ok(NewRecords(records))
+        let list = BoundedList::new(("records", "records"), BATCH_RECORDS_MAX_COUNT as usize);
+        deserializer.deserialize_seq(list).map(Self)
     }
 }
 
