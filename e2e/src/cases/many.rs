@@ -1,11 +1,16 @@
 //! Many clusters on one API server: duration of a reconcile, memory, and that all settle.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Resource;
 use kube::api::ListParams;
 use lograft_crds::LogCluster;
 use lograft_crds::limits::OPERATOR_MEMORY_MAX_BYTES;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::life::WHOLE;
@@ -17,6 +22,36 @@ const CLUSTERS_COUNT: usize = 100;
 const TIMEOUT: Duration = Duration::from_mins(5);
 /// How long the clusters are watched at rest.
 const REST: Duration = Duration::from_secs(30);
+
+/// Timeout for many objects of one cluster, on a machine with other load.
+const OBJECTS_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Waits until so many objects of a kind, in the namespace of the case, are done.
+pub(super) async fn await_all<K>(
+    sandbox: &Sandbox,
+    (what, count): (&str, usize),
+    is_done: impl Fn(&K) -> bool,
+) -> anyhow::Result<()>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + fmt::Debug
+        + DeserializeOwned,
+{
+    let objects = sandbox.api::<K>();
+    await_for(OBJECTS_TIMEOUT, what, || async {
+        let all = objects.list(&ListParams::default()).await?;
+        let done = all.iter().filter(|object| is_done(object)).count();
+        Ok((done == count).then_some(()))
+    })
+    .await
+}
+
+/// Whether the condition `Ready` is true.
+pub(super) fn is_ready(conditions: &[Condition]) -> bool {
+    let mut ready = conditions.iter().filter(|it| it.type_ == "Ready");
+    ready.any(|it| it.status == "True")
+}
 
 /// The sum of a metric of the operator over its labels.
 pub(super) fn metric(text: &str, name: &str) -> anyhow::Result<f64> {

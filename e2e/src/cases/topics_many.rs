@@ -3,22 +3,20 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use kube::api::ListParams;
 use lograft_crds::LogTopic;
 use lograft_crds::limits::{
     OPERATOR_TOPICS_MEMORY_MAX_BYTES, TOPIC_REQUEUE_SECONDS, TOPICS_FRESH_SECONDS,
 };
 use serde_json::json;
 
+use super::many::{self, is_ready};
 use super::rest::AtRest;
 use super::topics::{cluster, create};
 use super::users_many::{self, SETTLING, USERS_COUNT};
 use crate::operator::Operator;
-use crate::sandbox::{Sandbox, await_for};
+use crate::sandbox::Sandbox;
 
 const TOPICS_COUNT: usize = 1000;
-/// Timeout for all topics, on a machine with other load.
-const TIMEOUT: Duration = Duration::from_mins(5);
 /// How long the topics are watched at rest.
 const REST: Duration = Duration::from_secs(30);
 const MIB: u64 = 1024 * 1024;
@@ -33,17 +31,11 @@ async fn create_all(sandbox: &Sandbox) -> anyhow::Result<()> {
 
 /// Waits until all of them are ready.
 async fn await_all(sandbox: &Sandbox) -> anyhow::Result<()> {
-    let topics = sandbox.api::<LogTopic>();
-    await_for(TIMEOUT, "all topics to be ready", || async {
-        let all = topics.list(&ListParams::default()).await?;
-        let is_ready = |topic: &&LogTopic| {
-            let conditions = topic.status.iter().flat_map(|status| &status.conditions);
-            let mut ready = conditions.filter(|it| it.type_ == "Ready");
-            ready.any(|it| it.status == "True")
-        };
-        Ok((all.iter().filter(is_ready).count() == TOPICS_COUNT).then_some(()))
-    })
-    .await
+    let is_ready = |topic: &LogTopic| {
+        let status = topic.status.as_ref();
+        status.is_some_and(|status| is_ready(&status.conditions))
+    };
+    many::await_all(sandbox, ("all topics to be ready", TOPICS_COUNT), is_ready).await
 }
 
 pub(super) async fn a_thousand_topics_settle_and_are_quiet(

@@ -3,20 +3,18 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use kube::api::ListParams;
 use lograft_crds::LogUser;
 use lograft_crds::limits::OPERATOR_TOPICS_MEMORY_MAX_BYTES;
 use serde_json::json;
 
+use super::many::{self, is_ready};
 use super::rest::AtRest;
 use super::topics::cluster;
 use super::users::create;
 use crate::operator::Operator;
-use crate::sandbox::{Sandbox, await_for};
+use crate::sandbox::Sandbox;
 
 pub(super) const USERS_COUNT: usize = 200;
-/// Timeout for all users, on a machine with other load.
-const TIMEOUT: Duration = Duration::from_mins(5);
 /// Lets the status of the last ones be looked at.
 pub(super) const SETTLING: Duration = Duration::from_secs(5);
 /// How long the users are watched at rest.
@@ -36,21 +34,11 @@ pub(super) async fn create_all(sandbox: &Sandbox) -> anyhow::Result<()> {
 /// Waits until all of them are ready and all nodes are known to apply their rules: each of the two
 /// is a write.
 pub(super) async fn await_all(sandbox: &Sandbox) -> anyhow::Result<()> {
-    let users = sandbox.api::<LogUser>();
-    await_for(TIMEOUT, "all users to be ready", || async {
-        let all = users.list(&ListParams::default()).await?;
-        let is_ready = |user: &&LogUser| {
-            let conditions = user.status.iter().flat_map(|status| &status.conditions);
-            let mut ready = conditions.filter(|it| it.type_ == "Ready");
-            let is_applied = user
-                .status
-                .as_ref()
-                .is_some_and(|it| it.applied_by.len() == 3);
-            is_applied && ready.any(|it| it.status == "True")
-        };
-        Ok((all.iter().filter(is_ready).count() == USERS_COUNT).then_some(()))
-    })
-    .await
+    let is_applied = |user: &LogUser| {
+        let status = user.status.as_ref();
+        status.is_some_and(|status| is_ready(&status.conditions) && status.applied_by.len() == 3)
+    };
+    many::await_all(sandbox, ("all users to be ready", USERS_COUNT), is_applied).await
 }
 
 pub(super) async fn two_hundred_users_settle_and_are_quiet(
