@@ -4,6 +4,7 @@
 pub(crate) mod call_rules;
 mod caller;
 pub(crate) mod grpc;
+pub(crate) mod held_reply;
 pub(crate) mod http;
 mod page;
 mod until_closing;

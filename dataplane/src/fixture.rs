@@ -1,12 +1,16 @@
 //! For tests: nodes in one process with one topic, each with its log service on a port of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use lograft_core::limits::{
+    FORWARDED_READ_WINDOW_BYTES, FORWARDED_READS_WINDOW_BYTES, REPLIES_MIN_BYTES,
+};
 use lograft_core::metadata::{Command, Metadata, Outcome};
 use lograft_core::{
     BatchBuilder, Compression, FeatureLevel, GroupId, MemoryBudgets, NodeId, PartitionId,
@@ -19,11 +23,14 @@ use lograft_raft::{GroupConfig, RaftGroup, RaftTiming};
 use lograft_storage::{GroupOptions, Identity, RealFs, Storage, StorageConfig, WriterDrive};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::Routes;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 
 use crate::access::{Access, AccessParts};
 use crate::api::grpc::log_service::LogApi;
 use crate::api::grpc::status::to_wire;
+use crate::api::held_reply::hold_replies;
 use crate::clock::SystemClock;
 use crate::closing::Closing;
 use crate::control::test_metadata;
@@ -35,23 +42,27 @@ use crate::metrics::Metrics;
 use crate::serving::engine::{LogEngine, LogEngineParts};
 use crate::serving::meta_group::{LeaderHints, MetaProposal, ProposeMeta, ProposeMetaError};
 use crate::serving::replica::{PartitionKey, Replica, ReplicaMap};
+use crate::serving::reply_memory::ReplyBudget;
 use crate::state_machine::MetaView;
 use crate::state_machine::PartitionMachine;
 use crate::state_machine::SharedState;
 use crate::test_net::Net;
 use crate::transport::status::error_of;
-use crate::transport::{ChannelError, GrpcForward, LeaderChannels};
+use crate::transport::{ChannelClass, ChannelError, GrpcForward, LeaderChannels};
 
 pub(crate) const TOPIC: &str = "orders";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const GROUP: GroupId = GroupId(1);
 const TAIL_CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// Memory of a node for replies.
+pub(crate) const REPLIES_BYTES: usize = REPLIES_MIN_BYTES;
 
 /// One node.
 pub(crate) struct TestNode {
     pub(crate) id: NodeId,
     pub(crate) replica: Option<Arc<Replica>>,
     pub(crate) client: LogServiceClient<Channel>,
+    pub(crate) address: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
     /// The node's copy of the metadata.
     pub(crate) meta: MetaView,
@@ -69,7 +80,7 @@ pub(crate) struct TestCluster {
 struct Peers(BTreeMap<NodeId, Channel>);
 
 impl LeaderChannels for Peers {
-    fn channel(&self, node: NodeId) -> Result<Channel, ChannelError> {
+    fn channel(&self, node: NodeId, _: ChannelClass) -> Result<Channel, ChannelError> {
         Ok(self.0[&node].clone())
     }
 }
@@ -184,6 +195,10 @@ async fn start_node(
         rules_age: Arc::new(|| Some(Duration::ZERO)),
         metrics: Arc::clone(&metrics),
     });
+    let budgets = MemoryBudgets {
+        replies_bytes: REPLIES_BYTES,
+        ..MemoryBudgets::within(None, tail_cache_max_bytes)
+    };
     let engine = LogEngine::new(LogEngineParts {
         node: id,
         replicas,
@@ -195,17 +210,20 @@ async fn start_node(
         forward: Arc::new(GrpcForward::new(peers.clone(), &metrics)),
         storage,
         exchange: NodeExchange::new(Arc::new(SystemClock), FeatureLevel::CURRENT, 0),
-        budgets: MemoryBudgets::within(None, tail_cache_max_bytes),
+        replies: ReplyBudget::new(budgets.replies_bytes, &metrics.replies_held_bytes),
+        budgets,
         clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
     });
     let api = LogApi::new(Arc::new(engine), access);
     let engine = api.engine();
+    let address = listener.local_addr().unwrap();
     tokio::spawn(serve(api, listener));
     TestNode {
         id,
         replica,
         client: LogServiceClient::new(peers.0[&id].clone()),
+        address,
         metrics,
         meta,
         meta_is_current: is_current,
@@ -241,7 +259,11 @@ pub(crate) async fn node_behind<S: LogService>(leader: Option<S>) -> TestNode {
 async fn listen() -> (TcpListener, Channel) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let channel = Endpoint::from_shared(address).unwrap().connect_lazy();
+    let channel = Endpoint::from_shared(address)
+        .unwrap()
+        .initial_stream_window_size(FORWARDED_READ_WINDOW_BYTES)
+        .initial_connection_window_size(FORWARDED_READS_WINDOW_BYTES)
+        .connect_lazy();
     (listener, channel)
 }
 
@@ -345,9 +367,10 @@ async fn serve(api: LogApi, listener: TcpListener) {
     let service = tower::ServiceBuilder::new()
         .layer(tonic::service::InterceptorLayer::new(as_caller))
         .service(api.server());
-    let incoming = TcpListenerStream::new(listener);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let routes = hold_replies(Routes::new(service).into_axum_router());
     Server::builder()
-        .add_service(service)
+        .add_routes(routes.into())
         .serve_with_incoming(incoming)
         .await
         .unwrap();

@@ -61,6 +61,8 @@ pub struct Metrics {
     pub fetch_bytes: IntCounter,
     /// Records read for consumers, whole batches counted.
     pub fetch_records: IntCounter,
+    /// Bytes of replies that clients have not taken yet.
+    pub replies_held_bytes: IntGauge,
     /// Requests forwarded to a leader, by result: `OK` or the reason.
     pub forwards: IntCounterVec,
     /// Requests that the authorization rules refuse, by result: `refused`, or `reported` if they
@@ -130,6 +132,11 @@ impl Metrics {
             )?,
             fetch_bytes: counter(r, "lograft_fetch_bytes_total", "Bytes read for consumers.")?,
             fetch_records: counter(r, "lograft_fetch_records_total", "Records consumed.")?,
+            replies_held_bytes: gauge(
+                r,
+                "lograft_replies_held_bytes",
+                "Bytes of replies that clients have not taken yet.",
+            )?,
             forwards: counters(
                 r,
                 "lograft_forwarded_requests_total",

@@ -7,6 +7,7 @@ mod connect;
 mod forwarding;
 mod heartbeats;
 mod log_messages;
+mod metered;
 pub(crate) mod node_report;
 mod peer_calls;
 mod raft;
@@ -17,8 +18,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lograft_core::NodeId;
 use lograft_core::limits::{
-    HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES, HTTP2_KEEPALIVE_INTERVAL,
-    HTTP2_KEEPALIVE_MAX, HTTP2_STREAM_WINDOW_BYTES,
+    FORWARDED_READ_WINDOW_BYTES, FORWARDED_READS_WINDOW_BYTES, HTTP2_CONNECTION_WINDOW_BYTES,
+    HTTP2_FRAME_MAX_BYTES, HTTP2_KEEPALIVE_INTERVAL, HTTP2_KEEPALIVE_MAX,
+    HTTP2_STREAM_WINDOW_BYTES,
 };
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
@@ -43,8 +45,32 @@ pub enum ChannelClass {
     Control,
     /// Snapshots.
     Snapshots,
-    /// Requests of clients that are forwarded to a leader.
+    /// Requests of clients that are forwarded to a leader, but for reads.
     Forwarding,
+    /// Reads of clients that are forwarded to a leader. A client that does not take what it reads
+    /// holds up nobody else's reads, and no requests of other kinds.
+    ForwardedReads,
+}
+
+/// The HTTP/2 flow control windows of a connection, bytes.
+struct Windows {
+    stream_bytes: u32,
+    connection_bytes: u32,
+}
+
+impl ChannelClass {
+    const fn windows(self) -> Windows {
+        match self {
+            Self::Appends | Self::Control | Self::Snapshots | Self::Forwarding => Windows {
+                stream_bytes: HTTP2_STREAM_WINDOW_BYTES,
+                connection_bytes: HTTP2_CONNECTION_WINDOW_BYTES,
+            },
+            Self::ForwardedReads => Windows {
+                stream_bytes: FORWARDED_READ_WINDOW_BYTES,
+                connection_bytes: FORWARDED_READS_WINDOW_BYTES,
+            },
+        }
+    }
 }
 
 /// Why there is no channel.
@@ -129,7 +155,7 @@ impl PeerPool {
         {
             return Ok(link.channel.clone());
         }
-        let channel = self.channel_to(&target)?;
+        let channel = self.connect(&target, &class.windows())?;
         links.insert(
             (node, class),
             Link {
@@ -142,6 +168,10 @@ impl PeerPool {
 
     /// A separate channel, not shared: to a seed, say.
     pub fn channel_to(&self, target: &PeerTarget) -> Result<Channel, ChannelError> {
+        self.connect(target, &ChannelClass::Control.windows())
+    }
+
+    fn connect(&self, target: &PeerTarget, windows: &Windows) -> Result<Channel, ChannelError> {
         let Connections {
             net, tls, metrics, ..
         } = &*self.connections;
@@ -153,8 +183,8 @@ impl PeerPool {
         // http, not https: the connector adds TLS.
         let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(refused)?;
         let endpoint = endpoint
-            .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
+            .initial_stream_window_size(windows.stream_bytes)
+            .initial_connection_window_size(windows.connection_bytes)
             .max_frame_size(HTTP2_FRAME_MAX_BYTES)
             .http2_keep_alive_interval(HTTP2_KEEPALIVE_INTERVAL)
             .keep_alive_timeout(HTTP2_KEEPALIVE_MAX)

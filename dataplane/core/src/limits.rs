@@ -779,6 +779,31 @@ pub const FETCH_REPLY_MAX_BYTES: usize = 2 * 1024 * 1024;
 pub const DECOMPRESSION_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Minimum of that size on a node with little memory, in bytes: two of the largest batches.
 pub const DECOMPRESSION_MIN_BYTES: usize = 2 * BATCH_UNCOMPRESSED_MAX_BYTES;
+/// Maximum size of the replies of a node that its clients have not taken yet, in bytes. Above it,
+/// reads wait. One user may have a half of it at most, for requests that it sent to this node and
+/// those that came over other nodes each.
+pub const REPLIES_MAX_BYTES: usize = 256 * 1024 * 1024;
+/// Minimum of that size on a node with little memory, in bytes. A read of single records may take
+/// `READ_RECORDS_MAX_BYTES` of a half of it.
+pub const REPLIES_MIN_BYTES: usize = 2 * READ_RECORDS_MAX_BYTES;
+/// Maximum memory of a read of single records, in bytes: the stored batches, the largest of them
+/// decompressed, and the records.
+pub const READ_RECORDS_MAX_BYTES: usize =
+    BATCH_MAX_BYTES + BATCH_UNCOMPRESSED_MAX_BYTES + FETCH_REPLY_MAX_BYTES;
+/// Maximum size of the pieces that a whole reply is handed out in, in bytes. The memory of the
+/// reply covers what is not handed out yet.
+pub const REPLY_PIECE_MAX_BYTES: usize = 64 * 1024;
+/// Maximum number of a user's reads that wait for that memory. Further ones fail at once.
+pub const REPLIES_WAITING_MAX_COUNT: usize = 1024;
+/// HTTP/2 flow control window of a read that is forwarded to a leader, in bytes. This much of a
+/// stream that its client does not take is in this node's memory.
+pub const FORWARDED_READ_WINDOW_BYTES: u32 = 64 * 1024;
+/// HTTP/2 flow control window of the connection of such reads, in bytes: as large as it can be.
+/// With a smaller one, a few clients that do not read would stop the replies to all others.
+pub const FORWARDED_READS_WINDOW_BYTES: u32 = (1 << 31) - 1;
+/// Maximum size of a reply to a user who has taken so few of the former ones that it has half of
+/// the memory that it may have, in bytes. A larger batch is returned as a whole.
+pub const SCARCE_REPLY_BYTES: usize = 64 * 1024;
 /// Maximum time that a fetch waits for new records at the end of the log.
 pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Number of producer ids that a node allocates from the meta group at once.

@@ -2,12 +2,12 @@
 
 use crate::limits::{
     DECOMPRESSION_MAX_BYTES, DECOMPRESSION_MIN_BYTES, PRODUCE_NODE_IN_FLIGHT_MAX_BYTES,
-    PRODUCE_NODE_IN_FLIGHT_MIN_BYTES, TAIL_CACHE_MIN_BYTES, UNFLUSHED_MAX_BYTES,
-    UNFLUSHED_MIN_BYTES,
+    PRODUCE_NODE_IN_FLIGHT_MIN_BYTES, REPLIES_MAX_BYTES, REPLIES_MIN_BYTES, TAIL_CACHE_MIN_BYTES,
+    UNFLUSHED_MAX_BYTES, UNFLUSHED_MIN_BYTES,
 };
 
-/// Each budget takes at most an eighth of the memory limit, all of them a half. The rest is for
-/// connections, requests, replies and the tables of partitions and producers.
+/// Each budget takes at most an eighth of the memory limit, all of them five eighths. The rest is
+/// for connections, requests and the tables of partitions and producers.
 const SHARE: u64 = 8;
 
 /// The memory budgets of a node.
@@ -21,6 +21,8 @@ pub struct MemoryBudgets {
     pub produce_in_flight_bytes: usize,
     /// Size of the batches that are being decompressed, bytes.
     pub decompression_bytes: usize,
+    /// Size of the replies that clients have not taken yet, bytes.
+    pub replies_bytes: usize,
 }
 
 impl MemoryBudgets {
@@ -38,6 +40,7 @@ impl MemoryBudgets {
                 PRODUCE_NODE_IN_FLIGHT_MIN_BYTES,
             ),
             decompression_bytes: budget(DECOMPRESSION_MAX_BYTES, DECOMPRESSION_MIN_BYTES),
+            replies_bytes: budget(REPLIES_MAX_BYTES, REPLIES_MIN_BYTES),
         }
     }
 }
@@ -63,6 +66,7 @@ mod tests {
         assert_eq!(small.unflushed_bytes, 32 * 1024 * 1024);
         assert_eq!(small.produce_in_flight_bytes, 32 * 1024 * 1024);
         assert_eq!(small.decompression_bytes, 32 * 1024 * 1024);
+        assert_eq!(small.replies_bytes, 32 * 1024 * 1024);
     }
 
     #[test]

@@ -109,6 +109,7 @@ fn memory_budgets(config: &NodeConfig) -> MemoryBudgets {
         unflushed_bytes,
         produce_in_flight_bytes,
         decompression_bytes,
+        replies_bytes,
     } = budgets;
     info!(
         limit_bytes,
@@ -116,6 +117,7 @@ fn memory_budgets(config: &NodeConfig) -> MemoryBudgets {
         unflushed_bytes,
         produce_in_flight_bytes,
         decompression_bytes,
+        replies_bytes,
         "memory budgets"
     );
     budgets

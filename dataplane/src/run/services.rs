@@ -24,6 +24,7 @@ use crate::api::grpc::late::Late;
 use crate::api::grpc::log_service::LogApi;
 use crate::api::grpc::node_service::NodeApi;
 use crate::api::grpc::raft_service::RaftApi;
+use crate::api::held_reply::hold_replies;
 use crate::api::http::{HttpApi, HttpParts};
 use crate::config::HttpSettings;
 use crate::control::Control;
@@ -32,6 +33,7 @@ use crate::identity::Member;
 use crate::metrics::Metrics;
 use crate::serving::engine::{LogEngine, LogEngineParts};
 use crate::serving::meta_group::{LeaderHints, MetaHandle};
+use crate::serving::reply_memory::ReplyBudget;
 use crate::transport::{GrpcForward, PeerPool};
 
 /// The parts that the services use.
@@ -81,7 +83,9 @@ impl Services {
         let ServiceParts {
             control, access, ..
         } = &self.parts;
-        Routes::new(Late::new(Arc::clone(&self.log)))
+        let log = Routes::new(Late::new(Arc::clone(&self.log)));
+        // Of the others, no reply is large.
+        Routes::from(hold_replies(log.into_axum_router()))
             .add_service(AdminApi::server(control.clone(), access.clone()))
     }
 
@@ -117,14 +121,14 @@ impl Services {
             metrics,
             ..
         } = &self.parts;
-        HttpApi::new(HttpParts {
+        let api = HttpApi::new(HttpParts {
             engine: Arc::clone(&self.engine),
             control: control.clone(),
             access: access.clone(),
             metrics: Arc::clone(metrics),
             settings: settings.clone(),
-        })
-        .router()
+        });
+        hold_replies(api.router())
     }
 
     /// For nodes.
@@ -198,6 +202,7 @@ fn log_engine(parts: &ServiceParts, member: Member) -> LogEngine {
         storage: storage.clone(),
         exchange: control.exchange.clone(),
         budgets: *budgets,
+        replies: ReplyBudget::new(budgets.replies_bytes, &metrics.replies_held_bytes),
         clock: Arc::new(control.exchange.clone()),
         metrics: Arc::clone(metrics),
     })

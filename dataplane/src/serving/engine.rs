@@ -20,6 +20,7 @@ use super::locate::Locator;
 use super::meta_group::{LeaderHints, MetaHandle};
 use super::producer_ids::ProducerIds;
 use super::replica::{Replica, ReplicaMap};
+use super::reply_memory::ReplyBudget;
 use super::request::{Appended, Target};
 use crate::clock::Clock;
 use crate::error::ApiError;
@@ -49,6 +50,8 @@ pub(crate) struct LogEngineParts {
     pub(crate) budgets: MemoryBudgets,
     /// The clock of append times.
     pub(crate) clock: Arc<dyn Clock>,
+    /// The memory for replies to clients.
+    pub(crate) replies: ReplyBudget,
     /// Counters of requests.
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -69,6 +72,8 @@ pub(crate) struct LogEngine {
     append_budget: AppendBudget,
     /// Memory of batches that are being decompressed.
     pub(crate) decompression: Decompression,
+    /// Memory of replies that clients have not taken yet.
+    pub(crate) replies: ReplyBudget,
     producer_ids: ProducerIds,
 }
 
@@ -84,6 +89,7 @@ impl LogEngine {
             storage,
             exchange,
             budgets,
+            replies,
             clock,
             metrics,
         } = parts;
@@ -100,6 +106,7 @@ impl LogEngine {
             metrics,
             append_budget: AppendBudget::new(budgets.produce_in_flight_bytes),
             decompression: Decompression::new(budgets.decompression_bytes),
+            replies,
             producer_ids: ProducerIds::default(),
         }
     }

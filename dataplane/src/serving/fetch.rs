@@ -2,6 +2,7 @@
 
 mod consume;
 mod decode;
+mod entries;
 pub(crate) mod position;
 mod reader;
 mod unary;

@@ -5,6 +5,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use lograft_core::{NodeId, Reason};
 
+use super::reply_memory::ReplyAccount;
 use super::request::{
     AppendRequest, Appended, ConsumeRequest, DeleteRecordsRequest, DeletedRecords, FetchRequest,
     Fetched, ListOffsetsRequest, OffsetBounds,
@@ -51,11 +52,19 @@ pub(crate) trait Forward: Send + Sync + 'static {
         requests: BoxStream<'static, NumberedAppend>,
     ) -> Forwarded<AppendReplies>;
 
-    /// Reads once.
-    fn fetch(&self, to: NodeId, request: FetchRequest) -> Forwarded<Fetched>;
+    /// Reads once. The memory of the reply is reserved before it is received, and given back with
+    /// it.
+    fn fetch(&self, to: NodeId, request: FetchRequest, replies: ReplyAccount)
+    -> Forwarded<Fetched>;
 
-    /// Reads continuously.
-    fn consume(&self, to: NodeId, request: ConsumeRequest) -> Forwarded<FetchedStream>;
+    /// Reads continuously. The memory of each chunk is reserved before it is received, and held
+    /// until the next one is asked for.
+    fn consume(
+        &self,
+        to: NodeId,
+        request: ConsumeRequest,
+        replies: ReplyAccount,
+    ) -> Forwarded<FetchedStream>;
 
     /// Asks for the bounds of partitions.
     fn list_offsets(

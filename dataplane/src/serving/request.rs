@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lograft_core::acl::Principal;
+use lograft_core::limits::BATCH_READ_BYTES;
 use lograft_core::metadata::TopicId;
 use lograft_core::record::Header;
 use lograft_core::{Offset, ProducerStamp, Record, Term};
@@ -151,6 +152,19 @@ pub(crate) struct Fetched {
     pub(crate) next_offset: Offset,
     /// The leader's term.
     pub(crate) term: Term,
+}
+
+impl Fetched {
+    /// The memory that it takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match &self.data {
+            FetchedData::Batches(batches) => {
+                let bytes = |batch: &FetchedBatch| batch.data.len() + BATCH_READ_BYTES;
+                batches.iter().map(bytes).sum()
+            }
+            FetchedData::Records(records) => records.iter().map(|r| r.record.decoded_bytes()).sum(),
+        }
+    }
 }
 
 /// Records in the format that was asked for.

@@ -4,17 +4,23 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
+use hyper::body::Body as HttpBody;
 use lograft_core::NodeId;
 use lograft_core::limits::GRPC_MESSAGE_MAX_BYTES;
 use lograft_proto::log::v1 as proto;
 use lograft_proto::log::v1::log_service_client::LogServiceClient;
 use prometheus::IntCounterVec;
+use tonic::body::Body;
+use tonic::client::GrpcService;
+use tonic::codegen::StdError;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use super::log_messages as messages;
+use super::metered::MeteredChannel;
 use super::status::{error_of, is_unknown_call, is_unsent};
 use super::{ChannelClass, ChannelError, PeerPool};
 use crate::error::ApiError;
@@ -22,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::serving::forward::{
     AppendReplies, FetchedStream, Forward, ForwardError, Forwarded, NumberedAppend, NumberedReply,
 };
+use crate::serving::reply_memory::ReplyAccount;
 use crate::serving::request::{
     AppendRequest, Appended, ConsumeRequest, DeleteRecordsRequest, DeletedRecords, FetchRequest,
     Fetched, ListOffsetsRequest, OffsetBounds,
@@ -29,13 +36,13 @@ use crate::serving::request::{
 
 /// Channels for forwarded requests.
 pub(crate) trait LeaderChannels: Send + Sync + 'static {
-    /// The channel to a node.
-    fn channel(&self, node: NodeId) -> Result<Channel, ChannelError>;
+    /// The channel of a class to a node.
+    fn channel(&self, node: NodeId, class: ChannelClass) -> Result<Channel, ChannelError>;
 }
 
 impl LeaderChannels for PeerPool {
-    fn channel(&self, node: NodeId) -> Result<Channel, ChannelError> {
-        Self::channel(self, node, ChannelClass::Forwarding)
+    fn channel(&self, node: NodeId, class: ChannelClass) -> Result<Channel, ChannelError> {
+        Self::channel(self, node, class)
     }
 }
 
@@ -46,6 +53,7 @@ pub(crate) struct GrpcForward {
 }
 
 type Client = LogServiceClient<Channel>;
+type ReadClient = LogServiceClient<MeteredChannel>;
 
 impl GrpcForward {
     pub(crate) fn new(channels: Arc<dyn LeaderChannels>, metrics: &Metrics) -> Self {
@@ -66,11 +74,43 @@ impl GrpcForward {
         F: Future<Output = Result<Response<P>, Status>> + Send,
         P: Send,
     {
-        let channel = self.channels.channel(to);
+        let channel = self.channels.channel(to, ChannelClass::Forwarding);
+        let call = |channel| call(client(channel));
+        self.call_on(channel, (to, name), call, decode)
+    }
+
+    /// Makes the call of a read, whose reply takes its memory from an account.
+    fn read<P, T, F>(
+        &self,
+        (to, name): (NodeId, &'static str),
+        replies: ReplyAccount,
+        call: impl FnOnce(ReadClient) -> F + Send + 'static,
+        decode: impl FnOnce(P) -> Result<T, ForwardError> + Send + 'static,
+    ) -> Forwarded<T>
+    where
+        F: Future<Output = Result<Response<P>, Status>> + Send,
+        P: Send,
+    {
+        let channel = self.channels.channel(to, ChannelClass::ForwardedReads);
+        let call = |channel| call(client(MeteredChannel::new(channel, replies)));
+        self.call_on(channel, (to, name), call, decode)
+    }
+
+    fn call_on<P, T, F>(
+        &self,
+        channel: Result<Channel, ChannelError>,
+        (to, name): (NodeId, &'static str),
+        call: impl FnOnce(Channel) -> F + Send + 'static,
+        decode: impl FnOnce(P) -> Result<T, ForwardError> + Send + 'static,
+    ) -> Forwarded<T>
+    where
+        F: Future<Output = Result<Response<P>, Status>> + Send,
+        P: Send,
+    {
         let outcomes = self.outcomes.clone();
         Box::pin(async move {
             let outcome = match channel {
-                Ok(channel) => call(client(channel))
+                Ok(channel) => call(channel)
                     .await
                     .map_err(|status| failed(&status, to, name))
                     .and_then(|reply| decode(reply.into_inner())),
@@ -82,7 +122,13 @@ impl GrpcForward {
     }
 }
 
-fn client(channel: Channel) -> Client {
+fn client<C>(channel: C) -> LogServiceClient<C>
+where
+    C: GrpcService<Body>,
+    C::Error: Into<StdError>,
+    C::ResponseBody: HttpBody<Data = Bytes> + Send + 'static,
+    <C::ResponseBody as HttpBody>::Error: Into<StdError> + Send,
+{
     LogServiceClient::new(channel)
         .max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES)
         .max_encoding_message_size(GRPC_MESSAGE_MAX_BYTES)
@@ -126,24 +172,36 @@ impl Forward for GrpcForward {
         to: NodeId,
         requests: BoxStream<'static, NumberedAppend>,
     ) -> Forwarded<AppendReplies> {
-        let channel = self.channels.channel(to);
+        let channel = self.channels.channel(to, ChannelClass::Forwarding);
         let outcomes = self.outcomes.clone();
         Box::pin(open_stream(to, channel, Requests(requests), outcomes))
     }
 
-    fn fetch(&self, to: NodeId, request: FetchRequest) -> Forwarded<Fetched> {
+    fn fetch(
+        &self,
+        to: NodeId,
+        request: FetchRequest,
+        replies: ReplyAccount,
+    ) -> Forwarded<Fetched> {
         let request = messages::fetch(request);
-        self.call(
+        self.read(
             (to, "Fetch"),
+            replies,
             |mut client| async move { client.fetch(request).await },
             |reply| Ok(messages::fetched(reply)),
         )
     }
 
-    fn consume(&self, to: NodeId, request: ConsumeRequest) -> Forwarded<FetchedStream> {
+    fn consume(
+        &self,
+        to: NodeId,
+        request: ConsumeRequest,
+        replies: ReplyAccount,
+    ) -> Forwarded<FetchedStream> {
         let request = messages::consume(request);
-        self.call(
+        self.read(
             (to, "Consume"),
+            replies,
             |mut client| async move { client.consume(request).await },
             move |replies| {
                 let chunks = replies.map(move |reply| {

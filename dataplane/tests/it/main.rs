@@ -33,6 +33,7 @@ mod prepare_stop;
 mod process;
 mod producers;
 mod revocation;
+mod slow_readers;
 mod times;
 mod user_channel;
 

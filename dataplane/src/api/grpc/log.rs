@@ -15,6 +15,8 @@ mod memory_tests;
 #[cfg(test)]
 mod produce_tests;
 #[cfg(test)]
+mod reply_tests;
+#[cfg(test)]
 mod small_request_tests;
 #[cfg(test)]
 mod tests;

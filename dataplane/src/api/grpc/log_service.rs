@@ -11,6 +11,7 @@ use lograft_proto::Method;
 use lograft_proto::log::NO_FORWARD_HEADER;
 use lograft_proto::log::v1 as proto;
 use lograft_proto::log::v1::log_service_server::{LogService, LogServiceServer};
+use prost::Message;
 use tokio::time::Instant;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
@@ -21,6 +22,7 @@ use super::principal::{ForwardMarks, on_behalf_of};
 use crate::access::{Access, Grant};
 use crate::api::call_rules::rule_of;
 use crate::api::caller::{authorize_call, closing, principal};
+use crate::api::held_reply::hold;
 use crate::api::until_closing::until_closing;
 use crate::error::ApiError;
 use crate::serving::append::append;
@@ -29,6 +31,7 @@ use crate::serving::engine::LogEngine;
 use crate::serving::fetch::{consume, fetch};
 use crate::serving::metadata::ClusterView;
 use crate::serving::offsets::list_offsets;
+use crate::serving::reply_memory::ReplyAccount;
 
 /// The log service of a node. Clones share its engine.
 #[derive(Clone)]
@@ -68,6 +71,14 @@ impl LogApi {
             .check(&principal, rule_of(method), Resource::Topic(topic))?;
         Ok(principal)
     }
+}
+
+/// A reply whose size the caller decides, with its memory.
+async fn held<M: Message>(account: &ReplyAccount, reply: M) -> Result<Response<M>, Status> {
+    let memory = account.reserve(reply.encoded_len()).await?;
+    let mut response = Response::new(reply);
+    hold(response.extensions_mut(), Some(memory));
+    Ok(response)
 }
 
 type FetchReplies = BoxStream<'static, Result<proto::FetchReply, Status>>;
@@ -113,8 +124,10 @@ impl LogService for LogApi {
         let (_, extensions, message) = request.into_parts();
         let asked = (&*message.topic, ForwardMarks::from(&message));
         let principal = self.authorize_topic(&extensions, Method::LogFetch, asked)?;
-        let fetched = fetch(&self.engine, decode::fetch(message, principal)?).await?;
-        Ok(Response::new(encode::fetched(fetched)))
+        let (fetched, memory) = fetch(&self.engine, decode::fetch(message, principal)?).await?;
+        let mut response = Response::new(encode::fetched(fetched));
+        hold(response.extensions_mut(), memory);
+        Ok(response)
     }
 
     async fn consume(
@@ -149,8 +162,10 @@ impl LogService for LogApi {
         let asked = (&*message.topic, ForwardMarks::from(&message));
         let principal = self.authorize_topic(&extensions, Method::LogListOffsets, asked)?;
         let request = decode::list_offsets(message, principal);
+        let replies = &self.engine.replies;
+        let account = replies.account_of(&request.principal, request.is_forwarded);
         let found = list_offsets(&self.engine, request).await?;
-        Ok(Response::new(encode::offsets(found)))
+        held(&account, encode::offsets(found)).await
     }
 
     async fn delete_records(
@@ -183,7 +198,7 @@ impl LogService for LogApi {
             self.engine.check_metadata()?;
         }
         let reply = encode::metadata(&ClusterView::of(&self.engine), topics, &visible);
-        Ok(Response::new(reply))
+        held(&self.engine.replies.account_of(principal, false), reply).await
     }
 
     async fn init_producer(

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 use lograft_core::{GroupId, Offset};
 
 use super::position;
-use super::reader::{ReadOptions, Reader};
+use super::reader::{ReadOptions, Reader, ReaderMemory};
 use crate::error::ApiError;
 use crate::serving::engine::LogEngine;
 use crate::serving::forward::FetchedStream;
@@ -23,7 +23,10 @@ pub(crate) async fn consume(
     let request = &request;
     let here = |replica| consume_here(engine, replica, request);
     let there = |leader: Elsewhere| {
-        let opened = engine.forward.consume(leader.node, request.clone());
+        let replies = engine.replies.account(&request.target);
+        let opened = engine
+            .forward
+            .consume(leader.node, request.clone(), replies);
         async move { Ok(until_leader_moves(engine, leader, opened.await?)) }
     };
     let outcome = engine
@@ -85,7 +88,11 @@ async fn consume_here(
         replica.state.watermarks().high_watermark
     };
     let group = replica.group;
-    let reader = Reader::new(replica, from, options, engine.decompression.clone());
+    let memory = ReaderMemory {
+        replies: engine.replies.account(&request.target),
+        decompression: engine.decompression.clone(),
+    };
+    let reader = Reader::new(replica, from, options, memory);
     reader.check_range()?;
     let consumer = Consumer {
         engine: Arc::clone(engine),

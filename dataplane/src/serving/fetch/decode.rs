@@ -6,6 +6,7 @@ use bytes::Bytes;
 use lograft_core::record_batch::Records;
 use lograft_core::{BatchView, Entry, Offset, Record};
 
+use super::entries::entries_bytes;
 use crate::error::ApiError;
 use crate::serving::decompression::{Decompression, DecompressionMemory, undecodable};
 use crate::serving::request::FetchedRecord;
@@ -31,6 +32,8 @@ struct OpenBatch {
     first: usize,
     /// Whether the reply has only a part of the batch.
     is_partial: bool,
+    /// Memory of the decompressed batch.
+    held_bytes: usize,
     /// Held while records are taken from the batch.
     memory: Option<DecompressionMemory>,
 }
@@ -48,6 +51,12 @@ impl Decoder {
     /// Whether all records have been returned.
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_none() && self.entries.len() == 0
+    }
+
+    /// The memory of what is left to decode.
+    pub(super) fn held_bytes(&self) -> usize {
+        let open = self.open.as_ref().map_or(0, |open| open.held_bytes);
+        open + entries_bytes(self.entries.as_slice())
     }
 
     /// The offset behind the last record returned.
@@ -156,8 +165,10 @@ async fn open_batch(entry: Entry, decompression: &Decompression) -> Result<OpenB
     let (at, end) = (entry.base_offset, entry.next_offset());
     let append_time_ms = entry.proposal.append_time_ms;
     let view = BatchView::parse(entry.proposal.payload).map_err(|error| undecodable(&error))?;
+    let held_bytes = view.uncompressed_len();
     let (records, memory) = decompression.read(view, BatchView::records).await?;
     Ok(OpenBatch {
+        held_bytes,
         records,
         at,
         end,

@@ -2,19 +2,18 @@
 
 use std::sync::Arc;
 
-use lograft_core::limits::{FETCH_REPLY_DEFAULT_BYTES, FETCH_REPLY_MAX_BYTES};
-use lograft_core::{Entry, Offset};
-use lograft_storage::ReadError;
+use lograft_core::Offset;
+use lograft_core::limits::{BATCH_READ_BYTES, FETCH_REPLY_DEFAULT_BYTES, FETCH_REPLY_MAX_BYTES};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use super::decode::Decoder;
+use super::entries::{Entries, out_of_range};
 use crate::error::ApiError;
 use crate::serving::decompression::Decompression;
-use crate::serving::disk_read::{failed_read, read_from_disk};
 use crate::serving::leadership::Leadership;
 use crate::serving::replica::Replica;
-use crate::serving::request::{Fetched, FetchedBatch, FetchedData, Format};
+use crate::serving::reply_memory::{ReplyAccount, ReplyMemory};
+use crate::serving::request::{Fetched, FetchedBatch, FetchedData, FetchedRecord, Format};
 use crate::state_machine::Watermarks;
 
 /// How a client reads.
@@ -71,22 +70,28 @@ impl Chunk {
     }
 }
 
-/// A read of the disk in progress, from this offset on.
-struct ReadAhead {
-    from: Offset,
-    entries: JoinHandle<Result<Vec<Entry>, ApiError>>,
+/// The memory that a reader uses.
+pub(super) struct ReaderMemory {
+    /// For what it returns, and for what it has read beyond that.
+    pub(super) replies: ReplyAccount,
+    pub(super) decompression: Decompression,
 }
 
-/// Reads a partition. Holds at most one reply's worth of entries beyond its offset.
+/// Reads a partition. Holds at most one reply's worth of entries beyond its offset, and one more if
+/// they come from the disk.
 pub(super) struct Reader {
-    replica: Arc<Replica>,
+    entries: Entries,
     options: ReadOptions,
     decompression: Decompression,
     next: Offset,
     marks: watch::Receiver<Watermarks>,
     /// Entries that were read and are not yet decoded.
     decoder: Decoder,
-    ahead: Option<ReadAhead>,
+    /// The memory of the last chunk and of the decoder. A client that asks for the next chunk has
+    /// taken the last one.
+    held: Option<ReplyMemory>,
+    /// Whether the next chunk is joined to the former ones, which are not taken then.
+    joins: bool,
 }
 
 impl Reader {
@@ -95,17 +100,22 @@ impl Reader {
         replica: Arc<Replica>,
         from: Offset,
         options: ReadOptions,
-        decompression: Decompression,
+        memory: ReaderMemory,
     ) -> Self {
         let marks = replica.state.watch();
+        let ReaderMemory {
+            replies,
+            decompression,
+        } = memory;
         Self {
-            replica,
+            entries: Entries::new(replica, options.max_bytes, replies),
             options,
             decompression,
             next: from,
             marks,
             decoder: Decoder::default(),
-            ahead: None,
+            held: None,
+            joins: false,
         }
     }
 
@@ -130,11 +140,14 @@ impl Reader {
     /// Waits until there are records beyond the reader's offset, or this node no longer leads.
     pub(super) async fn wait(&mut self) -> Result<(), ApiError> {
         let next = self.next;
-        let mut status = self.replica.raft.watch();
+        let mut status = self.entries.replica.raft.watch();
         let closing = |_| ApiError::replica_closing();
         loop {
             status.mark_unchanged();
-            if !matches!(Leadership::of(&self.replica.raft), Leadership::Ready(_)) {
+            if !matches!(
+                Leadership::of(&self.entries.replica.raft),
+                Leadership::Ready(_)
+            ) {
                 return Err(ApiError::not_leader(None));
             }
             tokio::select! {
@@ -146,8 +159,19 @@ impl Reader {
         }
     }
 
+    /// From now on each chunk is joined to the former ones.
+    pub(super) const fn join(&mut self) {
+        self.joins = true;
+    }
+
+    /// The memory of what was returned, for a caller that keeps it longer than the reader.
+    pub(super) fn take_held(&mut self) -> Option<ReplyMemory> {
+        self.held.take()
+    }
+
     /// Reads records below `end` and the high watermark; none if there are none. At most
-    /// `max_records`; with whole batches, the last batch may exceed that.
+    /// `max_records`; with whole batches, the last batch may exceed that. Waits for memory; a chunk
+    /// that is joined to others is empty instead.
     pub(super) async fn read(&mut self, end: Offset, max_records: u64) -> Result<Chunk, ApiError> {
         let marks = self.check_range()?;
         let below = marks.high_watermark.min(end);
@@ -158,7 +182,7 @@ impl Reader {
         };
         chunk.fetched.start_offset = Some(start);
         if self.decoder.is_empty() {
-            self.read_ahead(below);
+            self.entries.read_ahead(self.next, below);
         }
         Ok(chunk)
     }
@@ -169,10 +193,17 @@ impl Reader {
         below: Offset,
         max_records: u64,
     ) -> Result<Chunk, ApiError> {
-        let entries = if self.next < below {
-            self.entries(below).await?
+        let joined = self.held.take().filter(|_| self.joins);
+        let (entries, memory) = if self.next >= below {
+            (Vec::new(), None)
+        } else if joined.is_some() {
+            let read = self.entries.read_if_room(self.next, below).await?;
+            read.map_or_else(Default::default, |(entries, memory)| {
+                (entries, Some(memory))
+            })
         } else {
-            Vec::new()
+            let (entries, memory) = self.entries.read(self.next, below).await?;
+            (entries, Some(memory))
         };
         let mut batches = Vec::with_capacity(entries.len());
         let (mut record_count, mut bytes) = (0, 0);
@@ -193,6 +224,14 @@ impl Reader {
                 term: entry.id.term,
             });
         }
+        self.held = joined;
+        if let Some(mut memory) = memory {
+            memory.shrink(bytes + batches.len() * BATCH_READ_BYTES);
+            match &mut self.held {
+                Some(held) => held.absorb(memory),
+                none => *none = Some(memory),
+            }
+        }
         Ok(Chunk {
             fetched: self.fetched(marks, FetchedData::Batches(batches)),
             record_count,
@@ -208,20 +247,27 @@ impl Reader {
     ) -> Result<Chunk, ApiError> {
         let mut bytes = 0;
         let mut records = Vec::new();
+        if self.decoder.is_empty() {
+            // Chunks of records are not joined.
+            self.held = None;
+        }
         if self.next < below {
             if self.decoder.is_empty() {
-                let entries = self.entries(below).await?;
+                let (entries, memory) = self.entries.read_to_decode(self.next, below).await?;
+                self.held = Some(memory);
                 bytes = entries
                     .iter()
                     .map(|entry| entry.proposal.payload.len())
                     .sum();
                 self.decoder = Decoder::new(entries, self.next);
             }
-            let max_bytes = self.options.max_bytes;
-            let decompression = &self.decompression;
-            let taking = self.decoder.take(max_bytes, max_records, decompression);
+            let max_bytes = self.entries.last_max_bytes();
+            let taking = self
+                .decoder
+                .take(max_bytes, max_records, &self.decompression);
             records = taking.await?;
             self.next = self.decoder.next_offset();
+            self.hold(&records);
         }
         Ok(Chunk {
             record_count: records.len() as u64,
@@ -237,71 +283,18 @@ impl Reader {
             log_start_offset: marks.log_start_offset,
             start_offset: None,
             next_offset: self.next,
-            term: self.replica.raft.watch().borrow().term,
+            term: self.entries.replica.raft.watch().borrow().term,
         }
     }
 
-    async fn entries(&mut self, below: Offset) -> Result<Vec<Entry>, ApiError> {
-        if let Some(ReadAhead { from, entries }) = self.ahead.take()
-            && from == self.next
-        {
-            let entries = entries.await;
-            return entries.map_err(|error| ApiError::internal("read the log", &error))?;
+    /// Gives memory back that neither these records nor what is left to decode take. The next ones
+    /// have their part of it already.
+    fn hold(&mut self, records: &[FetchedRecord]) {
+        let Some(held) = &mut self.held else { return };
+        let mut bytes: usize = records.iter().map(|r| r.record.decoded_bytes()).sum();
+        if !self.decoder.is_empty() {
+            bytes = bytes.max(self.entries.last_max_bytes()) + self.decoder.held_bytes();
         }
-        let (from, max_bytes) = (self.next, self.options.max_bytes);
-        if self.is_cached(from) {
-            return read_log(&self.replica, from, below, max_bytes);
-        }
-        self.read_disk(below).await
+        held.shrink(bytes);
     }
-
-    /// Reads the next entries from the disk.
-    fn read_disk(
-        &self,
-        below: Offset,
-    ) -> impl Future<Output = Result<Vec<Entry>, ApiError>> + use<> {
-        let (from, max_bytes) = (self.next, self.options.max_bytes);
-        let replica = Arc::clone(&self.replica);
-        read_from_disk(self.replica.log.clone(), move |_| {
-            read_log(&replica, from, below, max_bytes)
-        })
-    }
-
-    /// Starts to read the next entries from the disk while the client takes the current ones.
-    /// Entries in the cache need no head start.
-    fn read_ahead(&mut self, below: Offset) {
-        let from = self.next;
-        if from < below && !self.is_cached(from) {
-            self.ahead = Some(ReadAhead {
-                from,
-                entries: tokio::spawn(self.read_disk(below)),
-            });
-        }
-    }
-
-    fn is_cached(&self, from: Offset) -> bool {
-        self.replica
-            .log
-            .cached_from()
-            .is_some_and(|first| first <= from)
-    }
-}
-
-fn read_log(
-    replica: &Replica,
-    from: Offset,
-    below: Offset,
-    max_bytes: usize,
-) -> Result<Vec<Entry>, ApiError> {
-    replica
-        .log
-        .read_from_offset(from, below, max_bytes)
-        .map_err(|error| match error {
-            ReadError::Purged { .. } => out_of_range(from, replica.state.watermarks()),
-            ReadError::Storage { source, .. } => failed_read(&replica.log, "read the log", &source),
-        })
-}
-
-fn out_of_range(offset: Offset, marks: Watermarks) -> ApiError {
-    ApiError::out_of_range(offset, marks.log_start_offset, marks.high_watermark)
 }

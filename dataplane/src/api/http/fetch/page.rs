@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::response::Response;
+use bytes::Bytes;
 use http::StatusCode;
 use lograft_core::limits::HTTP_FETCH_RECORDS_MAX_COUNT;
 use serde::Serialize;
@@ -10,7 +11,8 @@ use utoipa::ToSchema;
 
 use super::position::Start;
 use super::tail::TailCall;
-use crate::api::http::answer::json;
+use crate::api::held_reply::hold;
+use crate::api::http::answer::{JSON, json_bytes, with_body};
 use crate::api::http::error::HttpError;
 use crate::api::http::number::Int;
 use crate::api::http::record::{Forms, RecordFields, ReturnedRecord};
@@ -66,11 +68,18 @@ pub(super) async fn fetch(call: &TailCall, partition: u32) -> Result<Response, H
         min_bytes: 1,
         max_wait: Duration::from_millis(u64::from(query.wait_ms.unwrap_or(0))),
     };
-    let fetched = fetch_once(&call.engine, request).await?;
-    Ok(encode(partition, fetched, (most, query.forms())))
+    let (fetched, mut memory) = fetch_once(&call.engine, request).await?;
+    let page = encode(partition, fetched, (most, query.forms()));
+    if let Some(memory) = &mut memory {
+        // JSON may take a multiple of what the records do.
+        memory.resize(page.len())?;
+    }
+    let mut response = with_body(StatusCode::OK, JSON, page.into());
+    hold(response.extensions_mut(), memory);
+    Ok(response)
 }
 
-fn encode(partition: u32, fetched: Fetched, (most, forms): (u32, Forms)) -> Response {
+fn encode(partition: u32, fetched: Fetched, (most, forms): (u32, Forms)) -> Bytes {
     let Fetched {
         data,
         high_watermark,
@@ -97,7 +106,7 @@ fn encode(partition: u32, fetched: Fetched, (most, forms): (u32, Forms)) -> Resp
         log_start_offset: Int(log_start_offset.get()),
         leader_epoch: Int(term.get()),
     };
-    json(StatusCode::OK, &page)
+    json_bytes(&page)
 }
 
 /// The records of a read that asked for records.

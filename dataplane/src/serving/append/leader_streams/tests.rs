@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::serving::append_budget::AppendBudget;
 use crate::serving::forward::{AppendReplies, FetchedStream, Forwarded};
+use crate::serving::reply_memory::ReplyAccount;
 use crate::serving::request::{
     ConsumeRequest, Content, DeleteRecordsRequest, DeletedRecords, FetchRequest, Fetched,
     ListOffsetsRequest, OffsetBounds, PlainRecord,
@@ -90,11 +91,11 @@ impl Forward for Leader {
         std::future::ready(Ok(replies.boxed())).boxed()
     }
 
-    fn fetch(&self, _: NodeId, _: FetchRequest) -> Forwarded<Fetched> {
+    fn fetch(&self, _: NodeId, _: FetchRequest, _: ReplyAccount) -> Forwarded<Fetched> {
         unreachable!("only streams")
     }
 
-    fn consume(&self, _: NodeId, _: ConsumeRequest) -> Forwarded<FetchedStream> {
+    fn consume(&self, _: NodeId, _: ConsumeRequest, _: ReplyAccount) -> Forwarded<FetchedStream> {
         unreachable!("only streams")
     }
 
