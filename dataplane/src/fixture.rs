@@ -19,7 +19,7 @@ use lograft_core::{
 use lograft_proto::log::v1 as proto;
 use lograft_proto::log::v1::log_service_client::LogServiceClient;
 use lograft_proto::log::v1::log_service_server::{LogService, LogServiceServer};
-use lograft_raft::{GroupConfig, RaftGroup, RaftTiming};
+use lograft_raft::{ElectionTurn, GroupConfig, RaftGroup, RaftTiming};
 use lograft_storage::{GroupOptions, Identity, RealFs, Storage, StorageConfig, WriterDrive};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -139,6 +139,7 @@ async fn start_replica(storage: &Storage, node: NodeId, net: &Net) -> Arc<Replic
         group: GROUP,
         node,
         timing,
+        turn: ElectionTurn::among(&[], node),
         start: lograft_raft::GroupStart::default(),
     };
     let raft = RaftGroup::start(config, log.clone(), Box::new(machine), net.from(node))

@@ -27,6 +27,51 @@ impl RaftTiming {
     pub const fn contact_max(&self) -> Duration {
         self.election_max.saturating_mul(2)
     }
+
+    /// The timing of one replica: the upper half of the range is cut into as many parts as there
+    /// are turns, and the election timeout is in the first quarter below the end of its part.
+    ///
+    /// With the whole range for all, two replicas that lose their leader often campaign within the
+    /// time of one vote. Each then has its own vote, none a majority, and all wait once more.
+    pub(crate) fn of_turn(self, turn: ElectionTurn) -> Self {
+        let ElectionTurn { at, of } = turn;
+        if of < 2 {
+            return self;
+        }
+        let upper_half = self.election_max.saturating_sub(self.election_min) / 2;
+        let part = upper_half / (of - 1);
+        let before_end = part * (of - 1).saturating_sub(at);
+        let election_max = self.election_max.saturating_sub(before_end);
+        Self {
+            heartbeat: self.heartbeat,
+            election_min: election_max.saturating_sub(part / 4),
+            election_max,
+        }
+    }
+}
+
+/// When a replica campaigns among the others of its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ElectionTurn {
+    /// Its place, from 0 on. Two replicas with the same are still elected, only later.
+    pub at: u32,
+    /// The number of places.
+    pub of: u32,
+}
+
+impl ElectionTurn {
+    /// The place of a node among the replicas of its group. If it is not one of them, its id
+    /// decides: nodes that were added one after the other have different places.
+    pub fn among(replicas: &[NodeId], node: NodeId) -> Self {
+        let known = replicas.iter().position(|replica| *replica == node);
+        let place = known.map(|at| (at, replicas.len()));
+        let (at, of) = place.map_or(((node.get() % 3) as usize, 3), |place| place);
+        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Self {
+            at: number(at),
+            of: number(of),
+        }
+    }
 }
 
 impl Default for RaftTiming {
@@ -48,6 +93,8 @@ pub struct GroupConfig {
     pub node: NodeId,
     /// The timing of the group.
     pub timing: RaftTiming,
+    /// When this replica campaigns.
+    pub turn: ElectionTurn,
     /// How the replica starts.
     pub start: GroupStart,
 }
@@ -69,7 +116,43 @@ impl GroupConfig {
             group,
             node,
             timing: RaftTiming::default(),
+            turn: ElectionTurn::among(&[], node),
             start: GroupStart::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_replicas_campaign_at_the_same_time() {
+        let replicas = [7, 4, 1, 12, 3, 9, 5].map(NodeId);
+        let timing = RaftTiming::default();
+        for count in 2..=replicas.len() {
+            let replicas = &replicas[..count];
+            let mut ends = Duration::ZERO;
+            for node in replicas {
+                let RaftTiming {
+                    heartbeat,
+                    election_min,
+                    election_max,
+                } = timing.of_turn(ElectionTurn::among(replicas, *node));
+                assert_eq!(heartbeat, timing.heartbeat);
+                assert!(timing.election_min < election_min && election_min < election_max);
+                assert!(ends < election_min, "{count} replicas, node {node}");
+                ends = election_max;
+            }
+            assert_eq!(ends, timing.election_max);
+        }
+        let alone = ElectionTurn::among(&replicas[..1], replicas[0]);
+        assert_eq!(timing.of_turn(alone), timing);
+    }
+
+    #[test]
+    fn replicas_that_are_not_known_take_turns_by_their_ids() {
+        let turns = [1, 2, 3].map(|id| ElectionTurn::among(&[], NodeId(id)).at);
+        assert_eq!(turns, [1, 2, 0]);
     }
 }

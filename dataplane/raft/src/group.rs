@@ -91,7 +91,7 @@ impl RaftGroup {
             FenceStage::Lifted
         };
         let fence = VoteFence::new(stage, start.is_held);
-        let mut raft_config = raft_config(group, config.timing)?;
+        let mut raft_config = raft_config(group, config.timing.of_turn(config.turn))?;
         raft_config.enable_elect = fence.may_campaign();
         let snapshots = Snapshots::default();
         let machine = StateMachineAdapter::open(log.clone(), machine, snapshots.clone())

@@ -34,7 +34,7 @@ mod fixture_tests;
 #[path = "../../core/tests/support/fixtures.rs"]
 mod fixtures;
 
-pub use config::{GroupConfig, GroupStart, RaftTiming};
+pub use config::{ElectionTurn, GroupConfig, GroupStart, RaftTiming};
 pub use error::{BoxError, ProposeError, RaftError};
 pub use fence::Fence;
 pub use group::{Committed, ProposeHandle, RaftGroup};

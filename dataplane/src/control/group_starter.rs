@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use lograft_core::GroupId;
+use lograft_core::{GroupId, NodeId};
 use lograft_raft::{
-    GroupConfig, GroupStart, PeerTransport, RaftError, RaftGroup, RaftTiming, StateMachine,
+    ElectionTurn, GroupConfig, GroupStart, PeerTransport, RaftError, RaftGroup, RaftTiming,
+    StateMachine,
 };
 use lograft_storage::GroupLog;
 use tokio::sync::{Notify, watch};
@@ -41,10 +42,11 @@ pub(crate) struct OpenedLog {
 
 impl GroupStarter {
     /// Starts this node's replica of a group over its log. The log stays open if this fails.
+    /// `replicas` are all of the group, as far as they are known; they decide who campaigns when.
     pub(crate) async fn start(
         &self,
         member: Member,
-        group: GroupId,
+        (group, replicas): (GroupId, &[NodeId]),
         opened: OpenedLog,
         machine: Box<dyn StateMachine>,
     ) -> Result<RaftGroup, RaftError> {
@@ -57,6 +59,7 @@ impl GroupStarter {
             group,
             node: member.node,
             timing: self.timing,
+            turn: ElectionTurn::among(replicas, member.node),
             start,
         };
         let raft = RaftGroup::start(config, log, machine, (self.transport)(member)).await?;

@@ -98,7 +98,8 @@ impl MetaReplicaStarter {
             log: log.clone(),
             is_unexpectedly_empty: false,
         };
-        let started = self.groups.start(member, GroupId::META, opened, machine);
+        let group = (GroupId::META, &[][..]);
+        let started = self.groups.start(member, group, opened, machine);
         let raft = match started.await {
             Ok(raft) => raft,
             Err(error) => {

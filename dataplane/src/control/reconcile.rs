@@ -105,13 +105,16 @@ impl Reconciler {
         };
         let Assigned {
             group,
+            replicas,
             topic,
             partition,
         } = assigned;
         let state = SharedState::new(PartitionState::default());
         let machine = PartitionMachine::new(group, state.clone(), Arc::clone(&self.fatal));
         let log = opened.log.clone();
-        let started = self.groups.start(me, group, opened, Box::new(machine));
+        let started = self
+            .groups
+            .start(me, (group, &replicas), opened, Box::new(machine));
         let raft = match started.await {
             Ok(raft) => raft,
             Err(error) => return self.cannot_start(group, &log, &error).await,
@@ -144,6 +147,7 @@ impl Reconciler {
     async fn open_log(&self, assigned: &Assigned) -> Option<OpenedLog> {
         let Assigned {
             group,
+            replicas: _,
             topic,
             partition,
         } = assigned;
@@ -186,6 +190,7 @@ impl Reconciler {
     fn cannot_open(&self, assigned: &Assigned, error: &OpenError) {
         let Assigned {
             group,
+            replicas: _,
             topic,
             partition,
         } = assigned;

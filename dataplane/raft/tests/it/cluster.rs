@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use lograft_core::{ClusterId, EntryKind, GroupId, NodeId, Proposal, Term};
 use lograft_raft::{
-    Committed, GroupConfig, GroupStart, GroupStatus, ProposeError, RaftError, RaftGroup,
-    RaftTiming, Role,
+    Committed, ElectionTurn, GroupConfig, GroupStart, GroupStatus, ProposeError, RaftError,
+    RaftGroup, RaftTiming, Role,
 };
 use lograft_storage::{
     Crash, FaultFs, Fs, GroupOptions, Identity, OpenError, RealFs, Storage, StorageConfig,
@@ -178,6 +178,7 @@ impl Cluster {
             group: GROUP,
             node,
             timing: self.timing,
+            turn: ElectionTurn::among(&[], node),
             start: self.next_start,
         };
         let starting =

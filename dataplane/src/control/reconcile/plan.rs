@@ -30,6 +30,8 @@ pub(crate) enum Step {
 pub(crate) struct Assigned {
     /// The raft group.
     pub(crate) group: GroupId,
+    /// The nodes that have it.
+    pub(crate) replicas: Vec<NodeId>,
     /// The topic's name.
     pub(crate) topic: String,
     /// The partition's number.
@@ -47,6 +49,7 @@ pub(crate) fn plan(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> Vec<
         let group = place.partition.group;
         let assigned = || Assigned {
             group,
+            replicas: place.partition.replicas.clone(),
             topic: place.topic.name.clone(),
             partition: place.number,
         };
