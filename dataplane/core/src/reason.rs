@@ -118,7 +118,8 @@ reasons! {
     DiskFull = "DISK_FULL", ResourceExhausted, true;
     /// The leader's disk flushes more slowly than batches arrive. The batch was not appended.
     DiskSlow = "DISK_SLOW", Unavailable, true;
-    /// Too many reads wait for the disk of this node.
+    /// Too many reads wait for the disk of this node, or the user's clients have not taken the
+    /// replies to earlier ones.
     TooManyReads = "TOO_MANY_READS", ResourceExhausted, true;
     /// The files of this replica are corrupt. It serves no requests until it is repaired.
     ReplicaCorrupt = "REPLICA_CORRUPT", DataLoss, true;
