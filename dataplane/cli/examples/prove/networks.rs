@@ -41,6 +41,8 @@ enum Case {
     LeaderCut,
     /// The leader and one more of five nodes are cut off from the others
     LeaderCutFive,
+    /// Each node is cut off in turn, from the other nodes and from the clients
+    HostCut,
     /// Frames from the leader are dropped, then frames to it
     OneWay,
     /// Every frame takes 200 ms
@@ -194,6 +196,7 @@ impl Networks {
     const fn time_of(&self, case: Case) -> Duration {
         Duration::from_secs(match case {
             Case::LeaderCut | Case::LeaderCutFive => self.cut_seconds,
+            Case::HostCut => 3 * self.cut_seconds,
             Case::OneWay => 2 * self.one_way_seconds,
             Case::Delay | Case::Loss => self.link_seconds,
             Case::Flap => self.flap_seconds,
@@ -224,6 +227,7 @@ impl Networks {
         let mut lab = Lab::start(net, program, folder, shape).await?;
         match case {
             Case::LeaderCut | Case::LeaderCutFive => cuts::leader(&mut lab, time).await?,
+            Case::HostCut => cuts::each_host(&mut lab, time / 3).await?,
             Case::OneWay => cuts::one_way(&mut lab, time / 2).await?,
             Case::Delay => links::delay(&mut lab, time).await?,
             Case::Loss => links::loss(&mut lab, time).await?,

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use tokio::time::sleep;
 
 use super::lab::{GOES_ON_MAX, Lab, TOPICS};
-use super::net::{Fault, Net};
+use super::net::{CLIENT, Fault, Net};
 use super::writers::Writer;
 
 const MINORITY_TOPIC: &str = "minority";
@@ -65,6 +65,23 @@ pub(super) async fn leader(lab: &mut Lab, time: Duration) -> Result<()> {
 
 fn all_records(lab: &Lab) -> u64 {
     lab.writers.iter().map(Writer::records).sum()
+}
+
+/// Cuts off each node in turn, with the leadership of a topic, from the other nodes and from the
+/// clients: their connections to it stay open, and nothing comes back.
+pub(super) async fn each_host(lab: &mut Lab, time: Duration) -> Result<()> {
+    for host in lab.nodes.hosts() {
+        lab.nodes.lead(host, &TOPICS[..1]).await?;
+        let hosts = lab.nodes.hosts().into_iter();
+        let others: Vec<u8> = hosts
+            .filter(|other| *other != host)
+            .chain([CLIENT])
+            .collect();
+        lab.hold(&between(&[host], &others), time).await?;
+        Net::set_faults(&[])?;
+        lab.nodes.wait_healthy().await?;
+    }
+    Ok(())
 }
 
 /// Drops what the leader sends to the others, then what the others send to the leader.
