@@ -40,6 +40,14 @@ pub(super) const NEWER_FIELDS: &[NewerField] = &[
         path: "authorization",
         level: FeatureLevel(2),
     },
+    NewerField {
+        path: "listen.http",
+        level: FeatureLevel(2),
+    },
+    NewerField {
+        path: "http",
+        level: FeatureLevel(2),
+    },
 ];
 
 /// The part of a configuration that may be written at this finalized level, without the list.
