@@ -15,40 +15,26 @@ use crate::cluster::wait::Wait;
 
 /// The level of the first version that serves HTTP.
 const PROGRAM_LEVEL: FeatureLevel = FeatureLevel(2);
-/// The lowest finalized level at which it is written into the configuration.
-const WRITTEN_LEVEL: FeatureLevel = FeatureLevel(1);
 
 /// Whether nodes of this image serve HTTP.
 pub(crate) fn is_served(cluster: &ValidCluster, observed: &Observed, image: &str) -> bool {
-    is_wanted(&cluster.spec) && has_program(image) && is_written(cluster, observed, image)
+    is_wanted(&cluster.spec) && wait(cluster, observed, image).is_none()
 }
 
-/// The wait for what the requested listener needs.
+/// The wait for what the requested listener needs and the nodes, of this image, do not have.
 pub(crate) fn wait(cluster: &ValidCluster, observed: &Observed, image: &str) -> Option<Wait> {
     if !is_wanted(&cluster.spec) {
         return None;
     }
-    if !has_program(image) {
+    if image::assumed_level(image) < PROGRAM_LEVEL {
         let image = image.to_owned();
         return Some(Wait::HttpProgram { image });
     }
     let finalized = image::lowest_level(cluster, observed, image);
-    let is_early = !is_written(cluster, observed, image);
-    is_early.then_some(Wait::HttpLevel {
-        level: WRITTEN_LEVEL,
-        finalized,
-    })
+    (finalized < FeatureLevel::NEWER_FIELDS).then_some(Wait::HttpLevel { finalized })
 }
 
 fn is_wanted(spec: &LogClusterSpec) -> bool {
     let http = spec.listeners.http.as_ref();
     http.is_some_and(|http| http.enabled)
-}
-
-fn has_program(image: &str) -> bool {
-    image::assumed_level(image) >= PROGRAM_LEVEL
-}
-
-fn is_written(cluster: &ValidCluster, observed: &Observed, image: &str) -> bool {
-    image::lowest_level(cluster, observed, image) >= WRITTEN_LEVEL
 }

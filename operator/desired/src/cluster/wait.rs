@@ -133,8 +133,6 @@ pub enum Wait {
     },
     /// The configuration of the nodes may name HTTP.
     HttpLevel {
-        /// The level that it needs.
-        level: FeatureLevel,
         /// The level in use.
         finalized: FeatureLevel,
     },

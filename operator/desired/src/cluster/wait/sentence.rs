@@ -118,10 +118,11 @@ impl Wait {
                 FeatureLevel::AUTHORIZATION,
                 mode.name()
             ),
-            Self::HttpLevel { level, finalized } => write!(
+            Self::HttpLevel { finalized } => write!(
                 f,
-                "{level} to be finalized, which spec.listeners.http needs; {finalized} is, and \
-                 until then HTTP is not served"
+                "{} to be finalized, which spec.listeners.http needs; {finalized} is, and \
+                 until then HTTP is not served",
+                FeatureLevel::NEWER_FIELDS
             ),
             _ => Ok(()),
         }
