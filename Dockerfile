@@ -32,7 +32,7 @@ COPY --from=build-node /out/ /usr/local/bin/
 # Numeric: for runAsNonRoot, kubelet cannot verify a user name.
 USER 65532:65532
 # Clients, peers, health and metrics.
-EXPOSE 9400 9401 9403
+EXPOSE 9400 9401 9402 9403
 ENTRYPOINT ["lograft-node"]
 
 FROM gcr.io/distroless/cc-debian12:nonroot AS operator

@@ -76,6 +76,7 @@ pub enum Reason {
     Finalizing,
     NotFinalized,
     AuthorizationNotEffective,
+    HttpNotServed,
     Whole,
     NotCreated,
     SingleReplica,
@@ -148,6 +149,7 @@ pub const TABLE: &[Row] = rows! { ConditionType Reason
     Progressing true Transient Finalizing "The new version runs; its feature level is not finalized yet";
     Progressing false Terminal NotFinalized "The upgrade waits for `lograft cluster finalize`";
     Progressing false Terminal AuthorizationNotEffective "Authorization has no effect before feature level 2 is finalized";
+    Progressing false Terminal HttpNotServed "HTTP is requested, and the version of the nodes or the feature level does not have it";
     Degraded false Transient Whole "Nothing is lost or at risk";
     Degraded false Transient NotCreated "The cluster is being created; no node has been asked yet";
     Degraded false Transient SingleReplica "Nothing is lost, but some records exist on one node only";

@@ -99,6 +99,10 @@ pub const USER_ENV_MAX_COUNT: usize = 64;
 pub const TOLERATIONS_MAX_COUNT: usize = 32;
 /// Maximum number of client peers in the NetworkPolicy.
 pub const POLICY_PEERS_MAX_COUNT: usize = 64;
+/// Maximum number of origins whose pages may read answers; the bound of the data plane.
+pub const HTTP_ORIGINS_MAX_COUNT: usize = 64;
+/// Maximum length of such an origin, bytes; the bound of the data plane.
+pub const HTTP_ORIGIN_MAX_BYTES: usize = 512;
 /// Maximum number of superusers.
 pub const SUPER_USERS_MAX_COUNT: usize = 64;
 /// Maximum length of the name of a user or of its namespace, bytes; the bound of the data plane.

@@ -21,7 +21,7 @@ use crate::rules;
 
 pub use access::{
     AllowedNamespaces, Authorization, AuthorizationMode, ExternalListener, ExternalType,
-    InternalListener, Listeners, NamespaceSelector, NetworkAccess, UserGrant,
+    HttpListener, InternalListener, Listeners, NamespaceSelector, NetworkAccess, UserGrant,
 };
 pub use discovery::{Discovery, GossipSpec, Seeds};
 pub use log::{LogDefaults, Retention};

@@ -69,6 +69,8 @@ pub const FIRST_USER: &str = "admin";
 pub const PORT_CLIENT: i32 = 9400;
 /// Port of gRPC for peers, mTLS.
 pub const PORT_PEER: i32 = 9401;
+/// Port of HTTP and JSON for clients, mTLS.
+pub const PORT_HTTP: i32 = 9402;
 /// Port of gossip between peers, UDP.
 pub const PORT_GOSSIP: i32 = 9404;
 /// Port of health and metrics, plain HTTP.

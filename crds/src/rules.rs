@@ -192,6 +192,15 @@ pub const AUTHORIZATION: &[Rule] = &[
     ),
 ];
 
+/// Rules for `spec.listeners.http`.
+pub const HTTP_LISTENER: &[Rule] = &[rule_at(
+    ".corsAllowedOrigins",
+    "!has(self.corsAllowedOrigins) || \
+     self.corsAllowedOrigins.all(o, o.matches('^https?://[A-Za-z0-9.:\\\\[\\\\]-]+$'))",
+    "spec.listeners.http.corsAllowedOrigins: each must be https://HOST or https://HOST:PORT, without \
+     a path; correct it",
+)];
+
 /// Rules for `spec.allowedNamespaces.selector`.
 pub const NAMESPACE_SELECTOR: &[Rule] = &[rule_at(
     ".matchLabels",

@@ -10,6 +10,7 @@ macro_rules! delete {
 mod authorization;
 mod blocked;
 mod edits;
+mod http;
 mod life;
 mod many;
 mod obstacles;
@@ -88,6 +89,8 @@ api_cases! {
     refusals::unsupported_fields_are_reported,
     authorization::a_new_cluster_is_closed_and_a_change_restarts_nothing,
     authorization::an_older_cluster_stays_open,
+    http::http_is_opened_on_request_and_nothing_of_it_stays,
+    http::nodes_that_do_not_serve_http_are_left_alone,
     life::a_new_cluster_gets_its_objects_and_is_then_quiet,
     life::deleted_objects_are_recreated,
     life::edited_objects_are_restored,
@@ -183,6 +186,12 @@ pod_cases! {
         needs crate::pod_client::lacks_pod_network,
     authorization::users_are_served_while_others_are_deleted_and_certificates_replaced
         needs crate::pod_client::lacks_pod_network,
+    http::http_is_switched_on_and_off_under_load needs crate::curl_pod::lacks_curl,
+    http::a_tail_over_http_resumes_while_all_pods_are_replaced
+        needs crate::curl_pod::lacks_curl_or_pod_network,
+    http::the_network_policy_covers_http needs crate::curl_pod::lacks_curl_or_network_policy,
+    http::nodes_of_the_former_version_get_http_with_their_upgrade
+        needs pods::http::lacks_curl_or_former_images,
     fleet::a_change_of_the_operator_stops_at_the_first_cluster_that_gets_stuck,
     fleet::a_change_of_the_operator_goes_to_one_cluster_first_then_by_wave
         needs pods::versions::lacks_former_images,

@@ -327,7 +327,8 @@ impl Sandbox {
         self.remove_pod(NAME).await
     }
 
-    async fn remove_pod(&self, name: &str) -> anyhow::Result<()> {
+    /// Deletes a pod, if it exists, and waits until it is gone.
+    pub(crate) async fn remove_pod(&self, name: &str) -> anyhow::Result<()> {
         let api = self.api::<Pod>();
         if api.get_opt(name).await?.is_some() {
             api.delete(name, &DeleteParams::default().grace_period(0))

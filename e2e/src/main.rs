@@ -20,12 +20,16 @@
 //! change (60). `LOGRAFT_E2E_FORMER_OPERATOR_IMAGE` and `LOGRAFT_E2E_FORMER_NODE_IMAGE` are images
 //! of the former version.
 //!
+//! `LOGRAFT_E2E_CURL_IMAGE` is an image with `curl` and `sh`, and `LOGRAFT_E2E_NETWORK_POLICY=1`
+//! means that NetworkPolicies are enforced.
+//!
 //! Without `api` or `pods` all cases run. A case that cannot run is listed with the missing
 //! requirement, and the exit code is 2: it does not count as passed.
 
 mod assets;
 mod cases;
 mod chart;
+mod curl_pod;
 mod kinds;
 mod load;
 mod network;

@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{
-    ALLOWED_NAMESPACES_MAX_COUNT, NAMESPACE_MAX_BYTES, POLICY_PEERS_MAX_COUNT,
-    SUPER_USERS_MAX_COUNT, TOPIC_NAME_MAX_BYTES, USER_GRANT_PREFIXES_MAX_COUNT,
-    USER_LABELS_MAX_COUNT, USER_TEXT_MAX_BYTES,
+    ALLOWED_NAMESPACES_MAX_COUNT, HTTP_ORIGIN_MAX_BYTES, HTTP_ORIGINS_MAX_COUNT,
+    NAMESPACE_MAX_BYTES, POLICY_PEERS_MAX_COUNT, SUPER_USERS_MAX_COUNT, TOPIC_NAME_MAX_BYTES,
+    USER_GRANT_PREFIXES_MAX_COUNT, USER_LABELS_MAX_COUNT, USER_TEXT_MAX_BYTES,
 };
 use crate::rules;
 
@@ -125,7 +125,7 @@ pub struct NamespaceSelector {
 pub struct NetworkAccess {
     /// Whether to create a NetworkPolicy.
     pub enabled: bool,
-    /// Peers that may connect to the client port. If empty, any peer may.
+    /// Peers that may connect to the client ports, gRPC and HTTP. If empty, any peer may.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = POLICY_PEERS_MAX_COUNT), extend("x-kubernetes-list-type" = "atomic"))]
     pub clients: Vec<NetworkPolicyPeer>,
@@ -153,6 +153,9 @@ impl Default for NetworkAccess {
 pub struct Listeners {
     /// Service for clients inside Kubernetes; always enabled.
     pub internal: InternalListener,
+    /// HTTP and JSON, port 9402 of the same Service and of the nodes. Off unless this is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpListener>,
     /// Service for clients outside Kubernetes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalListener>,
@@ -166,6 +169,35 @@ pub struct InternalListener {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = USER_LABELS_MAX_COUNT))]
     pub annotations: BTreeMap<String, String>,
+}
+
+/// HTTP and JSON for clients. They need the same certificates and rights as over gRPC. Half of the
+/// connections that a node takes from clients are for this port then. A change replaces the pods,
+/// one at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = rules::HTTP_LISTENER))]
+pub struct HttpListener {
+    /// Whether the nodes serve HTTP. It needs nodes of version 0.3.0 or later, and feature level 1.
+    pub enabled: bool,
+    /// Origins of browser pages that may read answers (CORS), `https://HOST` or
+    /// `https://HOST:PORT`. If empty, none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = HTTP_ORIGINS_MAX_COUNT),
+        inner(length(min = 1, max = HTTP_ORIGIN_MAX_BYTES)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub cors_allowed_origins: Vec<String>,
+}
+
+impl Default for HttpListener {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            cors_allowed_origins: Vec::new(),
+        }
+    }
 }
 
 /// Services for clients outside Kubernetes, one per node.

@@ -263,6 +263,8 @@ blocked_reasons! {
     UpgradeNotFinalized,
     /// Authorization is requested, and the feature level that it needs is not finalized.
     AuthorizationNotEffective,
+    /// HTTP is requested, and the version of the nodes or the feature level does not have it.
+    HttpNotServed,
 }
 
 /// Feature level of the cluster: commands, formats and settings of a level are used only once it
@@ -391,6 +393,10 @@ pub enum MemberRole {
 pub struct Endpoints {
     /// Address inside the Kubernetes cluster, `host:port`.
     pub internal: String,
+    /// Address for HTTP and JSON inside the Kubernetes cluster, `host:port`; absent while it is
+    /// off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<String>,
 }
 
 /// Certificate authority of the cluster.

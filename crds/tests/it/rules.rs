@@ -2,8 +2,8 @@
 
 use lograft_crds::LogCluster;
 use lograft_crds::rules::{
-    AUTHORIZATION, DISCOVERY, LOG, NAMESPACE_SELECTOR, POD_TEMPLATE, RETENTION, ROOT, Rule, SPEC,
-    STATUS, STORAGE, TLS,
+    AUTHORIZATION, DISCOVERY, HTTP_LISTENER, LOG, NAMESPACE_SELECTOR, POD_TEMPLATE, RETENTION,
+    ROOT, Rule, SPEC, STATUS, STORAGE, TLS,
 };
 use serde_json::{Value, json};
 
@@ -131,6 +131,13 @@ fn breaking_access() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
                 json!({"selector": {"matchLabels": {}}}),
             )],
         ),
+        (
+            HTTP_LISTENER[0],
+            vec![(
+                "/spec/listeners/http",
+                json!({"enabled": true, "corsAllowedOrigins": ["https://a.example", "a.example"]}),
+            )],
+        ),
     ]
 }
 
@@ -178,6 +185,8 @@ fn each_rule_lets_the_good_through() {
             "/spec/allowedNamespaces",
             json!({"selector": {"matchLabels": {"team": "a"}}}),
         )],
+        vec![("/spec/listeners/http", json!({"enabled": false}))],
+        vec![("/spec/listeners/http", json!({"corsAllowedOrigins": []}))],
         vec![("/spec/log/segmentSize", json!("1Mi"))],
         vec![("/spec/log/maxBatchSize", json!("2Mi"))],
         vec![("/spec/log/retention/size", json!("1Mi"))],
@@ -186,6 +195,35 @@ fn each_rule_lets_the_good_through() {
     for changes in good {
         let texts = refusals(&cluster(&changes), Some(&cluster(&[])));
         assert_eq!(texts, Vec::<String>::new(), "{changes:?}");
+    }
+}
+
+/// The same as in the configuration of a node.
+#[test]
+fn origins_have_a_scheme_and_a_host_and_nothing_else() {
+    let refusals = |origin: &str| {
+        let http = json!({"enabled": true, "corsAllowedOrigins": [origin]});
+        refusals(&cluster(&[("/spec/listeners/http", http)]), None)
+    };
+    let good = [
+        "https://a.example",
+        "http://localhost:3000",
+        "https://[::1]:8443",
+        "https://x-1.a.example",
+    ];
+    for origin in good {
+        assert_eq!(refusals(origin), [""; 0], "{origin}");
+    }
+    for origin in [
+        "",
+        "*",
+        "a.example",
+        "https://",
+        "https://a.example/",
+        "https://a_b",
+        "null",
+    ] {
+        assert_eq!(refusals(origin).len(), 1, "{origin}");
     }
 }
 
@@ -221,6 +259,7 @@ fn each_rule_stands_in_the_schema_and_has_a_case() {
         (".spec.tls", TLS),
         (".spec.authorization", AUTHORIZATION),
         (".spec.allowedNamespaces.selector", NAMESPACE_SELECTOR),
+        (".spec.listeners.http", HTTP_LISTENER),
         (".spec.log", LOG),
         (".spec.log.retention", RETENTION),
         (".status", STATUS),

@@ -39,12 +39,13 @@ fn filled(text: &str) -> (Definition, Value) {
 }
 
 #[test]
-fn there_are_five() {
+fn there_are_six() {
     let names: Vec<String> = samples().into_keys().collect();
     assert_eq!(
         names,
         [
             "development.yaml",
+            "http.yaml",
             "minimal.yaml",
             "production.yaml",
             "topic.yaml",

@@ -328,7 +328,7 @@ fn the_operators_files_are_taken() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../operator/desired/tests/golden");
     let mut taken = Vec::new();
     // The other files there hold no objects.
-    for cluster in ["development", "minimal", "production"] {
+    for cluster in ["development", "http", "minimal", "production"] {
         let file = folder.join(format!("{cluster}.yaml"));
         let text = std::fs::read_to_string(file).unwrap();
         for document in serde_yaml::Deserializer::from_str(&text) {
@@ -357,11 +357,18 @@ fn the_operators_files_are_taken() {
         "lograft-0",
         "lograft-1",
         "lograft-2",
+        "web-0",
+        "web-1",
+        "web-2",
     ];
     assert_eq!(names, all);
     assert_eq!(taken[0].storage.segment_max_bytes, 4 * 1024 * 1024);
     assert_eq!(taken[0].log.format, LogFormat::Text);
     assert_eq!(taken[1].seeds.len(), 2);
+    assert_eq!(taken[6].listen.http, None);
+    assert_eq!(taken[7].listen.http, Some(([0, 0, 0, 0], 9402).into()));
+    let origins = &taken[7].http.allowed_origins;
+    assert_eq!(origins, &["https://app.example.com"]);
 }
 
 /// The names of Service and namespace become parts of a URL.

@@ -5,6 +5,7 @@ pub(super) mod changes;
 pub(super) mod discovery;
 pub(super) mod evictions;
 pub(super) mod fleet;
+pub(super) mod http;
 pub(super) mod losses;
 pub(super) mod obstacles;
 pub(super) mod serving;

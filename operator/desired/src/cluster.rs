@@ -8,6 +8,7 @@ pub mod build;
 mod contest;
 mod contests;
 mod gossip_keys;
+mod http;
 mod image;
 mod lane;
 mod lanes;

@@ -18,14 +18,15 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use lograft_crds::names::{ANNOTATION_ROLLOUT_HASH, API_VERSION, ClusterNames};
+use lograft_crds::names::{ANNOTATION_ROLLOUT_HASH, API_VERSION, ClusterNames, PORT_HTTP};
 use serde_json::Value;
 
 use crate::Settings;
-use crate::cluster::image;
 use crate::cluster::observed::Observed;
 use crate::cluster::replicas::desired_replicas;
 use crate::cluster::validate::ValidCluster;
+use crate::cluster::view::FeatureLevel;
+use crate::cluster::{http, image};
 
 /// Why an object could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +108,21 @@ impl Desired {
         Ok(objects)
     }
 
+    /// Whether the Service and the pods have the port for HTTP.
+    pub(crate) fn serves_http(&self) -> bool {
+        let service = self.client_service.spec.as_ref();
+        let service = service.and_then(|spec| spec.ports.as_ref());
+        let pod = self.stateful_set.spec.as_ref();
+        let pod = pod.and_then(|spec| spec.template.spec.as_ref());
+        let containers = pod.into_iter().flat_map(|pod| &pod.containers);
+        let mut of_pod = containers.flat_map(|container| container.ports.iter().flatten());
+        service
+            .into_iter()
+            .flatten()
+            .any(|port| port.port == PORT_HTTP)
+            && of_pod.any(|port| port.container_port == PORT_HTTP)
+    }
+
     /// Number of pods.
     pub(crate) fn replicas(&self) -> i32 {
         let spec = self.stateful_set.spec.as_ref();
@@ -175,6 +191,16 @@ struct BuildInput<'a> {
 impl BuildInput<'_> {
     fn names(&self) -> ClusterNames<'_> {
         ClusterNames(&self.cluster.name)
+    }
+
+    /// Whether the nodes serve HTTP.
+    fn serves_http(&self) -> bool {
+        http::is_served(self.cluster, self.observed, self.image)
+    }
+
+    /// The lowest level of a program that may read the configuration.
+    fn lowest_level(&self) -> FeatureLevel {
+        image::lowest_level(self.cluster, self.observed, self.image)
     }
 
     /// Metadata of an owned object.

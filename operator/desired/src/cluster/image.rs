@@ -148,6 +148,23 @@ pub(crate) fn assumed_level(image: &str) -> FeatureLevel {
         .unwrap_or(newest)
 }
 
+/// The lowest level of a program that may read the configuration. Before a node has reported the
+/// finalized level, that of the images that pods may be made from: a new cluster has one, and its
+/// nodes shall not restart once they have reported.
+pub(crate) fn lowest_level(
+    cluster: &ValidCluster,
+    observed: &Observed,
+    image: &str,
+) -> FeatureLevel {
+    if let Some(finalized) = cluster.finalized_level {
+        return finalized;
+    }
+    let live = live_image(observed);
+    let images = [Some(image), cluster.image.as_deref(), live.as_deref()];
+    let levels = images.into_iter().flatten().map(assumed_level);
+    levels.min().unwrap_or_default()
+}
+
 /// The tag of an image, if it has one and no digest.
 fn tag(image: &str) -> Option<&str> {
     let (_, tag) = image.rsplit_once(':')?;

@@ -6,7 +6,8 @@ use lograft_crds::limits::{
     OBSTACLE_LOOK_AFTER_SECONDS, REQUEUE_FILLING_SECONDS, REQUEUE_QUIET_SECONDS,
     REQUEUE_WAITING_SECONDS,
 };
-use lograft_crds::log_cluster::{AuthorizationMode, BlockedReason, RolloutStatus};
+use lograft_crds::log_cluster::{AuthorizationMode, BlockedReason, Endpoints, RolloutStatus};
+use lograft_crds::names::{ClusterNames, PORT_CLIENT, PORT_HTTP};
 use serde_json::Value;
 
 use crate::cluster::action::{Action, Ask, Delete, Event, Grow, Identity, Mend, Stop};
@@ -14,6 +15,7 @@ use crate::cluster::build::{BuildError, Desired, desired_with};
 use crate::cluster::contest::Contest;
 use crate::cluster::contests::Contests;
 use crate::cluster::gossip_keys::GossipKeyPlan;
+use crate::cluster::http;
 use crate::cluster::image::{self, ImageChoice};
 use crate::cluster::lane::{Lane, TimedLane};
 use crate::cluster::lanes::finalize::FinalizeLane;
@@ -32,8 +34,9 @@ use crate::fleet::{Held, Member};
 use crate::{ObjectKey, ObjectRef, Settings};
 
 /// Waits during which nothing changes at once.
-const WAITS_AT_REST: [BlockedReason; 3] = [
+const WAITS_AT_REST: [BlockedReason; 4] = [
     BlockedReason::AuthorizationNotEffective,
+    BlockedReason::HttpNotServed,
     BlockedReason::UpgradeNotFinalized,
     BlockedReason::RolloutHeld,
 ];
@@ -91,6 +94,8 @@ pub struct Plan {
     pub default_authorization: AuthorizationMode,
     /// Rollouts, for status.
     pub rollout: Option<RolloutStatus>,
+    /// Addresses for clients, for status; none if there is no choice.
+    pub endpoints: Option<Endpoints>,
     /// Number of pods in the desired StatefulSet.
     pub pods: i32,
     /// Time until the next reconcile.
@@ -104,6 +109,8 @@ pub struct Proposal<'a> {
     desired: Desired,
     turn: Turn,
     image: ImageChoice,
+    /// Waits for versions and levels that the spec needs. They hold up nothing else.
+    requirements: Vec<Wait>,
 }
 
 impl<'a> Proposal<'a> {
@@ -118,6 +125,7 @@ impl<'a> Proposal<'a> {
         let desired = desired.map_err(PlanError::Build)?;
         Ok(Self {
             turn: Turn::new(cluster, observed, &desired, settings),
+            requirements: requirements(cluster, observed, &image.image),
             cluster,
             observed,
             desired,
@@ -155,6 +163,7 @@ pub fn plan(proposal: Proposal<'_>, held: Option<&Held>) -> Result<Plan, PlanErr
         mut desired,
         turn,
         image: chosen,
+        requirements,
     } = proposal;
     let turn_wait = turn.wait(held, &cluster.namespace);
     let is_held = turn_wait.is_some();
@@ -164,8 +173,7 @@ pub fn plan(proposal: Proposal<'_>, held: Option<&Held>) -> Result<Plan, PlanErr
     let desired_objects = desired.objects().map_err(PlanError::Encode)?;
     let pods = desired.replicas();
     let mut spec_waits = spec_waits(cluster);
-    spec_waits.extend(chosen.refusal.map(Wait::from));
-    spec_waits.extend(turn_wait);
+    spec_waits.extend(chosen.refusal.map(Wait::from).into_iter().chain(turn_wait));
     let spec_waits_count = spec_waits.len();
     let mut plan = Plan {
         pods,
@@ -176,6 +184,7 @@ pub fn plan(proposal: Proposal<'_>, held: Option<&Held>) -> Result<Plan, PlanErr
         default_version: unless(is_held, chosen.default_version),
         default_authorization: cluster.authorization.default_mode,
         rollout: Some(turn.status(is_held)),
+        endpoints: Some(endpoints(cluster, &desired)),
         ..Plan::default()
     };
     plan.events.extend(chosen.event.filter(|_| !is_held));
@@ -211,8 +220,7 @@ pub fn plan(proposal: Proposal<'_>, held: Option<&Held>) -> Result<Plan, PlanErr
     });
     plan.add(lane);
     plan.stable_nodes = stable_nodes;
-    let finalized = observed.finalized_level(cluster);
-    plan.waits.extend(cluster.authorization.wait(finalized));
+    plan.waits.extend(requirements);
     let turn_check = is_held.then(|| turn.next_check(observed.now_unix_seconds));
     let checks = [secrets_check, contests_check, due, turn_check];
     let next_check = checks.into_iter().flatten().min();
@@ -269,6 +277,23 @@ fn next_look(observed: &Observed) -> Option<u64> {
 
 fn unless(is_held: bool, text: String) -> String {
     if is_held { String::new() } else { text }
+}
+
+/// Addresses for clients; without that for HTTP while the change that opens it waits for its turn.
+fn endpoints(cluster: &ValidCluster, desired: &Desired) -> Endpoints {
+    let service = ClusterNames(&cluster.name).client_service();
+    let address = |port: i32| format!("{service}.{}.svc:{port}", cluster.namespace);
+    Endpoints {
+        internal: address(PORT_CLIENT),
+        http: desired.serves_http().then(|| address(PORT_HTTP)),
+    }
+}
+
+fn requirements(cluster: &ValidCluster, observed: &Observed, image: &str) -> Vec<Wait> {
+    let finalized = observed.finalized_level(cluster);
+    let authorization = cluster.authorization.wait(finalized);
+    let http = http::wait(cluster, observed, image);
+    authorization.into_iter().chain(http).collect()
 }
 
 /// Waits that the spec itself causes.
@@ -421,6 +446,7 @@ impl Plan {
             default_version: _,
             default_authorization: _,
             rollout: _,
+            endpoints: _,
             pods: _,
             requeue_seconds: _,
         } = self;

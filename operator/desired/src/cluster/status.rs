@@ -11,8 +11,8 @@ mod obstacles;
 mod unready;
 mod warnings;
 
-use lograft_crds::log_cluster::{AuthorizationStatus, CaStatus, Endpoints};
-use lograft_crds::names::{ClusterNames, PORT_CLIENT};
+use lograft_crds::log_cluster::{AuthorizationStatus, CaStatus};
+use lograft_crds::names::ClusterNames;
 use lograft_crds::{LogCluster, LogClusterStatus};
 
 use crate::cluster::observed::Observed;
@@ -100,7 +100,7 @@ pub fn next(
         bootstrapped,
         conditions,
         members: members::members(cluster, observed, plan.pods, &old.members),
-        endpoints: Some(endpoints(names, &cluster.namespace)),
+        endpoints: plan.endpoints.clone().or(old.endpoints),
         ca: ca(names, observed),
         blocked_on: blocked::sentence(&blocked),
         blocked,
@@ -137,13 +137,6 @@ fn authorization(
         status.default_mode = plan.default_authorization;
     }
     status
-}
-
-fn endpoints(names: ClusterNames<'_>, namespace: &str) -> Endpoints {
-    let service = names.client_service();
-    Endpoints {
-        internal: format!("{service}.{namespace}.svc:{PORT_CLIENT}"),
-    }
 }
 
 /// Waits that only the outcome shows. They precede those of the plan: a failed step is the reason

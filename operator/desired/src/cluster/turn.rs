@@ -274,6 +274,9 @@ fn spec_hash(cluster: &ValidCluster) -> String {
         topology: &'a lograft_crds::log_cluster::Topology,
         observability: &'a lograft_crds::log_cluster::Observability,
         segment_bytes: u64,
+        /// Left out if it is off: an operator that does not know it has the same hash.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        http: Option<&'a lograft_crds::log_cluster::HttpListener>,
     }
     let spec = &cluster.spec;
     let fields = Fields {
@@ -284,6 +287,7 @@ fn spec_hash(cluster: &ValidCluster) -> String {
         topology: &spec.topology,
         observability: &spec.observability,
         segment_bytes: cluster.segment_bytes,
+        http: spec.listeners.http.as_ref(),
     };
     hash_text(&serde_json::to_string(&fields).unwrap_or_default())
 }

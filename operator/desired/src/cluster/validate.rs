@@ -2,6 +2,7 @@
 //! stored object may be older than they are.
 
 mod certificates;
+mod http;
 mod rollout;
 
 use std::collections::BTreeMap;
@@ -114,6 +115,7 @@ impl ValidCluster {
         check_sizes(spec)?;
         check_pods(spec)?;
         check_discovery(spec)?;
+        http::check(spec)?;
         let bootstrapped = status.as_ref().is_some_and(|s| s.bootstrapped);
         // A new cluster is not created without a requested feature. A bootstrapped one is still
         // reconciled: its certificates would expire.

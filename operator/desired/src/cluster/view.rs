@@ -11,6 +11,9 @@ use lograft_crds::log_cluster::MemberRole;
 pub struct FeatureLevel(pub u32);
 
 impl FeatureLevel {
+    /// The level from which nodes ignore fields of the configuration that it lists and they do not
+    /// know.
+    pub const NEWER_FIELDS: Self = Self(1);
     /// The level that brings authorization.
     pub const AUTHORIZATION: Self = Self(2);
 }

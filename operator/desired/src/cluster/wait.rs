@@ -126,6 +126,16 @@ pub enum Wait {
         /// The level in use.
         finalized: FeatureLevel,
     },
+    /// The nodes run a version that serves HTTP.
+    HttpProgram {
+        /// Image of the nodes.
+        image: String,
+    },
+    /// The configuration of the nodes may name HTTP.
+    HttpLevel {
+        /// The level in use.
+        finalized: FeatureLevel,
+    },
     /// Work that does not block.
     UnderWay(Progress),
 }
@@ -334,6 +344,7 @@ impl Wait {
             Self::Leader { .. } | Self::NodesReady { .. } => Reason::NodesNotReady,
             Self::LevelFinalized { .. } => Reason::Finalizing,
             Self::AuthorizationEffective { .. } => Reason::AuthorizationNotEffective,
+            Self::HttpProgram { .. } | Self::HttpLevel { .. } => Reason::HttpNotServed,
             Self::UnderWay(Progress::Starting) => {
                 return vec![Reason::Starting, Reason::NotCreated];
             }
@@ -370,6 +381,7 @@ impl Wait {
             Self::NodesReady { .. } => BlockedReason::NodesNotReady,
             Self::LevelFinalized { .. } => BlockedReason::UpgradeNotFinalized,
             Self::AuthorizationEffective { .. } => BlockedReason::AuthorizationNotEffective,
+            Self::HttpProgram { .. } | Self::HttpLevel { .. } => BlockedReason::HttpNotServed,
             Self::UnderWay(_) => return None,
         };
         Some(reason)
@@ -402,6 +414,8 @@ impl Wait {
             | Self::NodesReady { .. }
             | Self::LevelFinalized { .. }
             | Self::AuthorizationEffective { .. }
+            | Self::HttpProgram { .. }
+            | Self::HttpLevel { .. }
             | Self::Turn(_)
             | Self::UnderWay(_) => None,
         }

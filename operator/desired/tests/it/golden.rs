@@ -55,5 +55,7 @@ fn until_level_1_is_finalized_the_configuration_is_that_of_level_0() {
 #[test]
 fn samples_differ() {
     let texts = SAMPLES.map(|name| text(&build(&sample(name), &Observed::default())));
-    assert!(texts[0] != texts[1] && texts[1] != texts[2] && texts[0] != texts[2]);
+    for (at, text) in texts.iter().enumerate() {
+        assert!(!texts[..at].contains(text), "{}", SAMPLES[at]);
+    }
 }

@@ -15,6 +15,7 @@ mod drift;
 mod finalize;
 mod fleet;
 mod golden;
+mod http;
 mod invalid;
 mod objects;
 mod restart;
@@ -39,7 +40,7 @@ use lograft_operator_desired::cluster::{
 };
 use serde_json::Value;
 
-const SAMPLES: [&str; 3] = ["minimal", "production", "development"];
+const SAMPLES: [&str; 4] = ["minimal", "production", "development", "http"];
 
 /// A sample of kind/samples in the form of the API server, with a cluster ID.
 fn sample(name: &str) -> LogCluster {

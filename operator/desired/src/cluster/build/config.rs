@@ -5,17 +5,15 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ConfigMap;
 use lograft_crds::limits::SEEDS_MAX_COUNT;
 use lograft_crds::log_cluster::{LogFormat, Seeds};
-use lograft_crds::names::{PORT_CLIENT, PORT_GOSSIP, PORT_HEALTH, PORT_PEER};
+use lograft_crds::names::{PORT_CLIENT, PORT_GOSSIP, PORT_HEALTH, PORT_HTTP, PORT_PEER};
 
 use super::newer_fields::{self, NEWER_FIELDS};
 use super::node_config::{
-    Advertise, AuthorizationConfig, DiscoveryConfig, EndpointsConfig, GossipConfig, Listen,
-    LogConfig, NodeConfig, RestartConfig, StorageConfig, TlsFiles, TopicDefaults,
+    Advertise, AuthorizationConfig, DiscoveryConfig, EndpointsConfig, GossipConfig, HttpConfig,
+    Listen, LogConfig, NodeConfig, RestartConfig, StorageConfig, TlsFiles, TopicDefaults,
 };
 use super::{BuildError, BuildInput};
 use crate::cluster::gossip_keys::GOSSIP_KEYS_FIELD;
-use crate::cluster::image;
-use crate::cluster::view::FeatureLevel;
 
 /// Mount path of the disk.
 pub(super) const DISK_PATH: &str = "/var/lib/lograft";
@@ -29,7 +27,7 @@ pub(super) const GOSSIP_PATH: &str = "/etc/lograft/gossip";
 
 /// The configuration of each node, in the field `<pod>.yaml`.
 pub(super) fn nodes(input: &BuildInput<'_>) -> Result<ConfigMap, BuildError> {
-    let finalized = lowest_level(input);
+    let finalized = input.lowest_level();
     let mut data = BTreeMap::new();
     for ordinal in 0..input.pods {
         let pod = input.names().pod(ordinal);
@@ -45,23 +43,6 @@ pub(super) fn nodes(input: &BuildInput<'_>) -> Result<ConfigMap, BuildError> {
         data: Some(data),
         ..ConfigMap::default()
     })
-}
-
-/// The lowest level of a program that may read the configuration. Before a node has reported the
-/// finalized level, that of the images that pods may be made from: a new cluster has one, and its
-/// nodes shall not restart once they have reported.
-fn lowest_level(input: &BuildInput<'_>) -> FeatureLevel {
-    if let Some(finalized) = input.cluster.finalized_level {
-        return finalized;
-    }
-    let live = image::live_image(input.observed);
-    let images = [
-        Some(input.image),
-        input.cluster.image.as_deref(),
-        live.as_deref(),
-    ];
-    let levels = images.into_iter().flatten().map(image::assumed_level);
-    levels.min().unwrap_or_default()
 }
 
 /// The addresses of the cluster, one per line, and its ID once it has one.
@@ -95,6 +76,7 @@ fn restart_config(input: &BuildInput<'_>) -> RestartConfig {
             client: listen(PORT_CLIENT),
             peer: listen(PORT_PEER),
             health: listen(PORT_HEALTH),
+            http: input.serves_http().then(|| listen(PORT_HTTP)),
         },
         storage: StorageConfig {
             segment_max_bytes: input.cluster.segment_bytes,
@@ -107,6 +89,7 @@ fn restart_config(input: &BuildInput<'_>) -> RestartConfig {
             },
         },
         discovery: discovery(input),
+        http: http(input),
     }
 }
 
@@ -115,7 +98,7 @@ fn restart_config(input: &BuildInput<'_>) -> RestartConfig {
 pub(super) fn written_restart_config(
     input: &BuildInput<'_>,
 ) -> Result<serde_yaml::Value, serde_yaml::Error> {
-    let finalized = lowest_level(input);
+    let finalized = input.lowest_level();
     newer_fields::written(&restart_config(input), finalized, NEWER_FIELDS)
 }
 
@@ -172,6 +155,14 @@ fn discovery(input: &BuildInput<'_>) -> Option<DiscoveryConfig> {
     });
     let is_any = gossip.is_some() || endpoints.is_some();
     is_any.then_some(DiscoveryConfig { gossip, endpoints })
+}
+
+/// Without origins the section is left out: it has its defaults then.
+fn http(input: &BuildInput<'_>) -> Option<HttpConfig> {
+    let listener = input.cluster.spec.listeners.http.as_ref();
+    let listener = listener.filter(|_| input.serves_http())?;
+    let allowed_origins = listener.cors_allowed_origins.clone();
+    (!allowed_origins.is_empty()).then_some(HttpConfig { allowed_origins })
 }
 
 fn service_address(input: &BuildInput<'_>, port: i32) -> String {

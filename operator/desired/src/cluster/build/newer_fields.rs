@@ -4,16 +4,14 @@
 //! rollback, with the older program. A program refuses a field that it does not know, unless the
 //! file lists the field in `ignore_if_unknown`; programs of level 0 do not know that list either.
 //! So a newer field and the list are written only once the finalized level is at least
-//! [`LIST_LEVEL`]: from then on every program that can start knows the list. Until then the file
-//! is byte for byte the one of level 0.
+//! [`FeatureLevel::NEWER_FIELDS`]: from then on every program that can start knows the list. Until
+//! then the file is byte for byte the one of level 0.
 
 use serde::Serialize;
 use serde_yaml::{Mapping, Value};
 
 use crate::cluster::view::FeatureLevel;
 
-/// The level from which nodes know `ignore_if_unknown`.
-const LIST_LEVEL: FeatureLevel = FeatureLevel(1);
 const LIST: &str = "ignore_if_unknown";
 
 /// A field above level 0.
@@ -40,6 +38,14 @@ pub(super) const NEWER_FIELDS: &[NewerField] = &[
         path: "authorization",
         level: FeatureLevel(2),
     },
+    NewerField {
+        path: "listen.http",
+        level: FeatureLevel(2),
+    },
+    NewerField {
+        path: "http",
+        level: FeatureLevel(2),
+    },
 ];
 
 /// The part of a configuration that may be written at this finalized level, without the list.
@@ -50,7 +56,7 @@ pub(super) fn written(
     fields: &[NewerField],
 ) -> Result<Value, serde_yaml::Error> {
     let mut config = serde_yaml::to_value(config)?;
-    if finalized < LIST_LEVEL {
+    if finalized < FeatureLevel::NEWER_FIELDS {
         for field in fields {
             remove(&mut config, field.path);
         }

@@ -28,6 +28,8 @@ pub(super) struct RestartConfig {
     pub(super) log: LogConfig,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) discovery: Option<DiscoveryConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) http: Option<HttpConfig>,
 }
 
 /// Defaults for new topics.
@@ -72,6 +74,14 @@ pub(super) struct Listen {
     pub(super) client: String,
     pub(super) peer: String,
     pub(super) health: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) http: Option<String>,
+}
+
+/// HTTP requests of clients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct HttpConfig {
+    pub(super) allowed_origins: Vec<String>,
 }
 
 /// Disk and caches. Settings that are not here have the default of the node.

@@ -13,7 +13,8 @@ use lograft_crds::limits::{
     PROBE_TIMEOUT_MAX_SECONDS, READINESS_FAILURES_MAX_COUNT, STARTUP_FAILURES_MAX_COUNT,
 };
 use lograft_crds::names::{
-    ANNOTATION_RESTART_AT, CONTAINER, DISK, PORT_CLIENT, PORT_GOSSIP, PORT_HEALTH, PORT_PEER,
+    ANNOTATION_RESTART_AT, CONTAINER, DISK, PORT_CLIENT, PORT_GOSSIP, PORT_HEALTH, PORT_HTTP,
+    PORT_PEER,
 };
 
 use super::config::{CONFIG_PATH, DISK_PATH, GOSSIP_PATH, TLS_PATH};
@@ -156,6 +157,7 @@ fn ports(input: &BuildInput<'_>) -> Vec<ContainerPort> {
         });
     }
     ports.push(port("health", PORT_HEALTH));
+    ports.extend(input.serves_http().then(|| port("http", PORT_HTTP)));
     ports
 }
 

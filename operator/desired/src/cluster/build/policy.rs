@@ -8,7 +8,9 @@ use k8s_openapi::api::networking::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use lograft_crds::names::{LABEL_NAME, OPERATOR, PORT_CLIENT, PORT_GOSSIP, PORT_HEALTH, PORT_PEER};
+use lograft_crds::names::{
+    LABEL_NAME, OPERATOR, PORT_CLIENT, PORT_GOSSIP, PORT_HEALTH, PORT_HTTP, PORT_PEER,
+};
 
 use super::BuildInput;
 
@@ -34,6 +36,8 @@ pub(super) fn build(input: &BuildInput<'_>) -> Option<NetworkPolicy> {
         clients.push(operator(input));
         clients
     });
+    let mut client_ports = vec![tcp(PORT_CLIENT)];
+    client_ports.extend(input.serves_http().then(|| tcp(PORT_HTTP)));
     // The port needs no certificate, so it is never open to everybody.
     let metrics = if access.metrics.is_empty() {
         vec![NetworkPolicyPeer {
@@ -49,7 +53,7 @@ pub(super) fn build(input: &BuildInput<'_>) -> Option<NetworkPolicy> {
             pod_selector: Some(selector),
             policy_types: Some(vec!["Ingress".to_owned()]),
             ingress: Some(vec![
-                rule(&[tcp(PORT_CLIENT)], clients),
+                rule(&client_ports, clients),
                 rule(&[tcp(PORT_PEER), udp(PORT_GOSSIP)], Some(vec![peers])),
                 rule(&[tcp(PORT_HEALTH)], Some(metrics)),
             ]),

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use lograft_crds::names::{PORT_CLIENT, PORT_GOSSIP, PORT_HEALTH, PORT_PEER};
+use lograft_crds::names::{PORT_CLIENT, PORT_GOSSIP, PORT_HEALTH, PORT_HTTP, PORT_PEER};
 
 use super::BuildInput;
 
@@ -35,7 +35,7 @@ pub(super) fn ready(input: &BuildInput<'_>) -> Service {
         spec: Some(ServiceSpec {
             cluster_ip: Some("None".to_owned()),
             selector: Some(input.names().selector()),
-            ports: Some(vec![port("client", PORT_CLIENT)]),
+            ports: Some(client_ports(input)),
             ..ServiceSpec::default()
         }),
         ..Service::default()
@@ -52,11 +52,23 @@ pub(super) fn client(input: &BuildInput<'_>) -> Service {
         spec: Some(ServiceSpec {
             type_: Some("ClusterIP".to_owned()),
             selector: Some(input.names().selector()),
-            ports: Some(vec![port("client", PORT_CLIENT)]),
+            ports: Some(client_ports(input)),
             ..ServiceSpec::default()
         }),
         ..Service::default()
     }
+}
+
+/// Pods without a container port of this name, which a rollout has not reached yet, are no
+/// endpoints of it.
+fn client_ports(input: &BuildInput<'_>) -> Vec<ServicePort> {
+    let mut ports = vec![port("client", PORT_CLIENT)];
+    ports.extend(input.serves_http().then(|| ServicePort {
+        // Ingresses and meshes would take the name of the port for plain HTTP.
+        app_protocol: Some("https".to_owned()),
+        ..port("http", PORT_HTTP)
+    }));
+    ports
 }
 
 fn port(name: &str, number: i32) -> ServicePort {

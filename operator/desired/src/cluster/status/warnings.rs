@@ -103,6 +103,7 @@ fn patience(reason: BlockedReason) -> Option<i64> {
         | BlockedReason::RolloutHeld
         | BlockedReason::UpgradeNotFinalized
         | BlockedReason::AuthorizationNotEffective
+        | BlockedReason::HttpNotServed
         // An event reports each failure.
         | BlockedReason::StepFailed
         // It becomes a lost majority.

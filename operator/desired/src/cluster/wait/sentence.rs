@@ -88,7 +88,14 @@ impl Wait {
             Self::NodesReady { missing, wanted } => {
                 write!(f, "{missing} of {wanted} node(s) to become ready")
             }
-            Self::LevelFinalized { .. } | Self::AuthorizationEffective { .. } => self.fmt_level(f),
+            Self::HttpProgram { image } => write!(
+                f,
+                "a version of the nodes that serves HTTP, 0.3.0 or later, which \
+                 spec.listeners.http needs; the image is {image}"
+            ),
+            Self::LevelFinalized { .. }
+            | Self::AuthorizationEffective { .. }
+            | Self::HttpLevel { .. } => self.fmt_level(f),
         }
     }
 
@@ -110,6 +117,12 @@ impl Wait {
                  and until then every user may do everything",
                 FeatureLevel::AUTHORIZATION,
                 mode.name()
+            ),
+            Self::HttpLevel { finalized } => write!(
+                f,
+                "{} to be finalized, which spec.listeners.http needs; {finalized} is, and \
+                 until then HTTP is not served",
+                FeatureLevel::NEWER_FIELDS
             ),
             _ => Ok(()),
         }
