@@ -387,6 +387,11 @@ impl LogService for Fake {
         &self,
         request: Request<wire::ListOffsetsRequest>,
     ) -> Result<Response<wire::ListOffsetsReply>, Status> {
+        let leaderless_after = self.shared.state().leaderless_after;
+        if let Some(after) = leaderless_after {
+            tokio::time::sleep(after).await;
+            return Err(status(error(Reason::NoLeader, &[])));
+        }
         let request = request.into_inner();
         let mut state = self.shared.state();
         let mut reply = wire::ListOffsetsReply::default();
