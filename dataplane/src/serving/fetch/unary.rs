@@ -44,6 +44,10 @@ async fn fetch_here(
             Err(_) => break,
         }
         let more = reader.read(Offset(u64::MAX), u64::MAX).await?;
+        if !whole.has_room_for(&more) {
+            // The next fetch returns it.
+            break;
+        }
         whole.extend(more);
     }
     engine.count_read(whole.record_count, whole.bytes);
