@@ -328,7 +328,7 @@ impl NodePool {
                 Err(error) => return Err(error),
             };
             failures += 1;
-            let wait = self.jitter.backoff(failures);
+            let wait = self.backoff(failures, Some(&error));
             if Instant::now() + wait >= until {
                 let last = Some(Box::new(error));
                 return Err(ClientError::Timeout {
@@ -341,8 +341,10 @@ impl NodePool {
         }
     }
 
-    /// The delay before the next retry, after `failures` consecutive failures.
-    pub(crate) fn backoff(&self, failures: u32) -> Duration {
-        self.jitter.backoff(failures)
+    /// The delay before the next retry, after `failures` consecutive failures: at least as long as
+    /// the node of the last one has asked for.
+    pub(crate) fn backoff(&self, failures: u32, last: Option<&ClientError>) -> Duration {
+        let asked = last.and_then(ClientError::retry_delay);
+        self.jitter.backoff(failures).max(asked.unwrap_or_default())
     }
 }

@@ -33,6 +33,7 @@ fn error(reason: Reason, metadata: &[(&str, String)]) -> wire::Error {
             .map(|(k, v)| ((*k).to_owned(), v.clone()))
             .collect(),
         retryable: Some(reason.is_retryable()),
+        ..wire::Error::default()
     }
 }
 
@@ -49,6 +50,7 @@ fn newer(retryable: bool) -> wire::Error {
         text: "not today".to_owned(),
         metadata: [("hint".to_owned(), "later".to_owned())].into(),
         retryable: Some(retryable),
+        ..wire::Error::default()
     }
 }
 

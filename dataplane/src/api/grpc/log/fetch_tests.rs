@@ -38,16 +38,23 @@ fn consume(at: At, format: FetchFormat) -> proto::ConsumeRequest {
     }
 }
 
-/// A request to write a batch of about so many bytes.
+/// A request to write a batch of exactly so many bytes, of three records.
 fn produce_bytes(bytes: usize) -> proto::ProduceRequest {
-    let mut builder = BatchBuilder::new(Compression::None);
-    let value = vec![7; bytes / 4];
-    for _ in 0..4 {
-        builder.push_parts(1000, None, Some(&value), []).unwrap();
-    }
+    let each = bytes / 3 - 100;
+    let batch_of = |last_bytes: usize| {
+        let mut builder = BatchBuilder::new(Compression::None);
+        for value_bytes in [each, each, last_bytes] {
+            let value = vec![7; value_bytes];
+            builder.push_parts(1000, None, Some(&value), []).unwrap();
+        }
+        finished(builder)
+    };
+    let head_bytes = batch_of(each).data.len() - each * 3;
+    let batch = batch_of(bytes - each * 2 - head_bytes);
+    assert_eq!(batch.data.len(), bytes);
     proto::ProduceRequest {
         topic: TOPIC.into(),
-        batch: Some(finished(builder)),
+        batch: Some(batch),
         ..Default::default()
     }
 }
@@ -64,7 +71,7 @@ async fn a_fetch_that_waits_for_more_stays_within_what_every_client_accepts() {
     // The first batch is not enough yet, the second one is as large as any.
     client
         .clone()
-        .produce(produce_bytes(FETCH_READ_MAX_BYTES - 1000))
+        .produce(produce_bytes(FETCH_READ_MAX_BYTES - 1))
         .await
         .unwrap();
     let request = proto::FetchRequest {
@@ -77,7 +84,7 @@ async fn a_fetch_that_waits_for_more_stays_within_what_every_client_accepts() {
     let waiting = tokio::spawn(async move { waiting.fetch(request).await.unwrap().into_inner() });
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!waiting.is_finished());
-    let largest = produce_bytes(BATCH_MAX_BYTES - 100);
+    let largest = produce_bytes(BATCH_MAX_BYTES);
     client.clone().produce(largest).await.unwrap();
     let reply = tokio::time::timeout(PATIENCE, waiting).await.unwrap();
     let reply = reply.unwrap();
@@ -87,10 +94,10 @@ async fn a_fetch_that_waits_for_more_stays_within_what_every_client_accepts() {
         wire_bytes(&reply)
     );
     // Nothing is left out: the next fetch continues there.
-    assert_eq!((reply.next_offset, reply.high_watermark), (4, 8));
+    assert_eq!((reply.next_offset, reply.high_watermark), (3, 6));
     let rest = fetch(At::Offset(reply.next_offset), FetchFormat::Batches);
     let rest = client.clone().fetch(rest).await.unwrap().into_inner();
-    assert_eq!(rest.batches[0].base_offset, 4);
+    assert_eq!(rest.batches[0].base_offset, 3);
 }
 
 #[tokio::test]
@@ -98,10 +105,11 @@ async fn short_batches_that_are_joined_count_with_their_framing() {
     let cluster = TestCluster::new(1, 1).await;
     let client = cluster.nodes[0].client.clone();
     let mut requests = Vec::new();
-    for _ in 0..60 {
-        requests.push(produce_bytes(4));
+    for n in 0..60 {
+        requests.push(produce(n, 1));
     }
-    let batch_bytes = requests[0].batch.as_ref().unwrap().data.len();
+    let bytes_of = |request: &proto::ProduceRequest| request.batch.as_ref().unwrap().data.len();
+    let batches_bytes: usize = requests.iter().map(bytes_of).sum();
     let mut producer = client.clone();
     let replies = producer.produce_stream(tokio_stream::iter(requests));
     let mut replies = replies.await.unwrap().into_inner();
@@ -111,7 +119,7 @@ async fn short_batches_that_are_joined_count_with_their_framing() {
     let request = fetch(At::Offset(0), FetchFormat::Batches);
     let reply = client.clone().fetch(request).await.unwrap().into_inner();
     assert_eq!(reply.batches.len(), 60);
-    let head_bytes = wire_bytes(&reply) - 60 * batch_bytes;
+    let head_bytes = wire_bytes(&reply) - batches_bytes;
     let bound = FETCH_REPLY_HEAD_MAX_BYTES + 60 * FETCHED_BATCH_HEAD_MAX_BYTES;
     assert!(head_bytes <= bound, "{head_bytes}");
 }
