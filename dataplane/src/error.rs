@@ -245,7 +245,6 @@ impl From<Rejection> for ApiError {
         match rejection {
             Rejection::OutOfOrder { expected, .. } => new.with("expected_sequence", expected),
             Rejection::Fenced { current, .. } => new.with("producer_epoch", current),
-            Rejection::Forgotten { .. } => new,
             Rejection::SequenceOverflow { .. } => new.with("field", "base_sequence"),
         }
     }

@@ -13,6 +13,7 @@ mod serve;
 mod serve_http;
 mod shares;
 mod stall;
+mod until_closed;
 
 use std::convert::Infallible;
 use std::io;
@@ -22,9 +23,7 @@ use std::time::Duration;
 
 use lograft_core::acl::Revoked;
 use lograft_core::limits::{
-    ACCEPT_RETRY_INTERVAL, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES,
-    HTTP2_KEEPALIVE_INTERVAL, HTTP2_KEEPALIVE_MAX, HTTP2_STREAM_WINDOW_BYTES,
-    HTTP2_STREAMS_MAX_COUNT, REFUSAL_LOG_INTERVAL, REVOKED_CONNECTION_MAX, TLS_READ_BUFFER_BYTES,
+    ACCEPT_RETRY_INTERVAL, REFUSAL_LOG_INTERVAL, REVOKED_CONNECTION_MAX, TLS_READ_BUFFER_BYTES,
     TLS_WRITE_BUFFER_BYTES, WRITES_GATHERED_MAX_BYTES,
 };
 use lograft_proto::gather::Gather;
@@ -32,7 +31,7 @@ use lograft_proto::places::Origin;
 use prometheus::{IntCounterVec, IntGauge};
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
@@ -106,17 +105,6 @@ impl Port {
             Self::Http => "http",
         }
     }
-}
-
-/// tonic's server with the windows and limits of every port.
-pub(crate) fn server() -> tonic::transport::Server {
-    tonic::transport::Server::builder()
-        .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
-        .max_frame_size(HTTP2_FRAME_MAX_BYTES)
-        .max_concurrent_streams(HTTP2_STREAMS_MAX_COUNT)
-        .http2_keepalive_interval(Some(HTTP2_KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(HTTP2_KEEPALIVE_MAX))
 }
 
 /// The connections of a port, as a stream that never fails.
@@ -289,19 +277,17 @@ impl PortAcceptor {
             user: Arc::clone(&identity),
             max_count: self.limits.per_user_max_count,
         })?;
-        let (alive, ended) = oneshot::channel();
         let open = Open {
             gauge: self.open.clone(),
             _place: place,
             _user: user,
-            _alive: alive,
         };
         let closing = Closing::default();
         let accepted = Accepted {
             stream: Box::new(stream),
             lifetime: self.lifetimes.next(judge.facts.not_after_s),
             closes: self.closes.clone(),
-            ended: Some(ended),
+            port: self.port,
             cut: Some(match &revoked {
                 None => self.end_of(judge, &identity, &closing),
                 Some(_) => self.end_of_revoked(),
@@ -419,8 +405,6 @@ struct Open {
     gauge: IntGauge,
     _place: Place,
     _user: Share<Arc<PeerIdentity>>,
-    /// Dropped with the connection.
-    _alive: oneshot::Sender<()>,
 }
 
 impl Open {

@@ -66,7 +66,7 @@ pub(crate) fn check(request: &[u8], shape: &Shape) -> Result<(), Status> {
     let mut left_bytes = REQUEST_DECODED_MAX_BYTES;
     match charge(request, shape, &mut left_bytes) {
         Ok(()) => Ok(()),
-        Err(Refusal::Malformed) => Err(Status::internal("the request cannot be decoded")),
+        Err(Refusal::Malformed) => Err(Status::internal("a field is cut off or of no known kind")),
         Err(Refusal::TooLarge) => Err(too_large()),
     }
 }

@@ -41,6 +41,11 @@ pub mod log {
     /// themselves.
     pub const NO_FORWARD_HEADER: &str = "lograft-no-forward";
 
+    /// The `base_offset` of a duplicate whose offset the leader does not know any more: 2^63 - 1,
+    /// which no log reaches. A client before 0.3.0 takes the batch as stored, which it is, with an
+    /// offset that it can calculate with and that no read accepts.
+    pub const UNKNOWN_OFFSET: u64 = i64::MAX.unsigned_abs();
+
     /// Version 1.
     #[expect(
         clippy::pedantic,

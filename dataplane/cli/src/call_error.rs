@@ -144,6 +144,7 @@ mod tests {
             retryable,
             text: "not today".into(),
             metadata: std::collections::BTreeMap::new(),
+            retry_delay: None,
         };
         let source = ClientError::Rejected(std::sync::Arc::new(rejection));
         CliError::from(cannot("list topics")(source))

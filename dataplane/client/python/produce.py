@@ -30,7 +30,7 @@ class Batch:
 def verdict(reply):
     """What to do after a reply: the table of docs/format.md."""
     error = reply.error
-    if not reply.HasField("error") or error.reason == "DUPLICATE_SEQUENCE":
+    if not reply.HasField("error") or error.reason == "DUPLICATE_SEQUENCE":  # Before 0.3.0.
         return STORED
     if error.reason in ("UNKNOWN_TOPIC", "UNKNOWN_PARTITION"):
         return AGAIN  # Fresh metadata decides.
@@ -127,12 +127,12 @@ class PartitionSender(threading.Thread):
         if outcome == REFUSED:
             self.give_up(f"{reply.error.text} ({reply.error.reason})")
         else:
-            self.failed(reply.error.reason)
+            self.failed(reply.error.reason, reply.error.retry_delay_ms / 1000)
         return False
 
-    def failed(self, reason):
+    def failed(self, reason, delay_s=0):
         print(f"partition {self.partition}: {reason}, sending again", file=sys.stderr)
-        time.sleep(min(0.25, 0.02 * 2 ** min(self.failures, 10)))
+        time.sleep(max(delay_s, min(0.25, 0.02 * 2 ** min(self.failures, 10))))
         self.failures += 1
 
     def give_up(self, reason):

@@ -57,6 +57,7 @@ impl AccessAdmin {
     ) -> Result<Vec<wire::StoredAccessRule>, ClientError> {
         let mut rules = Vec::new();
         let mut after = String::new();
+        let listing = ("list authorization rules", self.pool.deadline());
         loop {
             let request = wire::ListRulesRequest {
                 principal: principal.unwrap_or_default().to_owned(),
@@ -65,7 +66,7 @@ impl AccessAdmin {
             };
             let page = self
                 .pool
-                .call("list authorization rules", Retry::Always, |node| {
+                .call_until(listing, Retry::Always, |node| {
                     let request = request.clone();
                     async move { node.access().list_rules(request).await }
                 })

@@ -8,6 +8,7 @@ use lograft_core::limits::PAGE_MAX_COUNT;
 use lograft_core::{FeatureLevel, NodeId, Offset, PartitionId, Term, TopicKey};
 use lograft_proto::admin::v1 as wire;
 use lograft_proto::log::v1 as log_wire;
+use tokio::time::timeout_at;
 
 use crate::cluster::node::Retry;
 use crate::cluster::node_pool::NodePool;
@@ -149,15 +150,17 @@ impl Admin {
             reset_settings: change.reset_settings,
             topic_id: change.topic_id,
         };
+        let deadline = self.pool.deadline();
         let reply = self
             .pool
-            .call("alter topic", Retry::Always, |node| {
+            .call_until(("alter topic", deadline), Retry::Always, |node| {
                 let request = request.clone();
                 async move { node.admin().alter_topic(request).await }
             })
             .await;
-        // Makes new partitions visible to the producers and consumers of this client.
-        self.pool.refresh().await;
+        // Makes new partitions visible to the producers and consumers of this client, if there is
+        // time: they are found later too.
+        let _ = timeout_at(deadline.until, self.pool.refresh()).await;
         reply
     }
 
@@ -214,8 +217,9 @@ impl Admin {
             max_count: PAGE_MAX_COUNT,
             after: String::new(),
         };
+        let listing = ("list topics", self.pool.deadline());
         loop {
-            let call = self.pool.call("list topics", Retry::Always, |node| {
+            let call = self.pool.call_until(listing, Retry::Always, |node| {
                 let request = request.clone();
                 async move { node.admin().list_topics(request).await }
             });

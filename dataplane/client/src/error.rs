@@ -215,6 +215,25 @@ impl ClientError {
         }
     }
 
+    /// How long to wait at least before a retry, if the node has said so.
+    pub fn retry_delay(&self) -> Option<Duration> {
+        match self {
+            Self::Rejected(rejection) => rejection.retry_delay,
+            Self::Timeout { last, .. } | Self::Undelivered { last, .. } => {
+                last.as_ref()?.retry_delay()
+            }
+            Self::InDoubt { last, .. } => last.retry_delay(),
+            // Another node may be free earlier.
+            Self::NoEndpoint(all) => {
+                let delays = all
+                    .iter()
+                    .map(|error| error.retry_delay().unwrap_or_default());
+                delays.min().filter(|delay| !delay.is_zero())
+            }
+            _ => None,
+        }
+    }
+
     /// Value of `key` in the metadata of the node's error: `field`, `bound`, `leader_address`, ...
     pub fn metadata(&self, key: &str) -> Option<&str> {
         match self {

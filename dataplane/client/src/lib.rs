@@ -12,7 +12,7 @@
 //! let producer = client.producer(ProducerConfig::default()).await?;
 //! let record = Record { key: Some("user-7".into()), ..Record::default() };
 //! let delivery = producer.send("clicks", record, None).await?;
-//! println!("stored at offset {}", delivery.await?.offset);
+//! println!("stored at {:?}", delivery.await?.offset);
 //!
 //! let mut config = ConsumerConfig::new("clicks", StartAt::Earliest);
 //! config.follow = false;

@@ -49,7 +49,7 @@ use crate::error::ClientError;
 /// // One record and its delivery.
 /// let record = Record { value: Some("hello".into()), ..Record::default() };
 /// let stored = producer.send("greetings", record, None).await?.await?;
-/// println!("offset {} of partition {}", stored.offset, stored.partition);
+/// println!("{:?} of partition {}", stored.offset, stored.partition);
 ///
 /// // Many records, encoded from borrowed bytes, with one delivery per batch.
 /// let lines = ["a", "b", "c"];

@@ -208,6 +208,18 @@ pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 pub const HTTP2_FRAME_MAX_BYTES: u32 = 256 * 1024;
 /// Maximum number of concurrent HTTP/2 streams per connection. A peer needs one per raft group.
 pub const HTTP2_STREAMS_MAX_COUNT: u32 = 16 * 1024;
+/// Maximum number of HTTP/2 streams per connection that the client has reset before the server has
+/// looked at them. Calls that time out together reset their streams together, thousands at once;
+/// while the server is busy it finds them all in one read, and above this number it closes the
+/// connection. A client that resets on purpose (rapid reset, CVE-2023-44487) stays bounded: each of
+/// these streams holds one request head, as an open one does, and they are a quarter of the
+/// streams that a client may have open anyway.
+pub const HTTP2_RESETS_PENDING_MAX_COUNT: usize = HTTP2_STREAMS_MAX_COUNT as usize / 4;
+/// Maximum number of HTTP/2 streams that the server resets for an error of the client, over the
+/// life of a client's connection. Above it, the connection is closed: a client could otherwise
+/// provoke resets, each of which costs a request, without ever having many streams open
+/// (CVE-2025-8671). Timeouts of calls do not count, and no correct client causes such errors.
+pub const HTTP2_STREAM_ERRORS_MAX_COUNT: usize = 1024;
 /// Interval between two HTTP/2 keepalive pings on an idle connection.
 pub const HTTP2_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Timeout of an HTTP/2 keepalive ping; the connection is closed after it.
@@ -278,6 +290,14 @@ pub const ERROR_METADATA_KEY_MAX_BYTES: usize = 64;
 /// Maximum length of the value of a metadata entry, in bytes. An entry with a longer one is left
 /// out.
 pub const ERROR_METADATA_VALUE_MAX_BYTES: usize = 1024;
+
+/// Delay after which a client shall repeat a read that was refused because too many wait.
+pub const TOO_MANY_READS_RETRY_DELAY: Duration = Duration::from_millis(500);
+/// Delay after which a client shall repeat a batch that was refused because the disk is slow: half
+/// of the time that the batch had waited for it (`UNFLUSHED_WAIT_MAX`).
+pub const DISK_SLOW_RETRY_DELAY: Duration = Duration::from_millis(500);
+/// Delay after which a client shall repeat a batch that was refused because the disk is full.
+pub const DISK_FULL_RETRY_DELAY: Duration = Duration::from_secs(2);
 
 // The exchange between nodes, and named checks.
 
@@ -548,6 +568,8 @@ pub const CLIENT_METADATA_MIN_AGE: Duration = Duration::from_millis(20);
 pub const CLIENT_BACKOFF_MIN: Duration = Duration::from_millis(20);
 /// Maximum backoff of a client's retries. It bounds how late a new leader is noticed.
 pub const CLIENT_BACKOFF_MAX: Duration = Duration::from_millis(250);
+/// Maximum delay of a retry that a client takes from a node's error.
+pub const CLIENT_RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
 /// Maximum number of further nodes that a client asks in one refresh while it knows no leader of a
 /// partition.
 pub const CLIENT_LEADER_ASKS_MAX_COUNT: usize = 4;
@@ -770,9 +792,35 @@ pub const PRODUCE_COALESCED_MAX_BYTES: usize = 256 * 1024;
 pub const CHECK_INLINE_MAX_BYTES: usize = 256 * 1024;
 /// Default size of the batches in one reply to a consumer, in bytes.
 pub const FETCH_REPLY_DEFAULT_BYTES: usize = 512 * 1024;
-/// Maximum size of the batches in one reply, in bytes: half of the message size that every gRPC
-/// client accepts by default (4 MiB).
-pub const FETCH_REPLY_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Maximum size that a client may ask for, in bytes, and so of one read of the log for a reply,
+/// unless its first batch or record alone is larger.
+pub const FETCH_READ_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Maximum size of a reply with batches or records, in bytes, all of its framing included: the size
+/// of message that every gRPC client accepts by default. The largest batch and the largest record
+/// fit into one.
+pub const FETCH_REPLY_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Maximum size of such a reply besides its batches or records, in bytes: the head of the gRPC
+/// message and seven numbers.
+pub const FETCH_REPLY_HEAD_MAX_BYTES: usize = 128;
+/// Maximum size of the batches or records in such a reply, in bytes. A record counts as what it
+/// takes when it is decoded, which is more than its encoding takes.
+pub const FETCH_REPLY_CONTENT_MAX_BYTES: usize = FETCH_REPLY_MAX_BYTES - FETCH_REPLY_HEAD_MAX_BYTES;
+/// Maximum size of a batch in such a reply besides its bytes, in bytes.
+pub const FETCHED_BATCH_HEAD_MAX_BYTES: usize = 64;
+const _: () = assert!(
+    BATCH_MAX_BYTES + FETCHED_BATCH_HEAD_MAX_BYTES <= FETCH_REPLY_CONTENT_MAX_BYTES,
+    "the largest batch must fit into a reply"
+);
+const _: () = assert!(
+    RECORD_MAX_BYTES + RECORD_DECODED_BYTES + RECORD_HEADERS_MAX_COUNT * HEADER_DECODED_BYTES
+        <= FETCH_REPLY_CONTENT_MAX_BYTES,
+    "the largest record must fit into a reply"
+);
+const _: () = assert!(
+    FETCH_READ_MAX_BYTES <= FETCH_REPLY_CONTENT_MAX_BYTES
+        && FETCHED_BATCH_HEAD_MAX_BYTES <= BATCH_READ_BYTES,
+    "what one read returns must fit into a reply"
+);
 /// Maximum size of the batches of a node that are being decompressed, in bytes, all clients and
 /// reads and writes together. Above it, the next ones wait. Batches up to `CHECK_INLINE_MAX_BYTES`
 /// do not count.
@@ -789,7 +837,7 @@ pub const REPLIES_MIN_BYTES: usize = 2 * READ_RECORDS_MAX_BYTES;
 /// Maximum memory of a read of single records, in bytes: the stored batches, the largest of them
 /// decompressed, and the records.
 pub const READ_RECORDS_MAX_BYTES: usize =
-    BATCH_MAX_BYTES + BATCH_UNCOMPRESSED_MAX_BYTES + FETCH_REPLY_MAX_BYTES;
+    BATCH_MAX_BYTES + BATCH_UNCOMPRESSED_MAX_BYTES + FETCH_READ_MAX_BYTES;
 /// Maximum size of the pieces that a whole reply is handed out in, in bytes. The memory of the
 /// reply covers what is not handed out yet.
 pub const REPLY_PIECE_MAX_BYTES: usize = 64 * 1024;
@@ -827,6 +875,9 @@ pub const HTTP_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 pub const HTTP_CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 /// Maximum number of concurrent HTTP/2 requests of a connection.
 pub const HTTP_STREAMS_MAX_COUNT: u32 = 256;
+/// Maximum number of those that the client has reset before the server has looked at them: all of
+/// them may time out together.
+pub const HTTP_RESETS_PENDING_MAX_COUNT: usize = HTTP_STREAMS_MAX_COUNT as usize;
 /// Time that a client may take nothing of an HTTP/1.1 answer before its connection is closed.
 pub const HTTP_WRITE_STALL_MAX: Duration = Duration::from_mins(1);
 /// Maximum size of a body that is read as a whole, in bytes, as it is sent and decompressed: a

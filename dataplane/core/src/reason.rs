@@ -3,6 +3,9 @@
 mod received;
 
 use std::fmt;
+use std::time::Duration;
+
+use crate::limits::{DISK_FULL_RETRY_DELAY, DISK_SLOW_RETRY_DELAY, TOO_MANY_READS_RETRY_DELAY};
 
 pub use received::{NewerReason, ReceivedDetails, ReceivedReason, cut_text, is_retryable_code};
 
@@ -20,6 +23,7 @@ pub enum StatusCode {
     FailedPrecondition = 9,
     Aborted = 10,
     OutOfRange = 11,
+    Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
     DataLoss = 15,
@@ -85,6 +89,17 @@ reasons! {
     BatchCorrupt = "BATCH_CORRUPT", InvalidArgument, true;
     /// The batch cannot be decoded.
     BatchMalformed = "BATCH_MALFORMED", InvalidArgument, false;
+    /// A gRPC message is above its limit. `field` says which one: `request bytes`, or `reply bytes`
+    /// if the call has to ask for less. Metadata: `field`, `bound`.
+    MessageTooLarge = "MESSAGE_TOO_LARGE", InvalidArgument, false;
+    /// The request is not a call of gRPC, or its message cannot be decoded.
+    RequestMalformed = "REQUEST_MALFORMED", InvalidArgument, false;
+    /// The node does not have the call: its path is wrong, or the node runs an older version.
+    UnknownCall = "UNKNOWN_CALL", Unimplemented, false;
+    /// The request is compressed: only the records in a batch may be. Metadata: `field`, `bound`.
+    UnsupportedCompression = "UNSUPPORTED_COMPRESSION", Unimplemented, false;
+    /// The health or reflection service was asked for a name that this port does not have.
+    UnknownService = "UNKNOWN_SERVICE", NotFound, false;
     /// The topic does not exist.
     UnknownTopic = "UNKNOWN_TOPIC", NotFound, false;
     /// The partition does not exist. Metadata: `bound`.
@@ -99,7 +114,8 @@ reasons! {
     OffsetOutOfRange = "OFFSET_OUT_OF_RANGE", OutOfRange, false;
     /// A batch of the producer before this one is missing. Metadata: `expected_sequence`.
     OutOfOrderSequence = "OUT_OF_ORDER_SEQUENCE", FailedPrecondition, false;
-    /// The batch is in the log already, but too far back for its offset to be known.
+    /// The batch is in the log already, but too far back for its offset to be known: it counts as
+    /// acknowledged. Only nodes before 0.3.0 say so; later ones acknowledge it.
     DuplicateSequence = "DUPLICATE_SEQUENCE", FailedPrecondition, false;
     /// A newer epoch of the producer has written to the partition.
     ProducerFenced = "PRODUCER_FENCED", FailedPrecondition, false;
@@ -153,6 +169,17 @@ reasons! {
 }
 
 impl Reason {
+    /// The delay after which a retry makes sense, for reasons of overload. After the others a
+    /// client retries as soon as it likes, and later each time.
+    pub const fn retry_delay(self) -> Option<Duration> {
+        match self {
+            Self::TooManyReads => Some(TOO_MANY_READS_RETRY_DELAY),
+            Self::DiskSlow => Some(DISK_SLOW_RETRY_DELAY),
+            Self::DiskFull => Some(DISK_FULL_RETRY_DELAY),
+            _ => None,
+        }
+    }
+
     /// The `domain` of the ErrorInfo that contains the reason.
     pub const DOMAIN: &str = "lograft.io";
 }

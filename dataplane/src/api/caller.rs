@@ -58,19 +58,25 @@ pub(crate) fn authorize_node(extensions: &Extensions) -> Result<(), ApiError> {
     check_node(principal(extensions)?)
 }
 
-/// Rejects calls while the node belongs to no cluster, or has not caught up with its own. The two
-/// have different reasons: a caller may bootstrap only a node that belongs to no cluster.
+/// Rejects calls while the node belongs to no cluster, or has not caught up with its own.
 pub(crate) fn check_member(control: &Control) -> Result<(), ApiError> {
     let is_member = control.member.get().is_some();
     if is_member && control.view.load().cluster_id().is_some() {
         return Ok(());
     }
-    if is_member || control.entry.has_identity() {
+    Err(not_entered(control))
+}
+
+/// The error of a node that belongs to no cluster, or has not entered its own since its start. The
+/// two have different reasons: a caller may bootstrap only a node that belongs to no cluster, and
+/// a member that restarts is soon ready.
+pub(crate) fn not_entered(control: &Control) -> ApiError {
+    if control.member.get().is_some() || control.entry.has_identity() {
         let text = "this node belongs to a cluster and has not caught up with it yet";
-        return Err(ApiError::new(Reason::NotReady, text));
+        return ApiError::new(Reason::NotReady, text);
     }
     let text = "this node does not belong to a cluster yet";
-    Err(ApiError::new(Reason::NotBootstrapped, text))
+    ApiError::new(Reason::NotBootstrapped, text)
 }
 
 #[cfg(test)]

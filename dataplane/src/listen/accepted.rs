@@ -10,15 +10,15 @@ use lograft_core::limits::CONNECTION_LINGER_MAX;
 use lograft_proto::gather::Gather;
 use prometheus::IntCounterVec;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
-use tonic::transport::server::Connected;
 
 use super::Open;
 use super::age::Lifetime;
 use crate::identity::Caller;
 use crate::net::{BoxFuture, BoxIo};
+use crate::tls::Port;
 
 /// How much is discarded at once from a connection that has been closed.
 const DISCARD_BYTES: usize = 8 * 1024;
@@ -52,8 +52,7 @@ pub(crate) struct Accepted {
     pub(super) lifetime: Lifetime,
     /// Counts lifetimes that have ended.
     pub(super) closes: IntCounterVec,
-    /// Ready once this is dropped.
-    pub(super) ended: Option<oneshot::Receiver<()>>,
+    pub(super) port: Port,
     /// Ready when it has to end; none once it has.
     pub(super) cut: Option<BoxFuture<'static, ()>>,
     /// Whether the client speaks HTTP/2: always, but on the HTTP port.
@@ -65,11 +64,19 @@ pub(crate) struct Accepted {
     pub(super) _open: Open,
 }
 
-impl Connected for Accepted {
-    type ConnectInfo = Caller;
-
-    fn connect_info(&self) -> Caller {
-        self.caller.clone()
+impl Accepted {
+    /// Ready once the connection is to be closed, because `stopped` holds true or for its age.
+    pub(super) fn lifetime_end(
+        &self,
+        mut stopped: watch::Receiver<bool>,
+    ) -> impl Future<Output = ()> + use<> {
+        let (lifetime, closes) = (self.lifetime, self.closes.clone());
+        async move {
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => {}
+                reason = lifetime.ended() => closes.with_label_values(&[reason.name()]).inc(),
+            }
+        }
     }
 }
 

@@ -1,17 +1,29 @@
-//! The gRPC server of a port: one server for each connection. tonic closes all connections of a
-//! server at one signal, and with `max_connection_age` each at the same age; with a grace it closes
-//! them without a GOAWAY. So each connection gets a signal of its own.
+//! The gRPC server of a port. Each connection is closed by itself, for its age for example; tonic's
+//! own server closes all of its connections at one signal.
 
 use std::convert::Infallible;
 
-use futures_util::{StreamExt, stream};
-use tokio::sync::{oneshot, watch};
+use futures_util::StreamExt;
+use http::{Request, Response};
+use hyper::body::Incoming as IncomingBody;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use lograft_core::limits::{
+    HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_MAX_BYTES, HTTP2_KEEPALIVE_INTERVAL,
+    HTTP2_KEEPALIVE_MAX, HTTP2_RESETS_PENDING_MAX_COUNT, HTTP2_STREAM_ERRORS_MAX_COUNT,
+    HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX_COUNT,
+};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tonic::body::Body;
 use tonic::service::Routes;
-use tracing::warn;
+use tower::Service;
 
-use super::{Accepted, Incoming, server};
-use crate::error_chain;
+use super::until_closed::until_closed;
+use super::{Accepted, Incoming};
+use crate::identity::Caller;
+use crate::tls::Port;
 
 /// Serves the connections of a port. Once `stopped` holds true, no more are taken, and all are
 /// asked to close; returns when they have ended.
@@ -47,36 +59,46 @@ pub(super) async fn serve_each<F>(
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve_one(mut accepted: Accepted, routes: Routes, mut stopped: watch::Receiver<bool>) {
-    let closing = accepted.caller.closing.clone();
-    let (lifetime, closes) = (accepted.lifetime, accepted.closes.clone());
-    let ended = accepted.ended.take();
-    let close = async move {
-        tokio::select! {
-            _ = stopped.wait_for(|stopped| *stopped) => {}
-            reason = lifetime.ended() => closes.with_label_values(&[reason.name()]).inc(),
-            // The connection is gone: without this its server would wait for a second one.
-            () = connection_end(ended) => {}
-        }
-        closing.start();
-    };
-    let connection = stream::iter([Ok::<_, Infallible>(accepted)]).chain(stream::pending());
-    // Not `add_routes`, which would copy the routes for each connection.
-    let served = server().serve_with_incoming_shutdown(routes, connection, close);
-    if let Err(error) = served.await {
-        warn!(error = %error_chain(&error), "gRPC server failed");
-    }
+async fn serve_one(accepted: Accepted, routes: Routes, stopped: watch::Receiver<bool>) {
+    let caller = accepted.caller.clone();
+    let closing = caller.closing.clone();
+    let close = accepted.lifetime_end(stopped);
+    let server = http2_server(accepted.port);
+    let answer = service_fn(move |request| answer(routes.clone(), caller.clone(), request));
+    let connection = server.serve_connection(TokioIo::new(accepted), answer);
+    until_closed(connection, close, &closing).await;
+}
+
+/// Answers one request. Its extensions name the caller.
+async fn answer(
+    mut routes: Routes,
+    caller: Caller,
+    mut request: Request<IncomingBody>,
+) -> Result<Response<Body>, Infallible> {
+    request.extensions_mut().insert(caller);
+    // Routes are always ready.
+    routes.call(request).await
+}
+
+fn http2_server(port: Port) -> http2::Builder<TokioExecutor> {
+    // Nodes trust each other, and end many streams at once when leaders change.
+    let stream_errors_max = (port != Port::Peer).then_some(HTTP2_STREAM_ERRORS_MAX_COUNT);
+    let mut server = http2::Builder::new(TokioExecutor::new());
+    server
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
+        .max_frame_size(HTTP2_FRAME_MAX_BYTES)
+        .max_concurrent_streams(HTTP2_STREAMS_MAX_COUNT)
+        .max_pending_accept_reset_streams(HTTP2_RESETS_PENDING_MAX_COUNT)
+        .max_local_error_reset_streams(stream_errors_max)
+        .keep_alive_interval(HTTP2_KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(HTTP2_KEEPALIVE_MAX);
+    server
 }
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve_alone(accepted: Accepted, routes: Routes) {
     let (_running, stopped) = watch::channel(false);
     serve_one(accepted, routes.prepare(), stopped).await;
-}
-
-/// Ready once the other half is dropped, with the connection.
-async fn connection_end(ended: Option<oneshot::Receiver<()>>) {
-    if let Some(ended) = ended {
-        let _ = ended.await;
-    }
 }

@@ -1,7 +1,5 @@
 //! The HTTP server of a port: HTTP/2 or HTTP/1.1, whichever the TLS handshake has chosen.
 
-use std::pin::pin;
-
 use axum::Router;
 use axum::body::Body;
 use http::Request;
@@ -9,22 +7,20 @@ use hyper::body::Incoming as IncomingBody;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 use lograft_core::limits::{
     HTTP_CONNECTION_WINDOW_BYTES, HTTP_HEAD_MAX, HTTP_HEAD_MAX_BYTES, HTTP_HEADERS_MAX_COUNT,
-    HTTP_STREAM_WINDOW_BYTES, HTTP_STREAMS_MAX_COUNT, HTTP2_FRAME_MAX_BYTES,
-    HTTP2_KEEPALIVE_INTERVAL, HTTP2_KEEPALIVE_MAX,
+    HTTP_RESETS_PENDING_MAX_COUNT, HTTP_STREAM_WINDOW_BYTES, HTTP_STREAMS_MAX_COUNT,
+    HTTP2_FRAME_MAX_BYTES, HTTP2_KEEPALIVE_INTERVAL, HTTP2_KEEPALIVE_MAX,
+    HTTP2_STREAM_ERRORS_MAX_COUNT,
 };
 use tokio::sync::watch;
 use tower::ServiceExt;
-use tracing::debug;
 
 use super::framing::Framing;
 use super::serve::serve_each;
 use super::stall::Stall;
+use super::until_closed::until_closed;
 use super::{Accepted, Incoming};
-use crate::closing::Closing;
-use crate::error_chain;
 use crate::identity::Caller;
 
 /// Serves the connections of a port. Once `stopped` holds true, no more are taken, and all are
@@ -42,16 +38,10 @@ pub(crate) async fn serve_http_alone(accepted: Accepted, routes: Router) {
     serve_one(accepted, routes, stopped).await;
 }
 
-async fn serve_one(accepted: Accepted, routes: Router, mut stopped: watch::Receiver<bool>) {
+async fn serve_one(accepted: Accepted, routes: Router, stopped: watch::Receiver<bool>) {
     let caller = accepted.caller.clone();
     let closing = caller.closing.clone();
-    let (lifetime, closes) = (accepted.lifetime, accepted.closes.clone());
-    let close = async move {
-        tokio::select! {
-            _ = stopped.wait_for(|stopped| *stopped) => {}
-            reason = lifetime.ended() => closes.with_label_values(&[reason.name()]).inc(),
-        }
-    };
+    let close = accepted.lifetime_end(stopped);
     let answer = service_fn(move |request| answer(routes.clone(), caller.clone(), request));
     if accepted.is_http2 {
         let connection = http2_server().serve_connection(TokioIo::new(accepted), answer);
@@ -91,28 +81,10 @@ fn http2_server() -> http2::Builder<TokioExecutor> {
         .initial_connection_window_size(HTTP_CONNECTION_WINDOW_BYTES)
         .max_frame_size(HTTP2_FRAME_MAX_BYTES)
         .max_concurrent_streams(HTTP_STREAMS_MAX_COUNT)
+        .max_pending_accept_reset_streams(HTTP_RESETS_PENDING_MAX_COUNT)
+        .max_local_error_reset_streams(HTTP2_STREAM_ERRORS_MAX_COUNT)
         .max_header_list_size(u32::try_from(HTTP_HEAD_MAX_BYTES).unwrap_or(u32::MAX))
         .keep_alive_interval(HTTP2_KEEPALIVE_INTERVAL)
         .keep_alive_timeout(HTTP2_KEEPALIVE_MAX);
     server
-}
-
-/// Runs a connection. Once it is to be closed, requests in progress get their answers, and streams
-/// without an end learn that they have to end.
-async fn until_closed<C>(connection: C, close: impl Future<Output = ()>, closing: &Closing)
-where
-    C: GracefulConnection<Error = hyper::Error>,
-{
-    let (mut connection, close) = (pin!(connection), pin!(close));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = close => {
-            connection.as_mut().graceful_shutdown();
-            closing.start();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        debug!(error = %error_chain(&error), "HTTP connection failed");
-    }
 }

@@ -9,7 +9,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as ClientStream;
 use tokio_stream::StreamExt;
-use tonic::transport::server::Connected;
 
 use super::*;
 use crate::config::{ConnectionSettings, TlsConfig};
@@ -118,7 +117,7 @@ async fn a_connection_tells_who_is_there() {
     let mut near = port.connect().await.unwrap();
     let mut accepted = port.accept().await;
     assert_eq!(
-        accepted.connect_info().identity.to_string(),
+        accepted.caller.identity.to_string(),
         crate::pki::uri("node/a")
     );
     near.write_all(b"hello").await.unwrap();

@@ -20,6 +20,7 @@ use super::error::RunError;
 use crate::access::Access;
 use crate::api::grpc::access_service::AccessApi;
 use crate::api::grpc::admin_service::AdminApi;
+use crate::api::grpc::client_calls::with_reasons;
 use crate::api::grpc::late::Late;
 use crate::api::grpc::log_service::LogApi;
 use crate::api::grpc::node_service::NodeApi;
@@ -83,7 +84,7 @@ impl Services {
         let ServiceParts {
             control, access, ..
         } = &self.parts;
-        let log = Routes::new(Late::new(Arc::clone(&self.log)));
+        let log = Routes::new(Late::new(Arc::clone(&self.log), control.clone()));
         // Of the others, no reply is large.
         Routes::from(hold_replies(log.into_axum_router()))
             .add_service(AdminApi::server(control.clone(), access.clone()))
@@ -102,7 +103,7 @@ impl Services {
         };
         let v1 = reflection(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET).build_v1();
         let v1alpha = reflection(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET).build_v1alpha();
-        Ok(self
+        let routes = self
             .shared()
             .add_service(health)
             .add_service(AccessApi::server(
@@ -110,7 +111,8 @@ impl Services {
                 self.parts.access.clone(),
             ))
             .add_service(v1.map_err(RunError::Reflection)?)
-            .add_service(v1alpha.map_err(RunError::Reflection)?))
+            .add_service(v1alpha.map_err(RunError::Reflection)?);
+        Ok(with_reasons(routes))
     }
 
     /// For users, over HTTP.

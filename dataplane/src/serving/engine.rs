@@ -94,7 +94,7 @@ impl LogEngine {
             metrics,
         } = parts;
         Self {
-            locator: Locator::new(node, replicas, meta, hints),
+            locator: Locator::new(node, replicas, meta, hints, Arc::clone(&meta_handle)),
             forward,
             clock,
             meta_handle,

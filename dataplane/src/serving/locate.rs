@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::forward::ForwardError;
 use super::leadership::Leadership;
-use super::meta_group::LeaderHints;
+use super::meta_group::{LeaderHints, MetaHandle};
 use super::replica::{Replica, ReplicaMap};
 use super::request::Target;
 use crate::error::{ApiError, Leader};
@@ -55,6 +55,8 @@ pub(crate) struct Locator {
     pub(crate) meta: MetaView,
     /// Leaders of groups without a replica on this node.
     pub(crate) hints: Arc<dyn LeaderHints>,
+    /// Tells whether `meta` is current.
+    pub(crate) meta_handle: MetaHandle,
     /// How often the leader was unknown and a replica was picked instead.
     guesses: AtomicUsize,
 }
@@ -65,12 +67,14 @@ impl Locator {
         replicas: ReplicaMap,
         meta: MetaView,
         hints: Arc<dyn LeaderHints>,
+        meta_handle: MetaHandle,
     ) -> Self {
         Self {
             node,
             replicas,
             meta,
             hints,
+            meta_handle,
             guesses: AtomicUsize::new(0),
         }
     }
@@ -167,7 +171,8 @@ impl Locator {
     }
 
     /// The group of a partition. A topic that was just created may not have reached this node yet:
-    /// waits a moment for it.
+    /// waits a moment for it. Fails with NOT_READY if it is missing in metadata that are not
+    /// current, those of a node that has just started for example.
     pub(crate) async fn group(&self, target: &Target) -> Result<GroupId, ApiError> {
         if let Ok(group) = self.known_group(target) {
             return Ok(group);
@@ -184,8 +189,18 @@ impl Locator {
                 tokio::time::timeout_at(deadline, version.changed()).await,
                 Ok(Ok(()))
             ) {
-                return Err(error);
+                return Err(self.absent(error));
             }
+        }
+    }
+
+    /// The error for what is not in the metadata: it may exist if they are not current.
+    pub(super) fn absent(&self, error: ApiError) -> ApiError {
+        match error.reason() {
+            Some(Reason::UnknownTopic | Reason::UnknownPartition) => {
+                self.meta_handle.check_current().err().unwrap_or(error)
+            }
+            _ => error,
         }
     }
 
@@ -387,11 +402,13 @@ pub(crate) fn is_about_leaders(error: &ApiError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future::BoxFuture;
     use lograft_core::acl::Principal;
-    use lograft_core::metadata::{Command, Metadata, Registration, RegistrationToken};
+    use lograft_core::metadata::{Command, Metadata, Outcome, Registration, RegistrationToken};
     use lograft_core::{ClusterId, FeatureLevel, LogIndex, RetentionPolicy, TopicSettings};
 
     use super::*;
+    use crate::serving::meta_group::{MetaProposal, ProposeMeta, ProposeMetaError};
 
     #[tokio::test(start_paused = true)]
     async fn retries_for_about_the_time_of_an_election() {
@@ -404,6 +421,23 @@ mod tests {
         }
         assert!(started.elapsed() <= LEADER_WAIT_MAX && started.elapsed() * 2 > LEADER_WAIT_MAX);
         assert!((5..50).contains(&retries), "{retries}");
+    }
+
+    /// Metadata that are always current, and never change.
+    struct Current;
+
+    impl ProposeMeta for Current {
+        fn propose(&self, _: MetaProposal) -> BoxFuture<'_, Result<Outcome, ProposeMetaError>> {
+            unreachable!("nothing is proposed")
+        }
+
+        fn check_current(&self) -> Result<(), ApiError> {
+            Ok(())
+        }
+    }
+
+    fn current() -> MetaHandle {
+        Arc::new(Current)
     }
 
     struct Announced(NodeId, Term);
@@ -420,7 +454,7 @@ mod tests {
             let hints = Announced(NodeId(announced.0), Term(announced.1));
             let meta = MetaView::new(lograft_core::metadata::Metadata::default());
             let replicas = ReplicaMap::default();
-            let locator = Locator::new(NodeId(1), replicas, meta, Arc::new(hints));
+            let locator = Locator::new(NodeId(1), replicas, meta, Arc::new(hints), current());
             let found = locator.leader_by(seen, GroupId(7));
             found.map(|(node, term)| (node.get(), term.get()))
         };
@@ -494,7 +528,8 @@ mod tests {
             let started = Instant::now();
             let replicas = ReplicaMap::default();
             let hints = Arc::new(Hangs(started));
-            let locator = Locator::new(NodeId(9), replicas, MetaView::new(metadata()), hints);
+            let view = MetaView::new(metadata());
+            let locator = Locator::new(NodeId(9), replicas, view, hints, current());
             let here = |_| async { unreachable!("this node has no replica") };
             let there = |leader: Elsewhere| async move {
                 match leader.node {

@@ -100,7 +100,10 @@ async fn existing(
     partitions.sort_unstable();
     partitions.dedup();
     match partitions.last() {
-        Some(last) if *last >= count => Err(ApiError::unknown_partition(topic, *last, count)),
+        Some(last) if *last >= count => {
+            let unknown = ApiError::unknown_partition(topic, *last, count);
+            Err(engine.locator.absent(unknown))
+        }
         _ => Ok(partitions),
     }
 }

@@ -77,7 +77,8 @@ pub(crate) struct PlainRecord {
 /// A batch that is in the log, committed and applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Appended {
-    pub(crate) base_offset: Offset,
+    /// None for a duplicate that is too far back in the log for its offset to be known.
+    pub(crate) base_offset: Option<Offset>,
     pub(crate) record_count: u32,
     /// The leader's term.
     pub(crate) term: Term,

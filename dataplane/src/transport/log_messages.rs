@@ -2,6 +2,7 @@
 
 use lograft_core::record::Header;
 use lograft_core::{Offset, ProducerStamp, Record, Term};
+use lograft_proto::log::UNKNOWN_OFFSET;
 use lograft_proto::log::v1 as proto;
 
 use super::status::error_from_wire;
@@ -97,8 +98,9 @@ pub(super) fn appended(reply: proto::ProduceReply) -> Result<Appended, ApiError>
     if let Some(error) = reply.error {
         return Err(error_from_wire(error));
     }
+    let is_known = !reply.duplicate || reply.base_offset != UNKNOWN_OFFSET;
     Ok(Appended {
-        base_offset: Offset(reply.base_offset),
+        base_offset: is_known.then_some(Offset(reply.base_offset)),
         record_count: reply.record_count,
         term: Term(reply.leader_epoch),
         append_time_ms: reply.append_time_ms,

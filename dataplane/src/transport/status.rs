@@ -37,6 +37,8 @@ pub(crate) fn error_from_wire(error: proto::Error) -> ApiError {
         text,
         metadata,
         retryable,
+        // It follows from the reason.
+        retry_delay_ms: _,
     } = error;
     let details = ReceivedDetails::bounded(&text, metadata);
     let reason = ReceivedReason::from_wire(&reason, code, retryable.or(details.is_retryable))
@@ -65,7 +67,9 @@ fn error_with(reason: ReceivedReason, details: ReceivedDetails) -> ApiError {
 
 /// Whether a node does not have the call, because it runs an older version.
 pub(crate) fn is_unknown_call(status: &Status) -> bool {
-    status.code() == Code::Unimplemented && error_of(status).is_none()
+    // Peer ports answer without a reason.
+    let is_unknown = |error: ApiError| error.reason() == Some(Reason::UnknownCall);
+    status.code() == Code::Unimplemented && error_of(status).is_none_or(is_unknown)
 }
 
 /// Whether a call did not leave this node: there was no connection.

@@ -16,6 +16,7 @@ use lograft_raft::{
 use lograft_storage::{GroupOptions, RealFs, Storage, StorageConfig, WriterDrive};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+use tonic::service::Routes;
 
 use super::*;
 use crate::api::grpc::peer_checks::{Claim, GroupLookup};
@@ -189,11 +190,8 @@ impl TestNode {
         let lookup = Arc::clone(&groups) as Arc<dyn GroupLookup>;
         let service = RaftApi::server(lookup, exchange.clone());
         let server = tokio::spawn(async move {
-            listen::server()
-                .add_service(service)
-                .serve_with_incoming(incoming)
-                .await
-                .unwrap();
+            let (_running, stopped) = watch::channel(false);
+            listen::serve(incoming, Routes::new(service), stopped).await;
         });
         book.send_modify(|book| drop(book.insert(node, address.into())));
 

@@ -30,8 +30,10 @@ use lograft_proto::log::v1 as log;
 use lograft_proto::log::v1::log_service_client::LogServiceClient;
 use lograft_storage::{FaultFs, Fs, StorageError};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -514,6 +516,13 @@ impl Cluster {
     pub(crate) async fn connect_as(&self, principal: &str, to: SocketAddr) -> std::io::Result<()> {
         let leaf = self.ca.issue(&[crate::pki::uri(principal)]);
         try_connect(client_tls(&self.ca, Some(&leaf)), to).await
+    }
+
+    /// A TLS connection to a port with a certificate of the cluster's CA for this principal.
+    pub(crate) async fn open_as(&self, principal: &str, to: SocketAddr) -> TlsStream<TcpStream> {
+        let leaf = self.ca.issue(&[crate::pki::uri(principal)]);
+        let tls = client_tls(&self.ca, Some(&leaf));
+        user_channel::open(tls, to).await.unwrap()
     }
 
     /// A channel to a port with a certificate of the cluster's CA for this principal.

@@ -3,13 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use lograft_core::Reason;
+use lograft_node::config::HttpSettings;
 use lograft_proto::admin::v1 as admin;
 use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
+use lograft_proto::log::v1 as log;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::cluster::{Cluster, eventually};
+use crate::http_client::HttpClient;
 
 pub(crate) fn reason(status: &Status) -> Option<Reason> {
     Reason::from_wire(&status.get_details_error_info()?.reason)
@@ -524,4 +527,36 @@ async fn topics_are_bounded_by_what_each_node_reports_to_carry() {
     assert_eq!(bound(&refused), "1..=2");
     let text = "replicas of node 2 must be at most 2, got ";
     assert!(refused.message().contains(text), "{refused:?}");
+}
+
+/// The reasons of calls to the log service of a node that are not carried out: gRPC and HTTP.
+async fn refusals_of_log(cluster: &Cluster, at: usize) -> [String; 3] {
+    let produced = cluster.try_produce(at, 0, "value").await.unwrap_err();
+    let request = log::GetMetadataRequest::default();
+    let described = cluster.log(at).get_metadata(request).await.unwrap_err();
+    let http = HttpClient::new(cluster, (at, "user/admin"));
+    let answer = http.get("/v1/topics/t/offsets").await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!(answer.json()["retryable"], true);
+    let of = |status: &Status| reason(status).unwrap().as_str().to_owned();
+    let by_http = answer.json()["reason"].as_str().unwrap().to_owned();
+    [of(&produced), of(&described), by_http]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_cannot_enter_its_cluster_is_not_ready_and_an_empty_node_not_bootstrapped() {
+    let mut cluster = Cluster::with_http(3).await;
+    cluster.create_topic(0, "t", 1, 3).await;
+    for at in 0..3 {
+        cluster.stop(at).await;
+    }
+    // It has to ask the others for its metadata, and they are gone.
+    flip_byte(&files_of(&cluster, 0, 0, ".seg")[0], 300);
+    cluster.restart(0).await;
+    assert_eq!(refusals_of_log(&cluster, 0).await, ["NOT_READY"; 3]);
+
+    let mut empty = Cluster::new();
+    empty.http = Some(HttpSettings::default());
+    empty.add().await;
+    assert_eq!(refusals_of_log(&empty, 0).await, ["NOT_BOOTSTRAPPED"; 3]);
 }

@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use axum::body::Body;
 use http::Method;
+use lograft_core::limits::PRODUCER_BATCHES_MAX_COUNT;
 use lograft_core::partitioner::partition_for_key;
 use lograft_node::config::{AuthorizationMode, AuthorizationSettings, HttpSettings};
 use lograft_proto::admin::v1::BootstrapRequest;
@@ -137,11 +138,26 @@ async fn a_repeated_request_of_a_producer_is_appended_once() {
     assert_eq!(first["partitions"][0]["duplicate"], false);
     assert_eq!(second["partitions"][0]["duplicate"], true);
     assert_eq!(first["records"], second["records"]);
+    // It is stored also when nobody knows its offset any more.
+    for batch in 1..=PRODUCER_BATCHES_MAX_COUNT {
+        let mut next = request.clone();
+        next["sequence"] = json!((2 * batch).to_string());
+        assert_eq!(client.post("/v1/topics/t/records", &next).await.status, 200);
+    }
+    let forgotten = client.post("/v1/topics/t/records", &request).await;
+    assert_eq!(forgotten.status, 200, "{forgotten:?}");
+    let forgotten = forgotten.json();
+    assert_eq!(forgotten["partitions"][0]["duplicate"], true);
+    assert_eq!(forgotten["partitions"][0]["record_count"], 2);
+    assert_eq!(forgotten["partitions"][0]["base_offset"], Value::Null);
+    let record = json!({"partition": 2, "offset": null});
+    assert_eq!(forgotten["records"], json!([record, record]));
     let mut gap = request.clone();
-    gap["sequence"] = json!("7");
+    gap["sequence"] = json!("77");
     let refused = client.post("/v1/topics/t/records", &gap).await;
     let details = refused.problem(409, "OUT_OF_ORDER_SEQUENCE");
-    assert_eq!(details["expected_sequence"], "2");
+    let expected = (2 * (PRODUCER_BATCHES_MAX_COUNT + 1)).to_string();
+    assert_eq!(details["expected_sequence"], expected);
     let mut partial = request;
     partial["epoch"] = Value::Null;
     let refused = client.post("/v1/topics/t/records", &partial).await;

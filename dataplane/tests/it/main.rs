@@ -7,6 +7,7 @@
 )]
 
 mod authorization;
+mod call_errors;
 mod clocks;
 mod cluster;
 mod connections;
@@ -32,6 +33,7 @@ mod ports;
 mod prepare_stop;
 mod process;
 mod producers;
+mod resets;
 mod revocation;
 mod slow_readers;
 mod times;

@@ -37,7 +37,11 @@ pub(crate) fn client_tls(ca: &Ca, leaf: Option<&Leaf>) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-async fn open(tls: Arc<ClientConfig>, to: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+/// Connects.
+pub(crate) async fn open(
+    tls: Arc<ClientConfig>,
+    to: SocketAddr,
+) -> io::Result<TlsStream<TcpStream>> {
     let io = TcpStream::connect(to).await?;
     let name = ServerName::try_from("localhost").unwrap();
     TlsConnector::from(tls).connect(name, io).await

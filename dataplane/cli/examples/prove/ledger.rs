@@ -108,10 +108,14 @@ impl Ledger {
             }
         };
         state.records += count;
+        let Some(base_offset) = stored.base_offset else {
+            let text = format!("record {first} was acknowledged without an offset");
+            return state.failed.push(text);
+        };
         state.acked.push_back(AckedRange {
             first,
             count,
-            base_offset: stored.base_offset.get(),
+            base_offset: base_offset.get(),
         });
         if stored.leader_epoch.get() > state.epoch {
             state.epoch = stored.leader_epoch.get();

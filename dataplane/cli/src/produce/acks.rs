@@ -19,8 +19,8 @@ const PARTITIONS_SHOWN_COUNT: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct AckedRange {
     records: u64,
-    first: u64,
-    last: u64,
+    /// The first and the last offset; none while no leader knows one.
+    offsets: Option<(u64, u64)>,
 }
 
 /// Pending deliveries and the acknowledgements received so far.
@@ -77,14 +77,21 @@ impl Acks {
 
     fn record(&mut self, ack: &BatchMetadata) -> Result<(), CliError> {
         self.durability = Some(ack.durability);
-        let (first, records) = (ack.base_offset.get(), u64::from(ack.record_count));
-        let last = first + records.saturating_sub(1);
+        let records = u64::from(ack.record_count);
+        let offsets = ack.base_offset.map(|base| {
+            let first = base.get();
+            (first, first + records.saturating_sub(1))
+        });
         if self.print_each {
             let (topic, partition, epoch) = (&ack.topic, ack.partition, ack.leader_epoch);
             let durability = durability_name(ack.durability);
+            let offsets = offsets.map_or_else(
+                || "unknown".to_owned(),
+                |(first, last)| format!("{first}-{last}"),
+            );
             writeln!(
                 io::stdout(),
-                "{topic}/{partition} offsets {first}-{last} epoch {epoch} {durability}"
+                "{topic}/{partition} offsets {offsets} epoch {epoch} {durability}"
             )
             .map_err(|source| OutputError::Write { source })?;
         }
@@ -93,12 +100,13 @@ impl Acks {
             .entry(ack.partition.get())
             .or_insert(AckedRange {
                 records: 0,
-                first,
-                last,
+                offsets,
             });
         range.records += records;
-        range.first = range.first.min(first);
-        range.last = range.last.max(last);
+        range.offsets = match (range.offsets, offsets) {
+            (Some((first, last)), Some((from, to))) => Some((first.min(from), last.max(to))),
+            (known, other) => known.or(other),
+        };
         Ok(())
     }
 
@@ -123,13 +131,14 @@ impl Acks {
             } else {
                 "records"
             };
-            let _ = writeln!(
-                text,
-                "  partition {partition}: {} {noun}, offsets {} to {}",
-                units::count(range.records),
-                range.first,
-                range.last
-            );
+            let records = units::count(range.records);
+            let _ = match range.offsets {
+                Some((first, last)) => writeln!(
+                    text,
+                    "  partition {partition}: {records} {noun}, offsets {first} to {last}"
+                ),
+                None => writeln!(text, "  partition {partition}: {records} {noun}"),
+            };
         }
         text
     }
@@ -152,7 +161,7 @@ mod tests {
         BatchMetadata {
             topic: "t".into(),
             partition: PartitionId(partition),
-            base_offset: Offset(base_offset),
+            base_offset: Some(Offset(base_offset)),
             record_count,
             leader_epoch: Term(1),
             durability: Durability::MajorityFsync,
@@ -171,6 +180,24 @@ mod tests {
             "  acknowledged after fsync on a majority of replicas\n  \
                partition 0: 1 record, offsets 0 to 0\n  \
                partition 1: 10 records, offsets 10 to 19\n"
+        );
+    }
+
+    #[test]
+    fn records_whose_offsets_nobody_knows_are_counted() {
+        let mut acks = Acks::new(false);
+        let forgotten = |partition| BatchMetadata {
+            base_offset: None,
+            ..ack(partition, 0, 3)
+        };
+        for ack in [forgotten(0), forgotten(1), ack(1, 15, 5)] {
+            acks.record(&ack).unwrap();
+        }
+        let summary = acks.summary();
+        let (_, partitions) = summary.split_once('\n').unwrap();
+        assert_eq!(
+            partitions,
+            "  partition 0: 3 records\n  partition 1: 8 records, offsets 15 to 19\n"
         );
     }
 

@@ -66,7 +66,7 @@ async fn produce(client: &Client) -> u64 {
     }
     let count = deliveries.len() as u64;
     for (offset, delivery) in (0..).zip(deliveries) {
-        assert_eq!(delivery.await.unwrap().offset, Offset(offset));
+        assert_eq!(delivery.await.unwrap().offset, Some(Offset(offset)));
     }
     count
 }

@@ -94,7 +94,7 @@ async fn recreated(home: &TestHome) {
     let stored = tokio::time::timeout(SOON, sent).await.unwrap().unwrap();
     assert_eq!(
         stored.offset,
-        Offset(0),
+        Some(Offset(0)),
         "the new topic has no other record"
     );
 

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Response, Status};
 
 use super::metadata_cache::MetadataCache;
@@ -38,6 +38,33 @@ pub(crate) struct NodePool {
     last_replied: Mutex<Option<Arc<str>>>,
     /// Addresses of nodes that owe a reply. They are tried last, until they reply again.
     silent: Mutex<HashSet<Arc<str>>>,
+}
+
+/// The end of an operation, all of its calls and retries included.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    after: Duration,
+    pub(crate) until: Instant,
+}
+
+/// How long nodes are waited for.
+#[derive(Clone, Copy, Debug)]
+enum Patience {
+    /// For each of them this long.
+    PerNode(Duration),
+    /// For all together until then. A node that hangs does not take all of it: keepalive pings end
+    /// its connection before.
+    Until(Instant),
+}
+
+impl Patience {
+    /// Until when a node is waited for that is called now.
+    fn next_until(self) -> Instant {
+        match self {
+            Self::PerNode(max) => Instant::now() + max,
+            Self::Until(until) => until,
+        }
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -165,12 +192,13 @@ impl NodePool {
         all
     }
 
-    /// Calls each node once until one replies. Fails at the first error that is not retryable, or
-    /// with the errors of all nodes. `action` names the call in the error, in the infinitive.
+    /// Calls each node once until one replies. Fails at the first error that is not retryable, with
+    /// the errors of all nodes, or at the end of the time. `action` names the call in the error, in
+    /// the infinitive.
     async fn try_each_node<T, F>(
         &self,
         action: &'static str,
-        (candidates, per_node): (Vec<Arc<str>>, Duration),
+        (candidates, patience): (Vec<Arc<str>>, Patience),
         retry: Retry,
         call: &mut impl FnMut(Node) -> F,
     ) -> Result<T, ClientError>
@@ -179,8 +207,13 @@ impl NodePool {
     {
         let mut failures = Vec::new();
         for address in candidates {
+            let until = patience.next_until();
+            // A node that is asked without time to answer would count as silent.
+            if !failures.is_empty() && until <= Instant::now() {
+                break;
+            }
             let node = self.call_node(&address)?;
-            let error = match timeout(per_node, call(node.clone())).await {
+            let error = match timeout_at(until, call(node.clone())).await {
                 Ok(Ok(reply)) => {
                     self.note_replied(address);
                     return Ok(reply.into_inner());
@@ -240,13 +273,23 @@ impl NodePool {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
+        let patience = Patience::Until(self.deadline().until);
         self.try_each_node(
             action,
-            (self.candidates(), self.config.request_timeout),
+            (self.candidates(), patience),
             Retry::Always,
             &mut call,
         )
         .await
+    }
+
+    /// The end of an operation that starts now.
+    pub(crate) fn deadline(&self) -> Deadline {
+        let after = self.config.request_timeout;
+        Deadline {
+            after,
+            until: Instant::now() + after,
+        }
     }
 
     /// Calls any node, with retries and back-off until the request timeout. `action` names the call
@@ -255,24 +298,37 @@ impl NodePool {
         &self,
         action: &'static str,
         retry: Retry,
+        call: impl FnMut(Node) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.call_until((action, self.deadline()), retry, call)
+            .await
+    }
+
+    /// The same for one of several calls that have one deadline together. It bounds all attempts
+    /// together, whichever nodes they go to.
+    pub(crate) async fn call_until<T, F>(
+        &self,
+        (action, deadline): (&'static str, Deadline),
+        retry: Retry,
         mut call: impl FnMut(Node) -> F,
     ) -> Result<T, ClientError>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let after = self.config.request_timeout;
-        let until = Instant::now() + after;
+        let Deadline { after, until } = deadline;
         let mut failures = 0;
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let nodes = (self.candidates(), left);
+            let nodes = (self.candidates(), Patience::Until(until));
             let error = match self.try_each_node(action, nodes, retry, &mut call).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) if retry.allows(&error) => error,
                 Err(error) => return Err(error),
             };
             failures += 1;
-            let wait = self.jitter.backoff(failures);
+            let wait = self.backoff(failures, Some(&error));
             if Instant::now() + wait >= until {
                 let last = Some(Box::new(error));
                 return Err(ClientError::Timeout {
@@ -284,8 +340,11 @@ impl NodePool {
             sleep(wait).await;
         }
     }
-    /// The delay before the next retry, after `failures` consecutive failures.
-    pub(crate) fn backoff(&self, failures: u32) -> Duration {
-        self.jitter.backoff(failures)
+
+    /// The delay before the next retry, after `failures` consecutive failures: at least as long as
+    /// the node of the last one has asked for.
+    pub(crate) fn backoff(&self, failures: u32, last: Option<&ClientError>) -> Duration {
+        let asked = last.and_then(ClientError::retry_delay);
+        self.jitter.backoff(failures).max(asked.unwrap_or_default())
     }
 }

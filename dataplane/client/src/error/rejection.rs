@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
+use lograft_core::limits::CLIENT_RETRY_DELAY_MAX;
 use lograft_core::reason::{ReceivedDetails, is_retryable_code};
 use lograft_core::{Reason, ReceivedReason};
 use lograft_proto::log::v1::Error as WireError;
@@ -24,13 +26,19 @@ pub struct Rejection {
     pub text: String,
     /// Details of the reason: `field`, `bound`, `leader_node`, `leader_address`, ...
     pub metadata: BTreeMap<String, String>,
+    /// How long to wait before a retry, if the node says so: it is overloaded. At most
+    /// [`CLIENT_RETRY_DELAY_MAX`](lograft_core::limits::CLIENT_RETRY_DELAY_MAX).
+    pub retry_delay: Option<Duration>,
 }
 
 impl Rejection {
-    /// Whether the node does not have the call: its gRPC library replied, not the node itself.
+    /// Whether the node does not have the call. For a node before 0.3.0 its gRPC library replies,
+    /// without a reason.
     pub(super) fn is_unknown_call(status: &tonic::Status) -> bool {
         use tonic_types::StatusExt as _;
-        status.code() == Code::Unimplemented && status.get_details_error_info().is_none()
+        let info = status.get_details_error_info();
+        let is_unknown = info.is_none_or(|info| info.reason == Reason::UnknownCall.as_str());
+        status.code() == Code::Unimplemented && is_unknown
     }
 
     /// Reads the ErrorInfo of a status. Returns none if the status was not created by a node.
@@ -53,9 +61,14 @@ impl Rejection {
             reason,
             text: status.message().to_owned(),
             metadata,
-            retryable: None,
+            ..WireError::default()
         };
-        Some(Self::from_wire(endpoint, error))
+        let retry_info = status.get_details_retry_info();
+        let retry_delay = retry_info.and_then(|info| info.retry_delay);
+        Some(Self {
+            retry_delay: bounded(retry_delay),
+            ..Self::from_wire(endpoint, error)
+        })
     }
 
     /// Reads the error in a reply.
@@ -66,7 +79,9 @@ impl Rejection {
             text,
             metadata,
             retryable,
+            retry_delay_ms,
         } = error;
+        let retry_delay = Duration::from_millis(retry_delay_ms.into());
         let details = ReceivedDetails::bounded(&text, metadata);
         let retryable = retryable.or(details.is_retryable);
         let reason = ReceivedReason::from_wire(&reason, code, retryable);
@@ -82,6 +97,7 @@ impl Rejection {
             reason,
             text: details.text,
             metadata: details.metadata,
+            retry_delay: bounded(Some(retry_delay)),
         }
     }
 
@@ -98,6 +114,12 @@ impl Rejection {
             _ => false,
         }
     }
+}
+
+/// The delay that a node asks for, within the limit; none if it asks for none.
+fn bounded(delay: Option<Duration>) -> Option<Duration> {
+    let delay = delay.filter(|delay| !delay.is_zero());
+    delay.map(|delay| delay.min(CLIENT_RETRY_DELAY_MAX))
 }
 
 impl std::error::Error for Rejection {}

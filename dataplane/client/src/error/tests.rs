@@ -1,6 +1,8 @@
 use std::collections::HashMap;
 use std::io;
+use std::time::Duration;
 
+use lograft_core::limits::CLIENT_RETRY_DELAY_MAX;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -24,7 +26,12 @@ fn rejected(reason: Reason, metadata: &[(&str, &str)]) -> ClientError {
 fn every_reason_survives_encoding_and_decoding() {
     for &reason in Reason::ALL {
         let error = rejected(reason, &[]);
-        assert_eq!(error.reason(), Some(reason));
+        // A call that the node does not have is an error of its own here.
+        let expected = match reason {
+            Reason::UnknownCall => Reason::VersionTooOld,
+            reason => reason,
+        };
+        assert_eq!(error.reason(), Some(expected));
         assert_eq!(error.is_retryable(), reason.is_retryable(), "{reason}");
     }
 }
@@ -152,6 +159,7 @@ fn a_reason_that_is_too_long_is_refused_and_texts_are_cut() {
             text: "y".repeat(10_000),
             metadata: [("k".repeat(10_000), String::new())].into(),
             retryable: Some(true),
+            ..WireError::default()
         },
     );
     let ClientError::Rejected(rejection) = &error else {
@@ -172,4 +180,53 @@ fn a_call_that_an_older_node_does_not_know_is_named() {
     );
     assert_eq!(error.reason(), Some(Reason::VersionTooOld));
     assert!(!error.is_retryable());
+}
+
+#[test]
+fn an_overloaded_node_says_how_long_to_wait() {
+    let delayed = |delay: Duration| {
+        let mut details =
+            ErrorDetails::with_error_info("DISK_FULL", Reason::DOMAIN, HashMap::new());
+        details.set_retry_info(Some(delay));
+        let status = Status::with_error_details(Code::ResourceExhausted, "full", details);
+        ClientError::from_status("n1:9400", "create topic", status).retry_delay()
+    };
+    let in_reply = |retry_delay_ms| {
+        let error = WireError {
+            reason: "DISK_FULL".to_owned(),
+            retry_delay_ms,
+            ..WireError::default()
+        };
+        ClientError::from_wire("n1:9400", error).retry_delay()
+    };
+    assert_eq!(
+        delayed(Duration::from_millis(700)),
+        Some(Duration::from_millis(700))
+    );
+    assert_eq!(in_reply(700), Some(Duration::from_millis(700)));
+    assert_eq!(in_reply(0), None);
+    assert_eq!(
+        delayed(Duration::from_hours(1)),
+        Some(CLIENT_RETRY_DELAY_MAX)
+    );
+    assert_eq!(in_reply(u32::MAX), Some(CLIENT_RETRY_DELAY_MAX));
+    assert_eq!(rejected(Reason::NotLeader, &[]).retry_delay(), None);
+}
+
+#[test]
+fn a_call_that_a_node_does_not_have_is_found_with_and_without_a_reason() {
+    let is_unknown = |reason: Option<&str>| {
+        let status = match reason {
+            Some(reason) => {
+                let details = ErrorDetails::with_error_info(reason, Reason::DOMAIN, HashMap::new());
+                Status::with_error_details(Code::Unimplemented, "text", details)
+            }
+            None => Status::unimplemented(""),
+        };
+        let error = ClientError::from_status("n1:9400", "create topic", status);
+        matches!(error, ClientError::UnknownCall { .. })
+    };
+    assert!(is_unknown(None));
+    assert!(is_unknown(Some("UNKNOWN_CALL")));
+    assert!(!is_unknown(Some("UNSUPPORTED_COMPRESSION")));
 }

@@ -77,7 +77,7 @@ impl ProducerState {
         let mut due = Instant::now();
         // Nodes that name each other as the leader must not cause a loop without delays.
         if !has_new_leader || lost.failures > PRODUCER_LEADER_REDIRECTS_MAX_COUNT {
-            due += self.pool.backoff(lost.failures);
+            due += self.pool.backoff(lost.failures, lost.last_error.as_ref());
         }
         self.supervisor
             .enqueue(partition, due, SupervisorReason::FindLeader);

@@ -38,7 +38,7 @@ impl Future for Delivery {
         self.future.poll_outcome(cx).map_ok(|ack| RecordMetadata {
             topic: Arc::clone(&self.future.outcome.topic),
             partition: self.future.outcome.partition,
-            offset: ack.base_offset.plus(index),
+            offset: ack.base_offset.map(|base| base.plus(index)),
             leader_epoch: ack.leader_epoch,
             durability: ack.durability,
             append_time_ms: ack.append_time_ms,
@@ -93,7 +93,7 @@ impl Future for BatchDelivery {
         self.future.poll_outcome(cx).map_ok(|ack| BatchMetadata {
             topic: Arc::clone(&self.future.outcome.topic),
             partition: self.future.outcome.partition,
-            base_offset: ack.base_offset.plus(first),
+            base_offset: ack.base_offset.map(|base| base.plus(first)),
             record_count,
             leader_epoch: ack.leader_epoch,
             durability: ack.durability,

@@ -14,7 +14,8 @@ use crate::error::ClientError;
 /// The acknowledgement of a batch by its leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ack {
-    pub(crate) base_offset: Offset,
+    /// None for a duplicate whose offset the leader does not know any more.
+    pub(crate) base_offset: Option<Offset>,
     pub(crate) leader_epoch: Term,
     pub(crate) durability: Durability,
     pub(crate) append_time_ms: i64,

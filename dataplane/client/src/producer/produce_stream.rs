@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use lograft_core::{Offset, Reason, Term};
-use lograft_proto::log::NO_FORWARD_HEADER;
 use lograft_proto::log::v1 as wire;
+use lograft_proto::log::{NO_FORWARD_HEADER, UNKNOWN_OFFSET};
 use tokio::time::{Duration, Instant};
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Status};
@@ -240,15 +240,44 @@ fn is_recreated(error: &ClientError) -> bool {
     error.reason() == Some(Reason::TopicRecreated)
 }
 
+/// The offset of a stored batch, if the leader knows it.
+fn known_offset(reply: &wire::ProduceReply) -> Option<Offset> {
+    let is_unknown = reply.duplicate && reply.base_offset == UNKNOWN_OFFSET;
+    (!is_unknown).then_some(Offset(reply.base_offset))
+}
+
 fn verdict(endpoint: &str, reply: wire::ProduceReply) -> Verdict {
     match reply.error {
         Some(error) => Verdict::from_error(ClientError::from_wire(endpoint, error)),
         None => Verdict::Stored(Ack {
-            base_offset: Offset(reply.base_offset),
+            base_offset: known_offset(&reply),
             leader_epoch: Term(reply.leader_epoch),
             durability: wire::Durability::try_from(reply.durability).unwrap_or_default(),
             append_time_ms: reply.append_time_ms,
             duplicate: reply.duplicate,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duplicate_may_have_no_offset() {
+        let offset = |duplicate, base_offset| {
+            let reply = wire::ProduceReply {
+                base_offset,
+                duplicate,
+                ..wire::ProduceReply::default()
+            };
+            let Verdict::Stored(ack) = verdict("n1:9400", reply) else {
+                panic!("not stored");
+            };
+            ack.base_offset.map(Offset::get)
+        };
+        assert_eq!(offset(false, 7), Some(7));
+        assert_eq!(offset(true, 7), Some(7));
+        assert_eq!(offset(true, UNKNOWN_OFFSET), None);
     }
 }

@@ -38,8 +38,9 @@ pub struct RecordMetadata {
     pub topic: Arc<str>,
     /// Partition number.
     pub partition: PartitionId,
-    /// Offset of the record.
-    pub offset: Offset,
+    /// Offset of the record. None if an earlier request had stored it already, so long ago that the
+    /// leader does not know its offset any more.
+    pub offset: Option<Offset>,
     /// Raft term of the leader that acknowledged the record.
     pub leader_epoch: Term,
     /// Durability at the time of the acknowledgement.
@@ -55,8 +56,9 @@ pub struct BatchMetadata {
     pub topic: Arc<str>,
     /// Partition number.
     pub partition: PartitionId,
-    /// Offset of the first record.
-    pub base_offset: Offset,
+    /// Offset of the first record. None if an earlier request had stored the records already, so
+    /// long ago that the leader does not know their offsets any more.
+    pub base_offset: Option<Offset>,
     /// Number of records.
     pub record_count: u32,
     /// Raft term of the leader that acknowledged the records.

@@ -204,7 +204,7 @@ impl Supervisor {
             topic,
             partition: number,
         });
-        let delay = self.state.pool.backoff(queue.failures());
+        let delay = self.state.pool.backoff(queue.failures(), None);
         drop(queue);
         partition.set_leader_unavailable(true);
         let item = SupervisorItem {

@@ -1,6 +1,7 @@
 //! The meaning of a leader's reply for a batch.
 
-use lograft_core::Reason;
+use lograft_core::{Reason, Term};
+use lograft_proto::log::v1::Durability;
 
 use super::outcome::Ack;
 use crate::error::ClientError;
@@ -29,6 +30,15 @@ impl Verdict {
     /// Classifies an error in a leader's reply.
     pub(crate) fn from_error(error: ClientError) -> Self {
         match error.reason() {
+            // A leader before 0.3.0 reports a batch so that is in the log, applied by a majority,
+            // and whose offset it has forgotten.
+            Some(Reason::DuplicateSequence) => Self::Stored(Ack {
+                base_offset: None,
+                leader_epoch: Term(0),
+                durability: Durability::MajorityFsync,
+                append_time_ms: 0,
+                duplicate: true,
+            }),
             Some(Reason::OutOfOrderSequence) => {
                 let producer_forgotten = error.metadata("expected_sequence") == Some("0");
                 Self::Gap {

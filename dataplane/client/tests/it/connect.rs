@@ -1,8 +1,10 @@
 //! Connecting: accepted and refused identities, and their errors.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use lograft_client::{Client, ClientConfig, ClientError, DialErrorKind, Reason, TlsFiles, TlsPem};
+use lograft_client::{
+    Client, ClientConfig, ClientError, DialErrorKind, PartitionId, Reason, TlsFiles, TlsPem,
+};
 
 use crate::certs::Ca;
 use crate::fake::{Cluster, TOPIC};
@@ -141,4 +143,27 @@ async fn an_unknown_topic_has_its_own_reason() {
     assert_eq!(client.topic(TOPIC).await.unwrap().partitions.len(), 1);
     let error = client.topic("nowhere").await.unwrap_err();
     assert_eq!(error.reason(), Some(Reason::UnknownTopic));
+}
+
+#[tokio::test]
+async fn a_call_ends_within_its_timeout_however_many_nodes_it_asks() {
+    const TIMEOUT: Duration = Duration::from_secs(3);
+    let cluster = Cluster::start(3, 1);
+    let config = ClientConfig {
+        request_timeout: TIMEOUT,
+        ..cluster.config()
+    };
+    let client = Client::connect(config).await.unwrap();
+    // Each node alone is in time, all of them one after the other are not.
+    cluster.state().leaderless_after = Some(TIMEOUT * 2 / 3);
+    let started = Instant::now();
+    let partitions = [PartitionId(0)];
+    let failed = client.list_offsets(TOPIC, &partitions, None).await;
+    let error = failed.unwrap_err();
+    assert!(started.elapsed() < TIMEOUT * 5 / 3, "{error}");
+    assert!(
+        matches!(error, ClientError::Timeout { after: TIMEOUT, .. }),
+        "{error:?}"
+    );
+    assert!(error.is_retryable());
 }

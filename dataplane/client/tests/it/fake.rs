@@ -125,6 +125,8 @@ pub(crate) struct State {
     pub(crate) not_ready: BTreeSet<usize>,
     /// Nodes that have returned metadata, in order.
     pub(crate) metadata_by: Vec<usize>,
+    /// If set, no node finds a leader for offsets, and says so after this time.
+    pub(crate) leaderless_after: Option<Duration>,
 }
 
 impl State {

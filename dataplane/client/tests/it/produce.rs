@@ -54,7 +54,10 @@ async fn produce_and_check(cluster: &Cluster, producer: &Producer, keys: usize, 
     for (value, delivery) in deliveries {
         let stored = delivery.await.unwrap();
         let log = &logs[stored.partition.get() as usize];
-        assert_eq!(log[usize::try_from(stored.offset.get()).unwrap()], value);
+        assert_eq!(
+            log[usize::try_from(stored.offset.unwrap().get()).unwrap()],
+            value
+        );
     }
     check_order(&logs);
 }
@@ -281,7 +284,7 @@ async fn a_slow_leader_that_still_leads_is_not_left() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let asked = cluster.state().metadata_by.iter().any(|node| *node != 0);
     drop(hung);
-    assert_eq!(delivery.await.unwrap().offset.get(), 1);
+    assert_eq!(delivery.await.unwrap().offset.unwrap().get(), 1);
     assert!(asked, "no other node was asked who leads");
     assert_eq!(producer.stats().resent_batches, 0);
 }
@@ -303,7 +306,11 @@ async fn a_newer_reason_is_retried_if_it_says_so_and_else_reaches_the_caller() {
         let sent = producer.send(TOPIC, record(None, format!("0:{n}")), None);
         sent.await.unwrap().await
     };
-    assert_eq!(send(0).await.unwrap().offset.get(), 0, "after two retries");
+    assert_eq!(
+        send(0).await.unwrap().offset.unwrap().get(),
+        0,
+        "after two retries"
+    );
     let error = send(1).await.unwrap_err();
     assert_eq!(error.to_string(), "not today (OF_A_LATER_VERSION)");
     let reason = error.received_reason().unwrap();
@@ -381,7 +388,7 @@ async fn a_refused_batch_fails_alone() {
         .iter()
         .map(|r| {
             r.as_ref()
-                .map(|m| m.offset.get())
+                .map(|m| m.offset.unwrap().get())
                 .map_err(ClientError::reason)
         })
         .collect();
@@ -444,7 +451,7 @@ async fn an_undelivered_record_fails_and_reports_that_it_is_not_stored() {
         let record = record(None, "0:0".into());
         let delivery = producer.send(TOPIC, record, None).await.unwrap();
         if let Ok(stored) = delivery.await {
-            assert_eq!(stored.offset.get(), 0);
+            assert_eq!(stored.offset.unwrap().get(), 0);
             return;
         }
     }
@@ -536,7 +543,7 @@ async fn records_sent_together_share_batches_and_deliveries() {
     for run in runs {
         let expected = run.record_count();
         let stored = run.await.unwrap();
-        assert_eq!(stored.base_offset.get(), next);
+        assert_eq!(stored.base_offset.unwrap().get(), next);
         assert_eq!(stored.record_count, expected);
         next += u64::from(expected);
     }

@@ -31,6 +31,9 @@ pub enum Admission {
         /// The offset of the first record of the batch.
         base_offset: Offset,
     },
+    /// The batch is in the log, so far back that its offset is not known any more. Acknowledge it
+    /// without one.
+    Forgotten,
     /// Reject the batch.
     Reject(Rejection),
 }
@@ -43,13 +46,6 @@ pub enum Rejection {
     OutOfOrder {
         /// The expected base sequence.
         expected: Sequence,
-        /// The base sequence of the batch.
-        found: Sequence,
-    },
-    /// The batch is a duplicate of one that the partition no longer remembers, so its offset is
-    /// unknown.
-    #[error("base sequence {found} is a duplicate whose offset is no longer known")]
-    Forgotten {
         /// The base sequence of the batch.
         found: Sequence,
     },
@@ -74,7 +70,6 @@ impl Rejection {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::OutOfOrder { .. } => Reason::OutOfOrderSequence,
-            Self::Forgotten { .. } => Reason::DuplicateSequence,
             Self::Fenced { .. } => Reason::ProducerFenced,
             Self::SequenceOverflow { .. } => Reason::InvalidArgument,
         }
@@ -256,8 +251,9 @@ impl LeaderState {
             .and_then(|p| p.spans.front())
             .map(|span| span.base_sequence.get());
         let end = found.get().saturating_add(u64::from(record_count));
+        // The sequences of an epoch have no gap, and those below the remembered ones are applied.
         if oldest.is_some_and(|oldest| end <= oldest) {
-            return Admission::Reject(Rejection::Forgotten { found });
+            return Admission::Forgotten;
         }
         Admission::Reject(Rejection::OutOfOrder { expected, found })
     }

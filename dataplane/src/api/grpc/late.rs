@@ -1,5 +1,5 @@
-//! A service that exists only once the node belongs to a cluster. Until then calls fail with
-//! NOT_BOOTSTRAPPED.
+//! A service that exists only once the node has entered its cluster. Until then calls fail with
+//! NOT_BOOTSTRAPPED, or with NOT_READY if the node has data of a cluster.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -8,22 +8,26 @@ use std::task::{Context, Poll};
 
 use futures_util::future::Either;
 use http::{Request, Response};
-use lograft_core::Reason;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
 
-use crate::error::ApiError;
+use crate::api::caller::not_entered;
+use crate::control::Control;
 
 /// Hands calls to a service as soon as there is one.
 pub(crate) struct Late<S> {
     slot: Arc<OnceLock<S>>,
+    /// Shared, because the service is cloned for each call.
+    control: Arc<Control>,
 }
 
 impl<S> Late<S> {
-    pub(crate) fn new(slot: Arc<OnceLock<S>>) -> Self {
-        Self { slot }
+    /// The service that is put into the slot when this node enters its cluster.
+    pub(crate) fn new(slot: Arc<OnceLock<S>>, control: Control) -> Self {
+        let control = Arc::new(control);
+        Self { slot, control }
     }
 }
 
@@ -31,6 +35,7 @@ impl<S> Clone for Late<S> {
     fn clone(&self) -> Self {
         Self {
             slot: Arc::clone(&self.slot),
+            control: Arc::clone(&self.control),
         }
     }
 }
@@ -58,8 +63,7 @@ where
         if let Some(service) = self.slot.get() {
             return Either::Left(service.clone().call(request));
         }
-        let text = "this node does not belong to a cluster yet";
-        let status = Status::from(ApiError::new(Reason::NotBootstrapped, text));
+        let status = Status::from(not_entered(&self.control));
         Either::Right(ready(Ok(status.into_http())))
     }
 }

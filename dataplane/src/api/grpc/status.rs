@@ -2,6 +2,7 @@
 //! domain errors.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use lograft_core::metadata::CodecError;
 use lograft_core::reason::cut_text;
@@ -24,7 +25,10 @@ impl From<ApiError> for Status {
             reason.is_retryable().to_string(),
         );
         let metadata: HashMap<String, String> = details(&error).chain([retryable]).collect();
-        let details = ErrorDetails::with_error_info(reason.as_str(), Reason::DOMAIN, metadata);
+        let mut details = ErrorDetails::with_error_info(reason.as_str(), Reason::DOMAIN, metadata);
+        if let Some(delay) = retry_delay(&error) {
+            details.set_retry_info(Some(delay));
+        }
         let code = Code::from(reason.code());
         Self::with_error_details(code, cut_text(error.text()), details)
     }
@@ -39,7 +43,14 @@ pub(crate) fn to_wire(error: &ApiError) -> proto::Error {
         text: cut_text(error.text()).to_owned(),
         metadata: details(error).collect(),
         retryable: Some(reason.is_retryable()),
+        retry_delay_ms: retry_delay(error).map_or(0, |delay| {
+            u32::try_from(delay.as_millis()).unwrap_or(u32::MAX)
+        }),
     }
+}
+
+fn retry_delay(error: &ApiError) -> Option<Duration> {
+    error.reason().and_then(Reason::retry_delay)
 }
 
 fn details(error: &ApiError) -> impl Iterator<Item = (String, String)> {
@@ -130,6 +141,13 @@ mod tests {
             let wire = to_wire(&error);
             assert_eq!(wire.metadata["bound"], "7");
             assert_eq!(wire.retryable, Some(reason.is_retryable()));
+            let info = status.get_details_retry_info();
+            let delay = info.and_then(|info| info.retry_delay);
+            assert_eq!(delay, reason.retry_delay());
+            let delay_ms = delay.map_or(0, |delay| delay.as_millis());
+            assert_eq!(u128::from(wire.retry_delay_ms), delay_ms);
+            // Nobody is asked to wait for what never succeeds.
+            assert!(delay.is_none() || reason.is_retryable());
             assert_eq!(error_from_wire(wire), error);
         }
     }
@@ -143,6 +161,7 @@ mod tests {
                 text: "not today".to_owned(),
                 metadata: [("hint".to_owned(), "later".to_owned())].into(),
                 retryable: Some(retryable),
+                ..proto::Error::default()
             };
             let received = error_from_wire(wire.clone());
             assert_eq!(received.reason(), None);

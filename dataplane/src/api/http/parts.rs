@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use lograft_core::Reason;
-
 use super::body::BodyBudget;
 use crate::access::Access;
+use crate::api::caller::not_entered;
 use crate::config::HttpSettings;
 use crate::control::Control;
 use crate::error::ApiError;
@@ -42,11 +41,11 @@ impl HttpApi {
         }
     }
 
-    /// The engine of the log. Fails with NOT_BOOTSTRAPPED before there is one.
+    /// The engine of the log. Before there is one, fails with NOT_BOOTSTRAPPED, or with NOT_READY
+    /// if the node has data of a cluster.
     pub(super) fn engine(&self) -> Result<&Arc<LogEngine>, ApiError> {
-        let text = "this node does not belong to a cluster yet";
         let engine = self.parts.engine.get();
-        engine.ok_or_else(|| ApiError::new(Reason::NotBootstrapped, text))
+        engine.ok_or_else(|| not_entered(&self.parts.control))
     }
 
     pub(super) fn control(&self) -> &Control {

@@ -1,11 +1,12 @@
 //! Errors on the wire: the only place that makes problem details (RFC 9457) out of errors.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, StatusCode};
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode, header};
 use lograft_core::reason::cut_text;
 use lograft_core::{Reason, ReceivedReason};
 use serde::Serialize;
@@ -16,8 +17,8 @@ use crate::error::ApiError;
 
 /// Media type of problem details.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
-/// Seconds after which a refused request may be repeated.
-const RETRY_AFTER_S: &str = "1";
+/// After this a refused request may be repeated, unless its reason says more.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a request failed (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -40,6 +41,9 @@ pub(crate) struct Problem {
     retryable: bool,
     /// Details for programs: `field` and `bound` of an invalid value, for example.
     details: BTreeMap<String, String>,
+    /// For the header `Retry-After`.
+    #[serde(skip)]
+    retry_delay: Duration,
 }
 
 impl Problem {
@@ -60,6 +64,7 @@ impl Problem {
             error.text(),
         )
         .with(details.map(|(key, value)| (key, value.to_owned())))
+        .after(error.reason().and_then(Reason::retry_delay))
     }
 
     fn of_http(error: &HttpError) -> Self {
@@ -104,7 +109,13 @@ impl Problem {
             reason: reason.to_owned(),
             retryable,
             details: BTreeMap::new(),
+            retry_delay: RETRY_AFTER,
         }
+    }
+
+    fn after(mut self, delay: Option<Duration>) -> Self {
+        self.retry_delay = delay.unwrap_or(self.retry_delay);
+        self
     }
 
     fn bound(self, field: &str, bound: &str) -> Self {
@@ -130,7 +141,9 @@ impl IntoResponse for Problem {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+                let after_s = self.retry_delay.as_secs_f64().ceil().max(1.0);
+                let after_s = HeaderValue::from_str(&format!("{after_s:.0}"));
+                headers.extend(after_s.ok().map(|after_s| (header::RETRY_AFTER, after_s)));
             }
             StatusCode::UNSUPPORTED_MEDIA_TYPE => {
                 headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd"));
@@ -162,12 +175,15 @@ const fn status_of_reason(reason: Reason) -> StatusCode {
         | Reason::InvalidPartitionCount
         | Reason::InvalidTimestamp
         | Reason::BatchCorrupt
-        | Reason::BatchMalformed => StatusCode::BAD_REQUEST,
+        | Reason::BatchMalformed
+        | Reason::RequestMalformed => StatusCode::BAD_REQUEST,
         Reason::Unauthenticated | Reason::CertificateRevoked => StatusCode::UNAUTHORIZED,
         Reason::PermissionDenied => StatusCode::FORBIDDEN,
-        Reason::UnknownTopic | Reason::UnknownPartition | Reason::UnknownNode => {
-            StatusCode::NOT_FOUND
-        }
+        Reason::UnknownTopic
+        | Reason::UnknownPartition
+        | Reason::UnknownNode
+        | Reason::UnknownService
+        | Reason::UnknownCall => StatusCode::NOT_FOUND,
         Reason::TopicExists
         | Reason::TopicRecreated
         | Reason::LimitExceeded
@@ -181,7 +197,8 @@ const fn status_of_reason(reason: Reason) -> StatusCode {
         | Reason::NodeNotDrained
         | Reason::FeatureNotFinalized
         | Reason::VersionTooOld => StatusCode::CONFLICT,
-        Reason::BatchTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Reason::BatchTooLarge | Reason::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Reason::UnsupportedCompression => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Reason::OffsetOutOfRange => StatusCode::RANGE_NOT_SATISFIABLE,
         Reason::TooManyReads => StatusCode::TOO_MANY_REQUESTS,
         Reason::NotLeader
@@ -224,7 +241,11 @@ mod tests {
             assert_eq!(problem.retryable, reason.is_retryable());
             assert_eq!(problem.details["bound"], "7");
             let response = problem.into_response();
-            let waits = response.headers().contains_key(RETRY_AFTER);
+            let after = response.headers().get(header::RETRY_AFTER);
+            let after_s = after.map(|after| after.to_str().unwrap().parse().unwrap());
+            let delay = reason.retry_delay().unwrap_or(Duration::from_secs(1));
+            assert!(after_s.is_none_or(|s| Duration::from_secs(s) >= delay));
+            let waits = after_s.is_some();
             assert_eq!(
                 waits,
                 matches!(response.status().as_u16(), 429 | 503),

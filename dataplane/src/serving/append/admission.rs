@@ -71,6 +71,8 @@ enum Stage {
         stamp: ProducerStamp,
         base_offset: Offset,
     },
+    /// A retry of a batch that is in the log, committed and applied, where nobody knows any more.
+    Forgotten,
 }
 
 impl PartitionAppender {
@@ -158,6 +160,7 @@ impl PartitionAppender {
         let admission = leader.admit(&self.state.lock(), stamp, record_count);
         let stage = match (admission, stamp) {
             (Admission::Reject(rejection), _) => return Err(rejection.into()),
+            (Admission::Forgotten, _) => Stage::Forgotten,
             (Admission::Duplicate { base_offset }, Some(stamp)) => {
                 Stage::Duplicate { stamp, base_offset }
             }
@@ -295,6 +298,7 @@ impl PendingAppend {
         };
         let handle = match stage {
             Stage::Proposed(handle) => handle,
+            Stage::Forgotten => return Ok(appended(None, record_count, true)),
             Stage::Duplicate { stamp, base_offset } => {
                 let end = base_offset.plus(record_count);
                 appender.wait_until_decided(end, chain).await?;
@@ -303,7 +307,7 @@ impl PendingAppend {
                 let base_offset = appender
                     .find(stamp, record_count)
                     .ok_or_else(|| ApiError::not_leader(None))?;
-                return Ok(appended(base_offset, record_count, true));
+                return Ok(appended(Some(base_offset), record_count, true));
             }
         };
         let outcome = tokio::select! {
@@ -328,7 +332,7 @@ impl PendingAppend {
                         record_count,
                     },
                 ..
-            }) => return Ok(appended(base_offset, record_count, false)),
+            }) => return Ok(appended(Some(base_offset), record_count, false)),
             // Refused by raft, or voided because a batch before it was refused.
             Ok(_) | Err(ProposeError::NotLeader { .. }) => ApiError::not_leader(None),
             Err(ProposeError::Discarded { .. }) => ApiError::outcome_unknown("the leader changed"),

@@ -204,7 +204,7 @@ fn acknowledge(calls: Vec<Call>, mut appended: Result<Appended, ApiError>) {
         // A cancelled call has no receiver.
         done.send(part.map_err(Clone::clone)).ok();
         if let Ok(rest) = &mut appended {
-            rest.base_offset = rest.base_offset.plus(count);
+            rest.base_offset = rest.base_offset.map(|offset| offset.plus(count));
         }
     }
 }

@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::warn;
 
+use super::or_stored_before;
 use crate::error::ApiError;
 use crate::serving::append_budget::Reserved;
 use crate::serving::forward::{Forward, ForwardError, NumberedAppend, NumberedReply};
@@ -195,7 +196,8 @@ async fn run(
                 Some(Ok(reply)) => match lock(&waiting).take(&reply) {
                     // A client's stream that has ended has no receiver.
                     Ok(request) => {
-                        let outcome = reply.outcome.map_err(ForwardError::from);
+                        let outcome = or_stored_before(reply.outcome, request.record_count);
+                        let outcome = outcome.map_err(ForwardError::from);
                         request.reply.send(outcome).ok();
                     }
                     Err(mismatch) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::coalesce::Unsent;
-use super::{check, too_late};
+use super::{check, or_stored_before, too_late};
 use crate::error::ApiError;
 use crate::serving::append_budget::Reserved;
 use crate::serving::engine::LogEngine;
@@ -41,10 +41,11 @@ async fn append_until(
     let request = &request;
     let here = |replica| append_here(engine, replica, request.clone(), reserved.clone());
     let there = |leader: Elsewhere| engine.forward.append(leader.node, request.clone());
-    engine
+    let outcome = engine
         .locator
         .at_leader(&request.target, Safety::Once, here, there)
-        .await
+        .await;
+    or_stored_before(outcome, request.content.record_count())
 }
 
 async fn append_here(

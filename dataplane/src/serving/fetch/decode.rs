@@ -3,6 +3,7 @@
 use std::vec;
 
 use bytes::Bytes;
+use lograft_core::limits::FETCH_REPLY_CONTENT_MAX_BYTES;
 use lograft_core::record_batch::Records;
 use lograft_core::{BatchView, Entry, Offset, Record};
 
@@ -24,6 +25,8 @@ pub(super) struct Decoder {
 #[derive(Debug)]
 struct OpenBatch {
     records: Records,
+    /// The next record, if it has been decoded and did not fit into the reply before.
+    held_back: Option<Record>,
     /// The offset of the next record of `records`.
     at: Offset,
     end: Offset,
@@ -64,8 +67,9 @@ impl Decoder {
         self.next
     }
 
-    /// The next records: those that take about `max_bytes` of memory, at most `max_records`; at
-    /// least one if any is left. So a batch of any number of records and headers can be read.
+    /// The next records: those that take about `max_bytes` of memory, at most `max_records`, and no
+    /// more than fit into a reply; at least one if any is left. So a batch of any number of records
+    /// and headers can be read.
     pub(super) async fn take(
         &mut self,
         max_bytes: usize,
@@ -85,16 +89,20 @@ impl Decoder {
                 self.open = Some(opened);
                 continue;
             };
-            let Some(record) = open.records.next() else {
+            let Some(record) = open.next()? else {
                 self.next = open.end;
                 self.close(&mut taken);
                 continue;
             };
-            let record = record.map_err(|error| undecodable(&error))?;
+            let record_bytes = record.decoded_bytes();
+            if !taken.is_empty() && bytes + record_bytes > FETCH_REPLY_CONTENT_MAX_BYTES {
+                open.held_back = Some(record);
+                break;
+            }
             let offset = open.at;
             open.at = offset.next();
             self.next = open.at;
-            bytes += record.decoded_bytes();
+            bytes += record_bytes;
             taken.push(FetchedRecord {
                 offset,
                 record,
@@ -124,6 +132,15 @@ impl Decoder {
 }
 
 impl OpenBatch {
+    /// The next record; none at the end of the batch.
+    fn next(&mut self) -> Result<Option<Record>, ApiError> {
+        if self.held_back.is_some() {
+            return Ok(self.held_back.take());
+        }
+        let next = self.records.next().transpose();
+        next.map_err(|error| undecodable(&error))
+    }
+
     /// Skips the records before `from`, if there are any.
     fn skip_to(&mut self, from: Offset) -> Result<(), ApiError> {
         if from > self.at {
@@ -170,6 +187,7 @@ async fn open_batch(entry: Entry, decompression: &Decompression) -> Result<OpenB
     Ok(OpenBatch {
         held_bytes,
         records,
+        held_back: None,
         at,
         end,
         append_time_ms,
@@ -269,6 +287,31 @@ mod tests {
             .await
             .unwrap();
         assert!((5..10).contains(&some.len()), "{}", some.len());
+    }
+
+    #[tokio::test]
+    async fn a_record_that_does_not_fit_into_a_reply_comes_in_the_next_one() {
+        use lograft_core::limits::RECORD_MAX_BYTES;
+        let value = vec![7; RECORD_MAX_BYTES];
+        let entries = (0..6).map(|n| {
+            let mut builder = BatchBuilder::new(Compression::Lz4);
+            builder.push_parts(5, None, Some(&value), []).unwrap();
+            entry_of(n, builder)
+        });
+        let mut decoder = Decoder::new(entries.collect(), Offset(0));
+        let mut next = 0;
+        while !decoder.is_empty() {
+            let records = decoder.take(usize::MAX, u64::MAX, &decompression()).await;
+            let records = records.unwrap();
+            let bytes: usize = records.iter().map(|r| r.record.decoded_bytes()).sum();
+            assert!(bytes <= FETCH_REPLY_CONTENT_MAX_BYTES, "{bytes}");
+            for found in &records {
+                assert_eq!(found.offset, Offset(next));
+                next += 1;
+            }
+            assert_eq!(decoder.next_offset(), Offset(next));
+        }
+        assert_eq!(next, 6);
     }
 
     #[tokio::test]

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use lograft_core::Offset;
-use lograft_core::limits::{BATCH_READ_BYTES, FETCH_REPLY_DEFAULT_BYTES, FETCH_REPLY_MAX_BYTES};
+use lograft_core::limits::{
+    BATCH_READ_BYTES, FETCH_READ_MAX_BYTES, FETCH_REPLY_CONTENT_MAX_BYTES,
+    FETCH_REPLY_DEFAULT_BYTES, FETCHED_BATCH_HEAD_MAX_BYTES,
+};
 use tokio::sync::watch;
 
 use super::decode::Decoder;
@@ -28,7 +31,7 @@ impl ReadOptions {
     pub(super) fn new(max_bytes: u32, format: Format) -> Self {
         let max_bytes = match usize::try_from(max_bytes).unwrap_or(usize::MAX) {
             0 => FETCH_REPLY_DEFAULT_BYTES,
-            bytes => bytes.min(FETCH_REPLY_MAX_BYTES),
+            bytes => bytes.min(FETCH_READ_MAX_BYTES),
         };
         Self { max_bytes, format }
     }
@@ -44,6 +47,25 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
+    /// Whether the chunk that follows fits into the same reply.
+    pub(super) fn has_room_for(&self, more: &Self) -> bool {
+        let both = self.content_bytes() + more.content_bytes();
+        both <= FETCH_REPLY_CONTENT_MAX_BYTES
+    }
+
+    /// Upper bound of the size of the batches or records in a reply.
+    fn content_bytes(&self) -> usize {
+        match &self.fetched.data {
+            FetchedData::Batches(batches) => {
+                self.bytes + batches.len() * FETCHED_BATCH_HEAD_MAX_BYTES
+            }
+            FetchedData::Records(records) => records
+                .iter()
+                .map(|fetched| fetched.record.decoded_bytes())
+                .sum(),
+        }
+    }
+
     /// Adds the chunk that follows.
     pub(super) fn extend(&mut self, more: Self) {
         let Self {

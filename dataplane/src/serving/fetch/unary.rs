@@ -67,7 +67,8 @@ async fn fetch_here(
             Err(_) => break,
         }
         let more = reader.read(Offset(u64::MAX), u64::MAX).await?;
-        if more.record_count == 0 {
+        if more.record_count == 0 || !whole.has_room_for(&more) {
+            // The next fetch returns it.
             break;
         }
         whole.extend(more);

@@ -47,7 +47,7 @@ impl Ledger {
     }
 
     /// Notes the acknowledgement of record `number` at `offset`.
-    pub(super) fn ack(&mut self, number: u64, offset: Offset, now: Instant) {
+    pub(super) fn ack(&mut self, number: u64, offset: Option<Offset>, now: Instant) {
         let last = self.last_ack.replace(now).unwrap_or(now);
         let pause = now.saturating_duration_since(last);
         let seconds = pause.as_secs_f64();
@@ -61,7 +61,7 @@ impl Ledger {
         self.acked += 1;
         let index = usize::try_from(number).ok();
         if let Some(slot) = index.and_then(|index| self.offsets.get_mut(index)) {
-            *slot = Some(offset);
+            *slot = offset;
         }
     }
 
@@ -101,7 +101,7 @@ mod tests {
             assert_eq!(ledger.send(), number);
             ledger.ack(
                 number,
-                Offset(number + 7),
+                Some(Offset(number + 7)),
                 started + Duration::from_millis(ms),
             );
         }

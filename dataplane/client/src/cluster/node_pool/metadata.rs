@@ -7,7 +7,7 @@ use lograft_proto::log::v1 as wire;
 use tokio::time::{Duration, Instant, sleep, timeout};
 use tonic::{Response, Status};
 
-use super::NodePool;
+use super::{NodePool, Patience};
 use crate::cluster::metadata::{Metadata, TopicInfo};
 use crate::cluster::metadata_cache::{LeaderHint, MetadataCache};
 use crate::cluster::node::{Node, Retry};
@@ -44,7 +44,7 @@ impl NodePool {
             let request = &mut |node| self.request_metadata((topics, staleness), node);
             // Without those that owe a reply: a leader that hangs would hold up the search for the
             // next one.
-            let nodes = (self.replying_candidates(), per_node);
+            let nodes = (self.replying_candidates(), Patience::PerNode(per_node));
             self.try_each_node("fetch metadata", nodes, Retry::Always, request)
                 .await
         };

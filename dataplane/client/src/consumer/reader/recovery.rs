@@ -64,7 +64,7 @@ impl PartitionReader {
         // The first retry goes at once to the leader that the error named.
         let has_leader_hint = std::mem::take(&mut self.has_leader_hint);
         if !has_leader_hint || self.failures > 1 {
-            sleep(self.pool().backoff(self.failures)).await;
+            sleep(self.pool().backoff(self.failures, Some(&error))).await;
             self.pool().refresh().await;
         }
         Ok(())
@@ -96,7 +96,7 @@ impl PartitionReader {
         if self.topic_id == topic.id {
             // The node that replied does not know the new topic yet.
             self.pool().forget_topic(name, topic.id);
-            sleep(self.pool().backoff(1)).await;
+            sleep(self.pool().backoff(1, None)).await;
         }
         self.topic_id = topic.id;
         self.end = None;

@@ -85,11 +85,6 @@ impl<S> PartitionQueue<S> {
         self.last_error = Some(error.clone());
         self.learn_topic_limit(&error);
         let refused = self.in_flight.remove(index)?;
-        // The leader has a batch of this sequence but not its offset any more: the log has no gap,
-        // so the successors keep their stamps.
-        if error.reason() == Some(Reason::DuplicateSequence) {
-            return Some(refused.batch.settle(Err(error)));
-        }
         // Of a reason that this client does not know only the code says whether the leader may
         // have stored the batch.
         let in_doubt = refused.sent.fate.is_in_doubt() || error.may_be_executed_newer();

@@ -76,7 +76,7 @@ fn error(reason: Reason, metadata: &[(&str, &str)]) -> ClientError {
                 .iter()
                 .map(|(k, v)| ((*k).into(), (*v).into()))
                 .collect(),
-            retryable: None,
+            ..WireError::default()
         },
     )
 }
@@ -87,7 +87,7 @@ fn verdict(reason: Reason) -> Verdict {
 
 fn stored(offset: u64) -> Verdict {
     Verdict::Stored(Ack {
-        base_offset: Offset(offset),
+        base_offset: Some(Offset(offset)),
         leader_epoch: Term(1),
         durability: Durability::MajorityFsync,
         append_time_ms: 0,

@@ -33,6 +33,7 @@ fn error(reason: Reason, metadata: &[(&str, String)]) -> wire::Error {
             .map(|(k, v)| ((*k).to_owned(), v.clone()))
             .collect(),
         retryable: Some(reason.is_retryable()),
+        ..wire::Error::default()
     }
 }
 
@@ -49,6 +50,7 @@ fn newer(retryable: bool) -> wire::Error {
         text: "not today".to_owned(),
         metadata: [("hint".to_owned(), "later".to_owned())].into(),
         retryable: Some(retryable),
+        ..wire::Error::default()
     }
 }
 
@@ -387,6 +389,11 @@ impl LogService for Fake {
         &self,
         request: Request<wire::ListOffsetsRequest>,
     ) -> Result<Response<wire::ListOffsetsReply>, Status> {
+        let leaderless_after = self.shared.state().leaderless_after;
+        if let Some(after) = leaderless_after {
+            tokio::time::sleep(after).await;
+            return Err(status(error(Reason::NoLeader, &[])));
+        }
         let request = request.into_inner();
         let mut state = self.shared.state();
         let mut reply = wire::ListOffsetsReply::default();

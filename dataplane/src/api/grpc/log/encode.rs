@@ -3,6 +3,7 @@
 use lograft_core::metadata::{Node, Partition, Topic};
 use lograft_core::record::Header;
 use lograft_core::{Offset, Record};
+use lograft_proto::log::UNKNOWN_OFFSET;
 use lograft_proto::log::v1 as proto;
 
 use crate::access::Visibility;
@@ -48,7 +49,7 @@ pub(crate) fn appended(tag: ProduceTag, appended: Appended) -> proto::ProduceRep
     proto::ProduceReply {
         topic,
         partition,
-        base_offset: base_offset.get(),
+        base_offset: base_offset.map_or(UNKNOWN_OFFSET, Offset::get),
         record_count,
         leader_epoch: term.get(),
         durability: proto::Durability::MajorityFsync.into(),

@@ -2,13 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use lograft_core::{EntryKind, Offset, PartitionState, Proposal, Reason};
+use lograft_core::limits::{
+    BATCH_MAX_BYTES, FETCH_READ_MAX_BYTES, FETCH_REPLY_HEAD_MAX_BYTES, FETCH_REPLY_MAX_BYTES,
+    FETCHED_BATCH_HEAD_MAX_BYTES,
+};
+use lograft_core::{
+    BatchBuilder, Compression, EntryKind, Offset, PartitionState, Proposal, Reason,
+};
 use lograft_proto::log::v1 as proto;
 use lograft_proto::log::v1::FetchFormat;
 use lograft_proto::log::v1::position::At;
+use prost::Message;
 use tonic::Streaming;
 
-use crate::fixture::{PATIENCE, TOPIC, TestCluster, encoded, eventually, produce, wire_error};
+use crate::fixture::{
+    PATIENCE, TOPIC, TestCluster, encoded, eventually, finished, produce, wire_error,
+};
 use crate::transport::status::reason_of;
 
 fn fetch(at: At, format: FetchFormat) -> proto::FetchRequest {
@@ -27,6 +36,137 @@ fn consume(at: At, format: FetchFormat) -> proto::ConsumeRequest {
         format: format.into(),
         ..Default::default()
     }
+}
+
+/// A request to write a batch of exactly so many bytes, of three records.
+fn produce_bytes(bytes: usize) -> proto::ProduceRequest {
+    let each = bytes / 3 - 100;
+    let batch_of = |last_bytes: usize| {
+        let mut builder = BatchBuilder::new(Compression::None);
+        for value_bytes in [each, each, last_bytes] {
+            let value = vec![7; value_bytes];
+            builder.push_parts(1000, None, Some(&value), []).unwrap();
+        }
+        finished(builder)
+    };
+    let head_bytes = batch_of(each).data.len() - each * 3;
+    let batch = batch_of(bytes - each * 2 - head_bytes);
+    assert_eq!(batch.data.len(), bytes);
+    proto::ProduceRequest {
+        topic: TOPIC.into(),
+        batch: Some(batch),
+        ..Default::default()
+    }
+}
+
+/// The size of a reply on the wire: what a client compares with its limit, and its head.
+fn wire_bytes(reply: &proto::FetchReply) -> usize {
+    reply.encoded_len() + 5
+}
+
+#[tokio::test]
+async fn a_fetch_that_waits_for_more_stays_within_what_every_client_accepts() {
+    let cluster = TestCluster::new(1, 1).await;
+    let client = cluster.nodes[0].client.clone();
+    // The first batch is not enough yet, the second one is as large as any.
+    client
+        .clone()
+        .produce(produce_bytes(FETCH_READ_MAX_BYTES - 1))
+        .await
+        .unwrap();
+    let request = proto::FetchRequest {
+        min_bytes: u32::MAX,
+        max_bytes: u32::MAX,
+        max_wait_ms: 20_000,
+        ..fetch(At::Offset(0), FetchFormat::Batches)
+    };
+    let mut waiting = client.clone();
+    let waiting = tokio::spawn(async move { waiting.fetch(request).await.unwrap().into_inner() });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!waiting.is_finished());
+    let largest = produce_bytes(BATCH_MAX_BYTES);
+    client.clone().produce(largest).await.unwrap();
+    let reply = tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+    let reply = reply.unwrap();
+    assert!(
+        wire_bytes(&reply) <= FETCH_REPLY_MAX_BYTES,
+        "{}",
+        wire_bytes(&reply)
+    );
+    // Nothing is left out: the next fetch continues there.
+    assert_eq!((reply.next_offset, reply.high_watermark), (3, 6));
+    let rest = fetch(At::Offset(reply.next_offset), FetchFormat::Batches);
+    let rest = client.clone().fetch(rest).await.unwrap().into_inner();
+    assert_eq!(rest.batches[0].base_offset, 3);
+}
+
+#[tokio::test]
+async fn short_batches_that_are_joined_count_with_their_framing() {
+    let cluster = TestCluster::new(1, 1).await;
+    let client = cluster.nodes[0].client.clone();
+    let mut requests = Vec::new();
+    for n in 0..60 {
+        requests.push(produce(n, 1));
+    }
+    let bytes_of = |request: &proto::ProduceRequest| request.batch.as_ref().unwrap().data.len();
+    let batches_bytes: usize = requests.iter().map(bytes_of).sum();
+    let mut producer = client.clone();
+    let replies = producer.produce_stream(tokio_stream::iter(requests));
+    let mut replies = replies.await.unwrap().into_inner();
+    while let Some(reply) = replies.message().await.unwrap() {
+        assert_eq!(reply.error, None);
+    }
+    let request = fetch(At::Offset(0), FetchFormat::Batches);
+    let reply = client.clone().fetch(request).await.unwrap().into_inner();
+    assert_eq!(reply.batches.len(), 60);
+    let head_bytes = wire_bytes(&reply) - batches_bytes;
+    let bound = FETCH_REPLY_HEAD_MAX_BYTES + 60 * FETCHED_BATCH_HEAD_MAX_BYTES;
+    assert!(head_bytes <= bound, "{head_bytes}");
+}
+
+#[test]
+fn the_framing_of_a_reply_is_within_its_bounds() {
+    let reply = |batches, records| proto::FetchReply {
+        batches,
+        records,
+        high_watermark: u64::MAX,
+        log_start_offset: u64::MAX,
+        next_offset: u64::MAX,
+        leader_epoch: u64::MAX,
+        start_offset: Some(u64::MAX),
+    };
+    let empty = reply(Vec::new(), Vec::new());
+    assert!(wire_bytes(&empty) <= FETCH_REPLY_HEAD_MAX_BYTES);
+    let batch = proto::FetchedBatch {
+        base_offset: u64::MAX,
+        record_count: u32::MAX,
+        append_time_ms: i64::MIN,
+        data: vec![0; BATCH_MAX_BYTES].into(),
+        crc32c: u32::MAX,
+        leader_epoch: u64::MAX,
+    };
+    let one = reply(vec![batch], Vec::new());
+    let head_bytes = wire_bytes(&one) - wire_bytes(&empty) - BATCH_MAX_BYTES;
+    assert!(head_bytes <= FETCHED_BATCH_HEAD_MAX_BYTES, "{head_bytes}");
+    // A record takes no more than it counts, decoded.
+    let header = proto::Header {
+        key: "k".repeat(1000),
+        value: vec![0; 1000].into(),
+    };
+    let record = proto::Record {
+        key: Some(vec![0; 100_000].into()),
+        value: Some(vec![0; 700_000].into()),
+        headers: vec![header; 128],
+        timestamp_ms: Some(i64::MIN),
+    };
+    let counted = lograft_core::record::decoded_bytes(800_000 + 128 * 2000, 128);
+    let fetched = proto::FetchedRecord {
+        offset: u64::MAX,
+        record: Some(record),
+        append_time_ms: i64::MIN,
+    };
+    let one = reply(Vec::new(), vec![fetched]);
+    assert!(wire_bytes(&one) - wire_bytes(&empty) <= counted);
 }
 
 /// One node with batches 0.. of five records each.

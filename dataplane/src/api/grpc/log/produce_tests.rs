@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use lograft_core::limits::BATCH_MAX_BYTES;
+use lograft_core::limits::{BATCH_MAX_BYTES, PRODUCER_BATCHES_MAX_COUNT};
 use lograft_core::{LogIndex, Reason};
-use lograft_proto::log::NO_FORWARD_HEADER;
 use lograft_proto::log::v1 as proto;
 use lograft_proto::log::v1::log_service_client::LogServiceClient;
+use lograft_proto::log::{NO_FORWARD_HEADER, UNKNOWN_OFFSET};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -228,6 +228,42 @@ async fn a_batch_sent_twice_is_written_once() {
     assert_eq!(found, Reason::OutOfOrderSequence);
     assert_eq!(wire_error(&status).metadata["expected_sequence"], "10");
     assert_eq!(values(client).await.len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_duplicate_is_acknowledged_also_if_its_offset_is_forgotten() {
+    let cluster = TestCluster::new(2, 2).await;
+    let leader = cluster.nodes[cluster.leader().await].client.clone();
+    let other = cluster.nodes[cluster.follower().await].client.clone();
+    let count = PRODUCER_BATCHES_MAX_COUNT as u64 + 1;
+    for n in 0..count {
+        leader.clone().produce(stamped(1, n * 5, 5)).await.unwrap();
+    }
+    // Also as a part of a batch, or over the end of one: the records are in the log.
+    let plain_records = proto::ProduceRequest {
+        batch: None,
+        records: vec![plain("a"), plain("b")],
+        ..stamped(1, 2, 2)
+    };
+    for client in [leader, other] {
+        for (request, record_count) in [(stamped(1, 0, 5), 5), (plain_records.clone(), 2)] {
+            let unary = client.clone().produce(request.clone()).await.unwrap();
+            let mut pipe = Pipe::open(&client).await;
+            pipe.send(request).await;
+            for reply in [unary.into_inner(), pipe.next().await] {
+                assert_eq!(reply.error, None);
+                assert!(reply.duplicate && reply.leader_epoch > 0, "{reply:?}");
+                assert_eq!(reply.base_offset, UNKNOWN_OFFSET);
+                assert_eq!(reply.record_count, record_count);
+            }
+        }
+        // The next one in order is appended: nothing was counted twice.
+        let gap = stamped(1, count * 5 + 1, 1);
+        let (found, status) = refused(&client, gap).await;
+        assert_eq!(found, Reason::OutOfOrderSequence);
+        let expected = (count * 5).to_string();
+        assert_eq!(wire_error(&status).metadata["expected_sequence"], expected);
+    }
 }
 
 #[tokio::test]
@@ -512,4 +548,25 @@ async fn a_disconnected_client_leaves_nothing_behind() {
     }
     assert_eq!(values(client).await.len(), 200);
     assert_eq!(encoded(0, 1).record_count, 1);
+}
+
+#[tokio::test]
+async fn a_node_with_old_metadata_does_not_say_that_a_topic_is_unknown() {
+    let cluster = TestCluster::new(1, 1).await;
+    let node = &cluster.nodes[0];
+    let request = proto::ProduceRequest {
+        topic: "later".into(),
+        ..produce(0, 1)
+    };
+    let refused = async || {
+        let mut client = node.client.clone();
+        let status = client.produce(request.clone()).await.unwrap_err();
+        reason_of(&status)
+    };
+    assert_eq!(refused().await, Some(Reason::UnknownTopic));
+    node.meta_is_current
+        .store(false, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(refused().await, Some(Reason::NotReady));
+    // What it knows it serves.
+    node.client.clone().produce(produce(0, 1)).await.unwrap();
 }

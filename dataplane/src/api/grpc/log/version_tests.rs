@@ -28,6 +28,7 @@ impl NewerLeader {
             text: "not today".to_owned(),
             metadata: [("hint".to_owned(), "later".to_owned())].into(),
             retryable: self.retryable,
+            ..proto::Error::default()
         }
     }
 
@@ -165,6 +166,7 @@ fn error_in(status: &Status) -> proto::Error {
         text: status.message().to_owned(),
         metadata,
         retryable,
+        ..proto::Error::default()
     }
 }
 

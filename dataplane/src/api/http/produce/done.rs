@@ -16,7 +16,10 @@ pub(super) struct Done {
 
 impl Done {
     pub(super) fn add(&mut self, partition: u32, appended: &Appended) {
-        let first = appended.base_offset;
+        // Only duplicates may have none, and a stream without a producer has no duplicates.
+        let Some(first) = appended.base_offset else {
+            return;
+        };
         let last = first.plus(appended.record_count.saturating_sub(1)).get();
         let entry = self
             .partitions

@@ -145,7 +145,7 @@ fn partition_result(partition: u32, appended: &Appended) -> PartitionResult {
     } = *appended;
     PartitionResult {
         partition,
-        base_offset: Int(base_offset.get()),
+        base_offset: base_offset.map(|offset| Int(offset.get())),
         record_count,
         leader_epoch: Int(term.get()),
         append_time_ms: Int(append_time_ms),
@@ -155,10 +155,13 @@ fn partition_result(partition: u32, appended: &Appended) -> PartitionResult {
 
 fn record_result(place: &Place, outcome: &Outcome) -> RecordResult {
     let Place { partition, index } = *place;
-    let offset = |appended: &Appended| Int(appended.base_offset.plus(index).get());
+    let base_offset = outcome
+        .as_ref()
+        .ok()
+        .and_then(|appended| appended.base_offset);
     RecordResult {
         partition,
-        offset: outcome.as_ref().ok().map(offset),
+        offset: base_offset.map(|base| Int(base.plus(index).get())),
         error: outcome
             .as_ref()
             .err()

@@ -63,9 +63,10 @@ pub(crate) struct Produced {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PartitionResult {
     pub(super) partition: u32,
-    /// Offset of the first one.
-    #[schema(value_type = String, pattern = "^[0-9]+$")]
-    pub(super) base_offset: Int<u64>,
+    /// Offset of the first one; null for a duplicate that is too far back in the log for its offset
+    /// to be known.
+    #[schema(value_type = Option<String>, pattern = "^[0-9]+$")]
+    pub(super) base_offset: Option<Int<u64>>,
     pub(super) record_count: u32,
     #[schema(value_type = String, pattern = "^[0-9]+$")]
     pub(super) leader_epoch: Int<u64>,
@@ -80,7 +81,7 @@ pub(crate) struct PartitionResult {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RecordResult {
     pub(super) partition: u32,
-    /// Its offset; null if it was not appended.
+    /// Its offset; null if it was not appended, and if `base_offset` of its partition is.
     #[schema(value_type = Option<String>, pattern = "^[0-9]+$")]
     pub(super) offset: Option<Int<u64>>,
     /// Why it was not appended.

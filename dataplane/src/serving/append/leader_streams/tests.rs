@@ -55,7 +55,7 @@ fn reply_to(append: &NumberedAppend) -> NumberedReply {
         number: append.number,
         partition: append.request.target.partition,
         outcome: Ok(Appended {
-            base_offset: Offset(u64::try_from(tag).unwrap()),
+            base_offset: Some(Offset(u64::try_from(tag).unwrap())),
             record_count: u32::try_from(records.len()).unwrap(),
             term: Term(1),
             append_time_ms: 0,
@@ -139,7 +139,7 @@ async fn reserved() -> Reserved {
 }
 
 async fn offset(reply: RemoteReply) -> u64 {
-    reply.await.unwrap().unwrap().base_offset.get()
+    reply.await.unwrap().unwrap().base_offset.unwrap().get()
 }
 
 /// Polls a call up to `polls` times, with the other tasks in between. Returns whether it was done.

@@ -208,10 +208,14 @@ impl Run {
             let places = places.get(value).map_or(&[][..], Vec::as_slice);
             prop_assert!(places.len() <= 1, "{value} is stored twice");
             match result(outcome).expect("settled") {
-                Ok(ack) => {
-                    let at = usize::try_from(ack.base_offset.plus(*index).get()).unwrap();
+                Ok(Ack {
+                    base_offset: Some(base),
+                    ..
+                }) => {
+                    let at = usize::try_from(base.plus(*index).get()).unwrap();
                     prop_assert_eq!(places, &[at], "{} is not at its acknowledged offset", value);
                 }
+                Ok(_) => prop_assert_eq!(places.len(), 1, "{} is not stored", value),
                 Err(
                     ClientError::Undelivered {
                         maybe_appended: true,

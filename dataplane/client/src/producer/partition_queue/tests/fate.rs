@@ -193,13 +193,13 @@ fn a_batch_that_was_never_sent_gets_the_first_sequence_of_a_new_epoch() {
 }
 
 #[test]
-fn a_duplicate_sequence_ends_a_batch_without_a_new_epoch() {
+fn a_duplicate_that_an_older_leader_has_forgotten_is_stored() {
     let (mut queue, _) = sent(2);
     let settled = queue
         .on_reply(1, verdict(Reason::DuplicateSequence))
         .unwrap();
-    let error = settled.result.unwrap_err();
-    assert_eq!(error.reason(), Some(Reason::DuplicateSequence));
+    let ack = settled.result.unwrap();
+    assert!(ack.duplicate && ack.base_offset.is_none());
     assert_eq!(queue.epoch, ProducerEpoch(0));
     assert_eq!(fates(&queue), [Fate::FIRST_SEND]);
     assert!(queue.on_reply(2, stored(1)).is_some());
