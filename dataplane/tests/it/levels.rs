@@ -1,5 +1,8 @@
 //! Nodes of two feature levels in one cluster: the upgrade, the way back, and what is refused.
 
+use lograft_core::limits::{
+    BATCH_LEVEL_1_MAX_BYTES, BATCH_MAX_BYTES, RECORD_DEFAULT_BYTES, RECORD_MAX_BYTES,
+};
 use lograft_core::metadata::{Command, MetaError, Outcome};
 use lograft_core::{FeatureLevel, Reason};
 use lograft_proto::admin::v1 as admin;
@@ -11,6 +14,7 @@ use tonic::Status;
 use crate::cluster::{CLUSTER_ID, Cluster, eventually};
 use crate::control::reason;
 use crate::delete_records::delete;
+use crate::large_records::{alter, assert_too_large, client, create, full, plain};
 use crate::load::assert_kept;
 use crate::older_disk::{DiskCopy, raises, write_for_a_while};
 
@@ -135,6 +139,65 @@ async fn an_upgrade_goes_back_until_it_is_finalized() {
     })
     .await;
     assert_eq!(cluster.describe(0).await.nodes.len(), 3);
+}
+
+/// A topic may get no batch that nodes of the former level cannot read until they cannot return.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_records_wait_for_the_finalized_level() {
+    let mut cluster = three_old().await;
+    for at in 0..3 {
+        change_version(&mut cluster, at, NEW).await;
+    }
+    levels(&cluster, 0, &[NEW; 3]).await;
+    let (record, batch) = ("record.max.bytes", "batch.max.bytes");
+    for (setting, feature) in [
+        ((record, 1024), record),
+        ((record, RECORD_MAX_BYTES), record),
+        (
+            (batch, BATCH_LEVEL_1_MAX_BYTES + 1),
+            "batch.max.bytes above 2097152",
+        ),
+    ] {
+        let refused = [
+            alter(&cluster, setting.0, setting.1).await.unwrap_err(),
+            create(&cluster, "u", 3, &[setting]).await.unwrap_err(),
+        ];
+        for refused in refused {
+            assert_eq!(
+                reason(&refused),
+                Some(Reason::FeatureNotFinalized),
+                "{refused:?}"
+            );
+            let text = refused.message();
+            assert!(
+                text.starts_with(&format!("{feature} needs feature level 2")),
+                "{text}"
+            );
+        }
+    }
+    alter(&cluster, batch, BATCH_LEVEL_1_MAX_BYTES)
+        .await
+        .unwrap();
+    let large = plain(&full(RECORD_MAX_BYTES, 1));
+    let refused = client(&cluster, 0)
+        .produce(large.clone())
+        .await
+        .unwrap_err();
+    assert_too_large(&refused, "record bytes", RECORD_DEFAULT_BYTES);
+    // Records that fit, and together do not.
+    let mut several = large.clone();
+    several.records = vec![full(RECORD_DEFAULT_BYTES, 2), full(RECORD_DEFAULT_BYTES, 3)];
+    let refused = client(&cluster, 0).produce(several).await.unwrap_err();
+    assert_too_large(&refused, batch, BATCH_LEVEL_1_MAX_BYTES);
+    assert_eq!(cluster.read_all(0, 0).await, [""; 0]);
+
+    assert!(finalize(&cluster, 0, None).await.unwrap().changed);
+    alter(&cluster, batch, BATCH_MAX_BYTES).await.unwrap();
+    alter(&cluster, record, RECORD_MAX_BYTES).await.unwrap();
+    eventually("the leader to know it", async || {
+        client(&cluster, 0).produce(large.clone()).await.ok()
+    })
+    .await;
 }
 
 /// Offers a command to the leader of the meta group, as another node does.
