@@ -804,7 +804,7 @@ pub const CHECK_INLINE_MAX_BYTES: usize = 256 * 1024;
 /// Default size of the batches in one reply to a consumer, in bytes.
 pub const FETCH_REPLY_DEFAULT_BYTES: usize = 512 * 1024;
 /// Maximum size of the batches in one reply, in bytes: half of the message size that every gRPC
-/// client accepts by default (`CLIENT_MESSAGE_DEFAULT_BYTES`). A larger batch is sent alone.
+/// client accepts by default (4 MiB).
 pub const FETCH_REPLY_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// Maximum size of the batches of a node that are being decompressed, in bytes, all clients and
 /// reads and writes together. Above it, the next ones wait. Batches up to `CHECK_INLINE_MAX_BYTES`

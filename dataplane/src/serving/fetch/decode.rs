@@ -23,9 +23,7 @@ pub(super) struct Decoder {
 #[derive(Debug)]
 struct OpenBatch {
     records: Records,
-    /// A record of `records` that the last reply had no room for.
-    held: Option<Record>,
-    /// The offset of the next record to return of this batch.
+    /// The offset of the next record of `records`.
     at: Offset,
     end: Offset,
     append_time_ms: i64,
@@ -57,9 +55,8 @@ impl Decoder {
         self.next
     }
 
-    /// The next records: those that take at most `max_bytes` of memory, at most `max_records`; at
-    /// least one if any is left, whatever its size. So a batch of any number of records and headers
-    /// can be read.
+    /// The next records: those that take about `max_bytes` of memory, at most `max_records`; at
+    /// least one if any is left. So a batch of any number of records and headers can be read.
     pub(super) async fn take(
         &mut self,
         max_bytes: usize,
@@ -79,15 +76,12 @@ impl Decoder {
                 self.open = Some(opened);
                 continue;
             };
-            let Some(record) = open.next_record()? else {
+            let Some(record) = open.records.next() else {
                 self.next = open.end;
                 self.close(&mut taken);
                 continue;
             };
-            if !taken.is_empty() && bytes + record.decoded_bytes() > max_bytes {
-                open.held = Some(record);
-                break;
-            }
+            let record = record.map_err(|error| undecodable(&error))?;
             let offset = open.at;
             open.at = offset.next();
             self.next = open.at;
@@ -121,14 +115,6 @@ impl Decoder {
 }
 
 impl OpenBatch {
-    fn next_record(&mut self) -> Result<Option<Record>, ApiError> {
-        if let Some(held) = self.held.take() {
-            return Ok(Some(held));
-        }
-        let next = self.records.next().transpose();
-        next.map_err(|error| undecodable(&error))
-    }
-
     /// Skips the records before `from`, if there are any.
     fn skip_to(&mut self, from: Offset) -> Result<(), ApiError> {
         if from > self.at {
@@ -173,7 +159,6 @@ async fn open_batch(entry: Entry, decompression: &Decompression) -> Result<OpenB
     let (records, memory) = decompression.read(view, BatchView::records).await?;
     Ok(OpenBatch {
         records,
-        held: None,
         at,
         end,
         append_time_ms,
@@ -186,9 +171,7 @@ async fn open_batch(entry: Entry, decompression: &Decompression) -> Result<OpenB
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use lograft_core::limits::{
-        FETCH_REPLY_DEFAULT_BYTES, FETCH_REPLY_MAX_BYTES, RECORD_MAX_BYTES,
-    };
+    use lograft_core::limits::FETCH_REPLY_DEFAULT_BYTES;
     use lograft_core::{
         BatchBuilder, Compression, EntryKind, LogId, LogIndex, Proposal, Reason, Term,
     };
@@ -275,40 +258,6 @@ mod tests {
             .await
             .unwrap();
         assert!((5..10).contains(&some.len()), "{}", some.len());
-    }
-
-    /// A reply has several records up to its size, or one record of any size.
-    #[tokio::test]
-    async fn a_record_that_would_exceed_a_reply_is_the_first_of_the_next() {
-        let sized = |base_offset, sizes: &[usize]| {
-            let mut builder = BatchBuilder::new(Compression::None);
-            for size in sizes {
-                let value = vec![7; *size];
-                builder.push_parts(5, None, Some(&value), []).unwrap();
-            }
-            entry_of(base_offset, builder)
-        };
-        let entries = vec![
-            sized(0, &[1 << 20, 500_000, 1 << 20]),
-            sized(3, &[RECORD_MAX_BYTES]),
-            sized(4, &[10, 1 << 20]),
-        ];
-        let mut decoder = Decoder::new(entries, Offset(0));
-        let mut replies = Vec::new();
-        while !decoder.is_empty() {
-            let memory = decompression();
-            let taken = decoder.take(FETCH_REPLY_MAX_BYTES, u64::MAX, &memory);
-            let taken = taken.await.unwrap();
-            let bytes: usize = taken.iter().map(|found| found.record.decoded_bytes()).sum();
-            assert!(bytes <= FETCH_REPLY_MAX_BYTES || taken.len() == 1);
-            let offsets = taken.iter().map(|found| found.offset.get());
-            replies.push(offsets.collect::<Vec<_>>());
-            assert_eq!(
-                decoder.next_offset().get(),
-                *replies.last().unwrap().last().unwrap() + 1
-            );
-        }
-        assert_eq!(replies, [vec![0, 1], vec![2], vec![3], vec![4, 5]]);
     }
 
     #[tokio::test]
