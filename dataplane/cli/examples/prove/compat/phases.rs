@@ -309,6 +309,7 @@ impl Run<'_> {
     /// Verifies all acknowledged records and stops the nodes.
     async fn finish(self) -> Result<()> {
         let Self {
+            folder: _,
             cluster,
             probe,
             soaks,
