@@ -1,7 +1,8 @@
 //! Nodes of two feature levels in one cluster: the upgrade, the way back, and what is refused.
 
 use lograft_core::limits::{
-    BATCH_LEVEL_1_MAX_BYTES, BATCH_MAX_BYTES, RECORD_DEFAULT_BYTES, RECORD_MAX_BYTES,
+    BATCH_LEVEL_1_MAX_BYTES, BATCH_MAX_BYTES, META_COMMAND_MAX_BYTES, RECORD_DEFAULT_BYTES,
+    RECORD_MAX_BYTES,
 };
 use lograft_core::metadata::{Command, MetaError, Outcome};
 use lograft_core::{FeatureLevel, Reason};
@@ -9,7 +10,7 @@ use lograft_proto::admin::v1 as admin;
 use lograft_proto::log::v1::delete_records_request::Before;
 use lograft_proto::raft::v1 as raft;
 use lograft_proto::raft::v1::node_service_client::NodeServiceClient;
-use tonic::Status;
+use tonic::{Response, Status};
 
 use crate::cluster::{CLUSTER_ID, Cluster, eventually};
 use crate::control::reason;
@@ -202,6 +203,11 @@ async fn large_records_wait_for_the_finalized_level() {
 
 /// Offers a command to the leader of the meta group, as another node does.
 async fn offer(cluster: &Cluster, command: Vec<u8>) -> Result<Outcome, MetaError> {
+    let reply = try_offer(cluster, command).await.unwrap();
+    Outcome::decode(&reply.outcome).unwrap()
+}
+
+async fn try_offer(cluster: &Cluster, command: Vec<u8>) -> Result<raft::ProposeMetaReply, Status> {
     let cluster_id: lograft_core::ClusterId = CLUSTER_ID.parse().unwrap();
     let request = raft::ProposeMetaRequest {
         principal: String::new(),
@@ -215,8 +221,7 @@ async fn offer(cluster: &Cluster, command: Vec<u8>) -> Result<Outcome, MetaError
     };
     let channel = cluster.channel_of("node/n0", cluster.addresses(0).peer);
     let mut node = NodeServiceClient::new(channel);
-    let reply = node.propose_meta(request).await.unwrap().into_inner();
-    Outcome::decode(&reply.outcome).unwrap()
+    node.propose_meta(request).await.map(Response::into_inner)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -238,6 +243,12 @@ async fn an_older_leader_refuses_commands_that_it_does_not_know() {
         let refused = offer(&cluster, command).await.unwrap_err();
         assert_eq!(refused.reason(), Reason::VersionTooOld, "{text}: {refused}");
     }
+    // Nodes of the former level read no larger entry.
+    let name = "x".repeat(META_COMMAND_MAX_BYTES);
+    let topic_id = None;
+    let long = Command::DeleteTopic { name, topic_id }.encode().unwrap();
+    let refused = try_offer(&cluster, long).await.unwrap_err();
+    assert_eq!(reason(&refused), Some(Reason::LimitExceeded), "{refused:?}");
     let known = Command::AllocateProducers { count: 1 };
     offer(&cluster, known.encode().unwrap()).await.unwrap();
     cluster.stop(0).await;
