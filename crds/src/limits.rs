@@ -80,7 +80,17 @@ pub const SEGMENT_MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// Minimum of the maximum size of a record batch, bytes; the bound of the data plane.
 pub const BATCH_MIN_BYTES: u64 = 1024;
 /// Maximum size of a record batch, bytes; the bound of the data plane.
-pub const BATCH_MAX_BYTES: u64 = 2 * 1024 * 1024;
+pub const BATCH_MAX_BYTES: u64 = RECORD_MAX_BYTES + BATCH_OVERHEAD_MAX_BYTES;
+/// Maximum size of a record batch that nodes of feature level 1 accept in their configuration,
+/// bytes.
+pub const BATCH_LEVEL_1_MAX_BYTES: u64 = 2 * 1024 * 1024;
+/// Minimum of the maximum size of a record, bytes; the bound of the data plane.
+pub const RECORD_MIN_BYTES: u64 = 1024;
+/// Maximum size of a record, bytes; the bound of the data plane.
+pub const RECORD_MAX_BYTES: u64 = 3 * 1024 * 1024;
+/// Bytes by which the maximum size of a record batch is at least above that of a record; the bound
+/// of the data plane.
+pub const BATCH_OVERHEAD_MAX_BYTES: u64 = 4096;
 /// Maximum length of the text of a size or duration, bytes.
 pub const QUANTITY_TEXT_MAX_BYTES: usize = 16;
 

@@ -123,9 +123,13 @@ pub struct TopicRetention {
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = rules::TOPIC_CONFIG))]
 pub struct TopicConfig {
-    /// Maximum size of a record batch, 1Ki to 2Mi.
+    /// Maximum size of a record batch, 1Ki to 3076Ki. More than 2Mi needs feature level 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_batch_size: Option<ByteSize>,
+    /// Maximum size of a record: its key, value and headers together, 1Ki to 3Mi. The maximum size
+    /// of a record batch of the topic, if set, is at least 4Ki more. Needs feature level 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_record_size: Option<ByteSize>,
     /// Maximum time that the timestamp of a record may be after its append time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp_after_max: Option<Period>,

@@ -163,8 +163,23 @@ pub const LOG: &[Rule] = &[
     ),
     rule_at(
         ".maxBatchSize",
-        "!has(self.maxBatchSize) || quantity(self.maxBatchSize).compareTo(quantity('2Mi')) <= 0",
-        "spec.log.maxBatchSize must be at most 2Mi: lower it, or remove it for the default of 2Mi",
+        "!has(self.maxBatchSize) || \
+         quantity(self.maxBatchSize).compareTo(quantity('3076Ki')) <= 0",
+        "spec.log.maxBatchSize must be at most 3076Ki: lower it, or remove it for the default",
+    ),
+    rule_at(
+        ".maxRecordSize",
+        "!has(self.maxRecordSize) || \
+         (quantity(self.maxRecordSize).compareTo(quantity('1Ki')) >= 0 && \
+         quantity(self.maxRecordSize).compareTo(quantity('3Mi')) <= 0)",
+        "spec.log.maxRecordSize must be between 1Ki and 3Mi: choose a size in this range",
+    ),
+    rule_at(
+        ".maxRecordSize",
+        "!has(self.maxRecordSize) || !has(self.maxBatchSize) || \
+         quantity(self.maxRecordSize).add(quantity('4Ki')).compareTo(quantity(self.maxBatchSize)) <= 0",
+        "spec.log.maxRecordSize must be at least 4Ki below maxBatchSize: lower it, or raise or \
+         remove maxBatchSize",
     ),
 ];
 
@@ -257,13 +272,29 @@ pub const TOPIC_RETENTION: &[Rule] = &[rule_at(
 )];
 
 /// Rules for the `spec.config` of a LogTopic.
-pub const TOPIC_CONFIG: &[Rule] = &[rule_at(
-    ".maxBatchSize",
-    "!has(self.maxBatchSize) || \
-     (quantity(self.maxBatchSize).compareTo(quantity('1Ki')) >= 0 && \
-     quantity(self.maxBatchSize).compareTo(quantity('2Mi')) <= 0)",
-    "spec.config.maxBatchSize must be between 1Ki and 2Mi: choose a size in this range",
-)];
+pub const TOPIC_CONFIG: &[Rule] = &[
+    rule_at(
+        ".maxBatchSize",
+        "!has(self.maxBatchSize) || \
+         (quantity(self.maxBatchSize).compareTo(quantity('1Ki')) >= 0 && \
+         quantity(self.maxBatchSize).compareTo(quantity('3076Ki')) <= 0)",
+        "spec.config.maxBatchSize must be between 1Ki and 3076Ki: choose a size in this range",
+    ),
+    rule_at(
+        ".maxRecordSize",
+        "!has(self.maxRecordSize) || \
+         (quantity(self.maxRecordSize).compareTo(quantity('1Ki')) >= 0 && \
+         quantity(self.maxRecordSize).compareTo(quantity('3Mi')) <= 0)",
+        "spec.config.maxRecordSize must be between 1Ki and 3Mi: choose a size in this range",
+    ),
+    rule_at(
+        ".maxRecordSize",
+        "!has(self.maxRecordSize) || !has(self.maxBatchSize) || \
+         quantity(self.maxRecordSize).add(quantity('4Ki')).compareTo(quantity(self.maxBatchSize)) <= 0",
+        "spec.config.maxRecordSize must be at least 4Ki below maxBatchSize: lower it, or raise or \
+         remove maxBatchSize",
+    ),
+];
 
 /// Rules for the LogUser as a whole.
 pub const USER_ROOT: &[Rule] = &[rule(

@@ -24,9 +24,14 @@ pub struct LogDefaults {
     pub retention: Retention,
     /// Maximum size of a segment file, 1Mi to 64Mi.
     pub segment_size: ByteSize,
-    /// Maximum size of a record batch, at most 2Mi.
+    /// Maximum size of a record batch, at most 3076Ki. Default: 2Mi, or 4Ki more than
+    /// `maxRecordSize` if that is larger. More than 2Mi is used once feature level 2 is finalized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_batch_size: Option<ByteSize>,
+    /// Maximum size of a record: its key, value and headers together, 1Ki to 3Mi. `maxBatchSize`,
+    /// if set, is at least 4Ki more. Default: 1Mi. Used once feature level 2 is finalized.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_record_size: Option<ByteSize>,
 }
 
 /// Retention of a partition. If both bounds are set, the one reached first applies.
@@ -50,6 +55,7 @@ impl Default for LogDefaults {
             retention: Retention::default(),
             segment_size: ByteSize::from("64Mi"),
             max_batch_size: None,
+            max_record_size: None,
         }
     }
 }

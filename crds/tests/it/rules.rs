@@ -77,7 +77,16 @@ fn breaking() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
         (TLS[1], vec![("/spec/tls/caValidity", json!("2160h"))]),
         (TLS[2], vec![("/spec/tls/renewBefore", json!("2160h"))]),
         (LOG[0], vec![("/spec/log/segmentSize", json!("65Mi"))]),
-        (LOG[1], vec![("/spec/log/maxBatchSize", json!("3Mi"))]),
+        (LOG[1], vec![("/spec/log/maxBatchSize", json!("3077Ki"))]),
+        (LOG[2], vec![("/spec/log/maxRecordSize", json!("1023"))]),
+        (LOG[2], vec![("/spec/log/maxRecordSize", json!("3073Ki"))]),
+        (
+            LOG[3],
+            vec![
+                ("/spec/log/maxRecordSize", json!("3Mi")),
+                ("/spec/log/maxBatchSize", json!("3Mi")),
+            ],
+        ),
         (
             RETENTION[0],
             vec![("/spec/log/retention/size", json!("1023Ki"))],
@@ -189,6 +198,11 @@ fn each_rule_lets_the_good_through() {
         vec![("/spec/listeners/http", json!({"corsAllowedOrigins": []}))],
         vec![("/spec/log/segmentSize", json!("1Mi"))],
         vec![("/spec/log/maxBatchSize", json!("2Mi"))],
+        vec![("/spec/log/maxRecordSize", json!("3Mi"))],
+        vec![
+            ("/spec/log/maxRecordSize", json!("3Mi")),
+            ("/spec/log/maxBatchSize", json!("3076Ki")),
+        ],
         vec![("/spec/log/retention/size", json!("1Mi"))],
         vec![("/status", Value::Null)],
     ];
@@ -305,8 +319,8 @@ fn texts_name_the_field_and_what_to_do() {
 fn bounds_in_rules_are_the_limits() {
     use lograft_crds::ByteSize;
     use lograft_crds::limits::{
-        BATCH_MAX_BYTES, CLUSTER_NAME_MAX_BYTES, DISK_MIN_BYTES, SEGMENT_MAX_BYTES,
-        SEGMENT_MIN_BYTES,
+        BATCH_MAX_BYTES, BATCH_OVERHEAD_MAX_BYTES, CLUSTER_NAME_MAX_BYTES, DISK_MIN_BYTES,
+        RECORD_MAX_BYTES, RECORD_MIN_BYTES, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES,
     };
     let quantities = |rule: &Rule| -> Vec<u64> {
         let parts = rule.rule.split("quantity('").skip(1);
@@ -326,5 +340,7 @@ fn bounds_in_rules_are_the_limits() {
     assert_eq!(quantities(&STORAGE[2]), [DISK_MIN_BYTES]);
     assert_eq!(quantities(&LOG[0]), [SEGMENT_MIN_BYTES, SEGMENT_MAX_BYTES]);
     assert_eq!(quantities(&LOG[1]), [BATCH_MAX_BYTES]);
+    assert_eq!(quantities(&LOG[2]), [RECORD_MIN_BYTES, RECORD_MAX_BYTES]);
+    assert_eq!(quantities(&LOG[3]), [BATCH_OVERHEAD_MAX_BYTES]);
     assert_eq!(quantities(&RETENTION[0]), [SEGMENT_MIN_BYTES]);
 }

@@ -2,7 +2,8 @@
 
 use lograft_crds::generate::Definition;
 use lograft_crds::limits::{
-    BATCH_MAX_BYTES, BATCH_MIN_BYTES, SEGMENT_MIN_BYTES, TOPIC_NAME_MAX_BYTES,
+    BATCH_MAX_BYTES, BATCH_MIN_BYTES, BATCH_OVERHEAD_MAX_BYTES, RECORD_MAX_BYTES, RECORD_MIN_BYTES,
+    SEGMENT_MIN_BYTES, TOPIC_NAME_MAX_BYTES,
 };
 use lograft_crds::rules::{Rule, TOPIC_CONFIG, TOPIC_RETENTION, TOPIC_ROOT, TOPIC_SPEC};
 use lograft_crds::{ByteSize, LogTopic};
@@ -64,7 +65,22 @@ fn breaking() -> Vec<(Rule, Vec<(&'static str, Value)>)> {
         ),
         (
             TOPIC_CONFIG[0],
-            vec![("/spec/config", json!({"maxBatchSize": "3Mi"}))],
+            vec![("/spec/config", json!({"maxBatchSize": "3077Ki"}))],
+        ),
+        (
+            TOPIC_CONFIG[1],
+            vec![("/spec/config", json!({"maxRecordSize": "1023"}))],
+        ),
+        (
+            TOPIC_CONFIG[1],
+            vec![("/spec/config", json!({"maxRecordSize": "3073Ki"}))],
+        ),
+        (
+            TOPIC_CONFIG[2],
+            vec![(
+                "/spec/config",
+                json!({"maxRecordSize": "3Mi", "maxBatchSize": "3Mi"}),
+            )],
         ),
     ]
 }
@@ -123,6 +139,11 @@ fn allowed_changes_pass() {
         vec![("/spec/retention", json!({}))],
         vec![("/spec/retention", json!({"size": "1Mi", "time": "1s"}))],
         vec![("/spec/config", json!({"maxBatchSize": "2Mi"}))],
+        vec![("/spec/config", json!({"maxRecordSize": "3Mi"}))],
+        vec![(
+            "/spec/config",
+            json!({"maxBatchSize": "3076Ki", "maxRecordSize": "3Mi"}),
+        )],
         vec![("/spec/deletionPolicy", json!("Delete"))],
         vec![("/spec/adopt", json!(true))],
     ];
@@ -158,6 +179,11 @@ fn bounds_in_rules_are_the_limits() {
         quantities(&TOPIC_CONFIG[0]),
         [BATCH_MIN_BYTES, BATCH_MAX_BYTES]
     );
+    assert_eq!(
+        quantities(&TOPIC_CONFIG[1]),
+        [RECORD_MIN_BYTES, RECORD_MAX_BYTES]
+    );
+    assert_eq!(quantities(&TOPIC_CONFIG[2]), [BATCH_OVERHEAD_MAX_BYTES]);
 }
 
 /// Bounds, defaults and choices, by path.

@@ -54,6 +54,7 @@ const BOUNDED: RetentionPolicy = RetentionPolicy {
 };
 const SETTINGS: TopicSettings = TopicSettings {
     batch_max_bytes: Some(524_288),
+    record_max_bytes: None,
     timestamp_after_max_ms: None,
     timestamp_before_max_ms: None,
 };
@@ -63,6 +64,7 @@ const NODE: NodeId = NodeId(3);
 fn commands() -> Vec<(&'static str, Command)> {
     let mut commands = topic_commands();
     commands.extend(settings_commands());
+    commands.extend(size_commands());
     commands.extend(node_commands());
     commands.extend(partition_commands());
     commands.extend(authorization_commands());
@@ -229,6 +231,35 @@ fn settings_commands() -> Vec<(&'static str, Command)> {
                     TopicKey::TimestampAfterMaxMs,
                     TopicKey::TimestampBeforeMaxMs,
                 ],
+                growth: None,
+                topic_id: None,
+            },
+        ),
+    ]
+}
+
+fn size_commands() -> Vec<(&'static str, Command)> {
+    vec![
+        (
+            "create_topic-record_size",
+            Command::CreateTopic {
+                name: "orders".to_owned(),
+                retention: RetentionPolicy::default(),
+                settings: TopicSettings {
+                    batch_max_bytes: Some(3_149_824),
+                    record_max_bytes: Some(3_145_728),
+                    ..TopicSettings::default()
+                },
+                assignment: vec![nodes(&[1, 2, 3])],
+            },
+        ),
+        (
+            "alter_topic-record_size",
+            Command::AlterTopic {
+                name: "orders".to_owned(),
+                retention: None,
+                settings: TopicSettings::default(),
+                reset: vec![TopicKey::RecordMaxBytes],
                 growth: None,
                 topic_id: None,
             },
@@ -471,6 +502,14 @@ fn topic_errors() -> Vec<(&'static str, TopicError)> {
         ("RetentionBytes", TopicError::RetentionBytes { bytes: 1 }),
         ("RetentionMs", TopicError::RetentionMs { ms: 1 }),
         ("BatchMaxBytes", TopicError::BatchMaxBytes { bytes: 1 }),
+        ("RecordMaxBytes", TopicError::RecordMaxBytes { bytes: 1 }),
+        (
+            "RecordAboveBatch",
+            TopicError::RecordAboveBatch {
+                record_bytes: 3_145_728,
+                batch_bytes: 1_048_576,
+            },
+        ),
         (
             "TimestampAfterMaxMs",
             TopicError::TimestampAfterMaxMs { ms: 1 },

@@ -13,6 +13,8 @@ use std::time::Duration;
 pub const SETTING_KEY_SHOWN_MAX_BYTES: usize = 64;
 /// Minimum of a topic's `batch.max.bytes`. Its maximum is `BATCH_MAX_BYTES`.
 pub const TOPIC_BATCH_MIN_BYTES: usize = 1024;
+/// Minimum of a topic's `record.max.bytes`. Its maximum is `RECORD_MAX_BYTES`.
+pub const TOPIC_RECORD_MIN_BYTES: usize = 1024;
 /// Maximum length of a topic name, in bytes; the same bound as in Kafka.
 pub const TOPIC_NAME_MAX_BYTES: usize = 249;
 /// Maximum number of topics in a cluster.
@@ -42,12 +44,29 @@ pub const REPLICATION_FACTOR_DEFAULT_COUNT: u32 = 3;
 /// survive the loss of two nodes, and more would only slow down its commits.
 pub const META_VOTERS_MAX_COUNT: usize = 5;
 
-/// Maximum size of a record, in bytes: its key, value and headers together.
-pub const RECORD_MAX_BYTES: usize = 1024 * 1024;
+// Sizes of records, and all that contains one: `RECORD_MAX_BYTES` is their base, and
+// `docs/sizes.md` lists them. Inequalities between limits are asserted in `size_chain.rs`.
+
+/// Greatest `record.max.bytes` of a topic: the maximum size of any record, in bytes, its key, value
+/// and headers together. With all that is around it in a reply, a record must fit into
+/// `CLIENT_MESSAGE_DEFAULT_BYTES`.
+pub const RECORD_MAX_BYTES: usize = 3 * 1024 * 1024;
+/// Maximum size of a record of a topic that sets no `record.max.bytes`, in bytes.
+pub const RECORD_DEFAULT_BYTES: usize = 1024 * 1024;
 /// Maximum number of headers of a record.
 pub const RECORD_HEADERS_MAX_COUNT: usize = 128;
-/// Maximum size of an encoded (compressed) record batch, in bytes.
-pub const BATCH_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes that a batch of one record takes at most besides its key, value and headers: the batch
+/// header, and the lengths of a record with the most headers.
+pub const BATCH_OVERHEAD_MAX_BYTES: usize = 4096;
+/// Greatest `batch.max.bytes` of a topic: the maximum size of any encoded (compressed) record
+/// batch, in bytes. The largest record fits.
+pub const BATCH_MAX_BYTES: usize = RECORD_MAX_BYTES + BATCH_OVERHEAD_MAX_BYTES;
+/// Maximum size of an encoded batch of a topic that sets neither `batch.max.bytes` nor a
+/// `record.max.bytes` that needs more, in bytes.
+pub const BATCH_DEFAULT_BYTES: usize = BATCH_LEVEL_1_MAX_BYTES;
+/// Maximum size of an encoded batch that programs of feature level 1 can read, in bytes. No larger
+/// one is appended before level 2 is finalized.
+pub const BATCH_LEVEL_1_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// Maximum size of a record batch after decompression, in bytes. Bounds the memory that a
 /// decompression bomb can take.
 pub const BATCH_UNCOMPRESSED_MAX_BYTES: usize = 8 * 1024 * 1024;
@@ -69,12 +88,18 @@ pub const BATCH_DECODED_MAX_BYTES: usize = 32 * 1024 * 1024;
 pub const ZSTD_LEVEL: i32 = 1;
 /// Maximum size of a gRPC message, sent or received, in bytes.
 pub const GRPC_MESSAGE_MAX_BYTES: usize = 8 * 1024 * 1024;
+/// Maximum size of a message that gRPC clients accept unless they set another one, in bytes.
+pub const CLIENT_MESSAGE_DEFAULT_BYTES: usize = 4 * 1024 * 1024;
+/// Most bytes that a reply or an AppendEntries request takes besides the batch in it: names,
+/// offsets, lengths, and those of the fields of a record with the most headers.
+pub const MESSAGE_OVERHEAD_MAX_BYTES: usize = 64 * 1024;
 /// Maximum size of a request of the log service, in bytes: twice the largest batch. Short plain
 /// records are longer in a request than in a batch.
 pub const LOG_REQUEST_MAX_BYTES: usize = 2 * BATCH_MAX_BYTES;
 /// Maximum memory that the repeated fields of a request take when they are decoded, in bytes. It is
-/// more than any plain records take that fit into `PLAIN_BATCH_MAX_BYTES`. Vectors grow by
-/// doubling, so that decoding takes up to three times as much for a moment.
+/// more than any plain records take that fit into `BATCH_DEFAULT_BYTES`; more bytes are only
+/// decoded if records and headers are not the shortest. Vectors grow by doubling, so that decoding
+/// takes up to three times as much for a moment.
 pub const REQUEST_DECODED_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Maximum memory that a byte of a request takes when it is decoded, in bytes: that of an empty
 /// message in a repeated field, which takes two bytes. Requests that are too short to exceed
@@ -110,13 +135,18 @@ pub const SEGMENT_MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// Initial size of a partition's segment files, in bytes. Small, so that an idle partition takes
 /// little disk space.
 pub const SEGMENT_MIN_BYTES: u64 = 1024 * 1024;
+/// Bytes that a log entry takes besides its batch.
+pub const ENTRY_OVERHEAD_MAX_BYTES: usize = 4096;
 /// Maximum size of a log entry on the wire and on disk, in bytes: a record batch and its entry
 /// header.
-pub const ENTRY_MAX_BYTES: usize = BATCH_MAX_BYTES + 4096;
+pub const ENTRY_MAX_BYTES: usize = BATCH_MAX_BYTES + ENTRY_OVERHEAD_MAX_BYTES;
+/// Maximum size of a log entry that programs of feature level 1 can read, in bytes.
+pub const ENTRY_LEVEL_1_MAX_BYTES: usize = BATCH_LEVEL_1_MAX_BYTES + ENTRY_OVERHEAD_MAX_BYTES;
 /// Maximum number of purged segment files that a node keeps for reuse.
 pub const RECYCLED_SEGMENTS_MAX_COUNT: usize = 8;
 
-/// Maximum size of the entries in one AppendEntries request, in bytes.
+/// Maximum size of the entries in one AppendEntries request, in bytes. A larger entry is sent
+/// alone.
 pub const APPEND_MAX_BYTES: usize = 1024 * 1024;
 /// Maximum number of entries in one AppendEntries request.
 pub const APPEND_ENTRIES_MAX_COUNT: u64 = 512;
@@ -590,9 +620,9 @@ pub const CONSUMER_IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 pub const PRODUCER_BATCH_BYTES: usize = 768 * 1024;
 /// Minimum of a producer's batch size setting, in bytes.
 pub const PRODUCER_BATCH_MIN_BYTES: usize = 1024;
-/// Maximum of a producer's batch size setting, in bytes. One more record still fits into
-/// `BATCH_MAX_BYTES`.
-pub const PRODUCER_BATCH_MAX_BYTES: usize = BATCH_MAX_BYTES / 2 - 4096;
+/// Maximum of a producer's batch size setting, in bytes. One more record of the default size still
+/// fits into `BATCH_DEFAULT_BYTES`.
+pub const PRODUCER_BATCH_MAX_BYTES: usize = BATCH_DEFAULT_BYTES / 2 - 4096;
 /// Maximum size of a producer's unacknowledged batches per leader, in bytes. More adds latency and
 /// no throughput.
 pub const PRODUCER_IN_FLIGHT_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -638,6 +668,9 @@ pub const CONTROL_INTERVAL: Duration = Duration::from_secs(1);
 pub const CONTROL_INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// Timeout of a command of the meta group, retries and an election included.
 pub const META_PROPOSE_MAX: Duration = Duration::from_secs(10);
+/// Maximum size of a command of the meta group, in bytes. Programs of every feature level can read
+/// it.
+pub const META_COMMAND_MAX_BYTES: usize = BATCH_LEVEL_1_MAX_BYTES;
 /// Timeout of one attempt of a command of the meta group.
 pub const META_ATTEMPT_MAX: Duration = Duration::from_secs(3);
 /// Initial backoff between attempts of a command of the meta group. It doubles up to
@@ -880,9 +913,13 @@ pub const HTTP_STREAMS_MAX_COUNT: u32 = 256;
 pub const HTTP_RESETS_PENDING_MAX_COUNT: usize = HTTP_STREAMS_MAX_COUNT as usize;
 /// Time that a client may take nothing of an HTTP/1.1 answer before its connection is closed.
 pub const HTTP_WRITE_STALL_MAX: Duration = Duration::from_mins(1);
+/// Bytes that a record in JSON may take besides its key, value and headers in base64: names of
+/// fields, and the escapes of header names.
+pub const HTTP_JSON_OVERHEAD_BYTES: usize = 64 * 1024;
 /// Maximum size of a body that is read as a whole, in bytes, as it is sent and decompressed: a
-/// JSON request of the largest batch, in base64.
-pub const HTTP_BODY_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// JSON request of the largest batch, in base64, rounded up.
+pub const HTTP_BODY_MAX_BYTES: usize =
+    (base64_bytes(BATCH_MAX_BYTES) + HTTP_JSON_OVERHEAD_BYTES).next_multiple_of(1024 * 1024);
 /// Time that such a body may take.
 pub const HTTP_BODY_MAX: Duration = Duration::from_secs(30);
 /// Time that a stream of records may send nothing.
@@ -890,8 +927,10 @@ pub const HTTP_BODY_IDLE_MAX: Duration = Duration::from_secs(30);
 /// Maximum size of the bodies that a node holds while they arrive, in bytes. Above it, requests
 /// are refused.
 pub const HTTP_BODIES_MAX_BYTES: usize = 64 * 1024 * 1024;
-/// Maximum length of a line of an NDJSON stream, in bytes: a record of the largest size in base64.
-pub const HTTP_LINE_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Maximum length of a line of an NDJSON stream, in bytes: a record of the largest size in base64,
+/// rounded up.
+pub const HTTP_LINE_MAX_BYTES: usize =
+    (base64_bytes(RECORD_MAX_BYTES) + HTTP_JSON_OVERHEAD_BYTES).next_multiple_of(1024 * 1024);
 /// Size of the batches that an NDJSON stream is cut into, in bytes of their records.
 pub const HTTP_STREAM_BATCH_BYTES: usize = 512 * 1024;
 /// Maximum number of records of such a batch.
@@ -955,7 +994,9 @@ pub const PRODUCER_LEADER_REDIRECTS_MAX_COUNT: u32 = 3;
 pub const PROBLEM_NAMES_MAX_COUNT: usize = 5;
 /// Maximum encoded size of the plain records of one request, in bytes. It leaves room for the batch
 /// header.
-pub const PLAIN_BATCH_MAX_BYTES: usize = BATCH_MAX_BYTES - 64;
+pub const PLAIN_BATCH_MAX_BYTES: usize = BATCH_MAX_BYTES - PLAIN_RESERVED_BYTES;
+/// Part of a batch that plain records leave free by their estimate, in bytes.
+pub const PLAIN_RESERVED_BYTES: usize = 64;
 /// Maximum number of buffers in one `pwritev` (the kernel's `IOV_MAX`).
 pub const WRITE_PARTS_MAX_COUNT: usize = 1024;
 /// Maximum size of a single read from the log, in bytes.
@@ -983,3 +1024,8 @@ pub const LOG_READ_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 pub const LOG_READ_ATTEMPTS_MAX_COUNT: usize = 8;
 /// Minimum size that one round of eviction frees from a group's tail cache, in bytes.
 pub const TAIL_CACHE_EVICT_MIN_BYTES: usize = 64 * 1024;
+
+/// Length of so many bytes in base64, with padding.
+pub const fn base64_bytes(bytes: usize) -> usize {
+    bytes.div_ceil(3) * 4
+}

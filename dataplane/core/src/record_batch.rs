@@ -42,6 +42,8 @@ pub(crate) const HEADER_BYTES: usize = 28;
 pub(crate) const VERSION: u8 = 1;
 /// The field of the errors about `BATCH_DECODED_MAX_BYTES`.
 pub(crate) const DECODED_FIELD: &str = "batch decoded bytes";
+/// The field of the errors about the size of a record, unless its topic sets one.
+pub(crate) const RECORD_FIELD: &str = "record bytes";
 
 /// The attribute bits of the compression.
 pub(crate) const COMPRESSION_MASK: u8 = 0b111;

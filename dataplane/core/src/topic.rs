@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::NodeId;
 use crate::limits::{
-    BATCH_MAX_BYTES, REPLICATION_FACTOR_MAX_COUNT, RETENTION_MIN_BYTES, RETENTION_MIN_MS,
-    TIMESTAMP_BOUND_MIN_MS, TOPIC_BATCH_MIN_BYTES, TOPIC_NAME_MAX_BYTES,
-    TOPIC_PARTITIONS_MAX_COUNT,
+    BATCH_MAX_BYTES, BATCH_OVERHEAD_MAX_BYTES, RECORD_MAX_BYTES, REPLICATION_FACTOR_MAX_COUNT,
+    RETENTION_MIN_BYTES, RETENTION_MIN_MS, TIMESTAMP_BOUND_MIN_MS, TOPIC_BATCH_MIN_BYTES,
+    TOPIC_NAME_MAX_BYTES, TOPIC_PARTITIONS_MAX_COUNT, TOPIC_RECORD_MIN_BYTES,
 };
 use crate::reason::Reason;
 use crate::retention::RetentionPolicy;
@@ -75,6 +75,27 @@ pub enum TopicError {
         /// The requested size, bytes.
         bytes: u64,
     },
+    /// The maximum size of records is out of bounds. Feature level 2.
+    #[error(
+        "record.max.bytes must be between {TOPIC_RECORD_MIN_BYTES} and {RECORD_MAX_BYTES}, got \
+         {bytes}"
+    )]
+    RecordMaxBytes {
+        /// The requested size, bytes.
+        bytes: u64,
+    },
+    /// The largest record of the topic would not fit into its batches. Feature level 2.
+    #[error(
+        "record.max.bytes must be at most {}, got {record_bytes}: a batch of one record takes up to \
+         {BATCH_OVERHEAD_MAX_BYTES} bytes more, and batch.max.bytes of the topic is {batch_bytes}",
+        record_that_fits(*batch_bytes)
+    )]
+    RecordAboveBatch {
+        /// The maximum size of records, bytes.
+        record_bytes: u64,
+        /// The maximum size of batches, bytes.
+        batch_bytes: u64,
+    },
     /// The bound of timestamps after the append time is too small. Feature level 2.
     #[error("timestamp.after.max.ms must be at least {TIMESTAMP_BOUND_MIN_MS}, got {ms}")]
     TimestampAfterMaxMs {
@@ -103,6 +124,8 @@ impl TopicError {
             Self::RetentionBytes { .. }
             | Self::RetentionMs { .. }
             | Self::BatchMaxBytes { .. }
+            | Self::RecordMaxBytes { .. }
+            | Self::RecordAboveBatch { .. }
             | Self::TimestampAfterMaxMs { .. }
             | Self::TimestampBeforeMaxMs { .. } => Reason::InvalidArgument,
         }
@@ -119,6 +142,7 @@ impl TopicError {
             Self::RetentionBytes { .. } => "retention.bytes",
             Self::RetentionMs { .. } => "retention.ms",
             Self::BatchMaxBytes { .. } => "batch.max.bytes",
+            Self::RecordMaxBytes { .. } | Self::RecordAboveBatch { .. } => "record.max.bytes",
             Self::TimestampAfterMaxMs { .. } => "timestamp.after.max.ms",
             Self::TimestampBeforeMaxMs { .. } => "timestamp.before.max.ms",
         }
@@ -138,11 +162,23 @@ impl TopicError {
             Self::RetentionBytes { .. } => format!("{RETENTION_MIN_BYTES}.."),
             Self::RetentionMs { .. } => format!("{RETENTION_MIN_MS}.."),
             Self::BatchMaxBytes { .. } => format!("{TOPIC_BATCH_MIN_BYTES}..={BATCH_MAX_BYTES}"),
+            Self::RecordMaxBytes { .. } => format!("{TOPIC_RECORD_MIN_BYTES}..={RECORD_MAX_BYTES}"),
+            Self::RecordAboveBatch { batch_bytes, .. } => {
+                format!(
+                    "{TOPIC_RECORD_MIN_BYTES}..={}",
+                    record_that_fits(*batch_bytes)
+                )
+            }
             Self::TimestampAfterMaxMs { .. } | Self::TimestampBeforeMaxMs { .. } => {
                 format!("{TIMESTAMP_BOUND_MIN_MS}..")
             }
         }
     }
+}
+
+/// The largest record that fits into a batch of so many bytes, whatever headers it has.
+const fn record_that_fits(batch_bytes: u64) -> u64 {
+    batch_bytes.saturating_sub(BATCH_OVERHEAD_MAX_BYTES as u64)
 }
 
 /// Whether names of topics, groups, nodes and users may contain a character.

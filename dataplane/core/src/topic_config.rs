@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::feature_level::FeatureLevel;
 use crate::limits::{
-    BATCH_MAX_BYTES, RETENTION_MIN_BYTES, RETENTION_MIN_MS, SETTING_KEY_SHOWN_MAX_BYTES,
-    TIMESTAMP_AFTER_DEFAULT_MS, TIMESTAMP_BOUND_MIN_MS, TOPIC_BATCH_MIN_BYTES,
+    BATCH_DEFAULT_BYTES, BATCH_LEVEL_1_MAX_BYTES, BATCH_MAX_BYTES, RECORD_MAX_BYTES,
+    RETENTION_MIN_BYTES, RETENTION_MIN_MS, SETTING_KEY_SHOWN_MAX_BYTES, TIMESTAMP_AFTER_DEFAULT_MS,
+    TIMESTAMP_BOUND_MIN_MS, TOPIC_BATCH_MIN_BYTES, TOPIC_RECORD_MIN_BYTES,
 };
 use crate::record_time::TimestampBounds;
 use crate::retention::RetentionPolicy;
+use crate::size_limits::{BATCH_KEY, RECORD_KEY, SizeLimits};
 use crate::topic::TopicError;
 
 /// A key of the table.
@@ -30,6 +32,9 @@ pub enum TopicKey {
     /// Maximum size of a batch, as encoded.
     #[serde(rename = "batch.max.bytes")]
     BatchMaxBytes,
+    /// Maximum size of a record: its key, value and headers together.
+    #[serde(rename = "record.max.bytes")]
+    RecordMaxBytes,
     /// Maximum time that a record's timestamp may be after its append time.
     #[serde(rename = "timestamp.after.max.ms")]
     TimestampAfterMaxMs,
@@ -37,6 +42,9 @@ pub enum TopicKey {
     #[serde(rename = "timestamp.before.max.ms")]
     TimestampBeforeMaxMs,
 }
+
+/// The feature level from which on batches may be larger than `BATCH_LEVEL_1_MAX_BYTES`.
+pub(crate) const LARGE_BATCHES_LEVEL: FeatureLevel = FeatureLevel(2);
 
 /// The unit of a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +72,11 @@ pub struct TopicKeyInfo {
 
 impl TopicKey {
     /// All keys.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::RetentionBytes,
         Self::RetentionMs,
         Self::BatchMaxBytes,
+        Self::RecordMaxBytes,
         Self::TimestampAfterMaxMs,
         Self::TimestampBeforeMaxMs,
     ];
@@ -90,11 +99,18 @@ impl TopicKey {
                 level: FeatureLevel::ZERO,
             },
             Self::BatchMaxBytes => TopicKeyInfo {
-                name: "batch.max.bytes",
+                name: BATCH_KEY,
                 unit: SettingUnit::Bytes,
                 min: TOPIC_BATCH_MIN_BYTES as u64,
                 max: BATCH_MAX_BYTES as u64,
                 level: FeatureLevel(1),
+            },
+            Self::RecordMaxBytes => TopicKeyInfo {
+                name: RECORD_KEY,
+                unit: SettingUnit::Bytes,
+                min: TOPIC_RECORD_MIN_BYTES as u64,
+                max: RECORD_MAX_BYTES as u64,
+                level: FeatureLevel(2),
             },
             Self::TimestampAfterMaxMs => TopicKeyInfo {
                 name: "timestamp.after.max.ms",
@@ -118,6 +134,20 @@ impl TopicKey {
         self.info().name
     }
 
+    /// The feature level that must be finalized before the key has this value. Programs of level 1
+    /// can read no batch above `BATCH_LEVEL_1_MAX_BYTES`.
+    pub fn level_of(self, value: u64) -> FeatureLevel {
+        let TopicKeyInfo { max, level, .. } = self.info();
+        // A value out of bounds is refused for that at every level.
+        let large = BATCH_LEVEL_1_MAX_BYTES as u64 + 1..=max;
+        let is_large = self == Self::BatchMaxBytes && large.contains(&value);
+        if is_large {
+            level.max(LARGE_BATCHES_LEVEL)
+        } else {
+            level
+        }
+    }
+
     /// The key of this name.
     pub fn from_name(name: &str) -> Result<Self, SettingError> {
         let named = Self::ALL.into_iter().find(|key| key.name() == name);
@@ -136,6 +166,7 @@ impl TopicKey {
             Self::RetentionBytes => TopicError::RetentionBytes { bytes: value },
             Self::RetentionMs => TopicError::RetentionMs { ms: value },
             Self::BatchMaxBytes => TopicError::BatchMaxBytes { bytes: value },
+            Self::RecordMaxBytes => TopicError::RecordMaxBytes { bytes: value },
             Self::TimestampAfterMaxMs => TopicError::TimestampAfterMaxMs { ms: value },
             Self::TimestampBeforeMaxMs => TopicError::TimestampBeforeMaxMs { ms: value },
         })
@@ -162,9 +193,13 @@ pub struct TopicConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopicSettings {
-    /// Maximum size of a batch, as encoded, in bytes. Feature level 1.
+    /// Maximum size of a batch, as encoded, in bytes. Feature level 1; level 2 for a value above
+    /// `BATCH_LEVEL_1_MAX_BYTES`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_max_bytes: Option<u32>,
+    /// Maximum size of a record, in bytes. Feature level 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_max_bytes: Option<u32>,
     /// Maximum time that a record's timestamp may be after its append time, milliseconds. Feature
     /// level 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -183,13 +218,42 @@ impl TopicSettings {
 
     /// The feature level that must be finalized before these settings are used.
     pub fn level(&self) -> FeatureLevel {
-        let levels = self.entries().map(|(key, _)| key.info().level);
+        let levels = self.entries().map(|(key, value)| key.level_of(value));
         levels.max().unwrap_or_default()
     }
 
-    /// Checks the bounds of all settings.
+    /// Checks the bounds of all settings, each by itself.
     pub fn validate(&self) -> Result<(), TopicError> {
         self.entries().try_for_each(|(key, value)| key.check(value))
+    }
+
+    /// Checks that the settings of a topic agree: a batch of the largest record fits into
+    /// `batch.max.bytes`.
+    pub fn validate_together(&self) -> Result<(), TopicError> {
+        match (self.record_max_bytes, self.batch_max_bytes) {
+            (Some(record_bytes), Some(batch_bytes))
+                if SizeLimits::batch_of(record_bytes) > batch_bytes as usize =>
+            {
+                Err(TopicError::RecordAboveBatch {
+                    record_bytes: record_bytes.into(),
+                    batch_bytes: batch_bytes.into(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The limits of records and batches in a cluster with this finalized level.
+    pub fn size_limits(&self, finalized: FeatureLevel) -> SizeLimits {
+        let may_be_large = finalized >= LARGE_BATCHES_LEVEL;
+        SizeLimits::new(self.batch_max_bytes, self.record_max_bytes, may_be_large)
+    }
+
+    /// The maximum size of batches that clients learn: none if it is the default.
+    pub fn shown_batch_max_bytes(&self) -> Option<u32> {
+        let needed = self.record_max_bytes.map(SizeLimits::batch_of);
+        let needed = needed.filter(|bytes| *bytes > BATCH_DEFAULT_BYTES);
+        self.batch_max_bytes.or_else(|| u32::try_from(needed?).ok())
     }
 
     /// The bounds of a record's timestamp.
@@ -212,6 +276,7 @@ impl TopicSettings {
         match key {
             TopicKey::RetentionBytes | TopicKey::RetentionMs => None,
             TopicKey::BatchMaxBytes => self.batch_max_bytes.map(u64::from),
+            TopicKey::RecordMaxBytes => self.record_max_bytes.map(u64::from),
             TopicKey::TimestampAfterMaxMs => self.timestamp_after_max_ms,
             TopicKey::TimestampBeforeMaxMs => self.timestamp_before_max_ms,
         }
@@ -219,11 +284,11 @@ impl TopicSettings {
 
     /// Sets a key to a value in its bounds. Keys of the retention are not part of it.
     fn set(&mut self, key: TopicKey, value: Option<u64>) {
+        let size = value.and_then(|value| u32::try_from(value).ok());
         match key {
             TopicKey::RetentionBytes | TopicKey::RetentionMs => {}
-            TopicKey::BatchMaxBytes => {
-                self.batch_max_bytes = value.and_then(|value| u32::try_from(value).ok());
-            }
+            TopicKey::BatchMaxBytes => self.batch_max_bytes = size,
+            TopicKey::RecordMaxBytes => self.record_max_bytes = size,
             TopicKey::TimestampAfterMaxMs => self.timestamp_after_max_ms = value,
             TopicKey::TimestampBeforeMaxMs => self.timestamp_before_max_ms = value,
         }
@@ -351,6 +416,26 @@ impl fmt::Display for KeyNames {
     }
 }
 
+/// A setting whose feature level is not finalized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotFinalized {
+    /// The key.
+    pub key: TopicKey,
+    /// The level that the key or its value needs.
+    pub level: FeatureLevel,
+}
+
+impl fmt::Display for NotFinalized {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.key.fmt(f)?;
+        // The key itself is of an earlier level.
+        if self.level > self.key.info().level {
+            write!(f, " above {BATCH_LEVEL_1_MAX_BYTES}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Settings that a request sets or removes; each key at most once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingsChange {
@@ -400,10 +485,17 @@ impl SettingsChange {
         self.set.contains_key(&key) || self.removed.contains(&key)
     }
 
-    /// The first key whose level is above the finalized one.
-    pub fn not_finalized(&self, finalized: FeatureLevel) -> Option<TopicKey> {
-        let mut keys = self.set.keys().chain(&self.removed).copied();
-        keys.find(|key| key.info().level > finalized)
+    /// The first setting whose level is above the finalized one.
+    pub fn not_finalized(&self, finalized: FeatureLevel) -> Option<NotFinalized> {
+        let set = self.set.iter().map(|(key, value)| NotFinalized {
+            key: *key,
+            level: key.level_of(*value),
+        });
+        let removed = self.removed.iter().map(|key| NotFinalized {
+            key: *key,
+            level: key.info().level,
+        });
+        set.chain(removed).find(|found| found.level > finalized)
     }
 
     /// The settings of a new topic that has `defaults` where the change says nothing.
@@ -490,11 +582,11 @@ mod tests {
         assert_eq!(unknown.field(), "no.such");
         assert_eq!(
             unknown.bound(),
-            "retention.bytes, retention.ms, batch.max.bytes, timestamp.after.max.ms, \
-             timestamp.before.max.ms"
+            "retention.bytes, retention.ms, batch.max.bytes, record.max.bytes, \
+             timestamp.after.max.ms, timestamp.before.max.ms"
         );
         let long = change.remove(&"ü".repeat(5000)).unwrap_err();
-        assert!(long.to_string().len() < 200, "{long}");
+        assert!(long.to_string().len() < 250, "{long}");
         for value in [None, Some(SettingValue::Text("1MiB"))] {
             let error = change.set("batch.max.bytes", value).unwrap_err();
             assert_eq!(error.to_string(), "batch.max.bytes must be a number");
@@ -534,13 +626,58 @@ mod tests {
         change.set("retention.ms", Some(number(5000))).unwrap();
         assert_eq!(change.not_finalized(FeatureLevel::ZERO), None);
         change.remove("batch.max.bytes").unwrap();
-        let found = change.not_finalized(FeatureLevel::ZERO);
-        assert_eq!(found, Some(TopicKey::BatchMaxBytes));
+        let found = change.not_finalized(FeatureLevel::ZERO).unwrap();
+        assert_eq!(found.key, TopicKey::BatchMaxBytes);
         assert_eq!(change.not_finalized(FeatureLevel(1)), None);
-        let key = TopicKey::TimestampBeforeMaxMs;
-        change.set(key.name(), Some(number(5000))).unwrap();
-        assert_eq!(change.not_finalized(FeatureLevel(1)), Some(key));
-        assert_eq!(change.settings().level(), FeatureLevel(2));
+        for key in [TopicKey::TimestampBeforeMaxMs, TopicKey::RecordMaxBytes] {
+            let mut change = change.clone();
+            change.set(key.name(), Some(number(5000))).unwrap();
+            let found = change.not_finalized(FeatureLevel(1)).unwrap();
+            assert_eq!((found.key, found.level), (key, FeatureLevel(2)));
+            assert_eq!(found.to_string(), key.name());
+            assert_eq!(change.settings().level(), FeatureLevel(2));
+        }
+    }
+
+    #[test]
+    fn a_batch_that_level_1_cannot_read_needs_level_2() {
+        let of_level_1 = BATCH_LEVEL_1_MAX_BYTES as u64;
+        for (bytes, level) in [(1024, 1), (of_level_1, 1), (of_level_1 + 1, 2)] {
+            let mut change = SettingsChange::default();
+            change.set("batch.max.bytes", Some(number(bytes))).unwrap();
+            assert_eq!(change.settings().level(), FeatureLevel(level), "{bytes}");
+            let refused = change.not_finalized(FeatureLevel(1));
+            assert_eq!(refused.is_some(), level == 2, "{bytes}");
+            if let Some(refused) = refused {
+                assert_eq!(refused.to_string(), "batch.max.bytes above 2097152");
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_record_of_a_topic_fits_into_its_batches() {
+        let settings = |record_max_bytes, batch_max_bytes| TopicSettings {
+            batch_max_bytes,
+            record_max_bytes,
+            ..TopicSettings::default()
+        };
+        for (record, batch) in [
+            (Some(3 << 20), None),
+            (None, Some(1024)),
+            (Some(3 << 20), Some((3 << 20) + 4096)),
+            (Some(1024), Some(1024 + 4096)),
+        ] {
+            assert_eq!(settings(record, batch).validate_together(), Ok(()));
+        }
+        let refused = settings(Some(1024), Some(1024 + 4095)).validate_together();
+        let error = refused.unwrap_err();
+        assert_eq!(error.field(), "record.max.bytes");
+        assert_eq!(error.bound(), "1024..=1023");
+        assert_eq!(
+            error.to_string(),
+            "record.max.bytes must be at most 1023, got 1024: a batch of one record takes up to 4096 \
+             bytes more, and batch.max.bytes of the topic is 5119"
+        );
     }
 
     #[test]

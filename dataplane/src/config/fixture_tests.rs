@@ -62,6 +62,7 @@ fn full() -> NodeConfig {
             retention_bytes: Some(1 << 30),
             retention_ms: Some(86_400_000),
             batch_max_bytes: None,
+            record_max_bytes: None,
         },
         log: LogSettings {
             level: "lograft_node=debug,info".to_owned(),
@@ -85,9 +86,13 @@ fn with_list() -> NodeConfig {
 fn configurations_keep_their_form() {
     let mut level_1 = full();
     level_1.topics.batch_max_bytes = Some(524_288);
+    let mut level_2 = full();
+    level_2.topics.batch_max_bytes = Some(3_149_824);
+    level_2.topics.record_max_bytes = Some(3_145_728);
     let samples = [
         ("full.yaml".to_owned(), full()),
         ("full-level_1.yaml".to_owned(), level_1),
+        ("full-level_2.yaml".to_owned(), level_2),
         ("ignore_if_unknown.yaml".to_owned(), with_list()),
     ];
     fixtures("config").check(
@@ -131,6 +136,7 @@ fn written_by_the_operator(name: &str) -> NodeConfig {
                 retention_bytes: Some(20 << 30),
                 retention_ms: Some(2_592_000_000),
                 batch_max_bytes: (name == "finalized.yaml").then_some(524_288),
+                record_max_bytes: None,
             },
         ),
         _ => panic!("add the configuration that is expected of {name}"),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use lograft_core::limits::{
-    FLUSH_LAG_INTERVAL, META_ATTEMPT_MAX, META_BACKOFF_MAX, META_BACKOFF_MIN, META_PROPOSE_MAX,
-    METADATA_AGE_MAX, PEER_TEXT_MAX_BYTES,
+    FLUSH_LAG_INTERVAL, META_ATTEMPT_MAX, META_BACKOFF_MAX, META_BACKOFF_MIN,
+    META_COMMAND_MAX_BYTES, META_PROPOSE_MAX, METADATA_AGE_MAX, PEER_TEXT_MAX_BYTES,
 };
 use lograft_core::metadata::{CodecError, Command, MetaError, Outcome};
 use lograft_core::{EntryKind, FeatureLevel, GroupId, LogIndex, NodeId, Proposal, Reason};
@@ -180,6 +180,19 @@ impl MetaProposer {
         if !status.ready {
             let text = "this node does not lead the meta group".to_owned();
             return ProposeAttempt::NotProposed(text);
+        }
+        // Programs of every level can read an entry of this size; the entries of partitions have
+        // bounds of their own.
+        if command.len() > META_COMMAND_MAX_BYTES {
+            let text = format!(
+                "command bytes must be at most {META_COMMAND_MAX_BYTES}, got {}: make the change \
+                 in smaller parts",
+                command.len()
+            );
+            let refusal = ApiError::new(Reason::LimitExceeded, text)
+                .with("field", "command bytes")
+                .with("bound", META_COMMAND_MAX_BYTES.to_string());
+            return ProposeAttempt::Refused(Box::new(refusal));
         }
         let now_ms = self.clock.now_ms();
         let proposal = Proposal::control(EntryKind::Command, now_ms, command.clone());

@@ -166,9 +166,9 @@ impl TopicAdmin {
     fn check_level(&self, settings: &SettingsChange) -> Result<(), MetaError> {
         let finalized = self.view.load().finalized_level();
         match settings.not_finalized(finalized) {
-            Some(key) => Err(MetaError::NotFinalized {
-                feature: key.name().to_owned(),
-                level: key.info().level,
+            Some(found) => Err(MetaError::NotFinalized {
+                feature: found.to_string(),
+                level: found.level,
                 finalized,
             }),
             None => Ok(()),

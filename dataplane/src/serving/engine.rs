@@ -3,9 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use lograft_core::limits::{
-    BATCH_MAX_BYTES, FLUSH_LAG_INTERVAL, FLUSH_LAG_MAX, UNFLUSHED_WAIT_MAX,
-};
+use lograft_core::limits::{FLUSH_LAG_INTERVAL, FLUSH_LAG_MAX, UNFLUSHED_WAIT_MAX};
 use lograft_core::{DiskMark, MemoryBudgets, NodeId, ProducerId, ProducerStamp, Reason, TopicKey};
 use lograft_storage::{Storage, WriteBudget};
 use prometheus::IntCounter;
@@ -146,11 +144,11 @@ impl LogEngine {
         }
         let settings = metadata.topic(topic).map(|topic| topic.settings);
         let settings = settings.unwrap_or_default();
-        let bytes = settings.batch_max_bytes;
+        let finalized = metadata.finalized_level();
         let level = TopicKey::TimestampAfterMaxMs.info().level;
-        let has_bounds = metadata.finalized_level() >= level;
+        let has_bounds = finalized >= level;
         Ok(BatchRules {
-            max_bytes: bytes.map_or(BATCH_MAX_BYTES, |bytes| bytes as usize),
+            sizes: settings.size_limits(finalized),
             timestamps: has_bounds.then(|| settings.timestamp_bounds()),
         })
     }

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use lograft_core::PartitionId;
 use lograft_core::acl::Principal;
-use lograft_core::limits::BATCH_MAX_BYTES;
 use lograft_core::metadata::TopicId;
 use lograft_core::partitioner::partition_for_key;
 
@@ -49,11 +48,11 @@ impl TopicPartitions {
             .topic(topic)
             .ok_or_else(|| ApiError::unknown_topic(topic))?;
         let count = found.partition_count();
-        let batch_max_bytes = found.settings.batch_max_bytes;
+        let sizes = found.settings.size_limits(metadata.finalized_level());
         Ok(Self {
             topic_id: found.id,
             count,
-            batch_max_bytes: batch_max_bytes.map_or(BATCH_MAX_BYTES, |bytes| bytes as usize),
+            batch_max_bytes: sizes.batch_max_bytes,
             keyless: turn.0.fetch_add(1, Ordering::Relaxed) % count.max(1),
         })
     }

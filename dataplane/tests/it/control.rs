@@ -32,7 +32,7 @@ fn new_topic(name: &str, partitions: u32, replication_factor: u32) -> admin::Cre
     }
 }
 
-fn setting(key: &str, number: u64) -> admin::TopicSetting {
+pub(crate) fn setting(key: &str, number: u64) -> admin::TopicSetting {
     admin::TopicSetting {
         key: key.to_owned(),
         value: Some(admin::topic_setting::Value::Number(number)),

@@ -1,16 +1,21 @@
 //! Nodes of two feature levels in one cluster: the upgrade, the way back, and what is refused.
 
+use lograft_core::limits::{
+    BATCH_LEVEL_1_MAX_BYTES, BATCH_MAX_BYTES, META_COMMAND_MAX_BYTES, RECORD_DEFAULT_BYTES,
+    RECORD_MAX_BYTES,
+};
 use lograft_core::metadata::{Command, MetaError, Outcome};
 use lograft_core::{FeatureLevel, Reason};
 use lograft_proto::admin::v1 as admin;
 use lograft_proto::log::v1::delete_records_request::Before;
 use lograft_proto::raft::v1 as raft;
 use lograft_proto::raft::v1::node_service_client::NodeServiceClient;
-use tonic::Status;
+use tonic::{Response, Status};
 
 use crate::cluster::{CLUSTER_ID, Cluster, eventually};
 use crate::control::reason;
 use crate::delete_records::delete;
+use crate::large_records::{alter, assert_too_large, client, create, full, plain};
 use crate::load::assert_kept;
 use crate::older_disk::{DiskCopy, raises, write_for_a_while};
 
@@ -137,8 +142,72 @@ async fn an_upgrade_goes_back_until_it_is_finalized() {
     assert_eq!(cluster.describe(0).await.nodes.len(), 3);
 }
 
+/// A topic may get no batch that nodes of the former level cannot read until they cannot return.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_records_wait_for_the_finalized_level() {
+    let mut cluster = three_old().await;
+    for at in 0..3 {
+        change_version(&mut cluster, at, NEW).await;
+    }
+    levels(&cluster, 0, &[NEW; 3]).await;
+    let (record, batch) = ("record.max.bytes", "batch.max.bytes");
+    for (setting, feature) in [
+        ((record, 1024), record),
+        ((record, RECORD_MAX_BYTES), record),
+        (
+            (batch, BATCH_LEVEL_1_MAX_BYTES + 1),
+            "batch.max.bytes above 2097152",
+        ),
+    ] {
+        let refused = [
+            alter(&cluster, setting.0, setting.1).await.unwrap_err(),
+            create(&cluster, "u", 3, &[setting]).await.unwrap_err(),
+        ];
+        for refused in refused {
+            assert_eq!(
+                reason(&refused),
+                Some(Reason::FeatureNotFinalized),
+                "{refused:?}"
+            );
+            let text = refused.message();
+            assert!(
+                text.starts_with(&format!("{feature} needs feature level 2")),
+                "{text}"
+            );
+        }
+    }
+    alter(&cluster, batch, BATCH_LEVEL_1_MAX_BYTES)
+        .await
+        .unwrap();
+    let large = plain(&full(RECORD_MAX_BYTES, 1));
+    let refused = client(&cluster, 0)
+        .produce(large.clone())
+        .await
+        .unwrap_err();
+    assert_too_large(&refused, "record bytes", RECORD_DEFAULT_BYTES);
+    // Records that fit, and together do not.
+    let mut several = large.clone();
+    several.records = vec![full(RECORD_DEFAULT_BYTES, 2), full(RECORD_DEFAULT_BYTES, 3)];
+    let refused = client(&cluster, 0).produce(several).await.unwrap_err();
+    assert_too_large(&refused, batch, BATCH_LEVEL_1_MAX_BYTES);
+    assert_eq!(cluster.read_all(0, 0).await, [""; 0]);
+
+    assert!(finalize(&cluster, 0, None).await.unwrap().changed);
+    alter(&cluster, batch, BATCH_MAX_BYTES).await.unwrap();
+    alter(&cluster, record, RECORD_MAX_BYTES).await.unwrap();
+    eventually("the leader to know it", async || {
+        client(&cluster, 0).produce(large.clone()).await.ok()
+    })
+    .await;
+}
+
 /// Offers a command to the leader of the meta group, as another node does.
 async fn offer(cluster: &Cluster, command: Vec<u8>) -> Result<Outcome, MetaError> {
+    let reply = try_offer(cluster, command).await.unwrap();
+    Outcome::decode(&reply.outcome).unwrap()
+}
+
+async fn try_offer(cluster: &Cluster, command: Vec<u8>) -> Result<raft::ProposeMetaReply, Status> {
     let cluster_id: lograft_core::ClusterId = CLUSTER_ID.parse().unwrap();
     let request = raft::ProposeMetaRequest {
         principal: String::new(),
@@ -152,8 +221,7 @@ async fn offer(cluster: &Cluster, command: Vec<u8>) -> Result<Outcome, MetaError
     };
     let channel = cluster.channel_of("node/n0", cluster.addresses(0).peer);
     let mut node = NodeServiceClient::new(channel);
-    let reply = node.propose_meta(request).await.unwrap().into_inner();
-    Outcome::decode(&reply.outcome).unwrap()
+    node.propose_meta(request).await.map(Response::into_inner)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -175,6 +243,12 @@ async fn an_older_leader_refuses_commands_that_it_does_not_know() {
         let refused = offer(&cluster, command).await.unwrap_err();
         assert_eq!(refused.reason(), Reason::VersionTooOld, "{text}: {refused}");
     }
+    // Nodes of the former level read no larger entry.
+    let name = "x".repeat(META_COMMAND_MAX_BYTES);
+    let topic_id = None;
+    let long = Command::DeleteTopic { name, topic_id }.encode().unwrap();
+    let refused = try_offer(&cluster, long).await.unwrap_err();
+    assert_eq!(reason(&refused), Some(Reason::LimitExceeded), "{refused:?}");
     let known = Command::AllocateProducers { count: 1 };
     offer(&cluster, known.encode().unwrap()).await.unwrap();
     cluster.stop(0).await;

@@ -24,6 +24,7 @@ mod http_openapi;
 mod http_tail;
 mod hung_leader;
 mod identities;
+mod large_records;
 mod levels;
 mod lifecycle;
 mod load;

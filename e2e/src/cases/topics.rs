@@ -111,7 +111,7 @@ pub(super) async fn bad_topics_are_refused_with_advice(
     sandbox: &Sandbox,
     _: &mut Operator,
 ) -> anyhow::Result<()> {
-    let cases: [(Value, &str); 8] = [
+    let cases: [(Value, &str); 10] = [
         (json!({"partitions": 0}), "spec.partitions"),
         (json!({"partitions": 10_001}), "spec.partitions"),
         (json!({"replicationFactor": 8}), "spec.replicationFactor"),
@@ -119,8 +119,16 @@ pub(super) async fn bad_topics_are_refused_with_advice(
         (json!({"topicName": ".."}), "choose another name"),
         (json!({"retention": {"size": "1Ki"}}), "raise the size"),
         (
-            json!({"config": {"maxBatchSize": "3Mi"}}),
-            "between 1Ki and 2Mi",
+            json!({"config": {"maxBatchSize": "3077Ki"}}),
+            "between 1Ki and 3076Ki",
+        ),
+        (
+            json!({"config": {"maxRecordSize": "3073Ki"}}),
+            "between 1Ki and 3Mi",
+        ),
+        (
+            json!({"config": {"maxRecordSize": "3Mi", "maxBatchSize": "3Mi"}}),
+            "at least 4Ki below maxBatchSize",
         ),
         (json!({"deletionPolicy": "Keep"}), "spec.deletionPolicy"),
     ];
@@ -163,7 +171,8 @@ pub(super) async fn a_topic_is_created_changed_and_kept_or_deleted(
         "topicName": "shop.Clicks", "partitions": 3, "deletionPolicy": "Delete",
         "retention": {"size": "1Gi", "time": "24h"},
         "config": {
-            "maxBatchSize": "1Mi", "timestampAfterMax": "5m", "timestampBeforeMax": "24h",
+            "maxBatchSize": "1Mi", "maxRecordSize": "512Ki",
+            "timestampAfterMax": "5m", "timestampBeforeMax": "24h",
         },
     });
     create(sandbox, "clicks", more).await?;
@@ -180,6 +189,7 @@ pub(super) async fn a_topic_is_created_changed_and_kept_or_deleted(
     ensure!(status.bytes == Some(3 << 20), "{status:#?}");
     let wanted = [
         ("batch.max.bytes", 1 << 20),
+        ("record.max.bytes", 512 << 10),
         ("retention.bytes", 1 << 30),
         ("retention.ms", 86_400_000),
         ("timestamp.after.max.ms", 300_000),

@@ -16,6 +16,7 @@ mod drift;
 pub mod fleet;
 mod object;
 mod quantity;
+mod record_sizes;
 mod settings;
 mod text;
 mod time;

@@ -47,7 +47,8 @@ impl ConsumeBench {
 pub(crate) async fn run(args: ConsumeBench, global: &GlobalArgs) -> Result<Report, CliError> {
     let (name, context) = global.context()?;
     let client = connect(&name, &context).await?;
-    let topic = BenchTopic::open(client.clone(), &args.measure.topic).await?;
+    let record_bytes = args.measure.record_size;
+    let topic = BenchTopic::open(client.clone(), &args.measure.topic, record_bytes).await?;
     if topic.is_new() {
         fill(client.clone(), &args, &topic).await?;
     }

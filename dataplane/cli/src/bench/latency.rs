@@ -43,7 +43,9 @@ impl LatencyBench {
 /// Runs the benchmark.
 pub(crate) async fn run(args: LatencyBench, global: &GlobalArgs) -> Result<Report, CliError> {
     let (name, context) = global.context()?;
-    let topic = BenchTopic::open(connect(&name, &context).await?, &args.measure.topic).await?;
+    let client = connect(&name, &context).await?;
+    let record_bytes = args.measure.record_size;
+    let topic = BenchTopic::open(client, &args.measure.topic, record_bytes).await?;
     let counters = Arc::new(LoadCounters::default());
     let mut workers = JoinSet::new();
     let cannot_open = || cannot("open a producer");

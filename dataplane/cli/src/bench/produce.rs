@@ -54,7 +54,9 @@ impl ProduceBench {
 /// Runs the benchmark.
 pub(crate) async fn run(args: ProduceBench, global: &GlobalArgs) -> Result<Report, CliError> {
     let (name, context) = global.context()?;
-    let topic = BenchTopic::open(connect(&name, &context).await?, &args.measure.topic).await?;
+    let client = connect(&name, &context).await?;
+    let record_bytes = args.measure.record_size;
+    let topic = BenchTopic::open(client, &args.measure.topic, record_bytes).await?;
     let config = producer_config(&args.batch, &topic.info);
     let counters = Arc::new(LoadCounters::default());
     let mut workers = JoinSet::new();

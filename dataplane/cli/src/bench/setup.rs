@@ -65,8 +65,10 @@ pub(crate) struct BatchArgs {
 
 /// Smallest record value of a benchmark.
 const RECORD_SIZE_MIN_BYTES: usize = 8;
-/// Largest record value of a benchmark: leaves room for the encoding of the record.
-pub(crate) const RECORD_SIZE_MAX_BYTES: usize = RECORD_MAX_BYTES - 1024;
+/// Largest record value of a benchmark.
+pub(crate) const RECORD_SIZE_MAX_BYTES: usize = RECORD_MAX_BYTES - RECORD_SIZE_MARGIN_BYTES;
+/// Bytes that a record of a benchmark may take besides its value.
+pub(crate) const RECORD_SIZE_MARGIN_BYTES: usize = 1024;
 
 #[derive(Debug, thiserror::Error)]
 #[error("record size must be between {RECORD_SIZE_MIN_BYTES} and {RECORD_SIZE_MAX_BYTES} bytes")]
@@ -106,7 +108,8 @@ mod tests {
     fn record_sizes_have_bounds() {
         assert_eq!(parse_record_size("256").unwrap(), 256);
         assert_eq!(parse_record_size("64KiB").unwrap(), 65_536);
-        for bad in ["7", "1MiB", "x"] {
+        assert_eq!(parse_record_size("2MiB").unwrap(), 2 << 20);
+        for bad in ["7", "3MiB", "x"] {
             assert!(parse_record_size(bad).is_err(), "{bad}");
         }
     }

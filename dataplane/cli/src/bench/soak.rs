@@ -70,7 +70,7 @@ pub(crate) async fn run(args: SoakBench, global: &GlobalArgs) -> Result<(), CliE
     let size = check_args(&args)?;
     let (name, context) = global.context()?;
     let client = connect(&name, &context).await?;
-    let topic = BenchTopic::open(client.clone(), &args.topic).await?;
+    let topic = BenchTopic::open(client.clone(), &args.topic, size).await?;
     let outcome = soak(&client, &topic, &args, size).await;
     let closed = topic.close().await;
     let report = outcome?;

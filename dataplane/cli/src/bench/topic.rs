@@ -1,10 +1,11 @@
 //! The topic of a benchmark.
 
-use lograft_client::admin_wire::Retention;
-use lograft_client::{Client, ClientError, NewTopic, TopicInfo};
+use lograft_client::admin_wire::{Retention, TopicSetting};
+use lograft_client::{Client, ClientError, NewTopic, TopicInfo, TopicKey, topic_setting};
+use lograft_core::limits::{RECORD_DEFAULT_BYTES, RECORD_MAX_BYTES};
 use uuid::Uuid;
 
-use super::setup::TopicArgs;
+use super::setup::{RECORD_SIZE_MARGIN_BYTES, TopicArgs};
 use crate::call_error::cannot;
 use crate::error::CliError;
 
@@ -18,12 +19,17 @@ pub(crate) struct BenchTopic {
 }
 
 impl BenchTopic {
-    /// Opens the topic given by the options, or creates one.
-    pub(crate) async fn open(client: Client, args: &TopicArgs) -> Result<Self, CliError> {
+    /// Opens the topic given by the options, or creates one for records whose values have
+    /// `record_bytes`.
+    pub(crate) async fn open(
+        client: Client,
+        args: &TopicArgs,
+        record_bytes: usize,
+    ) -> Result<Self, CliError> {
         let is_new = args.topic.is_none();
         let name = match &args.topic {
             Some(name) => name.clone(),
-            None => create(&client, args)
+            None => create(&client, args, record_bytes)
                 .await
                 .map_err(cannot("create a topic for the benchmark"))?,
         };
@@ -69,7 +75,11 @@ impl BenchTopic {
     }
 }
 
-async fn create(client: &Client, args: &TopicArgs) -> Result<String, ClientError> {
+async fn create(
+    client: &Client,
+    args: &TopicArgs,
+    record_bytes: usize,
+) -> Result<String, ClientError> {
     let mut name = Uuid::new_v4().simple().to_string();
     name.truncate(8);
     name.insert_str(0, "bench-");
@@ -81,8 +91,20 @@ async fn create(client: &Client, args: &TopicArgs) -> Result<String, ClientError
             bytes: Some(args.retention_bytes),
             ms: None,
         }),
+        settings: settings(record_bytes),
         ..NewTopic::default()
     };
     client.admin().create_topic(topic).await?;
     Ok(name)
+}
+
+/// Records above the default size need a setting, which older clusters do not have.
+fn settings(record_bytes: usize) -> Vec<TopicSetting> {
+    if record_bytes + RECORD_SIZE_MARGIN_BYTES <= RECORD_DEFAULT_BYTES {
+        return Vec::new();
+    }
+    vec![topic_setting(
+        TopicKey::RecordMaxBytes,
+        RECORD_MAX_BYTES as u64,
+    )]
 }

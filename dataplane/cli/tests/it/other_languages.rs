@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lograft_core::compression::Compression;
+use lograft_core::limits::{BATCH_DEFAULT_BYTES, RECORD_DEFAULT_BYTES};
 use lograft_core::partitioner::partition_for_key;
 use lograft_core::reason::Reason;
 use lograft_core::record::{Header, Record};
@@ -207,10 +208,10 @@ fn the_reasons_of_the_table_of_replies_exist() {
 fn the_table_of_limits_is_that_of_the_code() {
     let limits = BatchLimits::default();
     let expected = [
-        limits.batch_max_bytes,
+        BATCH_DEFAULT_BYTES,
         limits.uncompressed_max_bytes,
         limits.records_max_count as usize,
-        limits.record_max_bytes,
+        RECORD_DEFAULT_BYTES,
         limits.headers_max_count,
         limits.decoded_max_bytes,
     ];
@@ -218,6 +219,10 @@ fn the_table_of_limits_is_that_of_the_code() {
     let value = |row: &Vec<String>| row[1].split(',').next().unwrap().parse().unwrap();
     let listed: Vec<usize> = rows.iter().map(value).collect();
     assert_eq!(listed, expected);
+    for (row, most) in [(0, limits.batch_max_bytes), (3, limits.record_max_bytes)] {
+        let text = format!("up to {most}: ");
+        assert!(rows[row][1].contains(&text), "{:?}", rows[row]);
+    }
 }
 
 /// The program that runs Python with grpcio and grpcio-tools: `$LOGRAFT_TEST_PYTHON` or `python3`.

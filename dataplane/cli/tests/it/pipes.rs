@@ -128,6 +128,7 @@ fn topics_and_files_pass_through_pipes_byte_for_byte() {
     }
     copies(&home);
     files(&home);
+    large_records(&home);
     separators(&home);
     templates(&home);
     refusals(&home);
@@ -209,13 +210,54 @@ fn files(home: &TestHome) {
         .ok();
     assert_eq!(line, "a.png png type=image/png\n");
 
-    fs::write(home.path("file"), vec![0; 1024 * 1024 + 1]).unwrap();
-    let error = home
-        .run(&["produce", "files", "-i", "raw", "-f", "file"])
-        .failed(1);
+    let refused = |bytes: usize, bound: &str| {
+        fs::write(home.path("file"), vec![0; bytes]).unwrap();
+        let error = home
+            .run(&["produce", "files", "-i", "raw", "-f", "file"])
+            .failed(1);
+        assert!(error.contains(bound), "{error}");
+    };
+    refused((3 << 20) + 1, "input must be at most 3145728 bytes");
+    refused((1 << 20) + 1, "record bytes must be at most 1048576");
+    let largest = "record.max.bytes=2MiB";
+    home.run(&["topic", "alter", "files", "-c", largest]).ok();
+    refused((2 << 20) + 1, "record.max.bytes must be at most 2097152");
+}
+
+/// The largest record of all, as a file, a line, JSON and compressed.
+fn large_records(home: &TestHome) {
+    let largest = "record.max.bytes=3MiB";
+    home.run(&["topic", "create", "large", "-c", largest]).ok();
+    let mut random = Random(11);
+    let noise = (0..3 << 20).map(|_| random.below(256).to_le_bytes()[0]);
+    // Line ends would be separators of records.
+    let noise: Vec<u8> = noise.map(|byte| byte | 0x80).collect();
+    fs::write(home.path("noise"), &noise).unwrap();
+    let ways: [&[&str]; 4] = [
+        &["-i", "raw"],
+        &[],
+        &["-i", "json"],
+        &["-i", "raw", "-c", "zstd"],
+    ];
+    for (at, way) in ways.iter().enumerate() {
+        let file = if way.contains(&"json") {
+            "json"
+        } else {
+            "noise"
+        };
+        let produce = [&["produce", "large", "-f", file, "-q"], *way].concat();
+        home.run(&produce).ok();
+        let from = at.to_string();
+        let consume = ["consume", "large", "--from", &from, "-n", "1", "-q", "-o"];
+        let raw = home.run(&[&consume[..], &["raw"]].concat()).ok_bytes();
+        assert!(raw == noise, "{way:?}");
+        let json = home.run(&[&consume[..], &["json"]].concat()).ok_bytes();
+        fs::write(home.path("json"), json).unwrap();
+    }
+    let described = home.run(&["topic", "describe", "large"]).ok();
     assert!(
-        error.contains("input must be at most 1048576 bytes"),
-        "{error}"
+        described.contains("record.max.bytes 3.0 MiB"),
+        "{described}"
     );
 }
 

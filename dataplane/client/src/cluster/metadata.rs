@@ -39,9 +39,11 @@ pub struct TopicInfo {
     pub id: u64,
     /// Partitions, ordered by number without gaps.
     pub partitions: Vec<PartitionInfo>,
-    /// Maximum size of a batch, as encoded, in bytes, if the topic sets one. Producers close their
-    /// batches in time.
+    /// Maximum size of a batch, as encoded, in bytes, unless the topic has the default. Producers
+    /// close their batches in time.
     pub batch_max_bytes: Option<u32>,
+    /// Maximum size of a record, in bytes, if the topic sets one.
+    pub record_max_bytes: Option<u32>,
 }
 
 /// Nodes and topics of the cluster, as reported by one node.

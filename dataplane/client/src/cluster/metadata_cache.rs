@@ -254,6 +254,7 @@ fn topic_info(name: Arc<str>, topic: wire::Topic) -> TopicInfo {
         id: topic.topic_id,
         partitions,
         batch_max_bytes: topic.batch_max_bytes,
+        record_max_bytes: topic.record_max_bytes,
     }
 }
 

@@ -42,7 +42,7 @@ use lograft_core::{ProducerEpoch, Sequence};
 use tokio::time::Instant;
 
 use self::batch::{InFlightBatch, OpenBatch, WaitingBatch};
-use self::config::QueueConfig;
+use self::config::{QueueConfig, TopicLimits};
 use self::route::Route;
 use super::outcome::Outcome;
 use super::record::RecordParts;
@@ -108,11 +108,14 @@ impl<S> PartitionQueue<S> {
         record: &RecordParts<'_>,
         now: impl FnOnce() -> Instant,
     ) -> Result<Pushed, BatchError> {
+        // A record above the known limit of the topic is a batch of its own: the leader decides, as
+        // the topic may have a greater limit by now. Its refusal must not fail other records.
+        let is_alone = record.payload_len() > self.config.record_max_bytes();
         // The record opens the next batch if it does not fit into the open one.
         let overflows = self
             .open
             .as_ref()
-            .is_some_and(|open| !open.has_room(record, self.config.hard_max_bytes()));
+            .is_some_and(|open| is_alone || !open.has_room(record, self.config.hard_max_bytes()));
         if overflows {
             self.close()?;
         }
@@ -142,7 +145,7 @@ impl<S> PartitionQueue<S> {
             return Err(error);
         }
         let max_bytes = config.batch_max_bytes.min(config.hard_max_bytes());
-        let full = open.builder.is_full(max_bytes);
+        let full = is_alone || open.builder.is_full(max_bytes);
         let pushed = Pushed {
             index: open.builder.record_count() - 1,
             bytes: open.builder.encoded_len() - before,
@@ -155,10 +158,9 @@ impl<S> PartitionQueue<S> {
         Ok(pushed)
     }
 
-    /// Sets the maximum size of batches of the topic; none if the topic sets none. Batches that are
-    /// closed already keep their size.
-    pub(crate) const fn set_topic_max_bytes(&mut self, bytes: Option<u32>) {
-        self.config.topic_max_bytes = bytes;
+    /// Sets the limits of the topic. Batches that are closed already keep their size.
+    pub(crate) const fn set_topic_limits(&mut self, limits: TopicLimits) {
+        self.config.topic_limits = limits;
     }
 
     /// The outcome of the batch that received the last record.

@@ -20,6 +20,16 @@ pub struct RecordParts<'a> {
     pub headers: &'a [Header],
 }
 
+impl RecordParts<'_> {
+    /// The size of key, value and headers together, in bytes.
+    pub(crate) fn payload_len(&self) -> usize {
+        let headers = self.headers.iter();
+        let headers: usize = headers.map(|h| h.key.len() + h.value.len()).sum();
+        let parts = [self.key, self.value].into_iter().flatten();
+        parts.map(<[u8]>::len).sum::<usize>() + headers
+    }
+}
+
 impl<'a> From<&'a Record> for RecordParts<'a> {
     fn from(record: &'a Record) -> Self {
         Self {

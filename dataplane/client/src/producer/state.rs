@@ -13,7 +13,7 @@ use lograft_core::{NodeId, ProducerId};
 use super::buffer::SendBuffer;
 use super::config::ProducerConfig;
 use super::partition::ProduceQueue;
-use super::partition_queue::config::QueueConfig;
+use super::partition_queue::config::{QueueConfig, TopicLimits};
 use super::stats::{Counters, ProducerStats};
 use super::supervisor_queue::SupervisorQueue;
 use super::topic_partitions::TopicPartitions;
@@ -132,17 +132,21 @@ impl ProducerState {
         Ok(Arc::clone(topic))
     }
 
-    /// Adds the partitions that a topic got, and takes over its limit for batches.
+    /// Adds the partitions that a topic got, and takes over its limits.
     fn apply_info(&self, topic: &TopicPartitions, info: &TopicInfo) {
+        let limits = TopicLimits {
+            batch_max_bytes: info.batch_max_bytes,
+            record_max_bytes: info.record_max_bytes,
+        };
         for partition in topic.partitions().iter() {
-            partition.queue().set_topic_max_bytes(info.batch_max_bytes);
+            partition.queue().set_topic_limits(limits);
         }
         topic.grow(info.partitions.len(), |partition| QueueConfig {
             topic: Arc::clone(topic.name()),
             partition,
             compression: self.config.compression,
             batch_max_bytes: self.config.batch_max_bytes,
-            topic_max_bytes: info.batch_max_bytes,
+            topic_limits: limits,
             linger: self.config.linger,
             delivery_timeout: self.config.delivery_timeout,
             idempotent: self.config.idempotent,

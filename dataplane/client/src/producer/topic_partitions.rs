@@ -116,6 +116,7 @@ mod tests {
     use tokio::time::Duration;
 
     use super::*;
+    use crate::producer::partition_queue::config::TopicLimits;
 
     fn topic(count: usize) -> TopicPartitions {
         let topic = TopicPartitions::new("t".into(), 1, 0);
@@ -129,7 +130,7 @@ mod tests {
             partition,
             compression: Compression::None,
             batch_max_bytes: 1024,
-            topic_max_bytes: None,
+            topic_limits: TopicLimits::default(),
             linger: Duration::ZERO,
             delivery_timeout: Duration::from_secs(1),
             idempotent: true,

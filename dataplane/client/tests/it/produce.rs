@@ -594,7 +594,7 @@ async fn unknown_partitions_and_topics_and_large_records_are_refused() {
         .send("nowhere", record(None, "x".into()), None)
         .await;
     assert_eq!(sent.unwrap_err().reason(), Some(Reason::UnknownTopic));
-    let huge = record(None, "x".repeat(1024 * 1024 + 1));
+    let huge = record(None, "x".repeat(lograft_core::limits::RECORD_MAX_BYTES + 1));
     let sent = producer.send(TOPIC, huge, None).await;
     assert_eq!(sent.unwrap_err().reason(), Some(Reason::BatchTooLarge));
 }

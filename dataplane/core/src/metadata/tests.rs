@@ -946,6 +946,60 @@ fn settings_are_set_kept_and_removed() {
 }
 
 #[test]
+fn sizes_that_level_1_cannot_read_need_level_2_and_must_agree() {
+    let sizes = |record_max_bytes, batch_max_bytes| {
+        let mut command = limit(batch_max_bytes, &[]);
+        if let Command::AlterTopic { settings, .. } = &mut command {
+            settings.record_max_bytes = record_max_bytes;
+        }
+        command
+    };
+    let mut metadata = cluster(1);
+    apply(&mut metadata, &create("t", &[&[1]]));
+    let level = FeatureLevel(1);
+    apply(&mut metadata, &Command::FinalizeLevel { level });
+    apply(&mut metadata, &sizes(None, Some(2 << 20)));
+    for command in [
+        sizes(None, Some((2 << 20) + 1)),
+        sizes(Some(1024), None),
+        limit(None, &[TopicKey::RecordMaxBytes]),
+    ] {
+        assert_eq!(command.level(), FeatureLevel(2));
+        let error = rejected(&mut metadata, &command);
+        assert_eq!(error.reason(), Reason::FeatureNotFinalized);
+    }
+    let level = FeatureLevel(2);
+    apply(&mut metadata, &Command::FinalizeLevel { level });
+    // Together with what the topic has: a batch of 2 MiB.
+    let error = rejected(&mut metadata, &sizes(Some(2 << 20), None));
+    assert_eq!(error.field(), Some("record.max.bytes"));
+    assert_eq!(error.bound().as_deref(), Some("1024..=2093056"));
+    apply(&mut metadata, &sizes(Some(2 << 20), Some((2 << 20) + 4096)));
+    let error = rejected(&mut metadata, &sizes(None, Some(1024)));
+    assert_eq!(error.field(), Some("record.max.bytes"));
+    apply(
+        &mut metadata,
+        &limit(Some(1024), &[TopicKey::RecordMaxBytes]),
+    );
+    let found = metadata.topic("t").unwrap().settings;
+    assert_eq!(
+        (found.record_max_bytes, found.batch_max_bytes),
+        (None, Some(1024))
+    );
+    for bytes in [1023, (3 << 20) + 1] {
+        let error = rejected(&mut metadata, &sizes(Some(bytes), None));
+        assert_eq!(error.field(), Some("record.max.bytes"));
+    }
+    let mut created = create("u", &[&[1]]);
+    if let Command::CreateTopic { settings, .. } = &mut created {
+        settings.record_max_bytes = Some(2 << 20);
+        settings.batch_max_bytes = Some(2 << 20);
+    }
+    let error = rejected(&mut metadata, &created);
+    assert_eq!(error.field(), Some("record.max.bytes"));
+}
+
+#[test]
 fn settings_need_their_level_and_change_no_encoding_below_it() {
     let mut metadata = cluster(1);
     apply(&mut metadata, &create("t", &[&[1]]));

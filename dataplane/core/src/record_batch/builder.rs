@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{BatchError, DECODED_FIELD, HEADER_BYTES, VERSION};
+use super::{BatchError, DECODED_FIELD, HEADER_BYTES, RECORD_FIELD, VERSION};
 use crate::compression::{Compression, compress_onto};
 use crate::limits::{
     BATCH_DECODED_MAX_BYTES, BATCH_MAX_BYTES, BATCH_RECORDS_MAX_COUNT, RECORD_HEADERS_MAX_COUNT,
@@ -95,7 +95,7 @@ impl BatchBuilder {
     {
         let headers = headers.into_iter();
         let size = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-        BatchError::check("record bytes", size, RECORD_MAX_BYTES)?;
+        BatchError::check(RECORD_FIELD, size, RECORD_MAX_BYTES)?;
         BatchError::check("record headers", headers.len(), RECORD_HEADERS_MAX_COUNT)?;
         if self.record_count >= BATCH_RECORDS_MAX_COUNT {
             let bound = BATCH_RECORDS_MAX_COUNT as usize;
@@ -152,7 +152,7 @@ impl BatchBuilder {
         varint::put(&mut self.buffer, header_count as u64);
         for (key, value) in headers {
             size += key.len() + value.len();
-            BatchError::check("record bytes", size, RECORD_MAX_BYTES)?;
+            BatchError::check(RECORD_FIELD, size, RECORD_MAX_BYTES)?;
             varint::put(&mut self.buffer, key.len() as u64);
             self.buffer.extend_from_slice(key.as_bytes());
             varint::put(&mut self.buffer, value.len() as u64);

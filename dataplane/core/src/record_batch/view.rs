@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::walk::RecordRefs;
-use super::{BatchError, COMPRESSION_MASK, DECODED_FIELD, HEADER_BYTES, VERSION};
+use super::{BatchError, COMPRESSION_MASK, DECODED_FIELD, HEADER_BYTES, RECORD_FIELD, VERSION};
 use crate::compression::{Compression, decompress};
 use crate::limits;
 use crate::record::{self, Header, Record};
@@ -20,6 +20,8 @@ pub struct BatchLimits {
     pub records_max_count: u32,
     /// Size of one record's key, value and headers together, bytes.
     pub record_max_bytes: usize,
+    /// The field of the errors about `record_max_bytes`.
+    pub record_field: &'static str,
     /// Number of headers of one record.
     pub headers_max_count: usize,
     /// Memory of all decoded records, bytes.
@@ -33,6 +35,7 @@ impl Default for BatchLimits {
             uncompressed_max_bytes: limits::BATCH_UNCOMPRESSED_MAX_BYTES,
             records_max_count: limits::BATCH_RECORDS_MAX_COUNT,
             record_max_bytes: limits::RECORD_MAX_BYTES,
+            record_field: RECORD_FIELD,
             headers_max_count: limits::RECORD_HEADERS_MAX_COUNT,
             decoded_max_bytes: limits::BATCH_DECODED_MAX_BYTES,
         }
@@ -125,7 +128,7 @@ impl BatchView {
             let header_count = record.header_count;
             BatchError::check("record headers", header_count, limits.headers_max_count)?;
             let payload_len = record.payload_len()?;
-            BatchError::check("record bytes", payload_len, limits.record_max_bytes)?;
+            BatchError::check(limits.record_field, payload_len, limits.record_max_bytes)?;
             decoded_bytes += record::decoded_bytes(payload_len, header_count);
             let bound = limits.decoded_max_bytes;
             BatchError::check(DECODED_FIELD, decoded_bytes, bound)?;

@@ -2,15 +2,15 @@
 
 use bytes::Bytes;
 use lograft_core::limits::{
-    BATCH_DECODED_MAX_BYTES, BATCH_MAX_BYTES, BATCH_RECORDS_MAX_COUNT, HEADER_DECODED_BYTES,
-    PLAIN_BATCH_MAX_BYTES, RECORD_DECODED_BYTES,
+    BATCH_DECODED_MAX_BYTES, BATCH_RECORDS_MAX_COUNT, HEADER_DECODED_BYTES, PLAIN_BATCH_MAX_BYTES,
+    PLAIN_RESERVED_BYTES, RECORD_DECODED_BYTES,
 };
 use lograft_core::record::decoded_bytes;
 use lograft_core::record_batch::verify_crc;
 use lograft_core::record_time::{TimestampBounds, TimestampRange};
 use lograft_core::{
     BatchBuilder, BatchError, BatchLimits, BatchView, Compression, EncodedBatch, EntryKind,
-    ProducerStamp, Proposal, Reason, TopicKey,
+    ProducerStamp, Proposal, Reason, SizeLimits,
 };
 
 use crate::error::ApiError;
@@ -32,8 +32,8 @@ const _: () = assert!(
 /// The limits that a topic sets for its batches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchRules {
-    /// Maximum size, as encoded, bytes.
-    pub(crate) max_bytes: usize,
+    /// Maximum sizes of batches and records.
+    pub(crate) sizes: SizeLimits,
     /// Bounds of the records' timestamps; `None` until their feature level is finalized.
     pub(crate) timestamps: Option<TimestampBounds>,
 }
@@ -128,7 +128,8 @@ pub(super) async fn check(
     let encoded = match content {
         Content::Plain(records) => {
             check_plain_times(&records, now_ms, rules)?;
-            encode(&records, now_ms, rules.max_bytes)?
+            check_plain_sizes(&records, &rules.sizes)?;
+            encode(&records, now_ms, &rules.sizes)?
         }
         Content::Encoded(batch) => check_encoded(batch, now_ms, rules, decompression).await?,
     };
@@ -146,7 +147,7 @@ async fn check_encoded(
         crc32c,
         record_count,
     } = batch;
-    check_batch_bytes(data.len(), rules.max_bytes)?;
+    rules.sizes.check_batch(data.len())?;
     verify_crc(&data, crc32c)?;
     let view = BatchView::parse(data)?;
     if view.record_count() != record_count {
@@ -156,10 +157,11 @@ async fn check_encoded(
         );
         return Err(ApiError::new(Reason::BatchMalformed, text));
     }
+    let limits = rules.sizes.of_batches();
     let (view, times) = if is_large(&view) {
         let memory = decompression.reserve(&view).await;
         let check = move || {
-            let times = view.validate(&BatchLimits::default())?;
+            let times = view.validate(&limits)?;
             drop(memory);
             Ok::<_, BatchError>((view, times))
         };
@@ -167,7 +169,7 @@ async fn check_encoded(
             .await
             .map_err(|error| ApiError::internal("check a batch", &error))??
     } else {
-        let times = view.validate(&BatchLimits::default())?;
+        let times = view.validate(&limits)?;
         (view, times)
     };
     rules.check_times(times, now_ms)?;
@@ -182,31 +184,23 @@ async fn check_encoded(
 fn encode(
     records: &[PlainRecord],
     now_ms: i64,
-    max_bytes: usize,
+    sizes: &SizeLimits,
 ) -> Result<EncodedBatch, ApiError> {
     let mut builder = BatchBuilder::with_capacity(Compression::None, plain_bytes(records));
     push_all(&mut builder, records, now_ms)?;
-    check_batch_bytes(builder.encoded_len(), max_bytes)?;
+    sizes.check_batch(builder.encoded_len())?;
     Ok(builder.finish()?)
-}
-
-/// Checks the size of an encoded batch against the limit of its topic, which is `BATCH_MAX_BYTES`
-/// unless the topic sets a smaller one.
-fn check_batch_bytes(found: usize, max_bytes: usize) -> Result<(), ApiError> {
-    if found <= max_bytes {
-        return Ok(());
-    }
-    let field = if max_bytes < BATCH_MAX_BYTES {
-        TopicKey::BatchMaxBytes.name()
-    } else {
-        "batch bytes"
-    };
-    Err(too_large(field, found, max_bytes))
 }
 
 /// Most bytes of plain records, by their estimate, that certainly fit in a batch of `max_bytes`.
 pub(super) const fn plain_max_bytes(max_bytes: usize) -> usize {
-    max_bytes.saturating_sub(BATCH_MAX_BYTES - PLAIN_BATCH_MAX_BYTES)
+    max_bytes.saturating_sub(PLAIN_RESERVED_BYTES)
+}
+
+/// Checks the size of each plain record.
+fn check_plain_sizes(records: &[PlainRecord], sizes: &SizeLimits) -> Result<(), BatchError> {
+    let mut lengths = records.iter().map(payload_bytes);
+    lengths.try_for_each(|bytes| sizes.check_record(bytes))
 }
 
 /// Checks the timestamps of plain records.
@@ -254,29 +248,23 @@ pub(super) fn check_plain(
     rules: BatchRules,
 ) -> Result<(), ApiError> {
     check_plain_times(records, now_ms, rules)?;
-    let max_bytes = rules.max_bytes;
-    let limits = BatchLimits::default();
+    check_plain_sizes(records, &rules.sizes)?;
+    let headers_max_count = BatchLimits::default().headers_max_count;
     let count_max = BATCH_RECORDS_MAX_COUNT as usize;
     if records.len() > count_max {
         return Err(too_large("batch records", records.len(), count_max));
     }
-    for record in records {
-        let found = payload_bytes(record);
-        if found > limits.record_max_bytes {
-            return Err(too_large("record bytes", found, limits.record_max_bytes));
-        }
-        let (found, bound) = (record.headers.len(), limits.headers_max_count);
-        if found > bound {
-            return Err(too_large("record headers", found, bound));
-        }
+    let mut counts = records.iter().map(|record| record.headers.len());
+    if let Some(found) = counts.find(|found| *found > headers_max_count) {
+        return Err(too_large("record headers", found, headers_max_count));
     }
     let found = plain_bytes(records);
     if found > PLAIN_BATCH_MAX_BYTES {
         return Err(too_large("batch bytes", found, PLAIN_BATCH_MAX_BYTES));
     }
     // Near the limit of the topic the estimate could refuse records that fit.
-    if found > plain_max_bytes(max_bytes) {
-        encode(records, now_ms, max_bytes)?;
+    if found > plain_max_bytes(rules.sizes.batch_max_bytes) {
+        encode(records, now_ms, &rules.sizes)?;
     }
     Ok(())
 }

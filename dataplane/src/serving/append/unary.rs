@@ -63,7 +63,7 @@ async fn append_here(
             check::check_plain(&records, now_ms, rules)?;
             let coalescer = &replica.coalescer;
             let unsent = Unsent { records, reserved };
-            let max_bytes = rules.max_bytes;
+            let max_bytes = rules.sizes.batch_max_bytes;
             coalescer.append(unsent, max_bytes, &engine.clock).await
         }
         content => {

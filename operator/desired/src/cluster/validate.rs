@@ -8,9 +8,9 @@ mod rollout;
 use std::collections::BTreeMap;
 
 use lograft_crds::limits::{
-    BATCH_MAX_BYTES, BATCH_MIN_BYTES, CLUSTER_NAME_MAX_BYTES, DISK_MIN_BYTES,
-    FINALIZE_AFTER_MAX_SECONDS, GOSSIP_KEY_VALIDITY_MIN_SECONDS, PARTITIONS_MAX_COUNT,
-    REPLICAS_MAX_COUNT, REPLICATION_FACTOR_MAX_COUNT, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES,
+    CLUSTER_NAME_MAX_BYTES, DISK_MIN_BYTES, FINALIZE_AFTER_MAX_SECONDS,
+    GOSSIP_KEY_VALIDITY_MIN_SECONDS, PARTITIONS_MAX_COUNT, REPLICAS_MAX_COUNT,
+    REPLICATION_FACTOR_MAX_COUNT, SEGMENT_MAX_BYTES, SEGMENT_MIN_BYTES,
 };
 use lograft_crds::log_cluster::{Seeds, TlsMode};
 use lograft_crds::names::{ANNOTATION_RESTART_AT, ANNOTATION_ROTATE_GOSSIP_KEY, OWN_PREFIXES};
@@ -19,6 +19,7 @@ use lograft_crds::{LogCluster, LogClusterSpec, LogClusterStatus};
 use crate::cluster::authorization::{self, ValidAuthorization};
 use crate::cluster::view::{FeatureLevel, StableNodes};
 use crate::cluster::windows::Window;
+use crate::record_sizes::RecordSizes;
 use crate::text::hash_text;
 use crate::validation::{ValidationError, bytes, out_of_bounds, required, seconds, within};
 
@@ -72,8 +73,8 @@ pub struct ValidCluster {
     pub retention_bytes: Option<u64>,
     /// `spec.log.retention.time` in milliseconds.
     pub retention_ms: Option<i64>,
-    /// `spec.log.maxBatchSize` in bytes.
-    pub batch_max_bytes: Option<u64>,
+    /// `spec.log.maxBatchSize` and `spec.log.maxRecordSize`.
+    pub record_sizes: RecordSizes,
     /// `spec.storage.size` in bytes.
     pub disk_bytes: u64,
     /// Lifetimes of certificates.
@@ -161,12 +162,7 @@ impl ValidCluster {
                 .map(|time| seconds("spec.log.retention.time", time))
                 .transpose()?
                 .map(|seconds| seconds.saturating_mul(1000)),
-            batch_max_bytes: spec
-                .log
-                .max_batch_size
-                .as_ref()
-                .map(|size| bytes("spec.log.maxBatchSize", size))
-                .transpose()?,
+            record_sizes: record_sizes(spec)?,
             disk_bytes: bytes("spec.storage.size", &spec.storage.size)?,
             certificate_lifetimes: certificate_lifetimes(spec)?,
             drain_max_seconds: seconds("spec.update.drainTimeout", &spec.update.drain_timeout)?,
@@ -321,14 +317,14 @@ fn check_sizes(spec: &LogClusterSpec) -> Result<(), ValidationError> {
             &bound,
         ));
     }
-    if let Some(size) = &spec.log.max_batch_size {
-        let field = "spec.log.maxBatchSize";
-        if !(BATCH_MIN_BYTES..=BATCH_MAX_BYTES).contains(&bytes(field, size)?) {
-            let bound = format!("between {BATCH_MIN_BYTES} and {BATCH_MAX_BYTES} bytes");
-            return Err(out_of_bounds(field, &size.0, &bound));
-        }
-    }
-    Ok(())
+    record_sizes(spec).map(drop)
+}
+
+fn record_sizes(spec: &LogClusterSpec) -> Result<RecordSizes, ValidationError> {
+    RecordSizes::new(
+        ("spec.log.maxBatchSize", &spec.log.max_batch_size),
+        ("spec.log.maxRecordSize", &spec.log.max_record_size),
+    )
 }
 
 /// User-defined metadata must not replace the operator's own: without its labels a pod would not be

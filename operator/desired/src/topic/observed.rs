@@ -143,6 +143,7 @@ fn defaults(log: &LogDefaults) -> BTreeMap<SettingKey, u64> {
         (SettingKey::RetentionBytes, bytes(&log.retention.size)),
         (SettingKey::RetentionMs, ms),
         (SettingKey::BatchMaxBytes, bytes(&log.max_batch_size)),
+        (SettingKey::RecordMaxBytes, bytes(&log.max_record_size)),
     ];
     let set = all
         .into_iter()

@@ -11,6 +11,8 @@ pub enum SettingKey {
     RetentionMs,
     /// Maximum size of a batch, bytes.
     BatchMaxBytes,
+    /// Maximum size of a record, bytes.
+    RecordMaxBytes,
     /// Maximum time of a timestamp after the append time, milliseconds.
     TimestampAfterMaxMs,
     /// Maximum time of a timestamp before the append time, milliseconds.
@@ -19,10 +21,11 @@ pub enum SettingKey {
 
 impl SettingKey {
     /// All keys.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::RetentionBytes,
         Self::RetentionMs,
         Self::BatchMaxBytes,
+        Self::RecordMaxBytes,
         Self::TimestampAfterMaxMs,
         Self::TimestampBeforeMaxMs,
     ];
@@ -33,6 +36,7 @@ impl SettingKey {
             Self::RetentionBytes => "retention.bytes",
             Self::RetentionMs => "retention.ms",
             Self::BatchMaxBytes => "batch.max.bytes",
+            Self::RecordMaxBytes => "record.max.bytes",
             Self::TimestampAfterMaxMs => "timestamp.after.max.ms",
             Self::TimestampBeforeMaxMs => "timestamp.before.max.ms",
         }

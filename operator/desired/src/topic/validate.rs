@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lograft_crds::conditions::topic::{TopicConditionType, TopicReason};
 use lograft_crds::limits::{
-    BATCH_MAX_BYTES, BATCH_MIN_BYTES, PARTITIONS_MAX_COUNT, REPLICATION_FACTOR_MAX_COUNT,
-    SEGMENT_MIN_BYTES, TOPIC_NAME_MAX_BYTES,
+    PARTITIONS_MAX_COUNT, REPLICATION_FACTOR_MAX_COUNT, SEGMENT_MIN_BYTES, TOPIC_NAME_MAX_BYTES,
 };
 use lograft_crds::log_topic::DeletionPolicy;
 use lograft_crds::names::TOPIC_FINALIZER;
 use lograft_crds::{LogTopic, LogTopicSpec, LogTopicStatus, Period};
 
 use crate::consent::ClusterKey;
+use crate::record_sizes::RecordSizes;
 use crate::topic::observed::Claimant;
 use crate::topic::setting::SettingKey;
 use crate::validation::{ValidationError, bytes, out_of_bounds, required, seconds, within};
@@ -191,15 +191,16 @@ fn settings(spec: &LogTopicSpec) -> Result<BTreeMap<SettingKey, Option<u64>>, Va
         settings.insert(SettingKey::RetentionMs, time.transpose()?);
     }
     let config = &spec.config;
-    if let Some(size) = &config.max_batch_size {
-        let field = "spec.config.maxBatchSize";
-        let found = bytes(field, size)?;
-        if !(BATCH_MIN_BYTES..=BATCH_MAX_BYTES).contains(&found) {
-            let bound = format!("between {BATCH_MIN_BYTES} and {BATCH_MAX_BYTES} bytes");
-            return Err(out_of_bounds(field, &size.0, &bound));
-        }
-        settings.insert(SettingKey::BatchMaxBytes, Some(found));
-    }
+    let sizes = RecordSizes::new(
+        ("spec.config.maxBatchSize", &config.max_batch_size),
+        ("spec.config.maxRecordSize", &config.max_record_size),
+    )?;
+    let sizes = [
+        (SettingKey::BatchMaxBytes, sizes.batch_max_bytes),
+        (SettingKey::RecordMaxBytes, sizes.record_max_bytes),
+    ];
+    let set = sizes.into_iter().filter(|(_, size)| size.is_some());
+    settings.extend(set);
     let bounds = [
         (
             SettingKey::TimestampAfterMaxMs,

@@ -177,3 +177,38 @@ fn a_version_that_is_removed_from_the_spec_is_no_silent_way_back() {
     let text = sim.wait_text();
     assert!(text.contains("version 0.1.0 is below 0.3.0"), "{text}");
 }
+
+/// The configuration of the first node, as its program reads it.
+fn node_config(sim: &Sim) -> serde_yaml::Value {
+    let config = &sim.observed.live[&ObjectKey::new("ConfigMap", "lograft-config")];
+    let text = config["data"]["lograft-0.yaml"].as_str().unwrap();
+    serde_yaml::from_str(text).unwrap()
+}
+
+/// A node of level 1 that restarts refuses a configuration with a larger batch, and ignores the
+/// field that it does not know.
+#[test]
+fn sizes_that_level_1_does_not_know_wait_for_level_2() {
+    let mut sim = running_at("0.3.0", 1);
+    sim.cluster.spec.log.max_batch_size = Some("3076Ki".into());
+    sim.cluster.spec.log.max_record_size = Some("3Mi".into());
+    sim.converge();
+    let config = node_config(&sim);
+    let topics = &config["topics"];
+    assert!(topics.get("batch_max_bytes").is_none(), "{topics:?}");
+    assert_eq!(topics["record_max_bytes"], 3 << 20);
+    let listed = config["ignore_if_unknown"].as_sequence().unwrap();
+    assert!(
+        listed.contains(&"topics.record_max_bytes".into()),
+        "{listed:?}"
+    );
+    sim.cluster.spec.log.max_record_size = None;
+    sim.cluster.spec.log.max_batch_size = Some("2Mi".into());
+    sim.converge();
+    assert_eq!(node_config(&sim)["topics"]["batch_max_bytes"], 2 << 20);
+    sim.cluster.spec.log.max_batch_size = Some("3076Ki".into());
+    sim.observed.view.as_mut().unwrap().finalized_level = FeatureLevel(2);
+    sim.converge();
+    assert_eq!(node_config(&sim)["topics"]["batch_max_bytes"], 3076 << 10);
+    assert_eq!(sim.replaced, [""; 0], "no pod restarts for it");
+}

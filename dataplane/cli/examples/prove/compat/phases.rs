@@ -1,6 +1,6 @@
 //! The phases of the upgrade.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::cli::Version;
 use super::features::{transfer_meta, use_all};
+use super::large_records;
 use super::load::{Probe, Soak};
 use super::nodes::{Cluster, Programs};
 use super::report::Report;
@@ -45,6 +46,7 @@ struct Levels {
 }
 
 struct Run<'a> {
+    folder: PathBuf,
     cluster: Cluster,
     probe: Probe,
     soaks: Vec<Soak>,
@@ -106,6 +108,7 @@ impl Upgrade<'_> {
             use_all(&cluster, version, 0, "start").await?;
         }
         let mut run = Run {
+            folder: self.folder.to_owned(),
             cluster,
             probe,
             soaks,
@@ -165,6 +168,9 @@ impl Run<'_> {
         let started = Instant::now();
         self.report.begin("mixed: features at all nodes");
         self.use_features_everywhere("mixed").await?;
+        if self.levels().await?.finalized < large_records::LEVEL {
+            large_records::are_refused(&self.cluster).await?;
+        }
         self.end_phase()?;
 
         self.report.begin("mixed: metadata led by each version");
@@ -254,6 +260,9 @@ impl Run<'_> {
             levels.finalized, reached.finalized
         ));
         self.use_settings().await?;
+        if reached.finalized >= large_records::LEVEL {
+            large_records::are_kept(&self.cluster, &self.folder).await?;
+        }
         for at in 0..self.cluster.nodes.len() {
             use_all(&self.cluster, Version::New, at, "finalized").await?;
         }
@@ -300,6 +309,7 @@ impl Run<'_> {
     /// Verifies all acknowledged records and stops the nodes.
     async fn finish(self) -> Result<()> {
         let Self {
+            folder: _,
             cluster,
             probe,
             soaks,

@@ -92,13 +92,20 @@ impl<S> PartitionQueue<S> {
         Some(refused.batch.fail(&self.config, error, in_doubt))
     }
 
-    /// Takes the limit of the topic from the refusal of a batch that is larger: the metadata of
-    /// this client is older than the change of the topic.
+    /// Takes the limit of the topic from the refusal of a batch or record that is larger: the
+    /// metadata of this client is older than the change of the topic.
     fn learn_topic_limit(&mut self, error: &ClientError) {
-        let is_limit = error.reason() == Some(Reason::BatchTooLarge)
-            && error.metadata("field") == Some(TopicKey::BatchMaxBytes.name());
-        if is_limit && let Some(Ok(bytes)) = error.metadata("bound").map(str::parse) {
-            self.set_topic_max_bytes(Some(bytes));
+        if error.reason() != Some(Reason::BatchTooLarge) {
+            return;
+        }
+        let Some(Ok(bytes)) = error.metadata("bound").map(str::parse) else {
+            return;
+        };
+        let limits = &mut self.config.topic_limits;
+        match error.metadata("field").map(TopicKey::from_name) {
+            Some(Ok(TopicKey::BatchMaxBytes)) => limits.batch_max_bytes = Some(bytes),
+            Some(Ok(TopicKey::RecordMaxBytes)) => limits.record_max_bytes = Some(bytes),
+            _ => {}
         }
     }
 

@@ -24,7 +24,7 @@ fn config(idempotent: bool) -> QueueConfig {
         partition: PartitionId(0),
         compression: Compression::None,
         batch_max_bytes: 64,
-        topic_max_bytes: None,
+        topic_limits: TopicLimits::default(),
         linger: Duration::ZERO,
         delivery_timeout: TIMEOUT,
         idempotent,
@@ -316,7 +316,10 @@ fn batches_stay_within_the_limit_of_the_topic() {
     let now = Instant::now();
     let mut queue = queue(true);
     queue.config.batch_max_bytes = 64 * 1024;
-    queue.set_topic_max_bytes(Some(1024));
+    queue.set_topic_limits(TopicLimits {
+        batch_max_bytes: Some(1024),
+        ..TopicLimits::default()
+    });
     let value = vec![0; 300];
     let parts = RecordParts {
         value: Some(&value),
@@ -358,6 +361,55 @@ fn the_limit_of_the_topic_is_learned_from_a_refusal() {
     let refused = Verdict::from_error(error(Reason::BatchTooLarge, &metadata));
     queue.on_reply(1, refused).unwrap();
     assert!(send(&mut queue, 2) < 1024);
+}
+
+#[test]
+fn a_record_above_the_known_limit_is_sent_alone() {
+    let now = Instant::now();
+    let mut queue = queue(true);
+    queue.config.batch_max_bytes = 64 * 1024;
+    queue.set_topic_limits(TopicLimits {
+        record_max_bytes: Some(1024),
+        ..TopicLimits::default()
+    });
+    let value = vec![0; 1025];
+    let parts = |len: usize| RecordParts {
+        value: Some(&value[..len]),
+        ..RecordParts::default()
+    };
+    let mut counts = Vec::new();
+    for len in [1024, 1024, 1025, 1024, 1024] {
+        queue.push(&parts(len), || now).unwrap();
+    }
+    queue.flush();
+    for id in 0..3 {
+        let batch = take(&mut queue, id, now).unwrap();
+        counts.push(batch.encoded.record_count);
+        let metadata = [("field", "record.max.bytes"), ("bound", "1000")];
+        let verdict = match batch.encoded.record_count {
+            1 => Verdict::from_error(error(Reason::BatchTooLarge, &metadata)),
+            _ => stored(0),
+        };
+        queue.on_reply(id, verdict).unwrap();
+    }
+    assert_eq!(counts, [2, 1, 2]);
+    assert_eq!(queue.config.record_max_bytes(), 1000);
+}
+
+/// The limit of all topics before a topic could set one.
+#[test]
+fn a_record_above_the_default_is_sent_for_the_leader_to_decide() {
+    let now = Instant::now();
+    let mut queue = queue(true);
+    queue.config.batch_max_bytes = 64 * 1024;
+    let value = vec![0; lograft_core::limits::RECORD_MAX_BYTES];
+    let parts = RecordParts {
+        value: Some(&value),
+        ..RecordParts::default()
+    };
+    assert!(queue.push(&parts, || now).unwrap().closed);
+    let taken = take(&mut queue, 1, now).unwrap();
+    assert_eq!(taken.encoded.record_count, 1);
 }
 
 #[test]

@@ -494,5 +494,6 @@ fn topic(state: &State, name: String) -> wire::Topic {
         partitions: partitions.collect(),
         error: None,
         batch_max_bytes: state.batch_max_bytes,
+        record_max_bytes: None,
     }
 }

@@ -7,7 +7,7 @@ use crate::ids::{GroupId, NodeId, PartitionId};
 use crate::limits::TOPICS_MAX_COUNT;
 use crate::metadata::{Growth, MetaError, Metadata, Outcome, Partition, Topic, TopicId};
 use crate::topic;
-use crate::topic_config::{ConfigChange, TopicConfig};
+use crate::topic_config::{ConfigChange, TopicConfig, TopicKey, TopicSettings};
 
 impl Metadata {
     pub(super) fn create_topic(
@@ -23,6 +23,7 @@ impl Metadata {
         topic::validate_name(name)?;
         topic::validate_retention(retention)?;
         settings.validate()?;
+        settings.validate_together()?;
         topic::validate_partitions(count_u32(assignment.len()), 0)?;
         if self.topics.contains_key(name) {
             return Err(MetaError::TopicExists {
@@ -63,6 +64,8 @@ impl Metadata {
             topic::validate_retention(retention)?;
         }
         settings.validate()?;
+        let settings = altered_settings(topic.settings, settings, reset);
+        settings.validate_together()?;
         // The topic already has this number of partitions if the same command was sent twice.
         let growth = growth.filter(|g| g.total != topic.partition_count());
         if let Some(growth) = growth {
@@ -79,10 +82,7 @@ impl Metadata {
         }
         let altered = Arc::make_mut(&mut topic);
         altered.retention = retention.unwrap_or(altered.retention);
-        for key in reset {
-            altered.settings.remove(*key);
-        }
-        altered.settings.merge(settings);
+        altered.settings = settings;
         if let Some(growth) = growth {
             self.grow(altered, &growth.assignment);
         }
@@ -117,4 +117,18 @@ impl Metadata {
             });
         }
     }
+}
+
+/// The settings of a topic after a change.
+fn altered_settings(
+    current: TopicSettings,
+    newer: TopicSettings,
+    reset: &[TopicKey],
+) -> TopicSettings {
+    let mut altered = current;
+    for key in reset {
+        altered.remove(*key);
+    }
+    altered.merge(newer);
+    altered
 }

@@ -235,7 +235,8 @@ fn topic(view: &ClusterView<'_>, topic: &Topic) -> proto::Topic {
             .map(|(number, found)| partition(view, number, found))
             .collect(),
         error: None,
-        batch_max_bytes: topic.settings.batch_max_bytes,
+        batch_max_bytes: topic.settings.shown_batch_max_bytes(),
+        record_max_bytes: topic.settings.record_max_bytes,
     }
 }
 

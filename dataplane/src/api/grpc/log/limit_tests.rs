@@ -13,22 +13,28 @@ use crate::control::test_metadata;
 use crate::fixture::{TOPIC, TestCluster, TestNode, wire_error};
 use crate::transport::status::reason_of;
 
-/// Changes the limit on a node, as a command of the meta group does; none removes it.
+/// Changes the limit of batches on a node; none removes it.
 fn alter(node: &TestNode, batch_max_bytes: Option<u32>) {
-    let mut metadata = (*node.meta.load()).clone();
-    let level = FeatureLevel(1);
-    test_metadata::apply(&mut metadata, &Command::FinalizeLevel { level });
     let reset = match batch_max_bytes {
         Some(_) => Vec::new(),
         None => vec![TopicKey::BatchMaxBytes],
     };
+    let settings = TopicSettings {
+        batch_max_bytes,
+        ..TopicSettings::default()
+    };
+    alter_settings(node, settings, reset);
+}
+
+/// Changes settings on a node, as a command of the meta group does.
+fn alter_settings(node: &TestNode, settings: TopicSettings, reset: Vec<TopicKey>) {
+    let mut metadata = (*node.meta.load()).clone();
+    let level = settings.level().max(FeatureLevel(1));
+    test_metadata::apply(&mut metadata, &Command::FinalizeLevel { level });
     let command = Command::AlterTopic {
         name: TOPIC.to_owned(),
         retention: None,
-        settings: TopicSettings {
-            batch_max_bytes,
-            ..TopicSettings::default()
-        },
+        settings,
         reset,
         growth: None,
         topic_id: None,
@@ -159,5 +165,18 @@ async fn clients_learn_the_limit_from_the_metadata() {
         let request = proto::GetMetadataRequest::default();
         let reply = client.get_metadata(request).await.unwrap().into_inner();
         assert_eq!(reply.topics[0].batch_max_bytes, limit);
+        assert_eq!(reply.topics[0].record_max_bytes, None);
+    }
+    // Without `batch.max.bytes`, batches are as large as the largest record needs.
+    for (record, batch) in [(1024, None), (3 << 20, Some((3 << 20) + 4096))] {
+        let settings = TopicSettings {
+            record_max_bytes: Some(record),
+            ..TopicSettings::default()
+        };
+        alter_settings(&cluster.nodes[0], settings, vec![TopicKey::BatchMaxBytes]);
+        let request = proto::GetMetadataRequest::default();
+        let reply = client.get_metadata(request).await.unwrap().into_inner();
+        assert_eq!(reply.topics[0].batch_max_bytes, batch);
+        assert_eq!(reply.topics[0].record_max_bytes, Some(record));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use lograft_crds::limits::SEEDS_MAX_COUNT;
+use lograft_crds::limits::{BATCH_LEVEL_1_MAX_BYTES, SEEDS_MAX_COUNT};
 use lograft_crds::log_cluster::{LogFormat, Seeds};
 use lograft_crds::names::{PORT_CLIENT, PORT_GOSSIP, PORT_HEALTH, PORT_HTTP, PORT_PEER};
 
@@ -14,6 +14,10 @@ use super::node_config::{
 };
 use super::{BuildError, BuildInput};
 use crate::cluster::gossip_keys::GOSSIP_KEYS_FIELD;
+use crate::cluster::view::FeatureLevel;
+
+/// The level from which on nodes know record batches above `BATCH_LEVEL_1_MAX_BYTES`.
+const LARGE_BATCHES_LEVEL: FeatureLevel = FeatureLevel(2);
 
 /// Mount path of the disk.
 pub(super) const DISK_PATH: &str = "/var/lib/lograft";
@@ -172,12 +176,17 @@ fn service_address(input: &BuildInput<'_>, port: i32) -> String {
 
 fn topics(input: &BuildInput<'_>) -> TopicDefaults {
     let log = &input.cluster.spec.log;
+    let sizes = input.cluster.record_sizes;
+    // A node of level 1 refuses a configuration with a larger value, and could not use it.
+    let knows_large = input.lowest_level() >= LARGE_BATCHES_LEVEL;
+    let fits = |bytes: &u64| knows_large || *bytes <= BATCH_LEVEL_1_MAX_BYTES;
     TopicDefaults {
         partitions: log.partitions,
         replication_factor: log.replication_factor,
         retention_bytes: input.cluster.retention_bytes,
         retention_ms: input.cluster.retention_ms,
-        batch_max_bytes: input.cluster.batch_max_bytes,
+        batch_max_bytes: sizes.batch_max_bytes.filter(fits),
+        record_max_bytes: sizes.record_max_bytes,
     }
 }
 

@@ -31,6 +31,10 @@ pub(super) const NEWER_FIELDS: &[NewerField] = &[
         level: FeatureLevel(1),
     },
     NewerField {
+        path: "topics.record_max_bytes",
+        level: FeatureLevel(2),
+    },
+    NewerField {
         path: "discovery",
         level: FeatureLevel(2),
     },

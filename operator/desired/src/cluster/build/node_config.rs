@@ -44,6 +44,8 @@ pub(super) struct TopicDefaults {
     pub(super) retention_ms: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) batch_max_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) record_max_bytes: Option<u64>,
 }
 
 /// How the node uses the authorization rules of the cluster.

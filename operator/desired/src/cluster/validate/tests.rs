@@ -124,10 +124,19 @@ fn keys_of_the_operator_are_invalid() {
 
 #[test]
 fn the_maximum_batch_size_is_bounded() {
-    for size in ["1023", "0", "3Mi", "x"] {
+    for size in ["1023", "0", "3077Ki", "x"] {
         let found = invalid_field(|s| s.log.max_batch_size = Some(size.into()));
         assert_eq!(found, "spec.log.maxBatchSize", "{size}");
     }
+    for size in ["1023", "0", "3073Ki", "x"] {
+        let found = invalid_field(|s| s.log.max_record_size = Some(size.into()));
+        assert_eq!(found, "spec.log.maxRecordSize", "{size}");
+    }
+    let found = invalid_field(|s| {
+        s.log.max_batch_size = Some("3Mi".into());
+        s.log.max_record_size = Some("3Mi".into());
+    });
+    assert_eq!(found, "spec.log.maxRecordSize");
 }
 
 #[test]
