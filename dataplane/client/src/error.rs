@@ -63,7 +63,8 @@ pub enum ClientError {
         /// The violation.
         what: &'static str,
     },
-    /// A call and its retries did not succeed before the timeout.
+    /// A call and its retries did not succeed before the timeout. The attempt that the timeout has
+    /// cut may have been carried out.
     #[error("cannot {action} within {after:?}{}", LastError(.last.as_deref()))]
     Timeout {
         /// The action in the infinitive, for example `create topic`.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
 use super::metadata_cache::MetadataCache;
 use super::node::{Node, Retry};
@@ -65,6 +65,16 @@ impl Patience {
             Self::Until(until) => until,
         }
     }
+}
+
+/// Whether the deadline of an operation has cut a call before its node replied. A node that says
+/// that a deadline has passed is a rejection.
+fn is_cut(error: &ClientError) -> bool {
+    let code = match error {
+        ClientError::Broken { status, .. } => status.code(),
+        _ => return false,
+    };
+    code == Code::DeadlineExceeded
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -240,7 +250,9 @@ impl NodePool {
                 error,
                 ClientError::Connect(_) | ClientError::UnknownCall { .. }
             );
-            if !is_unreached && !retry.allows(&error) {
+            // A call that the deadline cuts says less than the failures of the nodes before.
+            let says_less = is_cut(&error) && !failures.is_empty();
+            if !is_unreached && !says_less && !retry.allows(&error) {
                 return Err(error);
             }
             failures.push(error);
@@ -319,18 +331,21 @@ impl NodePool {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let Deadline { after, until } = deadline;
-        let mut failures = 0;
+        let (mut failures, mut last) = (0, None);
         loop {
             let nodes = (self.candidates(), Patience::Until(until));
             let error = match self.try_each_node(action, nodes, retry, &mut call).await {
                 Ok(reply) => return Ok(reply),
-                Err(error) if retry.allows(&error) => error,
+                Err(error) if is_cut(&error) || retry.allows(&error) => error,
                 Err(error) => return Err(error),
             };
             failures += 1;
             let wait = self.backoff(failures, Some(&error));
-            if Instant::now() + wait >= until {
-                let last = Some(Box::new(error));
+            let is_over = is_cut(&error) || Instant::now() + wait >= until;
+            if last.is_none() || !is_cut(&error) {
+                last = Some(Box::new(error));
+            }
+            if is_over {
                 return Err(ClientError::Timeout {
                     action,
                     after,

@@ -166,4 +166,6 @@ async fn a_call_ends_within_its_timeout_however_many_nodes_it_asks() {
         "{error:?}"
     );
     assert!(error.is_retryable());
+    // The failure of a node before says more than the call that was cut.
+    assert_eq!(error.reason(), Some(Reason::NoLeader));
 }

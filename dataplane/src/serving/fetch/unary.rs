@@ -68,7 +68,8 @@ async fn fetch_here(
         }
         let more = reader.read(Offset(u64::MAX), u64::MAX).await?;
         if more.record_count == 0 || !whole.has_room_for(&more) {
-            // The next fetch returns it.
+            // The next fetch returns it; this reply says that there is more.
+            whole.fetched.high_watermark = more.fetched.high_watermark;
             break;
         }
         whole.extend(more);
