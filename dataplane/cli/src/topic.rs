@@ -72,7 +72,7 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "MS", value_parser = parse_retention_ms)]
     retention_ms: Option<RetentionArg>,
     /// Setting of the topic, e.g. batch.max.bytes=512KiB; may be repeated
-    #[arg(short, long, value_name = "KEY=VALUE", value_parser = setting::parse)]
+    #[arg(long, visible_short_alias = 'c', value_name = "KEY=VALUE", value_parser = setting::parse)]
     config: Vec<TopicSetting>,
     /// Succeed if the topic already exists, without changing it
     #[arg(long)]
@@ -95,7 +95,7 @@ pub(crate) struct AlterArgs {
     #[arg(long, value_name = "MS", value_parser = parse_retention_ms)]
     retention_ms: Option<RetentionArg>,
     /// Setting to change, e.g. batch.max.bytes=512KiB; may be repeated
-    #[arg(short, long, value_name = "KEY=VALUE", value_parser = setting::parse)]
+    #[arg(long, visible_short_alias = 'c', value_name = "KEY=VALUE", value_parser = setting::parse)]
     config: Vec<TopicSetting>,
     /// Setting to remove, e.g. batch.max.bytes; may be repeated
     #[arg(long, value_name = "KEY")]

@@ -419,7 +419,7 @@ mod tests {
         input.recycle(first);
         let error = input.next().await.unwrap_err().to_string();
         assert!(
-            error.starts_with("line 3 must be at most 1048576 bytes"),
+            error.starts_with("line 3 must be at most 3145728 bytes"),
             "{error}"
         );
     }
