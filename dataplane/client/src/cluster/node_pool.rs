@@ -47,26 +47,6 @@ pub(crate) struct Deadline {
     pub(crate) until: Instant,
 }
 
-/// How long nodes are waited for.
-#[derive(Clone, Copy, Debug)]
-enum Patience {
-    /// For each of them this long.
-    PerNode(Duration),
-    /// For all together until then. A node that hangs does not take all of it: keepalive pings end
-    /// its connection before.
-    Until(Instant),
-}
-
-impl Patience {
-    /// Until when a node is waited for that is called now.
-    fn next_until(self) -> Instant {
-        match self {
-            Self::PerNode(max) => Instant::now() + max,
-            Self::Until(until) => until,
-        }
-    }
-}
-
 /// Whether the deadline of an operation has cut a call before its node replied. A node that says
 /// that a deadline has passed is a rejection.
 fn is_cut(error: &ClientError) -> bool {
@@ -155,6 +135,11 @@ impl NodePool {
         locked(&self.silent).insert(Arc::clone(address));
     }
 
+    /// Notes that the node at `address` has sent something.
+    pub(crate) fn note_heard(&self, address: &Arc<str>) {
+        locked(&self.silent).remove(address);
+    }
+
     /// Forgets which nodes owe a reply: the others do not answer either.
     fn forget_silent(&self) {
         locked(&self.silent).clear();
@@ -203,12 +188,13 @@ impl NodePool {
     }
 
     /// Calls each node once until one replies. Fails at the first error that is not retryable, with
-    /// the errors of all nodes, or at the end of the time. `action` names the call in the error, in
+    /// the errors of all nodes, or at `until`: a node that hangs does not take all of the time, as
+    /// keepalive pings end its connection before. `action` names the call in the error, in
     /// the infinitive.
     async fn try_each_node<T, F>(
         &self,
         action: &'static str,
-        (candidates, patience): (Vec<Arc<str>>, Patience),
+        (candidates, until): (Vec<Arc<str>>, Instant),
         retry: Retry,
         call: &mut impl FnMut(Node) -> F,
     ) -> Result<T, ClientError>
@@ -217,33 +203,14 @@ impl NodePool {
     {
         let mut failures = Vec::new();
         for address in candidates {
-            let until = patience.next_until();
             // A node that is asked without time to answer would count as silent.
             if !failures.is_empty() && until <= Instant::now() {
                 break;
             }
-            let node = self.call_node(&address)?;
-            let error = match timeout_at(until, call(node.clone())).await {
-                Ok(Ok(reply)) => {
-                    self.note_replied(address);
-                    return Ok(reply.into_inner());
-                }
-                Ok(Err(status)) => node.error(action, status),
-                Err(_) => {
-                    self.note_silent(&address);
-                    ClientError::Broken {
-                        endpoint: address.as_ref().to_owned(),
-                        status: Arc::new(Status::deadline_exceeded(
-                            "no reply within the request timeout",
-                        )),
-                    }
-                }
+            let error = match self.try_node(action, address, until, &mut *call).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
             };
-            let mut last_replied = locked(&self.last_replied);
-            if last_replied.as_ref() == Some(&address) {
-                *last_replied = None;
-            }
-            drop(last_replied);
             // The call did not reach this node, or the node does not have it. Another one may be
             // reachable, may trust this client, and may run a newer version.
             let is_unreached = matches!(
@@ -257,14 +224,42 @@ impl NodePool {
             }
             failures.push(error);
         }
-        let is_unknown_call =
-            |error: &ClientError| matches!(error, ClientError::UnknownCall { .. });
-        let only = match failures.iter().position(is_unknown_call) {
-            Some(unknown_call) => Some(failures.swap_remove(unknown_call)),
-            None if failures.len() == 1 => failures.pop(),
-            None => None,
+        Err(all_failed(failures))
+    }
+
+    /// Calls one node.
+    async fn try_node<T, F>(
+        &self,
+        action: &'static str,
+        address: Arc<str>,
+        until: Instant,
+        call: impl FnOnce(Node) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let node = self.call_node(&address)?;
+        let error = match timeout_at(until, call(node.clone())).await {
+            Ok(Ok(reply)) => {
+                self.note_replied(address);
+                return Ok(reply.into_inner());
+            }
+            Ok(Err(status)) => node.error(action, status),
+            Err(_) => {
+                self.note_silent(&address);
+                ClientError::Broken {
+                    endpoint: address.as_ref().to_owned(),
+                    status: Arc::new(Status::deadline_exceeded(
+                        "no reply within the request timeout",
+                    )),
+                }
+            }
         };
-        Err(only.unwrap_or(ClientError::NoEndpoint(failures)))
+        let mut last_replied = locked(&self.last_replied);
+        if last_replied.as_ref() == Some(&address) {
+            *last_replied = None;
+        }
+        Err(error)
     }
 
     /// The address of the node that replied last.
@@ -285,14 +280,9 @@ impl NodePool {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let patience = Patience::Until(self.deadline().until);
-        self.try_each_node(
-            action,
-            (self.candidates(), patience),
-            Retry::Always,
-            &mut call,
-        )
-        .await
+        let until = self.deadline().until;
+        self.try_each_node(action, (self.candidates(), until), Retry::Always, &mut call)
+            .await
     }
 
     /// The end of an operation that starts now.
@@ -333,7 +323,7 @@ impl NodePool {
         let Deadline { after, until } = deadline;
         let (mut failures, mut last) = (0, None);
         loop {
-            let nodes = (self.candidates(), Patience::Until(until));
+            let nodes = (self.candidates(), until);
             let error = match self.try_each_node(action, nodes, retry, &mut call).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) if is_cut(&error) || retry.allows(&error) => error,
@@ -362,4 +352,15 @@ impl NodePool {
         let asked = last.and_then(ClientError::retry_delay);
         self.jitter.backoff(failures).max(asked.unwrap_or_default())
     }
+}
+
+/// The error of a call that no node has answered.
+fn all_failed(mut failures: Vec<ClientError>) -> ClientError {
+    let is_unknown_call = |error: &ClientError| matches!(error, ClientError::UnknownCall { .. });
+    let only = match failures.iter().position(is_unknown_call) {
+        Some(unknown_call) => Some(failures.swap_remove(unknown_call)),
+        None if failures.len() == 1 => failures.pop(),
+        None => None,
+    };
+    only.unwrap_or(ClientError::NoEndpoint(failures))
 }

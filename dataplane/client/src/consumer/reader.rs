@@ -161,6 +161,7 @@ impl PartitionReader {
         };
         match reply.map_err(|status| stream.node.error("consume", status))? {
             Some(reply) => {
+                self.connections.pool.note_heard(&stream.node.address);
                 self.accept(reply);
                 Ok(ControlFlow::Continue(()))
             }

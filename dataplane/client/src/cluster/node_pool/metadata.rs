@@ -1,13 +1,14 @@
 //! Fetching metadata, and correcting it from errors.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use lograft_core::{NodeId, PartitionId, Reason, limits};
+use lograft_proto::connect::staggered;
 use lograft_proto::log::v1 as wire;
 use tokio::time::{Duration, Instant, sleep, timeout};
 use tonic::{Response, Status};
 
-use super::{NodePool, Patience};
+use super::{NodePool, all_failed, locked};
 use crate::cluster::metadata::{Metadata, TopicInfo};
 use crate::cluster::metadata_cache::{LeaderHint, MetadataCache};
 use crate::cluster::node::{Node, Retry};
@@ -40,14 +41,7 @@ impl NodePool {
         topics: &[String],
         per_node: Duration,
     ) -> Result<wire::GetMetadataReply, ClientError> {
-        let ask = async |staleness| {
-            let request = &mut |node| self.request_metadata((topics, staleness), node);
-            // Without those that owe a reply: a leader that hangs would hold up the search for the
-            // next one.
-            let nodes = (self.replying_candidates(), Patience::PerNode(per_node));
-            self.try_each_node("fetch metadata", nodes, Retry::Always, request)
-                .await
-        };
+        let ask = |staleness| self.ask_side_by_side((topics, staleness), per_node);
         let reply = match ask(Staleness::Refused).await {
             Err(error) if is_not_ready(&error) => ask(Staleness::Allowed).await,
             reply => reply,
@@ -57,6 +51,37 @@ impl NodePool {
             self.forget_silent();
         }
         reply
+    }
+
+    /// Asks nodes until one replies, the next one once the former have failed or been silent for a
+    /// while. Without those that are known to owe a reply, if there are others: a leader that hangs
+    /// would hold up the search for the next one. That none is known to does not mean that all
+    /// answer: an idle reader cannot tell, and the one that replied last may hang since.
+    async fn ask_side_by_side(
+        &self,
+        asked: (&[String], Staleness),
+        per_node: Duration,
+    ) -> Result<wire::GetMetadataReply, ClientError> {
+        let (waiting, failures) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        let attempts = self.replying_candidates().into_iter().map(async |address| {
+            locked(&waiting).push(Arc::clone(&address));
+            let call = |node| self.request_metadata(asked, node);
+            let until = Instant::now() + per_node;
+            let replied = self
+                .try_node("fetch metadata", Arc::clone(&address), until, call)
+                .await;
+            locked(&waiting).retain(|other| *other != address);
+            replied.map_err(|error| locked(&failures).push(error))
+        });
+        match staggered(attempts, limits::CLIENT_SILENCE_CHECK_INTERVAL).await {
+            Some(Ok(reply)) => {
+                for address in &*locked(&waiting) {
+                    self.note_silent(address);
+                }
+                Ok(reply)
+            }
+            Some(Err(())) | None => Err(all_failed(std::mem::take(&mut locked(&failures)))),
+        }
     }
 
     /// Fetches all metadata and caches the nodes and the topics that are in use. Fails after each
