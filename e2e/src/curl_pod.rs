@@ -55,7 +55,7 @@ pub(crate) struct CurlPod<'a> {
 pub(crate) struct Ended {
     /// Exit code of the script.
     pub(crate) code: i32,
-    /// What it has printed.
+    /// Its output.
     pub(crate) text: String,
 }
 
@@ -143,7 +143,7 @@ impl<'a> CurlPod<'a> {
         Ok(state.and_then(|state| Some(state.terminated?.exit_code)))
     }
 
-    /// What the script has printed; empty before it runs.
+    /// The output of the script; empty before it runs.
     pub(crate) async fn text(&self) -> anyhow::Result<String> {
         let api = self.sandbox.api::<Pod>();
         let status = api.get(&self.name).await?.status.unwrap_or_default();

@@ -41,7 +41,7 @@ pub(crate) fn hold_replies(routes: Router) -> Router {
 /// memory is given back with the question after the last piece, and not with that piece.
 struct HeldBody {
     body: Body,
-    /// What is left of the last frame. Over HTTP/1.1 hyper takes any frame as a whole.
+    /// The rest of the last frame. Over HTTP/1.1 hyper takes any frame as a whole.
     rest: Bytes,
     held: Option<Held>,
 }

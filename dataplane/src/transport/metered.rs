@@ -105,7 +105,7 @@ impl HttpBody for MeteredBody {
             if begun_bytes == 0 {
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
-            // What a client does not take, this node does not take from the other one either.
+            // A reply that the client does not take stays in the window of the other node too.
             let bytes = begun_bytes + FORWARDED_READ_WINDOW_BYTES as usize;
             if !were_whole {
                 // Rare, as a large message ends with a frame. A wait would be one with memory held.
@@ -141,7 +141,7 @@ struct Messages {
     /// The part of a prefix that has arrived.
     prefix: [u8; PREFIX_BYTES],
     prefix_bytes: usize,
-    /// What is left of the message that has begun.
+    /// The rest of the message that has begun.
     left_bytes: usize,
 }
 

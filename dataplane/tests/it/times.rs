@@ -81,7 +81,7 @@ async fn read_from(cluster: &Cluster, timestamp_ms: i64) -> Option<u64> {
     records.first().map(|record| record.offset)
 }
 
-/// What is found for a time, with the start of the log, which retention may move meanwhile.
+/// The offset found for a time, twice, with the start of the log, which retention may move meanwhile.
 async fn found_from(cluster: &Cluster, time_ms: i64) -> (usize, [Option<u64>; 2]) {
     loop {
         let found = offsets(cluster, time_ms).await;

@@ -14,7 +14,7 @@ use tracing::debug;
 
 use crate::error::ApiError;
 
-/// What the library puts before the cause of a message that does not decode.
+/// The library's words before the cause of a message that does not decode.
 const DECODE_PREFIXES: [&str; 2] = ["failed to decode Protobuf message: ", "protocol error: "];
 
 /// Whether a status has a reason of ours already.

@@ -29,7 +29,7 @@ const BATCH_COUNT: u64 = 40;
 const GREEDY_COUNT: usize = 60;
 /// Its flow control window: it takes so little of each reply.
 const TINY_WINDOW_BYTES: u32 = 1024;
-/// What a user may have of the memory for one kind of request.
+/// Most memory of a user for one kind of request.
 const SHARE_BYTES: usize = REPLIES_BYTES / 2 / 2;
 
 /// Two nodes; the first holds the partition, with batches in it.
