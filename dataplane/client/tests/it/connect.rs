@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use lograft_client::{
     Client, ClientConfig, ClientError, DialErrorKind, PartitionId, Reason, TlsFiles, TlsPem,
 };
+use lograft_core::limits::{CLIENT_CONNECT_TIMEOUT, CLIENT_METADATA_TIMEOUT};
 
 use crate::certs::Ca;
 use crate::fake::{Cluster, TOPIC};
@@ -168,4 +169,20 @@ async fn a_call_ends_within_its_timeout_however_many_nodes_it_asks() {
     assert!(error.is_retryable());
     // The failure of a node before says more than the call that was cut.
     assert_eq!(error.reason(), Some(Reason::NoLeader));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_hangs_does_not_hold_up_the_question_for_metadata() {
+    // Whichever node has replied last, in two of three rounds it is one that hangs.
+    for survivor in 0..3 {
+        let cluster = Cluster::start(3, 1);
+        let client = cluster.client().await;
+        client.metadata().await.unwrap();
+        let hung = (0..3).filter(|node| *node != survivor);
+        let _hung: Vec<_> = hung.map(|node| cluster.hang(node)).collect();
+        let started = Instant::now();
+        client.metadata().await.unwrap();
+        // Less than one node that hangs would take if the others had to wait for it.
+        assert!(started.elapsed() < CLIENT_CONNECT_TIMEOUT + CLIENT_METADATA_TIMEOUT);
+    }
 }

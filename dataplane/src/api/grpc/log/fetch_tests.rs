@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use lograft_core::limits::{
-    BATCH_MAX_BYTES, FETCH_READ_MAX_BYTES, FETCH_REPLY_HEAD_MAX_BYTES, FETCH_REPLY_MAX_BYTES,
-    FETCHED_BATCH_HEAD_MAX_BYTES,
+    BATCH_DEFAULT_BYTES, BATCH_MAX_BYTES, FETCH_READ_MAX_BYTES, FETCH_REPLY_HEAD_MAX_BYTES,
+    FETCH_REPLY_MAX_BYTES, FETCHED_BATCH_HEAD_MAX_BYTES,
 };
 use lograft_core::{
     BatchBuilder, Compression, EntryKind, Offset, PartitionState, Proposal, Reason,
@@ -84,7 +84,7 @@ async fn a_fetch_that_waits_for_more_stays_within_what_every_client_accepts() {
     let waiting = tokio::spawn(async move { waiting.fetch(request).await.unwrap().into_inner() });
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!waiting.is_finished());
-    let largest = produce_bytes(BATCH_MAX_BYTES);
+    let largest = produce_bytes(BATCH_DEFAULT_BYTES);
     client.clone().produce(largest).await.unwrap();
     let reply = tokio::time::timeout(PATIENCE, waiting).await.unwrap();
     let reply = reply.unwrap();

@@ -149,7 +149,7 @@ async fn a_user_who_takes_nothing_leaves_memory_for_the_others() {
     for node in &cluster.nodes {
         let asked = be_greedy(&greedy_channel(node));
         let held = settled(node).await;
-        assert!(held > SHARE_BYTES / 2, "{held} bytes are held");
+        assert!(held > SHARE_BYTES / 3, "{held} bytes are held");
         // A reply of another node is counted once more when it has arrived.
         let exceeded_by = held.saturating_sub(SHARE_BYTES);
         assert!(exceeded_by < 8 * BATCH_BYTES, "{held} bytes are held");
