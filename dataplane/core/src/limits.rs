@@ -871,9 +871,6 @@ pub const REPLIES_MIN_BYTES: usize = 2 * READ_RECORDS_MAX_BYTES;
 /// decompressed, and the records.
 pub const READ_RECORDS_MAX_BYTES: usize =
     BATCH_MAX_BYTES + BATCH_UNCOMPRESSED_MAX_BYTES + FETCH_READ_MAX_BYTES;
-/// Maximum size of the pieces that a whole reply is handed out in, in bytes. The memory of the
-/// reply covers what is not handed out yet.
-pub const REPLY_PIECE_MAX_BYTES: usize = 64 * 1024;
 /// Maximum number of a user's reads that wait for that memory. Further ones fail at once.
 pub const REPLIES_WAITING_MAX_COUNT: usize = 1024;
 /// HTTP/2 flow control window of a read that is forwarded to a leader, in bytes. This much of a

@@ -506,6 +506,15 @@ impl SettingsChange {
         for key in self.removed_settings() {
             config.settings.remove(key);
         }
+        if config.settings.validate_together().is_err() {
+            // A default gives way to a value that was set.
+            let (record, batch) = (TopicKey::RecordMaxBytes, TopicKey::BatchMaxBytes);
+            match (self.has(record), self.has(batch)) {
+                (true, false) => config.settings.remove(batch),
+                (false, true) => config.settings.remove(record),
+                (true, true) | (false, false) => {}
+            }
+        }
         config
     }
 
@@ -573,6 +582,26 @@ mod tests {
             removal.remove(name).unwrap();
             assert_eq!(removal.applied_to(config), TopicConfig::default());
         }
+    }
+
+    #[test]
+    fn a_default_that_does_not_go_with_a_given_value_gives_way() {
+        let given = |name: &str, value: u64| {
+            let mut change = SettingsChange::default();
+            change.set(name, Some(number(value))).unwrap();
+            change
+        };
+        let mut defaults = TopicConfig::default();
+        defaults.settings.record_max_bytes = Some(3 * 1024 * 1024);
+        let small = given("batch.max.bytes", 1_048_576).applied_to(defaults);
+        assert_eq!(small.settings.record_max_bytes, None);
+        assert_eq!(small.settings.batch_max_bytes, Some(1_048_576));
+        let other = given("timestamp.after.max.ms", 5000).applied_to(defaults);
+        assert_eq!(other.settings.record_max_bytes, Some(3 * 1024 * 1024));
+        defaults.settings.record_max_bytes = None;
+        defaults.settings.batch_max_bytes = Some(65_536);
+        let large = given("record.max.bytes", 2_097_152).applied_to(defaults);
+        assert_eq!(large.settings.batch_max_bytes, None);
     }
 
     #[test]

@@ -40,6 +40,10 @@ impl RaftTiming {
         }
         let upper_half = self.election_max.saturating_sub(self.election_min) / 2;
         let part = upper_half / (of - 1);
+        // openraft counts in milliseconds.
+        if part / 4 < Duration::from_millis(1) {
+            return self;
+        }
         let before_end = part * (of - 1).saturating_sub(at);
         let election_max = self.election_max.saturating_sub(before_end);
         Self {
@@ -146,6 +150,12 @@ mod tests {
             }
             assert_eq!(ends, timing.election_max);
         }
+        let narrow = RaftTiming {
+            election_max: timing.election_min + Duration::from_millis(1),
+            ..timing
+        };
+        let first = ElectionTurn::among(&replicas, replicas[0]);
+        assert_eq!(narrow.of_turn(first), narrow);
         let alone = ElectionTurn::among(&replicas[..1], replicas[0]);
         assert_eq!(timing.of_turn(alone), timing);
     }

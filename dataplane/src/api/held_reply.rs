@@ -1,4 +1,6 @@
-//! Memory of a reply that is answered as a whole, held until its client has taken it.
+//! Memory of replies on their way to clients. A frame counts until the connection has sent it:
+//! hyper asks for the next frame of a stream, and for the end of a reply, while the former frame
+//! still waits for the client to take it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,51 +13,55 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::Extensions;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use lograft_core::limits::REPLY_PIECE_MAX_BYTES;
 
-use crate::serving::reply_memory::ReplyMemory;
+use crate::serving::reply_memory::{ReplyAccount, ReplyMemory};
 
-/// The memory, among the extensions of a response.
+/// The memory of a reply, among the extensions of its response.
 #[derive(Clone)]
-struct Held(#[expect(dead_code, reason = "held")] Arc<ReplyMemory>);
-
-/// Passes the memory of a reply on to [`hold_replies`].
-pub(crate) fn hold(extensions: &mut Extensions, memory: Option<ReplyMemory>) {
-    if let Some(memory) = memory {
-        extensions.insert(Held(Arc::new(memory)));
-    }
+struct Held {
+    account: ReplyAccount,
+    /// Of a message that is not encoded yet.
+    message: Option<Arc<ReplyMemory>>,
 }
 
-/// The routes, with the memory of each reply held until its client has taken it.
+/// Tells [`hold_replies`] whose memory a reply takes. `message` is that of a reply that is one
+/// message; it is held until the message is encoded.
+pub(crate) fn hold(
+    extensions: &mut Extensions,
+    account: ReplyAccount,
+    message: Option<ReplyMemory>,
+) {
+    let message = message.map(Arc::new);
+    extensions.insert(Held { account, message });
+}
+
+/// The routes, with the frames of each reply counted until they are sent.
 pub(crate) fn hold_replies(routes: Router) -> Router {
     routes.layer(map_response(async |mut response: Response| match response
         .extensions_mut()
         .remove::<Held>()
     {
-        Some(held) => response.map(|body| Body::new(HeldBody::new(body, held))),
+        Some(held) => response.map(|body| Body::new(HeldBody { body, held })),
         None => response,
     }))
 }
 
-/// A body with its memory. hyper asks for a piece of it only once it may send something, so the
-/// memory is given back with the question after the last piece, and not with that piece.
+/// A body whose frames count.
 struct HeldBody {
     body: Body,
-    /// The rest of the last frame. Over HTTP/1.1 hyper takes any frame as a whole.
-    rest: Bytes,
-    held: Option<Held>,
+    held: Held,
 }
 
-impl HeldBody {
-    fn new(body: Body, held: Held) -> Self {
-        let rest = Bytes::new();
-        let held = Some(held);
-        Self { body, rest, held }
-    }
+/// The bytes of a frame; the connection drops them when it has sent them.
+struct Counted {
+    bytes: Bytes,
+    #[expect(dead_code, reason = "held")]
+    memory: ReplyMemory,
+}
 
-    fn next_piece(&mut self) -> Frame<Bytes> {
-        let length = self.rest.len().min(REPLY_PIECE_MAX_BYTES);
-        Frame::data(self.rest.split_to(length))
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -67,36 +73,25 @@ impl HttpBody for HeldBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if !self.rest.is_empty() {
-            return Poll::Ready(Some(Ok(self.next_piece())));
-        }
         let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
-            end => {
-                self.held = None;
-                return Poll::Ready(end);
-            }
+            end => return Poll::Ready(end),
         };
-        Poll::Ready(Some(Ok(match frame.into_data() {
-            Ok(data) => {
-                self.rest = data;
-                self.next_piece()
-            }
-            Err(trailers) => trailers,
-        })))
+        // The frame may be larger than the records that it was made of. It exists already: the
+        // next read of this user waits, also if there was no room for this one.
+        let counted = frame.map_data(|bytes| {
+            let memory = self.held.account.count(bytes.len());
+            Bytes::from_owner(Counted { bytes, memory })
+        });
+        self.held.message = None;
+        Poll::Ready(Some(Ok(counted)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_none() && self.rest.is_empty() && self.body.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let mut hint = self.body.size_hint();
-        let rest = self.rest.len() as u64;
-        if let Some(upper) = hint.upper() {
-            hint.set_upper(upper + rest);
-        }
-        hint.set_lower(hint.lower() + rest);
-        hint
+        self.body.size_hint()
     }
 }

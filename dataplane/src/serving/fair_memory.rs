@@ -5,7 +5,7 @@
 //! Choudhury and Hahne, "Dynamic queue length thresholds for multiple priority and shared-memory
 //! switches" (1998), with a factor of 1.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lograft_core::acl::Principal;
@@ -34,6 +34,14 @@ struct State {
 struct User {
     held: i64,
     waiting_count: usize,
+    /// The requests that wait, by the bytes that they wait for.
+    waiting: BTreeMap<i64, Waiters>,
+}
+
+/// Requests of a user that wait for as many bytes.
+#[derive(Debug, Default)]
+struct Waiters {
+    count: usize,
     room: Arc<Notify>,
 }
 
@@ -72,11 +80,15 @@ impl State {
         }
     }
 
-    /// Wakes one request of each user who may hold more. Each that gets its memory wakes the next.
+    /// Wakes one request of each size that a user may have. Each that gets its memory wakes the
+    /// next.
     fn wake(&self) {
-        for user in self.users.values() {
-            if user.waiting_count > 0 && user.held < self.free {
-                user.room.notify_one();
+        for (name, user) in &self.users {
+            for (bytes, waiters) in &user.waiting {
+                if !self.admits(name, *bytes) {
+                    break;
+                }
+                waiters.room.notify_one();
             }
         }
     }
@@ -140,11 +152,13 @@ impl FairMemory {
         if let Some(taken) = self.try_take(user, bytes) {
             return Some(taken);
         }
-        let waiting = Waiting::start(self, user)?;
+        let waiting = Waiting::start(self, user, signed(bytes))?;
         loop {
             // Made before the memory is looked at: what is given back from here on is not missed.
             let room = waiting.room.notified();
             if let Some(taken) = self.try_take(user, bytes) {
+                drop(room);
+                drop(waiting);
                 self.state().wake();
                 return Some(taken);
             }
@@ -172,21 +186,25 @@ impl FairMemory {
 struct Waiting<'a> {
     memory: &'a FairMemory,
     user: &'a Arc<Principal>,
+    bytes: i64,
     room: Arc<Notify>,
 }
 
 impl<'a> Waiting<'a> {
-    fn start(memory: &'a FairMemory, user: &'a Arc<Principal>) -> Option<Self> {
+    fn start(memory: &'a FairMemory, user: &'a Arc<Principal>, bytes: i64) -> Option<Self> {
         let mut state = memory.state();
-        let waiting = state.users.entry(Arc::clone(user)).or_default();
-        if waiting.waiting_count >= REPLIES_WAITING_MAX_COUNT {
+        let asking = state.users.entry(Arc::clone(user)).or_default();
+        if asking.waiting_count >= REPLIES_WAITING_MAX_COUNT {
             return None;
         }
-        waiting.waiting_count += 1;
+        asking.waiting_count += 1;
+        let waiters = asking.waiting.entry(bytes).or_default();
+        waiters.count += 1;
         Some(Self {
             memory,
             user,
-            room: Arc::clone(&waiting.room),
+            bytes,
+            room: Arc::clone(&waiters.room),
         })
     }
 }
@@ -196,6 +214,12 @@ impl Drop for Waiting<'_> {
         let mut state = self.memory.state();
         if let Some(user) = state.users.get_mut(self.user) {
             user.waiting_count -= 1;
+            if let Some(waiters) = user.waiting.get_mut(&self.bytes) {
+                waiters.count -= 1;
+                if waiters.count == 0 {
+                    user.waiting.remove(&self.bytes);
+                }
+            }
         }
         state.forget_idle(self.user);
     }
@@ -334,6 +358,20 @@ mod tests {
         }
         assert_eq!(memory.state().free, 100);
         assert!(memory.state().users.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_waits_for_more_does_not_keep_others_waiting() {
+        let memory = memory(100);
+        let a = user("a");
+        let mut held = take_all(&memory, &a);
+        let mut large = Box::pin(memory.take(&a, 90));
+        assert!((&mut large).now_or_never().is_none());
+        let mut small = Box::pin(memory.take(&a, 10));
+        assert!((&mut small).now_or_never().is_none());
+        held.pop();
+        let taken = timeout(Duration::from_secs(1), small).await.unwrap();
+        assert_eq!(taken.unwrap().bytes(), 10);
     }
 
     #[tokio::test]

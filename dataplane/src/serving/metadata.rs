@@ -44,7 +44,8 @@ impl<'a> ClusterView<'a> {
             .into_iter()
             .map(|name| {
                 let found = self.metadata.topic(name).map(|topic| &**topic);
-                (name, found.ok_or_else(|| ApiError::unknown_topic(name)))
+                let absent = || self.engine.locator.absent(ApiError::unknown_topic(name));
+                (name, found.ok_or_else(absent))
             })
             .collect()
     }

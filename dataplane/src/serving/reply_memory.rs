@@ -68,8 +68,17 @@ impl ReplyAccount {
     /// gets none for long. The caller MUST hold no memory of this account.
     pub(crate) async fn reserve(&self, bytes: usize) -> Result<ReplyMemory, ApiError> {
         let taken = timeout(CLIENT_READ_MAX, self.memory.take(&self.user, bytes)).await;
-        let held = taken.ok().flatten().ok_or_else(|| self.is_full())?;
-        Ok(ReplyMemory(held))
+        match taken.ok().flatten() {
+            Some(held) => Ok(ReplyMemory(held)),
+            // It was not looked at while nobody asked for the result.
+            None => self.reserve_now(bytes),
+        }
+    }
+
+    /// Reserves memory, or fails with TOO_MANY_READS if there is none now. The caller may hold
+    /// other memory of this account.
+    pub(crate) fn reserve_now(&self, bytes: usize) -> Result<ReplyMemory, ApiError> {
+        self.try_reserve(bytes).ok_or_else(|| self.is_full())
     }
 
     fn is_full(&self) -> ApiError {

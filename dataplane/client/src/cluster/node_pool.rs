@@ -47,14 +47,23 @@ pub(crate) struct Deadline {
     pub(crate) until: Instant,
 }
 
+/// Whether a call did not reach its node, or the node does not have it. Another one may be
+/// reachable, may trust this client, and may run a newer version.
+const fn is_unreached(error: &ClientError) -> bool {
+    matches!(
+        error,
+        ClientError::Connect(_) | ClientError::UnknownCall { .. }
+    )
+}
+
 /// Whether the deadline of an operation has cut a call before its node replied. A node that says
-/// that a deadline has passed is a rejection.
-fn is_cut(error: &ClientError) -> bool {
+/// that a deadline has passed is a rejection, and a proxy may say so earlier.
+fn is_cut(error: &ClientError, until: Instant) -> bool {
     let code = match error {
         ClientError::Broken { status, .. } => status.code(),
         _ => return false,
     };
-    code == Code::DeadlineExceeded
+    code == Code::DeadlineExceeded && until <= Instant::now()
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -211,15 +220,9 @@ impl NodePool {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
-            // The call did not reach this node, or the node does not have it. Another one may be
-            // reachable, may trust this client, and may run a newer version.
-            let is_unreached = matches!(
-                error,
-                ClientError::Connect(_) | ClientError::UnknownCall { .. }
-            );
             // A call that the deadline cuts says less than the failures of the nodes before.
-            let says_less = is_cut(&error) && !failures.is_empty();
-            if !is_unreached && !says_less && !retry.allows(&error) {
+            let says_less = is_cut(&error, until) && !failures.is_empty();
+            if !is_unreached(&error) && !says_less && !retry.allows(&error) {
                 return Err(error);
             }
             failures.push(error);
@@ -326,13 +329,14 @@ impl NodePool {
             let nodes = (self.candidates(), until);
             let error = match self.try_each_node(action, nodes, retry, &mut call).await {
                 Ok(reply) => return Ok(reply),
-                Err(error) if is_cut(&error) || retry.allows(&error) => error,
+                Err(error) if is_cut(&error, until) || retry.allows(&error) => error,
                 Err(error) => return Err(error),
             };
             failures += 1;
             let wait = self.backoff(failures, Some(&error));
-            let is_over = is_cut(&error) || Instant::now() + wait >= until;
-            if last.is_none() || !is_cut(&error) {
+            let was_cut = is_cut(&error, until);
+            let is_over = was_cut || Instant::now() + wait >= until;
+            if last.is_none() || !was_cut {
                 last = Some(Box::new(error));
             }
             if is_over {

@@ -2,7 +2,7 @@
 //! gRPC call, it ends at its deadline, and an error has a reason of ours, whoever made it.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -154,9 +154,11 @@ impl HttpBody for ReasonedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = self.get_mut();
-        let Poll::Ready(next) = Pin::new(&mut this.body).poll_frame(cx) else {
-            return this.poll_deadline(cx);
-        };
+        // First: a stream that always has a next frame ends too.
+        if let ended @ Poll::Ready(_) = this.poll_deadline(cx) {
+            return ended;
+        }
+        let next = ready!(Pin::new(&mut this.body).poll_frame(cx));
         let with_reason = |frame: Frame<Bytes>| match frame.into_trailers() {
             Ok(mut trailers) => {
                 explain(&mut trailers, &this.uri);
@@ -185,7 +187,7 @@ impl ReasonedBody {
         let Some(deadline) = &mut self.deadline else {
             return Poll::Pending;
         };
-        std::task::ready!(deadline.as_mut().poll(cx));
+        ready!(deadline.as_mut().poll(cx));
         self.deadline = None;
         // Ends the work of the call.
         self.body = Body::empty();

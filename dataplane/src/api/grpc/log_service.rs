@@ -73,11 +73,12 @@ impl LogApi {
     }
 }
 
-/// A reply whose size the caller decides, with its memory.
-async fn held<M: Message>(account: &ReplyAccount, reply: M) -> Result<Response<M>, Status> {
-    let memory = account.reserve(reply.encoded_len()).await?;
+/// A reply whose size the caller decides, with its memory. Fails with TOO_MANY_READS if there is
+/// none: the reply is in memory already, so it does not wait.
+fn held<M: Message>(account: ReplyAccount, reply: M) -> Result<Response<M>, Status> {
+    let memory = account.reserve_now(reply.encoded_len())?;
     let mut response = Response::new(reply);
-    hold(response.extensions_mut(), Some(memory));
+    hold(response.extensions_mut(), account, Some(memory));
     Ok(response)
 }
 
@@ -124,9 +125,11 @@ impl LogService for LogApi {
         let (_, extensions, message) = request.into_parts();
         let asked = (&*message.topic, ForwardMarks::from(&message));
         let principal = self.authorize_topic(&extensions, Method::LogFetch, asked)?;
-        let (fetched, memory) = fetch(&self.engine, decode::fetch(message, principal)?).await?;
+        let request = decode::fetch(message, principal)?;
+        let account = self.engine.replies.account(&request.target);
+        let (fetched, memory) = fetch(&self.engine, request).await?;
         let mut response = Response::new(encode::fetched(fetched));
-        hold(response.extensions_mut(), memory);
+        hold(response.extensions_mut(), account, memory);
         Ok(response)
     }
 
@@ -139,6 +142,7 @@ impl LogService for LogApi {
         let principal = self.authorize_topic(&extensions, Method::LogConsume, asked)?;
         let topic = message.topic.clone();
         let request = decode::consume(message, Arc::clone(&principal))?;
+        let account = self.engine.replies.account(&request.target);
         let chunks = consume(&self.engine, request).await?;
         let mut grant = Grant::new(self.access.clone(), rule_of(Method::LogConsume));
         // A right that is taken away ends the stream before its next records.
@@ -151,7 +155,9 @@ impl LogService for LogApi {
             *has_failed |= matches!(next, Some(Err(_)));
             std::future::ready(next)
         });
-        Ok(Response::new(until_failed.boxed()))
+        let mut response = Response::new(until_failed.boxed());
+        hold(response.extensions_mut(), account, None);
+        Ok(response)
     }
 
     async fn list_offsets(
@@ -165,7 +171,7 @@ impl LogService for LogApi {
         let replies = &self.engine.replies;
         let account = replies.account_of(&request.principal, request.is_forwarded);
         let found = list_offsets(&self.engine, request).await?;
-        held(&account, encode::offsets(found)).await
+        held(account, encode::offsets(found))
     }
 
     async fn delete_records(
@@ -198,7 +204,7 @@ impl LogService for LogApi {
             self.engine.check_metadata()?;
         }
         let reply = encode::metadata(&ClusterView::of(&self.engine), topics, &visible);
-        held(&self.engine.replies.account_of(principal, false), reply).await
+        held(self.engine.replies.account_of(principal, false), reply)
     }
 
     async fn init_producer(

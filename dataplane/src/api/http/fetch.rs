@@ -26,6 +26,7 @@ use super::produce::TopicPath;
 use super::query::{path, query};
 use super::record::{Forms, RecordFields};
 use crate::api::caller::closing;
+use crate::api::held_reply::hold;
 use crate::error::ApiError;
 use position::{Boundary, Start};
 use tail::{Tail, TailCall};
@@ -198,14 +199,18 @@ async fn stream(call: TailCall, head: &Parts, form: AnswerForm) -> Result<Respon
         None => call.query.start()?,
     };
     let follow = is_events || call.query.follow.unwrap_or(false);
+    let account = call.engine.replies.account_of(&call.principal, false);
     let tail = Tail::open(call, start, follow).await?;
     if !is_events {
         let body = Body::from_stream(lines::encode(tail, forms));
-        return Ok(with_body(StatusCode::OK, NDJSON, body));
+        let mut response = with_body(StatusCode::OK, NDJSON, body);
+        hold(response.extensions_mut(), account, None);
+        return Ok(response);
     }
     let body = Body::from_stream(events::encode(tail, forms));
     let mut response = with_body(StatusCode::OK, EVENTS, body);
     let no = HeaderValue::from_static("no");
     response.headers_mut().insert("x-accel-buffering", no);
+    hold(response.extensions_mut(), account, None);
     Ok(response)
 }

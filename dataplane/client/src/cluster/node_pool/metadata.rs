@@ -8,7 +8,7 @@ use lograft_proto::log::v1 as wire;
 use tokio::time::{Duration, Instant, sleep, timeout};
 use tonic::{Response, Status};
 
-use super::{NodePool, all_failed, locked};
+use super::{NodePool, all_failed, is_unreached, locked};
 use crate::cluster::metadata::{Metadata, TopicInfo};
 use crate::cluster::metadata_cache::{LeaderHint, MetadataCache};
 use crate::cluster::node::{Node, Retry};
@@ -54,31 +54,45 @@ impl NodePool {
     }
 
     /// Asks nodes until one replies, the next one once the former have failed or been silent for a
-    /// while. Without those that are known to owe a reply, if there are others: a leader that hangs
-    /// would hold up the search for the next one. That none is known to does not mean that all
-    /// answer: an idle reader cannot tell, and the one that replied last may hang since.
+    /// while; those that owe a reply are the last. A leader that hangs would hold up the search for
+    /// the next one otherwise, also one that is not known to owe anything yet. Fails at the first
+    /// error that is not retryable.
     async fn ask_side_by_side(
         &self,
         asked: (&[String], Staleness),
         per_node: Duration,
     ) -> Result<wire::GetMetadataReply, ClientError> {
         let (waiting, failures) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
-        let attempts = self.replying_candidates().into_iter().map(async |address| {
-            locked(&waiting).push(Arc::clone(&address));
+        let attempts = self.candidates().into_iter().map(async |address| {
+            let since = Instant::now();
+            locked(&waiting).push((Arc::clone(&address), since));
             let call = |node| self.request_metadata(asked, node);
-            let until = Instant::now() + per_node;
             let replied = self
-                .try_node("fetch metadata", Arc::clone(&address), until, call)
+                .try_node(
+                    "fetch metadata",
+                    Arc::clone(&address),
+                    since + per_node,
+                    call,
+                )
                 .await;
-            locked(&waiting).retain(|other| *other != address);
-            replied.map_err(|error| locked(&failures).push(error))
-        });
-        match staggered(attempts, limits::CLIENT_SILENCE_CHECK_INTERVAL).await {
-            Some(Ok(reply)) => {
-                for address in &*locked(&waiting) {
-                    self.note_silent(address);
+            locked(&waiting).retain(|(other, _)| *other != address);
+            match replied {
+                Err(error) if is_unreached(&error) || Retry::Always.allows(&error) => {
+                    locked(&failures).push(error);
+                    Err(())
                 }
-                Ok(reply)
+                outcome => Ok(outcome),
+            }
+        });
+        let interval = limits::CLIENT_SILENCE_CHECK_INTERVAL;
+        match staggered(attempts, interval).await {
+            Some(Ok(outcome)) => {
+                for (address, since) in &*locked(&waiting) {
+                    if since.elapsed() >= interval {
+                        self.note_silent(address);
+                    }
+                }
+                outcome
             }
             Some(Err(())) | None => Err(all_failed(std::mem::take(&mut locked(&failures)))),
         }

@@ -211,3 +211,23 @@ async fn a_reply_is_given_back_once_it_is_taken() {
     }
     const { assert!(SCARCE_REPLY_BYTES < BATCH_BYTES && REPLIES_BYTES < REPLIES_MAX_BYTES) };
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_reply_of_a_stream_counts_until_it_is_taken() {
+    let cluster = filled().await;
+    for node in &cluster.nodes {
+        let message = proto::ConsumeRequest {
+            position: Some(proto::Position {
+                at: Some(At::Offset(BATCH_COUNT - 1)),
+            }),
+            follow: true,
+            ..consume(FetchFormat::Batches)
+        };
+        // There is nothing to read behind it, so the stream only waits.
+        let untaken = call(greedy_channel(node), "Consume", message).await;
+        let held = settled(node).await;
+        assert!(held >= BATCH_BYTES, "{held} bytes are held");
+        drop(untaken);
+        nothing_is_held(&cluster).await;
+    }
+}

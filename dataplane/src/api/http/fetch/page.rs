@@ -68,6 +68,7 @@ pub(super) async fn fetch(call: &TailCall, partition: u32) -> Result<Response, H
         min_bytes: 1,
         max_wait: Duration::from_millis(u64::from(query.wait_ms.unwrap_or(0))),
     };
+    let account = call.engine.replies.account(&request.target);
     let (fetched, mut memory) = fetch_once(&call.engine, request).await?;
     let page = encode(partition, fetched, (most, query.forms()));
     if let Some(memory) = &mut memory {
@@ -75,7 +76,7 @@ pub(super) async fn fetch(call: &TailCall, partition: u32) -> Result<Response, H
         memory.resize(page.len())?;
     }
     let mut response = with_body(StatusCode::OK, JSON, page.into());
-    hold(response.extensions_mut(), memory);
+    hold(response.extensions_mut(), account, memory);
     Ok(response)
 }
 
