@@ -26,16 +26,17 @@ pub(super) struct FairMemory {
 struct State {
     /// Below 0 while somebody holds more than was free.
     free: i64,
-    /// The users that hold something or wait.
-    users: HashMap<Arc<Principal>, User>,
+    /// The bytes of the users that hold some.
+    held: HashMap<Arc<Principal>, i64>,
+    /// The users with requests that wait.
+    waiting: HashMap<Arc<Principal>, WaitingUser>,
 }
 
 #[derive(Debug, Default)]
-struct User {
-    held: i64,
-    waiting_count: usize,
-    /// The requests that wait, by the bytes that they wait for.
-    waiting: BTreeMap<i64, Waiters>,
+struct WaitingUser {
+    count: usize,
+    /// The requests by the bytes that they wait for.
+    sizes: BTreeMap<i64, Waiters>,
 }
 
 /// Requests of a user that wait for as many bytes.
@@ -58,34 +59,32 @@ fn signed(bytes: usize) -> i64 {
 }
 
 impl State {
+    fn held_by(&self, user: &Principal) -> i64 {
+        self.held.get(user).copied().unwrap_or_default()
+    }
+
     /// Whether a user may take so many bytes more. One that holds nothing may take whatever is
     /// free.
     fn admits(&self, user: &Principal, bytes: i64) -> bool {
-        let held = self.users.get(user).map_or(0, |user| user.held);
+        let held = self.held_by(user);
         let left = self.free - bytes;
         left >= 0 && (held == 0 || held + bytes <= left)
     }
 
     fn charge(&mut self, user: &Arc<Principal>, bytes: i64) {
         self.free -= bytes;
-        let charged = self.users.entry(Arc::clone(user)).or_default();
-        charged.held += bytes;
-        self.forget_idle(user);
-    }
-
-    fn forget_idle(&mut self, user: &Principal) {
-        let user_of = self.users.get(user);
-        if user_of.is_some_and(|user| user.held == 0 && user.waiting_count == 0) {
-            self.users.remove(user);
-        }
+        match self.held_by(user) + bytes {
+            0 => self.held.remove(user),
+            held => self.held.insert(Arc::clone(user), held),
+        };
     }
 
     /// Wakes one request of each size that a user may have. Each that gets its memory wakes the
     /// next.
     fn wake(&self) {
-        for (name, user) in &self.users {
-            for (bytes, waiters) in &user.waiting {
-                if !self.admits(name, *bytes) {
+        for (user, waiting) in &self.waiting {
+            for (bytes, waiters) in &waiting.sizes {
+                if !self.admits(user, *bytes) {
                     break;
                 }
                 waiters.room.notify_one();
@@ -99,7 +98,8 @@ impl FairMemory {
         Arc::new(Self {
             state: Mutex::new(State {
                 free: signed(max_bytes),
-                users: HashMap::new(),
+                held: HashMap::new(),
+                waiting: HashMap::new(),
             }),
             max_bytes,
             held_bytes,
@@ -169,7 +169,7 @@ impl FairMemory {
     /// Whether a user has more than half of what it may have.
     pub(super) fn is_scarce(&self, user: &Principal) -> bool {
         let state = self.state();
-        let held = state.users.get(user).map_or(0, |user| user.held);
+        let held = state.held_by(user);
         held > 0 && held >= state.free / 2
     }
 
@@ -193,12 +193,12 @@ struct Waiting<'a> {
 impl<'a> Waiting<'a> {
     fn start(memory: &'a FairMemory, user: &'a Arc<Principal>, bytes: i64) -> Option<Self> {
         let mut state = memory.state();
-        let asking = state.users.entry(Arc::clone(user)).or_default();
-        if asking.waiting_count >= REPLIES_WAITING_MAX_COUNT {
+        let waiting = state.waiting.entry(Arc::clone(user)).or_default();
+        if waiting.count >= REPLIES_WAITING_MAX_COUNT {
             return None;
         }
-        asking.waiting_count += 1;
-        let waiters = asking.waiting.entry(bytes).or_default();
+        waiting.count += 1;
+        let waiters = waiting.sizes.entry(bytes).or_default();
         waiters.count += 1;
         Some(Self {
             memory,
@@ -212,16 +212,19 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut state = self.memory.state();
-        if let Some(user) = state.users.get_mut(self.user) {
-            user.waiting_count -= 1;
-            if let Some(waiters) = user.waiting.get_mut(&self.bytes) {
-                waiters.count -= 1;
-                if waiters.count == 0 {
-                    user.waiting.remove(&self.bytes);
-                }
+        let Some(waiting) = state.waiting.get_mut(self.user) else {
+            return;
+        };
+        waiting.count -= 1;
+        if let Some(waiters) = waiting.sizes.get_mut(&self.bytes) {
+            waiters.count -= 1;
+            if waiters.count == 0 {
+                waiting.sizes.remove(&self.bytes);
             }
         }
-        state.forget_idle(self.user);
+        if waiting.count == 0 {
+            state.waiting.remove(self.user);
+        }
     }
 }
 
@@ -299,7 +302,7 @@ mod tests {
         assert_eq!(take_all(&memory, &user("e")).len(), 30);
         drop(held);
         assert_eq!(memory.held_bytes.get(), 0);
-        assert!(memory.state().users.is_empty());
+        assert!(memory.state().held.is_empty());
     }
 
     #[test]
@@ -357,7 +360,8 @@ mod tests {
                 .unwrap();
         }
         assert_eq!(memory.state().free, 100);
-        assert!(memory.state().users.is_empty());
+        assert!(memory.state().held.is_empty());
+        assert!(memory.state().waiting.is_empty());
     }
 
     #[tokio::test]

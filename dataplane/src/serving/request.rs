@@ -155,24 +155,24 @@ pub(crate) struct Fetched {
     pub(crate) term: Term,
 }
 
-impl Fetched {
-    /// The memory that it takes.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        match &self.data {
-            FetchedData::Batches(batches) => {
-                let bytes = |batch: &FetchedBatch| batch.data.len() + BATCH_READ_BYTES;
-                batches.iter().map(bytes).sum()
-            }
-            FetchedData::Records(records) => records.iter().map(|r| r.record.decoded_bytes()).sum(),
-        }
-    }
-}
-
 /// Records in the format that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FetchedData {
     Batches(Vec<FetchedBatch>),
     Records(Vec<FetchedRecord>),
+}
+
+impl FetchedData {
+    /// The memory that they take.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Batches(batches) => {
+                let bytes = |batch: &FetchedBatch| batch.data.len() + BATCH_READ_BYTES;
+                batches.iter().map(bytes).sum()
+            }
+            Self::Records(records) => records.iter().map(|r| r.record.decoded_bytes()).sum(),
+        }
+    }
 }
 
 /// A batch of the log.

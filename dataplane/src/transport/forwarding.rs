@@ -52,9 +52,6 @@ pub(crate) struct GrpcForward {
     outcomes: IntCounterVec,
 }
 
-type Client = LogServiceClient<Channel>;
-type ReadClient = LogServiceClient<MeteredChannel>;
-
 impl GrpcForward {
     pub(crate) fn new(channels: Arc<dyn LeaderChannels>, metrics: &Metrics) -> Self {
         Self {
@@ -66,40 +63,7 @@ impl GrpcForward {
     /// Makes the call of this name to a node and counts the outcome.
     fn call<P, T, F>(
         &self,
-        (to, name): (NodeId, &'static str),
-        call: impl FnOnce(Client) -> F + Send + 'static,
-        decode: impl FnOnce(P) -> Result<T, ForwardError> + Send + 'static,
-    ) -> Forwarded<T>
-    where
-        F: Future<Output = Result<Response<P>, Status>> + Send,
-        P: Send,
-    {
-        let channel = self.channels.channel(to, ChannelClass::Forwarding);
-        let call = |channel| call(client(channel));
-        self.call_on(channel, (to, name), call, decode)
-    }
-
-    /// Makes the call of a read, whose reply takes its memory from an account.
-    fn read<P, T, F>(
-        &self,
-        (to, name): (NodeId, &'static str),
-        replies: ReplyAccount,
-        call: impl FnOnce(ReadClient) -> F + Send + 'static,
-        decode: impl FnOnce(P) -> Result<T, ForwardError> + Send + 'static,
-    ) -> Forwarded<T>
-    where
-        F: Future<Output = Result<Response<P>, Status>> + Send,
-        P: Send,
-    {
-        let channel = self.channels.channel(to, ChannelClass::ForwardedReads);
-        let call = |channel| call(client(MeteredChannel::new(channel, replies)));
-        self.call_on(channel, (to, name), call, decode)
-    }
-
-    fn call_on<P, T, F>(
-        &self,
-        channel: Result<Channel, ChannelError>,
-        (to, name): (NodeId, &'static str),
+        (to, name, class): (NodeId, &'static str, ChannelClass),
         call: impl FnOnce(Channel) -> F + Send + 'static,
         decode: impl FnOnce(P) -> Result<T, ForwardError> + Send + 'static,
     ) -> Forwarded<T>
@@ -107,6 +71,7 @@ impl GrpcForward {
         F: Future<Output = Result<Response<P>, Status>> + Send,
         P: Send,
     {
+        let channel = self.channels.channel(to, class);
         let outcomes = self.outcomes.clone();
         Box::pin(async move {
             let outcome = match channel {
@@ -120,6 +85,11 @@ impl GrpcForward {
             outcome
         })
     }
+}
+
+/// A client whose replies take their memory from an account.
+fn metered(channel: Channel, replies: ReplyAccount) -> LogServiceClient<MeteredChannel> {
+    client(MeteredChannel::new(channel, replies))
 }
 
 fn client<C>(channel: C) -> LogServiceClient<C>
@@ -161,8 +131,8 @@ impl Forward for GrpcForward {
     fn append(&self, to: NodeId, request: AppendRequest) -> Forwarded<Appended> {
         let request = messages::append(request);
         self.call(
-            (to, "Produce"),
-            |mut client| async move { client.produce(request).await },
+            (to, "Produce", ChannelClass::Forwarding),
+            |channel| async move { client(channel).produce(request).await },
             |reply| Ok(messages::appended(reply)?),
         )
     }
@@ -184,10 +154,9 @@ impl Forward for GrpcForward {
         replies: ReplyAccount,
     ) -> Forwarded<Fetched> {
         let request = messages::fetch(request);
-        self.read(
-            (to, "Fetch"),
-            replies,
-            |mut client| async move { client.fetch(request).await },
+        self.call(
+            (to, "Fetch", ChannelClass::ForwardedReads),
+            |channel| async move { metered(channel, replies).fetch(request).await },
             |reply| Ok(messages::fetched(reply)),
         )
     }
@@ -199,10 +168,9 @@ impl Forward for GrpcForward {
         replies: ReplyAccount,
     ) -> Forwarded<FetchedStream> {
         let request = messages::consume(request);
-        self.read(
-            (to, "Consume"),
-            replies,
-            |mut client| async move { client.consume(request).await },
+        self.call(
+            (to, "Consume", ChannelClass::ForwardedReads),
+            |channel| async move { metered(channel, replies).consume(request).await },
             move |replies| {
                 let chunks = replies.map(move |reply| {
                     reply
@@ -221,8 +189,8 @@ impl Forward for GrpcForward {
     ) -> Forwarded<Vec<(u32, Result<OffsetBounds, ApiError>)>> {
         let request = messages::list_offsets(request);
         self.call(
-            (to, "ListOffsets"),
-            |mut client| async move { client.list_offsets(request).await },
+            (to, "ListOffsets", ChannelClass::Forwarding),
+            |channel| async move { client(channel).list_offsets(request).await },
             |reply: proto::ListOffsetsReply| Ok(messages::offsets(reply)),
         )
     }
@@ -234,8 +202,8 @@ impl Forward for GrpcForward {
     ) -> Forwarded<DeletedRecords> {
         let request = messages::delete_records(request);
         self.call(
-            (to, "DeleteRecords"),
-            |mut client| async move { client.delete_records(request).await },
+            (to, "DeleteRecords", ChannelClass::Forwarding),
+            |channel| async move { client(channel).delete_records(request).await },
             |reply| Ok(messages::deleted(reply)),
         )
     }

@@ -201,16 +201,16 @@ async fn stream(call: TailCall, head: &Parts, form: AnswerForm) -> Result<Respon
     let follow = is_events || call.query.follow.unwrap_or(false);
     let account = call.engine.replies.account_of(&call.principal, false);
     let tail = Tail::open(call, start, follow).await?;
-    if !is_events {
-        let body = Body::from_stream(lines::encode(tail, forms));
-        let mut response = with_body(StatusCode::OK, NDJSON, body);
-        hold(response.extensions_mut(), account, None);
-        return Ok(response);
+    let (kind, body) = if is_events {
+        (EVENTS, Body::from_stream(events::encode(tail, forms)))
+    } else {
+        (NDJSON, Body::from_stream(lines::encode(tail, forms)))
+    };
+    let mut response = with_body(StatusCode::OK, kind, body);
+    if is_events {
+        let no = HeaderValue::from_static("no");
+        response.headers_mut().insert("x-accel-buffering", no);
     }
-    let body = Body::from_stream(events::encode(tail, forms));
-    let mut response = with_body(StatusCode::OK, EVENTS, body);
-    let no = HeaderValue::from_static("no");
-    response.headers_mut().insert("x-accel-buffering", no);
     hold(response.extensions_mut(), account, None);
     Ok(response)
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use lograft_core::Offset;
 use lograft_core::limits::{
-    BATCH_READ_BYTES, FETCH_READ_MAX_BYTES, FETCH_REPLY_CONTENT_MAX_BYTES,
-    FETCH_REPLY_DEFAULT_BYTES, FETCHED_BATCH_HEAD_MAX_BYTES,
+    FETCH_READ_MAX_BYTES, FETCH_REPLY_CONTENT_MAX_BYTES, FETCH_REPLY_DEFAULT_BYTES,
+    FETCHED_BATCH_HEAD_MAX_BYTES,
 };
 use tokio::sync::watch;
 
@@ -16,7 +16,7 @@ use crate::serving::decompression::Decompression;
 use crate::serving::leadership::Leadership;
 use crate::serving::replica::Replica;
 use crate::serving::reply_memory::{ReplyAccount, ReplyMemory};
-use crate::serving::request::{Fetched, FetchedBatch, FetchedData, FetchedRecord, Format};
+use crate::serving::request::{Fetched, FetchedBatch, FetchedData, Format};
 use crate::state_machine::Watermarks;
 
 /// How a client reads.
@@ -59,10 +59,7 @@ impl Chunk {
             FetchedData::Batches(batches) => {
                 self.bytes + batches.len() * FETCHED_BATCH_HEAD_MAX_BYTES
             }
-            FetchedData::Records(records) => records
-                .iter()
-                .map(|fetched| fetched.record.decoded_bytes())
-                .sum(),
+            records @ FetchedData::Records(_) => records.memory_bytes(),
         }
     }
 
@@ -246,16 +243,17 @@ impl Reader {
                 term: entry.id.term,
             });
         }
+        let data = FetchedData::Batches(batches);
         self.held = joined;
         if let Some(mut memory) = memory {
-            memory.shrink(bytes + batches.len() * BATCH_READ_BYTES);
+            memory.shrink(data.memory_bytes());
             match &mut self.held {
                 Some(held) => held.absorb(memory),
                 none => *none = Some(memory),
             }
         }
         Ok(Chunk {
-            fetched: self.fetched(marks, FetchedData::Batches(batches)),
+            fetched: self.fetched(marks, data),
             record_count,
             bytes,
         })
@@ -289,11 +287,13 @@ impl Reader {
                 .take(max_bytes, max_records, &self.decompression);
             records = taking.await?;
             self.next = self.decoder.next_offset();
-            self.hold(&records);
         }
+        let record_count = records.len() as u64;
+        let data = FetchedData::Records(records);
+        self.hold(&data);
         Ok(Chunk {
-            record_count: records.len() as u64,
-            fetched: self.fetched(marks, FetchedData::Records(records)),
+            record_count,
+            fetched: self.fetched(marks, data),
             bytes,
         })
     }
@@ -311,9 +311,9 @@ impl Reader {
 
     /// Gives memory back that neither these records nor what is left to decode take. The next ones
     /// have their part of it already.
-    fn hold(&mut self, records: &[FetchedRecord]) {
+    fn hold(&mut self, records: &FetchedData) {
         let Some(held) = &mut self.held else { return };
-        let mut bytes: usize = records.iter().map(|r| r.record.decoded_bytes()).sum();
+        let mut bytes = records.memory_bytes();
         if !self.decoder.is_empty() {
             bytes = bytes.max(self.entries.last_max_bytes()) + self.decoder.held_bytes();
         }

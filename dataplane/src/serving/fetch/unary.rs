@@ -33,7 +33,7 @@ pub(crate) async fn fetch(
         async move {
             let fetched = fetching.await?;
             // It was reserved while it was received.
-            let memory = replies.count(fetched.memory_bytes());
+            let memory = replies.count(fetched.data.memory_bytes());
             Ok((fetched, Some(memory)))
         }
     };
