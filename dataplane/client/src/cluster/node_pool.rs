@@ -155,7 +155,7 @@ impl NodePool {
     }
 
     fn note_replied(&self, address: Arc<str>) {
-        locked(&self.silent).remove(&address);
+        self.note_heard(&address);
         *locked(&self.last_replied) = Some(address);
     }
 

@@ -171,6 +171,18 @@ impl NodePool {
         *refreshed_at = Some(Instant::now());
     }
 
+    /// The current metadata of one node, if it replies.
+    async fn ask_one(
+        &self,
+        topics: &[String],
+        address: &Arc<str>,
+    ) -> Option<wire::GetMetadataReply> {
+        let node = self.call_node(address).ok()?;
+        let request = self.request_metadata((topics, Staleness::Refused), node);
+        let reply = timeout(limits::CLIENT_METADATA_TIMEOUT, request).await;
+        Some(reply.ok()?.ok()?.into_inner())
+    }
+
     /// Asks further nodes while the leader of a partition is unknown. The node that replied first
     /// may be cut off from the others: it knows that it leads no more, and not who does.
     async fn look_for_leaders(&self, topics: &[String]) {
@@ -179,14 +191,10 @@ impl NodePool {
             if !self.metadata().lacks_leader(topics) {
                 return;
             }
-            let Ok(node) = self.call_node(&address) else {
+            let Some(reply) = self.ask_one(topics, &address).await else {
                 continue;
             };
-            let request = self.request_metadata((topics, Staleness::Refused), node);
-            let Ok(Ok(reply)) = timeout(limits::CLIENT_METADATA_TIMEOUT, request).await else {
-                continue;
-            };
-            let (reply, mut cache) = (reply.into_inner(), self.metadata());
+            let mut cache = self.metadata();
             if cache.is_same_cluster(&reply) {
                 cache.add(reply);
             }
@@ -248,16 +256,12 @@ impl NodePool {
             if is_enough(&newest) {
                 break;
             }
-            let Ok(node) = self.call_node(&address) else {
+            let Some(other) = self.ask_one(topics, &address).await else {
                 continue;
             };
-            let request = self.request_metadata((topics, Staleness::Refused), node);
-            if let Ok(Ok(other)) = timeout(limits::CLIENT_METADATA_TIMEOUT, request).await {
-                let other = other.into_inner();
-                let is_same_cluster = other.cluster_id == newest.cluster_id;
-                if is_same_cluster && rank(&other) > rank(&newest) {
-                    newest = other;
-                }
+            let is_same_cluster = other.cluster_id == newest.cluster_id;
+            if is_same_cluster && rank(&other) > rank(&newest) {
+                newest = other;
             }
         }
         newest
