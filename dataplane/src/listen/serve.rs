@@ -83,15 +83,22 @@ async fn answer(
 fn http2_server(port: Port) -> http2::Builder<TokioExecutor> {
     // Nodes trust each other, and end many streams at once when leaders change.
     let stream_errors_max = (port != Port::Peer).then_some(HTTP2_STREAM_ERRORS_MAX_COUNT);
+    let mut server = http2_of_any_port();
+    server
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(HTTP2_STREAMS_MAX_COUNT)
+        .max_pending_accept_reset_streams(HTTP2_RESETS_PENDING_MAX_COUNT)
+        .max_local_error_reset_streams(stream_errors_max);
+    server
+}
+
+/// A server with the settings that all ports share.
+pub(super) fn http2_of_any_port() -> http2::Builder<TokioExecutor> {
     let mut server = http2::Builder::new(TokioExecutor::new());
     server
         .timer(TokioTimer::new())
-        .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
         .max_frame_size(HTTP2_FRAME_MAX_BYTES)
-        .max_concurrent_streams(HTTP2_STREAMS_MAX_COUNT)
-        .max_pending_accept_reset_streams(HTTP2_RESETS_PENDING_MAX_COUNT)
-        .max_local_error_reset_streams(stream_errors_max)
         .keep_alive_interval(HTTP2_KEEPALIVE_INTERVAL)
         .keep_alive_timeout(HTTP2_KEEPALIVE_MAX);
     server

@@ -10,14 +10,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use lograft_core::limits::{
     HTTP_CONNECTION_WINDOW_BYTES, HTTP_HEAD_MAX, HTTP_HEAD_MAX_BYTES, HTTP_HEADERS_MAX_COUNT,
     HTTP_RESETS_PENDING_MAX_COUNT, HTTP_STREAM_WINDOW_BYTES, HTTP_STREAMS_MAX_COUNT,
-    HTTP2_FRAME_MAX_BYTES, HTTP2_KEEPALIVE_INTERVAL, HTTP2_KEEPALIVE_MAX,
     HTTP2_STREAM_ERRORS_MAX_COUNT,
 };
 use tokio::sync::watch;
 use tower::ServiceExt;
 
 use super::framing::Framing;
-use super::serve::serve_each;
+use super::serve::{http2_of_any_port, serve_each};
 use super::stall::Stall;
 use super::until_closed::until_closed;
 use super::{Accepted, Incoming};
@@ -74,17 +73,13 @@ fn http1_server() -> http1::Builder {
 }
 
 fn http2_server() -> http2::Builder<TokioExecutor> {
-    let mut server = http2::Builder::new(TokioExecutor::new());
+    let mut server = http2_of_any_port();
     server
-        .timer(TokioTimer::new())
         .initial_stream_window_size(HTTP_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(HTTP_CONNECTION_WINDOW_BYTES)
-        .max_frame_size(HTTP2_FRAME_MAX_BYTES)
         .max_concurrent_streams(HTTP_STREAMS_MAX_COUNT)
         .max_pending_accept_reset_streams(HTTP_RESETS_PENDING_MAX_COUNT)
         .max_local_error_reset_streams(HTTP2_STREAM_ERRORS_MAX_COUNT)
-        .max_header_list_size(u32::try_from(HTTP_HEAD_MAX_BYTES).unwrap_or(u32::MAX))
-        .keep_alive_interval(HTTP2_KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(HTTP2_KEEPALIVE_MAX);
+        .max_header_list_size(u32::try_from(HTTP_HEAD_MAX_BYTES).unwrap_or(u32::MAX));
     server
 }

@@ -1,10 +1,5 @@
 //! Memory of unacknowledged appends, bounded for all clients of a node together. Without the bound,
 //! a slow disk or a lost majority would let the requests of clients fill the memory.
-//!
-//! Requests that may be forwarded and requests at their last hop have budgets of their own. With a
-//! common one, two nodes could wait for each other: each has lent all its memory to requests for
-//! the other, which has none left to admit them. A request at its last hop waits for no other node
-//! but the majority of its partition.
 
 use std::sync::Arc;
 
@@ -12,15 +7,13 @@ use lograft_core::Reason;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::by_hop::ByHop;
 use super::request::Target;
 use crate::error::ApiError;
 
 /// The bytes that may still be reserved.
 #[derive(Debug)]
-pub(super) struct AppendBudget {
-    may_forward: Share,
-    last_hop: Share,
-}
+pub(super) struct AppendBudget(ByHop<Share>);
 
 /// The budget of one kind of request.
 #[derive(Debug)]
@@ -37,10 +30,7 @@ pub(super) struct Reserved(#[expect(dead_code, reason = "held")] Arc<OwnedSemaph
 impl AppendBudget {
     /// A budget of `max_bytes`, half of it for each kind of request.
     pub(super) fn new(max_bytes: usize) -> Self {
-        Self {
-            may_forward: Share::new(max_bytes / 2),
-            last_hop: Share::new(max_bytes / 2),
-        }
+        Self(ByHop::new(|| Share::new(max_bytes / 2)))
     }
 
     /// Reserves memory for an append; waits while the budget is used up, until `deadline`. Fails
@@ -51,11 +41,7 @@ impl AppendBudget {
         bytes: usize,
         deadline: Instant,
     ) -> Result<Reserved, ApiError> {
-        let share = if target.is_forwarded {
-            &self.last_hop
-        } else {
-            &self.may_forward
-        };
+        let share = self.0.of(target.is_forwarded);
         share.reserve(bytes, deadline).await
     }
 }

@@ -1,9 +1,6 @@
 //! Memory of replies that clients have not taken yet, bounded for all clients of a node together.
 //! Without the bound, clients that ask and do not read would fill the memory: HTTP/2 lets a client
 //! take as little as it likes of each of thousands of streams.
-//!
-//! Requests that may be forwarded and requests at their last hop have memories of their own, as
-//! appends do: else two nodes could wait for each other.
 
 use std::sync::Arc;
 
@@ -13,16 +10,14 @@ use lograft_core::limits::{CLIENT_READ_MAX, SCARCE_REPLY_BYTES};
 use prometheus::IntGauge;
 use tokio::time::timeout;
 
+use super::by_hop::ByHop;
 use super::fair_memory::{FairMemory, HeldMemory};
 use super::request::Target;
 use crate::error::ApiError;
 
 /// The memory of all replies.
 #[derive(Clone, Debug)]
-pub(crate) struct ReplyBudget {
-    may_forward: Arc<FairMemory>,
-    last_hop: Arc<FairMemory>,
-}
+pub(crate) struct ReplyBudget(ByHop<Arc<FairMemory>>);
 
 /// The memory for the replies to one user.
 #[derive(Clone, Debug)]
@@ -38,10 +33,8 @@ pub(crate) struct ReplyMemory(HeldMemory);
 impl ReplyBudget {
     /// A budget of `max_bytes`, half of it for each kind of request. Its use is shown in `held`.
     pub(crate) fn new(max_bytes: usize, held: &IntGauge) -> Self {
-        Self {
-            may_forward: FairMemory::new(max_bytes / 2, held.clone()),
-            last_hop: FairMemory::new(max_bytes / 2, held.clone()),
-        }
+        let memory = || FairMemory::new(max_bytes / 2, held.clone());
+        Self(ByHop::new(memory))
     }
 
     /// The memory for the replies to a request.
@@ -51,13 +44,8 @@ impl ReplyBudget {
 
     /// The memory for the replies to a user's requests.
     pub(crate) fn account_of(&self, user: &Arc<Principal>, is_forwarded: bool) -> ReplyAccount {
-        let memory = if is_forwarded {
-            &self.last_hop
-        } else {
-            &self.may_forward
-        };
         ReplyAccount {
-            memory: Arc::clone(memory),
+            memory: Arc::clone(self.0.of(is_forwarded)),
             user: Arc::clone(user),
         }
     }

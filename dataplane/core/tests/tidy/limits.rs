@@ -34,8 +34,7 @@ pub(crate) fn units_last(file: &Source) -> Vec<Finding> {
     let mut found = Vec::new();
     for (at, line) in lines(&file.product) {
         let Some(name) = constant(line) else { continue };
-        // An assertion about limits is a constant without a name.
-        let has_unit = name == "_" || UNITS.iter().any(|unit| name.ends_with(&format!("_{unit}")));
+        let has_unit = UNITS.iter().any(|unit| name.ends_with(&format!("_{unit}")));
         if !has_unit && !line.contains(": Duration") {
             let advice = "End the name in its unit (_BYTES, _COUNT, _MS, ...)";
             found.push(file.finding(at, format!("{name} has no unit"), advice));
