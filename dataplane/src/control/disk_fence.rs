@@ -215,8 +215,22 @@ impl DiskFence {
     async fn check_groups(&mut self) {
         let rafts = self.parts.replicas.rafts();
         self.fence_marked(&rafts);
+        self.lift_unenforced(&rafts);
         self.lift(&rafts).await;
         self.publish(&rafts);
+    }
+
+    /// Lifts the fence of replicas that started fenced while it was not known whether the fence is
+    /// enforced. It is not: leaders of the former level could not lift it.
+    fn lift_unenforced(&self, rafts: &[RaftGroup]) {
+        if is_enforced(&self.parts.view.load()) != Some(false) {
+            return;
+        }
+        let marked = self.parts.marks.fenced();
+        let unmarked = rafts.iter().filter(|raft| !marked.contains(&raft.group()));
+        for raft in unmarked.filter(|raft| !raft.fence_stage().is_lifted()) {
+            raft.lift_fence();
+        }
     }
 
     /// Fences replicas that started while the marks changed.
@@ -276,8 +290,14 @@ impl DiskFence {
         }
     }
 
+    /// A replica that is not marked and fenced only until it is known whether fences are enforced
+    /// does not count.
     fn publish(&self, rafts: &[RaftGroup]) {
+        let marked = self.parts.marks.fenced();
+        let is_enforced = is_enforced(&self.parts.view.load()) == Some(true);
+        let counts = |raft: &&RaftGroup| is_enforced || marked.contains(&raft.group());
         let fenced = rafts.iter().filter(|raft| !raft.fence_stage().is_lifted());
+        let fenced = fenced.filter(counts);
         let state = DiskState {
             fenced_count: fenced.count() as u64,
             runs_twice: self.second.is_some(),

@@ -11,11 +11,13 @@ use lograft_storage::GroupLog;
 use tokio::sync::{Notify, watch};
 use tracing::{error, warn};
 
+use super::disk_fence::is_enforced;
 use crate::error_text::error_chain;
 use crate::fatal::{FatalError, FatalSink};
 use crate::identity::Member;
 use crate::incarnation::Incarnations;
 use crate::incarnation::group_marks::GroupMarks;
+use crate::state_machine::MetaView;
 
 /// Makes the raft transport for a member of a cluster.
 pub(crate) type TransportFactory = Arc<dyn Fn(Member) -> Arc<dyn PeerTransport> + Send + Sync>;
@@ -29,6 +31,7 @@ pub(crate) struct GroupStarter {
     pub(crate) fatal: Arc<dyn FatalSink>,
     pub(crate) marks: GroupMarks,
     pub(crate) known: Incarnations,
+    pub(crate) view: MetaView,
     /// Whether groups may campaign.
     pub(crate) released: watch::Receiver<bool>,
 }
@@ -85,7 +88,9 @@ impl GroupStarter {
             warn!(%group, error, "cannot mark the group as opened");
             is_lost
         });
-        is_fenced || self.known.heard().is_some()
+        // Before the metadata are replayed, what others have seen counts.
+        let is_ignored = is_enforced(&self.view.load()) == Some(false);
+        is_fenced || (self.known.heard().is_some() && !is_ignored)
     }
 
     fn release_later(&self, raft: RaftGroup) {

@@ -82,6 +82,7 @@ impl Shared {
                 fatal: Arc::clone(&parts.fatal),
                 marks: parts.marks.clone(),
                 known: parts.exchange.incarnations().clone(),
+                view: view.clone(),
                 released: released.subscribe(),
             },
             holdings: HoldingsReader {
