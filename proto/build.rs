@@ -10,8 +10,9 @@ use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet, MessageOptions};
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "lograft/log/v1/log.proto",
+    "lograft/log/v1/groups.proto",
     "lograft/admin/v1/admin.proto",
     "lograft/admin/v1/access.proto",
     "lograft/raft/v1/raft.proto",

@@ -9,7 +9,7 @@ use crate::access::CallRule;
 /// The right that a method needs.
 pub(crate) const fn rule_of(method: Method) -> CallRule {
     use Operation::{Admin, Alter, Create, Delete, Describe, Read, Write};
-    use ResourceKind::{Cluster, Topic};
+    use ResourceKind::{Cluster, Group, Topic};
     match method {
         Method::LogProduce | Method::LogProduceStream => CallRule::On(Topic, Write),
         Method::LogFetch | Method::LogConsume => CallRule::On(Topic, Read),
@@ -28,7 +28,15 @@ pub(crate) const fn rule_of(method: Method) -> CallRule {
         | Method::AccessChangeRules
         | Method::AccessListRevocations
         | Method::AccessChangeRevocations => CallRule::On(Cluster, Admin),
+        Method::GroupJoinGroup
+        | Method::GroupHeartbeat
+        | Method::GroupLeaveGroup
+        | Method::GroupCommitOffsets => CallRule::On(Group, Read),
+        Method::GroupFetchOffsets | Method::GroupDescribeGroup => CallRule::On(Group, Describe),
+        Method::GroupDeleteOffsets => CallRule::On(Group, Alter),
+        Method::GroupDeleteGroup => CallRule::On(Group, Delete),
         Method::LogGetMetadata
+        | Method::GroupListGroups
         | Method::AdminListTopics
         | Method::AccessListRules
         | Method::AccessExplainAccess => CallRule::Filtered,
