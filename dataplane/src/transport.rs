@@ -6,6 +6,7 @@
 mod connect;
 mod forwarding;
 mod heartbeats;
+mod group_messages;
 mod log_messages;
 mod metered;
 pub(crate) mod node_report;

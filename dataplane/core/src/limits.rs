@@ -19,6 +19,14 @@ pub const TOPIC_RECORD_MIN_BYTES: usize = 1024;
 pub const TOPIC_NAME_MAX_BYTES: usize = 249;
 /// Maximum number of topics in a cluster.
 pub const TOPICS_MAX_COUNT: usize = 10_000;
+/// Number of coordinators of consumer groups in a cluster. A group is assigned to one by a hash, so
+/// that the number of a cluster is never changed.
+pub const COORDINATORS_COUNT: u32 = 8;
+/// Maximum number of replicas of a coordinator; fewer while the cluster has fewer nodes.
+pub const COORDINATOR_REPLICAS_MAX_COUNT: u32 = 3;
+/// Maximum size of a segment of a coordinator's log, in bytes. The log is purged in whole segments,
+/// and a replica replays what is left of it when it starts.
+pub const COORDINATOR_SEGMENT_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// Maximum number of partitions of one topic.
 pub const TOPIC_PARTITIONS_MAX_COUNT: u32 = 10_000;
 /// Maximum number of partition replicas in a cluster, over all topics.
