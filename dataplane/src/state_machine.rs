@@ -7,7 +7,7 @@ mod meta_view;
 mod partition;
 mod shared_state;
 
-pub(crate) use coordinator::{CoordinatorMachine, GroupChanges, SharedGroups};
+pub(crate) use coordinator::{CoordinatorMachine, SharedGroups};
 pub(crate) use meta::MetaMachine;
 pub(crate) use meta_view::MetaView;
 pub(crate) use partition::PartitionMachine;

@@ -5,8 +5,8 @@
 
 mod connect;
 mod forwarding;
-mod heartbeats;
 mod group_messages;
+mod heartbeats;
 mod log_messages;
 mod metered;
 pub(crate) mod node_report;

@@ -21,7 +21,7 @@ use super::decommission::{coordinator_commands, drain_commands};
 use super::leader_handover::{VoterStep, voter_step};
 use super::local_member::LocalMember;
 use super::reachability::Reachability;
-use super::retention::{state_purgeable, purge};
+use super::retention::{purge, state_purgeable};
 use super::task_registry::{TaskKind, TaskRegistry};
 use crate::error_text::error_chain;
 use crate::serving::meta_group::MetaHandle;

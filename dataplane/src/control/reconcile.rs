@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use lograft_core::limits::{
-    COORDINATOR_SEGMENT_MAX_BYTES, CORRUPT_COPIES_MAX_BYTES, RECONCILE_RETRY_INTERVAL, REPLICAS_OPENING_MAX_COUNT,
+    COORDINATOR_SEGMENT_MAX_BYTES, CORRUPT_COPIES_MAX_BYTES, RECONCILE_RETRY_INTERVAL,
+    REPLICAS_OPENING_MAX_COUNT,
 };
 use lograft_core::{DiskMark, GroupId, PartitionState};
 use lograft_raft::{RaftError, StateMachine};

@@ -10,7 +10,8 @@ mod offsets;
 mod proposals;
 pub(crate) mod request;
 mod subscriptions;
-mod waiters;
+mod timers;
+mod upkeep;
 
 pub(crate) use engine::{CreateCoordinators, GroupEngine, GroupEngineParts};
 pub(crate) use subscriptions::ReadRights;

@@ -6,9 +6,7 @@ use std::collections::hash_map::{Entry as MapEntry, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use lograft_core::consumer_group::{
-    Applied, CoordinatorState, GroupCodecError, GroupCommand,
-};
+use lograft_core::consumer_group::{Applied, CoordinatorState, GroupCodecError, GroupCommand};
 use lograft_core::{Entry, EntryKind, GroupId, LogId, LogIndex};
 use lograft_raft::{BoxError, Response, StateMachine};
 use tokio::sync::Notify;

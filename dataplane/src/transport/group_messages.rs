@@ -213,7 +213,11 @@ fn assigned(partition: proto::AssignedPartition) -> AnsweredPartition {
 pub(super) fn committed(reply: proto::CommitOffsetsReply) -> Vec<Result<(), ApiError>> {
     let results = reply.results.into_iter();
     results
-        .map(|result| result.error.map_or(Ok(()), |error| Err(error_from_wire(error))))
+        .map(|result| {
+            result
+                .error
+                .map_or(Ok(()), |error| Err(error_from_wire(error)))
+        })
         .collect()
 }
 
@@ -286,7 +290,7 @@ fn described_member(member: proto::GroupMember) -> Result<MemberDescription, Api
         topic_pattern,
         partitions,
     } = member;
-    let id = MemberId::new(member_id)?;
+    let id = MemberId::new(&member_id)?;
     let partitions = partitions.into_iter().map(|partition| MemberPartition {
         at: place(partition.topic_id, partition.partition),
         topic: partition.topic,

@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use lograft_core::PartitionId;
 use lograft_core::Reason;
 use lograft_core::acl::{Operation, Principal, Resource, ResourceKind};
-use lograft_core::limits::{GROUP_REQUEST_MAX_BYTES, GROUPS_PAGE_MAX_COUNT, GRPC_MESSAGE_MAX_BYTES};
-use lograft_core::PartitionId;
+use lograft_core::limits::{
+    GROUP_REQUEST_MAX_BYTES, GROUPS_PAGE_MAX_COUNT, GRPC_MESSAGE_MAX_BYTES,
+};
 use lograft_proto::Method;
 use lograft_proto::log::v1 as proto;
 use lograft_proto::log::v1::group_service_server::{GroupService, GroupServiceServer};
@@ -212,7 +214,7 @@ impl GroupService for GroupApi {
             after,
             // One more tells whether others follow.
             max_count: if forwarded { max_count } else { max_count + 1 },
-            principal,
+            principal: Arc::clone(&principal),
             coordinator: coordinator.map(PartitionId),
         };
         let mut groups = self

@@ -61,9 +61,10 @@ impl CommitQueue {
         let mut waiting = self.lock();
         let mut next = Vec::new();
         let mut bytes = 0;
-        while let Some(call) = waiting.calls.pop_front_if(|call| {
-            bytes == 0 || bytes + call.bytes <= COMMITS_ENTRY_MAX_BYTES
-        }) {
+        while let Some(call) = waiting
+            .calls
+            .pop_front_if(|call| bytes == 0 || bytes + call.bytes <= COMMITS_ENTRY_MAX_BYTES)
+        {
             bytes += call.bytes;
             next.push(call);
         }

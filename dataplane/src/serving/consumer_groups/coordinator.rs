@@ -19,6 +19,7 @@ use super::request::{
 };
 use super::subscriptions::{ReadRights, compile};
 use super::timers::Timers;
+use super::upkeep::Upkeep;
 use super::{described, offsets, proposals};
 use crate::clock::Clock;
 use crate::error::ApiError;
@@ -44,6 +45,8 @@ pub(super) struct Coordinator {
     pub(super) timers: Timers,
     /// The term that this node leads in, by the latest look. Ends the calls that wait.
     pub(super) led: watch::Sender<Option<Term>>,
+    /// Whether it is being looked after.
+    pub(super) upkeep: Upkeep,
 }
 
 impl Coordinator {
@@ -60,6 +63,7 @@ impl Coordinator {
             commits: CommitQueue::default(),
             timers: Timers::default(),
             led: watch::Sender::new(None),
+            upkeep: Upkeep::default(),
         }
     }
 
@@ -81,7 +85,7 @@ impl Coordinator {
     }
 
     /// The membership of a group, as applied.
-    pub(super) fn membership(&self, group: &str) -> ConsumerGroup {
+    pub(super) fn membership(&self, group: &str) -> Arc<ConsumerGroup> {
         self.groups.lock().membership(group)
     }
 
@@ -114,9 +118,11 @@ impl Coordinator {
             GroupCall::Offsets(topics) => {
                 let metadata = self.deps.view.load();
                 let state = self.groups.lock();
-                let found = state.group(group).map(|found| &found.offsets);
-                let found = found.into_iter().flatten();
-                Ok(GroupAnswer::Offsets(offsets::stored(&metadata, topics, found)))
+                let found = state.group(group).into_iter();
+                let found = found.flat_map(|found| found.offsets());
+                Ok(GroupAnswer::Offsets(offsets::stored(
+                    &metadata, topics, found,
+                )))
             }
             GroupCall::DeleteOffsets(request) => self.delete_offsets(group, request).await,
             GroupCall::Describe => {
@@ -137,10 +143,10 @@ impl Coordinator {
         if let Some(pattern) = &spec.subscription.pattern {
             compile(pattern)?;
         }
-        let call = self.timers.called(group, &spec.id);
         submit(self, group, GroupEvent::Join(spec.clone())).await?;
+        let call = self.timers.call(group, &spec.id);
         let answer = self.answer(group, &spec.id);
-        call.answered(Duration::from_millis(spec.session_timeout_ms.into()));
+        call.answered();
         answer
     }
 
@@ -162,7 +168,7 @@ impl Coordinator {
             let session = Duration::from_millis(session_ms.into());
             (session, membership.needs(&member.id, *acknowledged))
         };
-        let call = self.timers.called(group, &member.id);
+        let call = self.timers.call(group, &member.id);
         if needs {
             let (member, generation) = (member.id.clone(), *acknowledged);
             let event = GroupEvent::Acknowledge { member, generation };
@@ -186,7 +192,7 @@ impl Coordinator {
             _ = timeout_at(deadline, news) => self.answer(group, &member.id),
             _ = led.wait_for(|led| *led != Some(term)) => Err(ApiError::not_leader(None)),
         };
-        call.answered(session);
+        call.answered();
         answer
     }
 
@@ -200,7 +206,7 @@ impl Coordinator {
         &self,
         target: &GroupTarget,
         member: &MemberRef,
-    ) -> Result<ConsumerGroup, ApiError> {
+    ) -> Result<Arc<ConsumerGroup>, ApiError> {
         let membership = self.membership(&target.group);
         let principal = target.principal.to_string();
         membership.caller(&member.id, member.instance_id.as_deref(), &principal)?;
@@ -229,7 +235,6 @@ impl Coordinator {
             member: member.id.clone(),
         };
         submit(self, &target.group, event).await?;
-        self.timers.left(&target.group, &member.id);
         Ok(GroupAnswer::Done)
     }
 
@@ -282,14 +287,13 @@ impl Coordinator {
         let metadata = self.deps.view.load();
         let topic = metadata.topic_with_id(&request.topic, None)?.id;
         let term = self.term()?;
-        let is_asked = |number: u32| {
-            request.partitions.is_empty() || request.partitions.contains(&number)
-        };
+        let is_asked =
+            |number: u32| request.partitions.is_empty() || request.partitions.contains(&number);
         let partitions: Vec<_> = {
             let state = self.groups.lock();
             let found = state.group(group);
             let found = found.ok_or_else(|| described::unknown_group(group))?;
-            let stored = found.offsets.keys().copied();
+            let stored = found.offsets().keys().copied();
             stored
                 .filter(|at| at.topic == topic && is_asked(at.partition.get()))
                 .collect()

@@ -1,9 +1,7 @@
 //! Groups as clients see them.
 
 use lograft_core::NodeId;
-use lograft_core::consumer_group::{
-    ConsumerGroup, GroupError, Member, MemberId, TopicPartition,
-};
+use lograft_core::consumer_group::{ConsumerGroup, GroupError, Member, MemberId, TopicPartition};
 use lograft_core::metadata::Metadata;
 
 use super::offsets::stored;
@@ -39,8 +37,8 @@ pub(super) fn list(
         .take(request.max_count)
         .map(|(name, found)| ListedGroup {
             group: name.to_owned(),
-            state: found.membership.state(),
-            member_count: u32::try_from(found.membership.members.len()).unwrap_or(u32::MAX),
+            state: found.membership().state(),
+            member_count: u32::try_from(found.membership().members.len()).unwrap_or(u32::MAX),
         })
         .collect()
 }
@@ -53,14 +51,16 @@ pub(super) fn describe(
 ) -> Result<GroupDescription, ApiError> {
     let state = groups.lock();
     let found = state.group(group).ok_or_else(|| unknown_group(group))?;
-    let membership = &found.membership;
+    let membership = found.membership();
     let members = membership.members.values();
     Ok(GroupDescription {
         state: membership.state(),
         generation: membership.generation,
         assignor: membership.assignor(),
-        members: members.map(|member| described(membership, member)).collect(),
-        offsets: stored(metadata, &[], found.offsets.iter()),
+        members: members
+            .map(|member| described(membership, member))
+            .collect(),
+        offsets: stored(metadata, &[], found.offsets().iter()),
         node,
     })
 }
@@ -86,7 +86,7 @@ fn described(group: &ConsumerGroup, member: &Member) -> MemberDescription {
 pub(super) fn answer(groups: &SharedGroups, group: &str, id: &MemberId) -> Option<MemberAnswer> {
     let state = groups.lock();
     let found = state.group(group)?;
-    let membership = &found.membership;
+    let membership = found.membership();
     let assignment = membership.reply(id)?;
     let spec = &membership.members.get(id)?.spec;
     let partitions = assignment.partitions.iter().map(|(at, since)| {
@@ -94,7 +94,7 @@ pub(super) fn answer(groups: &SharedGroups, group: &str, id: &MemberId) -> Optio
         AnsweredPartition {
             topic: topic.map(|topic| topic.name.clone()).unwrap_or_default(),
             at: *at,
-            committed: found.offsets.get(at).map(|committed| committed.offset),
+            committed: found.offset(*at).map(|committed| committed.offset),
             since: *since,
         }
     });

@@ -89,8 +89,7 @@ impl GroupEngine {
             let coordinator = self.coordinator(&replica)?;
             coordinator.call(request).await
         };
-        let there =
-            |leader: Elsewhere| self.log.forward.group_call(leader.node, request.clone());
+        let there = |leader: Elsewhere| self.log.forward.group_call(leader.node, request.clone());
         self.log
             .locator
             .at_leader_of((target, Some(raft_group)), Safety::Repeatable, here, there)
@@ -280,9 +279,7 @@ fn none_yet(group: &str, call: &GroupCall) -> Result<GroupAnswer, ApiError> {
     match call {
         GroupCall::Leave(_) => Ok(GroupAnswer::Done),
         GroupCall::Offsets(_) => Ok(GroupAnswer::Offsets(Vec::new())),
-        GroupCall::Heartbeat(heartbeat) => {
-            Err(described::unknown_member(&heartbeat.member.id))
-        }
+        GroupCall::Heartbeat(heartbeat) => Err(described::unknown_member(&heartbeat.member.id)),
         GroupCall::Describe | GroupCall::DeleteOffsets(_) | GroupCall::Delete => {
             Err(described::unknown_group(group))
         }

@@ -70,7 +70,10 @@ pub(super) async fn submit(
     event: GroupEvent,
 ) -> Result<(), ApiError> {
     let (done, outcome) = oneshot::channel();
-    if coordinator.events.push(group, WaitingEvent { event, done })? {
+    if coordinator
+        .events
+        .push(group, WaitingEvent { event, done })?
+    {
         // A task of its own: if it ran in this call and the caller were cancelled, the events of
         // others would be cancelled too.
         tokio::spawn(write_all(Arc::clone(coordinator), group.to_owned()));
@@ -120,14 +123,16 @@ async fn write(
         let Some(membership) = after else {
             return Ok(outcomes);
         };
-        coordinator.timers.follow(group, &membership);
         let command = GroupCommand::PutMembership {
             group: group.to_owned(),
             expected: before.generation,
-            membership,
+            membership: membership.clone(),
         };
         match coordinator.propose(&command, term).await? {
-            Ok(Applied::Done) => return Ok(outcomes),
+            Ok(Applied::Done) => {
+                coordinator.timers.observe(group, &membership);
+                return Ok(outcomes);
+            }
             // A former leader's proposal came in between.
             Err(GroupError::Stale { .. }) => {}
             Err(error) => return Err(error.into()),

@@ -15,7 +15,8 @@ pub(super) async fn propose(
     now_ms: i64,
 ) -> Result<GroupOutcome, ApiError> {
     let payload = command.encode();
-    let payload = payload.map_err(|error| ApiError::internal("encode a group's command", &error))?;
+    let payload =
+        payload.map_err(|error| ApiError::internal("encode a group's command", &error))?;
     let proposal = Proposal::control(EntryKind::Command, now_ms, payload.into());
     let committed = async { raft.propose(proposal, term).await?.await };
     let committed = tokio::select! {
@@ -27,8 +28,9 @@ pub(super) async fn propose(
     };
     match committed {
         Ok(committed) => match committed.response {
-            Response::Command(bytes) => Applied::decode(&bytes)
-                .map_err(|error| ApiError::internal("read the outcome of a group's command", &error)),
+            Response::Command(bytes) => Applied::decode(&bytes).map_err(|error| {
+                ApiError::internal("read the outcome of a group's command", &error)
+            }),
             // Voided: another leader's entry has its place.
             Response::None | Response::Records { .. } => Err(ApiError::not_leader(None)),
         },

@@ -55,7 +55,7 @@ pub(crate) fn join(
     } = request;
     let or_default = |ms: u32, default_ms: u32| if ms == 0 { default_ms } else { ms };
     let spec = MemberSpec {
-        id: MemberId::new(member_id)?,
+        id: MemberId::new(&member_id)?,
         principal: principal.to_string(),
         client_id,
         instance_id,
@@ -82,7 +82,7 @@ fn assignor_from(assignor: i32) -> Result<Assignor, ApiError> {
     }
 }
 
-fn member(member_id: String, instance_id: Option<String>) -> Result<MemberRef, ApiError> {
+fn member(member_id: &str, instance_id: Option<String>) -> Result<MemberRef, ApiError> {
     let id = MemberId::new(member_id)?;
     Ok(MemberRef { id, instance_id })
 }
@@ -99,7 +99,7 @@ pub(crate) fn heartbeat(request: proto::HeartbeatRequest) -> Result<Heartbeat, A
         principal: _,
     } = request;
     Ok(Heartbeat {
-        member: member(member_id, instance_id)?,
+        member: member(&member_id, instance_id)?,
         acknowledged: Generation(generation),
         max_wait: Duration::from_millis(max_wait_ms.into()).min(HEARTBEAT_WAIT_MAX),
     })
@@ -107,7 +107,7 @@ pub(crate) fn heartbeat(request: proto::HeartbeatRequest) -> Result<Heartbeat, A
 
 /// A member that leaves.
 pub(crate) fn leave(request: proto::LeaveGroupRequest) -> Result<MemberRef, ApiError> {
-    member(request.member_id, request.instance_id)
+    member(&request.member_id, request.instance_id)
 }
 
 /// Offsets to record.
@@ -128,7 +128,7 @@ pub(crate) fn commit(request: proto::CommitOffsetsRequest) -> Result<CommitReque
     let by = if member_id.is_empty() {
         None
     } else {
-        Some((member(member_id, instance_id)?, Generation(generation)))
+        Some((member(&member_id, instance_id)?, Generation(generation)))
     };
     Ok(CommitRequest {
         by,

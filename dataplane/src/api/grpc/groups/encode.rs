@@ -50,11 +50,12 @@ pub(crate) fn committed(
     outcomes: Vec<Result<(), ApiError>>,
 ) -> proto::CommitOffsetsReply {
     let results = asked.into_iter().zip(outcomes);
-    let result = |((topic, partition), outcome): (_, Result<(), ApiError>)| proto::PartitionResult {
-        topic,
-        partition,
-        error: outcome.err().as_ref().map(to_wire),
-    };
+    let result =
+        |((topic, partition), outcome): (_, Result<(), ApiError>)| proto::PartitionResult {
+            topic,
+            partition,
+            error: outcome.err().as_ref().map(to_wire),
+        };
     proto::CommitOffsetsReply {
         results: results.map(result).collect(),
     }
