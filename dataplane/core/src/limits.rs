@@ -985,8 +985,8 @@ pub const GROUP_OFFSETS_MAX_COUNT: usize = 2 * GROUP_PARTITIONS_MAX_COUNT;
 pub const OFFSET_METADATA_MAX_BYTES: usize = 4096;
 /// Maximum number of offsets in one commit.
 pub const COMMIT_OFFSETS_MAX_COUNT: usize = 1000;
-/// Maximum size of a request of the group service, in bytes: as many offsets as one commit may have,
-/// with the longest names and texts.
+/// Maximum size of a request of the group service, in bytes: as many offsets as one commit may
+/// have, with the longest names and texts.
 pub const GROUP_REQUEST_MAX_BYTES: usize =
     COMMIT_OFFSETS_MAX_COUNT * (OFFSET_METADATA_MAX_BYTES + TOPIC_NAME_MAX_BYTES + 64);
 /// Maximum number of groups on one page of a list.
