@@ -32,6 +32,7 @@ use crate::LogLimit;
 use crate::config::{AuthorizationMode, CurrentAuthorization};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use crate::serving::consumer_groups::ReadRights;
 use crate::state_machine::MetaView;
 
 /// The time since the last contact with the meta group; none before the metadata are caught up.
@@ -253,6 +254,15 @@ pub(crate) fn check_node(principal: &Principal) -> Result<(), ApiError> {
     Err(ApiError::new(Reason::PermissionDenied, text))
 }
 
+impl ReadRights for Access {
+    fn may_read(&self, principal: &Principal, topic: &str) -> bool {
+        let basis = self.basis();
+        let asked = (Operation::Read, Resource::Topic(topic));
+        basis.mode() != AuthorizationMode::Enforced
+            || basis.decide(principal, asked.0, asked.1).is_allowed
+    }
+}
+
 /// The topics that one principal may see. For one request: later changes of the rules do not show.
 pub(crate) struct Visibility<'a> {
     standing: Standing,
@@ -265,6 +275,14 @@ impl Visibility<'_> {
         let seen = self
             .standing
             .decide(Operation::Describe, Resource::Topic(name));
+        seen.is_allowed
+    }
+
+    /// Whether the principal may see a consumer group.
+    pub(crate) fn includes_group(&self, name: &str) -> bool {
+        let seen = self
+            .standing
+            .decide(Operation::Describe, Resource::Group(name));
         seen.is_allowed
     }
 

@@ -16,6 +16,7 @@ mod checks_state;
 pub(crate) mod cluster_entry;
 pub(crate) mod cluster_report;
 mod control_loop;
+mod coordinator_admin;
 mod decommission;
 pub(crate) mod disk_fence;
 mod disk_handover;
@@ -74,6 +75,7 @@ use lograft_discovery::MembershipReader;
 use self::access_admin::AccessAdmin;
 use self::cluster_entry::ClusterEntry;
 use self::cluster_report::ClusterReporter;
+use self::coordinator_admin::CoordinatorAdmin;
 use self::leader_admin::LeaderAdmin;
 use self::leader_transfer::LeaderTransfer;
 use self::level_admin::LevelAdmin;
@@ -127,6 +129,8 @@ pub(crate) struct Control {
     pub(crate) transfers: LeaderTransfer,
     /// Prepares stops of nodes.
     pub(crate) stops: StopPreparation,
+    /// Creates the coordinators of consumer groups.
+    pub(crate) coordinators: CoordinatorAdmin,
     /// Changes topics.
     pub(crate) topics: TopicAdmin,
     /// Registers and decommissions nodes.
@@ -196,11 +200,16 @@ impl Shared {
                 leaders: self.leaders.clone(),
                 proposer: self.meta_handle(),
                 defaults,
-                placement,
+                placement: placement.clone(),
             },
             nodes: NodeAdmin {
                 view: self.view.clone(),
                 proposer: self.meta_handle(),
+            },
+            coordinators: CoordinatorAdmin {
+                view: self.view.clone(),
+                proposer: self.meta_handle(),
+                placement: placement.clone(),
             },
             leader_admin: LeaderAdmin {
                 view: self.view.clone(),

@@ -7,6 +7,7 @@ use std::fmt::Display;
 
 use lograft_core::acl::RuleError;
 use lograft_core::capacity::TooManyReplicas;
+use lograft_core::consumer_group::{CommitError, GroupError};
 use lograft_core::metadata::{MetaError, TopicId};
 use lograft_core::record_batch::BatchError;
 use lograft_core::record_time::TimestampError;
@@ -263,6 +264,25 @@ impl From<MetaError> for ApiError {
             new = new.with("topic_id", current);
         }
         new
+    }
+}
+
+impl From<GroupError> for ApiError {
+    fn from(error: GroupError) -> Self {
+        let mut new = Self::new(error.reason(), error.to_string());
+        if let Some(field) = error.field() {
+            new = new.with("field", field);
+        }
+        if let Some(bound) = error.bound() {
+            new = new.with("bound", bound);
+        }
+        new
+    }
+}
+
+impl From<CommitError> for ApiError {
+    fn from(error: CommitError) -> Self {
+        Self::new(error.reason(), error.to_string())
     }
 }
 

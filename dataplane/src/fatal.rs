@@ -4,6 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use lograft_core::consumer_group::GroupCodecError;
 use lograft_core::metadata::CodecError;
 use lograft_core::partition::PartitionStateError;
 use lograft_core::{FeatureLevel, GroupId, LogIndex, Offset};
@@ -72,6 +73,26 @@ pub enum FatalError {
         /// Why.
         #[source]
         source: CodecError,
+    },
+    /// A committed command of a coordinator does not decode: a newer version wrote it.
+    #[error("cannot decode command {index} of group {group}, perhaps of a newer version")]
+    GroupCommand {
+        /// The coordinator's group.
+        group: GroupId,
+        /// Its index.
+        index: LogIndex,
+        /// Why.
+        #[source]
+        source: GroupCodecError,
+    },
+    /// The state of a coordinator, in a checkpoint or a snapshot, was written by a newer version.
+    #[error("cannot decode the consumer groups of group {group}, perhaps of a newer version")]
+    GroupState {
+        /// The coordinator's group.
+        group: GroupId,
+        /// Why.
+        #[source]
+        source: GroupCodecError,
     },
     /// A checkpoint of the metadata was written by a newer version.
     #[error("cannot decode the metadata: start this node with the version of the other nodes")]

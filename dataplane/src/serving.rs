@@ -6,6 +6,7 @@
 pub(crate) mod append;
 mod append_budget;
 mod by_hop;
+pub(crate) mod consumer_groups;
 pub(crate) mod decompression;
 pub(crate) mod delete_records;
 mod disk_read;

@@ -5,6 +5,7 @@
 
 mod connect;
 mod forwarding;
+mod group_messages;
 mod heartbeats;
 mod log_messages;
 mod metered;

@@ -10,6 +10,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{GroupId, NodeId};
+use crate::limits::COORDINATOR_REPLICAS_MAX_COUNT;
 use crate::metadata::{Command, Metadata, NodeState, Partition};
 use crate::topic::{self, TopicError};
 
@@ -89,10 +90,40 @@ pub fn plan_drain(metadata: &Metadata, node: NodeId) -> Vec<Command> {
             continue;
         };
         let group = place.partition.group;
-        let Some(other) = pick(&mut nodes, &replicas, position == 0, group.get()) else {
+        match pick(&mut nodes, &replicas, position == 0, group.get()) {
+            Some(other) => replicas[position] = other,
+            // It follows the number of nodes.
+            None if place.topic.is_coordinators() && replicas.len() > 1 => {
+                replicas.remove(position);
+            }
+            None => continue,
+        }
+        plan.push(Command::SetTarget { group, replicas });
+    }
+    plan
+}
+
+/// Plans the moves that give each coordinator of consumer groups as many replicas as the number of
+/// active nodes allows: a `SetTarget` for each one that has started, has fewer, and is not being
+/// moved.
+pub fn plan_coordinators(metadata: &Metadata) -> Vec<Command> {
+    let Some(coordinators) = metadata.coordinators() else {
+        return Vec::new();
+    };
+    let mut nodes = candidates(metadata);
+    let wanted = nodes.len().min(COORDINATOR_REPLICAS_MAX_COUNT as usize);
+    let mut plan = Vec::new();
+    for partition in &coordinators.partitions {
+        let is_moving = partition.target.is_some() || partition.repair.is_some();
+        if is_moving || !partition.started || partition.replicas.len() >= wanted {
             continue;
-        };
-        replicas[position] = other;
+        }
+        let (group, mut replicas) = (partition.group, partition.replicas.clone());
+        while replicas.len() < wanted
+            && let Some(node) = pick(&mut nodes, &replicas, false, group.get())
+        {
+            replicas.push(node);
+        }
         plan.push(Command::SetTarget { group, replicas });
     }
     plan

@@ -12,8 +12,8 @@ use crate::feature_level::FeatureLevel;
 use crate::fixtures::{Fixtures, LEVEL};
 use crate::ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence};
 use crate::metadata::{
-    Command, Growth, MetaError, Metadata, NextIds, Node, NodeState, Outcome, Partition,
-    Registration, RegistrationToken, Repair, Topic, TopicId,
+    COORDINATORS_NAME, Command, Growth, MetaError, Metadata, NextIds, Node, NodeState, Outcome,
+    Partition, Registration, RegistrationToken, Repair, Topic, TopicId,
 };
 use crate::offset::{LogIndex, Offset};
 use crate::partition::PartitionState;
@@ -130,7 +130,14 @@ fn authorization_commands() -> Vec<(&'static str, Command)> {
         changed_by: Principal::Operator,
         changed_at_ms: 1_790_000_000_000,
     };
-    vec![("change_rules", rules), ("change_revocations", revocations)]
+    let coordinators = Command::CreateCoordinators {
+        assignment: vec![nodes(&[1, 2, 3]), nodes(&[2, 3, 1])],
+    };
+    vec![
+        ("change_rules", rules),
+        ("change_revocations", revocations),
+        ("create_coordinators", coordinators),
+    ]
 }
 
 fn topic_commands() -> Vec<(&'static str, Command)> {
@@ -671,6 +678,7 @@ fn rich_metadata() -> Metadata {
             .into_iter()
             .map(|topic| (topic.name.clone(), Arc::new(topic)))
             .collect(),
+        coordinators: None,
         next: NextIds {
             node: NodeId(6),
             group: GroupId(6),
@@ -696,6 +704,28 @@ fn metadata_with_rules() -> Metadata {
     for change in revocations() {
         table.change(&change, 1_790_000_000_000);
     }
+    metadata
+}
+
+fn metadata_with_coordinators() -> Metadata {
+    let mut metadata = Metadata {
+        finalized_level: FeatureLevel(2),
+        ..rich_metadata()
+    };
+    let name = COORDINATORS_NAME.to_owned();
+    let group = GroupId(metadata.next.group.get());
+    metadata.next.group = GroupId(group.get() + 1);
+    metadata
+        .groups
+        .insert(group, (name.clone(), PartitionId(0)));
+    metadata.coordinators = Some(Arc::new(Topic {
+        name,
+        id: TopicId(3),
+        replication_factor: 3,
+        retention: RetentionPolicy::default(),
+        settings: TopicSettings::default(),
+        partitions: vec![partition(group.get())],
+    }));
     metadata
 }
 
@@ -731,6 +761,7 @@ fn metadata_checkpoints_keep_their_encoding() {
         ),
         ("settings", metadata_with_settings()),
         ("rules", metadata_with_rules()),
+        ("coordinators", metadata_with_coordinators()),
         ("empty", Metadata::default()),
     ]);
     fixtures("metadata").check(

@@ -7,6 +7,7 @@ pub mod capacity;
 pub mod check;
 pub mod cluster_time;
 pub mod compression;
+pub mod consumer_group;
 pub mod entry;
 pub mod feature_level;
 pub mod ids;

@@ -19,6 +19,14 @@ pub const TOPIC_RECORD_MIN_BYTES: usize = 1024;
 pub const TOPIC_NAME_MAX_BYTES: usize = 249;
 /// Maximum number of topics in a cluster.
 pub const TOPICS_MAX_COUNT: usize = 10_000;
+/// Number of coordinators of consumer groups in a cluster. A group is assigned to one by a hash, so
+/// that the number of a cluster is never changed.
+pub const COORDINATORS_COUNT: u32 = 8;
+/// Maximum number of replicas of a coordinator; fewer while the cluster has fewer nodes.
+pub const COORDINATOR_REPLICAS_MAX_COUNT: u32 = 3;
+/// Maximum size of a segment of a coordinator's log, in bytes. The log is purged in whole segments,
+/// and a replica replays what is left of it when it starts.
+pub const COORDINATOR_SEGMENT_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// Maximum number of partitions of one topic.
 pub const TOPIC_PARTITIONS_MAX_COUNT: u32 = 10_000;
 /// Maximum number of partition replicas in a cluster, over all topics.
@@ -958,6 +966,64 @@ pub const HTTP_EVENT_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 pub const HTTP_EVENT_RETRY_MS: u64 = 1000;
 /// Answers below this size are not compressed, in bytes.
 pub const HTTP_COMPRESS_MIN_BYTES: usize = 1024;
+
+// Consumer groups.
+
+/// Maximum length of the name of a consumer group, in bytes; that of a topic.
+pub const GROUP_NAME_MAX_BYTES: usize = TOPIC_NAME_MAX_BYTES;
+/// Maximum length of a member id or an instance id, in bytes.
+pub const GROUP_MEMBER_ID_MAX_BYTES: usize = 64;
+/// Maximum length of the name of a member's program, in bytes.
+pub const GROUP_CLIENT_ID_MAX_BYTES: usize = 64;
+/// Maximum length of the pattern of a subscription, in bytes.
+pub const GROUP_PATTERN_MAX_BYTES: usize = 256;
+/// Maximum number of topics that a subscription names.
+pub const GROUP_SUBSCRIBED_TOPICS_MAX_COUNT: usize = 1000;
+/// Maximum number of topics that the members of a group read.
+pub const GROUP_TOPICS_MAX_COUNT: usize = 1000;
+/// Maximum number of partitions that the members of a group read: those of the largest topic.
+/// Topics that match a pattern above it are not read.
+pub const GROUP_PARTITIONS_MAX_COUNT: usize = TOPIC_PARTITIONS_MAX_COUNT as usize;
+/// Maximum number of members of a group.
+pub const GROUP_MEMBERS_MAX_COUNT: usize = 1000;
+/// Maximum size of what the members of a group say of themselves, in bytes. With the topics and
+/// partitions of the group at their limits, a membership still fits into a log entry.
+pub const GROUP_MEMBERS_MAX_BYTES: usize = 512 * 1024;
+/// Minimum of a session timeout and a rebalance timeout, in milliseconds.
+pub const GROUP_TIMEOUT_MIN_MS: u32 = 1000;
+/// Maximum of a session timeout and a rebalance timeout, in milliseconds.
+pub const GROUP_TIMEOUT_MAX_MS: u32 = 1_800_000;
+/// Session timeout of a member that sets none, in milliseconds.
+pub const GROUP_SESSION_DEFAULT_MS: u32 = 30_000;
+/// Rebalance timeout of a member that sets none, in milliseconds.
+pub const GROUP_REBALANCE_DEFAULT_MS: u32 = 60_000;
+/// Time after which a member whose call was cut off has left: long enough for one retry.
+pub const GROUP_CUT_CALL_MAX: Duration = Duration::from_millis(1500);
+/// Time after which a member that should be removed and is still in its group is due again.
+pub const GROUP_DUE_AGAIN_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum work that dividing partitions among members with different subscriptions takes, in
+/// visits of a member. Above it the division is complete, but may be less even.
+pub const GROUP_DIVISION_VISITS_MAX_COUNT: usize = 4_000_000;
+/// Maximum number of committed offsets of a group: twice the partitions that it may read, so that
+/// it can change its topics.
+pub const GROUP_OFFSETS_MAX_COUNT: usize = 2 * GROUP_PARTITIONS_MAX_COUNT;
+/// Maximum length of the metadata of a committed offset, in bytes.
+pub const OFFSET_METADATA_MAX_BYTES: usize = 4096;
+/// Maximum number of offsets in one commit.
+pub const COMMIT_OFFSETS_MAX_COUNT: usize = 1000;
+/// Maximum memory of a group, in bytes. A fraction of `COORDINATOR_STATE_MAX_BYTES`: the groups of
+/// a coordinator share it.
+pub const GROUP_STATE_MAX_BYTES: usize = 8 * 1024 * 1024;
+/// Maximum number of groups of a coordinator.
+pub const COORDINATOR_GROUPS_MAX_COUNT: usize = 10_000;
+/// Maximum memory of the groups of a coordinator, in bytes. It is counted so that the encoded state
+/// is smaller, and fits into a snapshot.
+pub const COORDINATOR_STATE_MAX_BYTES: usize = 48 * 1024 * 1024;
+/// Memory beyond that for groups without new members, in bytes: partitions must be able to move
+/// even where commits have filled the state.
+pub const COORDINATOR_STATE_RESERVED_BYTES: usize = 16 * 1024 * 1024;
+/// Maximum number of groups that expire in one step.
+pub const GROUPS_EXPIRE_MAX_COUNT: usize = 100;
 
 // Authorization.
 

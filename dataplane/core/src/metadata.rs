@@ -27,9 +27,13 @@ use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerId};
 use crate::limits::STOP_REST_MAX;
 use crate::offset::LogIndex;
+use crate::partitioner::partition_for_key;
 use crate::producer_id_key::{ProducerIdKey, SEALED_IDS_LEVEL, is_plain};
 use crate::retention::RetentionPolicy;
 use crate::topic_config::{TopicConfig, TopicSettings};
+
+/// The name of the coordinators in logs and metrics. No topic can have it.
+pub const COORDINATORS_NAME: &str = "$coordinators";
 
 /// The cluster metadata. Cheap to clone: topics are shared until they change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +48,10 @@ pub struct Metadata {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     /// The topics, by name.
     pub(crate) topics: BTreeMap<String, Arc<Topic>>,
-    /// The partition of each group, an index over `topics`.
+    /// The coordinators of consumer groups, once there are any. Not one of the topics: no request of a
+    /// client finds it, whatever its name.
+    pub(crate) coordinators: Option<Arc<Topic>>,
+    /// The partition of each group, an index over `topics` and `coordinators`.
     pub(crate) groups: BTreeMap<GroupId, (String, PartitionId)>,
     /// The next ids to allocate.
     pub(crate) next: NextIds,
@@ -201,6 +208,7 @@ impl Default for Metadata {
             finalized_level: FeatureLevel::ZERO,
             nodes: BTreeMap::new(),
             topics: BTreeMap::new(),
+            coordinators: None,
             groups: BTreeMap::new(),
             next: NextIds {
                 node: NodeId(1),
@@ -315,24 +323,55 @@ impl Metadata {
         })
     }
 
-    /// The partition of a group.
+    /// The partition or coordinator of a raft group.
     pub fn group(&self, group: GroupId) -> Option<PartitionRef<'_>> {
-        let (topic, number) = self.groups.get(&group)?;
-        self.partition(topic, *number)
+        let (name, number) = self.groups.get(&group)?;
+        let topic = self.stored_topic(name)?;
+        let partition = topic.partitions.get(usize::try_from(number.get()).ok()?)?;
+        Some(PartitionRef {
+            topic,
+            number: *number,
+            partition,
+        })
     }
 
-    /// All partitions, by topic name and number.
+    /// The topic or the coordinators of this name.
+    fn stored_topic(&self, name: &str) -> Option<&Arc<Topic>> {
+        match &self.coordinators {
+            Some(coordinators) if coordinators.name == name => Some(coordinators),
+            _ => self.topics.get(name),
+        }
+    }
+
+    /// The coordinators of consumer groups, each a raft group; `None` before the first use.
+    pub const fn coordinators(&self) -> Option<&Arc<Topic>> {
+        self.coordinators.as_ref()
+    }
+
+    /// The coordinator of a consumer group: its number and its raft group.
+    pub fn coordinator_of(&self, consumer_group: &str) -> Option<(PartitionId, GroupId)> {
+        let coordinators = self.coordinators.as_ref()?;
+        let count = coordinators.partition_count();
+        let number = partition_for_key(consumer_group.as_bytes(), count);
+        let at = usize::try_from(number.get()).ok()?;
+        Some((number, coordinators.partitions.get(at)?.group))
+    }
+
+    /// All partitions, by topic name and number, and the coordinators of consumer groups.
     pub fn partitions(&self) -> impl Iterator<Item = PartitionRef<'_>> {
-        self.topics.values().flat_map(|topic| {
-            (0..)
-                .map(PartitionId)
-                .zip(&topic.partitions)
-                .map(move |(number, partition)| PartitionRef {
-                    topic,
-                    number,
-                    partition,
-                })
-        })
+        self.topics
+            .values()
+            .chain(&self.coordinators)
+            .flat_map(|topic| {
+                (0..)
+                    .map(PartitionId)
+                    .zip(&topic.partitions)
+                    .map(move |(number, partition)| PartitionRef {
+                        topic,
+                        number,
+                        partition,
+                    })
+            })
     }
 
     /// The authorization rules. The same table until one changes.
@@ -357,6 +396,11 @@ impl Metadata {
 }
 
 impl Topic {
+    /// Whether these are the coordinators of consumer groups.
+    pub fn is_coordinators(&self) -> bool {
+        self.name == COORDINATORS_NAME
+    }
+
     /// All settings of the topic.
     pub const fn config(&self) -> TopicConfig {
         TopicConfig {

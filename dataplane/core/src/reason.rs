@@ -106,6 +106,18 @@ reasons! {
     UnknownPartition = "UNKNOWN_PARTITION", NotFound, false;
     /// The node does not exist.
     UnknownNode = "UNKNOWN_NODE", NotFound, false;
+    /// The member is not in the group, or is another caller's: its session has ended, or it was
+    /// removed for not giving up partitions in time. It drops what it has not committed, and joins
+    /// again.
+    UnknownMember = "UNKNOWN_MEMBER", NotFound, false;
+    /// Another member has joined with the same instance id and has replaced this one, which stops.
+    MemberReplaced = "MEMBER_REPLACED", FailedPrecondition, false;
+    /// The member does not have the partition (any more): it drops what it has not committed of it.
+    NotAssigned = "NOT_ASSIGNED", FailedPrecondition, false;
+    /// The consumer group does not exist.
+    UnknownGroup = "UNKNOWN_GROUP", NotFound, false;
+    /// The consumer group has members: stop them first.
+    GroupNotEmpty = "GROUP_NOT_EMPTY", FailedPrecondition, false;
     /// The topic already exists.
     TopicExists = "TOPIC_EXISTS", AlreadyExists, false;
     /// A limit of the cluster would be exceeded. Metadata: `field`, `bound`.

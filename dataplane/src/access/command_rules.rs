@@ -30,6 +30,7 @@ pub(super) fn rule_of_command(command: &Command) -> Option<(Operation, Resource<
         | Command::ReportDamage { .. }
         | Command::CommitEviction { .. }
         | Command::CommitRepair { .. }
-        | Command::RemoveNode { .. } => None,
+        | Command::RemoveNode { .. }
+        | Command::CreateCoordinators { .. } => None,
     }
 }

@@ -5,6 +5,8 @@ pub(crate) mod access_service;
 mod admin;
 pub(crate) mod admin_service;
 pub(crate) mod client_calls;
+pub(crate) mod group_service;
+mod groups;
 mod heartbeats;
 pub(crate) mod late;
 mod library_errors;

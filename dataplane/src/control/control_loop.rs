@@ -112,7 +112,11 @@ impl PartitionChecks {
             let open_for = now.duration_since(self.opened.since(*group, now));
             if place.partition.started {
                 due.extend(self.reassignment.is_due(place.partition, replica));
-                self.retention.check(place.topic.retention, replica);
+                if replica.groups.is_some() {
+                    self.retention.check_coordinator(replica);
+                } else {
+                    self.retention.check(place.topic.retention, replica);
+                }
             } else {
                 self.start.check(place.partition, replica, open_for);
             }

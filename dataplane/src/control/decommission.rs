@@ -5,9 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use lograft_core::assignment::{plan_drain, plan_leaders};
+use lograft_core::assignment::{plan_coordinators, plan_drain, plan_leaders};
 use lograft_core::limits::DRAIN_COMMANDS_MAX_COUNT;
-use lograft_core::metadata::{Command, Metadata};
+use lograft_core::metadata::{Command, Metadata, Node};
 use lograft_core::{NodeId, NodeState};
 
 /// The commands that the meta group's leader proposes next for draining nodes; `None` if no node
@@ -48,6 +48,18 @@ fn next_for(metadata: &Metadata, node: NodeId, voters: &BTreeSet<NodeId>) -> Opt
     // Removed nodes are refused by all others. A voter must be replaced first: a majority that
     // counts it could otherwise be out of reach, and the meta group would stop.
     (!voters.contains(&node)).then(|| vec![Command::RemoveNode { node }])
+}
+
+/// The commands that the meta group's leader proposes next so that the coordinators of consumer groups
+/// have as many replicas as they should; `None` if they have, or get them now. Not while a node is
+/// drained, which moves replicas too.
+pub(crate) fn coordinator_commands(metadata: &Metadata) -> Option<Vec<Command>> {
+    let is_draining = |node: &Node| node.state == NodeState::Draining;
+    if metadata.nodes().any(is_draining) {
+        return None;
+    }
+    let plan = plan_coordinators(metadata);
+    (!plan.is_empty()).then_some(plan)
 }
 
 /// Number of replicas that a node has, or that are assigned to it.

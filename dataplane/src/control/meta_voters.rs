@@ -17,11 +17,11 @@ use lograft_raft::{GroupStatus, RaftError, RaftGroup, Role};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::decommission::drain_commands;
+use super::decommission::{coordinator_commands, drain_commands};
 use super::leader_handover::{VoterStep, voter_step};
 use super::local_member::LocalMember;
 use super::reachability::Reachability;
-use super::retention::{meta_purgeable, purge};
+use super::retention::{purge, state_purgeable};
 use super::task_registry::{TaskKind, TaskRegistry};
 use crate::error_text::error_chain;
 use crate::serving::meta_group::MetaHandle;
@@ -175,11 +175,12 @@ impl MetaVoters {
             removed.is_due(node, now)
         })
         .or_else(|| drain_commands(metadata, &status.voters).map(Step::Propose))
+        .or_else(|| coordinator_commands(metadata).map(Step::Propose))
     }
 
     fn check_purge(&self, meta: &MetaReplica) {
         let purged = meta.raft.watch().borrow().purged.map(|id| id.index);
-        let Some(up_to) = meta_purgeable(&meta.log.segments(), purged) else {
+        let Some(up_to) = state_purgeable(&meta.log.segments(), purged) else {
             return;
         };
         let raft = meta.raft.clone();

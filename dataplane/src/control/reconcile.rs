@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use lograft_core::limits::{
-    CORRUPT_COPIES_MAX_BYTES, RECONCILE_RETRY_INTERVAL, REPLICAS_OPENING_MAX_COUNT,
+    COORDINATOR_SEGMENT_MAX_BYTES, CORRUPT_COPIES_MAX_BYTES, RECONCILE_RETRY_INTERVAL,
+    REPLICAS_OPENING_MAX_COUNT,
 };
 use lograft_core::{DiskMark, GroupId, PartitionState};
-use lograft_raft::RaftError;
+use lograft_raft::{RaftError, StateMachine};
 use lograft_storage::{GroupLog, GroupOptions, NewerFormat, OpenError, Storage};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
@@ -27,9 +28,9 @@ use crate::error_text::error_chain;
 use crate::fatal::{FatalError, FatalSink};
 use crate::identity::Member;
 use crate::serving::replica::{PartitionKey, Replica, ReplicaMap};
-use crate::state_machine::MetaView;
-use crate::state_machine::PartitionMachine;
-use crate::state_machine::SharedState;
+use crate::state_machine::{
+    CoordinatorMachine, MetaView, PartitionMachine, SharedGroups, SharedState,
+};
 
 /// The reconcile loop.
 #[derive(Clone)]
@@ -108,13 +109,17 @@ impl Reconciler {
             replicas,
             topic,
             partition,
+            is_coordinator,
         } = assigned;
         let state = SharedState::new(PartitionState::default());
-        let machine = PartitionMachine::new(group, state.clone(), Arc::clone(&self.fatal));
+        let groups = is_coordinator.then(SharedGroups::default);
+        let fatal = Arc::clone(&self.fatal);
+        let machine: Box<dyn StateMachine> = match &groups {
+            Some(groups) => Box::new(CoordinatorMachine::new(group, groups.clone(), fatal)),
+            None => Box::new(PartitionMachine::new(group, state.clone(), fatal)),
+        };
         let log = opened.log.clone();
-        let started = self
-            .groups
-            .start(me, (group, &replicas), opened, Box::new(machine));
+        let started = self.groups.start(me, (group, &replicas), opened, machine);
         let raft = match started.await {
             Ok(raft) => raft,
             Err(error) => return self.cannot_start(group, &log, &error).await,
@@ -124,7 +129,7 @@ impl Reconciler {
             topic: topic.into(),
             partition,
         };
-        let replica = Replica::new(key, raft, log, state);
+        let replica = Replica::new(key, raft, log, (state, groups));
         self.replicas.insert(&Arc::new(replica));
         self.wake.notify_one();
     }
@@ -150,14 +155,18 @@ impl Reconciler {
             replicas: _,
             topic,
             partition,
+            is_coordinator,
         } = assigned;
+        let options = GroupOptions {
+            segment_max_bytes: is_coordinator.then_some(COORDINATOR_SEGMENT_MAX_BYTES),
+        };
         let (storage, id) = (self.storage.clone(), *group);
         let opening = move || {
             let is_repaired = has_copies(&storage, id);
             if is_repaired {
                 make_room(&storage, id);
             }
-            let opened = storage.open_group(id, GroupOptions::default());
+            let opened = storage.open_group(id, options);
             (opened, is_repaired)
         };
         let (opened, is_repaired) = run_blocking(opening).await?;
@@ -193,6 +202,7 @@ impl Reconciler {
             replicas: _,
             topic,
             partition,
+            is_coordinator: _,
         } = assigned;
         let text = error_chain(error);
         match error {

@@ -42,8 +42,9 @@ fn purgeable(
     purged.is_none_or(|purged| purged < last).then_some(last)
 }
 
-/// The last entry of the meta log's sealed segments, if it has not been purged.
-pub(crate) fn meta_purgeable(
+/// The last entry of the sealed segments of a log whose snapshots are the whole state, if it has not
+/// been purged.
+pub(crate) fn state_purgeable(
     segments: &[SegmentInfo],
     purged: Option<LogIndex>,
 ) -> Option<LogIndex> {
@@ -98,6 +99,20 @@ impl Retention {
                     }
                 }
             });
+    }
+
+    /// Purges the log of a coordinator up to its active segment if it has others: its snapshot is its
+    /// whole state.
+    pub(crate) fn check_coordinator(&self, replica: &Replica) {
+        let purged = replica.raft.watch().borrow().purged.map(|id| id.index);
+        let Some(up_to) = state_purgeable(&replica.log.segments(), purged) else {
+            return;
+        };
+        let (raft, kind) = (replica.raft.clone(), TaskKind::Retention(replica.group));
+        self.tasks.spawn_once(kind, async move {
+            purge(&raft, up_to).await;
+            false
+        });
     }
 
     fn next_step(&self, policy: RetentionPolicy, replica: &Replica) -> Option<Step> {
@@ -254,10 +269,10 @@ mod tests {
     }
 
     #[test]
-    fn the_meta_log_keeps_its_active_segment() {
+    fn a_log_with_whole_snapshots_keeps_its_active_segment() {
         let segments = [segment(0, 0, 4, true), segment(0, 0, 9, false)];
-        assert_eq!(meta_purgeable(&segments, None), Some(LogIndex(4)));
-        assert_eq!(meta_purgeable(&segments, Some(LogIndex(4))), None);
-        assert_eq!(meta_purgeable(&segments[1..], None), None);
+        assert_eq!(state_purgeable(&segments, None), Some(LogIndex(4)));
+        assert_eq!(state_purgeable(&segments, Some(LogIndex(4))), None);
+        assert_eq!(state_purgeable(&segments[1..], None), None);
     }
 }

@@ -6,9 +6,11 @@ use axum::Router;
 use lograft_core::MemoryBudgets;
 use lograft_proto::admin::v1::access_service_server::AccessServiceServer;
 use lograft_proto::admin::v1::admin_service_server::AdminServiceServer;
+use lograft_proto::log::v1::group_service_server::GroupServiceServer;
 use lograft_proto::log::v1::log_service_server::LogServiceServer;
 use lograft_storage::Storage;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
@@ -21,6 +23,7 @@ use crate::access::Access;
 use crate::api::grpc::access_service::AccessApi;
 use crate::api::grpc::admin_service::AdminApi;
 use crate::api::grpc::client_calls::with_reasons;
+use crate::api::grpc::group_service::GroupApi;
 use crate::api::grpc::late::Late;
 use crate::api::grpc::log_service::LogApi;
 use crate::api::grpc::node_service::NodeApi;
@@ -32,6 +35,7 @@ use crate::control::Control;
 use crate::health::Readiness;
 use crate::identity::Member;
 use crate::metrics::Metrics;
+use crate::serving::consumer_groups::{GroupEngine, GroupEngineParts};
 use crate::serving::engine::{LogEngine, LogEngineParts};
 use crate::serving::meta_group::{LeaderHints, MetaHandle};
 use crate::serving::reply_memory::ReplyBudget;
@@ -52,15 +56,17 @@ pub(super) struct ServiceParts {
 pub(super) struct Services {
     parts: ServiceParts,
     log: Arc<OnceLock<LogServiceServer<LogApi>>>,
+    groups: Arc<OnceLock<GroupServiceServer<GroupApi>>>,
     /// The engine of the log service, for HTTP.
     engine: Arc<OnceLock<Arc<LogEngine>>>,
     reporter: HealthReporter,
 }
 
 /// The services whose health is reported, and the node as a whole under the empty name.
-const TOLD: [&str; 4] = [
+const TOLD: [&str; 5] = [
     "",
     LogServiceServer::<LogApi>::NAME,
+    GroupServiceServer::<GroupApi>::NAME,
     AdminServiceServer::<AdminApi>::NAME,
     AccessServiceServer::<AccessApi>::NAME,
 ];
@@ -70,6 +76,7 @@ impl Services {
         Self {
             parts,
             log: Arc::default(),
+            groups: Arc::default(),
             engine: Arc::default(),
             reporter: HealthReporter::new(),
         }
@@ -84,7 +91,8 @@ impl Services {
         let ServiceParts {
             control, access, ..
         } = &self.parts;
-        let log = Routes::new(Late::new(Arc::clone(&self.log), control.clone()));
+        let log = Routes::new(Late::new(Arc::clone(&self.log), control.clone()))
+            .add_service(Late::new(Arc::clone(&self.groups), control.clone()));
         // Of the others, no reply is large.
         Routes::from(hold_replies(log.into_axum_router()))
             .add_service(AdminApi::server(control.clone(), access.clone()))
@@ -151,16 +159,24 @@ impl Services {
         told: watch::Sender<Readiness>,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (parts, log) = (self.parts.clone(), Arc::clone(&self.log));
+        let groups = Arc::clone(&self.groups);
         let engine = Arc::clone(&self.engine);
         let reporter = self.reporter.clone();
         async move {
             let mut readiness = parts.control.readiness.watch();
             let mut member = parts.control.member.watch();
+            // They end with this future.
+            let mut running = JoinSet::new();
             loop {
                 if let Some(member) = *member.borrow_and_update() {
                     let engine = engine.get_or_init(|| Arc::new(log_engine(&parts, member)));
                     log.get_or_init(|| {
                         LogApi::new(Arc::clone(engine), parts.access.clone()).server()
+                    });
+                    groups.get_or_init(|| {
+                        let groups = Arc::new(group_engine(&parts, engine));
+                        running.spawn(Arc::clone(&groups).run());
+                        GroupApi::new(groups, parts.access.clone()).server()
                     });
                 }
                 let now = readiness.borrow_and_update().clone();
@@ -183,6 +199,14 @@ pub(super) async fn tell(reporter: &HealthReporter, readiness: &Readiness) {
     for name in TOLD {
         reporter.set_service_status(name, status).await;
     }
+}
+
+fn group_engine(parts: &ServiceParts, log: &Arc<LogEngine>) -> GroupEngine {
+    GroupEngine::new(GroupEngineParts {
+        log: Arc::clone(log),
+        rights: Arc::new(parts.access.clone()),
+        creator: Arc::new(parts.control.coordinators.clone()),
+    })
 }
 
 fn log_engine(parts: &ServiceParts, member: Member) -> LogEngine {

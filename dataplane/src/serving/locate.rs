@@ -92,9 +92,31 @@ impl Locator {
         H: Future<Output = Result<T, ApiError>>,
         F: Future<Output = Result<T, ForwardError>>,
     {
+        self.at_leader_of((target, None), safety, here, there).await
+    }
+
+    /// The same for a raft group that is known already, which need not be that of a partition.
+    pub(crate) async fn at_leader_of<T, H, F>(
+        &self,
+        (target, group): (&Target, Option<GroupId>),
+        safety: Safety,
+        here: impl Fn(Arc<Replica>) -> H,
+        there: impl Fn(Elsewhere) -> F,
+    ) -> Result<T, ApiError>
+    where
+        H: Future<Output = Result<T, ApiError>>,
+        F: Future<Output = Result<T, ForwardError>>,
+    {
         let mut attempts = Attempts::new();
         loop {
-            let failure = match self.locate(target).await? {
+            let location = match group {
+                None => self.locate(target).await?,
+                Some(group) => {
+                    let deadline = Instant::now() + LEADER_WAIT_MAX;
+                    self.locate_group(target, group, deadline).await?
+                }
+            };
+            let failure = match location {
                 Location::Here(replica) => {
                     let group = replica.group;
                     match here(replica).await {

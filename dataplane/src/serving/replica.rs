@@ -9,7 +9,7 @@ use lograft_raft::RaftGroup;
 use lograft_storage::GroupLog;
 
 use super::append::{Coalescer, PartitionAppender};
-use crate::state_machine::SharedState;
+use crate::state_machine::{SharedGroups, SharedState};
 
 /// The partition that a replica belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,9 @@ pub(crate) struct Replica {
     pub(crate) appender: Arc<PartitionAppender>,
     /// Coalesces plain records of unary calls.
     pub(crate) coalescer: Arc<Coalescer>,
+    /// The consumer groups of a coordinator; none of a partition. A coordinator has no records: no
+    /// request of a client finds it by a topic's name.
+    pub(crate) groups: Option<SharedGroups>,
 }
 
 impl Replica {
@@ -48,7 +51,7 @@ impl Replica {
         key: PartitionKey,
         raft: RaftGroup,
         log: GroupLog,
-        state: SharedState,
+        (state, groups): (SharedState, Option<SharedGroups>),
     ) -> Self {
         let PartitionKey {
             group,
@@ -66,6 +69,7 @@ impl Replica {
             state,
             coalescer: Arc::new(Coalescer::new(Arc::clone(&appender))),
             appender,
+            groups,
         }
     }
 }

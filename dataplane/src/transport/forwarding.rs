@@ -11,6 +11,7 @@ use hyper::body::Body as HttpBody;
 use lograft_core::NodeId;
 use lograft_core::limits::GRPC_MESSAGE_MAX_BYTES;
 use lograft_proto::log::v1 as proto;
+use lograft_proto::log::v1::group_service_client::GroupServiceClient;
 use lograft_proto::log::v1::log_service_client::LogServiceClient;
 use prometheus::IntCounterVec;
 use tonic::body::Body;
@@ -19,12 +20,16 @@ use tonic::codegen::StdError;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
+use super::group_messages as groups;
 use super::log_messages as messages;
 use super::metered::MeteredChannel;
 use super::status::{error_of, is_unknown_call, is_unsent};
 use super::{ChannelClass, ChannelError, PeerPool};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use crate::serving::consumer_groups::request::{
+    GroupAnswer, GroupCall, GroupRequest, ListRequest, ListedGroup,
+};
 use crate::serving::forward::{
     AppendReplies, FetchedStream, Forward, ForwardError, Forwarded, NumberedAppend, NumberedReply,
 };
@@ -84,6 +89,26 @@ impl GrpcForward {
             count(&outcomes, &outcome);
             outcome
         })
+    }
+}
+
+impl GrpcForward {
+    /// Makes the call of this name of the group service.
+    fn group<P, T, F>(
+        &self,
+        (to, name): (NodeId, &'static str),
+        call: impl FnOnce(GroupServiceClient<Channel>) -> F + Send + 'static,
+        decode: impl FnOnce(P) -> Result<T, ForwardError> + Send + 'static,
+    ) -> Forwarded<T>
+    where
+        F: Future<Output = Result<Response<P>, Status>> + Send,
+        P: Send,
+    {
+        let call = |channel| {
+            let client = GroupServiceClient::new(channel);
+            call(client.max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES))
+        };
+        self.call((to, name, ChannelClass::Forwarding), call, decode)
     }
 }
 
@@ -205,6 +230,85 @@ impl Forward for GrpcForward {
             (to, "DeleteRecords", ChannelClass::Forwarding),
             |channel| async move { client(channel).delete_records(request).await },
             |reply| Ok(messages::deleted(reply)),
+        )
+    }
+
+    fn group_call(&self, to: NodeId, request: GroupRequest) -> Forwarded<GroupAnswer> {
+        let GroupRequest { target, call } = request;
+        match call {
+            GroupCall::Join(spec) => {
+                let request = groups::join(target, spec);
+                self.group(
+                    (to, "JoinGroup"),
+                    |mut client| async move { client.join_group(request).await },
+                    |reply| Ok(GroupAnswer::Member(groups::member(reply))),
+                )
+            }
+            GroupCall::Heartbeat(heartbeat) => {
+                let request = groups::heartbeat(target, heartbeat);
+                self.group(
+                    (to, "Heartbeat"),
+                    |mut client| async move { client.heartbeat(request).await },
+                    |reply| Ok(GroupAnswer::Member(groups::member(reply))),
+                )
+            }
+            GroupCall::Leave(member) => {
+                let request = groups::leave(target, member);
+                self.group(
+                    (to, "LeaveGroup"),
+                    |mut client| async move { client.leave_group(request).await },
+                    |_| Ok(GroupAnswer::Done),
+                )
+            }
+            GroupCall::Commit(offsets) => {
+                let request = groups::commit(target, offsets);
+                self.group(
+                    (to, "CommitOffsets"),
+                    |mut client| async move { client.commit_offsets(request).await },
+                    |reply| Ok(GroupAnswer::Committed(groups::committed(reply))),
+                )
+            }
+            GroupCall::Offsets(topics) => {
+                let request = groups::fetch_offsets(target, topics);
+                self.group(
+                    (to, "FetchOffsets"),
+                    |mut client| async move { client.fetch_offsets(request).await },
+                    |reply| Ok(GroupAnswer::Offsets(groups::offsets(reply.offsets))),
+                )
+            }
+            GroupCall::DeleteOffsets(offsets) => {
+                let request = groups::delete_offsets(target, offsets);
+                self.group(
+                    (to, "DeleteOffsets"),
+                    |mut client| async move { client.delete_offsets(request).await },
+                    |reply| Ok(GroupAnswer::Deleted(reply.deleted_count)),
+                )
+            }
+            GroupCall::Describe => {
+                let request = groups::describe(target);
+                self.group(
+                    (to, "DescribeGroup"),
+                    |mut client| async move { client.describe_group(request).await },
+                    |reply| Ok(GroupAnswer::Described(groups::described(reply)?)),
+                )
+            }
+            GroupCall::Delete => {
+                let request = groups::delete(target);
+                self.group(
+                    (to, "DeleteGroup"),
+                    |mut client| async move { client.delete_group(request).await },
+                    |_| Ok(GroupAnswer::Done),
+                )
+            }
+        }
+    }
+
+    fn list_groups(&self, to: NodeId, request: ListRequest) -> Forwarded<Vec<ListedGroup>> {
+        let request = groups::list(request);
+        self.group(
+            (to, "ListGroups"),
+            |mut client| async move { client.list_groups(request).await },
+            |reply| Ok(groups::listed(reply)),
         )
     }
 }

@@ -1,6 +1,7 @@
 //! Applying commands to the metadata.
 
 mod authorization;
+mod coordinators;
 mod nodes;
 mod partitions;
 mod topics;
@@ -97,6 +98,7 @@ impl Metadata {
                 changed_by: _,
                 changed_at_ms,
             } => self.change_revocations(changes, *changed_at_ms),
+            Command::CreateCoordinators { assignment } => self.create_coordinators(assignment),
             Command::FinalizeLevel { level } => {
                 self.finalized_level = self.finalized_level.max(*level);
                 Ok(Outcome::Done)
@@ -137,7 +139,11 @@ impl Metadata {
     /// Changes the partition of a group.
     fn edit(&mut self, group: GroupId, change: impl FnOnce(&mut Partition)) -> Applied {
         let partition = self.groups.get(&group).and_then(|(name, number)| {
-            let topic = Arc::make_mut(self.topics.get_mut(name)?);
+            let topic = match &mut self.coordinators {
+                Some(coordinators) if coordinators.name == *name => coordinators,
+                _ => self.topics.get_mut(name)?,
+            };
+            let topic = Arc::make_mut(topic);
             topic
                 .partitions
                 .get_mut(usize::try_from(number.get()).ok()?)

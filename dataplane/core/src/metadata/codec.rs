@@ -65,10 +65,17 @@ struct StoredMetadata<N, T> {
     next: NextIds,
     nodes: Vec<N>,
     topics: Vec<T>,
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    coordinators: Option<T>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rules: Vec<StoredRule>,
     #[serde(default, skip_serializing_if = "RevocationTable::is_empty")]
     revocations: RevocationTable,
+}
+
+/// Without a bound on `T`, which `#[serde(default)]` would ask for.
+const fn none<T>() -> Option<T> {
+    None
 }
 
 pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
@@ -118,6 +125,7 @@ impl Metadata {
             next: self.next,
             nodes: self.nodes.values().collect(),
             topics: self.topics.values().map(AsRef::as_ref).collect(),
+            coordinators: self.coordinators.as_deref(),
             rules: self.rules.iter().collect(),
             revocations: (*self.revocations).clone(),
         };
@@ -139,6 +147,7 @@ impl Metadata {
             finalized_level: stored.finalized_level,
             nodes: BTreeMap::new(),
             topics: BTreeMap::new(),
+            coordinators: None,
             groups: BTreeMap::new(),
             next: stored.next,
             rules: Arc::new(rules_of(stored.rules)?),
@@ -153,10 +162,19 @@ impl Metadata {
         for topic in stored.topics {
             metadata.insert_stored(topic)?;
         }
+        if let Some(coordinators) = stored.coordinators {
+            if !coordinators.is_coordinators() {
+                return Err(CodecError::Inconsistent {
+                    what: "coordinator",
+                });
+            }
+            metadata.index_groups(&coordinators)?;
+            metadata.coordinators = Some(Arc::new(coordinators));
+        }
         Ok(metadata)
     }
 
-    fn insert_stored(&mut self, topic: Topic) -> Result<(), CodecError> {
+    fn index_groups(&mut self, topic: &Topic) -> Result<(), CodecError> {
         for (number, partition) in (0..).map(PartitionId).zip(&topic.partitions) {
             let partition_key = (topic.name.clone(), number);
             let is_allocated = partition.group < self.next.group;
@@ -164,6 +182,11 @@ impl Metadata {
                 return Err(CodecError::Inconsistent { what: "group" });
             }
         }
+        Ok(())
+    }
+
+    fn insert_stored(&mut self, topic: Topic) -> Result<(), CodecError> {
+        self.index_groups(&topic)?;
         let is_allocated = topic.id < self.next.topic;
         if !is_allocated
             || self

@@ -174,6 +174,12 @@ pub enum Command {
         /// The time, milliseconds since the Unix epoch.
         changed_at_ms: i64,
     },
+    /// Creates the coordinators of consumer groups. If there are any, nothing changes. Feature level
+    /// 2.
+    CreateCoordinators {
+        /// The replicas of each coordinator.
+        assignment: Vec<Vec<NodeId>>,
+    },
     /// Finalizes a feature level. A lower level than the finalized one changes nothing.
     FinalizeLevel {
         /// The level.
@@ -266,7 +272,9 @@ impl Command {
                 reset.max(Self::level_of_topic_id(*topic_id))
             }
             Self::DeleteTopic { topic_id, .. } => Self::level_of_topic_id(*topic_id),
-            Self::ChangeRules { .. } | Self::ChangeRevocations { .. } => FeatureLevel(2),
+            Self::ChangeRules { .. }
+            | Self::ChangeRevocations { .. }
+            | Self::CreateCoordinators { .. } => FeatureLevel(2),
             Self::InitCluster { .. }
             | Self::FinalizeLevel { .. }
             | Self::RegisterNode(_)
@@ -317,6 +325,7 @@ impl Command {
             Self::RestNode { .. } => "rest_node",
             Self::ChangeRules { .. } => "change_rules",
             Self::ChangeRevocations { .. } => "change_revocations",
+            Self::CreateCoordinators { .. } => "create_coordinators",
         }
     }
 

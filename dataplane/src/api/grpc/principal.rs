@@ -37,7 +37,16 @@ marks_of!(
     FetchRequest,
     ConsumeRequest,
     ListOffsetsRequest,
-    DeleteRecordsRequest
+    DeleteRecordsRequest,
+    JoinGroupRequest,
+    HeartbeatRequest,
+    LeaveGroupRequest,
+    CommitOffsetsRequest,
+    FetchOffsetsRequest,
+    DeleteOffsetsRequest,
+    ListGroupsRequest,
+    DescribeGroupRequest,
+    DeleteGroupRequest
 );
 
 /// The principal whose request it is: that of the connection, or that which a node names in a

@@ -182,10 +182,15 @@ const fn status_of_reason(reason: Reason) -> StatusCode {
         Reason::UnknownTopic
         | Reason::UnknownPartition
         | Reason::UnknownNode
+        | Reason::UnknownGroup
+        | Reason::UnknownMember
         | Reason::UnknownService
         | Reason::UnknownCall => StatusCode::NOT_FOUND,
         Reason::TopicExists
         | Reason::TopicRecreated
+        | Reason::MemberReplaced
+        | Reason::NotAssigned
+        | Reason::GroupNotEmpty
         | Reason::LimitExceeded
         | Reason::OutOfOrderSequence
         | Reason::DuplicateSequence

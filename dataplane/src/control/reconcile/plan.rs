@@ -36,6 +36,8 @@ pub(crate) struct Assigned {
     pub(crate) topic: String,
     /// The partition's number.
     pub(crate) partition: PartitionId,
+    /// Whether it is a coordinator of consumer groups.
+    pub(crate) is_coordinator: bool,
 }
 
 /// The changes after which `me` holds the replicas that the metadata assigns to it. Empty if it
@@ -52,6 +54,7 @@ pub(crate) fn plan(metadata: &Metadata, me: NodeId, holdings: &Holdings) -> Vec<
             replicas: place.partition.replicas.clone(),
             topic: place.topic.name.clone(),
             partition: place.number,
+            is_coordinator: place.topic.is_coordinators(),
         };
         open_step(place.partition, me, holdings, assigned)
     });

@@ -25,7 +25,7 @@ impl Metadata {
             return Ok(Outcome::Done);
         }
         if !is_cancelled {
-            let size = count_u32(partition.replicas.len());
+            let size = self.final_size(group, count_u32(partition.replicas.len()), replicas)?;
             self.validate_assignment(&[replicas.to_vec()], size)?;
         }
         self.edit(group, |partition| {

@@ -101,7 +101,7 @@ impl Metadata {
     }
 
     /// Adds partitions to a topic and allocates their groups.
-    fn grow(&mut self, topic: &mut Topic, assignment: &[Vec<NodeId>]) {
+    pub(super) fn grow(&mut self, topic: &mut Topic, assignment: &[Vec<NodeId>]) {
         for replicas in assignment {
             let group = self.next.group;
             self.next.group = GroupId(group.get() + 1);

@@ -1,0 +1,262 @@
+//! The group service for consumers: on the client port, and on the peer port for calls that other
+//! nodes forward.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use lograft_core::PartitionId;
+use lograft_core::Reason;
+use lograft_core::acl::{Operation, Principal, Resource, ResourceKind};
+use lograft_core::limits::{
+    GROUP_REQUEST_MAX_BYTES, GROUPS_PAGE_MAX_COUNT, GRPC_MESSAGE_MAX_BYTES,
+};
+use lograft_proto::Method;
+use lograft_proto::log::v1 as proto;
+use lograft_proto::log::v1::group_service_server::{GroupService, GroupServiceServer};
+use tonic::{Extensions, Request, Response, Status};
+
+use super::groups::{decode, encode};
+use super::principal::{ForwardMarks, on_behalf_of};
+use crate::access::{Access, CallRule};
+use crate::api::call_rules::rule_of;
+use crate::api::caller::principal;
+use crate::error::ApiError;
+use crate::serving::consumer_groups::GroupEngine;
+use crate::serving::consumer_groups::request::{
+    CommitRequest, GroupAnswer, GroupCall, GroupRequest, GroupTarget, ListRequest,
+};
+
+/// The group service of a node. Clones share its engine.
+#[derive(Clone)]
+pub(crate) struct GroupApi {
+    engine: Arc<GroupEngine>,
+    access: Access,
+}
+
+/// The right to read records of a topic, beside the right of the call itself.
+const READ_TOPIC: CallRule = CallRule::On(ResourceKind::Topic, Operation::Read);
+/// The right to set the offsets of a group from outside.
+const ALTER_GROUP: CallRule = CallRule::On(ResourceKind::Group, Operation::Alter);
+
+impl GroupApi {
+    pub(crate) fn new(engine: Arc<GroupEngine>, access: Access) -> Self {
+        Self { engine, access }
+    }
+
+    /// The service with its limits.
+    pub(crate) fn server(&self) -> GroupServiceServer<Self> {
+        GroupServiceServer::new(self.clone())
+            .max_decoding_message_size(GROUP_REQUEST_MAX_BYTES)
+            .max_encoding_message_size(GRPC_MESSAGE_MAX_BYTES)
+    }
+
+    /// Checks a call for a group. Returns the group, with the principal whose call it is.
+    fn authorize(
+        &self,
+        extensions: &Extensions,
+        method: Method,
+        (group, marks): (&str, ForwardMarks<'_>),
+    ) -> Result<GroupTarget, ApiError> {
+        let is_forwarded = marks.is_forwarded;
+        let principal = on_behalf_of(principal(extensions)?, marks)?;
+        self.access
+            .check(&principal, rule_of(method), Resource::Group(group))?;
+        decode::target(group, is_forwarded, &principal)
+    }
+
+    /// Checks that a principal may read topics.
+    fn authorize_topics<'a>(
+        &self,
+        principal: &Principal,
+        topics: impl IntoIterator<Item = &'a String>,
+    ) -> Result<(), ApiError> {
+        let topics: BTreeSet<&String> = topics.into_iter().collect();
+        let mut checks = topics.into_iter().map(|topic| {
+            self.access
+                .check(principal, READ_TOPIC, Resource::Topic(topic))
+        });
+        checks.try_for_each(|check| check)
+    }
+
+    async fn call(&self, target: GroupTarget, call: GroupCall) -> Result<GroupAnswer, ApiError> {
+        self.engine.call(GroupRequest { target, call }).await
+    }
+
+    async fn member(
+        &self,
+        target: GroupTarget,
+        call: GroupCall,
+    ) -> Result<Response<proto::MemberReply>, Status> {
+        match self.call(target, call).await? {
+            GroupAnswer::Member(answer) => Ok(Response::new(encode::member(answer))),
+            other => Err(other_answer(&other).into()),
+        }
+    }
+}
+
+/// An answer of another kind than that of its call. It would be a defect of this node or of another.
+fn other_answer(answer: &GroupAnswer) -> ApiError {
+    let text = format!("a coordinator has answered another call: {answer:?}");
+    ApiError::new(Reason::Internal, text)
+}
+
+#[tonic::async_trait]
+impl GroupService for GroupApi {
+    async fn join_group(
+        &self,
+        request: Request<proto::JoinGroupRequest>,
+    ) -> Result<Response<proto::MemberReply>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let asked = (&*message.group, ForwardMarks::from(&message));
+        let target = self.authorize(&extensions, Method::GroupJoinGroup, asked)?;
+        self.authorize_topics(&target.principal, &message.topics)?;
+        let spec = decode::join(message, &target.principal)?;
+        self.member(target, GroupCall::Join(spec)).await
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<proto::HeartbeatRequest>,
+    ) -> Result<Response<proto::MemberReply>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let asked = (&*message.group, ForwardMarks::from(&message));
+        let target = self.authorize(&extensions, Method::GroupHeartbeat, asked)?;
+        let call = GroupCall::Heartbeat(decode::heartbeat(message)?);
+        self.member(target, call).await
+    }
+
+    async fn leave_group(
+        &self,
+        request: Request<proto::LeaveGroupRequest>,
+    ) -> Result<Response<proto::LeaveGroupReply>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let asked = (&*message.group, ForwardMarks::from(&message));
+        let target = self.authorize(&extensions, Method::GroupLeaveGroup, asked)?;
+        let call = GroupCall::Leave(decode::leave(message)?);
+        self.call(target, call).await?;
+        Ok(Response::new(proto::LeaveGroupReply {}))
+    }
+
+    async fn commit_offsets(
+        &self,
+        request: Request<proto::CommitOffsetsRequest>,
+    ) -> Result<Response<proto::CommitOffsetsReply>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let asked = (&*message.group, ForwardMarks::from(&message));
+        let target = self.authorize(&extensions, Method::GroupCommitOffsets, asked)?;
+        let offsets = decode::commit(message)?;
+        if offsets.by.is_none() {
+            let group = Resource::Group(&target.group);
+            self.access.check(&target.principal, ALTER_GROUP, group)?;
+        }
+        let asked = places(&offsets);
+        self.authorize_topics(&target.principal, asked.iter().map(|(topic, _)| topic))?;
+        match self.call(target, GroupCall::Commit(offsets)).await? {
+            GroupAnswer::Committed(outcomes) => {
+                Ok(Response::new(encode::committed(asked, outcomes)))
+            }
+            other => Err(other_answer(&other).into()),
+        }
+    }
+
+    async fn fetch_offsets(
+        &self,
+        request: Request<proto::FetchOffsetsRequest>,
+    ) -> Result<Response<proto::FetchOffsetsReply>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let asked = (&*message.group, ForwardMarks::from(&message));
+        let target = self.authorize(&extensions, Method::GroupFetchOffsets, asked)?;
+        let call = GroupCall::Offsets(message.topics);
+        match self.call(target, call).await? {
+            GroupAnswer::Offsets(found) => {
+                let offsets = encode::offsets(found);
+                Ok(Response::new(proto::FetchOffsetsReply { offsets }))
+            }
+            other => Err(other_answer(&other).into()),
+        }
+    }
+
+    async fn delete_offsets(
+        &self,
+        request: Request<proto::DeleteOffsetsRequest>,
+    ) -> Result<Response<proto::DeleteOffsetsReply>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let asked = (&*message.group, ForwardMarks::from(&message));
+        let target = self.authorize(&extensions, Method::GroupDeleteOffsets, asked)?;
+        let call = GroupCall::DeleteOffsets(decode::delete_offsets(message));
+        match self.call(target, call).await? {
+            GroupAnswer::Deleted(deleted_count) => {
+                Ok(Response::new(proto::DeleteOffsetsReply { deleted_count }))
+            }
+            other => Err(other_answer(&other).into()),
+        }
+    }
+
+    async fn list_groups(
+        &self,
+        request: Request<proto::ListGroupsRequest>,
+    ) -> Result<Response<proto::ListGroupsReply>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let principal = on_behalf_of(principal(&extensions)?, ForwardMarks::from(&message))?;
+        let proto::ListGroupsRequest {
+            after,
+            limit,
+            forwarded,
+            principal: _,
+            coordinator,
+        } = message;
+        let visible = self.access.visibility(&principal);
+        let max_count = match limit as usize {
+            0 => GROUPS_PAGE_MAX_COUNT,
+            limit => limit.min(GROUPS_PAGE_MAX_COUNT),
+        };
+        let request = ListRequest {
+            after,
+            // One more tells whether others follow.
+            max_count: if forwarded { max_count } else { max_count + 1 },
+            principal: Arc::clone(&principal),
+            coordinator: coordinator.map(PartitionId),
+        };
+        let mut groups = self
+            .engine
+            .list(request, forwarded, &|name| visible.includes_group(name))
+            .await?;
+        let has_more = groups.len() > max_count;
+        groups.truncate(max_count);
+        Ok(Response::new(encode::listed(groups, has_more)))
+    }
+
+    async fn describe_group(
+        &self,
+        request: Request<proto::DescribeGroupRequest>,
+    ) -> Result<Response<proto::DescribeGroupReply>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let asked = (&*message.group, ForwardMarks::from(&message));
+        let target = self.authorize(&extensions, Method::GroupDescribeGroup, asked)?;
+        match self.call(target, GroupCall::Describe).await? {
+            GroupAnswer::Described(description) => {
+                Ok(Response::new(encode::described(message.group, description)))
+            }
+            other => Err(other_answer(&other).into()),
+        }
+    }
+
+    async fn delete_group(
+        &self,
+        request: Request<proto::DeleteGroupRequest>,
+    ) -> Result<Response<proto::DeleteGroupReply>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let asked = (&*message.group, ForwardMarks::from(&message));
+        let target = self.authorize(&extensions, Method::GroupDeleteGroup, asked)?;
+        self.call(target, GroupCall::Delete).await?;
+        Ok(Response::new(proto::DeleteGroupReply {}))
+    }
+}
+
+/// What each offset is for.
+fn places(request: &CommitRequest) -> Vec<(String, u32)> {
+    let offsets = request.offsets.iter();
+    offsets
+        .map(|offset| (offset.topic.clone(), offset.partition))
+        .collect()
+}

@@ -1,0 +1,163 @@
+//! Calls of the group service from their messages.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lograft_core::acl::Principal;
+use lograft_core::consumer_group::{
+    Assignor, Generation, MemberId, MemberSpec, Subscription, validate_group_name,
+};
+use lograft_core::limits::{
+    COMMIT_OFFSETS_MAX_COUNT, GROUP_REBALANCE_DEFAULT_MS, GROUP_SESSION_DEFAULT_MS,
+    HEARTBEAT_WAIT_MAX,
+};
+use lograft_core::metadata::TopicId;
+use lograft_proto::log::v1 as proto;
+
+use crate::error::ApiError;
+use crate::serving::consumer_groups::request::{
+    CommitRequest, DeleteOffsets, GroupTarget, Heartbeat, MemberRef, OffsetToCommit,
+};
+
+/// The group that a call of a principal is for. Fails with INVALID_ARGUMENT if it has no valid
+/// name.
+pub(crate) fn target(
+    group: &str,
+    is_forwarded: bool,
+    principal: &Arc<Principal>,
+) -> Result<GroupTarget, ApiError> {
+    validate_group_name(group)?;
+    Ok(GroupTarget {
+        group: group.to_owned(),
+        is_forwarded,
+        principal: Arc::clone(principal),
+    })
+}
+
+/// A new member of a principal.
+pub(crate) fn join(
+    request: proto::JoinGroupRequest,
+    principal: &Principal,
+) -> Result<MemberSpec, ApiError> {
+    let proto::JoinGroupRequest {
+        group: _,
+        member_id,
+        instance_id,
+        client_id,
+        topics,
+        topic_pattern,
+        assignor,
+        session_timeout_ms,
+        rebalance_timeout_ms,
+        forwarded: _,
+        principal: _,
+    } = request;
+    let or_default = |ms: u32, default_ms: u32| if ms == 0 { default_ms } else { ms };
+    let spec = MemberSpec {
+        id: MemberId::new(&member_id)?,
+        principal: principal.to_string(),
+        client_id,
+        instance_id,
+        subscription: Subscription {
+            topics: topics.into_iter().collect::<BTreeSet<_>>(),
+            pattern: topic_pattern,
+        },
+        assignor: assignor_from(assignor)?,
+        session_timeout_ms: or_default(session_timeout_ms, GROUP_SESSION_DEFAULT_MS),
+        rebalance_timeout_ms: or_default(rebalance_timeout_ms, GROUP_REBALANCE_DEFAULT_MS),
+    };
+    spec.validate()?;
+    Ok(spec)
+}
+
+fn assignor_from(assignor: i32) -> Result<Assignor, ApiError> {
+    match proto::Assignor::try_from(assignor) {
+        Ok(proto::Assignor::Unspecified | proto::Assignor::Sticky) => Ok(Assignor::Sticky),
+        Ok(proto::Assignor::Range) => Ok(Assignor::Range),
+        Err(_) => Err(ApiError::invalid(
+            "assignor",
+            "ASSIGNOR_STICKY or ASSIGNOR_RANGE",
+        )),
+    }
+}
+
+fn member(member_id: &str, instance_id: Option<String>) -> Result<MemberRef, ApiError> {
+    let id = MemberId::new(member_id)?;
+    Ok(MemberRef { id, instance_id })
+}
+
+/// A sign of life.
+pub(crate) fn heartbeat(request: proto::HeartbeatRequest) -> Result<Heartbeat, ApiError> {
+    let proto::HeartbeatRequest {
+        group: _,
+        member_id,
+        instance_id,
+        generation,
+        max_wait_ms,
+        forwarded: _,
+        principal: _,
+    } = request;
+    Ok(Heartbeat {
+        member: member(&member_id, instance_id)?,
+        acknowledged: Generation(generation),
+        max_wait: Duration::from_millis(max_wait_ms.into()).min(HEARTBEAT_WAIT_MAX),
+    })
+}
+
+/// A member that leaves.
+pub(crate) fn leave(request: proto::LeaveGroupRequest) -> Result<MemberRef, ApiError> {
+    member(&request.member_id, request.instance_id)
+}
+
+/// Offsets to record.
+pub(crate) fn commit(request: proto::CommitOffsetsRequest) -> Result<CommitRequest, ApiError> {
+    let proto::CommitOffsetsRequest {
+        group: _,
+        member_id,
+        instance_id,
+        generation,
+        offsets,
+        forwarded: _,
+        principal: _,
+    } = request;
+    if offsets.is_empty() || offsets.len() > COMMIT_OFFSETS_MAX_COUNT {
+        let bound = format_args!("1 to {COMMIT_OFFSETS_MAX_COUNT}, got {}", offsets.len());
+        return Err(ApiError::invalid("offsets", bound));
+    }
+    let by = if member_id.is_empty() {
+        None
+    } else {
+        Some((member(&member_id, instance_id)?, Generation(generation)))
+    };
+    Ok(CommitRequest {
+        by,
+        offsets: offsets.into_iter().map(offset).collect(),
+    })
+}
+
+fn offset(offset: proto::PartitionOffset) -> OffsetToCommit {
+    let proto::PartitionOffset {
+        topic,
+        topic_id,
+        partition,
+        offset,
+        metadata,
+        committed_at_ms: _,
+    } = offset;
+    OffsetToCommit {
+        topic,
+        topic_id: topic_id.map(TopicId),
+        partition,
+        offset,
+        metadata,
+    }
+}
+
+/// Offsets to forget.
+pub(crate) fn delete_offsets(request: proto::DeleteOffsetsRequest) -> DeleteOffsets {
+    DeleteOffsets {
+        topic: request.topic,
+        partitions: request.partitions,
+    }
+}

@@ -1,0 +1,17 @@
+//! Consumer groups: the calls of members and of others, carried out by the node that leads the
+//! group's coordinator.
+
+mod commits;
+mod coordinator;
+mod described;
+mod engine;
+mod membership;
+mod offsets;
+mod proposals;
+pub(crate) mod request;
+mod subscriptions;
+mod timers;
+mod upkeep;
+
+pub(crate) use engine::{CreateCoordinators, GroupEngine, GroupEngineParts};
+pub(crate) use subscriptions::ReadRights;

@@ -1,0 +1,142 @@
+//! Commits of offsets. Those of many members share entries: while one entry is in flight, new
+//! commits wait and go together into the next one, in their order. There is no linger time.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lograft_core::Reason;
+use lograft_core::consumer_group::{Applied, CommitResult, GroupCommand, OffsetCommit};
+use lograft_core::limits::{COMMITS_ENTRY_MAX_BYTES, COMMITS_WAITING_MAX_BYTES};
+use tokio::sync::oneshot;
+
+use super::coordinator::{Coordinator, unexpected};
+use crate::error::ApiError;
+
+/// The outcome of each offset of a call.
+type Outcomes = Vec<CommitResult>;
+
+/// Commits without an entry.
+#[derive(Debug, Default)]
+pub(super) struct CommitQueue(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    calls: VecDeque<Call>,
+    /// Of all calls, encoded.
+    bytes: usize,
+    has_writer: bool,
+}
+
+#[derive(Debug)]
+struct Call {
+    commits: Vec<OffsetCommit>,
+    bytes: usize,
+    done: oneshot::Sender<Result<Outcomes, ApiError>>,
+}
+
+impl CommitQueue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a call. Returns whether a writer is needed.
+    fn push(&self, call: Call) -> Result<bool, ApiError> {
+        let mut waiting = self.lock();
+        let total = waiting.bytes + call.bytes;
+        if total > COMMITS_WAITING_MAX_BYTES {
+            let text = format!(
+                "offsets that wait to be committed have reached their limit of \
+                 {COMMITS_WAITING_MAX_BYTES} bytes"
+            );
+            return Err(ApiError::new(Reason::NotReady, text));
+        }
+        waiting.bytes = total;
+        waiting.calls.push_back(call);
+        Ok(!std::mem::replace(&mut waiting.has_writer, true))
+    }
+
+    /// The calls of the next entry; at least one if any waits. If there is none, the writer must
+    /// end: it does not count any more.
+    fn next_calls(&self) -> Vec<Call> {
+        let mut waiting = self.lock();
+        let mut next = Vec::new();
+        let mut bytes = 0;
+        while let Some(call) = waiting
+            .calls
+            .pop_front_if(|call| bytes == 0 || bytes + call.bytes <= COMMITS_ENTRY_MAX_BYTES)
+        {
+            bytes += call.bytes;
+            next.push(call);
+        }
+        waiting.bytes -= bytes;
+        waiting.has_writer = !next.is_empty();
+        next
+    }
+}
+
+/// Commits offsets of a group. Returns the outcome of each once they are applied here.
+pub(super) async fn commit(
+    coordinator: &Arc<Coordinator>,
+    commits: Vec<OffsetCommit>,
+) -> Result<Outcomes, ApiError> {
+    let (done, outcomes) = oneshot::channel();
+    let bytes = commits.iter().map(OffsetCommit::encoded_max_bytes).sum();
+    let call = Call {
+        commits,
+        bytes,
+        done,
+    };
+    if coordinator.commits.push(call)? {
+        // A task of its own, as for memberships.
+        tokio::spawn(write_all(Arc::clone(coordinator)));
+    }
+    outcomes
+        .await
+        .unwrap_or_else(|_| Err(ApiError::replica_closing()))
+}
+
+/// Writes entries one after the other until no call waits.
+async fn write_all(coordinator: Arc<Coordinator>) {
+    loop {
+        let mut calls = coordinator.commits.next_calls();
+        if calls.is_empty() {
+            return;
+        }
+        // Cancelled calls were not acknowledged: their offsets may be left out.
+        calls.retain(|call| !call.done.is_closed());
+        if calls.is_empty() {
+            continue;
+        }
+        write(&coordinator, calls).await;
+    }
+}
+
+async fn write(coordinator: &Coordinator, calls: Vec<Call>) {
+    let (mut commits, mut parts) = (Vec::new(), Vec::new());
+    for call in calls {
+        parts.push((call.commits.len(), call.done));
+        commits.extend(call.commits);
+    }
+    let committed = match coordinator.term() {
+        Ok(term) => {
+            let command = GroupCommand::Commit { commits };
+            coordinator.propose(&command, term).await
+        }
+        Err(error) => Err(error),
+    };
+    let total: usize = parts.iter().map(|(count, _)| count).sum();
+    let outcomes = committed.and_then(|outcome| match outcome {
+        Ok(Applied::Committed(outcomes)) if outcomes.len() == total => Ok(outcomes),
+        Ok(other) => Err(unexpected(&other)),
+        Err(error) => Err(error.into()),
+    });
+    let mut outcomes = outcomes.map(Vec::into_iter);
+    for (count, done) in parts {
+        let part = match &mut outcomes {
+            Ok(outcomes) => Ok(outcomes.take(count).collect()),
+            Err(error) => Err(error.clone()),
+        };
+        // A cancelled call has no receiver.
+        done.send(part).ok();
+    }
+}

@@ -1,0 +1,288 @@
+//! The node's service for consumer groups: finds the coordinator of a group, and carries out the
+//! call there.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::{BoxFuture, join_all};
+use lograft_core::acl::Principal;
+use lograft_core::limits::{
+    COORDINATOR_CHECK_INTERVAL, COORDINATOR_IDLE_INTERVAL, METADATA_LAG_MAX,
+};
+use lograft_core::metadata::{COORDINATORS_NAME, MetaError};
+use lograft_core::{FeatureLevel, GroupId, PartitionId};
+use tokio::time::{Instant, timeout_at};
+
+use super::coordinator::{Coordinator, CoordinatorDeps};
+use super::described;
+use super::request::{GroupAnswer, GroupCall, GroupRequest, ListRequest, ListedGroup};
+use super::subscriptions::{Basis, ReadRights};
+use crate::error::ApiError;
+use crate::serving::engine::LogEngine;
+use crate::serving::locate::{Elsewhere, Safety};
+use crate::serving::replica::Replica;
+use crate::serving::request::Target;
+
+/// The feature level from which on there are groups.
+const LEVEL: FeatureLevel = FeatureLevel(2);
+
+/// Creates the coordinators of the cluster.
+pub(crate) trait CreateCoordinators: Send + Sync + 'static {
+    /// Returns once this node knows them. Does nothing if there are any.
+    fn create(&self) -> BoxFuture<'_, Result<(), ApiError>>;
+}
+
+/// The parts of a [`GroupEngine`].
+pub(crate) struct GroupEngineParts {
+    /// The way to the nodes that lead.
+    pub(crate) log: Arc<LogEngine>,
+    /// Who may read which topic.
+    pub(crate) rights: Arc<dyn ReadRights>,
+    /// Creates the coordinators at their first use.
+    pub(crate) creator: Arc<dyn CreateCoordinators>,
+}
+
+/// Serves consumer groups to clients of any protocol.
+pub(crate) struct GroupEngine {
+    log: Arc<LogEngine>,
+    creator: Arc<dyn CreateCoordinators>,
+    deps: Arc<CoordinatorDeps>,
+    /// Those whose replicas are on this node.
+    coordinators: Mutex<BTreeMap<GroupId, Arc<Coordinator>>>,
+}
+
+impl GroupEngine {
+    pub(crate) fn new(parts: GroupEngineParts) -> Self {
+        let GroupEngineParts {
+            log,
+            rights,
+            creator,
+        } = parts;
+        let deps = Arc::new(CoordinatorDeps {
+            node: log.locator.node,
+            view: log.locator.meta.clone(),
+            clock: Arc::clone(&log.clock),
+            rights,
+        });
+        Self {
+            log,
+            creator,
+            deps,
+            coordinators: Mutex::default(),
+        }
+    }
+
+    /// Carries out a call for a group at the node that leads its coordinator.
+    pub(crate) async fn call(&self, request: GroupRequest) -> Result<GroupAnswer, ApiError> {
+        self.check_level()?;
+        let group = &request.target.group;
+        let Some((number, raft_group)) = self.coordinator_of(&request).await? else {
+            return none_yet(group, &request.call);
+        };
+        let target = target_of(
+            number,
+            request.target.is_forwarded,
+            &request.target.principal,
+        );
+        let (target, request) = (&target, &request);
+        let here = |replica: Arc<Replica>| async move {
+            let coordinator = self.coordinator(&replica)?;
+            coordinator.call(request).await
+        };
+        let there = |leader: Elsewhere| self.log.forward.group_call(leader.node, request.clone());
+        self.log
+            .locator
+            .at_leader_of((target, Some(raft_group)), Safety::Repeatable, here, there)
+            .await
+    }
+
+    /// The coordinator of a group. At the first use of groups, creates them all; `None` if the call
+    /// needs none.
+    async fn coordinator_of(
+        &self,
+        request: &GroupRequest,
+    ) -> Result<Option<(PartitionId, GroupId)>, ApiError> {
+        let group = &request.target.group;
+        let known = || self.deps.view.load().coordinator_of(group);
+        if let Some(found) = known() {
+            return Ok(Some(found));
+        }
+        if request.target.is_forwarded {
+            self.wait_for_coordinators().await;
+        } else if makes_state(&request.call) {
+            self.creator.create().await?;
+        } else {
+            self.log.check_metadata()?;
+        }
+        Ok(known())
+    }
+
+    /// The node that forwards knows of coordinators: this one soon does too.
+    async fn wait_for_coordinators(&self) {
+        let mut version = self.deps.view.watch();
+        let deadline = Instant::now() + METADATA_LAG_MAX;
+        while self.deps.view.load().coordinators().is_none() {
+            if !matches!(timeout_at(deadline, version.changed()).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+    }
+
+    /// Without it, whether there are groups would depend on the version of the node that is asked.
+    fn check_level(&self) -> Result<(), ApiError> {
+        let finalized = self.deps.view.load().finalized_level();
+        if finalized >= LEVEL {
+            return Ok(());
+        }
+        let error = MetaError::NotFinalized {
+            feature: "consumer groups".to_owned(),
+            level: LEVEL,
+            finalized,
+        };
+        Err(error.into())
+    }
+
+    /// The coordinator of a replica on this node.
+    fn coordinator(&self, replica: &Arc<Replica>) -> Result<Arc<Coordinator>, ApiError> {
+        let groups = replica.groups.clone();
+        let groups = groups.ok_or_else(ApiError::replica_closing)?;
+        let mut coordinators = self
+            .coordinators
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = coordinators.get(&replica.group)
+            && Arc::ptr_eq(&known.replica, replica)
+        {
+            return Ok(Arc::clone(known));
+        }
+        let deps = Arc::clone(&self.deps);
+        let coordinator = Coordinator::new(deps, Arc::clone(replica), groups);
+        let coordinator = Arc::new(coordinator);
+        coordinators.insert(replica.group, Arc::clone(&coordinator));
+        Ok(coordinator)
+    }
+
+    /// Groups by name, those that the principal may describe.
+    pub(crate) async fn list(
+        &self,
+        request: ListRequest,
+        is_forwarded: bool,
+        is_visible: &(dyn Fn(&str) -> bool + Sync),
+    ) -> Result<Vec<ListedGroup>, ApiError> {
+        self.check_level()?;
+        self.log.check_metadata()?;
+        let Some(coordinators) = self.deps.view.load().coordinators().cloned() else {
+            return Ok(Vec::new());
+        };
+        let numbered = (0..).map(PartitionId).zip(&coordinators.partitions);
+        let asked = numbered.filter(|(number, _)| {
+            let only = request.coordinator;
+            only.is_none_or(|only| only == *number)
+        });
+        let pages = asked.map(|(number, partition)| {
+            let place = (number, partition.group);
+            self.list_of(place, &request, (is_forwarded, is_visible))
+        });
+        let mut listed = Vec::new();
+        for page in join_all(pages).await {
+            listed.extend(page?);
+        }
+        listed.sort_by(|a: &ListedGroup, b| a.group.cmp(&b.group));
+        listed.truncate(request.max_count);
+        Ok(listed)
+    }
+
+    async fn list_of(
+        &self,
+        (number, group): (PartitionId, GroupId),
+        request: &ListRequest,
+        (is_forwarded, is_visible): (bool, &(dyn Fn(&str) -> bool + Sync)),
+    ) -> Result<Vec<ListedGroup>, ApiError> {
+        let target = target_of(number, is_forwarded, &request.principal);
+        let target = &target;
+        let here = |replica: Arc<Replica>| async move {
+            let coordinator = self.coordinator(&replica)?;
+            coordinator.term()?;
+            Ok(described::list(&coordinator.groups, request, is_visible))
+        };
+        let there = |leader: Elsewhere| {
+            let request = ListRequest {
+                coordinator: Some(number),
+                ..request.clone()
+            };
+            self.log.forward.list_groups(leader.node, request)
+        };
+        self.log
+            .locator
+            .at_leader_of((target, Some(group)), Safety::Repeatable, here, there)
+            .await
+    }
+
+    /// Runs the timers of the coordinators that this node leads, until dropped.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let mut basis: Option<Basis> = None;
+        loop {
+            let coordinators = self.present();
+            let metadata = self.deps.view.load();
+            let now = Basis::of(&metadata);
+            let has_news = basis.as_ref().is_none_or(|known| !known.is_same(&now));
+            let mut leads_any = false;
+            for coordinator in &coordinators {
+                leads_any |= coordinator.check(&metadata, has_news);
+            }
+            basis = Some(now);
+            let wait = if leads_any {
+                COORDINATOR_CHECK_INTERVAL
+            } else {
+                COORDINATOR_IDLE_INTERVAL
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// The coordinators whose replicas are on this node. Forgets the others.
+    fn present(&self) -> Vec<Arc<Coordinator>> {
+        let metadata = self.deps.view.load();
+        let partitions = metadata.coordinators().map(|all| all.partitions.clone());
+        let groups = partitions.unwrap_or_default().into_iter().map(|p| p.group);
+        let replicas = groups.filter_map(|group| self.log.locator.replicas.get(group));
+        let present: Vec<_> = replicas
+            .filter_map(|replica| self.coordinator(&replica).ok())
+            .collect();
+        let mut coordinators = self
+            .coordinators
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        coordinators.retain(|_, known| present.iter().any(|found| Arc::ptr_eq(found, known)));
+        present
+    }
+}
+
+/// A coordinator as the target of a request.
+fn target_of(number: PartitionId, is_forwarded: bool, principal: &Arc<Principal>) -> Target {
+    Target {
+        topic: COORDINATORS_NAME.to_owned(),
+        topic_id: None,
+        partition: number.get(),
+        is_forwarded,
+        principal: Arc::clone(principal),
+    }
+}
+
+/// Whether a call may make a group.
+const fn makes_state(call: &GroupCall) -> bool {
+    matches!(call, GroupCall::Join(_) | GroupCall::Commit(_))
+}
+
+/// The answer in a cluster that has never had a group.
+fn none_yet(group: &str, call: &GroupCall) -> Result<GroupAnswer, ApiError> {
+    match call {
+        GroupCall::Leave(_) => Ok(GroupAnswer::Done),
+        GroupCall::Offsets(_) => Ok(GroupAnswer::Offsets(Vec::new())),
+        GroupCall::Heartbeat(heartbeat) => Err(described::unknown_member(&heartbeat.member.id)),
+        GroupCall::Describe | GroupCall::DeleteOffsets(_) | GroupCall::Delete => {
+            Err(described::unknown_group(group))
+        }
+        GroupCall::Join(_) | GroupCall::Commit(_) => Err(ApiError::replica_closing()),
+    }
+}

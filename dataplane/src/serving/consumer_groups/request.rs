@@ -1,0 +1,195 @@
+//! Calls for consumer groups and their answers, as every protocol and every hop between nodes
+//! carries them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lograft_core::acl::Principal;
+use lograft_core::consumer_group::{
+    Assignor, Generation, GroupState, MemberId, MemberSpec, TopicPartition,
+};
+use lograft_core::metadata::TopicId;
+use lograft_core::{NodeId, PartitionId};
+
+use crate::error::ApiError;
+
+/// The group that a call is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GroupTarget {
+    /// The name, already checked.
+    pub(crate) group: String,
+    /// Whether another node has forwarded the call. It is not forwarded a second time.
+    pub(crate) is_forwarded: bool,
+    /// The principal whose call it is.
+    pub(crate) principal: Arc<Principal>,
+}
+
+/// A call for one group.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupRequest {
+    pub(crate) target: GroupTarget,
+    pub(crate) call: GroupCall,
+}
+
+/// What is asked of a group.
+#[derive(Clone, Debug)]
+pub(crate) enum GroupCall {
+    /// Become a member.
+    Join(MemberSpec),
+    /// Stay a member.
+    Heartbeat(Heartbeat),
+    /// Stop being a member.
+    Leave(MemberRef),
+    /// Record offsets.
+    Commit(CommitRequest),
+    /// The committed offsets of these topics, of all if there are none.
+    Offsets(Vec<String>),
+    /// Forget offsets.
+    DeleteOffsets(DeleteOffsets),
+    /// The members and offsets.
+    Describe,
+    /// Delete the group.
+    Delete,
+}
+
+/// The answer to a [`GroupCall`] of the same kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum GroupAnswer {
+    /// To `Join` and `Heartbeat`.
+    Member(MemberAnswer),
+    /// To `Leave` and `Delete`.
+    Done,
+    /// To `Commit`: the outcome for each offset, in the order of the request.
+    Committed(Vec<Result<(), ApiError>>),
+    /// To `Offsets`.
+    Offsets(Vec<StoredOffset>),
+    /// To `DeleteOffsets`: how many.
+    Deleted(u32),
+    /// To `Describe`.
+    Described(GroupDescription),
+}
+
+/// A member, as its calls name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MemberRef {
+    pub(crate) id: MemberId,
+    /// Tells a member that was replaced from one that expired.
+    pub(crate) instance_id: Option<String>,
+}
+
+/// A sign of life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Heartbeat {
+    pub(crate) member: MemberRef,
+    /// The generation of the reply that the member acknowledges.
+    pub(crate) acknowledged: Generation,
+    /// How long to wait for a change.
+    pub(crate) max_wait: Duration,
+}
+
+/// Offsets to record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CommitRequest {
+    /// The member, and the generation of its last reply; `None`: from outside of the group.
+    pub(crate) by: Option<(MemberRef, Generation)>,
+    pub(crate) offsets: Vec<OffsetToCommit>,
+}
+
+/// An offset to record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OffsetToCommit {
+    pub(crate) topic: String,
+    /// The topic that the client means; `None`: whichever has the name now.
+    pub(crate) topic_id: Option<TopicId>,
+    pub(crate) partition: u32,
+    pub(crate) offset: u64,
+    pub(crate) metadata: String,
+}
+
+/// Offsets to forget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeleteOffsets {
+    pub(crate) topic: String,
+    /// None: all of the topic.
+    pub(crate) partitions: Vec<u32>,
+}
+
+/// The assignment of a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MemberAnswer {
+    pub(crate) generation: Generation,
+    pub(crate) partitions: Vec<AnsweredPartition>,
+    /// Whether further partitions follow once others have given them up.
+    pub(crate) is_incomplete: bool,
+    pub(crate) session_timeout_ms: u32,
+    pub(crate) rebalance_timeout_ms: u32,
+}
+
+/// A partition that a member reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AnsweredPartition {
+    pub(crate) topic: String,
+    pub(crate) at: TopicPartition,
+    /// The next offset to read, if one is committed.
+    pub(crate) committed: Option<u64>,
+    /// The generation since which the member has it.
+    pub(crate) since: Generation,
+}
+
+/// A committed offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoredOffset {
+    pub(crate) topic: String,
+    pub(crate) topic_id: TopicId,
+    pub(crate) partition: PartitionId,
+    pub(crate) offset: u64,
+    pub(crate) metadata: String,
+    pub(crate) committed_at_ms: i64,
+}
+
+/// The members and offsets of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GroupDescription {
+    pub(crate) state: GroupState,
+    pub(crate) generation: Generation,
+    pub(crate) assignor: Assignor,
+    pub(crate) members: Vec<MemberDescription>,
+    pub(crate) offsets: Vec<StoredOffset>,
+    /// The node that coordinates it.
+    pub(crate) node: NodeId,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MemberDescription {
+    pub(crate) spec: MemberSpec,
+    pub(crate) partitions: Vec<MemberPartition>,
+}
+
+/// A partition that a member has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MemberPartition {
+    pub(crate) topic: String,
+    pub(crate) at: TopicPartition,
+    /// Whether the member is about to give it up.
+    pub(crate) is_revoking: bool,
+}
+
+/// A question for groups by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListRequest {
+    /// The groups after this name.
+    pub(crate) after: String,
+    pub(crate) max_count: usize,
+    pub(crate) principal: Arc<Principal>,
+    /// The coordinator that a node asks another one about; `None`: all of the cluster.
+    pub(crate) coordinator: Option<PartitionId>,
+}
+
+/// A group in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListedGroup {
+    pub(crate) group: String,
+    pub(crate) state: GroupState,
+    pub(crate) member_count: u32,
+}

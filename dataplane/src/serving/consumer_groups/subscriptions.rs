@@ -1,0 +1,100 @@
+//! The topics of subscriptions: from the metadata, those that the member may read.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use lograft_core::acl::{Principal, RuleTable};
+use lograft_core::consumer_group::{GroupTopic, MemberSpec, TopicLookup};
+use lograft_core::limits::GROUP_PATTERN_MEMORY_MAX_BYTES;
+use lograft_core::metadata::{Metadata, Topic, TopicId};
+use regex::{Regex, RegexBuilder};
+
+use crate::error::ApiError;
+
+/// The rights to read topics.
+pub(crate) trait ReadRights: Send + Sync + 'static {
+    /// Whether a principal may read a topic.
+    fn may_read(&self, principal: &Principal, topic: &str) -> bool;
+}
+
+/// Compiles the pattern of a subscription, which matches whole names. Fails with INVALID_ARGUMENT.
+pub(super) fn compile(pattern: &str) -> Result<Regex, ApiError> {
+    let whole = format!("^(?:{pattern})$");
+    let compiled = RegexBuilder::new(&whole)
+        .size_limit(GROUP_PATTERN_MEMORY_MAX_BYTES)
+        .dfa_size_limit(GROUP_PATTERN_MEMORY_MAX_BYTES)
+        .build();
+    compiled.map_err(|error| {
+        let bound = format_args!("a regular expression of RE2 syntax: {error}");
+        ApiError::invalid("topic_pattern", bound)
+    })
+}
+
+/// The topics of the cluster.
+pub(super) struct Topics<'a> {
+    pub(super) metadata: &'a Metadata,
+    pub(super) rights: &'a dyn ReadRights,
+}
+
+impl TopicLookup for Topics<'_> {
+    /// A topic that the member may not read any more is none of them.
+    fn subscribed(&self, spec: &MemberSpec) -> Vec<GroupTopic> {
+        let Ok(principal) = spec.principal.parse::<Principal>() else {
+            return Vec::new();
+        };
+        let subscription = &spec.subscription;
+        // It was compiled when the member joined.
+        let pattern = subscription.pattern.as_deref().map(compile);
+        let pattern = pattern.and_then(Result::ok);
+        let named = subscription.topics.iter();
+        let named = named.filter_map(|name| self.metadata.topic(name));
+        let matching = pattern.iter().flat_map(|pattern| {
+            let topics = self.metadata.topics();
+            topics.filter(|topic| pattern.is_match(&topic.name))
+        });
+        named
+            .chain(matching)
+            .filter(|topic| self.rights.may_read(&principal, &topic.name))
+            .map(|topic| group_topic(topic))
+            .collect()
+    }
+
+    /// Ids are allocated in order and never again, so an id that these metadata have allocated and
+    /// do not have was deleted.
+    fn is_deleted(&self, topic: TopicId) -> bool {
+        let is_allocated = topic < self.metadata.next_ids().topic;
+        is_allocated && !self.metadata.topics().any(|known| known.id == topic)
+    }
+}
+
+fn group_topic(topic: &Topic) -> GroupTopic {
+    GroupTopic {
+        id: topic.id,
+        name: topic.name.clone(),
+        partition_count: topic.partition_count(),
+    }
+}
+
+/// What subscriptions depend on: while it is equal, so are their topics.
+#[derive(Clone, Debug)]
+pub(super) struct Basis {
+    topics: u64,
+    rules: Arc<RuleTable>,
+}
+
+impl Basis {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        let mut hasher = DefaultHasher::new();
+        for topic in metadata.topics() {
+            (topic.id, topic.partition_count()).hash(&mut hasher);
+        }
+        Self {
+            topics: hasher.finish(),
+            rules: Arc::clone(metadata.rules()),
+        }
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.topics == other.topics && Arc::ptr_eq(&self.rules, &other.rules)
+    }
+}

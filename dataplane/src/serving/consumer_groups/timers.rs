@@ -1,0 +1,95 @@
+//! The deadlines of members, while this node leads their coordinator.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lograft_core::consumer_group::{
+    Call, ConsumerGroup, CoordinatorState, DueMember, MemberId, Sessions,
+};
+use tokio::time::Instant;
+
+/// The sessions of a coordinator's members, and the clock that they are counted by.
+#[derive(Debug)]
+pub(super) struct Timers {
+    sessions: Mutex<Sessions>,
+    started: Instant,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            sessions: Mutex::default(),
+            started: Instant::now(),
+        }
+    }
+}
+
+impl Timers {
+    fn lock(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Gives all members a new session.
+    pub(super) fn restart(&self, state: &CoordinatorState) {
+        let now = self.now();
+        let mut sessions = self.lock();
+        *sessions = Sessions::default();
+        for (name, group) in state.groups() {
+            sessions.observe(name, group.membership(), now);
+        }
+    }
+
+    /// Takes over the members of a group after a change.
+    pub(super) fn observe(&self, group: &str, membership: &ConsumerGroup) {
+        let now = self.now();
+        self.lock().observe(group, membership, now);
+    }
+
+    /// The members whose deadline has passed.
+    pub(super) fn due(&self) -> Vec<DueMember> {
+        let now = self.now();
+        self.lock().due(now)
+    }
+
+    /// A call of a member, which shows that it is alive. Dropped without an answer, it was cut off.
+    pub(super) fn call<'a>(&'a self, group: &'a str, member: &'a MemberId) -> PendingCall<'a> {
+        PendingCall {
+            timers: self,
+            group,
+            member,
+            call: Some(self.lock().called(group, member)),
+        }
+    }
+}
+
+/// A call of a member that waits for its answer.
+pub(super) struct PendingCall<'a> {
+    timers: &'a Timers,
+    group: &'a str,
+    member: &'a MemberId,
+    call: Option<Call>,
+}
+
+impl PendingCall<'_> {
+    /// The call has its answer: the member's session starts.
+    pub(super) fn answered(mut self) {
+        if let Some(call) = self.call.take() {
+            let now = self.timers.now();
+            let mut sessions = self.timers.lock();
+            sessions.answered(self.group, self.member, call, now);
+        }
+    }
+}
+
+impl Drop for PendingCall<'_> {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take() {
+            let now = self.timers.now();
+            self.timers.lock().cut(self.group, self.member, call, now);
+        }
+    }
+}

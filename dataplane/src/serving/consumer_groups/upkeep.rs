@@ -1,0 +1,202 @@
+//! What a coordinator does without being asked, while this node leads it: removes members that are
+//! missed, follows changes of topics, and forgets what has expired.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::join_all;
+use lograft_core::Term;
+use lograft_core::consumer_group::{DueMember, DueReason, GroupCommand, GroupEvent, TopicLookup};
+use lograft_core::limits::{GROUP_EXPIRY_CHECK_INTERVAL, GROUP_OFFSETS_RETENTION};
+use lograft_core::metadata::Metadata;
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+use super::coordinator::Coordinator;
+use super::membership::submit;
+use super::subscriptions::Topics;
+use crate::error::ApiError;
+
+/// The state of the upkeep of a coordinator.
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    is_running: AtomicBool,
+    /// Whether all groups have to be compared with the topics.
+    follows_topics: AtomicBool,
+    expiry: std::sync::Mutex<Option<(Term, Instant)>>,
+}
+
+/// What is to be done.
+#[derive(Debug, Default)]
+struct Tasks {
+    due: Vec<DueMember>,
+    /// Groups whose topics have changed.
+    changed: Vec<String>,
+    /// Commands that forget.
+    commands: Vec<GroupCommand>,
+}
+
+impl Tasks {
+    fn is_empty(&self) -> bool {
+        self.due.is_empty() && self.changed.is_empty() && self.commands.is_empty()
+    }
+}
+
+impl Coordinator {
+    /// Looks after the groups if this node leads them; returns whether it does. `has_new_topics`:
+    /// topics or rights have changed since the last time.
+    pub(super) fn check(self: &Arc<Self>, metadata: &Metadata, has_new_topics: bool) -> bool {
+        if has_new_topics {
+            self.upkeep.follows_topics.store(true, Ordering::Relaxed);
+        }
+        let Ok(term) = self.term() else {
+            // The next leader may have seen other topics than this one.
+            self.upkeep.follows_topics.store(true, Ordering::Relaxed);
+            return false;
+        };
+        if self.upkeep.is_running.load(Ordering::Acquire) {
+            return true;
+        }
+        let tasks = self.tasks(metadata, term);
+        if !tasks.is_empty() {
+            self.upkeep.is_running.store(true, Ordering::Release);
+            let this = Arc::clone(self);
+            tokio::spawn(async move {
+                this.carry_out_all(tasks, term).await;
+                this.upkeep.is_running.store(false, Ordering::Release);
+            });
+        }
+        true
+    }
+
+    fn tasks(&self, metadata: &Metadata, term: Term) -> Tasks {
+        let mut tasks = Tasks {
+            due: self.timers.due(),
+            ..Tasks::default()
+        };
+        let topics = Topics {
+            metadata,
+            rights: &*self.deps.rights,
+        };
+        if self.upkeep.follows_topics.swap(false, Ordering::Relaxed) {
+            tasks.changed = self.changed_groups(&topics);
+            tasks.commands.extend(self.forgotten(&topics));
+        }
+        if self.is_expiry_due(term) {
+            let now_ms = self.deps.clock.now_ms();
+            let state = self.groups.lock();
+            tasks
+                .commands
+                .extend(state.expired(now_ms, GROUP_OFFSETS_RETENTION));
+        }
+        tasks
+    }
+
+    /// The groups whose topics differ from those by which their partitions were divided.
+    fn changed_groups(&self, topics: &Topics<'_>) -> Vec<String> {
+        // Copied: state machine's apply waits for the lock.
+        let groups: Vec<_> = {
+            let state = self.groups.lock();
+            let groups = state.groups();
+            let with_members = groups.filter(|(_, group)| !group.membership().members.is_empty());
+            with_members
+                .map(|(name, group)| (name.to_owned(), Arc::clone(group.membership())))
+                .collect()
+        };
+        let changed = groups.into_iter();
+        let changed = changed.filter(|(_, membership)| membership.topics_differ(topics));
+        changed.map(|(name, _)| name).collect()
+    }
+
+    /// The command that forgets the offsets of deleted topics; none if there are no such offsets.
+    fn forgotten(&self, topics: &Topics<'_>) -> Option<GroupCommand> {
+        let known = self.groups.lock().offset_topics();
+        let deleted: Vec<_> = known
+            .into_iter()
+            .filter(|topic| topics.is_deleted(*topic))
+            .collect();
+        (!deleted.is_empty()).then_some(GroupCommand::ForgetTopics { topics: deleted })
+    }
+
+    /// Whether it is time to look for expired groups: at an interval, and not right after this node
+    /// became the leader.
+    // A clock that is wrong must not delete offsets: the clock of append times is compared with
+    // those of the other nodes, and says so.
+    fn is_expiry_due(&self, term: Term) -> bool {
+        let now = Instant::now();
+        let mut last = self
+            .upkeep
+            .expiry
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        match *last {
+            Some((led, at)) if led == term => {
+                let is_due = now.duration_since(at) >= GROUP_EXPIRY_CHECK_INTERVAL;
+                if is_due && self.deps.clock.is_usable() {
+                    *last = Some((term, now));
+                    return true;
+                }
+                false
+            }
+            _ => {
+                *last = Some((term, now));
+                false
+            }
+        }
+    }
+
+    async fn carry_out_all(self: &Arc<Self>, tasks: Tasks, term: Term) {
+        let Tasks {
+            due,
+            changed,
+            commands,
+        } = tasks;
+        let removals = due.into_iter().map(|due| self.remove(due));
+        let changes = changed.iter().map(|group| self.follow_topics(group));
+        tokio::join!(join_all(removals), join_all(changes));
+        for command in commands {
+            let outcome = self.carry_out(&command, term).await;
+            log_failure(&outcome, command.name());
+        }
+    }
+
+    async fn remove(self: &Arc<Self>, due: DueMember) {
+        let DueMember {
+            group,
+            member,
+            reason,
+        } = due;
+        let why = match reason {
+            DueReason::SessionEnded => "it has made no call for its session timeout",
+            DueReason::CallCut => "its connection was lost",
+            DueReason::RebalanceTimeout => "it has not given up partitions in time",
+        };
+        let event = GroupEvent::Leave {
+            member: member.clone(),
+        };
+        let outcome = submit(self, &group, event).await;
+        if outcome.is_ok() {
+            info!(consumer_group = %group, %member, why, "member removed from its group");
+        }
+        log_failure(&outcome, "remove a member");
+    }
+
+    async fn follow_topics(self: &Arc<Self>, group: &str) {
+        let outcome = submit(self, group, GroupEvent::TopicsChanged).await;
+        let is_retryable = |error: &ApiError| error.received_reason().is_retryable();
+        if outcome.as_ref().is_err_and(is_retryable) {
+            self.upkeep.follows_topics.store(true, Ordering::Relaxed);
+        }
+        log_failure(&outcome, "follow the topics");
+    }
+}
+
+/// It is tried again: the state has not changed.
+fn log_failure(outcome: &Result<(), ApiError>, action: &str) {
+    if let Err(error) = outcome {
+        debug!(%error, action, "a coordinator's upkeep failed, will retry");
+    }
+}
+
+/// The interval must be a fraction of the retention.
+const _: () = assert!(GROUP_EXPIRY_CHECK_INTERVAL.as_secs() * 10 < GROUP_OFFSETS_RETENTION.as_secs());
