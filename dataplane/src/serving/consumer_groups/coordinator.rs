@@ -189,7 +189,11 @@ impl Coordinator {
             }
         };
         let answer = tokio::select! {
-            _ = timeout_at(deadline, news) => self.answer(group, &member.id),
+            // A member that was replaced while it waited must not join again.
+            _ = timeout_at(deadline, news) => match self.membership_of(target, member) {
+                Ok(_) => self.answer(group, &member.id),
+                Err(error) => Err(error),
+            },
             _ = led.wait_for(|led| *led != Some(term)) => Err(ApiError::not_leader(None)),
         };
         call.answered();
@@ -197,7 +201,7 @@ impl Coordinator {
     }
 
     fn answer(&self, group: &str, member: &MemberId) -> Result<MemberAnswer, ApiError> {
-        let answer = described::answer(&self.groups, group, member);
+        let answer = described::answer(&self.groups, group, (member, self.deps.node));
         answer.ok_or_else(|| described::unknown_member(member))
     }
 

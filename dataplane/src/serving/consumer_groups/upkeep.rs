@@ -199,4 +199,5 @@ fn log_failure(outcome: &Result<(), ApiError>, action: &str) {
 }
 
 /// The interval must be a fraction of the retention.
-const _: () = assert!(GROUP_EXPIRY_CHECK_INTERVAL.as_secs() * 10 < GROUP_OFFSETS_RETENTION.as_secs());
+const _: () =
+    assert!(GROUP_EXPIRY_CHECK_INTERVAL.as_secs() * 10 < GROUP_OFFSETS_RETENTION.as_secs());
