@@ -682,8 +682,6 @@ pub const GROUP_CONSUMER_COMMITS_WAITING_MAX_COUNT: usize = 64;
 /// Delay before a group consumer reads a partition again that it is assigned and that the nodes do
 /// not know: its topic was deleted, and the coordinator will take it away.
 pub const GROUP_CONSUMER_REOPEN_DELAY: Duration = Duration::from_millis(500);
-/// Maximum number of offsets in one call of a client that commits.
-pub const GROUP_COMMIT_OFFSETS_MAX_COUNT: usize = 1000;
 
 // Cluster metadata.
 

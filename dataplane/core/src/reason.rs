@@ -131,16 +131,6 @@ reasons! {
     DuplicateSequence = "DUPLICATE_SEQUENCE", FailedPrecondition, false;
     /// A newer epoch of the producer has written to the partition.
     ProducerFenced = "PRODUCER_FENCED", FailedPrecondition, false;
-    /// The caller is not a member of the group: its session has ended, or it has left.
-    UnknownMember = "UNKNOWN_MEMBER", FailedPrecondition, false;
-    /// Another member has joined with the same instance id.
-    MemberReplaced = "MEMBER_REPLACED", FailedPrecondition, false;
-    /// The member does not have the partition.
-    NotAssigned = "NOT_ASSIGNED", FailedPrecondition, false;
-    /// The group does not exist.
-    UnknownGroup = "UNKNOWN_GROUP", NotFound, false;
-    /// The group has members.
-    GroupNotEmpty = "GROUP_NOT_EMPTY", FailedPrecondition, false;
     /// Another node is the leader. Metadata: `leader_node`, `leader_address`, `leader_epoch`.
     NotLeader = "NOT_LEADER", Unavailable, true;
     /// The partition has no leader at the moment.

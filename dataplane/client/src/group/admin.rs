@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use lograft_core::limits::GROUP_COMMIT_OFFSETS_MAX_COUNT;
+use lograft_core::limits::COMMIT_OFFSETS_MAX_COUNT;
 use lograft_proto::log::v1 as wire;
 
 use crate::cluster::node::Retry;
@@ -92,7 +92,7 @@ impl GroupAdmin {
     ) -> Result<Vec<Result<(), ClientError>>, ClientError> {
         let setting = ("set committed offsets", self.pool.deadline());
         let mut outcomes = Vec::new();
-        for chunk in offsets.chunks(GROUP_COMMIT_OFFSETS_MAX_COUNT) {
+        for chunk in offsets.chunks(COMMIT_OFFSETS_MAX_COUNT) {
             let reply = self
                 .pool
                 .call_until(setting, Retry::Always, |node| {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lograft_core::limits::{GROUP_COMMIT_OFFSETS_MAX_COUNT, GROUP_CONSUMER_HEARTBEAT_SLACK_MAX};
+use lograft_core::limits::{COMMIT_OFFSETS_MAX_COUNT, GROUP_CONSUMER_HEARTBEAT_SLACK_MAX};
 use lograft_core::{NodeId, Offset, PartitionId, Reason};
 use lograft_proto::log::v1 as wire;
 
@@ -167,7 +167,7 @@ impl GroupCalls {
     ) -> Result<Vec<Committed>, ClientError> {
         let deadline = self.pool.deadline();
         let mut outcomes = Vec::new();
-        for chunk in commits.chunks(GROUP_COMMIT_OFFSETS_MAX_COUNT) {
+        for chunk in commits.chunks(COMMIT_OFFSETS_MAX_COUNT) {
             let request = wire::CommitOffsetsRequest {
                 group: self.config.group.clone(),
                 member_id: self.member_id.clone(),

@@ -93,8 +93,7 @@ impl Commits {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 if Failure::of(&error) == Failure::Unknown {
-                    // One message is enough, so a full channel is no failure.
-                    let _is_full = self.is_unknown.try_send(());
+                    self.say_unknown();
                 }
                 return Err(error);
             }
@@ -104,14 +103,23 @@ impl Commits {
             match error {
                 None => self.shared.with(|membership| membership.committed(&commit)),
                 Some(error) => {
-                    if error.reason() == Some(Reason::NotAssigned) {
-                        self.shared.refuse(&commit.partition, commit.since);
+                    match error.reason() {
+                        Some(Reason::NotAssigned) => {
+                            self.shared.refuse(&commit.partition, commit.since);
+                        }
+                        Some(Reason::UnknownMember) => self.say_unknown(),
+                        _ => {}
                     }
                     first.get_or_insert(error);
                 }
             }
         }
         first.map_or(Ok(()), Err)
+    }
+
+    fn say_unknown(&self) {
+        // One message is enough, so a full channel is no failure.
+        let _is_full = self.is_unknown.try_send(());
     }
 
     /// The generation under which to commit, and the offsets. Both are read at once: the

@@ -65,6 +65,10 @@ impl Cursor {
         })
     }
 
+    pub(super) const fn since(&self) -> u64 {
+        self.since
+    }
+
     pub(super) fn position(&self) -> Option<Offset> {
         load(&self.position)
     }

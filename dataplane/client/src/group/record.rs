@@ -30,6 +30,22 @@ pub struct GroupBatch {
     pub(super) cursor: Arc<Cursor>,
 }
 
+impl GroupRecord {
+    /// The group's generation since which the member has the partition. It grows each time that the
+    /// partition moves: a system that refuses writes with a smaller number than before (a fencing
+    /// token) refuses those of a former owner.
+    pub fn since_generation(&self) -> u64 {
+        self.cursor.since()
+    }
+}
+
+impl GroupBatch {
+    /// The same as [`GroupRecord::since_generation`].
+    pub fn since_generation(&self) -> u64 {
+        self.cursor.since()
+    }
+}
+
 /// The end of something that was processed, to commit.
 #[derive(Clone, Debug)]
 pub(super) struct Processed {

@@ -89,9 +89,9 @@ impl Session {
                 }
                 Beat::Replied(Ok(assignment)) => {
                     self.note_success();
-                    let is_same = assignment.generation == generation;
+                    let is_old = assignment.generation <= generation;
                     self.shared.accept(assignment);
-                    let is_early = is_same && sent.elapsed() < wait / 2;
+                    let is_early = is_old && sent.elapsed() < wait / 2;
                     if let Some(how) = self.pause(is_early).await {
                         return how;
                     }

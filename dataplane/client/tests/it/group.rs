@@ -116,7 +116,7 @@ async fn work(mut consumer: GroupConsumer, ledger: Ledger, until: Instant) {
     while let Ok(record) = tokio::time::timeout_at(until, consumer.next()).await {
         let record = record.unwrap();
         let (partition, offset) = position(&record);
-        let since = record.partition.topic_id;
+        let since = record.since_generation();
         let last = last.entry((partition, since)).or_insert(offset);
         assert!(
             offset <= *last + 1,
