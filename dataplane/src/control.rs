@@ -206,11 +206,7 @@ impl Shared {
                 view: self.view.clone(),
                 proposer: self.meta_handle(),
             },
-            coordinators: CoordinatorAdmin {
-                view: self.view.clone(),
-                proposer: self.meta_handle(),
-                placement: placement.clone(),
-            },
+            coordinators: self.coordinators(placement),
             leader_admin: LeaderAdmin {
                 view: self.view.clone(),
                 proposer: self.meta_handle(),
@@ -231,6 +227,14 @@ impl Shared {
             transfers,
             membership: parts.discovery.membership,
             exchange: parts.exchange,
+        }
+    }
+
+    fn coordinators(&self, placement: Placement) -> CoordinatorAdmin {
+        CoordinatorAdmin {
+            view: self.view.clone(),
+            proposer: self.meta_handle(),
+            placement,
         }
     }
 

@@ -151,7 +151,7 @@ async fn start_replica(storage: &Storage, node: NodeId, net: &Net) -> Arc<Replic
         topic: TOPIC.into(),
         partition: PartitionId(0),
     };
-    Arc::new(Replica::new(key, raft, log, state))
+    Arc::new(Replica::new(key, raft, log, (state, None)))
 }
 
 /// Starts a node; with a `net`, it holds a replica that talks over it.

@@ -1009,6 +1009,34 @@ pub const GROUP_OFFSETS_MAX_COUNT: usize = 2 * GROUP_PARTITIONS_MAX_COUNT;
 pub const OFFSET_METADATA_MAX_BYTES: usize = 4096;
 /// Maximum number of offsets in one commit.
 pub const COMMIT_OFFSETS_MAX_COUNT: usize = 1000;
+/// Maximum size of a request of the group service, in bytes: as many offsets as one commit may have,
+/// with the longest names and texts.
+pub const GROUP_REQUEST_MAX_BYTES: usize =
+    COMMIT_OFFSETS_MAX_COUNT * (OFFSET_METADATA_MAX_BYTES + TOPIC_NAME_MAX_BYTES + 64);
+/// Maximum number of groups on one page of a list.
+pub const GROUPS_PAGE_MAX_COUNT: usize = 1000;
+/// Memory that the compiled pattern of a subscription may take, in bytes.
+pub const GROUP_PATTERN_MEMORY_MAX_BYTES: usize = 256 * 1024;
+/// Maximum time that a heartbeat waits for a change.
+pub const HEARTBEAT_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Maximum number of changes of a group's members that wait for the change before them.
+pub const GROUP_EVENTS_MAX_COUNT: usize = 2 * GROUP_MEMBERS_MAX_COUNT;
+/// Number of times that the next membership of a group is computed and proposed, while a former
+/// leader's proposals change it in between.
+pub const GROUP_WRITE_ATTEMPTS_MAX_COUNT: usize = 5;
+/// Maximum size of the committed offsets that share a log entry, in bytes.
+pub const COMMITS_ENTRY_MAX_BYTES: usize = 512 * 1024;
+/// Maximum size of the offsets of a coordinator that wait for their log entry, in bytes.
+pub const COMMITS_WAITING_MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Interval at which the node that leads a coordinator looks after its groups: a fraction of
+/// `GROUP_CUT_CALL_MAX`.
+pub const COORDINATOR_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// The same while the node leads no coordinator.
+pub const COORDINATOR_IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Time after which the committed offsets of a group without members and commits are forgotten.
+pub const GROUP_OFFSETS_RETENTION: Duration = Duration::from_hours(7 * 24);
+/// Interval at which they are looked for.
+pub const GROUP_EXPIRY_CHECK_INTERVAL: Duration = Duration::from_mins(1);
 /// Maximum memory of a group, in bytes. A fraction of `COORDINATOR_STATE_MAX_BYTES`: the groups of
 /// a coordinator share it.
 pub const GROUP_STATE_MAX_BYTES: usize = 8 * 1024 * 1024;

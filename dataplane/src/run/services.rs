@@ -204,6 +204,10 @@ pub(super) async fn tell(reporter: &HealthReporter, readiness: &Readiness) {
 fn group_engine(parts: &ServiceParts, log: &Arc<LogEngine>) -> GroupEngine {
     GroupEngine::new(GroupEngineParts {
         log: Arc::clone(log),
+        forward: Arc::new(GrpcForward::new(
+            Arc::new(parts.pool.clone()),
+            &parts.metrics,
+        )),
         rights: Arc::new(parts.access.clone()),
         creator: Arc::new(parts.control.coordinators.clone()),
     })

@@ -5,6 +5,7 @@ mod commits;
 mod coordinator;
 mod described;
 mod engine;
+mod forward;
 mod membership;
 mod offsets;
 mod proposals;
@@ -14,4 +15,5 @@ mod timers;
 mod upkeep;
 
 pub(crate) use engine::{CreateCoordinators, GroupEngine, GroupEngineParts};
+pub(crate) use forward::ForwardGroups;
 pub(crate) use subscriptions::ReadRights;

@@ -5,7 +5,6 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use lograft_core::{NodeId, Reason};
 
-use super::consumer_groups::request::{GroupAnswer, GroupRequest, ListRequest, ListedGroup};
 use super::reply_memory::ReplyAccount;
 use super::request::{
     AppendRequest, Appended, ConsumeRequest, DeleteRecordsRequest, DeletedRecords, FetchRequest,
@@ -80,12 +79,6 @@ pub(crate) trait Forward: Send + Sync + 'static {
         to: NodeId,
         request: DeleteRecordsRequest,
     ) -> Forwarded<DeletedRecords>;
-
-    /// Carries out a call for a consumer group.
-    fn group_call(&self, to: NodeId, request: GroupRequest) -> Forwarded<GroupAnswer>;
-
-    /// Lists the consumer groups of a coordinator.
-    fn list_groups(&self, to: NodeId, request: ListRequest) -> Forwarded<Vec<ListedGroup>>;
 }
 
 /// Why a forwarded request has no result.

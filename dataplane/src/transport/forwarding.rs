@@ -27,6 +27,7 @@ use super::status::{error_of, is_unknown_call, is_unsent};
 use super::{ChannelClass, ChannelError, PeerPool};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use crate::serving::consumer_groups::ForwardGroups;
 use crate::serving::consumer_groups::request::{
     GroupAnswer, GroupCall, GroupRequest, ListRequest, ListedGroup,
 };
@@ -232,7 +233,9 @@ impl Forward for GrpcForward {
             |reply| Ok(messages::deleted(reply)),
         )
     }
+}
 
+impl ForwardGroups for GrpcForward {
     fn group_call(&self, to: NodeId, request: GroupRequest) -> Forwarded<GroupAnswer> {
         let GroupRequest { target, call } = request;
         match call {

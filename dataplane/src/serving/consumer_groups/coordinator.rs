@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::consumer_group::{
-    Applied, ConsumerGroup, GroupCommand, GroupEvent, GroupOutcome, MemberId, MemberSpec,
+    Applied, ConsumerGroup, Group, GroupCommand, GroupEvent, GroupOutcome, MemberId, MemberSpec,
     OffsetCommit,
 };
 use lograft_core::{NodeId, Reason, Term};
@@ -119,7 +119,7 @@ impl Coordinator {
                 let metadata = self.deps.view.load();
                 let state = self.groups.lock();
                 let found = state.group(group).into_iter();
-                let found = found.flat_map(|found| found.offsets());
+                let found = found.flat_map(Group::offsets);
                 Ok(GroupAnswer::Offsets(offsets::stored(
                     &metadata, topics, found,
                 )))

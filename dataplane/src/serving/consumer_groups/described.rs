@@ -20,7 +20,7 @@ pub(super) fn unknown_group(group: &str) -> ApiError {
 
 /// The member is not in its group.
 pub(super) fn unknown_member(member: &MemberId) -> ApiError {
-    let member = member.clone();
+    let member = member.to_string();
     GroupError::UnknownMember { member }.into()
 }
 

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::coordinator::{Coordinator, CoordinatorDeps};
 use super::described;
+use super::forward::ForwardGroups;
 use super::request::{GroupAnswer, GroupCall, GroupRequest, ListRequest, ListedGroup};
 use super::subscriptions::{Basis, ReadRights};
 use crate::error::ApiError;
@@ -36,6 +37,8 @@ pub(crate) trait CreateCoordinators: Send + Sync + 'static {
 pub(crate) struct GroupEngineParts {
     /// The way to the nodes that lead.
     pub(crate) log: Arc<LogEngine>,
+    /// Makes calls of other nodes.
+    pub(crate) forward: Arc<dyn ForwardGroups>,
     /// Who may read which topic.
     pub(crate) rights: Arc<dyn ReadRights>,
     /// Creates the coordinators at their first use.
@@ -45,6 +48,7 @@ pub(crate) struct GroupEngineParts {
 /// Serves consumer groups to clients of any protocol.
 pub(crate) struct GroupEngine {
     log: Arc<LogEngine>,
+    forward: Arc<dyn ForwardGroups>,
     creator: Arc<dyn CreateCoordinators>,
     deps: Arc<CoordinatorDeps>,
     /// Those whose replicas are on this node.
@@ -55,6 +59,7 @@ impl GroupEngine {
     pub(crate) fn new(parts: GroupEngineParts) -> Self {
         let GroupEngineParts {
             log,
+            forward,
             rights,
             creator,
         } = parts;
@@ -66,6 +71,7 @@ impl GroupEngine {
         });
         Self {
             log,
+            forward,
             creator,
             deps,
             coordinators: Mutex::default(),
@@ -89,7 +95,7 @@ impl GroupEngine {
             let coordinator = self.coordinator(&replica)?;
             coordinator.call(request).await
         };
-        let there = |leader: Elsewhere| self.log.forward.group_call(leader.node, request.clone());
+        let there = |leader: Elsewhere| self.forward.group_call(leader.node, request.clone());
         self.log
             .locator
             .at_leader_of((target, Some(raft_group)), Safety::Repeatable, here, there)
@@ -210,7 +216,7 @@ impl GroupEngine {
                 coordinator: Some(number),
                 ..request.clone()
             };
-            self.log.forward.list_groups(leader.node, request)
+            self.forward.list_groups(leader.node, request)
         };
         self.log
             .locator
