@@ -628,8 +628,9 @@ async fn coordinators_follow_the_size_of_the_cluster() {
     }
     let replicas = async |cluster: &Cluster| {
         let metrics = cluster.get(1, "/metrics").await;
-        let line =
-            format!("lograft_partition_high_watermark{{partition=\"0\",topic=\"{COORDINATORS_NAME}\"}}");
+        let line = format!(
+            "lograft_partition_high_watermark{{partition=\"0\",topic=\"{COORDINATORS_NAME}\"}}"
+        );
         metrics.contains(&line).then_some(())
     };
     eventually("a replica of a coordinator", async || {

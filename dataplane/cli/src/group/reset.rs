@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use lograft_client::group_wire::PartitionOffset;
-use lograft_client::{Client, ClientError, Offset, PartitionId, PartitionOffsets, StartAt};
+use lograft_client::{Client, ClientError, Offset, PartitionOffsets, StartAt};
 
 use super::offsets_file::{self, FileOffset};
 use super::partitions::Place;
@@ -449,6 +449,8 @@ fn table(changes: &[Change], paint: Paint) -> String {
 
 #[cfg(test)]
 mod tests {
+    use lograft_client::PartitionId;
+
     use super::*;
 
     fn bounds(at_time: Option<u64>) -> PartitionOffsets {
