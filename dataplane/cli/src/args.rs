@@ -12,7 +12,7 @@ use crate::error::{CliError, CommandError};
 use crate::exit::{EXIT_CODES_HELP, Exit};
 use crate::global::GlobalArgs;
 use crate::output::Paint;
-use crate::{acl, bench, cluster, completion, consume, context, dev, node, produce, topic};
+use crate::{acl, bench, cluster, completion, consume, context, dev, group, node, produce, topic};
 
 /// A replicated event log: a write is acknowledged only after a majority of replicas has fsynced it
 #[derive(Debug, Parser)]
@@ -37,6 +37,9 @@ enum Command {
     /// Read records from a topic
     #[command(after_long_help = consume::TEMPLATE_HELP)]
     Consume(consume::ConsumeArgs),
+    /// List, describe, reset and delete consumer groups
+    #[command(subcommand)]
+    Group(group::GroupCommand),
     /// Show cluster health, transfer leadership, decommission nodes
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
@@ -104,6 +107,7 @@ impl Cli {
             Command::Topic(command) => block_on(topic::run(command, global)),
             Command::Produce(args) => block_on(produce::run(args, global)),
             Command::Consume(args) => block_on(consume::run(args, global)),
+            Command::Group(command) => block_on(group::run(command, global)),
             Command::Cluster(command) => block_on(cluster::run(command, global)),
             Command::Acl(command) => block_on(acl::run(command, global)),
             Command::Bench(command) => block_on(bench::run(command, global)),

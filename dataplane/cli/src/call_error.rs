@@ -51,9 +51,12 @@ impl CommandError for PartitionNotFound {
 /// Exit code for a client error.
 pub(crate) fn exit_for(error: &ClientError) -> Exit {
     match error.reason() {
-        Some(Reason::UnknownTopic | Reason::UnknownPartition | Reason::UnknownNode) => {
-            Exit::NotFound
-        }
+        Some(
+            Reason::UnknownTopic
+            | Reason::UnknownPartition
+            | Reason::UnknownNode
+            | Reason::UnknownGroup,
+        ) => Exit::NotFound,
         // Retryable by its kind, but a retry with the same certificate fails the same way.
         Some(Reason::Unauthenticated) => Exit::Failure,
         _ if error.is_retryable() => Exit::Unavailable,
@@ -87,6 +90,11 @@ pub(crate) fn hint_for(error: &ClientError) -> Option<String> {
         Reason::UnknownTopic => "run `lograft topic list` to list topics",
         Reason::UnknownPartition => "run `lograft topic describe TOPIC` to list its partitions",
         Reason::UnknownNode => "run `lograft cluster status` to list nodes",
+        Reason::UnknownGroup => "run `lograft group list` to list groups",
+        Reason::GroupNotEmpty => {
+            "stop the consumers of the group first; `lograft group describe` lists them"
+        }
+        Reason::MemberReplaced => "another process runs with the same --instance-id",
         Reason::TopicExists => "use --if-not-exists to accept an existing topic",
         Reason::InvalidReplicationFactor => "lower --replication-factor or add nodes",
         Reason::TooFewNodes => "add a node first, or delete topics with that replication factor",

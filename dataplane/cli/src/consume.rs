@@ -3,6 +3,7 @@
 mod block_writer;
 mod filter;
 mod format;
+mod group;
 mod json;
 mod range;
 mod record;
@@ -14,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use futures_util::poll;
-use lograft_client::{Client, ConsumedBatch, Consumer, ConsumerConfig, PartitionId, StartAt};
+use lograft_client::{
+    Client, ConsumedBatch, Consumer, ConsumerConfig, Offset, PartitionId, StartAt,
+};
 
 use crate::call_error::{PartitionNotFound, cannot};
 use crate::error::{CliError, PartlyDone};
@@ -26,6 +29,7 @@ use crate::units;
 use block_writer::BlockWriter;
 use filter::{Filter, FilterArgs};
 use format::{Format, Printer};
+use group::GroupArgs;
 use range::{EndAt, Range, parse_end};
 use record::ConsumedRecord;
 pub(crate) use start::parse_start;
@@ -73,6 +77,8 @@ pub(crate) struct ConsumeArgs {
     quiet: bool,
     #[command(flatten)]
     filter: FilterArgs,
+    #[command(flatten)]
+    group: GroupArgs,
 }
 
 /// Value of `--output`.
@@ -115,6 +121,14 @@ impl ConsumeArgs {
 pub(crate) async fn run(args: ConsumeArgs, global: &GlobalArgs) -> Result<(), CliError> {
     let client = global.connect().await?;
     let action = format!("consume from topic {}", args.topic);
+    if let Some(group) = args.group.group.clone() {
+        let action = format!("{action} in group {group}");
+        let config = group::config(&args, &group)?;
+        let quiet = args.quiet;
+        let mut run = ConsumeRun::open(args, action, None)?;
+        let outcome = group::print_records(&mut run, &client, config).await;
+        return run.finish(outcome, quiet);
+    }
     check_partitions(&client, &args, &action).await?;
     let opened = client.consumer(args.consumer_config()).await;
     let consumer = opened.map_err(cannot(action.clone()))?;
@@ -127,27 +141,10 @@ pub(crate) async fn run(args: ConsumeArgs, global: &GlobalArgs) -> Result<(), Cl
     } else {
         None
     };
-    let out = BlockWriter::open()?;
-    let shows_progress = !args.quiet && (!out.is_terminal() || (is_scan && !args.follow));
-    let mut run = ConsumeRun {
-        printer: Printer {
-            format: args.format(),
-            visible: out.is_terminal(),
-            topic: args.topic,
-        },
-        out,
-        filter,
-        range,
-        remaining: args.max.unwrap_or(u64::MAX),
-        progress: shows_progress.then(|| Progress::new(None)),
-        started: Instant::now(),
-        scanned: 0,
-        records: 0,
-        bytes: 0,
-        action,
-    };
+    let quiet = args.quiet;
+    let mut run = ConsumeRun::open(args, action, range)?;
     let outcome = run.print_records(consumer).await;
-    run.finish(outcome, args.quiet)
+    run.finish(outcome, quiet)
 }
 
 async fn check_partitions(
@@ -182,6 +179,9 @@ struct ConsumeRun {
     action: String,
     /// Records left until `--max` is reached.
     remaining: u64,
+    /// The first record of the last batch that was not printed because `--max` was reached.
+    unread_from: Option<Offset>,
+    quiet: bool,
     progress: Option<Progress>,
     started: Instant,
     /// Records read.
@@ -192,6 +192,43 @@ struct ConsumeRun {
 }
 
 impl ConsumeRun {
+    fn open(args: ConsumeArgs, action: String, range: Option<Range>) -> Result<Self, CliError> {
+        let filter = Filter::from(args.filter.clone());
+        let is_scan = args.to.is_some() || !filter.is_open();
+        let out = BlockWriter::open()?;
+        let shows_progress = !args.quiet && (!out.is_terminal() || (is_scan && !args.follow));
+        Ok(Self {
+            printer: Printer {
+                format: args.format(),
+                visible: out.is_terminal(),
+                topic: args.topic,
+            },
+            out,
+            filter,
+            range,
+            remaining: args.max.unwrap_or(u64::MAX),
+            unread_from: None,
+            quiet: args.quiet,
+            progress: shows_progress.then(|| Progress::new(None)),
+            started: Instant::now(),
+            scanned: 0,
+            records: 0,
+            bytes: 0,
+            action,
+        })
+    }
+
+    /// Prints a line to standard error, unless `--quiet` is set.
+    fn note(&mut self, text: &str) {
+        if self.quiet {
+            return;
+        }
+        if let Some(progress) = &mut self.progress {
+            progress.clear();
+        }
+        drop(writeln!(io::stderr(), "{}", Paint::stderr().faint(text)));
+    }
+
     /// Prints records until the end of the range, the maximum count or Ctrl-C.
     async fn print_records(&mut self, mut consumer: Consumer) -> Result<(), CliError> {
         let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
@@ -223,10 +260,11 @@ impl ConsumeRun {
         let before = self.out.total_bytes();
         let partition = batch.partition();
         for record in batch.iter() {
+            let (offset, record) = record.map_err(cannot(self.action.clone()))?;
             if self.remaining == 0 {
+                self.unread_from = Some(offset);
                 break;
             }
-            let (offset, record) = record.map_err(cannot(self.action.clone()))?;
             if let Some(range) = &self.range
                 && !range.contains(partition, offset)
             {

@@ -17,6 +17,7 @@ mod error;
 mod escapes;
 mod exit;
 mod global;
+mod group;
 mod node;
 mod output;
 mod produce;

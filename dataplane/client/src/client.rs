@@ -13,6 +13,7 @@ use crate::cluster::node_pool::NodePool;
 use crate::config::ClientConfig;
 use crate::consumer::{Consumer, ConsumerConfig};
 use crate::error::ClientError;
+use crate::group::{GroupAdmin, GroupConfig, GroupConsumer};
 use crate::producer::{Producer, ProducerConfig};
 
 /// Offset bounds of a partition.
@@ -84,6 +85,17 @@ impl Client {
     /// Opens a consumer.
     pub async fn consumer(&self, config: ConsumerConfig) -> Result<Consumer, ClientError> {
         Consumer::open(Arc::clone(&self.pool), config).await
+    }
+
+    /// Joins a consumer group. Fails if the group refuses the member, and after retries until the
+    /// request timeout.
+    pub async fn group_consumer(&self, config: GroupConfig) -> Result<GroupConsumer, ClientError> {
+        GroupConsumer::open(Arc::clone(&self.pool), config).await
+    }
+
+    /// Calls about consumer groups.
+    pub fn groups(&self) -> GroupAdmin {
+        GroupAdmin::new(Arc::clone(&self.pool))
     }
 
     /// Calls about authorization rules and revoked certificates.

@@ -1,5 +1,6 @@
 //! Consumer: reads the batches of several partitions, each partition in order.
 
+mod assigned;
 mod batch;
 mod config;
 mod leader_stream;
@@ -16,6 +17,7 @@ use futures_util::stream::{BoxStream, SelectAll};
 use lograft_core::record_batch::Records;
 use lograft_core::{Offset, PartitionId};
 
+pub(crate) use self::assigned::{AssignedReaders, ReadItem};
 pub use self::batch::{ConsumedBatch, ConsumedRecord};
 pub use self::config::{ConsumerConfig, OutOfRange, StartAt};
 use self::leader_stream::ConsumerConnections;

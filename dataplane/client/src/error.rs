@@ -134,6 +134,42 @@ pub enum ClientError {
     /// The producer is closed.
     #[error("producer is closed")]
     Closed,
+    /// The group consumer is closed.
+    #[error("group consumer is closed")]
+    GroupClosed,
+    /// The application did not ask for records for longer than the poll interval, so the group
+    /// consumer has left its group. The next call joins it again.
+    #[error(
+        "left group {group}: no records were asked for within the poll interval of {after:?}; \
+         process records faster or raise poll_interval"
+    )]
+    PollIntervalExceeded {
+        /// The group.
+        group: String,
+        /// The poll interval.
+        after: Duration,
+    },
+    /// A partition of a record to commit is not assigned to this member any more: another member
+    /// processes the record again.
+    #[error("cannot commit {topic}/{partition}: it is not assigned to this member of {group}")]
+    NotAssigned {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: PartitionId,
+    },
+    /// The group has no committed offset in a partition, and its members shall fail then.
+    #[error("group {group} has no committed offset in {topic}/{partition}; seek to one")]
+    NoCommittedOffset {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: PartitionId,
+    },
 }
 
 impl ClientError {
@@ -159,6 +195,7 @@ impl ClientError {
             Self::NoLeader { .. } => Some(Reason::NoLeader),
             Self::UnknownPartition { .. } => Some(Reason::UnknownPartition),
             Self::TopicRecreated { .. } => Some(Reason::TopicRecreated),
+            Self::NotAssigned { .. } => Some(Reason::NotAssigned),
             Self::Timeout { last, .. } | Self::Undelivered { last, .. } => Some(
                 last.as_ref()
                     .and_then(|l| l.reason())
@@ -212,6 +249,10 @@ impl ClientError {
             | Self::Protocol { .. }
             | Self::UnknownPartition { .. }
             | Self::TopicRecreated { .. }
+            | Self::GroupClosed
+            | Self::PollIntervalExceeded { .. }
+            | Self::NotAssigned { .. }
+            | Self::NoCommittedOffset { .. }
             | Self::Closed => false,
         }
     }

@@ -28,7 +28,8 @@
 //! [`Producer`] packs records into batches, keeps several batches in flight to each leader, and
 //! resends unacknowledged batches in order: with an idempotent producer, the default, each record
 //! is stored exactly once. A [`Consumer`] reads batches from the leaders of partitions, verifies
-//! their checksums and resumes at its next offset after a retryable failure.
+//! their checksums and resumes at its next offset after a retryable failure. A [`GroupConsumer`]
+//! shares the partitions of topics with the other members of its group.
 
 mod access;
 mod admin;
@@ -39,6 +40,7 @@ mod config;
 mod connection;
 mod consumer;
 mod error;
+mod group;
 mod producer;
 
 pub use access::{AccessAdmin, AccessQuestion};
@@ -52,6 +54,10 @@ pub use connection::tls::TlsError;
 pub use connection::tls_source::{TlsFiles, TlsPem, TlsSource};
 pub use consumer::{ConsumedBatch, ConsumedRecord, Consumer, ConsumerConfig, OutOfRange, StartAt};
 pub use error::{ClientError, Rejection};
+pub use group::{
+    Assignor, GroupAdmin, GroupBatch, GroupConfig, GroupConsumer, GroupEvent, GroupHandle,
+    GroupPartition, GroupRecord, GroupStart, GroupStatus, PartitionStatus,
+};
 pub use producer::{
     BatchDelivery, BatchMetadata, Delivery, Producer, ProducerConfig, ProducerStats,
     RecordMetadata, RecordParts, TopicProducer,
@@ -68,3 +74,10 @@ pub use lograft_core::{
 /// Replies of administrative calls in their wire format, documented in `admin.proto`.
 pub use lograft_proto::admin::v1 as admin_wire;
 pub use lograft_proto::log::v1::Durability;
+/// Messages about groups in their wire format, documented in `groups.proto`.
+pub mod group_wire {
+    pub use lograft_proto::log::v1::{
+        Assignor, DescribeGroupReply, GroupMember, GroupState, ListedGroup, MemberPartition,
+        PartitionOffset,
+    };
+}

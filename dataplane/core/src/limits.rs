@@ -658,6 +658,30 @@ pub const CONSUMER_STREAM_HEALTHY_MIN: Duration = Duration::from_secs(5);
 pub const CONSUMER_CORRUPT_MAX_COUNT: u32 = 3;
 /// Default size of one reply to a consumer, in bytes.
 pub const CONSUMER_REPLY_BYTES: u32 = 1024 * 1024;
+/// Default session timeout of a group consumer.
+pub const GROUP_CONSUMER_SESSION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Default time that a group consumer may take to give up partitions.
+pub const GROUP_CONSUMER_REBALANCE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Default time after which a group consumer leaves its group if the application takes nothing.
+pub const GROUP_CONSUMER_POLL_INTERVAL: Duration = Duration::from_mins(5);
+/// Minimum of a group consumer's poll interval.
+pub const GROUP_CONSUMER_POLL_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// Default interval between two automatic commits of a group consumer.
+pub const GROUP_CONSUMER_COMMIT_INTERVAL: Duration = Duration::from_secs(5);
+/// Minimum interval between two automatic commits of a group consumer.
+pub const GROUP_CONSUMER_COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// Maximum time that a heartbeat of a group consumer waits for a change. A third of the session
+/// bounds it too, so that a lost call leaves time for two more.
+pub const GROUP_CONSUMER_HEARTBEAT_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Time that a heartbeat may take beyond its wait.
+pub const GROUP_CONSUMER_HEARTBEAT_SLACK_MAX: Duration = Duration::from_secs(3);
+/// Maximum time that a group consumer takes to commit and to leave when it is closed.
+pub const GROUP_CONSUMER_CLOSE_MAX: Duration = Duration::from_secs(10);
+/// Maximum number of commits that wait for a group consumer's commit in flight.
+pub const GROUP_CONSUMER_COMMITS_WAITING_MAX_COUNT: usize = 64;
+/// Delay before a group consumer reads a partition again that it is assigned and that the nodes do
+/// not know: its topic was deleted, and the coordinator will take it away.
+pub const GROUP_CONSUMER_REOPEN_DELAY: Duration = Duration::from_millis(500);
 
 // Cluster metadata.
 

@@ -177,6 +177,7 @@ pub(super) fn member(reply: proto::MemberReply) -> MemberAnswer {
         is_incomplete,
         session_timeout_ms,
         rebalance_timeout_ms,
+        coordinator_node,
     } = reply;
     MemberAnswer {
         generation: Generation(generation),
@@ -184,6 +185,7 @@ pub(super) fn member(reply: proto::MemberReply) -> MemberAnswer {
         is_incomplete,
         session_timeout_ms,
         rebalance_timeout_ms,
+        node: lograft_core::NodeId(coordinator_node),
     }
 }
 

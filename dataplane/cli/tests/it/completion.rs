@@ -17,7 +17,13 @@ fn every_shell_has_a_script() {
     ] {
         let script = home.run(&["completion", shell]).ok();
         assert!(script.contains(text), "{shell}: {script}");
-        for name in ["decommission", "dump", "keep-partitions", "regex"] {
+        for name in [
+            "decommission",
+            "dump",
+            "keep-partitions",
+            "regex",
+            "by-duration",
+        ] {
             assert!(script.contains(name), "{shell} lacks {name}: {script}");
         }
     }

@@ -200,6 +200,12 @@ impl MetadataCache {
         info.map_or(Term(0), |info| info.leader_epoch)
     }
 
+    /// The address of a node, if it is known.
+    pub(crate) fn address(&self, node: NodeId) -> Option<Arc<str>> {
+        let node = self.nodes.get(&node);
+        node.map(|node| Arc::clone(&node.address))
+    }
+
     pub(crate) fn addresses(&self) -> impl Iterator<Item = &Arc<str>> {
         self.nodes.values().map(|node| &node.address)
     }

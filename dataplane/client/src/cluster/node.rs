@@ -5,6 +5,7 @@ use std::sync::Arc;
 use lograft_core::{Reason, limits};
 use lograft_proto::admin::v1::access_service_client::AccessServiceClient;
 use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
+use lograft_proto::log::v1::group_service_client::GroupServiceClient;
 use lograft_proto::log::v1::log_service_client::LogServiceClient;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
@@ -75,6 +76,12 @@ impl Node {
 
     pub(crate) fn log(&self) -> LogServiceClient<Channel> {
         LogServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(limits::GRPC_MESSAGE_MAX_BYTES)
+            .max_encoding_message_size(limits::GRPC_MESSAGE_MAX_BYTES)
+    }
+
+    pub(crate) fn groups(&self) -> GroupServiceClient<Channel> {
+        GroupServiceClient::new(self.channel.clone())
             .max_decoding_message_size(limits::GRPC_MESSAGE_MAX_BYTES)
             .max_encoding_message_size(limits::GRPC_MESSAGE_MAX_BYTES)
     }

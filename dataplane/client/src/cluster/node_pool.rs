@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use lograft_core::NodeId;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Code, Response, Status};
 
@@ -45,6 +46,16 @@ pub(crate) struct NodePool {
 pub(crate) struct Deadline {
     after: Duration,
     pub(crate) until: Instant,
+}
+
+impl Deadline {
+    /// The end of an operation that starts now and may take so long.
+    pub(crate) fn after(after: Duration) -> Self {
+        Self {
+            after,
+            until: Instant::now() + after,
+        }
+    }
 }
 
 /// Whether a call did not reach its node, or the node does not have it. Another one may be
@@ -290,11 +301,7 @@ impl NodePool {
 
     /// The end of an operation that starts now.
     pub(crate) fn deadline(&self) -> Deadline {
-        let after = self.config.request_timeout;
-        Deadline {
-            after,
-            until: Instant::now() + after,
-        }
+        Deadline::after(self.config.request_timeout)
     }
 
     /// Calls any node, with retries and back-off until the request timeout. `action` names the call
@@ -348,6 +355,28 @@ impl NodePool {
             }
             sleep(wait).await;
         }
+    }
+
+    /// The same, at this node first if its address is known.
+    pub(crate) async fn call_at<T, F>(
+        &self,
+        first: Option<NodeId>,
+        (action, deadline): (&'static str, Deadline),
+        retry: Retry,
+        mut call: impl FnMut(Node) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let address = first.and_then(|node| self.metadata().address(node));
+        if let Some(address) = address {
+            let tried = self.try_node(action, address, deadline.until, &mut call);
+            match tried.await {
+                Err(error) if is_unreached(&error) || retry.allows(&error) => {}
+                outcome => return outcome,
+            }
+        }
+        self.call_until((action, deadline), retry, call).await
     }
 
     /// The delay before the next retry, after `failures` consecutive failures: at least as long as

@@ -74,6 +74,12 @@ impl PartitionReader {
         }
     }
 
+    /// The same for the topic with this id, whatever has its name now.
+    pub(super) const fn of_topic(mut self, topic_id: u64) -> Self {
+        self.topic_id = topic_id;
+        self
+    }
+
     /// The batches in order. The stream ends after an error.
     pub(super) fn into_stream(self) -> BoxStream<'static, Result<ConsumedBatch, ClientError>> {
         stream::unfold(Some(self), |reader| async {

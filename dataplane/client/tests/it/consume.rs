@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::fake::{Cluster, ReadFault, TOPIC, until};
 
 /// Produces numbered records, about ten per batch, with the number as timestamp.
-async fn fill(client: &Client, partition: u32, numbers: std::ops::Range<u32>) {
+pub(crate) async fn fill(client: &Client, partition: u32, numbers: std::ops::Range<u32>) {
     let config = ProducerConfig {
         batch_max_bytes: 1024,
         ..ProducerConfig::default()

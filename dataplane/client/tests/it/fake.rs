@@ -1,6 +1,7 @@
 //! A cluster of fake nodes with a shared state. Each node has its own runtime, so that it can be
 //! killed together with all its connections.
 
+pub(crate) mod groups;
 mod net;
 mod service;
 
@@ -127,6 +128,7 @@ pub(crate) struct State {
     pub(crate) metadata_by: Vec<usize>,
     /// If set, no node finds a leader for offsets, and says so after this time.
     pub(crate) leaderless_after: Option<Duration>,
+    pub(crate) groups: BTreeMap<String, groups::FakeGroup>,
 }
 
 impl State {

@@ -11,5 +11,6 @@ mod certs;
 mod connect;
 mod consume;
 mod fake;
+mod group;
 mod produce;
 mod stale;

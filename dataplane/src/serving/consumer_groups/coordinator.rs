@@ -132,7 +132,11 @@ impl Coordinator {
             }
         };
         let answer = tokio::select! {
-            _ = timeout_at(deadline, news) => self.answer(group, &member.id),
+            // A member that was replaced while it waited must not join again.
+            _ = timeout_at(deadline, news) => match self.membership_of(target, member) {
+                Ok(_) => self.answer(group, &member.id),
+                Err(error) => Err(error),
+            },
             () = self.leading.end_of(term) => Err(ApiError::not_leader(None)),
         };
         call.answered();
@@ -140,7 +144,8 @@ impl Coordinator {
     }
 
     fn answer(&self, group: &str, member: &MemberId) -> Result<MemberAnswer, ApiError> {
-        let answer = described::answer(&self.leading.groups, group, member);
+        let node = self.leading.deps.node;
+        let answer = described::answer(&self.leading.groups, group, (member, node));
         answer.ok_or_else(|| described::unknown_member(member))
     }
 

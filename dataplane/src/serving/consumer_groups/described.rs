@@ -83,7 +83,11 @@ fn described(group: &ConsumerGroup, member: &Member) -> MemberDescription {
 }
 
 /// The reply to a member; none if it is not in the group.
-pub(super) fn answer(groups: &SharedGroups, group: &str, id: &MemberId) -> Option<MemberAnswer> {
+pub(super) fn answer(
+    groups: &SharedGroups,
+    group: &str,
+    (id, node): (&MemberId, NodeId),
+) -> Option<MemberAnswer> {
     let state = groups.lock();
     let found = state.group(group)?;
     let membership = found.membership();
@@ -104,5 +108,6 @@ pub(super) fn answer(groups: &SharedGroups, group: &str, id: &MemberId) -> Optio
         is_incomplete: assignment.is_incomplete,
         session_timeout_ms: spec.session_timeout_ms,
         rebalance_timeout_ms: spec.rebalance_timeout_ms,
+        node,
     })
 }

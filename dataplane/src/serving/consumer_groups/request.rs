@@ -123,6 +123,8 @@ pub(crate) struct MemberAnswer {
     pub(crate) is_incomplete: bool,
     pub(crate) session_timeout_ms: u32,
     pub(crate) rebalance_timeout_ms: u32,
+    /// The node that coordinates the group.
+    pub(crate) node: NodeId,
 }
 
 /// A partition that a member reads.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use lograft_core::limits;
+use lograft_proto::log::v1::group_service_server::GroupServiceServer;
 use lograft_proto::log::v1::log_service_server::LogServiceServer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -63,6 +64,9 @@ pub(crate) async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, fake: F
             });
         }
     });
+    let groups = GroupServiceServer::new(super::groups::FakeGroups {
+        shared: Arc::clone(&fake.shared),
+    });
     let service = LogServiceServer::new(fake)
         .max_decoding_message_size(limits::GRPC_MESSAGE_MAX_BYTES)
         .max_encoding_message_size(limits::GRPC_MESSAGE_MAX_BYTES);
@@ -71,6 +75,7 @@ pub(crate) async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, fake: F
         .initial_connection_window_size(limits::HTTP2_CONNECTION_WINDOW_BYTES)
         .max_frame_size(limits::HTTP2_FRAME_MAX_BYTES)
         .add_service(service)
+        .add_service(groups)
         .serve_with_incoming(ReceiverStream::new(incoming))
         .await
         .unwrap();

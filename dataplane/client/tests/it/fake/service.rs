@@ -23,7 +23,7 @@ pub(crate) struct Fake {
     pub(crate) shared: Arc<ClusterState>,
 }
 
-fn error(reason: Reason, metadata: &[(&str, String)]) -> wire::Error {
+pub(super) fn error(reason: Reason, metadata: &[(&str, String)]) -> wire::Error {
     wire::Error {
         code: reason.status() as i32,
         reason: reason.as_str().to_owned(),
@@ -54,7 +54,7 @@ fn newer(retryable: bool) -> wire::Error {
     }
 }
 
-fn status(error: wire::Error) -> Status {
+pub(super) fn status(error: wire::Error) -> Status {
     let mut metadata: HashMap<_, _> = error.metadata.into_iter().collect();
     metadata.extend(
         error

@@ -18,6 +18,7 @@ pub(crate) fn member(answer: MemberAnswer) -> proto::MemberReply {
         is_incomplete,
         session_timeout_ms,
         rebalance_timeout_ms,
+        node,
     } = answer;
     proto::MemberReply {
         generation: generation.get(),
@@ -25,6 +26,7 @@ pub(crate) fn member(answer: MemberAnswer) -> proto::MemberReply {
         is_incomplete,
         session_timeout_ms,
         rebalance_timeout_ms,
+        coordinator_node: node.get(),
     }
 }
 

@@ -1,0 +1,218 @@
+//! `lograft consume --group`: reads a topic as a member of a consumer group.
+
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use futures_util::poll;
+use lograft_client::{
+    Client, ClientError, GroupBatch, GroupConfig, GroupConsumer, GroupEvent, GroupPartition,
+    GroupStart, StartAt,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{ConsumeArgs, ConsumeRun};
+use crate::call_error::cannot;
+use crate::error::{CliError, CommandError};
+
+/// Interval between two commits.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Options of a member of a group.
+#[derive(Clone, Debug, Args)]
+pub(super) struct GroupArgs {
+    /// Read as a member of this consumer group: only partitions that no other member reads, from
+    /// the committed offsets on; commit offsets of printed records; wait for new records at the end
+    #[arg(
+        long,
+        short,
+        value_name = "GROUP",
+        conflicts_with_all = ["to", "partitions", "follow"]
+    )]
+    pub(super) group: Option<String>,
+    /// Keep the partitions over a restart of this command with the same ID
+    #[arg(long, value_name = "ID", requires = "group")]
+    instance_id: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GroupRunError {
+    #[error("--from must be earliest or latest with --group, which starts at committed offsets")]
+    Start,
+    #[error("cannot listen to signals")]
+    Signals(#[source] std::io::Error),
+}
+
+impl CommandError for GroupRunError {
+    fn hint(&self) -> Option<String> {
+        let text = "use `lograft group reset` to start elsewhere";
+        matches!(self, Self::Start).then(|| text.into())
+    }
+}
+
+/// The configuration of the member.
+pub(super) fn config(args: &ConsumeArgs, group: &str) -> Result<GroupConfig, GroupRunError> {
+    let start = match args.from {
+        StartAt::Earliest => GroupStart::Earliest,
+        StartAt::Latest => GroupStart::Latest,
+        StartAt::Offset(_) | StartAt::Timestamp(_) => return Err(GroupRunError::Start),
+    };
+    Ok(GroupConfig {
+        instance_id: args.group.instance_id.clone(),
+        client_id: concat!("lograft ", env!("CARGO_PKG_VERSION")).to_owned(),
+        // Offsets are committed here, after the records were written to standard output.
+        auto_commit: None,
+        start,
+        ..GroupConfig::new(group, [args.topic.as_str()])
+    })
+}
+
+/// Prints the records of a member until the maximum count or a signal. Then it commits what was
+/// printed, and leaves the group.
+pub(super) async fn print_records(
+    run: &mut ConsumeRun,
+    client: &Client,
+    config: GroupConfig,
+) -> Result<(), CliError> {
+    let mut stopped = stop_signal()?;
+    let joined = tokio::select! {
+        joined = client.group_consumer(config) => joined,
+        () = &mut stopped => return Ok(()),
+    };
+    let mut member = Member {
+        consumer: joined.map_err(cannot(run.action.clone()))?,
+        committed_at: Instant::now(),
+        has_uncommitted: false,
+    };
+    let printed = member.print_until(run, stopped).await;
+    // Records that could not be written are not committed.
+    let committed = match &printed {
+        Ok(()) => member.commit(run).await,
+        Err(_) => Ok(()),
+    };
+    let closed = member.consumer.close().await;
+    printed?;
+    committed?;
+    closed.map_err(cannot(run.action.clone()))?;
+    Ok(())
+}
+
+type StopSignal = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// SIGINT or SIGTERM.
+fn stop_signal() -> Result<StopSignal, GroupRunError> {
+    let on = |kind| signal(kind).map_err(GroupRunError::Signals);
+    let mut interrupt = on(SignalKind::interrupt())?;
+    let mut terminate = on(SignalKind::terminate())?;
+    Ok(Box::pin(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    }))
+}
+
+struct Member {
+    consumer: GroupConsumer,
+    committed_at: Instant,
+    has_uncommitted: bool,
+}
+
+impl Member {
+    async fn print_until(
+        &mut self,
+        run: &mut ConsumeRun,
+        mut stopped: StopSignal,
+    ) -> Result<(), CliError> {
+        while run.remaining > 0 {
+            if self.has_uncommitted && self.committed_at.elapsed() >= COMMIT_INTERVAL {
+                self.commit(run).await?;
+            }
+            if poll!(&mut stopped).is_ready() {
+                return Ok(());
+            }
+            let event = {
+                let mut next = std::pin::pin!(self.consumer.next_event());
+                match poll!(&mut next) {
+                    std::task::Poll::Ready(event) => Some(event),
+                    std::task::Poll::Pending => {
+                        run.flush()?;
+                        // Records that were printed are committed also if no others follow.
+                        tokio::select! {
+                            event = next => Some(event),
+                            () = tokio::time::sleep(COMMIT_INTERVAL), if self.has_uncommitted => None,
+                            () = &mut stopped => return Ok(()),
+                        }
+                    }
+                }
+            };
+            match event {
+                None => self.commit(run).await?,
+                Some(event) => {
+                    let event = event.map_err(cannot(run.action.clone()))?;
+                    self.handle(run, event).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle(&mut self, run: &mut ConsumeRun, event: GroupEvent) -> Result<(), CliError> {
+        match event {
+            GroupEvent::Batch(batch) => {
+                run.write(&batch.batch)?;
+                self.has_uncommitted = true;
+                self.keep_unread(run, &batch);
+                Ok(())
+            }
+            GroupEvent::Assigned(partitions) => note(run, "reads", &partitions),
+            GroupEvent::Revoked(partitions) => {
+                self.commit(run).await?;
+                note(run, "gives up", &partitions)
+            }
+            GroupEvent::Lost(partitions) => note(run, "has lost", &partitions),
+        }
+    }
+
+    /// With a maximum count, the rest of the last batch is left to the next member.
+    fn keep_unread(&mut self, run: &ConsumeRun, batch: &GroupBatch) {
+        if let Some(offset) = run.unread_from {
+            let GroupPartition {
+                topic, partition, ..
+            } = &batch.partition;
+            self.consumer
+                .seek(topic, *partition, StartAt::Offset(offset));
+        }
+    }
+
+    /// Writes the records to standard output and commits them.
+    async fn commit(&mut self, run: &mut ConsumeRun) -> Result<(), CliError> {
+        run.flush()?;
+        self.committed_at = Instant::now();
+        if !std::mem::take(&mut self.has_uncommitted) {
+            return Ok(());
+        }
+        match self.consumer.commit().await {
+            Err(error) if !is_lost(&error) => Err(cannot(run.action.clone())(error).into()),
+            // Another member prints the records of partitions that were lost again.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+fn is_lost(error: &ClientError) -> bool {
+    use lograft_client::Reason;
+    matches!(
+        error.reason(),
+        Some(Reason::NotAssigned | Reason::UnknownMember)
+    )
+}
+
+/// Notes a change of the assignment on standard error, unless `--quiet` is set.
+fn note(run: &mut ConsumeRun, verb: &str, partitions: &[GroupPartition]) -> Result<(), CliError> {
+    run.flush()?;
+    let numbers: Vec<String> = partitions.iter().map(|p| p.partition.to_string()).collect();
+    let list = numbers.join(",");
+    run.note(&format!("this member {verb} partitions {list}"));
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! The calls of a member to its coordinator. Any node takes them and forwards them once; the
+//! coordinator's node is asked first if it is known.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lograft_core::limits::{COMMIT_OFFSETS_MAX_COUNT, GROUP_CONSUMER_HEARTBEAT_SLACK_MAX};
+use lograft_core::{NodeId, Offset, PartitionId, Reason};
+use lograft_proto::log::v1 as wire;
+
+use super::config::GroupConfig;
+use super::membership::{Assigned, Assignment, ToCommit};
+use super::partition::GroupPartition;
+use crate::cluster::node::Retry;
+use crate::cluster::node_pool::{Deadline, NodePool};
+use crate::error::ClientError;
+
+/// The calls of one member.
+pub(super) struct GroupCalls {
+    pub(super) pool: Arc<NodePool>,
+    pub(super) config: GroupConfig,
+    pub(super) member_id: String,
+    /// The node that coordinates the group; 0 while it is not known.
+    coordinator: AtomicU64,
+    /// The session in use.
+    session: Mutex<Duration>,
+}
+
+/// The meaning of a failed call for a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The member is not in the group: it loses its partitions, and joins again.
+    Unknown,
+    /// The call may succeed later.
+    Retryable,
+    /// The member cannot go on.
+    Final,
+}
+
+impl Failure {
+    pub(super) fn of(error: &ClientError) -> Self {
+        match error.reason() {
+            Some(Reason::UnknownMember | Reason::UnknownGroup) => Self::Unknown,
+            Some(Reason::MemberReplaced) => Self::Final,
+            _ if error.is_retryable() => Self::Retryable,
+            _ => Self::Final,
+        }
+    }
+}
+
+/// The outcome of a commit.
+pub(super) struct Committed {
+    pub(super) commit: ToCommit,
+    /// The reason why it was refused.
+    pub(super) error: Option<ClientError>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl GroupCalls {
+    pub(super) fn new(pool: Arc<NodePool>, config: GroupConfig) -> Self {
+        Self {
+            pool,
+            member_id: config.member_id(),
+            session: Mutex::new(config.session_timeout),
+            coordinator: AtomicU64::new(0),
+            config,
+        }
+    }
+
+    /// The session in use, as the coordinator has named it.
+    pub(super) fn session(&self) -> Duration {
+        *locked(&self.session)
+    }
+
+    fn coordinator(&self) -> Option<NodeId> {
+        Some(self.coordinator.load(Ordering::Relaxed))
+            .filter(|node| *node != 0)
+            .map(NodeId)
+    }
+
+    /// After a failure another node may coordinate the group.
+    fn note<T>(&self, outcome: Result<T, ClientError>) -> Result<T, ClientError> {
+        if outcome.is_err() {
+            self.coordinator.store(0, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn member_reply(&self, reply: wire::MemberReply) -> Assignment {
+        self.coordinator
+            .store(reply.coordinator_node, Ordering::Relaxed);
+        if reply.session_timeout_ms > 0 {
+            *locked(&self.session) = Duration::from_millis(reply.session_timeout_ms.into());
+        }
+        assignment(reply)
+    }
+
+    /// Joins the group, with retries until the request timeout.
+    pub(super) async fn join(&self) -> Result<Assignment, ClientError> {
+        let request = self.config.join_request(&self.member_id);
+        let named = ("join group", self.pool.deadline());
+        let joined = self
+            .pool
+            .call_at(self.coordinator(), named, Retry::Always, |node| {
+                let request = request.clone();
+                async move { node.groups().join_group(request).await }
+            })
+            .await;
+        self.note(joined).map(|reply| self.member_reply(reply))
+    }
+
+    /// Sends a heartbeat that acknowledges `generation` and waits for a change.
+    pub(super) async fn heartbeat(
+        &self,
+        generation: u64,
+        wait: Duration,
+    ) -> Result<Assignment, ClientError> {
+        let request = wire::HeartbeatRequest {
+            group: self.config.group.clone(),
+            member_id: self.member_id.clone(),
+            instance_id: self.config.instance_id.clone(),
+            generation,
+            max_wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+            ..wire::HeartbeatRequest::default()
+        };
+        let deadline = Deadline::after(wait + GROUP_CONSUMER_HEARTBEAT_SLACK_MAX);
+        let named = ("send heartbeat", deadline);
+        let beaten = self
+            .pool
+            .call_at(self.coordinator(), named, Retry::Always, |node| {
+                let request = request.clone();
+                async move { node.groups().heartbeat(request).await }
+            })
+            .await;
+        self.note(beaten).map(|reply| self.member_reply(reply))
+    }
+
+    /// Leaves the group.
+    pub(super) async fn leave(&self, within: Duration) -> Result<(), ClientError> {
+        let request = wire::LeaveGroupRequest {
+            group: self.config.group.clone(),
+            member_id: self.member_id.clone(),
+            instance_id: self.config.instance_id.clone(),
+            ..wire::LeaveGroupRequest::default()
+        };
+        let named = ("leave group", Deadline::after(within));
+        let left = self
+            .pool
+            .call_at(self.coordinator(), named, Retry::Always, |node| {
+                let request = request.clone();
+                async move { node.groups().leave_group(request).await }
+            })
+            .await;
+        self.note(left).map(|wire::LeaveGroupReply {}| ())
+    }
+
+    /// Commits offsets under `generation`. Returns the outcome of each.
+    pub(super) async fn commit(
+        &self,
+        generation: u64,
+        commits: Vec<ToCommit>,
+    ) -> Result<Vec<Committed>, ClientError> {
+        let deadline = self.pool.deadline();
+        let mut outcomes = Vec::new();
+        for chunk in commits.chunks(COMMIT_OFFSETS_MAX_COUNT) {
+            let request = wire::CommitOffsetsRequest {
+                group: self.config.group.clone(),
+                member_id: self.member_id.clone(),
+                instance_id: self.config.instance_id.clone(),
+                generation,
+                offsets: chunk.iter().map(wire_offset).collect(),
+                ..wire::CommitOffsetsRequest::default()
+            };
+            let named = ("commit offsets", deadline);
+            let stored = self
+                .pool
+                .call_at(self.coordinator(), named, Retry::Always, |node| {
+                    let request = request.clone();
+                    async move { node.groups().commit_offsets(request).await }
+                })
+                .await;
+            let results = self.note(stored)?.results;
+            if results.len() != chunk.len() {
+                return Err(ClientError::Protocol {
+                    endpoint: self.pool.last_replied(),
+                    what: "not one result for each committed offset",
+                });
+            }
+            let chunk_outcomes = chunk.iter().zip(results).map(|(commit, result)| Committed {
+                commit: commit.clone(),
+                error: result.error.map(|error| ClientError::from_wire("", error)),
+            });
+            outcomes.extend(chunk_outcomes);
+        }
+        Ok(outcomes)
+    }
+}
+
+fn wire_offset(commit: &ToCommit) -> wire::PartitionOffset {
+    wire::PartitionOffset {
+        topic: commit.partition.topic.as_ref().to_owned(),
+        topic_id: Some(commit.partition.topic_id),
+        partition: commit.partition.partition.get(),
+        offset: commit.offset.get(),
+        metadata: commit.metadata.clone(),
+        committed_at_ms: 0,
+    }
+}
+
+fn assignment(reply: wire::MemberReply) -> Assignment {
+    let mut topics: BTreeMap<String, Arc<str>> = BTreeMap::new();
+    let mut partitions = BTreeMap::new();
+    for assigned in reply.partitions {
+        let name = assigned.topic;
+        let topic = topics
+            .entry(name)
+            .or_insert_with_key(|name| name.as_str().into());
+        let partition = GroupPartition {
+            topic: Arc::clone(topic),
+            partition: PartitionId(assigned.partition),
+            topic_id: assigned.topic_id,
+        };
+        let assigned = Assigned {
+            since: assigned.since_generation,
+            committed: assigned.committed_offset.map(Offset),
+        };
+        partitions.insert(partition, assigned);
+    }
+    Assignment {
+        generation: reply.generation,
+        partitions,
+    }
+}

@@ -1,0 +1,247 @@
+//! The state that a group consumer shares with its tasks.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
+
+use super::membership::{Assignment, Membership};
+use super::partition::GroupPartition;
+use crate::error::ClientError;
+
+/// Whether the member goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// It goes on.
+    Running,
+    /// It commits and leaves the group.
+    Leave,
+    /// It commits, and its session goes on for the next start.
+    Stay,
+}
+
+/// State of a group consumer.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    polls: Mutex<Polls>,
+    /// Whether the consumer has to look at the state before it hands out further records.
+    has_news: AtomicBool,
+    /// There is news for the consumer.
+    changed: Notify,
+    /// There is news for the task that sends heartbeats.
+    acknowledged: Notify,
+    stop: watch::Sender<Stop>,
+}
+
+#[derive(Default)]
+struct State {
+    membership: Membership,
+    /// An error to report once.
+    report: Option<ClientError>,
+    /// The error that ended the member.
+    ended: Option<ClientError>,
+    /// Whether the member is out of the group until the application asks for records again.
+    is_away: bool,
+}
+
+/// When the application asked for records.
+struct Polls {
+    /// Calls that wait for records now.
+    waiting: u32,
+    last: Instant,
+}
+
+/// Marks a call that waits for records.
+pub(super) struct Polling<'a>(&'a Shared);
+
+impl Drop for Polling<'_> {
+    fn drop(&mut self) {
+        let mut polls = self.0.polls();
+        polls.waiting -= 1;
+        polls.last = Instant::now();
+    }
+}
+
+impl Shared {
+    pub(super) fn new(assignment: Assignment) -> Self {
+        let shared = Self {
+            state: Mutex::default(),
+            polls: Mutex::new(Polls {
+                waiting: 0,
+                last: Instant::now(),
+            }),
+            has_news: AtomicBool::new(true),
+            changed: Notify::new(),
+            acknowledged: Notify::new(),
+            stop: watch::Sender::new(Stop::Running),
+        };
+        shared.accept(assignment);
+        shared
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn polls(&self) -> MutexGuard<'_, Polls> {
+        self.polls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads or changes the membership.
+    pub(super) fn with<T>(&self, change: impl FnOnce(&mut Membership) -> T) -> T {
+        change(&mut self.state().membership)
+    }
+
+    fn announce(&self) {
+        self.has_news.store(true, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    // For the tasks.
+
+    pub(super) fn accept(&self, assignment: Assignment) {
+        self.with(|membership| membership.accept(assignment));
+        self.announce();
+    }
+
+    pub(super) fn lose_all(&self) {
+        self.with(Membership::lose_all);
+        self.announce();
+    }
+
+    pub(super) fn refuse(&self, partition: &GroupPartition, since: u64) {
+        self.with(|membership| membership.refuse(partition, since));
+        self.announce();
+    }
+
+    /// Reports an error once; the member goes on.
+    pub(super) fn report(&self, error: ClientError) {
+        self.state().report = Some(error);
+        self.announce();
+    }
+
+    /// The member has left until the application asks for records again.
+    pub(super) fn go_away(&self, error: ClientError) {
+        {
+            let mut state = self.state();
+            state.membership.lose_all();
+            state.report = Some(error);
+            state.is_away = true;
+        }
+        self.announce();
+    }
+
+    /// The member ends with an error.
+    pub(super) fn end(&self, error: ClientError) {
+        {
+            let mut state = self.state();
+            state.membership.lose_all();
+            state.ended = Some(error);
+        }
+        self.announce();
+    }
+
+    /// Waits until the application asks for records again, after the member has left.
+    pub(super) async fn back(&self) {
+        while self.state().is_away {
+            self.acknowledged.notified().await;
+        }
+    }
+
+    /// Waits until the consumer may have acknowledged an assignment.
+    pub(super) async fn acknowledged(&self) {
+        self.acknowledged.notified().await;
+    }
+
+    /// Waits until the application has not asked for records for so long.
+    pub(super) async fn unused_for(&self, interval: Duration) {
+        loop {
+            let idle = {
+                let polls = self.polls();
+                let is_waiting = polls.waiting > 0;
+                if is_waiting {
+                    Duration::ZERO
+                } else {
+                    polls.last.elapsed()
+                }
+            };
+            if idle >= interval {
+                return;
+            }
+            sleep(interval.saturating_sub(idle)).await;
+        }
+    }
+
+    /// Waits until the member has to stop.
+    pub(super) async fn stopping(&self) -> Stop {
+        let mut stop = self.stop.subscribe();
+        let stopped = stop.wait_for(|stop| *stop != Stop::Running).await;
+        stopped.map_or(Stop::Leave, |stop| *stop)
+    }
+
+    // For the consumer.
+
+    pub(super) fn stop(&self, how: Stop) {
+        self.stop.send_replace(how);
+    }
+
+    pub(super) fn has_news(&self) -> bool {
+        self.has_news.load(Ordering::Acquire)
+    }
+
+    /// To be called before the state is read: news that arrive meanwhile are seen later.
+    pub(super) fn take_news(&self) {
+        self.has_news.store(false, Ordering::Release);
+    }
+
+    /// There is more to do before records are handed out.
+    pub(super) fn keep_news(&self) {
+        self.has_news.store(true, Ordering::Release);
+    }
+
+    /// Waits for news.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Wakes the task that sends heartbeats.
+    pub(super) fn wake(&self) {
+        self.acknowledged.notify_one();
+    }
+
+    /// The application asks for records, and may wait for as long as this exists.
+    pub(super) fn polling(&self) -> Polling<'_> {
+        self.polls().waiting += 1;
+        Polling(self)
+    }
+
+    /// The application asks for a record that it gets at once.
+    pub(super) fn polled(&self) {
+        self.polls().last = Instant::now();
+    }
+
+    /// Fails with an error that was not reported yet, or has ended the member. After the former
+    /// the next call goes on.
+    pub(super) fn check(&self) -> Result<(), ClientError> {
+        let mut state = self.state();
+        if let Some(error) = state.report.take() {
+            return Err(error);
+        }
+        if let Some(error) = &state.ended {
+            return Err(error.clone());
+        }
+        let was_away = std::mem::take(&mut state.is_away);
+        drop(state);
+        if was_away {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    /// The error that ended the member, or says that it is not in the group.
+    pub(super) fn ended(&self) -> Option<ClientError> {
+        self.state().ended.clone()
+    }
+}
