@@ -2,7 +2,7 @@
 
 mod batch;
 mod config;
-mod leader_stream;
+mod partition_stream;
 mod reader;
 mod start;
 
@@ -17,8 +17,8 @@ use lograft_core::record_batch::Records;
 use lograft_core::{Offset, PartitionId};
 
 pub use self::batch::{ConsumedBatch, ConsumedRecord};
-pub use self::config::{ConsumerConfig, OutOfRange, StartAt};
-use self::leader_stream::ConsumerConnections;
+pub use self::config::{ConsumerConfig, OutOfRange, ReadReplica, StartAt};
+use self::partition_stream::ConsumerConnections;
 use self::reader::PartitionReader;
 use self::start::StartPosition;
 use crate::cluster::metadata::TopicInfo;

@@ -11,5 +11,6 @@ mod certs;
 mod connect;
 mod consume;
 mod fake;
+mod nearest;
 mod produce;
 mod stale;
