@@ -21,6 +21,7 @@ use crate::error::{CliError, PartlyDone};
 use crate::escapes::Escaped;
 use crate::global::GlobalArgs;
 use crate::output::{Paint, Progress, throughput_summary};
+use crate::replica::ReplicaArgs;
 use crate::units;
 
 use block_writer::BlockWriter;
@@ -72,6 +73,8 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]
+    replica: ReplicaArgs,
+    #[command(flatten)]
     filter: FilterArgs,
 }
 
@@ -106,6 +109,7 @@ impl ConsumeArgs {
         ConsumerConfig {
             partitions: self.partitions.iter().copied().map(PartitionId).collect(),
             follow: self.follow,
+            replica: self.replica.replica(),
             ..ConsumerConfig::new(&self.topic, self.from)
         }
     }
@@ -113,7 +117,7 @@ impl ConsumeArgs {
 
 /// Runs `lograft consume`.
 pub(crate) async fn run(args: ConsumeArgs, global: &GlobalArgs) -> Result<(), CliError> {
-    let client = global.connect().await?;
+    let client = global.connect_in(args.replica.zone()).await?;
     let action = format!("consume from topic {}", args.topic);
     check_partitions(&client, &args, &action).await?;
     let opened = client.consumer(args.consumer_config()).await;

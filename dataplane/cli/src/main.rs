@@ -20,6 +20,7 @@ mod global;
 mod node;
 mod output;
 mod produce;
+mod replica;
 mod topic;
 mod units;
 
