@@ -238,6 +238,7 @@ pub(crate) fn append_to_proto(
         prev,
         entries,
         leader_commit,
+        isolated,
     } = request;
     proto::AppendRequest {
         route: route.map(Route::to_proto),
@@ -245,6 +246,7 @@ pub(crate) fn append_to_proto(
         prev: prev.map(log_id_to_proto),
         entries: entries.into_iter().map(entry_to_proto).collect(),
         leader_commit: leader_commit.map(log_id_to_proto),
+        isolated,
     }
 }
 
@@ -257,6 +259,7 @@ pub(crate) fn append_from_proto(
         prev,
         entries,
         leader_commit,
+        isolated,
     } = request;
     if entries.len() as u64 > APPEND_ENTRIES_MAX_COUNT {
         return Err(ConvertError::Count(entries.len()));
@@ -269,6 +272,7 @@ pub(crate) fn append_from_proto(
             .map(entry_from_proto)
             .collect::<Result<_, _>>()?,
         leader_commit: leader_commit.map(log_id_from_proto),
+        isolated,
     })
 }
 

@@ -149,21 +149,34 @@ impl ApiError {
 
     /// This node does not lead the partition; `leader` does, if that is known.
     pub(crate) fn not_leader(leader: Option<Leader>) -> Self {
-        let Some(Leader {
+        let Some(leader) = leader else {
+            return Self::new(Reason::NotLeader, "this node does not lead the partition");
+        };
+        let node = leader.node;
+        let text = format!("this node does not lead the partition: node {node} is the leader");
+        Self::new(Reason::NotLeader, text).with_leader(leader)
+    }
+
+    /// The replica of this node may not answer a read; `leader` may, if that is known.
+    pub(crate) fn replica_not_current(leader: Option<Leader>) -> Self {
+        let text = "the replica of this node may not answer the read: it lags behind, has not \
+                    heard from its leader lately, or leaves the partition";
+        let new = Self::new(Reason::ReplicaNotCurrent, text);
+        match leader {
+            Some(leader) => new.with_leader(leader),
+            None => new,
+        }
+    }
+
+    fn with_leader(self, leader: Leader) -> Self {
+        let Leader {
             node,
             address,
             term,
-        }) = leader
-        else {
-            return Self::new(Reason::NotLeader, "this node does not lead the partition");
-        };
-        Self::new(
-            Reason::NotLeader,
-            format!("this node does not lead the partition: node {node} is the leader"),
-        )
-        .with("leader_node", node)
-        .with("leader_address", address)
-        .with("leader_epoch", term)
+        } = leader;
+        self.with("leader_node", node)
+            .with("leader_address", address)
+            .with("leader_epoch", term)
     }
 
     /// No node leads the partition at the moment, or its leader cannot be reached.

@@ -18,11 +18,13 @@ pub mod disk;
 mod gossip;
 pub mod http;
 mod process;
+pub mod reads;
 pub mod sample;
 
 use connections::ConnectionMetrics;
 use gossip::GossipMetrics;
 use http::HttpMetrics;
+use reads::ReadMetrics;
 pub use sample::{MemberCounts, PartitionSample, Sample, Sampler};
 
 /// Seconds, from a tenth of a millisecond to ten seconds.
@@ -61,6 +63,8 @@ pub struct Metrics {
     pub fetch_bytes: IntCounter,
     /// Records read for consumers, whole batches counted.
     pub fetch_records: IntCounter,
+    /// Reads by replica.
+    pub reads: ReadMetrics,
     /// Bytes of replies that clients have not taken yet.
     pub replies_held_bytes: IntGauge,
     /// Requests forwarded to a leader, by result: `OK` or the reason.
@@ -132,6 +136,7 @@ impl Metrics {
             )?,
             fetch_bytes: counter(r, "lograft_fetch_bytes_total", "Bytes read for consumers.")?,
             fetch_records: counter(r, "lograft_fetch_records_total", "Records consumed.")?,
+            reads: ReadMetrics::new(r)?,
             replies_held_bytes: gauge(
                 r,
                 "lograft_replies_held_bytes",

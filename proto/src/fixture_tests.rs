@@ -204,6 +204,10 @@ fn the_generated_types_read_every_request_and_reply() {
         ProduceRequest, ProduceReply, FetchRequest, FetchReply, ConsumeRequest,
         ListOffsetsRequest, ListOffsetsReply, GetMetadataRequest, GetMetadataReply,
         InitProducerRequest, InitProducerReply, DeleteRecordsRequest, DeleteRecordsReply,
+        JoinGroupRequest, HeartbeatRequest, MemberReply, LeaveGroupRequest, LeaveGroupReply,
+        CommitOffsetsRequest, CommitOffsetsReply, FetchOffsetsRequest, FetchOffsetsReply,
+        DeleteOffsetsRequest, DeleteOffsetsReply, ListGroupsRequest, ListGroupsReply,
+        DescribeGroupRequest, DescribeGroupReply, DeleteGroupRequest, DeleteGroupReply,
     );
     check_generated!(checked, admin::v1:
         BootstrapRequest, BootstrapReply, JoinRequest, JoinReply, CreateTopicRequest,

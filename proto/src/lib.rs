@@ -128,6 +128,7 @@ mod tests {
             services,
             [
                 "lograft.log.v1.LogService",
+                "lograft.log.v1.GroupService",
                 "lograft.admin.v1.AdminService",
                 "lograft.admin.v1.AccessService",
                 "lograft.raft.v1.RaftService",

@@ -42,7 +42,20 @@ fn client_config(context: &ClusterContext) -> ClientConfig {
 
 /// Connects to the context's cluster.
 pub(crate) async fn connect(name: &str, context: &ClusterContext) -> Result<Client, ConnectError> {
-    let connected = Client::connect(client_config(context)).await;
+    connect_in(name, context, None).await
+}
+
+/// The same as a client in a zone; none for that of the environment.
+pub(crate) async fn connect_in(
+    name: &str,
+    context: &ClusterContext,
+    zone: Option<&str>,
+) -> Result<Client, ConnectError> {
+    let mut config = client_config(context);
+    if let Some(zone) = zone {
+        zone.clone_into(&mut config.zone);
+    }
+    let connected = Client::connect(config).await;
     let client = connected.map_err(|source| ConnectError {
         context: name.into(),
         source,

@@ -24,6 +24,7 @@ use crate::error::{CliError, PartlyDone};
 use crate::escapes::Escaped;
 use crate::global::GlobalArgs;
 use crate::output::{Paint, Progress, throughput_summary};
+use crate::replica::ReplicaArgs;
 use crate::units;
 
 use block_writer::BlockWriter;
@@ -76,6 +77,8 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]
+    replica: ReplicaArgs,
+    #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
     group: GroupArgs,
@@ -112,6 +115,7 @@ impl ConsumeArgs {
         ConsumerConfig {
             partitions: self.partitions.iter().copied().map(PartitionId).collect(),
             follow: self.follow,
+            replica: self.replica.replica(),
             ..ConsumerConfig::new(&self.topic, self.from)
         }
     }
@@ -119,7 +123,7 @@ impl ConsumeArgs {
 
 /// Runs `lograft consume`.
 pub(crate) async fn run(args: ConsumeArgs, global: &GlobalArgs) -> Result<(), CliError> {
-    let client = global.connect().await?;
+    let client = global.connect_in(args.replica.zone()).await?;
     let action = format!("consume from topic {}", args.topic);
     if let Some(group) = args.group.group.clone() {
         let action = format!("{action} in group {group}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use lograft_client::Client;
 
-use crate::connect::{ConnectError, connect};
+use crate::connect::{ConnectError, connect_in};
 use crate::contexts_file::{self, ClusterContext, ContextsError, ContextsFile};
 use crate::error::CliError;
 
@@ -104,8 +104,13 @@ impl GlobalArgs {
 
     /// Connects to the cluster.
     pub(crate) async fn connect(&self) -> Result<Client, CliError> {
+        self.connect_in(None).await
+    }
+
+    /// The same as a client in a zone; none for that of the environment.
+    pub(crate) async fn connect_in(&self, zone: Option<&str>) -> Result<Client, CliError> {
         let (name, context) = self.context()?;
-        connect(&name, &context)
+        connect_in(&name, &context, zone)
             .await
             .map_err(|error: ConnectError| error.into())
     }

@@ -21,6 +21,7 @@ mod group;
 mod node;
 mod output;
 mod produce;
+mod replica;
 mod topic;
 mod units;
 

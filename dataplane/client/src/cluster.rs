@@ -4,3 +4,4 @@ pub(crate) mod metadata;
 mod metadata_cache;
 pub(crate) mod node;
 pub(crate) mod node_pool;
+pub(crate) mod replicas;

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use lograft_core::limits::{
     CLIENT_CONNECT_TIMEOUT, CLIENT_ENDPOINTS_MAX_COUNT, CLIENT_METADATA_MAX_AGE,
-    CLIENT_REQUEST_TIMEOUT,
+    CLIENT_REQUEST_TIMEOUT, NODE_NAME_MAX_BYTES,
 };
 
 use crate::connection::dial::{Dial, TcpDialer};
 use crate::connection::tls_source::TlsSource;
 use crate::error::ClientError;
+
+/// Environment variable with the failure zone of a client.
+const ZONE_VARIABLE: &str = "LOGRAFT_ZONE";
 
 /// Configuration of a [`Client`](crate::Client).
 ///
@@ -34,6 +37,10 @@ pub struct ClientConfig {
     pub tls: TlsSource,
     /// Name to verify in the certificates of nodes, if it differs from the host of the address.
     pub server_name: Option<String>,
+    /// Failure zone of this client, as in the configuration of the nodes. Consumers that read from
+    /// the nearest replica prefer nodes of the zone. By default that of the environment variable
+    /// `LOGRAFT_ZONE`; empty is none.
+    pub zone: String,
     /// Timeout of one connection attempt, TLS handshake included.
     pub connect_timeout: Duration,
     /// Timeout of one call, retries included. It does not apply to streams.
@@ -58,6 +65,7 @@ impl ClientConfig {
             endpoints_only: false,
             tls: tls.into(),
             server_name: None,
+            zone: std::env::var(ZONE_VARIABLE).unwrap_or_default(),
             connect_timeout: CLIENT_CONNECT_TIMEOUT,
             request_timeout: CLIENT_REQUEST_TIMEOUT,
             metadata_max_age: CLIENT_METADATA_MAX_AGE,
@@ -74,6 +82,10 @@ impl ClientConfig {
                 format!("between 1 and {CLIENT_ENDPOINTS_MAX_COUNT} addresses"),
                 count,
             ));
+        }
+        if self.zone.len() > NODE_NAME_MAX_BYTES {
+            let bound = format!("at most {NODE_NAME_MAX_BYTES} bytes");
+            return Err(ClientError::config("zone", bound, self.zone.len()));
         }
         for endpoint in &self.endpoints {
             validate_address(endpoint)?;

@@ -3,7 +3,7 @@
 mod assigned;
 mod batch;
 mod config;
-mod leader_stream;
+mod partition_stream;
 mod reader;
 mod start;
 
@@ -19,8 +19,8 @@ use lograft_core::{Offset, PartitionId};
 
 pub(crate) use self::assigned::{AssignedReaders, ReadItem};
 pub use self::batch::{ConsumedBatch, ConsumedRecord};
-pub use self::config::{ConsumerConfig, OutOfRange, StartAt};
-use self::leader_stream::ConsumerConnections;
+pub use self::config::{ConsumerConfig, OutOfRange, ReadReplica, StartAt};
+use self::partition_stream::ConsumerConnections;
 use self::reader::PartitionReader;
 use self::start::StartPosition;
 use crate::cluster::metadata::TopicInfo;

@@ -52,7 +52,9 @@ pub use connection::dial::{Dial, Dialling, TcpDialer, Wire};
 pub use connection::dial_error::{DialError, DialErrorKind};
 pub use connection::tls::TlsError;
 pub use connection::tls_source::{TlsFiles, TlsPem, TlsSource};
-pub use consumer::{ConsumedBatch, ConsumedRecord, Consumer, ConsumerConfig, OutOfRange, StartAt};
+pub use consumer::{
+    ConsumedBatch, ConsumedRecord, Consumer, ConsumerConfig, OutOfRange, ReadReplica, StartAt,
+};
 pub use error::{ClientError, Rejection};
 pub use group::{
     Assignor, GroupAdmin, GroupBatch, GroupConfig, GroupConsumer, GroupEvent, GroupHandle,

@@ -27,6 +27,9 @@ mod resolved;
 mod sessions;
 mod step;
 
+#[cfg(test)]
+mod tests;
+
 pub use codec::GroupCodecError;
 pub use command::{Applied, CommitResult, GroupCommand, GroupOutcome, OffsetCommit};
 pub use coordinator::{CommittedOffset, CoordinatorState, Group};

@@ -12,7 +12,7 @@
 //! | 0 | 0.1 | all that 0.1 knows |
 //! | 1 | 0.2 | the command `FinalizeLevel`; checkpoints with a finalized level; `batch.max.bytes` |
 //! | 2 | 0.3 | `timestamp.*.max.ms`; rules and revocations; checked producer ids; `DeleteRecords` |
-//! |   |     | `record.max.bytes`, and with it batches above 2 MiB |
+//! |   |     | `record.max.bytes`, and with it batches above 2 MiB; consumer groups |
 
 use std::fmt;
 

@@ -8,6 +8,11 @@ use bytes::Bytes;
 use crate::acl::{
     Effect, Operation, Principal, RevocationChange, Rule, RuleChange, RuleError, Serial,
 };
+use crate::consumer_group::{
+    Applied, Assignor, CommitError, ConsumerGroup, CoordinatorState, Generation, GroupCodecError,
+    GroupCommand, GroupError, GroupOutcome, GroupTopic, Member, MemberSpec, OffsetCommit, Revoking,
+    Subscription, TopicPartition,
+};
 use crate::feature_level::FeatureLevel;
 use crate::fixtures::{Fixtures, LEVEL};
 use crate::ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence};
@@ -813,6 +818,243 @@ fn trims_keep_their_encoding() {
         &named(vec![("offset", Offset(0x0102_0304_0506_0708))]),
         |offset| PartitionState::trim_payload(*offset).to_vec(),
         |bytes| Offset(u64::from_le_bytes(bytes.try_into().unwrap())),
+    );
+}
+
+fn group_partition(topic: u64, partition: u32) -> TopicPartition {
+    TopicPartition {
+        topic: TopicId(topic),
+        partition: PartitionId(partition),
+    }
+}
+
+/// A membership with every field set somewhere, and every optional one left out somewhere.
+fn membership() -> ConsumerGroup {
+    let member = |name: &str, instance_id: Option<&str>, pattern: Option<&str>| Member {
+        spec: MemberSpec {
+            id: name.parse().unwrap(),
+            principal: "user/team-a/bob".to_owned(),
+            client_id: "billing".to_owned(),
+            instance_id: instance_id.map(str::to_owned),
+            subscription: Subscription {
+                topics: ["orders".to_owned(), "clicks".to_owned()].into(),
+                pattern: pattern.map(str::to_owned),
+            },
+            assignor: if pattern.is_some() {
+                Assignor::Range
+            } else {
+                Assignor::Sticky
+            },
+            session_timeout_ms: 30_000,
+            rebalance_timeout_ms: 60_000,
+        },
+        topics_hash: 0x0102_0304_0506_0708,
+        changed_at: Generation(7),
+        assigned: [(group_partition(1, 0), Generation(3))].into(),
+        revoking: BTreeMap::new(),
+        target: [group_partition(1, 0), group_partition(2, 300)].into(),
+    };
+    let mut holder = member("b-2", None, None);
+    holder.assigned.clear();
+    holder.target.clear();
+    let revoking = Revoking {
+        since: Generation(2),
+        revoked_at: Generation(7),
+    };
+    holder.revoking.insert(group_partition(2, 300), revoking);
+    let members = [member("a-1", Some("a"), Some("audit.*")), holder];
+    let topic = |id, name: &str, partition_count| GroupTopic {
+        id: TopicId(id),
+        name: name.to_owned(),
+        partition_count,
+    };
+    let topics = [topic(1, "orders", 1), topic(2, "clicks", 301)];
+    ConsumerGroup {
+        generation: Generation(7),
+        members: members
+            .map(|member| (member.spec.id.clone(), member))
+            .into(),
+        topics: topics.map(|topic| (topic.id, topic)).into(),
+        empty_since_ms: None,
+    }
+}
+
+fn group_commits() -> Vec<OffsetCommit> {
+    let commit = |member: Option<&str>, offset, metadata: &str| OffsetCommit {
+        group: "billing".to_owned(),
+        member: member.map(|id| (id.parse().unwrap(), Generation(7))),
+        partition: group_partition(1, 0),
+        offset,
+        metadata: metadata.to_owned(),
+        committed_at_ms: 1_790_000_000_000,
+    };
+    vec![commit(Some("a-1"), 1 << 40, "done"), commit(None, 0, "")]
+}
+
+fn group_commands() -> Vec<(&'static str, GroupCommand)> {
+    let group = || "billing".to_owned();
+    let put = |membership| GroupCommand::PutMembership {
+        group: group(),
+        expected: Generation(6),
+        membership,
+    };
+    let empty = ConsumerGroup {
+        generation: Generation(9),
+        empty_since_ms: Some(1_790_000_000_000),
+        ..ConsumerGroup::default()
+    };
+    vec![
+        ("put_membership", put(membership())),
+        ("put_membership-empty", put(empty)),
+        (
+            "commit",
+            GroupCommand::Commit {
+                commits: group_commits(),
+            },
+        ),
+        (
+            "delete_offsets",
+            GroupCommand::DeleteOffsets {
+                group: group(),
+                partitions: vec![group_partition(1, 0), group_partition(2, 300)],
+            },
+        ),
+        ("delete", GroupCommand::Delete { group: group() }),
+        (
+            "forget_topics",
+            GroupCommand::ForgetTopics {
+                topics: vec![TopicId(1), TopicId(300)],
+            },
+        ),
+        (
+            "expire",
+            GroupCommand::Expire {
+                groups: vec![
+                    (group(), Generation(7)),
+                    ("other".to_owned(), Generation(0)),
+                ],
+                before_ms: 1_790_000_000_000,
+            },
+        ),
+    ]
+}
+
+#[test]
+fn group_commands_keep_their_encoding() {
+    let samples = named(group_commands());
+    for (name, command) in &samples {
+        assert_eq!(name.split('-').next().unwrap(), command.name());
+    }
+    fixtures("group_command").check(
+        &samples,
+        |command| command.encode().unwrap(),
+        |bytes| GroupCommand::decode(bytes).unwrap(),
+    );
+    // A variant without a sample would be missing here: its number would decode.
+    let is_known = |variant: &u8| {
+        let bytes = [&[1, *variant][..], &[0; 64]].concat();
+        let unknown = postcard::Error::SerdeDeCustom;
+        !matches!(GroupCommand::decode(&bytes), Err(GroupCodecError::Malformed(e)) if e == unknown)
+    };
+    let known = (0..0x80).filter(is_known).count();
+    assert_eq!(known, sampled(&samples).len());
+}
+
+fn group_outcomes() -> Vec<(&'static str, GroupOutcome)> {
+    let limit = || ("offsets of the group".to_owned(), 20_001, 20_000);
+    let (field, found, max) = limit();
+    let results = vec![
+        Ok(()),
+        Err(CommitError::UnknownMember),
+        Err(CommitError::NotAssigned),
+        Err(CommitError::GroupNotEmpty),
+        Err(CommitError::LimitExceeded { field, found, max }),
+    ];
+    let (field, found, max) = limit();
+    let group = || "billing".to_owned();
+    vec![
+        ("ok-done", Ok(Applied::Done)),
+        ("ok-committed", Ok(Applied::Committed(results))),
+        ("ok-deleted", Ok(Applied::Deleted { count: 300 })),
+        (
+            "err-UnknownGroup",
+            Err(GroupError::UnknownGroup { group: group() }),
+        ),
+        (
+            "err-GroupNotEmpty",
+            Err(GroupError::GroupNotEmpty {
+                group: group(),
+                member_count: 2,
+            }),
+        ),
+        (
+            "err-LimitExceeded",
+            Err(GroupError::LimitExceeded { field, found, max }),
+        ),
+        (
+            "err-Stale",
+            Err(GroupError::Stale {
+                expected: Generation(6),
+                current: Generation(7),
+            }),
+        ),
+    ]
+}
+
+/// Only the outcomes of commands: the other errors are of single events and never encoded.
+#[test]
+fn group_outcomes_keep_their_encoding() {
+    fixtures("group_outcome").check(
+        &named(group_outcomes()),
+        |outcome: &GroupOutcome| Applied::encode(outcome).unwrap(),
+        |bytes| Applied::decode(bytes).unwrap(),
+    );
+}
+
+#[test]
+fn group_states_keep_their_encoding() {
+    let mut state = CoordinatorState::default();
+    let mut refused = 0;
+    for (_, command) in group_commands() {
+        if let GroupCommand::PutMembership {
+            group, membership, ..
+        } = command
+        {
+            let expected = state.membership(&group).generation;
+            let put = GroupCommand::PutMembership {
+                group,
+                expected,
+                membership,
+            };
+            refused += usize::from(state.apply(&put).is_err());
+        }
+    }
+    for mut commit in group_commits() {
+        commit.member = None;
+        commit.group.push_str(&commit.offset.to_string());
+        let commits = vec![commit];
+        state.apply(&GroupCommand::Commit { commits }).unwrap();
+    }
+    let group = "billing".to_owned();
+    state.apply(&GroupCommand::Delete { group }).unwrap();
+    let put = GroupCommand::PutMembership {
+        group: "billing-2".to_owned(),
+        expected: state.membership("billing-2").generation,
+        membership: ConsumerGroup {
+            generation: Generation(10),
+            ..membership()
+        },
+    };
+    refused += usize::from(state.apply(&put).is_err());
+    assert_eq!((refused, state.groups().len()), (0, 3));
+    let samples = named(vec![
+        ("rich", state),
+        ("empty", CoordinatorState::default()),
+    ]);
+    fixtures("group_state").check(
+        &samples,
+        |state| state.encode().unwrap(),
+        |bytes| CoordinatorState::decode(bytes).unwrap(),
     );
 }
 

@@ -654,6 +654,18 @@ pub const CONSUMER_RETRY_TIMEOUT: Duration = Duration::from_mins(2);
 /// Minimum age at which a broken stream of a consumer counts as progress and resets the retry
 /// timeout.
 pub const CONSUMER_STREAM_HEALTHY_MIN: Duration = Duration::from_secs(5);
+/// Time that a client avoids a node whose read stream has failed. It doubles with each failure up
+/// to `CONSUMER_REPLICA_AVOID_MAX`, until the node replies again.
+pub const CONSUMER_REPLICA_AVOID_MIN: Duration = Duration::from_secs(5);
+/// Maximum time that a client avoids such a node.
+pub const CONSUMER_REPLICA_AVOID_MAX: Duration = Duration::from_mins(2);
+/// Interval at which a consumer of the nearest replica checks whether another one is better now.
+pub const CONSUMER_REPLICA_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// Timeout of opening a stream to a replica that does not lead, and of a probe of one that is
+/// silent. Above `FOLLOWER_WAIT_MAX`, which the node may take.
+pub const CONSUMER_REPLICA_OPEN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time without a reply after which a consumer probes a replica that does not lead.
+pub const CONSUMER_REPLICA_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// Number of times in a row that a consumer refetches a batch with a wrong checksum.
 pub const CONSUMER_CORRUPT_MAX_COUNT: u32 = 3;
 /// Default size of one reply to a consumer, in bytes.
@@ -817,6 +829,17 @@ pub const PRODUCE_TIMEOUT_MAX: Duration = Duration::from_mins(2);
 pub const READ_CONFIRM_MAX: Duration = Duration::from_secs(5);
 /// Time that a request waits for its partition to have a leader: longer than an election.
 pub const LEADER_WAIT_MAX: Duration = Duration::from_millis(2500);
+/// Maximum age of a replica's applied state for which it answers reads without leading. Longer than
+/// an election, during which all replicas keep what they have.
+pub const FOLLOWER_AGE_MAX: Duration = Duration::from_secs(3);
+/// Time that a read of a replica waits for it to have what the client has seen: entries on the way
+/// arrive within milliseconds. Then the leader answers.
+pub const FOLLOWER_WAIT_MAX: Duration = Duration::from_millis(500);
+/// Interval at which such a read checks the replica again if nothing is applied.
+pub const FOLLOWER_POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Interval at which a read that waits for new records of a replica checks that it is still
+/// current.
+pub const FOLLOWER_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Time without an answer of another node after which a forwarded request is given up if that node
 /// does not lead any more.
 pub const FORWARD_SILENCE_MAX: Duration = Duration::from_millis(500);
@@ -865,7 +888,7 @@ pub const FETCH_READ_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// fit into one.
 pub const FETCH_REPLY_MAX_BYTES: usize = CLIENT_MESSAGE_DEFAULT_BYTES;
 /// Maximum size of such a reply besides its batches or records, in bytes: the head of the gRPC
-/// message and seven numbers.
+/// message and ten numbers.
 pub const FETCH_REPLY_HEAD_MAX_BYTES: usize = 128;
 /// Maximum size of the batches or records in such a reply, in bytes. A record counts as what it
 /// takes when it is decoded, which is more than its encoding takes.
@@ -1009,8 +1032,8 @@ pub const GROUP_OFFSETS_MAX_COUNT: usize = 2 * GROUP_PARTITIONS_MAX_COUNT;
 pub const OFFSET_METADATA_MAX_BYTES: usize = 4096;
 /// Maximum number of offsets in one commit.
 pub const COMMIT_OFFSETS_MAX_COUNT: usize = 1000;
-/// Maximum size of a request of the group service, in bytes: as many offsets as one commit may have,
-/// with the longest names and texts.
+/// Maximum size of a request of the group service, in bytes: as many offsets as one commit may
+/// have, with the longest names and texts.
 pub const GROUP_REQUEST_MAX_BYTES: usize =
     COMMIT_OFFSETS_MAX_COUNT * (OFFSET_METADATA_MAX_BYTES + TOPIC_NAME_MAX_BYTES + 64);
 /// Maximum number of groups on one page of a list.

@@ -48,8 +48,8 @@ pub struct Metadata {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     /// The topics, by name.
     pub(crate) topics: BTreeMap<String, Arc<Topic>>,
-    /// The coordinators of consumer groups, once there are any. Not one of the topics: no request of a
-    /// client finds it, whatever its name.
+    /// The coordinators of consumer groups, once there are any. Not one of the topics: no request
+    /// of a client finds it, whatever its name.
     pub(crate) coordinators: Option<Arc<Topic>>,
     /// The partition of each group, an index over `topics` and `coordinators`.
     pub(crate) groups: BTreeMap<GroupId, (String, PartitionId)>,

@@ -133,6 +133,10 @@ reasons! {
     ProducerFenced = "PRODUCER_FENCED", FailedPrecondition, false;
     /// Another node is the leader. Metadata: `leader_node`, `leader_address`, `leader_epoch`.
     NotLeader = "NOT_LEADER", Unavailable, true;
+    /// The replica may not answer the read: it has less than the client has seen, has not heard
+    /// from its leader lately, or leaves the partition. Read from another replica. Metadata:
+    /// `leader_node`, `leader_address`, `leader_epoch`.
+    ReplicaNotCurrent = "REPLICA_NOT_CURRENT", Unavailable, true;
     /// The partition has no leader at the moment.
     NoLeader = "NO_LEADER", Unavailable, true;
     /// The node is starting or stopping.

@@ -97,12 +97,14 @@ impl RaftGroup {
         let machine = StateMachineAdapter::open(log.clone(), machine, snapshots.clone())
             .map_err(|source| RaftError::Start { group, source })?;
         let append_streams = AppendStreams::default();
+        let isolated = Arc::<AtomicBool>::default();
         let network = PeerClientFactory {
             group,
             node: config.node,
             transport,
             append_streams: append_streams.clone(),
             fence: fence.clone(),
+            isolated: isolated.clone(),
         };
         let store = LogStore::new(log.clone());
         let raft = Raft::new(config.node, Arc::new(raft_config), network, store, machine)
@@ -120,6 +122,7 @@ impl RaftGroup {
             purge: purge.clone(),
             fence: fence.clone(),
             stopping: stopping.clone(),
+            isolated,
         };
         let (stalled, is_stalled) = watch::channel(false);
         let (status, isolated) = watcher::spawn(source, is_stalled.clone());
@@ -204,6 +207,7 @@ impl RaftGroup {
             purge: self.inner.purge.clone(),
             fence: self.inner.fence.clone(),
             stopping: self.inner.stopping.clone(),
+            isolated: Arc::default(),
         }
     }
 

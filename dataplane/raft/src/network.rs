@@ -44,6 +44,7 @@ pub(crate) struct PeerClientFactory {
     pub(crate) transport: Arc<dyn PeerTransport>,
     pub(crate) append_streams: AppendStreams,
     pub(crate) fence: VoteFence,
+    pub(crate) isolated: Arc<AtomicBool>,
 }
 
 impl RaftNetworkFactory<Types> for PeerClientFactory {
@@ -57,6 +58,7 @@ impl RaftNetworkFactory<Types> for PeerClientFactory {
             transport: self.transport.clone(),
             append_streams: self.append_streams.clone(),
             fence: self.fence.clone(),
+            isolated: self.isolated.clone(),
             has_no_room: Arc::default(),
         }
     }
@@ -71,6 +73,8 @@ pub(crate) struct PeerClient {
     transport: Arc<dyn PeerTransport>,
     append_streams: AppendStreams,
     fence: VoteFence,
+    /// Whether this replica leads without contact to a majority.
+    isolated: Arc<AtomicBool>,
     /// The peer has refused records for lack of room.
     has_no_room: Arc<AtomicBool>,
 }
@@ -102,7 +106,7 @@ impl PeerClient {
         timeout: Duration,
     ) -> Result<AppendReply, RPCError<Types>> {
         self.check_fence()?;
-        let request = request_from_raft(request);
+        let request = request_from_raft(request, self.isolated.load(Ordering::Relaxed));
         let reply = self
             .transport
             .heartbeat(self.to, self.group, request, timeout)
@@ -124,7 +128,12 @@ impl PeerClient {
                 tokio::time::sleep(FOLLOWER_FULL_RETRY_INTERVAL).await;
             }
             let abort = client.append_streams.register(to);
+            let isolated = client.isolated.clone();
             let (requests, guard) = windowed(input, to, abort);
+            let requests = requests.map(move |request| wire::AppendRequest {
+                isolated: isolated.load(Ordering::Relaxed),
+                ..request
+            });
             let opened = client
                 .transport
                 .append_stream(to, group, requests.boxed())

@@ -16,6 +16,8 @@ pub struct AppendRequest {
     pub entries: Vec<Entry>,
     /// The last entry that is known to be committed.
     pub leader_commit: Option<LogId>,
+    /// Whether no majority has acknowledged the leader lately: `leader_commit` may be old then.
+    pub isolated: bool,
 }
 
 /// The reply to an [`AppendRequest`].

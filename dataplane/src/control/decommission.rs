@@ -50,9 +50,9 @@ fn next_for(metadata: &Metadata, node: NodeId, voters: &BTreeSet<NodeId>) -> Opt
     (!voters.contains(&node)).then(|| vec![Command::RemoveNode { node }])
 }
 
-/// The commands that the meta group's leader proposes next so that the coordinators of consumer groups
-/// have as many replicas as they should; `None` if they have, or get them now. Not while a node is
-/// drained, which moves replicas too.
+/// The commands that the meta group's leader proposes next so that the coordinators of consumer
+/// groups have as many replicas as they should; `None` if they have, or get them now. Not while a
+/// node is drained, which moves replicas too.
 pub(crate) fn coordinator_commands(metadata: &Metadata) -> Option<Vec<Command>> {
     let is_draining = |node: &Node| node.state == NodeState::Draining;
     if metadata.nodes().any(is_draining) {

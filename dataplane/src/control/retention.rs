@@ -42,8 +42,8 @@ fn purgeable(
     purged.is_none_or(|purged| purged < last).then_some(last)
 }
 
-/// The last entry of the sealed segments of a log whose snapshots are the whole state, if it has not
-/// been purged.
+/// The last entry of the sealed segments of a log whose snapshots are the whole state, if it has
+/// not been purged.
 pub(crate) fn state_purgeable(
     segments: &[SegmentInfo],
     purged: Option<LogIndex>,
@@ -101,8 +101,8 @@ impl Retention {
             });
     }
 
-    /// Purges the log of a coordinator up to its active segment if it has others: its snapshot is its
-    /// whole state.
+    /// Purges the log of a coordinator up to its active segment if it has others: its snapshot is
+    /// its whole state.
     pub(crate) fn check_coordinator(&self, replica: &Replica) {
         let purged = replica.raft.watch().borrow().purged.map(|id| id.index);
         let Some(up_to) = state_purgeable(&replica.log.segments(), purged) else {

@@ -68,6 +68,7 @@ fn an_append_survives_the_wire() {
             },
         ],
         leader_commit: None,
+        isolated: true,
     };
     let got = carried(&append_to_proto(sent.clone(), Some(route())));
     assert_eq!(Route::from_proto(got.route.as_ref()), Ok(route()));
@@ -103,6 +104,7 @@ fn an_entry_outside_its_bounds_is_refused() {
                 prev: None,
                 entries: vec![records(7, vec![])],
                 leader_commit: None,
+                isolated: false,
             },
             None,
         );

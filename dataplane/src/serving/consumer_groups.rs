@@ -6,6 +6,7 @@ mod coordinator;
 mod described;
 mod engine;
 mod forward;
+mod leading;
 mod membership;
 mod offsets;
 mod proposals;

@@ -65,6 +65,7 @@ async fn delete_here(
     let Watermarks {
         log_start_offset,
         high_watermark,
+        commit_index: _,
     } = replica.state.watermarks();
     let target = match before {
         DeleteBefore::Offset(offset) if offset > high_watermark => {

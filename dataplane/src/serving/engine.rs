@@ -63,7 +63,7 @@ pub(crate) struct LogEngine {
     storage: Storage,
     exchange: NodeExchange,
     write_budget: Arc<WriteBudget>,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     /// The counters of successful requests, looked up once.
     appended_ok: IntCounter,
     fetched_ok: IntCounter,
@@ -255,12 +255,6 @@ impl LogEngine {
                     .inc();
             }
         }
-    }
-
-    /// Counts records read for a consumer.
-    pub(super) fn count_read(&self, records: u64, bytes: usize) {
-        self.metrics.fetch_records.inc_by(records);
-        self.metrics.fetch_bytes.inc_by(bytes as u64);
     }
 
     /// Counts the outcome of a fetch, or of the start of a consume.

@@ -3,7 +3,9 @@
 mod consume;
 mod decode;
 mod entries;
+mod follower;
 pub(crate) mod position;
+mod read_counter;
 mod reader;
 mod unary;
 

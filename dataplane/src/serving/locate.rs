@@ -355,12 +355,14 @@ impl Locator {
         })
     }
 
-    /// Adds the current leader to a NOT_LEADER error that does not name one.
+    /// Adds the current leader to a NOT_LEADER or REPLICA_NOT_CURRENT error that does not name one.
     pub(crate) fn with_leader(&self, error: ApiError, group: GroupId) -> ApiError {
+        if error.details().next().is_some() {
+            return error;
+        }
         match error.reason() {
-            Some(Reason::NotLeader) if error.details().next().is_none() => {
-                ApiError::not_leader(self.leader_of(group))
-            }
+            Some(Reason::NotLeader) => ApiError::not_leader(self.leader_of(group)),
+            Some(Reason::ReplicaNotCurrent) => ApiError::replica_not_current(self.leader_of(group)),
             _ => error,
         }
     }

@@ -9,7 +9,7 @@ use lograft_core::acl::Principal;
 use lograft_core::limits::BATCH_READ_BYTES;
 use lograft_core::metadata::TopicId;
 use lograft_core::record::Header;
-use lograft_core::{Offset, ProducerStamp, Record, Term};
+use lograft_core::{LogIndex, NodeId, Offset, ProducerStamp, Record, Term};
 
 /// The partition that a request is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,10 +111,56 @@ pub(crate) enum Format {
     Batches,
 }
 
+/// Which replica may answer a read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Consistency {
+    /// The leader, as far as it knows.
+    #[default]
+    Leader,
+    /// Any that has what the client has seen.
+    Session,
+    /// The leader, once a majority has confirmed it.
+    Linearizable,
+}
+
+/// The newest state of a partition that a client has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReadPoint {
+    pub(crate) term: Term,
+    pub(crate) high_watermark: Offset,
+}
+
+/// How a read is answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReadTerms {
+    pub(crate) consistency: Consistency,
+    pub(crate) seen: ReadPoint,
+    /// Whether the client routes: a node that may not answer then refuses.
+    pub(crate) refuses_to_forward: bool,
+    /// The zone of the client; empty if it has none.
+    pub(crate) zone: String,
+}
+
+impl ReadTerms {
+    /// Those with which a node forwards a read to the leader.
+    pub(crate) fn for_leader(self) -> Self {
+        let consistency = match self.consistency {
+            Consistency::Session => Consistency::Leader,
+            other => other,
+        };
+        Self {
+            consistency,
+            refuses_to_forward: false,
+            ..self
+        }
+    }
+}
+
 /// Reads once.
 #[derive(Clone, Debug)]
 pub(crate) struct FetchRequest {
     pub(crate) target: Target,
+    pub(crate) terms: ReadTerms,
     pub(crate) position: Position,
     pub(crate) format: Format,
     /// Most bytes to return; 0 for the default.
@@ -129,6 +175,7 @@ pub(crate) struct FetchRequest {
 #[derive(Clone, Debug)]
 pub(crate) struct ConsumeRequest {
     pub(crate) target: Target,
+    pub(crate) terms: ReadTerms,
     pub(crate) position: Position,
     pub(crate) format: Format,
     /// Most bytes of one reply; 0 for the default.
@@ -151,8 +198,19 @@ pub(crate) struct Fetched {
     pub(crate) start_offset: Option<Offset>,
     /// Where the next read continues.
     pub(crate) next_offset: Offset,
-    /// The leader's term.
+    /// The term of the leader, or of the one that the replica follows.
     pub(crate) term: Term,
+    pub(crate) origin: ReadOrigin,
+}
+
+/// Where records were read. Nodes before 0.3.0 do not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReadOrigin {
+    /// Guarantee of the read.
+    pub(crate) consistency: Option<Consistency>,
+    pub(crate) node: Option<NodeId>,
+    /// The last entry that the high watermark counts, if known.
+    pub(crate) commit_index: Option<LogIndex>,
 }
 
 /// Records in the format that was asked for.

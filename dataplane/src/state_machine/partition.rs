@@ -69,8 +69,8 @@ impl StateMachine for PartitionMachine {
         }
     }
 
-    fn batch_done(&mut self, _applied: LogId) {
-        self.state.publish();
+    fn batch_done(&mut self, applied: LogId) {
+        self.state.publish(Some(applied.index));
     }
 
     fn checkpoint(&self) -> Bytes {
@@ -84,7 +84,7 @@ impl StateMachine for PartitionMachine {
             PartitionState::decode(bytes).inspect_err(|error| self.report_newer(*error))?
         };
         *self.state.lock() = state;
-        self.state.publish();
+        self.state.publish(None);
         Ok(())
     }
 }

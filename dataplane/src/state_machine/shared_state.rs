@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lograft_core::{Offset, PartitionState};
+use lograft_core::{LogIndex, Offset, PartitionState};
 use tokio::sync::watch;
 
 /// The readable range of a partition.
@@ -12,13 +12,16 @@ pub(crate) struct Watermarks {
     pub log_start_offset: Offset,
     /// End of the committed records, exclusive.
     pub high_watermark: Offset,
+    /// The last entry that they count; none after a start, until one is applied.
+    pub commit_index: Option<LogIndex>,
 }
 
 impl Watermarks {
-    fn of(state: &PartitionState) -> Self {
+    fn of(state: &PartitionState, commit_index: Option<LogIndex>) -> Self {
         Self {
             log_start_offset: state.log_start_offset,
             high_watermark: state.next_offset,
+            commit_index,
         }
     }
 }
@@ -34,7 +37,7 @@ pub(crate) struct SharedState {
 impl SharedState {
     /// From the state that a replica starts with.
     pub(crate) fn new(state: PartitionState) -> Self {
-        let watermarks = Arc::new(watch::Sender::new(Watermarks::of(&state)));
+        let watermarks = Arc::new(watch::Sender::new(Watermarks::of(&state, None)));
         Self {
             state: Arc::new(Mutex::new(state)),
             watermarks,
@@ -47,10 +50,10 @@ impl SharedState {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes the watermarks. Called by the state machine after a run of entries: once per run
-    /// and not per entry, so that readers are woken once.
-    pub(crate) fn publish(&self) {
-        let now = Watermarks::of(&self.lock());
+    /// Publishes the watermarks up to the last applied entry. Called by the state machine after a
+    /// run of entries: once per run and not per entry, so that readers are woken once.
+    pub(crate) fn publish(&self, applied: Option<LogIndex>) {
+        let now = Watermarks::of(&self.lock(), applied);
         self.watermarks
             .send_if_modified(|seen| std::mem::replace(seen, now) != now);
     }

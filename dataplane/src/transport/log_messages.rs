@@ -1,7 +1,7 @@
 //! Forwarded requests as messages of the log service, and its replies as results. Payloads move.
 
 use lograft_core::record::Header;
-use lograft_core::{Offset, ProducerStamp, Record, Term};
+use lograft_core::{LogIndex, NodeId, Offset, ProducerStamp, Record, Term};
 use lograft_proto::log::UNKNOWN_OFFSET;
 use lograft_proto::log::v1 as proto;
 
@@ -9,9 +9,10 @@ use super::status::error_from_wire;
 use crate::error::ApiError;
 use crate::serving::forward::{NumberedAppend, NumberedReply};
 use crate::serving::request::{
-    AppendRequest, Appended, ConsumeRequest, Content, DeleteBefore, DeleteRecordsRequest,
-    DeletedRecords, FetchRequest, Fetched, FetchedBatch, FetchedData, FetchedRecord, Format,
-    ListOffsetsRequest, OffsetBounds, PlainRecord, Position, UncheckedBatch,
+    AppendRequest, Appended, Consistency, ConsumeRequest, Content, DeleteBefore,
+    DeleteRecordsRequest, DeletedRecords, FetchRequest, Fetched, FetchedBatch, FetchedData,
+    FetchedRecord, Format, ListOffsetsRequest, OffsetBounds, PlainRecord, Position, ReadOrigin,
+    ReadPoint, ReadTerms, UncheckedBatch,
 };
 
 pub(super) fn append(request: AppendRequest) -> proto::ProduceRequest {
@@ -111,12 +112,19 @@ pub(super) fn appended(reply: proto::ProduceReply) -> Result<Appended, ApiError>
 pub(super) fn fetch(request: FetchRequest) -> proto::FetchRequest {
     let FetchRequest {
         target,
+        terms,
         position: at,
         format: records_or_batches,
         max_bytes,
         min_bytes,
         max_wait,
     } = request;
+    let ReadTerms {
+        consistency,
+        seen,
+        refuses_to_forward,
+        zone,
+    } = terms.for_leader();
     proto::FetchRequest {
         topic: target.topic,
         partition: target.partition,
@@ -128,18 +136,29 @@ pub(super) fn fetch(request: FetchRequest) -> proto::FetchRequest {
         forwarded: true,
         topic_id: target.topic_id.map(|id| id.0),
         principal: target.principal.to_string(),
+        consistency: asked(consistency).into(),
+        seen: Some(read_point(seen)),
+        no_forward: refuses_to_forward,
+        zone,
     }
 }
 
 pub(super) fn consume(request: ConsumeRequest) -> proto::ConsumeRequest {
     let ConsumeRequest {
         target,
+        terms,
         position: at,
         format: records_or_batches,
         max_bytes,
         max_records,
         follow,
     } = request;
+    let ReadTerms {
+        consistency,
+        seen,
+        refuses_to_forward,
+        zone,
+    } = terms.for_leader();
     proto::ConsumeRequest {
         topic: target.topic,
         partition: target.partition,
@@ -151,6 +170,10 @@ pub(super) fn consume(request: ConsumeRequest) -> proto::ConsumeRequest {
         forwarded: true,
         topic_id: target.topic_id.map(|id| id.0),
         principal: target.principal.to_string(),
+        consistency: asked(consistency).into(),
+        seen: Some(read_point(seen)),
+        no_forward: refuses_to_forward,
+        zone,
     }
 }
 
@@ -163,6 +186,36 @@ fn position(position: Position) -> proto::Position {
         Position::Timestamp(time_ms) => At::TimestampMs(time_ms),
     };
     proto::Position { at: Some(at) }
+}
+
+/// The leader's answer is what nodes before 0.3.0 give.
+const fn asked(consistency: Consistency) -> proto::ReadConsistency {
+    match consistency {
+        Consistency::Leader => proto::ReadConsistency::Unspecified,
+        Consistency::Session => proto::ReadConsistency::Session,
+        Consistency::Linearizable => proto::ReadConsistency::Linearizable,
+    }
+}
+
+fn given(consistency: i32) -> Option<Consistency> {
+    use proto::ReadConsistency as Wire;
+    match Wire::try_from(consistency) {
+        Ok(Wire::Leader) => Some(Consistency::Leader),
+        Ok(Wire::Session) => Some(Consistency::Session),
+        Ok(Wire::Linearizable) => Some(Consistency::Linearizable),
+        Ok(Wire::Unspecified) | Err(_) => None,
+    }
+}
+
+const fn read_point(seen: ReadPoint) -> proto::ReadPoint {
+    let ReadPoint {
+        term,
+        high_watermark,
+    } = seen;
+    proto::ReadPoint {
+        leader_epoch: term.get(),
+        high_watermark: high_watermark.get(),
+    }
 }
 
 fn format(format: Format) -> i32 {
@@ -183,6 +236,9 @@ pub(super) fn fetched(reply: proto::FetchReply) -> Fetched {
         next_offset,
         leader_epoch,
         start_offset,
+        consistency,
+        read_by,
+        commit_index,
     } = reply;
     let data = if records.is_empty() {
         FetchedData::Batches(batches.into_iter().map(batch).collect())
@@ -196,6 +252,11 @@ pub(super) fn fetched(reply: proto::FetchReply) -> Fetched {
         start_offset: start_offset.map(Offset),
         next_offset: Offset(next_offset),
         term: Term(leader_epoch),
+        origin: ReadOrigin {
+            consistency: given(consistency),
+            node: Some(NodeId(read_by)).filter(|node| node.get() > 0),
+            commit_index: Some(LogIndex(commit_index)).filter(|index| index.get() > 0),
+        },
     }
 }
 

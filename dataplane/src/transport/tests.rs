@@ -500,6 +500,7 @@ async fn requests_are_let_go_when_the_replies_end() {
         }),
         entries: Vec::new(),
         leader_commit: None,
+        isolated: false,
     };
     let (alive, is_dropped) = tokio::sync::oneshot::channel::<()>();
     let requests = futures_util::stream::unfold((request, Some(alive)), |state| async move {

@@ -37,6 +37,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::Status;
 use tonic::transport::Channel;
 
+use crate::links::Links;
 use crate::pki::{Ca, Leaf};
 use crate::process::Process;
 use crate::user_channel::{self, client_tls, try_connect};
@@ -78,6 +79,10 @@ pub(crate) struct Cluster {
     pub(crate) authorization: AuthorizationSettings,
     /// Settings of HTTP of the nodes that are added from now on, which have an HTTP port then.
     pub(crate) http: Option<HttpSettings>,
+    /// The zones of the nodes that are added from now on, by place.
+    pub(crate) zones: Vec<String>,
+    /// The network between the nodes, if its links can be cut.
+    pub(crate) links: Option<Links>,
     /// The file system of the nodes that are added from now on, if not the real one.
     pub(crate) fs: Option<FaultFs>,
     pool: PeerPool,
@@ -149,6 +154,8 @@ impl Cluster {
             names: None,
             authorization: AuthorizationSettings::default(),
             http: None,
+            zones: Vec::new(),
+            links: None,
             fs: None,
             pool,
             _book: book,
@@ -186,9 +193,12 @@ impl Cluster {
         let at = self.members.len();
         let config = self.next_config();
         let clock = Arc::<ShiftedClock>::default();
-        let env = self.env(&clock);
+        let env = self.env(at, &clock);
         let node = Node::start(config.clone(), env).await.unwrap();
         let addresses = node.addresses();
+        if let Some(links) = &self.links {
+            links.register(at, addresses.peer);
+        }
         self.members.push(Member {
             config,
             addresses,
@@ -279,7 +289,11 @@ impl Cluster {
         let name = format!("n{}", self.members.len());
         NodeConfig {
             data_dir: self.dir.path().join(&name).join("data"),
-            zone: String::new(),
+            zone: self
+                .zones
+                .get(self.members.len())
+                .cloned()
+                .unwrap_or_default(),
             listen: ListenConfig {
                 client: any_port(),
                 peer: any_port(),
@@ -351,9 +365,10 @@ impl Cluster {
         self.dir.path().join("gossip.keys")
     }
 
-    fn env(&self, clock: &Arc<ShiftedClock>) -> NodeEnv {
+    fn env(&self, at: usize, clock: &Arc<ShiftedClock>) -> NodeEnv {
         let real = NodeEnv::real();
         NodeEnv {
+            net: self.links.as_ref().map_or(real.net, |links| links.of(at)),
             level: self.level,
             clock: Arc::clone(clock) as Arc<dyn Clock>,
             fs: self
@@ -432,10 +447,15 @@ impl Cluster {
     async fn restart_at(&mut self, at: usize, listen: ListenConfig) {
         let level = self.level;
         let clock = Arc::clone(&self.members[at].clock);
-        let env = || NodeEnv {
-            level,
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            ..NodeEnv::real()
+        let net = self.links.as_ref().map(|links| links.of(at));
+        let env = || {
+            let real = NodeEnv::real();
+            NodeEnv {
+                level,
+                clock: Arc::clone(&clock) as Arc<dyn Clock>,
+                net: net.clone().unwrap_or(real.net),
+                ..real
+            }
         };
         let member = &mut self.members[at];
         member.config.listen = listen;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use lograft_client::{Client, ClientError, ConsumerConfig, ProducerConfig, StartAt};
+use lograft_client::{Client, ClientError, ConsumerConfig, ProducerConfig, ReadReplica, StartAt};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -15,10 +15,11 @@ use super::report::{BenchKind, Report};
 use super::setup::{MeasureArgs, Setup};
 use super::topic::BenchTopic;
 use crate::call_error::cannot;
-use crate::connect::connect;
+use crate::connect::{connect, connect_in};
 use crate::error::CliError;
 use crate::global::GlobalArgs;
 use crate::output::StatusLine;
+use crate::replica::ReplicaArgs;
 use crate::units::{parse_size, size};
 
 /// Interval between two checks of how much has been written.
@@ -35,6 +36,8 @@ pub(crate) struct ConsumeBench {
     /// Number of clients, each reading all partitions over its own connections
     #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     clients: u16,
+    #[command(flatten)]
+    replica: ReplicaArgs,
 }
 
 impl ConsumeBench {
@@ -68,9 +71,9 @@ pub(crate) async fn run(args: ConsumeBench, global: &GlobalArgs) -> Result<Repor
     let counters = Arc::new(LoadCounters::default());
     let mut workers = JoinSet::new();
     for _ in 0..args.clients {
-        let client = connect(&name, &context).await?;
+        let client = connect_in(&name, &context, args.replica.zone()).await?;
         workers.spawn(read_repeatedly(
-            client,
+            (client, args.replica.replica()),
             topic.name().to_owned(),
             Arc::clone(&counters),
         ));
@@ -127,13 +130,14 @@ async fn fill(client: Client, args: &ConsumeBench, topic: &BenchTopic) -> Result
 
 /// Reads the topic from start to end until the counters stop it.
 async fn read_repeatedly(
-    client: Client,
+    (client, replica): (Client, ReadReplica),
     topic: String,
     counters: Arc<LoadCounters>,
 ) -> Result<Latencies, ClientError> {
     while counters.is_running() {
         let config = ConsumerConfig {
             follow: false,
+            replica,
             ..ConsumerConfig::new(&topic, StartAt::Earliest)
         };
         let mut consumer = client.consumer(config).await?;

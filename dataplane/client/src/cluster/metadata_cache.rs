@@ -193,6 +193,18 @@ impl MetadataCache {
         Some((node.id, Arc::clone(&node.address)))
     }
 
+    /// The nodes with a replica of a partition, as far as they are known.
+    pub(crate) fn replicas(
+        &self,
+        topic: &str,
+        partition: PartitionId,
+    ) -> impl Iterator<Item = &NodeInfo> {
+        let topic = self.topics.get(topic);
+        let info = topic.and_then(|t| t.partitions.get(partition.get() as usize));
+        let replicas = info.into_iter().flat_map(|info| &info.replicas);
+        replicas.filter_map(|node| self.nodes.get(node))
+    }
+
     /// The greatest known leader epoch of a partition.
     pub(crate) fn leader_epoch(&self, topic: &str, partition: PartitionId) -> Term {
         let topic = self.topics.get(topic);

@@ -1,6 +1,7 @@
 //! Connections to the nodes, and calls to whichever node replies.
 
 mod metadata;
+mod replicas;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -13,6 +14,7 @@ use tonic::{Code, Response, Status};
 
 use super::metadata_cache::MetadataCache;
 use super::node::{Node, Retry};
+use super::replicas::ReadStreams;
 use crate::backoff::Jitter;
 use crate::config::ClientConfig;
 use crate::connection::connector::{AddressRotation, Connector};
@@ -37,6 +39,10 @@ pub(crate) struct NodePool {
     refreshed_at: tokio::sync::Mutex<Option<Instant>>,
     /// Address of the node that replied last.
     last_replied: Mutex<Option<Arc<str>>>,
+    /// The streams of consumers that read from any replica.
+    pub(crate) read_streams: Arc<ReadStreams>,
+    /// When a silent node replied to a probe, by address.
+    probed: Mutex<HashMap<Arc<str>, Instant>>,
     /// Addresses of nodes that owe a reply. They are tried last, until they reply again.
     silent: Mutex<HashSet<Arc<str>>>,
 }
@@ -97,6 +103,8 @@ impl NodePool {
             refreshed_at: tokio::sync::Mutex::new(None),
             last_replied: Mutex::default(),
             silent: Mutex::default(),
+            read_streams: Arc::default(),
+            probed: Mutex::default(),
         })
     }
 

@@ -9,7 +9,7 @@ use lograft_core::{Offset, PartitionId};
 
 use super::batch::ConsumedBatch;
 use super::config::{ConsumerConfig, StartAt};
-use super::leader_stream::ConsumerConnections;
+use super::partition_stream::ConsumerConnections;
 use super::reader::PartitionReader;
 use super::start;
 use crate::cluster::node_pool::NodePool;

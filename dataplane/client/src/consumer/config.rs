@@ -32,6 +32,19 @@ pub enum OutOfRange {
     Latest,
 }
 
+/// The replica that a consumer reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadReplica {
+    /// The leader of the partition.
+    #[default]
+    Leader,
+    /// The nearest one: a healthy replica in the zone of the client, else in any, of these the one
+    /// with the fewest streams of this client; the leader if there is none. Records arrive a few
+    /// milliseconds later than from the leader, and at most some seconds later if the replica lags.
+    /// Only committed records are returned, and the high watermark never goes back.
+    Nearest,
+}
+
 /// Topic, partitions and start positions of a consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerConfig {
@@ -48,6 +61,8 @@ pub struct ConsumerConfig {
     pub follow: bool,
     /// Policy for a next offset that is not in the log.
     pub out_of_range: OutOfRange,
+    /// The replica to read.
+    pub replica: ReadReplica,
     /// Maximum size of one reply of a leader, in bytes of batches.
     pub reply_max_bytes: u32,
     /// Time without progress after which the consumer fails. Waiting at the end of the log for new
@@ -56,6 +71,11 @@ pub struct ConsumerConfig {
 }
 
 impl ConsumerConfig {
+    /// Whether it reads from the nearest replica.
+    pub(crate) fn is_nearest(&self) -> bool {
+        self.replica == ReadReplica::Nearest
+    }
+
     /// All partitions of `topic` from `start` on, waiting for new records at the end.
     pub fn new(topic: impl Into<String>, start: StartAt) -> Self {
         Self {
@@ -65,6 +85,7 @@ impl ConsumerConfig {
             start_overrides: BTreeMap::new(),
             follow: true,
             out_of_range: OutOfRange::Error,
+            replica: ReadReplica::Leader,
             reply_max_bytes: CONSUMER_REPLY_BYTES,
             retry_timeout: CONSUMER_RETRY_TIMEOUT,
         }

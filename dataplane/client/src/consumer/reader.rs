@@ -1,8 +1,9 @@
-//! Reads one partition from its leader and resumes at the next offset after failures.
+//! Reads one partition from one of its replicas and resumes at the next offset after failures.
 
+mod connect;
 mod recovery;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -10,15 +11,22 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use lograft_core::{NodeId, Offset, PartitionId, Term};
 use lograft_proto::log::v1 as wire;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
 use super::batch::ConsumedBatch;
 use super::config::{ConsumerConfig, StartAt};
-use super::leader_stream::{ConsumerConnections, LeaderStream};
+use super::partition_stream::{ConsumerConnections, PartitionStream, Source};
 use super::start::StartPosition;
 use crate::cluster::node_pool::NodePool;
 use crate::error::ClientError;
+
+/// The greatest leader epoch and high watermark in the replies.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    epoch: Term,
+    high_watermark: Offset,
+}
 
 /// Reads one partition.
 pub(super) struct PartitionReader {
@@ -34,14 +42,19 @@ pub(super) struct PartitionReader {
     position: StartAt,
     /// End offset (exclusive), if the reader stops there.
     end: Option<Offset>,
-    stream: Option<LeaderStream>,
+    stream: Option<PartitionStream>,
+    /// The newest state of the partition in the replies. No replica that has less is read.
+    seen: Seen,
     /// Whether the current stream's leader epoch changed: another node may be the leader now.
     leader_changed: bool,
+    /// Whether the node of the current stream forwards the replies of another one.
+    is_forwarded: bool,
     /// Batches of the last reply that were not returned yet.
     fetched: VecDeque<wire::FetchedBatch>,
-    high_watermark: Offset,
-    /// Whether the last failure named the new leader.
-    has_leader_hint: bool,
+    /// Whether the last failure named the new leader, or another replica can be tried.
+    has_next_node: bool,
+    /// Replicas that lag behind, with the time until which they are not tried.
+    behind: HashMap<NodeId, Instant>,
     /// Failures since the last progress, and the time of the first of them.
     failures: u32,
     failing_since: Option<Instant>,
@@ -64,10 +77,15 @@ impl PartitionReader {
             position: start.at,
             end: start.end,
             stream: None,
+            seen: Seen {
+                high_watermark: start.end.unwrap_or(Offset::ZERO),
+                ..Seen::default()
+            },
             leader_changed: false,
+            is_forwarded: false,
             fetched: VecDeque::new(),
-            high_watermark: Offset::ZERO,
-            has_leader_hint: false,
+            has_next_node: false,
+            behind: HashMap::new(),
             failures: 0,
             failing_since: None,
             corrupt: 0,
@@ -137,8 +155,12 @@ impl PartitionReader {
         if self.offset().is_some_and(|offset| base_offset > offset) {
             return Err(self.protocol_error("a gap between batches"));
         }
-        let decoded =
-            ConsumedBatch::decode(self.partition, fetched, self.offset(), self.high_watermark);
+        let decoded = ConsumedBatch::decode(
+            self.partition,
+            fetched,
+            self.offset(),
+            self.seen.high_watermark,
+        );
         let Some(batch) = decoded? else {
             return Ok(ControlFlow::Continue(()));
         };
@@ -148,9 +170,16 @@ impl PartitionReader {
         Ok(ControlFlow::Break(Some(batch)))
     }
 
-    /// Waits for the next reply of the leader.
+    /// Waits for the next reply of the replica.
     async fn receive(&mut self) -> Result<ControlFlow<Option<ConsumedBatch>>, ClientError> {
         self.follow_leader().await;
+        if std::mem::take(&mut self.is_forwarded) {
+            self.stream = None;
+        }
+        let is_due = |stream: &PartitionStream| stream.recheck_at <= Instant::now();
+        if self.config.is_nearest() && self.stream.as_ref().is_some_and(is_due) {
+            self.leave_for_better();
+        }
         if self.stream.is_none() {
             self.stream = Some(self.connect().await?);
             self.leader_changed = false;
@@ -158,23 +187,37 @@ impl PartitionReader {
         let Some(stream) = &mut self.stream else {
             return Ok(ControlFlow::Continue(()));
         };
-        let read = (&*self.config.topic, self.partition);
-        let from = (stream.leader, &stream.node.address);
+        let pool = &self.connections.pool;
+        let address = &stream.node.address;
+        let (topic, partition) = (&*self.config.topic, self.partition);
+        let hangs = async {
+            match &stream.source {
+                Source::Leader(node) => {
+                    pool.leader_moves((topic, partition), (*node, address))
+                        .await;
+                }
+                Source::Replica(_) => pool.stops_replying(address).await,
+            }
+        };
         let reply = tokio::select! {
             biased;
             reply = stream.replies.message() => reply,
-            () = self.connections.pool.leader_moves(read, from) => Err(hangs()),
+            () = sleep_until(stream.recheck_at), if self.config.is_nearest() => {
+                self.leave_for_better();
+                return Ok(ControlFlow::Continue(()));
+            }
+            () = hangs => Err(no_reply()),
         };
         match reply.map_err(|status| stream.node.error("consume", status))? {
             Some(reply) => {
-                self.connections.pool.note_heard(&stream.node.address);
-                self.accept(reply);
+                pool.note_heard(address);
+                self.accept(reply)?;
                 Ok(ControlFlow::Continue(()))
             }
             // If the end is not known here, the node applied the one that it saw.
             None if !self.config.follow && self.end.is_none() => Ok(ControlFlow::Break(None)),
             None => Err(ClientError::Broken {
-                endpoint: stream.node.address.as_ref().to_owned(),
+                endpoint: address.as_ref().to_owned(),
                 status: Arc::new(Status::unavailable("the node ended the stream")),
             }),
         }
@@ -186,7 +229,9 @@ impl PartitionReader {
         let Some(stream) = self.stream.as_ref().filter(|_| self.leader_changed) else {
             return;
         };
-        let previous = stream.leader;
+        let Source::Leader(previous) = stream.source else {
+            return;
+        };
         self.leader_changed = false;
         self.pool().refresh().await;
         let leader = self
@@ -198,82 +243,51 @@ impl PartitionReader {
         }
     }
 
-    fn accept(&mut self, reply: wire::FetchReply) {
-        self.high_watermark = Offset(reply.high_watermark);
+    fn accept(&mut self, reply: wire::FetchReply) -> Result<(), ClientError> {
         let epoch = Term(reply.leader_epoch);
+        let high_watermark = Offset(reply.high_watermark);
         if let Some(stream) = &mut self.stream {
             self.leader_changed |= stream.observe_epoch(epoch);
         }
+        if let Some(stream) = self.stream.as_ref()
+            && let Source::Replica(place) = &stream.source
+        {
+            if high_watermark < self.seen.high_watermark {
+                // Another replica has what this one lacks.
+                return Err(ClientError::Broken {
+                    endpoint: stream.node.address.as_ref().to_owned(),
+                    status: Arc::new(Status::unavailable("an older end of the log than before")),
+                });
+            }
+            let streams = &self.connections.pool.read_streams;
+            if reply.consistency() == wire::ReadConsistency::Unspecified {
+                // A node of an older version forwards to the leader whatever it is asked for. Its
+                // records are right, and another replica is nearer.
+                let age = self.connections.pool.config.metadata_max_age;
+                streams.avoid_for(place.replica.node, age);
+                self.is_forwarded = true;
+            } else {
+                streams.note_replied(place.replica.node);
+            }
+        }
+        self.seen.epoch = self.seen.epoch.max(epoch);
+        self.seen.high_watermark = self.seen.high_watermark.max(high_watermark);
         if !self.config.follow && self.end.is_none() {
-            self.end = Some(self.high_watermark);
+            self.end = Some(high_watermark);
         }
         if self.offset().is_none() {
             self.position = StartAt::Offset(start_offset(&reply));
         }
         self.fetched = reply.batches.into();
-    }
-
-    async fn connect(&mut self) -> Result<LeaderStream, ClientError> {
-        // Fails at once if the topic does not exist any more, on any node that answers. Otherwise
-        // the search for its leader would go on until the retry timeout.
-        let topic = self.pool().topic(&self.config.topic).await?;
-        if self.topic_id == 0 {
-            self.topic_id = topic.id;
-        } else if self.topic_id != topic.id {
-            let topic = Arc::clone(&topic.name);
-            return Err(ClientError::TopicRecreated { topic });
-        }
-        let (leader, epoch) = {
-            let metadata = self.pool().metadata();
-            let (topic, partition) = (&self.config.topic, self.partition);
-            (
-                metadata.leader(topic, partition),
-                metadata.leader_epoch(topic, partition),
-            )
-        };
-        let (leader, address) = leader.ok_or_else(|| ClientError::NoLeader {
-            topic: self.config.topic.as_str().into(),
-            partition: self.partition,
-        })?;
-        let node = self.connections.node(&address)?;
-        let read = (&*self.config.topic, self.partition);
-        let mut log = node.log();
-        let opened = tokio::select! {
-            biased;
-            opened = log.consume(self.request()) => opened,
-            () = self.pool().leader_moves(read, (leader, &address)) => Err(hangs()),
-        };
-        match opened {
-            Ok(reply) => Ok(LeaderStream::new(leader, node, epoch, reply.into_inner())),
-            Err(status) => {
-                let error = node.error("consume", status);
-                self.update_leader(leader, &error);
-                Err(error)
-            }
-        }
-    }
-
-    fn request(&self) -> wire::ConsumeRequest {
-        wire::ConsumeRequest {
-            principal: String::new(),
-            topic: self.config.topic.clone(),
-            partition: self.partition.get(),
-            position: Some(wire_position(self.position)),
-            max_bytes: self.config.reply_max_bytes,
-            format: wire::FetchFormat::Batches.into(),
-            follow: self.config.follow,
-            max_records: 0,
-            forwarded: false,
-            topic_id: Some(self.topic_id).filter(|id| *id != 0),
-        }
+        Ok(())
     }
 
     /// Corrects the cached leader after a failure of `leader`.
     fn update_leader(&mut self, leader: NodeId, error: &ClientError) {
         let topic = &self.config.topic;
-        self.has_leader_hint =
-            self.pool()
-                .update_from_failure(topic, self.partition, leader, error);
+        self.has_next_node = self
+            .pool()
+            .update_from_failure(topic, self.partition, leader, error);
     }
 
     fn protocol_error(&self, what: &'static str) -> ClientError {
@@ -286,9 +300,10 @@ impl PartitionReader {
     }
 }
 
-/// The error of a read from a node that does not reply, while another one leads the partition.
-fn hangs() -> Status {
-    Status::unavailable("the node does not reply, and another one leads the partition now")
+/// The error of a read from a node that does not reply, while another one leads the partition, or
+/// replies.
+fn no_reply() -> Status {
+    Status::unavailable("the node does not reply, and another one leads the partition or replies")
 }
 
 /// The first offset of a reply that belongs to it. Nodes before 0.3.0 do not name it; it is then
@@ -297,17 +312,6 @@ fn start_offset(reply: &wire::FetchReply) -> Offset {
     let first = reply.batches.first().map(|batch| batch.base_offset);
     let named = reply.start_offset.or(first);
     Offset(named.unwrap_or(reply.next_offset))
-}
-
-fn wire_position(position: StartAt) -> wire::Position {
-    use wire::position::At;
-    let at = match position {
-        StartAt::Earliest => At::Earliest(true),
-        StartAt::Latest => At::Latest(true),
-        StartAt::Offset(offset) => At::Offset(offset.get()),
-        StartAt::Timestamp(time) => At::TimestampMs(time),
-    };
-    wire::Position { at: Some(at) }
 }
 
 #[cfg(test)]

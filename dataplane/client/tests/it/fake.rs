@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lograft_client::{Client, ClientConfig, Reason};
 use lograft_core::record_batch::BatchView;
+use lograft_proto::log::v1::ConsumeRequest;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -126,6 +127,16 @@ pub(crate) struct State {
     pub(crate) not_ready: BTreeSet<usize>,
     /// Nodes that have returned metadata, in order.
     pub(crate) metadata_by: Vec<usize>,
+    /// Zones of the nodes.
+    pub(crate) zones: BTreeMap<usize, &'static str>,
+    /// Nodes whose replicas are behind, and say so.
+    pub(crate) behind: BTreeSet<usize>,
+    /// Nodes of a version before 0.3.0, which forward reads to the leader.
+    pub(crate) former: BTreeSet<usize>,
+    /// Nodes that answer with this end of the log, whatever they are told.
+    pub(crate) old_ends: BTreeMap<usize, u64>,
+    /// The requests of consumers, with the nodes that got them.
+    pub(crate) consumes: Vec<(usize, ConsumeRequest)>,
     /// If set, no node finds a leader for offsets, and says so after this time.
     pub(crate) leaderless_after: Option<Duration>,
     pub(crate) groups: BTreeMap<String, groups::FakeGroup>,
@@ -241,6 +252,13 @@ impl Cluster {
     pub(crate) fn restart(&mut self, node: usize) {
         let address = self.state().addresses[node];
         let listener = until("the port is free", || TcpListener::bind(address).ok());
+        self.nodes[node] = Some(self.serve(node, listener));
+    }
+
+    /// Starts a node that was killed on another port.
+    pub(crate) fn restart_elsewhere(&mut self, node: usize) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        self.state().addresses[node] = listener.local_addr().unwrap();
         self.nodes[node] = Some(self.serve(node, listener));
     }
 

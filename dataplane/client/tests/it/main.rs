@@ -12,5 +12,6 @@ mod connect;
 mod consume;
 mod fake;
 mod group;
+mod nearest;
 mod produce;
 mod stale;

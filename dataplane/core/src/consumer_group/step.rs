@@ -306,8 +306,12 @@ impl Step<'_> {
         }
     }
 
-    /// Moves the assignments towards the targets as far as they may move: a partition that another
-    /// member has is only given to its new member once that one has given it up.
+    /// Moves the assignments towards the targets as far as they may move: a partition that a member
+    /// has is only given to its new member once the former one has given it up.
+    ///
+    /// That holds for a partition that its own member gets back, too. The member may be about to
+    /// commit it for the last time. If it got the partition back before that, it would start at an
+    /// older offset, and its next commit would set the group back.
     fn settle(&mut self) {
         let generation = self.generation;
         let mut held: BTreeSet<TopicPartition> = BTreeSet::new();
@@ -318,24 +322,17 @@ impl Step<'_> {
                 target,
                 ..
             } = member;
-            // A partition that comes back before it was given up was this member's all the time, so
-            // it keeps its `since`: commits of the member for it stay valid.
-            let kept = revoking.extract_if(.., |p, _| target.contains(p));
-            let kept: Vec<_> = kept.map(|(p, r)| (p, r.since)).collect();
-            let lost = assigned.extract_if(.., |p, _| !target.contains(p));
-            revoking.extend(lost.map(|(p, since)| {
+            let lost = assigned.extract_if(.., |partition, _| !target.contains(partition));
+            revoking.extend(lost.map(|(partition, since)| {
                 let revoked_at = generation;
-                (p, Revoking { since, revoked_at })
+                (partition, Revoking { since, revoked_at })
             }));
-            assigned.extend(kept);
             held.extend(assigned.keys().chain(revoking.keys()));
         }
         for member in self.next.members.values_mut() {
-            for partition in &member.target {
-                if !held.contains(partition) {
-                    member.assigned.insert(*partition, generation);
-                }
-            }
+            let free = member.target.difference(&held);
+            let gained = free.map(|partition| (*partition, generation));
+            member.assigned.extend(gained);
         }
     }
 }

@@ -174,8 +174,8 @@ pub enum Command {
         /// The time, milliseconds since the Unix epoch.
         changed_at_ms: i64,
     },
-    /// Creates the coordinators of consumer groups. If there are any, nothing changes. Feature level
-    /// 2.
+    /// Creates the coordinators of consumer groups. If there are any, nothing changes. Feature
+    /// level 2.
     CreateCoordinators {
         /// The replicas of each coordinator.
         assignment: Vec<Vec<NodeId>>,

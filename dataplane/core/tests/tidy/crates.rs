@@ -44,6 +44,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Those of ours that the tests of a crate may use too.
+const TESTS_MAY_USE: &[(&str, &str)] = &[("lograft-node", "lograft-client")];
+
 /// The pure crates: time, randomness and the environment are arguments.
 const PURE: &[&str] = &["lograft-core", "lograft-operator-desired"];
 
@@ -155,9 +158,11 @@ pub(crate) fn directions(metadata: &Value) -> Vec<Finding> {
             continue;
         };
         for used in package["dependencies"].as_array().unwrap() {
+            let kind = used["kind"].as_str();
             let used = used["name"].as_str().unwrap();
             let ours = MAY_USE.iter().any(|(crate_name, _)| *crate_name == used);
-            if ours && !may_use.contains(&used) && used != name {
+            let is_for_tests = kind == Some("dev") && TESTS_MAY_USE.contains(&(name, used));
+            if ours && !may_use.contains(&used) && used != name && !is_for_tests {
                 let advice = "Turn it round: move what both need downwards";
                 found.push(finding(
                     "Cargo.toml",

@@ -11,6 +11,7 @@ use lograft_storage::{Checkpoint, GroupLog};
 use openraft::raft::AppendEntriesRequest;
 
 use super::RaftGroup;
+use super::contact::{LeaderContact, Progress};
 use crate::convert::{log_id_from_raft, vote_from_raft, vote_to_raft};
 use crate::error::RaftError;
 use crate::membership::encode_membership;
@@ -39,8 +40,10 @@ impl RaftGroup {
         let failure = RequestFailure::default();
         let contact = self.inner.contact.clone();
         let fence = self.inner.fence.clone();
+        let raft = self.inner.raft.clone();
         let checked = CheckedRequests {
             requests: Box::pin(requests),
+            contact: contact.clone(),
             log: self.inner.log.clone(),
             fence: fence.clone(),
             failure: failure.clone(),
@@ -54,7 +57,7 @@ impl RaftGroup {
                 Ok(_) if !fence.stage().takes_entries() => Err(RaftError::Fenced),
                 Ok(result) => {
                     let reply = reply_from_raft(&result);
-                    contact.on_reply(&reply);
+                    contact.on_reply(&reply, Progress::of(&raft));
                     Ok(reply)
                 }
                 Err(_) => Err(RaftError::Stopped),
@@ -71,6 +74,7 @@ impl RaftGroup {
     /// [`RaftError::Stopped`].
     pub async fn on_heartbeat(&self, request: AppendRequest) -> Result<AppendReply, RaftError> {
         self.inner.fence.check_takes_entries()?;
+        self.inner.contact.on_request(&request);
         let request = request_to_raft(request)?;
         let prev = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(prev);
@@ -86,7 +90,8 @@ impl RaftGroup {
             return Err(RaftError::Stopped);
         }
         let reply = reply_from_raft(&response.into_stream_result(prev, last));
-        self.inner.contact.on_reply(&reply);
+        let progress = Progress::of(&self.inner.raft);
+        self.inner.contact.on_reply(&reply, progress);
         Ok(reply)
     }
 
@@ -191,6 +196,7 @@ fn check_room(log: &GroupLog, request: &AppendRequest) -> Result<(), RaftError> 
 /// flow control, instead of filling the memory.
 struct CheckedRequests<S> {
     requests: Pin<Box<S>>,
+    contact: LeaderContact,
     log: GroupLog,
     fence: VoteFence,
     failure: RequestFailure,
@@ -206,6 +212,7 @@ where
         ready!(self.log.write_budget().poll_room(cx));
         self.requests.as_mut().poll_next(cx).map(|request| {
             let request = request?;
+            self.contact.on_request(&request);
             // All entries are refused while the replica is fenced and has no target.
             let admitted = self
                 .fence

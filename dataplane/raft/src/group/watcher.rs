@@ -30,6 +30,8 @@ pub(super) struct StatusSource {
     pub(super) purge: PurgeState,
     pub(super) fence: VoteFence,
     pub(super) stopping: Arc<AtomicBool>,
+    /// Whether the replica leads without contact to a majority, for what it sends to the others.
+    pub(super) isolated: Arc<AtomicBool>,
 }
 
 impl StatusSource {
@@ -185,6 +187,7 @@ async fn publish(
         let now = source.read();
         let stopped = now.role == Role::Stopped;
         let is_isolated = !now.has_contact;
+        source.isolated.store(is_isolated, Ordering::Relaxed);
         isolated.send_if_modified(|known| std::mem::replace(known, is_isolated) != is_isolated);
         // A new leader becomes ready by an apply, and its clients are waiting: publish it at once.
         let is_urgent = now.role == Role::Leader && !now.ready;

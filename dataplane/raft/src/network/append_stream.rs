@@ -138,7 +138,7 @@ where
                 Poll::Ready(None)
             }
             Poll::Ready(Some(request)) => {
-                let request = request_from_raft(request);
+                let request = request_from_raft(request, false);
                 let last = request.entries.last().map(|entry| entry.id);
                 window.in_flight().push_back(last.or(request.prev));
                 Poll::Ready(Some(request))

@@ -13,7 +13,11 @@ use crate::error::RaftError;
 use crate::types::Types;
 use crate::wire::{self, AppendReply, TransferReply};
 
-pub(crate) fn request_from_raft(request: AppendEntriesRequest<Types>) -> wire::AppendRequest {
+/// The request of a leader, which a majority has acknowledged lately, or not.
+pub(crate) fn request_from_raft(
+    request: AppendEntriesRequest<Types>,
+    isolated: bool,
+) -> wire::AppendRequest {
     let AppendEntriesRequest {
         vote,
         prev_log_id,
@@ -25,6 +29,7 @@ pub(crate) fn request_from_raft(request: AppendEntriesRequest<Types>) -> wire::A
         prev: prev_log_id.as_ref().map(log_id_from_raft),
         entries: entries.into_iter().map(entry_from_raft).collect(),
         leader_commit: leader_commit.as_ref().map(log_id_from_raft),
+        isolated,
     }
 }
 
@@ -39,6 +44,7 @@ pub(crate) fn request_to_raft(
         prev,
         entries,
         leader_commit,
+        isolated: _,
     } = request;
     // The only CRC check of a replicated payload on this node. A corrupt entry is rejected before
     // it is in the log: it would be acknowledged towards a majority that does not have the record.

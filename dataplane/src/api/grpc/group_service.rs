@@ -94,7 +94,8 @@ impl GroupApi {
     }
 }
 
-/// An answer of another kind than that of its call. It would be a defect of this node or of another.
+/// An answer of another kind than that of its call. It would be a defect of this node or of
+/// another.
 fn other_answer(answer: &GroupAnswer) -> ApiError {
     let text = format!("a coordinator has answered another call: {answer:?}");
     ApiError::new(Reason::Internal, text)

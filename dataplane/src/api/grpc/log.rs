@@ -9,6 +9,8 @@ mod delete_tests;
 #[cfg(test)]
 mod fetch_tests;
 #[cfg(test)]
+mod follower_tests;
+#[cfg(test)]
 mod limit_tests;
 #[cfg(test)]
 mod memory_tests;

@@ -1,5 +1,6 @@
 //! Reading records: once, or as a stream.
 
+mod consistency;
 mod events;
 mod lines;
 mod page;
@@ -13,6 +14,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
+use lograft_core::Offset;
 use lograft_proto::Method;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -28,6 +30,8 @@ use super::record::{Forms, RecordFields};
 use crate::api::caller::closing;
 use crate::api::held_reply::hold;
 use crate::error::ApiError;
+use crate::serving::request::{ReadPoint, ReadTerms};
+use consistency::Consistency;
 use position::{Boundary, Start};
 use tail::{Tail, TailCall};
 
@@ -66,6 +70,14 @@ pub(super) struct FetchQuery {
     /// streams.
     #[param(maximum = 30000)]
     wait_ms: Option<u32>,
+    /// Which replica may answer: `leader` by default; `session`: the one of the node that is asked,
+    /// whose end of the log may be some seconds old; `linearizable`: the leader, confirmed by a
+    /// majority.
+    #[param(inline)]
+    consistency: Option<Consistency>,
+    /// With `session`: the greatest high watermark of former answers. No older answer is given.
+    #[param(value_type = Option<String>, pattern = "^[0-9]{1,20}$")]
+    seen_high_watermark: Option<u64>,
     /// For application/x-ndjson: whether to wait for new records at the end of the log.
     follow: Option<bool>,
     /// Form of keys.
@@ -92,6 +104,18 @@ impl FetchQuery {
         Ok(())
     }
 
+    /// How the read is answered.
+    fn terms(&self) -> ReadTerms {
+        ReadTerms {
+            consistency: self.consistency.unwrap_or_default().into(),
+            seen: ReadPoint {
+                high_watermark: Offset(self.seen_high_watermark.unwrap_or(0)),
+                ..ReadPoint::default()
+            },
+            ..ReadTerms::default()
+        }
+    }
+
     fn start(&self) -> Result<Start, ApiError> {
         let Self {
             at,
@@ -107,8 +131,8 @@ impl FetchQuery {
 ///
 /// One answer by default, which may wait for new records (`wait_ms`). With
 /// `Accept: application/x-ndjson` or `text/event-stream` a stream: the first one up to the end of
-/// the log unless `follow` is set, server-sent events without an end. All reads are linearizable:
-/// they are answered by the partition's leader.
+/// the log unless `follow` is set, server-sent events without an end. The partition's leader
+/// answers unless `consistency` says otherwise.
 #[utoipa::path(
     get, path = "/v1/topics/{topic}/partitions/{partition}/records", tag = "records",
     operation_id = "fetch",

@@ -207,6 +207,7 @@ const fn status_of_reason(reason: Reason) -> StatusCode {
         Reason::OffsetOutOfRange => StatusCode::RANGE_NOT_SATISFIABLE,
         Reason::TooManyReads => StatusCode::TOO_MANY_REQUESTS,
         Reason::NotLeader
+        | Reason::ReplicaNotCurrent
         | Reason::NoLeader
         | Reason::NotReady
         | Reason::ConnectionClosing

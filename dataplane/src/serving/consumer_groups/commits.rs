@@ -9,15 +9,17 @@ use lograft_core::consumer_group::{Applied, CommitResult, GroupCommand, OffsetCo
 use lograft_core::limits::{COMMITS_ENTRY_MAX_BYTES, COMMITS_WAITING_MAX_BYTES};
 use tokio::sync::oneshot;
 
-use super::coordinator::{Coordinator, unexpected};
+use super::leading::{Leading, unexpected};
 use crate::error::ApiError;
 
 /// The outcome of each offset of a call.
 type Outcomes = Vec<CommitResult>;
 
-/// Commits without an entry.
-#[derive(Debug, Default)]
-pub(super) struct CommitQueue(Mutex<Waiting>);
+/// Writes the committed offsets of a coordinator's groups.
+pub(super) struct Commits {
+    leading: Arc<Leading>,
+    waiting: Mutex<Waiting>,
+}
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -34,9 +36,37 @@ struct Call {
     done: oneshot::Sender<Result<Outcomes, ApiError>>,
 }
 
-impl CommitQueue {
+impl Commits {
+    pub(super) fn new(leading: Arc<Leading>) -> Self {
+        Self {
+            leading,
+            waiting: Mutex::default(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Commits offsets of a group. Returns the outcome of each once they are applied here.
+    pub(super) async fn commit(
+        self: &Arc<Self>,
+        commits: Vec<OffsetCommit>,
+    ) -> Result<Outcomes, ApiError> {
+        let (done, outcomes) = oneshot::channel();
+        let bytes = commits.iter().map(OffsetCommit::encoded_max_bytes).sum();
+        let call = Call {
+            commits,
+            bytes,
+            done,
+        };
+        if self.push(call)? {
+            // A task of its own, as for memberships.
+            tokio::spawn(Arc::clone(self).write_all());
+        }
+        outcomes
+            .await
+            .unwrap_or_else(|_| Err(ApiError::replica_closing()))
     }
 
     /// Adds a call. Returns whether a writer is needed.
@@ -72,71 +102,49 @@ impl CommitQueue {
         waiting.has_writer = !next.is_empty();
         next
     }
-}
 
-/// Commits offsets of a group. Returns the outcome of each once they are applied here.
-pub(super) async fn commit(
-    coordinator: &Arc<Coordinator>,
-    commits: Vec<OffsetCommit>,
-) -> Result<Outcomes, ApiError> {
-    let (done, outcomes) = oneshot::channel();
-    let bytes = commits.iter().map(OffsetCommit::encoded_max_bytes).sum();
-    let call = Call {
-        commits,
-        bytes,
-        done,
-    };
-    if coordinator.commits.push(call)? {
-        // A task of its own, as for memberships.
-        tokio::spawn(write_all(Arc::clone(coordinator)));
+    /// Writes entries one after the other until no call waits.
+    async fn write_all(self: Arc<Self>) {
+        loop {
+            let mut calls = self.next_calls();
+            if calls.is_empty() {
+                return;
+            }
+            // Cancelled calls were not acknowledged: their offsets may be left out.
+            calls.retain(|call| !call.done.is_closed());
+            if !calls.is_empty() {
+                self.write(calls).await;
+            }
+        }
     }
-    outcomes
-        .await
-        .unwrap_or_else(|_| Err(ApiError::replica_closing()))
-}
 
-/// Writes entries one after the other until no call waits.
-async fn write_all(coordinator: Arc<Coordinator>) {
-    loop {
-        let mut calls = coordinator.commits.next_calls();
-        if calls.is_empty() {
-            return;
+    async fn write(&self, calls: Vec<Call>) {
+        let (mut commits, mut parts) = (Vec::new(), Vec::new());
+        for call in calls {
+            parts.push((call.commits.len(), call.done));
+            commits.extend(call.commits);
         }
-        // Cancelled calls were not acknowledged: their offsets may be left out.
-        calls.retain(|call| !call.done.is_closed());
-        if calls.is_empty() {
-            continue;
-        }
-        write(&coordinator, calls).await;
-    }
-}
-
-async fn write(coordinator: &Coordinator, calls: Vec<Call>) {
-    let (mut commits, mut parts) = (Vec::new(), Vec::new());
-    for call in calls {
-        parts.push((call.commits.len(), call.done));
-        commits.extend(call.commits);
-    }
-    let committed = match coordinator.term() {
-        Ok(term) => {
-            let command = GroupCommand::Commit { commits };
-            coordinator.propose(&command, term).await
-        }
-        Err(error) => Err(error),
-    };
-    let total: usize = parts.iter().map(|(count, _)| count).sum();
-    let outcomes = committed.and_then(|outcome| match outcome {
-        Ok(Applied::Committed(outcomes)) if outcomes.len() == total => Ok(outcomes),
-        Ok(other) => Err(unexpected(&other)),
-        Err(error) => Err(error.into()),
-    });
-    let mut outcomes = outcomes.map(Vec::into_iter);
-    for (count, done) in parts {
-        let part = match &mut outcomes {
-            Ok(outcomes) => Ok(outcomes.take(count).collect()),
-            Err(error) => Err(error.clone()),
+        let total = commits.len();
+        let committed = match self.leading.term() {
+            Ok(term) => {
+                let command = GroupCommand::Commit { commits };
+                self.leading.propose(&command, term).await
+            }
+            Err(error) => Err(error),
         };
-        // A cancelled call has no receiver.
-        done.send(part).ok();
+        let outcomes = committed.and_then(|outcome| match outcome {
+            Ok(Applied::Committed(outcomes)) if outcomes.len() == total => Ok(outcomes),
+            Ok(other) => Err(unexpected(&other)),
+            Err(error) => Err(error.into()),
+        });
+        let mut outcomes = outcomes.map(Vec::into_iter);
+        for (count, done) in parts {
+            let part = match &mut outcomes {
+                Ok(outcomes) => Ok(outcomes.take(count).collect()),
+                Err(error) => Err(error.clone()),
+            };
+            // A cancelled call has no receiver.
+            done.send(part).ok();
+        }
     }
 }

@@ -3,108 +3,47 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lograft_core::Reason;
 use lograft_core::consumer_group::{
-    Applied, ConsumerGroup, Group, GroupCommand, GroupEvent, GroupOutcome, MemberId, MemberSpec,
-    OffsetCommit,
+    ConsumerGroup, Group, GroupCommand, GroupEvent, MemberId, MemberSpec, OffsetCommit,
 };
-use lograft_core::{NodeId, Reason, Term};
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::commits::{self, CommitQueue};
-use super::membership::{EventQueues, submit};
+use super::commits::Commits;
+use super::leading::Leading;
+use super::membership::Memberships;
 use super::request::{
     CommitRequest, DeleteOffsets, GroupAnswer, GroupCall, GroupRequest, GroupTarget, Heartbeat,
     MemberAnswer, MemberRef,
 };
-use super::subscriptions::{ReadRights, compile};
-use super::timers::Timers;
+use super::subscriptions::compile;
 use super::upkeep::Upkeep;
-use super::{described, offsets, proposals};
-use crate::clock::Clock;
+use super::{described, offsets};
 use crate::error::ApiError;
-use crate::serving::leadership::Leadership;
-use crate::serving::replica::Replica;
-use crate::state_machine::{MetaView, SharedGroups};
-
-/// What all coordinators of a node use.
-pub(super) struct CoordinatorDeps {
-    pub(super) node: NodeId,
-    pub(super) view: MetaView,
-    pub(super) rights: Arc<dyn ReadRights>,
-    pub(super) clock: Arc<dyn Clock>,
-}
 
 /// A coordinator whose replica is on this node.
 pub(super) struct Coordinator {
-    pub(super) deps: Arc<CoordinatorDeps>,
-    pub(super) replica: Arc<Replica>,
-    pub(super) groups: SharedGroups,
-    pub(super) events: EventQueues,
-    pub(super) commits: CommitQueue,
-    pub(super) timers: Timers,
-    /// The term that this node leads in, by the latest look. Ends the calls that wait.
-    pub(super) led: watch::Sender<Option<Term>>,
-    /// Whether it is being looked after.
-    pub(super) upkeep: Upkeep,
+    pub(super) leading: Arc<Leading>,
+    memberships: Arc<Memberships>,
+    commits: Arc<Commits>,
+    pub(super) upkeep: Arc<Upkeep>,
 }
 
 impl Coordinator {
-    pub(super) fn new(
-        deps: Arc<CoordinatorDeps>,
-        replica: Arc<Replica>,
-        groups: SharedGroups,
-    ) -> Self {
+    pub(super) fn new(leading: Leading) -> Self {
+        let leading = Arc::new(leading);
+        let memberships = Arc::new(Memberships::new(Arc::clone(&leading)));
         Self {
-            deps,
-            replica,
-            groups,
-            events: EventQueues::default(),
-            commits: CommitQueue::default(),
-            timers: Timers::default(),
-            led: watch::Sender::new(None),
-            upkeep: Upkeep::default(),
+            commits: Arc::new(Commits::new(Arc::clone(&leading))),
+            upkeep: Arc::new(Upkeep::new(Arc::clone(&leading), Arc::clone(&memberships))),
+            memberships,
+            leading,
         }
-    }
-
-    /// The term that this node leads in. Fails with NOT_LEADER if it does not, or may not serve.
-    ///
-    /// In a new term all members get a whole session: what the former leader had counted is gone.
-    pub(super) fn term(&self) -> Result<Term, ApiError> {
-        let found = match Leadership::of(&self.replica.raft) {
-            Leadership::Ready(term) => Some(term),
-            Leadership::NotReady(_) | Leadership::Other(..) | Leadership::Unknown(_) => None,
-        };
-        let is_new = self
-            .led
-            .send_if_modified(|led| std::mem::replace(led, found) != found);
-        if is_new && found.is_some() {
-            self.timers.restart(&self.groups.lock());
-        }
-        found.ok_or_else(|| ApiError::not_leader(None))
-    }
-
-    /// The membership of a group, as applied.
-    pub(super) fn membership(&self, group: &str) -> Arc<ConsumerGroup> {
-        self.groups.lock().membership(group)
-    }
-
-    /// Commits a command in a term.
-    pub(super) async fn propose(
-        &self,
-        command: &GroupCommand,
-        term: Term,
-    ) -> Result<GroupOutcome, ApiError> {
-        let now_ms = self.deps.clock.now_ms();
-        proposals::propose(&self.replica.raft, (command, term), now_ms).await
     }
 
     /// Carries out a call for one of the groups.
-    pub(super) async fn call(
-        self: &Arc<Self>,
-        request: &GroupRequest,
-    ) -> Result<GroupAnswer, ApiError> {
-        self.term()?;
+    pub(super) async fn call(&self, request: &GroupRequest) -> Result<GroupAnswer, ApiError> {
+        self.leading.term()?;
         let GroupRequest { target, call } = request;
         let group = &target.group;
         match call {
@@ -116,8 +55,8 @@ impl Coordinator {
             GroupCall::Leave(member) => self.leave(target, member).await,
             GroupCall::Commit(request) => self.commit(target, request).await,
             GroupCall::Offsets(topics) => {
-                let metadata = self.deps.view.load();
-                let state = self.groups.lock();
+                let metadata = self.leading.deps.view.load();
+                let state = self.leading.groups.lock();
                 let found = state.group(group).into_iter();
                 let found = found.flat_map(Group::offsets);
                 Ok(GroupAnswer::Offsets(offsets::stored(
@@ -126,32 +65,33 @@ impl Coordinator {
             }
             GroupCall::DeleteOffsets(request) => self.delete_offsets(group, request).await,
             GroupCall::Describe => {
-                let metadata = self.deps.view.load();
-                let described =
-                    described::describe(&self.groups, group, (&metadata, self.deps.node));
+                let metadata = self.leading.deps.view.load();
+                let described = described::describe(
+                    &self.leading.groups,
+                    group,
+                    (&metadata, self.leading.deps.node),
+                );
                 described.map(GroupAnswer::Described)
             }
             GroupCall::Delete => self.delete(group).await,
         }
     }
 
-    async fn join(
-        self: &Arc<Self>,
-        group: &str,
-        spec: &MemberSpec,
-    ) -> Result<MemberAnswer, ApiError> {
+    async fn join(&self, group: &str, spec: &MemberSpec) -> Result<MemberAnswer, ApiError> {
         if let Some(pattern) = &spec.subscription.pattern {
             compile(pattern)?;
         }
-        submit(self, group, GroupEvent::Join(spec.clone())).await?;
-        let call = self.timers.call(group, &spec.id);
+        self.memberships
+            .submit(group, GroupEvent::Join(spec.clone()))
+            .await?;
+        let call = self.leading.timers.call(group, &spec.id);
         let answer = self.answer(group, &spec.id);
         call.answered();
         answer
     }
 
     async fn heartbeat(
-        self: &Arc<Self>,
+        &self,
         target: &GroupTarget,
         heartbeat: &Heartbeat,
     ) -> Result<MemberAnswer, ApiError> {
@@ -168,21 +108,24 @@ impl Coordinator {
             let session = Duration::from_millis(session_ms.into());
             (session, membership.needs(&member.id, *acknowledged))
         };
-        let call = self.timers.call(group, &member.id);
+        let call = self.leading.timers.call(group, &member.id);
         if needs {
             let (member, generation) = (member.id.clone(), *acknowledged);
             let event = GroupEvent::Acknowledge { member, generation };
-            submit(self, group, event).await?;
+            self.memberships.submit(group, event).await?;
         }
         let deadline = Instant::now() + (*max_wait).min(session * 2 / 3);
-        let mut led = self.led.subscribe();
-        let term = self.term()?;
+        let term = self.leading.term()?;
         let news = async {
-            let changes = self.groups.changes(group);
+            let changes = self.leading.groups.changes(group);
             loop {
                 let mut change = std::pin::pin!(changes.next());
                 change.as_mut().enable();
-                if self.membership(group).has_news(&member.id, *acknowledged) {
+                if self
+                    .leading
+                    .membership(group)
+                    .has_news(&member.id, *acknowledged)
+                {
                     return;
                 }
                 change.await;
@@ -194,14 +137,15 @@ impl Coordinator {
                 Ok(_) => self.answer(group, &member.id),
                 Err(error) => Err(error),
             },
-            _ = led.wait_for(|led| *led != Some(term)) => Err(ApiError::not_leader(None)),
+            () = self.leading.end_of(term) => Err(ApiError::not_leader(None)),
         };
         call.answered();
         answer
     }
 
     fn answer(&self, group: &str, member: &MemberId) -> Result<MemberAnswer, ApiError> {
-        let answer = described::answer(&self.groups, group, (member, self.deps.node));
+        let node = self.leading.deps.node;
+        let answer = described::answer(&self.leading.groups, group, (member, node));
         answer.ok_or_else(|| described::unknown_member(member))
     }
 
@@ -211,14 +155,14 @@ impl Coordinator {
         target: &GroupTarget,
         member: &MemberRef,
     ) -> Result<Arc<ConsumerGroup>, ApiError> {
-        let membership = self.membership(&target.group);
+        let membership = self.leading.membership(&target.group);
         let principal = target.principal.to_string();
         membership.caller(&member.id, member.instance_id.as_deref(), &principal)?;
         Ok(membership)
     }
 
     async fn leave(
-        self: &Arc<Self>,
+        &self,
         target: &GroupTarget,
         member: &MemberRef,
     ) -> Result<GroupAnswer, ApiError> {
@@ -238,12 +182,12 @@ impl Coordinator {
         let event = GroupEvent::Leave {
             member: member.id.clone(),
         };
-        submit(self, &target.group, event).await?;
+        self.memberships.submit(&target.group, event).await?;
         Ok(GroupAnswer::Done)
     }
 
     async fn commit(
-        self: &Arc<Self>,
+        &self,
         target: &GroupTarget,
         request: &CommitRequest,
     ) -> Result<GroupAnswer, ApiError> {
@@ -254,8 +198,8 @@ impl Coordinator {
                 Some((member.id.clone(), *generation))
             }
         };
-        let metadata = self.deps.view.load();
-        let now_ms = self.deps.clock.now_ms();
+        let metadata = self.leading.deps.view.load();
+        let now_ms = self.leading.deps.clock.now_ms();
         let mut outcomes = Vec::with_capacity(request.offsets.len());
         let mut commits = Vec::new();
         for offset in &request.offsets {
@@ -273,7 +217,7 @@ impl Coordinator {
             outcomes.push(place.map(|_| ()));
         }
         if !commits.is_empty() {
-            let mut committed = commits::commit(self, commits).await?.into_iter();
+            let mut committed = self.commits.commit(commits).await?.into_iter();
             for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
                 if let Some(Err(error)) = committed.next() {
                     *outcome = Err(error.into());
@@ -288,13 +232,13 @@ impl Coordinator {
         group: &str,
         request: &DeleteOffsets,
     ) -> Result<GroupAnswer, ApiError> {
-        let metadata = self.deps.view.load();
+        let metadata = self.leading.deps.view.load();
         let topic = metadata.topic_with_id(&request.topic, None)?.id;
-        let term = self.term()?;
+        let term = self.leading.term()?;
         let is_asked =
             |number: u32| request.partitions.is_empty() || request.partitions.contains(&number);
         let partitions: Vec<_> = {
-            let state = self.groups.lock();
+            let state = self.leading.groups.lock();
             let found = state.group(group);
             let found = found.ok_or_else(|| described::unknown_group(group))?;
             let stored = found.offsets().keys().copied();
@@ -307,35 +251,16 @@ impl Coordinator {
             group: group.to_owned(),
             partitions,
         };
-        self.carry_out(&command, term).await?;
+        self.leading.carry_out(&command, term).await?;
         Ok(GroupAnswer::Deleted(deleted_count))
     }
 
     async fn delete(&self, group: &str) -> Result<GroupAnswer, ApiError> {
-        let term = self.term()?;
+        let term = self.leading.term()?;
         let command = GroupCommand::Delete {
             group: group.to_owned(),
         };
-        self.carry_out(&command, term).await?;
+        self.leading.carry_out(&command, term).await?;
         Ok(GroupAnswer::Done)
     }
-
-    /// Commits a command that is done or refused.
-    pub(super) async fn carry_out(
-        &self,
-        command: &GroupCommand,
-        term: Term,
-    ) -> Result<(), ApiError> {
-        match self.propose(command, term).await? {
-            Ok(Applied::Done | Applied::Deleted { .. }) => Ok(()),
-            Ok(other) => Err(unexpected(&other)),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// An outcome of another kind than that of its command. It would be a defect.
-pub(super) fn unexpected(outcome: &Applied) -> ApiError {
-    let text = format!("a group's command had the outcome of another: {outcome:?}");
-    ApiError::new(Reason::Internal, text)
 }

@@ -13,9 +13,10 @@ use lograft_core::metadata::{COORDINATORS_NAME, MetaError};
 use lograft_core::{FeatureLevel, GroupId, PartitionId};
 use tokio::time::{Instant, timeout_at};
 
-use super::coordinator::{Coordinator, CoordinatorDeps};
+use super::coordinator::Coordinator;
 use super::described;
 use super::forward::ForwardGroups;
+use super::leading::{CoordinatorDeps, Leading};
 use super::request::{GroupAnswer, GroupCall, GroupRequest, ListRequest, ListedGroup};
 use super::subscriptions::{Basis, ReadRights};
 use crate::error::ApiError;
@@ -157,13 +158,13 @@ impl GroupEngine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = coordinators.get(&replica.group)
-            && Arc::ptr_eq(&known.replica, replica)
+            && Arc::ptr_eq(&known.leading.replica, replica)
         {
             return Ok(Arc::clone(known));
         }
         let deps = Arc::clone(&self.deps);
-        let coordinator = Coordinator::new(deps, Arc::clone(replica), groups);
-        let coordinator = Arc::new(coordinator);
+        let leading = Leading::new(deps, Arc::clone(replica), groups);
+        let coordinator = Arc::new(Coordinator::new(leading));
         coordinators.insert(replica.group, Arc::clone(&coordinator));
         Ok(coordinator)
     }
@@ -208,8 +209,12 @@ impl GroupEngine {
         let target = &target;
         let here = |replica: Arc<Replica>| async move {
             let coordinator = self.coordinator(&replica)?;
-            coordinator.term()?;
-            Ok(described::list(&coordinator.groups, request, is_visible))
+            coordinator.leading.term()?;
+            Ok(described::list(
+                &coordinator.leading.groups,
+                request,
+                is_visible,
+            ))
         };
         let there = |leader: Elsewhere| {
             let request = ListRequest {
@@ -234,7 +239,7 @@ impl GroupEngine {
             let has_news = basis.as_ref().is_none_or(|known| !known.is_same(&now));
             let mut leads_any = false;
             for coordinator in &coordinators {
-                leads_any |= coordinator.check(&metadata, has_news);
+                leads_any |= coordinator.upkeep.check(&metadata, has_news);
             }
             basis = Some(now);
             let wait = if leads_any {

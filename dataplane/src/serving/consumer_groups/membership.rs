@@ -12,13 +12,16 @@ use lograft_core::consumer_group::{
 use lograft_core::limits::{GROUP_EVENTS_MAX_COUNT, GROUP_WRITE_ATTEMPTS_MAX_COUNT};
 use tokio::sync::oneshot;
 
-use super::coordinator::{Coordinator, unexpected};
+use super::leading::{Leading, unexpected};
 use super::subscriptions::Topics;
 use crate::error::ApiError;
 
-/// Events that wait, by group. A group without any has no entry.
-#[derive(Debug, Default)]
-pub(super) struct EventQueues(Mutex<HashMap<String, EventQueue>>);
+/// Writes the memberships of a coordinator's groups.
+pub(super) struct Memberships {
+    leading: Arc<Leading>,
+    /// Events that wait, by group. A group without any has no entry.
+    queues: Mutex<HashMap<String, EventQueue>>,
+}
 
 /// Events of a group that a writer has not taken yet. It exists while there is a writer.
 type EventQueue = Vec<WaitingEvent>;
@@ -29,9 +32,33 @@ struct WaitingEvent {
     done: oneshot::Sender<Result<(), ApiError>>,
 }
 
-impl EventQueues {
+impl Memberships {
+    pub(super) fn new(leading: Arc<Leading>) -> Self {
+        Self {
+            leading,
+            queues: Mutex::default(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<String, EventQueue>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes an event part of a group. Returns its outcome once it is committed and applied here.
+    pub(super) async fn submit(
+        self: &Arc<Self>,
+        group: &str,
+        event: GroupEvent,
+    ) -> Result<(), ApiError> {
+        let (done, outcome) = oneshot::channel();
+        if self.push(group, WaitingEvent { event, done })? {
+            // A task of its own: if it ran in this call and the caller were cancelled, the events
+            // of others would be cancelled too.
+            tokio::spawn(Arc::clone(self).write_all(group.to_owned()));
+        }
+        outcome
+            .await
+            .unwrap_or_else(|_| Err(ApiError::replica_closing()))
     }
 
     /// Adds an event. Returns whether the group needs a writer.
@@ -61,93 +88,71 @@ impl EventQueues {
         }
         events
     }
-}
 
-/// Makes an event part of a group. Returns its outcome once it is committed and applied here.
-pub(super) async fn submit(
-    coordinator: &Arc<Coordinator>,
-    group: &str,
-    event: GroupEvent,
-) -> Result<(), ApiError> {
-    let (done, outcome) = oneshot::channel();
-    if coordinator
-        .events
-        .push(group, WaitingEvent { event, done })?
-    {
-        // A task of its own: if it ran in this call and the caller were cancelled, the events of
-        // others would be cancelled too.
-        tokio::spawn(write_all(Arc::clone(coordinator), group.to_owned()));
-    }
-    outcome
-        .await
-        .unwrap_or_else(|_| Err(ApiError::replica_closing()))
-}
-
-/// Writes memberships one after the other until no event waits.
-async fn write_all(coordinator: Arc<Coordinator>, group: String) {
-    loop {
-        let (events, done): (Vec<_>, Vec<_>) = coordinator
-            .events
-            .take(&group)
-            .into_iter()
-            .map(|waiting| (waiting.event, waiting.done))
-            .unzip();
-        if events.is_empty() {
-            return;
-        }
-        let outcomes = write(&coordinator, &group, &events).await;
-        for (position, done) in done.into_iter().enumerate() {
-            let outcome = match &outcomes {
-                Ok(outcomes) => outcomes.get(position).cloned().unwrap_or(Ok(())),
-                Err(error) => Err(error.clone()),
-            };
-            // A cancelled call has no receiver.
-            done.send(outcome).ok();
-        }
-    }
-}
-
-async fn write(
-    coordinator: &Coordinator,
-    group: &str,
-    events: &[GroupEvent],
-) -> Result<Vec<Result<(), ApiError>>, ApiError> {
-    for _ in 0..GROUP_WRITE_ATTEMPTS_MAX_COUNT {
-        let term = coordinator.term()?;
-        let before = coordinator.membership(group);
-        let Stepped {
-            group: after,
-            outcomes,
-        } = step(coordinator, &before, events);
-        let outcomes = outcomes.into_iter().map(|outcome| Ok(outcome?)).collect();
-        let Some(membership) = after else {
-            return Ok(outcomes);
-        };
-        let command = GroupCommand::PutMembership {
-            group: group.to_owned(),
-            expected: before.generation,
-            membership: membership.clone(),
-        };
-        match coordinator.propose(&command, term).await? {
-            Ok(Applied::Done) => {
-                coordinator.timers.observe(group, &membership);
-                return Ok(outcomes);
+    /// Writes memberships one after the other until no event waits.
+    async fn write_all(self: Arc<Self>, group: String) {
+        loop {
+            let taken = self.take(&group).into_iter();
+            let (events, done): (Vec<_>, Vec<_>) =
+                taken.map(|waiting| (waiting.event, waiting.done)).unzip();
+            if events.is_empty() {
+                return;
             }
-            // A former leader's proposal came in between.
-            Err(GroupError::Stale { .. }) => {}
-            Err(error) => return Err(error.into()),
-            Ok(other) => return Err(unexpected(&other)),
+            let outcomes = self.write(&group, &events).await;
+            for (position, done) in done.into_iter().enumerate() {
+                let outcome = match &outcomes {
+                    Ok(outcomes) => outcomes.get(position).cloned().unwrap_or(Ok(())),
+                    Err(error) => Err(error.clone()),
+                };
+                // A cancelled call has no receiver.
+                done.send(outcome).ok();
+            }
         }
     }
-    let text = format!("group {group:?} is being changed by another node");
-    Err(ApiError::new(Reason::NotReady, text))
-}
 
-fn step(coordinator: &Coordinator, before: &ConsumerGroup, events: &[GroupEvent]) -> Stepped {
-    let metadata = coordinator.deps.view.load();
-    let topics = Topics {
-        metadata: &metadata,
-        rights: &*coordinator.deps.rights,
-    };
-    before.step(events, &topics, coordinator.deps.clock.now_ms())
+    async fn write(
+        &self,
+        group: &str,
+        events: &[GroupEvent],
+    ) -> Result<Vec<Result<(), ApiError>>, ApiError> {
+        for _ in 0..GROUP_WRITE_ATTEMPTS_MAX_COUNT {
+            let term = self.leading.term()?;
+            let before = self.leading.membership(group);
+            let Stepped {
+                group: after,
+                outcomes,
+            } = self.step(&before, events);
+            let outcomes = outcomes.into_iter().map(|outcome| Ok(outcome?)).collect();
+            let Some(membership) = after else {
+                return Ok(outcomes);
+            };
+            let command = GroupCommand::PutMembership {
+                group: group.to_owned(),
+                expected: before.generation,
+                membership: membership.clone(),
+            };
+            match self.leading.propose(&command, term).await? {
+                Ok(Applied::Done) => {
+                    self.leading.timers.observe(group, &membership);
+                    return Ok(outcomes);
+                }
+                // A former leader's proposal came in between.
+                Err(GroupError::Stale { .. }) => {}
+                Err(error) => return Err(error.into()),
+                Ok(other) => return Err(unexpected(&other)),
+            }
+        }
+        let text = format!("group {group:?} is being changed by another node");
+        Err(ApiError::new(Reason::NotReady, text))
+    }
+
+    fn step(&self, before: &ConsumerGroup, events: &[GroupEvent]) -> Stepped {
+        let deps = &self.leading.deps;
+        let metadata = deps.view.load();
+        let topics = Topics {
+            metadata: &metadata,
+            rights: &*deps.rights,
+        };
+        before.step(events, &topics, deps.clock.now_ms())
+    }
 }

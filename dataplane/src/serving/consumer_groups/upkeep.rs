@@ -1,8 +1,8 @@
 //! What a coordinator does without being asked, while this node leads it: removes members that are
 //! missed, follows changes of topics, and forgets what has expired.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
 use lograft_core::Term;
@@ -12,18 +12,20 @@ use lograft_core::metadata::Metadata;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::coordinator::Coordinator;
-use super::membership::submit;
+use super::leading::Leading;
+use super::membership::Memberships;
 use super::subscriptions::Topics;
 use crate::error::ApiError;
 
-/// The state of the upkeep of a coordinator.
-#[derive(Debug, Default)]
+/// Looks after the groups of a coordinator.
 pub(super) struct Upkeep {
+    leading: Arc<Leading>,
+    memberships: Arc<Memberships>,
     is_running: AtomicBool,
     /// Whether all groups have to be compared with the topics.
     follows_topics: AtomicBool,
-    expiry: std::sync::Mutex<Option<(Term, Instant)>>,
+    /// When expired groups were last looked for, in which term.
+    expiry: Mutex<Option<(Term, Instant)>>,
 }
 
 /// What is to be done.
@@ -42,28 +44,38 @@ impl Tasks {
     }
 }
 
-impl Coordinator {
+impl Upkeep {
+    pub(super) fn new(leading: Arc<Leading>, memberships: Arc<Memberships>) -> Self {
+        Self {
+            leading,
+            memberships,
+            is_running: AtomicBool::default(),
+            follows_topics: AtomicBool::default(),
+            expiry: Mutex::default(),
+        }
+    }
+
     /// Looks after the groups if this node leads them; returns whether it does. `has_new_topics`:
     /// topics or rights have changed since the last time.
     pub(super) fn check(self: &Arc<Self>, metadata: &Metadata, has_new_topics: bool) -> bool {
         if has_new_topics {
-            self.upkeep.follows_topics.store(true, Ordering::Relaxed);
+            self.follows_topics.store(true, Ordering::Relaxed);
         }
-        let Ok(term) = self.term() else {
+        let Ok(term) = self.leading.term() else {
             // The next leader may have seen other topics than this one.
-            self.upkeep.follows_topics.store(true, Ordering::Relaxed);
+            self.follows_topics.store(true, Ordering::Relaxed);
             return false;
         };
-        if self.upkeep.is_running.load(Ordering::Acquire) {
+        if self.is_running.load(Ordering::Acquire) {
             return true;
         }
         let tasks = self.tasks(metadata, term);
         if !tasks.is_empty() {
-            self.upkeep.is_running.store(true, Ordering::Release);
+            self.is_running.store(true, Ordering::Release);
             let this = Arc::clone(self);
             tokio::spawn(async move {
                 this.carry_out_all(tasks, term).await;
-                this.upkeep.is_running.store(false, Ordering::Release);
+                this.is_running.store(false, Ordering::Release);
             });
         }
         true
@@ -71,20 +83,20 @@ impl Coordinator {
 
     fn tasks(&self, metadata: &Metadata, term: Term) -> Tasks {
         let mut tasks = Tasks {
-            due: self.timers.due(),
+            due: self.leading.timers.due(),
             ..Tasks::default()
         };
         let topics = Topics {
             metadata,
-            rights: &*self.deps.rights,
+            rights: &*self.leading.deps.rights,
         };
-        if self.upkeep.follows_topics.swap(false, Ordering::Relaxed) {
+        if self.follows_topics.swap(false, Ordering::Relaxed) {
             tasks.changed = self.changed_groups(&topics);
             tasks.commands.extend(self.forgotten(&topics));
         }
         if self.is_expiry_due(term) {
-            let now_ms = self.deps.clock.now_ms();
-            let state = self.groups.lock();
+            let now_ms = self.leading.deps.clock.now_ms();
+            let state = self.leading.groups.lock();
             tasks
                 .commands
                 .extend(state.expired(now_ms, GROUP_OFFSETS_RETENTION));
@@ -96,7 +108,7 @@ impl Coordinator {
     fn changed_groups(&self, topics: &Topics<'_>) -> Vec<String> {
         // Copied: state machine's apply waits for the lock.
         let groups: Vec<_> = {
-            let state = self.groups.lock();
+            let state = self.leading.groups.lock();
             let groups = state.groups();
             let with_members = groups.filter(|(_, group)| !group.membership().members.is_empty());
             with_members
@@ -110,7 +122,7 @@ impl Coordinator {
 
     /// The command that forgets the offsets of deleted topics; none if there are no such offsets.
     fn forgotten(&self, topics: &Topics<'_>) -> Option<GroupCommand> {
-        let known = self.groups.lock().offset_topics();
+        let known = self.leading.groups.lock().offset_topics();
         let deleted: Vec<_> = known
             .into_iter()
             .filter(|topic| topics.is_deleted(*topic))
@@ -124,15 +136,11 @@ impl Coordinator {
     // those of the other nodes, and says so.
     fn is_expiry_due(&self, term: Term) -> bool {
         let now = Instant::now();
-        let mut last = self
-            .upkeep
-            .expiry
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut last = self.expiry.lock().unwrap_or_else(PoisonError::into_inner);
         match *last {
             Some((led, at)) if led == term => {
                 let is_due = now.duration_since(at) >= GROUP_EXPIRY_CHECK_INTERVAL;
-                if is_due && self.deps.clock.is_usable() {
+                if is_due && self.leading.deps.clock.is_usable() {
                     *last = Some((term, now));
                     return true;
                 }
@@ -145,7 +153,7 @@ impl Coordinator {
         }
     }
 
-    async fn carry_out_all(self: &Arc<Self>, tasks: Tasks, term: Term) {
+    async fn carry_out_all(&self, tasks: Tasks, term: Term) {
         let Tasks {
             due,
             changed,
@@ -155,12 +163,12 @@ impl Coordinator {
         let changes = changed.iter().map(|group| self.follow_topics(group));
         tokio::join!(join_all(removals), join_all(changes));
         for command in commands {
-            let outcome = self.carry_out(&command, term).await;
+            let outcome = self.leading.carry_out(&command, term).await;
             log_failure(&outcome, command.name());
         }
     }
 
-    async fn remove(self: &Arc<Self>, due: DueMember) {
+    async fn remove(&self, due: DueMember) {
         let DueMember {
             group,
             member,
@@ -174,18 +182,21 @@ impl Coordinator {
         let event = GroupEvent::Leave {
             member: member.clone(),
         };
-        let outcome = submit(self, &group, event).await;
+        let outcome = self.memberships.submit(&group, event).await;
         if outcome.is_ok() {
             info!(consumer_group = %group, %member, why, "member removed from its group");
         }
         log_failure(&outcome, "remove a member");
     }
 
-    async fn follow_topics(self: &Arc<Self>, group: &str) {
-        let outcome = submit(self, group, GroupEvent::TopicsChanged).await;
+    async fn follow_topics(&self, group: &str) {
+        let outcome = self
+            .memberships
+            .submit(group, GroupEvent::TopicsChanged)
+            .await;
         let is_retryable = |error: &ApiError| error.received_reason().is_retryable();
         if outcome.as_ref().is_err_and(is_retryable) {
-            self.upkeep.follows_topics.store(true, Ordering::Relaxed);
+            self.follows_topics.store(true, Ordering::Relaxed);
         }
         log_failure(&outcome, "follow the topics");
     }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 use lograft_core::{GroupId, Offset};
 
+use super::follower::{self, ensure_as_leader, is_for_leader, routed};
 use super::position;
-use super::reader::{ReadOptions, Reader, ReaderMemory};
+use super::read_counter::ReadCounter;
+use super::reader::{Origin, ReadOptions, Reader, ReaderMemory};
 use crate::error::ApiError;
 use crate::serving::engine::LogEngine;
 use crate::serving::forward::FetchedStream;
@@ -14,27 +16,53 @@ use crate::serving::locate::{Elsewhere, Safety};
 use crate::serving::replica::Replica;
 use crate::serving::request::{ConsumeRequest, Fetched};
 
-/// Reads continuously, at the partition's leader. Only the start is retried: a client continues a
-/// stream that breaks at the offset behind its last record.
+/// Reads continuously: at the partition's leader, or from this node's replica if the client allows
+/// it. Only the start is retried: a client continues a stream that breaks at the offset behind its
+/// last record.
 pub(crate) async fn consume(
     engine: &Arc<LogEngine>,
     request: ConsumeRequest,
 ) -> Result<FetchedStream, ApiError> {
-    let request = &request;
-    let here = |replica| consume_here(engine, replica, request);
+    let outcome = consume_anywhere(engine, &request).await;
+    engine.count_fetch(outcome.as_ref().err());
+    outcome
+}
+
+async fn consume_anywhere(
+    engine: &Arc<LogEngine>,
+    request: &ConsumeRequest,
+) -> Result<FetchedStream, ApiError> {
+    let ConsumeRequest {
+        target,
+        terms,
+        position,
+        ..
+    } = request;
+    if let Some(found) = follower::find(engine, target, (terms, *position)).await? {
+        let group = found.replica.group;
+        let origin = engine.follower_origin(found.check);
+        match consume_here(engine, found.replica, (request, origin)).await {
+            Err(error) if is_for_leader(&error, terms) => {}
+            outcome => return outcome.map_err(|error| engine.locator.with_leader(error, group)),
+        }
+    }
+    let here = async |replica: Arc<Replica>| {
+        ensure_as_leader(&replica, terms).await?;
+        let origin = engine.leader_origin(terms);
+        consume_here(engine, replica, (request, origin)).await
+    };
     let there = |leader: Elsewhere| {
-        let replies = engine.replies.account(&request.target);
+        let replies = engine.replies.account(target);
         let opened = engine
             .forward
             .consume(leader.node, request.clone(), replies);
         async move { Ok(until_leader_moves(engine, leader, opened.await?)) }
     };
-    let outcome = engine
+    let target = routed(target, terms);
+    engine
         .locator
-        .at_leader(&request.target, Safety::Repeatable, here, there)
-        .await;
-    engine.count_fetch(outcome.as_ref().err());
-    outcome
+        .at_leader(&target, Safety::Repeatable, here, there)
+        .await
 }
 
 /// A stream of another node. It ends with NOT_LEADER once that node is silent and leads no more.
@@ -65,6 +93,7 @@ fn until_leader_moves(
 struct Consumer {
     engine: Arc<LogEngine>,
     group: GroupId,
+    counter: ReadCounter,
     reader: Reader,
     /// Where the stream ends, exclusive.
     end: Offset,
@@ -75,16 +104,19 @@ struct Consumer {
 async fn consume_here(
     engine: &Arc<LogEngine>,
     replica: Arc<Replica>,
-    request: &ConsumeRequest,
+    (request, origin): (&ConsumeRequest, Origin),
 ) -> Result<FetchedStream, ApiError> {
     let options = ReadOptions::new(request.max_bytes, request.format);
-    let from = position::resolve(&replica, request.position, &engine.decompression).await?;
+    let at = (request.position, origin.consistency);
+    let from = position::resolve(&replica, at, &engine.decompression).await?;
     let end = if request.follow {
         Offset(u64::MAX)
     } else {
         // The stream must contain everything that was acknowledged before the call, also by an
-        // earlier leader.
-        position::catch_up(&replica).await?;
+        // earlier leader; from a replica that need not lead, everything that it has.
+        if origin.follower.is_none() {
+            position::catch_up(&replica).await?;
+        }
         replica.state.watermarks().high_watermark
     };
     let group = replica.group;
@@ -92,11 +124,13 @@ async fn consume_here(
         replies: engine.replies.account(&request.target),
         decompression: engine.decompression.clone(),
     };
-    let reader = Reader::new(replica, from, options, memory);
+    let counter = engine.read_counter(&request.terms, &origin);
+    let reader = Reader::new(replica, (from, origin), options, memory);
     reader.check_range()?;
     let consumer = Consumer {
         engine: Arc::clone(engine),
         group,
+        counter,
         reader,
         end,
         left: request.max_records.unwrap_or(u64::MAX),
@@ -125,7 +159,7 @@ impl Consumer {
             let chunk = self.reader.read(self.end, self.left).await?;
             if chunk.record_count > 0 {
                 self.left = self.left.saturating_sub(chunk.record_count);
-                self.engine.count_read(chunk.record_count, chunk.bytes);
+                self.counter.count(chunk.record_count, chunk.bytes);
                 return Ok(Some(chunk.fetched));
             }
             self.reader.wait().await?;

@@ -11,7 +11,7 @@ use crate::error::ApiError;
 use crate::serving::decompression::{Decompression, undecodable};
 use crate::serving::disk_read::{failed_read, read_from_disk};
 use crate::serving::replica::Replica;
-use crate::serving::request::Position;
+use crate::serving::request::{Consistency, Position};
 
 /// Makes sure that everything that was acknowledged before this call is visible on this replica: a
 /// leader that was deposed without noticing would otherwise serve a stale end of the log. Fails if
@@ -30,12 +30,17 @@ pub(crate) async fn catch_up(replica: &Replica) -> Result<(), ApiError> {
     }
 }
 
-/// The offset of a position. Positions that depend on the end of the log are linearizable.
+/// The offset of a position. Positions that depend on the end of the log are linearizable, unless
+/// the replica need not lead: then its own end counts.
 pub(super) async fn resolve(
     replica: &Arc<Replica>,
-    position: Position,
+    (position, consistency): (Position, Consistency),
     decompression: &Decompression,
 ) -> Result<Offset, ApiError> {
+    let catch_up = async |replica| match consistency {
+        Consistency::Session => Ok(()),
+        Consistency::Leader | Consistency::Linearizable => catch_up(replica).await,
+    };
     match position {
         Position::Offset(offset) => {
             // Beyond the high watermark: it may be this replica that is behind, not the offset

@@ -2,21 +2,24 @@
 
 use std::sync::Arc;
 
-use lograft_core::Offset;
 use lograft_core::limits::{
     FETCH_READ_MAX_BYTES, FETCH_REPLY_CONTENT_MAX_BYTES, FETCH_REPLY_DEFAULT_BYTES,
     FETCHED_BATCH_HEAD_MAX_BYTES,
 };
+use lograft_core::{NodeId, Offset};
 use tokio::sync::watch;
 
 use super::decode::Decoder;
 use super::entries::{Entries, out_of_range};
+use super::follower::FollowerCheck;
 use crate::error::ApiError;
 use crate::serving::decompression::Decompression;
 use crate::serving::leadership::Leadership;
 use crate::serving::replica::Replica;
 use crate::serving::reply_memory::{ReplyAccount, ReplyMemory};
-use crate::serving::request::{Fetched, FetchedBatch, FetchedData, Format};
+use crate::serving::request::{
+    Consistency, Fetched, FetchedBatch, FetchedData, Format, ReadOrigin,
+};
 use crate::state_machine::Watermarks;
 
 /// How a client reads.
@@ -89,6 +92,16 @@ impl Chunk {
     }
 }
 
+/// The replica that a reader reads, and its guarantee.
+#[derive(Clone)]
+pub(super) struct Origin {
+    pub(super) node: NodeId,
+    /// Guarantee of the reader.
+    pub(super) consistency: Consistency,
+    /// Set for a replica that need not lead.
+    pub(super) follower: Option<FollowerCheck>,
+}
+
 /// The memory that a reader uses.
 pub(super) struct ReaderMemory {
     /// For what it returns, and for what it has read beyond that.
@@ -104,6 +117,7 @@ pub(super) struct Reader {
     decompression: Decompression,
     next: Offset,
     marks: watch::Receiver<Watermarks>,
+    origin: Origin,
     /// Entries that were read and are not yet decoded.
     decoder: Decoder,
     /// The memory of the last chunk and of the decoder. A client that asks for the next chunk has
@@ -117,7 +131,7 @@ impl Reader {
     /// A reader that starts at `from`.
     pub(super) fn new(
         replica: Arc<Replica>,
-        from: Offset,
+        (from, origin): (Offset, Origin),
         options: ReadOptions,
         memory: ReaderMemory,
     ) -> Self {
@@ -132,6 +146,7 @@ impl Reader {
             decompression,
             next: from,
             marks,
+            origin,
             decoder: Decoder::default(),
             held: None,
             joins: false,
@@ -149,6 +164,7 @@ impl Reader {
         let Watermarks {
             log_start_offset,
             high_watermark,
+            commit_index: _,
         } = marks;
         if self.next < log_start_offset || self.next > high_watermark {
             return Err(out_of_range(self.next, marks));
@@ -156,9 +172,13 @@ impl Reader {
         Ok(marks)
     }
 
-    /// Waits until there are records beyond the reader's offset, or this node no longer leads.
+    /// Waits until there are records beyond the reader's offset. Fails if this node no longer
+    /// leads, or if its replica is no longer current.
     pub(super) async fn wait(&mut self) -> Result<(), ApiError> {
         let next = self.next;
+        if let Some(check) = &self.origin.follower {
+            return check.wait_beyond(&self.entries.replica, next).await;
+        }
         let mut status = self.entries.replica.raft.watch();
         let closing = |_| ApiError::replica_closing();
         loop {
@@ -192,6 +212,9 @@ impl Reader {
     /// `max_records`; with whole batches, the last batch may exceed that. Waits for memory; a chunk
     /// that is joined to others is empty instead.
     pub(super) async fn read(&mut self, end: Offset, max_records: u64) -> Result<Chunk, ApiError> {
+        if let Some(check) = &self.origin.follower {
+            check.ensure(&self.entries.replica).await?;
+        }
         let marks = self.check_range()?;
         let below = marks.high_watermark.min(end);
         let start = self.next;
@@ -306,6 +329,11 @@ impl Reader {
             start_offset: None,
             next_offset: self.next,
             term: self.entries.replica.raft.watch().borrow().term,
+            origin: ReadOrigin {
+                consistency: Some(self.origin.consistency),
+                node: Some(self.origin.node),
+                commit_index: marks.commit_index,
+            },
         }
     }
 

@@ -6,8 +6,9 @@ use lograft_core::Offset;
 use lograft_core::limits::FETCH_WAIT_MAX;
 use tokio::time::Instant;
 
+use super::follower::{self, ensure_as_leader, is_for_leader, routed};
 use super::position;
-use super::reader::{ReadOptions, Reader, ReaderMemory};
+use super::reader::{Origin, ReadOptions, Reader, ReaderMemory};
 use crate::error::ApiError;
 use crate::serving::engine::LogEngine;
 use crate::serving::locate::{Elsewhere, Safety};
@@ -18,15 +19,38 @@ use crate::serving::request::{FetchRequest, Fetched, FetchedData};
 /// A reply and its memory, to be held until the client has taken it; none if it has no records.
 pub(crate) type HeldReply = (Fetched, Option<ReplyMemory>);
 
-/// Reads once, at the partition's leader.
+/// Reads once: at the partition's leader, or from this node's replica if the client allows it.
 pub(crate) async fn fetch(
     engine: &LogEngine,
     request: FetchRequest,
 ) -> Result<HeldReply, ApiError> {
-    let request = &request;
-    let here = |replica| fetch_here(engine, replica, request);
+    let outcome = fetch_anywhere(engine, &request).await;
+    engine.count_fetch(outcome.as_ref().err());
+    outcome
+}
+
+async fn fetch_anywhere(engine: &LogEngine, request: &FetchRequest) -> Result<HeldReply, ApiError> {
+    let FetchRequest {
+        target,
+        terms,
+        position,
+        ..
+    } = request;
+    if let Some(found) = follower::find(engine, target, (terms, *position)).await? {
+        let group = found.replica.group;
+        let origin = engine.follower_origin(found.check);
+        match fetch_here(engine, found.replica, (request, origin)).await {
+            Err(error) if is_for_leader(&error, terms) => {}
+            outcome => return outcome.map_err(|error| engine.locator.with_leader(error, group)),
+        }
+    }
+    let here = async |replica: Arc<Replica>| {
+        ensure_as_leader(&replica, terms).await?;
+        let origin = engine.leader_origin(terms);
+        fetch_here(engine, replica, (request, origin)).await
+    };
     let there = |leader: Elsewhere| {
-        let replies = engine.replies.account(&request.target);
+        let replies = engine.replies.account(target);
         let fetching = engine
             .forward
             .fetch(leader.node, request.clone(), replies.clone());
@@ -37,28 +61,29 @@ pub(crate) async fn fetch(
             Ok((fetched, Some(memory)))
         }
     };
-    let outcome = engine
+    let target = routed(target, terms);
+    engine
         .locator
-        .at_leader(&request.target, Safety::Repeatable, here, there)
-        .await;
-    engine.count_fetch(outcome.as_ref().err());
-    outcome
+        .at_leader(&target, Safety::Repeatable, here, there)
+        .await
 }
 
 async fn fetch_here(
     engine: &LogEngine,
     replica: Arc<Replica>,
-    request: &FetchRequest,
+    (request, origin): (&FetchRequest, Origin),
 ) -> Result<HeldReply, ApiError> {
     let options = ReadOptions::new(request.max_bytes, request.format);
-    let from = position::resolve(&replica, request.position, &engine.decompression).await?;
+    let at = (request.position, origin.consistency);
+    let from = position::resolve(&replica, at, &engine.decompression).await?;
+    let counter = engine.read_counter(&request.terms, &origin);
     let deadline = Instant::now() + request.max_wait.min(FETCH_WAIT_MAX);
     let enough = (request.min_bytes.max(1) as usize).min(options.max_bytes);
     let memory = ReaderMemory {
         replies: engine.replies.account(&request.target),
         decompression: engine.decompression.clone(),
     };
-    let mut reader = Reader::new(replica, from, options, memory);
+    let mut reader = Reader::new(replica, (from, origin), options, memory);
     let mut whole = reader.read(Offset(u64::MAX), u64::MAX).await?;
     reader.join();
     while whole.bytes < enough && may_grow(&whole.fetched.data) {
@@ -74,7 +99,7 @@ async fn fetch_here(
         }
         whole.extend(more);
     }
-    engine.count_read(whole.record_count, whole.bytes);
+    counter.count(whole.record_count, whole.bytes);
     Ok((whole.fetched, reader.take_held()))
 }
 

@@ -19,6 +19,7 @@ fn heartbeat() -> wire::AppendRequest {
         prev: None,
         entries: Vec::new(),
         leader_commit: None,
+        isolated: false,
     }
 }
 

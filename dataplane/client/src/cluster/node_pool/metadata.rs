@@ -102,7 +102,8 @@ impl NodePool {
     /// node was tried once.
     pub(crate) async fn fetch_all(&self) -> Result<Metadata, ClientError> {
         let per_node = self.config.connect_timeout + limits::CLIENT_METADATA_TIMEOUT;
-        let mut reply = self.fetch_metadata(&[], per_node).await?;
+        let reply = self.fetch_metadata(&[], per_node).await?;
+        let mut reply = self.newest(&[], reply).await;
         let mut all = MetadataCache::default();
         all.update(reply.clone());
         let mut cache = self.metadata();

@@ -5,8 +5,9 @@ use lograft_core::limits::CONSUMER_CORRUPT_MAX_COUNT;
 use lograft_core::record_batch::BatchError;
 use tokio::time::{Instant, sleep};
 
-use super::PartitionReader;
+use super::{PartitionReader, Seen};
 use crate::consumer::config::{OutOfRange, StartAt};
+use crate::consumer::partition_stream::Source;
 use crate::error::ClientError;
 
 impl PartitionReader {
@@ -38,7 +39,10 @@ impl PartitionReader {
             return Err(error);
         }
         if let Some(stream) = stream {
-            self.update_leader(stream.leader, &error);
+            match &stream.source {
+                Source::Leader(leader) => self.update_leader(*leader, &error),
+                Source::Replica(place) => self.avoid(place.replica.node, &error),
+            }
             // A stream that was open for long is progress, even if it only waited for records.
             if stream.was_stable() {
                 self.reset_failures();
@@ -61,9 +65,9 @@ impl PartitionReader {
             %error,
             "partition read failed, will retry"
         );
-        // The first retry goes at once to the leader that the error named.
-        let has_leader_hint = std::mem::take(&mut self.has_leader_hint);
-        if !has_leader_hint || self.failures > 1 {
+        // The first retry goes at once to the leader that the error named, or to another replica.
+        let has_next_node = std::mem::take(&mut self.has_next_node);
+        if !has_next_node || self.failures > 1 {
             sleep(self.pool().backoff(self.failures, Some(&error))).await;
             self.pool().refresh().await;
         }
@@ -100,11 +104,14 @@ impl PartitionReader {
         }
         self.topic_id = topic.id;
         self.end = None;
+        self.seen = Seen::default();
         Ok(())
     }
 
     fn on_out_of_range(&mut self, error: ClientError) -> Result<(), ClientError> {
         let range = error.valid_offsets();
+        // The log may have lost its end for good, if an operator has accepted that.
+        self.seen = Seen::default();
         self.position = match self.config.out_of_range {
             OutOfRange::Error => return Err(error),
             OutOfRange::Earliest => {

@@ -204,6 +204,31 @@ fn produce(
     Ok(reply)
 }
 
+/// The error with which a node refuses a read, if its replica may not answer it.
+fn read_refusal(
+    state: &mut State,
+    node: usize,
+    request: &wire::ConsumeRequest,
+) -> Option<wire::Error> {
+    let not_leader = refusal(state, node, &request.topic, request.partition)?;
+    let is_about_leader = not_leader.reason == Reason::NotLeader.as_str();
+    if request.consistency() != wire::ReadConsistency::Session || !is_about_leader {
+        return Some(not_leader);
+    }
+    let behind = error(Reason::ReplicaNotCurrent, &[]);
+    state.behind.contains(&node).then_some(behind)
+}
+
+/// The guarantee of a node's reply.
+fn given(state: &mut State, node: usize, request: &wire::ConsumeRequest) -> wire::ReadConsistency {
+    let is_leader = refusal(state, node, &request.topic, request.partition).is_none();
+    match request.consistency() {
+        _ if state.former.contains(&node) => wire::ReadConsistency::Unspecified,
+        wire::ReadConsistency::Session if !is_leader => wire::ReadConsistency::Session,
+        _ => wire::ReadConsistency::Leader,
+    }
+}
+
 /// The position of a consumer.
 struct Reading {
     node: usize,
@@ -218,7 +243,8 @@ struct Reading {
 impl Reading {
     fn start(fake: &Fake, request: wire::ConsumeRequest) -> Result<Self, Status> {
         let mut state = fake.shared.state();
-        if let Some(error) = refusal(&mut state, fake.node, &request.topic, request.partition) {
+        state.consumes.push((fake.node, request.clone()));
+        if let Some(error) = read_refusal(&mut state, fake.node, &request) {
             return Err(status(error));
         }
         let partition = state.partition(&request.topic, request.partition).unwrap();
@@ -255,15 +281,20 @@ impl Reading {
         }
         let (topic, number) = (self.request.topic.clone(), self.request.partition);
         let forwards = state.forwards_reads;
-        if let Some(error) = refusal(&mut state, self.node, &topic, number).filter(|_| !forwards) {
+        let refusal = read_refusal(&mut state, self.node, &self.request);
+        if let Some(error) = refusal.filter(|_| !forwards) {
             return Err(Some(status(error)));
         }
         state.served_by.insert(self.node);
+        let consistency = given(&mut state, self.node, &self.request);
+        let old_end = state.old_ends.get(&self.node).copied();
         let partition = state.partition(&topic, number).unwrap();
         let mut reply = wire::FetchReply {
-            high_watermark: partition.end(),
+            high_watermark: old_end.unwrap_or_else(|| partition.end()),
             log_start_offset: partition.start,
             leader_epoch: partition.epoch,
+            consistency: consistency.into(),
+            read_by: self.node as u64 + 1,
             ..wire::FetchReply::default()
         };
         let mut size = 0;
@@ -434,6 +465,7 @@ impl LogService for Fake {
             .map(|(node_id, address)| wire::Node {
                 node_id,
                 client_address: address.to_string(),
+                zone: zone_of(&state, node_id),
                 ..wire::Node::default()
             });
         let nodes = nodes.collect();
@@ -470,6 +502,11 @@ impl LogService for Fake {
     }
 }
 
+fn zone_of(state: &State, node_id: u64) -> String {
+    let at = usize::try_from(node_id).unwrap() - 1;
+    state.zones.get(&at).copied().unwrap_or_default().to_owned()
+}
+
 fn unknown_topic(name: String) -> wire::Topic {
     wire::Topic {
         name,
@@ -486,6 +523,7 @@ fn topic(state: &State, name: String) -> wire::Topic {
         partition,
         leader_node: p.leader.map(|leader| leader as u64 + 1),
         leader_epoch: p.epoch,
+        replicas: (1..).zip(&state.addresses).map(|(id, _)| id).collect(),
         ..wire::Partition::default()
     });
     wire::Topic {

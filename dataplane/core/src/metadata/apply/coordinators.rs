@@ -41,8 +41,8 @@ impl Metadata {
         Ok(Outcome::Topic(id))
     }
 
-    /// The number of replicas after a move to `replicas`: that of now, or, of a coordinator, any up to
-    /// a bound, since it follows the number of nodes.
+    /// The number of replicas after a move to `replicas`: that of now, or, of a coordinator, any up
+    /// to a bound, since it follows the number of nodes.
     pub(super) fn final_size(
         &self,
         group: GroupId,

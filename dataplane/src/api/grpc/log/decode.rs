@@ -7,14 +7,15 @@ use std::time::Duration;
 use lograft_core::acl::Principal;
 use lograft_core::metadata::TopicId;
 use lograft_core::record::Header;
-use lograft_core::{Offset, ProducerEpoch, ProducerId, ProducerStamp, Sequence};
+use lograft_core::{Offset, ProducerEpoch, ProducerId, ProducerStamp, Sequence, Term};
 use lograft_proto::log::v1 as proto;
 
 use crate::error::ApiError;
 use crate::serving::append::append_timeout;
 use crate::serving::request::{
-    AppendRequest, ConsumeRequest, Content, DeleteBefore, DeleteRecordsRequest, FetchRequest,
-    Format, ListOffsetsRequest, PlainRecord, Position, Target, UncheckedBatch,
+    AppendRequest, Consistency, ConsumeRequest, Content, DeleteBefore, DeleteRecordsRequest,
+    FetchRequest, Format, ListOffsetsRequest, PlainRecord, Position, ReadPoint, ReadTerms, Target,
+    UncheckedBatch,
 };
 
 /// The partition that a request is for; moves the topic out of its message.
@@ -26,6 +27,18 @@ macro_rules! target {
             partition: $request.partition,
             is_forwarded: $request.forwarded,
             principal: $principal,
+        }
+    };
+}
+
+/// How a read is answered; moves the zone out of its message.
+macro_rules! read_terms {
+    ($request:ident) => {
+        ReadTerms {
+            consistency: consistency($request.consistency)?,
+            seen: read_point($request.seen),
+            refuses_to_forward: $request.no_forward,
+            zone: $request.zone,
         }
     };
 }
@@ -106,6 +119,7 @@ pub(crate) fn fetch(
     principal: Arc<Principal>,
 ) -> Result<FetchRequest, ApiError> {
     Ok(FetchRequest {
+        terms: read_terms!(request),
         position: position(request.position)?,
         format: format(request.format)?,
         max_bytes: request.max_bytes,
@@ -120,6 +134,7 @@ pub(crate) fn consume(
     principal: Arc<Principal>,
 ) -> Result<ConsumeRequest, ApiError> {
     Ok(ConsumeRequest {
+        terms: read_terms!(request),
         position: position(request.position)?,
         format: format(request.format)?,
         max_bytes: request.max_bytes,
@@ -177,6 +192,30 @@ fn position(position: Option<proto::Position>) -> Result<Position, ApiError> {
             At::TimestampMs(time_ms) => Position::Timestamp(time_ms),
         },
     )
+}
+
+fn consistency(consistency: i32) -> Result<Consistency, ApiError> {
+    use proto::ReadConsistency as Wire;
+    match Wire::try_from(consistency) {
+        Ok(Wire::Unspecified | Wire::Leader) => Ok(Consistency::Leader),
+        Ok(Wire::Session) => Ok(Consistency::Session),
+        Ok(Wire::Linearizable) => Ok(Consistency::Linearizable),
+        Err(_) => {
+            let bound = "one of ReadConsistency";
+            Err(ApiError::invalid("consistency", bound))
+        }
+    }
+}
+
+fn read_point(seen: Option<proto::ReadPoint>) -> ReadPoint {
+    let proto::ReadPoint {
+        leader_epoch,
+        high_watermark,
+    } = seen.unwrap_or_default();
+    ReadPoint {
+        term: Term(leader_epoch),
+        high_watermark: Offset(high_watermark),
+    }
 }
 
 fn format(format: i32) -> Result<Format, ApiError> {

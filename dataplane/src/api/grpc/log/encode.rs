@@ -2,7 +2,7 @@
 
 use lograft_core::metadata::{Node, Partition, Topic};
 use lograft_core::record::Header;
-use lograft_core::{Offset, Record};
+use lograft_core::{LogIndex, NodeId, Offset, Record};
 use lograft_proto::log::UNKNOWN_OFFSET;
 use lograft_proto::log::v1 as proto;
 
@@ -12,7 +12,8 @@ use crate::error::ApiError;
 use crate::serving::metadata::ClusterView;
 use crate::serving::offsets::PartitionBounds;
 use crate::serving::request::{
-    Appended, DeletedRecords, Fetched, FetchedBatch, FetchedData, FetchedRecord, OffsetBounds,
+    Appended, Consistency, DeletedRecords, Fetched, FetchedBatch, FetchedData, FetchedRecord,
+    OffsetBounds, ReadOrigin,
 };
 
 /// The request that a reply of a produce belongs to.
@@ -84,7 +85,13 @@ pub(crate) fn fetched(fetched: Fetched) -> proto::FetchReply {
         start_offset,
         next_offset,
         term,
+        origin,
     } = fetched;
+    let ReadOrigin {
+        consistency,
+        node,
+        commit_index,
+    } = origin;
     let (batches, records) = match data {
         FetchedData::Batches(batches) => (batches.into_iter().map(batch).collect(), Vec::new()),
         FetchedData::Records(records) => (Vec::new(), records.into_iter().map(record).collect()),
@@ -97,6 +104,18 @@ pub(crate) fn fetched(fetched: Fetched) -> proto::FetchReply {
         next_offset: next_offset.get(),
         leader_epoch: term.get(),
         start_offset: start_offset.map(Offset::get),
+        consistency: consistency_of(consistency).into(),
+        read_by: node.map_or(0, NodeId::get),
+        commit_index: commit_index.map_or(0, LogIndex::get),
+    }
+}
+
+const fn consistency_of(given: Option<Consistency>) -> proto::ReadConsistency {
+    match given {
+        None => proto::ReadConsistency::Unspecified,
+        Some(Consistency::Leader) => proto::ReadConsistency::Leader,
+        Some(Consistency::Session) => proto::ReadConsistency::Session,
+        Some(Consistency::Linearizable) => proto::ReadConsistency::Linearizable,
     }
 }
 

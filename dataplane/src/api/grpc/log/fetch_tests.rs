@@ -134,6 +134,9 @@ fn the_framing_of_a_reply_is_within_its_bounds() {
         next_offset: u64::MAX,
         leader_epoch: u64::MAX,
         start_offset: Some(u64::MAX),
+        consistency: proto::ReadConsistency::Linearizable.into(),
+        read_by: u64::MAX,
+        commit_index: u64::MAX,
     };
     let empty = reply(Vec::new(), Vec::new());
     assert!(wire_bytes(&empty) <= FETCH_REPLY_HEAD_MAX_BYTES);

@@ -9,6 +9,7 @@ use lograft_core::limits::HTTP_FETCH_RECORDS_MAX_COUNT;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::consistency::Consistency;
 use super::position::Start;
 use super::tail::TailCall;
 use crate::api::held_reply::hold;
@@ -35,6 +36,12 @@ pub(crate) struct FetchedPage {
     log_start_offset: String,
     #[schema(pattern = "^[0-9]+$")]
     leader_epoch: String,
+    /// Guarantee of the answer; null if a node before 0.3.0 has read.
+    #[schema(inline)]
+    consistency: Option<Consistency>,
+    /// Id of the node whose replica was read; null if it is one before 0.3.0.
+    #[schema(pattern = "^[0-9]+$")]
+    read_by: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -44,6 +51,8 @@ struct Page<'a> {
     high_watermark: Int<u64>,
     log_start_offset: Int<u64>,
     leader_epoch: Int<u64>,
+    consistency: Option<Consistency>,
+    read_by: Option<Int<u64>>,
 }
 
 pub(super) async fn fetch(call: &TailCall, partition: u32) -> Result<Response, HttpError> {
@@ -62,6 +71,7 @@ pub(super) async fn fetch(call: &TailCall, partition: u32) -> Result<Response, H
     };
     let request = FetchRequest {
         target: call.target(partition),
+        terms: query.terms(),
         position,
         format: Format::Records,
         max_bytes: query.max_bytes.unwrap_or(0),
@@ -87,6 +97,7 @@ fn encode(partition: u32, fetched: Fetched, (most, forms): (u32, Forms)) -> Byte
         log_start_offset,
         mut next_offset,
         term,
+        origin,
         // Single records start where the read does.
         start_offset: _,
     } = fetched;
@@ -106,6 +117,8 @@ fn encode(partition: u32, fetched: Fetched, (most, forms): (u32, Forms)) -> Byte
         high_watermark: Int(high_watermark.get()),
         log_start_offset: Int(log_start_offset.get()),
         leader_epoch: Int(term.get()),
+        consistency: origin.consistency.map(Consistency::from),
+        read_by: origin.node.map(|node| Int(node.get())),
     };
     json_bytes(&page)
 }

@@ -94,6 +94,7 @@ impl TailCall {
     ) -> Result<PartitionChunks, ApiError> {
         let request = ConsumeRequest {
             target: self.target(partition),
+            terms: self.query.terms(),
             position: from,
             format: Format::Records,
             max_bytes,

@@ -1,9 +1,9 @@
-//! A stream of batches from the leader of a partition.
+//! A stream of batches from a replica of a partition.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lograft_core::limits::CONSUMER_STREAM_HEALTHY_MIN;
+use lograft_core::limits::{CONSUMER_REPLICA_CHECK_INTERVAL, CONSUMER_STREAM_HEALTHY_MIN};
 use lograft_core::{NodeId, Term};
 use lograft_proto::log::v1 as wire;
 use tokio::time::Instant;
@@ -11,9 +11,10 @@ use tonic::Streaming;
 
 use crate::cluster::node::Node;
 use crate::cluster::node_pool::NodePool;
+use crate::cluster::replicas::StreamPlace;
 use crate::error::ClientError;
 
-/// The connections of one consumer, one per leader. They are not shared, because a consumer that
+/// The connections of one consumer, one per node. They are not shared, because a consumer that
 /// stops reading fills the flow control windows of its connections.
 pub(super) struct ConsumerConnections {
     pub(super) pool: Arc<NodePool>,
@@ -39,27 +40,38 @@ impl ConsumerConnections {
     }
 }
 
-/// An open stream from the leader of a partition.
-pub(super) struct LeaderStream {
-    pub(super) leader: NodeId,
+/// The replica that a stream comes from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// The leader, as far as the metadata say.
+    Leader(NodeId),
+    /// Another one, or the leader as the nearest replica.
+    Replica(StreamPlace),
+}
+
+/// An open stream from a replica of a partition.
+pub(super) struct PartitionStream {
+    pub(super) source: Source,
     pub(super) node: Node,
     pub(super) replies: Streaming<wire::FetchReply>,
     opened_at: Instant,
+    /// When to check whether another replica is better.
+    pub(super) recheck_at: Instant,
     /// The greatest leader epoch seen on this stream.
     epoch: Term,
 }
 
-impl LeaderStream {
+impl PartitionStream {
     pub(super) fn new(
-        leader: NodeId,
-        node: Node,
+        (source, node): (Source, Node),
         epoch: Term,
         replies: Streaming<wire::FetchReply>,
     ) -> Self {
         Self {
-            leader,
+            source,
             node,
             replies,
+            recheck_at: Instant::now() + CONSUMER_REPLICA_CHECK_INTERVAL,
             opened_at: Instant::now(),
             epoch,
         }

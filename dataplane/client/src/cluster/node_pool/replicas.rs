@@ -1,0 +1,93 @@
+//! Replicas to read from, and whether they still reply.
+
+use std::sync::Arc;
+
+use lograft_core::PartitionId;
+use lograft_core::limits::{
+    CONSUMER_IDLE_CHECK_INTERVAL, CONSUMER_IDLE_MIN, CONSUMER_REPLICA_OPEN_TIMEOUT,
+    CONSUMER_REPLICA_PROBE_INTERVAL,
+};
+use lograft_proto::log::v1 as wire;
+use tokio::time::{Duration, Instant, sleep, timeout};
+
+use super::{NodePool, locked};
+use crate::cluster::metadata_cache::LeaderHint;
+use crate::cluster::replicas::ReplicaNode;
+use crate::error::ClientError;
+
+impl NodePool {
+    /// The replicas of a partition on nodes that were not silent lately.
+    pub(crate) fn replicas(&self, topic: &str, partition: PartitionId) -> Vec<ReplicaNode> {
+        let zone = &self.config.zone;
+        let metadata = self.metadata();
+        let silent = locked(&self.silent);
+        let replying = metadata
+            .replicas(topic, partition)
+            .filter(|node| !silent.contains(&node.address));
+        replying
+            .map(|node| ReplicaNode {
+                node: node.id,
+                address: Arc::clone(&node.address),
+                is_near: !zone.is_empty() && node.zone == *zone,
+            })
+            .collect()
+    }
+
+    /// Stores the leader that an error names.
+    pub(crate) fn note_leader(&self, topic: &str, partition: PartitionId, error: &ClientError) {
+        if let Some(hint) = LeaderHint::from_error(error) {
+            self.metadata().update_leader(topic, partition, &hint);
+        }
+    }
+
+    /// Waits until the node at `address` does not reply any more. A replica without new records is
+    /// as silent as one that hangs, and the kernel of a node that hangs keeps its connections: so
+    /// the node is probed. All streams from it share the probes.
+    pub(crate) async fn stops_replying(&self, address: &Arc<str>) {
+        let since = Instant::now();
+        loop {
+            let is_idle = since.elapsed() >= CONSUMER_IDLE_MIN;
+            let interval = if is_idle {
+                CONSUMER_IDLE_CHECK_INTERVAL
+            } else {
+                CONSUMER_REPLICA_PROBE_INTERVAL
+            };
+            sleep(interval).await;
+            if !self.probe(address, interval / 2).await {
+                self.note_silent(address);
+                return;
+            }
+        }
+    }
+
+    /// Whether a node replies, or did within `max_age`.
+    async fn probe(&self, address: &Arc<str>, max_age: Duration) -> bool {
+        let last = locked(&self.probed).get(address).copied();
+        if last.is_some_and(|at| at.elapsed() <= max_age) {
+            return true;
+        }
+        let Ok(node) = self.call_node(address) else {
+            return false;
+        };
+        // The shortest reply: of one topic that no cluster has.
+        let request = wire::GetMetadataRequest {
+            topics: vec![String::new()],
+            allow_stale: true,
+        };
+        let mut log = node.log();
+        let asked = log.get_metadata(request);
+        // Also a refusal is a reply.
+        let replies = match timeout(CONSUMER_REPLICA_OPEN_TIMEOUT, asked).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(status)) => {
+                let error = node.error("probe the node", status);
+                matches!(error, ClientError::Rejected(_))
+            }
+            Err(_) => false,
+        };
+        if replies {
+            locked(&self.probed).insert(Arc::clone(address), Instant::now());
+        }
+        replies
+    }
+}
