@@ -145,7 +145,7 @@ fn reset(home: &TestHome) {
     let missing = reset(&["--to-earliest", "--topic", "orders:9"]).failed(3);
     assert!(missing.contains("orders/9"), "{missing}");
 
-    // What is printed is committed, to the record.
+    // Printed records are committed, and no others.
     reset(&["--shift-by", "-5", "--topic", "orders:0", "--yes"]).ok();
     let consume = ["consume", TOPIC, "--group", GROUP, "-n", "3", "-q"];
     assert_eq!(home.run(&consume).ok().lines().count(), 3);
@@ -153,7 +153,7 @@ fn reset(home: &TestHome) {
     reset(&["--to-latest", "--yes"]).ok();
 }
 
-/// What members have done, and the rules that it must follow.
+/// The history of all members, and the rules that it must follow.
 #[derive(Clone, Default)]
 struct History(Arc<Mutex<Done>>);
 

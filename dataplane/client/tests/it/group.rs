@@ -90,7 +90,7 @@ fn assert_commits_grow(commits: &[AskedCommit]) {
     }
 }
 
-/// What all members together have processed.
+/// The records that all members together have processed.
 #[derive(Clone, Default)]
 struct Ledger(Arc<Mutex<BTreeMap<(u32, u64), usize>>>);
 
