@@ -139,10 +139,10 @@ impl Member {
                     std::task::Poll::Pending => {
                         run.flush()?;
                         // Records that were printed are committed also if no others follow.
-                        let idle = tokio::time::sleep(COMMIT_INTERVAL);
+                        let interval = tokio::time::sleep(COMMIT_INTERVAL);
                         tokio::select! {
                             event = next => Some(event),
-                            () = idle, if self.has_uncommitted => None,
+                            () = interval, if self.has_uncommitted => None,
                             () = &mut stopped => return Ok(()),
                         }
                     }

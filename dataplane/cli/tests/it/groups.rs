@@ -368,8 +368,8 @@ fn members_and_nodes_are_killed_and_every_record_is_processed() {
             kill_coordinator(&runtime, &client, &dev);
         }
     }
-    let watched = runtime.block_on(async { timeout(Duration::from_mins(2), watcher).await });
-    watched.unwrap().unwrap();
+    let judged = runtime.block_on(async { timeout(Duration::from_mins(2), watcher).await });
+    judged.unwrap().unwrap();
     assert_eq!(history.count() as u64, total);
     assert!(history.owner_count() > PARTITIONS as usize, "nothing moved");
     drop(workers);
