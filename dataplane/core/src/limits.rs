@@ -685,8 +685,9 @@ pub const GROUP_CONSUMER_COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(1
 /// Maximum time that a heartbeat of a group consumer waits for a change. A third of the session
 /// bounds it too, so that a lost call leaves time for two more.
 pub const GROUP_CONSUMER_HEARTBEAT_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Time that a heartbeat may take beyond its wait.
-pub const GROUP_CONSUMER_HEARTBEAT_SLACK_MAX: Duration = Duration::from_secs(3);
+/// Time that a coordinator has to reply to a member, beyond the wait of a heartbeat. A third of the
+/// session bounds that of heartbeats too.
+pub const GROUP_CONSUMER_CALL_SLACK_MAX: Duration = Duration::from_secs(3);
 /// Maximum time that a group consumer takes to commit and to leave when it is closed.
 pub const GROUP_CONSUMER_CLOSE_MAX: Duration = Duration::from_secs(10);
 /// Maximum number of commits that wait for a group consumer's commit in flight.

@@ -63,6 +63,7 @@ pub(super) fn config(args: &ConsumeArgs, group: &str) -> Result<GroupConfig, Gro
         // Offsets are committed here, after the records were written to standard output.
         auto_commit: None,
         start,
+        replica: args.replica.replica(),
         ..GroupConfig::new(group, [args.topic.as_str()])
     })
 }

@@ -357,25 +357,29 @@ fn change(
             partition: place.1,
         })
     };
-    let wanted = match target {
-        Target::Offset(offset) => offset,
-        Target::Earliest => log_start,
-        Target::Latest => log_end,
-        Target::Current => committed_or_fail()?,
-        Target::Time(_) => bounds.offset_at_timestamp.map_or(log_end, Offset::get),
-        Target::Shift(shift) => committed_or_fail()?.saturating_add_signed(shift),
-    };
-    let offset = match target {
+    let in_log = |offset: u64| offset.clamp(log_start, log_end.max(log_start));
+    let (offset, is_moved) = match target {
         // An export of the present state changes nothing.
-        Target::Current => wanted,
-        _ => wanted.clamp(log_start, log_end.max(log_start)),
+        Target::Current => (committed_or_fail()?, false),
+        Target::Offset(offset) => (in_log(offset), offset != in_log(offset)),
+        Target::Earliest => (log_start, false),
+        Target::Latest => (log_end, false),
+        Target::Time(_) => {
+            let offset = bounds.offset_at_timestamp.map_or(log_end, Offset::get);
+            (offset, false)
+        }
+        Target::Shift(shift) => {
+            let committed = committed_or_fail()?;
+            let offset = in_log(committed.saturating_add_signed(shift));
+            (offset, committed.checked_add_signed(shift) != Some(offset))
+        }
     };
     Ok(Change {
         place,
         committed,
         offset,
         log_end,
-        is_moved: offset != wanted,
+        is_moved,
     })
 }
 

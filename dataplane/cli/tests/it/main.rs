@@ -11,6 +11,7 @@ mod delete_records;
 mod dev;
 mod dump;
 mod filters;
+mod groups;
 mod help;
 mod other_languages;
 mod pipes;

@@ -19,7 +19,7 @@ use lograft_core::record_batch::{BatchBuilder, BatchError, BatchLimits, BatchVie
 use lograft_core::{PartitionId, varint};
 use serde_json::Value;
 
-use crate::support::{DevProcess, TestHome, send_signal};
+use crate::support::{DevProcess, TestHome, send_signal, wait_until};
 
 fn dataplane() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -269,6 +269,20 @@ impl Python {
         }
     }
 
+    /// A member of a group, which prints to a file.
+    fn start_member(&self, topic: &str, output: &Path) -> Child {
+        let log = OpenOptions::new().create(true).append(true).open(&self.log);
+        let [_, nodes, _, tls] = &self.arguments;
+        Command::new(&self.program)
+            .arg(dataplane().join("client/python/group.py"))
+            .args(["readers", topic, nodes, tls])
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdout(fs::File::create(output).unwrap())
+            .stderr(log.unwrap())
+            .spawn()
+            .unwrap()
+    }
+
     fn start(&self, script: &str, topic: &str) -> Child {
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         Command::new(&self.program)
@@ -408,5 +422,78 @@ fn a_producer_in_python_loses_and_doubles_nothing_while_leaders_are_killed() {
     });
     let sent = (0..count).map(line);
     assert!(by_key(stored) == by_key(sent), "{summary}");
+    dev.stop();
+}
+
+#[test]
+fn the_member_in_python_is_the_one_in_the_docs() {
+    let program = fs::read_to_string(dataplane().join("client/python/group.py")).unwrap();
+    assert!(program.lines().count() < 40);
+    let page = fs::read_to_string(dataplane().join("docs/groups.md")).unwrap();
+    assert!(page.contains(&format!("```python\n{program}```\n")));
+}
+
+/// The printed records of the members: partition, offset and value.
+fn printed(files: &[PathBuf]) -> BTreeSet<String> {
+    let texts = files.iter().map(|file| fs::read_to_string(file).unwrap());
+    let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+    lines.collect()
+}
+
+#[test]
+fn members_in_python_survive_rebalances() {
+    let Some(program) = python() else {
+        let text = "SKIPPED: members in Python: no python3 with grpcio and grpcio-tools";
+        writeln!(std::io::stderr(), "{text}").unwrap();
+        return;
+    };
+    let home = TestHome::new();
+    let dev = DevProcess::start(&home, &["--base-port", "0"]);
+    home.run(&["topic", "create", "lines", "-p", "4"]).ok();
+    let python = Python::new(program, &home, &dev);
+    let files = [home.path("first"), home.path("second")];
+    let mut first = python.start_member("lines", &files[0]);
+    let produce = |numbers: std::ops::Range<u32>| {
+        let lines = numbers.map(|n| format!("key {}\tvalue {n}\n", n % 37));
+        let input = lines.collect::<String>();
+        home.feed(&["produce", "lines", "-k", "\\t", "-q"], input.as_bytes())
+            .ok_bytes();
+    };
+    produce(0..500);
+    wait_until("the first one has printed all", || {
+        printed(&files[..1]).len() == 500
+    });
+    let mut second = python.start_member("lines", &files[1]);
+    let describe = || -> Value {
+        let found = home.run(&["group", "describe", "readers", "--json"]);
+        serde_json::from_str(&found.ok()).unwrap()
+    };
+    wait_until("both have partitions", || {
+        let members = describe()["members"].clone();
+        let has_two = |member: &Value| member["partition_count"] == 2;
+        let members = members.as_array().unwrap();
+        members.len() == 2 && members.iter().all(has_two)
+    });
+    produce(500..1000);
+    wait_until("both have printed", || printed(&files).len() == 1000);
+    assert!(!printed(&files[1..]).is_empty());
+    first.kill().unwrap();
+    first.wait().unwrap();
+    produce(1000..1500);
+    wait_until("the second one has printed the rest", || {
+        printed(&files).len() == 1500
+    });
+    wait_until("all is committed", || describe()["lag"] == 0);
+    send_signal(second.id(), "TERM");
+    assert!(
+        second.wait().unwrap().success(),
+        "{}",
+        fs::read_to_string(&python.log).unwrap()
+    );
+    assert_eq!(
+        describe()["members"],
+        Value::Array(Vec::new()),
+        "it has left"
+    );
     dev.stop();
 }

@@ -365,10 +365,10 @@ impl NodePool {
         }
     }
 
-    /// The same, at this node first if its address is known.
+    /// The same, at this node first if its address is known; it has to reply before this time.
     pub(crate) async fn call_at<T, F>(
         &self,
-        first: Option<NodeId>,
+        (first, first_until): (Option<NodeId>, Instant),
         (action, deadline): (&'static str, Deadline),
         retry: Retry,
         mut call: impl FnMut(Node) -> F,
@@ -378,9 +378,11 @@ impl NodePool {
     {
         let address = first.and_then(|node| self.metadata().address(node));
         if let Some(address) = address {
-            let tried = self.try_node(action, address, deadline.until, &mut call);
-            match tried.await {
-                Err(error) if is_unreached(&error) || retry.allows(&error) => {}
+            let until = first_until.min(deadline.until);
+            let tried = self.try_node(action, address, until, &mut call).await;
+            let has_time = Instant::now() < deadline.until;
+            match tried {
+                Err(error) if has_time && (is_unreached(&error) || retry.allows(&error)) => {}
                 outcome => return outcome,
             }
         }

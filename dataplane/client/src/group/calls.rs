@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lograft_core::limits::{COMMIT_OFFSETS_MAX_COUNT, GROUP_CONSUMER_HEARTBEAT_SLACK_MAX};
+use lograft_core::limits::{COMMIT_OFFSETS_MAX_COUNT, GROUP_CONSUMER_CALL_SLACK_MAX};
 use lograft_core::{NodeId, Offset, PartitionId, Reason};
 use lograft_proto::log::v1 as wire;
+use tokio::time::Instant;
 
 use super::config::GroupConfig;
 use super::membership::{Assigned, Assignment, ToCommit};
@@ -77,10 +78,12 @@ impl GroupCalls {
         *locked(&self.session)
     }
 
-    fn coordinator(&self) -> Option<NodeId> {
-        Some(self.coordinator.load(Ordering::Relaxed))
-            .filter(|node| *node != 0)
-            .map(NodeId)
+    /// The coordinator, if it is known, and until when it has to reply: one that hangs leaves time
+    /// for the next one.
+    fn coordinator(&self) -> (Option<NodeId>, Instant) {
+        let known = Some(self.coordinator.load(Ordering::Relaxed)).filter(|node| *node != 0);
+        let until = Instant::now() + GROUP_CONSUMER_CALL_SLACK_MAX;
+        (known.map(NodeId), until)
     }
 
     /// After a failure another node may coordinate the group.
@@ -128,11 +131,14 @@ impl GroupCalls {
             max_wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
             ..wire::HeartbeatRequest::default()
         };
-        let deadline = Deadline::after(wait + GROUP_CONSUMER_HEARTBEAT_SLACK_MAX);
+        let slack = (self.session() / 3).min(GROUP_CONSUMER_CALL_SLACK_MAX);
+        let deadline = Deadline::after(wait + slack);
         let named = ("send heartbeat", deadline);
+        let (coordinator, _) = self.coordinator();
+        let first = (coordinator, deadline.until);
         let beaten = self
             .pool
-            .call_at(self.coordinator(), named, Retry::Always, |node| {
+            .call_at(first, named, Retry::Always, |node| {
                 let request = request.clone();
                 async move { node.groups().heartbeat(request).await }
             })

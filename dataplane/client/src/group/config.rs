@@ -11,7 +11,7 @@ use lograft_core::limits::{
 };
 use lograft_proto::log::v1 as wire;
 
-use crate::consumer::{ConsumerConfig, OutOfRange, StartAt};
+use crate::consumer::{ConsumerConfig, OutOfRange, ReadReplica, StartAt};
 use crate::error::ClientError;
 
 /// The position in a partition for which the group has no committed offset, or one that is not in
@@ -71,6 +71,8 @@ pub struct GroupConfig {
     pub auto_commit: Option<Duration>,
     /// Start position where there is no committed offset, or one that is not in the log.
     pub start: GroupStart,
+    /// The replica to read.
+    pub replica: ReadReplica,
     /// Maximum size of one reply with records, in bytes of batches.
     pub reply_max_bytes: u32,
     /// Time without progress after which a failure that is retried is reported.
@@ -97,6 +99,7 @@ impl GroupConfig {
             poll_interval: GROUP_CONSUMER_POLL_INTERVAL,
             auto_commit: Some(GROUP_CONSUMER_COMMIT_INTERVAL),
             start: GroupStart::Earliest,
+            replica: ReadReplica::Leader,
             reply_max_bytes: CONSUMER_REPLY_BYTES,
             retry_timeout: CONSUMER_RETRY_TIMEOUT,
         }
@@ -159,6 +162,7 @@ impl GroupConfig {
                 GroupStart::Latest => OutOfRange::Latest,
                 GroupStart::Error => OutOfRange::Error,
             },
+            replica: self.replica,
             reply_max_bytes: self.reply_max_bytes,
             retry_timeout: self.retry_timeout,
             ..ConsumerConfig::new(topic, StartAt::Earliest)

@@ -349,8 +349,13 @@ impl GroupConsumer {
 
     /// Commits that all records of a partition up to this one (inclusive) are processed; see
     /// [`GroupHandle::commit_record`].
-    pub async fn commit_record(&self, record: &GroupRecord) -> Result<(), ClientError> {
+    pub async fn commit_record(&mut self, record: &GroupRecord) -> Result<(), ClientError> {
         self.handle.commit_record(record).await
+    }
+
+    /// The same for all records of a batch.
+    pub async fn commit_batch(&mut self, batch: &GroupBatch) -> Result<(), ClientError> {
+        self.handle.commit_batch(batch).await
     }
 
     /// Stops to read a partition until [`Self::resume`]. The member keeps it, and has to go on to

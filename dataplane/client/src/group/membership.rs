@@ -1,4 +1,4 @@
-//! What a member holds, and what a reply of the coordinator changes about it: a value without IO.
+//! The partitions of a member, and their changes by replies of the coordinator: a value without IO.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

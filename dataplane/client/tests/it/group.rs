@@ -90,7 +90,7 @@ fn assert_commits_grow(commits: &[AskedCommit]) {
     }
 }
 
-/// What all members together have processed.
+/// The records that all members together have processed.
 #[derive(Clone, Default)]
 struct Ledger(Arc<Mutex<BTreeMap<(u32, u64), usize>>>);
 
@@ -644,6 +644,26 @@ async fn a_node_that_dies_disturbs_nothing() {
     );
     consumer.close().await.unwrap();
     assert!(committed(&cluster).values().all(|offset| *offset == 50));
+}
+
+/// The futures of a consumer may run in a task of their own.
+#[tokio::test]
+async fn a_consumer_runs_in_a_task() {
+    let cluster = Cluster::start(1, 1);
+    let client = cluster.client().await;
+    fill(&client, 0, 0..3).await;
+    let mut consumer = join(&client, manual("m")).await;
+    let task = tokio::spawn(async move {
+        let record = next(&mut consumer).await;
+        consumer.commit_record(&record).await.unwrap();
+        let GroupEvent::Batch(batch) = event(&mut consumer).await else {
+            panic!()
+        };
+        consumer.commit_batch(&batch).await.unwrap();
+        consumer.close().await.unwrap();
+    });
+    task.await.unwrap();
+    assert_eq!(committed(&cluster)[&0], 3);
 }
 
 #[tokio::test]

@@ -253,7 +253,7 @@ proptest! {
     ) {
         let mut membership = Membership::default();
         let mut replies: BTreeMap<u64, Assignment> = BTreeMap::new();
-        // What the application reads: started, and neither revoked nor lost.
+        // Read by the application: started, and neither revoked nor lost.
         let mut read: BTreeMap<GroupPartition, u64> = BTreeMap::new();
         let mut generation = 0;
         let mut since = [0_u64; 4];
