@@ -136,8 +136,8 @@ impl FollowerCheck {
 }
 
 /// This node's replica of the partition, if it shall answer whether it leads or not; none if the
-/// leader answers. One that leads is no exception: its streams shall outlive its leadership. Fails with REPLICA_NOT_CURRENT if the client routes, and shall ask the leader
-/// itself.
+/// leader answers. One that leads is no exception: its streams shall outlive its leadership. Fails
+/// with REPLICA_NOT_CURRENT if the client routes, and shall ask the leader itself.
 pub(super) async fn find(
     engine: &LogEngine,
     target: &Target,
