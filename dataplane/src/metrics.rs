@@ -16,6 +16,7 @@ use prometheus::{
 pub mod connections;
 pub mod disk;
 mod gossip;
+pub mod groups;
 pub mod http;
 mod process;
 pub mod reads;
@@ -23,6 +24,7 @@ pub mod sample;
 
 use connections::ConnectionMetrics;
 use gossip::GossipMetrics;
+use groups::GroupMetrics;
 use http::HttpMetrics;
 use reads::ReadMetrics;
 pub use sample::{MemberCounts, PartitionSample, Sample, Sampler};
@@ -65,6 +67,8 @@ pub struct Metrics {
     pub fetch_records: IntCounter,
     /// Reads by replica.
     pub reads: ReadMetrics,
+    /// Consumer groups.
+    pub groups: GroupMetrics,
     /// Bytes of replies that clients have not taken yet.
     pub replies_held_bytes: IntGauge,
     /// Requests forwarded to a leader, by result: `OK` or the reason.
@@ -109,18 +113,12 @@ impl Metrics {
         Ok(Self {
             connections: ConnectionMetrics::new(r)?,
             http: HttpMetrics::new(r)?,
-            peer_connects: counters(
+            peer_connects: results(
                 r,
                 "lograft_peer_connects_total",
                 "Attempts to connect to a peer.",
-                "result",
             )?,
-            produce_requests: counters(
-                r,
-                "lograft_produce_requests_total",
-                "Produce requests.",
-                "result",
-            )?,
+            produce_requests: results(r, "lograft_produce_requests_total", "Produce requests.")?,
             produce_records: counter(r, "lograft_produce_records_total", "Records acknowledged.")?,
             produce_bytes: counter(r, "lograft_produce_bytes_total", "Bytes acknowledged.")?,
             produce_seconds: histogram(
@@ -128,31 +126,29 @@ impl Metrics {
                 "lograft_produce_duration_seconds",
                 "Time from the arrival of a batch to its acknowledgement.",
             )?,
-            fetch_requests: counters(
+            fetch_requests: results(
                 r,
                 "lograft_fetch_requests_total",
                 "Fetch requests and consume streams.",
-                "result",
             )?,
             fetch_bytes: counter(r, "lograft_fetch_bytes_total", "Bytes read for consumers.")?,
             fetch_records: counter(r, "lograft_fetch_records_total", "Records consumed.")?,
             reads: ReadMetrics::new(r)?,
+            groups: GroupMetrics::new(r)?,
             replies_held_bytes: gauge(
                 r,
                 "lograft_replies_held_bytes",
                 "Bytes of replies that clients have not taken yet.",
             )?,
-            forwards: counters(
+            forwards: results(
                 r,
                 "lograft_forwarded_requests_total",
                 "Requests forwarded to a leader.",
-                "result",
             )?,
-            authorization_refusals: counters(
+            authorization_refusals: results(
                 r,
                 "lograft_authorization_refusals_total",
                 "Requests that the authorization rules refuse, executed ones included.",
-                "result",
             )?,
             storage_flush_seconds: histogram(
                 r,
@@ -226,6 +222,11 @@ fn counter(registry: &Registry, name: &str, text: &str) -> Result<IntCounter, Me
     let made = IntCounter::new(name, text)?;
     registry.register(Box::new(made.clone()))?;
     Ok(made)
+}
+
+/// Counters by result.
+fn results(registry: &Registry, name: &str, text: &str) -> Result<IntCounterVec, MetricsError> {
+    counters(registry, name, text, "result")
 }
 
 fn counters(

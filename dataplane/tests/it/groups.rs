@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lograft_core::limits::GROUP_CUT_CALL_MAX;
+use lograft_core::limits::{COORDINATORS_COUNT, GROUP_CUT_CALL_MAX};
 use lograft_core::metadata::COORDINATORS_NAME;
 use lograft_core::{FeatureLevel, Reason};
 use lograft_proto::admin::v1 as admin;
@@ -626,17 +626,23 @@ async fn coordinators_follow_the_size_of_the_cluster() {
         cluster.add().await;
         cluster.ready(at).await;
     }
-    let replicas = async |cluster: &Cluster| {
-        let metrics = cluster.get(1, "/metrics").await;
-        let line = format!(
-            "lograft_partition_high_watermark{{partition=\"0\",topic=\"{COORDINATORS_NAME}\"}}"
-        );
-        metrics.contains(&line).then_some(())
+    // Voters, not only copies.
+    let is_voter_of_all = async |at| {
+        let metrics = cluster.get(at, "/metrics").await;
+        let count = |role| {
+            let line = format!("lograft_replicas{{role=\"{role}\"}} ");
+            let mut lines = metrics.lines();
+            lines.find_map(|found| found.strip_prefix(&line)?.parse::<u32>().ok())
+        };
+        let voters = count("leader").unwrap_or(0) + count("follower").unwrap_or(0);
+        (voters >= COORDINATORS_COUNT).then_some(())
     };
-    eventually("a replica of a coordinator", async || {
-        replicas(&cluster).await
-    })
-    .await;
+    for at in 1..3 {
+        eventually("replicas of all coordinators", async || {
+            is_voter_of_all(at).await
+        })
+        .await;
+    }
     cluster.healthy(0, 3).await;
     cluster.stop(0).await;
     eventually("the group on the others", async || {

@@ -43,6 +43,16 @@ impl Coordinator {
 
     /// Carries out a call for one of the groups.
     pub(super) async fn call(&self, request: &GroupRequest) -> Result<GroupAnswer, ApiError> {
+        let answer = self.carry_out(request).await;
+        let result = answer.as_ref().err().map_or("OK", ApiError::label);
+        let calls = &self.leading.deps.metrics.groups.calls;
+        calls
+            .with_label_values(&[request.call.name(), result])
+            .inc();
+        answer
+    }
+
+    async fn carry_out(&self, request: &GroupRequest) -> Result<GroupAnswer, ApiError> {
         self.leading.term()?;
         let GroupRequest { target, call } = request;
         let group = &target.group;
