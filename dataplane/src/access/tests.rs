@@ -95,6 +95,7 @@ fn allow(principal: &str, operation: Operation, resource: &str) -> Rule {
 fn resource_of(method: Method) -> Resource<'static> {
     match rule_of(method) {
         CallRule::On(lograft_core::acl::ResourceKind::Topic, _) => Resource::Topic("t"),
+        CallRule::On(lograft_core::acl::ResourceKind::Group, _) => Resource::Group("g"),
         _ => Resource::Cluster,
     }
 }

@@ -225,7 +225,7 @@ async fn members_share_partitions_and_hand_them_over_one_by_one() {
     let described = describe(&cluster, 2).await.unwrap();
     assert_eq!(described.state(), log::GroupState::Rebalancing);
 
-    // What it gives up it may still commit, and only that.
+    // It may still commit partitions that it gives up.
     let mut leaving = told.clone();
     let given_up: Vec<u32> = all(6).difference(&told.partitions()).copied().collect();
     let last = (given_up[0], 99);

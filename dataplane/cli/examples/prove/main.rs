@@ -11,6 +11,7 @@ mod disks;
 mod faults;
 mod flipped;
 mod footprint;
+mod groups;
 mod host_limits;
 mod ledger;
 mod measure;
@@ -59,6 +60,11 @@ enum Command {
     Text(text::Text),
     /// Measure memory and idle CPU of the nodes
     Footprint(footprint::Footprint),
+    /// Kill and stop members of a consumer group and its coordinator, and judge the history
+    Groups(groups::Groups),
+    /// A member of the group of `groups`, for its own use
+    #[command(hide = true)]
+    GroupMember(groups::member::Member),
     /// Compare Lograft with NATS JetStream in alternating rounds on this machine
     Compare(compare::CompareArgs),
     /// Upgrade a cluster under load from an old version to a new one, back, and up again
@@ -83,6 +89,8 @@ async fn main() -> Result<ExitCode> {
         Command::HostLimits(limits) => limits.run(&prove).await,
         Command::Text(text) => text.run(&prove),
         Command::Footprint(footprint) => footprint.run(&prove).await,
+        Command::Groups(groups) => groups.run(&prove).await,
+        Command::GroupMember(member) => member.run().await,
         Command::Compare(args) => compare::run(args, &prove).await,
         Command::Compat(compat) => return compat.run(&prove).await,
         Command::Networks(networks) => return networks.run(&prove).await,

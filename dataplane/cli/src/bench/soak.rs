@@ -2,6 +2,7 @@
 //! compares the log with it at the end.
 
 mod ledger;
+mod reader;
 mod report;
 mod value;
 mod verify;
@@ -16,6 +17,8 @@ use clap::Args;
 use futures_util::future::join_all;
 use lograft_client::{Client, ClientError, Offset, PartitionId, ProducerConfig};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::error::BenchError;
@@ -24,13 +27,15 @@ use super::report::Percentiles;
 use super::setup::{RECORD_SIZE_MAX_BYTES, TopicArgs};
 use super::topic::BenchTopic;
 use crate::call_error::cannot;
-use crate::connect::connect;
+use crate::connect::connect_in;
 use crate::error::CliError;
 use crate::global::GlobalArgs;
 use crate::output::{Paint, StatusLine, print, print_json};
+use crate::replica::ReplicaArgs;
 use crate::units::{count, elapsed, parse_duration, parse_size};
 
 use ledger::SharedLedger;
+use reader::{Ends, FollowReport, Follower};
 use report::{PartitionReport, SoakReport};
 use value::HEADER_BYTES;
 use verify::{WrittenRange, verify};
@@ -60,6 +65,11 @@ pub(crate) struct SoakBench {
     /// Time to retry a record before it counts as failed
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
     delivery_timeout: Duration,
+    /// Follow the topic while it is written, and compare what is read
+    #[arg(long)]
+    follow: bool,
+    #[command(flatten)]
+    replica: ReplicaArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -69,7 +79,7 @@ pub(crate) struct SoakBench {
 pub(crate) async fn run(args: SoakBench, global: &GlobalArgs) -> Result<(), CliError> {
     let size = check_args(&args)?;
     let (name, context) = global.context()?;
-    let client = connect(&name, &context).await?;
+    let client = connect_in(&name, &context, args.replica.zone()).await?;
     let topic = BenchTopic::open(client.clone(), &args.topic, size).await?;
     let outcome = soak(&client, &topic, &args, size).await;
     let closed = topic.close().await;
@@ -150,6 +160,7 @@ async fn soak(
         topic.name()
     );
     drop(writeln!(io::stderr(), "{}", Paint::stderr().faint(line)));
+    let (ends, following) = follow(client, topic.name(), &written, (args, load.run));
     let writer = |part: &PartitionLoad| {
         let (load, ledger) = (Arc::clone(&load), part.ledger.clone());
         tokio::spawn(write_partition(load, part.partition, ledger))
@@ -166,6 +177,17 @@ async fn soak(
         let _ = latencies.add(&of_partition);
     }
     let seconds = started.elapsed().as_secs_f64();
+    let followed = match following {
+        None => None,
+        Some(following) => {
+            let known = partition_ends(client, topic).await?;
+            ends.send_replace(Some(known.into_iter().collect()));
+            let followed = following
+                .await
+                .map_err(|source| BenchError::Task { source })?;
+            Some(followed.map_err(cannot("follow the topic"))?)
+        }
+    };
     let mut partitions = Vec::new();
     for part in written {
         let report = verify_partition(client, topic.name(), part, load.run).await;
@@ -183,9 +205,37 @@ async fn soak(
         longest_pause_seconds: pauses.fold(0.0, f64::max),
         latency_ms: Percentiles::of(&latencies),
         failure: load.take_failure(),
+        followed,
         partitions,
     })
 }
+
+/// Starts to follow the topic, if asked to. It ends at the ends that are sent.
+fn follow(
+    client: &Client,
+    topic: &str,
+    written: &[PartitionLoad],
+    (args, run): (&SoakBench, u64),
+) -> (watch::Sender<Option<Ends>>, Option<Following>) {
+    let (ends, ended) = watch::channel(None);
+    let follower = args.follow.then(|| Follower {
+        client: client.clone(),
+        topic: topic.to_owned(),
+        replica: args.replica.replica(),
+        run,
+        starts: written
+            .iter()
+            .map(|part| (part.partition, part.start))
+            .collect(),
+    });
+    (
+        ends,
+        follower.map(|follower| tokio::spawn(follower.run(ended))),
+    )
+}
+
+/// A follower in progress.
+type Following = JoinHandle<Result<FollowReport, ClientError>>;
 
 async fn open_load(
     client: &Client,

@@ -54,10 +54,8 @@ async fn fill(cluster: &Cluster, partitions: u32, count: u32) {
 /// Takes so many records, each of which is the next one of its partition.
 async fn take(consumer: &mut Consumer, next: &mut Vec<u64>, count: u32) {
     for _ in 0..count {
-        let consumed = timeout(SOON, consumer.next())
-            .await
-            .expect("a record in time");
-        let record = consumed.unwrap().unwrap();
+        let received = timeout(SOON, consumer.next()).await;
+        let record = received.expect("a record in time").unwrap().unwrap();
         let at = record.partition.get() as usize;
         next.resize(next.len().max(at + 1), 0);
         assert_eq!(record.offset.get(), next[at]);
@@ -261,10 +259,10 @@ async fn a_name_is_looked_up_again_when_all_known_nodes_are_gone() {
     let error = client.metadata().await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
     let text = error.to_string();
-    let named = addresses
+    let has_all = addresses
         .iter()
         .all(|address| text.contains(&address.to_string()));
-    assert!(named && text.contains("nodes.invalid:9400"), "{text}");
+    assert!(has_all && text.contains("nodes.invalid:9400"), "{text}");
     // The same nodes at other addresses.
     for node in [0, 1] {
         cluster.restart_elsewhere(node);
@@ -298,7 +296,9 @@ async fn readers_of_a_cluster_that_is_down_share_their_questions_and_continue() 
     for partition in 0..PARTITIONS {
         cluster.state().partition(TOPIC, partition).unwrap().leader = None;
     }
-    nodes.into_iter().for_each(|node| cluster.restart(node));
+    for node in nodes {
+        cluster.restart(node);
+    }
     cluster.state().metadata_by.clear();
     let started = Instant::now();
     assert!(

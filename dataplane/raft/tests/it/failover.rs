@@ -262,6 +262,27 @@ async fn a_leader_that_restarts_with_an_uncommitted_tail_continues_with_a_shorte
     cluster.shutdown().await;
 }
 
+/// Heartbeats of a leader that is cut off with a follower of its arrive, and say nothing of what the
+/// majority commits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_of_a_leader_without_a_majority_knows_how_old_its_state_is() {
+    let cluster = Cluster::of(5).await;
+    let leader = cluster.leader().await;
+    let follower = *nodes(1..=5).iter().find(|n| **n != leader).unwrap();
+    let is_recent = |age: Option<Duration>| age.is_some_and(|age| age < Duration::from_secs(2));
+    let replica = || cluster.group(follower);
+    eventually("it is current", || is_recent(replica().applied_age())).await;
+    cluster.net.split(&[leader, follower]);
+    eventually("it is old", || !is_recent(replica().applied_age())).await;
+    assert!(
+        is_recent(replica().contact_age()),
+        "it hears from its leader"
+    );
+    cluster.net.split(&[]);
+    eventually("it is current again", || is_recent(replica().applied_age())).await;
+    cluster.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_is_cut_off_knows_how_old_its_state_is() {
     let cluster = Cluster::of(3).await;

@@ -23,10 +23,27 @@ pub(crate) struct Net(Arc<NetState>);
 #[derive(Default)]
 struct NetState {
     groups: Mutex<BTreeMap<NodeId, RaftGroup>>,
-    cut: watch::Sender<BTreeSet<NodeId>>,
+    cuts: watch::Sender<Cuts>,
     stalled: watch::Sender<BTreeSet<NodeId>>,
     loses_transfers: AtomicBool,
     snapshots: AtomicU64,
+}
+
+/// The links that are cut.
+#[derive(Clone, Debug, Default)]
+struct Cuts {
+    /// Nodes without any link.
+    alone: BTreeSet<NodeId>,
+    /// Nodes that reach only each other, as the others do.
+    side: BTreeSet<NodeId>,
+}
+
+impl Cuts {
+    fn separate(&self, from: NodeId, to: NodeId) -> bool {
+        self.alone.contains(&from)
+            || self.alone.contains(&to)
+            || self.side.contains(&from) != self.side.contains(&to)
+    }
 }
 
 impl Net {
@@ -40,16 +57,22 @@ impl Net {
 
     /// Disconnects a node from all others: streams break, calls fail.
     pub(crate) fn cut(&self, node: NodeId) {
-        self.0.cut.send_modify(|cut| {
-            cut.insert(node);
+        self.0.cuts.send_modify(|cuts| {
+            cuts.alone.insert(node);
         });
     }
 
     /// Reconnects a node.
     pub(crate) fn reconnect(&self, node: NodeId) {
-        self.0.cut.send_modify(|cut| {
-            cut.remove(&node);
+        self.0.cuts.send_modify(|cuts| {
+            cuts.alone.remove(&node);
         });
+    }
+
+    /// Separates these nodes from the others; none ends the separation.
+    pub(crate) fn split(&self, side: &[NodeId]) {
+        let side: BTreeSet<NodeId> = side.iter().copied().collect();
+        self.0.cuts.send_modify(|cuts| cuts.side = side);
     }
 
     /// Stops all append requests to a node, while its heartbeats still arrive.
@@ -95,8 +118,7 @@ impl NodeTransport {
             node: to,
             source: "disconnected".into(),
         };
-        let cut = self.net.0.cut.borrow();
-        if cut.contains(&to) || cut.contains(&self.from) {
+        if self.net.0.cuts.borrow().separate(self.from, to) {
             return Err(unreachable());
         }
         self.net
@@ -137,7 +159,7 @@ impl PeerTransport for NodeTransport {
         requests: BoxStream<'static, AppendRequest>,
     ) -> BoxFuture<'static, Result<AppendReplies, TransportError>> {
         let group = self.replica(to);
-        let cut = self.net.0.cut.subscribe();
+        let cuts = self.net.0.cuts.subscribe();
         let stalled = self.net.0.stalled.subscribe();
         let requests = requests.then(move |request| {
             let mut stalled = stalled.clone();
@@ -150,16 +172,14 @@ impl PeerTransport for NodeTransport {
             }
         });
         let from = self.from;
-        let broken = move |mut cut: watch::Receiver<BTreeSet<NodeId>>| {
+        let broken = move |mut cuts: watch::Receiver<Cuts>| {
             let broken = async move {
-                cut.wait_for(|cut| cut.contains(&to) || cut.contains(&from))
-                    .await
-                    .ok();
+                cuts.wait_for(|cuts| cuts.separate(from, to)).await.ok();
             };
             broken.boxed()
         };
         async move {
-            let replies = group?.on_append_stream(requests.take_until(broken(cut.clone())));
+            let replies = group?.on_append_stream(requests.take_until(broken(cuts.clone())));
             let replies = replies.map_err(move |error| match error {
                 RaftError::NoRoom => TransportError::NoRoom { node: to },
                 error => TransportError::Refused {
@@ -167,7 +187,7 @@ impl PeerTransport for NodeTransport {
                     source: error.into(),
                 },
             });
-            Ok(replies.take_until(broken(cut)).boxed())
+            Ok(replies.take_until(broken(cuts)).boxed())
         }
         .boxed()
     }

@@ -254,7 +254,7 @@ impl GroupService for GroupApi {
     }
 }
 
-/// What each offset is for.
+/// The partition of each offset.
 fn places(request: &CommitRequest) -> Vec<(String, u32)> {
     let offsets = request.offsets.iter();
     offsets

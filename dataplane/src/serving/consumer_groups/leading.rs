@@ -15,7 +15,7 @@ use crate::serving::leadership::Leadership;
 use crate::serving::replica::Replica;
 use crate::state_machine::{MetaView, SharedGroups};
 
-/// What all coordinators of a node use.
+/// The parts that all coordinators of a node use.
 pub(super) struct CoordinatorDeps {
     pub(super) node: NodeId,
     pub(super) view: MetaView,

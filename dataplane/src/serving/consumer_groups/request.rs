@@ -31,7 +31,7 @@ pub(crate) struct GroupRequest {
     pub(crate) call: GroupCall,
 }
 
-/// What is asked of a group.
+/// A call for a group.
 #[derive(Clone, Debug)]
 pub(crate) enum GroupCall {
     /// Become a member.

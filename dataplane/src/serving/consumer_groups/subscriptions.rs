@@ -75,7 +75,8 @@ fn group_topic(topic: &Topic) -> GroupTopic {
     }
 }
 
-/// What subscriptions depend on: while it is equal, so are their topics.
+/// The topics and rights that subscriptions depend on: while they are equal, so are the topics of
+/// each subscription.
 #[derive(Clone, Debug)]
 pub(super) struct Basis {
     topics: u64,

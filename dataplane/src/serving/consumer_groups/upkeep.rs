@@ -1,4 +1,4 @@
-//! What a coordinator does without being asked, while this node leads it: removes members that are
+//! The work of a coordinator that nobody asks for, while this node leads it: removes members that are
 //! missed, follows changes of topics, and forgets what has expired.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +28,7 @@ pub(super) struct Upkeep {
     expiry: Mutex<Option<(Term, Instant)>>,
 }
 
-/// What is to be done.
+/// The work that is due.
 #[derive(Debug, Default)]
 struct Tasks {
     due: Vec<DueMember>,

@@ -124,7 +124,7 @@ async fn consume_here(
         replies: engine.replies.account(&request.target),
         decompression: engine.decompression.clone(),
     };
-    let counter = engine.read_counter(&request.terms, &origin);
+    let counter = engine.read_counter(&replica, &request.terms);
     let reader = Reader::new(replica, (from, origin), options, memory);
     reader.check_range()?;
     let consumer = Consumer {

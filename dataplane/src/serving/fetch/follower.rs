@@ -18,7 +18,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::position;
 use crate::error::ApiError;
 use crate::serving::engine::LogEngine;
-use crate::serving::leadership::Leadership;
 use crate::serving::replica::Replica;
 use crate::serving::request::{Consistency, Position, ReadPoint, ReadTerms, Target};
 use crate::state_machine::MetaView;
@@ -136,9 +135,9 @@ impl FollowerCheck {
     }
 }
 
-/// This node's replica of the partition, if it shall answer without asking the leader; none if the
-/// leader answers. Fails with REPLICA_NOT_CURRENT if the client routes, and shall ask the leader
-/// itself.
+/// This node's replica of the partition, if it shall answer whether it leads or not; none if the
+/// leader answers. One that leads is no exception: its streams shall outlive its leadership. Fails
+/// with REPLICA_NOT_CURRENT if the client routes, and shall ask the leader itself.
 pub(super) async fn find(
     engine: &LogEngine,
     target: &Target,
@@ -151,9 +150,6 @@ pub(super) async fn find(
     let Some(replica) = engine.locator.replicas.get(group) else {
         return Ok(None);
     };
-    if matches!(Leadership::of(&replica.raft), Leadership::Ready(_)) {
-        return Ok(None);
-    }
     let mut seen = terms.seen;
     if let Position::Offset(offset) = position {
         // The client may know the end of the log by other ways. An offset beyond the end of

@@ -5,6 +5,8 @@ use prometheus::IntCounter;
 use super::follower::FollowerCheck;
 use super::reader::Origin;
 use crate::serving::engine::LogEngine;
+use crate::serving::leadership::Leadership;
+use crate::serving::replica::Replica;
 use crate::serving::request::{Consistency, ReadTerms};
 
 /// The counters of one reader, looked up once.
@@ -47,10 +49,11 @@ impl LogEngine {
         }
     }
 
-    pub(super) fn read_counter(&self, terms: &ReadTerms, origin: &Origin) -> ReadCounter {
-        let role = match origin.follower {
-            Some(_) => "follower",
-            None => "leader",
+    /// The counters of a reader of this replica, by its role at the start of the read.
+    pub(super) fn read_counter(&self, replica: &Replica, terms: &ReadTerms) -> ReadCounter {
+        let role = match Leadership::of(&replica.raft) {
+            Leadership::Ready(_) => "leader",
+            _ => "follower",
         };
         let metadata = self.locator.meta.load();
         let own = metadata.node(self.locator.node);

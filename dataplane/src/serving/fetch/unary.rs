@@ -76,7 +76,7 @@ async fn fetch_here(
     let options = ReadOptions::new(request.max_bytes, request.format);
     let at = (request.position, origin.consistency);
     let from = position::resolve(&replica, at, &engine.decompression).await?;
-    let counter = engine.read_counter(&request.terms, &origin);
+    let counter = engine.read_counter(&replica, &request.terms);
     let deadline = Instant::now() + request.max_wait.min(FETCH_WAIT_MAX);
     let enough = (request.min_bytes.max(1) as usize).min(options.max_bytes);
     let memory = ReaderMemory {

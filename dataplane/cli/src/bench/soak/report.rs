@@ -6,6 +6,7 @@ use lograft_client::ClientError;
 use serde::Serialize;
 
 use super::ledger::Pause;
+use super::reader::FollowReport;
 use super::verify::Verdict;
 use crate::bench::error::BenchError;
 use crate::bench::report::{Percentiles, error_as_text};
@@ -30,6 +31,9 @@ pub(super) struct SoakReport {
         serialize_with = "error_as_text"
     )]
     pub(super) failure: Option<ClientError>,
+    /// Result of following the topic meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) followed: Option<FollowReport>,
     pub(super) partitions: Vec<PartitionReport>,
 }
 
@@ -88,6 +92,19 @@ impl SoakReport {
                 format!("{seconds:.2} s, at Unix time {at_unix_ms} ms"),
             );
         }
+        if let Some(followed) = &self.followed {
+            let FollowReport {
+                read,
+                longest_pause_seconds,
+                delay_ms,
+                ..
+            } = followed;
+            let read = count(*read);
+            line(
+                "followed",
+                format!("{read} read, longest pause {longest_pause_seconds:.2} s, {delay_ms}"),
+            );
+        }
         let text = self.log_errors().unwrap_or_else(|| {
             format!(
                 "all {} acknowledged records found exactly once and in order ({} read)",
@@ -101,7 +118,13 @@ impl SoakReport {
 
     /// Errors found in the log, if any.
     fn log_errors(&self) -> Option<String> {
+        let followed = self.followed.as_ref();
         let kinds = [
+            (
+                followed.map_or(0, |read| read.doubled),
+                "duplicated or out of order for the reader",
+            ),
+            (followed.map_or(0, |read| read.missing), "not read in time"),
             (self.sum(|p| p.verdict.lost), "acknowledged records lost"),
             (self.sum(|p| p.verdict.moved), "at the wrong offset"),
             (

@@ -16,15 +16,12 @@ use crate::cluster::replicas::ReplicaNode;
 use crate::error::ClientError;
 
 impl NodePool {
-    /// The replicas of a partition on nodes that were not silent lately.
+    /// The replicas of a partition on nodes that are known.
     pub(crate) fn replicas(&self, topic: &str, partition: PartitionId) -> Vec<ReplicaNode> {
         let zone = &self.config.zone;
         let metadata = self.metadata();
-        let silent = locked(&self.silent);
-        let replying = metadata
+        metadata
             .replicas(topic, partition)
-            .filter(|node| !silent.contains(&node.address));
-        replying
             .map(|node| ReplicaNode {
                 node: node.id,
                 address: Arc::clone(&node.address),

@@ -87,7 +87,7 @@ fn assert_complete(group: &ConsumerGroup, topics: &Topics) {
 }
 
 /// No partition could make the division more even by a move to another reader of its topic.
-fn assert_even(group: &ConsumerGroup, topics: &Topics) {
+pub(super) fn assert_even(group: &ConsumerGroup, topics: &Topics) {
     for giver in group.members.values() {
         for getter in group.members.values() {
             let read = topics.subscribed(&getter.spec);

@@ -172,12 +172,12 @@ async fn each_consistency_is_given_by_the_replica_that_can() {
         );
         assert!(replies.message().await.unwrap().is_none());
     }
-    // The leader gives more than what is asked for.
     let reply = reads
         .fetch(reads.leader, session(At::Latest(true), 5))
         .await
         .unwrap();
-    assert_eq!(reply.consistency(), ReadConsistency::Leader);
+    let expected = (ReadConsistency::Session, Reads::node_id(reads.leader));
+    assert_eq!((reply.consistency(), reply.read_by), expected);
     let metrics = reads.cluster.nodes[follower].metrics.encode().unwrap();
     let counted = "lograft_fetch_replica_bytes_total{role=\"follower\",zone=\"unknown\"}";
     assert!(metrics.contains(counted), "{metrics}");
@@ -336,10 +336,14 @@ async fn a_replica_that_is_moved_away_or_repaired_ends_its_streams() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_of_a_follower_outlives_the_move_of_the_leader() {
+async fn a_stream_of_a_replica_outlives_the_move_of_the_leader() {
     let mut reads = Reads::new().await;
-    let mut stream = reads.consume(reads.follower, follow()).await;
-    assert_eq!(stream.message().await.unwrap().unwrap().next_offset, 5);
+    let mut streams = Vec::new();
+    for node in [reads.follower, reads.leader] {
+        let mut stream = reads.consume(node, follow()).await;
+        assert_eq!(stream.message().await.unwrap().unwrap().next_offset, 5);
+        streams.push(stream);
+    }
     // To the follower itself, and away again.
     for to in [reads.follower, reads.leader] {
         let from = reads.cluster.nodes[reads.leader].replica.as_ref().unwrap();
@@ -353,10 +357,12 @@ async fn a_stream_of_a_follower_outlives_the_move_of_the_leader() {
         reads.leader = to;
         let end = reads.high_watermark(to);
         reads.produce(end).await;
-        let reply = timeout(PATIENCE, stream.message()).await.unwrap();
-        let reply = reply.unwrap().unwrap();
-        assert_eq!(values(&reply), (end..end + 5).collect::<Vec<_>>());
-        assert_eq!(reply.consistency(), ReadConsistency::Session);
+        for stream in &mut streams {
+            let reply = timeout(PATIENCE, stream.message()).await.unwrap();
+            let reply = reply.unwrap().unwrap();
+            assert_eq!(values(&reply), (end..end + 5).collect::<Vec<_>>());
+            assert_eq!(reply.consistency(), ReadConsistency::Session);
+        }
     }
 }
 
@@ -402,4 +408,51 @@ async fn a_follower_shows_nothing_of_its_log_that_is_not_committed() {
     }
     let more = timeout(PATIENCE, stream.message()).await.unwrap();
     assert_eq!(values(&more.unwrap().unwrap()), [5, 6, 7, 8, 9]);
+}
+
+/// The leader and a follower are cut off together. The follower hears from it all the time, and the
+/// others commit without both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_of_a_leader_without_a_majority_stops_to_answer() {
+    let cluster = TestCluster::new(5, 5).await;
+    let mut reads = Reads {
+        leader: cluster.leader().await,
+        follower: cluster.follower().await,
+        cluster,
+    };
+    reads.produce(0).await;
+    eventually("it has the records", || {
+        reads.high_watermark(reads.follower) == 5
+    })
+    .await;
+    let replica = reads.cluster.nodes[reads.follower].replica.clone().unwrap();
+    let side = [reads.leader, reads.follower].map(|at| NodeId(Reads::node_id(at)));
+    let mut stream = reads.consume(reads.follower, follow()).await;
+    assert_eq!(stream.message().await.unwrap().unwrap().next_offset, 5);
+    reads.cluster.net.split(&side);
+    let ended = timeout(PATIENCE, stream.message()).await.unwrap();
+    assert_eq!(
+        reason_of(&ended.unwrap_err()),
+        Some(Reason::ReplicaNotCurrent)
+    );
+    let contact = replica.raft.contact_age().unwrap();
+    assert!(
+        contact < FOLLOWER_AGE_MAX / 2,
+        "it hears from its leader: {contact:?}"
+    );
+    let refusal = reads.refusal(routed(At::Earliest(true), 0)).await;
+    assert_eq!(refusal, Some(Reason::ReplicaNotCurrent));
+    // It answers again once the others have told it what they have committed.
+    reads.leader = reads.cluster.leader_but(Some(reads.leader)).await;
+    reads.produce(1).await;
+    reads.cluster.net.split(&[]);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        assert!(tokio::time::Instant::now() < deadline);
+        let read = reads.fetch(reads.follower, routed(At::Offset(5), 0)).await;
+        if let Ok(reply) = read {
+            assert_eq!(values(&reply), [5, 6, 7, 8, 9], "it was behind");
+            break;
+        }
+    }
 }

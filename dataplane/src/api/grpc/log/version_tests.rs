@@ -262,3 +262,32 @@ async fn a_call_that_the_leader_does_not_know_is_a_typed_error() {
         ("1", "ProduceStream")
     );
 }
+
+/// Nodes before 0.3.0 ignore which consistency is asked for, and say none.
+#[tokio::test]
+async fn no_consistency_is_claimed_for_a_leader_of_an_older_version() {
+    let leader = NewerLeader {
+        code: Code::Internal,
+        retryable: None,
+    };
+    let node = leader.client().await;
+    for asked in [
+        proto::ReadConsistency::Leader,
+        proto::ReadConsistency::Session,
+        proto::ReadConsistency::Linearizable,
+    ] {
+        let asked = |no_forward| proto::ConsumeRequest {
+            consistency: asked.into(),
+            no_forward,
+            ..consume(true)
+        };
+        let mut client = node.client.clone();
+        let mut replies = client.consume(asked(false)).await.unwrap().into_inner();
+        let reply = replies.message().await.unwrap().unwrap();
+        let unknown = proto::ReadConsistency::Unspecified;
+        assert_eq!((reply.consistency(), reply.read_by), (unknown, 0));
+        // It has no replica, and a client that routes is not forwarded.
+        let refused = client.consume(asked(true)).await.unwrap_err();
+        assert_eq!(reason_of(&refused), Some(Reason::NotLeader));
+    }
+}

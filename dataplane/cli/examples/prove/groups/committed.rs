@@ -1,0 +1,64 @@
+//! The committed offsets of the group, looked at all the time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lograft_client::Client;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::history::History;
+use super::member::{GROUP, now_us};
+
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Committed offsets at a time.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    /// After they were read.
+    at_us: i64,
+    pub(super) offsets: BTreeMap<u32, u64>,
+}
+
+/// Reads the committed offsets until told to stop. Calls that fail, while a coordinator is elected,
+/// are made again.
+pub(super) async fn follow(client: Client, stopped: watch::Receiver<bool>) -> Vec<Seen> {
+    let mut seen: Vec<Seen> = Vec::new();
+    while !*stopped.borrow() {
+        if let Ok(offsets) = read(&client).await
+            && seen.last().is_none_or(|last| last.offsets != offsets)
+        {
+            let at_us = now_us();
+            seen.push(Seen { at_us, offsets });
+        }
+        sleep(INTERVAL).await;
+    }
+    seen
+}
+
+/// The committed offsets of the group, by partition.
+pub(super) async fn read(client: &Client) -> Result<BTreeMap<u32, u64>> {
+    let found = client.groups().fetch_offsets(GROUP, &[]).await?;
+    Ok(found.into_iter().map(|o| (o.partition, o.offset)).collect())
+}
+
+/// Checks that no offset went back, and that all records before it were processed when it was seen.
+pub(super) fn check(seen: &[Seen], history: &History) -> Result<()> {
+    let mut last: BTreeMap<u32, u64> = BTreeMap::new();
+    for Seen { at_us, offsets } in seen {
+        for (partition, offset) in offsets {
+            let before = last.insert(*partition, *offset).unwrap_or(0);
+            ensure!(
+                *offset >= before,
+                "the committed offset of partition {partition} went from {before} to {offset}"
+            );
+            let processed = history.processed_until(*partition, *at_us);
+            ensure!(
+                *offset <= processed,
+                "{offset} of partition {partition} was committed when {processed} were processed"
+            );
+        }
+    }
+    Ok(())
+}
