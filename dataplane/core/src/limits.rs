@@ -798,8 +798,8 @@ pub const READ_CONFIRM_MAX: Duration = Duration::from_secs(5);
 /// Time that a request waits for its partition to have a leader: longer than an election.
 pub const LEADER_WAIT_MAX: Duration = Duration::from_millis(2500);
 /// Maximum age of a replica's applied state for which it answers reads without leading, or two
-/// election timeouts if those are more. Longer than an election, during which all replicas keep what
-/// they have.
+/// election timeouts if those are more. Longer than an election, during which all replicas keep
+/// their state.
 pub const FOLLOWER_AGE_MAX: Duration = Duration::from_secs(3);
 /// Time that a read of a replica waits for it to have what the client has seen: entries on the way
 /// arrive within milliseconds. Then the leader answers.
