@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster::{Cluster, PATIENCE, eventually};
+use crate::decommission::decommission;
 use crate::http_client::HttpClient;
 use crate::links::Links;
 use crate::pki::uri;
@@ -75,12 +76,16 @@ async fn client(cluster: &Cluster, zone: &str) -> Client {
     Client::connect(config).await.unwrap()
 }
 
-/// Three nodes, each in a zone of its own.
+/// Nodes, each in a zone of its own, and a topic with three replicas.
 async fn cluster_in_zones(partitions: u32) -> Cluster {
+    cluster_in(&ZONES, partitions).await
+}
+
+async fn cluster_in(zones: &[&str], partitions: u32) -> Cluster {
     let mut cluster = Cluster::new();
-    cluster.zones = ZONES.map(str::to_owned).to_vec();
+    cluster.zones = zones.iter().map(|zone| (*zone).to_owned()).collect();
     cluster.links = Some(Links::default());
-    let cluster = cluster.with_nodes(ZONES.len()).await;
+    let cluster = cluster.with_nodes(zones.len()).await;
     cluster.create_topic(0, "t", partitions, 3).await;
     cluster
 }
@@ -183,7 +188,7 @@ async fn check_under(
     let writer = client(&cluster, "").await;
     let writing = write(writer, partitions, Duration::from_millis(5), stopped);
     let mut readers = Vec::new();
-    for zone in ZONES {
+    for zone in &cluster.zones {
         let reader = client(&cluster, zone).await;
         readers.push(read(reader, (zone, ReadReplica::Nearest), counts.clone()));
     }
@@ -347,6 +352,30 @@ async fn no_reader_sees_another_history_while_links_break_and_nodes_restart() {
     let cluster = check_under(cluster, PARTITIONS, faults).await;
     let followers = read_bytes(&cluster, "follower", "same").await;
     assert!(followers.iter().any(|bytes| *bytes > 0), "{followers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_leave_a_node_that_is_decommissioned() {
+    const PARTITIONS: u32 = 4;
+    let cluster = cluster_in(&["a", "b", "c", "d"], PARTITIONS).await;
+    let leaves = async |mut cluster: Cluster| {
+        let leaving = 3;
+        // It is read first.
+        eventually("the readers of its zone read it", async || {
+            let metrics = cluster.get(leaving, "/metrics").await;
+            metrics.contains("zone=\"same\"").then_some(())
+        })
+        .await;
+        let node_id = cluster.id_of(leaving).await;
+        eventually("the node to be removed", async || {
+            let state = decommission(&cluster, 0, node_id).await.unwrap();
+            (state == admin::NodeState::Removed).then_some(())
+        })
+        .await;
+        cluster.stop(leaving).await;
+        cluster
+    };
+    check_under(cluster, PARTITIONS, leaves).await;
 }
 
 /// How long after its acknowledgement a record reaches the readers of the followers.
