@@ -120,6 +120,10 @@ impl History {
                 let count = &mut times[usize::try_from(offset)?];
                 *count = count.saturating_add(1);
             }
+            if last.is_some_and(|last| last.since > batch.since) {
+                // Of a former owner that does not know it yet.
+                continue;
+            }
             if let Some(last) = last {
                 let pause_us = u64::try_from(batch.at_us - last.at_us).unwrap_or(0);
                 let pause = Duration::from_micros(pause_us);
