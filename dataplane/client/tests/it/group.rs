@@ -345,7 +345,7 @@ async fn a_member_that_was_removed_commits_nothing_and_joins_again() {
     let reasons = [Some(Reason::UnknownMember), Some(Reason::NotAssigned)];
     assert!(reasons.contains(&error.reason()), "{error}");
     assert_eq!(committed(&cluster)[&0], 1);
-    // The record is processed again, under a new assignment.
+    // The record is processed again, under a new assignment, and nothing else before it.
     let again = next(&mut zombie).await;
     assert_eq!(position(&again), (0, 1));
     // A commit of the former assignment is still refused.
