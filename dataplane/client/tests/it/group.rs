@@ -357,6 +357,23 @@ async fn a_member_that_was_removed_commits_nothing_and_joins_again() {
 }
 
 #[tokio::test]
+async fn a_member_that_was_removed_hands_out_nothing_until_it_has_joined_again() {
+    let cluster = Cluster::start(1, 1);
+    let client = cluster.client().await;
+    fill(&client, 0, 0..30).await;
+    let mut consumer = join(&client, manual("m")).await;
+    next(&mut consumer).await;
+    group(&cluster, |group| {
+        group.refuses_joins = true;
+        group.remove("m", 1);
+    });
+    eventually("it knows", || consumer.status().partitions.is_empty()).await;
+    expect_nothing(&mut consumer).await;
+    group(&cluster, |group| group.refuses_joins = false);
+    assert_eq!(position(&next(&mut consumer).await), (0, 0));
+}
+
+#[tokio::test]
 async fn a_commit_says_that_partitions_were_lost() {
     let cluster = Cluster::start(1, 1);
     let client = cluster.client().await;
