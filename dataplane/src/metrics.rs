@@ -16,16 +16,20 @@ use prometheus::{
 pub mod connections;
 pub mod disk;
 mod gossip;
+pub mod groups;
 pub mod http;
 mod process;
 pub mod reads;
 pub mod sample;
+pub mod storage;
 
 use connections::ConnectionMetrics;
 use gossip::GossipMetrics;
+use groups::GroupMetrics;
 use http::HttpMetrics;
 use reads::ReadMetrics;
 pub use sample::{MemberCounts, PartitionSample, Sample, Sampler};
+use storage::StorageMetrics;
 
 /// Seconds, from a tenth of a millisecond to ten seconds.
 const LATENCY_BUCKETS_S: [f64; 16] = [
@@ -65,6 +69,8 @@ pub struct Metrics {
     pub fetch_records: IntCounter,
     /// Reads by replica.
     pub reads: ReadMetrics,
+    /// Consumer groups.
+    pub groups: GroupMetrics,
     /// Bytes of replies that clients have not taken yet.
     pub replies_held_bytes: IntGauge,
     /// Requests forwarded to a leader, by result: `OK` or the reason.
@@ -72,12 +78,8 @@ pub struct Metrics {
     /// Requests that the authorization rules refuse, by result: `refused`, or `reported` if they
     /// were executed.
     pub authorization_refusals: IntCounterVec,
-    /// The time of an fdatasync, seconds.
-    pub storage_flush_seconds: Histogram,
-    /// Bytes written to the data directory.
-    pub storage_written_bytes: IntCounter,
-    /// Bytes read from it.
-    pub storage_read_bytes: IntCounter,
+    /// Writes to and reads from the disk.
+    pub storage: StorageMetrics,
 }
 
 struct Sampled {
@@ -137,6 +139,7 @@ impl Metrics {
             fetch_bytes: counter(r, "lograft_fetch_bytes_total", "Bytes read for consumers.")?,
             fetch_records: counter(r, "lograft_fetch_records_total", "Records consumed.")?,
             reads: ReadMetrics::new(r)?,
+            groups: GroupMetrics::new(r)?,
             replies_held_bytes: gauge(
                 r,
                 "lograft_replies_held_bytes",
@@ -154,21 +157,7 @@ impl Metrics {
                 "Requests that the authorization rules refuse, executed ones included.",
                 "result",
             )?,
-            storage_flush_seconds: histogram(
-                r,
-                "lograft_storage_flush_duration_seconds",
-                "Duration of an fdatasync.",
-            )?,
-            storage_written_bytes: counter(
-                r,
-                "lograft_storage_written_bytes_total",
-                "Bytes written to the data directory.",
-            )?,
-            storage_read_bytes: counter(
-                r,
-                "lograft_storage_read_bytes_total",
-                "Bytes read from the data directory.",
-            )?,
+            storage: StorageMetrics::new(r)?,
             sampled: Sampled::new(r)?,
             sampler: OnceLock::new(),
             registry,

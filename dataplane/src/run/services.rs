@@ -210,6 +210,7 @@ fn group_engine(parts: &ServiceParts, log: &Arc<LogEngine>) -> GroupEngine {
         )),
         rights: Arc::new(parts.access.clone()),
         creator: Arc::new(parts.control.coordinators.clone()),
+        metrics: Arc::clone(&parts.metrics),
     })
 }
 

@@ -88,6 +88,7 @@ async fn reflection_lists_what_its_port_serves_and_nothing_else() {
         "grpc.reflection.v1alpha.ServerReflection",
         "lograft.admin.v1.AccessService",
         "lograft.admin.v1.AdminService",
+        "lograft.log.v1.GroupService",
         "lograft.log.v1.LogService",
     ];
     assert_eq!(listed, expected.map(str::to_owned).into());

@@ -133,7 +133,13 @@ impl Commits {
             Err(error) => Err(error),
         };
         let outcomes = committed.and_then(|outcome| match outcome {
-            Ok(Applied::Committed(outcomes)) if outcomes.len() == total => Ok(outcomes),
+            Ok(Applied::Committed(outcomes)) if outcomes.len() == total => {
+                let metrics = &self.leading.deps.metrics.groups;
+                let committed = outcomes.iter().filter(|outcome| outcome.is_ok());
+                metrics.commits.inc_by(committed.count() as u64);
+                metrics.commit_entries.inc();
+                Ok(outcomes)
+            }
             Ok(other) => Err(unexpected(&other)),
             Err(error) => Err(error.into()),
         });

@@ -11,6 +11,7 @@ use lograft_core::limits::{
 };
 use lograft_core::metadata::{COORDINATORS_NAME, MetaError};
 use lograft_core::{FeatureLevel, GroupId, PartitionId};
+use prometheus::IntGauge;
 use tokio::time::{Instant, timeout_at};
 
 use super::coordinator::Coordinator;
@@ -18,9 +19,11 @@ use super::described;
 use super::forward::ForwardGroups;
 use super::leading::{CoordinatorDeps, Leading};
 use super::request::{GroupAnswer, GroupCall, GroupRequest, ListRequest, ListedGroup};
-use super::subscriptions::{Basis, ReadRights};
+use super::subscriptions::{FollowedTopics, ReadRights};
 use crate::error::ApiError;
+use crate::metrics::Metrics;
 use crate::serving::engine::LogEngine;
+use crate::serving::fetch::position::catch_up;
 use crate::serving::locate::{Elsewhere, Safety};
 use crate::serving::replica::Replica;
 use crate::serving::request::Target;
@@ -44,6 +47,8 @@ pub(crate) struct GroupEngineParts {
     pub(crate) rights: Arc<dyn ReadRights>,
     /// Creates the coordinators at their first use.
     pub(crate) creator: Arc<dyn CreateCoordinators>,
+    /// Counters of calls.
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// Serves consumer groups to clients of any protocol.
@@ -63,12 +68,14 @@ impl GroupEngine {
             forward,
             rights,
             creator,
+            metrics,
         } = parts;
         let deps = Arc::new(CoordinatorDeps {
             node: log.locator.node,
             view: log.locator.meta.clone(),
             clock: Arc::clone(&log.clock),
             rights,
+            metrics,
         });
         Self {
             log,
@@ -210,6 +217,7 @@ impl GroupEngine {
         let here = |replica: Arc<Replica>| async move {
             let coordinator = self.coordinator(&replica)?;
             coordinator.leading.term()?;
+            catch_up(&replica).await?;
             Ok(described::list(
                 &coordinator.leading.groups,
                 request,
@@ -231,17 +239,19 @@ impl GroupEngine {
 
     /// Runs the timers of the coordinators that this node leads, until dropped.
     pub(crate) async fn run(self: Arc<Self>) {
-        let mut basis: Option<Basis> = None;
+        let mut followed = FollowedTopics::default();
         loop {
-            let coordinators = self.present();
             let metadata = self.deps.view.load();
-            let now = Basis::of(&metadata);
-            let has_news = basis.as_ref().is_none_or(|known| !known.is_same(&now));
+            let has_news = followed.changed(&metadata);
             let mut leads_any = false;
-            for coordinator in &coordinators {
-                leads_any |= coordinator.upkeep.check(&metadata, has_news);
+            let mut counts = GroupCounts::default();
+            for coordinator in self.present() {
+                if coordinator.upkeep.check(&metadata, has_news) {
+                    leads_any = true;
+                    counts.add(&coordinator.leading);
+                }
             }
-            basis = Some(now);
+            counts.publish(&self.deps.metrics);
             let wait = if leads_any {
                 COORDINATOR_CHECK_INTERVAL
             } else {
@@ -266,6 +276,32 @@ impl GroupEngine {
             .unwrap_or_else(PoisonError::into_inner);
         coordinators.retain(|_, known| present.iter().any(|found| Arc::ptr_eq(found, known)));
         present
+    }
+}
+
+/// The groups that this node coordinates.
+#[derive(Debug, Default)]
+struct GroupCounts {
+    groups: usize,
+    members: usize,
+    bytes: usize,
+}
+
+impl GroupCounts {
+    fn add(&mut self, leading: &Leading) {
+        self.members += leading.timers.member_count();
+        let state = leading.groups.lock();
+        self.groups += state.groups().len();
+        self.bytes += state.bytes();
+    }
+
+    fn publish(&self, metrics: &Metrics) {
+        let set = |gauge: &IntGauge, value: usize| {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        set(&metrics.groups.groups, self.groups);
+        set(&metrics.groups.members, self.members);
+        set(&metrics.groups.bytes, self.bytes);
     }
 }
 

@@ -11,6 +11,7 @@ use super::subscriptions::ReadRights;
 use super::timers::Timers;
 use crate::clock::Clock;
 use crate::error::ApiError;
+use crate::metrics::Metrics;
 use crate::serving::leadership::Leadership;
 use crate::serving::replica::Replica;
 use crate::state_machine::{MetaView, SharedGroups};
@@ -21,6 +22,7 @@ pub(super) struct CoordinatorDeps {
     pub(super) view: MetaView,
     pub(super) rights: Arc<dyn ReadRights>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// A coordinator's replica on this node, with the timers that run while the node leads.

@@ -134,6 +134,7 @@ impl Memberships {
             match self.leading.propose(&command, term).await? {
                 Ok(Applied::Done) => {
                     self.leading.timers.observe(group, &membership);
+                    self.leading.deps.metrics.groups.changes.inc();
                     return Ok(outcomes);
                 }
                 // A former leader's proposal came in between.

@@ -52,6 +52,22 @@ pub(crate) enum GroupCall {
     Delete,
 }
 
+impl GroupCall {
+    /// The name of the call in metrics.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Join(_) => "join",
+            Self::Heartbeat(_) => "heartbeat",
+            Self::Leave(_) => "leave",
+            Self::Commit(_) => "commit",
+            Self::Offsets(_) => "fetch_offsets",
+            Self::DeleteOffsets(_) => "delete_offsets",
+            Self::Describe => "describe",
+            Self::Delete => "delete",
+        }
+    }
+}
+
 /// The answer to a [`GroupCall`] of the same kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum GroupAnswer {

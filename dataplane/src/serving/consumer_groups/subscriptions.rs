@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use lograft_core::LogIndex;
 use lograft_core::acl::{Principal, RuleTable};
 use lograft_core::consumer_group::{GroupTopic, MemberSpec, TopicLookup};
 use lograft_core::limits::GROUP_PATTERN_MEMORY_MAX_BYTES;
@@ -75,27 +76,32 @@ fn group_topic(topic: &Topic) -> GroupTopic {
     }
 }
 
-/// The topics and rights that subscriptions depend on: while they are equal, so are the topics of
-/// each subscription.
-#[derive(Clone, Debug)]
-pub(super) struct Basis {
+/// The topics and rights that subscriptions depend on, to see when they change.
+#[derive(Debug, Default)]
+pub(super) struct FollowedTopics {
+    version: LogIndex,
     topics: u64,
-    rules: Arc<RuleTable>,
+    rules: Option<Arc<RuleTable>>,
 }
 
-impl Basis {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+impl FollowedTopics {
+    /// Takes over the metadata. Returns whether topics or rights differ from the last ones.
+    pub(super) fn changed(&mut self, metadata: &Metadata) -> bool {
+        if self.rules.is_some() && self.version == metadata.version() {
+            return false;
+        }
         let mut hasher = DefaultHasher::new();
         for topic in metadata.topics() {
             (topic.id, topic.partition_count()).hash(&mut hasher);
         }
-        Self {
-            topics: hasher.finish(),
-            rules: Arc::clone(metadata.rules()),
-        }
-    }
-
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.topics == other.topics && Arc::ptr_eq(&self.rules, &other.rules)
+        let (topics, rules) = (hasher.finish(), metadata.rules());
+        let same_rules = |known: &Arc<RuleTable>| Arc::ptr_eq(known, rules);
+        let is_same = topics == self.topics && self.rules.as_ref().is_some_and(same_rules);
+        *self = Self {
+            version: metadata.version(),
+            topics,
+            rules: Some(Arc::clone(rules)),
+        };
+        !is_same
     }
 }

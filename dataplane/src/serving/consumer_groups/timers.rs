@@ -49,6 +49,11 @@ impl Timers {
         self.lock().observe(group, membership, now);
     }
 
+    /// The number of members.
+    pub(super) fn member_count(&self) -> usize {
+        self.lock().member_count()
+    }
+
     /// The members whose deadline has passed.
     pub(super) fn due(&self) -> Vec<DueMember> {
         let now = self.now();

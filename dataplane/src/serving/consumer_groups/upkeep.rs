@@ -1,5 +1,5 @@
-//! The work of a coordinator that nobody asks for, while this node leads it: removes members that are
-//! missed, follows changes of topics, and forgets what has expired.
+//! The work of a coordinator that nobody asks for, while this node leads it: removes members that
+//! are missed, follows changes of topics, and forgets what has expired.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -174,16 +174,24 @@ impl Upkeep {
             member,
             reason,
         } = due;
-        let why = match reason {
-            DueReason::SessionEnded => "it has made no call for its session timeout",
-            DueReason::CallCut => "its connection was lost",
-            DueReason::RebalanceTimeout => "it has not given up partitions in time",
+        let (label, why) = match reason {
+            DueReason::SessionEnded => (
+                "SESSION_ENDED",
+                "it has made no call for its session timeout",
+            ),
+            DueReason::CallCut => ("CALL_CUT", "its connection was lost"),
+            DueReason::RebalanceTimeout => (
+                "REBALANCE_TIMEOUT",
+                "it has not given up partitions in time",
+            ),
         };
         let event = GroupEvent::Leave {
             member: member.clone(),
         };
         let outcome = self.memberships.submit(&group, event).await;
         if outcome.is_ok() {
+            let removed = &self.leading.deps.metrics.groups.removed;
+            removed.with_label_values(&[label]).inc();
             info!(consumer_group = %group, %member, why, "member removed from its group");
         }
         log_failure(&outcome, "remove a member");

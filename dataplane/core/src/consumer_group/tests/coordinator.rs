@@ -2,8 +2,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::limits::{
-    COORDINATOR_GROUPS_MAX_COUNT, COORDINATOR_STATE_MAX_BYTES, GROUP_OFFSETS_MAX_COUNT,
-    GROUP_STATE_MAX_BYTES, GROUPS_EXPIRE_MAX_COUNT, OFFSET_METADATA_MAX_BYTES,
+    BATCH_LEVEL_1_MAX_BYTES, COORDINATOR_GROUPS_MAX_COUNT, COORDINATOR_STATE_MAX_BYTES,
+    GROUP_MEMBERS_MAX_BYTES, GROUP_MEMBERS_MAX_COUNT, GROUP_OFFSETS_MAX_COUNT,
+    GROUP_PARTITIONS_MAX_COUNT, GROUP_STATE_MAX_BYTES, GROUP_TOPICS_MAX_COUNT,
+    GROUPS_EXPIRE_MAX_COUNT, OFFSET_METADATA_MAX_BYTES, TOPIC_NAME_MAX_BYTES,
 };
 use crate::reason::Reason;
 
@@ -425,4 +427,59 @@ fn the_bound_of_a_commit_is_above_its_size() {
         };
         assert!(encoded.encode().unwrap().len() <= bound);
     }
+}
+
+/// A membership at all limits of a group fits into a log entry.
+#[test]
+fn the_largest_membership_fits_into_an_entry() {
+    let greatest = Generation(u64::MAX);
+    let mut group = ConsumerGroup {
+        generation: greatest,
+        ..ConsumerGroup::default()
+    };
+    let topic = |n: usize| TopicId(u64::MAX - n as u64);
+    for n in 0..GROUP_TOPICS_MAX_COUNT {
+        let read = GroupTopic {
+            id: topic(n),
+            name: "t".repeat(TOPIC_NAME_MAX_BYTES),
+            partition_count: u32::MAX,
+        };
+        group.topics.insert(read.id, read);
+    }
+    let text_bytes = GROUP_MEMBERS_MAX_BYTES / GROUP_MEMBERS_MAX_COUNT;
+    for n in 0..GROUP_MEMBERS_MAX_COUNT {
+        let name = format!("{n:064}");
+        let long = "x".repeat(text_bytes - 2 * name.len());
+        let member = Member {
+            spec: MemberSpec {
+                session_timeout_ms: u32::MAX,
+                rebalance_timeout_ms: u32::MAX,
+                ..instance(&name, &name, &[long.as_str()])
+            },
+            topics_hash: u64::MAX,
+            changed_at: greatest,
+            assigned: BTreeMap::new(),
+            revoking: BTreeMap::new(),
+            target: BTreeSet::new(),
+        };
+        group.members.insert(id(&name), member);
+    }
+    // Each partition moves from one member to another.
+    for n in 0..GROUP_PARTITIONS_MAX_COUNT {
+        let partition = at(topic(n).0, u32::MAX);
+        let mut members = group.members.values_mut();
+        members.next().unwrap().target.insert(partition);
+        let revoking = Revoking {
+            since: greatest,
+            revoked_at: greatest,
+        };
+        members.next().unwrap().revoking.insert(partition, revoking);
+    }
+    let command = GroupCommand::PutMembership {
+        group: "g".repeat(249),
+        expected: greatest,
+        membership: group,
+    };
+    let len = command.encode().unwrap().len();
+    assert!(len <= BATCH_LEVEL_1_MAX_BYTES, "{len}");
 }

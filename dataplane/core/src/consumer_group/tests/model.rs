@@ -8,42 +8,55 @@ use proptest::prelude::*;
 
 use world::{Op, World};
 
-/// The kinds of operations, some more often than others.
+/// How often each operation happens.
+const WEIGHTS: &[(Op, u32)] = &[
+    (Op::Start, 4),
+    (Op::Restart, 2),
+    (Op::Kill, 1),
+    (Op::Suspend, 2),
+    (Op::Resume, 3),
+    (Op::Leave, 1),
+    (Op::Subscribe, 1),
+    (Op::Beat, 20),
+    (Op::Decide, 12),
+    (Op::Propose, 4),
+    (Op::Apply, 4),
+    (Op::Call, 6),
+    (Op::DeliverCall, 6),
+    (Op::Reply, 6),
+    (Op::DeliverReply, 6),
+    (Op::Read, 10),
+    (Op::Commit, 8),
+    (Op::DeliverCommits, 8),
+    (Op::LoseCommits, 2),
+    (Op::Wait, 7),
+    (Op::ChangeTopics, 2),
+    (Op::ChangeLeader, 1),
+    (Op::DeleteGroup, 1),
+    (Op::Reset, 1),
+    (Op::Restore, 1),
+];
+
+/// A random operation and a number by which it chooses. It is made of one random number: a choice
+/// among strategies takes most of the time of the whole test.
 fn op() -> impl Strategy<Value = (Op, u16)> {
-    let kinds = prop_oneof![
-        4 => Just(Op::Start),
-        2 => Just(Op::Restart),
-        1 => Just(Op::Kill),
-        2 => Just(Op::Suspend),
-        3 => Just(Op::Resume),
-        1 => Just(Op::Leave),
-        1 => Just(Op::Subscribe),
-        20 => Just(Op::Beat),
-        12 => Just(Op::Decide),
-        4 => Just(Op::Propose),
-        4 => Just(Op::Apply),
-        6 => Just(Op::Call),
-        6 => Just(Op::DeliverCall),
-        6 => Just(Op::Reply),
-        6 => Just(Op::DeliverReply),
-        10 => Just(Op::Read),
-        8 => Just(Op::Commit),
-        8 => Just(Op::DeliverCommits),
-        2 => Just(Op::LoseCommits),
-        7 => Just(Op::Wait),
-        2 => Just(Op::ChangeTopics),
-        1 => Just(Op::ChangeLeader),
-        1 => Just(Op::DeleteGroup),
-        1 => Just(Op::Reset),
-        1 => Just(Op::Restore),
-    ];
-    (kinds, any::<u16>())
+    any::<u32>().prop_map(|random| {
+        let total: u32 = WEIGHTS.iter().map(|(_, weight)| weight).sum();
+        let mut left = (random >> 16) % total;
+        let chosen = WEIGHTS.iter().find(|(_, weight)| {
+            let is_chosen = left < *weight;
+            left = left.saturating_sub(*weight);
+            is_chosen
+        });
+        let (op, _) = chosen.unwrap();
+        (*op, u16::try_from(random & 0xffff).unwrap())
+    })
 }
 
 proptest! {
     #[test]
     fn a_group_keeps_its_promises(
-        ops in prop::collection::vec(op(), 200..300),
+        ops in prop::collection::vec(op(), 200..400),
         range in prop::bool::weighted(0.15),
     ) {
         let mut world = World::new(range);

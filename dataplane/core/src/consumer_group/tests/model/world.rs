@@ -147,7 +147,7 @@ pub(super) struct World {
     processes: Vec<Process>,
     events: Vec<GroupEvent>,
     in_flight: Option<InFlight>,
-    /// A proposal of a former leader that is applied late.
+    /// A proposal of a former leader, or a repeated one, that is applied late.
     late: Option<InFlight>,
     sessions: Sessions,
     now: Duration,
@@ -256,7 +256,12 @@ impl World {
                 self.apply_in_flight();
             }
             Op::Propose => self.propose(),
-            Op::Apply => self.apply_in_flight(),
+            Op::Apply => {
+                // A leader repeats a proposal of which it does not know what became.
+                let repeated = self.in_flight.clone().filter(|_| chance.is_multiple_of(4));
+                self.apply_in_flight();
+                self.late = repeated;
+            }
             Op::Call | Op::Reply | Op::DeliverReply => {
                 if let Some(at) = self.running(chance) {
                     match op {
@@ -458,10 +463,9 @@ impl World {
 
     fn apply_in_flight(&mut self) {
         // Entries of a former leader are before those of the present one.
-        for in_flight in [self.late.take(), self.in_flight.take()] {
-            if let Some(in_flight) = in_flight {
-                self.apply_membership(&in_flight);
-            }
+        let entries = [self.late.take(), self.in_flight.take()];
+        for in_flight in entries.into_iter().flatten() {
+            self.apply_membership(&in_flight);
         }
     }
 
@@ -537,11 +541,14 @@ impl World {
     }
 
     fn call(&mut self, at: usize) {
+        let group = self.membership();
         let process = &mut self.processes[at];
         if !process.is_running() {
             return;
         }
-        if process.is_joining {
+        // A join without an answer is repeated: the leader may have changed before it took effect.
+        let known = group.members.get(process.id());
+        if process.is_joining || known.is_some_and(|known| known.spec != process.spec) {
             let spec = process.spec.clone();
             self.events.push(GroupEvent::Join(spec));
             return;
