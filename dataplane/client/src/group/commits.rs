@@ -93,7 +93,7 @@ impl Commits {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 if Failure::of(&error) == Failure::Unknown {
-                    self.say_unknown();
+                    self.say_unknown(generation);
                 }
                 return Err(error);
             }
@@ -107,7 +107,7 @@ impl Commits {
                         Some(Reason::NotAssigned) => {
                             self.shared.refuse(&commit.partition, commit.since);
                         }
-                        Some(Reason::UnknownMember) => self.say_unknown(),
+                        Some(Reason::UnknownMember) => self.say_unknown(generation),
                         _ => {}
                     }
                     first.get_or_insert(error);
@@ -117,9 +117,13 @@ impl Commits {
         first.map_or(Ok(()), Err)
     }
 
-    fn say_unknown(&self) {
-        // One message is enough, so a full channel is no failure.
-        let _is_full = self.is_unknown.try_send(());
+    /// The member was not in the group when it committed under `generation`. It hands out nothing
+    /// more of what it has read, and joins again, unless it has done so meanwhile.
+    fn say_unknown(&self, generation: u64) {
+        if self.shared.lose_all_of(generation) {
+            // One message is enough, so a full channel is no failure.
+            let _is_full = self.is_unknown.try_send(());
+        }
     }
 
     /// The generation under which to commit, and the offsets. Both are read at once: the

@@ -111,6 +111,22 @@ impl Shared {
         self.announce();
     }
 
+    /// The same if the member has not acknowledged another generation. Returns whether it has lost
+    /// its partitions.
+    pub(super) fn lose_all_of(&self, generation: u64) -> bool {
+        let is_lost = self.with(|membership| {
+            let is_current = membership.generation() == generation;
+            if is_current {
+                membership.lose_all();
+            }
+            is_current
+        });
+        if is_lost {
+            self.announce();
+        }
+        is_lost
+    }
+
     pub(super) fn refuse(&self, partition: &GroupPartition, since: u64) {
         self.with(|membership| membership.refuse(partition, since));
         self.announce();

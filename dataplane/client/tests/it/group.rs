@@ -345,7 +345,7 @@ async fn a_member_that_was_removed_commits_nothing_and_joins_again() {
     let reasons = [Some(Reason::UnknownMember), Some(Reason::NotAssigned)];
     assert!(reasons.contains(&error.reason()), "{error}");
     assert_eq!(committed(&cluster)[&0], 1);
-    // The record is processed again, under a new assignment.
+    // The record is processed again, under a new assignment, and nothing else before it.
     let again = next(&mut zombie).await;
     assert_eq!(position(&again), (0, 1));
     // A commit of the former assignment is still refused.
@@ -354,6 +354,23 @@ async fn a_member_that_was_removed_commits_nothing_and_joins_again() {
     assert_eq!(committed(&cluster)[&0], 1);
     zombie.commit_record(&again).await.unwrap();
     assert_eq!(committed(&cluster)[&0], 2);
+}
+
+#[tokio::test]
+async fn a_member_that_was_removed_hands_out_nothing_until_it_has_joined_again() {
+    let cluster = Cluster::start(1, 1);
+    let client = cluster.client().await;
+    fill(&client, 0, 0..30).await;
+    let mut consumer = join(&client, manual("m")).await;
+    next(&mut consumer).await;
+    group(&cluster, |group| {
+        group.refuses_joins = true;
+        group.remove("m", 1);
+    });
+    eventually("it knows", || consumer.status().partitions.is_empty()).await;
+    expect_nothing(&mut consumer).await;
+    group(&cluster, |group| group.refuses_joins = false);
+    assert_eq!(position(&next(&mut consumer).await), (0, 0));
 }
 
 #[tokio::test]

@@ -35,7 +35,9 @@ pub(crate) struct FakeGroup {
     pub(crate) members: BTreeMap<String, FakeMember>,
     pub(crate) committed: BTreeMap<u32, u64>,
     pub(crate) commits: Vec<AskedCommit>,
-    /// Instance ids and the members that had them.
+    /// Whether nobody may join for now.
+    pub(crate) refuses_joins: bool,
+    /// Members that were replaced by others with their instance ids.
     replaced: Vec<String>,
     /// Calls answered.
     pub(crate) heartbeats: usize,
@@ -262,13 +264,13 @@ impl GroupService for FakeGroups {
         request: Request<wire::JoinGroupRequest>,
     ) -> Result<Response<wire::MemberReply>, Status> {
         let request = request.into_inner();
-        Ok(Response::new(self.with(
-            &request.group,
-            |group, partitions| {
-                group.join(&request, partitions);
-                group.reply(&request.member_id)
-            },
-        )))
+        self.with(&request.group, |group, partitions| {
+            if group.refuses_joins {
+                return Err(status(error(Reason::NotReady, &[])));
+            }
+            group.join(&request, partitions);
+            Ok(Response::new(group.reply(&request.member_id)))
+        })
     }
 
     async fn heartbeat(
