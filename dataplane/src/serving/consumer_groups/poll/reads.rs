@@ -302,3 +302,87 @@ fn no_offset(partition: &AnsweredPartition) -> ApiError {
     );
     ApiError::new(Reason::OffsetOutOfRange, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use lograft_core::consumer_group::{Generation, TopicPartition};
+    use lograft_core::metadata::TopicId;
+    use lograft_core::{PartitionId, Record, Term};
+
+    use super::*;
+    use crate::serving::request::ReadOrigin;
+
+    fn partition(number: u32, since: u64) -> AnsweredPartition {
+        AnsweredPartition {
+            topic: "t".to_owned(),
+            at: TopicPartition {
+                topic: TopicId(1),
+                partition: PartitionId(number),
+            },
+            committed: None,
+            since: Generation(since),
+        }
+    }
+
+    fn read(offsets: std::ops::Range<u64>, is_start: bool) -> ReadOutcome {
+        let next_offset = Offset(offsets.end);
+        let record = |offset| FetchedRecord {
+            offset: Offset(offset),
+            record: Record::default(),
+            append_time_ms: 0,
+        };
+        Ok(HeldRead {
+            fetched: Fetched {
+                data: FetchedData::Records(offsets.map(record).collect()),
+                high_watermark: Offset(100),
+                log_start_offset: Offset(0),
+                start_offset: None,
+                next_offset,
+                term: Term(1),
+                origin: ReadOrigin::default(),
+            },
+            memory: None,
+            is_start,
+        })
+    }
+
+    fn next_offsets(found: &Found) -> Vec<(u32, u64, usize)> {
+        let reads = found.reads.iter().map(|read| {
+            let number = read.partition.at.partition.get();
+            (number, read.next_offset.get(), read.records.len())
+        });
+        reads.collect()
+    }
+
+    #[test]
+    fn no_offset_is_committed_beyond_the_records_that_are_returned() {
+        let mut found = Found::new(5, u32::MAX);
+        found.add(&partition(0, 1), read(10..13, false));
+        found.add(&partition(1, 1), read(7..7, false));
+        found.add(&partition(2, 1), read(20..29, false));
+        found.add(&partition(3, 1), read(30..31, false));
+        assert_eq!(next_offsets(&found), [(0, 13, 3), (2, 22, 2)]);
+        assert!(found.is_full());
+    }
+
+    #[test]
+    fn a_start_is_returned_without_records() {
+        let mut found = Found::new(5, u32::MAX);
+        found.add(&partition(0, 1), read(42..42, true));
+        assert_eq!(next_offsets(&found), [(0, 42, 0)]);
+    }
+
+    #[test]
+    fn what_the_member_has_lost_is_left_out() {
+        let mut found = Found::new(5, u32::MAX);
+        for number in 0..3 {
+            found.add(&partition(number, 1), read(0..1, false));
+        }
+        let error = no_offset(&partition(3, 1));
+        found.add(&partition(3, 1), Err(error));
+        // The second one was away in between.
+        found.keep(&[partition(0, 1), partition(1, 2)]);
+        assert_eq!(next_offsets(&found), [(0, 1, 1)]);
+        assert!(found.failed.is_empty());
+    }
+}
