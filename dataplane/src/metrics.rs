@@ -21,6 +21,7 @@ pub mod http;
 mod process;
 pub mod reads;
 pub mod sample;
+pub mod storage;
 
 use connections::ConnectionMetrics;
 use gossip::GossipMetrics;
@@ -28,6 +29,7 @@ use groups::GroupMetrics;
 use http::HttpMetrics;
 use reads::ReadMetrics;
 pub use sample::{MemberCounts, PartitionSample, Sample, Sampler};
+use storage::StorageMetrics;
 
 /// Seconds, from a tenth of a millisecond to ten seconds.
 const LATENCY_BUCKETS_S: [f64; 16] = [
@@ -76,12 +78,8 @@ pub struct Metrics {
     /// Requests that the authorization rules refuse, by result: `refused`, or `reported` if they
     /// were executed.
     pub authorization_refusals: IntCounterVec,
-    /// The time of an fdatasync, seconds.
-    pub storage_flush_seconds: Histogram,
-    /// Bytes written to the data directory.
-    pub storage_written_bytes: IntCounter,
-    /// Bytes read from it.
-    pub storage_read_bytes: IntCounter,
+    /// Writes to and reads from the disk.
+    pub storage: StorageMetrics,
 }
 
 struct Sampled {
@@ -113,12 +111,18 @@ impl Metrics {
         Ok(Self {
             connections: ConnectionMetrics::new(r)?,
             http: HttpMetrics::new(r)?,
-            peer_connects: results(
+            peer_connects: counters(
                 r,
                 "lograft_peer_connects_total",
                 "Attempts to connect to a peer.",
+                "result",
             )?,
-            produce_requests: results(r, "lograft_produce_requests_total", "Produce requests.")?,
+            produce_requests: counters(
+                r,
+                "lograft_produce_requests_total",
+                "Produce requests.",
+                "result",
+            )?,
             produce_records: counter(r, "lograft_produce_records_total", "Records acknowledged.")?,
             produce_bytes: counter(r, "lograft_produce_bytes_total", "Bytes acknowledged.")?,
             produce_seconds: histogram(
@@ -126,10 +130,11 @@ impl Metrics {
                 "lograft_produce_duration_seconds",
                 "Time from the arrival of a batch to its acknowledgement.",
             )?,
-            fetch_requests: results(
+            fetch_requests: counters(
                 r,
                 "lograft_fetch_requests_total",
                 "Fetch requests and consume streams.",
+                "result",
             )?,
             fetch_bytes: counter(r, "lograft_fetch_bytes_total", "Bytes read for consumers.")?,
             fetch_records: counter(r, "lograft_fetch_records_total", "Records consumed.")?,
@@ -140,31 +145,19 @@ impl Metrics {
                 "lograft_replies_held_bytes",
                 "Bytes of replies that clients have not taken yet.",
             )?,
-            forwards: results(
+            forwards: counters(
                 r,
                 "lograft_forwarded_requests_total",
                 "Requests forwarded to a leader.",
+                "result",
             )?,
-            authorization_refusals: results(
+            authorization_refusals: counters(
                 r,
                 "lograft_authorization_refusals_total",
                 "Requests that the authorization rules refuse, executed ones included.",
+                "result",
             )?,
-            storage_flush_seconds: histogram(
-                r,
-                "lograft_storage_flush_duration_seconds",
-                "Duration of an fdatasync.",
-            )?,
-            storage_written_bytes: counter(
-                r,
-                "lograft_storage_written_bytes_total",
-                "Bytes written to the data directory.",
-            )?,
-            storage_read_bytes: counter(
-                r,
-                "lograft_storage_read_bytes_total",
-                "Bytes read from the data directory.",
-            )?,
+            storage: StorageMetrics::new(r)?,
             sampled: Sampled::new(r)?,
             sampler: OnceLock::new(),
             registry,
@@ -222,11 +215,6 @@ fn counter(registry: &Registry, name: &str, text: &str) -> Result<IntCounter, Me
     let made = IntCounter::new(name, text)?;
     registry.register(Box::new(made.clone()))?;
     Ok(made)
-}
-
-/// Counters by result.
-fn results(registry: &Registry, name: &str, text: &str) -> Result<IntCounterVec, MetricsError> {
-    counters(registry, name, text, "result")
 }
 
 fn counters(

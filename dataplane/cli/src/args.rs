@@ -36,7 +36,7 @@ enum Command {
     Produce(produce::ProduceArgs),
     /// Read records from a topic
     #[command(after_long_help = consume::TEMPLATE_HELP)]
-    Consume(consume::ConsumeArgs),
+    Consume(Box<consume::ConsumeArgs>),
     /// List, describe, reset and delete consumer groups
     #[command(subcommand)]
     Group(group::GroupCommand),
@@ -106,7 +106,7 @@ impl Cli {
             }
             Command::Topic(command) => block_on(topic::run(command, global)),
             Command::Produce(args) => block_on(produce::run(args, global)),
-            Command::Consume(args) => block_on(consume::run(args, global)),
+            Command::Consume(args) => block_on(consume::run(*args, global)),
             Command::Group(command) => block_on(group::run(command, global)),
             Command::Cluster(command) => block_on(cluster::run(command, global)),
             Command::Acl(command) => block_on(acl::run(command, global)),

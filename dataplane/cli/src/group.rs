@@ -87,21 +87,18 @@ async fn delete(admin: &GroupAdmin, args: DeleteArgs) -> Result<(), CliError> {
         topic,
         if_exists,
     } = args;
-    let (action, deleted) = match &topic {
-        Some(topic) => {
-            let deleted = admin.delete_offsets(&group, topic, &[]).await;
-            let text = |count: u32| {
-                let offsets = plural(count as usize, "committed offset");
-                format!("group {group}: deleted {offsets} of topic {topic}\n")
-            };
-            let action = format!("delete offsets of group {group} in topic {topic}");
-            (action, deleted.map(text))
-        }
-        None => {
-            let deleted = admin.delete(&group).await;
-            let text = |()| format!("group {group} deleted\n");
-            (format!("delete group {group}"), deleted.map(text))
-        }
+    let (action, deleted) = if let Some(topic) = &topic {
+        let deleted = admin.delete_offsets(&group, topic, &[]).await;
+        let text = |count: u32| {
+            let offsets = plural(count as usize, "committed offset");
+            format!("group {group}: deleted {offsets} of topic {topic}\n")
+        };
+        let action = format!("delete offsets of group {group} in topic {topic}");
+        (action, deleted.map(text))
+    } else {
+        let deleted = admin.delete(&group).await;
+        let text = |()| format!("group {group} deleted\n");
+        (format!("delete group {group}"), deleted.map(text))
     };
     match deleted {
         Ok(text) => print(&text),

@@ -830,8 +830,9 @@ pub const PRODUCE_TIMEOUT_MAX: Duration = Duration::from_mins(2);
 pub const READ_CONFIRM_MAX: Duration = Duration::from_secs(5);
 /// Time that a request waits for its partition to have a leader: longer than an election.
 pub const LEADER_WAIT_MAX: Duration = Duration::from_millis(2500);
-/// Maximum age of a replica's applied state for which it answers reads without leading. Longer than
-/// an election, during which all replicas keep what they have.
+/// Maximum age of a replica's applied state for which it answers reads without leading, or two
+/// election timeouts if those are more. Longer than an election, during which all replicas keep
+/// their state.
 pub const FOLLOWER_AGE_MAX: Duration = Duration::from_secs(3);
 /// Time that a read of a replica waits for it to have what the client has seen: entries on the way
 /// arrive within milliseconds. Then the leader answers.
@@ -840,7 +841,7 @@ pub const FOLLOWER_WAIT_MAX: Duration = Duration::from_millis(500);
 pub const FOLLOWER_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Interval at which a read that waits for new records of a replica checks that it is still
 /// current.
-pub const FOLLOWER_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+pub const FOLLOWER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time without an answer of another node after which a forwarded request is given up if that node
 /// does not lead any more.
 pub const FORWARD_SILENCE_MAX: Duration = Duration::from_millis(500);

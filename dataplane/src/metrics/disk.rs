@@ -5,38 +5,26 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Metrics;
+use super::storage::StorageMetrics;
 use bytes::Bytes;
 use lograft_storage::{Fs, FsFile, FsSpace, OpenMode};
-use prometheus::{Histogram, IntCounter};
-
-use super::Metrics;
 
 /// Another file system, counted.
 pub struct MeteredFs {
     inner: Arc<dyn Fs>,
-    meters: Meters,
-}
-
-#[derive(Clone)]
-struct Meters {
-    flush_seconds: Histogram,
-    written_bytes: IntCounter,
-    read_bytes: IntCounter,
+    meters: StorageMetrics,
 }
 
 struct MeteredFile {
     inner: Arc<dyn FsFile>,
-    meters: Meters,
+    meters: StorageMetrics,
 }
 
 impl MeteredFs {
     /// Counts into a node's metrics.
     pub fn new(inner: Arc<dyn Fs>, metrics: &Metrics) -> Self {
-        let meters = Meters {
-            flush_seconds: metrics.storage_flush_seconds.clone(),
-            written_bytes: metrics.storage_written_bytes.clone(),
-            read_bytes: metrics.storage_read_bytes.clone(),
-        };
+        let meters = metrics.storage.clone();
         Self { inner, meters }
     }
 }

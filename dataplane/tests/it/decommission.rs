@@ -16,7 +16,7 @@ use crate::load::{Produced, assert_kept, lead_all, produce_steadily};
 const GAP_MAX: Duration = Duration::from_secs(1);
 
 /// Asks the node at a place to decommission one.
-async fn decommission(
+pub(crate) async fn decommission(
     cluster: &Cluster,
     asked: usize,
     node_id: u64,

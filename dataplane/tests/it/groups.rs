@@ -495,119 +495,51 @@ async fn offsets_are_set_from_outside_while_nobody_is_in_the_group() {
     assert_eq!(reason(&refused), Some(Reason::UnknownGroup));
 }
 
+/// A good request with one bad field, beside the name of the field.
+fn bad_joins() -> Vec<(&'static str, log::JoinGroupRequest)> {
+    type Change = fn(&mut log::JoinGroupRequest);
+    let changes: [(&str, Change); 14] = [
+        ("group", |join| join.group = String::new()),
+        ("group", |join| "a b".clone_into(&mut join.group)),
+        ("group", |join| join.group = "x".repeat(300)),
+        ("member_id", |join| join.member_id = String::new()),
+        ("member_id", |join| "a/b".clone_into(&mut join.member_id)),
+        ("instance_id", |join| {
+            join.instance_id = Some("x".repeat(65));
+        }),
+        ("client_id", |join| join.client_id = "x".repeat(65)),
+        ("topics", |join| join.topics = Vec::new()),
+        ("topic_pattern", |join| {
+            join.topic_pattern = Some("(".to_owned());
+        }),
+        ("topic_pattern", |join| {
+            join.topic_pattern = Some("x".repeat(257));
+        }),
+        ("topic_pattern", |join| {
+            join.topic_pattern = Some("(((a{99}){99}){99}){99}".to_owned());
+        }),
+        ("assignor", |join| join.assignor = 77),
+        ("session_timeout_ms", |join| join.session_timeout_ms = 10),
+        ("rebalance_timeout_ms", |join| {
+            join.rebalance_timeout_ms = 10;
+        }),
+    ];
+    let request = |(field, change): (&'static str, Change)| {
+        let mut request = join_request("a", &["t"]);
+        change(&mut request);
+        (field, request)
+    };
+    changes.into_iter().map(request).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_calls_name_the_field_and_the_bound() {
     let cluster = Cluster::of(1).await;
     cluster.create_topic(0, "t", 1, 1).await;
-    let good = || join_request("a", &["t"]);
-    let long = "x".repeat(300);
-    let cases: Vec<(&str, log::JoinGroupRequest)> = vec![
-        (
-            "group",
-            log::JoinGroupRequest {
-                group: String::new(),
-                ..good()
-            },
-        ),
-        (
-            "group",
-            log::JoinGroupRequest {
-                group: "a b".to_owned(),
-                ..good()
-            },
-        ),
-        (
-            "group",
-            log::JoinGroupRequest {
-                group: long.clone(),
-                ..good()
-            },
-        ),
-        (
-            "member_id",
-            log::JoinGroupRequest {
-                member_id: String::new(),
-                ..good()
-            },
-        ),
-        (
-            "member_id",
-            log::JoinGroupRequest {
-                member_id: "a/b".to_owned(),
-                ..good()
-            },
-        ),
-        (
-            "instance_id",
-            log::JoinGroupRequest {
-                instance_id: Some(long.clone()),
-                ..good()
-            },
-        ),
-        (
-            "client_id",
-            log::JoinGroupRequest {
-                client_id: long.clone(),
-                ..good()
-            },
-        ),
-        (
-            "topics",
-            log::JoinGroupRequest {
-                topics: Vec::new(),
-                ..good()
-            },
-        ),
-        (
-            "topic_pattern",
-            log::JoinGroupRequest {
-                topic_pattern: Some("(".to_owned()),
-                ..good()
-            },
-        ),
-        (
-            "topic_pattern",
-            log::JoinGroupRequest {
-                topic_pattern: Some(long),
-                ..good()
-            },
-        ),
-        (
-            "topic_pattern",
-            log::JoinGroupRequest {
-                topic_pattern: Some("(((a{99}){99}){99}){99}".to_owned()),
-                ..good()
-            },
-        ),
-        (
-            "assignor",
-            log::JoinGroupRequest {
-                assignor: 77,
-                ..good()
-            },
-        ),
-        (
-            "session_timeout_ms",
-            log::JoinGroupRequest {
-                session_timeout_ms: 10,
-                ..good()
-            },
-        ),
-        (
-            "rebalance_timeout_ms",
-            log::JoinGroupRequest {
-                rebalance_timeout_ms: 10,
-                ..good()
-            },
-        ),
-    ];
-    for (field, request) in cases {
+    for (field, request) in bad_joins() {
         let refused = client(&cluster, 0).join_group(request).await.unwrap_err();
-        assert_eq!(
-            reason(&refused),
-            Some(Reason::InvalidArgument),
-            "{field}: {refused:?}"
-        );
+        let found = reason(&refused);
+        assert_eq!(found, Some(Reason::InvalidArgument), "{field}: {refused:?}");
         assert!(refused.message().contains(field), "{field}: {refused:?}");
     }
     let none = from_outside(Vec::new());

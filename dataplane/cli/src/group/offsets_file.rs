@@ -1,5 +1,6 @@
 //! Offsets of a group in a file: CSV or JSON.
 
+use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -122,7 +123,7 @@ pub(super) fn to_csv(offsets: &[FileOffset]) -> String {
             partition,
             offset,
         } = offset;
-        text.push_str(&format!("{topic},{partition},{offset}\n"));
+        let _ = writeln!(text, "{topic},{partition},{offset}");
     }
     text
 }

@@ -29,39 +29,11 @@ Examples:
 
 /// Options of `lograft group reset`.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("target").required(true))]
 pub(crate) struct ResetArgs {
     /// Group name
     group: String,
-    /// To this offset
-    #[arg(long, value_name = "OFFSET", group = "target")]
-    to_offset: Option<u64>,
-    /// To the start of the log
-    #[arg(long, group = "target")]
-    to_earliest: bool,
-    /// To the end of the log
-    #[arg(long, group = "target")]
-    to_latest: bool,
-    /// To the committed offsets, for --export
-    #[arg(long, group = "target")]
-    to_current: bool,
-    /// To the first record whose timestamp is at or after TIME, e.g. 2026-01-31T08:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = parse_time, group = "target")]
-    to_time: Option<i64>,
-    /// To the first record whose timestamp is at most so long ago, e.g. 2h
-    #[arg(long, value_name = "DURATION", value_parser = parse_millis, group = "target")]
-    by_duration: Option<u64>,
-    /// By so many records: forward, or back with a minus sign
-    #[arg(
-        long,
-        value_name = "N",
-        allow_negative_numbers = true,
-        group = "target"
-    )]
-    shift_by: Option<i64>,
-    /// To the offsets in a CSV or JSON file, as --export prints them; "-" is standard input
-    #[arg(long, value_name = "FILE", group = "target")]
-    from_file: Option<PathBuf>,
+    #[command(flatten)]
+    target: TargetArgs,
     /// Only this topic, or these of its partitions; can be repeated [default: all partitions with a
     /// committed offset]
     #[arg(long = "topic", value_name = "TOPIC[:N,N]")]
@@ -75,6 +47,36 @@ pub(crate) struct ResetArgs {
     /// Do it; otherwise only show what would be changed
     #[arg(long)]
     yes: bool,
+}
+
+/// The new positions; one of these options.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct TargetArgs {
+    /// To this offset
+    #[arg(long, value_name = "OFFSET")]
+    to_offset: Option<u64>,
+    /// To the start of the log
+    #[arg(long)]
+    to_earliest: bool,
+    /// To the end of the log
+    #[arg(long)]
+    to_latest: bool,
+    /// To the committed offsets, for --export
+    #[arg(long)]
+    to_current: bool,
+    /// To the first record whose timestamp is at or after TIME, e.g. 2026-01-31T08:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    to_time: Option<i64>,
+    /// To the first record whose timestamp is at most so long ago, e.g. 2h
+    #[arg(long, value_name = "DURATION", value_parser = parse_millis)]
+    by_duration: Option<u64>,
+    /// By so many records: forward, or back with a minus sign
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    shift_by: Option<i64>,
+    /// To the offsets in a CSV or JSON file, as --export prints them; "-" is standard input
+    #[arg(long, value_name = "FILE")]
+    from_file: Option<PathBuf>,
 }
 
 /// Value of `--export`.
@@ -152,7 +154,7 @@ enum ResetError {
         total: usize,
         topic: String,
         partition: u32,
-        source: ClientError,
+        source: Box<ClientError>,
     },
 }
 
@@ -179,7 +181,7 @@ enum Target {
     Shift(i64),
 }
 
-impl ResetArgs {
+impl TargetArgs {
     /// The target, the same for all partitions; none if a file has one for each.
     fn target(&self) -> Option<Target> {
         if let Some(offset) = self.to_offset {
@@ -270,8 +272,8 @@ async fn targets(
     args: &ResetArgs,
     committed: &BTreeMap<Place, u64>,
 ) -> Result<BTreeMap<Place, Target>, CliError> {
-    let Some(target) = args.target() else {
-        let Some(path) = &args.from_file else {
+    let Some(target) = args.target.target() else {
+        let Some(path) = &args.target.from_file else {
             return Ok(BTreeMap::new());
         };
         let offsets = offsets_file::read(path)?.into_iter();
@@ -410,7 +412,7 @@ fn check_outcomes(
             total: changes.len(),
             topic: change.place.0.clone(),
             partition: change.place.1,
-            source,
+            source: Box::new(source),
         }),
     }
 }

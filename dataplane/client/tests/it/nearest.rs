@@ -206,13 +206,7 @@ async fn a_replica_that_hangs_is_left_and_not_chosen_again() {
     );
     let second = client.consumer(nearest());
     let mut second = timeout(SOON, second).await.unwrap().unwrap();
-    let started = Instant::now();
     take(&mut second, &mut Vec::new(), 10).await;
-    assert!(
-        started.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        started.elapsed()
-    );
     assert!(asked(&cluster)[1..].iter().all(|node| *node != 1));
 }
 

@@ -96,3 +96,17 @@ async fn a_node_that_is_not_ready_is_passed_over_and_asked_again_if_there_is_no_
     assert_eq!(client.metadata().await.unwrap().topics.len(), 1);
     used_producer(&client).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_metadata_that_a_caller_gets_is_not_older_than_before() {
+    let cluster = Cluster::start(3, 3);
+    cluster.state().metadata_version = 10;
+    let client = cluster.client().await;
+    assert_eq!(client.metadata().await.unwrap().topics.len(), 1);
+    for current in 0..3 {
+        // Nodes that lag behind know no topic.
+        cluster.state().lagging = (0..3).filter(|n| *n != current).map(|n| (n, 9)).collect();
+        let metadata = client.metadata().await.unwrap();
+        assert_eq!(metadata.topics.len(), 1, "only node {current} is current");
+    }
+}

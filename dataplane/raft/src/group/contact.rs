@@ -128,6 +128,11 @@ impl RaftGroup {
         quorum_contact_age(&self.inner.raft)
     }
 
+    /// Time without an acknowledgement by a majority after which a leader does not serve any more.
+    pub fn contact_max(&self) -> Duration {
+        self.inner.config.timing.contact_max()
+    }
+
     /// Upper bound of the age of this replica's applied state: all that was committed this long
     /// ago is applied here, as far as a leader with a majority has told. `None` before the first
     /// time.

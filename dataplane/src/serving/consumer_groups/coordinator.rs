@@ -20,6 +20,7 @@ use super::subscriptions::compile;
 use super::upkeep::Upkeep;
 use super::{described, offsets};
 use crate::error::ApiError;
+use crate::serving::fetch::position::catch_up;
 
 /// A coordinator whose replica is on this node.
 pub(super) struct Coordinator {
@@ -65,6 +66,7 @@ impl Coordinator {
             GroupCall::Leave(member) => self.leave(target, member).await,
             GroupCall::Commit(request) => self.commit(target, request).await,
             GroupCall::Offsets(topics) => {
+                catch_up(&self.leading.replica).await?;
                 let metadata = self.leading.deps.view.load();
                 let state = self.leading.groups.lock();
                 let found = state.group(group).into_iter();
@@ -75,6 +77,7 @@ impl Coordinator {
             }
             GroupCall::DeleteOffsets(request) => self.delete_offsets(group, request).await,
             GroupCall::Describe => {
+                catch_up(&self.leading.replica).await?;
                 let metadata = self.leading.deps.view.load();
                 let described = described::describe(
                     &self.leading.groups,

@@ -23,6 +23,7 @@ use super::subscriptions::{FollowedTopics, ReadRights};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::serving::engine::LogEngine;
+use crate::serving::fetch::position::catch_up;
 use crate::serving::locate::{Elsewhere, Safety};
 use crate::serving::replica::Replica;
 use crate::serving::request::Target;
@@ -216,6 +217,7 @@ impl GroupEngine {
         let here = |replica: Arc<Replica>| async move {
             let coordinator = self.coordinator(&replica)?;
             coordinator.leading.term()?;
+            catch_up(&replica).await?;
             Ok(described::list(
                 &coordinator.leading.groups,
                 request,

@@ -1,5 +1,5 @@
-//! The work of a coordinator that nobody asks for, while this node leads it: removes members that are
-//! missed, follows changes of topics, and forgets what has expired.
+//! The work of a coordinator that nobody asks for, while this node leads it: removes members that
+//! are missed, follows changes of topics, and forgets what has expired.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -63,8 +63,10 @@ impl FollowerCheck {
         }
         let has_seen = term >= self.seen.term
             && replica.state.watermarks().high_watermark >= self.seen.high_watermark;
+        // With slow heartbeats, the state of a follower in good health is older.
+        let age_max = FOLLOWER_AGE_MAX.max(replica.raft.contact_max());
         let age = replica.raft.applied_age();
-        if has_seen && age.is_some_and(|age| age <= FOLLOWER_AGE_MAX) {
+        if has_seen && age.is_some_and(|age| age <= age_max) {
             Standing::Current
         } else {
             Standing::Behind

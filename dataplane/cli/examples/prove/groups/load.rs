@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lograft_client::{Client, PartitionId, ProducerConfig, RecordParts};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
@@ -39,7 +39,7 @@ async fn write(
     rate: u32,
     stop: Arc<AtomicBool>,
 ) -> Result<BTreeMap<u32, u64>> {
-    let producer = client.producer(ProducerConfig::default())?;
+    let producer = client.producer(ProducerConfig::default()).await?;
     let topic = producer.topic(TOPIC).await?;
     let mut ticks = interval(Duration::from_secs(1) / rate.max(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -62,8 +62,10 @@ async fn write(
     while let Some(delivery) = deliveries.join_next().await {
         let stored = delivery??;
         let end = ends.entry(stored.partition.get()).or_insert(0);
-        *end = stored.offset.get().saturating_add(1).max(*end);
-        count += 1;
+        let base = stored.base_offset.context("a record has no offset")?;
+        let next = base.get() + u64::from(stored.record_count);
+        *end = next.max(*end);
+        count += u64::from(stored.record_count);
     }
     // Nothing else writes to the topic, and nothing is stored twice.
     let total: u64 = ends.values().sum();
