@@ -1044,6 +1044,22 @@ pub const GROUPS_PAGE_MAX_COUNT: usize = 1000;
 pub const GROUP_PATTERN_MEMORY_MAX_BYTES: usize = 256 * 1024;
 /// Maximum time that a heartbeat waits for a change.
 pub const HEARTBEAT_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Time that a heartbeat or a poll over HTTP waits if its client does not say.
+pub const HTTP_GROUP_WAIT_DEFAULT: Duration = Duration::from_secs(10);
+/// Maximum number of records in the answer to a poll whose client does not say.
+pub const POLL_RECORDS_DEFAULT_COUNT: usize = 500;
+/// Maximum number of partitions that a poll reads at the same time.
+pub const POLL_PARTITIONS_MAX_COUNT: usize = 64;
+/// Minimum size of the records that a poll asks a partition for, in bytes.
+pub const POLL_PARTITION_MIN_BYTES: u32 = 16 * 1024;
+/// Time that a poll with records waits for those of other partitions. Short: it holds memory for
+/// replies meanwhile, and others who do so may wait for it.
+pub const POLL_GATHER_MAX: Duration = Duration::from_millis(10);
+/// Time that a poll waits for records of some partitions of a member that has more of them than
+/// are read at the same time.
+pub const POLL_TURN_MAX: Duration = Duration::from_millis(500);
+/// Time that a poll waits for records while a partition cannot be read.
+pub const POLL_FAILED_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Maximum number of changes of a group's members that wait for the change before them.
 pub const GROUP_EVENTS_MAX_COUNT: usize = 2 * GROUP_MEMBERS_MAX_COUNT;
 /// Number of times that the next membership of a group is computed and proposed, while a former

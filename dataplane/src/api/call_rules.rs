@@ -6,6 +6,11 @@ use lograft_proto::Method;
 
 use crate::access::CallRule;
 
+/// The right to read records of a topic, which members of groups need beside that of their calls.
+pub(crate) const READ_TOPIC: CallRule = CallRule::On(ResourceKind::Topic, Operation::Read);
+/// The right to set the offsets of a group from outside.
+pub(crate) const ALTER_GROUP: CallRule = CallRule::On(ResourceKind::Group, Operation::Alter);
+
 /// The right that a method needs.
 pub(crate) const fn rule_of(method: Method) -> CallRule {
     use Operation::{Admin, Alter, Create, Delete, Describe, Read, Write};

@@ -13,6 +13,7 @@ mod delete_records;
 mod encoding;
 mod error;
 mod fetch;
+mod groups;
 mod media;
 mod number;
 mod observe;

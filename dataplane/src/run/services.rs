@@ -59,6 +59,8 @@ pub(super) struct Services {
     groups: Arc<OnceLock<GroupServiceServer<GroupApi>>>,
     /// The engine of the log service, for HTTP.
     engine: Arc<OnceLock<Arc<LogEngine>>>,
+    /// The engine of the group service, for HTTP.
+    group_engine: Arc<OnceLock<Arc<GroupEngine>>>,
     reporter: HealthReporter,
 }
 
@@ -78,6 +80,7 @@ impl Services {
             log: Arc::default(),
             groups: Arc::default(),
             engine: Arc::default(),
+            group_engine: Arc::default(),
             reporter: HealthReporter::new(),
         }
     }
@@ -133,6 +136,7 @@ impl Services {
         } = &self.parts;
         let api = HttpApi::new(HttpParts {
             engine: Arc::clone(&self.engine),
+            groups: Arc::clone(&self.group_engine),
             control: control.clone(),
             access: access.clone(),
             metrics: Arc::clone(metrics),
@@ -161,6 +165,7 @@ impl Services {
         let (parts, log) = (self.parts.clone(), Arc::clone(&self.log));
         let groups = Arc::clone(&self.groups);
         let engine = Arc::clone(&self.engine);
+        let group_engine = Arc::clone(&self.group_engine);
         let reporter = self.reporter.clone();
         async move {
             let mut readiness = parts.control.readiness.watch();
@@ -173,10 +178,13 @@ impl Services {
                     log.get_or_init(|| {
                         LogApi::new(Arc::clone(engine), parts.access.clone()).server()
                     });
+                    let engine = group_engine.get_or_init(|| {
+                        let engine = Arc::new(new_group_engine(&parts, engine));
+                        running.spawn(Arc::clone(&engine).run());
+                        engine
+                    });
                     groups.get_or_init(|| {
-                        let groups = Arc::new(group_engine(&parts, engine));
-                        running.spawn(Arc::clone(&groups).run());
-                        GroupApi::new(groups, parts.access.clone()).server()
+                        GroupApi::new(Arc::clone(engine), parts.access.clone()).server()
                     });
                 }
                 let now = readiness.borrow_and_update().clone();
@@ -201,7 +209,7 @@ pub(super) async fn tell(reporter: &HealthReporter, readiness: &Readiness) {
     }
 }
 
-fn group_engine(parts: &ServiceParts, log: &Arc<LogEngine>) -> GroupEngine {
+fn new_group_engine(parts: &ServiceParts, log: &Arc<LogEngine>) -> GroupEngine {
     GroupEngine::new(GroupEngineParts {
         log: Arc::clone(log),
         forward: Arc::new(GrpcForward::new(

@@ -93,10 +93,20 @@ async fn the_document_is_served_and_its_examples_work() {
     let path_of = |path: &str| {
         path.replace("{topic}", "clicks")
             .replace("{partition}", "0")
+            .replace("{group}", "billing")
+            .replace("{member}", "worker-1")
     };
     let mut examples = 0;
     // Those that create something come first.
-    for path in ["/v1/topics", "/v1/topics/{topic}/records"] {
+    let posted = [
+        "/v1/topics",
+        "/v1/topics/{topic}/records",
+        "/v1/groups/{group}/members",
+        "/v1/groups/{group}/members/{member}/heartbeat",
+        "/v1/groups/{group}/offsets",
+        "/v1/groups/{group}/members/{member}/poll",
+    ];
+    for path in posted {
         let found = operations
             .iter()
             .find(|(method, of, _)| *method == Method::POST && of == path);
@@ -107,7 +117,7 @@ async fn the_document_is_served_and_its_examples_work() {
         check_answer(&document, operation, &answer);
         examples += 1;
     }
-    assert_eq!(examples, 2);
+    assert_eq!(examples, 6);
     for (method, path, operation) in &operations {
         if *method != Method::GET || path == "/v1/topics/{topic}/records" {
             continue;
@@ -129,6 +139,7 @@ async fn every_route_is_described() {
     let operations = operations(&document);
     for (path, _) in document["paths"].as_object().unwrap() {
         let request = path.replace("{topic}", "none").replace("{partition}", "0");
+        let request = request.replace("{group}", "g").replace("{member}", "m");
         let refused = client.call(Method::PUT, &request, &Value::Null).await;
         refused.problem(405, "METHOD_NOT_ALLOWED");
         let mut allowed: Vec<&str> = refused.header("allow").split(',').collect();

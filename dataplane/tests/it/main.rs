@@ -20,6 +20,7 @@ mod gossip;
 mod groups;
 mod http;
 mod http_client;
+mod http_groups;
 mod http_hostile;
 mod http_openapi;
 mod http_tail;

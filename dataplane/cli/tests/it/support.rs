@@ -40,10 +40,15 @@ impl TestHome {
 
     /// Runs a command line in a POSIX shell.
     pub(crate) fn shell(&self, line: &str) -> Output {
+        self.shell_command(line).output().unwrap()
+    }
+
+    /// A command that runs a command line in a POSIX shell.
+    pub(crate) fn shell_command(&self, line: &str) -> Command {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", line]);
         self.set_environment(&mut command);
-        command.output().unwrap()
+        command
     }
 
     fn set_environment(&self, command: &mut Command) {

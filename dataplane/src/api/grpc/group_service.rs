@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lograft_core::PartitionId;
-use lograft_core::Reason;
-use lograft_core::acl::{Operation, Principal, Resource, ResourceKind};
+use lograft_core::acl::{Principal, Resource};
 use lograft_core::limits::{
     GROUP_REQUEST_MAX_BYTES, GROUPS_PAGE_MAX_COUNT, GRPC_MESSAGE_MAX_BYTES,
 };
@@ -17,11 +16,12 @@ use tonic::{Extensions, Request, Response, Status};
 
 use super::groups::{decode, encode};
 use super::principal::{ForwardMarks, on_behalf_of};
-use crate::access::{Access, CallRule};
-use crate::api::call_rules::rule_of;
+use crate::access::Access;
+use crate::api::call_rules::{ALTER_GROUP, READ_TOPIC, rule_of};
 use crate::api::caller::principal;
 use crate::error::ApiError;
 use crate::serving::consumer_groups::GroupEngine;
+use crate::serving::consumer_groups::poll::other_answer;
 use crate::serving::consumer_groups::request::{
     CommitRequest, GroupAnswer, GroupCall, GroupRequest, GroupTarget, ListRequest,
 };
@@ -32,11 +32,6 @@ pub(crate) struct GroupApi {
     engine: Arc<GroupEngine>,
     access: Access,
 }
-
-/// The right to read records of a topic, beside the right of the call itself.
-const READ_TOPIC: CallRule = CallRule::On(ResourceKind::Topic, Operation::Read);
-/// The right to set the offsets of a group from outside.
-const ALTER_GROUP: CallRule = CallRule::On(ResourceKind::Group, Operation::Alter);
 
 impl GroupApi {
     pub(crate) fn new(engine: Arc<GroupEngine>, access: Access) -> Self {
@@ -92,13 +87,6 @@ impl GroupApi {
             other => Err(other_answer(&other).into()),
         }
     }
-}
-
-/// An answer of another kind than that of its call. It would be a defect of this node or of
-/// another.
-fn other_answer(answer: &GroupAnswer) -> ApiError {
-    let text = format!("a coordinator has answered another call: {answer:?}");
-    ApiError::new(Reason::Internal, text)
 }
 
 #[tonic::async_trait]

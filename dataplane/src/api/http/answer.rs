@@ -29,6 +29,13 @@ pub(crate) fn with_body(status: StatusCode, kind: &'static str, body: Body) -> R
     response
 }
 
+/// An answer that has nothing to say.
+pub(crate) fn no_content() -> Response {
+    let mut response = with_body(StatusCode::NO_CONTENT, JSON, Body::empty());
+    response.headers_mut().remove(CONTENT_TYPE);
+    response
+}
+
 /// A value as JSON.
 pub(crate) fn json_bytes<T: Serialize>(value: &T) -> Bytes {
     // Fails only for maps whose keys are no strings, of which the API has none.

@@ -38,7 +38,8 @@ impl HttpApi {
         self.authorize(head, (method, Resource::Cluster))
     }
 
-    fn authorize(
+    /// Checks that the caller may make a call for a resource, and returns its principal.
+    pub(super) fn authorize(
         &self,
         head: &Parts,
         (method, resource): (Method, Resource<'_>),

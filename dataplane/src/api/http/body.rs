@@ -10,10 +10,12 @@ use http_body_util::BodyExt;
 use lograft_core::limits::{
     HTTP_BODIES_MAX_BYTES, HTTP_BODY_IDLE_MAX, HTTP_BODY_MAX, HTTP_BODY_MAX_BYTES,
 };
+use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::encoding::BodyDecoder;
 use super::error::HttpError;
+use super::media::{BodyForm, body_form};
 
 /// The memory for bodies that arrive.
 #[derive(Clone, Debug)]
@@ -67,6 +69,16 @@ pub(crate) async fn read_whole(
     tokio::time::timeout(max, read)
         .await
         .unwrap_or(Err(HttpError::BodyTimeout { max }))
+}
+
+/// Reads a body that is one JSON object.
+pub(crate) async fn read_json<T: DeserializeOwned>(
+    budget: &BodyBudget,
+    request: Request<Body>,
+) -> Result<T, HttpError> {
+    body_form(request.headers(), &[BodyForm::Json])?;
+    let (body, _held) = read_whole(budget, request).await?;
+    serde_json::from_slice(&body).map_err(|error| HttpError::json("body", &error))
 }
 
 async fn read_decoded(

@@ -116,7 +116,7 @@ fn known(partition: u32, bounds: &OffsetBounds) -> PartitionOffsets {
     }
 }
 
-fn numbers(list: &str) -> Result<Vec<u32>, ApiError> {
+pub(super) fn numbers(list: &str) -> Result<Vec<u32>, ApiError> {
     let bound = "numbers with commas between them";
     let numbers = list.split(',').map(|number| number.parse().ok());
     let numbers: Option<Vec<u32>> = numbers.collect();

@@ -12,18 +12,19 @@ use utoipa::OpenApi;
 
 use super::answer::{JSON, with_body};
 use super::problem::{PROBLEM_JSON, Problem};
-use super::{cluster, delete_records, fetch, offsets, produce, topics};
+use super::{cluster, delete_records, fetch, groups, offsets, produce, topics};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Lograft",
-        description = "Records, topics and the state of a Lograft cluster over HTTP and JSON. \
+        description = "Records, consumer groups, topics and the state of a Lograft cluster over HTTP and JSON. \
             Clients identify themselves by a certificate (mutual TLS). Integers of 64 bits are \
             strings. Errors are problem details (RFC 9457).",
     ),
     tags(
         (name = "records", description = "Appending and reading records"),
+        (name = "groups", description = "Consumer groups: members, polls and committed offsets"),
         (name = "topics", description = "Administration of topics"),
         (name = "cluster", description = "State of the cluster"),
     ),
@@ -39,6 +40,16 @@ use super::{cluster, delete_records, fetch, offsets, produce, topics};
         topics::delete_topic,
         topics::describe_topic,
         topics::list_topics,
+        groups::members::join_group,
+        groups::members::heartbeat,
+        groups::poll::poll,
+        groups::members::leave_group,
+        groups::offsets::commit_offsets,
+        groups::offsets::group_offsets,
+        groups::offsets::delete_offsets,
+        groups::list_groups,
+        groups::describe_group,
+        groups::delete_group,
         cluster::describe_cluster,
         cluster::list_members,
     ),

@@ -9,6 +9,7 @@ use crate::config::HttpSettings;
 use crate::control::Control;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use crate::serving::consumer_groups::GroupEngine;
 use crate::serving::engine::LogEngine;
 use crate::serving::partitioning::KeylessTurn;
 
@@ -16,6 +17,8 @@ use crate::serving::partitioning::KeylessTurn;
 pub(crate) struct HttpParts {
     /// The engine of the log; none before the node belongs to a cluster.
     pub(crate) engine: Arc<OnceLock<Arc<LogEngine>>>,
+    /// The engine of consumer groups; none before that either.
+    pub(crate) groups: Arc<OnceLock<Arc<GroupEngine>>>,
     pub(crate) control: Control,
     pub(crate) access: Access,
     pub(crate) metrics: Arc<Metrics>,
@@ -46,6 +49,12 @@ impl HttpApi {
     pub(super) fn engine(&self) -> Result<&Arc<LogEngine>, ApiError> {
         let engine = self.parts.engine.get();
         engine.ok_or_else(|| not_entered(&self.parts.control))
+    }
+
+    /// The engine of consumer groups. Fails as [`Self::engine`] does.
+    pub(super) fn groups(&self) -> Result<&Arc<GroupEngine>, ApiError> {
+        let groups = self.parts.groups.get();
+        groups.ok_or_else(|| not_entered(&self.parts.control))
     }
 
     pub(super) fn control(&self) -> &Control {

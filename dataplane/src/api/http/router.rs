@@ -3,14 +3,15 @@
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 
 use super::error::HttpError;
 use super::parts::HttpApi;
 use crate::listen::REFUSED_PATH;
 
 use super::{
-    cluster, compress, cors, delete_records, fetch, observe, offsets, openapi, produce, topics,
+    cluster, compress, cors, delete_records, fetch, groups, observe, offsets, openapi, produce,
+    topics,
 };
 
 impl HttpApi {
@@ -38,6 +39,33 @@ impl HttpApi {
             )
             .route("/v1/topics/{topic}/offsets", get(offsets::list_offsets))
             .route("/v1/producers", post(produce::init_producer))
+            .route("/v1/groups", get(groups::list_groups))
+            .route(
+                "/v1/groups/{group}",
+                get(groups::describe_group).delete(groups::delete_group),
+            )
+            .route(
+                "/v1/groups/{group}/members",
+                post(groups::members::join_group),
+            )
+            .route(
+                "/v1/groups/{group}/members/{member}",
+                delete(groups::members::leave_group),
+            )
+            .route(
+                "/v1/groups/{group}/members/{member}/heartbeat",
+                post(groups::members::heartbeat),
+            )
+            .route(
+                "/v1/groups/{group}/members/{member}/poll",
+                post(groups::poll::poll),
+            )
+            .route(
+                "/v1/groups/{group}/offsets",
+                get(groups::offsets::group_offsets)
+                    .post(groups::offsets::commit_offsets)
+                    .delete(groups::offsets::delete_offsets),
+            )
             .route("/v1/cluster", get(cluster::describe_cluster))
             .route("/v1/cluster/members", get(cluster::list_members))
             .route(REFUSED_PATH, get(refused_framing))

@@ -5,7 +5,6 @@ mod schema;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
@@ -14,15 +13,13 @@ use lograft_core::metadata::TopicId;
 use lograft_core::topic_config::{SettingValue, SettingsChange};
 use lograft_proto::Method;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::IntoParams;
 
-use super::answer::{JSON, json, with_body};
+use super::answer::{json, no_content};
 use super::authorize::principal;
-use super::body::read_whole;
+use super::body::read_json;
 use super::error::HttpError;
-use super::media::{BodyForm, body_form};
 use super::number::Int;
 use super::parts::HttpApi;
 use super::produce::TopicPath;
@@ -54,7 +51,7 @@ pub(super) async fn create_topic(
     let (head, body) = request.into_parts();
     let caller = std::sync::Arc::clone(principal(&head)?);
     let request = Request::from_parts(head.clone(), body);
-    let topic: CreateTopic = read_json(&api, request).await?;
+    let topic: CreateTopic = read_json(&api.bodies, request).await?;
     api.authorize_topic(&head, (Method::AdminCreateTopic, &topic.name))?;
     check_member(api.control())?;
     let CreateTopic {
@@ -99,7 +96,7 @@ pub(super) async fn alter_topic(
         reset_settings,
         timeout_ms,
         topic_id,
-    } = read_json(&api, Request::from_parts(head, body)).await?;
+    } = read_json(&api.bodies, Request::from_parts(head, body)).await?;
     let change = TopicChange {
         name: topic.clone(),
         id: topic_id.map(|Int(id)| TopicId(id)),
@@ -131,9 +128,7 @@ pub(super) async fn delete_topic(
     let DeleteTopicQuery { topic_id } = query(&head)?;
     let topic = (topic, topic_id.map(TopicId));
     api.control().topics.delete(topic, &by).await?;
-    let mut response = with_body(StatusCode::NO_CONTENT, JSON, Body::empty());
-    response.headers_mut().remove(http::header::CONTENT_TYPE);
-    Ok(response)
+    Ok(no_content())
 }
 
 /// Describe a topic
@@ -209,12 +204,6 @@ fn page_count(page_size: Option<usize>) -> Result<u32, ApiError> {
     let count = count.filter(|count| (1..=PAGE_MAX_COUNT).contains(count));
     let bound = format_args!("between 1 and {PAGE_MAX_COUNT}, got {size}");
     count.ok_or_else(|| ApiError::invalid("page_size", bound))
-}
-
-async fn read_json<T: DeserializeOwned>(api: &HttpApi, request: Request) -> Result<T, HttpError> {
-    body_form(request.headers(), &[BodyForm::Json])?;
-    let (body, _held) = read_whole(&api.bodies, request).await?;
-    serde_json::from_slice(&body).map_err(|error| HttpError::json("body", &error))
 }
 
 async fn changed(

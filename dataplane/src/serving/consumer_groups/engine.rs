@@ -53,10 +53,10 @@ pub(crate) struct GroupEngineParts {
 
 /// Serves consumer groups to clients of any protocol.
 pub(crate) struct GroupEngine {
-    log: Arc<LogEngine>,
+    pub(super) log: Arc<LogEngine>,
     forward: Arc<dyn ForwardGroups>,
     creator: Arc<dyn CreateCoordinators>,
-    deps: Arc<CoordinatorDeps>,
+    pub(super) deps: Arc<CoordinatorDeps>,
     /// Those whose replicas are on this node.
     coordinators: Mutex<BTreeMap<GroupId, Arc<Coordinator>>>,
 }

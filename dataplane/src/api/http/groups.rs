@@ -1,0 +1,185 @@
+//! Consumer groups: members, offsets, groups, and polls.
+
+pub(super) mod members;
+pub(super) mod offsets;
+pub(super) mod poll;
+mod schema;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::StatusCode;
+use http::request::Parts;
+use lograft_core::acl::{Principal, Resource};
+use lograft_core::consumer_group::{MemberId, validate_group_name};
+use lograft_core::limits::GROUPS_PAGE_MAX_COUNT;
+use lograft_proto::Method;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::answer::{json, no_content};
+use super::error::HttpError;
+use super::parts::HttpApi;
+use super::query::{path, query};
+use crate::api::call_rules::READ_TOPIC;
+use crate::error::ApiError;
+use crate::serving::consumer_groups::poll::other_answer;
+use crate::serving::consumer_groups::request::{
+    GroupAnswer, GroupCall, GroupRequest, GroupTarget, ListRequest, MemberRef,
+};
+
+use schema::{GroupPage, GroupStatus, summary};
+
+/// A group in the path.
+#[derive(Debug, Deserialize)]
+struct GroupPath {
+    group: String,
+}
+
+/// A member in the path.
+#[derive(Debug, Deserialize)]
+struct MemberPath {
+    group: String,
+    member: String,
+}
+
+impl HttpApi {
+    /// Checks a call for a group. Returns the group, with the principal whose call it is.
+    fn authorize_group(
+        &self,
+        head: &Parts,
+        (method, group): (Method, String),
+    ) -> Result<GroupTarget, ApiError> {
+        let principal = self.authorize(head, (method, Resource::Group(&group)))?;
+        validate_group_name(&group)?;
+        Ok(GroupTarget {
+            group,
+            is_forwarded: false,
+            principal,
+        })
+    }
+
+    /// Checks that a principal may read topics.
+    fn authorize_topics<'a>(
+        &self,
+        principal: &Principal,
+        topics: impl IntoIterator<Item = &'a String>,
+    ) -> Result<(), ApiError> {
+        let topics: std::collections::BTreeSet<&String> = topics.into_iter().collect();
+        let mut checks = topics.into_iter().map(|topic| {
+            self.access()
+                .check(principal, READ_TOPIC, Resource::Topic(topic))
+        });
+        checks.try_for_each(|check| check)
+    }
+
+    async fn group_call(
+        &self,
+        target: GroupTarget,
+        call: GroupCall,
+    ) -> Result<GroupAnswer, ApiError> {
+        self.groups()?.call(GroupRequest { target, call }).await
+    }
+}
+
+fn member_ref(id: &str, instance_id: Option<String>) -> Result<MemberRef, ApiError> {
+    let id = MemberId::new(id)?;
+    Ok(MemberRef { id, instance_id })
+}
+
+/// Describe a group
+#[utoipa::path(
+    get, path = "/v1/groups/{group}", tag = "groups", operation_id = "describe_group",
+    params(("group" = String, Path, description = "Name of the group")),
+    responses((status = 200, description = "The group", body = GroupStatus))
+)]
+pub(super) async fn describe_group(
+    State(api): State<HttpApi>,
+    request: Request,
+) -> Result<Response, HttpError> {
+    let (mut head, _) = request.into_parts();
+    let GroupPath { group } = path(&mut head).await?;
+    let target = api.authorize_group(&head, (Method::GroupDescribeGroup, group.clone()))?;
+    match api.group_call(target, GroupCall::Describe).await? {
+        GroupAnswer::Described(description) => {
+            let group = GroupStatus::new(group, description);
+            Ok(json(StatusCode::OK, &group))
+        }
+        other => Err(other_answer(&other).into()),
+    }
+}
+
+/// Delete a group
+///
+/// With its offsets. It must have no members.
+#[utoipa::path(
+    delete, path = "/v1/groups/{group}", tag = "groups", operation_id = "delete_group",
+    params(("group" = String, Path, description = "Name of the group")),
+    responses((status = 204, description = "The group is deleted"))
+)]
+pub(super) async fn delete_group(
+    State(api): State<HttpApi>,
+    request: Request,
+) -> Result<Response, HttpError> {
+    let (mut head, _) = request.into_parts();
+    let GroupPath { group } = path(&mut head).await?;
+    let target = api.authorize_group(&head, (Method::GroupDeleteGroup, group))?;
+    api.group_call(target, GroupCall::Delete).await?;
+    Ok(no_content())
+}
+
+/// Parameters of a page of groups.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct GroupsQuery {
+    /// Most groups to return; 1000 by default and at most.
+    #[param(minimum = 1, maximum = 1000)]
+    page_size: Option<usize>,
+    /// `next_page_token` of the page before.
+    page_token: Option<String>,
+}
+
+/// List groups
+///
+/// Those that the caller may describe, in the order of their names.
+#[utoipa::path(
+    get, path = "/v1/groups", tag = "groups", operation_id = "list_groups",
+    params(GroupsQuery),
+    responses((status = 200, description = "A page of groups", body = GroupPage))
+)]
+pub(super) async fn list_groups(
+    State(api): State<HttpApi>,
+    request: Request,
+) -> Result<Response, HttpError> {
+    let (head, _) = request.into_parts();
+    let principal = api.authorize_cluster(&head, Method::GroupListGroups)?;
+    let GroupsQuery {
+        page_size,
+        page_token,
+    } = query(&head)?;
+    let size = page_size.unwrap_or(GROUPS_PAGE_MAX_COUNT);
+    if !(1..=GROUPS_PAGE_MAX_COUNT).contains(&size) {
+        let bound = format_args!("between 1 and {GROUPS_PAGE_MAX_COUNT}, got {size}");
+        return Err(ApiError::invalid("page_size", bound).into());
+    }
+    let visible = api.visibility(&principal);
+    let request = ListRequest {
+        after: page_token.unwrap_or_default(),
+        // One more tells whether others follow.
+        max_count: size + 1,
+        principal: std::sync::Arc::clone(&principal),
+        coordinator: None,
+    };
+    let mut groups = api
+        .groups()?
+        .list(request, false, &|name| visible.includes_group(name))
+        .await?;
+    let has_more = groups.len() > size;
+    groups.truncate(size);
+    let next = groups.last().filter(|_| has_more);
+    let page = GroupPage {
+        next_page_token: next.map(|group| group.group.clone()),
+        groups: groups.into_iter().map(summary).collect(),
+    };
+    Ok(json(StatusCode::OK, &page))
+}
