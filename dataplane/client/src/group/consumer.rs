@@ -146,6 +146,7 @@ impl GroupConsumer {
     pub async fn next(&mut self) -> Result<GroupRecord, ClientError> {
         self.settle();
         if !self.handle.shared.has_news()
+            && !self.handle.shared.is_overdue()
             && self.errors.is_empty()
             && let Some(record) = self.take_record()?
         {
@@ -229,6 +230,10 @@ impl GroupConsumer {
             if let Some(error) = self.errors.pop_front() {
                 return Err(error);
             }
+            if shared.is_overdue() {
+                shared.changed().await;
+                continue;
+            }
             if let Some((batch, _)) = self.current.take()
                 && batch.batch.record_count() > 0
             {
@@ -239,9 +244,11 @@ impl GroupConsumer {
                 () = shared.changed() => continue,
                 read = self.readers.next() => read?,
             };
-            if let Some(batch) = read {
-                return Ok(GroupEvent::Batch(batch));
-            }
+            // The process may have been stopped while it waited.
+            self.current = read.map(|batch| {
+                let records = batch.batch.records();
+                (batch, records)
+            });
         }
     }
 

@@ -75,6 +75,7 @@ impl Session {
             } else {
                 Duration::ZERO
             };
+            self.shared.alive_for(wait + self.calls.session());
             match self.beat(generation, wait).await {
                 Beat::Stopping(how) => return how,
                 Beat::Unused => {
@@ -89,6 +90,7 @@ impl Session {
                 }
                 Beat::Replied(Ok(assignment)) => {
                     self.note_success();
+                    self.shared.alive_for(self.calls.session());
                     let is_old = assignment.generation <= generation;
                     self.shared.accept(assignment);
                     let is_early = is_old && sent.elapsed() < wait / 2;
@@ -159,6 +161,7 @@ impl Session {
     async fn back_off(&mut self, error: ClientError) -> Option<Stop> {
         tracing::debug!(group = %self.calls.config.group, %error, "group call failed, will retry");
         self.failures += 1;
+        self.shared.call_failed();
         let since = *self.failing_since.get_or_insert_with(Instant::now);
         let wait = self.calls.pool.backoff(self.failures, Some(&error));
         if since.elapsed() >= self.calls.config.retry_timeout {

@@ -26,6 +26,9 @@ pub(super) enum Stop {
 pub(super) struct Shared {
     state: Mutex<State>,
     polls: Mutex<Polls>,
+    /// Until when the coordinator counts the member as alive, by its last answer; unset while calls
+    /// fail.
+    alive_until: Mutex<Option<Instant>>,
     /// Whether the consumer has to look at the state before it hands out further records.
     has_news: AtomicBool,
     /// There is news for the consumer.
@@ -72,6 +75,7 @@ impl Shared {
                 waiting: 0,
                 last: Instant::now(),
             }),
+            alive_until: Mutex::default(),
             has_news: AtomicBool::new(true),
             changed: Notify::new(),
             acknowledged: Notify::new(),
@@ -104,6 +108,24 @@ impl Shared {
     pub(super) fn accept(&self, assignment: Assignment) {
         self.with(|membership| membership.accept(assignment));
         self.announce();
+    }
+
+    /// The coordinator counts the member as alive for so long from now on.
+    pub(super) fn alive_for(&self, time: Duration) {
+        *self.alive_until() = Some(Instant::now() + time);
+    }
+
+    /// A call has failed: whether the member is still in its group is not known. Records are read
+    /// on, since the coordinator may be unavailable for a while.
+    pub(super) fn call_failed(&self) {
+        *self.alive_until() = None;
+        self.announce();
+    }
+
+    fn alive_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.alive_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn lose_all(&self) {
@@ -201,6 +223,13 @@ impl Shared {
 
     pub(super) fn stop(&self, how: Stop) {
         self.stop.send_replace(how);
+    }
+
+    /// Whether the session has ended by this machine's clock, and no call has failed: the process
+    /// was stopped for a while. Others may have its partitions, so nothing is handed out until the
+    /// next answer of the coordinator.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.alive_until().is_some_and(|until| Instant::now() > until)
     }
 
     pub(super) fn has_news(&self) -> bool {
