@@ -196,14 +196,19 @@ impl Membership {
         self.acknowledged = 0;
     }
 
-    /// The coordinator has refused a commit: the member does not have the partition.
+    /// The coordinator has refused a commit: the member does not have the partition. It starts
+    /// again only after a reply that has it.
     pub(super) fn refuse(&mut self, partition: &GroupPartition, since: u64) {
-        if self.is_held_since(partition, since) {
-            self.held.remove(partition);
-            self.revoking.remove(partition);
-            self.lost.push(partition.clone());
-            self.acknowledge();
+        if !self.is_held_since(partition, since) {
+            return;
         }
+        self.held.remove(partition);
+        self.revoking.remove(partition);
+        self.lost.push(partition.clone());
+        if let Some(assignment) = &mut self.assignment {
+            assignment.partitions.remove(partition);
+        }
+        self.acknowledge();
     }
 
     /// The generation to send with calls.
