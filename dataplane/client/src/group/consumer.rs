@@ -138,11 +138,11 @@ impl GroupConsumer {
     /// The next record of any partition, in order within each partition. Waits for one. Cancel
     /// safe: dropping the future loses no record.
     ///
-    /// Fails if a partition cannot be read; the others are read on, and so is this one after
-    /// [`Self::seek`]. Fails with [`ClientError::PollIntervalExceeded`] if this call is too late
-    /// after the former one; the next call goes on. Fails for good with the reason
-    /// `MEMBER_REPLACED` if another member has joined with the same instance id, or if the group
-    /// refuses the member.
+    /// Fails if a partition cannot be read; the others are read on, and so is this one: by itself
+    /// after a failure that may pass ([`ClientError::is_retryable`]), else after [`Self::seek`].
+    /// Fails with [`ClientError::PollIntervalExceeded`] if this call is too late after the former
+    /// one; the next call goes on. Fails for good with the reason `MEMBER_REPLACED` if another
+    /// member has joined with the same instance id, or if the group refuses the member.
     pub async fn next(&mut self) -> Result<GroupRecord, ClientError> {
         self.settle();
         if !self.handle.shared.has_news()

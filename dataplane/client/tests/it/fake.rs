@@ -64,6 +64,8 @@ pub(crate) enum ReadFault {
     Newer {
         retryable: bool,
     },
+    /// The stream ends for this reason.
+    Reject(Reason),
 }
 
 #[derive(Clone)]
@@ -229,6 +231,11 @@ impl Cluster {
 
     /// Ends a node and all its connections.
     pub(crate) fn kill(&mut self, node: usize) {
+    /// Streams look at the state again.
+    pub(crate) fn notify(&self) {
+        self.shared.changed.notify_waiters();
+    }
+
         let runtime = self.nodes[node].take().unwrap();
         // A runtime must not be shut down within another one.
         let end = move || runtime.shutdown_timeout(Duration::from_secs(10));
