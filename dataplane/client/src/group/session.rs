@@ -1,5 +1,6 @@
 //! The task that keeps a member in its group: heartbeats, joining again, leaving.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,14 +37,18 @@ enum Beat {
 }
 
 impl Session {
-    /// Sends heartbeats until the member stops. Then waits for the last commit, and leaves the
-    /// group unless its session shall go on. Returns the outcome of the last commit.
+    /// Sends heartbeats until the member stops, and beside the last commit, which is refused if the
+    /// session ends before. Then leaves the group unless its session shall go on. Returns the
+    /// outcome of the last commit.
     pub(super) async fn run(
         mut self,
         commits: JoinHandle<Result<(), ClientError>>,
     ) -> Result<(), ClientError> {
         let how = self.beat_until_stopped().await;
-        let last = timeout(GROUP_CONSUMER_CLOSE_MAX, commits).await;
+        let last = tokio::select! {
+            last = timeout(GROUP_CONSUMER_CLOSE_MAX, commits) => last,
+            never = self.stay_alive() => match never {},
+        };
         let committed = match last {
             Ok(Ok(committed)) => committed,
             // The task has panicked or was ended with its runtime.
@@ -60,6 +65,27 @@ impl Session {
         {
             tracing::warn!(group = %self.calls.config.group, %error, "cannot leave group");
         }
+    /// Sends heartbeats. The replies change nothing: the member gives up all partitions soon.
+    async fn stay_alive(&self) -> Infallible {
+        let mut failures = 0;
+        loop {
+            let generation = self.shared.with(|membership| membership.generation());
+            // No long poll: to cut one would end the session early.
+            match self.calls.heartbeat(generation, Duration::ZERO).await {
+                Ok(_) => {
+                    failures = 0;
+                    sleep(GroupConfig::heartbeat_wait(self.calls.session())).await;
+                }
+                Err(error) if Failure::of(&error) == Failure::Retryable => {
+                    failures += 1;
+                    sleep(self.calls.pool.backoff(failures, Some(&error))).await;
+                }
+                // There is no session to keep.
+                Err(_) => return std::future::pending().await,
+            }
+        }
+    }
+
         committed
     }
 

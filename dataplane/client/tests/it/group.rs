@@ -782,3 +782,26 @@ async fn a_partition_that_was_read_since_is_not_missing_for_long() {
         sleep(retry_timeout).await;
     }
 }
+
+#[tokio::test]
+async fn the_session_goes_on_until_the_last_commit_is_stored() {
+    let cluster = Cluster::start(1, 1);
+    let client = cluster.client().await;
+    fill(&client, 0, 0..10).await;
+    let auto_commit = Some(Duration::from_secs(20));
+    let mut consumer = join(
+        &client,
+        GroupConfig {
+            auto_commit,
+            ..config("m")
+        },
+    )
+    .await;
+    next(&mut consumer).await;
+    // Longer than a member whose heartbeat was cut stays in its group.
+    let commit_delay = Duration::from_millis(2200);
+    group(&cluster, |group| group.commit_delay = commit_delay);
+    consumer.close().await.unwrap();
+    assert_eq!(committed(&cluster)[&0], 1);
+    assert!(group(&cluster, |group| group.members.is_empty()));
+}
