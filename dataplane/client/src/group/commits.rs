@@ -35,8 +35,6 @@ pub(super) struct Commits {
     pub(super) shared: Arc<Shared>,
     pub(super) calls: Arc<GroupCalls>,
     pub(super) requests: mpsc::Receiver<Commit>,
-    /// Says that the member is not in the group.
-    pub(super) is_unknown: mpsc::Sender<()>,
 }
 
 impl Commits {
@@ -93,7 +91,7 @@ impl Commits {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 if Failure::of(&error) == Failure::Unknown {
-                    self.say_unknown(generation);
+                    self.shared.lose_all_of(generation);
                 }
                 return Err(error);
             }
@@ -107,7 +105,7 @@ impl Commits {
                         Some(Reason::NotAssigned) => {
                             self.shared.refuse(&commit.partition, commit.since);
                         }
-                        Some(Reason::UnknownMember) => self.say_unknown(generation),
+                        Some(Reason::UnknownMember) => self.shared.lose_all_of(generation),
                         _ => {}
                     }
                     first.get_or_insert(error);
@@ -115,15 +113,6 @@ impl Commits {
             }
         }
         first.map_or(Ok(()), Err)
-    }
-
-    /// The member was not in the group when it committed under `generation`. It hands out nothing
-    /// more of what it has read, and joins again, unless it has done so meanwhile.
-    fn say_unknown(&self, generation: u64) {
-        if self.shared.lose_all_of(generation) {
-            // One message is enough, so a full channel is no failure.
-            let _is_full = self.is_unknown.try_send(());
-        }
     }
 
     /// The generation under which to commit, and the offsets. Both are read at once: the

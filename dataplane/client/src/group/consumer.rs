@@ -102,17 +102,14 @@ impl GroupConsumer {
         let assignment = calls.join().await?;
         let shared = Arc::new(Shared::new(assignment));
         let (requests, to_commit) = mpsc::channel(GROUP_CONSUMER_COMMITS_WAITING_MAX_COUNT);
-        let (says_unknown, is_unknown) = mpsc::channel(1);
         let commits = Commits {
             shared: Arc::clone(&shared),
             calls: Arc::clone(&calls),
             requests: to_commit,
-            is_unknown: says_unknown,
         };
         let session = Session {
             shared: Arc::clone(&shared),
             calls: Arc::clone(&calls),
-            is_unknown,
             failures: 0,
             failing_since: None,
         };

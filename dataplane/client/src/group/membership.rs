@@ -222,6 +222,11 @@ impl Membership {
         generation == Some(self.acknowledged)
     }
 
+    /// Whether the member is in the group, by the last reply.
+    pub(super) const fn is_in_group(&self) -> bool {
+        self.assignment.is_some()
+    }
+
     pub(super) fn is_revoking(&self) -> bool {
         !self.revoking.is_empty()
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::limits::GROUP_CONSUMER_CLOSE_MAX;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -19,8 +18,6 @@ use crate::error::ClientError;
 pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) calls: Arc<GroupCalls>,
-    /// A commit has found that the member is not in the group.
-    pub(super) is_unknown: mpsc::Receiver<()>,
     /// Heartbeats or joins that failed since the last reply, and the time of the first of them.
     pub(super) failures: u32,
     pub(super) failing_since: Option<Instant>,
@@ -65,6 +62,9 @@ impl Session {
         {
             tracing::warn!(group = %self.calls.config.group, %error, "cannot leave group");
         }
+        committed
+    }
+
     /// Sends heartbeats. The replies change nothing: the member gives up all partitions soon.
     async fn stay_alive(&self) -> Infallible {
         let mut failures = 0;
@@ -84,9 +84,6 @@ impl Session {
                 Err(_) => return std::future::pending().await,
             }
         }
-    }
-
-        committed
     }
 
     async fn beat_until_stopped(&mut self) -> Stop {
@@ -134,11 +131,11 @@ impl Session {
     }
 
     /// One heartbeat.
-    async fn beat(&mut self, generation: u64, wait: Duration) -> Beat {
+    async fn beat(&self, generation: u64, wait: Duration) -> Beat {
         tokio::select! {
             biased;
             how = self.shared.stopping() => Beat::Stopping(how),
-            Some(()) = self.is_unknown.recv() => Beat::Unknown,
+            () = self.shared.outside() => Beat::Unknown,
             () = self.shared.unused_for(self.calls.config.poll_interval) => Beat::Unused,
             reply = self.calls.heartbeat(generation, wait) => Beat::Replied(reply),
         }
@@ -230,7 +227,6 @@ impl Session {
     /// Drops everything and joins the group again.
     async fn rejoin(&mut self) -> Option<Stop> {
         self.shared.lose_all();
-        while self.is_unknown.try_recv().is_ok() {}
         loop {
             let joined = tokio::select! {
                 biased;
