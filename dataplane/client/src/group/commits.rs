@@ -54,10 +54,16 @@ impl Commits {
             };
             tokio::select! {
                 biased;
-                Some(commit) = self.requests.recv() => self.serve(commit).await,
+                // First, so that callers who commit on and on do not hold up a close.
                 _ = self.shared.stopping() => break,
+                Some(commit) = self.requests.recv() => self.serve(commit).await,
                 _ = tick => self.commit_automatically().await,
             }
+        }
+        // Commits that were asked for before the stop. Later ones are refused.
+        self.requests.close();
+        while let Some(commit) = self.requests.recv().await {
+            self.serve(commit).await;
         }
         if every.is_none() {
             return Ok(());
@@ -66,6 +72,11 @@ impl Commits {
     }
 
     async fn serve(&self, commit: Commit) {
+        // A hand-over that was cut is asked for again.
+        let is_for_hand_over = matches!(commit.offsets, Offsets::All(Progress::Processed));
+        if is_for_hand_over && commit.done.is_closed() {
+            return;
+        }
         let committed = self.commit(&commit.offsets).await;
         // The caller may have gone.
         drop(commit.done.send(committed));

@@ -805,3 +805,25 @@ async fn the_session_goes_on_until_the_last_commit_is_stored() {
     assert_eq!(committed(&cluster)[&0], 1);
     assert!(group(&cluster, |group| group.members.is_empty()));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_of_other_tasks_do_not_hold_up_a_close() {
+    let cluster = Cluster::start(1, 1);
+    let client = cluster.client().await;
+    fill(&client, 0, 0..10).await;
+    let mut consumer = join(&client, manual("m")).await;
+    let record = next(&mut consumer).await;
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        let (handle, record) = (consumer.handle(), record.clone());
+        tasks.push(tokio::spawn(async move {
+            while handle.commit_record(&record).await.is_ok() {}
+        }));
+    }
+    eventually("the tasks commit", || committed(&cluster).contains_key(&0)).await;
+    consumer.close().await.unwrap();
+    for task in tasks {
+        timeout(PATIENCE, task).await.unwrap().unwrap();
+    }
+    assert!(group(&cluster, |group| group.members.is_empty()));
+}
