@@ -129,6 +129,8 @@ pub(crate) struct State {
     pub(crate) not_ready: BTreeSet<usize>,
     /// Nodes that have returned metadata, in order.
     pub(crate) metadata_by: Vec<usize>,
+    /// Calls of clients that only asked whether a node replies.
+    pub(crate) probes: usize,
     /// Zones of the nodes.
     pub(crate) zones: BTreeMap<usize, &'static str>,
     /// Nodes whose replicas are behind, and say so.
@@ -229,13 +231,13 @@ impl Cluster {
         self.shared.state()
     }
 
-    /// Ends a node and all its connections.
-    pub(crate) fn kill(&mut self, node: usize) {
     /// Streams look at the state again.
     pub(crate) fn notify(&self) {
         self.shared.changed.notify_waiters();
     }
 
+    /// Ends a node and all its connections.
+    pub(crate) fn kill(&mut self, node: usize) {
         let runtime = self.nodes[node].take().unwrap();
         // A runtime must not be shut down within another one.
         let end = move || runtime.shutdown_timeout(Duration::from_secs(10));

@@ -460,6 +460,7 @@ impl LogService for Fake {
             return Err(status(error(Reason::NotReady, &[])));
         }
         state.metadata_by.push(self.node);
+        state.probes += usize::from(requested == [""]);
         let lagging = state.lagging.get(&self.node).copied();
         let nodes = (1..)
             .zip(&state.addresses)
