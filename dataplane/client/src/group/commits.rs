@@ -72,7 +72,7 @@ impl Commits {
     }
 
     async fn serve(&self, commit: Commit) {
-        // A hand-over that was cut is asked for again.
+        // The hand-over has not waited for it any longer.
         let is_for_hand_over = matches!(commit.offsets, Offsets::All(Progress::Processed));
         if is_for_hand_over && commit.done.is_closed() {
             return;

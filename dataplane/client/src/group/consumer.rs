@@ -72,6 +72,8 @@ pub struct GroupConsumer {
     handed_out: Option<Arc<Cursor>>,
     /// Errors of partitions, to report.
     errors: VecDeque<ClientError>,
+    /// The hand-over under way. Returns the partitions that the member has got back meanwhile.
+    handing_over: Option<JoinHandle<Vec<GroupPartition>>>,
     session: Option<JoinHandle<Result<(), ClientError>>>,
 }
 
@@ -125,6 +127,7 @@ impl GroupConsumer {
             current: None,
             handed_out: None,
             errors: VecDeque::new(),
+            handing_over: None,
         })
     }
 
@@ -213,14 +216,12 @@ impl GroupConsumer {
     }
 
     /// Follows the assignment, and returns the next event. A batch is not handed out yet. Cancel
-    /// safe: a hand-over that was cut is repeated.
+    /// safe: a hand-over goes on without it.
     async fn advance(&mut self) -> Result<GroupEvent, ClientError> {
         let shared = self.shared();
         loop {
             self.check()?;
-            if shared.with(|membership| membership.is_revoking()) {
-                self.hand_over().await;
-            }
+            self.hand_over();
             if let Some(event) = self.follow() {
                 return Ok(event);
             }
@@ -239,6 +240,11 @@ impl GroupConsumer {
             let read = tokio::select! {
                 biased;
                 () = shared.changed() => continue,
+                kept = handed_over(&mut self.handing_over) => {
+                    self.handing_over = None;
+                    self.start_reading(&kept);
+                    continue;
+                }
                 read = self.readers.next() => read?,
             };
             // The process may have been stopped while it waited.
@@ -297,7 +303,10 @@ impl GroupConsumer {
     fn start_reading(&mut self, partitions: &[GroupPartition]) {
         let shared = self.shared();
         for partition in partitions {
-            let held = shared.with(|membership| membership.held(partition).cloned());
+            let held = shared.with(|membership| {
+                let is_given_up = membership.is_given_up(partition);
+                membership.held(partition).filter(|_| !is_given_up).cloned()
+            });
             let Some(held) = held.filter(|held| !held.is_paused) else {
                 continue;
             };
@@ -307,27 +316,18 @@ impl GroupConsumer {
         }
     }
 
-    /// Gives up the revoked partitions, after the last commit if commits are automatic.
-    async fn hand_over(&mut self) {
-        let calls = &self.handle.calls;
-        if calls.config.auto_commit.is_some() {
-            // Half of the time is left for the acknowledgement.
-            let within = calls.config.rebalance_timeout / 2;
-            let commit = self.handle.request(Offsets::All(Progress::Processed));
-            let failed = match timeout(within, commit).await {
-                Ok(committed) => committed.err().map(|error| error.to_string()),
-                Err(_) => Some(format!("no answer within {within:?}")),
-            };
-            if let Some(error) = failed {
-                // The next owner processes these records again.
-                let group = &calls.config.group;
-                tracing::warn!(%group, %error, "commit before hand-over failed");
-            }
+    /// Gives up the revoked partitions, in the background: the others are read on although the
+    /// last commit of these may take a while.
+    fn hand_over(&mut self) {
+        let is_under_way = self.handing_over.is_some();
+        let revocation = self
+            .handle
+            .shared
+            .with(|membership| membership.revocation());
+        if let (false, Some(revocation)) = (is_under_way, revocation) {
+            let handing_over = hand_over(self.handle.clone(), revocation);
+            self.handing_over = Some(tokio::spawn(handing_over));
         }
-        let shared = self.shared();
-        let kept = shared.with(Membership::finish_revoke);
-        shared.wake();
-        self.start_reading(&kept);
     }
 
     /// Commits all records that were handed out. Returns once they are stored. Fails with the
@@ -466,6 +466,43 @@ impl GroupConsumer {
             Ok(Ok(committed)) => committed,
             Ok(Err(_)) | Err(_) => Err(ClientError::GroupClosed),
         }
+    }
+}
+
+/// Gives up revoked partitions, after the last commit if commits are automatic. Returns those that
+/// the member has got back meanwhile.
+async fn hand_over(handle: GroupHandle, revocation: u64) -> Vec<GroupPartition> {
+    let config = &handle.calls.config;
+    if config.auto_commit.is_some() {
+        // Half of the time is left for the acknowledgement.
+        let within = config.rebalance_timeout / 2;
+        let commit = handle.request(Offsets::All(Progress::Processed));
+        let failed = match timeout(within, commit).await {
+            // The member closes: its last commit has these partitions too.
+            Ok(Err(_)) if handle.shared.is_stopping() => return Vec::new(),
+            Ok(committed) => committed.err().map(|error| error.to_string()),
+            Err(_) => Some(format!("no answer within {within:?}")),
+        };
+        if let Some(error) = failed {
+            // The next owner processes these records again.
+            let group = &config.group;
+            tracing::warn!(%group, %error, "commit before hand-over failed");
+        }
+    }
+    let finish = |membership: &mut Membership| membership.finish_revoke(revocation);
+    let kept = handle.shared.with(finish);
+    handle.shared.wake();
+    kept
+}
+
+/// Waits for the end of a hand-over; without one, for ever. Cancel safe.
+async fn handed_over(
+    handing_over: &mut Option<JoinHandle<Vec<GroupPartition>>>,
+) -> Vec<GroupPartition> {
+    match handing_over {
+        // A task that was ended with its runtime has nothing to go on with.
+        Some(task) => task.await.unwrap_or_default(),
+        None => std::future::pending().await,
     }
 }
 

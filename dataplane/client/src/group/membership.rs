@@ -149,6 +149,8 @@ pub(super) struct Membership {
     held: BTreeMap<GroupPartition, Held>,
     /// Held partitions that the application has to give up.
     revoking: BTreeSet<GroupPartition>,
+    /// The number of the last [`Step::Revoke`].
+    revocation: u64,
     /// Partitions that are not held any more, and that the application does not know about yet.
     lost: Vec<GroupPartition>,
 }
@@ -227,8 +229,9 @@ impl Membership {
         self.assignment.is_some()
     }
 
-    pub(super) fn is_revoking(&self) -> bool {
-        !self.revoking.is_empty()
+    /// The number of the revocation that the application has to follow now.
+    pub(super) fn revocation(&self) -> Option<u64> {
+        (!self.revoking.is_empty()).then_some(self.revocation)
     }
 
     /// The next thing to do. Partitions that stay are in none.
@@ -239,13 +242,14 @@ impl Membership {
         let Some(assignment) = self.assignment.as_ref() else {
             return Step::None;
         };
-        if self.is_revoking() {
+        if self.revocation().is_some() {
             return Step::None;
         }
         let is_gone = |partition: &&GroupPartition| !assignment.partitions.contains_key(*partition);
         let gone: Vec<_> = self.held.keys().filter(is_gone).cloned().collect();
         if !gone.is_empty() {
             self.revoking.extend(gone.iter().cloned());
+            self.revocation += 1;
             return Step::Revoke(gone);
         }
         let mut started = Vec::new();
@@ -271,9 +275,13 @@ impl Membership {
 
     /// The application has finished with the partitions that it had to give up, and they are
     /// committed. Returns those that the member has got back meanwhile: they continue at their
-    /// positions.
-    pub(super) fn finish_revoke(&mut self) -> Vec<GroupPartition> {
+    /// positions. None if the member was lost meanwhile: then the application may have to give up
+    /// others, and has not finished with them.
+    pub(super) fn finish_revoke(&mut self, revocation: u64) -> Vec<GroupPartition> {
         let mut kept = Vec::new();
+        if self.revocation() != Some(revocation) {
+            return kept;
+        }
         for partition in std::mem::take(&mut self.revoking) {
             let assignment = self.assignment.as_ref();
             if assignment.is_some_and(|now| now.partitions.contains_key(&partition)) {

@@ -230,6 +230,11 @@ impl Shared {
         stopped.map_or(Stop::Leave, |stop| *stop)
     }
 
+    /// Whether the member has to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.stop.borrow() != Stop::Running
+    }
+
     // For the consumer.
 
     pub(super) fn stop(&self, how: Stop) {

@@ -827,3 +827,43 @@ async fn commits_of_other_tasks_do_not_hold_up_a_close() {
     }
     assert!(group(&cluster, |group| group.members.is_empty()));
 }
+
+#[tokio::test]
+async fn partitions_that_stay_are_read_while_the_commit_of_others_has_no_answer() {
+    let cluster = Cluster::start(1, 2);
+    let client = cluster.client().await;
+    fill_all(&client, 2, 10).await;
+    let auto_commit = Some(Duration::from_secs(20));
+    let auto = |member| GroupConfig {
+        auto_commit,
+        ..config(member)
+    };
+    let mut first = join(&client, auto("first")).await;
+    for _ in 0..20 {
+        next(&mut first).await;
+    }
+    group(&cluster, |group| {
+        group.commit_delay = Duration::from_secs(2);
+    });
+    let mut second = join(&client, auto("second")).await;
+    let GroupEvent::Revoked(revoked) = event(&mut first).await else {
+        panic!()
+    };
+    let stays = 1 - revoked[0].partition.get();
+    fill(&client, stays, 10..20).await;
+    assert_eq!(position(&next(&mut first).await), (stays, 10));
+    let commits = group(&cluster, |group| group.commits.clone());
+    assert_eq!(commits, [], "the commit was awaited");
+    // Calls that are cut do not repeat it.
+    for _ in 0..100 {
+        drop(timeout(Duration::from_millis(1), first.next_event()).await);
+    }
+    let GroupEvent::Assigned(got) = event(&mut second).await else {
+        panic!()
+    };
+    assert_eq!(got, revoked);
+    let of_revoked = |commit: &AskedCommit| commit.partition != stays;
+    let commits = group(&cluster, |group| group.commits.clone());
+    assert_eq!(commits.into_iter().filter(of_revoked).count(), 1);
+    assert_eq!(committed(&cluster)[&revoked[0].partition.get()], 10);
+}

@@ -76,10 +76,10 @@ fn a_partition_is_given_up_before_the_generation_is_acknowledged() {
         Step::None,
         "the application is not back"
     );
-    assert!(membership.is_revoking() && membership.is_given_up(&partition(1)));
+    assert!(membership.revocation().is_some() && membership.is_given_up(&partition(1)));
     // It may still commit, under the former generation.
     assert_eq!(offsets(&membership, Progress::HandedOut), [(1, 12)]);
-    assert_eq!(membership.finish_revoke(), []);
+    assert_eq!(membership.finish_revoke(1), []);
     assert_eq!(
         (membership.generation(), membership.is_settled()),
         (4, true)
@@ -98,7 +98,7 @@ fn nothing_starts_while_partitions_are_given_up() {
     assert_eq!(membership.next_step(), Step::Revoke(all(&[0])));
     // A commit of the new partition would need the generation that is not acknowledged yet.
     assert_eq!(membership.next_step(), Step::None);
-    membership.finish_revoke();
+    membership.finish_revoke(1);
     assert_eq!(membership.next_step(), Step::Start(all(&[1])));
 }
 
@@ -140,7 +140,7 @@ fn a_partition_that_is_given_back_before_it_was_given_up_continues_at_its_positi
     assert_eq!(membership.next_step(), Step::Revoke(all(&[1])));
     membership.accept(assignment(5, &[(0, 3), (1, 3)]));
     assert_eq!(membership.generation(), 3);
-    assert_eq!(membership.finish_revoke(), all(&[1]));
+    assert_eq!(membership.finish_revoke(1), all(&[1]));
     assert_eq!(
         (membership.generation(), membership.is_settled()),
         (5, true)
@@ -157,7 +157,7 @@ fn a_member_that_was_removed_drops_everything() {
     assert_eq!(membership.next_step(), Step::Revoke(all(&[1])));
     membership.lose_all();
     assert!(membership.to_commit(Progress::HandedOut).is_empty());
-    assert!(!membership.is_revoking());
+    assert!(membership.revocation().is_none());
     assert_eq!(membership.generation(), 0);
     assert_eq!(membership.first_lost(), Some(partition(0)));
     assert_eq!(membership.next_step(), Step::Lose(all(&[0, 1])));
@@ -169,6 +169,28 @@ fn a_member_that_was_removed_drops_everything() {
         2,
         "the group may have been made again"
     );
+}
+
+#[test]
+fn a_late_hand_over_gives_up_nothing_that_was_revoked_since() {
+    let mut membership = member(3, &[(0, 3), (1, 3)]);
+    membership.accept(assignment(4, &[(0, 3)]));
+    assert_eq!(membership.next_step(), Step::Revoke(all(&[1])));
+    let late = membership.revocation().unwrap();
+    membership.lose_all();
+    membership.accept(assignment(5, &[(0, 5)]));
+    assert_eq!(membership.next_step(), Step::Lose(all(&[0, 1])));
+    assert_eq!(membership.next_step(), Step::Start(all(&[0])));
+    membership.accept(assignment(6, &[]));
+    assert_eq!(membership.next_step(), Step::Revoke(all(&[0])));
+    assert_eq!(membership.finish_revoke(late), []);
+    assert_eq!(
+        (membership.generation(), membership.is_settled()),
+        (5, false)
+    );
+    let now = membership.revocation().unwrap();
+    membership.finish_revoke(now);
+    assert_eq!(membership.generation(), 6);
 }
 
 #[test]
@@ -290,8 +312,8 @@ proptest! {
                     membership.refuse(&partition(number), since.unwrap_or(0));
                 }
                 Action::Ask => loop {
-                    if membership.is_revoking() {
-                        let kept = membership.finish_revoke();
+                    if let Some(revocation) = membership.revocation() {
+                        let kept = membership.finish_revoke(revocation);
                         for partition in kept {
                             let held = membership.held(&partition).unwrap();
                             read.insert(partition, held.cursor.since);
