@@ -12,11 +12,12 @@ use lograft_client::{
 };
 use lograft_core::limits::RAFT_HEARTBEAT_INTERVAL;
 use lograft_proto::admin::v1 as admin;
+use lograft_proto::log::v1 as log;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::cluster::{Cluster, PATIENCE, eventually};
+use crate::cluster::{Cluster, PATIENCE, earliest, eventually};
 use crate::decommission::decommission;
 use crate::http_client::HttpClient;
 use crate::links::Links;
@@ -460,4 +461,45 @@ async fn over_http_a_session_is_answered_by_the_node_that_is_asked() {
         let wrong = "/v1/topics/t/partitions/0/records?consistency=none";
         assert_eq!(client.get(wrong).await.status, 400);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_falls_behind_while_a_fetch_waits_answers_what_was_read() {
+    const AT: usize = 2;
+    let cluster = cluster_in_zones(1).await;
+    for n in 0..3 {
+        cluster.produce(0, 0, &n.to_string()).await;
+    }
+    let request = |min_bytes| log::FetchRequest {
+        topic: "t".to_owned(),
+        position: Some(earliest()),
+        min_bytes,
+        max_wait_ms: 20_000,
+        format: log::FetchFormat::Batches.into(),
+        consistency: log::ReadConsistency::Session.into(),
+        no_forward: true,
+        ..log::FetchRequest::default()
+    };
+    let fetch = async |min_bytes| {
+        let fetched = cluster.log(AT).fetch(request(min_bytes)).await;
+        fetched.map(|reply| reply.into_inner().next_offset)
+    };
+    eventually("the replica has all", async || {
+        (fetch(1).await.ok()? == 3).then_some(())
+    })
+    .await;
+    let links = cluster.links.clone().unwrap();
+    let cut = async {
+        // The fetch waits for more by then.
+        sleep(Duration::from_secs(1)).await;
+        links.cut(AT);
+    };
+    let started = Instant::now();
+    let (fetched, ()) = tokio::join!(timeout(PATIENCE, fetch(1_000_000)), cut);
+    assert_eq!(fetched.unwrap().unwrap(), 3);
+    assert!(
+        started.elapsed() < Duration::from_secs(15),
+        "it waited for its time only"
+    );
+    links.mend(AT);
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use lograft_core::Offset;
 use lograft_core::limits::FETCH_WAIT_MAX;
+use lograft_core::{Offset, Reason};
 use tokio::time::Instant;
 
 use super::follower::{self, ensure_as_leader, is_for_leader, routed};
@@ -87,11 +87,16 @@ async fn fetch_here(
     let mut whole = reader.read(Offset(u64::MAX), u64::MAX).await?;
     reader.join();
     while whole.bytes < enough && may_grow(&whole.fetched.data) {
-        match tokio::time::timeout_at(deadline, reader.wait()).await {
-            Ok(waited) => waited?,
+        let next = match tokio::time::timeout_at(deadline, reader.wait()).await {
+            Ok(Ok(())) => reader.read(Offset(u64::MAX), u64::MAX).await,
+            Ok(Err(error)) => Err(error),
             Err(_) => break,
-        }
-        let more = reader.read(Offset(u64::MAX), u64::MAX).await?;
+        };
+        let more = match next {
+            // The replica was current when it read what this reply has.
+            Err(error) if whole.record_count > 0 && is_not_current(&error) => break,
+            next => next?,
+        };
         if more.record_count == 0 || !whole.has_room_for(&more) {
             // The next fetch returns it; this reply says that there is more.
             whole.fetched.high_watermark = more.fetched.high_watermark;
@@ -101,6 +106,10 @@ async fn fetch_here(
     }
     counter.count(whole.record_count, whole.bytes);
     Ok((whole.fetched, reader.take_held()))
+}
+
+fn is_not_current(error: &ApiError) -> bool {
+    error.reason() == Some(Reason::ReplicaNotCurrent)
 }
 
 /// Whether the next chunk may be added. A chunk of single records fills a reply by itself.
