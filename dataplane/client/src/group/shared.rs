@@ -229,7 +229,8 @@ impl Shared {
     /// was stopped for a while. Others may have its partitions, so nothing is handed out until the
     /// next answer of the coordinator.
     pub(super) fn is_overdue(&self) -> bool {
-        self.alive_until().is_some_and(|until| Instant::now() > until)
+        self.alive_until()
+            .is_some_and(|until| Instant::now() > until)
     }
 
     pub(super) fn has_news(&self) -> bool {
