@@ -23,7 +23,7 @@ fn block() -> &'static str {
 fn poll_loop() -> &'static str {
     let mut blocks = HTTP.split("```");
     blocks
-        .find(|block| block.contains("/poll"))
+        .find(|block| block.starts_with("sh\n") && block.contains("/poll"))
         .unwrap()
         .trim_start_matches("sh\n")
 }
