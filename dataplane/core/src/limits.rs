@@ -1065,12 +1065,11 @@ pub const GROUP_EVENTS_MAX_COUNT: usize = 2 * GROUP_MEMBERS_MAX_COUNT;
 /// Number of times that the next membership of a group is computed and proposed, while a former
 /// leader's proposals change it in between.
 pub const GROUP_WRITE_ATTEMPTS_MAX_COUNT: usize = 5;
-/// Maximum size of the committed offsets that share a log entry, and of those of one call, in bytes.
-/// As many offsets as a call may have fit into it, unless their metadata are long.
+/// Maximum size of the committed offsets that share a log entry, and of those of one call, in
+/// bytes. As many offsets as a call may have fit into it, unless their metadata are long.
 pub const COMMITS_ENTRY_MAX_BYTES: usize = 512 * 1024;
 /// Maximum size of a log entry of a coordinator, in bytes: that of a batch, which every log takes.
 pub const COORDINATOR_ENTRY_MAX_BYTES: usize = BATCH_LEVEL_1_MAX_BYTES;
-const _: () = assert!(COMMITS_ENTRY_MAX_BYTES * 2 <= COORDINATOR_ENTRY_MAX_BYTES);
 /// Time after which a group without members and offsets is forgotten.
 pub const GROUP_UNUSED_RETENTION: Duration = Duration::from_mins(10);
 /// Maximum size of the offsets of a coordinator that wait for their log entry, in bytes.

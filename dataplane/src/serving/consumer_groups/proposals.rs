@@ -1,7 +1,10 @@
 //! Proposals of a coordinator's leader.
 
 use lograft_core::consumer_group::{Applied, GroupCommand, GroupOutcome};
-use lograft_core::limits::{COORDINATOR_ENTRY_MAX_BYTES, PRODUCE_TIMEOUT_DEFAULT};
+use lograft_core::limits::{
+    COMMITS_ENTRY_MAX_BYTES, COORDINATOR_ENTRY_MAX_BYTES, ENTRY_LEVEL_1_MAX_BYTES,
+    PRODUCE_TIMEOUT_DEFAULT,
+};
 use lograft_core::{EntryKind, Proposal, Reason, Term};
 use lograft_raft::{ProposeError, RaftGroup, Response};
 use tokio::time::timeout;
@@ -54,3 +57,9 @@ fn unknown() -> ApiError {
     let text = "not acknowledged in time: the change of the group may or may not be made";
     ApiError::new(Reason::Timeout, text)
 }
+
+/// The offsets of an entry, and those of one call that are taken although they do not fit beside the
+/// others.
+const _: () = assert!(COMMITS_ENTRY_MAX_BYTES * 2 <= COORDINATOR_ENTRY_MAX_BYTES);
+/// Every log takes such an entry.
+const _: () = assert!(COORDINATOR_ENTRY_MAX_BYTES <= ENTRY_LEVEL_1_MAX_BYTES);

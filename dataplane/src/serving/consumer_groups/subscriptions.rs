@@ -20,8 +20,8 @@ pub(crate) trait ReadRights: Send + Sync + 'static {
     fn may_read(&self, principal: &Principal, topic: &str) -> bool;
 }
 
-/// Compiles the pattern of a subscription, which matches whole names. Names are ASCII, so that small
-/// programs do. Fails with INVALID_ARGUMENT.
+/// Compiles the pattern of a subscription, which matches whole names. Names are ASCII, so that
+/// small programs do. Fails with INVALID_ARGUMENT.
 pub(super) fn compile(pattern: &str) -> Result<Regex, ApiError> {
     let whole = format!("^(?:{pattern})$");
     let compiled = RegexBuilder::new(&whole)

@@ -197,8 +197,8 @@ impl Upkeep {
     }
 }
 
-/// The groups whose topics differ from those by which their partitions were divided, and the command
-/// that forgets the offsets of deleted topics, if there are any.
+/// The groups whose topics differ from those by which their partitions were divided, and the
+/// command that forgets the offsets of deleted topics, if there are any.
 fn compare(leading: &Leading) -> (Vec<String>, Option<GroupCommand>) {
     let metadata = leading.deps.view.load();
     let topics = Topics::new(&metadata, &*leading.deps.rights);
