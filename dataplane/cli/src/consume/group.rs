@@ -75,6 +75,7 @@ pub(super) async fn print_records(
     client: &Client,
     config: GroupConfig,
 ) -> Result<(), CliError> {
+    let starts_at_end = config.start == GroupStart::Latest;
     let mut stopped = stop_signal()?;
     let joined = tokio::select! {
         joined = client.group_consumer(config) => joined,
@@ -84,6 +85,7 @@ pub(super) async fn print_records(
         consumer: joined.map_err(cannot(run.action.clone()))?,
         committed_at: Instant::now(),
         has_uncommitted: false,
+        starts_at_end,
     };
     let printed = member.print_until(run, stopped).await;
     // Records that could not be written are not committed.
@@ -117,6 +119,9 @@ struct Member {
     consumer: GroupConsumer,
     committed_at: Instant,
     has_uncommitted: bool,
+    /// Partitions without a committed offset start at the end of the log. That is committed, else
+    /// the next member starts at a later end.
+    starts_at_end: bool,
 }
 
 impl Member {
@@ -167,7 +172,10 @@ impl Member {
                 self.keep_unread(run, &batch);
                 Ok(())
             }
-            GroupEvent::Assigned(partitions) => note(run, "reads", &partitions),
+            GroupEvent::Assigned(partitions) => {
+                self.has_uncommitted |= self.starts_at_end;
+                note(run, "reads", &partitions)
+            }
             GroupEvent::Revoked(partitions) => {
                 self.commit(run).await?;
                 note(run, "gives up", &partitions)
@@ -194,11 +202,18 @@ impl Member {
         if !std::mem::take(&mut self.has_uncommitted) {
             return Ok(());
         }
+        // The end of a partition is not known while it has no leader.
+        self.has_uncommitted = self.starts_at_end && self.has_unknown_start();
         match self.consumer.commit().await {
             Err(error) if !is_lost(&error) => Err(cannot(run.action.clone())(error).into()),
             // Another member prints the records of partitions that were lost again.
             Ok(()) | Err(_) => Ok(()),
         }
+    }
+
+    fn has_unknown_start(&self) -> bool {
+        let partitions = self.consumer.status().partitions;
+        partitions.iter().any(|status| status.position.is_none())
     }
 }
 
@@ -206,7 +221,13 @@ fn is_lost(error: &ClientError) -> bool {
     use lograft_client::Reason;
     matches!(
         error.reason(),
-        Some(Reason::NotAssigned | Reason::UnknownMember)
+        Some(
+            Reason::NotAssigned
+                | Reason::UnknownMember
+                // The coordinator takes the partitions of a deleted topic away in a moment.
+                | Reason::TopicRecreated
+                | Reason::UnknownTopic
+        )
     )
 }
 
@@ -217,4 +238,41 @@ fn note(run: &mut ConsumeRun, verb: &str, partitions: &[GroupPartition]) -> Resu
     let list = numbers.join(",");
     run.note(&format!("this member {verb} partitions {list}"));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use lograft_client::{Reason, Rejection};
+
+    use super::*;
+
+    fn refused(reason: Reason) -> ClientError {
+        ClientError::Rejected(Arc::new(Rejection {
+            endpoint: "n1:9400".into(),
+            code: (reason.status() as i32).into(),
+            reason: Some(reason.into()),
+            retryable: reason.is_retryable(),
+            text: reason.to_string(),
+            metadata: BTreeMap::new(),
+            retry_delay: None,
+        }))
+    }
+
+    #[test]
+    fn a_commit_in_a_topic_that_is_gone_does_not_end_the_member() {
+        for lost in [
+            Reason::NotAssigned,
+            Reason::UnknownMember,
+            Reason::TopicRecreated,
+            Reason::UnknownTopic,
+        ] {
+            assert!(is_lost(&refused(lost)), "{lost}");
+        }
+        for end in [Reason::MemberReplaced, Reason::PermissionDenied] {
+            assert!(!is_lost(&refused(end)), "{end}");
+        }
+    }
 }

@@ -103,6 +103,32 @@ fn the_commands_of_groups() {
     dev.stop();
 }
 
+/// Records that are written while no member runs are read by the next one.
+#[test]
+fn a_member_that_starts_at_the_end_commits_where_that_was() {
+    let home = TestHome::new();
+    let dev = DevProcess::start(&home, &["--nodes", "1", "--base-port", "0"]);
+    home.run(&["topic", "create", TOPIC, "-p", "1"]).ok();
+    let produce = ["produce", TOPIC, "-k", "\\t", "-q"];
+    home.feed(&produce, &lines(0..5)).ok_bytes();
+    let consume = ["consume", TOPIC, "--group", GROUP, "--from", "latest"];
+    let mut command = home.command(&consume);
+    let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut idle = command.spawn().unwrap();
+    wait_until("the start is committed", || {
+        let found = home.run(&["group", "describe", GROUP, "--json"]);
+        let found: Value = serde_json::from_slice(&found.stdout).unwrap_or_default();
+        found["partitions"][0]["committed_offset"] == 5
+    });
+    send_signal(idle.id(), "TERM");
+    assert!(idle.wait().unwrap().success());
+    home.feed(&produce, &lines(5..8)).ok_bytes();
+    let three = home.run(&[&consume[..], &["-n", "3", "-q"]].concat()).ok();
+    assert_eq!(three.lines().count(), 3);
+    assert!(three.starts_with("v5\n"), "{three}");
+    dev.stop();
+}
+
 /// Committed offsets by partition.
 fn committed(home: &TestHome) -> Vec<u64> {
     let found = describe(home);

@@ -41,8 +41,8 @@ pub(crate) struct NodePool {
     last_replied: Mutex<Option<Arc<str>>>,
     /// The streams of consumers that read from any replica.
     pub(crate) read_streams: Arc<ReadStreams>,
-    /// When a silent node replied to a probe, by address.
-    probed: Mutex<HashMap<Arc<str>, Instant>>,
+    /// Probes of silent nodes, by address.
+    probes: Mutex<HashMap<Arc<str>, Arc<replicas::Probe>>>,
     /// Addresses of nodes that owe a reply. They are tried last, until they reply again.
     silent: Mutex<HashSet<Arc<str>>>,
 }
@@ -104,7 +104,7 @@ impl NodePool {
             last_replied: Mutex::default(),
             silent: Mutex::default(),
             read_streams: Arc::default(),
-            probed: Mutex::default(),
+            probes: Mutex::default(),
         })
     }
 

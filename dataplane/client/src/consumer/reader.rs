@@ -28,6 +28,15 @@ struct Seen {
     high_watermark: Offset,
 }
 
+/// Whether a reader follows the name of its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Identity {
+    /// A topic that is created again under the name is read too.
+    Name,
+    /// Another topic of the same name is an error.
+    Id,
+}
+
 /// Reads one partition.
 pub(super) struct PartitionReader {
     connections: Arc<ConsumerConnections>,
@@ -35,6 +44,7 @@ pub(super) struct PartitionReader {
     partition: PartitionId,
     /// The topic that the position belongs to. Another topic of the same name is another topic.
     topic_id: u64,
+    identity: Identity,
     // The read position is kept here and not in the stream: it advances only when a verified batch
     // is returned to the caller. A new stream, to the same or another leader, starts from it, so a
     // leader change neither skips nor repeats records. Leaders only serve committed records below
@@ -71,6 +81,7 @@ impl PartitionReader {
         let known = connections.pool.metadata().topic(&config.topic).cloned();
         Self {
             topic_id: known.map_or(0, |topic| topic.id),
+            identity: Identity::Name,
             connections,
             config,
             partition: start.partition,
@@ -92,9 +103,10 @@ impl PartitionReader {
         }
     }
 
-    /// The same for the topic with this id, whatever has its name now.
+    /// The same for the topic with this id, and for no other one of the same name.
     pub(super) const fn of_topic(mut self, topic_id: u64) -> Self {
         self.topic_id = topic_id;
+        self.identity = Identity::Id;
         self
     }
 

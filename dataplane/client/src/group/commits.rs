@@ -35,8 +35,6 @@ pub(super) struct Commits {
     pub(super) shared: Arc<Shared>,
     pub(super) calls: Arc<GroupCalls>,
     pub(super) requests: mpsc::Receiver<Commit>,
-    /// Says that the member is not in the group.
-    pub(super) is_unknown: mpsc::Sender<()>,
 }
 
 impl Commits {
@@ -56,10 +54,16 @@ impl Commits {
             };
             tokio::select! {
                 biased;
-                Some(commit) = self.requests.recv() => self.serve(commit).await,
+                // First, so that callers who commit on and on do not hold up a close.
                 _ = self.shared.stopping() => break,
+                Some(commit) = self.requests.recv() => self.serve(commit).await,
                 _ = tick => self.commit_automatically().await,
             }
+        }
+        // Commits that were asked for before the stop. Later ones are refused.
+        self.requests.close();
+        while let Some(commit) = self.requests.recv().await {
+            self.serve(commit).await;
         }
         if every.is_none() {
             return Ok(());
@@ -68,6 +72,11 @@ impl Commits {
     }
 
     async fn serve(&self, commit: Commit) {
+        // A hand-over that was cut is asked for again.
+        let is_for_hand_over = matches!(commit.offsets, Offsets::All(Progress::Processed));
+        if is_for_hand_over && commit.done.is_closed() {
+            return;
+        }
         let committed = self.commit(&commit.offsets).await;
         // The caller may have gone.
         drop(commit.done.send(committed));
@@ -93,7 +102,7 @@ impl Commits {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 if Failure::of(&error) == Failure::Unknown {
-                    self.say_unknown(generation);
+                    self.shared.lose_all_of(generation);
                 }
                 return Err(error);
             }
@@ -107,7 +116,7 @@ impl Commits {
                         Some(Reason::NotAssigned) => {
                             self.shared.refuse(&commit.partition, commit.since);
                         }
-                        Some(Reason::UnknownMember) => self.say_unknown(generation),
+                        Some(Reason::UnknownMember) => self.shared.lose_all_of(generation),
                         _ => {}
                     }
                     first.get_or_insert(error);
@@ -115,15 +124,6 @@ impl Commits {
             }
         }
         first.map_or(Ok(()), Err)
-    }
-
-    /// The member was not in the group when it committed under `generation`. It hands out nothing
-    /// more of what it has read, and joins again, unless it has done so meanwhile.
-    fn say_unknown(&self, generation: u64) {
-        if self.shared.lose_all_of(generation) {
-            // One message is enough, so a full channel is no failure.
-            let _is_full = self.is_unknown.try_send(());
-        }
     }
 
     /// The generation under which to commit, and the offsets. Both are read at once: the

@@ -102,17 +102,14 @@ impl GroupConsumer {
         let assignment = calls.join().await?;
         let shared = Arc::new(Shared::new(assignment));
         let (requests, to_commit) = mpsc::channel(GROUP_CONSUMER_COMMITS_WAITING_MAX_COUNT);
-        let (says_unknown, is_unknown) = mpsc::channel(1);
         let commits = Commits {
             shared: Arc::clone(&shared),
             calls: Arc::clone(&calls),
             requests: to_commit,
-            is_unknown: says_unknown,
         };
         let session = Session {
             shared: Arc::clone(&shared),
             calls: Arc::clone(&calls),
-            is_unknown,
             failures: 0,
             failing_since: None,
         };
@@ -138,11 +135,11 @@ impl GroupConsumer {
     /// The next record of any partition, in order within each partition. Waits for one. Cancel
     /// safe: dropping the future loses no record.
     ///
-    /// Fails if a partition cannot be read; the others are read on, and so is this one after
-    /// [`Self::seek`]. Fails with [`ClientError::PollIntervalExceeded`] if this call is too late
-    /// after the former one; the next call goes on. Fails for good with the reason
-    /// `MEMBER_REPLACED` if another member has joined with the same instance id, or if the group
-    /// refuses the member.
+    /// Fails if a partition cannot be read; the others are read on, and so is this one: by itself
+    /// after a failure that may pass ([`ClientError::is_retryable`]), else after [`Self::seek`].
+    /// Fails with [`ClientError::PollIntervalExceeded`] if this call is too late after the former
+    /// one; the next call goes on. Fails for good with the reason `MEMBER_REPLACED` if another
+    /// member has joined with the same instance id, or if the group refuses the member.
     pub async fn next(&mut self) -> Result<GroupRecord, ClientError> {
         self.settle();
         if !self.handle.shared.has_news()

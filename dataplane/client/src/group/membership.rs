@@ -196,14 +196,19 @@ impl Membership {
         self.acknowledged = 0;
     }
 
-    /// The coordinator has refused a commit: the member does not have the partition.
+    /// The coordinator has refused a commit: the member does not have the partition. It starts
+    /// again only after a reply that has it.
     pub(super) fn refuse(&mut self, partition: &GroupPartition, since: u64) {
-        if self.is_held_since(partition, since) {
-            self.held.remove(partition);
-            self.revoking.remove(partition);
-            self.lost.push(partition.clone());
-            self.acknowledge();
+        if !self.is_held_since(partition, since) {
+            return;
         }
+        self.held.remove(partition);
+        self.revoking.remove(partition);
+        self.lost.push(partition.clone());
+        if let Some(assignment) = &mut self.assignment {
+            assignment.partitions.remove(partition);
+        }
+        self.acknowledge();
     }
 
     /// The generation to send with calls.
@@ -215,6 +220,11 @@ impl Membership {
     pub(super) fn is_settled(&self) -> bool {
         let generation = self.assignment.as_ref().map(|last| last.generation);
         generation == Some(self.acknowledged)
+    }
+
+    /// Whether the member is in the group, by the last reply.
+    pub(super) const fn is_in_group(&self) -> bool {
+        self.assignment.is_some()
     }
 
     pub(super) fn is_revoking(&self) -> bool {

@@ -39,12 +39,19 @@ struct Reading {
     cursor: Arc<Cursor>,
     /// The start position.
     at: StartAt,
+    /// Since when the nodes do not know the partition.
+    missing_since: Option<Instant>,
 }
 
 struct Running {
     number: ReaderNumber,
     stop: AbortHandle,
-    /// Since when the nodes do not know the partition.
+}
+
+/// Where and when a reader starts.
+struct Opening {
+    at: StartAt,
+    delay: Duration,
     missing_since: Option<Instant>,
 }
 
@@ -80,16 +87,16 @@ impl Readers {
                 });
             }
         };
-        self.open(partition, &held.cursor, (at, None));
+        let opening = Opening {
+            at,
+            delay: Duration::ZERO,
+            missing_since: None,
+        };
+        self.open(partition, &held.cursor, &opening);
         Ok(())
     }
 
-    fn open(
-        &mut self,
-        partition: &GroupPartition,
-        cursor: &Arc<Cursor>,
-        (at, missing_since): (StartAt, Option<Instant>),
-    ) {
+    fn open(&mut self, partition: &GroupPartition, cursor: &Arc<Cursor>, opening: &Opening) {
         self.stop(partition);
         self.started_count += 1;
         let number = self.started_count;
@@ -98,7 +105,11 @@ impl Readers {
             .topics
             .entry(Arc::clone(topic))
             .or_insert_with(|| Arc::new(self.config.reading(topic)));
-        let delay = missing_since.map_or(Duration::ZERO, |_| GROUP_CONSUMER_REOPEN_DELAY);
+        let Opening {
+            at,
+            delay,
+            missing_since,
+        } = *opening;
         let read = (partition.topic_id, partition.partition);
         let items = self.open.open(Arc::clone(config), read, at, delay);
         let (stop, stopped) = AbortHandle::new_pair();
@@ -108,13 +119,10 @@ impl Readers {
             partition: partition.clone(),
             cursor: Arc::clone(cursor),
             at,
-        };
-        self.by_number.insert(number, reading);
-        let running = Running {
-            number,
-            stop,
             missing_since,
         };
+        self.by_number.insert(number, reading);
+        let running = Running { number, stop };
         self.by_partition.insert(partition.clone(), running);
     }
 
@@ -139,7 +147,7 @@ impl Readers {
         let Some((number, item)) = self.items.next().await else {
             return std::future::pending().await;
         };
-        let Some(reading) = self.by_number.get(&number) else {
+        let Some(reading) = self.by_number.get_mut(&number) else {
             return Ok(None);
         };
         match item {
@@ -148,6 +156,7 @@ impl Readers {
                 Ok(None)
             }
             Ok(ReadItem::Batch(batch)) => {
+                reading.missing_since = None;
                 if reading.cursor.position().is_none() {
                     reading.cursor.restart_at(Some(batch.base_offset()));
                 }
@@ -162,7 +171,9 @@ impl Readers {
         }
     }
 
-    /// A reader has failed. If its topic is gone, the coordinator takes the partition away soon.
+    /// A reader has failed. It is opened again where it was if the failure may pass, which is
+    /// reported, and if its topic is gone, which is not: the coordinator takes the partition away
+    /// soon.
     fn on_error(&mut self, number: ReaderNumber, error: ClientError) -> Result<(), ClientError> {
         let Some(reading) = self.by_number.remove(&number) else {
             return Ok(());
@@ -171,20 +182,24 @@ impl Readers {
             partition,
             cursor,
             at,
+            missing_since,
         } = reading;
-        let running = self.by_partition.remove(&partition);
+        self.by_partition.remove(&partition);
         let is_gone = matches!(
             error.reason(),
             Some(Reason::TopicRecreated | Reason::UnknownTopic | Reason::UnknownPartition)
         );
-        let missing_since = running.and_then(|running| running.missing_since);
         let since = missing_since.unwrap_or_else(Instant::now);
-        if !is_gone || since.elapsed() >= self.config.retry_timeout {
-            return Err(error);
+        let is_expected = is_gone && since.elapsed() < self.config.retry_timeout;
+        if is_expected || error.is_retryable() {
+            let opening = Opening {
+                at: cursor.position().map_or(at, StartAt::Offset),
+                delay: GROUP_CONSUMER_REOPEN_DELAY,
+                missing_since: is_expected.then_some(since),
+            };
+            self.open(&partition, &cursor, &opening);
         }
-        let at = cursor.position().map_or(at, StartAt::Offset);
-        self.open(&partition, &cursor, (at, Some(since)));
-        Ok(())
+        if is_expected { Ok(()) } else { Err(error) }
     }
 }
 

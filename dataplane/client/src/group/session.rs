@@ -1,10 +1,10 @@
 //! The task that keeps a member in its group: heartbeats, joining again, leaving.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::limits::GROUP_CONSUMER_CLOSE_MAX;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -18,8 +18,6 @@ use crate::error::ClientError;
 pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) calls: Arc<GroupCalls>,
-    /// A commit has found that the member is not in the group.
-    pub(super) is_unknown: mpsc::Receiver<()>,
     /// Heartbeats or joins that failed since the last reply, and the time of the first of them.
     pub(super) failures: u32,
     pub(super) failing_since: Option<Instant>,
@@ -36,14 +34,18 @@ enum Beat {
 }
 
 impl Session {
-    /// Sends heartbeats until the member stops. Then waits for the last commit, and leaves the
-    /// group unless its session shall go on. Returns the outcome of the last commit.
+    /// Sends heartbeats until the member stops, and beside the last commit, which is refused if the
+    /// session ends before. Then leaves the group unless its session shall go on. Returns the
+    /// outcome of the last commit.
     pub(super) async fn run(
         mut self,
         commits: JoinHandle<Result<(), ClientError>>,
     ) -> Result<(), ClientError> {
         let how = self.beat_until_stopped().await;
-        let last = timeout(GROUP_CONSUMER_CLOSE_MAX, commits).await;
+        let last = tokio::select! {
+            last = timeout(GROUP_CONSUMER_CLOSE_MAX, commits) => last,
+            never = self.stay_alive() => match never {},
+        };
         let committed = match last {
             Ok(Ok(committed)) => committed,
             // The task has panicked or was ended with its runtime.
@@ -61,6 +63,27 @@ impl Session {
             tracing::warn!(group = %self.calls.config.group, %error, "cannot leave group");
         }
         committed
+    }
+
+    /// Sends heartbeats. The replies change nothing: the member gives up all partitions soon.
+    async fn stay_alive(&self) -> Infallible {
+        let mut failures = 0;
+        loop {
+            let generation = self.shared.with(|membership| membership.generation());
+            // No long poll: to cut one would end the session early.
+            match self.calls.heartbeat(generation, Duration::ZERO).await {
+                Ok(_) => {
+                    failures = 0;
+                    sleep(GroupConfig::heartbeat_wait(self.calls.session())).await;
+                }
+                Err(error) if Failure::of(&error) == Failure::Retryable => {
+                    failures += 1;
+                    sleep(self.calls.pool.backoff(failures, Some(&error))).await;
+                }
+                // There is no session to keep.
+                Err(_) => return std::future::pending().await,
+            }
+        }
     }
 
     async fn beat_until_stopped(&mut self) -> Stop {
@@ -108,11 +131,11 @@ impl Session {
     }
 
     /// One heartbeat.
-    async fn beat(&mut self, generation: u64, wait: Duration) -> Beat {
+    async fn beat(&self, generation: u64, wait: Duration) -> Beat {
         tokio::select! {
             biased;
             how = self.shared.stopping() => Beat::Stopping(how),
-            Some(()) = self.is_unknown.recv() => Beat::Unknown,
+            () = self.shared.outside() => Beat::Unknown,
             () = self.shared.unused_for(self.calls.config.poll_interval) => Beat::Unused,
             reply = self.calls.heartbeat(generation, wait) => Beat::Replied(reply),
         }
@@ -204,7 +227,6 @@ impl Session {
     /// Drops everything and joins the group again.
     async fn rejoin(&mut self) -> Option<Stop> {
         self.shared.lose_all();
-        while self.is_unknown.try_recv().is_ok() {}
         loop {
             let joined = tokio::select! {
                 biased;

@@ -35,6 +35,8 @@ pub(super) struct Shared {
     changed: Notify,
     /// There is news for the task that sends heartbeats.
     acknowledged: Notify,
+    /// A commit has found that the member is not in the group.
+    lost: Notify,
     stop: watch::Sender<Stop>,
 }
 
@@ -79,6 +81,7 @@ impl Shared {
             has_news: AtomicBool::new(true),
             changed: Notify::new(),
             acknowledged: Notify::new(),
+            lost: Notify::new(),
             stop: watch::Sender::new(Stop::Running),
         };
         shared.accept(assignment);
@@ -133,9 +136,9 @@ impl Shared {
         self.announce();
     }
 
-    /// The same if the member has not acknowledged another generation. Returns whether it has lost
-    /// its partitions.
-    pub(super) fn lose_all_of(&self, generation: u64) -> bool {
+    /// The member was not in the group when it committed under `generation`. It hands out nothing
+    /// more of what it has read, and joins again, unless it has done so meanwhile.
+    pub(super) fn lose_all_of(&self, generation: u64) {
         let is_lost = self.with(|membership| {
             let is_current = membership.generation() == generation;
             if is_current {
@@ -145,8 +148,16 @@ impl Shared {
         });
         if is_lost {
             self.announce();
+            self.lost.notify_one();
         }
-        is_lost
+    }
+
+    /// Waits until a commit has found that the member is not in the group. Ready for as long as it
+    /// has not joined again: a late notice is no reason to drop what it has got by joining.
+    pub(super) async fn outside(&self) {
+        while self.with(|membership| membership.is_in_group()) {
+            self.lost.notified().await;
+        }
     }
 
     pub(super) fn refuse(&self, partition: &GroupPartition, since: u64) {
@@ -289,5 +300,37 @@ impl Shared {
     /// The error that ended the member, or says that it is not in the group.
     pub(super) fn ended(&self) -> Option<ClientError> {
         self.state().ended.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn assignment(generation: u64) -> Assignment {
+        Assignment {
+            generation,
+            partitions: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_late_notice_that_the_member_is_unknown_does_not_end_its_new_membership() {
+        let shared = Shared::new(assignment(3));
+        assert_eq!(shared.outside().now_or_never(), None);
+        shared.lose_all_of(3);
+        assert_eq!(shared.outside().now_or_never(), Some(()));
+        // It joins again before its task has seen the notice.
+        shared.accept(assignment(4));
+        assert_eq!(shared.outside().now_or_never(), None);
+        // A commit that was under way since before.
+        shared.lose_all_of(3);
+        assert_eq!(shared.outside().now_or_never(), None);
+        shared.lose_all_of(4);
+        assert_eq!(shared.outside().now_or_never(), Some(()));
     }
 }

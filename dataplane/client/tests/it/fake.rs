@@ -64,6 +64,8 @@ pub(crate) enum ReadFault {
     Newer {
         retryable: bool,
     },
+    /// The stream ends for this reason.
+    Reject(Reason),
 }
 
 #[derive(Clone)]
@@ -127,6 +129,8 @@ pub(crate) struct State {
     pub(crate) not_ready: BTreeSet<usize>,
     /// Nodes that have returned metadata, in order.
     pub(crate) metadata_by: Vec<usize>,
+    /// Calls of clients that only asked whether a node replies.
+    pub(crate) probes: usize,
     /// Zones of the nodes.
     pub(crate) zones: BTreeMap<usize, &'static str>,
     /// Nodes whose replicas are behind, and say so.
@@ -225,6 +229,11 @@ impl Cluster {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state()
+    }
+
+    /// Streams look at the state again.
+    pub(crate) fn notify(&self) {
+        self.shared.changed.notify_waiters();
     }
 
     /// Ends a node and all its connections.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::consume::fill;
 use crate::fake::groups::{AskedCommit, FakeGroup};
-use crate::fake::{Cluster, TOPIC};
+use crate::fake::{Cluster, ReadFault, TOPIC};
 
 const GROUP: &str = "billing";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -696,4 +696,134 @@ async fn a_quiet_member_sends_few_heartbeats() {
     let heartbeats = group(&cluster, |group| group.heartbeats);
     // One per second, a third of the session.
     assert!((1..=4).contains(&heartbeats), "{heartbeats}");
+}
+
+#[tokio::test]
+async fn a_partition_is_read_on_after_a_failure_that_was_reported() {
+    let cluster = Cluster::start(1, 1);
+    let client = cluster.client().await;
+    fill(&client, 0, 0..30).await;
+    let mut consumer = join(
+        &client,
+        GroupConfig {
+            retry_timeout: Duration::from_millis(200),
+            ..config("m")
+        },
+    )
+    .await;
+    for n in 0..30 {
+        assert_eq!(position(&next(&mut consumer).await), (0, n));
+    }
+    let lead = |leader| cluster.state().partition(TOPIC, 0).unwrap().leader = leader;
+    lead(None);
+    cluster.notify();
+    let failed = timeout(PATIENCE, consumer.next()).await.unwrap();
+    let error = failed.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    lead(Some(0));
+    fill(&client, 0, 30..40).await;
+    for n in 30..40 {
+        assert_eq!(position(&next_retried(&mut consumer).await), (0, n));
+    }
+}
+
+/// The next record. Failures that may pass are no end.
+async fn next_retried(consumer: &mut GroupConsumer) -> GroupRecord {
+    let found = async {
+        loop {
+            match consumer.next().await {
+                Err(error) if error.is_retryable() => {}
+                found => return found.unwrap(),
+            }
+        }
+    };
+    timeout(PATIENCE, found).await.unwrap()
+}
+
+#[tokio::test]
+async fn another_topic_of_the_same_name_is_not_read_under_the_assignment_of_the_former_one() {
+    let cluster = Cluster::start(1, 1);
+    let client = cluster.client().await;
+    fill(&client, 0, 0..30).await;
+    let mut consumer = join(&client, config("m")).await;
+    for n in 0..30 {
+        assert_eq!(position(&next(&mut consumer).await), (0, n));
+    }
+    let recreated = ReadFault::Reject(Reason::TopicRecreated);
+    cluster.state().read_faults.push_back(recreated);
+    fill(&client, 0, 30..40).await;
+    // A reader that started again would return the first record of the log.
+    assert_eq!(position(&next(&mut consumer).await), (0, 30));
+}
+
+#[tokio::test]
+async fn a_partition_that_was_read_since_is_not_missing_for_long() {
+    let cluster = Cluster::start(1, 1);
+    let client = cluster.client().await;
+    fill(&client, 0, 0..10).await;
+    let retry_timeout = Duration::from_secs(1);
+    let mut consumer = join(
+        &client,
+        GroupConfig {
+            retry_timeout,
+            ..config("m")
+        },
+    )
+    .await;
+    assert_eq!(position(&next(&mut consumer).await), (0, 0));
+    for round in 1..=3_u32 {
+        let recreated = ReadFault::Reject(Reason::TopicRecreated);
+        cluster.state().read_faults.push_back(recreated);
+        fill(&client, 0, round * 10..(round + 1) * 10).await;
+        for n in 1..=10 {
+            let offset = u64::from((round - 1) * 10 + n);
+            assert_eq!(position(&next(&mut consumer).await), (0, offset));
+        }
+        sleep(retry_timeout).await;
+    }
+}
+
+#[tokio::test]
+async fn the_session_goes_on_until_the_last_commit_is_stored() {
+    let cluster = Cluster::start(1, 1);
+    let client = cluster.client().await;
+    fill(&client, 0, 0..10).await;
+    let auto_commit = Some(Duration::from_secs(20));
+    let mut consumer = join(
+        &client,
+        GroupConfig {
+            auto_commit,
+            ..config("m")
+        },
+    )
+    .await;
+    next(&mut consumer).await;
+    // Longer than a member whose heartbeat was cut stays in its group.
+    let commit_delay = Duration::from_millis(2200);
+    group(&cluster, |group| group.commit_delay = commit_delay);
+    consumer.close().await.unwrap();
+    assert_eq!(committed(&cluster)[&0], 1);
+    assert!(group(&cluster, |group| group.members.is_empty()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_of_other_tasks_do_not_hold_up_a_close() {
+    let cluster = Cluster::start(1, 1);
+    let client = cluster.client().await;
+    fill(&client, 0, 0..10).await;
+    let mut consumer = join(&client, manual("m")).await;
+    let record = next(&mut consumer).await;
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        let (handle, record) = (consumer.handle(), record.clone());
+        tasks.push(tokio::spawn(async move {
+            while handle.commit_record(&record).await.is_ok() {}
+        }));
+    }
+    eventually("the tasks commit", || committed(&cluster).contains_key(&0)).await;
+    consumer.close().await.unwrap();
+    for task in tasks {
+        timeout(PATIENCE, task).await.unwrap().unwrap();
+    }
+    assert!(group(&cluster, |group| group.members.is_empty()));
 }

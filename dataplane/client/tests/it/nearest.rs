@@ -9,7 +9,7 @@ use lograft_client::{
     Client, ClientConfig, Consumer, ConsumerConfig, Dial, Dialling, PartitionId, ProducerConfig,
     ReadReplica, Record, StartAt, TcpDialer,
 };
-use lograft_core::limits::CLIENT_METADATA_MIN_AGE;
+use lograft_core::limits::{CLIENT_METADATA_MIN_AGE, CONSUMER_REPLICA_PROBE_INTERVAL};
 use lograft_proto::log::v1::ReadConsistency;
 use tokio::time::{Instant, timeout};
 
@@ -317,4 +317,19 @@ async fn readers_of_a_cluster_that_is_down_share_their_questions_and_continue() 
     fill(&cluster, PARTITIONS, 1).await;
     take(&mut consumer, &mut next, PARTITIONS).await;
     assert_eq!(next, [2; PARTITIONS as usize]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_streams_from_a_silent_node_share_its_probes() {
+    const PARTITIONS: u32 = 16;
+    let cluster = Cluster::start(1, PARTITIONS);
+    fill(&cluster, PARTITIONS, 1).await;
+    let client = in_zone(&cluster, "").await;
+    let mut consumer = client.consumer(nearest()).await.unwrap();
+    take(&mut consumer, &mut Vec::new(), PARTITIONS).await;
+    let wait = 2 * CONSUMER_REPLICA_PROBE_INTERVAL + CONSUMER_REPLICA_PROBE_INTERVAL / 2;
+    assert!(timeout(wait, consumer.next()).await.is_err());
+    let probes = cluster.state().probes;
+    // Two intervals; without sharing 16 in each.
+    assert!((1..=6).contains(&probes), "{probes}");
 }

@@ -15,6 +15,15 @@ use crate::cluster::metadata_cache::LeaderHint;
 use crate::cluster::replicas::ReplicaNode;
 use crate::error::ClientError;
 
+/// The last probe of a node. Locked during a probe, so that concurrent callers share one.
+pub(super) type Probe = tokio::sync::Mutex<Option<Probed>>;
+
+/// The outcome of a probe.
+pub(super) struct Probed {
+    ended: Instant,
+    replies: bool,
+}
+
 impl NodePool {
     /// The replicas of a partition on nodes that are known.
     pub(crate) fn replicas(&self, topic: &str, partition: PartitionId) -> Vec<ReplicaNode> {
@@ -59,10 +68,28 @@ impl NodePool {
 
     /// Whether a node replies, or did within `max_age`.
     async fn probe(&self, address: &Arc<str>, max_age: Duration) -> bool {
-        let last = locked(&self.probed).get(address).copied();
-        if last.is_some_and(|at| at.elapsed() <= max_age) {
-            return true;
+        let asked = Instant::now();
+        let probe = {
+            let mut probes = locked(&self.probes);
+            Arc::clone(probes.entry(Arc::clone(address)).or_default())
+        };
+        let mut last = probe.lock().await;
+        if let Some(Probed { ended, replies }) = *last {
+            let is_recent = replies && ended.elapsed() <= max_age;
+            if ended >= asked || is_recent {
+                return replies;
+            }
         }
+        let replies = self.replies(address).await;
+        *last = Some(Probed {
+            ended: Instant::now(),
+            replies,
+        });
+        replies
+    }
+
+    /// Whether a node replies now.
+    async fn replies(&self, address: &Arc<str>) -> bool {
         let Ok(node) = self.call_node(address) else {
             return false;
         };
@@ -74,17 +101,13 @@ impl NodePool {
         let mut log = node.log();
         let asked = log.get_metadata(request);
         // Also a refusal is a reply.
-        let replies = match timeout(CONSUMER_REPLICA_OPEN_TIMEOUT, asked).await {
+        match timeout(CONSUMER_REPLICA_OPEN_TIMEOUT, asked).await {
             Ok(Ok(_)) => true,
             Ok(Err(status)) => {
                 let error = node.error("probe the node", status);
                 matches!(error, ClientError::Rejected(_))
             }
             Err(_) => false,
-        };
-        if replies {
-            locked(&self.probed).insert(Arc::clone(address), Instant::now());
         }
-        replies
     }
 }

@@ -5,7 +5,7 @@ use lograft_core::limits::CONSUMER_CORRUPT_MAX_COUNT;
 use lograft_core::record_batch::BatchError;
 use tokio::time::{Instant, sleep};
 
-use super::{PartitionReader, Seen};
+use super::{Identity, PartitionReader, Seen};
 use crate::consumer::config::{OutOfRange, StartAt};
 use crate::consumer::partition_stream::Source;
 use crate::error::ClientError;
@@ -87,8 +87,17 @@ impl PartitionReader {
     }
 
     /// The position belongs to a topic that was deleted. As with a position that the log does not
-    /// have any more, the reset policy decides.
+    /// have any more, the reset policy decides, unless the caller has named the topic's id.
     async fn on_recreated(&mut self, error: ClientError) -> Result<(), ClientError> {
+        if self.identity == Identity::Id {
+            // The cached topic may be the older one of the two.
+            let name = &self.config.topic;
+            let cached = self.pool().metadata().topic(name).map(|topic| topic.id);
+            if let Some(cached) = cached {
+                self.pool().forget_topic(name, cached);
+            }
+            return Err(error);
+        }
         self.position = match self.config.out_of_range {
             OutOfRange::Error => return Err(error),
             OutOfRange::Earliest => StartAt::Earliest,

@@ -179,9 +179,16 @@ fn a_refused_partition_is_lost_unless_it_was_assigned_again() {
     membership.refuse(&partition(0), 3);
     assert_eq!(membership.next_step(), Step::Lose(all(&[0])));
     assert_eq!(
+        membership.next_step(),
+        Step::None,
+        "the reply is older than the refusal"
+    );
+    assert_eq!(
         membership.partitions().cloned().collect::<Vec<_>>(),
         all(&[1])
     );
+    membership.accept(assignment(4, &[(0, 4), (1, 3)]));
+    assert_eq!(membership.next_step(), Step::Start(all(&[0])));
 }
 
 #[test]

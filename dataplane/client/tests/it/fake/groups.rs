@@ -8,7 +8,7 @@ use std::time::Duration;
 use lograft_client::Reason;
 use lograft_proto::log::v1 as wire;
 use lograft_proto::log::v1::group_service_server::GroupService;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tonic::{Request, Response, Status};
 
 use super::service::{error, status};
@@ -37,6 +37,8 @@ pub(crate) struct FakeGroup {
     pub(crate) commits: Vec<AskedCommit>,
     /// Whether nobody may join for now.
     pub(crate) refuses_joins: bool,
+    /// The time that a commit takes.
+    pub(crate) commit_delay: Duration,
     /// Members that were replaced by others with their instance ids.
     replaced: Vec<String>,
     /// Calls answered.
@@ -327,6 +329,8 @@ impl GroupService for FakeGroups {
         request: Request<wire::CommitOffsetsRequest>,
     ) -> Result<Response<wire::CommitOffsetsReply>, Status> {
         let request = request.into_inner();
+        let delay = self.with(&request.group, |group, _| group.commit_delay);
+        sleep(delay).await;
         self.with(&request.group, |group, _| {
             if !group.members.contains_key(&request.member_id) {
                 return Err(status(error(group.unknown(&request.member_id), &[])));

@@ -320,6 +320,7 @@ impl Reading {
         match state.read_faults.pop_front().unwrap_or(ReadFault::None) {
             ReadFault::Drop => return Err(Some(Status::unavailable("dropped"))),
             ReadFault::Newer { retryable } => return Err(Some(status(newer(retryable)))),
+            ReadFault::Reject(reason) => return Err(Some(status(error(reason, &[])))),
             ReadFault::Corrupt => {
                 let mut data = BytesMut::from(reply.batches[0].data.as_ref());
                 let last = data.len() - 1;
@@ -459,6 +460,7 @@ impl LogService for Fake {
             return Err(status(error(Reason::NotReady, &[])));
         }
         state.metadata_by.push(self.node);
+        state.probes += usize::from(requested == [""]);
         let lagging = state.lagging.get(&self.node).copied();
         let nodes = (1..)
             .zip(&state.addresses)
