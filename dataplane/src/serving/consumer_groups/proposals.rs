@@ -58,8 +58,8 @@ fn unknown() -> ApiError {
     ApiError::new(Reason::Timeout, text)
 }
 
-/// The offsets of an entry, and those of one call that are taken although they do not fit beside the
-/// others.
+/// The offsets of an entry, and those of one call that are taken although they do not fit beside
+/// the others.
 const _: () = assert!(COMMITS_ENTRY_MAX_BYTES * 2 <= COORDINATOR_ENTRY_MAX_BYTES);
 /// Every log takes such an entry.
 const _: () = assert!(COORDINATOR_ENTRY_MAX_BYTES <= ENTRY_LEVEL_1_MAX_BYTES);
