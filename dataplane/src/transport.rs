@@ -51,6 +51,9 @@ pub enum ChannelClass {
     /// Reads of clients that are forwarded to a leader. A client that does not take what it reads
     /// holds up nobody else's reads, and no requests of other kinds.
     ForwardedReads,
+    /// Calls of members of consumer groups that are forwarded to their coordinator. Each member has
+    /// one that waits nearly all the time: they take no streams from requests of other kinds.
+    ForwardedMembers,
 }
 
 /// The HTTP/2 flow control windows of a connection, bytes.
@@ -62,7 +65,11 @@ struct Windows {
 impl ChannelClass {
     const fn windows(self) -> Windows {
         match self {
-            Self::Appends | Self::Control | Self::Snapshots | Self::Forwarding => Windows {
+            Self::Appends
+            | Self::Control
+            | Self::Snapshots
+            | Self::Forwarding
+            | Self::ForwardedMembers => Windows {
                 stream_bytes: HTTP2_STREAM_WINDOW_BYTES,
                 connection_bytes: HTTP2_CONNECTION_WINDOW_BYTES,
             },

@@ -1041,7 +1041,7 @@ pub const GROUP_REQUEST_MAX_BYTES: usize =
 /// Maximum number of groups on one page of a list.
 pub const GROUPS_PAGE_MAX_COUNT: usize = 1000;
 /// Memory that the compiled pattern of a subscription may take, in bytes.
-pub const GROUP_PATTERN_MEMORY_MAX_BYTES: usize = 256 * 1024;
+pub const GROUP_PATTERN_MEMORY_MAX_BYTES: usize = 64 * 1024;
 /// Maximum time that a heartbeat waits for a change.
 pub const HEARTBEAT_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Time that a heartbeat or a poll over HTTP waits if its client does not say.
@@ -1065,8 +1065,13 @@ pub const GROUP_EVENTS_MAX_COUNT: usize = 2 * GROUP_MEMBERS_MAX_COUNT;
 /// Number of times that the next membership of a group is computed and proposed, while a former
 /// leader's proposals change it in between.
 pub const GROUP_WRITE_ATTEMPTS_MAX_COUNT: usize = 5;
-/// Maximum size of the committed offsets that share a log entry, in bytes.
+/// Maximum size of the committed offsets that share a log entry, and of those of one call, in
+/// bytes. As many offsets as a call may have fit into it, unless their metadata are long.
 pub const COMMITS_ENTRY_MAX_BYTES: usize = 512 * 1024;
+/// Maximum size of a log entry of a coordinator, in bytes: that of a batch, which every log takes.
+pub const COORDINATOR_ENTRY_MAX_BYTES: usize = BATCH_LEVEL_1_MAX_BYTES;
+/// Time after which a group without members and offsets is forgotten.
+pub const GROUP_UNUSED_RETENTION: Duration = Duration::from_mins(10);
 /// Maximum size of the offsets of a coordinator that wait for their log entry, in bytes.
 pub const COMMITS_WAITING_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Interval at which the node that leads a coordinator looks after its groups: a fraction of

@@ -24,6 +24,8 @@ struct Shared {
     state: Mutex<CoordinatorState>,
     /// Those who wait for a change of a group, by its name. A group without them has no entry.
     listeners: Mutex<HashMap<Arc<str>, Listeners>>,
+    /// Groups whose membership has changed since [`SharedGroups::take_changed`].
+    changed: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +38,19 @@ impl SharedGroups {
     /// The state itself. MUST NOT be held across an await: apply waits for the lock.
     pub(crate) fn lock(&self) -> MutexGuard<'_, CoordinatorState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The groups whose membership has changed since the last call. To be called all the time, or
+    /// the names pile up.
+    pub(crate) fn take_changed(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.changed())
+    }
+
+    fn changed(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0
+            .changed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Follows the membership of a group, until dropped.
@@ -169,8 +184,12 @@ impl StateMachine for CoordinatorMachine {
     }
 
     fn batch_done(&mut self, _applied: LogId) {
-        for group in std::mem::take(&mut self.changed) {
-            self.groups.wake(&group);
+        let changed = std::mem::take(&mut self.changed);
+        for group in &changed {
+            self.groups.wake(group);
+        }
+        if !changed.is_empty() {
+            self.groups.changed().extend(changed);
         }
     }
 

@@ -109,7 +109,7 @@ impl GrpcForward {
             let client = GroupServiceClient::new(channel);
             call(client.max_decoding_message_size(GRPC_MESSAGE_MAX_BYTES))
         };
-        self.call((to, name, ChannelClass::Forwarding), call, decode)
+        self.call((to, name, ChannelClass::ForwardedMembers), call, decode)
     }
 }
 

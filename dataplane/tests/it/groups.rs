@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lograft_core::limits::{COORDINATORS_COUNT, GROUP_CUT_CALL_MAX};
+use lograft_core::limits::{
+    COMMIT_OFFSETS_MAX_COUNT, COORDINATORS_COUNT, GROUP_CUT_CALL_MAX, OFFSET_METADATA_MAX_BYTES,
+};
 use lograft_core::metadata::COORDINATORS_NAME;
 use lograft_core::{FeatureLevel, Reason};
 use lograft_proto::admin::v1 as admin;
@@ -545,6 +547,30 @@ async fn bad_calls_name_the_field_and_the_bound() {
     let none = from_outside(Vec::new());
     let refused = client(&cluster, 0).commit_offsets(none).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
+}
+
+/// An entry that the log refuses for its size would end the node, and the next one after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_fits_into_no_entry_is_refused_and_the_node_lives() {
+    let cluster = Cluster::of(1).await;
+    cluster.create_topic(0, "t", 1, 1).await;
+    let mut outside = client(&cluster, 0);
+    let with_text = |count: usize, text_bytes: usize| {
+        let offset = log::PartitionOffset {
+            metadata: "x".repeat(text_bytes),
+            ..offset("t", (0, 1))
+        };
+        from_outside(vec![offset; count])
+    };
+    let largest = with_text(COMMIT_OFFSETS_MAX_COUNT, OFFSET_METADATA_MAX_BYTES);
+    let refused = outside.commit_offsets(largest).await.unwrap_err();
+    assert_eq!(reason(&refused), Some(Reason::InvalidArgument));
+    assert!(refused.message().contains("several calls"), "{refused:?}");
+    let many = commit(&mut outside, with_text(COMMIT_OFFSETS_MAX_COUNT, 0)).await;
+    assert!(many.unwrap().iter().all(Option::is_none));
+    let long = commit(&mut outside, with_text(100, OFFSET_METADATA_MAX_BYTES)).await;
+    assert!(long.unwrap().iter().all(Option::is_none));
+    assert!(cluster.is_running(0).await);
 }
 
 /// The coordinators are replicated as the cluster's nodes allow, and are no topic.

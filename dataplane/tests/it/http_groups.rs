@@ -36,7 +36,7 @@ struct Member {
 
 impl Member {
     async fn join(client: &HttpClient, body: Value) -> Self {
-        let joined = client.post(MEMBERS, &body).await;
+        let joined = post(client, MEMBERS, &body).await;
         assert_eq!(joined.status, 200, "{joined:?}");
         let last = joined.json();
         Self {
@@ -63,7 +63,7 @@ impl Member {
 
     async fn try_poll(&self, with: &Value) -> Answer {
         let path = format!("{}/poll", self.path);
-        self.client.post(&path, &self.body(with)).await
+        post(&self.client, &path, &self.body(with)).await
     }
 
     async fn poll_with(&mut self, with: &Value) {
@@ -108,6 +108,19 @@ impl Member {
     }
 }
 
+/// Posts until it does not fail for a reason that says to repeat the request.
+async fn post(client: &HttpClient, path: &str, body: &Value) -> Answer {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = client.post(path, body).await;
+        let is_refused = answer.status == 503 && answer.json()["retryable"] == true;
+        if !is_refused || Instant::now() > deadline {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 async fn nodes(count: usize, partitions: u32) -> (Cluster, HttpClient) {
     let cluster = Cluster::with_http(count).await;
     let replicas = u32::try_from(count).unwrap();
@@ -118,7 +131,10 @@ async fn nodes(count: usize, partitions: u32) -> (Cluster, HttpClient) {
 
 /// The committed offsets of the group by partition.
 async fn committed(client: &HttpClient) -> BTreeMap<u64, String> {
-    let answer = client.get(OFFSETS).await;
+    let answer = eventually("the offsets", async || {
+        Some(client.get(OFFSETS).await).filter(|answer| answer.status != 503)
+    })
+    .await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let offsets = answer.json()["offsets"].as_array().unwrap().clone();
     let offset = |offset: &Value| {
@@ -233,7 +249,7 @@ async fn members_share_partitions_and_zombies_commit_nothing() {
         "member_id": "a", "generation": before.last["generation"],
         "offsets": [offset(moved, 0), offset(kept, 1)],
     });
-    let refused = third.post(OFFSETS, &late).await;
+    let refused = post(&third, OFFSETS, &late).await;
     assert_eq!(refused.status, 207, "{refused:?}");
     let results = refused.json()["results"].clone();
     assert_eq!(results[0]["error"]["reason"], "NOT_ASSIGNED");
@@ -296,12 +312,7 @@ async fn a_member_polls_on_after_a_restart_of_all_nodes() {
         ..member
     };
     let found = eventually("a poll with records", async || {
-        let answer = member.try_poll(&json!({"max_wait_ms": 1000})).await;
-        if !is_ok(&answer) {
-            assert_eq!(answer.json()["retryable"], true, "{answer:?}");
-            return None;
-        }
-        member.last = answer.json();
+        member.poll_with(&json!({"max_wait_ms": 1000})).await;
         Some(member.records()).filter(|records| !records.is_empty())
     })
     .await;
@@ -380,7 +391,7 @@ async fn groups_are_listed_described_reset_and_deleted() {
         {"topic": "t", "partition": 0, "offset": max, "metadata": "ü"},
         {"topic": "t", "partition": 1, "offset": 7},
     ]);
-    let set = client.post(OFFSETS, &json!({"offsets": offsets})).await;
+    let set = post(&client, OFFSETS, &json!({"offsets": offsets})).await;
     assert_eq!(set.status, 200, "{set:?}");
     let found = client.get(&format!("{OFFSETS}?topics=none,t")).await.json();
     assert_eq!(found["offsets"][0]["offset"], json!(max));

@@ -17,6 +17,7 @@ mod delete_records;
 mod descriptors;
 mod disk;
 mod gossip;
+mod group_rights;
 mod groups;
 mod http;
 mod http_client;

@@ -23,7 +23,7 @@ fn block() -> &'static str {
 fn poll_loop() -> &'static str {
     let mut blocks = HTTP.split("```");
     blocks
-        .find(|block| block.contains("/poll"))
+        .find(|block| block.starts_with("sh\n") && block.contains("/poll"))
         .unwrap()
         .trim_start_matches("sh\n")
 }
@@ -94,9 +94,9 @@ fn the_documented_loop_is_a_member_of_a_group() {
     let port = url.split('/').next().unwrap();
     home.run(&["topic", "create", "clicks", "-p", "3"]).ok();
     let all: Vec<String> = (1..10).map(|n| format!("r{n}")).collect();
-    let input: String = (1..10).map(|n| format!("{n}:r{n}\n")).collect();
+    let input: Vec<String> = (1..10).map(|n| format!("{n}:r{n}")).collect();
     let produce = ["produce", "clicks", "--key-separator", ":"];
-    home.feed(&produce, input.as_bytes()).ok();
+    home.feed(&produce, input.join("\n").as_bytes()).ok();
 
     let pki = "cd \"$HOME/.local/share/lograft/dev/pki\"\n\
                TLS='--cacert ca.crt --cert admin.crt --key admin.key'\n";

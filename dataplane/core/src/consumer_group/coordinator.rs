@@ -104,12 +104,26 @@ impl CoordinatorState {
     /// The command that deletes groups which have had neither members nor commits for a time, at
     /// most `GROUPS_EXPIRE_MAX_COUNT` of them; `None` if there are none.
     pub fn expired(&self, now_ms: i64, retention: Duration) -> Option<GroupCommand> {
+        self.expired_of(now_ms, retention, |_| true)
+    }
+
+    /// The same for groups without committed offsets: they hold nothing that a member could miss.
+    pub fn unused(&self, now_ms: i64, retention: Duration) -> Option<GroupCommand> {
+        self.expired_of(now_ms, retention, |group| group.offsets().is_empty())
+    }
+
+    fn expired_of(
+        &self,
+        now_ms: i64,
+        retention: Duration,
+        is_meant: impl Fn(&Group) -> bool,
+    ) -> Option<GroupCommand> {
         let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
         let before_ms = now_ms.saturating_sub(retention_ms);
         let expired = self
             .groups
             .iter()
-            .filter(|(_, group)| group.is_unused_since(before_ms));
+            .filter(|(_, group)| is_meant(group) && group.is_unused_since(before_ms));
         let groups: Vec<_> = expired
             .take(GROUPS_EXPIRE_MAX_COUNT)
             .map(|(name, group)| (name.clone(), group.generation()))

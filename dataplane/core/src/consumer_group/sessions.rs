@@ -117,6 +117,14 @@ impl Session {
 }
 
 impl Sessions {
+    /// Forgets all members, for a new leadership. Calls from before end without effect.
+    pub fn restart(&mut self) {
+        *self = Self {
+            last_call: self.last_call,
+            ..Self::default()
+        };
+    }
+
     /// Takes over the members of a group: new ones get a fresh session, those that are gone lose
     /// theirs. MUST be called for each group when leadership starts, and after each change of a
     /// group's membership, its deletion included.

@@ -65,14 +65,17 @@ pub(super) struct LeaderContact(Arc<Mutex<Contact>>);
 
 impl LeaderContact {
     /// Notes what a leader knows to be committed. It counts once the request is accepted, and not
-    /// if no majority acknowledges the leader: others may commit without it.
+    /// if no majority acknowledges the leader: others may commit without it. A leader that has
+    /// committed nothing of its own term yet may know less than was committed before it.
     pub(super) fn on_request(&self, request: &AppendRequest) {
         let heard = Heard {
             term: request.vote.term,
             commit: request.leader_commit.map(|id| id.index),
             at: Instant::now(),
         };
-        self.lock().requested = (!request.isolated).then_some(heard);
+        let commit = request.leader_commit;
+        let has_committed = commit.is_some_and(|id| id.term == request.vote.term);
+        self.lock().requested = (!request.isolated && has_committed).then_some(heard);
     }
 
     /// Notes a reply to a leader. Only an accepted request proves that its sender leads.

@@ -155,9 +155,12 @@ impl GroupService for GroupApi {
         let (_, extensions, message) = request.into_parts();
         let asked = (&*message.group, ForwardMarks::from(&message));
         let target = self.authorize(&extensions, Method::GroupFetchOffsets, asked)?;
+        let principal = Arc::clone(&target.principal);
         let call = GroupCall::Offsets(message.topics);
         match self.call(target, call).await? {
-            GroupAnswer::Offsets(found) => {
+            GroupAnswer::Offsets(mut found) => {
+                let visible = self.access.visibility(&principal);
+                found.retain(|offset| visible.includes_topic(&offset.topic));
                 let offsets = encode::offsets(found);
                 Ok(Response::new(proto::FetchOffsetsReply { offsets }))
             }
@@ -172,6 +175,7 @@ impl GroupService for GroupApi {
         let (_, extensions, message) = request.into_parts();
         let asked = (&*message.group, ForwardMarks::from(&message));
         let target = self.authorize(&extensions, Method::GroupDeleteOffsets, asked)?;
+        self.authorize_topics(&target.principal, [&message.topic])?;
         let call = GroupCall::DeleteOffsets(decode::delete_offsets(message));
         match self.call(target, call).await? {
             GroupAnswer::Deleted(deleted_count) => {
@@ -222,8 +226,11 @@ impl GroupService for GroupApi {
         let (_, extensions, message) = request.into_parts();
         let asked = (&*message.group, ForwardMarks::from(&message));
         let target = self.authorize(&extensions, Method::GroupDescribeGroup, asked)?;
+        let principal = Arc::clone(&target.principal);
         match self.call(target, GroupCall::Describe).await? {
-            GroupAnswer::Described(description) => {
+            GroupAnswer::Described(mut description) => {
+                let visible = self.access.visibility(&principal);
+                description.retain_topics(|topic| visible.includes_topic(topic));
                 Ok(Response::new(encode::described(message.group, description)))
             }
             other => Err(other_answer(&other).into()),

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lograft_core::Reason;
 use lograft_core::consumer_group::{
     ConsumerGroup, Group, GroupCommand, GroupEvent, MemberId, MemberSpec, OffsetCommit,
+    TopicPartition,
 };
+use lograft_core::limits::{COMMITS_ENTRY_MAX_BYTES, METADATA_LAG_MAX};
+use lograft_core::{Reason, Term};
 use tokio::time::{Instant, timeout_at};
 
 use super::commits::Commits;
@@ -14,7 +16,7 @@ use super::leading::Leading;
 use super::membership::Memberships;
 use super::request::{
     CommitRequest, DeleteOffsets, GroupAnswer, GroupCall, GroupRequest, GroupTarget, Heartbeat,
-    MemberAnswer, MemberRef,
+    MemberAnswer, MemberRef, OffsetToCommit,
 };
 use super::subscriptions::compile;
 use super::upkeep::Upkeep;
@@ -71,9 +73,7 @@ impl Coordinator {
                 let state = self.leading.groups.lock();
                 let found = state.group(group).into_iter();
                 let found = found.flat_map(Group::offsets);
-                Ok(GroupAnswer::Offsets(offsets::stored(
-                    &metadata, topics, found,
-                )))
+                offsets::stored(&metadata, topics, found).map(GroupAnswer::Offsets)
             }
             GroupCall::DeleteOffsets(request) => self.delete_offsets(group, request).await,
             GroupCall::Describe => {
@@ -146,14 +146,25 @@ impl Coordinator {
         };
         let answer = tokio::select! {
             // A member that was replaced while it waited must not join again.
-            _ = timeout_at(deadline, news) => match self.membership_of(target, member) {
-                Ok(_) => self.answer(group, &member.id),
-                Err(error) => Err(error),
-            },
+            _ = timeout_at(deadline, news) => self.answer_of(target, member, term),
             () = self.leading.end_of(term) => Err(ApiError::not_leader(None)),
         };
         call.answered();
         answer
+    }
+
+    /// The answer to a heartbeat of a member, in the term in which it came.
+    fn answer_of(
+        &self,
+        target: &GroupTarget,
+        member: &MemberRef,
+        term: Term,
+    ) -> Result<MemberAnswer, ApiError> {
+        if self.leading.term()? != term {
+            return Err(ApiError::not_leader(None));
+        }
+        self.membership_of(target, member)?;
+        self.answer(&target.group, &member.id)
     }
 
     fn answer(&self, group: &str, member: &MemberId) -> Result<MemberAnswer, ApiError> {
@@ -211,24 +222,25 @@ impl Coordinator {
                 Some((member.id.clone(), *generation))
             }
         };
-        let metadata = self.leading.deps.view.load();
+        let places = self.places(&request.offsets).await;
         let now_ms = self.leading.deps.clock.now_ms();
-        let mut outcomes = Vec::with_capacity(request.offsets.len());
-        let mut commits = Vec::new();
-        for offset in &request.offsets {
-            let place = offsets::place(&metadata, offset);
-            if let Ok(partition) = &place {
-                commits.push(OffsetCommit {
+        let commits: Vec<OffsetCommit> = request
+            .offsets
+            .iter()
+            .zip(&places)
+            .filter_map(|(offset, place)| {
+                Some(OffsetCommit {
                     group: target.group.clone(),
                     member: member.clone(),
-                    partition: *partition,
+                    partition: *place.as_ref().ok()?,
                     offset: offset.offset,
                     metadata: offset.metadata.clone(),
                     committed_at_ms: now_ms,
-                });
-            }
-            outcomes.push(place.map(|_| ()));
-        }
+                })
+            })
+            .collect();
+        check_size(&commits)?;
+        let mut outcomes: Vec<_> = places.into_iter().map(|place| place.map(drop)).collect();
         if !commits.is_empty() {
             let mut committed = self.commits.commit(commits).await?.into_iter();
             for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
@@ -238,6 +250,43 @@ impl Coordinator {
             }
         }
         Ok(GroupAnswer::Committed(outcomes))
+    }
+
+    /// The partitions of offsets to commit. A topic that was just created may not have reached this
+    /// node yet: waits a moment for it.
+    async fn places(&self, wanted: &[OffsetToCommit]) -> Vec<Result<TopicPartition, ApiError>> {
+        let view = &self.leading.deps.view;
+        let deadline = Instant::now() + METADATA_LAG_MAX;
+        let mut version = view.watch();
+        loop {
+            version.mark_unchanged();
+            let metadata = view.load();
+            let places = wanted
+                .iter()
+                .map(|offset| offsets::place(&metadata, offset));
+            let places: Vec<_> = places.collect();
+            let is_missing = |place: &Result<_, ApiError>| {
+                let reason = place.as_ref().err().and_then(ApiError::reason);
+                matches!(
+                    reason,
+                    Some(Reason::UnknownTopic | Reason::UnknownPartition)
+                )
+            };
+            let is_last = !matches!(
+                timeout_at(deadline, async {
+                    if places.iter().any(is_missing) {
+                        version.changed().await.is_ok()
+                    } else {
+                        false
+                    }
+                })
+                .await,
+                Ok(true)
+            );
+            if is_last {
+                return places;
+            }
+        }
     }
 
     async fn delete_offsets(
@@ -276,4 +325,17 @@ impl Coordinator {
         self.leading.carry_out(&command, term).await?;
         Ok(GroupAnswer::Done)
     }
+}
+
+/// Checks that the offsets of a call fit into a log entry.
+fn check_size(commits: &[OffsetCommit]) -> Result<(), ApiError> {
+    let bytes: usize = commits.iter().map(OffsetCommit::encoded_max_bytes).sum();
+    if bytes <= COMMITS_ENTRY_MAX_BYTES {
+        return Ok(());
+    }
+    let bound = format_args!(
+        "at most {COMMITS_ENTRY_MAX_BYTES} bytes with their metadata, got {bytes}: send them in \
+         several calls"
+    );
+    Err(ApiError::invalid("offsets", bound))
 }

@@ -7,7 +7,7 @@ use lograft_core::metadata::Metadata;
 use super::offsets::stored;
 use super::request::{
     AnsweredPartition, GroupDescription, ListRequest, ListedGroup, MemberAnswer, MemberDescription,
-    MemberPartition,
+    MemberPartition, StoredOffset,
 };
 use crate::error::ApiError;
 use crate::state_machine::SharedGroups;
@@ -60,7 +60,14 @@ pub(super) fn describe(
         members: members
             .map(|member| described(membership, member))
             .collect(),
-        offsets: stored(metadata, &[], found.offsets().iter()),
+        // Their metadata may be long, and many.
+        offsets: stored(metadata, &[], found.offsets().iter())?
+            .into_iter()
+            .map(|offset| StoredOffset {
+                metadata: String::new(),
+                ..offset
+            })
+            .collect(),
         node,
     })
 }

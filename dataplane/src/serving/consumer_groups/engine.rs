@@ -246,7 +246,7 @@ impl GroupEngine {
             let mut leads_any = false;
             let mut counts = GroupCounts::default();
             for coordinator in self.present() {
-                if coordinator.upkeep.check(&metadata, has_news) {
+                if coordinator.upkeep.check(has_news) {
                     leads_any = true;
                     counts.add(&coordinator.leading);
                 }
@@ -274,7 +274,13 @@ impl GroupEngine {
             .coordinators
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        coordinators.retain(|_, known| present.iter().any(|found| Arc::ptr_eq(found, known)));
+        coordinators.retain(|_, known| {
+            let is_present = present.iter().any(|found| Arc::ptr_eq(found, known));
+            if !is_present {
+                known.leading.end();
+            }
+            is_present
+        });
         present
     }
 }

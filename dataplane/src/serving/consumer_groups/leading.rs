@@ -82,6 +82,11 @@ impl Leading {
         proposals::propose(&self.replica.raft, (command, term), now_ms).await
     }
 
+    /// The replica was closed: the calls that wait end.
+    pub(super) fn end(&self) {
+        self.led.send_replace(None);
+    }
+
     /// Ends when this node leads in the term no more, by the latest look.
     pub(super) async fn end_of(&self, term: Term) {
         let mut led = self.led.subscribe();

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::leading::{Leading, unexpected};
 use super::subscriptions::Topics;
+use crate::blocking::run_blocking;
 use crate::error::ApiError;
 
 /// Writes the memberships of a coordinator's groups.
@@ -99,6 +100,9 @@ impl Memberships {
                 return;
             }
             let outcomes = self.write(&group, &events).await;
+            // As applied, whatever became of this change.
+            let membership = self.leading.membership(&group);
+            self.leading.timers.observe(&group, &membership);
             for (position, done) in done.into_iter().enumerate() {
                 let outcome = match &outcomes {
                     Ok(outcomes) => outcomes.get(position).cloned().unwrap_or(Ok(())),
@@ -121,7 +125,7 @@ impl Memberships {
             let Stepped {
                 group: after,
                 outcomes,
-            } = self.step(&before, events);
+            } = self.step(&before, events).await?;
             let outcomes = outcomes.into_iter().map(|outcome| Ok(outcome?)).collect();
             let Some(membership) = after else {
                 return Ok(outcomes);
@@ -129,11 +133,10 @@ impl Memberships {
             let command = GroupCommand::PutMembership {
                 group: group.to_owned(),
                 expected: before.generation,
-                membership: membership.clone(),
+                membership,
             };
             match self.leading.propose(&command, term).await? {
                 Ok(Applied::Done) => {
-                    self.leading.timers.observe(group, &membership);
                     self.leading.deps.metrics.groups.changes.inc();
                     return Ok(outcomes);
                 }
@@ -147,13 +150,20 @@ impl Memberships {
         Err(ApiError::new(Reason::NotReady, text))
     }
 
-    fn step(&self, before: &ConsumerGroup, events: &[GroupEvent]) -> Stepped {
-        let deps = &self.leading.deps;
-        let metadata = deps.view.load();
-        let topics = Topics {
-            metadata: &metadata,
-            rights: &*deps.rights,
+    /// On a thread of its own: for large groups it takes a while.
+    async fn step(
+        &self,
+        before: &Arc<ConsumerGroup>,
+        events: &[GroupEvent],
+    ) -> Result<Stepped, ApiError> {
+        let deps = Arc::clone(&self.leading.deps);
+        let (before, events) = (Arc::clone(before), events.to_vec());
+        let stepping = move || {
+            let metadata = deps.view.load();
+            let topics = Topics::new(&metadata, &*deps.rights);
+            before.step(&events, &topics, deps.clock.now_ms())
         };
-        before.step(events, &topics, deps.clock.now_ms())
+        let stepped = run_blocking(stepping).await;
+        stepped.ok_or_else(ApiError::replica_closing)
     }
 }

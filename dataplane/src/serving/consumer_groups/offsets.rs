@@ -1,10 +1,10 @@
 //! Offsets between clients, who name topics, and the state, which has their ids: a topic that is
 //! made again under its name starts without committed offsets.
 
-use lograft_core::PartitionId;
 use lograft_core::consumer_group::{CommittedOffset, TopicPartition};
 use lograft_core::limits::OFFSET_METADATA_MAX_BYTES;
 use lograft_core::metadata::{Metadata, TopicId};
+use lograft_core::{PartitionId, Reason};
 
 use super::request::{OffsetToCommit, StoredOffset};
 use crate::error::ApiError;
@@ -39,12 +39,13 @@ pub(super) fn place(
     })
 }
 
-/// The offsets of these topics, of all that exist if none are named, by topic and partition.
+/// The offsets of these topics, of all that exist if none are named, by topic and partition. Fails
+/// with NOT_READY if the metadata lag behind them.
 pub(super) fn stored<'a>(
     metadata: &Metadata,
     topics: &[String],
     offsets: impl Iterator<Item = (&'a TopicPartition, &'a CommittedOffset)>,
-) -> Vec<StoredOffset> {
+) -> Result<Vec<StoredOffset>, ApiError> {
     let name_of = |id: TopicId| {
         let named = metadata.topics().find(|topic| topic.id == id)?;
         let is_asked = topics.is_empty() || topics.contains(&named.name);
@@ -53,6 +54,11 @@ pub(super) fn stored<'a>(
     let mut last: Option<(TopicId, Option<String>)> = None;
     let mut stored = Vec::new();
     for (at, committed) in offsets {
+        // Without it, offsets that are committed would be missing in the answer.
+        if at.topic >= metadata.next_ids().topic {
+            let text = "this node has not received the metadata of all topics yet";
+            return Err(ApiError::new(Reason::NotReady, text));
+        }
         // Offsets are sorted by topic.
         let (_, name) = match last.take() {
             Some(known) if known.0 == at.topic => last.insert(known),
@@ -69,5 +75,5 @@ pub(super) fn stored<'a>(
         });
     }
     stored.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
-    stored
+    Ok(stored)
 }

@@ -1,7 +1,10 @@
 //! Proposals of a coordinator's leader.
 
 use lograft_core::consumer_group::{Applied, GroupCommand, GroupOutcome};
-use lograft_core::limits::PRODUCE_TIMEOUT_DEFAULT;
+use lograft_core::limits::{
+    COMMITS_ENTRY_MAX_BYTES, COORDINATOR_ENTRY_MAX_BYTES, ENTRY_LEVEL_1_MAX_BYTES,
+    PRODUCE_TIMEOUT_DEFAULT,
+};
 use lograft_core::{EntryKind, Proposal, Reason, Term};
 use lograft_raft::{ProposeError, RaftGroup, Response};
 use tokio::time::timeout;
@@ -17,6 +20,14 @@ pub(super) async fn propose(
     let payload = command.encode();
     let payload =
         payload.map_err(|error| ApiError::internal("encode a group's command", &error))?;
+    // A log that refuses an entry for its size ends the raft group.
+    if payload.len() > COORDINATOR_ENTRY_MAX_BYTES {
+        let text = format!(
+            "change of the group must be at most {COORDINATOR_ENTRY_MAX_BYTES} bytes, got {}",
+            payload.len()
+        );
+        return Err(ApiError::new(Reason::LimitExceeded, text));
+    }
     let proposal = Proposal::control(EntryKind::Command, now_ms, payload.into());
     let committed = async { raft.propose(proposal, term).await?.await };
     let committed = tokio::select! {
@@ -46,3 +57,9 @@ fn unknown() -> ApiError {
     let text = "not acknowledged in time: the change of the group may or may not be made";
     ApiError::new(Reason::Timeout, text)
 }
+
+/// The offsets of an entry, and those of one call that are taken although they do not fit beside
+/// the others.
+const _: () = assert!(COMMITS_ENTRY_MAX_BYTES * 2 <= COORDINATOR_ENTRY_MAX_BYTES);
+/// Every log takes such an entry.
+const _: () = assert!(COORDINATOR_ENTRY_MAX_BYTES <= ENTRY_LEVEL_1_MAX_BYTES);

@@ -177,6 +177,18 @@ pub(crate) struct GroupDescription {
     pub(crate) node: NodeId,
 }
 
+impl GroupDescription {
+    /// Leaves out topics that a caller may not see.
+    pub(crate) fn retain_topics(&mut self, is_visible: impl Fn(&str) -> bool) {
+        self.offsets.retain(|offset| is_visible(&offset.topic));
+        for member in &mut self.members {
+            member.partitions.retain(|held| is_visible(&held.topic));
+            let topics = &mut member.spec.subscription.topics;
+            topics.retain(|topic| is_visible(topic));
+        }
+    }
+}
+
 /// A member of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MemberDescription {

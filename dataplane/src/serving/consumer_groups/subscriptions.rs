@@ -1,5 +1,7 @@
 //! The topics of subscriptions: from the metadata, those that the member may read.
 
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use lograft_core::acl::{Principal, RuleTable};
 use lograft_core::consumer_group::{GroupTopic, MemberSpec, TopicLookup};
 use lograft_core::limits::GROUP_PATTERN_MEMORY_MAX_BYTES;
 use lograft_core::metadata::{Metadata, Topic, TopicId};
-use regex::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder};
 
 use crate::error::ApiError;
 
@@ -18,10 +20,12 @@ pub(crate) trait ReadRights: Send + Sync + 'static {
     fn may_read(&self, principal: &Principal, topic: &str) -> bool;
 }
 
-/// Compiles the pattern of a subscription, which matches whole names. Fails with INVALID_ARGUMENT.
+/// Compiles the pattern of a subscription, which matches whole names. Names are ASCII, so that
+/// small programs do. Fails with INVALID_ARGUMENT.
 pub(super) fn compile(pattern: &str) -> Result<Regex, ApiError> {
     let whole = format!("^(?:{pattern})$");
     let compiled = RegexBuilder::new(&whole)
+        .unicode(false)
         .size_limit(GROUP_PATTERN_MEMORY_MAX_BYTES)
         .dfa_size_limit(GROUP_PATTERN_MEMORY_MAX_BYTES)
         .build();
@@ -31,10 +35,39 @@ pub(super) fn compile(pattern: &str) -> Result<Regex, ApiError> {
     })
 }
 
-/// The topics of the cluster.
+/// The topics of the cluster, for one division of partitions: each pattern is matched once.
 pub(super) struct Topics<'a> {
-    pub(super) metadata: &'a Metadata,
-    pub(super) rights: &'a dyn ReadRights,
+    metadata: &'a Metadata,
+    rights: &'a dyn ReadRights,
+    ids: BTreeSet<TopicId>,
+    matching: RefCell<HashMap<String, Vec<&'a Arc<Topic>>>>,
+}
+
+impl<'a> Topics<'a> {
+    pub(super) fn new(metadata: &'a Metadata, rights: &'a dyn ReadRights) -> Self {
+        Self {
+            metadata,
+            rights,
+            ids: metadata.topics().map(|topic| topic.id).collect(),
+            matching: RefCell::default(),
+        }
+    }
+
+    fn matching(&self, pattern: &str) -> Vec<&'a Arc<Topic>> {
+        if let Some(known) = self.matching.borrow().get(pattern) {
+            return known.clone();
+        }
+        // It was compiled when the member joined.
+        let compiled = compile(pattern).ok();
+        let is_match = |topic: &&Arc<Topic>| {
+            let name = topic.name.as_bytes();
+            compiled.as_ref().is_some_and(|regex| regex.is_match(name))
+        };
+        let found: Vec<_> = self.metadata.topics().filter(is_match).collect();
+        let mut all = self.matching.borrow_mut();
+        all.insert(pattern.to_owned(), found.clone());
+        found
+    }
 }
 
 impl TopicLookup for Topics<'_> {
@@ -44,15 +77,10 @@ impl TopicLookup for Topics<'_> {
             return Vec::new();
         };
         let subscription = &spec.subscription;
-        // It was compiled when the member joined.
-        let pattern = subscription.pattern.as_deref().map(compile);
-        let pattern = pattern.and_then(Result::ok);
         let named = subscription.topics.iter();
         let named = named.filter_map(|name| self.metadata.topic(name));
-        let matching = pattern.iter().flat_map(|pattern| {
-            let topics = self.metadata.topics();
-            topics.filter(|topic| pattern.is_match(&topic.name))
-        });
+        let pattern = subscription.pattern.iter();
+        let matching = pattern.flat_map(|pattern| self.matching(pattern));
         named
             .chain(matching)
             .filter(|topic| self.rights.may_read(&principal, &topic.name))
@@ -63,8 +91,7 @@ impl TopicLookup for Topics<'_> {
     /// Ids are allocated in order and never again, so an id that these metadata have allocated and
     /// do not have was deleted.
     fn is_deleted(&self, topic: TopicId) -> bool {
-        let is_allocated = topic < self.metadata.next_ids().topic;
-        is_allocated && !self.metadata.topics().any(|known| known.id == topic)
+        topic < self.metadata.next_ids().topic && !self.ids.contains(&topic)
     }
 }
 

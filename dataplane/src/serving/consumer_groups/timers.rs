@@ -37,7 +37,7 @@ impl Timers {
     pub(super) fn restart(&self, state: &CoordinatorState) {
         let now = self.now();
         let mut sessions = self.lock();
-        *sessions = Sessions::default();
+        sessions.restart();
         for (name, group) in state.groups() {
             sessions.observe(name, group.membership(), now);
         }

@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::join_all;
 use lograft_core::Term;
 use lograft_core::consumer_group::{DueMember, DueReason, GroupCommand, GroupEvent, TopicLookup};
-use lograft_core::limits::{GROUP_EXPIRY_CHECK_INTERVAL, GROUP_OFFSETS_RETENTION};
-use lograft_core::metadata::Metadata;
+use lograft_core::limits::{
+    GROUP_EXPIRY_CHECK_INTERVAL, GROUP_OFFSETS_RETENTION, GROUP_UNUSED_RETENTION,
+};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::leading::Leading;
 use super::membership::Memberships;
 use super::subscriptions::Topics;
+use crate::blocking::run_blocking;
 use crate::error::ApiError;
 
 /// Looks after the groups of a coordinator.
@@ -32,15 +34,15 @@ pub(super) struct Upkeep {
 #[derive(Debug, Default)]
 struct Tasks {
     due: Vec<DueMember>,
-    /// Groups whose topics have changed.
-    changed: Vec<String>,
+    /// Whether all groups have to be compared with the topics.
+    follows_topics: bool,
     /// Commands that forget.
     commands: Vec<GroupCommand>,
 }
 
 impl Tasks {
     fn is_empty(&self) -> bool {
-        self.due.is_empty() && self.changed.is_empty() && self.commands.is_empty()
+        self.due.is_empty() && !self.follows_topics && self.commands.is_empty()
     }
 }
 
@@ -57,19 +59,25 @@ impl Upkeep {
 
     /// Looks after the groups if this node leads them; returns whether it does. `has_new_topics`:
     /// topics or rights have changed since the last time.
-    pub(super) fn check(self: &Arc<Self>, metadata: &Metadata, has_new_topics: bool) -> bool {
+    pub(super) fn check(self: &Arc<Self>, has_new_topics: bool) -> bool {
         if has_new_topics {
             self.follows_topics.store(true, Ordering::Relaxed);
         }
+        let changed = self.leading.groups.take_changed();
         let Ok(term) = self.leading.term() else {
             // The next leader may have seen other topics than this one.
             self.follows_topics.store(true, Ordering::Relaxed);
             return false;
         };
+        // Also those whose proposer has given up before they were applied.
+        for group in changed {
+            let membership = self.leading.membership(&group);
+            self.leading.timers.observe(&group, &membership);
+        }
         if self.is_running.load(Ordering::Acquire) {
             return true;
         }
-        let tasks = self.tasks(metadata, term);
+        let tasks = self.tasks(term);
         if !tasks.is_empty() {
             self.is_running.store(true, Ordering::Release);
             let this = Arc::clone(self);
@@ -81,53 +89,22 @@ impl Upkeep {
         true
     }
 
-    fn tasks(&self, metadata: &Metadata, term: Term) -> Tasks {
+    fn tasks(&self, term: Term) -> Tasks {
         let mut tasks = Tasks {
             due: self.leading.timers.due(),
-            ..Tasks::default()
+            follows_topics: self.follows_topics.swap(false, Ordering::Relaxed),
+            commands: Vec::new(),
         };
-        let topics = Topics {
-            metadata,
-            rights: &*self.leading.deps.rights,
-        };
-        if self.follows_topics.swap(false, Ordering::Relaxed) {
-            tasks.changed = self.changed_groups(&topics);
-            tasks.commands.extend(self.forgotten(&topics));
-        }
         if self.is_expiry_due(term) {
             let now_ms = self.leading.deps.clock.now_ms();
             let state = self.leading.groups.lock();
-            tasks
-                .commands
-                .extend(state.expired(now_ms, GROUP_OFFSETS_RETENTION));
+            let expired = [
+                state.unused(now_ms, GROUP_UNUSED_RETENTION),
+                state.expired(now_ms, GROUP_OFFSETS_RETENTION),
+            ];
+            tasks.commands.extend(expired.into_iter().flatten());
         }
         tasks
-    }
-
-    /// The groups whose topics differ from those by which their partitions were divided.
-    fn changed_groups(&self, topics: &Topics<'_>) -> Vec<String> {
-        // Copied: state machine's apply waits for the lock.
-        let groups: Vec<_> = {
-            let state = self.leading.groups.lock();
-            let groups = state.groups();
-            let with_members = groups.filter(|(_, group)| !group.membership().members.is_empty());
-            with_members
-                .map(|(name, group)| (name.to_owned(), Arc::clone(group.membership())))
-                .collect()
-        };
-        let changed = groups.into_iter();
-        let changed = changed.filter(|(_, membership)| membership.topics_differ(topics));
-        changed.map(|(name, _)| name).collect()
-    }
-
-    /// The command that forgets the offsets of deleted topics; none if there are no such offsets.
-    fn forgotten(&self, topics: &Topics<'_>) -> Option<GroupCommand> {
-        let known = self.leading.groups.lock().offset_topics();
-        let deleted: Vec<_> = known
-            .into_iter()
-            .filter(|topic| topics.is_deleted(*topic))
-            .collect();
-        (!deleted.is_empty()).then_some(GroupCommand::ForgetTopics { topics: deleted })
     }
 
     /// Whether it is time to look for expired groups: at an interval, and not right after this node
@@ -156,14 +133,20 @@ impl Upkeep {
     async fn carry_out_all(&self, tasks: Tasks, term: Term) {
         let Tasks {
             due,
-            changed,
-            commands,
+            follows_topics,
+            mut commands,
         } = tasks;
-        let removals = due.into_iter().map(|due| self.remove(due));
-        let changes = changed.iter().map(|group| self.follow_topics(group));
-        tokio::join!(join_all(removals), join_all(changes));
+        join_all(due.into_iter().map(|due| self.remove(due))).await;
+        if follows_topics {
+            let leading = Arc::clone(&self.leading);
+            let compared = run_blocking(move || compare(&leading)).await;
+            let (differing, forgotten) = compared.unwrap_or_default();
+            join_all(differing.iter().map(|group| self.follow_topics(group))).await;
+            commands.extend(forgotten);
+        }
         for command in commands {
             let outcome = self.leading.carry_out(&command, term).await;
+            self.retry_later(&outcome);
             log_failure(&outcome, command.name());
         }
     }
@@ -202,12 +185,42 @@ impl Upkeep {
             .memberships
             .submit(group, GroupEvent::TopicsChanged)
             .await;
+        self.retry_later(&outcome);
+        log_failure(&outcome, "follow the topics");
+    }
+
+    fn retry_later(&self, outcome: &Result<(), ApiError>) {
         let is_retryable = |error: &ApiError| error.received_reason().is_retryable();
         if outcome.as_ref().is_err_and(is_retryable) {
             self.follows_topics.store(true, Ordering::Relaxed);
         }
-        log_failure(&outcome, "follow the topics");
     }
+}
+
+/// The groups whose topics differ from those by which their partitions were divided, and the
+/// command that forgets the offsets of deleted topics, if there are any.
+fn compare(leading: &Leading) -> (Vec<String>, Option<GroupCommand>) {
+    let metadata = leading.deps.view.load();
+    let topics = Topics::new(&metadata, &*leading.deps.rights);
+    // Copied: apply waits for the lock.
+    let (groups, known) = {
+        let state = leading.groups.lock();
+        let groups = state.groups();
+        let with_members = groups.filter(|(_, group)| !group.membership().members.is_empty());
+        let groups: Vec<_> = with_members
+            .map(|(name, group)| (name.to_owned(), Arc::clone(group.membership())))
+            .collect();
+        (groups, state.offset_topics())
+    };
+    let changed = groups
+        .into_iter()
+        .filter(|(_, membership)| membership.topics_differ(&topics));
+    let deleted: Vec<_> = known
+        .into_iter()
+        .filter(|topic| topics.is_deleted(*topic))
+        .collect();
+    let forgotten = (!deleted.is_empty()).then_some(GroupCommand::ForgetTopics { topics: deleted });
+    (changed.map(|(name, _)| name).collect(), forgotten)
 }
 
 /// It is tried again: the state has not changed.

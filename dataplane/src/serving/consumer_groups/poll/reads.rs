@@ -324,14 +324,14 @@ mod tests {
         }
     }
 
-    fn read(offsets: std::ops::Range<u64>, is_start: bool) -> ReadOutcome {
+    fn read(offsets: std::ops::Range<u64>, is_start: bool) -> HeldRead {
         let next_offset = Offset(offsets.end);
         let record = |offset| FetchedRecord {
             offset: Offset(offset),
             record: Record::default(),
             append_time_ms: 0,
         };
-        Ok(HeldRead {
+        HeldRead {
             fetched: Fetched {
                 data: FetchedData::Records(offsets.map(record).collect()),
                 high_watermark: Offset(100),
@@ -343,7 +343,7 @@ mod tests {
             },
             memory: None,
             is_start,
-        })
+        }
     }
 
     fn next_offsets(found: &Found) -> Vec<(u32, u64, usize)> {
@@ -357,10 +357,10 @@ mod tests {
     #[test]
     fn no_offset_is_committed_beyond_the_records_that_are_returned() {
         let mut found = Found::new(5, u32::MAX);
-        found.add(&partition(0, 1), read(10..13, false));
-        found.add(&partition(1, 1), read(7..7, false));
-        found.add(&partition(2, 1), read(20..29, false));
-        found.add(&partition(3, 1), read(30..31, false));
+        found.add(&partition(0, 1), Ok(read(10..13, false)));
+        found.add(&partition(1, 1), Ok(read(7..7, false)));
+        found.add(&partition(2, 1), Ok(read(20..29, false)));
+        found.add(&partition(3, 1), Ok(read(30..31, false)));
         assert_eq!(next_offsets(&found), [(0, 13, 3), (2, 22, 2)]);
         assert!(found.is_full());
     }
@@ -368,7 +368,7 @@ mod tests {
     #[test]
     fn a_start_is_returned_without_records() {
         let mut found = Found::new(5, u32::MAX);
-        found.add(&partition(0, 1), read(42..42, true));
+        found.add(&partition(0, 1), Ok(read(42..42, true)));
         assert_eq!(next_offsets(&found), [(0, 42, 0)]);
     }
 
@@ -376,7 +376,7 @@ mod tests {
     fn what_the_member_has_lost_is_left_out() {
         let mut found = Found::new(5, u32::MAX);
         for number in 0..3 {
-            found.add(&partition(number, 1), read(0..1, false));
+            found.add(&partition(number, 1), Ok(read(0..1, false)));
         }
         let error = no_offset(&partition(3, 1));
         found.add(&partition(3, 1), Err(error));
