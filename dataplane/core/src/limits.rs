@@ -1079,6 +1079,8 @@ pub const COMMITS_WAITING_MAX_BYTES: usize = 16 * 1024 * 1024;
 pub const COORDINATOR_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// The same while the node leads no coordinator.
 pub const COORDINATOR_IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Time that a call waits for coordinators that were just created to start.
+pub const COORDINATOR_START_MAX: Duration = Duration::from_secs(10);
 /// Time after which the committed offsets of a group without members and commits are forgotten.
 pub const GROUP_OFFSETS_RETENTION: Duration = Duration::from_hours(7 * 24);
 /// Interval at which they are looked for.

@@ -32,7 +32,7 @@ fn rules() -> Vec<admin::AccessRuleChange> {
         allow("user/app", &["read"], "topic:open*"),
         allow("user/viewer", &["describe"], "group:billing"),
         allow("user/viewer", &["describe"], "topic:open-1"),
-        allow("user/setter", &["alter"], "group:billing"),
+        allow("user/setter", &["read", "alter"], "group:billing"),
         allow("user/setter", &["read"], "topic:open-1"),
         allow("user/reader", &["read"], "topic:*"),
     ]

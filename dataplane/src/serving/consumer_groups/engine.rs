@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::{BoxFuture, join_all};
 use lograft_core::acl::Principal;
 use lograft_core::limits::{
-    COORDINATOR_CHECK_INTERVAL, COORDINATOR_IDLE_INTERVAL, METADATA_LAG_MAX,
+    COORDINATOR_CHECK_INTERVAL, COORDINATOR_IDLE_INTERVAL, COORDINATOR_START_MAX, METADATA_LAG_MAX,
 };
 use lograft_core::metadata::{COORDINATORS_NAME, MetaError};
 use lograft_core::{FeatureLevel, GroupId, PartitionId};
@@ -93,6 +93,7 @@ impl GroupEngine {
         let Some((number, raft_group)) = self.coordinator_of(&request).await? else {
             return none_yet(group, &request.call);
         };
+        self.wait_started(raft_group).await;
         let target = target_of(
             number,
             request.target.is_forwarded,
@@ -129,6 +130,23 @@ impl GroupEngine {
             self.log.check_metadata()?;
         }
         Ok(known())
+    }
+
+    /// At the first use of groups, their coordinators have just been created: gives them the time
+    /// to start.
+    async fn wait_started(&self, raft_group: GroupId) {
+        let is_started = || {
+            let metadata = self.deps.view.load();
+            let place = metadata.group(raft_group);
+            place.is_none_or(|place| place.partition.started)
+        };
+        let mut version = self.deps.view.watch();
+        let deadline = Instant::now() + COORDINATOR_START_MAX;
+        while !is_started() {
+            if !matches!(timeout_at(deadline, version.changed()).await, Ok(Ok(()))) {
+                return;
+            }
+        }
     }
 
     /// The node that forwards knows of coordinators: this one soon does too.
