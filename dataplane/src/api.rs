@@ -3,6 +3,7 @@
 
 pub(crate) mod call_rules;
 mod caller;
+mod group_calls;
 pub(crate) mod grpc;
 pub(crate) mod held_reply;
 pub(crate) mod http;

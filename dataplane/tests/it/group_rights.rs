@@ -1,16 +1,18 @@
 //! The rights of consumer groups: over real connections, at the coordinator's node and at one that
 //! forwards.
 
-use lograft_node::config::{AuthorizationMode, AuthorizationSettings};
+use lograft_node::config::{AuthorizationMode, AuthorizationSettings, HttpSettings};
 use lograft_proto::admin::v1 as admin;
 use lograft_proto::admin::v1::access_service_client::AccessServiceClient;
 use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
 use lograft_proto::log::v1 as log;
 use lograft_proto::log::v1::group_service_client::GroupServiceClient;
+use serde_json::Value;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::cluster::{CLUSTER_ID, Cluster, eventually};
+use crate::http_client::HttpClient;
 
 const GROUP: &str = "billing";
 
@@ -41,6 +43,7 @@ fn rules() -> Vec<admin::AccessRuleChange> {
 /// Two nodes with the rules, and the topics `open-1` and `secret`.
 async fn cluster() -> Cluster {
     let mut cluster = Cluster::new();
+    cluster.http = Some(HttpSettings::default());
     cluster.authorization = AuthorizationSettings {
         mode: AuthorizationMode::Enforced,
         super_users: vec!["user/admin".to_owned()],
@@ -178,5 +181,21 @@ async fn topics_that_a_caller_may_not_see_are_left_out() {
         let listed = reader.list_groups(log::ListGroupsRequest::default()).await;
         assert_eq!(listed.unwrap().into_inner().groups, []);
         assert_denied(reader.describe_group(describe).await, "describe");
+
+        let viewer = HttpClient::new(&cluster, (at, "user/viewer"));
+        for path in ["/v1/groups/billing", "/v1/groups/billing/offsets"] {
+            let answer = viewer.get(path).await;
+            let offsets = &answer.json()["offsets"];
+            assert_eq!(
+                offsets.as_array().map(Vec::len),
+                Some(1),
+                "{path}: {offsets}"
+            );
+            assert_eq!(offsets[0]["topic"], "open-1", "{path}");
+        }
+        let setter = HttpClient::new(&cluster, (at, "user/setter"));
+        let path = "/v1/groups/billing/offsets?topic=secret";
+        let forgotten = setter.call(http::Method::DELETE, path, &Value::Null).await;
+        forgotten.problem(403, "PERMISSION_DENIED");
     }
 }

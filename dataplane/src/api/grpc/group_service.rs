@@ -1,11 +1,10 @@
 //! The group service for consumers: on the client port, and on the peer port for calls that other
 //! nodes forward.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lograft_core::PartitionId;
-use lograft_core::acl::{Principal, Resource};
+use lograft_core::acl::Resource;
 use lograft_core::limits::{
     GROUP_REQUEST_MAX_BYTES, GROUPS_PAGE_MAX_COUNT, GRPC_MESSAGE_MAX_BYTES,
 };
@@ -17,8 +16,9 @@ use tonic::{Extensions, Request, Response, Status};
 use super::groups::{decode, encode};
 use super::principal::{ForwardMarks, on_behalf_of};
 use crate::access::Access;
-use crate::api::call_rules::{ALTER_GROUP, READ_TOPIC, rule_of};
+use crate::api::call_rules::rule_of;
 use crate::api::caller::principal;
+use crate::api::group_calls;
 use crate::error::ApiError;
 use crate::serving::consumer_groups::GroupEngine;
 use crate::serving::consumer_groups::poll::other_answer;
@@ -59,22 +59,9 @@ impl GroupApi {
         decode::target(group, is_forwarded, &principal)
     }
 
-    /// Checks that a principal may read topics.
-    fn authorize_topics<'a>(
-        &self,
-        principal: &Principal,
-        topics: impl IntoIterator<Item = &'a String>,
-    ) -> Result<(), ApiError> {
-        let topics: BTreeSet<&String> = topics.into_iter().collect();
-        let mut checks = topics.into_iter().map(|topic| {
-            self.access
-                .check(principal, READ_TOPIC, Resource::Topic(topic))
-        });
-        checks.try_for_each(|check| check)
-    }
-
     async fn call(&self, target: GroupTarget, call: GroupCall) -> Result<GroupAnswer, ApiError> {
-        self.engine.call(GroupRequest { target, call }).await
+        let request = GroupRequest { target, call };
+        group_calls::call(&self.engine, &self.access, request).await
     }
 
     async fn member(
@@ -98,7 +85,6 @@ impl GroupService for GroupApi {
         let (_, extensions, message) = request.into_parts();
         let asked = (&*message.group, ForwardMarks::from(&message));
         let target = self.authorize(&extensions, Method::GroupJoinGroup, asked)?;
-        self.authorize_topics(&target.principal, &message.topics)?;
         let spec = decode::join(message, &target.principal)?;
         self.member(target, GroupCall::Join(spec)).await
     }
@@ -134,12 +120,7 @@ impl GroupService for GroupApi {
         let asked = (&*message.group, ForwardMarks::from(&message));
         let target = self.authorize(&extensions, Method::GroupCommitOffsets, asked)?;
         let offsets = decode::commit(message)?;
-        if offsets.by.is_none() {
-            let group = Resource::Group(&target.group);
-            self.access.check(&target.principal, ALTER_GROUP, group)?;
-        }
         let asked = places(&offsets);
-        self.authorize_topics(&target.principal, asked.iter().map(|(topic, _)| topic))?;
         match self.call(target, GroupCall::Commit(offsets)).await? {
             GroupAnswer::Committed(outcomes) => {
                 Ok(Response::new(encode::committed(asked, outcomes)))
@@ -155,12 +136,9 @@ impl GroupService for GroupApi {
         let (_, extensions, message) = request.into_parts();
         let asked = (&*message.group, ForwardMarks::from(&message));
         let target = self.authorize(&extensions, Method::GroupFetchOffsets, asked)?;
-        let principal = Arc::clone(&target.principal);
         let call = GroupCall::Offsets(message.topics);
         match self.call(target, call).await? {
-            GroupAnswer::Offsets(mut found) => {
-                let visible = self.access.visibility(&principal);
-                found.retain(|offset| visible.includes_topic(&offset.topic));
+            GroupAnswer::Offsets(found) => {
                 let offsets = encode::offsets(found);
                 Ok(Response::new(proto::FetchOffsetsReply { offsets }))
             }
@@ -175,7 +153,6 @@ impl GroupService for GroupApi {
         let (_, extensions, message) = request.into_parts();
         let asked = (&*message.group, ForwardMarks::from(&message));
         let target = self.authorize(&extensions, Method::GroupDeleteOffsets, asked)?;
-        self.authorize_topics(&target.principal, [&message.topic])?;
         let call = GroupCall::DeleteOffsets(decode::delete_offsets(message));
         match self.call(target, call).await? {
             GroupAnswer::Deleted(deleted_count) => {
@@ -226,11 +203,8 @@ impl GroupService for GroupApi {
         let (_, extensions, message) = request.into_parts();
         let asked = (&*message.group, ForwardMarks::from(&message));
         let target = self.authorize(&extensions, Method::GroupDescribeGroup, asked)?;
-        let principal = Arc::clone(&target.principal);
         match self.call(target, GroupCall::Describe).await? {
-            GroupAnswer::Described(mut description) => {
-                let visible = self.access.visibility(&principal);
-                description.retain_topics(|topic| visible.includes_topic(topic));
+            GroupAnswer::Described(description) => {
                 Ok(Response::new(encode::described(message.group, description)))
             }
             other => Err(other_answer(&other).into()),

@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
-use lograft_core::acl::{Principal, Resource};
+use lograft_core::acl::Resource;
 use lograft_core::consumer_group::{MemberId, validate_group_name};
 use lograft_core::limits::GROUPS_PAGE_MAX_COUNT;
 use lograft_proto::Method;
@@ -20,7 +20,7 @@ use super::answer::{json, no_content};
 use super::error::HttpError;
 use super::parts::HttpApi;
 use super::query::{path, query};
-use crate::api::call_rules::READ_TOPIC;
+use crate::api::group_calls;
 use crate::error::ApiError;
 use crate::serving::consumer_groups::poll::other_answer;
 use crate::serving::consumer_groups::request::{
@@ -58,26 +58,13 @@ impl HttpApi {
         })
     }
 
-    /// Checks that a principal may read topics.
-    fn authorize_topics<'a>(
-        &self,
-        principal: &Principal,
-        topics: impl IntoIterator<Item = &'a String>,
-    ) -> Result<(), ApiError> {
-        let topics: std::collections::BTreeSet<&String> = topics.into_iter().collect();
-        let mut checks = topics.into_iter().map(|topic| {
-            self.access()
-                .check(principal, READ_TOPIC, Resource::Topic(topic))
-        });
-        checks.try_for_each(|check| check)
-    }
-
     async fn group_call(
         &self,
         target: GroupTarget,
         call: GroupCall,
     ) -> Result<GroupAnswer, ApiError> {
-        self.groups()?.call(GroupRequest { target, call }).await
+        let request = GroupRequest { target, call };
+        group_calls::call(self.groups()?, self.access(), request).await
     }
 }
 

@@ -3,7 +3,6 @@
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
-use lograft_core::acl::Resource;
 use lograft_core::consumer_group::Generation;
 use lograft_proto::Method;
 use serde::Deserialize;
@@ -13,7 +12,6 @@ use super::schema::{
     CommitAnswer, CommitBody, DeletedOffsets, GroupOffset, GroupOffsets, to_commit,
 };
 use super::{GroupPath, member_ref, schema};
-use crate::api::call_rules::ALTER_GROUP;
 use crate::api::http::answer::json;
 use crate::api::http::body::read_json;
 use crate::api::http::error::HttpError;
@@ -64,14 +62,6 @@ pub(crate) async fn commit_offsets(
             );
         }
     };
-    if by.is_none() {
-        let group = Resource::Group(&target.group);
-        api.access().check(&target.principal, ALTER_GROUP, group)?;
-    }
-    api.authorize_topics(
-        &target.principal,
-        offsets.iter().map(|offset| &offset.topic),
-    )?;
     if offsets.is_empty() {
         return Err(ApiError::invalid("offsets", "at least 1, got 0").into());
     }

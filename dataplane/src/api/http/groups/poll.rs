@@ -17,6 +17,7 @@ use super::schema::{
     to_commit,
 };
 use super::{MemberPath, member_ref, schema};
+use crate::api::group_calls::check_topics;
 use crate::api::held_reply::hold;
 use crate::api::http::answer::{JSON, json_bytes, with_body};
 use crate::api::http::body::read_json;
@@ -54,7 +55,7 @@ pub(crate) async fn poll(
     let target = api.authorize_group(&head, (Method::GroupHeartbeat, group))?;
     let poll: PollBody = read_json(&api.bodies, Request::from_parts(head, body)).await?;
     let topics = poll.commit.iter().map(|offset| &offset.topic);
-    api.authorize_topics(&target.principal, topics)?;
+    check_topics(api.access(), &target.principal, topics)?;
     let forms = Forms {
         key: poll.key_as.unwrap_or_default(),
         value: poll.value_as.unwrap_or_default(),
