@@ -48,13 +48,21 @@ impl Commits {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Commits offsets of a group. Returns the outcome of each once they are applied here.
+    /// Commits offsets of a group. Returns the outcome of each once they are applied here. Fails
+    /// with INVALID_ARGUMENT if they do not fit into a log entry.
     pub(super) async fn commit(
         self: &Arc<Self>,
         commits: Vec<OffsetCommit>,
     ) -> Result<Outcomes, ApiError> {
         let (done, outcomes) = oneshot::channel();
         let bytes = commits.iter().map(OffsetCommit::encoded_max_bytes).sum();
+        if bytes > COMMITS_ENTRY_MAX_BYTES {
+            let bound = format_args!(
+                "at most {COMMITS_ENTRY_MAX_BYTES} bytes with their metadata, got {bytes}: send them \
+                 in several calls"
+            );
+            return Err(ApiError::invalid("offsets", bound));
+        }
         let call = Call {
             commits,
             bytes,

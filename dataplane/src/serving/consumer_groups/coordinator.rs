@@ -7,7 +7,7 @@ use lograft_core::consumer_group::{
     ConsumerGroup, Group, GroupCommand, GroupEvent, MemberId, MemberSpec, OffsetCommit,
     TopicPartition,
 };
-use lograft_core::limits::{COMMITS_ENTRY_MAX_BYTES, METADATA_LAG_MAX};
+use lograft_core::limits::METADATA_LAG_MAX;
 use lograft_core::{Reason, Term};
 use tokio::time::{Instant, timeout_at};
 
@@ -239,7 +239,6 @@ impl Coordinator {
                 })
             })
             .collect();
-        check_size(&commits)?;
         let mut outcomes: Vec<_> = places.into_iter().map(|place| place.map(drop)).collect();
         if !commits.is_empty() {
             let mut committed = self.commits.commit(commits).await?.into_iter();
@@ -272,18 +271,9 @@ impl Coordinator {
                     Some(Reason::UnknownTopic | Reason::UnknownPartition)
                 )
             };
-            let is_last = !matches!(
-                timeout_at(deadline, async {
-                    if places.iter().any(is_missing) {
-                        version.changed().await.is_ok()
-                    } else {
-                        false
-                    }
-                })
-                .await,
-                Ok(true)
-            );
-            if is_last {
+            if !places.iter().any(is_missing)
+                || !matches!(timeout_at(deadline, version.changed()).await, Ok(Ok(())))
+            {
                 return places;
             }
         }
@@ -325,17 +315,4 @@ impl Coordinator {
         self.leading.carry_out(&command, term).await?;
         Ok(GroupAnswer::Done)
     }
-}
-
-/// Checks that the offsets of a call fit into a log entry.
-fn check_size(commits: &[OffsetCommit]) -> Result<(), ApiError> {
-    let bytes: usize = commits.iter().map(OffsetCommit::encoded_max_bytes).sum();
-    if bytes <= COMMITS_ENTRY_MAX_BYTES {
-        return Ok(());
-    }
-    let bound = format_args!(
-        "at most {COMMITS_ENTRY_MAX_BYTES} bytes with their metadata, got {bytes}: send them in \
-         several calls"
-    );
-    Err(ApiError::invalid("offsets", bound))
 }
