@@ -5,11 +5,11 @@
 //! repeats the commands of the old one, instead of planning a second, different set of moves.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ids::{GroupId, NodeId};
+use crate::ids::NodeId;
 use crate::limits::COORDINATOR_REPLICAS_MAX_COUNT;
 use crate::metadata::{Command, Metadata, NodeState, Partition};
 use crate::topic::{self, TopicError};
@@ -129,60 +129,6 @@ pub fn plan_coordinators(metadata: &Metadata) -> Vec<Command> {
     plan
 }
 
-/// Plans changes of preferred leaders that spread them evenly over the active nodes: a
-/// `SetPreferredLeader` for each partition with a replica on a node that has at least two fewer
-/// preferred leaders. Partitions that are being moved are not changed.
-pub fn plan_leaders(metadata: &Metadata) -> Vec<Command> {
-    let mut leaders: BTreeMap<NodeId, u32> = candidates(metadata)
-        .into_iter()
-        .map(|c| (c.id, c.leaders))
-        .collect();
-    let mut preferred: BTreeMap<GroupId, NodeId> = BTreeMap::new();
-    // The loop terminates: each change moves a leader to a node with at least two fewer, which
-    // lowers the sum of the squared counts. More than one pass may be needed, since a change can
-    // make another one possible.
-    loop {
-        let mut is_changed = false;
-        for place in metadata
-            .partitions()
-            .filter(|p| p.partition.target.is_none())
-        {
-            let Partition {
-                group, replicas, ..
-            } = place.partition;
-            let Some(current) = preferred.get(group).or(replicas.first()).copied() else {
-                continue;
-            };
-            let least = replicas
-                .iter()
-                .filter_map(|n| leaders.get(n).map(|c| (*c, *n)))
-                .min();
-            let Some((count, node)) = least else { continue };
-            // A node that is being drained is not in the map: every other node is better.
-            let now = leaders.get(&current).copied().unwrap_or(u32::MAX);
-            if count.saturating_add(2) > now {
-                continue;
-            }
-            leaders.entry(current).and_modify(|c| *c -= 1);
-            leaders.entry(node).and_modify(|c| *c += 1);
-            preferred.insert(*group, node);
-            is_changed = true;
-        }
-        if !is_changed {
-            break;
-        }
-    }
-    preferred
-        .into_iter()
-        .filter(|(group, node)| {
-            metadata
-                .group(*group)
-                .is_some_and(|p| p.partition.preferred_leader() != Some(*node))
-        })
-        .map(|(group, node)| Command::SetPreferredLeader { group, node })
-        .collect()
-}
-
 /// The voters that the meta group should have: an odd number of active nodes, at most `max`. A node
 /// becomes a voter after it has caught up. A node that is being drained stops being a voter as soon
 /// as an active node is one.
@@ -260,7 +206,7 @@ fn pick(nodes: &mut [Candidate], taken: &[NodeId], leads: bool, salt: u64) -> Op
 }
 
 /// Spreads the bits of two numbers (the finalizer of splitmix64).
-const fn mix(a: u64, b: u64) -> u64 {
+pub(crate) const fn mix(a: u64, b: u64) -> u64 {
     let mut x = a.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(b);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

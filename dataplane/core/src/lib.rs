@@ -24,6 +24,7 @@ pub mod producer_id_key;
 pub mod producer_table;
 pub mod random;
 pub mod reason;
+pub mod rebalance;
 pub mod record;
 pub mod record_batch;
 pub mod record_time;

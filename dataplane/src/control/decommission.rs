@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use lograft_core::assignment::{plan_coordinators, plan_drain, plan_leaders};
+use lograft_core::assignment::{plan_coordinators, plan_drain};
 use lograft_core::limits::DRAIN_COMMANDS_MAX_COUNT;
 use lograft_core::metadata::{Command, Metadata, Node};
+use lograft_core::rebalance::{Layout, plan_leaders};
 use lograft_core::{NodeId, NodeState};
 
 /// The commands that the meta group's leader proposes next for draining nodes; `None` if no node
@@ -40,9 +41,10 @@ fn next_for(metadata: &Metadata, node: NodeId, voters: &BTreeSet<NodeId>) -> Opt
     if replicas_left(metadata, node) > 0 {
         return None;
     }
-    let mut leaders = plan_leaders(metadata);
+    let leaders = plan_leaders(&Layout::unrestricted(metadata)).steps;
+    let leaders = leaders.iter().filter_map(|step| step.command(metadata));
+    let leaders: Vec<Command> = leaders.take(DRAIN_COMMANDS_MAX_COUNT).collect();
     if !leaders.is_empty() {
-        leaders.truncate(DRAIN_COMMANDS_MAX_COUNT);
         return Some(leaders);
     }
     // Removed nodes are refused by all others. A voter must be replaced first: a majority that
