@@ -52,6 +52,8 @@ pub(crate) mod propose;
 mod reachability;
 mod readiness_state;
 mod reassignment;
+pub(crate) mod rebalance_admin;
+mod rebalancing;
 mod reconcile;
 mod registration;
 mod registration_check;
@@ -84,6 +86,8 @@ use self::older_disk::OlderDisk;
 use self::peer_calls::PeerCalls;
 use self::placement::Placement;
 use self::propose::MetaProposer;
+use self::rebalance_admin::RebalanceAdmin;
+use self::rebalancing::NodeJudge;
 use self::shared::Shared;
 use self::stop_preparation::StopPreparation;
 use self::topic_admin::TopicAdmin;
@@ -135,6 +139,8 @@ pub(crate) struct Control {
     pub(crate) topics: TopicAdmin,
     /// Registers and decommissions nodes.
     pub(crate) nodes: NodeAdmin,
+    /// Balances replicas.
+    pub(crate) rebalance: RebalanceAdmin,
     /// Changes preferred leaders.
     pub(crate) leader_admin: LeaderAdmin,
     /// Finalizes feature levels.
@@ -180,6 +186,7 @@ impl Shared {
             local: Arc::clone(&reporter),
             defaults: Arc::clone(&defaults),
         });
+        let judge = self.node_judge(&parts.exchange, &parts.clock);
         let older_disk = self.older_disk(parts.marks, &parts.exchange, &parts.peers);
         let transfers = self.transfers(parts.peers);
         let (exchange, member) = (parts.exchange.clone(), self.member.clone());
@@ -207,6 +214,7 @@ impl Shared {
                 proposer: self.meta_handle(),
             },
             coordinators: self.coordinators(placement),
+            rebalance: self.rebalance_admin(&cluster, judge),
             leader_admin: LeaderAdmin {
                 view: self.view.clone(),
                 proposer: self.meta_handle(),
@@ -243,6 +251,15 @@ impl Shared {
             view: self.view.clone(),
             proposer: self.meta_handle(),
             clock,
+        }
+    }
+
+    fn rebalance_admin(&self, cluster: &Arc<ClusterReporter>, judge: NodeJudge) -> RebalanceAdmin {
+        RebalanceAdmin {
+            view: self.view.clone(),
+            proposer: self.meta_handle(),
+            cluster: Arc::clone(cluster),
+            judge,
         }
     }
 

@@ -217,6 +217,7 @@ fn the_generated_types_read_every_request_and_reply() {
         TransferLeadershipRequest, TransferLeadershipReply, DecommissionNodeRequest,
         DecommissionNodeReply, RecommissionNodeRequest, RecommissionNodeReply,
         PrepareStopRequest, PrepareStopReply, FinalizeLevelRequest, FinalizeLevelReply,
+        RebalanceRequest, RebalanceReply,
         AcceptOlderDiskRequest, AcceptOlderDiskReply, ListRulesRequest, ListRulesReply,
         ChangeRulesRequest, ChangeRulesReply, ExplainAccessRequest, ExplainAccessReply,
         ListRevocationsRequest, ListRevocationsReply, ChangeRevocationsRequest,

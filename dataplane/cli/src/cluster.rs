@@ -3,6 +3,7 @@
 mod dump;
 mod members;
 mod older_disk;
+mod rebalance;
 mod render;
 
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub(crate) enum ClusterCommand {
     Transfer(TransferArgs),
     /// Move all replicas off a node, then remove it permanently
     Decommission(DecommissionArgs),
+    /// Balance replicas and leaders over nodes and zones, or show what that would move
+    Rebalance(RebalanceArgs),
     /// Finalize an upgrade: use the features of the new version; nodes cannot return to the former
     Finalize {
         /// Feature level to finalize; by default, the newest that all nodes know
@@ -108,6 +111,34 @@ pub(crate) struct DecommissionArgs {
     timeout: Duration,
 }
 
+/// Options of `lograft cluster rebalance`.
+#[derive(Debug, Args)]
+pub(crate) struct RebalanceArgs {
+    #[command(flatten)]
+    action: RebalanceAction,
+    /// Wait until nothing is left to move
+    #[arg(long, conflicts_with_all = ["dry_run", "pause"])]
+    wait: bool,
+    /// Maximum time to wait
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = units::parse_duration)]
+    timeout: Duration,
+}
+
+/// What `lograft cluster rebalance` does instead of starting.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct RebalanceAction {
+    /// Only show the plan and what it costs
+    #[arg(long)]
+    dry_run: bool,
+    /// Start no more moves; those in progress end
+    #[arg(long)]
+    pause: bool,
+    /// Continue after a pause
+    #[arg(long)]
+    resume: bool,
+}
+
 /// A subcommand failed for a reason other than a failed call.
 #[derive(Debug, thiserror::Error)]
 enum ClusterError {
@@ -119,6 +150,8 @@ enum ClusterError {
     NotConfirmed,
     #[error("cannot decommission node {node} within {after}: it still holds {left} replicas")]
     StillDraining { node: u64, left: u32, after: String },
+    #[error("cannot balance the cluster within {after}: {left} replicas are left to move")]
+    StillMoving { left: u64, after: String },
 }
 
 impl CommandError for ClusterError {
@@ -131,6 +164,9 @@ impl CommandError for ClusterError {
             Self::NotHealthy => return None,
             Self::NotConfirmed => "add --yes to accept the loss",
             Self::NodeNotFound { .. } => "run `lograft cluster status` to list nodes",
+            Self::StillMoving { .. } => {
+                "it continues; run `lograft cluster rebalance --wait` to keep waiting"
+            }
             Self::StillDraining { .. } => {
                 "the decommission continues; run the same command to keep waiting"
             }
@@ -175,6 +211,7 @@ pub(crate) async fn run(command: ClusterCommand, global: &GlobalArgs) -> Result<
         ClusterCommand::Members { json } => members(&client.admin(), json).await,
         ClusterCommand::Transfer(args) => transfer(&client.admin(), args).await,
         ClusterCommand::Decommission(args) => decommission(&client, args).await,
+        ClusterCommand::Rebalance(args) => rebalance::run(&client.admin(), args).await,
         ClusterCommand::Finalize { level } => finalize(&client.admin(), level).await,
         ClusterCommand::AcceptOlderDisk(args) => older_disk::accept(&client.admin(), args).await,
         ClusterCommand::Recommission { node } => recommission(&client.admin(), &node).await,

@@ -322,6 +322,21 @@ impl Admin {
             .await
     }
 
+    /// Starts, pauses, resumes or only plans the balancing of replicas. Returns what is left of it.
+    pub async fn rebalance(
+        &self,
+        action: wire::RebalanceAction,
+    ) -> Result<wire::RebalanceReply, ClientError> {
+        let request = wire::RebalanceRequest {
+            action: action.into(),
+        };
+        self.pool
+            .call("rebalance", Retry::Always, |node| async move {
+                node.admin().rebalance(request).await
+            })
+            .await
+    }
+
     /// Cancels the decommission of a node that is still draining.
     pub async fn recommission(
         &self,

@@ -18,7 +18,7 @@ use crate::fixtures::{Fixtures, LEVEL};
 use crate::ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence};
 use crate::metadata::{
     COORDINATORS_NAME, Command, Growth, MetaError, Metadata, NextIds, Node, NodeState, Outcome,
-    Partition, Registration, RegistrationToken, Repair, Topic, TopicId,
+    Partition, Rebalancing, Registration, RegistrationToken, Repair, Topic, TopicId,
 };
 use crate::offset::{LogIndex, Offset};
 use crate::partition::PartitionState;
@@ -313,6 +313,12 @@ fn node_commands() -> Vec<(&'static str, Command)> {
                 until_ms: 1_700_000_000_000,
             },
         ),
+        ("start_rebalance", Command::StartRebalance),
+        (
+            "pause_rebalance",
+            Command::PauseRebalance { is_paused: true },
+        ),
+        ("end_rebalance", Command::EndRebalance { request: 5 }),
     ]
 }
 
@@ -692,6 +698,19 @@ fn rich_metadata() -> Metadata {
         },
         rules: Arc::default(),
         revocations: Arc::default(),
+        rebalancing: Rebalancing::default(),
+    }
+}
+
+fn metadata_with_rebalancing() -> Metadata {
+    Metadata {
+        finalized_level: FeatureLevel(2),
+        rebalancing: Rebalancing {
+            requests: 3,
+            is_wanted: true,
+            is_paused: true,
+        },
+        ..rich_metadata()
     }
 }
 
@@ -767,6 +786,7 @@ fn metadata_checkpoints_keep_their_encoding() {
         ("settings", metadata_with_settings()),
         ("rules", metadata_with_rules()),
         ("coordinators", metadata_with_coordinators()),
+        ("rebalancing", metadata_with_rebalancing()),
         ("empty", Metadata::default()),
     ]);
     fixtures("metadata").check(

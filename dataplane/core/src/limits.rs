@@ -788,6 +788,18 @@ pub const REASSIGNMENTS_MAX_COUNT: usize = 4;
 pub const REASSIGNMENT_STALLED_MAX: Duration = Duration::from_secs(10);
 /// Maximum number of commands that one iteration of a drain proposes.
 pub const DRAIN_COMMANDS_MAX_COUNT: usize = 64;
+/// Maximum number of replicas that balancing moves at once in a cluster. The nodes that lead the
+/// partitions run up to `REASSIGNMENTS_MAX_COUNT` each; what is beyond that would only wait, and
+/// could not be paused.
+pub const REBALANCE_MOVES_MAX_COUNT: usize = 32;
+/// Maximum number of replicas that balancing moves to or from a node at once, so that its disk and
+/// network are left to clients for the most part.
+pub const REBALANCE_MOVES_PER_NODE_MAX_COUNT: usize = 2;
+/// Minimum part of its disk that is free on a node that receives replicas by balancing, in percent.
+/// Well above the mark at which produce requests are refused: partitions grow while they are moved.
+pub const REBALANCE_DISK_FREE_MIN_PERCENT: u64 = 5;
+/// Maximum number of steps of a plan that a reply lists. It has the number of all of them.
+pub const REBALANCE_STEPS_SHOWN_MAX_COUNT: usize = 1000;
 /// Time that a removed node stays a learner of the meta group, so that it learns of its own
 /// removal.
 pub const REMOVED_NODE_LEARNER_MAX: Duration = Duration::from_secs(3);

@@ -5,6 +5,7 @@ mod apply;
 mod codec;
 mod command;
 mod error;
+mod rebalancing;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -21,6 +22,7 @@ use uuid::Uuid;
 pub use codec::CodecError;
 pub use command::{Command, Growth, Outcome, Registration};
 pub use error::MetaError;
+pub use rebalancing::Rebalancing;
 
 use crate::acl::{RevocationTable, RuleTable};
 use crate::feature_level::FeatureLevel;
@@ -59,6 +61,8 @@ pub struct Metadata {
     pub(crate) rules: Arc<RuleTable>,
     /// The revoked certificates.
     pub(crate) revocations: Arc<RevocationTable>,
+    /// Whether replicas are being balanced.
+    pub(crate) rebalancing: Rebalancing,
 }
 
 /// The next id of each kind. They only grow, also over deletions, so that no id is allocated twice.
@@ -218,6 +222,7 @@ impl Default for Metadata {
             },
             rules: Arc::default(),
             revocations: Arc::default(),
+            rebalancing: Rebalancing::default(),
         }
     }
 }
@@ -382,6 +387,11 @@ impl Metadata {
     /// The revoked certificates. The same table until one changes.
     pub const fn revocations(&self) -> &Arc<RevocationTable> {
         &self.revocations
+    }
+
+    /// Whether replicas are being balanced.
+    pub const fn rebalancing(&self) -> Rebalancing {
+        self.rebalancing
     }
 
     /// The next id of each kind.

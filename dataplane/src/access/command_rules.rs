@@ -17,6 +17,8 @@ pub(super) fn rule_of_command(command: &Command) -> Option<(Operation, Resource<
         }
         Command::DrainNode { .. }
         | Command::UndrainNode { .. }
+        | Command::StartRebalance
+        | Command::PauseRebalance { .. }
         | Command::FinalizeLevel { .. }
         | Command::ChangeRules { .. }
         | Command::ChangeRevocations { .. } => Some((Admin, Resource::Cluster)),
@@ -31,6 +33,7 @@ pub(super) fn rule_of_command(command: &Command) -> Option<(Operation, Resource<
         | Command::CommitEviction { .. }
         | Command::CommitRepair { .. }
         | Command::RemoveNode { .. }
-        | Command::CreateCoordinators { .. } => None,
+        | Command::CreateCoordinators { .. }
+        | Command::EndRebalance { .. } => None,
     }
 }

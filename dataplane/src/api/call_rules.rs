@@ -28,6 +28,7 @@ pub(crate) const fn rule_of(method: Method) -> CallRule {
         Method::AdminBootstrap
         | Method::AdminDecommissionNode
         | Method::AdminRecommissionNode
+        | Method::AdminRebalance
         | Method::AdminFinalizeLevel
         | Method::AdminAcceptOlderDisk
         | Method::AccessChangeRules

@@ -21,6 +21,7 @@ use super::node_checkup::NodeCheckup;
 use super::partition_start::PartitionStart;
 use super::preferred_leaders::PreferredLeaders;
 use super::reassignment::Reassignment;
+use super::rebalancing::Rebalancer;
 use super::registration_check::RegistrationCheck;
 use super::repair::ReplicaRepair;
 use super::retention::Retention;
@@ -38,6 +39,7 @@ pub(crate) struct ControlLoop {
     pub(crate) disk_handover: DiskHandover,
     pub(crate) preferred_leaders: PreferredLeaders,
     pub(crate) meta_voters: MetaVoters,
+    pub(crate) rebalancer: Rebalancer,
     pub(crate) registration: RegistrationCheck,
     pub(crate) checkup: NodeCheckup,
 }
@@ -68,6 +70,7 @@ impl ControlLoop {
             self.disk_handover.check();
             self.preferred_leaders.check(&metadata, now);
             self.meta_voters.check(&metadata, now);
+            self.rebalancer.check(&metadata);
             self.registration.check_phase(&metadata).await;
         }
         self.registration.check_addresses(&metadata);

@@ -18,6 +18,7 @@ use super::partition_start::PartitionStart;
 use super::parts::ControlParts;
 use super::preferred_leaders::PreferredLeaders;
 use super::reassignment::Reassignment;
+use super::rebalancing::Rebalancer;
 use super::reconcile::Reconciler;
 use super::registration_check::RegistrationCheck;
 use super::repair::ReplicaRepair;
@@ -211,6 +212,12 @@ impl Shared {
                 self.meta_handle(),
                 self.tasks.clone(),
             ),
+            rebalancer: Rebalancer {
+                replicas: self.replicas.clone(),
+                judge: self.node_judge(&parts.exchange, &parts.clock),
+                proposer: self.meta_handle(),
+                tasks: self.tasks.clone(),
+            },
             registration: RegistrationCheck {
                 info: parts.info.clone(),
                 member: self.member.clone(),

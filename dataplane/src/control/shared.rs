@@ -18,10 +18,13 @@ use super::parts::ControlParts;
 use super::propose::MetaProposer;
 use super::reachability::Reachability;
 use super::readiness_state::ReadinessState;
+use super::rebalancing::NodeJudge;
 use super::registration::RegistrationFile;
 use super::repair::SetAside;
 use super::seeds::Seeds;
 use super::task_registry::TaskRegistry;
+use crate::clock::Clock;
+use crate::exchange::NodeExchange;
 use crate::serving::meta_group::MetaHandle;
 use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
@@ -114,6 +117,15 @@ impl Shared {
 
     pub(super) fn meta_handle(&self) -> MetaHandle {
         Arc::clone(&self.proposer) as MetaHandle
+    }
+
+    pub(super) fn node_judge(&self, exchange: &NodeExchange, clock: &Arc<dyn Clock>) -> NodeJudge {
+        NodeJudge {
+            member: self.member.clone(),
+            reachability: Arc::clone(&self.reachability),
+            exchange: exchange.clone(),
+            clock: Arc::clone(clock),
+        }
     }
 
     pub(super) fn set_aside(&self, parts: &ControlParts) -> SetAside {

@@ -24,6 +24,8 @@ pub(crate) enum TaskKind {
     DiskHandover,
     /// Changes the meta group's membership, or continues a decommission.
     Meta,
+    /// Balances replicas.
+    Rebalance,
     /// Updates this node's registration.
     Registration,
 }

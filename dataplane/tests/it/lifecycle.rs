@@ -1,8 +1,10 @@
 //! A cluster comes to be, grows, loses nodes and finds its data again.
 
+use lograft_proto::admin::v1::RebalanceAction;
 use tonic::Code;
 
 use crate::cluster::{Cluster, eventually};
+use crate::rebalance::rebalance;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_node_keeps_its_records_over_a_restart() {
@@ -116,8 +118,8 @@ fn raised_in_metrics(text: &str) -> Vec<String> {
 }
 
 /// A cluster starts with one node and its topics get one replica. More nodes change nothing about
-/// that, and it is said: in the description, without making the cluster unhealthy, and in the
-/// metrics of each node.
+/// that, and while balancing is paused they get no replicas. It is said: in the description, without
+/// making the cluster unhealthy, and in the metrics of each node.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_of_one_that_grows_says_which_topics_and_nodes_stay_behind() {
     let mut cluster = Cluster::of(1).await;
@@ -132,6 +134,8 @@ async fn a_cluster_of_one_that_grows_says_which_topics_and_nodes_stay_behind() {
             .collect::<Vec<_>>()
     };
     assert_eq!(kinds(&cluster, 0).await, []);
+    let pause = RebalanceAction::Pause;
+    rebalance(&cluster, 0, pause).await.unwrap();
     for at in 1..3 {
         cluster.add().await;
         cluster.ready(at).await;
@@ -148,10 +152,13 @@ async fn a_cluster_of_one_that_grows_says_which_topics_and_nodes_stay_behind() {
         names.sort_unstable();
         assert_eq!(raised_in_metrics(&metrics), names, "{metrics}");
     }
-    // A topic that all nodes have a replica of ends the second one.
-    cluster.create_topic(1, "second", 1, 3).await;
-    cluster.healthy(0, 3).await;
-    let found = kinds(&cluster, 0).await;
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!(found[0].0, "PARTITION_SINGLE_REPLICA");
+    // Balancing gives each node a replica, which ends the second one.
+    let resume = RebalanceAction::Resume;
+    rebalance(&cluster, 1, resume).await.unwrap();
+    eventually("each node to have a replica", async || {
+        let problems = cluster.describe(0).await.problems;
+        let kinds: Vec<String> = problems.into_iter().map(|problem| problem.kind).collect();
+        (kinds == ["PARTITION_SINGLE_REPLICA"]).then_some(())
+    })
+    .await;
 }

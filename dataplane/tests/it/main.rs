@@ -39,6 +39,7 @@ mod prepare_stop;
 mod process;
 mod producers;
 mod reads;
+mod rebalance;
 mod resets;
 mod revocation;
 mod slow_readers;

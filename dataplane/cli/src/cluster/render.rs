@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use lograft_client::admin_wire::{
     DescribeClusterReply, MetaRole, NodeDescription, NodeState, PartitionDescription,
-    PartitionHealth,
+    PartitionHealth, RebalanceState,
 };
 use serde::Serialize;
 
@@ -26,6 +26,8 @@ pub(crate) struct StatusJson {
     topic_count: u32,
     partition_count: u32,
     finalized_level: u32,
+    rebalancing: &'static str,
+    moves_in_progress: u32,
     problems: Vec<ProblemJson>,
     nodes: Vec<NodeJson>,
     partitions: Vec<PartitionJson>,
@@ -85,9 +87,20 @@ pub(crate) fn status_json(cluster: &DescribeClusterReply) -> StatusJson {
         topic_count: cluster.topic_count,
         partition_count: cluster.partition_count,
         finalized_level: cluster.finalized_level,
+        rebalancing: rebalance_state_name(cluster.rebalance_state()),
+        moves_in_progress: cluster.moves_in_progress,
         problems: cluster.problems.iter().map(problem).collect(),
         nodes: cluster.nodes.iter().map(node_json).collect(),
         partitions: cluster.partitions.iter().map(partition_json).collect(),
+    }
+}
+
+/// The state of the balancing of replicas, for people and in JSON.
+pub(super) const fn rebalance_state_name(state: RebalanceState) -> &'static str {
+    match state {
+        RebalanceState::Running => "running",
+        RebalanceState::Paused => "paused",
+        RebalanceState::Idle | RebalanceState::Unspecified => "idle",
     }
 }
 
@@ -183,9 +196,15 @@ fn headline(cluster: &DescribeClusterReply, paint: Paint) -> String {
     if unhealthy > 0 {
         let _ = write!(partitions, " ({unhealthy} unhealthy)");
     }
+    let moving = cluster.moves_in_progress;
+    let balance = match cluster.rebalance_state() {
+        RebalanceState::Running => format!(", rebalancing ({moving} replicas are being moved)"),
+        RebalanceState::Paused => ", rebalancing is paused".to_owned(),
+        RebalanceState::Idle | RebalanceState::Unspecified => String::new(),
+    };
     format!(
         "cluster {}: {health}; {reachable} of {nodes} nodes reachable, {}, {partitions}, {meta}, \
-         feature level {}\n",
+         feature level {}{balance}\n",
         cluster.cluster_id,
         plural(cluster.topic_count as usize, "topic"),
         cluster.finalized_level

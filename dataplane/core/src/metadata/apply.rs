@@ -4,12 +4,14 @@ mod authorization;
 mod coordinators;
 mod nodes;
 mod partitions;
+mod rebalancing;
 mod topics;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Command, MetaError, Metadata, Node, NodeState, Outcome, Partition};
+use super::{Command, MetaError, Metadata, Node, NodeState, Outcome, Partition, Rebalancing};
+use crate::feature_level::FeatureLevel;
 use crate::ids::{GroupId, NodeId, ProducerId};
 use crate::limits::{CLUSTER_REPLICAS_MAX_COUNT, PRODUCERS_ALLOCATE_MAX_COUNT};
 use crate::offset::LogIndex;
@@ -99,11 +101,20 @@ impl Metadata {
                 changed_at_ms,
             } => self.change_revocations(changes, *changed_at_ms),
             Command::CreateCoordinators { assignment } => self.create_coordinators(assignment),
-            Command::FinalizeLevel { level } => {
-                self.finalized_level = self.finalized_level.max(*level);
-                Ok(Outcome::Done)
-            }
+            Command::StartRebalance => Ok(self.start_rebalance()),
+            Command::PauseRebalance { is_paused } => Ok(self.pause_rebalance(*is_paused)),
+            Command::EndRebalance { request } => Ok(self.end_rebalance(*request)),
+            Command::FinalizeLevel { level } => Ok(self.finalize_level(*level)),
         }
+    }
+
+    fn finalize_level(&mut self, level: FeatureLevel) -> Outcome {
+        let former = self.finalized_level;
+        self.finalized_level = former.max(level);
+        if former < Rebalancing::LEVEL {
+            self.want_rebalancing();
+        }
+        Outcome::Done
     }
 
     fn allocate_producers(&mut self, count: u32) -> Applied {

@@ -180,6 +180,19 @@ pub enum Command {
         /// The replicas of each coordinator.
         assignment: Vec<Vec<NodeId>>,
     },
+    /// Requests that replicas and preferred leaders are balanced. Feature level 2.
+    StartRebalance,
+    /// Pauses the balancing, or resumes it. Moves in progress end. Feature level 2.
+    PauseRebalance {
+        /// Whether it is paused.
+        is_paused: bool,
+    },
+    /// Records that nothing is left to balance. If there is a later request, nothing changes.
+    /// Feature level 2.
+    EndRebalance {
+        /// The request, `Rebalancing::requests` when it was planned.
+        request: u64,
+    },
     /// Finalizes a feature level. A lower level than the finalized one changes nothing.
     FinalizeLevel {
         /// The level.
@@ -274,7 +287,10 @@ impl Command {
             Self::DeleteTopic { topic_id, .. } => Self::level_of_topic_id(*topic_id),
             Self::ChangeRules { .. }
             | Self::ChangeRevocations { .. }
-            | Self::CreateCoordinators { .. } => FeatureLevel(2),
+            | Self::CreateCoordinators { .. }
+            | Self::StartRebalance
+            | Self::PauseRebalance { .. }
+            | Self::EndRebalance { .. } => FeatureLevel(2),
             Self::InitCluster { .. }
             | Self::FinalizeLevel { .. }
             | Self::RegisterNode(_)
@@ -326,6 +342,9 @@ impl Command {
             Self::ChangeRules { .. } => "change_rules",
             Self::ChangeRevocations { .. } => "change_revocations",
             Self::CreateCoordinators { .. } => "create_coordinators",
+            Self::StartRebalance => "start_rebalance",
+            Self::PauseRebalance { .. } => "pause_rebalance",
+            Self::EndRebalance { .. } => "end_rebalance",
         }
     }
 

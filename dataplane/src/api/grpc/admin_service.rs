@@ -174,6 +174,16 @@ impl AdminService for AdminApi {
             .map(Response::new)
     }
 
+    async fn rebalance(
+        &self,
+        request: Request<proto::RebalanceRequest>,
+    ) -> Answer<proto::RebalanceReply> {
+        let by = self.authorize(request.extensions(), Method::AdminRebalance)?;
+        admin::rebalance(&self.control, request.into_inner(), &by)
+            .await
+            .map(Response::new)
+    }
+
     async fn prepare_stop(
         &self,
         request: Request<proto::PrepareStopRequest>,

@@ -54,12 +54,14 @@ impl Metadata {
                 rests_until_ms: 0,
             },
         );
+        self.want_rebalancing();
         Ok(Outcome::Node(id))
     }
 
     pub(super) fn update_node(&mut self, id: NodeId, registration: &Registration) -> Applied {
         let node = self.member(id)?;
         validate_registration(registration)?;
+        let is_zone_new = node.registration.zone != registration.zone;
         let token = node.registration.token;
         let registration = Registration {
             token,
@@ -67,6 +69,9 @@ impl Metadata {
         };
         if let Some(node) = self.nodes.get_mut(&id) {
             node.registration = registration;
+        }
+        if is_zone_new {
+            self.want_rebalancing();
         }
         Ok(Outcome::Node(id))
     }
@@ -110,6 +115,7 @@ impl Metadata {
         for (group, replicas) in moves {
             self.set_target(group, &replicas)?;
         }
+        self.want_rebalancing();
         Ok(Outcome::Node(id))
     }
 
@@ -140,6 +146,7 @@ impl Metadata {
             }
         }
         self.set_state(id, NodeState::Removed);
+        self.want_rebalancing();
         Ok(Outcome::Node(id))
     }
 

@@ -7,7 +7,7 @@ use lograft_core::{FeatureLevel, GroupId, NodeId, PartitionId};
 use lograft_proto::admin::v1 as proto;
 use tonic::Status;
 
-use super::{discovered, encode};
+use super::{discovered, encode, rebalance};
 use crate::access::Visibility;
 use crate::api::caller::check_member;
 use crate::api::page::{Page, PartitionKey, partition_key};
@@ -26,6 +26,9 @@ pub(crate) async fn describe_cluster(
     let includes = |topic: &str| visible.includes_topic(topic);
     let mut reply = encode::cluster(control.cluster.describe_cluster(&includes).await);
     discovered::add(&mut reply, &control.membership);
+    let metadata = control.view.load();
+    reply.set_rebalance_state(rebalance::state(metadata.rebalancing()));
+    reply.moves_in_progress = rebalance::moves_in_progress(&metadata);
     let partitions = std::mem::take(&mut reply.partitions).into_iter();
     let page = Page::of(
         partitions.filter(|partition| {

@@ -36,6 +36,9 @@ pub(super) fn cluster(described: ClusterDescription) -> proto::DescribeClusterRe
         discovery_errors: Vec::new(),
         // All partitions so far: `cluster.rs` makes pages of them.
         next_partition: String::new(),
+        // `cluster.rs` sets them.
+        rebalance_state: 0,
+        moves_in_progress: 0,
     }
 }
 
