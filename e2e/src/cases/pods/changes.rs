@@ -26,7 +26,7 @@ pub(in crate::cases) async fn a_rolling_change_under_load_loses_nothing(
     chart: &Chart,
 ) -> anyhow::Result<()> {
     ready(sandbox, json!({})).await?;
-    let load = Load::start(sandbox, &chart.node_image, LOAD, None).await?;
+    let load = Load::start_with_group(sandbox, &chart.node_image, LOAD).await?;
     let replacement = Replacement::start(sandbox).await?;
     sandbox
         .change(json!({"observability": {"logLevel": "debug"}}))
@@ -145,7 +145,7 @@ pub(in crate::cases) async fn scaling_up_and_down_and_reverting_it(
     chart: &Chart,
 ) -> anyhow::Result<()> {
     ready(sandbox, json!({})).await?;
-    let load = Load::start(sandbox, &chart.node_image, Duration::from_mins(1), None).await?;
+    let load = Load::start_with_group(sandbox, &chart.node_image, Duration::from_mins(1)).await?;
     sandbox.change(json!({"replicas": 4})).await?;
     let four = |status: &LogClusterStatus| {
         super::is_ready(status) && status.ready_replicas == 4 && status.members.len() == 4
@@ -228,7 +228,7 @@ pub(in crate::cases) async fn a_cluster_of_one_that_grows_says_what_stays_behind
     chart: &Chart,
 ) -> anyhow::Result<()> {
     ready(sandbox, json!({"replicas": 1})).await?;
-    let load = Load::start(sandbox, &chart.node_image, Duration::from_mins(1), None).await?;
+    let load = Load::start_with_group(sandbox, &chart.node_image, Duration::from_mins(1)).await?;
     sandbox.change(json!({"replicas": 3})).await?;
     let has_note = |status: &LogClusterStatus, check: &str| {
         let mut notes = status.notes.iter();
