@@ -7,7 +7,7 @@ mod failures;
 mod history;
 mod idle;
 mod leaders;
-mod load;
+pub(crate) mod load;
 mod many;
 pub(crate) mod member;
 pub(crate) mod reader;

@@ -68,11 +68,10 @@ pub(super) struct Running {
 }
 
 impl Commits {
-    /// Acknowledges the assignments of members that have just joined. Fails if one has no partition.
-    pub(super) async fn of(members: Vec<WireMember>) -> Result<Self> {
+    /// The only members of their groups. Fails if one has no partition.
+    pub(super) fn of(members: Vec<WireMember>) -> Result<Self> {
         let mut groups = Vec::new();
-        for mut member in members {
-            member.heartbeat(Duration::ZERO).await?;
+        for member in members {
             let assigned = member.reply.partitions.first();
             let assigned =
                 assigned.with_context(|| format!("{} has no partition", member.group))?;

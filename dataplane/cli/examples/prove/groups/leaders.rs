@@ -32,8 +32,6 @@ const RECORD_BYTES: usize = 100;
 const MOVE_INTERVAL: Duration = Duration::from_secs(1);
 const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
 const WARM_UP: Duration = Duration::from_secs(3);
-const CATCH_UP_TIMEOUT: Duration = Duration::from_mins(2);
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Part of the quiet throughput that must remain.
 const THROUGHPUT_MIN: f64 = 0.5;
 
@@ -67,7 +65,7 @@ pub(super) async fn run(options: &Groups, args: &ProveArgs) -> Result<()> {
     }
 
     let ends = writers.finish().await?;
-    wait_delivered(&delivered, &ends).await?;
+    delivered.wait_until(&ends).await?;
     committed::wait_until(&client, &ends).await?;
     stop.send_replace(true);
     committed::never_back(&following.await?)?;
@@ -255,19 +253,6 @@ async fn move_leader(client: &Client, partition: u32, random: u64) -> Result<()>
         term.get() > found.leader_epoch,
         "partition {partition} has stayed at {leader}"
     );
-    Ok(())
-}
-
-async fn wait_delivered(delivered: &Delivered, ends: &BTreeMap<u32, u64>) -> Result<()> {
-    let (started, total) = (Instant::now(), ends.values().sum::<u64>());
-    while delivered.records() < total {
-        ensure!(
-            started.elapsed() < CATCH_UP_TIMEOUT,
-            "{} of {total} records were handed out",
-            delivered.records()
-        );
-        sleep(POLL_INTERVAL).await;
-    }
     Ok(())
 }
 

@@ -103,7 +103,7 @@ pub(super) async fn run(options: &Groups, args: &ProveArgs) -> Result<()> {
     };
     let members = join_all(&connections, new_members(groups, session)).await?;
     let waiting = members.clone();
-    let commits = Commits::of(members).await?;
+    let commits = Commits::of(members)?;
     println!(
         "{groups} groups with a member each after {:.1} s, {} connections to each node",
         started.elapsed().as_secs_f64(),

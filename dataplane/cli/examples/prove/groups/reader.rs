@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use lograft_client::{Client, GroupBatch, GroupConfig, GroupConsumer, GroupEvent};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 /// Errors that are kept.
 const ERRORS_MAX_COUNT: usize = 20;
+const CATCH_UP_TIMEOUT: Duration = Duration::from_mins(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What all members of a group were handed out.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +82,23 @@ impl Delivered {
             self.add_error(format!(
                 "records {expected} to {first} (exclusive) of partition {partition} were skipped"
             ));
+        }
+    }
+
+    /// Waits until all records before these offsets were handed out.
+    pub(crate) async fn wait_until(&self, ends: &BTreeMap<u32, u64>) -> Result<()> {
+        let (started, total) = (Instant::now(), ends.values().sum::<u64>());
+        loop {
+            let records = self.records();
+            if records >= total {
+                return Ok(());
+            }
+            ensure!(
+                started.elapsed() < CATCH_UP_TIMEOUT,
+                "{records} of {total} records were handed out: {:?}",
+                self.lock().errors
+            );
+            sleep(POLL_INTERVAL).await;
         }
     }
 

@@ -132,13 +132,15 @@ impl WireMember {
                 Err(_) => sleep(RETRY_INTERVAL).await,
             }
         };
-        Ok(Self {
+        let mut member = Self {
             client: connections.to(reply.coordinator_node, turn)?,
             group,
             id,
             session,
             reply,
-        })
+        };
+        member.heartbeat(Duration::ZERO).await?;
+        Ok(member)
     }
 
     /// Acknowledges the last reply and waits for a change.
@@ -177,8 +179,8 @@ pub(super) struct Heartbeats {
     pub(super) failed: AtomicU64,
 }
 
-/// Joins, in the order of the members, at a steady rate. Fails if a member cannot join after some
-/// attempts.
+/// Joins and acknowledges the first assignments, at a steady rate. Fails if a member cannot join after
+/// some attempts.
 pub(super) async fn join_all(
     connections: &Connections,
     members: impl Iterator<Item = NewMember>,
