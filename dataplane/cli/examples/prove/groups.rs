@@ -3,6 +3,7 @@
 
 mod commits;
 pub(crate) mod committed;
+mod direct;
 mod failures;
 mod history;
 mod idle;

@@ -13,8 +13,9 @@ use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
 use lograft_proto::log::v1 as log;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use super::direct::{Caller, Direct};
 use super::wire::{CALL_TIMEOUT, TOPIC, WireMember, bounded};
 use crate::measure::{histogram, micros};
 
@@ -25,6 +26,8 @@ const CHECKS_MAX_COUNT: usize = 64;
 /// A group with its only member, which has the only partition.
 struct Group {
     member: WireMember,
+    /// A connection to the coordinator.
+    caller: Caller,
     topic_id: u64,
     is_busy: AtomicBool,
     sent: AtomicU64,
@@ -69,14 +72,15 @@ pub(super) struct Running {
 
 impl Commits {
     /// The only members of their groups. Fails if one has no partition.
-    pub(super) fn of(members: Vec<WireMember>) -> Result<Self> {
+    pub(super) fn of(members: Vec<WireMember>, direct: &Direct) -> Result<Self> {
         let mut groups = Vec::new();
-        for member in members {
+        for (turn, member) in members.into_iter().enumerate() {
             let assigned = member.reply.partitions.first();
             let assigned =
                 assigned.with_context(|| format!("{} has no partition", member.group))?;
             groups.push(Group {
                 topic_id: assigned.topic_id,
+                caller: direct.to(member.reply.coordinator_node, turn)?,
                 member,
                 is_busy: AtomicBool::new(false),
                 sent: AtomicU64::new(0),
@@ -125,13 +129,15 @@ impl Commits {
             }],
             ..log::CommitOffsetsRequest::default()
         };
-        let mut client = group.member.client.clone();
-        let outcome = bounded(client.commit_offsets(request), CALL_TIMEOUT).await;
+        let call = group.caller.call("CommitOffsets", &request);
+        let outcome = timeout(CALL_TIMEOUT, call).await;
+        let outcome = outcome.unwrap_or_else(|_| Err("no reply in time".to_owned()));
         let error = match outcome {
-            Ok(reply) => reply.results.into_iter().find_map(|result| result.error),
-            Err(status) => Some(log::Error {
-                reason: format!("{:?}", status.code()),
-                text: status.message().to_owned(),
+            Ok(log::CommitOffsetsReply { results }) => {
+                results.into_iter().find_map(|result| result.error)
+            }
+            Err(text) => Some(log::Error {
+                text,
                 ..log::Error::default()
             }),
         };

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::Groups;
 use super::commits::{Commits, Committed};
+use super::direct::Direct;
 use super::wire::{Connections, Heartbeats, NewMember, TOPIC, join_all};
 use crate::cluster::{Cluster, ProveArgs};
 use crate::ledger::Load;
@@ -95,6 +96,7 @@ pub(super) async fn run(options: &Groups, args: &ProveArgs) -> Result<()> {
     print_memory(&cluster, "without groups")?;
 
     let connections = Connections::open(&folder, &client, options.connections).await?;
+    let direct = Direct::open(&folder, &client, options.connections).await?;
     let started = Instant::now();
     let session = if options.heartbeats {
         HEARTBEAT_SESSION
@@ -103,7 +105,7 @@ pub(super) async fn run(options: &Groups, args: &ProveArgs) -> Result<()> {
     };
     let members = join_all(&connections, new_members(groups, session)).await?;
     let waiting = members.clone();
-    let commits = Commits::of(members)?;
+    let commits = Commits::of(members, &direct)?;
     println!(
         "{groups} groups with a member each after {:.1} s, {} connections to each node",
         started.elapsed().as_secs_f64(),

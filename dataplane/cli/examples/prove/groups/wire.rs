@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
 use tower::service_fn;
@@ -61,7 +62,8 @@ impl Connections {
     }
 }
 
-fn tls_of(folder: &Path) -> Result<ClientConfig> {
+/// The TLS of a client of the cluster in a folder.
+pub(super) fn tls_of(folder: &Path) -> Result<ClientConfig> {
     let [ca, cert, key] = client_files(folder)?;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca)?)?;
@@ -75,17 +77,22 @@ fn tls_of(folder: &Path) -> Result<ClientConfig> {
     Ok(config)
 }
 
+/// Opens a connection to a node.
+pub(super) async fn open(
+    tls: Arc<ClientConfig>,
+    address: String,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let io = TcpStream::connect(address).await?;
+    io.set_nodelay(true)?;
+    let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
+    TlsConnector::from(tls).connect(name, io).await
+}
+
 fn connect(tls: &Arc<ClientConfig>, address: &str) -> Channel {
     let (tls, address) = (Arc::clone(tls), address.to_owned());
     let open = service_fn(move |_: Uri| {
-        let (tls, address) = (Arc::clone(&tls), address.clone());
-        async move {
-            let io = TcpStream::connect(address).await?;
-            io.set_nodelay(true)?;
-            let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
-            let stream = TlsConnector::from(tls).connect(name, io).await?;
-            Ok::<_, std::io::Error>(TokioIo::new(stream))
-        }
+        let opening = open(Arc::clone(&tls), address.clone());
+        async move { opening.await.map(TokioIo::new) }
     });
     Endpoint::from_static("http://lograft").connect_with_connector_lazy(open)
 }
