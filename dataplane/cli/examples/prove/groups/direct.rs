@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::{Builder, SendRequest};
 use lograft_client::Client;
@@ -110,7 +110,22 @@ impl Caller {
 fn check_status(trailers: &HeaderMap) -> Result<()> {
     let text = |name| trailers.get(name).and_then(|value| value.to_str().ok());
     let status = text("grpc-status").context("no status")?;
-    let message = text("grpc-message").unwrap_or_default();
-    anyhow::ensure!(status == "0", "status {status}: {message}");
+    ensure!(
+        status == "0",
+        "status {status}: {}",
+        decoded(text("grpc-message").unwrap_or_default())
+    );
     Ok(())
+}
+
+/// The text of a status, whose bytes other than printable ASCII are `%` and two hexadecimal digits.
+fn decoded(message: &str) -> String {
+    let mut parts = message.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2).unwrap_or((part, ""));
+        bytes.extend(u8::from_str_radix(digits, 16));
+        bytes.extend(rest.as_bytes());
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
