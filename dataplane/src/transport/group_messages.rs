@@ -11,9 +11,9 @@ use lograft_proto::log::v1 as proto;
 use super::status::error_from_wire;
 use crate::error::ApiError;
 use crate::serving::consumer_groups::request::{
-    AnsweredPartition, CommitRequest, DeleteOffsets, GroupDescription, GroupTarget, Heartbeat,
-    ListRequest, ListedGroup, MemberAnswer, MemberDescription, MemberPartition, MemberRef,
-    OffsetToCommit, StoredOffset,
+    AnsweredPartition, CommitRequest, Committer, DeleteOffsets, GroupDescription, GroupTarget,
+    Heartbeat, ListRequest, ListedGroup, MemberAnswer, MemberDescription, MemberPartition,
+    MemberRef, OffsetToCommit, StoredOffset,
 };
 
 pub(super) fn join(target: GroupTarget, spec: MemberSpec) -> proto::JoinGroupRequest {
@@ -78,20 +78,27 @@ pub(super) fn leave(target: GroupTarget, member: MemberRef) -> proto::LeaveGroup
 
 pub(super) fn commit(target: GroupTarget, request: CommitRequest) -> proto::CommitOffsetsRequest {
     let CommitRequest { by, offsets } = request;
-    let (member, generation) = by.map_or((None, 0), |(member, generation)| {
-        (Some(member), generation.get())
-    });
-    let (member_id, instance_id) = member.map_or((String::new(), None), |member| {
-        (member.id.to_string(), member.instance_id)
-    });
-    proto::CommitOffsetsRequest {
+    let of_all = proto::CommitOffsetsRequest {
         group: target.group,
-        member_id,
-        instance_id,
-        generation,
         offsets: offsets.into_iter().map(offset_to_proto).collect(),
         forwarded: true,
         principal: target.principal.to_string(),
+        ..proto::CommitOffsetsRequest::default()
+    };
+    let Some(Committer {
+        member: MemberRef { id, instance_id },
+        generation,
+        sequence,
+    }) = by
+    else {
+        return of_all;
+    };
+    proto::CommitOffsetsRequest {
+        member_id: id.to_string(),
+        instance_id,
+        generation: generation.get(),
+        sequence: sequence.get(),
+        ..of_all
     }
 }
 

@@ -124,6 +124,16 @@ impl Member {
         commit(&mut self.client, request).await
     }
 
+    /// The request for a commit of partition 0, with a number.
+    fn numbered(&self, sequence: u64, to: u64) -> log::CommitOffsetsRequest {
+        log::CommitOffsetsRequest {
+            member_id: self.id.clone(),
+            generation: self.reply.generation,
+            sequence,
+            ..from_outside(vec![offset("t", (0, to))])
+        }
+    }
+
     async fn leave(&mut self) {
         let request = log::LeaveGroupRequest {
             group: self.group.clone(),
@@ -317,6 +327,47 @@ async fn a_group_survives_the_loss_of_its_coordinator_and_a_restart_of_all_nodes
     };
     a.heartbeat(0).await.unwrap();
     assert_eq!(a.partitions(), all(4));
+}
+
+/// A call that hung in a node arrives after the member has repeated it elsewhere and has gone on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_duplicate_of_a_commit_does_not_set_the_offset_back() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.create_topic(0, "t", 1, 3).await;
+    let a = Member::join(&cluster, 0, "a").await;
+    let late = a.numbered(1, 10);
+    for (at, request) in [late.clone(), late.clone(), a.numbered(2, 20)]
+        .into_iter()
+        .enumerate()
+    {
+        let outcome = commit(&mut client(&cluster, at), request).await;
+        assert_eq!(outcome.unwrap(), [None]);
+    }
+    for at in 0..3 {
+        let mut node = client(&cluster, at);
+        let reply = node.commit_offsets(late.clone()).await.unwrap();
+        let error = reply.into_inner().results[0].error.clone().unwrap();
+        assert_eq!(error.reason, "COMMIT_SUPERSEDED");
+        assert_eq!(error.metadata["sequence"], "2");
+        assert_eq!(error.retryable, Some(false));
+        assert_eq!(stored(&cluster, at).await, [(0, 20)].into());
+    }
+    // The next coordinator knows it too.
+    let lost = coordinator(&cluster, 3).await;
+    let other = (lost + 1) % 3;
+    cluster.stop(lost).await;
+    let outcome = eventually("the next coordinator", async || {
+        commit(&mut client(&cluster, other), late.clone())
+            .await
+            .ok()
+    })
+    .await;
+    assert_eq!(outcome, [Some(Reason::CommitSuperseded)]);
+    assert_eq!(stored(&cluster, other).await, [(0, 20)].into());
+    // A member that goes back says so with a later commit.
+    let back = commit(&mut client(&cluster, other), a.numbered(3, 5)).await;
+    assert_eq!(back.unwrap(), [None]);
+    assert_eq!(stored(&cluster, other).await, [(0, 5)].into());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -547,6 +598,18 @@ async fn bad_calls_name_the_field_and_the_bound() {
     let none = from_outside(Vec::new());
     let refused = client(&cluster, 0).commit_offsets(none).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
+    let a = Member::join(&cluster, 0, "a").await;
+    let too_large = a.numbered(u64::MAX, 1);
+    let without_member = log::CommitOffsetsRequest {
+        sequence: 1,
+        ..from_outside(vec![offset("t", (0, 1))])
+    };
+    for request in [too_large, without_member] {
+        let refused = client(&cluster, 0).commit_offsets(request).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(reason(&refused), Some(Reason::InvalidArgument));
+        assert!(refused.message().contains("sequence"), "{refused:?}");
+    }
 }
 
 /// An entry that the log refuses for its size would end the node, and the next one after it.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::consumer_group::{
-    ConsumerGroup, Group, GroupCommand, GroupEvent, MemberId, MemberSpec, OffsetCommit,
-    TopicPartition,
+    CommitSequence, ConsumerGroup, Group, GroupCommand, GroupEvent, MemberId, MemberSpec,
+    OffsetCommit, TopicPartition,
 };
 use lograft_core::limits::METADATA_LAG_MAX;
 use lograft_core::{Reason, Term};
@@ -15,8 +15,8 @@ use super::commits::Commits;
 use super::leading::Leading;
 use super::membership::Memberships;
 use super::request::{
-    CommitRequest, DeleteOffsets, GroupAnswer, GroupCall, GroupRequest, GroupTarget, Heartbeat,
-    MemberAnswer, MemberRef, OffsetToCommit,
+    CommitRequest, Committer, DeleteOffsets, GroupAnswer, GroupCall, GroupRequest, GroupTarget,
+    Heartbeat, MemberAnswer, MemberRef, OffsetToCommit,
 };
 use super::subscriptions::compile;
 use super::upkeep::Upkeep;
@@ -215,11 +215,15 @@ impl Coordinator {
         target: &GroupTarget,
         request: &CommitRequest,
     ) -> Result<GroupAnswer, ApiError> {
-        let member = match &request.by {
-            None => None,
-            Some((member, generation)) => {
+        let (member, sequence) = match &request.by {
+            None => (None, CommitSequence::NONE),
+            Some(Committer {
+                member,
+                generation,
+                sequence,
+            }) => {
                 self.membership_of(target, member)?;
-                Some((member.id.clone(), *generation))
+                (Some((member.id.clone(), *generation)), *sequence)
             }
         };
         let places = self.places(&request.offsets).await;
@@ -232,6 +236,7 @@ impl Coordinator {
                 Some(OffsetCommit {
                     group: target.group.clone(),
                     member: member.clone(),
+                    sequence,
                     partition: *place.as_ref().ok()?,
                     offset: offset.offset,
                     metadata: offset.metadata.clone(),

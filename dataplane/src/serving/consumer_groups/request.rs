@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lograft_core::acl::Principal;
 use lograft_core::consumer_group::{
-    Assignor, Generation, GroupState, MemberId, MemberSpec, TopicPartition,
+    Assignor, CommitSequence, Generation, GroupState, MemberId, MemberSpec, TopicPartition,
 };
 use lograft_core::metadata::TopicId;
 use lograft_core::{NodeId, PartitionId};
@@ -106,9 +106,29 @@ pub(crate) struct Heartbeat {
 /// Offsets to record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CommitRequest {
-    /// The member, and the generation of its last reply; `None`: from outside of the group.
-    pub(crate) by: Option<(MemberRef, Generation)>,
+    /// The member; `None`: from outside of the group.
+    pub(crate) by: Option<Committer>,
     pub(crate) offsets: Vec<OffsetToCommit>,
+}
+
+/// A member that commits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Committer {
+    pub(crate) member: MemberRef,
+    /// The generation of its last reply.
+    pub(crate) generation: Generation,
+    /// The number of its commit.
+    pub(crate) sequence: CommitSequence,
+}
+
+/// The number of a commit from a request. Fails with INVALID_ARGUMENT if it is too large.
+pub(crate) fn commit_sequence(number: u64) -> Result<CommitSequence, ApiError> {
+    let sequence = CommitSequence(number);
+    if sequence <= CommitSequence::MAX {
+        return Ok(sequence);
+    }
+    let bound = format_args!("at most {}, got {number}", CommitSequence::MAX);
+    Err(ApiError::invalid("sequence", bound))
 }
 
 /// An offset to record.

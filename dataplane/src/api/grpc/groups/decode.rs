@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lograft_core::acl::Principal;
 use lograft_core::consumer_group::{
-    Assignor, Generation, MemberId, MemberSpec, Subscription, validate_group_name,
+    Assignor, CommitSequence, Generation, MemberId, MemberSpec, Subscription, validate_group_name,
 };
 use lograft_core::limits::{
     COMMIT_OFFSETS_MAX_COUNT, GROUP_REBALANCE_DEFAULT_MS, GROUP_SESSION_DEFAULT_MS,
@@ -17,7 +17,8 @@ use lograft_proto::log::v1 as proto;
 
 use crate::error::ApiError;
 use crate::serving::consumer_groups::request::{
-    CommitRequest, DeleteOffsets, GroupTarget, Heartbeat, MemberRef, OffsetToCommit,
+    CommitRequest, Committer, DeleteOffsets, GroupTarget, Heartbeat, MemberRef, OffsetToCommit,
+    commit_sequence,
 };
 
 /// The group that a call of a principal is for. Fails with INVALID_ARGUMENT if it has no valid
@@ -120,15 +121,24 @@ pub(crate) fn commit(request: proto::CommitOffsetsRequest) -> Result<CommitReque
         offsets,
         forwarded: _,
         principal: _,
+        sequence,
     } = request;
+    let sequence = commit_sequence(sequence)?;
     if offsets.is_empty() || offsets.len() > COMMIT_OFFSETS_MAX_COUNT {
         let bound = format_args!("1 to {COMMIT_OFFSETS_MAX_COUNT}, got {}", offsets.len());
         return Err(ApiError::invalid("offsets", bound));
     }
     let by = if member_id.is_empty() {
+        if sequence != CommitSequence::NONE {
+            return Err(ApiError::invalid("sequence", "unset without member_id"));
+        }
         None
     } else {
-        Some((member(&member_id, instance_id)?, Generation(generation)))
+        Some(Committer {
+            member: member(&member_id, instance_id)?,
+            generation: Generation(generation),
+            sequence,
+        })
     };
     Ok(CommitRequest {
         by,

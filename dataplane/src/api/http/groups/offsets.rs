@@ -21,7 +21,7 @@ use crate::api::http::query::{path, query};
 use crate::error::ApiError;
 use crate::serving::consumer_groups::poll::other_answer;
 use crate::serving::consumer_groups::request::{
-    CommitRequest, DeleteOffsets, GroupAnswer, GroupCall,
+    CommitRequest, Committer, DeleteOffsets, GroupAnswer, GroupCall, commit_sequence,
 };
 
 /// Commit offsets
@@ -49,11 +49,17 @@ pub(crate) async fn commit_offsets(
         member_id,
         instance_id,
         generation,
+        sequence,
         offsets,
     } = read_json(&api.bodies, Request::from_parts(head, body)).await?;
     let by = match (member_id, generation) {
-        (Some(id), Some(generation)) => {
-            Some((member_ref(&id, instance_id)?, Generation(generation.0)))
+        (Some(id), Some(generation)) => Some(Committer {
+            member: member_ref(&id, instance_id)?,
+            generation: Generation(generation.0),
+            sequence: commit_sequence(sequence.map_or(0, |number| number.0))?,
+        }),
+        (None, None) if sequence.is_some() => {
+            return Err(ApiError::invalid("sequence", "unset without member_id").into());
         }
         (None, None) => None,
         _ => {

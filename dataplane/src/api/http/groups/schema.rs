@@ -201,6 +201,13 @@ pub(crate) struct CommitBody {
     #[serde(default)]
     #[schema(value_type = Option<String>, pattern = "^[0-9]+$")]
     pub(super) generation: Option<Int<u64>>,
+    /// The number of the member's commit, greater than those of all its commits before; best the
+    /// time in microseconds since the Unix epoch. A commit below one that is in effect is a late
+    /// duplicate, and is refused with COMMIT_SUPERSEDED. Without it late duplicates are not
+    /// noticed, and set offsets back.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, pattern = "^[0-9]+$")]
+    pub(super) sequence: Option<Int<u64>>,
     #[serde(deserialize_with = "new_offsets")]
     #[schema(min_items = 1, max_items = 1000)]
     pub(super) offsets: Vec<NewOffset>,
@@ -236,6 +243,11 @@ pub(crate) struct PollBody {
     #[serde(default, deserialize_with = "new_offsets")]
     #[schema(max_items = 1000)]
     pub(super) commit: Vec<NewOffset>,
+    /// `sequence` of the last answer. A poll that arrives late, after one with a greater number,
+    /// does not set offsets back. Without it, it does.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, pattern = "^[0-9]+$")]
+    pub(super) sequence: Option<Int<u64>>,
     /// Where to read a partition without a committed offset, or whose committed offset is not in
     /// the log any more: at the oldest record (the default), behind the newest one, or not at all.
     #[serde(default)]
@@ -458,6 +470,9 @@ pub(crate) struct PollAnswer {
     records: Vec<PolledRecordFields>,
     /// For `commit` of the next poll, once all of the records are processed.
     commit: Vec<ToCommit>,
+    /// For the next poll: the number of its commit.
+    #[schema(pattern = "^[0-9]+$")]
+    sequence: String,
     /// Partitions that could not be read. The next poll tries again.
     errors: Vec<PartitionOutcome>,
 }
@@ -471,6 +486,7 @@ pub(super) struct PolledPage<'a> {
     pub(super) committed: Vec<PartitionOutcome>,
     pub(super) records: Vec<PolledRecord<'a>>,
     pub(super) commit: Vec<ToCommit>,
+    pub(super) sequence: Int<u64>,
     pub(super) errors: Vec<PartitionOutcome>,
 }
 
