@@ -548,6 +548,76 @@ async fn offsets_are_set_from_outside_while_nobody_is_in_the_group() {
     assert_eq!(reason(&refused), Some(Reason::UnknownGroup));
 }
 
+/// All pages of a description, each as the ids of its members and the partitions of its offsets.
+async fn described_pages(cluster: &Cluster, at: usize, limit: u32) -> Vec<(Vec<String>, Vec<u32>)> {
+    let mut pages = Vec::new();
+    let mut after = String::new();
+    loop {
+        let request = log::DescribeGroupRequest {
+            group: GROUP.to_owned(),
+            after,
+            limit,
+            ..log::DescribeGroupRequest::default()
+        };
+        let page = client(cluster, at).describe_group(request).await.unwrap();
+        let page = page.into_inner();
+        let members = page.members.into_iter().map(|m| m.member_id).collect();
+        assert!(page.offsets.iter().all(|o| o.metadata.is_empty()));
+        pages.push((members, page.offsets.iter().map(|o| o.partition).collect()));
+        let Some(next) = page.next else { return pages };
+        after = next;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offsets_and_descriptions_are_read_in_pages_at_any_node() {
+    let cluster = Cluster::of(2).await;
+    cluster.create_topic(0, "t", 4, 1).await;
+    let offsets = (0..4).map(|p| offset("t", (p, 10))).collect();
+    commit(&mut client(&cluster, 0), from_outside(offsets))
+        .await
+        .unwrap();
+    Member::join(&cluster, 0, "a").await;
+    Member::join(&cluster, 1, "b").await;
+    let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+    for at in 0..2 {
+        let by_one = described_pages(&cluster, at, 1).await;
+        assert_eq!(by_one.len(), 6, "{by_one:?}");
+        assert_eq!(by_one[0], (ids(&["a"]), vec![]));
+        assert_eq!(by_one[5], (vec![], vec![3]));
+        let by_three = described_pages(&cluster, at, 3).await;
+        assert_eq!(
+            by_three,
+            [(ids(&["a", "b"]), vec![0]), (vec![], vec![1, 2, 3])]
+        );
+        let by_two = described_pages(&cluster, at, 2).await;
+        assert_eq!(by_two[0], (ids(&["a", "b"]), vec![]));
+        assert_eq!(by_two[1..], [(vec![], vec![0, 1]), (vec![], vec![2, 3])]);
+        assert_eq!(described_pages(&cluster, at, 0).await.len(), 1);
+
+        let fetch = |after: String| log::FetchOffsetsRequest {
+            group: GROUP.to_owned(),
+            after,
+            limit: 3,
+            ..log::FetchOffsetsRequest::default()
+        };
+        let mut node = client(&cluster, at);
+        let first = node.fetch_offsets(fetch(String::new())).await.unwrap();
+        let first = first.into_inner();
+        let second = node
+            .fetch_offsets(fetch(first.next.unwrap()))
+            .await
+            .unwrap();
+        let second = second.into_inner();
+        assert_eq!((first.offsets.len(), second.offsets.len()), (3, 1));
+        assert_eq!((second.offsets[0].partition, second.next), (3, None));
+        let refused = node.fetch_offsets(fetch("nonsense".to_owned())).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(reason(&refused), Some(Reason::InvalidArgument));
+        assert!(refused.message().contains("after"), "{refused:?}");
+    }
+}
+
 /// A good request with one bad field, beside the name of the field.
 fn bad_joins() -> Vec<(&'static str, log::JoinGroupRequest)> {
     type Change = fn(&mut log::JoinGroupRequest);

@@ -21,6 +21,7 @@ use crate::api::caller::principal;
 use crate::api::group_calls;
 use crate::error::ApiError;
 use crate::serving::consumer_groups::GroupEngine;
+use crate::serving::consumer_groups::page::{PageRequest, page_limit};
 use crate::serving::consumer_groups::poll::other_answer;
 use crate::serving::consumer_groups::request::{
     CommitRequest, GroupAnswer, GroupCall, GroupRequest, GroupTarget, ListRequest,
@@ -136,12 +137,9 @@ impl GroupService for GroupApi {
         let (_, extensions, message) = request.into_parts();
         let asked = (&*message.group, ForwardMarks::from(&message));
         let target = self.authorize(&extensions, Method::GroupFetchOffsets, asked)?;
-        let call = GroupCall::Offsets(message.topics);
+        let call = GroupCall::Offsets(decode::offsets(message)?);
         match self.call(target, call).await? {
-            GroupAnswer::Offsets(found) => {
-                let offsets = encode::offsets(found);
-                Ok(Response::new(proto::FetchOffsetsReply { offsets }))
-            }
+            GroupAnswer::Offsets(page) => Ok(Response::new(encode::offsets_page(page))),
             other => Err(other_answer(&other).into()),
         }
     }
@@ -203,7 +201,8 @@ impl GroupService for GroupApi {
         let (_, extensions, message) = request.into_parts();
         let asked = (&*message.group, ForwardMarks::from(&message));
         let target = self.authorize(&extensions, Method::GroupDescribeGroup, asked)?;
-        match self.call(target, GroupCall::Describe).await? {
+        let page = PageRequest::new(("after", &message.after), page_limit(message.limit))?;
+        match self.call(target, GroupCall::Describe(page)).await? {
             GroupAnswer::Described(description) => {
                 Ok(Response::new(encode::described(message.group, description)))
             }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lograft_core::consumer_group::{
-    CommitSequence, ConsumerGroup, Group, GroupCommand, GroupEvent, MemberId, MemberSpec,
-    OffsetCommit, TopicPartition,
+    CommitSequence, ConsumerGroup, GroupCommand, GroupEvent, MemberId, MemberSpec, OffsetCommit,
+    TopicPartition,
 };
 use lograft_core::limits::METADATA_LAG_MAX;
 use lograft_core::{Reason, Term};
@@ -16,7 +16,7 @@ use super::leading::Leading;
 use super::membership::Memberships;
 use super::request::{
     CommitRequest, Committer, DeleteOffsets, GroupAnswer, GroupCall, GroupRequest, GroupTarget,
-    Heartbeat, MemberAnswer, MemberRef, OffsetToCommit,
+    Heartbeat, MemberAnswer, MemberRef, OffsetToCommit, OffsetsPage, OffsetsRequest,
 };
 use super::subscriptions::compile;
 use super::upkeep::Upkeep;
@@ -67,27 +67,35 @@ impl Coordinator {
             }
             GroupCall::Leave(member) => self.leave(target, member).await,
             GroupCall::Commit(request) => self.commit(target, request).await,
-            GroupCall::Offsets(topics) => {
+            GroupCall::Offsets(request) => {
                 catch_up(&self.leading.replica).await?;
-                let metadata = self.leading.deps.view.load();
-                let state = self.leading.groups.lock();
-                let found = state.group(group).into_iter();
-                let found = found.flat_map(Group::offsets);
-                offsets::stored(&metadata, topics, found).map(GroupAnswer::Offsets)
+                self.offsets(group, request).map(GroupAnswer::Offsets)
             }
             GroupCall::DeleteOffsets(request) => self.delete_offsets(group, request).await,
-            GroupCall::Describe => {
+            GroupCall::Describe(page) => {
                 catch_up(&self.leading.replica).await?;
                 let metadata = self.leading.deps.view.load();
                 let described = described::describe(
                     &self.leading.groups,
-                    group,
+                    (group, page),
                     (&metadata, self.leading.deps.node),
                 );
                 described.map(GroupAnswer::Described)
             }
             GroupCall::Delete => self.delete(group).await,
         }
+    }
+
+    fn offsets(&self, group: &str, request: &OffsetsRequest) -> Result<OffsetsPage, ApiError> {
+        let metadata = self.leading.deps.view.load();
+        let topics = offsets::ids_of(&metadata, &request.topics);
+        // Names are found outside of the lock, for which apply waits.
+        let (rows, next) = {
+            let state = self.leading.groups.lock();
+            offsets::page(state.group(group), topics.as_ref(), &request.page)
+        };
+        let offsets = offsets::named(&metadata, rows)?;
+        Ok(OffsetsPage { offsets, next })
     }
 
     async fn join(&self, group: &str, spec: &MemberSpec) -> Result<MemberAnswer, ApiError> {

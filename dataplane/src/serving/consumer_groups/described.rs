@@ -1,13 +1,19 @@
 //! Groups as clients see them.
 
+use std::ops::Bound;
+use std::sync::Arc;
+
 use lograft_core::NodeId;
-use lograft_core::consumer_group::{ConsumerGroup, GroupError, Member, MemberId, TopicPartition};
+use lograft_core::consumer_group::{
+    CommittedOffset, ConsumerGroup, GroupError, Member, MemberId, TopicPartition,
+};
 use lograft_core::metadata::Metadata;
 
-use super::offsets::stored;
+use super::offsets::{Row, named};
+use super::page::{DescribedPlace, OFFSET_MAX_BYTES, PageRequest, Room};
 use super::request::{
     AnsweredPartition, GroupDescription, ListRequest, ListedGroup, MemberAnswer, MemberDescription,
-    MemberPartition, StoredOffset,
+    MemberPartition,
 };
 use crate::error::ApiError;
 use crate::state_machine::SharedGroups;
@@ -43,33 +49,80 @@ pub(super) fn list(
         .collect()
 }
 
-/// A group with its members and offsets.
+/// A page of a group: its members, then its offsets.
 pub(super) fn describe(
     groups: &SharedGroups,
-    group: &str,
+    (group, request): (&str, &PageRequest<DescribedPlace>),
     (metadata, node): (&Metadata, NodeId),
 ) -> Result<GroupDescription, ApiError> {
-    let state = groups.lock();
-    let found = state.group(group).ok_or_else(|| unknown_group(group))?;
-    let membership = found.membership();
-    let members = membership.members.values();
+    let membership = {
+        let state = groups.lock();
+        let found = state.group(group).ok_or_else(|| unknown_group(group))?;
+        Arc::clone(found.membership())
+    };
+    let mut room = Room::new(request.max_count);
+    let (members, mut next) = members_page(&membership, request.after.as_ref(), &mut room);
+    let mut rows = Vec::new();
+    if next.is_none() {
+        let after = match request.after {
+            Some(DescribedPlace::Offset(at)) => Bound::Excluded(at),
+            Some(DescribedPlace::Member(_)) | None => Bound::Unbounded,
+        };
+        let last_member = members.last().map(|member| member.spec.id.clone());
+        let state = groups.lock();
+        let offsets = state.group(group).into_iter().flat_map(|found| {
+            let offsets = found.offsets();
+            offsets.range((after, Bound::Unbounded))
+        });
+        for (at, committed) in offsets {
+            if !room.take(OFFSET_MAX_BYTES) {
+                let last: Option<&Row> = rows.last();
+                let last = last.map(|(at, _)| DescribedPlace::Offset(*at));
+                next = last.or(last_member.map(DescribedPlace::Member));
+                break;
+            }
+            let without_text = CommittedOffset {
+                metadata: String::new(),
+                ..*committed
+            };
+            rows.push((*at, without_text));
+        }
+    }
     Ok(GroupDescription {
         state: membership.state(),
         generation: membership.generation,
         assignor: membership.assignor(),
-        members: members
-            .map(|member| described(membership, member))
-            .collect(),
-        // Their metadata may be long, and many.
-        offsets: stored(metadata, &[], found.offsets().iter())?
-            .into_iter()
-            .map(|offset| StoredOffset {
-                metadata: String::new(),
-                ..offset
-            })
-            .collect(),
+        members,
+        offsets: named(metadata, rows)?,
+        next,
         node,
     })
+}
+
+/// The members on a page, and the last one if others follow.
+fn members_page(
+    membership: &ConsumerGroup,
+    after: Option<&DescribedPlace>,
+    room: &mut Room,
+) -> (Vec<MemberDescription>, Option<DescribedPlace>) {
+    let start = match after {
+        None => Bound::Unbounded,
+        Some(DescribedPlace::Member(id)) => Bound::Excluded(id),
+        Some(DescribedPlace::Offset(_)) => return (Vec::new(), None),
+    };
+    let mut members: Vec<MemberDescription> = Vec::new();
+    let behind = membership
+        .members
+        .range::<MemberId, _>((start, Bound::Unbounded));
+    for (_, member) in behind {
+        let next = described(membership, member);
+        if !room.take(next.max_bytes()) {
+            let last = members.last().map(|member| member.spec.id.clone());
+            return (members, last.map(DescribedPlace::Member));
+        }
+        members.push(next);
+    }
+    (members, None)
 }
 
 fn described(group: &ConsumerGroup, member: &Member) -> MemberDescription {

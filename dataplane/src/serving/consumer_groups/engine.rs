@@ -18,7 +18,7 @@ use super::coordinator::Coordinator;
 use super::described;
 use super::forward::ForwardGroups;
 use super::leading::{CoordinatorDeps, Leading};
-use super::request::{GroupAnswer, GroupCall, GroupRequest, ListRequest, ListedGroup};
+use super::request::{GroupAnswer, GroupCall, GroupRequest, ListRequest, ListedGroup, OffsetsPage};
 use super::subscriptions::{FollowedTopics, ReadRights};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
@@ -349,9 +349,9 @@ const fn makes_state(call: &GroupCall) -> bool {
 fn none_yet(group: &str, call: &GroupCall) -> Result<GroupAnswer, ApiError> {
     match call {
         GroupCall::Leave(_) => Ok(GroupAnswer::Done),
-        GroupCall::Offsets(_) => Ok(GroupAnswer::Offsets(Vec::new())),
+        GroupCall::Offsets(_) => Ok(GroupAnswer::Offsets(OffsetsPage::default())),
         GroupCall::Heartbeat(heartbeat) => Err(described::unknown_member(&heartbeat.member.id)),
-        GroupCall::Describe | GroupCall::DeleteOffsets(_) | GroupCall::Delete => {
+        GroupCall::Describe(_) | GroupCall::DeleteOffsets(_) | GroupCall::Delete => {
             Err(described::unknown_group(group))
         }
         GroupCall::Join(_) | GroupCall::Commit(_) => Err(ApiError::replica_closing()),

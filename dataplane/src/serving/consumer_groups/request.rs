@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use lograft_core::acl::Principal;
 use lograft_core::consumer_group::{
-    Assignor, CommitSequence, Generation, GroupState, MemberId, MemberSpec, TopicPartition,
+    Assignor, CommitSequence, Generation, GroupState, MemberId, MemberSpec, Subscription,
+    TopicPartition,
 };
 use lograft_core::metadata::TopicId;
 use lograft_core::{NodeId, PartitionId};
 
+use super::page::{DescribedPlace, PageRequest};
 use crate::error::ApiError;
 
 /// The group that a call is for.
@@ -42,12 +44,12 @@ pub(crate) enum GroupCall {
     Leave(MemberRef),
     /// Record offsets.
     Commit(CommitRequest),
-    /// The committed offsets of these topics, of all if there are none.
-    Offsets(Vec<String>),
+    /// A page of the committed offsets.
+    Offsets(OffsetsRequest),
     /// Forget offsets.
     DeleteOffsets(DeleteOffsets),
-    /// The members and offsets.
-    Describe,
+    /// A page of the members and offsets.
+    Describe(PageRequest<DescribedPlace>),
     /// Delete the group.
     Delete,
 }
@@ -62,7 +64,7 @@ impl GroupCall {
             Self::Commit(_) => "commit",
             Self::Offsets(_) => "fetch_offsets",
             Self::DeleteOffsets(_) => "delete_offsets",
-            Self::Describe => "describe",
+            Self::Describe(_) => "describe",
             Self::Delete => "delete",
         }
     }
@@ -78,7 +80,7 @@ pub(crate) enum GroupAnswer {
     /// To `Commit`: the outcome for each offset, in the order of the request.
     Committed(Vec<Result<(), ApiError>>),
     /// To `Offsets`.
-    Offsets(Vec<StoredOffset>),
+    Offsets(OffsetsPage),
     /// To `DeleteOffsets`: how many.
     Deleted(u32),
     /// To `Describe`.
@@ -142,6 +144,22 @@ pub(crate) struct OffsetToCommit {
     pub(crate) metadata: String,
 }
 
+/// A question for committed offsets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OffsetsRequest {
+    /// Of these topics, of all if there are none.
+    pub(crate) topics: Vec<String>,
+    pub(crate) page: PageRequest<TopicPartition>,
+}
+
+/// Committed offsets, by topic id and partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OffsetsPage {
+    pub(crate) offsets: Vec<StoredOffset>,
+    /// The place behind which the next page starts; `None`: this is the last one.
+    pub(crate) next: Option<TopicPartition>,
+}
+
 /// Offsets to forget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeleteOffsets {
@@ -185,14 +203,17 @@ pub(crate) struct StoredOffset {
     pub(crate) committed_at_ms: i64,
 }
 
-/// The members and offsets of a group.
+/// A page of the members and offsets of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GroupDescription {
     pub(crate) state: GroupState,
     pub(crate) generation: Generation,
     pub(crate) assignor: Assignor,
     pub(crate) members: Vec<MemberDescription>,
+    /// Without their metadata, which may be long.
     pub(crate) offsets: Vec<StoredOffset>,
+    /// The place behind which the next page starts; `None`: this is the last one.
+    pub(crate) next: Option<DescribedPlace>,
     /// The node that coordinates it.
     pub(crate) node: NodeId,
 }
@@ -214,6 +235,31 @@ impl GroupDescription {
 pub(crate) struct MemberDescription {
     pub(crate) spec: MemberSpec,
     pub(crate) partitions: Vec<MemberPartition>,
+}
+
+impl MemberDescription {
+    /// Upper bound of the size in a message, in bytes.
+    pub(crate) fn max_bytes(&self) -> usize {
+        // The numbers and lengths of a member, of a topic and of a partition.
+        const MEMBER_BYTES: usize = 64;
+        const TOPIC_BYTES: usize = 8;
+        const PARTITION_BYTES: usize = 32;
+        let MemberSpec {
+            id,
+            principal,
+            client_id,
+            instance_id,
+            subscription: Subscription { topics, pattern },
+            ..
+        } = &self.spec;
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let texts = [principal.len(), client_id.len(), id.as_str().len()];
+        let topics = topics.iter().map(|topic| topic.len() + TOPIC_BYTES);
+        let partitions = self.partitions.iter();
+        let partitions = partitions.map(|held| held.topic.len() + PARTITION_BYTES);
+        let lists: usize = topics.chain(partitions).chain(texts).sum();
+        MEMBER_BYTES + optional(instance_id) + optional(pattern) + lists
+    }
 }
 
 /// A partition that a member has.

@@ -29,7 +29,7 @@ const WEIGHTS: &[(Op, u32)] = &[
     (Op::Commit, 8),
     (Op::DeliverCommits, 8),
     (Op::LoseCommits, 2),
-    (Op::DeliverDuplicate, 3),
+    (Op::DeliverDuplicate, 4),
     (Op::Wait, 7),
     (Op::ChangeTopics, 2),
     (Op::ChangeLeader, 1),

@@ -16,9 +16,10 @@ use lograft_core::metadata::TopicId;
 use lograft_proto::log::v1 as proto;
 
 use crate::error::ApiError;
+use crate::serving::consumer_groups::page::{PageRequest, page_limit};
 use crate::serving::consumer_groups::request::{
     CommitRequest, Committer, DeleteOffsets, GroupTarget, Heartbeat, MemberRef, OffsetToCommit,
-    commit_sequence,
+    OffsetsRequest, commit_sequence,
 };
 
 /// The group that a call of a principal is for. Fails with INVALID_ARGUMENT if it has no valid
@@ -162,6 +163,13 @@ fn offset(offset: proto::PartitionOffset) -> OffsetToCommit {
         offset,
         metadata,
     }
+}
+
+/// A question for committed offsets.
+pub(crate) fn offsets(request: proto::FetchOffsetsRequest) -> Result<OffsetsRequest, ApiError> {
+    let page = PageRequest::new(("after", &request.after), page_limit(request.limit))?;
+    let topics = request.topics;
+    Ok(OffsetsRequest { topics, page })
 }
 
 /// Offsets to forget.

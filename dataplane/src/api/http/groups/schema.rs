@@ -16,6 +16,7 @@ use crate::api::http::number::Int;
 use crate::api::http::problem::Problem;
 use crate::api::http::record::ReturnedRecord;
 use crate::error::ApiError;
+use crate::serving::consumer_groups::page::Place as _;
 use crate::serving::consumer_groups::poll::PollStart;
 use crate::serving::consumer_groups::request::{
     AnsweredPartition, GroupDescription, ListedGroup, MemberAnswer, MemberDescription,
@@ -427,10 +428,13 @@ impl From<StoredOffset> for GroupOffset {
     }
 }
 
-/// Committed offsets, by topic and partition.
+/// A page of committed offsets.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct GroupOffsets {
+    /// By topic id and partition.
     pub(super) offsets: Vec<GroupOffset>,
+    /// For the next page; null if this was the last one.
+    pub(super) next_page_token: Option<String>,
 }
 
 /// Offsets that are forgotten.
@@ -620,7 +624,7 @@ impl From<MemberDescription> for GroupMember {
     }
 }
 
-/// A group.
+/// A page of a group: its members, then its offsets.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct GroupStatus {
     group: String,
@@ -631,8 +635,10 @@ pub(crate) struct GroupStatus {
     assignor: AssignorName,
     /// By id.
     members: Vec<GroupMember>,
-    /// By topic and partition.
+    /// By topic id and partition, without `metadata`.
     offsets: Vec<GroupOffset>,
+    /// For the next page; null if this was the last one.
+    next_page_token: Option<String>,
     /// The node that coordinates it.
     #[schema(value_type = String, pattern = "^[0-9]+$")]
     coordinator_node: Int<u64>,
@@ -646,6 +652,7 @@ impl GroupStatus {
             assignor,
             members,
             offsets,
+            next,
             node,
         } = description;
         Self {
@@ -655,6 +662,7 @@ impl GroupStatus {
             assignor: assignor.into(),
             members: members.into_iter().map(GroupMember::from).collect(),
             offsets: offsets.into_iter().map(GroupOffset::from).collect(),
+            next_page_token: next.map(|place| place.token()),
             coordinator_node: Int(node.get()),
         }
     }

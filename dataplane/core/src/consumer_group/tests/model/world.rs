@@ -10,6 +10,7 @@ use super::reference::{Reference, assert_needed};
 const GROUP: &str = "g";
 const NAMES: [&str; 3] = ["ta", "tb", "u"];
 const PROCESSES_MAX: usize = 6;
+const HANGING_MAX: usize = 16;
 
 /// Something that happens. Most of them happen to one process.
 #[derive(Clone, Copy, Debug)]
@@ -132,7 +133,7 @@ struct Process {
     /// The number of its last commit.
     sequence: CommitSequence,
     /// Commits that have arrived, and of which a duplicate may still arrive.
-    hanging: Vec<SentCommit>,
+    hanging: VecDeque<SentCommit>,
 }
 
 /// A proposal on its way through the log.
@@ -373,7 +374,7 @@ impl World {
             reply: None,
             commits: VecDeque::new(),
             sequence: CommitSequence::NONE,
-            hanging: Vec::new(),
+            hanging: VecDeque::new(),
         });
         let is_forgotten = |p: &Process| p.life == Life::Ended && p.commits.is_empty();
         if let Some(at) = self.processes.iter().position(is_forgotten) {
@@ -680,7 +681,6 @@ impl World {
             let count = usize::from(chance >> 8) % 4 + 1;
             let count = count.min(process.commits.len());
             let sent: Vec<_> = process.commits.drain(..count).collect();
-            process.hanging.extend_from_slice(&sent);
             let id = process.id().clone();
             self.apply_commits(&id, &sent);
         }
@@ -692,7 +692,7 @@ impl World {
             && !process.hanging.is_empty()
         {
             let at = usize::from(chance >> 8) % process.hanging.len();
-            let sent = process.hanging.swap_remove(at);
+            let sent = process.hanging[at].clone();
             let id = process.id().clone();
             self.apply_commits(&id, &[sent]);
         }
@@ -705,6 +705,11 @@ impl World {
     }
 
     fn apply_commits(&mut self, member: &MemberId, sent: &[SentCommit]) {
+        if let Some(process) = self.processes.iter_mut().find(|p| p.id() == member) {
+            process.hanging.extend(sent.iter().cloned());
+            let surplus = process.hanging.len().saturating_sub(HANGING_MAX);
+            process.hanging.drain(..surplus);
+        }
         let commits = sent.iter().map(|commit| OffsetCommit {
             group: GROUP.to_owned(),
             member: Some((member.clone(), commit.generation)),
