@@ -260,7 +260,7 @@ impl GroupEngine {
         let mut followed = FollowedTopics::default();
         loop {
             let metadata = self.deps.view.load();
-            let has_news = followed.changed(&metadata);
+            let has_news = followed.changed(&metadata, self.deps.rights.settings());
             let mut leads_any = false;
             let mut counts = GroupCounts::default();
             for coordinator in self.present() {
