@@ -548,6 +548,31 @@ async fn offsets_are_set_from_outside_while_nobody_is_in_the_group() {
     assert_eq!(reason(&refused), Some(Reason::UnknownGroup));
 }
 
+/// A call that hangs in a node waits no longer than until its member repeats it at another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_heartbeat_that_is_repeated_ends_the_one_before() {
+    let cluster = Cluster::of(2).await;
+    cluster.create_topic(0, "t", 2, 1).await;
+    let a = Member::join(&cluster, 0, "a").await;
+    let first = a.wait();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!first.is_finished());
+    let elsewhere = Member {
+        client: client(&cluster, 1),
+        ..a.clone()
+    };
+    let second = elsewhere.wait();
+    // It would wait for `WAIT_MS`.
+    let ended = tokio::time::timeout(Duration::from_millis(u64::from(WAIT_MS) / 2), first).await;
+    let ended = ended.unwrap().unwrap().unwrap();
+    assert_eq!(ended.partitions(), all(2));
+    assert!(!second.is_finished());
+    // The one that waits now is the call by which the member is known to be alive.
+    tokio::time::sleep(GROUP_CUT_CALL_MAX * 2).await;
+    assert_eq!(members(&cluster, 0).await, ["a"]);
+    second.abort();
+}
+
 /// All pages of a description, each as the ids of its members and the partitions of its offsets.
 async fn described_pages(cluster: &Cluster, at: usize, limit: u32) -> Vec<(Vec<String>, Vec<u32>)> {
     let mut pages = Vec::new();

@@ -156,6 +156,8 @@ impl Coordinator {
             // A member that was replaced while it waited must not join again.
             _ = timeout_at(deadline, news) => self.answer_of(target, member, term),
             () = self.leading.end_of(term) => Err(ApiError::not_leader(None)),
+            // Whoever waits for this answer has made another call.
+            () = call.repeated() => self.answer_of(target, member, term),
         };
         call.answered();
         answer
