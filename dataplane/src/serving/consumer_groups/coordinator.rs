@@ -8,6 +8,7 @@ use lograft_core::consumer_group::{
     TopicPartition,
 };
 use lograft_core::limits::METADATA_LAG_MAX;
+use lograft_core::metadata::Metadata;
 use lograft_core::{Reason, Term};
 use tokio::time::{Instant, timeout_at};
 
@@ -269,29 +270,25 @@ impl Coordinator {
     /// The partitions of offsets to commit. A topic that was just created may not have reached this
     /// node yet: waits a moment for it.
     async fn places(&self, wanted: &[OffsetToCommit]) -> Vec<Result<TopicPartition, ApiError>> {
-        let view = &self.leading.deps.view;
-        let deadline = Instant::now() + METADATA_LAG_MAX;
-        let mut version = view.watch();
-        loop {
-            version.mark_unchanged();
-            let metadata = view.load();
-            let places = wanted
-                .iter()
-                .map(|offset| offsets::place(&metadata, offset));
+        let is_missing = |place: &Result<_, ApiError>| {
+            let reason = place.as_ref().err().and_then(ApiError::reason);
+            matches!(
+                reason,
+                Some(Reason::UnknownTopic | Reason::UnknownPartition)
+            )
+        };
+        let find = |metadata: &Metadata| {
+            let places = wanted.iter().map(|offset| offsets::place(metadata, offset));
             let places: Vec<_> = places.collect();
-            let is_missing = |place: &Result<_, ApiError>| {
-                let reason = place.as_ref().err().and_then(ApiError::reason);
-                matches!(
-                    reason,
-                    Some(Reason::UnknownTopic | Reason::UnknownPartition)
-                )
-            };
-            if !places.iter().any(is_missing)
-                || !matches!(timeout_at(deadline, version.changed()).await, Ok(Ok(())))
-            {
-                return places;
+            if places.iter().any(is_missing) {
+                Err(places)
+            } else {
+                Ok(places)
             }
-        }
+        };
+        let deadline = Instant::now() + METADATA_LAG_MAX;
+        let found = self.leading.deps.view.find(deadline, find).await;
+        found.unwrap_or_else(|with_missing| with_missing)
     }
 
     async fn delete_offsets(

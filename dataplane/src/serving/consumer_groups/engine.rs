@@ -9,10 +9,10 @@ use lograft_core::acl::Principal;
 use lograft_core::limits::{
     COORDINATOR_CHECK_INTERVAL, COORDINATOR_IDLE_INTERVAL, COORDINATOR_START_MAX, METADATA_LAG_MAX,
 };
-use lograft_core::metadata::{COORDINATORS_NAME, MetaError};
+use lograft_core::metadata::{COORDINATORS_NAME, MetaError, Metadata};
 use lograft_core::{FeatureLevel, GroupId, PartitionId};
 use prometheus::IntGauge;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::coordinator::Coordinator;
 use super::described;
@@ -135,29 +135,25 @@ impl GroupEngine {
     /// At the first use of groups, their coordinators have just been created: gives them the time
     /// to start.
     async fn wait_started(&self, raft_group: GroupId) {
-        let is_started = || {
-            let metadata = self.deps.view.load();
+        let is_started = |metadata: &Metadata| {
             let place = metadata.group(raft_group);
-            place.is_none_or(|place| place.partition.started)
+            let started = place.is_none_or(|place| place.partition.started);
+            started.then_some(()).ok_or(())
         };
-        let mut version = self.deps.view.watch();
         let deadline = Instant::now() + COORDINATOR_START_MAX;
-        while !is_started() {
-            if !matches!(timeout_at(deadline, version.changed()).await, Ok(Ok(()))) {
-                return;
-            }
-        }
+        // If they have not started by then, the call fails as it does without a leader.
+        self.deps.view.find(deadline, is_started).await.ok();
     }
 
     /// The node that forwards knows of coordinators: this one soon does too.
     async fn wait_for_coordinators(&self) {
-        let mut version = self.deps.view.watch();
+        let has_coordinators = |metadata: &Metadata| {
+            let coordinators = metadata.coordinators();
+            coordinators.map(drop).ok_or(())
+        };
         let deadline = Instant::now() + METADATA_LAG_MAX;
-        while self.deps.view.load().coordinators().is_none() {
-            if !matches!(timeout_at(deadline, version.changed()).await, Ok(Ok(()))) {
-                return;
-            }
-        }
+        // The caller looks again.
+        self.deps.view.find(deadline, has_coordinators).await.ok();
     }
 
     /// Without it, whether there are groups would depend on the version of the node that is asked.

@@ -9,6 +9,7 @@ use lograft_core::consumer_group::{
     Assignor, CommitSequence, Generation, GroupState, MemberId, MemberSpec, Subscription,
     TopicPartition,
 };
+use lograft_core::limits::{GROUP_REBALANCE_DEFAULT_MS, GROUP_SESSION_DEFAULT_MS};
 use lograft_core::metadata::TopicId;
 use lograft_core::{NodeId, PartitionId};
 
@@ -103,6 +104,52 @@ pub(crate) struct Heartbeat {
     pub(crate) acknowledged: Generation,
     /// How long to wait for a change.
     pub(crate) max_wait: Duration,
+}
+
+/// A new member, as a request describes it.
+#[derive(Clone, Debug)]
+pub(crate) struct NewMember {
+    pub(crate) id: String,
+    pub(crate) client_id: String,
+    pub(crate) instance_id: Option<String>,
+    pub(crate) topics: Vec<String>,
+    pub(crate) topic_pattern: Option<String>,
+    /// Sticky by default.
+    pub(crate) assignor: Option<Assignor>,
+    pub(crate) session_timeout_ms: Option<u32>,
+    pub(crate) rebalance_timeout_ms: Option<u32>,
+}
+
+impl NewMember {
+    /// The member with the defaults of what its request leaves out. Fails with INVALID_ARGUMENT if
+    /// a field is out of bounds.
+    pub(crate) fn spec(self, principal: &Principal) -> Result<MemberSpec, ApiError> {
+        let Self {
+            id,
+            client_id,
+            instance_id,
+            topics,
+            topic_pattern,
+            assignor,
+            session_timeout_ms,
+            rebalance_timeout_ms,
+        } = self;
+        let spec = MemberSpec {
+            id: MemberId::new(&id)?,
+            principal: principal.to_string(),
+            client_id,
+            instance_id,
+            subscription: Subscription {
+                topics: topics.into_iter().collect(),
+                pattern: topic_pattern,
+            },
+            assignor: assignor.unwrap_or_default(),
+            session_timeout_ms: session_timeout_ms.unwrap_or(GROUP_SESSION_DEFAULT_MS),
+            rebalance_timeout_ms: rebalance_timeout_ms.unwrap_or(GROUP_REBALANCE_DEFAULT_MS),
+        };
+        spec.validate()?;
+        Ok(spec)
+    }
 }
 
 /// Offsets to record.
