@@ -71,17 +71,15 @@ impl GroupAdmin {
                 .await?;
             members.append(&mut page.members);
             offsets.append(&mut page.offsets);
-            match page.next.take() {
-                Some(next) => after = self.next_page(&request.after, next)?,
-                None => {
-                    sort(&mut offsets);
-                    return Ok(wire::DescribeGroupReply {
-                        members,
-                        offsets,
-                        ..page
-                    });
-                }
-            }
+            let Some(next) = page.next.take() else {
+                sort(&mut offsets);
+                return Ok(wire::DescribeGroupReply {
+                    members,
+                    offsets,
+                    ..page
+                });
+            };
+            after = self.next_page(&request.after, next)?;
         }
     }
 
@@ -120,13 +118,11 @@ impl GroupAdmin {
                 })
                 .await?;
             offsets.extend(page.offsets);
-            match page.next {
-                Some(next) => after = self.next_page(&request.after, next)?,
-                None => {
-                    sort(&mut offsets);
-                    return Ok(offsets);
-                }
-            }
+            let Some(next) = page.next else {
+                sort(&mut offsets);
+                return Ok(offsets);
+            };
+            after = self.next_page(&request.after, next)?;
         }
     }
 

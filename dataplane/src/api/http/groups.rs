@@ -13,20 +13,22 @@ use lograft_core::acl::Resource;
 use lograft_core::consumer_group::{MemberId, validate_group_name};
 use lograft_core::limits::{GROUP_PAGE_MAX_COUNT, GROUPS_PAGE_MAX_COUNT};
 use lograft_proto::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
-use super::answer::{json, no_content};
+use super::answer::{JSON, json_bytes, no_content, with_body};
 use super::error::HttpError;
 use super::parts::HttpApi;
 use super::query::{path, query};
 use crate::api::group_calls;
+use crate::api::held_reply::hold;
 use crate::error::ApiError;
 use crate::serving::consumer_groups::page::PageRequest;
 use crate::serving::consumer_groups::poll::other_answer;
 use crate::serving::consumer_groups::request::{
     GroupAnswer, GroupCall, GroupRequest, GroupTarget, ListRequest, MemberRef,
 };
+use crate::serving::reply_memory::ReplyAccount;
 
 use schema::{GroupPage, GroupStatus, summary};
 
@@ -67,6 +69,16 @@ impl HttpApi {
         let request = GroupRequest { target, call };
         group_calls::call(self.groups()?, self.access(), request).await
     }
+}
+
+/// An answer with its memory. Fails with TOO_MANY_READS if there is none: the answer is in memory
+/// already, so it does not wait.
+fn held_json<T: Serialize>(account: ReplyAccount, answer: &T) -> Result<Response, ApiError> {
+    let bytes = json_bytes(answer);
+    let memory = account.reserve_now(bytes.len())?;
+    let mut response = with_body(StatusCode::OK, JSON, bytes.into());
+    hold(response.extensions_mut(), account, Some(memory));
+    Ok(response)
 }
 
 fn member_ref(id: &str, instance_id: Option<String>) -> Result<MemberRef, ApiError> {
@@ -119,10 +131,11 @@ pub(super) async fn describe_group(
     let token = page_token.unwrap_or_default();
     let size = page_size(size, GROUP_PAGE_MAX_COUNT)?;
     let page = PageRequest::new(("page_token", &token), size)?;
+    let account = api.groups()?.reply_account(&target.principal, false);
     match api.group_call(target, GroupCall::Describe(page)).await? {
         GroupAnswer::Described(description) => {
             let group = GroupStatus::new(group, description);
-            Ok(json(StatusCode::OK, &group))
+            Ok(held_json(account, &group)?)
         }
         other => Err(other_answer(&other).into()),
     }
@@ -197,5 +210,6 @@ pub(super) async fn list_groups(
         next_page_token: next.map(|group| group.group.clone()),
         groups: groups.into_iter().map(summary).collect(),
     };
-    Ok(json(StatusCode::OK, &page))
+    let account = api.groups()?.reply_account(&principal, false);
+    Ok(held_json(account, &page)?)
 }

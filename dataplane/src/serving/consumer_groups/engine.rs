@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::{BoxFuture, join_all};
 use lograft_core::acl::Principal;
 use lograft_core::limits::{
-    COORDINATOR_CHECK_INTERVAL, COORDINATOR_IDLE_INTERVAL, COORDINATOR_START_MAX, METADATA_LAG_MAX,
+    COORDINATOR_CHECK_INTERVAL, COORDINATOR_IDLE_INTERVAL, COORDINATOR_START_MAX,
+    GROUP_MEMORY_WAIT_MAX, METADATA_LAG_MAX,
 };
 use lograft_core::metadata::{COORDINATORS_NAME, MetaError, Metadata};
 use lograft_core::{FeatureLevel, GroupId, PartitionId};
@@ -22,10 +23,12 @@ use super::request::{GroupAnswer, GroupCall, GroupRequest, ListRequest, ListedGr
 use super::subscriptions::{FollowedTopics, ReadRights};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use crate::serving::append_budget::Reserved;
 use crate::serving::engine::LogEngine;
 use crate::serving::fetch::position::catch_up;
 use crate::serving::locate::{Elsewhere, Safety};
 use crate::serving::replica::Replica;
+use crate::serving::reply_memory::ReplyAccount;
 use crate::serving::request::Target;
 
 /// The feature level from which on there are groups.
@@ -89,6 +92,7 @@ impl GroupEngine {
     /// Carries out a call for a group at the node that leads its coordinator.
     pub(crate) async fn call(&self, request: GroupRequest) -> Result<GroupAnswer, ApiError> {
         self.check_level()?;
+        let _memory = self.reserve(&request).await?;
         let group = &request.target.group;
         let Some((number, raft_group)) = self.coordinator_of(&request).await? else {
             return none_yet(group, &request.call);
@@ -109,6 +113,23 @@ impl GroupEngine {
             .locator
             .at_leader_of((target, Some(raft_group)), Safety::Repeatable, here, there)
             .await
+    }
+
+    /// Reserves the memory of a request, as for appends. A member that waits for news takes none.
+    async fn reserve(&self, request: &GroupRequest) -> Result<Option<Reserved>, ApiError> {
+        let bytes = request.call.memory_bytes();
+        if bytes == 0 {
+            return Ok(None);
+        }
+        let deadline = Instant::now() + GROUP_MEMORY_WAIT_MAX;
+        let is_forwarded = request.target.is_forwarded;
+        let reserved = self.log.reserve_append(is_forwarded, bytes, deadline);
+        reserved.await.map(Some)
+    }
+
+    /// The memory for the replies to a user's requests.
+    pub(crate) fn reply_account(&self, user: &Arc<Principal>, is_forwarded: bool) -> ReplyAccount {
+        self.log.replies.account_of(user, is_forwarded)
     }
 
     /// The coordinator of a group. At the first use of groups, creates them all; `None` if the call

@@ -56,6 +56,28 @@ pub(crate) enum GroupCall {
 }
 
 impl GroupCall {
+    /// The memory of the request; 0 if it has no more than a few names.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        // A text in a list, besides its bytes.
+        const TEXT_BYTES: usize = size_of::<String>();
+        let sum = |texts: &mut dyn Iterator<Item = &String>| {
+            texts.map(|text| text.len() + TEXT_BYTES).sum::<usize>()
+        };
+        match self {
+            Self::Join(spec) => sum(&mut spec.subscription.topics.iter()),
+            Self::Commit(request) => {
+                let offsets = request.offsets.iter();
+                let bytes = offsets.map(|offset| {
+                    size_of::<OffsetToCommit>() + offset.topic.len() + offset.metadata.len()
+                });
+                bytes.sum()
+            }
+            Self::Offsets(request) => sum(&mut request.topics.iter()),
+            Self::DeleteOffsets(request) => request.partitions.len() * size_of::<u32>(),
+            Self::Heartbeat(_) | Self::Leave(_) | Self::Describe(_) | Self::Delete => 0,
+        }
+    }
+
     /// The name of the call in metrics.
     pub(crate) const fn name(&self) -> &'static str {
         match self {
@@ -335,4 +357,44 @@ pub(crate) struct ListedGroup {
     pub(crate) group: String,
     pub(crate) state: GroupState,
     pub(crate) member_count: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_take_the_memory_of_their_texts_and_those_that_wait_take_none() {
+        let commit = |text_bytes: usize| {
+            let offset = OffsetToCommit {
+                topic: "t".repeat(100),
+                topic_id: None,
+                partition: 0,
+                offset: 0,
+                metadata: "x".repeat(text_bytes),
+            };
+            let offsets = vec![offset; 10];
+            GroupCall::Commit(CommitRequest { by: None, offsets }).memory_bytes()
+        };
+        assert!(commit(0) >= 1000);
+        assert_eq!(commit(4000) - commit(0), 40_000);
+        let id: MemberId = "m".parse().unwrap();
+        let member = MemberRef {
+            id,
+            instance_id: None,
+        };
+        let heartbeat = Heartbeat {
+            member,
+            acknowledged: Generation::NONE,
+            max_wait: Duration::ZERO,
+        };
+        assert_eq!(GroupCall::Heartbeat(heartbeat).memory_bytes(), 0);
+        let page = PageRequest {
+            after: None,
+            max_count: 1,
+        };
+        let topics = vec!["t".repeat(249); 1000];
+        let asked = GroupCall::Offsets(OffsetsRequest { topics, page });
+        assert!(asked.memory_bytes() >= 249_000);
+    }
 }

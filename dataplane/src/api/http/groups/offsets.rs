@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use super::schema::{
     CommitAnswer, CommitBody, DeletedOffsets, GroupOffset, GroupOffsets, to_commit,
 };
-use super::{GroupPath, member_ref, page_size, schema};
+use super::{GroupPath, held_json, member_ref, page_size, schema};
 use crate::api::http::answer::json;
 use crate::api::http::body::read_json;
 use crate::api::http::error::HttpError;
@@ -133,6 +133,7 @@ pub(crate) async fn group_offsets(
         topics: topics.map(str::to_owned).collect(),
         page: PageRequest::new(("page_token", &token), size)?,
     });
+    let account = api.groups()?.reply_account(&target.principal, false);
     match api.group_call(target, call).await? {
         GroupAnswer::Offsets(page) => {
             let offsets = page.offsets.into_iter().map(GroupOffset::from);
@@ -140,7 +141,7 @@ pub(crate) async fn group_offsets(
                 offsets: offsets.collect(),
                 next_page_token: page.next.map(|place| place.token()),
             };
-            Ok(json(StatusCode::OK, &page))
+            Ok(held_json(account, &page)?)
         }
         other => Err(other_answer(&other).into()),
     }
