@@ -263,7 +263,7 @@ impl ReadRights for Access {
     }
 
     fn settings(&self) -> Arc<AuthorizationSettings> {
-        self.settings.load_full()
+        self.0.settings.load_full()
     }
 }
 

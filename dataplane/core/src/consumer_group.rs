@@ -16,8 +16,8 @@
 //! of a former owner is refused, however late it arrives.
 //!
 //! The generation does not order the commits of one owner. A call may hang in a node while its
-//! member repeats it elsewhere and goes on; when it arrives after all, it would set the offset back.
-//! So members number their commits ([`CommitSequence`]), and a committed offset keeps the number by
+//! member repeats it elsewhere and goes on; arriving after all, it would set the offset back. So
+//! members number their commits ([`CommitSequence`]), and a committed offset keeps the number by
 //! which it was committed: a lower one of the same ownership is refused.
 
 mod assignors;

@@ -70,6 +70,8 @@ pub(crate) fn create(metadata: &mut Metadata, name: &str, assignment: &[&[u64]])
 
 /// Creates the coordinators of consumer groups, each with these replicas.
 pub(crate) fn create_coordinators(metadata: &mut Metadata, replicas: &[u64]) {
+    let level = FeatureLevel(2);
+    apply(metadata, &Command::FinalizeLevel { level });
     let assignment = vec![ids(replicas); COORDINATORS_COUNT as usize];
     apply(metadata, &Command::CreateCoordinators { assignment });
 }

@@ -1,5 +1,6 @@
-//! Memory of unacknowledged appends and commits of consumer groups, bounded for all clients of a node together. Without the bound,
-//! a slow disk or a lost majority would let the requests of clients fill the memory.
+//! Memory of unacknowledged appends and of commits of consumer groups, bounded for all clients of a
+//! node together. Without the bound, a slow disk or a lost majority would let the requests of
+//! clients fill the memory.
 
 use std::sync::Arc;
 

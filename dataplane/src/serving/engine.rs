@@ -153,8 +153,9 @@ impl LogEngine {
         })
     }
 
-    /// Reserves memory for an append or a commit of a group; waits while the budget is used up, until `deadline`. Fails
-    /// with TIMEOUT then, or with DISK_SLOW; the append was certainly not carried out.
+    /// Reserves memory for an append or a commit of a group; waits while the budget is used up,
+    /// until `deadline`. Fails with TIMEOUT then, or with DISK_SLOW; the request was certainly not
+    /// carried out.
     // While the disk does not flush, appends hold their memory until it does. A request that waits
     // for memory then would wait for the disk, also one for a partition that another node leads.
     pub(super) async fn reserve_append(

@@ -51,8 +51,8 @@ impl MetaView {
         self.revocations.subscribe()
     }
 
-    /// Finds something in the metadata, which may reach this node in a moment: tries again with each
-    /// newer version, until `deadline`. Fails with the last error then.
+    /// Finds something in the metadata, which may reach this node in a moment: tries again with
+    /// each newer version, until `deadline`. Fails with the last error then.
     pub(crate) async fn find<T, E>(
         &self,
         deadline: Instant,

@@ -113,7 +113,6 @@ fn the_coordinators_of_consumer_groups_keep_their_majorities_too() {
     let found = check(&metadata, reports(ALL, &with(IN_SYNC)), 2);
     assert_eq!(found.waits_for, Vec::<String>::new());
     assert_eq!(found.leads.len(), 10);
-
     let found = check(&metadata, reports(ALL, &with(behind)), 3);
     let why = "waiting for a majority of $coordinators/0, $coordinators/1, $coordinators/2, \
                $coordinators/3, $coordinators/4 and 3 more to be in sync without node 3: node 1 \

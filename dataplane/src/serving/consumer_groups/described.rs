@@ -10,7 +10,7 @@ use lograft_core::consumer_group::{
 use lograft_core::metadata::Metadata;
 
 use super::offsets::{Row, named};
-use super::page::{DescribedPlace, OFFSET_MAX_BYTES, PageRequest, Room};
+use super::page::{DescribedPlace, OFFSET_BYTES, PageRequest, Room};
 use super::request::{
     AnsweredPartition, GroupDescription, ListRequest, ListedGroup, MemberAnswer, MemberDescription,
     MemberPartition,
@@ -103,7 +103,7 @@ pub(super) fn describe(
             offsets.range((after, Bound::Unbounded))
         });
         for (at, committed) in offsets {
-            if !room.take(OFFSET_MAX_BYTES) {
+            if !room.take(OFFSET_BYTES) {
                 let last: Option<&Row> = rows.last();
                 let last = last.map(|(at, _)| DescribedPlace::Offset(*at));
                 next = last.or(last_member.map(DescribedPlace::Member));

@@ -169,8 +169,8 @@ impl GroupEngine {
     /// The node that forwards knows of coordinators: this one soon does too.
     async fn wait_for_coordinators(&self) {
         let has_coordinators = |metadata: &Metadata| {
-            let coordinators = metadata.coordinators();
-            coordinators.map(drop).ok_or(())
+            let are_known = metadata.coordinators().is_some();
+            are_known.then_some(()).ok_or(())
         };
         let deadline = Instant::now() + METADATA_LAG_MAX;
         // The caller looks again.

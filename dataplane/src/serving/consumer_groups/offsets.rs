@@ -9,7 +9,7 @@ use lograft_core::limits::OFFSET_METADATA_MAX_BYTES;
 use lograft_core::metadata::{Metadata, TopicId};
 use lograft_core::{PartitionId, Reason};
 
-use super::page::{OFFSET_MAX_BYTES, PageRequest, Room};
+use super::page::{OFFSET_BYTES, PageRequest, Room};
 use super::request::{OffsetToCommit, StoredOffset};
 use crate::error::ApiError;
 
@@ -62,7 +62,7 @@ pub(super) fn page(
     });
     let is_asked = |at: &TopicPartition| topics.is_none_or(|asked| asked.contains(&at.topic));
     for (at, committed) in behind.filter(|(at, _)| is_asked(at)) {
-        if !room.take(OFFSET_MAX_BYTES + committed.metadata.len()) {
+        if !room.take(OFFSET_BYTES + committed.metadata.len()) {
             let last = rows.last().map(|(at, _)| *at);
             return (rows, last);
         }

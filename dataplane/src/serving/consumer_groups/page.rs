@@ -42,14 +42,10 @@ impl<P: Place> PageRequest<P> {
         (field, token): (&'static str, &str),
         max_count: usize,
     ) -> Result<Self, ApiError> {
-        let after = match token {
-            "" => None,
-            token => {
-                let bound = "that of the former page";
-                let refused = || ApiError::invalid(field, bound);
-                Some(P::of_token(token).ok_or_else(refused)?)
-            }
-        };
+        let after = P::of_token(token);
+        if after.is_none() && !token.is_empty() {
+            return Err(ApiError::invalid(field, "that of the former page"));
+        }
         Ok(Self { after, max_count })
     }
 
@@ -129,13 +125,12 @@ impl Room {
     }
 }
 
-/// Upper bound of the size of an offset, besides its metadata, in bytes.
-pub(super) const OFFSET_MAX_BYTES: usize = TOPIC_NAME_MAX_BYTES + 64;
+/// Size of an offset in a message, besides its metadata, in bytes; less for most topics.
+pub(super) const OFFSET_BYTES: usize = TOPIC_NAME_MAX_BYTES + 64;
 
 /// Clients take a page that has room for one more offset.
 const _: () = assert!(
-    GROUP_PAGE_MAX_BYTES + OFFSET_MAX_BYTES + OFFSET_METADATA_MAX_BYTES
-        <= CLIENT_MESSAGE_DEFAULT_BYTES
+    GROUP_PAGE_MAX_BYTES + OFFSET_BYTES + OFFSET_METADATA_MAX_BYTES <= CLIENT_MESSAGE_DEFAULT_BYTES
 );
 
 #[cfg(test)]

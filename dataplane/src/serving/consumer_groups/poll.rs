@@ -189,9 +189,9 @@ impl GroupEngine {
     }
 }
 
-/// The number of a member's next commit: one more than that of this one, or than a greater one that
-/// is in effect. A member that has none yet starts at the time in microseconds, above the numbers of
-/// a former process with the same member id.
+/// The number of a member's next commit: one more than that of this one, or than a greater one
+/// that is in effect. A member that has none yet starts at the time in microseconds, above the
+/// numbers of a former process with the same member id.
 fn next_sequence(
     sequence: CommitSequence,
     committed: &[Result<(), ApiError>],

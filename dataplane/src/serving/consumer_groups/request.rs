@@ -58,13 +58,8 @@ pub(crate) enum GroupCall {
 impl GroupCall {
     /// The memory of the request; 0 if it has no more than a few names.
     pub(crate) fn memory_bytes(&self) -> usize {
-        // A text in a list, besides its bytes.
-        const TEXT_BYTES: usize = size_of::<String>();
-        let sum = |texts: &mut dyn Iterator<Item = &String>| {
-            texts.map(|text| text.len() + TEXT_BYTES).sum::<usize>()
-        };
         match self {
-            Self::Join(spec) => sum(&mut spec.subscription.topics.iter()),
+            Self::Join(spec) => texts_bytes(&spec.subscription.topics),
             Self::Commit(request) => {
                 let offsets = request.offsets.iter();
                 let bytes = offsets.map(|offset| {
@@ -72,7 +67,7 @@ impl GroupCall {
                 });
                 bytes.sum()
             }
-            Self::Offsets(request) => sum(&mut request.topics.iter()),
+            Self::Offsets(request) => texts_bytes(&request.topics),
             Self::DeleteOffsets(request) => request.partitions.len() * size_of::<u32>(),
             Self::Heartbeat(_) | Self::Leave(_) | Self::Describe(_) | Self::Delete => 0,
         }
@@ -91,6 +86,12 @@ impl GroupCall {
             Self::Delete => "delete",
         }
     }
+}
+
+/// The memory of texts in a list.
+fn texts_bytes<'a>(texts: impl IntoIterator<Item = &'a String>) -> usize {
+    let texts = texts.into_iter();
+    texts.map(|text| text.len() + size_of::<String>()).sum()
 }
 
 /// The answer to a [`GroupCall`] of the same kind.

@@ -54,6 +54,7 @@ pub(crate) async fn commit_offsets(
         generation,
         sequence,
         offsets,
+        _next_page_token: _,
     } = read_json(&api.bodies, Request::from_parts(head, body)).await?;
     let by = match (member_id, generation) {
         (Some(id), Some(generation)) => Some(Committer {

@@ -212,6 +212,10 @@ pub(crate) struct CommitBody {
     #[serde(deserialize_with = "new_offsets")]
     #[schema(min_items = 1, max_items = 1000)]
     pub(super) offsets: Vec<NewOffset>,
+    /// Ignored: a page of offsets may be sent as it was read.
+    #[serde(default, rename = "next_page_token")]
+    #[schema(value_type = Option<String>)]
+    pub(super) _next_page_token: Option<IgnoredAny>,
 }
 
 /// Where a partition is read from if its committed offset is missing or deleted.

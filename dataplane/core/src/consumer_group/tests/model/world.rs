@@ -53,8 +53,8 @@ pub(super) enum Op {
     DeliverCommits,
     /// Commits are lost.
     LoseCommits,
-    /// A commit that has arrived arrives once more: its call hung in a node while the member repeated
-    /// it.
+    /// Commits that have arrived arrive once more: their calls hung in a node while the member
+    /// repeated them.
     DeliverDuplicate,
     /// Time passes.
     Wait,
@@ -688,13 +688,14 @@ impl World {
 
     /// Duplicates arrive in any order.
     fn deliver_duplicate(&mut self, chance: u16) {
-        if let Some(process) = self.pick(chance)
+        if let Some(process) = self.pick_running(chance)
             && !process.hanging.is_empty()
         {
-            let at = usize::from(chance >> 8) % process.hanging.len();
-            let sent = process.hanging[at].clone();
+            let first = usize::from(chance >> 8) % process.hanging.len();
+            process.hanging.rotate_left(first);
+            let sent = Vec::from(std::mem::take(&mut process.hanging));
             let id = process.id().clone();
-            self.apply_commits(&id, &[sent]);
+            self.apply_commits(&id, &sent);
         }
     }
 
