@@ -9,9 +9,9 @@ use crate::acl::{
     Effect, Operation, Principal, RevocationChange, Rule, RuleChange, RuleError, Serial,
 };
 use crate::consumer_group::{
-    Applied, Assignor, CommitError, ConsumerGroup, CoordinatorState, Generation, GroupCodecError,
-    GroupCommand, GroupError, GroupOutcome, GroupTopic, Member, MemberSpec, OffsetCommit, Revoking,
-    Subscription, TopicPartition,
+    Applied, Assignor, CommitError, CommitSequence, ConsumerGroup, CoordinatorState, Generation,
+    GroupCodecError, GroupCommand, GroupError, GroupOutcome, GroupTopic, Member, MemberSpec,
+    OffsetCommit, Revoking, Subscription, TopicPartition,
 };
 use crate::feature_level::FeatureLevel;
 use crate::fixtures::{Fixtures, LEVEL};
@@ -883,6 +883,7 @@ fn group_commits() -> Vec<OffsetCommit> {
     let commit = |member: Option<&str>, offset, metadata: &str| OffsetCommit {
         group: "billing".to_owned(),
         member: member.map(|id| (id.parse().unwrap(), Generation(7))),
+        sequence: CommitSequence(member.map_or(0, |_| 1_790_000_000_000_000)),
         partition: group_partition(1, 0),
         offset,
         metadata: metadata.to_owned(),
@@ -967,6 +968,9 @@ fn group_outcomes() -> Vec<(&'static str, GroupOutcome)> {
         Ok(()),
         Err(CommitError::UnknownMember),
         Err(CommitError::NotAssigned),
+        Err(CommitError::Superseded {
+            last: CommitSequence(300),
+        }),
         Err(CommitError::GroupNotEmpty),
         Err(CommitError::LimitExceeded { field, found, max }),
     ];

@@ -1038,8 +1038,16 @@ pub const COMMIT_OFFSETS_MAX_COUNT: usize = 1000;
 /// have, with the longest names and texts.
 pub const GROUP_REQUEST_MAX_BYTES: usize =
     COMMIT_OFFSETS_MAX_COUNT * (OFFSET_METADATA_MAX_BYTES + TOPIC_NAME_MAX_BYTES + 64);
+/// Time that a request of the group service waits for its part of the memory for requests: short,
+/// so that a member may ask another node within its session.
+pub const GROUP_MEMORY_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Maximum number of groups on one page of a list.
 pub const GROUPS_PAGE_MAX_COUNT: usize = 1000;
+/// Maximum number of offsets and members on one page of a group.
+pub const GROUP_PAGE_MAX_COUNT: usize = 10_000;
+/// Size above which a page of a group's offsets and members ends, in bytes. A single member may be
+/// larger.
+pub const GROUP_PAGE_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// Memory that the compiled pattern of a subscription may take, in bytes.
 pub const GROUP_PATTERN_MEMORY_MAX_BYTES: usize = 64 * 1024;
 /// Maximum time that a heartbeat waits for a change.

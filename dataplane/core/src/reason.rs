@@ -114,6 +114,8 @@ reasons! {
     MemberReplaced = "MEMBER_REPLACED", FailedPrecondition, false;
     /// The member does not have the partition (any more): it drops what it has not committed of it.
     NotAssigned = "NOT_ASSIGNED", FailedPrecondition, false;
+    /// The member has committed the partition with a greater sequence since. Metadata: `sequence`.
+    CommitSuperseded = "COMMIT_SUPERSEDED", FailedPrecondition, false;
     /// The consumer group does not exist.
     UnknownGroup = "UNKNOWN_GROUP", NotFound, false;
     /// The consumer group has members: stop them first.

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::api::call_rules::rule_of;
-use crate::config::AuthorizationSettings;
 use crate::control::test_metadata;
 
 const ROLES: [&str; 5] = ["user/super", "user/a", "user/team/a", "operator", "node/n"];

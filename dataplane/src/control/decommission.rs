@@ -73,7 +73,7 @@ pub(crate) fn replicas_left(metadata: &Metadata, node: NodeId) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::test_metadata::{apply, cluster, create, group, ids};
+    use crate::control::test_metadata::{apply, cluster, create, create_coordinators, group, ids};
 
     fn commit_all(metadata: &mut Metadata) {
         let moves: Vec<Command> = metadata
@@ -89,6 +89,15 @@ mod tests {
         for command in &moves {
             apply(metadata, command);
         }
+    }
+
+    #[test]
+    fn a_node_with_coordinators_of_consumer_groups_is_not_empty() {
+        let mut metadata = cluster(3);
+        create(&mut metadata, "t", &[&[1, 2]]);
+        create_coordinators(&mut metadata, &[1, 2, 3]);
+        assert_eq!(replicas_left(&metadata, NodeId(2)), 9);
+        assert_eq!(replicas_left(&metadata, NodeId(3)), 8);
     }
 
     #[test]

@@ -190,6 +190,7 @@ const fn status_of_reason(reason: Reason) -> StatusCode {
         | Reason::TopicRecreated
         | Reason::MemberReplaced
         | Reason::NotAssigned
+        | Reason::CommitSuperseded
         | Reason::GroupNotEmpty
         | Reason::LimitExceeded
         | Reason::OutOfOrderSequence

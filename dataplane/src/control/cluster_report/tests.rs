@@ -6,7 +6,7 @@ use lograft_core::check::{CheckName, NodeChecks, PlacementFindings, RaisedCheck,
 use super::description::{PartitionHealth, ReplicaState};
 use super::*;
 use crate::control::node_report::NodeReport;
-use crate::control::test_metadata::{apply, cluster, create, ids};
+use crate::control::test_metadata::{apply, cluster, create, create_coordinators, ids};
 use crate::identity::Member;
 
 fn follower(group: u64, leader: u64) -> ReplicaReport {
@@ -140,6 +140,18 @@ fn a_healthy_cluster_has_no_problems() {
         (Some(NodeId(2)), Offset(70))
     );
     assert_eq!(partition.replicas[1].lag_entries, Some(3));
+}
+
+#[test]
+fn coordinators_of_consumer_groups_without_a_leader_are_a_problem() {
+    let mut metadata = metadata();
+    create_coordinators(&mut metadata, &[2, 1, 3]);
+    let described = describe(&metadata, healthy());
+    assert_eq!(kinds(&described), ["PARTITION_UNAVAILABLE"]);
+    assert!(!described.healthy);
+    let text = &described.problems[0].text;
+    assert!(text.contains("$coordinators/0"), "{text}");
+    assert_eq!(described.partitions.len(), 9);
 }
 
 #[test]
