@@ -261,12 +261,6 @@ pub const TOPIC_SPEC: &[Rule] = &[
         "spec.partitions cannot shrink: revert it; removed partitions would take their records \
          with them",
     ),
-    rule_at(
-        ".replicationFactor",
-        "!has(self.replicationFactor) || !has(oldSelf.replicationFactor) || \
-         self.replicationFactor == oldSelf.replicationFactor",
-        "spec.replicationFactor cannot be changed: revert it; for another one create a new LogTopic",
-    ),
 ];
 
 /// Rules for the `spec.retention` of a LogTopic.
