@@ -118,6 +118,15 @@ pub const POD_TEMPLATE: &[Rule] = &[
     ),
 ];
 
+/// Rules for `spec.recovery`.
+pub const RECOVERY: &[Rule] = &[rule_at(
+    ".deadNodeAfter",
+    "duration(self.deadNodeAfter) >= duration('1m') && \
+     duration(self.deadNodeAfter) <= duration('8760h')",
+    "spec.recovery.deadNodeAfter must be between 1m and 8760h: choose a time in this range, \
+     or set deadNodes to Keep",
+)];
+
 /// Rules for `spec.tls`.
 pub const TLS: &[Rule] = &[
     rule_at(
