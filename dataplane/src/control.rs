@@ -4,7 +4,7 @@
 //! nothing that a restart would need is kept in memory only.
 //!
 //! Architecture invariant: a membership is changed only because the metadata says so. A silent node
-//! is reported as a problem, and keeps its votes.
+//! is reported as a problem, and keeps its votes until it is marked as lost and replaced.
 //!
 //! Each loop is a struct that holds exactly what it uses. [`ControlLoops`] builds and runs them.
 //! [`Control`] is what the rest of the node sees of control.
@@ -34,6 +34,7 @@ mod led_groups;
 pub(crate) mod level_admin;
 mod local_member;
 mod loops;
+mod lost_nodes;
 pub(crate) mod meta_repair;
 mod meta_replica;
 mod meta_voters;
@@ -179,6 +180,8 @@ impl Shared {
             peers: Arc::clone(&parts.peers),
             local: Arc::clone(&reporter),
             defaults: Arc::clone(&defaults),
+            recovery: parts.recovery,
+            clock: Arc::clone(&parts.clock),
         });
         let older_disk = self.older_disk(parts.marks, &parts.exchange, &parts.peers);
         let transfers = self.transfers(parts.peers);

@@ -18,6 +18,7 @@ pub mod disk;
 mod gossip;
 pub mod groups;
 pub mod http;
+mod lost_nodes;
 mod process;
 pub mod reads;
 pub mod sample;
@@ -27,6 +28,7 @@ use connections::ConnectionMetrics;
 use gossip::GossipMetrics;
 use groups::GroupMetrics;
 use http::HttpMetrics;
+use lost_nodes::LostNodeMetrics;
 use reads::ReadMetrics;
 pub use sample::{MemberCounts, PartitionSample, Sample, Sampler};
 use storage::StorageMetrics;
@@ -85,6 +87,7 @@ pub struct Metrics {
 struct Sampled {
     finalized_level: IntGauge,
     replicas_fenced: IntGauge,
+    lost: LostNodeMetrics,
     replicas: IntGaugeVec,
     term: IntGaugeVec,
     leads: IntGaugeVec,
@@ -255,6 +258,7 @@ impl Sampled {
                 "lograft_replicas_fenced",
                 "Replicas that do not vote because the disk is older than their votes.",
             )?,
+            lost: LostNodeMetrics::new(r)?,
             replicas: gauges(r, "lograft_replicas", "Replicas on this node.", &["role"])?,
             term: gauges(r, "lograft_raft_term", "Raft term of a replica.", at)?,
             leads: gauges(r, "lograft_raft_leads", "1 if this node leads, else 0.", at)?,
@@ -341,6 +345,7 @@ impl Sampled {
             self.take_partition(partition);
         }
         self.replicas_fenced.set(int(sample.fenced_count as u64));
+        self.lost.take(sample);
         self.finalized_level
             .set(i64::from(sample.finalized_level.get()));
         self.disk_free.set(int(sample.disk_free_bytes));

@@ -10,6 +10,7 @@ macro_rules! delete {
 mod authorization;
 mod blocked;
 mod edits;
+mod hosts;
 mod http;
 mod life;
 mod many;
@@ -115,6 +116,7 @@ api_cases! {
     versions::another_default_version_moves_clusters_only_if_told_so,
     obstacles::what_keeps_a_pod_from_running_is_named,
     obstacles::a_crash_loop_is_one_state_and_one_event,
+    hosts::a_volume_on_a_host_that_is_gone_is_named,
     topics::bad_topics_are_refused_with_advice,
     topics::a_topic_is_created_changed_and_kept_or_deleted,
     topics::changes_of_topics_by_others_are_reverted_or_named,

@@ -40,6 +40,8 @@ pub struct NewTopic {
 pub struct TopicChange {
     /// New number of partitions; it can only grow.
     pub partitions: Option<u32>,
+    /// New number of replicas of each partition. The call does not wait for them.
+    pub replication_factor: Option<u32>,
     /// New retention. It replaces both bounds: an unset bound becomes unlimited.
     pub retention: Option<wire::Retention>,
     /// Settings to change, each key at most once here and in `reset_settings`; see
@@ -149,6 +151,7 @@ impl Admin {
             settings: change.settings,
             reset_settings: change.reset_settings,
             topic_id: change.topic_id,
+            replication_factor: change.replication_factor,
         };
         let deadline = self.pool.deadline();
         let reply = self

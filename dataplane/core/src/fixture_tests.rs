@@ -17,8 +17,8 @@ use crate::feature_level::FeatureLevel;
 use crate::fixtures::{Fixtures, LEVEL};
 use crate::ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence};
 use crate::metadata::{
-    COORDINATORS_NAME, Command, Growth, MetaError, Metadata, NextIds, Node, NodeState, Outcome,
-    Partition, Registration, RegistrationToken, Repair, Topic, TopicId,
+    COORDINATORS_NAME, Command, FactorChange, Growth, MetaError, Metadata, NextIds, Node,
+    NodeState, Outcome, Partition, Registration, RegistrationToken, Repair, Topic, TopicId,
 };
 use crate::offset::{LogIndex, Offset};
 use crate::partition::PartitionState;
@@ -147,6 +147,7 @@ fn authorization_commands() -> Vec<(&'static str, Command)> {
 
 fn topic_commands() -> Vec<(&'static str, Command)> {
     let create = |retention| Command::CreateTopic {
+        follows_default: false,
         name: "orders".to_owned(),
         retention,
         settings: TopicSettings::default(),
@@ -157,6 +158,7 @@ fn topic_commands() -> Vec<(&'static str, Command)> {
         assignment: vec![nodes(&[3, 1, 2])],
     };
     let alter = |retention, growth| Command::AlterTopic {
+        replication_factor: None,
         name: "orders".to_owned(),
         retention,
         settings: TopicSettings::default(),
@@ -190,6 +192,7 @@ fn settings_commands() -> Vec<(&'static str, Command)> {
         (
             "create_topic-settings",
             Command::CreateTopic {
+                follows_default: false,
                 name: "orders".to_owned(),
                 retention: BOUNDED,
                 settings: SETTINGS,
@@ -199,6 +202,7 @@ fn settings_commands() -> Vec<(&'static str, Command)> {
         (
             "alter_topic-settings",
             Command::AlterTopic {
+                replication_factor: None,
                 name: "orders".to_owned(),
                 retention: None,
                 settings: SETTINGS,
@@ -214,6 +218,7 @@ fn settings_commands() -> Vec<(&'static str, Command)> {
         (
             "alter_topic-id",
             Command::AlterTopic {
+                replication_factor: None,
                 name: "orders".to_owned(),
                 retention: None,
                 settings: TopicSettings::default(),
@@ -232,6 +237,7 @@ fn settings_commands() -> Vec<(&'static str, Command)> {
         (
             "alter_topic-timestamps",
             Command::AlterTopic {
+                replication_factor: None,
                 name: "orders".to_owned(),
                 retention: None,
                 settings: TopicSettings {
@@ -253,8 +259,34 @@ fn settings_commands() -> Vec<(&'static str, Command)> {
 fn size_commands() -> Vec<(&'static str, Command)> {
     vec![
         (
+            "create_topic-follows_default",
+            Command::CreateTopic {
+                name: "orders".to_owned(),
+                retention: RetentionPolicy::default(),
+                settings: TopicSettings::default(),
+                assignment: vec![nodes(&[1])],
+                follows_default: true,
+            },
+        ),
+        (
+            "alter_topic-replication_factor",
+            Command::AlterTopic {
+                name: "orders".to_owned(),
+                retention: None,
+                settings: TopicSettings::default(),
+                reset: Vec::new(),
+                growth: None,
+                topic_id: None,
+                replication_factor: Some(FactorChange {
+                    count: 3,
+                    follows_default: true,
+                }),
+            },
+        ),
+        (
             "create_topic-record_size",
             Command::CreateTopic {
+                follows_default: false,
                 name: "orders".to_owned(),
                 retention: RetentionPolicy::default(),
                 settings: TopicSettings {
@@ -268,6 +300,7 @@ fn size_commands() -> Vec<(&'static str, Command)> {
         (
             "alter_topic-record_size",
             Command::AlterTopic {
+                replication_factor: None,
                 name: "orders".to_owned(),
                 retention: None,
                 settings: TopicSettings::default(),
@@ -313,6 +346,14 @@ fn node_commands() -> Vec<(&'static str, Command)> {
                 until_ms: 1_700_000_000_000,
             },
         ),
+        (
+            "mark_lost",
+            Command::MarkLost {
+                node: NODE,
+                since_ms: 1_700_000_000_000,
+            },
+        ),
+        ("find_node", Command::FindNode { node: NODE }),
     ]
 }
 
@@ -444,6 +485,14 @@ fn partition_errors() -> Vec<(&'static str, MetaError)> {
         (
             "TooFewNodes",
             MetaError::TooFewNodes {
+                active: 2,
+                needed: 3,
+            },
+        ),
+        (
+            "NoSpareNode",
+            MetaError::NoSpareNode {
+                node,
                 active: 2,
                 needed: 3,
             },
@@ -628,6 +677,7 @@ fn node(id: u64, state: NodeState, rests_until_ms: i64) -> Node {
         registration: registration(u8::try_from(id).unwrap(), "zone-a"),
         state,
         rests_until_ms,
+        lost_since_ms: None,
     }
 }
 
@@ -637,6 +687,7 @@ fn rich_metadata() -> Metadata {
         name: name.to_owned(),
         id: TopicId(id),
         replication_factor: 3,
+        follows_default: false,
         retention,
         settings: TopicSettings::default(),
         partitions,
@@ -705,6 +756,10 @@ fn metadata_with_rules() -> Metadata {
         let add = RuleChange::Add(rule);
         table.change(&add, "user/admin", 1_790_000_000_000).unwrap();
     }
+    let lost = metadata.nodes.get_mut(&NodeId(5)).unwrap();
+    lost.lost_since_ms = Some(1_790_000_000_000);
+    let following = metadata.topics.get_mut("clicks").unwrap();
+    Arc::make_mut(following).follows_default = true;
     let table = Arc::make_mut(&mut metadata.revocations);
     for change in revocations() {
         table.change(&change, 1_790_000_000_000);
@@ -727,6 +782,7 @@ fn metadata_with_coordinators() -> Metadata {
         name,
         id: TopicId(3),
         replication_factor: 3,
+        follows_default: false,
         retention: RetentionPolicy::default(),
         settings: TopicSettings::default(),
         partitions: vec![partition(group.get())],

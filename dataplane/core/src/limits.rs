@@ -786,6 +786,25 @@ pub const REASSIGNMENTS_MAX_COUNT: usize = 4;
 /// Time without progress after which a reassignment gives its place to the next one that waits. It
 /// has another turn later.
 pub const REASSIGNMENT_STALLED_MAX: Duration = Duration::from_secs(10);
+/// Maximum number of partitions of a cluster that get another number of replicas at once, and of
+/// topics that are raised at once.
+pub const FACTOR_CHANGES_MAX_COUNT: usize = 16;
+/// Maximum number of partitions of a cluster whose replicas on lost nodes are replaced at once.
+/// Each one copies a whole log to the new replica, next to the work of clients.
+pub const LOST_REPLACEMENTS_MAX_COUNT: usize = 16;
+/// Minimum number of active nodes without a lost one, whatever the topics. A partition keeps its
+/// majority without a node only if it has three replicas. Part of the format: every node must
+/// decide a `MarkLost` alike.
+pub const LOST_ACTIVE_MIN_COUNT: usize = 3;
+/// Default silence after which a node counts as lost for good.
+pub const DEAD_NODE_AFTER_DEFAULT: Duration = Duration::from_mins(10);
+/// Minimum configured silence. Tests use it; a sensible one is longer than a restart of a node.
+pub const DEAD_NODE_AFTER_MIN: Duration = Duration::from_secs(1);
+/// Maximum configured silence.
+pub const DEAD_NODE_AFTER_MAX: Duration = Duration::from_hours(24 * 365);
+/// Maximum time between two checks of the nodes' silence. After a longer one this process was
+/// paused itself, and the silence of the others counts from then on.
+pub const SILENCE_CHECK_GAP_MAX: Duration = Duration::from_secs(15);
 /// Maximum number of commands that one iteration of a drain proposes.
 pub const DRAIN_COMMANDS_MAX_COUNT: usize = 64;
 /// Time that a removed node stays a learner of the meta group, so that it learns of its own

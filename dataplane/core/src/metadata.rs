@@ -19,13 +19,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use codec::CodecError;
-pub use command::{Command, Growth, Outcome, Registration};
+pub use command::{Command, FactorChange, Growth, Outcome, Registration};
 pub use error::MetaError;
 
 use crate::acl::{RevocationTable, RuleTable};
 use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerId};
-use crate::limits::STOP_REST_MAX;
+use crate::limits::{LOST_ACTIVE_MIN_COUNT, STOP_REST_MAX};
 use crate::offset::LogIndex;
 use crate::partitioner::partition_for_key;
 use crate::producer_id_key::{ProducerIdKey, SEALED_IDS_LEVEL, is_plain};
@@ -113,9 +113,23 @@ pub struct Node {
     /// The time until which leader balancing excludes the node, milliseconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "is_epoch")]
     pub rests_until_ms: i64,
+    /// The time of the last sign of the node, milliseconds since the Unix epoch, while it is marked
+    /// as lost (see [`crate::lost_nodes`]). Feature level 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_since_ms: Option<i64>,
 }
 
 impl Node {
+    /// Whether the node is marked as lost.
+    pub const fn is_lost(&self) -> bool {
+        self.lost_since_ms.is_some()
+    }
+
+    /// Whether the node can take new replicas.
+    pub fn is_receiving(&self) -> bool {
+        self.state == NodeState::Active && !self.is_lost()
+    }
+
     /// The remaining time for which leader balancing excludes the node. A time further in the
     /// future than `limits::STOP_REST_MAX` was set by a wrong clock and is ignored.
     pub fn rests_for(&self, now_ms: i64) -> Option<Duration> {
@@ -141,8 +155,11 @@ pub struct Topic {
     pub name: String,
     /// The id of the topic.
     pub id: TopicId,
-    /// The number of replicas of each partition.
+    /// The number of replicas that each partition has, or gets.
     pub replication_factor: u32,
+    /// Whether that number grows with the cluster, up to the default. Feature level 2.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follows_default: bool,
     /// The retention of each partition.
     pub retention: RetentionPolicy,
     /// The settings that were added after retention.
@@ -271,9 +288,30 @@ impl Metadata {
         self.nodes().filter(|n| n.state != NodeState::Removed)
     }
 
-    /// The nodes that can take new replicas.
+    /// The nodes that can take new replicas: active, and not lost.
     pub fn active_nodes(&self) -> impl Iterator<Item = &Node> {
-        self.nodes().filter(|n| n.state == NodeState::Active)
+        self.nodes().filter(|n| n.is_receiving())
+    }
+
+    /// The nodes that are marked as lost, draining ones included.
+    pub fn lost_nodes(&self) -> impl Iterator<Item = &Node> {
+        self.members().filter(|n| n.is_lost())
+    }
+
+    /// Checks that the other active nodes could take the replicas of a node.
+    pub fn check_spare(&self, node: NodeId) -> Result<(), MetaError> {
+        let active = self.active_nodes().filter(|n| n.id != node).count();
+        let topics = self.topics.values().chain(&self.coordinators);
+        let widest = topics.map(|t| t.replication_factor as usize).max();
+        let needed = widest.unwrap_or(0).max(LOST_ACTIVE_MIN_COUNT);
+        if active >= needed {
+            return Ok(());
+        }
+        Err(MetaError::NoSpareNode {
+            node,
+            active,
+            needed,
+        })
     }
 
     /// The node with this id, even if it was removed.

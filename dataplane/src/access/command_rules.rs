@@ -31,6 +31,8 @@ pub(super) fn rule_of_command(command: &Command) -> Option<(Operation, Resource<
         | Command::CommitEviction { .. }
         | Command::CommitRepair { .. }
         | Command::RemoveNode { .. }
+        | Command::MarkLost { .. }
+        | Command::FindNode { .. }
         | Command::CreateCoordinators { .. } => None,
     }
 }

@@ -241,6 +241,7 @@ fn a_principal_sees_the_topics_that_it_may_describe() {
 fn the_leader_checks_for_whom_a_node_proposes() {
     let world = world(AuthorizationMode::Enforced, finalized());
     let create = |name: &str| Command::CreateTopic {
+        follows_default: false,
         name: name.to_owned(),
         retention: lograft_core::RetentionPolicy::default(),
         settings: lograft_core::TopicSettings::default(),

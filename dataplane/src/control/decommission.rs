@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use lograft_core::assignment::{plan_coordinators, plan_drain, plan_leaders};
+use lograft_core::assignment::{plan_drain, plan_leaders};
 use lograft_core::limits::DRAIN_COMMANDS_MAX_COUNT;
 use lograft_core::metadata::{Command, Metadata, Node};
+use lograft_core::replication_factor::plan_factors;
 use lograft_core::{NodeId, NodeState};
 
 /// The commands that the meta group's leader proposes next for draining nodes; `None` if no node
@@ -50,15 +51,19 @@ fn next_for(metadata: &Metadata, node: NodeId, voters: &BTreeSet<NodeId>) -> Opt
     (!voters.contains(&node)).then(|| vec![Command::RemoveNode { node }])
 }
 
-/// The commands that the meta group's leader proposes next so that the coordinators of consumer
-/// groups have as many replicas as they should; `None` if they have, or get them now. Not while a
-/// node is drained, which moves replicas too.
-pub(crate) fn coordinator_commands(metadata: &Metadata) -> Option<Vec<Command>> {
+/// The commands that the meta group's leader proposes next so that partitions have as many replicas
+/// as they should; `None` if they have, or get them now. Not while a node is drained, which moves
+/// replicas too.
+pub(crate) fn factor_commands(
+    metadata: &Metadata,
+    default: u32,
+    is_whole: impl Fn(NodeId) -> bool,
+) -> Option<Vec<Command>> {
     let is_draining = |node: &Node| node.state == NodeState::Draining;
     if metadata.nodes().any(is_draining) {
         return None;
     }
-    let plan = plan_coordinators(metadata);
+    let plan = plan_factors(metadata, default, is_whole);
     (!plan.is_empty()).then_some(plan)
 }
 

@@ -10,6 +10,7 @@ use super::disk_handover::DiskHandover;
 use super::foreign_disk::ForeignDiskCheck;
 use super::join::SeedJoin;
 use super::leader_watch::LeaderWatch;
+use super::lost_nodes::{LostNodes, LostNodesParts};
 use super::meta_repair::MetaRejoin;
 use super::meta_replica::MetaReplicaStarter;
 use super::meta_voters::MetaVoters;
@@ -207,8 +208,8 @@ impl Shared {
             meta_voters: MetaVoters::new(
                 self.member.clone(),
                 self.replicas.clone(),
-                Arc::clone(&self.reachability),
-                self.meta_handle(),
+                (Arc::clone(&self.reachability), self.lost_nodes(parts)),
+                (self.meta_handle(), parts.topic_defaults.clone()),
                 self.tasks.clone(),
             ),
             registration: RegistrationCheck {
@@ -236,6 +237,17 @@ impl Shared {
                 measured: None,
             },
         }
+    }
+
+    fn lost_nodes(&self, parts: &ControlParts) -> LostNodes {
+        LostNodes::new(LostNodesParts {
+            member: self.member.clone(),
+            membership: parts.discovery.membership.clone(),
+            exchange: parts.exchange.clone(),
+            reachability: Arc::clone(&self.reachability),
+            clock: Arc::clone(&parts.clock),
+            settings: parts.recovery.clone(),
+        })
     }
 
     fn disk_handover(&self, parts: &ControlParts) -> DiskHandover {

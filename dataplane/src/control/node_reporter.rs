@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lograft_core::check::{CheckReport, NodeChecks, PlacementFindings};
+use lograft_core::lost_nodes::LostReplicas;
 use lograft_core::{DiskMark, FeatureLevel, LogId, LogIndex, NodeId, NodeState};
 use lograft_discovery::DiscoveryReader;
 use lograft_discovery::gossip::Gossip;
@@ -123,9 +124,14 @@ impl NodeReporter {
     /// The values for the metrics, except the expiry of the certificate.
     pub(crate) fn sample(&self) -> Sample {
         let space = self.storage.measured_space();
+        let metadata = self.view.load();
+        let lost = metadata.lost_nodes().map(|node| node.id);
+        let lost: Vec<LostReplicas> = lost.map(|id| LostReplicas::new(&metadata, id)).collect();
         let mut sample = Sample {
             corrupt_count: self.replicas.all_corrupt().len(),
-            finalized_level: self.view.load().finalized_level(),
+            finalized_level: metadata.finalized_level(),
+            lost_nodes_count: lost.len(),
+            lost_replicas_count: lost.iter().map(LostReplicas::left_count).sum(),
             disk_free_bytes: space.map_or(0, |space| space.free_bytes),
             disk_total_bytes: space.map_or(0, |space| space.total_bytes),
             disk_low: self.storage.disk_mark() >= DiskMark::Low,

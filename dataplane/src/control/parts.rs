@@ -14,7 +14,7 @@ use super::node_info::NodeInfo;
 use super::node_reporter::CertificateReader;
 use super::peer_calls::PeerCalls;
 use crate::clock::Clock;
-use crate::config::TopicDefaultsSource;
+use crate::config::{CurrentRecovery, TopicDefaultsSource};
 use crate::exchange::NodeExchange;
 use crate::fatal::FatalSink;
 use crate::incarnation::IncarnationFiles;
@@ -33,6 +33,8 @@ pub(crate) struct ControlParts {
     pub(crate) data_dir: PathBuf,
     /// The file system under the data directory, and the source of random numbers.
     pub(crate) fs: Arc<dyn Fs>,
+    /// When nodes count as lost.
+    pub(crate) recovery: CurrentRecovery,
     /// The defaults for new topics.
     pub(crate) topic_defaults: TopicDefaultsSource,
     /// The logs.

@@ -60,6 +60,7 @@ pub(crate) fn create(metadata: &mut Metadata, name: &str, assignment: &[&[u64]])
     apply(
         metadata,
         &Command::CreateTopic {
+            follows_default: false,
             name: name.to_owned(),
             retention,
             settings: TopicSettings::default(),

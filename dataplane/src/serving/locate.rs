@@ -511,6 +511,7 @@ mod tests {
             level: FeatureLevel::ZERO,
         };
         let create = Command::CreateTopic {
+            follows_default: false,
             name: "t".to_owned(),
             retention: RetentionPolicy::default(),
             settings: TopicSettings::default(),

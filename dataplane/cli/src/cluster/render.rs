@@ -64,6 +64,7 @@ struct NodeJson {
     gossip_key_ids: Vec<String>,
     waits_for: String,
     lag_entries: u64,
+    lost_since_ms: Option<i64>,
 }
 
 /// Converts a cluster description to JSON.
@@ -113,6 +114,7 @@ fn node_json(node: &NodeDescription) -> NodeJson {
         gossip_key_ids: node.gossip_key_ids.clone(),
         waits_for: node.waits_for.clone(),
         lag_entries: node.lag_entries,
+        lost_since_ms: node.lost_since_ms,
     }
 }
 
@@ -211,6 +213,7 @@ fn nodes(nodes: &[NodeDescription], paint: Paint) -> String {
         .filter(|node| node.state() != NodeState::Removed)
     {
         let (state, tone) = match (node.reachable, node.state()) {
+            (false, _) if node.lost_since_ms.is_some() => ("lost", Tone::Bad),
             (false, _) => ("unreachable", Tone::Bad),
             (true, NodeState::Active) if !node.waits_for.is_empty() => ("not ready", Tone::Warn),
             (true, NodeState::Active) => ("active", Tone::Good),

@@ -6,7 +6,7 @@ mod nodes;
 mod partitions;
 mod topics;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Command, MetaError, Metadata, Node, NodeState, Outcome, Partition};
@@ -46,34 +46,9 @@ impl Metadata {
             } => self.init_cluster(*cluster_id, first_node, *level),
             Command::RegisterNode(registration) => self.register_node(registration),
             Command::UpdateNode { node, registration } => self.update_node(*node, registration),
-            Command::CreateTopic {
-                name,
-                retention,
-                settings,
-                assignment,
-            } => {
-                let config = TopicConfig {
-                    retention: *retention,
-                    settings: *settings,
-                };
-                self.create_topic(name, config, assignment)
-            }
-            Command::AlterTopic {
-                name,
-                retention,
-                settings,
-                reset,
-                growth,
-                topic_id,
-            } => {
-                let change = ConfigChange {
-                    retention: *retention,
-                    settings: *settings,
-                    reset,
-                };
-                self.alter_topic((name, *topic_id), change, growth.as_ref())
-            }
-            Command::DeleteTopic { name, topic_id } => self.delete_topic(name, *topic_id),
+            Command::CreateTopic { .. }
+            | Command::AlterTopic { .. }
+            | Command::DeleteTopic { .. } => self.dispatch_topic(command),
             Command::AllocateProducers { count } => self.allocate_producers(*count),
             Command::SetPreferredLeader { group, node } => self.set_preferred_leader(*group, *node),
             Command::StartPartition { group } => {
@@ -88,6 +63,8 @@ impl Metadata {
             Command::RemoveNode { node } => self.remove_node(*node),
             Command::UndrainNode { node } => self.undrain_node(*node),
             Command::RestNode { node, until_ms } => self.rest_node(*node, *until_ms),
+            Command::MarkLost { node, since_ms } => self.mark_lost(*node, *since_ms),
+            Command::FindNode { node } => self.find_node(*node),
             Command::ChangeRules {
                 changes,
                 changed_by,
@@ -103,6 +80,47 @@ impl Metadata {
                 self.finalized_level = self.finalized_level.max(*level);
                 Ok(Outcome::Done)
             }
+        }
+    }
+
+    fn dispatch_topic(&mut self, command: &Command) -> Applied {
+        match command {
+            Command::CreateTopic {
+                name,
+                retention,
+                settings,
+                assignment,
+                follows_default,
+            } => {
+                let config = TopicConfig {
+                    retention: *retention,
+                    settings: *settings,
+                };
+                self.create_topic(name, config, assignment, *follows_default)
+            }
+            Command::AlterTopic {
+                name,
+                retention,
+                settings,
+                reset,
+                growth,
+                topic_id,
+                replication_factor,
+            } => {
+                let change = ConfigChange {
+                    retention: *retention,
+                    settings: *settings,
+                    reset,
+                };
+                self.alter_topic(
+                    (name, *topic_id),
+                    change,
+                    growth.as_ref(),
+                    *replication_factor,
+                )
+            }
+            Command::DeleteTopic { name, topic_id } => self.delete_topic(name, *topic_id),
+            _ => Ok(Outcome::Done),
         }
     }
 
@@ -153,13 +171,19 @@ impl Metadata {
         Ok(Outcome::Done)
     }
 
+    /// Checks replicas of partitions. `staying` are nodes that have a replica already and may keep
+    /// it, although they cannot take new ones.
     fn validate_assignment(
         &self,
-        assignment: &[Vec<NodeId>],
+        (assignment, staying): (&[Vec<NodeId>], &[NodeId]),
         replication_factor: u32,
     ) -> Result<(), MetaError> {
-        let active: BTreeMap<NodeId, &Node> = self.active_nodes().map(|n| (n.id, n)).collect();
-        topic::validate_replication_factor(replication_factor, active.len())?;
+        let allowed: BTreeSet<NodeId> = self
+            .active_nodes()
+            .map(|node| node.id)
+            .chain(staying.iter().copied())
+            .collect();
+        topic::validate_replication_factor(replication_factor, allowed.len())?;
         for (position, replicas) in assignment.iter().enumerate() {
             if count_u32(replicas.len()) != replication_factor || !topic::is_distinct(replicas) {
                 return Err(MetaError::BadAssignment {
@@ -169,7 +193,7 @@ impl Metadata {
             }
             for node in replicas {
                 self.member(*node)?;
-                if !active.contains_key(node) {
+                if !allowed.contains(node) {
                     return Err(MetaError::NodeDecommissioned { node: *node });
                 }
             }

@@ -50,6 +50,10 @@ pub enum Command {
         settings: TopicSettings,
         /// The replicas of each partition, the same number for all.
         assignment: Vec<Vec<NodeId>>,
+        /// Whether nobody asked for this number of replicas: it grows with the cluster, up to the
+        /// default. Feature level 2.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        follows_default: bool,
     },
     /// Changes a topic. A setting that is `None` does not change.
     AlterTopic {
@@ -71,6 +75,10 @@ pub enum Command {
         /// name. Feature level 2.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         topic_id: Option<TopicId>,
+        /// The new number of replicas of each partition. The partitions get there by moves that are
+        /// planned afterwards. Feature level 2.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replication_factor: Option<FactorChange>,
     },
     /// Deletes a topic. Not idempotent: fails if the topic does not exist.
     DeleteTopic {
@@ -156,6 +164,20 @@ pub enum Command {
         /// The end of the exclusion, milliseconds since the Unix epoch.
         until_ms: i64,
     },
+    /// Marks a node as lost for good: its replicas are replaced by replicas on other nodes. Refused
+    /// if the other active nodes are too few for that. Feature level 2.
+    MarkLost {
+        /// The node.
+        node: NodeId,
+        /// The time of the last sign of it, milliseconds since the Unix epoch.
+        since_ms: i64,
+    },
+    /// Records that a lost node is back, and cancels the moves off it that are in progress.
+    /// Replicas that were replaced already stay where they are. Feature level 2.
+    FindNode {
+        /// The node.
+        node: NodeId,
+    },
     /// Changes the authorization rules, all changes or none. Feature level 2.
     ChangeRules {
         /// The changes, in order.
@@ -217,6 +239,17 @@ pub struct Growth {
     pub assignment: Vec<Vec<NodeId>>,
 }
 
+/// A new replication factor of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FactorChange {
+    /// The number of replicas of each partition.
+    pub count: u32,
+    /// Whether it grows with the cluster, up to the default.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follows_default: bool,
+}
+
 /// The outcome of an applied command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -257,11 +290,18 @@ impl Command {
     /// `FinalizeLevel` is proposed only once all nodes have reported that they know its level.
     pub fn level(&self) -> FeatureLevel {
         match self {
-            Self::CreateTopic { settings, .. } => settings.level(),
+            Self::CreateTopic {
+                settings,
+                follows_default,
+                ..
+            } => settings
+                .level()
+                .max(Self::level_of_factor(*follows_default)),
             Self::AlterTopic {
                 settings,
                 reset,
                 topic_id,
+                replication_factor,
                 ..
             } => {
                 // Level 0 does not know the field, whichever keys it has.
@@ -269,10 +309,14 @@ impl Command {
                     .iter()
                     .map(|key| key.info().level.max(FeatureLevel(1)));
                 let reset = reset.fold(settings.level(), FeatureLevel::max);
-                reset.max(Self::level_of_topic_id(*topic_id))
+                reset
+                    .max(Self::level_of_topic_id(*topic_id))
+                    .max(Self::level_of_factor(replication_factor.is_some()))
             }
             Self::DeleteTopic { topic_id, .. } => Self::level_of_topic_id(*topic_id),
-            Self::ChangeRules { .. }
+            Self::MarkLost { .. }
+            | Self::FindNode { .. }
+            | Self::ChangeRules { .. }
             | Self::ChangeRevocations { .. }
             | Self::CreateCoordinators { .. } => FeatureLevel(2),
             Self::InitCluster { .. }
@@ -296,6 +340,21 @@ impl Command {
 
     /// The feature level from which on `AlterTopic` and `DeleteTopic` have a topic id.
     pub const TOPIC_ID_LEVEL: FeatureLevel = FeatureLevel(2);
+
+    /// The feature level from which on a draining or lost node may stay in a new target, which may
+    /// have another number of replicas.
+    pub(super) const FREE_TARGET_LEVEL: FeatureLevel = FeatureLevel(2);
+
+    /// The feature level from which on the replication factor of a topic can change.
+    pub const FACTOR_LEVEL: FeatureLevel = FeatureLevel(2);
+
+    fn level_of_factor(is_used: bool) -> FeatureLevel {
+        if is_used {
+            Self::FACTOR_LEVEL
+        } else {
+            FeatureLevel::ZERO
+        }
+    }
 
     fn level_of_topic_id(topic_id: Option<TopicId>) -> FeatureLevel {
         topic_id.map_or(FeatureLevel::ZERO, |_| Self::TOPIC_ID_LEVEL)
@@ -323,6 +382,8 @@ impl Command {
             Self::RemoveNode { .. } => "remove_node",
             Self::UndrainNode { .. } => "undrain_node",
             Self::RestNode { .. } => "rest_node",
+            Self::MarkLost { .. } => "mark_lost",
+            Self::FindNode { .. } => "find_node",
             Self::ChangeRules { .. } => "change_rules",
             Self::ChangeRevocations { .. } => "change_revocations",
             Self::CreateCoordinators { .. } => "create_coordinators",

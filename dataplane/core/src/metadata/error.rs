@@ -166,6 +166,19 @@ pub enum MetaError {
         /// The number of nodes needed: the largest replication factor of a topic.
         needed: usize,
     },
+    /// Too few active nodes would remain to replace the replicas of a lost node. Feature level 2.
+    #[error(
+        "active nodes must be at least {needed} without node {node} to replace its replicas, got \
+         {active}"
+    )]
+    NoSpareNode {
+        /// The node.
+        node: NodeId,
+        /// The number of active nodes without it.
+        active: usize,
+        /// The number of nodes needed.
+        needed: usize,
+    },
     /// A feature is used before its level is finalized.
     #[error(
         "{feature} needs feature level {level}, and the cluster has finalized level {finalized}: \
@@ -241,7 +254,7 @@ impl MetaError {
             Self::NodeDecommissioned { .. } => Reason::NodeDecommissioned,
             Self::NotStarted { .. } | Self::OtherRepair { .. } => Reason::NotReady,
             Self::OnlyReplica { .. } => Reason::ReplicaCorrupt,
-            Self::TooFewNodes { .. } => Reason::TooFewNodes,
+            Self::TooFewNodes { .. } | Self::NoSpareNode { .. } => Reason::TooFewNodes,
             Self::NotFinalized { .. } => Reason::FeatureNotFinalized,
             Self::UnknownLevel { .. } | Self::UnknownCommand { .. } => Reason::VersionTooOld,
             Self::NodeNotDrained { .. } => Reason::NodeNotDrained,
@@ -276,7 +289,9 @@ impl MetaError {
             }
             Self::Topic(error) => Some(error.bound()),
             Self::Rule(error) => Some(error.bound()),
-            Self::TooFewNodes { needed, .. } => Some(needed.to_string()),
+            Self::TooFewNodes { needed, .. } | Self::NoSpareNode { needed, .. } => {
+                Some(needed.to_string())
+            }
             Self::NotFinalized { level, .. } => Some(format!("feature level {level} or newer")),
             Self::UnknownLevel { known, .. } => Some(format!("0..={known}")),
             _ => None,

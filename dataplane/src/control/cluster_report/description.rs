@@ -1,6 +1,7 @@
 //! The state of the cluster for operators: nodes, partitions and problems.
 
 use lograft_core::check::{CheckName, CheckReport, Evidence, Severity};
+use lograft_core::lost_nodes::LostReplicas;
 use lograft_core::metadata::{Registration, TopicId};
 use lograft_core::{
     ClusterId, FeatureLevel, GroupId, NodeId, NodeState, Offset, PartitionId, Term, TopicConfig,
@@ -50,6 +51,17 @@ pub(crate) struct NodeDescription {
     pub(crate) leader_count: u32,
     /// Entries that it is behind, summed over all groups.
     pub(crate) lag_entries: u64,
+    /// Set while it is marked as lost.
+    pub(crate) lost: Option<LostNode>,
+}
+
+/// A node that is marked as lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LostNode {
+    /// The time of its last sign, milliseconds since the Unix epoch.
+    pub(crate) since_ms: i64,
+    /// Its replicas.
+    pub(crate) replicas: LostReplicas,
 }
 
 /// A node's part in the meta group.

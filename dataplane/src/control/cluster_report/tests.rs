@@ -103,7 +103,12 @@ fn describe_named(
     is_named: IsNamed<'_>,
 ) -> ClusterDescription {
     let reports = Reports::new(reports);
-    describe_cluster(metadata, (&reports, is_named), Some(NodeId(3)))
+    let silent = SilentNodes {
+        metadata,
+        dead_node_after: None,
+        now_ms: 0,
+    };
+    describe_cluster(silent, (&reports, is_named), Some(NodeId(3)))
 }
 
 fn kinds(described: &ClusterDescription) -> Vec<&str> {

@@ -88,6 +88,7 @@ fn node(described: NodeDescription) -> proto::NodeDescription {
         replica_count,
         leader_count,
         lag_entries,
+        lost,
     } = described;
     let reachable = report.is_some();
     let report = report.unwrap_or_default();
@@ -113,6 +114,7 @@ fn node(described: NodeDescription) -> proto::NodeDescription {
         gossip_key_ids: report.gossip_key_ids,
         waits_for: report.waits_for,
         metadata_version: report.meta_applied_index.get(),
+        lost_since_ms: lost.map(|lost| lost.since_ms),
     }
 }
 
@@ -229,6 +231,7 @@ mod tests {
             replica_count: 2,
             leader_count: 1,
             lag_entries: 3,
+            lost: None,
         };
         let silent = node(described.clone());
         assert!(!silent.reachable);
