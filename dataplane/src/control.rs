@@ -53,6 +53,8 @@ mod reachability;
 mod readiness_state;
 mod reassignment;
 mod reconcile;
+mod recovery;
+pub(crate) mod recovery_admin;
 mod registration;
 mod registration_check;
 mod repair;
@@ -84,6 +86,7 @@ use self::older_disk::OlderDisk;
 use self::peer_calls::PeerCalls;
 use self::placement::Placement;
 use self::propose::MetaProposer;
+use self::recovery_admin::RecoveryAdmin;
 use self::shared::Shared;
 use self::stop_preparation::StopPreparation;
 use self::topic_admin::TopicAdmin;
@@ -143,6 +146,8 @@ pub(crate) struct Control {
     pub(crate) access: AccessAdmin,
     /// Accepts older disks.
     pub(crate) older_disk: OlderDisk,
+    /// Recovers groups that lost their majority.
+    pub(crate) recoveries: RecoveryAdmin,
     /// The nodes that discovery has found.
     pub(crate) membership: MembershipReader,
     /// The readings of this node and the others.
@@ -172,6 +177,7 @@ impl Shared {
             defaults: Arc::clone(&defaults),
             discovery: parts.discovery.clone(),
             readiness: self.readiness.clone(),
+            recoveries: parts.exchange.recoveries().clone(),
         });
         let cluster = Arc::new(ClusterReporter {
             member: self.member.clone(),
@@ -194,6 +200,7 @@ impl Shared {
                 proposer: self.meta_handle(),
                 clock: Arc::clone(&parts.clock),
             },
+            recoveries: self.recovery_admin(&cluster, &parts.clock),
             access: self.access_admin(parts.clock),
             topics: TopicAdmin {
                 view: self.view.clone(),
@@ -243,6 +250,19 @@ impl Shared {
             view: self.view.clone(),
             proposer: self.meta_handle(),
             clock,
+        }
+    }
+
+    fn recovery_admin(
+        &self,
+        cluster: &Arc<ClusterReporter>,
+        clock: &Arc<dyn Clock>,
+    ) -> RecoveryAdmin {
+        RecoveryAdmin {
+            view: self.view.clone(),
+            proposer: self.meta_handle(),
+            cluster: Arc::clone(cluster),
+            clock: Arc::clone(clock),
         }
     }
 

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{GroupId, NodeId};
 use crate::limits::COORDINATOR_REPLICAS_MAX_COUNT;
-use crate::metadata::{Command, Metadata, NodeState, Partition};
+use crate::metadata::{Command, Metadata, NodeState, Partition, PartitionRef};
 use crate::topic::{self, TopicError};
 
 /// A node that can take replicas, with its current load.
@@ -85,6 +85,10 @@ pub fn plan_drain(metadata: &Metadata, node: NodeId) -> Vec<Command> {
     nodes.retain(|c| c.id != node);
     let mut plan = Vec::new();
     for place in metadata.partitions() {
+        // Its survivor must lead first.
+        if place.partition.pending_recovery().is_some() {
+            continue;
+        }
         let mut replicas = final_replicas(place.partition).to_vec();
         let Some(position) = replicas.iter().position(|n| *n == node) else {
             continue;
@@ -114,7 +118,9 @@ pub fn plan_coordinators(metadata: &Metadata) -> Vec<Command> {
     let wanted = nodes.len().min(COORDINATOR_REPLICAS_MAX_COUNT as usize);
     let mut plan = Vec::new();
     for partition in &coordinators.partitions {
-        let is_moving = partition.target.is_some() || partition.repair.is_some();
+        let is_moving = partition.target.is_some()
+            || partition.repair.is_some()
+            || partition.pending_recovery().is_some();
         if is_moving || !partition.started || partition.replicas.len() >= wanted {
             continue;
         }
@@ -125,6 +131,38 @@ pub fn plan_coordinators(metadata: &Metadata) -> Vec<Command> {
             replicas.push(node);
         }
         plan.push(Command::SetTarget { group, replicas });
+    }
+    plan
+}
+
+/// Plans the moves that give each recovered partition as many replicas as its topic says, on nodes
+/// that are usable: a `SetTarget` for each one whose survivor leads, and that is not being moved.
+pub fn plan_recovered(metadata: &Metadata, is_usable: impl Fn(NodeId) -> bool) -> Vec<Command> {
+    let is_short = |place: &PartitionRef<'_>| {
+        let partition = place.partition;
+        let is_recovered = partition.recovery.is_some() && partition.pending_recovery().is_none();
+        let is_busy = partition.target.is_some() || partition.repair.is_some();
+        let is_below = partition.replicas.len() < place.topic.replication_factor as usize;
+        is_recovered && !is_busy && is_below && !place.topic.is_coordinators()
+    };
+    let mut short = metadata.partitions().filter(is_short).peekable();
+    if short.peek().is_none() {
+        return Vec::new();
+    }
+    let mut nodes = candidates(metadata);
+    nodes.retain(|candidate| is_usable(candidate.id));
+    let mut plan = Vec::new();
+    for place in short {
+        let (group, mut replicas) = (place.partition.group, place.partition.replicas.clone());
+        let before = replicas.len();
+        while replicas.len() < place.topic.replication_factor as usize
+            && let Some(node) = pick(&mut nodes, &replicas, false, group.get())
+        {
+            replicas.push(node);
+        }
+        if replicas.len() > before {
+            plan.push(Command::SetTarget { group, replicas });
+        }
     }
     plan
 }

@@ -30,6 +30,7 @@ pub(crate) const fn rule_of(method: Method) -> CallRule {
         | Method::AdminRecommissionNode
         | Method::AdminFinalizeLevel
         | Method::AdminAcceptOlderDisk
+        | Method::AdminRecoverGroups
         | Method::AccessChangeRules
         | Method::AccessListRevocations
         | Method::AccessChangeRevocations => CallRule::On(Cluster, Admin),

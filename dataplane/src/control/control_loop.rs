@@ -21,6 +21,7 @@ use super::node_checkup::NodeCheckup;
 use super::partition_start::PartitionStart;
 use super::preferred_leaders::PreferredLeaders;
 use super::reassignment::Reassignment;
+use super::recovery::RecoveryCheck;
 use super::registration_check::RegistrationCheck;
 use super::repair::ReplicaRepair;
 use super::retention::Retention;
@@ -81,6 +82,7 @@ pub(crate) struct PartitionChecks {
     start: PartitionStart,
     reassignment: Reassignment,
     retention: Retention,
+    recovery: RecoveryCheck,
     opened: OpenSince,
 }
 
@@ -90,13 +92,14 @@ impl PartitionChecks {
         replicas: ReplicaMap,
         start: PartitionStart,
         reassignment: Reassignment,
-        retention: Retention,
+        (retention, recovery): (Retention, RecoveryCheck),
     ) -> Self {
         Self {
             replicas,
             start,
             reassignment,
             retention,
+            recovery,
             opened: OpenSince::default(),
         }
     }
@@ -111,6 +114,7 @@ impl PartitionChecks {
             };
             let open_for = now.duration_since(self.opened.since(*group, now));
             if place.partition.started {
+                self.recovery.check(place.partition, replica);
                 due.extend(self.reassignment.is_due(place.partition, replica));
                 if replica.groups.is_some() {
                     self.retention.check_coordinator(replica);

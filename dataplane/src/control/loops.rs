@@ -19,6 +19,7 @@ use super::parts::ControlParts;
 use super::preferred_leaders::PreferredLeaders;
 use super::reassignment::Reassignment;
 use super::reconcile::Reconciler;
+use super::recovery::{RecoveryCheck, Survivors};
 use super::registration_check::RegistrationCheck;
 use super::repair::ReplicaRepair;
 use super::retention::Retention;
@@ -155,8 +156,17 @@ impl Shared {
             storage: parts.storage.clone(),
             aside: self.set_aside(parts),
             groups: self.groups.clone(),
+            survivors: Self::survivors(parts),
             wake: self.tasks.wake(),
             fatal: Arc::clone(&parts.fatal),
+        }
+    }
+
+    fn survivors(parts: &ControlParts) -> Survivors {
+        Survivors {
+            epochs: parts.epochs.clone(),
+            marks: parts.marks.clone(),
+            clock: Arc::clone(&parts.clock),
         }
     }
 
@@ -262,10 +272,16 @@ impl Shared {
                 tasks: self.tasks.clone(),
                 turns: Arc::default(),
             },
-            Retention {
-                exchange: parts.exchange.clone(),
-                tasks: self.tasks.clone(),
-            },
+            (
+                Retention {
+                    exchange: parts.exchange.clone(),
+                    tasks: self.tasks.clone(),
+                },
+                RecoveryCheck {
+                    proposer: self.meta_handle(),
+                    tasks: self.tasks.clone(),
+                },
+            ),
         )
     }
 }

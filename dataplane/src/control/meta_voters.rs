@@ -21,6 +21,7 @@ use super::decommission::{coordinator_commands, drain_commands};
 use super::leader_handover::{VoterStep, voter_step};
 use super::local_member::LocalMember;
 use super::reachability::Reachability;
+use super::recovery::growth_commands;
 use super::retention::{purge, state_purgeable};
 use super::task_registry::{TaskKind, TaskRegistry};
 use crate::error_text::error_chain;
@@ -175,6 +176,10 @@ impl MetaVoters {
             removed.is_due(node, now)
         })
         .or_else(|| drain_commands(metadata, &status.voters).map(Step::Propose))
+        .or_else(|| {
+            growth_commands(metadata, |node| node == status.node || is_reachable(node))
+                .map(Step::Propose)
+        })
         .or_else(|| coordinator_commands(metadata).map(Step::Propose))
     }
 

@@ -7,7 +7,7 @@ use futures_util::stream::StreamExt;
 use lograft_core::limits::GRPC_MESSAGE_MAX_BYTES;
 use lograft_core::metadata::Registration;
 use lograft_core::reason::cut_text;
-use lograft_core::{ClusterId, GroupId, LogId, LogIndex, NodeId, Offset, Term};
+use lograft_core::{ClusterId, GroupId, LogId, LogIndex, NodeId, Offset, RecoveryEpoch, Term};
 use lograft_proto::admin::v1::admin_service_client::AdminServiceClient;
 use lograft_proto::admin::v1::{JoinReply, JoinRequest};
 use lograft_proto::raft::v1 as proto;
@@ -306,6 +306,7 @@ fn route_to_proto(route: CallRoute, group: GroupId) -> proto::Route {
         from: node,
         to,
         group,
+        epoch: RecoveryEpoch::ZERO,
     };
     route.to_proto()
 }

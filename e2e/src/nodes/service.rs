@@ -110,6 +110,13 @@ impl AdminService for FakeCluster {
         missing()
     }
 
+    async fn recover_groups(
+        &self,
+        _: Request<wire::RecoverGroupsRequest>,
+    ) -> Answer<wire::RecoverGroupsReply> {
+        Err(Status::unimplemented("recover"))
+    }
+
     async fn accept_older_disk(
         &self,
         _: Request<wire::AcceptOlderDiskRequest>,

@@ -307,6 +307,7 @@ mod tests {
             bytes: 64 << 20,
             target_nodes: vec![1, 2, 4],
             health: PartitionHealth::UnderReplicated.into(),
+            ..PartitionDescription::default()
         };
         let dead = PartitionDescription {
             partition: 1,

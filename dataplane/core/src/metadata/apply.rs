@@ -4,6 +4,7 @@ mod authorization;
 mod coordinators;
 mod nodes;
 mod partitions;
+mod recovery;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -99,6 +100,16 @@ impl Metadata {
                 changed_at_ms,
             } => self.change_revocations(changes, *changed_at_ms),
             Command::CreateCoordinators { assignment } => self.create_coordinators(assignment),
+            Command::RecoverPartition {
+                group,
+                node,
+                from,
+                at_ms,
+            } => self.recover_partition((*group, *node), *from, *at_ms),
+            Command::CommitRecovery { group, epoch } => self.commit_recovery(*group, *epoch),
+            Command::RecoverMetadata { epoch, at_ms, lost } => {
+                self.recover_metadata(*epoch, *at_ms, lost)
+            }
             Command::FinalizeLevel { level } => {
                 self.finalized_level = self.finalized_level.max(*level);
                 Ok(Outcome::Done)

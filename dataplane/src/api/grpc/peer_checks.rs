@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use lograft_core::acl::Principal;
 use lograft_core::metadata::{Command, Metadata};
-use lograft_core::{ClusterId, GroupId, Incarnation, NodeId, NodeState};
+use lograft_core::{ClusterId, GroupId, Incarnation, NodeId, NodeState, RecoveryEpoch};
 use lograft_proto::raft::v1 as proto;
 use lograft_raft::RaftGroup;
 use tonic::Extensions;
@@ -19,6 +19,7 @@ use crate::convert::{ConvertError, Route};
 use crate::error::ApiError;
 use crate::identity::{Member, PeerIdentity};
 use crate::incarnation::Incarnations;
+use crate::recovery_epochs::Learned;
 
 /// The parts of a node that the checks need.
 pub(crate) trait GroupLookup: Send + Sync + 'static {
@@ -30,6 +31,15 @@ pub(crate) trait GroupLookup: Send + Sync + 'static {
 
     /// Compares the id that the sender of a request claims with the name in its certificate.
     fn check_claim(&self, node: NodeId, name: &str) -> Claim;
+
+    /// The latest recovery epoch of a group that this node knows.
+    fn recovery_epoch(&self, group: GroupId) -> RecoveryEpoch;
+
+    /// Takes over that another node has a later recovery epoch of a group than the local member.
+    fn learn_epoch(&self, group: GroupId, epoch: RecoveryEpoch);
+
+    /// Counts a request that is refused for its recovery epoch.
+    fn count_other_epoch(&self);
 
     /// The known incarnations; `None` while the cluster has nodes that do not report theirs.
     fn incarnations(&self) -> Option<Incarnations>;
@@ -83,6 +93,23 @@ impl GroupLookup for Control {
         Claim::new(&self.view.load(), node, name)
     }
 
+    fn recovery_epoch(&self, group: GroupId) -> RecoveryEpoch {
+        let recoveries = self.exchange.recoveries();
+        let learned = recoveries.learned(group).unwrap_or_default().epoch;
+        let known = self.view.load().recovery_epoch(group);
+        known.max(learned).max(recoveries.own(group))
+    }
+
+    fn learn_epoch(&self, group: GroupId, epoch: RecoveryEpoch) {
+        let is_lost = false;
+        let recoveries = self.exchange.recoveries();
+        recoveries.learn(group, Learned { epoch, is_lost });
+    }
+
+    fn count_other_epoch(&self) {
+        self.exchange.recoveries().count_refused();
+    }
+
     fn incarnations(&self) -> Option<Incarnations> {
         // Before the metadata are replayed, what others have seen counts.
         let is_ignored = is_enforced(&self.view.load()) == Some(false);
@@ -129,6 +156,18 @@ pub(crate) enum PeerRefusal {
     /// This node has no replica of the group.
     #[error("replica of group {0} not found on this node")]
     NoReplica(GroupId),
+    /// The request is of another recovery epoch of the group.
+    #[error(
+        "group {group} was recovered: its recovery epoch is {known}, the request is of {asked}"
+    )]
+    OtherEpoch {
+        /// The group.
+        group: GroupId,
+        /// The latest epoch that this node knows.
+        known: RecoveryEpoch,
+        /// The epoch of the request.
+        asked: RecoveryEpoch,
+    },
     /// The disk of this node is older than another node has seen it.
     #[error("the disk of this node is older than its votes")]
     OlderDisk,
@@ -143,6 +182,16 @@ pub(crate) enum PeerRefusal {
         /// The bound, `limits::HEARTBEATS_MAX_COUNT`.
         max_count: usize,
     },
+}
+
+impl PeerRefusal {
+    /// The recovery epoch that the refused node has to learn; 0 if none.
+    pub(super) const fn recovery_epoch(&self) -> RecoveryEpoch {
+        match self {
+            Self::OtherEpoch { known, .. } => *known,
+            _ => RecoveryEpoch::ZERO,
+        }
+    }
 }
 
 /// A node as the sender of requests: the identity in its certificate.
@@ -292,6 +341,34 @@ pub(super) fn check_sender(
         }
         _ => Ok(()),
     }
+}
+
+/// The local member of a group, if it takes part in this recovery epoch. All members of an earlier
+/// one together must not be able to vote in a later one, to be counted in it, or to truncate a log
+/// of it.
+pub(super) fn find_member(
+    lookup: &dyn GroupLookup,
+    group: GroupId,
+    asked: RecoveryEpoch,
+) -> Result<RaftGroup, PeerRefusal> {
+    let known = lookup.recovery_epoch(group);
+    let refused = |known| {
+        lookup.count_other_epoch();
+        Err(PeerRefusal::OtherEpoch {
+            group,
+            known,
+            asked,
+        })
+    };
+    if asked < known {
+        return refused(known);
+    }
+    let raft = find_group(lookup, group)?;
+    if raft.epoch() == asked {
+        return Ok(raft);
+    }
+    lookup.learn_epoch(group, asked);
+    refused(known.max(raft.epoch()).max(asked))
 }
 
 /// The local member of a group.

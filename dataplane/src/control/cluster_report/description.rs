@@ -1,7 +1,7 @@
 //! The state of the cluster for operators: nodes, partitions and problems.
 
 use lograft_core::check::{CheckName, CheckReport, Evidence, Severity};
-use lograft_core::metadata::{Registration, TopicId};
+use lograft_core::metadata::{Recovery, Registration, TopicId};
 use lograft_core::{
     ClusterId, FeatureLevel, GroupId, NodeId, NodeState, Offset, PartitionId, Term, TopicConfig,
 };
@@ -97,6 +97,8 @@ pub(crate) struct PartitionDescription {
     pub(crate) leader_epoch: Term,
     /// The leader that the metadata prefers.
     pub(crate) preferred_leader: Option<NodeId>,
+    /// Its last recovery after the loss of its majority.
+    pub(crate) recovery: Option<Recovery>,
     /// Its replicas: first the assigned ones, then those that are added or removed.
     pub(crate) replicas: Vec<ReplicaDescription>,
     /// The first readable offset; 0 without a leader.

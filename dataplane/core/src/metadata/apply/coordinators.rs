@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::{Applied, count_u32};
 use crate::ids::{GroupId, NodeId};
 use crate::limits::{COORDINATOR_REPLICAS_MAX_COUNT, COORDINATORS_COUNT};
-use crate::metadata::{COORDINATORS_NAME, MetaError, Metadata, Outcome, Topic, TopicId};
+use crate::metadata::{
+    COORDINATORS_NAME, MetaError, Metadata, Outcome, PartitionRef, Topic, TopicId,
+};
 use crate::retention::RetentionPolicy;
 use crate::topic::TopicError;
 use crate::topic_config::TopicSettings;
@@ -51,7 +53,7 @@ impl Metadata {
     ) -> Result<u32, MetaError> {
         let place = self.group(group).ok_or(MetaError::UnknownGroup { group })?;
         if !place.topic.is_coordinators() {
-            return Ok(now);
+            return Ok(recovered_size(&place, now, replicas));
         }
         let replication_factor = count_u32(replicas.len());
         if (1..=COORDINATOR_REPLICAS_MAX_COUNT).contains(&replication_factor) {
@@ -63,6 +65,18 @@ impl Metadata {
             max,
         }
         .into())
+    }
+}
+
+/// The number of replicas of a partition after a move: as many as now, and up to those of the topic
+/// after a recovery, which has left one.
+fn recovered_size(place: &PartitionRef<'_>, now: u32, replicas: &[NodeId]) -> u32 {
+    let wanted = count_u32(replicas.len());
+    let is_growth = (now..=place.topic.replication_factor).contains(&wanted);
+    if place.partition.recovery.is_some() && is_growth {
+        wanted
+    } else {
+        now
     }
 }
 

@@ -114,6 +114,7 @@ impl Metadata {
                 leaving: Vec::new(),
                 started: false,
                 repair: None,
+                recovery: None,
             });
         }
     }

@@ -134,6 +134,7 @@ fn partition(described: PartitionDescription) -> proto::PartitionDescription {
         leader,
         leader_epoch,
         preferred_leader,
+        recovery,
         replicas,
         log_start_offset,
         high_watermark,
@@ -159,6 +160,8 @@ fn partition(described: PartitionDescription) -> proto::PartitionDescription {
         bytes,
         target_nodes: target.into_iter().map(NodeId::get).collect(),
         health: health.into(),
+        recovery_epoch: recovery.as_ref().map_or(0, |recovery| recovery.epoch.get()),
+        recovered_at_ms: recovery.as_ref().map_or(0, |recovery| recovery.at_ms),
     }
 }
 
