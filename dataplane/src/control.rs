@@ -34,6 +34,8 @@ mod led_groups;
 pub(crate) mod level_admin;
 mod local_member;
 mod loops;
+mod meta_intent;
+pub(crate) mod meta_recovery;
 pub(crate) mod meta_repair;
 mod meta_replica;
 mod meta_voters;
@@ -81,6 +83,7 @@ use self::coordinator_admin::CoordinatorAdmin;
 use self::leader_admin::LeaderAdmin;
 use self::leader_transfer::LeaderTransfer;
 use self::level_admin::LevelAdmin;
+use self::meta_recovery::MetaRecoveryAdmin;
 use self::node_admin::NodeAdmin;
 use self::older_disk::OlderDisk;
 use self::peer_calls::PeerCalls;
@@ -92,6 +95,7 @@ use self::stop_preparation::StopPreparation;
 use self::topic_admin::TopicAdmin;
 use crate::clock::Clock;
 use crate::exchange::NodeExchange;
+use crate::fatal::FatalSink;
 use crate::incarnation::group_marks::GroupMarks;
 use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
@@ -148,6 +152,8 @@ pub(crate) struct Control {
     pub(crate) older_disk: OlderDisk,
     /// Recovers groups that lost their majority.
     pub(crate) recoveries: RecoveryAdmin,
+    /// Recovers the metadata.
+    pub(crate) meta_recoveries: MetaRecoveryAdmin,
     /// The nodes that discovery has found.
     pub(crate) membership: MembershipReader,
     /// The readings of this node and the others.
@@ -161,6 +167,13 @@ impl Control {
         let loops = ControlLoops::new(&shared, &parts);
         (shared.into_control(parts, loops.entry()), loops)
     }
+}
+
+/// What recovers the metadata, beside the shared parts.
+struct RecoveringParts {
+    peers: Arc<dyn PeerCalls>,
+    clock: Arc<dyn Clock>,
+    fatal: Arc<dyn FatalSink>,
 }
 
 impl Shared {
@@ -186,7 +199,13 @@ impl Shared {
             local: Arc::clone(&reporter),
             defaults: Arc::clone(&defaults),
         });
+        let recovering = RecoveringParts {
+            peers: Arc::clone(&parts.peers),
+            clock: Arc::clone(&parts.clock),
+            fatal: Arc::clone(&parts.fatal),
+        };
         let older_disk = self.older_disk(parts.marks, &parts.exchange, &parts.peers);
+        let meta_recoveries = self.meta_recovery_admin(&parts.exchange, &cluster, recovering);
         let transfers = self.transfers(parts.peers);
         let (exchange, member) = (parts.exchange.clone(), self.member.clone());
         let placement = Placement {
@@ -201,6 +220,7 @@ impl Shared {
                 clock: Arc::clone(&parts.clock),
             },
             recoveries: self.recovery_admin(&cluster, &parts.clock),
+            meta_recoveries,
             access: self.access_admin(parts.clock),
             topics: TopicAdmin {
                 view: self.view.clone(),
@@ -250,6 +270,30 @@ impl Shared {
             view: self.view.clone(),
             proposer: self.meta_handle(),
             clock,
+        }
+    }
+
+    fn meta_recovery_admin(
+        &self,
+        exchange: &NodeExchange,
+        cluster: &Arc<ClusterReporter>,
+        parts: RecoveringParts,
+    ) -> MetaRecoveryAdmin {
+        let RecoveringParts {
+            peers,
+            clock,
+            fatal,
+        } = parts;
+        MetaRecoveryAdmin {
+            member: self.member.clone(),
+            view: self.view.clone(),
+            replicas: self.replicas.clone(),
+            cluster: Arc::clone(cluster),
+            recoveries: exchange.recoveries().clone(),
+            intents: self.intents.clone(),
+            peers,
+            clock,
+            fatal,
         }
     }
 

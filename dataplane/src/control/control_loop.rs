@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::catch_up::CatchUp;
 use super::disk_handover::DiskHandover;
 use super::led_groups::LedGroupsPublisher;
+use super::meta_recovery::MetaRecoveryCheck;
 use super::meta_voters::MetaVoters;
 use super::node_checkup::NodeCheckup;
 use super::partition_start::PartitionStart;
@@ -35,6 +36,7 @@ pub(crate) struct ControlLoop {
     pub(crate) wake: Arc<Notify>,
     pub(crate) led_groups: LedGroupsPublisher,
     pub(crate) partitions: PartitionChecks,
+    pub(crate) meta_recovery: MetaRecoveryCheck,
     pub(crate) repair: ReplicaRepair,
     pub(crate) disk_handover: DiskHandover,
     pub(crate) preferred_leaders: PreferredLeaders,
@@ -62,6 +64,7 @@ impl ControlLoop {
         let metadata = self.view.load();
         self.led_groups.publish();
         self.repair.check_meta();
+        self.meta_recovery.check(&metadata);
         if self.catch_up.is_done() {
             let now = Instant::now();
             self.partitions.check(&metadata, now);

@@ -10,6 +10,7 @@ use super::disk_handover::DiskHandover;
 use super::foreign_disk::ForeignDiskCheck;
 use super::join::SeedJoin;
 use super::leader_watch::LeaderWatch;
+use super::meta_recovery::{MetaRecoveryCheck, MetaRecoveryStart};
 use super::meta_repair::MetaRejoin;
 use super::meta_replica::MetaReplicaStarter;
 use super::meta_voters::MetaVoters;
@@ -102,7 +103,14 @@ impl Shared {
                 peers: Arc::clone(&parts.peers),
                 addresses: parts.addresses.clone(),
             },
+            recovery: MetaRecoveryStart {
+                intents: self.intents.clone(),
+                storage: parts.storage.clone(),
+                survivors: Self::survivors(parts),
+                registration: self.registration.clone(),
+            },
             meta_replica: MetaReplicaStarter {
+                peers: Arc::clone(&parts.peers),
                 storage: parts.storage.clone(),
                 aside: self.set_aside(parts),
                 groups: self.groups.clone(),
@@ -199,6 +207,14 @@ impl Shared {
             wake: self.tasks.wake(),
             led_groups: self.led_groups.clone(),
             partitions: self.partition_checks(parts),
+            meta_recovery: MetaRecoveryCheck {
+                recoveries: parts.exchange.recoveries().clone(),
+                intents: self.intents.clone(),
+                replicas: self.replicas.clone(),
+                proposer: self.meta_handle(),
+                tasks: self.tasks.clone(),
+                fatal: Arc::clone(&parts.fatal),
+            },
             repair: ReplicaRepair {
                 member: self.member.clone(),
                 holdings: self.holdings.clone(),

@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 use super::decommission::{coordinator_commands, drain_commands};
 use super::leader_handover::{VoterStep, voter_step};
 use super::local_member::LocalMember;
+use super::meta_recovery::is_unrecorded;
 use super::reachability::Reachability;
 use super::recovery::growth_commands;
 use super::retention::{purge, state_purgeable};
@@ -75,7 +76,7 @@ fn membership_step(
     if let Some(node) = metadata
         .members()
         .map(|node| node.id)
-        .find(|node| !is_in(node))
+        .find(|node| !is_in(node) && !metadata.is_lost(*node))
     {
         return Some(Step::AddLearner(node));
     }
@@ -168,7 +169,7 @@ impl MetaVoters {
         } = self;
         let status = raft.watch();
         let status = status.borrow();
-        if !status.ready {
+        if !status.ready || is_unrecorded(raft, metadata) {
             return None;
         }
         let is_reachable = |node| reachability.is_reachable(node);

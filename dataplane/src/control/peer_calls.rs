@@ -11,6 +11,7 @@ use lograft_core::metadata::Registration;
 use lograft_core::{FeatureLevel, GroupId, LogId, LogIndex, NodeId, Offset, Term};
 
 use super::known_leaders::LeaderChange;
+use super::meta_recovery::MetaRecovery;
 use super::node_report::NodeReport;
 use crate::error::ApiError;
 use crate::identity::Member;
@@ -188,6 +189,14 @@ pub(crate) trait PeerCalls: Send + Sync + 'static {
         groups: AcceptedGroups,
         timeout: Duration,
     ) -> PeerAnswer<Vec<FencedReplica>>;
+
+    /// Makes a node the only voter of the meta group on the decision of an operator.
+    fn recover_metadata(
+        &self,
+        route: CallRoute,
+        is_dry_run: bool,
+        timeout: Duration,
+    ) -> PeerAnswer<MetaRecovery>;
 
     /// Registers this node with the cluster of the node at an address.
     fn join(&self, address: Arc<str>, call: JoinCall, timeout: Duration) -> PeerAnswer<JoinAnswer>;

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lograft_core::acl::Principal;
-use lograft_core::limits::{RECOVER_GROUPS_MAX_COUNT, RECOVER_INTERVAL, RECOVER_WAIT_MAX};
+use lograft_core::limits::{
+    RECOVER_FOLLOW_MAX, RECOVER_GROUPS_MAX_COUNT, RECOVER_INTERVAL, RECOVER_WAIT_MAX,
+};
 use lograft_core::metadata::{Command, Metadata, Partition};
 use lograft_core::{GroupId, NodeId, Reason, RecoveryEpoch, majority_of};
 use tokio::time::Instant;
@@ -104,6 +106,9 @@ impl RecoveryAdmin {
     ) -> Result<Recovered, ApiError> {
         let reports = self.cluster.collect().await;
         let metadata = self.view.load();
+        if request.survivor.is_none() {
+            check_followers(&metadata, &reports, self.clock.now_ms())?;
+        }
         let mut lost = match request.group {
             Some(group) => vec![named(&metadata, group, &reports, request.survivor)?],
             None => all_lost(&metadata, &reports),
@@ -157,6 +162,35 @@ impl RecoveryAdmin {
                 return;
             }
             tokio::time::sleep(RECOVER_INTERVAL).await;
+        }
+    }
+}
+
+/// Fails while a node that lives follows recovered metadata: it restarts, and its replica may have
+/// the longest log. Not if it has not answered for long.
+fn check_followers(metadata: &Metadata, reports: &Reports, now_ms: i64) -> Result<(), ApiError> {
+    let Some(recovery) = &metadata.recoveries().metadata else {
+        return Ok(());
+    };
+    let age_ms = u128::try_from(now_ms.saturating_sub(recovery.at_ms)).unwrap_or_default();
+    let is_recent = age_ms <= RECOVER_FOLLOW_MAX.as_millis();
+    let has_followed = |node: NodeId| {
+        let Some(report) = reports.node(node) else {
+            return !is_recent;
+        };
+        let meta = reports.replica(node, GroupId::META);
+        meta.is_some_and(|meta| meta.recovery_epoch >= recovery.epoch)
+            && report.waits_for.is_empty()
+    };
+    let members = metadata.members().map(|node| node.id);
+    let mut live = members.filter(|node| !recovery.lost.contains(node));
+    match live.find(|node| !has_followed(*node)) {
+        None => Ok(()),
+        Some(node) => {
+            let text = format!(
+                "node {node} does not have the recovered metadata yet: wait, or name the survivor"
+            );
+            Err(ApiError::new(Reason::NotReady, text).with("node", node))
         }
     }
 }
@@ -425,5 +459,37 @@ mod tests {
         assert_eq!(decided(&pending, &both, 1), Decision::Survivor(NodeId(1)));
         let first = &both[..1];
         assert_eq!(decided(&pending, first, 0), Decision::Survivor(NodeId(1)));
+    }
+
+    #[test]
+    fn a_live_node_must_have_followed_recovered_metadata_before_its_replica_is_given_up() {
+        use crate::control::test_metadata::{apply, cluster};
+        let mut metadata = cluster(3);
+        let level = lograft_core::FeatureLevel::CURRENT;
+        apply(&mut metadata, &Command::FinalizeLevel { level });
+        let now_ms = 1_000_000_000;
+        let check = |metadata: &Metadata, replicas: &[(u64, ReplicaReport)], now_ms| {
+            check_followers(metadata, &reports(replicas), now_ms).is_ok()
+        };
+        assert!(check(&metadata, &[], now_ms), "never recovered");
+        let epoch = RecoveryEpoch::new(1, NodeId(1)).unwrap();
+        let (at_ms, lost) = (now_ms, ids(&[3]));
+        apply(
+            &mut metadata,
+            &Command::RecoverMetadata { epoch, at_ms, lost },
+        );
+        let of = |recovery_epoch| ReplicaReport {
+            group: GroupId::META,
+            recovery_epoch,
+            ..ReplicaReport::default()
+        };
+        let survivor = (1, of(epoch));
+        let restarting = [survivor.clone()];
+        assert!(!check(&metadata, &restarting, now_ms + 1000));
+        let later_ms = now_ms + i64::try_from(RECOVER_FOLLOW_MAX.as_millis()).unwrap() + 1;
+        assert!(check(&metadata, &restarting, later_ms), "it is gone");
+        let former = [survivor.clone(), (2, of(RecoveryEpoch::ZERO))];
+        assert!(!check(&metadata, &former, later_ms), "not restarted yet");
+        assert!(check(&metadata, &[survivor, (2, of(epoch))], now_ms));
     }
 }

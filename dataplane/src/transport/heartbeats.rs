@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::status::{older_disk, raft_error_of};
+use super::status::{learn_epoch, older_disk, raft_error_of};
 use super::{ChannelClass, ChannelError, PeerPool};
 use crate::convert::{self, ConvertError, Route};
 use crate::identity::Member;
@@ -281,7 +281,11 @@ impl Heartbeats {
             heartbeats,
             reading: Some(convert::reading::to_proto(self.pool.exchange().own())),
         };
-        let mut replies = client.heartbeats(request).await?.into_inner();
+        let replies = client.heartbeats(request).await;
+        let replies = replies.inspect_err(|status| {
+            learn_epoch(self.pool.exchange().recoveries(), GroupId::META, status);
+        });
+        let mut replies = replies?.into_inner();
         while let Some(reply) = replies.message().await? {
             if let Some(reading) = reply.reading {
                 let reading = convert::reading::from_proto(reading);

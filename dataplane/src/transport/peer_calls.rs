@@ -19,6 +19,7 @@ use super::node_report;
 use super::status::{error_from_wire, error_of, is_unknown_call};
 use super::{ChannelClass, ChannelError, PeerPool};
 use crate::control::known_leaders::LeaderChange;
+use crate::control::meta_recovery::MetaRecovery;
 use crate::control::node_report::NodeReport;
 use crate::control::peer_calls::{AcceptedGroups, FencedReplica};
 use crate::control::peer_calls::{
@@ -186,6 +187,42 @@ impl PeerCalls for PeerPool {
                 log_end: Offset(replica.log_end_offset),
             });
             Ok(replicas.collect())
+        })
+    }
+
+    fn recover_metadata(
+        &self,
+        route: CallRoute,
+        is_dry_run: bool,
+        timeout: Duration,
+    ) -> PeerAnswer<MetaRecovery> {
+        let request = proto::RecoverMetadataRequest {
+            route: Some(route_to_proto(route, GroupId::META)),
+            dry_run: is_dry_run,
+        };
+        let limit = Limit("RecoverMetadata", timeout);
+        let answer = call(self.node(route.to), limit, |mut node| async move {
+            node.recover_metadata(request).await
+        });
+        Box::pin(async move {
+            let proto::RecoverMetadataReply {
+                recovery_epoch,
+                last_index,
+                last_term,
+                following,
+                lost,
+            } = answer.await?;
+            let ids = |nodes: Vec<u64>| nodes.into_iter().map(NodeId).collect();
+            Ok(MetaRecovery {
+                node: route.to,
+                epoch: RecoveryEpoch(recovery_epoch),
+                last: Some(LogId {
+                    term: Term(last_term),
+                    index: LogIndex(last_index),
+                }),
+                following: ids(following),
+                lost: ids(lost),
+            })
         })
     }
 

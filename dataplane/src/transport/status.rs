@@ -94,20 +94,24 @@ pub(super) fn older_disk(node: NodeId) -> Status {
 /// Takes over the recovery epoch that a node has refused a raft request with: that of the sender is an
 /// earlier one.
 pub(super) fn learn_epoch(recoveries: &RecoveryEpochs, group: GroupId, status: &Status) {
-    if let Some(epoch) = epoch_of(status) {
-        let is_lost = false;
-        recoveries.learn(group, Learned { epoch, is_lost });
+    match learned_of(status) {
+        Some(learned) if learned.is_lost => recoveries.learn(GroupId::META, learned),
+        Some(learned) => recoveries.learn(group, learned),
+        None => {}
     }
 }
 
 /// The recovery epoch that a request was refused with.
-fn epoch_of(status: &Status) -> Option<RecoveryEpoch> {
+fn learned_of(status: &Status) -> Option<Learned> {
     let error = error_of(status)?;
-    let is_other = error.reason() == Some(Reason::OtherRecoveryEpoch);
-    let (_, epoch) = error
-        .details()
-        .find(|(key, _)| is_other && *key == "epoch")?;
-    epoch.parse().ok().map(RecoveryEpoch)
+    if error.reason() != Some(Reason::OtherRecoveryEpoch) {
+        return None;
+    }
+    let (_, epoch) = error.details().find(|(key, _)| *key == "epoch")?;
+    Some(Learned {
+        epoch: RecoveryEpoch(epoch.parse().ok()?),
+        is_lost: error.details().any(|detail| detail == ("lost", "true")),
+    })
 }
 
 /// Why a raft request failed. A status with a cause, or with a code that no node sends, was made on

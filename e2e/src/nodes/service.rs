@@ -110,6 +110,13 @@ impl AdminService for FakeCluster {
         missing()
     }
 
+    async fn recover_metadata(
+        &self,
+        _: Request<wire::RecoverMetadataRequest>,
+    ) -> Answer<wire::RecoverMetadataReply> {
+        Err(Status::unimplemented("recover"))
+    }
+
     async fn recover_groups(
         &self,
         _: Request<wire::RecoverGroupsRequest>,

@@ -1,6 +1,7 @@
 //! Groups that lost their majority are recovered by the CLI from one survivor: its records are kept,
 //! new ones are acknowledged, and the lost replicas change nothing when they return.
 
+mod metadata;
 mod partition;
 
 use std::time::{Duration, Instant};
@@ -8,6 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use tokio::time::sleep;
+
+use self::metadata::Loss;
 
 use crate::cluster::ProveArgs;
 
@@ -32,12 +35,21 @@ enum Case {
     Partition,
     /// The same; both lost replicas return first without anybody who knows of the recovery
     OldMember,
+    /// Three of five voters of the metadata
+    Metadata,
+    /// Two of three disks of a cluster
+    Cluster,
 }
 
 impl Recover {
     /// Runs the cases. Fails at the first one that is not as promised.
     pub(crate) async fn run(self, args: &ProveArgs) -> Result<()> {
-        let all = [Case::Partition, Case::OldMember];
+        let all = [
+            Case::Partition,
+            Case::OldMember,
+            Case::Metadata,
+            Case::Cluster,
+        ];
         let cases = if self.case.is_empty() {
             &all[..]
         } else {
@@ -47,6 +59,8 @@ impl Recover {
             match case {
                 Case::Partition => partition::run(args, self.records, false).await?,
                 Case::OldMember => partition::run(args, self.records, true).await?,
+                Case::Metadata => metadata::run(args, self.records, Loss::Voters).await?,
+                Case::Cluster => metadata::run(args, self.records, Loss::Disks).await?,
             }
         }
         Ok(())

@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::time::Duration;
 
 use clap::Args;
 use lograft_client::Admin;
 use lograft_client::admin_wire::{
-    RecoverGroupsReply, RecoverGroupsRequest, RecoverableReplica, RecoveredGroup,
+    RecoverGroupsReply, RecoverGroupsRequest, RecoverMetadataReply, RecoverMetadataRequest,
+    RecoverableReplica, RecoveredGroup,
 };
 use lograft_core::RecoveryEpoch;
 use tokio::time::{Instant, sleep};
@@ -21,7 +23,11 @@ use crate::units;
 #[derive(Debug, Args)]
 pub(crate) struct RecoverArgs {
     /// Partition as TOPIC/PARTITION
-    #[arg(value_parser = parse_group, required_unless_present_any = ["group_id", "partitions"])]
+    #[arg(
+        value_parser = parse_group,
+        required_unless_present_any = ["group_id", "partitions", "metadata", "all"],
+        conflicts_with_all = ["metadata", "all"]
+    )]
     group: Option<Group>,
     /// Raft group by its id, e.g. a coordinator of consumer groups
     #[arg(long, value_name = "ID", conflicts_with = "group")]
@@ -29,6 +35,19 @@ pub(crate) struct RecoverArgs {
     /// All partitions and coordinators that have lost their majority
     #[arg(long, conflicts_with_all = ["group", "group_id", "survivor"])]
     partitions: bool,
+    /// The metadata, from the node given by --node
+    #[arg(long, requires = "node", conflicts_with_all = ["group_id", "partitions", "survivor"])]
+    metadata: bool,
+    /// The metadata from the node given by --node, then all partitions
+    #[arg(
+        long,
+        requires = "node",
+        conflicts_with_all = ["group_id", "partitions", "survivor", "metadata"]
+    )]
+    all: bool,
+    /// Id of the node that becomes the only voter of the metadata
+    #[arg(long, value_name = "NODE")]
+    node: Option<u64>,
     /// Node whose replica survives, by id or name; by default, the one with the longest log
     #[arg(long, value_name = "NODE")]
     survivor: Option<String>,
@@ -40,7 +59,7 @@ pub(crate) struct RecoverArgs {
     yes: bool,
     /// Maximum time to wait until the survivors lead
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = units::parse_duration)]
-    timeout: std::time::Duration,
+    timeout: Duration,
 }
 
 pub(super) async fn recover(admin: &Admin, args: RecoverArgs) -> Result<(), CliError> {
@@ -48,11 +67,22 @@ pub(super) async fn recover(admin: &Admin, args: RecoverArgs) -> Result<(), CliE
         group,
         group_id,
         partitions: _,
+        metadata,
+        all,
+        node,
         survivor,
         dry_run,
         yes,
         timeout,
     } = args;
+    let consent = Consent { dry_run, yes };
+    if metadata || all {
+        let node = node.unwrap_or_default();
+        recover_metadata(admin, node, (consent, timeout)).await?;
+        if metadata || dry_run {
+            return Ok(());
+        }
+    }
     let mut request = RecoverGroupsRequest {
         group_id,
         dry_run: true,
@@ -69,16 +99,102 @@ pub(super) async fn recover(admin: &Admin, args: RecoverArgs) -> Result<(), CliE
     if let Some(survivor) = survivor {
         request.node_id = resolve_node(admin, &survivor).await?.get();
     }
-    let found = call(admin, &request).await?;
+    let found = if all {
+        call_until(admin, &request, timeout).await?
+    } else {
+        call(admin, &request).await?
+    };
     print(&plan(&found))?;
-    if dry_run || !found.groups.iter().any(is_recoverable) {
+    if consent.dry_run || !found.groups.iter().any(is_recoverable) {
         return Ok(());
     }
-    if !yes && !ask()? {
-        return Err(ClusterError::NotConfirmed.into());
-    }
+    consent.require("Recover them?")?;
     request.dry_run = false;
     carry_out(admin, request, timeout).await
+}
+
+/// Whether the user agrees.
+#[derive(Clone, Copy, Debug)]
+struct Consent {
+    dry_run: bool,
+    yes: bool,
+}
+
+impl Consent {
+    /// Fails unless the user agrees.
+    fn require(self, question: &str) -> Result<(), CliError> {
+        if self.yes || ask(question)? {
+            return Ok(());
+        }
+        Err(ClusterError::NotConfirmed.into())
+    }
+}
+
+/// Recovers the metadata from a node, and waits until it leads the meta group again.
+async fn recover_metadata(
+    admin: &Admin,
+    node: u64,
+    (consent, timeout): (Consent, Duration),
+) -> Result<(), CliError> {
+    let call = async |dry_run| {
+        let request = RecoverMetadataRequest {
+            node_id: node,
+            dry_run,
+        };
+        let reply = admin.recover_metadata(request).await;
+        reply.map_err(cannot(format!("recover the metadata from node {node}")))
+    };
+    let found = call(true).await?;
+    print(&metadata_plan(&found))?;
+    if consent.dry_run {
+        return Ok(());
+    }
+    consent.require("Recover the metadata?")?;
+    let epoch = call(false).await?.recovery_epoch;
+    let started = Instant::now();
+    loop {
+        sleep(POLL_INTERVAL).await;
+        let described = admin.describe_cluster(true).await;
+        if described.is_ok_and(|cluster| {
+            cluster.metadata_recovery_epoch == epoch && cluster.meta_leader_node.is_some()
+        }) {
+            let epoch = RecoveryEpoch(epoch);
+            return print(&format!(
+                "metadata recovered from node {node}, recovery epoch {epoch}\n"
+            ));
+        }
+        if started.elapsed() >= timeout {
+            let (waiting, after) = (1, units::elapsed(timeout));
+            return Err(ClusterError::StillRecovering { waiting, after }.into());
+        }
+    }
+}
+
+fn metadata_plan(found: &RecoverMetadataReply) -> String {
+    let RecoverMetadataReply {
+        node_id,
+        recovery_epoch: _,
+        last_index,
+        following_node_ids,
+        lost_node_ids,
+    } = found;
+    let list = |nodes: &[u64]| {
+        let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+        if nodes.is_empty() {
+            "none".to_owned()
+        } else {
+            nodes.join(", ")
+        }
+    };
+    format!(
+        "the metadata survive on node {node_id}, which restarts: changes after index {last_index} \
+         are lost (topics, nodes, access rules, revoked certificates)\n\
+         nodes that follow, and restart: {}\n\
+         nodes that are lost, and must be stopped or cut off: {}\n\
+         A lost node is refused from then on; its disk must be wiped before it joins again.\n",
+        list(following_node_ids),
+        list(lost_node_ids)
+    )
 }
 
 async fn call(
@@ -89,11 +205,29 @@ async fn call(
     Ok(reply.map_err(cannot("recover partitions"))?)
 }
 
+/// Repeats the call while nodes that follow recovered metadata restart.
+async fn call_until(
+    admin: &Admin,
+    request: &RecoverGroupsRequest,
+    timeout: Duration,
+) -> Result<RecoverGroupsReply, CliError> {
+    let started = Instant::now();
+    loop {
+        match admin.recover_groups(request.clone()).await {
+            Ok(reply) => return Ok(reply),
+            Err(error) if error.is_retryable() && started.elapsed() < timeout => {
+                sleep(POLL_INTERVAL).await;
+            }
+            Err(error) => return Err(cannot("recover partitions")(error).into()),
+        }
+    }
+}
+
 /// Repeats the call while there are more groups, and until all survivors lead.
 async fn carry_out(
     admin: &Admin,
     request: RecoverGroupsRequest,
-    timeout: std::time::Duration,
+    timeout: Duration,
 ) -> Result<(), CliError> {
     let is_one = request.group_id.is_some() || !request.topic.is_empty();
     let started = Instant::now();
@@ -122,11 +256,11 @@ async fn carry_out(
 }
 
 /// Asks on a terminal. Without one, nobody can answer.
-fn ask() -> Result<bool, CliError> {
+fn ask(question: &str) -> Result<bool, CliError> {
     if !io::stdin().is_terminal() {
         return Ok(false);
     }
-    print("Recover them? Type \"yes\": ")?;
+    print(&format!("{question} Type \"yes\": "))?;
     io::stdout().flush().ok();
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
@@ -276,6 +410,20 @@ mod tests {
              A node that is lost must be stopped, or cut off, before: its replica is given up.\n\
              Retries of batches that the lost replicas have acknowledged are appended again.\n\
              There are more of them.\n"
+        );
+        let metadata = RecoverMetadataReply {
+            node_id: 3,
+            last_index: 40,
+            following_node_ids: vec![4, 5],
+            ..RecoverMetadataReply::default()
+        };
+        assert_eq!(
+            metadata_plan(&metadata),
+            "the metadata survive on node 3, which restarts: changes after index 40 are lost \
+             (topics, nodes, access rules, revoked certificates)\n\
+             nodes that follow, and restart: 4, 5\n\
+             nodes that are lost, and must be stopped or cut off: none\n\
+             A lost node is refused from then on; its disk must be wiped before it joins again.\n"
         );
         let none = RecoverGroupsReply::default();
         assert_eq!(plan(&none), "every partition has its majority\n");

@@ -55,6 +55,8 @@ pub(crate) enum Claim {
     Unknown,
     /// The node was removed from the cluster. Its id is never used again.
     Removed,
+    /// The node was lost when the metadata were recovered.
+    Lost(RecoveryEpoch),
     /// The id is registered under another name, and no node has the name in the certificate. A node
     /// that was renamed: it may propose its new registration, and nothing else before that.
     Renamed,
@@ -66,6 +68,7 @@ impl Claim {
     fn new(metadata: &Metadata, node: NodeId, name: &str) -> Self {
         match metadata.node(node) {
             None => Self::Unknown,
+            Some(_) if metadata.is_lost(node) => Self::Lost(metadata.recovery_epoch(GroupId::META)),
             Some(node) if node.state == NodeState::Removed => Self::Removed,
             Some(node) if node.registration.name == name => Self::Confirmed,
             Some(_)
@@ -145,6 +148,9 @@ pub(crate) enum PeerRefusal {
     /// The sender was removed from the cluster.
     #[error("node {0} was removed from the cluster")]
     Removed(NodeId),
+    /// The sender was lost when the metadata were recovered.
+    #[error("metadata were recovered at epoch {1}, and node {0} is lost: its disk must be wiped")]
+    Lost(NodeId, RecoveryEpoch),
     /// The sender claims the id of another node.
     #[error("the certificate of {identity} is not that of node {claimed}")]
     OtherSender {
@@ -188,7 +194,7 @@ impl PeerRefusal {
     /// The recovery epoch that the refused node has to learn; 0 if none.
     pub(super) const fn recovery_epoch(&self) -> RecoveryEpoch {
         match self {
-            Self::OtherEpoch { known, .. } => *known,
+            Self::OtherEpoch { known, .. } | Self::Lost(_, known) => *known,
             _ => RecoveryEpoch::ZERO,
         }
     }
@@ -253,6 +259,10 @@ impl Sender {
         }
         match lookup.check_claim(decoded.from, self.name()) {
             Claim::Removed => Err(PeerRefusal::Removed(decoded.from)),
+            Claim::Lost(epoch) => {
+                lookup.count_other_epoch();
+                Err(PeerRefusal::Lost(decoded.from, epoch))
+            }
             Claim::Other => Err(self.refusal(route)),
             claim => Ok((decoded, claim)),
         }

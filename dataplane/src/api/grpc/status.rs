@@ -74,6 +74,10 @@ impl From<PeerRefusal> for Status {
             PeerRefusal::OtherEpoch { .. } => ApiError::new(Reason::OtherRecoveryEpoch, text)
                 .with("epoch", epoch.to_string())
                 .into(),
+            PeerRefusal::Lost(..) => ApiError::new(Reason::OtherRecoveryEpoch, text)
+                .with("epoch", epoch.to_string())
+                .with("lost", "true")
+                .into(),
             PeerRefusal::NoReplica(_) => Self::not_found(text),
             PeerRefusal::OlderDisk | PeerRefusal::OlderSender(_) => Self::unavailable(text),
         }

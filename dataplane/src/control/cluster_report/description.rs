@@ -3,7 +3,8 @@
 use lograft_core::check::{CheckName, CheckReport, Evidence, Severity};
 use lograft_core::metadata::{Recovery, Registration, TopicId};
 use lograft_core::{
-    ClusterId, FeatureLevel, GroupId, NodeId, NodeState, Offset, PartitionId, Term, TopicConfig,
+    ClusterId, FeatureLevel, GroupId, NodeId, NodeState, Offset, PartitionId, RecoveryEpoch, Term,
+    TopicConfig,
 };
 
 use crate::control::node_report::NodeReport;
@@ -15,6 +16,8 @@ pub(crate) struct ClusterDescription {
     pub(crate) cluster: Option<ClusterId>,
     /// The finalized feature level.
     pub(crate) finalized_level: FeatureLevel,
+    /// The last recovery of the metadata: its epoch and time.
+    pub(crate) metadata_recovery: Option<(RecoveryEpoch, i64)>,
     /// Whether no problem degrades the cluster.
     pub(crate) healthy: bool,
     /// The leader of the meta group.

@@ -12,6 +12,7 @@ pub(super) fn cluster(described: ClusterDescription) -> proto::DescribeClusterRe
     let ClusterDescription {
         cluster,
         finalized_level,
+        metadata_recovery,
         healthy,
         meta_leader,
         answered_by,
@@ -36,6 +37,8 @@ pub(super) fn cluster(described: ClusterDescription) -> proto::DescribeClusterRe
         discovery_errors: Vec::new(),
         // All partitions so far: `cluster.rs` makes pages of them.
         next_partition: String::new(),
+        metadata_recovery_epoch: metadata_recovery.map_or(0, |(epoch, _)| epoch.get()),
+        metadata_recovered_at_ms: metadata_recovery.map_or(0, |(_, at_ms)| at_ms),
     }
 }
 

@@ -10,6 +10,7 @@ use tonic::Status;
 use super::older_disk::group_of;
 use crate::api::caller::check_member;
 use crate::control::Control;
+use crate::control::meta_recovery::MetaRecovery;
 use crate::control::node_report::ReplicaReport;
 use crate::control::recovery_admin::{Decision, LostGroup, RecoverRequest};
 
@@ -41,6 +42,30 @@ pub(crate) async fn recover_groups(
     Ok(proto::RecoverGroupsReply {
         groups: groups.collect(),
         more,
+    })
+}
+
+pub(crate) async fn recover_metadata(
+    control: &Control,
+    request: &proto::RecoverMetadataRequest,
+) -> Result<proto::RecoverMetadataReply, Status> {
+    check_member(control)?;
+    let node = (request.node_id > 0).then_some(NodeId(request.node_id));
+    let recovering = control.meta_recoveries.recover(node, request.dry_run);
+    let MetaRecovery {
+        node,
+        epoch,
+        last,
+        following,
+        lost,
+    } = recovering.await?;
+    let ids = |nodes: Vec<NodeId>| nodes.into_iter().map(NodeId::get).collect();
+    Ok(proto::RecoverMetadataReply {
+        node_id: node.get(),
+        recovery_epoch: epoch.get(),
+        last_index: last.map_or(0, |last| last.index.get()),
+        following_node_ids: ids(following),
+        lost_node_ids: ids(lost),
     })
 }
 
