@@ -21,7 +21,7 @@ use super::cluster_report::reports::Reports;
 use super::local_member::LocalMember;
 use super::meta_intent::{MetaIntent, MetaIntentError, MetaIntentFile};
 use super::node_report::ReplicaReport;
-use super::peer_calls::PeerCalls;
+use super::peer_calls::{MetaRecovery, PeerCalls};
 use super::recovery::{SurvivorError, Survivors};
 use super::registration::{Phase, RegistrationError, RegistrationFile, RegistrationState};
 use super::task_registry::{TaskKind, TaskRegistry};
@@ -38,21 +38,6 @@ use crate::state_machine::MetaView;
 
 /// The level from which on all nodes know recovery epochs.
 const RECOVERY_LEVEL: FeatureLevel = FeatureLevel(2);
-
-/// A recovery of the metadata that has started, or would.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct MetaRecovery {
-    /// The node that becomes the only voter.
-    pub(crate) node: NodeId,
-    /// The epoch of the meta group since then.
-    pub(crate) epoch: RecoveryEpoch,
-    /// The last entry of its log.
-    pub(crate) last: Option<LogId>,
-    /// The members that answered: they follow.
-    pub(crate) following: Vec<NodeId>,
-    /// The members that did not.
-    pub(crate) lost: Vec<NodeId>,
-}
 
 /// Recovers the metadata on the decision of an operator. Cheap to clone.
 #[derive(Clone)]

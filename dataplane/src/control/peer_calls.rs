@@ -8,10 +8,9 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use lograft_core::acl::Principal;
 use lograft_core::metadata::Registration;
-use lograft_core::{FeatureLevel, GroupId, LogId, LogIndex, NodeId, Offset, Term};
+use lograft_core::{FeatureLevel, GroupId, LogId, LogIndex, NodeId, Offset, RecoveryEpoch, Term};
 
 use super::known_leaders::LeaderChange;
-use super::meta_recovery::MetaRecovery;
 use super::node_report::NodeReport;
 use crate::error::ApiError;
 use crate::identity::Member;
@@ -111,6 +110,21 @@ pub(crate) struct FencedReplica {
     pub(crate) group: GroupId,
     /// The offset after its last record.
     pub(crate) log_end: Offset,
+}
+
+/// A recovery of the metadata that has started, or would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MetaRecovery {
+    /// The node that becomes the only voter.
+    pub(crate) node: NodeId,
+    /// The epoch of the meta group since then.
+    pub(crate) epoch: RecoveryEpoch,
+    /// The last entry of its log.
+    pub(crate) last: Option<LogId>,
+    /// The members that answered: they follow.
+    pub(crate) following: Vec<NodeId>,
+    /// The members that did not.
+    pub(crate) lost: Vec<NodeId>,
 }
 
 /// Request of an empty node to join.

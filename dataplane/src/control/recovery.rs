@@ -1,6 +1,6 @@
-//! Recovery of groups that lost their majority, on the nodes: the surviving replica becomes the only
-//! voter in a new recovery epoch, its leader records that, and the leader of the meta group plans
-//! new replicas. [Why that is safe](../../docs/adr/2026-11-30-recovery-epochs.md).
+//! Recovery of groups that lost their majority, on the nodes: the surviving replica becomes the
+//! only voter in a new recovery epoch, its leader records that, and the leader of the meta group
+//! plans new replicas. [Why that is safe](../../docs/adr/2026-11-30-recovery-epochs.md).
 
 use std::sync::Arc;
 
@@ -48,8 +48,8 @@ pub(crate) struct Survivors {
 }
 
 impl Survivors {
-    /// Makes this node's replica the only voter of its group: its log is open, and its raft does not
-    /// run. A crash between two of the steps repeats them.
+    /// Makes this node's replica the only voter of its group: its log is open, and its raft does
+    /// not run. A crash between two of the steps repeats them.
     pub(crate) async fn recover(
         &self,
         me: NodeId,

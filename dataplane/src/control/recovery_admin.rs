@@ -1,5 +1,5 @@
-//! Recovers groups that lost their majority, on the decision of an operator: which replica survives,
-//! and what may be lost.
+//! Recovers groups that lost their majority, on the decision of an operator: which replica
+//! survives, and what may be lost.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

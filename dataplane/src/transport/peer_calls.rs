@@ -19,9 +19,8 @@ use super::node_report;
 use super::status::{error_from_wire, error_of, is_unknown_call};
 use super::{ChannelClass, ChannelError, PeerPool};
 use crate::control::known_leaders::LeaderChange;
-use crate::control::meta_recovery::MetaRecovery;
 use crate::control::node_report::NodeReport;
-use crate::control::peer_calls::{AcceptedGroups, FencedReplica};
+use crate::control::peer_calls::{AcceptedGroups, FencedReplica, MetaRecovery};
 use crate::control::peer_calls::{
     AppliedCommand, CallRoute, EncodedProposal, JoinAnswer, JoinCall, LeaderChangeStream,
     LeaderMove, PeerAnswer, PeerCallError, PeerCalls, PeerFailure,

@@ -91,8 +91,8 @@ pub(super) fn older_disk(node: NodeId) -> Status {
     Status::unavailable(format!("the disk of node {node} is older than its votes"))
 }
 
-/// Takes over the recovery epoch that a node has refused a raft request with: that of the sender is an
-/// earlier one.
+/// Takes over the recovery epoch that a node has refused a raft request with: that of the sender is
+/// an earlier one.
 pub(super) fn learn_epoch(recoveries: &RecoveryEpochs, group: GroupId, status: &Status) {
     match learned_of(status) {
         Some(learned) if learned.is_lost => recoveries.learn(GroupId::META, learned),

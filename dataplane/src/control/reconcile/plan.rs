@@ -132,8 +132,8 @@ fn is_learned_later(group: GroupId, current: RecoveryEpoch, holdings: &Holdings)
     learned.is_some_and(|learned| *learned > current)
 }
 
-/// The open replicas of groups that were recovered in a later epoch than that of the replica, as the
-/// metadata or other nodes say. A survivor is closed by the step that makes it the only voter.
+/// The open replicas of groups that were recovered in a later epoch than that of the replica, as
+/// the metadata or other nodes say. A survivor is closed by the step that makes it the only voter.
 fn closable<'a>(
     metadata: &'a Metadata,
     me: NodeId,

@@ -10,8 +10,8 @@ use tonic::Status;
 use super::older_disk::group_of;
 use crate::api::caller::check_member;
 use crate::control::Control;
-use crate::control::meta_recovery::MetaRecovery;
 use crate::control::node_report::ReplicaReport;
+use crate::control::peer_calls::MetaRecovery;
 use crate::control::recovery_admin::{Decision, LostGroup, RecoverRequest};
 
 pub(crate) async fn recover_groups(
