@@ -94,6 +94,7 @@ use self::shared::Shared;
 use self::stop_preparation::StopPreparation;
 use self::topic_admin::TopicAdmin;
 use crate::clock::Clock;
+use crate::config::TopicDefaultsSource;
 use crate::exchange::NodeExchange;
 use crate::fatal::FatalSink;
 use crate::incarnation::group_marks::GroupMarks;
@@ -176,8 +177,19 @@ struct RecoveringParts {
     fatal: Arc<dyn FatalSink>,
 }
 
+impl RecoveringParts {
+    fn of(parts: &ControlParts) -> Self {
+        Self {
+            peers: Arc::clone(&parts.peers),
+            clock: Arc::clone(&parts.clock),
+            fatal: Arc::clone(&parts.fatal),
+        }
+    }
+}
+
 impl Shared {
     fn into_control(self, parts: ControlParts, entry: Arc<ClusterEntry>) -> Control {
+        let recovering = RecoveringParts::of(&parts);
         let defaults = Arc::new(parts.topic_defaults);
         let reporter = Arc::new(NodeReporter {
             member: self.member.clone(),
@@ -192,18 +204,7 @@ impl Shared {
             readiness: self.readiness.clone(),
             recoveries: parts.exchange.recoveries().clone(),
         });
-        let cluster = Arc::new(ClusterReporter {
-            member: self.member.clone(),
-            view: self.view.clone(),
-            peers: Arc::clone(&parts.peers),
-            local: Arc::clone(&reporter),
-            defaults: Arc::clone(&defaults),
-        });
-        let recovering = RecoveringParts {
-            peers: Arc::clone(&parts.peers),
-            clock: Arc::clone(&parts.clock),
-            fatal: Arc::clone(&parts.fatal),
-        };
+        let cluster = self.cluster_reporter(&parts.peers, (&reporter, &defaults));
         let older_disk = self.older_disk(parts.marks, &parts.exchange, &parts.peers);
         let meta_recoveries = self.meta_recovery_admin(&parts.exchange, &cluster, recovering);
         let transfers = self.transfers(parts.peers);
@@ -255,6 +256,20 @@ impl Shared {
             membership: parts.discovery.membership,
             exchange: parts.exchange,
         }
+    }
+
+    fn cluster_reporter(
+        &self,
+        peers: &Arc<dyn PeerCalls>,
+        (local, defaults): (&Arc<NodeReporter>, &Arc<TopicDefaultsSource>),
+    ) -> Arc<ClusterReporter> {
+        Arc::new(ClusterReporter {
+            member: self.member.clone(),
+            view: self.view.clone(),
+            peers: Arc::clone(peers),
+            local: Arc::clone(local),
+            defaults: Arc::clone(defaults),
+        })
     }
 
     fn coordinators(&self, placement: Placement) -> CoordinatorAdmin {

@@ -85,8 +85,7 @@ pub struct Metrics {
 struct Sampled {
     finalized_level: IntGauge,
     replicas_fenced: IntGauge,
-    other_epoch_refused: IntGauge,
-    groups_recovered: IntGauge,
+    recoveries: RecoveryGauges,
     replicas: IntGaugeVec,
     term: IntGaugeVec,
     leads: IntGaugeVec,
@@ -243,6 +242,29 @@ fn float_gauge(registry: &Registry, name: &str, text: &str) -> Result<Gauge, Met
     Ok(made)
 }
 
+/// Recoveries of groups that lost their majority.
+struct RecoveryGauges {
+    refused: IntGauge,
+    recovered: IntGauge,
+}
+
+impl RecoveryGauges {
+    fn new(r: &Registry) -> Result<Self, MetricsError> {
+        Ok(Self {
+            refused: gauge(
+                r,
+                "lograft_recovery_epoch_refused",
+                "Raft requests that were refused for another recovery epoch since the start.",
+            )?,
+            recovered: gauge(
+                r,
+                "lograft_groups_recovered",
+                "Replicas of groups that were recovered after the loss of their majority.",
+            )?,
+        })
+    }
+}
+
 impl Sampled {
     fn new(r: &Registry) -> Result<Self, MetricsError> {
         let at = &["topic", "partition"];
@@ -257,16 +279,7 @@ impl Sampled {
                 "lograft_replicas_fenced",
                 "Replicas that do not vote because the disk is older than their votes.",
             )?,
-            other_epoch_refused: gauge(
-                r,
-                "lograft_recovery_epoch_refused",
-                "Raft requests that were refused for another recovery epoch since the start.",
-            )?,
-            groups_recovered: gauge(
-                r,
-                "lograft_groups_recovered",
-                "Replicas of groups that were recovered after the loss of their majority.",
-            )?,
+            recoveries: RecoveryGauges::new(r)?,
             replicas: gauges(r, "lograft_replicas", "Replicas on this node.", &["role"])?,
             term: gauges(r, "lograft_raft_term", "Raft term of a replica.", at)?,
             leads: gauges(r, "lograft_raft_leads", "1 if this node leads, else 0.", at)?,
@@ -353,9 +366,9 @@ impl Sampled {
             self.take_partition(partition);
         }
         self.replicas_fenced.set(int(sample.fenced_count as u64));
-        self.other_epoch_refused.set(int(sample.other_epoch_count));
-        self.groups_recovered
-            .set(int(sample.recovered_count as u64));
+        let RecoveryGauges { refused, recovered } = &self.recoveries;
+        refused.set(int(sample.other_epoch_count));
+        recovered.set(int(sample.recovered_count as u64));
         self.finalized_level
             .set(i64::from(sample.finalized_level.get()));
         self.disk_free.set(int(sample.disk_free_bytes));

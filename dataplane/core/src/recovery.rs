@@ -51,11 +51,7 @@ impl RecoveryEpoch {
     }
 
     /// Whether no recovery has happened.
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde calls it with a reference"
-    )]
-    pub const fn is_zero(&self) -> bool {
+    pub const fn is_zero(self) -> bool {
         self.0 == 0
     }
 }

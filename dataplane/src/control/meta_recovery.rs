@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use lograft_core::limits::{META_RECOVERY_RESTART_DELAY, RECOVER_METADATA_MAX};
 use lograft_core::metadata::{Command, MetaError, Metadata};
-use lograft_core::{FeatureLevel, GroupId, LogId, NodeId, Reason, RecoveryEpoch, majority_of};
+use lograft_core::{FeatureLevel, GroupId, NodeId, Reason, RecoveryEpoch, majority_of};
 use lograft_raft::{GroupStatus, RaftGroup};
 use lograft_storage::{GroupOptions, OpenError, Storage, StorageError};
 use tracing::{error, info, warn};
@@ -394,7 +394,7 @@ pub(crate) fn is_unrecorded(raft: &RaftGroup, metadata: &Metadata) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use lograft_core::{ClusterId, LogIndex, Term};
+    use lograft_core::{ClusterId, LogId, LogIndex, Term};
 
     use super::*;
     use crate::control::node_report::NodeReport;
@@ -445,8 +445,8 @@ mod tests {
         assert_eq!((alone.following, alone.lost), (Vec::new(), all));
         let with_learners = [(4, meta(4, 9)), (5, meta(4, 3))];
         let recovery = assessed(&with_learners).unwrap();
-        assert_eq!(recovery.following, ids(&[4, 5]) as Vec<NodeId>);
-        assert_eq!(recovery.lost, ids(&[2, 3]) as Vec<NodeId>);
+        assert_eq!(recovery.following, [NodeId(4), NodeId(5)]);
+        assert_eq!(recovery.lost, [NodeId(2), NodeId(3)]);
         let newer = assessed(&[(4, meta(4, 10))]);
         assert_eq!(newer, Err(Some(Reason::NotReady)));
         let later_term = assessed(&[(4, meta(5, 1))]);

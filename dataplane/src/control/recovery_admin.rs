@@ -299,7 +299,7 @@ fn has_majority(
     if partition.pending_recovery().is_some() {
         return false;
     }
-    let votes = |voters: &BTreeSet<NodeId>| {
+    let can_elect = |voters: &BTreeSet<NodeId>| {
         let can_vote =
             |(node, report): &&(NodeId, &ReplicaReport)| voters.contains(node) && !report.fenced;
         intact.iter().filter(can_vote).count() >= majority_of(voters.len())
@@ -310,7 +310,7 @@ fn has_majority(
     } else {
         &longest.voters
     };
-    votes(voters) && (longest.joint_voters.is_empty() || votes(&longest.joint_voters))
+    can_elect(voters) && (longest.joint_voters.is_empty() || can_elect(&longest.joint_voters))
 }
 
 #[cfg(test)]

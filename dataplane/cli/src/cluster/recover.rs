@@ -26,60 +26,71 @@ pub(crate) struct RecoverArgs {
     #[arg(
         value_parser = parse_group,
         required_unless_present_any = ["group_id", "partitions", "metadata", "all"],
-        conflicts_with_all = ["metadata", "all"]
+        conflicts_with_all = ["partitions", "metadata", "all"]
     )]
     group: Option<Group>,
     /// Raft group by its id, e.g. a coordinator of consumer groups
     #[arg(long, value_name = "ID", conflicts_with = "group")]
     group_id: Option<u64>,
-    /// All partitions and coordinators that have lost their majority
-    #[arg(long, conflicts_with_all = ["group", "group_id", "survivor"])]
-    partitions: bool,
-    /// The metadata, from the node given by --node
-    #[arg(long, requires = "node", conflicts_with_all = ["group_id", "partitions", "survivor"])]
-    metadata: bool,
-    /// The metadata from the node given by --node, then all partitions
-    #[arg(
-        long,
-        requires = "node",
-        conflicts_with_all = ["group_id", "partitions", "survivor", "metadata"]
-    )]
-    all: bool,
+    #[command(flatten)]
+    scope: Scope,
     /// Id of the node that becomes the only voter of the metadata
     #[arg(long, value_name = "NODE")]
     node: Option<u64>,
     /// Node whose replica survives, by id or name; by default, the one with the longest log
     #[arg(long, value_name = "NODE")]
     survivor: Option<String>,
+    #[command(flatten)]
+    consent: Consent,
+    /// Maximum time to wait until the survivors lead
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = units::parse_duration)]
+    timeout: Duration,
+}
+
+/// What is recovered, if not one group.
+#[derive(Clone, Copy, Debug, Args)]
+struct Scope {
+    /// All partitions and coordinators that have lost their majority
+    #[arg(long, conflicts_with_all = ["group_id", "survivor", "metadata", "all"])]
+    partitions: bool,
+    /// The metadata, from the node given by --node
+    #[arg(long, requires = "node", conflicts_with_all = ["group_id", "survivor", "all"])]
+    metadata: bool,
+    /// The metadata from the node given by --node, then all partitions
+    #[arg(long, requires = "node", conflicts_with_all = ["group_id", "survivor"])]
+    all: bool,
+}
+
+/// Whether the user agrees.
+#[derive(Clone, Copy, Debug, Args)]
+struct Consent {
     /// Show what would be done and what may be lost, and change nothing
     #[arg(long)]
     dry_run: bool,
     /// Do it without asking
     #[arg(long, conflicts_with = "dry_run")]
     yes: bool,
-    /// Maximum time to wait until the survivors lead
-    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = units::parse_duration)]
-    timeout: Duration,
 }
 
 pub(super) async fn recover(admin: &Admin, args: RecoverArgs) -> Result<(), CliError> {
     let RecoverArgs {
         group,
         group_id,
+        scope,
+        node,
+        survivor,
+        consent,
+        timeout,
+    } = args;
+    let Scope {
         partitions: _,
         metadata,
         all,
-        node,
-        survivor,
-        dry_run,
-        yes,
-        timeout,
-    } = args;
-    let consent = Consent { dry_run, yes };
+    } = scope;
     if metadata || all {
         let node = node.unwrap_or_default();
         recover_metadata(admin, node, (consent, timeout)).await?;
-        if metadata || dry_run {
+        if metadata || consent.dry_run {
             return Ok(());
         }
     }
@@ -111,13 +122,6 @@ pub(super) async fn recover(admin: &Admin, args: RecoverArgs) -> Result<(), CliE
     consent.require("Recover them?")?;
     request.dry_run = false;
     carry_out(admin, request, timeout).await
-}
-
-/// Whether the user agrees.
-#[derive(Clone, Copy, Debug)]
-struct Consent {
-    dry_run: bool,
-    yes: bool,
 }
 
 impl Consent {

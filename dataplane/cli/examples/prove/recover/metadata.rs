@@ -49,7 +49,7 @@ pub(super) async fn run(args: &ProveArgs, records: u64, loss: Loss) -> Result<()
     let case = loss.name();
     let folder = args.empty_folder(&format!("recover-{case}"))?;
     let program = args.program()?;
-    let (count, lost) = match loss {
+    let (count, victims) = match loss {
         Loss::Voters => (5, vec![2, 3, 4]),
         Loss::Disks => (3, vec![1, 2]),
     };
@@ -61,7 +61,7 @@ pub(super) async fn run(args: &ProveArgs, records: u64, loss: Loss) -> Result<()
         nodes,
         folder,
         survivor: 0,
-        lost,
+        lost: victims,
     };
     let client = test.nodes.client().await?;
     // On every node, so that the survivor has it.

@@ -101,6 +101,7 @@ impl Metadata {
         if known.is_some_and(|known| known.epoch >= epoch) {
             return Ok(Outcome::Done);
         }
+        self.member(epoch.node())?;
         let from = self.next.group;
         let skipped = RECOVERY_IDS_SKIPPED_COUNT;
         self.next.node = NodeId(self.next.node.get() + skipped);
