@@ -170,7 +170,7 @@ impl Control {
     }
 }
 
-/// What recovers the metadata, beside the shared parts.
+/// The parts that recover the metadata, beside the shared ones.
 struct RecoveringParts {
     peers: Arc<dyn PeerCalls>,
     clock: Arc<dyn Clock>,

@@ -20,7 +20,7 @@ use crate::small_file::{FileError, FilePair};
 const FILE: &str = "meta_recovery.json";
 const COPY: &str = "meta_recovery.copy.json";
 
-/// What happens with the log of the meta group on this node.
+/// The next step for the log of the meta group on this node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum MetaIntent {

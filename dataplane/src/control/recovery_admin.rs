@@ -38,7 +38,7 @@ pub(crate) struct LostGroup {
     pub(crate) group: GroupId,
     /// The report of each of its replicas, if its node answers and has one.
     pub(crate) replicas: Vec<(NodeId, Option<ReplicaReport>)>,
-    /// What is done about it.
+    /// The decision about it.
     pub(crate) decision: Decision,
     /// Its recovery epoch.
     pub(crate) epoch: RecoveryEpoch,
@@ -46,7 +46,7 @@ pub(crate) struct LostGroup {
     pub(crate) is_done: bool,
 }
 
-/// What is done about a group.
+/// The decision about a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// This node's replica survives.

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// Options of the recover command.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Recover {
-    /// What was lost [default: each in turn]
+    /// The loss [default: each in turn]
     #[arg(long, value_enum)]
     case: Vec<Case>,
     /// Number of records before the loss
@@ -28,7 +28,7 @@ pub(crate) struct Recover {
     records: u64,
 }
 
-/// What was lost.
+/// The loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Case {
     /// Two of three replicas of a partition, of which the survivor was behind

@@ -47,7 +47,7 @@ pub(crate) struct RecoverArgs {
     timeout: Duration,
 }
 
-/// What is recovered, if not one group.
+/// The groups to recover, if not a single one.
 #[derive(Clone, Copy, Debug, Args)]
 struct Scope {
     /// All partitions and coordinators that have lost their majority

@@ -18,7 +18,7 @@ const RECORD_BYTES: usize = 256;
 /// How long the lost nodes run while they are refused.
 const REFUSED: Duration = Duration::from_secs(10);
 
-/// What is lost.
+/// The loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
     /// Three of five voters of the metadata. Two nodes live: the survivor, and one that follows.

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use lograft_client::admin_wire::PartitionDescription;
 use lograft_client::{Client, NewTopic, PartitionId, ProducerConfig, RecordParts};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::{PATIENCE, until};
+use super::{PATIENCE, POLL_INTERVAL, until};
 use crate::cluster::{ProveArgs, connect_to};
 use crate::ledger::{Ledger, Load, verify};
 use crate::node_set::NodeSet;
@@ -195,7 +195,12 @@ impl Test {
         number: u64,
         count: &mut u64,
     ) -> Result<()> {
-        let client = connect_to(folder, self.lost[0]).await?;
+        let client = loop {
+            match connect_to(folder, self.lost[0]).await {
+                Ok(client) => break client,
+                Err(_) => sleep(POLL_INTERVAL).await,
+            }
+        };
         let config = ProducerConfig {
             idempotent: false,
             ..ProducerConfig::default()
