@@ -35,6 +35,8 @@ pub(crate) mod level_admin;
 mod local_member;
 mod loops;
 mod lost_nodes;
+mod meta_intent;
+pub(crate) mod meta_recovery;
 pub(crate) mod meta_repair;
 mod meta_replica;
 mod meta_voters;
@@ -54,6 +56,8 @@ mod reachability;
 mod readiness_state;
 mod reassignment;
 mod reconcile;
+mod recovery;
+pub(crate) mod recovery_admin;
 mod registration;
 mod registration_check;
 mod repair;
@@ -80,16 +84,20 @@ use self::coordinator_admin::CoordinatorAdmin;
 use self::leader_admin::LeaderAdmin;
 use self::leader_transfer::LeaderTransfer;
 use self::level_admin::LevelAdmin;
+use self::meta_recovery::MetaRecoveryAdmin;
 use self::node_admin::NodeAdmin;
 use self::older_disk::OlderDisk;
 use self::peer_calls::PeerCalls;
 use self::placement::Placement;
 use self::propose::MetaProposer;
+use self::recovery_admin::RecoveryAdmin;
 use self::shared::Shared;
 use self::stop_preparation::StopPreparation;
 use self::topic_admin::TopicAdmin;
 use crate::clock::Clock;
+use crate::config::{CurrentRecovery, TopicDefaultsSource};
 use crate::exchange::NodeExchange;
+use crate::fatal::FatalSink;
 use crate::incarnation::group_marks::GroupMarks;
 use crate::serving::replica::ReplicaMap;
 use crate::state_machine::MetaView;
@@ -144,6 +152,10 @@ pub(crate) struct Control {
     pub(crate) access: AccessAdmin,
     /// Accepts older disks.
     pub(crate) older_disk: OlderDisk,
+    /// Recovers groups that lost their majority.
+    pub(crate) recoveries: RecoveryAdmin,
+    /// Recovers the metadata.
+    pub(crate) meta_recoveries: MetaRecoveryAdmin,
     /// The nodes that discovery has found.
     pub(crate) membership: MembershipReader,
     /// The readings of this node and the others.
@@ -159,8 +171,26 @@ impl Control {
     }
 }
 
+/// The parts that recover the metadata, beside the shared ones.
+struct RecoveringParts {
+    peers: Arc<dyn PeerCalls>,
+    clock: Arc<dyn Clock>,
+    fatal: Arc<dyn FatalSink>,
+}
+
+impl RecoveringParts {
+    fn of(parts: &ControlParts) -> Self {
+        Self {
+            peers: Arc::clone(&parts.peers),
+            clock: Arc::clone(&parts.clock),
+            fatal: Arc::clone(&parts.fatal),
+        }
+    }
+}
+
 impl Shared {
     fn into_control(self, parts: ControlParts, entry: Arc<ClusterEntry>) -> Control {
+        let recovering = RecoveringParts::of(&parts);
         let defaults = Arc::new(parts.topic_defaults);
         let reporter = Arc::new(NodeReporter {
             member: self.member.clone(),
@@ -173,17 +203,14 @@ impl Shared {
             defaults: Arc::clone(&defaults),
             discovery: parts.discovery.clone(),
             readiness: self.readiness.clone(),
+            recoveries: parts.exchange.recoveries().clone(),
         });
-        let cluster = Arc::new(ClusterReporter {
-            member: self.member.clone(),
-            view: self.view.clone(),
-            peers: Arc::clone(&parts.peers),
-            local: Arc::clone(&reporter),
-            defaults: Arc::clone(&defaults),
-            recovery: parts.recovery,
-            clock: Arc::clone(&parts.clock),
-        });
+        let cluster = self.cluster_reporter(
+            (&parts.peers, &parts.clock, &parts.recovery),
+            (&reporter, &defaults),
+        );
         let older_disk = self.older_disk(parts.marks, &parts.exchange, &parts.peers);
+        let meta_recoveries = self.meta_recovery_admin(&parts.exchange, &cluster, recovering);
         let transfers = self.transfers(parts.peers);
         let (exchange, member) = (parts.exchange.clone(), self.member.clone());
         let placement = Placement {
@@ -197,6 +224,8 @@ impl Shared {
                 proposer: self.meta_handle(),
                 clock: Arc::clone(&parts.clock),
             },
+            recoveries: self.recovery_admin(&cluster, &parts.clock),
+            meta_recoveries,
             access: self.access_admin(parts.clock),
             topics: TopicAdmin {
                 view: self.view.clone(),
@@ -233,6 +262,22 @@ impl Shared {
         }
     }
 
+    fn cluster_reporter(
+        &self,
+        (peers, clock, recovery): (&Arc<dyn PeerCalls>, &Arc<dyn Clock>, &CurrentRecovery),
+        (local, defaults): (&Arc<NodeReporter>, &Arc<TopicDefaultsSource>),
+    ) -> Arc<ClusterReporter> {
+        Arc::new(ClusterReporter {
+            member: self.member.clone(),
+            view: self.view.clone(),
+            peers: Arc::clone(peers),
+            local: Arc::clone(local),
+            defaults: Arc::clone(defaults),
+            recovery: recovery.clone(),
+            clock: Arc::clone(clock),
+        })
+    }
+
     fn coordinators(&self, placement: Placement) -> CoordinatorAdmin {
         CoordinatorAdmin {
             view: self.view.clone(),
@@ -246,6 +291,43 @@ impl Shared {
             view: self.view.clone(),
             proposer: self.meta_handle(),
             clock,
+        }
+    }
+
+    fn meta_recovery_admin(
+        &self,
+        exchange: &NodeExchange,
+        cluster: &Arc<ClusterReporter>,
+        parts: RecoveringParts,
+    ) -> MetaRecoveryAdmin {
+        let RecoveringParts {
+            peers,
+            clock,
+            fatal,
+        } = parts;
+        MetaRecoveryAdmin {
+            member: self.member.clone(),
+            view: self.view.clone(),
+            replicas: self.replicas.clone(),
+            cluster: Arc::clone(cluster),
+            recoveries: exchange.recoveries().clone(),
+            intents: self.intents.clone(),
+            peers,
+            clock,
+            fatal,
+        }
+    }
+
+    fn recovery_admin(
+        &self,
+        cluster: &Arc<ClusterReporter>,
+        clock: &Arc<dyn Clock>,
+    ) -> RecoveryAdmin {
+        RecoveryAdmin {
+            view: self.view.clone(),
+            proposer: self.meta_handle(),
+            cluster: Arc::clone(cluster),
+            clock: Arc::clone(clock),
         }
     }
 

@@ -88,6 +88,7 @@ struct Sampled {
     finalized_level: IntGauge,
     replicas_fenced: IntGauge,
     lost: LostNodeMetrics,
+    recoveries: RecoveryGauges,
     replicas: IntGaugeVec,
     term: IntGaugeVec,
     leads: IntGaugeVec,
@@ -244,6 +245,29 @@ fn float_gauge(registry: &Registry, name: &str, text: &str) -> Result<Gauge, Met
     Ok(made)
 }
 
+/// Recoveries of groups that lost their majority.
+struct RecoveryGauges {
+    refused: IntGauge,
+    recovered: IntGauge,
+}
+
+impl RecoveryGauges {
+    fn new(r: &Registry) -> Result<Self, MetricsError> {
+        Ok(Self {
+            refused: gauge(
+                r,
+                "lograft_recovery_epoch_refused",
+                "Raft requests that were refused for another recovery epoch since the start.",
+            )?,
+            recovered: gauge(
+                r,
+                "lograft_groups_recovered",
+                "Replicas of groups that were recovered after the loss of their majority.",
+            )?,
+        })
+    }
+}
+
 impl Sampled {
     fn new(r: &Registry) -> Result<Self, MetricsError> {
         let at = &["topic", "partition"];
@@ -259,6 +283,7 @@ impl Sampled {
                 "Replicas that do not vote because the disk is older than their votes.",
             )?,
             lost: LostNodeMetrics::new(r)?,
+            recoveries: RecoveryGauges::new(r)?,
             replicas: gauges(r, "lograft_replicas", "Replicas on this node.", &["role"])?,
             term: gauges(r, "lograft_raft_term", "Raft term of a replica.", at)?,
             leads: gauges(r, "lograft_raft_leads", "1 if this node leads, else 0.", at)?,
@@ -346,6 +371,9 @@ impl Sampled {
         }
         self.replicas_fenced.set(int(sample.fenced_count as u64));
         self.lost.take(sample);
+        let RecoveryGauges { refused, recovered } = &self.recoveries;
+        refused.set(int(sample.other_epoch_count));
+        recovered.set(int(sample.recovered_count as u64));
         self.finalized_level
             .set(i64::from(sample.finalized_level.get()));
         self.disk_free.set(int(sample.disk_free_bytes));

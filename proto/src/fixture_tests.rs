@@ -217,7 +217,8 @@ fn the_generated_types_read_every_request_and_reply() {
         TransferLeadershipRequest, TransferLeadershipReply, DecommissionNodeRequest,
         DecommissionNodeReply, RecommissionNodeRequest, RecommissionNodeReply,
         PrepareStopRequest, PrepareStopReply, FinalizeLevelRequest, FinalizeLevelReply,
-        AcceptOlderDiskRequest, AcceptOlderDiskReply, ListRulesRequest, ListRulesReply,
+        AcceptOlderDiskRequest, AcceptOlderDiskReply, RecoverGroupsRequest, RecoverGroupsReply,
+        RecoverMetadataRequest, RecoverMetadataReply, ListRulesRequest, ListRulesReply,
         ChangeRulesRequest, ChangeRulesReply, ExplainAccessRequest, ExplainAccessReply,
         ListRevocationsRequest, ListRevocationsReply, ChangeRevocationsRequest,
         ChangeRevocationsReply,
@@ -228,7 +229,7 @@ fn the_generated_types_read_every_request_and_reply() {
         ProposeMetaRequest, ProposeMetaReply, DescribeNodeRequest, NodeReport,
         WatchLeadersRequest, LeaderHints, MoveLeaderRequest, MoveLeaderReply,
         EvictMetaReplicaRequest, EvictMetaReplicaReply, CatchUpTargetRequest, CatchUpTargetReply,
-        AcceptOlderDiskRequest, AcceptOlderDiskReply,
+        AcceptOlderDiskRequest, AcceptOlderDiskReply, RecoverMetadataRequest, RecoverMetadataReply,
     );
     for method in pool()
         .services()

@@ -3,6 +3,7 @@
 mod dump;
 mod members;
 mod older_disk;
+mod recover;
 mod render;
 
 use std::time::Duration;
@@ -57,6 +58,8 @@ pub(crate) enum ClusterCommand {
     },
     /// Let a node vote although its disk is older than its votes; records may be lost
     AcceptOlderDisk(AcceptOlderDiskArgs),
+    /// Recover partitions that lost the majority of their replicas; records may be lost
+    Recover(recover::RecoverArgs),
     /// Cancel the decommission of a node that still holds replicas
     Recommission {
         /// Node id or name
@@ -117,6 +120,10 @@ enum ClusterError {
     NodeNotFound { name: String },
     #[error("nothing was changed")]
     NotConfirmed,
+    #[error("the meta group is not a partition")]
+    MetaNotPartition,
+    #[error("{waiting} groups are not recovered within {after}")]
+    StillRecovering { waiting: usize, after: String },
     #[error("cannot decommission node {node} within {after}: it still holds {left} replicas")]
     StillDraining { node: u64, left: u32, after: String },
 }
@@ -131,6 +138,10 @@ impl CommandError for ClusterError {
             Self::NotHealthy => return None,
             Self::NotConfirmed => "add --yes to accept the loss",
             Self::NodeNotFound { .. } => "run `lograft cluster status` to list nodes",
+            Self::MetaNotPartition => "name a partition as TOPIC/PARTITION",
+            Self::StillRecovering { .. } => {
+                "the recovery continues; run `lograft cluster status` to follow it"
+            }
             Self::StillDraining { .. } => {
                 "the decommission continues; run the same command to keep waiting"
             }
@@ -177,6 +188,7 @@ pub(crate) async fn run(command: ClusterCommand, global: &GlobalArgs) -> Result<
         ClusterCommand::Decommission(args) => decommission(&client, args).await,
         ClusterCommand::Finalize { level } => finalize(&client.admin(), level).await,
         ClusterCommand::AcceptOlderDisk(args) => older_disk::accept(&client.admin(), args).await,
+        ClusterCommand::Recover(args) => recover::recover(&client.admin(), args).await,
         ClusterCommand::Recommission { node } => recommission(&client.admin(), &node).await,
     }
 }

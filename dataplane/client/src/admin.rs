@@ -357,6 +357,35 @@ impl Admin {
         Ok(reply.groups)
     }
 
+    /// Recovers groups that lost the majority of their replicas, from one replica of each. Records
+    /// may be lost. Returns after seconds, also if a survivor does not lead yet; a repetition
+    /// changes nothing about such a group.
+    pub async fn recover_groups(
+        &self,
+        request: wire::RecoverGroupsRequest,
+    ) -> Result<wire::RecoverGroupsReply, ClientError> {
+        self.pool
+            .call("recover groups", Retry::Always, |node| {
+                let request = request.clone();
+                async move { node.admin().recover_groups(request).await }
+            })
+            .await
+    }
+
+    /// Recovers the metadata from one node, after the loss of the majority of their voters. Changes
+    /// may be lost. Returns before the node has restarted; a repetition is refused, because the
+    /// node leads then.
+    pub async fn recover_metadata(
+        &self,
+        request: wire::RecoverMetadataRequest,
+    ) -> Result<wire::RecoverMetadataReply, ClientError> {
+        self.pool
+            .call("recover metadata", Retry::Always, |node| async move {
+                node.admin().recover_metadata(request).await
+            })
+            .await
+    }
+
     /// Finalizes a feature level, by default the newest that all nodes know. Irreversible: no node
     /// can return to a version that does not know it. Idempotent.
     pub async fn finalize_level(

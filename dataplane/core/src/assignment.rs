@@ -84,6 +84,10 @@ pub fn plan_drain(metadata: &Metadata, node: NodeId) -> Vec<Command> {
     nodes.retain(|c| c.id != node);
     let mut plan = Vec::new();
     for place in metadata.partitions() {
+        // Its survivor must lead first.
+        if place.partition.pending_recovery().is_some() {
+            continue;
+        }
         let mut replicas = final_replicas(place.partition).to_vec();
         let Some(position) = replicas.iter().position(|n| *n == node) else {
             continue;

@@ -17,14 +17,16 @@ use crate::feature_level::FeatureLevel;
 use crate::fixtures::{Fixtures, LEVEL};
 use crate::ids::{ClusterId, GroupId, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence};
 use crate::metadata::{
-    COORDINATORS_NAME, Command, FactorChange, Growth, MetaError, Metadata, NextIds, Node,
-    NodeState, Outcome, Partition, Registration, RegistrationToken, Repair, Topic, TopicId,
+    COORDINATORS_NAME, Command, FactorChange, Growth, MetaError, Metadata, MetadataRecovery,
+    NextIds, Node, NodeState, Outcome, Partition, Recoveries, Recovery, Registration,
+    RegistrationToken, Repair, SkippedGroups, Topic, TopicId,
 };
 use crate::offset::{LogIndex, Offset};
 use crate::partition::PartitionState;
 use crate::producer_table::{BatchSpan, ProducerState};
 use crate::record::{Header, Record};
 use crate::record_batch::{BatchBuilder, BatchView};
+use crate::recovery::RecoveryEpoch;
 use crate::retention::RetentionPolicy;
 use crate::topic::TopicError;
 use crate::topic_config::{TopicKey, TopicSettings};
@@ -73,6 +75,7 @@ fn commands() -> Vec<(&'static str, Command)> {
     commands.extend(node_commands());
     commands.extend(partition_commands());
     commands.extend(authorization_commands());
+    commands.extend(recovery_commands());
     commands
 }
 
@@ -380,6 +383,38 @@ fn partition_commands() -> Vec<(&'static str, Command)> {
     ]
 }
 
+const EPOCH: RecoveryEpoch = RecoveryEpoch((2 << 32) | 3);
+
+fn recovery_commands() -> Vec<(&'static str, Command)> {
+    let (group, node, at_ms) = (GROUP, NODE, 1_790_000_000_000);
+    vec![
+        (
+            "recover_partition",
+            Command::RecoverPartition {
+                group,
+                node,
+                from: EPOCH,
+                at_ms,
+            },
+        ),
+        (
+            "commit_recovery",
+            Command::CommitRecovery {
+                group,
+                epoch: EPOCH,
+            },
+        ),
+        (
+            "recover_metadata",
+            Command::RecoverMetadata {
+                epoch: EPOCH,
+                at_ms,
+                lost: nodes(&[1, 2]),
+            },
+        ),
+    ]
+}
+
 #[test]
 fn commands_keep_their_encoding() {
     let samples = named(commands());
@@ -474,6 +509,15 @@ fn partition_errors() -> Vec<(&'static str, MetaError)> {
         ("NotReplica", MetaError::NotReplica { group, node }),
         ("OnlyReplica", MetaError::OnlyReplica { group, node }),
         ("OtherRepair", MetaError::OtherRepair { group, node }),
+        (
+            "OtherRecovery",
+            MetaError::OtherRecovery {
+                group,
+                current: EPOCH,
+                asked: RecoveryEpoch::ZERO,
+            },
+        ),
+        ("Recovering", MetaError::Recovering { group, node }),
         (
             "OtherTarget",
             MetaError::OtherTarget {
@@ -668,6 +712,7 @@ fn partition(group: u64) -> Partition {
         leaving: Vec::new(),
         started: true,
         repair: None,
+        recovery: None,
     }
 }
 
@@ -743,6 +788,7 @@ fn rich_metadata() -> Metadata {
         },
         rules: Arc::default(),
         revocations: Arc::default(),
+        recoveries: Recoveries::default(),
     }
 }
 
@@ -790,6 +836,37 @@ fn metadata_with_coordinators() -> Metadata {
     metadata
 }
 
+fn metadata_with_recoveries() -> Metadata {
+    let at_ms = 1_790_000_000_000;
+    let mut metadata = Metadata {
+        finalized_level: FeatureLevel(2),
+        ..rich_metadata()
+    };
+    let partitions = metadata.topics.get_mut("orders").unwrap();
+    let partitions = &mut Arc::make_mut(partitions).partitions;
+    for (partition, former) in partitions.iter_mut().zip([&[1, 2][..], &[]]) {
+        partition.recovery = Some(Recovery {
+            epoch: EPOCH,
+            at_ms,
+            former: nodes(former),
+            is_done: former.is_empty(),
+        });
+    }
+    metadata.recoveries = Recoveries {
+        generation: 2,
+        metadata: Some(MetadataRecovery {
+            epoch: EPOCH,
+            at_ms,
+            lost: nodes(&[1, 2]).into_iter().collect(),
+            skipped_groups: vec![SkippedGroups {
+                from: GroupId(9),
+                to: GroupId(19),
+            }],
+        }),
+    };
+    metadata
+}
+
 fn metadata_with_settings() -> Metadata {
     let mut metadata = Metadata {
         finalized_level: FeatureLevel(1),
@@ -823,6 +900,7 @@ fn metadata_checkpoints_keep_their_encoding() {
         ("settings", metadata_with_settings()),
         ("rules", metadata_with_rules()),
         ("coordinators", metadata_with_coordinators()),
+        ("recovered", metadata_with_recoveries()),
         ("empty", Metadata::default()),
     ]);
     fixtures("metadata").check(

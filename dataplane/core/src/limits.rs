@@ -1201,6 +1201,23 @@ pub const LOG_READ_ATTEMPTS_MAX_COUNT: usize = 8;
 /// Minimum size that one round of eviction frees from a group's tail cache, in bytes.
 pub const TAIL_CACHE_EVICT_MIN_BYTES: usize = 64 * 1024;
 
+/// Delay from the reply about a recovery of the metadata until the node ends its process.
+pub const META_RECOVERY_RESTART_DELAY: Duration = Duration::from_millis(300);
+/// Timeout of the call to a node that the metadata are recovered from.
+pub const RECOVER_METADATA_MAX: Duration = Duration::from_secs(10);
+/// Maximum number of groups that one request recovers.
+pub const RECOVER_GROUPS_MAX_COUNT: usize = 256;
+/// Maximum time that such a request waits until the survivors lead.
+pub const RECOVER_WAIT_MAX: Duration = Duration::from_secs(8);
+/// Time after a recovery of the metadata during which a live node that does not answer is taken to
+/// restart.
+pub const RECOVER_FOLLOW_MAX: Duration = Duration::from_mins(2);
+/// Interval at which it looks for that.
+pub const RECOVER_INTERVAL: Duration = Duration::from_millis(50);
+/// Number of ids of each kind that are not used after a recovery of the metadata: more than lost
+/// voters can have allocated beyond the metadata of the survivor.
+pub const RECOVERY_IDS_SKIPPED_COUNT: u64 = 1 << 20;
+
 /// Length of so many bytes in base64, with padding.
 pub const fn base64_bytes(bytes: usize) -> usize {
     bytes.div_ceil(3) * 4

@@ -118,6 +118,10 @@ reasons! {
     CommitSuperseded = "COMMIT_SUPERSEDED", FailedPrecondition, false;
     /// The consumer group does not exist.
     UnknownGroup = "UNKNOWN_GROUP", NotFound, false;
+    /// The raft group was recovered in another epoch since. Metadata: `epoch`.
+    OtherRecoveryEpoch = "OTHER_RECOVERY_EPOCH", FailedPrecondition, false;
+    /// A majority of the replicas answers: the group must not be recovered from one of them.
+    MajorityIntact = "MAJORITY_INTACT", FailedPrecondition, false;
     /// The consumer group has members: stop them first.
     GroupNotEmpty = "GROUP_NOT_EMPTY", FailedPrecondition, false;
     /// The topic already exists.

@@ -15,8 +15,8 @@ use crate::topic_config::TopicSettings;
 
 /// Plans the next steps towards the number of replicas that topics should have: raises topics that
 /// follow the size of the cluster, then changes the replicas of partitions, a few at a time.
-/// `default` is the replication factor of new topics in a cluster of enough nodes. A replica is
-/// removed only while `is_whole` accepts the nodes of all that stay.
+/// `default` is the replication factor of new topics in a cluster of enough nodes. Only nodes that
+/// `is_whole` accepts get a replica, and one is removed only while it accepts all that stay.
 pub fn plan_factors(
     metadata: &Metadata,
     default: u32,
@@ -35,14 +35,17 @@ pub fn plan_factors(
     let running = metadata
         .partitions()
         .filter(|place| is_resized(place.partition));
+    nodes.retain(|candidate| is_whole(candidate.id));
     let free = FACTOR_CHANGES_MAX_COUNT.saturating_sub(running.count());
     metadata
         .partitions()
         .filter_map(|place| {
             let partition = place.partition;
             let wanted = wanted_count(place.topic, partition, nodes_count);
-            let is_settled =
-                partition.started && partition.target.is_none() && partition.repair.is_none();
+            let is_busy = partition.target.is_some()
+                || partition.repair.is_some()
+                || partition.pending_recovery().is_some();
+            let is_settled = partition.started && !is_busy;
             let replicas = match partition.replicas.len() {
                 _ if !is_settled => None,
                 found if found < wanted => grown(partition, wanted, &mut nodes),

@@ -19,7 +19,8 @@ pub(super) fn rule_of_command(command: &Command) -> Option<(Operation, Resource<
         | Command::UndrainNode { .. }
         | Command::FinalizeLevel { .. }
         | Command::ChangeRules { .. }
-        | Command::ChangeRevocations { .. } => Some((Admin, Resource::Cluster)),
+        | Command::ChangeRevocations { .. }
+        | Command::RecoverPartition { .. } => Some((Admin, Resource::Cluster)),
         Command::InitCluster { .. }
         | Command::RegisterNode(_)
         | Command::UpdateNode { .. }
@@ -33,6 +34,8 @@ pub(super) fn rule_of_command(command: &Command) -> Option<(Operation, Resource<
         | Command::RemoveNode { .. }
         | Command::MarkLost { .. }
         | Command::FindNode { .. }
+        | Command::CommitRecovery { .. }
+        | Command::RecoverMetadata { .. }
         | Command::CreateCoordinators { .. } => None,
     }
 }

@@ -30,6 +30,8 @@ pub(crate) const fn rule_of(method: Method) -> CallRule {
         | Method::AdminRecommissionNode
         | Method::AdminFinalizeLevel
         | Method::AdminAcceptOlderDisk
+        | Method::AdminRecoverGroups
+        | Method::AdminRecoverMetadata
         | Method::AccessChangeRules
         | Method::AccessListRevocations
         | Method::AccessChangeRevocations => CallRule::On(Cluster, Admin),
@@ -57,6 +59,7 @@ pub(crate) const fn rule_of(method: Method) -> CallRule {
         | Method::NodeMoveLeader
         | Method::NodeCatchUpTarget
         | Method::NodeAcceptOlderDisk
+        | Method::NodeRecoverMetadata
         | Method::NodeEvictMetaReplica => CallRule::NodesOnly,
     }
 }

@@ -118,6 +118,11 @@ fn describe_cluster(
     ClusterDescription {
         cluster: metadata.cluster_id(),
         finalized_level: metadata.finalized_level(),
+        metadata_recovery: metadata
+            .recoveries()
+            .metadata
+            .as_ref()
+            .map(|recovery| (recovery.epoch, recovery.at_ms)),
         healthy: !problems.iter().any(|problem| problem.severity.degrades()),
         meta_leader: meta_leader.map(|(node, _)| node),
         answered_by,

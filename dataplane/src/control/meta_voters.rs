@@ -22,6 +22,7 @@ use super::decommission::{drain_commands, factor_commands};
 use super::leader_handover::{VoterStep, voter_step};
 use super::local_member::LocalMember;
 use super::lost_nodes::{LostNodes, log_mark};
+use super::meta_recovery::is_unrecorded;
 use super::reachability::Reachability;
 use super::retention::{purge, state_purgeable};
 use super::task_registry::{TaskKind, TaskRegistry};
@@ -79,7 +80,7 @@ fn membership_step(
     if let Some(node) = metadata
         .members()
         .map(|node| node.id)
-        .find(|node| !is_in(node))
+        .find(|node| !is_in(node) && !metadata.is_lost(*node))
     {
         return Some(Step::AddLearner(node));
     }
@@ -179,7 +180,7 @@ impl MetaVoters {
         } = self;
         let status = raft.watch();
         let status = status.borrow();
-        if !status.ready {
+        if !status.ready || is_unrecorded(raft, metadata) {
             lost.forget();
             return None;
         }

@@ -20,6 +20,7 @@ use crate::fatal::FatalSink;
 use crate::incarnation::IncarnationFiles;
 use crate::incarnation::group_marks::GroupMarks;
 use crate::net::AddressBook;
+use crate::recovery_epochs::RecoveryEpochFile;
 
 /// Everything outside of control that it needs.
 pub(crate) struct ControlParts {
@@ -61,4 +62,6 @@ pub(crate) struct ControlParts {
     pub(crate) incarnations: IncarnationFiles,
     /// The groups that were opened on the disk.
     pub(crate) marks: GroupMarks,
+    /// The recovery epochs of the groups on the disk.
+    pub(crate) epochs: RecoveryEpochFile,
 }

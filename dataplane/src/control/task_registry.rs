@@ -24,6 +24,8 @@ pub(crate) enum TaskKind {
     DiskHandover,
     /// Changes the meta group's membership, or continues a decommission.
     Meta,
+    /// Carries out a recovery of the metadata.
+    MetaRecovery,
     /// Updates this node's registration.
     Registration,
 }

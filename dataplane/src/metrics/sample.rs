@@ -51,6 +51,10 @@ pub struct Sample {
     pub lost_nodes_count: usize,
     /// Replicas on lost nodes that are not replaced yet.
     pub lost_replicas_count: usize,
+    /// Requests of other nodes that were refused for their recovery epoch.
+    pub other_epoch_count: u64,
+    /// Groups on this node that were recovered after the loss of their majority.
+    pub recovered_count: usize,
     /// Each partition's replica; those beyond `METRICS_PARTITIONS_MAX_COUNT` are not shown.
     pub partitions: Vec<PartitionSample>,
     /// The finalized feature level, as this node knows it.

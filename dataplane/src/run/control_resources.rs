@@ -60,6 +60,7 @@ impl ControlResources {
             exchange,
             incarnations: history.files,
             marks: history.marks,
+            epochs: history.epochs,
             info,
             discovery,
             recovery,
@@ -72,7 +73,9 @@ impl ControlResources {
             data_dir: config.data_dir.clone(),
             fs,
             storage,
-            transport: Arc::new(move |member| Arc::new(RaftPeers::new(pool.clone(), member))),
+            transport: Arc::new(move |member, epoch| {
+                Arc::new(RaftPeers::new(pool.clone(), (member, epoch)))
+            }),
             peers,
             clock,
             timing: config.raft.timing(),

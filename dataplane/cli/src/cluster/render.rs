@@ -26,6 +26,10 @@ pub(crate) struct StatusJson {
     topic_count: u32,
     partition_count: u32,
     finalized_level: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata_recovery_epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata_recovered_at_ms: Option<i64>,
     problems: Vec<ProblemJson>,
     nodes: Vec<NodeJson>,
     partitions: Vec<PartitionJson>,
@@ -78,6 +82,7 @@ pub(crate) fn status_json(cluster: &DescribeClusterReply) -> StatusJson {
         evidence: problem.evidence.clone().into_iter().collect(),
         node_id: problem.node_id,
     };
+    let recovered = cluster.metadata_recovery_epoch != 0;
     StatusJson {
         cluster_id: cluster.cluster_id.clone(),
         healthy: cluster.healthy,
@@ -86,6 +91,8 @@ pub(crate) fn status_json(cluster: &DescribeClusterReply) -> StatusJson {
         topic_count: cluster.topic_count,
         partition_count: cluster.partition_count,
         finalized_level: cluster.finalized_level,
+        metadata_recovery_epoch: recovered.then_some(cluster.metadata_recovery_epoch),
+        metadata_recovered_at_ms: recovered.then_some(cluster.metadata_recovered_at_ms),
         problems: cluster.problems.iter().map(problem).collect(),
         nodes: cluster.nodes.iter().map(node_json).collect(),
         partitions: cluster.partitions.iter().map(partition_json).collect(),

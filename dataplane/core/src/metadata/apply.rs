@@ -4,12 +4,14 @@ mod authorization;
 mod coordinators;
 mod nodes;
 mod partitions;
+mod recovery;
 mod topics;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Command, MetaError, Metadata, Node, NodeState, Outcome, Partition};
+use crate::feature_level::FeatureLevel;
 use crate::ids::{GroupId, NodeId, ProducerId};
 use crate::limits::{CLUSTER_REPLICAS_MAX_COUNT, PRODUCERS_ALLOCATE_MAX_COUNT};
 use crate::offset::LogIndex;
@@ -51,9 +53,7 @@ impl Metadata {
             | Command::DeleteTopic { .. } => self.dispatch_topic(command),
             Command::AllocateProducers { count } => self.allocate_producers(*count),
             Command::SetPreferredLeader { group, node } => self.set_preferred_leader(*group, *node),
-            Command::StartPartition { group } => {
-                self.edit(*group, |partition| partition.started = true)
-            }
+            Command::StartPartition { group } => self.start_partition(*group),
             Command::SetTarget { group, replicas } => self.set_target(*group, replicas),
             Command::CommitMove { group, replicas } => self.commit_move(*group, replicas),
             Command::ReportDamage { group, node } => self.report_damage(*group, *node),
@@ -72,14 +72,21 @@ impl Metadata {
             } => self.change_rules(changes, changed_by, *changed_at_ms),
             Command::ChangeRevocations {
                 changes,
-                changed_by: _,
                 changed_at_ms,
+                ..
             } => self.change_revocations(changes, *changed_at_ms),
             Command::CreateCoordinators { assignment } => self.create_coordinators(assignment),
-            Command::FinalizeLevel { level } => {
-                self.finalized_level = self.finalized_level.max(*level);
-                Ok(Outcome::Done)
+            Command::RecoverPartition {
+                group,
+                node,
+                from,
+                at_ms,
+            } => self.recover_partition((*group, *node), *from, *at_ms),
+            Command::CommitRecovery { group, epoch } => self.commit_recovery(*group, *epoch),
+            Command::RecoverMetadata { epoch, at_ms, lost } => {
+                self.recover_metadata(*epoch, *at_ms, lost)
             }
+            Command::FinalizeLevel { level } => Ok(self.finalize_level(*level)),
         }
     }
 
@@ -122,6 +129,15 @@ impl Metadata {
             Command::DeleteTopic { name, topic_id } => self.delete_topic(name, *topic_id),
             _ => Ok(Outcome::Done),
         }
+    }
+
+    fn start_partition(&mut self, group: GroupId) -> Applied {
+        self.edit(group, |partition| partition.started = true)
+    }
+
+    fn finalize_level(&mut self, level: FeatureLevel) -> Outcome {
+        self.finalized_level = self.finalized_level.max(level);
+        Outcome::Done
     }
 
     fn allocate_producers(&mut self, count: u32) -> Applied {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Metadata, NextIds, Node, Topic};
+use super::{Metadata, NextIds, Node, Recoveries, Topic};
 use crate::acl::{RevocationTable, RuleTable, StoredRule};
 use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, PartitionId};
@@ -71,6 +71,8 @@ struct StoredMetadata<N, T> {
     rules: Vec<StoredRule>,
     #[serde(default, skip_serializing_if = "RevocationTable::is_empty")]
     revocations: RevocationTable,
+    #[serde(default, skip_serializing_if = "Recoveries::is_empty")]
+    recoveries: Recoveries,
 }
 
 /// Without a bound on `T`, which `#[serde(default)]` would ask for.
@@ -128,6 +130,7 @@ impl Metadata {
             coordinators: self.coordinators.as_deref(),
             rules: self.rules.iter().collect(),
             revocations: (*self.revocations).clone(),
+            recoveries: self.recoveries.clone(),
         };
         let version = if self.finalized_level == FeatureLevel::ZERO {
             VERSION
@@ -152,6 +155,7 @@ impl Metadata {
             next: stored.next,
             rules: Arc::new(rules_of(stored.rules)?),
             revocations: Arc::new(stored.revocations),
+            recoveries: stored.recoveries,
         };
         for node in stored.nodes {
             let is_allocated = node.id < metadata.next.node;

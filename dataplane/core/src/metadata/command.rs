@@ -7,6 +7,7 @@ use super::{MetaError, RegistrationToken, TopicId};
 use crate::acl::{Principal, RevocationChange, RuleChange};
 use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId, ProducerId};
+use crate::recovery::RecoveryEpoch;
 use crate::retention::RetentionPolicy;
 use crate::topic_config::{TopicKey, TopicSettings};
 
@@ -202,6 +203,34 @@ pub enum Command {
         /// The replicas of each coordinator.
         assignment: Vec<Vec<NodeId>>,
     },
+    /// Makes one replica of a partition that lost its majority the only one, in a new recovery
+    /// epoch. Feature level 2.
+    RecoverPartition {
+        /// The partition's group.
+        group: GroupId,
+        /// The node of the surviving replica.
+        node: NodeId,
+        /// The epoch that the proposer has seen. The command is refused if it is another one.
+        from: RecoveryEpoch,
+        /// The time, milliseconds since the Unix epoch.
+        at_ms: i64,
+    },
+    /// Records that the survivor of a partition leads its group alone. Feature level 2.
+    CommitRecovery {
+        /// The partition's group.
+        group: GroupId,
+        /// The epoch.
+        epoch: RecoveryEpoch,
+    },
+    /// Records that the meta group was recovered: its leader is the survivor. Feature level 2.
+    RecoverMetadata {
+        /// The epoch of the meta group. A lower one than the recorded one changes nothing.
+        epoch: RecoveryEpoch,
+        /// The time, milliseconds since the Unix epoch.
+        at_ms: i64,
+        /// The members that did not answer.
+        lost: Vec<NodeId>,
+    },
     /// Finalizes a feature level. A lower level than the finalized one changes nothing.
     FinalizeLevel {
         /// The level.
@@ -318,7 +347,10 @@ impl Command {
             | Self::FindNode { .. }
             | Self::ChangeRules { .. }
             | Self::ChangeRevocations { .. }
-            | Self::CreateCoordinators { .. } => FeatureLevel(2),
+            | Self::CreateCoordinators { .. }
+            | Self::RecoverPartition { .. }
+            | Self::CommitRecovery { .. }
+            | Self::RecoverMetadata { .. } => FeatureLevel(2),
             Self::InitCluster { .. }
             | Self::FinalizeLevel { .. }
             | Self::RegisterNode(_)
@@ -387,6 +419,9 @@ impl Command {
             Self::ChangeRules { .. } => "change_rules",
             Self::ChangeRevocations { .. } => "change_revocations",
             Self::CreateCoordinators { .. } => "create_coordinators",
+            Self::RecoverPartition { .. } => "recover_partition",
+            Self::CommitRecovery { .. } => "commit_recovery",
+            Self::RecoverMetadata { .. } => "recover_metadata",
         }
     }
 

@@ -9,6 +9,7 @@ use crate::acl::RuleError;
 use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId};
 use crate::reason::Reason;
+use crate::recovery::RecoveryEpoch;
 use crate::topic::TopicError;
 
 /// The rejection of a command, which then changed nothing on any node. It is replicated as part of
@@ -142,6 +143,24 @@ pub enum MetaError {
         /// The node.
         node: NodeId,
     },
+    /// The partition is of another recovery epoch. Feature level 2.
+    #[error("recovery epoch of group {group} is {current}, the request is for {asked}")]
+    OtherRecovery {
+        /// The partition's group.
+        group: GroupId,
+        /// The epoch of the group.
+        current: RecoveryEpoch,
+        /// The epoch in the command.
+        asked: RecoveryEpoch,
+    },
+    /// The recovery of the partition is in progress. Feature level 2.
+    #[error("group {group} is being recovered on node {node}")]
+    Recovering {
+        /// The partition's group.
+        group: GroupId,
+        /// The node of the surviving replica.
+        node: NodeId,
+    },
     /// The partition is not being moved to these nodes.
     #[error("group {group} is not being moved to nodes {}", NodeList(replicas))]
     OtherTarget {
@@ -252,7 +271,10 @@ impl MetaError {
             Self::UnknownGroup { .. } => Reason::UnknownPartition,
             Self::UnknownNode { .. } => Reason::UnknownNode,
             Self::NodeDecommissioned { .. } => Reason::NodeDecommissioned,
-            Self::NotStarted { .. } | Self::OtherRepair { .. } => Reason::NotReady,
+            Self::NotStarted { .. } | Self::OtherRepair { .. } | Self::Recovering { .. } => {
+                Reason::NotReady
+            }
+            Self::OtherRecovery { .. } => Reason::OtherRecoveryEpoch,
             Self::OnlyReplica { .. } => Reason::ReplicaCorrupt,
             Self::TooFewNodes { .. } | Self::NoSpareNode { .. } => Reason::TooFewNodes,
             Self::NotFinalized { .. } => Reason::FeatureNotFinalized,

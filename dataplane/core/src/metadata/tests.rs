@@ -56,7 +56,7 @@ pub(crate) fn create(name: &str, assignment: &[&[u64]]) -> Command {
 }
 
 /// Applies a command that must be rejected, and checks that nothing changed.
-fn rejected(metadata: &mut Metadata, command: &Command) -> MetaError {
+pub(crate) fn rejected(metadata: &mut Metadata, command: &Command) -> MetaError {
     let before = metadata.clone();
     let error = metadata.apply(command, LogIndex(1000)).unwrap_err();
     assert_eq!(
@@ -772,13 +772,22 @@ fn any_command() -> impl Strategy<Value = Command> {
                .prop_map(|(group, node)| Command::CommitEviction { group, node }),
            2 => (group.clone(), node.clone())
                .prop_map(|(group, node)| Command::CommitRepair { group, node }),
-           4 => (group, any_nodes())
+           4 => (group.clone(), any_nodes())
                .prop_map(|(group, replicas)| Command::CommitMove { group, replicas }),
            3 => node.clone().prop_map(|node| Command::DrainNode { node }),
            1 => node.clone().prop_map(|node| Command::UndrainNode { node }),
            1 => (node.clone(), any::<i64>())
                .prop_map(|(node, until_ms)| Command::RestNode { node, until_ms }),
            1 => (0u32..3).prop_map(|n| Command::FinalizeLevel { level: FeatureLevel(n) }),
+        2 => (group.clone(), node.clone(), 0u64..3).prop_map(|(group, node, generation)| {
+            let from = RecoveryEpoch::new(generation, node).unwrap_or_default();
+            let from = if generation == 0 { RecoveryEpoch::ZERO } else { from };
+            Command::RecoverPartition { group, node, from, at_ms: 1 }
+        }),
+        2 => (group.clone(), node.clone(), 1u64..3).prop_map(|(group, node, generation)| {
+            let epoch = RecoveryEpoch::new(generation, node).unwrap_or_default();
+            Command::CommitRecovery { group, epoch }
+        }),
            3 => node.prop_map(|node| Command::RemoveNode { node }),
        ]
 }
@@ -827,10 +836,13 @@ impl AllocatedIds {
 fn check_invariants(metadata: &Metadata) {
     for place in metadata.partitions() {
         let partition = place.partition;
-        assert_eq!(
+        let (count, factor) = (
             partition.replicas.len(),
-            place.topic.replication_factor as usize
+            place.topic.replication_factor as usize,
         );
+        // A recovery leaves one replica, and the partition grows back.
+        let is_recovered = partition.recovery.is_some() && (1..factor).contains(&count);
+        assert!(count == factor || is_recovered, "{count} replicas");
         let mut seen = BTreeSet::new();
         for node in partition.hosts() {
             assert!(seen.insert(node), "a host is listed twice");
@@ -845,7 +857,12 @@ fn check_invariants(metadata: &Metadata) {
         }
         if let Some(target) = &partition.target {
             assert!(partition.started, "moved before it was initialized");
-            assert_eq!(target.len(), partition.replicas.len());
+            assert!(
+                partition.pending_recovery().is_none(),
+                "moved before it leads"
+            );
+            let grown = partition.recovery.is_some() && target.len() > count;
+            assert!(target.len() == count || (grown && target.len() <= factor));
         }
         let found = metadata
             .group(partition.group)

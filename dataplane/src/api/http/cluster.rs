@@ -151,6 +151,7 @@ fn status(described: ClusterDescription, is_visible: impl Fn(&str) -> bool) -> C
     let ClusterDescription {
         cluster,
         finalized_level,
+        metadata_recovery: _,
         healthy,
         meta_leader,
         answered_by,

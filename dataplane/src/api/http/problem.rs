@@ -201,6 +201,8 @@ const fn status_of_reason(reason: Reason) -> StatusCode {
         | Reason::TooFewNodes
         | Reason::NodeDecommissioned
         | Reason::NodeNotDrained
+        | Reason::OtherRecoveryEpoch
+        | Reason::MajorityIntact
         | Reason::FeatureNotFinalized
         | Reason::VersionTooOld => StatusCode::CONFLICT,
         Reason::BatchTooLarge | Reason::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

@@ -2,9 +2,10 @@
 
 use lograft_core::check::{CheckName, CheckReport, Evidence, Severity};
 use lograft_core::lost_nodes::LostReplicas;
-use lograft_core::metadata::{Registration, TopicId};
+use lograft_core::metadata::{Recovery, Registration, TopicId};
 use lograft_core::{
-    ClusterId, FeatureLevel, GroupId, NodeId, NodeState, Offset, PartitionId, Term, TopicConfig,
+    ClusterId, FeatureLevel, GroupId, NodeId, NodeState, Offset, PartitionId, RecoveryEpoch, Term,
+    TopicConfig,
 };
 
 use crate::control::node_report::NodeReport;
@@ -16,6 +17,8 @@ pub(crate) struct ClusterDescription {
     pub(crate) cluster: Option<ClusterId>,
     /// The finalized feature level.
     pub(crate) finalized_level: FeatureLevel,
+    /// The last recovery of the metadata: its epoch and time.
+    pub(crate) metadata_recovery: Option<(RecoveryEpoch, i64)>,
     /// Whether no problem degrades the cluster.
     pub(crate) healthy: bool,
     /// The leader of the meta group.
@@ -109,6 +112,8 @@ pub(crate) struct PartitionDescription {
     pub(crate) leader_epoch: Term,
     /// The leader that the metadata prefers.
     pub(crate) preferred_leader: Option<NodeId>,
+    /// Its last recovery after the loss of its majority.
+    pub(crate) recovery: Option<Recovery>,
     /// Its replicas: first the assigned ones, then those that are added or removed.
     pub(crate) replicas: Vec<ReplicaDescription>,
     /// The first readable offset; 0 without a leader.

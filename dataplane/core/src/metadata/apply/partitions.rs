@@ -20,6 +20,10 @@ impl Metadata {
         if !partition.started {
             return Err(MetaError::NotStarted { group });
         }
+        if let Some(recovery) = partition.pending_recovery() {
+            let node = recovery.epoch.node();
+            return Err(MetaError::Recovering { group, node });
+        }
         let is_cancelled = replicas == partition.replicas;
         if is_cancelled && partition.target.is_none() {
             return Ok(Outcome::Done);

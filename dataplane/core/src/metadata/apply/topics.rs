@@ -136,6 +136,7 @@ impl Metadata {
                 leaving: Vec::new(),
                 started: false,
                 repair: None,
+                recovery: None,
             });
         }
     }

@@ -12,6 +12,7 @@ pub(super) fn cluster(described: ClusterDescription) -> proto::DescribeClusterRe
     let ClusterDescription {
         cluster,
         finalized_level,
+        metadata_recovery,
         healthy,
         meta_leader,
         answered_by,
@@ -36,6 +37,8 @@ pub(super) fn cluster(described: ClusterDescription) -> proto::DescribeClusterRe
         discovery_errors: Vec::new(),
         // All partitions so far: `cluster.rs` makes pages of them.
         next_partition: String::new(),
+        metadata_recovery_epoch: metadata_recovery.map_or(0, |(epoch, _)| epoch.get()),
+        metadata_recovered_at_ms: metadata_recovery.map_or(0, |(_, at_ms)| at_ms),
     }
 }
 
@@ -136,6 +139,7 @@ fn partition(described: PartitionDescription) -> proto::PartitionDescription {
         leader,
         leader_epoch,
         preferred_leader,
+        recovery,
         replicas,
         log_start_offset,
         high_watermark,
@@ -161,6 +165,8 @@ fn partition(described: PartitionDescription) -> proto::PartitionDescription {
         bytes,
         target_nodes: target.into_iter().map(NodeId::get).collect(),
         health: health.into(),
+        recovery_epoch: recovery.as_ref().map_or(0, |recovery| recovery.epoch.get()),
+        recovered_at_ms: recovery.as_ref().map_or(0, |recovery| recovery.at_ms),
     }
 }
 

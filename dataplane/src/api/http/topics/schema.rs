@@ -224,6 +224,7 @@ pub(crate) fn partition(described: PartitionDescription) -> PartitionStatus {
         leader,
         leader_epoch,
         preferred_leader: _,
+        recovery: _,
         replicas,
         log_start_offset,
         high_watermark,
