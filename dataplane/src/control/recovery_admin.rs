@@ -104,6 +104,8 @@ impl RecoveryAdmin {
         request: RecoverRequest,
         by: &Arc<Principal>,
     ) -> Result<Recovered, ApiError> {
+        // A node that has just started may know no partitions yet, and none would seem lost.
+        self.proposer.check_current()?;
         let reports = self.cluster.collect().await;
         let metadata = self.view.load();
         if request.survivor.is_none() {
