@@ -22,7 +22,7 @@ pub fn plan_factors(
     default: u32,
     is_whole: impl Fn(NodeId) -> bool,
 ) -> Vec<Command> {
-    let mut nodes = candidates(metadata);
+    let nodes = candidates(metadata);
     let nodes_count = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
     let raised: Vec<Command> = metadata
         .topics()
@@ -35,7 +35,8 @@ pub fn plan_factors(
     let running = metadata
         .partitions()
         .filter(|place| is_resized(place.partition));
-    nodes.retain(|candidate| is_whole(candidate.id));
+    let mut takers = nodes.clone();
+    takers.retain(|candidate| is_whole(candidate.id));
     let free = FACTOR_CHANGES_MAX_COUNT.saturating_sub(running.count());
     metadata
         .partitions()
@@ -48,7 +49,7 @@ pub fn plan_factors(
             let is_settled = partition.started && !is_busy;
             let replicas = match partition.replicas.len() {
                 _ if !is_settled => None,
-                found if found < wanted => grown(partition, wanted, &mut nodes),
+                found if found < wanted => grown(partition, wanted, &mut takers),
                 found if found > wanted => shrunk(metadata, partition, wanted, &nodes)
                     .filter(|staying| staying.iter().all(|node| is_whole(*node))),
                 _ => None,
