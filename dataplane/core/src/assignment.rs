@@ -10,7 +10,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{GroupId, NodeId};
-use crate::metadata::{Command, Metadata, Node, NodeState, Partition};
+use crate::metadata::{Command, Metadata, Node, NodeState, Partition, Topic};
 use crate::topic::{self, TopicError};
 
 /// A node that can take replicas, with its current load.
@@ -96,7 +96,7 @@ pub fn plan_drain(metadata: &Metadata, node: NodeId) -> Vec<Command> {
         match pick(&mut nodes, &replicas, position == 0, group.get()) {
             Some(other) => replicas[position] = other,
             // It follows the number of nodes.
-            None if place.topic.is_coordinators() && replicas.len() > 1 => {
+            None if replicas.len() > fewest_replicas(place.topic) => {
                 replicas.remove(position);
             }
             None => continue,
@@ -208,6 +208,16 @@ pub fn meta_voters(
         voters.clone()
     } else {
         result
+    }
+}
+
+/// The number of replicas that a drain leaves to each partition of a topic, if there are no other
+/// nodes.
+fn fewest_replicas(topic: &Topic) -> usize {
+    if topic.is_coordinators() {
+        1
+    } else {
+        topic.replication_factor as usize
     }
 }
 

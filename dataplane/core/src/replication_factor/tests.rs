@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::assignment::plan_drain;
 use crate::feature_level::FeatureLevel;
 use crate::ids::GroupId;
 use crate::metadata::tests::{apply, cluster, create, registration};
@@ -138,6 +139,35 @@ fn a_topic_that_nobody_gave_a_number_grows_with_the_cluster() {
     apply(&mut metadata, &alter("a", 2));
     settle(&mut metadata);
     assert_eq!(metadata.topic("a").unwrap().replication_factor, 2);
+}
+
+#[test]
+fn a_topic_that_follows_the_cluster_does_not_hold_up_a_decommission() {
+    let mut metadata = finalized(2);
+    apply(&mut metadata, &following("a", &[&[1, 2]]));
+    start_all(&mut metadata);
+    let node = NodeId(1);
+    apply(&mut metadata, &Command::DrainNode { node });
+    assert_eq!(metadata.topic("a").unwrap().replication_factor, 1);
+    let moves = plan_drain(&metadata, node);
+    let group = groups(&metadata)[0];
+    let replicas = vec![NodeId(2)];
+    assert_eq!(moves, [Command::SetTarget { group, replicas }]);
+    apply_all(&mut metadata, &moves);
+    finish_moves(&mut metadata);
+    apply(&mut metadata, &Command::RemoveNode { node });
+    assert_eq!(plan(&metadata), []);
+    apply(&mut metadata, &Command::RegisterNode(registration(3)));
+    settle(&mut metadata);
+    assert_eq!(replicas_of_a(&metadata), [2, 3]);
+    // A number that was given does.
+    apply(&mut metadata, &alter("a", 2));
+    let refused = error(&mut metadata, &Command::DrainNode { node: NodeId(3) });
+    assert_eq!(refused, Reason::TooFewNodes);
+}
+
+fn replicas_of_a(metadata: &Metadata) -> Vec<u64> {
+    replicas(metadata).remove(0)
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Commands that bootstrap the cluster and change its nodes.
 
-use super::{Applied, check_limit};
+use std::sync::Arc;
+
+use super::{Applied, check_limit, count_u32};
 use crate::feature_level::FeatureLevel;
 use crate::ids::{ClusterId, GroupId, NodeId};
 use crate::limits::{NODE_ADDRESS_MAX_BYTES, NODE_NAME_MAX_BYTES, NODES_MAX_COUNT};
@@ -83,11 +85,19 @@ impl Metadata {
         let widest = self
             .topics
             .values()
+            .filter(|t| !t.follows_default)
             .map(|t| t.replication_factor as usize)
             .max();
         let needed = widest.unwrap_or(0).max(1);
         if active < needed {
             return Err(MetaError::TooFewNodes { active, needed });
+        }
+        // Nobody asked for the number of replicas of a topic that follows the cluster.
+        let remaining = count_u32(active);
+        for topic in self.topics.values_mut() {
+            if topic.follows_default && topic.replication_factor > remaining {
+                Arc::make_mut(topic).replication_factor = remaining;
+            }
         }
         self.set_state(id, NodeState::Draining);
         Ok(Outcome::Node(id))
