@@ -152,7 +152,7 @@ pod_cases! {
     changes::an_image_that_cannot_start_stops_at_the_first_pod,
     changes::disks_grow_under_their_pods,
     changes::scaling_up_and_down_and_reverting_it,
-    changes::a_cluster_of_one_that_grows_says_what_stays_behind,
+    changes::a_cluster_of_one_that_grows_protects_its_topics,
     changes::certificates_are_reloaded_without_a_restart,
     losses::a_deleted_pod_comes_back_with_its_disk,
     losses::a_lost_disk_joins_as_a_new_node,
