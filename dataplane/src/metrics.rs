@@ -102,8 +102,7 @@ struct Sampled {
     checks: IntGaugeVec,
     gossip: GossipMetrics,
     certificate_expiry: Gauge,
-    resident: Gauge,
-    cpu: Gauge,
+    process: ProcessGauges,
 }
 
 impl Metrics {
@@ -268,6 +267,29 @@ impl RecoveryGauges {
     }
 }
 
+/// The process of the node.
+struct ProcessGauges {
+    resident: Gauge,
+    cpu: Gauge,
+}
+
+impl ProcessGauges {
+    fn new(r: &Registry) -> Result<Self, MetricsError> {
+        Ok(Self {
+            resident: float_gauge(
+                r,
+                "lograft_process_resident_memory_bytes",
+                "Resident memory of the process.",
+            )?,
+            cpu: float_gauge(
+                r,
+                "lograft_process_cpu_seconds_total",
+                "User and system CPU time of the process.",
+            )?,
+        })
+    }
+}
+
 impl Sampled {
     fn new(r: &Registry) -> Result<Self, MetricsError> {
         let at = &["topic", "partition"];
@@ -330,16 +352,7 @@ impl Sampled {
                 "lograft_certificate_expiry_timestamp_seconds",
                 "Expiry of the node's certificate, since the Unix epoch.",
             )?,
-            resident: float_gauge(
-                r,
-                "lograft_process_resident_memory_bytes",
-                "Resident memory of the process.",
-            )?,
-            cpu: float_gauge(
-                r,
-                "lograft_process_cpu_seconds_total",
-                "User and system CPU time of the process.",
-            )?,
+            process: ProcessGauges::new(r)?,
         })
     }
 
@@ -431,8 +444,8 @@ impl Sampled {
         let Some(usage) = process::usage() else {
             return;
         };
-        self.resident.set(usage.resident_bytes);
-        self.cpu.set(usage.cpu_s);
+        self.process.resident.set(usage.resident_bytes);
+        self.process.cpu.set(usage.cpu_s);
     }
 }
 
